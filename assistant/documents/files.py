@@ -161,8 +161,7 @@ def questions_field(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(" ".join(item.split()) for item in items))
 
 
-# Reads files and folders of knowledge into items.
-
+# Files and folders
 
 LONGEST_LINE_BYTES = 2 * LARGEST_DOCUMENT_BYTES
 LARGEST_FILE_BYTES = 4_000_000_000
@@ -199,8 +198,8 @@ KINDS_OF_OPTIONS = Place[Mapping[str, ConvertedKind]]("kinds of files")
 def converted_kinds() -> Mapping[str, ConvertedKind]:
     """Return the kinds of files that are converted here, by suffix."""
     kinds = dict(_KINDS)
-    for of_option in KINDS_OF_OPTIONS.joined():
-        kinds |= of_option
+    for kinds_of_option in KINDS_OF_OPTIONS.joined():
+        kinds |= kinds_of_option
     return kinds
 
 
@@ -216,7 +215,8 @@ tesseract's."""
 _UNSAFE_IN_ID = re.compile(r"[^\w.-]+")
 _LINE_ID = re.compile(rb'"(id|document_id)"\s{0,9}:\s{0,9}"([^"\\\\\s/?#]{1,256})"')
 
-_Found = Iterator[ParsingRequest | SourceFailure]
+_Entries = Iterator[ParsingRequest | SourceFailure]
+"""What a file holds, in its order: requests to parse it, and failures that need no parsing."""
 
 
 def read_sources(
@@ -281,10 +281,10 @@ def read_kept(
 ) -> Iterator[SourceItem]:
     """Yield the item, with its text, of what is kept of a document: the file ``name`` that it was converted
     from, else the document in JSON."""
-    found = _file_requests(path, name, ocr)
+    entries = _file_requests(path, name, ocr)
     if not is_converted(name):
-        found = iter([ParsingRequest("stored", {"name": name}, path.read_bytes())])
-    yield from _parse(found, parsing, with_text=True)
+        entries = iter([ParsingRequest("stored", {"name": name}, path.read_bytes())])
+    yield from _parse(entries, parsing, with_text=True)
 
 
 def is_converted(name: str) -> bool:
@@ -324,7 +324,7 @@ def named_by_line(failure: SourceFailure, line: bytes, *, key: str = "id") -> So
     return replace(failure, own_id=names.pop().decode("utf-8", errors="replace"))
 
 
-def _requests(paths: Sequence[Path], ocr: Sequence[str]) -> _Found:
+def _requests(paths: Sequence[Path], ocr: Sequence[str]) -> _Entries:
     for file, name, is_inside in files_of(paths):
         if is_inside:
             yield from _file_requests(file, name, ocr)
@@ -351,7 +351,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _file_requests(path: Path, name: str, ocr: Sequence[str]) -> _Found:
+def _file_requests(path: Path, name: str, ocr: Sequence[str]) -> _Entries:
     kind = name.lower()
     if name != (shown := _shown_name(name)):
         yield named_by_file(invalid(shown, "its name is not UTF-8. Rename the file."), shown)
@@ -385,7 +385,7 @@ def _shown_name(name: str) -> str:
     return os.fsencode(name).decode("utf-8", errors="backslashreplace")
 
 
-def _line_requests(path: Path, name: str) -> _Found:
+def _line_requests(path: Path, name: str) -> _Entries:
     """Yield a request for each JSON line that is not blank, and failures for lines over the limit."""
     size = 0
     with _open_regular(path) as raw:
@@ -424,39 +424,39 @@ def _open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _parse(found: _Found, parsing: Parsing | None, *, with_text: bool = False) -> Iterator[SourceItem]:
+def _parse(entries: _Entries, parsing: Parsing | None, *, with_text: bool = False) -> Iterator[SourceItem]:
     """Yield the answers to the requests, with the failures in their places."""
     if parsing is None:
-        with ParsingProcess() as own:
-            yield from _parse(found, own, with_text=with_text)
+        with ParsingProcess() as process:
+            yield from _parse(entries, process, with_text=with_text)
         return
-    places: deque[ParsingRequest | SourceFailure] = deque()
+    pending: deque[ParsingRequest | SourceFailure] = deque()
 
     def requests() -> Iterator[ParsingRequest]:
-        for one in found:
-            places.append(one)
-            if isinstance(one, ParsingRequest):
-                yield replace(one, header={**one.header, "with_text": with_text})
+        for entry in entries:
+            pending.append(entry)
+            if isinstance(entry, ParsingRequest):
+                yield replace(entry, header={**entry.header, "with_text": with_text})
 
     for answer in parsing.run(requests()):
-        while isinstance(place := places.popleft(), SourceFailure):
-            yield place
-        item = _own_item(place, read_item(answer))
+        while isinstance(entry := pending.popleft(), SourceFailure):
+            yield entry
+        item = _item_of_request(entry, read_item(answer))
         is_stopped = isinstance(item, ParsingStoppedError)
-        yield _stopped(place, item) if is_stopped else _with_original(place, item)
-    yield from (place for place in places if isinstance(place, SourceFailure))
+        yield _stopped(entry, item) if is_stopped else _with_original(entry, item)
+    yield from (entry for entry in pending if isinstance(entry, SourceFailure))
 
 
-def _own_item(
+def _item_of_request(
     request: ParsingRequest, item: SourceItem | ParsingStoppedError
 ) -> SourceItem | ParsingStoppedError:
     """Return the item if it is of the file that was asked about and names none of this machine, else an
     error: labels hang on the path, and originals are read from the file."""
     if isinstance(item, ParsingStoppedError):
         return item
-    is_own = request.header["name"] in (item.origin, item.origin.rpartition(":")[0])  # a line of it
+    is_of_file = request.header["name"] in (item.origin, item.origin.rpartition(":")[0])  # a line of it
     names_file = isinstance(item, SourceDocument) and item.file is not None
-    return item if is_own and not names_file else ParsingStoppedError(MALFORMED)
+    return item if is_of_file and not names_file else ParsingStoppedError(MALFORMED)
 
 
 def _with_original(request: ParsingRequest, item: SourceItem) -> SourceItem:

@@ -55,7 +55,7 @@ _NULL = ("", "~", "null", "Null", "NULL")
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class FrontMatter:
     """A file's front matter and body."""
 
     meta: Mapping[str, object]
@@ -75,18 +75,18 @@ class FrontMatterError(DocumentInvalidError):
         self.line = line
 
 
-def read_front_matter(content: str) -> Page:
+def read_front_matter(content: str) -> FrontMatter:
     """Split a Markdown file. Raises FrontMatterError."""
     lines = re.split(r"\r\n|\r|\n", content)
     first = next((at for at, line in enumerate(lines) if line.strip()), None)
     fence = None if first is None else _FENCE.fullmatch(lines[first])
     if first is None or fence is None:
-        return Page({}, {}, "\n".join(lines))
+        return FrontMatter({}, {}, "\n".join(lines))
     after = range(first + 1, len(lines))
     end = next((at for at in after if lines[at].rstrip(" \t") == fence[1]), None)
     block = "\n".join(lines[first + 1 : end])
     if fence[1] == "---" and _is_text(lines[first + 1 : end]):
-        return Page({}, {}, "\n".join(lines))
+        return FrontMatter({}, {}, "\n".join(lines))
     if end is None:
         raise FrontMatterError(f"the front matter has no closing line of {fence[1]}", line=first + 1)
     if len(block) > LONGEST_CHARACTERS:
@@ -94,7 +94,7 @@ def read_front_matter(content: str) -> Page:
         raise FrontMatterError(too_long, line=first + 1)
     node = _yaml(block, line=first + 2) if fence[1] == "---" else _toml(block, line=first + 2)
     meta, metadata = _read_keys(node, line=first + 2)
-    return Page(meta, metadata, "\n".join(lines[end + 1 :]), tuple(_facts(node, metadata)))
+    return FrontMatter(meta, metadata, "\n".join(lines[end + 1 :]), tuple(_facts(node, metadata)))
 
 
 def _is_text(block: Sequence[str]) -> bool:

@@ -64,7 +64,7 @@ def converted_item(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> files.S
     if len(content) > files.LARGEST_DOCUMENT_BYTES:
         problem = f"its text is larger than {files.LARGEST_DOCUMENT_BYTES:,} bytes. Split the file."
         return files.named_by_file(files.SourceFailure(name, TooLargeError.code, problem), name)
-    body = front_matter.Page({}, {}, content.decode())
+    body = front_matter.FrontMatter({}, {}, content.decode())
     return _titled(name, body, page.title, media_type="application/vnd.page+json")
 
 
@@ -136,7 +136,7 @@ def _html_item(name: str, content: str) -> files.SourceItem:
     headings = [page.select_one(selector) for selector in ("title", "h1")]
     titles = [" ".join(element.text.split()) for element in headings if element is not None]
     title = next(filter(None, titles), None)
-    return _titled(name, front_matter.Page(meta, metadata, content), title, media_type="text/html")
+    return _titled(name, front_matter.FrontMatter(meta, metadata, content), title, media_type="text/html")
 
 
 def _html_meta(page: Document) -> tuple[dict[str, object], dict[str, tuple[str, ...]]]:
@@ -166,7 +166,9 @@ def _readable_html_id(content: str) -> str | None:
     return files.text_field(element.attr("content")) if element is not None else None
 
 
-def _titled(name: str, page: front_matter.Page, title: str | None, *, media_type: str) -> files.SourceItem:
+def _titled(
+    name: str, page: front_matter.FrontMatter, title: str | None, *, media_type: str
+) -> files.SourceItem:
     fields = {
         "document_id": _own_id(name, page.meta),
         "title": title or files.title_of(name),

@@ -210,14 +210,17 @@ class ParsingProcess:
                 if not waiting:
                     return
                 answer = self._receive(waiting[0].wall_s or self._limits.wall_s)
-                has_ended = isinstance(answer, _Ended)
-                is_retry = isinstance(answer, _Ended) and answer.retry and not is_retry
-                if has_ended:
-                    self._end()
+                if not isinstance(answer, _Ended):
+                    is_retry = False
+                    waiting.popleft()
+                    yield answer
+                    continue
+                self._end()
+                is_retry = answer.retry and not is_retry
                 if not is_retry:
                     waiting.popleft()
-                    yield ParsingStoppedError(answer.reason) if isinstance(answer, _Ended) else answer
-                for request in waiting if has_ended else ():
+                    yield ParsingStoppedError(answer.reason)
+                for request in waiting:  # to a new child
                     self._send(request)
         finally:
             self._running = False

@@ -154,16 +154,16 @@ class SeparateParser:
 
 def _are_of(received: Received, parts: ParsedParts) -> bool:
     """Return whether the parts go into the index as the document's own: under its id, with its labels."""
-    document, own_hash = received.document, received.content_hash
-    own = document.document_id, own_hash, document.source, document.labels
-    are_its_ids = all(one.passage_id == f"{own[0]}#{number}" for number, one in enumerate(parts.passages))
-    text = parts.parsed
-    is_its_text = (text.labels, text.original) == (document.labels, document.original)
+    document, text = received.document, parts.parsed
+    expected = document.document_id, received.content_hash, document.source, document.labels
     return (
-        is_its_text
-        and are_its_ids
+        (text.labels, text.original) == (document.labels, document.original)
         and all(
-            (part.document_id, part.content_hash, part.source, part.labels) == own
+            passage.passage_id == f"{document.document_id}#{number}"
+            for number, passage in enumerate(parts.passages)
+        )
+        and all(
+            (part.document_id, part.content_hash, part.source, part.labels) == expected
             for part in (parts.card, *parts.passages)
         )
     )

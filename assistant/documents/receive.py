@@ -49,6 +49,7 @@ from assistant.domain.documents import (
     DocumentStatus,
 )
 from assistant.domain.errors import (
+    AssistantError,
     ConflictError,
     DocumentInvalidError,
     LabelsWidenedError,
@@ -190,6 +191,12 @@ class Load:
                 self._refuse(batch, SourceFailure(item.origin, error.code, error.message, own_id))
         return batch
 
+    def fail(self, origin: str, error: AssistantError) -> SourceFailure:
+        """Report a file or line as a failure of the load."""
+        failure = SourceFailure(origin, error.code, error.message)
+        self.summary.failures.append(failure)
+        return failure
+
     def add_unnamed(self, failure: SourceFailure) -> None:
         """Remember a refused file, to find its documents at the end of the load."""
         file = file_of(failure.origin)
@@ -204,19 +211,20 @@ class Load:
             self.seen[document_id] = (arrival.content_hash, document.labels)
             batch.documents[document_id] = arrival
             return
-        first = self.seen[document_id]
+        first, the_id = self.seen[document_id], f"the id {document_id}"
         if first is None:
-            self._conflict(item.origin, document_id, "is withdrawn by another file")
+            self.fail(item.origin, ConflictError(f"{the_id} is withdrawn by another file"))
         elif first[0] == arrival.content_hash:
             self.summary.duplicates += 1
         elif widens(first[1], of=document.labels):
             # It is unknown which of the two is meant: neither may be read until the conflict is solved.
-            what = "came before with other labels; neither is kept"
-            failure = self._conflict(item.origin, document_id, what)
+            reason = f"{the_id} came before with other labels; neither is kept"
+            failure = self.fail(item.origin, ConflictError(reason))
             batch.refused.append((document_id, failure))
-            self._drop(batch, document_id, failure.reason)
+            self._drop(batch, document_id, reason)
         else:
-            self._conflict(item.origin, document_id, "came before with other content; the first is kept")
+            reason = f"{the_id} came before with other content; the first is kept"
+            self.fail(item.origin, ConflictError(reason))
 
     def _withdraw(self, batch: Batch, item: SourceWithdrawal) -> None:
         document_id = self.source.document_id(item.own_id)
@@ -229,12 +237,7 @@ class Load:
         """Remove a document of the same batch, as a failure."""
         dropped = batch.documents.pop(document_id, None)
         if dropped is not None:
-            self.summary.failures.append(SourceFailure(dropped.origin, ConflictError.code, reason))
-
-    def _conflict(self, origin: str, document_id: str, what: str) -> SourceFailure:
-        failure = SourceFailure(origin, ConflictError.code, f"the id {document_id} {what}")
-        self.summary.failures.append(failure)
-        return failure
+            self.fail(dropped.origin, ConflictError(reason))
 
     def _refuse(self, batch: Batch, failure: SourceFailure) -> None:
         self.summary.failures.append(failure)
@@ -342,11 +345,11 @@ class AddDocuments:
             if await self._may_write(load, arrival):
                 arrivals.append(arrival)
         reason = "Its labels were narrowed; it answers again when its new content is live."
-        narrowed = [
-            arrival.before for arrival in arrivals if arrival.before is not None and arrival.is_narrowed
-        ]
-        if narrowed:
-            await self._withhold(Withheld(status, LABELS_NARROWED, reason) for status in narrowed)
+        await self._withhold(
+            Withheld(arrival.before, LABELS_NARROWED, reason)
+            for arrival in arrivals
+            if arrival.before is not None and arrival.is_narrowed
+        )
         await self._store(load, await self._with_originals(load, arrivals))
 
     async def _is_hidden(self, load: Load, status: DocumentStatus) -> bool:
@@ -358,10 +361,9 @@ class AddDocuments:
         for document_id in [name for name, status in known.items() if await self._is_hidden(load, status)]:
             arrival = batch.documents.pop(document_id, None)
             batch.withdrawn[:] = [name for name in batch.withdrawn if name != document_id]
-            batch.refused[:] = [one for one in batch.refused if one[0] != document_id]
+            batch.refused[:] = [refused for refused in batch.refused if refused[0] != document_id]
             reason = f"{document_id} is not yours: it has labels, and you have none of them."
-            origin = document_id if arrival is None else arrival.origin
-            load.summary.failures.append(SourceFailure(origin, NotFoundError.code, reason))
+            load.fail(document_id if arrival is None else arrival.origin, NotFoundError(reason))
 
     async def _set_before(self, arrival: Arrival, status: DocumentStatus) -> None:
         """Set the document's status and effective labels until now.
@@ -389,7 +391,7 @@ class AddDocuments:
             try:
                 check_new_id(arrival.document.document_id)
             except DocumentInvalidError as error:
-                load.summary.failures.append(SourceFailure(arrival.origin, error.code, error.message))
+                load.fail(arrival.origin, error)
                 return False
         missing = sorted(set(arrival.labels_before) - load.writer.labels)
         if not missing or not widens(arrival.document.labels, of=arrival.labels_before):
@@ -403,7 +405,7 @@ class AddDocuments:
             f"{document_id} would become readable to more agents. Only a writer with all of its labels may "
             f"do that; {', '.join(missing)} is missing. The document stays as it is."
         )
-        load.summary.failures.append(SourceFailure(arrival.origin, LabelsWidenedError.code, reason))
+        load.fail(arrival.origin, LabelsWidenedError(reason))
         return False
 
     async def _is_unreleased(self, load: Load) -> bool:
@@ -489,8 +491,7 @@ class AddDocuments:
             if is_whole:
                 kept.append(arrival)
             else:
-                failure = SourceFailure(arrival.origin, ConflictError.code, _CHANGED)
-                load.summary.failures.append(failure)
+                load.fail(arrival.origin, ConflictError(_CHANGED))
         return kept
 
     async def _put(self, documents: Sequence[Document]) -> None:

@@ -105,14 +105,14 @@ class Reindex:
         while not await self._switched(live, target):
             difference = await self._difference(live.index, target.index)
             progress(difference.held - len(difference.missing), difference.held)
-            written = [0, 0]
+            written = 0
             for batch in _chunks(difference.missing, _DOCUMENTS_A_BATCH):
-                count = await self._copy(batch, live, target)
-                written = [written[0] + count[0], written[1] + count[1]]
-                progress(difference.held - len(difference.missing) + written[0], difference.held)
+                copied_documents, copied_passages = await self._copy(batch, live, target)
+                written, passages = written + copied_documents, passages + copied_passages
+                progress(difference.held - len(difference.missing) + written, difference.held)
             await self._remove(difference.removed, live, target)
-            documents, passages = documents + written[0], passages + written[1]
-            idle = 0 if written[0] else idle + 1
+            documents += written
+            idle = 0 if written else idle + 1
             if idle > _IDLE_ROUNDS:
                 raise ConflictError(
                     f"{len(difference.missing)} documents cannot be copied ({_named(difference.missing)}): "
@@ -218,18 +218,18 @@ class Reindex:
     async def _embedded(
         self, documents: Sequence[StoredDocument], target: WritableVersion
     ) -> list[IndexedDocument]:
-        texts = [_texts(document) for document in documents]
-        made = await target.embedder.embed(texts)
+        results = await target.embedder.embed([_texts(document) for document in documents])
         indexed: list[IndexedDocument] = []
         refused: list[str] = []
-        for document, vectors in zip(documents, made, strict=True):
-            one = vectors if isinstance(vectors, list) else await self._with_short_titles(document, target)
-            if one is None:
+        for document, result in zip(documents, results, strict=True):
+            is_whole = not isinstance(result, PassageTooLongError)
+            vectors = result if is_whole else await self._with_short_titles(document, target)
+            if vectors is None:
                 refused.append(document.card.document_id)
                 continue
             count = len(document.passages)
-            passages = list(zip(document.passages, one[:count], strict=True))
-            indexed.append(IndexedDocument(document.card, one[count:], passages))
+            passages = list(zip(document.passages, vectors[:count], strict=True))
+            indexed.append(IndexedDocument(document.card, vectors[count:], passages))
         if refused:
             raise DocumentInvalidError(
                 f"The model takes fewer tokens than the passages have: {_named(refused)} cannot be embedded. "
@@ -244,17 +244,16 @@ class Reindex:
 
         None when it is a passage.
         """
-        made = await target.embedder.embed([[text] for text in _texts(document)])
-        count = len(document.passages)
-        first = made[0]
+        results = await target.embedder.embed([[text] for text in _texts(document)])
+        first = results[0]
         if isinstance(first, PassageTooLongError):
             return None
         vectors: list[list[float]] = []
-        for number, one in enumerate(made):
-            is_long = isinstance(one, PassageTooLongError)
-            if is_long and number < count:
+        for number, result in enumerate(results):
+            is_long = isinstance(result, PassageTooLongError)
+            if is_long and number < len(document.passages):
                 return None
-            vectors += first if is_long else one
+            vectors += first if is_long else result
         return vectors
 
 

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from operator import attrgetter
 
 from assistant.documents.files import SourceDocument, file_of
 from assistant.domain.documents import (
@@ -200,10 +201,10 @@ class KnowledgeSource:
         """Raise DocumentInvalidError for a label under a key that is not read: it was meant to restrict."""
         labels = {_comparable(label) for label in self.vocabulary}
         for key, values in metadata.items():
-            if said := next((value for value in values if _comparable(value) in labels), None):
+            if label := next((value for value in values if _comparable(value) in labels), None):
                 raise DocumentInvalidError(
-                    f'"{key:.60}" is not read, and its value "{said:.60}" is a label. Write labels: [{said}] '
-                    "where labels are read, or another value."
+                    f'"{key:.60}" is not read, and its value "{label:.60}" is a label. Write '
+                    f"labels: [{label}] where labels are read, or another value."
                 )
 
     def check_labels(self, labels: Iterable[str]) -> None:
@@ -295,9 +296,7 @@ class KnowledgeSources:
         """Return the ranges of the sources' ids among all ids, in order."""
         if len(sources) == len(self.all):
             return [ALL_IDS]
-        return sorted(
-            (id_range for source in sources for id_range in source.id_ranges), key=lambda one: one.after
-        )
+        return sorted((ids for source in sources for ids in source.id_ranges), key=attrgetter("after"))
 
     def _names(self) -> str:
         return ", ".join(source.name for source in self.all)
@@ -332,7 +331,7 @@ def widens(labels: Iterable[str], *, of: Iterable[str]) -> bool:
 def _id_ranges(prefix: str, *, among: Iterable[str]) -> tuple[IdRange, ...]:
     if prefix:
         return (IdRange(prefix, prefix + _LAST_CHARACTER),)
-    others = sorted(one for one in among if one)
+    others = sorted(filter(None, among))
     begins = ["", *(other + _LAST_CHARACTER for other in others)]
     return tuple(IdRange(begin, end) for begin, end in zip(begins, [*others, None], strict=True))
 

@@ -334,10 +334,10 @@ class _Place(PublicModel):
     when: str = "always"
     after: tuple[str, ...] = ()
 
-    def told(self, facts: Mapping[str, object], **found: Any) -> ReceiptPlace:
-        """Return it with its words filled in, and what was found."""
+    def filled(self, facts: Mapping[str, object], **outcome: Any) -> ReceiptPlace:
+        """Return it with its words filled in from ``facts``; ``outcome``: further fields of the result."""
         words = {name: getattr(self, name).format_map(facts) for name in ("title", "what", "rule")}
-        return ReceiptPlace(place=self.place, **words, **found)
+        return ReceiptPlace(place=self.place, **words, **outcome)
 
 
 class _Places(PublicModel):
@@ -431,31 +431,33 @@ class WithdrawalReceipts:
         for place in _places().asked:
             found = counts.get(place.place)
             is_pending = bool(found) or (worker_is_due and place.by_worker)
-            places.append(place.told(facts, state="pending" if is_pending else "removed", found=found))
+            places.append(place.filled(facts, state="pending" if is_pending else "removed", found=found))
         return places
 
     def _remaining(self, withdrawn_at: datetime) -> list[ReceiptPlace]:
         """Return the places whose stores are not asked, by the settings of tenant and deployment."""
         deployed, vectors = self.tenant.records.deployed, self.tenant.embedding.vectors
-        here, periods = {"always"}, _PERIODS
+        holds, periods = {"always"}, _PERIODS
         facts: dict[str, object] = {"local_capture": _PERIODS["local_capture"].days}
         if vectors is not None:
-            here.add("kept_vectors")
+            holds.add("kept_vectors")
             facts["kept_vectors"] = vectors
         if deployed is None:
-            here.add("undeclared" if self.on_aws else "local")
+            holds.add("undeclared" if self.on_aws else "local")
         else:
             captured = "texts" if deployed.capture_texts == "redacted" else deployed.capture
-            here |= {"deployed", f"capture_{captured}", *(["training"] if deployed.training else [])}
+            holds |= {"deployed", f"capture_{captured}", *(["training"] if deployed.training else [])}
             days = asdict(RETENTION[deployed.profile])
-            here |= {"backup"} if days["backup"] else set()
+            holds |= {"backup"} if days["backup"] else set()
             facts |= {"profile": deployed.profile, **days}
             periods = _PERIODS | {name: timedelta(days=days[name] + _MIDNIGHT) for name in days}
         for kept in KEPT_TEXTS.joined():
-            here |= set() if kept.holds is None else set(kept.holds(self.tenant))
+            holds |= set() if kept.holds is None else set(kept.holds(self.tenant))
         places: list[ReceiptPlace] = []
-        for place in (one for one in _places().remains if one.when in here):
+        for place in _places().remains:
+            if place.when not in holds:
+                continue
             kept_for = sum((periods[name] for name in place.after), timedelta())
             until = withdrawn_at + kept_for if kept_for else None
-            places.append(place.told(facts, state="remains", until=until))
+            places.append(place.filled(facts, state="remains", until=until))
         return places

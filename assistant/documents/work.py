@@ -163,16 +163,16 @@ class OpenedVersions:
         Raises SearchUnavailableError, also when the live version's model is unknown here.
         """
         live, *others = await self._versions.kept()
-        opened = await self._one(live)
+        opened = await self._open(live)
         if opened is None:
             raise SearchUnavailableError(
                 f"The live index {live} is of an embedding model that this process does not know. Add the "
                 "model, or name it in the tenant file ([embedding_next])."
             )
-        beside = [await self._one(name) for name in others]
-        return [opened, *(one for one in beside if one is not None)]
+        beside = [await self._open(name) for name in others]
+        return [opened, *(version for version in beside if version is not None)]
 
-    async def _one(self, name: str) -> WritableVersion | None:
+    async def _open(self, name: str) -> WritableVersion | None:
         if name not in self._opened:
             opened = await self._open_one(name)
             if opened is None:
@@ -275,8 +275,8 @@ class DocumentPipeline:
             span.set_attribute("ingest.documents", len(document_ids))
             works = await self._parse(await self._load(document_ids))
             live, *beside = await self._ingestion.kept_versions()
-            for some in _groups(works):
-                embedded = await self._embed(some, live)
+            for group in _groups(works):
+                embedded = await self._embed(group, live)
                 for version in beside:
                     await self._embed_beside(embedded, version)
                 await self._write(embedded, live, beside)
@@ -324,7 +324,9 @@ class DocumentPipeline:
     async def _parse(self, loaded: Sequence[tuple[DocumentStatus, Document]]) -> list[_Work]:
         with _tracer.start_as_current_span("ingest.parse"):
             async with self._parsing:  # one batch at a time: parsing uses one core
-                received = [Received(each, of.content_hash, of.received_at) for of, each in loaded]
+                received = [
+                    Received(document, status.content_hash, status.received_at) for status, document in loaded
+                ]
                 passages = await asyncio.to_thread(lambda: list(self._ingestion.parser.parse(received)))
             works: list[_Work] = []
             advanced: list[DocumentStatus] = []
@@ -415,15 +417,15 @@ class DocumentPipeline:
 
     def _live(self, work: _Work) -> DocumentStatus:
         passages, live = work.parts.passages, self._with_state(work, DocumentState.LIVE)
-        tokens = sum(passage.token_count for passage in passages)
-        counts = {
+        update = {
             "passage_count": len(passages),
-            "token_count": tokens,
+            "token_count": sum(passage.token_count for passage in passages),
             "tried_alone": 0,
             "first_load": False,
+            "live_content_hash": live.content_hash,
+            "live_labels": work.labels,
         }
-        content = {"live_content_hash": live.content_hash, "live_labels": work.labels}
-        return live.model_copy(update=counts | content)
+        return live.model_copy(update=update)
 
     def _failed(self, status: DocumentStatus, code: str, reason: str) -> DocumentStatus:
         live_hash = None if status.failure_code == INDEX_LOST else status.live_content_hash

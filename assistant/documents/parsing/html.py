@@ -278,7 +278,7 @@ class _Walker:
 
     def _control(self, node: Element) -> None:
         """Add what a control says: as a heading where it opens the panel after it."""
-        after = next((one for one in node.next_siblings if isinstance(one, Element)), None)
+        after = next((sibling for sibling in node.next_siblings if isinstance(sibling, Element)), None)
         if node.closest(", ".join(_HEADINGS)) is not None:  # a heading already
             self._walk(node)
         elif node in self._named:  # its panel, found by its id, begins with it
@@ -450,7 +450,7 @@ def _formula(node: Element) -> str:
 
 def _follows_control(node: Element) -> bool:
     """Return whether the element is a folded panel: what stands before it is, or ends in, a control."""
-    before = next((one for one in node.previous_siblings if isinstance(one, Element)), None)
+    before = next((sibling for sibling in node.previous_siblings if isinstance(sibling, Element)), None)
     if before is None:
         return False
     return before.matches(_CONTROLS) or before.select_one(_CONTROLS) is not None

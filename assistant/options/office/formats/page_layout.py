@@ -24,28 +24,28 @@ from assistant.options.office.formats.page_words import (
 )
 
 _WIDE_GAP = 0.7
-"""Of a line's height: a wider gap separates cells. Few spaces of justified text are wider."""
+"""Share of a line's height: a wider gap separates cells. Few spaces of justified text are wider."""
 _UP = 2.0
-"""Of a font's size: a line that is higher on the page than the one before begins a column."""
+"""Share of a font's size: a line that is higher on the page than the one before begins a column."""
 _MOST_BESIDE = 0.1
 """Items of a column beside rows of a table that the file draws later, to the items of these rows."""
 _TABLE_ROWS = 3
 """Rows from which aligned text is a table: two lines with a wide gap are often a letterhead."""
 _NEAR = 2.5
-"""Of a font's size: the distance to a further line of a cell, or to a title between rows."""
+"""Share of a font's size: the distance to a further line of a cell, or to a title between rows."""
 _FULL_ROW = 0.6
-"""Of the most cells of a row: rows with fewer have cells across several columns, and do not tell where these
-are."""
+"""Share of the most cells of a row: rows with fewer have cells across several columns, and do not tell where
+these are."""
 _FEWEST_COLUMNS = 2
 _SHARED = 1.25
 """Texts in a cell, on average: more are spaces of justified text, which lie below each other nowhere."""
 _PARAGRAPH_GAP = 1.35
-"""Of the usual distance between lines: a greater one begins a paragraph."""
+"""Multiple of the usual distance between lines: a greater one begins a paragraph."""
 _FEW_LINES = 5
 _SINGLE_SPACING = 1.4
-"""Of a font's size: the distance between lines of a paragraph is rarely greater."""
+"""Share of a font's size: the distance between lines of a paragraph is rarely greater."""
 _INDENT = 0.8
-"""Of a line's height: a first line that is indented by more begins a paragraph."""
+"""Share of a line's height: a first line that is indented by more begins a paragraph."""
 _SIZE_CHANGE = 1.12
 _BOXES = ("\u2610", "\u2611")
 """Check boxes: each belongs to the nearer of the texts beside it."""
@@ -65,9 +65,9 @@ class Line:
     box: Box
     is_bold: bool
     size: float
-    """Of the font of most of its words, in points."""
+    """Size of the font of most of its words, in points."""
     place: float
-    """Of its first word in the file."""
+    """Place of its first word in the file."""
     words: Sequence[Word] = ()
 
 
@@ -87,15 +87,15 @@ class Paragraph:
 @dataclass(frozen=True, slots=True)
 class Grid:
     rows: list[list[Cell]]
-    """Of the page model: a row has only the cells that begin in it."""
+    """Cells of the page model: a row has only those that begin in it."""
     box: Box
     size: float
-    """Of the font of most words, in points."""
+    """Size of the font of most words, in points."""
     letters: int
     header_rows: int | None
     """First rows that name the columns; None if neither lines nor fonts tell."""
     place: float
-    """Of its first word in the file."""
+    """Place of its first word in the file."""
 
 
 Block = Paragraph | Grid
@@ -313,9 +313,9 @@ _MOST_PAIRS = 200_000
 """Horizontal times vertical lines, each of all its parts."""
 _MOST_SQUARES = 5_000
 _COLUMN_GAP = 1.5
-"""Of a line's height: a wider gap inside a cell separates columns that have no line between them."""
+"""Share of a line's height: a wider gap inside a cell separates columns that have no line between them."""
 _MOST_GAPS = 0.3
-"""Of the lines of text: with wide gaps in more of them, the lines on the page are not the table's."""
+"""Share of the lines of text: with wide gaps in more of them, the lines on the page are not the table's."""
 _SPLIT_LINES = 3
 """Lines of text in each cell from which they are rows: cells that wrap have different numbers of lines."""
 _DEEPEST_HEADER = 3

@@ -32,26 +32,26 @@ _RUNS = {
 }
 _PART = re.compile(f"([{_RAISED}-{_STRUCK}])?([^{_RAISED}-{_END}]+){_END}?")
 SAME_LINE = 0.4
-"""Of a line's height: how far the middle of a word on it may lie from the line's."""
+"""Share of a line's height: how far the middle of a word on it may lie from the line's."""
 _THICKEST_RULE = 4.0
 """Points. A filled rectangle that is thinner is a line."""
 _MOST_OBJECTS = 20_000
 """Graphics objects of a page that are looked at: a drawing has more, a table never."""
 _SAMPLED_ANGLES = 50
 _DESCENT = 0.2
-"""Of a font's size: what is below the baseline, in most Latin fonts."""
+"""Share of a font's size: what is below the baseline, in most Latin fonts."""
 _DEEPEST_FORM = 4
 _RISE = (0.15, 0.75)
-"""Of a font's size: how far the baseline of a raised character is above the line's; a lowered one half as far
-below. An initial that is as high as several lines has its baseline farther away."""
+"""Share of a font's size: how far the baseline of a raised character is above the line's; a lowered one half
+as far below. An initial that is as high as several lines has its baseline farther away."""
 _SMALL = 0.85
-"""Of the font's size: a raised character that is a word of its own is smaller."""
+"""Share of the font's size: a raised character that is a word of its own is smaller."""
 _SMALLEST = 0.4
 _NEAR = 0.6
-"""Of the font's size: from a raised character to its word."""
+"""Share of the font's size: from a raised character to its word."""
 _TOUCHING = 0.15
 _MIDDLE = 0.15
-"""Of a word's height: how far a line that strikes it may be from its middle."""
+"""Share of a word's height: how far a line that strikes it may be from its middle."""
 _LARGE = 24.0
 """Points: letters across the page's direction that are as large are a watermark."""
 _SLANT = 0.1
@@ -118,16 +118,16 @@ class Word:
     """With marks around its raised, lowered and struck parts, which ``runs_of`` reads."""
     box: Box
     size: float
-    """Of its font, in points; 0 in another direction than most: a stamp, or labels of a drawing."""
+    """Size of its font, in points; 0 in another direction than most: a stamp, or labels of a drawing."""
     is_bold: bool = False
     place: float = 0
-    """In the file, which has its words in reading order."""
+    """Place in the file, which has its words in reading order."""
     direction: _Direction = (1, 0)
     weight: int = 0
-    """Of its font."""
+    """Weight of its font."""
     font: int = 0
     start: int = 0
-    """Of its first character, among the page's."""
+    """Index of its first character among the page's."""
     is_joined: bool = False
     """Whether it goes on with the word before."""
 
@@ -166,8 +166,8 @@ def unmarked(marked: str) -> str:
 
 
 _BOLD_RATIO = 1.15
-"""Of a font's weight to the page's most frequent: where a font does not say its weight, pdfium derives one
-from its stems: regular is 225 to 425, bold 455 to 700. Regular and italic differ by less than 1.1."""
+"""Ratio of a font's weight to the page's most frequent: where a font does not say its weight, pdfium derives
+one from its stems: regular is 225 to 425, bold 455 to 700. Regular and italic differ by less than 1.1."""
 
 
 def read_page(page: Any, form: Any = None) -> PageText:
@@ -577,17 +577,17 @@ def _with_fields(words: list[Word], fields: Iterable[_Annotation]) -> list[Word]
     before it on its line."""
     size = Counter(word.size for word in words).most_common(1)[0][0] if words else 10.0
     added: list[Word] = []
-    for one in fields:
-        left, y = one.box.left, one.box.middle[1]
+    for filled in fields:
+        left, y = filled.box.left, filled.box.middle[1]
         beside = [word for word in words if word.box.top < y < word.box.bottom]
-        before = [word for word in beside if word.box.left < one.box.middle[0]]
-        above = [word for word in words if word.box.bottom < one.box.bottom]
+        before = [word for word in beside if word.box.left < filled.box.middle[0]]
+        above = [word for word in words if word.box.bottom < filled.box.bottom]
         label = max(before, key=lambda word: word.box.left, default=None)
         label = label or max(above, key=lambda word: (word.box.bottom, word.box.left), default=None)
-        low = beside[0].box.bottom - size if beside else one.box.top
-        for line in filter(str.strip, one.text.splitlines()):
+        low = beside[0].box.bottom - size if beside else filled.box.top
+        for line in filter(str.strip, filled.text.splitlines()):
             text, low = " ".join(line.split()), low + size
-            right = max(min(one.box.right, left + 0.6 * size * len(text)), left + 1)
+            right = max(min(filled.box.right, left + 0.6 * size * len(text)), left + 1)
             place = label.place + 0.5 if label else -1
             added.append(Word(text, Box(left, low - size, right, low), size, place=place))
     return sorted([*words, *added], key=lambda word: word.place)

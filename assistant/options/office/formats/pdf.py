@@ -31,9 +31,9 @@ from assistant.options.office.formats.page_words import UNREADABLE, Box, read_pa
 MOST_PAGES = 1_000
 """Pages of a file. A page takes 15 to 20 ms, and the child has 20 s of CPU time."""
 _MARGIN = 0.12
-"""Of a page's height, at its top and bottom: where running headers and footers are."""
+"""Share of a page's height, at its top and bottom: where running headers and footers are."""
 _REPEATED = 0.3
-"""Of the pages: a margin line on so many is a running header or footer. Left and right pages may have
+"""Share of the pages: a margin line on so many is a running header or footer. Left and right pages may have
 their own."""
 _FEWEST_PAGES = 3
 """Pages from which lines repeat by intention; of a file of two pages, both."""
@@ -62,7 +62,7 @@ _SAME_EDGE = 5.0
 """Points between the edges of a table's parts on two pages."""
 _XFA_FORMS = (pypdfium2.raw.FORMTYPE_XFA_FULL, pypdfium2.raw.FORMTYPE_XFA_FOREGROUND)
 _SCAN_AREA = 0.3
-"""Of a page: a page without text and with images on more of it is a scan."""
+"""Share of a page: a page without text and with images on more of it is a scan."""
 _MOST_NOTED = 20
 
 
