@@ -158,7 +158,11 @@ class KnowledgeSource:
 
     def _left_of(self, tag: re.Match[str]) -> str:
         """Return what a tag leaves: in an address the path that it names, inside of a line of text its only
-        text, or MISSING where it prints a value."""
+        text, or MISSING where it prints a value.
+
+        ``[leave]({% link hr/leave.md %})`` keeps "/hr/leave.md", ``Ask in {% slack "travel" %}.`` keeps
+        "travel", and ``Call {{ site.phone }}.`` has MISSING. A tag alone on its line leaves nothing.
+        """
         written, (start, end) = tag[0], tag.span()
         if self.entry.elements and written.startswith("{{"):
             return written

@@ -87,6 +87,9 @@ class _Region:
 def region_blocks(rows: Sequence[Row], place: Place, *, level: int) -> Iterator[Block]:
     """Yield the tables and notes of the rows of a sheet or file that have a cell.
 
+    The rows "Fees of 2026", "Visit | Amount", "First | 20" are a note and a table with one row of names. Rows
+    below the names "Question | Answer" are headings with paragraphs.
+
     ``place`` is the sheet's or file's; ``level`` that of the headings of questions. Raises
     DocumentInvalidError for too many cells.
     """
@@ -167,15 +170,17 @@ def _read_band(rows: list[Row], found: list[_Region | Paragraph], place: Place) 
     """Add the tables and notes of rows without an empty row between them."""
     columns = sorted({column for row in rows for column in row.cells})
     table: _Region | None = None
-    is_below = (
-        len(columns) == 1 and bool(found) and isinstance(last := found[-1], _Region) and len(last.columns) > 1
-    )
+    last = found[-1] if found else None
+    is_column_below_table = len(columns) == 1 and isinstance(last, _Region) and len(last.columns) > 1
     for at, row in enumerate(rows):
         rest = rows[at : at + _SEEN_ROWS]
-        may_be_note = is_below or (len(columns) > 1 and (table is None or columns[0] in row.cells))
+        may_be_note = is_column_below_table or (
+            len(columns) > 1 and (table is None or columns[0] in row.cells)
+        )
         alone = row.alone() if may_be_note else None
-        is_free = not is_below and (table is None or (alone is not None and not alone.text))
-        if alone and (is_free or _is_note(alone, rest)):
+        is_outside_tables = not is_column_below_table and table is None
+        is_empty = not is_column_below_table and alone is not None and not alone.text  # struck text alone
+        if alone and (is_outside_tables or is_empty or _is_note(alone, rest)):
             found.append(Paragraph(alone.runs, replace(place, number=row.line)))
             table = None
         elif table is None or _is_new_header(table, rest, rows[at - 1]):

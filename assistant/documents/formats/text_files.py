@@ -56,7 +56,12 @@ _RARE = frozenset("\u0160\u0161\u017d\u017e\u0192\u0152\u0153\u0178")
 
 
 class _Kind(dict[int, str]):
-    """The kind of each sign: a letter's script and case, a digit, a sign by where it stands."""
+    """The kind of each sign: a letter's script and case, a digit, a sign by where it stands.
+
+    A letter is "a" (ASCII), "e" (Latin), "c" (Cyrillic), "g" (Greek) or "z", a capital one "A", "E", "C", "G"
+    or "Z". The word "it\u2019s" is "aa'a". A Mac's bytes of it, read as Windows-1252, are "it\u00d5s" and
+    "aaEa": a capital inside a word, which ``_STRANGE`` finds.
+    """
 
     def __missing__(self, code: int) -> str:
         sign = chr(code)
@@ -272,8 +277,12 @@ def _fitness(text: str, delimiter: str) -> tuple[int, int, int]:
 
 
 def _regular(rows: Sequence[Sequence[str]]) -> int:
+    """Return how many rows have as many cells as a row above or below, and more than one."""
     widths = [len(row) for row in rows]
     alike = {
-        at + side for at, (one, other) in enumerate(pairwise(widths)) if one == other > 1 for side in (0, 1)
+        at + side
+        for at, (above, below) in enumerate(pairwise(widths))
+        if above == below > 1
+        for side in (0, 1)
     }
     return len(alike)

@@ -206,7 +206,11 @@ class _Renderer:
         return text
 
     def _shifted(self, run: model.Run, *, before: str, after: model.Runs) -> str:
-        """Return a raised or lowered text so that no number becomes part of another."""
+        """Return a raised or lowered text so that no number becomes part of another.
+
+        Raised: "x" and "10" are "x^10", "cm" and "2" are "cm^2", "visit" and the note's mark "1" are
+        "visit [1]". Lowered: "10" and "2" are "10_2", "H" and "2" are "H2".
+        """
         shown = run.text.strip()
         if not shown:
             return run.text
