@@ -28,14 +28,14 @@ class Price(StrictModel):
     source: str = Field(min_length=1)
 
     @property
-    def hours(self) -> int:
-        """Units of a month in which one of them stands all the time."""
+    def units_a_month(self) -> int:
+        """What is paid in a month for one that stands all the time: its hours, or the month."""
         return HOURS_A_MONTH if self.per == "hour" else 1
 
     @property
     def usd_per_hour(self) -> float:
-        """What one costs that stands all the time."""
-        return self.usd / self.units * self.hours / HOURS_A_MONTH
+        """What one costs that stands all the time; for prices per hour or month."""
+        return self.usd / self.units * self.units_a_month / HOURS_A_MONTH
 
 
 class Use(StrictModel):
@@ -43,17 +43,17 @@ class Use(StrictModel):
 
     part: str
     name: str
-    of: str = Field(pattern=r"^AWS::")
-    """Resource type that pays it; templates without one do not."""
+    resource_type: str = Field(pattern=r"^AWS::")
+    """The CloudFormation type that pays it; templates without one do not."""
     price: str
     """Name of the price in the table ``unit``."""
-    month: float = Field(default=0, ge=0)
-    """Amount without any question."""
-    each: bool = False
-    """Whether ``month`` counts for each resource of the type."""
-    question: float = Field(default=0, ge=0)
-    written: float = Field(default=0, ge=0)
-    """More than ``question``, of an answer that the model writes."""
+    amount_a_month: float = Field(default=0, ge=0)
+    """Without any question."""
+    per_resource: bool = False
+    """Whether ``amount_a_month`` counts for each resource of the type."""
+    per_question: float = Field(default=0, ge=0)
+    more_per_written_answer: float = Field(default=0, ge=0)
+    """Added to ``per_question`` where a model writes the answer."""
     why: str
 
 
@@ -97,11 +97,12 @@ class Prices(StrictModel):
 
     def usd_of_use(self, *, written: bool) -> float:
         """Return what one question adds to the lines that are paid by use."""
-        return sum(
-            (use.question + (use.written if written else 0)) * price.usd / price.units
-            for use in self.use
-            for price in (self.of("unit", use.price),)
-        )
+        usd = 0.0
+        for use in self.use:
+            price = self.of("unit", use.price)
+            amount = use.per_question + (use.more_per_written_answer if written else 0)
+            usd += amount * price.usd / price.units
+        return usd
 
 
 def load_prices(path: Path = FILE) -> Prices:

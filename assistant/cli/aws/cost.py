@@ -272,10 +272,11 @@ def make_bill(
     Raises ConfigurationError for a resource type or an instance without a price.
     """
     types = resource_types(templates)
-    known = prices.free | PRICED.keys() | {use.of for use in prices.use}
+    known = prices.free | PRICED.keys() | {use.resource_type for use in prices.use}
     if unknown := sorted(types.keys() - known):
         raise ConfigurationError(
-            f"{FILE}: no price is known of {', '.join(unknown)}. Add a [[use]] with `of`, or a row of `free`."
+            f"{FILE}: no price is known of {', '.join(unknown)}. Add a [[use]] with that `resource_type`, or "
+            "a row of `free`."
         )
     amounts: dict[tuple[str, str, Kind, str], dict[State, float]]
     amounts = defaultdict(lambda: dict.fromkeys(STATES, 0.0))
@@ -283,13 +284,16 @@ def make_bill(
     first = sum(line.amount for line in standing if line.part == LLM and line.kind == "endpoint")
     growth = max(1.0, llm_instances / first) if first else 1.0
     for line in standing:
-        amount = line.amount * prices.of(line.kind, line.name).hours
+        amount = line.amount * prices.of(line.kind, line.name).units_a_month
         for state in STATES:
             amounts[line.part, line.name, line.kind, line.name][state] += amount * _share(line, state, growth)
     for use in prices.use:
-        if count := types[use.of]:
-            month = use.month * (count if use.each else 1)
-            a_question = {"quoted": use.question, "written": use.question + use.written}
+        if count := types[use.resource_type]:
+            month = use.amount_a_month * (count if use.per_resource else 1)
+            a_question = {
+                "quoted": use.per_question,
+                "written": use.per_question + use.more_per_written_answer,
+            }
             for state in STATES:
                 used = month + questions * a_question.get(state, 0.0)
                 amounts[use.part, use.name, "unit", use.price][state] += used

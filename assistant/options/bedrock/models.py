@@ -73,9 +73,9 @@ def uses(tenant: TenantConfig) -> Sequence[tuple[Use, Price]]:
             Use(
                 part="Bedrock",
                 name=f"{name} tokens of {row.model}",
-                of="AWS::ECS::Service",
+                resource_type="AWS::ECS::Service",
                 price=f"bedrock_{name}_token",
-                written=tokens,
+                more_per_written_answer=tokens,
                 why=f"written: {tokens} tokens, assumed",
             ),
             Price(usd=usd, per="use", units=1_000_000, checked=row.checked, source=row.source),
