@@ -232,7 +232,7 @@ KEYS ?=
 .PHONY: tenant-file
 tenant-file: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Measure which stacks a key of the tenant file changes, and write docs/tenant-file.md (KEYS="tasks.min_tasks …"; all: a quarter of an hour)
 	@$(WITH_NODE) $(BIN)/python -m tests.stacks.effects $(KEYS)
-	@$(BIN)/python -m tools.tenant_keys
+	@$(BIN)/python -m tools.pages keys
 
 AGAINST ?= HEAD
 .PHONY: template-diff
@@ -242,7 +242,7 @@ template-diff: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ##
 .PHONY: pin
 pin: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Accept today's stateful resources as the ones that no upgrade may replace (stacks/pins)
 	@rm -rf cdk.out; $(CDK) synth --quiet -c tenants='$(TENANTS)' '**'
-	@$(WITH_NODE) $(BIN)/python -m stacks.pinning cdk.out '$(TENANTS)' '$(PINS)'
+	@$(WITH_NODE) $(BIN)/python -m tools.template_proofs cdk.out --tenants '$(TENANTS)' --pins '$(PINS)' --write-pins
 
 .PHONY: evaluate
 evaluate: $(VENV)/local.stamp ##* Ask the committed questions and judge the answers (docs/evaluation.md)

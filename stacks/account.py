@@ -27,10 +27,9 @@ from assistant.option import Place
 from assistant.tenant.deployed_names import ACCOUNT_VERSION, ACCOUNT_VERSION_OUTPUT
 from assistant.tenant.deployment import AccountConfig, load_account
 from assistant.tenant.manifests import ImageLock
-from stacks.keys import log_group_arn
 from stacks.policy import acknowledge, exceptions, hipaa, nag, wildcard
 from stacks.processes import CORPUS_IMAGE, LEARNING_IMAGE, PULL_IMAGE
-from stacks.roles import DUTY_TAG, Duty, allow_service, resource_arn
+from stacks.roles import DUTY_TAG, Duty, allow_service, log_group_arn, resource_arn
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import OUTLIVES, has_budgets
 
@@ -123,6 +122,7 @@ class TenantBoundary(iam.ManagedPolicy):
     ) -> None:
         """``of_aws``: further actions, on resources that AWS owns in any region. What the tenants' own
         policies name bounds them."""
+        caller_tenant = "${aws:PrincipalTag/tenant}"
         super().__init__(
             scope,
             construct_id,
@@ -136,93 +136,75 @@ class TenantBoundary(iam.ManagedPolicy):
                     actions=_UNDOING_BUT_FOR_BACKUP,
                     conditions={"StringNotEquals": {DUTY_TAG: Duty.BACKUP.value}},
                 ),
-                *_deny_escalation(),
-                *_deny_leaving(cdk.Stack.of(scope), regions=regions, of_aws=of_aws),
-                *_deny_other_tenants(),
+                _deny(
+                    # of these actions only PassRole has this key, and all without it are denied
+                    "RightsGrow",
+                    actions=("iam:*", "organizations:*", "sts:AssumeRole*"),
+                    conditions={"StringNotEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
+                ),
+                _deny(
+                    # a grant is a permission on a key that no policy shows; services set this flag for theirs
+                    "GrantKeyToPerson",
+                    actions=("kms:CreateGrant",),
+                    conditions={"BoolIfExists": {"kms:GrantIsForAWSResource": "false"}},
+                ),
+                _deny(
+                    "LeaveRegion",
+                    not_actions=("iam:*", *of_aws),  # denied above; IAM answers from one region for all
+                    conditions={"StringNotEquals": {"aws:RequestedRegion": sorted(set(regions))}},
+                ),
+                _deny(
+                    # ecr: AWS publishes its containers from accounts of its own; ec2: subnets may belong to a
+                    # network account, shared by RAM
+                    "LeaveAccount",
+                    not_actions=(*PULL_IMAGE, "ec2:*", *of_aws),
+                    conditions={
+                        "StringNotEquals": {"aws:ResourceAccount": cdk.Stack.of(scope).account},
+                        "Null": {"aws:ResourceAccount": "false"},
+                    },
+                ),
+                _deny("NoTenant", conditions={"Null": {"aws:PrincipalTag/tenant": "true"}}),
+                _deny(
+                    # the other policies decide on an untagged resource, and on a service that does not report
+                    # the tag
+                    "OtherTenant",
+                    conditions={
+                        "StringNotEquals": {"aws:ResourceTag/tenant": [caller_tenant, SHARED]},
+                        "Null": {"aws:ResourceTag/tenant": "false"},
+                    },
+                ),
+                _deny(
+                    "TagAsOtherTenant",
+                    conditions={
+                        "StringNotEquals": {"aws:RequestTag/tenant": caller_tenant},
+                        "Null": {"aws:RequestTag/tenant": "false"},
+                    },
+                ),
+                _deny(
+                    "TakeTenantTagAway",
+                    conditions={
+                        "ForAnyValue:StringEquals": {"aws:TagKeys": ["tenant"]},
+                        "Null": {"aws:RequestTag/tenant": "true"},
+                    },
+                ),
             ],
         )
 
 
-def _deny_escalation() -> list[iam.PolicyStatement]:
-    return [
-        _deny(
-            # of these actions only PassRole has this key, and all without it are denied
-            "RightsGrow",
-            actions=("iam:*", "organizations:*", "sts:AssumeRole*"),
-            conditions={"StringNotEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
-        ),
-        _deny(
-            # a grant is a permission on a key that no policy shows; services set this flag for theirs
-            "GrantKeyToPerson",
-            actions=("kms:CreateGrant",),
-            conditions={"BoolIfExists": {"kms:GrantIsForAWSResource": "false"}},
-        ),
-    ]
-
-
-def _deny_leaving(
-    stack: cdk.Stack, *, regions: Sequence[str], of_aws: Sequence[str]
-) -> list[iam.PolicyStatement]:
-    return [
-        iam.PolicyStatement(
-            sid="LeaveRegion",
-            effect=iam.Effect.DENY,
-            not_actions=["iam:*", *of_aws],  # denied above; IAM answers from one region for all
-            resources=["*"],
-            conditions={"StringNotEquals": {"aws:RequestedRegion": sorted(set(regions))}},
-        ),
-        iam.PolicyStatement(
-            # ecr: AWS publishes its containers from accounts of its own; ec2: subnets may belong to a network
-            # account, shared by RAM
-            sid="LeaveAccount",
-            effect=iam.Effect.DENY,
-            not_actions=[*PULL_IMAGE, "ec2:*", *of_aws],
-            resources=["*"],
-            conditions={
-                "StringNotEquals": {"aws:ResourceAccount": stack.account},
-                "Null": {"aws:ResourceAccount": "false"},
-            },
-        ),
-    ]
-
-
-def _deny_other_tenants() -> list[iam.PolicyStatement]:
-    caller_tenant = "${aws:PrincipalTag/tenant}"
-    return [
-        _deny("NoTenant", actions=("*",), conditions={"Null": {"aws:PrincipalTag/tenant": "true"}}),
-        _deny(
-            # the other policies decide on an untagged resource, and on a service that does not report the tag
-            "OtherTenant",
-            actions=("*",),
-            conditions={
-                "StringNotEquals": {"aws:ResourceTag/tenant": [caller_tenant, SHARED]},
-                "Null": {"aws:ResourceTag/tenant": "false"},
-            },
-        ),
-        _deny(
-            "TagAsOtherTenant",
-            actions=("*",),
-            conditions={
-                "StringNotEquals": {"aws:RequestTag/tenant": caller_tenant},
-                "Null": {"aws:RequestTag/tenant": "false"},
-            },
-        ),
-        _deny(
-            "TakeTenantTagAway",
-            actions=("*",),
-            conditions={
-                "ForAnyValue:StringEquals": {"aws:TagKeys": ["tenant"]},
-                "Null": {"aws:RequestTag/tenant": "true"},
-            },
-        ),
-    ]
-
-
 def _deny(
-    sid: str, *, actions: Sequence[str], conditions: dict[str, dict[str, str | list[str]]] | None = None
+    sid: str,
+    *,
+    actions: Sequence[str] = ("*",),
+    not_actions: Sequence[str] = (),
+    conditions: dict[str, dict[str, str | list[str]]] | None = None,
 ) -> iam.PolicyStatement:
     return iam.PolicyStatement(
-        sid=sid, effect=iam.Effect.DENY, actions=list(actions), resources=["*"], conditions=conditions
+        sid=sid,
+        effect=iam.Effect.DENY,
+        actions=None if not_actions else list(actions),
+        not_actions=list(not_actions) or None,
+        resources=["*"],
+        conditions=conditions,
     )
 
 
@@ -340,15 +322,12 @@ class AccountStack(cdk.Stack):
         It names no prefix: a stage that one tenant's prefix made would take it from the others. A generated
         group name has its stack's and its logical id.
         """
-        statement = iam.PolicyStatement(
-            actions=["logs:CreateLogStream", "logs:PutLogEvents"],
-            resources=[log_group_arn(self, "*-Data-Search*")],
-            conditions={
-                "StringEquals": {"aws:SourceAccount": self.account},
-                "ArnLike": {"aws:SourceArn": resource_arn(self, "es", "domain", "*")},
-            },
-        )
-        statement.add_service_principal("es.amazonaws.com")
+        conditions = {
+            "StringEquals": {"aws:SourceAccount": self.account},
+            "ArnLike": {"aws:SourceArn": resource_arn(self, "es", "domain", "*")},
+        }
+        writes, groups = ("logs:CreateLogStream", "logs:PutLogEvents"), log_group_arn(self, "*-Data-Search*")
+        statement = allow_service("es", writes, groups, conditions=conditions)
         logs.CfnResourcePolicy(
             self,
             "SearchLogPolicy",
@@ -420,33 +399,19 @@ class AccountStack(cdk.Stack):
 
         https://docs.aws.amazon.com/lambda/latest/dg/images-create.html, "Amazon ECR permissions"
         """
-        functions = self.format_arn(
-            service="lambda",
-            resource="function",
-            resource_name="*",
-            arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
-        )
-        statement = iam.PolicyStatement(
-            sid="FunctionsPull",
-            actions=["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-            conditions={"ArnLike": {"aws:SourceArn": functions}},
-        )
-        statement.add_service_principal("lambda.amazonaws.com")
-        return statement
+        functions = {"ArnLike": {"aws:SourceArn": resource_arn(self, "lambda", "function", "*", colon=True)}}
+        pull = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+        return allow_service("lambda", pull, sid="FunctionsPull", conditions=functions)
 
     def _let_applications_pull(self) -> iam.PolicyStatement:
         """Let EMR Serverless pull an image for applications of this account.
 
         https://docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide/application-custom-image.html#access-repo
         """
-        applications = f"arn:{self.partition}:emr-serverless:{self.region}:{self.account}:/applications/*"
-        statement = iam.PolicyStatement(
-            sid="ApplicationsPull",
-            actions=["ecr:BatchGetImage", "ecr:DescribeImages", "ecr:GetDownloadUrlForLayer"],
-            conditions={"ArnLike": {"aws:SourceArn": applications}},
-        )
-        statement.add_service_principal("emr-serverless.amazonaws.com")
-        return statement
+        arns = f"arn:{self.partition}:emr-serverless:{self.region}:{self.account}:/applications/*"
+        applications = {"ArnLike": {"aws:SourceArn": arns}}
+        pull = ("ecr:BatchGetImage", "ecr:DescribeImages", "ecr:GetDownloadUrlForLayer")
+        return allow_service("emr-serverless", pull, sid="ApplicationsPull", conditions=applications)
 
     def _add_budget_topics(self, prefixes: Sequence[str], *, key: kms.IKey, email: str | None) -> None:
         """Create the topics of the tenants' budgets; tenants refer to them by name,

@@ -35,15 +35,7 @@ from stacks.keys import (
     use_by_logs,
     use_by_tenant,
 )
-from stacks.network.security_groups import Rule, allow_between, allow_in, allow_out, cidr_id, create_group
-from stacks.network.vpc import (
-    ServiceEndpoints,
-    TenantVpc,
-    called_services,
-    endpoint_name,
-    name_in_vpc,
-    record_flows,
-)
+from stacks.network import Rule, allow_between, allow_in, allow_out, cidr_id, create_group
 from stacks.observability.alarms import alarm_topic
 from stacks.policy import (
     ANY_RESOURCE,
@@ -59,6 +51,14 @@ from stacks.policy import (
 from stacks.roles import ONLY_ES256, allow, attach, parameter_arn
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import TenantStack, prepare_stage, tenant_of
+from stacks.vpc import (
+    ServiceEndpoints,
+    TenantVpc,
+    called_services,
+    endpoint_name,
+    name_in_vpc,
+    record_flows,
+)
 
 _TIMEOUT_S = 60
 _MAX_EVENT_AGE_S = 120

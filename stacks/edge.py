@@ -18,7 +18,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from stacks.network.security_groups import HEALTH_PORT, HTTPS_PORT, TASK_PORT
+from stacks.network import HEALTH_PORT, HTTPS_PORT, TASK_PORT
 from stacks.outputs import EdgeOutputs, NetworkOutputs, Workload
 from stacks.policy import exceptions, hipaa, nag
 from stacks.tenant import DeployedTenant
@@ -86,7 +86,12 @@ class TlsFront(Construct):
         self.load_balancer.set_attribute("access_logs.s3.prefix", ACCESS_LOGS_PREFIX)
         self.tasks = self._tasks(vpc)
         self._certificate = elbv2.ListenerCertificate.from_arn(tenant.edge.certificate_arn)
-        self.listener = self._listener()
+        self.listener = self._https(
+            "Tls",
+            port=HTTPS_PORT,
+            mutual_authentication=self._client_certificates(),
+            default_target_groups=[self.tasks],
+        )
         self.health_listener = self._health_listener() if tenant.edge.client_certificates else self.listener
 
     def _load_balancer(self, vpc: ec2.IVpc, security_group_id: str) -> elbv2.ApplicationLoadBalancer:
@@ -124,14 +129,6 @@ class TlsFront(Construct):
         )
         pin(group, "Tasks")
         return group
-
-    def _listener(self) -> elbv2.ApplicationListener:
-        return self._https(
-            "Tls",
-            port=HTTPS_PORT,
-            mutual_authentication=self._client_certificates(),
-            default_target_groups=[self.tasks],
-        )
 
     def _https(self, construct_id: str, *, port: int, **properties: Any) -> elbv2.ApplicationListener:
         listener = self.load_balancer.add_listener(

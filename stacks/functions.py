@@ -15,7 +15,7 @@ from constructs import Construct
 
 from stacks.function_package import FUNCTIONS, PYTHON, FunctionDependencies, code_archive
 from stacks.outputs import Workload
-from stacks.roles import WorkloadRole, allow
+from stacks.roles import WorkloadRole, allow, resource_arn
 from stacks.tenant_stack import Foundation, tenant_log_group
 
 _OLDEST_CALL_S = 60
@@ -211,9 +211,7 @@ def platform_statements(
         "ec2:AssignPrivateIpAddresses",
         "ec2:UnassignPrivateIpAddresses",
     ]
-    functions = cdk.Stack.of(scope).format_arn(
-        service="lambda", resource="function", resource_name="*", arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
-    )
+    functions = resource_arn(scope, "lambda", "function", "*", colon=True)
     logs = ["logs:CreateLogStream", "logs:PutLogEvents"]
     denied = iam.PolicyStatement(
         effect=iam.Effect.DENY,

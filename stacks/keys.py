@@ -27,6 +27,7 @@ from stacks.roles import (
     allow,
     allow_service,
     execution_role_arn,
+    log_group_arn,
     resource_arn,
     system_secret_arn,
     via,
@@ -279,18 +280,6 @@ def _use_by_trails(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyS
 def trail_arns(scope: Construct, *, tenant: DeployedTenant) -> str:
     """Return the pattern of the ARNs of the tenant's trails: their names are generated."""
     return resource_arn(scope, "cloudtrail", "trail", f"{tenant.full_name}-*")
-
-
-def generated_log_groups(scope: Construct, *, tenant: DeployedTenant) -> str:
-    """Return the pattern of the ARNs of log groups with generated names, which begin with the stack's
-    name."""
-    return log_group_arn(scope, f"{tenant.full_name}-*")
-
-
-def log_group_arn(scope: Construct, name: str) -> str:
-    return cdk.Stack.of(scope).format_arn(
-        service="logs", resource="log-group", resource_name=name, arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
-    )
 
 
 def _allow_account(

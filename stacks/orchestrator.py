@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -33,9 +33,9 @@ from assistant.tenant.deployed_names import (
     STATES,
 )
 from assistant.tenant.manifests import CALLERS_PREFIX
-from stacks.data.buckets import document_statements, table_statements
-from stacks.ingestion.stack import grant_search_access
-from stacks.network.security_groups import OPERATIONS_PORT, TASK_PORT
+from stacks.buckets import document_statements, table_statements
+from stacks.ingestion import grant_search_access
+from stacks.network import OPERATIONS_PORT, TASK_PORT
 from stacks.observability.alarms import published_by
 from stacks.outputs import (
     IngestionOutputs,
@@ -296,26 +296,16 @@ STATEMENTS = Place[Callable[[Construct, DeployedTenant], Sequence[iam.PolicyStat
 )
 
 
-def _writing_statements(
-    scope: Construct, tenant: DeployedTenant, models: ModelsOutputs
-) -> Iterator[iam.PolicyStatement]:
-    """Let the service call the model that writes."""
-    if models.llm_endpoint_name is not None:
-        llm = resource_arn(scope, "sagemaker", "endpoint", models.llm_endpoint_name)
-        yield allow("sagemaker:InvokeEndpointWithResponseStream", llm)
-    for statements in STATEMENTS.joined():
-        yield from statements(scope, tenant)
-
-
 def task_statements(
     scope: Construct, *, foundation: Foundation, models: ModelsOutputs, ingestion: IngestionOutputs
 ) -> list[iam.PolicyStatement]:
     """Return the statements of the task role."""
     tenant, keys, data = foundation.tenant, foundation.keys, foundation.data
     # Endpoints by name: the endpoints themselves are absent while the tenant is paused.
-    embeddings = [
-        resource_arn(scope, "sagemaker", "endpoint", name) for name in models.embedding_endpoint_names
-    ]
+    embeddings, writers = (
+        [resource_arn(scope, "sagemaker", "endpoint", name) for name in names if name is not None]
+        for names in (models.embedding_endpoint_names, (models.llm_endpoint_name,))
+    )
     # Only paths of a search and of what the index was built with: a request that writes is refused, whatever
     # the domain's own roles may allow one day.
     alias = f"{data.domain_arn}/{tenant.search_alias}"
@@ -343,7 +333,8 @@ def task_statements(
     inbox = bucket_arn(scope, data.inbox_bucket)
     return [
         allow("sagemaker:InvokeEndpoint", *embeddings),
-        *_writing_statements(scope, tenant, models),
+        *(allow("sagemaker:InvokeEndpointWithResponseStream", llm) for llm in writers),
+        *(statement for statements in STATEMENTS.joined() for statement in statements(scope, tenant)),
         allow("es:ESHttpPost", f"{alias}/_search", f"{versions}/_search"),
         allow("es:ESHttpGet", f"{alias}/_mapping", f"{versions}/_mapping"),
         *(
@@ -452,7 +443,7 @@ class OrchestratorStack(TenantStack):
             self,
             "Task",
             foundation=foundation,
-            settings=_settings(foundation, models, ingestion) | self._systems(network),
+            settings=_settings(self, foundation, models, ingestion),
             statements=task_statements(self, foundation=foundation, models=models, ingestion=ingestion),
             log_group=self._log_group,
         )
@@ -497,13 +488,6 @@ class OrchestratorStack(TenantStack):
             service_name=service.service_name,
             log_group_name=self._log_group.log_group_name,
         )
-
-    def _systems(self, network: NetworkOutputs) -> dict[str, Any]:
-        """Return the fields of ServiceSettings on live systems."""
-        tenant = self.tenant
-        addresses = {entry.name: network.reach_addresses[entry.name] for entry in tenant.callable_systems}
-        text = self.to_json_string(addresses) if cdk.Token.is_unresolved([*addresses.values()]) else addresses
-        return {"reach_addresses": text, "system_switches": tenant.system_switches}
 
     def _cluster(self, network: NetworkOutputs) -> ecs.Cluster:
         sessions = None
@@ -586,9 +570,13 @@ class OrchestratorStack(TenantStack):
         )
 
 
-def _settings(foundation: Foundation, models: ModelsOutputs, ingestion: IngestionOutputs) -> dict[str, Any]:
+def _settings(
+    stack: cdk.Stack, foundation: Foundation, models: ModelsOutputs, ingestion: IngestionOutputs
+) -> dict[str, Any]:
     """Return the fields of ServiceSettings. Names and addresses: nothing here is secret."""
-    tenant = foundation.tenant
+    tenant, known = foundation.tenant, foundation.network.reach_addresses
+    addresses = {entry.name: known[entry.name] for entry in tenant.callable_systems}
+    are_later = cdk.Token.is_unresolved([*addresses.values()])
     return {
         "tenants_dir": "/tmp/tenants",  # noqa: S108 - the task's own volume; its root is read-only
         "stores": "aws",
@@ -611,6 +599,8 @@ def _settings(foundation: Foundation, models: ModelsOutputs, ingestion: Ingestio
         "model_stamp": models.model_stamp,
         "schema_stamp": ingestion.schema_stamp,
         "receipt_key": foundation.keys.receipt_key_arn,
+        "reach_addresses": stack.to_json_string(addresses) if are_later else addresses,
+        "system_switches": tenant.system_switches,
     }
 
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 
 class Workload(StrEnum):
-    """A workload with a security group of its own in the tenant's VPC. ``stacks.network.security_groups`` has
+    """A workload with a security group of its own in the tenant's VPC. ``stacks.network`` has
     their flows."""
 
     NLB = "Nlb"

@@ -1,4 +1,5 @@
-"""What a container or function is started with: its image, and the tenant file that it reads."""
+"""What a container, function or training job is started with: its image, the tenant file that it reads, and
+what each request for a job says."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any
 
 import aws_cdk as cdk
 import tomlkit
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
 
@@ -16,8 +18,10 @@ from assistant.option import Place
 from assistant.tenant.manifests import DIGEST_PATTERN
 from assistant.tenant.tenant import TenantConfig
 from assistant.tenant.toml_file import KeyMark, marked
-from stacks.roles import WorkloadRole, allow, via
+from stacks.outputs import NetworkOutputs, Workload
+from stacks.roles import WorkloadRole, allow, interface_statements, log_group_arn, via
 from stacks.tenant import ROOT, DeployedTenant
+from stacks.tenant_stack import tenant_of
 
 TASK_IMAGES = ("orchestrator", "otel_collector")
 """Names of the images of one task: the service, and the trace collector beside it."""
@@ -176,3 +180,58 @@ def effective_tenant_file(tenant: DeployedTenant) -> str:
     if "care_context" in data:
         data["care_context"].setdefault("jwks_parameter", tenant.care_jwks_parameter)
     return tomlkit.dumps(data)
+
+
+# --- training jobs ----------------------------------------------------------------------------------------
+# The outputs ``TrainingJob`` and ``CompileJob`` hold these requests; ``assistant models train`` and
+# ``compile`` complete them. No role of a tenant starts a job: whoever does acts with its own rights, because
+# the boundary denies the roles all of IAM, passing a role too (docs/decisions/0082-training-jobs.md).
+
+VOLUME_GIB = 200
+"""Within the local disk of the smallest instance that has one (250 GB): more would be refused there."""
+
+
+def job_platform_statements(
+    scope: Construct, *, network: NetworkOutputs, repository_arn: str
+) -> list[iam.PolicyStatement]:
+    """Return what SageMaker does with a role over its own network: interfaces, log lines, metrics, images.
+
+    The log group is that of all training jobs of an account, as SageMaker names it.
+    https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html, "CreateTrainingJob API".
+    """
+    lines = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
+    own_metrics = {"StringLike": {"cloudwatch:namespace": "/aws/sagemaker/*"}}
+    return [
+        *interface_statements(scope, network=network, workload=Workload.JOBS),
+        allow(lines, log_group_arn(scope, "/aws/sagemaker/TrainingJobs*")),
+        allow("cloudwatch:PutMetricData", "*", conditions=own_metrics),
+        allow("ecr:GetAuthorizationToken", "*"),
+        allow(PULL_IMAGE, repository_arn),
+    ]
+
+
+def shared_job_request(
+    scope: Construct, *, network: NetworkOutputs, role_arn: str, output: str, key_arn: str, longest_s: int
+) -> dict[str, Any]:
+    """Return what CreateTrainingJob is asked for in every job of a role.
+
+    ``output``: S3 folder of the results, which ``key_arn`` encrypts. ``longest_s`` bounds what a job that
+    went wrong can cost.
+    """
+    tags = {**tenant_of(scope).tags(), "data-class": "phi"}
+    return {
+        "RoleArn": role_arn,
+        # As endpoints take a model: files below a prefix.
+        "OutputDataConfig": {"S3OutputPath": output, "KmsKeyId": key_arn, "CompressionType": "NONE"},
+        # One instance: the jobs' security group lets no two of them talk.
+        "ResourceConfig": {"InstanceCount": 1, "VolumeSizeInGB": VOLUME_GIB},
+        "StoppingCondition": {"MaxRuntimeInSeconds": longest_s},
+        "VpcConfig": {
+            "Subnets": list(network.subnet_ids),
+            "SecurityGroupIds": [network.security_group_ids[Workload.JOBS]],
+        },
+        "EnableNetworkIsolation": True,
+        "EnableInterContainerTrafficEncryption": True,
+        "ProfilerConfig": {"DisableProfiler": True},
+        "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
+    }

@@ -116,6 +116,34 @@ class WorkloadRole(iam.Role):
         self._caller.statements.extend(statements)
 
 
+def outside_role(
+    scope: Construct,
+    construct_id: str,
+    policy_id: str,
+    statements: Sequence[iam.PolicyStatement],
+    *,
+    principals: Iterable[str],
+    description: str,
+    policy_description: str,
+    duty: Duty | None = None,
+    name: str | None = None,
+) -> iam.Role:
+    """Create a role for principals of the company (their ARNs) that run outside of the VPC, such as builds:
+    it needs no endpoint."""
+    trusted = [cast("iam.IPrincipal", iam.ArnPrincipal(arn)) for arn in principals]
+    role = iam.Role(
+        scope,
+        construct_id,
+        role_name=name,
+        assumed_by=cast("iam.IPrincipal", iam.CompositePrincipal(*trusted)),
+        description=description,
+    )
+    if duty is not None:
+        tag_duty(role, duty)
+    attach(role, policy_id, role.role_name, statements, description=policy_description)
+    return role
+
+
 class ServiceRole(Construct):
     """A role that an AWS service uses outside the tenant's VPC (a state machine, a schedule).
 
@@ -220,28 +248,34 @@ def deny(sid: str | None, *, conditions: Conditions, **those: Sequence[str] | No
 def allow_service(
     service: str,
     actions: str | Sequence[str],
-    resource: str,
-    *,
+    *resources: str,
     sid: str | None = None,
     conditions: Conditions | None = None,
 ) -> iam.PolicyStatement:
     """Return a statement of a resource's policy that admits a service (``events`` of
     ``events.amazonaws.com``)."""
-    statement = allow(actions, resource, conditions=conditions)
+    statement = allow(actions, *resources, conditions=conditions)
     if sid is not None:
         statement.sid = sid
     statement.add_service_principal(f"{service}.amazonaws.com")
     return statement
 
 
-def resource_arn(scope: Construct, service: str, resource: str, name: str) -> str:
+def resource_arn(scope: Construct, service: str, resource: str, name: str, *, colon: bool = False) -> str:
     """Return the ARN ``arn:…:<service>:<region>:<account>:<resource>/<name>`` in the stack's account and
-    region."""
-    return cdk.Stack.of(scope).format_arn(service=service, resource=resource, resource_name=name)
+    region; with ``colon`` the name follows one (``…:log-group:<name>``)."""
+    form = cdk.ArnFormat.COLON_RESOURCE_NAME if colon else None
+    return cdk.Stack.of(scope).format_arn(
+        service=service, resource=resource, resource_name=name, arn_format=form
+    )
 
 
 def bucket_arn(scope: Construct, name: str) -> str:
     return cdk.Stack.of(scope).format_arn(service="s3", region="", account="", resource=name)
+
+
+def log_group_arn(scope: Construct, name: str) -> str:
+    return resource_arn(scope, "logs", "log-group", name, colon=True)
 
 
 def parameter_arn(scope: Construct, name: str) -> str:
@@ -251,12 +285,7 @@ def parameter_arn(scope: Construct, name: str) -> str:
 
 def system_secret_arn(scope: Construct, name: str) -> str:
     """Return the ARN of a secret by its name: Secrets Manager adds six characters to it."""
-    return cdk.Stack.of(scope).format_arn(
-        service="secretsmanager",
-        resource="secret",
-        resource_name=f"{name}-??????",
-        arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
-    )
+    return resource_arn(scope, "secretsmanager", "secret", f"{name}-??????", colon=True)
 
 
 def secret_arns(

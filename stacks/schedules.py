@@ -20,10 +20,9 @@ from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct, IDependable
 
-from stacks.keys import log_group_arn
 from stacks.outputs import Workload
 from stacks.policy import Acknowledgement, exceptions, wildcard
-from stacks.roles import USE_KEY, ServiceRole, allow, resource_arn, via
+from stacks.roles import USE_KEY, ServiceRole, allow, log_group_arn, resource_arn, via
 from stacks.tenant_stack import Foundation
 
 _STATES = Path(__file__).with_name("scheduled_task.asl.json")

@@ -175,6 +175,10 @@ def pin(construct: Construct, logical_id: str) -> None:
     resource.override_logical_id(logical_id)
 
 
+def pascal_case(name: str) -> str:
+    return "".join(part.capitalize() for part in name.replace(".", "-").split("-"))
+
+
 _RETENTION = {
     30: logs.RetentionDays.ONE_MONTH,
     365: logs.RetentionDays.ONE_YEAR,
@@ -255,14 +259,6 @@ def described(scope: Construct, anchor: str, *, log_group: str, happened: str | 
     )
 
 
-def partition_of(tenant: DeployedTenant) -> str:
-    """Return AWS's partition of the tenant's region: a stack's own is a token without cdk.json's flags.
-
-    A region that CDK does not know yet is a commercial one.
-    """
-    return RegionInfo.get(tenant.place.region).partition or "aws"
-
-
 WITH_BUDGETS = frozenset(
     {
         *("us-east-1", "us-east-2", "us-west-1", "us-west-2", "ca-central-1", "sa-east-1"),
@@ -294,6 +290,8 @@ def runbook_link(scope: Construct, anchor: str) -> str:
     page, region = tenant.config.observability.runbook_url, tenant.place.region
     if page is not None:
         return f"{page}#{anchor}"
-    console = _CONSOLES[partition_of(tenant)]
+    # A stack's own partition is a token without cdk.json's flags. A region that CDK does not know yet is a
+    # commercial one.
+    console = _CONSOLES[RegionInfo.get(region).partition or "aws"]
     home = f"https://{region}.{console}/cloudwatch/home?region={region}"
     return f"{home}#dashboards/dashboard/{tenant.full_name}"

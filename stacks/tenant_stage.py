@@ -8,19 +8,19 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from assistant.option import Place
-from stacks.data.stack import EXCEPTIONS as DATA_EXCEPTIONS
-from stacks.data.stack import DataStack
+from stacks.data import EXCEPTIONS as DATA_EXCEPTIONS
+from stacks.data import DataStack
 from stacks.edge import EXCEPTIONS as EDGE_EXCEPTIONS
 from stacks.edge import EdgeStack
-from stacks.ingestion.stack import EXCEPTIONS as INGESTION_EXCEPTIONS
-from stacks.ingestion.stack import IngestionStack
+from stacks.ingestion import EXCEPTIONS as INGESTION_EXCEPTIONS
+from stacks.ingestion import IngestionStack
 from stacks.keys import KeysStack
-from stacks.models.stack import EXCEPTIONS as MODELS_EXCEPTIONS
-from stacks.models.stack import ModelsStack
-from stacks.network.stack import EXCEPTIONS as NETWORK_EXCEPTIONS
-from stacks.network.stack import NetworkStack
+from stacks.models import EXCEPTIONS as MODELS_EXCEPTIONS
+from stacks.models import ModelsStack
+from stacks.network import EXCEPTIONS as NETWORK_EXCEPTIONS
+from stacks.network import NetworkStack
+from stacks.observability import ObservabilityStack
 from stacks.observability.alarms import TenantMetrics
-from stacks.observability.stack import ObservabilityStack
 from stacks.orchestrator import EXCEPTIONS as ORCHESTRATOR_EXCEPTIONS
 from stacks.orchestrator import OrchestratorStack
 from stacks.outputs import OptionOutputs

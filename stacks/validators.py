@@ -74,40 +74,25 @@ _LIMIT_S = 300
 
 def run_cfn_lint(templates: Sequence[StackTemplate]) -> list[Finding]:
     """Return what it finds of each template in its region. Raises ConfigurationError when it does not run."""
-    regions = sorted({template.region for template in templates})
-    return [
-        finding
-        for region in regions
-        for finding in _cfn_lint(region, {str(t.path): t for t in templates if t.region == region})
-    ]
-
-
-def _cfn_lint(region: str, by_path: Mapping[str, StackTemplate]) -> list[Finding]:
-    command = [str(Path(sys.executable).with_name("cfn-lint")), "--format", "json", "--regions", region]
-    done = subprocess.run(
-        [*command, "--", *by_path],
-        capture_output=True,
-        text=True,
-        timeout=_LIMIT_S,
-        check=False,
-    )
-    if done.returncode & ~0b1110:  # 2 errors, 4 warnings, 8 remarks; 1 is its own failure
-        raise ConfigurationError(f"cfn-lint failed: {done.stderr.strip()[-500:]}")
-    return [_finding_of_cfn_lint(item, by_path[item["Filename"]]) for item in json.loads(done.stdout or "[]")]
-
-
-def _finding_of_cfn_lint(item: Mapping[str, Any], template: StackTemplate) -> Finding:
-    match item["Location"].get("Path"):
-        case ["Resources", str(logical_id), *_]:
-            construct = template.construct_of(logical_id)
-        case _:
-            construct = template.stack
-    return Finding(
-        stage=template.stage,
-        construct=construct,
-        rule=f"cfn-lint::{item['Rule']['Id']}",
-        message=str(item["Message"]),
-    )
+    findings: list[Finding] = []
+    for region in sorted({template.region for template in templates}):
+        by_path = {str(template.path): template for template in templates if template.region == region}
+        command = [str(Path(sys.executable).with_name("cfn-lint")), "--format", "json", "--regions", region]
+        done = subprocess.run(
+            [*command, "--", *by_path], capture_output=True, text=True, timeout=_LIMIT_S, check=False
+        )
+        if done.returncode & ~0b1110:  # 2 errors, 4 warnings, 8 remarks; 1 is its own failure
+            raise ConfigurationError(f"cfn-lint failed: {done.stderr.strip()[-500:]}")
+        for item in json.loads(done.stdout or "[]"):
+            template = by_path[item["Filename"]]
+            match item["Location"].get("Path"):
+                case ["Resources", str(logical_id), *_]:
+                    construct = template.construct_of(logical_id)
+                case _:
+                    construct = template.stack
+            rule, message = f"cfn-lint::{item['Rule']['Id']}", str(item["Message"])
+            findings.append(Finding(stage=template.stage, construct=construct, rule=rule, message=message))
+    return findings
 
 
 COMMAND = ROOT / "build" / "checkov" / "bin" / "checkov"
@@ -135,16 +120,16 @@ def run_checkov(templates: Sequence[StackTemplate]) -> list[Finding]:
     if broken:
         raise ConfigurationError(f"checkov could not read {broken} templates.")
     by_name = {template.path.name: template for template in templates}
-    return [_finding_of_checkov(item, by_name[Path(item["file_path"]).name]) for item in failed]
-
-
-def _finding_of_checkov(item: dict[str, str], template: StackTemplate) -> Finding:
-    return Finding(
-        stage=template.stage,
-        construct=template.construct_of(item["resource"].rpartition(".")[2]),
-        rule=f"checkov::{item['check_id']}",
-        message=item["check_name"],
-    )
+    return [
+        Finding(
+            stage=template.stage,
+            construct=template.construct_of(item["resource"].rpartition(".")[2]),
+            rule=f"checkov::{item['check_id']}",
+            message=item["check_name"],
+        )
+        for item in failed
+        for template in [by_name[Path(item["file_path"]).name]]
+    ]
 
 
 REPORT = "validation-report.json"

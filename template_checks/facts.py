@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
@@ -132,25 +132,20 @@ class Finding:
     code: str
     where: str
     """``<stack>.<logical id>``."""
-    property: str
     message: str
     fix: str
     """What to do about it."""
 
 
-def refused(resource: Resource, code: str, at: str, message: str, fix: str) -> Finding:
+def refused(resource: Resource, code: str, message: str, fix: str) -> Finding:
     """Return the finding that something is wrong."""
-    return _finding(Status.REFUSED, resource, code, at=at, message=message, fix=fix)
-
-
-def not_proven(resource: Resource, code: str, *, at: str, message: str, fix: str) -> Finding:
-    """Return the finding that templates and facts do not decide it; ``fix`` says what would."""
-    return _finding(Status.NOT_PROVEN, resource, code, at=at, message=message, fix=fix)
-
-
-def _finding(status: Status, resource: Resource, code: str, *, at: str, message: str, fix: str) -> Finding:
     where = f"{resource.template.name}.{resource.logical_id}"
-    return Finding(status=status, code=code, where=where, property=at, message=message, fix=fix)
+    return Finding(status=Status.REFUSED, code=code, where=where, message=message, fix=fix)
+
+
+def not_proven(resource: Resource, code: str, message: str, fix: str) -> Finding:
+    """Return the finding that templates and facts do not decide it; ``fix`` says what would."""
+    return replace(refused(resource, code, message, fix), status=Status.NOT_PROVEN)
 
 
 def worst(findings: Iterable[Finding]) -> Status | None:

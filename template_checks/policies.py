@@ -461,11 +461,6 @@ class Request:
     resources: tuple[str, ...]
     context: Context = field(default_factory=Context)
 
-    def having(self, known: Mapping[str, tuple[str, ...]], *, absent: tuple[str, ...]) -> Request:
-        """Return the request with more keys. Its own win."""
-        context = Context(known={**known, **self.context.known}, absent=(*absent, *self.context.absent))
-        return replace(self, context=context)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
@@ -477,28 +472,13 @@ class Principal:
 
 def endpoint_allows(policy: Policy, request: Request, *, role: Resource | None) -> bool | None:
     """Return whether an endpoint's policy allows a request of a role; of AWS itself if ``role`` is None."""
-    if role is None:
-        return _decide(policy, request, Principal())
-    return _decide(policy, _by_role(request, role), _of_role(role))
-
-
-def _decide(policy: Policy, request: Request, principal: Principal) -> bool | None:
-    return all_of([negated(_denied(policy, request, principal)), _allowed(policy, request, principal)])
-
-
-def _denied(policy: Policy, request: Request, principal: Principal | None = None) -> bool | None:
-    return any_of(
-        _applies(statement, request, principal) for statement in policy if statement.effect == "Deny"
-    )
-
-
-def _allowed(policy: Policy, request: Request, principal: Principal | None = None) -> bool | None:
-    return any_of(_applies(statement, request, principal) for statement in policy if statement.allows)
-
-
-def _of_role(role: Resource) -> Principal:
-    whole = (role.account, f"arn:{role.partition}:iam::{role.account}:root")
-    return Principal(roles=spellings(role), account=whole)
+    principal = Principal()
+    if role is not None:
+        whole = (role.account, f"arn:{role.partition}:iam::{role.account}:root")
+        request, principal = _by_role(request, role), Principal(roles=spellings(role), account=whole)
+    denies = (_applies(statement, request, principal) for statement in policy if statement.effect == "Deny")
+    allows = (_applies(statement, request, principal) for statement in policy if statement.allows)
+    return all_of([negated(any_of(denies)), any_of(allows)])
 
 
 def _by_role(request: Request, role: Resource) -> Request:
@@ -514,19 +494,23 @@ def _by_role(request: Request, role: Resource) -> Request:
     }
     for tag in items(role.properties.get("Tags")):
         known[f"aws:principaltag/{text(at(tag, 'Key'))}".lower()] = (plain(at(tag, "Value")),)
-    return request.having(known, absent=_ABSENT_FOR_ROLES)
+    own = request.context
+    context = Context(known={**known, **own.known}, absent=(*_ABSENT_FOR_ROLES, *own.absent))
+    return replace(request, context=context)
 
 
-def _applies(statement: Statement, request: Request, principal: Principal | None = None) -> bool | None:
-    """Return whether a statement is about a request; with a principal, also whether it names that."""
-    verdicts = [
-        statement.may_name_action(request.action),
-        _names_resource(statement, request),
-        conditions_hold(statement.conditions, request.context),
-    ]
-    if principal is not None:
-        verdicts.append(any_of([_names_role(statement, principal), _names_account(statement, principal)]))
-    return all_of(verdicts)
+def _applies(statement: Statement, request: Request, principal: Principal) -> bool | None:
+    """Return whether a statement is about a request, and names who makes it or that account, whose own
+    policies then decide."""
+    by_account = any_of(covers_spelt(name, principal.account) for name in statement.principals.get("AWS", ()))
+    return all_of(
+        [
+            statement.may_name_action(request.action),
+            _names_resource(statement, request),
+            conditions_hold(statement.conditions, request.context),
+            any_of([_names_role(statement, principal), by_account]),
+        ]
+    )
 
 
 def _names_resource(statement: Statement, request: Request) -> bool | None:
@@ -563,11 +547,6 @@ def _is_among(kinds: Mapping[str, tuple[str, ...]], principal: Principal) -> boo
             elif kind == "AWS":
                 verdicts.append(covers_spelt(name, principal.roles))
     return any_of(verdicts)
-
-
-def _names_account(statement: Statement, principal: Principal) -> bool | None:
-    """Return whether a statement names the principal's account, which then decides by its own policies."""
-    return any_of(covers_spelt(name, principal.account) for name in statement.principals.get("AWS", ()))
 
 
 _ENDPOINTS: Mapping[str, tuple[str, ...]] = {

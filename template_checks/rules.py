@@ -90,17 +90,17 @@ def _alb_targets(deployment: Deployment) -> Iterator[Finding]:
         if "TargetGroupAttributes" in group.properties:
             message = "Attributes of a target group of type alb cannot be changed; such a template fails."
             fix = "Remove TargetGroupAttributes."
-            yield refused(group, "alb-target-attributes", "TargetGroupAttributes", message, fix)
+            yield refused(group, "alb-target-attributes", message, fix)
         if text(group.properties.get("Protocol")) != "TCP":
             message = "A target group of type alb takes TCP only."
-            yield refused(group, "alb-target-protocol", "Protocol", message, "Set Protocol to TCP.")
+            yield refused(group, "alb-target-protocol", message, "Set Protocol to TCP.")
         if listener is None or len(ports) != 1:
             message = f"The ALB has no listener on {' and '.join(sorted(ports))}."
-            yield refused(group, "alb-target-port", "Port", message, "Use the port of the ALB's listener.")
+            yield refused(group, "alb-target-port", message, "Use the port of the ALB's listener.")
         elif listener not in deployment.templates.dependencies(group):
             message = "An ALB is accepted as a target only once it listens on the port."
             fix = f"Let it depend on {listener.logical_id}."
-            yield refused(group, "alb-listener-dependency", "DependsOn", message, fix)
+            yield refused(group, "alb-listener-dependency", message, fix)
 
 
 _ALB_DEFAULT_IDLE_S = 60
@@ -113,14 +113,14 @@ def _idle_timeouts(deployment: Deployment) -> Iterator[Finding]:
         if seconds is None or seconds <= _ALB_DEFAULT_IDLE_S or seconds < deployment.deadline_s:
             message = f"The ALB closes a silent stream after {seconds or _ALB_DEFAULT_IDLE_S} s."
             fix = f"Set idle_timeout.timeout_seconds above 60 and to {deployment.deadline_s} or more."
-            yield refused(balancer, "alb-idle-timeout", "LoadBalancerAttributes", message, fix)
+            yield refused(balancer, "alb-idle-timeout", message, fix)
     for balancer in deployment.balancing.network:
         for listener in deployment.balancing.listeners(balancer):
             seconds = integer(attribute(listener, "tcp.idle_timeout.seconds", of="ListenerAttributes"))
             if seconds is None or seconds < deployment.deadline_s:
                 message = f"The NLB drops a silent connection after {seconds or 'a default of some'} s."
                 fix = f"Set tcp.idle_timeout.seconds to {deployment.deadline_s} or more."
-                yield refused(listener, "nlb-idle-timeout", "ListenerAttributes", message, fix)
+                yield refused(listener, "nlb-idle-timeout", message, fix)
 
 
 _DEFAULT_DRAIN_S = 300
@@ -140,7 +140,7 @@ def _deadlines(deployment: Deployment) -> Iterator[Finding]:
                         f"An answer takes up to {deployment.deadline_s} s; the drain ends after {drain}."
                     )
                     fix = f"Set {key} to the answers' deadline or more."
-                    yield refused(group.resource, "deadline", "TargetGroupAttributes", message, fix)
+                    yield refused(group.resource, "deadline", message, fix)
             for definition in targets(service.properties.get("TaskDefinition")):
                 yield from _stop_timeout(deployment, definition.resource, text(at(balanced, "ContainerName")))
 
@@ -151,7 +151,7 @@ def _stop_timeout(deployment: Deployment, definition: Resource, name: str) -> It
         if text(at(container, "Name")) == name and stop < deployment.deadline_s:
             message = f"An answer takes up to {deployment.deadline_s} s; the task is killed after {stop}."
             fix = "Set StopTimeout to the answers' deadline or more."
-            yield refused(definition, "deadline", "ContainerDefinitions.StopTimeout", message, fix)
+            yield refused(definition, "deadline", message, fix)
 
 
 # --- plaintext --------------------------------------------------------------------------------------------
@@ -169,11 +169,11 @@ def _plaintext(deployment: Deployment) -> Iterator[Finding]:
     for domain in deployment.templates.of(_DOMAIN):
         for path in (("DomainEndpointOptions", "EnforceHTTPS"), ("NodeToNodeEncryptionOptions", "Enabled")):
             if flag(at(domain.properties.get(path[0]), path[1])) is not True:
-                yield refused(domain, "plaintext-hop", ".".join(path), "Searches travel without TLS.", fix)
+                yield refused(domain, "plaintext-hop", "Searches travel without TLS.", fix)
     for resource, name, value in _stated_texts(deployment):
         if is_plaintext(name, value):
             message = f"{name} names an address without TLS, or switches TLS off."
-            yield refused(resource, "plaintext-hop", name, message, fix)
+            yield refused(resource, "plaintext-hop", message, fix)
 
 
 def _plaintext_balancing(deployment: Deployment) -> Iterator[Finding]:
@@ -186,15 +186,15 @@ def _plaintext_balancing(deployment: Deployment) -> Iterator[Finding]:
         protocol, wanted = text(listener.properties.get("Protocol")), "TCP" if is_of_nlb else "HTTPS"
         if protocol != wanted:
             message = f"Its protocol is {protocol}; TLS goes through the NLB and ends at the ALB."
-            yield refused(listener, "plaintext-hop", "Protocol", message, f"Set Protocol to {wanted}.")
+            yield refused(listener, "plaintext-hop", message, f"Set Protocol to {wanted}.")
     for group in deployment.templates.of("AWS::ElasticLoadBalancingV2::TargetGroup"):
         values = group.properties
         is_alb = text(values.get("TargetType")) == "alb"
         if not is_alb and text(values.get("Protocol")) != "HTTPS":
-            yield refused(group, "plaintext-hop", "Protocol", "The tasks are called without TLS.", fix)
+            yield refused(group, "plaintext-hop", "The tasks are called without TLS.", fix)
         if text(values.get("HealthCheckProtocol")) != "HTTPS":
             message = "Its health check is made without TLS, which is the default."
-            yield refused(group, "plaintext-hop", "HealthCheckProtocol", message, fix)
+            yield refused(group, "plaintext-hop", message, fix)
 
 
 def is_plaintext(name: str, value: str) -> bool:
@@ -248,12 +248,12 @@ def _zones(deployment: Deployment) -> Iterator[Finding]:
         if zone not in deployment.facts.zones:
             message = f"Its zone, {zone or 'absent'}, is not one of the account's."
             fix = f"Use one of {', '.join(deployment.facts.zones)}."
-            yield refused(subnet, "invented-zone", "AvailabilityZone", message, fix)
+            yield refused(subnet, "invented-zone", message, fix)
     for vpc in deployment.templates.of("AWS::EC2::VPC"):
         for name in ("EnableDnsHostnames", "EnableDnsSupport"):
             if flag(vpc.properties.get(name)) is not True:
                 message = "Private DNS of interface endpoints needs both attributes of the VPC."
-                yield refused(vpc, "endpoint-private-dns", name, message, f"Set {name}: true.")
+                yield refused(vpc, "endpoint-private-dns", message, f"Set {name}: true.")
 
 
 def _domains(deployment: Deployment) -> Iterator[Finding]:
@@ -266,14 +266,14 @@ def _domains(deployment: Deployment) -> Iterator[Finding]:
             names = [*statement.principals.get("*", ()), *statement.principals.get("AWS", ())]
             if statement.allows and (statement.not_principals or any("*" in name for name in names)):
                 message = "Its access policy allows every principal."
-                yield refused(domain, "open-access-policy", "AccessPolicies", message, "Name the principals.")
+                yield refused(domain, "open-access-policy", message, "Name the principals.")
     for role in deployment.templates.of("AWS::IAM::ServiceLinkedRole"):
         message = "An account has one service-linked role for all of its domains; a second one fails."
         fix = "Make it in the stack of the account."
-        yield refused(role, "service-linked-role", "AWSServiceName", message, fix)
+        yield refused(role, "service-linked-role", message, fix)
     for policy in deployment.templates.of("AWS::Logs::ResourcePolicy"):
         message = "A region has at most ten log resource policies; tenants share that of the account."
-        yield refused(policy, "log-policies", "", message, "Remove it.")
+        yield refused(policy, "log-policies", message, "Remove it.")
 
 
 def _standby(domain: Resource, cluster: Mapping[str, Value]) -> Iterator[Finding]:
@@ -283,7 +283,7 @@ def _standby(domain: Resource, cluster: Mapping[str, Value]) -> Iterator[Finding
     if not is_aware or not zones == len(subnets) == _ZONES_OF_STANDBY:
         message = "A standby needs a domain that is aware of three zones, with a subnet in each."
         fix = "Set AvailabilityZoneCount: 3, and name three subnets."
-        yield refused(domain, "standby-zones", "ClusterConfig.ZoneAwarenessConfig", message, fix)
+        yield refused(domain, "standby-zones", message, fix)
     masters = (
         integer(cluster.get("DedicatedMasterCount")) if flag(cluster.get("DedicatedMasterEnabled")) else 0
     )
@@ -293,11 +293,11 @@ def _standby(domain: Resource, cluster: Mapping[str, Value]) -> Iterator[Finding
             f"A standby needs three dedicated masters and nodes in threes; it has {masters} and {nodes}."
         )
         fix = "Set DedicatedMasterCount: 3, and InstanceCount to a multiple of 3."
-        yield refused(domain, "standby-nodes", "ClusterConfig", message, fix)
+        yield refused(domain, "standby-nodes", message, fix)
     for name in ("InstanceType", "DedicatedMasterType"):
         if text(cluster.get(name)).startswith(("t2.", "t3.")):
             message = "OpenSearch refuses burstable instances with a standby."
-            yield refused(domain, "burstable-with-standby", f"ClusterConfig.{name}", message, "Use m or r.")
+            yield refused(domain, "burstable-with-standby", message, "Use m or r.")
 
 
 # --- containers and functions -----------------------------------------------------------------------------
@@ -317,14 +317,14 @@ def _images(deployment: Deployment) -> Iterator[Finding]:
         if match is None:
             message = f"{address or 'Its image'} is in no private registry, or its tag may move."
             fix = "Use an image of ECR by its digest."
-            yield refused(resource, "image-unpinned", "Image", message, fix)
+            yield refused(resource, "image-unpinned", message, fix)
             continue
         image = table.get(match["repository"])
         publisher = image and (image.accounts.get(match["region"]) or resource.account)
         if publisher != match["account"]:
             message = f"{address} is not what the image table publishes there."
             fix = f"Use account {publisher}." if publisher else "Add the image to the image table."
-            yield refused(resource, "image-account", "Image", message, fix)
+            yield refused(resource, "image-account", message, fix)
         yield from _architecture(resource, image)
 
 
@@ -336,7 +336,7 @@ def _architecture(resource: Resource, image: ImageFact | None) -> Iterator[Findi
             f"The task runs on {text(platform)}, and {image.repository if image else ''} is for {built}."
         )
         fix = f"Set CpuArchitecture to {built}, or publish the image for the other."
-        yield refused(resource, "architecture-mismatch", "RuntimePlatform.CpuArchitecture", message, fix)
+        yield refused(resource, "architecture-mismatch", message, fix)
 
 
 def _tasks(deployment: Deployment) -> Iterator[Finding]:
@@ -345,14 +345,14 @@ def _tasks(deployment: Deployment) -> Iterator[Finding]:
         if definition.properties.get("ExecutionRoleArn") in (None, definition.properties.get("TaskRoleArn")):
             message = "Without an execution role of its own it cannot pull its images or write its log."
             fix = "Give it an execution role."
-            yield refused(definition, "no-pull-rights", "ExecutionRoleArn", message, fix)
+            yield refused(definition, "no-pull-rights", message, fix)
         for container in items(definition.properties.get("ContainerDefinitions")):
             paths = [text(at(item, "ContainerPath")) for item in items(at(container, "MountPoints"))]
             is_essential = flag(at(container, "Essential")) is not False
             if is_essential and flag(at(container, "ReadonlyRootFilesystem")) and "/tmp" not in paths:  # noqa: S108 - in the container
                 message = f"{text(at(container, 'Name'))} fails at its first temporary file."
                 fix = "Mount a volume at /tmp."
-                yield refused(definition, "read-only-without-tmp", "MountPoints", message, fix)
+                yield refused(definition, "read-only-without-tmp", message, fix)
     policies = Policies(deployment.templates)
     for service in deployment.templates.of("AWS::ECS::Service"):
         for definition in targets(service.properties.get("TaskDefinition")):
@@ -364,7 +364,7 @@ def _tasks(deployment: Deployment) -> Iterator[Finding]:
             ):
                 message = "ECS Exec opens its channel with the task's role, which may not do that."
                 fix = f"Allow the task's role {', '.join(_CHANNELS)}."
-                yield refused(service, "exec-without-rights", "EnableExecuteCommand", message, fix)
+                yield refused(service, "exec-without-rights", message, fix)
 
 
 _CHANNELS = tuple(
@@ -384,13 +384,13 @@ def _log_buckets(deployment: Deployment) -> Iterator[Finding]:
             bucket = target.resource
             if "aws:kms" in str(bucket.properties.get("BucketEncryption")):
                 message = "Load balancers cannot use a KMS key: no log arrives."
-                yield refused(bucket, "log-bucket-key", "BucketEncryption", message, "Use SSE-S3.")
+                yield refused(bucket, "log-bucket-key", message, "Use SSE-S3.")
             if (
                 flag(bucket.properties.get("ObjectLockEnabled"))
                 or "ObjectLockConfiguration" in bucket.properties
             ):
                 message = "Load balancers cannot write to a bucket with Object Lock: no log arrives."
-                yield refused(bucket, "log-bucket-object-lock", "ObjectLockEnabled", message, "Remove it.")
+                yield refused(bucket, "log-bucket-object-lock", message, "Remove it.")
             allowed = [
                 statement
                 for policy in policies
@@ -401,7 +401,7 @@ def _log_buckets(deployment: Deployment) -> Iterator[Finding]:
             if not any(_ELB in statement.principals.get("Service", ()) for statement in allowed):
                 message = f"Its policy does not allow {_ELB} s3:PutObject: no log arrives."
                 fix = "Allow it, with aws:SourceAccount as condition."
-                yield refused(bucket, "log-bucket-delivery", "BucketPolicy", message, fix)
+                yield refused(bucket, "log-bucket-delivery", message, fix)
 
 
 _ELB = "logdelivery.elasticloadbalancing.amazonaws.com"
@@ -420,21 +420,21 @@ def _instances(deployment: Deployment) -> Iterator[Finding]:
             if known is None:
                 message = f"{type_name} is not in the instance table, so its cores and disks are unknown."
                 fix = "Add it to the instance table, with its cores and disks."
-                yield refused(config, "instance-unknown", "ProductionVariants.InstanceType", message, fix)
+                yield refused(config, "instance-unknown", message, fix)
             elif known.has_local_disk and "KmsKeyId" in config.properties:
                 message = f"{type_name} has local disks: CreateEndpointConfig refuses any key there."
                 fix = "Remove KmsKeyId: the instance encrypts its disks in hardware."
-                yield refused(config, "local-disk-key", "KmsKeyId", message, fix)
+                yield refused(config, "local-disk-key", message, fix)
         if not any(type_name.startswith(_NEURON) for type_name in types):
             continue
         if "neuron" not in text(variant.get("InferenceAmiVersion")):
             message = "The default image of the instance has no Neuron driver that the container can use."
             fix = "Set InferenceAmiVersion: al2-ami-sagemaker-inference-neuron-2."
-            yield refused(config, "neuron-ami", "InferenceAmiVersion", message, fix)
+            yield refused(config, "neuron-ami", message, fix)
         if (integer(variant.get("ContainerStartupHealthCheckTimeoutInSeconds")) or 0) < _SHORTEST_START_S:
             message = "Loading a compiled model takes up to half an hour."
             fix = f"Set ContainerStartupHealthCheckTimeoutInSeconds to {_SHORTEST_START_S} or more."
-            yield refused(config, "neuron-start-limit", "ProductionVariants", message, fix)
+            yield refused(config, "neuron-start-limit", message, fix)
 
 
 _SHAPES: Mapping[str, re.Pattern[str]] = {
@@ -456,7 +456,7 @@ def _artifacts(deployment: Deployment) -> Iterator[Finding]:
         if artifact is None:
             message = f"It loads {address or 'nothing'}, which no manifest of an artifact names."
             fix = "Load an artifact with a manifest under model_artifacts."
-            yield refused(model, "artifact-parameters", "ModelDataSource", message, fix)
+            yield refused(model, "artifact-parameters", message, fix)
             continue
         yield from _shapes(model, container, artifact)
         for config, variant, types in deployment.variants():
@@ -469,7 +469,7 @@ def _artifacts(deployment: Deployment) -> Iterator[Finding]:
             if is_own and any((artifact.tensor_parallel or 0) > count > 0 for count in cores):
                 message = f"{artifact.name} needs {artifact.tensor_parallel} cores; {types} has {min(cores)}."
                 fix = "Use a larger instance, or an artifact that is compiled for this one."
-                yield refused(config, "too-many-cores", "ProductionVariants.InstanceType", message, fix)
+                yield refused(config, "too-many-cores", message, fix)
 
 
 def _shapes(model: Resource, container: Mapping[str, Value], artifact: ArtifactFact) -> Iterator[Finding]:
@@ -483,7 +483,7 @@ def _shapes(model: Resource, container: Mapping[str, Value], artifact: ArtifactF
             continue
         message = f"{artifact.name} is compiled for {field} {wanted}; the container has {stated or 'none'}."
         fix = f"Set the container's {field} to {wanted}."
-        yield refused(model, "artifact-parameters", "PrimaryContainer.Environment", message, fix)
+        yield refused(model, "artifact-parameters", message, fix)
 
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -497,16 +497,16 @@ def _sources(deployment: Deployment) -> Iterator[Finding]:
         for source in (at(entry, "S3DataSource") for entry in entries):
             if "HubAccessConfig" in mapping(source):
                 message = "It loads from a model hub, which a closed VPC does not reach."
-                yield refused(model, "hub-id", "HubAccessConfig", message, "Load it from S3.")
+                yield refused(model, "hub-id", message, "Load it from S3.")
             if text(at(source, "S3DataType")) == "S3Prefix" and not plain(at(source, "S3Uri")).endswith("/"):
                 message = "SageMaker reads an S3 prefix as a folder only with a slash at its end."
-                yield refused(model, "prefix-without-slash", "S3Uri", message, "Add the slash.")
+                yield refused(model, "prefix-without-slash", message, "Add the slash.")
     for resource, container in deployment.containers():
         for name, value in _environment(container):
             is_address = resource.type == MODEL and value.startswith(("http:", "https:"))
             if is_address or _HUB_ID.fullmatch(value):
                 message = f"{name} names a model of a hub, which a closed VPC does not reach."
-                yield refused(resource, "hub-id", name, message, "Load it from S3 or its own files.")
+                yield refused(resource, "hub-id", message, "Load it from S3 or its own files.")
 
 
 def _models(deployment: Deployment) -> Iterator[tuple[Resource, Mapping[str, Value]]]:
@@ -524,16 +524,16 @@ def _names(deployment: Deployment) -> Iterator[Finding]:
         for resource in deployment.templates.of(kind):
             if name in resource.properties:
                 message = "Its replacement is made under the same name before it is deleted, and fails."
-                yield refused(resource, "hard-coded-name", name, message, fix)
-    named = [(config, "ModelName", variant.get("ModelName")) for config, variant, _ in deployment.variants()]
+                yield refused(resource, "hard-coded-name", message, fix)
+    named = [(config, variant.get("ModelName")) for config, variant, _ in deployment.variants()]
     named += [
-        (endpoint, "EndpointConfigName", endpoint.properties.get("EndpointConfigName"))
+        (endpoint, endpoint.properties.get("EndpointConfigName"))
         for endpoint in deployment.templates.of("AWS::SageMaker::Endpoint")
     ]
-    for resource, name, value in named:
+    for resource, value in named:
         if not isinstance(value, Target):
             message = f"{text(value)} stays when what it names is replaced."
-            yield refused(resource, "hard-coded-reference", name, message, fix)
+            yield refused(resource, "hard-coded-reference", message, fix)
 
 
 def _updates(deployment: Deployment) -> Iterator[Finding]:
@@ -546,12 +546,12 @@ def _updates(deployment: Deployment) -> Iterator[Finding]:
         ):
             message = "An update scales a loaded endpoint back to its initial count."
             fix = "Set RetainAllVariantProperties: true, and exclude nothing."
-            yield refused(endpoint, "retain-variants", "RetainAllVariantProperties", message, fix)
+            yield refused(endpoint, "retain-variants", message, fix)
     for target in deployment.templates.of("AWS::ApplicationAutoScaling::ScalableTarget"):
         is_of_endpoint = text(target.properties.get("ServiceNamespace")) == "sagemaker"
         if is_of_endpoint and not set(endpoints) & deployment.templates.dependencies(target):
             message = "It may be made before its endpoint, which it names by text."
-            yield refused(target, "scaling-before-endpoint", "DependsOn", message, "Depend on the endpoint.")
+            yield refused(target, "scaling-before-endpoint", message, "Depend on the endpoint.")
 
 
 def _capture(deployment: Deployment) -> Iterator[Finding]:
@@ -560,9 +560,7 @@ def _capture(deployment: Deployment) -> Iterator[Finding]:
         capture = config.properties.get("DataCaptureConfig")
         if capture is not None and at(capture, "KmsKeyId") is None:
             message = "SageMaker writes captured data without the tenant's key."
-            yield refused(
-                config, "capture-without-key", "DataCaptureConfig.KmsKeyId", message, "Set KmsKeyId."
-            )
+            yield refused(config, "capture-without-key", message, "Set KmsKeyId.")
 
 
 RULES: tuple[Rule, ...] = (

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from template_checks import InvalidInputError
+from template_checks.templates import read_templates
 
 STATEFUL_TYPES = frozenset(
     {
@@ -93,7 +94,13 @@ def pin(stacks: Mapping[str, Mapping[str, Any]], replacing: Replacing) -> Pins:
 
 def losses(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> list[Loss]:
     """Return the pinned resources that deploying these templates would replace or delete."""
-    return list(_losses(pins, stacks))
+    found: list[Loss] = []
+    for stack, resources in pins.stacks.items():
+        present = stacks.get(stack, {}).get("Resources", {})
+        for logical_id, pinned in resources.items():
+            reasons = _reasons(pinned, present.get(logical_id), pins.replacing.get(pinned.type, ()))
+            found += [Loss(stack, logical_id, pinned.type, reason) for reason in reasons]
+    return found
 
 
 def faults(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -133,14 +140,7 @@ def write_pins(path: Path, pins: Pins) -> None:
 
 def templates_by_stack_name(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the templates of an assembly (``cdk.out/assembly-Pharmacy``) by their stacks' names."""
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    return {
-        artifact["properties"]["stackName"]: json.loads(
-            (folder / artifact["properties"]["templateFile"]).read_text(encoding="utf-8")
-        )
-        for artifact in manifest["artifacts"].values()
-        if artifact["type"] == "aws:cloudformation:stack"
-    }
+    return {template.name: dict(template.document) for template in read_templates([folder])}
 
 
 def _read(path: Path, kind: TypeAdapter[_Read]) -> _Read:
@@ -148,14 +148,6 @@ def _read(path: Path, kind: TypeAdapter[_Read]) -> _Read:
         return kind.validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise InvalidInputError(f"{path}: not a file of pins: {error}. Make it with make pin.") from None
-
-
-def _losses(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> Iterator[Loss]:
-    for stack, resources in pins.stacks.items():
-        present = stacks.get(stack, {}).get("Resources", {})
-        for logical_id, pinned in resources.items():
-            for reason in _reasons(pinned, present.get(logical_id), pins.replacing.get(pinned.type, ())):
-                yield Loss(stack, logical_id, pinned.type, reason)
 
 
 def _reasons(pinned: PinnedResource, now: Mapping[str, Any] | None, paths: Iterable[str]) -> Iterator[str]:

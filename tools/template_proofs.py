@@ -2,20 +2,34 @@
 
 It checks the rules of AWS services, reachability, and that no pinned resource is lost; it prints a line a
 tenant. The exit status is 1 when a file or a proof fails.
+
+``--write-pins`` writes the files of pins anew instead. Run it deliberately: it accepts every replacement and
+deletion.
 """
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 from assistant.cli.aws.templates import refuse_broken_rules, refuse_paths
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.tenant.tenant import TenantConfig, load_tenants
 from template_checks import InvalidInputError
 from template_checks.rules import RULES
-from template_checks.upgrades import faults, read_pins, templates_by_stack_name
+from template_checks.upgrades import (
+    STATEFUL_TYPES,
+    faults,
+    pin,
+    read_pins,
+    templates_by_stack_name,
+    write_pins,
+)
+
+_REGION = "us-east-1"
 
 
 def proof(tenant: TenantConfig, assembly: Path, *, tenants: Path, pins: Path) -> str:
@@ -38,12 +52,45 @@ def proof(tenant: TenantConfig, assembly: Path, *, tenants: Path, pins: Path) ->
     return f"{tenant.name}: {len(RULES)} rules of AWS services hold; every path declared; {pinned}"
 
 
+def pin_tenants(assembly: Path, *, tenants: Path, pins: Path) -> list[Path]:
+    """Write the pins of every deployed tenant; return the files."""
+    written: list[Path] = []
+    for tenant in load_tenants(tenants).tenants.values():
+        if tenant.deployment is not None:
+            path = pins / f"{tenant.name}.json"
+            templates = templates_by_stack_name(assembly / f"assembly-{tenant.stage_id}")
+            write_pins(path, pin(templates, replacing_properties()))
+            written.append(path)
+    return written
+
+
+def replacing_properties() -> dict[str, tuple[str, ...]]:
+    """Return, for each stateful type, the paths whose change replaces it always or in some cases, by
+    CloudFormation's own schemas, which cfn-lint contains."""
+    from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
+
+    properties: dict[str, tuple[str, ...]] = {}
+    for kind in sorted(STATEFUL_TYPES):
+        schema = cast("dict[str, Any]", PROVIDER_SCHEMA_MANAGER.get_resource_schema(_REGION, kind).schema)
+        always, sometimes = (
+            schema.get(f"{name}Properties") or () for name in ("createOnly", "conditionalCreateOnly")
+        )
+        paths = (str(path).removeprefix("/properties/") for path in (*always, *sometimes))
+        properties[kind] = tuple(sorted(paths))
+    return properties
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.template_proofs", description=__doc__)
     parser.add_argument("assembly", type=Path)
     parser.add_argument("--tenants", type=Path, default=Path("tenants"))
     parser.add_argument("--pins", type=Path, default=Path("stacks/pins"))
+    parser.add_argument("--write-pins", action="store_true")
     given = parser.parse_args()
+    if given.write_pins:
+        for file in pin_tenants(given.assembly, tenants=given.tenants, pins=given.pins):
+            sys.stdout.write(f"{file.name}\n")
+        return
     try:
         files = load_tenants(given.tenants)
     except ConfigurationError as error:

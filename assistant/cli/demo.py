@@ -47,7 +47,7 @@ _STORY_TENANT = "pharmacy"
 """The tenant whose stories options tell, and which is asked about live data and recorded answers."""
 _LIVE_QUESTION = "Where is her order, and may I refill it?"
 LIVE_CASE = CareCase("PT-204417", {"order": ("4471-2208",), "prescription": ("7301842-04417",)})
-"""A customer of the sample order system (tools/systems), with an order that is late."""
+"""A customer of the sample order system (tools/systems.py), with an order that is late."""
 _RECORDED_QUESTIONS = (
     "Her insulin came warm. What do I do first, and may she claim the cost of a cool box?",
     "A cold pack arrived melted. How long may the patient keep the medicine before I call?",

@@ -29,7 +29,7 @@ HOST = "127.0.0.1"
 ORDER_SYSTEM = "orders"
 """The sample order system of a pharmacy."""
 _SAMPLE_SYSTEMS = (ORDER_SYSTEM, "stores")
-"""Systems of ``tools/systems`` in a checkout. Each stands for the system that the checkout's connector file
+"""Systems of ``tools/systems.py`` in a checkout. Each stands for the system that its connector file
 ``<name>.toml`` describes; the shop's lets every agent read every order."""
 _IN_STATE = "state:"
 _DRAIN_S = 5.0

@@ -95,7 +95,7 @@ async def open_site(layout: Layout, *, ports: Mapping[str, int]) -> AsyncGenerat
         apps: dict[str, ASGIApp] = {"service": application, "issuer": issuer}
         systems: dict[str, FastAPI] = {}
         for name in addresses.systems:  # of a checkout: an installed package has none
-            samples = import_module("tools.systems.__main__").SYSTEMS
+            samples = import_module("tools.systems").SYSTEMS
             systems[name] = samples[name](tuple(layout.system_tokens(name)))
         apps |= systems
         endings = [await stack.enter_async_context(add(layout, addresses, systems)) for add in PAGES.joined()]

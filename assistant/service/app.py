@@ -1,7 +1,7 @@
 """The ASGI application of the service: streams on raw ASGI, FastAPI for the rest; the console's files; which
 pages of other origins may call; and the OpenAPI file.
 
-``python -m tools.schemas`` writes docs/openapi.json; a test compares it with the code. Links in it
+``python -m tools.pages schemas`` writes docs/openapi.json; a test compares it with the code. Links in it
 lead from an operation's response to the operations that continue it: stateful tests follow them.
 """
 

@@ -243,7 +243,7 @@ def local_runtime(options: GlobalOptions, terminal: Terminal) -> LocalRuntime:
         tenants=tenants,
         settings=settings,
         models=options.local_models(tenants),
-        checkout=_CHECKOUT if (_CHECKOUT / "tools" / "systems").is_dir() else None,
+        checkout=_CHECKOUT if (_CHECKOUT / "tools" / "systems.py").is_file() else None,
     )
     return LocalRuntime(options, terminal, settings, tenants, layout, SharedSite(options.state_dir.resolve()))
 

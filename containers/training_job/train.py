@@ -16,8 +16,8 @@ from pathlib import Path
 from contract import TASK, Places, TrainingError, given_hyperparameters
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1")
-PROGRAMS = {"answers": "train_answers", "preference": "train_preference"}
-NEURON_PROGRAMS = {"answers": "train_neuron", "domain": "train_neuron"}
+TASKS = {"train_lora": ("answers", "preference"), "train_neuron": ("answers", "domain")}
+"""By program, the tasks that it knows."""
 REFUSED = {
     "preference": "optimum-neuron has no trainer for preferences; take a GPU or CPU instance",
     "domain": "continued pre-training is built for Trainium alone; take a trn1 instance",
@@ -26,12 +26,12 @@ REFUSED = {
 
 def program_of(places: Places, *, is_neuron: bool) -> str:
     """Return the module's name. Raises TrainingError for a task that the machine cannot do."""
-    programs = NEURON_PROGRAMS if is_neuron else PROGRAMS
+    program = "train_neuron" if is_neuron else "train_lora"
     task = given_hyperparameters(places.hyperparameters).get(TASK, "answers")
-    if task not in programs:
+    if task not in TASKS[program]:
         reason = f": {REFUSED[task]}" if task in REFUSED else ""
-        raise TrainingError(f"{TASK} = {task} is none of {', '.join(programs)} here{reason}.")
-    return programs[task]
+        raise TrainingError(f"{TASK} = {task} is none of {', '.join(TASKS[program])} here{reason}.")
+    return program
 
 
 def leave_root(places: Places, user: int) -> None:

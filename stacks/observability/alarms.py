@@ -16,7 +16,6 @@ from constructs import Construct
 from assistant.option import Place
 from assistant.tenant import deployed_names
 from assistant.tenant.deployed_names import CANARY_VARIANT, SERVED_VARIANT
-from stacks.data.search import search_size
 from stacks.outputs import (
     DataOutputs,
     EdgeOutputs,
@@ -26,6 +25,7 @@ from stacks.outputs import (
     OrchestratorOutputs,
 )
 from stacks.roles import allow_service
+from stacks.search import search_size
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import described, endpoint_log_group, entries
 
@@ -174,10 +174,10 @@ class TenantMetrics:
             period=period,
         )
 
-    def queues(self, name: str, statistic: str, queues: Sequence[str]) -> dict[str, cloudwatch.IMetric]:
-        """Return one metric per queue, by its id in an expression."""
+    def queues(self, name: str, queues: Sequence[str]) -> dict[str, cloudwatch.IMetric]:
+        """Return one metric per queue, by its id in an expression: its maximum."""
         return {
-            f"queue{number}": MetricSource("AWS/SQS", {"QueueName": queue}, minutes=5)(name, statistic)
+            f"queue{number}": MetricSource("AWS/SQS", {"QueueName": queue}, minutes=5)(name, "Maximum")
             for number, queue in enumerate(queues)
         }
 
@@ -356,7 +356,7 @@ class TenantAlarms(Construct):
 
     def _knowledge(self) -> Iterator[cloudwatch.Alarm]:
         metrics, ingestion = self.metrics, self.metrics.ingestion
-        ages = metrics.queues("ApproximateAgeOfOldestMessage", "Maximum", ingestion.queue_names)
+        ages = metrics.queues("ApproximateAgeOfOldestMessage", ingestion.queue_names)
         if ages:
             oldest = cloudwatch.MathExpression(
                 expression=f"IF(running > -1, MAX([{', '.join(ages)}]))",
@@ -369,9 +369,7 @@ class TenantAlarms(Construct):
                 label="Oldest document while on",
             )
             yield self.add("documents-waiting", oldest, 1800, periods=2)
-        dead = metrics.queues(
-            "ApproximateNumberOfMessagesVisible", "Maximum", ingestion.dead_letter_queue_names
-        )
+        dead = metrics.queues("ApproximateNumberOfMessagesVisible", ingestion.dead_letter_queue_names)
         yield from self._alarms_of_sum("dead-letters", dead, 1)
         errors = metrics.functions("Errors", but=ingestion.parser_function)
         failed = {**errors, **metrics.functions("Throttles")}
@@ -437,9 +435,7 @@ class TenantAlarms(Construct):
             for name in ("ExecutionsFailed", "ExecutionsTimedOut")
         }
         yield self.add("power-switch-failed", _sum("Failed switches", failed, minutes=5), 1)
-        missed = metrics.queues(
-            "ApproximateNumberOfMessagesVisible", "Maximum", [metrics.data.missed_starts_queue]
-        )
+        missed = metrics.queues("ApproximateNumberOfMessagesVisible", [metrics.data.missed_starts_queue])
         yield from self._alarms_of_sum("a-start-was-missed", missed, 1)
 
 

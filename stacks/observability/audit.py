@@ -18,7 +18,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
-from stacks.data.buckets import TRAILS
+from stacks.buckets import TRAILS
 from stacks.observability.alarms import (
     BREAK_GLASS,
     DATA_COPIED,

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from assistant.laptop.tokens import CareCase, Grant, issue_context
 from tests.browser.console_page import ConsolePage
 from tests.browser.product import Product
-from tools.systems.orders import read_order_data
+from tools.systems import read_order_data
 
 QUESTION = "Where is her order, and may I refill it?"
 CASE = CareCase("PT-204417", {"order": ("4471-2208",), "prescription": ("7301842-04417",)})

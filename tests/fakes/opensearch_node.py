@@ -20,7 +20,7 @@ from filelock import FileLock
 from assistant.domain.errors import LocalRuntimeError
 from assistant.process.settings import inherited_environment
 from tests.programs import lacks
-from tools.opensearch.node import find_java
+from tools.opensearch import find_java
 
 URL_VARIABLE = "ASSISTANT_TESTS_OPENSEARCH_URL"
 """Tells other processes of the same test run where the node is."""

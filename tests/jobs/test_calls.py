@@ -27,8 +27,8 @@ from assistant.options.models_lab.jumpstart import Candidate, Facts, TrialPlace
 from assistant.tenant.manifests import COMPILE_OUTPUT, TRAIN_OUTPUT, LlmManifest, instance_named
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.account import AwsAccount, Deployed
-from stacks.data.stack import DataStack
-from stacks.models.stack import ModelsStack
+from stacks.data import DataStack
+from stacks.models import ModelsStack
 from tests.fakes.aws_calls import Call, KeptCalls, read_calls
 from tests.fakes.sagemaker_control import ACCOUNT, SageMakerControl
 from tests.fakes.sagemaker_environment import install_sdk

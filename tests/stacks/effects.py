@@ -27,8 +27,8 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from assistant.domain.errors import ConfigurationError
 from tests.stacks.synthesized import ROOT
-from tools.tenant_keys import DATA as FILE
-from tools.tenant_keys import tenant_tables
+from tools.pages import DATA as FILE
+from tools.pages import tenant_tables
 
 COMPANY = ROOT / "tests/company/tenants"
 CHANGES = ROOT / "tests/company/changes.toml"

@@ -13,8 +13,8 @@ from assistant.tenant.deployment_checks import artifact_contradictions
 from assistant.tenant.manifests import LlmManifest
 from assistant.tenant.prices import load_prices
 from assistant.terminal.account import endpoint_instances
-from stacks.models.stack import ModelsStack
-from stacks.observability.stack import ObservabilityStack
+from stacks.models import ModelsStack
+from stacks.observability import ObservabilityStack
 from stacks.tenant import DeployedTenant
 from template_checks.priced import priced
 from tests.stacks.values import (

@@ -10,8 +10,8 @@ import pytest
 
 from assistant.options.sources.settings import SOURCE_DIMENSION, SOURCE_READ
 from assistant.tenant.deployment_checks import contradictions
-from stacks.network.stack import NetworkStack
-from stacks.observability.stack import ObservabilityStack
+from stacks.network import NetworkStack
+from stacks.observability import ObservabilityStack
 from stacks.outputs import Workload
 from stacks.processes import effective_tenant_file
 from stacks.tenant import ROOT, DeployedTenant

@@ -13,7 +13,7 @@ from assistant.domain.errors import ConfigurationError
 from assistant.tenant.deployed_names import TABLES
 from assistant.tenant.deployment import RECOVERY, RETENTION
 from assistant.tenant.deployment_checks import contradictions
-from stacks.data.stack import EXCEPTIONS, DataStack
+from stacks.data import EXCEPTIONS, DataStack
 from stacks.outputs import Workload
 from stacks.policy import hipaa as finding
 from stacks.tenant import DeployedTenant

@@ -30,7 +30,6 @@ from assistant.tenant.tenant import load_tenant
 from assistant.terminal.account import instance_changes
 from assistant.terminal.publishing import model_files
 from assistant.terminal.terminal import Terminal
-from stacks.pinning import replacing_properties
 from template_checks.upgrades import pin, templates_by_stack_name, write_pins
 from tests.fakes.aws_calls import Call
 from tests.fakes.tenant_files import with_own_llm
@@ -44,6 +43,7 @@ from tests.stacks.emulated_account import (
     printed,
 )
 from tests.stacks.synthesized import ROOT, assembly_folder, synthesize
+from tools.template_proofs import replacing_properties
 
 TENANT = "sandbox"
 COMPANY = "210987654321"

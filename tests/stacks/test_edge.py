@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stacks.edge import EdgeStack
-from stacks.network.security_groups import HEALTH_PORT
+from stacks.network import HEALTH_PORT
 from stacks.tenant import DeployedTenant
 from tests.stacks.values import DATA, NETWORK, deployed, resources_of, stack_with, template_of, with_sections
 

@@ -20,8 +20,8 @@ from assistant.tenant.deployment_checks import artifact_contradictions, contradi
 from assistant.terminal.account import AwsAccount
 from assistant.terminal.terminal import Terminal
 from lambdas.reindex_passages import run
-from stacks.ingestion.stack import IngestionStack
-from stacks.models.stack import ModelsStack
+from stacks.ingestion import IngestionStack
+from stacks.models import ModelsStack
 from stacks.orchestrator import task_statements
 from stacks.tenant import DeployedTenant
 from tests.stacks.values import (

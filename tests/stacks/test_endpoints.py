@@ -8,7 +8,7 @@ import pytest
 from aws_cdk import aws_iam as iam
 
 from assistant.domain.errors import ConfigurationError
-from stacks.network.stack import NetworkStack
+from stacks.network import NetworkStack
 from stacks.roles import WorkloadRole, allow, attach
 from stacks.tenant_stack import TenantStack
 from template_checks.policies import Context, Request, endpoint_allows, statements

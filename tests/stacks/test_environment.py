@@ -18,7 +18,7 @@ from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTy
 import assistant.process
 from assistant.option import installed
 from assistant.process.settings import ProcessSettings
-from stacks.models.stack import ModelsStack
+from stacks.models import ModelsStack
 from tests.stacks.synthesized import assembly, assembly_folder, templates_in  # noqa: F401 - a fixture
 from tests.stacks.test_care_app import care_of, stack_of
 from tests.stacks.values import WITH_LLM, deployed, stack_with, stage_for, template_of

@@ -16,7 +16,7 @@ from assistant.options.helpdesk.settings import CONTEXT_KEY_ID, HelpdeskSettings
 from assistant.process.settings import ServiceSettings
 from assistant.tenant.care_app import CareApp, load_care_app
 from assistant.tenant.deployment import CareContextSection
-from stacks.network.stack import NetworkStack
+from stacks.network import NetworkStack
 from stacks.tenant import ROOT
 from tests.stacks.policies import allowed_on, statements_of
 from tests.stacks.test_care_app import care_of, stack_of

@@ -33,7 +33,7 @@ MOST_BYTES = int(3.25 * 1024 * 1024)
 """The service's code and its lock fill 2.75 MiB, its page 0.3; a library that draws plots brings 0.05."""
 JOB = "containers/corpus_job/job.py"
 IMPORTED_BY_NAME = {
-    "assistant.options.helpdesk": ("tools.systems.__main__",),
+    "assistant.options.helpdesk": ("tools.systems",),
     "assistant.service": ("assistant.options.sources.task",),
     "awslambdaric": (f"lambdas.{MOVER}", "assistant.options.models_lab.make_sets"),
 }
@@ -170,11 +170,9 @@ def test_the_context_of_the_training_job_is_its_lock_and_its_programs() -> None:
     (definition,) = [one for one in DEFINITIONS if one.parent.name == "training_job"]
     assert sorted(context_files(definition, ROOT)) == [
         "containers/training_job/contract.py",
-        "containers/training_job/lora.py",
         "containers/training_job/requirements.txt",
         "containers/training_job/train.py",
-        "containers/training_job/train_answers.py",
-        "containers/training_job/train_preference.py",
+        "containers/training_job/train_lora.py",
     ]
 
 

@@ -15,9 +15,9 @@ from assistant.process.settings import AuditSettings, RedactingSettings
 from assistant.service.parser import ADDRESS_LIFE_S
 from assistant.stores.ports import MAX_ATTEMPTS
 from assistant.tenant.deployed_names import AUDIT_OUTPUT
-from stacks.ingestion import functions as tenant_queues
-from stacks.ingestion import stack
-from stacks.ingestion.stack import IngestionStack, schema_stamp
+from stacks import document_functions as tenant_queues
+from stacks import ingestion as ingestion_stack
+from stacks.ingestion import IngestionStack, schema_stamp
 from stacks.observability import alarms
 from stacks.outputs import Workload
 from stacks.tenant import ROOT
@@ -256,9 +256,9 @@ def test_the_schema_stamp_changes_with_the_code_that_makes_the_schema(
 ) -> None:
     """Else CloudFormation would not call the function, and the index would keep the older schema."""
     before = schema_stamp(deployed("pharmacy"))
-    changed = tmp_path / stack._SCHEMA_CODE.name
-    changed.write_bytes(stack._SCHEMA_CODE.read_bytes() + b"# another mapping")
-    monkeypatch.setattr(stack, "_SCHEMA_CODE", changed)
+    changed = tmp_path / ingestion_stack._SCHEMA_CODE.name
+    changed.write_bytes(ingestion_stack._SCHEMA_CODE.read_bytes() + b"# another mapping")
+    monkeypatch.setattr(ingestion_stack, "_SCHEMA_CODE", changed)
 
     assert schema_stamp(deployed("pharmacy")) != before
 

@@ -16,10 +16,10 @@ import pytest
 from assistant.process.settings import ServiceSettings
 from assistant.tenant import deployed_names
 from assistant.tenant.deployment_checks import contradictions
-from stacks.data.stack import DataStack
+from stacks.data import DataStack
 from stacks.keys import KeysStack
-from stacks.network.stack import NetworkStack
-from stacks.observability.stack import ObservabilityStack
+from stacks.network import NetworkStack
+from stacks.observability import ObservabilityStack
 from stacks.processes import effective_tenant_file
 from stacks.tenant import DeployedTenant
 from stacks.validators import templates_of

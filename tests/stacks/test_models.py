@@ -11,7 +11,7 @@ import pytest
 
 from assistant.options.models_lab.jumpstart import TrialPlace
 from assistant.options.models_lab.stack.models import trial_endpoints
-from stacks.models.stack import ModelsStack
+from stacks.models import ModelsStack
 from stacks.outputs import Workload
 from stacks.tenant import DeployedTenant
 from tests.stacks.values import (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from stacks.network.stack import NetworkStack
+from stacks.network import NetworkStack
 from stacks.outputs import Workload
 from stacks.tenant import DeployedTenant
 from tests.stacks.values import deployed, resources_of, stack_with, template_of, with_sections

@@ -11,8 +11,8 @@ import pytest
 
 from assistant.domain.errors import ConfigurationError
 from assistant.tenant import deployed_names
+from stacks.observability import ObservabilityStack
 from stacks.observability import audit as patterns
-from stacks.observability.stack import ObservabilityStack
 from stacks.tenant import DeployedTenant
 from tests.stacks.first_week import alarms_on_run, raised_in
 from tests.stacks.trail_filters import matches

@@ -13,7 +13,7 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from assistant.cli.aws.templates import refuse_paths
 from assistant.domain.errors import ConfigurationError
-from stacks.models.stack import ModelsStack
+from stacks.models import ModelsStack
 from stacks.tenant import read_tenants
 from stacks.tenant_stack import WITH_BUDGETS
 from stacks.validators import StackTemplate, run_cfn_lint, templates_of

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from assistant.options.feedback.stack import LearningStack
-from stacks.data.stack import DataStack
-from stacks.observability.stack import ObservabilityStack
+from stacks.data import DataStack
+from stacks.observability import ObservabilityStack
 from tests.stacks.orchestrator_template import orchestrator_of
 from tests.stacks.power.state_language import Call, CallFailedError, ExecutionFailedError, Pause, execute
 from tests.stacks.scheduled import machine, started

@@ -15,7 +15,7 @@ from assistant.tenant.deployment_checks import placeholders
 from assistant.tenant.tenant import TenantConfig
 from assistant.tenant.toml_file import with_options
 from tests.stacks import effects
-from tools.tenant_keys import DATA, PAGE
+from tools.pages import DATA, PAGE
 
 KNOWN: dict[str, Any] = json.loads(DATA.read_text(encoding="utf-8"))
 KEYS = effects.all_keys()

@@ -16,8 +16,8 @@ from assistant.options.feedback.stack import LearningStack
 from assistant.options.models_lab.commands.training import TrainingJob
 from assistant.tenant.manifests import INSTANCES, TRAIN_OUTPUT, instance_named
 from assistant.terminal.account import AwsAccount
-from stacks.jobs import VOLUME_GIB
 from stacks.outputs import Workload
+from stacks.processes import VOLUME_GIB
 from tests.fakes.sagemaker_environment import request_of
 from tests.stacks.values import KEYS, NETWORK, deployed, stack_with, template_of
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from assistant.options.feedback.stack import LearningStack
 from assistant.options.models_lab.section import LearningSection
 from assistant.tenant.deployed_names import SETS_RUN
-from stacks.observability.stack import ObservabilityStack
+from stacks.observability import ObservabilityStack
 from stacks.outputs import Workload
 from stacks.tenant import ROOT, DeployedTenant
 from tests.stacks.first_week import alarms_on_run, raised_in

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from assistant.tenant.tenant import load_tenant
-from stacks.pinning import pin_tenants, replacing_properties
 from template_checks.upgrades import (
     STATEFUL_TYPES,
     Pins,
@@ -21,6 +20,7 @@ from template_checks.upgrades import (
 )
 from tests.fakes.tenant_files import committed_tenant
 from tests.stacks.synthesized import assembly_folder
+from tools.template_proofs import pin_tenants, replacing_properties
 
 PINS = Path(__file__).with_name("pins")
 TENANTS = ("pharmacy", "clinic", "sandbox")

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from assistant.process.settings import ServiceSettings, StoreSettings, WorkerSettings
-from tools.pages import VARIABLES, with_variables
-from tools.tenant_keys import DATA, PAGE, tenant_tables, with_keys
+from tools.pages import DATA, PAGE, VARIABLES, tenant_tables, with_keys, with_variables
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -131,7 +130,7 @@ def test_the_variables_of_the_page_are_those_of_the_settings() -> None:
 
 def test_the_keys_of_the_page_are_those_of_the_tenant_file() -> None:
     page, data = (path.read_text(encoding="utf-8") for path in (PAGE, DATA))
-    assert page == with_keys(page, json.loads(data)), "run: python -m tools.tenant_keys"
+    assert page == with_keys(page, json.loads(data)), "run: python -m tools.pages keys"
 
 
 def test_every_key_of_the_tenant_file_says_what_it_is_for() -> None:

@@ -1,6 +1,6 @@
 """``assistant aws resume`` and ``assistant aws pause``: start a tenant's state machine, and wait for its end.
 
-The machine changes the models stack (``stacks/models/power.py``); a repeated call joins a running execution.
+The machine changes the models stack (``stacks/models.py``); a repeated call joins a running execution.
 A resume first asks for the quotas that it needs: SageMaker would refuse the instances after minutes.
 """
 

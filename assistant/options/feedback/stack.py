@@ -35,7 +35,7 @@ from assistant.tenant.deployed_names import (
     desk_partitions,
     link_secret_context,
 )
-from stacks.data.buckets import of_partitions, table_statements
+from stacks.buckets import of_partitions, table_statements
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
 from stacks.observability.alarms import TenantAlarms
 from stacks.outputs import OptionOutputs, Workload

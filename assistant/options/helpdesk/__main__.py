@@ -88,7 +88,7 @@ async def serve_helpdesk(settings: HelpdeskSettings) -> None:
         with tempfile.NamedTemporaryFile("w", suffix=".token") as token:
             token.write(settings.system_token)
             token.flush()
-            app = import_module("tools.systems.__main__").SYSTEMS["orders"]((Path(token.name),))
+            app = import_module("tools.systems").SYSTEMS["orders"]((Path(token.name),))
             desk.add_to(app)
             await stack.enter_async_context(desk.running())
             listener = open_socket(settings.host, settings.port)

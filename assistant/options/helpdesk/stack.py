@@ -26,7 +26,7 @@ from assistant.tenant.deployed_names import PARTITION, SORT
 from assistant.tenant.toml_file import keys_of
 from stacks.care_app import CareAppStack, CareSide, signing_key
 from stacks.keys import administration, grants_for_services, use_by_deployment, use_by_tenant
-from stacks.network.security_groups import (
+from stacks.network import (
     HTTPS_PORT,
     Rule,
     allow_between,
@@ -35,11 +35,11 @@ from stacks.network.security_groups import (
     cidr_id,
     create_group,
 )
-from stacks.network.vpc import EndpointName, name_in_vpc
 from stacks.policy import exceptions, hipaa, nag, wildcard
 from stacks.processes import PULL_IMAGE, image_repository_arn, image_uri
 from stacks.roles import ONLY_ES256, USE_KEY, WorkloadRole, allow, attach, parameter_arn, via
 from stacks.tenant_stack import tenant_log_group, tenant_of
+from stacks.vpc import EndpointName, name_in_vpc
 
 _IMAGE = "helpdesk"
 _PORT: int = HelpdeskSettings.model_fields["port"].default

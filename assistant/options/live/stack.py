@@ -10,9 +10,9 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 
 from assistant.options.live.section import LiveReach, called_of
 from assistant.tenant import deployed_names
-from stacks.network.security_groups import pascal_case
 from stacks.observability.alarms import TenantAlarms
 from stacks.tenant import DeployedTenant
+from stacks.tenant_stack import pascal_case
 
 _SYSTEM_SECRET_OLD_DAYS = 90
 """The usual bound of rotation rules; rotation is the system owner's."""

@@ -10,7 +10,7 @@ from assistant.options.feedback.events import FeedbackEvent, feedback_schema
 from tests.options.feedback import samples
 from tests.options.feedback.moving import answered
 from tests.options.feedback.test_signals import of, sent, verdict
-from tools.schemas import DOCS
+from tools.pages import DOCS
 
 
 def is_valid(event: FeedbackEvent, **changed: object) -> bool:
@@ -19,7 +19,7 @@ def is_valid(event: FeedbackEvent, **changed: object) -> bool:
 
 
 def test_the_published_schema_is_up_to_date() -> None:
-    assert (DOCS / "feedback.schema.json").read_bytes() == feedback_schema(), "run python -m tools.schemas"
+    assert (DOCS / "feedback.schema.json").read_bytes() == feedback_schema(), "python -m tools.pages schemas"
 
 
 def test_events_fit_the_schema() -> None:

@@ -26,7 +26,7 @@ from assistant.stores.sqlite_table import SqliteTable
 from tests.fakes.clock import SteppedClock
 from tests.fakes.running_service import eventually
 from tests.fakes.tokens import token
-from tools.systems.orders import application, read_order_data
+from tools.systems import order_application, read_order_data
 
 SECRET = "of-the-assistant"
 AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
@@ -78,7 +78,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     (tmp_path / "token").write_text(SECRET)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(table.close)
-        app = application(read_order_data(today=AT.date()), token_files=(tmp_path / "token",))
+        app = order_application(read_order_data(today=AT.date()), token_files=(tmp_path / "token",))
         listener = open_socket("127.0.0.1", 0)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))

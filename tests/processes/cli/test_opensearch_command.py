@@ -15,7 +15,7 @@ import pytest
 
 from assistant.process.settings import inherited_environment
 from tests.fakes.opensearch_node import SHARED, node_settings
-from tools.opensearch.node import free_port
+from tools.opensearch import free_port
 
 Command = Callable[..., Awaitable[tuple[int, str, str]]]
 GIVEN = bool(os.environ.get("OPENSEARCH_URL"))

@@ -47,14 +47,14 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 def home() -> Iterator[Path]:
     """SageMaker's folders, root's, with a half-written checkpoint; and the image's programs.
 
-    ``train_answers``, which needs torch, is a program that says who it runs as.
+    ``train_lora``, which needs torch, is a program that says who it runs as.
     """
     made = Path(tempfile.mkdtemp(prefix="assistant-training-"))  # other users may not enter tmp_path
     made.chmod(0o755)
     (made / "job").mkdir()
     for name in ("train.py", "contract.py"):
         shutil.copy(JOB / name, made / "job")
-    (made / "job" / "train_answers.py").write_text(PROGRAM)
+    (made / "job" / "train_lora.py").write_text(PROGRAM)
     for folder in ("input/config", "input/data/training", "checkpoints/checkpoint-1", "model"):
         (made / "ml" / folder).mkdir(parents=True)
     (made / "ml/input/config/hyperparameters.json").write_text('{"task": "answers"}')

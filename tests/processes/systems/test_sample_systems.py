@@ -19,17 +19,20 @@ from assistant.cli.demo import LIVE_CASE
 from assistant.options.live.connector import load_connector
 from assistant.options.live.results import ResponseReader, element_data
 from assistant.text.values import is_dea_number, is_npi
-from tools.systems import stores
-from tools.systems.__main__ import FOLDER, SYSTEMS, document_of
-from tools.systems.orders import (
+from tools.systems import (
     DEMO_CUSTOMER,
     DEMO_ORDER,
     DEMO_PRESCRIPTION,
+    FOLDER,
+    SYSTEMS,
     OrderData,
     OrderStatus,
     RefillStatus,
-    application,
+    document_of,
+    order_application,
     read_order_data,
+    read_store_data,
+    store_application,
 )
 
 TODAY = date(2026, 11, 20)
@@ -57,7 +60,7 @@ def token_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def system(database: OrderData, token_file: Path) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(application(database, token_files=(token_file,))) as client:
+    async with client_of(order_application(database, token_files=(token_file,))) as client:
         yield client
 
 
@@ -164,7 +167,7 @@ async def test_unknown_and_malformed_ids_are_refused(
 
 async def test_a_token_may_be_in_a_file_that_is_made_later(database: OrderData, tmp_path: Path) -> None:
     file = tmp_path / "reach-orders"
-    async with client_of(application(database, token_files=(tmp_path / "other", file))) as client:
+    async with client_of(order_application(database, token_files=(tmp_path / "other", file))) as client:
         before = await client.get(ORDER)
         file.write_text(f"{TOKEN}\n")
         (tmp_path / "other").write_text("")
@@ -194,9 +197,9 @@ async def test_a_fault_holds_until_it_is_taken_back(system: httpx.AsyncClient) -
 
 # --- the stores of the shop -------------------------------------------------------------------------------
 async def test_the_stores_serve_what_the_shop_has(token_file: Path) -> None:
-    data = stores.read_store_data()
+    data = read_store_data()
     document = orjson.loads((FOLDER / "stores.openapi.json").read_bytes())
-    app = stores.application(data, token_files=(token_file,))
+    app = store_application(data, token_files=(token_file,))
     async with client_of(app, **{"X-Assistant-Agent": "amira"}) as client:
         paths = {
             "Price": [f"/v1/items/{one}/price" for one in data.items],
@@ -215,12 +218,12 @@ async def test_the_stores_serve_what_the_shop_has(token_file: Path) -> None:
 
 
 async def test_the_items_of_an_order_are_shown_with_quantity_and_price(token_file: Path) -> None:
-    data = stores.read_store_data()
+    data = read_store_data()
     connector = load_connector(FOLDER / "stores.toml")
     operation = next(one for one in connector.operations if one.name == "order")
     element = next(one for one in connector.elements if one.name == "items")
     order_id = next(iter(data.orders))
-    app = stores.application(data, token_files=(token_file,))
+    app = store_application(data, token_files=(token_file,))
     async with client_of(app, **{"X-Assistant-Agent": "amira"}) as client:
         response = await client.get(f"/v1/orders/{order_id}")
 

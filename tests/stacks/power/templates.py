@@ -11,8 +11,7 @@ from typing import Any
 from aws_cdk import aws_lambda as lambda_
 
 from assistant.tenant.deployed_names import ON
-from stacks.models.power import PowerSwitch
-from stacks.models.stack import ModelsStack
+from stacks.models import ModelsStack, PowerSwitch
 from stacks.tenant_stack import TenantStack
 from tests.stacks.power.simulation import Tenant
 from tests.stacks.values import deployed, resources_of, stack_with, stage_for, template_of

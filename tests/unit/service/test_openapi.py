@@ -22,7 +22,7 @@ def document() -> dict[str, Any]:
 
 
 def test_the_committed_file_is_what_the_code_says(document: dict[str, Any]) -> None:
-    assert orjson.loads(COMMITTED.read_bytes()) == document, "run: python -m tools.schemas"
+    assert orjson.loads(COMMITTED.read_bytes()) == document, "run: python -m tools.pages schemas"
 
 
 def test_it_is_openapi(document: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from template_checks.reachability.scene import Opening, meets
+from template_checks.scene import Opening, meets
 from tests.unit.template_checks.small_network import (
     codes,
     group_id,

@@ -14,7 +14,7 @@ from assistant.tenant.care_app import CareAppConfig
 from assistant.tenant.deployment import AccountConfig
 from assistant.tenant.tenant import TenantConfig
 from assistant.tenant.toml_file import with_options
-from tools.tenant_keys import models_in
+from tools.pages import models_in
 
 TESTS = Path(__file__).parents[2]
 FILES: Mapping[type[BaseModel], tuple[str, ...]] = {

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.errors import LocalRuntimeError
-from tools.opensearch import node
-from tools.opensearch.artifacts import Artifact, Distribution, Manifest, unpack
-from tools.opensearch.node import find_java
+from tools import opensearch as node
+from tools.opensearch import Artifact, Distribution, Manifest, find_java, unpack
 
 ROOT = Path(__file__).parents[3]
 

@@ -54,8 +54,8 @@ def given(train: ModuleType, root: Path, **hyperparameters: str) -> object:
 @pytest.mark.parametrize(
     ("is_neuron", "task", "program"),
     [
-        (False, "answers", "train_answers"),
-        (False, "preference", "train_preference"),
+        (False, "answers", "train_lora"),
+        (False, "preference", "train_lora"),
         (True, "answers", "train_neuron"),
         (True, "domain", "train_neuron"),
     ],

@@ -40,7 +40,7 @@ _MOVING = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 """An endpoint's statuses in which SageMaker refuses an update (``EndpointStatus``, DescribeEndpoint)."""
 _POLL_S = 15.0
 LIMIT_S = 4 * 3600.0
-"""As long as a deployment of the endpoint may take (``stacks.models.endpoint``)."""
+"""As long as a deployment of the endpoint may take (``stacks.endpoints``)."""
 _JUDGED_PREFIXES = ("written", "raw", "unchanged")
 """Measures of what a model wrote; the others are of the quotes, which both models share."""
 

@@ -28,8 +28,7 @@ from assistant.process.settings import ServiceSettings
 from assistant.tenant.deployed_names import APPROVED, CORPORA, ERASURE_PARTITIONS, SETS_RUN, desk_partitions
 from assistant.tenant.deployment import RETENTION
 from assistant.tenant.manifests import TRAIN_OUTPUT
-from stacks.data.buckets import Keeping, TenantBucket, of_partitions
-from stacks.jobs import platform_statements, shared_request
+from stacks.buckets import Keeping, TenantBucket, of_partitions
 from stacks.observability.alarms import MOST_HOURS, TenantAlarms
 from stacks.outputs import KeysOutputs, OptionOutputs, Workload
 from stacks.policy import (
@@ -49,6 +48,8 @@ from stacks.processes import (
     TenantFileAsset,
     image_repository_arn,
     image_uri,
+    job_platform_statements,
+    shared_job_request,
 )
 from stacks.roles import (
     USE_KEY,
@@ -231,10 +232,10 @@ def _add_jobs(stack: TenantStack, foundation: Foundation) -> str:
         *_write_folder(bucket, CHECKPOINTS),
         _use_keys(stack, keys.data_key_arn, keys.models_key_arn),
         *_encryption_statements(stack, keys),
-        *platform_statements(stack, network=foundation.network, repository_arn=images),
+        *job_platform_statements(stack, network=foundation.network, repository_arn=images),
     ]
     attach(stack, "Training", training, statements)
-    request = shared_request(
+    request = shared_job_request(
         stack,
         network=foundation.network,
         role_arn=training.role_arn,

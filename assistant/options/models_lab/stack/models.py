@@ -22,10 +22,9 @@ from assistant.options.models_lab.jumpstart import TRIAL_OUTPUT, TrialPlace
 from assistant.options.models_lab.section import LabModels
 from assistant.tenant.manifests import COMPILE_OUTPUT, COMPILED_PREFIX
 from assistant.tenant.toml_file import keys_of
-from stacks.jobs import platform_statements, shared_request
 from stacks.outputs import KeysOutputs, NetworkOutputs, Workload
 from stacks.policy import MODELS_BUCKET, exceptions, wildcard
-from stacks.processes import PULL_IMAGE, image_repository_arn
+from stacks.processes import PULL_IMAGE, image_repository_arn, job_platform_statements, shared_job_request
 from stacks.roles import (
     USE_KEY,
     Duty,
@@ -84,12 +83,12 @@ class Compiling(Construct):
             # SageMaker encrypts the output of a job that names a key by kms:Encrypt (API reference,
             # OutputDataConfig); Trainium's disks are local, and take no key.
             allow((*USE_KEY, "kms:Encrypt"), keys.models_key_arn, conditions=via_s3(self)),
-            *platform_statements(
+            *job_platform_statements(
                 self, network=network, repository_arn=image_repository_arn(self, tenant, IMAGE)
             ),
         ]
         attach(self, "Rights", role, statements, description="What a compile job reads and writes")
-        request = shared_request(
+        request = shared_job_request(
             self,
             network=network,
             role_arn=role.role_arn,

@@ -1,7 +1,11 @@
-"""What the tasks that tune a language model share: hyperparameters, examples, whole checkpoints, the card.
+"""Tunes a language model by an adapter (LoRA), on sets that ``assistant learn export`` wrote.
 
-A job trains an adapter (LoRA). One that was ended goes on from its last whole checkpoint, and on CPU makes
-the same bytes as one that was not.
+Task ``answers`` learns texts that people stand behind (SFT). Task ``preference`` learns pairs (DPO,
+https://arxiv.org/abs/2305.18290): such a text, and the draft that it replaced. There the base model is its
+own reference: the adapter is switched off for it, so there is no second model in memory.
+
+A job that was ended goes on from its last whole checkpoint, and on CPU makes the same bytes as one that was
+not.
 """
 
 from __future__ import annotations
@@ -17,10 +21,12 @@ from typing import Any
 
 import torch
 from contract import (
+    TASK,
     WHOLE,
     Places,
     TrainingError,
     card_of,
+    given_hyperparameters,
     last_whole_checkpoint,
     read_hyperparameters,
     read_splits,
@@ -28,6 +34,7 @@ from contract import (
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoConfig, AutoTokenizer, TrainerCallback, TrainerControl, TrainerState, set_seed
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 _OVER_0 = ("epochs", "learning_rate", "batch_size", "max_length", "lora_rank", "save_steps")
 PACKAGES = ("torch", "transformers", "trl", "peft")
@@ -37,7 +44,7 @@ MERGED = "merged"
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameters:
-    """Of the task ``answers``; others add theirs."""
+    """Of the task ``answers``."""
 
     epochs: float = 2.0
     max_steps: int = -1
@@ -59,6 +66,37 @@ class Hyperparameters:
     seed: int = 1
     merge: int = 0
     """1: also write the whole model, in the base's type of numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceHyperparameters(Hyperparameters):
+    """Of the task ``preference``. Its steps are smaller than those of ``answers``."""
+
+    learning_rate: float = 2e-5
+    beta: float = 0.1
+    """How much departing from the base model costs."""
+    sft_weight: float = 0.0
+    """Of the chosen text's own loss beside DPO's: over 0 the model also learns to write it."""
+
+
+def train(places: Places) -> Mapping[str, Any]:
+    """Train the task, write the adapter and its card, and return the card. Raises TrainingError."""
+    if given_hyperparameters(places.hyperparameters).get(TASK, "answers") == "preference":
+        return _train_preference(places)
+    job = LoraJob(places, "answers", Hyperparameters, split="sft", columns=("prompt", "completion"))
+    arguments = SFTConfig(**job.arguments(), completion_only_loss=True, packing=False)
+    return job.run(SFTTrainer(args=arguments, **job.for_trainer()))
+
+
+def _train_preference(places: Places) -> Mapping[str, Any]:
+    columns = ("prompt", "chosen", "rejected")
+    job = LoraJob(places, "preference", PreferenceHyperparameters, split="preference", columns=columns)
+    wanted: Any = job.wanted
+    losses = {"sigmoid": 1.0} | ({"sft": wanted.sft_weight} if wanted.sft_weight else {})
+    arguments = DPOConfig(
+        **job.arguments(), beta=wanted.beta, loss_type=list(losses), loss_weights=list(losses.values())
+    )
+    return job.run(DPOTrainer(args=arguments, **job.for_trainer()))
 
 
 class WholeCheckpoints(TrainerCallback):

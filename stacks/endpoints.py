@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import aws_cdk as cdk
 from aws_cdk import aws_applicationautoscaling as scaling
@@ -39,9 +39,9 @@ from stacks.roles import (
     Duty,
     WorkloadRole,
     allow,
-    attach,
     bucket_arn,
     interface_statements,
+    outside_role,
     resource_arn,
     tag_duty,
     via_s3,
@@ -198,15 +198,6 @@ class ModelEndpoint(Construct):
         alone (``stacks.keys``): whoever deploys has no such right. This role can set no configuration but
         the stack's two.
         """
-        principals = [
-            cast("iam.IPrincipal", iam.ArnPrincipal(arn)) for arn in self._tenant.place.artifact_publishers
-        ]
-        role = iam.Role(
-            self,
-            "Releaser",
-            assumed_by=cast("iam.IPrincipal", iam.CompositePrincipal(*principals)),
-            description=f"Releases a canary of {self._served.endpoint_name}, and rolls it back",
-        )
         # ARNs of SageMaker are in small letters.
         endpoint = resource_arn(self, "sagemaker", "endpoint", self._served.endpoint_name.lower())
         moves = ("sagemaker:DescribeEndpoint", "sagemaker:UpdateEndpointWeightsAndCapacities")
@@ -216,8 +207,15 @@ class ModelEndpoint(Construct):
             allow("sagemaker:UpdateEndpoint", endpoint, *config_arns),
             allow("kms:CreateGrant", self._keys.models_key_arn, conditions=for_resource),
         ]
-        description = "The LLM endpoint: its two configurations, and their shares"
-        attach(role, "Releasing", role.role_name, statements, description=description)
+        role = outside_role(
+            self,
+            "Releaser",
+            "Releasing",
+            statements,
+            principals=self._tenant.place.artifact_publishers,
+            description=f"Releases a canary of {self._served.endpoint_name}, and rolls it back",
+            policy_description="The LLM endpoint: its two configurations, and their shares",
+        )
         self.release_outputs[RELEASER_OUTPUT] = role.role_arn
 
     def _role(self) -> tuple[WorkloadRole, iam.ManagedPolicy]:

@@ -1,6 +1,7 @@
-"""Which workload may open connections to which: one table of flows, and the security groups made from it.
+"""The network stack: the VPC, which workload may open connections to which, and the endpoints.
 
-Every rule of every security group comes from ``flows_of``. A target that is not in it is unreachable.
+Every rule of every security group comes from one table, ``flows_of``. A target that is not in it is
+unreachable.
 """
 
 from __future__ import annotations
@@ -14,10 +15,18 @@ from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
 
 from assistant.process.settings import ServiceSettings
-from assistant.tenant.deployment import ReachEntry
-from stacks.outputs import Workload
+from stacks.outputs import NetworkOutputs, Workload
+from stacks.policy import DEFAULT_GROUP, exceptions, nag
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import pin
+from stacks.tenant_stack import Caller, TenantStack, pascal_case, pin
+from stacks.vpc import (
+    GATEWAYS,
+    ReachEndpoint,
+    ServiceEndpoints,
+    TenantVpc,
+    called_services,
+    record_flows,
+)
 
 HTTPS_PORT = 443
 HEALTH_PORT = 8443
@@ -87,7 +96,10 @@ def flows_of(tenant: DeployedTenant) -> tuple[Flow, ...]:
         *(Flow(source=workload, target=InterfaceEndpoints()) for workload in (*_AWS_CALLERS, *connectors)),
         *(Flow(source=workload, target=Gateway.S3) for workload in (*_S3_USERS, *connectors)),
         *(Flow(source=workload, target=Gateway.DYNAMODB) for workload in (*_DYNAMODB_USERS, *connectors)),
-        *(_flow_to(entry) for entry in tenant.config.reach),
+        *(
+            Flow(source=_CALLERS[entry.caller], target=Reached(entry.name), port=entry.port)
+            for entry in tenant.config.reach
+        ),
     )
 
 
@@ -98,10 +110,6 @@ def _flows_in(tenant: DeployedTenant) -> Iterable[Flow]:
     if tenant.edge.client_certificates is not None:
         yield Flow(source=Workload.NLB, target=Workload.ALB, port=HEALTH_PORT)
     yield Flow(source=Workload.ALB, target=Workload.ORCHESTRATOR, port=TASK_PORT)
-
-
-def _flow_to(entry: ReachEntry) -> Flow:
-    return Flow(source=_CALLERS[entry.caller], target=Reached(entry.name), port=entry.port)
 
 
 class SecurityGroups(Construct):
@@ -258,5 +266,82 @@ def cidr_id(cidr: str) -> str:
     return cidr.replace(".", "-").replace("/", "-")
 
 
-def pascal_case(name: str) -> str:
-    return "".join(part.capitalize() for part in name.replace(".", "-").split("-"))
+class NetworkStack(TenantStack):
+    """Contains all security groups and all their rules; other stacks take the ids."""
+
+    def __init__(self, scope: Construct, *, tenant: DeployedTenant, logs_key_arn: str) -> None:
+        super().__init__(scope, "Network", tenant=tenant, data_class="internal", stateful=True)
+        self._vpc = TenantVpc(self, "Network")
+        if self._vpc.is_own:
+            recorded = {"Vpc": ("VPC", self._vpc.id)}
+        else:  # the company's VPC: only the tenant's subnets
+            recorded = {
+                f"Subnet{number}": ("Subnet", subnet_id)
+                for number, subnet_id in enumerate(self._vpc.subnet_ids, start=1)
+            }
+        record_flows(self, "FlowLogs", logs_key_arn=logs_key_arn, recorded=recorded)
+        self._groups = self._add_security_groups()
+        systems = {
+            entry.name: ReachEndpoint(
+                self,
+                f"Reach-{entry.name}",
+                entry=entry,
+                vpc=self._vpc,
+                security_group_id=self._groups.reached[entry.name],
+            )
+            for entry in tenant.config.reach
+        }
+        self.outputs = NetworkOutputs(
+            vpc_id=self._vpc.id,
+            subnet_ids=self._vpc.subnet_ids,
+            route_table_ids=self._vpc.route_table_ids,
+            security_group_ids=self._groups.workloads,
+            reach_addresses={name: system.address for name, system in systems.items()},
+        )
+
+    def create_endpoints(self, callers: Iterable[Caller]) -> None:
+        """Create the VPC's endpoints of the services that stacks call through them; call it once."""
+        ServiceEndpoints(
+            self,
+            "ServiceEndpoints",
+            vpc=self._vpc,
+            security_group_id=self._groups.endpoints,
+            called=called_services(callers),
+        )
+
+    def _add_security_groups(self) -> SecurityGroups:
+        network, flows = self.tenant.config.network, flows_of(self.tenant)
+        groups = SecurityGroups(
+            self,
+            "SecurityGroups",
+            vpc_id=self._vpc.id,
+            workloads=[w for w in Workload if w is not Workload.CONNECTORS or self.tenant.connected_systems],
+            reached=[entry.name for entry in self.tenant.config.reach],
+            prefix_lists={Gateway(name): prefix_list for name, prefix_list in network.prefix_lists.items()},
+        )
+        groups.allow(flows)
+        if set(network.endpoints) - GATEWAYS:
+            # The groups of the company's own endpoints are unknown here: they must admit ours.
+            callers = [flow.source for flow in flows if isinstance(flow.target, InterfaceEndpoints)]
+            for caller in (workload for workload in Workload if workload in callers):
+                groups.allow_vpc(caller, cidr=self._vpc.cidr)
+        return groups
+
+
+EXCEPTIONS = (
+    *exceptions(
+        "Network/Network/Vpc",
+        DEFAULT_GROUP,
+        "No template can empty the default group: the rule fires on every VPC. CDK would do it by a "
+        "function outside the VPC, which the product does not run. Nothing here uses that group: the "
+        "reachability proof checks that, and docs/architecture.md has the command that empties it.",
+        decision="0023-network-by-flows-and-by-rights",
+    ),
+    *exceptions(
+        "Network/Network/NetworkAcl",
+        nag("VPC3"),
+        "A warning to use network ACLs sparingly. There is one, of four rules and two for each consumer "
+        "range: a second check that holds if a security group is opened by hand.",
+        decision="0023-network-by-flows-and-by-rights",
+    ),
+)

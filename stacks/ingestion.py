@@ -30,15 +30,20 @@ from assistant.process.settings import (
 from assistant.tenant.deployed_names import (
     AUDIT_FOLDER,
     AUDIT_OUTPUT,
+    AUDITED_PARTITIONS,
+    FEEDBACK_SECRET_PURPOSE,
+    LINK_SECRET_PURPOSE,
     LINK_SECRET_RESOURCE,
+    LIVE_READS_SECRET_PURPOSE,
     PIPELINE,
     SEARCH_ACCESS_RESOURCE,
     SEARCH_SCHEMA_RESOURCE,
     IndexAccess,
+    link_secret_context,
 )
+from stacks.buckets import of_partitions
+from stacks.document_functions import CaptureRedaction, DocumentFunctions, FunctionPermissions
 from stacks.functions import FunctionPlace, FunctionProgram, VpcFunction, schedule
-from stacks.ingestion.functions import CaptureRedaction, DocumentFunctions, FunctionPermissions
-from stacks.network.security_groups import pascal_case
 from stacks.outputs import IngestionOutputs, ModelsOutputs, Workload
 from stacks.policy import (
     ANY_RESOURCE,
@@ -56,9 +61,9 @@ from stacks.policy import (
     of_data_stack,
     wildcard,
 )
-from stacks.roles import Duty, tag_duty
+from stacks.roles import USE_KEY, Duty, allow, bucket_arn, parameter_arn, resource_arn, tag_duty, via
 from stacks.tenant import ROOT, DeployedTenant
-from stacks.tenant_stack import Foundation, TenantStack
+from stacks.tenant_stack import Foundation, TenantStack, pascal_case
 
 _CLOSE_AUDIT_RATE = "rate(1 hour)"
 """A run without an ended day reads the names of digests alone."""
@@ -115,11 +120,24 @@ class IngestionStack(TenantStack):
     def _close_audit_days(self, permissions: FunctionPermissions) -> VpcFunction:
         """Close days of audit records once they have ended. An output says where records and digests are
         kept."""
-        foundation = permissions.foundation
+        foundation, data = permissions.foundation, permissions.foundation.data
+        records = resource_arn(self, "dynamodb", "table", data.records_table)
+        bucket = bucket_arn(self, data.trail_bucket)
+        folder = {"StringLike": {"s3:prefix": [f"{AUDIT_FOLDER}*"]}}
+        reads, objects = (
+            ("dynamodb:Query", "dynamodb:BatchGetItem"),
+            ("s3:PutObject", "s3:GetObject", "s3:GetObjectVersion"),
+        )
         role = permissions.role(
             "CloseAuditRole",
             description="Reads audit records, puts a digest of each day",
-            statements=permissions.close_audit_days(),
+            statements=[
+                allow(reads, records, conditions=of_partitions(AUDITED_PARTITIONS)),
+                allow(objects, f"{bucket}/{AUDIT_FOLDER}*"),
+                allow("s3:ListBucketVersions", bucket, conditions=folder),
+                allow(USE_KEY, foundation.keys.logs_key_arn, conditions=via(foundation.tenant, "s3")),
+                permissions.use_data_key("dynamodb", "lambda"),
+            ],
         )
         tag_duty(role, Duty.AUDIT_CLOSER)
         environment = foundation.environment(AuditSettings, kept_days=foundation.tenant.log_retention_days)
@@ -142,6 +160,16 @@ class IngestionStack(TenantStack):
             "live_reads_parameter": tenant.live_reads_secret_parameter,
         }
         key_id = foundation.keys.data_key_arn
+        contexts = [
+            link_secret_context(tenant.name, purpose)
+            for purpose in (LINK_SECRET_PURPOSE, FEEDBACK_SECRET_PURPOSE, LIVE_READS_SECRET_PURPOSE)
+        ]
+        context = {
+            f"kms:EncryptionContext:{name}": sorted({context[name] for context in contexts})
+            for name in contexts[0]
+        }
+        # Nobody ever saw such a key, and this function cannot decrypt it.
+        make, made = "kms:GenerateDataKeyWithoutPlaintext", {"StringEquals": context}
         program = FunctionProgram(
             module="create_link_secret",
             timeout_s=120,
@@ -150,7 +178,11 @@ class IngestionStack(TenantStack):
         role = permissions.role(
             "LinkSecretRole",
             description="Makes the keys of document links and pseudonyms, which it cannot read",
-            statements=[*permissions.create_link_secret(), permissions.use_data_key("sqs", "lambda")],
+            statements=[
+                allow("ssm:PutParameter", *(parameter_arn(self, name) for name in parameters.values())),
+                allow(make, key_id, conditions=made),
+                permissions.use_data_key("sqs", "lambda"),
+            ],
         )
         function = VpcFunction(self, "LinkSecret", program=program, place=place, role=role)
         # A change of a name makes CloudFormation call the function again, which leaves what there is.

@@ -34,21 +34,15 @@ from assistant.process.settings import (
 )
 from assistant.tenant.deployed_names import (
     ACCESS_PARTITIONS,
-    AUDIT_FOLDER,
-    AUDITED_PARTITIONS,
     ERASURE_PARTITIONS,
-    FEEDBACK_SECRET_PURPOSE,
-    LINK_SECRET_PURPOSE,
-    LIVE_READS_SECRET_PURPOSE,
     PIPELINE,
     REINDEX_OUTPUT,
     STATES,
-    link_secret_context,
 )
 from assistant.tenant.manifests import CALLERS_PREFIX
-from stacks.data.buckets import document_statements, of_partitions, table_statements
+from stacks.buckets import document_statements, of_partitions, table_statements
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
-from stacks.models.power import PowerSwitch, publish_power_sources
+from stacks.models import PowerSwitch, publish_power_sources
 from stacks.outputs import ModelsOutputs, Workload
 from stacks.processes import LEARNING_IMAGE, TenantFileAsset, image_uri
 from stacks.roles import (
@@ -165,55 +159,9 @@ class FunctionPermissions:
         role.may(*statements)
         return role
 
-    def read_raw_files(self) -> list[iam.PolicyStatement]:
-        """Return what reads raw files. Without ``s3:ListBucket`` S3 says of a missing file that access is
-        denied."""
-        bucket = bucket_arn(self.scope, self.foundation.data.inbox_bucket)
-        return [allow("s3:GetObject", f"{bucket}/*"), allow("s3:ListBucket", bucket)]
-
     def write_states(self) -> list[iam.PolicyStatement]:
         table = self.foundation.data.states_table
         return table_statements(self.scope, STATES, table, actions=STATES.worker_actions)
-
-    def destroy_keys(self) -> iam.PolicyStatement:
-        """Destroy the key of a withdrawn document's texts in feedback; the keys are items of the events'
-        table."""
-        table = resource_arn(self.scope, "dynamodb", "table", self.foundation.data.events_table)
-        return allow("dynamodb:UpdateItem", table, conditions=of_partitions(ERASURE_PARTITIONS))
-
-    def record_accesses(self) -> iam.PolicyStatement:
-        """Record who tried to widen a document's labels. The role can neither read nor change a record."""
-        table = resource_arn(self.scope, "dynamodb", "table", self.foundation.data.records_table)
-        return allow("dynamodb:PutItem", table, conditions=of_partitions(ACCESS_PARTITIONS))
-
-    def close_audit_days(self) -> list[iam.PolicyStatement]:
-        """Read audit records and no other, and put the digests of their days where nobody changes them."""
-        foundation, data = self.foundation, self.foundation.data
-        table = resource_arn(self.scope, "dynamodb", "table", data.records_table)
-        bucket = bucket_arn(self.scope, data.trail_bucket)
-        objects = ("s3:PutObject", "s3:GetObject", "s3:GetObjectVersion")
-        folder = {"StringLike": {"s3:prefix": [f"{AUDIT_FOLDER}*"]}}
-        return [
-            allow(
-                ("dynamodb:Query", "dynamodb:BatchGetItem"),
-                table,
-                conditions=of_partitions(AUDITED_PARTITIONS),
-            ),
-            allow(objects, f"{bucket}/{AUDIT_FOLDER}*"),
-            allow("s3:ListBucketVersions", bucket, conditions=folder),
-            allow(USE_KEY, foundation.keys.logs_key_arn, conditions=via(foundation.tenant, "s3")),
-            self.use_data_key("dynamodb", "lambda"),
-        ]
-
-    def write_index(self) -> list[iam.PolicyStatement]:
-        """Write any version of an index of passages on the tenant's domain, and ask which one is live; the
-        domain's own role mapping says which."""
-        alias = str(ServiceSettings.model_fields["opensearch_index"].default).replace("{tenant}", "*")
-        indices = f"{self.foundation.data.domain_arn}/{alias}"
-        return [
-            allow(("es:ESHttpPost", "es:ESHttpGet"), f"{indices}-v*"),
-            allow("es:ESHttpGet", f"{indices}/_mapping"),
-        ]
 
     def read_model_files(self, *names: str) -> list[iam.PolicyStatement]:
         """Read files of the embedding models' artifacts that their callers need."""
@@ -249,46 +197,6 @@ class FunctionPermissions:
         foundation = self.foundation
         conditions = via(foundation.tenant, *services)
         return allow(USE_KEY, foundation.keys.data_key_arn, conditions=conditions)
-
-    def create_link_secret(self) -> list[iam.PolicyStatement]:
-        """Create the parameters once, each with a key that nobody ever saw and that this function cannot
-        decrypt."""
-        tenant = self.foundation.tenant
-        contexts = [
-            link_secret_context(tenant.name, purpose)
-            for purpose in (LINK_SECRET_PURPOSE, FEEDBACK_SECRET_PURPOSE, LIVE_READS_SECRET_PURPOSE)
-        ]
-        context = {
-            f"kms:EncryptionContext:{name}": sorted({context[name] for context in contexts})
-            for name in contexts[0]
-        }
-        parameters = (
-            tenant.link_secret_parameter,
-            tenant.feedback_secret_parameter,
-            tenant.live_reads_secret_parameter,
-        )
-        return [
-            allow("ssm:PutParameter", *(parameter_arn(self.scope, name) for name in parameters)),
-            allow(
-                "kms:GenerateDataKeyWithoutPlaintext",
-                self.foundation.keys.data_key_arn,
-                conditions={"StringEquals": context},
-            ),
-        ]
-
-    def redact(self) -> list[iam.PolicyStatement]:
-        """Read and delete every version of raw capture; put clean copies."""
-        tenant, data = self.foundation.tenant, self.foundation.data
-        quarantine, clean = (
-            bucket_arn(self.scope, name) for name in (data.quarantine_bucket, data.capture_bucket)
-        )
-        objects = ("s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject", "s3:DeleteObjectVersion")
-        return [
-            allow(objects, f"{quarantine}/*"),
-            allow(("s3:ListBucket", "s3:ListBucketVersions"), quarantine),
-            allow("s3:PutObject", f"{clean}/*"),
-            allow(USE_KEY, self.foundation.keys.capture_key_arn, conditions=via(tenant, "s3")),
-        ]
 
 
 _RECEIVE_TIMEOUT_S = 600
@@ -387,21 +295,25 @@ class DocumentFunctions(Construct):
         return VpcFunction(self, "Parse", program=program, place=place, role=role, has_rights=False)
 
     def _receive(self) -> VpcFunction:
-        permissions, queues = self._permissions, self.queues
-        documents = bucket_arn(self, self._foundation.data.documents_bucket)
-        uploads = f"{bucket_arn(self, self._foundation.data.inbox_bucket)}/{UPLOADS_PREFIX}*"
+        permissions, queues, data = self._permissions, self.queues, self._foundation.data
+        documents, inbox = bucket_arn(self, data.documents_bucket), bucket_arn(self, data.inbox_bucket)
+        uploads = f"{inbox}/{UPLOADS_PREFIX}*"
+        records = resource_arn(self, "dynamodb", "table", data.records_table)
         role = permissions.role(
             "ReceiveRole",
             description="Reads raw files of the inbox, adds documents",
             statements=[
-                *permissions.read_raw_files(),
+                # Without s3:ListBucket S3 says of a missing file that access is denied.
+                allow("s3:GetObject", f"{inbox}/*"),
+                allow("s3:ListBucket", inbox),
                 allow("s3:PutObject", f"{uploads}/result.json"),
                 allow("s3:DeleteObject", f"{uploads}/content"),
                 # It reads a document that is read again, and whether it has a text (s3:ListBucket).
                 allow(("s3:GetObject", "s3:PutObject"), f"{documents}/{ServiceSettings.documents_prefix}*"),
                 allow("s3:ListBucket", documents),
                 *permissions.write_states(),
-                permissions.record_accesses(),
+                # Who tried to widen a document's labels; the role can neither read nor change a record.
+                allow("dynamodb:PutItem", records, conditions=of_partitions(ACCESS_PARTITIONS)),
                 permissions.send_to(queues.documents, queues.bulk_documents, queues.withdrawals),
                 permissions.take_from(queues.inbox, queues.bulk_inbox),
                 *permissions.parse_by(self.parser),
@@ -469,12 +381,14 @@ class DocumentFunctions(Construct):
 
     def _remove(self) -> tuple[VpcFunction, VpcFunction]:
         permissions, withdrawals = self._permissions, self.queues.withdrawals
+        # The keys of texts in feedback are items of the events' table; a withdrawal destroys the document's.
+        keys = resource_arn(self, "dynamodb", "table", self._foundation.data.events_table)
         role = self._index_role(
             "RemoveRole",
             "Takes withdrawn documents out of the index and off its disks",
             permissions.send_to(withdrawals),
             permissions.take_from(withdrawals),
-            permissions.destroy_keys(),
+            allow("dynamodb:UpdateItem", keys, conditions=of_partitions(ERASURE_PARTITIONS)),
         )
         environment = self._environment(
             RemovingSettings,
@@ -547,14 +461,19 @@ class DocumentFunctions(Construct):
     def _index_role(
         self, construct_id: str, description: str, *more: iam.PolicyStatement, opens_index: bool = True
     ) -> FunctionRole:
-        permissions = self._permissions
+        """Create a role that writes any version of an index of passages on the tenant's domain, and asks
+        which one is live; the domain's own role mapping says which."""
+        permissions, data = self._permissions, self._foundation.data
+        alias = str(ServiceSettings.model_fields["opensearch_index"].default).replace("{tenant}", "*")
+        indices = f"{data.domain_arn}/{alias}"
         role = permissions.role(
             construct_id,
             description=description,
             statements=[
-                *document_statements(self, self._foundation.data.documents_bucket),
+                *document_statements(self, data.documents_bucket),
                 *permissions.write_states(),
-                *permissions.write_index(),
+                allow(("es:ESHttpPost", "es:ESHttpGet"), f"{indices}-v*"),
+                allow("es:ESHttpGet", f"{indices}/_mapping"),
                 *permissions.read_model_files("artifact.json", "tokenizer.json"),
                 *more,
                 permissions.use_data_key(*_DOCUMENT_SERVICES),
@@ -585,11 +504,17 @@ class CaptureRedaction(Construct):
         key = foundation.keys.data_key_arn
         self.queue = TenantQueue(self, "Captured", data_key_arn=key, consumer_timeout_s=_REDACT_TIMEOUT_S)
         self.queue.fed_by("Written", pattern=object_created(bucket=foundation.data.quarantine_bucket))
+        quarantine = bucket_arn(self, foundation.data.quarantine_bucket)
+        clean = bucket_arn(self, foundation.data.capture_bucket)
+        objects = ("s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject", "s3:DeleteObjectVersion")
         role = permissions.role(
             "RedactRole",
             description="The only reader of raw capture: writes clean copies, deletes raw ones",
             statements=[
-                *permissions.redact(),
+                allow(objects, f"{quarantine}/*"),
+                allow(("s3:ListBucket", "s3:ListBucketVersions"), quarantine),
+                allow("s3:PutObject", f"{clean}/*"),
+                allow(USE_KEY, foundation.keys.capture_key_arn, conditions=via(foundation.tenant, "s3")),
                 permissions.take_from(self.queue),
                 permissions.use_data_key("sqs", "lambda"),
             ],

@@ -1,9 +1,10 @@
-"""The power switch: a parameter outside every stack, and two state machines that act on it.
+"""The models stack: the SageMaker endpoints, and the power switch that removes them at night.
 
-The SSM parameter holds the desired state: ``on``, ``pausing``, ``paused`` or ``resuming``. The two machines
-run the same reconciliation (``power.asl.json``) and differ only in the state that they request. Each round
-reads the parameter, acts on what it found and reads it again; if it was written meanwhile, another round
-follows. So two executions may run at once, in any order, and the last request wins.
+The switch is a parameter outside every stack, and two state machines that act on it. The SSM parameter holds
+the desired state: ``on``, ``pausing``, ``paused`` or ``resuming``. The two machines run the same
+reconciliation (``power.asl.json``) and differ only in the state that they request. Each round reads the
+parameter, acts on what it found and reads it again; if it was written meanwhile, another round follows. So
+two executions may run at once, in any order, and the last request wins.
 
 - ``pausing``: sources of work stop, work in progress ends, then the state becomes ``paused``.
 - ``paused``: an update of the stack removes the endpoints. No other state does that, so no deployment and no
@@ -17,8 +18,9 @@ Every wait is bounded, and a failed execution leaves the service usable or clean
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -29,12 +31,17 @@ from aws_cdk import aws_ssm as ssm
 from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
+from assistant.option import Place
 from assistant.tenant.deployed_names import ON, PAUSED, PAUSING, RESUMING
 from assistant.tenant.deployment import PowerSection
-from stacks.roles import ServiceRole, allow, parameter_arn
+from stacks.endpoints import ModelEndpoint, embedding_models, llm
+from stacks.outputs import ModelsOutputs
+from stacks.policy import QUARANTINE_BUCKET, exceptions, hipaa, wildcard
+from stacks.processes import image_stamp
+from stacks.roles import ServiceRole, allow, parameter_arn, resource_arn
 from stacks.schedules import Schedules, machine_statements, state_machine
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import Foundation, tenant_of
+from stacks.tenant_stack import Foundation, TenantStack, tenant_log_group, tenant_of
 
 _DEFINITION = Path(__file__).with_name("power.asl.json")
 """Amazon States Language with placeholders (``${StackId}``) that ``PowerMachines`` fills."""
@@ -172,12 +179,7 @@ def _switching_statements(scope: Construct, tenant: DeployedTenant) -> list[iam.
     power = parameter_arn(scope, tenant.power_parameter)
     sources = parameter_arn(scope, _sources_parameter(tenant))
     version = parameter_arn(scope, f"/cdk-bootstrap/{tenant.place.bootstrap_qualifier}/version")
-    mappings = stack.format_arn(
-        service="lambda",
-        resource="event-source-mapping",
-        resource_name="*",
-        arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
-    )
+    mappings = resource_arn(scope, "lambda", "event-source-mapping", "*", colon=True)
     # CloudFormation acts by the stack's own role, which stays: this one may only ask for an update as it is.
     unchanged = {"Null": {"cloudformation:TemplateUrl": "true", "cloudformation:RoleArn": "true"}}
     # Mappings and queues belong to a stack that is deployed later: the tag identifies them, not a name.
@@ -193,3 +195,106 @@ def _switching_statements(scope: Construct, tenant: DeployedTenant) -> list[iam.
         allow("sqs:GetQueueAttributes", stack.format_arn(service="sqs", resource="*"), conditions=tagged),
         *machine_statements(),
     ]
+
+
+CONSTRUCTS = Place[Callable[[TenantStack, Foundation], None]]("constructs of the models stack")
+
+
+class ModelsStack(TenantStack):
+    def __init__(self, scope: Construct, *, foundation: Foundation) -> None:
+        tenant = foundation.tenant
+        super().__init__(scope, "Models", tenant=tenant, data_class="phi")
+        condition = PowerSwitch(self, "Switch").has_endpoints
+        for embedding in embedding_models(tenant):
+            ModelEndpoint(self, embedding.place, served=embedding, foundation=foundation, condition=condition)
+        if tenant.llm is not None:
+            served = llm(tenant, tenant.llm)
+            candidate = None if tenant.candidate is None else llm(tenant, tenant.candidate)
+            written = ModelEndpoint(
+                self, "Llm", served=served, foundation=foundation, condition=condition, candidate=candidate
+            )
+            for name, value in written.release_outputs.items():
+                cdk.CfnOutput(self, name, value=value, description="For assistant models release.")
+        for add in CONSTRUCTS.joined():
+            add(self, foundation)
+        machines = PowerMachines(
+            self,
+            "PowerMachines",
+            foundation=foundation,
+            log_group=tenant_log_group(
+                self,
+                "PowerLog",
+                logs_key_arn=foundation.keys.logs_key_arn,
+                name=tenant.power_log_group,
+            ),
+        )
+        for verb, machine in (("Pause", machines.pause), ("Resume", machines.resume)):
+            cdk.CfnOutput(
+                self, f"{verb}Machine", value=machine.ref, description="For assistant aws pause and resume."
+            )
+        following = tenant.config.embedding_next
+        self.outputs = ModelsOutputs(
+            embedding_endpoint_name=tenant.config.embedding.endpoint,
+            embedding_next_endpoint_name=following and following.endpoint,
+            llm_endpoint_name=None if tenant.llm is None else tenant.config.generation.endpoint,
+            power_parameter=tenant.power_parameter,
+            pause_machine_arn=machines.pause.attr_arn,
+            resume_machine_arn=machines.resume.attr_arn,
+            model_stamp=_stamp(tenant),
+        )
+
+
+def _stamp(tenant: DeployedTenant) -> str:
+    """Return a value that changes with the artifacts, their images and what they were compiled with."""
+    parts = [
+        part for manifest in tenant.served for part in (manifest.stamp(), image_stamp(tenant, manifest.image))
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+_ENDPOINTS = ("Embedding", "EmbeddingNext", "Llm")
+
+EXCEPTIONS = (
+    *exceptions(
+        (f"Models/{endpoint}/Role/Rights" for endpoint in _ENDPOINTS),
+        wildcard("*", "arn:{partition}:ec2:{region}:{account}:network-interface/*"),
+        "ECR's sign-in, metrics and EC2's Describe actions support no resources (Service Authorization "
+        "Reference); metrics are restricted by namespace. A network interface has no id before SageMaker "
+        "creates it: its subnets and security group restrict which.",
+    ),
+    *(
+        row
+        for endpoint in _ENDPOINTS
+        for row in exceptions(
+            f"Models/{endpoint}/Role/Rights",
+            wildcard(f"arn:{{partition}}:s3:::{QUARANTINE_BUCKET}/{endpoint.lower().removesuffix('next')}/*"),
+            "SageMaker names captured files by endpoint, hour and a number of its own. The role may only "
+            "put, below one prefix of the bucket that only the redactor reads.",
+        )
+    ),
+    *exceptions(
+        "Models/Llm/Serving/Config",
+        hipaa("SageMakerEndpointConfigurationKMSKeyConfigured"),
+        "On an instance with local NVMe disks (GPU, Trainium) SageMaker refuses a configuration with a key "
+        "(API reference, CreateEndpointConfig, KmsKeyId). The hardware encrypts those disks, by a key made "
+        "at each start that never leaves it. Without local disks the key is set.",
+    ),
+    *exceptions(
+        (f"Models/{endpoint}/Serving/{alarm}" for endpoint in _ENDPOINTS for alarm in ("Errors", "Latency")),
+        hipaa("CloudWatchAlarmAction"),
+        "SageMaker itself watches this alarm during a deployment and restores the old fleet. The alarms of "
+        "the observability stack notify people.",
+    ),
+    *exceptions(
+        "Models/PowerMachines/Switching/Rights",
+        wildcard(
+            "*",
+            "arn:{partition}:lambda:{region}:{account}:event-source-mapping:*",
+            "arn:{partition}:sqs:{region}:{account}:*",
+        ),
+        "Delivery of a state machine's log and X-Ray support no resources (Step Functions developer guide). "
+        "Queues and their event source mappings belong to a stack that is deployed later: the tenant's tag "
+        "restricts which, and only their state is read or switched.",
+        decision="0018-a-parameter-switches-the-endpoints",
+    ),
+)

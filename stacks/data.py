@@ -1,12 +1,14 @@
 """The data stack: documents, records, the search domain, and the empty secrets of internal systems. All of it
-would be lost with the stack, so nothing is deleted with it, except for ``dev``."""
+would be lost with the stack, so nothing is deleted with it, except for ``dev``. Last the recovery points of
+AWS Backup: a vault, and a plan for each kind of store that nothing can make again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import aws_cdk as cdk
+from aws_cdk import aws_backup as backup
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -18,20 +20,30 @@ from constructs import Construct
 
 from assistant.option import Place
 from assistant.process.settings import PUSHED_PREFIX
-from assistant.tenant.deployed_names import PARTITION, SORT, TABLES, TableDefinition
-from assistant.tenant.deployment import RECOVERY, ReachEntry
-from stacks.data.buckets import TenantBuckets, publisher_statements, pusher_statements
-from stacks.data.recovery import EXCEPTIONS as RECOVERY_EXCEPTIONS
-from stacks.data.recovery import RecoveryPoints
-from stacks.data.search import SearchDomain
+from assistant.tenant.deployed_names import PARTITION, RECOVERY_VAULT_OUTPUT, SORT, TABLES, TableDefinition
+from assistant.tenant.deployment import RECOVERY, RETENTION, ReachEntry
+from stacks.buckets import TenantBuckets, publisher_statements, pusher_statements
 from stacks.functions import FunctionRole, platform_statements
-from stacks.keys import generated_log_groups
-from stacks.network.security_groups import pascal_case
 from stacks.outputs import DataOutputs, KeysOutputs, NetworkOutputs
 from stacks.policy import ANY_RESOURCE, LAMBDA_PLATFORM, NO_REPLICATION, exceptions, hipaa, nag, wildcard
-from stacks.roles import INBOX_TAG, TENANT_TAG, Duty, allow, attach, exempt_principals, tag_duty
+from stacks.roles import (
+    INBOX_TAG,
+    TENANT_TAG,
+    USE_KEY,
+    Duty,
+    ServiceRole,
+    allow,
+    attach,
+    deny,
+    exempt_principals,
+    log_group_arn,
+    outside_role,
+    resource_arn,
+    via,
+)
+from stacks.search import SearchDomain
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import NEVER_DELETED, TenantStack, pin, removal_of, tenant_of
+from stacks.tenant_stack import NEVER_DELETED, OUTLIVES, TenantStack, pascal_case, pin, removal_of, tenant_of
 
 CONSTRUCTS = Place[Callable[[TenantStack, KeysOutputs, NetworkOutputs, s3.IBucket], None]](
     "constructs of the data stack"
@@ -119,8 +131,9 @@ class DataStack(TenantStack):
             self,
             "SchemaPlatform",
             description="What Lambda itself does for the schema function",
+            # The group's name is generated: it begins with the stack's.
             statements=platform_statements(
-                self, log_group_arn=f"{generated_log_groups(self, tenant=self.tenant)}:*"
+                self, log_group_arn=f"{log_group_arn(self, f'{self.tenant.full_name}-*')}:*"
             ),
         )
         role.add_managed_policy(platform)
@@ -128,26 +141,16 @@ class DataStack(TenantStack):
 
     def _add_publisher(self, bucket: s3.IBucket, *, key_arn: str) -> None:
         """Create the role that a build assumes to publish model artifacts. It adds and reads, and deletes
-        nothing.
-
-        It is no role of the VPC: builds run elsewhere, and it needs no endpoint.
-        """
-        principals = [
-            cast("iam.IPrincipal", iam.ArnPrincipal(arn)) for arn in self.tenant.place.artifact_publishers
-        ]
-        role = iam.Role(
+        nothing."""
+        role = outside_role(
             self,
             "ArtifactPublisher",
-            assumed_by=cast("iam.IPrincipal", iam.CompositePrincipal(*principals)),
-            description="Puts model artifacts into the models bucket",
-        )
-        tag_duty(role, Duty.PUBLISHER)
-        attach(
-            role,
             "Publishing",
-            role.role_name,
             publisher_statements(self, bucket, key_arn=key_arn),
-            description="Model artifacts: put, and read again",
+            principals=self.tenant.place.artifact_publishers,
+            description="Puts model artifacts into the models bucket",
+            policy_description="Model artifacts: put, and read again",
+            duty=Duty.PUBLISHER,
         )
         cdk.CfnOutput(self, "ArtifactPublisherArn", value=role.role_arn)
 
@@ -157,23 +160,18 @@ class DataStack(TenantStack):
         parameter = tenant.place.inbox_parameter(tenant.name)
         ssm.StringParameter(scope, "Inbox", parameter_name=parameter, string_value=inbox.bucket_name)
         for source, arns in tenant.place.pushers.items():
-            principals = [cast("iam.IPrincipal", iam.ArnPrincipal(arn)) for arn in arns]
-            role = iam.Role(
+            role = outside_role(
                 scope,
                 pascal_case(source),
-                role_name=tenant.place.pusher(tenant.name, source),
-                assumed_by=cast("iam.IPrincipal", iam.CompositePrincipal(*principals)),
-                description=f"Puts files of {source} into the inbox, and reads what became of them",
-            )
-            tag_duty(role, Duty.PUSHER)
-            cdk.Tags.of(role).add("inbox", source)
-            attach(
-                role,
                 "Pushing",
-                role.role_name,
                 pusher_statements(self, inbox, key_arn=key_arn, parameter=parameter),
-                description="Files for the inbox: put, and read what became of them",
+                principals=arns,
+                description=f"Puts files of {source} into the inbox, and reads what became of them",
+                policy_description="Files for the inbox: put, and read what became of them",
+                duty=Duty.PUSHER,
+                name=tenant.place.pusher(tenant.name, source),
             )
+            cdk.Tags.of(role).add("inbox", source)
 
 
 def _table(scope: Construct, definition: TableDefinition, *, key: kms.IKey) -> dynamodb.Table:
@@ -284,8 +282,124 @@ class SystemSecrets(Construct):
         }
 
 
+_END_EARLIER = ("DeleteRecoveryPoint", "DisassociateRecoveryPoint", "UpdateRecoveryPointLifecycle")
+
+
+class RecoveryPoints(Construct):
+    """The vault admits points of one lifetime alone, which begins with the copy: what was withdrawn is in no
+    point after that time. In governance mode: an administrator may lift the lock, where a court orders it
+    (docs/decisions/0131-recovery-points.md).
+
+    Not the index, which is made again; not what expires, nor feedback, nor the locked trail.
+    """
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, key_arn: str, tables: Sequence[str], documents: str
+    ) -> None:
+        """``tables`` and ``documents`` are ARNs: of tables, and of the bucket of originals."""
+        super().__init__(scope, construct_id)
+        profile, stack = tenant_of(self).place.profile, cdk.Stack.of(self)
+        recovery, days = RECOVERY[profile], RETENTION[profile].backup
+        actions = [f"backup:{action}" for action in (*_END_EARLIER, "StartCopyJob")]
+        nobody = deny(None, actions=actions, resources=["*"], conditions={})
+        vault = backup.CfnBackupVault(
+            self,
+            "Vault",
+            # Another name for each stack: one that was deleted leaves its vault until the last point ends.
+            backup_vault_name=f"recovery-{cdk.Fn.select(2, cdk.Fn.split('/', stack.stack_id))}",
+            encryption_key_arn=key_arn,
+            access_policy=iam.PolicyDocument(statements=[nobody]),
+            lock_configuration={"minRetentionDays": days, "maxRetentionDays": days},
+        )
+        vault.apply_removal_policy(OUTLIVES)
+        pin(vault, "RecoveryVault")
+        cdk.CfnOutput(stack, RECOVERY_VAULT_OUTPUT, value=vault.ref)
+        role = ServiceRole(
+            self,
+            "Role",
+            service="backup.amazonaws.com",
+            description="Copies tables and documents into the tenant's vault",
+            statements=_statements(self, key_arn=key_arn, tables=tables, documents=documents),
+            says_account=False,
+        )
+        cdk.Tags.of(role).add("duty", Duty.BACKUP)
+        self.role_arn, self.vault_name = role.arn, vault.ref
+        unique = cdk.Names.unique_resource_name(self, max_length=38)
+        for name, hours, arns in (
+            ("Tables", recovery.tables_every_hours, tables),
+            ("Documents", recovery.documents_every_hours, [documents]),
+        ):
+            rule = {
+                "ruleName": name,
+                "targetBackupVault": vault.ref,
+                "scheduleExpression": f"cron(0 {','.join(map(str, range(0, 24, hours)))} * * ? *)",
+                "startWindowMinutes": 60 * recovery.start_hours,
+                "completionWindowMinutes": 60 * recovery.run_hours,
+                "lifecycle": {"deleteAfterDays": days},
+            }
+            named = {"backupPlanName": f"{unique}-{name}", "backupPlanRule": [rule]}
+            plan = backup.CfnBackupPlan(self, f"{name}Plan", backup_plan=named)
+            selected = {"selectionName": name, "iamRoleArn": role.arn, "resources": arns}
+            backup.CfnBackupSelection(
+                self, name, backup_plan_id=plan.ref, backup_selection=selected
+            ).node.add_dependency(role.policy)
+
+
+_TABLE = ("CreateBackup", "DescribeTable", "ListTagsOfResource", "StartAwsBackupJob")
+_BUCKET = (
+    *(f"GetBucket{part}" for part in ("Acl", "Location", "Notification", "Tagging", "Versioning")),
+    *("GetInventoryConfiguration", "ListBucket", "ListBucketVersions", "PutBucketNotification"),
+)
+_OBJECT = tuple(f"GetObject{of}{part}" for of in ("", "Version") for part in ("", "Acl", "Tagging"))
+_RULE = (
+    *(f"{verb}Rule" for verb in ("Delete", "Describe", "Disable", "Enable", "Put")),
+    *("ListTargetsByRule", "PutTargets", "RemoveTargets"),
+)
+
+
+def _statements(
+    scope: Construct, *, key_arn: str, tables: Sequence[str], documents: str
+) -> list[iam.PolicyStatement]:
+    """Return what AWS Backup needs of these stores, by its managed policies for backups and S3 backups.
+
+    https://docs.aws.amazon.com/aws-backup/latest/devguide/security-iam-awsmanpol.html. Without
+    ``DeleteBackup`` points would not end in an account without advanced DynamoDB backups.
+    """
+
+    def may(service: str, names: Sequence[str], *arns: str) -> iam.PolicyStatement:
+        return allow([f"{service}:{name}" for name in names], *arns)
+
+    stack = cdk.Stack.of(scope)
+    point = f"arn:{cdk.Aws.PARTITION}:backup:{stack.region}:{stack.account}:recovery-point:*"
+    for_resource = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+    return [
+        may("dynamodb", _TABLE, *tables),
+        may("dynamodb", ("DescribeBackup", "DeleteBackup"), *(f"{arn}/backup/*" for arn in tables)),
+        may("s3", _BUCKET, documents),
+        may("s3", _OBJECT, f"{documents}/*"),
+        may("events", _RULE, resource_arn(scope, "events", "rule", "AwsBackupManagedRule*")),
+        allow(("cloudwatch:GetMetricData", "events:ListRules", "s3:ListAllMyBuckets"), "*"),
+        allow("backup:TagResource", point),
+        allow(USE_KEY, key_arn, conditions=via(tenant_of(scope), "dynamodb", "s3")),
+        allow("kms:DescribeKey", key_arn),
+        allow("kms:CreateGrant", key_arn, conditions=for_resource),
+    ]
+
+
 EXCEPTIONS = (
-    *RECOVERY_EXCEPTIONS,
+    *exceptions(
+        "Data/Recovery/Role",
+        (
+            *wildcard("<DocumentsBucket.Arn>/*"),
+            *wildcard(*(f"<{table}Table.Arn>/backup/*" for table in ("Records", "States", "Desk"))),
+            *wildcard("arn:<AWS::Partition>:backup:{region}:{account}:recovery-point:*"),
+            *wildcard("arn:{partition}:events:{region}:{account}:rule/AwsBackupManagedRule*"),
+            *wildcard("*"),
+        ),
+        "What AWS Backup does for its jobs, by its own managed policies, on this tenant's stores alone. It "
+        "names points, backups and its rules itself; lists and metrics support no resources.",
+        decision="0131-recovery-points",
+    ),
     *exceptions(
         "Data/Buckets",
         NO_REPLICATION,

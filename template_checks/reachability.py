@@ -1,18 +1,30 @@
-"""Paths: every one that the templates open, whether it is intended, and every one that is required.
+"""Reachability, from templates alone: which ports every workload reaches.
 
-And what opens a network to another one, whether anything uses it or not.
+``prove`` computes every path that the templates open (routes, security groups, network ACLs, gateway
+endpoints), compares them with the intended paths, and checks that every called service is reachable, endpoint
+policies included. What depends on something outside the templates (routes of an existing VPC, rules of an
+existing group) is ``not proven``, and counts as open in the search for paths that should not exist.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from template_checks.facts import Finding, Status, not_proven, refused
+from template_checks.facts import (
+    Facts,
+    Finding,
+    IntendedPaths,
+    Status,
+    finding_as_text,
+    not_proven,
+    refused,
+    worst,
+)
 from template_checks.networks import Endpoint, Network, Peer, network_of, ports_of_group
-from template_checks.reachability.scene import (
+from template_checks.scene import (
     GATEWAY,
     GATEWAYS,
     SEARCH,
@@ -25,7 +37,7 @@ from template_checks.reachability.scene import (
     holds,
     is_private,
 )
-from template_checks.templates import Resource, at, flag, items, text
+from template_checks.templates import Resource, Templates, at, flag, items, text
 
 _HTTPS = 443
 _GATEWAY_KINDS = {"s3": Kind.S3, "dynamodb": Kind.DYNAMODB}
@@ -55,6 +67,61 @@ class CallRow:
     judged: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A row for every path and call, and a finding for each that should not be, or is missing."""
+
+    rows: tuple[Row, ...]
+    calls: tuple[CallRow, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def status(self) -> Status:
+        """The worst of all findings."""
+        return worst(self.findings) or Status.PASSED
+
+    def as_text(self) -> str:
+        """Return both tables, then the findings, then one line with the result."""
+        paths = [(row.source, row.target, row.port, row.by, row.judged) for row in self.rows]
+        calls = [(row.caller, row.service, row.by, ", ".join(row.actions), row.judged) for row in self.calls]
+        parts = [
+            _text_table(("from", "to", "port", "by", ""), paths),
+            _text_table(("caller", "service", "by", "actions", ""), calls),
+            *map(finding_as_text, self.findings),
+            f"{len(self.rows)} paths, {len(self.calls)} called services: {self.status}\n",
+        ]
+        return "\n".join(parts)
+
+
+def prove(
+    templates: Templates, *, facts: Facts | None = None, intended: IntendedPaths | None = None
+) -> Report:
+    """Return what can be reached, and what is wrong with it, over all worlds of the templates.
+
+    Give all templates of one deployment.
+    """
+    found: dict[Row | CallRow | Finding, None] = {}
+    for world in templates.worlds():
+        scene = Scene(world, facts=facts or Facts(), intended=intended or IntendedPaths())
+        for one in (*open_paths(scene), *check_borders(scene), *required_paths(scene)):
+            found[one] = None
+    return Report(
+        rows=tuple(sorted(one for one in found if isinstance(one, Row))),
+        calls=tuple(sorted(one for one in found if isinstance(one, CallRow))),
+        findings=tuple(one for one in found if isinstance(one, Finding)),
+    )
+
+
+def _text_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"
+        for line in lines
+    )
+
+
+# --- open paths -------------------------------------------------------------------------------------------
 def open_paths(scene: Scene) -> Iterator[Row | Finding]:
     """Yield every path that the templates open, and a finding for each that is not intended."""
     yield from _within_vpcs(scene)
@@ -89,10 +156,9 @@ def _judge(scene: Scene, source: Station, target: Station, opening: Opening) -> 
     return "not proven: addresses not in template", not_proven(
         target.resource,
         "reach-addresses-untold",
-        at="SubnetIds",
-        message=f"{source.finding_name} reaches {target.finding_name} on {opening} if addresses that are not "
+        f"{source.finding_name} reaches {target.finding_name} on {opening} if addresses that are not "
         "in the templates are in the block of a rule.",
-        fix="Check that the blocks of the rules and those of the existing subnets do not overlap.",
+        "Check that the blocks of the rules and those of the existing subnets do not overlap.",
     )
 
 
@@ -151,9 +217,8 @@ def _from_addresses(scene: Scene) -> Iterator[Row | Finding]:
                 yield not_proven(
                     station.resource,
                     "reach-unknown-addresses",
-                    at="SecurityGroupIngress",
-                    message=f"{text(block)} may come in on {opening}; its addresses are unknown.",
-                    fix="Name the address block.",
+                    f"{text(block)} may come in on {opening}; its addresses are unknown.",
+                    "Name the address block.",
                 )
 
 
@@ -199,9 +264,7 @@ def _callers_of_systems(scene: Scene) -> Iterator[Finding]:
             callers = ", ".join(sorted(f"{kind} on {opening}" for kind, opening in reached)) or "nobody"
             message = f"{system.finding_name} is reached by {callers}; a system has one caller, on one port."
             fix = "Give each company system a security group of its own, with one rule."
-            yield refused(
-                system.resource, "reach-system-callers", at="SecurityGroupIds", message=message, fix=fix
-            )
+            yield refused(system.resource, "reach-system-callers", message, fix)
 
 
 def _is_intended(scene: Scene, source: str, target: str, opening: Opening) -> bool:
@@ -222,7 +285,7 @@ def _declared(source: Station) -> str:
 def _undeclared(source: str, target: str, opening: Opening, at: Station) -> Finding:
     message = f"{source} reaches {target} on {opening}, and no declared path allows it."
     fix = "Remove the rule that opens it, or add the path to the intended paths."
-    return refused(at.resource, "reach-undeclared-path", at="", message=message, fix=fix)
+    return refused(at.resource, "reach-undeclared-path", message, fix)
 
 
 # --- required paths ---------------------------------------------------------------------------------------
@@ -266,7 +329,7 @@ def _check_service(scene: Scene, station: Station, service: str, calls: Sequence
         actions = ", ".join(sorted({call.action for call in calls}))
         message = f"{station.finding_name} may call {actions}, and no endpoint is known for that."
         fix = "Remove the action, or add the service and its endpoint to template_checks/policies.py."
-        yield refused(station.resource, "reach-unknown-service", at="", message=message, fix=fix)
+        yield refused(station.resource, "reach-unknown-service", message, fix)
         return
     if service == SEARCH:
         yield from _check_search(scene, station)
@@ -286,7 +349,7 @@ def _check_search(scene: Scene, station: Station) -> Iterator[Finding]:
     if not domains:
         message = f"{station.finding_name} calls a search domain that is not in the templates."
         fix = "Add the template of the domain to the same check."
-        yield not_proven(station.resource, "reach-domain-untold", at="", message=message, fix=fix)
+        yield not_proven(station.resource, "reach-domain-untold", message, fix)
     for domain in domains:
         if not _allow(scene.connections.between(station, domain, sure=True), _HTTPS):
             yield _blocked(domain, station.finding_name, domain.finding_name, _HTTPS)
@@ -296,10 +359,10 @@ def _no_endpoint(scene: Scene, station: Station, service: str, action: str) -> F
     if service in scene.facts.existing_endpoints:
         message = f"The endpoint of {service}, which {action} needs, is not in the templates: not proven."
         fix = "Check its groups and policy: aws ec2 describe-vpc-endpoints."
-        return not_proven(station.resource, "reach-endpoint-untold", at="", message=message, fix=fix)
+        return not_proven(station.resource, "reach-endpoint-untold", message, fix)
     message = f"{station.finding_name} may call {action}, and its VPC has no endpoint of {service}."
     fix = f"Add an endpoint of {service} to that VPC, or name an existing one in the facts file."
-    return refused(station.resource, "reach-no-endpoint", at="", message=message, fix=fix)
+    return refused(station.resource, "reach-no-endpoint", message, fix)
 
 
 def _check_interface(scene: Scene, station: Station, endpoint: Endpoint) -> Iterator[Finding]:
@@ -309,7 +372,7 @@ def _check_interface(scene: Scene, station: Station, endpoint: Endpoint) -> Iter
     if endpoint.has_private_dns is not True:
         message = f"The name of {endpoint.service} does not resolve to its endpoint."
         fix = "Set PrivateDnsEnabled to true."
-        yield refused(endpoint.resource, "reach-no-name", at="PrivateDnsEnabled", message=message, fix=fix)
+        yield refused(endpoint.resource, "reach-no-name", message, fix)
 
 
 def _check_gateway(scene: Scene, station: Station, endpoint: Endpoint) -> Iterator[Finding]:
@@ -317,7 +380,7 @@ def _check_gateway(scene: Scene, station: Station, endpoint: Endpoint) -> Iterat
     if tables is not None and not tables <= scene.tables_of_gateway(endpoint.resource):
         message = f"A subnet of {station.finding_name} has no route to {endpoint.service}."
         fix = "Name the route tables of all subnets in RouteTableIds."
-        yield refused(endpoint.resource, "reach-no-route", at="RouteTableIds", message=message, fix=fix)
+        yield refused(endpoint.resource, "reach-no-route", message, fix)
     if not _allow(scene.connections.leaving(station, GATEWAY, sure=True), _HTTPS):
         yield _blocked(station, station.finding_name, endpoint.service, _HTTPS)
 
@@ -328,11 +391,11 @@ def _check_policy(endpoint: Resource, call: Call) -> Iterator[Finding]:
     if verdict is False:
         message = f"The endpoint's policy does not allow {what}."
         fix = "Allow it there, for the tenant's principals."
-        yield refused(endpoint, "reach-endpoint-policy", at="PolicyDocument", message=message, fix=fix)
+        yield refused(endpoint, "reach-endpoint-policy", message, fix)
     elif verdict is None:
         message = f"The templates do not show whether the endpoint's policy allows {what}."
         fix = "Use conditions on aws:PrincipalAccount, aws:PrincipalTag and aws:ResourceAccount alone."
-        yield not_proven(endpoint, "reach-endpoint-policy", at="PolicyDocument", message=message, fix=fix)
+        yield not_proven(endpoint, "reach-endpoint-policy", message, fix)
 
 
 def _by(scene: Scene, station: Station, service: str) -> str:
@@ -350,9 +413,10 @@ def _allow(openings: Sequence[Opening], port: int) -> bool:
 def _blocked(at: Station, source: str, target: str, port: int) -> Finding:
     message = f"{source} must reach {target} on tcp {port}, and the rules do not surely allow it."
     fix = "Add a rule to both security groups, and an entry in each direction to both network ACLs."
-    return refused(at.resource, "reach-missing-path", at="", message=message, fix=fix)
+    return refused(at.resource, "reach-missing-path", message, fix)
 
 
+# --- borders ----------------------------------------------------------------------------------------------
 _OPENERS = {
     "AWS::EC2::InternetGateway": "leads to the internet",
     "AWS::EC2::EgressOnlyInternetGateway": "leads to the internet",
@@ -390,11 +454,11 @@ def _openers(scene: Scene) -> Iterator[Finding]:
         if how:
             message = f"{resource.logical_id} ({resource.type}) {how}."
             fix = "Remove it: the only way into the network is its endpoint service."
-            yield refused(resource, "reach-opening", at="", message=message, fix=fix)
+            yield refused(resource, "reach-opening", message, fix)
     for route in scene.vpcs.routes.all():
         message = f"A route leads to {route.destination} by {route.by}."
         fix = "Remove it: use VPC endpoints for AWS services and for company systems."
-        yield refused(route.resource, "reach-route", at="DestinationCidrBlock", message=message, fix=fix)
+        yield refused(route.resource, "reach-route", message, fix)
 
 
 def _is_public(resource: Resource) -> bool:
@@ -420,11 +484,11 @@ def _endpoint_services(scene: Scene) -> Iterator[Finding]:
         if flag(service.properties.get("AcceptanceRequired")) is not True:
             message = "The endpoint service accepts every connection without approval."
             fix = "Set AcceptanceRequired to true."
-            yield refused(service, "reach-acceptance", at="AcceptanceRequired", message=message, fix=fix)
+            yield refused(service, "reach-acceptance", message, fix)
     if balancers and len(scene.services) != 1:
         message = f"{len(scene.services)} endpoint services lead into the network; there must be one."
         fix = "Keep one AWS::EC2::VPCEndpointService, in front of the network load balancer."
-        yield refused(balancers[0].resource, "reach-doors", at="", message=message, fix=fix)
+        yield refused(balancers[0].resource, "reach-doors", message, fix)
 
 
 def _default_groups(scene: Scene) -> Iterator[Finding]:
@@ -435,10 +499,8 @@ def _default_groups(scene: Scene) -> Iterator[Finding]:
             yield refused(
                 station.resource,
                 "reach-default-group",
-                at="SecurityGroupIds",
-                message=f"{station.finding_name} has the VPC's default group, or none: it may connect to "
-                "everything.",
-                fix="Give it a security group of its own.",
+                f"{station.finding_name} has the VPC's default group, or none: it may connect to everything.",
+                "Give it a security group of its own.",
             )
 
 
@@ -454,16 +516,14 @@ def _unknown_rules_and_policies(scene: Scene) -> Iterator[Finding]:
             "Check the route tables and network ACLs of the subnets: aws ec2 describe-route-tables, "
             "aws ec2 describe-network-acls."
         )
-        yield not_proven(station.resource, "reach-routes-untold", at="SubnetIds", message=message, fix=fix)
+        yield not_proven(station.resource, "reach-routes-untold", message, fix)
     for station in scene.stations:
         foreign = [str(group) for group in station.groups if not isinstance(group, Resource)]
         if foreign:
             message = f"The rules of {', '.join(foreign)} are not in the templates: not proven."
             fix = "Add the template with the group to the same check."
-            yield not_proven(
-                station.resource, "reach-rules-untold", at="SecurityGroupIds", message=message, fix=fix
-            )
+            yield not_proven(station.resource, "reach-rules-untold", message, fix)
         for name in scene.calls.unknown_policies(station):
             message = f"The permissions of {name} are not in the templates, so its calls are not proven."
             fix = "Add its template to the same check, or give the role statements of its own."
-            yield not_proven(station.resource, "reach-policy-untold", at="", message=message, fix=fix)
+            yield not_proven(station.resource, "reach-policy-untold", message, fix)

@@ -19,11 +19,10 @@ from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
 from assistant.tenant.deployment import ExistingVpc, ReachEntry
-from stacks.network.security_groups import pascal_case
 from stacks.processes import PULL_IMAGE
 from stacks.roles import TENANT_TAG, allow, attach, resource_arn
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import Caller, pin, tenant_log_group, tenant_of
+from stacks.tenant_stack import Caller, pascal_case, pin, tenant_log_group, tenant_of
 
 _BITS_OF_A_SUBNET = 2
 """Each subnet is a quarter of the VPC, so that a third or fourth zone moves no other subnet."""
@@ -275,7 +274,7 @@ def _services(action: str, *, caller: Caller) -> tuple[str, ...]:
         return (_ENDPOINTS[prefix],)
     raise ConfigurationError(
         f"{caller.path} may call {action}, and no endpoint is known for it, so in the tenant's VPC it "
-        "cannot. Add the service to stacks/network/vpc.py, or take the action away."
+        "cannot. Add the service to stacks/vpc.py, or take the action away."
     )
 
 
@@ -285,9 +284,7 @@ def _prefix_of(service: str) -> str:
     for prefix, by_action in endpoints.items():
         if any(service in names for names in by_action.values()):
             return prefix
-    raise ConfigurationError(
-        f'through="{service}": no such endpoint is known. Add it to stacks/network/vpc.py.'
-    )
+    raise ConfigurationError(f'through="{service}": no such endpoint is known. Add it to stacks/vpc.py.')
 
 
 def endpoint_policy(called: CalledService, *, tenant: DeployedTenant, pulls_images: bool) -> dict[str, Any]:

@@ -1,1 +1,0 @@
-"""The data stack: buckets, tables and the search domain."""

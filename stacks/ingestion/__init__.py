@@ -1,1 +1,0 @@
-"""The ingestion stack: functions of documents and captured calls, their queues, the search schema."""

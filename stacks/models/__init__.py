@@ -1,1 +1,0 @@
-"""The models stack: the two SageMaker endpoints and the power switch."""

@@ -1,1 +1,0 @@
-"""The network stack: VPC, security groups, endpoints."""
