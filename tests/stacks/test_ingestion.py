@@ -165,6 +165,14 @@ def test_the_closer_of_audit_days_reads_audit_records_and_puts_digests_alone(
             assert statement["Resource"] == f"arn:aws:s3:::{DATA.trail_bucket}/audit/*"
 
 
+def test_what_receives_files_adds_accesses_to_the_records_and_nothing_else(template: dict[str, Any]) -> None:
+    on_records = [
+        one for one in statements_of(template, "Receive") if DATA.records_table in str(one["Resource"])
+    ]
+    partitions = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["access#*"]}}
+    assert [(one["Action"], one.get("Condition")) for one in on_records] == [("dynamodb:PutItem", partitions)]
+
+
 def test_an_output_says_where_audit_records_and_digests_are(template: dict[str, Any]) -> None:
     stores = json.loads(template["Outputs"][AUDIT_OUTPUT]["Value"])
     assert (stores["records_table"], stores["trail_bucket"]) == (DATA.records_table, DATA.trail_bucket)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +27,7 @@ from assistant.answer.stored import ReadAnswers
 from assistant.documents.files import SourceDocument
 from assistant.documents.items import page_item
 from assistant.documents.parsing import parse_document
-from assistant.domain.answers import AnswerRecord, ShownAs
+from assistant.domain.answers import AnswerRecord, FinishReason, ShownAs
 from assistant.domain.documents import ParsedDocument, Span, Unit, UnitKind
 from assistant.text.safe_markdown import safe_markdown
 from tests.contracts import samples
@@ -132,6 +134,21 @@ async def test_a_turn_that_showed_a_withdrawn_document_is_not_told_to_a_model() 
     untold = await ask(tenant, conversation_id=first.started.conversation_id)
     assert untold.prepared.prompt is not None
     assert untold.prepared.prompt.history_turns == 0
+
+
+@pytest.mark.parametrize(("withdrawn", "turns"), [(set[str](), 2), ({"refill"}, 0)])
+async def test_a_model_is_told_no_turn_from_before_one_that_showed_a_withdrawn_document(
+    withdrawn: set[str], turns: int
+) -> None:
+    tenant = FakeTenant.writing()
+    long_ago = {"asked_at": samples.NOON - timedelta(days=3_650), "finish_reason": FinishReason.STOP}
+    before = samples.answer("a0", conversation_id="c0").model_copy(update=long_ago)
+    await tenant.records.put_answer(before)
+    await ask(tenant, conversation_id="c0")
+    tenant.withdrawn |= withdrawn
+    asked = await ask(tenant, conversation_id="c0")
+    assert asked.prepared.prompt is not None
+    assert asked.prepared.prompt.history_turns == turns
 
 
 # What releases before this one have written
