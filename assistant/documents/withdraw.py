@@ -26,7 +26,7 @@ from opentelemetry import trace
 
 from assistant.documents.readable import PAGE, ReadableDocuments, pages_of
 from assistant.documents.sources import FirstLoads, KnowledgeSource, Writer
-from assistant.domain.answers import AccessEntry
+from assistant.domain.audit import AccessEntry
 from assistant.domain.clock import Clock
 from assistant.domain.documents import (
     DOCUMENT_SUBJECT,

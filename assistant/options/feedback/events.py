@@ -6,9 +6,10 @@ leave apart from them (``SealedText``), each under keys that an erasure or a wit
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import orjson
 from pydantic import Field, StringConstraints
@@ -158,3 +159,19 @@ def feedback_schema() -> bytes:
 
 
 SCHEMAS = {"feedback.schema.json": feedback_schema}
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedText:
+    text: str
+    """With a placeholder such as ``<PHONE_NUMBER>`` in place of each finding."""
+    found: dict[str, int]
+    """Findings by kind."""
+    member_numbers: tuple[str, ...]
+    """Member numbers that stood in the text, as written: subjects of erasure."""
+
+
+class PatientDataFilter(Protocol):
+    """Finds patients' data in text and replaces it."""
+
+    def replace(self, text: str) -> ReplacedText: ...

@@ -20,8 +20,7 @@ from assistant.domain.answers import AnswerRecord, StoredAct, StoredSent, Stored
 from assistant.domain.clock import Clock, back_off_s, set_within
 from assistant.domain.documents import DOCUMENT_SUBJECT
 from assistant.domain.errors import AssistantError
-from assistant.options.feedback.events import FeedbackEvent, FeedbackText, SealedText
-from assistant.options.feedback.patients_opened import PatientDataFilter
+from assistant.options.feedback.events import FeedbackEvent, FeedbackText, PatientDataFilter, SealedText
 from assistant.options.feedback.signals import ShownAnswer, Signal, Signals
 from assistant.options.feedback.store import StoredFeedback, seal, text_id_of
 from assistant.stores.events import StoredErasureKeys

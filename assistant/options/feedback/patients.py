@@ -30,7 +30,7 @@ from presidio_analyzer.predefined_recognizers import (
     UsSsnRecognizer,
 )
 
-from assistant.options.feedback.patients_opened import ReplacedText
+from assistant.options.feedback.events import ReplacedText
 from assistant.text.language import fold, language, word_groups, word_set
 from assistant.text.values import digits_of
 

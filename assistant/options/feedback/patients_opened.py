@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from threading import Lock
-from typing import Protocol
 
 import structlog
 
+from assistant.options.feedback.events import PatientDataFilter, ReplacedText
+
 _ENGINE = "presidio_analyzer"
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ReplacedText:
-    text: str
-    """With a placeholder such as ``<PHONE_NUMBER>`` in place of each finding."""
-    found: dict[str, int]
-    """Findings by kind."""
-    member_numbers: tuple[str, ...]
-    """Member numbers that stood in the text, as written: subjects of erasure."""
-
-
-class PatientDataFilter(Protocol):
-    """Finds patients' data in text and replaces it."""
-
-    def replace(self, text: str) -> ReplacedText: ...
 
 
 class _PatientsDataOnDemand:

@@ -34,8 +34,7 @@ from assistant.domain.answers import VerdictLabel
 from assistant.domain.desk import ItemState
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.options.desk.approved import ApprovedAnswer
-from assistant.options.feedback.events import FeedbackEvent, FeedbackKind, FeedbackText
-from assistant.options.feedback.patients_opened import PatientDataFilter
+from assistant.options.feedback.events import FeedbackEvent, FeedbackKind, FeedbackText, PatientDataFilter
 from assistant.options.feedback.section import kept_of
 from assistant.options.models_lab.corpus import SIMILAR_FROM, word_triples
 from assistant.process.private_files import make_private_folder, write_private

@@ -23,9 +23,8 @@ from assistant.domain.answers import (
 )
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.documents import ParsedDocument, Section, Span, Unit, UnitKind
-from assistant.options.feedback.events import FeedbackEvent
+from assistant.options.feedback.events import FeedbackEvent, ReplacedText
 from assistant.options.feedback.mover import MoveFeedback, MoverStores
-from assistant.options.feedback.patients_opened import ReplacedText
 from assistant.options.feedback.section import FeedbackSection, FeedbackTenant
 from assistant.options.feedback.signals import Signals
 from assistant.options.feedback.store import StoredFeedback

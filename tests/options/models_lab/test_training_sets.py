@@ -19,9 +19,15 @@ from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.desk import ItemState
 from assistant.domain.errors import ConflictError
 from assistant.options.desk.approved import ApprovedAnswer
-from assistant.options.feedback.events import Edit, FeedbackEvent, FeedbackKind, FeedbackText, ShownDocument
+from assistant.options.feedback.events import (
+    Edit,
+    FeedbackEvent,
+    FeedbackKind,
+    FeedbackText,
+    ReplacedText,
+    ShownDocument,
+)
 from assistant.options.feedback.opened import LearningStores
-from assistant.options.feedback.patients_opened import ReplacedText
 from assistant.options.feedback.section import FeedbackSection
 from assistant.options.models_lab.opened import training_sets
 from assistant.options.models_lab.training_sets import (
