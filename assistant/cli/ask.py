@@ -64,7 +64,7 @@ def ask(
         asyncio.run(load_if_empty(runtime, tenant))
         client = runtime.client(Grant(tenant, agent))
         asyncio.run(show(terminal, client, asked, explain_it=explain, replies=reply))
-    if not options.json and runtime.own is not None:
+    if not options.json and runtime.site_here is not None:
         terminal.say(
             "the service has stopped again, so links to it do not open: make demo, or assistant "
             "tenant up, keeps it running, and answers come sooner"

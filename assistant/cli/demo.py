@@ -166,7 +166,7 @@ def demo(
     ends, is_serving = exit_ or runtime.settings.in_ci, False
     try:
         with runtime.site(command="assistant demo", stays=not ends, shows=True):
-            if runtime.own is None:
+            if runtime.site_here is None:
                 terminal.step(f"joining what runs already, of {runtime.address.command}")
             steps = _Demo(runtime, terminal, served.plays_recording)
             asyncio.run(steps.run())
@@ -176,7 +176,7 @@ def demo(
             asyncio.run(steps.load_others())
             is_serving = True
             _show_console(terminal, runtime)
-            if runtime.own is not None:  # a service of our own ends with the block: serve inside it
+            if runtime.site_here is not None:  # a service of our own ends with the block: serve inside it
                 runtime.serve()
         # A joined service: the command that serves it may end without waiting for this one, after the block.
         runtime.serve()
@@ -200,7 +200,7 @@ def _choose_model(options: GlobalOptions, served: ServedOptions, *, tenants: Seq
 
 def _show_console(terminal: Terminal, runtime: LocalRuntime) -> None:
     end = "Ctrl-C stops everything."
-    if runtime.own is None:
+    if runtime.site_here is None:
         end = (
             f"This service is of {runtime.address.who}. Ctrl-C ends this command alone; the service stops "
             "with that one. assistant tenant down stops it at once."

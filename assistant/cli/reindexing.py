@@ -20,6 +20,7 @@ from assistant.documents.readable import pages_of
 from assistant.documents.reindexing import ReindexReport
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources
 from assistant.documents.uploads import BeginReadingAgain
+from assistant.domain import errors
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import (
     HELD_STATES,
@@ -27,13 +28,6 @@ from assistant.domain.documents import (
     DocumentState,
     DocumentStatus,
     UploadResult,
-)
-from assistant.domain.errors import (
-    ConfigurationError,
-    ConflictError,
-    DocumentInvalidError,
-    LocalRuntimeError,
-    NotFoundError,
 )
 from assistant.laptop.layout import models_dir
 from assistant.service.served import open_reindexing
@@ -195,7 +189,7 @@ async def _await_results(
             moved_s = time.monotonic()
         check()
         if time.monotonic() - moved_s > _STALLED_S:
-            raise LocalRuntimeError(f"No document was read for {_STALLED_S:.0f} s. Run it again.")
+            raise errors.LocalRuntimeError(f"No document was read for {_STALLED_S:.0f} s. Run it again.")
         await asyncio.sleep(_POLL_S if begun else 0)
 
 
@@ -207,9 +201,9 @@ async def _begin(
     for status in statuses:
         try:
             upload_id = await place.begin(status)
-        except (ConflictError, ConflictingError):
+        except (errors.ConflictError, ConflictingError):
             report.without_original.append(status.document_id)
-        except DocumentInvalidError as error:
+        except errors.DocumentInvalidError as error:
             report.refused[status.document_id] = error.message
         else:
             report.current += upload_id is None
@@ -317,7 +311,7 @@ def _reindex_to(options: GlobalOptions, terminal: Terminal, tenant: str, model: 
         choose_beside(folder, tenant, target)
     try:
         _reindex(local_runtime(options, terminal), tenant, model)
-    except (ConfigurationError, NotFoundError):
+    except (errors.ConfigurationError, errors.NotFoundError):
         if before.beside is None:
             keep_live_only(folder, tenant, before.embedding)
         raise
@@ -355,7 +349,7 @@ def _drop_old(runtime: LocalRuntime, tenant: str) -> None:
         async with open_reindexing(settings, tenant) as reindexing:
             live = await reindexing.live_model()
             if live is None:
-                raise ConfigurationError(
+                raise errors.ConfigurationError(
                     f"The model of {tenant}'s live index is not known here. Add it again."
                 )
             return await reindexing.drop_others(), live
@@ -382,7 +376,7 @@ def _embedding_named(folder: Path, model: str) -> AddedEmbedding | None:
     there = _added_embeddings(folder)
     if model not in there:
         names = ", ".join((PACKAGED_EMBEDDING, *there))
-        raise NotFoundError(
+        raise errors.NotFoundError(
             f"There is no embedding model {model}; there are: {names}. Add one: assistant models add FOLDER."
         )
     return there[model]
@@ -394,7 +388,7 @@ def _refuse_other_index(
     name = beside.name if isinstance(beside, AddedEmbedding) else beside
     wanted = PACKAGED_NAME if target is None else target.name
     if name not in (None, wanted):
-        raise ConflictError(
+        raise errors.ConflictError(
             f"{tenant} has an index of {name} beside the live one, to go back to or not whole yet. Go on "
             f"with that one, or delete it: {_REINDEX} --drop-old --tenant {tenant}"
         )
@@ -406,7 +400,7 @@ def _refuse_full_disk(options: GlobalOptions, tenant: str) -> None:
     needed = sum(path.stat().st_size for path in index.rglob("*") if path.is_file())
     free = disk_usage(options.state_dir).free if options.state_dir.exists() else needed
     if free < needed:
-        raise LocalRuntimeError(
+        raise errors.LocalRuntimeError(
             f"The disk has {free // _MIB} MiB free, and a second index of {tenant} takes about "
             f"{needed // _MIB} MiB. Make room; nothing was changed."
         )

@@ -98,7 +98,7 @@ def up(
     runtime = local_runtime(options, terminal)
     if foreground:
         with runtime.site(command="assistant tenant up", stays=True):
-            if runtime.own is not None:
+            if runtime.site_here is not None:
                 runtime.serve()
         return
     with terminal.waiting("starting the service"):

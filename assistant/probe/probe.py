@@ -143,7 +143,7 @@ async def _token(settings: ProbeSettings, clock: Clock) -> str:
 
 
 async def _tls_context(settings: ProbeSettings) -> ssl.SSLContext:
-    """Return the TLS that the settings ask for. Raises errors.ConfigurationError, DependencyError.
+    """Return the TLS that the settings ask for. Raises ConfigurationError, DependencyError.
 
     Without a certificate authority of the company, the public ones of httpx are trusted.
     """

@@ -28,15 +28,9 @@ from assistant.documents.readable import pages_of
 from assistant.documents.receive import AddDocuments, AddSummary
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Writer
 from assistant.documents.worker import ConsumerLimits
+from assistant.domain import errors
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
-from assistant.domain.errors import (
-    ConfigurationError,
-    DocumentInvalidError,
-    LocalRuntimeError,
-    NotFoundError,
-    ParsingStoppedError,
-)
 from assistant.domain.live import ElementKind
 from assistant.domain.paths import canonical_path
 from assistant.stores.documents import StoredStates
@@ -92,7 +86,7 @@ def chosen_folders(
     else:
         chosen = own_folders(options, tenant, source=source)
     if not chosen:
-        raise ConfigurationError(
+        raise errors.ConfigurationError(
             f"{options.tenants_dir / tenant}.toml names no paths for {source or 'any source'}; name a PATH, "
             "or add paths to a [[sources]] entry there."
         )
@@ -106,7 +100,7 @@ def _refuse_other_roots(options: GlobalOptions, source: KnowledgeSource, paths: 
     roots = {(options.tenants_dir / path).resolve() for path in source.entry.paths}
     others = [str(path) for path in paths if path.resolve() not in roots]
     if source.entry.access == "folder" and roots and others:
-        raise ConfigurationError(
+        raise errors.ConfigurationError(
             f'The labels of the source "{source.name}" come from folders below its paths, so {others[0]} '
             f"cannot be read alone. Name {', '.join(map(str, sorted(roots)))}; unchanged documents are only "
             "compared."
@@ -267,7 +261,7 @@ class CheckedFiles:
             for answer in parsing.run(bodies()):
                 origin, document = asked.popleft()
                 links = read_answer(_LINKS_OR_REASON, answer)
-                reason = links.message if isinstance(links, ParsingStoppedError) else links
+                reason = links.message if isinstance(links, errors.ParsingStoppedError) else links
                 if isinstance(reason, str):  # begins with the document's id
                     self._count(origin, document, reason.rpartition(": ")[2].rstrip("."))
                 else:
@@ -316,7 +310,7 @@ def _taken(item: SourceItem, source: KnowledgeSource) -> tuple[Document | None, 
         return None, item.reason if isinstance(item, SourceFailure) else None
     try:
         return source.as_tenant_document(item), None
-    except DocumentInvalidError as error:
+    except errors.DocumentInvalidError as error:
         return None, error.message
 
 
@@ -329,7 +323,7 @@ def check_paths(folders: Sequence[SourceFolders]) -> None:
     """Raise NotFoundError for paths that do not exist."""
     missing = [str(path) for folder in folders for path in folder.paths if not path.exists()]
     if missing:
-        raise NotFoundError(f"There is no such file or folder: {', '.join(missing)}.")
+        raise errors.NotFoundError(f"There is no such file or folder: {', '.join(missing)}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -515,7 +509,7 @@ async def follow(
                 moved_s, counts = time.monotonic(), now
             check()
             if time.monotonic() - moved_s > _STALLED_S:
-                raise LocalRuntimeError(
+                raise errors.LocalRuntimeError(
                     f"The worker moved no document for {_STALLED_S:.0f} s, and {len(pending)} wait. See its "
                     "log. They stay queued: run the command again."
                 )

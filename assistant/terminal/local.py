@@ -55,8 +55,8 @@ class LocalRuntime:
     tenants: Mapping[str, TenantConfig]
     layout: Layout
     shared: SharedSite
-    own: Site | None = None
-    """Where this command serves."""
+    site_here: Site | None = None
+    """The site that this command serves itself; None where another command serves it."""
     _address: Address | None = None
 
     @property
@@ -68,12 +68,12 @@ class LocalRuntime:
     @property
     def models(self) -> ModelsHere | None:
         """The models that this process has loaded already."""
-        return None if self.own is None else self.own.models
+        return None if self.site_here is None else self.site_here.models
 
     def check(self) -> None:
         """Raise LocalRuntimeError where the site has ended."""
-        if self.own is not None:
-            self.own.check()
+        if self.site_here is not None:
+            self.site_here.check()
         elif not self.shared.serves(self.address):
             raise LocalRuntimeError(f"{self.address.who} ended, and the service with it.")
 
@@ -119,26 +119,26 @@ class LocalRuntime:
         is_wished = shows or "port" in self.settings.model_fields_set
         port = self.settings.port if is_wished else 0
         ports = {"service": port, "issuer": port + 1} if port else {}
-        self.own = Site(self.layout, self.shared, command, stays, ports)
+        self.site_here = Site(self.layout, self.shared, command, stays, ports)
         with owner_only():
             configure_logging(stream=self._log())
             try:
                 with self.terminal.waiting("starting the service"):
-                    self._start(self.own)
+                    self._start(self.site_here)
                 yield
-                self.own.withdraw()
+                self.site_here.withdraw()
                 self.shared.await_users(
                     lambda: self.terminal.say("waiting for a command that uses the service")
                 )
             finally:
-                self.own.stop()
+                self.site_here.stop()
 
-    def _start(self, own: Site) -> None:
+    def _start(self, site: Site) -> None:
         """Start the site, and say how long it took and which tenants it leaves out."""
         began_s = time.monotonic()
-        self._address = own.start()
+        self._address = site.start()
         self.terminal.step(f"service ready ({time.monotonic() - began_s:.1f} s)")
-        for reason in own.left_out:
+        for reason in site.left_out:
             self.terminal.say(reason)
 
     def serve(self) -> NoReturn:
@@ -149,8 +149,8 @@ class LocalRuntime:
         while True:
             time.sleep(_FOLLOW_EVERY_S)
             self.check()
-            if self.own is not None:
-                self._follow(self.own)
+            if self.site_here is not None:
+                self._follow(self.site_here)
 
     def start_apart(self) -> Address:
         """Start a process that stays, unless one serves; return where it serves. Raises LocalRuntimeError."""
@@ -187,13 +187,13 @@ class LocalRuntime:
             start_new_session=True,
         )
 
-    def _follow(self, own: Site) -> None:
+    def _follow(self, site: Site) -> None:
         try:
             changed = local_runtime(self.options, self.terminal).layout
         except ConfigurationError:
             return  # no file is right: what serves goes on with those it read
-        if own.follow(changed):
-            self._address = own.address
+        if site.follow(changed):
+            self._address = site.address
             self.terminal.step("a tenant file or model changed: the service started anew")
 
     def _log(self) -> TextIO:
