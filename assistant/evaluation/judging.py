@@ -37,7 +37,6 @@ from assistant.answer.take import MAX_EARLIER_CHARACTERS, AnswerRequest, ChatQue
 from assistant.domain.answers import Certainty, FinishReason, Mode
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.documents import (
-    RRF_K,
     VECTOR_LEG_WEIGHT,
     Passage,
     Retrieved,
@@ -198,7 +197,7 @@ def rrf_documents(retrieved: Retrieved, *, leg_size: int) -> list[str]:
         scored = [(getattr(hit, score), hit.passage_id) for hit in retrieved.hits]
         best = sorted((-value, passage_id) for value, passage_id in scored if value is not None)
         legs.append([passage_id for _, passage_id in best[:leg_size]])
-    fused = fuse(legs, weights=(1.0, VECTOR_LEG_WEIGHT), k=RRF_K)
+    fused = fuse(legs, weights=(1.0, VECTOR_LEG_WEIGHT))
     return list(dict.fromkeys(documents[passage_id] for passage_id in fused))
 
 
