@@ -5,22 +5,23 @@ from __future__ import annotations
 import ssl
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Generator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import httpx
+from fastapi import FastAPI
 
 from assistant.domain.clock import SystemClock
 from assistant.options.helpdesk.app import Agent, DeskConfig, Helpdesk, ids_of
 from assistant.options.helpdesk.chats import Chat, StoredChats
 from assistant.options.helpdesk.patients import SimulatedPatients, shipped_stories
 from assistant.options.helpdesk.settings import CONTEXT_KEY_ID, HelpdeskSettings
-from assistant.process.aws import open_client
+from assistant.process.aws import AwsService, open_client
 from assistant.process.http import open_socket, run, serve, server_context
 from assistant.process.parameters import ParameterKeySource, signed_token
 from assistant.process.telemetry import configure_logging
@@ -29,6 +30,7 @@ from assistant.stores.dynamodb_table import DynamoDbTable
 
 _CONTEXT_LIFETIME_S = 300
 _STOP_S = 5.0
+_SERVICES: tuple[AwsService, ...] = ("dynamodb", "kms", "ssm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,12 @@ class AwsCareSide:
     kms: Any
 
     async def agent(self, authorization: str | None) -> Agent:
+        """Return the agent of a request, with the token that the desk asks the assistant with."""
         identity = await self.verifier.identify(authorization)
         return Agent(identity.agent, (authorization or "").partition(" ")[2].strip())
 
     async def context(self, chat: Chat, agent: str) -> str:
+        """Return a signed care context: that this agent may read live data of the chat's customer."""
         settings, now = self.settings, int(time.time())
         claims: Mapping[str, Any] = {
             "iss": settings.care_issuer,
@@ -66,11 +70,12 @@ async def serve_helpdesk(settings: HelpdeskSettings) -> None:
     clock, service = SystemClock(), str(settings.service_url).rstrip("/")
     origin = str(settings.page_url).rstrip("/")
     async with AsyncExitStack() as stack:
-        at = {"region": settings.region, "endpoint_url": settings.aws_endpoint_url}
-        at = {name: None if value is None else str(value) for name, value in at.items()}
+        endpoint_url = None if settings.aws_endpoint_url is None else str(settings.aws_endpoint_url)
         dynamodb, kms, ssm = [
-            await stack.enter_async_context(open_client(name, **at))  # pyright: ignore[reportArgumentType]
-            for name in ("dynamodb", "kms", "ssm")
+            await stack.enter_async_context(
+                open_client(name, region=settings.region, endpoint_url=endpoint_url)
+            )
+            for name in _SERVICES
         ]
         trusted = ssl.create_default_context(cadata=settings.certificate_authority)
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, verify=trusted))
@@ -85,14 +90,26 @@ async def serve_helpdesk(settings: HelpdeskSettings) -> None:
         patients = SimulatedPatients(chats, shipped_stories())
         config = DeskConfig(service=service, issuer=settings.issuer, client_id=settings.client_id)
         desk = Helpdesk(chats, patients, AwsCareSide(settings, verifier, kms), config, origin, http)
-        with tempfile.NamedTemporaryFile("w", suffix=".token") as token:
-            token.write(settings.system_token)
-            token.flush()
-            app = import_module("tools.systems").SYSTEMS["orders"]((Path(token.name),))
-            desk.add_to(app)
-            await stack.enter_async_context(desk.running())
-            listener = open_socket(settings.host, settings.port)
-            await serve(app, listener, shutdown_timeout_s=_STOP_S, on_stopping=chats.end, tls=tls)
+        app = _order_system(stack.enter_context(_token_file(settings.system_token)))
+        desk.add_to(app)  # one listener and one certificate for both
+        await stack.enter_async_context(desk.running())
+        listener = open_socket(settings.host, settings.port)
+        await serve(app, listener, shutdown_timeout_s=_STOP_S, on_stopping=chats.end, tls=tls)
+
+
+@contextmanager
+def _token_file(token: str) -> Generator[Path]:
+    """Yield a file with the token that the assistant calls the order system with, as that system takes it."""
+    with tempfile.NamedTemporaryFile("w", suffix=".token") as file:
+        file.write(token)
+        file.flush()
+        yield Path(file.name)
+
+
+def _order_system(token_file: Path) -> FastAPI:
+    """Return the sample order system. Nothing of the product may import samples, but here one is served."""
+    samples = import_module("tools.systems")
+    return cast("FastAPI", samples.SYSTEMS["orders"]((token_file,)))
 
 
 if __name__ == "__main__":
