@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from pathlib import Path
+from importlib.resources import files
 from typing import Any, Protocol
 
 import structlog
@@ -39,7 +39,7 @@ from assistant.domain.documents import (
 )
 from assistant.domain.errors import ConflictError, ContentsChangedError, NotFoundError
 from assistant.domain.public import PublicModel
-from assistant.option import Place
+from assistant.option import Place, installed
 from assistant.stores.documents import KnowledgeStores, StoredDocuments
 from assistant.stores.events import StoredErasureKeys
 from assistant.stores.ports import AccessRecords, IndexVersions, PassageIndex, WriteTurn
@@ -355,8 +355,6 @@ class Stores(Protocol):
 class KeptTexts:
     """What an option keeps of documents' texts."""
 
-    places: Path
-    """As ``receipt_places.toml``."""
     counts: Callable[[Stores, str], Awaitable[Mapping[str, int]]] | None = None
     """Returns what is left about a document, by place."""
     remove: Callable[[Stores, str], Awaitable[int]] | None = None
@@ -370,8 +368,11 @@ KEPT_TEXTS = Place[KeptTexts]("texts of documents")
 
 @cache
 def _places() -> _Places:
-    files = [Path(__file__).with_name("receipt_places.toml"), *(kept.places for kept in KEPT_TEXTS.joined())]
-    each = [_Places.model_validate(tomllib.loads(file.read_text(encoding="utf-8"))) for file in files]
+    """Return the places of documents, and of each option that has such a file in its folder."""
+    packages = ("assistant.documents", *installed())
+    found = (files(package).joinpath("receipt_places.toml") for package in packages)
+    texts = [file.read_text("utf-8") for file in found if file.is_file()]
+    each = [_Places.model_validate(tomllib.loads(text)) for text in texts]
     return _Places(
         asked=tuple(place for places in each for place in places.asked),
         remains=tuple(place for places in each for place in places.remains),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 
 from assistant.documents.withdraw import KeptTexts
 from assistant.options.bedrock.section import bedrock_of
@@ -14,4 +13,4 @@ def _holds(tenant: TenantConfig) -> Collection[str]:
     return ("bedrock",) if bedrock_of(tenant) is not None else ()
 
 
-KEPT = KeptTexts(places=Path(__file__).with_name("receipt_places.toml"), holds=_holds)
+KEPT = KeptTexts(holds=_holds)

@@ -43,21 +43,21 @@ from assistant.service.streams import json_body, stores_within
 
 _TIMEOUT_S = 20.0
 """For one request: texts of documents may take 6 s, vectors 10 s."""
-_CONFLICTS = {409: "Another revision is newer, or its state does not allow this"}
+CONFLICTS = {409: "Another revision is newer, or its state does not allow this"}
 _NDJSON: dict[str, Any] = {
     "description": "A line of JSON for each case and each item",
     "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
 }
-_Name = Annotated[str | None, Query(min_length=1, max_length=256)]
-_Digest = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")]
+Name = Annotated[str | None, Query(min_length=1, max_length=256)]
+Digest = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")]
 
-_decides = partial(declared, meanings=_CONFLICTS)
+_decides = partial(declared, meanings=CONFLICTS)
 
 router = APIRouter(tags=["desk"])
-_Reviewer = Annotated[Identity, caller_with(Role.REVIEWER, Role.KNOWLEDGE_OWNER)]
+Reviewer = Annotated[Identity, caller_with(Role.REVIEWER, Role.KNOWLEDGE_OWNER)]
 
 
-async def _services(tenant: TenantOf, _caller: _Reviewer) -> AsyncGenerator[DeskServices]:
+async def _services(tenant: TenantOf, _caller: Reviewer) -> AsyncGenerator[DeskServices]:
     async with stores_within(_TIMEOUT_S, stores="The desk's stores"):
         yield tenant.part(DeskServices)
 
@@ -90,12 +90,12 @@ _Decisions = Annotated[Resolutions, Depends(_resolutions)]
 @router.get("/v1/desk/cases", **declared())
 async def list_cases(
     desk: _Desk,
-    caller: _Reviewer,
+    caller: Reviewer,
     state: CaseState | None = None,
     reason: CaseReason | None = None,
-    gap: _Name = None,
-    document_id: _Name = None,
-    after: _Name = None,
+    gap: Name = None,
+    document_id: Name = None,
+    after: Name = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
 ) -> bodies.DeskCasePage:
     """Return a page of the cases that the caller may see, the latest opened first.
@@ -109,14 +109,14 @@ async def list_cases(
 
 
 @router.get("/v1/desk/cases/{case_id}", **declared(404))
-async def read_case(desk: _Desk, caller: _Reviewer, case_id: RecordId) -> bodies.DeskCase:
+async def read_case(desk: _Desk, caller: Reviewer, case_id: RecordId) -> bodies.DeskCase:
     """Return one case: what was asked, shown and sent, and all its revisions. The read is recorded."""
     return await desk.read(case_id, identity=caller)
 
 
 @router.post("/v1/desk/cases/{case_id}/resolution", **_decides(404, 409, body=CaseResolution))
 async def resolve_case(
-    caller: _Reviewer,
+    caller: Reviewer,
     case_id: RecordId,
     asked: Annotated[CaseResolution, json_body(CaseResolution)],
     desk: _Desk,
@@ -134,7 +134,7 @@ async def resolve_case(
 
 @router.post("/v1/desk/cases/{case_id}/approval", **_decides(404, 409, body=CaseApproval))
 async def approve_case(
-    caller: _Reviewer,
+    caller: Reviewer,
     case_id: RecordId,
     asked: Annotated[CaseApproval, json_body(CaseApproval)],
     desk: _Desk,
@@ -147,7 +147,7 @@ async def approve_case(
 
 @router.post("/v1/desk/cases/{case_id}/reopen", **_decides(404, 409, body=CaseReopening))
 async def reopen_case(
-    caller: _Reviewer,
+    caller: Reviewer,
     case_id: RecordId,
     asked: Annotated[CaseReopening, json_body(CaseReopening)],
     desk: _Desk,
@@ -159,7 +159,7 @@ async def reopen_case(
 
 
 @router.get("/v1/desk/gaps", **declared())
-async def list_gaps(desk: _Desk, caller: _Reviewer) -> bodies.DeskGaps:
+async def list_gaps(desk: _Desk, caller: Reviewer) -> bodies.DeskGaps:
     """Return questions without an answer, grouped by what they ask for: open cases that the caller may see.
     The read is recorded."""
     return bodies.DeskGaps(gaps=tuple(await desk.gaps(identity=caller)))
@@ -168,7 +168,7 @@ async def list_gaps(desk: _Desk, caller: _Reviewer) -> bodies.DeskGaps:
 @router.post("/v1/desk/preview", **declared(body=PreviewRequest))
 async def preview_answer(
     tenant: TenantOf,
-    caller: _Reviewer,
+    caller: Reviewer,
     asked: Annotated[PreviewRequest, json_body(PreviewRequest)],
     _services: _Services,  # for its time limit alone
 ) -> DeskPreview:
@@ -178,7 +178,7 @@ async def preview_answer(
 
 
 @router.get("/v1/desk/items", **declared())
-async def list_items(items: _Items, caller: _Reviewer, kind: ItemKind | None = None) -> bodies.DeskItems:
+async def list_items(items: _Items, caller: Reviewer, kind: ItemKind | None = None) -> bodies.DeskItems:
     """Return what reviewers made, as far as the caller may see it, the latest changed first."""
     kinds = [DeskKind(kind)] if kind is not None else list(MODELS)
     listed = await items.list(kinds, identity=caller)
@@ -187,7 +187,7 @@ async def list_items(items: _Items, caller: _Reviewer, kind: ItemKind | None = N
 
 @router.get("/v1/desk/items/{kind}/{item_id}", **declared(404))
 async def read_item(
-    items: _Items, caller: _Reviewer, kind: ItemKind, item_id: RecordId
+    items: _Items, caller: Reviewer, kind: ItemKind, item_id: RecordId
 ) -> bodies.DeskItemHistory:
     """Return all revisions of an item, oldest first."""
     return await _history(items, DeskKind(kind), item_id, identity=caller)
@@ -195,7 +195,7 @@ async def read_item(
 
 @router.post("/v1/desk/items/{kind}/{item_id}/state", **_decides(404, 409, body=StateChange))
 async def set_item_state(
-    caller: _Reviewer,
+    caller: Reviewer,
     kind: ItemKind,
     item_id: RecordId,
     change: Annotated[StateChange, json_body(StateChange)],
@@ -210,7 +210,7 @@ async def set_item_state(
 
 @router.post("/v1/desk/items/{kind}/{item_id}/restore", **_decides(404, 409, body=Restoring))
 async def restore_item(
-    caller: _Reviewer,
+    caller: Reviewer,
     kind: ItemKind,
     item_id: RecordId,
     change: Annotated[Restoring, json_body(Restoring)],
@@ -228,7 +228,7 @@ async def restore_item(
     responses=problems(401, 403, 409, 422, 429, 503) | {200: _NDJSON},
 )
 async def export_desk(
-    desk: _Desk, items: _Items, tenant: TenantOf, caller: _Reviewer, contents: _Digest = None
+    desk: _Desk, items: _Items, tenant: TenantOf, caller: Reviewer, contents: Digest = None
 ) -> StreamingResponse:
     """Return every item and, of each state, the newest 5,000 cases that the caller may see, a line of JSON
     each (``DeskExportLine``). The read is recorded.

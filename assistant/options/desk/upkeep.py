@@ -16,7 +16,6 @@ import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date
-from pathlib import Path
 
 import structlog
 
@@ -467,9 +466,5 @@ async def _remove(stores: Stores, document_id: str) -> int:
     return await ApprovedTexts(await stores.of(DESK)).remove(document_id)
 
 
-KEPT = KeptTexts(
-    places=Path(__file__).with_name("receipt_places.toml"),
-    counts=_counts,
-    remove=_remove,  # else the service does, when it runs
-)
+KEPT = KeptTexts(counts=_counts, remove=_remove)  # the service removes them, too, when it runs
 """Approved answers in the receipt."""

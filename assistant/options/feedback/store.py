@@ -22,7 +22,6 @@ from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mappi
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import orjson
@@ -352,5 +351,5 @@ async def _counts(stores: Stores, document_id: str) -> Mapping[str, int]:
     return {"feedback": int((await keys.destroyed([subject])).get(subject) is None)}
 
 
-KEPT = KeptTexts(places=Path(__file__).with_name("receipt_places.toml"), counts=_counts)
+KEPT = KeptTexts(counts=_counts)
 """Feedback and captured calls in the receipt."""

@@ -11,7 +11,6 @@ OPTION = Option(
         "commands of models": "commands:add_to_models",
         "commands of knowledge": "commands:add_to_knowledge",
         "commands of learn": "commands:add_to_learn",
-        "texts of documents": "receipt:KEPT",
         "before a deployment": "commands.canary:refuse_canary",
         "models of a deployment": "jumpstart:refuse_unresolved",
         "constructs of the data stack": "stack.models:add_to_data",

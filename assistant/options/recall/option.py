@@ -8,7 +8,6 @@ OPTION = Option(
         "keys of TenantConfig": "section:RecallTenant",
         "parts of a tenant": "opened:open_recall",
         "runs of a tenant": "opened:run_recall",
-        "texts of documents": "store:KEPT",
         "routes": "routes:router",
         "bodies of routes": "routes:REQUEST_BODIES",
         "lines of routes": "routes:STREAMED_LINES",

@@ -19,25 +19,24 @@ from starlette.responses import StreamingResponse
 from assistant.domain.answers import APPROVED_PREFIX, QuotedUnit, source_kind
 from assistant.domain.desk import DeskKind, body_of_item
 from assistant.domain.errors import ConflictError
-from assistant.domain.identity import Identity, Role
+from assistant.domain.identity import Identity
 from assistant.domain.public import RecordId, csv_line
 from assistant.options.desk.approved import ApprovedAnswer
 from assistant.options.desk.cases import DeskServices, not_found
-from assistant.options.desk.routes import exported
+from assistant.options.desk.routes import CONFLICTS, Digest, Name, Reviewer, exported
 from assistant.options.recall import domain
 from assistant.options.recall.domain import Recall, RecallChange, RecallDecision, RecallRevision, RecallState
 from assistant.options.recall.lines import KeptContents
 from assistant.options.recall.section import PLACE_OF_ID
 from assistant.options.recall.store import StoredRecalls
 from assistant.service.errors import declared, problems
-from assistant.service.identity import TenantOf, caller_with
+from assistant.service.identity import TenantOf
 from assistant.service.streams import json_body, stores_within
 from assistant.stores.desk import Contents
 from assistant.stores.ports import DocumentTexts
 
 _TIMEOUT_S = 20.0
 """For one request: a page may read the texts of a hundred documents."""
-_CONFLICTS = {409: "Another revision is newer, or its state does not allow this"}
 _STATES = {"told": RecallState.TOLD, "not_needed": RecallState.NOT_NEEDED}
 _MEDIA_TYPES = {"csv": "text/csv", "ndjson": "application/x-ndjson"}
 _EXPORTED: dict[str, Any] = {
@@ -46,8 +45,6 @@ _EXPORTED: dict[str, Any] = {
 }
 _Row = TypeVar("_Row")
 _Pages = Callable[..., Awaitable[tuple[list[_Row], str | None]]]
-_Name = Annotated[str | None, Query(min_length=1, max_length=256)]
-_Digest = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")]
 _Limit = Annotated[int, Query(ge=1, le=100)]
 
 
@@ -184,10 +181,9 @@ async def _every(pages: _Pages[_Row]) -> AsyncIterator[_Row]:
 
 
 router = APIRouter(tags=["recall"])
-_Reviewer = Annotated[Identity, caller_with(Role.REVIEWER, Role.KNOWLEDGE_OWNER)]
 
 
-async def _reading(tenant: TenantOf, _caller: _Reviewer) -> AsyncGenerator[ReadRecalls]:
+async def _reading(tenant: TenantOf, _caller: Reviewer) -> AsyncGenerator[ReadRecalls]:
     async with stores_within(_TIMEOUT_S, stores="Recall's stores"):
         yield tenant.part(ReadRecalls)
 
@@ -198,10 +194,10 @@ _Reading = Annotated[ReadRecalls, Depends(_reading, scope="function")]
 @router.get("/v1/recalls", **declared())
 async def list_recalls(
     reading: _Reading,
-    caller: _Reviewer,
+    caller: Reviewer,
     state: RecallState | None = None,
-    document_id: _Name = None,
-    after: _Name = None,
+    document_id: Name = None,
+    after: Name = None,
     limit: _Limit = 50,
 ) -> domain.RecallPage:
     """Return a page of the replies that rest on words which do not stand any more.
@@ -215,7 +211,7 @@ async def list_recalls(
 
 @router.get("/v1/recalls/changes", **declared())
 async def list_recall_changes(
-    reading: _Reading, caller: _Reviewer, after: _Name = None, limit: _Limit = 50
+    reading: _Reading, caller: Reviewer, after: Name = None, limit: _Limit = 50
 ) -> domain.RecallChangePage:
     """Return a page of the changes that were looked at, the latest first, also those on whose words nothing
     was sent. The read is recorded."""
@@ -230,10 +226,10 @@ async def list_recall_changes(
 )
 async def export_recalls(
     tenant: TenantOf,
-    caller: _Reviewer,
+    caller: Reviewer,
     what: Literal["replies", "changes"] = "replies",
     form: Literal["csv", "ndjson"] = "csv",
-    contents: _Digest = None,
+    contents: Digest = None,
 ) -> StreamingResponse:
     """Return every reply, or every change, that the caller may see. The read is recorded.
 
@@ -265,14 +261,14 @@ async def _csv(rows: AsyncIterator[Recall | RecallChange]) -> AsyncIterator[str]
 
 
 @router.get("/v1/recalls/{item_id}", **declared(404))
-async def read_recall(reading: _Reading, caller: _Reviewer, item_id: RecordId) -> domain.RecallDetail:
+async def read_recall(reading: _Reading, caller: Reviewer, item_id: RecordId) -> domain.RecallDetail:
     """Return one reply: what was sent, and all its revisions. The read is recorded."""
     return await reading.one(item_id, identity=caller)
 
 
-@router.post("/v1/recalls/{item_id}", **declared(404, 409, body=RecallDecision, meanings=_CONFLICTS))
+@router.post("/v1/recalls/{item_id}", **declared(404, 409, body=RecallDecision, meanings=CONFLICTS))
 async def decide_recall(
-    caller: _Reviewer,
+    caller: Reviewer,
     item_id: RecordId,
     asked: Annotated[RecallDecision, json_body(RecallDecision)],
     reading: _Reading,

@@ -15,9 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 
-from assistant.documents.withdraw import KeptTexts
 from assistant.domain.answers import StoredSent
 from assistant.domain.errors import ConflictError
 from assistant.options.recall.domain import KnownContent, RecallChange, RecallRevision, SentReply, digest_of
@@ -155,8 +153,6 @@ class StoredRecalls:
 
 RECALLS = Store(DESK_TABLE, lambda table, _: StoredRecalls(table))
 SENDS = Store(RECORDS_TABLE, lambda table, _: StoredSends(table))
-KEPT = KeptTexts(places=Path(__file__).with_name("receipt_places.toml"))
-"""The work list in the receipt of a withdrawal."""
 
 
 def _known_row(known: KnownContent) -> Item:
