@@ -131,9 +131,7 @@ def make_secret_file(path: Path, *, content: Callable[[], bytes]) -> None:
         return
     make_private_folder(path.parent)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content())
+    write_private(draft, content())
     try:
         os.link(draft, path)  # unlike a rename it fails when another process was first
     except FileExistsError:

@@ -17,6 +17,7 @@ from assistant.documents.receive import AddDocuments
 from assistant.documents.shared_links import SignedDocumentLinks, tenant_secret
 from assistant.documents.sources import FirstLoads, KnowledgeSources
 from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.documents import IndexModel
 from assistant.domain.errors import ConfigurationError, SearchUnavailableError
 from assistant.models.artifacts import (
     TOKENIZER_FILE,
@@ -491,13 +492,8 @@ class SearchDomain:
             prefix=settings.model_artifacts_s3 or "",
             model=settings.embedding_model,
         )
-        return PassageSchema(
-            embedding_model=facts.model,
-            dimensions=settings.dimensions,
-            model_digest=facts.digest,
-            shards=settings.shards,
-            replicas=settings.replicas,
-        )
+        model = IndexModel(facts.model, settings.dimensions, facts.digest)
+        return PassageSchema(model=model, shards=settings.shards, replicas=settings.replicas)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 from itertools import pairwise
@@ -280,18 +280,17 @@ class VerifyAudit:
         """Verify the days from ``since`` to ``until``, both included. Raises DependencyError,
         RecordsUnavailableError, DocumentInvalidError (a digest that nobody can read)."""
         written, findings = await self.digests.written(), list[AuditFinding]()
-        previous, seen = await self._digest(since - _DAY, written), _Seen(since)
+        previous, hashes = await self._digest(since - _DAY, written), dict[tuple[str, date], set[str]]()
         first, chained, unchained = min(written.by_day, default=None), 0, 0
         due = day_of(written.now - _LATE)
         for day in (since + number * _DAY for number in range((until - since).days + 1)):
             records, stored = await self.records.audited(day), await self._digest(day, written)
             writers, loose = by_writer(records), sum(record.link is None for record in records)
             first = first or (day if writers else None)
-            faults = [*_faults_of_chains(writers), *seen.faults(day, writers)]
+            faults = [*_faults_of_chains(writers), *_faults_of_starts(day, writers, hashes, since=since)]
             digest = None if stored is None else _read(stored, day)
-            replaces = (
-                digest is not None and digest.replaces
-            )  # of a folder: a clock that was ahead dated the first
+            # In a folder a clock that was ahead may have dated the first digest: then the second replaces it.
+            replaces = digest is not None and digest.replaces
             if any(each.key != key_of(day) or not replaces for each in written.writes(day)[1:]):
                 faults.append(("digest", "rewritten", f"{key_of(day)} was written or deleted again."))
             if digest is not None:
@@ -310,7 +309,7 @@ class VerifyAudit:
             since=since,
             until=until,
             days=sum(since <= day <= until for day in filter(written.counted, written.by_day)),
-            writers=len(seen.hashes),
+            writers=len(hashes),
             records=chained,
             unchained=unchained,
             chained_from=first,
@@ -326,25 +325,23 @@ Fault = tuple[str, str, str]
 """A key of ``_ADVICE``, the fault, and what was found."""
 
 
-@dataclass(slots=True)
-class _Seen:
-    """The records of the days before, which start records name."""
+def _faults_of_starts(
+    day: date, writers: Mapping[str, Chain], hashes: dict[tuple[str, date], set[str]], *, since: date
+) -> Iterator[Fault]:
+    """Yield each writer of the day that has lost the record, of a day before, which its start record names.
 
-    since: date
-    hashes: dict[tuple[str, date], set[str]] = field(default_factory=dict[tuple[str, date], set[str]])
-
-    def faults(self, day: date, writers: Mapping[str, Chain]) -> Iterator[Fault]:
-        """Yield each writer of the day that has lost what its start record names."""
-        for writer, chain in writers.items():
-            self.hashes[writer, day] = {each.hash for same in chain.values() for each in same}
-            for start in chain.get(0, ()):
-                former = WriterStart.model_validate_json(start.content).follows
-                if former is None or former < self.since:
-                    continue
-                kept = self.hashes.get((writer, former), set())
-                if start.previous not in kept:
-                    fault = "truncated" if kept else "missing writer"
-                    yield "record", fault, f"Writer {writer} names a record of {former} that is gone."
+    ``hashes``: of the records of each writer and day from ``since`` on; those of this day are added.
+    """
+    for writer, chain in writers.items():
+        hashes[writer, day] = {each.hash for same in chain.values() for each in same}
+        for start in chain.get(0, ()):
+            former = WriterStart.model_validate_json(start.content).follows
+            if former is None or former < since:
+                continue
+            kept = hashes.get((writer, former), set())
+            if start.previous not in kept:
+                fault = "truncated" if kept else "missing writer"
+                yield "record", fault, f"Writer {writer} names a record of {former} that is gone."
 
 
 def _read(stored: bytes, day: date) -> DayDigest:

@@ -340,23 +340,10 @@ class StoredWriteTurn:
     before that.
     """
 
-    def __init__(
-        self,
-        table: Table,
-        *,
-        clock: Clock | None = None,
-        lasts_s: float,
-        waits_s: float,
-        key: tuple[str, str],
-        taken: str,
-    ) -> None:
-        """``key``: the row of the lock; ``taken``: the message where it is not free in time."""
+    def __init__(self, table: Table, lock: LockOf, *, clock: Clock | None = None) -> None:
         self._table = table
+        self._lock = lock
         self._clock = clock or SystemClock()
-        self._lasts_s = lasts_s
-        self._waits_s = waits_s
-        self._key = key
-        self._taken = taken
         self._owner = uuid.uuid4().hex
         self._lock_in_process = asyncio.Lock()
         self._timeout = asyncio.Timeout(None)
@@ -368,7 +355,7 @@ class StoredWriteTurn:
         except BaseException:
             self._lock_in_process.release()
             raise
-        self._timeout = asyncio.timeout(self._lasts_s - _MARGIN_S)
+        self._timeout = asyncio.timeout(self._lock.lasts_s - _MARGIN_S)
         await self._timeout.__aenter__()
 
     async def __aexit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
@@ -383,19 +370,20 @@ class StoredWriteTurn:
                 self._lock_in_process.release()
 
     async def _take(self) -> None:
-        deadline = Deadline.after(self._waits_s, clock=self._clock)
+        deadline = Deadline.after(self._lock.waits_s, clock=self._clock)
         pause_s = _FIRST_PAUSE_S
-        while not await self._put(until_s=self._now_s() + self._lasts_s):
+        while not await self._put(until_s=self._now_s() + self._lock.lasts_s):
             if deadline.remaining_s() <= pause_s:
-                raise DependencyError(self._taken)
+                raise DependencyError(self._lock.late)
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     async def _put(self, *, until_s: float) -> bool:
         """Set the lock's end; return False when another process holds it."""
         ended: Condition = ((("until_ms", "<=", _milliseconds(self._now_s()) - 1),),)
+        key = ("write-turn", self._lock.key)
         return await self._table.put(
-            keyed(self._key, owner=self._owner, until_ms=_milliseconds(until_s)),
+            keyed(key, owner=self._owner, until_ms=_milliseconds(until_s)),
             when=(*ABSENT, *ended, *equal(owner=self._owner)),
         )
 

@@ -108,33 +108,23 @@ _SENT_VALUES = f"""
 _ERASURE_KEYS = f"""
 {_INTO}) SELECT 'erasure#' || subject, 'key', json_patch('{{}}', json_object('destroyed_at', destroyed_at,
     'key', iif(key IS NULL, NULL, json_object('B', _base64(key))))) FROM erasure_keys"""
-_MOVES: Mapping[tuple[str, ...], str] = {
-    (
-        "answers",
-        "interrupted",
-        "written_until",
-        "places",
-        "accesses",
-        "live_reads",
-        "chain",
-        "sights",
-        "outbox",
-    ): (_RECORDS),
-    ("revisions",): _DESK,
-    ("states",): _STATES,
-    ("source_runs",): _SOURCE_RUNS,
-    ("logs", "signals", "contexts"): _CLAIMS,
-    ("sent_values",): _SENT_VALUES,
-    ("erasure_keys",): _ERASURE_KEYS,
+_MOVES: Mapping[str, tuple[str, str]] = {
+    "answers": (_RECORDS, "answers interrupted written_until places accesses live_reads chain sights outbox"),
+    "revisions": (_DESK, "revisions"),
+    "states": (_STATES, "states"),
+    "source_runs": (_SOURCE_RUNS, "source_runs"),
+    "logs": (_CLAIMS, "logs signals contexts"),
+    "sent_values": (_SENT_VALUES, "sent_values"),
+    "erasure_keys": (_ERASURE_KEYS, "erasure_keys"),
 }
-"""Tables that are dropped, the first of which every such file has = the statements that make items of their
-rows."""
+"""A table that every such file of releases before has = the statements that make items of the rows, and the
+tables that are dropped then."""
 
 
 def move_tables(connection: sqlite3.Connection) -> bool:
     """Make items of the rows of releases before, in the open transaction; return whether there were any."""
     tables = _names(connection, "SELECT name FROM sqlite_master WHERE type = 'table'")
-    moves = {dropped: script for dropped, script in _MOVES.items() if dropped[0] in tables}
+    moves = [move for table, move in _MOVES.items() if table in tables]
     for function in (_sortable, _sight, _claim_key, _base64):
         parameters = function.__code__.co_argcount
         connection.create_function(function.__name__, parameters, function, deterministic=True)
@@ -143,8 +133,8 @@ def move_tables(connection: sqlite3.Connection) -> bool:
             connection, f"SELECT name FROM pragma_table_info('{table}')"
         ):
             connection.execute(f"ALTER TABLE {table} ADD COLUMN newer TEXT")
-    for dropped, script in moves.items():
-        for statement in (*script.split(";"), *(f"DROP TABLE {table}" for table in dropped)):
+    for script, dropped in moves:
+        for statement in (*script.split(";"), *(f"DROP TABLE {table}" for table in dropped.split())):
             connection.execute(statement)
     return bool(moves)
 

@@ -83,12 +83,8 @@ _CASE: _Added = {
 }
 _ADDED: Mapping[type, _Added] = {
     AnswerRecord: {
-        **dict.fromkeys(
-            (
-                *("reading", "red_flags", "unchecked_language", "offered", "degraded", "loading", "variant"),
-                "differing",
-            )
-        ),
+        **dict.fromkeys(("reading", "red_flags", "unchecked_language", "offered", "degraded", "loading")),
+        **dict.fromkeys(("variant", "differing")),
         "sentences": dict.fromkeys(("detail", "values", "cited", "is_key", "quote", "cells")),
         "also": {"rows": None},
     },
@@ -108,19 +104,16 @@ def encode_row(row: BaseModel) -> tuple[str, str | None]:
     return orjson.dumps(values).decode(), orjson.dumps(newer).decode() if newer else None
 
 
-def join_row(body: str | bytes, newer: str | bytes | None = None) -> str | bytes:
+def join_row(body: str | bytes, newer: str | bytes | None = None) -> bytes:
     """Return the JSON of a row from what ``encode_row`` made of it."""
-    return body if newer is None else orjson.dumps(_joined(orjson.loads(body), orjson.loads(newer)))
+    if newer is not None:
+        return orjson.dumps(_joined(orjson.loads(body), orjson.loads(newer)))
+    return body.encode() if isinstance(body, str) else body
 
 
 def stored_text(row: BaseModel) -> str:
     """Return the JSON of a row as it is read again."""
-    return joined_text(*encode_row(row))
-
-
-def joined_text(body: str, newer: str | None) -> str:
-    text = join_row(body, newer)
-    return text if isinstance(text, str) else text.decode()
+    return join_row(*encode_row(row)).decode()
 
 
 def _take(values: dict[str, Any], added: _Added) -> dict[str, Any]:
@@ -156,9 +149,7 @@ def _take_inside(value: Any, added: _Added) -> tuple[Any, Any]:
 
 def _joined(value: Any, newer: object) -> object:
     """Return the value with the rest that ``_take`` took out of it."""
-    if value is None:
-        return newer
-    if not isinstance(newer, dict):
+    if value is None or not isinstance(newer, dict):
         return newer
     parts = cast("dict[str, Any]", newer)
     if isinstance(value, list):
@@ -212,8 +203,7 @@ def part_names(item: Item) -> Sequence[str]:
 def load_body(item: Item, parts: Sequence[Item] = ()) -> bytes:
     """Return the body of an item; ``parts`` in the order of ``part_names``."""
     newer = item.get("newer")
-    joined = join_row(_load_body(item, parts), zlib.decompress(newer) if isinstance(newer, bytes) else newer)
-    return joined.encode() if isinstance(joined, str) else joined
+    return join_row(_load_body(item, parts), zlib.decompress(newer) if isinstance(newer, bytes) else newer)
 
 
 async def bodies_of(table: Table, items: Sequence[Item]) -> list[bytes]:

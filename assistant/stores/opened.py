@@ -74,69 +74,50 @@ class AwsStores:
         self._stack = stack
         self._clock = clock or SystemClock()
         self._tenant = tenant
-        self._opened: dict[Primitive[Any], Any] = {}
-        self._tables: dict[str, DynamoDbTable] = {}
-        self._stores: dict[Store[Any, Any], Any] = {}
+        self._opened: dict[Primitive[Any] | Store[Any, Any] | str, Any] = {}
+        """Tables by their setting: stores of one table share it, and what they insert at once goes out
+        together."""
 
     async def of(self, store: Store[Any, Kept] | Primitive[Kept]) -> Kept:
-        if isinstance(store, TableOf):
-            return cast("Kept", await self.table_of(store))
-        if isinstance(store, Primitive):
-            if store not in self._opened:
-                self._opened[store] = await self._open(store)
-            return self._opened[store]
-        if store not in self._stores:
-            self._stores[store] = made = store.make(await self.of(store.over), self._clock)
-            if isinstance(made, Closing):
-                self._stack.push_async_callback(made.close)
-        return self._stores[store]
+        key = store.setting if isinstance(store, TableOf) else store
+        if key not in self._opened:
+            self._opened[key] = opened = await self._open(store)
+            if isinstance(opened, Closing):
+                self._stack.push_async_callback(opened.close)
+        return self._opened[key]
 
-    async def _open(self, primitive: Primitive[Any]) -> Any:
-        match primitive:
+    async def _open(self, store: Store[Any, Any] | Primitive[Any]) -> Any:
+        match store:
+            case Store():
+                return store.make(await self.of(store.over), self._clock)
+            case TableOf():
+                from assistant.stores.dynamodb_table import DynamoDbTable
+
+                client, name = await self._clients.aws("dynamodb"), self._name(store.setting)
+                return DynamoDbTable(client, name=name, unavailable=store.unavailable)
             case QueueOf():
                 from assistant.stores.sqs_queue import SqsIngestionQueue
 
-                sqs = await self._clients.aws("sqs")
-                return SqsIngestionQueue(sqs, queue_url=self._name(primitive.setting))
+                return SqsIngestionQueue(await self._clients.aws("sqs"), queue_url=self._name(store.setting))
             case WordsOf():
                 from assistant.process.parameters import ParameterWords
 
-                ssm = await self._clients.aws("ssm")
-                return ParameterWords(ssm, place=self._name(primitive.setting))
+                return ParameterWords(await self._clients.aws("ssm"), place=self._name(store.setting))
             case LockOf():
-                return StoredWriteTurn(
-                    await self.table_of(STATES_TABLE),
-                    clock=self._clock,
-                    lasts_s=primitive.lasts_s,
-                    waits_s=primitive.waits_s,
-                    key=("write-turn", primitive.key),
-                    taken=primitive.late,
-                )
+                return StoredWriteTurn(await self.of(STATES_TABLE), store, clock=self._clock)
             case BlobsOf():
                 from assistant.stores.s3 import S3Blobs
 
-                buckets = {prefix: self._name(setting) for prefix, setting in primitive.beside}
+                buckets = {prefix: self._name(setting) for prefix, setting in store.beside}
                 return S3Blobs.of(
-                    primitive,
+                    store,
                     await self._clients.aws("s3"),
-                    bucket=self._name(primitive.setting),
-                    kms_key_id=self._name(primitive.key_setting),
+                    bucket=self._name(store.setting),
+                    kms_key_id=self._name(store.key_setting),
                     beside={prefix: bucket for prefix, bucket in buckets.items() if bucket},
                 )
             case _:
-                raise TypeError(primitive)
-
-    async def table_of(self, table: TableOf) -> DynamoDbTable:
-        """Return a table; stores of one table share it, and what they insert at once goes out together."""
-        from assistant.stores.dynamodb_table import DynamoDbTable
-
-        if table.setting not in self._tables:
-            name = self._name(table.setting)
-            client = await self._clients.aws("dynamodb")
-            made = DynamoDbTable(client, name=name, unavailable=table.unavailable)
-            self._tables[table.setting] = made
-            self._stack.push_async_callback(made.close)
-        return self._tables[table.setting]
+                raise TypeError(store)
 
     def _name(self, setting: str) -> Any:
         value = getattr(self._settings, setting, None)
@@ -248,57 +229,48 @@ class EmbeddedTenant:
     def __init__(self, folder: Path, *, clock: Clock | None = None) -> None:
         self.folder = folder
         self._clock = clock or SystemClock()
-        self._opened: dict[Primitive[Any], Any] = {}
-        self._tables: dict[str, SqliteTable] = {}
-        self._stores: dict[Store[Any, Any], Any] = {}
+        self._opened: dict[Primitive[Any] | Store[Any, Any] | str, Any] = {}
+        """Tables by their file: stores of one file share its table."""
 
     async def of(self, store: Store[Any, Kept] | Primitive[Kept]) -> Kept:
         return self.get(store)
 
     def get(self, store: Store[Any, Kept] | Primitive[Kept]) -> Kept:
         """Return a store, or a primitive by itself; each is opened once."""
-        if isinstance(store, TableOf):
-            return cast("Kept", self.table_of(store))
-        if isinstance(store, Primitive):
-            if store not in self._opened:
-                self._opened[store] = self._open(store)
-            return self._opened[store]
-        if store not in self._stores:
-            self._stores[store] = store.make(self.get(store.over), self._clock)
-        return self._stores[store]
+        key = store.file if isinstance(store, TableOf) else store
+        if key not in self._opened:
+            self._opened[key] = self._open(store)
+        return self._opened[key]
 
-    def _open(self, primitive: Primitive[Any]) -> Any:
-        match primitive:
+    def _open(self, store: Store[Any, Any] | Primitive[Any]) -> Any:
+        match store:
+            case Store():
+                return store.make(self.get(store.over), self._clock)
+            case TableOf():
+                from assistant.stores.sqlite_table import SqliteTable
+
+                return SqliteTable(
+                    self.folder / store.file,
+                    unavailable=store.unavailable,
+                    append_only=store.append_only,
+                    overwrites=store.overwrites,
+                    synced=store.synced,
+                )
             case QueueOf():
                 from assistant.stores.sqlite_queue import SqliteIngestionQueue
 
-                return SqliteIngestionQueue(self.folder / "queue.sqlite", name=primitive.name)
+                return SqliteIngestionQueue(self.folder / "queue.sqlite", name=store.name)
             case WordsOf():
-                return FileWords(self.folder / primitive.place)
+                return FileWords(self.folder / store.place)
             case LockOf():
                 from assistant.stores.index.embedded_files import FileTurn
 
-                path, waits_s = self.folder / primitive.file, primitive.waits_s
-                return FileTurn(path, late=primitive.late_here, waits_s=waits_s)
+                return FileTurn(self.folder / store.file, late=store.late_here, waits_s=store.waits_s)
             case BlobsOf(what=what, synced=synced, events=events):
                 queue = None if events is None else self.get(events)
-                return FolderBlobs(self.folder / primitive.folder, what=what, synced=synced, events=queue)
+                return FolderBlobs(self.folder / store.folder, what=what, synced=synced, events=queue)
             case _:
-                raise TypeError(primitive)
-
-    def table_of(self, table: TableOf) -> SqliteTable:
-        """Return the table of a file; stores of one file share it."""
-        from assistant.stores.sqlite_table import SqliteTable
-
-        if table.file not in self._tables:
-            self._tables[table.file] = SqliteTable(
-                self.folder / table.file,
-                unavailable=table.unavailable,
-                append_only=table.append_only,
-                overwrites=table.overwrites,
-                synced=table.synced,
-            )
-        return self._tables[table.file]
+                raise TypeError(store)
 
     @property
     def knowledge(self) -> KnowledgeStores:
@@ -313,7 +285,7 @@ class EmbeddedTenant:
     async def close(self) -> None:
         if "passage_index" in vars(self):
             await self.passage_index.close()
-        for opened in (*self._stores.values(), *self._opened.values(), *self._tables.values()):
+        for opened in reversed(self._opened.values()):  # a store before the table that it is over
             if isinstance(opened, Closing):
                 await opened.close()
 
@@ -380,7 +352,7 @@ class StoreChoice:
         if is_aws:
             return await self.aws.of(store)
         if isinstance(primitive, TableOf) and primitive.expires:
-            self.embedded.table_of(primitive).begin_sweep()
+            cast("SqliteTable", self.embedded.get(primitive)).begin_sweep()
         return self.embedded.get(store)
 
     async def index(self) -> Index:
@@ -413,7 +385,7 @@ class StoreChoice:
 
         async def refuse(name: str, table: TableOf) -> None:
             try:
-                await (await self.aws.table_of(table)).refuse_format(name)
+                await cast("DynamoDbTable", await self.aws.of(table)).refuse_format(name)
             except DependencyError as error:  # a process starts without its stores; a deployment asks too
                 _log.warning("store_format_unknown", store=name, error=error.message)
 

@@ -142,7 +142,7 @@ class SqliteFile:
 
         Raises the error given as ``unavailable`` when the file is locked for too long or damaged.
         """
-        return await self._submit(work, "BEGIN IMMEDIATE")
+        return await self._run(lambda: self._transact(work, "BEGIN IMMEDIATE"))
 
     async def execute(self, statement: str, values: Sequence[object] = ()) -> None:
         """Run one statement that writes. Raises as ``write``."""
@@ -154,7 +154,7 @@ class SqliteFile:
 
     async def read(self, work: Callable[[Transaction], Result]) -> Result:
         """Run ``work`` on one snapshot. Raises as ``write``."""
-        return await self._submit(work, "BEGIN")
+        return await self._run(lambda: self._transact(work, "BEGIN"))
 
     async def close(self) -> None:
         """Wait for the pending calls and close the file."""
@@ -165,27 +165,20 @@ class SqliteFile:
 
         While another process reads the file, the log stays as it is, for the next call. Raises as ``write``.
         """
-        import sqlite3
-
-        try:
-            await self._thread.run(self._truncate_log, timeout_s=CALL_TIMEOUT_S)
-        except sqlite3.DatabaseError as error:
-            raise self._unavailable(f"{self._path.name}: {error}.") from error
-
-    def _truncate_log(self) -> None:
-        connection = self._connection or self._open()
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        truncate = "PRAGMA wal_checkpoint(TRUNCATE)"
+        await self._run(lambda: (self._connection or self._open()).execute(truncate).fetchall())
 
     def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    async def _submit(self, work: Callable[[Transaction], Result], begin: str) -> Result:
+    async def _run(self, work: Callable[[], Result]) -> Result:
+        """Run ``work`` in the file's thread. Raises ``unavailable``, and IntegrityError."""
         import sqlite3
 
         try:
-            return await self._thread.run(lambda: self._transact(work, begin), timeout_s=CALL_TIMEOUT_S)
+            return await self._thread.run(work, timeout_s=CALL_TIMEOUT_S)
         except sqlite3.IntegrityError:
             raise
         except sqlite3.DatabaseError as error:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -51,8 +53,24 @@ class FileWords:
             return file.read(_LONGEST_FILE_BYTES)
 
 
+@dataclass(slots=True)
+class _Readings:
+    """The readings of one word; times are when a reading began, in seconds of the clock."""
+
+    known: bool | None = None
+    """The last meaning that could be read."""
+    last_began_at_s: float = -math.inf
+    last_ended_began_at_s: float = -math.inf
+    """Of the last reading that has ended."""
+    running: asyncio.Task[bool | None] | None = None
+
+
 class Latest:
-    """What the words of a tenant mean, as of a few seconds ago."""
+    """What the words of a tenant mean, as of a few seconds ago.
+
+    ``of`` begins a reading where the last one is older than ``refresh_s``, and waits for it only where no
+    reading has ended in twice that time: the first request waits, those after it get the last meaning.
+    """
 
     def __init__(
         self, words: Words, *, means: Callable[[str | None], bool], clock: Clock, unread: Callable[..., None]
@@ -63,46 +81,38 @@ class Latest:
         self._means = means
         self._clock = clock
         self._unread = unread
-        self.known: dict[str, bool] = {}
-        """The last meaning of each name that could be read."""
-        self._began_at_s: dict[str, float] = {}
-        """When the last reading of a name began."""
-        self._ended_at_s: dict[str, float] = {}
-        """When the last reading that ended began."""
-        self._readings: dict[str, asyncio.Task[None]] = {}
+        self._words_read = defaultdict[str, _Readings](_Readings)
 
     async def of(self, name: str = "") -> bool | None:
         """Return the last meaning that could be read; None before the first."""
-        now_s, reading = self._clock.monotonic_s(), self._readings.get(name)
-        refresh_s = self._words.refresh_s
-        if now_s - self._began_at_s.get(name, -math.inf) >= refresh_s and (reading is None or reading.done()):
-            self._began_at_s[name] = now_s
-            reading = self._readings[name] = asyncio.create_task(self.read(name))
-        left_s = self._began_at_s[name] + _WAIT_S - now_s
-        if (
-            reading is not None
-            and now_s - self._ended_at_s.get(name, -math.inf) > 2 * refresh_s
-            and left_s > 0
-        ):
-            await asyncio.wait([reading], timeout=left_s)
-        return self.known.get(name)
+        now_s, refresh_s, word = self._clock.monotonic_s(), self._words.refresh_s, self._words_read[name]
+        if now_s - word.last_began_at_s >= refresh_s and (word.running is None or word.running.done()):
+            word.last_began_at_s = now_s
+            word.running = asyncio.create_task(self.read(name))
+        left_s = word.last_began_at_s + _WAIT_S - now_s
+        is_stale = now_s - word.last_ended_began_at_s > 2 * refresh_s
+        if word.running is not None and is_stale and left_s > 0:
+            await asyncio.wait([word.running], timeout=left_s)
+        return word.known
 
-    async def read(self, name: str = "") -> None:
-        """Read a word now."""
-        began_s = self._clock.monotonic_s()
+    async def read(self, name: str = "") -> bool | None:
+        """Read a word now, and return its last meaning that could be read."""
+        began_s, kept = self._clock.monotonic_s(), self._words_read[name]
         try:
             content = await self._words.read(name)
             word = None if content is None else content.decode("utf-8", "replace").strip()
-            self.known[name] = self._means(word)
+            kept.known = self._means(word)
         except DependencyError as error:
             self._unread(name=name, reason=error.message)
         finally:
-            self._ended_at_s[name] = began_s
+            kept.last_ended_began_at_s = began_s
+        return kept.known
 
     async def close(self) -> None:
-        for reading in self._readings.values():
+        running = [word.running for word in self._words_read.values() if word.running is not None]
+        for reading in running:
             reading.cancel()
-        await asyncio.gather(*self._readings.values(), return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 class Power:
@@ -125,8 +135,7 @@ class Power:
 
     async def read(self) -> bool:
         """Read the word now, and return whether the endpoints are paused."""
-        await self._latest.read()
-        return self._latest.known.get("", False)
+        return await self._latest.read() or False
 
     async def close(self) -> None:
         await self._latest.close()

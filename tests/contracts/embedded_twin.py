@@ -20,6 +20,7 @@ from assistant.stores.events import EVENTS_TABLE, StoredClaims
 from assistant.stores.index.embedded import EmbeddedPassageIndex
 from assistant.stores.records import RECORDS_TABLE
 from assistant.stores.sqlite_table import SqliteTable
+from assistant.stores.table import Table
 from assistant.stores.words import FileWords, Power, Revocations
 from tests.fakes.tenant_stores import TenantStores
 
@@ -37,20 +38,20 @@ class EmbeddedTwin(TenantStores):
         self._expiring: list[SqliteTable] = []
 
     @property
-    def table(self) -> SqliteTable:
-        return self.table_of(DESK_TABLE)
+    def table(self) -> Table:
+        return self.get(DESK_TABLE)
 
     @property
-    def records_table(self) -> SqliteTable:
-        return self.table_of(RECORDS_TABLE)
+    def records_table(self) -> Table:
+        return self.get(RECORDS_TABLE)
 
     @property
-    def states_table(self) -> SqliteTable:
-        return self.table_of(STATES_TABLE)
+    def states_table(self) -> Table:
+        return self.get(STATES_TABLE)
 
     @property
-    def expiring_table(self) -> SqliteTable:
-        return self.table_of(EVENTS_TABLE)
+    def expiring_table(self) -> Table:
+        return self.get(EVENTS_TABLE)
 
     @property
     def blobs(self) -> FolderBlobs:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
+from assistant.domain.documents import IndexModel
 from assistant.stores.index.opensearch_client import call, open_opensearch
 from assistant.stores.index.opensearch_schema import PassageSchema, apply_schema, swap_alias
 from tests.contracts.aws_twins import tenant_name
@@ -83,7 +84,7 @@ def _calls(*requests: tuple[str, dict[str, object] | None]) -> Damage:
 
 
 async def _other_model(place: Path) -> None:
-    schema = PassageSchema(embedding_model=f"{EMBEDDING_MODEL}-next", dimensions=DIMENSIONS)
+    schema = PassageSchema(model=IndexModel(f"{EMBEDDING_MODEL}-next", DIMENSIONS))
     alias = f"{tenant_name(place)}-passages"
     async with open_opensearch(url=node_url(), auth="none") as client:
         await apply_schema(client, alias=alias, schema=schema)

@@ -12,19 +12,15 @@ from pathlib import Path
 
 from assistant.domain.documents import IndexModel
 from assistant.stores.index.opensearch_client import call, open_opensearch
-from assistant.stores.index.opensearch_schema import (
-    OpenSearchIndexVersions,
-    PassageSchema,
-    apply_schema,
-    delete_index,
-)
+from assistant.stores.index.opensearch_schema import OpenSearchIndexVersions, PassageSchema, apply_schema
 from assistant.stores.index.opensearch_search import OpenSearchPassageSearch
 from assistant.stores.index.opensearch_writer import OpenSearchPassageIndex
 from tests.contracts.aws_twins import tenant_name
 from tests.contracts.embedded_twin import DIMENSIONS, EMBEDDING_MODEL
+from tests.fakes.opensearch_index import delete_index
 from tests.fakes.opensearch_node import node_url
 
-SCHEMA = PassageSchema(embedding_model=EMBEDDING_MODEL, dimensions=DIMENSIONS)
+SCHEMA = PassageSchema(model=IndexModel(EMBEDDING_MODEL, DIMENSIONS))
 
 
 @dataclass
@@ -55,4 +51,4 @@ async def open_opensearch_twin(place: Path) -> AsyncGenerator[OpenSearchTwin]:
 
 
 def _schema_of(model: IndexModel) -> PassageSchema:
-    return PassageSchema(embedding_model=model.name, dimensions=model.dimensions, model_digest=model.digest)
+    return PassageSchema(model=model)

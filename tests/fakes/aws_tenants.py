@@ -11,24 +11,25 @@ from typing import Any
 from opensearchpy import AsyncOpenSearch
 
 from assistant.documents.parsing import parse_document
-from assistant.domain.documents import Document, MediaType
+from assistant.domain.documents import Document, IndexModel, MediaType
 from assistant.process.aws import AwsService, open_client
 from assistant.process.parameters import create_link_secret
 from assistant.process.settings import ServiceSettings
 from assistant.stores.documents import StoredStates
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.index.opensearch_client import open_opensearch
-from assistant.stores.index.opensearch_schema import PassageSchema, apply_schema, delete_index
+from assistant.stores.index.opensearch_schema import PassageSchema, apply_schema
 from assistant.stores.index.opensearch_writer import OpenSearchPassageIndex
 from assistant.stores.records import StoredRecords
 from assistant.tenant.deployed_names import DESK, EVENTS, RECORDS, STATES, TABLES
 from tests.contracts.samples import indexed
 from tests.emulated_aws import create_documents_bucket, create_queue, create_table, documents_in
 from tests.fakes.aws_server import REGION, create_key, put_parameter
+from tests.fakes.opensearch_index import delete_index
 from tests.fakes.running_service import DIGEST, live_status, passages_of
 from tests.fakes.sagemaker_socket import DIMENSIONS, vector_of
 
-SCHEMA = PassageSchema(embedding_model="tiny-embedding", dimensions=DIMENSIONS, model_digest=DIGEST)
+SCHEMA = PassageSchema(model=IndexModel("tiny-embedding", DIMENSIONS, DIGEST))
 
 
 @dataclass

@@ -32,6 +32,7 @@ from moto.server import ThreadedMotoServer
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
+from assistant.domain.documents import IndexModel
 from assistant.options.models_lab import make_sets
 from assistant.process.aws import AwsService, open_client
 from assistant.process.parameters import create_link_secret
@@ -55,8 +56,9 @@ SAMPLED_MINUTES = 8 * 60
 SUNDAY = 7
 FIRST_QUESTION = 30 * 60
 """Minute of the first question, on the second day."""
-SCHEMA = PassageSchema(embedding_model="all-MiniLM-L6-v2", dimensions=384, model_digest="d" * 64)
-FACTS = {"model": SCHEMA.embedding_model, "digest": SCHEMA.model_digest, "dimensions": SCHEMA.dimensions}
+MODEL = IndexModel("all-MiniLM-L6-v2", 384, "d" * 64)
+SCHEMA = PassageSchema(model=MODEL)
+FACTS = {"model": MODEL.name, "digest": MODEL.digest, "dimensions": MODEL.dimensions}
 ARTIFACT = {
     "artifact.json": json.dumps({"schema_version": 1, "max_input_tokens": 256, **FACTS}),
     "tokenizer.json": Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]")).to_str(),
@@ -189,7 +191,7 @@ class Account:
             await create_documents_bucket(s3, bucket=named)
             if name.endswith("_MODEL_ARTIFACTS_S3"):
                 for file, content in ARTIFACT.items():
-                    key = f"{SCHEMA.embedding_model}/{file}"
+                    key = f"{MODEL.name}/{file}"
                     await s3.put_object(Bucket=named, Key=key, Body=content)
             return f"s3://{named}/" if name.endswith("_S3") else named
         return str(value)

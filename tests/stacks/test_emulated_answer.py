@@ -20,10 +20,10 @@ import orjson
 import pytest
 
 from assistant.stores.index.opensearch_client import open_opensearch
-from assistant.stores.index.opensearch_schema import delete_index
 from assistant.tenant.deployed_names import LINK_SECRET_RESOURCE, SEARCH_SCHEMA_RESOURCE
 from tests.fakes.lambda_events import custom_resource, object_created, sqs_event
 from tests.fakes.model_processes import start_models
+from tests.fakes.opensearch_index import delete_index
 from tests.fakes.scripted_http import Exchange, scripted_http
 from tests.fakes.tokens import EC_KEY
 from tests.options.bedrock.writer import ENDPOINT_VARIABLE, copies_a_line

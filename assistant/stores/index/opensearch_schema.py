@@ -37,10 +37,8 @@ _STOP_WORDS = "_english_"
 class PassageSchema:
     """One version of a tenant's index: whose vectors it holds, and how it is spread over data nodes."""
 
-    embedding_model: str
-    dimensions: int
-    model_digest: str = ""
-    """Of the embedding model's weights: vectors of different weights cannot be compared."""
+    model: IndexModel
+    """Vectors of different weights cannot be compared, so its digest is part of the version's name."""
     shards: int = 1
     replicas: int = 0
     """A domain of three zones with standby requires 2, 5, …; one data node requires 0."""
@@ -53,9 +51,10 @@ class PassageSchema:
     @property
     def model_version(self) -> str:
         """Return the part of the version that names the embedding model."""
-        parts = f"{self.embedding_model}\0{self.dimensions}\0{self.model_digest}"
-        readable = re.sub(r"[^a-z0-9.-]+", "-", self.embedding_model.lower())[:60]
-        return f"{readable}-{self.dimensions}-{sha256(parts.encode()).hexdigest()[:8]}"
+        name, dimensions = self.model.name, self.model.dimensions
+        parts = f"{name}\0{dimensions}\0{self.model.digest}"
+        readable = re.sub(r"[^a-z0-9.-]+", "-", name.lower())[:60]
+        return f"{readable}-{dimensions}-{sha256(parts.encode()).hexdigest()[:8]}"
 
     def index_name(self, alias: str) -> str:
         return f"{alias}-{self.version}"
@@ -81,9 +80,9 @@ def index_body(schema: PassageSchema, *, alias: str) -> dict[str, Any]:
                 "schema_version": SCHEMA_VERSION,
                 "alias": alias,
                 "index_version": schema.version,
-                "embedding_model": schema.embedding_model,
-                "dimensions": schema.dimensions,
-                "model_digest": schema.model_digest,
+                "embedding_model": schema.model.name,
+                "dimensions": schema.model.dimensions,
+                "model_digest": schema.model.digest,
             },
             "properties": _properties(schema),
         },
@@ -121,13 +120,9 @@ async def apply_schema(client: AsyncOpenSearch, *, alias: str, schema: PassageSc
     """
     index = schema.index_name(alias)
     await call(client, f"PUT /_search/pipeline/{PIPELINE}", body=pipeline_body())
-    await call(
-        client,
-        f"PUT /{index}",
-        body=index_body(schema, alias=alias),
-        tolerated=("resource_already_exists_exception",),
-    )
-    meta = await read_meta(client, index)
+    body = index_body(schema, alias=alias)
+    await call(client, f"PUT /{index}", body=body, tolerated=("resource_already_exists_exception",))
+    _, meta = await _index_behind(client, index)
     if meta.get("alias") != alias:
         raise SearchUnavailableError(f"The index {index} exists and belongs to another alias.")
     if not await call(client, f"HEAD /_alias/{alias}"):
@@ -151,7 +146,7 @@ async def leave_older_schema(client: AsyncOpenSearch, *, alias: str, schema: Pas
 
     An index of other vectors stays until ``swap_alias``. Raises SearchUnavailableError.
     """
-    meta = await read_meta(client, alias)
+    _, meta = await _index_behind(client, alias)
     if meta.get("schema_version") != SCHEMA_VERSION:
         await swap_alias(client, alias=alias, schema=schema)
 
@@ -182,15 +177,11 @@ class OpenSearchIndexVersions:
         self._schema = schema
 
     def name_of(self, model: IndexModel) -> str:
-        return self._schema_of(model).version
+        return replace(self._schema, model=model).version
 
     async def live(self) -> str:
-        mappings = await call(self._client, f"GET /{self._alias}/_mapping")
-        if len(mappings) != 1:
-            raise SearchUnavailableError(
-                f"The alias {self._alias} points at {len(mappings)} indices, not one."
-            )
-        return str(next(iter(mappings))).removeprefix(f"{self._alias}-")
+        index, _ = await _index_behind(self._client, self._alias)
+        return index.removeprefix(f"{self._alias}-")
 
     async def kept(self) -> Sequence[str]:
         live, prefix = await self.live(), f"{self._alias}-"
@@ -211,55 +202,32 @@ class OpenSearchIndexVersions:
         return rows
 
     async def create(self, model: IndexModel) -> None:
-        await apply_schema(self._client, alias=self._alias, schema=self._schema_of(model))
+        await apply_schema(self._client, alias=self._alias, schema=replace(self._schema, model=model))
 
     async def switch(self, to: str, *, live: str) -> None:
         actions = [
             {"remove": {"index": f"{self._alias}-{live}", "alias": self._alias, "must_exist": True}},
             {"add": {"index": f"{self._alias}-{to}", "alias": self._alias}},
         ]
-        done = await call(
-            self._client,
-            "POST /_aliases",
-            body={"actions": actions},
-            tolerated=("aliases_not_found_exception",),
-        )
-        if done is None:
+        tolerated = ("aliases_not_found_exception",)
+        if await call(self._client, "POST /_aliases", body={"actions": actions}, tolerated=tolerated) is None:
             raise ConflictError(f"The live index is {await self.live()}, not {live}. Start again.")
 
     async def drop(self, name: str) -> None:
         if name == await self.live():
             raise ConflictError(f"The index {name} is live and cannot be dropped.")
-        await call(
-            self._client,
-            f"DELETE /{self._alias}-{name}",
-            tolerated=("index_not_found_exception",),
-        )
-
-    def _schema_of(self, model: IndexModel) -> PassageSchema:
-        return replace(
-            self._schema,
-            embedding_model=model.name,
-            dimensions=model.dimensions,
-            model_digest=model.digest,
-        )
+        await call(self._client, f"DELETE /{self._alias}-{name}", tolerated=("index_not_found_exception",))
 
 
-async def delete_index(client: AsyncOpenSearch, *, alias: str) -> None:
-    """Delete every version of the tenant's index, if there is one."""
-    for name in await versions_of(client, alias):
-        await call(client, f"DELETE /{name}", tolerated=("index_not_found_exception",))
-
-
-async def read_meta(
+async def _index_behind(
     client: AsyncOpenSearch, name: str, *, timeout_s: float = CALL_TIMEOUT_S
-) -> Mapping[str, Any]:
-    """Return the metadata of the index that a name or alias points at."""
+) -> tuple[str, Mapping[str, Any]]:
+    """Return the name and the metadata of the index that a name or alias points at."""
     mappings = await call(client, f"GET /{name}/_mapping", timeout_s=timeout_s)
     if len(mappings) != 1:
         raise SearchUnavailableError(f"The alias {name} points at {len(mappings)} indices, not one.")
-    (entry,) = mappings.values()
-    return entry["mappings"].get("_meta", {})
+    ((index, entry),) = mappings.items()
+    return index, entry["mappings"].get("_meta", {})
 
 
 def _properties(schema: PassageSchema) -> dict[str, Any]:
@@ -267,7 +235,7 @@ def _properties(schema: PassageSchema) -> dict[str, Any]:
     keyword = {"type": "keyword"}
     vector = {
         "type": "knn_vector",
-        "dimension": schema.dimensions,
+        "dimension": schema.model.dimensions,
         "method": {"name": "hnsw", "engine": "lucene", "space_type": "cosinesimil"},
     }
     return {
@@ -403,7 +371,7 @@ async def read_info(client: AsyncOpenSearch, name: str, *, timeout_s: float = CA
 
     ``updated_at`` is when its newest passage was written. Raises SearchUnavailableError.
     """
-    meta = await read_meta(client, name, timeout_s=timeout_s)
+    _, meta = await _index_behind(client, name, timeout_s=timeout_s)
     body = {
         "size": 0,
         "aggs": {

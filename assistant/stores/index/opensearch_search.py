@@ -103,10 +103,9 @@ class OpenSearchPassageSearch:
         row id; the domain orders them by segment.
         """
         deadline.within_s(CALL_TIMEOUT_S)  # raises when the deadline has passed
-        if len(query.vector) != self._schema.dimensions:
-            raise SearchUnavailableError(
-                f"The index has {self._schema.dimensions} dimensions, the question {len(query.vector)}."
-            )
+        has, asked = self._schema.model.dimensions, len(query.vector)
+        if asked != has:
+            raise SearchUnavailableError(f"The index has {has} dimensions, the question {asked}.")
         response = await self._search(
             search_body(query),
             deadline=deadline,
@@ -228,12 +227,9 @@ def search_body(query: PassageQuery) -> dict[str, Any]:
     }
 
 
-def _similarity(field: str) -> str:
-    return f"cosineSimilarity(params.question, doc['{field}'])"
-
-
 def _cosine_field(field: str, question: list[float]) -> dict[str, Any]:
-    source = f"if (doc['{field}'].size() == 0) {{ return null; }} return {_similarity(field)};"
+    cosine = f"cosineSimilarity(params.question, doc['{field}'])"
+    source = f"if (doc['{field}'].size() == 0) {{ return null; }} return {cosine};"
     return {"script": {"source": source, "params": {"question": question}}}
 
 
@@ -350,10 +346,4 @@ class OpenSearchIndex:
         )
 
     def _schema(self, model: IndexModel) -> PassageSchema:
-        return PassageSchema(
-            embedding_model=model.name,
-            dimensions=model.dimensions,
-            model_digest=model.digest,
-            shards=self.shards,
-            replicas=self.replicas,
-        )
+        return PassageSchema(model=model, shards=self.shards, replicas=self.replicas)

@@ -72,17 +72,8 @@ _DOCUMENTS_A_CALL = 1000
 Kind = Literal["passage", "title"]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a document, under its id."""
-
-    row_id: str
-    body: dict[str, Any]
-
-
-def row_id(document_id: str, kind: Kind, ordinal: int) -> str:
-    """Return the id of a row; no document id contains "#"."""
-    return f"{document_id}#{ordinal}" if kind == "passage" else f"{document_id}#title{ordinal}"
+Row = dict[str, Any]
+"""The fields of a row; ``row_id`` is ``<document_id>#<ordinal>`` or ``<document_id>#title<ordinal>``."""
 
 
 def rows_of(document: IndexedDocument, *, indexed_at: datetime) -> Iterator[Row]:
@@ -94,10 +85,10 @@ def rows_of(document: IndexedDocument, *, indexed_at: datetime) -> Iterator[Row]
     card = document.card
     texts = zip((card.title, *card.questions), document.title_vectors, strict=True)
     for ordinal, (text, vector) in enumerate(texts):
-        row = _row("title", row_id(card.document_id, "title", ordinal), ordinal, card, indexed_at)
-        row.body.update(asked=text, title_vector=vector, leads=ordinal == 0)
+        row = _row("title", f"{card.document_id}#title{ordinal}", ordinal, card, indexed_at)
+        row.update(asked=text, title_vector=vector, leads=ordinal == 0)
         if ordinal == 0:
-            row.body.update(
+            row.update(
                 text=whole_text(passage for passage, _ in document.passages),
                 words=card.words,
                 abbreviations=[DEFINES.join(pair) for pair in card.abbreviations],
@@ -108,7 +99,7 @@ def rows_of(document: IndexedDocument, *, indexed_at: datetime) -> Iterator[Row]
 
 def passage_row(passage: Passage, vector: Sequence[float], *, indexed_at: datetime) -> Row:
     row = _row("passage", passage.passage_id, passage.ordinal, passage, indexed_at)
-    row.body.update(
+    row.update(
         title=passage.title,
         heading=passage.heading,
         body=passage.text,
@@ -153,7 +144,7 @@ async def documents_in(
 
 def _row(kind: Kind, name: str, ordinal: int, of: Passage | DocumentCard, indexed_at: datetime) -> Row:
     """Return a row with the fields that every row has."""
-    body = {
+    return {
         "row_id": name,
         "kind": kind,
         "document_id": of.document_id,
@@ -164,7 +155,6 @@ def _row(kind: Kind, name: str, ordinal: int, of: Passage | DocumentCard, indexe
         "updated_at_us": microseconds(of.updated_at),
         "indexed_at_us": microseconds(indexed_at),
     }
-    return Row(name, body)
 
 
 def _compress(values: dict[str, Any]) -> str:
@@ -214,7 +204,7 @@ class OpenSearchPassageIndex:
         await self._prepare()
         self._check_dimensions(documents)
         operations = [
-            _Operation.put(row, document.card.document_id)
+            _Operation.put(row)
             for document in documents
             for row in rows_of(document, indexed_at=self._clock.now())
         ]
@@ -302,10 +292,10 @@ class OpenSearchPassageIndex:
     def _check_dimensions(self, documents: Sequence[IndexedDocument]) -> None:
         for document in documents:
             for vector in (*document.title_vectors, *(vector for _, vector in document.passages)):
-                if len(vector) != self._schema.dimensions:
+                has, given = self._schema.model.dimensions, len(vector)
+                if given != has:
                     raise SearchUnavailableError(
-                        f"The index has {self._schema.dimensions} dimensions, a passage of "
-                        f"{document.card.document_id} {len(vector)}."
+                        f"The index has {has} dimensions, a passage of {document.card.document_id} {given}."
                     )
 
     async def _row_ids(self, document_ids: Sequence[str]) -> list[str]:
@@ -385,19 +375,18 @@ class _Operation:
     """One line or two of a bulk body."""
 
     row_id: str
-    document_id: str
     lines: bytes
     removes: bool = False
 
     @classmethod
-    def put(cls, row: Row, document_id: str) -> _Operation:
-        action = orjson.dumps({"index": {"_id": row.row_id}})
-        return cls(row.row_id, document_id, b"%b\n%b\n" % (action, orjson.dumps(row.body)))
+    def put(cls, row: Row) -> _Operation:
+        action = orjson.dumps({"index": {"_id": row["row_id"]}})
+        return cls(row["row_id"], b"%b\n%b\n" % (action, orjson.dumps(row)))
 
     @classmethod
     def remove(cls, row_id: str) -> _Operation:
         action = orjson.dumps({"delete": {"_id": row_id}})
-        return cls(row_id, document_id_of(row_id), action + b"\n", removes=True)
+        return cls(row_id, action + b"\n", removes=True)
 
 
 def _refused_for_load(response: Any, batch: Sequence[_Operation]) -> list[_Operation]:
@@ -420,7 +409,7 @@ def _refused_for_load(response: Any, batch: Sequence[_Operation]) -> list[_Opera
 
 
 def _named(operations: Sequence[_Operation]) -> str:
-    names = list(dict.fromkeys(operation.document_id for operation in operations))
+    names = list(dict.fromkeys(document_id_of(operation.row_id) for operation in operations))
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{', '.join(names[:_NAMED])}{more}"
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from assistant.domain.clock import Clock
-from assistant.domain.documents import IndexedDocument
+from assistant.domain.documents import IndexedDocument, IndexModel
 from assistant.stores.index.opensearch_client import open_opensearch
 from assistant.stores.index.opensearch_schema import PassageSchema
 from assistant.stores.index.opensearch_search import OpenSearchPassageSearch
@@ -18,7 +18,7 @@ from assistant.stores.index.opensearch_writer import OpenSearchPassageIndex
 from tests.contracts.samples import EAST, indexed, passage
 from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http
 
-SCHEMA = PassageSchema(embedding_model="model-of-four", dimensions=4)
+SCHEMA = PassageSchema(model=IndexModel("model-of-four", 4))
 ALIAS = "clinic-passages"
 
 

@@ -18,6 +18,7 @@ from assistant.options.sources.task import sync
 from assistant.process.aws import AwsService, open_client
 from assistant.stores.documents import StoredWriteTurn
 from assistant.stores.dynamodb_table import DynamoDbTable
+from assistant.stores.store import LockOf
 from assistant.tenant.deployed_names import STATES
 from tests.emulated_aws import create_documents_bucket, create_queue, create_table
 from tests.fakes.aws_server import REGION
@@ -110,7 +111,7 @@ async def test_a_second_run_beside_the_first_does_not_begin(
     states: dict[str, Any], capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     table = DynamoDbTable(**states)
-    turn = StoredWriteTurn(table, lasts_s=90.0, waits_s=0.0, key=("write-turn", "source:rows"), taken="")
+    turn = StoredWriteTurn(table, LockOf("", key="source:rows", late="", late_here="", lasts_s=90.0))
     async with turn:
         assert not await sync("rows")
     await table.close()

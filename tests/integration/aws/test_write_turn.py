@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from assistant.domain.clock import SystemClock
+from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import DependencyError
 from assistant.process.aws import open_client
 from assistant.stores.documents import INDEX_WRITES, StoredWriteTurn
@@ -38,10 +39,8 @@ async def turns(aws_server_url: str) -> AsyncIterator[Turns]:
         await create_table(client, STATES, name=name)
         table = DynamoDbTable(client, name=name, unavailable=DependencyError)
 
-        def turn(**given: Any) -> StoredWriteTurn:
-            lock = {"key": ("write-turn", INDEX_WRITES.key), "taken": INDEX_WRITES.late}
-            times = {"lasts_s": INDEX_WRITES.lasts_s, "waits_s": INDEX_WRITES.waits_s}
-            return StoredWriteTurn(table, **{**lock, **times, **given})
+        def turn(*, clock: Clock | None = None, **times: Any) -> StoredWriteTurn:
+            return StoredWriteTurn(table, replace(INDEX_WRITES, **times), clock=clock)
 
         yield turn
         await table.close()

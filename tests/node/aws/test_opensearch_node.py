@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from unittest import mock
 from uuid import uuid4
 
 import pytest
 from opensearchpy import AsyncOpenSearch
 
-from assistant.domain.documents import SearchFilters
+from assistant.domain.documents import IndexModel, SearchFilters
 from assistant.domain.errors import SearchUnavailableError
 from assistant.stores.index.opensearch_client import call, open_opensearch
 from assistant.stores.index.opensearch_schema import (
@@ -20,7 +19,6 @@ from assistant.stores.index.opensearch_schema import (
     PIPELINE,
     PassageSchema,
     apply_schema,
-    delete_index,
     index_body,
     swap_alias,
     versions_of,
@@ -28,9 +26,10 @@ from assistant.stores.index.opensearch_schema import (
 from assistant.stores.index.opensearch_search import OpenSearchPassageSearch, search_body
 from assistant.stores.index.opensearch_writer import OpenSearchPassageIndex
 from tests.contracts.samples import EAST, NORTH, UP, between, documents_of, indexed, passage, query, soon
+from tests.fakes.opensearch_index import delete_index
 
-SCHEMA = PassageSchema(embedding_model="model-of-four", dimensions=4)
-NEWER = replace(SCHEMA, model_digest="other weights")
+SCHEMA = PassageSchema(model=IndexModel("model-of-four", 4))
+NEWER = PassageSchema(model=IndexModel("model-of-four", 4, "other weights"))
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ from assistant.process.settings import ServiceSettings, StoreSettings, WorkerSet
 from assistant.service.opened import open_ingestion, open_tenants
 from assistant.service.served import Reindexing, ServedTenants, open_reindexing
 from assistant.stores.index.opensearch_client import open_opensearch
-from assistant.stores.index.opensearch_schema import delete_index
+from tests.fakes.opensearch_index import delete_index
 from tests.fakes.scripted_http import Exchange, scripted_http
 from tests.fakes.tenant_stores import TenantStores
 from tests.unit.documents.knowledge import DIMENSIONS, HANDBOOK, OLGA, QUICK, document, model_tokenizer, until

@@ -26,11 +26,11 @@ from assistant.process.parameters import create_link_secret
 from assistant.process.settings import ServiceSettings, WorkerSettings, inherited_environment
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.index.opensearch_client import call, open_opensearch
-from assistant.stores.index.opensearch_schema import delete_index
 from assistant.stores.records import StoredRecords
 from tests.emulated_aws import make_resources
 from tests.fakes.aws_server import REGION, create_key, put_parameter
 from tests.fakes.model_processes import BUILT_MODELS, artifact_files, start_models
+from tests.fakes.opensearch_index import delete_index
 from tests.fakes.processes import RunningProcess, process
 from tests.fakes.running_service import eventually
 from tests.fakes.tokens import EC_KEY, ISSUER, claims, token

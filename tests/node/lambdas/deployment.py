@@ -22,19 +22,20 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from assistant.documents.withdraw import WithdrawDocuments
 from assistant.domain.clock import SystemClock
-from assistant.domain.documents import DocumentStatus
+from assistant.domain.documents import DocumentStatus, IndexModel
 from assistant.process.aws import AwsService, open_client
 from assistant.process.settings import IngestingSettings, ProcessSettings, ReceivingSettings, RemovingSettings
 from assistant.service.function import FunctionEntry
 from assistant.stores.documents import KnowledgeStores, StoredStates
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.index.opensearch_client import call, open_opensearch
-from assistant.stores.index.opensearch_schema import PassageSchema, apply_schema, delete_index
+from assistant.stores.index.opensearch_schema import PassageSchema, apply_schema
 from assistant.stores.sqs_queue import SqsIngestionQueue
 from assistant.tenant.deployed_names import RECORDS, STATES
 from tests.emulated_aws import create_documents_bucket, create_queue, create_table, documents_in
 from tests.fakes.aws_server import REGION, put_parameter
 from tests.fakes.lambda_events import Context, sqs_event
+from tests.fakes.opensearch_index import delete_index
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket
 
 MODEL = "tiny-embedding"
@@ -59,7 +60,7 @@ endpoint = "clinic-embedding"
 model = "{MODEL}"
 dimensions = {DIMENSIONS}
 """
-SCHEMA = PassageSchema(embedding_model=MODEL, dimensions=DIMENSIONS, model_digest="d1")
+SCHEMA = PassageSchema(model=IndexModel(MODEL, DIMENSIONS, "d1"))
 
 
 def entry_of(

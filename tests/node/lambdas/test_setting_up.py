@@ -16,7 +16,6 @@ from assistant.process.parameters import kms_link_secret
 from assistant.process.settings import LinkSecretSettings, SchemaSettings
 from assistant.service.function import ResourceRequest, reply_to_cloudformation
 from assistant.stores.index.opensearch_client import call, open_opensearch
-from assistant.stores.index.opensearch_schema import delete_index
 from assistant.tenant.deployed_names import (
     LINK_SECRET_RESOURCE,
     LIVE_READS_SECRET_PURPOSE,
@@ -25,6 +24,7 @@ from assistant.tenant.deployed_names import (
 )
 from tests.fakes.aws_server import REGION, create_key
 from tests.fakes.lambda_events import Context, custom_resource
+from tests.fakes.opensearch_index import delete_index
 from tests.fakes.scripted_http import Exchange, ScriptedServer, scripted_http
 from tests.node.lambdas.deployment import MODEL, Deployment
 

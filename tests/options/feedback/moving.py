@@ -176,7 +176,7 @@ async def moving(
 ) -> AsyncGenerator[Moving]:
 
     stores = TenantStores(place, embedding_model="model-of-four", dimensions=4)
-    stores.records = StoredRecords(stores.table_of(RECORDS_TABLE), clock=clock or LaterClock())
+    stores.records = StoredRecords(stores.get(RECORDS_TABLE), clock=clock or LaterClock())
     try:
         store = StoredFeedback(stores.feedback_files, tenant="clinic", keys=stores.erasure_keys)
         yield Moving(stores, store, Signals(tenant(feedback), secret=SECRET))

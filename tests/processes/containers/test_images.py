@@ -22,14 +22,15 @@ import pytest
 
 from assistant.answer.events import Done, Token
 from assistant.client import AssistantClient
-from assistant.domain.documents import Document
+from assistant.domain.documents import Document, IndexModel
 from assistant.process.settings import ModelServerSettings, ServiceSettings
 from assistant.stores.index.opensearch_client import open_opensearch
-from assistant.stores.index.opensearch_schema import PassageSchema, delete_index
+from assistant.stores.index.opensearch_schema import PassageSchema
 from assistant.stores.index.opensearch_writer import OpenSearchPassageIndex
 from tests.contracts.samples import indexed
 from tests.emulated_aws import make_resources
 from tests.fakes.image_build import Image, build_image
+from tests.fakes.opensearch_index import delete_index
 from tests.fakes.processes import RunningProcess
 from tests.fakes.running_service import DIGEST, Scene, only_passage, published_keys, service_settings
 from tests.fakes.sagemaker_socket import DIMENSIONS, sagemaker_socket, vector_of
@@ -151,7 +152,7 @@ async def test_the_service_answers_from_its_image(
 @asynccontextmanager
 async def known(tenant: str, opensearch_url: str) -> AsyncGenerator[None]:
     """Have one passage in the tenant's index."""
-    schema = PassageSchema(embedding_model="tiny-embedding", dimensions=DIMENSIONS, model_digest=DIGEST)
+    schema = PassageSchema(model=IndexModel("tiny-embedding", DIMENSIONS, DIGEST))
     text = "The wait is two days."
     document = Document(
         document_id="wait", title="Waiting", content=text, media_type="text/plain", source="handbook"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from assistant.domain.documents import RRF_K, SearchFilters
+from assistant.domain.documents import RRF_K, IndexModel, SearchFilters
 from assistant.stores.index.opensearch_schema import (
     HYBRID_WEIGHTS,
     LEG_WEIGHTS,
@@ -20,7 +20,7 @@ from assistant.stores.index.opensearch_search import MOST_QUERY_WORDS, TIE_MARGI
 from assistant.stores.index.opensearch_writer import card_of, passage_of, passage_row, rows_of
 from tests.contracts.samples import EAST, NOON, indexed, passage, query
 
-SCHEMA = PassageSchema(embedding_model="all-MiniLM-L6-v2", dimensions=384, model_digest="53aa")
+SCHEMA = PassageSchema(model=IndexModel("all-MiniLM-L6-v2", 384, "53aa"))
 
 
 def test_one_filter_stands_over_all_legs() -> None:
@@ -97,13 +97,13 @@ def test_the_name_of_the_index_has_schema_and_model_in_lower_case() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        replace(SCHEMA, model_digest="53ab"),
-        replace(SCHEMA, dimensions=385),
-        replace(SCHEMA, embedding_model="all-minilm-l6-v2"),
+        replace(SCHEMA.model, digest="53ab"),
+        replace(SCHEMA.model, dimensions=385),
+        replace(SCHEMA.model, name="all-minilm-l6-v2"),
     ],
 )
-def test_other_vectors_are_another_version(other: PassageSchema) -> None:
-    assert other.version != SCHEMA.version
+def test_other_vectors_are_another_version(other: IndexModel) -> None:
+    assert PassageSchema(model=other).version != SCHEMA.version
 
 
 def test_how_an_index_is_spread_is_no_part_of_its_version() -> None:
@@ -127,7 +127,7 @@ def test_a_passage_is_kept_whole_beside_its_fields() -> None:
         updated_at=NOON + timedelta(microseconds=1),
     )
     row = passage_row(written, EAST, indexed_at=NOON)
-    assert passage_of(as_column(row.body["kept"])) == written
+    assert passage_of(as_column(row["kept"])) == written
 
 
 def test_the_title_s_row_leads_and_keeps_the_card() -> None:
@@ -137,7 +137,7 @@ def test_the_title_s_row_leads_and_keeps_the_card() -> None:
         words=["refill"],
         abbreviations=[("pa", "prior authorization")],
     )
-    rows = {row.row_id: row.body for row in rows_of(document, indexed_at=NOON)}
+    rows = {row["row_id"]: row for row in rows_of(document, indexed_at=NOON)}
     assert list(rows) == ["refill#0", "refill#title0", "refill#title1"]
     assert [body.get("leads") for body in rows.values()] == [None, True, False]
     assert [name for name, body in rows.items() if "card" in body] == ["refill#title0"]
