@@ -54,8 +54,8 @@ def make_private_file(path: Path) -> None:
     """
     with suppress(OSError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
-    for one in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
-        _narrow(one)
+    for suffix in ("", "-wal", "-shm"):
+        _narrow(path.with_name(f"{path.name}{suffix}"))
 
 
 def write_private(path: Path, content: bytes, *, mode: int = FILE_MODE) -> None:

@@ -53,7 +53,7 @@ class AuditChain:
         self._next: dict[date, AuditLink] = {}
         """The place of the next record of each day."""
         self._latest = AuditLink(writer=uuid.uuid4().hex, day=date.min, sequence=0, previous="")
-        """Of these the one that was given last."""
+        """The place that was given last."""
         self._unsettled: tuple[str, AuditLink, PutRecord] | None = None
         self._failure: DependencyError | None = None
 

@@ -21,7 +21,7 @@ from assistant.stores.ports import IngestionQueue
 
 Value = TypeVar("Value")
 _DIGEST_DIGITS = 32
-"""Of a name's end that no other document's name has; drafts of releases before are named by these alone."""
+"""Length of the end of a name that no other document has; older releases named drafts by this end alone."""
 
 
 class DamagedBlobError(DependencyError):

@@ -11,7 +11,7 @@ from assistant.domain.errors import TooLargeError
 from assistant.stores.blobs import Blobs, FolderBlobs
 
 LARGEST_CAPTURE_BYTES = 128 * 1024 * 1024
-"""Of one object, which is in memory about three times. SageMaker closes a file after minutes."""
+"""A raw object is in memory about three times. SageMaker closes a file after minutes."""
 _RAW, _CLEAN = "The quarantine", "Clean capture"
 
 
@@ -25,14 +25,14 @@ class StoredCaptures:
 
     @classmethod
     def here(cls, folder: Path) -> Self:
-        """Of this machine: in ``raw``, where the service writes, and ``clean``."""
+        """Return the captures of this machine: in ``raw``, where the service writes, and ``clean``."""
         return cls(
             raw=FolderBlobs(folder / "raw", what=_RAW), clean=FolderBlobs(folder / "clean", what=_CLEAN)
         )
 
     @classmethod
     def on_aws(cls, s3: Any, *, quarantine_bucket: str, capture_bucket: str) -> Self:
-        """Of a deployment; ``s3`` is an aiobotocore client."""
+        """Return the captures of a deployment; ``s3`` is an aiobotocore client."""
         from assistant.stores.s3 import S3Blobs
 
         raw = S3Blobs(s3, bucket=quarantine_bucket, what=_RAW, longest_bytes=LARGEST_CAPTURE_BYTES)

@@ -54,7 +54,7 @@ from assistant.tenant import deployed_names
 
 _VERSION_KEY = ("version", "version")
 _ATTEMPTS = 8
-"""Of a put: another put at the same moment moves the version, and this one then reads it again."""
+"""How often a put is tried: another put at the same moment moves the version, and this one reads it again."""
 _FORMER_LIST = DeskKind.CASE.value
 """Value of ``listed`` that releases before gave every case."""
 _LISTED_ANEW = 100

@@ -8,12 +8,12 @@ takes 1,000 writes a second, and a hot one is split; the worker writes fewer tha
 from __future__ import annotations
 
 import asyncio
-import random
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from hashlib import sha256
+from itertools import count
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -21,7 +21,7 @@ import orjson
 import structlog
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from assistant.domain.clock import Clock, Deadline, SystemClock
+from assistant.domain.clock import Clock, Deadline, SystemClock, back_off_s
 from assistant.domain.documents import (
     ORIGINAL_PART_BYTES,
     Document,
@@ -41,7 +41,7 @@ from assistant.tenant import deployed_names
 _log = structlog.get_logger(__name__)
 
 MOST_CONTENTS = 6
-"""Of one document: the newest, and those before it that can be restored."""
+"""Contents kept of one document: the newest, and those before it that can be restored."""
 READABLE_NAME_CHARS = 100
 """A file name has at most 255 bytes; the hash after the readable part makes names unique."""
 _DIGEST_DIGITS = 32
@@ -371,12 +371,12 @@ class StoredWriteTurn:
 
     async def _take(self) -> None:
         deadline = Deadline.after(self._lock.waits_s, clock=self._clock)
-        pause_s = _FIRST_PAUSE_S
+        attempts = count()
         while not await self._put(until_s=self._now_s() + self._lock.lasts_s):
+            pause_s = back_off_s(next(attempts), first_s=_FIRST_PAUSE_S, longest_s=_LONGEST_PAUSE_S)
             if deadline.remaining_s() <= pause_s:
                 raise DependencyError(self._lock.late)
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            await asyncio.sleep(pause_s)
 
     async def _put(self, *, until_s: float) -> bool:
         """Set the lock's end; return False when another process holds it."""

@@ -338,7 +338,7 @@ class DynamoDbTable:
 
 
 FORMAT_KEY: Key = ("format", "format")
-"""Of the stamp in each table."""
+"""The key of the item that says which format a table has."""
 
 
 def format_in(stamp: Item | None) -> StoreFormat:

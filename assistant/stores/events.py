@@ -32,7 +32,7 @@ from assistant.stores.table import ABSENT, EXPIRES_AT, Condition, Item, Key, Tab
 
 CLAIM_EXPIRES_AFTER_S = 15 * 60
 KEY_BYTES = 32
-"""Of a key of erasure."""
+"""Length of a key of erasure."""
 _SIGNALS = "signals"
 _CLAIMS = 3
 """Attempts to take a key that others release or take over at the same moment."""

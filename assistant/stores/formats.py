@@ -36,7 +36,7 @@ class StoreFormat:
 
 
 FIRST = StoreFormat()
-"""Of a store without a stamp: the release before stamps wrote it."""
+"""The format of a store without a stamp: a release before stamps wrote it."""
 FORMATS: Mapping[str, StoreFormat] = {
     "records": StoreFormat(number=2),
     "desk": StoreFormat(number=2),
@@ -74,8 +74,14 @@ class _Values:
 
 
 _Added = Mapping[str, "_Added | _Values | None"]
-"""Field = what format 1 does not know of it: all of it (None, and its default is empty), some values, or
-fields in it, in each element of a list, or in the JSON of a text."""
+"""Field = what format 1 does not know of it: None for the whole field, whose default is then empty;
+``_Values`` for some of its values; a mapping for fields inside it, in each element of a list, or in the JSON
+of a text. For ``{"variant": None, "kind": _Values({"release": "desk"}), "parts": {"cells": None}}`` the row
+
+    {"id": "a", "variant": "b", "kind": "release", "parts": [{"n": 1}, {"n": 2, "cells": [3]}]}
+
+is written as ``{"id": "a", "kind": "desk", "parts": [{"n": 1}, {"n": 2}]}``, and beside it, in ``newer``,
+``{"variant": "b", "kind": "release", "parts": {"1": {"cells": [3]}}}``."""
 _CASE: _Added = {
     "same_hash": None,
     "joined": None,
@@ -171,7 +177,7 @@ _READS = 3
 @dataclass(frozen=True, slots=True)
 class StoredBody:
     attributes: dict[str, Any]
-    """Of the item itself: the body, or the sort keys of its parts."""
+    """Attributes of the item itself: the body, or the sort keys of its parts."""
     parts: tuple[tuple[str, Item], ...] = ()
     """Sort key and attributes of further items of the same partition, to be written before the item."""
 

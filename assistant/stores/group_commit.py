@@ -23,7 +23,7 @@ _LONGEST_WAIT_S = 1.0
 ITEMS_A_CALL = 25
 """DynamoDB's limit of BatchWriteItem; TransactWriteItems takes more."""
 _CALL_BYTES = 1024 * 1024
-"""Of one call's attributes: below every limit of DynamoDB, and sent well within an attempt's time."""
+"""Most bytes of attributes in one call: below DynamoDB's limits, and sent well within an attempt's time."""
 _CALLS_IN_FLIGHT = 8
 _MOST_WAITING = 2000
 _WAIT_BEHIND_CALL_S = 0.005

@@ -81,7 +81,7 @@ Entry = TypeVar("Entry", AccessEntry, LiveRead)
 @dataclass(frozen=True, slots=True)
 class FoundAnswer:
     record: AnswerRecord
-    """Of an answer without its record: what was known when it began."""
+    """The record; for an answer without one, what was known when it began."""
     written_until: datetime | None
     """Until when it may still be written; None where it has ended, or that time is over."""
 

@@ -33,7 +33,7 @@ from assistant.stores.store import BlobsOf
 from assistant.tenant.tenant import TenantName
 
 _LIMIT_S = 60.0
-"""Of one call: three attempts with 15 s of silence each and the waits between them."""
+"""Limit of one call: three attempts with 15 s of silence each and the waits between them."""
 _FETCH_LIMIT_S = 120.0
 _PART_BYTES = 1024 * 1024
 _VERSIONS_AT_ONCE = 1000

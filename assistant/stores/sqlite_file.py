@@ -216,7 +216,7 @@ class SqliteFile:
 
 
 FILE_FORMAT = StoreFormat(number=3, readable_from=3)
-"""Of a file with items: releases of format 2 keep each store in tables of its own."""
+"""The format of files with items: releases of format 2 keep each store in tables of its own."""
 _STAMPS = """CREATE TABLE IF NOT EXISTS store_format (
     only INTEGER PRIMARY KEY CHECK (only = 1), number INTEGER NOT NULL, readable_from INTEGER NOT NULL
 );

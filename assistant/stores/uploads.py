@@ -21,11 +21,11 @@ from assistant.stores.store import BlobsOf, QueueOf, Store
 PART_BYTES = 5 * 1024 * 1024
 """Size of each part but the last: the least that S3 takes. Memory holds one part of an upload."""
 KEPT_FOR = timedelta(days=1)
-"""Of an unfinished upload, and of a result."""
+"""How long an unfinished upload and a result are kept."""
 COUNTED_FOR = timedelta(minutes=30)
 """How long an unfinished upload counts as one that will come: as long as ``knowledge add`` waits."""
 LARGEST_RAW_FILE_BYTES = 256 * 1024 * 1024
-"""Of one file: about twenty thousand documents of common size. Senders must cut a larger one."""
+"""A file of about twenty thousand documents of common size. Senders must cut a larger one."""
 _FIRST = "first/"
 Kept = TypeVar("Kept", bound=PublicModel)
 
@@ -47,7 +47,7 @@ class Upload(PublicModel):
     first_load: bool = False
     """Whether its source loaded for the first time when it was begun (docs/decisions/0070)."""
     read_again: str | None = Field(default=None, exclude_if=lambda content: content is None)
-    """Of what is kept of the document ``replaces``: the hash of the content that it must still have."""
+    """For a document that is read again: the content hash that the document ``replaces`` must still have."""
 
     @property
     def key(self) -> str:

@@ -61,7 +61,7 @@ class _Readings:
     """The last meaning that could be read."""
     last_began_at_s: float = -math.inf
     last_ended_began_at_s: float = -math.inf
-    """Of the last reading that has ended."""
+    """When the last reading that has ended began."""
     running: asyncio.Task[bool | None] | None = None
 
 

@@ -306,7 +306,7 @@ def passages_at(connection: sqlite3.Connection, rows: Iterable[int]) -> dict[str
 
 PASSAGE_VECTORS = "passages JOIN vectors USING (row)"
 TITLE_VECTORS = "titles JOIN cards USING (document_id)"
-"""Of the documents' titles and questions."""
+"""Vectors of the documents' titles and questions."""
 
 
 def vector_rows(

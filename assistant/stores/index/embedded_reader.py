@@ -390,9 +390,8 @@ class LexicalReader:
         terms = self._term_queries(query.text, schema, LEG_FIELDS[leg])
         if not terms:
             return []
-        clauses = [(Occur.Must, Query.boolean_query(terms))]
-        for one in _filters(schema, query):
-            clauses.append((Occur.Must, Query.const_score_query(one, 0.0)))
+        filters = (Query.const_score_query(each, 0.0) for each in _filters(schema, query))
+        clauses = [(Occur.Must, each) for each in (Query.boolean_query(terms), *filters)]
         hits = searcher.search(Query.boolean_query(clauses), limit, count=False).hits
         rows = zip(searcher.fast_field_values("row", [address for _, address in hits]), hits, strict=True)
         return [(int(row), float(score)) for row, (score, _) in rows if row is not None]

@@ -41,10 +41,10 @@ from assistant.stores.sqlite_file import open_connection
 
 LexicalLeg = Literal["passages", "titles", "texts"]
 WRITER_HEAP_BYTES = 15_000_000
-"""Of each leg: tantivy's minimum."""
+"""Memory of the writer of each leg: tantivy's minimum."""
 MOST_HEAPS = 2
 _M_ARENA_MAX = -8
-"""Of glibc's malloc.h."""
+"""``M_ARENA_MAX`` in glibc's malloc.h."""
 LONGEST_TOKEN_CHARS = 80
 FIELD_BOOSTS = {"title": 0.75, "heading": 0.75, "body": 1.0}
 """Chosen on the tuning split of both tenants' evaluation questions; anything from 0.25 to 0.75 is within its

@@ -21,9 +21,9 @@ from opensearchpy.serializer import Serializer
 from assistant.domain.errors import ConfigurationError, SearchUnavailableError
 
 CONNECTIONS = 64
-"""Of one process; calls beyond them wait for one."""
+"""Most connections of a process; more calls wait."""
 CALL_TIMEOUT_S = 60.0
-"""Of a call without a bound of its own."""
+"""Limit of a call that names no other."""
 _SERVICE = "es"
 """The name that managed domains have in a signature."""
 _RESPONSE_FIELDS = (

@@ -26,7 +26,7 @@ FIELD_BOOSTS = {"title": 0.75, "heading": 0.75, "body": 1.0}
 """As in ``embedded.index_writer``, which has their source."""
 LONGEST_TOKEN_CHARS = 79
 LEG_WEIGHTS = {"lexical": 1.0, "vector": VECTOR_LEG_WEIGHT}
-"""Of the legs of passages."""
+"""Weights of the legs that find passages."""
 HYBRID_WEIGHTS = {**LEG_WEIGHTS, "title": 1.0, "text": 1.0, "title_vector": 1.0}
 """In the order of the hybrid query's legs; a hybrid query takes at most five."""
 _STOP_WORDS = "_english_"

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import random
 import zlib
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
-from assistant.domain.clock import Clock, Deadline, SystemClock
+from assistant.domain.clock import Clock, Deadline, SystemClock, back_off_s
 from assistant.domain.documents import (
     DocumentCard,
     HeldContent,
@@ -55,7 +55,7 @@ DEFINES = "\t"
 """Between the short and the long form of an abbreviation."""
 MERGE_TIMEOUT_S = 300.0
 MOST_BYTES_A_CALL = 1_000_000
-"""Of one body: what the HTTP client sends without blocking the loop. A small data node takes 10 MiB."""
+"""Most bytes of one body: the HTTP client sends it without blocking the loop. A small node takes 10 MiB."""
 RETRIES_WITHIN_S = 60.0
 """How long rows that were refused for load are retried."""
 _FIRST_WAIT_S = 0.2
@@ -67,7 +67,7 @@ _NAMED = 5
 _ROWS_A_CALL = 2_000
 _IDS_A_PAGE = 5_000
 _DOCUMENTS_A_CALL = 1000
-"""Of a search or deletion by document: the domain takes 65,536 terms."""
+"""Document ids of one search or deletion: the domain takes 65,536 terms."""
 
 Kind = Literal["passage", "title"]
 
@@ -225,13 +225,13 @@ class OpenSearchPassageIndex:
         await self._prepare()
         for index in await versions_of(self._client, self._alias):
             await self._refresh(index)  # also delete rows of a failed write, which nobody has seen
-            for some in _chunks(document_ids):
-                await self._delete(index, some)
+            for chunk in _chunks(document_ids):
+                await self._delete(index, chunk)
 
     async def discard(self, document_ids: Sequence[str]) -> None:
         await self._refresh(self._index)
-        for some in _chunks(document_ids):
-            await self._delete(self._index, some)
+        for chunk in _chunks(document_ids):
+            await self._delete(self._index, chunk)
 
     async def optimize(self) -> None:
         """Rewrite the segments that hold deleted passages, in every version, so that only the domain's
@@ -263,8 +263,8 @@ class OpenSearchPassageIndex:
     async def contents(self, document_ids: Sequence[str]) -> Mapping[str, HeldContent]:
         kinds = await self._rows_by_kind(document_ids)
         held: dict[str, HeldContent] = {}
-        for some in _chunks(document_ids):
-            leading = {"bool": {"filter": [{"terms": {"document_id": some}}, {"term": {"leads": True}}]}}
+        for chunk in _chunks(document_ids):
+            leading = {"bool": {"filter": [{"terms": {"document_id": chunk}}, {"term": {"leads": True}}]}}
             rows = stored_rows(self._search, leading, "card", rows_a_call=_ROWS_A_CALL)
             for name, document in (await documents_in(rows)).items():
                 if count := kinds.get(name, {}).get("passage"):
@@ -273,8 +273,8 @@ class OpenSearchPassageIndex:
 
     async def read(self, document_ids: Sequence[str]) -> Sequence[StoredDocument]:
         documents: list[StoredDocument] = []
-        for some in _chunks(document_ids):
-            query = {"terms": {"document_id": some}}
+        for chunk in _chunks(document_ids):
+            query = {"terms": {"document_id": chunk}}
             rows = stored_rows(self._search, query, "card", "kept", rows_a_call=_ROWS_A_CALL)
             documents += (await documents_in(rows)).values()
         return documents
@@ -302,8 +302,8 @@ class OpenSearchPassageIndex:
         """Return the ids of all rows that the index holds of the documents."""
         await self._refresh(self._index)
         names: list[str] = []
-        for some in _chunks(document_ids):
-            query = {"terms": {"document_id": some}}
+        for chunk in _chunks(document_ids):
+            query = {"terms": {"document_id": chunk}}
             rows = stored_rows(self._search, query, "row_id", rows_a_call=_ROWS_A_CALL)
             names += [fields["row_id"][0] async for fields in rows]
         return names
@@ -311,10 +311,10 @@ class OpenSearchPassageIndex:
     async def _rows_by_kind(self, document_ids: Sequence[str]) -> dict[str, dict[str, int]]:
         """Return how many rows of each kind each document has."""
         found: dict[str, dict[str, int]] = {}
-        for some in _chunks(document_ids):
+        for chunk in _chunks(document_ids):
             kinds = {"kinds": {"terms": {"field": "kind"}}}
-            by_document = {"terms": {"field": "document_id", "size": len(some)}, "aggs": kinds}
-            query = {"terms": {"document_id": some}}
+            by_document = {"terms": {"field": "document_id", "size": len(chunk)}, "aggs": kinds}
+            query = {"terms": {"document_id": chunk}}
             response = await self._search({"size": 0, "query": query, "aggs": {"documents": by_document}})
             for document in response["aggregations"]["documents"]["buckets"]:
                 rows = document["kinds"]["buckets"]
@@ -345,14 +345,14 @@ class OpenSearchPassageIndex:
         the domain was overloaded for longer than RETRIES_WITHIN_S.
         """
         deadline = Deadline.after(RETRIES_WITHIN_S, clock=self._clock)
-        wait_s = _FIRST_WAIT_S
+        attempts = count()
         while batch := await self._write_once(batch):
+            wait_s = back_off_s(next(attempts), first_s=_FIRST_WAIT_S, longest_s=_LONGEST_WAIT_S)
             if wait_s >= deadline.remaining_s():
                 raise SearchUnavailableError(
                     f"The passage index was overloaded and did not take {_named(batch)}.", retry_after_s=5.0
                 )
-            await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 : no secret
-            wait_s = min(_LONGEST_WAIT_S, 2 * wait_s)
+            await asyncio.sleep(wait_s)
 
     async def _write_once(self, batch: Sequence[_Operation]) -> Sequence[_Operation]:
         """Send the batch; return the operations to retry."""
