@@ -27,6 +27,7 @@ from typing import Any, ClassVar, cast
 
 import orjson
 import uvicorn
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -37,19 +38,15 @@ from assistant.domain.paths import is_on_this_machine
 
 async def read_body(receive: Receive, *, limit_bytes: int) -> bytes | None:
     """Return the whole body; None when the client disconnected. Raises TooLargeError."""
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        part = message.get("body", b"")
-        size += len(part)
-        if size > limit_bytes:
-            raise TooLargeError(f"The body is over {limit_bytes} bytes.")
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
+    body = bytearray()
+    try:
+        async for part in Request({"type": "http"}, receive).stream():
+            body += part
+            if len(body) > limit_bytes:
+                raise TooLargeError(f"The body is over {limit_bytes} bytes.")
+    except ClientDisconnect:
+        return None
+    return bytes(body)
 
 
 async def while_connected(work: Coroutine[Any, Any, None], receive: Receive) -> None:

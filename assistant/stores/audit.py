@@ -392,9 +392,5 @@ def _faults_by_digest(writers: Mapping[str, Chain], loose: int, digest: DayDiges
         elif end.hash not in {each.hash for each in writers[writer][last]}:
             yield "record", "altered", f"The last record of writer {writer}, number {last}, was altered."
     if loose != digest.unchained:
-        fault = "truncated" if loose < digest.unchained else "late"
-        yield (
-            "record",
-            fault,
-            f"The digest knows {digest.unchained} records without a chain; there are {loose}.",
-        )
+        fault, known = "truncated" if loose < digest.unchained else "late", digest.unchained
+        yield "record", fault, f"The digest knows {known} records without a chain; there are {loose}."

@@ -177,15 +177,10 @@ class StoredDesk:
 
     async def _of_pointers(self, pointers: Sequence[Item]) -> list[DeskItem]:
         """Return the newest revisions; those too large for a pointer are read by their own keys."""
-        keys = {
-            place: (pointer["item"], pointer["revision_key"])
-            for place, pointer in enumerate(pointers)
-            if "revision_key" in pointer
-        }
-        whole = await self._table.get_many(list(keys.values()))
-        return await self._items(
-            [whole[keys[place]] if place in keys else pointer for place, pointer in enumerate(pointers)]
-        )
+        keys = [(row["item"], row["revision_key"]) if "revision_key" in row else None for row in pointers]
+        whole = await self._table.get_many([key for key in keys if key is not None])
+        both = zip(pointers, keys, strict=True)
+        return await self._items([pointer if key is None else whole[key] for pointer, key in both])
 
     async def _items(self, rows: Sequence[Item]) -> list[DeskItem]:
         return [DeskItem.model_validate_json(body) for body in await bodies_of(self._table, rows)]

@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import os
 import re
-import tempfile
 import tomllib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -28,6 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from assistant.domain.errors import ConfigurationError, DependencyError, TooLargeError
 from assistant.process.aws import ServiceRefusedError, aws_call
+from assistant.process.private_files import replace_private
 from assistant.stores.blobs import BlobVersion, DamagedBlobError
 from assistant.stores.store import BlobsOf
 from assistant.tenant.tenant import TenantName
@@ -416,10 +415,7 @@ def write_whole(path: Path, content: bytes, *, setting: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(draft).replace(path)
+        replace_private(path, content)
     except OSError as error:
         advice = f"name a writable folder as {setting}"
         raise ConfigurationError(f"{path}: cannot be written ({error.strerror}); {advice}.") from None

@@ -234,28 +234,23 @@ _LOST_WITHOUT_A_COPY = {
 
 def refuse_files(folder: Path) -> None:
     """Raise ConfigurationError where a file of the folder is damaged, or of a newer release."""
-    for path in sorted(folder.glob("*.sqlite")):
-        found = _format_of_file(path)
-        if found is not None:
-            _refuse_file(found, path=path)
-
-
-def _format_of_file(path: Path) -> StoreFormat | None:
-    """Return the stamp of a file as ``read_format`` does. Raises ConfigurationError for a damaged file."""
     import sqlite3
 
-    try:
-        with closing(open_connection(path)) as connection:
-            return read_format(connection)
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-            raise
-        lost = _LOST_WITHOUT_A_COPY.get(path.name, "what it holds").format(tenant=path.parent.name)
-        raise ConfigurationError(
-            f"{path} is damaged ({error}), so {path.parent.name} is not served. Run assistant tenant down, "
-            f"put your copy of the file in its place, and start again. Without a copy, mv {path} "
-            f"{path}.damaged begins a new one; that loses {lost}."
-        ) from None
+    for path in sorted(folder.glob("*.sqlite")):
+        try:
+            with closing(open_connection(path)) as connection:
+                found = read_format(connection)
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+                raise
+            lost = _LOST_WITHOUT_A_COPY.get(path.name, "what it holds").format(tenant=path.parent.name)
+            raise ConfigurationError(
+                f"{path} is damaged ({error}), so {path.parent.name} is not served. Run assistant tenant "
+                f"down, put your copy of the file in its place, and start again. Without a copy, mv {path} "
+                f"{path}.damaged begins a new one; that loses {lost}."
+            ) from None
+        if found is not None:
+            _refuse_file(found, path=path)
 
 
 def read_format(connection: sqlite3.Connection) -> StoreFormat | None:

@@ -216,14 +216,8 @@ def changed_documents(connection: sqlite3.Connection, *, after_generation: int) 
 
 def _insert(connection: sqlite3.Connection, document: IndexedDocument, *, dimensions: int) -> None:
     card = document.card
-    filters = (
-        card.document_id,
-        card.source,
-        card.type,
-        microseconds(card.updated_at),
-        json_array(card.labels),
-    )
-    row = (*filters, _compress(card_values(card)))
+    updated_at_us, labels = microseconds(card.updated_at), json_array(card.labels)
+    row = (card.document_id, card.source, card.type, updated_at_us, labels, _compress(card_values(card)))
     connection.execute("INSERT INTO cards VALUES (?, ?, ?, ?, ?, ?)", row)
     vectors = [_packed(vector, dimensions) for vector in document.title_vectors]
     asked = zip((card.title, *card.questions), vectors, strict=True)

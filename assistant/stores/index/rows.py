@@ -86,15 +86,8 @@ def _unit_values(passage: Passage) -> dict[str, Any]:
     places = {heading: place for place, heading in enumerate(headings)}
     rows: list[list[Any]] = []
     for unit in passage.units:
-        row = [
-            unit.ordinal,
-            _KINDS.index(unit.kind),
-            unit.span.start,
-            unit.span.end,
-            places[unit.heading],
-            unit.parent,
-            " ".join(unit.terms),
-        ]
+        kind, span, terms = _KINDS.index(unit.kind), unit.span, " ".join(unit.terms)
+        row = [unit.ordinal, kind, span.start, span.end, places[unit.heading], unit.parent, terms]
         rows.append(row if _slice(passage.text, passage.span, unit.span) == unit.text else [*row, unit.text])
     names = list(dict.fromkeys(name for unit in passage.units for name, _, _ in unit.cells))
     at = {name: place for place, name in enumerate(names)}
