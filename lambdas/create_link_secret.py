@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assistant.process.parameters import create_link_secret
+from assistant.process.aws import create_link_secret
 from assistant.process.settings import LinkSecretSettings
 from assistant.service.function import CustomResourceEntry, ResourceRequest
 from assistant.service.opened import LinkSecret, open_link_secret

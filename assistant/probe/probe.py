@@ -18,8 +18,7 @@ from assistant.domain import errors
 from assistant.domain.answers import FinishReason
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.identity import Role
-from assistant.process.aws import aws_call, open_client
-from assistant.process.parameters import signed_token
+from assistant.process.aws import aws_call, open_client, signed_token
 from assistant.process.settings import ProbeSettings
 from assistant.tenant import deployed_names
 

@@ -233,7 +233,7 @@ async def _served(
 
 
 async def _signer(stores: ModelStores, key: str) -> Callable[[bytes], Awaitable[ReceiptSignature]]:
-    from assistant.process.parameters import signed_receipt
+    from assistant.process.aws import signed_receipt
 
     return partial(signed_receipt, await stores.clients.aws("kms"), key)
 
@@ -308,7 +308,7 @@ async def tenant_secret_of(
     named: str = getattr(tenant.secrets, key)
     scheme, _, name = named.partition(":")
     if scheme == "kms" and name:
-        from assistant.process.parameters import kms_link_secret
+        from assistant.process.aws import kms_link_secret
 
         ssm, kms = await clients.aws("ssm"), await clients.aws("kms")
         return await kms_link_secret(ssm=ssm, kms=kms, name=name, tenant=tenant.name, purpose=purpose)

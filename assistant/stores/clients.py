@@ -18,8 +18,7 @@ from assistant.tenant.tenant import TenantConfig
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
 
-    from assistant.process.aws import AwsService
-    from assistant.process.parameters import ParameterKeySource
+    from assistant.process.aws import AwsService, ParameterKeySource
 
 _LONGEST_KEY_SET_BYTES = 256 * 1024
 
@@ -74,7 +73,7 @@ async def open_key_source(settings: ServiceSettings) -> AsyncGenerator[HttpKeySo
     if settings.jwks_parameter is None:
         yield HttpKeySource(str(settings.jwks_url))
         return
-    from assistant.process.parameters import ParameterKeySource
+    from assistant.process.aws import ParameterKeySource
 
     async with open_clients(settings) as clients:
         yield ParameterKeySource(await clients.aws("ssm"), name=settings.jwks_parameter)
@@ -89,7 +88,7 @@ async def open_revocation_sources(
         files = {each.name: FileWords(revocations_file(settings.state_dir, each)) for each in tenants}
         yield {tenant: Revocations(words) for tenant, words in files.items()}
         return
-    from assistant.process.parameters import ParameterWords
+    from assistant.process.aws import ParameterWords
 
     names = {each.name: settings.of_tenant(settings.revocations_parameter, each) for each in tenants}
     async with open_clients(settings) as clients:

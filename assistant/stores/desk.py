@@ -260,7 +260,11 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class TwoPeople:
-    """``is_needed``: as the profile ``hipaa`` has it; else every act runs at once."""
+    """Lets an act run by the word of two people: the first one's request is recorded, the second confirms it.
+
+    Both ask for the same contents, by their digest. Requests are desk items: their revisions say who asked
+    and who confirmed. ``is_needed``: as the profile ``hipaa`` has it; else every act runs at once.
+    """
 
     store: StoredDesk
     is_needed: bool

@@ -100,7 +100,7 @@ class AwsStores:
 
                 return SqsIngestionQueue(await self._clients.aws("sqs"), queue_url=self._name(store.setting))
             case WordsOf():
-                from assistant.process.parameters import ParameterWords
+                from assistant.process.aws import ParameterWords
 
                 return ParameterWords(await self._clients.aws("ssm"), place=self._name(store.setting))
             case LockOf():

@@ -17,8 +17,7 @@ from urllib.parse import urlsplit
 from assistant.domain.clock import Clock
 from assistant.options.feedback.store import FEEDBACK_FILES, TEXTS
 from assistant.options.live.stored import Switches
-from assistant.process.aws import AwsService, open_client
-from assistant.process.parameters import ParameterWords
+from assistant.process.aws import AwsService, ParameterWords, open_client
 from assistant.stores.captures import StoredCaptures
 from assistant.stores.documents import StoredDocuments
 from assistant.stores.s3 import S3Blobs

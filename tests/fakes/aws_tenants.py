@@ -12,8 +12,7 @@ from opensearchpy import AsyncOpenSearch
 
 from assistant.documents.parsing import parse_document
 from assistant.domain.documents import Document, IndexModel, MediaType
-from assistant.process.aws import AwsService, open_client
-from assistant.process.parameters import create_link_secret
+from assistant.process.aws import AwsService, create_link_secret, open_client
 from assistant.process.settings import ServiceSettings
 from assistant.stores.documents import StoredStates
 from assistant.stores.dynamodb_table import DynamoDbTable

@@ -34,8 +34,7 @@ from tokenizers.models import WordLevel
 
 from assistant.domain.documents import IndexModel
 from assistant.options.models_lab import make_sets
-from assistant.process.aws import AwsService, open_client
-from assistant.process.parameters import create_link_secret
+from assistant.process.aws import AwsService, create_link_secret, open_client
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.index.opensearch_schema import PassageSchema, index_body
 from assistant.stores.records import StoredRecords

@@ -140,7 +140,7 @@ class Moving:
 @asynccontextmanager
 async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
     """Open the mover of the function's tenant. Raises ConfigurationError, DependencyError."""
-    from assistant.process.parameters import kms_link_secret
+    from assistant.process.aws import kms_link_secret
 
     async with AsyncExitStack() as stack:
         clients = AwsClients(settings, stack)

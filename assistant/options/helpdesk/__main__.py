@@ -21,9 +21,8 @@ from assistant.options.helpdesk.app import Agent, DeskConfig, Helpdesk, ids_of
 from assistant.options.helpdesk.chats import Chat, StoredChats
 from assistant.options.helpdesk.patients import SimulatedPatients, shipped_stories
 from assistant.options.helpdesk.settings import CONTEXT_KEY_ID, HelpdeskSettings
-from assistant.process.aws import AwsService, open_client
+from assistant.process.aws import AwsService, ParameterKeySource, open_client, signed_token
 from assistant.process.http import open_socket, run, serve, server_context
-from assistant.process.parameters import ParameterKeySource, signed_token
 from assistant.process.telemetry import configure_logging
 from assistant.service.identity import CachedKeySet, TokenVerifier
 from assistant.stores.dynamodb_table import DynamoDbTable

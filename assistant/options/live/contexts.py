@@ -29,7 +29,7 @@ from assistant.tenant.deployment import CareContextSection
 from assistant.tenant.tenant import TenantConfig
 
 if TYPE_CHECKING:
-    from assistant.process.parameters import ParameterKeySource
+    from assistant.process.aws import ParameterKeySource
 
 _log = structlog.get_logger(__name__)
 
@@ -151,7 +151,7 @@ async def open_care_key_sources(
             if settings.care_jwks_url is not None:
                 sources[tenant.name] = HttpKeySource(settings.of_tenant(settings.care_jwks_url, tenant))
             elif section.jwks_parameter is not None:
-                from assistant.process.parameters import ParameterKeySource
+                from assistant.process.aws import ParameterKeySource
 
                 ssm = await clients.aws("ssm")
                 sources[tenant.name] = ParameterKeySource(ssm, name=section.jwks_parameter)

@@ -27,8 +27,7 @@ from assistant.stores.opened import StoreChoice
 from assistant.tenant.deployed_names import LIVE_READS_SECRET_PURPOSE
 
 if TYPE_CHECKING:
-    from assistant.process.aws import AwsService
-    from assistant.process.parameters import StoredSecret
+    from assistant.process.aws import AwsService, StoredSecret
     from assistant.service.served import ServedTenant
 
 _PSEUDONYM_DIGITS = 32
@@ -167,7 +166,7 @@ class Credentials:
     async def _secret(self, entry: LiveReach) -> ReadSecret:
         scheme, _, name = entry.secret_name.partition(":")
         if scheme == _SECRETS_MANAGER:
-            from assistant.process.parameters import StoredSecret  # no AWS package on a laptop
+            from assistant.process.aws import StoredSecret  # no AWS package on a laptop
 
             self.stored.append(StoredSecret(await self.aws(_SECRETS_MANAGER), name=name))
             return self.stored[-1]

@@ -22,7 +22,7 @@ from assistant.options.sources.opened import open_connector
 from assistant.options.sources.run import SOURCE_RUNS, StoredTarget, SyncSource, turn_of
 from assistant.options.sources.section import connector_of
 from assistant.options.sources.settings import SOURCE_DIMENSION, SOURCE_READ, SyncingSettings
-from assistant.process.parameters import StoredSecret
+from assistant.process.aws import StoredSecret
 from assistant.process.telemetry import configure_logging
 from assistant.service.health import embedded_line
 from assistant.service.opened import tenant_in

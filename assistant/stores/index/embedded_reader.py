@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -172,20 +173,18 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return stat.st_dev, stat.st_ino
 
 
-def _first_look(connection: sqlite3.Connection) -> tuple[rows.IndexMeta, int]:
-    """Return the counters, and the number of passages where there is no lexical index yet, of one moment: the
-    writer may add its first document between two reads."""
+@contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Generator[None]:
+    """Read what was committed at one moment, inside the block."""
     connection.execute("BEGIN")
     try:
-        meta = rows.read_meta(connection)
-        return meta, 0 if meta.lexical_folder else rows.count_rows(connection)[0]
+        yield
     finally:
         connection.execute("COMMIT")
 
 
 def _refresh_rows(view: IndexView) -> None:
-    view.connection.execute("BEGIN")
-    try:
+    with _snapshot(view.connection):
         meta = rows.read_meta(view.connection)
         if meta.generation != view.seen.generation:
             changed = None  # at first: all of them
@@ -195,8 +194,6 @@ def _refresh_rows(view: IndexView) -> None:
             view.titles.replace(changed, rows.vector_rows(view.connection, rows.TITLE_VECTORS, changed))
         # Of these counters only those of the rows: _refresh_lexical reads tantivy's.
         view.seen = replace(view.seen, generation=meta.generation, updated_at=meta.updated_at)
-    finally:
-        view.connection.execute("COMMIT")
 
 
 class IndexReader:
@@ -321,7 +318,9 @@ class IndexReader:
     def _open_view(self, connection: sqlite3.Connection) -> IndexView | None:
         if connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'pending'").fetchone()[0] == 0:
             return None  # its writer is creating it
-        meta, passages = _first_look(connection)
+        with _snapshot(connection):  # the writer may add its first document between two reads
+            meta = rows.read_meta(connection)
+            passages = 0 if meta.lexical_folder else rows.count_rows(connection)[0]
         if not meta.lexical_folder:
             if passages:
                 raise ValueError("the index holds passages, and its counters are gone")

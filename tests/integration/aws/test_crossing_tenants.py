@@ -11,8 +11,7 @@ import pytest
 
 from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import ConfigurationError, DependencyError
-from assistant.process.aws import open_client
-from assistant.process.parameters import ParameterKeySource, create_link_secret, kms_link_secret
+from assistant.process.aws import ParameterKeySource, create_link_secret, kms_link_secret, open_client
 from assistant.stores.documents import StoredDocuments
 from assistant.stores.s3 import S3Blobs
 from tests.contracts import samples

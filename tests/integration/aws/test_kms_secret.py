@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from assistant.domain.errors import ConfigurationError, DependencyError
-from assistant.process.aws import ClientLimits, open_client
-from assistant.process.parameters import create_link_secret, kms_link_secret
+from assistant.process.aws import ClientLimits, create_link_secret, kms_link_secret, open_client
 from tests.contracts.aws_twins import tenant_name
 from tests.fakes.aws_server import REGION, create_key, put_parameter
 from tests.fakes.scripted_http import Exchange, scripted_http

@@ -12,8 +12,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 
 from assistant.domain.errors import ConfigurationError, DependencyError
-from assistant.process.aws import GetSigner, open_client
-from assistant.process.parameters import StoredSecret
+from assistant.process.aws import GetSigner, StoredSecret, open_client
 from tests.attacks.live_scene import live_scene
 from tests.fakes.aws_server import REGION
 

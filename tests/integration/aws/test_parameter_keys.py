@@ -13,8 +13,7 @@ import pytest
 from joserfc.jwk import ECKey
 
 from assistant.domain.errors import DependencyError
-from assistant.process.aws import ClientLimits, open_client
-from assistant.process.parameters import ParameterKeySource, ParameterWords
+from assistant.process.aws import ClientLimits, ParameterKeySource, ParameterWords, open_client
 from assistant.service.identity import CachedKeySet
 from assistant.stores.words import Power
 from tests.contracts.aws_twins import tenant_name

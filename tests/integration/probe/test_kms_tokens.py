@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey, RSAKey
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError, UnauthenticatedError
 from assistant.domain.identity import Identity, Role
-from assistant.process.parameters import signed_token
+from assistant.process.aws import signed_token
 from assistant.service.identity import TokenVerifier
 from tests.fakes.tokens import AUDIENCE, ISSUER, StaticKeys, claims
 from tests.integration.probe.conftest import SigningKey

@@ -21,8 +21,7 @@ from assistant.answer.events import Done, SentenceEnded, Sources, Started, Token
 from assistant.client import AssistantClient
 from assistant.domain.answers import CheckBody, Sent, Verdict, VerdictLabel
 from assistant.domain.documents import DocumentState
-from assistant.process.aws import AwsService, open_client
-from assistant.process.parameters import create_link_secret
+from assistant.process.aws import AwsService, create_link_secret, open_client
 from assistant.process.settings import ServiceSettings, WorkerSettings, inherited_environment
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.index.opensearch_client import call, open_opensearch

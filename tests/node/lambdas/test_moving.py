@@ -27,8 +27,7 @@ from assistant.options.feedback.events import FeedbackEvent, FeedbackKind
 from assistant.options.feedback.mover import StoredOutbox
 from assistant.options.feedback.settings import MovingSettings
 from assistant.options.feedback.store import FEEDBACK_FILES, TEXTS, StoredFeedback
-from assistant.process.aws import open_client
-from assistant.process.parameters import create_link_secret
+from assistant.process.aws import create_link_secret, open_client
 from assistant.process.settings import PreparingSettings
 from assistant.stores.desk import StoredDesk
 from assistant.stores.documents import StoredStates

@@ -11,8 +11,7 @@ import aiohttp
 import orjson
 import pytest
 
-from assistant.process.aws import open_client
-from assistant.process.parameters import kms_link_secret
+from assistant.process.aws import kms_link_secret, open_client
 from assistant.process.settings import LinkSecretSettings, SchemaSettings
 from assistant.service.function import ResourceRequest, reply_to_cloudformation
 from assistant.stores.index.opensearch_client import call, open_opensearch

@@ -19,7 +19,7 @@ from assistant.cli.main import app
 from assistant.options.feedback.settings import MovingSettings
 from assistant.options.feedback.store import FEEDBACK_FILES, TEXTS, StoredFeedback
 from assistant.options.models_lab.settings import MakingSetsSettings
-from assistant.process.parameters import create_link_secret
+from assistant.process.aws import create_link_secret
 from assistant.process.settings import PreparingSettings
 from assistant.stores.desk import StoredDesk
 from assistant.stores.dynamodb_table import DynamoDbTable

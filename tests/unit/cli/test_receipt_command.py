@@ -16,8 +16,7 @@ from typer.testing import CliRunner, Result
 from assistant.cli.main import app
 from assistant.domain.documents import WithdrawalReceipt, signed_text
 from assistant.domain.errors import AssistantError
-from assistant.process.aws import open_client
-from assistant.process.parameters import signed_receipt
+from assistant.process.aws import open_client, signed_receipt
 from assistant.tenant.deployed_names import RECEIPT_KEY_OUTPUT
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ACCOUNT
