@@ -108,7 +108,8 @@ async def open_client(
     credentials (on ECS the task's role). An emulator gets a fixed key where the environment names no
     credentials, so that no real ones are searched for on the machine or its network.
     """
-    if endpoint_url is not None and access_key_id is None and not _environment_names_credentials():
+    named = any(os.environ.get(name) for name in _CREDENTIAL_SOURCES)
+    if endpoint_url is not None and access_key_id is None and not named:
         access_key_id = secret_access_key = _EMULATOR_KEY
     limits = limits or LIMITS[service]
     config = AioConfig(
@@ -135,10 +136,6 @@ async def open_client(
 def _service_descriptions() -> Any:
     """Return the reader of service descriptions. It caches them: reading one takes about 40 ms."""
     return create_loader()
-
-
-def _environment_names_credentials() -> bool:
-    return any(os.environ.get(name) for name in _CREDENTIAL_SOURCES)
 
 
 # One limit and one meaning of failures for calls of AWS's services.

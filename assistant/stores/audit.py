@@ -70,11 +70,9 @@ class AuditChain:
                 with suppress(ConflictError):  # of another caller, who has had an error already
                     await self._settle(*self._unsettled)
             if day not in self._next:
-                await self._settle(self._start(), self._first_of(day), self._put_start)
+                first = self._latest.model_copy(update={"day": day, "sequence": 0})
+                await self._settle(self._start(), first, self._put_start)
             await self._settle(content, self._next[day], put)
-
-    def _first_of(self, day: date) -> AuditLink:
-        return self._latest.model_copy(update={"day": day, "sequence": 0})
 
     def _start(self) -> str:
         process, latest = RunningIn.read(), self._latest.day

@@ -169,7 +169,8 @@ class StoredErasureKeys:
         rows = await self._items(subjects)
         if create:
             missing = [subject for subject in dict.fromkeys(subjects) if subject not in rows]
-            await asyncio.gather(*(self._create(subject) for subject in missing))
+            made = [keyed(_key(subject), key=secrets.token_bytes(KEY_BYTES)) for subject in missing]
+            await asyncio.gather(*map(self._table.insert, made))  # but where there is a key, or was one
             rows |= await self._items(missing)
         return {name: item["key"] for name, item in rows.items() if "key" in item}
 
@@ -195,10 +196,6 @@ class StoredErasureKeys:
     async def _items(self, subjects: Collection[str]) -> dict[str, Item]:
         items = await self._table.get_many([_key(subject) for subject in subjects])
         return {key[0].partition("#")[2]: item for key, item in items.items()}
-
-    async def _create(self, subject: str) -> None:
-        """Write a new key unless there is one, or was one."""
-        await self._table.insert(keyed(_key(subject), key=secrets.token_bytes(KEY_BYTES)))
 
 
 def _key(subject: str) -> Key:

@@ -208,8 +208,11 @@ def part_names(item: Item) -> Sequence[str]:
 
 def load_body(item: Item, parts: Sequence[Item] = ()) -> bytes:
     """Return the body of an item; ``parts`` in the order of ``part_names``."""
-    newer = item.get("newer")
-    return join_row(_load_body(item, parts), zlib.decompress(newer) if isinstance(newer, bytes) else newer)
+    body, newer = item.get("body"), item.get("newer")
+    if body is None:
+        pieces = [item["packed"]] if "packed" in item else [part["piece"] for part in parts]
+        body = zlib.decompress(b"".join(pieces))
+    return join_row(body, zlib.decompress(newer) if isinstance(newer, bytes) else newer)
 
 
 async def bodies_of(table: Table, items: Sequence[Item]) -> list[bytes]:
@@ -227,13 +230,6 @@ async def bodies_of(table: Table, items: Sequence[Item]) -> list[bytes]:
         anew = await table.get_many([key_of(item) for item in items if part_names(item)])
         items = [anew.get(key_of(item), item) for item in items]
     raise RecordsUnavailableError("A part of a stored body is missing.")
-
-
-def _load_body(item: Item, parts: Sequence[Item]) -> bytes:
-    if "body" in item:
-        return item["body"].encode()
-    pieces = [item["packed"]] if "packed" in item else [part["piece"] for part in parts]
-    return zlib.decompress(b"".join(pieces))
 
 
 def _compress(body: bytes) -> StoredBody:

@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -244,10 +245,6 @@ def passage_of(columns: tuple[Any, ...]) -> Passage:
     return _passage(columns, units=_decompress(columns[-1]))
 
 
-def _without_units(columns: tuple[Any, ...]) -> Passage:
-    return _passage(columns, units=None)
-
-
 def _passage(columns: tuple[Any, ...], *, units: Any) -> Passage:
     values: dict[str, Any] = dict(zip(_COLUMN_NAMES, columns[1:], strict=True))
     values["passage_id"] = f"{values['document_id']}#{values['ordinal']}"
@@ -257,6 +254,7 @@ def _passage(columns: tuple[Any, ...], *, units: Any) -> Passage:
     return passage_from(values)
 
 
+_without_units = partial(_passage, units=None)
 shared_passage = remember_texts(_PASSAGES_KEPT)(passage_of)
 """For answers, in the service: it forgets regularly what was withdrawn (``forget_regularly``)."""
 

@@ -132,7 +132,9 @@ class IndexWriter:
         """Remove replaced and deleted text from the disk."""
         if files.read_meta(self._connection).purge_pending:
             self._rebuild_lexical()
-            if self._truncate_log():
+            # Empty the write-ahead log, which holds old pages; it stays while a reader uses it.
+            (is_used, *_) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not is_used:
                 with self._transaction():
                     files.write_meta(self._connection, purge_pending="0")
 
@@ -159,19 +161,14 @@ class IndexWriter:
                 shutil.rmtree(folder)
         if named.startswith(LEXICAL_PREFIX) and is_whole(self._folder / named):
             self._lexical = LexicalWriter(self._folder / named)
-            self._write_pending()
+            if files.pending_documents(self._connection):  # of a writer that was killed meanwhile
+                with self._transaction():
+                    self._write_postings()
         else:
             self._rebuild_lexical()
 
-    def _write_pending(self) -> None:
-        """Write the postings of pending documents, and announce them to readers."""
-        if not files.pending_documents(self._connection):
-            return
-        with self._transaction():
-            self._write_postings()
-
     def _write_postings(self) -> None:
-        """Commit them, and announce them in the caller's transaction."""
+        """Commit the postings of pending documents, and announce them in the caller's transaction."""
         documents, lexical = files.pending_documents(self._connection), self._lexical
         assert lexical is not None  # noqa: S101 (``open`` made it)
         for document_id in documents:
@@ -201,10 +198,6 @@ class IndexWriter:
         commit = files.read_meta(self._connection).lexical_commit + 1
         self._connection.execute("DELETE FROM pending")
         files.write_meta(self._connection, lexical_folder=lexical_folder, lexical_commit=str(commit))
-
-    def _truncate_log(self) -> bool:
-        """Empty the write-ahead log, which holds old pages; return False when a reader uses it."""
-        return self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
 
 
 # The folder of tantivy

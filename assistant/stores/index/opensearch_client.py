@@ -81,7 +81,8 @@ async def call(
     except ConnectionTimeout:
         raise SearchUnavailableError(f"The passage index did not respond within {timeout_s:.1f} s.") from None
     except UnreachableError as error:
-        raise SearchUnavailableError(f"The passage index is unreachable ({_cause(error)}).") from None
+        cause = type(error.info if isinstance(error.info, Exception) else error).__name__
+        raise SearchUnavailableError(f"The passage index is unreachable ({cause}).") from None
     except SerializationError:
         raise SearchUnavailableError("The passage index sent a response that is not JSON.") from None
     except BotoCoreError as error:
@@ -187,11 +188,6 @@ def _refused(status: object, kind: str) -> SearchUnavailableError:
     if kind == "index_not_found_exception":
         return SearchUnavailableError("The passage index does not exist: its schema was not applied.")
     return SearchUnavailableError(f"The passage index failed ({status_text}).")
-
-
-def _cause(error: UnreachableError) -> str:
-    cause = error.info if isinstance(error.info, Exception) else error
-    return type(cause).__name__
 
 
 async def _signed_connection(region: str) -> type[AsyncHttpConnection]:
