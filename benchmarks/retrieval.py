@@ -33,7 +33,7 @@ _SEED = 20260101
 
 
 def read_questions(path: Path, count: int) -> list[str]:
-    """Draw questions of the documents: ``count``, or one for each document where there are fewer."""
+    """Draw questions of the documents, with replacement: ``count``, or as many as there are documents."""
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rb") as file:
         questions = [orjson.loads(line)["question"] for line in file if line.strip()]

@@ -39,6 +39,7 @@ async def ask(question: str) -> int:
                         pass
         if not succeeded:
             return 1
+        # An agent decides this after reading: a mark that nobody meant teaches the assistant something wrong.
         verdict = Verdict(verdict_id=uuid.uuid4().hex, label=VerdictLabel.GOOD)
         await client.give_verdict(answer_id, verdict)
         stored = await client.read_answer(answer_id)

@@ -92,7 +92,8 @@ def started(
 
 
 def _read_line(popen: subprocess.Popen[bytes], *, timeout_s: float) -> bytes:
-    """Return the next line on stdout, nothing when none came in time or the process ended."""
+    """Return what a process wrote up to the end of its first line, which is all that it writes before it is
+    ready; nothing when no line came in time or the process ended."""
     assert popen.stdout is not None  # noqa: S101 - a pipe, by ``started``
     until_s, line = time.monotonic() + timeout_s, b""
     while not line.endswith(b"\n"):

@@ -227,10 +227,20 @@ class CheckText:
             async with aclosing(_after(answer, hydration)) as events:
                 async for event in events:
                     yield event
-        answer.how, answer.has_ended = hydration.left or how, True
+        answer.finish(hydration.left or how)
 
     def _end(self, answer: AnswerText, how: How, prepared: PreparedAnswer) -> TextEvents:
-        """Yield the last sentence, or the quote where none was written and nobody has left."""
+        """Yield the last sentence, or the quote where none was written and nobody has left.
+
+        | what was shown of a model's text             | mode    | fallback                      |
+        | a sentence                                   | WRITTEN | why it ended early, else None |
+        | nothing: it said that documents do not answer| None    | None                          |
+        | nothing: it failed, or no sentence held      | QUOTED  | why                           |
+        | no model was asked, a quote answers          | QUOTED  | None                          |
+        | no model was asked, no quote answers         | None    | None                          |
+
+        Where a quote has no unit that may be shown, mode stays None.
+        """
         if how in LEFT:
             return
         if isinstance(how, FinishReason) or answer.is_over:
@@ -366,7 +376,9 @@ class AnswerText:
         text is taken."""
         if self.is_over:
             return
-        text, self._read = text[: MOST_CHARACTERS - self._read], self._read + len(text)
+        room = MOST_CHARACTERS - self._read
+        self._read += len(text)
+        text = text[:room]
         text = self._with_marks(self._markup.push(text)) if self._offered else without_marks(text)
         visible = self._filter.push(text)
         if visible:
@@ -446,10 +458,13 @@ class AnswerText:
             is_refused=self.is_refused,
         )
 
+    def finish(self, how: How) -> None:
+        """End the text, of which all was shown that was to be shown."""
+        self.how, self.has_ended = how, True
+
     def leave(self, cause: Cause | None) -> None:
         """End the text whose reader stopped reading: its task was cancelled or its stream was closed."""
-        self.how = Cause.CANCELLED if cause is Cause.CANCELLED else Cause.DISCONNECTED
-        self.has_ended = True
+        self.finish(Cause.CANCELLED if cause is Cause.CANCELLED else Cause.DISCONNECTED)
 
     # Elements
 
@@ -495,9 +510,10 @@ class AnswerText:
             written, cited = self._filter.taken(span.text)
             # A space for a mark: "2" and "3" around one are not "23".
             said = without_marks(written, instead=" ") if self._marked else written
-            before = _white_space(self._raw[: span.start - self._taken]) if self._parts else ""
-            piece = self._raw[: span.end - self._taken].strip()
-            self._raw, self._taken = self._raw[span.end - self._taken :], span.end
+            start, end = span.start - self._taken, span.end - self._taken  # in ``_raw``
+            before = _white_space(self._raw[:start]) if self._parts else ""
+            piece = self._raw[:end].strip()
+            self._raw, self._taken = self._raw[end:], span.end
             if len(piece) > LONGEST_SENTENCE_CHARACTERS or _DEBRIS.search(piece):
                 self.failure = "debris"
                 return

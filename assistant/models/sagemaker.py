@@ -113,8 +113,10 @@ class AwsRuntime:
             if response.status == 200:
                 return response
             failure = await _read_failure(response)
-            is_refused = response.status == _SIGNATURE_REFUSED and not is_last
-            if not is_refused or not self._posts.learn_skew(failure.code, response.headers.get("Date")):
+            if is_last or response.status != _SIGNATURE_REFUSED:
+                break
+            learned = self._posts.learn_skew(failure.code, response.headers.get("Date"))
+            if not learned:  # the clock is right, so the same request would be refused again
                 break
         raise failure
 

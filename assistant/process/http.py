@@ -144,7 +144,7 @@ class BoundedConnection(HttpToolsProtocol):
         size_bytes = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size_bytes > HEAD_LIMIT_BYTES:
             self._head_bytes = size_bytes
-            raise _HeadTooLargeError
+            raise _HeadTooLargeError  # uvicorn takes it for a parser's error and calls send_400_response
         super().on_headers_complete()
         self._limit_time(BODY_TIMEOUT_S)
 

@@ -129,8 +129,8 @@ class Power:
         self._latest = Latest(words, means=_is_closed, clock=clock, unread=unread)
 
     async def is_paused(self) -> bool:
-        """Return the state as of a few seconds ago, without waiting. While it cannot be read, return the last
-        known one; False before the first read."""
+        """Return the state as of a few seconds ago; the first call waits a second at most. While the word
+        cannot be read, return the last known state; False before the first read."""
         return await self._latest.of() or False
 
     async def read(self) -> bool:

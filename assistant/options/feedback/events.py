@@ -112,7 +112,8 @@ class FeedbackEvent(PublicModel):
     edit: Edit | None = None
     """How a sent text differs from the answer."""
     reply_id: RecordId | None = Field(default=None, exclude_if=lambda reply: reply is None)
-    """Record of the reply that a sent text was edited from. ``shown`` of its words is the reply."""
+    """Record of the reply that a sent text was edited from. ``FeedbackText.shown`` then holds the reply in
+    place of the answer."""
     unsupported_sent: bool = False
     """Whether the sent text keeps a sentence that the answer showed as unsupported."""
     opened: str | None = None

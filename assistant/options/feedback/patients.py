@@ -353,8 +353,8 @@ _PEOPLE, _AFTER_PEOPLE, _THINGS_OF_PEOPLE = _CUES["people"], _CUES["after people
 _DISEASES_AFTER = _CUES["diseases after"]
 _NOT_PEOPLE_AFTER = _DISEASES_AFTER | _CUES["not people after"]
 _NOT_ALONE = _CUES["not alone"]
-"""Names that are oftener a word: a title before them or a surname after them must say that "
-"a person is meant."""
+"""Names that are oftener a word: a title before them or a surname after them must say that a person is
+meant."""
 _NOT_LOWER = _CUES["not lower"]
 """Names that are a word where they have no capital letter."""
 _VERBS = _CUES["verbs"]

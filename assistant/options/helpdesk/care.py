@@ -29,7 +29,7 @@ class HelpdeskCareApp(CareAppConfig):
     helpdesk: HelpdeskSection | None = None
 
     @model_validator(mode="after")
-    def _is_a_place_to_try_things(self) -> Self:
+    def _needs_dev_and_its_own_vpc(self) -> Self:
         if self.helpdesk and (self.network.vpc or self.deployment.profile != "dev"):
             raise ValueError(
                 '[helpdesk] is a reference, with simulated patients: it needs profile = "dev" and a VPC that '

@@ -34,8 +34,8 @@ class FoundInTurns:
     degraded: tuple[str, ...] = ()
 
     def suggested(self, *, least: float) -> tuple[Section, float] | None:
-        """Return the section that is certain enough to be shown, and how likely it is right; None where an
-        emergency comes first."""
+        """Return the section that is certain enough to be shown, and how likely it is right; None where there
+        is none, it is less likely than ``least``, or an emergency comes first."""
         evidence = self.evidence
         if evidence is None or not evidence.is_found or evidence.section is None or self.red_flags:
             return None
@@ -44,7 +44,8 @@ class FoundInTurns:
 
 
 def features_of(evidence: Evidence) -> dict[str, float]:
-    """Return what tells a right document from a wrong one: margins, nearness and mass."""
+    """Return what tells a right document from a wrong one: how far it is ahead, how near, how much of the
+    question's weight its section has (mass), and whether another document contends with it."""
     order, section = evidence.ranked.order, evidence.section
     margin = order[0].score - order[1].score if len(order) > 1 else _NO_OTHER
     return {
@@ -76,7 +77,7 @@ class ReadTurns:
     async def run(self, turns: Sequence[ChatTurn], *, identity: Identity, deadline: Deadline) -> FoundInTurns:
         """Return what was found. Raises as ``AnswerQuestion.prepare``."""
         services, answers = self._services, self._answers
-        services.index_watch.require_own()
+        services.index_watch.require_own()  # of another tenant's index nothing is searched
         request = AnswerRequest(turns=tuple(turns), mode="quoted")
         begun = answers.take.begin(request, identity=identity)
         steps = begin_answer(begun, tenant=services.tenant.name, clock=services.clock)
@@ -87,7 +88,7 @@ class ReadTurns:
             evidence: Evidence | None = None
             if queries.reading.asks:
                 hits = await answers.search.run(queries.each, scope)
-                first, *_ = await answers.rank.run(hits, scope)
+                first, *_ = await answers.rank.run(hits, scope)  # one suggestion, of the first question
                 evidence = await answers.quote.choose.run(first, scope)
             return FoundInTurns(
                 await queries.red_flags,
