@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.answer import services
+from assistant.answer import index_watch
 from tests.contracts.index_damage import DAMAGES
 from tests.fakes.running_service import RunningService, Scene, eventually, running_service, service_on
 
@@ -25,8 +25,8 @@ async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "_CHECK_EVERY_S", 0.2)
-    monkeypatch.setattr(services, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(index_watch, "_CHECK_EVERY_S", 0.2)
+    monkeypatch.setattr(index_watch, "_PAUSE_S", 0.01)
 
 
 @asynccontextmanager
