@@ -316,7 +316,7 @@ class MakeQuote:
         for part in evidence:
             numbers.fill(part.ranked, up_to=self._services.tenant.retrieval.passages)
         first = next((part.section for part in answering if part.section is not None), None)
-        is_beside = is_written and bool(blocks) and first is not None
+        is_beside = is_written and bool(blocks)
         return Quote(
             evidence,
             offered=self._offered(evidence, composing),

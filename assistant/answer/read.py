@@ -13,7 +13,7 @@ from assistant.answer.heads import Heads, Judged, Vectors
 from assistant.answer.message import Message, ids_in, numbers_of
 from assistant.answer.red_flags import RedFlags
 from assistant.answer.services import TenantServices
-from assistant.answer.sources import EvidenceQuery, SearchScope, SourceSearch, source_ids
+from assistant.answer.sources import EvidenceQuery, SearchScope, SourceSearch, source_ids, with_earlier
 from assistant.answer.take import Question
 from assistant.answer.vocabulary import KnownWordsReader
 from assistant.domain.answers import AnswerRecord, LiveMatch, Reading, RedFlag
@@ -94,7 +94,7 @@ class ReadQuestion:
         earlier = judged.earlier[0]
         reading = Reading(
             questions=message.questions,
-            search_text="\n".join(filter(None, (earlier, " ".join(message.questions)))),
+            search_text=with_earlier(" ".join(message.questions), earlier),
             leans=earlier is not None,
             kind=judged.kind,
             items=items,
@@ -121,8 +121,10 @@ class ReadQuestion:
     def _texts(self, message: Message, known: KnownWords | None) -> list[str]:
         """Return the texts whose vectors are needed, each once."""
         first, *more = message.questions
-        joined = [f"{earlier}\n{first}" for earlier in (message.before, message.named_above) if earlier]
-        joined += [f"{first}\n{question}" for question in more]
+        joined = [
+            with_earlier(first, earlier) for earlier in (message.before, message.named_above) if earlier
+        ]
+        joined += [with_earlier(question, first) for question in more]
         live: list[str] = []
         if self._beside.are_there:
             live = [self._as_examples(question, known) for question in message.questions]
@@ -143,7 +145,7 @@ class ReadQuestion:
         longest, count = self._tenant.answers, len(message.questions)
         queries: list[EvidenceQuery] = []
         for question, earlier in zip(message.questions, judged.earlier, strict=True):
-            text = question if earlier is None else f"{earlier}\n{question}"
+            text = with_earlier(question, earlier)
             routed = self._adaptations.without_names(text, known=known)
             queries.append(
                 EvidenceQuery(

@@ -95,7 +95,13 @@ class EvidenceQuery:
 
     @property
     def text(self) -> str:
-        return self.question if self.before is None else f"{self.before}\n{self.question}"
+        return with_earlier(self.question, self.before)
+
+
+def with_earlier(question: str, earlier: str | None) -> str:
+    """Return a question below the words before it that it makes no sense without, as it is embedded and
+    searched."""
+    return question if earlier is None else f"{earlier}\n{question}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,9 @@ _TEXT_CACHES: WeakSet[TextCache[Any]] = WeakSet()
 
 
 class TextCache(Generic[Result]):
-    """Keeps the last ``most`` results by the texts that they are about, for work that ``remember_texts``
-    cannot do: its caller gets several results from one call. ``forget_texts`` empties it."""
+    """Keeps the ``most`` results that were kept or asked for last, by the texts that they are about, for work
+    that ``remember_texts`` cannot do: its caller gets several results from one call. ``forget_texts`` empties
+    it."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -35,6 +36,8 @@ class TextCache(Generic[Result]):
         _TEXT_CACHES.add(self)
 
     def get(self, texts: Hashable) -> Result | None:
+        if texts in self._results:
+            self._results.move_to_end(texts)
         return self._results.get(texts)
 
     def keep(self, texts: Hashable, result: Result) -> None:
