@@ -173,7 +173,7 @@ def effective_tenant_file(tenant: DeployedTenant) -> str:
     """Return the text of the file: every value that shapes an answer, with defaults, in the settings'
     order, with the secrets and authorities of connectors on AWS, and the systems that are called for live
     data, each with its connector, or with replies."""
-    left_out = marked(TenantConfig, KeyMark.DEPLOYMENT)
+    left_out = marked(TenantConfig, KeyMark.DEPLOYMENT_READS)
     data = tenant.config.model_dump(mode="json", exclude=left_out, exclude_none=True)
     for fill in FILE.joined():
         fill(tenant, data)

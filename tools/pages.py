@@ -198,7 +198,7 @@ def _tables(model: type[BaseModel], table: Table, *, seen: set[type[BaseModel]])
     keys: list[Key] = []
     inner: list[tuple[type[BaseModel], Table]] = []
     for name, field in model.model_fields.items():
-        if KeyMark.OF_A_FILE in field.metadata or KeyMark.OF_THE_DEPLOYMENT in field.metadata:
+        if KeyMark.IN_A_FILE in field.metadata or KeyMark.DEPLOYMENT_WRITES in field.metadata:
             continue
         path, what = f"{above}{name}", meanings.get(name, "")
         models = [with_options(each) for each in models_in(field.annotation)]

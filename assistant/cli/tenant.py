@@ -360,10 +360,10 @@ def _own_values(
     if source.deployment is None:
         return values
     values[("network", "cidr")] = _free_range(source, files)
-    files_read = {"reach": {"__all__": marked(ReachEntry, KeyMark.NAMES_A_FILE, KeyMark.OF_A_FILE)}}
+    files_read = {"reach": {"__all__": marked(ReachEntry, KeyMark.NAMES_A_FILE, KeyMark.IN_A_FILE)}}
     given = source.model_dump(mode="json", exclude_unset=True, exclude=files_read)
     samples = _Samples(name, source.name)
-    for section in (*sorted(marked(TenantConfig, KeyMark.DEPLOYMENT)), "care_context"):
+    for section in (*sorted(marked(TenantConfig, KeyMark.DEPLOYMENT_READS)), "care_context"):
         for place, value in _leaves(given.get(section), (section,)):
             made_up = (
                 [samples.of(place, each) for each in value]

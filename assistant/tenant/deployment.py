@@ -328,7 +328,7 @@ class ReachEntry(OpenSection):
     absent."""
     deadline_s: float = Field(default=2.0, gt=0.0, le=10.0)
     """Longest time of a request, with its retry."""
-    ca_pem: Annotated[str | None, KeyMark.OF_A_FILE] = Field(default=None, max_length=200_000)
+    ca_pem: Annotated[str | None, KeyMark.IN_A_FILE] = Field(default=None, max_length=200_000)
     """What ``ca_file`` holds. Filled in when the tenant file is read."""
 
     @property

@@ -458,7 +458,8 @@ def placeholders(tenant: TenantConfig) -> Iterator[Contradiction]:
     which the local care application and local addresses stand in for.
     """
     if tenant.deployment is not None:
-        yield from _in_sections(tenant, [*sorted(marked(TenantConfig, KeyMark.DEPLOYMENT)), "care_context"])
+        read_by_deployment = sorted(marked(TenantConfig, KeyMark.DEPLOYMENT_READS))
+        yield from _in_sections(tenant, [*read_by_deployment, "care_context"])
 
 
 def placeholders_of(file: BaseModel) -> Iterator[Contradiction]:
@@ -468,7 +469,7 @@ def placeholders_of(file: BaseModel) -> Iterator[Contradiction]:
 
 def _in_sections(file: BaseModel, names: Sequence[str]) -> Iterator[Contradiction]:
     data = file.model_dump(
-        mode="json", exclude_unset=True, exclude={"reach": {"__all__": marked(ReachEntry, KeyMark.OF_A_FILE)}}
+        mode="json", exclude_unset=True, exclude={"reach": {"__all__": marked(ReachEntry, KeyMark.IN_A_FILE)}}
     )
     for name in names:
         for place, value in _texts(data.get(name), (name,)):

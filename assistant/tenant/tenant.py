@@ -92,7 +92,7 @@ class SourceEntry(OpenSection):
     """What it has. Without a learned router, words that are usual for a kind choose sources; ``catalogue``
     and ``reviews`` are also read as a shop's items, and ``live`` is a system without documents."""
     reach: Annotated[
-        Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")] | None, KeyMark.DEPLOYMENT
+        Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")] | None, KeyMark.DEPLOYMENT_READS
     ] = None
     """The ``[[reach]]`` entry with the connector of a ``live`` source."""
     licence: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
@@ -220,7 +220,7 @@ class GenerationSection(OpenSection):
     """Longest written answer, in tokens."""
     temperature: float = Field(default=0.0, ge=0.0, le=2.0)
     """0: the likeliest token each time; higher values vary the words."""
-    canary_sha256: Annotated[str | None, KeyMark.OF_THE_DEPLOYMENT] = Field(
+    canary_sha256: Annotated[str | None, KeyMark.DEPLOYMENT_WRITES] = Field(
         default=None, pattern=r"^[0-9a-f]{64}$"
     )
     """Hash of the artifact of ``models.candidate``, which records name when it wrote; the deployment fills it
@@ -365,7 +365,7 @@ class RecordsSection(StrictModel):
     """Days for which values of live elements in sent texts can be read; afterwards their labels stand there.
     0: never kept. By default 30, in which a complaint about a message comes, and 1 under the profile
     ``dev``, whose data nobody answers for. 2192 days are six years."""
-    deployed: Annotated[DeployedKeeping | None, KeyMark.OF_THE_DEPLOYMENT] = None
+    deployed: Annotated[DeployedKeeping | None, KeyMark.DEPLOYMENT_WRITES] = None
     """Written by the deployment; do not set it."""
 
 
@@ -421,16 +421,16 @@ class TenantConfig(OpenSection):
     both as equal. Prompt and answer do not contain it."""
 
     # Only a deployment on AWS reads the following sections; a tenant that is only served locally has none.
-    deployment: Annotated[PlaceSection | None, KeyMark.DEPLOYMENT] = None
-    identity: Annotated[IdentitySection | None, KeyMark.DEPLOYMENT] = None
-    network: Annotated[NetworkSection, KeyMark.DEPLOYMENT] = NetworkSection()
-    edge: Annotated[EdgeSection | None, KeyMark.DEPLOYMENT] = None
-    models: Annotated[ModelsSection | None, KeyMark.DEPLOYMENT] = None
-    power: Annotated[PowerSection | None, KeyMark.DEPLOYMENT] = None
-    search: Annotated[SearchSection, KeyMark.DEPLOYMENT] = SearchSection()
-    tasks: Annotated[TasksSection, KeyMark.DEPLOYMENT] = TasksSection()
-    observability: Annotated[ObservabilitySection, KeyMark.DEPLOYMENT] = ObservabilitySection()
-    reach: Annotated[tuple[ReachEntry, ...], KeyMark.DEPLOYMENT] = ()
+    deployment: Annotated[PlaceSection | None, KeyMark.DEPLOYMENT_READS] = None
+    identity: Annotated[IdentitySection | None, KeyMark.DEPLOYMENT_READS] = None
+    network: Annotated[NetworkSection, KeyMark.DEPLOYMENT_READS] = NetworkSection()
+    edge: Annotated[EdgeSection | None, KeyMark.DEPLOYMENT_READS] = None
+    models: Annotated[ModelsSection | None, KeyMark.DEPLOYMENT_READS] = None
+    power: Annotated[PowerSection | None, KeyMark.DEPLOYMENT_READS] = None
+    search: Annotated[SearchSection, KeyMark.DEPLOYMENT_READS] = SearchSection()
+    tasks: Annotated[TasksSection, KeyMark.DEPLOYMENT_READS] = TasksSection()
+    observability: Annotated[ObservabilitySection, KeyMark.DEPLOYMENT_READS] = ObservabilitySection()
+    reach: Annotated[tuple[ReachEntry, ...], KeyMark.DEPLOYMENT_READS] = ()
 
     @model_validator(mode="after")
     def _sources_are_apart_and_know_their_labels(self) -> Self:
@@ -549,7 +549,7 @@ class TenantConfig(OpenSection):
         key with a say in answers or replies changes it.
         """
         left_out = {
-            **dict.fromkeys(marked(TenantConfig, KeyMark.DEPLOYMENT, KeyMark.NO_ANSWER), True),
+            **dict.fromkeys(marked(TenantConfig, KeyMark.DEPLOYMENT_READS, KeyMark.NO_ANSWER), True),
             "embedding": {"vectors"},
             "answers": marked(AnswersSection, KeyMark.NO_ANSWER),
             "generation": marked(GenerationSection, KeyMark.NO_ANSWER),

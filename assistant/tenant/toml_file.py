@@ -1,4 +1,8 @@
-"""Settings files in TOML: reading with errors that name file, line and key, and edits that keep layout."""
+"""Settings files in TOML: reading with errors that name file, line and key, and edits that keep layout.
+
+The file has three parts: the classes that tables of a settings file are made of, and how options add keys to
+them; ``read_strict``, with its errors; and the edits of the command line.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +17,16 @@ from pathlib import Path
 from typing import Any, Self, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, create_model
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, ErrorDetails
 
 from assistant.domain.errors import ConfigurationError
 from assistant.option import Place
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 KeyPath = tuple[str | int, ...]
-"""A path of pydantic: ``("reach", 0, "service_name")``."""
+"""Where a key or table is, as pydantic says it: ``("reach", 0, "port")`` is ``port`` in the first
+``[[reach]]``."""
 SectionT = TypeVar("SectionT", bound="OpenSection")
-
 
 RETIRED_KEYS: Mapping[str, str] = {
     "ASSISTANT_MODEL_MODE": "in 0.3.0: unset it; each answer is computed alone, as reproducible was",
@@ -49,8 +53,12 @@ RETIRED_KEYS: Mapping[str, str] = {
     "sources.default_labels": 'in 0.3.0: labels come from where access says. access = "folder" with folders '
     '= { "" = […] } and the same labels keeps the meaning; access = "everyone" that of an empty list',
 }
-"""Keys that a settings file of an earlier release may hold, and variables of its environment, with the
-release that removed each, and what to do. Numbers of list entries are left out: ``sources.access``."""
+"""Key of an earlier release = in which release it was removed, and what to do. The text ends the sentence
+"KEY was removed …".
+
+A key is written without the numbers of list entries: ``sources.access`` for each ``[[sources]]``. One is a
+variable of the environment: ``assistant.process.settings`` reads this table too.
+"""
 
 
 class StrictModel(BaseModel):
@@ -60,72 +68,99 @@ class StrictModel(BaseModel):
 
 
 class OpenSection(StrictModel):
-    """A table to which options add keys, each with a subclass at the place ``keys of`` the table's class.
+    """A table of a settings file to which options add keys.
 
-    What makes or validates one gets the class with the keys of all options that are here.
+    Each option adds its keys by a subclass of the table's class, which it joins at the place ``keys of`` that
+    class::
 
-        class LabModels(ModelsSection):
+        class ModelsSection(OpenSection):  # in the core
+            llm: str | None = None
+
+        class LabModels(ModelsSection):  # in an option
             trials: bool = False
+
         OPTION = Option(joins={"keys of ModelsSection": "section:LabModels"})
-        keys_of(tenant.models, LabModels).trials
+
+    To call either class, or to validate a file with it, gives a value of the *joined class*: one subclass of
+    ``LabModels`` and of the classes of all other options that are installed::
+
+        models = ModelsSection(trials=True)
+        models.llm  # None
+        keys_of(models, LabModels).trials  # True; keys_of tells the type checker that the key is there
     """
 
-    model_config = ConfigDict(defer_build=True)  # options import the modules of the tables that they extend
+    # Pydantic must not look for the joined class before it is first used: the options' modules import the one
+    # in which the table is.
+    model_config = ConfigDict(defer_build=True)
 
     def __new__(cls, *_: object, **__: object) -> Self:
+        """Make a value of the joined class, whose ``__init__`` Python calls: it is a subclass of ``cls``."""
         return super().__new__(with_options(cls))
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Validate as the joined class, wherever a field has this class as its type."""
         return handler(with_options(cls))
 
 
 class KeyMark(Enum):
-    """What is special about a key, in the metadata of its field."""
+    """What is special about a key. It stands in the annotation of the key's field.
 
-    NAMES_A_FILE = "It names another file, relative to the tenant file."
-    OF_A_FILE = "It is filled in from another file when the tenant file is read."
-    OF_THE_DEPLOYMENT = "The deployment writes it; no tenant file has it."
-    DEPLOYMENT = "Only a deployment reads it; of reach also the service, where an entry is called."
-    NO_ANSWER = "It shapes no answer: the hash of the settings leaves it out."
+    ``ca_file: Annotated[str | None, KeyMark.NAMES_A_FILE] = None``
+    """
+
+    NAMES_A_FILE = "The value is the path of another file, relative to the tenant file."
+    IN_A_FILE = "No tenant file has it: its value is the content of the file that the key beside it names."
+    DEPLOYMENT_WRITES = "No tenant file has it: the deployment writes it into the file of its containers."
+    DEPLOYMENT_READS = "Only a deployment reads it, except ``reach``: the service calls some of its entries."
+    NO_ANSWER = "It changes no answer, so the hash of the settings leaves it out."
 
 
 def marked(section: type[StrictModel], *marks: KeyMark) -> set[str]:
-    """Return the keys of a table that have one of the marks."""
+    """Return the names of the table's keys that have at least one of the marks."""
     fields = with_options(section).model_fields.items()
     return {name for name, field in fields if any(mark in field.metadata for mark in marks)}
 
 
-def keys_of(section: OpenSection, kind: type[SectionT]) -> SectionT:
-    """Return a table as the class of the option that reads its own keys there."""
-    if not isinstance(section, kind):
-        raise TypeError(f"{kind.__name__} joins no table {type(section).__name__}")
+def keys_of(section: OpenSection, option_class: type[SectionT]) -> SectionT:
+    """Return ``section`` itself, typed as the class by which an option adds keys to it.
+
+    Raises TypeError where that class extends another table: a fault of the code, not of a settings file.
+    """
+    if not isinstance(section, option_class):
+        raise TypeError(f"{option_class.__name__} joins no table {type(section).__name__}")
     return section
 
 
-def with_options(kind: type[ModelT]) -> type[ModelT]:
-    """Return the class with the keys that options add; ``kind`` itself where it is no table for them."""
-    table = next((each for each in kind.__mro__ if OpenSection in each.__bases__), None)
-    return kind if table is None else cast("type[ModelT]", _with_keys(table))
+def with_options(model: type[ModelT]) -> type[ModelT]:
+    """Return the joined class of a table: a subclass of ``model`` with the keys of all options.
+
+    ``model`` is a table's class, an option's subclass of it, or the joined class. A model that is no open
+    section, or one that no option extends, is returned as it is.
+    """
+    table = next((parent for parent in model.__mro__ if OpenSection in parent.__bases__), None)
+    return model if table is None else cast("type[ModelT]", _joined_class(table))
 
 
 @cache
-def _with_keys(table: type[OpenSection]) -> type[OpenSection]:
-    joined = Place[type[OpenSection]](f"keys of {table.__name__}").joined()
-    if not joined:
+def _joined_class(table: type[OpenSection]) -> type[OpenSection]:
+    """Return the subclass of all that options join to a table, made once: a second would be another type."""
+    option_classes = Place[type[OpenSection]](f"keys of {table.__name__}").joined()
+    if not option_classes:
         return table
-    return create_model(table.__name__, __base__=tuple(joined), __module__=table.__module__)
+    return create_model(table.__name__, __base__=tuple(option_classes), __module__=table.__module__)
 
 
 def read_strict(
-    path: Path,
-    kind: type[ModelT],
-    *,
-    complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda data: data,
+    path: Path, model: type[ModelT], *, complete: Callable[[dict[str, Any]], dict[str, Any]] = dict
 ) -> ModelT:
-    """Return the file as ``kind``. Raises ConfigurationError naming file, line, key and what is allowed.
+    """Return the file as a value of ``model``, with the keys of options.
 
-    ``complete`` adds what another file says before the check, and may raise ConfigurationError.
+    Raises ConfigurationError with every error of the file: ``tenants/clinic.toml: line 7: unknown key
+    sources.0.conector; allowed here: access, connector, …; line 9: name is needed``.
+
+    ``complete`` gets the parsed file and returns it with what other files add to it, such as certificates; by
+    default nothing. It runs before the values are checked, and may raise ConfigurationError.
     """
     if path.exists() and not path.is_file():  # a pipe would never end
         raise ConfigurationError(f"{path}: not a regular file. Put a TOML file there, or remove it.")
@@ -141,46 +176,51 @@ def read_strict(
     except RecursionError:
         raise ConfigurationError(f"{path}: not valid TOML: nested too deeply.") from None
     try:
-        # strict, so that true is not a number; through JSON, so that a list can be a tuple
-        return with_options(kind).model_validate_json(json.dumps(complete(data), default=str), strict=True)
+        # Strict, so that true is not a number. Through JSON, because a strict check of Python's values would
+        # refuse a list for a tuple. Dates of TOML become text there.
+        return with_options(model).model_validate_json(json.dumps(complete(data), default=str), strict=True)
     except ValidationError as error:
-        wrong = [_explain(item, kind=kind, text=text) for item in _first_causes(error.errors())]
-        raise ConfigurationError(f"{path}: {'; '.join(wrong)}") from None
+        messages = [_message(detail, model=model, text=text) for detail in _first_causes(error.errors())]
+        raise ConfigurationError(f"{path}: {'; '.join(messages)}") from None
 
 
 _OUR_CHECK = "Value error, "
+"""What pydantic writes before the text of a ValueError that a validator of ours raises."""
 _LONGEST_VALUE = 80
+"""Characters of a wrong value that an error shows."""
 
 
-def _first_causes(errors: Sequence[Any]) -> list[Mapping[str, Any]]:
-    """Return the errors without those of a list that is too short only because its items are wrong."""
-    places = [tuple(item["loc"]) for item in errors]
+def _first_causes(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Return the errors without those that only follow from another one: pydantic also calls a list too short
+    when it has left out its wrong items."""
+    places = [error["loc"] for error in errors]
 
-    def follows(item: Mapping[str, Any]) -> bool:
-        size = len(item["loc"])
-        inside = any(len(place) > size and place[:size] == tuple(item["loc"]) for place in places)
-        return item["type"] == "too_short" and inside
+    def follows(error: ErrorDetails) -> bool:
+        around = error["loc"]
+        has_wrong_item = any(place != around and place[: len(around)] == around for place in places)
+        return error["type"] == "too_short" and has_wrong_item
 
-    return [item for item in errors if not follows(item)]
+    return [error for error in errors if not follows(error)]
 
 
-def _explain(item: Mapping[str, Any], *, kind: type[BaseModel], text: str) -> str:
-    place: Sequence[str | int] = item["loc"]
+def _message(error: ErrorDetails, *, model: type[BaseModel], text: str) -> str:
+    """Return what an error of pydantic's says of the file: ``line 3: edge.port is needed``."""
+    place = error["loc"]
     key = ".".join(str(part) for part in place)
     line = line_of(text, place)
     where = f"line {line}: " if line else ""
-    if item["type"] == "extra_forbidden":
-        retired = ".".join(part for part in place if isinstance(part, str))
-        if retired in RETIRED_KEYS:
-            return f"{where}{key} was removed {RETIRED_KEYS[retired]}"
-        section = _section(kind, place[:-1])
-        return f"{where}unknown key {key}; allowed here: {', '.join(sorted(section.model_fields))}"
-    if item["type"] == "missing":
+    if error["type"] == "extra_forbidden":
+        without_numbers = ".".join(part for part in place if isinstance(part, str))
+        if without_numbers in RETIRED_KEYS:
+            return f"{where}{key} was removed {RETIRED_KEYS[without_numbers]}"
+        table = _table_at(model, place[:-1])
+        return f"{where}unknown key {key}; allowed here: {', '.join(sorted(table.model_fields))}"
+    if error["type"] == "missing":
         return f"{where}{key} is needed"
-    if item["type"] == "value_error":  # a check of ours, which names what is wrong
-        message = item["msg"].removeprefix(_OUR_CHECK)
+    if error["type"] == "value_error":  # a validator of ours, whose text names what is wrong
+        message = error["msg"].removeprefix(_OUR_CHECK)
         return f"{where}{key}: {message}" if key else f"{where}{message}"
-    return f"{where}{key or 'the file'}: {item['msg']} (got {_shortened(item['input'])})"
+    return f"{where}{key or 'the file'}: {error['msg']} (got {_shortened(error['input'])})"
 
 
 def _shortened(value: object) -> str:
@@ -188,53 +228,66 @@ def _shortened(value: object) -> str:
     return shown if len(shown) <= _LONGEST_VALUE else f"{shown[:_LONGEST_VALUE]}…"
 
 
-def _section(kind: type[BaseModel], place: Sequence[str | int]) -> type[BaseModel]:
-    """Return the class of the section at ``place``."""
-    kind = with_options(kind)
+def _table_at(model: type[BaseModel], place: Sequence[str | int]) -> type[BaseModel]:
+    """Return the class of the table at ``place`` in a file of ``model``: SourceEntry for ``("sources", 0)``.
+
+    Numbers, and the kind that pydantic adds to the place of a union's value, name no field: they stay at the
+    table that was reached. Of a union it is the last class.
+    """
+    table = with_options(model)
     for part in place:
-        annotation = kind.model_fields[str(part)].annotation if str(part) in kind.model_fields else None
+        field = table.model_fields.get(str(part))
+        annotation = None if field is None else field.annotation
         for candidate in (annotation, *get_args(annotation)):
             if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                kind = with_options(candidate)
-    return kind
+                table = with_options(candidate)
+    return table
 
 
 def line_of(text: str, place: Sequence[str | int]) -> int | None:
-    """Return the line of a key, or of its section; None when the text has neither.
+    """Return the line of a key, or of the innermost table around it that has one; None where none has.
 
-    ``place`` is a path of pydantic: ``("reach", 1, "port")``. For a list on several lines it is the first
-    one.
+    A value on several lines counts as its first line.
     """
     lines = lines_of_keys(text)
-    return next(
-        (lines[tuple(place[:end])] for end in range(len(place), 0, -1) if tuple(place[:end]) in lines), None
-    )
+    innermost_first = (tuple(place[:size]) for size in range(len(place), 0, -1))
+    return next((lines[path] for path in innermost_first if path in lines), None)
+
+
+_HEADER = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]")
+"""``[edge]`` or ``[[sources.folders]]``: its brackets, and its dotted name."""
+_ASSIGNED = re.compile(r"\s*([\w.\"'-]+)\s*=")
+"""``edge.port =``: the dotted name of a key."""
 
 
 def lines_of_keys(text: str) -> dict[KeyPath, int]:
-    """Return the first line of each section and key, by its path.
+    """Return the first line of each table and key, by its path.
 
     >>> lines_of_keys("[[reach]]\\nport = 1\\n\\n[[reach]]\\nport = 2")
     {('reach', 0): 1, ('reach', 0, 'port'): 2, ('reach', 1): 4, ('reach', 1, 'port'): 5}
+
+    It reads lines, not TOML: keys inside of a value, such as an inline table, have no line of their own.
     """
     lines: dict[KeyPath, int] = {}
-    section: KeyPath = ()
-    tables: dict[KeyPath, int] = {}
-    """Number of the last table of each list of tables, by the list's path."""
+    table: KeyPath = ()
+    """Path of the table that the line belongs to."""
+    last_entries: dict[KeyPath, int] = {}
+    """Path of a list of tables = number of its last entry so far."""
     for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*(\[\[?)\s*([^\]]+?)\s*\]", line):
-            section = ()
-            parts = [part.strip(" \"'") for part in header[2].split(".")]
-            for place, part in enumerate(parts, start=1):
-                section = (*section, part)
-                if header[1] == "[[" and place == len(parts):
-                    tables[section] = tables.get(section, -1) + 1
-                if section in tables:
-                    section = (*section, tables[section])
-            lines.setdefault(section, number)
-        elif assigned := re.match(r"\s*([\w.\"'-]+)\s*=", line):
-            parts = tuple(part.strip("\"'") for part in assigned[1].split("."))
-            lines.setdefault((*section, *parts), number)
+        if header := _HEADER.match(line):
+            brackets, name = header.groups()
+            names = [part.strip(" \"'") for part in name.split(".")]
+            table = ()
+            for depth, part in enumerate(names, start=1):
+                table = (*table, part)
+                if brackets == "[[" and depth == len(names):
+                    last_entries[table] = last_entries.get(table, -1) + 1
+                if table in last_entries:  # [reach.headers] belongs to the last [[reach]] above
+                    table = (*table, last_entries[table])
+            lines.setdefault(table, number)
+        elif assigned := _ASSIGNED.match(line):
+            names = [part.strip("\"'") for part in assigned[1].split(".")]
+            lines.setdefault((*table, *names), number)
     return lines
 
 
@@ -242,64 +295,76 @@ def lines_of_keys(text: str) -> dict[KeyPath, int]:
 
 
 def with_values(text: str, values: Mapping[KeyPath, str | Sequence[str]]) -> str:
-    """Return the text with these values at these places; a missing key is added below its section's head.
+    """Return the text with these values. A key that is there keeps its line and its comment; a missing one is
+    added below its table's header; a missing table is added at the end.
 
-    ``values``: ``{("edge", "host_name"): "assistant.internal"}``.
+    >>> with_values('[edge]\\nport = "1"  # ours\\n', {("edge", "port"): "2", ("edge", "host"): "a.internal"})
+    '[edge]\\nhost = "a.internal"\\nport = "2"  # ours\\n'
     """
     import tomlkit  # not in the service's image, which edits no file
 
     document: Any = tomlkit.parse(text)
     missing: dict[KeyPath, str | Sequence[str]] = {}
-    for place, value in values.items():
-        section = _at(document, place[:-1])
-        if section is not None and (isinstance(place[-1], int) or place[-1] in section):
-            section[place[-1]] = value
+    for (*around, key), value in values.items():
+        table = _value_at(document, around)
+        if table is not None and (isinstance(key, int) or key in table):
+            table[key] = value
         else:
-            missing[place] = value
+            missing[*around, key] = value
     text = tomlkit.dumps(document)
-    for place, value in missing.items():
-        keys, lines = lines_of_keys(text), text.splitlines(keepends=True)
-        assignment = f"{place[-1]} = {json.dumps(value, ensure_ascii=False)}\n"
-        if head := keys.get(place[:-1]):
-            text = "".join([*lines[:head], assignment, *lines[head:]])
+    for (*around, key), value in missing.items():
+        assignment = f"{key} = {json.dumps(value, ensure_ascii=False)}\n"
+        if header := lines_of_keys(text).get(tuple(around)):
+            lines = text.splitlines(keepends=True)
+            text = "".join([*lines[:header], assignment, *lines[header:]])
         else:
-            text = f"{text.rstrip()}\n\n[{'.'.join(map(str, place[:-1]))}]\n{assignment}"
+            text = f"{text.rstrip()}\n\n[{'.'.join(map(str, around))}]\n{assignment}"
     return text
 
 
 def without(text: str, places: Iterable[KeyPath]) -> str:
-    """Return the text without these keys and tables, and without the comments in them.
+    """Return the text without these keys and tables, and without the comments in them. A place that is not
+    there is no error.
 
-    A place that is not there is no error.
+    >>> without("[edge]\\nport = 1\\n# Who may ask.\\n[identity]\\n", [("edge",)])
+    '# Who may ask.\\n[identity]\\n'
     """
-    keys = lines_of_keys(text)
-    for place in sorted(places, key=lambda place: keys.get(place, 0), reverse=True):  # numbers before it stay
-        text = _without(text, place)
+    lines = lines_of_keys(text)
+    # From the end of the file: to take entry 2 of a list away changes no number of the entries before it.
+    for place in sorted(places, key=lambda place: lines.get(place, 0), reverse=True):
+        text = _without_place(text, place)
     return text
 
 
-def _without(text: str, place: KeyPath) -> str:
+def _without_place(text: str, place: KeyPath) -> str:
+    lines, lines_by_key = text.splitlines(keepends=True), lines_of_keys(text)
+    number = lines_by_key.get(place)
+    if number is None or not lines[number - 1].lstrip().startswith("["):
+        return _without_key(text, place)
+    # A table is cut out with all lines up to the next key or header outside of it.
+    following = [line for path, line in lines_by_key.items() if line > number and path[: len(place)] != place]
+    if not following:
+        return f"{''.join(lines[: number - 1]).rstrip()}\n"
+    end = min(following) - 1
+    while lines[end - 1].lstrip().startswith("#"):  # a comment above the next header belongs to that one
+        end -= 1
+    return "".join([*lines[: number - 1], *lines[end:]])
+
+
+def _without_key(text: str, place: KeyPath) -> str:
     import tomlkit
 
-    keys, lines = lines_of_keys(text), text.splitlines(keepends=True)
-    first = keys.get(place, 0) - 1
-    if first < 0 or not lines[first].lstrip().startswith("["):
-        document: Any = tomlkit.parse(text)
-        section = _at(document, place[:-1])
-        if section is not None and place[-1] in section:
-            del section[place[-1]]
-        return tomlkit.dumps(document)
-    after = [line - 1 for key, line in keys.items() if line - 1 > first and key[: len(place)] != place]
-    end = min(after, default=len(lines))
-    while after and lines[end - 1].lstrip().startswith("#"):  # a comment over the next table is its own
-        end -= 1
-    kept = "".join([*lines[:first], *lines[end:]])
-    return kept if after else f"{kept.rstrip()}\n"
+    document: Any = tomlkit.parse(text)
+    *around, key = place
+    table = _value_at(document, around)
+    if table is not None and key in table:
+        del table[key]
+    return tomlkit.dumps(document)
 
 
-def _at(data: Any, place: KeyPath) -> Any:
-    """Return what is at a place; None where nothing is."""
+def _value_at(document: Any, place: Sequence[str | int]) -> Any:
+    """Return the value or table at a place; None where there is none."""
     try:
-        return reduce(getitem, place, data)
+        return reduce(getitem, place, document)
     except (KeyError, IndexError):
         return None

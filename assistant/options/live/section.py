@@ -27,7 +27,7 @@ class LiveReach(ReachEntry):
     whose: Literal["context", "agent"] = "context"
     """What decides whose data may be read: the context that the care application signs, or the system, by
     the agent's identity."""
-    inline: Annotated[Connector | None, KeyMark.OF_A_FILE] = None
+    inline: Annotated[Connector | None, KeyMark.IN_A_FILE] = None
     """What the connector file says. Filled in when the tenant file is read; the file that a container reads
     has it instead of ``connector``."""
 

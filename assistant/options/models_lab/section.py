@@ -28,7 +28,7 @@ class LearningSection(StrictModel):
 class LabTenant(TenantConfig):
     """A tenant file with the keys of this option."""
 
-    learning: Annotated[LearningSection, KeyMark.DEPLOYMENT] = LearningSection()
+    learning: Annotated[LearningSection, KeyMark.DEPLOYMENT_READS] = LearningSection()
 
 
 class LabModels(ModelsSection):

@@ -44,7 +44,7 @@ class SourceConnector(StrictModel):
     ``[[reach]]`` entry."""
     reach: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9-]{1,30}$")
     """On AWS: the ``[[reach]]`` entry through which the system is called."""
-    ca_pem: Annotated[str | None, KeyMark.OF_THE_DEPLOYMENT] = Field(default=None, max_length=200_000)
+    ca_pem: Annotated[str | None, KeyMark.DEPLOYMENT_WRITES] = Field(default=None, max_length=200_000)
     """Authorities that sign the system's certificate; the machine's when absent. A deployment fills it in,
     from ``ca_file`` of the entry."""
 
