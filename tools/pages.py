@@ -1,12 +1,12 @@
-"""``python -m tools.pages [cdk.out|keys|schemas]``: writes what pages of docs have of templates and settings.
+"""Writes the tables in pages of docs that follow from templates and from the classes of settings.
 
-- of templates, by default ``cdk.out``: what tenants cost (docs/cost.md), what reaches and calls what
-  (docs/architecture.md), and the environment variables of the processes (docs/start-alone.md);
-- ``keys``: the tables of docs/tenant-file.md, off the settings' classes. docs/tenant-file.json says what a
-  key changes on AWS: ``make tenant-file`` measures it;
-- ``schemas``: docs/openapi.json, and the schemas of options.
+- ``python -m tools.pages [cdk.out]``, after ``make synth``: what tenants cost (docs/cost.md), what reaches
+  and calls what (docs/architecture.md), the variables of the processes (docs/start-alone.md);
+- ``python -m tools.pages keys``: the keys of each table of the tenant file (docs/tenant-file.md);
+- ``python -m tools.pages schemas``: docs/openapi.json, and the schemas of options.
 
-Tests find drift.
+A table stands in its page between two comments, such as ``<!-- costs, made by … -->`` and
+``<!-- end of costs -->``; only what is between them is replaced. Tests compare the pages with the tables.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args, get_origin
 
@@ -54,16 +55,16 @@ COSTS, REACH, VARIABLES = (DOCS / f"{name}.md" for name in ("cost", "architectur
 
 # --- costs ------------------------------------------------------------------------------------------------
 def with_costs(page: str, *, assembly: Path, tenants: Path) -> str:
-    """Return the page with a new table of costs, for every tenant of ``cdk.out``, by its file.
+    """Return the page with a new table of costs: a column for each tenant that ``cdk.out`` has templates of.
 
     Raises ConfigurationError where something has no price.
     """
     prices, bills = load_prices(), dict[str, Bill]()
     for folder in sorted(assembly.glob("assembly-*")):
         name, templates = folder.name.removeprefix("assembly-").lower(), templates_by_stack_name(folder)
-        of_tenant = prices.of_tenant(load_tenant(tenants / f"{name}.toml"))
-        load = of_tenant.load.questions_a_month
-        bills[name] = make_bill(list(templates.values()), of_tenant, questions=load)
+        tenant_prices = prices.of_tenant(load_tenant(tenants / f"{name}.toml"))
+        questions = tenant_prices.load.questions_a_month
+        bills[name] = make_bill(list(templates.values()), tenant_prices, questions=questions)
     head = [f"USD a month, {prices.region}, {prices.date}", *bills]
     return with_table(page, markdown_table(head, rows_of(bills)), begin="costs, made by", end="end of costs")
 
@@ -106,39 +107,39 @@ _SERVICE, _WORKER = "ASSISTANT_SERVICE_", "ASSISTANT_WORKER_"
 
 
 def with_variables(page: str) -> str:
-    """Return the page with new tables between its markers. The worker's table has the rows that differ
-    from the service's."""
-    service, worker, local = (_rows(each) for each in (ServiceSettings, WorkerSettings, LocalSettings))
-    renamed = [tuple(cell.replace(_SERVICE, _WORKER) for cell in row) for row in service]
-    shared = [row[0] for row in worker if row in renamed]
-    own = f"As those of the service: {', '.join(shared)}.\n\n" + _table(
-        row for row in worker if row not in renamed
-    )
-    for name, table in (("service", _table(service)), ("worker", own), ("command line", _table(local))):
+    """Return the page with new tables of variables. The worker's table has only the rows that differ from the
+    service's; a line above it names the others."""
+    service, worker, local = map(_variable_rows, (ServiceSettings, WorkerSettings, LocalSettings))
+    service_of_worker = [tuple(cell.replace(_SERVICE, _WORKER) for cell in row) for row in service]
+    shared = ", ".join(row[0] for row in worker if row in service_of_worker)
+    differing = _variable_table(row for row in worker if row not in service_of_worker)
+    worker_part = f"As those of the service: {shared}.\n\n{differing}"
+    tables = (_variable_table(service), worker_part, _variable_table(local))
+    for name, table in zip(("service", "worker", "command line"), tables, strict=True):
         page = with_table(page, table, begin=f"variables of the {name},", end="end")
     return page
 
 
-def _table(rows: Iterable[tuple[str, ...]]) -> str:
+def _variable_table(rows: Iterable[tuple[str, ...]]) -> str:
     return markdown_table(("variable", "values", "default", "what"), rows)
 
 
-def _rows(settings: type[ProcessSettings]) -> list[tuple[str, ...]]:
+def _variable_rows(settings: type[ProcessSettings]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    meanings = dict(docstrings(settings))
-    on_aws = settings.on_aws if issubclass(settings, StoreSettings) else ()
+    what_by_field = dict(docstrings(settings))
+    needed_on_aws = settings.on_aws if issubclass(settings, StoreSettings) else ()
     for name, field in settings.model_fields.items():
-        default = "needed with `stores=aws`" if name in on_aws else _default(field)
-        what = re.sub(r"`(\w+)`", lambda found: _named(found, settings), meanings[name])
+        default = "needed with `stores=aws`" if name in needed_on_aws else _default(field)
+        what = re.sub(r"`(\w+)`", lambda quoted: _as_variable(quoted, settings), what_by_field[name])
         variable = field.validation_alias or settings.variable(name)
         values = "JSON" if get_origin(field.annotation) in (dict, tuple) else type_of(field)
         rows.append((f"`{variable}`", values, default, what))
     return rows
 
 
-def _named(found: re.Match[str], settings: type[ProcessSettings]) -> str:
-    """Return the variable of a field that a sentence names."""
-    return f"`{settings.variable(found[1])}`" if found[1] in settings.model_fields else found[0]
+def _as_variable(quoted: re.Match[str], settings: type[ProcessSettings]) -> str:
+    """Return a word between backticks as the variable of the field that it names; any other as it is."""
+    return f"`{settings.variable(quoted[1])}`" if quoted[1] in settings.model_fields else quoted[0]
 
 
 def _default(field: FieldInfo) -> str:
@@ -149,81 +150,105 @@ def _default(field: FieldInfo) -> str:
     return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
 
 
+# --- keys of the tenant file --------------------------------------------------------------------------------
 PAGE = DOCS / "tenant-file.md"
 DATA = PAGE.with_suffix(".json")
-"""Key = ``example``, and ``on_aws``: stack = what is lost there; a text where nothing is measured."""
+"""Path of a key or table = what only a deployment shows of it; ``make tenant-file`` measures it
+(tests/stacks/effects.py)::
+
+    "models.llm": {"example": "qwen3-8b", "on_aws": {"Keys": [], "Models": ["replaces SageMaker::Model"]}}
+    "name": {"example": "company", "on_aws": "a new deployment"}
+
+``on_aws`` has the stacks that another value changes, with the resources that CloudFormation then replaces or
+removes; a text where nothing is measured. A table has no ``example``, and is left out if it was not measured.
+"""
 _NUMBERS = {"exclusiveMinimum": "over {:g}", "minimum": "{:g} or more", "maximum": "at most {:g}"}
 _BOUNDS = _NUMBERS | {"minItems": "{} or more", "maxItems": "at most {}"}
 _KINDS = {"boolean": "`true`, `false`", "integer": "whole number", "number": "number"}
 _SERVICE_STACKS = "Ingestion, Learning, Orchestrator"
+"""The stacks that hand the tenant file to their tasks and functions. The page calls them "the service" where
+a key changes these and no other."""
 _REVISION = "replaces ECS::TaskDefinition"
-"""Not named: every change of what a task is given makes a new revision, which is rolled out."""
+"""Left out of the page: every change of what a task is given makes a new revision, which is rolled out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key of a table."""
+    """A key of the tenant file that is no table."""
 
     path: str
     """Without numbers, and with the kind of a connector: ``reach.port``, ``sources.connector.sql.url``."""
     field: FieldInfo
     what: str
-    """The docstring under it; empty where there is none."""
+    """The docstring under the field; empty where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table: its path, like a key's; its head, as a file has it (``[[reach]]``); its docstring."""
+    """A table of the tenant file: the connector of a source that reads a database has the path
+    ``sources.connector.sql``, the head ``[sources.connector]`` and the kind ``sql``."""
 
     path: str
+    """As that of a key; empty for the keys above all tables."""
     head: str
+    """As a file has it: ``[[reach]]``; empty likewise."""
+    kind: str
+    """Value of its key ``kind`` where a table may be of several kinds; else empty."""
     what: str
-    keys: Sequence[Key]
+    keys: Sequence[Key] = ()
 
 
 def tenant_tables() -> Iterator[Table]:
-    """Yield every table of the tenant file with the keys of all options; the first one has no head.
+    """Yield every table of the tenant file with its keys and those of all options, an outer table before the
+    tables in it; first the keys above all tables.
 
-    Keys that another file or the deployment fills in are left out, and those of a table like an earlier one.
+    Left out are keys that no tenant file has. A table of the same class as an earlier one has no keys:
+    ``[embedding_next]`` is written like ``[embedding]``.
     """
-    return _tables(with_options(TenantConfig), Table("", "", "", ()), seen=set())
+    return _tables(with_options(TenantConfig), Table(path="", head="", kind="", what=""), listed=set())
 
 
-def _tables(model: type[BaseModel], table: Table, *, seen: set[type[BaseModel]]) -> Iterator[Table]:
-    if model in seen:
+def _tables(model: type[BaseModel], table: Table, *, listed: set[type[BaseModel]]) -> Iterator[Table]:
+    """Yield ``table``, whose class is ``model``, with its keys, then the tables in it.
+
+    ``listed``: the classes whose keys a table before it has. Each call adds its own.
+    """
+    if model in listed:
         yield table
         return
-    seen.add(model)
-    meanings, above = dict(docstrings(model)), f"{table.path}." if table.path else ""
+    listed.add(model)
+    what_by_key = dict(docstrings(model))
     keys: list[Key] = []
     inner: list[tuple[type[BaseModel], Table]] = []
     for name, field in model.model_fields.items():
         if KeyMark.IN_A_FILE in field.metadata or KeyMark.DEPLOYMENT_WRITES in field.metadata:
             continue
-        path, what = f"{above}{name}", meanings.get(name, "")
-        models = [with_options(each) for each in models_in(field.annotation)]
-        if not models:
+        path, what = f"{table.path}.{name}".lstrip("."), what_by_key.get(name, "")
+        classes = [with_options(inner_model) for inner_model in models_in(field.annotation)]
+        if not classes:
             keys.append(Key(path, field, what))
-        head = f"[{table.head.strip('[]')}.{name}]" if table.head else f"[{name}]"
-        head = f"[{head}]" if get_origin(field.annotation) is tuple else head
-        for each in models:
-            kinds = get_args(each.model_fields["kind"].annotation) if len(models) > 1 else ()
-            said = what if what and not kinds else _meaning(each)
-            inner.append((each, Table(".".join([path, *kinds]), head, said, ())))
+        name_in_file = f"{table.head.strip('[]')}.{name}".lstrip(".")
+        head = f"[[{name_in_file}]]" if get_origin(field.annotation) is tuple else f"[{name_in_file}]"
+        for inner_model in classes:
+            kind = get_args(inner_model.model_fields["kind"].annotation)[0] if len(classes) > 1 else ""
+            text = what if what and not kind else _first_paragraph(inner_model)
+            inner.append((inner_model, Table(f"{path}.{kind}".rstrip("."), head, kind, text)))
     yield replace(table, keys=keys)
-    for each, below in inner:
-        yield from _tables(each, below, seen=seen)
+    for inner_model, inner_table in inner:
+        yield from _tables(inner_model, inner_table, listed=listed)
 
 
-def _meaning(table: type[BaseModel]) -> str:
-    """Return the first paragraph of a table's docstring, of the core's where options have subclasses."""
+def _first_paragraph(table: type[BaseModel]) -> str:
+    """Return the first paragraph of a class's docstring. The class that joins the keys of options has none:
+    then that of the core's class, the last of its parents above the base classes of all tables."""
     bases = (object, BaseModel, StrictModel, OpenSection)
-    owner = next(each for each in reversed(table.__mro__) if each not in bases)
-    return " ".join(inspect.cleandoc(table.__doc__ or owner.__doc__ or "").split("\n\n")[0].split())
+    core = next(parent for parent in reversed(table.__mro__) if parent not in bases)
+    return " ".join(inspect.cleandoc(table.__doc__ or core.__doc__ or "").split("\n\n")[0].split())
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the models that a field's annotation names, inside of containers too."""
+    """Yield the models in a field's annotation: SqlConnector and WikiConnector of
+    ``SqlConnector | WikiConnector | None``, ReachEntry of ``tuple[ReachEntry, ...]``."""
     if inspect.isclass(annotation) and not get_args(annotation) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in get_args(annotation):
@@ -231,40 +256,47 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def docstrings(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
-    """Yield each field and the docstring under it, also of parent classes."""
+    """Yield the name of each field and the docstring under it, from the source of the class and its parents,
+    which come first, so that in a dict the text of the class counts."""
     for owner in reversed(model.__mro__[:-2]):  # without BaseModel and object
-        body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
-        statements = body.body if isinstance(body, ast.ClassDef) else []
-        for field, sentence in pairwise(statements):
-            value = sentence.value if isinstance(sentence, ast.Expr) else None
-            if isinstance(field, ast.AnnAssign) and isinstance(value, ast.Constant):
-                yield ast.unparse(field.target), " ".join(str(value.value).split())
+        definition = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
+        statements = definition.body if isinstance(definition, ast.ClassDef) else []
+        for field, below in pairwise(statements):
+            text = below.value if isinstance(below, ast.Expr) else None
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Constant):
+                yield ast.unparse(field.target), " ".join(str(text.value).split())
 
 
 # --- cells ------------------------------------------------------------------------------------------------
 def type_of(field: FieldInfo) -> str:
-    """Return a field's type in words, with its bounds."""
+    """Return a field's type in words, with its bounds: ``whole number, 1 to 3650``."""
     annotation: Any = field.annotation
-    for each in field.metadata:
-        annotation = Annotated[annotation, each]
-    return _words(TypeAdapter[Any](annotation).json_schema())
+    for bound in field.metadata:  # which pydantic has taken out of the annotation
+        annotation = Annotated[annotation, bound]
+    return _in_words(TypeAdapter[Any](annotation).json_schema())
 
 
-def _words(schema: Mapping[str, Any]) -> str:
-    bounds = "".join(f", {said.format(schema[name])}" for name, said in _BOUNDS.items() if name in schema)
+def _in_words(schema: Mapping[str, Any]) -> str:
+    """Return a JSON schema in words.
+
+    >>> _in_words({"type": "array", "minItems": 1, "items": {"type": "string"}})
+    'list, 1 or more: text'
+    """
+    bounds = "".join(f", {words.format(schema[name])}" for name, words in _BOUNDS.items() if name in schema)
     bounds = bounds.replace(" or more, at most", " to")
     match schema:
         case {"anyOf": [*choices]}:
-            return " or ".join(_words(each) for each in choices if each.get("type") != "null")
+            return " or ".join(_in_words(choice) for choice in choices if choice.get("type") != "null")
         case {"enum": [*values]}:
             return ", ".join(f"`{value}`" for value in values)
         case {"const": value}:
             return f"`{value}`" if value else '`""`'
         case {"type": "array", "items": items}:
-            return f"list{bounds}: {_words(items)}"
+            return f"list{bounds}: {_in_words(items)}"
         case {"type": "object"}:
             values = schema.get("additionalProperties") or {"type": "string"}
-            return f"table: {_words(schema.get('propertyNames', {'type': 'string'}))} = {_words(values)}"
+            keys = schema.get("propertyNames", {"type": "string"})
+            return f"table: {_in_words(keys)} = {_in_words(values)}"
         case {"type": "boolean" | "integer" | "number" as kind}:
             return f"{_KINDS[kind]}{bounds}"
         case _:
@@ -284,56 +316,61 @@ def toml(value: Any) -> str:
     return f"`{{ {', '.join(pairs)} }}`"
 
 
-def on_aws(effect: str | Mapping[str, Sequence[str]]) -> str:
-    """Return in words which stacks a key changes, and what these replace or remove."""
+def effect_in_words(effect: str | Mapping[str, Sequence[str]]) -> str:
+    """Return which stacks a key changes, and what CloudFormation replaces or removes in them.
+
+    >>> effect_in_words({"Data": [], "Keys": [], "Models": ["replaces EC2::Subnet", "removes IAM::Role"]})
+    'Data, Keys; **Models** removes IAM::Role, replaces EC2::Subnet'
+
+    ``effect`` is the value of ``on_aws`` in docs/tenant-file.json; a text is returned as it is.
+    """
     if isinstance(effect, str):
         return effect
-    said = {stack: [each for each in lost if each != _REVISION] for stack, lost in effect.items()}
-    quiet = ", ".join(stack for stack, lost in said.items() if not lost)
-    quiet = "the service" if quiet == _SERVICE_STACKS else quiet
-    loud = [f"**{stack}** {_grouped(lost)}" for stack, lost in said.items() if lost]
-    return "; ".join([*filter(None, [quiet]), *loud]) or "nothing"
+    losses = {stack: [loss for loss in lost if loss != _REVISION] for stack, lost in effect.items()}
+    without_loss = ", ".join(stack for stack, lost in losses.items() if not lost)
+    without_loss = "the service" if without_loss == _SERVICE_STACKS else without_loss
+    with_loss = [f"**{stack}** {_grouped(lost)}" for stack, lost in losses.items() if lost]
+    return "; ".join(filter(None, [without_loss, *with_loss])) or "nothing"
 
 
-def _grouped(lost: Sequence[str]) -> str:
-    """Return the types with what becomes of them said once: ``replaces EC2::Subnet, EC2::VPC``."""
-    groups = groupby(sorted(lost), key=lambda each: each.rpartition(" ")[0])
-    return ", ".join(
-        f"{word} {', '.join(each.rpartition(' ')[2] for each in group)}" for word, group in groups
-    )
+def _grouped(losses: Sequence[str]) -> str:
+    """Return ``replaces EC2::Subnet, EC2::VPC`` for "replaces EC2::VPC" and "replaces EC2::Subnet"."""
+    pairs = sorted(loss.rpartition(" ")[::2] for loss in losses)  # ("may replace", "EC2::VPC")
+    groups = groupby(pairs, key=itemgetter(0))
+    return ", ".join(f"{verb} {', '.join(resource for _, resource in group)}" for verb, group in groups)
 
 
 # --- page -------------------------------------------------------------------------------------------------
 def with_keys(page: str, data: Mapping[str, Any]) -> str:
-    """Return the page with its tables made anew. Raises ConfigurationError where a marker is missing."""
+    """Return the page with its tables made anew; ``data`` is docs/tenant-file.json. Raises
+    ConfigurationError where a marker is missing, KeyError for a key that was not measured."""
     parts: list[str] = []
     for table in tenant_tables():
-        kind = table.path.rpartition(".")[2]
-        of_kind = "" if not table.path or table.head.strip("[]").endswith(kind) else f', `kind = "{kind}"`'
+        of_kind = f', `kind = "{table.kind}"`' if table.kind else ""
         parts.append(f"## {f'`{table.head}`' if table.head else 'Above all tables'}{of_kind}\n")
-        known = data.get(table.path)
-        effect = f" To add or delete it changes: {on_aws(known['on_aws'])}." if known else ""
+        measured = data.get(table.path)
+        effect = f" To add or delete it changes: {effect_in_words(measured['on_aws'])}." if measured else ""
         parts.append(f"{table.what}{effect}\n\n".replace("``", "`") if table.what else "\n")
         if table.keys:
             head = ("key", "type", "default", "example", "what", "on AWS")
-            parts.append(markdown_table(head, [_row(key, data[key.path]) for key in table.keys]) + "\n")
+            parts.append(markdown_table(head, [_key_row(key, data[key.path]) for key in table.keys]) + "\n")
     return with_table(page, "".join(parts), begin="keys, made by", end="end of keys")
 
 
-def _row(key: Key, known: Mapping[str, Any]) -> Sequence[str]:
-    field = key.field
+def _key_row(key: Key, measured: Mapping[str, Any]) -> Sequence[str]:
+    field, what = key.field, key.what.replace("``", "`")
     default = "**required**" if field.is_required() else toml(field.get_default(call_default_factory=True))
-    name, example = f"`{key.path.rpartition('.')[2]}`", toml(known["example"])
-    cells = (name, type_of(field), default, example, key.what.replace("``", "`"), on_aws(known["on_aws"]))
+    name, example = f"`{key.path.rpartition('.')[2]}`", toml(measured["example"])
+    cells = (name, type_of(field), default, example, what, effect_in_words(measured["on_aws"]))
     return [cell.replace("|", "\\|") for cell in cells]
 
 
 SCHEMAS = Place[Mapping[str, Callable[[], bytes]]]("schemas of docs")
-"""File of the docs = what makes it."""
+"""What options join: name of a file in docs = the function that returns its content."""
 
 
-def main(assembly: Path) -> None:
-    """Write the tables anew. Raises ConfigurationError, InvalidInputError."""
+def write_tables(assembly: Path) -> None:
+    """Write the tables of costs, paths and variables anew. Raises ConfigurationError, InvalidInputError."""
     if not (assembly / "manifest.json").exists():
         raise ConfigurationError(f"{assembly}: no templates here; run make synth first.")
     reach = Templates.read([assembly / "assembly-Pharmacy"])
@@ -345,8 +382,8 @@ def main(assembly: Path) -> None:
 
 def write_keys() -> None:
     """Write docs/tenant-file.md anew."""
-    made = with_keys(PAGE.read_text(encoding="utf-8"), json.loads(DATA.read_text(encoding="utf-8")))
-    PAGE.write_text(made, encoding="utf-8")
+    page = with_keys(PAGE.read_text(encoding="utf-8"), json.loads(DATA.read_text(encoding="utf-8")))
+    PAGE.write_text(page, encoding="utf-8")
 
 
 def write_schemas() -> None:
@@ -364,7 +401,7 @@ if __name__ == "__main__":
                 write_keys()
             case ["schemas"]:
                 write_schemas()
-            case given:
-                main(Path(given[0] if given else "cdk.out"))
+            case arguments:
+                write_tables(Path(arguments[0] if arguments else "cdk.out"))
     except (ConfigurationError, InvalidInputError) as error:
         sys.exit(error.message)
