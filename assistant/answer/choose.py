@@ -332,7 +332,9 @@ class ChooseSection:
 
     def __init__(self, services: TenantServices, adaptations: Adaptations, rank: RankDocuments) -> None:
         self._adaptations, self._rank = adaptations, rank
-        self._unit_vectors = UnitVectors(services.embedder)
+        self._unit_vectors = UnitVectors(
+            services.embedder, limit_s=services.tenant.limits.embedding_timeout_s
+        )
         self._cosines = CosineScale.of(services.tenant.embedding)
 
     async def run(self, ranked: Ranked, scope: SearchScope) -> Evidence:

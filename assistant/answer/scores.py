@@ -365,8 +365,6 @@ class UnitScorer:
 
 MOST_UNIT_VECTORS = 20_000
 """Vectors of units kept in one process: 30 MiB at 384 dimensions."""
-UNIT_VECTORS_LIMIT_S = 2.0
-"""How long an answer waits for vectors that are not kept yet. Later it says that it is degraded."""
 UNITS_EMBEDDED = 12
 """Likeliest units of a document that get a vector of their own: some 450 tokens."""
 _LONGEST_CHARACTERS = 700
@@ -390,8 +388,8 @@ class UnitVectors:
     it first.
     """
 
-    def __init__(self, embedder: TextEmbedder) -> None:
-        self._embedder = embedder
+    def __init__(self, embedder: TextEmbedder, *, limit_s: float) -> None:
+        self._embedder, self._limit_s = embedder, limit_s
         self._kept: OrderedDict[UnitKey, array[float]] = OrderedDict()
 
     async def cosines(
@@ -410,7 +408,7 @@ class UnitVectors:
         vectors = {key: kept for key in texts if (kept := self._kept.get(key)) is not None}
         if missing := [key for key in texts if key not in vectors]:
             made = await call_within(
-                UNIT_VECTORS_LIMIT_S,
+                self._limit_s,
                 lambda step: self._embedder.embed([texts[key] for key in missing], deadline=step),
                 deadline=deadline,
                 late=EmbeddingUnavailableError("The embedding endpoint is late with vectors of units."),

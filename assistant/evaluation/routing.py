@@ -44,7 +44,7 @@ from assistant.tenant.tenant import SourceEntry, TenantConfig
 RoutedKind = Literal["fact", "opinion", "comparison", "recommendation", "order", "mixed", "none"]
 RANKS = 10
 _BEST_GRADE = 3
-_DEADLINE_S, _SEARCH_LIMIT_S = 60.0, 10.0
+_DEADLINE_S = 60.0
 RIGHT_FIRST, HOLDS = "right source first", "quote holds what it must"
 
 
@@ -89,7 +89,7 @@ class RoutingTrial:
     """Asks labelled questions of one tenant as it is served, and of one merged source."""
 
     def __init__(self, services: TenantServices) -> None:
-        self._services = services = replace(services, tenant=_patient(services.tenant))
+        self._services = services
         self._sources = services.tenant.sources
         self._routed = AnswerQuestion(services)
         merged = SourceEntry(name="all", namespace="", access="everyone")
@@ -169,13 +169,6 @@ class RoutingTrial:
             return await answer.quote.choose.run(ranked, scope), scope.degraded
 
         return await until_whole(once)
-
-
-def _patient(tenant: TenantConfig) -> TenantConfig:
-    """Return the tenant with time for each search: what is measured is what is found, and not how soon."""
-    sources = tuple(source.model_copy(update={"deadline_s": _SEARCH_LIMIT_S}) for source in tenant.sources)
-    limits = tenant.limits.model_copy(update={"search_timeout_s": _SEARCH_LIMIT_S})
-    return tenant.model_copy(update={"sources": sources, "limits": limits})
 
 
 def _served(evidence: Evidence) -> list[str]:

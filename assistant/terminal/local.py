@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _MIB = 1024 * 1024
 _NODE_TIMEOUT_S = 3.0
 _RETRY_S = 0.1
+_STEP_LIMIT_S = 30.0
 _FOLLOW_EVERY_S = 1.0
 _CHECKOUT = Path(__file__).parents[2]
 
@@ -272,8 +273,11 @@ async def has_knowledge(knowledge: KnowledgeStores) -> bool:
 async def open_services(
     runtime: LocalRuntime, tenants: Sequence[str], *, generates: bool = False
 ) -> AsyncGenerator[Mapping[str, TenantServices]]:
-    """Open the tenants' answer paths as the service does. Raises ConfigurationError for a tenant without a
-    document in its index."""
+    """Open the tenants' answer paths as the service does, but with time for each step: what is measured or
+    learned is what is found, and not how soon.
+
+    Raises ConfigurationError for a tenant without a document in its index.
+    """
     settings = runtime.layout.service_settings(runtime.address)
     async with open_tenants(
         settings, only=tenants, generates=generates, clock=SystemClock(), models=runtime.models
@@ -284,7 +288,17 @@ async def open_services(
                     f"{tenant} has no knowledge yet: add some with assistant knowledge add --tenant "
                     f"{tenant} PATH."
                 )
-        yield {tenant: opened[tenant].answering for tenant in tenants}
+        yield {tenant: _patient(opened[tenant].answering) for tenant in tenants}
+
+
+def _patient(services: TenantServices) -> TenantServices:
+    """Return the services with limits that a busy machine keeps, too."""
+    tenant = services.tenant
+    sources = tuple(source.model_copy(update={"deadline_s": _STEP_LIMIT_S}) for source in tenant.sources)
+    limits = tenant.limits.model_copy(
+        update={"search_timeout_s": _STEP_LIMIT_S, "embedding_timeout_s": _STEP_LIMIT_S}
+    )
+    return replace(services, tenant=tenant.model_copy(update={"sources": sources, "limits": limits}))
 
 
 def committed(options: GlobalOptions) -> Path:

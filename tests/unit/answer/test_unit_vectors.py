@@ -70,8 +70,8 @@ async def cosines(
     return found.get("refills", {})
 
 
-def made(embedder: FakeEmbedder) -> UnitVectors:
-    return UnitVectors(embedder)
+def made(embedder: FakeEmbedder, *, limit_s: float = 5.0) -> UnitVectors:
+    return UnitVectors(embedder, limit_s=limit_s)
 
 
 async def test_each_unit_has_its_cosine_with_the_question() -> None:
@@ -100,10 +100,9 @@ async def test_vectors_that_are_kept_are_not_asked_for_again() -> None:
     assert embedder.texts == [placed("Refills are payable on day 23.", "Parcels wait."), placed("Call.")]
 
 
-async def test_an_endpoint_that_is_late_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "UNIT_VECTORS_LIMIT_S", 0.01)
+async def test_an_endpoint_that_is_late_is_unavailable() -> None:
     with pytest.raises(EmbeddingUnavailableError, match="late"):
-        await cosines(made(FakeEmbedder(hangs=True)))
+        await cosines(made(FakeEmbedder(hangs=True), limit_s=0.01))
 
 
 async def test_only_the_likeliest_units_get_a_vector() -> None:
