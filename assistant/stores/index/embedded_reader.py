@@ -1,9 +1,15 @@
-"""The reading side of the embedded index: its view in memory, kept up to date, and searches over it.
+"""The reading side of the embedded index: a view of it in memory, kept up to date, and searches over it.
 
-Each refresh first asks SQLite whether anything was committed (``PRAGMA data_version``, about ten
-microseconds). Only then it reads the counters and refreshes what changed: the documents' rows of the vector
-matrices, tantivy's segments, or tantivy's folder. No query parser reads a question: its
-analyzed tokens become term queries. Imports the engines: import it only where it is used.
+A version's folder holds a SQLite file, which is the source of truth (``embedded_files.py`` has its tables),
+and tantivy's folder of postings, which a writer in another process derives from it (``embedded_writer.py``).
+Before each search ``IndexReader`` asks SQLite whether anything was committed (``PRAGMA data_version``, about
+ten microseconds). Only then it reads the counters and refreshes what they say has changed: the documents'
+rows of the vector matrices, tantivy's segments, or tantivy's folder.
+
+Three words for the same passage or title: its *row* is its key in SQLite and tantivy, its *slot* the place in
+a matrix, its *name* ``<document_id>#<ordinal>``, which every index of the product has and which orders ties.
+
+Importing this module loads numpy and tantivy: only ``EmbeddedPassageSearch`` does, when it opens a folder.
 """
 
 from __future__ import annotations
@@ -23,7 +29,7 @@ from numpy.typing import NDArray
 from tantivy import FieldType, Occur, Query
 
 from assistant.domain.documents import PassageQuery, Retrieved, StoredDocument, id_prefix_of
-from assistant.stores.index import embedded_files as rows
+from assistant.stores.index import embedded_files as files
 from assistant.stores.index.embedded_writer import ANALYZER, LEG_FIELDS, LexicalLeg, lexical_analyzer
 from assistant.stores.index.rows import UNLABELLED, Leg, label_terms, microseconds, retrieved
 from assistant.stores.sqlite_file import open_connection
@@ -41,17 +47,29 @@ MOST_QUERY_TERMS = 256
 """Terms of a question beyond these are left out (Lucene's own bound is 1,024 clauses)."""
 OPEN_ATTEMPTS = 5
 """A folder may be replaced between reading its name and opening it; the next read gives the new name."""
-_COUNTS = 5
+_COUNT_ATTEMPTS = 5
 """A writer may commit between the reading of vectors and the counting of passages."""
 _CODED = ("source", "type", "document_id", "id_prefix", "labels")
+"""Columns of the matrix that hold a code of a value: any number that no other value of the column has."""
 _COLUMNS = ("row", "updated_at_us", *_CODED)
 
-
 _Cosines = NDArray[np.float32]
+"""The cosine of one question with every slot of a matrix."""
+_RowScores = list[tuple[int, float]]
+"""(row, score) of a leg, best first."""
 
 
 class VectorMatrix:
-    """Vectors and filter columns of all passages, or of all titles, with exact cosines. For one thread."""
+    """Vectors and filter columns of all passages, or of all titles, with exact cosines. For one thread.
+
+    Example::
+
+        matrix = VectorMatrix(384)
+        matrix.replace(None, vector_rows(connection, PASSAGE_VECTORS, None))  # two passages, rows 7 and 8
+        [cosines] = matrix.cosines([query.vector])  # array([0.71, 0.83]): by slot
+        matrix.best(cosines, query)  # [(8, 0.83), (7, 0.71)]: by row
+        matrix.name(8)  # "refill#1"
+    """
 
     def __init__(self, dimensions: int) -> None:
         self._dimensions = dimensions
@@ -59,10 +77,12 @@ class VectorMatrix:
         self._columns: NDArray[np.int64] = np.zeros((0, len(_COLUMNS)), dtype=np.int64)
         """Row, time and codes of each vector, shape (rows, len(_COLUMNS))."""
         self._codes: dict[str, dict[Any, int]] = {name: {} for name in _CODED}
-        """Numbers for the values of a column, so that a filter compares integers."""
-        self._numbers = count()
+        """By column, the code of each value: ``{"type": {"policy": 3}, …}``. A filter compares integers."""
+        self._new_codes = count()
         self._names: list[str] = []
+        """By slot."""
         self._slots: dict[int, int] = {}
+        """By row."""
 
     def __len__(self) -> int:
         return len(self._names)
@@ -73,8 +93,11 @@ class VectorMatrix:
     def name(self, row: int) -> str:
         return self._names[self._slots[row]]
 
-    def replace(self, document_ids: Iterable[str] | None, entries: Iterable[rows.VectorRow]) -> None:
-        """Remove all rows of the documents, or of all, then add ``entries``. Takes 40 ms of 30,000 rows."""
+    def replace(self, document_ids: Iterable[str] | None, entries: Iterable[files.VectorRow]) -> None:
+        """Remove all rows of the documents, then add ``entries``. None: of all documents.
+
+        Makes new arrays: slots change. Takes 40 ms for 30,000 rows.
+        """
         kept = np.zeros(0, dtype=np.int64)
         if document_ids is not None:
             gone = [self._codes["document_id"].pop(document_id, -1) for document_id in document_ids]
@@ -101,27 +124,29 @@ class VectorMatrix:
             products = np.ascontiguousarray((self._vectors @ questions.T).T)
         return np.round(products, COSINE_DECIMALS, out=products)
 
-    def best(self, cosines: _Cosines, query: PassageQuery) -> list[tuple[int, float]]:
-        """Return the best (row, cosine) of the rows that pass the query's filters, ties by name."""
+    def best(self, cosines: _Cosines, query: PassageQuery) -> _RowScores:
+        """Return the best of the rows that pass the query's filters: ``leg_size`` of them, ties by name."""
         allowed = self._allowed(query)
         slots = np.arange(len(self)) if allowed is None else np.flatnonzero(allowed)
         limit = query.leg_size
         if len(slots) > limit:
-            kept = cosines[slots]
-            worst = np.partition(kept, len(kept) - limit)[len(kept) - limit]
-            slots = slots[kept >= worst]  # every tie at the border, so that the name decides
+            allowed_cosines = cosines[slots]
+            worst = np.partition(allowed_cosines, len(slots) - limit)[len(slots) - limit]
+            slots = slots[allowed_cosines >= worst]  # every tie at the border, so that the name decides
         best = sorted((-float(cosines[slot]), self._names[slot], slot) for slot in slots.tolist())
         return [(int(self._column("row")[slot]), _decimal(-negative)) for negative, _, slot in best[:limit]]
 
     def at(self, cosines: _Cosines, row: int) -> float:
+        """Return the cosine of a row."""
         return _decimal(float(cosines[self._slots[row]]))
 
     def _allowed(self, query: PassageQuery) -> NDArray[np.bool_] | None:
+        """Return whether each slot passes the query's filters; None where all do."""
         masks: list[NDArray[np.bool_]] = []
         if query.ids is not None:
             masks.append(self._column("id_prefix") == self._codes["id_prefix"].get(query.ids.prefix, -1))
         label_sets = self._codes["labels"].items()
-        visible = [code for value, code in label_sets if not value or query.labels.intersection(value)]
+        visible = [code for labels, code in label_sets if not labels or query.labels.intersection(labels)]
         if len(visible) < len(label_sets):
             masks.append(np.isin(self._column("labels"), visible))
         for name in ("source", "type", "document_id"):
@@ -137,15 +162,16 @@ class VectorMatrix:
     def _column(self, name: str) -> NDArray[np.int64]:
         return self._columns[:, _COLUMNS.index(name)]
 
-    def _coded(self, entry: rows.VectorRow) -> list[int]:
+    def _coded(self, entry: files.VectorRow) -> list[int]:
         """Return an entry's columns, with a new code for each new value."""
-        codes = [
-            codes.setdefault(_value(entry, name), next(self._numbers)) for name, codes in self._codes.items()
+        coded = [
+            codes.setdefault(_value(entry, name), next(self._new_codes))
+            for name, codes in self._codes.items()
         ]
-        return [entry.row, entry.updated_at_us, *codes]
+        return [entry.row, entry.updated_at_us, *coded]
 
 
-def _value(entry: rows.VectorRow, name: str) -> Any:
+def _value(entry: files.VectorRow, name: str) -> Any:
     return id_prefix_of(entry.document_id) if name == "id_prefix" else getattr(entry, name)
 
 
@@ -160,12 +186,15 @@ class IndexView:
     connection: sqlite3.Connection
     passages: VectorMatrix
     titles: VectorMatrix
-    seen: rows.IndexMeta
+    seen: files.IndexMeta
+    """The counters that the view has caught up with, those of different moments: ``_refresh_rows`` sets
+    those of the rows, ``_refresh_lexical`` those of tantivy. A new view has zeros."""
     lexical: LexicalReader = field(init=False)
-    """Opened by the first refresh."""
+    """Set by the first ``_refresh_lexical``, before any search."""
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
+    """Return the device and inode of a file; None where there is none."""
     try:
         stat = path.stat()
     except OSError:
@@ -184,66 +213,77 @@ def _snapshot(connection: sqlite3.Connection) -> Generator[None]:
 
 
 def _refresh_rows(view: IndexView) -> None:
+    """Read the vectors of the documents that changed since the generation that the view has seen."""
     with _snapshot(view.connection):
-        meta = rows.read_meta(view.connection)
+        meta = files.read_meta(view.connection)
         if meta.generation != view.seen.generation:
-            changed = None  # at first: all of them
+            changed = None  # a new view reads all documents
             if view.seen.generation:
-                changed = rows.changed_documents(view.connection, after_generation=view.seen.generation)
-            view.passages.replace(changed, rows.vector_rows(view.connection, rows.PASSAGE_VECTORS, changed))
-            view.titles.replace(changed, rows.vector_rows(view.connection, rows.TITLE_VECTORS, changed))
-        # Of these counters only those of the rows: _refresh_lexical reads tantivy's.
+                changed = files.changed_documents(view.connection, after_generation=view.seen.generation)
+            view.passages.replace(changed, files.vector_rows(view.connection, files.PASSAGE_VECTORS, changed))
+            view.titles.replace(changed, files.vector_rows(view.connection, files.TITLE_VECTORS, changed))
         view.seen = replace(view.seen, generation=meta.generation, updated_at=meta.updated_at)
 
 
 class IndexReader:
-    """Opens one version's folder when it exists, keeps the view of it up to date, and searches it. For one
-    thread."""
+    """Opens one version's folder when it exists, keeps the view of it up to date, and searches it.
+
+    For one thread, which is not the event loop's: every call may read files. Its states: no file, so no
+    connection and no view; a file that a writer is creating, so a connection without a view; a view.
+
+    Example::
+
+        reader = IndexReader(Path("index/3f2a"), index_version="3f2a", dimensions=384)
+        [retrieved] = reader.search([PassageQuery("refill too soon", vector, filters, labels)])
+        retrieved.passages[0].passage.passage_id  # "refill#2"
+        reader.read_documents(["refill"], labels=labels)["refill"].card.title  # "Refills"
+    """
 
     def __init__(self, folder: Path, *, index_version: str, dimensions: int) -> None:
         self._folder = folder
         self._index_version = index_version
-        self._path = folder / rows.PASSAGES_FILE
+        self._path = folder / files.PASSAGES_FILE
         self._dimensions = dimensions
         self._connection: sqlite3.Connection | None = None
         self._view: IndexView | None = None
         self._data_version = -1
+        """``PRAGMA data_version`` of the last complete refresh; SQLite never returns -1."""
         self._file: tuple[int, int] | None = None
-        """Device and inode of the open file."""
+        """``_identity`` of the file that the connection reads."""
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
 
-    def counts(self) -> tuple[int, int, rows.IndexMeta]:
+    def counts(self) -> tuple[int, int, files.IndexMeta]:
         """Return (passages, documents, counters); zeros when there is no index yet.
 
         Raises ValueError when there are passages without a vector, or vectors without a passage.
         """
         passages = vectors = 0
-        for _ in range(_COUNTS):
+        for _ in range(_COUNT_ATTEMPTS):
             view = self._refresh()
             if view is None:
-                return 0, 0, rows.IndexMeta()
-            passages, documents = rows.count_rows(view.connection)
+                return 0, 0, files.IndexMeta()
+            passages, documents = files.count_rows(view.connection)
             vectors = len(view.passages)
             if passages == vectors:
                 return passages, documents, view.seen
         raise ValueError(f"the index has {passages} passages and {vectors} vectors")
 
     def search(self, queries: Sequence[PassageQuery]) -> list[Retrieved]:
-        """Answer several queries from one view. Queries with the same vector share its cosines."""
+        """Answer several queries from one view, in their order. Queries with the same vector share its
+        cosines: those of one question, one a source."""
         view = self._refresh()
         if view is None:
             nothing = Retrieved(passages=(), best_cosine=0.0, index_version=self._index_version)
             return [nothing for _ in queries]
-        places: dict[tuple[float, ...], int] = {}
-        place_of = [places.setdefault(tuple(query.vector), len(places)) for query in queries]
-        vectors = list(places)
-        passages, titles = view.passages.cosines(vectors), view.titles.cosines(vectors)
+        vectors = list(dict.fromkeys(tuple(query.vector) for query in queries))
+        passages = dict(zip(vectors, view.passages.cosines(vectors), strict=True))
+        titles = dict(zip(vectors, view.titles.cosines(vectors), strict=True))
         return [
-            self._search_one(view, query, passages[place], titles[place])
-            for query, place in zip(queries, place_of, strict=True)
+            self._search_one(view, query, passages[tuple(query.vector)], titles[tuple(query.vector)])
+            for query in queries
         ]
 
     def read_documents(
@@ -254,7 +294,7 @@ class IndexReader:
         if view is None:
             return {}
         documents: dict[str, StoredDocument] = {}
-        for document in rows.documents_of(view.connection, document_ids, unpack=rows.shared_passage):
+        for document in files.documents_of(view.connection, document_ids, unpack=files.shared_passage):
             card, passages = document.card, tuple(passage for _, passage in document.passages)
             if not card.labels or labels.intersection(card.labels):
                 documents[card.document_id] = StoredDocument(card, passages)
@@ -265,21 +305,22 @@ class IndexReader:
     def _search_one(
         self, view: IndexView, query: PassageQuery, passage_cosines: _Cosines, title_cosines: _Cosines
     ) -> Retrieved:
-        matrix = view.passages
-        words = _lexical_leg(view, matrix, "passages", query)
-        nearest = matrix.best(passage_cosines, query)
-        row_of = {matrix.name(row): row for row, _ in (*words, *nearest)}
-        legs = {"lexical": _named(matrix, words), "vector": _named(matrix, nearest)}
-        titles = view.titles
-        legs["title"] = _named(titles, _lexical_leg(view, titles, "titles", query))
-        legs["text"] = _named(titles, _lexical_leg(view, titles, "texts", query))
-        legs["title_vector"] = _named(titles, titles.best(title_cosines, query))
+        passages, titles = view.passages, view.titles
+        lexical = _lexical_leg(view, passages, "passages", query)
+        nearest = passages.best(passage_cosines, query)
+        row_of = {passages.name(row): row for row, _ in (*lexical, *nearest)}
         return retrieved(
-            legs,
+            {
+                "lexical": _named(passages, lexical),
+                "vector": _named(passages, nearest),
+                "title": _named(titles, _lexical_leg(view, titles, "titles", query)),
+                "text": _named(titles, _lexical_leg(view, titles, "texts", query)),
+                "title_vector": _named(titles, titles.best(title_cosines, query)),
+            },
             size=query.size,
             index_version=self._index_version,
-            cosines={name: matrix.at(passage_cosines, row) for name, row in row_of.items()},
-            passages=lambda names: rows.passages_at(view.connection, [row_of[name] for name in names]),
+            cosines={name: passages.at(passage_cosines, row) for name, row in row_of.items()},
+            passages=lambda names: files.passages_at(view.connection, [row_of[name] for name in names]),
         )
 
     def _refresh(self) -> IndexView | None:
@@ -293,6 +334,7 @@ class IndexReader:
                 return None
             self._connection = open_connection(self._path)
             self._file = _identity(self._path)
+        # Read before the rows: a commit after this line changes it again, and the next call sees that.
         version = self._connection.execute("PRAGMA data_version").fetchone()[0]
         if self._view is None:
             self._view = self._open_view(self._connection)
@@ -303,7 +345,7 @@ class IndexReader:
         return self._view
 
     def _close_replaced(self) -> None:
-        """Close a file that was replaced or deleted: searches would read it for ever.
+        """Close a file that was replaced or deleted: an open connection would read the old one for ever.
 
         Raises FileNotFoundError when it was deleted.
         """
@@ -313,24 +355,30 @@ class IndexReader:
         self._connection = self._view = None
         self._data_version = -1
         if not self._path.exists():
-            raise FileNotFoundError(f"{rows.PASSAGES_FILE} is gone from {self._folder.name}")
+            raise FileNotFoundError(f"{files.PASSAGES_FILE} is gone from {self._folder.name}")
 
     def _open_view(self, connection: sqlite3.Connection) -> IndexView | None:
+        """Return a view that the next refresh fills; None as long as the index has no postings.
+
+        Raises ValueError when it has passages and no counters. ``pending`` is the last table that a writer
+        creates, and ``lexical_folder`` is set before the first passage.
+        """
         if connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'pending'").fetchone()[0] == 0:
             return None  # its writer is creating it
         with _snapshot(connection):  # the writer may add its first document between two reads
-            meta = rows.read_meta(connection)
-            passages = 0 if meta.lexical_folder else rows.count_rows(connection)[0]
+            meta = files.read_meta(connection)
+            passages = 0 if meta.lexical_folder else files.count_rows(connection)[0]
         if not meta.lexical_folder:
             if passages:
                 raise ValueError("the index holds passages, and its counters are gone")
             return None
         dimensions = self._dimensions
-        return IndexView(connection, VectorMatrix(dimensions), VectorMatrix(dimensions), rows.IndexMeta())
+        return IndexView(connection, VectorMatrix(dimensions), VectorMatrix(dimensions), files.IndexMeta())
 
     def _refresh_lexical(self, view: IndexView) -> None:
+        """Open tantivy's current folder, or its last commit, where the view has another."""
         for attempt in range(1, OPEN_ATTEMPTS + 1):
-            meta = rows.read_meta(view.connection)
+            meta = files.read_meta(view.connection)
             try:
                 if meta.lexical_folder != view.seen.lexical_folder:
                     view.lexical = LexicalReader(self._folder / meta.lexical_folder)
@@ -340,22 +388,25 @@ class IndexReader:
                 if attempt == OPEN_ATTEMPTS:
                     raise
                 continue
-            # Not the generation: rows may have been written since they were read.
+            # Not the generation: more rows may have been written after _refresh_rows read them.
             folder, commit = meta.lexical_folder, meta.lexical_commit
             view.seen = replace(view.seen, lexical_folder=folder, lexical_commit=commit)
             return
 
 
-def _lexical_leg(
-    view: IndexView, matrix: VectorMatrix, leg: LexicalLeg, query: PassageQuery
-) -> list[tuple[int, float]]:
+def _lexical_leg(view: IndexView, matrix: VectorMatrix, leg: LexicalLeg, query: PassageQuery) -> _RowScores:
+    """Return the best rows of one of tantivy's indexes that the matrix holds too.
+
+    A writer commits tantivy before SQLite when it writes a document, and after it when it deletes one.
+    """
     hits = view.lexical.search(leg, query, limit=LEXICAL_MARGIN * query.leg_size)
     known = [(row, round(score, SCORE_DECIMALS)) for row, score in hits if row in matrix]
     known.sort(key=lambda hit: (-hit[1], matrix.name(hit[0])))
     return known[: query.leg_size]
 
 
-def _named(matrix: VectorMatrix, leg: Iterable[tuple[int, float]]) -> Leg:
+def _named(matrix: VectorMatrix, leg: _RowScores) -> Leg:
+    """Return the leg by the names of its rows."""
     return {matrix.name(row): score for row, score in leg}
 
 
@@ -363,7 +414,10 @@ def _named(matrix: VectorMatrix, leg: Iterable[tuple[int, float]]) -> Leg:
 
 
 class LexicalReader:
-    """Searches of one folder as of the last ``reload``. Raises ValueError when the folder is gone."""
+    """Searches of one of tantivy's folders, as of the last ``reload``.
+
+    The folder has an index a leg. ``__init__`` and ``reload`` raise ValueError when it is gone.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._analyzer = lexical_analyzer()
@@ -380,8 +434,11 @@ class LexicalReader:
             index.reload()
         self._searchers = {leg: index.searcher() for leg, index in self._indexes.items()}
 
-    def search(self, leg: LexicalLeg, query: PassageQuery, *, limit: int) -> list[tuple[int, float]]:
-        """Return at most ``limit`` (row, BM25 score), best first; the filter is part of the query.
+    def search(self, leg: LexicalLeg, query: PassageQuery, *, limit: int) -> _RowScores:
+        """Return at most ``limit`` (row, BM25 score), best first.
+
+        A row must have one of the text's terms, and pass all filters, which add nothing to its score. No
+        query parser reads the text: a question is no query language.
 
         Raises ValueError for a query of one source where a writer of an older release built the folder.
         """
@@ -389,8 +446,8 @@ class LexicalReader:
         terms = self._term_queries(query.text, schema, LEG_FIELDS[leg])
         if not terms:
             return []
-        filters = (Query.const_score_query(each, 0.0) for each in _filters(schema, query))
-        clauses = [(Occur.Must, each) for each in (Query.boolean_query(terms), *filters)]
+        filters = (Query.const_score_query(condition, 0.0) for condition in _filters(schema, query))
+        clauses = [(Occur.Must, clause) for clause in (Query.boolean_query(terms), *filters)]
         hits = searcher.search(Query.boolean_query(clauses), limit, count=False).hits
         rows = zip(searcher.fast_field_values("row", [address for _, address in hits]), hits, strict=True)
         return [(int(row), float(score)) for row, (score, _) in rows if row is not None]
@@ -398,6 +455,7 @@ class LexicalReader:
     def _term_queries(
         self, text: str, schema: tantivy.Schema, boosts: Mapping[str, float]
     ) -> list[tuple[Occur, Query]]:
+        """Return a query a term and field, which weighs as often as the text repeats the term."""
         queries: list[tuple[Occur, Query]] = []
         for term, occurrences in Counter(self._analyzer.analyze(text)).most_common(MOST_QUERY_TERMS):
             for name, boost in boosts.items():
@@ -406,11 +464,12 @@ class LexicalReader:
         return queries
 
 
-def _filters(schema: tantivy.Schema, asked: PassageQuery) -> Iterable[Query]:
-    filters = asked.filters
-    yield _any_of(schema, "visible_to", (UNLABELLED, *label_terms(asked.labels)))
-    if asked.ids is not None:
-        yield _any_of(schema, "id_prefix", (asked.ids.prefix,))
+def _filters(schema: tantivy.Schema, query: PassageQuery) -> Iterable[Query]:
+    """Yield the conditions that a row must meet: the same as in ``VectorMatrix._allowed``."""
+    filters = query.filters
+    yield _any_of(schema, "visible_to", (UNLABELLED, *label_terms(query.labels)))
+    if query.ids is not None:
+        yield _any_of(schema, "id_prefix", (query.ids.prefix,))
     for name in ("source", "type", "document_id"):
         values: tuple[str, ...] = getattr(filters, name)
         if values:
