@@ -136,7 +136,7 @@ class Comparison:
         """What the table shows and by what it is ordered: what of the question was read."""
         if self.asked.kind == "opinion":
             return f"What customers say of the {self.asked.items[0].title}"
-        bounds = [f"{bound.name} {bound.said}" for bound in self.asked.bounds]
+        bounds = [f"{bound.name} {bound.text}" for bound in self.asked.bounds]
         bounded = {bound.name for bound in self.asked.bounds}
         names = [name for name in self.asked.names if name not in bounded]
         order = [_BY_RATING] if self.asked.kind == "recommendation" else []
@@ -277,7 +277,7 @@ def _refusal(asked: ItemQuestion, items: Sequence[KnownItem]) -> str:
     """Return why no item is shown. ``items``: those that were read, the nearest first."""
     if asked.kind == "comparison":
         return "The catalogue holds fewer than two of these items that your access rights let through."
-    wanted = ", ".join(f"{bound.name} {bound.said}" for bound in asked.bounds)
+    wanted = ", ".join(f"{bound.name} {bound.text}" for bound in asked.bounds)
     told = [f"The catalogue has no item of {asked.category.lower()} with {wanted} that is still sold."]
     if items:
         told.append(f"The nearest is “{shown_title(items[0].title)}”.")

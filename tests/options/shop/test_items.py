@@ -39,7 +39,7 @@ def titles(found: ItemQuestion) -> list[str]:
 
 
 def bounds(found: ItemQuestion) -> list[tuple[str, str]]:
-    return [(bound.name, bound.said) for bound in found.bounds]
+    return [(bound.name, bound.text) for bound in found.bounds]
 
 
 # --- items that are named ---------------------------------------------------------------------------------
