@@ -1,4 +1,15 @@
-"""Orders the words of a PDF page into lines, columns, paragraphs and tables, by places and ruling lines."""
+"""Orders the words of a PDF page into lines, columns, paragraphs and tables, by coordinates and ruling lines.
+
+``page_blocks`` is what others use. Its steps, in the order of this file:
+
+1. Words inside a lattice of ruling lines become tables (last part of the file).
+2. The other words become rows of text, and a row is split at wide gaps into ``Line``s.
+3. Lines and tables are put into columns.
+4. In each column, rows of lines that lie below each other become tables, all others paragraphs.
+
+Coordinates are points (1/72 inch) from the top left, y downwards (``page_words``). "File order" is the order
+in which the file draws its words (``Word.place``): a PDF is mostly written in reading order.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +20,7 @@ from dataclasses import dataclass
 from itertools import chain, pairwise, product
 from operator import attrgetter
 from statistics import median
+from typing import NamedTuple
 
 from assistant.documents import page as model
 from assistant.documents.page import Cell
@@ -26,27 +38,32 @@ from assistant.options.office.formats.page_words import (
 _WIDE_GAP = 0.7
 """Share of a line's height: a wider gap separates cells. Few spaces of justified text are wider."""
 _UP = 2.0
-"""Share of a font's size: a line that is higher on the page than the one before begins a column."""
+"""Share of a font's size: a line that is higher on the page by more than the one before begins a column."""
 _MOST_BESIDE = 0.1
-"""Items of a column beside rows of a table that the file draws later, to the items of these rows."""
+"""Share of the items of rows that the file draws later: if more items of a column are beside these rows, the
+rows do not belong in its gap."""
 _TABLE_ROWS = 3
 """Rows from which aligned text is a table: two lines with a wide gap are often a letterhead."""
 _NEAR = 2.5
-"""Share of a font's size: the distance to a further line of a cell, or to a title between rows."""
+"""Share of a font's size: the most from a row of a table to a further line of its cell, or a title below."""
 _FULL_ROW = 0.6
-"""Share of the most cells of a row: rows with fewer have cells across several columns, and do not tell where
-these are."""
+"""Share of the cells of the row with most cells: rows with fewer have cells across several columns, and do
+not tell where the columns are."""
 _FEWEST_COLUMNS = 2
 _SHARED = 1.25
 """Texts in a cell, on average: more are spaces of justified text, which lie below each other nowhere."""
 _PARAGRAPH_GAP = 1.35
 """Multiple of the usual distance between lines: a greater one begins a paragraph."""
 _FEW_LINES = 5
+"""Distances between lines: fewer do not show which is the usual one."""
 _SINGLE_SPACING = 1.4
 """Share of a font's size: the distance between lines of a paragraph is rarely greater."""
 _INDENT = 0.8
 """Share of a line's height: a first line that is indented by more begins a paragraph."""
 _SIZE_CHANGE = 1.12
+"""Ratio of two font sizes: a greater one begins a paragraph, a heading say."""
+_SHORT_LINE = 0.25
+"""Share of a line's possible width: a line that ends with a mark and leaves more empty ends a paragraph."""
 _BOXES = ("\u2610", "\u2611")
 """Check boxes: each belongs to the nearer of the texts beside it."""
 _MARKER = re.compile(r"[^\w\s]|\(?\w{1,3}[.)]")
@@ -67,12 +84,14 @@ class Line:
     size: float
     """Size of the font of most of its words, in points."""
     place: float
-    """Place of its first word in the file."""
+    """Place of its first word in file order."""
     words: Sequence[Word] = ()
 
 
 @dataclass(slots=True)
 class Paragraph:
+    """Lines below each other that are one text, a heading or an item of a list."""
+
     lines: list[Line]
 
     @property
@@ -86,23 +105,36 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
+    """A table."""
+
     rows: list[list[Cell]]
     """Cells of the page model: a row has only those that begin in it."""
     box: Box
     size: float
     """Size of the font of most words, in points."""
     letters: int
+    """Characters of all its texts."""
     header_rows: int | None
     """First rows that name the columns; None if neither lines nor fonts tell."""
     place: float
-    """Place of its first word in the file."""
+    """Place of its first word in file order."""
 
 
 Block = Paragraph | Grid
 
 
 def page_blocks(content: PageContent) -> list[Block]:
-    """Return the page's paragraphs and tables in reading order."""
+    """Return the page's paragraphs and tables in reading order.
+
+    A page with these words, each row with its gaps::
+
+        Fees of 2026
+        Service     Price
+        Delivery    4.00
+        Express     9.00
+
+    is ``[Paragraph("Fees of 2026"), Grid(3 rows of 2 cells)]``.
+    """
     tables, words = ruled_tables(content)
     lines = [line for row in text_rows(words) for line in _segments(row)]
     return [block for column in _columns([*lines, *tables]) for block in _blocks(column)]
@@ -110,13 +142,15 @@ def page_blocks(content: PageContent) -> list[Block]:
 
 # --- lines ------------------------------------------------------------------------------------------------
 def _segments(row: Sequence[Word]) -> list[Line]:
-    """Return the parts of a row between wide gaps."""
+    """Return the parts of a row between wide gaps: "Delivery     4.00" has two. A bullet and a check box stay
+    with the text that they belong to."""
     segments = [[row[0]]]
     for at, (before, word) in enumerate(pairwise(row)):
         gap = word.box.left - before.box.right
-        is_marker = len(segments) == len(segments[0]) == 1 and _MARKER.fullmatch(row[0].text)
-        is_box = at > 0 and before.text in _BOXES and gap < before.box.left - row[at - 1].box.right
-        if gap > _WIDE_GAP * word.box.height and not is_marker and not is_box:
+        is_after_bullet = at == 0 and _MARKER.fullmatch(before.text)
+        # A box belongs to the nearer of its two neighbours.
+        is_after_its_box = at > 0 and before.text in _BOXES and gap < before.box.left - row[at - 1].box.right
+        if gap > _WIDE_GAP * word.box.height and not is_after_bullet and not is_after_its_box:
             segments.append([])
         segments[-1].append(word)
     return [_line(segment) for segment in segments]
@@ -135,34 +169,42 @@ def _line(words: Sequence[Word]) -> Line:
 
 # --- reading order ------------------------------------------------------------------------------------------
 def _columns(items: Iterable[Line | Grid]) -> list[list[Line | Grid]]:
-    """Return the items of each column from top to bottom. The file has the columns in reading order, but may
-    draw rows of a table later: those go back into the column whose gap they fill."""
-    columns: list[list[Line | Grid]] = [[]]
+    """Return the items of each column from top to bottom, the columns in reading order.
+
+    In file order, an item well above the one before begins a column. Some files draw the rows of a table
+    after the text around it: such rows look like a column, and go back into the column whose gap they fill.
+    """
+    runs: list[list[Line | Grid]] = [[]]
     for item in sorted(items, key=attrgetter("place")):
-        if columns[-1] and item.box.bottom < columns[-1][-1].box.top - _UP * item.size:
-            columns.append([])
-        columns[-1].append(item)
-    kept: list[list[Line | Grid]] = []
-    for column in columns:
-        gap = next((other for other in kept if _has_gap(other, column)), None)
-        (kept.append if gap is None else gap.extend)(column)
-    return [sorted(column, key=attrgetter("box.top", "box.left")) for column in kept]
+        if runs[-1] and item.box.bottom < runs[-1][-1].box.top - _UP * item.size:
+            runs.append([])
+        runs[-1].append(item)
+    columns: list[list[Line | Grid]] = []
+    for run in runs:
+        with_gap = next((column for column in columns if _fill_gap(run, column)), None)
+        if with_gap is None:
+            columns.append(run)
+        else:
+            with_gap.extend(run)
+    return [sorted(column, key=attrgetter("box.top", "box.left")) for column in columns]
 
 
-def _has_gap(column: Sequence[Line | Grid], rows: Sequence[Line | Grid]) -> bool:
-    """Return whether rows of several items lie between items of a column, and next to none of them."""
+def _fill_gap(rows: Sequence[Line | Grid], column: Sequence[Line | Grid]) -> bool:
+    """Return whether rows of several items lie between items of a column, and beside nearly none of them."""
     box = around(item.box for item in rows)
     middles = [item.box.middle[1] for item in column]
     is_between = min(middles, default=box.bottom) < box.top and max(middles, default=box.top) > box.bottom
-    beside = sum(box.top < y < box.bottom for y in middles)
-    lines = len({round(item.box.middle[1]) for item in rows})
-    is_table = 2 * lines <= len(rows)  # at least two items a line
-    is_table &= len(rows) <= 2 * len(column)  # else the column is a page's header and footer alone
-    return is_between and is_table and beside <= _MOST_BESIDE * len(rows)
+    items_beside = sum(box.top < y < box.bottom for y in middles)
+    row_count = len({round(item.box.middle[1]) for item in rows})
+    has_cells = len(rows) >= 2 * row_count
+    is_only_header_and_footer = 2 * len(column) < len(rows)
+    is_free = items_beside <= _MOST_BESIDE * len(rows)
+    return is_between and has_cells and not is_only_header_and_footer and is_free
 
 
 # --- paragraphs and tables without lines ------------------------------------------------------------------
 def _blocks(column: Iterable[Line | Grid]) -> Iterator[Block]:
+    """Yield the blocks of a column: its tables with ruling lines, and what the lines between are."""
     rows: list[list[Line]] = []
     for item in column:
         if isinstance(item, Grid):
@@ -179,35 +221,38 @@ def _blocks(column: Iterable[Line | Grid]) -> Iterator[Block]:
 def _paragraphs_and_tables(rows: Sequence[list[Line]]) -> Iterator[Block]:
     """Yield tables for rows of which enough in a sequence are aligned, and paragraphs for the others."""
     plain: list[list[Line]] = []
-    place = 0
-    while place < len(rows):
-        end = max(_end_of_table(rows, place), place + 1)
-        if table := _aligned(rows[place:end]):
+    start = 0
+    while start < len(rows):
+        end = max(_end_of_table(rows, start), start + 1)
+        if table := _aligned(rows[start:end]):
             yield from _paragraphs(plain)
             yield table
             plain = []
         else:
-            plain += rows[place:end]
-        place = end
+            plain += rows[start:end]
+        start = end
     yield from _paragraphs(plain)
 
 
 def _end_of_table(rows: Sequence[list[Line]], start: int) -> int:
-    """Return the end of rows with several texts: further lines of their cells and titles may be between."""
+    """Return the index after the last row that may be of one table with the row ``start``; ``start`` if it
+    cannot begin one.
+
+    A row of several lines is of the table. A row of one line may be too, near below another and no wider than
+    the table: a further line of a cell, if indented, or a title, if further rows of several lines follow.
+    """
     end = start
     left = right = 0.0
-    for place, row in enumerate(rows[start:], start):
+    for at, row in enumerate(rows[start:], start):
         first, last = row[0], row[-1]
         if len(row) > 1:
-            left, right, end = first.box.left, max(right, last.box.right), place + 1
+            left, right, end = first.box.left, max(right, last.box.right), at + 1
             continue
-        is_near = (
-            place > start and first.box.middle[1] - rows[place - 1][0].box.middle[1] < _NEAR * first.size
-        )
+        is_near = at > start and first.box.middle[1] - rows[at - 1][0].box.middle[1] < _NEAR * first.size
         if not is_near or last.box.right - first.box.left > right - left:
             break
         if first.box.left > left + first.size:
-            end = place + 1
+            end = at + 1
     return end
 
 
@@ -216,50 +261,68 @@ def _aligned(rows: Sequence[list[Line]]) -> Grid | None:
     if sum(len(row) > 1 for row in rows) < _TABLE_ROWS:
         return None
     full = [row for row in rows if len(row) >= _FULL_ROW * max(map(len, rows))]
+    columns = _column_boxes(full)
+    if len(columns) < _FEWEST_COLUMNS:
+        return None
+    texts = [_texts_by_column(row, columns, is_full=row in full) for row in rows]
+    if sum(map(len, rows)) > _SHARED * sum(bool(text) for row in texts for text in row):
+        return None
+    joined = _with_further_lines(rows, texts)
+    is_first_bold = all(line.is_bold for line in rows[0]) and not all(line.is_bold for line in rows[1])
+    return Grid(
+        rows=[_table_row(row) for row in joined],
+        box=around(columns),
+        size=median(line.size for row in rows for line in row),
+        letters=sum(map(len, chain(*joined))),
+        header_rows=1 if is_first_bold else None,
+        place=rows[0][0].place,
+    )
+
+
+def _column_boxes(full: Sequence[Sequence[Line]]) -> list[Box]:
+    """Return the columns of full rows, from the left: lines that overlap in their x are one column."""
     columns: list[Box] = []
-    whole = (line.box for row in full for line in row if not _is_bridge(line, full))
-    for box in sorted(whole, key=attrgetter("left")):
+    cells = (line.box for row in full for line in row if not _is_bridge(line, full))
+    for box in sorted(cells, key=attrgetter("left")):
         if columns and box.left < columns[-1].right:
             columns[-1] = around([columns[-1], box])
         else:
             columns.append(box)
-    if len(columns) < 2:
-        return None
-    placed = [_cells(row, columns, is_full=row in full) for row in rows]
-    if sum(map(len, rows)) > _SHARED * sum(bool(text) for texts in placed for text in texts):
-        return None
-    cells: list[list[str]] = []
-    for at, texts in enumerate(placed):
+    return columns
+
+
+def _with_further_lines(rows: Sequence[list[Line]], texts: Sequence[list[str]]) -> list[list[str]]:
+    """Return the texts of the table's rows: a row that only goes on with the cells above is joined to them.
+
+    ["Delivery", "4.00 in"], ["", "the city"] -> ["Delivery", "4.00 in the city"]
+    """
+    joined: list[list[str]] = []
+    for at, row in enumerate(texts):
         indent = rows[at][0].box.left - rows[max(0, at - 1)][0].box.left
-        is_indented = indent > _INDENT * rows[0][0].size and all(
-            text[0].islower() for text in filter(None, texts)
-        )
-        is_partial = not texts[0] and 2 * sum(map(bool, texts)) <= len(texts)
-        above = cells.pop() if cells and (is_partial or is_indented) else [""] * len(texts)
-        cells.append([" ".join(filter(None, pair)) for pair in zip(above, texts, strict=True)])
-    is_bold = all(line.is_bold for line in rows[0]) and not all(line.is_bold for line in rows[1])
-    size = median(line.size for row in rows for line in row)
-    letters = sum(map(len, chain(*cells)))
-    made = [_table_row(texts) for texts in cells]
-    return Grid(made, around(columns), size, letters, 1 if is_bold else None, rows[0][0].place)
+        begins_small = all(text[0].islower() for text in row if text)
+        goes_on = indent > _INDENT * rows[0][0].size and begins_small
+        is_partial = not row[0] and 2 * sum(map(bool, row)) <= len(row)
+        above = joined.pop() if joined and (is_partial or goes_on) else [""] * len(row)
+        joined.append([" ".join(filter(None, pair)) for pair in zip(above, row, strict=True)])
+    return joined
 
 
 def _table_row(texts: Sequence[str]) -> list[Cell]:
-    """Return a row; a text in the first of several columns alone is a title of the rows below it."""
+    """Return a row; a text in the first of three or more columns alone is a title of the rows below it."""
     is_title = len(texts) > _FEWEST_COLUMNS and bool(texts[0]) and not any(texts[1:])
     return [text_cell(texts[0], columns=len(texts))] if is_title else [text_cell(text) for text in texts]
 
 
 def _is_bridge(line: Line, rows: Sequence[Sequence[Line]]) -> bool:
-    """Return whether most rows have several texts where this line has one: the gap between its cells is
-    narrow."""
-    parts = (sum(shared(other.box, line.box) > 0 for other in row) for row in rows)
-    return len(line.words) > 1 and 2 * sum(count > 1 for count in parts) > len(rows)
+    """Return whether most rows have several lines where this one is: its words are of two cells whose gap is
+    too narrow to split it."""
+    lines_there = (sum(shared(other.box, line.box) > 0 for other in row) for row in rows)
+    return len(line.words) > 1 and 2 * sum(count > 1 for count in lines_there) > len(rows)
 
 
-def _cells(row: Iterable[Line], columns: Sequence[Box], *, is_full: bool) -> list[str]:
-    """Return the text in each column: of lines, and of the words of a full row's line over several columns,
-    each belongs to the nearest."""
+def _texts_by_column(row: Iterable[Line], columns: Sequence[Box], *, is_full: bool) -> list[str]:
+    """Return the row's text in each column, "" for none. A line belongs to the nearest column; of a line
+    across several columns in a full row, each word does."""
     texts = [""] * len(columns)
     for line in row:
         is_wide = is_full and sum(shared(line.box, column) > 0 for column in columns) > 1
@@ -273,45 +336,47 @@ def _cells(row: Iterable[Line], columns: Sequence[Box], *, is_full: bool) -> lis
 
 def _paragraphs(rows: Sequence[list[Line]]) -> list[Paragraph]:
     lines = [_line([word for line in row for word in line.words]) for row in rows]
-    pitches = sorted(below.box.middle[1] - line.box.middle[1] for line, below in pairwise(lines))
-    usual = median(pitches[: max(1, len(pitches) // 2)] or [0.0])  # the wider ones are between paragraphs
-    if len(pitches) < _FEW_LINES:  # each may be a paragraph
+    distances = sorted(below.box.middle[1] - line.box.middle[1] for line, below in pairwise(lines))
+    smaller_half = distances[: max(1, len(distances) // 2)]  # the wider ones are between paragraphs
+    usual = median(smaller_half or [0.0])
+    if len(distances) < _FEW_LINES:  # each may be a paragraph
         usual = min(usual, _SINGLE_SPACING * median([line.size for line in lines] or [0.0]))
     right = max((line.box.right for line in lines), default=0.0)
-    paragraphs: list[Paragraph] = []
-    for line, before in zip(lines, [None, *lines], strict=False):
-        if before is None or _begins_paragraph(
-            before, line, usual=max(usual, 0.9 * before.size), right=right
-        ):
+    paragraphs = [Paragraph(lines[:1])] if lines else []
+    for above, line in pairwise(lines):
+        if _begins_paragraph(above, line, usual=max(usual, 0.9 * above.size), right=right):
             paragraphs.append(Paragraph([]))
         paragraphs[-1].lines.append(line)
     return paragraphs
 
 
-def _begins_paragraph(line: Line, below: Line, *, usual: float, right: float) -> bool:
-    sizes = sorted((line.size, below.size))
-    is_short = line.box.right < right - 0.25 * (right - line.box.left)
+def _begins_paragraph(above: Line, line: Line, *, usual: float, right: float) -> bool:
+    """Return whether a line begins a paragraph. ``usual`` is the distance of two lines of a paragraph,
+    ``right`` where the longest line ends."""
+    smaller, larger = sorted((above.size, line.size))
+    is_above_short = above.box.right < right - _SHORT_LINE * (right - above.box.left)
+    is_list_item = bool(BULLET.match(line.text) or NUMBER.match(line.text))
+    has_open_bracket = above.text.count("(") > above.text.count(")")  # "(see 1" above "2) for …"
     return (
-        below.box.middle[1] - line.box.middle[1] > _PARAGRAPH_GAP * usual
-        or sizes[1] > _SIZE_CHANGE * sizes[0]
-        or line.is_bold != below.is_bold
-        or below.box.left - line.box.left > _INDENT * line.size
-        or (
-            bool(BULLET.match(below.text) or NUMBER.match(below.text))
-            and line.text.count("(") <= line.text.count(")")
-        )
-        or (is_short and line.text.endswith((".", ":", "!", "?")))
+        line.box.middle[1] - above.box.middle[1] > _PARAGRAPH_GAP * usual
+        or larger > _SIZE_CHANGE * smaller
+        or above.is_bold != line.is_bold
+        or line.box.left - above.box.left > _INDENT * above.size
+        or (is_list_item and not has_open_bracket)
+        or (is_above_short and above.text.endswith((".", ":", "!", "?")))
     )
 
 
 # --- tables with ruling lines: cells are the areas between the lines --------------------------------------
+# A cell that spans two columns is one area: the line between them stops at it.
 _SNAP = 3.0
-"""Points: lines that are nearer to each other are one."""
+"""Points: lines that are nearer to each other are one, and a line that ends as near to another meets it."""
 _MOST_RULES = 20_000
 """Lines of a page, four for each cell that a file draws on its own. A page with more is a drawing."""
 _MOST_PAIRS = 200_000
-"""Horizontal times vertical lines, each of all its parts."""
+"""Horizontal times vertical lines of a page, after parts of one line are joined. More is a drawing."""
 _MOST_SQUARES = 5_000
+"""Horizontal times vertical lines of one lattice. More is a drawing."""
 _COLUMN_GAP = 1.5
 """Share of a line's height: a wider gap inside a cell separates columns that have no line between them."""
 _MOST_GAPS = 0.3
@@ -321,8 +386,25 @@ _SPLIT_LINES = 3
 _DEEPEST_HEADER = 3
 """Rows of names above each other: a cell of the first row is as high as all of them."""
 
-_Rule = tuple[float, float, float]
-"""Where a line is across its direction, its begin and its end."""
+
+class _Rule(NamedTuple):
+    """A horizontal or vertical line."""
+
+    position: float
+    """Its y if it is horizontal, its x if it is vertical."""
+    begin: float
+    """Where it begins along its direction: its least x, or y."""
+    end: float
+
+    def reaches(self, place: float) -> bool:
+        """Return whether the line passes ``place`` along its direction, or nearly."""
+        return self.begin - _SNAP <= place <= self.end + _SNAP
+
+
+_Lattice = tuple[set[_Rule], set[_Rule]]
+"""Horizontal and vertical lines that cross, each directly or by way of others."""
+_Square = tuple[int, int]
+"""Row and column, from 0, of a square of the grid that the lines make if all are as long as the table."""
 
 
 def text_cell(text: str, *, rows: int = 1, columns: int = 1) -> Cell:
@@ -333,94 +415,99 @@ def text_cell(text: str, *, rows: int = 1, columns: int = 1) -> Cell:
 def ruled_tables(content: PageContent) -> tuple[list[Grid], list[Word]]:
     """Return the page's tables with lines between their cells, and the words outside of these tables."""
     tables, words = list[Grid](), content.words
-    for horizontal, vertical in _lattices(content.rules):
-        cells = _words_by_cell(horizontal, vertical, words)
-        if _is_table(cells):
-            tables.append(_table(cells))
-            held = {id(word) for found in cells.values() for word in found}
-            words = [word for word in words if id(word) not in held]
+    for lattice in _lattices(content.rules):
+        words_of_cell = _words_by_cell(lattice, words)
+        if _is_table(words_of_cell):
+            tables.append(_table(words_of_cell))
+            in_table = {id(word) for held in words_of_cell.values() for word in held}
+            words = [word for word in words if id(word) not in in_table]
     return tables, words
 
 
-def _lattices(rules: Iterable[Box]) -> Iterator[tuple[set[_Rule], set[_Rule]]]:
-    """Yield the horizontal and vertical lines that cross each other; none for a drawing, which would take too
-    long."""
+def _lattices(rules: Iterable[Box]) -> Iterator[_Lattice]:
+    """Yield the lattices of a page; none for a drawing, which would take too long."""
     rules = [*rules]
     if len(rules) > _MOST_RULES:
         return
     wide = [rule for rule in rules if rule.right - rule.left > rule.height]
     high = [rule for rule in rules if rule.height > rule.right - rule.left]
-    across = _merged((rule.middle[1], rule.left, rule.right) for rule in wide)
-    down = _merged((rule.middle[0], rule.top, rule.bottom) for rule in high)
-    groups: list[tuple[set[_Rule], set[_Rule]]] = []
+    across = _merged(_Rule(rule.middle[1], rule.left, rule.right) for rule in wide)
+    down = _merged(_Rule(rule.middle[0], rule.top, rule.bottom) for rule in high)
+    lattices: list[_Lattice] = []
     for line in across if len(across) * len(down) < _MOST_PAIRS else ():
-        met = {other for other in down if _spans(line, other[0]) and _spans(other, line[0])}
-        joined = [group for group in groups if group[1] & met]
-        groups = [group for group in groups if not group[1] & met]
-        groups.append(
-            ({line}.union(*(group[0] for group in joined)), met.union(*(group[1] for group in joined)))
-        )
-    yield from (group for group in groups if 0 < len(group[0]) * len(group[1]) < _MOST_SQUARES)
+        crossing = {rule for rule in down if line.reaches(rule.position) and rule.reaches(line.position)}
+        touched = [lattice for lattice in lattices if lattice[1] & crossing]
+        horizontal = {line}.union(*(lattice[0] for lattice in touched))
+        vertical = crossing.union(*(lattice[1] for lattice in touched))
+        lattices = [lattice for lattice in lattices if not lattice[1] & crossing]
+        lattices.append((horizontal, vertical))
+    for horizontal, vertical in lattices:
+        if 0 < len(horizontal) * len(vertical) < _MOST_SQUARES:
+            yield horizontal, vertical
 
 
 def _merged(lines: Iterable[_Rule]) -> list[_Rule]:
-    """Return the lines with those joined that lie on each other or go on."""
+    """Return the lines of one direction with those joined that lie on each other or go on.
+
+    (100, 0, 50), (101, 50, 90) -> (100, 0, 90)
+    """
     snapped: list[_Rule] = []
-    for place, begin, end in sorted(lines):
-        last = snapped[-1][0] if snapped else -_SNAP
-        snapped.append((last if place - last < _SNAP else place, begin, end))
+    for line in sorted(lines):
+        last = snapped[-1].position if snapped else -_SNAP
+        snapped.append(line._replace(position=last) if line.position - last < _SNAP else line)
     merged: list[_Rule] = []
-    for place, begin, end in sorted(snapped):
-        if merged and merged[-1][0] == place and begin < merged[-1][2] + _SNAP:
-            merged[-1] = (place, merged[-1][1], max(end, merged[-1][2]))
+    for line in sorted(snapped):
+        last = merged[-1] if merged else None
+        if last and last.position == line.position and line.begin < last.end + _SNAP:
+            merged[-1] = last._replace(end=max(line.end, last.end))
         else:
-            merged.append((place, begin, end))
-    return [line for line in merged if line[2] - line[1] > _SNAP]
+            merged.append(line)
+    return [line for line in merged if line.end - line.begin > _SNAP]
 
 
-def _spans(line: _Rule, place: float) -> bool:
-    return line[1] - _SNAP <= place <= line[2] + _SNAP
-
-
-def _words_by_cell(
-    horizontal: Iterable[_Rule], vertical: Iterable[_Rule], words: Iterable[Word]
-) -> dict[Box, list[Word]]:
-    """Return the words in each cell: the area to the next lines around them, or to the table's sides."""
+def _words_by_cell(lattice: _Lattice, words: Iterable[Word]) -> dict[Box, list[Word]]:
+    """Return the words in each cell: the area to the next lines around them, or to the table's sides. A cell
+    without words is missing."""
+    horizontal, vertical = lattice
     whole = around(
         [
-            *(Box(begin, y, end, y) for y, begin, end in horizontal),
-            *(Box(x, begin, x, end) for x, begin, end in vertical),
+            *(Box(line.begin, line.position, line.end, line.position) for line in horizontal),
+            *(Box(line.position, line.begin, line.position, line.end) for line in vertical),
         ]
     )
     cells = defaultdict[Box, list[Word]](list)
     for word in words:
         x, y = word.box.middle
         if whole.holds((x, y)):
-            xs = [whole.left, *(line[0] for line in vertical if _spans(line, y)), whole.right]
-            ys = [whole.top, *(line[0] for line in horizontal if _spans(line, x)), whole.bottom]
-            left, right = max(place for place in xs if place <= x), min(place for place in xs if place >= x)
-            top, bottom = max(place for place in ys if place <= y), min(place for place in ys if place >= y)
+            xs = [whole.left, *(line.position for line in vertical if line.reaches(y)), whole.right]
+            ys = [whole.top, *(line.position for line in horizontal if line.reaches(x)), whole.bottom]
+            left, right = max(other for other in xs if other <= x), min(other for other in xs if other >= x)
+            top, bottom = max(other for other in ys if other <= y), min(other for other in ys if other >= y)
             cells[Box(left, top, right, bottom)].append(word)
     return cells
 
 
-def _is_table(cells: Mapping[Box, list[Word]]) -> bool:
+def _is_table(words_of_cell: Mapping[Box, list[Word]]) -> bool:
     """Return whether the cells have texts of their own: not prose in frames, nor parts of wider rows."""
-    if min(len(_places(cell.top for cell in cells)), len(_places(cell.left for cell in cells))) < 2:
+    tops, lefts = (
+        _distinct(cell.top for cell in words_of_cell),
+        _distinct(cell.left for cell in words_of_cell),
+    )
+    if min(len(tops), len(lefts)) < 2:
         return False
-    lines = [line for words in cells.values() for line in text_rows(words)]
-    gaps = sum(
+    lines = [line for words in words_of_cell.values() for line in text_rows(words)]
+    lines_with_gap = sum(
         any(
             word.box.left - before.box.right > _COLUMN_GAP * word.box.height
             for before, word in pairwise(line)
         )
         for line in lines
     )
-    return gaps <= _MOST_GAPS * len(lines)
+    return lines_with_gap <= _MOST_GAPS * len(lines)
 
 
-def _places(places: Iterable[float]) -> list[float]:
-    """Return the places in order without those that are nearly the same."""
+def _distinct(places: Iterable[float]) -> list[float]:
+    """Return the places in order without those that are nearly the same: 10, 11, 40 -> 10, 40."""
     kept: list[float] = []
     for place in sorted(places):
         if not kept or place - kept[-1] > _SNAP:
@@ -428,59 +515,67 @@ def _places(places: Iterable[float]) -> list[float]:
     return kept
 
 
-def _table(cells: Mapping[Box, list[Word]]) -> Grid:
-    tops, lefts = _places(cell.top for cell in cells), _places(cell.left for cell in cells)
-    squares: dict[tuple[int, int], Box] = {}
+def _table(words_of_cell: Mapping[Box, list[Word]]) -> Grid:
+    """Return the table of cells that have words."""
+    cells = sorted(words_of_cell, key=lambda cell: (cell.top, cell.left))
+    tops, lefts = _distinct(cell.top for cell in cells), _distinct(cell.left for cell in cells)
+    cell_at: dict[_Square, Box] = {}
     held = defaultdict[Box, list[Word]](list)
-    for cell in sorted(cells, key=lambda cell: (cell.top, cell.left)):
+    for cell in cells:
         rows = [at for at, top in enumerate(tops) if cell.top - _SNAP <= top < cell.bottom - _SNAP]
         columns = [at for at, left in enumerate(lefts) if cell.left - _SNAP <= left < cell.right - _SNAP]
-        places = [*product(rows, columns)]
-        owner = next((squares[place] for place in places if place in squares), cell)
+        squares = [*product(rows, columns)]
+        # Around two words of one cell the next lines may differ: the first area has the words of both.
+        owner = next((cell_at[square] for square in squares if square in cell_at), cell)
         if owner is cell:
-            squares |= dict.fromkeys(places, cell)
-        held[owner] += cells[cell]
-    depth = 1 + max(row for (row, _), cell in squares.items() if cell.top < tops[0] + _SNAP)
-    bold = {cell.top for cell, words in held.items() if all(word.is_bold for word in words)}
-    is_named = depth < len(tops) and depth <= _DEEPEST_HEADER and (depth > 1 or bold == {tops[0]})
-    words = [word for found in held.values() for word in found]
+            cell_at |= dict.fromkeys(squares, cell)
+        held[owner] += words_of_cell[cell]
+    header_depth = 1 + max(row for (row, _), cell in cell_at.items() if cell.top < tops[0] + _SNAP)
+    tops_of_bold = {cell.top for cell, words in held.items() if all(word.is_bold for word in words)}
+    names_columns = header_depth > 1 or tops_of_bold == {tops[0]}
+    has_header = header_depth < len(tops) and header_depth <= _DEEPEST_HEADER and names_columns
+    words = [word for words in held.values() for word in words]
     return Grid(
-        [
-            found
-            for number in range(len(tops))
-            for found in _rows([squares.get((number, at)) for at in range(len(lefts))], squares, held, number)
-        ],
-        around(cells),
-        median(word.size for word in words),
-        sum(len(word.text) for word in words),
-        depth if is_named else None,
-        min(word.place for word in words),
+        rows=[row for number in range(len(tops)) for row in _rows(number, len(lefts), cell_at, held)],
+        box=around(words_of_cell),
+        size=median(word.size for word in words),
+        letters=sum(len(word.text) for word in words),
+        header_rows=header_depth if has_header else None,
+        place=min(word.place for word in words),
     )
 
 
 def _rows(
-    row: list[Box | None], squares: Mapping[tuple[int, int], Box], held: Mapping[Box, list[Word]], number: int
+    number: int, width: int, cell_at: Mapping[_Square, Box], held: Mapping[Box, list[Word]]
 ) -> Iterator[list[Cell]]:
-    """Yield the rows between this line and the next below: several, if lines of text are all aligned."""
-    spans = {cell: [place for place, other in squares.items() if other is cell] for cell in {*row} - {None}}
+    """Yield the rows of the table between two neighbouring lines, the ``number``-th from 0: mostly one.
+
+    Some tables have no lines between their rows. There are several rows where the cells have as many lines of
+    text, all aligned: cells that wrap have different numbers of lines.
+    """
+    row = [cell_at.get((number, column)) for column in range(width)]
+    cells = [cell for cell in dict.fromkeys(row) if cell]
+    squares = {cell: [square for square, other in cell_at.items() if other is cell] for cell in cells}
+    lines = text_rows(word for cell in cells for word in held[cell])
+    cell_of_word = {id(word): cell for cell in cells for word in held[cell]}
     texts: dict[Box | None, dict[int, str]] = {cell: {} for cell in row}
-    holders = {id(word): cell for cell in texts if cell for word in held[cell]}
-    lines = text_rows(word for cell in texts if cell for word in held[cell])
-    for place, line in enumerate(lines):
+    """By cell: its text in each line, by the line's number."""
+    for line_number, line in enumerate(lines):
         for word in line:
-            parts = texts[holders[id(word)]]
-            parts[place] = f"{parts[place]} {word.text}" if place in parts else word.text
-    is_whole = all(place[0] == number for places in spans.values() for place in places)
+            parts = texts[cell_of_word[id(word)]]
+            parts[line_number] = f"{parts[line_number]} {word.text}" if line_number in parts else word.text
+    is_one_high = all(at == number for of_cell in squares.values() for at, _ in of_cell)
     counts = [len(parts) for parts in texts.values()]
     is_filled = len(lines) in counts and 2 * sum(counts) > len(lines) * len(counts)
-    is_split = is_whole and is_filled and len(lines) >= _SPLIT_LINES
-    for line in range(len(lines)) if is_split else (None,):
+    is_split = is_one_high and is_filled and len(lines) >= _SPLIT_LINES
+    for line_number in range(len(lines)) if is_split else (None,):
         made: list[Cell] = []
-        for at, cell in enumerate(row):
+        for column, cell in enumerate(row):
             if cell is None:
                 made.append(text_cell(""))
-            elif (number, at) == min(spans[cell]):
-                text = " ".join(texts[cell].values()) if line is None else texts[cell].get(line, "")
-                height, width = (len({place[axis] for place in spans[cell]}) for axis in (0, 1))
-                made.append(text_cell(text, rows=height, columns=width))
+            elif (number, column) == min(squares[cell]):  # a cell belongs to the row that it begins in
+                parts = texts[cell]
+                text = " ".join(parts.values()) if line_number is None else parts.get(line_number, "")
+                height, span = (len({square[axis] for square in squares[cell]}) for axis in (0, 1))
+                made.append(text_cell(text, rows=height, columns=span))
         yield made
