@@ -1,7 +1,9 @@
-"""Lets the model that writes judge a text for a patient, in a call of its own: each sentence against the
-numbered lines of its answer, and whether the value that was asked for is missing.
+"""Lets the model that writes judge a text for a patient: one call that compares each sentence with the
+numbered lines of the answer, and says which value that was asked for is missing.
 
-The check by code (``reply_check``) stands where the model is late, fails, or writes what is no verdict.
+``WriteReply.check`` runs the check by code (``reply_check``) first, then this one, and joins their findings.
+Where this one returns None, because the model is late, fails, or writes what is no verdict, the findings of
+the code stand alone.
 """
 
 from __future__ import annotations
@@ -26,41 +28,47 @@ from assistant.text.language import SentenceSpan, split_sentences
 
 _log = structlog.get_logger(__name__)
 PROMPT = "reply_check/1"
-_KEPT = 2_000
-"""Verdicts that are kept: an edit of one sentence asks for one verdict."""
+_MOST_KEPT = 2_000
+"""Verdicts that are kept, so that an edit of one sentence asks the model for one verdict."""
 _TOKENS_A_VERDICT = 48
-"""Of the JSON of a verdict, without the words that it copies from the sentence."""
+"""Of the JSON of one verdict, without the words that it copies from the sentence."""
 _CHARACTERS_A_TOKEN = 16
 """More than any token of such an answer has: what is longer is no verdict."""
 
 
 class Verdict(PublicModel):
-    """The model's judgement of one sentence."""
+    """The model's judgement of one sentence, as it writes it:
+    ``{"n": 2, "line": 1, "words": "90 days", "verdict": "opposite"}``."""
 
     n: int
+    """Number of the sentence in the text that the model read, from 1. A verdict that is kept may be of
+    another text, where the sentence had another number."""
     line: int | None
-    """Number of the line that decides."""
+    """Number of the line that decides, from 1; None where none does."""
     words: str
-    """What is wrong, as the sentence has it."""
+    """What is wrong, copied from the sentence; empty where it is held."""
     verdict: Literal["held", "not_held", "opposite"]
+    """``held``: it follows from the lines or the question. ``opposite``: a line says otherwise. ``not_held``:
+    neither says it."""
 
 
 class Verdicts(PublicModel):
-    """The whole answer."""
+    """The whole text that the model writes, in the form that the prompt asks for."""
 
     sentences: tuple[Verdict, ...]
+    """Of each sentence that the prompt numbers, in order."""
     missing: str | None
-    """The value that was asked for, as a line has it."""
+    """The value that was asked for and that the text lacks, copied from a line."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedReply:
-    """What is wrong with a text for a patient."""
+    """What is wrong with a text for a patient: of ``JudgeReply.run`` by the model alone, of
+    ``WriteReply.check`` by code and model."""
 
     checks: tuple[ReplyCheck, ...]
-    """What code found, as far as it stands, then what the model added."""
     degraded: tuple[str, ...] = ()
-    """``reply_check`` where a model writes and has not read the text."""
+    """``reply_check`` where a model should have read the text and has not."""
     usage: Usage = field(default_factory=Usage)
 
 
@@ -76,100 +84,110 @@ class JudgeReply:
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
-        self._verdicts = TextCache[Verdict](_KEPT)
-        """By the question and its lines, the sentence before, and the sentence."""
-        self._missing = TextCache[str](_KEPT)
-        """By the question and its lines, and the whole text; empty: it lacks no value."""
+        self._kept_verdicts = TextCache[Verdict](_MOST_KEPT)
+        """By the questions and lines, the sentence before, and the sentence itself."""
+        self._kept_missing = TextCache[str](_MOST_KEPT)
+        """By the questions and lines, and the whole text; empty where no value is missing."""
 
     async def run(
         self, text: str, *, lines: Sequence[str], question: str, before: str | None, deadline: Deadline
     ) -> CheckedReply | None:
-        """Return the faults of a text; None where the model gave no readable verdict in time. Sentences that
-        were judged after the same sentence, for the same lines, are not judged again.
+        """Return the faults of a text; None where the model gave no readable verdict in time.
 
-        ``lines``: each on one line, neutralised. ``before``: the question before ``question``.
+        Of an edited text the model judges only the sentences that are new, or follow another sentence than
+        before. It is not asked where all are known and the same text was judged whole.
+
+        ``lines``: each on one line, neutralised. ``before``: the question before ``question``, or None.
         """
-        spans, asked = split_sentences(text), (before, question, *lines)
-        texts = [quoted(span.text) for span in spans]
-        keys = [(*asked, *pair) for pair in pairwise(["", *texts])]
-        judged = {n: verdict for n, key in enumerate(keys, start=1) if (verdict := self._verdicts.get(key))}
-        missing, usage = self._missing.get((*asked, text)), Usage()
-        new = [n for n in range(1, len(texts) + 1) if n not in judged]
+        spans = split_sentences(text)
+        sentences = [quoted(span.text) for span in spans]
+        basis = (before, question, *lines)  # what sentences are judged by
+        keys = [(*basis, previous, sentence) for previous, sentence in pairwise(["", *sentences])]
+        verdicts = [self._kept_verdicts.get(key) for key in keys]
+        missing, usage = self._kept_missing.get((*basis, text)), Usage()
+        new = [number for number, verdict in enumerate(verdicts, start=1) if verdict is None]
         if new or missing is None:
             slots = {
                 "before": f"The question before it: {quoted(before)}\n\n" if before else "",
                 "question": quoted(question),
-                "lines": "\n".join(f"{n}. {line}" for n, line in enumerate(lines, start=1)),
+                "lines": "\n".join(f"{number}. {line}" for number, line in enumerate(lines, start=1)),
                 "sentences": "\n".join(
-                    f"{n}. {sentence}" if n in new else f"- {sentence}"
-                    for n, sentence in enumerate(texts, start=1)
+                    f"{number}. {sentence}" if number in new else f"- {sentence}"
+                    for number, sentence in enumerate(sentences, start=1)
                 ),
             }
-            answer = await self._asked(slots, new, lines, deadline)
-            if answer is None:
+            judged = await self._judged(slots, new, lines, deadline)
+            if judged is None:
                 return None
-            verdicts, usage = answer
-            for verdict in verdicts.sentences:
-                judged[verdict.n] = verdict
-                self._verdicts.keep(keys[verdict.n - 1], verdict)
-            missing = verdicts.missing or ""
-            self._missing.keep((*asked, text), missing)
-        checks = [*_faults(spans, [judged[n] for n in sorted(judged)], lines)]
+            written, usage = judged
+            for verdict in written.sentences:
+                verdicts[verdict.n - 1] = verdict
+                self._kept_verdicts.keep(keys[verdict.n - 1], verdict)
+            missing = written.missing or ""
+            self._kept_missing.keep((*basis, text), missing)
+        checks = [*_faults(spans, [verdict for verdict in verdicts if verdict is not None], lines)]
         if missing:
             checks.append(ReplyCheck.found("missing", (missing,)))
         return CheckedReply(tuple(checks), usage=usage)
 
-    async def _asked(
+    async def _judged(
         self, slots: dict[str, str], new: Sequence[int], lines: Sequence[str], deadline: Deadline
     ) -> tuple[Verdicts, Usage] | None:
-        """Return the model's verdicts of the sentences with the numbers ``new``, and what was counted; None
-        where it gave none that can be read in time."""
+        """Ask the model, and return its verdicts with the tokens that it took; None where it gave none that
+        can be read in time.
+
+        ``slots`` fill the prompt. There a sentence to judge has its number, which is in ``new``; any other
+        has a dash, and stands there so that the new ones can be understood: "- Thanks for asking.", "2. Bye."
+        """
         tenant, writer = self._services.tenant, self._services.writer
         template = load_prompt(PROMPT)
         messages = rendered(
             (ChatMessage("system", template.system), ChatMessage("user", fill_slots(template, slots))),
             system_role=writer.model.system_role,
         )
-        most = writer.token_counter.count(slots["sentences"]) + _TOKENS_A_VERDICT * (len(new) + 1)
-        if count_tokens(messages, writer) > tenant.generation.context_tokens - most:
+        # The answer copies at most every sentence; one verdict more is for ``missing`` and the braces.
+        most_tokens = writer.token_counter.count(slots["sentences"]) + _TOKENS_A_VERDICT * (len(new) + 1)
+        if count_tokens(messages, writer) > tenant.generation.context_tokens - most_tokens:
             _log.warning("reply_check_too_long")
             return None
-        request = GenerationRequest(messages, max_tokens=most, temperature=0.0)
+        request = GenerationRequest(messages, max_tokens=most_tokens, temperature=0.0)
         try:
-            reply, usage = await _text_within(
-                tenant.limits.first_token_timeout_s,
-                writer.generator,
-                request,
-                deadline=deadline,
-                most=_CHARACTERS_A_TOKEN * most,
+            # All of it must come in the time that a written answer has for its first token.
+            limit_s = deadline.within_s(tenant.limits.first_token_timeout_s)
+            step = Deadline.after(limit_s, clock=deadline.clock)
+            written, usage = await _beginning(
+                writer.generator, request, deadline=step, most_characters=_CHARACTERS_A_TOKEN * most_tokens
             )
-            return _parsed(reply, new, lines), usage
+            return _parsed(written, new, lines), usage
         except (AssistantError, TimeoutError, ValueError) as error:
             _log.warning("reply_check_failed", error=type(error).__name__)
             return None
 
 
-async def _text_within(
-    limit_s: float, generator: AnswerGenerator, request: GenerationRequest, *, deadline: Deadline, most: int
+async def _beginning(
+    generator: AnswerGenerator, request: GenerationRequest, *, deadline: Deadline, most_characters: int
 ) -> tuple[str, Usage]:
-    """Return the first ``most`` characters that a model writes within ``limit_s``, and what was counted.
-    Raises AssistantError, TimeoutError."""
-    step = Deadline.after(deadline.within_s(limit_s), clock=deadline.clock)
+    """Return the first characters that a model writes, and the tokens that it took. Raises AssistantError,
+    TimeoutError."""
     text, usage = "", Usage()
-    async with asyncio.timeout(step.remaining_s()):
-        async with generator.stream(request, deadline=step) as stream:
+    async with asyncio.timeout(deadline.remaining_s()):
+        async with generator.stream(request, deadline=deadline) as stream:
             async for delta in stream:
                 text += delta.text
                 usage = delta.usage or usage
-                if len(text) >= most:
+                if len(text) >= most_characters:
                     break
-    return text[:most], usage
+    return text[:most_characters], usage
 
 
-def _parsed(reply: str, asked: Sequence[int], lines: Sequence[str]) -> Verdicts:
-    """Return the verdicts. Raises ValueError (ValidationError is one) for anything else."""
-    verdicts = Verdicts.model_validate_json(reply[reply.find("{") : reply.rfind("}") + 1], strict=True)
-    if [verdict.n for verdict in verdicts.sentences] != list(asked):
+def _parsed(written: str, new: Sequence[int], lines: Sequence[str]) -> Verdicts:
+    """Return the JSON object that the model wrote, also with words around it.
+
+    Raises ValueError (ValidationError is one) for anything else: no such object, verdicts of other sentences
+    than ``new``, a line that is not there, a missing value that no line has.
+    """
+    verdicts = Verdicts.model_validate_json(written[written.find("{") : written.rfind("}") + 1], strict=True)
+    if [verdict.n for verdict in verdicts.sentences] != list(new):
         raise ValueError("other sentences")
     cited = [verdict.line for verdict in verdicts.sentences if verdict.line is not None]
     if any(not 1 <= line <= len(lines) for line in cited):
@@ -182,7 +200,7 @@ def _parsed(reply: str, asked: Sequence[int], lines: Sequence[str]) -> Verdicts:
 def _faults(
     spans: Sequence[SentenceSpan], verdicts: Sequence[Verdict], lines: Sequence[str]
 ) -> Iterator[ReplyCheck]:
-    """Yield a fault for each sentence that the lines do not hold. ``verdicts``: of the sentences."""
+    """Yield a fault for each sentence that the lines do not hold. ``verdicts``: of each sentence."""
     for span, verdict in zip(spans, verdicts, strict=True):
         if verdict.verdict != "held":
             yield ReplyCheck.found(
