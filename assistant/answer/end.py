@@ -1,4 +1,8 @@
-"""Ends an answer: what it is worth, what it lacks, and whom to ask."""
+"""Ends an answer: says how it ended, how certain it is, what it lacks, and whom to ask.
+
+``AnswerQuestion.stream`` calls ``EndAnswer.run`` once an answer, after its last text: its result goes into
+the record, and with the record into the last event.
+"""
 
 from __future__ import annotations
 
@@ -26,29 +30,30 @@ CANCELLED_PROBLEM = Problem(
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an answer ended."""
+    """How an answer ended, for its record and its last event."""
 
     outcome: Outcome
     error_code: str | None = None
+    """Code of what failed, also where the agent has a text in spite of it: then that of ``fallback``."""
     finish_reason: FinishReason | None = None
-    """None where nobody reads the end."""
+    """None where nobody reads the end: the agent left or cancelled, or an error ended the answer."""
     reason: str | None = None
     """For ``done``: what was missing or what failed."""
-    told: AnswerEnding = field(default_factory=AnswerEnding)
-    """What the record and the last event say."""
+    details: AnswerEnding = field(default_factory=AnswerEnding)
+    """What record and last event both have."""
 
-    def last_event(self, record: AnswerRecord, said: Sentences, *, recorded: bool) -> Done | Problem | None:
+    def last_event(self, record: AnswerRecord, shown: Sentences, *, recorded: bool) -> Done | Problem | None:
         """Return the event that ends the stream; None when nobody reads it."""
         if self.finish_reason is None:
             return CANCELLED_PROBLEM if self.outcome is Outcome.CANCELLED else None
         return Done(
             finish_reason=self.finish_reason,
-            citations=said.citations,
+            citations=shown.citations,
             usage=record.usage,
             timings_ms=dict(record.timings_ms),
             reason=self.reason,
             recorded=recorded,
-            **dict(self.told),
+            **dict(self.details),
         )
 
 
@@ -57,7 +62,7 @@ class EndAnswer:
 
     Example: of a question that no document answers, and a system that was late::
 
-        ending = end.run(said, record, prepared)
+        ending = end.run(shown, record, prepared)
         ending.finish_reason  # FinishReason.NO_EVIDENCE
         ending.reason  # "Orders did not answer. Not in the knowledge base. The nearest document is …"
     """
@@ -65,62 +70,69 @@ class EndAnswer:
     def __init__(self, services: TenantServices) -> None:
         self._services = services
 
-    def run(self, said: Sentences, begun: AnswerRecord, prepared: PreparedAnswer) -> Ending:
-        """Return the ending, and end all reads. ``begun``: the record when the answer began."""
-        outcome = _outcome_of(said, prepared)
-        prepared.run.hydration.cancel()
-        told = self._told(outcome, said, begun, prepared)
-        reason = outcome.reason
-        if outcome.finish_reason is FinishReason.NO_EVIDENCE and told.loading:
-            missing = "; ".join(map(str, told.loading))
-            reason = f"The knowledge base is not complete ({missing}): ask again later. {reason}"
-        return Ending(outcome.outcome, outcome.error_code, outcome.finish_reason, reason, told)
+    def run(self, shown: Sentences, begun: AnswerRecord, prepared: PreparedAnswer) -> Ending:
+        """Return the ending, and end all reads of live systems.
 
-    def _told(
-        self, outcome: _TextOutcome, said: Sentences, begun: AnswerRecord, prepared: PreparedAnswer
+        ``shown``: what the agent saw. ``begun``: the record when the answer began.
+        """
+        text_end = _text_end_of(shown, prepared)
+        prepared.run.hydration.cancel()  # after text_end, whose reason names only errors of the systems
+        details = self._details(text_end, shown, begun, prepared)
+        reason = text_end.reason
+        if text_end.finish_reason is FinishReason.NO_EVIDENCE and details.loading:
+            missing = "; ".join(map(str, details.loading))
+            reason = f"The knowledge base is not complete ({missing}): ask again later. {reason}"
+        return Ending(text_end.outcome, text_end.error_code, text_end.finish_reason, reason, details)
+
+    def _details(
+        self, text_end: _TextEnd, shown: Sentences, begun: AnswerRecord, prepared: PreparedAnswer
     ) -> AnswerEnding:
-        """Return what the record and the last event say beside the text."""
-        quote, hydration, mode = prepared.quote, prepared.run.hydration, outcome.mode
-        is_done, is_whole = outcome.outcome is Outcome.DONE, self._is_of_whole_sources(said, mode, prepared)
-        certainty = outcome.certainty
+        """Return what record and last event say beside the text."""
+        quote, hydration, mode = prepared.quote, prepared.run.hydration, text_end.mode
+        is_done = text_end.outcome is Outcome.DONE
+        is_whole = self._is_of_whole_sources(shown, mode, prepared)
+        certainty = text_end.certainty
         if certainty is not None and not is_whole:
             certainty = Certainty.POSSIBLY
-        needs_nobody = is_whole and _is_settled(outcome, quote, hydration)
-        offers_draft = mode is not None and is_whole and certainty is not Certainty.POSSIBLY
-        asked_parts = {element.part for element in hydration.answering}
+        needs_nobody = is_whole and _is_settled(text_end, quote, hydration)
+        may_offer_draft = mode is not None and is_whole and certainty is not Certainty.POSSIBLY
+        live_parts = {element.part for element in hydration.answering}
         return AnswerEnding(
             mode=mode,
             certainty=certainty,
-            fallback=said.fallback if mode is not None else None,
+            fallback=shown.fallback if mode is not None else None,
             also=quote.also if mode else (),
             clarify=what_is_missing(hydration.answering) if is_done else None,
             unanswered=tuple(
                 evidence.query.question
                 for part, evidence in enumerate(quote.evidence)
-                if mode is Mode.QUOTED and not evidence.is_found and part not in asked_parts
+                if mode is Mode.QUOTED and not evidence.is_found and part not in live_parts
             ),
-            reply_draft=quote.reply_draft if offers_draft else None,
-            escalation=None if needs_nobody or outcome.finish_reason is None else begun.escalation,
+            reply_draft=quote.reply_draft if may_offer_draft else None,
+            escalation=None if needs_nobody or text_end.finish_reason is None else begun.escalation,
             degraded=tuple(dict.fromkeys(prepared.run.scope.degraded)),
             asked=hydration.asked(begun.asked),
             loading=prepared.index.loading if is_done else (),
             reply_of=prepared.answer_id if mode and prepared.question.asks_reply else None,
         )
 
-    def _is_of_whole_sources(self, said: Sentences, mode: Mode | None, prepared: PreparedAnswer) -> bool:
-        """Return whether the index has all documents of the sources that the text is from. An approved answer
-        and live values are from none."""
-        shown = [unit.document_id for unit in said.quoted]
+    def _is_of_whole_sources(self, shown: Sentences, mode: Mode | None, prepared: PreparedAnswer) -> bool:
+        """Return whether the index has all documents of the sources that the text is from. A text from no
+        source, such as an approved answer or live values, is too.
+
+        A written text is from the documents that it cites; without citations, from all that the model read.
+        """
+        document_ids = [unit.document_id for unit in shown.quoted]
         if mode is Mode.WRITTEN and prepared.prompt is not None:
             read = {document.n: document.document.card.document_id for document in prepared.prompt.documents}
-            shown += [read[n] for n in said.citations or read if n in read]
-        sources = self._services.sources_of(shown)
+            document_ids += [read[n] for n in shown.citations or read if n in read]
+        sources = self._services.sources_of(document_ids)
         return not sources or prepared.index.is_whole(sources)
 
 
 @dataclass(frozen=True, slots=True)
-class _TextOutcome:
-    """What came of the text of an answer."""
+class _TextEnd:
+    """How the text of an answer ended, before its sources are looked at."""
 
     outcome: Outcome
     error_code: str | None = None
@@ -130,56 +142,72 @@ class _TextOutcome:
     mode: Mode | None = None
     """Whose text it is; None where the agent has none."""
     certainty: Certainty | None = None
-    """Of a written answer, as far as its text says."""
+    """Of a written text, by its sentences alone."""
 
 
-def _outcome_of(said: Sentences, prepared: PreparedAnswer) -> _TextOutcome:
-    if not said.is_over:  # an unexpected error, which the caller's caller handles
-        return _TextOutcome(Outcome.FAILED, AssistantError.code)
-    if said.how in LEFT:
-        outcome = Outcome.CANCELLED if said.how is Cause.CANCELLED else Outcome.DISCONNECTED
-        return _TextOutcome(outcome, str(said.how))
-    if said.mode is Mode.WRITTEN:
-        return _of_written(said, prepared.run.hydration)
+def _text_end_of(shown: Sentences, prepared: PreparedAnswer) -> _TextEnd:
+    """Return how the text ended:
+
+    | what happened | outcome | finish reason | mode |
+    | --- | --- | --- | --- |
+    | an unexpected error | FAILED | none | none |
+    | the agent left or cancelled | DISCONNECTED, CANCELLED | none | none |
+    | a model wrote a sentence or more | DONE | STOP, LENGTH, CONTENT_FILTER | WRITTEN |
+    | a section was quoted | DONE | STOP, LENGTH | QUOTED |
+    | a text was due and none could be shown | DONE | SOURCES_ONLY | none |
+    | a live system has the value | DONE | STOP | QUOTED |
+    | nothing answers | DONE | NO_EVIDENCE | none |
+    """
+    if not shown.is_over:  # who reads the stream handles the error
+        return _TextEnd(Outcome.FAILED, AssistantError.code)
+    if shown.how in LEFT:
+        outcome = Outcome.CANCELLED if shown.how is Cause.CANCELLED else Outcome.DISCONNECTED
+        return _TextEnd(outcome, str(shown.how))
+    if shown.mode is Mode.WRITTEN:
+        return _written_end(shown, prepared.run.hydration)
     quote = prepared.quote
-    if said.mode is Mode.QUOTED:
-        is_cut = len(said.quoted) < len(before_stop(quote.blocks, prepared.question.request.stops))
+    if shown.mode is Mode.QUOTED:
+        is_cut = len(shown.quoted) < len(before_stop(quote.blocks, prepared.question.request.stops))
         finish_reason = FinishReason.LENGTH if is_cut else FinishReason.STOP
-        return _TextOutcome(Outcome.DONE, said.fallback, finish_reason, mode=Mode.QUOTED)
-    if said.fallback or (said.how is None and quote.answered):  # the agent still has the ranked sources
-        code = said.fallback or NO_UNITS
-        return _TextOutcome(Outcome.DONE, code, FinishReason.SOURCES_ONLY, code)
-    return _of_systems(_NOT_ANSWERED if said.is_refused else _why_not_found(quote), prepared)
+        return _TextEnd(Outcome.DONE, shown.fallback, finish_reason, mode=Mode.QUOTED)
+    if shown.fallback or (shown.how is None and quote.answered):  # the agent still has the ranked sources
+        code = shown.fallback or NO_UNITS
+        return _TextEnd(Outcome.DONE, code, FinishReason.SOURCES_ONLY, reason=code)
+    why_no_document = _NOT_ANSWERED if shown.is_refused else _why_not_found(quote)
+    return _end_without_documents(why_no_document, prepared)
 
 
-def _of_written(said: Sentences, hydration: Hydration) -> _TextOutcome:
-    """Return the outcome of a model's text, of which at least one sentence was shown."""
+def _written_end(shown: Sentences, hydration: Hydration) -> _TextEnd:
+    """Return how a model's text ended, of which at least one sentence was shown."""
     finish_reason = FinishReason.STOP
-    if said.how is FinishReason.CONTENT_FILTER:
+    if shown.how is FinishReason.CONTENT_FILTER:
         finish_reason = FinishReason.CONTENT_FILTER
-    elif said.fallback is not None or said.how is FinishReason.LENGTH:
+    elif shown.fallback is not None or shown.how is FinishReason.LENGTH:
         finish_reason = FinishReason.LENGTH
     is_filtered = finish_reason is FinishReason.CONTENT_FILTER
-    is_sure = said.is_sure and not (said.fallback or is_filtered or hydration.reads_another)
+    is_sure = shown.is_sure and not (shown.fallback or is_filtered or hydration.reads_another)
     certainty = Certainty.ANSWERED if is_sure else Certainty.POSSIBLY
-    return _TextOutcome(Outcome.DONE, said.fallback, finish_reason, mode=Mode.WRITTEN, certainty=certainty)
+    return _TextEnd(Outcome.DONE, shown.fallback, finish_reason, mode=Mode.WRITTEN, certainty=certainty)
 
 
-def _of_systems(reason: str, prepared: PreparedAnswer) -> _TextOutcome:
-    """Return the outcome where documents answer nothing. ``reason``: why they do not."""
+def _end_without_documents(why_no_document: str, prepared: PreparedAnswer) -> _TextEnd:
+    """Return how an answer ended that has no text: by a live value, or with the reason why nothing
+    answers."""
     answering = prepared.run.hydration.answering
     if any(element.slot.is_ready for element in answering):
-        return _TextOutcome(Outcome.DONE, None, FinishReason.STOP, mode=Mode.QUOTED)
-    if of_systems := why_not_answered(answering):
-        # Where a system is all that was asked, it says nothing that the documents are silent.
-        parts, asked_parts = len(prepared.quote.evidence), len({element.part for element in answering})
-        by_system = asked_parts == parts >= prepared.question.request.question.count("?")
-        reason = of_systems if by_system else f"{of_systems} {reason}"
-    return _TextOutcome(Outcome.DONE, None, FinishReason.NO_EVIDENCE, reason)
+        return _TextEnd(Outcome.DONE, None, FinishReason.STOP, mode=Mode.QUOTED)
+    reason = why_no_document
+    if why_no_value := why_not_answered(answering):
+        # Why no document answers is left out where every part of the message asks a system. A part may hold
+        # two questions, of which documents should answer one: then there are more question marks than parts.
+        parts, live_parts = len(prepared.quote.evidence), len({element.part for element in answering})
+        is_only_live = live_parts == parts and prepared.question.request.question.count("?") <= parts
+        reason = why_no_value if is_only_live else f"{why_no_value} {why_no_document}"
+    return _TextEnd(Outcome.DONE, None, FinishReason.NO_EVIDENCE, reason)
 
 
 def _why_not_found(quote: Quote) -> str:
-    """Return why there is no answer, for the agent."""
+    """Return for the agent why no document answers."""
     if refusal := next((evidence.refusal for evidence in quote.evidence if evidence.refusal), ""):
         return refusal
     best = quote.evidence[0].ranked.best
@@ -188,11 +216,11 @@ def _why_not_found(quote: Quote) -> str:
     return f"Not in the knowledge base. The nearest document is “{shown_title(best.card.title)}”."
 
 
-def _is_settled(outcome: _TextOutcome, quote: Quote, hydration: Hydration) -> bool:
-    """Return whether the agent needs to ask nobody: a written answer is certain, or an approved answer, a
-    table or a live system answers each question. A quoted section is only near."""
-    if outcome.mode is not Mode.QUOTED:
-        return outcome.certainty is Certainty.ANSWERED
+def _is_settled(text_end: _TextEnd, quote: Quote, hydration: Hydration) -> bool:
+    """Return whether the agent needs to ask nobody: a written answer is certain, or every question of the
+    message has an approved answer, a row of a table or a live value. A quoted section is only near."""
+    if text_end.mode is not Mode.QUOTED:
+        return text_end.certainty is Certainty.ANSWERED
     ready_parts = {element.part for element in hydration.answering if element.slot.is_ready}
     return all(
         evidence.answer is not None or part in ready_parts for part, evidence in enumerate(quote.evidence)

@@ -101,7 +101,7 @@ class KeepRecord:
         prepared: PreparedAnswer,
     ) -> tuple[AnswerRecord, bool]:
         """End the answer's trace and write its record; return it, and whether it is written already."""
-        steps, quote, told = prepared.run.scope.steps, prepared.quote, ending.told
+        steps, quote, told = prepared.run.scope.steps, prepared.quote, ending.details
         first, offered, usage = quote.evidence[0], quote.offered, text.usage if text is not None else Usage()
         steps.end(ending.outcome.value, error_code=ending.error_code)
         record = begun.model_copy(
