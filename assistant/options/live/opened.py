@@ -1,4 +1,8 @@
-"""Builds what calls a tenant's systems: their addresses, credentials, switches and records."""
+"""Builds what calls a tenant's live systems: their addresses, credentials, switches and records.
+
+``assistant.service.opened`` calls ``open_live`` once for each tenant, before the parts that answer questions
+are made, and ``open_reads`` after them. Both add what must be closed to ``stores.stack``.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +35,18 @@ if TYPE_CHECKING:
     from assistant.service.served import ServedTenant
 
 _PSEUDONYM_DIGITS = 32
+"""Hexadecimal digits, 128 bits: no two customers get the same."""
 _SECRETS_MANAGER: Final = "secretsmanager"
 
 
 async def open_live(
     stores: StoreChoice, settings: ServiceSettings, observer: ReadObserver | None
 ) -> LiveData:
-    """Return what the tenant's live systems offer. Raises ConfigurationError for an address or a secret that
-    cannot be used."""
+    """Return what the tenant's live systems offer: elements of answers, and a system that takes replies;
+    neither where the tenant file has no such ``[[reach]]`` entry.
+
+    Raises ConfigurationError for an address or a secret that cannot be used.
+    """
     tenant = stores.tenant
     secret = await tenant_secret_of(stores, settings, key="live_reads", purpose=LIVE_READS_SECRET_PURPOSE)
     pseudonym = partial(customer_pseudonym, secret=secret)
@@ -46,7 +54,8 @@ async def open_live(
     if entries := called_of(tenant):
         calls = await _open_calls(entries, stores, settings, observer)
         switches = await stores.of(SWITCHES)
-        # Read now, not while the first question waits: a system whose switch was not read is not called.
+        # Read the switches now, not while the first question waits. One that cannot be read stops no start:
+        # its system is not called until it was read.
         await asyncio.gather(*(switches.is_on(entry.name) for entry in entries), return_exceptions=True)
         if systems_of(tenant):
             elements = await _open_elements(calls, switches, pseudonym, stores, observer)
@@ -66,7 +75,8 @@ async def _open_calls(
     settings: ServiceSettings,
     observer: ReadObserver | None,
 ) -> HttpSystems:
-    """Return what calls the systems that have an address here."""
+    """Return what calls the systems that have an address in the settings of this process. A call of any other
+    raises LiveReadError."""
     credentials = Credentials(
         stores.tenant.name,
         settings.tenants_dir,
@@ -84,7 +94,7 @@ async def _open_calls(
     if observer is not None:
         for name in accesses:
             observer.watch_circuit(name, partial(calls.has_open_circuit, name))
-        observer.watch_credentials(lambda: [at for secret in credentials.stored if (at := secret.put_at)])
+        observer.watch_credentials(lambda: [secret.put_at for secret in credentials.in_aws if secret.put_at])
     return calls
 
 
@@ -100,7 +110,7 @@ async def _open_elements(
         systems_of(stores.tenant),
         limits_s={
             source.reach: source.deadline_s
-            for source in reversed(stores.tenant.sources)
+            for source in reversed(stores.tenant.sources)  # of two for one system the first counts
             if source.reach is not None and source.deadline_s is not None
         },
         calls=calls,
@@ -115,7 +125,7 @@ async def _open_elements(
 
 
 async def open_reads(served: ServedTenant, stores: StoreChoice) -> Sequence[object]:
-    """Return what the routes of live data ask for."""
+    """Return what the routes of live data (``routes.py``) find by its class with ``served.part``."""
     answering, question, reads = served.answering, served.answer_question, await stores.of(LIVE_READS)
     return (
         ReadElementAgain(answering, reads=reads, bounds=question.bounds, as_asked=question.read.as_asked),
@@ -126,14 +136,16 @@ async def open_reads(served: ServedTenant, stores: StoreChoice) -> Sequence[obje
 
 
 def customer_pseudonym(customer: str, *, secret: bytes) -> str:
-    """Return the name of a customer in the record of reads, the same as long as the secret is."""
+    """Return the name of a customer in the record of reads: always the same for one secret. Without the
+    secret nobody can tell whose it is."""
     code = hmac.new(secret, f"live-read/1:customer:{customer}".encode(), hashlib.sha256)
     return code.hexdigest()[:_PSEUDONYM_DIGITS]
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Where the credentials of a tenant's systems are. ``[[reach]] secret`` names one of
+    """Finds the credentials of a tenant's systems: ``access`` is called once for each ``[[reach]]`` entry,
+    whose key ``secret`` names one of
 
     - ``secretsmanager:NAME``: in AWS, read again when it changes;
     - ``file:PATH``: below the folder of the tenant files;
@@ -146,8 +158,8 @@ class Credentials:
     region: str
     aws: Callable[[AwsService], Awaitable[Any]]
     """Returns the client of a service; called where a system needs one."""
-    stored: list[StoredSecret] = field(default_factory=list["StoredSecret"])
-    """The secrets of Secrets Manager that systems use."""
+    in_aws: list[StoredSecret] = field(default_factory=list["StoredSecret"])
+    """What reads the secrets of ``secretsmanager:NAME``, whose age is measured. ``access`` adds them."""
 
     async def access(self, entry: LiveReach, url: str) -> SystemAccess:
         """Return how a system is called. Raises ConfigurationError for a secret that cannot be used."""
@@ -164,15 +176,17 @@ class Credentials:
         )
 
     async def _secret(self, entry: LiveReach) -> ReadSecret:
+        """Return what reads the secret each time that it is needed."""
         scheme, _, name = entry.secret_name.partition(":")
         if scheme == _SECRETS_MANAGER:
             from assistant.process.aws import StoredSecret  # no AWS package on a laptop
 
-            self.stored.append(StoredSecret(await self.aws(_SECRETS_MANAGER), name=name))
-            return self.stored[-1]
+            secret = StoredSecret(await self.aws(_SECRETS_MANAGER), name=name)
+            self.in_aws.append(secret)
+            return secret
         if scheme == "file":
             return partial(file_secret, self.tenants_dir / name)
-        local_secret(  # made on first use, or refused
+        local_secret(  # called now only to make the file of ``state:NAME``, or to refuse another scheme
             entry.secret_name,
             tenant=self.tenant,
             key=f"reach.{entry.name}.secret",
@@ -184,5 +198,6 @@ class Credentials:
     async def _sign(self, entry: LiveReach) -> SignRequest:
         from assistant.process.aws import GetSigner
 
-        # Any client has the process's credentials; of SSM the deployment has an endpoint anyway.
+        # Only the client's credentials are used, which are the process's. Any service would do; a deployment
+        # has an endpoint of SSM in any case.
         return GetSigner(await self.aws("ssm"), service=entry.sigv4_service, region=self.region)
