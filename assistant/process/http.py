@@ -1,8 +1,12 @@
-"""HTTP processes: listening socket, ready line and shutdown; connections and bodies with limits.
+"""HTTP processes: bodies and connections with limits, servers with a ready line, and TLS of a process.
 
-uvicorn limits neither size nor time of a request before it is complete, and open connections cost their
-client nothing. The API limits bodies where it reads them (``assistant/service/streams.py``); here is the last
-limit of their time.
+A process is four lines::
+
+    async def main() -> None:
+        listener = open_socket("127.0.0.1", 0)  # binds
+        await serve(app, listener, shutdown_timeout_s=20)  # until SIGTERM
+
+    run(main())  # uvloop; an AssistantError is its exit message
 """
 
 from __future__ import annotations
@@ -35,6 +39,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from assistant.domain.errors import AssistantError, LocalRuntimeError, TooLargeError
 from assistant.domain.paths import is_on_this_machine
 
+# Bodies and responses
+
 
 async def read_body(receive: Receive, *, limit_bytes: int) -> bytes | None:
     """Return the whole body; None when the client disconnected. Raises TooLargeError."""
@@ -50,15 +56,18 @@ async def read_body(receive: Receive, *, limit_bytes: int) -> bytes | None:
 
 
 async def while_connected(work: Coroutine[Any, Any, None], receive: Receive) -> None:
-    """Run ``work`` to its end; cancel it when the client disconnects. Raises its errors."""
+    """Run ``work`` to its end; cancel it when the client disconnects. Raises its errors.
+
+    Call it when the body was read: ``receive`` then says nothing but that the client has disconnected.
+    """
     task = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnected(receive))
+    disconnect = asyncio.ensure_future(_disconnected(receive))
     try:
-        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, disconnect}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for pending in (task, leaving):
+        for pending in (task, disconnect):
             pending.cancel()
-        await asyncio.wait({task, leaving})
+        await asyncio.wait({task, disconnect})
     if not task.cancelled():
         task.result()
 
@@ -77,6 +86,9 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
+# Connections
+
+
 SEND_BUFFER_BYTES = 64 * 1024
 """Kernel send buffer of a connection (by default up to 4 MiB). What a slow reader does not take waits in the
 process instead, where it is limited and merged."""
@@ -85,15 +97,35 @@ HEAD_LIMIT_BYTES = 32 * 1024
 HEAD_TIMEOUT_S = 10.0
 """From the start of the connection, or of a request's head, to the head's last byte."""
 BODY_TIMEOUT_S = 45.0
-"""From the last byte of the head to that of the body. Readers of bodies give up after 30 s, with a status."""
+"""From the last byte of the head to that of the body. The API's readers of bodies
+(``assistant/service/streams.py``) give up after 30 s, with a status; this is the last limit."""
 LEAST_BODY_BYTES = BODY_TIMEOUT_S * 64 * 1024
-"""A body of which so much came in that time has as long again, until it is answered: a large file on a slow
-line."""
+"""A body of which so much came in BODY_TIMEOUT_S gets as long again: a large file on a slow line."""
 MOST_CONNECTIONS = 1000
 
 
 class BoundedConnection(HttpToolsProtocol):
     """Refuses requests that are too large (431) or too slow (408), and limits the number of connections.
+
+    uvicorn limits neither size nor time of a request before it is complete. It makes one instance for each
+    connection. The loop calls ``connection_made``, ``data_received`` for each read of the socket, and
+    ``connection_lost``. ``data_received`` feeds the parser, which calls, before it returns,
+    ``on_message_begin``, ``on_headers_complete``, ``on_body`` (any number of times) and
+    ``on_message_complete``, as far as the bytes go: one read may hold a part of a head, or two requests. The
+    application's task calls ``on_response_complete``.
+
+    One timer limits the time of what the client has to send:
+
+    ======================  ========================  ====================================================
+    the connection waits    since                     time limit
+    ======================  ========================  ====================================================
+    for its first head      ``connection_made``       HEAD_TIMEOUT_S, to the head's end
+    for the rest of a head  ``on_message_begin``      HEAD_TIMEOUT_S; the timer that runs already goes on
+    for the body            ``on_headers_complete``   BODY_TIMEOUT_S, again after each LEAST_BODY_BYTES
+    for the application     ``on_message_complete``   none here
+    for another request     ``on_response_complete``  uvicorn's own timer, KEEP_ALIVE_S; bytes between
+                                                      requests, such as empty lines, end it: HEAD_TIMEOUT_S
+    ======================  ========================  ====================================================
 
     Above ``most_connections`` it closes the connection that has been idle for longest, so that a client with
     many open connections cannot lock others out. Over TLS the write buffer of a slow reader is as small as
@@ -106,54 +138,57 @@ class BoundedConnection(HttpToolsProtocol):
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=SEND_BUFFER_BYTES)
         self._in_head = False
-        self._head_bytes = self._body_bytes = 0
+        self._head_bytes = 0
+        """Of all reads that the head came in: its size or more, for they may hold parts of other messages."""
+        self._body_bytes = 0
+        """Of the body, since the timer was started."""
         self._timer: asyncio.TimerHandle | None = None
         self._idle_since_s = self.loop.time()
-        self._limit_time(HEAD_TIMEOUT_S)
+        self._start_timer(HEAD_TIMEOUT_S)
         self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end_timer()
+        self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
         was_in_head = self._in_head
-        if was_in_head:
+        if was_in_head:  # all of the data may be head; count it before the parser keeps it
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_LIMIT_BYTES:
                 self._refuse(431)
                 return
         super().data_received(data)
-        if self._in_head and not was_in_head:
-            self._head_bytes = len(data)  # an upper bound: it may include the end of another message
+        if self._in_head and not was_in_head:  # a head began in this data
+            self._head_bytes = len(data)
             if self._head_bytes > HEAD_LIMIT_BYTES:
                 self._refuse(431)
         elif not self._is_answering() and self.timeout_keep_alive_task is None and self._timer is None:
-            self._limit_time(HEAD_TIMEOUT_S)  # bytes outside a request, such as empty lines
+            self._start_timer(HEAD_TIMEOUT_S)  # bytes between requests have ended uvicorn's keep-alive timer
 
     def on_message_begin(self) -> None:
         self._in_head, self._head_bytes, self._body_bytes = True, 0, 0
-        if self._timer is None:  # else it has run since the connection was made
-            self._limit_time(HEAD_TIMEOUT_S)
+        if self._timer is None:
+            self._start_timer(HEAD_TIMEOUT_S)
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         size_bytes = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size_bytes > HEAD_LIMIT_BYTES:
+        if size_bytes > HEAD_LIMIT_BYTES:  # it came in one read
             self._head_bytes = size_bytes
             raise _HeadTooLargeError  # uvicorn takes it for a parser's error and calls send_400_response
         super().on_headers_complete()
-        self._limit_time(BODY_TIMEOUT_S)
+        self._start_timer(BODY_TIMEOUT_S)
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._end_timer()
+        self._stop_timer()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -161,17 +196,20 @@ class BoundedConnection(HttpToolsProtocol):
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own text
+        """Refuse what the parser could not read; ``_HeadTooLargeError`` comes here too."""
         self._refuse(431 if self._head_bytes > HEAD_LIMIT_BYTES else 400)
 
     def _make_room(self) -> None:
+        """Close the connection that has been idle for longest where there are too many; without an idle one,
+        this one."""
         if len(self.connections) <= self.most_connections:
             return
         others = cast("set[BoundedConnection]", self.connections) - {self}
         idle = [other for other in others if not other._is_answering() and not other.transport.is_closing()]
-        min(idle, key=lambda each: each._idle_since_s, default=self).transport.abort()
+        min(idle, key=lambda other: other._idle_since_s, default=self).transport.abort()
 
     def _refuse(self, status: int) -> None:
-        """Send a status, unless another response is in progress, and close."""
+        """Send a status and close; during another response, which it would end up in, only close."""
         if self._is_answering():
             self.transport.abort()
             return
@@ -179,22 +217,23 @@ class BoundedConnection(HttpToolsProtocol):
         self.transport.close()
 
     def _is_answering(self) -> bool:
+        """Return whether the application works on a request; uvicorn's ``cycle`` is None before the first."""
         return cast("object", self.cycle) is not None and not self.cycle.response_complete
 
-    def _limit_time(self, seconds: float) -> None:
-        self._end_timer()
-        self._timer = self.loop.call_later(seconds, self._is_late)
+    def _start_timer(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(seconds, self._on_timeout)
 
-    def _end_timer(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _is_late(self) -> None:
+    def _on_timeout(self) -> None:
         self._timer = None
         if self._body_bytes >= LEAST_BODY_BYTES and self._is_answering():
             self._body_bytes = 0
-            self._limit_time(BODY_TIMEOUT_S)
+            self._start_timer(BODY_TIMEOUT_S)
         elif not self.transport.is_closing():
             self._refuse(408)
 
@@ -203,19 +242,25 @@ class _HeadTooLargeError(Exception):
     """Stops the parser; the request is then refused."""
 
 
+# Servers
+
+
 STALLED_PEER_TIMEOUT_S = 30
 """A peer that acknowledges nothing for so long loses its connection, even with data in the kernel."""
 KEEP_ALIVE_S = 130
 """Longer than the load balancer keeps an idle connection (120 s): if the server closed first, a request could
 arrive on a closed connection."""
 _STARTED_POLL_S = 0.005
+"""How often ``serving`` looks whether its server has started."""
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
 """The default is 700: under load the collector would run many times in each answer, and find nothing."""
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """Return a socket bound to ``host:port`` (0 takes a free port). Raises LocalRuntimeError with the
-    reason."""
+    """Return a socket bound to ``host:port`` (0 takes a free port); a server listens on it later.
+
+    Raises LocalRuntimeError with the reason.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -240,7 +285,7 @@ def for_this_machine(app: ASGIApp) -> ASGIApp:
     here, and its scripts would read what this process answers (DNS rebinding).
     """
 
-    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+    async def only_for_its_host(scope: Scope, receive: Receive, send: Send) -> None:
         host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
         if is_on_this_machine(f"http://{host}"):
             await app(scope, receive, send)
@@ -248,7 +293,7 @@ def for_this_machine(app: ASGIApp) -> ASGIApp:
             refusal = f"{host[:80]!r} is no address of this machine. Ask 127.0.0.1 or localhost."
             await PlainTextResponse(refusal, 421)(scope, receive, send)
 
-    return guarded
+    return only_for_its_host
 
 
 async def serve(
@@ -261,16 +306,19 @@ async def serve(
     operations: socket.socket | None = None,
     most_connections: int = MOST_CONNECTIONS,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; then call ``on_stopping``, accept no more connections, and cancel
-    running requests after ``shutdown_timeout_s``.
+    """Serve one process's application until SIGTERM or SIGINT.
 
-    A listener on a loopback address answers ``for_this_machine``. With ``tls`` only HTTPS is served.
-    ``operations`` is a second listener of the same application. Prints the ready line on stdout once
-    connections are accepted.
+    It then calls ``on_stopping``, accepts no more connections, and cancels running requests after
+    ``shutdown_timeout_s``. A listener on a loopback address answers ``for_this_machine``. With ``tls`` only
+    HTTPS is served. ``operations`` is a second listener of the same application.
+
+    Once connections are accepted it prints the ready line on stdout, which the process's parent reads::
+
+        {"ready":true,"scheme":"http","host":"127.0.0.1","port":8080,"operations_host":"0.0.0.0",…}
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # uvicorn raises the signal again when it has stopped
-    _raise_file_limit(2 * most_connections)
+    _raise_file_limit(2 * most_connections)  # half of them for everything else that a process opens
     if ip_address(listener.getsockname()[0]).is_loopback:
         app = for_this_machine(app)
     config = server_config(
@@ -287,10 +335,11 @@ async def serving(
     shutdown_timeout_s: float,
     on_stopping: Callable[[], None] = lambda: None,
 ) -> AsyncGenerator[None]:
-    """Serve ``for_this_machine`` inside the block: an application a listener.
+    """Serve several applications ``for_this_machine`` inside the block: one for each listener.
 
-    At the end call ``on_stopping``, accept no more connections, and cancel running requests after
-    ``shutdown_timeout_s``. Run the loop in a thread of its own: in the main thread uvicorn takes the signals.
+    It prints no ready line. At the end it calls ``on_stopping``, accepts no more connections, and cancels
+    running requests after ``shutdown_timeout_s``. Run the loop in a thread of its own: in the main thread
+    uvicorn takes the signals.
     """
     by_port = {listener.getsockname()[1]: app for listener, app in apps.items()}
 
@@ -317,10 +366,12 @@ def server_config(
     tls: ssl.SSLContext | None = None,
     most_connections: int = MOST_CONNECTIONS,
 ) -> uvicorn.Config:
+    """Return the configuration that all servers of this product have in common."""
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return uvicorn.Config(
         app,
+        # A class, for uvicorn makes its instances.
         http=type("Connection", (BoundedConnection,), {"most_connections": most_connections}),
         ws="none",
         lifespan="off",
@@ -364,6 +415,8 @@ def _tune_garbage_collection() -> None:
 
 
 class _AnnouncingServer(uvicorn.Server):
+    """Prints the ready line at the end of its start, and calls ``on_stopping`` at the start of its end."""
+
     def __init__(self, config: uvicorn.Config, *, on_stopping: Callable[[], None] | None) -> None:
         super().__init__(config)
         self._on_stopping = on_stopping
@@ -376,13 +429,16 @@ class _AnnouncingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         _tune_garbage_collection()
-        (host, port), *beside = [each.getsockname()[:2] for each in sockets or []]
+        (host, port), *operations = [listener.getsockname()[:2] for listener in sockets or []]
         scheme = "https" if self.config.is_ssl else "http"
         ready = {"ready": True, "scheme": scheme, "host": host, "port": port}
-        if beside:
-            ready |= {"operations_host": beside[0][0], "operations_port": beside[0][1]}
+        for operations_host, operations_port in operations:  # one at most
+            ready |= {"operations_host": operations_host, "operations_port": operations_port}
         sys.stdout.write(orjson.dumps(ready).decode() + "\n")
         sys.stdout.flush()
+
+
+# TLS of a process
 
 
 _NAME = "care-assistant-task"
@@ -392,12 +448,11 @@ _CLOCK_SKEW = timedelta(days=1)
 
 
 def self_signed_context() -> ssl.SSLContext:
-    """Return a server's TLS context with a new key and self-signed certificate (ECDSA P-256), TLS 1.2 or
-    later.
+    """Return a server's TLS context, TLS 1.2 or later, with a new key and self-signed certificate.
 
-    So that no hop is in plaintext: an Application Load Balancer encrypts to its targets without checking
-    their certificates (Elastic Load Balancing, "Target groups"); the security group limits who may connect. A
-    key that only this process has needs no authority, store or rotation. Takes 9 ms.
+    For a task behind an Application Load Balancer, which encrypts to its targets without checking their
+    certificates (Elastic Load Balancing, "Target groups"); the security group limits who may connect. A key
+    that only this process has needs no authority, store or rotation. Takes 9 ms.
     """
     return server_context(_key_and_certificate())
 
@@ -418,6 +473,7 @@ def server_context(pem: bytes) -> ssl.SSLContext:
 
 
 def _key_and_certificate() -> bytes:
+    """Return a new key and its certificate (ECDSA P-256), as PEM."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
