@@ -1,7 +1,9 @@
 """Prints answers on the terminal: one that arrives, a recorded one again, and how it was made.
 
-What is printed cannot be changed. So a sentence is printed when it has ended, with its mark, and waits at the
-label of a live value until the value came or its system failed, which its deadline bounds.
+What is printed cannot be changed. So a sentence is printed when it has ended, with its mark (citations, and
+what is wrong with it), and waits at the label of a live value until the value came or its system failed,
+which its deadline bounds. ``AnswerPrinter`` turns events into sentences and tables, ``HeldText`` holds them
+back. Words for codes are in ``answer_words.toml``.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ _UNCERTAIN = "Not certain: check before you send."
 _BOLD = re.compile(r"\*\*(?=\S)(.+?)(?<=\S)\*\*")
 _INDENT = "  "
 _ROW_MARKER = "- "
+"""Before a table's row in the text: a quoted row is an item of a list, "- Plan: Retail; Day: 23"."""
 _BETWEEN_ROWS = f"\n{_ROW_MARKER}"
+"""Between two rows of one table."""
 _LONGEST_LINK = 100
 """Characters of an address that is printed as text too."""
 _MAYBE_LABEL = re.compile(r"\[(?!\d+\])[^\[\]\n]{1,120}\]")
@@ -43,14 +47,12 @@ _MAYBE_LABEL = re.compile(r"\[(?!\d+\])[^\[\]\n]{1,120}\]")
 _TONES = {"neutral": "bold", "good": "bold green", "warning": "bold yellow", "bad": "bold red"}
 _CANDIDATES = 5
 """Candidates that are shown; ``--json`` has them all."""
+Row = answers.Sentence | answers.TableRow
+
+# Fields of a record, and of its passages, that ``explain`` prints.
 _OF_MODEL = {
-    "prompt_id",
-    "prompt_hash",
-    "dropped_passages",
-    "model_id",
-    "model_digest",
-    "parameters",
-    "usage",
+    *("prompt_id", "prompt_hash", "dropped_passages"),
+    *("model_id", "model_digest", "parameters", "usage"),
 }
 _EXPLAINED = _OF_MODEL | {
     *("retrieval_question", "candidates", "gate", "quoted", "removed_markers", "asked", "live_matches"),
@@ -64,14 +66,26 @@ _OF_PASSAGE = {
 
 @cache
 def _words(kind: str) -> Mapping[str, str]:
-    """Return what ``answer_words.toml`` says for each code of a kind."""
+    """Return what ``answer_words.toml`` says for each code of a kind: "quoted" of "made" is "Quoted word for
+    word"."""
     words = tomllib.loads(Path(__file__).with_name("answer_words.toml").read_text(encoding="utf-8"))
     return words[kind]
 
 
 @dataclass(slots=True)
 class AnswerPrinter:
-    """Prints the events of one answer in order, and keeps its id, timings and problem."""
+    """Prints the events of one answer in order, and keeps its id, timings and problem.
+
+    Example::
+
+        printer = AnswerPrinter(terminal, base_url="http://127.0.0.1:8700")
+        printer.show(Token("Call the plan. T"))  # prints nothing: no sentence has ended
+        printer.show(SentenceEnded(start=0, end=14, citations=(1, 2), …))  # "Call the plan. [1][2]"
+        printer.show(Done(…))  # " T", remarks, sources and timings
+
+    ``Started`` and ``Sources`` come before the text; ``ElementChanged`` before the token after its label, and
+    again at each change; ``Done`` or ``Problem`` is the last event.
+    """
 
     terminal: Terminal
     base_url: str
@@ -86,23 +100,24 @@ class AnswerPrinter:
     _sources: Sequence[answers.Source] = ()
     _sentences: list[answers.Sentence] = field(default_factory=list[answers.Sentence])
     _text: str = ""
-    _written: int = 0
-    """Characters of the text that were given to ``_live``: those of ended sentences."""
+    """All that came."""
+    _added_to: int = 0
+    """Where in the text ends what was added to ``_held`` and ``_rows``: the end of a sentence."""
     _rows: list[answers.Sentence] = field(default_factory=list[answers.Sentence])
-    """Of the table that has not ended."""
-    _live: LiveText = field(init=False)
+    """Rows of a table that may go on: its text is added as one table, when other text follows."""
+    _held: HeldText = field(init=False)
 
     def __post_init__(self) -> None:
-        self._live = LiveText(lambda text: self.terminal.out.print(text, end=""))
+        self._held = HeldText(lambda text: self.terminal.out.print(text, end=""))
 
     @property
     def live(self) -> tuple[answers.LiveText, ...]:
         """The live values that the answer shows."""
-        ready = ((one.id, one.data) for one in self._live.elements if one.data is not None)
         return tuple(
-            answers.LiveText(element_id=element_id, value=value.text)
-            for element_id, data in ready
-            for value in data.values
+            answers.LiveText(element_id=element.id, value=value.text)
+            for element in self._held.elements
+            if element.data is not None
+            for value in element.data.values
             if value.text
         )
 
@@ -112,6 +127,7 @@ class AnswerPrinter:
         return self.done is not None and self.done.mode is answers.Mode.WRITTEN
 
     def show(self, event: AnswerEvent) -> None:
+        """Take the next event, and print what is ready."""
         match event:
             case events.Started():
                 self.answer_id = event.answer_id
@@ -124,7 +140,7 @@ class AnswerPrinter:
             case events.SentenceEnded():
                 self._show_sentence(event)
             case events.ElementChanged():
-                self._live.take(event)
+                self._held.update(event)
             case Done():
                 self._show_done(event)
             case events.Checks() | Problem():  # checks come with a reply alone
@@ -134,39 +150,40 @@ class AnswerPrinter:
     def _show_text(self, text: str) -> None:
         if self.first_text_s is None:
             self.first_text_s = time.monotonic() - self.began_s
-        self._live.know(len(self._text))
+        self._held.announced_to(len(self._text))
         self._text += text
 
     def _show_sentence(self, sentence: answers.Sentence) -> None:
-        """Write a sentence with its mark. Rows of a table wait for its last one."""
+        """Add a sentence with its mark. Rows of a table wait for its last one."""
         self._sentences.append(sentence)
         if not sentence.cells:
-            self._write_to(sentence.end)
-            self._live.add(mark_of(sentence, after=self._text[: sentence.end]))
+            self._add_to(sentence.end)
+            self._held.add(mark_of(sentence, after=self._text[: sentence.end]))
             return
-        if self._text[self._written : sentence.start] != _BETWEEN_ROWS or not self._rows:
-            self._write_to(sentence.start - len(_ROW_MARKER))
+        if self._text[self._added_to : sentence.start] != _BETWEEN_ROWS or not self._rows:
+            self._add_to(sentence.start - len(_ROW_MARKER))  # it begins a table
         self._rows.append(sentence)
-        self._written = sentence.end
+        self._added_to = sentence.end
 
-    def _write_to(self, end: int) -> None:
+    def _add_to(self, end: int) -> None:
+        """End the table that waits, with the mark of its last row; add the text after it, up to ``end``."""
         if rows := self._rows:
             self._rows = []
-            self._live.add(quoted_table(self._text, rows))
-            self._live.add(mark_of(rows[-1].model_copy(update={"is_key": False})))
-        text = self._text[self._written : end]
-        self._live.add(with_bold(text), text=text, start=self._written)
-        self._written = max(self._written, end)
+            self._held.add(quoted_table(self._text, rows))
+            self._held.add(mark_of(rows[-1].model_copy(update={"is_key": False})))
+        text = self._text[self._added_to : end]
+        self._held.add(with_bold(text), text=text, start=self._added_to)
+        self._added_to = max(self._added_to, end)
 
     def _show_done(self, done: Done) -> None:
         self.done = done
         total_s = time.monotonic() - self.began_s
         self.end_text()
-        live_only = bool(self._live.elements) and not self._sentences
+        live_only = bool(self._held.elements) and not self._sentences
         show_remarks(self.terminal, done, self._sentences, live_only=live_only)
         looked_at = done.finish_reason is answers.FinishReason.NO_EVIDENCE
         sources = self._sources
-        if self._live.elements and not looked_at:  # what is not cited has nothing to do with the values
+        if self._held.elements and not looked_at:  # what is not cited has nothing to do with the values
             cited = {*done.citations, *(n for also in done.also for n in also.citations)}
             sources = [source for source in sources if source.n in cited]
         print_sources(
@@ -179,8 +196,8 @@ class AnswerPrinter:
 
     def end_text(self) -> None:
         """Print what waits, and the elements that have no place in the text."""
-        self._write_to(len(self._text.rstrip()))
-        elements = [each for each in self._live.end() if not is_in_text(each, self._text)]
+        self._add_to(len(self._text.rstrip()))
+        elements = [element for element in self._held.end() if not is_in_text(element, self._text)]
         if self._text:
             self.terminal.out.print()
         for line in below_the_text(elements):
@@ -235,8 +252,11 @@ def show_remarks(
     *,
     live_only: bool = False,
 ) -> None:
-    """Print how an answer was made, how certain it is, and its alternatives. ``live_only``: its text is
-    nothing but live elements."""
+    """Print below an answer's text how it was made, how certain it is, and its alternatives.
+
+    ``ending``: the last event of an answer that arrived, or the record of one. ``live_only``: its text is
+    nothing but live elements.
+    """
     out = terminal.out
     if ending.mode is not None:
         out.print()
@@ -301,14 +321,18 @@ def _show_no_answer(terminal: Terminal, ending: Done | answers.AnswerRecord) -> 
 
 
 def _show_other(terminal: Terminal, head: str, also: answers.AlsoPossible) -> None:
+    """Print another section than the answer's, its rows as tables."""
     numbers = "".join(f"[{n}]" for n in also.citations)
     title, effective = (also.title, "bold"), (_effective(also.effective_date), "dim")
     terminal.out.print(styled((f"{head}  ", "bold cyan"), title, effective, (f" {numbers}", "cyan")))
-    at, waiting = 0, list(also.rows)
-    while waiting:
-        rows = [waiting.pop(0)]
-        while waiting and also.text[rows[-1].end : waiting[0].start] == _BETWEEN_ROWS:
-            rows.append(waiting.pop(0))
+    tables: list[list[answers.TableRow]] = []
+    for row in also.rows:
+        if tables and also.text[tables[-1][-1].end : row.start] == _BETWEEN_ROWS:
+            tables[-1].append(row)
+        else:
+            tables.append([row])
+    at = 0
+    for rows in tables:
         before = also.text[at : rows[0].start - len(_ROW_MARKER)]
         terminal.out.print(with_bold(_indented(before)), end="")
         terminal.out.print(quoted_table(also.text, rows))
@@ -316,26 +340,37 @@ def _show_other(terminal: Terminal, head: str, also: answers.AlsoPossible) -> No
     terminal.out.print(with_bold(_indented(also.text[at:])))
 
 
-def quoted_table(text: str, rows: Sequence[answers.Sentence | answers.TableRow]) -> Table:
-    """Return rows that stand as lines in a text as a table, the names of its columns above them; those that
-    matter most are bold. A cell without a column's name in a row of its own is a title."""
-    read: list[dict[tuple[str, int], str]] = []
-    for row in rows:
-        cells: dict[tuple[str, int], str] = {}
-        for cell in row.cells:
-            name = text[slice(*cell.name)]
-            cells[name, sum(known == name for known, _ in cells)] = text[slice(*cell.value)]
-        read.append(cells)
-    columns = list(dict.fromkeys(key for cells in read if len(cells) > 1 for key in cells)) or list(read[0])
-    lines = ([cells.get(key, "") for key in columns] for cells in read)
-    shown = (
-        line if any(line) else [*cells.values(), *line[1:]] for line, cells in zip(lines, read, strict=True)
-    )
-    styles = ("bold" if row.is_key else "" for row in rows)
-    return table(
-        *(name for name, _ in columns),
-        rows=([plain(cell, style=style) for cell in line] for line, style in zip(shown, styles, strict=True)),
-    )
+def quoted_table(text: str, rows: Sequence[Row]) -> Table:
+    """Return rows that stand as lines in a text as a table; those that matter most are bold.
+
+    The text "- Plans\\n- Plan: Retail; Day: 23\\n- Plan: Mail; Approver: Desk" becomes::
+
+        Plan    Day  Approver
+        Plans
+        Retail  23
+        Mail         Desk
+
+    A row of one cell that is in no column, as the first one, is a title.
+    """
+    cells_of_rows = [_cells_by_column(text, row) for row in rows]
+    in_columns = (column for cells in cells_of_rows if len(cells) > 1 for column in cells)
+    columns = list(dict.fromkeys(in_columns)) or list(cells_of_rows[0])
+    lines: list[list[Text]] = []
+    for row, cells in zip(rows, cells_of_rows, strict=True):
+        line = [cells.get(column, "") for column in columns]
+        if not any(line):
+            line = [*cells.values(), *line[1:]]
+        lines.append([plain(cell, style="bold" if row.is_key else "") for cell in line])
+    return table(*(name for name, _ in columns), rows=lines)
+
+
+def _cells_by_column(text: str, row: Row) -> dict[tuple[str, int], str]:
+    """Return a row's cells by column: its name, and which of the row's columns of this name it is, from 0."""
+    cells: dict[tuple[str, int], str] = {}
+    for cell in row.cells:
+        name = text[slice(*cell.name)]
+        cells[name, sum(other == name for other, _ in cells)] = text[slice(*cell.value)]
+    return cells
 
 
 def _effective(day: date | None) -> str:
@@ -429,6 +464,7 @@ def _origin(element: Element) -> Text:
 
 
 def _values(data: ElementData) -> Iterator[Text]:
+    """Yield the values, rows and link of an element, each for one line: "Status Delayed", "Cup: price $4"."""
     several = len(data.values) > 1
     for value in data.values:
         name = f"{_line(value.label)} " if several and value.label else ""
@@ -462,7 +498,10 @@ def _line(text: str) -> str:
 
 
 def is_in_text(element: Element, text: str) -> bool:
-    """Return whether the words that a table stands in for have all that it shows, so that they are enough."""
+    """Return whether the answer's text has all that a table shows, so that the table is not printed.
+
+    The text is that of the element's ``display`` span, which a page replaces by the table.
+    """
     if element.data is None or not element.data.rows:
         return False
     words = _line(text[element.display.start : element.display.end])
@@ -500,8 +539,9 @@ def _shown(value: ElementValue | None) -> Text:
 class _Piece:
     shown: Text | Table
     text: str
+    """As it came; empty for a mark or a table, which have no labels."""
     start: int
-    """Of ``text`` in the answer. A mark between two texts is a piece without text."""
+    """Of ``text`` in the answer."""
 
     @property
     def end(self) -> int:
@@ -509,27 +549,37 @@ class _Piece:
 
 
 @dataclass(slots=True)
-class LiveText:
-    """Writes the pieces of an answer in their order, each when its labels have their values."""
+class HeldText:
+    """Writes the pieces of an answer in their order, each when its labels have their values.
+
+    A label is text such as "[Order status]" that an element names by its span. Example::
+
+        held = HeldText(write)
+        held.add(Text("It is [Order status]"), text="It is [Order status]", start=0)  # may be a label: waits
+        held.update(element)  # a pending element with the span (6, 20): waits
+        held.announced_to(20)  # all elements up to here are known
+        held.update(ready)  # writes "It is Delayed (orders, 14:02)"
+    """
 
     write: Callable[[Text | Table], None]
     _queue: deque[_Piece] = field(default_factory=deque[_Piece])
     _elements: dict[str, Element] = field(default_factory=dict[str, Element])
+    """The present state of each element, by id."""
     _in_text: set[str] = field(default_factory=set[str])
     """Ids of the elements whose values were written in the text."""
-    _known_to: int = 0
+    _announced_to: int = 0
 
     def add(self, shown: Text | Table, *, text: str = "", start: int = 0) -> None:
         """Add a piece: ``text`` as it came and where it starts in the answer; a mark has none."""
         self._queue.append(_Piece(shown, text, start))
         self._write_ready()
 
-    def know(self, end: int) -> None:
+    def announced_to(self, end: int) -> None:
         """Say that all elements before ``end`` have been announced: they come before the next token."""
-        self._known_to = end
+        self._announced_to = end
         self._write_ready()
 
-    def take(self, element: Element) -> None:
+    def update(self, element: Element) -> None:
         """Take the present state of an element."""
         self._elements[element.id] = element
         self._write_ready()
@@ -549,11 +599,13 @@ class LiveText:
             self.write(self._filled(self._queue.popleft()))
 
     def _waits(self, piece: _Piece) -> bool:
-        if piece.end > self._known_to and _MAYBE_LABEL.search(piece.text):
+        """Return whether a piece may have a label of an element to come, or has one without a value yet."""
+        if piece.end > self._announced_to and _MAYBE_LABEL.search(piece.text):
             return True
         return any(element.state is ElementState.PENDING for element in self._inside(piece))
 
     def _inside(self, piece: _Piece) -> list[Element]:
+        """Return the elements whose labels are in a piece, in their order."""
         inside = (
             element
             for element in self._elements.values()
@@ -562,6 +614,10 @@ class LiveText:
         return sorted(inside, key=lambda element: element.display.start)
 
     def _filled(self, piece: _Piece) -> Text | Table:
+        """Return a piece with values in place of labels.
+
+        Labels are found by their words: ``shown`` is shorter than ``text``, where "**" has become bold.
+        """
         if isinstance(piece.shown, Table):
             return piece.shown
         filled, rest = Text(), piece.shown
@@ -608,7 +664,10 @@ def show_replayed(terminal: Terminal, replayed: Replayed) -> None:
 
 
 def _show_prompt(terminal: Terminal, record: answers.AnswerRecord) -> None:
-    """Print the released prompt file as it was filled; warn if its hash is another one."""
+    """Print the released prompt file as it was filled; warn if its hash is another one.
+
+    ``template.user`` has text and names of slots in turn: ("Question: ", "question", "").
+    """
     if record.prompt_hash is None:
         return
     read = ", ".join(str(use.n) for use in record.passages if use.in_prompt) or "none"
@@ -655,28 +714,32 @@ def show_verdict(terminal: Terminal, stored: answers.StoredVerdict) -> None:
 
 
 def explain(terminal: Terminal, record: answers.AnswerRecord) -> None:
-    """Print the record's retrieval, ranking, gate, quotes, prompt, model and timings."""
+    """Print the record's retrieval, ranking, gate, quotes, prompt, model and timings: a line a field."""
     terminal.out.print()
-    known = record.model_dump(mode="json", include=_EXPLAINED)
+    fields = record.model_dump(mode="json", include=_EXPLAINED)
     if record.gate is not None:
-        known["gate"] = record.gate.model_dump(exclude_defaults=True)
+        fields["gate"] = record.gate.model_dump(exclude_defaults=True)
     if record.prompt_hash is None:
-        known = {name: value for name, value in known.items() if name not in _OF_MODEL}
-        known["model"] = "not asked"
-    for match in known["live_matches"]:
+        fields = {name: value for name, value in fields.items() if name not in _OF_MODEL}
+        fields["model"] = "not asked"
+    for match in fields["live_matches"]:
         match["state"] = _words("live_match")[match["state"]]
     more = len(record.candidates) - _CANDIDATES
-    passages = [use.model_dump(include=_OF_PASSAGE) for use in record.passages]
-    candidates = {"candidates": known.pop("candidates")[:_CANDIDATES]}
-    terminal.fields(
-        {"passages": passages} | candidates | {"more": f"{more}: --json" if more > 0 else ""} | known
-    )
+    first = {
+        "passages": [use.model_dump(include=_OF_PASSAGE) for use in record.passages],
+        "candidates": fields.pop("candidates")[:_CANDIDATES],
+        "more": f"{more}: --json" if more > 0 else "",
+    }
+    terminal.fields(first | fields)
 
 
 async def answer_on(
     terminal: Terminal, client: AssistantClient, question: Question, *, shows_section: bool = True
 ) -> AnswerPrinter:
-    """Show one streamed answer. Raises RefusedByServiceError, UnreachableError."""
+    """Show one streamed answer, below a spinner that the first print ends.
+
+    Raises RefusedByServiceError, UnreachableError.
+    """
     printer = AnswerPrinter(terminal, base_url=client.base_url, shows_section=shows_section)
     with ExitStack() as waiting:
         waiting.enter_context(terminal.waiting("reading the knowledge base"))
@@ -696,8 +759,8 @@ async def reply_on(terminal: Terminal, client: AssistantClient, answer: AnswerPr
     reply = await client.write_reply(answer.answer_id or "", answers.ReplyBody(live=answer.live))
     terminal.out.print(styled(("\nFor the patient  ", "bold cyan"), (reply.text, "")))
     for check in reply.checks:
-        said = [", ".join(check.values), f"“{reply.text[check.start : check.end]}”" if check.end else ""]
-        terminal.show(f"{_words('reply')[check.kind]}: {' in '.join(filter(None, said))}", "yellow")
+        where = [", ".join(check.values), f"“{reply.text[check.start : check.end]}”" if check.end else ""]
+        terminal.show(f"{_words('reply')[check.kind]}: {' in '.join(filter(None, where))}", "yellow")
         if check.line:
             terminal.show(f"  {check.line}", "dim")
     if reply.degraded:
