@@ -1,10 +1,11 @@
 """Finds the live elements that a question asks for.
 
 A connector gives each element example questions, and questions about the same things that no element answers
-(``not_about``). Where neither a document nor a model names an element, a question asks for that of its
-nearest example, where a logistic model says so: of how near that is, how much nearer than any question that
-no element answers, and how much the question asks for live data. Ids in it become the words that the
-connector has for them, and names "it", as the examples are written. Decision 0057 has the measurements.
+(``not_about``). A question asks for the element of its nearest example, where a logistic model says so. The
+model has three features: how near the example is, how much nearer than any question of ``not_about``, and how
+much the question asks for live data. Decision 0057 has the measurements.
+
+This way is taken where neither a document nor a model names an element.
 """
 
 from __future__ import annotations
@@ -26,35 +27,47 @@ from assistant.options.live.section import reach_of
 from assistant.text.language import fold, language
 
 USUAL_NEARER, USUAL_LIVE = 0.07, -3.0
-"""Means of the features over the questions of the fit: for a connector without ``not_about``, and for a
-vector that the head does not know."""
+"""Means of two features over the questions that the model was fitted on (``commands_fit``). They stand in
+where a connector has no ``not_about``, and where nothing judged how much a question asks for live data."""
 _LIMIT_S = 2.0
+"""Longest time to embed all examples, and longest wait of a question for it."""
 _LEAST_OF_A_NAME = 5
-"""Letters of a name."""
+"""Letters; a shorter word counts as no name."""
 _WORD = re.compile(r"[^\W\d_]+")
-_INSIDE = re.compile(r"[^\W_](?:.*[^\W_])?")
-"""What punctuation stands around: "4471-2208" of "(4471-2208)?"."""
+_WITHOUT_PUNCTUATION = re.compile(r"[^\W_](?:.*[^\W_])?")
+"""Finds "4471-2208" in "(4471-2208)?"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A question that a connector has, such as ("orders", "Where is the order?", …, "orders.status")."""
+    """A question of a connector's file: ("orders", "Where is the order?", (0.1, …), "orders.status")."""
 
     system: str
     text: str
     vector: Sequence[float]
+    """Unit length."""
     element: str | None
-    """None: a question that no element answers."""
+    """None: a question of ``not_about``."""
 
 
 class LiveExamples(Beside):
-    """Matches questions with the elements of one tenant. One instance serves all requests of a process."""
+    """Matches questions with the elements of one tenant. One instance serves all requests of a process.
+
+    ``assistant.answer.read`` rewrites a question like the examples, embeds it while ``load`` waits for their
+    vectors, and then matches it::
+
+        text = examples.plain("Is order 4471-2208 of Lisinopril late?")  # "Is the order of Lisinopril late?"
+        text = examples.without_names(text, known=glossary)  # "Is the order of it late?"
+        await examples.load(scope)
+        examples.match(vector, live=1.5)  # of the text
+        # [LiveMatch(element="orders.status", state=READ, …), LiveMatch(element="orders.items", state=FAR, …)]
+    """
 
     def __init__(self, services: TenantServices) -> None:
         live = services.live.elements
         self._types: Mapping[str, ElementType] = live.types() if live is not None else {}
         self._embedder, self._clock = services.embedder, services.clock
-        self._sources, self._reach = services.tenant.sources, reach_of(services.tenant)
+        self._reach = reach_of(services.tenant)
         self._weights = shipped_weights("live")
         self._scale = CosineScale.of(services.tenant.embedding)
         self._language = language(services.tenant.language)
@@ -66,32 +79,35 @@ class LiveExamples(Beside):
             for parameter in operation.parameters
             if parameter.pattern is not None
         ]
-        """Pattern of an id, and what a question calls it: "order"."""
-        words = [text for connector in connectors for text in (*_words_of(connector), *connector.not_about)]
+        """Pattern of an id, and what a question calls such a thing: "order"."""
+        texts = [text for connector in connectors for text in (*_words_of(connector), *connector.not_about)]
         for element_type in self._types.values():
-            words += (element_type.title, *element_type.about)
-        self._own_words = frozenset(_WORD.findall(fold(" ".join(words))))
+            texts += (element_type.title, *element_type.about)
+        self._connector_words = frozenset(_WORD.findall(fold(" ".join(texts))))
+        """Words of the connectors' files, which are no names."""
         self._reads_names = any(result.names for operation in operations for result in operation.results)
+        """Whether a response names what it is about, so that a name in a question can be compared with it."""
         self.are_there = any(element_type.about for element_type in self._types.values())
         self._examples = Loaded(
             self._embedded, clock=self._clock, failure="live_examples_not_embedded", retry_after_s=0.0
         )
+        """None until ``load`` has embedded them: then nothing matches."""
 
     def plain(self, text: str) -> str:
         """Return a text with words in place of ids, as the examples are written: "Is the order late?" for
         each of "Is 4471-2208 late?", "Is order 4471-2208 late?" and "Is the order 4471-2208 late?"."""
         words: list[str] = []
         for word in text.split():
-            inside = _INSIDE.search(word)
-            label = self._label_of(inside[0]) if inside else None
-            if inside is None or label is None:
+            bare = _WITHOUT_PUNCTUATION.search(word)
+            label = self._label_of(bare[0]) if bare else None
+            if bare is None or label is None:
                 words.append(word)
                 continue
-            if words and fold(words[-1]) == fold(label):
+            if words and fold(words[-1]) == fold(label):  # "order 4471-2208"
                 words.pop()
             if not words or fold(words[-1]) != "the":
                 words.append("the")
-            words.append(label + word[inside.end() :])
+            words.append(label + word[bare.end() :])
         return " ".join(words)
 
     def without_names(self, question: str, *, known: Collection[str]) -> str:
@@ -100,10 +116,11 @@ class LiveExamples(Beside):
         return _WORD.sub(lambda word: "it" if fold(word[0]) in names else word[0], question)
 
     def names(self, question: str, *, known: Collection[str]) -> tuple[str, ...]:
-        """Return the words of a question that may be names of what connectors read, such as medicines: words
-        that are neither common nor the connectors' own. ``known``: words of the tenant's glossary.
+        """Return the words of a question that may be names of what connectors read, such as medicines:
+        ("lisinopril",) of "Are refills of Lisinopril left?". They are neither common, nor in a connector's
+        file, nor in ``known``, the words of the tenant's glossary.
 
-        What is read must have each of them; else the answer says that it is of something else.
+        Live values must be of all of these names; else the answer says that they are of something else.
         """
         if not self._reads_names:
             return ()
@@ -112,31 +129,33 @@ class LiveExamples(Beside):
             word
             for word in words
             if len(word) >= _LEAST_OF_A_NAME
-            and word not in self._own_words
+            and word not in self._connector_words
             and word not in known
             and not self._language.is_common(word)
             and not self._language.is_common(word.removesuffix("s"))
         )
 
     async def load(self, scope: SearchScope) -> None:
-        """Wait for the vectors of the examples, which are made once in a process. Raises nothing."""
+        """Wait for the vectors of the examples, which are made once in a process. Raises nothing: where they
+        are late, ``scope.degraded`` says so, and the next question tries again."""
         if self.are_there and await self._examples.get(within_s=_LIMIT_S) is None:
             scope.degraded.append("examples of live elements")
 
     def match(self, vector: Sequence[float], *, live: float | None) -> list[LiveMatch]:
-        """Return how near each element is to a question, the nearest first; at most one of them is ``READ``.
+        """Return how near each element is to a question, the nearest first. The first that is near enough is
+        ``READ``, any other near enough is ``OTHER``.
 
-        ``vector``: of the question as examples are written; ``live``: the head's score that it asks for live
-        data (``Heads.live_score``).
+        ``vector``: of the question as examples are written; ``live``: how much it asks for live data, as
+        ``Heads.live_score`` judges; None where nothing judged it.
         """
-        nearest, of_none = self._nearest(vector)
+        nearest, not_about = self._nearest(vector)
         live = USUAL_LIVE if live is None else live
+        # Rounded, so that the last bits of a cosine decide no order: then the name does.
+        by_nearness = sorted(nearest.items(), key=lambda item: (-round(item[1][0], 4), item[0]))
         matches: list[LiveMatch] = []
         is_read = False
-        for name, (cosine, example) in sorted(
-            nearest.items(), key=lambda element: (-round(element[1][0], 4), element[0])
-        ):
-            against = of_none.get(system_of(name))
+        for name, (cosine, example) in by_nearness:
+            against = not_about.get(system_of(name))
             least = self._least_cosine(against, live)
             if cosine >= least:
                 state = LiveMatchState.OTHER if is_read else LiveMatchState.READ
@@ -158,50 +177,52 @@ class LiveExamples(Beside):
         return matches
 
     def _nearest(self, vector: Sequence[float]) -> tuple[dict[str, tuple[float, str]], dict[str, float]]:
-        """Return cosine and text of each element's nearest example, by element; and the highest cosine of the
-        questions that no element answers, by system."""
+        """Return element = cosine and text of its nearest example, and system = cosine of its nearest
+        question of ``not_about``: ``{"orders.status": (0.91, "Where is the order?")}, {"orders": 0.62}``."""
         nearest: dict[str, tuple[float, str]] = {}
-        of_none: dict[str, float] = {}
+        not_about: dict[str, float] = {}
         for example in self._examples.value or ():
             cosine = self._scale.value(sum(map(mul, vector, example.vector)))
             if example.element is None:
-                of_none[example.system] = max(cosine, of_none.get(example.system, -1.0))
+                not_about[example.system] = max(cosine, not_about.get(example.system, -1.0))
             elif cosine > nearest.get(example.element, (-1.0, ""))[0]:
                 nearest[example.element] = cosine, example.text
-        return nearest, of_none
+        return nearest, not_about
 
     def _least_cosine(self, against: float | None, live: float) -> float:
-        """Return the cosine with an example from which reading is likelier right than wrong. ``against``:
-        the cosine with a question that no element answers.
+        """Return the cosine with an example from which an element is likelier asked for than not: that at
+        which the model's score is 0. ``against``: the cosine with the nearest question of ``not_about``.
 
-        The weights score ``cosine``, ``nearer`` (cosine minus ``against``) and ``live``; 0 is even odds.
+            score = bias + w_cosine · cosine + w_nearer · nearer + w_live · live, nearer = cosine - against
+
+        ``Weights.score`` counts a feature that it does not get as 0, so it returns the terms without cosine.
         """
         weight = self._weights.features
         if against is None:
             return -self._weights.score({"nearer": USUAL_NEARER, "live": live}) / weight["cosine"]
-        fixed = self._weights.score({"nearer": -against, "live": live})
-        return -fixed / (weight["cosine"] + weight["nearer"])
+        without_cosine = self._weights.score({"nearer": -against, "live": live})
+        return -without_cosine / (weight["cosine"] + weight["nearer"])
 
     def _label_of(self, word: str) -> str | None:
+        """Return what a question calls the thing whose id a word is; None where it is no id."""
         return next((label for pattern, label in self._ids if matches_whole(pattern, word)), None)
 
-    def _asked(self) -> Iterator[tuple[str, str, str | None]]:
+    def _questions(self) -> Iterator[tuple[str, str, str | None]]:
         """Yield system, text and element of each example."""
         for element_type in self._types.values():
-            yield from (
-                (system_of(element_type.name), text, element_type.name) for text in element_type.about
-            )
+            for text in element_type.about:
+                yield system_of(element_type.name), text, element_type.name
         for entry in self._reach:
             if entry.inline is not None:
                 yield from ((entry.name, text, None) for text in entry.inline.not_about)
 
     async def _embedded(self) -> tuple[Example, ...]:
-        asked = list(self._asked())
-        deadline = Deadline.after(_LIMIT_S, clock=self._clock)
-        vectors = await self._embedder.embed([self.plain(text) for _, text, _ in asked], deadline=deadline)
+        questions = list(self._questions())
+        texts = [self.plain(text) for _, text, _ in questions]
+        vectors = await self._embedder.embed(texts, deadline=Deadline.after(_LIMIT_S, clock=self._clock))
         return tuple(
             Example(system, text, vector, element)
-            for (system, text, element), vector in zip(asked, vectors, strict=True)
+            for (system, text, element), vector in zip(questions, vectors, strict=True)
         )
 
 
