@@ -1,7 +1,11 @@
 """Finds the tables on a sheet or in a file of separated values, and the rows that name their columns.
 
-An empty row or column ends a table, and so does a row that can only be another header. Rows that go on after
-an empty row keep their names.
+Neither file says where a table begins. It is read in three steps:
+
+1. ``_bands`` cuts the rows where an empty row or column separates tables. 2. ``_read_band`` reads a band row
+by row: a row is a note, begins a table, or is a row of the table above it. Rows
+   that go on after an empty row or a note keep the names of the table above.
+3. ``region_blocks`` yields notes as paragraphs and tables as tables, or as questions with answers.
 """
 
 from __future__ import annotations
@@ -17,15 +21,17 @@ from assistant.domain.errors import DocumentInvalidError
 MOST_CELLS = 500_000
 """Cells of a sheet with a value, and those of its tables with the empty ones."""
 _PAIR = ("question", "answer")
-"""The columns that make a table one of pairs: the names of a JSON line's fields."""
+"""Names of two columns that make a table one of questions with answers, as in a file of JSON lines."""
 _DIGIT = re.compile(r"\d")
 _NUMBER = re.compile(r"[\d.,:/%\s$€£¥+()'-]+")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _DIGITS = re.compile(r"\d+")
 _MOST_BESIDE = 20
-"""Tables beside each other."""
+"""Cuts at empty columns, one inside another."""
 _LONGEST_NAME_WORDS = 8
+"""Words of a column's name."""
 _MOST_NAME_ROWS = 3
+"""Rows of a header."""
 _SEEN_ROWS = 50
 """Rows that judge whether the first of them is a header."""
 _NOTE_WORDS = 6
@@ -37,9 +43,11 @@ class GridCell:
     """A cell with its text, or one that a merged cell covers (``runs`` is empty)."""
 
     runs: Runs
+    """As it is shown: struck text too."""
     text: str
-    """Text that is in force, in one line."""
+    """Text that is in force, in one line; empty where all is struck."""
     rows: int = 1
+    """Rows that it spans, itself included; so for ``columns``."""
     columns: int = 1
     is_bold: bool = False
     note: str = ""
@@ -48,10 +56,12 @@ class GridCell:
 
 @dataclass(slots=True)
 class Row:
+    """A row of a sheet or file that has a cell."""
+
     number: int
     """Number among the visible rows, from 1; a row without cells has a number too."""
     cells: dict[int, GridCell]
-    """Cells by column, from 1, in order; empty ones are left out."""
+    """Cells by column, from 1, in order; empty ones are left out, covered ones are not."""
     line: int
     """Its row in the original, or its line in a file of separated values."""
     width: int = 0
@@ -68,16 +78,23 @@ class Row:
         return cells[0] if len(cells) == 1 and cells[0].columns == len(self.cells) else None
 
     def is_bold(self) -> bool:
+        """Return whether all of its texts are."""
         return all(cell.is_bold for cell in self.cells.values() if cell.text)
 
 
 @dataclass(slots=True)
 class _Region:
+    """A table while it is read."""
+
     header: list[Row]
+    """Empty where no row names the columns."""
     columns: list[int]
     rows: list[Row] = field(default_factory=list[Row])
-    filled: set[int] = field(default_factory=set[int])
-    """Columns that have a text."""
+    filled: set[int] = field(init=False)
+    """Columns that have a text, in the header or below."""
+
+    def __post_init__(self) -> None:
+        self.filled = {column for row in self.header for column in row.texts}
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
@@ -93,16 +110,16 @@ def region_blocks(rows: Sequence[Row], place: Place, *, level: int) -> Iterator[
     ``place`` is the sheet's or file's; ``level`` that of the headings of questions. Raises
     DocumentInvalidError for too many cells.
     """
-    found: list[_Region | Paragraph] = []
+    parts: list[_Region | Paragraph] = []
     for band in _bands(rows):
-        _read_band(band, found, place)
-    area = 0
-    for part in found:
+        _read_band(band, parts, place)
+    cells_so_far = 0
+    for part in parts:
         if isinstance(part, Paragraph):
             yield part
             continue
-        area += (len(part.header) + len(part.rows)) * len(part.columns)
-        if area > MOST_CELLS:
+        cells_so_far += (len(part.header) + len(part.rows)) * len(part.columns)
+        if cells_so_far > MOST_CELLS:
             problem = f"its tables have more than {MOST_CELLS:,} cells"
             raise DocumentInvalidError(f"{problem}. Split the file.")
         names = {text.casefold(): column for row in part.header for column, text in row.texts.items()}
@@ -115,20 +132,28 @@ def region_blocks(rows: Sequence[Row], place: Place, *, level: int) -> Iterator[
         yield Table(cells, header_rows=len(header), place=replace(place, number=first.line))
 
 
-def _bands(rows: Sequence[Row], depth: int = 0) -> Iterator[list[Row]]:
-    """Yield rows without an empty row or column that separates tables."""
-    for _, group in groupby(enumerate(rows), key=lambda pair: pair[1].number - pair[0]):
+def _bands(rows: Sequence[Row], cuts: int = 0) -> Iterator[list[Row]]:
+    """Yield rows without an empty row or column that separates tables. ``cuts``: made at columns before."""
+    for _, group in groupby(
+        enumerate(rows), key=lambda pair: pair[1].number - pair[0]
+    ):  # numbers without a gap
         band = [row for _, row in group]
-        columns = sorted({column for row in band for column in row.cells})
-        cuts = [right for left, right in pairwise(columns) if right > left + 1]
-        for cut in cuts if depth < _MOST_BESIDE else ():
-            left, right = _between(band, 0, cut), _between(band, cut, columns[-1] + 1)
-            if _is_apart(left, right):
-                yield from _bands(left, depth + 1)
-                yield from _bands(right, depth + 1)
-                break
+        if cuts < _MOST_BESIDE and (halves := _halves(band)):
+            for half in halves:
+                yield from _bands(half, cuts + 1)
         else:
             yield band
+
+
+def _halves(band: Sequence[Row]) -> tuple[list[Row], list[Row]] | None:
+    """Return what is left and right of the first empty column that separates tables; None where none does."""
+    columns = sorted({column for row in band for column in row.cells})
+    for before, after in pairwise(columns):
+        if after > before + 1:
+            left, right = _between(band, 0, after), _between(band, after, columns[-1] + 1)
+            if _is_apart(left, right):
+                return left, right
+    return None
 
 
 def _pairs(region: _Region, names: Mapping[str, int], place: Place, level: int) -> Iterator[Block]:
@@ -148,6 +173,7 @@ def _pairs(region: _Region, names: Mapping[str, int], place: Place, level: int) 
 
 
 def _between(rows: Sequence[Row], first: int, end: int) -> list[Row]:
+    """Return the rows with their cells in the columns [first, end); without rows that have none there."""
     parts = (
         replace(row, cells={at: cell for at, cell in row.cells.items() if first <= at < end}) for row in rows
     )
@@ -155,71 +181,78 @@ def _between(rows: Sequence[Row], first: int, end: int) -> list[Row]:
 
 
 def _is_apart(left: Sequence[Row], right: Sequence[Row]) -> bool:
-    """Return whether an empty column separates two tables, or a note from one: both are such by themselves.
-    Else it is space inside one."""
-    if min(sum(map(len, (row.texts for row in part))) for part in (left, right)) < 2:
+    """Return whether an empty column separates two tables, or a note from a table. Else it is space inside of
+    one table: its halves do not both begin like a table."""
+    sides = (left, right)
+    if any(sum(len(row.texts) for row in side) < 2 for side in sides):  # a note
         return True
-    widths = [len({column for row in part for column in row.cells}) for part in (left, right)]
-    return min(widths) > 1 and all(_is_header(part) or len(part[0].texts) == 1 for part in (left, right))
+    are_wide = all(len({column for row in side for column in row.cells}) > 1 for side in sides)
+    return are_wide and all(_is_header(side) or len(side[0].texts) == 1 for side in sides)
 
 
 # Rows
 
 
-def _read_band(rows: list[Row], found: list[_Region | Paragraph], place: Place) -> None:
-    """Add the tables and notes of rows without an empty row between them."""
+def _read_band(rows: list[Row], parts: list[_Region | Paragraph], place: Place) -> None:
+    """Add the tables and notes of a band to ``parts``, which has those of the bands before it.
+
+    Where the band goes on with the last table of ``parts``, that table gets its rows.
+    """
     columns = sorted({column for row in rows for column in row.cells})
+    above = parts[-1] if parts else None
+    is_column_below_table = len(columns) == 1 and isinstance(above, _Region) and len(above.columns) > 1
     table: _Region | None = None
-    last = found[-1] if found else None
-    is_column_below_table = len(columns) == 1 and isinstance(last, _Region) and len(last.columns) > 1
     for at, row in enumerate(rows):
         rest = rows[at : at + _SEEN_ROWS]
-        may_be_note = is_column_below_table or (
-            len(columns) > 1 and (table is None or columns[0] in row.cells)
-        )
-        alone = row.alone() if may_be_note else None
-        is_outside_tables = not is_column_below_table and table is None
-        is_empty = not is_column_below_table and alone is not None and not alone.text  # struck text alone
-        if alone and (is_outside_tables or is_empty or _is_note(alone, rest)):
-            found.append(Paragraph(alone.runs, replace(place, number=row.line)))
+        alone = row.alone()
+        if is_column_below_table:
+            is_note = alone is not None and _is_note(alone, rest)
+        elif len(columns) == 1 or (table is not None and columns[0] not in row.cells):
+            is_note = False
+        else:  # what is alone above a table, struck, or like a note inside a table
+            is_note = alone is not None and (table is None or not alone.text or _is_note(alone, rest))
+        if alone is not None and is_note:
+            parts.append(Paragraph(alone.runs, replace(place, number=row.line)))
             table = None
         elif table is None or _is_new_header(table, rest, rows[at - 1]):
-            table = _begun(rest, columns, found, is_first=table is None)
-        elif not table.header or row.number > table.header[-1].number:
+            table = _begun(rest, columns, parts, may_go_on=table is None)
+        elif not table.header or row.number > table.header[-1].number:  # else it is in the header already
             table.add(row)
 
 
 def _begun(
-    rows: Sequence[Row], columns: list[int], found: list[_Region | Paragraph], *, is_first: bool
+    rows: Sequence[Row], columns: list[int], parts: list[_Region | Paragraph], *, may_go_on: bool
 ) -> _Region:
-    """Return the table that begins with the first of the rows. Without a header of its own, it goes on with
-    the names of a table above in the same columns."""
-    above = next(
-        (part for part in reversed(found) if isinstance(part, _Region) and set(columns) <= set(part.columns)),
-        None,
-    )
+    """Return the table that has the first of the rows, which begins it or goes on with a table above.
+
+    With ``may_go_on``, rows without a header of their own keep the names of the last table above that has
+    these columns: they are more rows of it where nothing stands between, and after a note a new table.
+    """
+    regions = (part for part in reversed(parts) if isinstance(part, _Region))
+    above = next((region for region in regions if set(columns) <= set(region.columns)), None)
     header = _header(rows)
-    if is_first and above and above.rows and (not header or _goes_on(rows, above, len(header))):
-        if found[-1] is above:
-            above.add(rows[0])
-            return above
-        table = _Region(above.header, above.columns)
+    if may_go_on and above and above.rows and (not header or _goes_on(rows, above, len(header))):
+        table = above if parts[-1] is above else _Region(above.header, above.columns)
+        table.add(rows[0])
     else:
         table = _Region(header, columns)
-    if not header or table.header is not header:
-        table.add(rows[0])
-    table.filled.update(column for row in table.header for column in row.texts)
-    found.append(table)
+        if not header:
+            table.add(rows[0])
+    if table is not above:
+        parts.append(table)
     return table
 
 
-def _goes_on(rows: Sequence[Row], above: _Region, names: int) -> bool:
-    """Return whether rows that may begin with a header of so many names are more rows of the table above:
-    they have a value of it, or the kind of letters says so."""
+def _goes_on(rows: Sequence[Row], above: _Region, header_rows: int) -> bool:
+    """Return whether rows that begin like a header are more rows of the table above.
+
+    Below a bold header over a row that is not bold, they are where the first is not bold either. Below any
+    other they are where they repeat a value of that table, and do not look like names over numbers.
+    """
     first = rows[0]
     if above.header and above.header[0].is_bold() and not above.rows[0].is_bold():
         return not first.is_bold()
-    if _has_contrast(rows[names - 1 :]):
+    if _has_contrast(rows[header_rows - 1 :]):
         return False
     values = {(column, text) for row in above.rows for column, text in row.texts.items()}
     return len(rows) < 2 or any(
@@ -235,17 +268,27 @@ def _is_note(alone: GridCell, rest: Sequence[Row]) -> bool:
 
 
 def _is_new_header(table: _Region, rest: Sequence[Row], before: Row) -> bool:
+    """Return whether the first of ``rest`` ends the table and names the columns of another one below it.
+
+    ``before`` is the row above it. A bold row below a bold header is where the rows around it are not bold.
+    Any other row must look like a header over values, and differ from the table: in its number of cells
+    (CSV), or by a text in a column that had none.
+    """
     row = rest[0]
     if not table.rows or len(rest) < 2:
         return False
     if table.header and table.header[0].is_bold() and row.is_bold():
         return not before.is_bold() and not rest[1].is_bold() and _is_header(rest)
-    is_other = row.width != before.width and row.width == rest[1].width
-    return (is_other or not table.filled.issuperset(row.texts)) and _is_header(rest) and _has_contrast(rest)
+    has_other_width = row.width != before.width and row.width == rest[1].width
+    is_other = has_other_width or not table.filled.issuperset(row.texts)
+    return is_other and _is_header(rest) and _has_contrast(rest)
 
 
 def _header(rows: Sequence[Row]) -> list[Row]:
-    """Return the first rows that name the columns: none, or up to three of which each divides names above."""
+    """Return the first rows that name the columns: none, or up to three of which each divides names above.
+
+    "Plan | Fee |", " | New | Renewal", "Basic | 20 | 10": the first two.
+    """
     if not _is_header(rows):
         return []
     tallest = max(cell.rows for cell in rows[0].cells.values())
@@ -268,26 +311,30 @@ def _is_header(rows: Sequence[Row]) -> bool:
     """Return whether the first row names the columns: several different names, and rows under it. Rows of a
     sheet nearly always have names; a row with numbers is none."""
     names = rows[0].texts
-    below = rows[1].texts if len(rows) > 1 else {}
-    numbers = [
-        name
-        for column, name in names.items()
-        if _DIGIT.search(name)
-        and not _YEAR.fullmatch(name)
-        and (is_number(name) or _DIGITS.sub("0", name) == _DIGITS.sub("0", below.get(column, "")))
-    ]
-    is_words = all(
-        len(name.split()) <= _LONGEST_NAME_WORDS and not name.endswith(":") for name in names.values()
-    )
-    if len(rows) < 2 or numbers or not is_words or (len(names) < 2 and len(rows[0].cells) < 2):
+    if len(rows) < 2 or (len(names) < 2 and len(rows[0].cells) < 2):
         return False
+    below = rows[1].texts
+    for column, name in names.items():
+        if _is_value(name, below.get(column, "")) or name.endswith(":"):
+            return False
+        if len(name.split()) > _LONGEST_NAME_WORDS:
+            return False
     widest = max(len(row.texts) for row in rows)
     spanned = sum(cell.columns for cell in rows[0].cells.values() if cell.text)
     return len(set(names.values())) > len(names) / 2 and spanned > widest / 2
 
 
+def _is_value(text: str, below: str) -> bool:
+    """Return whether a text is no name: a number but for a year, or a code like the one below it ("A-17" over
+    "A-18")."""
+    if not _DIGIT.search(text) or _YEAR.fullmatch(text):
+        return False
+    return is_number(text) or _DIGITS.sub("0", text) == _DIGITS.sub("0", below)
+
+
 def _has_contrast(rows: Sequence[Row]) -> bool:
-    """Return whether a column has digits under a first row without any, and none has a value of that row."""
+    """Return whether the first row looks like names over values: under a text without digits the second row
+    has one with digits, and it repeats no text of the first."""
     below = rows[1].texts if len(rows) > 1 else {}
     names = rows[0].texts.items()
     return not (below.items() & names) and any(
@@ -296,15 +343,18 @@ def _has_contrast(rows: Sequence[Row]) -> bool:
 
 
 def _with_groups(header: Sequence[Row]) -> list[Row]:
-    """Return a header whose upper names reach over the names below that have none of their own."""
+    """Return a header whose upper names span the names below that have none of their own above them.
+
+    "Plan | Fee |" over " | New | Renewal": "Fee" spans "New" and "Renewal".
+    """
     rows = [*header]
     for at, (above, row) in enumerate(pairwise(header)):
-        upper, covered = dict(above.cells), 0
+        upper, covered_to = dict(above.cells), 0
         for column in row.texts:
             left = max((place for place in upper if place < column), default=0)
-            if column not in upper and left and column >= covered:
+            if column not in upper and left and column >= covered_to:
                 upper[left] = replace(upper[left], columns=max(upper[left].columns, column - left + 1))
-                covered = left + upper[left].columns
+                covered_to = left + upper[left].columns
         rows[at] = replace(above, cells=upper)
     return rows
 
@@ -313,17 +363,18 @@ _EMPTY = Cell(())
 
 
 def _cells(row: Row, columns: Sequence[int]) -> tuple[Cell, ...]:
+    """Return the cells that begin in a row of a table, with an empty one where nothing is or reaches."""
     cells: list[Cell] = []
-    end = 0
+    covered_to = 0
     for column in columns:
         cell = row.cells.get(column)
         if cell is None:
-            if column >= end:
+            if column >= covered_to:
                 cells.append(_EMPTY)
         elif cell.runs:
             note = (Paragraph(plain(cell.note)),) if cell.note else ()
             cells.append(Cell((Paragraph(cell.runs), *note), cell.rows, cell.columns))
-            end = column + cell.columns
+            covered_to = column + cell.columns
     return tuple(cells)
 
 
