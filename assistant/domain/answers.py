@@ -3,7 +3,13 @@
 A record stores a document's text by its place, not by its words: in place of the text it has a
 *run*, a private-use character that is unique to the excerpt, repeated to the length of the text. So offsets
 in the stored text are those of the shown one. A reader replaces the runs with the document store's current
-text.
+text (``assistant.answer.excerpts``). Example: an answer quotes "Refill after 75 %.", 18 characters, as its
+first excerpt (``mark`` 0). Its record's text has U+F0000 18 times instead, and
+``Excerpt(mark=0, letters=18, spans=((120, 138),), …)``.
+
+Records of all releases must stay readable, and ``PublicModel`` refuses unknown fields. So a new field has a
+default, and ``exclude_if`` omits it while it has that default: an older release, to which a deployment may
+roll back, can then still read the record.
 """
 
 from __future__ import annotations
@@ -25,7 +31,8 @@ from assistant.domain.public import PublicModel, RecordId
 FINDING_ID = 16
 """Characters of a finding's id."""
 MOST_EXCERPTS = 60_000
-"""Number of characters of the supplementary private use area A, less a margin."""
+"""Each excerpt of an answer needs its own character of the supplementary private use area A, which has 65,534
+(U+F0000 to U+FFFFD); less a margin."""
 
 
 class ShownAs(StrEnum):
@@ -141,7 +148,7 @@ class Cell(PublicModel):
     """Whether the question names the column and the row matters most."""
 
     def moved(self, by: int) -> Cell:
-        """Return it as it stands in a text in which its row begins ``by`` characters later."""
+        """Return the cell for a text in which it begins ``by`` characters later: (3, 7) by 10 is (13, 17)."""
         (first, last), (start, end) = self.name, self.value
         places = {"name": (first + by, last + by), "value": (start + by, end + by)}
         return self.model_copy(update=places)
@@ -195,6 +202,7 @@ SourceKind = Literal["document", "approved"]
 
 
 def source_kind(document_id: str) -> SourceKind:
+    """Return "approved" for "approved/17c2", and "document" for a document's id such as "wiki:refill"."""
     return "approved" if document_id.startswith(APPROVED_PREFIX) else "document"
 
 
@@ -429,7 +437,9 @@ class LiveMatch(PublicModel):
 
 
 Guard = Literal["seen", "reason", "second_person"]
-"""What a reply with findings needs before it is sent."""
+"""What a reply with findings (``ReplyCheck``) needs before it is sent. ``seen``: the agent confirms each
+finding. ``reason``: the agent also says why the text is right. ``second_person``: another agent also confirms
+it."""
 
 
 class ReplyCheck(PublicModel):
@@ -461,13 +471,15 @@ class ReplyCheck(PublicModel):
         start: int = 0,
         line: str | None = None,
     ) -> Self:
-        """Return a finding in ``words``, which begin at ``start``; without words something is missing."""
+        """Return a finding about the sentence ``words``, which begins at ``start`` in the text; no words for
+        the kind ``missing``. The id depends on kind, values and words only: a repeated check gives the
+        same."""
         name = hashlib.sha256(json.dumps([kind, values, words]).encode()).hexdigest()[:FINDING_ID]
         return cls(kind=kind, start=start, end=start + len(words), values=values, line=line, id=name)
 
     @property
     def stops(self) -> bool:
-        """Whether an agent looks at it before the text is used."""
+        """Whether an agent must look at the finding before the text is sent."""
         return self.kind != "reckoned"
 
 
@@ -517,6 +529,7 @@ class AnswerRecord(AnswerEnding):
     """
 
     schema_version: Literal[1, 2, 3] = 3
+    # What was asked, and by whom
     answer_id: RecordId
     conversation_id: RecordId
     reply_to: RecordId | None = Field(default=None, exclude_if=lambda answer_id: answer_id is None)
@@ -530,7 +543,8 @@ class AnswerRecord(AnswerEnding):
     retrieval_question: str
     """The search text: a follow-up may include the previous question."""
     filters: SearchFilters
-    labels: tuple[str, ...]
+    labels: tuple[str, ...]  # access labels of the agent, sorted
+    # How it ended: text and sentences are empty in a record that is begun and not ended
     outcome: Outcome
     finish_reason: FinishReason | None
     error_code: str | None = None
@@ -538,20 +552,21 @@ class AnswerRecord(AnswerEnding):
     sentences: tuple[Sentence, ...]
     removed_markers: tuple[str, ...] = ()
     """``[n]`` markers of the model that name no source and were removed."""
-    passages: tuple[PassageUse, ...]
+    passages: tuple[PassageUse, ...]  # retrieved, also those that no sentence cites
     dropped_passages: int = 0
     """Whole passages that did not fit into the prompt."""
     gate: GateDecision | None
+    # What made it: enough to repeat it. None where no model was asked
     prompt_id: str
     prompt_hash: str | None
     model_id: str
     model_digest: str | None
-    parameters: dict[str, Any]
-    settings_hash: str
+    parameters: dict[str, Any]  # {"max_tokens": 400, "temperature": 0.0, "history_turns": 1}
+    settings_hash: str  # of the tenant file: Tenant.settings_hash
     index_version: str
     usage: Usage
-    timings_ms: dict[str, float]
-    inference_id: str | None = None
+    timings_ms: dict[str, float]  # by step of the answer
+    inference_id: str | None = None  # of the writing model's endpoint
     variant: str | None = Field(default=None, exclude_if=lambda name: name is None)
     """Production variant of the endpoint that wrote: the served model's, or a canary's. Omitted when no model
     wrote, so that an older release can read the record."""
@@ -591,7 +606,8 @@ class AnswerRecord(AnswerEnding):
 
     @property
     def is_for_desk(self) -> bool:
-        """Whether it opens a case by itself."""
+        """Whether the answer opens a case at the review desk without a verdict: nothing answered a question,
+        or documents contradict each other."""
         asks = self.reading is None or self.reading.asks
         return (self.is_unanswered and asks) or bool(self.differing)
 
@@ -601,7 +617,11 @@ class AnswerRecord(AnswerEnding):
         return self.finish_reason is FinishReason.NO_EVIDENCE and not self.loading
 
     def sight(self) -> AccessEntry:
-        """Return the access entry of the agent who asked: what this answer showed."""
+        """Return the access entry of the agent who asked.
+
+        ``documents``: all retrieved passages, which the answer lists as sources, and what it quotes.
+        ``quoted``: those whose text it shows or cites, also in ``also``.
+        """
         cited = {n for sentence in self.sentences for n in sentence.citations}
         cited |= {n for other in self.also for n in other.citations}
         quoted = [
@@ -751,7 +771,7 @@ class Act(PublicModel):
     """Number of the opened source; None for the other kinds."""
 
 
-class _OfAnswer(PublicModel):
+class _OfAnswer(PublicModel):  # whose answer and when; the stored forms below add what was said
     answer_id: RecordId
     agent: str
     at: datetime

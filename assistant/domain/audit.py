@@ -3,7 +3,12 @@
 Each record of a writer names the one before it by its hash, and a digest closes each day. A writer is one
 process's store of one tenant, with a random id. Its records of one day are a chain of their own, so that a
 day is checked by its records alone. The chain begins with a start record, which names the last record of the
-same writer before that day.
+same writer before that day. Example of two days of the writer ``a``::
+
+    2026-03-01   start (sequence 0)  <-  record 1  <-  record 2
+    2026-03-02   start (sequence 0, previous = hash of record 2, follows = 2026-03-01)  <-  record 1
+
+``assistant.stores.audit`` writes chains and digests and verifies them.
 """
 
 from __future__ import annotations
@@ -68,7 +73,7 @@ class AccessEntry(PublicModel):
 
 @dataclass(frozen=True, slots=True)
 class AccessQuery:
-    """A filter of access entries: in [since, until), of a document, of an agent, or of both."""
+    """Selects access entries: in [since, until), and of the document and the agent that are not None."""
 
     since: datetime
     until: datetime
@@ -112,7 +117,8 @@ class LiveRead(PublicModel):
 
 @dataclass(frozen=True, slots=True)
 class LiveReadQuery:
-    """Which reads of live systems: in [since, until), of an agent, of a customer's data, or all."""
+    """Selects reads of live systems: in [since, until), and of the agent and the customer that are not
+    None."""
 
     since: datetime
     until: datetime
@@ -124,7 +130,7 @@ class LiveReadQuery:
     limit: int = 100
 
     def wants(self, read: LiveRead) -> bool:
-        """Whether the read matches agent and subject."""
+        """Return whether the read matches agent and subject; its time is not checked."""
         return self.agent in (None, read.agent) and self.subject in (None, read.subject)
 
 
@@ -136,7 +142,7 @@ class LiveReadPage:
 
 
 def place_of(read: LiveRead) -> str:
-    """Return a read's place in the order of all: its instant in UTC, which sorts as text, and its id."""
+    """Return the sort key of a read, oldest first: "2026-03-01T09:30:00.000000+00:00#<read_id>"."""
     return f"{read.at.astimezone(UTC).isoformat(timespec='microseconds')}#{read.read_id}"
 
 
@@ -170,21 +176,24 @@ class WriterStart(PublicModel):
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
+    """An audit record as the store has it."""
+
     content: str
-    """JSON, as it is stored."""
+    """JSON, as it is stored: of an AccessEntry, a LiveRead or a WriterStart."""
     link: AuditLink | None
     """None: written by a release without chains."""
 
 
 def hash_of(record: AuditRecord) -> str:
-    """Return the SHA-256 (hex) of link and content as canonical JSON: sorted keys, no spaces, UTF-8."""
+    """Return the SHA-256 (hex) of link and content as canonical JSON: sorted keys, no spaces, UTF-8. Stored
+    digests depend on this form: never change it."""
     link = None if record.link is None else record.link.model_dump(mode="json")
     whole = {"link": link, "content": orjson.loads(record.content)}
     return sha256(orjson.dumps(whole, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def link_after(content: str, link: AuditLink) -> AuditLink:
-    """Return the place of the record that follows this one."""
+    """Return the link of the next record in the chain, after the record of ``content`` and ``link``."""
     previous = hash_of(AuditRecord(content, link))
     return link.model_copy(update={"sequence": link.sequence + 1, "previous": previous})
 
@@ -215,6 +224,7 @@ class DayDigest(PublicModel):
 
 
 def day_of(at: datetime) -> date:
+    """Return the day in UTC whose chains and digest a record of that time belongs to."""
     return at.astimezone(UTC).date()
 
 
@@ -223,22 +233,27 @@ class Chained:
     """A record in its chain."""
 
     hash: str
+    """Its own hash, which the next record must name as ``previous``."""
     previous: str
     content: str
+    """JSON, as it is stored."""
 
 
 def by_writer(records: Iterable[AuditRecord]) -> dict[str, dict[int, list[Chained]]]:
-    """Return the chained records by writer and sequence, in order. There is one of each, unless somebody
-    changed them."""
+    """Return the chained records as {writer: {sequence: records}}, writers and sequences ascending.
+
+    A list has one record. Two or more show that somebody added records. Unchained records are left out.
+    """
     writers: dict[str, dict[int, list[Chained]]] = defaultdict(lambda: defaultdict(list))
-    chained = [(each.link, each) for each in records if each.link is not None]
+    chained = [(record.link, record) for record in records if record.link is not None]
     for link, record in sorted(chained, key=lambda pair: (pair[0].writer, pair[0].sequence)):
-        kept = Chained(hash_of(record), link.previous, record.content)
-        writers[link.writer][link.sequence].append(kept)
+        in_chain = Chained(hash_of(record), link.previous, record.content)
+        writers[link.writer][link.sequence].append(in_chain)
     return writers
 
 
 def digest_of(day: date, records: Sequence[AuditRecord], *, previous: str) -> DayDigest:
+    """Return the digest of a day's records. ``previous``: hash of the digest of the day before, or empty."""
     ends: list[WriterEnd] = []
     for writer, chain in by_writer(records).items():
         last, count = max(chain), sum(map(len, chain.values()))

@@ -14,10 +14,12 @@ from typing import Protocol, TypeVar
 
 from assistant.domain.errors import DeadlineExceededError, OverloadedError
 
-_RATIO = 0.1
-_RESERVE = 3.0
-"""Most retries that can be saved up; a process starts with as many."""
+_EARNED_PER_CALL = 0.1
+"""Retries that one call earns: while a dependency is overloaded, retries add at most a tenth to its calls."""
+_MOST_SAVED_RETRIES = 3.0
+"""Most retries that a budget can save up; a process starts with as many."""
 _MOST_RETRIES = 3
+"""Retries of one call of ``retry_overload``."""
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 2.0
 Result = TypeVar("Result")
@@ -47,7 +49,11 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """An instant on the monotonic clock that bounds every wait of a request."""
+    """An instant on the monotonic clock that bounds every wait of a request.
+
+    >>> deadline = Deadline.after(30.0, clock=SystemClock())
+    >>> timeout_s = deadline.within_s(6.0)  # of one step: 6.0, or less when the 30 s are nearly over
+    """
 
     at_monotonic_s: float
     clock: Clock
@@ -82,7 +88,8 @@ async def set_within(event: asyncio.Event, seconds: float) -> None:
 
 
 def back_off_s(attempt: int, *, first_s: float, longest_s: float) -> float:
-    """Return the wait before retry 0, 1, …: it doubles. Half of it is random, so that callers spread out."""
+    """Return the wait in seconds before a retry: ``first_s``, doubled with each attempt from 0 on, at most
+    ``longest_s``; of that a random 50 to 100 %, so that callers spread out."""
     return min(longest_s, first_s * 2 ** min(attempt, 30)) * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
 
 
@@ -100,14 +107,15 @@ async def all_or_cancel(calls: Iterable[Awaitable[Result]]) -> list[Result]:
 class RetryBudget:
     """Limits retries so that they cannot worsen an overload. Shared by all calls of one adapter.
 
-    Each call earns a tenth of a retry; a retry costs one.
+    Each call earns a tenth of a retry; a retry costs one. Call ``earn`` once for each call, and ``spend``
+    before each retry.
     """
 
     def __init__(self) -> None:
-        self._saved = _RESERVE
+        self._saved = _MOST_SAVED_RETRIES
 
     def earn(self) -> None:
-        self._saved = min(_RESERVE, self._saved + _RATIO)
+        self._saved = min(_MOST_SAVED_RETRIES, self._saved + _EARNED_PER_CALL)
 
     def spend(self) -> bool:
         """Take one retry; False when none is left."""
@@ -141,38 +149,40 @@ async def retry_overload(
 
 
 class Circuit:
-    """Stops calls of a dependency that failed ``failures`` times in a row, for ``open_s``.
+    """Stops calls of a dependency that failed ``failures`` times in a row, for ``open_s`` seconds.
 
-    After that one call tries it: a success closes the circuit, a failure opens it again. A trial that never
-    reports is given up after ``open_s`` too.
+    After that one call, the trial, may go out: a success closes the circuit, a failure opens it again. A
+    trial that never reports is given up after ``open_s`` too. The caller asks ``allows()`` before each call,
+    and reports its end by ``succeeded()`` or ``failed()``.
     """
 
     def __init__(self, *, clock: Clock, failures: int = 5, open_s: float = 10.0) -> None:
         self._clock = clock
         self._most_failures = failures
         self._open_s = open_s
-        self._failures = 0
-        self._closed_again_s = 0.0
+        self._failures_in_row = 0
+        self._next_trial_s = 0.0
+        """Monotonic time from which an open circuit allows the next trial."""
 
     @property
     def is_open(self) -> bool:
         """Whether the last calls failed, so that none but a trial goes out."""
-        return self._failures >= self._most_failures
+        return self._failures_in_row >= self._most_failures
 
     def allows(self) -> bool:
-        """Return whether a call may go out now; its caller reports how it ended."""
+        """Return whether a call may go out now. Of an open circuit this call is then the trial."""
         if not self.is_open:
             return True
         now_s = self._clock.monotonic_s()
-        if now_s < self._closed_again_s:
+        if now_s < self._next_trial_s:
             return False
-        self._closed_again_s = now_s + self._open_s  # this call is the trial
+        self._next_trial_s = now_s + self._open_s  # this call is the trial
         return True
 
     def succeeded(self) -> None:
-        self._failures = 0
+        self._failures_in_row = 0
 
     def failed(self) -> None:
-        self._failures += 1
+        self._failures_in_row += 1
         if self.is_open:
-            self._closed_again_s = self._clock.monotonic_s() + self._open_s
+            self._next_trial_s = self._clock.monotonic_s() + self._open_s

@@ -2,7 +2,11 @@
 of the desk's API, which ``assistant.client`` sends and reads.
 
 Each item has a kind, an id and revisions that are only ever added. The newest counts, an older one can be put
-back, and the revisions are the audit trail. Most bodies of the API are also those of an item.
+back, and the revisions are the audit trail. Most bodies of the API are also those of an item. Example of an
+item with two revisions::
+
+    glossary_entry 7c1e  revision 1  by=ann  body={"said": "refill too soon", …, "state": "proposed"}
+    glossary_entry 7c1e  revision 2  by=bob  body={"said": "refill too soon", …, "state": "live"}
 """
 
 from __future__ import annotations
@@ -23,21 +27,23 @@ Body = TypeVar("Body", bound=PublicModel)
 
 
 class DeskKind(StrEnum):
-    CASE = "case"
-    APPROVED_ANSWER = "approved_answer"
-    DOCUMENT_QUESTION = "document_question"
-    GLOSSARY_ENTRY = "glossary_entry"
-    ROUTER_RELEASE = "router_release"
-    CASE_INDEX = "case_index"
+    # Each with the model of its ``DeskItem.body``
+    CASE = "case"  # Case
+    APPROVED_ANSWER = "approved_answer"  # DeskApprovedAnswer
+    DOCUMENT_QUESTION = "document_question"  # DocumentQuestion
+    GLOSSARY_ENTRY = "glossary_entry"  # GlossaryEntry
+    ROUTER_RELEASE = "router_release"  # RouterRelease
+    CASE_INDEX = "case_index"  # of the desk's own module, assistant.options.desk
     """Ids of unresolved cases: of one question, or of one agent."""
-    ACT_REQUEST = "act_request"
+    ACT_REQUEST = "act_request"  # ActRequest
     """What one person asked for and another one confirms."""
 
 
 NOT_SERVED = frozenset({DeskKind.CASE, DeskKind.CASE_INDEX, DeskKind.ACT_REQUEST})
-"""Kinds that serving never reads: their revisions leave the desk's version as it is."""
+"""Kinds that serving never reads: a new revision of one does not change the desk's version, at which serving
+processes reload what they read."""
 JOINED = "joined"
-"""List of the cases for which another one stands in the queue, whatever their state."""
+"""Name of the list of cases for which another case stands in the queue, whatever their state."""
 
 
 class DeskItem(PublicModel):
@@ -69,7 +75,9 @@ CASE_LISTS = (*(state.value for state in CaseState), JOINED)
 ActOfTwo = Literal["withdraw_source", "erase", "export", "send"]
 """What two people must ask for under the profile ``hipaa``; ``send`` where the tenant says so."""
 Half = Literal["both", "first", "second"]
-"""What a request for an act of two is: of an act that runs by the second one, or one of the two."""
+"""Which of the two requests for an act this one is. ``both``: both people send the same request, and the
+second one runs the act. ``first``: it is recorded, and sent again runs the act after the confirmation.
+``second``: it only confirms."""
 
 
 class ActRequest(PublicModel):
@@ -83,11 +91,17 @@ class ActRequest(PublicModel):
     confirmed_by: str | None = None
 
     def runs_by(self, half: Half) -> str | None:
-        """Return whose request runs the confirmed act; None while it waits."""
+        """Return the person whose request runs the act now; None while it waits for a confirmation.
+
+        ``half`` "first": the one who asked, once another has confirmed. Otherwise: the one who confirmed.
+        """
         return self.asked_by if half == "first" and self.confirmed_by else self.confirmed_by
 
     def check_begins(self, half: Half) -> None:
-        """Raise NotFoundError for a confirmation that no request waits for."""
+        """Raise NotFoundError for a confirmation ("second") that no request waits for.
+
+        Called before this request is stored: then ``confirmed_by`` is set only if a request waited.
+        """
         if half == "second" and self.confirmed_by is None:
             raise NotFoundError(f"No request for {self.act} of {self.subject} with these contents waits.")
 
@@ -120,7 +134,8 @@ class RouterRelease(PublicModel):
 
 
 def body_of_item(item: DeskItem, model: type[Body]) -> Body:
-    """Raises RecordsUnavailableError for a body that a later release wrote."""
+    """Return the item's body as ``model``, which must be the one of its kind. Raises RecordsUnavailableError
+    for a body that a later release wrote."""
     try:
         return model.model_validate_json(item.body)
     except ValidationError:
@@ -132,7 +147,7 @@ def body_of_item(item: DeskItem, model: type[Body]) -> Body:
 def first_revision(
     kind: DeskKind, item_id: str, body: PublicModel, *, by: str, at: datetime, note: str = ""
 ) -> DeskItem:
-    """Return a new item."""
+    """Return revision 1 of a new item; nothing is stored."""
     return DeskItem(
         kind=kind, item_id=item_id, revision=1, at=at, by=by, note=note, body=body.model_dump_json()
     )
@@ -147,6 +162,7 @@ ItemKind = Literal["approved_answer", "document_question", "glossary_entry"]
 """Kinds of ``DeskKind`` that reviewers make. Releases of weights have commands of their own."""
 ResolutionKind = Literal[ItemKind, "correction", "dismissed"]
 _ITEM_KINDS: tuple[ItemKind, ...] = get_args(ItemKind)
+"""Each is also the name of a field of ``CaseResolution`` and ``DeskItemRevision``."""
 
 
 class CaseReason(StrEnum):
@@ -195,7 +211,7 @@ class Case(PublicModel):
     changed_facts: tuple[str, ...] = ()
     gap: str | None = None
     """The cluster that an unanswered question belongs to."""
-    same_hash: str | None = None
+    same_hash: str | None = None  # made in assistant.options.desk
     """Equal for cases of the same question, reason, labels and documents. It holds no word of them."""
     joined: RecordId | None = None
     """The case that was open on the same question. It stands for this one in the queue."""

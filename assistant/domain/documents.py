@@ -22,7 +22,8 @@ ID_SEPARATOR = ":"
 """Between a source's namespace and its own id of a document. No source's own ids contain it."""
 
 DOCUMENT_SUBJECT = "document:"
-"""Begins the subject of a document, before its id: of the keys that a withdrawal destroys."""
+"""Prefix of a document's subject among the erasure keys: ``document:wiki:refill``. Feedback about a document
+is encrypted under its key, and a withdrawal destroys that key."""
 
 MISSING = "[…]"
 """Stands in a text where its source had a variable that is filled when the text is shown."""
@@ -103,11 +104,11 @@ class Document(PublicModel):
     """The day on which its owner must look at it again. Omitted when absent, as ``item``."""
 
     def content_hash(self, *, reading: int = READER_VERSION) -> str:
-        """Return the SHA-256 (hex) over all fields and the version of the parsers: an unchanged document that
-        the same parsers read has the same hash.
+        """Return the SHA-256 (hex) over all fields and ``reading``, the version of the parsers: an unchanged
+        document that the same parsers read has the same hash.
 
         Absent ``questions``, ``item``, ``original`` and ``review_after`` are left out, and so is version 0,
-        that of releases which had no version.
+        that of releases which had no version: hashes that are stored stay valid.
         """
         fields = self.model_dump(mode="json", exclude=None if self.questions else {"questions"})
         fields |= {"reading": reading} if reading else {}
@@ -119,13 +120,15 @@ class Document(PublicModel):
 
 
 def contents_digest(contents: Mapping[str, str]) -> str:
-    """Return the SHA-256 that names all of the contents: id = hash of the content."""
+    """Return the SHA-256 (hex) over ``contents``, which has the hash of each content by its id. Two people
+    confirm an act on the same contents by it."""
     return hashlib.sha256(orjson.dumps(contents, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 class DocumentState(StrEnum):
     """Where a document is on its way into the index."""
 
+    # received → parsed → embedded → live, each also → failed, or → stale where older content is live
     RECEIVED = "received"
     PARSED = "parsed"
     EMBEDDED = "embedded"
@@ -279,12 +282,17 @@ class Table:
 
 
 Link = tuple[int, int, str]
-"""Words [start, end) of a text that its file links to an address, as it is written."""
+"""(start, end, address): the characters [start, end) of a text are a link to that address, as it is
+written."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """Plain text of a document with its sections and units in order; spans point into ``text``."""
+    """Plain text of a document with its sections and units in order; spans point into ``text``.
+
+    Example: "Refills\n1. Call the plan." has one section, ("Refills",) over its second line, and one unit,
+    the step "1. Call the plan."
+    """
 
     text: str
     sections: tuple[Section, ...]
@@ -399,12 +407,12 @@ class SearchFilters(PublicModel):
 
 
 class SourceIds(NamedTuple):
-    """The ids of one source's documents."""
+    """The ids of one source's documents: those that begin with ``prefix`` and with none of ``others``."""
 
     prefix: str
     """``wiki:``, or empty for the source whose ids have none."""
     others: tuple[str, ...] = ()
-    """Prefixes of the tenant's other sources."""
+    """Prefixes of the tenant's other sources, needed where ``prefix`` is empty: ``("wiki:", "shop:")``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,7 +426,9 @@ class PassageQuery:
     labels: frozenset[str]
     """The agent's access labels: a passage with labels is visible only if it shares one."""
     leg_size: int = 100
+    """Most results of each leg."""
     size: int = 10
+    """Most passages after fusion."""
     ids: SourceIds | None = None
     """Searches one source; None: all."""
 
@@ -543,7 +553,8 @@ def reciprocal_rank_fusion(
     """Fuse ranked lists of ids: score(id) = Σ over legs of weight / (RRF_K + rank). Ranks are from 1; a leg's
     weight is 1 unless given.
 
-    The mapping is ordered best first; ties keep the order of first appearance.
+    The mapping is ordered best first; ties keep the order of first appearance. The legs ["a", "b"] and ["b"]
+    give {"b": 1/62 + 1/61, "a": 1/61}.
     """
     scores: dict[str, float] = {}
     for leg, weight in zip(legs, weights or [1.0] * len(legs), strict=True):
@@ -605,6 +616,7 @@ def signed_text(receipt: Mapping[str, Any]) -> bytes:
 
 
 MOST_LISTED = 100
+"""Most refusals, and most notes, that a result lists; the counts are of all."""
 
 
 class UploadRefusal(PublicModel):

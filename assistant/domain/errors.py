@@ -1,6 +1,7 @@
 """The error tree. Every error has a stable code, says what happened and what to do.
 
-Only the edge (``api``, ``cli``) turns an error into a status or an exit code.
+Only the edge (``assistant.service``, ``assistant.cli``) turns an error into a status or an exit code: a
+number below, such as (422), is the HTTP status that the service answers.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ class AssistantError(Exception):
     """Root of all errors of the product.
 
     ``code`` is stable and documented. ``retryable``: the same call may succeed later. No message contains a
-    question, an answer or a secret.
+    question, an answer or a secret. ``retry_after_s``: seconds to wait before a retry, where it is known.
     """
 
     code: ClassVar[str] = "internal"
@@ -107,7 +108,8 @@ class ConflictError(AssistantError):
 
 
 class ContentsChangedError(ConflictError):
-    """What was looked at is not there any more, or not in this content: look again, and decide anew (409)."""
+    """The things that the caller looked at were changed or removed since: look again, and decide anew
+    (409)."""
 
     code = "contents_changed"
 
@@ -127,7 +129,7 @@ class SecondPersonNeededError(ConflictError):
 class ReplyFindingsError(ConflictError):
     """The check found something in a text for a patient, and nothing is sent: an agent looks first (409).
 
-    ``findings``: ``ReplyCheck`` of each.
+    ``findings``: a ``ReplyCheck`` each; not typed so, because ``answers`` imports this module indirectly.
     """
 
     code = "reply_findings"
@@ -156,7 +158,7 @@ class ReplyNotDeliveredError(DependencyError):
 
     code = "reply_not_delivered"
     retryable = False
-    """By itself nothing sends it again: the agent decides."""
+    """The product never sends a reply again by itself: the agent decides."""
 
 
 class EmbeddingUnavailableError(DependencyError):

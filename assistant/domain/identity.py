@@ -23,31 +23,40 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The verified caller. The tenant chooses the services; nothing in a body, path or header does."""
+    """The verified caller, for example tenant "north-shop", agent "a-17", roles {AGENT}, labels {"claims"}.
+
+    The tenant chooses the services; nothing in a body, path or header does.
+    """
 
     tenant: str
+    """Name of the tenant file."""
     agent: str
     """The token's ``sub``."""
     roles: frozenset[Role]
     labels: frozenset[str]
+    """Access labels: a document with labels is visible to an agent who holds one of them."""
 
 
 REVOCATIONS = TypeAdapter(dict[str, AwareDatetime])
-"""What is kept of a tenant's revoked tokens: agent = the instant until which they were issued."""
+"""A tenant's revocations as JSON: ``{"a-17": "2026-03-01T09:30:00Z"}``. Tokens of that agent which were
+issued until then are refused."""
 
 
 SubjectKind = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
 """What an id of the context names: ``customer``, ``order``, ``prescription``."""
 SubjectId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,128}$")]
+"""An id as the live system writes it: visible ASCII without spaces, so that it can stand in a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class CareContext:
-    """Whose conversation it is: what the care application signed, verified. Nothing else says it."""
+    """Whose conversation it is, as the care application signed it; verified. The customer is known from
+    nowhere else, also not from the question's words."""
 
     agent: str
     """``sub`` of the agent that the care application gave it to; equals the identity's."""
     customer: str
+    """The customer's id."""
     ids: Mapping[str, tuple[str, ...]]
     """Ids that this customer's data may be read by, by subject kind: ``{"order": ("4471-2208",)}``. The
     customer's own is among them, as ``customer``."""
@@ -67,4 +76,4 @@ class PlainContext(PublicModel):
 
 
 ContextToken = Annotated[str, StringConstraints(min_length=1, max_length=8_192)]
-"""What the care application signed, as it came."""
+"""The signed token of the care application, unchanged and not yet verified."""

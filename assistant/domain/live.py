@@ -1,5 +1,10 @@
-"""Live data: elements are places in an answer that are filled while the text flows on; what fills them, and
-what takes a sent reply away, as the core asks for it."""
+"""Live data: the elements of an answer and the ports that fill them and deliver a sent reply.
+
+An element is a place in an answer that a live system fills while the text flows on. Example: the answer says
+"Your order: [order status]", and the element ``e1`` of the type ``orders.status`` stands in for the words in
+brackets. It is pending first; later the same id comes as ready ("Shipped, 3 March"), failed or not allowed.
+The options ``assistant.options.live`` and ``assistant.options.helpdesk`` implement the ports.
+"""
 
 from __future__ import annotations
 
@@ -170,21 +175,23 @@ class ElementType:
     needs_context: bool = False
     """Whether it is read only in a customer's conversation, as its context says."""
     limit_s: float = 2.0
-    """For one read."""
+    """Timeout of one read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and in whose conversation."""
+    """Who asks, and in whose conversation. Make one for each request, and reuse it for all its elements."""
 
     identity: Identity
     context: CareContext | None
+    """None: no customer is known, so no element that ``needs_context`` is filled."""
     question: str
     """Parameters that the context lacks are taken from its words, by the parameter's pattern."""
     answer_id: str | None = None
+    """For the record of the read; None for a test of a connector."""
     names: tuple[str, ...] = ()
-    """Names in the question, folded: "lisinopril". What is read must have each of them, where the connector
-    says its name."""
+    """Names in the question, folded: "lisinopril". Where the connector's result has a name, it must contain
+    each of them; otherwise the result is ``is_of_another``."""
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False)
     """Elements of one request share their calls. A caller made anew is a new request: it never gets what was
     read for the one before."""
@@ -200,12 +207,14 @@ class Filled:
     about: str
     """The parameters as shown: "order 4471-2208"."""
     cached: bool = False
+    """Whether it is a stored response, and no call was made."""
     is_of_another: bool = False
-    """Whether the question names something else than what was read; ``about`` says so."""
+    """Whether the question names something else than what was read, such as another medicine; ``about`` then
+    says both."""
 
 
 class LiveReadError(AssistantError):
-    """An element cannot be filled. ``problem`` says why, in a fixed set of codes."""
+    """An element cannot be filled. ``problem`` is the code; the message tells the agent what to do."""
 
     code = "live_read_failed"
 
@@ -221,12 +230,14 @@ class LiveReadError(AssistantError):
         super().__init__(message)
         self.problem = problem
         self.about = about
+        """The parameters as shown: "order 4471-2208"; empty where none were found."""
         self.others = others
-        """Kind and value of ids that the question names and the context does not have."""
+        """(kind, value) of ids that the question names and the context does not have: they may be another
+        customer's. ``(("order", "4471-9999"),)``"""
         self.is_of_another = is_of_another
         """Whether the question names something else than what was read."""
         self.by_response = False
-        """Whether the system answered, and its response is why."""
+        """Whether the system answered and its response is the reason; set by the caller of the system."""
 
 
 class LiveElements(Protocol):
@@ -237,7 +248,8 @@ class LiveElements(Protocol):
         ...
 
     def takes(self, name: str, word: str) -> bool:
-        """Return whether an element, of no customer, can be read with this one word of a question."""
+        """Return whether this word alone is enough to read the element: it is of no customer, and its only
+        parameter has the word's pattern. False for an unknown element."""
         ...
 
     async def fill(self, name: str, caller: Caller, *, deadline: Deadline) -> Filled:

@@ -17,12 +17,15 @@ from assistant.domain.errors import DocumentInvalidError
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\U000e0100-\U000e01ef]"
 )
-"""Signs of Unicode's Default_Ignorable_Code_Point outside its categories C, and the empty Braille pattern."""
+"""Characters that show nothing: Unicode's Default_Ignorable_Code_Point outside its categories C (those
+``_visible`` removes by category), and the empty Braille pattern U+2800."""
 
 
 def canonical_path(path: str) -> str:
-    """Return a path as it is compared, never stored: Unicode's NFKC with folded case, without signs that
-    nobody sees, and of its parts none that is empty, ``.`` or ``..``, ends in a dot, or has spaces around it.
+    """Return the form of a path for comparison; never store it.
+
+    It is in Unicode's NFKC with folded case and without invisible characters. Empty parts, ``.`` and ``..``
+    are resolved; spaces around a part and dots at its end are removed, as Windows does.
 
     >>> canonical_path("./Pay\\\\2026. /a.md")
     'pay/2026/a.md'
@@ -39,24 +42,27 @@ def canonical_path(path: str) -> str:
 
 
 def folder_of(path: str, folders: Iterable[str]) -> str | None:
-    """Return the longest of the declared folders that a file is below; ``""`` is for all others, and None is
-    returned where no folder is.
+    """Return the longest of the declared folders that a file is below, or None. The folder ``""`` contains
+    every file. Folders are compared exactly as they are written.
 
-    Raises DocumentInvalidError where the file is below a folder in another spelling only: it would get what
-    other folders give, or nothing.
+    >>> folder_of("pay/2026/a.md", ["", "pay", "pay/2026"])
+    'pay/2026'
+
+    Raises DocumentInvalidError where ``canonical_path`` finds another folder: "Pay/a.md" with the folder
+    "pay". It looks as if it had the access labels of "pay", and would not get them.
     """
-    compared = {folder: canonical_path(folder) for folder in folders}
-    path_compared = f"{canonical_path(path)}/"
-    written = max((folder for folder in compared if _is_below(path, folder)), key=len, default=None)
-    below = (folder for folder, form in compared.items() if _is_below(path_compared, form))
-    meant = max(below, key=lambda folder: len(compared[folder]), default=None)
-    if written != meant and (written is None or meant is None or compared[written] != compared[meant]):
+    canonical = {folder: canonical_path(folder) for folder in folders}
+    canonical_file = f"{canonical_path(path)}/"
+    exact = max((folder for folder in canonical if _is_below(path, folder)), key=len, default=None)
+    above = (folder for folder, form in canonical.items() if _is_below(canonical_file, form))
+    alike = max(above, key=lambda folder: len(canonical[folder]), default=None)
+    if exact != alike and (exact is None or alike is None or canonical[exact] != canonical[alike]):
         name = path if path.isascii() and path.isprintable() else f"{path} ({path!a})"
         raise DocumentInvalidError(
-            f'{name:.400}: its folder resembles the declared folder "{meant or written}" and is not spelled '
+            f'{name:.400}: its folder resembles the declared folder "{alike or exact}" and is not spelled '
             "so. Rename the file's folder, or declare its spelling beside that one."
         )
-    return written
+    return exact
 
 
 def is_on_this_machine(url: str) -> bool:
@@ -69,10 +75,10 @@ def is_on_this_machine(url: str) -> bool:
 
 
 def _visible(text: str) -> str:
-    """Return a text without control signs, format signs and signs without a shape."""
+    """Return a text without control characters, format characters and those that show nothing."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(each for each in _INVISIBLE.sub("", text) if unicodedata.category(each)[0] != "C")
+    return "".join(char for char in _INVISIBLE.sub("", text) if unicodedata.category(char)[0] != "C")
 
 
 def _is_below(path: str, folder: str) -> bool:
