@@ -1,5 +1,10 @@
 """One tenant as the stacks see it: its file with the images and model artifacts that it names, checked
-together."""
+together.
+
+``read_tenants`` makes the tenants of a deployment. For each file it reads the manifests of the models that
+the file names, checks file, manifests and images against one another, and then replaces the file by the
+effective one, which the tasks on AWS get.
+"""
 
 from __future__ import annotations
 
@@ -51,20 +56,31 @@ from assistant.tenant.toml_file import line_of
 
 ROOT = Path(__file__).parents[1]
 MODELS = Place[Callable[[Path, Sequence[str]], None]]("models of a deployment")
-"""What raises ConfigurationError where a deployment from this folder must not serve an artifact."""
+"""What options join: it gets the root of the repository and the names of a tenant's artifacts, and raises
+ConfigurationError where a deployment must not serve one of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeployedTenant:
-    """``config`` is the effective tenant file on AWS: the deployment sets the model's name and context, the
-    index's replicas and the place of the link secret."""
+    """A tenant that is deployed, and the names that its stacks and their readers share.
+
+    Example, of the tenant file ``pharmacy.toml`` with ``name_prefix = "acme"``::
+
+        tenant.full_name  # "acme-pharmacy"
+        tenant.jwks_parameter  # "/acme/pharmacy/jwks"
+        tenant.llm_instance(tenant.llm)  # the instance type of its LLM endpoint, with its memory
+    """
 
     config: TenantConfig
+    """The effective tenant file on AWS: the deployment sets the models' names and sizes, the index's
+    replicas, the place of the link secret, and what follows from the profile."""
     place: PlaceSection
+    """``[deployment]``. This and the next three are sections of the file, which all are there."""
     identity: IdentitySection
     edge: EdgeSection
     models: ModelsSection
     images: ImageLock
+    """``images.lock.toml``, which all tenants share."""
     llm: LlmManifest | None
     """None where the model that writes is behind no endpoint of this deployment."""
     embedding: EmbeddingManifest
@@ -96,24 +112,24 @@ class DeployedTenant:
 
     @property
     def served(self) -> Sequence[LlmManifest | EmbeddingManifest]:
-        """The models of the endpoints, without a candidate."""
-        following = () if self.embedding_next is None else (self.embedding_next,)
-        return [*(() if self.llm is None else (self.llm,)), self.embedding, *following]
+        """The models that have an endpoint of their own; a candidate runs on that of ``llm``."""
+        embedding_next = () if self.embedding_next is None else (self.embedding_next,)
+        return [*(() if self.llm is None else (self.llm,)), self.embedding, *embedding_next]
 
     def llm_instance(self, llm: LlmManifest) -> Instance:
         return instance_named(self.models.llm_instance or DEFAULT_INSTANCES[llm.accelerator])
 
     @property
     def embeddings(self) -> Sequence[tuple[EmbeddingSection, EmbeddingManifest, Instance]]:
-        """Each embedding model as the file, its manifest and its instance say, that of ``[embedding]``
-        first."""
-        said = (
+        """The section, manifest and instance of each embedding model: first that of ``[embedding]``, then
+        that of ``[embedding_next]`` if there is one."""
+        models = (
             (self.config.embedding, self.embedding, self.models.embedding_instance),
             (self.config.embedding_next, self.embedding_next, self.models.embedding_next_instance),
         )
         return [
             (section, manifest, instance_named(instance or DEFAULT_INSTANCES[manifest.accelerator]))
-            for section, manifest, instance in said
+            for section, manifest, instance in models
             if section is not None and manifest is not None
         ]
 
@@ -164,12 +180,17 @@ class DeployedTenant:
 
     @property
     def own_secrets(self) -> tuple[ReachEntry, ...]:
-        """The called entries whose secret the deployment creates."""
+        """The called entries whose secret the deployment creates: the file names none, or the name that the
+        deployment would give it."""
         called = (*self.callable_systems, *self.connected_systems)
         return tuple(entry for entry in called if self.secret_of(entry) == self._own_secret(entry))
 
     def secret_of(self, entry: ReachEntry) -> str | None:
-        """Return the name of an entry's secret in Secrets Manager; None where it needs none."""
+        """Return the name of an entry's secret in Secrets Manager; None where it needs none.
+
+        ``secret = "secretsmanager:acme/orders"`` is "acme/orders"; an entry ``orders`` without the key has
+        "acme/pharmacy/reach/orders".
+        """
         if entry.auth not in ("token", "oauth") and entry.caller != "connectors":
             return None
         return self._own_secret(entry) if entry.secret is None else entry.secret.partition(":")[2]
@@ -217,8 +238,10 @@ class DeployedTenant:
 
 
 _EMBEDDINGS = ("embedding", "embedding_next")
+"""Sections of the tenant file, in the order of ``DeployedTenant.embeddings``."""
 _REPLICAS = {"dev": 0, "standard": 1, "hipaa": 2}
-"""Per shard, by profile: a domain with standby takes only 2, 5, …"""
+"""Per shard, by profile. The domain of ``hipaa`` has a standby zone: OpenSearch then takes 2, 5, …
+replicas."""
 
 
 def read_tenants(*, folder: Path, only: str | None, images: Path) -> list[DeployedTenant]:
@@ -227,6 +250,8 @@ def read_tenants(*, folder: Path, only: str | None, images: Path) -> list[Deploy
     A file without ``[deployment]`` is served locally only: it is skipped, or refused where ``only`` names it.
     An invalid file does not stop the others: stderr names it, and ``make synth`` fails after the others are
     checked. Raises ConfigurationError naming file, line, key and allowed values, when no tenant is left.
+
+    ``images`` is the path of images.lock.toml.
     """
     lock = load_images(images)
     if only is not None:
@@ -241,15 +266,15 @@ def read_tenants(*, folder: Path, only: str | None, images: Path) -> list[Deploy
             except ConfigurationError as error:
                 refused[name] = error
     refused |= _clashing(tenants, folder=folder)
-    kept = [tenant for tenant in tenants if tenant.name not in refused]
-    messages = dict.fromkeys(error.message for error in refused.values())
-    if refused and not kept:
+    deployable = [tenant for tenant in tenants if tenant.name not in refused]
+    messages = dict.fromkeys(error.message for error in refused.values())  # a clash is of two: said once
+    if refused and not deployable:
         raise ConfigurationError("\n".join(messages))
     for message in messages:
         sys.stderr.write(f"warning: {message}\n")
     if refused:
         sys.stderr.write(f"warning: no templates for {', '.join(refused)}; the others are synthesized.\n")
-    return kept
+    return deployable
 
 
 def _read_tenant(file: Path, *, lock: ImageLock) -> DeployedTenant:
@@ -260,7 +285,8 @@ def _read_tenant(file: Path, *, lock: ImageLock) -> DeployedTenant:
 
 
 def _clashing(tenants: Sequence[DeployedTenant], *, folder: Path) -> dict[str, ConfigurationError]:
-    """Return both tenants of each pair that conflicts: neither file says which was first."""
+    """Return the name and the error of both tenants of each pair that shares a name in one account and
+    region: neither file says which was first."""
     refused: dict[str, ConfigurationError] = {}
     for clash in clashes(tenant.config for tenant in tenants):
         error = ConfigurationError(f"{folder}: {clash.said}")
@@ -269,6 +295,7 @@ def _clashing(tenants: Sequence[DeployedTenant], *, folder: Path) -> dict[str, C
 
 
 def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedTenant:
+    """Return a tenant with the artifacts that it names. Raises ConfigurationError with all that is wrong."""
     sections = {name: getattr(tenant, name) for name in ("deployment", "identity", "edge", "models")}
     missing = [f"[{name}]" for name, section in sections.items() if section is None]
     if tenant.deployment is None or tenant.identity is None or tenant.edge is None or tenant.models is None:
@@ -277,13 +304,13 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
         raise ConfigurationError("".join(said_of(file, [Contradiction(("name",), why)])))
     for refuse in MODELS.joined():
         refuse(ROOT, [name for name in (tenant.models.llm, *tenant.models.embeddings) if name is not None])
-    served = tenant.models.llm if tenant.generation.has_endpoint else None
-    llm = None if served is None else LlmManifest.read(ROOT / "model_artifacts" / "llm" / served)
-    embedding = EmbeddingManifest.read(ROOT / "model_artifacts" / "embedding" / tenant.models.embedding)
-    after = tenant.models.embedding_next
-    following = None if after is None else EmbeddingManifest.read(ROOT / "model_artifacts/embedding" / after)
-    beside = tenant.models.candidate
-    candidate = None if beside is None else LlmManifest.read(ROOT / "model_artifacts" / "llm" / beside)
+    llms, embeddings = ROOT / "model_artifacts" / "llm", ROOT / "model_artifacts" / "embedding"
+    llm_name = tenant.models.llm if tenant.generation.has_endpoint else None
+    llm = None if llm_name is None else LlmManifest.read(llms / llm_name)
+    embedding = EmbeddingManifest.read(embeddings / tenant.models.embedding)
+    next_name, candidate_name = tenant.models.embedding_next, tenant.models.candidate
+    embedding_next = None if next_name is None else EmbeddingManifest.read(embeddings / next_name)
+    candidate = None if candidate_name is None else LlmManifest.read(llms / candidate_name)
     wrong = [
         *contradictions(tenant, place=tenant.deployment, edge=tenant.edge, models=tenant.models),
         *artifact_contradictions(
@@ -292,7 +319,7 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
             llm=llm,
             embedding=embedding,
             candidate=candidate,
-            embedding_next=following,
+            embedding_next=embedding_next,
             prompts=released_prompts(ROOT / "assistant" / "answer" / "prompts"),
         ),
     ]
@@ -308,21 +335,23 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
         llm=llm,
         embedding=embedding,
         candidate=candidate,
-        embedding_next=following,
+        embedding_next=embedding_next,
     )
     _check_artifacts(deployed, file=file)
+    # After the checks, which are of the file as it is written.
     return replace(deployed, config=_effective_config(deployed))
 
 
 def _effective_config(tenant: DeployedTenant) -> TenantConfig:
-    """Return the effective tenant file on AWS, with the values that follow from artifacts and profile.
+    """Return the effective tenant file on AWS: that of ``tenant``, with the values that follow from artifacts
+    and profile.
 
     How the model is prompted is not part of the file: callers read the manifest's table in ``artifact.json``
     below ``CALLERS_PREFIX``.
     """
     config, llm = tenant.config, tenant.llm
-    given = config.index.model_fields_set
-    replicas = config.index.replicas if "replicas" in given else _REPLICAS[tenant.place.profile]
+    has_replicas = "replicas" in config.index.model_fields_set
+    replicas = config.index.replicas if has_replicas else _REPLICAS[tenant.place.profile]
     return config.model_copy(
         update={
             "generation": config.generation
@@ -344,7 +373,7 @@ def _effective_config(tenant: DeployedTenant) -> TenantConfig:
             "secrets": config.secrets.model_copy(
                 update={"document_links": f"kms:{tenant.link_secret_parameter}"}
             ),
-            # The container's file has no profile.
+            # These follow from the profile, which is in [deployment]: a container's file has no such section.
             "review": config.review.model_copy(
                 update={"two_people": config.needs_two_people, "guard": config.guard}
             ),
@@ -366,7 +395,7 @@ def _check_artifacts(tenant: DeployedTenant, *, file: Path) -> None:
     try:
         for manifest in tenant.served:
             table.check(manifest, images=tenant.images)
-            tenant.images.account(manifest.image, region=tenant.place.region, own="")
+            tenant.images.account(manifest.image, region=tenant.place.region, own="")  # raises where none is
         for llm in (tenant.llm, tenant.candidate):
             if llm is not None:
                 table.check(llm, images=tenant.images)
