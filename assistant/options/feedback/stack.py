@@ -1,5 +1,6 @@
-"""The learning stack: the mover of feedback, the task that makes training sets, their bucket with
-checkpoints, the role of training jobs, and what every request for one says.
+"""The learning stack of a tenant: a function that moves feedback out of the records, each minute, and what
+options add (``CONSTRUCTS``), such as the task that makes training sets, its bucket and the role of training
+jobs.
 
 A person or a pipeline of the company's starts a training job by ``assistant models train`` (docs/runbook.md).
 The function costs what it is called for; nothing in the stack costs by the hour.
@@ -69,13 +70,18 @@ MOVER = "move_feedback"
 _UPDATE = "dynamodb:UpdateItem"
 _MOVE_RATE = "rate(1 minute)"
 _MOVE_WITHIN_S = 45
-"""No group is begun later: the next call goes on."""
+"""No group of rows is begun later. The next call, a minute after this one, goes on."""
 _MOVE_TIMEOUT_S = 300
-"""For the last group of 500 rows, which would else be killed and begun again without an end."""
+"""Leaves the last group, of 500 rows at most, time to end: a call that is killed begins it again, without
+end."""
 
 
 class FeedbackMover(Construct):
-    """The scheduled ``function`` that moves feedback out of the records."""
+    """The scheduled ``function`` that moves feedback out of the records.
+
+    It takes rows that wait in the index of the records' table, and puts labels and sealed texts into the two
+    buckets of feedback. ``_statements`` lists all that its role may do with data and keys.
+    """
 
     def __init__(self, scope: Construct, construct_id: str, *, foundation: Foundation) -> None:
         super().__init__(scope, construct_id)
@@ -152,7 +158,7 @@ class FeedbackMover(Construct):
         ]
 
     def _items(self, table: str, actions: Sequence[str], partitions: Sequence[str]) -> iam.PolicyStatement:
-        """Let a role call these actions on partitions of a table."""
+        """Let the mover call these actions on the partitions of a table whose keys match a pattern."""
         arn = resource_arn(self, "dynamodb", "table", table)
         return allow(actions, arn, conditions=of_partitions(partitions))
 
@@ -160,16 +166,21 @@ class FeedbackMover(Construct):
 CONSTRUCTS = Place[Callable[[TenantStack, Foundation, dict[str, str]], str | None]](
     "constructs of the learning stack"
 )
-"""What adds constructs, and their log groups by name; returns its bucket, or None."""
+"""What options join: a function that adds constructs to the stack, and puts the names of their log groups
+into the dict, by the module of the function or by the task. It returns the name of the bucket of what its
+jobs make, or None. The outputs have one such bucket: the first.
+"""
 
 
 class LearningStack(TenantStack):
+    """The mover and the constructs of options; ``outputs`` is what metrics and costs read of them."""
+
     def __init__(self, scope: Construct, *, foundation: Foundation) -> None:
         tenant = foundation.tenant
         super().__init__(scope, "Learning", tenant=tenant, data_class="phi", stateful=True)
         log_groups: dict[str, str] = {}
-        made = [add(self, foundation, log_groups) for add in CONSTRUCTS.joined()]
-        bucket = next((bucket for bucket in made if bucket is not None), None)
+        buckets = [add(self, foundation, log_groups) for add in CONSTRUCTS.joined()]
+        bucket = next((bucket for bucket in buckets if bucket is not None), None)
         mover = FeedbackMover(self, "Functions", foundation=foundation).function
         log_groups[MOVER] = mover.log_group_name
         self.outputs = OptionOutputs(
@@ -178,19 +189,21 @@ class LearningStack(TenantStack):
 
 
 def add_learning(scope: Construct, foundation: Foundation) -> tuple[TenantStack, OptionOutputs]:
-    """Add the stack, which every tenant has."""
+    """Add the stack, which every tenant has, and return what the tenant's stage reads of it."""
     stack = LearningStack(scope, foundation=foundation)
     return stack, stack.outputs
 
 
 def fill_in(tenant: DeployedTenant, data: dict[str, Any]) -> None:
-    """Write the parameter of the key of pseudonyms into a container's tenant file."""
+    """Write into the tenant file of a container where the key of pseudonyms is: ``pseudonyms =
+    "kms:/acme/pharmacy/feedback-pseudonyms"``. ``data`` is that file, before it is written as TOML."""
     data["feedback"]["pseudonyms"] = f"kms:{tenant.feedback_secret_parameter}"
 
 
 ALARMS = Place[Callable[[TenantAlarms], Iterable[cloudwatch.Alarm]]]("alarms of learning")
+"""What options join: alarms on what they add to the stack."""
 _LATE_S = 900
-"""The mover is called each minute: fifteen calls have not moved a row."""
+"""Age of the oldest row that waits. The mover is called each minute: fifteen calls have not moved it."""
 
 
 def alarms(tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
@@ -201,6 +214,8 @@ def alarms(tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
         yield from more(tenant_alarms)
 
 
+# Findings of checks that the stack is excused from: path of the construct, findings, reason
+# (stacks/policy.py).
 EXCEPTIONS = (
     *exceptions("Learning", hipaa("IAMNoInlinePolicy"), OWN_INLINE_POLICY),
     *exceptions(
