@@ -1,15 +1,22 @@
 """Finds the rows of tables that a question names, and rows of two documents that give one thing other values.
 
-Nothing here reads a language: a row is named by a cell of it that the question says: the whole first cell, or
-half of any cell with a rare word that few of the table's other rows have. A thing is known by the first cells
-of its row, as many as tell all rows of its table apart.
+"Is warfarin 5 mg covered?" names the second row of this table, by its first cell, and no other::
+
+    | Drug          | Plan   | Covered |
+    | Warfarin 1 mg | Retail | yes     |
+    | Warfarin 5 mg | Retail | no      |
+
+Nothing here reads a language. A row is named where the question has the words of its whole first cell, or of
+half of any cell, one of them a rare word that few of the table's other rows have. Words that all rows have,
+and those of the columns' names, name none. A row is about the thing that its first cells say, as many as tell
+all rows of its table apart: here the first one.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -21,25 +28,30 @@ from assistant.domain.documents import Unit, UnitKind
 from assistant.text.language import fold
 
 Stems = Callable[[str], frozenset[str]]
+"""Returns the stems of the content words of a text."""
 _RARE_FROM = 0.5
-"""Weight of a word that is rare in its language."""
+"""Weight of a term from which it is rare in its language (``Term.weight``)."""
 _LARGEST_SHARE = 0.5
 """Of a table's rows: a word that more of them hold tells none apart."""
 _MISSPELT_FROM = 6
-"""Letters of a word that one edit away from a row's word is taken for that."""
+"""Letters of a question's word that may be a misspelt word of a row: shorter ones are alike by chance."""
 _LEADING_NUMBER = re.compile(r"\A\d+(?=[^\W\d_])")
 """Of "300mg": tables have "300 mg"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row that the question names."""
+    """A row that the question names.
+
+    Example: of the second row of the table above ``values`` is {"drug": "warfarin5mg", "plan": "retail",
+    "covered": "no"}, and ``key`` {"warfarin5mg"}.
+    """
 
     unit: Unit
     values: Mapping[str, str]
     """Text of each cell by its column's name, both folded and without white space."""
     key: frozenset[str]
-    """The texts that tell it from the other rows of its table."""
+    """Of ``values``, those that tell it from the other rows of its table."""
     coverage: float
     """Share of the question's weight that the row, with the names of its columns, holds."""
     is_most: bool = True
@@ -57,64 +69,92 @@ def rows_about(units: Sequence[ScoredUnit], asked: QuestionTerms, *, stems: Stem
 
     ``units``: all of the document. ``stems``: of the content words of a text.
     """
-    found: list[tuple[frozenset[int], Row]] = []
-    for table in _tables([one.unit for one in units]):
-        names = stems(" ".join({name for unit in table for name, _, _ in unit.cells}))
-        held = [frozenset(unit.terms) - names for unit in table]
-        wanted = [_forms(term, frozenset[str]().union(*held)) for term in asked.terms]
-        matched = [frozenset(at for at, forms in enumerate(wanted) if forms & cells) for cells in held]
-        counts = Counter(at for row in matched for at in row)
-        values = [_values(unit) for unit in table]
-        for place, (unit, row, key) in enumerate(zip(table, matched, _keys(values), strict=True)):
-            said = frozenset[str]().union(*(wanted[at] for at in row if counts[at] < len(table)))
-            few = (at for at in row if counts[at] <= _LARGEST_SHARE * len(table))
-            rare = frozenset[str]().union(*(wanted[at] for at in few if asked.terms[at].weight >= _RARE_FROM))
-            cells = [stems(_text(unit, cell)) for cell in range(len(unit.cells))] if said else []
-            names_first = bool(cells and cells[0]) and cells[0] <= said
-            if names_first or any(cell & rare and 2 * len(cell & said) >= len(cell) for cell in cells):
-                held_by = frozenset(unit.terms).union(*(asked.terms[at].forms for at in row))
-                found.append((row, Row(unit, values[place], key, asked.coverage(held_by))))
-    return tuple(
-        replace(row, is_most=not any(held_by < other for other, _ in found)) for held_by, row in found
-    )
+    tables = _tables([scored.unit for scored in units])
+    named = [row for table in tables for row in _named(table, asked, stems)]
+    return tuple(replace(row, is_most=not any(terms < more for more, _ in named)) for terms, row in named)
+
+
+def _named(table: Sequence[Unit], asked: QuestionTerms, stems: Stems) -> Iterator[tuple[frozenset[int], Row]]:
+    """Yield the rows of one table that the question names, each with the places of its terms in ``asked``."""
+    column_names = stems(" ".join({name for unit in table for name, _, _ in unit.cells}))
+    stems_of_rows = [frozenset(unit.terms) - column_names for unit in table]
+    forms = [_forms(term, _all(stems_of_rows)) for term in asked.terms]
+    terms_of_rows = [
+        frozenset(term for term, of_term in enumerate(forms) if of_term & of_row) for of_row in stems_of_rows
+    ]
+    rows_with = Counter(term for terms in terms_of_rows for term in terms)
+    values = [_values(unit) for unit in table]
+    for unit, terms, of_row, key in zip(table, terms_of_rows, values, _keys(values), strict=True):
+        telling = [term for term in terms if rows_with[term] < len(table)]
+        few = [term for term in telling if rows_with[term] <= _LARGEST_SHARE * len(table)]
+        rare = _all(forms[term] for term in few if asked.terms[term].weight >= _RARE_FROM)
+        if telling and _is_named(unit, _all(forms[term] for term in telling), rare, stems):
+            held = _all((unit.terms, *(asked.terms[term].forms for term in terms)))
+            yield terms, Row(unit, of_row, key, asked.coverage(held))
+
+
+def _is_named(unit: Unit, words: frozenset[str], rare: frozenset[str], stems: Stems) -> bool:
+    """Return whether a question's words name a row: its whole first cell, or half of any with a rare one."""
+    cells = [stems(_text(unit, place)) for place in range(len(unit.cells))]
+    is_first = bool(cells[0]) and cells[0] <= words
+    return is_first or any(cell & rare and 2 * len(cell & words) >= len(cell) for cell in cells)
+
+
+def _all(parts: Iterable[Iterable[str]]) -> frozenset[str]:
+    """Return the stems of all parts."""
+    return frozenset[str]().union(*parts)
 
 
 def _tables(units: Sequence[Unit]) -> list[list[Unit]]:
-    """Return the rows with several cells of each table: of neighbours under one heading."""
+    """Return the rows of each table, those with several cells: a row of one cell is a title between them.
+
+    Rows are of one table where they are neighbours under one heading.
+    """
     grouped = groupby(units, key=lambda unit: (unit.kind is UnitKind.ROW, unit.heading))
     tables = ([unit for unit in rows if len(unit.cells) > 1] for (is_table, _), rows in grouped if is_table)
     return [table for table in tables if table]
 
 
 def _forms(term: Term, known: frozenset[str]) -> frozenset[str]:
-    """Return the stems by which rows hold a term; of a word that none holds, those one edit away."""
-    numbers = {found[0] for form in term.forms if (found := _LEADING_NUMBER.match(form))}
-    if not known.isdisjoint(forms := term.forms | numbers) or term.weight < 1.0:
+    """Return the stems by which rows may hold a term.
+
+    ``known``: the stems of all rows. A number before letters is one of them: "300" finds "300mg". Stems
+    that are one edit away stand for a rare word that no row holds: "warfarin" for "warfrin".
+    """
+    numbers = {number[0] for form in term.forms if (number := _LEADING_NUMBER.match(form))}
+    forms = term.forms | numbers
+    if not known.isdisjoint(forms) or term.weight < 1.0:
         return forms
-    asked = [form for form in forms if len(form) >= _MISSPELT_FROM and form.isalpha()]
+    long_forms = [form for form in forms if len(form) >= _MISSPELT_FROM and form.isalpha()]
     return forms | {
         stem
-        for form in asked
+        for form in long_forms
         for stem in known
         if stem[:1] == form[0] and OSA.distance(form, stem, score_cutoff=1) <= 1
     }
 
 
 def _text(unit: Unit, place: int) -> str:
+    """Return the text of a cell."""
     _, start, end = unit.cells[place]
     return unit.text[start:end]
 
 
 def _same(text: str) -> str:
+    """Return what two spellings of one value have in common: "5 MG" and "5mg" are "5mg"."""
     return "".join(fold(text).split())
 
 
 def _values(unit: Unit) -> dict[str, str]:
+    """Return ``Row.values``."""
     return {_same(name): _same(_text(unit, place)) for place, (name, _, _) in enumerate(unit.cells)}
 
 
 def _keys(rows: Sequence[Mapping[str, str]]) -> list[frozenset[str]]:
-    """Return of each row the texts of its first columns, as many as tell all rows of the table apart."""
+    """Return ``Row.key`` of each row: its first columns, as many as tell all rows of the table apart.
+
+    All columns, where rows are equal.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row))
     for size in range(1, len(names) + 1):
         keys = [tuple(row.get(name, "") for name in names[:size]) for row in rows]
@@ -129,11 +169,17 @@ def differing(rows: Sequence[Row], others: Sequence[Row]) -> tuple[Row, ...]:
 
 
 def with_titles(units: Sequence[ScoredUnit], rows: Collection[int]) -> frozenset[int]:
-    """Return the ordinals of the rows, of the titles between rows above them, and of what introduces them."""
+    """Return the ordinals of these rows, of the titles between rows above them, and of what introduces them.
+
+    ``units``: all of the document. ``rows``: ordinals. Example: where 6 is the sentence above a table, 7 a
+    title in it ("Retail", one cell), and 8 and 9 are rows, ``with_titles(units, {9})`` is {6, 7, 9}.
+    """
     kept, title = set[int](), None
-    for unit in (one.unit for one in units):
-        if unit.kind is not UnitKind.ROW or len(unit.cells) == 1:
-            title = unit.ordinal if unit.kind is UnitKind.ROW else None
+    for unit in (scored.unit for scored in units):
+        if unit.kind is not UnitKind.ROW:
+            title = None  # the table has ended
+        elif len(unit.cells) == 1:
+            title = unit.ordinal
         if unit.ordinal in rows:
-            kept.update(at for at in (unit.ordinal, unit.parent, title) if at is not None)
+            kept.update(ordinal for ordinal in (unit.ordinal, unit.parent, title) if ordinal is not None)
     return frozenset(kept)
