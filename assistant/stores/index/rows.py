@@ -1,6 +1,11 @@
 """Rows and hits of the index, which the embedded engine and OpenSearch store and read in the same way.
 
-A leg is one ranked list of a search: by its row's id (``<document_id>#…``) the score, best first.
+A row is a passage, or a document's title or one of its questions; its id is ``<document_id>#<number>``. A leg
+is one ranked list of a search: score by row id, best first, as ``{"refill#2": 7.1, "copay#0": 5.3}``.
+
+What ``passage_values`` and ``card_values`` return is stored as JSON. A change that ``passage_from`` or
+``card_from`` cannot read in old rows needs a new version of the index: ``SCHEMA_VERSION`` of
+``embedded_files.py``, and that of OpenSearch's mapping.
 """
 
 from __future__ import annotations
@@ -32,6 +37,7 @@ LONGEST_WHOLE_TEXT = 200_000
 UNLABELLED = "*"
 """The term of rows that every agent may see."""
 _KINDS: tuple[UnitKind, ...] = tuple(UnitKind)
+"""A stored unit has the place of its kind in this list: add kinds at its end."""
 Leg = Mapping[str, float]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -49,7 +55,7 @@ _PASSAGE_FIELDS = (
     *("passage_id", "document_id", "content_hash", "ordinal", "title", "heading", "text", "token_count"),
     *("source", "type", "url"),
 )
-"""Stored as they are."""
+"""Stored as they are, as ``_CARD_FIELDS``."""
 _CARD_FIELDS = ("document_id", "content_hash", "title", "source", "type", "url", "owner")
 
 
@@ -80,19 +86,32 @@ def passage_from(values: Mapping[str, Any]) -> Passage:
 
 
 def _unit_values(passage: Passage) -> dict[str, Any]:
-    """Return the units: each heading once, and a unit's text only where the passage's text does not contain
-    all of it."""
+    """Return the units of a passage, each heading and column name once.
+
+    A unit's text is stored only where the passage's text does not contain all of it. Example: two rows of a
+    table below "Fees" (ordinals 4 and 5, both of the parent 3; ``terms`` are stems)::
+
+        {
+            "headings": ["Fees"],
+            "rows": [[4, 3, 120, 150, 0, 3, "plan silver"], [5, 3, 151, 180, 0, 3, "plan gold"]],
+            "names": ["Plan"],
+            "cells": [(4, [[0, 6, 12]]), (5, [[0, 6, 10]])],
+        }
+
+    A row is [ordinal, kind, start, end, heading, parent, terms] and the text, if it is stored: kind is a
+    place in ``_KINDS``, heading one in ``headings``. A cell is [place in ``names``, start, end].
+    """
     headings = list(dict.fromkeys(unit.heading for unit in passage.units))
-    places = {heading: place for place, heading in enumerate(headings)}
+    heading_places = {heading: place for place, heading in enumerate(headings)}
     rows: list[list[Any]] = []
     for unit in passage.units:
         kind, span, terms = _KINDS.index(unit.kind), unit.span, " ".join(unit.terms)
-        row = [unit.ordinal, kind, span.start, span.end, places[unit.heading], unit.parent, terms]
+        row = [unit.ordinal, kind, span.start, span.end, heading_places[unit.heading], unit.parent, terms]
         rows.append(row if _slice(passage.text, passage.span, unit.span) == unit.text else [*row, unit.text])
     names = list(dict.fromkeys(name for unit in passage.units for name, _, _ in unit.cells))
-    at = {name: place for place, name in enumerate(names)}
+    name_places = {name: place for place, name in enumerate(names)}
     cells = {
-        unit.ordinal: [[at[name], start, end] for name, start, end in unit.cells]
+        unit.ordinal: [[name_places[name], start, end] for name, start, end in unit.cells]
         for unit in passage.units
         if unit.cells
     }
@@ -100,6 +119,10 @@ def _unit_values(passage: Passage) -> dict[str, Any]:
 
 
 def _units_from(values: Mapping[str, Any], *, text: str, span: Span) -> tuple[Unit, ...]:
+    """Return the units of ``_unit_values``. ``text`` and ``span``: of their passage.
+
+    Rows of an older release have neither ``names`` nor ``cells``.
+    """
     headings, names = values["headings"], values.get("names", ())
     cells = {
         ordinal: tuple((names[name], start, end) for name, start, end in placed)
@@ -125,12 +148,13 @@ def _units_from(values: Mapping[str, Any], *, text: str, span: Span) -> tuple[Un
 
 
 def _slice(text: str, span: Span, wanted: Span) -> str:
+    """Return a part of a text that has the ``span`` in its document; "" for one that begins before it."""
     start = wanted.start - span.start
     return text[start : start + wanted.end - wanted.start] if start >= 0 else ""
 
 
 def label_terms(labels: Iterable[str]) -> list[str]:
-    """Return labels as an index holds them: the prefix keeps any label apart from ``UNLABELLED``."""
+    """Return labels as an index holds them, "=pharmacist": the prefix keeps any apart from ``UNLABELLED``."""
     return [f"={label}" for label in labels]
 
 
@@ -140,6 +164,7 @@ def visibility(labels: Iterable[str]) -> list[str]:
 
 
 def card_values(card: DocumentCard) -> dict[str, Any]:
+    """Return the card as JSON values. An item or a banner has a key only where the card has one."""
     return {
         **{name: getattr(card, name) for name in _CARD_FIELDS},
         "questions": card.questions,
@@ -195,10 +220,13 @@ def known_words_of(
     *,
     items: Iterable[KnownItem | None] = (),
 ) -> KnownWords:
-    """Return the abbreviations that all documents define in the same way, and the items by id.
+    """Return the abbreviations that all documents define in the same way, and the items, in order of id.
 
-    ``definitions`` counts the documents of each (short form, long form). A short form whose long forms differ
-    in more than a plural "s" is left out.
+    ``definitions`` counts the documents of each (short form, long form). Of long forms that differ in a
+    plural "s" alone, the most frequent is taken; a short form with others is left out::
+
+        {("PA", "prior authorization"): 4, ("PA", "prior authorizations"): 1, ("MA", "Medicare Advantage"): 1,
+         ("MA", "medical assistant"): 1}  # {"PA": "prior authorization"}
     """
     long_forms: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for (short, long), documents in definitions.items():
@@ -230,10 +258,12 @@ def retrieved(
     cosines: Mapping[str, float | None],
     passages: Callable[[Sequence[str]], Mapping[str, Passage]],
 ) -> Retrieved:
-    """Return the result of a search: the fused legs ``lexical`` and ``vector`` of passages, and the documents
-    of all legs.
+    """Return the result of a search: the fused legs of passages, and the documents of all legs.
 
-    ``cosines`` are by passage id. ``passages`` returns those that still exist.
+    ``legs``: ``lexical`` and ``vector`` are of passages; ``title``, ``text`` and ``title_vector`` are of
+    documents, and may be absent. ``cosines``: by passage id, of all in both legs of passages; None where it
+    is not known. ``passages`` is called once, with the ids of the best ``size``, and returns those that still
+    exist.
     """
     lexical, vector = legs["lexical"], legs["vector"]
     title_scores, text_scores, title_cosines = (
@@ -272,6 +302,7 @@ def _ranked(
     cosines: Mapping[str, float | None],
     passages: Mapping[str, Passage],
 ) -> tuple[RankedPassage, ...]:
+    """Return the passages in the order of ``fused``, with the rank and score of each leg."""
     lexical_ranks, vector_ranks = (
         {name: rank for rank, name in enumerate(leg, start=1)} for leg in (lexical, vector)
     )
