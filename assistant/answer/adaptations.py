@@ -1,8 +1,9 @@
-"""What people's decisions change of the next answer, loaded by each process that serves, without a restart.
+"""Loads what people changed at the review desk, so that the next answer uses it without a restart.
 
 ``Adaptations.now`` is an immutable snapshot: the glossary's live entries and the released router. A task
-reads the version of the revisions every two seconds, and lets each offer load what changed, too. While their
-store is away, the last snapshot serves.
+(``Adaptations.run``) reads the desk's version number every two seconds; where it changed, the task loads a
+new snapshot and lets each option's offer load its part. While the desk's store is unavailable, the last
+snapshot serves.
 """
 
 from __future__ import annotations
@@ -35,17 +36,19 @@ from assistant.tenant.tenant import TenantConfig
 
 POLL_EVERY_S = 2.0
 LOAD_LIMIT_S = 20.0
+"""For loading all items, after a change."""
 _POLL_LIMIT_S = 1.5
+"""For reading the version number."""
 _LONGEST_PAUSE_S = 15.0
-"""Between polls while the store is away."""
+"""Between polls while the store is unavailable."""
 _log = structlog.get_logger(__name__)
 
 
 def read_released_router(items: Iterable[DeskItem], *, tenant: TenantConfig) -> Router | None:
-    """Return the live router; None where none is live, or where it may not serve, which is logged.
+    """Return the router of the first live release in ``items``; None where none can serve.
 
-    It may not where its hash is not that of its file, or where it was fitted on other sources or another
-    embedding model: then the words of the kinds decide.
+    A release that cannot be read, whose ``artifact_hash`` differs, or that was fitted on other sources or
+    another embedding model is logged and skipped. Without a router, ``route`` chooses by the kinds' words.
     """
     for item in items:
         try:
@@ -71,7 +74,8 @@ def _checked_router(release: RouterRelease, tenant: TenantConfig) -> Router:
 
 
 def readable_bodies(items: Iterable[DeskItem], kind: type[Body]) -> list[tuple[DeskItem, Body]]:
-    """Return the items with their bodies. An item that this release cannot read is logged and left out."""
+    """Return (item, its body as ``kind``) in order. An item whose body does not validate is logged and left
+    out."""
     entries: list[tuple[DeskItem, Body]] = []
     for item in items:
         try:
@@ -83,39 +87,51 @@ def readable_bodies(items: Iterable[DeskItem], kind: type[Body]) -> list[tuple[D
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What changes the next answer."""
+    """What the next answer uses of the review desk."""
 
     vocabulary: Vocabulary
     """The tenant file's glossary with the live entries."""
     router: Router | None = None
     """The released router of sources; None where none may serve."""
     version: int = 0
-    """Of the revisions, when they were loaded."""
+    """``LiveDesk.version`` read just before the load; 0: nothing was loaded yet."""
 
 
 class Adaptations:
-    """One tenant's snapshot and offers, and the task that keeps them current. For one event loop."""
+    """One tenant's snapshot and offers, and the task that keeps them current. For one event loop.
+
+    Example::
+
+        adaptations = Adaptations(services)  # the tenant file's glossary, no router
+        await adaptations.refresh()  # True: the snapshot has what the desk has
+        adaptations.now.vocabulary, adaptations.now.router
+    """
 
     def __init__(self, services: TenantServices) -> None:
-        """Without a store of revisions nothing is ever loaded."""
+        """``services.revisions`` None: there is no desk, and nothing is ever loaded."""
         self._tenant, self._revisions = services.tenant, services.revisions
         self.offers = tuple(open_offer(services) for open_offer in OFFERS.joined())
         self._glossary: Mapping[str, str] = {}
+        """The desk's live entries that ``now.vocabulary`` has: term to meaning."""
         self._is_away = False
+        """Whether the last refresh failed; a change is logged once."""
         self.now = Snapshot(Vocabulary.of(services.tenant))
 
     def named(self, text: str, *, known: KnownWords | None) -> Named | None:
-        """Return what a text names, as the first offer says that knows any."""
-        named = (offer.named(text, known=known) for offer in self.offers)
-        return next((one for one in named if one is not None), None)
+        """Return the things that a text names, by the first offer that recognises any; else None.
+
+        ``known``: words of the index; None before it was read.
+        """
+        results = (offer.named(text, known=known) for offer in self.offers)
+        return next((named for named in results if named is not None), None)
 
     def without_names(self, question: str, *, known: KnownWords | None) -> str:
-        """Return a question as a router reads it: with "it" for each thing that it names."""
+        """Return a question as a router reads it, with "it" for each named thing: "Is it in stock?"."""
         named = self.named(question, known=known)
         return question if named is None else named.pronouns
 
     async def run(self) -> None:
-        """Refresh every two seconds until cancelled; pauses grow while the store is away."""
+        """Refresh every two seconds until cancelled; pauses double while the store is unavailable."""
         pause_s = POLL_EVERY_S
         while True:
             is_current = await self.refresh()
@@ -143,6 +159,8 @@ class Adaptations:
         return True
 
     async def _load(self, revisions: LiveDesk, version: int) -> Snapshot:
+        """Let the offers load, and return a snapshot; its vocabulary is made again only where the glossary
+        changed. Of two entries for a term the latest changed one wins: the desk lists it first."""
         entries, routers, _ = await asyncio.gather(
             revisions.list(DeskKind.GLOSSARY_ENTRY),
             revisions.list(DeskKind.ROUTER_RELEASE),

@@ -31,8 +31,8 @@ from assistant.domain.errors import AssistantError
 from assistant.domain.identity import CareContext, Identity
 
 _HEAD_START_S = 0.001
-"""Lead of the request to the model over making the sources: making them would delay it by more than this, and
-the model takes many times as long to begin."""
+"""Pause after the request to the model is begun, so that its task sends it before the sources are made: these
+take the event loop for longer than this, and the model takes many times as long to begin."""
 
 
 class AnswerQuestion:
@@ -46,11 +46,11 @@ class AnswerQuestion:
     """
 
     def __init__(self, services: TenantServices, *, beside: Beside | None = None) -> None:
-        """``beside`` None: what an option brings."""
+        """``beside``: finds what a question asks of live systems; None: the one that an option brings."""
         self._services = services
         self.adaptations = Adaptations(services)
         self.bounds = CallBounds()
-        """Of the tenant's live reads in this process."""
+        """Limits the tenant's live reads in this process, over all its answers."""
         self.take = TakeQuestion(services)
         self.sources = SourceSearch(services)
         self.chat = ReadChat(services, self.sources)
@@ -72,8 +72,10 @@ class AnswerQuestion:
         context: CareContext | None = None,
         begun: AnswerRecord | None = None,
     ) -> PreparedAnswer:
-        """Return the prepared answer. ``begun``: by ``take.begin``, which is called without it. ``context``:
-        verified; whose live data may be read.
+        """Find the documents, build the prompt or the quote, begin the live reads; return all that.
+
+        ``begun``: the record that ``take.begin`` returned to a caller which needs its id early; None: it is
+        begun here. ``context``: whose live data may be read, already verified; None: nobody's.
 
         Raises NotFoundError (no such conversation, or another agent's), TooLargeError (the question does not
         fit the model's context), EmbeddingUnavailableError, SearchUnavailableError, RecordsUnavailableError,
@@ -84,7 +86,7 @@ class AnswerQuestion:
         begun = begun or self.take.begin(request, identity=identity)
         steps = begin_answer(begun, tenant=services.tenant.name, clock=services.clock)
         scope = SearchScope(identity.labels, deadline, steps, request.filters)
-        with _ended_on_error(scope) as undo:
+        with _ended_on_error(scope) as on_error:
             question = await self.take.run(
                 request, identity=identity, begun=begun, scope=scope, context=context
             )
@@ -94,9 +96,10 @@ class AnswerQuestion:
             ranked = await self.rank.run(hits, scope)
             index = await self._index_state(ranked, scope)
             hydration = Hydration(services, queries.caller, deadline=deadline, bounds=self.bounds)
-            undo.callback(hydration.cancel)
+            on_error.callback(hydration.cancel)
             prompt = await self.prompt.run(question, ranked, hydration, scope)
-            if prompt is not None:  # its text decides what is read, beside what the message asks
+            if prompt is not None:
+                # ``stream`` makes the quote; elements that the model's text names are read when it names them
                 quote = Quote.of_prompt(ranked, prompt)
                 live = hydration.ask(queries.live)
             else:
@@ -123,13 +126,16 @@ class AnswerQuestion:
         Elements that end are sent between the texts, also while the model is silent. All have ended before
         ``done``.
 
-        What is known when the answer begins is written between the sources and the text, so that whoever read
-        any is on record, also if this process dies. The record is written before the last event, so a client
-        that saw ``done`` can mark the answer; while the store fails ``done`` comes with ``recorded`` false
-        and the record follows. After ``prepared.run.cancel(cause)`` the endpoint's connection is closed, the
-        record is written, and the stream ends with an ``error`` event of code ``cancelled``, or without an
-        event when the reader has left. Cancelling the task that reads, or closing the generator, does the
-        same without an event and counts as disconnected. The reader must close the generator
+        The record is written twice. First between the sources and the text: an agent who read any text is on
+        record, also if this process dies. Then before the last event: a client that saw ``done`` can mark the
+        answer. While the store fails, ``done`` has ``recorded`` false, and the record is written later.
+
+        | what ends the stream early                        | last event              | counts as    |
+        | ``prepared.run.cancel(Cause.CANCELLED)``          | error, code `cancelled` | cancelled    |
+        | ``prepared.run.cancel(Cause.DISCONNECTED)``       | none                    | disconnected |
+        | the reading task is cancelled, generator closed   | none                    | disconnected |
+
+        Each closes the endpoint's connection and writes the record. The reader must close the generator
         (``contextlib.aclosing``). A stream that was never begun leaves no record.
         """
         run, prompt, quote, text, ending = prepared.run, prepared.prompt, prepared.quote, None, None
@@ -141,20 +147,20 @@ class AnswerQuestion:
                 text.begin()
                 await asyncio.sleep(_HEAD_START_S)
                 quote = await self.quote.run(quote.ranked, prompt, run.hydration, run.scope)
-            elif prompt is not None:
+            elif prompt is not None:  # cancelled between ``prepare`` and now
                 quote = self.quote.of_prompt(quote.ranked, prompt, run.hydration)
             quote = quote.without_scores()
             yield self._started(prepared, resumable=resumable)
             yield Sources(sources=quote.sources, section=quote.section, offered=quote.offered)
             record = await self.keep.begin(prepared, quote)
-            prepared = replace(prepared, quote=quote)  # what was found is not kept while a model writes
+            prepared = replace(prepared, quote=quote)  # frees the scores while a model writes
             async with aclosing(self.check.run(answer, text, prepared)) as events:
                 async for event in events:
                     yield event
-            said = answer.shown()
-            ending = self.end.run(said, record, prepared)
-            record, is_written = await self.keep.run(record, said, ending, text, prepared)
-            if last := ending.last_event(record, said, recorded=is_written):
+            shown = answer.shown()
+            ending = self.end.run(shown, record, prepared)
+            record, is_written = await self.keep.run(record, shown, ending, text, prepared)
+            if last := ending.last_event(record, shown, recorded=is_written):
                 yield last
         except (asyncio.CancelledError, GeneratorExit):
             answer.leave(run.interruption.cause)
@@ -162,15 +168,15 @@ class AnswerQuestion:
         finally:
             if text is not None:
                 await text.close()
-            if ending is None:
-                said, record = answer.shown(), record or self.keep.begun(prepared, quote)
+            if ending is None:  # left, cancelled or failed before its end: the record says how far it came
+                shown, record = answer.shown(), record or self.keep.begun(prepared, quote)
                 prepared = replace(prepared, quote=quote)
-                ending = self.end.run(said, record, prepared)
-                await self.keep.run(record, said, ending, text, prepared)
+                ending = self.end.run(shown, record, prepared)
+                await self.keep.run(record, shown, ending, text, prepared)
 
     async def _index_state(self, ranked: Sequence[Ranked], scope: SearchScope) -> IndexState:
-        """Return whether the index has all documents of the sources that were found; ``degraded`` says that
-        it is unknown."""
+        """Return whether the index has all documents of the sources whose documents were read. Where that is
+        unknown, ``scope.degraded`` says so."""
         sources = self._services.sources_of(name for part in ranked for name in part.documents)
         index = await self._services.index_watch.state_for(sources, deadline=scope.deadline)
         if not index.loading and not index.is_whole(sources):
@@ -194,15 +200,16 @@ class AnswerQuestion:
 
 @contextmanager
 def _ended_on_error(scope: SearchScope) -> Generator[ExitStack, None, None]:
-    """End the root span and what goes on beside when there will be no stream to end them."""
-    with ExitStack() as undo:
-        undo.callback(scope.steps.root.end)
+    """Yield callbacks that run only if the body raises; the first ends the root span, which the stream ends
+    otherwise. The tasks of the scope are cancelled in any case: the steps have awaited what they need."""
+    with ExitStack() as on_error:
+        on_error.callback(scope.steps.root.end)
         try:
-            yield undo
+            yield on_error
         except AssistantError as error:
             fail_span(scope.steps.root, error.code)
             raise
         finally:
             for task in scope.tasks:
                 task.cancel()
-        undo.pop_all()
+        on_error.pop_all()  # no error: forget the callbacks

@@ -1,7 +1,7 @@
 """Reads a chat: who speaks, which of the customer's words are still to be answered, and what the agent wants.
 
-Trained heads judge each message (``heads``): whether a customer wrote it, whether it is part of an open
-question, whether the agent asks what to say. Of what is not part of a question nothing is kept.
+Trained heads (``heads.py``) give log-odds for each message: that a customer wrote it, that a sentence is part
+of an open question, that the agent asks what to say. Words that are no part of a question are not kept.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from assistant.domain.answers import MAX_QUESTION_CHARACTERS
 from assistant.domain.errors import InvalidRequestError
 
 _MOST_LOG_ODDS = 3.0
-"""Of one message: a speaker is judged by all of theirs."""
+"""Limit, both ways, of what one message says of its speaker, who is judged by all of their messages."""
 _LEAST_OPEN, _BELOW_BEST = -0.5, 1.0
-"""Log-odds from which a sentence is part of an open question, and how far below the likeliest one."""
+"""A sentence is part of an open question from these log-odds, or at most this far below the likeliest one."""
 _LEAST_NOTE = -2.0
-"""Log-odds from which a paragraph below a chat is the agent's."""
+"""Log-odds from which a paragraph below a chat is the agent's note to the assistant."""
 _LONE = 1.5
-"""Less for a name with one message, where others have several: a notice of the system is no customer."""
+"""Taken from the log-odds of a name with one message where others have several: a system's notice is one."""
 _LEAST_ASKING, _MOST_TERMS = -1.0, 2
-"""Log-odds and content terms of "What do I tell him?" as a message of its own."""
+"""A message after an answer asks what to tell the person from these log-odds, with at most so many content
+terms: "What do I tell him?"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +39,17 @@ class ChatRead:
     """What a chat asks."""
 
     text: str
-    """The open questions, in the customer's words, below the agent's own."""
+    """The agent's note where it is a question itself, then the open questions, in the customer's words."""
     asks_reply: bool
-    """Whether the agent asks what to say."""
+    """Whether the agent's note asks what to say: "what do I tell her?"."""
     said: str
-    """The end of all that customer and agent's line say."""
+    """The agent's note and all of the customer's messages; only the last characters of a long chat."""
 
 
 class ReadChat:
-    """Reads the chats of one tenant.
+    """Reads the chats of one tenant: turns that the client sent, or a chat pasted into the question.
 
-    Example::
+    Example: a pasted chat, and the agent's note below it::
 
         question = await chat.run(question, scope)  # "Tom: hi!\\nEve: box came wet…\\n\\nwhat do I tell her?"
         question.request.question  # "box came wet"
@@ -61,7 +62,8 @@ class ReadChat:
         self._heads = Heads(self._vocabulary, embedding_model=services.tenant.embedding.model)
 
     async def run(self, question: Question, scope: SearchScope) -> Question:
-        """Return the question with what is open of its chat as its words; as it is where it has no chat.
+        """Return the question with the open questions of its chat in place of its words. Without a chat it is
+        unchanged, or, where it asks what to say of the answer before it, that answer's question.
 
         Raises InvalidRequestError (turns without a customer's message), and as ``SourceSearch.embed``.
         """
@@ -73,37 +75,42 @@ class ReadChat:
     async def read(self, request: AnswerRequest, scope: SearchScope) -> ChatRead | None:
         """Return what is asked in a chat; None without one. Raises as ``run``."""
         if request.turns:
-            said: Sequence[Said] = [Said(turn.who, turn.text) for turn in request.turns[-MOST_READ:]]
+            messages: Sequence[Said] = [Said(turn.who, turn.text) for turn in request.turns[-MOST_READ:]]
             note, names = request.question, ""
         else:
             pasted = pasted_turns(request.question)[-MOST_READ:]
-            await self._embed([each.text for each in pasted], scope)
-            said = self.roles(pasted, scope.embedded) if pasted else []
-            if not {"customer", "agent"} <= {each.who for each in said}:
-                return None
-            note = "\n".join(each.text for each in said if each.who == "note")
-            names = " ".join(each.name for each in pasted if each.name)
-        sentences = said_sentences(said)
-        await self._embed([note, *(each.text for each in sentences)], scope)
+            await self._embed([turn.text for turn in pasted], scope)
+            messages = self.roles(pasted, scope.embedded) if pasted else []
+            if not {"customer", "agent"} <= {message.who for message in messages}:
+                return None  # not a chat
+            note = "\n".join(message.text for message in messages if message.who == "note")
+            names = " ".join(turn.name for turn in pasted if turn.name)
+        sentences = said_sentences(messages)
+        await self._embed([note, *(sentence.text for sentence in sentences)], scope)
         asks_reply = bool(note) and self._heads.note_score(note, scope.embedded) > _LEAST_NOTE
-        own = [note] if note and not asks_reply else []
-        at = request.written_at or self._services.clock.now()
-        dated = [n for n, each in enumerate(sentences) if self._services.counted_days(each.text, at=at)]
-        end = sentences[-1].message if sentences and not own else len(said)
-        last = own or [each.text for each in sentences if each.message == end]
-        if any(self._heads.goes_on_with_several(each, scope.embedded) for each in last):
-            above = [each.text for each in said[:end] if each.who in ("customer", "agent")]
+        asked_note = [note] if note and not asks_reply else []
+        written_at = request.written_at or self._services.clock.now()
+        # places of sentences with a date from which days are counted: they are part of the question
+        dated = [
+            n for n, each in enumerate(sentences) if self._services.counted_days(each.text, at=written_at)
+        ]
+        # the last words that ask: the agent's note, else the customer's last message, of this index
+        last_at = sentences[-1].message if sentences and not asked_note else len(messages)
+        last = asked_note or [sentence.text for sentence in sentences if sentence.message == last_at]
+        if any(self._heads.goes_on_with_several(text, scope.embedded) for text in last):
+            above = [message.text for message in messages[:last_at] if message.who in ("customer", "agent")]
             asked = [*named_above(above, last, vocabulary=self._vocabulary, names=names), *last]
         else:
-            asked = [*own, *self.open(sentences, scope.embedded, more=dated)]
+            asked = [*asked_note, *self.open(sentences, scope.embedded, more=dated)]
         text = "\n".join(asked)
         if not text:
             raise InvalidRequestError("turns has no message of the customer. Send one, or a question.")
-        customer = "\n".join(each.text for each in said if each.who == "customer")
+        customer = "\n".join(message.text for message in messages if message.who == "customer")
         return ChatRead(text, asks_reply, "\n".join((note, customer))[-MAX_QUESTION_CHARACTERS:].strip())
 
     async def _after_an_answer(self, question: Question, scope: SearchScope) -> Question:
-        """Return the question before this one where the agent asks what to say of its answer."""
+        """Return the question before this one, to be answered as a reply, where the agent asks what to say of
+        its answer ("What do I tell him?"); else this question."""
         text = question.request.question
         if not question.history or len(self._vocabulary.terms(text)) > _MOST_TERMS:
             return question
@@ -114,65 +121,78 @@ class ReadChat:
         return before.asking(question.history[-1].question, asks_reply=True)
 
     async def _embed(self, texts: Sequence[str], scope: SearchScope) -> None:
+        """Put the texts' vectors into ``scope.embedded``, where the heads read them."""
         wanted = [text for text in dict.fromkeys(texts) if text and text not in scope.embedded]
         if wanted and self._heads.know_vectors:
             await self._sources.embed(wanted, scope)
 
     def roles(self, pasted: Sequence[Pasted], vectors: Vectors) -> list[Said]:
-        """Return who wrote each message of a pasted chat. Where speakers have names one of them is the
-        customer, whom other names may share the first word with."""
-        likely = [self._heads.customer_score(each.text, vectors) for each in pasted]
-        by_customer = [max(-_MOST_LOG_ODDS, min(_MOST_LOG_ODDS, score)) for score in likely]
-        scores = _by_name(pasted, by_customer)
+        """Return each message of a pasted chat with who wrote it.
+
+        | the message                                            | written by                       |
+        | the last paragraph, and it asks what to say            | note                             |
+        | a chat that names nobody                               | customer above log-odds 0         |
+        | without a name in a chat with names, last paragraph    | note                             |
+        | without a name in a chat with names, elsewhere         | system                           |
+        | of the name with the highest log-odds                  | customer                         |
+        | of a name like it ("eve", "eve miller"), or in mail    | customer where its name is likely|
+        | of another name                                        | agent                            |
+        """
+        likely = [self._heads.customer_score(turn.text, vectors) for turn in pasted]
+        clipped = [max(-_MOST_LOG_ODDS, min(_MOST_LOG_ODDS, score)) for score in likely]
+        scores = _by_name(pasted, clipped)
         customer = max(scores, key=scores.__getitem__, default=None)
 
-        def who(each: Pasted, score: float) -> Literal["customer", "agent", "system", "note"]:
-            if each.is_apart and self._heads.note_score(each.text, vectors) > _LEAST_NOTE:
+        def who(turn: Pasted, score: float) -> Literal["customer", "agent", "system", "note"]:
+            if turn.is_apart and self._heads.note_score(turn.text, vectors) > _LEAST_NOTE:
                 return "note"
             if customer is None:
                 return "customer" if score > 0 else "agent"
-            if each.name is None:
-                return "note" if each.is_apart else "system"
-            is_alike = "" in scores or each.name.split()[:1] == customer.split()[:1]
-            is_customer = each.name == customer or (is_alike and scores[each.name] > 0)
+            if turn.name is None:
+                return "note" if turn.is_apart else "system"
+            is_alike = "" in scores or turn.name.split()[:1] == customer.split()[:1]
+            is_customer = turn.name == customer or (is_alike and scores[turn.name] > 0)
             return "customer" if is_customer else "agent"
 
-        return [Said(who(each, score), each.text) for each, score in zip(pasted, by_customer, strict=True)]
+        return [Said(who(turn, score), turn.text) for turn, score in zip(pasted, clipped, strict=True)]
 
     def open(
         self, sentences: Sequence[SaidSentence], vectors: Vectors, *, more: Sequence[int] = ()
     ) -> list[str]:
-        """Return the sentences that are open questions or belong to them, in order: the likeliest, then other
-        likely ones, then those at ``more``, then the rest of their messages, as many as a message has that is
-        searched whole."""
+        """Return the sentences that are open questions or belong to them, in the order of the chat.
+
+        They are taken until LONG_MESSAGE_WORDS words are reached, the first one always: the likely ones, the
+        likeliest first; then those at the places ``more``; then others of a message of which one was taken.
+        """
         scores = [self._heads.open_score(sentence, vectors) for sentence in sentences]
         least = min(max(scores, default=0.0) - _BELOW_BEST, _LEAST_OPEN)
-        likeliest = sorted(range(len(scores)), key=lambda at: -scores[at])
-        likely = [at for at in likeliest if scores[at] >= least]
+        likeliest_first = sorted(range(len(scores)), key=lambda at: -scores[at])
+        likely = [at for at in likeliest_first if scores[at] >= least]
         kept: list[int] = []
         words = 0
-        sure = (*likely, *more)
-        for at in (*sure, *likeliest):
+        wanted = (*likely, *more)
+        for at in (*wanted, *likeliest_first):
             length = len(sentences[at].text.split())
-            is_near = at in sure or sentences[at].message in {sentences[each].message for each in kept}
+            is_near = at in wanted or sentences[at].message in {sentences[place].message for place in kept}
             if at not in kept and is_near and (not kept or words + length <= LONG_MESSAGE_WORDS):
                 kept.append(at)
                 words += length
         return [sentences[at].text for at in sorted(kept)]
 
 
-def _by_name(pasted: Sequence[Pasted], by_customer: Sequence[float]) -> dict[str, float]:
-    """Return how likely each name is a customer's."""
+def _by_name(pasted: Sequence[Pasted], message_scores: Sequence[float]) -> dict[str, float]:
+    """Return the log-odds that each name is a customer's, by its messages' ``message_scores``. In mail the
+    name "" stands for the writers whom no head names."""
     grouped: dict[str, list[float]] = {}
-    for each, score in zip(pasted, by_customer, strict=True):
-        if each.name is not None:
-            grouped.setdefault(each.name, []).append(score)
+    for turn, score in zip(pasted, message_scores, strict=True):
+        if turn.name is not None:
+            grouped.setdefault(turn.name, []).append(score)
     most = max(map(len, grouped.values()), default=0)
     scores: dict[str, float] = {}
-    for name, of_name in grouped.items():
-        is_lone = len(of_name) == 1 < most and "" not in grouped
-        scores[name] = sum(of_name) / sqrt(len(of_name)) - _LONE * is_lone
-    first = next((each.name for each in pasted if each.name), None)
+    for name, name_scores in grouped.items():
+        is_lone = len(name_scores) == 1 < most and "" not in grouped
+        scores[name] = sum(name_scores) / sqrt(len(name_scores)) - _LONE * is_lone
+    first = next((turn.name for turn in pasted if turn.name), None)
     if pasted[0].name == "" and first is not None:
         scores[""] = -scores[first]  # the newest mail answers the one that it quotes
     return scores
