@@ -89,11 +89,9 @@ class ReadChat:
         await self._embed([note, *(sentence.text for sentence in sentences)], scope)
         asks_reply = bool(note) and self._heads.note_score(note, scope.embedded) > _LEAST_NOTE
         asked_note = [note] if note and not asks_reply else []
-        written_at = request.written_at or self._services.clock.now()
+        now = request.written_at or self._services.clock.now()
         # places of sentences with a date from which days are counted: they are part of the question
-        dated = [
-            n for n, each in enumerate(sentences) if self._services.counted_days(each.text, at=written_at)
-        ]
+        dated = [n for n, each in enumerate(sentences) if self._services.counted_days(each.text, at=now)]
         # the last words that ask: the agent's note, else the customer's last message, of this index
         last_at = sentences[-1].message if sentences and not asked_note else len(messages)
         last = asked_note or [sentence.text for sentence in sentences if sentence.message == last_at]

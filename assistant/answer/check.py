@@ -2,10 +2,11 @@
 
 ``AnswerText`` takes text as it arrives, cut anywhere: the events do not depend on where it was cut.
 
-A sentence of a model is streamed when its end was seen and it was checked. One with a number, code or name
-that nothing holds which the model was given is withheld, and counted; every other one is shown as
-*supported* or to *check*. Its citations ("[2.4]") leave the text, which an agent copies into a reply, and
-come with the sentence. A citation that names no unit of the prompt is removed and kept for the record.
+A sentence of a model is streamed when its end was seen and it was checked. A sentence with a number, code or
+name that the model was not given is withheld: its event has no text. Every other sentence is shown as
+*supported* or to *check*. Its citations ("[2.4]": document 2, unit 4) leave the text, which an agent
+copies into a reply, and come with the sentence. A citation of a unit that the prompt does not have is removed
+and kept for the record.
 """
 
 from __future__ import annotations
@@ -42,16 +43,23 @@ from assistant.text.markup import (
 from assistant.text.safe_markdown import addresses_in, safe_markdown
 
 _REFERENCE = r"\d{1,3}(?:\.\d{1,3})?"
+"""A document, or a unit of it: "2", "2.4"."""
 _REFERENCES = rf"{_REFERENCE}(?:\s?[,;\u2013-]\s?{_REFERENCE}){{0,9}}"
+"""Up to ten: "1.3, 1.5", "2.4-2.6"."""
 _MARKER = re.compile(rf"[ \t]{{0,8}}(?:\[\s?({_REFERENCES})\s?\]|</?document(?: \d{{1,3}})?>)")
+"""A citation with the blanks before it, " [2.4]"; or a delimiter of the prompt that the model repeats,
+"</document>", which is removed."""
 _POSSIBLE_START = re.compile(
     rf"[ \t]{{1,8}}\Z|[ \t]{{0,8}}\[(?:\s?|\s?{_REFERENCES}[.]?\s?|\s?{_REFERENCES}\s?[,;\u2013-]\s?)\Z"
     r"|[ \t]{0,8}</?(?:d(?:o(?:c(?:u(?:m(?:e(?:n(?:t(?: \d{0,3})?)?)?)?)?)?)?)?)?\Z"
 )
+"""The end of a text that may become a ``_MARKER`` when more comes: " ", " [2.", "[1.3, ", "</docu"."""
 _OPENING = re.compile(r"[\[<]")
 _ONE_REFERENCE = re.compile(r"(\d{1,3})(?:\.(\d{1,3}))?")
 _RANGE = re.compile(r"(\d{1,3})\.(\d{1,3})\s?[\u2013-]\s?(?:(\d{1,3})\.)?(\d{1,3})")
+"""Units of one document: "2.4-2.6" or "2.4-6"."""
 _PRIVATE = re.compile(r"[\ue100-\uf8ff]")
+"""Characters that stand for citations (CITATION_MARKS): a model's text must bring none of its own."""
 _MOST_CITED = 12
 """Units that one sentence cites at most; more are no evidence for anything."""
 Reference = tuple[int, int | None]
@@ -63,19 +71,30 @@ class CitationFilter:
 
     In place of a citation, with the white space before it, the text has one character of CITATION_MARKS, so
     that it stays with its sentence. Text that may begin a citation is held back until that is decided.
+
+    Example: of a prompt whose document 1 has two units (● is the character for the first citation)::
+
+        marks = CitationFilter(prompt.documents)
+        marks.push("Payable on day 23 [1")  # "Payable on day 23"
+        marks.push(".2]. Ask")  # "●. Ask"
+        marks.taken("Payable on day 23●.")  # ("Payable on day 23.", ((1, 2),))
     """
 
     def __init__(self, documents: Sequence[PromptDocument]) -> None:
         self._units = {document.n: len(document.units) for document in documents}
+        """How many units each document of the prompt has."""
         self._held = ""
         self._begun = False
+        """Whether any text was returned; white space before the first is dropped."""
         self._cited: list[tuple[Reference, ...]] = []
+        """What each mark cites: the first for CITATION_MARKS[0]."""
         self.removed: list[str] = []
         """Citations that name no unit of the prompt, in order."""
 
     def push(self, text: str) -> str:
         """Take the next part and return the text that is decided, which may be empty."""
         text = _PRIVATE.sub("", text)
+        # fast path: nothing here can be part of a citation
         if self._begun and not self._held and not _OPENING.search(text) and text[-1:] not in (" ", "\t"):
             return text
         whole = self._held + text
@@ -90,13 +109,14 @@ class CitationFilter:
         return self._clean(rest).rstrip()
 
     def taken(self, text: str) -> tuple[str, tuple[Reference, ...]]:
-        """Return a text without its marks, and what they cite, each once."""
+        """Return a text that ``push`` returned without its marks, and what they cite, each once."""
         marks = [ord(character) - CITATION_MARKS[0] for character in text if _is_mark(character)]
-        cited = dict.fromkeys(one for at in marks for one in self._cited[at])
+        cited = dict.fromkeys(reference for at in marks for reference in self._cited[at])
         left = "".join(character for character in text if not _is_mark(character))
         return left.strip(), tuple(cited)[:_MOST_CITED]
 
     def _clean(self, text: str) -> str:
+        """Return decided text with marks in place of its citations."""
         if _OPENING.search(text):
             text = _MARKER.sub(self._marked, text)
         if not self._begun:
@@ -105,6 +125,7 @@ class CitationFilter:
         return text
 
     def _marked(self, marker: re.Match[str]) -> str:
+        """Return the mark for a citation; nothing for a delimiter, or where no unit of it is known."""
         if marker[1] is None:
             return ""
         wanted = list(_references(marker[1]))
@@ -122,14 +143,17 @@ class CitationFilter:
 
 
 def _references(text: str) -> Iterator[Reference]:
-    """Yield what "2.4", "2", "1.3, 1.5" or "2.4-2.6" cites."""
-    for found in _RANGE.finditer(text):
-        if found[3] in (None, found[1]):
+    """Yield what a marker cites: "2.4-2.6, 3" is (2, 4), (2, 5), (2, 6), (3, None).
+
+    A range over two documents, "1.4-2.6", cites nothing.
+    """
+    for units in _RANGE.finditer(text):
+        if units[3] in (None, units[1]):
             yield from (
-                (int(found[1]), unit) for unit in range(int(found[2]), int(found[4]) + 1)[:_MOST_CITED]
+                (int(units[1]), unit) for unit in range(int(units[2]), int(units[4]) + 1)[:_MOST_CITED]
             )
-    for found in _ONE_REFERENCE.finditer(_RANGE.sub(" ", text)):
-        yield int(found[1]), None if found[2] is None else int(found[2])
+    for single in _ONE_REFERENCE.finditer(_RANGE.sub(" ", text)):
+        yield int(single[1]), None if single[2] is None else int(single[2])
 
 
 def _is_mark(character: str) -> bool:
@@ -141,18 +165,23 @@ LONGEST_SENTENCE_CHARACTERS = 1_500
 MOST_CHARACTERS = 24_000
 """Of a model's text: more than any answer's tokens can hold."""
 _DEBRIS = re.compile(r"^\W*(?:<[/|]?[A-Za-z]|\[/?[A-Z_]{2,}\])|^[\s`]*[{\[]\s*[\"{]|^\s*```[A-Za-z]")
+"""The start of a tag, a tag of a chat template, JSON or code: "<tool_call>", "[INST]", '{"answer"',
+"```json"."""
 _WORD = re.compile(r"\w+")
 _LOOP_WORDS = 12
 """From this many words on, a sentence is checked for loops inside itself."""
 _LOOP_DIFFERENT = 0.4
+"""With a smaller share of different words it is a loop."""
 
 
 CUT_SHORT = (FinishReason.LENGTH, FinishReason.CONTENT_FILTER)
 """How a text ends whose last sentence may lack its end."""
 _EMPTY, _WITHHELD, NO_UNITS = "empty_answer", "withheld", "nothing_to_quote"
+"""The model wrote nothing; all of its sentences were withheld; the section has no unit that may be shown."""
 FAILED_CHECKS = frozenset({"repetition", "debris", "too_long", _EMPTY, _WITHHELD, *CUT_SHORT, NO_UNITS})
 """Codes of ``done.fallback`` for text that failed its checks. Every other code is a failure of the model."""
 LEFT = (Cause.CANCELLED, Cause.DISCONNECTED)
+"""How a text ends that nobody reads any more."""
 Shown = Token | SentenceEnded | ElementChanged
 TextEvents = Iterator[Shown]
 How = FinishReason | str | None
@@ -162,21 +191,23 @@ None where no model was asked."""
 
 @dataclass(frozen=True, slots=True)
 class Sentences:
-    """What was shown of an answer."""
+    """What was shown of an answer, as ``EndAnswer`` and the record read it."""
 
     text: str
+    """The sum of all ``Token`` texts."""
     sentences: tuple[Sentence, ...]
     quoted: tuple[QuotedUnit, ...]
     removed_markers: tuple[str, ...]
     how: How
     is_over: bool
-    """Whether all that was to be shown was; else an unexpected error ended the answer."""
+    """Whether the text was ended, by ``finish`` or ``leave``; else an unexpected error ended the answer."""
     mode: Mode | None
     """Whose text it is; None where nothing was shown."""
     fallback: str | None
     """Why a quote replaced written text, or why that ended before its end."""
     is_sure: bool
-    """Whether every sentence of a written answer is shown, and says all that the message asks."""
+    """Whether no sentence of a written answer was withheld, at least one is supported, the model said that no
+    part is missing, and it did not fail."""
     is_refused: bool
     """Whether the model said that the documents do not answer."""
 
@@ -202,6 +233,7 @@ class CheckText:
         self._count = services.writer.token_counter.count
 
     def begin(self, prepared: PreparedAnswer) -> AnswerText:
+        """Return an empty text, which the caller keeps: it knows what was shown, however ``run`` ends."""
         return AnswerText(prompt=prepared.prompt, language=self._language, hydration=prepared.run.hydration)
 
     async def run(
@@ -209,7 +241,8 @@ class CheckText:
     ) -> AsyncGenerator[Shown, None]:
         """Yield the events of the text, and of each element when it has ended; all have ended at the end.
 
-        ``text`` None: no model is asked.
+        First the model's sentences, then its last one or the quote, then the elements that follow the text.
+        ``text``: begun, and read and closed here; None: no model is asked.
         """
         hydration, how = prepared.run.hydration, prepared.run.interruption.cause
         answer.prepare()  # while the model prepares its first token
@@ -224,7 +257,7 @@ class CheckText:
                 text.note_first_text()
             yield event
         if how not in LEFT:
-            async with aclosing(_after(answer, hydration)) as events:
+            async with aclosing(_element_events(answer, hydration)) as events:
                 async for event in events:
                     yield event
         answer.finish(hydration.left or how)
@@ -258,27 +291,27 @@ class CheckText:
             answer.fallback = failure or withheld or (str(how) if how in CUT_SHORT else _EMPTY)
         request = prepared.question.request
         unstopped = before_stop(prepared.quote.blocks, request.stops)
-        if blocks := self._fitting(unstopped, most=request.max_tokens):
+        if blocks := self._fitting(unstopped, max_tokens=request.max_tokens):
             answer.mode = Mode.QUOTED
             answer.make_room(name for block in blocks for name, _, _ in block.elements)
             yield from list(answer.quote(blocks))
 
-    def _fitting(self, blocks: Sequence[QuotedBlock], *, most: int | None) -> Sequence[QuotedBlock]:
-        """Return the first units that fit into the request's own limit, one at least: none is cut."""
-        if most is None:
+    def _fitting(self, blocks: Sequence[QuotedBlock], *, max_tokens: int | None) -> Sequence[QuotedBlock]:
+        """Return the first units that fit into the request's ``max_tokens``, one at least: none is cut."""
+        if max_tokens is None:
             return blocks
-        tokens = accumulate(self._count(block.before + block.text) for block in blocks)
-        return blocks[: max(1, sum(sum_ <= most for sum_ in tokens))]
+        totals = accumulate(self._count(block.before + block.text) for block in blocks)
+        return blocks[: max(1, sum(total <= max_tokens for total in totals))]
 
 
 def before_stop(blocks: Sequence[QuotedBlock], stops: Sequence[str]) -> Sequence[QuotedBlock]:
-    """Return the units before the first that has a stop, one at least: none is cut."""
+    """Return the units before the first that contains a stop, one at least: none is cut."""
     has_stop = (any(stop in block.before + block.text for stop in stops) for block in blocks)
     return blocks[: max(1, next((at for at, has in enumerate(has_stop) if has), len(blocks)))]
 
 
 async def _written(answer: AnswerText, text: ModelText, hydration: Hydration) -> AsyncGenerator[Shown, None]:
-    """Yield each sentence that the model ended, and between them the elements that ended."""
+    """Yield each sentence that the model ended, and the elements that ended while it was silent."""
     while not answer.is_over:
         reading = asyncio.create_task(text.read()) if hydration.is_waiting else None
         try:
@@ -298,8 +331,8 @@ async def _written(answer: AnswerText, text: ModelText, hydration: Hydration) ->
             yield event
 
 
-async def _after(answer: AnswerText, hydration: Hydration) -> AsyncGenerator[Shown, None]:
-    """Yield the elements that follow the text, and each one when it has ended."""
+async def _element_events(answer: AnswerText, hydration: Hydration) -> AsyncGenerator[Shown, None]:
+    """Yield the elements that follow the text, and each element of the answer when it has ended."""
     for event in answer.place_asked():
         yield event
     while hydration.is_waiting and hydration.left is None:
@@ -309,7 +342,23 @@ async def _after(answer: AnswerText, hydration: Hydration) -> AsyncGenerator[Sho
 
 
 class AnswerText:
-    """The text of one answer. ``text``, which the record keeps, is the sum of all ``Token`` texts."""
+    """The text of one answer: what was shown, and what of the model's text is not decided yet.
+
+    ``CheckText.run`` calls it in this order; ``shown`` may be read at any time::
+
+        prepare()                               # makes the check of support
+        write(part)*  ended_elements()*         # the model's text, and elements between its parts
+        end(cut_short=…)                        # its last sentence
+        make_room(names)  quote(blocks)         # where the model wrote none: the quote in its place
+        place_asked()  ended_elements()*        # elements that follow the text
+        finish(how)                             # or leave(cause), where nobody reads any more
+
+    The model's text passes through three readers, each of which holds back what it cannot decide yet:
+
+    1. ``MarkupParser``: "{{orders.status}}" becomes an element's mark, one character (``markup.mark``);
+    2. ``CitationFilter``: "[2.4]" becomes a citation's mark, one character of CITATION_MARKS;
+    3. ``SentenceSplitter``: whole sentences, which ``_release`` checks and shows.
+    """
 
     def __init__(
         self,
@@ -326,25 +375,31 @@ class AnswerText:
         self._refusal = fold(prompt.refusal.rstrip(".")) if prompt and prompt.refusal else None
         self._partial = fold(prompt.partial) if prompt and prompt.partial else None
         self._given = (*prompt.given, prompt.partial or "") if prompt is not None else ()
+        """Texts beside the documents whose values a sentence may have."""
         self._checker: SupportChecker | None = None
         self._hydration = hydration
         self._offered = offered
+        """Labels of the elements that the model may name, by ``Tag.key``."""
         self._markup = MarkupParser(lambda tag: tag.key in offered)
         self._marked: list[tuple[Tag, LiveSlot]] = []
-        """The model's elements, by the number of their marks."""
+        """The elements that the model named: the one with mark n is the nth, from 0."""
         self._language = language
         urls = (document.document.card.url for document in self._documents.values())
         self._allowed_urls = frozenset(url for url in urls if url)
         self._filter = CitationFilter(tuple(self._documents.values()))
         self._splitter = SentenceSplitter(substance=WORD_OR_MARK) if offered else SentenceSplitter()
         self._raw = ""
-        """The model's text, with marks in place of citations, from ``_taken`` on."""
+        """The end of the model's text with marks, from the last sentence that the splitter gave."""
         self._taken = 0
-        """Where ``_raw`` begins in the model's text with marks."""
+        """Characters of that text before ``_raw``: the splitter counts from its beginning."""
         self._parts: list[str] = []
+        """What was shown, as ``Token`` texts."""
         self.length = 0
+        """Characters shown."""
         self._seen: set[str] = set()
+        """The sentences so far, as ``_normal`` returns them."""
         self._read = 0
+        """Characters that the model wrote."""
         self.failure: str | None = None
         """Why the written part ended before the model did: a code of ``done.fallback``."""
         self.is_refused = False
@@ -356,6 +411,7 @@ class AnswerText:
         self.how: How = None
         self.has_ended = False
         self.mode: Mode | None = None
+        """Set by ``CheckText``, as ``fallback``; ``Sentences`` says what both mean."""
         self.fallback: str | None = None
         asked = hydration.answering if hydration is not None else ()
         self._asked_slots = list(dict.fromkeys(element.slot for element in asked))
@@ -364,7 +420,8 @@ class AnswerText:
         """Those of them that the text does not name and that have not ended: they follow it."""
 
     def prepare(self) -> None:
-        """Make the check of support now; the first sentence does it otherwise."""
+        """Make the check of support now; otherwise the first sentence makes it. A second call does
+        nothing."""
         if self._checker is None and self._documents:
             last = max(self._documents)
             known = (self._documents.get(n) for n in range(1, last + 1))
@@ -390,7 +447,8 @@ class AnswerText:
             self.failure = "too_long"
 
     def end(self, *, cut_short: bool) -> TextEvents:
-        """Yield the last sentence. When the model was cut short, a sentence without its end is dropped."""
+        """Yield the model's last sentence. ``cut_short``: the model did not end it, so one without an end
+        mark is dropped."""
         if self.is_over:
             return
         held = self._with_marks(self._markup.flush()) if self._offered else ""
@@ -406,11 +464,11 @@ class AnswerText:
 
     @property
     def is_over(self) -> bool:
-        """Whether no more of the model's text is of use."""
+        """Whether no more of the model's text is read: it failed a check, or refuses."""
         return self.failure is not None or self.is_refused
 
     def quote(self, blocks: Sequence[QuotedBlock]) -> TextEvents:
-        """Yield quoted units, each as one token and its sentence."""
+        """Yield quoted units, each as one token and its sentence, with the elements that it names."""
         for at, block in enumerate(blocks):
             passage = block.passage
             self.quoted.append(
@@ -429,7 +487,7 @@ class AnswerText:
                 cells=tuple(cell.moved(start) for cell in block.cells),
             )
             if self._hydration is not None:
-                yield from _placed(block, self._hydration, start=start)
+                yield from _place_elements(block, self._hydration, start=start)
 
     @property
     def begun(self) -> bool:
@@ -459,23 +517,24 @@ class AnswerText:
         )
 
     def finish(self, how: How) -> None:
-        """End the text, of which all was shown that was to be shown."""
+        """Note that the text ended as planned, and how."""
         self.how, self.has_ended = how, True
 
     def leave(self, cause: Cause | None) -> None:
-        """End the text whose reader stopped reading: its task was cancelled or its stream was closed."""
+        """Note that nobody reads the text any more: the reading task was cancelled or its stream closed."""
         self.finish(Cause.CANCELLED if cause is Cause.CANCELLED else Cause.DISCONNECTED)
 
     # Elements
 
     def make_room(self, names: Iterable[str]) -> None:
-        """End the reads that neither the quote names nor the message asks for."""
+        """End the reads that only the model's text named. ``names``: elements of the quote."""
         if self._hydration is not None:
             self._hydration.make_room(names, keep=self._asked_slots)
 
     def place_asked(self) -> Iterator[ElementChanged]:
-        """Yield the elements that answer by themselves and are not in the text, after it. Their labels follow
-        when they are ready: a system that fails leaves no word in the text."""
+        """Yield, as pending and without a word of text, the elements that the message asks for and the text
+        does not name. ``ended_elements`` adds the label of each that becomes ready: a system that fails
+        leaves no word in the text."""
         if (hydration := self._hydration) is None:
             return
         shown = {slot.type.name for slot in hydration.placed}
@@ -485,8 +544,11 @@ class AnswerText:
             yield hydration.place_slot(slot, start=self.length, end=self.length)
 
     def ended_elements(self) -> Iterator[Token | ElementChanged]:
-        """Yield the elements that ended since the last call. A ready one that answers by itself follows its
-        label, which waits for the elements before it: the text does not depend on which system was faster."""
+        """Yield the elements that ended since the last call.
+
+        A ready one of those that follow the text (``place_asked``) comes after its label, "[order status]".
+        It waits for the ones before it, so that the text does not depend on which system was faster.
+        """
         if (hydration := self._hydration) is None:
             return
         ended, waiting, labelled = hydration.take(), self._after_text, list[LiveSlot]()
@@ -506,10 +568,12 @@ class AnswerText:
     # Sentences
 
     def _release(self, spans: Iterator[SentenceSpan] | Sequence[SentenceSpan]) -> TextEvents:
+        """Yield sentences of the model as their checks allow; set ``failure`` or ``is_refused`` and stop at
+        one that ends the text."""
         for span in spans:
-            written, cited = self._filter.taken(span.text)
+            marked, cited = self._filter.taken(span.text)  # still with the marks of elements
             # A space for a mark: "2" and "3" around one are not "23".
-            said = without_marks(written, instead=" ") if self._marked else written
+            words = without_marks(marked, instead=" ") if self._marked else marked
             start, end = span.start - self._taken, span.end - self._taken  # in ``_raw``
             before = _white_space(self._raw[:start]) if self._parts else ""
             piece = self._raw[:end].strip()
@@ -517,24 +581,25 @@ class AnswerText:
             if len(piece) > LONGEST_SENTENCE_CHARACTERS or _DEBRIS.search(piece):
                 self.failure = "debris"
                 return
-            if self._refusal is not None and fold(said).lstrip("*_ ").startswith(self._refusal):
+            if self._refusal is not None and fold(words).lstrip("*_ ").startswith(self._refusal):
                 self.is_refused = True
                 return
-            if not _WORD.search(said) and self._marked:  # only elements: it claims nothing
-                yield from self._write_marked(written, before=before, checked=None, cited=())
+            if not _WORD.search(words) and self._marked:  # only elements: it claims nothing
+                yield from self._write_marked(marked, before=before, checked=None, cited=())
                 continue
-            if self._is_repeated(said):
+            if self._is_repeated(words):
                 self.failure = "repetition"
                 return
-            self._seen.add(_normal(said))
-            yield from self._check(written, said, before=before, cited=cited)
+            self._seen.add(_normal(words))
+            yield from self._check(marked, words, before=before, cited=cited)
 
-    def _check(self, written: str, said: str, *, before: str, cited: tuple[Reference, ...]) -> TextEvents:
-        """Yield a sentence as its check allows it."""
+    def _check(self, marked: str, words: str, *, before: str, cited: tuple[Reference, ...]) -> TextEvents:
+        """Yield a sentence as its check allows it. ``marked``: with the marks of elements; ``words``:
+        without; ``before``: white space between the sentence before and this one."""
         self.prepare()
-        is_partial = self._partial is not None and fold(said).lstrip("*_ ").startswith(self._partial)
+        is_partial = self._partial is not None and fold(words).lstrip("*_ ").startswith(self._partial)
         self.is_partial = self.is_partial or is_partial
-        checked = self._checker.check(said, cited) if self._checker is not None else None
+        checked = self._checker.check(words, cited) if self._checker is not None else None
         if checked is not None and checked.detail == "withheld":
             sentence = Sentence(
                 index=len(self.sentences),
@@ -549,33 +614,34 @@ class AnswerText:
             self.sentences.append(sentence)
             yield SentenceEnded(**dict(sentence))
             return
-        # That the documents do not say something rests on no unit.
+        # "The documents do not say …" rests on no unit, so its check does not count.
         yield from self._write_marked(
-            written, before=before, checked=None if is_partial else checked, cited=cited
+            marked, before=before, checked=None if is_partial else checked, cited=cited
         )
 
     def _with_marks(self, parts: Sequence[str | Tag]) -> str:
-        """Return the model's text with marks in place of its elements, whose reads begin now if the message
-        did not begin them."""
-        marked: list[str] = []
+        """Return the model's text with marks in place of its elements' tags. Begins the reads that the
+        message did not ask for. A tag for which there is no room (``MOST_ELEMENTS``) stays text."""
+        pieces: list[str] = []
         for part in parts:
             if isinstance(part, str):
-                marked.append(without_marks(part))
+                pieces.append(without_marks(part))
                 continue
             used = [slot for _, slot in self._marked]
             if self._hydration is not None and (slot := self._hydration.read(part.name, but=used)):
-                marked.append(mark(len(self._marked)))
+                pieces.append(mark(len(self._marked)))
                 self._marked.append((part, slot))
             else:
-                marked.append(part.written)
-        return "".join(marked)
+                pieces.append(part.written)
+        return "".join(pieces)
 
     def _write_marked(
         self, text: str, *, before: str, checked: Checked | None, cited: tuple[Reference, ...]
     ) -> TextEvents:
-        """Add a sentence of the model with labels in place of its marks; yield its events."""
-        held = (addresses_in(text) for reference in cited for text in self._texts_of(reference))
-        text = safe_markdown(text, allowed_urls=self._allowed_urls.union(*held))
+        """Add a sentence of the model with labels in place of its marks; yield its events. Links to other
+        addresses than those of the documents, or in the cited texts, become text."""
+        cited_urls = (addresses_in(text) for reference in cited for text in self._texts_of(reference))
+        text = safe_markdown(text, allowed_urls=self._allowed_urls.union(*cited_urls))
         labels = {number: self._offered[tag.key] for number, (tag, _) in enumerate(self._marked)}
         labelled = with_labels(text, labels) if labels else Labelled(text)
         start = self.length + len(before)
@@ -601,6 +667,7 @@ class AnswerText:
         yield from (unit.text for unit in (units if number is None else units[number - 1 : number]))
 
     def _cited_unit(self, reference: Reference) -> CitedUnit | None:
+        """Return where the cited unit stands in its document; None for a whole document."""
         document, unit = reference
         if unit is None:
             return None
@@ -615,10 +682,14 @@ class AnswerText:
         citations: tuple[int, ...],
         is_sentence: bool = True,
         support: Support = Support.SUPPORTED,
-        **marks: Any,
+        **fields: Any,
     ) -> TextEvents:
-        """Add one sentence or unit to the text and yield its two events; one that claims nothing has no
-        sentence. ``marks``: of ``Sentence``."""
+        """Add one sentence or unit to the text and yield its token, then its sentence. Text without a
+        citation that is no sentence, such as an element's label alone, has only a token.
+
+        ``before``: white space and Markdown between the text so far and this one. ``fields``: further ones of
+        ``Sentence``.
+        """
         start = self.length + len(before)
         self.length = start + len(text)
         self._parts.append(before + text)
@@ -631,21 +702,23 @@ class AnswerText:
             end=self.length,
             citations=citations,
             support=support,
-            **marks,
+            **fields,
         )
         self.sentences.append(sentence)
         yield SentenceEnded(**dict(sentence))
 
     def _is_repeated(self, text: str) -> bool:
-        """Return whether a sentence was said before, or says the same again and again."""
+        """Return whether a sentence was said before, or repeats words inside itself: "to the to the to
+        the"."""
         normal = _normal(text)
         words = normal.split()
         is_loop = len(words) >= _LOOP_WORDS and len(set(words)) < _LOOP_DIFFERENT * len(words)
         return (bool(normal) and normal in self._seen) or is_loop
 
 
-def _placed(block: QuotedBlock, hydration: Hydration, *, start: int) -> Iterator[ElementChanged]:
-    """Yield the elements of a quoted block whose text was just added at ``start`` of the whole text."""
+def _place_elements(block: QuotedBlock, hydration: Hydration, *, start: int) -> Iterator[ElementChanged]:
+    """Yield the elements of a quoted block whose text was just added at ``start`` of the whole text: those
+    that it names, then the table that ends with it, then the element that follows this table."""
     for name, first, last in block.elements:
         if event := hydration.place(name, start=start + first, end=start + last):
             yield event
@@ -665,4 +738,5 @@ def _white_space(between: str) -> str:
 
 
 def _normal(text: str) -> str:
+    """Return the folded words of a sentence: two with the same ones are repetitions."""
     return " ".join(_WORD.findall(fold(text)))

@@ -1,10 +1,11 @@
 """Chooses the section of a document to show, whole and as it stands.
 
-The units' scores give each a probability to hold the answer. The run of neighbours that holds most of it
-within a number of words chooses the section, which is shown from its beginning to its end: a step that is
-passed over may be the one that keeps a patient safe. Where a run elsewhere holds much of it too, its section
-is shown as well. The units are the document's own words, in order, under their headings. Those of the first
-run that matter most are marked; those far from them, and from the likeliest of the other run, may be folded.
+A unit is a sentence, step, list item or row of a table. The units' scores give each a probability to hold the
+answer. A *run* is some units in a row, of a limited number of words; the run with the highest summed
+probability chooses the section, which is shown from its beginning to its end: a step that is left out may be
+the one that keeps a patient safe. Where a second run, outside that section, has a high probability too, its
+section is shown as well. The likeliest units of the first run are *keys*, which a page marks. Units far from
+the keys, and from the likeliest unit of the second run, may be folded.
 """
 
 from __future__ import annotations
@@ -25,17 +26,19 @@ from assistant.domain.errors import AssistantError, DeadlineExceededError
 from assistant.text.language import WORD, fold, word_groups
 
 _KEY_SHARE, _MOST_KEYS = 0.2, 3
-"""A unit with at least this probability is marked as one that matters, and the likeliest always."""
+"""Units of a run with at least this probability are keys, at most so many, and the likeliest always."""
 _LIKELY_BESIDE = 0.25
 """A row that the question does not name is shown from this share of the likeliest named row's probability."""
 _BELOW = " > "
+"""Between the headings of a path: "Refills > By mail"."""
 _EDGE_SHARE = 0.01
 """Units at the edges of a run with less probability than this only make it longer."""
 _ALSO_FROM = 0.3
-"""Another section is shown from this share of the likeliest run's probability: from 0.2 more answers are
-right, and more state the other branch of a condition (docs/decisions/0029)."""
+"""Another section is shown from this share of the likeliest run's probability. With 0.2 more answers are
+right, but more of them state the other branch of a condition (docs/decisions/0029)."""
 _LONGEST_SECTION_CHARACTERS = 24_000
-"""As of a model's text. Of a longer section, such as a table of thousands of rows, the run alone is shown."""
+"""As long as a model's text may be (``check.MOST_CHARACTERS``). Of a longer section, such as a table of
+thousands of rows, the run alone is shown."""
 _BLANK_LINE = 2
 """Characters between two paragraphs of a stored text."""
 _PROSE = (UnitKind.SENTENCE, UnitKind.DEFINITION)
@@ -53,10 +56,10 @@ class Section:
     mass: float
     """Probability that the answer is in these units, if the document has it."""
     keys: frozenset[int] = frozenset()
-    """Ordinals of the units that matter most; none where all of them would be marked."""
+    """Ordinals of the units that a page marks; empty where that would be all of them."""
     folded: frozenset[int] = frozenset()
-    """Ordinals of the units that a page may fold: neither marked ones, the lines beside them and what
-    introduces these, nor the section's first line or a warning."""
+    """Ordinals of the units that a page may fold. Never folded: the keys, the lines beside them, the units
+    that introduce these, the section's first line, and warnings."""
 
     @property
     def document_id(self) -> str:
@@ -64,7 +67,7 @@ class Section:
 
     @property
     def ordinals(self) -> frozenset[int]:
-        return frozenset(each.unit.ordinal for each in self.units)
+        return frozenset(scored.unit.ordinal for scored in self.units)
 
 
 def choose(
@@ -78,66 +81,72 @@ def choose(
     """Return the section that holds the document's likeliest run of at most ``max_words``, headings counted;
     None for a document without units.
 
-    ``also_words``: of a run elsewhere, whose section is shown too where it holds enough; 0: none is.
-    ``rows``: that the question names. Where the run has one, or a row is likeliest, few others are shown.
+    ``units``: all of the document, scored, in order. ``also_words``: longest run outside that section, whose
+    section is shown too; 0: no second section. ``rows``: rows of tables that the question names
+    (``rows_about``). Where the run has one of them, or its likeliest unit is a row, other rows are left out.
 
-    Example::
+    Example: a procedure of five steps, of which the third answers::
 
         section = choose(document, scorer.score(asked, document, passage_cosines={}), max_words=160)
+        section.units  # the five steps
+        section.keys  # {12}: ordinal of the third
+        section.folded  # {14}: ordinal of the fifth; the first, second and fourth stay open
     """
     if not units:
         return None
     likely = shares(units)
     run = _likeliest_run(units, likely, range(len(units)), max_words=max_words)
+    # ``run``, ``section``, ``shown`` and ``also`` are places in ``units``; keys and rows are ordinals
     section, mass = _whole(units, run), _mass(likely, run)
     shown: Collection[int] = section
-    open_too = set[int]()
-    ordered = sorted(run, key=lambda at: (-round(likely[at], 4), at))[:_MOST_KEYS]
-    keys = {units[at].unit.ordinal for at in ordered if likely[at] >= _KEY_SHARE}
-    keys.add(units[ordered[0]].unit.ordinal)
+    also_open = set[int]()  # the likeliest unit of the second run: not folded, and no key
+    likeliest = sorted(run, key=lambda at: (-round(likely[at], 4), at))[:_MOST_KEYS]
+    keys = {units[at].unit.ordinal for at in likeliest if likely[at] >= _KEY_SHARE}
+    keys.add(units[likeliest[0]].unit.ordinal)
     named = {row.unit.ordinal for row in rows if row.is_most}
     if not named and also_words:
         also = _run_around(units, likely, section, max_words=also_words)
         if (also_mass := _mass(likely, also)) >= _ALSO_FROM * mass:
             shown, mass = {*section, *_whole(units, also)}, mass + also_mass
-            open_too.add(units[max(also, key=lambda at: (round(likely[at], 4), -at))].unit.ordinal)
+            also_open.add(units[max(also, key=lambda at: (round(likely[at], 4), -at))].unit.ordinal)
     chosen = [units[at] for at in sorted(shown)]
-    is_row = units[ordered[0]].unit.kind is UnitKind.ROW
+    is_row = units[likeliest[0]].unit.kind is UnitKind.ROW
     if named and (is_row or not named.isdisjoint(units[at].unit.ordinal for at in run)):
-        less = {row.unit.ordinal for row in rows} - named
-        chosen, keys = _of_named(units, likely, section, named=named, less=less), named
+        lesser = {row.unit.ordinal for row in rows} - named
+        chosen, keys = _with_named_rows(units, likely, section, named=named, lesser=lesser), named
     if len(keys) == len(chosen):
         keys.clear()
-    folded = _folded(chosen, keys | open_too) if keys else frozenset[int]()
+    folded = _folded(chosen, keys | also_open) if keys else frozenset[int]()
     return Section(document, tuple(chosen), mass, frozenset(keys), folded)
 
 
-def _of_named(
-    units: Sequence[ScoredUnit], likely: Sequence[float], section: range, *, named: set[int], less: set[int]
+def _with_named_rows(
+    units: Sequence[ScoredUnit], likely: Sequence[float], section: range, *, named: set[int], lesser: set[int]
 ) -> list[ScoredUnit]:
     """Return the section's units without the rows of tables that the question neither names nor, by their
     probability, means; with the rows that it names elsewhere in the document.
 
-    ``named``, ``less``: ordinals of the rows that the question names, and of those of which another row holds
-    more of it."""
+    ``named``: ordinals of the rows that the question names. ``lesser``: ordinals of rows that it names too,
+    but less than one of ``named`` (``Row.is_most`` false): left out although they may be likely."""
     least = _LIKELY_BESIDE * max(
-        share for one, share in zip(units, likely, strict=True) if one.unit.ordinal in named
+        share for scored, share in zip(units, likely, strict=True) if scored.unit.ordinal in named
     )
-    around = [(units[at].unit, likely[at]) for at in section]
-    meant = {unit.ordinal for unit, share in around if share >= least and len(unit.cells) > 1} - less
+    inside = [(units[at].unit, likely[at]) for at in section]
+    meant = {unit.ordinal for unit, share in inside if share >= least and len(unit.cells) > 1} - lesser
     kept = with_titles(units, named | meant)
-    kept |= {unit.ordinal for unit, _ in around if unit.kind is not UnitKind.ROW}
-    return [one for one in units if one.unit.ordinal in kept]
+    kept |= {unit.ordinal for unit, _ in inside if unit.kind is not UnitKind.ROW}
+    return [scored for scored in units if scored.unit.ordinal in kept]
 
 
 def of_rows(document: StoredDocument, units: Sequence[ScoredUnit], rows: Sequence[Row]) -> Section:
     """Return these rows of a document with the titles above them."""
     kept = with_titles(units, [row.unit.ordinal for row in rows])
-    return Section(document, tuple(one for one in units if one.unit.ordinal in kept), 0.0)
+    return Section(document, tuple(scored for scored in units if scored.unit.ordinal in kept), 0.0)
 
 
 def _whole(units: Sequence[ScoredUnit], run: range) -> range:
-    """Return the places of the sections that a run lies in."""
+    """Return the places from the beginning of the section of the run's first unit to the end of that of its
+    last; the run itself where these are too long to show."""
     if not run:
         return run
     with_steps = {unit.unit.heading for unit in units if unit.unit.kind is UnitKind.STEP}
@@ -152,7 +161,8 @@ def _whole(units: Sequence[ScoredUnit], run: range) -> range:
 
 
 def _section_of(unit: Unit, with_steps: Collection[str]) -> str:
-    """Return the headings of the unit's section. What is below the heading of a procedure is part of it."""
+    """Return the heading path of the unit's section: its own, or the highest one above it that has steps, for
+    what is below the heading of a procedure is part of it. ``with_steps``: paths of units that are steps."""
     names = unit.heading.split(_BELOW)
     above = (_BELOW.join(names[:depth]) for depth in range(1, len(names)))
     return next((heading for heading in above if heading in with_steps), unit.heading)
@@ -163,15 +173,16 @@ def _is_under(unit: Unit, heading: str) -> bool:
 
 
 def _folded(units: Sequence[ScoredUnit], keys: Collection[int]) -> frozenset[int]:
-    """Return the ordinals of the units that a page may fold: far from those with the ordinals ``keys``."""
+    """Return the ordinals of the units that a page may fold, as ``Section.folded`` says. ``keys``:
+    ordinals."""
     marked = [at for at, unit in enumerate(units) if unit.unit.ordinal in keys]
-    kept = {0, *(near for at in marked for near in (at - 1, at, at + 1))}
+    opened = {0, *(near for at in marked for near in (at - 1, at, at + 1))}
     is_listed = any(unit.unit.kind not in _PROSE for unit in units)
-    parents = {units[at].unit.parent for at in kept if 0 <= at < len(units)}
+    parents = {units[at].unit.parent for at in opened if 0 <= at < len(units)}
     return frozenset(
         unit.unit.ordinal
         for at, unit in enumerate(units)
-        if at not in kept
+        if at not in opened
         and unit.unit.ordinal not in parents
         and not (is_listed and unit.unit.kind in _PROSE)  # a note between steps
         and not _warns(unit.unit.text)
@@ -193,7 +204,7 @@ def _mass(likely: Sequence[float], run: range) -> float:
 def _run_around(
     units: Sequence[ScoredUnit], likely: Sequence[float], section: range, *, max_words: int
 ) -> range:
-    """Return the likeliest run before or after a section."""
+    """Return the likeliest run that lies wholly before or wholly after a section; it may be empty."""
     around = (range(section.start), range(section.stop, len(units)))
     runs = [_likeliest_run(units, likely, places, max_words=max_words) for places in around]
     return max(runs, key=lambda run: round(_mass(likely, run), 4))
@@ -202,7 +213,8 @@ def _run_around(
 def _likeliest_run(
     units: Sequence[ScoredUnit], likely: Sequence[float], places: range, *, max_words: int
 ) -> range:
-    """Return the likeliest run among neighbours, of at most ``max_words``, headings counted."""
+    """Return the run with the highest summed probability among these places, of at most ``max_words``, each
+    heading counted once; a single unit may have more."""
     words_of = [unit.words for unit in units]
     words_of_heading = {
         unit.unit.heading: len(unit.unit.heading.replace(" > ", " ").split()) for unit in units
@@ -236,7 +248,10 @@ def _without_edges(units: Sequence[ScoredUnit], likely: Sequence[float], run: ra
 
 
 def blocks(section: Section) -> Iterator[tuple[str, ScoredUnit]]:
-    """Yield (Markdown before the unit's text, unit) for each unit of a section."""
+    """Yield (Markdown before the unit's text, unit) for each unit of a section.
+
+    Example: the heading "By mail" with two steps yields ("**By mail**\\n\\n", first), ("\\n", second).
+    """
     heading: str | None = None
     previous: ScoredUnit | None = None
     for unit in section.units:
@@ -269,7 +284,7 @@ def _continues(before: Unit, unit: Unit) -> bool:
 
 
 DOCUMENTS_EMBEDDED = 5
-"""Best documents by their words whose likeliest units get vectors."""
+"""So many of the best documents by their words get vectors for their likeliest units."""
 _CONTENDS_WITHIN = 2.0
 """Largest difference of scores at which the second document is shown as "also possible"."""
 
@@ -279,15 +294,16 @@ class Evidence:
     """What the knowledge base has for one question."""
 
     ranked: Ranked
-    """The documents, in the order of their units."""
+    """The documents; after ``ChooseSection.run`` in the order that their units give."""
     offered: tuple[Offered, ...]
     """What options have: in place of the section, or beside it."""
     section: Section | None = None
-    """Of the best document; also where nothing is near, for evaluation."""
+    """Of the best document. It is set also where the gate found nothing near, for evaluation: ``is_found``
+    says whether it may be shown."""
     also: Section | None = None
-    """Of the document that contends with it."""
+    """Of the second document, where its score is near the best one's."""
     differing: tuple[Section, ...] = ()
-    """Rows of other documents that give the thing of one of the section's rows another value."""
+    """Rows of other documents that contradict a row of the section: the same thing with another value."""
 
     @property
     def query(self) -> EvidenceQuery:
@@ -360,6 +376,8 @@ class ChooseSection:
     async def _cosines_of_units(
         self, ranked: Ranked, scope: SearchScope
     ) -> Mapping[str, Mapping[int, float]]:
+        """Return by document id the cosine of each embedded unit with the question, by ordinal; empty where
+        the embedding endpoint failed."""
         best = ranked.by_words[:DOCUMENTS_EMBEDDED]
         wanted = [(document.card, ranked.scored[document.card.document_id]) for document in best]
         try:
@@ -375,9 +393,10 @@ class ChooseSection:
         }
 
     def _with_sections(self, ranked: Ranked) -> Evidence:
-        """Choose the best document's section, and that of a document which contends with it."""
+        """Choose the best document's section, that of a second document whose score is near, and rows of
+        others that contradict it."""
         best, *others = ranked.read
-        found, query, also = Evidence(ranked, ranked.hits.offered), ranked.query, None
+        evidence, query, also = Evidence(ranked, ranked.hits.offered), ranked.query, None
         rows = self._rank.rows(best, ranked)
         section = choose(
             best,
@@ -387,39 +406,40 @@ class ChooseSection:
             rows=rows,
         )
         contends = bool(others) and ranked.order[0].score - ranked.order[1].score <= _CONTENDS_WITHIN
-        if contends and found.answer is None and not found.refusal:
+        if contends and evidence.answer is None and not evidence.refusal:
             second, units = others[0], ranked.scored[others[0].card.document_id]
             also = choose(second, units, max_words=query.also_words, rows=self._rank.rows(second, ranked))
         differ = self._differing(section, rows, others, ranked) if section is not None else ()
-        return replace(found, section=section, also=also, differing=differ)
+        return replace(evidence, section=section, also=also, differing=differ)
 
     def _differing(
         self, section: Section, named: Sequence[Row], others: Sequence[StoredDocument], ranked: Ranked
     ) -> tuple[Section, ...]:
         """Return the rows of other documents that give the thing of a shown row another value.
 
-        ``named``: rows of the section's document that the question names. A document that lacks a word of
-        the question which stands above the row is about something else.
+        ``named``: rows of the section's document that the question names. Words of the question that stand in
+        the title or heading above these rows say what they are about ("mail order"): a document without one
+        of them is about something else.
         """
         shown, scorer = section.ordinals, self._rank.scorer
         rows = [row for row in named if row.unit.ordinal in shown]
         above = scorer.stems("\n".join((section.document.card.title, *(row.unit.heading for row in rows))))
-        titled = [term.forms for term in ranked.asked.terms if term.forms & above]
+        topics = [term.forms for term in ranked.asked.terms if term.forms & above]
         differ: list[Section] = []
         for other in others if rows else ():
-            units, of_other = ranked.scored[other.card.document_id], self._rank.rows(other, ranked)
+            units, other_rows = ranked.scored[other.card.document_id], self._rank.rows(other, ranked)
             stems = scorer.stems_of(other, units)
-            if (pairs := differing(rows, of_other)) and all(forms & stems for forms in titled):
-                differ.append(of_rows(other, units, pairs))
+            if (contrary := differing(rows, other_rows)) and all(forms & stems for forms in topics):
+                differ.append(of_rows(other, units, contrary))
         return tuple(differ)
 
-    async def _reconsidered(self, found: Evidence, scope: SearchScope) -> Evidence:
-        """Return the evidence with what an option has in place of the section that was found."""
-        if not found.query.with_offers or not found.is_found or found.answer is not None:
-            return found
-        ranked = found.ranked
+    async def _reconsidered(self, evidence: Evidence, scope: SearchScope) -> Evidence:
+        """Return the evidence with what the first option has in place of the section, once one is found."""
+        if not evidence.query.with_offers or not evidence.is_found or evidence.answer is not None:
+            return evidence
+        ranked = evidence.ranked
         for offer in self._adaptations.offers:
-            offered = await offer.reconsider(found.query, scope, read=ranked.documents, ranked=ranked.read)
+            offered = await offer.reconsider(evidence.query, scope, read=ranked.documents, ranked=ranked.read)
             if offered is not None:
-                return replace(found, offered=(*found.offered, offered), also=None)
-        return found
+                return replace(evidence, offered=(*evidence.offered, offered), also=None)
+        return evidence
