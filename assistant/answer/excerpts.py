@@ -1,7 +1,18 @@
-"""Document text in answers.
+"""Keeps documents' texts out of the records of answers, and puts them back when a record is read.
 
-An answer keeps excerpts: where the shown text is in which document. Their text is read again from the
-document store.
+A record has a *run* in place of each text that the answer shows of a document: one private-use character,
+repeated as often as the shown text has characters, so that positions in the record's text stay right. An
+``Excerpt`` beside it says from where the text is read again: document, content, spans, and ``ShownAs``, how
+it was changed before it was shown.
+
+The ``shown_*`` functions make the shown text when an answer is made, and again when its record is read. There
+the hash of the text must be the same: a change of one of these functions needs its earlier form as a further
+candidate in ``_candidates``, else records show a notice in place of the text.
+
+Example: the second excerpt (mark 1) shows "Send a form."::
+
+    excerpts.keep("First:\\n\\nSend a form.")  # "First:\\n\\n" and 12 times the character U+F0001
+    fill(kept, {1: "Send a form."})  # "First:\\n\\nSend a form."
 """
 
 from __future__ import annotations
@@ -33,12 +44,14 @@ from assistant.text.markup import Labelled, Tag, with_labels, with_marks
 from assistant.text.safe_markdown import inert, safe_markdown
 
 _FIRST = 0xF0000
+"""Code point of mark 0; that of mark n is n higher."""
 _RUN = re.compile("([\U000f0000-\U000ffffd])\\1*")
 _GONE = "[withdrawn] "
+"""Opens the notice in place of a text that its reader may not read."""
 
 
 def run_of(excerpt: Excerpt) -> str:
-    """Return what a record has in place of the excerpt's text."""
+    """Return what a record has in place of the excerpt's text: its character, once for each of the text's."""
     return chr(_FIRST + excerpt.mark) * excerpt.letters
 
 
@@ -48,17 +61,18 @@ def marks_in(text: str) -> set[int]:
 
 
 def fill(text: str, shown: Mapping[int, str], *, encode: Callable[[str], str] = str) -> str:
-    """Return the text with its runs replaced by ``shown``, by mark, each encoded by ``encode``.
+    """Return the text with its runs replaced by ``shown``, the texts by mark, each passed through ``encode``.
 
-    A run of no such excerpt is left unchanged: those characters are part of the text itself.
+    A run without a text in ``shown``, or whose length is no multiple of that text's, is left unchanged: those
+    characters are part of the text itself. A run of twice the length is the excerpt shown twice in a row.
     """
 
     def filled(run: re.Match[str]) -> str:
-        whole = shown.get(ord(run[1]) - _FIRST)
-        if not whole:
+        excerpt_text = shown.get(ord(run[1]) - _FIRST)
+        if not excerpt_text:
             return run[0]
-        times, rest = divmod(len(run[0]), len(whole))
-        return run[0] if rest else encode(whole) * times
+        times, rest = divmod(len(run[0]), len(excerpt_text))
+        return run[0] if rest else encode(excerpt_text) * times
 
     return _RUN.sub(filled, text)
 
@@ -69,22 +83,28 @@ def stand_in(excerpt: Excerpt) -> str:
 
 
 SNIPPET_CHARACTERS = 280
+"""Some two sentences."""
 _BETWEEN_HEADINGS = " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} "
 _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 _READ_AT_ONCE = 16
+"""Documents of one record that are read from the store at once."""
 _READ_LIMIT_S = 6.0
+"""For all documents of one call."""
 _HASH_DIGITS = 16
+"""Hexadecimal, of ``Excerpt.text_hash``."""
 _NO_TITLE = "(no title)"
 _IN_ADDRESSES = "%/:?#@!$&*+,;=~"
 """Not encoded, besides letters, digits and ``_.-``: brackets and quotation marks could end Markdown."""
 
 Labels = Mapping[str, str]
-"""Words in place of live elements' tags, by ``Tag.key``; empty where tags stay text."""
+"""Words in place of live elements' tags, by ``Tag.key``: {"orders.status": "[order status]"}; empty where
+tags stay text."""
 NO_LABELS: Labels = {}
 
 
 Guard = Callable[[str], str]
-"""What an earlier release made of a document's text on its way to an answer."""
+"""How the text of a document is changed on its way to an answer: ``_as_stored``, not at all. Earlier releases
+made safe Markdown of it; the excerpts of their records are shown again with that."""
 
 
 def _as_stored(text: str) -> str:
@@ -99,7 +119,8 @@ def shown_unit(text: str, *, labels: Labels = NO_LABELS, guard: Guard = _as_stor
 def labelled_unit(
     text: str, *, labels: Labels, guard: Guard = _as_stored
 ) -> tuple[Labelled, tuple[Tag, ...]]:
-    """Return a unit as an answer quotes it, with the places of its labels, and the tags by their number."""
+    """Return a unit as an answer quotes it, with the places of its labels, and the tags: number n in
+    ``places`` is the nth of them, from 0."""
     marked, tags = with_marks(text, labels) if labels else (text, ())
     marked = guard(marked)
     if not tags:
@@ -108,7 +129,7 @@ def labelled_unit(
 
 
 def labels_in(texts: Iterable[str], labels: Labels) -> dict[str, str]:
-    """Return the labels that the texts need."""
+    """Return those of the labels whose tags the texts have."""
     tags = [tag for text in texts for tag in with_marks(text, labels)[1]] if labels else []
     return {tag.key: labels[tag.key] for tag in tags}
 
@@ -124,7 +145,7 @@ def _joined(heading: str) -> str:
 
 def shown_title(title: str) -> str:
     """Return a document's title on one line, or words in its place."""
-    return " ".join("".join(one if one.isprintable() else " " for one in title).split()) or _NO_TITLE
+    return " ".join("".join(char if char.isprintable() else " " for char in title).split()) or _NO_TITLE
 
 
 def shown_url(url: str | None) -> str | None:
@@ -171,7 +192,8 @@ def shown_lines(texts: Iterable[str], *, guard: Guard = _as_stored) -> str:
 
 
 def shown_snippet(text: str, *, inside: bool, labels: Labels = NO_LABELS, guard: Guard = _as_stored) -> str:
-    """Return about two sentences of a text; ``inside`` means that the passage begins before it."""
+    """Return about two sentences of a text, white space collapsed, cut after a word where it is longer.
+    ``inside``: the passage begins before the text, so an ellipsis stands before it."""
     if labels:
         marked, tags = with_marks(text, labels)
         text = with_labels(marked, {number: labels[tag.key] for number, tag in enumerate(tags)}).text
@@ -184,7 +206,8 @@ def shown_snippet(text: str, *, inside: bool, labels: Labels = NO_LABELS, guard:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The place of an excerpt: document, content and spans."""
+    """From where an excerpt's text is read again. Its fields are those of ``Excerpt`` of the same names,
+    which says what they mean."""
 
     document_id: str
     content_hash: str
@@ -196,31 +219,38 @@ class Place:
 
 
 class Excerpts:
-    """The excerpts of one answer, by their shown text. Every stored text passes through ``keep``."""
+    """The excerpts of one answer.
+
+    Whoever composes the answer calls ``add`` with each text that it shows of a document. Whoever writes the
+    record passes each of its texts through ``keep``, then asks ``used_in`` for the excerpts to keep beside.
+    """
 
     def __init__(self) -> None:
         self._by_text: dict[str, Excerpt] = {}
+        """By the shown text; the mark is the number of those before it."""
 
     def add(self, shown: str, place: Place) -> None:
-        """Add a shown text. The same text from two places is kept as the first."""
+        """Add a shown text. Of the same text from two places the first place is kept."""
         if shown.strip() and shown not in self._by_text and len(self._by_text) < MOST_EXCERPTS:
             self._by_text[shown] = _excerpt(shown, len(self._by_text), place)
 
     def keep(self, text: str) -> str:
-        """Return a text with runs in place of the shown texts of documents."""
+        """Return a text with runs in place of the shown texts of documents; a longer one is replaced before
+        one that is part of it."""
         for shown, excerpt in self.all():
             if shown in text:
                 text = text.replace(shown, run_of(excerpt))
         return text
 
     def keep_also(self, also: Sequence[AlsoPossible]) -> tuple[AlsoPossible, ...]:
+        """Return the sections with ``keep`` of their texts."""
         return tuple(part.model_copy(update={"text": self.keep(part.text)}) for part in also)
 
     def used_in(self, *texts: str | None) -> tuple[Excerpt, ...]:
         """Return the excerpts that have a run in one of the texts, by mark."""
-        used = set[int]().union(*(marks_in(text) for text in texts if text))
-        used_excerpts = [one for one in self._by_text.values() if one.mark in used]
-        return tuple(sorted(used_excerpts, key=lambda excerpt: excerpt.mark))
+        used_marks = set[int]().union(*(marks_in(text) for text in texts if text))
+        used = [excerpt for excerpt in self._by_text.values() if excerpt.mark in used_marks]
+        return tuple(sorted(used, key=lambda excerpt: excerpt.mark))
 
     def all(self) -> list[tuple[str, Excerpt]]:
         """Return each shown text with its excerpt, the longest first."""
@@ -233,7 +263,7 @@ def _excerpt(shown: str, mark: int, place: Place) -> Excerpt:
 
 
 def shown_again(excerpt: Excerpt, parsed: ParsedDocument) -> str | None:
-    """Return the text that the answer showed; None if this document no longer contains it."""
+    """Return the text that the answer showed; None if no candidate from this document has its hash."""
     for shown in _candidates(excerpt, parsed):
         if _hash(shown) == excerpt.text_hash:
             return shown
@@ -241,13 +271,15 @@ def shown_again(excerpt: Excerpt, parsed: ParsedDocument) -> str | None:
 
 
 def _candidates(excerpt: Excerpt, parsed: ParsedDocument) -> Iterable[str]:
-    """Yield what the excerpt may have shown: the stored text, and what earlier releases made of it."""
+    """Yield what the excerpt may have shown: as this release shows it, then as earlier releases did."""
     allowed = (excerpt.url,) if excerpt.url else ()
     for guard in (_as_stored, partial(safe_markdown, allowed_urls=allowed)):
         yield from _shown_as(excerpt, parsed, guard)
 
 
 def _shown_as(excerpt: Excerpt, parsed: ParsedDocument, guard: Guard) -> Iterable[str]:
+    """Yield the excerpt's text as ``shown_as`` says; of a heading one for each unit or section at its
+    place."""
     texts = [parsed.text[start:end] for start, end in excerpt.spans]
     match excerpt.shown_as:
         case ShownAs.UNIT:
@@ -266,7 +298,8 @@ def _shown_as(excerpt: Excerpt, parsed: ParsedDocument, guard: Guard) -> Iterabl
 
 
 def _paths_of(excerpt: Excerpt, parsed: ParsedDocument) -> Iterator[str]:
-    """Yield the headings above the excerpt's place, as one text each."""
+    """Yield the last ``heading_letters`` characters of the heading paths at the excerpt's place: of units
+    with its span for HEADING, of sections around its start for PATH."""
     start, end = excerpt.spans[0]
     if excerpt.shown_as is ShownAs.HEADING:
         paths = [unit.heading for unit in parsed.units if unit.span == Span(start, end)]
@@ -281,8 +314,8 @@ def _paths_of(excerpt: Excerpt, parsed: ParsedDocument) -> Iterator[str]:
 async def read_excerpts(
     excerpts: Sequence[Excerpt], texts: DocumentTexts, *, labels: frozenset[str]
 ) -> Mapping[int, str | None]:
-    """Return by mark the excerpts' texts; None where the document was withdrawn, is not open to these labels,
-    or has another text. Raises DependencyError."""
+    """Return by mark the excerpts' texts; None where the document was withdrawn, is not open to these access
+    labels, or has another text. Raises DependencyError."""
     contents = dict.fromkeys((excerpt.document_id, excerpt.content_hash) for excerpt in excerpts)
     free = asyncio.Semaphore(_READ_AT_ONCE)
 
@@ -292,21 +325,22 @@ async def read_excerpts(
 
     try:
         async with asyncio.timeout(_READ_LIMIT_S):
-            found = await asyncio.gather(*(read(*content) for content in contents))
+            documents = await asyncio.gather(*(read(*content) for content in contents))
     except TimeoutError:
         raise DependencyError(
             f"The document store did not return the quoted texts within {_READ_LIMIT_S:.0f} s. Retry."
         ) from None
-    parsed = dict(zip(contents, found, strict=True))
+    by_content = dict(zip(contents, documents, strict=True))
     return {
-        excerpt.mark: None if text is None else shown_again(excerpt, text)
+        excerpt.mark: None if document is None else shown_again(excerpt, document)
         for excerpt in excerpts
-        for text in [parsed[excerpt.document_id, excerpt.content_hash]]
+        for document in [by_content[excerpt.document_id, excerpt.content_hash]]
     }
 
 
 def fill_record(record: AnswerRecord, shown: Mapping[int, str | None]) -> AnswerRecord:
-    """Return the record for a reader: with the documents' texts, or a notice in their place."""
+    """Return the record for a reader: with the documents' texts, or a notice in their place. ``shown``: from
+    ``read_excerpts`` with the reader's labels."""
     texts = {excerpt.mark: shown.get(excerpt.mark) or stand_in(excerpt) for excerpt in record.excerpts}
     also = tuple(part.model_copy(update={"text": fill(part.text, texts)}) for part in record.also)
     draft = fill(record.reply_draft, texts) if record.reply_draft else record.reply_draft
@@ -326,7 +360,8 @@ def fill_record(record: AnswerRecord, shown: Mapping[int, str | None]) -> Answer
 
 
 def gone_from(record: AnswerRecord, shown: Mapping[int, str | None]) -> frozenset[str]:
-    """Return the documents of the record that its reader may no longer read."""
+    """Return the ids of the record's documents whose text could not be shown. ``shown``: as
+    ``fill_record``."""
     return frozenset(excerpt.document_id for excerpt in record.excerpts if shown.get(excerpt.mark) is None)
 
 

@@ -1,8 +1,10 @@
-"""Guards what is sent to a patient: a text in which the check finds something waits until an agent says that
-they looked, with a reason or a second person where the tenant asks for it (``[review] guard``).
+"""Guards what is sent to a patient: a text in which the check finds something is refused until the agent
+sends it again and confirms each finding, with a reason or a second person where the tenant asks for it
+(``[review] guard``: "seen", "reason", "second_person").
 
 The check by code always runs. Where the model did not read the text, or the answer has no lines, the text is
-sent and the response says so. A sentence of the tenant's emergencies stops nothing.
+sent and ``degraded`` says so. A sentence that tells to call an emergency number of the tenant file ("Call 911
+now") is never a finding that stops a text.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from assistant.text.values import Values
 NO_LINES = "no_lines"
 """In ``degraded``: the answer has no lines that could be read, and only values were checked."""
 _FEW = 2
-"""Words that any text may have in common with an emergency's."""
+"""A sentence of so few words is not taken for one of an emergency's text: any text may have "Call now"."""
 _CLAUSE = re.compile(r"[,.;:\u2013\u2014]")
 
 
@@ -44,14 +46,18 @@ _CLAUSE = re.compile(r"[,.;:\u2013\u2014]")
 class GuardSent:
     """Guards one tenant's sent texts.
 
-    Example::
+    Example: the first call raises ReplyFindingsError with a finding of id "3f2a"; then the agent confirms
+    it::
 
-        degraded = await guard.run("a1", sent, shown=(), identity=ada, deadline=limit)
+        sent = Sent(send_id="s1", text="Pay $12.", confirmed=("3f2a",))
+        checked = await guard.run("a1", sent, shown=(), identity=ada, deadline=limit, by_model=True)
+        checked.degraded  # (): the model has read it
     """
 
     services: TenantServices
     replies: WriteReply
     people: TwoPeople
+    """With ``is_needed`` true: whether a second person is asked is decided here, by the tenant file."""
 
     async def run(
         self,
@@ -65,6 +71,9 @@ class GuardSent:
     ) -> CheckedReply:
         """Return what was found in a text that may be sent.
 
+        ``shown``: live values that the agent saw in the answer, which the text may have. ``by_model``:
+        whether the model reads the text too. A repetition of a recorded send passes.
+
         Raises NotFoundError, ReplyFindingsError (it says what the text needs), RecordsUnavailableError,
         DependencyError.
         """
@@ -75,15 +84,15 @@ class GuardSent:
         if not stopping or await self._is_on_record(answer_id, sent):
             return checked
         guard = self.services.tenant.guard
-        if not {one.id for one in stopping} <= set(sent.confirmed):
-            more = {
+        if not {finding.id for finding in stopping} <= set(sent.confirmed):
+            further_steps = {
                 "seen": "",
                 "reason": " and a reason",
                 "second_person": "; another agent confirms it then",
             }
             raise ReplyFindingsError(
                 f"Nothing is sent: the check found {len(stopping)} in the text. Correct it, or send it again "
-                f"with the id of each finding in confirmed{more[guard]}.",
+                f"with the id of each finding in confirmed{further_steps[guard]}.",
                 stopping,
             )
         if guard == "reason" and not (sent.reason or "").strip():
@@ -93,7 +102,11 @@ class GuardSent:
         return checked
 
     async def confirm(self, answer_id: str, text: str, *, named: str | None, identity: Identity) -> None:
-        """Confirm another agent's text that waits. ``named``: digest of the text, once it was looked at.
+        """Confirm another agent's text that waits for a second person; its agent then sends it again. The
+        read of the other agent's answer is recorded.
+
+        ``named``: digest of the text that the caller looked at; None: the error says what to look at, and the
+        digest.
 
         Raises NotFoundError (no such answer, or the caller lacks its labels; nothing waits),
         ReplyFindingsError (what to look at, and the digest), RecordsUnavailableError, DependencyError.
@@ -126,7 +139,7 @@ class GuardSent:
             lines = await self.replies.lines_of(answer_id, shown, identity=identity)
         except (ConflictError, WithdrawnError):
             record = await own_answer(self.services, answer_id, identity=identity)
-            lines = AnswerLines(record, (), tuple(one.value for one in shown), None, ())
+            lines = AnswerLines(record, (), tuple(live.value for live in shown), None, ())
             checked = await self.replies.check(lines, text, deadline=deadline, by_model=False)
             return replace(checked, degraded=(NO_LINES,))
         checked = await self.replies.check(lines, text, deadline=deadline, by_model=by_model)
@@ -143,6 +156,10 @@ class GuardSent:
         named: str | None = None,
         is_second: bool = False,
     ) -> None:
+        """Return where two people stand for this text; else raise ReplyFindingsError with what the next one
+        must do. ``by``: who asks; ``is_second``: to confirm, by the digest ``named``. Other errors as
+        ``TwoPeople.admit``."""
+
         async def contents() -> Contents:
             digest = hashlib.sha256(text.encode()).hexdigest()
             return Contents.of({answer_id: digest}, f"a text of {len(text)} characters")
@@ -154,15 +171,20 @@ class GuardSent:
             raise ReplyFindingsError(error.message, found) from None
 
     async def _is_on_record(self, answer_id: str, sent: Sent) -> bool:
-        """Return whether this is a repetition: the agent looked before."""
+        """Return whether a text of this ``send_id`` is recorded: it passed the guard then."""
         return any(
-            one.sent.send_id == sent.send_id for one in await self.services.records.list_sent(answer_id)
+            stored.sent.send_id == sent.send_id for stored in await self.services.records.list_sent(answer_id)
         )
 
 
 @dataclass(frozen=True)
 class Emergencies:
-    """What the tenant file says of emergencies, to tell their sentences in a text."""
+    """What the tenant file says of emergencies, to recognise their sentences in a text.
+
+    Example: of a flag with the text "Tell them to call 911." and the contact "911", a finding about the
+    sentence "Please call 911 right away." does not stop a text; one about "Do not call 911." or "Call 912."
+    does.
+    """
 
     flags: Sequence[RedFlagEntry]
     language: Language
@@ -172,52 +194,57 @@ class Emergencies:
         return cls(services.tenant.red_flags, language(services.tenant.language))
 
     def stopping(self, checks: Sequence[ReplyCheck], text: str) -> tuple[ReplyCheck, ...]:
-        """Return the findings that stop a text."""
+        """Return those of ``checks`` that stop the text: no "reckoned" one, and none that is excused because
+        it is about an emergency's sentence."""
         return tuple(self._stopping(checks, text)) if any(one.stops for one in checks) else ()
 
     def _stopping(self, checks: Sequence[ReplyCheck], text: str) -> Iterator[ReplyCheck]:
-        has_emergency = any(self._is_line(span.text) for span in split_sentences(text))
-        for one in checks:
-            is_excused = has_emergency if one.kind == "missing" else self._excuses(one, text)
-            if one.stops and not is_excused:
-                yield one
+        has_emergency = any(self._is_call(span.text) for span in split_sentences(text))
+        for finding in checks:
+            # who tells to call for help need not answer the question
+            is_excused = has_emergency if finding.kind == "missing" else self._excuses(finding, text)
+            if finding.stops and not is_excused:
+                yield finding
 
-    def _excuses(self, one: ReplyCheck, text: str) -> bool:
-        """Return whether a finding is about a line of an emergency."""
-        sentence = text[one.start : one.end]
-        names = {fold(value) for value in one.values if value.isalpha()}
-        is_foreign = bool(names - self._told.words) or one.kind == "contradicts"
-        return self._is_verbatim(sentence) or (self._is_line(sentence) and not is_foreign)
+    def _excuses(self, finding: ReplyCheck, text: str) -> bool:
+        """Return whether a finding is about an emergency's sentence, and not about a name that it lacks."""
+        sentence = text[finding.start : finding.end]
+        names = {fold(value) for value in finding.values if value.isalpha()}
+        is_foreign = bool(names - self._flag_values.words) or finding.kind == "contradicts"
+        return self._is_verbatim(sentence) or (self._is_call(sentence) and not is_foreign)
 
-    def _is_line(self, sentence: str) -> bool:
-        """Return whether a sentence tells to call one of the numbers, with no other value."""
+    def _is_call(self, sentence: str) -> bool:
+        """Return whether a sentence is one of a flag, or tells to call one of the numbers, with no value that
+        no flag has. "Do not call 911" tells the opposite: its clause has an odd number of negations."""
         if self._is_verbatim(sentence):
             return True
-        said, told = Values.of(sentence, self.language), self._told
-        numbers = said.quantities.bare | said.moments | said.quantities.codes
-        held = told.quantities.bare | told.moments | told.quantities.codes
+        values, known = Values.of(sentence, self.language), self._flag_values
+        numbers = values.quantities.bare | values.moments | values.quantities.codes
+        known_numbers = known.quantities.bare | known.moments | known.quantities.codes
         to_call = sorted(numbers & self._to_call)
-        if not to_call or numbers - held or said.quantities.measures - told.quantities.measures:
+        if not to_call or numbers - known_numbers or values.quantities.measures - known.quantities.measures:
             return False
         clause = _CLAUSE.split(fold(sentence).partition(to_call[0])[0])[-1]
         return piece_of(f"{clause} {to_call[0]}", self.language).marks["negation"] % 2 == 0
 
     def _is_verbatim(self, sentence: str) -> bool:
+        """Return whether a sentence of more than a few words stands in a flag's text and contact."""
         plain = _plain(sentence)
         return len(plain.split()) > _FEW and any(
-            plain in _plain(f"{each.text} {each.call}") for each in self.flags
+            plain in _plain(f"{flag.text} {flag.call}") for flag in self.flags
         )
 
     @cached_property
-    def _told(self) -> Values:
-        texts = ["", *(part for each in self.flags for part in (each.text, each.call))]
+    def _flag_values(self) -> Values:
+        """The values of all flags' texts and contacts."""
+        texts = ["", *(part for flag in self.flags for part in (flag.text, flag.call))]
         return Values.joined([Values.of(text, self.language) for text in texts])
 
     @cached_property
     def _to_call(self) -> frozenset[str]:
-        """Return the numbers in ``call`` of all flags."""
-        values = [Values.of(each.call, self.language) for each in self.flags]
-        return frozenset[str]().union(*(each.quantities.bare | each.moments for each in values))
+        """The numbers in ``call`` of all flags."""
+        values = [Values.of(flag.call, self.language) for flag in self.flags]
+        return frozenset[str]().union(*(value.quantities.bare | value.moments for value in values))
 
 
 def _plain(text: str) -> str:
