@@ -1,7 +1,13 @@
 """Asks questions through the answer path, and judges what it prepared and what reaches the agent.
 
 ``Observer`` and ``Judge`` take no model; ``WrittenAnswers`` takes one that writes, live or recorded. Values
-are by name of a measure: ``measures.MEASURES`` says what each is.
+are by name of a measure: ``measures.MEASURES`` says what each is. ``cli.evaluate`` calls them in this order:
+
+    observer = Observer(services)
+    await observer.check(questions)
+    async for observed in observe_all(observer, questions, earlier):
+        judged = await Judge(observer).result(observed)  # the quoted answer
+        written = await writer.ask(observed.question)    # with a model: its values join the judged ones
 
 - Gold: excerpts of documents that together are the answer (``EvaluationQuestion.gold``).
 - A part: a message of two questions is searched, ranked and quoted part by part.
@@ -69,9 +75,12 @@ from assistant.text.language import fold
 
 ResultT = TypeVar("ResultT")
 _DEADLINE_S = 30.0
+"""Limit of preparing one answer, or of one read of documents."""
 _ATTEMPTS = 4
 _BACK_OFF_S = 0.2
+"""Seconds, doubled with each attempt: 0.4, 0.8 and 1.6 s between the four."""
 _READ_AT_ONCE = 20
+"""Documents of one read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,7 @@ class Observed:
 
     question: EvaluationQuestion
     before: str | None
+    """The question that was asked before it in the conversation; None: it is the first."""
     prepared: PreparedAnswer
     timings_ms: Mapping[str, float]
     """Time of each step of the first attempt, and their ``total``."""
@@ -88,7 +98,7 @@ class Observed:
 
 
 def identity_of(services: TenantServices) -> Identity:
-    """Return who asks in an evaluation: an agent of the tenant without access labels."""
+    """Return the identity that asks in an evaluation: an agent of the tenant without access labels."""
     return Identity(services.tenant.name, "evaluation", frozenset({Role.AGENT}), frozenset())
 
 
@@ -127,11 +137,12 @@ class Observer:
         model = replace(services.writer.model, writes_answers=False)
         writer, live = replace(services.writer, model=model), replace(services.live, elements=None)
         self._services = replace(services, writer=writer, live=live, revisions=None)
-        """What documents answer: no live system is called, or counted on."""
+        """The tenant's services without a model that writes and without live systems."""
         self._answer = AnswerQuestion(self._services)
         self._identity = identity_of(services)
         self.leg_size = services.tenant.retrieval.leg_size
         self._read: dict[str, StoredDocument] = {}
+        """Documents that were read, by id: a run asks for the same ones again and again."""
 
     async def ask(self, question: EvaluationQuestion, *, before: str | None = None) -> Observed:
         """Return what an agent would be shown. Raises AssistantError."""
@@ -183,14 +194,20 @@ class Observer:
 async def observe_all(
     observer: Observer, questions: Sequence[EvaluationQuestion], earlier: Mapping[str, str]
 ) -> AsyncGenerator[Observed]:
-    """Ask the questions one at a time, so that times are right; a follow-up after the question it names."""
+    """Ask the questions one at a time, so that times are right.
+
+    ``earlier``: text by ``qid`` of all questions of the file; a follow-up is asked after the one it names.
+    """
     for question in questions:
         before = None if question.after is None else earlier[question.after]
         yield await observer.ask(question, before=before)
 
 
 def rrf_documents(retrieved: Retrieved, *, leg_size: int) -> list[str]:
-    """Return the documents as plain reciprocal rank fusion of both legs of passages orders them."""
+    """Return the ids of the documents as plain reciprocal rank fusion of both legs of passages orders them.
+
+    It is what the tenant's ranking is compared with (``gain``). A hit is in a leg if it has a score of it.
+    """
     documents = {hit.passage_id: hit.document_id for hit in retrieved.hits}
     legs: list[list[str]] = []
     for score in ("lexical_score", "cosine"):
@@ -209,17 +226,17 @@ _SHORTEST_INSIDE = 12
 
 
 def normal(text: str) -> str:
-    """Return the text with white space, case and apostrophes made one."""
+    """Return the folded text in one line: case, apostrophes and white space make no difference."""
     return " ".join(fold(text).split())
 
 
 def holds_all(text: str, strings: Iterable[str]) -> bool:
-    """Say whether a normal text holds every string."""
+    """Return whether ``text``, which is ``normal``, holds every string. The strings may have any form."""
     return all(normal(string) in text for string in strings)
 
 
 def is_gold(text: str, gold: Iterable[str]) -> bool:
-    """Say whether a unit's text holds a gold excerpt or is part of one."""
+    """Return whether a unit's text holds a gold excerpt or is part of one."""
     unit = normal(text)
     return any(
         normal(excerpt) in unit or (len(unit) > _SHORTEST_INSIDE and unit in normal(excerpt))
@@ -233,40 +250,41 @@ class Judge:
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self._texts: dict[str, str] = {}
+        """Normal text of documents by id."""
 
     async def result(self, observed: Observed) -> Judged:
-        """Return one question's result. A question that nothing is near is wrong."""
-        question, found = observed.question, observed.prepared.quote
-        ranked = [[candidate.document_id for candidate in part.ranked.order] for part in found.evidence]
+        """Return one question's result. An answerable question for which nothing is shown is wrong."""
+        question, shown = observed.question, observed.prepared.quote
+        ranked = [[candidate.document_id for candidate in part.ranked.order] for part in shown.evidence]
         fused = [
             rrf_documents(part.ranked.hits.retrieved, leg_size=self._observer.leg_size)
-            for part in found.evidence
+            for part in shown.evidence
         ]
         is_found = _is_found(observed)
-        quote = _text(_shown_units(found.blocks))
+        quote = _text(_shown_units(shown.blocks))
         sizes = dict(observed.timings_ms)
         values = {"refused" if question.answerable else "true_refused": float(not is_found)}
         if is_found:
-            values |= quote_faults(found.blocks, [each for part in found.evidence for each in quotable(part)])
+            values |= quote_faults(shown.blocks, [each for part in shown.evidence for each in quotable(part)])
         if question.telltale:
-            values["telltale"] = float(any(normal(each) in quote for each in question.telltale))
+            values["telltale"] = float(any(normal(text) in quote for text in question.telltale))
         if question.answerable:
             values["right"] = float(is_found and holds_all(quote, question.answer_contains))
             right = await self._right_documents(question, [*ranked, *fused])
             values["first"] = first_share(question, right, ranked)
             values["gain"] = values["first"] - first_share(question, right, fused)
-            if any(part.is_undisputed for part in found.evidence):
+            if any(part.is_undisputed for part in shown.evidence):
                 values["undisputed_first"] = values["first"]
         if question.answerable and is_found:
-            sizes["words of the quote"] = _words(block.before + block.text for block in found.blocks)
+            sizes["words of the quote"] = _words(block.before + block.text for block in shown.blocks)
         wanted = f"{', '.join(question.documents)} first, with {question.answer_contains}"
-        first = ", ".join(ranking[0] for ranking in ranked if ranking) if is_found else "nothing near"
+        shown_first = ", ".join(ranking[0] for ranking in ranked if ranking) if is_found else "nothing near"
         is_miss = 0.0 in (values.get("right"), values.get("first")) or values.get("telltale", 0.0) > 0
         return Judged(
             question.qid,
             question.document,
             values,
-            f"{question.qid}: {question.question} | {wanted} | {first}: {quote}" if is_miss else "",
+            f"{question.qid}: {question.question} | {wanted} | {shown_first}: {quote}" if is_miss else "",
             observed.degraded,
             sizes,
         )
@@ -274,11 +292,12 @@ class Judge:
     async def _right_documents(
         self, question: EvaluationQuestion, rankings: Sequence[Sequence[str]]
     ) -> frozenset[str]:
-        """Return the documents that answer: those named, and of the first those that hold all gold."""
-        first = {ranking[0] for ranking in rankings if ranking} - set(question.documents)
+        """Return the documents that answer: those that the question names, and those that are first in a
+        ranking and hold all its gold excerpts."""
+        first_unnamed = {ranking[0] for ranking in rankings if ranking} - set(question.documents)
         holding = {
             name
-            for name, document in (await self._observer.documents(sorted(first))).items()
+            for name, document in (await self._observer.documents(sorted(first_unnamed))).items()
             if question.gold and holds_all(self._text_of(name, document), question.gold)
         }
         return frozenset({*question.documents, *holding})
@@ -294,10 +313,11 @@ class Judge:
 def first_share(
     question: EvaluationQuestion, right: frozenset[str], rankings: Sequence[Sequence[str]]
 ) -> float:
-    """Return 1.0 where a right document is the first of a ranking, else 0.0; of a double question, the share
+    """Return 1.0 where a right document is the first of a ranking, else 0.0; for a double question, the share
     of its halves.
 
     ``right``: the question's documents, and others that hold all its gold. ``rankings``: one for each part.
+    Example: a double question names documents a and b, the parts rank a and c first: 0.5.
     """
     first_by_part = [set(ranking[:1]) for ranking in rankings]
     named, first = question.documents, set[str]().union(*first_by_part)
@@ -313,8 +333,13 @@ def first_share(
 
 
 def quote_faults(blocks: Sequence[QuotedBlock], documents: Iterable[StoredDocument]) -> dict[str, float]:
-    """Return whether quoted blocks differ from the stored text, up to white space, and whether they begin
-    after the first step of a procedure of which they show a part. None of a quote without stored text."""
+    """Return ``quote_differs`` and ``quote_begins_late``, each 1.0 if it is so; empty if no block quotes a
+    document.
+
+    The first: a quoted line differs from the stored text by more than white space (each item of a
+    list in the block is compared by itself). The second: a part of a procedure is shown without its first
+    step. ``documents``: every document that a block may quote (``quotable``).
+    """
     quoted = [block for block in blocks if block.quote is not None]
     if not quoted:
         return {}
@@ -331,16 +356,20 @@ def quote_faults(blocks: Sequence[QuotedBlock], documents: Iterable[StoredDocume
 
 
 def _begins_late(document: StoredDocument, shown: Collection[tuple[int, int]]) -> bool:
-    """Return whether a step, or what is below the heading of steps, is shown without the first of them."""
+    """Return whether a unit under a heading with steps is shown without the first step of that heading.
+
+    ``shown``: spans (start, end) of the units that are shown. A heading "Refills > By phone" is below
+    "Refills".
+    """
     units = _units(document)
-    first: dict[str, Unit] = {}
+    first_steps: dict[str, Unit] = {}
     for unit in units:
         if unit.kind is UnitKind.STEP:
-            first.setdefault(unit.heading, unit)
+            first_steps.setdefault(unit.heading, unit)
     headings = {unit.heading for unit in units if (unit.span.start, unit.span.end) in shown}
     return any(
         (step.span.start, step.span.end) not in shown
-        for above, step in first.items()
+        for above, step in first_steps.items()
         if any(heading == above or (above and heading.startswith(f"{above} > ")) for heading in headings)
     )
 
@@ -359,19 +388,22 @@ def _spaced(text: str) -> str:
 
 
 def quotable(part: Evidence) -> list[StoredDocument]:
-    """Return the documents that may be quoted of a part."""
+    """Return the documents that may be quoted for a part of the message."""
     offered = (document for offer in part.offered for document in offer.documents.values())
     return [*part.ranked.documents.values(), *offered]
 
 
 def _is_found(observed: Observed) -> bool:
+    """Return whether anything is shown: a part's own evidence, or a live element that answers it."""
     live = {element.part for element in observed.prepared.run.hydration.answering}
     return any(part.is_found or at in live for at, part in enumerate(observed.prepared.quote.evidence))
 
 
 def shown_quotes(observed: Observed) -> tuple[object, ...]:
-    """Return whether anything is quoted, and what for each part: equal for two observations that show an
-    agent the same."""
+    """Return whether anything is shown, and the quoted section of each part (None without one).
+
+    Only for comparison: equal for two observations that show an agent the same.
+    """
     sections = [part.section for part in observed.prepared.quote.evidence]
     quotes = [
         each and (each.document_id, [chosen.unit for chosen in each.units], each.keys) for each in sections
@@ -384,7 +416,10 @@ def _units(document: StoredDocument) -> list[Unit]:
 
 
 def _shown_units(blocks: Iterable[QuotedBlock]) -> list[Unit]:
-    """Return the units that an agent is shown: two questions that one document answers share one quote."""
+    """Return the units that an agent is shown: those whose span is a block's.
+
+    From the blocks, not from the parts' evidence: two questions that one document answers share one quote.
+    """
     return [
         unit
         for block in blocks
@@ -398,6 +433,7 @@ def _text(units: Iterable[Unit]) -> str:
 
 
 def _words(texts: Iterable[str]) -> int:
+    """Return the number of words with a letter or digit, so that "-" and "•" do not count."""
     return sum(any(letter.isalnum() for letter in word) for text in texts for word in text.split())
 
 
@@ -405,6 +441,7 @@ def _words(texts: Iterable[str]) -> int:
 
 
 _WRITTEN_DEADLINE_S = 90.0
+"""Limit of one answer, reply or check of a reply by the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,12 +452,13 @@ class WrittenModel:
     counter: TokenCounter
     name: str
     recorded: Mapping[str, RecordedAnswer]
-    """Answers by question; empty for a live model."""
+    """Recorded answers by ``qid``; empty for a live model, by which the two are told apart."""
     replies: frozenset[str] = frozenset()
-    """Questions with a recorded reply to the patient."""
+    """``qid`` of the questions with a recorded reply to the patient."""
 
     @classmethod
     def of_recording(cls, lines: Sequence[RecordedAnswer]) -> WrittenModel:
+        """Return the model that plays recorded lines."""
         model = RecordedModel(lines)
         answers = {line.id: line for line in lines if line.task == "answer"}
         replies = frozenset(line.id for line in lines if line.task == "reply")
@@ -428,26 +466,29 @@ class WrittenModel:
 
 
 class HeardModel:
-    """Keeps the text and the times of a model's last call.
+    """An ``AnswerGenerator`` that passes on a model's stream, and keeps text and times of its last call.
 
     A task reads the stream as it comes and hands it on by a queue, so that times are the model's: the answer
-    path takes the first text only when it has the vectors of the section beside it.
+    path takes the first text only when it has the vectors of the section beside it. Calls run one at a time:
+    each resets what the last one kept, all but ``ended``.
     """
 
     def __init__(self, generator: AnswerGenerator, clock: Clock) -> None:
         self._generator, self._clock = generator, clock
         self.ended: dict[str, str] = {}
-        """Prompt's SHA-256 = text, of calls that neither failed nor were late."""
+        """Text by SHA-256 of its prompt, of calls that neither failed nor were late, since ``forget``."""
         self._start()
 
     def _start(self) -> None:
         self.first_s: float | None = None
         """Seconds from the call to the first text; None before it."""
         self.text, self.seconds, self.tokens = "", 0.0, 0
+        # ``seconds``: from the call to the last delta. ``tokens``: deltas with text, or the server's count.
         self.failed = False
         """Whether a call began and has not ended with a finish reason."""
 
     def forget(self) -> None:
+        """Forget all calls, before the next question is asked."""
         self.ended.clear()
         self._start()
 
@@ -499,7 +540,7 @@ class _HandedOnStream:
 
 
 class Written(NamedTuple):
-    """What came of one question where a model writes."""
+    """The result of one question where a model writes."""
 
     values: dict[str, float]
     """By measure; ``plays``: whether the recording's answer is to today's prompt."""
@@ -509,11 +550,15 @@ class Written(NamedTuple):
     text: str
     degraded: tuple[str, ...]
     recorded: tuple[RecordedAnswer, ...]
-    """The lines to record of a live model."""
+    """Lines for the file of recorded answers, from a live model; empty where a recording plays."""
 
 
 class WrittenAnswers:
-    """Asks one tenant's questions as an agent without access labels does, with a model that writes."""
+    """Asks one tenant's questions as an agent without access labels does, with a model that writes.
+
+    It runs the whole answer path, and the reply to the patient and its check where an answer was written.
+    Recordings were made with ``CONTEXT_TOKENS`` and ``MAX_TOKENS``; other values would give other prompts.
+    """
 
     def __init__(self, services: TenantServices, model: WrittenModel) -> None:
         generation = services.tenant.generation
@@ -544,12 +589,12 @@ class WrittenAnswers:
         self._identity = identity_of(services)
 
     async def prepare(self, question: EvaluationQuestion, *, before: str | None = None) -> PreparedAnswer:
-        """Find the documents and make the prompt. Raises AssistantError."""
+        """Search the documents and make the prompt, without asking the model. Raises AssistantError."""
         request = request_of(question.question, before)
         return await self._answer.prepare(request, identity=self._identity, deadline=self._deadline())
 
     async def ask(self, question: EvaluationQuestion, *, before: str | None = None) -> Written:
-        """Return what reached the agent. Raises AssistantError."""
+        """Write the answer, and its reply to the patient, and judge both. Raises AssistantError."""
         self.heard.forget()
         prepared = await self.prepare(question, before=before)
         digest = prompt_sha256(prepared.prompt.messages) if prepared.prompt is not None else None
@@ -586,8 +631,10 @@ class WrittenAnswers:
         return Written(values, is_written, shown, () if done is None else done.degraded, tuple(recorded))
 
     async def _replied(self, answer_id: str) -> PreparedReply | None:
-        """Return the reply to the patient, which is not written yet; None for an answer that cites nothing to
-        write it from. Raises AssistantError."""
+        """Prepare the reply to the patient to the answer just given; ``_judged`` lets the model write it.
+
+        None for an answer that cites nothing to write it from. Raises AssistantError.
+        """
         request = ReplyRequest(reply_to=answer_id, conversation_id=answer_id)
         begun = self._reply.take.begin(request, identity=self._identity)
         try:
@@ -598,18 +645,21 @@ class WrittenAnswers:
             return None
 
     async def _judged(self, reply: PreparedReply, question: EvaluationQuestion) -> dict[str, float]:
-        """Let the model write the reply, and check it and the planted ones. Raises AssistantError."""
+        """Let the model write the reply, check it and the planted ones, and return their values by measure.
+
+        Afterwards ``heard.ended`` holds these calls alone, for ``_to_record``. Raises AssistantError.
+        """
         self.heard.ended.clear()
         async with aclosing(self._reply.stream(reply)) as stream:
             [done] = [event async for event in stream if isinstance(event, Done)]
         is_stopped = any(check.stops for check in done.checks)
-        found = {"reply_faults": [is_stopped], "checks_read": [not done.degraded]}
+        verdicts = {"reply_faults": [is_stopped], "checks_read": [not done.degraded]}
         for planted in question.planted:
             checked = await self._reply.check(reply.lines, planted.text, deadline=self._deadline())
-            found["checks_read"].append(not checked.degraded)
+            verdicts["checks_read"].append(not checked.degraded)
             for name in planted.measures:
-                found.setdefault(name, []).append(any(check.stops for check in checked.checks))
-        return {name: fmean(each) for name, each in found.items()}
+                verdicts.setdefault(name, []).append(any(check.stops for check in checked.checks))
+        return {name: fmean(flags) for name, flags in verdicts.items()}
 
     def _deadline(self) -> Deadline:
         return Deadline.after(_WRITTEN_DEADLINE_S, clock=self._services.clock)
@@ -617,8 +667,10 @@ class WrittenAnswers:
     def _to_record(
         self, question: EvaluationQuestion, task: Task, *, reply: str | None = None
     ) -> list[RecordedAnswer]:
-        """Return the lines of the live model's last calls; ``reply``: the hash of the one prompt that asked
-        for a reply."""
+        """Return the lines of the calls in ``heard.ended``, as those of ``task``.
+
+        ``reply``: SHA-256 of the prompt that asked for a reply; its line is of the task "reply".
+        """
         return [
             RecordedAnswer(
                 id=question.qid,

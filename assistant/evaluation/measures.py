@@ -3,6 +3,9 @@ committed baseline, and the figures that are asked by name.
 
 A measure is a mean over the questions that have a value for it. Questions about one document, or in one
 wording, depend on each other, so whole clusters are resampled, 1,000 times, always with the same seed.
+
+    rows = [Judged("q1", "refills", {"right": 1.0}), Judged("q2", "refills", {"right": 0.0})]
+    figures(rows)["right"].value   # 0.5, of 2 questions in 1 cluster
 """
 
 from __future__ import annotations
@@ -24,10 +27,12 @@ from assistant.models.recorded import first_fault
 from assistant.tenant.toml_file import StrictModel, read_strict
 
 JUDGED: Split = "held_out"
-"""The half that baseline and comparisons are about: nothing was learned of it."""
+"""The half that baseline and comparisons are about: nothing was learned from it."""
 RESAMPLES = 1_000
 _SEED = 20_261_120
+"""Any number: it is fixed so that the same values give the same interval."""
 _LOW, _HIGH = 0.025, 0.975
+"""Quantiles of the resampled means that bound the 95 % interval."""
 
 
 class Measure(NamedTuple):
@@ -70,7 +75,11 @@ MEASURES: tuple[Measure, ...] = (
     Measure("checks_read", "… of these texts: read by the model", 0),
     Measure("written_false", "… unanswerable: answered without a warning", -1),
 )
-"""In the order of the summary: correctness first. The judges give the values by name."""
+"""In the order of the summary: correctness first. A title that begins with "…" continues the row above it.
+
+``evaluation.judging`` and ``cli.evaluate`` write the values under these names. A trial of
+``evaluation.trials`` or ``evaluation.routing`` gives its values a readable name and needs no row here.
+"""
 TITLES = {measure.name: measure.title for measure in MEASURES}
 
 
@@ -82,6 +91,7 @@ class Estimate(PublicModel):
     high: float
     """[low, high]: 95 of 100 resamples lie in it."""
     questions: int
+    """Number of questions that have a value."""
 
     @property
     def half_width(self) -> float:
@@ -89,37 +99,47 @@ class Estimate(PublicModel):
 
 
 def estimate(values: Mapping[str, float], clusters: Mapping[str, str]) -> Estimate:
-    """Return mean and interval of values by question id, one at least, drawn by ``clusters``."""
+    """Return mean and interval of ``values`` by question id, at least one.
+
+    ``clusters``: the cluster of each question id. A resample draws as many clusters as there are, with
+    replacement, and takes the mean over their questions.
+    """
     sums: dict[str, float] = defaultdict(float)
     counts: dict[str, int] = defaultdict(int)
     for qid, value in sorted(values.items()):
         sums[clusters[qid]] += value
         counts[clusters[qid]] += 1
     names = sorted(sums)
-    total, number = np.array([sums[name] for name in names]), np.array([counts[name] for name in names])
-    drawn = np.random.default_rng(_SEED).integers(0, len(names), size=(RESAMPLES, len(names)))
-    means = total[drawn].sum(axis=1) / number[drawn].sum(axis=1)
+    total, count = np.array([sums[name] for name in names]), np.array([counts[name] for name in names])
+    resamples = np.random.default_rng(_SEED).integers(0, len(names), size=(RESAMPLES, len(names)))
+    means = total[resamples].sum(axis=1) / count[resamples].sum(axis=1)
     low, high = np.quantile(means, [_LOW, _HIGH])
     return Estimate(
-        value=round(float(total.sum() / number.sum()), 4),
+        value=round(float(total.sum() / count.sum()), 4),
         low=round(float(low), 4),
         high=round(float(high), 4),
-        questions=int(number.sum()),
+        questions=int(count.sum()),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What came of one question, with its value for each measure that applies to it."""
+    """The result of one question, with its value for each measure that applies to it.
+
+    Example: ``Judged("clinic-a-001", "NHLBI-0000077-6", {"right": 1.0, "first": 1.0, "refused": 0.0})``.
+    """
 
     id: str
     cluster: str
-    """What is resampled together: a document, which also decides the half; an item, a wording."""
+    """Questions of one cluster are resampled together: a document, whose id also decides the half; or an item
+    or a wording, whose questions were split into files before."""
     values: Mapping[str, float]
+    """By name of the measure: 0.0 or 1.0, or a difference of two such values. A measure that is absent does
+    not apply to the question, and is not counted."""
     miss: str = ""
-    """What went wrong, for a reader; empty where nothing did."""
+    """What went wrong, for a reader; empty if nothing did."""
     degraded: tuple[str, ...] = ()
-    """Steps that were left out each time it was asked: no figure may rest on it."""
+    """Steps that were left out each time it was asked. A run with one has no valid figures."""
     sizes: Mapping[str, float] = field(default_factory=dict[str, float])
     """Milliseconds by step, and the words of the quote."""
 
@@ -135,7 +155,7 @@ class Judged:
 def figures(judged: Iterable[Judged], *, split: Split | None = None) -> dict[str, Estimate]:
     """Return each measure's mean with its interval: those of ``MEASURES`` first, then as they appear.
 
-    ``split``: of this half alone.
+    ``split``: count the questions of this half alone; None: all.
     """
     rows = [row for row in judged if split in (None, row.split)]
     clusters = {row.id: row.cluster for row in rows}
@@ -148,11 +168,11 @@ def figures(judged: Iterable[Judged], *, split: Split | None = None) -> dict[str
 
 def paired(before: Sequence[Judged], after: Sequence[Judged]) -> dict[str, Estimate]:
     """Return every measure's difference, after minus before, over the held-out questions that both have."""
-    old = {row.id: row.values for row in before}
+    values_before = {row.id: row.values for row in before}
     differences = [
-        replace(row, values={name: value - was[name] for name, value in row.values.items() if name in was})
+        replace(row, values={name: value - old[name] for name, value in row.values.items() if name in old})
         for row in after
-        if (was := old.get(row.id)) is not None
+        if (old := values_before.get(row.id)) is not None
     ]
     return figures(differences, split=JUDGED)
 
@@ -168,7 +188,7 @@ def spreads(judged: Iterable[Judged]) -> dict[str, tuple[float, float]]:
 
 # --- runs and the baseline ----------------------------------------------------------------------------------
 MOST_STALE = 0.02
-"""Share of a recording's lines that may be of other prompts than today's."""
+"""Share of a run's questions whose recorded answer may be to another prompt than today's."""
 
 
 class TenantRun(PublicModel):
@@ -188,7 +208,8 @@ class TenantRun(PublicModel):
 
     @property
     def problems(self) -> list[str]:
-        """Say why no figure may rest on it: a step that stayed degraded, a wrong quote, a stale recording."""
+        """Return why the run's figures are not valid, a line each: a step that stayed degraded, a wrong
+        quote, a stale recording. Empty for a valid run."""
         messages: list[str] = []
         late = [result for result in self.results if result.degraded]
         if late:
@@ -226,7 +247,10 @@ class Run(PublicModel):
 
 
 class BaselineValue(PublicModel):
-    """What stands today, and the half-width of its interval, at least one question: a fall by more fails."""
+    """A measure's accepted value. A later run fails when it is worse by more than ``half_width``.
+
+    ``half_width`` is that of the interval, and at least one question: 1 / their number.
+    """
 
     value: float
     half_width: float
@@ -295,11 +319,11 @@ def accept(path: Path, runs: Sequence[TenantRun]) -> None:
 
 
 def falls(run: TenantRun, baseline: TenantBaseline) -> list[str]:
-    """Say which measures fell by more than their noise."""
+    """Return a line for each measure that became worse than the baseline by more than its noise."""
     held_out, fallen = run.held_out, list[str]()
     for name, title, better in MEASURES:
         was, now = baseline.measures.get(name), held_out.get(name)
-        if was and now and better * (was.value - now.value) > was.half_width + 1e-9:
+        if was and now and better * (was.value - now.value) > was.half_width + 1e-9:  # rounding of floats
             noise = f"its noise is {was.half_width:.3f}"
             fallen.append(f"FELL  {run.tenant}: {title}: {now.value:.3f}, was {was.value:.3f}; {noise}")
     return fallen
@@ -309,7 +333,15 @@ def falls(run: TenantRun, baseline: TenantBaseline) -> list[str]:
 
 
 class Figure(StrictModel):
-    """A row of ``evaluation/figures.toml``: what is asked of whom, and what is wanted of the measures."""
+    """A table of ``evaluation/figures.toml``: what is asked of which tenants, and the bounds of the measures.
+
+    [figures.written-live-pharmacy]
+    title = "live elements that the model names in its text, pharmacy"
+    run = "written_live"
+    tenants = ["pharmacy"]
+    questions = ["live/held_out.jsonl"]
+    least = { "asked values that an element shows" = 0.75 }
+    """
 
     title: str
     run: Literal[
@@ -323,6 +355,8 @@ class Figure(StrictModel):
         "chats",
         "suggestions",
     ]
+    """The trial that asks the questions: ``cli.evaluate`` runs it, or an option by this name in
+    ``trials.TRIALS``."""
     tenants: tuple[str, ...] = Field(min_length=1)
     questions: tuple[str, ...]
     """Files beside ``figures.toml``; ``{tenant}`` stands for the tenant's name."""
@@ -336,8 +370,8 @@ class Figure(StrictModel):
     """Measures that are shown; empty: all."""
     least: Mapping[str, float] = {}
     most: Mapping[str, float] = {}
-    """What is asked of measures. Gains and ``change_loss`` are held against it by the lower end of the
-    interval, all others by the value."""
+    """Bounds by measure: the value must be at least, or at most, this. For measures whose names begin with
+    ``gain`` or ``change_loss`` the lower end of the interval is compared, not the value."""
 
     @model_validator(mode="after")
     def _has_one_bound_a_measure(self) -> Self:
@@ -346,11 +380,11 @@ class Figure(StrictModel):
         return self
 
     def paths(self, folder: Path, *, tenant: str) -> list[Path]:
-        """Return the files of questions."""
+        """Return the files of one tenant's questions."""
         return [folder / name.format(tenant=tenant) for name in self.questions]
 
     def rows(self, estimates: Mapping[str, Estimate]) -> list[FigureRow]:
-        """Return a row for each measure that is shown, and for each that is asked."""
+        """Return a row for each measure that is shown, and for each that has a bound."""
         names = dict.fromkeys([*(self.measures or estimates), *self.least, *self.most])
         return [self._row(name, estimates.get(name)) for name in names]
 
@@ -368,12 +402,13 @@ class Figure(StrictModel):
 
 
 class FigureRow(NamedTuple):
-    """A measure beside what is asked of it."""
+    """A measure beside its bound."""
 
     measure: str
     estimate: Estimate | None
     """None where no question measures it."""
     asked: str = ""
+    """The bound as it is shown, such as "≥ 0.85"; empty without one, and then ``is_met`` is True."""
     is_met: bool = True
 
     @property

@@ -26,32 +26,43 @@ _RULES = (
     f"and codes exactly. When the documents do not hold the answer, reply with exactly: {REFUSAL}"
 )
 _MARKER = re.compile(r"\[(\d+\.\d+)\]")
+"""A citation: "[1.2]" cites unit "1.2"."""
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+"""A number as it is written: "250", "4.90", "7:30"."""
 _AROUND = " \n.\"'*"
+"""Characters around a refusal that do not count."""
 _ANSWER_TOKENS = 256
 """The default of ``[generation] max_tokens`` in a tenant file."""
 _ANSWER_LIMIT_S = 300.0
-"""Of one answer. A model that takes longer cannot serve agents."""
+"""Limit of one answer. A model that takes longer cannot serve agents."""
 _READING_S = 3.0
 """How long an agent may wait for a prompt to be read."""
 _READING_ROUNDS = 3
+"""Requests of one size, of which the median counts."""
 _SENTENCE = "The depot counts its parcels each evening and writes the sum into the book. "
-"""14 tokens for most tokenizers."""
+"""Fills prompts whose length is chosen."""
 _SHORT_SENTENCES = 12
 _LONG_SENTENCES = 80
+"""Lengths of the two prompts that are timed: some 170 and 1,100 tokens."""
 _SENTENCE_TOKENS = 14
+"""Tokens of ``_SENTENCE`` for most tokenizers."""
 
 
 class ModelQuestion(StrictModel):
+    """A question about one of the documents, with the answer's citation and numbers."""
+
     document: str
+    """A key of ``ModelQuestions.documents``."""
     question: str
     units: tuple[str, ...] = ()
-    """Numbers of the units that answer it; empty where the document does not."""
+    """Numbers of the units that answer it, such as "1.2"; empty where the document does not."""
     holds: tuple[str, ...] = ()
-    """Numbers that the answer must have."""
+    """Numbers that the answer must have, such as "21"."""
 
 
 class Bound(StrictModel):
+    """The least counts with which a model may write; see ``Counts``."""
+
     cites: int
     copies: int
     refuses: int
@@ -72,7 +83,10 @@ def load_model_questions() -> ModelQuestions:
 
 
 def probe_messages(question: str, document_text: str) -> tuple[ChatMessage, ...]:
-    """Return the messages that ask ``question`` over one document, whose lines are its units."""
+    """Return the messages that ask ``question`` over one document, whose lines are its units.
+
+    They number the units "[1.1]", "[1.2]", …, as ``ModelQuestion.units`` names them.
+    """
     lines = document_text.strip().splitlines()
     units = "\n".join(f"[1.{number}] {line}" for number, line in enumerate(lines, start=1))
     return ChatMessage("system", _RULES), ChatMessage("user", f"{units}\n\nQuestion: {question}")
@@ -80,12 +94,15 @@ def probe_messages(question: str, document_text: str) -> tuple[ChatMessage, ...]
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How a model answered the questions."""
+    """How a model answered the questions: ``str`` of it tells a person."""
 
     cites: int
+    """Answers that cite exactly the right units, of ``answerable``."""
     copies: int
+    """Answers with the right numbers and no others, of ``answerable``."""
     answerable: int
     refuses: int
+    """Answers that are the refusal alone, of ``unanswerable``."""
     unanswerable: int
     bound: Bound
 
@@ -113,8 +130,8 @@ async def ask_model(
 ) -> Counts:
     """Ask every question, one after the other at temperature 0. Raises as the generator does.
 
-    ``system_role``: whether the model's chat template takes a system message. ``show`` gets the number of
-    answers so far, and of all.
+    ``system_role``: whether the model's chat template takes a system message. ``show`` is called before each
+    question, with the number of answers so far and the number of questions.
     """
     answers: list[str] = []
     for question in shipped.questions:
@@ -153,15 +170,17 @@ def _refuses(answer: str) -> bool:
 
 
 async def measure_reading(generator: AnswerGenerator, *, context_tokens: int, clock: Clock) -> int | None:
-    """Return how many prompt tokens the model reads in 3 s; None if unknown, or if it reads its context.
+    """Return how many prompt tokens the model reads in 3 s; None if unknown, or if its whole context is read.
 
-    From the time to the first token of a short and of a long prompt, each the median of three. Each prompt
-    begins with other words, so that no server takes it from a cache. Raises as the generator does.
+    A line through two points, the times to the first token of a short and of a long prompt, each the median
+    of three. Each prompt begins with other words, so that no server has it in a cache. Example: 170 tokens
+    in 0.4 s and 1,100 in 2.0 s give 1,681. Raises as the generator does.
     """
-    most = (context_tokens // 2) // _SENTENCE_TOKENS
-    sizes = (min(_SHORT_SENTENCES, most // 4), min(_LONG_SENTENCES, most))
-    (few, short_s), (many, long_s) = [await _reading(generator, size, clock=clock) for size in sizes]
-    if many <= few or long_s <= short_s:  # it counts no tokens, or reads faster than can be measured
+    longest = (context_tokens // 2) // _SENTENCE_TOKENS
+    lengths = (min(_SHORT_SENTENCES, longest // 4), min(_LONG_SENTENCES, longest))
+    (few, short_s), (many, long_s) = [await _reading(generator, length, clock=clock) for length in lengths]
+    # The server counts no tokens, or reads faster than can be measured.
+    if many <= few or long_s <= short_s:
         return None
     tokens = many + (_READING_S - long_s) * (many - few) / (long_s - short_s)
     return None if tokens >= context_tokens else max(1, math.floor(tokens))
@@ -171,20 +190,20 @@ async def measure_reading(generator: AnswerGenerator, *, context_tokens: int, cl
 class _Answer:
     text: str
     first_s: float
-    """From the request to the first text."""
+    """Seconds from the request to the first delta; 0.0 where none came."""
     prompt_tokens: int | None
     """As the server counted them; None where it does not say."""
 
 
 async def _reading(generator: AnswerGenerator, sentences: int, *, clock: Clock) -> tuple[int, float]:
-    """Return the tokens of a prompt, and the seconds to its first token."""
-    rounds: list[_Answer] = []
+    """Time a prompt of so many sentences. Return its tokens, and the seconds to the answer's first token."""
+    answers: list[_Answer] = []
     for _ in range(_READING_ROUNDS):
         content = f"{uuid.uuid4().hex} {_SENTENCE * sentences}\nWhat does the depot count?"
         messages = (ChatMessage("user", content),)
-        rounds.append(await _answer(generator, messages, max_tokens=1, clock=clock))
-    counted = rounds[0].prompt_tokens or _SENTENCE_TOKENS * sentences
-    return counted, median(answer.first_s for answer in rounds)
+        answers.append(await _answer(generator, messages, max_tokens=1, clock=clock))
+    prompt_tokens = answers[0].prompt_tokens or _SENTENCE_TOKENS * sentences
+    return prompt_tokens, median(answer.first_s for answer in answers)
 
 
 async def _answer(

@@ -1,4 +1,9 @@
-"""Questions with known answers: gold units of single documents, written blind."""
+"""Questions with known answers: gold units of single documents, written blind: without sight of the code.
+
+{"qid": "clinic-a-002", "kind": "plain", "question": "From what reading down do we call … too low?",
+ "documents": ["NHLBI-0000077-1"], "gold": ["Hypotension is … lower than 90/60 mmHg."],
+ "answer_contains": ["90/60 mmHg"]}
+"""
 
 from __future__ import annotations
 
@@ -13,18 +18,19 @@ from assistant.domain.public import PublicModel
 from assistant.models.recorded import RowT, read_rows
 
 Split = Literal["tuning", "held_out"]
+"""The half of a question: prompts, weights and bounds are chosen on ``tuning``, and measured on the other."""
 Kind = Literal["plain", "condition", "messy", "double", "follow_up", "unanswerable"]
 
 
 class PlantedReply(PublicModel):
-    """A right reply to the patient with one change, that makes it wrong unless it is ``reworded``."""
+    """A right reply to the patient with one change. The change makes it wrong, unless it is ``reworded``."""
 
     kind: Literal["number", "date", "negation", "name", "reworded"]
     text: str
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """The measures of whether the check finds a fault in it."""
+        """Names in ``measures.MEASURES``: they count whether the check finds a fault in the reply."""
         if self.kind == "reworded":
             return ("rewordings_stopped",)
         return "planted_named", f"planted_{self.kind}"
@@ -37,7 +43,8 @@ class EvaluationQuestion(PublicModel):
     kind: Kind
     question: str
     documents: tuple[str, ...]
-    """Ids of the documents that answer it; of a double question perhaps two. Empty: nothing answers it."""
+    """Ids of the documents that answer it, two for a double question unless one answers both halves. Empty:
+    nothing answers it."""
     gold: tuple[str, ...] = ()
     """Verbatim excerpts that together are the answer."""
     answer_contains: tuple[str, ...] = ()
@@ -45,18 +52,21 @@ class EvaluationQuestion(PublicModel):
     telltale: tuple[str, ...] = ()
     """Strings of the other branch of a condition: an answer that holds one states the wrong branch."""
     other_branch: tuple[str, ...] = ()
+    """Verbatim excerpts of the other branch, for a reader: no code uses them."""
     must: tuple[str, ...] = ()
-    """What a good reply to the patient states, in words of the question's author; a person judges by it."""
+    """What a good reply to the patient states, in words of the question's author. For a person who judges
+    replies, as is ``must_not``: no code uses them."""
     must_not: tuple[str, ...] = ()
     """What would be wrong or dangerous to state."""
     planted: tuple[PlantedReply, ...] = ()
     clean: str | None = None
-    """``qid`` of the same question asked cleanly, of a messy one."""
+    """For a messy question: ``qid`` of the same question asked cleanly."""
     after: str | None = None
-    """``qid`` of the question asked just before, of a follow-up."""
+    """For a follow-up: ``qid`` of the question asked just before."""
     near: str | None = None
-    """Id of the document that comes nearest, of an unanswerable one."""
+    """For an unanswerable question: id of the document that comes nearest."""
     note: str = ""
+    """A remark of the author."""
 
     @property
     def answerable(self) -> bool:
@@ -69,12 +79,12 @@ class EvaluationQuestion(PublicModel):
 
     @property
     def split(self) -> Split:
-        """By document, so that nothing learned of a document is judged on it."""
+        """The half, chosen by document, so that nothing learned from a document is judged on it."""
         return split_of(self.document)
 
 
 def split_of(document_id: str) -> Split:
-    """Return the half that a document's questions are in."""
+    """Return the half that a document's questions are in: by its id's hash, so it never changes."""
     return "held_out" if int(sha256(document_id.encode()).hexdigest(), 16) % 2 else "tuning"
 
 
@@ -101,7 +111,7 @@ def load_questions(path: Path) -> list[EvaluationQuestion]:
 
 
 def draw(questions: Sequence[EvaluationQuestion], *, count: int, seed: str) -> list[EvaluationQuestion]:
-    """Return ``count`` questions chosen by a seed such as a commit's hash; a seed always draws the same."""
+    """Return up to ``count`` questions in an order that ``seed`` decides; the same seed draws the same."""
     return sorted(questions, key=lambda q: sha256(f"{seed}:{q.qid}".encode()).digest())[:count]
 
 
@@ -111,12 +121,17 @@ class TenantQuestions:
 
     path: Path
     sha256: str
+    """Hash of the file: a run can be compared with the baseline only if both have the same."""
     all: tuple[EvaluationQuestion, ...]
     asked: tuple[EvaluationQuestion, ...]
+    """Those of ``all`` that are asked; a follow-up still finds the question before it in ``all``."""
 
     @classmethod
     def of(cls, path: Path, *, asks: Callable[[EvaluationQuestion], bool] | None = None) -> TenantQuestions:
-        """Read a file; ``asks`` chooses what is asked of it, None: all. Raises ConfigurationError."""
-        every = tuple(load_questions(path))
-        asked = every if asks is None else tuple(filter(asks, every))
-        return cls(path, sha256(path.read_bytes()).hexdigest(), every, asked)
+        """Read a file. ``asks`` says of each question whether it is asked; None: all are.
+
+        Raises ConfigurationError.
+        """
+        questions = tuple(load_questions(path))
+        asked = questions if asks is None else tuple(filter(asks, questions))
+        return cls(path, sha256(path.read_bytes()).hexdigest(), questions, asked)

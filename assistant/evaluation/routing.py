@@ -43,13 +43,18 @@ from assistant.tenant.tenant import SourceEntry, TenantConfig
 
 RoutedKind = Literal["fact", "opinion", "comparison", "recommendation", "order", "mixed", "none"]
 RANKS = 10
+"""Ranks that count: nDCG at 10."""
 _BEST_GRADE = 3
 _DEADLINE_S = 60.0
+"""Limit of one search; a question takes three."""
 RIGHT_FIRST, HOLDS = "right source first", "quote holds what it must"
 
 
 class RoutedQuestion(PublicModel):
-    """One line of ``evaluation/<tenant>/*.jsonl``. Other fields are ignored."""
+    """One line of ``evaluation/<tenant>/*.jsonl``. Other fields are ignored.
+
+    Example: kind "mixed", sources ("catalogue", "reviews"), items ("TB-200",), must ("IPX7",).
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -59,21 +64,26 @@ class RoutedQuestion(PublicModel):
     sources: tuple[str, ...]
     """Names of the sources that can answer, the one that should come first at the beginning; empty: none."""
     items: tuple[str, ...] = ()
+    """Ids of the catalogue's items that it is about."""
     must: tuple[str, ...] = ()
     """Strings that a right answer holds, all of them."""
     any_of: tuple[str, ...] = ()
-    """Strings of which it holds at least one."""
+    """Strings of which a right answer holds at least one; empty: no such condition."""
     documents: tuple[str, ...] = ()
     """Documents that answer, the best first."""
 
     @property
     def group(self) -> str:
-        """What it is about: questions of one group are resampled, and kept out of a fold, together."""
+        """The first item that it is about, or itself: questions of one group are resampled together, and are
+        in one fold of a cross-validation."""
         return self.items[0] if self.items else self.id
 
 
 def ndcg(ranked: Sequence[str], wanted: Sequence[str]) -> float:
-    """Return nDCG at 10; the first of the wanted has grade 3, the second 2, all others 1."""
+    """Return nDCG at 10 of ``ranked``; the first of ``wanted`` has grade 3, the second 2, all others 1.
+
+    ``wanted`` has at least one name. Example: ranked (b, a) for wanted (a,) gives 1 / log2(3) = 0.63.
+    """
     grades = {name: max(1, _BEST_GRADE - place) for place, name in enumerate(wanted)}
     gained = sum(grades.get(name, 0) / log2(rank + 2) for rank, name in enumerate(ranked[:RANKS]))
     best = sorted(grades.values(), reverse=True)[:RANKS]
@@ -81,12 +91,16 @@ def ndcg(ranked: Sequence[str], wanted: Sequence[str]) -> float:
 
 
 def first_of(scores: Mapping[str, float]) -> str | None:
-    """Return the source with the highest score; of equal ones the first of the tenant file."""
+    """Return the source with the highest score; of equal ones the first in ``scores``, which has the order of
+    the tenant file. None without scores."""
     return max(scores, key=lambda name: scores[name], default=None)
 
 
 class RoutingTrial:
-    """Asks labelled questions of one tenant as it is served, and of one merged source."""
+    """Asks labelled questions of one tenant as it is served, and of one merged source.
+
+    Call ``load`` once, then ``ask`` for each question.
+    """
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
@@ -103,17 +117,17 @@ class RoutingTrial:
         await self._routed.adaptations.refresh()
 
     async def ask(self, question: RoutedQuestion) -> Judged:
-        """Raises what the search and the embedding endpoint raise."""
+        """Return the values of one question. Raises what the search and the embedding endpoint raise."""
         known = await self._known_words.read()
-        routed, late = await self._find(self._routed, question, known)
-        alone, alone_late = await self._find(self._routed, question, known, with_offers=False)
-        merged, merged_late = await self._find(self._merged, question, known, with_offers=False)
+        routed, skipped = await self._find(self._routed, question, known)
+        alone, skipped_alone = await self._find(self._routed, question, known, with_offers=False)
+        merged, skipped_merged = await self._find(self._merged, question, known, with_offers=False)
         values: dict[str, float] = {}
         if question.sources:
             values |= self._first(question, routed)
         if question.documents:
             served, by_routing, by_one = (
-                ndcg(_served(each), question.documents) for each in (routed, alone, merged)
+                ndcg(_served(evidence), question.documents) for evidence in (routed, alone, merged)
             )
             values |= {
                 "nDCG@10": served,
@@ -129,11 +143,11 @@ class RoutingTrial:
             values["nothing answers it, and it is refused"] = float(not routed.is_found)
         is_miss = values.get(RIGHT_FIRST) == 0 or values.get(HOLDS) == 0
         miss = f"{', '.join(question.sources)}: {values} | {question.question}" if is_miss else ""
-        return Judged(question.id, question.group, values, miss, (*late, *alone_late, *merged_late))
+        return Judged(question.id, question.group, values, miss, (*skipped, *skipped_alone, *skipped_merged))
 
     def _first(self, question: RoutedQuestion, routed: Evidence) -> dict[str, float]:
-        """Return whether what should come first does: the source with the largest share, and the source that
-        the words of the kinds choose."""
+        """Return whether the right source comes first, as 0.0 or 1.0: by the router's shares, and by the
+        words that are usual for each kind of source (``keyword_scores``)."""
         right = question.sources[0]
         shares = routed.ranked.routing.shares if routed.ranked.routing is not None else dict[str, float]()
         by_shares = first_of(shares) == right
@@ -152,6 +166,10 @@ class RoutingTrial:
         *,
         with_offers: bool = True,
     ) -> tuple[Evidence, tuple[str, ...]]:
+        """Search as ``answer`` does; return the evidence and the steps that were left out.
+
+        ``with_offers``: also look up the items that the question names.
+        """
         routed = answer.adaptations.without_names(question.question, known=known)
 
         async def once() -> tuple[Evidence, Sequence[str]]:
@@ -178,7 +196,7 @@ def _served(evidence: Evidence) -> list[str]:
 
 
 def _holds(evidence: Evidence, question: RoutedQuestion) -> bool:
-    """Return whether the quote is shown and holds all that it must."""
+    """Return whether a quote is shown that holds all of ``must`` and one of ``any_of``, up to white space."""
     if not evidence.is_found:
         return False
     quote = " ".join("".join(block.before + block.text for block in _quoted(evidence)).split())
@@ -188,7 +206,7 @@ def _holds(evidence: Evidence, question: RoutedQuestion) -> bool:
 
 
 def _quoted(evidence: Evidence) -> list[QuotedBlock]:
-    """Return what is quoted of the evidence."""
+    """Return the blocks that are quoted from the evidence."""
     cite, excerpts = SourceList().citing(evidence.ranked), Excerpts()
     if evidence.answer is not None:
         return evidence.answer.blocks(cite, excerpts, opening="")
@@ -199,19 +217,23 @@ def _quoted(evidence: Evidence) -> list[QuotedBlock]:
 #     P(source | question) = softmax over sources of bias + vector · question + Σ weights of its words
 #
 # The label of a question is the source that should come first. Questions are read without the names of their
-# items, and words of one item's questions alone are left out: they name it. Everything is deterministic by
-# the order of the questions.
+# items, and words of one item's questions alone are left out: they name it. The same questions in the same
+# order give the same router.
 LEAST_QUESTIONS = 40
 LEAST_GROUPS = 2
-"""Groups in whose questions a word occurs, to get a weight: a word of one group is an item's name."""
+"""A word gets a weight if it occurs in the questions of so many groups: a word of one group alone is probably
+an item's name."""
 FOLDS = 5
 _SEED = 20_261_121
+"""Any number: it is fixed so that a report is the same each time."""
 _DECIMALS = 5
+"""Of the weights in the router's file."""
 _PULL = 0.005
-"""How strongly weights are held at 0, in questions: one that is off by 1 costs half of this for each."""
+"""Strength of the pull of weights towards 0, a question: n questions pull with 0.005 n."""
 _WORD_SCALE = 0.6
-"""Value of a word that occurs, beside a vector of unit length."""
+"""Feature of a word that occurs; the larger, the less the pull holds back the weights of words."""
 _VECTOR_SCALE = 4.0
+"""Factor of the question's vector, which has unit length, as a feature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,17 +241,18 @@ class LabelledQuestion:
     """A question with the sources that can answer it."""
 
     text: str
-    """With "it" for each item that it names."""
+    """The question with "it" in place of each item that it names."""
     vector: Sequence[float]
-    """Of ``text``, unit length, shape (dimensions,)."""
+    """Embedding of ``text``, unit length, shape (dimensions,)."""
     sources: tuple[str, ...]
     """Names, the one that should come first at the beginning; never empty."""
     group: str
-    """Questions of one group are never both learned from and judged: an item, or the wording."""
+    """The item that it is about, or its wording: all questions of a group are in one fold, so that none is
+    judged by a router that learned from another of them."""
 
 
 class RoutingReport(PublicModel):
-    """What cross-validation says of a router. It is kept in ``RouterRelease.report``."""
+    """Result of a router's cross-validation. It is kept as JSON in ``RouterRelease.report``."""
 
     schema_version: int = 1
     questions: int
@@ -239,36 +262,42 @@ class RoutingReport(PublicModel):
     """Share of the questions whose first source the router puts first, each judged by a router that was
     learned without its group."""
     keywords_right_first: float
-    """The same of the words that are usual for a kind of source."""
+    """The same share when the words that are usual for a kind of source decide (``keyword_scores``)."""
     gain_low: float
-    """Lower end of the 95 % interval of the difference, paired, bootstrapped by question."""
+    """Lower end of the 95 % interval of the paired difference of both, bootstrapped by question."""
     words: int
+    """Distinct words of all questions."""
     refused_because: str = ""
+    """Why the router may not serve; empty: it may."""
 
 
 def learn(
     questions: Sequence[LabelledQuestion], *, sources: Sequence[str], embedding_model: str, fitted_on: str
 ) -> RouterFile:
-    """Return the router of these questions. Raises ConfigurationError for labels that name no source."""
+    """Return the router that these questions teach. Raises ConfigurationError for labels that name no source.
+
+    ``fitted_on``: a sentence for a reader of the file. The columns of the features are the bias, the vector
+    and the words; they are scaled for the fit, and the scale goes into the weights afterwards.
+    """
     unknown = sorted({name for question in questions for name in question.sources} - set(sources))
     if unknown:
         raise ConfigurationError(
             f"The questions name sources that the tenant does not have: {', '.join(unknown)}."
         )
-    groups: defaultdict[str, set[str]] = defaultdict(set)
+    groups_by_word: defaultdict[str, set[str]] = defaultdict(set)
     for question in questions:
         for word in question_words(question.text):
-            groups[word].add(question.group)
-    words = sorted(word for word, names in groups.items() if len(names) >= LEAST_GROUPS)
-    asked = [question_words(question.text) for question in questions]
-    present = np.array([[word in words_of for word in words] for words_of in asked], float)
+            groups_by_word[word].add(question.group)
+    words = sorted(word for word, names in groups_by_word.items() if len(names) >= LEAST_GROUPS)
+    words_by_question = [question_words(question.text) for question in questions]
+    has_word = np.array([[word in words_of for word in words] for words_of in words_by_question], float)
     vectors = np.array([question.vector for question in questions], float)
     scales = np.r_[1.0, np.full(vectors.shape[1], _VECTOR_SCALE), np.full(len(words), _WORD_SCALE)]
-    features = np.hstack([np.ones((len(questions), 1)), vectors, present]) * scales
-    right = np.array([[name == question.sources[0] for name in sources] for question in questions], float)
+    features = np.hstack([np.ones((len(questions), 1)), vectors, has_word]) * scales
+    labels = np.array([[name == question.sources[0] for name in sources] for question in questions], float)
     pull = np.full((len(scales), len(sources)), _PULL * len(questions))
-    pull[0] = 0.0
-    fitted = Estimator(pull=pull.ravel()).fit(Classes(features, len(sources)), right)
+    pull[0] = 0.0  # the bias
+    fitted = Estimator(pull=pull.ravel()).fit(Classes(features, len(sources)), labels)
     weights = (fitted.reshape(-1, len(sources)) * scales[:, None]).round(_DECIMALS)
     rows: list[list[float]] = weights.tolist()
     first_word = 1 + vectors.shape[1]
@@ -283,6 +312,7 @@ def learn(
 
 
 def router_bytes(content: RouterFile) -> bytes:
+    """Return the router as JSON with sorted keys, so that equal routers have equal bytes and hashes."""
     return orjson.dumps(content.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
 
 
@@ -290,9 +320,11 @@ def cross_validated(
     questions: Sequence[LabelledQuestion], *, sources: Sequence[SourceEntry]
 ) -> RoutingReport:
     """Return how often the right source comes first: by routers that have not seen a question's group, and by
-    the words of the kinds.
+    the words that are usual for each kind of source.
 
-    Raises ConfigurationError for too few questions, or labels that name no source.
+    One router is learned for each of ``FOLDS`` parts of the questions, from the other parts. It is refused
+    unless the lower bound of its gain is above 0. Raises ConfigurationError for too few questions, or labels
+    that name no source.
     """
     if len(questions) < LEAST_QUESTIONS:
         raise ConfigurationError(
@@ -303,7 +335,7 @@ def cross_validated(
     routers = {
         fold: Router(
             learn(
-                [question for question, of in zip(questions, folds, strict=True) if of != fold],
+                [question for question, other in zip(questions, folds, strict=True) if other != fold],
                 sources=names,
                 embedding_model="",
                 fitted_on="",
@@ -335,7 +367,11 @@ def cross_validated(
 
 
 def lower_bound(differences: Floats, *, level: float) -> float:
-    """Return the one-sided lower bound of a mean of paired differences, by bootstrap."""
+    """Return the one-sided lower bound of a mean of paired differences, by bootstrap of 20,000 resamples.
+
+    They are drawn in 20 chunks to bound memory. ``level``: chance of a mean below the bound, 0.025 for the
+    lower end of a 95 % interval.
+    """
     random, count = np.random.default_rng(_SEED), len(differences)
     chunks = [differences[random.integers(0, count, size=(1_000, count))].mean(axis=1) for _ in range(20)]
     return float(np.quantile(np.concatenate(chunks), level))
@@ -346,7 +382,7 @@ def lower_bound(differences: Floats, *, level: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A router as the desk has it; ``item`` is not stored after a dry run."""
+    """A router as a desk item and as what its body holds. ``item`` is not stored after a dry run."""
 
     item: DeskItem
     content: RouterRelease
@@ -358,7 +394,11 @@ class Release:
 
 class RouterReleases:
     """The routers of one tenant: desk items by number (``router-000001``, …), refused ones too. A router
-    serves all conversations from its release on."""
+    serves all conversations from its release on.
+
+    At most one is live: ``learn_routing`` stores a new one as live, then ``replace_live`` marks the one
+    before as replaced; ``roll_back`` goes back to the newest replaced one.
+    """
 
     def __init__(self, desk: StoredDesk, *, clock: Clock) -> None:
         self._desk = desk
@@ -371,7 +411,7 @@ class RouterReleases:
         return sorted(read, key=lambda release: release.name, reverse=True)
 
     def next(self, known: Sequence[Release], content: RouterRelease, note: str) -> Release:
-        """Return the release of the next number, not stored."""
+        """Return a release with the number after the highest of ``known``, not stored yet."""
         number = 1 + max((int(release.name.rpartition("-")[2]) for release in known), default=0)
         return self._revision(f"router-{number:06d}", 1, content, note)
 
@@ -386,8 +426,11 @@ class RouterReleases:
         return await self.put(self._revision(release.name, release.item.revision + 1, content, note))
 
     async def roll_back(self) -> tuple[Release, Release | None]:
-        """Take the live router back, and bring the one before back. Return both; None: the words of the kinds
-        of sources decide. Raises NotFoundError where no router is live."""
+        """Take the live router back, and make the newest replaced one live again.
+
+        Return both; the second is None where there is no replaced one: then the words that are usual for each
+        kind of source decide. Raises NotFoundError where no router is live.
+        """
         known = await self.all()
         live, before = (
             next((release for release in known if release.content.state is state), None)
@@ -402,7 +445,7 @@ class RouterReleases:
         return taken, await self.move(before, ReleaseState.LIVE, note)
 
     async def replace_live(self, by: str) -> None:
-        """Keep what is live as the way back from the release of this name."""
+        """Mark every live release but ``by`` as replaced, so that ``roll_back`` can bring it back."""
         for release in await self.all():
             if release.content.state is ReleaseState.LIVE and release.name != by:
                 await self.move(release, ReleaseState.REPLACED, f"replaced by {by}")
@@ -428,10 +471,10 @@ async def learn_routing(
     questions_sha256: str,
     dry_run: bool = False,
 ) -> Release:
-    """Return the release: live, or refused with its report.
+    """Learn a router, judge it by cross-validation and store it. Return the release: live, or refused.
 
     Raises ConfigurationError for a tenant with one source and for questions that cannot be learned from,
-    ConflictError where another learner releases at the same moment.
+    ConflictError where another learner releases at the same moment. ``dry_run``: store nothing.
     """
     if len(tenant.sources) < 2:
         raise ConfigurationError(f"{tenant.name} has one source: there is nothing to route.")
@@ -448,6 +491,8 @@ async def learn_routing(
 def _learned(
     tenant: TenantConfig, questions: Sequence[LabelledQuestion], questions_sha256: str
 ) -> RouterRelease:
+    """Return the router of all questions with its cross-validated report. Takes seconds: run it in a
+    thread."""
     report = cross_validated(questions, sources=tenant.sources)
     content = learn(
         questions,
@@ -472,7 +517,7 @@ def routing_report_of(content: RouterRelease) -> RoutingReport:
 
 
 def content_note(content: RouterRelease) -> str:
-    """Return what the desk notes of a new release."""
+    """Return the desk's note on a new release: its shares, and why it is refused."""
     report = routing_report_of(content)
     shares = f"right source first {report.right_first:.1%}, by keywords {report.keywords_right_first:.1%}"
     return f"{shares}; refused: {report.refused_because}" if report.refused_because else shares

@@ -1,6 +1,8 @@
 """Trials of what stands around an answer: red flags, live elements, pasted chats, and the check of sentences.
 
-Each takes one tenant's opened services and its questions, and returns what is counted of each question.
+Each takes one tenant's opened services and its questions, and returns a ``Judged`` for each question, whose
+values have readable names: {"emergencies that raise their flag": 1.0}. ``cli.evaluate`` calls them for the
+figure's ``run``, and reads the files of questions with ``load_rows``.
 """
 
 from __future__ import annotations
@@ -46,21 +48,23 @@ from assistant.text.language import language
 from assistant.text.markup import Tag, tags_in
 
 Trial = Callable[[TenantServices, Sequence[Path]], Coroutine[None, None, list[Judged]]]
-"""Asks the questions of a figure's files of one tenant."""
+"""Asks one tenant the questions of a figure's files, and returns the judged questions."""
 TRIALS = Place[Mapping[str, Trial]]("trials")
-"""Trials by what ``run`` of a figure says."""
+"""Trials that options add, by the ``run`` of a figure: {"approved": match_approved}."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """A head whose weights file an option brings: what ``make fit`` fits it on."""
+    """What ``make fit`` fits a head on whose weights file an option has. A head: a logistic model."""
 
     kind: Kind
     tenants: tuple[str, ...]
     paths: tuple[str, ...]
     """Files of questions, below ``evaluation``."""
     features: tuple[str, ...]
+    """Names of the columns of ``rows``."""
     penalty: float
+    """Strength with which weights are pulled to 0, a row."""
     rows: Callable[
         [Mapping[str, TenantServices], Sequence[Path]],
         Coroutine[None, None, tuple[list[tuple[float, ...]], list[bool]]],
@@ -70,13 +74,14 @@ class Head:
 
 HEADS = Place[Head]("heads to fit")
 _DEADLINE_S = 60.0
+"""Limit of one call of a model or of preparing one answer."""
 _EMBEDDED_AT_ONCE = 32
 
 
 async def embedded(
     embedder: TextEmbedder, texts: Sequence[str], *, clock: Clock
 ) -> dict[str, Sequence[float]]:
-    """Return a vector of unit length for each text. Raises what the endpoint raises."""
+    """Return a vector of unit length by text; ``texts`` are distinct. Raises what the endpoint raises."""
     vectors: list[list[float]] = []
     for start in range(0, len(texts), _EMBEDDED_AT_ONCE):
         deadline = Deadline.after(_DEADLINE_S, clock=clock)
@@ -88,6 +93,7 @@ async def embedded(
 
 
 _WITHIN = frozenset({"before", "after", "between", "quoted", "within"})
+"""Settings of emergencies with other text around them; they are counted together."""
 
 
 class FlaggedMessage(PublicModel):
@@ -95,14 +101,17 @@ class FlaggedMessage(PublicModel):
 
     id: str | None = None
     setting: str = ""
-    """Of a message by an independent writer: ordinary, alone, before, shorthand, own_flag, …"""
+    """How an independent writer set the message: ordinary, alone, before, shorthand, own_flag, …"""
     message: str = Field(min_length=1)
     flag: str | None
     """Name of the red flag that it should raise; None for an ordinary message."""
 
 
 def with_own_flag(tenant: TenantConfig, messages: Sequence[FlaggedMessage]) -> TenantConfig:
-    """Return the tenant with one more flag, whose examples are a writer's ``own_flag`` messages."""
+    """Return the tenant with one more flag, whose examples are a writer's ``own_flag`` messages.
+
+    It measures a flag that a tenant adds itself. Its text and number are shown to nobody.
+    """
     examples = [message for message in messages if message.setting == "own_flag"]
     entry = RedFlagEntry(
         name=examples[0].flag or "own",
@@ -116,7 +125,8 @@ def with_own_flag(tenant: TenantConfig, messages: Sequence[FlaggedMessage]) -> T
 async def raise_flags(
     tenant: TenantConfig, embedder: TextEmbedder, messages: Sequence[FlaggedMessage], *, clock: Clock
 ) -> list[Judged]:
-    """Return which messages of independent writers raise flags of the tenant, or a notice."""
+    """Return which messages of independent writers raise flags of the tenant, or a notice that their language
+    is not checked. Raises ConfigurationError where the flags' examples could not be embedded."""
     flags = RedFlags(tenant, embedder=embedder, clock=clock)
     await flags.load()
     if not flags.is_ready:
@@ -137,7 +147,10 @@ async def raise_flags(
 def _flag_values(
     message: FlaggedMessage, raised: Sequence[str], *, has_notice: bool
 ) -> tuple[dict[str, float], bool]:
-    """Return the measures of a message, and whether it was judged as it should be."""
+    """Return the values of a message, and whether what it raised is right.
+
+    ``raised``: names of the flags. ``has_notice``: the notice that the message's language is not checked.
+    """
     setting, is_raised = message.setting, float(bool(raised))
     if setting == "spanish":
         return {"Spanish emergencies with a banner or notice": float(bool(raised) or has_notice)}, has_notice
@@ -169,6 +182,7 @@ class LiveQuestion(PublicModel):
     """For each value that is asked, the elements that show it, the best first."""
 
 
+# Made-up ids, as the pharmacy's live system has them. The context does not expire during a run.
 _CONTEXT = CareContext(
     agent="measuring",
     customer="PT-204417",
@@ -176,11 +190,11 @@ _CONTEXT = CareContext(
     expires_at=datetime(9999, 1, 1, tzinfo=UTC),
 )
 _READ = frozenset({LiveMatchState.READ, LiveMatchState.SHOWN})
-"""An element that the quoted document shows is asked for, too."""
+"""States of an element that would be read: for the question, or as the quoted document shows it."""
 
 
 class NoCalls:
-    """``LiveElements`` of a tenant that calls no system."""
+    """``LiveElements`` that describes a tenant's elements, and refuses to fill them."""
 
     def __init__(self, offered: LiveElements) -> None:
         self._offered = offered
@@ -209,8 +223,9 @@ async def read_elements(services: TenantServices, questions: Sequence[LiveQuesti
 
 
 async def write_elements(services: TenantServices, questions: Sequence[LiveQuestion]) -> list[Judged]:
-    """Let the tenant's model write each answer, its prompt with the tenant's elements, and return which it
-    names. Raises what preparing raises, ConfigurationError where no model writes.
+    """Let the tenant's model write each answer, and return which live elements it names as tags in its text.
+
+    Raises what preparing raises, ConfigurationError where no model writes.
 
     A question on which the model failed counts as degraded: no figure may rest on it.
     """
@@ -248,7 +263,7 @@ async def _written(services: TenantServices, prompt: Prompt) -> str:
 
 
 def silent(services: TenantServices) -> TenantServices:
-    """Return the services of a tenant that calls no live system."""
+    """Return the services with live elements that are matched but never filled: no live system is called."""
     offered = services.live.elements
     return replace(services, live=replace(services.live, elements=offered and NoCalls(offered)))
 
@@ -256,7 +271,8 @@ def silent(services: TenantServices) -> TenantServices:
 async def prepare_live(
     answer: AnswerQuestion, services: TenantServices, question: LiveQuestion
 ) -> tuple[PreparedAnswer, Sequence[str]]:
-    """Return the prepared answer, which is not written, and the steps that failed."""
+    """Prepare an answer and stop before it is written or an element is filled. Return it, and the steps that
+    failed."""
     labels = frozenset(services.tenant.labels)
     prepared = await answer.prepare(
         request_of(question.question, question.before),
@@ -270,7 +286,11 @@ async def prepare_live(
 
 
 def judge_reads(question: LiveQuestion, read: Sequence[str]) -> list[Judged]:
-    """Return a row for each value that is asked, and one for the question."""
+    """Return a row for each value that is asked, and one for the question.
+
+    ``read``: names of the elements that were read. Example: for asks ((a, b), (c,)) and read (b,) the first
+    value is shown, but not by its best element; the second is not shown; nothing needless was read.
+    """
     cluster = f"{question.tenant}: {question.wording}"
     judged = [
         Judged(
@@ -299,7 +319,7 @@ def judge_reads(question: LiveQuestion, read: Sequence[str]) -> list[Judged]:
 
 # --- pasted chats ------------------------------------------------------------------------------------------
 _LEAST_PART, _LEAST_LINE = 3, 8
-"""Characters: shorter texts stand in others by chance."""
+"""Characters of a message and of an agent's line: texts up to these lengths are in others by chance."""
 
 
 class WrittenChat(PublicModel):
@@ -310,7 +330,7 @@ class WrittenChat(PublicModel):
     text: str
     turns: tuple[Said, ...]
     open: tuple[tuple[str, ...], ...]
-    """At least one."""
+    """For each open question, the most important first, the messages or parts that carry it. At least one."""
     asks_reply: bool
     question: str
 
@@ -319,7 +339,8 @@ class WrittenChat(PublicModel):
         return any(_is_of(text, parts) for parts in self.open)
 
     def is_right(self, question: str) -> bool:
-        """Return whether a question is of the first open one, and has no line of the agent."""
+        """Return whether a question is a message of the first open one, or a part, and has no line of the
+        agent. Lines are compared in lower case with single spaces."""
         others = (turn.text for turn in self.turns if turn.who in ("agent", "note"))
         lines = (
             line for text in others for line in map(_one_spaced, text.split("\n")) if len(line) > _LEAST_LINE
@@ -330,7 +351,7 @@ class WrittenChat(PublicModel):
 
 
 class GoingOn(PublicModel):
-    """One line of ``evaluation/chats/several.jsonl``."""
+    """One line of ``evaluation/chats/several.jsonl``. The file is for fitting alone."""
 
     text: str
     goes_on: bool
@@ -342,12 +363,13 @@ def _one_spaced(text: str) -> str:
 
 
 def _is_of(text: str, parts: Iterable[str]) -> bool:
-    own = _one_spaced(text)
-    return any(part in own or (len(own) > _LEAST_PART and own in part) for part in map(_one_spaced, parts))
+    """Return whether a text holds one of the parts, or is itself within one."""
+    flat = _one_spaced(text)
+    return any(part in flat or (len(flat) > _LEAST_PART and flat in part) for part in map(_one_spaced, parts))
 
 
 async def read_chats(services: TenantServices, chats: Sequence[WrittenChat]) -> list[Judged]:
-    """Return what is asked first of each pasted chat."""
+    """Return whether the right question of each pasted chat is searched first."""
     chat, vocabulary = ReadChat(services, SourceSearch(services)), Vocabulary.of(services.tenant)
     judged: list[Judged] = []
     for written in chats:
@@ -355,15 +377,15 @@ async def read_chats(services: TenantServices, chats: Sequence[WrittenChat]) -> 
         read = await chat.read(AnswerRequest(question=written.text), scope)
         first, *more = questions_of(read.text, vocabulary=vocabulary) if read else ("",)
         is_right = written.is_right(first)
-        said = sum(len(turn.text.split()) for turn in written.turns if turn.who == "customer")
-        asked = "asked, found" if written.asks_reply else "not asked, found"
+        customer_words = sum(len(turn.text.split()) for turn in written.turns if turn.who == "customer")
+        reply_kind = "asked, found" if written.asks_reply else "not asked, found"
         values = {
             "right question first": float(is_right),
-            "customer's words that are searched": len(" ".join((first, *more)).split()) / said,
-            f"replies that are {asked}": float(read is not None and read.asks_reply),
+            "customer's words that are searched": len(" ".join((first, *more)).split()) / customer_words,
+            f"replies that are {reply_kind}": float(read is not None and read.asks_reply),
         }
         if second := written.open[1:2]:
-            values["second questions with a heading"] = float(any(_is_of(each, *second) for each in more))
+            values["second questions with a heading"] = float(any(_is_of(text, *second) for text in more))
         miss = "" if is_right else f"{first} | {written.open}"
         judged.append(Judged(written.id, written.id, values, miss))
     return judged
@@ -376,11 +398,14 @@ async def read_chats(services: TenantServices, chats: Sequence[WrittenChat]) -> 
 ENGLISH = language("en")
 
 Units = tuple[str, ...]
+"""Texts of one document's units."""
 Citation = tuple[int, int | None]
+"""Number of the document in the prompt and of its unit, both from 1; None: the whole document."""
 
 
 @cache
 def _checker(documents: tuple[Units, ...], given: tuple[str, ...]) -> SupportChecker:
+    """Return the checker of a prompt. Several cases share a prompt, so it is cached."""
     return SupportChecker(documents, given=given, language=ENGLISH)
 
 
@@ -392,6 +417,7 @@ class Case(NamedTuple):
     """The document that decides the half."""
     documents: tuple[Units, ...]
     given: tuple[str, ...]
+    """What else the prompt gave the model, such as the question."""
     sentence: str
     citations: tuple[Citation, ...]
 
@@ -401,6 +427,7 @@ class Case(NamedTuple):
 
     @property
     def cited(self) -> list[str]:
+        """Texts of the cited units."""
         places = ((self.documents[d - 1], u) for d, u in self.citations)
         return list(chain.from_iterable(units if u is None else units[u - 1 : u] for units, u in places))
 
@@ -408,7 +435,7 @@ class Case(NamedTuple):
         return _checker(self.documents, self.given).check(self.sentence, self.citations)
 
     def features(self) -> Mapping[str, float]:
-        """Return what the head of the check reads."""
+        """Return the features by name that the check's head (a logistic model) weighs."""
         return _checker(self.documents, self.given).features(self.sentence, self.cited)
 
 
@@ -427,16 +454,19 @@ class WrittenSentence(PublicModel):
     """What else it was given: the question."""
     sentence: str
     cites: tuple[tuple[int, str | None], ...]
-    """Number of the document in the prompt, from 1, and the end of the unit's text; None: all of it."""
+    """Number of the document in the prompt, from 1, and the end of the unit's text; None: the whole document.
+    Example: ``[[1, "Refills: up to 5, within 6 months"]]``."""
     changed: tuple[tuple[str, int, int, str], ...] = ()
-    """Kind of change, the characters (start, end) that are replaced, and by what."""
+    """Kind of change, start and end of the characters that are replaced, and the new ones:
+    ``["negation", 33, 33, "not "]``. ``_support_values`` knows the kinds."""
     other: tuple[int, str | None] | None = None
-    """Another unit, which is cited in place of the right ones. A wrong sentence has none."""
+    """Another unit, which is cited in place of the right ones. None for a sentence that was written wrong."""
 
 
 @cache
 def _documents(knowledge: Path) -> dict[str, Units]:
-    """Return the units of each document of a folder with title and headings, as a prompt has them."""
+    """Return the units of each document of a folder by its id, each as title, heading and text in lines, as a
+    prompt has them."""
     documents: dict[str, Units] = {}
     for item in read_sources([knowledge]):
         if isinstance(item, SourceDocument):
@@ -455,14 +485,16 @@ def _documents(knowledge: Path) -> dict[str, Units]:
 
 
 def _nearest(text: str, units: Units) -> int:
-    """Return the number of the unit with a text; of the likest one where the document has changed since."""
+    """Return the number, from 1, of the unit that ends with ``text``; of the most similar one by shared word
+    stems where the document has changed since."""
     stems = ENGLISH.content_stems(text)
     shared = [(unit.endswith(text), len(stems & ENGLISH.content_stems(unit))) for unit in units]
     return shared.index(max(shared)) + 1
 
 
 def support_cases(paths: Iterable[Path], *, knowledge: Path) -> Iterator[tuple[str, Case]]:
-    """Yield every sentence to be checked by its kind: "right", each change, another unit, "wrong by hand".
+    """Yield every sentence to be checked after its kind: "right" or "wrong by hand" as it was written, then
+    one for each change, and "other unit cited".
 
     ``knowledge``: the folder of the tenants' documents. Raises ConfigurationError naming file and line.
     """
@@ -476,14 +508,14 @@ def support_cases(paths: Iterable[Path], *, knowledge: Path) -> Iterator[tuple[s
         cites = tuple(place(*cite) for cite in line.cites)
         case = Case(line.id, line.document_id, documents, line.given, line.sentence, cites)
         yield "wrong by hand" if line.other is None else "right", case
-        for kind, start, end, by in line.changed:
-            yield kind, case._replace(sentence=line.sentence[:start] + by + line.sentence[end:])
+        for kind, start, end, new_text in line.changed:
+            yield kind, case._replace(sentence=line.sentence[:start] + new_text + line.sentence[end:])
         if line.other is not None:
             yield "other unit cited", case._replace(citations=(place(*line.other),))
 
 
 def judge_support(rows: Iterable[tuple[str, Case]]) -> list[Judged]:
-    """Check the sentences; each counts under the document that it is about."""
+    """Check the sentences of ``support_cases``; each counts under the document that it is about."""
     judged: list[Judged] = []
     for number, (kind, case) in enumerate(rows):
         result = case.check()
@@ -494,7 +526,7 @@ def judge_support(rows: Iterable[tuple[str, Case]]) -> list[Judged]:
 
 
 def _support_values(kind: str, result: Checked) -> dict[str, float]:
-    """Return what is counted of a sentence of a kind."""
+    """Return the values of a sentence of a kind: what its check should say, as 1.0 or 0.0."""
     is_shown, is_supported = result.detail != "withheld", result.support is Support.SUPPORTED
     match kind:
         case "right":
