@@ -1,4 +1,8 @@
-"""What ``assistant aws doctor`` asks of an account whose tenant writes by Bedrock. It changes nothing."""
+"""The checks of Bedrock by ``assistant aws doctor``, for a tenant whose answers a Bedrock model writes.
+
+``AccountChecks`` calls each check before a deployment. A check yields its findings, none if all is well:
+``failure`` stops the deployment, ``warning`` does not. No check changes the account.
+"""
 
 from __future__ import annotations
 
@@ -10,36 +14,41 @@ from assistant.options.bedrock.section import BedrockGeneration, bedrock_of
 from assistant.terminal.account import AccountChecks, Finding, failure, low_quotas, warning
 
 _MISSING = ("ResourceNotFoundException", "ValidationException")
+"""Errors with which Bedrock says that there is no such model or profile; it validates the form of ids too."""
 
 
 def checks(account: AccountChecks) -> Mapping[str, Callable[[], Iterator[Finding]]]:
-    """Return the checks by name; none for a tenant whose own endpoint writes."""
+    """Return the checks by name; none for a tenant whose own endpoint writes. ``option.py`` joins them."""
     generation = bedrock_of(account.tenant)
     if generation is None:
         return {}
-    asked = _Checks(account, generation)
+    bedrock = _Checks(account, generation)
     return {
-        "bedrock model": asked.model,
-        "bedrock access": asked.access,
-        "bedrock profile": asked.profile,
-        "bedrock quota": asked.quota,
-        "bedrock logging": asked.logging,
-        "bedrock retention": asked.retention,
+        "bedrock model": bedrock.model,
+        "bedrock access": bedrock.access,
+        "bedrock profile": bedrock.profile,
+        "bedrock quota": bedrock.quota,
+        "bedrock logging": bedrock.logging,
+        "bedrock retention": bedrock.retention,
     }
 
 
 @dataclass(frozen=True, slots=True)
 class _Checks:
+    """One method for each check. ``_response`` and ``_model`` ask Bedrock's control plane by the caller's
+    role."""
+
     account: AccountChecks
     generation: BedrockGeneration
 
-    def _asked(self, call: str, **given: Any) -> Mapping[str, Any]:
-        """Return what Bedrock answers; empty where there is no such thing."""
-        return self.account.aws.call("bedrock", call, missing=_MISSING, **given) or {}
+    def _response(self, call: str, **parameters: Any) -> Mapping[str, Any]:
+        """Return Bedrock's response to a call of boto3; empty where there is no such thing."""
+        return self.account.aws.call("bedrock", call, missing=_MISSING, **parameters) or {}
 
     def _model(self) -> Mapping[str, Any] | None:
-        found = self._asked("get_foundation_model", modelIdentifier=self.generation.model_id)
-        return found.get("modelDetails")
+        """Return the model's details; None where the region does not have it."""
+        response = self._response("get_foundation_model", modelIdentifier=self.generation.model_id)
+        return response.get("modelDetails")
 
     def model(self) -> Iterator[Finding]:
         """Check that the region serves the model as the tenant file names it."""
@@ -59,12 +68,14 @@ class _Checks:
             yield warning(f"{model_id} is {status}: AWS says when it ends.")
 
     def access(self) -> Iterator[Finding]:
-        """Check that the account may use the model. Where a third party sells it, the first call of whoever
-        may subscribe does so through AWS Marketplace: that is to be an action of its own, and the service's
-        role cannot take it."""
+        """Check that the account has an agreement for the model and may call it.
+
+        For a third party's model, Bedrock subscribes the account at the first call by a role that may
+        subscribe. The service's role may not, so an operator subscribes beforehand.
+        """
         model_id = self.generation.model_id
-        found = self._asked("get_foundation_model_availability", modelId=model_id)
-        if found.get("agreementAvailability", {}).get("status") != "AVAILABLE":
+        known = self._response("get_foundation_model_availability", modelId=model_id)
+        if known.get("agreementAvailability", {}).get("status") != "AVAILABLE":
             yield failure(
                 f"this account has no agreement for {model_id}. Read the offer (aws bedrock "
                 f"list-foundation-model-agreement-offers --model-id {model_id}), then subscribe: aws bedrock "
@@ -73,21 +84,23 @@ class _Checks:
         wanted = {"authorizationStatus": "AUTHORIZED", "entitlementAvailability": "AVAILABLE"}
         wanted["regionAvailability"] = "AVAILABLE"
         if lacking := [
-            f"{name} {found.get(name)}" for name, value in wanted.items() if found.get(name) != value
+            f"{name} {known.get(name)}" for name, value in wanted.items() if known.get(name) != value
         ]:
             yield failure(f"this account may not call {model_id}: {', '.join(lacking)}.")
 
     def profile(self) -> Iterator[Finding]:
-        """Check that the profile's models are in the declared regions: in others its calls are denied."""
+        """Check that the inference profile leads to the model, in exactly the declared regions: the task's
+        role may call no other region."""
         regions = self.generation.bedrock_regions
         if regions is None:
             return
         name = self.generation.bedrock
-        found = self._asked("get_inference_profile", inferenceProfileIdentifier=name)
-        if not found:
+        profile = self._response("get_inference_profile", inferenceProfileIdentifier=name)
+        if not profile:
             yield failure(f"there is no inference profile {name}: aws bedrock list-inference-profiles.")
             return
-        arns = [str(one["modelArn"]).split(":", 5) for one in found["models"]]
+        # arn:aws:bedrock:REGION::foundation-model/MODEL
+        arns = [str(model["modelArn"]).split(":", 5) for model in profile["models"]]
         if others := sorted({arn[5] for arn in arns} - {f"foundation-model/{self.generation.model_id}"}):
             yield failure(f"{name} leads to {', '.join(others)}, not to {self.generation.model_id}.")
         if {arn[3] for arn in arns} != set(regions):
@@ -95,30 +108,32 @@ class _Checks:
             yield failure(f"{name} may read prompts in these regions: bedrock_regions = [{listed}]")
 
     def quota(self) -> Iterator[Finding]:
-        """Check that a minute has a call for each stream of a task."""
+        """Check that the quota of requests a minute is at least the streams that one task may have open."""
         model = self._model()
-        way = "On-demand" if self.generation.bedrock_regions is None else "Cross-region"
-        named = "" if model is None else str(model["modelName"])
-        name = f"{way} model inference requests per minute for {named}"
+        route = "On-demand" if self.generation.bedrock_regions is None else "Cross-region"
+        model_name = "" if model is None else str(model["modelName"])
+        name = f"{route} model inference requests per minute for {model_name}"
         yield from low_quotas(self.account.aws, "bedrock", {name: self.account.tenant.limits.streams})
 
     def logging(self) -> Iterator[Finding]:
-        """Check that invocations are not logged: one switch for all tenants of an account and region."""
-        if not self._asked("get_model_invocation_logging_configuration").get("loggingConfig"):
+        """Check that invocations are not logged. The switch is one for all tenants of an account and region.
+        A failure under the profile ``hipaa``, else a warning, as in ``retention``."""
+        if not self._response("get_model_invocation_logging_configuration").get("loggingConfig"):
             return
-        said = (
+        message = (
             "model invocation logging is on in this account and region: it writes the prompts and answers of "
             "every tenant to one place. Off: aws bedrock delete-model-invocation-logging-configuration"
         )
-        yield failure(said) if self.account.place.profile == "hipaa" else warning(said)
+        yield failure(message) if self.account.place.profile == "hipaa" else warning(message)
 
     def retention(self) -> Iterator[Finding]:
-        """Check who may keep prompts: with ``none`` nobody, and a model that must is refused."""
-        mode = self._asked("get_account_data_retention").get("mode")
+        """Check that the account's mode of data retention is ``none``: nobody may keep prompts, and a model
+        that must keep them is refused."""
+        mode = self._response("get_account_data_retention").get("mode")
         if mode == "none":
             return
-        said = (
+        message = (
             f"data retention of this account and region is {mode}: by the model's own rule AWS or its "
             "provider may keep prompts. Keep none: aws bedrock put-account-data-retention --mode none"
         )
-        yield failure(said) if self.account.place.profile == "hipaa" else warning(said)
+        yield failure(message) if self.account.place.profile == "hipaa" else warning(message)

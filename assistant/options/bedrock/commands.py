@@ -16,6 +16,7 @@ from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 _DEADLINE_S = 90.0
+"""Limit of the whole answer."""
 
 
 @app.callback()
@@ -36,13 +37,17 @@ def try_model(
     request = GenerationRequest(
         (ChatMessage("user", message),), max_tokens=generation.max_tokens, temperature=generation.temperature
     )
-    told = asyncio.run(_asked(generation.model, request, region=place.region))
-    if not options.writes(told):
-        Terminal().show(told["text"])
-        Terminal().say(f"{told['finish_reason']}, {told['usage']}, request {told['request_id']}")
+    answer = asyncio.run(_ask(generation.model, request, region=place.region))
+    if not options.writes(answer):
+        Terminal().show(answer["text"])
+        Terminal().say(f"{answer['finish_reason']}, {answer['usage']}, request {answer['request_id']}")
 
 
-async def _asked(model: str, request: GenerationRequest, *, region: str) -> dict[str, Any]:
+async def _ask(model: str, request: GenerationRequest, *, region: str) -> dict[str, Any]:
+    """Return the model's text, finish reason, token usage and AWS's request id, as JSON prints them.
+
+    Raises GenerationUnavailableError, OverloadedError, DeadlineExceededError.
+    """
     deadline = Deadline.after(_DEADLINE_S, clock=SystemClock())
     async with (
         BedrockRuntime.open(region=region) as client,

@@ -2,7 +2,14 @@
 (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html).
 
 The request is signed and sent as SageMaker's are; the stream is in the same framing, and its events are
-Bedrock's own. botocore's description of the service names the errors, exceptions and stop reasons.
+Bedrock's own:
+
+    messageStart       {"role": "assistant"}
+    contentBlockDelta  {"delta": {"text": "The depot"}}      any number of them
+    messageStop        {"stopReason": "end_turn"}
+    metadata           {"usage": {"inputTokens": 12, "outputTokens": 34, …}, …}
+
+botocore's description of the service names the errors, exceptions and stop reasons.
 """
 
 from __future__ import annotations
@@ -23,6 +30,7 @@ from assistant.stores.ports import ChatMessage, GenerationDelta, GenerationReque
 
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/vnd.amazon.eventstream"}
 REQUEST_ID = "x-amzn-RequestId"
+"""Header of the response: records keep it as the answer's ``inference_id``."""
 FINISH_REASONS: dict[str, Literal["stop", "length", "content_filter"]] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -31,9 +39,9 @@ FINISH_REASONS: dict[str, Literal["stop", "length", "content_filter"]] = {
     "content_filtered": "content_filter",
     "guardrail_intervened": "content_filter",
 }
-"""Bedrock's stop reason = ours. The others are faults: no tool was offered, and malformed output is none."""
+"""Bedrock's stop reason = ours. Another one, such as tool_use, is a fault: no tool was offered."""
 _OVERLOADED = frozenset({"ThrottlingException", "ModelNotReadyException", "ServiceUnavailableException"})
-"""Errors for which AWS says to try again. A model is not ready while Bedrock restores it."""
+"""Errors for which AWS advises to retry. A model is not ready while Bedrock restores it."""
 _ADVICE = {
     "AccessDeniedException": "assistant aws doctor asks whether this account may use the model",
     "ResourceNotFoundException": "its region has no such model or inference profile",
@@ -42,11 +50,15 @@ _ADVICE = {
     "ModelErrorException": "the model failed",
     "InternalServerException": "Bedrock failed",
 }
-"""Error that a call of ours does not repeat = what it means."""
+"""Error that is not retried = what it means, or what to do."""
 
 
 class ConverseParser:
-    """A ``Completion`` of ConverseStream's events. What a model reasons before it answers is left out."""
+    """A ``Completion`` (see ``chat_server``) of ConverseStream's events, one object for each response.
+
+    It is done when both the stop reason and the usage were read. Reasoning deltas have no text, and are left
+    out.
+    """
 
     def __init__(self) -> None:
         self._reader = EventStreamReader()
@@ -70,12 +82,13 @@ class ConverseParser:
             fault = f"the model ended by {error}"
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError):
             fault = "the stream is none of ConverseStream"
-        if self._finish_reason is None:  # after it the text is whole, whatever else fails
+        if self._finish_reason is None:  # after a finish reason the text is complete: a fault does not matter
             return "".join(texts), fault or self._reader.fault
         return "".join(texts), None
 
     def _take(self, kind: str, payload: bytes) -> str:
-        """Return the text of an event. Events that are not known are skipped, as AWS may add some."""
+        """Return the text of one event, "" if it has none; keep the stop reason and the usage. Unknown kinds
+        are skipped, as AWS may add some. ``feed`` turns the errors for malformed events into a fault."""
         if kind == "contentBlockDelta":
             text = orjson.loads(payload)["delta"].get("text", "")
             if not isinstance(text, str):
@@ -98,6 +111,8 @@ class _StopReasonError(Exception):
 
 class _ConverseStream(ChatStream):
     def _broken(self, reason: str) -> AssistantError:
+        """Return the error for a broken stream. ``reason`` begins with the exception's name if Bedrock sent
+        one: throttling before the first text is an overload, which the caller may retry."""
         if reason.startswith("throttlingException") and not self._has_text:
             return _overloaded()
         return super()._broken(reason)
@@ -111,28 +126,32 @@ class BedrockRuntime(AwsRuntime):
 
 @dataclass(frozen=True, slots=True)
 class BedrockGenerator(ChatGenerator):
-    """An ``AnswerGenerator`` of one model, or of one inference profile."""
+    """An ``AnswerGenerator`` of one model, or of one inference profile.
+
+    ``ChatGenerator.stream`` calls ``_body``, ``_post`` with retries, then ``_read``.
+    """
 
     client: BedrockRuntime
     _: KW_ONLY
     model: str
+    """Id of a model or inference profile: ``us.amazon.nova-lite-v1:0``."""
 
     def _body(self, request: GenerationRequest) -> dict[str, Any]:
         """Return the request's body. A seed is left out: Converse has none."""
         system = [{"text": message.content} for message in request.messages if message.role == "system"]
-        said = [message for message in request.messages if message.role != "system"]
+        turns = [message for message in request.messages if message.role != "system"]
         body: dict[str, Any] = {
             # Some models refuse two messages of one role in a row.
             "messages": [
-                {"role": role, "content": [{"text": message.content} for message in together]}
-                for role, together in groupby(said, key=_role)
+                {"role": role, "content": [{"text": message.content} for message in in_a_row]}
+                for role, in_a_row in groupby(turns, key=_role)
             ],
             "inferenceConfig": {"maxTokens": request.max_tokens, "temperature": request.temperature},
         }
         return body | ({"system": system} if system else {})
 
     async def _post(self, body: dict[str, Any], *, inference_id: str) -> aiohttp.ClientResponse:
-        del inference_id  # the service gives its own
+        del inference_id  # Bedrock gives its own, which ``_read`` takes from the response
         path = f"/model/{quote(self.model, safe='')}/converse-stream"
         try:
             return await self.client.send(path, body=orjson.dumps(body), headers=_HEADERS)
@@ -140,6 +159,7 @@ class BedrockGenerator(ChatGenerator):
             raise _error(error.code) from None
 
     def _read(self, response: aiohttp.ClientResponse, **limits: Any) -> ChatStream:
+        """Return the stream of a response. ``limits``: the keyword arguments of ``ChatStream``."""
         limits["inference_id"] = response.headers.get(REQUEST_ID) or limits["inference_id"]
         return _ConverseStream(response, completion=ConverseParser(), **limits)
 
@@ -149,6 +169,7 @@ def _role(message: ChatMessage) -> str:
 
 
 def _error(code: str) -> AssistantError:
+    """Return our error for the name of Bedrock's, such as "ThrottlingException"."""
     if code in _OVERLOADED:
         return _overloaded()
     advice = f": {_ADVICE[code]}" if code in _ADVICE else ""

@@ -1,4 +1,10 @@
-"""The dated file of Bedrock's models: prices, and who keeps prompts."""
+"""The dated file of Bedrock's models, ``models.toml``: prices, and who keeps prompts.
+
+[[retention]]                          [[price]]
+model = "openai."                      model = "amazon.nova-lite-v1:0"
+days = 30                              input = 0.06
+what = "prompts and answers that …"    output = 0.24
+"""
 
 from __future__ import annotations
 
@@ -17,33 +23,46 @@ FILE = Path(__file__).with_name("models.toml")
 
 
 class Retention(StrictModel):
+    """For how long AWS or the model's provider keeps prompts."""
+
     model: str
-    """Beginning of the ids."""
+    """Beginning of the models' ids. The longest one that fits a model counts."""
     days: int = Field(ge=0)
+    """0: nobody keeps them."""
     what: str
+    """What is kept, for a reader."""
     source: str
+    """Where it was read."""
     date: str
+    """When it was read: "2026-10-18"."""
 
 
 class TokenPrice(StrictModel):
+    """Price of a model on demand."""
+
     model: str
+    """Id without an inference profile's region, so ids of profiles end with it."""
     input: float = Field(gt=0)
     """USD for a million tokens of prompts."""
     output: float = Field(gt=0)
+    """USD for a million tokens of answers."""
     checked: bool
     """Whether a stored page shows it."""
     source: str
 
 
 class Models(StrictModel):
+    """``models.toml``."""
+
     date: str
+    """When the file was last reviewed."""
     retention: tuple[Retention, ...]
     price: tuple[TokenPrice, ...]
 
 
 @cache
 def known_models() -> Models:
-    """Raises ConfigurationError naming file, line and key."""
+    """Return the file's tables. Raises ConfigurationError naming file, line and key."""
     return read_strict(FILE, Models)
 
 
@@ -55,19 +74,23 @@ def retention_of(model_id: str) -> Retention | None:
 
 
 _PROMPT_TOKENS, _ANSWER_TOKENS = 4_500, 45
-"""Assumed of a question (``DEFAULT_LENGTHS`` of ``assistant aws cost``)."""
+"""Assumed lengths for a question; keep them equal to ``DEFAULT_LENGTHS`` of ``assistant aws cost``."""
 
 
 def uses(tenant: TenantConfig) -> Sequence[tuple[Use, Price]]:
-    """Return what a written answer pays by token. Raises ConfigurationError for a model without a price."""
+    """Return the lines that a written answer adds to ``assistant aws cost``, each with its price: prompt
+    tokens and answer tokens. Empty for a tenant with its own endpoint.
+
+    Raises ConfigurationError for a model without a price.
+    """
     generation = tenant.generation
     if generation.has_endpoint:
         return []
     rows = [row for row in known_models().price if generation.model.endswith(row.model)]
     if not rows:
         raise ConfigurationError(f"{FILE}: there is no [[price]] of {generation.model}; add it.")
-    row, prompt = rows[0], min(_PROMPT_TOKENS, generation.context_tokens - generation.max_tokens)
-    lines = (("input", row.input, prompt), ("output", row.output, _ANSWER_TOKENS))
+    row, prompt_tokens = rows[0], min(_PROMPT_TOKENS, generation.context_tokens - generation.max_tokens)
+    lines = (("input", row.input, prompt_tokens), ("output", row.output, _ANSWER_TOKENS))
     return [
         (
             Use(

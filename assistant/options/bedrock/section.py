@@ -14,7 +14,9 @@ from assistant.tenant.deployment_checks import Contradiction
 from assistant.tenant.tenant import GenerationSection, TenantConfig
 from assistant.tenant.toml_file import KeyMark, keys_of
 
+# "amazon.nova-lite-v1:0", or with a profile's part before it: "us.amazon.nova-lite-v1:0".
 ModelId = Annotated[str, StringConstraints(pattern=r"^([a-z]{2,8}\.)?[a-z0-9-]+\.[a-z0-9.-]+(:[0-9]+)?$")]
+# "us-east-1", "us-gov-west-1"
 Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$")]
 
 
@@ -45,6 +47,7 @@ class BedrockGeneration(GenerationSection):
 
     @property
     def has_endpoint(self) -> bool:
+        """Whether an LLM endpoint of the tenant writes; overrides the section's own answer."""
         return self.bedrock is None
 
     @property
@@ -61,12 +64,16 @@ def bedrock_of(tenant: TenantConfig) -> BedrockGeneration | None:
 
 
 def contradictions(tenant: TenantConfig) -> Iterable[Contradiction]:
-    """Yield what a deployment of a tenant that writes by Bedrock must not have."""
+    """Yield what is wrong in the file of a tenant that writes by Bedrock; nothing for another tenant."""
     if (generation := bedrock_of(tenant)) is not None:
-        yield from _of(generation, tenant)
+        yield from _contradictions(generation, tenant)
 
 
-def _of(generation: BedrockGeneration, tenant: TenantConfig) -> Iterator[Contradiction]:
+def _contradictions(generation: BedrockGeneration, tenant: TenantConfig) -> Iterator[Contradiction]:
+    """Check the limit of the context, keys of LLM endpoints, the region, the profile's regions and retention.
+
+    All but the first two need ``[deployment]``.
+    """
     key = ("generation", "bedrock")
     if "context_tokens" not in generation.model_fields_set:
         yield Contradiction(
