@@ -452,7 +452,7 @@ class WrittenModel:
     counter: TokenCounter
     name: str
     recorded: Mapping[str, RecordedAnswer]
-    """Recorded answers by ``qid``; empty for a live model, by which the two are told apart."""
+    """Recorded answers by ``qid``; empty for a live model, which is how the code tells the two apart."""
     replies: frozenset[str] = frozenset()
     """``qid`` of the questions with a recorded reply to the patient."""
 

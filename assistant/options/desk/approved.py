@@ -3,6 +3,11 @@
 The same question gets its answer. To a near one the answer is offered, and the agent decides: a vector does
 not tell "a child" from "an adult". docs/decisions/0046 has the measurements. An answer's sources are checked
 at the moment it is served.
+
+Approved for "Where do I order a new headset?":
+    "Where do I order new headsets?"   equal: the same words as stems; the answer is served
+    "How can I get another headset?"   near: the answer is offered beside whatever answers
+    "Where do I order 3 headsets?"     number: neither
 """
 
 from __future__ import annotations
@@ -50,37 +55,42 @@ from assistant.tenant.tenant import TenantConfig
 from assistant.text.language import Language, language, quantities
 
 REMOVED_TEXT = "[withdrawn]"
-"""Stands in every revision of an approved answer where a source's withdrawal removed the text."""
+"""Text of every revision of an approved answer after the withdrawal of one of its sources."""
 LEAST_COSINE = 0.48
 """Least cosine of a question that is offered an answer, on the scale of the packaged model. Chosen on
 evaluation/approved/tuning_pharmacy.jsonl, like the two below."""
 _UNCOUNTED = frozenset({"0", "1", "2"})
-"""Numbers that may differ: "one" is a pronoun, "two plans" may be said by naming both."""
+"""Numbers that may differ between a question and the approved one: "one" is often a pronoun, and "two plans"
+may be said by naming both."""
 _SHORTEST_NAME = 4
-"""Characters: a shorter word that is no common one is an abbreviation."""
+"""Characters of a name at least: a shorter rare word is an abbreviation."""
 _NEAREST = 8
 """Wordings whose cosine is computed at most: a scalar product takes 15 µs."""
 
 Reason = Literal["equal", "near", "none_near", "number", "name"]
-"""``equal``: the answer is served; ``near``: it is offered. The others say why there is none."""
+"""``equal``: the answer is served; ``near``: it is offered. Why there is none: no question is near enough
+(``none_near``), its numbers or codes differ (``number``), or it names another thing (``name``)."""
 APPROVED_SOURCE = "Approved answer"
 """``source`` and ``type`` of an approved answer among the numbered sources."""
 _PARAGRAPH = re.compile(r"\S(?:.|\n(?!\s*\n))*")
+"""Text up to the next blank line: "Order here.\\nExt. 4990.\\n\\nIt takes 2 days." has two."""
 _CHECK_LIMIT_S = 1.0
+"""Limit of the check of an answer's sources; without its result the answer is not served."""
 _GONE = (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
 _log = structlog.get_logger(__name__)
 
 
 class ApprovedAnswer(DeskApprovedAnswer):
-    """An approved answer with what serving finds it by."""
+    """Body of a desk item of this kind: the answer and the vectors by which serving finds it."""
 
     vectors: tuple[tuple[float, ...], ...] = ()
-    """One unit vector for each question, by ``embedding_model``."""
+    """One unit vector for each question, by ``embedding_model``; empty: loading embeds them."""
     embedding_model: str = ""
 
 
 def approved_hash(text: str) -> str:
-    """Return what names one text of an approved answer, as a content hash names a document's."""
+    """Return the hash of an answer's text. Records name a text by it, as they name a document's by its
+    content hash."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -97,10 +107,11 @@ class LiveAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The approved answer that is nearest to a question and open to its reader, and what it is for it."""
+    """The approved answer that is nearest to a question and open to its reader, and whether it is used."""
 
     reason: Reason
     live: LiveAnswer | None = None
+    """None with ``none_near``. With ``number`` or ``name`` it is the answer that is not used."""
     wording: str = ""
     """The approved question that is nearest."""
     cosine: float = 0.0
@@ -108,14 +119,18 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class _Wording:
+    """One question of an approved answer, with what it is compared by."""
+
     live: LiveAnswer
     question: str
     vector: Sequence[float]
+    """Unit length."""
     signs: int
-    same: str
-    """``Language.question_key`` of the question."""
-    told: frozenset[str]
-    """Names in the item's questions and text."""
+    """``_signs`` of the vector."""
+    key: str
+    """``Language.question_key`` of the question: equal for the same question."""
+    names: frozenset[str]
+    """Stems of the names in the item's questions and text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,35 +140,37 @@ class ApprovedAnswers:
     wordings: tuple[_Wording, ...]
     language: Language
     scale: CosineScale
-    told: frozenset[str]
-    """Names in any item's questions and text."""
+    """Maps cosines of the tenant's embedding model to the scale of ``LEAST_COSINE``."""
+    names: frozenset[str]
+    """Stems of the names in any item's questions and text."""
 
     @classmethod
     def of(cls, answers: Iterable[LiveAnswer], *, language: Language, scale: CosineScale) -> ApprovedAnswers:
-        """Return answers that have a vector for each question, by the model that embeds what is asked."""
+        """Prepare answers for matching. Each must have a vector for each question, by the tenant's model."""
         wordings = tuple(
             _Wording(
-                live, question, array("f", vector), _signs(vector), language.question_key(question), told
+                live, question, array("f", vector), _signs(vector), language.question_key(question), names
             )
             for live in answers
-            for told in [_names(" ".join((*live.answer.questions, live.answer.text)), language)]
+            for names in [_names(" ".join((*live.answer.questions, live.answer.text)), language)]
             for question, vector in zip(live.answer.questions, live.answer.vectors, strict=True)
         )
-        told = frozenset[str]().union(*(wording.told for wording in wordings))
-        return cls(wordings, language, scale, told)
+        names = frozenset[str]().union(*(wording.names for wording in wordings))
+        return cls(wordings, language, scale, names)
 
     def match(self, question: str, vector: Sequence[float], *, labels: frozenset[str], today: date) -> Match:
         """Return the approved answer to serve or to offer, or why there is none.
 
-        ``vector``: of the question as asked, of unit length. The caller checks the answer's sources.
+        ``vector``: embedding of the question as asked, unit length. ``labels``: the reader's access labels.
+        The caller checks the answer's sources.
         """
         open_now = [
             wording
             for wording in self.wordings
             if labels.issuperset(wording.live.answer.labels) and today < wording.live.answer.expires_on
         ]
-        same = self.language.question_key(question)
-        equal = [wording for wording in open_now if wording.same == same]
+        key = self.language.question_key(question)
+        equal = [wording for wording in open_now if wording.key == key]
         cosines = [
             (self.scale.value(sum(map(mul, vector, wording.vector))), wording)
             for wording in _nearest(vector, equal or open_now)
@@ -170,15 +187,18 @@ class ApprovedAnswers:
             reason = "number"
         else:
             names, approved = (_names(text, self.language) for text in (question, nearest.question))
-            # A rare word that no approved answer has is a misspelling as often as a name.
-            if names & self.told - nearest.told and approved - names:
+            # Each names something that the other does not. A rare word that no approved answer has does not
+            # count: it is a misspelling as often as a name.
+            if names & self.names - nearest.names and approved - names:
                 reason = "name"
         return Match(reason, nearest.live, nearest.question, cosine)
 
 
 def _nearest(vector: Sequence[float], wordings: Sequence[_Wording]) -> Sequence[_Wording]:
-    """Return the nearest wordings by the signs of their vectors' elements: these tell the angle to 5 degrees
-    or so, in 0.1 µs instead of 15."""
+    """Return up to ``_NEAREST`` wordings, those with the fewest elements of another sign than ``vector``.
+
+    The number of different signs estimates the angle to 5 degrees or so, in 0.1 µs instead of 15.
+    """
     if len(wordings) <= _NEAREST:
         return wordings
     signs = _signs(vector)
@@ -186,8 +206,9 @@ def _nearest(vector: Sequence[float], wordings: Sequence[_Wording]) -> Sequence[
 
 
 def _numbers(question: str) -> frozenset[str]:
-    found = quantities(question)
-    return found.values - _UNCOUNTED | found.codes
+    """Return the numbers and codes that must be equal in a near question: "10 mg of a1c" has 10 and a1c."""
+    numbers = quantities(question)
+    return numbers.values - _UNCOUNTED | numbers.codes
 
 
 def _names(text: str, language: Language) -> frozenset[str]:
@@ -202,12 +223,12 @@ def _names(text: str, language: Language) -> frozenset[str]:
 
 
 def _signs(vector: Sequence[float]) -> int:
-    """Return a bit for each element: whether it is positive."""
+    """Return an integer with a bit for each element, 1 where it is positive: [0.3, -0.1, 0.2] is 0b101."""
     return int("".join(["1" if value > 0.0 else "0" for value in vector]), 2)
 
 
 def matcher_for(tenant: TenantConfig) -> Callable[[Iterable[LiveAnswer]], ApprovedAnswers]:
-    """Return what makes answers ready to match, as serving does."""
+    """Return the function that prepares live answers for matching in one tenant."""
     scale = CosineScale.of(tenant.embedding)
     return partial(ApprovedAnswers.of, language=language(tenant.language), scale=scale)
 
@@ -215,7 +236,7 @@ def matcher_for(tenant: TenantConfig) -> Callable[[Iterable[LiveAnswer]], Approv
 # --- what is served or offered ----------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class ServedAnswer:
-    """An approved answer, to serve or to offer, whose sources were just found unchanged."""
+    """An ``Offered`` of an approved answer, to serve or to offer, whose sources were just found unchanged."""
 
     live: LiveAnswer
     documents: Mapping[str, StoredDocument]
@@ -256,7 +277,10 @@ class ServedAnswer:
         )
 
     def blocks(self, cite: Cite, excerpts: Excerpts, *, opening: str) -> list[QuotedBlock]:
-        """Return its paragraphs. Each cites the answer itself and the documents that it rests on."""
+        """Return its paragraphs. Each cites the answer itself, and in ``rests_on`` its documents.
+
+        ``before`` of a paragraph is the white space since the last one; the first has ``opening``.
+        """
         passage = self.passage
         n = cite(passage)
         documents = self.documents.values()
@@ -275,18 +299,20 @@ class ServedAnswer:
 class OfferApproved(Offer):
     """Serves the approved answer to the same question, and offers that to a near one.
 
-    Its sources are checked at the moment it is served.
+    ``load`` is called when the desk has changed, ``find`` for each question.
     """
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
         self._matcher_of = matcher_for(services.tenant)
         self._answers: tuple[LiveAnswer, ...] = ()
-        """The live ones, by revision: only what changed is parsed and embedded."""
+        """The live ones of the last ``load``: only revisions that are not among them are parsed and
+        embedded."""
         self.approved: ApprovedAnswers | None = None
         """None where no approved answer is live."""
 
     async def load(self, revisions: LiveDesk) -> None:
+        """Read the live answers from the desk, and embed the questions of those without vectors."""
         answers = await self._live_answers(await revisions.list(DeskKind.APPROVED_ANSWER))
         if answers != self._answers:
             self.approved = await asyncio.to_thread(self._matcher_of, answers) if answers else None
@@ -303,9 +329,9 @@ class OfferApproved(Offer):
         """Return the answer to serve or to offer.
 
         None where there is none, where a source changed, is withdrawn or is closed to the reader, and where
-        that cannot be checked now. Raises DeadlineExceededError.
+        the check of the sources fails or is late. Raises DeadlineExceededError.
         """
-        # With the question before it, it may mean something else.
+        # A question that follows another one may mean something else.
         if self.approved is None or query.before is not None:
             return None
         today = self._services.clock.now().date()
@@ -333,20 +359,21 @@ class OfferApproved(Offer):
     async def _unchanged(
         self, live: LiveAnswer, labels: frozenset[str], *, deadline: Deadline
     ) -> Mapping[str, StoredDocument] | None:
-        """Return the sources as the index has them; None when one is not what the answer rests on."""
-        bound = {source.document_id: source.content_hash for source in live.answer.sources}
-        if not bound:
+        """Return the sources as the index has them, by id; None when one differs from when it was
+        approved."""
+        approved_hashes = {source.document_id: source.content_hash for source in live.answer.sources}
+        if not approved_hashes:
             return {}
         states, documents = await asyncio.gather(
-            self._services.documents.states.get_many(list(bound)),
-            self._services.search.read_documents(list(bound), labels=labels, deadline=deadline),
+            self._services.documents.states.get_many(list(approved_hashes)),
+            self._services.search.read_documents(list(approved_hashes), labels=labels, deadline=deadline),
         )
-        for document_id, content_hash in bound.items():
+        for document_id, content_hash in approved_hashes.items():
             status = states.get(document_id)
             if status is None or document_id not in documents or not _holds(status, content_hash):
                 _log.info("approved_answer_source_changed", item_id=live.item_id, document_id=document_id)
                 return None
-        return {document_id: documents[document_id] for document_id in bound}
+        return {document_id: documents[document_id] for document_id in approved_hashes}
 
     async def _live_answers(self, items: Sequence[DeskItem]) -> tuple[LiveAnswer, ...]:
         """Return the live answers with vectors of the model that embeds what is asked."""
@@ -373,15 +400,16 @@ class OfferApproved(Offer):
 
 
 def _holds(status: DocumentStatus, content_hash: str) -> bool:
-    """Return whether this content answers now, and no newer one was received."""
+    """Return whether the document has this content now: it is live, and no newer one was received."""
     return status.state not in _GONE and status.content_hash == status.live_content_hash == content_hash
 
 
 class TextsWithApproved:
-    """``DocumentTexts`` of documents and approved answers alike.
+    """``DocumentTexts`` of documents and approved answers alike, by the prefix of the id.
 
-    Records keep an approved answer's text by its place, as a document's. A withdrawn one is gone from them,
-    and so is one whose source its reader may not read any more (docs/decisions/0046).
+    Records keep the place of an approved answer's text and not the text, as for a document. The text is not
+    there for a reader once the answer is withdrawn, or where the reader may not read one of its sources
+    (docs/decisions/0046).
     """
 
     def __init__(self, documents: DocumentTexts, desk: LiveDesk) -> None:
@@ -404,7 +432,7 @@ class TextsWithApproved:
         return None
 
     async def _revisions(self, document_id: str, *, labels: frozenset[str]) -> list[ApprovedAnswer]:
-        """Return an approved answer's revisions; none where the newest one may not be read."""
+        """Return an approved answer's revisions, the oldest first; none where the newest may not be read."""
         item_id = document_id.removeprefix(APPROVED_PREFIX)
         items = await self._desk.history(DeskKind.APPROVED_ANSWER, item_id)
         try:

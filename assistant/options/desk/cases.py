@@ -1,8 +1,11 @@
 """The review desk as a reviewer sees it: the queue, one case, the gaps, the export.
 
-A case is visible to who holds every access label under which its question was asked: a reviewer sees all of
-those, a knowledge owner the ones with a document of a source that they may write. Every other case is not
-there for them, by the same path as an unknown one. Reading an agent's question or answer is recorded.
+A case is visible to somebody who has every access label under which its question was asked: a reviewer sees
+all of those, a knowledge owner the ones with a document of a source that they may write. Another case is
+answered as an unknown one. Reading an agent's question or answer is recorded.
+
+A case lives as revisions of a desk item. In a list of the queue, cases of the same question are one line:
+the first one, with the number of those that joined it.
 """
 
 from __future__ import annotations
@@ -48,26 +51,29 @@ from assistant.stores.ports import TextEmbedder
 from assistant.stores.records import StoredRecords
 
 UPKEEP = "desk"
-"""Who makes a revision that no person decided on."""
+"""``by`` of a revision that the service makes without a person's decision."""
 OPENED_AGAIN: Mapping[str, object] = {
     "state": CaseState.OPEN,
     "resolution": None,
     "resolved_by": None,
     "approved_by": None,
 }
-"""What a case loses when it is open again."""
+"""Update of a case's fields that reopens it."""
 MOST_CASES = 5_000
 """Newest cases of each state that the queue, the gaps and the export read."""
 CLOSED = (CaseState.RESOLVED, CaseState.DISMISSED)
 UNRESOLVED = tuple(state for state in CaseState if state not in CLOSED)
 _READ_AT_ONCE = 16
+"""Records that are read at the same time."""
 _EXAMPLES = 3
+"""Questions that are shown of a gap."""
 _PAGE = 100
+"""Cases between two pauses for other requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeskServices:
-    """What the desk of one tenant works with."""
+    """Stores and settings of one tenant's desk, and what all its parts do with them."""
 
     store: StoredDesk
     records: StoredRecords
@@ -85,28 +91,34 @@ class DeskServices:
     clock: Clock
 
     def owns(self, identity: Identity) -> Callable[[str], bool]:
-        """Return what says whether a document is of a source that the caller may write."""
+        """Return a predicate of document ids: whether the caller may write the document's source."""
         writable = self.sources.writable_by(identity)
         return lambda document_id: self.sources.of_document(document_id) in writable
 
     def may_see(self, identity: Identity, labels: Collection[str], documents: Iterable[str]) -> bool:
-        """Return whether a reviewer or owner may see what was asked under these labels of these documents."""
+        """Return whether a reviewer or owner may see a case.
+
+        ``labels``: the access labels under which its question was asked. ``documents``: ids of its documents.
+        """
         if not identity.labels.issuperset(labels):
             return False
         if Role.REVIEWER in identity.roles:
             return True
-        named = [name for name in documents if "/" not in name]  # an approved answer has no owner
+        named = [name for name in documents if "/" not in name]  # "approved/…" has no owner
         return Role.KNOWLEDGE_OWNER in identity.roles and any(map(self.owns(identity), named))
 
     async def titles(self, names: Iterable[str], *, identity: Identity) -> dict[str, str]:
-        """Return the titles of these documents that the reader may know of."""
+        """Return titles by id of those documents that the reader may know of."""
         statuses = await self.knowledge.states.get_many(list(dict.fromkeys(names)))
         return {
             name: status.title for name, status in statuses.items() if is_open_to(status, identity.labels)
         }
 
     async def record_read(self, subject: str, titles: Mapping[str, str], *, identity: Identity) -> None:
-        """Record what the reader sees at the desk, before it is shown: documents with their titles."""
+        """Record what the reader sees at the desk; call it before anything is shown.
+
+        ``subject``: what is read, such as "case:<id>" or "gaps". ``titles``: titles of the documents by id.
+        """
         entry = AccessEntry(at=self.clock.now(), agent=identity.agent, kind="desk", subject_id=subject)
         shown = {"documents": tuple(titles), "titles": tuple(titles.values())}
         await self.records.record_access(entry.model_copy(update=shown))
@@ -122,22 +134,22 @@ class DeskServices:
 
 @dataclass(frozen=True, slots=True)
 class StoredCase:
-    """A case with the revision that it stands at."""
+    """A case with the desk item of its newest revision."""
 
     item: DeskItem
     case: Case
     joined: int = 0
-    """Cases that joined it, in a list."""
+    """Number of visible cases that joined it; 0 where one case is read by itself."""
 
     @property
     def place(self) -> tuple[datetime, str]:
-        """Its place in the queue, in which the greatest comes first."""
+        """Sort key of the queue, in which the greatest comes first."""
         return self.case.opened_at, self.item.item_id
 
 
 @dataclass(frozen=True, slots=True)
 class CaseFilter:
-    """Which cases of the queue are wanted; None takes all."""
+    """Which cases of the queue are wanted; None in a field takes all. The caller filters by ``state``."""
 
     state: CaseState | None = None
     reason: CaseReason | None = None
@@ -145,7 +157,7 @@ class CaseFilter:
     document_id: str | None = None
 
     def wants(self, case: Case) -> bool:
-        """Return whether a case of that state is wanted."""
+        """Return whether a case fits all fields but ``state``."""
         return (
             self.reason in (None, case.reason)
             and self.gap in (None, case.gap)
@@ -154,9 +166,10 @@ class CaseFilter:
 
 
 async def open_case(store: StoredDesk, case: Case, *, by: str, note: str = "") -> DeskItem | None:
-    """Open the one case of its answer and reason; return the one that is there already, if there is one.
+    """Open the one case of an answer and reason. Return the existing case; None where this one was opened.
 
-    Raises RecordsUnavailableError."""
+    Raises RecordsUnavailableError.
+    """
     item_id = case_id(case.answer_id, case.reason)
     existing = await store.get(DeskKind.CASE, item_id)
     if existing is None:
@@ -167,6 +180,7 @@ async def open_case(store: StoredDesk, case: Case, *, by: str, note: str = "") -
 
 
 def not_found() -> NotFoundError:
+    """Return the error for an unknown case and for one that the reader may not see: they must not differ."""
     return NotFoundError("There is no such thing, or it is not yours.")
 
 
@@ -196,25 +210,27 @@ class ReviewDesk:
     async def page(
         self, wanted: CaseFilter, *, identity: Identity, after: str | None = None, limit: int = 50
     ) -> tuple[list[DeskCaseLine], str | None]:
-        """Return the next lines of the queue, the latest opened first, and where the page after begins.
+        """Return up to ``limit`` lines of the queue, the latest opened first, and the ``after`` of the next
+        page; None after the last.
 
-        Raises InvalidRequestError for an ``after`` that no page gave.
+        ``after``: id of the last case of the page before. Raises InvalidRequestError for an ``after`` that no
+        page gave.
         """
         states = CaseState if wanted.state is None else (wanted.state,)
         cases = await self._visible(identity, states)
         if after is not None:
             try:
-                last = await self.find(after, identity=identity)
+                previous = await self.find(after, identity=identity)
             except NotFoundError:
-                told = "after must be the next_after of a page of this queue."
-                raise InvalidRequestError(told) from None
-            cases = [stored for stored in cases if stored.place < last.place]
+                message = "after must be the next_after of a page of this queue."
+                raise InvalidRequestError(message) from None
+            cases = [stored for stored in cases if stored.place < previous.place]
         wanted_cases = [stored for stored in cases if wanted.wants(stored.case)]
         lines = await self._lines(wanted_cases[:limit], identity=identity, subject="cases")
         return lines, wanted_cases[limit - 1].item.item_id if len(wanted_cases) > limit else None
 
     async def find(self, case_id: str, *, identity: Identity) -> StoredCase:
-        """Return a case. Raises NotFoundError (unknown, or not visible: one path for both)."""
+        """Return a case. Raises NotFoundError for an unknown one, and equally for one that is not visible."""
         item = await self._services.store.get(DeskKind.CASE, case_id)
         if item is None:
             raise not_found()
@@ -237,19 +253,19 @@ class ReviewDesk:
         return _desk_case(stored, answer, history)
 
     async def gaps(self, *, identity: Identity) -> list[DeskGap]:
-        """Return the gaps with open cases, the largest first."""
+        """Return the gaps with open cases, the largest first. Each has its oldest questions as examples."""
         by_gap: dict[str, list[StoredCase]] = {}
         for stored in await self._visible(identity, (CaseState.OPEN,)):
             if stored.case.gap is not None:
                 by_gap.setdefault(stored.case.gap, []).append(stored)
-        shown = {gap: cases[::-1][:_EXAMPLES] for gap, cases in by_gap.items()}
-        first = [stored for cases in shown.values() for stored in cases]
-        if first:
+        examples_of = {gap: cases[::-1][:_EXAMPLES] for gap, cases in by_gap.items()}
+        example_cases = [stored for cases in examples_of.values() for stored in cases]
+        if example_cases:
             await self._services.record_read("gaps", {}, identity=identity)
-        questions = await self._questions(first)
+        questions = await self._questions(example_cases)
         gaps: list[DeskGap] = []
         for name, cases in by_gap.items():
-            answer_ids = [stored.case.answer_id for stored in shown[name]]
+            answer_ids = [stored.case.answer_id for stored in examples_of[name]]
             examples = tuple(questions[answer_id] for answer_id in answer_ids if answer_id in questions)
             gap = DeskGap(
                 gap=name,
@@ -270,12 +286,15 @@ class ReviewDesk:
                 yield line
 
     async def put_case(self, stored: StoredCase, update: Mapping[str, object], *, by: str, note: str) -> None:
-        """Add the revision of a case with these fields. Raises ConflictError when another one was made
-        meanwhile."""
+        """Add a revision of a case with these fields changed.
+
+        Raises ConflictError when another revision was made meanwhile.
+        """
         await self._services.put_next(stored.item, stored.case.model_copy(update=update), by=by, note=note)
 
     async def _visible(self, identity: Identity, states: Iterable[CaseState]) -> list[StoredCase]:
-        """Return the visible cases in these states that joined no other one, the latest opened first."""
+        """Return the visible cases in these states that joined no other one, the latest opened first, each
+        with the number of those that joined it."""
         visible: list[tuple[DeskItem, Case]] = []
         joined: Counter[str | None] = Counter()
         async for item, case in read_cases(self._services.store, (*states, JOINED)):
@@ -313,7 +332,7 @@ class ReviewDesk:
         ]
 
     async def _questions(self, cases: Sequence[StoredCase]) -> Mapping[str, str]:
-        """Return the questions by answer."""
+        """Return questions by answer id, of those whose record is kept."""
         answer_ids = dict.fromkeys(stored.case.answer_id for stored in cases)
         records = await read_records(self._services.records, answer_ids)
         return {record.answer_id: record.question for record in records}
@@ -344,7 +363,10 @@ def _desk_case(stored: StoredCase, answer: StoredAnswer | None, history: Iterabl
 
 
 async def read_cases(store: StoredDesk, lists: Iterable[str]) -> AsyncIterator[tuple[DeskItem, Case]]:
-    """Yield the newest cases of each of these lists, of a list the latest changed first."""
+    """Yield up to ``MOST_CASES`` cases of each list, list by list, the latest changed first.
+
+    ``lists``: states, or ``JOINED`` for the cases that joined another one.
+    """
     for listed in lists:
         for number, item in enumerate(await store.list(DeskKind.CASE, listed=listed, limit=MOST_CASES)):
             if number % _PAGE == 0:
@@ -353,12 +375,12 @@ async def read_cases(store: StoredDesk, lists: Iterable[str]) -> AsyncIterator[t
 
 
 async def read_records(records: StoredRecords, answer_ids: Iterable[str]) -> list[AnswerRecord]:
-    """Return the records that exist, in the order asked for."""
-    free = asyncio.Semaphore(_READ_AT_ONCE)
+    """Return the records that exist, in the order of ``answer_ids``; 16 reads at the same time."""
+    slots = asyncio.Semaphore(_READ_AT_ONCE)
 
     async def read(answer_id: str) -> AnswerRecord | None:
-        async with free:
+        async with slots:
             return await records.get_answer(answer_id)
 
-    found = await asyncio.gather(*(read(answer_id) for answer_id in answer_ids))
-    return [record for record in found if record is not None]
+    read_in_order = await asyncio.gather(*(read(answer_id) for answer_id in answer_ids))
+    return [record for record in read_in_order if record is not None]
