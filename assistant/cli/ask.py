@@ -49,21 +49,21 @@ def ask(
     if customer is not None and service is not None:
         raise typer.BadParameter("--customer is signed for the service of this machine, not for --service.")
     options, terminal = GlobalOptions.of(context), Terminal()
-    config = options.tenant(tenant)
+    config = options.tenant(tenant)  # ConfigurationError for an unknown tenant
     _check(question)
-    case = None if customer is None else CareCase(customer, ids_by_kind("--id", ids or ()))
-    signed = None if case is None else sign_context(options, config, agent, case)
-    asked = question_of(question, context=signed)
-    show = _ask_as_json if options.json else _ask_on_terminal
+    care_case = None if customer is None else CareCase(customer, ids_by_kind("--id", ids or ()))
+    context_token = None if care_case is None else sign_context(options, config, agent, care_case)
+    prepared = question_of(question, context=context_token)
+    ask_and_show = _ask_as_json if options.json else _ask_on_terminal
     if service is not None:
         client = options.service_client(service, of="an agent's")
-        asyncio.run(show(terminal, client, asked, explain_it=explain, replies=reply))
+        asyncio.run(ask_and_show(terminal, client, prepared, explain_it=explain, replies=reply))
         return
     runtime = local_runtime(options, terminal)
     with runtime.site(command="assistant ask", shows=True):
         asyncio.run(load_if_empty(runtime, tenant))
         client = runtime.client(Grant(tenant, agent))
-        asyncio.run(show(terminal, client, asked, explain_it=explain, replies=reply))
+        asyncio.run(ask_and_show(terminal, client, prepared, explain_it=explain, replies=reply))
     if not options.json and runtime.site_here is not None:
         terminal.say(
             "the service has stopped again, so links to it do not open: make demo, or assistant "
@@ -72,7 +72,7 @@ def ask(
 
 
 def _check(question: str) -> None:
-    """Raise UnreadableRequestError, InvalidRequestError for an argument that is no question."""
+    """Raise UnreadableRequestError where the question is not UTF-8, InvalidRequestError where it is blank."""
     try:
         question.encode("utf-8")
     except UnicodeEncodeError:  # Python keeps bytes that are not UTF-8 as lone surrogates
@@ -82,9 +82,10 @@ def _check(question: str) -> None:
 
 
 def sign_context(options: GlobalOptions, tenant: TenantConfig, agent: str, case: CareCase) -> str:
-    """Return the token that says whose conversation it is, as the tenant's care application signs it.
+    """Return the context token (a JWT) that names the customer of a conversation and the ids of their things.
 
-    Raises ConfigurationError for a tenant without one.
+    It is signed with the local care application's key, as the tenant's own would sign it. Raises
+    ConfigurationError for a tenant without ``[care_context]``.
     """
     if (care := tenant.care_context) is None:
         raise ConfigurationError(
@@ -102,6 +103,8 @@ def sign_context(options: GlobalOptions, tenant: TenantConfig, agent: str, case:
 async def _ask_on_terminal(
     terminal: Terminal, client: AssistantClient, question: Question, *, explain_it: bool, replies: bool
 ) -> None:
+    """Print the answer as it is streamed; then, if asked for, a reply to the patient and the answer's
+    record."""
     async with client:
         printer = await answer_on(terminal, client, question)
         if replies:
@@ -113,14 +116,16 @@ async def _ask_on_terminal(
 async def _ask_as_json(
     terminal: Terminal, client: AssistantClient, question: Question, *, explain_it: bool, replies: bool
 ) -> None:
+    """Print one JSON object: the answer alone, or ``{"answer": …, "reply": …, "record": …}`` with what else
+    was asked for."""
     async with client:
         answer = await client.ask(question)
         if not (explain_it or replies):
             terminal.line(answer.model_dump_json())
             return
-        found: dict[str, BaseModel] = {"answer": answer}
+        results: dict[str, BaseModel] = {"answer": answer}
         if replies:
-            found["reply"] = await client.write_reply(answer.answer_id)
+            results["reply"] = await client.write_reply(answer.answer_id)
         if explain_it:
-            found["record"] = (await client.read_answer(answer.answer_id)).record
-        terminal.json({name: each.model_dump(mode="json") for name, each in found.items()})
+            results["record"] = (await client.read_answer(answer.answer_id)).record
+        terminal.json({name: model.model_dump(mode="json") for name, model in results.items()})

@@ -1,6 +1,13 @@
-"""``assistant aws cost``: what tenants cost a month and a thousand questions, off their templates.
+"""``assistant aws cost``: what tenants cost a month and per 1,000 questions, computed from their templates.
 
-With a load also how many LLM instances answer it in time, by simulation.
+Each bill has four states, as columns of numbers in USD a month (``STATES``):
+
+    paused                          no endpoint runs
+    on, without questions           all that the templates begin with runs
+    1,000,000 questions, quoted     the LLM's endpoint does not run; answers are sections of documents
+    1,000,000 questions, written    as many LLM instances run as the load needs
+
+With --questions-per-second, a simulation (``plan.py``) shows what happens to the questions, too.
 """
 
 from __future__ import annotations
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
 
 _SECONDS_A_MONTH = HOURS_A_MONTH * 3600
 _LARGEST = 3
+"""Lines of a bill that are shown by name, the dearest first."""
 
 
 def cost(
@@ -56,12 +64,13 @@ def cost(
     from assistant.cli.aws.plan import DEFAULT_LENGTHS, Demand, make_plan
 
     options, terminal, prices = GlobalOptions.of(context), Terminal(), load_prices()
-    share = Demand(1.0, (), prices.load.busy_hours).mean(1.0, 0.1)
+    # The mean load of a day as a share of a busy hour's; a quiet hour has a tenth (0.1) of a busy one.
+    mean_share = Demand(1.0, (), prices.load.busy_hours).mean(1.0, 0.1)
     questions = questions_per_month or prices.load.questions_a_month
     if questions_per_second is not None:
         if questions_per_month is not None:
             raise typer.BadParameter("Give --questions-per-month or --questions-per-second, not both.")
-        questions = questions_per_second * share * _SECONDS_A_MONTH
+        questions = questions_per_second * mean_share * _SECONDS_A_MONTH
     bills: dict[str, Bill] = {}
     plans: dict[str, Plan] = {}
     notes = [
@@ -81,21 +90,21 @@ def cost(
             config,
             options.tenants_dir,
             prices,
-            rate=questions / share / _SECONDS_A_MONTH,
+            rate=questions / mean_share / _SECONDS_A_MONTH,
             first_token_s=p95_first_token_ms / 1000,
             timings=timings,
         )
-        needed, note = _llm_instances(config, question, instance)
+        llm_instances, note = _llm_instances(config, question, instance)
         if questions_per_second is not None and question is not None:
             plans[name] = make_plan(question)
             note += f"; {DEFAULT_LENGTHS}"
         notes.append(f"{name}, {place.region}: {note}")
-        of_tenant = prices.of_tenant(config)
-        bills[name] = make_bill(templates, of_tenant, questions=questions, llm_instances=needed)
+        tenant_prices = prices.of_tenant(config)
+        bills[name] = make_bill(templates, tenant_prices, questions=questions, llm_instances=llm_instances)
     guessed = {line.price for bill in bills.values() for line in bill.lines if not line.checked}
     notes.append(f"prices that no page confirmed: {', '.join(sorted(guessed)) or 'none'}")
     basis = {"region": prices.region, "date": prices.date, "notes": notes}
-    basis |= {"assumed": [use.model_dump(mode="json") for use in prices.use]}
+    basis |= {"assumed": [assumed_use.model_dump(mode="json") for assumed_use in prices.use]}
     if options.writes(
         basis | {"tenants": {name: _as_data(bill) for name, bill in bills.items()}, "plans": plans}
     ):
@@ -108,7 +117,7 @@ def cost(
 
 
 def _templates(cdk: CdkCommand, terminal: Terminal, stage: Path | None) -> list[Mapping[str, Any]]:
-    """Return a tenant's templates: those of a folder, else synthesized."""
+    """Return a tenant's templates: those of the folder ``stage``; synthesized where it is None."""
     if stage is None:
         terminal.say(f"synthesizing {cdk.tenant}")
         cdk.synth()
@@ -124,10 +133,11 @@ def _question(
     first_token_s: float,
     timings: Path | None,
 ) -> tuple[Question | None, str]:
-    """Return what the LLM's instances are planned for, None where its times are not known, or no endpoint
-    writes; and their type.
+    """Return the question that a plan of LLM instances answers, and the name of their instance type.
 
-    Raises ConfigurationError.
+    The question is None where the tenant's LLM has no endpoint (then the name is the model's), and where
+    neither a file of measured times (``timings``) nor a data sheet gives the speed on that instance.
+    ``rate``: questions a second of a busy hour. Raises ConfigurationError.
     """
     from assistant.cli.aws.plan import Demand, Question, Timings, default_lengths, estimated_timings
 
@@ -144,7 +154,7 @@ def _question(
     except ConfigurationError:
         if timings is not None:
             raise
-        return None, instance.name
+        return None, instance.name  # no data sheet gives its speed
     question = Question(
         demand=Demand(rate, default_lengths(manifest.sequence_length), prices.load.busy_hours),
         timings=speed,
@@ -156,20 +166,24 @@ def _question(
 
 
 def _llm_instances(config: TenantConfig, question: Question | None, instance: str) -> tuple[int, str]:
-    """Return the fewest LLM instances that answer the busy hour in time, and on what that rests."""
+    """Return the fewest LLM instances that answer the busy hour in time, and a note on how that is known.
+
+    Never fewer than the tenant's ``min_instances``, never more than its ``max_instances``. ``question`` and
+    ``instance`` come from ``_question``.
+    """
     from assistant.cli.aws.plan import instances_needed
 
     if not config.generation.has_endpoint:
         return 0, f"{instance} is paid by token; no LLM endpoint"
-    assert config.models is not None  # noqa: S101 - _question refused it
-    least, most = config.models.min_instances, config.models.max_instances
+    assert config.models is not None  # noqa: S101 - _question raises for such a tenant
+    fewest, most = config.models.min_instances, config.models.max_instances
     if question is None:
-        return least, f"{instance}: no timings are known, so the load is not checked; {least} taken"
+        return fewest, f"{instance}: no timings are known, so the load is not checked; {fewest} taken"
     needed, rate = instances_needed(question, 1.0), question.demand.questions_per_s
     if needed is None or needed > most:
         return most, f"{rate:.2g} questions a second need more than max_instances = {most} of {instance}"
-    least = max(needed, least)
-    return least, f"{rate:.2g} questions a second: {least} x {instance} write ({question.timings.source})"
+    fewest = max(needed, fewest)
+    return fewest, f"{rate:.2g} questions a second: {fewest} x {instance} write ({question.timings.source})"
 
 
 def _show_plan(terminal: Terminal, tenant: str, plan: Plan) -> None:
@@ -178,22 +192,24 @@ def _show_plan(terminal: Terminal, tenant: str, plan: Plan) -> None:
         f"a month ({plan.usd_a_month_by_hour:,.0f} scaled by the hour)."
     )
     right = ("needed", "p50", "p95 first token", "unanswered", "tokens/s")
-    shown = table("what happens to them", *right, right=right)
-    for each in plan.scenarios:
-        shown.add_row(
-            each.what,
-            "over 200" if each.needed is None else str(each.needed),
-            f"{each.p50_s * 1000:,.0f} ms",
-            f"{each.p95_s * 1000:,.0f} ms",
-            f"{each.unanswered:.1%}",
-            f"{each.tokens_per_s:,.0f}",
+    rows_shown = table("what happens to them", *right, right=right)
+    for scenario in plan.scenarios:
+        rows_shown.add_row(
+            scenario.what,
+            "over 200" if scenario.needed is None else str(scenario.needed),
+            f"{scenario.p50_s * 1000:,.0f} ms",
+            f"{scenario.p95_s * 1000:,.0f} ms",
+            f"{scenario.unanswered:.1%}",
+            f"{scenario.tokens_per_s:,.0f}",
         )
-    terminal.out.print(shown)
+    terminal.out.print(rows_shown)
 
 
 def _as_data(bill: Bill) -> dict[str, Any]:
-    def months(of: Bill | BillLine) -> dict[State, float]:
-        return {state: of.month(state) for state in STATES}
+    """Return a bill as --json prints it; the cost per 1,000 questions only in the states with questions."""
+
+    def months(bill_or_line: Bill | BillLine) -> dict[State, float]:
+        return {state: bill_or_line.month(state) for state in STATES}
 
     return {
         "questions": bill.questions,
@@ -205,18 +221,20 @@ def _as_data(bill: Bill) -> dict[str, Any]:
 
 
 def rows_of(bills: Mapping[str, Bill]) -> Iterator[list[str]]:
-    """Yield rows with a column for each bill: its states, 1,000 questions, largest lines, parts."""
+    """Yield the table's rows, each a title and then one cell a bill: its states, 1,000 questions, largest
+    lines, parts. Example: ``["paused", "1,204", "986"]``.
+    """
     columns = list(bills.values())
-    asked = f"{columns[0].questions:,.0f} questions"
-    titles = ("paused", "on, without questions", f"{asked}, quoted", f"{asked}, written")
+    question_count = f"{columns[0].questions:,.0f} questions"
+    titles = ("paused", "on, without questions", f"{question_count}, quoted", f"{question_count}, written")
     for state, title in zip(STATES, titles, strict=True):
         yield [title, *(f"{bill.month(state):,.0f}" for bill in columns)]
     for state in ("quoted", "written"):
         yield [f"1,000 questions, {state}", *(f"{bill.thousand(state):,.2f}" for bill in columns)]
-    for place in range(_LARGEST):
-        lines = (bill.largest[place] for bill in columns)
-        named = (f"{line.part}: {line.name} {line.month('written'):,.0f}" for line in lines)
-        yield [f"largest line {place + 1}", *named]
+    for rank in range(_LARGEST):
+        lines = (bill.largest[rank] for bill in columns)
+        cells = (f"{line.part}: {line.name} {line.month('written'):,.0f}" for line in lines)
+        yield [f"largest line {rank + 1}", *cells]
     for part in dict.fromkeys(line.part for bill in columns for line in bill.lines):
         yield [f"of it {part}", *(f"{bill.month('written', part=part):,.2f}" for bill in columns)]
 
@@ -228,15 +246,25 @@ STATES: tuple[State, ...] = ("paused", "on", "quoted", "written")
 
 @dataclass(frozen=True, slots=True)
 class BillLine:
+    """One line of a bill.
+
+    Example: 1,460 hours of two instances at USD 1.21 an hour: ``BillLine("LLM endpoint", "ml.g6.xlarge",
+    "ml.g6.xlarge", 1.21, 1, True, {"paused": 0.0, "on": 1460.0, …})``.
+    """
+
     part: str
+    """Heading under which lines are added up: ``LLM endpoint``, ``Search``."""
     name: str
+    """What is paid, as the table shows it."""
     price: str
+    """Name of its price in the price file."""
     usd: float
-    """Of ``units``."""
+    """Price of ``units`` units."""
     units: int
     checked: bool
+    """Whether a page of AWS confirmed the price (``Price.checked``)."""
     quantity: Mapping[State, float]
-    """Units a month."""
+    """Units a month, by state."""
 
     def month(self, state: State) -> float:
         """Return USD a month."""
@@ -254,7 +282,8 @@ class Bill:
         return sum(line.month(state) for line in self.lines if part is None or line.part == part)
 
     def thousand(self, state: State) -> float:
-        """Return USD of 1,000 questions, with their share of all that stands."""
+        """Return USD per 1,000 questions: the whole month's bill, fixed costs included, divided by its
+        questions."""
         return self.month(state) / self.questions * 1000
 
     @property
@@ -268,41 +297,45 @@ def make_bill(
 ) -> Bill:
     """Return the bill of one tenant's templates.
 
-    ``llm_instances``: what the load needs, where it is more than the templates begin with.
+    ``questions``: a month's. ``llm_instances``: what the load needs; counts only where it is more than the
+    templates begin with.
     Raises ConfigurationError for a resource type or an instance without a price.
     """
     types = resource_types(templates)
-    known = prices.free | PRICED.keys() | {use.resource_type for use in prices.use}
-    if unknown := sorted(types.keys() - known):
+    priced_types = prices.free | PRICED.keys() | {use.resource_type for use in prices.use}
+    if unknown := sorted(types.keys() - priced_types):
         raise ConfigurationError(
             f"{FILE}: no price is known of {', '.join(unknown)}. Add a [[use]] with that `resource_type`, or "
             "a row of `free`."
         )
+    # (part, name, kind of price, name of price): units a month by state
     amounts: dict[tuple[str, str, Kind, str], dict[State, float]]
     amounts = defaultdict(lambda: dict.fromkeys(STATES, 0.0))
-    standing = list(priced(templates))
-    first = sum(line.amount for line in standing if line.part == LLM and line.kind == "endpoint")
-    growth = max(1.0, llm_instances / first) if first else 1.0
-    for line in standing:
+    fixed_lines = list(priced(templates))
+    # LLM instances that the templates begin with
+    started = sum(line.amount for line in fixed_lines if line.part == LLM and line.kind == "endpoint")
+    growth = max(1.0, llm_instances / started) if started else 1.0
+    for line in fixed_lines:
         amount = line.amount * prices.of(line.kind, line.name).units_a_month
         for state in STATES:
             amounts[line.part, line.name, line.kind, line.name][state] += amount * _share(line, state, growth)
     for use in prices.use:
-        if count := types[use.resource_type]:
-            month = use.amount_a_month * (count if use.per_resource else 1)
-            a_question = {
+        if resource_count := types[use.resource_type]:
+            without_questions = use.amount_a_month * (resource_count if use.per_resource else 1)
+            per_question = {
                 "quoted": use.per_question,
                 "written": use.per_question + use.more_per_written_answer,
             }
             for state in STATES:
-                used = month + questions * a_question.get(state, 0.0)
-                amounts[use.part, use.name, "unit", use.price][state] += used
+                units = without_questions + questions * per_question.get(state, 0.0)
+                amounts[use.part, use.name, "unit", use.price][state] += units
     return Bill(questions, tuple(_lines(amounts, prices)))
 
 
 def _lines(
     amounts: Mapping[tuple[str, str, Kind, str], Mapping[State, float]], prices: Prices
 ) -> Iterator[BillLine]:
+    """Yield a line for each entry of ``make_bill``'s amounts that is not zero in every state."""
     for (part, name, kind, price_name), by_state in amounts.items():
         price = prices.of(kind, price_name)
         if any(by_state.values()):
@@ -310,7 +343,8 @@ def _lines(
 
 
 def _share(line: Line, state: State, growth: float) -> float:
-    """Return how much of what the templates begin with stands in a state."""
+    """Return the factor on a line of the templates in a state: 0 where it does not run, ``growth`` for the
+    LLM's lines where the load needs more instances (``written``), else 1."""
     if (state == "paused" and line.only_on) or (state == "quoted" and line.part == LLM):
         return 0.0
     return growth if state == "written" and line.part == LLM else 1.0

@@ -1,5 +1,7 @@
-"""The deployment of one tenant: checks, images and parameters before ``cdk deploy``, schema and probe after;
-and the formats of its tables, which an upgrade moves before that.
+"""The deployment of one tenant, and the upgrade of its tables' formats.
+
+Before ``cdk deploy``: checks, image digests, parameters. After it: the search schema and the probe. An
+upgrade (``assistant aws upgrade``) is run before a deployment whose release writes another format of rows.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ _WELL_KNOWN = "/.well-known/openid-configuration"
 _MOST_PARAMETER_CHARACTERS = 8192
 """Of an advanced parameter: https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html"""
 SCHEMA_OUTPUT = "SchemaStamp"
+"""Output of the ingestion stack (``stacks/ingestion.py``)."""
 PROBE_OUTPUT = "ProbeFunctionName"
+"""Output of the care side's stack ``Link``."""
 _FIRST = ("Keys", "Network", "Data")
 """The stacks of a first deployment: endpoints, tasks and the schema function read the models bucket when they
 start, so it must exist, with the model artifacts, before them."""
@@ -51,7 +55,7 @@ SIGNS = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "unknown": "UNKNOWN"}
 
 
 def published_configuration(issuer: str) -> Mapping[str, Any]:
-    """Return what an issuer says of itself (OpenID Connect Discovery 1.0). Raises DeploymentError."""
+    """Return an issuer's published configuration (OpenID Connect Discovery 1.0). Raises DeploymentError."""
     with httpx.Client(timeout=_TIMEOUT_S) as client:
         configuration = _json(client, issuer.rstrip("/") + _WELL_KNOWN)
     if configuration.get("issuer") != issuer:
@@ -64,8 +68,8 @@ def published_configuration(issuer: str) -> Mapping[str, Any]:
 def published_keys(issuer: str) -> str:
     """Return the issuer's public keys (JWKS, by OpenID Connect Discovery 1.0) as JSON.
 
-    Without their certificates (``x5c`` and its kin), which nothing here reads: some issuers publish 1.5 KB of
-    them a key. Raises DeploymentError, also for a set that no parameter holds.
+    Certificates (``x5c``, ``x5t``) are left out: nothing here reads them, and some issuers publish 1.5 KB of
+    them a key. Raises DeploymentError, also where the keys are too long for a parameter of SSM.
     """
     configuration = published_configuration(issuer)
     with httpx.Client(timeout=_TIMEOUT_S) as client:
@@ -101,7 +105,8 @@ def _json(client: httpx.Client, address: str) -> Mapping[str, Any]:
 
 
 BEFORE_DEPLOYMENT = Place[Callable[[Deployed], None]]("before a deployment")
-"""What raises DeploymentError where a tenant must not be deployed now."""
+"""Checks that options add. Each is called before anything is changed, and raises DeploymentError where the
+tenant must not be deployed now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +121,10 @@ class Deployment:
     def deploy(self, extra: Sequence[str], *, require: bool = False) -> None:
         """Check placeholders, templates, images and account; make parameters; deploy; check schema and probe.
 
-        Raises DeploymentError at the first step that fails, with ``require`` also where a check could not be
-        asked, and after the first part of a first deployment, which makes the bucket that the model artifacts
-        are put into.
+        ``extra``: arguments of ``cdk deploy``. Raises DeploymentError at the first step that fails; with
+        ``require`` also where a check could not be asked. A first deployment ends with DeploymentError on
+        purpose after its first part (``_FIRST``), which makes the bucket: its text lists the model artifacts
+        to put there before the command is run again.
         """
         self._refuse_faults(require=require)
         for refuse in BEFORE_DEPLOYMENT.joined():
@@ -126,9 +132,9 @@ class Deployment:
         self._make_parameters()
         deployed = self._deployed()
         self._compare_with(deployed)
-        for each in self.tables():
+        for stamped in self.tables():
             advice = f"assistant aws upgrade --tenant {self.deployed.config.name}"
-            refuse_format(each.found, store=each.name, place=each.place, command=advice)
+            refuse_format(stamped.found, store=stamped.name, place=stamped.place, command=advice)
         if self.deployed.stack("Data") not in deployed:
             self._deploy_first_part(extra)
         self.terminal.step("deploying")
@@ -137,18 +143,20 @@ class Deployment:
         self._probe()
 
     def _refuse_faults(self, *, require: bool) -> None:
-        for found in self.examinations():
-            for finding in found:
+        """Print what the checks warn of. Raises DeploymentError for the first part of them with a failure."""
+        for findings in self.examinations():
+            for finding in findings:
                 if finding.kind in ("warn", "unknown"):
                     self.terminal.say(f"{SIGNS[finding.kind]} {finding.check}: {finding.said}")
-            if failed := [finding.said for finding in found if finding.kind == "fail"]:
+            if failed := [finding.said for finding in findings if finding.kind == "fail"]:
                 raise DeploymentError("\n".join(failed))
-            if require and (unknown := [finding.check for finding in found if finding.kind == "unknown"]):
+            if require and (unknown := [finding.check for finding in findings if finding.kind == "unknown"]):
                 advice = "Let the role ask (.github/deploy-roles.yaml), or leave out --require."
                 raise DeploymentError(f"{not_asked(unknown)} {advice}")
 
     def diff(self, extra: Sequence[str]) -> None:
-        """Check the templates, show the CDK's difference, refuse losses. Raises DeploymentError."""
+        """Check the templates, print what a deployment would change (``cdk diff``), refuse losses. Raises
+        DeploymentError."""
         self.check()
         self.deployed.aws.require()
         self.cdk.diff(extra)
@@ -161,7 +169,8 @@ class Deployment:
         self._compare_with(self._deployed())
 
     def tables(self) -> list[StampedTable]:
-        """Return the tables that have a format. Raises DeploymentError."""
+        """Return the deployed tables with their format stamps; none before the first deployment. Raises
+        DeploymentError."""
         return list(tables_of(self.deployed.aws, data_stack=self.deployed.stack("Data")))
 
     def check(self) -> None:
@@ -178,19 +187,17 @@ class Deployment:
                 self.terminal.say(f"{name} is stateful and not pinned yet: run make pin and commit the file")
 
     def examinations(self) -> Iterator[list[Finding]]:
-        """Yield what the checks before a deployment found, a part of them at a time.
-
-        A part that has failed is the last one: the next would ask with values that are wrong.
-        """
-        for part in (self._own_files, self._made_templates, self._account):
-            found = list(part())
-            yield found
-            if any(finding.kind == "fail" for finding in found):
+        """Yield the findings of the checks before a deployment, in three parts: the tenant's files, its
+        templates, the account. A part with a failure is the last one, since later checks use its values."""
+        for check_part in (self._own_files, self._made_templates, self._account):
+            findings = list(check_part())
+            yield findings
+            if any(finding.kind == "fail" for finding in findings):
                 return
 
     def _own_files(self) -> Iterator[Finding]:
-        wrong = refusals(self.deployed.config, load_tenants(self.tenant_file.parent))
-        yield from checked("tenant file", lambda: map(failure, wrong))
+        reasons = refusals(self.deployed.config, load_tenants(self.tenant_file.parent))
+        yield from checked("tenant file", lambda: map(failure, reasons))
         yield from checked("tools", lambda: tools(self.cdk.root))
 
     def _made_templates(self) -> Iterator[Finding]:
@@ -217,6 +224,10 @@ class Deployment:
             yield from checked(name, check)
 
     def _check_images(self) -> None:
+        """Raise DeploymentError where the lock file lacks an image's digest, or names one by a tag.
+
+        An image without a digest is a template parameter without a default.
+        """
         missing = [
             f"{stack}: {name}: {parameter.get('Description', 'no description')}"
             for stack, template in self._templates().items()
@@ -229,14 +240,16 @@ class Deployment:
         refuse_tags(images_of(self._templates(), url_suffix=registry.url_suffix))
 
     def _make_parameters(self) -> None:
+        """Make the SSM parameters that the stacks expect, unless they exist: the power state (``paused``),
+        and the issuer's public keys. Raises DeploymentError where the issuer's keys cannot be read."""
         if self.deployed.aws.parameter(self._power) is None:
             self.deployed.aws.put_parameter(self._power, value=PAUSED, overwrite=False)
             self.terminal.say(
                 f"created {self._power} = {PAUSED}: no endpoint costs anything until you resume"
             )
         identity = self.deployed.config.identity
-        given = identity.jwks_parameter if identity else None
-        jwks = given or self.deployed.place.parameter(self.deployed.config.name, "jwks")
+        declared_parameter = identity.jwks_parameter if identity else None
+        jwks = declared_parameter or self.deployed.place.parameter(self.deployed.config.name, "jwks")
         if identity is not None and self.deployed.aws.parameter(jwks) is None:
             try:
                 keys = published_keys(identity.issuer)
@@ -251,13 +264,16 @@ class Deployment:
 
     @property
     def _pins(self) -> Path:
+        """The file with the logical ids of the stateful resources, as ``make pin`` writes it."""
         return self.cdk.root / "stacks" / "pins" / f"{self.deployed.config.name}.json"
 
     @property
     def _power(self) -> str:
+        """Name of the parameter with the power state: ``on``, ``pausing``, ``paused``, ``resuming``."""
         return self.deployed.place.parameter(self.deployed.config.name, "power")
 
     def _templates(self) -> Templates:
+        """Return the synthesized templates by stack name; ``check`` writes them first."""
         return upgrade_checks.templates_by_stack_name(self.cdk.stage)
 
     def _deployed(self) -> Templates:
@@ -268,13 +284,13 @@ class Deployment:
     def _compare_with(self, deployed: Templates) -> None:
         """Refuse a change that deletes or replaces deployed state, and one without pins to review."""
         if deployed:
-            standing = upgrade_checks.pin(deployed, upgrade_checks.read_replacing(self._pins.parent))
-            _refuse_losses(upgrade_checks.losses(standing, self._templates()))
+            deployed_pins = upgrade_checks.pin(deployed, upgrade_checks.read_replacing(self._pins.parent))
+            _refuse_losses(upgrade_checks.losses(deployed_pins, self._templates()))
             self._refuse_instances(deployed)
         if self._pins.exists():
             return
-        first = {self.deployed.stack(name) for name in _FIRST}
-        if deployed and not deployed.keys() <= first:
+        first_part = {self.deployed.stack(name) for name in _FIRST}
+        if deployed and not deployed.keys() <= first_part:
             raise DeploymentError(
                 f"{self._pins} is missing, and these stacks are deployed: {', '.join(deployed)}. Without it "
                 "no check refuses a change that replaces their data. Run make pin, review the file, commit."
@@ -284,16 +300,19 @@ class Deployment:
         )
 
     def _refuse_instances(self, deployed: Templates) -> None:
+        """Raise DeploymentError where endpoints that run would get another instance type."""
         changes = instance_changes(deployed, self._templates())
-        word = self.deployed.aws.parameter(self._power)
-        if changes and word != PAUSED:
+        power = self.deployed.aws.parameter(self._power)
+        if changes and power != PAUSED:
             listed = "\n  ".join(changes)
             raise DeploymentError(
-                f"SageMaker changes no instance of an endpoint that scales, and {self._power} says {word}. "
+                f"SageMaker changes no instance of an endpoint that scales, and {self._power} says {power}. "
                 "Pause the tenant, deploy, resume (docs/runbook.md, Another instance):\n  " + listed
             )
 
     def _deploy_first_part(self, extra: Sequence[str]) -> None:
+        """Deploy ``_FIRST``, then always raise DeploymentError: with what to put into the bucket of
+        models."""
         self.terminal.step(f"deploying {', '.join(_FIRST)}: the bucket of models comes first")
         self.cdk.deploy(extra, stacks=_FIRST)
         outputs = self.deployed.aws.outputs(self.deployed.stack("Data"))
@@ -315,13 +334,16 @@ class Deployment:
         )
 
     def _check_schema(self) -> None:
+        """Print the stamp of the search schema that the deployment applied."""
         outputs = (self.deployed.aws.outputs(stack) for stack in self._templates())
-        applied = next((found[SCHEMA_OUTPUT] for found in outputs if SCHEMA_OUTPUT in found), None)
+        applied = next((by_name[SCHEMA_OUTPUT] for by_name in outputs if SCHEMA_OUTPUT in by_name), None)
         if applied is None:
             raise DeploymentError("No stack says which search schema it applied: see the ingestion stack.")
         self.terminal.step(f"search schema: {applied}")
 
     def _probe(self) -> None:
+        """Invoke the care side's probe, which asks the tenant a question over its private link. Only where
+        the care side's file is here, is deployed, and is in the same account. Raises DeploymentError."""
         file = self.cdk.root / "care_app" / f"{self.deployed.config.name}.toml"
         if not file.exists():
             self.terminal.say(f"no probe: there is no {file}, the care side's own file")
@@ -339,7 +361,10 @@ class Deployment:
         self._judge(care_side.invoke(name))
 
     def _judge(self, probed: Mapping[str, Any]) -> None:
-        """Accept a probe's answer with a source, or a pause. Raises DeploymentError for any other failure."""
+        """Print the probe's result: ``{"outcome": "degraded", "reason": "no_evidence"}``.
+
+        Raises DeploymentError for any outcome but ``working``, ``paused`` and ``degraded``.
+        """
         outcome, reason = probed.get("outcome"), probed.get("reason")
         match outcome:
             case "working":
@@ -356,6 +381,7 @@ class Deployment:
 
 
 def not_asked(checks: Sequence[str]) -> str:
+    """Return the sentence on checks that could not be asked, by their names."""
     return f"{len(checks)} checks could not be asked, and none is a pass: {', '.join(checks)}."
 
 
@@ -377,8 +403,9 @@ def deployment_of(file: Path, *, images: Path, root: Path, terminal: Terminal) -
 
 
 # --- upgrade ----------------------------------------------------------------------------------------------
-# A stamp says which releases may use a table, and it is all that is written: rows of both formats stand side
-# by side (``assistant/stores/formats.py``). So an upgrade may be killed at any moment and run again.
+# A stamp is one item of a table that says which releases may use it. An upgrade writes only stamps: a table
+# may hold rows of both formats (``assistant/stores/formats.py``). So it may be killed at any moment and run
+# again.
 @dataclass(frozen=True, slots=True)
 class StampedTable:
     """A table that has a stamp."""
@@ -393,8 +420,8 @@ class StampedTable:
     """By DynamoDB's own count, which is some hours old."""
 
     def target(self, *, back: bool) -> StoreFormat:
-        """Return this release's format; on the way back the oldest one whose release reads the rows, as that
-        release expects the stamp, so that it does not refuse the table."""
+        """Return the format that the stamp shall say: this release's. With ``back``, before an older release
+        is deployed again: the oldest format whose release reads the rows."""
         oldest = self.found.readable_from
         return StoreFormat(oldest, oldest) if back else format_of(self.name)
 
@@ -411,42 +438,46 @@ def tables_of(aws: AwsAccount, *, data_stack: str) -> Iterator[StampedTable]:
     for role in (definition.role for definition in TABLES):
         if (name := names.get(f"{role.title()}Table")) is not None:
             key = typed(keyed(FORMAT_KEY))
-            row = aws.call("dynamodb", "get_item", TableName=name, Key=key, ConsistentRead=True)
+            response = aws.call("dynamodb", "get_item", TableName=name, Key=key, ConsistentRead=True)
             count = int(aws.call("dynamodb", "describe_table", TableName=name)["Table"].get("ItemCount", 0))
-            stamp = format_in(plain(row["Item"]) if "Item" in row else None)
-            yield StampedTable(aws, role, name, stamp, count)
+            found_format = format_in(plain(response["Item"]) if "Item" in response else None)
+            yield StampedTable(aws, role, name, found_format, count)
 
 
 def upgrade_tables(
     tables: Sequence[StampedTable], *, options: GlobalOptions, command: str, plan: bool, back: bool
 ) -> None:
-    """Move what is not moved yet, and show what was found. Raises ConfigurationError before anything changes
-    where a newer release wrote a table."""
-    for each in tables:
-        refuse_format(each.found, store=each.name, place=each.place, command=command)
+    """Write the stamps that differ from their target, and print a row for each table. With ``plan`` write
+    none.
+
+    ``command`` is named in the error's text. Raises ConfigurationError before anything changes where a newer
+    release wrote a table.
+    """
+    for stamped in tables:
+        refuse_format(stamped.found, store=stamped.name, place=stamped.place, command=command)
     if not plan:
-        for each in tables:
-            if each.found != each.target(back=back):
-                each.stamp(each.target(back=back))
+        for stamped in tables:
+            if stamped.found != stamped.target(back=back):
+                stamped.stamp(stamped.target(back=back))
     states: list[dict[str, Any]] = [
         {
-            "store": each.name,
-            "place": each.place,
-            "format": each.found.number,
-            "needed": each.target(back=back).number,
-            "rows": each.rows,
-            "back_to": each.found.readable_from,
+            "store": stamped.name,
+            "place": stamped.place,
+            "format": stamped.found.number,
+            "needed": stamped.target(back=back).number,
+            "rows": stamped.rows,
+            "back_to": stamped.found.readable_from,
         }
-        for each in tables
+        for stamped in tables
     ]
     if not options.writes(states):
-        does = "would move to" if plan else "moved to"
+        verb = "would move to" if plan else "moved to"
         rows = [
             (
                 state["store"],
                 state["place"],
                 f"format {state['format']}",
-                "stays" if state["format"] == state["needed"] else f"{does} format {state['needed']}",
+                "stays" if state["format"] == state["needed"] else f"{verb} format {state['needed']}",
                 f"{state['rows']:,}",
                 f"format {state['back_to']}",
             )

@@ -1,8 +1,12 @@
-"""``assistant aws destroy``: takes a tenant out of its account, and says what a lock keeps and until when.
+"""``assistant aws destroy``: deletes a tenant from its account, and lists what a lock keeps and until when.
 
-What was done is read from the account alone: from the tenant's stacks, and from CloudFormation's record of
-those that are gone, which it keeps for 90 days. So the command may be killed at any call and run again, also
-after ``cdk destroy``. Nothing is deleted by its tags: another system of the company may use the same.
+It keeps no state of its own: it reads the tenant's stacks, and CloudFormation's record of deleted ones, which
+is kept for 90 days. So the command may be killed at any call and run again, also after ``cdk destroy``.
+Nothing is deleted by its tags: another system of the company may use the same.
+
+A run deletes the stacks, the newest first. Then the *sweep* deletes what the stacks retained (buckets,
+tables, vaults, keys). At last, what still has the tenant's tag without an explanation is listed as an
+*orphan*.
 """
 
 from __future__ import annotations
@@ -25,13 +29,15 @@ _BACKUP_DAYS = 35
 """DynamoDB keeps a backup of a deleted table with point-in-time recovery for so long, at no cost:
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/PointInTimeRecovery_Howitworks.html"""
 _ATTEMPTS = 3
+"""Deletions of one stack or bucket: a first one that fails shows what to remove, a last one retains it."""
 _MOST_PARAMETERS = 10
-"""Of one DeleteParameters."""
+"""Names that one DeleteParameters takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """A resource that stays for a while, and why; ``until`` None where nobody but its holder can say."""
+    """A resource that stays for a while, and why. ``until`` is None where only the holder of a lock ends
+    it."""
 
     what: str
     why: str
@@ -48,7 +54,7 @@ class Plan:
 
     stacks: Sequence[str]
     left: Sequence[str]
-    """Of stacks that are gone already."""
+    """Resources that deleted stacks retained: ``AWS::S3::Bucket assistant-pharmacy-documents``."""
     parameters: Sequence[str]
     secrets: Sequence[str]
     stays: Sequence[Kept]
@@ -60,7 +66,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """What a destruction left."""
+    """What a destruction left behind."""
 
     stays: Sequence[Kept]
     orphans: Sequence[str]
@@ -87,30 +93,33 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destruction:
-    """One tenant's way out of an account. Every method may be called again."""
+    """Deletes one tenant from an account: ``plan()`` shows it, ``run()`` does it. Both may be called
+    again."""
 
     aws: AwsAccount
     full_name: str
     """``assistant-pharmacy``: what its stacks' names begin with."""
     tenant: str
     parameters: str
-    """The path of its parameters: ``/assistant/pharmacy/``. Its secrets' has no first /."""
+    """The path of its parameters: ``/assistant/pharmacy/``. Names of its secrets begin likewise without the
+    first slash: ``assistant/pharmacy/``."""
     terminal: Terminal
     poll_s: float = 10.0
     limit_s: float = 5400.0
-    """Longest wait for one change: Lambda gives interfaces back after 40 minutes, a domain goes in 60."""
+    """Longest wait for one change: Lambda releases network interfaces after 40 minutes, and a search domain
+    is deleted in 60."""
     gone: set[str] = field(default_factory=set[str])
-    """Ids of what this run has seen to be gone."""
+    """Ids, names or ARNs that this run deleted, or found deleted; no orphans."""
 
     def plan(self) -> Plan:
-        """Return what would go, and what would stay at most until when. Raises DeploymentError."""
-        standing = self._standing()
-        listed = [each for stack in standing for each in self._resources(stack)] + self._left()
-        locks = {each.id: self._lock(each.id) for each in listed if each.kind == _BUCKET}
+        """Return what ``run`` would delete, and the latest end of what would stay. Raises DeploymentError."""
+        stacks = self._standing()
+        resources = [resource for stack in stacks for resource in self._resources(stack)] + self._left()
+        locks = {resource.id: self._lock(resource.id) for resource in resources if resource.kind == _BUCKET}
         now = datetime.now(UTC)
         return Plan(
-            stacks=[stack["StackName"] for stack in standing],
-            left=[f"{each.kind} {each.id}" for each in self._left()],
+            stacks=[stack["StackName"] for stack in stacks],
+            left=[f"{resource.kind} {resource.id}" for resource in self._left()],
             parameters=self._parameters(),
             secrets=[secret["Name"] for secret in self._secrets()],
             stays=[
@@ -119,7 +128,7 @@ class Destruction:
         )
 
     def run(self) -> Ended:
-        """Take the tenant away. Raises DeploymentError where a wait ends, or AWS refuses."""
+        """Delete the tenant. Raises DeploymentError after ``limit_s`` of waiting, or where AWS refuses."""
         for stack in self._standing():
             self._delete(stack)
         self.terminal.step("removing what the stacks left")
@@ -130,8 +139,9 @@ class Destruction:
     def _stacks(self) -> list[Mapping[str, Any]]:
         """Return the tenant's stacks and the record of those that are gone, the newest first.
 
-        A stack refers to older ones only, so each may be deleted before those behind it. After the prefix
-        there is no other "-": assistant-pharmacy-two-Data is another tenant's, …-care-Link the care side's.
+        A stack refers to older ones only, so this is the order in which they can be deleted. After the prefix
+        there is no other "-": assistant-pharmacy-two-Data is another tenant's, assistant-pharmacy-care-Link
+        the care side's.
         """
         listed = self.aws.listed("cloudformation", "list_stacks", "StackSummaries")
         prefix = f"{self.full_name}-"
@@ -143,38 +153,41 @@ class Destruction:
         return sorted(of_tenant, key=lambda stack: stack["CreationTime"], reverse=True)
 
     def _standing(self) -> list[Mapping[str, Any]]:
+        """Return the stacks that are not deleted."""
         return [stack for stack in self._stacks() if stack["StackStatus"] != _GONE]
 
     def _resources(self, stack: Mapping[str, Any]) -> list[Recorded]:
+        """Return a stack's resources, those that are deleted included; also of a stack that is deleted."""
         given = {"StackName": stack["StackId"]}
         listed = self.aws.listed("cloudformation", "list_stack_resources", "StackResourceSummaries", **given)
         return [
             Recorded(
-                kind=each["ResourceType"],
-                id=each["PhysicalResourceId"],
-                logical_id=each["LogicalResourceId"],
-                status=each["ResourceStatus"],
+                kind=summary["ResourceType"],
+                id=summary["PhysicalResourceId"],
+                logical_id=summary["LogicalResourceId"],
+                status=summary["ResourceStatus"],
                 stack=stack["StackName"],
                 gone_at=stack.get("DeletionTime") if stack["StackStatus"] == _GONE else None,
             )
-            for each in listed
-            if each.get("PhysicalResourceId")
+            for summary in listed
+            if summary.get("PhysicalResourceId")
         ]
 
     def _delete(self, stack: Mapping[str, Any]) -> None:
-        """Delete one stack; what it cannot delete is left to the sweep."""
+        """Delete one stack. At the last attempt it retains what it cannot delete, for the sweep. Raises
+        DeploymentError where the stack stays."""
         name, given = stack["StackName"], {"StackName": stack["StackId"]}
         self.terminal.step(f"deleting {name}")
         self._until(f"{name} is changing", lambda: self._rests(stack))
         for attempt in range(_ATTEMPTS):
-            standing = [each for each in self._resources(stack) if each.status != _GONE]
-            self._lift(standing)
+            remaining = [resource for resource in self._resources(stack) if resource.status != _GONE]
+            self._lift(remaining)
             self.aws.call(
                 "cloudformation", "update_termination_protection", EnableTerminationProtection=False, **given
             )
-            failed = [each.logical_id for each in standing if each.status == _FAILED]
-            # The last resort: the sweep deletes it then, or lists it as an orphan. CloudFormation takes
-            # RetainResources for a stack in DELETE_FAILED alone.
+            failed = [resource.logical_id for resource in remaining if resource.status == _FAILED]
+            # The last attempt retains the resources that failed: the sweep deletes them, or they are orphans.
+            # CloudFormation accepts RetainResources only for a stack in DELETE_FAILED.
             is_last = attempt == _ATTEMPTS - 1 and self._status(stack) == _FAILED
             self.aws.call(
                 "cloudformation", "delete_stack", **given, **({"RetainResources": failed} if is_last else {})
@@ -183,7 +196,7 @@ class Destruction:
             if self._status(stack) == _GONE:
                 return
         reasons = [
-            f"{each.logical_id} ({each.id})" for each in self._resources(stack) if each.status == _FAILED
+            f"{item.logical_id} ({item.id})" for item in self._resources(stack) if item.status == _FAILED
         ]
         raise DeploymentError(
             f"{name} cannot be deleted: {', '.join(reasons) or 'see its events'}. Its events say why: aws "
@@ -195,30 +208,33 @@ class Destruction:
         return described["Stacks"][0]["StackStatus"]
 
     def _rests(self, stack: Mapping[str, Any]) -> bool:
+        """Return whether no operation on the stack is under way."""
         status = self._status(stack)
         return status == "REVIEW_IN_PROGRESS" or not status.endswith("_IN_PROGRESS")
 
-    def _lift(self, standing: Sequence[Recorded]) -> None:
-        """Take away what makes AWS refuse the deletion of these resources of one stack."""
-        for each in standing:
-            match each.kind:
+    def _lift(self, resources: Sequence[Recorded]) -> None:
+        """Remove what makes AWS refuse the deletion of these resources of one stack: protections,
+        connections, interfaces of services. A repository or bucket only after its deletion failed."""
+        for resource in resources:
+            match resource.kind:
                 case "AWS::ElasticLoadBalancingV2::LoadBalancer":
-                    self._unprotect(each.id)
+                    self._unprotect(resource.id)
                 case "AWS::EC2::VPCEndpointService":
-                    self._reject_connections(each.id)
+                    self._reject_connections(resource.id)
                 case "AWS::SageMaker::Endpoint":
-                    endpoint = each.id.rpartition("/")[2]
+                    endpoint = resource.id.rpartition("/")[2]
                     self._until(f"{endpoint} is updating", lambda name=endpoint: self._endpoint_rests(name))
                 case "AWS::EC2::VPC":
-                    self._free_interfaces(each.id)
-                case "AWS::ECR::Repository" if each.status == _FAILED:
-                    self._remove_repository(each.id)
-                case "AWS::S3::Bucket" if each.status == _FAILED and self._lock(each.id) is None:
-                    self._empty(each.id)
+                    self._free_interfaces(resource.id)
+                case "AWS::ECR::Repository" if resource.status == _FAILED:
+                    self._remove_repository(resource.id)
+                case "AWS::S3::Bucket" if resource.status == _FAILED and self._lock(resource.id) is None:
+                    self._empty(resource.id)
                 case _:
                     pass
 
     def _unprotect(self, arn: str) -> None:
+        """Turn the deletion protection of a load balancer off."""
         attribute = {"Key": "deletion_protection.enabled", "Value": "false"}
         given = {"LoadBalancerArn": arn, "Attributes": [attribute]}
         self.aws.call("elbv2", "modify_load_balancer_attributes", missing="LoadBalancerNotFound", **given)
@@ -229,9 +245,9 @@ class Destruction:
             "ec2", "describe_vpc_endpoint_connections", "VpcEndpointConnections", Filters=filters
         )
         open_states = ("available", "pendingAcceptance", "pending")
-        held = [each["VpcEndpointId"] for each in listed if each["VpcEndpointState"] in open_states]
-        if held:
-            given = {"ServiceId": service, "VpcEndpointIds": held}
+        open_ids = [link["VpcEndpointId"] for link in listed if link["VpcEndpointState"] in open_states]
+        if open_ids:
+            given = {"ServiceId": service, "VpcEndpointIds": open_ids}
             self.aws.call("ec2", "reject_vpc_endpoint_connections", **given)
 
     def _endpoint_rests(self, name: str) -> bool:
@@ -241,35 +257,41 @@ class Destruction:
         return described is None or described["EndpointStatus"] in ("InService", "Failed", "OutOfService")
 
     def _free_interfaces(self, vpc: str) -> None:
-        """Delete the domains that hold interfaces in a network, and wait until services gave theirs back;
-        the endpoints' own are deleted with the network's stack."""
-        for each in self._left():
-            if each.kind == "AWS::OpenSearchService::Domain":
-                self._remove_domain(each.id)
+        """Delete the search domains that earlier stacks retained, since they hold interfaces in the network,
+        and wait until all services have released theirs. Interfaces of VPC endpoints go with the network's
+        stack."""
+        for resource in self._left():
+            if resource.kind == "AWS::OpenSearchService::Domain":
+                self._remove_domain(resource.id)
         filters = [{"Name": "vpc-id", "Values": [vpc]}]
 
         def is_free() -> bool:
             listed = self.aws.listed(
                 "ec2", "describe_network_interfaces", "NetworkInterfaces", Filters=filters
             )
-            return all(each.get("InterfaceType", "").endswith("endpoint") for each in listed)
+            return all(interface.get("InterfaceType", "").endswith("endpoint") for interface in listed)
 
         self._until(f"services hold interfaces in {vpc}", is_free)
 
     # --- what no stack deletes ----------------------------------------------------------------------------
     def _left(self) -> list[Recorded]:
-        """Return what the deleted stacks left, by CloudFormation's record."""
-        recorded = [each for stack in self._stacks() for each in self._resources(stack)]
-        return [each for each in recorded if each.gone_at is not None and each.status != _GONE]
+        """Return the resources that deleted stacks retained, by CloudFormation's record."""
+        recorded = [resource for stack in self._stacks() for resource in self._resources(stack)]
+        return [item for item in recorded if item.gone_at is not None and item.status != _GONE]
 
     def _sweep(self) -> Iterator[Kept]:
-        left = self._left()
+        """Delete what the stacks retained; yield what stays, and why.
+
+        Buckets go first, keys last: the key of a bucket that stays is kept, too. A remover returns None where
+        the resource is deleted.
+        """
+        retained = self._left()
         buckets: dict[str, Kept] = {}
-        encrypting: dict[str, Kept] = {}
-        for each in left:
-            if each.kind == _BUCKET and (kept := self._remove_bucket(each)):
-                buckets[each.id] = kept
-                encrypting[self._key_of(each.id)] = kept
+        bucket_of_key: dict[str, Kept] = {}
+        for resource in retained:
+            if resource.kind == _BUCKET and (kept := self._remove_bucket(resource)):
+                buckets[resource.id] = kept
+                bucket_of_key[self._key_of(resource.id)] = kept
         yield from buckets.values()
         removers: Mapping[str, Callable[[str], Kept | None]] = {
             "AWS::Backup::BackupVault": self._remove_vault,
@@ -278,22 +300,22 @@ class Destruction:
             "AWS::Logs::LogGroup": self._remove_log_group,
             "AWS::OpenSearchService::Domain": self._remove_domain,
         }
-        for each in left:
-            if each.kind in removers and (kept := removers[each.kind](each.id)):
+        for resource in retained:
+            if resource.kind in removers and (kept := removers[resource.kind](resource.id)):
                 yield kept
         self._remove_names()
-        for each in left:
-            if each.kind == "AWS::KMS::Key" and (kept := self._remove_key(each.id, encrypting)):
+        for resource in retained:
+            if resource.kind == "AWS::KMS::Key" and (kept := self._remove_key(resource.id, bucket_of_key)):
                 yield kept
 
     def _remove_names(self) -> None:
-        """Delete secrets and parameters, whose names are fixed: the next deployment makes its own, under its
-        own key."""
+        """Delete secrets and parameters. Their names are fixed, so the next deployment of the tenant could
+        not make its own, under its own key."""
         for secret in self._secrets():
-            given = {"SecretId": secret["ARN"]}
+            secret_id = {"SecretId": secret["ARN"]}
             if "DeletedDate" in secret:  # one that waits for its deletion holds its name
-                self.aws.call("secretsmanager", "restore_secret", **given)
-            self.aws.call("secretsmanager", "delete_secret", **given, ForceDeleteWithoutRecovery=True)
+                self.aws.call("secretsmanager", "restore_secret", **secret_id)
+            self.aws.call("secretsmanager", "delete_secret", **secret_id, ForceDeleteWithoutRecovery=True)
             self.gone.add(secret["ARN"])
         names = self._parameters()
         for start in range(0, len(names), _MOST_PARAMETERS):
@@ -310,11 +332,12 @@ class Destruction:
     def _parameters(self) -> list[str]:
         given = {"Path": self.parameters, "Recursive": True}
         return [
-            each["Name"] for each in self.aws.listed("ssm", "get_parameters_by_path", "Parameters", **given)
+            item["Name"] for item in self.aws.listed("ssm", "get_parameters_by_path", "Parameters", **given)
         ]
 
     def _lock(self, bucket: str) -> tuple[str, timedelta] | None:
-        """Return by what a bucket's new objects are locked, and for how long; None where they are not."""
+        """Return what locks a bucket's new objects, and for how long: ``("object lock, governance, 30 days",
+        30 days)``. None where nothing does."""
         configuration = self.aws.call(
             "s3",
             "get_object_lock_configuration",
@@ -329,8 +352,8 @@ class Destruction:
         return f"object lock, {retention['Mode'].lower()}, {days} days", timedelta(days=days)
 
     def _remove_bucket(self, bucket: Recorded) -> Kept | None:
-        """Delete a bucket with every version in it; one whose lock may still hold an object stays as it is,
-        with its policy. Nothing has written to it since its stack was deleted."""
+        """Delete a bucket with every version in it. Return why it stays where a lock may still hold an
+        object: counted from the deletion of its stack, since nothing has written to it after that."""
         name, lock = bucket.id, self._lock(bucket.id)
         until = lock and (bucket.gone_at or datetime.now(UTC)) + lock[1]
         for _ in range(_ATTEMPTS):
@@ -343,9 +366,10 @@ class Destruction:
                 return Kept(
                     what=name, why=f"{held} versions are under a lock or hold of their own", until=None
                 )
-        return None  # still written to, as by S3's delivery of access logs: an orphan, until the next run
+        return None  # something writes to it, like S3's delivery of access logs: an orphan until the next run
 
     def _is_deleted(self, bucket: str) -> bool:
+        """Delete the bucket, or find it deleted; False where it is not empty."""
         try:
             self.aws.call("s3", "delete_bucket", missing="NoSuchBucket", Bucket=bucket)
         except DeploymentError as error:
@@ -355,26 +379,29 @@ class Destruction:
         return True
 
     def _empty(self, bucket: str) -> int:
-        """Delete every version that nothing locks; return how many stay. The policy goes first: it refuses
-        a look to whoever is no process of the tenant."""
+        """Delete every version that nothing locks; return how many stay. The bucket's policy is deleted
+        first: it lets only the tenant's processes list the bucket."""
         self.aws.call("s3", "delete_bucket_policy", missing="NoSuchBucket", Bucket=bucket)
         held = 0
         with aws_errors("s3", "list_object_versions"):
             for page in self.aws.client("s3").get_paginator("list_object_versions").paginate(Bucket=bucket):
                 versions = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-                keys = [{name: each[name] for name in ("Key", "VersionId")} for each in versions]
+                keys = [{name: version[name] for name in ("Key", "VersionId")} for version in versions]
                 if keys:
-                    given = {"Bucket": bucket, "Delete": {"Objects": keys, "Quiet": True}}
-                    held += len(self.aws.call("s3", "delete_objects", **given).get("Errors", ()))
+                    deletion = {"Bucket": bucket, "Delete": {"Objects": keys, "Quiet": True}}
+                    held += len(self.aws.call("s3", "delete_objects", **deletion).get("Errors", ()))
         return held
 
     def _key_of(self, bucket: str) -> str:
+        """Return the id of the KMS key that encrypts a bucket; "" where none does."""
         encryption = self.aws.call("s3", "get_bucket_encryption", Bucket=bucket)
         (rule,) = encryption["ServerSideEncryptionConfiguration"]["Rules"]
         key = rule["ApplyServerSideEncryptionByDefault"].get("KMSMasterKeyID", "")
         return key.rpartition("/")[2]
 
     def _remove_table(self, table: str) -> Kept | None:
+        """Delete a table. Return the backup that DynamoDB keeps of it; None where an earlier run deleted
+        it."""
         absent = "ResourceNotFoundException"
 
         def described() -> Mapping[str, Any] | None:
@@ -394,10 +421,11 @@ class Destruction:
         return Kept(what=f"backup of {table}", why="DynamoDB's own, at no cost", until=until)
 
     def _remove_vault(self, vault: str) -> Kept | None:
-        """Delete a vault of AWS Backup whose last recovery point has ended: nobody deletes one before."""
+        """Delete a vault of AWS Backup, unless it has recovery points: nobody can delete those before their
+        end."""
         self.gone.add(vault)
         vaults = self.aws.listed("backup", "list_backup_vaults", "BackupVaultList")
-        if vault not in [each["BackupVaultName"] for each in vaults]:
+        if vault not in [listed["BackupVaultName"] for listed in vaults]:
             return None
         given = {"BackupVaultName": vault}
         points = self.aws.listed("backup", "list_recovery_points_by_backup_vault", "RecoveryPoints", **given)
@@ -428,10 +456,11 @@ class Destruction:
         )
         self.gone.add(name)
 
-    def _remove_key(self, key: str, encrypting: Mapping[str, Kept]) -> Kept | None:
-        """Schedule a key's deletion, unless it opens a bucket that stays."""
-        if key in encrypting:
-            bucket = encrypting[key]
+    def _remove_key(self, key: str, bucket_of_key: Mapping[str, Kept]) -> Kept | None:
+        """Schedule a key's deletion, unless it encrypts a bucket that stays. ``bucket_of_key``: such buckets
+        by the id of their key."""
+        if key in bucket_of_key:
+            bucket = bucket_of_key[key]
             return Kept(what=f"key {key}", why=f"opens {bucket.what}", until=bucket.until)
         described = self.aws.call("kms", "describe_key", missing="NotFoundException", KeyId=key)
         if described is None:
@@ -447,25 +476,31 @@ class Destruction:
 
     # --- the end ------------------------------------------------------------------------------------------
     def _orphans(self, kept: Sequence[Kept]) -> list[str]:
-        """Return the ARNs with the tenant's tag that are neither gone nor kept with a reason.
+        """Return the ARNs with the tenant's tag that are neither deleted nor in ``kept``.
 
-        AWS lists a deleted resource by its tags for a while: what CloudFormation deleted is known by its id.
+        AWS lists a deleted resource by its tags for a while, so those of CloudFormation's record and of
+        ``gone`` are left out: by ARN, or by the id at its end. Of ``kept`` the id is the last word of
+        ``what`` ("vault NAME").
         """
-        recorded = [each for stack in self._stacks() for each in self._resources(stack)]
-        known = {each.id for each in recorded if each.status == _GONE} | self.gone
-        known |= {each.what.rpartition(" ")[2] for each in kept}
+        recorded = [resource for stack in self._stacks() for resource in self._resources(stack)]
+        known = {resource.id for resource in recorded if resource.status == _GONE} | self.gone
+        known |= {thing.what.rpartition(" ")[2] for thing in kept}
         filters = [{"Key": "tenant", "Values": [self.tenant]}]
         listed = self.aws.listed(
             "resourcegroupstaggingapi", "get_resources", "ResourceTagMappingList", TagFilters=filters
         )
-        arns = sorted(each["ResourceARN"] for each in listed)
-        return [arn for arn in arns if arn not in known and not _last_part(arn) & known]
+        arns = sorted(tagged["ResourceARN"] for tagged in listed)
+        return [arn for arn in arns if arn not in known and not _possible_ids(arn) & known]
 
     def _until(self, state: str, is_over: Callable[[], bool]) -> None:
         wait_until(state, is_over, poll_s=self.poll_s, limit_s=self.limit_s)
 
 
-def _last_part(arn: str) -> set[str]:
-    """Return what may be the physical id at the end of an ARN."""
+def _possible_ids(arn: str) -> set[str]:
+    """Return the parts at the end of an ARN that may be the resource's physical id.
+
+    ``arn:aws:dynamodb:us-east-1:123456789012:table/Records`` → ``{"table/Records", "Records"}``. Which part
+    it is differs by service.
+    """
     resource = arn.split(":", 5)[-1].removesuffix(":*")
     return {resource, resource.partition("/")[2], resource.rpartition("/")[2], resource.partition(":")[2]}
