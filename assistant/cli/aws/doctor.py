@@ -1,6 +1,7 @@
-"""``assistant aws doctor``: what a deployment of a tenant needs, asked before anything is made.
+"""``assistant aws doctor``: checks what a deployment of a tenant needs, before anything is made.
 
-It changes nothing. Each check passes, warns, fails, or is *unknown*: what cannot be asked is never a pass.
+It changes nothing. Each check passes, warns, fails, or is *unknown*: one that AWS does not let us ask is
+unknown, never a pass.
 ``assistant aws deploy`` begins with the same checks and stops where one fails.
 """
 
@@ -38,58 +39,65 @@ from assistant.terminal.account import (
 from assistant.terminal.publishing import Cosign, Registry, images_of, model_files, unverified
 
 Check = Callable[[], Iterable[Finding] | None]
+"""A check yields a finding for each fault. It passes where it yields none or returns None, and raises
+DeploymentError where it cannot be asked. ``checked`` runs it, and fills in ``Finding.check``."""
 CHECKS = Place[Callable[[AccountChecks], Mapping[str, Check]]]("checks of an account")
+"""Checks by name that options add."""
 CLAIMS = frozenset({"tenant", "roles"})
-"""That the assistant reads in an agent's token, beside the registered ones."""
+"""What the assistant reads in an agent's token, beside the claims that RFC 7519 registers."""
 _MOST_TRAILS = 5
-"""A region's, never more: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/WhatIsCloudTrail-Limits.html"""
+"""Trails in a region; AWS raises this quota for nobody:
+https://docs.aws.amazon.com/awscloudtrail/latest/userguide/WhatIsCloudTrail-Limits.html"""
 _MOST_AT_ONCE = 100
-"""Tasks that DescribeTasks takes; SimulatePrincipalPolicy gets as many actions."""
+"""Tasks that one DescribeTasks takes; one SimulatePrincipalPolicy gets as many actions."""
 _CPU_UNITS = 1024
+"""Of a task definition, for one vCPU."""
 
 
 def checked(name: str, check: Check, *, otherwise: Kind = "unknown") -> Iterator[Finding]:
-    """Yield what a check found, by its name: a pass for nothing, ``otherwise`` where it raised."""
+    """Run a check and yield its findings under its name: one pass where it yields none, one of the kind
+    ``otherwise`` where it raises."""
     silent = True
     try:
         for finding in check() or ():
             silent = False
             yield replace(finding, check=name)
     except (ConfigurationError, DeploymentError) as error:
-        said = f"not asked: {error.message}" if otherwise == "unknown" else error.message
-        yield Finding(kind=otherwise, said=said, check=name)
+        text = f"not asked: {error.message}" if otherwise == "unknown" else error.message
+        yield Finding(kind=otherwise, said=text, check=name)
     else:
         if silent:
             yield Finding(kind="pass", said="", check=name)
 
 
 def tools(root: Path) -> Iterator[Finding]:
-    """Check what the commands of a deployment call on this machine."""
+    """Check that the programs that a deployment calls are on this machine."""
     if not (root / "node_modules/.bin/cdk").exists() or not (root / "cdk.json").exists():
         yield failure(f"{root} has no CDK. In a clone of the repository run: make setup")
-    for name, what in (
+    for name, purpose in (
         ("aws", "the walk's commands are AWS's own"),
         ("docker", "make images builds with it"),
     ):
         if shutil.which(name) is None:
-            yield warning(f"there is no {name} on this machine: {what}.")
+            yield warning(f"there is no {name} on this machine: {purpose}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentChecks:
-    """What is asked of the account, the issuer and the artifacts, for templates that are proven already."""
+    """The checks of the account, the issuer and the model artifacts. The templates were checked before."""
 
     account: AccountChecks
     stage: Path
     """The tenant's folder of the cloud assembly."""
     root: Path
-    """Of a clone: ``model_artifacts/``, and ``accounts/``, which says what the account stage makes."""
+    """A clone of the repository, with ``model_artifacts/``, and with ``accounts/``, which says what the
+    account stage makes."""
     configuration_of: Callable[[str], Mapping[str, Any]]
     """Reads an issuer's published configuration (OpenID Connect Discovery 1.0)."""
 
     def checks(self) -> Mapping[str, Check]:
         """Return the checks by name. They raise DeploymentError for what cannot be asked."""
-        of_options = {name: check for of in CHECKS.joined() for name, check in of(self.account).items()}
+        of_options = {name: check for add in CHECKS.joined() for name, check in add(self.account).items()}
         return {
             **self.account.checks(),
             "account stage": self._account_stage,
@@ -112,6 +120,7 @@ class DeploymentChecks:
         }
 
     def _bootstrap(self) -> Iterator[Finding]:
+        """Check the version of the CDK's bootstrap, and that the tenant file names the key of its bucket."""
         aws, qualifier = self.account.aws, self.account.place.bootstrap_qualifier
         command = f"npx cdk bootstrap --app '' aws://{aws.account}/{aws.region} --qualifier {qualifier}"
         version = aws.parameter(f"/cdk-bootstrap/{qualifier}/version")
@@ -134,12 +143,14 @@ class DeploymentChecks:
                 )
 
     def _needed_bootstrap(self) -> int:
+        """Return the highest bootstrap version that a stack of the assembly requires."""
         manifest = json.loads((self.stage / "manifest.json").read_bytes())
-        stacks = (each.get("properties", {}) for each in manifest["artifacts"].values())
-        return max(int(each.get("requiresBootstrapStackVersion", 0)) for each in stacks)
+        properties = (artifact.get("properties", {}) for artifact in manifest["artifacts"].values())
+        return max(int(stack.get("requiresBootstrapStackVersion", 0)) for stack in properties)
 
     def _balancers(self) -> None:
-        """Look for a load balancer in the region: some new accounts may not make any, and no call says so."""
+        """Raise DeploymentError where the region has no load balancer: some new accounts may not make any,
+        and no call of AWS tells which."""
         if not self.account.aws.listed("elbv2", "describe_load_balancers", "LoadBalancers"):
             raise DeploymentError(
                 "this account has no load balancer in the region, and AWS refuses them to some new accounts "
@@ -153,22 +164,23 @@ class DeploymentChecks:
         aws, text = self.account.aws, json.dumps(self.account.templates)
         pattern = rf"{aws.account}\.dkr\.ecr\.{aws.region}\.[^/]*/([a-z0-9._/-]+)@(sha256:[0-9a-f]{{64}})"
         listed = aws.listed("ecr", "describe_repositories", "repositories")
-        repositories = {str(each["repositoryName"]) for each in listed}
+        repositories = {str(repo["repositoryName"]) for repo in listed}
         for repository, digest in sorted(set(re.findall(pattern, text))):
             image: dict[str, Any] = {"repositoryName": repository, "imageIds": [{"imageDigest": digest}]}
-            gone = "ImageNotFoundException"
+            absent = "ImageNotFoundException"
             if repository not in repositories:
                 yield failure(f"there is no repository {repository}. Deploy the account stage first.")
-            elif aws.call("ecr", "describe_images", missing=gone, **image) is None:
+            elif aws.call("ecr", "describe_images", missing=absent, **image) is None:
                 push = f"make images TO={aws.account}/{aws.region}"
                 yield failure(f"{repository} has no image {digest}. Run: {push}")
 
     def _signatures(self) -> Iterator[Finding]:
-        """Verify each image in this account's registry by the declared key. AWS's have no signature."""
+        """Verify the signature of each image of this account's registry with the key of the tenant file.
+        Images of AWS's registries have none."""
         key, aws = self.account.place.image_key, self.account.aws
         registry = Registry(account=aws.account, region=aws.region)
-        named = images_of(self.account.templates, url_suffix=registry.url_suffix)
-        ours = [image for image in named if image.startswith(f"{registry.host}/")]
+        listed = images_of(self.account.templates, url_suffix=registry.url_suffix)
+        own_images = [image for image in listed if image.startswith(f"{registry.host}/")]
         if key is None:
             yield warning("no signature of an image is verified: declare deployment.image_key.")
             return
@@ -176,11 +188,13 @@ class DeploymentChecks:
             key = str(self.account.tenant_file.parent / key)
         try:
             cosign = Cosign(key=key, logins={registry.host: registry.login()})
-            yield from map(failure, unverified(ours, cosign))
-        except (ConfigurationError, DeploymentError) as error:  # unknown would let a deployment go on
+            yield from map(failure, unverified(own_images, cosign))
+        except (ConfigurationError, DeploymentError) as error:
+            # not "unknown", which would let a deployment go on
             yield failure(f"no signature of an image can be verified: {error.message}")
 
     def _network(self) -> Iterator[Finding]:
+        """Warn where the tenant's address range overlaps that of another network of the account."""
         tenant = self.account.tenant
         planned = ip_network(tenant.network.cidr)
         for vpc in self.account.aws.listed("ec2", "describe_vpcs", "Vpcs"):
@@ -192,11 +206,12 @@ class DeploymentChecks:
                 )
 
     def _issuer(self) -> Iterator[Finding]:
+        """Check that the issuer publishes a configuration; warn where it does not list our claims."""
         identity = self.account.tenant.identity
         if identity is None:
             return
         configuration = self.configuration_of(identity.issuer)
-        claims = _list(configuration.get("claims_supported"))
+        claims = _listed(configuration.get("claims_supported"))
         if claims and (lacking := sorted(CLAIMS - set(map(str, claims)))):
             yield warning(
                 f"{identity.issuer} does not list the claims {', '.join(lacking)}, and a token without "
@@ -204,6 +219,7 @@ class DeploymentChecks:
             )
 
     def _artifacts(self) -> Iterator[Finding]:
+        """Check that the bucket of models holds every file of the tenant's models, none of them empty."""
         aws, tenant, models = self.account.aws, self.account.tenant.name, self.account.tenant.models
         if models is None:
             return
@@ -212,9 +228,9 @@ class DeploymentChecks:
             raise DeploymentError("the bucket of models is made by the first deployment.")
         bucket = outputs[BUCKET_OUTPUT]
         for wanted in model_files(models, folder=self.root / "model_artifacts"):
-            place = {"Bucket": bucket, "Prefix": wanted.prefix}
-            listed = aws.call("s3", "list_objects_v2", **place).get("Contents", ())
-            uploaded = {str(each["Key"]).removeprefix(wanted.prefix) for each in listed if each["Size"]}
+            folder = {"Bucket": bucket, "Prefix": wanted.prefix}
+            listed = aws.call("s3", "list_objects_v2", **folder).get("Contents", ())
+            uploaded = {str(file["Key"]).removeprefix(wanted.prefix) for file in listed if file["Size"]}
             if lacking := sorted(set(wanted.files) - uploaded):
                 yield failure(
                     f"s3://{bucket}/{wanted.prefix} lacks {', '.join(lacking)}. Run: assistant aws "
@@ -222,6 +238,7 @@ class DeploymentChecks:
                 )
 
     def _driver(self) -> Iterator[Finding]:
+        """Warn of a combination of image, SDK and machine image that ``compatibility.toml`` warns of."""
         models, folder = self.account.tenant.models, self.root / "model_artifacts"
         if models is None:
             return
@@ -232,20 +249,23 @@ class DeploymentChecks:
         ]
         for manifest in manifests:
             for row in rows:
-                known = (row.image, row.sdk, row.ami) == (manifest.image, manifest.sdk, manifest.ami)
-                if known and row.warning:
+                is_its_row = (row.image, row.sdk, row.ami) == (manifest.image, manifest.sdk, manifest.ami)
+                if is_its_row and row.warning:
                     yield warning(f"{manifest.name}: {row.warning}")
 
     # --- what the account has room for --------------------------------------------------------------------
-    # Each check lists what others use: another tenant's endpoints count as much as this one's.
+    # Each check adds what this tenant needs to what all others in the account use, and compares that with a
+    # quota.
     def _of_type(self, kind: str) -> list[Mapping[str, Any]]:
         return list(of_type(self.account.templates, kind))
 
     def _is_own(self, tagged: Mapping[str, Any]) -> bool:
+        """Return whether a resource has this tenant's tag."""
         return {"Key": "tenant", "Value": self.account.tenant.name} in tagged.get("Tags", ())
 
     def _account_stage(self) -> Iterator[Finding]:
-        """Compare the version of the account stage with this release's. A company may make all itself."""
+        """Compare the version of the deployed account stage with this release's. Nothing is checked where the
+        file in ``accounts/`` lets the account stage create nothing."""
         aws = self.account.aws
         config = load_account(self.root / "accounts", account=aws.account, region=aws.region)
         if "create" not in config.model_dump().values():
@@ -259,18 +279,20 @@ class DeploymentChecks:
             )
 
     def _vpcs(self) -> Iterator[Finding]:
+        """Compare the VPCs with the region's quota."""
         wanted = len(self._of_type("AWS::EC2::VPC"))
         others = [
-            each for each in self.account.aws.listed("ec2", "describe_vpcs", "Vpcs") if not self._is_own(each)
+            vpc for vpc in self.account.aws.listed("ec2", "describe_vpcs", "Vpcs") if not self._is_own(vpc)
         ]
         name = "VPCs per Region"
         if wanted:
             yield from low_quotas(self.account.aws, "vpc", {name: wanted}, used={name: len(others)})
 
     def _trails(self) -> Iterator[Finding]:
+        """Compare the trails of CloudTrail with the most that a region takes."""
         wanted = len(self._of_type("AWS::CloudTrail::Trail"))
         trails = self.account.aws.call("cloudtrail", "describe_trails", includeShadowTrails=True)["trailList"]
-        names = sorted(str(each["Name"]) for each in trails)
+        names = sorted(str(trail["Name"]) for trail in trails)
         others = [name for name in names if not name.startswith(f"{self.account.full_name}-")]
         if wanted and len(others) + wanted > _MOST_TRAILS:
             yield failure(
@@ -279,30 +301,32 @@ class DeploymentChecks:
             )
 
     def _endpoints(self) -> Iterator[Finding]:
+        """Compare the interface endpoints of the tenant's VPC with its quota; a new VPC has no others."""
         wanted = sum(
-            each.get("VpcEndpointType") == "Interface" for each in self._of_type("AWS::EC2::VPCEndpoint")
+            item.get("VpcEndpointType") == "Interface" for item in self._of_type("AWS::EC2::VPCEndpoint")
         )
         vpc, others = self.account.tenant.network.vpc, 0
         if vpc is not None:
             wished = {"vpc-id": vpc.vpc_id, "vpc-endpoint-type": "Interface"}
             filters = [{"Name": name, "Values": [value]} for name, value in wished.items()]
             listed = self.account.aws.listed("ec2", "describe_vpc_endpoints", "VpcEndpoints", Filters=filters)
-            others = sum(not self._is_own(each) for each in listed)
+            others = sum(not self._is_own(item) for item in listed)
         name = "Interface VPC endpoints per VPC"
         yield from low_quotas(self.account.aws, "vpc", {name: wanted}, used={name: others})
 
     def _fargate(self) -> Iterator[Finding]:
-        """Compare the vCPU of all tasks: a roll-out runs the service twice."""
+        """Compare the vCPU of all tasks with the quota. A service counts twice, since a deployment runs its
+        old and its new tasks together; a template without one runs a single task."""
         name, wanted = "Fargate On-Demand vCPU resource count", 0.0
         for template in self.account.templates.values():
-            alone = {"": template}
-            most = [
-                2 * int(each["MaxCapacity"])
-                for each in of_type(alone, "AWS::ApplicationAutoScaling::ScalableTarget")
-                if each.get("ServiceNamespace") == "ecs"
+            only_this = {"": template}
+            task_counts = [
+                2 * int(target["MaxCapacity"])
+                for target in of_type(only_this, "AWS::ApplicationAutoScaling::ScalableTarget")
+                if target.get("ServiceNamespace") == "ecs"
             ]
-            for task in of_type(alone, "AWS::ECS::TaskDefinition"):
-                wanted += int(task["Cpu"]) / _CPU_UNITS * max(most, default=1)
+            for task in of_type(only_this, "AWS::ECS::TaskDefinition"):
+                wanted += int(task["Cpu"]) / _CPU_UNITS * max(task_counts, default=1)
         if wanted:
             used = self._running_vcpu()
             yield from low_quotas(self.account.aws, "fargate", {name: wanted}, used={name: used})
@@ -313,15 +337,15 @@ class DeploymentChecks:
         for cluster in aws.listed("ecs", "list_clusters", "clusterArns"):
             if str(cluster).endswith(f"cluster/{self.account.full_name}"):
                 continue
-            place = {"cluster": cluster}
-            tasks = aws.listed("ecs", "list_tasks", "taskArns", **place, launchType="FARGATE")
-            for part in _parts(tasks):
-                described = aws.call("ecs", "describe_tasks", **place, tasks=part)["tasks"]
-                units += sum(int(each.get("cpu", 0)) for each in described)
+            given = {"cluster": cluster}
+            tasks = aws.listed("ecs", "list_tasks", "taskArns", **given, launchType="FARGATE")
+            for batch in _batches(tasks):
+                described = aws.call("ecs", "describe_tasks", **given, tasks=batch)["tasks"]
+                units += sum(int(task.get("cpu", 0)) for task in described)
         return units / _CPU_UNITS
 
     def _search_instances(self) -> Iterator[Finding]:
-        """Check that the zones of the search domain have its instances."""
+        """Check that OpenSearch Service offers the domain's instance types in its zones."""
         for domain in self._of_type("AWS::OpenSearchService::Domain"):
             cluster = domain["ClusterConfig"]
             zones = self.account.place.zones[: len(domain["VPCOptions"]["SubnetIds"])]
@@ -334,9 +358,9 @@ class DeploymentChecks:
                 )
                 offered = {
                     zone
-                    for each in listed["InstanceTypeDetails"]
-                    if each["InstanceType"] == kind
-                    for zone in each.get("AvailabilityZones", zones)
+                    for details in listed["InstanceTypeDetails"]
+                    if details["InstanceType"] == kind
+                    for zone in details.get("AvailabilityZones", zones)
                 }
                 if lacking := [zone for zone in zones if zone not in offered]:
                     yield failure(
@@ -345,8 +369,8 @@ class DeploymentChecks:
                     )
 
     def _endpoint_instances(self) -> Iterator[Finding]:
-        """Check that the tenant's zones have the endpoints' instances, by EC2's word: SageMaker tells no
-        zones, so a type that EC2 does not have is *unknown*."""
+        """Check that the tenant's zones have the instance types of the endpoints. SageMaker does not tell
+        zones, so EC2 is asked for the same type; one that only SageMaker has is *unknown*."""
         in_each_zone: list[str] = []
         for kind in sorted(endpoint_instances(self.account.templates)):
             name = kind.removeprefix("ml.")
@@ -358,11 +382,11 @@ class DeploymentChecks:
                 LocationType="availability-zone",
                 **given,
             )
-            zones = sorted({str(each["Location"]) for each in listed})
+            zones = sorted({str(offer["Location"]) for offer in listed})
             lacking = [zone for zone in self.account.place.zones if zone not in zones]
             if not zones:
-                said = f"EC2 has no {name}, and SageMaker tells no zones of {kind}: try an endpoint on it."
-                yield Finding(kind="unknown", said=said)
+                text = f"EC2 has no {name}, and SageMaker tells no zones of {kind}: try an endpoint on it."
+                yield Finding(kind="unknown", said=text)
             elif lacking:
                 yield warning(
                     f"EC2 has no {name} in {', '.join(lacking)}, but in {', '.join(zones)}: an endpoint on "
@@ -371,12 +395,15 @@ class DeploymentChecks:
             else:
                 in_each_zone.append(name)
         if in_each_zone:
-            said = f"EC2 has {', '.join(in_each_zone)} in each zone; SageMaker tells no zones of its own"
-            yield Finding(kind="pass", said=said)
+            text = f"EC2 has {', '.join(in_each_zone)} in each zone; SageMaker tells no zones of its own"
+            yield Finding(kind="pass", said=text)
 
     def _execution_role(self) -> Iterator[Finding]:
-        """Ask IAM whether CloudFormation's role may make each type of the templates, by the rights that the
-        type's own schema lists. A policy that names resources answers for them alone, hence a warning."""
+        """Ask IAM whether CloudFormation's role may create each resource type of the templates.
+
+        The type's schema lists the permissions that its creation needs. The question names no resource, so a
+        policy that allows only named resources counts as denied: hence a warning, not a failure.
+        """
         aws, place = self.account.aws, self.account.place
         role = f"cdk-{place.bootstrap_qualifier}-cfn-exec-role-{aws.account}-{aws.region}"
         described_role = aws.call("iam", "get_role", missing="NoSuchEntity", RoleName=role)
@@ -389,7 +416,7 @@ class DeploymentChecks:
         }
         actions: set[str] = set()
         for kind in sorted(
-            each for each in kinds if each.startswith("AWS::") and each != "AWS::CDK::Metadata"
+            item for item in kinds if item.startswith("AWS::") and item != "AWS::CDK::Metadata"
         ):
             described = aws.call(
                 "cloudformation",
@@ -403,10 +430,10 @@ class DeploymentChecks:
         if not actions:
             raise DeploymentError("CloudFormation tells the rights of no type (cloudformation:DescribeType).")
         denied: list[str] = []
-        for part in _parts(sorted(actions)):
-            given = {"PolicySourceArn": described_role["Role"]["Arn"], "ActionNames": part}
-            judged = aws.listed("iam", "simulate_principal_policy", "EvaluationResults", **given)
-            denied += [str(each["EvalActionName"]) for each in judged if each["EvalDecision"] != "allowed"]
+        for batch in _batches(sorted(actions)):
+            given = {"PolicySourceArn": described_role["Role"]["Arn"], "ActionNames": batch}
+            results = aws.listed("iam", "simulate_principal_policy", "EvaluationResults", **given)
+            denied += [str(item["EvalActionName"]) for item in results if item["EvalDecision"] != "allowed"]
         if denied:
             yield warning(
                 f"{role}, by which CloudFormation makes the stacks, may not, on any resource: "
@@ -415,23 +442,25 @@ class DeploymentChecks:
             )
 
 
-def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
     for begin in range(0, len(items), _MOST_AT_ONCE):
         yield items[begin : begin + _MOST_AT_ONCE]
 
 
-def _list(value: Any) -> list[Any]:
+def _listed(value: Any) -> list[Any]:
+    """Return a value of JSON that is a list; an empty list for any other."""
     return cast("list[Any]", value) if isinstance(value, list) else []
 
 
 @dataclass(frozen=True, slots=True)
 class _PublishedKeys:
-    """The issuer's keys as it publishes them, for one check on this machine."""
+    """The issuer's published keys, as the key source that ``CachedKeySet`` reads."""
 
     keys_of: Callable[[str], str]
     issuer: str
 
     async def fetch(self) -> bytes:
+        """Return the key set as JSON. Raises DependencyError."""
         try:
             return (await asyncio.to_thread(self.keys_of, self.issuer)).encode()
         except DeploymentError as error:
@@ -439,9 +468,11 @@ class _PublishedKeys:
 
 
 def token_findings(token: str, *, tenant: TenantConfig, keys_of: Callable[[str], str]) -> Iterator[Finding]:
-    """Yield what each claim of an agent's token is to the assistant, and whether the whole of it is taken.
+    """Yield a finding for each claim of an agent's token, then one for the whole token, verified as the
+    service does.
 
-    Raises ConfigurationError for a tenant without ``[identity]``, and for a text that is no token.
+    ``keys_of``: returns an issuer's key set as JSON. Raises ConfigurationError for a tenant without
+    ``[identity]``, and for a text that is no token.
     """
     from joserfc import jws
     from joserfc.errors import JoseError
@@ -452,23 +483,23 @@ def token_findings(token: str, *, tenant: TenantConfig, keys_of: Callable[[str],
         raise ConfigurationError(f"{tenant.name} has no [identity] section: no issuer is known.")
     try:
         claims = json.loads(jws.extract_compact(token.encode()).payload)
-        given = {name: claims.get(name) for name in ("iss", "aud", "sub", "exp", "iat", "tenant", "roles")}
+        read = {name: claims.get(name) for name in ("iss", "aud", "sub", "exp", "iat", "tenant", "roles")}
     except (JoseError, ValueError, AttributeError):
         raise ConfigurationError("This is no signed token (a JWT of three parts).") from None
-    roles, audiences = _list(given["roles"]), _list(given["aud"]) or [given["aud"]]
-    wanted = {
-        "iss": (given["iss"] == identity.issuer, f"must be {identity.issuer}"),
+    roles, audiences = _listed(read["roles"]), _listed(read["aud"]) or [read["aud"]]
+    judged = {
+        "iss": (read["iss"] == identity.issuer, f"must be {identity.issuer}"),
         "aud": (identity.audience in audiences, f"must hold {identity.audience}"),
-        "sub": (isinstance(given["sub"], str) and given["sub"], "must name the agent"),
-        "exp": (isinstance(given["exp"], int | float), "must be a time"),
-        "iat": (isinstance(given["iat"], int | float), "must be a time"),
-        "tenant": (given["tenant"] == tenant.name, f"must be {tenant.name}"),
+        "sub": (isinstance(read["sub"], str) and read["sub"], "must name the agent"),
+        "exp": (isinstance(read["exp"], int | float), "must be a time"),
+        "iat": (isinstance(read["iat"], int | float), "must be a time"),
+        "tenant": (read["tenant"] == tenant.name, f"must be {tenant.name}"),
         "roles": (set(map(str, roles)) & set(Role), f"must be a list with one of {', '.join(Role)}"),
     }
-    for name, (is_right, said) in wanted.items():
-        has = "there is none" if given[name] is None else f"it is {json.dumps(given[name])}"
-        wrong = () if is_right else (failure(f"{said}; {has}"),)
-        yield from checked(name, lambda wrong=wrong: wrong)
+    for name, (is_right, requirement) in judged.items():
+        actual = "there is none" if read[name] is None else f"it is {json.dumps(read[name])}"
+        failures = () if is_right else (failure(f"{requirement}; {actual}"),)
+        yield from checked(name, lambda failures=failures: failures)
     clock = SystemClock()
     verifier = TokenVerifier(
         keys=CachedKeySet(_PublishedKeys(keys_of, identity.issuer), clock=clock),

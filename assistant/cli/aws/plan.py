@@ -1,6 +1,7 @@
 """How many instances answer a load in time, what they cost, and what happens when things change.
 
-By simulation of model servers, with times that the reader measured or that data sheets let us estimate.
+Model servers are simulated, with timings that the reader measured, or that are estimated from data sheets.
+``make_plan`` returns the plan of a ``Question``; ``simulate`` is the simulation under it.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
@@ -71,7 +72,9 @@ _VLLM_STEP_TOKENS = 2048
 
 
 def estimated_timings(manifest: LlmManifest, instance: Instance) -> Timings:
-    """Return the roofline of a model on an accelerator: weights and cache are read once a step.
+    """Return estimated timings of a model on an accelerator, by its roofline: a step takes as long as its
+    memory traffic (weights and cache, read once) or its arithmetic at ``_BANDWIDTH_SHARE`` and
+    ``_COMPUTE_SHARE``.
 
     Raises ConfigurationError for a processor, whose speed no data sheet tells.
     """
@@ -115,6 +118,8 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
+    """When each request of a load got its first token, and its end."""
+
     load: Load
     first_s: Any
     """Seconds from each arrival to its first token (numpy); infinite where it was refused."""
@@ -139,7 +144,7 @@ class Outcome:
 
 
 def simulate(load: Load, timings: Timings, *, instances: int) -> Outcome:
-    """Return what became of each request. The same arguments give the same outcome."""
+    """Simulate ``instances`` servers under a load. The same arguments give the same outcome."""
     return _Endpoint(load, timings, instances).run()
 
 
@@ -147,7 +152,8 @@ _outstanding = attrgetter("outstanding")
 
 
 class _Endpoint:
-    """Sends each request to the instance with the fewest, as the deployed endpoints route.
+    """The simulation: sends each request to the instance with the fewest outstanding ones, as the deployed
+    endpoints route.
 
     As long as no request joins or leaves, the steps of an instance are alike, so any number of them is one
     event in closed form (sums of the growing contexts): four events a request. An event for each step would
@@ -169,14 +175,20 @@ class _Endpoint:
         return Outcome(self.load, waited_s, np.array(self.end_s))
 
     def _arrivals(self) -> Generator[simpy.Event]:
-        for request, at in enumerate(self.load.at_s):
-            yield self.env.timeout(max(0.0, at - self.env.now))
+        for request, at_s in enumerate(self.load.at_s):
+            yield self.env.timeout(max(0.0, at_s - self.env.now))
             min(self._serving, key=_outstanding).arrive(request)
 
 
 @dataclass(slots=True, eq=False)
 class _Instance:
-    """One server. ``planned`` like steps are under way; they are cut short when a request can join."""
+    """One simulated server.
+
+    A request, given by its number in the load, is first ``waiting``, then ``reading`` (its prompt), then
+    ``writing`` (its answer). ``_plan`` schedules a number of steps that are all alike as one event,
+    ``_end_steps`` books what they did, and ``_begin`` plans the next. A request that can join cuts the plan
+    short.
+    """
 
     endpoint: _Endpoint
     waiting: deque[int] = field(default_factory=deque[int])
@@ -189,13 +201,16 @@ class _Instance:
     context: int = 0
     """Tokens that the answers in ``writing`` look back at."""
     held: int = 0
-    """Tokens of memory that are promised."""
+    """Tokens of memory that requests in ``reading`` and ``writing`` will need at their ends."""
     steps: int = 0
+    """Steps that have ended."""
     planned: int = 0
+    """Steps of the plan under way; 0 while the server is idle."""
     began_s: float = 0.0
     lasts_s: float = 0.0
+    """Begin and length of the plan under way."""
     turn: int = 0
-    """Number of the plan; the event of an earlier one is stale."""
+    """Number of the plan; the event of an earlier, replaced plan is ignored."""
 
     @property
     def outstanding(self) -> int:
@@ -212,6 +227,7 @@ class _Instance:
                 self._plan(done)  # the step under way is the last of this plan
 
     def _has_room(self, request: int) -> bool:
+        """Return whether a slot and memory are free for the request; an idle server takes any."""
         timings, running = self.endpoint.timings, len(self.reading) + len(self.writing)
         if running >= timings.slots:
             return False
@@ -222,7 +238,7 @@ class _Instance:
         return self.endpoint.load.prompt_tokens[request] + self.endpoint.load.answer_tokens[request]
 
     def _begin(self) -> None:
-        """Take who waits, and plan steps that read the same prompts, until an answer ends."""
+        """Take waiting requests, and plan steps until the first prompt is read or the first answer ends."""
         self.planned = 0
         while self.waiting and self._has_room(self.waiting[0]):
             self._take(self.waiting.popleft())
@@ -234,16 +250,18 @@ class _Instance:
             self._plan(min(ends))
 
     def _take(self, request: int) -> None:
+        """Begin to read the request's prompt; one that waited too long is dropped, and counts as refused."""
         if self.endpoint.env.now - self.endpoint.load.at_s[request] <= LONGEST_WAIT_S:
             self.unread[request] = self.endpoint.load.prompt_tokens[request]
             self.reading.append(request)
             self.held += self._tokens(request)
 
     def _read_at_once(self) -> int:
+        """Return the tokens of prompts that one step reads, beside one token of each answer."""
         return max(1, self.endpoint.timings.step_tokens - len(self.writing))
 
     def _parts(self, steps: int) -> list[tuple[int, int]]:
-        """Return the prompts of which the next steps read, and how many tokens of each."""
+        """Return which requests' prompts the next steps read, and how many tokens of each, in order."""
         room, parts = steps * self._read_at_once(), list[tuple[int, int]]()
         for request in self.reading:
             parts.append((request, min(room, self.unread[request])))
@@ -253,6 +271,7 @@ class _Instance:
         return parts
 
     def _plan(self, steps: int) -> None:
+        """Schedule the end of the steps from ``began_s`` on, in place of an earlier plan."""
         self.planned, self.lasts_s = steps, self._seconds(steps)
         self.turn += 1
         left_s = max(0.0, self.began_s + self.lasts_s - self.endpoint.env.now)
@@ -260,7 +279,8 @@ class _Instance:
         event.callbacks.append(self._end_steps)  # pyright: ignore[reportOptionalMemberAccess] - not yet processed
 
     def _seconds(self, steps: int) -> float:
-        """Return how long the next like steps take."""
+        """Return how long the next steps take, in closed form: each looks back at one more token of each
+        answer."""
         timings, writing = self.endpoint.timings, len(self.writing)
         looked_at = steps * self.context + writing * steps * (steps - 1) / 2
         seconds = steps * self.endpoint.step_s[writing] + timings.write_context_s * looked_at
@@ -270,8 +290,10 @@ class _Instance:
         return seconds
 
     def _end_steps(self, event: simpy.Event) -> None:
+        """Book the planned steps: prompts that are read now have their first token; answers may have
+        ended."""
         if event.value != self.turn:
-            return
+            return  # this plan was replaced
         load, now = self.endpoint.load, self.endpoint.env.now
         parts = self._parts(self.planned)
         self.steps += self.planned
@@ -293,16 +315,19 @@ class _Instance:
 
 _MOST_INSTANCES = 200
 _SIMULATED_S = 2 * 3600.0
+"""Length of the simulated load, unless that are too few or too many requests."""
 _QUIET = 0.1
+"""Load of a quiet hour as a share of a busy one's."""
 _RATES = (0.5, 1.0, 1.5, 2.0)
-"""Of the load that is asked about."""
+"""Loads of the scenarios, as multiples of the load that is asked about."""
 _LEAST_REQUESTS, _MOST_REQUESTS = 5_000, 20_000
 DEFAULT_LENGTHS = "assumed: prompts of some 4,500 tokens (five documents of the pharmacy), answers of some 45"
 """Decision 0064, and the median and spread of 355 recorded answers; the spread of prompts is a guess."""
 
 
 def default_lengths(longest: int) -> list[tuple[int, int]]:
-    """Return tokens of prompt and answer, 1,000 pairs; ``longest``: both together."""
+    """Return 1,000 pairs (tokens of prompt, tokens of answer), drawn from ``DEFAULT_LENGTHS``; ``longest``:
+    most tokens of both together."""
     generator = np.random.default_rng(22)
     answers = generator.lognormal(np.log(45), 0.5, 1000).clip(1, longest / 2)
     prompts = generator.lognormal(np.log(4500), 0.3, 1000).clip(1, longest - answers)
@@ -319,16 +344,17 @@ class Demand:
     """Hours of a day with that load; the others have a tenth of it."""
 
     def mean(self, busy: float, quiet: float) -> float:
-        """Return the mean over a day of what busy and quiet hours have."""
+        """Return the mean over a day of a value that is ``busy`` in busy hours and ``quiet`` in the
+        others."""
         return (busy * self.busy_hours + quiet * (24 - self.busy_hours)) / 24
 
     def load(self, rate: float) -> Load:
-        """Return Poisson arrivals; ``rate`` multiplies the questions a second."""
+        """Return Poisson arrivals; ``rate``: a multiple of ``questions_per_s``."""
         generator = np.random.default_rng(22)  # always the same: two plans differ by their inputs alone
         requests = min(_MOST_REQUESTS, max(_LEAST_REQUESTS, self.questions_per_s * _SIMULATED_S))
-        at = np.sort(generator.random(generator.poisson(requests * rate))) * requests / self.questions_per_s
-        drawn = generator.choice(np.asarray(self.lengths), len(at))
-        return Load(at.tolist(), drawn[:, 0].tolist(), drawn[:, 1].tolist())
+        at_s = np.sort(generator.random(generator.poisson(requests * rate))) * requests / self.questions_per_s
+        drawn = generator.choice(np.asarray(self.lengths), len(at_s))
+        return Load(at_s.tolist(), drawn[:, 0].tolist(), drawn[:, 1].tolist())
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,13 +369,16 @@ class Question:
     usd_per_hour: float
 
     def spared(self, needed: int) -> int:
-        """Return the least instances of which ``needed`` are left when the fullest zone is lost."""
-        counts = range(needed, 2 * needed + 2)
-        return next(each for each in counts if self.zones == 1 or each - ceil(each / self.zones) >= needed)
+        """Return the fewest instances of which ``needed`` are left when the fullest zone is lost: 4 needed in
+        2 zones are 8. In a single zone nothing is added."""
+        sizes = range(needed, 2 * needed + 2)
+        return next(size for size in sizes if self.zones == 1 or size - ceil(size / self.zones) >= needed)
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
+    """What happens to the planned instances under one load."""
+
     what: str
     needed: int | None
     """Instances that answer in time; None where 200 do not."""
@@ -373,7 +402,8 @@ class Plan:
 
 
 def make_plan(question: Question) -> Plan:
-    """Raises ConfigurationError when no number of instances answers in time."""
+    """Return how many instances to run, their cost, and what happens under other loads. Raises
+    ConfigurationError when no number of instances answers in time."""
     demand = question.demand
     needed = instances_needed(question, 1.0)
     if needed is None:
@@ -397,13 +427,16 @@ def make_plan(question: Question) -> Plan:
 
 def _scenario(question: Question, instances: int, rate: float) -> Scenario:
     outcome = simulate(question.demand.load(rate), question.timings, instances=instances)
-    p50, p95 = (outcome.first_token_s(each) for each in (50, 95))
+    p50, p95 = (outcome.first_token_s(percent) for percent in (50, 95))
     needed = instances_needed(question, rate)
     return Scenario(f"{rate:.0%} of the load", needed, p50, p95, outcome.unanswered, outcome.tokens_per_s)
 
 
 def instances_needed(question: Question, rate: float) -> int | None:
-    """Return the least instances that answer in time, by doubling and halving; None: more than 200."""
+    """Return the fewest instances that answer ``rate`` times the demand in time; None: more than 200.
+
+    Counts are doubled until one is enough, then the range is halved.
+    """
     load = question.demand.load(rate)
 
     def is_enough(instances: int) -> bool:

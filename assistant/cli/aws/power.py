@@ -31,7 +31,8 @@ class PowerChange:
     instances: Mapping[str, int]
     """Instances that start, by type; none for a pause."""
     quotas: list[Finding]
-    """Those that are too low, with the command that asks for more, or that could not be asked."""
+    """Findings on quotas: ``warn`` for one that is too low, with the command that asks for more; ``unknown``
+    where they could not be asked."""
 
     def as_text(self) -> str:
         listed = ", ".join(f"{count} of {kind}" for kind, count in sorted(self.instances.items()))
@@ -42,29 +43,32 @@ class PowerChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PowerCommand:
-    """The power state of one deployed tenant."""
+    """Changes the power state of one deployed tenant: ``run(plan(ON))``."""
 
     aws: AwsAccount
     tenant: str
     stack: str
-    """Name of the models stack."""
+    """Name of the models stack; its outputs ``PauseMachine`` and ``ResumeMachine`` are the machines' ARNs."""
     parameter: str
+    """Name of the SSM parameter with the power state (``deployed_names.ON``, ``PAUSED``, …)."""
     terminal: Terminal
     poll_s: float = 10.0
 
     def plan(self, wanted: str) -> PowerChange:
-        """Return what a change to ``wanted`` does. Raises DeploymentError where nothing is deployed."""
+        """Return what a change to ``wanted`` (``ON`` or ``PAUSED``) does; it changes nothing. Raises
+        DeploymentError where nothing is deployed."""
         before = self._state()
         instances: Mapping[str, int] = self._instances() if before != wanted == ON else {}
         usage = {f"{kind} for endpoint usage": count for kind, count in instances.items()}
-        asked = checked("instances", lambda: low_quotas(self.aws, "sagemaker", usage)) if usage else ()
-        quotas = [quota for quota in asked if quota.kind != "pass"]
+        findings = checked("instances", lambda: low_quotas(self.aws, "sagemaker", usage)) if usage else ()
+        quotas = [quota for quota in findings if quota.kind != "pass"]
         return PowerChange(
             tenant=self.tenant, before=before, after=wanted, instances=instances, quotas=quotas
         )
 
     def run(self, change: PowerChange) -> None:
-        """Start the machine unless it runs or has run, and wait for the state. Raises DeploymentError."""
+        """Start the state machine, or join the execution that runs, and wait for the state ``change.after``.
+        Starts nothing where a quota is too low, or the state is reached already. Raises DeploymentError."""
         if low := [quota.said for quota in change.quotas if quota.kind == "warn"]:
             raise DeploymentError("\n".join(["Nothing was started. Put this into a ticket to AWS:", *low]))
         if change.before == change.after:
@@ -90,6 +94,8 @@ class PowerCommand:
         )
 
     def _is_over(self, execution: str, *, wanted: str) -> bool:
+        """Return whether the state is reached. Raises DeploymentError where the execution ended without
+        it."""
         ended: Mapping[str, Any] = self.aws.call(
             "stepfunctions", "describe_execution", executionArn=execution
         )

@@ -1,10 +1,11 @@
-"""``assistant aws restore --rehearse``: restores a tenant's knowledge and records as they were at a moment
-beside the live ones, compares them, says how long each step took, and removes the copies.
+"""``assistant aws restore --rehearse``: restores copies of a tenant's knowledge and records as of a moment,
+compares them with the live ones, reports how long each step took, and removes the copies.
 
-Tables come back by DynamoDB's point in time, named as the live one with ``-rehearsal-`` and the moment: by
-these names a run finds what a killed one left, and goes on with its moment. Documents come back by S3's
-versions, into a folder of this machine, where the pipeline of the worker builds the index anew; what is live
-there is not done again. Nothing of the live tenant is written (docs/decisions/0133).
+Tables are restored by DynamoDB's point-in-time recovery. A copy's name is the live one's with the moment:
+``Records-rehearsal-20261128T090000Z``. By these names a run finds the copies of a killed run, and goes on
+with its moment. Documents are read from S3's versions into a folder of this machine, where the worker's
+pipeline builds the index again; documents that are live there are skipped. Nothing of the live tenant is
+written (docs/decisions/0133).
 """
 
 from __future__ import annotations
@@ -44,14 +45,15 @@ from assistant.terminal.terminal import GlobalOptions, Terminal
 
 _MARK = "-rehearsal-"
 _COPY = re.compile(rf"(.+){_MARK}(\d{{8}}T\d{{6}}Z)")
-"""A table of a rehearsal: the live one's name, and the moment."""
+"""Name of a copy: ``Records-rehearsal-20261128T090000Z``. Groups: the live table's name, and the moment."""
 _PAGE = 500
 """Documents that are read, parsed and embedded together."""
 _AUDITED_DAYS = 31
+"""Most days whose audit is verified, counted back from the moment."""
 _LIMIT_S = 24 * 3600.0
 """Longest wait for tables. How long a restore takes depends on the table, and only an account shows it."""
 _OF_INDEX = frozenset(RECORDS.mover_updates) - {PARTITION, SORT}
-"""The attributes of a record that change after it was put."""
+"""Attributes of an item that change after it was put: a digest leaves them out."""
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[^#]+")
 """A time in a sort key, as ``sortable`` writes it."""
 
@@ -62,29 +64,32 @@ _States = Mapping[str, DocumentStatus]
 
 @dataclass(slots=True, kw_only=True)
 class Rehearsed:
-    """What a rehearsal found."""
+    """The report of a rehearsal. ``findings`` is empty where everything was restored as it was."""
 
     at: datetime
     """The moment to which everything was restored."""
     behind_s: float
-    """How far DynamoDB's latest moment lay behind the begin: what a disaster then would have lost (RPO)."""
+    """Seconds between DynamoDB's latest restorable moment and the begin of the run: what a disaster at the
+    begin would have lost (RPO)."""
     went_on: bool
-    """Whether a run that was killed was continued: then ``seconds`` has this run's part alone."""
+    """Whether this run continued a killed one; then ``seconds`` covers this run alone."""
     restored: Counter[str] = field(default_factory=Counter[str])
-    """Rows by table; documents and passages that answer again; days whose audit was verified."""
+    """What was restored, by its kind: ``{"records": 812, "desk": 4, "states": 90, "documents": 88,
+    "passages": 940, "audited days": 31}``."""
     newer: Counter[str] = field(default_factory=Counter[str])
-    """Rows by table that only the live one has, or has otherwise."""
+    """Rows by table that only the live table has, or has with other content."""
     withdrawn_since: int = 0
-    """Documents that answered then, and whose versions a withdrawal has deleted since."""
+    """Documents that answered at the moment, and that were withdrawn after it, so that their text is
+    deleted."""
     seconds: dict[str, float] = field(default_factory=dict[str, float])
-    """By step."""
+    """Duration of each step by its name: ``tables``, ``documents and index``, …"""
     findings: list[str] = field(default_factory=list[str])
-    """What is not as it was."""
+    """A sentence for each row, document or day of the audit that is not as it was."""
 
 
 @dataclass(slots=True)
 class Rehearsal:
-    """One tenant's. ``run`` may be killed at any moment and called again."""
+    """The rehearsal of one tenant. ``run`` may be killed at any moment and called again."""
 
     deployed: Deployed
     options: GlobalOptions
@@ -92,49 +97,57 @@ class Rehearsal:
     report: Rehearsed = field(init=False)
 
     def run(self, at: datetime | None) -> Rehearsed:
-        """Rehearse a restore to ``at``; by default to the moment of a run that was killed, else to the latest
-        one. Raises DeploymentError, before anything is done where a live table is named as a rehearsal's."""
+        """Rehearse a restore to ``at``; by default to the moment of a killed run, else to the latest one.
+
+        Raises DeploymentError; where a live table is named like a copy, before anything is done.
+        """
         self.deployed.aws.require()
         resources = self.deployed.aws.resources(self.deployed.stack("Data"))
-        restored = [resources[f"{each.role.title()}Table"] for each in TABLES if each.recoverable]
-        left = self._left(resources.values())
-        self.report = self._begin(at, restored, left.values())
+        tables = [resources[f"{table.role.title()}Table"] for table in TABLES if table.recoverable]
+        old_copies = self._left(resources.values())
+        self.report = self._begin(at, tables, old_copies.values())
         ending = f"{_MARK}{self.report.at:%Y%m%dT%H%M%SZ}"
-        names = {table + ending: table for table in restored}
-        self._remove(left.keys() - names)
+        copies = {table + ending: table for table in tables}
+        self._remove(old_copies.keys() - copies)
         folder = self.options.state_dir / "rehearsals" / self.deployed.config.name
         if not self.report.went_on:
             shutil.rmtree(folder, ignore_errors=True)
-        with self._timed("tables"):
-            self._wait("restored", lambda: all([self._is_restored(*each) for each in names.items()]))  # noqa: C419
+        with self._timed("tables"):  # a list, not a generator: all restores begin at once
+            self._wait("restored", lambda: all([self._is_restored(*pair) for pair in copies.items()]))  # noqa: C419
         asyncio.run(self._compare(resources, ending, folder))
         with self._timed("removal"):
-            self._remove(names)
+            self._remove(copies)
             shutil.rmtree(folder)
         return self.report
 
     # --- the tables ---------------------------------------------------------------------------------------
     def _left(self, live: Collection[str]) -> Mapping[str, datetime]:
-        """Return the tables of rehearsals with their moments. Raises DeploymentError where one is live."""
+        """Return the existing copies of the live tables, with their moments. Raises DeploymentError where a
+        live table has the name of a copy."""
         listed = map(str, self.deployed.aws.listed("dynamodb", "list_tables", "TableNames"))
         matches = [(name, _COPY.fullmatch(name)) for name in listed]
-        left = {name: datetime.fromisoformat(of[2]) for name, of in matches if of and of[1] in live}
-        if wrong := left.keys() & live:
-            raise DeploymentError(f"{wrong} is live, and named as a rehearsal's: nothing was done.")
-        return left
+        copies = {name: datetime.fromisoformat(hit[2]) for name, hit in matches if hit and hit[1] in live}
+        if clashing := copies.keys() & live:
+            raise DeploymentError(f"{clashing} is live, and named as a rehearsal's: nothing was done.")
+        return copies
 
-    def _begin(self, at: datetime | None, tables: Collection[str], left: Collection[datetime]) -> Rehearsed:
+    def _begin(self, at: datetime | None, tables: Collection[str], made: Collection[datetime]) -> Rehearsed:
+        """Return an empty report with the moment to restore to. ``made``: the moments of copies that
+        exist."""
         backups = [self._dynamodb("describe_continuous_backups", TableName=table) for table in tables]
-        windows = [each["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"] for each in backups]
-        now = datetime.now(UTC)  # where recovery is off: DynamoDB then refuses, and says so
+        windows = [item["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"] for item in backups]
+        now = datetime.now(UTC)  # for a table without recovery: DynamoDB refuses to restore it, and says why
         latest = min(window.get("LatestRestorableDateTime", now) for window in windows)
-        moment = (at or max(left, default=latest)).astimezone(UTC).replace(microsecond=0)
+        moment = (at or max(made, default=latest)).astimezone(UTC).replace(microsecond=0)
         behind_s = round((now - latest).total_seconds(), 1)
-        return Rehearsed(at=moment, behind_s=behind_s, went_on=moment in left)
+        return Rehearsed(at=moment, behind_s=behind_s, went_on=moment in made)
 
     def _is_restored(self, name: str, table: str) -> bool:
-        """Begin to restore a table that is not there; return whether it is ready. One that a killed run was
-        deleting goes first."""
+        """Begin to restore ``table`` as the copy ``name``, unless it exists; return whether the copy is
+        ready.
+
+        Polled by ``_wait``. A copy that a killed run was deleting exists until it is gone.
+        """
         if not self._described(name):
             key = self._described(table)["SSEDescription"]["KMSMasterKeyArn"]
             given = {"SourceTableName": table, "TargetTableName": name, "RestoreDateTime": self.report.at}
@@ -155,6 +168,7 @@ class Rehearsal:
         wait_until(f"tables are being {what}", is_over, poll_s=10.0, limit_s=_LIMIT_S)
 
     def _described(self, table: str) -> Mapping[str, Any]:
+        """Return DynamoDB's description of a table; an empty one where there is no such table."""
         return cast("Any", self._dynamodb("describe_table", TableName=table) or {"Table": {}})["Table"]
 
     def _dynamodb(self, call: str, **given: Any) -> Any:
@@ -185,22 +199,26 @@ class Rehearsal:
                 report.findings += [f"audit {each.day}: {each.said}" for each in verified.findings]
 
     async def _rows(self, role: str, live: str, ending: str, records: StoredRecords) -> None:
-        """Compare two tables by digests of their rows, about 300 bytes of memory each. Records are put once;
-        at the desk some rows are put again, so one that differs may be newer."""
-        left, say = {key: _digest(item) for key, item in self._rows_of(live + ending)}, self._say
-        self.report.restored[role] = len(left)
+        """Compare a copy with its live table by digests of their rows, about 300 bytes of memory each.
+
+        Rows of records are put once, so one with other content is a finding. Rows of the desk may be put
+        again, so they count as newer. A row that the copy lacks is a finding only where it was written an
+        hour (``SETTLED``) or more before the moment.
+        """
+        copied, say = {key: _digest(item) for key, item in self._rows_of(live + ending)}, self._note
+        self.report.restored[role] = len(copied)
         for key, item in self._rows_of(live):
-            restored, digest = left.pop(key, None), _digest(item)
-            self.report.newer[role] += restored != digest
-            if restored is None:
-                written = _TIME.findall(key[1])
+            old, digest = copied.pop(key, None), _digest(item)
+            self.report.newer[role] += old != digest
+            if old is None:
+                written_at = _TIME.findall(key[1])
                 if key[1] == "answer" and (answer := await records.find_answer(key[0].partition("#")[2])):
-                    written = [sortable(answer.record.finished_at)]
-                if written and written[0] < sortable(self.report.at - SETTLED):
+                    written_at = [sortable(answer.record.finished_at)]
+                if written_at and written_at[0] < sortable(self.report.at - SETTLED):
                     say(role, key, "it is older, and not restored")
-            elif restored != digest and role == "records":
+            elif old != digest and role == "records":
                 say(role, key, "it is restored with other content")
-        for key in left:
+        for key in copied:
             say(role, key, "it is restored, and the live table lacks it")
 
     def _rows_of(self, table: str) -> Iterator[tuple[Key, Mapping[str, Any]]]:
@@ -228,55 +246,63 @@ class Rehearsal:
                 self.terminal.step(f"{self.report.restored['states']} documents are compared")
 
     async def _bring(self, page: _Page, now: _States, copy: TenantIngestion, kept: StoredDocuments) -> None:
-        """Bring back what answered, unless it is there, and index it."""
-        served = {each.document_id: each for each in page if is_served(each)}
-        there = await copy.stores.states.get_many([*served])
-        new = [status for name, status in served.items() if name not in there]
-        found = await asyncio.gather(*(_whole(status, kept) for status in new))
-        for status, document in zip(new, found, strict=True):
+        """Store the documents of a page that answered at the moment, unless they are stored, and index them.
+
+        ``page``: states at the moment; ``now``: live states; ``copy``: the stores on this machine; ``kept``:
+        the live documents with their versions.
+        """
+        answered = {status.document_id: status for status in page if is_served(status)}
+        stored = await copy.stores.states.get_many([*answered])
+        new = [status for name, status in answered.items() if name not in stored]
+        documents = await asyncio.gather(*(_answering_content(status, kept) for status in new))
+        for status, document in zip(new, documents, strict=True):
             if document is not None:
                 await copy.stores.documents.put(document)
-                begin = {"state": DocumentState.RECEIVED, "content_hash": status.live_content_hash}
-                await copy.stores.states.put_many([status.model_copy(update=begin)])
+                update = {"state": DocumentState.RECEIVED, "content_hash": status.live_content_hash}
+                await copy.stores.states.put_many([status.model_copy(update=update)])
             elif (today := now.get(status.document_id)) and today.state is DocumentState.WITHDRAWN:
                 self.report.withdrawn_since += 1
             else:
-                self._say("document", status.document_id, "no whole version has the content that answered")
-        await DocumentPipeline(copy).process([*served])
+                self._note("document", status.document_id, "no whole version has the content that answered")
+        await DocumentPipeline(copy).process([*answered])
 
     async def _check(self, page: _Page, now: _States, copy: TenantIngestion) -> None:
-        """Note each document that does not come back as it was."""
+        """Add a finding for each document that was not restored as it was. A live state that differs is only
+        counted as newer, unless its last change
+        is over an hour older than the moment."""
         names = [status.document_id for status in page]
         built, held = await copy.stores.states.get_many(names), await copy.index.contents(names)
         for status, name in zip(page, names, strict=True):
-            today, new = now.get(name), built.get(name)
-            self.report.newer["states"] += today != status
-            if today != status and (today is None or today.updated_at < self.report.at - SETTLED):
-                self._say("document", name, f"it comes back {status.state}, and has long been otherwise")
+            live, new = now.get(name), built.get(name)
+            self.report.newer["states"] += live != status
+            if live != status and (live is None or live.updated_at < self.report.at - SETTLED):
+                self._note("document", name, f"it comes back {status.state}, and has long been otherwise")
             if new is not None:
                 self.report.restored.update(documents=1, passages=new.passage_count)
                 as_it_was = HeldContent(str(status.live_content_hash), status.passage_count)
                 if held.get(name) != as_it_was or new.live_labels != status.live_labels:
                     why = new.failure_reason or f"{new.passage_count} passages, not {status.passage_count}"
-                    self._say("document", name, f"its index is not as it was: {why}")
+                    self._note("document", name, f"its index is not as it was: {why}")
 
-    def _say(self, what: str, key: object, said: str) -> None:
-        self.report.findings.append(f"{what} {key}: {said}.")
+    def _note(self, what: str, key: object, fault: str) -> None:
+        """Add a finding: ``document returns-policy: it comes back live, and has long been otherwise.``"""
+        self.report.findings.append(f"{what} {key}: {fault}.")
 
 
 def _digest(item: Mapping[str, Any]) -> bytes:
+    """Return a digest of an item without the attributes that change after it was put."""
     return sha256(repr(sorted(pair for pair in item.items() if pair[0] not in _OF_INDEX)).encode()).digest()
 
 
-async def _whole(status: DocumentStatus, documents: StoredDocuments) -> Document | None:
-    """Return the content that answered, by the hash of all its fields: the newest version, or one before it.
-    None where no kept one is whole, with the file that it was converted from."""
+async def _answering_content(status: DocumentStatus, documents: StoredDocuments) -> Document | None:
+    """Return the document with the content that answered, found by the hash of all its fields: the newest
+    version, or an earlier one. None where none is kept, or the file that it was converted from is not."""
     name, content = status.document_id, str(status.live_content_hash)
     with suppress(DocumentInvalidError):
         document = await documents.get(name)
         if document is None or content not in document.content_hashes():
-            kept = [each.document for each in await documents.contents(name)]
-            document = next((each for each in kept if content in each.content_hashes()), None)
+            kept = [version.document for version in await documents.contents(name)]
+            document = next((earlier for earlier in kept if content in earlier.content_hashes()), None)
         original = None if document is None else document.original
         if original is None or await documents.read_original(name, original, start=0):
             return document
