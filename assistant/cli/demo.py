@@ -1,4 +1,5 @@
-"""``assistant demo``: questions, a live order, a comparison, stories of options; then it serves."""
+"""``assistant demo``: loads the sample tenants, asks their questions, tells the stories of options, then
+serves."""
 
 from __future__ import annotations
 
@@ -56,20 +57,21 @@ _RECORDED_QUESTIONS = (
 phone number, changed by hand, that no document has."""
 
 STORIES = Place[Callable[[LocalRuntime, Terminal, str], Awaitable[None]]]("stories of the demo")
-"""What tells a story of a tenant, whose knowledge is loaded."""
+"""Functions that options add: each prints a story of the tenant, whose knowledge is loaded before the
+call."""
 
 PAGES = Place[Callable[[LocalRuntime, Terminal], None]]("pages of the demo")
-"""What shows where pages are that the demo serves beside the console."""
+"""Functions that options add: each prints the addresses of pages that the demo serves beside the console."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Demo:
-    """The demo's steps, while the processes run."""
+    """The demo's steps. The local processes run while its methods are called."""
 
     runtime: LocalRuntime
     terminal: Terminal
     plays_recording: bool
-    """Whether recorded answers are asked for by name: those that show what is withheld, too."""
+    """Whether the user chose --model recorded: then ``_RECORDED_QUESTIONS`` are asked, too."""
 
     async def run(self) -> None:
         """Load and ask the demo's tenants, and tell the stories of options."""
@@ -90,8 +92,8 @@ class _Demo:
             await self.ask(tenant, _QUESTIONS[tenant], mode="quoted")
             self.terminal.show("The same question, where a model writes above the section:", "dim")
         await self.ask(tenant, _QUESTIONS[tenant], replies=tenant == _STORY_TENANT)
-        with_orders = {name for name, _ in self.runtime.layout.sample_systems.get(ORDER_SYSTEM, ())}
-        if tenant == _STORY_TENANT and tenant in with_orders:  # in a checkout, with its own file
+        order_tenants = {name for name, _ in self.runtime.layout.sample_systems.get(ORDER_SYSTEM, ())}
+        if tenant == _STORY_TENANT and tenant in order_tenants:  # in a checkout, with its own file
             await self.ask(tenant, _LIVE_QUESTION, LIVE_CASE)
         for question in _RECORDED_QUESTIONS if self.plays_recording and tenant == _STORY_TENANT else ():
             await self.ask(tenant, question)
@@ -99,7 +101,7 @@ class _Demo:
             self.terminal.step(f"{tenant}: learned which source matters: {content_note(learned.content)}")
 
     async def load_others(self) -> None:
-        """Load the tenants that the demo asks nothing, for the console."""
+        """Load the tenants that the demo asks no question, so that the console can."""
         for tenant in [tenant for tenant in self.runtime.tenants if tenant not in _QUESTIONS]:
             try:
                 await self.load(tenant)
@@ -125,8 +127,11 @@ class _Demo:
         mode: Literal["auto", "quoted"] = "auto",
         replies: bool = False,
     ) -> None:
-        """Stream one answer with its sources, and with live data where it is a customer's conversation; with
-        ``replies`` write to the patient from it, where a model does."""
+        """Print one streamed answer with its sources.
+
+        ``case``: the customer whose conversation it is, for live data. ``replies``: write a reply to the
+        patient from the answer, too, where a model writes.
+        """
         out = self.terminal.out
         out.print()
         out.print(styled((f"{tenant}  ", "bold cyan"), (question, "bold")))
@@ -138,10 +143,10 @@ class _Demo:
                 f"in the conversation of customer {customer}, signed by the care application", "dim"
             )
         async with self.runtime.client(Grant(tenant, _AGENT)) as client:
-            asked = question_of(question, context=context).model_copy(update={"mode": mode})
-            answer = await answer_on(self.terminal, client, asked, shows_section=not replies)
+            prepared = question_of(question, context=context).model_copy(update={"mode": mode})
+            answer = await answer_on(self.terminal, client, prepared, shows_section=not replies)
             if replies and answer.is_written and answer.answer_id is not None:
-                with suppress(RefusedByServiceError):  # the recording has none
+                with suppress(RefusedByServiceError):  # a recorded answer has no reply
                     await reply_on(self.terminal, client, answer)
         out.print()
 
@@ -160,17 +165,17 @@ def demo(
     the model "recorded" shows two more of these."""
     options, terminal = GlobalOptions.of(context), Terminal(steps=True)
     served = ServedOptions(url, model)
-    asked = [tenant for tenant in options.tenants().tenants if tenant in _QUESTIONS]
-    _choose_model(options, served, tenants=asked)
+    tenants = [tenant for tenant in options.tenants().tenants if tenant in _QUESTIONS]
+    _choose_model(options, served, tenants=tenants)
     runtime = local_runtime(options, terminal)
-    ends, is_serving = exit_ or runtime.settings.in_ci, False
+    exits, is_serving = exit_ or runtime.settings.in_ci, False
     try:
-        with runtime.site(command="assistant demo", stays=not ends, shows=True):
+        with runtime.site(command="assistant demo", stays=not exits, shows=True):
             if runtime.site_here is None:
                 terminal.step(f"joining what runs already, of {runtime.address.command}")
             steps = _Demo(runtime, terminal, served.plays_recording)
             asyncio.run(steps.run())
-            if ends:
+            if exits:
                 terminal.step("the demo has ended; without --exit the console serves from here")
                 return
             asyncio.run(steps.load_others())
@@ -187,7 +192,7 @@ def demo(
 
 
 def _choose_model(options: GlobalOptions, served: ServedOptions, *, tenants: Sequence[str]) -> None:
-    """Have the tenants' answers written by the model that was named; without one, play what was recorded."""
+    """Choose the model that the command names for the tenants; without one, the committed recordings."""
     if served.plays_recording:
         use_recorded_model(options, tenants=tenants)
         return
@@ -199,9 +204,10 @@ def _choose_model(options: GlobalOptions, served: ServedOptions, *, tenants: Seq
 
 
 def _show_console(terminal: Terminal, runtime: LocalRuntime) -> None:
-    end = "Ctrl-C stops everything."
+    """Print the console's address, how to sign in there, and how to end the demo."""
+    how_to_end = "Ctrl-C stops everything."
     if runtime.site_here is None:
-        end = (
+        how_to_end = (
             f"This service is of {runtime.address.who}. Ctrl-C ends this command alone; the service stops "
             "with that one. assistant tenant down stops it at once."
         )
@@ -214,4 +220,4 @@ def _show_console(terminal: Terminal, runtime: LocalRuntime) -> None:
     )
     for show in PAGES.joined():
         show(runtime, terminal)
-    terminal.show(end, "dim")
+    terminal.show(how_to_end, "dim")

@@ -1,6 +1,7 @@
 """``assistant evaluate``: asks questions with known answers, judges the answers, and compares the measures.
 
-With ``--tenant`` a tenant's committed questions; with ``--figure`` a figure of ``evaluation/figures.toml``.
+With ``--tenant`` it asks a tenant's committed questions (``evaluation/T.jsonl``) and compares the held-out
+half with ``evaluation/baseline.json``. With ``--figure`` it measures a figure of ``evaluation/figures.toml``.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPlan:
-    """The options of the command."""
+    """The command's options, but for --figure and --show."""
 
     tenants: tuple[str, ...]
     against: str | None = None
@@ -108,7 +109,8 @@ class EvaluationPlan:
     def model(self, services: TenantServices) -> WrittenModel | None:
         """Return the model that writes for a tenant; None where answers are only quoted.
 
-        Raises ConfigurationError where the tenant has none to record, or a line of a recording is none.
+        Raises ConfigurationError where no model writes for the tenant whose answers shall be recorded, or
+        where a recording has an invalid line.
         """
         if self.replay:
             return WrittenModel.of_recording(read_recording(self.replay))
@@ -137,24 +139,25 @@ class EvaluationPlan:
 
 
 def evaluate(options: GlobalOptions, plan: EvaluationPlan, *, show: bool = False) -> None:
-    """Ask, judge, keep and show. Status 1 if a measure fell by more than its noise.
+    """Ask the questions, judge and store the answers, print the measures. Exits with status 1 if a measure
+    fell by more than its noise, or if no measure may rest on the run.
 
     ``show``: print the misses of the tuning half too.
     """
     plan.check()
     terminal = Terminal()
     folder = committed(options)
-    asked = questions_of(options, plan)
+    questions = questions_of(options, plan)
     evaluations_dir = options.state_dir / "evaluations"
     against = None if plan.against is None else measures.read_run(evaluations_dir, plan.against)
     baseline = measures.read_baseline(folder / "baseline.json")
-    with loaded(options, terminal, asked, command="assistant evaluate") as runtime:
-        run = asyncio.run(run_questions(runtime, asked, plan))
+    with loaded(options, terminal, questions, command="assistant evaluate") as runtime:
+        run = asyncio.run(run_questions(runtime, questions, plan))
     make_private_folder(evaluations_dir)
     write_private(measures.run_path(evaluations_dir, run.name), run.model_dump_json().encode())
-    compared = () if plan.accepts or plan.questions else run.tenants
+    to_compare = () if plan.accepts or plan.questions else run.tenants
     faults = [problem for tenant in run.tenants for problem in tenant.problems]
-    faults += [fall for tenant in compared for fall in _falls(terminal, tenant, baseline)]
+    faults += [fallen for tenant in to_compare for fallen in _falls(terminal, tenant, baseline)]
     held_out = {tenant.tenant: tenant.held_out for tenant in run.tenants}
     if not options.writes({"name": run.name, "held_out": held_out, "titles": TITLES, "faults": faults}):
         for tenant in run.tenants:
@@ -179,11 +182,11 @@ def _warn(terminal: Terminal, *, misses: Iterable[str], faults: Iterable[str]) -
 
 
 def show_run(terminal: Terminal, run: measures.TenantRun) -> None:
-    """Show a tenant's measures: the held-out half beside the tuning half."""
+    """Print a tenant's measures: the held-out half beside the tuning half."""
     tuning = figures(run.results, split="tuning")
     rows = [
-        (*measures.estimate_cells(name, now), f"{tuning[name].value:.3f}" if name in tuning else "")
-        for name, now in run.held_out.items()
+        (*measures.estimate_cells(name, estimate), f"{tuning[name].value:.3f}" if name in tuning else "")
+        for name, estimate in run.held_out.items()
     ]
     terminal.show(f"{run.tenant}: {len(run.results)} questions", "bold")
     terminal.out.print(table(*_SUMMARY, right=_SUMMARY[1:], rows=rows))
@@ -192,7 +195,10 @@ def show_run(terminal: Terminal, run: measures.TenantRun) -> None:
 
 
 def show_changes(terminal: Terminal, against: measures.Run | None, after: measures.TenantRun) -> None:
-    """Show the paired differences of the held-out half that are not zero, and the questions that changed."""
+    """Print the paired differences of the held-out half that are not zero, and the questions that changed.
+
+    ``against``: the stored run to compare with; nothing is printed for None.
+    """
     if against is None:
         return
     if (before := against.of(after.tenant)) is None:
@@ -217,22 +223,24 @@ def show_changes(terminal: Terminal, against: measures.Run | None, after: measur
 
 def questions_of(options: GlobalOptions, plan: EvaluationPlan) -> dict[str, TenantQuestions]:
     """Read each tenant's questions. Raises NotFoundError, ConfigurationError naming file and line."""
-    asked: dict[str, TenantQuestions] = {}
+    by_tenant: dict[str, TenantQuestions] = {}
     for tenant in plan.tenants:
         options.tenant(tenant)
         path = plan.questions or committed(options) / f"{tenant}.jsonl"
         if not path.is_file():
             what = "There is no such file" if plan.questions else f"{tenant} has no committed questions"
             raise NotFoundError(f"{what}: {path}. Name a file of questions with --questions.")
-        asked[tenant] = TenantQuestions.of(path)
-        if not asked[tenant].all:
+        by_tenant[tenant] = TenantQuestions.of(path)
+        if not by_tenant[tenant].all:
             raise ConfigurationError(f"{path} holds no question.")
-    return asked
+    return by_tenant
 
 
 async def run_questions(
     runtime: LocalRuntime, asked: Mapping[str, TenantQuestions], plan: EvaluationPlan
 ) -> measures.Run:
+    """Ask each tenant's questions, and return the measured run. Adds the answers to ``plan.record``, if
+    given."""
     made_at = datetime.now(UTC)
     async with open_services(runtime, list(asked), generates=plan.record is not None) as services:
         tenants = [
@@ -246,18 +254,19 @@ async def run_questions(
 async def _tenant_run(
     runtime: LocalRuntime, services: TenantServices, questions: TenantQuestions, plan: EvaluationPlan
 ) -> measures.TenantRun:
+    # Each question is asked once; its model's answer, if one writes, is judged with what was retrieved.
     model, observer = plan.model(services), Observer(services)
     writer = None if model is None else WrittenAnswers(services, model)
     await observer.check(questions.asked)
     judge = Judge(observer)
-    earlier = {question.qid: question.question for question in questions.all}
+    question_texts = {question.qid: question.question for question in questions.all}
     pairs = subject_changes(questions.asked)
     results: dict[str, Judged] = {}
     quotes: dict[str, object] = {}
     recorded: list[RecordedAnswer] = []
     with runtime.terminal.counting(f"asking {services.tenant.name}", "questions") as show:
         total = len(questions.asked) + len(pairs)
-        async for observed in observe_all(observer, questions.asked, earlier):
+        async for observed in observe_all(observer, questions.asked, question_texts):
             question, result = observed.question, await judge.result(observed)
             quotes[question.qid] = shown_quotes(observed)
             if writer is not None:
@@ -267,12 +276,17 @@ async def _tenant_run(
                 recorded += written.recorded
             results[question.qid] = result
             show(len(results), total)
+        # Pairs of questions in one conversation: change_same is 1 where the second shows the same quotes as
+        # when it is asked alone, change_loss is 1 where it is right only when asked alone, -1 where only in
+        # the conversation.
         for done, (first, second) in enumerate(pairs, start=1):
             alone, observed = results[second.qid], await observer.ask(second, before=first.question)
             loss = float(alone.is_right) - float((await judge.result(observed)).is_right)
             change = {"change_same": float(shown_quotes(observed) == quotes[second.qid]), "change_loss": loss}
             results[second.qid] = replace(alone, values={**alone.values, **change})
             show(len(results) + done, total)
+    # messy_loss is 1 where the clean form of a messy question is right and the messy one is not, -1 where it
+    # is the other way round.
     for question in questions.asked:
         if clean := results.get(question.clean or ""):
             messy = results[question.qid]
@@ -301,28 +315,30 @@ def subject_changes(
 
 
 def _falls(terminal: Terminal, run: measures.TenantRun, baseline: measures.Baseline | None) -> list[str]:
-    """Return what fell below the baseline; warn if there is none, or if the questions changed."""
-    known = baseline.tenants.get(run.tenant) if baseline else None
-    if known is None:
+    """Return a sentence for each measure that fell below the baseline; print a warning if there is no
+    baseline, or if the questions changed."""
+    of_tenant = baseline.tenants.get(run.tenant) if baseline else None
+    if of_tenant is None:
         terminal.say(f"{run.tenant} has no baseline, so nothing is compared: write one with --accept")
         return []
-    if run.questions_sha256 != known.questions_sha256:
+    if run.questions_sha256 != of_tenant.questions_sha256:
         terminal.say(
             f"the questions of {run.tenant} differ from the baseline's: "
             "if that is intended, write a new one with --accept"
         )
-    return measures.falls(run, known)
+    return measures.falls(run, of_tenant)
 
 
 # --- figures by name -------------------------------------------------------------------------------------
 def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool) -> None:
-    """Measure the named figures, one after the other. Status 1 where one misses what is asked of it.
+    """Measure the named figures, one after the other. Exits with status 1 where one misses its target.
 
-    Raises NotFoundError for an unknown name, ConfigurationError for ``show`` with a blind figure.
+    Raises NotFoundError for an unknown name, ConfigurationError for ``show`` with a blind figure,
+    whose questions nobody may look at.
     """
     terminal, folder = Terminal(), committed(options)
-    every = measures.read_figures(folder)
-    asked = {name: measures.figure_named(every, name) for name in names}
+    all_figures = measures.read_figures(folder)
+    asked = {name: measures.figure_named(all_figures, name) for name in names}
     if show and (blind := [name for name, figure in asked.items() if figure.blind]):
         raise ConfigurationError(
             f"{', '.join(blind)}: --show would use up questions that nothing may be tuned on. "
@@ -345,14 +361,14 @@ def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool)
                 terminal.show(f"{name}: {figure.title}", "bold")
                 cells = [row.cells for row in rows]
                 terminal.out.print(table(*_HEADINGS, right=_HEADINGS[1:4], rows=cells))
-            _warn(terminal, misses=[each.miss for each in judged if show and each.miss], faults=faults)
+            _warn(terminal, misses=[row.miss for row in judged if show and row.miss], faults=faults)
     options.writes(measured)
     if missed:
         raise typer.Exit(1)
 
 
 async def _judged(runtime: LocalRuntime, figure: measures.Figure, folder: Path, tenant: str) -> list[Judged]:
-    """Return what came of each question of one tenant."""
+    """Return the judged answer to each question of a figure for one tenant, by the figure's kind of run."""
     if figure.run == "answers":
         return await _answers(runtime, figure, folder, tenant)
     if figure.run == "routing":
@@ -362,6 +378,8 @@ async def _judged(runtime: LocalRuntime, figure: measures.Figure, folder: Path, 
 
 
 async def _answers(runtime: LocalRuntime, figure: measures.Figure, folder: Path, tenant: str) -> list[Judged]:
+    """Ask the questions of a figure as ``evaluate --tenant`` does: of its half alone, and with a recording
+    only those that it has an answer to. Ids get the tenant's name in front."""
     (path,) = figure.paths(folder, tenant=tenant)
     plan, recorded = EvaluationPlan((tenant,)), None
     if figure.recording is not None:
@@ -376,14 +394,14 @@ async def _answers(runtime: LocalRuntime, figure: measures.Figure, folder: Path,
 
 
 async def _trial(figure: measures.Figure, folder: Path, services: TenantServices) -> list[Judged]:
-    """Ask the questions of a figure of one tenant."""
+    """Run a figure's trial on one tenant: one that an option brings, else that of ``figure.run``."""
     tenant = services.tenant
     first, *more = figure.paths(folder, tenant=tenant.name)
     joined = (
-        trial for runs_of in trials.TRIALS.joined() for run, trial in runs_of.items() if run == figure.run
+        trial for trials_of in trials.TRIALS.joined() for run, trial in trials_of.items() if run == figure.run
     )
-    if (brought := next(joined, None)) is not None:
-        return await brought(services, (first, *more))
+    if (option_trial := next(joined, None)) is not None:
+        return await option_trial(services, (first, *more))
     match figure.run:
         case "red_flags":
             own_flags, *written = (
@@ -396,9 +414,9 @@ async def _trial(figure: measures.Figure, folder: Path, services: TenantServices
             return await trials.read_chats(services, list(chain.from_iterable(written)))
         case "live" | "written_live":
             questions = load_rows(first, trials.LiveQuestion)
-            of_tenant = [question for question in questions if question.tenant == tenant.name]
+            own_questions = [question for question in questions if question.tenant == tenant.name]
             trial = trials.read_elements if figure.run == "live" else trials.write_elements
-            return await trial(services, of_tenant)
+            return await trial(services, own_questions)
         case "routing":
             routing = RoutingTrial(services)
             await routing.load()

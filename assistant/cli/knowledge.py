@@ -66,11 +66,15 @@ RECEIPT_SERVICE = (
     "Receipts of this service, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN. Default: this machine."
 )
 _SHOWN_FAILURES = 100
+"""Failures that ``add`` prints by name; --json has all."""
 _MOST_PRUNED = 1 / 3
-"""Of a source's documents: more that leave at once are rather a folder that is not there."""
+"""Share of a source's documents that --prune withdraws at most: where more files are missing at once, the
+folder is probably not mounted."""
 _PAGE = 1000
+"""Documents that ``list`` reads at a time."""
 _EMBEDDED_CHARACTERS_S = 16_000
-"""About what two cores embed with the packaged model, 4,000 tokens: docs/benchmarks.md."""
+"""Characters a second that two cores embed with the packaged model, about 4,000 tokens:
+docs/benchmarks.md."""
 _STYLES = {
     DocumentState.LIVE: "green",
     DocumentState.FAILED: "red",
@@ -160,7 +164,7 @@ def push(
 def _show_what_a_load_does(
     options: GlobalOptions, terminal: Terminal, tenant: str, folders: Sequence[SourceFolders]
 ) -> None:
-    """Say what a load would read, skip and refuse, and about how long it takes."""
+    """Print what a load would read, skip and refuse, and about how long it takes."""
     reading = FileReading.of(options.tenant(tenant))
     checked = CheckedFiles()
     for folder in folders:
@@ -181,7 +185,7 @@ def _show_what_a_load_does(
     for reason, origins in checked.refused.items():
         terminal.warn(f"refused, {reason}: {first_names(origins, most=SHOWN_NAMES)}", "red")
     if broken := checked.broken_links():
-        named = first_names([f"{file} ({len(each):,})" for file, each in broken.items()], most=SHOWN_NAMES)
+        named = first_names([f"{file} ({len(links):,})" for file, links in broken.items()], most=SHOWN_NAMES)
         terminal.warn(f"links that lead to no document of the source stay text: {named}", "yellow")
     for remark in reading.remarks():
         terminal.warn(remark, "yellow")
@@ -254,8 +258,8 @@ def withdraw(
     receipts = _local_receipts(options, tenant, known)
     if not options.writes({"withdrawn": known, "unknown": unknown, "receipts": receipts}) and known:
         terminal.show(f"Withdrawn: {', '.join(known)}.")
-        for each in receipts:
-            _show_receipt(terminal, each)
+        for item in receipts:
+            _show_receipt(terminal, item)
     if unknown:
         raise NotFoundError(f"{tenant} has no document {', '.join(unknown)}.")
 
@@ -263,24 +267,28 @@ def withdraw(
 def _show_receipts(
     options: GlobalOptions, terminal: Terminal, tenant: str, ids: Sequence[str], service: str | None
 ) -> None:
-    """Show again what withdrawals removed."""
+    """Print the receipts of withdrawn documents: of the service at the URL, or with None of this machine."""
     if service is None:
         receipts = _local_receipts(options, tenant, ids)
     else:
         options.tenant(tenant)
 
         async def read(there: AssistantClient) -> list[WithdrawalReceipt]:
-            return [await there.withdrawal_receipt(each) for each in ids]
+            return [await there.withdrawal_receipt(name) for name in ids]
 
         receipts = options.with_service(service, read, of=OWNER)
     if not options.writes({"receipts": receipts}):
-        for each in receipts:
-            _show_receipt(terminal, each)
+        for item in receipts:
+            _show_receipt(terminal, item)
 
 
 def _add_locally(
     runtime: LocalRuntime, tenant: str, folders: Sequence[SourceFolders], *, labels: Sequence[str]
 ) -> LoadReport:
+    """Store the files, then wait until the worker has indexed what is new and removed what is withdrawn.
+
+    The worker is started only where it has work.
+    """
     report = asyncio.run(store_files(runtime, tenant, folders, labels=labels))
     summary = report.summary
     removed = [*summary.withdrawn_ids, *(status.document_id for status in summary.withheld)]
@@ -292,7 +300,7 @@ def _add_locally(
 
 
 def _show(terminal: Terminal, report: LoadReport) -> None:
-    """Print the counts and every failure by name and line."""
+    """Print the counts, the first failures by name and line, and what the owner should know."""
     summary = report.summary
     terminal.out.print(
         f"{summary.lines:,} read = {summary.documents:,} documents + {summary.duplicates:,} duplicates "
@@ -317,7 +325,8 @@ def _show(terminal: Terminal, report: LoadReport) -> None:
 
 
 def _to_prune(terminal: Terminal, report: LoadReport, *, more: bool, yes: bool) -> list[str]:
-    """Return the documents whose files have left. Raises ConflictError for more than a third of all."""
+    """Return the ids of the documents whose files are missing, after confirmation on the terminal. Raises
+    ConflictError for more than a third of all, unless ``more``. ``yes``: do not ask."""
     if len(report.left) > _MOST_PRUNED * report.known and not more:
         raise ConflictError(
             f"The files of {len(report.left):,} of {report.known:,} documents have left, more than a third. "
@@ -329,11 +338,12 @@ def _to_prune(terminal: Terminal, report: LoadReport, *, more: bool, yes: bool) 
 
 
 def _as_json(report: LoadReport) -> dict[str, object]:
+    """Return the report as ``add --json`` prints it."""
     summary = report.summary
     counts = ("lines", "documents", "added", "changed", "unchanged", "duplicates", "withdrawn")
     return {
         **{name: getattr(summary, name) for name in counts},
-        "withheld": [one.document_id for one in summary.withheld],
+        "withheld": [item.document_id for item in summary.withheld],
         "live": report.live,
         "seconds": round(report.seconds, 3),
         "skipped": report.reading.skipped,
@@ -343,18 +353,19 @@ def _as_json(report: LoadReport) -> dict[str, object]:
         "failures": summary.failures,
         "failed_documents": [
             {
-                "document_id": each.document_id,
-                "state": each.state,
-                "code": each.failure_code,
-                "reason": each.failure_reason,
+                "document_id": status.document_id,
+                "state": status.state,
+                "code": status.failure_code,
+                "reason": status.failure_reason,
             }
-            for each in report.failed
+            for status in report.failed
         ],
     }
 
 
 # --- lists ------------------------------------------------------------------------------------------------
 def _states(names: Sequence[str]) -> list[DocumentState]:
+    """Return the states of these names. Raises ConfigurationError."""
     try:
         return [DocumentState(name) for name in names]
     except ValueError:
@@ -363,16 +374,19 @@ def _states(names: Sequence[str]) -> list[DocumentState]:
 
 
 def _cells(status: DocumentStatus) -> tuple[str | Text, ...]:
+    """Return a row of ``list``: id, source, state, age, title; a failure's reason below the title."""
     title = plain(status.title)
     if status.failure_reason:
         title.append_text(plain(f"\n{status.failure_reason}", style="red"))
     state = Text(status.state.value, style=_STYLES.get(status.state, ""))
-    since = age(datetime.now(UTC) - status.updated_at)
-    return plain(status.document_id), status.knowledge_source, state, since, title
+    since_update = age(datetime.now(UTC) - status.updated_at)
+    return plain(status.document_id), status.knowledge_source, state, since_update, title
 
 
 # --- withdrawal -------------------------------------------------------------------------------------------
 def _confirm(terminal: Terminal, statuses: Sequence[DocumentStatus]) -> None:
+    """Ask whether these documents shall be withdrawn. Raises typer.Abort for no, ConfigurationError without a
+    terminal."""
     if not sys.stdin.isatty():
         raise ConfigurationError("Withdrawing asks before it deletes; without a terminal, add --yes.")
     for status in statuses:
@@ -381,6 +395,8 @@ def _confirm(terminal: Terminal, statuses: Sequence[DocumentStatus]) -> None:
 
 
 async def _withdraw(runtime: LocalRuntime, tenant: str, document_ids: Sequence[str]) -> None:
+    """Withdraw documents of this machine, wait until the worker has removed them, and have options remove the
+    texts that they keep of them."""
     async with runtime.options.stores(tenant) as stores:
         await WithdrawDocuments(stores.knowledge, clock=SystemClock())(document_ids)
         await follow_here(runtime, tenant, document_ids, doing="removing from")
@@ -428,6 +444,7 @@ def _show_receipt(terminal: Terminal, receipt: WithdrawalReceipt) -> None:
 
 
 def _until(place: ReceiptPlace) -> str:
+    """Return when a place's copy ends, as text; empty where it is removed already."""
     if place.until is not None:
         return f"{place.until:%Y-%m-%d %H:%M}"
     return "no end date" if place.state == "remains" else ""

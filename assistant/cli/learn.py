@@ -1,6 +1,9 @@
-"""``assistant learn``: routers from labelled questions; options add what they learn and forget.
+"""``assistant learn routing``: learns a router from labelled questions. Options add commands to the group.
 
-What a command works with is imported when it runs: the other commands start without numpy.
+A *router* tells how much each source matters for a question. A *release* of it is an item of the tenant's
+desk; the service uses the live release, or keywords where there is none.
+
+Most imports are inside the functions, so that other commands start without numpy.
 """
 
 from __future__ import annotations
@@ -70,31 +73,34 @@ def routing(
     learn = partial(_learn_router, options, paths=paths, dry_run=dry_run)
     release = _with_services(options, tenant, learn)
     report = routing_report_of(release.content)
-    told = report.model_dump() | {"artifact_hash": release.content.artifact_hash}
-    _show_release(options, release, told, dry_run=dry_run)
+    shown = report.model_dump() | {"artifact_hash": release.content.artifact_hash}
+    _show_release(options, release, shown, dry_run=dry_run)
 
 
 def _roll_back(options: GlobalOptions, tenant: str) -> None:
+    """Take the live router back, and print what serves now: the release before it, or keywords."""
     from assistant.evaluation.routing import RouterReleases
 
     async def move() -> tuple[str, str]:
         async with _open_desk(options, tenant) as desk:
-            taken, serves = await RouterReleases(desk, clock=SystemClock()).roll_back()
-        return taken.name, "keywords" if serves is None else serves.name
+            rolled_back, serves = await RouterReleases(desk, clock=SystemClock()).roll_back()
+        return rolled_back.name, "keywords" if serves is None else serves.name
 
     with Terminal().waiting("learning"):
-        taken, serves = asyncio.run(move())
-    if not options.writes({"rolled_back": taken, "serves": serves}):
-        Terminal().show(f"{taken} is rolled back; now serving: {serves}.")
+        rolled_back, serves = asyncio.run(move())
+    if not options.writes({"rolled_back": rolled_back, "serves": serves}):
+        Terminal().show(f"{rolled_back} is rolled back; now serving: {serves}.")
 
 
 def _question_files(options: GlobalOptions, tenant: str) -> list[Path]:
+    """Return the committed files of the tenant's labelled questions that exist."""
     folder = _questions_folder(options) / tenant
     return [path for name in _ROUTING_FILES if (path := folder / name).is_file()]
 
 
 async def learn_first_router(runtime: LocalRuntime, *, tenant: str) -> Release | None:
-    """Learn a router where the tenant has questions for one and never had a release; else None."""
+    """Learn a router where the tenant has labelled questions, two sources or more, and no release yet; else
+    return None. The demo calls it."""
     from assistant.terminal.local import open_services
 
     options = runtime.options
@@ -111,6 +117,10 @@ async def learn_first_router(runtime: LocalRuntime, *, tenant: str) -> Release |
 async def _learn_router(
     options: GlobalOptions, services: TenantServices, *, paths: Sequence[Path], dry_run: bool = False
 ) -> Release:
+    """Learn a router from the files' questions, and store it as a release unless ``dry_run``.
+
+    It learns from the questions without names of items, as the service routes them.
+    """
     from assistant.answer.adaptations import Adaptations
     from assistant.answer.sources import source_ids
     from assistant.answer.vocabulary import KnownWordsReader
@@ -131,7 +141,7 @@ async def _learn_router(
     async with _open_desk(options, config.name) as desk:
         return await learn_routing(
             config,
-            [LabelledQuestion(text, vectors[text], one.sources, one.group) for one, text in routed],
+            [LabelledQuestion(text, vectors[text], row.sources, row.group) for row, text in routed],
             RouterReleases(desk, clock=SystemClock()),
             questions_sha256=sha256(b"".join(path.read_bytes() for path in paths)).hexdigest(),
             dry_run=dry_run,
@@ -140,7 +150,8 @@ async def _learn_router(
 
 @asynccontextmanager
 async def _open_desk(options: GlobalOptions, tenant: str) -> AsyncGenerator[StoredDesk]:
-    """Open where releases of routers are kept. Raises ConfigurationError, DependencyError."""
+    """Open the tenant's desk, which has the releases: of the deployment with --deployed, else of this
+    machine. Raises ConfigurationError, DependencyError."""
     from assistant.stores.desk import DESK
     from assistant.stores.opened import open_deployed
 
@@ -153,7 +164,8 @@ async def _open_desk(options: GlobalOptions, tenant: str) -> AsyncGenerator[Stor
 
 
 def _questions_folder(options: GlobalOptions) -> Path:
-    """Return the folder of committed questions, after copying a deployment's."""
+    """Return the folder of committed questions; with --deployed after downloading the deployment's into
+    it."""
     from assistant.terminal.local import committed
 
     folder = committed(options)
@@ -175,8 +187,8 @@ async def _copy_questions(settings: PreparingSettings, folder: Path) -> None:
 def _with_services(
     options: GlobalOptions, tenant: str, use: Callable[[TenantServices], Awaitable[Result]]
 ) -> Result:
-    """Return what ``use`` returns of the tenant's services: of its deployment, or of local processes that
-    have its knowledge."""
+    """Return the result of ``use`` for the tenant's services: those of its deployment, or of local processes,
+    which load the tenant's knowledge first."""
     from assistant.service.opened import open_tenants
     from assistant.terminal.loading import load_if_empty
     from assistant.terminal.local import local_runtime, open_services
@@ -198,13 +210,13 @@ def _with_services(
 
 
 def _show_release(
-    options: GlobalOptions, release: Release, told: Mapping[str, Any], *, dry_run: bool
+    options: GlobalOptions, release: Release, shown: Mapping[str, Any], *, dry_run: bool
 ) -> None:
-    """Print a new release, and what was learned. Status 1 where it was refused."""
+    """Print a new release, and ``shown`` about it. Exits with status 1 where the release was refused."""
     state = release.content.state
     if not options.writes(_as_json(release)):
         Terminal().show(f"{release.name}: {'dry run, nothing is stored' if dry_run else state.value}", "bold")
-        Terminal().fields(told)
+        Terminal().fields(shown)
     if state is ReleaseState.REFUSED and not dry_run:
         raise typer.Exit(1)
 

@@ -53,10 +53,11 @@ COMMANDS = _CORE | {
     for package, option in installed().items()
     for name, (module, help_text) in option.commands.items()
 }
-"""Command or group = its module, imported when it is called, and its help."""
+"""Command or group = its module, whose ``app`` is imported when it is called, and its help."""
 PORT = "Port of the service; the issuer takes N+1; 0 takes free ones. Default 8700."
 _WITH_VALUE = ("--tenants", "--state", "--port")
 _WITHOUT_VALUE = ("--json",)
+"""The global options: those of ``options`` below. ``hoist`` moves them to the front."""
 
 
 class Commands(TyperGroup):
@@ -77,7 +78,7 @@ class Commands(TyperGroup):
 def load_command(name: str) -> Any:
     """Return the command or group with all that is in it."""
     module, help_text = COMMANDS[name]
-    gc.disable()  # a sixth of the time of imports, and all that they make stays
+    gc.disable()  # it takes a sixth of the time of imports, and frees nothing: what they make stays
     imported = import_module(module)
     gc.freeze()
     gc.enable()
@@ -134,7 +135,11 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def hoist(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with the global options first, wherever they were before a ``--``."""
+    """Return the arguments with the global options first, wherever they were before a ``--``.
+
+    ``["ask", "Where is it?", "--json", "--port=8800"]`` → ``["--json", "--port=8800", "ask", "Where is
+    it?"]``
+    """
     hoisted: list[str] = []
     others: list[str] = []
     rest = iter(arguments)
@@ -170,7 +175,7 @@ def ending_in_order() -> Generator[None]:
         yield
     except (KeyboardInterrupt, SystemExit) as ending:
         if signal.getsignal(signal.SIGINT) is not _ignore:
-            raise
+            raise  # no signal came: the command ended by itself
         sys.stdout.flush()
         sys.stderr.flush()
         code = ending.code if isinstance(ending, SystemExit) else 128 + signal.SIGINT
@@ -178,8 +183,9 @@ def ending_in_order() -> Generator[None]:
 
 
 def _unwind(number: int, _frame: FrameType | None) -> NoReturn:
-    for each in _ENDING:
-        signal.signal(each, _ignore)
+    """The handler of the first signal: ignore later ones, and raise in the main thread."""
+    for signal_number in _ENDING:
+        signal.signal(signal_number, _ignore)
     raise KeyboardInterrupt if number == signal.SIGINT else SignalExit(128 + number)
 
 

@@ -51,21 +51,29 @@ for add_commands in Place[Callable[[typer.Typer], None]]("commands of models").j
     add_commands(app)
 _BUILD_TIMEOUT_S = 600.0
 _SHOWN_DIGITS = 12
+"""Of a SHA-256."""
+# (task, name) of the models in the package
 _PACKAGED = (("embedding", local_models.PACKAGED_EMBEDDING), ("generation", "SmolLM2-135M-Instruct"))
 RECORDED = "recorded"
 """Name of the model that plays the committed recordings."""
 DEFAULT_CONTEXT_TOKENS = 4096
-"""Ollama's default on a small graphics card. It cuts a longer prompt, and tells neither."""
+"""Ollama's default on a small graphics card. It cuts a longer prompt, and reports neither the limit nor the
+cut."""
 _LEAST_CONTEXT_TOKENS = 256
 _OPEN_TO_ALL = 0o007
+"""Bits of a file's mode that let other users read, write or execute it."""
 _FIRST_ANSWER_LIMIT_S = 300.0
 """A server may first load the model from disk; the service then waits 60 s, as SageMaker does."""
 _QUESTIONS_LIMIT_S = 3600.0
+"""Of all twenty questions to a model together."""
 _CONNECT_LIMIT_S = 5.0
 _MOST_BYTES = 1024 * 1024
+"""Read of a server's first answer."""
 _SHOWN_CHARACTERS = 200
+"""Of a server's error."""
 _SHOWN_MODELS = 8
 _EVENT_STREAM = "text/event-stream"
+# HTTP status of a chat server = what to do
 _ADVICE = {
     400: "The server refuses the request; its log says why. Where the model's chat template takes no system "
     "message, add --no-system-role",
@@ -161,7 +169,9 @@ def use(
 
 # --- models on this machine -------------------------------------------------------------------------------
 def add_model(options: GlobalOptions, path: Path, wishes: Wishes, *, tenant: str | None) -> None:
-    """Load the weights once, describe them, and choose them for the tenant, if one is named."""
+    """Load the weights once, describe them, and choose them for the tenant, if one is named. Weights that
+    cannot be loaded leave the manifest of the state folder as it was. Raises ConfigurationError,
+    ConflictError."""
     from assistant.model_server.weights import look_at
 
     terminal = Terminal()
@@ -176,16 +186,16 @@ def add_model(options: GlobalOptions, path: Path, wishes: Wishes, *, tenant: str
             ) from None
     folder = models_dir(options.state_dir) / model.name
     manifest = folder / local_models.MANIFEST_FILE
-    before = manifest.read_bytes() if manifest.is_file() else None
+    old_manifest = manifest.read_bytes() if manifest.is_file() else None
     describe(options, model)
     try:
         with terminal.waiting("loading the model once"):
             model = _built(model, folder, config)
     except ConfigurationError:
-        if before is None:
+        if old_manifest is None:
             manifest.unlink()
         else:
-            write_private(manifest, before)
+            write_private(manifest, old_manifest)
         raise
     write_private(manifest, model.as_toml().encode())
     if config is None:
@@ -241,7 +251,8 @@ def list_models(options: GlobalOptions) -> None:
 
 
 def describe(options: GlobalOptions, model: local_models.AddedModel) -> None:
-    """Write the model's manifest, in place of one of the same origin. Raises ConflictError."""
+    """Write the model's manifest into the state folder. Raises ConflictError where a model of this name has
+    another origin, or is packaged."""
     folder = models_dir(options.state_dir) / model.name
     _refuse_other(folder, model)
     make_private_folder(folder)
@@ -251,25 +262,27 @@ def describe(options: GlobalOptions, model: local_models.AddedModel) -> None:
 def choose_for(
     options: GlobalOptions, tenant: str, model: local_models.AddedModel, terminal: Terminal
 ) -> None:
-    """Choose an added model for the tenant, and say what follows from it."""
-    before = load_tenants(options.tenants_dir).one(tenant)
+    """Choose an added model for the tenant, and print what follows from it. Documents are embedded again with
+    an embedding model."""
+    tenant_before = load_tenants(options.tenants_dir).one(tenant)
     local_models.choose(models_dir(options.state_dir), tenant, model)
     terminal.show(f"{tenant} uses {model.name} ({model.origin}).")
     if isinstance(model, local_models.AddedEmbedding):
-        size = (
-            f"vectors of {model.dimensions} dimensions, the index of {before.name} has "
-            f"{before.embedding.dimensions}"
-            if model.dimensions != before.embedding.dimensions
+        difference = (
+            f"vectors of {model.dimensions} dimensions, the index of {tenant_before.name} has "
+            f"{tenant_before.embedding.dimensions}"
+            if model.dimensions != tenant_before.embedding.dimensions
             else "vectors of another model"
         )
-        terminal.say(f"{size}: the knowledge is embedded again into a new index version")
-        embed_again(options, terminal, tenant=before.name)
+        terminal.say(f"{difference}: the knowledge is embedded again into a new index version")
+        embed_again(options, terminal, tenant=tenant_before.name)
     elif isinstance(model, local_models.AddedLlm) and not model.answering.writes_answers:
         terminal.say("answers stay quoted; --writes-answers lets this model write them")
 
 
 def _served_so_far(options: GlobalOptions, tenant: str) -> TenantConfig:
-    """Return the tenant with the models it uses here, or as in its file where a chosen model is invalid."""
+    """Return the tenant's settings with the models that it uses here; those of its file alone where a chosen
+    model is invalid."""
     file = load_tenants(options.tenants_dir).one(tenant)
     try:
         return options.tenant(tenant)
@@ -278,6 +291,8 @@ def _served_so_far(options: GlobalOptions, tenant: str) -> TenantConfig:
 
 
 def _refuse_other(folder: Path, model: local_models.AddedModel) -> None:
+    """Raise ConflictError where ``folder`` has another model of this name, or the name is a packaged
+    model's."""
     packaged = {name for _, name in _PACKAGED}
     if model.name in packaged:
         raise ConflictError(
@@ -296,9 +311,10 @@ def _refuse_other(folder: Path, model: local_models.AddedModel) -> None:
 def _built(
     model: local_models.ModelWithWeights, folder: Path, tenant: TenantConfig | None
 ) -> local_models.ModelWithWeights:
-    """Load the weights once and return the model with its measured cosines. Raises ConfigurationError.
+    """Load the weights once; return the model, with the cosines that were measured where it is an embedding
+    model. Raises ConfigurationError.
 
-    In a separate process: a runtime may end its process on bad weights.
+    They are loaded in a separate process, since a runtime may end its process on bad weights.
     """
     from assistant.model_server.artifact import read_artifact
 
@@ -331,7 +347,8 @@ def _built(
 # --- models that run elsewhere ----------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class ServedOptions:
-    """What the command was told of the model. Either ``url`` and ``model``, or ``endpoint`` is given."""
+    """The command's options on a model that runs elsewhere: ``url`` and ``model``, or ``endpoint``; none of
+    them where another option names the model."""
 
     url: str | None = None
     model: str | None = None
@@ -348,7 +365,8 @@ class ServedOptions:
         return self == ServedOptions(model=RECORDED)
 
     def check(self, *, others: int) -> None:
-        """Raise typer.BadParameter unless one model is named; ``others``: other ways to name one, used."""
+        """Raise typer.BadParameter unless exactly one model is named. ``others``: how many of the command's
+        other options name one (NAME, --packaged)."""
         if (self.url is not None) + (self.endpoint is not None) + others != 1:
             raise typer.BadParameter("Give one of NAME, --packaged, --url URL and --endpoint NAME.")
         if (self.url is None) != (self.model is None):
@@ -357,7 +375,10 @@ class ServedOptions:
             raise typer.BadParameter("--key-file and --sends-questions-to belong to --url.")
 
     def described(self) -> ServedLlm:
-        """Return the model, not yet checked. Raises ConfigurationError."""
+        """Return the model's description before it is checked. Raises ConfigurationError.
+
+        Its name is made of the model's and the server's: ``llama3-2-at-localhost-11434-v1``.
+        """
         region = None if self.endpoint is None else _region()
         model = self.endpoint or self.model or ""
         name = f"{model}-at-{region or (self.url or '').partition('://')[2]}"
@@ -379,14 +400,15 @@ class ServedOptions:
 
 
 def _recordings(options: GlobalOptions) -> Path:
+    """Return the folder of committed recordings, beside the tenants' folder."""
     return options.tenants_dir.resolve().parent / "evaluation" / "recorded"
 
 
 def play_recorded_answers(options: GlobalOptions, *, tenants: Sequence[str]) -> None:
-    """Choose the recorded answers, where there are any, for the tenants that have no other model to write."""
-    free = [name for name in tenants if options.local_models([name])[name].generation is None]
-    if free and any(_recordings(options).glob("*.jsonl")):
-        use_recorded_model(options, tenants=free)
+    """Choose the recorded answers, if the folder has any, for the tenants that have chosen no LLM."""
+    without_model = [name for name in tenants if options.local_models([name])[name].generation is None]
+    if without_model and any(_recordings(options).glob("*.jsonl")):
+        use_recorded_model(options, tenants=without_model)
 
 
 def use_recorded_model(options: GlobalOptions, *, tenants: Sequence[str]) -> None:
@@ -402,7 +424,7 @@ def use_recorded_model(options: GlobalOptions, *, tenants: Sequence[str]) -> Non
         recording=folder,
         context_tokens=CONTEXT_TOKENS,
         answer_tokens=MAX_TOKENS,
-        # An answer plays to its exact prompt alone, so what it writes is known; one has tags.
+        # An answer is played for its exact prompt only, so what is written is known; one has element tags.
         answering=WRITER.model_copy(update={"writes_elements": True}),
     )
     describe(options, model)
@@ -444,6 +466,7 @@ def use_served_model(options: GlobalOptions, *, tenants: Sequence[str], served: 
 
 
 def _show_measured(terminal: Terminal, model: ServedLlm, counts: Counts) -> None:
+    """Print how tokens are counted, how fast the model reads, and how it answered the questions."""
     if model.tokenizer is None:
         terminal.say("tokens are estimated from characters, too many rather than too few; --tokenizer FILE")
     if (reads := model.answering.reads_tokens) is not None:
@@ -467,7 +490,8 @@ def read_key(path: Path) -> str:
 
 
 async def look_at_server(model: ServedLlm, *, key: str | None) -> int | None:
-    """Ask the chat server for a streamed answer; return the context that it tells of, None if it does not.
+    """Ask the chat server for a streamed answer; return the context length that it reports, None if it does
+    not.
 
     Raises ConfigurationError with what was seen and what to do.
     """
@@ -478,9 +502,9 @@ async def look_at_server(model: ServedLlm, *, key: str | None) -> int | None:
             asyncio.timeout(_FIRST_ANSWER_LIMIT_S),
             httpx.AsyncClient(headers=headers, timeout=timeout, trust_env=False) as client,
         ):
-            if (wrong := await _first_answer(client, url, model)) is not None:
-                seen = f"{url}: {wrong}. {await _models_of(client, url)}"
-                raise ConfigurationError(plain(seen.replace(key, "…") if key else seen).plain)
+            if (fault := await _first_answer(client, url, model)) is not None:
+                report = f"{url}: {fault}. {await _models_of(client, url)}"
+                raise ConfigurationError(plain(report.replace(key, "…") if key else report).plain)
             return await _told_context(client, url, model.model)
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
         raise ConfigurationError(
@@ -490,25 +514,26 @@ async def look_at_server(model: ServedLlm, *, key: str | None) -> int | None:
 
 
 async def _first_answer(client: httpx.AsyncClient, url: str, model: ServedLlm) -> str | None:
-    """Return what is wrong with a streamed answer, and what to do; None for a whole one."""
+    """Ask for one word; return what is wrong with the streamed answer, and what to do. None for a valid
+    one."""
     probe = (ChatMessage("system", "Reply with one word."), ChatMessage("user", "Are you there?"))
     messages = rendered(probe, system_role=model.answering.system_role)
-    asked = {
+    body = {
         "model": model.model,
-        "messages": [{"role": one.role, "content": one.content} for one in messages],
+        "messages": [{"role": message.role, "content": message.content} for message in messages],
         "max_tokens": 8,
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    async with client.stream("POST", f"{url}/chat/completions", json=asked) as response:
-        kind = response.headers.get("Content-Type", "no content type").partition(";")[0]
+    async with client.stream("POST", f"{url}/chat/completions", json=body) as response:
+        media_type = response.headers.get("Content-Type", "no content type").partition(";")[0]
         if response.is_redirect:
             return f"redirects to {response.headers.get('Location')}. Name that URL, if it is the server's"
-        if response.status_code != 200 or kind != _EVENT_STREAM:
+        if response.status_code != 200 or media_type != _EVENT_STREAM:
             text = await _excerpt(response)
-            seen = f"POST /chat/completions gave status {response.status_code} and {kind}: {text}"
+            report = f"POST /chat/completions gave status {response.status_code} and {media_type}: {text}"
             advice = "This is no server that streams chat completions; name the base URL of one, mostly …/v1"
-            return f"{seen}. {_ADVICE.get(response.status_code, advice)}"
+            return f"{report}. {_ADVICE.get(response.status_code, advice)}"
         completion, size = CompletionParser(), 0
         async for piece in response.aiter_bytes():
             _, fault = completion.feed(piece)
@@ -531,11 +556,14 @@ async def _models_of(client: httpx.AsyncClient, url: str) -> str:
 
 
 async def _listed(client: httpx.AsyncClient, url: str) -> list[Any]:
+    """Return the entries of ``GET /models``: ``[{"id": "llama3.2", "max_model_len": 8192}]``. Empty where
+    there are none."""
     listed: Any = (await _read(client, f"{url}/models")).get("data")
     return cast("list[Any]", listed) if isinstance(listed, list) else []
 
 
 async def _excerpt(response: httpx.Response) -> str:
+    """Return the first characters of a response's body, on one line."""
     body = b""
     async for piece in response.aiter_bytes():
         body += piece
@@ -545,12 +573,13 @@ async def _excerpt(response: httpx.Response) -> str:
 
 
 async def _told_context(client: httpx.AsyncClient, url: str, model: str) -> int | None:
-    """Return the context of one request as the server tells it.
+    """Return the context length of one request that the server reports; None where it reports none.
 
-    llama.cpp lists the length that the model was trained with; what a request gets is in ``/props``.
+    llama.cpp lists the length that the model was trained with; what a request gets is in ``/props``. A
+    trained length alone counts as ``DEFAULT_CONTEXT_TOKENS`` at most.
     """
     props = await _read(client, f"{url.removesuffix('/v1')}/props")
-    entry = next((each for each in await _listed(client, url) if _at(each, "id") == model), None)
+    entry = next((entry for entry in await _listed(client, url) if _at(entry, "id") == model), None)
     trained = _size(entry, "meta", "n_ctx_train")
     return (
         _size(props, "default_generation_settings", "n_ctx")
@@ -561,7 +590,7 @@ async def _told_context(client: httpx.AsyncClient, url: str, model: str) -> int 
 
 
 async def _read(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
-    """Return a JSON object; an empty one where there is none."""
+    """Return the JSON object at a URL; an empty one where there is none."""
     try:
         body: Any = (await client.get(url)).json()
     except (httpx.HTTPError, ValueError):
@@ -570,20 +599,23 @@ async def _read(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
 
 
 def _size(body: Any, *path: str) -> int | None:
-    """Return the number of tokens at a path of JSON; None where there is none that a model can have."""
+    """Return the context length at a path of JSON: ``_size(entry, "meta", "n_ctx_train")``. None where there
+    is none, or one below ``_LEAST_CONTEXT_TOKENS``."""
     size = _at(body, *path)
     return size if isinstance(size, int) and size >= _LEAST_CONTEXT_TOKENS else None
 
 
 def _at(value: Any, *path: str) -> object:
+    """Return the value at a path of JSON objects, None where there is none."""
     for name in path:
         value = cast("dict[str, Any]", value).get(name) if isinstance(value, dict) else None
     return value
 
 
 async def _question(model: ServedLlm, terminal: Terminal) -> tuple[Counts, int | None]:
-    """Ask the shipped questions as the service does, and measure how fast the model reads."""
-    from assistant.service.opened import served_generator  # half a second: few commands ask a model
+    """Ask the model the shipped questions as the service does. Return how it answered, and how many prompt
+    tokens it reads in 3 s (None: no limit is needed). Raises ConfigurationError."""
+    from assistant.service.opened import served_generator  # this import takes half a second
 
     clock = SystemClock()
     try:

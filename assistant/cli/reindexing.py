@@ -1,5 +1,5 @@
-"""``assistant knowledge read-again`` and ``reindex``: has documents of a tenant read again by this release's
-readers, or embedded again by another model.
+"""``assistant knowledge read-again`` has documents of a tenant read again by this release's readers;
+``assistant knowledge reindex`` has them embedded again by another model.
 """
 
 from __future__ import annotations
@@ -53,23 +53,28 @@ READ_BY = "Have this service read its own, with the token in ASSISTANT_LOCAL_SER
 _REINDEX = "assistant knowledge reindex"
 _MIB = 1024 * 1024
 _STATES = (*HELD_STATES, *WAITING_STATES, DocumentState.FAILED)
+"""States of the documents that are read again."""
 _AT_ONCE = 32
-"""Documents that are read at a time: of so many the files are copied."""
+"""Documents that are read at a time; the files of so many are copied as uploads."""
 _PAGE = 500
 _POLL_S = 0.2
 _STALLED_S = 900.0
-"""Without any result. The longest reading of one file, with its scans, takes as long."""
+"""Longest wait without any result: reading one file with many scanned pages may take as long."""
 _WRITER = "assistant knowledge"
+"""Who uploads, as a part of the keys of uploads."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingHere:
-    """Documents in the stores of this machine. The worker reads them."""
+    """Documents in the stores of this machine. ``_read_all`` calls ``pages``, then ``begin`` for each
+    document, then polls ``results``; the worker reads the documents meanwhile. ``ReadingThere`` has the same
+    methods."""
 
     stores: EmbeddedTenant
     sources: KnowledgeSources
-    """Of the tenant."""
+    """All sources of the tenant."""
     wanted: Sequence[KnowledgeSource]
+    """Those whose documents are read again."""
 
     async def pages(self) -> AsyncIterator[Sequence[DocumentStatus]]:
         for ids in self.sources.ranges_of(self.wanted):
@@ -77,8 +82,11 @@ class ReadingHere:
                 yield page
 
     async def begin(self, status: DocumentStatus) -> str | None:
-        """Return what ``results`` takes; None where nothing is to be read. Raises ConflictError where no
-        original is kept, DocumentInvalidError."""
+        """Have a document read again, and return the id of the upload that has its result later; None where
+        the document needs no reading.
+
+        Raises ConflictError where the original file is not kept, DocumentInvalidError.
+        """
         begin = BeginReadingAgain(self.stores.knowledge, self.stores.get(UPLOADS), SystemClock())
         if (source := self.sources.of_document(status.document_id)) is None:
             return None
@@ -86,7 +94,7 @@ class ReadingHere:
         return upload.upload_id if upload else None
 
     async def results(self, upload_ids: Sequence[str]) -> Mapping[str, UploadResult]:
-        """Return the results that are there."""
+        """Return the results that exist already, by upload."""
         uploads = self.stores.get(UPLOADS)
         results = {name: await uploads.result(upload_key(_WRITER, name)) for name in upload_ids}
         return {name: result for name, result in results.items() if result is not None}
@@ -94,7 +102,8 @@ class ReadingHere:
 
 @dataclass(frozen=True, slots=True)
 class ReadingThere:
-    """Documents of a service elsewhere, as ``ReadingHere``; ``begin`` raises ConflictingError."""
+    """Documents of a service elsewhere, with the methods of ``ReadingHere``. ``begin`` raises
+    ConflictingError in place of ConflictError."""
 
     client: AssistantClient
     wanted: Sequence[KnowledgeSource]
@@ -110,29 +119,32 @@ class ReadingThere:
         return (await self.client.read_document_again(status.document_id)).upload_id
 
     async def results(self, upload_ids: Sequence[str]) -> Mapping[str, UploadResult]:
-        found = (await self.client.upload_results(upload_ids)).uploads
-        return {state.upload_id: state.result for state in found if state.result is not None}
+        uploads = (await self.client.upload_results(upload_ids)).uploads
+        return {upload.upload_id: upload.result for upload in uploads if upload.result is not None}
 
 
 @dataclass(slots=True)
 class ReadingReport:
-    """What became of the documents, by their ids."""
+    """What became of the documents; all names are document ids."""
 
     current: int = 0
-    """Documents that these readers had read."""
+    """Documents that this release's readers had read before."""
     unchanged: int = 0
     """Documents that were read again, with the same words."""
     changed: dict[str, UploadResult] = field(default_factory=dict[str, UploadResult])
+    """Documents that were read again, with other words."""
     refused: dict[str, str] = field(default_factory=dict[str, str])
     """Documents that go on to answer as before, with the reason why their file is refused now."""
     without_original: list[str] = field(default_factory=list[str])
+    """Documents that cannot be read again, since their original file is not kept."""
     failed: dict[str, str | None] = field(default_factory=dict[str, str | None])
-    """Documents that could not be indexed, with the reason; the text before answers."""
+    """Documents that could not be indexed, with the reason; their earlier text goes on to answer."""
     enqueued: list[str] = field(default_factory=list[str])
-    """Documents to be indexed, those of a run that was killed included."""
+    """Documents to be indexed, those of a killed run included."""
     seconds: float = 0.0
 
     def add(self, document_id: str, result: UploadResult) -> None:
+        """Count the result of one document."""
         if result.refused:
             self.refused[document_id] = result.refusals[0].reason
             return
@@ -141,11 +153,11 @@ class ReadingReport:
             self.changed[document_id] = result
         elif result.words:
             self.unchanged += 1
-        else:  # of a run that was killed, or changed meanwhile
+        else:  # no words: a killed run had it read, or it was changed meanwhile
             self.current += 1
 
     def lines(self) -> Iterator[str]:
-        """Yield what the owner has to know, a line for each document."""
+        """Yield a line for each document that the owner has to look at."""
         for name, result in self.changed.items():
             losses = f"; not in its text: {', '.join(result.notes)}" if result.notes else ""
             yield f"{name}: {result.words_changed:,} words of {result.words:,} are others{losses}"
@@ -164,14 +176,14 @@ async def _read_all(
 
     ``check`` raises to end the wait. Raises LocalRuntimeError when nothing is read for 15 minutes.
     """
-    report, seen, began_s = ReadingReport(), 0, time.monotonic()
+    report, done_count, began_s = ReadingReport(), 0, time.monotonic()
     with terminal.counting("reading again", "documents") as show:
         async for page in place.pages():
             for start in range(0, len(page), _AT_ONCE):
-                some = page[start : start + _AT_ONCE]
-                await _await_results(place, await _begin(place, some, report), report, check)
-                seen += len(some)
-                show(seen, 0)
+                batch = page[start : start + _AT_ONCE]
+                await _await_results(place, await _begin(place, batch, report), report, check)
+                done_count += len(batch)
+                show(done_count, 0)
     with terminal.counting("indexing", "documents") as show:
         failed = await follow(report.enqueued, looks, show=show, check=check)
     report.failed = {status.document_id: status.failure_reason for status in failed}
@@ -182,13 +194,15 @@ async def _read_all(
 async def _await_results(
     place: ReadingHere | ReadingThere, begun: dict[str, str], report: ReadingReport, check: Callable[[], None]
 ) -> None:
-    moved_s = time.monotonic()
+    """Poll until every upload of ``begun`` (upload id = document id) has a result; empties it into the
+    report."""
+    last_result_s = time.monotonic()
     while begun:
         for upload_id, result in (await place.results(list(begun))).items():
             report.add(begun.pop(upload_id), result)
-            moved_s = time.monotonic()
+            last_result_s = time.monotonic()
         check()
-        if time.monotonic() - moved_s > _STALLED_S:
+        if time.monotonic() - last_result_s > _STALLED_S:
             raise errors.LocalRuntimeError(f"No document was read for {_STALLED_S:.0f} s. Run it again.")
         await asyncio.sleep(_POLL_S if begun else 0)
 
@@ -196,7 +210,8 @@ async def _await_results(
 async def _begin(
     place: ReadingHere | ReadingThere, statuses: Sequence[DocumentStatus], report: ReadingReport
 ) -> dict[str, str]:
-    """Return by upload the documents that are read now."""
+    """Have the documents read; return those that are read now: upload id = document id. Adds all others to
+    the report."""
     begun: dict[str, str] = {}
     for status in statuses:
         try:
@@ -301,7 +316,10 @@ async def _unfinished(stores: EmbeddedTenant) -> list[str]:
 
 
 def _reindex_to(options: GlobalOptions, terminal: Terminal, tenant: str, model: str) -> None:
-    """Fill an index of the model for the tenant, and make it live; the one before is kept."""
+    """Fill an index of the model for the tenant, and make it live; the index before is kept.
+
+    Where the model cannot be used, the choice of a second index is taken back.
+    """
     folder = models_dir(options.state_dir)
     target = _embedding_named(folder, model)
     before = options.local_models([tenant])[tenant]
@@ -318,7 +336,8 @@ def _reindex_to(options: GlobalOptions, terminal: Terminal, tenant: str, model: 
 
 
 def _reindex(runtime: LocalRuntime, tenant: str, model: str | None) -> None:
-    """Make the index of the model live, or with None the one before, after it has caught up; print that."""
+    """Make the index of the model live once it has all documents, and print that; with None the index that
+    was live before."""
 
     async def switch() -> ReindexReport:
         settings = runtime.layout.worker_settings()
@@ -360,8 +379,8 @@ def _drop_old(runtime: LocalRuntime, tenant: str) -> None:
         dropped, live = asyncio.run(drop())
     keep_live_only(folder, tenant, _added_embeddings(folder).get(live))
     if not runtime.options.writes({"tenant": tenant, "dropped": dropped, "live_model": live}):
-        done = f"Deleted {', '.join(dropped)}." if dropped else "There was no other index."
-        terminal.show(f"{tenant}: {done} {live} is live.")
+        deleted = f"Deleted {', '.join(dropped)}." if dropped else "There was no other index."
+        terminal.show(f"{tenant}: {deleted} {live} is live.")
 
 
 def _added_embeddings(folder: Path) -> dict[str, AddedEmbedding]:
@@ -373,18 +392,23 @@ def _embedding_named(folder: Path, model: str) -> AddedEmbedding | None:
     """Return the added embedding model of a name; None for the packaged one. Raises NotFoundError."""
     if model == PACKAGED_EMBEDDING:
         return None
-    there = _added_embeddings(folder)
-    if model not in there:
-        names = ", ".join((PACKAGED_EMBEDDING, *there))
+    models = _added_embeddings(folder)
+    if model not in models:
+        names = ", ".join((PACKAGED_EMBEDDING, *models))
         raise errors.NotFoundError(
             f"There is no embedding model {model}; there are: {names}. Add one: assistant models add FOLDER."
         )
-    return there[model]
+    return models[model]
 
 
 def _refuse_other_index(
     tenant: str, beside: AddedEmbedding | str | None, target: AddedEmbedding | None
 ) -> None:
+    """Raise ConflictError where another index than ``target``'s exists beside the live one.
+
+    ``beside``: the model of that index, "packaged", or None for no index; ``target`` None: the packaged
+    model.
+    """
     name = beside.name if isinstance(beside, AddedEmbedding) else beside
     wanted = PACKAGED_NAME if target is None else target.name
     if name not in (None, wanted):

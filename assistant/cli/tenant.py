@@ -40,16 +40,18 @@ from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, ids_by_
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 WARNINGS = Place[Callable[[TenantConfig], Iterable[str]]]("warnings on a tenant")
+"""Functions that options add: each returns sentences that ``check`` prints."""
 _CARE_APP = "care_app"
 _DEFAULT_SOURCE = '[[sources]]\nname = "knowledge"\nnamespace = ""\naccess = "everyone"\n'
-"""The default source of a file without sources: the copy writes it, for its paths."""
+"""What a tenant file without ``[[sources]]`` means. The copy of one writes it out, to have a place for its
+paths."""
 _OF_ONE_BUSINESS = (("glossary",), ("embedding", "vectors"), ("answers", "examples"))
-"""What is not copied: it belongs to the words and documents of the tenant that has it."""
+"""Keys that ``new`` does not copy: they belong to the words and documents of the source tenant."""
 _MIB = 1024 * 1024
 _REVOKED_DAYS = 90
 """After that a revocation is dropped: no access token may live longer."""
 _MOST_REVOKED_BYTES = 8_192
-"""Of an advanced SSM parameter; about 120 agents."""
+"""Limit of an advanced SSM parameter; about 120 agents."""
 OF_CUSTOMER = (
     "Print the context of this customer's conversation instead, as the local care application signs it."
 )
@@ -162,6 +164,7 @@ def revoke(
 
     Close the agent's account at the issuer first: it would sign a new token.
     """
+    # A revocation is {"subject of an agent": "tokens issued until this time are refused"}.
     options, now = GlobalOptions.of(context), datetime.now(UTC).replace(microsecond=0)
     config, until = options.tenant(tenant), issued_before or now
     if until > now:
@@ -174,15 +177,15 @@ def revoke(
         deployment = Deployed.of(config, options.tenants_dir / f"{tenant}.toml")
         name, account = deployment.place.parameter(tenant, "revocations"), deployment.aws
         account.require()
-        kept = account.parameter(name)
+        stored = account.parameter(name)
     else:
-        kept = file.read_text("utf-8") if file.exists() else None
+        stored = file.read_text("utf-8") if file.exists() else None
     try:
-        read = REVOCATIONS.validate_json(kept or "{}")
+        revocations = REVOCATIONS.validate_json(stored or "{}")
     except ValidationError:
         why = "is not JSON of agents and times, so the service goes by what it read last. Correct it"
         raise ConfigurationError(f"{name} {why}.") from None
-    revoked = {each: at for each, at in read.items() if at > now - timedelta(days=_REVOKED_DAYS)}
+    revoked = {subject: at for subject, at in revocations.items() if at > now - timedelta(days=_REVOKED_DAYS)}
     revoked[agent] = max(until, revoked.get(agent, until))
     content = REVOCATIONS.dump_json(revoked)
     if len(content) > _MOST_REVOKED_BYTES:
@@ -194,7 +197,7 @@ def revoke(
     else:
         account.put_parameter(name, value=content.decode())
     Terminal().fields(
-        {"revoked": {each: f"until {at:%Y-%m-%d %H:%M:%S} UTC" for each, at in revoked.items()}}
+        {"revoked": {subject: f"until {at:%Y-%m-%d %H:%M:%S} UTC" for subject, at in revoked.items()}}
     )
 
 
@@ -217,6 +220,8 @@ def _views(address: Address) -> list[dict[str, Any]]:
 
 
 def _issuer(options: GlobalOptions) -> str:
+    """Return the URL of the local issuer: of the site that runs, or that these options would start. Raises
+    ConfigurationError."""
     if (address := SharedSite(options.state_dir.resolve()).read()) is not None:
         return address.issuer
     if not (port := options.local_settings().port):
@@ -231,10 +236,11 @@ def _issuer(options: GlobalOptions) -> str:
 def write_tenant(
     options: GlobalOptions, name: str, *, copied: str, knowledge: Path | None = None, asks: bool = False
 ) -> None:
-    """Write a tenant file from that of the tenant ``copied``, and print what to do with it. ``asks``: the
-    terminal is asked for the values of the deployment.
+    """Write tenants/NAME.toml from the file of the tenant ``copied``, and print what to do with it.
 
-    Raises ConfigurationError or ConflictError, naming the conflicting file; then it writes nothing.
+    ``knowledge``: the folder of the new tenant's documents. ``asks``: the user is asked on the terminal for
+    the values of the deployment. Raises ConfigurationError or ConflictError, naming the conflicting file;
+    then it writes nothing.
     """
     terminal = Terminal()
     files = load_tenants(options.tenants_dir)
@@ -280,31 +286,31 @@ def check_tenant(options: GlobalOptions, name: str, *, care: bool = False) -> No
 
     The care side's file is filled in later than the tenant's, so it is read with ``care`` alone.
 
-    Warns on stderr of example questions that two elements share, and of folders whose labels a file is spared
-    that lies elsewhere.
+    Prints warnings on stderr: those of options, and of files outside a source's folders (``open_rests``).
     """
     terminal = Terminal()
     files = load_tenants(options.tenants_dir)
     tenant = files.one(name)
-    of_options = (said for warn in WARNINGS.joined() for said in warn(tenant))
-    for said in (*of_options, *open_rests(tenant)):
-        terminal.warn(f"warning: {said}", "yellow")
-    wrong = list(refusals(tenant, files))
-    if care and not wrong:
+    option_warnings = (sentence for warn in WARNINGS.joined() for sentence in warn(tenant))
+    for sentence in (*option_warnings, *open_rests(tenant)):
+        terminal.warn(f"warning: {sentence}", "yellow")
+    reasons = list(refusals(tenant, files))
+    if care and not reasons:
         care_file = Path(_CARE_APP) / f"{name}.toml"
         care_app = load_care_app(care_file, tenant=tenant).config
-        wrong += deployment_checks.said_of(care_file, deployment_checks.placeholders_of(care_app))
-    if wrong:
-        raise ConfigurationError("\n".join(wrong))
+        reasons += deployment_checks.said_of(care_file, deployment_checks.placeholders_of(care_app))
+    if reasons:
+        raise ConfigurationError("\n".join(reasons))
     where = "served locally only" if tenant.deployment is None else "ready to be deployed"
     terminal.show(f"{name}: no placeholders and no conflicts; {where}.")
 
 
 def open_rests(tenant: TenantConfig) -> Iterator[str]:
-    """Yield a warning for each source where files outside of the named folders are read by more agents."""
+    """Yield a warning for each source where more agents read the files outside its named folders (``""``)
+    than those in one of them."""
     for source in tenant.sources:
         rest = source.folders.get("")
-        narrower = [one for one, labels in source.folders.items() if widens(rest or (), of=labels)]
+        narrower = [folder for folder, labels in source.folders.items() if widens(rest or (), of=labels)]
         if rest is not None and narrower:
             yield (
                 f'folders of the source "{source.name}": "" lets more agents read than "{narrower[0]}" does, '
@@ -314,10 +320,8 @@ def open_rests(tenant: TenantConfig) -> Iterator[str]:
 
 
 def refusals(tenant: TenantConfig, files: TenantFiles) -> Iterator[str]:
-    """Yield why a tenant cannot be deployed.
-
-    That is each placeholder with file, line and key, and each conflict with another valid file.
-    """
+    """Yield why a tenant cannot be deployed: each placeholder with file, line and key, and each conflict with
+    another valid tenant file."""
     path = files.folder / f"{tenant.name}.toml"
     yield from deployment_checks.said_of(path, deployment_checks.placeholders(tenant))
     yield from _clashes(tenant, files)
@@ -332,6 +336,7 @@ def _clashes(tenant: TenantConfig, files: TenantFiles) -> Iterator[str]:
 
 
 def _refuse_name(name: str, *, path: Path) -> None:
+    """Raise ConfigurationError for a name that no tenant can have, ConflictError where ``path`` exists."""
     try:
         TypeAdapter(TenantName).validate_python(name)
     except ValidationError:
@@ -348,7 +353,11 @@ def _refuse_name(name: str, *, path: Path) -> None:
 def _own_values(
     name: str, source: TenantConfig, documents: Mapping[int, Sequence[str]], *, files: TenantFiles
 ) -> Mapping[tuple[str | int, ...], str | Sequence[str]]:
-    """Return the values that differ from the source's file, by place."""
+    """Return the values by which the copy differs from the source's file, by their place in it.
+
+    ``{("name",): "clinic-two", ("sources", 0, "paths"): ["../knowledge/clinic-two"], ("edge", "host_name"):
+    "assistant.clinic-two.example.com"}``. ``documents``: paths by number of source, from ``_documents``.
+    """
     values: dict[tuple[str | int, ...], str | Sequence[str]] = {
         ("name",): name,
         ("display_name",): name.replace("-", " ").capitalize(),
@@ -360,48 +369,54 @@ def _own_values(
     if source.deployment is None:
         return values
     values[("network", "cidr")] = _free_range(source, files)
-    files_read = {"reach": {"__all__": marked(ReachEntry, KeyMark.NAMES_A_FILE, KeyMark.IN_A_FILE)}}
-    given = source.model_dump(mode="json", exclude_unset=True, exclude=files_read)
+    contents_of_files = {"reach": {"__all__": marked(ReachEntry, KeyMark.NAMES_A_FILE, KeyMark.IN_A_FILE)}}
+    sections = source.model_dump(mode="json", exclude_unset=True, exclude=contents_of_files)
     samples = _Samples(name, source.name)
     for section in (*sorted(marked(TenantConfig, KeyMark.DEPLOYMENT_READS)), "care_context"):
-        for place, value in _leaves(given.get(section), (section,)):
-            made_up = (
-                [samples.of(place, each) for each in value]
+        for place, value in _leaves(sections.get(section), (section,)):
+            sample = (
+                [samples.of(place, item) for item in value]
                 if isinstance(value, list)
                 else samples.of(place, value)
             )
-            if made_up != value and place not in values:
-                values[place] = made_up
+            if sample != value and place not in values:
+                values[place] = sample
     return values
 
 
 def _leaves(
     value: Any, place: tuple[str | int, ...]
 ) -> Iterator[tuple[tuple[str | int, ...], str | list[str]]]:
-    """Yield the strings below a section, and its lists of strings, by place."""
+    """Yield the strings below a section, and its lists of strings, each with its place: ``(("reach", 0,
+    "address"), "10.0.0.1")``."""
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, dict):
         for key, inner in cast("Mapping[str, Any]", value).items():
             yield from _leaves(inner, (*place, key))
     elif isinstance(value, list):
-        several = cast("list[Any]", value)
-        if several and all(isinstance(each, str) for each in several):
-            yield place, cast("list[str]", several)
+        items = cast("list[Any]", value)
+        if items and all(isinstance(item, str) for item in items):
+            yield place, cast("list[str]", items)
         else:
-            for number, inner in enumerate(several):
+            for number, inner in enumerate(items):
                 yield from _leaves(inner, (*place, number))
 
 
 @dataclass(slots=True)
 class _Samples:
-    """Makes placeholders for the source's own addresses, accounts and ids."""
+    """Makes placeholders for the source tenant's addresses, accounts and ids."""
 
     name: str
     source: str
     _ids: int = 0
 
     def of(self, place: Sequence[str | int], value: str) -> str:
+        """Return the placeholder for the value at a place; the value itself where it has nothing of the
+        source's.
+
+        ``of(("network", "vpc", "vpc_id"), "vpc-0a1b2c3d4e5f60718")`` → ``"vpc-00000000000000001"``
+        """
         match place:
             case ["edge", "host_name"]:
                 return f"assistant.{self.name}.example.com"
@@ -431,15 +446,16 @@ class _Samples:
 
 
 def _documents(name: str, source: TenantConfig, folder: Path, *, chosen: Path | None) -> dict[int, list[str]]:
-    """Return files and folders of each copied source that reads some, by its number; relative to ``folder``.
+    """Return the paths for each copied source that reads files, by its number, relative to ``folder``.
 
-    A single source reads all of the chosen folder. Of several each reads what has its name, and one without
-    has none; where nothing is named so, the first reads all. Raises ConfigurationError for a folder that is
-    not there.
+    Without ``chosen`` they are ``../knowledge/NAME``, with a folder a source where there are several. With
+    it, a single source reads all of it; of several sources each reads the files and folders of its name,
+    perhaps none. Where nothing in it has the name of a source, the first source reads all. Raises
+    ConfigurationError for a folder that does not exist.
     """
-    numbers = [number for number, each in enumerate(source.sources) if each.paths]
+    numbers = [number for number, entry in enumerate(source.sources) if entry.paths]
     if not numbers:
-        numbers = [number for number, each in enumerate(source.sources) if each.kind != "live"][:1]
+        numbers = [number for number, entry in enumerate(source.sources) if entry.kind != "live"][:1]
     names = {number: source.sources[number].name for number in numbers}
     if chosen is None:
         root = f"../knowledge/{name}"
@@ -462,7 +478,8 @@ def _documents(name: str, source: TenantConfig, folder: Path, *, chosen: Path | 
 
 
 def _free_range(source: TenantConfig, files: TenantFiles) -> str:
-    """Return the next address range of the source's size that no deployed tenant has."""
+    """Return the first address range below 10.64.0.0/10 of the source's size that overlaps none of a deployed
+    tenant. Raises ConflictError."""
     taken = [
         IPv4Network(block)
         for tenant in files.tenants.values()
@@ -482,19 +499,23 @@ def _free_range(source: TenantConfig, files: TenantFiles) -> str:
 
 
 def _answered(text: str, name: str, *, place: Path, terminal: Terminal) -> str:
-    """Return the text with what the terminal answers in the place of placeholders; no answer leaves one."""
+    """Return the text of a tenant file with its placeholders replaced by the user's answers.
+
+    Each placeholder is asked for once. An empty answer leaves it; an invalid one is asked for again.
+    ``place``: the folder that the file's relative paths start from.
+    """
     asked: set[Sequence[str | int]] = set()
-    while left := [
-        each
-        for each in deployment_checks.placeholders(_loaded(text, name, place=place))
-        if each.place not in asked
+    while open_ones := [
+        item
+        for item in deployment_checks.placeholders(_loaded(text, name, place=place))
+        if item.place not in asked
     ]:
-        asked.add(left[0].place)
-        terminal.say(f"{left[0].key}: {left[0].said} Empty: later.")
-        while answer := typer.prompt(left[0].key, default="", show_default=False):
+        asked.add(open_ones[0].place)
+        terminal.say(f"{open_ones[0].key}: {open_ones[0].said} Empty: later.")
+        while answer := typer.prompt(open_ones[0].key, default="", show_default=False):
             try:
-                changed = with_values(text, {tuple(left[0].place): answer})
-                if left[0].place == ("deployment", "account"):  # its ARNs have it too
+                changed = with_values(text, {tuple(open_ones[0].place): answer})
+                if open_ones[0].place == ("deployment", "account"):  # its ARNs have it too
                     changed = changed.replace(deployment_checks.SAMPLE_ACCOUNT, answer)
                 _loaded(changed, name, place=place)
             except ConfigurationError as error:
@@ -506,6 +527,7 @@ def _answered(text: str, name: str, *, place: Path, terminal: Terminal) -> str:
 
 
 def _loaded(text: str, name: str, *, place: Path) -> TenantConfig:
+    """Return the tenant of a file's text that is not written yet. Raises ConfigurationError."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.toml"
         path.write_text(text, encoding="utf-8")
@@ -513,6 +535,7 @@ def _loaded(text: str, name: str, *, place: Path) -> TenantConfig:
 
 
 def _refuse_clashes(tenant: TenantConfig, files: TenantFiles) -> None:
+    """Raise ConflictError for a name that another tenant's deployment has."""
     for other in files.tenants.values():
         path = files.folder / f"{other.name}.toml"
         for endpoint in deployment_checks.endpoint_names(tenant):

@@ -1,4 +1,8 @@
-"""A tenant's templates: synthesized by the CDK's command line, and checked: facts, intended paths, rules."""
+"""A tenant's CloudFormation templates: runs the CDK's command line, and checks what it synthesizes.
+
+The checks themselves are in ``template_checks``, which knows no tenant file. This module gives them the
+*facts* of a tenant (``facts_of``) and the *intended paths* of its network (``intended_paths.toml``).
+"""
 
 from __future__ import annotations
 
@@ -42,6 +46,7 @@ from template_checks.rules import check_rules
 from template_checks.templates import Templates
 
 _STANDARD_ERROR = 2
+"""File descriptor."""
 _SYNTH_LIMIT_S = 300
 DEPLOY_LIMIT_S = 330 * 60
 """Longer than the templates' own timeouts, so that it never ends a healthy deployment: four hours for an
@@ -106,6 +111,8 @@ class CdkCommand:
         )
 
     def _run(self, arguments: Sequence[str], *, limit_s: float) -> None:
+        """Run cdk with its output on stderr. Raises ConfigurationError where it is not installed,
+        DeploymentError where it fails or is too slow."""
         command = self.root / "node_modules" / ".bin" / "cdk"
         if not command.exists() or not (self.root / "cdk.json").exists():
             raise ConfigurationError(
@@ -114,7 +121,7 @@ class CdkCommand:
         # The Node beside our Python comes first: the machine's own may be too old, or missing.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         try:
-            done = subprocess.run(
+            ended = subprocess.run(
                 [str(command), *arguments],
                 cwd=self.root,
                 env={**os.environ, "PATH": path},
@@ -125,11 +132,12 @@ class CdkCommand:
             )
         except subprocess.TimeoutExpired:
             raise DeploymentError(f"cdk {arguments[0]} did not end within {limit_s:.0f} s.") from None
-        if done.returncode:
-            raise DeploymentError(f"cdk {arguments[0]} ended with {done.returncode}; see its output above.")
+        if ended.returncode:
+            raise DeploymentError(f"cdk {arguments[0]} ended with {ended.returncode}; see its output above.")
 
 
 # --- facts -------------------------------------------------------------------------------------------------
+# SageMaker's instance types by name
 INSTANCE_TABLE = {
     instance.name: InstanceFact(cores=instance.cores, has_local_disk=instance.has_local_disk)
     for instance in INSTANCES
@@ -137,7 +145,7 @@ INSTANCE_TABLE = {
 
 
 def facts_of(tenant_file: Path, *, root: Path) -> Facts:
-    """Return what no template of the tenant contains.
+    """Return the facts that the checks need and that no template of the tenant contains.
 
     ``root`` has ``images.lock.toml`` and ``model_artifacts/``. Raises ConfigurationError naming file and key.
     """
@@ -172,7 +180,8 @@ def _images(lock: ImageLock, tenant: TenantConfig) -> tuple[ImageFact, ...]:
 
 
 def _architecture(name: str, tenant: TenantConfig) -> Literal["X86_64", "ARM64"]:
-    """Return what ``make images`` builds an image for: by default that of the tasks."""
+    """Return the architecture that ``make images`` builds an image for: a fixed one (``PLATFORMS``), or that
+    of the tenant's tasks."""
     fixed = PLATFORMS.get(name)
     return tenant.tasks.architecture if fixed is None else "ARM64" if fixed == ARM else "X86_64"
 
@@ -191,12 +200,13 @@ def _artifacts(models: ModelsSection, folder: Path) -> tuple[ArtifactFact, ...]:
             )
             for llm in llms
         ),
-        *(ArtifactFact(name=one.name, uri=_folder(one.name, one.sha256)) for one in embeddings),
+        *(ArtifactFact(name=model.name, uri=_folder(model.name, model.sha256)) for model in embeddings),
     )
 
 
 def _folder(name: str, sha256: str | None) -> str:
-    """Return the part of the S3 address that only this artifact has, with its hash once it is packaged."""
+    """Return the part of an artifact's S3 address that identifies it: ``/all-MiniLM-L6-v2/3f9c…/``, without
+    the hash until it is packaged."""
     return f"/{name}/{sha256}/" if sha256 else f"/{name}/"
 
 
@@ -224,7 +234,7 @@ def refuse_broken_rules(templates: Path, *, tenant_file: Path, root: Path | None
 def refuse_paths(templates: Path, *, tenant_file: Path, root: Path | None = None) -> None:
     """Raise DeploymentError with every unintended and every missing path of a tenant's templates.
 
-    What no template contains (routes of an existing VPC) is not refused: no tenant could be deployed there.
+    A path that depends on what no template contains (routes of an existing VPC) is not refused.
     """
     facts = facts_of(tenant_file, root=root or Path.cwd())
     report = prove(read_templates([templates], facts), facts=facts)

@@ -66,19 +66,19 @@ def verify_audit(
         from assistant.stores.opened import open_audit
 
         settings = audit_of(Deployed.named(options, tenant))
-        async with open_audit(settings) as kept_audit:
-            kept = day_of(await kept_audit.digests.now()) - timedelta(days=settings.kept_days - 1)
-            return await VerifyAudit(kept_audit.records, kept_audit.digests).run(max(days[0], kept), days[1])
+        async with open_audit(settings) as opened:
+            oldest = day_of(await opened.digests.now()) - timedelta(days=settings.kept_days - 1)
+            return await VerifyAudit(opened.records, opened.digests).run(max(days[0], oldest), days[1])
 
     report = asyncio.run(run())
     if not options.writes(report):
-        rows = [(str(each.day), each.fault, each.said) for each in report.findings]
+        rows = [(str(finding.day), finding.fault, finding.said) for finding in report.findings]
         if rows:
             terminal.out.print(table("day (UTC)", "fault", "what was found, and what to do", rows=rows))
-        loose = f"{report.unchained} unchained, before {report.chained_from or 'chains began'}"
+        unchained = f"{report.unchained} unchained, before {report.chained_from or 'chains began'}"
         terminal.warn(
             f"{len(rows)} findings. {report.since} to {report.until}: {report.days} days with a digest, "
-            f"{report.writers} chains, {report.records} records in them; {loose}."
+            f"{report.writers} chains, {report.records} records in them; {unchained}."
         )
     if report.findings:
         raise typer.Exit(1)
@@ -107,73 +107,82 @@ def verify_receipts(context: typer.Context, file: File, tenant: Tenant, points: 
     options = GlobalOptions.of(context)
     receipts, deployed = read_receipts(file), Deployed.named(options, tenant)
     if points:
-        what, right, headings = "points", IN_TIME, ("document", "recovery point", "begun", "ends", "")
-        found = _points(receipts, deployed)
+        key, no_fault, headings = "points", IN_TIME, ("document", "recovery point", "begun", "ends", "")
+        results = _points(receipts, deployed)
     else:
-        what, right, headings = "receipts", SIGNED, ("document", "receipt")
-        found = _signatures(receipts, deployed)
-    rows = [tuple(map(str, each.values())) for each in found]
-    if not options.writes({what: found}):
+        key, no_fault, headings = "receipts", SIGNED, ("document", "receipt")
+        results = _signatures(receipts, deployed)
+    rows = [tuple(map(str, result.values())) for result in results]
+    if not options.writes({key: results}):
         Terminal().out.print(table(*headings, rows=rows))
-    if any(row[-1] != right for row in rows):
+    if any(row[-1] != no_fault for row in rows):
         raise typer.Exit(1)
 
 
 def _signatures(receipts: Sequence[Mapping[str, Any]], deployed: Deployed) -> list[Mapping[str, Any]]:
+    """Return a row a receipt: ``{"document_id": "returns-policy", "verified": "as signed"}``."""
     arn = deployed.output("Keys", RECEIPT_KEY_OUTPUT, lacks="key of receipts: take this release")
     public = deployed.aws.call("kms", "get_public_key", KeyId=arn)["PublicKey"]
     key = cast("EllipticCurvePublicKey", load_der_public_key(public))
     return [
-        {"document_id": str(each.get("document_id")), "verified": judged(each, arn=arn, key=key)}
-        for each in receipts
+        {"document_id": str(receipt.get("document_id")), "verified": judged(receipt, arn=arn, key=key)}
+        for receipt in receipts
     ]
 
 
 def _points(receipts: Sequence[Mapping[str, Any]], deployed: Deployed) -> list[Mapping[str, Any]]:
+    """Return the rows of ``holding`` for all receipts."""
     vault = deployed.output("Data", RECOVERY_VAULT_OUTPUT, lacks="recovery points: take the profile hipaa")
     given = {"BackupVaultName": vault}
     listed = deployed.aws.listed("backup", "list_recovery_points_by_backup_vault", "RecoveryPoints", **given)
-    return [point for each in receipts for point in holding(each, listed)]
+    return [point for receipt in receipts for point in holding(receipt, listed)]
 
 
 IN_TIME = "in time"
+"""The point ends no later than the receipt says."""
 _RUN = timedelta(hours=max(each.run_hours for each in RECOVERY.values()))
-"""A copy that runs may hold what is withdrawn meanwhile, whichever of its times AWS gives the point."""
+"""Longest time that a copy takes. One that began less than this after a withdrawal is still counted: AWS does
+not say whether a point's time is the begin or the end of its copy."""
 
 
 def holding(receipt: Mapping[str, Any], listed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return which of the points of ``ListRecoveryPointsByBackupVault`` may hold the receipt's document.
-    Raises ConfigurationError."""
+    """Return a row for each of the ``listed`` recovery points that may hold the receipt's document.
+
+    ``listed``: as ListRecoveryPointsByBackupVault returns them. A row: ``{"document_id": "returns-policy",
+    "point": "arn:…", "begun": "2026-11-01T03:00:00+00:00", "ends": "2026-12-06T03:00:00+00:00", "said": "in
+    time"}``. Raises ConfigurationError for a receipt without times.
+    """
     try:
         withdrawn = datetime.fromisoformat(receipt["withdrawn_at"])
-        bounds = [each["until"] for each in receipt["places"] if each["place"] == "recovery_points"]
+        bounds = [place["until"] for place in receipt["places"] if place["place"] == "recovery_points"]
         bound = min(map(datetime.fromisoformat, bounds), default=None)
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(f"A receipt says no time of withdrawal, or no places: {error}.") from None
-    found: list[Mapping[str, Any]] = []
-    for each in sorted(listed, key=lambda point: point["CreationDate"]):
-        begun, ends = each["CreationDate"], each.get("CalculatedLifecycle", {}).get("DeleteAt")
+    rows: list[Mapping[str, Any]] = []
+    for point in sorted(listed, key=lambda point: point["CreationDate"]):
+        begun, ends = point["CreationDate"], point.get("CalculatedLifecycle", {}).get("DeleteAt")
         if begun <= withdrawn + _RUN:
             said = IN_TIME if bound and ends and ends <= bound else f"the receipt says {bound}"
-            said = "AWS could not delete it" if each["Status"] == "EXPIRED" else said
-            named = {"document_id": receipt.get("document_id"), "point": each["RecoveryPointArn"]}
+            said = "AWS could not delete it" if point["Status"] == "EXPIRED" else said
+            named = {"document_id": receipt.get("document_id"), "point": point["RecoveryPointArn"]}
             times = {"begun": begun.isoformat(), "ends": ends.isoformat() if ends else "unknown"}
-            found.append({**named, **times, "said": said})
-    return found
+            rows.append({**named, **times, "said": said})
+    return rows
 
 
 SIGNED = "as signed"
+"""The signature is valid."""
 
 
 def judged(receipt: Mapping[str, Any], *, arn: str, key: EllipticCurvePublicKey) -> str:
     """Return ``SIGNED``, or what is wrong with a receipt's signature."""
     match receipt.get("signature"):
-        case {"key": str() as signer, "value": str() as value}:
+        case {"key": str() as key_arn, "value": str() as value}:
             pass
         case _:
             return "not signed: made on a machine of one's own, or by an older release"
-    if signer != arn:
-        return f"signed by another key: {signer}"
+    if key_arn != arn:
+        return f"signed by another key: {key_arn}"
     try:
         key.verify(base64.b64decode(value, validate=True), signed_text(receipt), ECDSA(SHA256()))
     except (InvalidSignature, binascii.Error):
@@ -186,7 +195,7 @@ def read_receipts(file: Path) -> Sequence[Mapping[str, Any]]:
     ConfigurationError."""
     try:
         match orjson.loads(file.read_bytes()):
-            case {"receipts": [*receipts]} if receipts and all(isinstance(one, dict) for one in receipts):
+            case {"receipts": [*receipts]} if receipts and all(isinstance(item, dict) for item in receipts):
                 return receipts
             case {"document_id": str()} as receipt:
                 return [receipt]
