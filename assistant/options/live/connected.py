@@ -1,5 +1,16 @@
 """``LiveElements`` of a tenant's connectors: who may read what, one call for all that need it, and a record
-of each read."""
+of each read.
+
+An answer asks for an element, such as "orders.status", by ``ConnectedElements.fill``:
+
+1. Roles, labels, the ids in the question and the system's switch decide whether the caller may read it. A
+   refusal is recorded.
+2. The element needs an operation of its system, with parameters: {"order": "4471-2208"}. A cached reading is
+   used, or else a call that another element of this answer began, or else a new call.
+3. The outcome is recorded, whatever it is: "ready", or the code of an ``ElementProblem``. A reading that
+   cannot be recorded is not shown.
+4. The element's data are taken from the reading.
+"""
 
 from __future__ import annotations
 
@@ -30,15 +41,17 @@ from assistant.options.live.section import LiveReach
 from assistant.options.live.stored import StoredLiveReads, SwitchUnreadableError, SystemSwitches
 
 _READY = "ready"
+"""Outcome in the record of a read that gave data."""
 _MOST_SHARED = 2_000
 """Calls of answers in progress whose result another element may still ask for."""
 _SHARED_S = 100.0
 """An answer's longest time: its elements share one call for as long."""
 _MOST_CACHED = 500
 _MOST_CACHED_CHARACTERS = 8_000_000
+"""Of all cached readings together."""
 _RECORD_LIMIT_S = 2.0
 _MOST_OTHERS = 4
-"""Ids of others in one question that each get a record of the refusal."""
+"""Ids of other customers in one question that each get a record of the refusal, at most."""
 _JSON = "application/json"
 _log = structlog.get_logger(__name__)
 
@@ -62,24 +75,24 @@ class _LiveElement:
 
 
 _Key = tuple[object, ...]
+"""What two reads must have in common to share a call or a cached reading; see ``_reading``."""
 
 
 @dataclass(slots=True, eq=False)
 class _SharedCall:
     """One call of a system, and the elements that wait for it.
 
-    A call waits for its system, then ``is_over``, then writes its record, then its task is done. It is
-    cancelled in the first of these, when nobody waits any more: recorded as SYSTEM_LATE when the last wait
-    ended by its deadline, as CANCELLED when it was itself cancelled.
+    Its task calls the system, sets ``outcome``, and writes the record with it. It is cancelled only while it
+    calls the system, when nobody waits for it any more; ``outcome`` then is set before.
     """
 
     key: _Key
     task: asyncio.Task[Reading] = field(init=False)
+    """Set by ``_SharedCalls.begin``."""
     waiting: int = 0
-    is_over: bool = False
-    """Whether the system's part has ended, as its task says: the record that follows is not cancelled."""
-    left_as: ElementProblem | None = None
-    """Why ``_SharedCalls`` cancelled it, for the record."""
+    """Elements that wait."""
+    outcome: str | None = None
+    """How the call of the system ended, for the record; None while it is called."""
 
 
 class _SharedCalls:
@@ -97,62 +110,70 @@ class _SharedCalls:
         return None if call is None or _failed(call.task) else call
 
     async def close(self) -> None:
+        """Cancel the calls in progress, and wait until each is recorded."""
         calls = list(self._running)
         for call in calls:
-            self._end(call, ElementProblem.CANCELLED)
+            self._cancel(call, ElementProblem.CANCELLED)
         await asyncio.gather(*(call.task for call in calls), return_exceptions=True)
 
-    def begin(self, call: _SharedCall, work: Coroutine[None, None, Reading]) -> None:
-        """Begin a call. It is forgotten after an answer's longest time, with the values."""
+    def begin(self, key: _Key, read: Callable[[_SharedCall], Coroutine[None, None, Reading]]) -> _SharedCall:
+        """Begin a call, and return it. It is forgotten after an answer's longest time, with the values."""
         while len(self._by_key) >= _MOST_SHARED:
             del self._by_key[next(iter(self._by_key))]  # those who wait for it still get it
-        call.task = asyncio.create_task(work)
-        self._by_key[call.key] = call
+        call = _SharedCall(key)
+        call.task = asyncio.create_task(read(call))
+        self._by_key[key] = call
         self._running.add(call)
 
         def ended(task: asyncio.Task[Reading]) -> None:
             self._running.discard(call)
-            _failed(task)  # reads the error, which those who waited may not be there to read
+            if not task.cancelled():
+                task.exception()  # else asyncio logs an error that nobody is there to read any more
 
         call.task.add_done_callback(ended)
         asyncio.get_running_loop().call_later(_SHARED_S, self._forget, call)
+        return call
 
     def _forget(self, call: _SharedCall) -> None:
         if self._by_key.get(call.key) is call:
             del self._by_key[call.key]
 
     async def wait(self, call: _SharedCall, deadline: Deadline) -> Reading:
-        """Return the reading of a call. The last one that stops waiting ends it.
+        """Return the reading of a call. The last one that stops waiting cancels it.
 
         Raises LiveReadError, TimeoutError.
         """
         call.waiting += 1
-        left_as = ElementProblem.CANCELLED
+        stopped_by = ElementProblem.CANCELLED  # unless ``asyncio.wait`` returns
         try:
             await asyncio.wait([call.task], timeout=deadline.remaining_s())
-            left_as = ElementProblem.SYSTEM_LATE
+            stopped_by = ElementProblem.SYSTEM_LATE
         finally:
             call.waiting -= 1
             if not call.waiting:
-                self._end(call, left_as)
+                self._cancel(call, stopped_by)
         if not call.task.done():
             raise TimeoutError
         if call.task.cancelled():
             raise LiveReadError(ElementProblem.CANCELLED, "The read was cancelled. Retry.")
         return call.task.result()
 
-    def _end(self, call: _SharedCall, problem: ElementProblem) -> None:
-        """Cancel a call that still waits for its system; the record says ``problem``."""
-        if call.task.done() or call.is_over or call.left_as is not None:
+    def _cancel(self, call: _SharedCall, problem: ElementProblem) -> None:
+        """Cancel a call that still waits for its system, with the problem as its outcome."""
+        if call.task.done() or call.outcome is not None:
             return
         self._forget(call)
-        call.left_as = problem
+        call.outcome = str(problem)
         call.task.cancel()
 
 
 @dataclass(slots=True, eq=False)
 class ConnectedElements:
-    """``LiveElements`` of the systems in a tenant file."""
+    """``LiveElements`` of the systems in a tenant file.
+
+    The element "status" of the system "orders", for the question "where is order 4471-2208", gives
+    ``Filled(data, about="order 4471-2208", …)``.
+    """
 
     systems: Sequence[LiveReach]
     _: KW_ONLY
@@ -160,18 +181,19 @@ class ConnectedElements:
     switches: SystemSwitches
     reads: StoredLiveReads
     pseudonym: Callable[[str], str]
-    """Makes the name of a customer in the record."""
+    """Makes the name in the record of the customer whose data a read was of."""
     clock: Clock
     observer: ReadObserver | None = None
     limits_s: Mapping[str, float] = field(default_factory=dict[str, float])
     """Limit of one read by system, where its source says another than ``deadline_s``."""
     _elements: dict[str, _LiveElement] = field(init=False)
+    """By name: "orders.status"; ``_types`` too."""
     _types: dict[str, ElementType] = field(init=False)
     _cache: dict[_Key, tuple[Reading, float]] = field(
         init=False, default_factory=dict[_Key, tuple[Reading, float]]
     )
-    """Readings that are of no person (a connector may cache no others), each until its monotonic time; the
-    oldest first."""
+    """Readings that are of no person (a connector may cache no others), each with the monotonic time in
+    seconds until which it may be used; the oldest first."""
     _shared: _SharedCalls = field(init=False, default_factory=_SharedCalls)
 
     def __post_init__(self) -> None:
@@ -186,31 +208,32 @@ class ConnectedElements:
         self._types = {
             name: ElementType(
                 name=name,
-                kind=one.element.kind,
-                title=one.element.title,
-                source=one.connector.source,
-                operation=one.operation_name,
-                about=one.element.about,
-                needs_context=one.operation.personal and one.system.whose == "context",
-                limit_s=self.limits_s.get(one.system.name, one.system.deadline_s),
+                kind=live.element.kind,
+                title=live.element.title,
+                source=live.connector.source,
+                operation=live.operation_name,
+                about=live.element.about,
+                needs_context=live.operation.personal and live.system.whose == "context",
+                limit_s=self.limits_s.get(live.system.name, live.system.deadline_s),
             )
-            for name, one in self._elements.items()
+            for name, live in self._elements.items()
         }
 
     def types(self) -> Mapping[str, ElementType]:
         return self._types
 
     def takes(self, name: str, word: str) -> bool:
-        """See ``LiveElements``."""
+        """See ``LiveElements``: return whether the word is all that the element needs to be read."""
         live = self._elements.get(name)
         return live is not None and not live.operation.personal and is_enough(live.operation, word)
 
     async def fill(self, name: str, caller: Caller, *, deadline: Deadline) -> Filled:
-        """See ``LiveElements``. ``about`` of data and errors says what was read: "order 4471-2208"."""
+        """See ``LiveElements``: return the element's data, or raise LiveReadError. ``about`` of both says
+        what was read: "order 4471-2208"."""
         live = self._elements.get(name)
         if live is None:
             raise LiveReadError(ElementProblem.NOT_FOUND, f"There is no element {name}.")
-        about, source = "", live.connector.source
+        about, source = "", live.connector.source  # nothing was read yet
         try:
             parameters = await self._allowed(live, caller)
             about = parameters.about
@@ -240,11 +263,11 @@ class ConnectedElements:
         """Cancel the calls in progress, and wait until each is recorded."""
         await self._shared.close()
 
-    # --- who may --------------------------------------------------------------------------------------
+    # --- who may read ---------------------------------------------------------------------------------
     async def _allowed(self, live: _LiveElement, caller: Caller) -> FoundParameters:
         """Return the parameters of a call that the caller may make. Records a refusal, and raises it."""
         try:
-            _check_rights(live, caller)
+            _check_permission(live, caller)
             parameters = find_parameters(
                 live.operation,
                 caller,
@@ -253,10 +276,10 @@ class ConnectedElements:
             )
             await self._check_switch(live, parameters)
         except LiveReadError as refused:
-            own = _subject(live, caller, _asked_values(live, caller))
+            subject_asked = _subject(live, caller, _asked_values(live, caller))
             # Whoever looks for reads of the other customer must find this attempt too.
             others = [_subject_of_id(kind, value) for kind, value in refused.others[:_MOST_OTHERS]]
-            for subject in dict.fromkeys((*others, own)):
+            for subject in dict.fromkeys((*others, subject_asked)):
                 await self._record(live, caller, subject, str(refused.problem))
             raise
         return parameters
@@ -283,25 +306,24 @@ class ConnectedElements:
     ) -> tuple[Reading, bool]:
         """Return the reading, and whether it was cached."""
         values, identity = parameters.values, caller.identity
-        # Callers with the same rights share a cached reading.
+        # Callers with the same roles and labels share a cached reading: each may read what another may.
         cache_key = (
             live.operation_name,
             *sorted(values.items()),
             identity.roles,
             identity.labels,
-            _agent(live, caller),
+            _passed_agent(live, caller),
         )
         cached, until_s = self._cache.get(cache_key, (None, 0.0))
         if cached is not None and until_s > self.clock.monotonic_s():
             await self._record(live, caller, _subject(live, caller, values), _READY, cached=True)
             return cached, True
-        # Elements of one answer share a call.
+        # Only elements of one answer share a call.
         customer = None if caller.context is None else caller.context.customer
         call_key = (*cache_key, caller.request_id, caller.answer_id, identity.agent, customer)
-        call = self._shared.get(call_key)
-        if call is None:
-            call = _SharedCall(call_key)
-            self._shared.begin(call, self._read_and_record(call, live, parameters, caller, deadline))
+        call = self._shared.get(call_key) or self._shared.begin(
+            call_key, lambda call: self._read_and_record(call, live, parameters, caller, deadline)
+        )
         reading = await self._shared.wait(call, deadline)
         if live.operation.cache_s:
             self._keep(cache_key, reading, live.operation.cache_s)
@@ -325,7 +347,8 @@ class ConnectedElements:
         caller: Caller,
         deadline: Deadline,
     ) -> Reading:
-        """Call the system, check its response, and record the read, however it ended."""
+        """Call the system, check its response, and record the read, however it ended. This is the work of a
+        call's task."""
         outcome = str(ElementProblem.SYSTEM_UNAVAILABLE)  # what an agent sees of a defect of ours
         began_s = self.clock.monotonic_s()
         try:
@@ -335,10 +358,10 @@ class ConnectedElements:
             outcome = str(error.problem)
             raise
         except asyncio.CancelledError:
-            outcome = str(call.left_as or ElementProblem.CANCELLED)
+            outcome = call.outcome or str(ElementProblem.CANCELLED)
             raise
         finally:
-            call.is_over = True
+            call.outcome = outcome  # the record that follows is not cancelled
             if self.observer is not None:
                 seconds = self.clock.monotonic_s() - began_s
                 self.observer.read_ended(live.system.name, outcome, seconds=seconds)
@@ -354,7 +377,7 @@ class ConnectedElements:
         call_deadline = Deadline.after(min(limit_s, deadline.remaining_s()), clock=self.clock)
         request = replace(
             request_of(operation, parameters.values, live.system.name),
-            agent=_agent(live, caller),
+            agent=_passed_agent(live, caller),
             limit_s=limit_s,
         )
         response = await self.calls.call(request, deadline=call_deadline, most_bytes=operation.most_bytes)
@@ -371,7 +394,7 @@ class ConnectedElements:
     async def _record(
         self, live: _LiveElement, caller: Caller, subject: str | None, outcome: str, *, cached: bool = False
     ) -> None:
-        """Record a read of ``_subject``. Raises LiveReadError: what is not recorded is not shown."""
+        """Record a read of a subject's data (``_subject``). Raises LiveReadError if it cannot be recorded."""
         read = LiveRead(
             read_id=uuid.uuid4().hex,
             at=self.clock.now(),
@@ -395,7 +418,7 @@ class ConnectedElements:
 
 
 def _asked_values(live: _LiveElement, caller: Caller) -> Mapping[str, str]:
-    """Return the parameters that a refused caller asked with, where each has one value."""
+    """Return the parameters that a refused caller asked with; none where one of them has several values."""
     try:
         return find_parameters(live.operation, caller, context_decides=False).values
     except LiveReadError:
@@ -405,25 +428,28 @@ def _asked_values(live: _LiveElement, caller: Caller) -> Mapping[str, str]:
 def _subject(live: _LiveElement, caller: Caller, values: Mapping[str, str]) -> str | None:
     """Return whose data a read was of, for its pseudonym; None where they are nobody's, or nothing says it.
 
-    - The customer of the context, where it decides, lists the id, or no id was asked for.
-    - Else the id with its kind: ``order:4471-2208``.
+    - The customer of the context, where it decides, lists the id, or no id was asked for: "C-10042".
+    - Else the id with its kind: "order:4471-2208".
     """
     if not live.operation.personal:
         return None
     asked = asked_id(live.operation, values)
     context = caller.context
-    is_vouched = live.system.whose == "context" or asked is None or asked[1] in context_ids(context, asked[0])
-    if context is not None and is_vouched:
+    is_of_context = (
+        live.system.whose == "context" or asked is None or asked[1] in context_ids(context, asked[0])
+    )
+    if context is not None and is_of_context:
         return context.customer
     return None if asked is None else _subject_of_id(*asked)
 
 
 def _subject_of_id(kind: str, value: str) -> str:
-    """Return the name of an id's data, for its pseudonym."""
+    """Return the name of an id's data, for its pseudonym: "order:4471-2208"; of a customer as a context has
+    it, "C-10042"."""
     return value if kind == "customer" else f"{kind}:{value}"
 
 
-def _check_rights(live: _LiveElement, caller: Caller) -> None:
+def _check_permission(live: _LiveElement, caller: Caller) -> None:
     """Raise LiveReadError unless roles and labels of the caller allow the operation."""
     operation, identity = live.operation, caller.identity
     if not identity.roles.intersection(operation.roles) or not identity.labels.issuperset(operation.labels):
@@ -437,9 +463,8 @@ def check_status(response: SystemResponse, *, source: str) -> None:
     status = response.status
     if status == 200 and response.content_type.partition(";")[0].strip().lower() == _JSON:
         return
-    problem, message = ElementProblem.SYSTEM_INVALID, f"answered with the status {status}."
     if status == 200:
-        message = "answered with something other than JSON."
+        problem, message = ElementProblem.SYSTEM_INVALID, "answered with something other than JSON."
     elif status == 404:
         problem, message = ElementProblem.NOT_FOUND, "has no such entry."
     elif status == 403:
@@ -450,27 +475,31 @@ def check_status(response: SystemResponse, *, source: str) -> None:
     elif status in (408, 425, 429) or status >= 500:
         problem = ElementProblem.SYSTEM_UNAVAILABLE
         message = f"did not answer (status {status}). Retry shortly."
+    else:
+        problem, message = ElementProblem.SYSTEM_INVALID, f"answered with the status {status}."
     raise LiveReadError(problem, f"{source} {message}")
 
 
 def _about_another(live: _LiveElement, reading: Reading, caller: Caller, about: str) -> str | None:
     """Return what was read, as an answer says it, where the question names another thing; else None.
 
+    The question has "metformin", the reading of prescription 7012345 is of lisinopril:
+    "prescription 7012345: lisinopril. The question names metformin".
     Raises LiveReadError where the element does not show the name: nobody could tell whose value it is.
     """
-    result = next((result for result in live.operation.results if result.names), None)
-    value = None if result is None else reading.single[result.name]
-    if result is None or value is None or not value.text:
+    naming = next((result for result in live.operation.results if result.names), None)
+    name = None if naming is None else reading.single[naming.name]
+    if naming is None or name is None or not name.text:
         return None
-    asked = names_another(caller.names, value.text)
+    asked = names_another(caller.names, name.text)
     if asked is None:
         return None
-    if result.name in live.element.fields:
-        return f"{about}: {value.text}. The question names {asked}"
+    if naming.name in live.element.fields:
+        return f"{about}: {name.text}. The question names {asked}"
     words = [parameter.words for parameter in live.operation.parameters]
     raise LiveReadError(
         ElementProblem.PARAMETER_MISSING,
-        f"{about[:1].upper()}{about[1:]} is of {value.text}; the question names {asked}. "
+        f"{about[:1].upper()}{about[1:]} is of {name.text}; the question names {asked}. "
         f"Give the {' and the '.join(words)} of {asked}.",
         about=about,
         is_of_another=True,
@@ -481,13 +510,16 @@ def _failed(task: asyncio.Task[Reading]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 
-def _agent(live: _LiveElement, caller: Caller) -> str | None:
+def _passed_agent(live: _LiveElement, caller: Caller) -> str | None:
     """Return the agent who is passed on to a system that decides by it."""
     return caller.identity.agent if live.system.whose == "agent" else None
 
 
 def request_of(operation: Operation, values: Mapping[str, str], system: str) -> SystemRequest:
-    """Return the request of an operation with these parameters, percent-encoded."""
+    """Return the request of an operation with these parameters, percent-encoded.
+
+    "/orders/{order}" with {"order": "4471-2208", "page": "2"} -> "/orders/4471-2208" with {"page": "2"}
+    """
     path = operation.path
     for name in operation.placeholders:
         path = path.replace(f"{{{name}}}", quote(values[name], safe=""))
