@@ -450,11 +450,12 @@ def _parse(entries: _Entries, parsing: Parsing | None, *, with_text: bool = Fals
 def _item_of_request(
     request: ParsingRequest, item: SourceItem | ParsingStoppedError
 ) -> SourceItem | ParsingStoppedError:
-    """Return the item if it is of the file that was asked about and names none of this machine, else an
-    error: labels hang on the path, and originals are read from the file."""
+    """Return the item if it is of the file that was asked about and names no file of this machine; else an
+    error. The parsing process is not trusted: labels are chosen by the path in ``origin``, and originals are
+    read from ``file``."""
     if isinstance(item, ParsingStoppedError):
         return item
-    is_of_file = request.header["name"] in (item.origin, item.origin.rpartition(":")[0])  # a line of it
+    is_of_file = request.header["name"] in (item.origin, item.origin.rpartition(":")[0])  # or of a line of it
     names_file = isinstance(item, SourceDocument) and item.file is not None
     return item if is_of_file and not names_file else ParsingStoppedError(MALFORMED)
 
@@ -488,36 +489,53 @@ def _stopped(request: ParsingRequest, error: ParsingStoppedError) -> SourceFailu
     return named_by_file(failure, name)
 
 
+# Links
+
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,62}:|//")
+"""Address of another source or site: "https://…", "mailto:…", "//host/path"."""
 _INDEXES = ("index", "README", "_index")
 """Files that the address of a folder opens: on web servers, on GitHub, in Hugo."""
 
 
 def linked_ids(address: str, *, document_id: str, origin: str) -> Iterator[str]:
     """Yield the ids that a link of a document, which came from the file ``origin``, may mean, the likeliest
-    first; they are of its source. An address elsewhere, or above the source's root, has none."""
-    path, page = unquote(re.split("[?#]", address)[0]), _page(origin)
+    first: the caller takes the first that exists. The ids are of the document's source, whose prefix they get
+    from ``document_id``. An address elsewhere, or above the source's root, has none.
+
+    The link "../fees/list.html?year=2026#top" of the file "hr/leave.md", document "wiki:hr-leave", may mean
+    "wiki:fees-list", "wiki:fees-list-index", "wiki:fees-list-README" and so on.
+
+    A link is relative to the file's folder, or to its page, on sites that show "hr/leave.md" as "hr/leave/".
+    A link from the root, "/fees/list", is below the source's root or below a folder around the file: one of
+    them is the root of its site.
+    """
+    path = unquote(re.split("[?#]", address)[0])
     if not path or _ELSEWHERE.match(address):
         return
-    ending = posixpath.splitext(origin)[0].removeprefix(page)  # ".html.md" of how.html.md.erb
-    for base in _roots(origin) if path.startswith("/") else (posixpath.dirname(origin), page):
+    page = _without_suffixes(origin)
+    # A site's files may have a suffix before ".md", which ids keep: ".html.md" of "leave.html.md.erb".
+    inner_suffix = posixpath.splitext(origin)[0].removeprefix(page)
+    for base in _folders_around(origin) if path.startswith("/") else (posixpath.dirname(origin), page):
         target = posixpath.normpath(posixpath.join(base, path.lstrip("/")))
-        if target.partition("/")[0] != "..":
-            for name, end in product(_names(_page(target)), dict.fromkeys((ending, ""))):
-                yield id_prefix_of(document_id) + page_id(f"{name}{end}.md")
+        if target.partition("/")[0] == "..":
+            continue
+        names = _files_opened(_without_suffixes(target))
+        for name, suffix in product(names, dict.fromkeys((inner_suffix, ""))):
+            yield id_prefix_of(document_id) + page_id(f"{name}{suffix}.md")
 
 
-def _names(page: str) -> list[str]:
+def _files_opened(page: str) -> list[str]:
+    """Return the files, without suffixes, that the address of a page or folder may open; "." is the root."""
     indexes = [posixpath.join(page, index) for index in _INDEXES]
     return indexes if page == "." else [page, *indexes]
 
 
-def _roots(origin: str) -> Iterator[str]:
-    """Yield the folders around a file, from the source's root: one of them is the root of its site."""
-    return (origin[: found.start()] for found in re.finditer(r"(?<!.)|/", origin))
+def _folders_around(origin: str) -> Iterator[str]:
+    """Yield the folders around a file: "", "docs" and "docs/hr" of "docs/hr/leave.md"."""
+    return (origin[: match.start()] for match in re.finditer(r"(?<!.)|/", origin))
 
 
-def _page(path: str) -> str:
+def _without_suffixes(path: str) -> str:
     """Return the path of a page without its suffixes: "hr/leave" of "hr/leave.html.md.erb"."""
     while suffix := next((suffix for suffix in PAGES if path.lower().endswith(suffix)), ""):
         path = path[: -len(suffix)]
