@@ -1,7 +1,15 @@
 """Reads a document's front matter in YAML or TOML: id, title, labels, withdrawal and other keys.
 
-Other keys are metadata. Where a document carries no labels, the source's ``access`` decides (``sources``).
-All values of YAML are texts: its types (``NO``, ``2026-01-01``) do not apply.
+    ---
+    title: Fees of 2026
+    labels: [controlled]
+    valid until: 2026-12-31
+    ---
+    # Fees
+
+The keys of ``KEYS`` are the document's fields; every other one ("valid until") is metadata. If a document has
+no labels, the source's ``access`` decides who reads it (``sources``). All values of YAML are texts: "NO" is
+not false and "2026-01-01" is no date.
 """
 
 from __future__ import annotations
@@ -25,33 +33,42 @@ KEYS = (
     *("labels", "questions", "withdrawn", "item"),
 )
 LONGEST_CHARACTERS = 64_000
+"""Characters between the fences; a longer block is refused."""
 _LABELS = "labels"
 _WITHDRAWN = "withdrawn"
 _ITEM = "item"
-_OFTEN_FOREIGN = ("url", "questions")
-"""Keys that other publishers use as well: what is not of our form is metadata."""
+_SHARED_KEYS = ("url", "questions")
+"""Keys that other publishers use too, in other forms: a ``url`` that is a path, or ``questions`` that are
+mappings, are metadata and no error."""
 RESTRICTING_KEYS = (_LABELS, _WITHDRAWN)
 """Keys that hide a document from readers."""
-_OWN_FIELDS = frozenset({"category", "brand", "price", "currency", "rating", "item number"})
-"""Names of lines that a data sheet has of the item's own fields. A property of the same name would be a
-second line of that name, and tables would show the first one's value for it."""
+_ITEM_FIELDS = frozenset({"category", "brand", "price", "currency", "rating", "item number"})
+"""Names of the lines that the data sheet of every item has. A property with such a name would add a second
+line of that name, and tables would show the first line's value for it."""
 _BOOLEANS = {"true": True, "false": False}
 _ID_LINE = re.compile(r"(?m)^id:[ \t]*(?P<quote>[\"']?)(?P<id>[^\s\"'/?#]{1,256})(?P=quote)[ \t]*\r?$")
+"""The line of the id, also in front matter that cannot be parsed: ``id: "fees-2026"``."""
 _FENCE = re.compile(r"(---|\+\+\+)[ \t]*")
 """A line before and after front matter: --- for YAML, +++ for TOML."""
 _KEY = re.compile(r"""[\w"'{][^:\n]{0,200}:(?:\s|$)|\?\s""")
-"""A line that begins a mapping of YAML."""
+"""A line that begins a mapping of YAML: "title: Fees", or "? " before a long key."""
 _RESTRICTS = re.compile(rf"""["']?(?:{"|".join(RESTRICTING_KEYS)})["']?[ \t]*:""", re.I)
+"""A line that restricts the readers: "labels: …" or "withdrawn: …", in any case and with quotes."""
 _TITLE = re.compile(
     r"^(?P<key>(?:title|source|owner|type):[ \t]+)(?P<text>[^\s\"'\[{|>&*!%@`#][^\n]*)$", re.MULTILINE
 )
-"""A text that people write without quotes, also where it has a colon: "title: Fees: night desk"."""
+"""A text that people write without quotes although it has a colon, which is not YAML: "title: Fees: night
+desk". ``_quoted`` adds the quotes."""
 LABEL_PATTERN = r"^\w[\w.:@/-]{0,63}$"
 _LABEL = re.compile(LABEL_PATTERN)
 _ADDRESS = re.compile(r"(https?://\S+)?")
+"""An address, or an empty text: a key without a value."""
 _LONGEST_FACT = 80
+"""Characters of a value that readers see as a fact: longer ones are descriptions."""
 _PLACE = re.compile(r"\S*/[^\d\s]")
+"""The begin of an address or a path: "docs/fees.md", but not "10/2026"."""
 _NULL = ("", "~", "null", "Null", "NULL")
+"""How YAML writes no value, without quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +93,10 @@ class FrontMatterError(DocumentInvalidError):
 
 
 def read_front_matter(content: str) -> FrontMatter:
-    """Split a Markdown file. Raises FrontMatterError."""
+    """Split a Markdown file into front matter and body; without front matter, all of it is the body.
+
+    Raises FrontMatterError, with the line of the file.
+    """
     lines = re.split(r"\r\n|\r|\n", content)
     first = next((at for at, line in enumerate(lines) if line.strip()), None)
     fence = None if first is None else _FENCE.fullmatch(lines[first])
@@ -85,7 +105,7 @@ def read_front_matter(content: str) -> FrontMatter:
     after = range(first + 1, len(lines))
     end = next((at for at in after if lines[at].rstrip(" \t") == fence[1]), None)
     block = "\n".join(lines[first + 1 : end])
-    if fence[1] == "---" and _is_text(lines[first + 1 : end]):
+    if fence[1] == "---" and _is_body(lines[first + 1 : end]):
         return FrontMatter({}, {}, "\n".join(lines))
     if end is None:
         raise FrontMatterError(f"the front matter has no closing line of {fence[1]}", line=first + 1)
@@ -97,9 +117,12 @@ def read_front_matter(content: str) -> FrontMatter:
     return FrontMatter(meta, metadata, "\n".join(lines[end + 1 :]), tuple(_facts(node, metadata)))
 
 
-def _is_text(block: Sequence[str]) -> bool:
-    """Return whether the lines after a line of --- are text, and that line a rule: the first says no key, and
-    none restricts the document's readers."""
+def _is_body(block: Sequence[str]) -> bool:
+    """Return whether the lines after a first line of --- are text, so that this line is a rule and no fence.
+
+    They are if the first of them has no key. A line of labels or ``withdrawn`` decides against it: a
+    restriction must not be read as text.
+    """
     first = next((line for line in block if line.strip() and line[0] != "#"), "")
     return bool(first) and not _KEY.match(first) and not any(_RESTRICTS.match(line.strip()) for line in block)
 
@@ -143,20 +166,24 @@ def item_of(fields: Mapping[str, object]) -> ItemFacts | None:
         item = ItemFacts.model_validate(value)
     except ValidationError as error:
         raise DocumentInvalidError("; ".join(_reason(fault) for fault in error.errors())) from None
-    own = _own_field_among(item.properties)
-    if own is not None:
-        raise DocumentInvalidError(_renamed(own, item))
+    taken = _own_field_among(item.properties)
+    if taken is not None:
+        raise DocumentInvalidError(_name_taken(taken, item))
     return item
 
 
 def readable_id(content: str) -> str | None:
     """Return the id of a file with invalid front matter: from its only line ``id: …``, if there is one."""
     head = content[:LONGEST_CHARACTERS]
-    found = {found["id"] for found in _ID_LINE.finditer(head)}
-    return found.pop() if len(found) == 1 else None
+    ids = {line["id"] for line in _ID_LINE.finditer(head)}
+    return ids.pop() if len(ids) == 1 else None
 
 
 def _yaml(block: str, *, line: int) -> yaml.Node | None:
+    """Return the root node; None for an empty block. ``line``: the file's line of the block's first line.
+
+    Raises FrontMatterError.
+    """
     try:
         try:
             return yaml.compose(block, Loader=_LoaderWithoutAliases)
@@ -176,7 +203,8 @@ def _quoted(line: re.Match[str]) -> str:
 
 
 def _toml(block: str, *, line: int) -> yaml.Node | None:
-    """Return TOML as YAML: as JSON, which is YAML too. All its lines are the first."""
+    """Return TOML as a YAML node, by way of JSON, which is YAML too. JSON has one line, so errors in the
+    values give the block's first line."""
     try:
         fields = tomllib.loads(block)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -185,7 +213,11 @@ def _toml(block: str, *, line: int) -> yaml.Node | None:
 
 
 def _read_keys(node: yaml.Node | None, *, line: int) -> tuple[dict[str, object], dict[str, tuple[str, ...]]]:
-    """Return what is read by its key, and all texts below each other key."""
+    """Return the values of ``KEYS``, and all texts below each other key (``FrontMatter.meta``,
+    ``.metadata``).
+
+    Raises FrontMatterError for no mapping, and for a key of ``KEYS`` that occurs twice.
+    """
     if node is None:
         return {}, {}
     if not isinstance(node, yaml.MappingNode):
@@ -194,7 +226,7 @@ def _read_keys(node: yaml.Node | None, *, line: int) -> tuple[dict[str, object],
     metadata: dict[str, tuple[str, ...]] = {}
     for key_node, value in node.value:
         key = key_node.value if isinstance(key_node, yaml.ScalarNode) else " ".join(texts_below(key_node))
-        if key not in KEYS or (key in _OFTEN_FOREIGN and not _is_ours(key, value)):
+        if key not in KEYS or (key in _SHARED_KEYS and not _is_ours(key, value)):
             metadata[key] = (*metadata.get(key, ()), *texts_below(value))
         elif key in meta:
             at = line + key_node.start_mark.line
@@ -205,6 +237,8 @@ def _read_keys(node: yaml.Node | None, *, line: int) -> tuple[dict[str, object],
 
 
 def _facts(node: Any, metadata: Mapping[str, object]) -> Iterator[str]:
+    """Yield "valid until: 2026-12-31" for each key of ``metadata`` with one short text
+    (``FrontMatter.facts``)."""
     for key, value in node.value if node is not None else ():
         is_text = isinstance(key, yaml.ScalarNode) and isinstance(value, yaml.ScalarNode)
         text = " ".join(value.value.split()) if is_text and key.value in metadata else ""
@@ -213,6 +247,7 @@ def _facts(node: Any, metadata: Mapping[str, object]) -> Iterator[str]:
 
 
 def _is_ours(key: str, value: yaml.Node) -> bool:
+    """Return whether the value of a key of ``_SHARED_KEYS`` has our form: an address, a text or texts."""
     if key == "url":
         return isinstance(value, yaml.ScalarNode) and is_address(value.value)
     parts = value.value if isinstance(value, yaml.SequenceNode) else [value]
@@ -220,7 +255,7 @@ def _is_ours(key: str, value: yaml.Node) -> bool:
 
 
 def is_address(text: str) -> bool:
-    """Return whether a text is the whole address of an original; publishers also write paths."""
+    """Return whether a text is a whole http(s) address, or empty. Publishers also write paths ("/fees")."""
     return _ADDRESS.fullmatch(text.strip()) is not None
 
 
@@ -237,6 +272,7 @@ def texts_below(value: object) -> Iterator[str]:
 
 
 def _texts(key: str, node: Any, *, line: int) -> object:
+    """Return the text of a key, or its list of texts; None for an empty value. Raises FrontMatterError."""
     items = node.value if isinstance(node, yaml.SequenceNode) else [node]
     if not all(isinstance(item, yaml.ScalarNode) for item in items):
         at = line + node.start_mark.line
@@ -255,53 +291,60 @@ def _item(node: yaml.Node, *, line: int) -> ItemFacts:
         first = error.errors()[0]
         where = next((lines[path] for path in _prefixes(first["loc"]) if path in lines), line)
         raise FrontMatterError(_reason(first), line=where) from None
-    own = _own_field_among(item.properties)
-    if own is not None:
-        raise FrontMatterError(_renamed(own, item), line=lines.get(("properties", own), line))
+    taken = _own_field_among(item.properties)
+    if taken is not None:
+        raise FrontMatterError(_name_taken(taken, item), line=lines.get(("properties", taken), line))
     return item
 
 
 def _nested(
-    node: yaml.Node, *, line: int, at: tuple[str, ...]
+    node: yaml.Node, *, line: int, path: tuple[str, ...]
 ) -> tuple[dict[str, object], dict[tuple[str, ...], int]]:
-    """Return the texts of a mapping and of mappings in it, without empty ones, and the line of each key."""
-    name, start = ".".join((_ITEM, *at)), line + node.start_mark.line
-    if not isinstance(node, yaml.MappingNode) or len(at) > 1:
+    """Return the texts of a mapping and of mappings in it, without empty ones, and the line of each key's
+    path.
+
+    {"item_id": "a", "properties": {"size": "2 m"}} has the paths (), ("item_id",), ("properties",) and
+    ("properties", "size"). ``path``: where this mapping is in the item, () for the item itself; deeper than
+    one key is refused.
+    """
+    name, start = ".".join((_ITEM, *path)), line + node.start_mark.line
+    if not isinstance(node, yaml.MappingNode) or len(path) > 1:
         raise FrontMatterError(f'the front matter\'s "{name}" is not a mapping of names to texts', line=start)
     values: dict[str, object] = {}
-    lines: dict[tuple[str, ...], int] = {at: start}
+    lines: dict[tuple[str, ...], int] = {path: start}
     for key_node, value in node.value:
-        where = line + key_node.start_mark.line
+        at_line = line + key_node.start_mark.line
         key = cast(str, key_node.value) if isinstance(key_node, yaml.ScalarNode) else ""
         if not key or key in values:
             problem = f'says "{key}" twice' if key else "has a key that is no text"
-            raise FrontMatterError(f'the front matter\'s "{name}" {problem}', line=where)
-        lines[*at, key] = where
+            raise FrontMatterError(f'the front matter\'s "{name}" {problem}', line=at_line)
+        lines[*path, key] = at_line
         if isinstance(value, yaml.ScalarNode):
             values[key] = _text(value)
         else:
-            values[key], inside = _nested(value, line=line, at=(*at, key))
+            values[key], inside = _nested(value, line=line, path=(*path, key))
             lines |= inside
     return {key: value for key, value in values.items() if value is not None}, lines
 
 
 def _prefixes(path: tuple[int | str, ...]) -> Iterator[tuple[str, ...]]:
-    """Yield the path to a value, then the paths to what it is in."""
+    """Yield the path to a value, then the paths to what contains it: ("a", "b"), ("a",), ()."""
     keys = tuple(map(str, path))
     return (keys[:count] for count in range(len(keys), -1, -1))
 
 
 def _reason(error: ErrorDetails) -> str:
+    """Return "item.price: Field required" for a fault that pydantic found in the key ``item``."""
     return f"{'.'.join((_ITEM, *map(str, error['loc'])))}: {error['msg']}"
 
 
 def _own_field_among(names: Iterable[str]) -> str | None:
-    """Return the first property that has the name of a field of items, like "Category"; None without one."""
-    return next((name for name in names if " ".join(name.casefold().split()) in _OWN_FIELDS), None)
+    """Return the first property whose name is in ``_ITEM_FIELDS``, like "Category"; None if there is none."""
+    return next((name for name in names if " ".join(name.casefold().split()) in _ITEM_FIELDS), None)
 
 
-def _renamed(name: str, item: ItemFacts) -> str:
-    """Return what is wrong with a property of a field's name, and what to do."""
+def _name_taken(name: str, item: ItemFacts) -> str:
+    """Return the text of the error for a property that has the name of an item's field."""
     problem = (
         f'item.properties.{name}: every item has a line "{name}" of its own, so tables would mix up the two'
     )
@@ -310,6 +353,7 @@ def _renamed(name: str, item: ItemFacts) -> str:
 
 
 def _text(node: yaml.ScalarNode) -> str | None:
+    """Return the text; None for an unquoted empty value or null (``style`` is None without quotes)."""
     return None if node.style is None and node.value in _NULL else cast(str, node.value)
 
 

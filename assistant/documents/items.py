@@ -1,6 +1,9 @@
-"""Reads one file or JSON line into an item. Runs in the parsing process.
+"""Reads one file or JSON line into an item: a document, a withdrawal or a failure. Runs in the parsing
+process.
 
-Only what the document says of itself is read here. Its body is parsed later, by ``parsing``.
+``parsing_child`` calls it, a function for each kind of file. The document's fields come from front matter,
+``<meta>`` or keys of the JSON line. Its body stays as written; to tell what is lost, ``with_losses`` parses
+it too.
 """
 
 from __future__ import annotations
@@ -24,19 +27,23 @@ from assistant.domain.documents import ItemFacts
 from assistant.domain.errors import DocumentInvalidError, TooLargeError
 
 _LONGEST_TITLE = 1000
+"""Characters of ``Document.title``; a question may be longer."""
+# A fact such as "fee: 2 * 3" must not be read as Markdown: each of its signs gets a backslash.
 _MARKUP, _ESCAPED = re.compile(r"[\\`*\[\]<>#|~&]"), r"\\\g<0>"
 _BODIES = "question and answer, or title and text, or title and markdown"
-"""The bodies that a JSON line may have."""
-_BESIDE = ("metadata", "focus", "source_id")
+"""The bodies that a JSON line may have, for its errors."""
+_UNSHOWN_KEYS = ("metadata", "focus", "source_id")
 """Keys of a JSON line that readers do not see; MedQuAD's lines have the last two."""
-_LINE_KEYS = frozenset({*front_matter.KEYS, *_BESIDE, "question", "answer", "text", "markdown"})
-_DATED = ("url", "owner", "effective_date", "review_after")
+_LINE_KEYS = frozenset({*front_matter.KEYS, *_UNSHOWN_KEYS, "question", "answer", "text", "markdown"})
+_OPTIONAL = ("url", "owner", "effective_date", "review_after")
 _META_NAMES = ("name", "property", "itemprop", "http-equiv", "id")
-"""Attributes by which a <meta> is called."""
+"""Attributes of a <meta> that may have its name, best first: <meta property="og:title" content="Fees">."""
 
 
 def page_item(name: str, raw: bytes, *, is_markdown: bool) -> files.SourceItem:
-    """Return the item of one file. ``raw`` has at most one byte more than LARGEST_DOCUMENT_BYTES.
+    """Return the item of a file in Markdown or HTML, called ``name``.
+
+    ``raw`` is the file, cut one byte after LARGEST_DOCUMENT_BYTES: that byte tells that it is too large.
 
     A failure carries the id that the file gives or, where that is unreadable, the id of its name.
     """
@@ -52,9 +59,10 @@ def page_item(name: str, raw: bytes, *, is_markdown: bool) -> files.SourceItem:
 
 
 def converted_item(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> files.SourceItem:
-    """Return the item of a file of another format, as a page. Such a file has no place for an id or labels.
+    """Return the item of a file of another format ("fees.pdf"); its content is the page model in JSON.
 
-    Its scans are read in the languages ``ocr``.
+    Such a file has no place for an id or labels: the id comes from ``name``. Its scans are read in the
+    languages ``ocr``, as tesseract calls them ("deu").
     """
     try:
         page = convert(name, raw, ocr=ocr)
@@ -65,11 +73,17 @@ def converted_item(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> files.S
         problem = f"its text is larger than {files.LARGEST_DOCUMENT_BYTES:,} bytes. Split the file."
         return files.named_by_file(files.SourceFailure(name, TooLargeError.code, problem), name)
     body = front_matter.FrontMatter({}, {}, content.decode())
-    return _titled(name, body, page.title, media_type="application/vnd.page+json")
+    return _document(name, body, page.title, media_type="application/vnd.page+json")
 
 
 def line_item(origin: str, line: bytes) -> files.SourceItem:
-    """Return the item of one JSON line: a question with its answer, or a title with its text."""
+    """Return the item of one JSON line: a question with its answer, or a title with its text.
+
+    ``origin`` is ``<file>:<line>``. A failure carries the line's ``id``, if that can be read.
+
+        {"id": "fees-1", "question": "What is the fee?", "answer": "$20.", "labels": ["staff"]}
+        {"id": "fees", "title": "Fees", "markdown": "# Fees …", "metadata": {"campus": "north"}}
+    """
     try:
         line.decode("utf-8")
         line = line.removeprefix(b"\xef\xbb\xbf")
@@ -107,27 +121,27 @@ def _page_item(name: str, raw: bytes, *, is_markdown: bool) -> files.SourceItem:
 
 
 def _text(raw: bytes, *, is_markdown: bool) -> str:
-    """Raises DocumentInvalidError for an encoding that cannot be told."""
+    """Return the file's text. Raises DocumentInvalidError for an unknown encoding."""
     return decoded(raw) if is_markdown else decoded_page(raw)
 
 
 def _markdown_item(name: str, content: str) -> files.SourceItem:
     page = front_matter.read_front_matter(content)
     if front_matter.is_withdrawn(page.meta):
-        return files.SourceWithdrawal(_own_id(name, page.meta), name)
+        return files.SourceWithdrawal(_id_of(name, page.meta), name)
     if not page.body.strip():
         return files.invalid(name, "there is no text in it")
     title = files.text_field(page.meta.get("title")) or first_heading(page.body)
-    if page.facts:
+    if page.facts:  # readers see them as the first paragraph
         page = replace(page, body=f"{_MARKUP.sub(_ESCAPED, '; '.join(page.facts))}\n\n{page.body}")
-    return _titled(name, page, title, media_type="text/markdown")
+    return _document(name, page, title, media_type="text/markdown")
 
 
 def _html_item(name: str, content: str) -> files.SourceItem:
     page = parse(content).remove("template")
     meta, metadata = _html_meta(page)
     if front_matter.is_withdrawn(meta):
-        return files.SourceWithdrawal(_own_id(name, meta), name)
+        return files.SourceWithdrawal(_id_of(name, meta), name)
     if isinstance(questions := meta.get("questions"), str):
         meta["questions"] = [question for question in questions.split("|") if question.strip()]
     for element in page.select("link[rel=canonical][href]"):
@@ -136,12 +150,15 @@ def _html_item(name: str, content: str) -> files.SourceItem:
     headings = [page.select_one(selector) for selector in ("title", "h1")]
     titles = [" ".join(element.text.split()) for element in headings if element is not None]
     title = next(filter(None, titles), None)
-    return _titled(name, front_matter.FrontMatter(meta, metadata, content), title, media_type="text/html")
+    return _document(name, front_matter.FrontMatter(meta, metadata, content), title, media_type="text/html")
 
 
 def _html_meta(page: Document) -> tuple[dict[str, object], dict[str, tuple[str, ...]]]:
-    """Return the content of ``<meta name="…">`` by the names that are read, and of every other ``<meta>`` by
-    what it calls itself. Raises DocumentInvalidError for a restriction that is not clear."""
+    """Return the content of each ``<meta name="…">`` whose name is a key of front matter, and the texts of
+    every other ``<meta>`` by its name (``FrontMatter.meta``, ``.metadata``).
+
+    Raises DocumentInvalidError for labels or ``withdrawn`` that occur twice or have no content.
+    """
     meta: dict[str, object] = {}
     metadata: dict[str, tuple[str, ...]] = {}
     for element in page.select("meta"):
@@ -162,28 +179,36 @@ def _html_meta(page: Document) -> tuple[dict[str, object], dict[str, tuple[str, 
 
 
 def _readable_html_id(content: str) -> str | None:
+    """Return the id of an invalid page, from ``<meta name="id" content="fees-2026">``; None without it."""
     element = parse(content).remove("template").select_one("meta[name=id][content]")
     return files.text_field(element.attr("content")) if element is not None else None
 
 
-def _titled(
+def _document(
     name: str, page: front_matter.FrontMatter, title: str | None, *, media_type: str
 ) -> files.SourceItem:
+    """Return the document, or a failure for invalid fields. Without a title it gets one from its file's name.
+
+    Only Markdown has the key ``item``: a ``<meta>`` has no place for a mapping.
+    """
     fields = {
-        "document_id": _own_id(name, page.meta),
+        "document_id": _id_of(name, page.meta),
         "title": title or files.title_of(name),
         "content": page.body,
         "media_type": media_type,
     }
-    facts = front_matter.item_of(page.meta) if media_type == "text/markdown" else None
-    fields |= _shared_fields(page.meta) | _present(facts)
+    item_facts = front_matter.item_of(page.meta) if media_type == "text/markdown" else None
+    fields |= _shared_fields(page.meta) | _item_field(item_facts)
     item = files.as_item(name, fields, metadata=page.metadata)
     return with_losses(item) if isinstance(item, files.SourceDocument) else item
 
 
 def with_losses(item: files.SourceDocument) -> files.SourceDocument:
-    """Return the document with its text and what that leaves out. One without any text fails when it is
-    parsed."""
+    """Return the document with its text, and notes on the words of the file that are not in it.
+
+    ``lost_share`` leaves out words that nobody misses: menus, and older quoted mail. A document that cannot
+    be parsed is returned as it is: the worker parses it again, and reports it.
+    """
     try:
         rendered = render_document(item.document)
     except DocumentInvalidError:
@@ -194,12 +219,12 @@ def with_losses(item: files.SourceDocument) -> files.SourceDocument:
     return replace(item, notes=notes, lost_share=share, text=text)
 
 
-def _own_id(name: str, meta: Mapping[str, object]) -> str:
+def _id_of(name: str, meta: Mapping[str, object]) -> str:
     return files.text_field(meta.get("id")) or files.page_id(name)
 
 
 def _line_item(origin: str, fields: Mapping[str, object]) -> files.SourceItem:
-    """Raises DocumentInvalidError."""
+    """Return the item of a JSON object. Raises DocumentInvalidError."""
     unknown = [key for key in fields if key not in _LINE_KEYS]
     if unknown:
         raise DocumentInvalidError(
@@ -211,28 +236,29 @@ def _line_item(origin: str, fields: Mapping[str, object]) -> files.SourceItem:
         return files.SourceWithdrawal(own_id, origin)
     is_text = "answer" not in fields and not {"text", "markdown"}.isdisjoint(fields)
     body = _text_body(fields) if is_text else _answer_body(fields)
-    shared = _shared_fields(fields) | _present(front_matter.item_of(fields))
-    beside = {key: tuple(front_matter.texts_below(fields[key])) for key in _BESIDE if key in fields}
-    item = files.as_item(origin, {"document_id": own_id, **body, **shared}, metadata=beside)
+    shared = _shared_fields(fields) | _item_field(front_matter.item_of(fields))
+    metadata = {key: tuple(front_matter.texts_below(fields[key])) for key in _UNSHOWN_KEYS if key in fields}
+    item = files.as_item(origin, {"document_id": own_id, **body, **shared}, metadata=metadata)
     return with_losses(item) if is_text and isinstance(item, files.SourceDocument) else item
 
 
 def _answer_body(fields: Mapping[str, object]) -> dict[str, object]:
-    """Return title, content and question of a question with its answer. Raises DocumentInvalidError."""
+    """Return the document's fields for a question with its answer. Raises DocumentInvalidError."""
     if {"question", "answer"}.isdisjoint(fields):
         no_id = "" if files.text_field(fields.get("id")) else "id, and "
         raise DocumentInvalidError(f"missing: {no_id}{_BODIES}")
     _refuse_missing(fields, ("id", "question", "answer"))
     question = files.text_field(fields["question"]) or ""
     title = files.text_field(fields.get("title")) or question
-    if len(title) > _LONGEST_TITLE:  # the body then contains the whole question
+    if len(title) > _LONGEST_TITLE:  # readers still see all of it: ``question`` is part of the text
         title = files.text_field(fields.get("focus")) or f"{title[: _LONGEST_TITLE - 1]}…"
     content = files.text_field(fields["answer"])
     return {"title": title, "content": content, "media_type": "text/plain", "question": question}
 
 
 def _text_body(fields: Mapping[str, object]) -> dict[str, object]:
-    """Return title and content of a title with its plain text or Markdown. Raises DocumentInvalidError."""
+    """Return the document's fields for a title with its plain text or Markdown. Raises
+    DocumentInvalidError."""
     keys = [key for key in ("text", "markdown") if key in fields]
     if len(keys) > 1:
         raise DocumentInvalidError("it has text and markdown; write one of them")
@@ -248,15 +274,16 @@ def _refuse_missing(fields: Mapping[str, object], keys: Sequence[str]) -> None:
         raise DocumentInvalidError(f"missing or empty: {', '.join(missing)}")
 
 
-def _present(item: ItemFacts | None) -> dict[str, object]:
+def _item_field(item: ItemFacts | None) -> dict[str, object]:
     return {} if item is None else {"item": item}
 
 
 def _shared_fields(fields: Mapping[str, object]) -> dict[str, object]:
-    """Return the fields that all formats have. Raises DocumentInvalidError."""
+    """Return the document's fields that front matter, ``<meta>`` and JSON lines share. Raises
+    DocumentInvalidError."""
     return {
         **{key: files.text_field(fields.get(key)) or "" for key in ("source", "type")},
-        **{key: files.text_field(fields.get(key)) for key in _DATED},
+        **{key: files.text_field(fields.get(key)) for key in _OPTIONAL},
         **front_matter.labels_of(fields),
         "questions": files.questions_field(fields.get("questions")),
     }

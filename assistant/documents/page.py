@@ -1,8 +1,13 @@
-"""The page model: what a person sees on a page, whatever its format. Converters fill it, and nothing else.
+"""The page model: what a person sees on a page, whatever its format. Only converters make pages.
 
-A page has blocks, and blocks have runs of text. What is not in force (struck, hidden, older mail) is kept and
-marked: ``render`` leaves it out and counts it. ``Page.to_bytes`` is the one schema in which a page leaves the
-parsing process and lies in the document store.
+A page has blocks, and blocks have runs of text:
+
+    Page((Heading(1, plain("Fees")), Paragraph((Run("20"), Run("1", Shift.RAISED), Run("25",
+    is_struck=True)))))
+
+What is not in force (struck, hidden, older mail) is kept and marked: ``parsing.render`` leaves it out and
+counts it. ``Page.to_bytes`` is the JSON in which a page leaves the parsing process and is kept in the
+document store: names of fields are keys of stored pages.
 """
 
 from __future__ import annotations
@@ -21,14 +26,14 @@ from assistant.domain.errors import DocumentInvalidError
 
 _OMIT = Field(exclude_if=lambda value: not value)
 """A field that is left out of the JSON while it is empty."""
-_Place = Annotated["Place | None", _OMIT]
-_Flag = Annotated[bool, _OMIT]
-_Text = Annotated[str, _OMIT]
+_OmittedIfNone = Annotated["Place | None", _OMIT]
+_OmittedIfFalse = Annotated[bool, _OMIT]
+_OmittedIfEmpty = Annotated[str, _OMIT]
 _Span = Annotated[int, Field(ge=1, exclude_if=lambda value: value == 1)]
 
 
 class Shift(StrEnum):
-    """Where a run stands against the line: an exponent and the mark of a note are raised."""
+    """Height of a run on its line: an exponent and the mark of a note are raised, the 2 of H2O is lowered."""
 
     NONE = ""
     RAISED = "raised"
@@ -37,16 +42,16 @@ class Shift(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Text of one kind. A line break that a reader sees is "\\n" in it."""
+    """Text with the same marks throughout. A line break that a reader sees is "\\n" in it."""
 
     text: str
     shift: Annotated[Shift, _OMIT] = Shift.NONE
-    is_struck: _Flag = False
-    is_hidden: _Flag = False
+    is_struck: _OmittedIfFalse = False
+    is_hidden: _OmittedIfFalse = False
     """Not shown by the program of the format: hidden text of Word, ``hidden`` of HTML."""
-    link: _Text = ""
+    link: _OmittedIfEmpty = ""
     """The address that it leads to, as written. "#…" leads to a place of the same page."""
-    is_note_mark: _Flag = False
+    is_note_mark: _OmittedIfFalse = False
     """Whether the format says that this is the mark of a note."""
 
     @property
@@ -54,14 +59,16 @@ class Run:
         return not self.is_struck and not self.is_hidden
 
     def inside(self, outer: Run) -> Run:
-        """Return the run in an element whose text is marked as ``outer``."""
+        """Return the run with the marks of the element ``outer`` around it; its own shift and link take
+        precedence."""
         is_struck, is_hidden = self.is_struck or outer.is_struck, self.is_hidden or outer.is_hidden
         shift, link = self.shift or outer.shift, self.link or outer.link
         return Run(self.text, shift, is_struck, is_hidden, link, self.is_note_mark)
 
 
 def _short_runs(runs: tuple[Run, ...], write: Callable[[tuple[Run, ...]], Any]) -> Any:
-    """Return the JSON of runs: of plain text the text alone, which most runs are."""
+    """Return the JSON of runs: a text instead of one plain run, as most are: "Fees", not [{"text":
+    "Fees"}]."""
     return runs[0].text if len(runs) == 1 and runs[0] == Run(runs[0].text) else write(runs)
 
 
@@ -74,12 +81,13 @@ Runs = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in the original: page 3, slide 2, line 14, a sheet with its row."""
+    """Where in the original: page 3, slide 2, line 14, a sheet with its row. "part": a named part of a
+    file."""
 
     kind: Literal["page", "slide", "sheet", "line", "part"]
     number: Annotated[int, _OMIT] = 0
-    """Number from 1, in a sheet that of the row; 0: none."""
-    name: _Text = ""
+    """Number from 1 of the page, slide or line; of the row in a sheet; 0: none."""
+    name: _OmittedIfEmpty = ""
     """Name of a sheet or part."""
 
     def __str__(self) -> str:
@@ -94,21 +102,21 @@ class Heading:
     level: int
     """1 to 6; 1 is the highest."""
     runs: Runs
-    place: _Place = None
+    place: _OmittedIfNone = None
     block: Literal["heading"] = "heading"
 
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
     runs: Runs
-    place: _Place = None
-    is_plain: _Flag = False
+    place: _OmittedIfNone = None
+    is_plain: _OmittedIfFalse = False
     """Whether it is plain text, whose lines may be list items or headings."""
     block: Literal["paragraph"] = "paragraph"
 
 
 def _short_blocks(blocks: tuple[Block, ...], write: Callable[[tuple[Block, ...]], Any]) -> Any:
-    """Return the JSON of blocks: of a plain paragraph the text alone, which most cells are."""
+    """Return the JSON of blocks: a text instead of one plain paragraph, as most cells are."""
     first = blocks[0] if len(blocks) == 1 else None
     if isinstance(first, Paragraph) and first == Paragraph((Run(text_of(first.runs)),)):
         return first.runs[0].text
@@ -134,9 +142,9 @@ class Item:
 @dataclass(frozen=True, slots=True)
 class List:
     items: tuple[Item, ...]
-    is_ordered: _Flag = False
+    is_ordered: _OmittedIfFalse = False
     """Whether its items are steps, which have an order."""
-    place: _Place = None
+    place: _OmittedIfNone = None
     block: Literal["list"] = "list"
 
 
@@ -155,7 +163,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     header_rows: Annotated[int, _OMIT] = 0
     """First rows that name the columns."""
-    place: _Place = None
+    place: _OmittedIfNone = None
     block: Literal["table"] = "table"
 
 
@@ -165,7 +173,7 @@ class Figure:
 
     caption: Runs
     kind: Annotated[str, Field(exclude_if=lambda kind: kind == "picture")] = "picture"
-    place: _Place = None
+    place: _OmittedIfNone = None
     block: Literal["figure"] = "figure"
 
 
@@ -174,18 +182,18 @@ class Note:
     """A footnote, endnote, comment, or a speaker's note."""
 
     mark: str
-    """Mark as shown in the text; empty without one."""
+    """Mark as shown in the text, such as "1" or "*"; empty without one."""
     blocks: tuple[Block, ...]
-    place: _Place = None
+    place: _OmittedIfNone = None
     block: Literal["note"] = "note"
 
 
 @dataclass(frozen=True, slots=True)
 class OlderText:
-    """Text that an answer to it quotes: an older mail. It is not in force."""
+    """An older mail that a newer one quotes. It is not in force."""
 
     blocks: tuple[Block, ...]
-    place: _Place = None
+    place: _OmittedIfNone = None
     block: Literal["older"] = "older"
 
 
@@ -201,10 +209,10 @@ class Loss:
 
     what: str
     """What is lost, in the plural where it is counted: "struck words", "hidden rows"."""
-    where: _Text = ""
+    where: _OmittedIfEmpty = ""
     """``str(Place)``, or several of them; empty: in all of the file."""
     words: Annotated[int, _OMIT] = 0
-    """How many words are lost; 0 where nobody can count them, as of a picture."""
+    """How many words are lost; 0 if they cannot be counted, as those of a picture."""
 
     def __str__(self) -> str:
         """Return it as a line of a report: "struck words (page 3): 4"."""
@@ -215,7 +223,7 @@ class Loss:
 OLDER_WORDS = "older quoted words"
 BESIDE_WORDS = "words of menus and footers"
 BESIDE_CONTENT = frozenset([OLDER_WORDS, BESIDE_WORDS])
-"""Losses without which a document is whole."""
+"""Losses (``Loss.what``) that nobody misses in a document: its share of lost words leaves them out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,16 +233,16 @@ class Page:
     blocks: tuple[Block, ...]
     title: Annotated[str | None, _OMIT] = None
     """What the file calls itself; None if it does not say."""
-    banner: _Text = ""
-    """A running header, footer or watermark that is more than a page number: "SUPERSEDED". It stands as the
-    document's first line, and beside each quote of it."""
+    banner: _OmittedIfEmpty = ""
+    """Text of running headers, footers and watermarks, such as "SUPERSEDED". It becomes the document's first
+    line, and is shown beside each quote of the document."""
     losses: Annotated[tuple[Loss, ...], _OMIT] = ()
-    """What the converter could not read, or what is not for readers."""
+    """What the converter could not read or left out. ``render`` adds the words that are not in force."""
     schema_version: Literal[1] = 1
 
     def to_bytes(self) -> bytes:
-        """Return the page as JSON, without what is empty. Raises DocumentInvalidError for blocks that are
-        nested too deep for any reader of JSON."""
+        """Return the page as JSON, without empty fields. Raises DocumentInvalidError for blocks that are
+        nested too deep for JSON."""
         try:
             return _PAGE.dump_json(self)
         except PydanticSerializationError:
@@ -242,7 +250,7 @@ class Page:
 
     @classmethod
     def from_bytes(cls, content: bytes | str) -> Page:
-        """Raises DocumentInvalidError for what ``to_bytes`` did not write."""
+        """Return the page that ``to_bytes`` wrote. Raises DocumentInvalidError for any other JSON."""
         try:
             return _PAGE.validate_json(content)
         except ValidationError as error:
@@ -257,17 +265,17 @@ _PAGE: TypeAdapter[Page] = TypeAdapter(Page)
 
 
 def text_of(runs: Iterable[Run]) -> str:
-    """Return all text of the runs, also what is struck or hidden, as it is written."""
+    """Return all text of the runs, struck and hidden text included."""
     return "".join(run.text for run in runs)
 
 
 def plain(text: str) -> Runs:
-    """Return text without any marks as runs; nothing for an empty text."""
+    """Return a text as one run without marks; no run for an empty text."""
     return (Run(text),) if text else ()
 
 
 def all_runs(blocks: Iterable[Block]) -> Iterator[Runs]:
-    """Yield the runs of each line in the blocks."""
+    """Yield the runs of each heading, paragraph and caption, also of those inside lists, tables and notes."""
     for block in blocks:
         match block:
             case Heading() | Paragraph():
@@ -283,7 +291,8 @@ def all_runs(blocks: Iterable[Block]) -> Iterator[Runs]:
 
 
 def trimmed(runs: Iterable[Run]) -> Runs:
-    """Return runs of one style joined, without empty ones, and without white space at both ends."""
+    """Return the runs without white space at both ends; neighbours with the same marks are joined, empty runs
+    left out."""
     joined: list[Run] = []
     for run in runs:
         if joined and replace(joined[-1], text="") == replace(run, text=""):
@@ -301,6 +310,7 @@ def trimmed(runs: Iterable[Run]) -> Runs:
 
 
 _LONGEST_BANNER = 300
+"""Characters of a banner, which each quote repeats."""
 _LONGEST_TITLE = 300
 """Characters of a title that a converter took from the text."""
 
@@ -317,12 +327,13 @@ def title_of(text: str | None) -> str | None:
 
 
 def banner_of(lines: Iterable[str]) -> tuple[str, list[str]]:
-    """Return what headers, footers and watermarks say in one line, and what is too long for it."""
-    taken, further, length = list[str](), list[str](), 0
+    """Return the lines of headers, footers and watermarks in one line ("SUPERSEDED; Draft 2"), and the lines
+    that did not fit into its _LONGEST_BANNER characters."""
+    taken, left_over, length = list[str](), list[str](), 0
     for line in lines:
         length += len(line)
-        (taken if length <= _LONGEST_BANNER else further).append(line)
-    return "; ".join(taken), further
+        (taken if length <= _LONGEST_BANNER else left_over).append(line)
+    return "; ".join(taken), left_over
 
 
 _ROMAN_VALUES = (1000, 900, 500, 400, 100, 90, 50, 40, 10, 9, 5, 4, 1)
@@ -330,12 +341,13 @@ _ROMAN_SIGNS = ("m", "cm", "d", "cd", "c", "xc", "l", "xl", "x", "ix", "v", "iv"
 
 
 def counted(number: int, kind: str) -> str:
-    """Return a number as an ordered list of HTML's type shows it: "4" ("1"), "d" ("a"), "iv" ("i")."""
+    """Return a number as a list shows it. ``kind`` is HTML's type: 4 is "4" (kind "1"), "d" ("a"), "IV"
+    ("I")."""
     text = ""
     if kind in ("a", "A") and number > 0:
         while number > 0:
-            number, place = divmod(number - 1, 26)
-            text = ascii_lowercase[place] + text
+            number, letter = divmod(number - 1, 26)
+            text = ascii_lowercase[letter] + text
     elif kind in ("i", "I") and 0 < number < 4000:
         text = _roman(number)
     return (text.upper() if kind.isupper() else text) or str(number)
@@ -351,9 +363,11 @@ def _roman(number: int) -> str:
 
 # Formulas on one line: "(140 - age)/72", "x^2"
 
+# Tags of both formats: "mfrac" is MathML's, "m_f" is m:f of Office files, whose reader writes the prefix so
+
 _LEAVES = frozenset(["mi", "mn", "mo", "mtext", "m_r"])
-_ONE = re.compile(r"[\u2212-]?[\d.,]*|[^\W\d]+|\([^()]*\)")
-"""An operand that needs no parentheses: a number, a name, or what has some already."""
+_OPERAND = re.compile(r"[\u2212-]?[\d.,]*|[^\W\d]+|\([^()]*\)")
+"""An operand that needs no parentheses: "-2.5", "age", or "(a + b)", which has some."""
 
 
 _OPERATIONS = {
@@ -367,11 +381,14 @@ _SEPARATORS = {**dict.fromkeys(("mtable", "m_m", "m_eqArr"), "; "), **dict.fromk
 
 
 def linear(tag: str, parts: Sequence[str], inner: Sequence[str] = ()) -> str:
-    """Return an element of MathML, or of Office's formulas, by its parts, which are lines already; ``inner``:
-    their tags."""
+    """Return an element of a formula in MathML or Office's markup as a line.
+
+    ``parts`` are the lines of its children, ``inner`` their tags: ("mfrac", ["140 - age", "72"]) is
+    "(140 - age)/72". The caller goes from the leaves up.
+    """
     operation = _OPERATIONS.get(tag, "")
     if operation and operation.count("{}") == len(parts):
-        operands = (part if _ONE.fullmatch(part) else f"({part})" for part in map(str.strip, parts))
+        operands = (part if _OPERAND.fullmatch(part) else f"({part})" for part in map(str.strip, parts))
         return operation.format(*operands)
     if tag == "msqrt":
         return f"\u221a({''.join(parts)})"
@@ -381,10 +398,11 @@ def linear(tag: str, parts: Sequence[str], inner: Sequence[str] = ()) -> str:
 
 
 def _joined(parts: Sequence[str], tags: Sequence[str]) -> str:
-    """Return the parts with a space where two would become one word or number."""
-    line, last = "", ""
+    """Return the parts in one line. Words and numbers get a space between them, unless both are leaves: in
+    MathML a leaf is one token, and "2" and "x" are "2x"."""
+    line, last_tag = "", ""
     for part, tag in zip(parts, tags, strict=False):
-        is_apart = not {tag, last} <= _LEAVES and line[-1:].isalnum() and part[:1].isalnum()
+        is_apart = not {tag, last_tag} <= _LEAVES and line[-1:].isalnum() and part[:1].isalnum()
         line += f" {part}" if is_apart else part
-        last = tag
+        last_tag = tag
     return line

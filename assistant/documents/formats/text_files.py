@@ -1,8 +1,9 @@
 """Decodes text of any encoding, and converts plain text and separated values (CSV).
 
-The encoding is that of the mark, else what the text declares, else UTF-8, else judged: of nine encodings, the
-one with the fewest signs out of place is taken: the apostrophe of a Mac is "Õ" inside a word in Windows-1252.
-docs/decisions/0108 has what was tried.
+The encoding is that of the byte order mark, else the declared one, else UTF-8, else guessed: of nine
+encodings, the one that gives the smallest share of words with a sign out of place. The bytes that a Mac
+writes for "it\u2019s" are "it\u00d5s" in Windows-1252: a capital inside a word is out of place, so the Mac's
+encoding wins. docs/decisions/0108 has the alternatives.
 """
 
 from __future__ import annotations
@@ -19,30 +20,34 @@ from assistant.documents.formats.regions import MOST_CELLS, Row, is_number, regi
 from assistant.documents.page import Block, Item, List, Page, Paragraph, Place, plain, title_of
 from assistant.domain.errors import DocumentInvalidError
 
-_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _DECLARATION = re.compile(
     rb"""<\?xml[^>]{0,200}?\bencoding\s*=\s*["']([\w.:-]{1,40})|<meta\b[^>]{0,300}?\bcharset\s*=\s*["']?\s*([\w.:-]{1,40})""",
     re.I,
 )
+"""Where XML or HTML declares its encoding, which is group 1 or 2: ``<?xml version="1.0" encoding="UTF-8"?>``,
+``<meta charset="utf-8">``."""
 _DECLARED_WITHIN = 4096
 """Bytes. The HTML standard looks at 1,024; real pages put scripts before it."""
 _TEXT_ENCODING = re.compile(r"ascii|big5|cp\d|euc|gb|hz|iso|johab|koi8|mac|shift|tis|utf-(8|16|32)")
-"""Python has encodings that are none of texts, as "unicode_escape"."""
-_JUDGED = ("cp1252", "mac_roman", "cp1251", "cp1250", "iso8859_15", "iso8859_2", "koi8_r", "cp1253", "cp1254")
-"""Encodings that are tried where none is declared; of two that are as plausible, the first is taken."""
+"""Names of Python's encodings of texts. Others, such as "unicode_escape", do not encode a language."""
+_TRIED = ("cp1252", "mac_roman", "cp1251", "cp1250", "iso8859_15", "iso8859_2", "koi8_r", "cp1253", "cp1254")
+"""Encodings that are tried where none is declared; of two that are equally plausible, the first is taken."""
 _MOST_WORDS = 20_000
-"""Words with signs above ASCII that are judged."""
+"""Different words with signs above ASCII that are judged at most; it bounds the time for a large file."""
 _MOST_STRANGE = 0.2
-"""Share of the words with signs above ASCII that may have one out of place."""
-_KINDS = {
+"""Largest share of the words with signs above ASCII in which one may be out of place (decision 0108)."""
+_SIGNS_BY_KIND = {
     "!": "\u00a4\u00a6\u00ac\u00b4\u00b8\ufb01\ufb02",  # in no text: spacing accents, broken bars, ligatures
     "'": "\u2019\u2018\u2010\u2011\u2013\u2014\u2026\u00ad\u00a0\u00b5",
     ".": "\u201c\u201d\u201a\u201e\u2022\u2122\u00ae\u00a9\u00b0\u00b2\u00b3\u00b9\u00b7\u00a1\u00bf",
     "Y": "\u00c0\u00c9\u00d3\u00c5\u00d6",  # capitals that are words
     "9": "\u00aa\u00ba",  # ordinals
 }
-"""Signs that are inside words ("'"), beside words (".")."""
-_CATEGORIES = dict[str, str](Cc="!", Co="!", Lm="!", Sk="!", Sm="%", So="%", Po="%")
+"""Signs by their kind: "!" in no text, "'" inside words or beside them, "." beside words only. ``_KindTable``
+has the kinds of all other signs."""
+_CATEGORY_KINDS = dict[str, str](Cc="!", Co="!", Lm="!", Sk="!", Sm="%", So="%", Po="%")
+"""Kind of a sign by its Unicode category: controls, private use and modifiers are in no text ("!")."""
 _STRANGE = re.compile(
     "!"
     "|(?<=[aecg])[EYCG]|(?<=[a-zA-Z])[EYCG](?=[aecg])|(?<![a-zA-Z])[ECG](?![a-zA-Z])"  # capitals
@@ -50,17 +55,21 @@ _STRANGE = re.compile(
     "|(?<=[CGcg])[EYe]|[EYe](?=[CGcg])|(?<=[AEYGaeg])[Cc]|[Cc](?=[AEYGaeg])|(?<=[AEYCaec])[Gg]|[Gg](?=[AEYCaec])"
     "|(?<=[EYe]{4})[EYe]|(?<=[a-zA-Z])[9%]|%(?=[a-zA-Z])|(?<=[a-zA-Z])[,.](?=[a-zA-Z])"
 )
-"""Signs above ASCII that are out of place, by their kinds."""
+"""Signs above ASCII that are out of place, in a word that is written as kinds (see ``_KindTable``).
+
+"aaEa" (a capital inside a word) and "aCa" (a Cyrillic capital between Latin letters) match; "aa'a" does not.
+"""
 _RARE = frozenset("\u0160\u0161\u017d\u017e\u0192\u0152\u0153\u0178")
-"""Letters of Windows-1252 that a Mac's encoding has as "ä", "ö", "é" or "û"."""
+"""Rare letters of Windows-1252 whose bytes are frequent letters in a Mac's encoding: the byte of "š" is
+"ö"."""
 
 
-class _Kind(dict[int, str]):
-    """The kind of each sign: a letter's script and case, a digit, a sign by where it stands.
+class _KindTable(dict[int, str]):
+    """The kind of each sign by its code point, for ``str.translate``; kinds are computed when first needed.
 
     A letter is "a" (ASCII), "e" (Latin), "c" (Cyrillic), "g" (Greek) or "z", a capital one "A", "E", "C", "G"
-    or "Z". The word "it\u2019s" is "aa'a". A Mac's bytes of it, read as Windows-1252, are "it\u00d5s" and
-    "aaEa": a capital inside a word, which ``_STRANGE`` finds.
+    or "Z"; an ASCII digit is "0", other ASCII a space. The word "it\u2019s" is "aa'a". A Mac's bytes of it,
+    read as Windows-1252, are "it\u00d5s" and "aaEa": a capital inside a word, which ``_STRANGE`` finds.
     """
 
     def __missing__(self, code: int) -> str:
@@ -71,22 +80,24 @@ class _Kind(dict[int, str]):
         elif sign.isalpha() and category != "Lm":
             kind = {"LATIN": "e", "CYRILLIC": "c", "GREEK": "g"}.get(script, "z")
         else:
-            kind = _CATEGORIES.get(category, ",")
+            kind = _CATEGORY_KINDS.get(category, ",")
         return self.setdefault(code, kind.upper() if sign.isupper() else kind)
 
 
-_KIND = _Kind((ord(sign), kind) for kind, signs in _KINDS.items() for sign in signs)
+_KIND = _KindTable((ord(sign), kind) for kind, signs in _SIGNS_BY_KIND.items() for sign in signs)
 
 
 def decoded(raw: bytes, *, declared: str | None = None) -> str:
-    """Return a text by its mark, else as ``declared``, else as UTF-8, else as judged.
+    """Return the text of bytes, by their byte order mark, else as ``declared``, else as UTF-8, else as
+    guessed.
 
-    Raises DocumentInvalidError for bytes whose encoding cannot be told.
+    A declaration is ignored if its text has too many signs out of place. Raises DocumentInvalidError if no
+    encoding is plausible, or two are.
     """
-    marked = next((encoding for mark, encoding in _MARKS.items() if raw.startswith(mark)), None)
-    text = _read(raw, marked or _known(declared))
-    if text is None or (not marked and _strange_share(text) > _MOST_STRANGE):
-        text = _judged(raw) if (utf_8 := _read(raw, "utf-8")) is None else utf_8
+    bom = next((encoding for mark, encoding in _BOMS.items() if raw.startswith(mark)), None)
+    text = _decoded_as(raw, bom or _text_encoding(declared))
+    if text is None or (not bom and _strange_share(text) > _MOST_STRANGE):
+        text = _guessed(raw) if (utf8 := _decoded_as(raw, "utf-8")) is None else utf8
     if text is None or "\0" in text:
         problem = "its encoding is unknown or cannot be told from another one"
         raise DocumentInvalidError(f"{problem}. Save it as UTF-8.")
@@ -96,14 +107,16 @@ def decoded(raw: bytes, *, declared: str | None = None) -> str:
 def decoded_page(raw: bytes) -> str:
     """Return the text of a page that may declare its encoding, as HTML and XML do. Raises
     DocumentInvalidError."""
-    found = _DECLARATION.search(raw[:_DECLARED_WITHIN])
-    declared = (found[1] or found[2]).decode() if found else None
-    is_wide = declared is not None and declared.lower().startswith("utf-16")  # then it would not be readable
+    declaration = _DECLARATION.search(raw[:_DECLARED_WITHIN])
+    declared = (declaration[1] or declaration[2]).decode() if declaration else None
+    # A declaration that could be read as ASCII is not in UTF-16, whatever it says.
+    is_wide = declared is not None and declared.lower().startswith("utf-16")
     return decoded(raw, declared=None if is_wide else declared)
 
 
-def _known(declared: str | None) -> str | None:
-    """Return the encoding that browsers take for a declared one; None for one that is unknown."""
+def _text_encoding(declared: str | None) -> str | None:
+    """Return the encoding that browsers use for a declared one ("latin1" → "cp1252"); None if it is
+    unknown."""
     try:
         name = codecs.lookup(declared or "").name
     except LookupError:
@@ -111,24 +124,27 @@ def _known(declared: str | None) -> str | None:
     return "cp1252" if name in ("iso8859-1", "ascii") else name if _TEXT_ENCODING.match(name) else None
 
 
-def _read(raw: bytes, encoding: str | None) -> str | None:
+def _decoded_as(raw: bytes, encoding: str | None) -> str | None:
+    """Return the text in this encoding; None without an encoding, or if the bytes are invalid in it."""
     try:
         return raw.decode(encoding) if encoding else None
     except UnicodeError:
         return None
 
 
-def _judged(raw: bytes) -> str | None:
-    readings = {text: _strange_share(text) for name in _JUDGED if (text := _read(raw, name))}
-    best, mac = min(readings, key=readings.__getitem__, default=""), _read(raw, "mac_roman") or ""
-    is_open = readings.get(mac) == readings.get(best) and not _RARE.isdisjoint(set(best) - set(mac))
-    return None if is_open or readings.get(best, 1) > _MOST_STRANGE else best
+def _guessed(raw: bytes) -> str | None:
+    """Return the most plausible text; None if none is, or if a Mac's is as plausible and the best one has a
+    rare letter: the same bytes are "Dušan" in Windows-1252 and "Duöan" on a Mac."""
+    shares = {text: _strange_share(text) for name in _TRIED if (text := _decoded_as(raw, name))}
+    best, mac = min(shares, key=shares.__getitem__, default=""), _decoded_as(raw, "mac_roman") or ""
+    is_tie = shares.get(mac) == shares.get(best) and not _RARE.isdisjoint(set(best) - set(mac))
+    return None if is_tie or shares.get(best, 1) > _MOST_STRANGE else best
 
 
 def _strange_share(text: str) -> float:
     """Return the share of the words with signs above ASCII that have such a sign out of place."""
     words = set(islice((word for word in text.split() if not word.isascii()), _MOST_WORDS))
-    opening = {sign for sign, end in ("\u00a1!", "\u00bf?") if end not in text}  # without its end
+    opening = {sign for sign, end in ("\u00a1!", "\u00bf?") if end not in text}  # Spanish without its end
     strange = sum(
         not opening.isdisjoint(word) or _STRANGE.search(word.translate(_KIND)) is not None for word in words
     )
@@ -142,10 +158,11 @@ _LINE = re.compile(
     r"(?:(?:(?P<bullet>[-*\u2022\u25aa\u25cf\u2013])|(?P<step>\d{1,3}[.)]))[ \t]+(?=\S))?(?P<words>.*)",
     re.DOTALL,
 )
-"""A line of plain text, as an item of a list where it begins with a marker."""
+"""A line of plain text. "- Fees" has the bullet "-" and the words "Fees"; "2) Fees" has the step "2)"."""
 _FEWEST_DELIMITERS = {"\t": 1, ";": 1, "|": 1, ",": 2}
-"""How many of each a line of a table has at least: prose has commas, too."""
+"""Fewest of each delimiter in every line of a table: prose has single commas, too."""
 _FEWEST_ROWS = 3
+"""Fewer lines with as many delimiters may be an accident, such as two lines of an address."""
 _SENTENCE_ENDS = (".", "!", "?", ":")
 
 
@@ -158,7 +175,10 @@ def convert_txt(raw: bytes) -> Page:
 
 def text_blocks(text: str) -> tuple[Block, ...]:
     """Return the blocks of plain text: blank lines separate paragraphs, lines with a bullet or a number are
-    list items, and lines that one delimiter cuts into as many parts are rows of a table."""
+    list items, and three or more lines with the same number of one delimiter are rows of a table.
+
+    "Visit;Amount", "First;20", "Second;30" are a table; "- bring a coat", "- be early" a list.
+    """
     blocks: list[Block] = []
     for part in _BLANK.split(text.replace("\r\n", "\n").replace("\r", "\n")):
         lines = [line for line in part.split("\n") if line.strip()]
@@ -167,12 +187,12 @@ def text_blocks(text: str) -> tuple[Block, ...]:
             continue
         lines = map(str.strip, lines)
         for kind, group in groupby((_LINE.match(line) for line in lines), key=_marker_kind):
-            found = [line for line in group if line]
+            matches = [line for line in group if line]
             if kind:
-                items = (Item(line["step"] or "-", (Paragraph(plain(line["words"])),)) for line in found)
+                items = (Item(line["step"] or "-", (Paragraph(plain(line["words"])),)) for line in matches)
                 blocks.append(List(tuple(items), is_ordered=kind == "step"))
             else:
-                blocks.append(Paragraph(plain("\n".join(line[0] for line in found))))
+                blocks.append(Paragraph(plain("\n".join(line[0] for line in matches))))
     return tuple(blocks)
 
 
@@ -190,6 +210,7 @@ def _table_rows(lines: Sequence[str]) -> list[Row]:
 
 
 def _marker_kind(line: re.Match[str] | None) -> str:
+    """Return "step" or "bullet" for a match of ``_LINE`` with a marker; "" for any other line."""
     return next((kind for kind in ("step", "bullet") if line and line[kind]), "")
 
 
@@ -198,23 +219,24 @@ def _marker_kind(line: re.Match[str] | None) -> str:
 _DELIMITERS = ",;\t|"
 _SAMPLE_ROWS = 50
 _SAMPLE_CHARACTERS = 20_000
-"""As much as judges the delimiter: each quote may be looked for to the end of it."""
-_DECLARED = re.compile(r'"?sep=(.|\\t)"?[ \t]*(?:\r\n|\r|\n|$)', re.I)
-"""The first line, which names the delimiter for Excel."""
-_GUARDED = re.compile(r'\A="([^"]*)"\Z')
-"""A text that Excel is to take for no number: ="00731"."""
+"""The first characters decide on the delimiter. The limit bounds the search for the end of each quote."""
+_DECLARED_DELIMITER = re.compile(r'"?sep=(.|\\t)"?[ \t]*(?:\r\n|\r|\n|$)', re.I)
+"""The first line "sep=;", which names the delimiter for Excel."""
+_GUARDED_TEXT = re.compile(r'\A="([^"]*)"\Z')
+"""A text that Excel must not read as a number: ="00731"."""
 _QUOTED = r'(?:^|(?<=[{0}]))"((?:[^"{1}]|""|"(?![{0}\r\n]|\Z))*+)"(?=[{0}\r\n]|\Z)'
-"""A cell in quotes, with the delimiters and what it does not hold; quotes inside may be not doubled."""
+"""Pattern of a cell in quotes; {0}: the delimiters, {1}: what the cell must not contain. Quotes inside it may
+be doubled or not: "a ""b"" c" or "a "b" c"."""
 
 
 def convert_csv(raw: bytes) -> Page:
     """Return the tables of separated values. Raises DocumentInvalidError."""
     text = decoded(raw)
-    declared = _DECLARED.match(text)
+    declared = _DECLARED_DELIMITER.match(text)
     if declared:
         delimiter, text = declared[1].replace("\\t", "\t"), text[declared.end() :]
     else:
-        # What is in quotes says nothing of the delimiter.
+        # Delimiters inside quotes must not count: a number in quotes becomes 0, another text a word.
         cells = re.compile(_QUOTED.format(_DELIMITERS, ""), re.M)
         bare = cells.sub(lambda cell: "0" if is_number(cell[1]) else "text", text[:_SAMPLE_CHARACTERS])
         delimiter = max(_DELIMITERS, key=lambda delimiter: _fitness(bare, delimiter))
@@ -227,27 +249,33 @@ def convert_csv(raw: bytes) -> Page:
 
 
 def _rows(text: str, delimiter: str, *, skipped: int) -> Iterator[Row]:
-    quoted = re.compile(_QUOTED.format(re.escape(delimiter), r"\n"), re.M)
-    text = quoted.sub(lambda cell: '"{}"'.format(cell[1].replace('""', '"').replace('"', '""')), text)
+    """Yield the rows with a value. ``skipped``: lines of the file before ``text``, so that lines are the
+    file's.
+
+    Raises DocumentInvalidError for a quote without an end: a cell then contains rows, or its row is not as
+    wide as the last row of several cells (``width``).
+    """
+    quoted_cell = re.compile(_QUOTED.format(re.escape(delimiter), r"\n"), re.M)
+    text = quoted_cell.sub(lambda cell: '"{}"'.format(cell[1].replace('""', '"').replace('"', '""')), text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    number, line, usual = 1, 1 + skipped, 0
+    row_number, first_line, width = 1, 1 + skipped, 0
     while True:
         try:
             values = next(reader, None)
         except csv.Error as error:
-            raise _not_csv(line, str(error)) from None
+            raise _not_csv(first_line, str(error)) from None
         if values is None:
             return
-        inner = [line for value in values if "\n" in value for line in value.split("\n")]
-        if inner and (len(values) != usual > 1 or _holds_rows(inner[1:-1], delimiter, usual)):
-            raise _not_csv(line, "a quote has no end")
-        usual = len(values) if len(values) > 1 else usual
-        shown = (_GUARDED.sub(r"\1", value.strip()) for value in values)
-        filled = {at: text_cell(value) for at, value in enumerate(shown, start=1) if value}
-        if filled:
-            yield Row(number, filled, line, len(values))
-        line = reader.line_num + 1 + skipped
-        number += 1
+        inner = [part for value in values if "\n" in value for part in value.split("\n")]
+        if inner and (len(values) != width > 1 or _holds_rows(inner[1:-1], delimiter, width)):
+            raise _not_csv(first_line, "a quote has no end")
+        width = len(values) if len(values) > 1 else width
+        shown = (_GUARDED_TEXT.sub(r"\1", value.strip()) for value in values)
+        cells = {at: text_cell(value) for at, value in enumerate(shown, start=1) if value}
+        if cells:
+            yield Row(row_number, cells, first_line, len(values))
+        first_line = reader.line_num + 1 + skipped
+        row_number += 1
 
 
 def _holds_rows(lines: Sequence[str], delimiter: str, width: int) -> bool:
@@ -261,8 +289,11 @@ def _not_csv(line: int, problem: str) -> DocumentInvalidError:
 
 
 def _fitness(text: str, delimiter: str) -> tuple[int, int, int]:
-    """Return how well a delimiter cuts the first rows: how many have as many cells as a row beside them, less
-    the cells that hold another delimiter and are no number; how many cells are numbers, and of all."""
+    """Return how well a delimiter separates the first rows; the largest tuple is the best delimiter.
+
+    First: rows with as many cells as a row above or below, less the cells that contain another delimiter and
+    are no number. Then: how many cells are numbers, and how many cells there are.
+    """
     sample = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         rows = [row for row in islice(sample, _SAMPLE_ROWS) if any(row)]
@@ -271,18 +302,18 @@ def _fitness(text: str, delimiter: str) -> tuple[int, int, int]:
     cells = [cell for row in rows for cell in row if len(row) > 1]
     others = _DELIMITERS.replace(delimiter, "")
     numbers = sum(map(is_number, cells))
-    cut = sum(any(other in cell for other in others) and not is_number(cell) for cell in cells)
+    uncut = sum(any(other in cell for other in others) and not is_number(cell) for cell in cells)
     regular = _regular(rows)
-    return (regular - cut if regular else -len(rows), numbers, len(cells))
+    return (regular - uncut if regular else -len(rows), numbers, len(cells))
 
 
 def _regular(rows: Sequence[Sequence[str]]) -> int:
     """Return how many rows have as many cells as a row above or below, and more than one."""
     widths = [len(row) for row in rows]
-    alike = {
+    regular_rows = {
         at + side
         for at, (above, below) in enumerate(pairwise(widths))
         if above == below > 1
         for side in (0, 1)
     }
-    return len(alike)
+    return len(regular_rows)
