@@ -1,4 +1,8 @@
-"""Reads Markdown into the page model: markdown-it-py writes it as HTML, which the reader of HTML reads."""
+"""Reads Markdown into the page model: markdown-it-py writes HTML, which ``html.read_html`` reads.
+
+Three things differ from CommonMark: notes ("[^1]: Only for adults.") are read, raw HTML ends in its own
+block, and lines that an author ended on purpose ("Monday: 9 to 5") stay lines.
+"""
 
 from __future__ import annotations
 
@@ -18,37 +22,49 @@ from assistant.documents.parsing.html import read_html
 from assistant.domain.errors import DocumentInvalidError
 
 DEEPEST_NESTING = 100
+"""Lists and quotes inside each other; markdown-it-py omits what is deeper."""
 _LONGEST_HEADING = 2_000
+"""Characters of a heading that are read for a title; it bounds the time."""
 _NARROWEST = 40
-"""Characters: editors wrap prose at 70 to 120."""
-_NOTE = re.compile(r"\[\^([^\]\s]{1,60})\]:[ \t]*(?=\S)")
-"""The begin of a note below the text: "[^1]: Only for adults."."""
-_MARK = re.compile(r"\[\^([^\]\s]{1,60})\]")
-_ROW = re.compile(r"^ {0,3}\|.*`.*$", re.MULTILINE)
+"""Characters. The narrowest width at which lines may have been wrapped by an editor: these wrap at 70 to
+120."""
+_NOTE_BEGIN = re.compile(r"\[\^([^\]\s]{1,60})\]:[ \t]*(?=\S)")
+"""The begin of a note below the text, "[^1]: Only for adults.": group 1 is "1"."""
+_NOTE_MARK = re.compile(r"\[\^([^\]\s]{1,60})\]")
+_CODE_ROW = re.compile(r"^ {0,3}\|.*`.*$", re.MULTILINE)
+"""A row of a table with code in it: "| `a|b` | first |"."""
 _CODE = re.compile(r"(`{1,3})[^`\s]+\1")
 _BAR = re.compile(r"(?<!\\)\|")
-"""In the code of a row a bar would begin a cell, and the last cell would be dropped."""
+"""A bar without a backslash. In the code of a row it would begin a cell, and the row's last cell would be
+dropped."""
 _GENERATED = re.compile(r"\{:[^{}\n]*\}|^:::+ ?\w*")
-"""What generators of sites read, and readers do not see: attributes, and the begin and end of a box."""
+"""Marks for generators of sites, which readers do not see: attributes "{: .wide}", and the begin and end of a
+box, "::: warning" and ":::"."""
 _SWALLOWING = re.compile(
     r"<(?=(iframe|nav|noembed|noframes|noscript|object|plaintext|script|select|style|svg|template|textarea"
     r"|title|xmp)\b)",
     re.IGNORECASE,
 )
-"""Elements whose end an author may forget: all that follows would be a part of them."""
+"""The begin of an element that takes all text up to its end tag: without one, the rest of the page."""
 
 
 _PARSER = MarkdownIt("commonmark", {"maxNesting": DEEPEST_NESTING})
 _PARSER.enable(["table", "strikethrough"])
-_INLINE = MarkdownIt("commonmark").enable("strikethrough")
-"""Its own limit, 20, of brackets inside each other: each unclosed one is searched once a level."""
-_BLOCKS = MarkdownIt("commonmark").disable("inline")
+_TEXT_PARSER = MarkdownIt("commonmark").enable("strikethrough")
+"""Parser of the text in blocks. It keeps markdown-it's limit of 20 brackets inside each other, because each
+unclosed bracket is searched once for each level."""
+_BLOCK_PARSER = MarkdownIt("commonmark").disable("inline")
+"""Parser that finds the blocks and leaves the text in them unparsed."""
 
 
-def _inline(state: StateCore) -> None:
-    """Read what is in blocks, with the limit of ``_INLINE``; raw HTML ends in its own block. A list keeps the
-    sign after its numbers."""
-    state.md = _INLINE
+def _read_texts(state: StateCore) -> None:
+    """Parse the text in blocks with ``_TEXT_PARSER``, then edit the tokens. It replaces markdown-it's rule
+    "inline".
+
+    Raw HTML gets the end tags that it lacks. A list gets the attribute data-end, the sign after its numbers
+    ("." or ")"), which ``html`` reads.
+    """
+    state.md = _TEXT_PARSER
     inline(state)
     for token in state.tokens:
         if token.type == "ordered_list_open":
@@ -58,75 +74,88 @@ def _inline(state: StateCore) -> None:
             missing = (name for name in names if f"</{name}" not in token.content.lower())
             token.content += "".join(f"</{name}>" for name in missing)
         elif token.type == "inline":
-            _lines(token, state.env.get("notes", ()))
+            _edit_text(token, state.env.get("notes", ()))
 
 
-def _lines(token: Token, notes: Collection[str]) -> None:
-    """Raise the marks of notes in a block. Its lines are one text, unless an author ended them."""
+def _edit_text(token: Token, notes: Collection[str]) -> None:
+    """Edit the tokens of one block's text: raise the marks of ``notes``, and keep lines that an author ended.
+
+    ``notes`` are the marks that ``_read_note`` found on the page; "[^7]" without a note stays as it is.
+    """
 
     def raised(mark: re.Match[str]) -> str:
         return f"<sup>[{mark[1]}]</sup>" if mark[1] in notes else mark[0]
 
     lines = [line.strip() for line in token.content.split("\n")]
-    are_rows = len(lines) > 1 and _are_rows(lines)
+    are_kept = len(lines) > 1 and _are_kept(lines)
     for child in token.children or ():
-        if child.type == "softbreak" and are_rows:
+        if child.type == "softbreak" and are_kept:
             child.type = "hardbreak"
         elif child.type == "text":
             shown = escapeHtml(_GENERATED.sub("", child.content))
-            child.type, child.content = "html_inline", _MARK.sub(raised, shown)
+            child.type, child.content = "html_inline", _NOTE_MARK.sub(raised, shown)
         elif child.type == "html_inline":
             child.content = _SWALLOWING.sub("&lt;", child.content)
-        elif child.type == "image" and not child.content:  # by its writer it would be decoration
+        elif child.type == "image" and not child.content:  # else <img alt="">, decoration
             child.type, child.content = "html_inline", "<img>"
 
 
-def _are_rows(lines: Sequence[str]) -> bool:
-    """Return whether an author ended lines where they end, as in "Monday: 9 to 5". Where an editor wrapped
-    them, the next line's first word would not have fitted into the longest. A line that begins with a small
-    letter goes on with the sentence above."""
+def _are_kept(lines: Sequence[str]) -> bool:
+    """Return whether lines must stay lines, because an author ended them: "Monday: 9 to 5", "Tuesday: 9 to
+    4".
+
+    An editor wraps a line where the next word does not fit: a line to which the next line's first word could
+    be added was ended on purpose. At least half of the lines must be such (``kept``), or all must have a bar
+    or a tab. A line that begins with a small letter goes on with the sentence above.
+    """
     if any(line[:1].islower() for line in lines):
         return False
     width = max(_NARROWEST, *map(len, lines))
-    ended = sum(len(line) + len(f" {below}".split(" ", 2)[1]) < width for line, below in pairwise(lines))
-    return all("|" in line or "\t" in line for line in lines) or 2 * ended >= len(lines) - 1
+    kept = sum(len(line) + len(f" {below}".split(" ", 2)[1]) < width for line, below in pairwise(lines))
+    return all("|" in line or "\t" in line for line in lines) or 2 * kept >= len(lines) - 1
 
 
-def _note(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Read a note and the lines that go on with it, as a paragraph that begins with its mark."""
+def _read_note(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Read a note and the lines that go on with it, as a paragraph that begins with its mark.
 
-    def found(line: int) -> re.Match[str] | None:
+    A block rule of markdown-it: it returns whether a note begins in line ``start``; ``silent`` asks only
+    that. The marks of all notes are collected in ``state.env["notes"]`` for ``_edit_text``: blocks are read
+    before texts.
+    """
+
+    def note_at(line: int) -> re.Match[str] | None:
         begin = state.bMarks[line] + state.tShift[line]
-        return None if state.is_code_block(line) else _NOTE.match(state.src, begin, state.eMarks[line])
+        return None if state.is_code_block(line) else _NOTE_BEGIN.match(state.src, begin, state.eMarks[line])
 
-    note = found(start)
+    note = note_at(start)
     if note is None or silent:
         return note is not None
     state.line = start + 1
-    while state.line < end and not state.isEmpty(state.line) and not found(state.line):
+    while state.line < end and not state.isEmpty(state.line) and not note_at(state.line):
         state.line += 1
     state.env.setdefault("notes", set()).add(note[1])
     state.push("paragraph_open", "p", 1)
-    words = state.push("inline", "", 0)
-    words.content = f"[^{note[1]}] {state.src[note.end() : state.eMarks[state.line - 1]]}"
-    words.children = []
+    text = state.push("inline", "", 0)
+    text.content = f"[^{note[1]}] {state.src[note.end() : state.eMarks[state.line - 1]]}"
+    text.children = []
     state.push("paragraph_close", "p", -1)
     return True
 
 
-_PARSER.core.ruler.at("inline", _inline)
-_PARSER.block.ruler.before("reference", "note", _note, {"alt": ["paragraph"]})
+_PARSER.core.ruler.at("inline", _read_texts)
+_PARSER.block.ruler.before("reference", "note", _read_note, {"alt": ["paragraph"]})
 
 
 def read_markdown(content: str) -> Page:
-    """Return the page; of raw HTML, what it shows.
+    """Return the page. Raw HTML in it is read as HTML.
 
     Raises DocumentInvalidError for lists or quotes nested deeper than DEEPEST_NESTING: the parser would omit
     their content.
     """
     env: dict[str, Any] = {}
-    whole = _ROW.sub(lambda row: _CODE.sub(lambda code: _BAR.sub(r"\|", code[0]), row[0]), content)
-    tokens = _PARSER.parse(whole, env)
+    # A bar in the code of a row gets a backslash.
+    escaped = _CODE_ROW.sub(lambda row: _CODE.sub(lambda code: _BAR.sub(r"\|", code[0]), row[0]), content)
+    tokens = _PARSER.parse(escaped, env)
     if any(token.level >= DEEPEST_NESTING - 1 for token in tokens):
         raise DocumentInvalidError(f"Markdown is nested deeper than {DEEPEST_NESTING}.")
     return read_html(_PARSER.renderer.render(tokens, _PARSER.options, env), is_whole=False)
@@ -135,14 +164,14 @@ def read_markdown(content: str) -> Page:
 def first_heading(content: str) -> str | None:
     """Return the text of the first heading of the highest level; None without headings.
 
-    Only blocks are parsed, not what is in them: a hostile body must not cost the parsing time twice.
+    The text of other blocks is not parsed: a hostile body must not cost the parsing time twice.
     """
-    found = [
+    headings = [
         (opened.tag, text)
-        for opened, line in pairwise(_BLOCKS.parse(content))
+        for opened, line in pairwise(_BLOCK_PARSER.parse(content))
         if opened.type == "heading_open" and opened.level == 0 and (text := _heading_text(line.content))
     ]
-    return min(found, key=lambda heading: heading[0])[1] if found else None
+    return min(headings, key=lambda heading: heading[0])[1] if headings else None
 
 
 def _heading_text(line: str) -> str:

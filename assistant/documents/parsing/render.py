@@ -1,7 +1,8 @@
 """Makes a document's text, sections, units and tables from the page model. Every format is rendered here.
 
 Text that is not in force (struck, hidden, older mail) is left out and counted. Two texts that a reader sees
-apart never touch, and a raised number is never part of another one.
+apart get a separator, and a raised number is never part of another one: "10" with a raised "2" is "10^2", not
+102.
 """
 
 from __future__ import annotations
@@ -20,21 +21,25 @@ from assistant.domain.errors import DocumentInvalidError
 
 MOST_CELLS = 500_000
 """Cells of a table once its spans are filled."""
-_ENDS = (".", ",", ";", ":", "!", "?")
+_SENTENCE_SIGNS = (".", ",", ";", ":", "!", "?")
 _LONGEST_TOKEN = 100
-_ELEMENT = re.compile(r"[A-Z][a-z]?(?![^\W\d_])")
-"""The symbol of an element: a raised number before it is its mass, ^99mTc."""
-_LENGTH = re.compile(r"(?:\d\s?|/)[kcdmµμn]?m\Z")
-"""A length after a number or a slash: its raised 2 is a square, also on a page with a note 2."""
+"""Characters before a raised text that are looked at for the word it belongs to."""
+_ELEMENT_SYMBOL = re.compile(r"[A-Z][a-z]?(?![^\W\d_])")
+"""The symbol of a chemical element: a raised number before it is its mass, as in ^99mTc."""
+_LENGTH_UNIT = re.compile(r"(?:\d\s?|/)[kcdmµμn]?m\Z")
+"""A unit of length at the end, after a number or a slash, "5 cm" or "kg/m": a raised 2 or 3 after it is a
+square or cube, even on a page that has a note 2."""
 _LONGEST_UNIT = 3
-"""Letters of a word whose raised number is an exponent: "m²" and "cm²" are units, "visit¹" has a note."""
+"""Most letters of a word whose raised number is an exponent: "m²" and "cm²" are units, "visit¹" has a
+note."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
     parsed: ParsedDocument
     losses: tuple[model.Loss, ...]
-    """What the page says that is not in the text, by kind in the order of its first place."""
+    """What of the original is not in the text: first the converter's losses, then those of rendering, one for
+    each kind and place."""
 
 
 def render(page: model.Page) -> Rendered:
@@ -53,15 +58,19 @@ def words_in(text: str) -> int:
 
 
 class _Renderer:
+    """Adds the blocks of one page to ``builder`` in reading order; ``losses`` is complete after the last
+    block."""
+
     def __init__(self, note_marks: frozenset[str]) -> None:
         self.builder = TextBuilder()
         self._note_marks = note_marks
         self._lost: Counter[tuple[str, str]] = Counter()
+        """Lost words by kind ("struck words") and place ("page 3")."""
         self._place: model.Place | None = None
         self._depth = 0
         """How many lists and tables are around the block."""
         self._marker = ""
-        """Marker of the item that begins; its first line takes it."""
+        """Marker of the item that begins, "2. "; its first line takes it, so it is "" for further lines."""
         self._kind: UnitKind | None = None
         """Kind of the items of the list around; None outside of lists."""
 
@@ -74,7 +83,7 @@ class _Renderer:
 
     def _block(self, block: model.Block) -> None:
         if block.place is not None:
-            self._enter(block.place)
+            self._enter_place(block.place)
         match block:
             case model.Heading():
                 self.builder.heading(block.level, self._text(block.runs))
@@ -88,7 +97,7 @@ class _Renderer:
                 for text in self._lines(block):
                     self._paragraph(text)
 
-    def _enter(self, place: model.Place) -> None:
+    def _enter_place(self, place: model.Place) -> None:
         if place.kind == "page" and (self._place is None or self._place.number != place.number):
             self.builder.page(place.number)
         self._place = place
@@ -100,6 +109,7 @@ class _Renderer:
     # Blocks
 
     def _paragraph(self, text: str) -> None:
+        """Add a paragraph: outside of lists as a block, in an item as its first line or a further one."""
         if not unmarked(text).strip():
             return
         if self._kind is None:
@@ -126,25 +136,31 @@ class _Renderer:
             self.builder.gap()
 
     def _caption(self, block: model.Figure) -> str:
+        """Return a figure's words; one without any is a loss of 0 words, whose kind alone is reported."""
         text = self._text(block.caption)
         if not unmarked(text).strip():
             self._lost[f"{block.kind}s without text", str(self._place or "")] += 0
         return text
 
     def _table(self, block: model.Table) -> None:
+        """Add a table: names of columns, then a row of texts for each row of cells. Names above empty columns
+        are lost.
+
+        Texts are by ``id(cell)``, because a cell that spans places is the same object at each of them.
+        """
         grid = grid_of(block.rows)
         width = max(map(len, grid), default=0)
         texts = {id(cell): self._in_a_line(cell.blocks) for row in block.rows for cell in row}
         names = _joined_names(grid[: block.header_rows], texts, width)
-        below = zip(grid[block.header_rows :], block.rows[block.header_rows :], strict=True)
+        body = zip(grid[block.header_rows :], block.rows[block.header_rows :], strict=True)
         rows = [
-            _row_texts(row, texts, width, is_named=any(names)) for row, begun in below if begun
-        ]  # else it repeats the one above
+            _row_texts(row, texts, width, is_named=any(names)) for row, cells in body if cells
+        ]  # a row in which no cell begins repeats the row above
         if any(names) and not any(map(any, rows)):
             rows, names = [names], []
-        filled = {place for row in rows if len(row) > 1 for place, text in enumerate(row) if text}
+        used = {place for row in rows if len(row) > 1 for place, text in enumerate(row) if text}
         for place, name in enumerate(names):
-            if place not in filled:
+            if place not in used:
                 self._lose("names of empty columns", unmarked(name))
         self.builder.table(
             [*([names] if any(names) else []), *rows], has_header=any(names), depth=self._depth + 1
@@ -153,19 +169,21 @@ class _Renderer:
     # Text
 
     def _in_a_line(self, blocks: Iterable[model.Block]) -> str:
-        """Return the text of a cell, note or definition, with marks of links. What a reader sees on lines of
-        their own is separated by commas, where no other sign ends it."""
+        """Return the text of a cell, note or item in one line, with marks of links. Lines are separated by
+        commas, or by a space after a line that ends in a sign: "Fees", "First: $20" are "Fees, First:
+        $20"."""
         parts: list[str] = []
         for block in blocks:
             parts += self._lines(block)
         line = ""
-        for seen in filter(str.strip, (text for part in parts for text in part.split("\n"))):
-            text = " ".join(seen.split())
-            separator = " " if not line or unmarked(line).endswith(_ENDS) else ", "
+        for shown in filter(str.strip, (text for part in parts for text in part.split("\n"))):
+            text = " ".join(shown.split())
+            separator = " " if not line or unmarked(line).endswith(_SENTENCE_SIGNS) else ", "
             line = f"{line}{separator}{text}" if line else text
         return line
 
     def _lines(self, block: model.Block) -> list[str]:
+        """Return the texts of a block: an item or a row of a table is one, any other block one as a whole."""
         match block:
             case model.Heading() | model.Paragraph():
                 return [self._text(block.runs)]
@@ -188,17 +206,19 @@ class _Renderer:
                 return []
 
     def _text(self, runs: model.Runs) -> str:
-        """Return what is in force of the runs, with marks around the words of links."""
+        """Return the text of the runs that is in force, with marks around the words of links
+        (``text.link_begin``).
+
+        Words on both sides of text that is left out do not join: ``at_gap`` is True after such a run.
+        """
         text, at_gap = "", False
-        for place, run in enumerate(runs):
+        for at, run in enumerate(runs):
             if not run.is_in_force:
                 self._lose("struck words" if run.is_struck else "hidden words", run.text)
                 at_gap = True
                 continue
-            shown = (
-                self._shifted(run, before=text, after=runs[place + 1 : place + 2]) if run.shift else run.text
-            )
-            if at_gap and _touch(unmarked(text), shown):
+            shown = self._shifted(run, before=text, after=runs[at + 1 : at + 2]) if run.shift else run.text
+            if at_gap and _would_join(unmarked(text), shown):
                 shown = f" {shown}"
             at_gap = False
             is_link = run.link and not run.link.startswith("#") and shown.strip()
@@ -210,44 +230,51 @@ class _Renderer:
 
         Raised: "x" and "10" are "x^10", "cm" and "2" are "cm^2", "visit" and the note's mark "1" are
         "visit [1]". Lowered: "10" and "2" are "10_2", "H" and "2" are "H2".
+
+        ``before`` is the text so far, ``after`` the next run or none. ``token`` is the word that the raised
+        text follows, "" after a space.
         """
         shown = run.text.strip()
         if not shown:
             return run.text
-        apart = " " if _touch(shown, model.text_of(after)) else ""
-        last, words = before[-1:], before[-_LONGEST_TOKEN:].split()
-        token = words[-1] if words and not last.isspace() else ""
+        apart = " " if _would_join(shown, model.text_of(after)) else ""
+        last_char, words_before = before[-1:], before[-_LONGEST_TOKEN:].split()
+        token = words_before[-1] if words_before and not last_char.isspace() else ""
         if run.shift is model.Shift.LOWERED:
             apart = " " if shown[-1].isdigit() and model.text_of(after)[:1].isdigit() else ""
-            return ("_" if last.isdigit() and shown[0].isdigit() else "") + shown + apart
+            return ("_" if last_char.isdigit() and shown[0].isdigit() else "") + shown + apart
         is_number = any(char.isdigit() for char in shown)
-        is_note = shown in self._note_marks and not (shown in ("2", "3") and _LENGTH.search(before))
+        is_note = shown in self._note_marks and not (shown in ("2", "3") and _LENGTH_UNIT.search(before))
         is_mark = run.is_note_mark or run.link.startswith("#") or is_note or shown[0] == "["
-        if not is_mark and not token and shown[0].isdigit() and _ELEMENT.match(model.text_of(after)):
+        if not is_mark and not token and shown[0].isdigit() and _ELEMENT_SYMBOL.match(model.text_of(after)):
             return f"^{shown}"
         if not is_mark and is_number:
             is_amount = token.endswith("%") or any(unicodedata.category(char) == "Sc" for char in token)
-            is_unit = last.isalpha() and len(re.split(r"[\W\d_]", token)[-1]) <= _LONGEST_UNIT
-            is_mark = is_amount or not (last.isdigit() or last == ")" or is_unit)
-        if is_mark or (len(shown) == 1 and shown.islower() and last.isalpha()):
+            is_unit = last_char.isalpha() and len(re.split(r"[\W\d_]", token)[-1]) <= _LONGEST_UNIT
+            is_mark = is_amount or not (last_char.isdigit() or last_char == ")" or is_unit)
+        if is_mark or (len(shown) == 1 and shown.islower() and last_char.isalpha()):
             return f"{' ' if token else ''}[{shown.strip('[]()')}]{apart}"
-        if is_number or (last.isdigit() and shown[0] in "+-\u2212"):
+        if is_number or (last_char.isdigit() and shown[0] in "+-\u2212"):
             return f"^{shown}{apart}"
         return shown + apart
 
 
-def _touch(before: str, after: str) -> bool:
+def _would_join(before: str, after: str) -> bool:
     """Return whether two texts would become one word or number."""
     return before[-1:].isalnum() and after[:1].isalnum()
 
 
 def _shown_marker(item: model.Item) -> str:
-    """Return the marker, unless it is only the sign of a bullet."""
+    """Return the item's marker, "" for the sign of a bullet: "4." or "Fee:", but not "•"."""
     return item.marker if any(map(str.isalnum, item.marker)) else ""
 
 
 def _note_marks(blocks: Iterable[model.Block]) -> frozenset[str]:
-    """Return the marks of the page's notes: of those that are ones, and in paragraphs that begin raised."""
+    """Return the marks of the page's notes: of Note blocks, and raised ones in paragraphs that begin with
+    one.
+
+    A page may write its notes as "¹ Only for adults. ² Once a year.": the marks are "1" and "2".
+    """
     marks = set[str]()
     for block in blocks:
         if isinstance(block, model.Note) and block.mark:
@@ -264,30 +291,34 @@ def _note_marks(blocks: Iterable[model.Block]) -> frozenset[str]:
 
 
 _Grid = Sequence[Sequence[model.Cell | None]]
-"""Row by row, the cell that covers each place."""
+"""Row by row, the cell that covers each place; None where no cell does."""
 
 
 def grid_of(rows: Sequence[Sequence[model.Cell]]) -> _Grid:
-    """Return the grid of a table. Raises DocumentInvalidError for one of more than MOST_CELLS cells."""
+    """Return the grid of a table: a cell that spans two rows is in both.
+
+    Raises DocumentInvalidError for a grid of more than MOST_CELLS cells.
+    """
     grid: list[dict[int, model.Cell]] = [{} for _ in rows]
-    cells = 0
+    places = 0
     for number, row in enumerate(rows):
         column = 0
         for cell in row:
             while column in grid[number]:
                 column += 1
-            covered = range(column, column + cell.columns)
+            columns = range(column, column + cell.columns)
             for line in grid[number : number + cell.rows]:
-                line.update({place: cell for place in covered if place not in line})
-                cells += cell.columns
-            if cells > MOST_CELLS:
+                line.update({place: cell for place in columns if place not in line})
+                places += cell.columns
+            if places > MOST_CELLS:
                 raise DocumentInvalidError(f"A table has more than {MOST_CELLS:,} cells. Split the document.")
             column += cell.columns
     return [[line.get(place) for place in range(max(line, default=-1) + 1)] for line in grid]
 
 
 def _joined_names(header: _Grid, texts: dict[int, str], width: int) -> list[str]:
-    """Return a name for each column: the different names above it, from the top."""
+    """Return a name for each column: the different texts of its header cells, from the top, "Fees First
+    visit"."""
     columns = ([row[place] if place < len(row) else None for row in header] for place in range(width))
     return [
         " ".join(dict.fromkeys(filter(None, (texts[id(cell)] for cell in column if cell))))
@@ -298,8 +329,9 @@ def _joined_names(header: _Grid, texts: dict[int, str], width: int) -> list[str]
 def _row_texts(
     row: Sequence[model.Cell | None], texts: dict[int, str], width: int, *, is_named: bool
 ) -> list[str]:
-    """Return the texts of a row: of a cell across columns under each of their names, once where they have
-    none. One cell across all columns stands alone: it is a title between rows."""
+    """Return the texts of a row by column. A cell across columns is repeated in each of them if the columns
+    have names, else only the first has it. A row of one cell across all columns is one text: a title between
+    rows."""
     if width > 1 and len(row) == width and len({id(cell) for cell in row}) == 1 and row[0] is not None:
         return [texts[id(row[0])]]
     before = (None, *row)
@@ -312,15 +344,17 @@ def _row_texts(
 # Tables of a file that does not say which rows name the columns, and which tables are only a layout
 
 _DIGIT = re.compile(r"\d")
-_LABEL = re.compile("[:\u2610-\u2612]\\s*$|^[\u2610-\u2612]")
-"""A text with a value beside it, or with a check box."""
+_FORM_LABEL = re.compile("[:\u2610-\u2612]\\s*$|^[\u2610-\u2612]")
+"""A text of a form and not the name of a column: it ends in a colon, "Name:", or has a check box, "☐
+Adult"."""
 
 
 def table_blocks(rows: Iterable[Sequence[model.Cell]], *, header_rows: int = 0) -> list[model.Block]:
-    """Return a table with the rows that name its columns; ``header_rows`` 0: the file names none.
+    """Return a table with its number of header rows, which converters of all formats call.
 
-    A cell across all columns above it is a text of its own. A table without names that contains tables, or
-    has no two texts beside each other, is layout: what is in it is returned.
+    ``header_rows`` is what the file says; 0: it says nothing, and the rows are judged (``is_header``). First
+    rows of one cell across all columns become blocks before the table. A table without names that contains
+    tables, or in which no row has two texts, is layout: the blocks in its cells are returned.
     """
     rows = [tuple(row) for row in rows]  # an empty one too: cells above may span all of it
     cells = [cell for row in rows for cell in row]
@@ -345,16 +379,20 @@ def _has_text(cell: model.Cell) -> bool:
 
 
 def _named_rows(rows: Sequence[Sequence[model.Cell]], declared: int) -> int:
-    """Return how many first rows name the columns: those that the file declares, with what their cells span;
-    else those that the first cells span, judged by ``is_header``. A row of names of parts is one of them."""
+    """Return how many first rows name the columns.
+
+    They are the ``declared`` ones, and rows that their cells span. Without declared rows it is the first row
+    with what it spans, if ``is_header`` finds names in it, else 0. A second row that names parts belongs to a
+    header of one row: "Fees | Fees" above "First visit | Second visit".
+    """
     grid = grid_of(rows)
     texts = {
         id(cell): " ".join(map(model.text_of, model.all_runs(cell.blocks))) for row in rows for cell in row
     }
     lines = [["" if cell is None else texts[id(cell)] for cell in row] for row in grid]
-    first = rows[: max(declared, 1)]
-    depth = max((at + cell.rows for at, row in enumerate(first) for cell in row), default=0)
-    if depth == 1 and len(rows) > 1 and _has_parts(grid[0], lines[1]):
+    header = rows[: max(declared, 1)]
+    depth = max((at + cell.rows for at, row in enumerate(header) for cell in row), default=0)
+    if depth == 1 and len(rows) > 1 and _names_parts(grid[0], lines[1]):
         depth = 2
     if declared > 0:
         return depth
@@ -363,15 +401,16 @@ def _named_rows(rows: Sequence[Sequence[model.Cell]], declared: int) -> int:
         " ".join(dict.fromkeys(line[at] for line in lines[:depth] if at < len(line))).strip()
         for at in columns
     ]
-    others = [[line[at] for at in columns if at < len(line)] for line in lines[depth:] if any(line)]
+    body = [[line[at] for at in columns if at < len(line)] for line in lines[depth:] if any(line)]
     is_divided = len(columns) > len(rows[0]) and all(
         cell.rows == depth or cell.columns > 1 for cell in rows[0]
     )
-    return depth if is_header([names, *others], may_have_digits=is_divided) else 0
+    return depth if is_header([names, *body], may_have_digits=is_divided) else 0
 
 
-def _has_parts(first: Sequence[model.Cell | None], second: Sequence[str]) -> bool:
-    """Return whether the second row names parts: below names across columns only, and without digits."""
+def _names_parts(first: Sequence[model.Cell | None], second: Sequence[str]) -> bool:
+    """Return whether the second row names parts of the first: it has a text without digits below each cell
+    that spans columns, and none below the other cells."""
     wide = [cell is not None and cell.columns > 1 for cell in first]
     are_parts = all(
         bool(text) == is_wide and not _DIGIT.search(text) for text, is_wide in zip(second, wide, strict=False)
@@ -380,15 +419,15 @@ def _has_parts(first: Sequence[model.Cell | None], second: Sequence[str]) -> boo
 
 
 def is_header(rows: Sequence[Sequence[str]], *, may_have_digits: bool = False) -> bool:
-    """Return whether the first row names the columns, of a table that does not say so.
+    """Return whether the first row names the columns, in a table of a file that does not tell.
 
-    Names fill the row, differ and have no digits, unless merged cells show that they are names. A table of
-    two columns is more often a list of names with values: there a column must have digits in all its other
-    cells.
+    Names fill the row, differ and have no digits; merged cells are names with digits too
+    (``may_have_digits``). "Visit | Fee" above "First | $20" is a header. A table of two columns is more often
+    a list of names with values: it has a header only if all other cells of one column have digits.
     """
     first, *others = rows
     names = {cell.strip() for cell in first}
-    if not others or len(names) < max(2, len(first)) or "" in names or any(map(_LABEL.search, names)):
+    if not others or len(names) < max(2, len(first)) or "" in names or any(map(_FORM_LABEL.search, names)):
         return False
     if not may_have_digits and any(map(_DIGIT.search, names)):
         return False

@@ -1,4 +1,8 @@
-"""Builds a document's plain text, block by block, with its sections and units."""
+"""Builds a document's plain text, block by block, with its sections and units.
+
+``render`` calls ``TextBuilder``. Texts that it passes may have links in them: the words of a link are between
+``link_begin(address)`` and ``LINK_END``.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +18,24 @@ _SPACES = re.compile(r"[^\S\n]+")
 _AROUND_NEWLINE = re.compile(r" ?\n ?")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _BULLET = re.compile(r"(?:[-*\u2022]|(\d{1,3})[.)])\s+(?=\S)")
-"""A line of plain text that is a list item; group 1 is the number of a step."""
+"""A line of plain text that is a list item: "- Bring a coat", or "2. Sign" with the step's number in group
+1."""
 _LONGEST_TITLE_WORDS = 10
 """A line of plain text with at most this many words and no full stop is a heading, or an item under a line
 that ends in ":"."""
 _LONGEST_ITEM_WORDS = 30
+"""Words of an item that is one unit; a longer one is divided into sentences."""
 _LONGEST_NAME = 2_000
-"""Characters of a heading or a column's name, which all its units repeat. The longest of the 506 headings in
-``knowledge`` has 77."""
-_ENDS = (".", "!", "?", ";", ",", '"', "\u201d")
+"""Characters of a heading or a column's name: each unit below it repeats it, so a longer one is text. The
+longest of the 506 headings in ``knowledge`` has 77."""
+_CLAUSE_ENDS = (".", "!", "?", ";", ",", '"', "\u201d")
 LINK_END = "\ufdd2"
-"""After the words of a link. Noncharacters mark links, because ``normalize`` leaves none in a text."""
-_MARK = re.compile("\ufdd0[^\ufdd1]*\ufdd1|\ufdd2")
+"""The mark after the words of a link. U+FDD0 to U+FDD2 are no characters: ``normalize`` removes them from
+texts, so a document cannot contain a mark."""
+_LINK_MARK = re.compile("\ufdd0[^\ufdd1]*\ufdd1|\ufdd2")
+"""A mark before the words of a link, with the address in it, or one after them."""
 _LINK = re.compile("\ufdd0([^\ufdd1]*)\ufdd1([^\ufdd0\ufdd2]*)\ufdd2")
+"""A link: group 1 is the address, group 2 the words."""
 
 
 def normalize(text: str) -> str:
@@ -39,7 +48,8 @@ def normalize(text: str) -> str:
 
 
 def _shown(char: str) -> str:
-    """Return a character as a reader sees it: a control is a space, a soft hyphen or a joiner is nothing."""
+    """Return a character as a reader sees it: a control or a noncharacter is a space, a soft hyphen or a
+    joiner nothing."""
     is_shown = char.isprintable() or char == "\n"
     return char if is_shown else "" if unicodedata.category(char) == "Cf" else " "
 
@@ -51,15 +61,20 @@ def link_begin(address: str) -> str:
 
 def unmarked(marked: str) -> str:
     """Return a text without the marks of links."""
-    return _MARK.sub("", marked) if LINK_END in marked else marked
+    return _LINK_MARK.sub("", marked) if LINK_END in marked else marked
 
 
 def read_links(marked: str) -> tuple[str, list[Link]]:
-    """Return the normalized text without the marks of links, and its links."""
+    """Return the normalized text without the marks of links, and each link as (start, end, address) in that
+    text.
+
+    A link without words is left out. The words are searched from the end of the link before, because
+    normalizing moves them.
+    """
     if LINK_END not in marked:
         return normalize(marked), []
     text, links = normalize(unmarked(marked)), list[Link]()
-    marked_at = text_at = 0  # ends of the link before, in the marked and in the normalized text
+    marked_at = text_at = 0  # ends of the previous link in each text
     for link in _LINK.finditer(marked):
         between, words = normalize(unmarked(marked[marked_at : link.start()])), normalize(link[2])
         start = text.find(words, text_at + len(between))  # only white space is skipped
@@ -71,47 +86,67 @@ def read_links(marked: str) -> tuple[str, list[Link]]:
 
 @dataclass(slots=True)
 class _Lead:
-    """The sentence that the next list items belong to."""
+    """The sentence that the next list items belong to: "Bring with you:"."""
 
     ordinal: int
+    """The sentence's place among the units."""
     opens_list: bool
     """Whether it ends in ":": then short lines after it are its items."""
 
 
 class TextBuilder:
-    """Headings and blocks in reading order → ParsedDocument. A section runs from heading to heading."""
+    """Takes headings and blocks in reading order, and builds a ParsedDocument. A section runs from heading to
+    heading.
+
+        builder = TextBuilder()
+        builder.heading(1, "Fees")
+        builder.block("A visit is $20.")
+        parsed = builder.build()
+
+    The text is "Fees\\n\\nA visit is $20."; the section and the only unit (a sentence) are its last 15
+    characters.
+    """
 
     def __init__(self) -> None:
         self._parts: list[str] = []
+        """Pieces of the text so far, with the separators between them."""
         self._length = 0
+        """Characters of the text so far: where the next piece begins."""
         self._headings: list[tuple[int, str]] = []
+        """Level and name of each heading above the next block, outermost first."""
         self._sections: list[Section] = []
         self._units: list[Unit] = []
         self._tables: list[Table] = []
         self._pages: list[tuple[int, int]] = []
+        """Number of each page, and where it begins in the text."""
         self._links: list[Link] = []
         self._pending_links: list[Link] = []
         """Links of the text that is appended next, which ``_append`` places."""
         self._section_start: int | None = None
+        """Where the section begins; None until a text follows its heading."""
         self._section_end = 0
         self._last_was_line = False
+        """Whether the last text was a list item or a row, so that the next one continues its list or
+        table."""
         self._subheading = ""
         """A line of plain text that serves as a heading: units get its name, but no section begins."""
         self._lead: _Lead | None = None
+        """Parent of the next items outside of other items; None after a heading or a list."""
         self._items: list[int | None] = []
-        """Ordinal of the newest unit at each depth of list items, outermost first."""
+        """Ordinal of the newest item at each depth of lists, outermost first; None at a depth without an
+        item."""
 
     def heading(self, level: int, text: str) -> None:
-        """Add a heading. It ends those of its own level and below, and is part of the text but of no
-        section. A text longer than _LONGEST_NAME is a paragraph."""
-        name = self._without_links(text).replace("\n", " ")
+        """Add a heading. It ends the headings of its own and of deeper levels, and is part of the text but of
+        no section. A text longer than _LONGEST_NAME is added as a paragraph."""
+        name = self._taking_links(text).replace("\n", " ")
         if not name:
             return
         if len(name) > _LONGEST_NAME:
             self.block(text.replace("\n", " "))
             return
         self._end_section()
-        self._headings = [(above, other) for above, other in self._headings if above < level]
+        self._headings = [(above, heading) for above, heading in self._headings if above < level]
         self._headings.append((level, name))
         self._append(name, "\n\n")
         self._last_was_line = False
@@ -120,7 +155,7 @@ class TextBuilder:
 
     def block(self, text: str) -> None:
         """Add a paragraph between blank lines. Its sentences are units."""
-        text = self._without_links(text)
+        text = self._taking_links(text)
         start = self._append_to_section(text, "\n\n")
         if start is not None:
             self._items.clear()
@@ -139,27 +174,31 @@ class TextBuilder:
         self._last_was_line = False
 
     def page(self, number: int) -> None:
-        """Begin a page of a paged file with the next heading."""
+        """Begin a page of a paged file: the next text is the first on it (2: the blank line before that)."""
         self._pages.append((number, self._length + (2 if self._parts else 0)))
 
     def table(self, rows: list[list[str]], *, has_header: bool, depth: int) -> None:
-        """Add a table, a line for each row, and remember where its cells are. A row with a cell longer than
-        _LONGEST_NAME is no header."""
+        """Add a table, a line for each row: "Visit: First; Fee: $20", or "First | $20" without names of
+        columns.
+
+        With ``has_header`` the first row has the names, unless it is the only one or a name is longer than
+        _LONGEST_NAME. A row of one text across several columns is a title. ``depth``: see ``item_or_row``.
+        """
         read = [[read_links(" ".join(cell.split())) for cell in row] for row in rows]
         is_named = has_header and len(read) > 1 and all(len(name) <= _LONGEST_NAME for name, _ in read[0])
         names = [name for name, _ in read[0]] if is_named else []
-        placed: list[tuple[Span, ...]] = []
+        cell_spans: list[tuple[Span, ...]] = []
         for row in read[1:] if names else read:
             is_title = len(row) == 1 < len(names)  # one cell across all columns
-            text, cells = _joined([cell for cell, _ in row], [] if is_title else names)
+            text, cells = _row_line([cell for cell, _ in row], [] if is_title else names)
             start = self.item_or_row(text, kind=UnitKind.ROW, depth=depth)
             if start is not None:
-                placed.append(tuple(Span(start + cell.start, start + cell.end) for cell in cells))
-                for cell, (_, links) in zip(placed[-1], row, strict=True):
-                    self._links += _moved(links, cell.start)
+                cell_spans.append(tuple(Span(start + cell.start, start + cell.end) for cell in cells))
+                for cell, (_, links) in zip(cell_spans[-1], row, strict=True):
+                    self._links += _moved_by(links, cell.start)
         self.gap()
-        if placed:
-            self._tables.append(Table(tuple(names), tuple(placed)))
+        if cell_spans:
+            self._tables.append(Table(tuple(names), tuple(cell_spans)))
 
     def item_or_row(self, text: str, *, kind: UnitKind, depth: int) -> int | None:
         """Add a list item, a part of one, or a table row, on the line after the one before.
@@ -169,7 +208,7 @@ class TextBuilder:
         ``depth`` is the number of lists and tables around it, from 1. Its parent is the nearest item of a
         smaller depth; without one, the sentence before the list or table.
         """
-        text = self._without_links(text)
+        text = self._taking_links(text)
         start = self._append_to_section(text, "\n" if self._last_was_line else "\n\n")
         if start is None:
             return None
@@ -188,6 +227,7 @@ class TextBuilder:
         self._lead = None
 
     def build(self) -> ParsedDocument:
+        """Return the document; call it once, after the last block."""
         self._end_section()
         tables, pages = tuple(self._tables), tuple(self._pages)
         text, links = "".join(self._parts), tuple(self._links)
@@ -195,9 +235,14 @@ class TextBuilder:
         return ParsedDocument(text, sections, units, tables=tables, pages=pages, links=links)
 
     def _plain_line(self, line: str, start: int, *, alone: bool) -> None:
+        """Add the units of a line of plain text: an item, sentences, or none for a line that serves as a
+        heading.
+
+        ``start``: where the line is in the text; ``alone``: it is all of its paragraph.
+        """
         if bullet := _BULLET.match(line):
             self._plain_item(UnitKind.STEP if bullet[1] else UnitKind.ITEM, line, start)
-        elif len(line.split()) > _LONGEST_TITLE_WORDS or line.endswith((*_ENDS, ":")):
+        elif len(line.split()) > _LONGEST_TITLE_WORDS or line.endswith((*_CLAUSE_ENDS, ":")):
             self._sentences(line, start)
         elif self._lead is not None and self._lead.opens_list:
             self._unit(UnitKind.ITEM, line, start, parent=self._lead.ordinal)
@@ -208,8 +253,8 @@ class TextBuilder:
             self._sentences(line, start)
 
     def _plain_item(self, kind: UnitKind, line: str, start: int) -> None:
-        """Add a list item of plain text. In a long item the sentences after the first are units of their
-        own: an export may have joined the paragraph after the list to its last item."""
+        """Add a list item of plain text. In a long item only the first sentence is the item, the others are
+        sentences: an export may have joined the paragraph after the list to its last item."""
         parent = self._lead.ordinal if self._lead else None
         sentences = split_sentences(line) if len(line.split()) > _LONGEST_ITEM_WORDS else []
         end = sentences[0].end if len(sentences) > 1 else len(line)
@@ -218,19 +263,22 @@ class TextBuilder:
             self._unit(UnitKind.SENTENCE, sentence.text, start + sentence.start, parent=None)
 
     def _sentences(self, text: str, start: int) -> None:
+        """Add a unit for each sentence. The last one becomes the lead of items that follow."""
         for sentence in split_sentences(text):
             ordinal = self._unit(UnitKind.SENTENCE, sentence.text, start + sentence.start, parent=None)
             self._lead = _Lead(ordinal, opens_list=sentence.text.endswith(":"))
 
     def _unit(self, kind: UnitKind, text: str, start: int, *, parent: int | None) -> int:
+        """Add a unit of a text that begins at ``start`` and is appended already; return its ordinal."""
         ordinal = len(self._units)
         names = [name for _, name in self._headings] + ([self._subheading] if self._subheading else [])
         span = Span(start, start + len(text))
         self._units.append(Unit(ordinal, kind, text, span, heading=" > ".join(names), parent=parent))
         return ordinal
 
-    def _without_links(self, marked: str) -> str:
-        """Return the normalized text, and keep its links for ``_append``."""
+    def _taking_links(self, marked: str) -> str:
+        """Return the normalized text, and keep its links, which the next ``_append`` must add to the
+        text's."""
         text, self._pending_links = read_links(marked)
         return text
 
@@ -245,13 +293,14 @@ class TextBuilder:
         return start
 
     def _append(self, text: str, separator: str) -> int:
+        """Append a text, after the separator unless it is the first; return where it begins."""
         if self._parts:
             self._parts.append(separator)
             self._length += len(separator)
         start = self._length
         self._parts.append(text)
         self._length += len(text)
-        self._links += _moved(self._pending_links, start)
+        self._links += _moved_by(self._pending_links, start)
         self._pending_links = []
         return start
 
@@ -262,13 +311,17 @@ class TextBuilder:
             self._section_start = None
 
 
-def _moved(links: list[Link], by: int) -> list[Link]:
+def _moved_by(links: list[Link], by: int) -> list[Link]:
     return [(start + by, end + by, address) for start, end, address in links]
 
 
-def _joined(row: list[str], names: list[str]) -> tuple[str, list[Span]]:
-    """Return the cells that are not empty as a line, and the place of each cell. A cell gets the name of its
-    column, so that a row can be read alone."""
+def _row_line(row: list[str], names: list[str]) -> tuple[str, list[Span]]:
+    """Return a row as a line, and the span of each cell in it: an empty cell has an empty span and is left
+    out.
+
+    ["First", "", "$20"] with the names ["Visit", "Day", "Fee"] is "Visit: First; Fee: $20": each line can be
+    read alone.
+    """
     line, places = "", list[Span]()
     separator = "; " if names else " | "
     for name, cell in zip_longest(names[: len(row)], row, fillvalue=""):
