@@ -1,4 +1,9 @@
-"""Audit records: the chain of each writer, the digest of each day, and how both are verified."""
+"""Audit records: the chain of each writer, the digest of each day, and how both are verified.
+
+``AuditChain`` links each record to the one before when it is written. ``CloseDays`` writes, once a day, a
+digest with the end of each chain. ``VerifyAudit`` reads records and digests again and reports each
+difference: a record that is gone, added or altered. ``assistant.domain.audit`` shows a chain.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +49,8 @@ class AuditChain:
     """The chain of one writer of audit records: one record after the other, in the order of the calls.
 
     A record whose write failed may be stored or not. It keeps its place: the next call first writes the same
-    record again, so that no two records follow one.
+    record again, so that no two records name the same one before them. The first record of a day comes after
+    a start record, which the chain writes by ``put_start``.
     """
 
     def __init__(self, put_start: PutRecord) -> None:
@@ -54,21 +60,24 @@ class AuditChain:
         """The place of the next record of each day."""
         self._latest = AuditLink(writer=uuid.uuid4().hex, day=date.min, sequence=0, previous="")
         """The place that was given last."""
-        self._unsettled: tuple[str, AuditLink, PutRecord] | None = None
+        self._uncertain: tuple[str, AuditLink, PutRecord] | None = None
+        """The record whose write failed: the next call repeats it."""
         self._failure: DependencyError | None = None
+        """The error of the latest write; None after a success."""
 
     async def append(self, content: str, *, at: datetime, put: PutRecord) -> None:
         """Add a record of that time. Raises what ``put`` raises.
 
-        Who waits while the store fails gets the same error, and does not try it again in turn.
+        A caller that waited for the lock while the store failed gets the same error: it does not retry a
+        store that is down, one caller after the other.
         """
-        failure, day = self._failure, day_of(at)
+        failure_before, day = self._failure, day_of(at)
         async with self._lock:
-            if self._failure is not None and self._failure is not failure:
+            if self._failure is not None and self._failure is not failure_before:
                 raise self._failure
-            if self._unsettled is not None:
-                with suppress(ConflictError):  # of another caller, who has had an error already
-                    await self._settle(*self._unsettled)
+            if self._uncertain is not None:
+                with suppress(ConflictError):  # its caller has had an error already
+                    await self._settle(*self._uncertain)
             if day not in self._next:
                 first = self._latest.model_copy(update={"day": day, "sequence": 0})
                 await self._settle(self._start(), first, self._put_start)
@@ -85,33 +94,33 @@ class AuditChain:
         return start.model_dump_json()
 
     async def _settle(self, content: str, link: AuditLink, put: PutRecord) -> None:
-        """Write a record, and go on from it where it stands."""
-        self._unsettled = content, link, put
+        """Write a record. If it is stored under this link, the next record of the day follows it."""
+        self._uncertain = content, link, put
         try:
-            stands = await put(content, link)
+            is_stored = await put(content, link)
         except DependencyError as error:
             self._failure = error
             raise
         except AssistantError:  # refused: it is not stored
-            self._unsettled = None
+            self._uncertain = None
             raise
-        self._unsettled = self._failure = None
-        if stands:
+        self._uncertain = self._failure = None
+        if is_stored:
             self._next[link.day] = self._latest = link_after(content, link)
 
 
 _DAY = timedelta(days=1)
 SETTLED = timedelta(hours=1)
-"""After midnight: answers that were asked before it are recorded by then."""
+"""A day is closed this long after midnight UTC: answers that were asked before it are recorded by then."""
 _LATE = timedelta(hours=26)
-"""After the end of a day, when its digest counts as missing: one run and a repeat later."""
+"""A digest counts as missing this long after the end of its day: the daily run, and a repeat, are over."""
 _EVERY_S = 3600.0
 MOST_DAYS = 31
-"""That one run closes; the next run goes on. Each with 100,000 records, they take some 90 s to hash, of the
+"""Most days that one run closes; the next run goes on. Days of 100,000 records take some 90 s to hash, of the
 900 s that a function has."""
 _FUTURE = timedelta(minutes=15)
-"""A write that is dated further ahead of the store's clock was made by a wrong one. S3 refuses a request
-whose time differs by more (RequestTimeTooSkewed)."""
+"""A version that is dated further ahead of the store's clock was written while that clock was wrong, and is
+ignored. S3 refuses a request whose time differs by more (RequestTimeTooSkewed)."""
 _log = structlog.get_logger(__name__)
 
 
@@ -121,37 +130,38 @@ class WrittenDigests:
 
     now: datetime
     by_day: Mapping[date, Sequence[BlobVersion]]
+    """All versions of a day's keys, ``DAY.json`` and ``DAY.2.json``, and their delete markers."""
 
     def writes(self, day: date) -> list[BlobVersion]:
-        """Return what was written or deleted after that day's end, the first one first: versions come with
-        the newest first, and have times of whole seconds."""
+        """Return what was written or deleted after that day's end, oldest first. Versions come newest first
+        and have times of whole seconds: of one second the reversed order counts."""
         end = datetime.combine(day + _DAY, time.min, UTC)
         until, stored = self.now + _FUTURE, reversed(self.by_day.get(day, ()))
-        found = [each for each in stored if end <= each.written_at <= until]
-        return sorted(found, key=lambda each: each.written_at)
+        after_end = [version for version in stored if end <= version.written_at <= until]
+        return sorted(after_end, key=lambda version: version.written_at)
 
     def counted(self, day: date) -> BlobVersion | None:
-        """Return the digest of that day: the first that was written after its end. None where there is none,
-        or one that is dated wrongly."""
-        return next((each for each in self.writes(day) if not each.deleted), None)
+        """Return the digest that counts for that day: the first that was written after its end. None where
+        all were written before it, or are dated in the future."""
+        return next((version for version in self.writes(day) if not version.deleted), None)
 
 
 class DayDigests:
     """The digests of one tenant, ``audit/DAY.json``; ``audit/DAY.2.json`` stands for one that was written
     before that day had ended. All methods raise DependencyError.
 
-    What was first written after the end counts: in a bucket a lock keeps it, and neither a later version nor
-    a delete marker hides it."""
+    The version that was written first after the day's end counts: in a bucket a lock keeps it, and neither a
+    later version nor a delete marker hides it."""
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
 
     async def put(self, day: date, digest: DayDigest, *, attempt: int = 1) -> bytes:
-        """Write a digest, durable on return; one of that day and attempt is left as it is. Return the one
-        that is stored."""
+        """Write a digest, durable on return, unless one of that day and attempt is stored. Return the bytes
+        that are stored now."""
         key = key_of(day, attempt)
         await self._blobs.add(key, digest.model_dump_json(exclude_defaults=True).encode())
-        kept = [each async for each in self._blobs.versions(key) if each.key == key and not each.deleted]
+        kept = [found async for found in self._blobs.versions(key) if found.key == key and not found.deleted]
         return await self.get(kept[-1])
 
     async def get(self, version: BlobVersion) -> bytes:
@@ -165,10 +175,10 @@ class DayDigests:
         return await self._blobs.now(AUDIT_FOLDER)
 
     async def written(self) -> WrittenDigests:
-        """Return what was written of each day, and deleted, where the store knows."""
+        """Return all versions of all digests, with the store's time."""
         by_day, now = defaultdict[date, list[BlobVersion]](list), await self.now()
-        async for each in self._blobs.versions(AUDIT_FOLDER):
-            by_day[date.fromisoformat(each.key.removeprefix(AUDIT_FOLDER).partition(".")[0])].append(each)
+        async for found in self._blobs.versions(AUDIT_FOLDER):  # its key is as of ``key_of``
+            by_day[date.fromisoformat(found.key.removeprefix(AUDIT_FOLDER).partition(".")[0])].append(found)
         return WrittenDigests(now, by_day)
 
 
@@ -179,23 +189,33 @@ DIGESTS = Store(
 
 
 def key_of(day: date, attempt: int = 1) -> str:
+    """Return the key of a digest: ``audit/2026-03-01.json``, of a second attempt
+    ``audit/2026-03-01.2.json``."""
     return f"{AUDIT_FOLDER}{day}{f'.{attempt}' if attempt > 1 else ''}.json"
 
 
 def _hash_of(digest: bytes | None) -> str:
+    """Return what the next day's digest names as ``previous``: empty where there is none."""
     return "" if digest is None else sha256(digest).hexdigest()
 
 
 class AuditedDays(Protocol):
-    """What has audit records: ``StoredRecords``, whose module needs the chain."""
+    """Reads audit records: ``StoredRecords`` implements it. Its module imports this one for
+    ``AuditChain``."""
 
-    async def audited(self, day: date) -> Sequence[AuditRecord]: ...
+    async def audited(self, day: date) -> Sequence[AuditRecord]:
+        """Return all audit records of a day in UTC, start records included, in no order. Raises
+        RecordsUnavailableError."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class CloseDays:
-    """Writes the digest of each day that ended by the store's own clock, the missed ones too, and anew where
-    it was written before that. Two at once write the same."""
+    """Writes the digest of each day that ended by the store's own clock, missed days included.
+
+    A digest that was written before its day ended (by a wrong clock) does not count: it is written again
+    under the next attempt, and ``replaces`` names the first. Two processes at once write the same.
+    """
 
     records: AuditedDays
     digests: DayDigests
@@ -213,19 +233,20 @@ class CloseDays:
         """Return how many days were closed, at most MOST_DAYS. Raises RecordsUnavailableError,
         DependencyError."""
         written = await self.digests.written()
-        last = day_of(written.now - SETTLED) - _DAY
-        latest = max(filter(written.counted, written.by_day), default=last - _DAY)
-        missed = (latest + number * _DAY for number in range(1, (last - latest).days + 1))
-        early = (day for day in written.by_day if day <= last and written.counted(day) is None)
+        last_ended = day_of(written.now - SETTLED) - _DAY
+        last_closed = max(filter(written.counted, written.by_day), default=last_ended - _DAY)
+        # Days without a digest that counts: after the last closed one, and those closed too early.
+        missed = (last_closed + number * _DAY for number in range(1, (last_ended - last_closed).days + 1))
+        early = (day for day in written.by_day if day <= last_ended and written.counted(day) is None)
         closed = dict[date, bytes]()
         for day in sorted({*missed, *early})[:MOST_DAYS]:
-            before, standing = written.counted(day - _DAY), written.by_day.get(day, ())
+            before, versions = written.counted(day - _DAY), written.by_day.get(day, ())
             previous = closed.get(day - _DAY) or (await self.digests.get(before) if before else None)
             digest = digest_of(day, await self.records.audited(day), previous=_hash_of(previous))
-            if first := [each for each in standing if each.key == key_of(day) and not each.deleted]:
-                digest = digest.model_copy(update={"replaces": _hash_of(await self.digests.get(first[-1]))})
-                _log.warning("audit_day_closed_again", day=str(day), written_at=str(first[-1].written_at))
-            attempt = len({each.key for each in standing}) + 1
+            if old := [found for found in versions if found.key == key_of(day) and not found.deleted]:
+                digest = digest.model_copy(update={"replaces": _hash_of(await self.digests.get(old[-1]))})
+                _log.warning("audit_day_closed_again", day=str(day), written_at=str(old[-1].written_at))
+            attempt = len({version.key for version in versions}) + 1
             closed[day] = await self.digests.put(day, digest, attempt=attempt)
         return len(closed)
 
@@ -236,7 +257,8 @@ _ADVICE = {
     "day": "The function's next run makes it up, unless a later day is closed: then it was removed.",
     "release": "An older release ran again, or somebody wrote by hand: look who deployed.",
 }
-"""What to do, by what a finding is about."""
+"""What the operator must do, by what a fault is about. It follows the fault's text in
+``AuditFinding.said``."""
 
 
 class AuditFinding(PublicModel):
@@ -265,11 +287,13 @@ class AuditReport(PublicModel):
 
 
 Chain = Mapping[int, Sequence[Chained]]
+"""A writer's records of one day by sequence, ascending; each list has one, unless somebody added records."""
 
 
 @dataclass(slots=True)
 class VerifyAudit:
-    """Checks days of audit records by themselves and against their digests."""
+    """Checks days of audit records by themselves (chains without gaps) and against their digests (the chain
+    ends, the counts and the digest of the day before)."""
 
     records: AuditedDays
     digests: DayDigests
@@ -278,13 +302,15 @@ class VerifyAudit:
         """Verify the days from ``since`` to ``until``, both included. Raises DependencyError,
         RecordsUnavailableError, DocumentInvalidError (a digest that nobody can read)."""
         written, findings = await self.digests.written(), list[AuditFinding]()
+        # previous: stored digest of the day before. hashes: of all records so far, by writer and day.
+        # loose: records of the day without a chain.
         previous, hashes = await self._digest(since - _DAY, written), dict[tuple[str, date], set[str]]()
-        first, chained, unchained = min(written.by_day, default=None), 0, 0
+        first_day, chained, unchained = min(written.by_day, default=None), 0, 0
         due = day_of(written.now - _LATE)
         for day in (since + number * _DAY for number in range((until - since).days + 1)):
             records, stored = await self.records.audited(day), await self._digest(day, written)
             writers, loose = by_writer(records), sum(record.link is None for record in records)
-            first = first or (day if writers else None)
+            first_day = first_day or (day if writers else None)
             faults = [*_faults_of_chains(writers), *_faults_of_starts(day, writers, hashes, since=since)]
             digest = None if stored is None else _read(stored, day)
             # In a folder a clock that was ahead may have dated the first digest: then the second replaces it.
@@ -294,9 +320,9 @@ class VerifyAudit:
             if digest is not None:
                 faults += _faults_of_digest(day, digest, previous)
                 faults += _faults_by_digest(writers, loose, digest) if digest.day == day else []
-            elif first is not None and first <= day < due:
+            elif first_day is not None and first_day <= day < due:
                 faults.append(("day", "missing day", "No digest of it was written after it ended."))
-            if loose and first is not None and day > first:
+            if loose and first_day is not None and day > first_day:
                 faults.append(("release", "unchained", f"{loose} records have no chain."))
             findings += [
                 AuditFinding(day=day, fault=fault, said=f"{said} {_ADVICE[about]}")
@@ -310,7 +336,7 @@ class VerifyAudit:
             writers=len(hashes),
             records=chained,
             unchained=unchained,
-            chained_from=first,
+            chained_from=first_day,
             findings=tuple(findings),
         )
 
@@ -320,18 +346,21 @@ class VerifyAudit:
 
 
 Fault = tuple[str, str, str]
-"""A key of ``_ADVICE``, the fault, and what was found."""
+"""A key of ``_ADVICE``, the fault (as ``AuditFinding.fault``) and what was found:
+``("record", "gap", "2 records before number 7 of writer 3f… are gone.")``."""
 
 
 def _faults_of_starts(
     day: date, writers: Mapping[str, Chain], hashes: dict[tuple[str, date], set[str]], *, since: date
 ) -> Iterator[Fault]:
-    """Yield each writer of the day that has lost the record, of a day before, which its start record names.
+    """Yield a fault for each writer whose start record names a record of an earlier day that is gone. Days
+    before ``since`` were not read and are not checked.
 
-    ``hashes``: of the records of each writer and day from ``since`` on; those of this day are added.
+    ``hashes``: hashes of the records read so far, by writer and day. This adds those of ``day``, so call it
+    for the days in order.
     """
     for writer, chain in writers.items():
-        hashes[writer, day] = {each.hash for same in chain.values() for each in same}
+        hashes[writer, day] = {each.hash for records in chain.values() for each in records}
         for start in chain.get(0, ()):
             former = WriterStart.model_validate_json(start.content).follows
             if former is None or former < since:
@@ -350,6 +379,8 @@ def _read(stored: bytes, day: date) -> DayDigest:
 
 
 def _faults_of_digest(day: date, digest: DayDigest, previous: bytes | None) -> Iterator[Fault]:
+    """Yield whether the digest is of another day, or names another digest than ``previous``, the one stored
+    for the day before. It may also name the first digest of that day, which ``previous`` replaces."""
     if digest.day != day:
         yield "digest", "swapped", f"{key_of(day)} is the digest of {digest.day}."
     elif digest.previous != _hash_of(previous):
@@ -360,9 +391,9 @@ def _faults_of_digest(day: date, digest: DayDigest, previous: bytes | None) -> I
 
 
 def _faults_of_chains(writers: Mapping[str, Chain]) -> Iterator[Fault]:
-    """Yield what the records of a day show by themselves."""
+    """Yield the faults that the records of a day show without its digest: forks, gaps and altered records."""
     for writer, chain in writers.items():
-        for before, sequence in pairwise((-1, *chain)):
+        for before, sequence in pairwise((-1, *chain)):  # -1: nothing is before the start record
             same, name = chain[sequence], f"number {sequence} of writer {writer}"
             if len(same) > 1:
                 yield "record", "fork", f"{len(same)} records are {name}: all but one were added."
@@ -376,7 +407,8 @@ def _faults_of_chains(writers: Mapping[str, Chain]) -> Iterator[Fault]:
 
 
 def _faults_by_digest(writers: Mapping[str, Chain], loose: int, digest: DayDigest) -> Iterator[Fault]:
-    """Yield where the records of a day are not those that the digest knows."""
+    """Yield where the records of a day differ from its digest. ``loose``: number of records without a
+    chain."""
     ends = {end.writer: end for end in digest.writers}
     for writer in writers.keys() - ends.keys():
         yield "record", "late", f"The digest does not know writer {writer}: it came after the day was closed."

@@ -21,7 +21,8 @@ from assistant.stores.ports import IngestionQueue
 
 Value = TypeVar("Value")
 _DIGEST_DIGITS = 32
-"""Length of the end of a name that no other document has; older releases named drafts by this end alone."""
+"""Length of the digest at the end of a document's name (``documents.py``), which makes it unique. Older
+releases named drafts by this digest alone, so ``_below`` looks for it."""
 
 
 class DamagedBlobError(DependencyError):
@@ -30,12 +31,14 @@ class DamagedBlobError(DependencyError):
 
 @dataclass(frozen=True, slots=True)
 class BlobVersion:
+    """One stored content of a key, or a delete marker."""
+
     key: str
     version: str
-    """Empty: the newest of a folder."""
+    """For ``Blobs.get``: S3's version id; in a folder a time in ns, empty for the newest content."""
     written_at: datetime
     deleted: bool = False
-    """Whether it is a mark that the key was deleted."""
+    """Whether it is a delete marker: it has no content. Never in a folder."""
 
 
 class Blobs(Protocol):
@@ -46,34 +49,37 @@ class Blobs(Protocol):
 
     @property
     def in_bucket(self) -> bool:
-        """Whether keys stand in access logs, a lifecycle deletes what is old, and events start what reads a
-        blob. In a folder people read the names, and the stores do these things."""
+        """True for a bucket: access logs contain its keys, a lifecycle deletes what is old, and events start
+        the function that reads a blob. False for a folder: people read its names, so they should be readable,
+        and the stores delete and send events themselves."""
         ...
 
     async def now(self, prefix: str) -> datetime:
-        """Return the store's own time, by which it dates what it writes: of the answer to a listing of the
-        versions below ``prefix``, or of a folder's file system, so on one machine that machine's clock."""
+        """Return the store's own time, by which it dates what it writes. In a bucket that is the ``Date`` of
+        a listing of the versions below ``prefix``; in a folder the time of a new file."""
         ...
 
     async def put(self, key: str, content: bytes, *, most: int = 1) -> None:
-        """Write a blob, and keep the ``most`` newest contents of the key. A bucket keeps more, for as long as
-        its lifecycle says."""
+        """Write a blob, and keep the ``most`` newest contents of the key, this one included. A bucket ignores
+        ``most`` and keeps each for as long as its lifecycle says."""
         ...
 
     async def add(self, key: str, content: bytes) -> None:
-        """Write a blob, durable on return. One of that key is left as it is."""
+        """Write a blob, durable on return. Do nothing where the key has a blob."""
         ...
 
     async def store(self, key: str, parts: AsyncIterable[bytes | bytearray]) -> None:
-        """Write a blob of parts as they come. Where they raise, nothing is stored."""
+        """Write a blob from parts as they come. Where ``parts`` raises, nothing is stored."""
         ...
 
     async def get(self, key: str, *, version: str = "") -> bytes | None:
-        """Return the newest content, or that of a version. Raises DamagedBlobError."""
+        """Return the newest content, or that of a ``BlobVersion.version``; None where there is none. Raises
+        DamagedBlobError."""
         ...
 
     async def read(self, key: str, *, start: int, most_bytes: int) -> bytes | None:
-        """Return a part, from ``start``, which is below the size."""
+        """Return at most ``most_bytes`` from ``start``, which must be below the blob's size; None where there
+        is no blob."""
         ...
 
     async def fetch(self, key: str, into: Path) -> bool:
@@ -85,30 +91,37 @@ class Blobs(Protocol):
         ...
 
     def list(self, prefix: str) -> AsyncIterator[BlobVersion]:
-        """Yield the newest of each key with this prefix, in no order."""
+        """Yield the newest version of each key with this prefix, in no order."""
         ...
 
     def begun(self, prefix: str) -> AsyncIterator[BlobVersion]:
-        """Yield the blobs that ``store`` has begun, or had when it was killed, with the time of the begin."""
+        """Yield the blobs that ``store`` has begun and not ended, also those of killed processes, each with
+        its key and the time of its begin."""
         ...
 
     def versions(self, prefix: str) -> AsyncIterator[BlobVersion]:
-        """Yield what is kept of each key with this prefix, or of one key, those of a key from the newest."""
+        """Yield all versions of each key with this prefix, or of this one key; those of a key newest first. A
+        folder yields only the newest of each key for a prefix."""
         ...
 
     async def purge(self, prefix: str, *, of_key: bool = False) -> None:
-        """Delete every version whose key begins with this, and drafts of killed writers; ``of_key``: of this
-        key alone."""
+        """Delete every version of the keys with this prefix, and drafts of killed writers. ``of_key``: delete
+        only the versions of the key ``prefix``."""
         ...
 
     async def held(self, prefix: str) -> int:
-        """Return how many things ``purge`` would delete, at most 1,000."""
+        """Return how many versions and drafts ``purge`` would delete; a bucket counts at most 1,000."""
         ...
 
 
 class FolderBlobs:
-    """``Blobs`` below ``folder``. A file is written under another name and renamed: a reader sees the old one
-    or the new one. A content that was replaced is kept as ``<name>.<time, ns>.before<suffix>``."""
+    """``Blobs`` below ``folder``. A file is written as a draft and renamed: a reader sees the old one or the
+    new one. Names of the key ``texts/00/ab.json``::
+
+        texts/00/ab.json                               the newest content
+        texts/00/ab.01764309600000000000.before.json   a replaced content, with its time in ns: its version
+        texts/00/.ab.json.9f86d081884c7d65             a draft of ``store``, with 16 random digits
+    """
 
     in_bucket = False
 
@@ -121,7 +134,7 @@ class FolderBlobs:
         events: IngestionQueue | None = None,
     ) -> None:
         """``what`` begins the messages of errors. ``synced``: ``put`` is durable on return. ``events`` gets
-        the folder of each blob that came in parts, as a function gets a bucket's events."""
+        the folder of each blob that ``store`` wrote, as a bucket's event would start a function."""
         self._folder = folder
         self._what = what
         self._synced = synced
@@ -176,8 +189,8 @@ class FolderBlobs:
         await self._run(lambda: (self._folder / key).unlink(missing_ok=True))
 
     async def list(self, prefix: str) -> AsyncIterator[BlobVersion]:
-        for found in await self._run(lambda: [*self._list(prefix)]):
-            yield found
+        for version in await self._run(lambda: [*self._list(prefix)]):
+            yield version
 
     async def begun(self, prefix: str) -> AsyncIterator[BlobVersion]:
         for draft in await self._run(lambda: [*self._list(prefix, names=".*")]):
@@ -186,9 +199,9 @@ class FolderBlobs:
 
     async def versions(self, prefix: str) -> AsyncIterator[BlobVersion]:
         is_folder = not prefix or prefix.endswith("/")
-        found = self._list(prefix) if is_folder else self._versions(prefix)
-        for each in await self._run(lambda: [*found]):
-            yield each
+        versions = self._list(prefix) if is_folder else self._versions(prefix)
+        for version in await self._run(lambda: [*versions]):
+            yield version
 
     async def purge(self, prefix: str, *, of_key: bool = False) -> None:
         await self._run(lambda: self._purge(prefix, of_key=of_key))
@@ -203,6 +216,7 @@ class FolderBlobs:
             raise DependencyError(f"{self._what} failed: {error.strerror}. Retry.") from error
 
     def _now(self) -> datetime:
+        """Return the time that the file system gives a new file."""
         make_private_folder(self._folder)
         with tempfile.TemporaryFile(dir=self._folder) as probe:
             return datetime.fromtimestamp(os.fstat(probe.fileno()).st_mtime_ns / 1e9, UTC)
@@ -211,7 +225,7 @@ class FolderBlobs:
         make_private_folder(path.parent)
         if most > 1 and path.exists() and (before := path.read_bytes()) != content:
             replace_private(_before(path, f"{path.stat().st_mtime_ns:020}"), before)
-            for old in sorted(_befores(path))[: 1 - most]:
+            for old in sorted(_befores(path))[: 1 - most]:  # the new content is one of the ``most``
                 old.unlink(missing_ok=True)
         replace_private(path, content, synced=self._synced)
 
@@ -219,17 +233,17 @@ class FolderBlobs:
         for path in (self._folder / prefix).rglob(names):
             with suppress(FileNotFoundError):
                 if path.is_file():
-                    yield self._found(path, path.stat().st_mtime_ns)
+                    yield self._version_of(path, path.stat().st_mtime_ns)
 
     def _versions(self, key: str) -> Iterator[BlobVersion]:
         path = self._folder / key
         if path.exists():
-            yield self._found(path, path.stat().st_mtime_ns)
+            yield self._version_of(path, path.stat().st_mtime_ns)
         for before in sorted(_befores(path), reverse=True):
             version = before.name.removesuffix(f".before{path.suffix}").rpartition(".")[2]
-            yield self._found(path, int(version), version=version)
+            yield self._version_of(path, int(version), version=version)
 
-    def _found(self, path: Path, at_ns: int, *, version: str = "") -> BlobVersion:
+    def _version_of(self, path: Path, at_ns: int, *, version: str = "") -> BlobVersion:
         key = path.relative_to(self._folder).as_posix()
         return BlobVersion(key, version, datetime.fromtimestamp(at_ns / 1e9, UTC))
 
@@ -244,25 +258,28 @@ class FolderBlobs:
                 path.unlink(missing_ok=True)
 
     def _below(self, prefix: str) -> Iterator[Path]:
-        """Yield the files whose name begins with the last part of ``prefix``, and drafts of them."""
+        """Yield the files in the prefix's folder whose name begins with its last part, and drafts of them."""
         place, _, name = prefix.rpartition("/")
         folder, draft = self._folder / place, name.rstrip(".")[-_DIGEST_DIGITS:]
-        for found in folder.iterdir() if folder.exists() else ():
-            if found.name.startswith(name) or (found.name.startswith(".") and draft in found.name):
-                yield found
+        for path in folder.iterdir() if folder.exists() else ():
+            if path.name.startswith(name) or (path.name.startswith(".") and draft in path.name):
+                yield path
 
 
 def _before(path: Path, version: str) -> Path:
+    """Return the file of a replaced content of ``path``."""
     return path.with_suffix(f".{version}.before{path.suffix}")
 
 
 def _befores(path: Path) -> Iterator[Path]:
+    """Yield the files of all replaced contents of ``path``; their names sort by time."""
     for found in path.parent.iterdir() if path.parent.exists() else ():
         if found.name.startswith(f"{path.stem}.") and found.name.endswith(f".before{path.suffix}"):
             yield found
 
 
 def _if_there(work: Callable[[], Value]) -> Value | None:
+    """Return what ``work`` returns, or None where its file does not exist."""
     try:
         return work()
     except FileNotFoundError:

@@ -1,4 +1,8 @@
-"""Captured calls of models over blobs: raw ones in a quarantine, and their clean copies."""
+"""Captured calls of models over blobs: raw ones in a quarantine, and their clean copies.
+
+The endpoint writes raw objects, and ``assistant.models.redaction`` reads each, writes a clean copy without
+personal data, and deletes the raw object with all its versions.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,10 @@ from assistant.domain.errors import TooLargeError
 from assistant.stores.blobs import Blobs, FolderBlobs
 
 LARGEST_CAPTURE_BYTES = 128 * 1024 * 1024
-"""A raw object is in memory about three times. SageMaker closes a file after minutes."""
+"""Largest raw object that is read: the redaction needs about three times its size in memory. SageMaker closes
+a file after minutes, so one is seldom so large."""
 _RAW, _CLEAN = "The quarantine", "Clean capture"
+"""Begin the messages of errors."""
 
 
 class StoredCaptures:
@@ -43,7 +49,8 @@ class StoredCaptures:
         return await self._raw.now("")
 
     async def read_raw(self, key: str) -> bytes | None:
-        """Return the newest raw content; None if it is gone. Raises TooLargeError."""
+        """Return the newest raw content; None if it is gone. Raises TooLargeError above
+        LARGEST_CAPTURE_BYTES."""
         try:
             return await self._raw.get(key)
         except TooLargeError as error:
@@ -58,24 +65,27 @@ class StoredCaptures:
         await self._raw.purge(key, of_key=True)
 
     async def raw_objects(self) -> Mapping[str, datetime]:
-        """Return when the oldest version of every raw object was written, by key."""
+        """Return by key when the oldest version of each raw object was written: the age that counts for the
+        alarm on overdue redactions."""
         oldest = dict[str, datetime]()
-        async for found in self._raw.versions(""):
-            oldest[found.key] = min(oldest.get(found.key, found.written_at), found.written_at)
+        async for version in self._raw.versions(""):
+            oldest[version.key] = min(oldest.get(version.key, version.written_at), version.written_at)
         return oldest
 
     async def clean_keys(self) -> AsyncIterator[str]:
-        """Yield the key of every copy, in no order. It has the hour of its calls: ``…/YYYY/MM/DD/HH/…``."""
-        async for found in self._clean.list(""):
-            yield found.key
+        """Yield the key of every copy, in no order. It is its raw object's, which SageMaker names by the hour
+        of the calls: ``…/YYYY/MM/DD/HH/…``."""
+        async for version in self._clean.list(""):
+            yield version.key
 
     async def read_clean(self, key: str) -> bytes | None:
         """Return a copy; None if it is gone."""
         return await self._clean.get(key)
 
     async def delete_clean(self, *, kept_for: timedelta) -> None:
-        """Delete the copies that are older by the store's own clock, as a bucket's lifecycle does."""
+        """Delete the copies that are older than ``kept_for`` by the store's own clock. Only for folders: a
+        bucket's lifecycle does it."""
         before = await self._clean.now("") - kept_for
-        async for found in self._clean.list(""):
-            if found.written_at < before:
-                await self._clean.remove(found.key)
+        async for version in self._clean.list(""):
+            if version.written_at < before:
+                await self._clean.remove(version.key)

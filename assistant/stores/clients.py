@@ -21,10 +21,14 @@ if TYPE_CHECKING:
     from assistant.process.aws import AwsService, ParameterKeySource
 
 _LONGEST_KEY_SET_BYTES = 256 * 1024
+"""A set of signing keys has a few KB; a larger response is not one."""
 
 
 class AwsClients:
-    """Opens one aiobotocore client a service when it is first needed; ``stack`` closes them."""
+    """Opens one aiobotocore client a service when it is first needed; ``stack`` closes them.
+
+    ``s3 = await AwsClients(settings, stack).aws("s3")``
+    """
 
     def __init__(self, settings: StoreSettings | FunctionSettings, stack: AsyncExitStack) -> None:
         self._region = settings.region
@@ -41,6 +45,7 @@ class AwsClients:
         )
 
     async def once(self, name: str, opening: Callable[[], AbstractAsyncContextManager[Any]]) -> Any:
+        """Return what ``opening`` gave at the first call with this name; ``stack`` closes it."""
         if name not in self._opened:
             self._opened[name] = await self.stack.enter_async_context(opening())
         return self._opened[name]
@@ -54,6 +59,7 @@ class ProcessClients(AwsClients):
         self.settings = settings
 
     async def opensearch(self) -> AsyncOpenSearch:
+        """Return the client of the search domain that the settings name."""
         from assistant.stores.index.opensearch_client import open_opensearch
 
         url, auth = self.settings.opensearch_url, self.settings.opensearch_auth
@@ -62,14 +68,15 @@ class ProcessClients(AwsClients):
 
 @asynccontextmanager
 async def open_clients(settings: StoreSettings) -> AsyncGenerator[ProcessClients]:
-    """Share clients inside the block; each opens when it is first needed."""
+    """Give the process's clients for the block, and close those that were opened at its end."""
     async with AsyncExitStack() as stack:
         yield ProcessClients(settings, stack)
 
 
 @asynccontextmanager
 async def open_key_source(settings: ServiceSettings) -> AsyncGenerator[HttpKeySource | ParameterKeySource]:
-    """Open the source of the issuer's keys; the settings name exactly one."""
+    """Open the source of the issuer's signing keys: a parameter of SSM, or an address. The settings name
+    exactly one."""
     if settings.jwks_parameter is None:
         yield HttpKeySource(str(settings.jwks_url))
         return
@@ -83,7 +90,8 @@ async def open_key_source(settings: ServiceSettings) -> AsyncGenerator[HttpKeySo
 async def open_revocation_sources(
     settings: ServiceSettings, tenants: Iterable[TenantConfig]
 ) -> AsyncGenerator[Mapping[str, Revocations]]:
-    """Open the sources of revoked tokens, by tenant."""
+    """Open the sources of revoked tokens, by the tenant's name: a parameter of SSM each where the settings
+    name it, else a file."""
     if settings.revocations_parameter is None:
         files = {each.name: FileWords(revocations_file(settings.state_dir, each)) for each in tenants}
         yield {tenant: Revocations(words) for tenant, words in files.items()}
@@ -102,13 +110,14 @@ def revocations_file(state_dir: Path, tenant: TenantConfig) -> Path:
 
 
 class HttpKeySource:
-    """A ``KeySource`` of the address ``url``. It follows no redirect and no proxy of the environment."""
+    """A ``KeySource`` that fetches ``url``. It follows no redirect and no proxy of the environment."""
 
     def __init__(self, url: str, *, timeout_s: float = 3.0) -> None:
         self._url = url
         self._timeout_s = timeout_s
 
     async def fetch(self) -> bytes:
+        """Return the key set (JWKS) as it was served. Raises DependencyError."""
         import aiohttp
 
         timeout = aiohttp.ClientTimeout(total=self._timeout_s)

@@ -7,6 +7,10 @@
 | ``newest#KIND`` | ``ID`` | number and, where it fits, body of the newest revision |
 | ``version`` | ``version`` | the number of puts of every kind that is served |
 
+Example, a case in revision 2: ``item#case#7c1e`` / ``revision#00000001`` and ``revision#00000002``, and the
+pointer ``newest#case`` / ``7c1e`` with ``revision`` 2, ``listed`` ``case#resolved`` and ``listed_at`` for its
+index.
+
 One transaction writes revisions, their pointers and the version, each on its own condition, so ``PutItem`` is
 the only action that writes: nothing is updated or deleted. A rewritten revision is put again, and the parts
 of its former body are put without content. Cases are listed by an index, latest first, which may lag by a
@@ -54,29 +58,32 @@ from assistant.tenant import deployed_names
 
 _VERSION_KEY = ("version", "version")
 _ATTEMPTS = 8
-"""How often a put is tried: another put at the same moment moves the version, and this one reads it again."""
+"""How often a put is tried: where another put changes the version meanwhile, this one reads it again."""
 _FORMER_LIST = DeskKind.CASE.value
-"""Value of ``listed`` that releases before gave every case."""
-_LISTED_ANEW = 100
-"""Pointers of that list that one call puts again: less than a second."""
+"""Value of ``listed`` that earlier releases gave every case, whatever its state."""
+_MOST_MOVED = 100
+"""Most pointers that one listing moves from the former list to the list of their state: under a second."""
 
 
 _Put = tuple[Item, Condition]
+"""An item of a transaction, and when it may be written."""
 
 
 DESK_TABLE = TableOf("desk.sqlite", "desk_table", overwrites=True)
 
 
 class StoredDesk:
-    """Desk items with all their revisions, in a table whose overwritten values leave the disk. Nothing in it
-    is deleted, and changed is a body alone, where a withdrawal takes a text out. All methods raise
-    RecordsUnavailableError."""
+    """Desk items with all their revisions. Nothing is deleted; only ``rewrite`` changes a stored body, where
+    a withdrawal removes a text from it, and the table then erases the overwritten value from the disk.
+
+    All methods raise RecordsUnavailableError.
+    """
 
     def __init__(self, table: Table) -> None:
         self._table = table
 
     async def now(self) -> datetime:
-        """Return the store's own time, by which dates pass."""
+        """Return the store's own time, by which deadlines of items are judged."""
         return await self._table.now()
 
     async def version(self) -> int:
@@ -87,7 +94,7 @@ class StoredDesk:
 
     async def put(self, *items: DeskItem) -> None:
         """Add a revision of each item, or none. Raises ConflictError unless every ``item.revision`` follows
-        the newest one (1 for a new item). The same again, with the same content, changes nothing."""
+        the newest one (1 for a new item). A repeat with the same content changes nothing."""
         bodies = [store_row(item) for item in items]
         for item, body in zip(items, bodies, strict=True):
             for name, part in body.parts:  # a part is named by its content: a repeat changes nothing
@@ -105,8 +112,8 @@ class StoredDesk:
         raise RecordsUnavailableError("Many writes reach the desk at once. Retry.")
 
     async def rewrite(self, item: DeskItem) -> None:
-        """Replace the stored revision of this number, and overwrite what it held before. The version grows.
-        Does nothing where there is no such revision."""
+        """Replace the stored body of ``item.revision``, and overwrite the parts of its former body. The
+        version grows. Does nothing where there is no such revision."""
         partition, body = _partition(item.kind, item.item_id), store_row(item)
         for name, part in body.parts:
             await self._table.put(keyed((partition, name), **part), when=ABSENT)
@@ -118,9 +125,11 @@ class StoredDesk:
             if row is None or newest is None:
                 return
             revision, pointer = self._puts(item, body.attributes, before=item.revision)
-            kept = {name for name, _ in body.parts}  # a rewrite that is sent again has the parts it stored
+            kept = {name for name, _ in body.parts}  # a repeated rewrite finds its own parts: keep them
             former = [keyed((partition, name)) for name in part_names(row) if name not in kept]
             is_there = equal(pk=partition)
+            # The revision of ``_puts`` must be new (ABSENT); here it must exist. Former parts lose their
+            # content.
             puts = [(stored, is_there) for stored in (revision[0], *former)]
             puts += await self._version_puts(item)
             is_newest = newest["revision"] == item.revision
@@ -129,15 +138,15 @@ class StoredDesk:
         raise RecordsUnavailableError("Many writes reach the desk at once. Retry.")
 
     async def get(self, kind: DeskKind, item_id: str) -> DeskItem | None:
-        """Return the newest revision."""
+        """Return the newest revision; None where the item does not exist."""
         pointer = await self._table.get((_pointers(kind), item_id))
         return None if pointer is None else (await self._of_pointers([pointer]))[0]
 
     async def list(self, kind: DeskKind, *, listed: str | None = None, limit: int = 5_000) -> list[DeskItem]:
         """Return the newest revision of every item of a kind, the latest changed first.
 
-        ``listed``: of cases, those in this one of ``CASE_LISTS``; ``limit`` counts these alone. Their index
-        may lag by a moment.
+        ``listed``: only the cases in this list of ``CASE_LISTS``; None: cases of all lists. Other kinds have
+        no lists. The index of cases may lag by a moment.
         """
         if kind is DeskKind.CASE:
             return await self._cases(CASE_LISTS if listed is None else (listed,), limit=limit)
@@ -150,11 +159,12 @@ class StoredDesk:
         return await self._items(await self._table.query(revisions))
 
     async def _cases(self, lists: Sequence[str], *, limit: int) -> list[DeskItem]:
+        """Return the cases in these lists, latest first; also move some of the former list into theirs."""
         # The former list first: a case that leaves it meanwhile is met twice, and never missed.
         former = await self._listed(_FORMER_LIST)
         cases = [Case.model_validate_json(item.body) for item in await self._of_pointers(former)]
         both = list(zip(former, cases, strict=True))
-        await asyncio.gather(*(self._list_anew(pointer, case) for pointer, case in both[:_LISTED_ANEW]))
+        await asyncio.gather(*(self._move_to_list(pointer, case) for pointer, case in both[:_MOST_MOVED]))
         rows = [pointer for pointer, case in both if case.listed in lists]
         for name in lists:
             rows += await self._listed(_list_of(name), limit=limit)
@@ -163,30 +173,34 @@ class StoredDesk:
         return await self._of_pointers(latest[:limit])
 
     async def _listed(self, name: str, *, limit: int | None = None) -> list[Item]:
+        """Return the pointers whose ``listed`` is this name, latest first."""
         wanted = Range(name, index=deployed_names.DESK.index)
         return await self._table.query(wanted, descending=True, limit=limit)
 
-    async def _list_anew(self, pointer: Item, case: Case) -> None:
+    async def _move_to_list(self, pointer: Item, case: Case) -> None:
         """Put a pointer into the list of its case, unless it moved meanwhile."""
         put = {**pointer, "listed": _list_of(case.listed)}
         await self._table.put(put, when=equal(revision=pointer["revision"]))
 
     async def _revision(self, item: DeskItem) -> DeskItem | None:
+        """Return the stored revision with the number of ``item``."""
         row = await self._table.get(_revision_key(item.kind, item.item_id, item.revision))
         return None if row is None else (await self._items([row]))[0]
 
     async def _of_pointers(self, pointers: Sequence[Item]) -> list[DeskItem]:
         """Return the newest revisions; those too large for a pointer are read by their own keys."""
         keys = [(row["item"], row["revision_key"]) if "revision_key" in row else None for row in pointers]
-        whole = await self._table.get_many([key for key in keys if key is not None])
+        large = await self._table.get_many([key for key in keys if key is not None])
         both = zip(pointers, keys, strict=True)
-        return await self._items([pointer if key is None else whole[key] for pointer, key in both])
+        return await self._items([pointer if key is None else large[key] for pointer, key in both])
 
     async def _items(self, rows: Sequence[Item]) -> list[DeskItem]:
         return [DeskItem.model_validate_json(body) for body in await bodies_of(self._table, rows)]
 
     def _puts(self, item: DeskItem, body: Item, *, before: int) -> list[_Put]:
-        """Return the writes of a revision and its pointer, which stands at ``before``."""
+        """Return two writes: the new revision, and its pointer, which must be at the revision ``before`` (0:
+        must not exist). The pointer has the whole body, or where that is too large the key of the
+        revision."""
         key = _revision_key(item.kind, item.item_id, item.revision)
         pointer = keyed((_pointers(item.kind), item.item_id), revision=item.revision)
         pointer |= {"item": key[0], "revision_key": key[1]} if part_names(body) else body
@@ -196,7 +210,7 @@ class StoredDesk:
         return [(keyed(key, **body), ABSENT), (pointer, equal(revision=before) if before else ABSENT)]
 
     async def _version_puts(self, *items: DeskItem) -> list[_Put]:
-        """Return the write of the version, where one of the items is served."""
+        """Return the write that increases the version; none where serving reads none of the items."""
         if all(item.kind in NOT_SERVED for item in items):
             return []
         before = await self.version()
@@ -209,14 +223,15 @@ DESK = Store(DESK_TABLE, lambda table, _: StoredDesk(table))
 def follows_newest(item: DeskItem, *, same: DeskItem | None, newest: DeskItem | None) -> bool:
     """Return whether the revision is to be added; False where it is stored already.
 
-    ``same`` is the stored revision of its number. Raises ConflictError for any other.
+    ``same``: the stored revision with its number. ``newest``: the newest stored one. Raises ConflictError
+    where ``item`` does not follow ``newest``.
     """
     if same == item:
         return False
-    stands = 0 if newest is None else newest.revision
-    if item.revision != stands + 1:
+    newest_number = 0 if newest is None else newest.revision
+    if item.revision != newest_number + 1:
         raise ConflictError(
-            f"The newest revision of {item.kind.value} {item.item_id} is {stands}, and revision"
+            f"The newest revision of {item.kind.value} {item.item_id} is {newest_number}, and revision"
             f" {item.revision} does not follow it. Read it again and repeat the change on the newest one."
         )
     return True
@@ -227,10 +242,12 @@ def _partition(kind: DeskKind, item_id: str) -> str:
 
 
 def _list_of(name: str) -> str:
+    """Return the ``listed`` of one of ``CASE_LISTS``."""
     return f"{DeskKind.CASE.value}#{name}"
 
 
 def _pointers(kind: DeskKind) -> str:
+    """Return the partition of a kind's pointers."""
     return f"newest#{kind.value}"
 
 
@@ -239,31 +256,37 @@ def _revision_key(kind: DeskKind, item_id: str, revision: int) -> Key:
 
 
 WAITS_FOR = timedelta(hours=24)
-"""A request that nobody confirmed until then counts no more."""
+"""A request that nobody confirmed within this time is void."""
 HOLDS_FOR = timedelta(hours=1)
-"""After a confirmation the second person may repeat the act: a response can be lost, a long one cut off."""
+"""For this long after a confirmation the act may be repeated: a response can be lost, a long one cut off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What an act is about, as both people see it."""
+    """What an act is about, as both people see it: ``Contents.of({"wiki:refill": "9f86…"}, "1
+    document")``."""
 
     digest: str
+    """Changes with every content."""
     told: str
     """In words: ``412 documents``."""
 
     @classmethod
     def of(cls, contents: Mapping[str, str], told: str) -> Contents:
-        """``contents``: id = hash or revision."""
+        """``contents``: the hash or revision of each thing by its id."""
         return cls(contents_digest(contents), told)
 
 
 @dataclass(frozen=True, slots=True)
 class TwoPeople:
-    """Lets an act run by the word of two people: the first one's request is recorded, the second confirms it.
+    """Lets an act run only after two people asked for it.
 
-    Both ask for the same contents, by their digest. Requests are desk items: their revisions say who asked
-    and who confirmed. ``is_needed``: as the profile ``hipaa`` has it; else every act runs at once.
+    Example: Ann asks to erase a source; her request is recorded and SecondPersonNeededError tells her the
+    digest. Bob asks for the same with that digest, within WAITS_FOR: ``admit`` returns, and his request runs
+    the act.
+
+    Requests are desk items: their revisions say who asked and who confirmed. ``is_needed``: true under the
+    profile ``hipaa``; else every act runs at once.
     """
 
     store: StoredDesk
@@ -279,12 +302,10 @@ class TwoPeople:
         named: str | None = None,
         half: Half = "both",
     ) -> None:
-        """Return where the act may run now, on these contents and no others.
+        """Return if the act may run now, on the contents that ``contents`` returns; else raise.
 
-        A request is of an act, a subject and their contents: where these change, it counts no more.
-        ``named``: digest of the contents that the person looked at, without which nobody confirms.
-        ``half``: the act runs by the request of ``first``, and ``second`` only confirms; by ``both`` it runs
-        by the second one's.
+        A request is for one act, subject and contents: it is void when the contents change. ``named``: digest
+        of the contents that this person looked at; a confirmation needs it. ``half``: see ``Half``.
 
         Raises InvalidRequestError (``by`` is empty), NotFoundError (``second``: nobody asked),
         SecondPersonNeededError (the request is recorded, or the contents are to be looked at), ForbiddenError
@@ -301,10 +322,12 @@ class TwoPeople:
                 f"{act} of {subject} has other contents now than {named}: {about.told}, contents "
                 f"{about.digest}. Nothing is done. Look at them, and ask with these."
             )
+        # The id names act, subject and contents, so another subject or content is another item.
         key = hashlib.sha256(f"{subject}\0{about.digest}".encode()).hexdigest()
         item_id, revision = f"{act}-{key[:48]}", 1
         request = ActRequest(act=act, subject=subject, asked_by=by)
         if (item := await self.store.get(DeskKind.ACT_REQUEST, item_id)) is not None:
+            # ``before``: the request as stored, which may be confirmed (act again) or wait (confirm it now).
             before, age, revision = body_of_item(item, ActRequest), now - item.at, item.revision + 1
             if by == before.runs_by(half) and age < HOLDS_FOR:
                 return
@@ -325,7 +348,8 @@ class TwoPeople:
 def _refuse_confirmation(
     request: ActRequest, about: Contents, *, by: str, named: str | None, asked_at: datetime
 ) -> None:
-    """Raise ForbiddenError for the person who asked, SecondPersonNeededError where no contents are named."""
+    """Raise ForbiddenError where ``by`` is the person who asked, SecondPersonNeededError where they did not
+    name the digest of the contents. Return where they may confirm."""
     what = f"{request.act} of {request.subject}"
     if request.asked_by == by:
         raise ForbiddenError(

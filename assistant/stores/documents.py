@@ -45,11 +45,13 @@ MOST_CONTENTS = 6
 READABLE_NAME_CHARS = 100
 """A file name has at most 255 bytes; the hash after the readable part makes names unique."""
 _DIGEST_DIGITS = 32
+"""Equal to ``_DIGEST_DIGITS`` of ``blobs.py``, which finds drafts by these digits."""
 _LONGEST_BYTES = 64 * 1024 * 1024
 """A document has at most 5 million characters, which JSON may write as twelve bytes each."""
 _PARTITION = "documents"
 _MARGIN_S = 15.0
-"""Between the end of a holder's time and that of its lock: for clocks that differ and calls in flight."""
+"""A holder of the write lock is cancelled this long before its lock expires: clocks may differ, and calls may
+be in flight."""
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
 Kept = TypeVar("Kept")
@@ -58,17 +60,24 @@ _document, _parsed = TypeAdapter(Document), TypeAdapter(ParsedDocument)
 
 @dataclass(frozen=True, slots=True)
 class StoredContent:
+    """One kept content of a document: the newest, or one before it."""
+
     document: Document
     stored_at: datetime
 
 
 class StoredDocuments:
-    """The documents of one tenant: of the newest content, and of the content that answers.
+    """The documents of one tenant: canonical documents, parsed texts and original files.
 
-    In a folder ``<2 hex>/<name>.json`` is the canonical document, ``<name>.<content hash>.parsed.json`` the
-    parsed text of one content, ``<name>.<SHA-256>.original`` a file that a content was converted from. In a
-    bucket these are ``<SHA-256 of the id>/document.json``, ``…/parsed/<SHA-256 of the content hash>.json``
-    and ``…/originals/<SHA-256>``: no id is part of a key, so no access log contains a document's name.
+    Keys of the document ``wiki:refill`` in a folder, where ``NAME`` is ``wiki%3Arefill-`` and 32 digits of
+    the SHA-256 of the id, ``3f`` its first two::
+
+        3f/NAME.json                          the canonical document, and up to MOST_CONTENTS - 1 before it
+        3f/NAME.CONTENT_HASH.parsed.json      the parsed text of one content
+        3f/NAME.FILE_SHA256.original          a file that a content was converted from
+
+    In a bucket ``<SHA-256 of the id>/document.json``, ``…/parsed/<SHA-256 of the content hash>.json`` and
+    ``…/originals/<SHA-256>``: no id is part of a key, so no access log contains a document's name.
 
     Raises DependencyError, and DocumentInvalidError where what is stored is damaged.
     """
@@ -82,13 +91,14 @@ class StoredDocuments:
         await self._blobs.put(self._document_key(document.document_id), content, most=MOST_CONTENTS)
 
     async def get(self, document_id: str) -> Document | None:
+        """Return the newest canonical document; None where there is none."""
         return await self._document(document_id)
 
     async def contents(self, document_id: str) -> Sequence[StoredContent]:
         """Return the kept contents, the newest first, at most MOST_CONTENTS."""
-        versions = [each async for each in self._blobs.versions(self._document_key(document_id))]
+        versions = [version async for version in self._blobs.versions(self._document_key(document_id))]
         kept = list[StoredContent]()
-        for version in [each for each in versions if not each.deleted][:MOST_CONTENTS]:
+        for version in [version for version in versions if not version.deleted][:MOST_CONTENTS]:
             document = await self._document(document_id, version=version.version)
             if document is not None:
                 kept.append(StoredContent(document, version.written_at))
@@ -99,6 +109,7 @@ class StoredDocuments:
         await self._blobs.put(self._parsed_key(document_id, content_hash), content)
 
     async def get_parsed(self, document_id: str, content_hash: str) -> ParsedDocument | None:
+        """Return the parsed text of one content; None where it is not stored."""
         return await self._get(self._parsed_key(document_id, content_hash), _parsed, document_id=document_id)
 
     async def put_original(self, document_id: str, original: OriginalFile, content: bytes) -> None:
@@ -138,7 +149,7 @@ class StoredDocuments:
             raise _damaged(document_id) from None
 
     def _prefix(self, document_id: str) -> str:
-        """Return what the keys of a document begin with, and no other's."""
+        """Return the prefix that all keys of a document have, and those of no other document."""
         digest = sha256(document_id.encode()).hexdigest()
         if self._blobs.in_bucket:
             return f"{digest}/"
@@ -200,10 +211,12 @@ class StoredStates:
         return None if item is None else _status(item)
 
     async def get_many(self, document_ids: Sequence[str]) -> Mapping[str, DocumentStatus]:
+        """Return the statuses by id; unknown ids are left out."""
         items = await self._table.get_many([_key(document_id) for document_id in document_ids])
         return {key[1]: _status(item) for key, item in items.items()}
 
     async def put_many(self, statuses: Sequence[DocumentStatus]) -> None:
+        """Write each status without a condition; of one document the last."""
         newest = {status.document_id: status for status in statuses}
         await self._table.put_many([_item(status) for status in newest.values()])
 
@@ -263,7 +276,8 @@ class StoredStates:
 
 
 def _range(after: str | None, until: str | None, state: DocumentState | None = None) -> Range:
-    """Return bounds that a range includes; no document id contains NUL."""
+    """Return the rows after the id ``after`` and up to ``until``, of one state by the index, or of all. A
+    range includes its bounds: ``after`` with NUL, which no id contains, is the first text behind that id."""
     low, high = f"{after}\0" if after else LOWEST, until or LAST
     return (
         Range(_PARTITION, low, high)
@@ -273,6 +287,7 @@ def _range(after: str | None, until: str | None, state: DocumentState | None = N
 
 
 def _may_advance(status: DocumentStatus) -> Condition:
+    """Return the condition of ``advance_many`` on the stored row."""
     same: Any = (
         ("content_hash", "=", status.content_hash),
         ("received_at", "=", status.received_at.isoformat()),
@@ -330,14 +345,15 @@ REINDEX_TURN = LockOf(
     late="Another reindex of this tenant runs, or was killed in the last 15 minutes. Retry then.",
     late_here="Another reindex of this tenant runs. Wait until it ends.",
 )
-"""Lets one reindex of the tenant run at a time, and refuses another at once."""
+"""Held by a running reindex of the tenant; another one is refused at once."""
 
 
 class StoredWriteTurn:
     """``WriteTurn`` in a table: a lock between the functions that write a tenant's index.
 
     The lock expires ``lasts_s`` after it was taken, in case its holder died; a living holder is cancelled
-    before that.
+    ``_MARGIN_S`` before that. Its item has the holder (``owner``) and the end (``until_ms``, epoch
+    milliseconds; 0 when free).
     """
 
     def __init__(self, table: Table, lock: LockOf, *, clock: Clock | None = None) -> None:
@@ -379,7 +395,8 @@ class StoredWriteTurn:
             await asyncio.sleep(pause_s)
 
     async def _put(self, *, until_s: float) -> bool:
-        """Set the lock's end; return False when another process holds it."""
+        """Set the lock's end, where it is free, expired or ours; return False when another process holds
+        it."""
         ended: Condition = ((("until_ms", "<=", _milliseconds(self._now_s()) - 1),),)
         key = ("write-turn", self._lock.key)
         return await self._table.put(

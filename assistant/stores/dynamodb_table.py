@@ -29,14 +29,16 @@ _ATTEMPT_TIMEOUT_S = 1.5
 """DynamoDB answers in milliseconds; all attempts together stay below 5 s."""
 _KEEP_ALIVE_S = 30.0
 _CONNECTIONS = 64
+"""Most connections to the endpoint at once; further calls wait."""
 _CONTENT_TYPE = "application/x-amz-json-1.0"
 _KEYS_A_CALL = 100
 """Limit of BatchGetItem."""
 _GET_ATTEMPTS = 4
 _PUT_ATTEMPTS = 8
-"""About 3 s with the waits between them: throttling of an on-demand table passes."""
+"""Fruitless calls in a row before a batch fails. Eight take about 3 s with the waits between them: throttling
+of an on-demand table passes."""
 _CALLS_AT_ONCE = 16
-"""Writes with a condition that cannot go out together."""
+"""Most ``put`` and ``change`` calls in flight: one item each, for a condition cannot go into a batch."""
 TRANSIENT = frozenset(
     {
         "InternalServerError",
@@ -54,9 +56,10 @@ TRANSIENT = frozenset(
 _OUTCOMES = dict.fromkeys((*TRANSIENT, "None", "TransactionConflict"), Outcome.RETRY) | {
     "ConditionalCheckFailed": Outcome.PRESENT
 }
-"""By the reason for which a transaction was cancelled; by any other reason a write is invalid."""
+"""What became of one item of a cancelled transaction, by its reason's code: "None" is an item that was fine,
+so it is written again without the others. An item with any other code is invalid."""
 _Typed = dict[str, dict[str, Any]]
-"""Attributes with their types, as DynamoDB's JSON has them: ``{"pk": {"S": "…"}, "n": {"N": "7"}}``."""
+"""An item as DynamoDB's JSON writes it, each value by its type: ``{"pk": {"S": "…"}, "n": {"N": "7"}}``."""
 
 
 class DynamoDbRefusal(WriteRefusedError):
@@ -89,7 +92,7 @@ class DynamoDbCalls:
         attempt_timeout_s: float = _ATTEMPT_TIMEOUT_S,
     ) -> None:
         self.date: str | None = None
-        """The ``Date`` header of the latest response."""
+        """The ``Date`` header of the latest response: the store's own time."""
         self._unavailable = unavailable
         self._posts = SignedPosts(
             client,
@@ -113,6 +116,8 @@ class DynamoDbCalls:
             except _NoResponseError as error:
                 reason = str(error)
             except DynamoDbRefusal as refusal:
+                # learn_skew: the refusal was for a wrong clock, and the next attempt is signed with the right
+                # one.
                 if refusal.code not in TRANSIENT and not self._posts.learn_skew(
                     refusal.code, refusal.server_date
                 ):
@@ -149,6 +154,11 @@ class DynamoDbCalls:
 
 
 def _parse(response: aiohttp.ClientResponse, content: bytes) -> dict[str, Any]:
+    """Return the fields of a successful response. Raises DynamoDbRefusal for one with a code (status 4xx),
+    and _NoResponseError for any other.
+
+    A refusal's ``__type`` is ``com.amazonaws.dynamodb.v20120810#ThrottlingException``.
+    """
     checksum = response.headers.get("x-amz-crc32")
     if checksum is not None and checksum != str(zlib.crc32(content)):
         raise _NoResponseError("wrong checksum")
@@ -167,7 +177,10 @@ def _parse(response: aiohttp.ClientResponse, content: bytes) -> dict[str, Any]:
 
 
 class DynamoDbTable:
-    """``Table``; ``client`` is an aiobotocore DynamoDB client. ``unavailable`` is what its methods raise."""
+    """``Table``; ``client`` is an aiobotocore DynamoDB client. ``unavailable`` is what its methods raise.
+
+    ``insert`` groups writes (``GroupCommit``); every other write is a call of its own.
+    """
 
     def __init__(
         self, client: Any, *, name: str, unavailable: type[DependencyError] = RecordsUnavailableError
@@ -184,8 +197,8 @@ class DynamoDbTable:
 
     async def refuse_format(self, store: str) -> None:
         """Raise ConfigurationError where the table has rows of a newer release that this one cannot read."""
-        found = format_in(await self.get(FORMAT_KEY))
-        refuse_format(found, store=store, place=self._name, command="assistant aws upgrade")
+        stamped = format_in(await self.get(FORMAT_KEY))
+        refuse_format(stamped, store=store, place=self._name, command="assistant aws upgrade")
 
     async def now(self) -> datetime:
         await self.get(FORMAT_KEY)
@@ -194,14 +207,14 @@ class DynamoDbTable:
         return at
 
     async def get(self, key: Key) -> Item | None:
-        found = await self._calls.ask("GetItem", self._at(key) | {"ConsistentRead": True})
-        return plain(found["Item"]) if "Item" in found else None
+        response = await self._calls.ask("GetItem", self._at(key) | {"ConsistentRead": True})
+        return plain(response["Item"]) if "Item" in response else None
 
     async def get_many(self, keys: Sequence[Key]) -> dict[Key, Item]:
         distinct = list(dict.fromkeys(keys))
         chunks = [distinct[start : start + _KEYS_A_CALL] for start in range(0, len(distinct), _KEYS_A_CALL)]
-        found = await asyncio.gather(*(self._get_chunk(chunk) for chunk in chunks))
-        return {key_of(item): item for items in found for item in items}
+        results = await asyncio.gather(*(self._get_chunk(chunk) for chunk in chunks))
+        return {key_of(item): item for items in results for item in items}
 
     async def query(self, wanted: Range, *, descending: bool = False, limit: int | None = None) -> list[Item]:
         request: dict[str, Any] = {"ScanIndexForward": False} if descending else {}
@@ -216,8 +229,8 @@ class DynamoDbTable:
         return sum([int(page["Count"]) async for page in self._pages(wanted, {"Select": "COUNT"})])
 
     async def insert(self, item: Item) -> bool:
-        """As the port says. In company an insert costs twice the write units; a process that inserts seldom
-        makes few transactions."""
+        """See ``Table``. Inserts at the same time go out as one transaction, which costs twice the write
+        units of single puts; a process that inserts seldom makes few transactions."""
         return await self._inserts.write(item)
 
     async def put(self, item: Item, *, when: Condition | None = None) -> bool:
@@ -228,7 +241,7 @@ class DynamoDbTable:
         return await asyncio.gather(*(self.put(item, when=when) for item, when in puts))
 
     async def put_many(self, items: Sequence[Item]) -> None:
-        async def put(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        async def put(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:  # returns the unprocessed
             response = await self._calls.ask("BatchWriteItem", {"RequestItems": {self._name: requests}})
             return response.get("UnprocessedItems", {}).get(self._name, [])
 
@@ -274,7 +287,7 @@ class DynamoDbTable:
         return [Outcome.WRITTEN if await self._calls.call_if("PutItem", puts[0]) else Outcome.PRESENT]
 
     async def _transact(self, puts: Sequence[dict[str, Any]]) -> list[Outcome]:
-        """Write all or none; return the outcome of each. Raises DynamoDbRefusal, also where one is
+        """Write all or none; return the outcome of each. Raises DynamoDbRefusal, also where one item is
         invalid."""
         # The token makes a retry after a lost response the same transaction.
         request = {"TransactItems": [{"Put": put} for put in puts], "ClientRequestToken": uuid.uuid4().hex}
@@ -285,6 +298,7 @@ class DynamoDbTable:
         return [Outcome.WRITTEN] * len(puts)
 
     async def _pages(self, wanted: Range, request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        """Yield the responses of a query, page by page. ``request`` adds fields, such as a limit a page."""
         expression, index = _Expression(), wanted.index
         partition, sort = ("pk", "sk") if index is None else (index.partition, index.sort)
         condition = f"{expression.name(partition)} = {expression.value(wanted.partition)}"
@@ -308,7 +322,7 @@ class DynamoDbTable:
     async def _get_chunk(self, keys: Sequence[Key]) -> list[Item]:
         items: list[Item] = []
 
-        async def get(wanted: list[_Typed]) -> list[_Typed]:
+        async def get(wanted: list[_Typed]) -> list[_Typed]:  # returns the unprocessed keys
             request = {"RequestItems": {self._name: {"Keys": wanted, "ConsistentRead": True}}}
             response = await self._calls.ask("BatchGetItem", request)
             items.extend(map(plain, response.get("Responses", {}).get(self._name, [])))
@@ -324,8 +338,8 @@ class DynamoDbTable:
         *,
         attempts: int,
     ) -> None:
-        """Repeat ``call``, which returns the unprocessed entries, until there are none; ``attempts`` bounds
-        those that process none."""
+        """Repeat ``call``, which returns the entries that DynamoDB did not process, until there are none.
+        Give up after ``attempts`` calls in a row that process nothing."""
         fruitless = 0
         while entries:
             if fruitless:
@@ -342,6 +356,7 @@ FORMAT_KEY: Key = ("format", "format")
 
 
 def format_in(stamp: Item | None) -> StoreFormat:
+    """Return the format that the item of ``FORMAT_KEY`` says; without one the first."""
     return FIRST if stamp is None else StoreFormat(stamp["number"], stamp["readable_from"])
 
 
@@ -350,13 +365,19 @@ def format_item(form: StoreFormat) -> Item:
 
 
 class _Expression:
-    """Placeholders of one request's expressions, with the names and values that they stand for."""
+    """Placeholders of one request's expressions, with the names and values that they stand for.
+
+    For the condition ``equal(revision=3)``, ``fields`` returns ``ConditionExpression`` "(#revision = :0)",
+    ``ExpressionAttributeNames`` {"#revision": "revision"} and ``ExpressionAttributeValues`` {":0": {"N":
+    "3"}}.
+    """
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
         self._values: _Typed = {}
 
     def name(self, attribute: str) -> str:
+        """Return the placeholder of an attribute's name; a name may be a reserved word of DynamoDB."""
         self._names[f"#{attribute}"] = attribute
         return f"#{attribute}"
 
@@ -366,15 +387,15 @@ class _Expression:
         return placeholder
 
     def fields(self, when: Condition | None) -> dict[str, Any]:
-        """Return the fields of a request for this condition and all placeholders."""
+        """Return the fields of a request for this condition and all placeholders. Call it last."""
         fields: dict[str, Any] = {}
         if when is not None:
             alternatives = (
-                " AND ".join(f"{self.name(name)} {op} {self.value(value)}" for name, op, value in each)
-                for each in when
+                " AND ".join(f"{self.name(name)} {op} {self.value(value)}" for name, op, value in comparisons)
+                for comparisons in when
             )
             fields["ConditionExpression"] = " OR ".join(
-                f"({each})" if each else "attribute_not_exists(pk)" for each in alternatives
+                f"({text})" if text else "attribute_not_exists(pk)" for text in alternatives
             )
         if self._names:
             fields["ExpressionAttributeNames"] = self._names
@@ -384,6 +405,7 @@ class _Expression:
 
 
 def typed(item: Item) -> _Typed:
+    """Return the item as DynamoDB's JSON: a sequence is a list of texts."""
     return {name: _typed_value(value) for name, value in item.items()}
 
 
@@ -400,7 +422,8 @@ def _typed_value(value: Value) -> dict[str, Any]:
 
 
 def plain(item: _Typed) -> Item:
-    return {name: _plain_value(*typed.popitem()) for name, typed in item.items()}
+    """Return the item without types. It empties the given one, which is no longer needed."""
+    return {name: _plain_value(*by_type.popitem()) for name, by_type in item.items()}
 
 
 def _plain_value(kind: str, value: Any) -> Any:
@@ -412,6 +435,8 @@ def _plain_value(kind: str, value: Any) -> Any:
 
 
 def _outcomes(refusal: DynamoDbRefusal, count: int) -> list[Outcome]:
+    """Return the outcome of each of the ``count`` items of a cancelled transaction, in order. Raises the
+    refusal where it is another one, or an item is invalid."""
     reasons: list[dict[str, Any]] = refusal.fields.get("CancellationReasons", [])
     outcomes = [_OUTCOMES.get(str(reason.get("Code", "None"))) for reason in reasons]
     known = [outcome for outcome in outcomes if outcome is not None]

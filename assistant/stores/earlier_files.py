@@ -1,7 +1,14 @@
-"""Tables that releases before made in SQLite files, and how their rows become items of a ``SqliteTable``.
+"""Moves the rows of SQLite files of earlier releases (format 2 and before) into items of a ``SqliteTable``.
 
-A file is moved when it is first opened, in one transaction, so the process may be killed at any moment.
-Tables that a release before makes and fills again are moved again; an item that is there stays.
+Those releases had a table for each kind of record; now a file has one table ``items`` with ``pk``, ``sk``,
+the JSON ``item`` and the attributes of its indexes. Example: the row of ``states`` with the document
+``wiki:refill`` becomes pk ``documents``, sk ``wiki:refill``. The keys are those that ``records.py``,
+``desk.py``, ``documents.py``, ``events.py`` and the options' stores write today, listed in their docstrings:
+they must stay equal.
+
+``SqliteFile`` calls ``move_tables`` when it opens a file, in one transaction, so the process may be killed at
+any moment. After a way back an earlier release makes and fills its tables again; the next move adds their
+rows, and an item that exists already stays.
 """
 
 # ruff: noqa: S608 (our own names)
@@ -20,13 +27,19 @@ from assistant.stores.formats import join_row
 from assistant.stores.table import sortable
 
 _INTO = "INSERT OR IGNORE INTO items (pk, sk, item"
+"""Begins a statement; the caller adds columns of an index, and the SELECT."""
 _BODY = "json_patch(json_object('body', body), json_object('newer', newer))"
-"""JSON of the columns; no attribute for a column without a value."""
+"""SQL for the JSON of the columns ``body`` and ``newer`` (``formats.py``). ``json_patch`` drops an attribute
+whose value is NULL."""
 _AT = "_sortable(json_extract(body, '$.at'))"
+"""Names in SQL that begin with ``_`` are the functions of this module, which ``move_tables`` registers."""
 _CASE = "coalesce(json_extract(newer, '$.body'), json_extract(body, '$.body'))"
 _CASE_LIST = (
     f"""iif(json_extract({_CASE}, '$.joined') IS NULL, json_extract({_CASE}, '$.state'), '{JOINED}')"""
 )
+"""The list of a desk's case, as ``Case.listed``."""
+# Temporary names in it: place = number of an access, sight = the answer whose sight it is. An answer's sight
+# is made from its row where no access was recorded for it.
 _RECORDS = f"""
 CREATE TABLE IF NOT EXISTS places (answer_id TEXT, kind TEXT, name TEXT);
 CREATE TABLE IF NOT EXISTS written_until (answer_id TEXT, until REAL);
@@ -117,12 +130,15 @@ _MOVES: Mapping[str, tuple[str, str]] = {
     "sent_values": (_SENT_VALUES, "sent_values"),
     "erasure_keys": (_ERASURE_KEYS, "erasure_keys"),
 }
-"""A table that every such file of releases before has = the statements that make items of the rows, and the
-tables that are dropped then."""
+"""By a table that every such file has: the statements that make items of its rows, separated by ``;``, and
+the tables to drop afterwards."""
 
 
 def move_tables(connection: sqlite3.Connection) -> bool:
-    """Make items of the rows of releases before, in the open transaction; return whether there were any."""
+    """Make items of the rows of earlier releases, in the open transaction; return whether there were any.
+
+    Its functions are called by SQL under their own names: rename them in the statements too.
+    """
     tables = _names(connection, "SELECT name FROM sqlite_master WHERE type = 'table'")
     moves = [move for table, move in _MOVES.items() if table in tables]
     for function in (_sortable, _sight, _claim_key, _base64):
@@ -140,14 +156,17 @@ def move_tables(connection: sqlite3.Connection) -> bool:
 
 
 def _names(connection: sqlite3.Connection, select: str) -> set[str]:
+    """Return the values of a statement's only column."""
     return {str(name) for (name,) in connection.execute(select)}
 
 
 def _sortable(at: str) -> str:
+    """Return an ISO 8601 time as ``table.sortable`` writes it."""
     return sortable(datetime.fromisoformat(at))
 
 
 def _sight(body: str, newer: str | None) -> str:
+    """Return the JSON of the access entry that an answer's row stands for."""
     return AnswerRecord.model_validate_json(join_row(body, newer)).sight().model_dump_json()
 
 
