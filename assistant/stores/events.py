@@ -1,4 +1,7 @@
-"""What must leave no copy: claims of keys and contexts, cancellations, and the keys of erasure.
+"""Claims of idempotency keys and context tokens, cancellations, and erasure keys: what must leave no copy.
+
+An erasure key encrypts texts about one subject, such as ``document:wiki:refill``. When it is destroyed, no
+copy of those texts can be read any more.
 
 | partition (``pk``) | sort (``sk``) | item |
 | --- | --- | --- |
@@ -35,16 +38,21 @@ KEY_BYTES = 32
 """Length of a key of erasure."""
 _SIGNALS = "signals"
 _CLAIMS = 3
-"""Attempts to take a key that others release or take over at the same moment."""
+"""Attempts to take a key while other requests release it or take it over."""
 
 
 EVENTS_TABLE = TableOf("events.sqlite", "events_table", synced=False, expires=True)
-"""A crash of the machine may lose the last claims: the process that made them has ended too."""
+"""Not synced: a crash of the machine may lose the last claims, but it also ends the process that made
+them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An agent's ``Idempotency-Key`` and the answer that it stands for."""
+    """An agent's ``Idempotency-Key`` and the answer that it stands for.
+
+    The service claims the key before it answers. A repeat with the same key gets the first claim back, and so
+    the first answer.
+    """
 
     answer_id: str
     agent: str
@@ -55,10 +63,11 @@ class Claim:
 
 
 class StoredClaims:
-    """What counts once, and words from task to task. Everything in it expires after 15 minutes.
+    """Keys and tokens that count once, and cancellations from one task of the service to another. Everything
+    expires after CLAIM_EXPIRES_AFTER_S; expired items are not found, whether or not the store has deleted
+    them.
 
-    What expired is not found, whether or not the store has deleted it yet. All methods raise
-    RecordsUnavailableError.
+    All methods raise RecordsUnavailableError.
     """
 
     def __init__(self, table: Table, *, clock: Clock | None = None) -> None:
@@ -78,7 +87,7 @@ class StoredClaims:
             row = await self._table.get(key)
             if row is not None and row[EXPIRES_AT] > self._now_s():
                 return _claim_in(row, claim)
-            # Else nobody else may have taken over the key since it was read.
+            # The claim has expired or is gone: take the key over, unless somebody did so since it was read.
             when = ABSENT if row is None else equal(answer_id=row["answer_id"], expires_at=row[EXPIRES_AT])
         raise RecordsUnavailableError("This key was used several times at once. Retry.")
 
@@ -94,11 +103,12 @@ class StoredClaims:
         belongs to the first answer: it returns True.
         """
         place = _context(token_id)
+        # With a key, a repeat has another answer_id and the same key: one equal value is enough.
         mine = {"answer_id": answer_id} | ({} if key is None else {"key": key})
         is_free: Condition = (*ABSENT, ((EXPIRES_AT, "<=", int(self._now_s())),))
         if await self._table.put(keyed(place, **mine, **_expiry(self._clock.now())), when=is_free):
             return True
-        # A put that is repeated after a lost response finds its own item.
+        # Also a put that was repeated after a lost response finds its own item.
         kept = await self._table.get(place) or {}
         return any(kept.get(name) == value for name, value in mine.items())
 
@@ -142,11 +152,13 @@ def _context(token_id: str) -> Key:
 
 
 def _expiry(since: datetime) -> dict[str, Any]:
+    """Return the attribute that makes an item expire."""
     return {EXPIRES_AT: int(since.timestamp()) + CLAIM_EXPIRES_AFTER_S}
 
 
 def _claim_in(row: Item, asked: Claim) -> Claim:
-    """Return the claim that holds the key. One of the release before says nothing of its request."""
+    """Return the claim in a stored item. An item of an earlier release may have no ``request_hash``: then the
+    request counts as the same."""
     return Claim(
         answer_id=row["answer_id"],
         agent=asked.agent,
@@ -157,8 +169,11 @@ def _claim_in(row: Item, asked: Claim) -> Claim:
 
 
 class StoredErasureKeys:
-    """One random key of 32 bytes for each subject of texts, in a table whose overwritten values leave the
-    disk. All methods raise RecordsUnavailableError."""
+    """One random key of 32 bytes for each subject of texts. The table erases overwritten values from the
+    disk.
+
+    All methods raise RecordsUnavailableError.
+    """
 
     def __init__(self, table: Table, *, clock: Clock | None = None) -> None:
         self._table = table
@@ -170,12 +185,14 @@ class StoredErasureKeys:
         if create:
             missing = [subject for subject in dict.fromkeys(subjects) if subject not in rows]
             made = [keyed(_key(subject), key=secrets.token_bytes(KEY_BYTES)) for subject in missing]
-            await asyncio.gather(*map(self._table.insert, made))  # but where there is a key, or was one
+            # An insert does nothing where there is a key, or a destroyed one.
+            await asyncio.gather(*map(self._table.insert, made))
             rows |= await self._items(missing)
         return {name: item["key"] for name, item in rows.items() if "key" in item}
 
     async def destroy(self, subject: str) -> bool:
-        """Destroy a key for good; return whether there was one. No new key is ever made for the subject."""
+        """Destroy a key for good; return whether there was one. No new key is ever made for the subject, also
+        where it never had one: its item stays with ``destroyed_at`` alone."""
         key, now = _key(subject), {"destroyed_at": self._clock.now().astimezone(UTC).isoformat()}
         stored = await self._table.get(key) or {}
         if "key" in stored:
@@ -186,7 +203,8 @@ class StoredErasureKeys:
         return False
 
     async def destroyed(self, subjects: Collection[str]) -> dict[str, datetime]:
-        """Return when each subject's key was destroyed, the last time, of those that were."""
+        """Return when each subject's key was destroyed, by subject; subjects that were never destroyed are
+        left out."""
         return {
             name: datetime.fromisoformat(item["destroyed_at"])
             for name, item in (await self._items(subjects)).items()
@@ -194,6 +212,7 @@ class StoredErasureKeys:
         }
 
     async def _items(self, subjects: Collection[str]) -> dict[str, Item]:
+        """Return the stored items by subject."""
         items = await self._table.get_many([_key(subject) for subject in subjects])
         return {key[0].partition("#")[2]: item for key, item in items.items()}
 

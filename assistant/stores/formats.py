@@ -5,7 +5,14 @@ stamp has format 1. This release writes format 2: fields and values that a relea
 beside the row, in ``newer``, which that release does not look at. So tasks of both releases serve together
 while a deployment replaces them, and the release before reads everything after a way back.
 
-The body of a row has any size, and an item at most 400 KB: plain while small, else compressed, else in parts.
+The body of a row has any size, and an item at most 400 KB. So the item's attributes are one of::
+
+    {"body": "{…}"}                       up to 32 KB of JSON
+    {"packed": b"…"}                      JSON compressed by zlib, up to 350 KB
+    {"parts": ["part#HASH#000", …]}       sort keys of further items, each with a ``piece`` of the packed JSON
+
+each with ``newer`` beside it where the row has something that format 1 does not know. ``store_row`` writes a
+row so, and ``bodies_of`` reads it.
 """
 
 from __future__ import annotations
@@ -32,7 +39,7 @@ class StoreFormat:
 
     number: int = 1
     readable_from: int = 1
-    """The oldest format whose release reads the rows: down to it the way back stands."""
+    """The oldest format whose release reads the rows: releases down to it can be restored."""
 
 
 FIRST = StoreFormat()
@@ -43,17 +50,19 @@ FORMATS: Mapping[str, StoreFormat] = {
     "states": FIRST,
     "events": FIRST,
 }
-"""Store = the format that this release writes. Increase it when the release before cannot read a row."""
+"""By store, the format that this release writes. Increase it when the release before cannot read a row."""
 
 
 def format_of(store: str) -> StoreFormat:
+    """Return the format that this release writes; the first one for an option's store."""
     return FORMATS.get(store, FIRST)
 
 
 def refuse_format(found: StoreFormat, *, store: str, place: str, command: str) -> None:
-    """Raise ConfigurationError for a store that this release must not use. It changes nothing.
+    """Raise ConfigurationError for a store of a newer release that this one cannot read. It changes nothing.
 
-    ``command`` moves the store.
+    ``found``: the store's stamp. ``place``: name of the table or file. ``command``: the command line that
+    changes the store's format, for the message.
     """
     now = format_of(store).number
     if found.readable_from > now:
@@ -68,20 +77,23 @@ def refuse_format(found: StoreFormat, *, store: str, place: str, command: str) -
 
 @dataclass(frozen=True, slots=True)
 class _Values:
-    """Values of a field that format 1 does not know, and the nearest one that it does."""
+    """Values of a field that format 1 does not know, each with the nearest value that it knows."""
 
     nearest: Mapping[str, str]
 
 
 _Added = Mapping[str, "_Added | _Values | None"]
-"""Field = what format 1 does not know of it: None for the whole field, whose default is then empty;
-``_Values`` for some of its values; a mapping for fields inside it, in each element of a list, or in the JSON
-of a text. For ``{"variant": None, "kind": _Values({"release": "desk"}), "parts": {"cells": None}}`` the row
+"""By field, what format 1 does not know of it: None for the whole field, whose default must then be empty;
+``_Values`` for some of its values; a mapping for fields inside it, in each element of a list, or in a text
+that is JSON (then ``newer`` gets the whole text). For ``{"variant": None, "kind": _Values({"release":
+"desk"}), "parts": {"cells": None}}`` the row
 
     {"id": "a", "variant": "b", "kind": "release", "parts": [{"n": 1}, {"n": 2, "cells": [3]}]}
 
 is written as ``{"id": "a", "kind": "desk", "parts": [{"n": 1}, {"n": 2}]}``, and beside it, in ``newer``,
 ``{"variant": "b", "kind": "release", "parts": {"1": {"cells": [3]}}}``."""
+# What releases added since format 1. Add each new field of these models here: ``PublicModel`` refuses unknown
+# ones.
 _CASE: _Added = {
     "same_hash": None,
     "joined": None,
@@ -101,7 +113,8 @@ _ADDED: Mapping[type, _Added] = {
 
 
 def encode_row(row: BaseModel) -> tuple[str, str | None]:
-    """Return the JSON of a row as format 1 has it, and the JSON of the rest, None without one."""
+    """Return the JSON of a row as format 1 has it, and the JSON of ``newer``; None where format 1 knows
+    all."""
     added = _ADDED.get(type(row))
     if added is None or (isinstance(row, DeskItem) and row.kind is not DeskKind.CASE):
         return row.model_dump_json(), None
@@ -118,31 +131,32 @@ def join_row(body: str | bytes, newer: str | bytes | None = None) -> bytes:
 
 
 def stored_text(row: BaseModel) -> str:
-    """Return the JSON of a row as it is read again."""
+    """Return the JSON of a row exactly as ``bodies_of`` will return it: hashes of audit records are over
+    this."""
     return join_row(*encode_row(row)).decode()
 
 
 def _take(values: dict[str, Any], added: _Added) -> dict[str, Any]:
-    """Take what format 1 does not know out of the values, and return it."""
+    """Change ``values`` to what format 1 knows, and return what was taken out, as ``newer`` has it."""
     newer: dict[str, Any] = {}
-    for name, what in added.items():
-        part: Any = None
-        if what is None:
-            part = values.pop(name, None)
-        elif isinstance(what, _Values):
-            if values.get(name) in what.nearest:
-                part = values[name]
-                values[name] = what.nearest[part]
+    for name, unknown in added.items():
+        taken: Any = None
+        if unknown is None:
+            taken = values.pop(name, None)
+        elif isinstance(unknown, _Values):
+            if values.get(name) in unknown.nearest:
+                taken = values[name]
+                values[name] = unknown.nearest[taken]
         elif values.get(name):
-            values[name], part = _take_inside(values[name], what)
-        if part:
-            newer[name] = part
+            values[name], taken = _take_inside(values[name], unknown)
+        if taken:
+            newer[name] = taken
     return newer
 
 
 def _take_inside(value: Any, added: _Added) -> tuple[Any, Any]:
-    """Return the value as format 1 has it, and the rest."""
-    if isinstance(value, str):  # a repeated write compares the text: the rest is all of it
+    """Return the value as format 1 has it, and what was taken out. Dicts and lists are changed in place."""
+    if isinstance(value, str):  # a text must be read again byte for byte, so ``newer`` gets all of it
         inside = orjson.loads(value)
         _take(inside, added)
         return (value, None) if inside == orjson.loads(value) else (orjson.dumps(inside).decode(), value)
@@ -154,16 +168,16 @@ def _take_inside(value: Any, added: _Added) -> tuple[Any, Any]:
 
 
 def _joined(value: Any, newer: object) -> object:
-    """Return the value with the rest that ``_take`` took out of it."""
+    """Return the value with ``newer``, which ``_take`` took out of it, put back."""
     if value is None or not isinstance(newer, dict):
         return newer
     parts = cast("dict[str, Any]", newer)
     if isinstance(value, list):
         elements = cast("list[Any]", value)
-        return [_joined(each, parts.get(str(place), {})) for place, each in enumerate(elements)]
+        return [_joined(element, parts.get(str(place), {})) for place, element in enumerate(elements)]
     fields = cast("dict[str, Any]", value)
-    rest = {name: _joined(fields.get(name), part) for name, part in parts.items()}
-    return {**fields, **rest}
+    added = {name: _joined(fields.get(name), part) for name, part in parts.items()}
+    return {**fields, **added}
 
 
 _COMPRESSED_ABOVE_BYTES = 32 * 1024
@@ -172,6 +186,7 @@ _PART_BYTES = 350 * 1024
 """Leaves room for keys and attributes: an item of DynamoDB may have 400 KB (409,600 bytes), its names
 included."""
 _READS = 3
+"""Attempts to read an item whose parts a rewrite overwrites meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +198,7 @@ class StoredBody:
 
 
 def store_text(text: str) -> StoredBody:
-    """Keep a small text readable in the table."""
+    """Return how a text is stored: a small one readable in the table, a larger one compressed or in parts."""
     body = text.encode()
     if len(body) <= _COMPRESSED_ABOVE_BYTES:
         return StoredBody({"body": text})
@@ -191,7 +206,7 @@ def store_text(text: str) -> StoredBody:
 
 
 def store_row(row: BaseModel) -> StoredBody:
-    """Keep a row as ``store_formats`` writes it."""
+    """Return how a row is stored, ``newer`` included."""
     text, newer = encode_row(row)
     body = store_text(text)
     if newer is None:
@@ -207,7 +222,7 @@ def part_names(item: Item) -> Sequence[str]:
 
 
 def load_body(item: Item, parts: Sequence[Item] = ()) -> bytes:
-    """Return the body of an item; ``parts`` in the order of ``part_names``."""
+    """Return the JSON of an item's row; ``parts``: its items of ``part_names``, in that order."""
     body, newer = item.get("body"), item.get("newer")
     if body is None:
         pieces = [item["packed"]] if "packed" in item else [part["piece"] for part in parts]
@@ -216,8 +231,8 @@ def load_body(item: Item, parts: Sequence[Item] = ()) -> bytes:
 
 
 async def bodies_of(table: Table, items: Sequence[Item]) -> list[bytes]:
-    """Return the bodies of items of a table; parts are fetched. An item whose parts were overwritten since
-    it was read is read again."""
+    """Return the JSON of the items' rows, in order; parts are fetched. An item whose parts were overwritten
+    since it was read is read again. Raises RecordsUnavailableError where a part stays missing."""
     for _ in range(_READS):
         keys: list[list[Key]] = [[(item["pk"], name) for name in part_names(item)] for item in items]
         wanted = [key for of_item in keys for key in of_item]
@@ -233,8 +248,8 @@ async def bodies_of(table: Table, items: Sequence[Item]) -> list[bytes]:
 
 
 def _compress(body: bytes) -> StoredBody:
-    """Compress, and cut what is still too large. The parts' sort keys hold the content's hash, so that a
-    repeated write never meets other content."""
+    """Return a compressed body, cut into parts where it is still too large. The parts' sort keys have the
+    content's hash, so that a repeated write finds its own parts only."""
     packed = zlib.compress(body, level=1)
     if len(packed) <= _PART_BYTES:
         return StoredBody({"packed": packed})

@@ -1,4 +1,4 @@
-"""Writes that wait at the same time go out in one call or transaction, each with its own result.
+"""Groups single writes that wait at the same time into one call, each with its own result.
 
 With 50 answers at once, each of eight writes, they take 6.3 to 7.0 ms of CPU an answer instead of 14 to 15
 (docs/decisions/0010-lean-dynamodb-calls.md).
@@ -18,22 +18,27 @@ from assistant.domain.errors import DependencyError
 from assistant.stores.table import Item, key_of
 
 _FIRST_WAIT_S = 0.05
-"""The longest wait before the second attempt; it doubles with each further one. Half of it is random."""
+"""The longest wait before the second attempt; it doubles with each further one, up to _LONGEST_WAIT_S
+(``clock.back_off_s``)."""
 _LONGEST_WAIT_S = 1.0
 ITEMS_A_CALL = 25
 """DynamoDB's limit of BatchWriteItem; TransactWriteItems takes more."""
 _CALL_BYTES = 1024 * 1024
 """Most bytes of attributes in one call: below DynamoDB's limits, and sent well within an attempt's time."""
 _CALLS_IN_FLIGHT = 8
+"""Most calls at once."""
 _MOST_WAITING = 2000
+"""Most writes that wait; a further one is refused at once."""
 _WAIT_BEHIND_CALL_S = 0.005
 """The longest wait of a write for a call in flight: a slow call delays only its own writes."""
 _GROUP_ATTEMPTS = 4
-"""For writes of a call that DynamoDB throttles one by one."""
+"""Attempts for writes whose outcome is RETRY; the call itself repeats when the whole call fails."""
 _CLOSING_S = 5.0
 
 
 class Outcome(Enum):
+    """What became of one write of a call."""
+
     WRITTEN = auto()
     PRESENT = auto()
     """An item has this key; nothing was written."""
@@ -50,22 +55,28 @@ class WriteRefusedError(Exception):
 
 
 WriteItems = Callable[[Sequence[Item]], Awaitable[Sequence[Outcome]]]
-"""Writes at most 25 items with different keys by one call. Raises DependencyError and
-WriteRefusedError."""
+"""Writes at most ITEMS_A_CALL items with different keys by one call, each only where no item has its key;
+returns the outcomes in order. Raises DependencyError (no outcome is known), and WriteRefusedError (an item is
+invalid, and nothing was written)."""
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
+    """A write, from ``GroupCommit.write`` until its outcome is known."""
+
     item: Item
     size_bytes: int
     done: asyncio.Future[Outcome]
+    """Gets the outcome, or the error that ``write`` raises."""
 
 
 class GroupCommit:
-    """Writes items by ``write_items``, together where they wait together.
+    """Writes items by ``write_items``, in one call those that wait at the same time.
 
-    With no call in flight a write goes out in this turn of the loop; else it waits for a call to end, for
-    a full call, or for 5 ms.
+    Without a call in flight a write goes out at the end of this turn of the event loop, together with others
+    of the turn. Else it waits until a call ends, a call is full, or 5 ms have passed. Example: three
+    coroutines each call ``write`` in one turn; ``write_items`` gets the three items, and each ``write``
+    returns its own result.
     """
 
     def __init__(self, write_items: WriteItems, *, unavailable: type[DependencyError]) -> None:
@@ -99,6 +110,7 @@ class GroupCommit:
         return await waiting.done is Outcome.WRITTEN
 
     def _send_within(self, wait_s: float, loop: asyncio.AbstractEventLoop) -> None:
+        """Schedule ``_send`` in ``wait_s`` seconds, unless it is due earlier; 0: later in this turn."""
         due_s = loop.time() + wait_s
         if self._timer is not None:
             if self._due_s <= due_s:
@@ -138,7 +150,7 @@ class GroupCommit:
         return group
 
     async def _write(self, group: Sequence[_Waiting]) -> None:
-        """Settle every write of ``group``."""
+        """Write a group by calls, and settle each of its writes with an outcome or an error."""
         try:
             for attempt in range(_GROUP_ATTEMPTS):
                 if attempt:
@@ -167,13 +179,15 @@ class GroupCommit:
 
 
 def _fail(entries: Iterable[_Waiting], error: DependencyError) -> None:
+    """Let ``write`` raise the error for each entry that has no outcome yet."""
     for entry in entries:
         if not entry.done.done():
             entry.done.set_exception(error)
 
 
 def _size_bytes(item: Item) -> int:
-    """Return the approximate size of the values in the request: lists hold short names only."""
+    """Return the approximate size of an item in a request. Numbers and lists, which hold short names, are not
+    counted."""
     return sum(len(value) for value in item.values() if isinstance(value, str | bytes))
 
 

@@ -1,10 +1,12 @@
-"""How a store of a tenant says what it is written over: a primitive, here and on AWS.
+"""Declares stores of a tenant: a store is a class over a primitive, such as a table or a queue.
 
+    RECORDS_TABLE = TableOf("records.sqlite", "records_table")
     RECORDS = Store(RECORDS_TABLE, lambda table, clock: StoredRecords(table, clock=clock))
     records = await stores.of(RECORDS)
 
-A store is declared beside its class, so an option declares its own. ``opened.py`` opens primitives, and knows
-no store.
+A declaration names each primitive twice: the file or folder of the tenant on this machine, and the setting
+(a field of ``StoreSettings`` or ``FunctionSettings``) with the name on AWS. A store is declared beside its
+class, so an option declares its own. ``opened.py`` opens the primitives, and knows no store.
 """
 
 from __future__ import annotations
@@ -20,22 +22,26 @@ from assistant.stores.ports import IngestionQueue, WriteTurn
 from assistant.stores.table import Table
 
 Opened = TypeVar("Opened")
+"""The type of an opened primitive, such as Table."""
 Kept = TypeVar("Kept")
+"""The type of a store, such as StoredRecords."""
 
 
 class Words(Protocol):
-    """Words of one tenant by name; a place with one word has it under the name ``""``."""
+    """Short texts of one tenant that an operator changes, by name: the switches of live systems by the
+    system's name. A place with a single text, such as the power state, has it under the name ``""``."""
 
     refresh_s: float
-    """How old a reading may be before a request starts the next one."""
+    """Seconds after which a request starts the next reading."""
 
     async def read(self, name: str) -> bytes | None:
-        """Return the word now; None where there is none. Raises DependencyError."""
+        """Read the word from its place; None where there is none. Raises DependencyError."""
         ...
 
 
 class Primitive(Generic[Opened]):
-    """Names a primitive of each tenant. Settings may have ``{tenant}`` in their value."""
+    """Names a primitive of each tenant, which opens as ``Opened``. The value of its setting may contain
+    ``{tenant}``, which stands for the tenant's name."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +51,13 @@ class TableOf(Primitive[Table]):
     file: str
     setting: str
     unavailable: type[DependencyError] = RecordsUnavailableError
+    """What the table's methods raise."""
     append_only: bool = False
+    """Of the file, as ``SqliteTable`` has it; so for ``overwrites`` and ``synced``."""
     overwrites: bool = False
     synced: bool = True
     expires: bool = False
-    """Whether a service deletes a file's expired items; the others are as ``SqliteTable`` has them."""
+    """Whether the service deletes the file's expired items; on AWS the table's time to live does."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +70,21 @@ class QueueOf(Primitive[IngestionQueue]):
 
 @dataclass(frozen=True)
 class BlobsOf(Primitive[Blobs]):
-    """A folder of the tenant, or the bucket that a setting names; the arguments of ``FolderBlobs`` and
-    ``S3Blobs``."""
+    """A folder of the tenant, or the bucket that a setting names, with arguments for ``FolderBlobs``
+    (``what``, ``synced``, ``events``) and ``S3Blobs`` (all but ``folder``, ``synced`` and ``events``)."""
 
     what: str
+    """Begins the messages of errors: "The document store"."""
     folder: str
+    """Relative to the tenant's folder; empty for that folder itself."""
     setting: str
     key_setting: str = ""
+    """Setting with the id of the KMS key."""
     prefix: str = ""
+    """Begins each key in the bucket."""
     beside: tuple[tuple[str, str], ...] = ()
-    """Prefixes of keys, and the settings of their buckets."""
+    """(prefix, setting): keys with this prefix are in the bucket that this setting names, if it has a
+    value."""
     synced: bool = True
     checked: bool = False
     longest_bytes: int | None = None
@@ -80,8 +93,8 @@ class BlobsOf(Primitive[Blobs]):
 
 @dataclass(frozen=True)
 class WordsOf(Primitive[Words]):
-    """A file or folder of the tenant, or the parameter or path of parameters that a setting names. Without
-    that setting a service on AWS reads the file, too."""
+    """A file or folder of the tenant (``place``), or the parameter or path of parameters of SSM that a
+    setting names. Where that setting has no value, a service on AWS reads the file, too."""
 
     place: str
     setting: str
@@ -89,22 +102,26 @@ class WordsOf(Primitive[Words]):
 
 @dataclass(frozen=True)
 class LockOf(Primitive[WriteTurn]):
-    """A file that a process locks, which frees it when it ends, however it ends; on AWS, where a killed
-    holder frees nothing, an item of the table of states with a time."""
+    """A lock. On this machine a file that a process locks: the system frees it when the process ends, however
+    it ends. On AWS an item of the table of states (``StoredWriteTurn``) with an end, because a killed holder
+    frees nothing."""
 
     file: str
     key: str
+    """The item's sort key on AWS."""
     late: str
-    """Message where it is not free in time."""
+    """Message of the error where the lock is not free in time, on AWS; ``late_here`` on this machine."""
     late_here: str
     waits_s: float = 0.0
+    """How long to wait for the lock; 0 refuses at once."""
     lasts_s: float = 900.0
-    """On AWS: as long as a function runs at most."""
+    """After this time a lock on AWS is free again. A function runs at most so long."""
 
 
 @dataclass(frozen=True, eq=False)
 class Store(Generic[Opened, Kept]):
-    """A store, its primitive, and what makes it of that."""
+    """A store: the primitive ``over`` which it is written, and ``make``, which makes it from the opened
+    one."""
 
     over: Primitive[Opened]
     make: Callable[[Opened, Clock], Kept]

@@ -1,7 +1,10 @@
 """A table of one tenant: items under a partition and a sort key, with conditions on writes.
 
 Every store of answers, documents' states and the desk is written once over it. ``SqliteTable`` and
-``DynamoDbTable`` pass one suite of tests; both hold the same items.
+``DynamoDbTable`` pass one suite of tests; both hold the same items. Example::
+
+await table.put(keyed(("item#case#7c1e", "revision#00000002"), body="{…}"), when=ABSENT)  # False: it exists
+rows = await table.query(Range.prefixed("item#case#7c1e", "revision#"))                   # in order of ``sk``
 """
 
 from __future__ import annotations
@@ -19,24 +22,26 @@ Item = Mapping[str, Any]
 Key = tuple[str, str]
 """Values of ``pk`` and ``sk``."""
 Comparison = tuple[str, Literal["=", "<>", "<="], Value]
-"""Attribute, how it compares, and with what."""
+"""An attribute of the stored item, how it compares, and with what: ``("revision", "=", 2)``."""
 Condition = Sequence[Sequence[Comparison]]
-"""Alternatives, of which one must hold: each is comparisons with the stored item that all hold. The one
-without comparisons holds where no item has the key."""
+"""Alternatives, at least one of which must hold. An alternative is comparisons with the stored item that must
+all hold; an empty one, ``()``, holds where no item has the key. ``((), (("expires_at", "<=",
+1764309600),))``: the key is free or its item has expired."""
 ABSENT: Condition = ((),)
 """No item has the key."""
 EXPIRES_AT = "expires_at"
 """The attribute, in epoch seconds, from which on an item counts as deleted. A table deletes it some time
 later, so readers compare it."""
 LOWEST, LAST = " ", "\U0010ffff"
-"""Sort before and after every key."""
+"""Texts that sort before and after every sort key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
     """Items of a partition with sort keys from ``low`` to ``high``, both included.
 
-    ``index``: partition and sort key are the attributes of this one, which may lag by a moment.
+    With ``index``, ``partition`` and the bounds are values of that index's attributes instead of ``pk`` and
+    ``sk``. An index may lag by a moment, and has only the items that have its attributes.
     """
 
     partition: str
@@ -46,13 +51,15 @@ class Range:
 
     @classmethod
     def prefixed(cls, partition: str, prefix: str) -> Range:
+        """Return the items whose sort key begins with ``prefix``."""
         return cls(partition, low=prefix, high=f"{prefix}{LAST}")
 
 
 class Table(Protocol):
-    """All methods raise RecordsUnavailableError, or DependencyError for the states of documents.
+    """The port. All methods raise the error that the table was opened with (``TableOf.unavailable``):
+    RecordsUnavailableError, or DependencyError for the states of documents.
 
-    Reads see every write that has ended, but for a range of an index.
+    Reads see every write that has ended, except ranges of an index.
     """
 
     async def now(self) -> datetime:
@@ -62,18 +69,19 @@ class Table(Protocol):
     async def get(self, key: Key) -> Item | None: ...
 
     async def get_many(self, keys: Sequence[Key]) -> dict[Key, Item]:
-        """Return the items that exist."""
+        """Return the items that exist, by key."""
         ...
 
     async def query(self, wanted: Range, *, descending: bool = False, limit: int | None = None) -> list[Item]:
-        """Return items in the order of their sort keys. Of an index that holds keys only, these."""
+        """Return at most ``limit`` items in the order of their sort keys (of the index, where one is given).
+        An index that stores only keys returns items with ``pk``, ``sk`` and its own attributes."""
         ...
 
     async def count(self, wanted: Range) -> int: ...
 
     async def insert(self, item: Item) -> bool:
-        """Write an item where none has its key, together with others that are inserted at the same time.
-        Return False where there is one."""
+        """Write an item where none has its key; return False where one has. Inserts at the same time may go
+        out in one call."""
         ...
 
     async def put(self, item: Item, *, when: Condition | None = None) -> bool:
@@ -81,7 +89,7 @@ class Table(Protocol):
         ...
 
     async def put_each(self, puts: Sequence[tuple[Item, Condition]]) -> list[bool]:
-        """``put`` each item on its own condition; return which were written."""
+        """``put`` each item on its own condition; return for each, in order, whether it was written."""
         ...
 
     async def put_many(self, items: Sequence[Item]) -> None:
@@ -105,12 +113,12 @@ class Table(Protocol):
 
 
 def equal(**attributes: Value) -> Condition:
-    """Return the condition that the stored item has these attributes."""
+    """Return the condition that the stored item has these values: ``equal(revision=2, owner="a")``."""
     return (tuple((name, "=", value) for name, value in attributes.items()),)
 
 
 def keyed(key: Key, /, **attributes: Value) -> dict[str, Any]:
-    """Return the item of a key."""
+    """Return the item with this key and these attributes."""
     return {"pk": key[0], "sk": key[1], **attributes}
 
 
@@ -119,5 +127,5 @@ def key_of(item: Item) -> Key:
 
 
 def sortable(at: datetime) -> str:
-    """Return a time that sorts as text."""
+    """Return a time as text that sorts by time: "2026-03-01T09:30:00.000000+00:00"."""
     return at.astimezone(UTC).isoformat(timespec="microseconds")

@@ -1,7 +1,8 @@
-"""Words that an operator changes while processes run: in files of a tenant, or in parameters of SSM.
+"""Words that an operator changes while processes run, such as ``on``: in files of a tenant, or in parameters
+of SSM.
 
-A reading runs in the background and counts for the requests after it. Only a first reading is waited for, and
-one after a quiet time, a second at most: a store that stalls delays no request longer.
+A reading runs in the background, and the requests after it use its result. A request waits for a reading, for
+at most _WAIT_S, only where none has ended lately: so a store that stalls delays no request longer.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from assistant.stores.store import Store, Words, WordsOf
 from assistant.tenant.deployed_names import CLOSED, ON
 
 _WAIT_S = 1.0
+"""Longest wait of a request for a reading, from the reading's begin."""
 _LONGEST_FILE_BYTES = 1024 * 1024
+"""More of a file is not read: a word is short, the longest is the JSON of the revocations."""
 _log = structlog.get_logger(__name__)
 
 
 class FileWords:
-    """``Words`` in a file, or in files of a folder."""
+    """``Words`` in the file ``place`` (name ``""``), or in files of the folder ``place``."""
 
     refresh_s = 2.0
 
@@ -44,7 +47,7 @@ class FileWords:
             raise DependencyError(f"{self._place / name} cannot be read: {error.strerror}.") from None
 
     def write(self, name: str, word: str) -> None:
-        """Raises OSError."""
+        """Replace a word; processes see it within ``refresh_s``. Raises OSError."""
         make_private_folder((self._place / name).parent)
         write_private(self._place / name, word.encode())
 
@@ -55,28 +58,30 @@ class FileWords:
 
 @dataclass(slots=True)
 class _Readings:
-    """The readings of one word; times are when a reading began, in seconds of the clock."""
+    """The readings of one word. Times are monotonic seconds."""
 
     known: bool | None = None
-    """The last meaning that could be read."""
+    """The last meaning that could be read; None before the first."""
     last_began_at_s: float = -math.inf
     last_ended_began_at_s: float = -math.inf
-    """When the last reading that has ended began."""
+    """When the last reading that has ended had begun: the age of ``known``. A failed reading counts too."""
     running: asyncio.Task[bool | None] | None = None
 
 
 class Latest:
-    """What the words of a tenant mean, as of a few seconds ago.
+    """What the words of a tenant mean (true or false), as of a few seconds ago.
 
-    ``of`` begins a reading where the last one is older than ``refresh_s``, and waits for it only where no
-    reading has ended in twice that time: the first request waits, those after it get the last meaning.
+    ``of`` begins a reading where the last one began more than ``Words.refresh_s`` ago, and waits for it only
+    where no reading has ended in twice that time. With 2 s: a request every second never waits; the first
+    one, and one after 5 s without requests, wait for a reading, at most _WAIT_S.
     """
 
     def __init__(
         self, words: Words, *, means: Callable[[str | None], bool], clock: Clock, unread: Callable[..., None]
     ) -> None:
-        """``means``: of a word without white space around it, None for none. ``unread`` logs that one
-        could not be read."""
+        """``means`` gets a word without white space around it, or None where there is no word, and returns
+        what it means. ``unread`` logs, with the keywords ``name`` and ``reason``, that a word could not be
+        read."""
         self._words = words
         self._means = means
         self._clock = clock
@@ -84,7 +89,7 @@ class Latest:
         self._words_read = defaultdict[str, _Readings](_Readings)
 
     async def of(self, name: str = "") -> bool | None:
-        """Return the last meaning that could be read; None before the first."""
+        """Return the last meaning of the word ``name`` that could be read; None before the first."""
         now_s, refresh_s, word = self._clock.monotonic_s(), self._words.refresh_s, self._words_read[name]
         if now_s - word.last_began_at_s >= refresh_s and (word.running is None or word.running.done()):
             word.last_began_at_s = now_s
@@ -109,6 +114,7 @@ class Latest:
         return kept.known
 
     async def close(self) -> None:
+        """Cancel the readings that run."""
         running = [word.running for word in self._words_read.values() if word.running is not None]
         for reading in running:
             reading.cancel()
