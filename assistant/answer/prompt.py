@@ -218,11 +218,9 @@ class BuildPrompt:
 def _in_turn(ranked: Sequence[Ranked]) -> list[tuple[Ranked, StoredDocument]]:
     """Return the documents that a model reads: the best of each question, then the second of each, …"""
     # Of several sources more documents are read, and all of them may be written from.
-    nearest = [
-        part.for_model[: None if part.source_scores is not None else DOCUMENTS_IN_PROMPT] for part in ranked
-    ]
+    lists = [part.for_model[: DOCUMENTS_IN_PROMPT if part.source_scores is None else None] for part in ranked]
     in_turn: dict[str, tuple[Ranked, StoredDocument]] = {}
-    for documents in zip_longest(*nearest):
+    for documents in zip_longest(*lists):
         for one, document in zip(ranked, documents, strict=True):
             if document is not None:
                 in_turn.setdefault(document.card.document_id, (one, document))

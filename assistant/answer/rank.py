@@ -123,14 +123,12 @@ class Gate:
     """
 
     def __init__(self, settings: GateSection, *, asks_model: bool) -> None:
-        self._min_cosine = settings.model_cosine if asks_model else settings.hopeless_cosine
+        self._minimum = settings.model_cosine if asks_model else settings.hopeless_cosine
 
     def run(self, best_cosine: float) -> GateDecision:
         """Judge the cosine of the nearest passage or title; -1 where there is none."""
         return GateDecision(
-            passed=best_cosine >= self._min_cosine,
-            best_cosine=round(best_cosine, 4),
-            min_cosine=self._min_cosine,
+            passed=best_cosine >= self._minimum, best_cosine=round(best_cosine, 4), min_cosine=self._minimum
         )
 
 
