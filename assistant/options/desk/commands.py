@@ -52,6 +52,11 @@ def replay(
 
 
 async def _replay(stores: EmbeddedTenant, tenant: str, answer_id: str) -> Replayed:
+    """Return a recorded answer with the texts that it was made from. The read is recorded before they are
+    read.
+
+    Raises NotFoundError.
+    """
     records = stores.get(RECORDS)
     record = await records.get_answer(answer_id)
     if record is None:
@@ -66,6 +71,7 @@ async def _replay(stores: EmbeddedTenant, tenant: str, answer_id: str) -> Replay
 
 
 async def _text_of(stores: EmbeddedTenant, use: PassageUse) -> str | None:
+    """Return the text of a passage; None where the document's content is no longer kept or differs."""
     parsed = await stores.knowledge.documents.get_parsed(use.document_id, use.content_hash)
     if parsed is None:
         return None
@@ -74,6 +80,8 @@ async def _text_of(stores: EmbeddedTenant, use: PassageUse) -> str | None:
 
 
 # --- audits -----------------------------------------------------------------------------------------------
+# What an entry says that the agent did, in the audit's column of this name. Every ``AccessEntry.kind`` has a
+# row.
 _DID = {
     "asked": "was given an answer",
     "answer": "read an answer",
@@ -142,6 +150,10 @@ async def _entries(
 
 
 def _cells(entry: AccessEntry, query: AccessQuery) -> tuple[str, ...]:
+    """Return a row: time, agent, act, id, and what was seen: the documents, or how much of the one asked for.
+
+    Example: ("2026-11-20 09:14:02", "amira", "was given an answer", "a1b2…", "quoted").
+    """
     if query.document_id is None:
         seen = ", ".join(f"{name} (quoted)" if name in entry.quoted else name for name in entry.documents)
     elif entry.kind in ("document", "widening"):

@@ -36,9 +36,10 @@ _ASKED = "My headset keeps cutting out in mid call. Where do I order a new one?"
 _ASKED_NEXT = "My headset keeps cutting out in mid call. Where can I order a new one?"
 _BETTER = "Order a new headset from the Equipment Desk, ext. 4990. It comes within two working days."
 _APPROVED_LIFE = timedelta(days=90)
+"""Time until the approved answer of the demo expires."""
 _LOOK_EVERY_S = 1.0
 _LOOKS = 30
-"""Looks at what another process must do: at most 30 s. Keep them few: a look that asks a question which is
+"""Attempts of ``_until``, so it waits 30 s at most. Keep them few: an attempt that asks a question which is
 not answered opens a case at the desk."""
 _MISSED = "{missed} within 30 s. See the logs in .state/logs, then run the demo again."
 T = TypeVar("T")
@@ -46,13 +47,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class DeskStory:
-    """Two agents and two reviewers of one tenant, each signed in."""
+    """Two agents and two reviewers of one tenant, each signed in.
+
+    The first agent marks an answer bad with a better text, the reviewer proposes it as an approved answer,
+    and the next agent gets it.
+    """
 
     terminal: Terminal
     first: AssistantClient
+    """The agent who marks the answer, amira."""
     next: AssistantClient
+    """The agent who asks afterwards, noor."""
     reviewer: AssistantClient
+    """The reviewer who proposes, rosa."""
     second: AssistantClient
+    """The reviewer who approves where two people are needed, samuel."""
 
     async def tell(self) -> None:
         """Tell the story. Its approved answer stays, for the console, until the next demo.
@@ -101,13 +110,14 @@ class DeskStory:
         return await _until(look, missed="The bad mark did not reach the desk")
 
     async def _propose(self, case: DeskCase) -> DeskCase:
+        """Resolve the case with its better text. Return the case: resolved, or proposed under ``hipaa``."""
         answer = NewApprovedAnswer(
             questions=(_ASKED,),
             text=case.better_text or _BETTER,
             expires_on=(datetime.now(UTC) + _APPROVED_LIFE).date(),
         )
-        asked = CaseResolution(revision=case.revision, kind="approved_answer", approved_answer=answer)
-        proposed = await self.reviewer.resolve_case(case.case_id, asked)
+        resolution = CaseResolution(revision=case.revision, kind="approved_answer", approved_answer=answer)
+        proposed = await self.reviewer.resolve_case(case.case_id, resolution)
         self._tell("rosa, reviewer", "proposes the better text as an approved answer")
         return proposed
 
@@ -133,16 +143,17 @@ class DeskStory:
         """Withdraw the approved answer of an earlier demo, and wait until it is gone."""
         items = (await self.second.list_items(kind="approved_answer")).items
         live = [item for item in items if item.state is ItemState.LIVE]
-        left = [item for item in live if item.approved_answer and item.approved_answer.text == _BETTER]
-        for item in left:
+        earlier = [item for item in live if item.approved_answer and item.approved_answer.text == _BETTER]
+        for item in earlier:
             change = StateChange(revision=item.revision, state="withdrawn", note="A new demo begins.")
             await self.second.set_item_state("approved_answer", item.item_id, change)
-        if left:
+        if earlier:
             await _until(
                 lambda: self._answer_if(_ASKED, has_better=False), missed="The old answer did not go"
             )
 
     def _tell(self, who: str, what: str) -> None:
+        """Print a line of the story: "amira, agent     asks: …"."""
         self.terminal.out.print(styled((f"{who:<18}", "bold cyan"), (what, "")))
 
 
@@ -165,7 +176,8 @@ async def tell_desk_story(runtime: LocalRuntime, terminal: Terminal, tenant: str
 
 
 async def _until(look: Callable[[], Awaitable[T | None]], *, missed: str) -> T:
-    """Return what ``look`` finds. Raises LocalRuntimeError after 30 s."""
+    """Call ``look`` every second until it does not return None, and return that. Raises LocalRuntimeError
+    after 30 s, with ``missed`` as the reason: "The bad mark did not reach the desk"."""
     for _ in range(_LOOKS):
         value = await look()
         if value is not None:

@@ -4,6 +4,13 @@ A new question is a gap of its own, or in the one of the same words. The upkeep 
 ones by their vectors, all at once: average linkage of the cosines around their mean
 (docs/decisions/0049-gaps.md). It is deterministic and does not depend on the order of arrival. The clustering
 is our own, since the service has neither numpy nor scipy, which would bring 170 MB into its image.
+
+    group([q("Is there parking?"), q("Where can patients park?"), q("Who repairs headsets?")])
+    # two groups: both questions on parking, the one on headsets
+
+In the clustering a group has the number of its first question. ``rows[a][b]`` is the similarity of groups a
+and b, and ``members[a]`` has the numbers of the questions in group a. Joining two groups changes both in
+place.
 """
 
 from __future__ import annotations
@@ -29,14 +36,17 @@ from assistant.text.language import Language, Quantities, quantities
 
 REGROUP_EVERY_S = 120.0
 MOST_QUESTIONS = 500
-"""At once: 125,000 pairs are 1 s of CPU."""
+"""Questions that are grouped at once: 125,000 pairs are 1 s of CPU."""
 _LEAST_SIMILARITY = 0.17
-"""On average between the questions of two groups that become one."""
+"""Two groups become one if the mean similarity of their pairs of questions is at least this (decision
+0049)."""
 _OTHER_VALUES = -1.0
 """Similarity of two questions with different numbers or codes."""
 _PRIOR_QUESTIONS = 5
-"""Questions at the origin that the mean begins with: of few questions it would say nothing."""
+"""The mean is taken as if so many more questions were at the origin. Otherwise the mean of two questions
+would be half way between them, and they would look opposite."""
 _GROUPED = "Grouped anew with the open questions."
+"""Note of the revision that changes a case's gap."""
 _EMBEDDED_AT_ONCE = 16
 _EMBEDDING_TIMEOUT_S = 10.0
 _log = structlog.get_logger(__name__)
@@ -45,7 +55,7 @@ _log = structlog.get_logger(__name__)
 async def question_vectors(
     questions: Sequence[str], *, embedder: TextEmbedder, language: Language, deadline: Deadline
 ) -> list[list[float]]:
-    """Return the middle of each question's vector and that of its content words alone.
+    """Return a unit vector for each question, midway between its own and that of its content words alone.
 
     Phrases such as "caller wants to know" bring unlike questions together. Raises as the embedder.
     """
@@ -61,9 +71,10 @@ class OpenQuestion:
 
     case_id: str
     gap: str
+    """Id from ``gap_id``."""
     question: str
     vector: Sequence[float]
-    """Unit vector, of one model for all."""
+    """Unit vector of ``question_vectors``; one model for all questions."""
     is_held: bool = False
     """Whether a person acted on a case of its gap, which therefore keeps its questions and its id."""
 
@@ -71,7 +82,9 @@ class OpenQuestion:
 def group(questions: Sequence[OpenQuestion]) -> list[list[OpenQuestion]]:
     """Return the groups, in the order of their first questions.
 
-    Questions held in one gap stay together, those held in different gaps apart.
+    Questions held in one gap stay together, those held in different gaps apart. Then the two most similar
+    groups are joined, again and again, while they are similar enough; of equal pairs the one with the
+    earliest questions. ``best`` has each group's similarity to its nearest one, and that one's number.
     """
     rows = _similarities(questions)
     members = {place: [place] for place in range(len(questions))}
@@ -102,7 +115,7 @@ def _hold(questions: Sequence[OpenQuestion], rows: list[list[float]], members: d
 
 
 def _join(kept: int, gone: int, rows: list[list[float]], members: dict[int, list[int]]) -> None:
-    """Put a group into another one: its similarity to a third is the mean over all pairs."""
+    """Put the group ``gone`` into ``kept``, and set ``kept``'s similarities to the mean over all pairs."""
     added = members.pop(gone)
     share = len(added) / (len(added) + len(members[kept]))
     members[kept] += added
@@ -112,14 +125,17 @@ def _join(kept: int, gone: int, rows: list[list[float]], members: dict[int, list
 
 
 def _nearest(place: int, rows: list[list[float]], members: Mapping[int, object]) -> tuple[float, int]:
-    """Return the greatest similarity to another group, and that group."""
+    """Return the greatest similarity to another group, and that group's number; of equal ones the lowest."""
     row = rows[place]
     nearest = max((other for other in members if other != place), key=lambda other: (row[other], -other))
     return row[nearest], nearest
 
 
 def _similarities(questions: Sequence[OpenQuestion]) -> list[list[float]]:
-    """Return the cosine of each pair around the mean, which is drawn to the origin."""
+    """Return the cosine of each pair after the mean is taken from all vectors, (n, n), symmetric.
+
+    The mean is what all questions of a tenant share. Pairs with other numbers or codes get ``_OTHER_VALUES``.
+    """
     total = [sum(values) for values in zip(*(question.vector for question in questions), strict=True)]
     mean = [value / (len(questions) + _PRIOR_QUESTIONS) for value in total]
     vectors = [_unit(map(sub, question.vector, mean)) for question in questions]
@@ -127,8 +143,8 @@ def _similarities(questions: Sequence[OpenQuestion]) -> list[list[float]]:
     rows = [[1.0] * len(questions) for _ in questions]
     for place, vector in enumerate(vectors):
         for other in range(place):
-            is_other = _have_other_values(values[place], values[other])
-            cosine = _OTHER_VALUES if is_other else sum(map(mul, vector, vectors[other]))
+            differ = _have_other_values(values[place], values[other])
+            cosine = _OTHER_VALUES if differ else sum(map(mul, vector, vectors[other]))
             rows[place][other] = rows[other][place] = cosine
     return rows
 
@@ -140,52 +156,54 @@ def _unit(vector: Iterable[float]) -> list[float]:
 
 
 def regrouped(questions: Sequence[OpenQuestion]) -> dict[str, str]:
-    """Return the gap by case, of the questions that change theirs; the oldest question comes first.
+    """Return the new gap by case id, for the cases whose gap changes. ``questions``: the oldest first.
 
-    A group keeps the gap that a person acted on, else the one that most of its questions are in.
+    A group keeps the gap that a person acted on, else the one that most of its questions are in. A gap stays
+    with one group only: another group with questions of it takes a new id.
     """
     groups = group(questions)
     held = {question.gap for question in questions if question.is_held}
-    shares = [
+    claims = [
         (gap not in held, -size, number, gap)
         for number, members in enumerate(groups)
         for gap, size in Counter(member.gap for member in members).items()
     ]
-    named: dict[int, str] = {}
-    for _, _, number, gap in sorted(shares):
-        if number not in named and gap not in named.values():
-            named[number] = gap
+    gap_of_group: dict[int, str] = {}
+    for _, _, number, gap in sorted(claims):
+        if number not in gap_of_group and gap not in gap_of_group.values():
+            gap_of_group[number] = gap
     for number, members in enumerate(groups):
-        if number not in named:  # all its gaps went to groups with more of their questions
-            named[number] = next(
+        if number not in gap_of_group:  # all its gaps went to groups with more of their questions
+            gap_of_group[number] = next(
                 gap
-                for gap in (
+                for gap in (  # spaces give another id where the question's own is taken
                     gap_id(f"{member.question}{' ' * extra}") for extra in count() for member in members
                 )
-                if gap not in named.values()
+                if gap not in gap_of_group.values()
             )
     return {
-        member.case_id: named[number]
+        member.case_id: gap_of_group[number]
         for number, members in enumerate(groups)
         for member in members
-        if member.gap != named[number]
+        if member.gap != gap_of_group[number]
     }
 
 
 class GapUpkeep:
-    """Groups the open unanswered questions of one tenant anew, all at once. For one event loop.
+    """Groups the unanswered questions of one tenant anew, all at once. For one event loop.
 
-    A gap on which a person acted keeps its questions and its id; others may join it. Of several processes
-    that work at once the first one's revisions stand.
+    A gap on which a person acted keeps its questions and its id; others may join it. Where several processes
+    work at once, the first one's revisions stay.
     """
 
     def __init__(self, services: DeskServices, language: Language) -> None:
         self._services = services
         self._language = language
         self._kept: dict[str, tuple[str, list[float]]] = {}
-        """Question and vector by answer."""
+        """Question and vector by answer id, so that each question is embedded once."""
         self._done: frozenset[tuple[str, int]] = frozenset()
-        """Cases and their revisions as the last whole pass left them."""
+        """Case ids with their revisions after the last complete pass: nothing is done while no other is
+        there."""
 
     async def run(self) -> None:
         """Work every 2 minutes until cancelled."""
@@ -197,8 +215,8 @@ class GapUpkeep:
                 _log.warning("gaps_not_grouped", reason=error.code)
 
     async def __call__(self) -> int:
-        """Return how many cases changed their gap. Where no case is new, and without the model, nothing is
-        done. Raises RecordsUnavailableError."""
+        """Group once. Return how many cases changed their gap: 0 where no case is new or changed, and where
+        the embedder fails. Raises RecordsUnavailableError."""
         cases = await self._cases()
         if self._done.issuperset((item.item_id, item.revision) for item, _ in cases):
             return 0
@@ -221,8 +239,10 @@ class GapUpkeep:
         return sorted(cases, key=lambda pair: (pair[1].opened_at, pair[0].item_id))[-MOST_QUESTIONS:]
 
     async def _read(self, answers: Sequence[str]) -> bool:
-        """Keep the questions of these answers with their vectors, each embedded once; return whether all of
-        those whose record is there are kept."""
+        """Fill ``_kept`` with the questions and vectors of these answers, and drop all others.
+
+        Answers without a record are left out. Return False where the embedder failed.
+        """
         self._kept = {answer: self._kept[answer] for answer in answers if answer in self._kept}
         services, missing = self._services, [answer for answer in answers if answer not in self._kept]
         for start in range(0, len(missing), _EMBEDDED_AT_ONCE):
@@ -241,6 +261,7 @@ class GapUpkeep:
         return True
 
     def _open_questions(self, cases: Sequence[tuple[DeskItem, Case]]) -> Iterator[OpenQuestion]:
+        """Yield the questions of ``_kept`` in the order of their cases."""
         held = {case.gap for item, case in cases if _was_acted_on(item, case)}
         for item, case in cases:
             if case.answer_id in self._kept and case.gap is not None:
@@ -248,7 +269,7 @@ class GapUpkeep:
                 yield OpenQuestion(item.item_id, case.gap, question, vector, is_held=case.gap in held)
 
     async def _put(self, changes: Mapping[str, str], cases: Sequence[tuple[DeskItem, Case]]) -> set[str]:
-        """Store the gaps by case; return the cases that took theirs."""
+        """Store the new gaps by case id; return the ids of the cases that were changed."""
         changed: set[str] = set()
         for item, case in cases:
             if item.item_id in changes:
@@ -260,11 +281,14 @@ class GapUpkeep:
 
 
 def _was_acted_on(item: DeskItem, case: Case) -> bool:
-    """Whether a person changed the case."""
+    """Return whether a person changed the case."""
     return item.by not in (INTAKE, UPKEEP) or case.state is not CaseState.OPEN or case.assigned_to is not None
 
 
 def _have_other_values(first: Quantities, second: Quantities) -> bool:
-    """Return whether two questions name different numbers or different codes. A 1 says nothing."""
+    """Return whether both questions name numbers, or both codes, and none of them is the same.
+
+    The number 1 does not count: "one" is often a pronoun.
+    """
     pairs = ((first.codes, second.codes), (first.values - {"1"}, second.values - {"1"}))
     return any(ours and theirs and not ours & theirs for ours, theirs in pairs)

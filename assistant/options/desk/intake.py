@@ -1,8 +1,14 @@
-"""Takes events that want a reviewer to the desk: one case for each answer and reason.
+"""Opens cases at the desk for events that need a reviewer: one case for each answer and reason.
 
-A case of a question that has an unresolved one joins it: the queue shows one line, with a count. An index of
-the question, in the same write as the case, makes it one among processes that open at once; an index of the
-agent bounds the cases that one agent's work opens.
+A case whose question has an unresolved case joins that one: the queue shows one line, with a count. Two desk
+items of the kind ``case_index`` are written together with the case, so that of two processes one is refused
+and tries again:
+
+    question-<hash>: the unresolved case of this question    another case joins it
+    agent-<hash>:    the unresolved cases of this agent       their number has a limit
+
+An agent marks the answer a1 bad: case_id("a1", BAD_VERDICT) opens. Later the same question gets the answer a2
+with the same documents for readers with the same labels, and is marked bad too: its case joins the first.
 """
 
 from __future__ import annotations
@@ -33,24 +39,25 @@ from assistant.tenant.tenant import TenantConfig
 from assistant.text.language import Language, fold, language
 
 INTAKE = "intake"
-"""Who makes the first revision of a case."""
+"""``by`` of the first revision of a case."""
 _CANDIDATES = 3
-"""Documents of an answer that quoted none: as many as an agent would look at."""
+"""Documents that a case names where the answer quoted none: as many as an agent would look at."""
 _JOINED = (CaseReason.BAD_VERDICT, CaseReason.UNANSWERED, CaseReason.DIFFERENT_VALUES)
-"""The other reasons are about what one agent sent."""
+"""Reasons whose cases join another one. The other reasons are about what one agent sent."""
 _ATTEMPTS = 8
+"""Writes of one case at most: another process may change an index between its read and the write."""
 _HASH_DIGITS = 48
 _log = structlog.get_logger(__name__)
 
 
 def gap_id(question: str) -> str:
-    """Return the id of the gap that a question opens: it holds no word of it."""
+    """Return the id of the gap that a question opens: a hash of its folded text, so it reveals no word."""
     return f"gap-{hashlib.sha256(fold(question).encode()).hexdigest()[:24]}"
 
 
 @dataclass(frozen=True, slots=True)
 class OpenCases:
-    """``CaseIntake`` over a desk."""
+    """``CaseIntake`` over a desk: the feedback's mover gives it each batch of events, perhaps again."""
 
     store: StoredDesk
     records: StoredRecords
@@ -65,16 +72,22 @@ class OpenCases:
                 await self._open(event, reason)
 
     async def _open(self, event: FeedbackEvent, reason: CaseReason) -> None:
-        own_id = case_id(event.answer_id, reason)
+        """Open the case of an answer and reason unless it exists. Raises RecordsUnavailableError."""
+        new_id = case_id(event.answer_id, reason)
         for _ in range(_ATTEMPTS):
-            if await self.store.get(DeskKind.CASE, own_id) is not None:
+            if await self.store.get(DeskKind.CASE, new_id) is not None:
                 return None
             with suppress(ConflictError):  # another process opened a case of the question or the agent
-                return await self._put(event, reason, own_id)
+                return await self._put(event, reason, new_id)
         raise RecordsUnavailableError("Other processes open cases of the same question or agent. Retry.")
 
-    async def _put(self, event: FeedbackEvent, reason: CaseReason, own_id: str) -> None:
-        """Add the case, in one write with what it is found by. Raises ConflictError."""
+    async def _put(self, event: FeedbackEvent, reason: CaseReason, new_id: str) -> None:
+        """Add the case in one write with its indexes, unless its agent has too many. Raises ConflictError.
+
+        1. Make the case from the event and the answer's record, which may be gone.
+        2. Join the unresolved case of the same question, if its reason allows it.
+        3. Otherwise count it for the agent, and give an unanswered question its gap.
+        """
         record = await self.records.get_answer(event.answer_id)
         question = None if record is None else record.question
         quoted = [shown.document_id for shown in event.documents if shown.is_quoted]
@@ -93,13 +106,13 @@ class OpenCases:
         indexes: list[DeskItem] = []
         if question is not None and reason in _JOINED:
             same = [self.language.question_key(question), case.reason, case.reader_labels, case.documents]
-            if reason is CaseReason.DIFFERENT_VALUES:  # it is the documents' case, whatever was asked
+            if reason is CaseReason.DIFFERENT_VALUES:  # one case for the documents, whatever the question
                 same = ["", reason, case.reader_labels, sorted(case.documents)]
             same_hash = hashlib.sha256(json.dumps(same).encode()).hexdigest()
             index = await _Index.read(self.store, f"question-{same_hash[:_HASH_DIGITS]}")
             joined = next(iter(index.case_ids), None)
             case = case.model_copy(update={"same_hash": same_hash, "joined": joined})
-            indexes.append(index.with_ids((own_id,), at=case.opened_at))
+            indexes.append(index.with_ids((new_id,), at=case.opened_at))
         if case.joined is not None:
             indexes = []
         elif record is not None:
@@ -107,15 +120,15 @@ class OpenCases:
             if len(index.case_ids) >= self.most_of_agent:
                 _log.warning("case_not_opened", answer_id=event.answer_id, open_cases=len(index.case_ids))
                 return
-            indexes.append(index.with_ids((*index.case_ids, own_id), at=case.opened_at))
+            indexes.append(index.with_ids((*index.case_ids, new_id), at=case.opened_at))
         if question is not None and reason is CaseReason.UNANSWERED and case.joined is None:
             case = case.model_copy(update={"gap": gap_id(question)})
-        first = first_revision(DeskKind.CASE, own_id, case, by=INTAKE, at=case.opened_at)
+        first = first_revision(DeskKind.CASE, new_id, case, by=INTAKE, at=case.opened_at)
         await self.store.put(first, *indexes)
 
 
 async def open_intake(tenant: TenantConfig, stores: Stores) -> OpenCases:
-    """Return what opens cases where feedback wants a reviewer."""
+    """Return the intake of one tenant's desk. ``option.py`` joins it to the feedback's mover."""
     return OpenCases(
         await stores.of(DESK),
         records=await stores.of(RECORDS),
@@ -126,8 +139,11 @@ async def open_intake(tenant: TenantConfig, stores: Stores) -> OpenCases:
 
 
 async def refuse_above(most: int, *, store: StoredDesk, verdict: Verdict, answer_id: str, agent: str) -> None:
-    """Raise OpenCasesError where a bad verdict of this agent would open a case above ``most``; not where the
-    answer has its case already, nor while the desk's store is away: the mover bounds the cases too."""
+    """Raise OpenCasesError where a bad verdict of this agent would open a case above ``most``.
+
+    A verdict is admitted where its answer has a case already, and while the desk's store is unavailable:
+    ``OpenCases`` applies the same limit.
+    """
     if verdict.label is not VerdictLabel.BAD:
         return
     try:
@@ -143,23 +159,25 @@ async def refuse_above(most: int, *, store: StoredDesk, verdict: Verdict, answer
 
 
 class CaseIndex(PublicModel):
-    """Body of an item of the kind ``case_index``."""
+    """Body of a desk item of the kind ``case_index``."""
 
     case_ids: tuple[RecordId, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    """Which cases are unresolved, of one question or of one agent."""
+    """The unresolved cases of one question or of one agent, as read."""
 
     item_id: str
     revision: int
-    """The newest one; 0 without any."""
+    """The newest revision of the item; 0 if it is not stored yet."""
     case_ids: tuple[str, ...]
+    """The oldest first."""
 
     @classmethod
     async def read(cls, store: StoredDesk, item_id: str, *, most: int = 1) -> Self:
-        """``case_ids`` may have closed cases while they are fewer than ``most``."""
+        """Read an index. Closed cases are left out only if it has ``most`` or more ids, which costs a read of
+        each case; with fewer they do not matter."""
         item = await store.get(DeskKind.CASE_INDEX, item_id)
         if item is None:
             return cls(item_id, 0, ())
@@ -174,7 +192,8 @@ class _Index:
         return cls(item_id, item.revision, ids)
 
     def with_ids(self, case_ids: tuple[str, ...], *, at: datetime) -> DeskItem:
-        """Return its next revision."""
+        """Return the item's next revision, not stored: the store refuses it if another one was written
+        since."""
         body = CaseIndex(case_ids=case_ids)
         first = first_revision(DeskKind.CASE_INDEX, self.item_id, body, by=INTAKE, at=at)
         return first.model_copy(update={"revision": self.revision + 1})
@@ -185,6 +204,7 @@ def _index_of_agent(agent: str) -> str:
 
 
 def _reasons(event: FeedbackEvent) -> Iterator[CaseReason]:
+    """Yield the reasons for which an event opens cases; none for most events."""
     match event.kind:
         case FeedbackKind.VERDICT if event.label is VerdictLabel.BAD:
             yield CaseReason.BAD_VERDICT

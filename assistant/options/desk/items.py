@@ -1,7 +1,14 @@
-"""What reviewers made at the desk: approved answers, questions of documents, glossary entries.
+"""Items that reviewers make at the desk: approved answers, questions of documents, glossary entries.
 
 Each is a desk item. Going live, withdrawing and putting an earlier revision back add a revision; under the
 deployment profile ``hipaa`` an item goes live by a second person's decision only.
+
+    proposed → live        another person approves it (``hipaa`` only)
+    live → withdrawn       somebody withdraws it
+    withdrawn → live       somebody puts it back (``hipaa``: to proposed first)
+    live → suspended       its source changed, or it expired (approved answers: ``upkeep.py``)
+
+``Resolutions`` decides on cases, which makes items; ``DeskItems`` makes and moves items.
 """
 
 from __future__ import annotations
@@ -71,14 +78,19 @@ def served_body(item: DeskItem) -> Served:
 
 
 class DeskItems:
-    """Makes, lists and moves items. All methods raise RecordsUnavailableError."""
+    """Makes, lists and moves items. All methods raise RecordsUnavailableError.
+
+    ``approved_answer``, ``document_question`` and ``glossary_entry`` check a request and return the body of
+    an item that is not stored; ``put_new`` stores it. Stored items change by ``set_state``, ``restore``,
+    ``approve`` and ``move``.
+    """
 
     def __init__(self, services: DeskServices, questions: DocumentQuestions) -> None:
         self._services = services
         self._questions = questions
 
     async def approved_answer(self, asked: NewApprovedAnswer, *, case: Case, identity: Identity) -> Served:
-        """Return the item, bound to its sources' live content, with the labels of its sources and its case.
+        """Return the body, bound to its sources' live content, with the labels of its sources and its case.
 
         Raises InvalidRequestError (expiry, labels), NotFoundError (a source that the caller may not read, or
         as a knowledge owner not write), ConflictError (a source without live content), and as the embedder.
@@ -106,7 +118,8 @@ class DeskItems:
         )
 
     async def document_question(self, asked: NewDocumentQuestion, *, identity: Identity) -> Served:
-        """Raises as ``DocumentQuestions.check``."""
+        """Return the body. Raises as ``DocumentQuestions.check``, NotFoundError and ConflictError as
+        ``approved_answer``."""
         await self._sources([asked.document_id], identity=identity)
         await self._questions.check(asked.document_id, asked.question)
         return DocumentQuestion(
@@ -117,8 +130,8 @@ class DeskItems:
         )
 
     async def glossary_entry(self, asked: NewGlossaryEntry, *, identity: Identity) -> Served:
-        """Raises ForbiddenError (it changes every question of the tenant, so reviewers alone may),
-        ConflictError (a live entry has the same words)."""
+        """Return the body. Raises ForbiddenError (it changes every question of the tenant, so reviewers alone
+        may), ConflictError (a live entry has the same words)."""
         if Role.REVIEWER not in identity.roles:
             raise ForbiddenError("A glossary entry acts on every question: the role reviewer is required.")
         entry = GlossaryEntry(
@@ -136,7 +149,8 @@ class DeskItems:
         return sorted(items, key=lambda item: item.at, reverse=True)
 
     async def find(self, kind: DeskKind, item_id: str, *, identity: Identity) -> DeskItem:
-        """Return the newest revision. Raises NotFoundError (unknown, or not visible: one path for both)."""
+        """Return the newest revision. Raises NotFoundError for an unknown item, and equally for one that is
+        not visible to the caller."""
         item = await self._services.store.get(kind, item_id) if kind in MODELS else None
         if item is None or not await self._visible([item], identity):
             raise not_found()
@@ -156,8 +170,8 @@ class DeskItems:
         return revisions
 
     async def set_state(self, item: DeskItem, change: StateChange, *, identity: Identity) -> DeskItem:
-        """Take an item out, or back in. Under ``hipaa`` the first call with ``live`` proposes it, and the
-        call of another person makes it live.
+        """Withdraw an item, or make it live again. Under ``hipaa`` the first call with ``live`` proposes it,
+        and the call of another person makes it live.
 
         Raises ConflictError (an older revision, or an item whose case decides), ForbiddenError (the second
         person is the first), InvalidRequestError (expired), and as ``approved_answer``.
@@ -195,8 +209,10 @@ class DeskItems:
         return await self._propose(item, body, identity=identity, note=change.note)
 
     async def put_new(self, item_id: str, body: Served, *, identity: Identity, note: str) -> DeskItem:
-        """Add the first revision. The same again, after a lost response, changes nothing. Raises
-        ConflictError (somebody else decided on the same revision of the case)."""
+        """Store the first revision of an item. Repeating the call, as after a lost response, changes nothing.
+
+        Raises ConflictError (somebody else decided on the same revision of the case).
+        """
         kind = _KINDS[type(body)]
         existing = await self._services.store.get(kind, item_id)
         if existing is not None and existing.by == identity.agent and served_body(existing) == body:
@@ -207,8 +223,8 @@ class DeskItems:
         return item
 
     async def approve(self, item: DeskItem, *, identity: Identity, note: str) -> DeskItem:
-        """Make a proposed item live. Raises ForbiddenError (by who proposed it), ConflictError (a source
-        changed since)."""
+        """Make a proposed item live. Raises ForbiddenError (the caller proposed it), ConflictError (it is not
+        proposed, or a source changed since)."""
         body = served_body(item)
         if body.state is not ItemState.PROPOSED:
             raise ConflictError(f"It is {body.state}; only a proposed item can be approved.")
@@ -228,8 +244,9 @@ class DeskItems:
     async def move(
         self, item: DeskItem, body: Served, state: ItemState, *, identity: Identity, note: str
     ) -> DeskItem:
-        """Add the revision with this state and take its effect. A document's question that cannot be
-        stored now is stored by the next sweep."""
+        """Store a revision with this body and state, and put it into effect: add or remove a document's
+        question. The caller has checked that the item may have the state.
+        """
         is_question = isinstance(body, DocumentQuestion)
         if is_question and state is not ItemState.LIVE:
             await self._questions.remove(body.document_id, body.question, by=identity.agent)
@@ -244,7 +261,10 @@ class DeskItems:
         return put
 
     async def take_effect(self, body: Served, *, by: str) -> None:
-        """Add a live question to its document; the other kinds are read by serving."""
+        """Add a live question to its document; serving reads the other kinds from the desk.
+
+        A question that cannot be added now is added by the upkeep (``DocumentQuestions.add_missing``).
+        """
         if not isinstance(body, DocumentQuestion) or body.state is not ItemState.LIVE:
             return
         try:
@@ -264,15 +284,15 @@ class DeskItems:
         """Return the documents' states. Raises NotFoundError for one that the caller may not read, or as a
         knowledge owner not write; ConflictError for one without live content."""
         statuses = await self._services.knowledge.states.get_many(names)
-        owns, found = self._services.owns(identity), list[DocumentStatus]()
+        owns, sources = self._services.owns(identity), list[DocumentStatus]()
         for name in dict.fromkeys(names):
             status, may_use = statuses.get(name), Role.REVIEWER in identity.roles or owns(name)
             if status is None or not may_use or not is_open_to(status, identity.labels):
                 raise not_found()
             if status.live_content_hash is None:
                 raise ConflictError(f"The document {name} is {status.state} and answers nothing now.")
-            found.append(status)
-        return found
+            sources.append(status)
+        return sources
 
     async def _bound_again(self, body: ApprovedAnswer, *, identity: Identity) -> ApprovedAnswer:
         """Return the answer bound to its sources' live content, with their labels of today, and vectors of
@@ -302,6 +322,8 @@ class DeskItems:
         return tuple(tuple(vector) for vector in vectors)
 
     async def _check_entry(self, entry: GlossaryEntry, *, beside: str = "") -> None:
+        """Raise ConflictError if another live entry has the same words. ``beside``: id of the entry's own
+        item."""
         for item in await self._services.store.list(DeskKind.GLOSSARY_ENTRY):
             other = body_of_item(item, GlossaryEntry)
             is_same = other.said.casefold() == entry.said.casefold() and item.item_id != beside
@@ -317,27 +339,30 @@ class DeskItems:
                 raise ConflictError(f"Approve or refuse it in its case, {stored.item_id}.")
 
     async def _record_read(self, subject: str, items: Sequence[DeskItem], *, identity: Identity) -> None:
-        """Record the documents that the items' texts rest on; the title of one that the reader may not know
-        of is empty."""
+        """Record the documents that the items' texts rest on, with "" for a title that the reader may not
+        know."""
         names = [name for item in items for name in _documents_of(served_body(item))]
         titles = await self._services.titles(names, identity=identity)
         await self._services.record_read(subject, dict.fromkeys(names, "") | titles, identity=identity)
 
     async def contents(self) -> Contents:
-        """Return what the desk's export is about: every case and item in its revision, whoever may see it."""
+        """Return the digest of every case and item with its revision, whoever may see it.
+
+        Two people who ask for an export name it, so that both ask for the same contents.
+        """
         store = self._services.store
-        every = [item async for item, _ in read_cases(store, (*CaseState, JOINED))]
+        items = [item async for item, _ in read_cases(store, (*CaseState, JOINED))]
         for kind in MODELS:
-            every += await store.list(kind)
-        revisions = {f"{item.kind}/{item.item_id}": str(item.revision) for item in every}
-        return Contents.of(revisions, f"{len(every):,} cases and items")
+            items += await store.list(kind)
+        revisions = {f"{item.kind}/{item.item_id}": str(item.revision) for item in items}
+        return Contents.of(revisions, f"{len(items):,} cases and items")
 
     async def _visible(self, items: Sequence[DeskItem], identity: Identity) -> list[DeskItem]:
         """Return the items that the reader may see."""
-        both = [(item, served_body(item)) for item in items]
-        names = {body.document_id for _, body in both if isinstance(body, DocumentQuestion)}
+        pairs = [(item, served_body(item)) for item in items]
+        names = {body.document_id for _, body in pairs if isinstance(body, DocumentQuestion)}
         statuses = await self._services.knowledge.states.get_many(sorted(names))
-        return [item for item, body in both if self._is_visible(body, statuses, identity)]
+        return [item for item, body in pairs if self._is_visible(body, statuses, identity)]
 
     def _is_visible(self, body: Served, statuses: Mapping[str, DocumentStatus], identity: Identity) -> bool:
         is_reviewer, owns = Role.REVIEWER in identity.roles, self._services.owns(identity)
@@ -354,6 +379,7 @@ class DeskItems:
                 return is_reviewer
 
     def _first_state(self) -> ItemState:
+        """Return the state in which an item begins, or comes back."""
         return ItemState.PROPOSED if self._services.needs_two_people else ItemState.LIVE
 
 
@@ -362,7 +388,7 @@ def _labels_of(statuses: Iterable[DocumentStatus]) -> set[str]:
 
 
 def _checked(labels: Set[str], identity: Identity) -> tuple[str, ...]:
-    """Return the labels of an answer, in order. Raises InvalidRequestError where the caller lacks one."""
+    """Return the labels of an answer, sorted. Raises InvalidRequestError where the caller lacks one."""
     if missing := sorted(labels - identity.labels):
         raise InvalidRequestError(
             f"This answer would need the labels {', '.join(missing)}, which you do not hold, so you could not"
@@ -385,15 +411,16 @@ def _bound(status: DocumentStatus) -> BoundSource:
 
 
 _OPEN = (CaseState.OPEN, CaseState.ASKED_OWNER)
+"""States in which a case can be resolved."""
 _TAKEN_BACK = "Its case was decided otherwise at the same moment."
 
 
 class Resolutions:
     """Decides on cases. Every decision names the revision that it was made on.
 
-    The item is written before its case. Its id follows from the case's revision, so of two decisions on the
-    same revision one finds the item there and is refused, or loses the case and takes its item back.
-    All methods raise NotFoundError, ConflictError, RecordsUnavailableError.
+    The item is written before its case. Its id is a hash of the case and its revision, so of two decisions on
+    the same revision one is refused: because the item exists, or because the case has a newer revision, and
+    then it withdraws its item. All methods raise NotFoundError, ConflictError, RecordsUnavailableError.
     """
 
     def __init__(self, desk: ReviewDesk, items: DeskItems) -> None:
@@ -401,8 +428,8 @@ class Resolutions:
         self._items = items
 
     async def resolve(self, case_id: str, asked: CaseResolution, *, identity: Identity) -> None:
-        """Resolve an open case, or propose how where two people are needed. Raises InvalidRequestError,
-        ForbiddenError, and as the methods of ``DeskItems``."""
+        """Resolve an open case; where two people are needed, propose its resolution. Raises
+        InvalidRequestError, ForbiddenError, and as the methods of ``DeskItems``."""
         stored = await self._find(case_id, asked, identity)
         if stored.case.state not in _OPEN:
             raise ConflictError(f"The case is {stored.case.state}. Open it again before you decide anew.")
@@ -435,7 +462,8 @@ class Resolutions:
         return await items.take_effect(body, by=identity.agent)
 
     async def approve(self, case_id: str, asked: CaseApproval, *, identity: Identity) -> None:
-        """Approve a proposal, or refuse it. Raises ForbiddenError (by who proposed it)."""
+        """Approve a proposal, or refuse it, which opens the case again. Raises ForbiddenError (the caller
+        proposed it)."""
         stored = await self._find(case_id, asked, identity)
         if stored.case.state is not CaseState.PROPOSED:
             raise ConflictError(f"The case is {stored.case.state}; nothing is proposed in it.")
@@ -443,7 +471,8 @@ class Resolutions:
             raise ForbiddenError(_OWN_APPROVAL)
         item = await self._item_of(stored.case, identity=identity)
         if asked.approve:
-            if item is not None and served_body(item).state is not ItemState.LIVE:  # else its answer was lost
+            # It is live where the response to an earlier approval was lost.
+            if item is not None and served_body(item).state is not ItemState.LIVE:
                 await self._items.approve(item, identity=identity, note=asked.note)
             update: Mapping[str, object] = {"state": CaseState.RESOLVED, "approved_by": identity.agent}
         else:
@@ -452,7 +481,7 @@ class Resolutions:
         await self._desk.put_case(stored, update, by=identity.agent, note=asked.note)
 
     async def reopen(self, case_id: str, asked: CaseReopening, *, identity: Identity) -> None:
-        """Open a case again, and withdraw what its resolution made."""
+        """Open a case again, and withdraw the item that its resolution made."""
         stored = await self._find(case_id, asked, identity)
         if stored.case.state is CaseState.OPEN:
             raise ConflictError("The case is open already.")
@@ -461,8 +490,10 @@ class Resolutions:
         await self._desk.put_case(stored, OPENED_AGAIN, by=identity.agent, note=asked.note)
 
     async def _item_of(self, case: Case, *, identity: Identity) -> DeskItem | None:
-        """Return the item that the case's resolution made. Raises NotFoundError where the caller may not see
-        it: who cannot read an answer cannot approve it."""
+        """Return the item that the case's resolution made; None for a dismissal or a correction.
+
+        Raises NotFoundError where the caller may not see it: nobody may approve what they may not read.
+        """
         resolution = case.resolution
         if resolution is None or resolution.item_id is None:
             return None
@@ -475,15 +506,18 @@ class Resolutions:
     async def _find(
         self, case_id: str, asked: CaseResolution | CaseApproval | CaseReopening, identity: Identity
     ) -> StoredCase:
-        """Return the case, where the decision was made on its newest revision."""
+        """Return the case. Raises ConflictError unless the decision was made on its newest revision."""
         stored = await self._desk.find(case_id, identity=identity)
         check_revision(stored.item, asked.revision)
         return stored
 
 
 def _without_item(case: Case, asked: CaseResolution) -> Mapping[str, object]:
-    """Return what a dismissal or a correction changes: the first correction asks the owner, the next one says
-    that it is done."""
+    """Return the update of the case's fields for a dismissal or a correction.
+
+    The first correction asks the document's owner, a second one says that it is done. Raises
+    InvalidRequestError for a correction of a case without documents.
+    """
     if asked.kind == "dismissed":
         state = CaseState.DISMISSED
     elif not case.documents:

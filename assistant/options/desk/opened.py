@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 
 async def open_desk(served: ServedTenant, stores: StoreChoice) -> Sequence[object]:
-    """Return what the desk's routes ask for."""
+    """Return the parts of a served tenant that the desk's routes ask for with ``tenant.part(DeskServices)``
+    and ``tenant.part(PreviewAnswer)``. Called once when the service opens a tenant."""
     answering, tenant = served.answering, stores.tenant
     services = DeskServices(
         store=await stores.of(DESK),
@@ -45,7 +46,8 @@ async def open_desk(served: ServedTenant, stores: StoreChoice) -> Sequence[objec
 
 
 def run_desk(served: ServedTenant) -> Sequence[Coroutine[Any, Any, None]]:
-    """Return what keeps the desk in step with documents, and groups its gaps, until cancelled."""
+    """Return the desk's tasks of one served tenant. They run until cancelled: the upkeep, and the grouping of
+    gaps. Called after ``open_desk``."""
     services = served.part(DeskServices)
     upkeep = DeskUpkeep(services, DocumentQuestions(services))
     gaps = GapUpkeep(services, language(served.answering.tenant.language))
@@ -53,7 +55,10 @@ def run_desk(served: ServedTenant) -> Sequence[Coroutine[Any, Any, None]]:
 
 
 async def admit_verdict(served: ServedTenant, answer_id: str, verdict: Verdict, identity: Identity) -> None:
-    """Raise OpenCasesError where the verdict would open a case above the most of its agent."""
+    """Raise OpenCasesError where the verdict would open more cases than its agent may have open.
+
+    ``service.answers`` calls it before it stores a verdict.
+    """
     services = served.part(DeskServices)
     await refuse_above(
         services.open_cases_per_agent,

@@ -1,4 +1,9 @@
-"""Shows which recent questions an approved answer would capture, before it is proposed."""
+"""Shows which recent questions an approved answer would capture, before it is proposed.
+
+A reviewer writes an answer for "Where do I order a new headset?". The preview: captured are the recent
+questions with the same words; near are others, each with the reason why it is only offered the answer, or
+gets none.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +30,14 @@ MOST_QUESTIONS = 200
 MOST_NEAR = 20
 """Questions that are shown though they are not captured, the nearest first."""
 _PERIODS = (timedelta(hours=1), timedelta(hours=8), timedelta(days=2), timedelta(days=14))
-"""Looked back one after the other, until enough answers are found."""
+"""Periods before now that are read, each longer than the last, until one has ``MOST_QUESTIONS`` answers."""
 _MOST_PAGES = 4
 _PAGE = 500
+"""Entries of a page of the access log."""
 _EMBEDDED_AT_ONCE = 32
 _EMBEDDING_TIMEOUT_S = 12.0
 _MOST_VECTORS = 2_000
+"""Vectors that are kept: ten previews of other questions."""
 WHY: Mapping[Reason, str] = {
     "equal": "It is the same question.",
     "near": "It is near: the answer is offered beside another one.",
@@ -38,6 +45,7 @@ WHY: Mapping[Reason, str] = {
     "number": "It has another number or code.",
     "name": "It names something else.",
 }
+"""Shown for each question. ``_compared`` tells captured ones by the text for "equal"."""
 MatcherOf = Callable[[Iterable[LiveAnswer]], ApprovedAnswers]
 
 
@@ -51,8 +59,10 @@ class QuestionVectors:
         self._one_at_a_time = asyncio.Lock()
 
     async def of(self, questions: Sequence[str]) -> list[array[float]]:
-        """Return one unit vector a question. Raises as the embedder. Answers of agents go first: one call
-        of this is on its way at a time."""
+        """Return one unit vector a question. Raises as the embedder.
+
+        Calls wait for each other, so that the embedder is free for agents' answers in between.
+        """
         keys = [hashlib.sha256(question.encode()).digest() for question in questions]
         deadline = Deadline.after(_EMBEDDING_TIMEOUT_S, clock=self._clock)
         async with self._one_at_a_time:
@@ -60,8 +70,8 @@ class QuestionVectors:
             missing = [key for key in by_key if key not in self._kept]
             for start in range(0, len(missing), _EMBEDDED_AT_ONCE):
                 some = missing[start : start + _EMBEDDED_AT_ONCE]
-                made = await self._embedder.embed([by_key[key] for key in some], deadline=deadline)
-                self._kept.update((key, array("f", vector)) for key, vector in zip(some, made, strict=True))
+                added = await self._embedder.embed([by_key[key] for key in some], deadline=deadline)
+                self._kept.update((key, array("f", vector)) for key, vector in zip(some, added, strict=True))
             vectors = [self._kept[key] for key in keys]
             for key in by_key:
                 self._kept.move_to_end(key)
@@ -72,12 +82,14 @@ class QuestionVectors:
 
 @dataclass(frozen=True, slots=True)
 class PreviewAnswer:
-    """The use case. ``matcher_of`` compiles answers as serving does."""
+    """Compares an answer that is not stored with recent questions. ``matcher_of`` prepares it as serving
+    does."""
 
     services: DeskServices
     vectors: QuestionVectors
     matcher_of: MatcherOf
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """At most two previews of a tenant run at the same time."""
 
     async def __call__(self, asked: PreviewRequest, *, identity: Identity) -> DeskPreview:
         """Compare the last questions that the reader may see. The read is recorded.
@@ -113,7 +125,8 @@ class PreviewAnswer:
         return list(by_question.values())[:MOST_QUESTIONS]
 
     async def _asked(self, query: AccessQuery) -> list[AccessEntry]:
-        """Return the answers given in a period, oldest first; of a busy one, its first pages."""
+        """Return the access entries of answers that were given in a period, the oldest first. Of a busy
+        period only the first 2,000 entries are read."""
         entries: list[AccessEntry] = []
         for _ in range(_MOST_PAGES):
             page = await self.services.records.list_accesses(query)
@@ -130,6 +143,7 @@ class PreviewAnswer:
         recent: Sequence[AnswerRecord],
         vectors: Sequence[Sequence[float]],
     ) -> DeskPreview:
+        """Match each recent question with the answer. Takes CPU: run it in a thread."""
         now = self.services.clock.now()
         today = now.date()
         answer = ApprovedAnswer(
@@ -150,13 +164,13 @@ class PreviewAnswer:
             DeskNear(
                 answer_id=record.answer_id,
                 question=record.question,
-                cosine=round(found.cosine, 3),
-                why=WHY[found.reason],
+                cosine=round(match.cosine, 3),
+                why=WHY[match.reason],
             )
-            for record, found in sorted(matches, key=lambda match: -match[1].cosine)
-            if found.live is not None
+            for record, match in sorted(matches, key=lambda match: -match[1].cosine)
+            if match.live is not None
         ]
-        equal = [each for each in shown if each.why == WHY["equal"]]
-        captured = [DeskCaptured(**fields_of(each, DeskCaptured)) for each in equal]
-        near = [each for each in shown if each.why != WHY["equal"]]
+        equal = [question for question in shown if question.why == WHY["equal"]]
+        captured = [DeskCaptured(**fields_of(question, DeskCaptured)) for question in equal]
+        near = [question for question in shown if question.why != WHY["equal"]]
         return DeskPreview(captured=tuple(captured), near=tuple(near[:MOST_NEAR]), compared=len(recent))

@@ -1,7 +1,7 @@
 """The review desk: the queue of cases, decisions on them, and what reviewers made.
 
-Reviewers and knowledge owners may call; which cases and items exist for them is decided in
-``assistant.options.feedback``.
+Reviewers and knowledge owners may call. ``cases.DeskServices.may_see`` decides which cases they see, and
+``items.DeskItems`` which items.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ _NDJSON: dict[str, Any] = {
 Name = Annotated[str | None, Query(min_length=1, max_length=256)]
 Digest = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")]
 
+# Arguments of a route that decides something: those of ``declared``, with its 409.
 _decides = partial(declared, meanings=CONFLICTS)
 
 router = APIRouter(tags=["desk"])
@@ -242,8 +243,11 @@ async def export_desk(
 
 
 async def exported(lines: AsyncIterator[str], media_type: str, *, name: str) -> StreamingResponse:
-    """Return lines as a file to save. A store that is down at the first line is a status, not a broken
-    stream."""
+    """Return lines as a file to save.
+
+    The first line is read before the response begins: if a store is unavailable, its error gives a status and
+    not a broken stream.
+    """
     first = await anext(lines, "")
 
     async def whole() -> AsyncIterator[str]:
@@ -274,8 +278,11 @@ async def _history(
 
 
 def _item(item: DeskItem) -> bodies.DeskItemRevision:
-    """Return an item as it is served: its body in the field that has the name of its kind. A stored approved
-    answer has fields that are not served."""
+    """Return an item as it is served, with its body in the field that has the name of its kind:
+    ``{"kind": "glossary_entry", "state": "live", …, "glossary_entry": {…}}``.
+
+    An approved answer is served without its vectors.
+    """
     body = served_body(item)
     shown: Any = body
     if isinstance(body, ApprovedAnswer):

@@ -18,7 +18,8 @@ from assistant.options.desk.approved import ApprovedAnswer, LiveAnswer, matcher_
 
 
 class ApprovedItem(PublicModel):
-    """One line of ``evaluation/approved/*.jsonl``."""
+    """One line of ``evaluation/approved/*.jsonl``: a question with its approved answer, and how it is
+    asked."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -27,40 +28,46 @@ class ApprovedItem(PublicModel):
     text: str
     document_ids: tuple[str, ...]
     paraphrases: tuple[str, ...]
+    """The question in other words: each should see the answer."""
     lookalikes: tuple[str, ...]
     """Questions that look alike, and that no approved answer answers."""
 
 
 _EXPIRES = date(2099, 1, 1)
+"""Later than any run."""
 
 
 async def match_approved(services: TenantServices, paths: Sequence[Path]) -> list[Judged]:
-    """Ask paraphrases, look-alikes and questions on other documents; the first file is what is approved."""
+    """Match paraphrases, look-alikes and questions on other documents with the approved answers.
+
+    ``paths``: a file of ``ApprovedItem``, then files of questions about documents. A paraphrase should see
+    its own answer, everything else none.
+    """
     first, *more = paths
     items = load_rows(first, ApprovedItem, key="approved_id")
     others = [question for path in more for question in load_questions(path)]
     used = {document for item in items for document in item.document_ids}
-    asked: list[tuple[str, str, str | None]] = []
+    questions: list[tuple[str, str, str | None]] = []
     for item in items:
-        asked += [("paraphrases", text, item.approved_id) for text in item.paraphrases]
-        asked += [("look-alikes", text, None) for text in item.lookalikes]
-    asked += [("others", other.question, None) for other in others if used.isdisjoint(other.documents)]
-    texts = dict.fromkeys((*(item.question for item in items), *(text for _, text, _ in asked)))
+        questions += [("paraphrases", text, item.approved_id) for text in item.paraphrases]
+        questions += [("look-alikes", text, None) for text in item.lookalikes]
+    questions += [("others", other.question, None) for other in others if used.isdisjoint(other.documents)]
+    texts = dict.fromkeys((*(item.question for item in items), *(text for _, text, _ in questions)))
     vectors = await embedded(services.embedder, list(texts), clock=services.clock)
     approved = matcher_for(services.tenant)([_live(item, vectors[item.question]) for item in items])
     judged: list[Judged] = []
-    for number, (kind, text, right) in enumerate(asked):
+    for number, (kind, text, expected) in enumerate(questions):
         match = approved.match(text, vectors[text], labels=frozenset(), today=services.clock.now().date())
         seen = match.live.item_id if match.live and match.reason in ("equal", "near") else None
         is_served = match.reason == "equal"
         values = {
-            "wrongly served": float(is_served and seen != right),
-            f"{kind}: wrongly offered": float(seen not in (None, right) and not is_served),
+            "wrongly served": float(is_served and seen != expected),
+            f"{kind}: wrongly offered": float(seen not in (None, expected) and not is_served),
         }
-        if right is not None:
-            values["paraphrases that see their answer"] = float(seen == right)
+        if expected is not None:
+            values["paraphrases that see their answer"] = float(seen == expected)
         miss = f"{kind}: {text} | {match.wording} | {match.reason} {match.cosine:.2f}"
-        judged.append(Judged(f"{kind} {number}", text, values, "" if seen == right else miss))
+        judged.append(Judged(f"{kind} {number}", text, values, "" if seen == expected else miss))
     return judged
 
 

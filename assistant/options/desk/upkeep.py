@@ -1,12 +1,12 @@
-"""Keeps documents and the desk in step: questions that reviewers add to documents, and what is suspended.
+"""Keeps documents and the desk consistent: questions that reviewers add to documents, and approved answers.
 
-An added question stands in the canonical document, as if its file had it: the document is stored again and
+An added question is a part of the stored document, as if its file had it: the document is stored again and
 queued, so that the worker indexes it with the question beside its title. A load of the file replaces the
-document without the question, and the upkeep puts it back.
+document without the question, and the upkeep adds it again.
 
-Serving checks an approved answer's sources with every match, so nothing outdated is quoted until the upkeep
-has run: it writes the suspended revision, and opens a case for the reviewers. Each process that serves runs
-it.
+The upkeep suspends an approved answer whose source changed or whose date has passed, and opens a case for the
+reviewers. Until then nothing outdated is quoted: serving checks an answer's sources with every match. Each
+process that serves runs the upkeep; of several that write the same revision, the store refuses all but one.
 """
 
 from __future__ import annotations
@@ -59,14 +59,17 @@ from assistant.stores.desk import DESK, StoredDesk
 
 UPKEEP_EVERY_S = 10.0
 _REVIEWS_EVERY_S = 3600.0
+"""Review dates are days, so an hour is soon enough to read all documents' states."""
 _MOST_REVIEWS = 100
-"""Cases that one run opens, of an hour: one page of the desk. The next run goes on."""
+"""Cases that one hourly run opens at most: one page of the desk. The next run opens the others."""
 MOST_CHARACTERS = 500
 """Length of one question: as long as ``Document.questions`` allows."""
 _MOST_QUESTIONS = 50
+"""Questions of one document: as many as ``Document.questions`` allows."""
 _GONE = (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
 _SAME_WORDS = "A source was read again, with the same words."
 _NOT_PASSED = "Its date has not passed: the clock that suspended it was ahead."
+# States of content that is stored and not searchable yet.
 _PENDING = (DocumentState.RECEIVED, DocumentState.PARSED, DocumentState.EMBEDDED)
 _log = structlog.get_logger(__name__)
 
@@ -77,7 +80,8 @@ class DocumentQuestions:
     def __init__(self, services: DeskServices) -> None:
         self._services = services
         self._checked: dict[str, str] = {}
-        """By document, the content in which all its live questions were found."""
+        """By document id, its content hash and live questions when the document had all of them: as long as
+        both are the same, it is not read again."""
 
     async def check(self, document_id: str, question: str) -> None:
         """Raise unless the question can be added: NotFoundError, InvalidRequestError (too long, too many),
@@ -95,14 +99,15 @@ class DocumentQuestions:
             )
 
     async def add(self, document_id: str, question: str, *, by: str) -> None:
-        """Add the question; a document that has it stays as it is. Raises as ``check``, DependencyError."""
+        """Add the question, unless the document has it or 50 others. Raises NotFoundError, ConflictError as
+        ``check``, DependencyError."""
         document, status = await self._live(document_id)
         if not _has(document, question) and len(document.questions) < _MOST_QUESTIONS:
             questions = (*document.questions, question)
             await self._store(document, status, questions=questions, by=by)
 
     async def remove(self, document_id: str, question: str, *, by: str) -> None:
-        """Take the question out; of a document that is gone there is nothing to take."""
+        """Remove the question from the document. Nothing happens where either does not exist."""
         try:
             document, status = await self._live(document_id)
         except (NotFoundError, ConflictError):
@@ -139,6 +144,7 @@ class DocumentQuestions:
         return added
 
     async def _live(self, document_id: str) -> tuple[Document, DocumentStatus]:
+        """Return a document that answers now. Raises NotFoundError, ConflictError without live content."""
         status = await self._services.knowledge.states.get(document_id)
         document = None if status is None else await self._services.knowledge.documents.get(document_id)
         if status is None or document is None:
@@ -166,7 +172,8 @@ class DocumentQuestions:
         _log.info("document_questions_changed", document_id=document.document_id, by=by)
 
     async def _bind_again(self, document: Document, before: DocumentStatus) -> None:
-        """Bind approved answers to the document's new hash: of its content, only a question changed."""
+        """Bind approved answers to the document's new hash, so that a change of questions alone does not
+        suspend them."""
         old = BoundSource(document_id=before.document_id, content_hash=before.content_hash)
         new = old.model_copy(update={"content_hash": document.content_hash()})
         for item in await self._services.store.list(DeskKind.APPROVED_ANSWER):
@@ -185,34 +192,38 @@ def _has(document: Document, question: str) -> bool:
 
 
 class ApprovedTexts:
-    """The texts of approved answers, in every revision, by the documents that they rest on. For one event
-    loop."""
+    """Finds and removes the texts of approved answers, in every revision, by the documents that are their
+    sources. For one event loop."""
 
     def __init__(self, store: StoredDesk) -> None:
         self._store = store
         self._bound: dict[tuple[str, int], frozenset[str]] = {}
-        """Documents by item and its newest revision, of revisions that have their text."""
+        """Ids of the source documents of all revisions whose text is not removed, by the item's id and newest
+        revision: an item's history is read again only if it has a new one."""
 
     async def resting(self) -> Mapping[str, list[str]]:
-        """Return by document the ids of the answers that have a text which rests on it."""
-        found: dict[str, list[str]] = {}
+        """Return by document id the ids of the answers with a text whose source it is."""
+        answers_of: dict[str, list[str]] = {}
         bound: dict[tuple[str, int], frozenset[str]] = {}
         for item in await self._store.list(DeskKind.APPROVED_ANSWER):
             key = (item.item_id, item.revision)
             bound[key] = self._bound[key] if key in self._bound else await self._documents_of(item.item_id)
             for document_id in bound[key]:
-                found.setdefault(document_id, []).append(item.item_id)
+                answers_of.setdefault(document_id, []).append(item.item_id)
         self._bound = bound
-        return found
+        return answers_of
 
     async def remove(self, document_id: str) -> int:
-        """Take every text that rests on the document out of every revision; return of how many answers."""
+        """Remove every text with this source from every revision, and return the number of answers.
+
+        A text that another revision has without this source is removed there too.
+        """
         item_ids = (await self.resting()).get(document_id, [])
         for item_id in item_ids:
-            both = await self._revisions(item_id)
-            texts = {body.text for _, body in both if _rests_on(body, document_id)}
-            # Those bound to the document last: they say which texts are meant, should the process end here.
-            for item, body in sorted(both, key=lambda pair: _rests_on(pair[1], document_id)):
+            revisions = await self._revisions(item_id)
+            texts = {body.text for _, body in revisions if _rests_on(body, document_id)}
+            # Revisions with this source come last: after a crash they still tell which texts to remove.
+            for item, body in sorted(revisions, key=lambda pair: _rests_on(pair[1], document_id)):
                 if body.text in texts:
                     blank = body.model_copy(update={"text": REMOVED_TEXT})
                     await self._store.rewrite(item.model_copy(update={"body": blank.model_dump_json()}))
@@ -234,7 +245,10 @@ def _rests_on(body: ApprovedAnswer, document_id: str) -> bool:
 
 
 class DeskUpkeep:
-    """Watches one tenant's approved answers. For one event loop."""
+    """Watches one tenant's approved answers, documents' questions and review dates. For one event loop.
+
+    What it reads from the desk is kept until the desk's version changes: ``_dated`` and ``_resting``.
+    """
 
     def __init__(self, services: DeskServices, questions: DocumentQuestions) -> None:
         self._services = services
@@ -243,13 +257,15 @@ class DeskUpkeep:
         self._reviews = ReviewDates(services)
         self._version = -1
         self._dated: list[tuple[DeskItem, ApprovedAnswer]] = []
-        """Those that are live, or were suspended because their date had passed."""
+        """Approved answers that are live, or were suspended because their date had passed."""
         self._texts = ApprovedTexts(services.store)
         self._resting: Mapping[str, list[str]] = {}
+        """As ``ApprovedTexts.resting``."""
         self._is_away = False
+        """Whether the last run failed, which is logged already."""
 
     async def run(self) -> None:
-        """Work every 10 s until cancelled. A store that is away is logged once."""
+        """Work every 10 s until cancelled. Of failures in a row, the first is logged."""
         while True:
             try:
                 await self()
@@ -261,8 +277,11 @@ class DeskUpkeep:
             await asyncio.sleep(UPKEEP_EVERY_S)
 
     async def __call__(self) -> None:
-        """Suspend what no longer holds, remove texts of withdrawn documents, then put missing questions back.
-        Raises RecordsUnavailableError, DependencyError."""
+        """Suspend approved answers that may not be live, remove texts of withdrawn documents, add missing
+        questions to documents, and open cases for review dates.
+
+        Raises RecordsUnavailableError, DependencyError.
+        """
         version = await self._services.store.version()
         if version != self._version:
             self._dated = await self._read_dated()
@@ -278,10 +297,19 @@ class DeskUpkeep:
 
     async def _read_dated(self) -> list[tuple[DeskItem, ApprovedAnswer]]:
         items = await self._services.store.list(DeskKind.APPROVED_ANSWER)
-        both = [(item, body_of_item(item, ApprovedAnswer)) for item in items]
-        return [each for each in both if each[1].state is ItemState.LIVE or is_expired(each[1])]
+        pairs = [(item, body_of_item(item, ApprovedAnswer)) for item in items]
+        return [pair for pair in pairs if pair[1].state is ItemState.LIVE or is_expired(pair[1])]
 
     async def _suspend(self) -> None:
+        """Go through ``_dated``: bind an answer again, suspend it, or make it live.
+
+        | state of the answer | why it may not be live | what is done |
+        | --- | --- | --- |
+        | live | none | nothing |
+        | live | a source has a new hash with the same words | it is bound to that hash |
+        | live | another | it is suspended, with a case |
+        | suspended, since expired | none: the clock was ahead | it is live again, its case closed |
+        """
         names = sorted({bound.document_id for _, body in self._dated for bound in body.sources})
         statuses = await self._services.knowledge.states.get_many(names)
         today = (await self._services.store.now()).date()
@@ -300,8 +328,9 @@ class DeskUpkeep:
                 _log.info("suspended_before", item_id=item.item_id)
 
     async def _rebound(self, body: ApprovedAnswer, statuses: Mapping[str, DocumentStatus]) -> ApprovedAnswer:
-        """Return the answer with its sources bound to the content that answers now where that has the same
-        words and labels: other readers read it, or a question of it changed."""
+        """Return the answer with each source bound to the document's live content, if that has the same words
+        and labels as the content that was approved. The hash may change without them, as when a question of
+        the document changed."""
         sources: list[BoundSource] = []
         for bound in body.sources:
             status = statuses.get(bound.document_id)
@@ -311,6 +340,7 @@ class DeskUpkeep:
         return body.model_copy(update={"sources": tuple(sources)})
 
     async def _is_same(self, bound: BoundSource, content_hash: str) -> bool:
+        """Return whether this content of a source has the words and labels of the approved one."""
         get_parsed = self._services.knowledge.documents.get_parsed
         try:
             before = await get_parsed(bound.document_id, bound.content_hash)
@@ -322,14 +352,14 @@ class DeskUpkeep:
         return before.text.split() == now.text.split()
 
     async def _put_suspended(self, item: DeskItem, body: ApprovedAnswer, because: str) -> None:
-        # The case first: when the process dies between both, the next run opens the same case, and suspends.
+        # The case first: after a crash in between, the next run finds the same case, and suspends.
         await self._open_case(body, because)
         suspended = body.model_copy(update={"state": ItemState.SUSPENDED, "suspended_because": because})
         await self._services.put_next(item, suspended, by=UPKEEP, note=because)
         _log.info("approved_answer_suspended", item_id=item.item_id, because=because)
 
     async def _put_back(self, item: DeskItem, body: ApprovedAnswer) -> None:
-        """Make an answer live again that a clock which was ahead suspended, and close its case."""
+        """Make an answer live again that was suspended while the clock was ahead, and close its case."""
         _log.warning("approved_answer_put_back", item_id=item.item_id, expires_on=str(body.expires_on))
         live = body.model_copy(update={"state": ItemState.LIVE, "suspended_because": ""})
         await self._services.put_next(item, live, by=UPKEEP, note=_NOT_PASSED)
@@ -338,9 +368,10 @@ class DeskUpkeep:
         name = case_id(body.from_answer, CaseReason.ANSWER_SUSPENDED)
         opened = await self._services.store.get(DeskKind.CASE, name)
         if opened is not None and (opened.by, opened.note) == (UPKEEP, body.suspended_because):
-            await _resolve(self._services, opened, body_of_item(opened, Case), note=_NOT_PASSED)
+            await _close_case(self._services, opened, body_of_item(opened, Case), note=_NOT_PASSED)
 
     async def _open_case(self, body: ApprovedAnswer, because: str) -> None:
+        """Open the case of a suspended answer, or open it again. Without ``from_answer`` there is no case."""
         if body.from_answer is None:
             return
         case = Case(
@@ -361,15 +392,19 @@ class DeskUpkeep:
 
 class ReviewDates:
     """Opens a case for each document whose review date has passed, and closes it when the document has
-    another date, or is withdrawn. A case that a person closed stays closed for that date; one that the upkeep
-    closed, as after a clock that was ahead, is opened again."""
+    another date, or is withdrawn.
+
+    A case that a person closed stays closed for that date. One that the upkeep closed is opened again: the
+    clock may have been wrong in between.
+    """
 
     def __init__(self, services: DeskServices) -> None:
         self._services = services
         self._read_at_s: float | None = None
 
     async def __call__(self) -> None:
-        """Read all states once an hour. Raises RecordsUnavailableError, DependencyError."""
+        """Read all documents' states, at most once an hour. Raises RecordsUnavailableError,
+        DependencyError."""
         now_s = self._services.clock.monotonic_s()
         if self._read_at_s is not None and now_s - self._read_at_s < _REVIEWS_EVERY_S:
             return
@@ -385,6 +420,7 @@ class ReviewDates:
         self._read_at_s = now_s
 
     async def _open(self, due: Mapping[str, DocumentStatus]) -> None:
+        """Open up to ``_MOST_REVIEWS`` new cases. ``due``: states by ``_review_of``."""
         opened = 0
         for review, status in due.items():
             case = Case(
@@ -399,9 +435,9 @@ class ReviewDates:
             if existing is None:
                 opened += 1
             elif (closed := body_of_item(existing, Case)).state in CLOSED and closed.resolved_by == UPKEEP:
-                again = closed.model_copy(update=OPENED_AGAIN)
+                reopened = closed.model_copy(update=OPENED_AGAIN)
                 with suppress(ConflictError):  # another process was first
-                    await self._services.put_next(existing, again, by=UPKEEP, note=note)
+                    await self._services.put_next(existing, reopened, by=UPKEEP, note=note)
             if opened == _MOST_REVIEWS:
                 _log.warning("reviews_left_for_the_next_run", opened=opened, due=len(due))
                 break
@@ -410,10 +446,10 @@ class ReviewDates:
         async for item, case in read_cases(self._services.store, UNRESOLVED):
             if case.reason is CaseReason.REVIEW_DUE and case.answer_id not in due:
                 note = "The document has another review date, or is withdrawn."
-                await _resolve(self._services, item, case, note=note)
+                await _close_case(self._services, item, case, note=note)
 
 
-async def _resolve(services: DeskServices, item: DeskItem, case: Case, *, note: str) -> None:
+async def _close_case(services: DeskServices, item: DeskItem, case: Case, *, note: str) -> None:
     resolution = Resolution(kind="correction", note=note)
     update = {"state": CaseState.RESOLVED, "resolution": resolution, "resolved_by": UPKEEP}
     with suppress(ConflictError):  # somebody decides on it now
@@ -421,7 +457,7 @@ async def _resolve(services: DeskServices, item: DeskItem, case: Case, *, note: 
 
 
 def _review_of(status: DocumentStatus) -> str:
-    """Return what stands for an answer in the case of a document's review date."""
+    """Return the ``answer_id`` of the case of a document's review date, in place of an answer's."""
     named = f"{status.document_id}#{status.review_after}"
     return f"review-{hashlib.sha256(named.encode()).hexdigest()[:24]}"
 
@@ -431,6 +467,7 @@ def _expired(body: ApprovedAnswer) -> str:
 
 
 def is_expired(body: ApprovedAnswer) -> bool:
+    """Return whether an answer is suspended because its date had passed."""
     return body.state is ItemState.SUSPENDED and body.suspended_because == _expired(body)
 
 
@@ -440,11 +477,13 @@ def why_suspended(body: ApprovedAnswer, statuses: Mapping[str, DocumentStatus], 
         return "A source's withdrawal removed its text."
     if body.expires_on <= today:
         return _expired(body)
-    reasons = (_source(bound, statuses.get(bound.document_id)) for bound in body.sources)
+    reasons = (_fault_of_source(bound, statuses.get(bound.document_id)) for bound in body.sources)
     return next(filter(None, reasons), "")
 
 
-def _source(bound: BoundSource, status: DocumentStatus | None) -> str:
+def _fault_of_source(bound: BoundSource, status: DocumentStatus | None) -> str:
+    """Return why a source does not hold; "" when it does: its approved content is live, or is being
+    indexed."""
     if status is None or status.state in _GONE:
         state = "not there" if status is None else status.state.value
         return f"Its source {bound.document_id} is {state}."
@@ -454,7 +493,7 @@ def _source(bound: BoundSource, status: DocumentStatus | None) -> str:
     return f"Its source {bound.document_id} has another content since {status.updated_at:%Y-%m-%d %H:%M} UTC."
 
 
-# The receipt of a withdrawal
+# The receipt of a withdrawal: it counts and removes a document's texts in approved answers.
 
 
 async def _counts(stores: Stores, document_id: str) -> Mapping[str, int]:
@@ -466,5 +505,5 @@ async def _remove(stores: Stores, document_id: str) -> int:
     return await ApprovedTexts(await stores.of(DESK)).remove(document_id)
 
 
-KEPT = KeptTexts(counts=_counts, remove=_remove)  # the service removes them, too, when it runs
-"""Approved answers in the receipt."""
+KEPT = KeptTexts(counts=_counts, remove=_remove)
+"""Approved answers in the receipt. ``DeskUpkeep`` removes the same texts where a service runs."""
