@@ -1,10 +1,12 @@
 """The account stage: resources that exist once in an account and region, for all tenants in it.
 
-Deploying it again is safe: ``accounts/<account>-<region>.toml`` says for each item whether this stage creates
-it or it exists. Everything stays when the stack or the last tenant is deleted.
+Deploying it again is safe. The account file, ``accounts/<account>-<region>.toml``, says for each of them
+whether this stage creates it or it exists: ``boundary = "existing"``. Without a file all are created.
+Everything stays when the stack or the last tenant is deleted: a stage that is made anew then needs
+``existing``.
 
-One of them is the permissions boundary of every tenant's roles: the most that any of them may do, whatever
-its policies allow.
+One resource is the permissions boundary of every tenant's roles (``TenantBoundary``): the most that any of
+them may do, whatever its policies allow.
 """
 
 from __future__ import annotations
@@ -71,7 +73,8 @@ SERVICES = (
 for scheduled tasks. A policy beyond them grants nothing."""
 
 OF_AWS = Place[Callable[[DeployedTenant], Sequence[str]]]("actions on resources of AWS")
-"""What returns actions of a tenant's roles on what AWS owns: in no account, and in any region."""
+"""What options join: the further actions of a tenant's roles on what AWS owns, such as models of Bedrock. Its
+resources are in no account of the company's, and may be in any region."""
 _UNDOING = (
     "dynamodb:DeleteTable*",
     "dynamodb:PutResourcePolicy",
@@ -101,14 +104,19 @@ _UNDOING = (
 )
 """Actions that open or destroy a store, a key or an audit log: only a deployment needs them."""
 _UNDOING_BUT_FOR_BACKUP = ("dynamodb:DeleteBackup", "s3:PutBucket*")
-"""The same, but AWS Backup ends its copies, and asks a bucket for its events (``PutBucketNotification``)."""
+"""Likewise, but the role of AWS Backup has them: it ends its copies, and asks a bucket for its events
+(``PutBucketNotification``)."""
 
 
 class TenantBoundary(iam.ManagedPolicy):
-    """Managed policy ``<name_prefix>-boundary``.
+    """Managed policy ``<name_prefix>-boundary``: it allows the services that tenants' roles need, and denies
+    what none of them may do there.
 
     It has a fixed name, because tenant stages and CDK's own bootstrap refer to it by name, and the root path,
     where IAM looks a boundary up.
+
+    All conditions of a statement must hold for it to deny. ``"Null": {key: "false"}`` says that the request
+    has the key, ``"true"`` that it does not. A tenant's role has the tag ``tenant`` with its tenant's name.
     """
 
     def __init__(
@@ -120,8 +128,11 @@ class TenantBoundary(iam.ManagedPolicy):
         regions: Sequence[str],
         of_aws: Sequence[str] = (),
     ) -> None:
-        """``of_aws``: further actions, on resources that AWS owns in any region. What the tenants' own
-        policies name bounds them."""
+        """``of_aws``: further actions, on resources that AWS owns in any region. Neither region nor account
+        bounds them here: the tenants' policies name the resources.
+
+        ``regions``: all in which the roles may act.
+        """
         caller_tenant = "${aws:PrincipalTag/tenant}"
         super().__init__(
             scope,
@@ -137,13 +148,15 @@ class TenantBoundary(iam.ManagedPolicy):
                     conditions={"StringNotEquals": {DUTY_TAG: Duty.BACKUP.value}},
                 ),
                 _deny(
-                    # of these actions only PassRole has this key, and all without it are denied
+                    # Of these actions only PassRole has this key. An action without it is denied, too: a key
+                    # that is absent is not equal.
                     "RightsGrow",
                     actions=("iam:*", "organizations:*", "sts:AssumeRole*"),
                     conditions={"StringNotEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
                 ),
                 _deny(
-                    # a grant is a permission on a key that no policy shows; services set this flag for theirs
+                    # A grant is a permission on a key that no policy shows. Services set this flag for
+                    # theirs.
                     "GrantKeyToPerson",
                     actions=("kms:CreateGrant",),
                     conditions={"BoolIfExists": {"kms:GrantIsForAWSResource": "false"}},
@@ -154,8 +167,8 @@ class TenantBoundary(iam.ManagedPolicy):
                     conditions={"StringNotEquals": {"aws:RequestedRegion": sorted(set(regions))}},
                 ),
                 _deny(
-                    # ecr: AWS publishes its containers from accounts of its own; ec2: subnets may belong to a
-                    # network account, shared by RAM
+                    # ecr: AWS publishes its containers from accounts of its own. ec2: subnets may belong to a
+                    # network account, which shares them by RAM.
                     "LeaveAccount",
                     not_actions=(*PULL_IMAGE, "ec2:*", *of_aws),
                     conditions={
@@ -165,8 +178,8 @@ class TenantBoundary(iam.ManagedPolicy):
                 ),
                 _deny("NoTenant", conditions={"Null": {"aws:PrincipalTag/tenant": "true"}}),
                 _deny(
-                    # the other policies decide on an untagged resource, and on a service that does not report
-                    # the tag
+                    # An untagged resource, and a service that does not report the tag, are left to the role's
+                    # policies.
                     "OtherTenant",
                     conditions={
                         "StringNotEquals": {"aws:ResourceTag/tenant": [caller_tenant, SHARED]},
@@ -198,6 +211,7 @@ def _deny(
     not_actions: Sequence[str] = (),
     conditions: dict[str, dict[str, str | list[str]]] | None = None,
 ) -> iam.PolicyStatement:
+    """Return a statement that denies the actions; with ``not_actions``, all but these."""
     return iam.PolicyStatement(
         sid=sid,
         effect=iam.Effect.DENY,
@@ -237,18 +251,25 @@ _SERVICE_ROLES: Mapping[str, tuple[str, str, str]] = {
         "Lets Application Auto Scaling count instances of SageMaker endpoints",
     ),
 }
-"""Construct id, service and description of each service-linked role, by its item of the account file.
+"""Key of the account file = construct id, service and description of a service-linked role.
 
 IAM creates one per service in an account, and refuses a second. A service creates its own at its first use,
 but in another request than the one that needs it: the first cluster of an account failed by that race."""
 _ONCE_PER_ACCOUNT = (*_SERVICE_ROLES, "boundary")
-"""IAM has no regions: an item that one region of an account creates exists in the others."""
+"""Keys of the account file. IAM has no regions: what one region of an account creates exists in the others,
+whose files say ``existing``."""
 _UNTAGGED_DAYS = 14
 """Age at which an image of a failed push expires. Tagged images stay: a deployment pins digests, and may roll
 back."""
 
 
 class AccountStage(cdk.Stage):
+    """The stage of one account and region; ``tenants`` are all that are deployed there.
+
+    ``AccountStage.for_places(app, tenants, folder=Path("accounts"))`` makes all stages:
+    ``Account-222233334444-eu-central-1``, ….
+    """
+
     def __init__(self, scope: Construct, *, tenants: Sequence[DeployedTenant], config: AccountConfig) -> None:
         place = tenants[0].place
         super().__init__(
@@ -271,16 +292,21 @@ class AccountStage(cdk.Stage):
 
         Raises ConfigurationError naming file and key.
         """
-        places = {key: list(those) for key, those in groupby(sorted(tenants, key=_place_of), key=_place_of)}
+        groups = groupby(sorted(tenants, key=_place_of), key=_place_of)
+        by_place = {place: list(group) for place, group in groups}
         configs = {
             (account, region): load_account(folder, account=account, region=region)
-            for account, region in places
+            for account, region in by_place
         }
         _refuse_twice_per_account(configs, folder=folder)
-        return [cls(scope, tenants=those, config=configs[key]) for key, those in places.items()]
+        return [cls(scope, tenants=group, config=configs[place]) for place, group in by_place.items()]
 
 
 class AccountStack(cdk.Stack):
+    """What the account file says ``create`` of. Tenants share the stack, so they must agree on what it takes
+    from their files: the qualifier of CDK's bootstrap, and the images. Raises ConfigurationError where they
+    differ."""
+
     def __init__(
         self, scope: Construct, construct_id: str, *, tenants: Sequence[DeployedTenant], config: AccountConfig
     ) -> None:
@@ -298,7 +324,7 @@ class AccountStack(cdk.Stack):
             self._add_log_policy()
         if config.boundary == "create":
             self._add_boundaries(tenants, regions=config.regions)
-        has_topics = config.budget_topic == "create" and has_budgets(tenants[0])
+        has_topics = config.budget_topic == "create" and has_budgets(tenants[0])  # all have one region
         if has_topics or config.repositories == "create":
             key = self._key()
             if config.repositories == "create":
@@ -317,10 +343,11 @@ class AccountStack(cdk.Stack):
                 iam.CfnServiceLinkedRole(self, role_id, aws_service_name=name, description=description)
 
     def _add_log_policy(self) -> None:
-        """Let all domains write logs. A region takes ten such policies; CDK would create one per domain.
+        """Let all search domains write logs. A region takes ten such policies; CDK would create one per
+        domain.
 
-        It names no prefix: a stage that one tenant's prefix made would take it from the others. A generated
-        group name has its stack's and its logical id.
+        It names no tenant's prefix, so that tenants of any prefix share it. The generated name of a log group
+        has that of its stack, which ends in ``-Data``, and its logical id, which begins with ``Search``.
         """
         conditions = {
             "StringEquals": {"aws:SourceAccount": self.account},
@@ -336,7 +363,8 @@ class AccountStack(cdk.Stack):
         )
 
     def _add_boundaries(self, tenants: Sequence[DeployedTenant], *, regions: Sequence[str]) -> None:
-        """Create one boundary per prefix, except for tenants that the company bounds with its own policy."""
+        """Create one boundary for each ``name_prefix``, with the actions that any of its tenants needs.
+        Tenants that the company bounds with its own policy have none."""
         scope = Construct(self, "Boundaries")
         bounded = [tenant for tenant in tenants if tenant.place.permissions_boundary is None]
         for prefix in sorted({tenant.place.name_prefix for tenant in bounded}):
@@ -356,7 +384,8 @@ class AccountStack(cdk.Stack):
             )
 
     def _key(self) -> kms.IKey:
-        """Create the key of what tenants share: images and budget notifications. No patients' data."""
+        """Create the key that encrypts what tenants share: images and budget notifications. No patients'
+        data."""
         key = kms.Key(
             self,
             "AccountKey",
@@ -453,12 +482,18 @@ def _place_of(tenant: DeployedTenant) -> tuple[str, str]:
 
 
 def _id_for(prefix: str) -> str:
+    """Return the construct id for a prefix: "AcmeCare" for "acme-care"."""
     return "".join(part.capitalize() for part in prefix.split("-"))
 
 
 def _refuse_twice_per_account(configs: Mapping[tuple[str, str], AccountConfig], *, folder: Path) -> None:
+    """Raise ConfigurationError where two regions of an account would create the same thing of IAM's.
+
+    ``configs``: the account file of each account and region.
+    """
     for item in _ONCE_PER_ACCOUNT:
         creators: dict[str, str] = {}
+        """Account = the region that creates it."""
         for (account, region), config in configs.items():
             if getattr(config, item) != "create":
                 continue
@@ -474,7 +509,8 @@ _T = TypeVar("_T")
 
 
 def _common(tenants: Sequence[DeployedTenant], read: Callable[[DeployedTenant], _T], what: str) -> _T:
-    """Return the value that all tenants of a place share. Raises ConfigurationError where they differ."""
+    """Return the value that all tenants of an account and region share. Raises ConfigurationError where they
+    differ, which names ``what``: the key or file."""
     first = read(tenants[0])
     for tenant in tenants[1:]:
         if read(tenant) != first:
