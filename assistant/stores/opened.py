@@ -1,6 +1,7 @@
-"""Chooses the stores of a tenant by settings: embedded, AWS's, or some of each.
+"""Opens the stores of a tenant as the settings choose: embedded, AWS's, or some of each.
 
-No engine is imported that the settings do not choose.
+``EmbeddedTenant`` opens the primitives of ``store.py`` in files, ``AwsStores`` on AWS, and ``StoreChoice``
+asks one of them. All three are ``Stores``. No engine is imported that the settings do not choose.
 """
 
 from __future__ import annotations
@@ -51,13 +52,13 @@ _log = structlog.get_logger(__name__)
 
 @runtime_checkable
 class Closing(Protocol):
-    """What has connections, files or tasks of its own."""
+    """A store that has connections, files or tasks of its own: its opener calls ``close`` at the end."""
 
     async def close(self) -> None: ...
 
 
 class AwsStores:
-    """The stores of one tenant on AWS, each made when it is first chosen and closed with ``stack``."""
+    """The stores of one tenant on AWS, each opened when it is first asked for and closed with ``stack``."""
 
     def __init__(
         self,
@@ -75,8 +76,8 @@ class AwsStores:
         self._clock = clock or SystemClock()
         self._tenant = tenant
         self._opened: dict[Primitive[Any] | Store[Any, Any] | str, Any] = {}
-        """Tables by their setting: stores of one table share it, and what they insert at once goes out
-        together."""
+        """By primitive or store; tables by their setting, so that stores of one table share it and their
+        inserts go out together."""
 
     async def of(self, store: Store[Any, Kept] | Primitive[Kept]) -> Kept:
         key = store.setting if isinstance(store, TableOf) else store
@@ -120,11 +121,13 @@ class AwsStores:
                 raise TypeError(store)
 
     def _name(self, setting: str) -> Any:
+        """Return the value of a setting for this tenant; None or "" where it has none."""
         value = getattr(self._settings, setting, None)
         return value and str(value).replace("{tenant}", self._tenant)
 
 
 async def knowledge_of(stores: Stores) -> KnowledgeStores:
+    """Open the stores and queues of a tenant's documents."""
     return KnowledgeStores(
         documents=await stores.of(DOCUMENTS),
         states=await stores.of(STATES),
@@ -137,7 +140,8 @@ async def knowledge_of(stores: Stores) -> KnowledgeStores:
 async def open_deployed(
     settings: StoreSettings, tenant: str
 ) -> AsyncGenerator[tuple[TenantConfig, AwsStores]]:
-    """Open a deployment's file and stores of a tenant. Raises ConfigurationError, DependencyError."""
+    """Open a deployed tenant: its file, as it is served, and its stores. Raises ConfigurationError,
+    DependencyError."""
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(open_clients(settings))
         config = (await read_tenants(settings, clients)).one(tenant)
@@ -146,25 +150,28 @@ async def open_deployed(
 
 @dataclass(frozen=True, slots=True)
 class DeployedAudit:
-    """``close_audit_days``."""
+    """What the function ``close_audit_days`` works with."""
 
     records: StoredRecords
     digests: DayDigests
     metrics_service: str
 
     async def close(self) -> int:
+        """Close days, as ``CloseDays.close``; it does not close the stores."""
         return await CloseDays(self.records, self.digests).close()
 
 
 @asynccontextmanager
 async def open_audit(settings: AuditSettings) -> AsyncGenerator[DeployedAudit]:
+    """Open the records and digests of the function's tenant."""
     async with AsyncExitStack() as stack:
         stores = AwsStores(AwsClients(settings, stack), settings, stack=stack)
         yield DeployedAudit(await stores.of(RECORDS), await stores.of(DIGESTS), settings.metrics_service)
 
 
 async def read_tenants(settings: StoreSettings, clients: ProcessClients) -> TenantFiles:
-    """Return every tenant of ``tenants_dir`` as it is served, with the one of ``tenant_file_s3``.
+    """Return every tenant of ``tenants_dir`` as it is served. The file of ``tenant_file_s3`` is downloaded
+    into that folder first.
 
     An invalid file is logged, and the other tenants are served. Raises ConfigurationError naming file and
     key, object or variables; DependencyError when S3 does not respond.
@@ -189,10 +196,12 @@ async def open_each(
     settings: StoreSettings,
     required: bool,
 ) -> tuple[dict[str, Opened], dict[str, ConfigurationError]]:
-    """Open every tenant, by name. A tenant that cannot be opened is logged, unless it is ``required`` or the
-    only one: then its ConfigurationError is raised, as where none can be opened.
+    """Return what ``open_one`` opened of each tenant, by name, and the error of each tenant that could not be
+    opened.
 
-    Returns what was opened, and why each other tenant was not."""
+    Such a tenant is logged and left out. But its ConfigurationError is raised where tenants are ``required``,
+    or it is the only one; and one is raised where no tenant could be opened.
+    """
     opened: dict[str, Opened] = {}
     refused: dict[str, ConfigurationError] = {}
     for name, tenant in tenants.items():
@@ -230,13 +239,13 @@ class EmbeddedTenant:
         self.folder = folder
         self._clock = clock or SystemClock()
         self._opened: dict[Primitive[Any] | Store[Any, Any] | str, Any] = {}
-        """Tables by their file: stores of one file share its table."""
+        """By primitive or store; tables by their file, so that stores of one file share its table."""
 
     async def of(self, store: Store[Any, Kept] | Primitive[Kept]) -> Kept:
         return self.get(store)
 
     def get(self, store: Store[Any, Kept] | Primitive[Kept]) -> Kept:
-        """Return a store, or a primitive by itself; each is opened once."""
+        """Return a store, or a primitive by itself; each is opened once. As ``of``, without awaiting."""
         key = store.file if isinstance(store, TableOf) else store
         if key not in self._opened:
             self._opened[key] = self._open(store)
@@ -274,6 +283,7 @@ class EmbeddedTenant:
 
     @property
     def knowledge(self) -> KnowledgeStores:
+        """The stores and queues of the tenant's documents."""
         return KnowledgeStores(self.get(DOCUMENTS), self.get(STATES), self.get(QUEUE), self.get(WITHDRAWALS))
 
     @cached_property
@@ -283,7 +293,7 @@ class EmbeddedTenant:
         return EmbeddedIndex(self.folder / "index")
 
     async def close(self) -> None:
-        if "passage_index" in vars(self):
+        if "passage_index" in vars(self):  # cached_property: only where it was opened
             await self.passage_index.close()
         for opened in reversed(self._opened.values()):  # a store before the table that it is over
             if isinstance(opened, Closing):
@@ -311,9 +321,11 @@ async def open_embedded(
     settings: StoreSettings,
     open_one: Callable[[TenantConfig, EmbeddedTenant, AsyncExitStack], Awaitable[Opened]],
 ) -> AsyncGenerator[list[Opened]]:
-    """Open something of every tenant of the folder over its embedded stores, which close at the end.
+    """Open something of every tenant of ``tenants_dir`` by ``open_one``, which gets the tenant's embedded
+    stores and the stack that closes them at the end of the block. Tenants that cannot be opened are logged
+    and left out.
 
-    Nothing where stores are AWS's: there functions do this work. Raises ConfigurationError.
+    An empty list where the stores are AWS's: there functions do this work. Raises ConfigurationError.
     """
     opened: dict[str, Opened] = {}
     async with AsyncExitStack() as stack:
@@ -332,8 +344,9 @@ async def open_embedded(
 
 @dataclass(frozen=True, slots=True)
 class StoreChoice:
-    """One tenant's stores, by the settings that choose, made when they are asked for and closed with
-    ``stack``."""
+    """One tenant's stores: each embedded or on AWS, as the settings say, opened when it is first asked for
+    and closed with ``stack``. Words are on AWS where their setting has a value, other stores where
+    ``settings.stores`` is "aws"."""
 
     tenant: TenantConfig
     settings: StoreSettings
@@ -352,6 +365,7 @@ class StoreChoice:
         if is_aws:
             return await self.aws.of(store)
         if isinstance(primitive, TableOf) and primitive.expires:
+            # Deletes expired items while this process runs; repeated calls change nothing.
             cast("SqliteTable", self.embedded.get(primitive)).begin_sweep()
         return self.embedded.get(store)
 

@@ -1,4 +1,9 @@
-"""The ports of answering and of ingestion. Each adapter is bound to one tenant when it is made."""
+"""The ports of answering and of ingestion. Each adapter is bound to one tenant when it is made.
+
+Answering uses LiveDocuments, LiveDesk, TextEmbedder, PassageSearch, AnswerGenerator, TokenCounter,
+DocumentLinks, DocumentTexts, SentValues and AccessRecords; ingestion IngestionQueue, WriteTurn, PassageIndex,
+IndexVersions and Index.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +37,10 @@ from assistant.domain.identity import Identity
 
 
 class LiveDocuments(Protocol):
-    """The read side of the document states. All methods raise DependencyError."""
+    """The read side of the document states. All methods raise DependencyError.
+
+    ``count_by_state`` leaves out states without documents; ``get_many`` leaves out unknown ids.
+    """
 
     async def count_by_state(self) -> Mapping[DocumentState, int]: ...
 
@@ -41,12 +49,13 @@ class LiveDocuments(Protocol):
     async def list(
         self, *, states: Sequence[DocumentState] = (), after: str | None = None, limit: int = 100
     ) -> list[DocumentStatus]:
-        """Return a page in order of document_id, those after ``after``."""
+        """Return a page in order of document_id: documents in one of ``states`` (empty: in any), after the id
+        ``after``. For the next page give the last id as ``after``."""
         ...
 
 
 LoadsOfSources = Callable[[], Awaitable[SourceLoads]]
-"""Tells how far the tenant's sources are. Raises DependencyError."""
+"""Returns how far the tenant's sources have loaded. Raises DependencyError."""
 
 
 class LiveDesk(Protocol):
@@ -98,8 +107,8 @@ class PassageSearch(Protocol):
         ...
 
     async def known_words(self, *, items_of: Sequence[SourceIds] = ()) -> KnownWords:
-        """Return the abbreviations of the live index, and the items that documents of these sources
-        describe; may take seconds for a large one. Of documents without labels.
+        """Return the abbreviations that documents of the live index define, and the items that documents of
+        these sources describe. Only documents without labels count. It may take seconds for a large index.
 
         Raises SearchUnavailableError.
         """
@@ -112,12 +121,16 @@ class PassageSearch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
+    """One message of a prompt."""
+
     role: Literal["system", "user", "assistant"]
     content: str
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
+    """What the model gets. ``seed``: for a repeatable text; None leaves it to the endpoint."""
+
     messages: tuple[ChatMessage, ...]
     max_tokens: int
     temperature: float
@@ -134,7 +147,10 @@ class GenerationDelta:
 
 
 class GenerationStream(Protocol):
+    """The stream of one generation. Iterate it once."""
+
     inference_id: str | None
+    """The endpoint's id of the call; None where it gives none."""
     variant: str | None
     """Production variant of the endpoint that answers; None where the model has none."""
 
@@ -154,7 +170,8 @@ class AnswerGenerator(Protocol):
     def stream(
         self, request: GenerationRequest, *, deadline: Deadline
     ) -> AbstractAsyncContextManager[GenerationStream]:
-        """Open one streamed generation. Raises GenerationUnavailableError, OverloadedError."""
+        """Open one streamed generation: ``async with generator.stream(…) as stream: async for delta in
+        stream``. Raises GenerationUnavailableError, OverloadedError."""
         ...
 
 
@@ -198,7 +215,7 @@ class DocumentTexts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ValuesOfSent:
-    """Live values that one sent text had, in the order of its spans."""
+    """Live values that one sent text had, in the order of its spans (``Sent.live``)."""
 
     answer_id: str
     send_id: str
@@ -226,7 +243,8 @@ class AccessRecords(Protocol):
     """Records reads of documents, and refused attempts to widen their labels."""
 
     async def record_access(self, entry: AccessEntry) -> None:
-        """Raises RecordsUnavailableError."""
+        """Return once the entry is durable: what is not recorded is not shown. Raises
+        RecordsUnavailableError."""
         ...
 
 
@@ -241,20 +259,27 @@ class QueuedDocument:
     """A message of an ingestion queue."""
 
     receipt: str
+    """Names this delivery, for ``delete_many`` and ``extend_many``; the next delivery has another one."""
     document_id: str
     attempt: int
     """1 for the first delivery."""
 
 
 class IngestionQueue(Protocol):
-    """At-least-once queue of document ids. After MAX_ATTEMPTS deliveries a message becomes a dead letter."""
+    """At-least-once queue of document ids. After MAX_ATTEMPTS deliveries a message becomes a dead letter.
+
+    The worker calls ``receive``, extends the messages while it works, and calls ``delete_many`` when it has
+    done them. A message that is not deleted is delivered again after its visibility timeout. All methods
+    raise DependencyError; ``send_many`` also raises OverloadedError where the queue is full.
+    """
 
     async def send_many(self, document_ids: Sequence[str]) -> None: ...
 
     async def receive(
         self, *, limit: int, wait_s: float, visibility_timeout_s: float
     ) -> list[QueuedDocument]:
-        """Return at most ``limit`` messages, waiting at most ``wait_s`` for the first."""
+        """Return at most ``limit`` messages, waiting at most ``wait_s`` for the first; [] where none came.
+        They are hidden from other receivers for ``visibility_timeout_s``."""
         ...
 
     async def delete_many(self, receipts: Sequence[str]) -> None: ...
@@ -276,7 +301,8 @@ free in time, leaving raises it when the lock expired."""
 
 
 class PassageIndex(Protocol):
-    """One version of the passage index as its writer uses it: the worker, or a reindex beside it."""
+    """One version of the passage index as its writer uses it: the worker, or a reindex beside it. All methods
+    raise SearchUnavailableError. Without other words a method is about this version alone."""
 
     async def replace_documents(self, documents: Sequence[IndexedDocument]) -> None:
         """Replace everything that the index holds of each document. Readers see the result on return."""
@@ -291,11 +317,12 @@ class PassageIndex(Protocol):
         ...
 
     async def share(self) -> None:
-        """Let other processes write this version in their turn, while several versions are kept."""
+        """While several versions are kept, release this version, so that other processes can
+        write it in their turn. Does nothing where the store takes writes of every process."""
         ...
 
     async def held(self, document_ids: Sequence[str]) -> frozenset[str]:
-        """Return the ids, out of these, that the index holds with their passages."""
+        """Return those of the ids that the index holds with a card and at least one passage."""
         ...
 
     async def optimize(self) -> None:
@@ -305,7 +332,7 @@ class PassageIndex(Protocol):
     async def info(self) -> IndexInfo: ...
 
     async def document_ids(self) -> Sequence[str]:
-        """Return the ids of all documents of which this version has a row. Takes no lock."""
+        """Return the ids of all documents of which this version has any row. Takes no lock."""
         ...
 
     async def contents(self, document_ids: Sequence[str]) -> Mapping[str, HeldContent]:
@@ -318,8 +345,10 @@ class PassageIndex(Protocol):
 
 
 class IndexVersions(Protocol):
-    """The versions of one tenant's index. Each holds vectors of one embedding model; one is live, which means
-    searched. A version's name contains model, dimensions and a hash with the digest of the weights.
+    """The versions of one tenant's index. Each holds vectors of one embedding model; ``live`` names the one
+    that is searched. A version's name contains model, dimensions and a hash with the digest of the weights.
+
+    A reindex calls ``create``, fills the version, then ``switch`` and ``drop`` of the former one.
 
     All methods raise SearchUnavailableError.
     """
@@ -356,11 +385,12 @@ class Index(Protocol):
     """Opens the versions of one tenant's index."""
 
     def versions(self, own: IndexModel) -> IndexVersions:
-        """``own``: the model that the process's settings name."""
+        """Return the versions. ``own``: the model that the process's settings name."""
         ...
 
     def search(self, model: IndexModel, *, pinned: bool = False) -> PassageSearch:
-        """Return the readers' side; ``pinned``: of this model's version, wherever the alias points."""
+        """Return the readers' side of the live version, which must be this model's. ``pinned``: of this
+        model's version, whether it is live or not."""
         ...
 
     def beside(self, model: IndexModel) -> PassageIndex:

@@ -6,7 +6,7 @@ item exists.
 | ``answer#ID`` | ``answer`` | the record |
 | ``answer#ID`` | ``interrupted`` | what is known when it begins: counts without a record, from ``until`` on |
 | ``answer#ID`` | ``verdict#AT#ID``, ``sent#AT#ID``, ``act#AT#ID`` | its verdicts, sends and acts, in order |
-| ``answer#ID`` | ``place#KIND#N`` | what took the Nth place for records of a kind: there is a most |
+| ``answer#ID`` | ``place#KIND#N`` | the record that took the Nth place of its kind (``take_place``) |
 | ``answer#ID`` | ``part#HASH#N`` | parts of a body that is too large for one item |
 | ``conversation#ID`` | ``AT#ANSWER`` | which answers a conversation has, in order |
 | ``verdict#ID``, ``sent#ID``, ``act#ID`` | ``once`` | the first use of an id; the index lists verdicts |
@@ -19,9 +19,12 @@ item exists.
 An item of ``access#DAY`` or ``live#DAY`` has its place in its writer's chain in ``link``; one of an older
 release has none.
 
-The row of a signal is its own outbox entry: an answer's row that is a signal and every ``once`` row are
-inserted with ``listed`` = ``outbox``, until the mover sets it to the kind, or removes it from an answer's row
-(``StoredOutbox``).
+A row that feedback needs (a signal) is also its entry in the outbox: an answer's row with ``is_for_desk``,
+and every ``once`` row, are inserted with ``listed`` = ``outbox``. The mover copies them and then sets
+``listed`` to the kind, or removes it from an answer's row (``StoredOutbox``).
+
+Example, an agent's verdict ``v1`` on the answer ``a1`` (its time shortened): ``verdict#v1`` / ``once`` and
+``answer#a1`` / ``verdict#2026-03-01T09:30#v1``, both with the verdict as body.
 
 Accesses are read by day: the whole partition of each, page by page, without an index and without a scan. Both
 items of a live read are put together, before the data are shown. A global index in place of the second would
@@ -62,16 +65,16 @@ _ANSWER = "answer"
 _INTERRUPTED = "interrupted"
 _USED_ONCE = "once"
 _PAST = 0.0
-"""``until`` of what has none: of a record, and of what the release before knew of an interrupted answer."""
+"""``until`` of an item without that attribute: a record, or an interrupted answer of an earlier release."""
 _ACCESS_DAYS, LIVE_DAYS = "access#", "live#"
 _WRITERS = "#writers"
 """Ends the name of the partition that has the start records of a day."""
 _DAYS_A_PAGE = 400
-"""Days that one page looks at: each is a query, about 5 ms of DynamoDB's. Six years are six pages."""
+"""Most days that one page reads: each is a query, about 5 ms of DynamoDB's. Six years are six pages."""
 _DAYS_AT_ONCE = 32
-"""At most; a page begins with one day and asks for more at once while they have few reads."""
+"""Most days that are read at the same time: a page begins with one, and doubles while they have few reads."""
 _ITEMS_A_PAGE = 2000
-"""Entries that one page looks at, of all agents: about half a megabyte."""
+"""Most entries that one page reads, of all agents: about half a megabyte."""
 RECORDS_TABLE = TableOf("records.sqlite", "records_table", append_only=True)
 PlaceKind = Literal["verdicts", "sends", "acts", "rereads"]
 Stored = TypeVar("Stored", StoredVerdict, StoredSent, StoredAct)
@@ -80,6 +83,8 @@ Entry = TypeVar("Entry", AccessEntry, LiveRead)
 
 @dataclass(frozen=True, slots=True)
 class FoundAnswer:
+    """An answer that has begun, ended or not."""
+
     record: AnswerRecord
     """The record; for an answer without one, what was known when it began."""
     written_until: datetime | None
@@ -90,6 +95,7 @@ class Audited:
     """Inserts items, and audit records in their chain, in the partitions ``<family><day>``."""
 
     family: ClassVar[str]
+    """Begins the names of the partitions: ``access#`` or ``live#``."""
 
     def __init__(self, table: Table, *, clock: Clock | None = None) -> None:
         self._table = table
@@ -97,7 +103,8 @@ class Audited:
         self._chain = AuditChain(self._put_start)
 
     async def add(self, record: BaseModel, *, at: datetime, name: str | None = None) -> None:
-        """Add an audit record. One with a name is kept once, whoever writes it."""
+        """Add an audit record. One with a ``name`` is kept once, also if several processes write it; one
+        without has writer and sequence as its name."""
         place, body = sortable(at), store_row(record)
 
         async def put(_: str, link: AuditLink) -> bool:
@@ -112,21 +119,24 @@ class Audited:
         return await self._put_linked(key, store_text(content), link, is_ours=True)
 
     async def _put_linked(self, key: Key, body: StoredBody, link: AuditLink, *, is_ours: bool) -> bool:
+        """Insert an audit record (see ``PutRecord``); return False where another record has its key."""
         more = {"link": link.model_dump_json()}
         return await self._insert(key, body, more, is_ours=is_ours) is None
 
     async def _insert(
         self, key: Key, body: StoredBody, more: Item | None = None, *, is_ours: bool = False
     ) -> Item | None:
-        """Insert an item after its parts; return another item that has its key. A key with our writer's
-        name ``is_ours``: what has it is this item, written before, and a role that only puts need not read
-        it."""
+        """Insert an item after its parts; return the other item that has its key, or None.
+
+        ``is_ours``: the key contains this process's writer, so an item that has it is this one, written
+        before. It is then not read: some roles may only put.
+        """
         parts = [keyed((key[0], name), **part) for name, part in body.parts]
         await asyncio.gather(*(self._insert_item(part, is_ours=is_ours) for part in parts))
         return await self._insert_item(keyed(key, **body.attributes, **(more or {})), is_ours=is_ours)
 
     async def _insert_item(self, item: Item, *, is_ours: bool = False) -> Item | None:
-        """Insert an item; return another item that has its key, if there is one."""
+        """Insert an item; return the other item that has its key, or None; also None for an equal item."""
         if await self._table.insert(item) or is_ours:
             return None
         existing = await self._table.get(key_of(item))
@@ -146,7 +156,8 @@ class StoredRecords(Audited):
     def __init__(self, table: Table, *, clock: Clock | None = None) -> None:
         super().__init__(table, clock=clock)
         self._places: dict[str, asyncio.Task[Item | None]] = {}
-        """By answer without a record: its place in its conversation is written, or being written, here."""
+        """By answer without a record: the task that writes its place in its conversation, or has written it.
+        So ``put_answer`` does not write again what ``begin_answer`` wrote."""
 
     async def put_answer(self, record: AnswerRecord) -> None:
         """Store a finished answer; a second record with the same id raises ConflictError."""
@@ -156,12 +167,13 @@ class StoredRecords(Audited):
             raise ConflictError(f"The answer {record.answer_id} is already recorded.")
 
     async def begin_answer(self, record: AnswerRecord, *, until: datetime) -> None:
-        """Store what is known of an answer that begins, as an interrupted one. It counts from ``until`` on,
-        and only while there is no ``put_answer``. A second call, or one after it, changes nothing."""
+        """Store what is known of an answer that begins, as an interrupted one. It counts as an answer from
+        ``until`` on, and only while ``put_answer`` did not store the record. A repeat changes nothing."""
         await self._put(record, kind=_INTERRUPTED, more={"until": until.timestamp()})
 
     async def get_answer(self, answer_id: str) -> AnswerRecord | None:
-        """Return the record of an answer that has ended; of one that was interrupted, what is known."""
+        """Return the record of an answer that has ended, or what is known of one that was interrupted. None
+        where there is none, or it may still be written."""
         found = await self.find_answer(answer_id)
         return None if found is None or found.written_until is not None else found.record
 
@@ -173,7 +185,8 @@ class StoredRecords(Audited):
         """Return the answers by id: each by its record, or by what was known when it began."""
         keys = [(f"answer#{answer_id}", kind) for answer_id in answer_ids for kind in (_INTERRUPTED, _ANSWER)]
         items = await self._table.get_many(keys)
-        chosen = {key[0]: items[key] for key in keys if key in items}  # a record replaces an interruption
+        # By partition: _ANSWER comes after _INTERRUPTED in ``keys``, so a record replaces an interruption.
+        chosen = {key[0]: items[key] for key in keys if key in items}
         bodies, now_s = await bodies_of(self._table, list(chosen.values())), self._clock.now().timestamp()
         found: dict[str, FoundAnswer] = {}
         for item, body in zip(chosen.values(), bodies, strict=True):
@@ -192,11 +205,11 @@ class StoredRecords(Audited):
             page = entries[start : start + limit]
             records = await self.find_answers([entry["answer_id"] for entry in page])
             for entry in page:
-                found = records.get(entry["answer_id"])
-                if found is None or found.written_until is not None:
+                answer = records.get(entry["answer_id"])
+                if answer is None or answer.written_until is not None:
                     continue
-                if _conversation_key(found.record) == key_of(entry):
-                    newest_first.append(found.record)
+                if _conversation_key(answer.record) == key_of(entry):
+                    newest_first.append(answer.record)
             if len(newest_first) >= limit:
                 break
         return newest_first[:limit][::-1]
@@ -208,7 +221,7 @@ class StoredRecords(Audited):
         taken = await self._table.query(Range.prefixed(partition, places), limit=most)
         if any(item["name"] == name for item in taken):
             return True
-        for number in range(len(taken), most):  # the next one, unless somebody takes it meanwhile
+        for number in range(len(taken), most):  # another call may take a place first: then try the next one
             item = keyed((partition, f"{places}{number:04d}"), name=name)
             if await self._insert_item(item) is None:
                 return True
@@ -233,14 +246,16 @@ class StoredRecords(Audited):
 
     async def acted_since(self, since: datetime) -> set[str]:
         """Return the answers that got a verdict or a sent text since then. The index may lag by a moment."""
-        found: dict[Key, Item] = {}
-        for kind in (OUTBOX, "verdict", "sent"):  # the outbox first, as of all verdicts
+        rows: dict[Key, Item] = {}
+        # The outbox first: an item that is moved meanwhile is rows twice, and never missed.
+        for kind in (OUTBOX, "verdict", "sent"):
             items = await self._table.query(replace(listed(kind), low=sortable(since)))
-            found |= {key_of(item): item for item in items if item["pk"].startswith(("verdict#", "sent#"))}
-        bodies = await bodies_of(self._table, list(found.values()))
+            rows |= {key_of(item): item for item in items if item["pk"].startswith(("verdict#", "sent#"))}
+        bodies = await bodies_of(self._table, list(rows.values()))
         return {str(orjson.loads(body)["answer_id"]) for body in bodies}
 
     async def list_sent(self, answer_id: str) -> list[StoredSent]:
+        """Return the sent texts of an answer, oldest first."""
         return await self._listed(answer_id, "sent", StoredSent)
 
     async def append_act(self, answer_id: str, act: Act, *, agent: str) -> StoredAct:
@@ -249,10 +264,11 @@ class StoredRecords(Audited):
         return await self._append("act", act.act_id, stored)
 
     async def list_acts(self, answer_id: str) -> list[StoredAct]:
+        """Return the acts of an answer, oldest first."""
         return await self._listed(answer_id, "act", StoredAct)
 
     async def record_access(self, entry: AccessEntry) -> None:
-        """Store that somebody read something."""
+        """Store that somebody read a document or a record."""
         await self.add(entry, at=entry.at)
 
     async def list_accesses(self, query: AccessQuery) -> AccessPage:
@@ -280,7 +296,7 @@ class StoredRecords(Audited):
         ]
 
     async def _all_verdicts(self, limit: int) -> list[StoredVerdict]:
-        """Return the oldest verdicts, moved to the feedback store or not."""
+        """Return the oldest verdicts of all answers, whether the mover has moved them or not."""
         rows: dict[Key, Item] = {}
         # The outbox first: a verdict that is moved meanwhile is in both lists, and never in none.
         for item in await self._table.query(listed(OUTBOX)):
@@ -316,7 +332,7 @@ class StoredRecords(Audited):
         return result
 
     def _place(self, record: AnswerRecord) -> asyncio.Task[Item | None]:
-        """Begin to put an answer into its conversation, once."""
+        """Return the task that puts an answer into its conversation; start it where none has."""
         answer_id = record.answer_id
         if (writing := self._places.get(answer_id)) is None:
             entry = keyed(_conversation_key(record), answer_id=answer_id)
@@ -325,13 +341,15 @@ class StoredRecords(Audited):
         return writing
 
     def _forget(self, answer_id: str, writing: asyncio.Task[Item | None]) -> None:
+        """Forget a task that failed, so that the next call writes again."""
         if writing.cancelled() or writing.exception() is not None:
             self._places.pop(answer_id, None)
 
     async def _append(self, kind: str, record_id: str, stored: Stored) -> Stored:
         """Write ``stored`` under its id, once in the tenant, and then in its answer's list.
 
-        A repeat finds the first and writes its place in the list again, in case that is missing.
+        A repeat finds the first, returns it, and writes its place in the list again, in case that is missing.
+        Only the time may differ: it is when the call came.
         """
         body = store_row(stored)
         queued = _in_outbox(stored.at, record_id)
@@ -353,11 +371,12 @@ def listed(kind: str) -> Range:
 
 
 def _in_outbox(at: datetime, record_id: str) -> Item:
+    """Return the attributes that put an item into the outbox, for the mover."""
     return {"listed": OUTBOX, "listed_at": f"{sortable(at)}#{record_id}"}
 
 
 def _content(item: Item) -> Item:
-    """Return an item without its place in the index, which the mover changes."""
+    """Return an item without the attributes of its index, which the mover changes."""
     return {name: value for name, value in item.items() if name not in ("listed", "listed_at")}
 
 
@@ -369,7 +388,11 @@ RECORDS = Store(RECORDS_TABLE, lambda table, clock: StoredRecords(table, clock=c
 
 
 class Listing(Generic[Entry]):
-    """Reads a page of the entries that a query wants, oldest first, and where the next page begins."""
+    """Reads one page: entries that a query wants, oldest first, and ``next_after``, the place where the next
+    page begins (None on the last one). A place is a sort key, ``AT#…``. Make one for each page.
+
+    ``entries, next_after = await Listing(table, query, AccessEntry).by_day("access#")``
+    """
 
     def __init__(self, table: Table, query: AccessQuery | LiveReadQuery, model: type[Entry]) -> None:
         self._table = table
@@ -379,15 +402,19 @@ class Listing(Generic[Entry]):
         self._low = max(sortable(query.since), query.after or "")
         self._high = sortable(query.until)
         self._found: list[tuple[str, Entry]] = []
-        """Entries with their places."""
+        """(place, entry) of the entries that the query wants."""
 
     async def of_partition(self, partition: str) -> tuple[tuple[Entry, ...], str | None]:
+        """Read a page of one partition."""
         items = await self._items(partition, self._low)
         await self._add(items)
         return self._page(after=_end_of(items))
 
     async def by_day(self, prefix: str) -> tuple[tuple[Entry, ...], str | None]:
-        """Read partitions that are named by a prefix and a day."""
+        """Read a page of the partitions ``<prefix><day>``, day by day from where the page begins. It ends at
+        a day that has more than _ITEMS_A_PAGE entries, once enough entries were read, or after _DAYS_A_PAGE
+        days.
+        """
         seen = 0
         for days in _groups(self._low, self._high):
             starts = (self._items(f"{prefix}{day[:10]}", max(self._low, day)) for day in days)
@@ -401,14 +428,16 @@ class Listing(Generic[Entry]):
         return self._page(after=self._if_below(_start_of(_day(self._low) + timedelta(days=_DAYS_A_PAGE))))
 
     async def _items(self, partition: str, low: str) -> list[Item]:
-        """Return the first items in (low, high]: a place is its instant with an id, so it is never equal."""
+        """Return the first _ITEMS_A_PAGE items after ``low`` and before ``high``. ``low`` may be the last
+        item of the page before. ``high`` is an instant, and a place has an id behind it, so none is equal."""
         if low >= self._high:
             return []
         items = await self._table.query(Range(partition, low, self._high), limit=_ITEMS_A_PAGE + 1)
         return [item for item in items if item["sk"] != low][:_ITEMS_A_PAGE]
 
     async def _add(self, items: Sequence[Item]) -> None:
-        """Add what the query wants. What an answer showed is there once: when it began, or by its record."""
+        """Add the entries that the query wants. Of an answer, whose sight was stored when it began and again
+        with its record, only the latter is added, if it is in the items."""
         places = {self._low, *(item["sk"] for item in items)}
         for item, body in zip(items, await bodies_of(self._table, items), strict=True):
             place, entry = item["sk"], self._model.model_validate_json(body)
@@ -417,8 +446,8 @@ class Listing(Generic[Entry]):
                 self._found.append((place, entry))
 
     def _page(self, *, after: str | None) -> tuple[tuple[Entry, ...], str | None]:
-        """Return what fits into a page. ``after``: where the entries end that were looked at, if more
-        follow."""
+        """Return the entries that fit into a page, and where the next one begins. ``after``: the place where
+        reading ended, None where nothing follows; entries that do not fit come before it."""
         kept = self._found[: self._limit]
         is_cut = len(self._found) > self._limit
         return tuple(entry for _, entry in kept), kept[-1][0] if is_cut else after
@@ -434,7 +463,8 @@ def _end_of(items: Sequence[Item]) -> str | None:
 
 
 def _groups(low: str, high: str) -> list[list[str]]:
-    """Return the first instants of the days of a page, in groups that are asked for at once."""
+    """Return the first instants of the days from ``low`` to before ``high``, at most _DAYS_A_PAGE, in groups
+    of 1, 2, 4, … up to _DAYS_AT_ONCE days that are read at the same time."""
     first = _day(low)
     days = [_start_of(first + timedelta(days=number)) for number in range(_DAYS_A_PAGE)]
     days = [day for day in days if day < high]

@@ -1,7 +1,12 @@
 """SQLite files of a tenant, for tables, queues and the index.
 
-A file is used from asyncio: a transaction is one function that runs in the file's own thread. A
-``sqlite3.Cursor`` must be freed in the thread that made it: freed in another thread it resets a cached
+A file is used from asyncio: a transaction is one function that runs in the file's own thread. Example::
+
+    file = SqliteFile(path, schema="CREATE TABLE IF NOT EXISTS counts (n INTEGER)")
+    rows = await file.query("SELECT n FROM counts WHERE n > ?", (3,))
+await file.write(lambda transaction: transaction.executemany("INSERT INTO counts VALUES (?)", [(1,), (2,)]))
+
+A ``sqlite3.Cursor`` must be freed in the thread that made it: freed in another thread it resets a cached
 statement while that statement runs again, and a write then fails with ``sqlite3.InterfaceError``. So a
 transaction's function gets no cursor: each statement returns its whole result (``Rows``). SQLite is imported
 on first use.
@@ -33,9 +38,11 @@ Result = TypeVar("Result")
 BUSY_TIMEOUT_S = 5.0
 """How long a statement waits for another process's write lock."""
 _SWITCH_AGAIN_S = 0.005
+"""Pause between attempts to switch a new file to WAL mode."""
 CALL_TIMEOUT_S = 30.0
 """Limit of one call: the wait for the thread, the lock, and the work."""
 MAX_PENDING_CALLS = 1000
+"""Most calls that wait for a file's thread; a further one is refused at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,7 @@ class Rows:
 
 
 class Transaction:
-    """The open transaction of a file, for the function that it was opened for."""
+    """The open transaction of a file. Only the function that got it may use it, and only until it returns."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -96,14 +103,14 @@ class EngineThread:
             self._pending -= 1
 
     async def close(self, work: Callable[[], None]) -> None:
-        """Run ``work`` after the pending calls, and end the thread."""
+        """Run ``work`` in the thread after the pending calls, and end the thread."""
         await asyncio.get_running_loop().run_in_executor(self._thread, work)
         self._thread.shutdown(wait=False)
 
 
 def run_in_its_thread(work: Callable[[], Result]) -> Result:
-    """Return the result of ``work``; call it in the thread of an engine. No cursor leaves the thread in the
-    frames of an error."""
+    """Return the result of ``work``; called in the thread of an engine. It clears the frames of an error, so
+    that no cursor in them is freed in another thread."""
     try:
         return work()
     except BaseException as error:
@@ -127,8 +134,9 @@ class SqliteFile:
         pragmas: tuple[str, ...] = ("synchronous = FULL",),
         move: Callable[[sqlite3.Connection], bool] | None = None,
     ) -> None:
-        """``move``: takes over tables of releases before, in one
-        transaction with the stamp."""
+        """``schema``: statements that may run at each opening. ``pragmas``: "synchronous = FULL" makes each
+        write durable. ``move`` gets the connection at each opening, changes tables of earlier releases, and
+        returns whether there were any; it runs in one transaction with the stamp."""
         self._path = path
         self._schema = schema
         self._move = move
@@ -138,7 +146,7 @@ class SqliteFile:
         self._thread = EngineThread(path.name, most_pending=MAX_PENDING_CALLS, unavailable=unavailable)
 
     async def write(self, work: Callable[[Transaction], Result]) -> Result:
-        """Run ``work`` in one write transaction: all of it is kept or nothing.
+        """Run ``work`` in one write transaction and return its result: all of it is kept or nothing.
 
         Raises the error given as ``unavailable`` when the file is locked for too long or damaged.
         """
@@ -153,7 +161,7 @@ class SqliteFile:
         return await self.read(lambda transaction: transaction.execute(statement, values).rows)
 
     async def read(self, work: Callable[[Transaction], Result]) -> Result:
-        """Run ``work`` on one snapshot. Raises as ``write``."""
+        """Run ``work`` on one snapshot and return its result. Raises as ``write``."""
         return await self._run(lambda: self._transact(work, "BEGIN"))
 
     async def close(self) -> None:
@@ -161,7 +169,7 @@ class SqliteFile:
         await self._thread.close(self._close)
 
     async def truncate_log(self) -> None:
-        """Move the write-ahead log into the file and empty it, so that it holds no overwritten value.
+        """Move the write-ahead log into the file and empty it, so that the disk has no overwritten value.
 
         While another process reads the file, the log stays as it is, for the next call. Raises as ``write``.
         """
@@ -185,6 +193,7 @@ class SqliteFile:
             raise self._unavailable(f"{self._path.name}: {error}.") from error
 
     def _transact(self, work: Callable[[Transaction], Result], begin: str) -> Result:
+        """Run ``work`` between ``begin`` and COMMIT; roll back where it raises. In the file's thread."""
         connection = self._connection or self._open()
         connection.execute(begin)
         try:
@@ -197,17 +206,19 @@ class SqliteFile:
         return result
 
     def _open(self) -> sqlite3.Connection:
+        """Open the file, check its stamp, and apply the schema. A new file gets the stamp; an older one gets
+        it once ``move`` has changed its tables."""
         make_private_folder(self._path.parent)
         connection = open_connection(self._path, pragmas=self._pragmas)
-        found = read_format(connection)
-        if found is not None:
-            _refuse_file(found, path=self._path)
+        stamped = read_format(connection)
+        if stamped is not None:
+            _refuse_file(stamped, path=self._path)
             connection.executescript(self._schema)
         else:
             connection.executescript(f"BEGIN IMMEDIATE;{_STAMPS}{self._schema};{_STAMP};COMMIT;")
         if self._move is not None:
             connection.execute("BEGIN IMMEDIATE")
-            if self._move(connection) or found != FILE_FORMAT:
+            if self._move(connection) or stamped != FILE_FORMAT:
                 connection.execute(_STAMPS)
                 connection.execute(_STAMP)
             connection.execute("COMMIT")
@@ -216,13 +227,15 @@ class SqliteFile:
 
 
 FILE_FORMAT = StoreFormat(number=3, readable_from=3)
-"""The format of files with items: releases of format 2 keep each store in tables of its own."""
+"""The format of files whose rows are in one table ``items``. Files of format 2 have a table for each kind of
+record (``earlier_files.py``)."""
 _STAMPS = """CREATE TABLE IF NOT EXISTS store_format (
     only INTEGER PRIMARY KEY CHECK (only = 1), number INTEGER NOT NULL, readable_from INTEGER NOT NULL
 );
 """
 _NUMBERS = f"{FILE_FORMAT.number}, {FILE_FORMAT.readable_from}"
 _STAMP = f"INSERT OR REPLACE INTO store_format VALUES (1, {_NUMBERS})"  # noqa: S608 (numbers)
+# For the message about a damaged file: what is lost where nobody has a copy of it.
 _LOST_WITHOUT_A_COPY = {
     "records.sqlite": "answers, verdicts and reads",
     "desk.sqlite": "cases and approved answers",
@@ -239,7 +252,7 @@ def refuse_files(folder: Path) -> None:
     for path in sorted(folder.glob("*.sqlite")):
         try:
             with closing(open_connection(path)) as connection:
-                found = read_format(connection)
+                stamped = read_format(connection)
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
                 raise
@@ -249,12 +262,12 @@ def refuse_files(folder: Path) -> None:
                 f"down, put your copy of the file in its place, and start again. Without a copy, mv {path} "
                 f"{path}.damaged begins a new one; that loses {lost}."
             ) from None
-        if found is not None:
-            _refuse_file(found, path=path)
+        if stamped is not None:
+            _refuse_file(stamped, path=path)
 
 
 def read_format(connection: sqlite3.Connection) -> StoreFormat | None:
-    """Return the stamp of a file; None where nothing was written yet."""
+    """Return the format in a file's stamp; FIRST for a file with tables and no stamp, None for a new file."""
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if "store_format" not in tables:
         return FIRST if tables else None
@@ -272,7 +285,7 @@ def _refuse_file(found: StoreFormat, *, path: Path) -> None:
 
 
 def json_array(values: Iterable[object]) -> str:
-    """Return the values as JSON, for ``json_each`` in a statement."""
+    """Return the values as JSON for ``WHERE id IN (SELECT value FROM json_each(?))``."""
     return orjson.dumps(list(values)).decode()
 
 

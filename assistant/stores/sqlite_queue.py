@@ -1,4 +1,10 @@
-"""Ingestion queues of one tenant in the file ``queue.sqlite``, which has its documents' states too."""
+"""Ingestion queues of one tenant in the file ``queue.sqlite``, which has its documents' states too.
+
+A message is a row of the table ``queued``. It is waiting (``visible_at_s`` has passed), in flight (it will
+pass) or a dead letter (``dead`` = 1). ``receive`` moves ``visible_at_s`` to the end of the visibility timeout
+and gives the row a new ``receipt``; ``receiver`` names the process, "4711@1764309600.25". Times are epoch
+seconds.
+"""
 
 from __future__ import annotations
 
@@ -26,20 +32,23 @@ CREATE INDEX IF NOT EXISTS queued_waiting ON queued (queue, dead, number);
 CREATE UNIQUE INDEX IF NOT EXISTS queued_by_receipt ON queued (receipt) WHERE receipt IS NOT NULL;
 """
 MOST_MESSAGES = 1_000_000
+"""Most messages in one queue, without dead letters."""
 FIRST_POLL_S = 0.02
 LONGEST_POLL_S = 0.2
 """Polls back off from the first to the longest: an idle queue costs five small reads a second."""
 
 _SEND = "INSERT INTO queued (queue, document_id, visible_at_s) VALUES (?, ?, ?)"
-_BURY = "UPDATE queued SET dead = 1 WHERE queue = ? AND dead = 0 AND visible_at_s <= ? AND attempt >= ?"
-_WAITING = "FROM queued WHERE queue = ? AND dead = 0"
-_DUE = f"SELECT number {_WAITING} AND visible_at_s <= ? ORDER BY number LIMIT ?"
+_MAKE_DEAD = "UPDATE queued SET dead = 1 WHERE queue = ? AND dead = 0 AND visible_at_s <= ? AND attempt >= ?"
+_ALIVE = "FROM queued WHERE queue = ? AND dead = 0"
+"""All messages but dead letters."""
+_DUE = f"SELECT number {_ALIVE} AND visible_at_s <= ? ORDER BY number LIMIT ?"
 _TAKE = """UPDATE queued SET visible_at_s = ?, attempt = attempt + 1, receipt = ?, receiver = ?
 WHERE number = ? RETURNING receipt, document_id, attempt"""
 _EXTEND = "UPDATE queued SET visible_at_s = ? WHERE queue = ? AND dead = 0 AND receipt = ?"
-_IN_FLIGHT = f"SELECT DISTINCT receiver {_WAITING} AND visible_at_s > ? AND receiver != ?"
+_OTHER_RECEIVERS = f"SELECT DISTINCT receiver {_ALIVE} AND visible_at_s > ? AND receiver != ?"
+"""Processes that have messages in flight, but this one."""
 _REVIVE = "UPDATE queued SET dead = 0, attempt = 0 WHERE queue = ? AND dead = 1"
-_LET_GO = "UPDATE queued SET visible_at_s = ? WHERE queue = ? AND dead = 0 AND receiver = ?"
+_RELEASE = "UPDATE queued SET visible_at_s = ? WHERE queue = ? AND dead = 0 AND receiver = ?"
 
 
 class SqliteIngestionQueue:
@@ -54,6 +63,7 @@ class SqliteIngestionQueue:
         self._clock = clock or SystemClock()
         self._name = name
         self._receiver = ""
+        """This process, as ``_identity`` names it; set by the first ``receive``."""
 
     async def close(self) -> None:
         await self._file.close()
@@ -109,8 +119,9 @@ class SqliteIngestionQueue:
         return connection.execute(_DUE, (self._name, self._now_s(), 1)).fetchone() is not None
 
     def _take(self, connection: Transaction, limit: int, visibility_timeout_s: float) -> list[QueuedDocument]:
+        """Take waiting messages, oldest first; those with MAX_ATTEMPTS deliveries become dead letters."""
         now_s = self._now_s()
-        connection.execute(_BURY, (self._name, now_s, MAX_ATTEMPTS))
+        connection.execute(_MAKE_DEAD, (self._name, now_s, MAX_ATTEMPTS))
         taken: list[QueuedDocument] = []
         for (number,) in connection.execute(_DUE, (self._name, now_s, limit)):
             values = (now_s + visibility_timeout_s, secrets.token_hex(16), self._receiver, number)
@@ -119,15 +130,16 @@ class SqliteIngestionQueue:
         return taken
 
     def _take_over(self, connection: Transaction) -> None:
+        """Make messages of ended processes and dead letters visible. Runs once, at the first ``receive``."""
         now_s = self._now_s()
-        for (receiver,) in connection.execute(_IN_FLIGHT, (self._name, now_s, self._receiver)):
-            if _identity(int(receiver.partition("@")[0])) != receiver:
-                connection.execute(_LET_GO, (now_s, self._name, receiver))
+        for (receiver,) in connection.execute(_OTHER_RECEIVERS, (self._name, now_s, self._receiver)):
+            if _identity(int(receiver.partition("@")[0])) != receiver:  # that process has ended
+                connection.execute(_RELEASE, (now_s, self._name, receiver))
         connection.execute(_REVIVE, (self._name,))
 
 
 def _identity(pid: int) -> str:
-    """Return an id that no later process with the same pid has; "" when there is no such process."""
+    """Return "<pid>@<start time>", which no later process with the same pid has; "" when there is none."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
@@ -138,4 +150,5 @@ def _identity(pid: int) -> str:
 
 
 def _count(connection: Transaction, name: str) -> int:
-    return connection.execute(f"SELECT count(*) {_WAITING}", (name,)).fetchone()[0]
+    """Return the number of messages in a queue, without dead letters."""
+    return connection.execute(f"SELECT count(*) {_ALIVE}", (name,)).fetchone()[0]

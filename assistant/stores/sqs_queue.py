@@ -22,18 +22,22 @@ from assistant.process.aws import aws_call
 from assistant.stores.ports import QueuedDocument
 
 _WHAT = "The ingestion queue"
+"""Begins the messages of errors."""
 _LIMIT_S = 30.0
+"""Timeout of one call, besides the time of a long poll."""
 _BATCH = 10
 """SQS's limit of messages a call."""
 _LONGEST_POLL_S = 20
 _LONGEST_VISIBILITY_S = 12 * 3600
+"""Limits of SQS for WaitTimeSeconds and VisibilityTimeout."""
 _EARLY_PAUSE_S = 1.0
-"""After a long poll that returned nothing at once, which a long poll should not."""
+"""Pause after a long poll that returned nothing before half its time, so that a faulty one does not spin."""
 _PAUSES_S = (0.1, 0.4, 1.6)
-"""Before each retry of the refused part of a batch."""
+"""Pauses before the retries of the part of a batch that failed."""
 _log = structlog.get_logger(__name__)
 
 _Batch = Callable[..., Awaitable[Mapping[str, Any]]]
+"""A batch method of the client, such as ``send_message_batch``."""
 
 
 class _Body(BaseModel):
@@ -71,6 +75,7 @@ class SqsIngestionQueue:
     async def receive(
         self, *, limit: int, wait_s: float, visibility_timeout_s: float
     ) -> list[QueuedDocument]:
+        # Long polls of at most 20 s, until messages come or the time is over.
         until_s = time.monotonic() + wait_s
         visibility_s = _whole_seconds(visibility_timeout_s)
         while True:
@@ -98,7 +103,8 @@ class SqsIngestionQueue:
         await self._in_batches(self._client.change_message_visibility_batch, entries)
 
     async def put_back(self, receipts: Sequence[str]) -> None:
-        """Make messages visible for their next delivery; it comes after their timeout where that fails."""
+        """Make messages visible at once for their next delivery. A failure is only logged: they become
+        visible after their timeout."""
         try:
             await self.extend_many(receipts, visibility_timeout_s=0.0)
         except DependencyError as error:
@@ -131,9 +137,10 @@ class SqsIngestionQueue:
         return valid
 
     async def _more(self, limit: int, taken: int, visibility_s: int) -> list[Mapping[str, Any]]:
-        """Receive up to the limit without waiting. A failure here keeps the messages received before."""
+        """Receive further messages up to ``limit`` without waiting; ``taken``: how many came with the first
+        call. A failure is only logged: the messages received before are kept."""
         more: list[Mapping[str, Any]] = []
-        full = taken == _BATCH
+        full = taken == _BATCH  # a call that returned less found no more
         while full and (left := limit - taken - len(more)) > 0:
             try:
                 messages = await self._receive(min(left, _BATCH), poll_s=0, visibility_s=visibility_s)
@@ -158,6 +165,8 @@ class SqsIngestionQueue:
     async def _in_batches(
         self, call: _Batch, entries: Sequence[Mapping[str, Any]], *, refusal_is_error: bool = False
     ) -> None:
+        """Send all entries by calls of 10; retry those that fail for a fault of SQS. An entry that SQS
+        refuses is an error (``refusal_is_error``), or is logged: a receipt that is no longer valid."""
         for start in range(0, len(entries), _BATCH):
             batch = {str(n): entry for n, entry in enumerate(entries[start : start + _BATCH])}
             for pause_s in (*_PAUSES_S, None):
@@ -171,12 +180,12 @@ class SqsIngestionQueue:
     async def _call_batch(
         self, call: _Batch, batch: Mapping[str, Mapping[str, Any]], *, refusal_is_error: bool
     ) -> dict[str, Mapping[str, Any]]:
-        """Return the part that failed and may be retried."""
+        """Send one batch, by number; return the entries that failed and may be retried."""
         entries = [{"Id": number, **entry} for number, entry in batch.items()]
         async with aws_call(_WHAT, limit_s=_LIMIT_S):
             answer = await call(QueueUrl=self._queue_url, Entries=entries)
-        done = {str(each["Id"]) for each in answer.get("Successful", ())}
-        faults = [each for each in answer.get("Failed", ()) if each.get("SenderFault")]
+        done = {str(entry["Id"]) for entry in answer.get("Successful", ())}
+        faults = [entry for entry in answer.get("Failed", ()) if entry.get("SenderFault")]
         refused = {str(fault["Id"]): str(fault.get("Code")) for fault in faults}
         if refused and refusal_is_error:
             raise DependencyError(f"{_WHAT} refused: {next(iter(refused.values()))}.")
@@ -194,4 +203,5 @@ def document_in(body: str) -> str | None:
 
 
 def _whole_seconds(seconds: float) -> int:
+    """Return a visibility timeout as SQS takes it: rounded up, within its limit."""
     return min(math.ceil(seconds), _LONGEST_VISIBILITY_S)

@@ -1,4 +1,8 @@
-"""Files that knowledge owners upload, over blobs: as begun, the file, and what became of it."""
+"""Files that knowledge owners upload, over blobs: the upload, its file, and its result.
+
+The service calls ``store``; the worker or a function calls ``get`` and ``fetch``, loads the documents, and
+calls ``put_result``; the owner then reads ``result``.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +27,11 @@ PART_BYTES = 5 * 1024 * 1024
 KEPT_FOR = timedelta(days=1)
 """How long an unfinished upload and a result are kept."""
 COUNTED_FOR = timedelta(minutes=30)
-"""How long an unfinished upload counts as one that will come: as long as ``knowledge add`` waits."""
+"""How long ``unread_first`` counts an unfinished upload: as long as ``knowledge add`` waits for it."""
 LARGEST_RAW_FILE_BYTES = 256 * 1024 * 1024
 """A file of about twenty thousand documents of common size. Senders must cut a larger one."""
 _FIRST = "first/"
+"""Begins the keys of files of a source's first load, in a bucket."""
 Kept = TypeVar("Kept", bound=PublicModel)
 
 
@@ -54,7 +59,7 @@ class Upload(PublicModel):
         return upload_key(self.agent, self.upload_id)
 
     async def whole(self, parts: AsyncIterable[bytes | bytearray]) -> AsyncIterator[bytes | bytearray]:
-        """Yield the parts. Raises ConflictError unless they are the whole file."""
+        """Yield the parts. Raises ConflictError at the end unless they are ``size_bytes`` together."""
         size_bytes = 0
         async for part in parts:
             yield part
@@ -64,18 +69,22 @@ class Upload(PublicModel):
 
 
 def upload_key(agent: str, upload_id: str) -> str:
-    """Return the key of a person's upload: no name of a person is part of it."""
+    """Return the key of a person's upload, ``<32 digits of the SHA-256 of agent>/<upload_id>``: keys stand in
+    access logs, and this one has no name of a person."""
     return f"{hashlib.sha256(agent.encode()).hexdigest()[:32]}/{upload_id}"
 
 
 class StoredUploads:
     """The uploads of one tenant, by key. All methods raise DependencyError.
 
-    ``<key>/upload.json`` is the upload as it was begun, ``…/content`` the file, ``…/result.json`` what became
-    of it. In a bucket the event of a whole file has it read, a lifecycle deletes what is old, and the file of
-    a source's first load lies at ``first/<source>/<key>/content``, so that one listing counts what is not
-    read yet. In a folder a queue of keys has it read, ``…/complete`` says that it is in the queue, and the
-    next upload of a person deletes what is old.
+    ``<key>/upload.json`` is the upload as it was begun, ``…/content`` the file, ``…/result.json`` its result.
+
+    In a bucket the event of a complete file starts the function that reads it, and a lifecycle deletes old
+    uploads. The file of a source's first load is at ``first/<source>/<key>/content`` instead, so that one
+    listing counts those that are not read yet.
+
+    In a folder ``FolderBlobs`` sends the key to UPLOADS_QUEUE, which the worker reads; then the empty
+    ``…/complete`` is written. The next upload of a person deletes their old ones.
     """
 
     def __init__(self, blobs: Blobs) -> None:
@@ -97,7 +106,7 @@ class StoredUploads:
             await self._blobs.put(f"{upload.key}/complete", b"")
 
     async def get(self, key: str) -> Upload | None:
-        """Return an upload until KEPT_FOR after it was begun, at least."""
+        """Return an upload by its key; None where there is none. It is kept for at least KEPT_FOR."""
         return await self._read(key, "upload.json", Upload)
 
     async def unread_first(self) -> Mapping[str, int]:
@@ -105,23 +114,24 @@ class StoredUploads:
         those that were begun in the last COUNTED_FOR."""
         first = _FIRST if self._blobs.in_bucket else ""
         begun_after = datetime.now(UTC) - COUNTED_FOR
-        begun = {each.key async for each in self._blobs.begun(first) if each.written_at > begun_after}
+        begun = {blob.key async for blob in self._blobs.begun(first) if blob.written_at > begun_after}
         whole = {
-            each.key
-            async for each in self._blobs.list(first)
-            if each.key.endswith("/content")
-            and (each.written_at > begun_after or await self._is_complete(each.key))
+            blob.key
+            async for blob in self._blobs.list(first)
+            if blob.key.endswith("/content")
+            and (blob.written_at > begun_after or await self._is_complete(blob.key))
         }
         return Counter([source for key in begun | whole if (source := await self._first_source(key))])
 
     async def _is_complete(self, content: str) -> bool:
-        """Return whether a whole file will be read: one whose process was killed before it told the queue is
-        not, and its owner got no answer."""
+        """Return whether a stored file will be read. In a folder a process may be killed between the file and
+        the queue's message: then nobody reads the file, and its owner got no response."""
         complete = f"{content.removesuffix('/content')}/complete"
         return self._blobs.in_bucket or await self._blobs.get(complete) is not None
 
     async def _first_source(self, content: str) -> str | None:
-        """Return the source that a file is the first load of."""
+        """Return the source that a file belongs to where that source loads for the first time, else None.
+        ``content`` is the key of the file."""
         if self._blobs.in_bucket:
             return content.removeprefix(_FIRST).partition("/")[0]
         upload = await self.get(content.removesuffix("/content"))
@@ -137,14 +147,16 @@ class StoredUploads:
         await self._blobs.remove(self._content(upload))
 
     async def result(self, key: str) -> UploadResult | None:
+        """Return the result of an upload; None while there is none."""
         return await self._read(key, "result.json", UploadResult)
 
     async def _delete_old(self, person: str) -> None:
         """Delete uploads that are older than KEPT_FOR: read ones, and those that a killed process left."""
+        # kept: by upload, when each of its files was written, by the file's name.
         kept, now = defaultdict[str, dict[str, datetime]](dict), await self._blobs.now("")
-        async for found in self._blobs.list(f"{person}/"):
-            key, _, name = found.key.rpartition("/")
-            kept[key][name] = found.written_at
+        async for blob in self._blobs.list(f"{person}/"):
+            key, _, name = blob.key.rpartition("/")
+            kept[key][name] = blob.written_at
         for key, names in kept.items():
             is_unread = "complete" in names and "result.json" not in names
             if not is_unread and max(names.values()) < now - KEPT_FOR:
@@ -158,6 +170,7 @@ class StoredUploads:
         await self._blobs.put(f"{key}/{name}", kept.model_dump_json().encode())
 
     def _content(self, upload: Upload) -> str:
+        """Return the key of an upload's file."""
         is_first = self._blobs.in_bucket and upload.first_load
         return f"{_FIRST}{upload.source}/{upload.key}/content" if is_first else f"{upload.key}/content"
 
