@@ -1,5 +1,11 @@
-"""The client: one method for each operation of docs/openapi.json, with the operation's name, except those of
-options that a page of the console calls, or a helpdesk's server."""
+"""The client of the service's API.
+
+It has one method for each operation of docs/openapi.json, with the operation's name, except operations of
+options that only a page of the console or a helpdesk's server calls.
+
+    async with AssistantClient("https://assistant.example.com", token=Path("token")) as client:
+        answer = await client.ask("How long is a return possible?")
+"""
 
 from __future__ import annotations
 
@@ -49,8 +55,7 @@ class AssistantClient:
 
     Every method raises a subclass of RefusedByServiceError, or UnreachableError, after the retries that
     ``patience`` allows. Give ``tls`` to trust a company's own certificate authority; by default the public
-    ones are trusted. Give a file as ``token`` where tokens expire: it is read
-    for each request.
+    ones are trusted. Give a file as ``token`` where tokens expire: it is read for each request.
     """
 
     def __init__(
@@ -90,9 +95,9 @@ class AssistantClient:
 
     async def ask(self, question: str | Question) -> wire.WholeAnswer:
         """Return the whole answer in one body."""
-        wanted = _question(question)
-        key = wanted.idempotency_headers()
-        return await self._whole(wire.WholeAnswer, "/v1/answers", wanted.body(), key=key)
+        asked = _question(question)
+        key = asked.idempotency_headers()
+        return await self._whole(wire.WholeAnswer, "/v1/answers", asked.body(), key=key)
 
     async def chat(self, messages: Sequence[dict[str, str]], **parameters: Any) -> wire.ChatCompletion:
         """Return a whole answer in OpenAI's form. For streams in that form use OpenAI's own client."""
@@ -154,7 +159,7 @@ class AssistantClient:
         self, *, state: Sequence[DocumentState] = (), after: str | None = None, limit: int = 100
     ) -> wire.DocumentPage:
         """Return a page of the documents in order of their ids; pass ``next_after`` for the next page."""
-        states = [str(each) for each in state]
+        states = [str(item) for item in state]
         return await self._get(wire.DocumentPage, "/v1/documents", limit=limit, state=states, after=after)
 
     async def bring_document(
@@ -178,8 +183,8 @@ class AssistantClient:
     ) -> wire.UploadState:
         """Upload a file of the source, whose ``path`` is below the source's root; after a broken connection
         it is sent again. ``upload_results`` tells what became of it."""
-        named = _given(path=path, knowledge_source=knowledge_source)
-        return await self._read(wire.UploadState, Call("POST", "/v1/uploads", params=named, content=content))
+        params = _given(path=path, knowledge_source=knowledge_source)
+        return await self._read(wire.UploadState, Call("POST", "/v1/uploads", params=params, content=content))
 
     async def upload_results(self, upload_ids: Sequence[str]) -> wire.UploadStates:
         """Return what became of up to 50 uploads."""
@@ -367,7 +372,8 @@ class AssistantClient:
     async def _whole(
         self, model: type[Body], path: str, body: Any, *, key: Mapping[str, str] | None = None
     ) -> Body:
-        """Ask for a text that a model writes, in one body. Without a key a repeat could write another."""
+        """Ask for a text that a model writes, as one body. ``key``: the header of an idempotency key; without
+        one the call is not repeated, since a repeat could write another text."""
         call = Call(
             "POST",
             path,
@@ -379,6 +385,8 @@ class AssistantClient:
         return await self._read(model, call)
 
     async def _decide(self, case_id: str, what: str, decision: BaseModel) -> desk.DeskCase:
+        """Send a decision on a case to ``/v1/desk/cases/ID/WHAT``. It is not repeated: a revision counts
+        once."""
         path, body = _path("desk", "cases", case_id, what), decision.model_dump(mode="json")
         return await self._read(desk.DeskCase, Call("POST", path, json=body, is_repeatable=False))
 
@@ -400,7 +408,7 @@ def _question(question: str | Question) -> Question:
 
 
 def _given(**params: str | int | datetime | list[str] | None) -> dict[str, str | int | list[str]]:
-    """Return the parameters that are not None, as they are sent."""
+    """Return the query parameters that are not None, times in ISO 8601."""
     return {
         name: value.isoformat() if isinstance(value, datetime) else value
         for name, value in params.items()
@@ -409,5 +417,6 @@ def _given(**params: str | int | datetime | list[str] | None) -> dict[str, str |
 
 
 def _path(*parts: str) -> str:
-    """Return an address below ``/v1``; no part leads to another path."""
+    """Return a path below ``/v1`` with its parts percent-encoded: ``_path("documents", "a/b")`` →
+    ``/v1/documents/a%2Fb``."""
     return "/".join(("/v1", *(quote(part, safe="") for part in parts)))

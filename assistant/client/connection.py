@@ -1,5 +1,7 @@
-"""HTTP with a bearer token: typed errors, bounded retries, responses read into the API's types, and an
-answer's events over as many connections as it takes."""
+"""HTTP with a bearer token: typed errors, bounded retries, responses read into the API's types.
+
+``answer_events`` yields the events of one streamed answer, and reconnects where a connection fails.
+"""
 
 from __future__ import annotations
 
@@ -230,6 +232,7 @@ class Connection:
             yield response
 
     async def _send_once(self, call: Call) -> httpx.Response:
+        """Return the whole response of one attempt. Raises RefusedByServiceError, UnreachableError."""
         async with self.open(call) as response:
             await response.aread()
             return response
@@ -249,11 +252,12 @@ class Connection:
 
     @asynccontextmanager
     async def _named_failures(self) -> AsyncGenerator[None]:
+        """Turn an error of httpx inside the block into UnreachableError."""
         try:
             yield
         except httpx.RequestError as error:
-            here = httpx.URL(self.base_url).host in ("127.0.0.1", "localhost", "::1")
-            advice = "start it with make demo or assistant tenant up" if here else "check that it runs"
+            is_local = httpx.URL(self.base_url).host in ("127.0.0.1", "localhost", "::1")
+            advice = "start it with make demo or assistant tenant up" if is_local else "check that it runs"
             reason = f"{type(error).__name__}: {error}".rstrip(": ")
             raise UnreachableError(
                 f"The service at {self.base_url} does not answer ({reason}); {advice}, and read its log."
@@ -265,6 +269,7 @@ class Connection:
 
 _STREAM = {"accept": "text/event-stream"}
 _EVENTS: tuple[Any, ...] = get_args(AnswerEvent)
+"""The classes of events; each has its name on the wire as ``event``."""
 
 
 class Question(PublicModel):
@@ -340,15 +345,22 @@ async def answer_events(connection: Connection, call: Call) -> AsyncGenerator[An
 
 
 class _Yielded:
-    """The part of an answer that was yielded: it is not yielded again when the service replays the answer."""
+    """What was yielded of an answer, so that nothing is yielded twice when the service sends the answer
+    again.
+
+    A replay begins with ``Started``. Example: the tokens "The par" were yielded; the replay sends "The parcel
+    is", of which ``new_of`` returns "cel is".
+    """
 
     def __init__(self) -> None:
         self._yielded_chars = 0
+        """Characters of the text that were yielded."""
         self._received_chars = 0
         """Characters of the text since the last ``Started``, which a replay sends again."""
         self._kinds: set[type[AnswerEvent]] = set()
-        """Events of which an answer has one."""
+        """Which of ``Started`` and ``Sources`` were yielded: an answer has one of each."""
         self._sentences = 0
+        """Number of ``SentenceEnded`` events that were yielded; their indexes count from 0."""
 
     def new_of(self, event: AnswerEvent) -> AnswerEvent | None:
         """Return the event, a token without the text that was yielded before; None where nothing is new."""
@@ -376,6 +388,7 @@ class _Yielded:
 async def _frames(lines: AsyncIterator[str]) -> AsyncGenerator[tuple[str | None, AnswerEvent | None]]:
     """Yield id and event of each server-sent event; the event is None when its name is unknown.
 
+    ``id: a1:7``, ``event: token``, ``data: {"text": "The"}``, a blank line → ``("a1:7", Token("The"))``.
     Comments are ignored, several data lines are joined. Raises UnreachableError for data that breaks the
     event's schema.
     """
@@ -400,6 +413,8 @@ class _TokenData(BaseModel):
 
 
 def _event(name: str, data: str) -> AnswerEvent | None:
+    """Return the event of a name with its JSON data; None for an unknown name. ``Token`` is no pydantic
+    model."""
     if name == events.Token.event:
         return events.Token(parse_response(_TokenData, data).text)
     model = next((model for model in _EVENTS if model.event == name), None)

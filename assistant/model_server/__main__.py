@@ -25,23 +25,24 @@ _log = structlog.get_logger(__name__)
 
 
 class ServedTask(Protocol):
-    """What stands behind the two routes."""
+    """What answers behind the two routes: ``EmbeddingTask`` or ``GenerationTask``. ``Container`` calls it."""
 
     async def healthy(self) -> bool:
         """Return whether the model is loaded and answers."""
         ...
 
     async def invoke(self, body: bytes, *, send: Send) -> None:
-        """Answer one request with a whole ASGI response. Cancelled when the client leaves."""
+        """Answer one request: send the start and the whole body of an ASGI response, also for a request that
+        is refused. Cancelled when the client disconnects. Any exception is answered by ``refuse(500, …)``."""
         ...
 
     def refuse(self, status: int, message: str) -> Response:
-        """Return an error in the task's own shape."""
+        """Return an error response in the JSON shape of the task's API."""
         ...
 
 
 class Container:
-    """The ASGI application."""
+    """The ASGI application: ``GET /ping`` and ``POST /invocations``."""
 
     def __init__(self, task: ServedTask) -> None:
         self._task = task
@@ -64,7 +65,7 @@ class Container:
             await self._task.refuse(413, error.message)(scope, receive, send)
             return
         if body is None:
-            return
+            return  # the client disconnected
         started = False
 
         async def send_noting_start(message: Any) -> None:
@@ -77,7 +78,7 @@ class Container:
         except Exception:
             _log.exception("invocation_failed")
             if started:
-                raise  # the server then cuts the connection: the only sign that is left
+                raise  # too late for an error response: the server then cuts the connection
             await self._task.refuse(500, "The model failed on this request.")(scope, receive, send)
 
 
@@ -89,8 +90,8 @@ async def serve_model() -> None:
     settings = ModelServerSettings.read()
     configure_logging(settings.log_level)
     listener = open_socket(settings.host, settings.port)
-    served = _serve_embedding if settings.task == "embedding" else _serve_generation
-    await served(settings, listener)
+    serve_task = _serve_embedding if settings.task == "embedding" else _serve_generation
+    await serve_task(settings, listener)
 
 
 async def _serve_embedding(settings: ModelServerSettings, listener: socket.socket) -> None:

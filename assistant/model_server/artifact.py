@@ -1,4 +1,4 @@
-"""Builds what is derived from a model's weights once, and keeps it in a folder named after the model.
+"""Builds the files that are derived from a model's weights, once, in a folder named after the model.
 
 ``artifact.json`` describes the model to callers of its endpoint; ``tokenizer.json`` counts its tokens. A
 GGUF without a ``tokenizer.json`` beside it gets one from its own vocabulary and merges (byte-level BPE of
@@ -35,10 +35,10 @@ from assistant.tenant.manifests import AnsweringTable
 ARTIFACT_FILE = "artifact.json"
 TOKENIZER_FILE = "tokenizer.json"
 _BUILDER_VERSION = 3
-"""Raise it whenever what the builders write changes: older artifacts are then built anew."""
+"""Increase it whenever what the builders write changes: older artifacts are then built again."""
 _LOCK_TIMEOUT_S = 120.0
 _BY_UMASK = 0o666
-"""An image's weights are read by another user."""
+"""Mode of the files, less the umask: in an image another user than their owner reads them."""
 
 
 class ModelArtifact(PublicModel):
@@ -86,6 +86,7 @@ def ensure_artifact(settings: ModelServerSettings) -> ModelArtifact:
 
 
 def artifact_folder(settings: ModelServerSettings, weights: Weights) -> Path:
+    """Return the folder of the artifact: that of the model's name below ``artifacts_dir``."""
     return settings.artifacts_dir / weights.name
 
 
@@ -98,27 +99,28 @@ def read_artifact(folder: Path) -> ModelArtifact | None:
 
 
 def _ensure_locked(settings: ModelServerSettings, *, weights: Weights, folder: Path) -> ModelArtifact:
+    """Return the folder's artifact, built where it is missing or stale; the caller holds the lock."""
     digest = weights.digest()
     if weights.expected not in (None, digest):
         raise ConfigurationError(
             f"{weights.file}: the weights changed since {weights.name} was added. Add them under another "
             "name: assistant models add PATH --name NAME."
         )
-    found = read_artifact(folder)
+    stored = read_artifact(folder)
     if (
-        found is not None
+        stored is not None
         and (folder / TOKENIZER_FILE).exists()
-        and _same_model(found, settings=settings, weights=weights, digest=digest)
+        and _same_model(stored, settings=settings, weights=weights, digest=digest)
     ):
-        artifact = _with_limits_of(settings, found, weights=weights)
+        artifact = _with_limits_of(settings, stored, weights=weights)
         tokenizer = None
     else:
         build = build_embedding_artifact if settings.task == "embedding" else build_generation_artifact
         artifact, tokenizer = build(weights, settings=settings, digest=digest)
     if tokenizer is not None:
         replace_private(folder / TOKENIZER_FILE, tokenizer, synced=True, mode=_BY_UMASK)
-    if artifact != found:
-        # Last: it says that the folder is whole.
+    if artifact != stored:
+        # Written last: a folder with this file is complete.
         content = artifact.model_dump_json(indent=1).encode()
         replace_private(folder / ARTIFACT_FILE, content, synced=True, mode=_BY_UMASK)
     return artifact
@@ -127,6 +129,8 @@ def _ensure_locked(settings: ModelServerSettings, *, weights: Weights, folder: P
 def _same_model(
     artifact: ModelArtifact, *, settings: ModelServerSettings, weights: Weights, digest: str
 ) -> bool:
+    """Return whether the artifact was built by this builder of these weights; for an embedding model also
+    with this input limit and pooling, on which its cosines depend."""
     made_of = (artifact.builder_version, artifact.task, artifact.digest)
     if made_of != (_BUILDER_VERSION, settings.task, digest):
         return False
@@ -139,7 +143,8 @@ def _same_model(
 def _with_limits_of(
     settings: ModelServerSettings, artifact: ModelArtifact, *, weights: Weights
 ) -> ModelArtifact:
-    """Context and trust are settings: what was measured of the model holds for any."""
+    """Return the artifact of an LLM with the context length and trust of the settings, which need no new
+    build; that of an embedding model as it is."""
     if settings.task == "embedding":
         return artifact
     update = {
@@ -162,11 +167,13 @@ def main() -> None:
 # --- a tokenizer from a GGUF's own vocabulary and merges ------------------------------------------------
 
 
+# Regular expressions that cut a text into words before BPE, as llama.cpp has them.
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _TIKTOKEN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+# tokenizer.ggml.pre of a GGUF = the expressions that cut one after the other
 _PATTERNS: dict[str, tuple[str, ...]] = {
     "gpt-2": (_GPT2,),
     "smollm": (r"\p{N}", _GPT2),
@@ -176,6 +183,7 @@ _PATTERNS: dict[str, tuple[str, ...]] = {
 _WHOLE_WORDS_FIRST = frozenset({"llama-bpe"})
 """A word that is itself in the vocabulary is taken whole, without merges."""
 _CONTROL, _USER_DEFINED = 3, 4
+"""Types of tokens in a GGUF (llama.cpp, ``llama_token_type``)."""
 
 
 def tokenizer_from_gguf(path: Path) -> Tokenizer:
@@ -187,10 +195,10 @@ def tokenizer_from_gguf(path: Path) -> Tokenizer:
     except (OSError, ValueError, IndexError) as error:
         raise ConfigurationError(f"{path}: not a GGUF file: {error}") from None
     kind = gguf_field(reader, "tokenizer.ggml.model")
-    cutting = cast("str", gguf_field(reader, "tokenizer.ggml.pre") or "gpt-2")
-    if kind != "gpt2" or cutting not in _PATTERNS:
+    pattern_name = cast("str", gguf_field(reader, "tokenizer.ggml.pre") or "gpt-2")
+    if kind != "gpt2" or pattern_name not in _PATTERNS:
         raise ConfigurationError(
-            f"{path}: its vocabulary ({kind}, {cutting}) cannot be turned into a tokenizer.json here "
+            f"{path}: its vocabulary ({kind}, {pattern_name}) cannot be turned into a tokenizer.json here "
             f"(gpt2 with {', '.join(sorted(_PATTERNS))} can); put the model's tokenizer.json beside the file."
         )
     tokens = cast("list[str]", gguf_field(reader, "tokenizer.ggml.tokens"))
@@ -198,28 +206,30 @@ def tokenizer_from_gguf(path: Path) -> Tokenizer:
     model = BPE(
         vocab={token: number for number, token in enumerate(tokens)},
         merges=[(first, second) for first, second in (merge.split(" ", 1) for merge in merges)],
-        ignore_merges=cutting in _WHOLE_WORDS_FIRST,
+        ignore_merges=pattern_name in _WHOLE_WORDS_FIRST,
     )
-    tokenizer = _cutting(Tokenizer(model), _PATTERNS[cutting])
-    kinds = cast("list[int]", gguf_field(reader, "tokenizer.ggml.token_type"))
-    tokenizer.add_special_tokens(_added(tokens, kinds, wanted=_CONTROL))
-    tokenizer.add_tokens(_added(tokens, kinds, wanted=_USER_DEFINED))
+    tokenizer = _with_patterns(Tokenizer(model), _PATTERNS[pattern_name])
+    token_types = cast("list[int]", gguf_field(reader, "tokenizer.ggml.token_type"))
+    tokenizer.add_special_tokens(_added(tokens, token_types, wanted=_CONTROL))
+    tokenizer.add_tokens(_added(tokens, token_types, wanted=_USER_DEFINED))
     return tokenizer
 
 
-def _cutting(tokenizer: Tokenizer, patterns: tuple[str, ...]) -> Tokenizer:
+def _with_patterns(tokenizer: Tokenizer, patterns: tuple[str, ...]) -> Tokenizer:
+    """Return the tokenizer, made to cut texts by the patterns and to map bytes to characters, both ways."""
     cuts = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in patterns]
-    whole = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cuts, whole])  # pyright: ignore[reportAttributeAccessIssue]
+    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cuts, to_bytes])  # pyright: ignore[reportAttributeAccessIssue]
     tokenizer.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
     return tokenizer
 
 
-def _added(tokens: list[str], kinds: list[int], *, wanted: int) -> list[AddedToken]:
+def _added(tokens: list[str], token_types: list[int], *, wanted: int) -> list[AddedToken]:
+    """Return the tokens of the wanted type, which are found in a text before it is cut."""
     return [
         AddedToken(token, normalized=False, special=wanted == _CONTROL)
-        for token, kind in zip(tokens, kinds, strict=True)
-        if kind == wanted
+        for token, token_type in zip(tokens, token_types, strict=True)
+        if token_type == wanted
     ]
 
 
@@ -254,11 +264,11 @@ def build_embedding_artifact(
 
 def _cosine_means(weights: Weights, tokenizer: Tokenizer, *, settings: ModelServerSettings) -> CosineMeans:
     """Run the model on the packaged pairs: 64 texts, about a second for a small model."""
-    most = settings.max_input_tokens  # the longest text has some 40 tokens; a lower limit cuts it
+    max_tokens = settings.max_input_tokens  # the longest text has some 40 tokens; a lower limit cuts it
     try:
         graph = load_graph(weights.graph(), threads=1, precision=settings.precision)
         runner = PassageRunner(graph, pooling=weights.pooled_by())
-        return measure_cosines(lambda text: runner.embed(tokenizer.encode(text).ids[:most]))
+        return measure_cosines(lambda text: runner.embed(tokenizer.encode(text).ids[:max_tokens]))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1:]
         raise ConfigurationError(
@@ -280,6 +290,7 @@ _PROBES = (
     "<|im_start|>user\nhidden<|im_end|>",
 )
 """Texts on which the made tokenizer must equal the runtime's own: digits, quotes, scripts, spaces, markup."""
+# Roles of the messages by which the template is measured
 _TURNS = ("system", "user", "assistant", "user", "assistant", "user")
 
 
@@ -307,7 +318,7 @@ def build_generation_artifact(
 
 @contextmanager
 def _running(weights: Weights, *, threads: int) -> Generator[httpx.Client]:
-    """Run the runtime with a small context, and give a client of it."""
+    """Run llama.cpp with a small context inside the block; yield an HTTP client of it."""
     runtime = LlamaRuntime(
         weights.path, model=weights.name, slots=1, context_tokens=_PROBE_CONTEXT_TOKENS, threads=threads
     )
@@ -323,6 +334,7 @@ def _running(weights: Weights, *, threads: int) -> Generator[httpx.Client]:
 
 
 def _check_tokenizer(tokenizer: Tokenizer, *, client: httpx.Client, weights: Weights) -> None:
+    """Raise ConfigurationError where the tokenizer cuts a probe otherwise than the runtime."""
     for probe in _PROBES:
         if tokenizer.encode(probe, add_special_tokens=False).ids != _runtime_tokens(client, probe):
             raise ConfigurationError(
@@ -332,15 +344,16 @@ def _check_tokenizer(tokenizer: Tokenizer, *, client: httpx.Client, weights: Wei
 
 
 def _template_tokens(tokenizer: Tokenizer, *, client: httpx.Client, weights: Weights) -> tuple[int, int]:
-    """Return the most that the template adds around a message, and once, as the runtime applies it."""
+    """Return ``template_overhead`` of the model's own template, which the runtime applies. Raises
+    ConfigurationError."""
 
     def prompt_tokens(messages: Sequence[Mapping[str, str]]) -> int:
-        answer = client.post("/apply-template", json={"messages": messages})
-        if answer.status_code != 200:
+        response = client.post("/apply-template", json={"messages": messages})
+        if response.status_code != 200:
             raise ConfigurationError(
                 f"{weights.path}: its chat template takes no system message or no dialogue."
             )
-        return len(_runtime_tokens(client, cast("dict[str, Any]", answer.json())["prompt"]))
+        return len(_runtime_tokens(client, cast("dict[str, Any]", response.json())["prompt"]))
 
     return template_overhead(tokenizer, prompt_tokens)
 
@@ -348,9 +361,11 @@ def _template_tokens(tokenizer: Tokenizer, *, client: httpx.Client, weights: Wei
 def template_overhead(
     tokenizer: Tokenizer, prompt_tokens: Callable[[Sequence[Mapping[str, str]]], int]
 ) -> tuple[int, int]:
-    """Return the most tokens that a chat template adds around a message, and once, over a few dialogues.
+    """Return (most tokens that a chat template adds around each message, most that it adds once to a prompt).
 
-    ``prompt_tokens`` counts those of the prompt that the template makes of messages.
+    ``prompt_tokens`` returns the tokens of the prompt that the template makes of messages. It is asked for
+    dialogues of 2, 4 and 6 messages: with 5 tokens a message and 3 once, these have 13, 23 and 33 more than
+    their contents.
     """
     added: dict[int, int] = {}
     for count in (2, 4, 6):
@@ -365,9 +380,10 @@ def template_overhead(
 
 
 def _runtime_tokens(client: httpx.Client, text: str) -> list[int]:
-    answer = client.post("/tokenize", json={"content": text, "add_special": False, "parse_special": True})
-    answer.raise_for_status()
-    return cast("dict[str, list[int]]", answer.json())["tokens"]
+    """Return the ids of a text's tokens by the runtime's tokenizer."""
+    response = client.post("/tokenize", json={"content": text, "add_special": False, "parse_special": True})
+    response.raise_for_status()
+    return cast("dict[str, list[int]]", response.json())["tokens"]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Embeds texts: a few threads take passages in turn, HTTP as TEI answers it.
+"""Embeds texts on a few threads; its HTTP is that of Text Embeddings Inference (TEI).
 
 ``{"inputs": "text" | ["text", …], "normalize": true, "truncate": false}`` returns ``[[float, …], …]``,
-errors ``{"error": …, "error_type": …}`` with the statuses of Text Embeddings Inference
+errors ``{"error": …, "error_type": …}`` with TEI's statuses
 (router/src/http/server.rs): an input that is too long is 413 ``Validation``.
 """
 
@@ -35,10 +35,11 @@ from assistant.tenant.tenant import SMALLEST_COSINE_GAP
 
 _SMALLEST_NORM = 1e-12
 _FIRST_TOKENS = 2
+"""Length of the input of the first run; see ``EmbeddingEngine.start``."""
 
 
 def of_unit_length(vectors: Floats) -> Floats:
-    """Return vectors, shape (n, dimensions), of length 1; a zero vector stays one."""
+    """Return the vectors, shape (n, dimensions), scaled to length 1; a zero vector stays zero."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.maximum(norms, _SMALLEST_NORM)
 
@@ -60,9 +61,11 @@ class EmbeddingEngine:
         self._pooling: Pooling = pooling
         self._most_requests = threads + queue_size
         self._active = 0
+        """Requests in progress, running and waiting."""
         self._turns = asyncio.Semaphore(threads)
-        """Gives its places in the order in which they were asked for."""
+        """One place a worker, given in the order in which they were asked for: so requests take turns."""
         self._worker = threading.local()
+        """Has the thread's own ``runner``."""
         self._pool: ThreadPoolExecutor | None = None
 
     @classmethod
@@ -80,16 +83,16 @@ class EmbeddingEngine:
 
     def start(self) -> None:
         """Load the graph and its runners."""
-        graph, self._graph = self._graph, None  # the loaded model has weights of its own
+        graph, self._graph = self._graph, None  # the loaded model copies the weights: free these
         model = load_graph(graph, threads=self._threads, precision=self._precision)
         del graph
         runners: SimpleQueue[PassageRunner] = SimpleQueue()
         for _ in range(self._threads):
             runner = PassageRunner(model, pooling=self._pooling)
-            # One run before there are threads: the binding sets itself up on the first run of a process,
-            # and two threads that come to it at once wait for each other for ever (one has its guard and
-            # wants the GIL, the other has the GIL and wants the guard; seen with openvino 2026.4).
-            # Not of one token: a graph whose first input is that short gives NaN in bfloat16 ever after.
+            # One run before there are threads: the binding initializes itself on the first run of a process,
+            # and two threads that do so at once deadlock (one holds its guard and waits for the GIL, the
+            # other holds the GIL and waits for the guard; seen with openvino 2026.4).
+            # Not of one token: a graph whose first input is that short returns NaN in bfloat16 from then on.
             runner.embed([0] * _FIRST_TOKENS)
             runners.put(runner)
 
@@ -111,8 +114,8 @@ class EmbeddingEngine:
     async def embed(self, passages: Sequence[Sequence[int]]) -> Floats:
         """Return the pooled vectors, not normalised, shape (len(passages), hidden).
 
-        Raises OverloadedError when as many requests as may wait are waiting. A cancelled call
-        stops after the passages at hand.
+        Raises OverloadedError when ``threads + queue_size`` requests are in progress, ArithmeticError for
+        NaN. A cancelled call stops after the passages that are being embedded.
         """
         if self._active >= self._most_requests:
             raise OverloadedError("The embedding model's queue is full; try again later.")
@@ -132,7 +135,11 @@ class EmbeddingEngine:
     async def _embed_some(
         self, waiting: deque[tuple[int, Sequence[int]]], vectors: dict[int, Floats]
     ) -> None:
-        """Embed passages of one request, each when a worker is free, until none is left."""
+        """Embed passages of one request, each when a worker is free, until ``waiting`` is empty.
+
+        ``embed`` runs ``threads`` of these for a request. They share ``waiting`` (position, token ids) and
+        fill ``vectors`` by position.
+        """
         loop = asyncio.get_running_loop()
         while waiting:
             async with self._turns:
@@ -159,7 +166,7 @@ Embed = Callable[[str], Floats]
 class Pair:
     question: str
     answer: str
-    """As a passage is embedded: under its title."""
+    """The answer's text with its title before it, as passages are embedded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +188,8 @@ class CosineMeans:
 
 
 def packaged_pairs() -> list[Pair]:
-    """Return the pairs; each has a subject that no other has."""
+    """Return the pairs of ``cosine_pairs.json``, each about another subject, so that other answers are
+    unrelated."""
     pairs = json.loads(_PAIRS.read_bytes())["pairs"]
     return [
         Pair(pair["question"], embedding_input(title=pair["title"], heading="", text=pair["answer"]))
@@ -206,7 +214,7 @@ def measure_cosines(embed: Embed) -> CosineMeans:
 
 
 MOST_INPUTS = 32
-"""Inputs of one request, as that server has it by default (``max_client_batch_size``)."""
+"""Most inputs of one request: TEI's default (``max_client_batch_size``)."""
 ErrorType = Literal["Validation", "Tokenizer", "Overloaded", "Backend", "Empty"]
 _STATUS: dict[ErrorType, int] = {"Empty": 400, "Validation": 413, "Tokenizer": 422, "Overloaded": 429}
 
@@ -269,6 +277,7 @@ class EmbeddingTask:
         return of_unit_length(vectors) if normalize else vectors
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each text. Raises PassageTooLongError."""
         passages = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
         longest = max(map(len, passages))
         if longest > self._max_input_tokens:
@@ -279,6 +288,7 @@ class EmbeddingTask:
 
 
 def _refusal(texts: list[str], *, truncate: bool) -> Response | None:
+    """Return the error response to a request that is not served; None for one that is."""
     if truncate:
         return _error("Validation", "`truncate` is refused: this server never embeds a part of an input.")
     if not texts or not all(texts):

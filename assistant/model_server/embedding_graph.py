@@ -1,9 +1,9 @@
 """The graph of an embedding model: a BERT's built from its safetensors weights without torch, or an exported
 ONNX encoder; and OpenVINO, which runs it.
 
-One passage at a time: ``input_ids`` is int64 of shape (1, tokens), ``pooled`` is float32 of shape
-(1, hidden). There is no padding, so there is no attention mask, and a vector cannot depend on its neighbours
-in a batch. The published model's mathematics in fp32, or in bfloat16 where the processor multiplies in it.
+A graph embeds one passage at a time: ``input_ids`` is int64 of shape (1, tokens), the output is float32 of
+shape (1, hidden). There is no padding, so there is no attention mask, and a vector cannot depend on its
+neighbours in a batch. It computes in fp32, or in bfloat16 where the processor multiplies in it.
 
 Measured on 2 cores with AVX-512 BF16 (tokens a second of both cores' time; cosine to sentence-transformers):
 onnxruntime fp32 7,500, exact; OpenVINO fp32 8,300, exact; OpenVINO bf16 14,300, ≥ 0.9999; OpenVINO int8
@@ -33,13 +33,14 @@ Pooling = Literal["mean", "cls"]
 Precision = Literal["bfloat16", "float32"]
 Config = TypeVar("Config", bound=BaseModel)
 _INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
-"""Inputs that an exported encoder may have; ours has the first alone."""
+"""Inputs that an exported encoder may have; the graph that is built here has only ``input_ids``."""
 _SHAPES_KEPT = 1024
-"""Compiled kernels that are kept, one a layer kind and input length: without a bound they take 350 MiB."""
+"""Compiled kernels that OpenVINO keeps, one for each kind of layer and input length; without a bound they
+took 350 MiB."""
 
 
 class BertConfig(BaseModel):
-    """What config.json must say; other keys of it do not change the graph."""
+    """What config.json of a plain BERT must say; its other keys do not change the graph."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -63,6 +64,7 @@ def read_bert_config(folder: Path) -> BertConfig:
 
 
 def _read_config(folder: Path, kind: type[Config], *, wrong: str) -> Config:
+    """Read config.json as ``kind``. ``wrong``: what its error says. Raises ConfigurationError."""
     path = folder / "config.json"
     try:
         return kind.model_validate_json(path.read_bytes())
@@ -110,9 +112,9 @@ def read_pooling(folder: Path) -> Pooling:
 
 
 def build_encoder(folder: Path, *, pooling: Pooling | None = None) -> Any:
-    """Return the openvino.Model of a plain BERT's folder. Raises ConfigurationError.
+    """Return the openvino.Model of a plain BERT's folder: token ids in, one pooled vector out.
 
-    Without ``pooling`` the folder says it.
+    ``pooling``: None reads it from the folder. Raises ConfigurationError.
     """
     config = read_bert_config(folder)
     tensors = {
@@ -127,7 +129,12 @@ def build_encoder(folder: Path, *, pooling: Pooling | None = None) -> Any:
 
 
 class _Encoder:
-    """Builds the nodes; each method returns the last one of its part."""
+    """Builds the graph of BERT (https://arxiv.org/abs/1810.04805) from OpenVINO's operators.
+
+    Each method returns a node of the graph, whose inputs are the nodes that it was given. ``hidden`` is a
+    node of shape (1, tokens, hidden_size), a ``prefix`` the beginning of the names of tensors:
+    ``encoder.layer.0.``.
+    """
 
     def __init__(self, config: BertConfig, tensors: Mapping[str, Floats]) -> None:
         self._config = config
@@ -136,13 +143,14 @@ class _Encoder:
         self._ops: Any = import_module("openvino.opset13")
 
     def build(self, pooling: Pooling) -> Any:
+        """Return the openvino.Model. Raises KeyError for a tensor that the weights lack."""
         ids = self._ops.parameter([1, -1], np.int64)
         ids.output(0).set_names({"input_ids"})
         hidden = self._embed(ids)
         for layer in range(self._config.num_hidden_layers):
             hidden = self._layer(hidden, f"encoder.layer.{layer}.")
         if pooling == "mean":
-            pooled = self._ops.reduce_mean(hidden, self._whole(1), False)
+            pooled = self._ops.reduce_mean(hidden, self._integers(1), False)
         else:
             pooled = self._ops.gather(
                 hidden, self._ops.constant(np.array(0)), self._ops.constant(np.array(1))
@@ -150,18 +158,20 @@ class _Encoder:
         return self._library.Model([pooled], [ids], "embedding")
 
     def _embed(self, ids: Any) -> Any:
-        """Words + positions 0…tokens-1 + segment 0, normalised. Every passage is one segment."""
-        ops, first, second = self._ops, self._whole(0), self._whole(1)
+        """Embeddings of words, of positions 0…tokens-1 and of segment 0, added and normalised. A passage is
+        one segment."""
+        ops, zero, unit = self._ops, self._integers(0), self._integers(1)
         words = ops.gather(self._weight("embeddings.word_embeddings.weight"), ids, ops.constant(np.array(0)))
         table = (
             self._tensors["embeddings.position_embeddings.weight"]
             + self._tensors["embeddings.token_type_embeddings.weight"][0]
         )
-        count = ops.slice(ops.shape_of(ids), second, self._whole(2), second)
-        positions = ops.slice(ops.constant(table), first, count, second, first)
+        count = ops.slice(ops.shape_of(ids), unit, self._integers(2), unit)
+        positions = ops.slice(ops.constant(table), zero, count, unit, zero)
         return self._normalise(ops.add(words, positions), "embeddings.LayerNorm.")
 
     def _layer(self, hidden: Any, prefix: str) -> Any:
+        """One layer: attention, then a network of two dense parts, each added to its input and normalised."""
         attended = self._dense(
             self._attend(hidden, prefix + "attention.self."), prefix + "attention.output.dense."
         )
@@ -171,33 +181,40 @@ class _Encoder:
         return self._normalise(self._ops.add(outer, hidden), prefix + "output.LayerNorm.")
 
     def _attend(self, hidden: Any, prefix: str) -> Any:
+        """Attention of all heads: softmax(query @ key / √head_size) @ value, shape (1, tokens,
+        hidden_size)."""
         ops = self._ops
         query = self._heads(hidden, prefix + "query.", order=(0, 2, 1, 3))
         key = self._heads(hidden, prefix + "key.", order=(0, 2, 3, 1))
         value = self._heads(hidden, prefix + "value.", order=(0, 2, 1, 3))
         scale = ops.constant(np.array(self._config.head_size**-0.5, np.float32))
         weights = ops.softmax(ops.multiply(ops.matmul(query, key, False, False), scale), -1)
-        rows = ops.transpose(ops.matmul(weights, value, False, False), self._whole(0, 2, 1, 3))
-        return ops.reshape(rows, self._whole(1, -1, self._config.hidden_size), False)
+        rows = ops.transpose(ops.matmul(weights, value, False, False), self._integers(0, 2, 1, 3))
+        return ops.reshape(rows, self._integers(1, -1, self._config.hidden_size), False)
 
     def _heads(self, hidden: Any, prefix: str, *, order: tuple[int, ...]) -> Any:
-        shape = self._whole(1, -1, self._config.num_attention_heads, self._config.head_size)
+        """A dense part split into heads, (1, tokens, heads, head_size), with its axes in ``order``."""
+        shape = self._integers(1, -1, self._config.num_attention_heads, self._config.head_size)
         split = self._ops.reshape(self._dense(hidden, prefix), shape, False)
-        return self._ops.transpose(split, self._whole(*order))
+        return self._ops.transpose(split, self._integers(*order))
 
     def _dense(self, hidden: Any, prefix: str) -> Any:
+        """hidden @ weightᵀ + bias."""
         weight = self._ops.constant(np.ascontiguousarray(self._tensors[prefix + "weight"].T))
         return self._ops.add(self._ops.matmul(hidden, weight, False, False), self._weight(prefix + "bias"))
 
     def _normalise(self, hidden: Any, prefix: str) -> Any:
-        normal = self._ops.mvn(hidden, self._whole(-1), True, self._config.layer_norm_eps, "inside_sqrt")
+        """Layer normalisation over the last axis."""
+        normal = self._ops.mvn(hidden, self._integers(-1), True, self._config.layer_norm_eps, "inside_sqrt")
         scaled = self._ops.multiply(normal, self._weight(prefix + "weight"))
         return self._ops.add(scaled, self._weight(prefix + "bias"))
 
     def _weight(self, name: str) -> Any:
+        """A constant with the tensor of this name."""
         return self._ops.constant(self._tensors[name])
 
-    def _whole(self, *numbers: int) -> Any:
+    def _integers(self, *numbers: int) -> Any:
+        """A constant of integers, shape (len(numbers),)."""
         return self._ops.constant(np.array(numbers, np.int64))
 
 
@@ -234,6 +251,8 @@ def read_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def _tensor(data: mmap.mmap, *, start: int, entry: Mapping[str, Any]) -> npt.NDArray[Any]:
+    """Return one tensor by its entry of the header: ``{"dtype": "F32", "shape": [2, 3], "data_offsets": [0,
+    24]}``, offsets in bytes from ``start``."""
     dtype = np.dtype(_DTYPES[entry["dtype"]])
     begin, end = entry["data_offsets"]
     count = (end - begin) // dtype.itemsize
@@ -273,19 +292,19 @@ class PassageRunner:
     def __init__(self, model: Any, *, pooling: Pooling) -> None:
         self._request = model.create_infer_request()
         self._inputs = frozenset(str(tensor.get_any_name()) for tensor in model.inputs)
-        self._output = _output_place(model)
+        self._output = _output_number(model)
         self._pooling = pooling
 
     def embed(self, ids: Sequence[int]) -> Floats:
         """Return the pooled vector, not normalised, shape (hidden,)."""
         tokens = np.asarray([ids], np.int64)
-        given = {
+        inputs = {
             "input_ids": tokens,
             "attention_mask": np.ones_like(tokens),
             "token_type_ids": np.zeros_like(tokens),
             "position_ids": np.arange(tokens.shape[1], dtype=np.int64)[None],
         }
-        self._request.infer({name: given[name] for name in self._inputs})
+        self._request.infer({name: inputs[name] for name in self._inputs})
         vectors = self._request.get_output_tensor(self._output).data
         if vectors.ndim == 2:
             return vectors[0].copy()
@@ -308,7 +327,7 @@ def graph_dimensions(path: Path) -> int:
             f"{path}: its inputs are {', '.join(sorted(names))}; an encoder with input_ids and at most "
             f"{', '.join(sorted(_INPUTS - {'input_ids'}))} can be run here."
         )
-    last = model.outputs[_output_place(model)].get_partial_shape()[-1]
+    last = model.outputs[_output_number(model)].get_partial_shape()[-1]
     if last.is_dynamic:
         raise ConfigurationError(
             f"{path}: the graph does not say how long its vectors are. Export it with a fixed hidden size."
@@ -316,13 +335,15 @@ def graph_dimensions(path: Path) -> int:
     return int(last.get_length())
 
 
-def _output_place(model: Any) -> int:
-    """Return which output is the vector: one that is pooled, (1, hidden), else the first."""
+def _output_number(model: Any) -> int:
+    """Return the number of the output that is the vector: the first that is pooled, (1, hidden), else output
+    0."""
     ranks = [output.get_partial_shape().rank for output in model.outputs]
-    return next((place for place, rank in enumerate(ranks) if rank.is_static and rank.get_length() == 2), 0)
+    return next((number for number, rank in enumerate(ranks) if rank.is_static and rank.get_length() == 2), 0)
 
 
 def _openvino() -> Any:
-    # Importing the library loads a client that can report usage to its maker, unless there is none.
+    # Importing openvino loads openvino_telemetry, which can report usage to its maker. None in sys.modules
+    # makes that import fail, and openvino goes on without it.
     sys.modules.setdefault("openvino_telemetry", cast("Any", None))
     return import_module("openvino")

@@ -1,9 +1,9 @@
 """Chat completions over HTTP as OpenAI (and vLLM) answer them, proxied to llama.cpp on loopback.
 
-Unknown request fields are ignored, as OpenAI's servers do; a known one that would change the answer and is
-not served is refused. Each slot has a server of its own and computes one answer alone from its first token,
-so that at temperature 0 the same prompt gives the same bytes (docs/decisions/0027). Closing a connection
-frees its slot within milliseconds, except while a prompt is read.
+Unknown request fields are ignored, as OpenAI's servers do; a known field that is not served and would change
+the answer is refused. Each slot has its own llama.cpp server, which computes one answer alone from its first
+token, so that at temperature 0 the same prompt gives the same bytes (docs/decisions/0027). Closing a
+connection frees its slot within milliseconds, except while a prompt is read.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ from assistant.process.settings import ModelServerSettings
 
 _CONNECT_TIMEOUT_S = 5.0
 _SILENCE_TIMEOUT_S = 60.0
-"""Between two reads from the runtime: a long prompt in a full batch takes seconds, not a minute."""
+"""Longest wait between two reads from the runtime: even a long prompt takes seconds, not a minute."""
 _STREAM_TIMEOUT_S = 480.0
 """SageMaker ends every stream after 8 minutes."""
 _HEALTH_TIMEOUT_S = 1.5
 """SageMaker wants an answer to a ping within 2 s."""
 _CONTEXT_ERROR = "exceed_context_size_error"
+"""llama.cpp's type of the error for a prompt that is too long."""
 
 
 @asynccontextmanager
@@ -50,8 +51,8 @@ async def open_generation(
     """Yield the task of a running runtime; close its connections at the end."""
     async with aiohttp.ClientSession(
         headers=runtime.authorization,
-        # Bounded by admission. The runtime keeps a thread for each idle connection, and closes it after 5 s,
-        # when a request may be on its way.
+        # No limit here: admission is one. No idle connections: the runtime keeps a thread for each, and
+        # closes it after 5 s, perhaps while a request is on its way.
         connector=aiohttp.TCPConnector(limit=0, force_close=True),
         timeout=aiohttp.ClientTimeout(
             total=_STREAM_TIMEOUT_S, sock_connect=_CONNECT_TIMEOUT_S, sock_read=_SILENCE_TIMEOUT_S
@@ -61,7 +62,7 @@ async def open_generation(
 
 
 class GenerationTask:
-    """A ``ServedTask`` over a running runtime."""
+    """A ``ServedTask`` that proxies each request to a free slot of a running runtime."""
 
     def __init__(
         self,
@@ -75,8 +76,8 @@ class GenerationTask:
         self._context_tokens = context_tokens
         self._addresses = addresses
         self._free = deque(self._addresses)
-        """Slots that answer nothing, longest free first: one that was left inside a prompt still reads it.
-        Admission lets in as many requests as there are slots."""
+        """Addresses of free slots, the longest free first, since one whose client left may still read its
+        prompt. Never empty inside ``admission.slot()``, which lets in as many requests as there are slots."""
 
     async def healthy(self) -> bool:
         return all(await asyncio.gather(*map(self._is_healthy, set(self._addresses))))
@@ -107,6 +108,8 @@ class GenerationTask:
         return _error(status, message, kind="invalid_request_error" if status < 500 else "server_error")
 
     async def _generate(self, request: ChatRequest, send: Send, *, address: str) -> None:
+        """Send the request to a slot, and its response to the client: an error, a stream, or a whole
+        answer."""
         response = await self._connections.post(
             f"{address}/v1/chat/completions",
             data=request.for_runtime(most_tokens=self._context_tokens),
@@ -126,7 +129,7 @@ class GenerationTask:
 
 
 def _translated(status: int, body: bytes) -> Response:
-    """Turn the runtime's error into OpenAI's."""
+    """Return the runtime's error in OpenAI's form."""
     try:
         error = cast("dict[str, Any]", orjson.loads(body))["error"]
         kind, message = str(error["type"]), str(error["message"])
@@ -139,6 +142,7 @@ def _translated(status: int, body: bytes) -> Response:
 
 
 def _error(status: int, message: str, *, kind: str, code: str | None = None) -> Response:
+    """Return an error response in OpenAI's form; ``kind`` is its ``type``."""
     error = {"message": message, "type": kind, "param": None, "code": code}
     return Response(orjson.dumps({"error": error}), status, media_type="application/json")
 
@@ -151,7 +155,8 @@ LONGEST_WAIT_S = 60.0
 
 
 class Admission:
-    """``slots`` requests are in at once, ``queue_size`` wait in order of arrival, more are refused."""
+    """Limits requests: ``slots`` run at once, ``queue_size`` wait in order of arrival, further ones are
+    refused."""
 
     def __init__(self, *, slots: int, queue_size: int) -> None:
         self._slots = asyncio.Semaphore(slots)
@@ -160,6 +165,7 @@ class Admission:
 
     @property
     def waiting(self) -> int:
+        """Requests that wait for a slot."""
         return self._waiting
 
     @asynccontextmanager
@@ -185,6 +191,7 @@ class Admission:
 
 
 _UNSERVED_KINDS = ("audio", "prediction", "modalities", "response_format")
+# Fields of OpenAI's API that are refused where they have a value
 _NOT_SERVED = ("tools", "functions", "logprobs", "logit_bias", *_UNSERVED_KINDS)
 
 
@@ -196,7 +203,7 @@ class _Message(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """The fields that are honoured."""
+    """The fields of a request that are served."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -214,10 +221,11 @@ class ChatRequest(BaseModel):
     n: Literal[1] | None = None
 
     def for_runtime(self, *, most_tokens: int) -> bytes:
-        """Return the body for the runtime's own chat route: JSON."""
+        """Return the JSON body for the runtime's chat route. ``most_tokens``: limit of ``max_tokens``, and
+        its default."""
         data = self.model_dump(exclude_none=True, exclude={"max_completion_tokens", "n"})
-        asked = self.max_completion_tokens or self.max_tokens or most_tokens
-        data["max_tokens"] = min(asked, most_tokens)
+        wanted_tokens = self.max_completion_tokens or self.max_tokens or most_tokens
+        data["max_tokens"] = min(wanted_tokens, most_tokens)
         if self.seed is not None:
             data["seed"] = self.seed & 0xFFFFFFFF  # the runtime's seed has 32 bits
         return orjson.dumps(data)
@@ -245,13 +253,18 @@ def parse_chat_request(body: bytes) -> ChatRequest:
 
 
 _PROMPT_BATCH_TOKENS = 256
+"""Tokens of a prompt that the runtime reads in one step."""
 _CACHE_RAM_MIB = 0
-"""Prompts of finished slots are not kept aside: by default that takes up to 8 GiB."""
+"""No prompts of finished requests are kept; by default they take up to 8 GiB."""
 _SPARE_HTTP_THREADS = 4
+"""HTTP threads beside the one that serves the slot's request."""
 
 
 class LlamaRuntime:
-    """A running model. ``addresses`` and ``api_key`` are what its HTTP servers are asked with."""
+    """A model that llama.cpp runs in this process, with an HTTP server for each slot.
+
+    ``start`` before the first request, ``close`` at the end. A request needs the headers ``authorization``.
+    """
 
     def __init__(self, path: Path, *, model: str, slots: int, context_tokens: int, threads: int) -> None:
         self._path = path
@@ -260,12 +273,12 @@ class LlamaRuntime:
         self._context_tokens = context_tokens
         self._threads = threads
         self.servers: list[Any] = []
-        """The library's own objects, one a slot."""
+        """Objects of xllamacpp, one a slot; dropping one stops its server."""
         self.api_key = secrets.token_urlsafe(32)
 
     @classmethod
     def started(cls, weights: Weights, settings: ModelServerSettings) -> LlamaRuntime:
-        """Return a runtime of the weights that runs. Raises ConfigurationError."""
+        """Return a started runtime of the weights. Raises ConfigurationError."""
         runtime = cls(
             weights.path,
             model=weights.name,
@@ -297,6 +310,7 @@ class LlamaRuntime:
 
     @property
     def authorization(self) -> dict[str, str]:
+        """The header that every request to the servers needs."""
         return {"Authorization": f"Bearer {self.api_key}"}
 
     def close(self) -> None:
@@ -304,20 +318,22 @@ class LlamaRuntime:
         self.servers = []
 
     def _parameters(self, xllamacpp: Any) -> Any:
+        """Return the parameters of one slot's server, in llama.cpp's names."""
         parameters = xllamacpp.CommonParams()
         parameters.model.path = str(self._path)
         parameters.model_alias = {self._model}
-        # Answers in one batch, and prompts read in part from a cache, are computed by other kernels than
-        # an answer alone from its first token: their numbers differ in the last bits, and so do the words.
+        # Answers in one batch, and prompts that are partly cached, are computed by other kernels than an
+        # answer alone from its first token: numbers differ in the last bits, and then words do. So neither is
+        # used.
         parameters.n_parallel = 1
         parameters.cache_prompt = False
         parameters.n_ctx = self._context_tokens
-        # Weights that are mapped are one copy for all servers; repacked ones would be a copy each.
+        # With several servers, weights are mapped, one copy for all; repacked ones would be a copy each.
         parameters.no_extra_bufts = self._slots > 1
         parameters.fit_params = False
         parameters.n_batch = parameters.n_ubatch = _PROMPT_BATCH_TOKENS
-        # One thread of two, for prompts as well: a server's threads wait for each other at barriers by
-        # spinning, and beside other busy processes a prompt of 500 tokens took 36 s with two, 9 s with one.
+        # Half of the threads, for prompts too: a server's threads wait for each other by spinning, and beside
+        # other busy processes a prompt of 500 tokens took 36 s with two threads, 9 s with one.
         threads = max(1, min(self._threads // 2, self._threads // self._slots))
         parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
         parameters.cache_ram_mib = _CACHE_RAM_MIB

@@ -1,4 +1,5 @@
-"""The models of this machine inside the process that uses them, without a server between."""
+"""Models that run in the process that uses them, without a server between (``models = embedded`` in the
+settings)."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ from assistant.tenant.tenant import EmbeddingSection
 T = TypeVar("T")
 Name = TypeVar("Name", bound=Hashable)
 _WAITING_REQUESTS = 1024
-"""Callers of the process limit what they have in flight; here a request waits its turn."""
+"""Queue of an engine: practically unlimited, since callers in the same process limit their own requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,10 @@ class EmbedderHere:
 
     models: ModelsHere
     task: asyncio.Future[EmbeddingTask]
-    """Loads the model, in the loop of ``models``."""
+    """The task that loads the model; it belongs to the loop of ``models``."""
     dimensions: int
     embedded: Callable[[int], None] | None = None
-    """Told the number of texts of each call."""
+    """Called after each call with the number of its texts; for metrics."""
 
     async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
         """Return one unit-length vector a text, shape (len(texts), dimensions).
@@ -67,6 +68,7 @@ class EmbedderHere:
         return vectors.tolist()
 
     async def _embed(self, texts: Sequence[str]) -> Floats:
+        """Embed in the loop of ``models``. A caller that is cancelled does not cancel the loading."""
         try:
             task = await asyncio.shield(self.task)
         except AssistantError as error:
@@ -77,7 +79,8 @@ class EmbedderHere:
 class ModelsHere:
     """Loads each model when it is first needed, and shares it among the tenants of the process.
 
-    It works in the loop that it is made in. Another thread's loop may call it too.
+    It works in the loop that it is made in; public methods may be called from another thread's loop, too.
+    Call ``prepare`` for an embedding model before ``embedder``.
     """
 
     def __init__(self, artifacts_dir: Path) -> None:
@@ -90,19 +93,20 @@ class ModelsHere:
         self._loading = asyncio.Lock()
 
     async def in_loop(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run the work in the loop of the models."""
+        """Return the result of a coroutine that runs in the loop of the models."""
         if asyncio.get_running_loop() is self._loop:
             return await work
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     async def prepare(self, section: EmbeddingSection) -> None:
-        """Derive the artifact of an embedding model where it is missing. Raises ConfigurationError,
+        """Build the artifact of an embedding model where it is missing. Raises ConfigurationError,
         LocalRuntimeError."""
         key = section.model, section.max_tokens
         await self.in_loop(self._once(self._artifacts, key, lambda: ensure_artifact(self._settings(section))))
 
     async def embedder(self, section: EmbeddingSection) -> EmbedderHere:
-        """Return the embedder of a prepared model, which loads beside what its caller does next."""
+        """Return the embedder of a prepared model. The model loads in the background; the first ``embed``
+        waits."""
         return EmbedderHere(self, await self.in_loop(self._begin(section)), section.dimensions)
 
     async def llm(self, model: AddedLlm) -> LlamaRuntime:
@@ -113,7 +117,7 @@ class ModelsHere:
         return await self.in_loop(self._once(self._runtimes, model.name, lambda: self._runtime(model)))
 
     async def _begin(self, section: EmbeddingSection) -> asyncio.Task[EmbeddingTask]:
-        """Return the task that loads the model, begun where no tenant needed it before."""
+        """Return the task that loads the model; the first call for a model and limit begins it."""
         key = section.model, section.max_tokens
         if key not in self._tasks:
             self._tasks[key] = asyncio.create_task(self._load(section))
@@ -124,7 +128,8 @@ class ModelsHere:
             return await asyncio.to_thread(self._task, section)
 
     async def _once(self, loaded: dict[Name, T], name: Name, load: Callable[[], T]) -> T:
-        """Return what is loaded under the name; load it in a thread where it is not, one at a time."""
+        """Return ``loaded[name]``; the first call for a name fills it by ``load``, in a thread. Only one
+        model loads at a time."""
         if name not in loaded:
             async with self._loading:
                 if name not in loaded:
@@ -132,22 +137,25 @@ class ModelsHere:
         return loaded[name]
 
     def close(self) -> None:
-        for each in (*self._engines.values(), *self._runtimes.values()):
-            each.close()
+        """Stop all engines and runtimes."""
+        for model in (*self._engines.values(), *self._runtimes.values()):
+            model.close()
 
     def _settings(self, section: EmbeddingSection) -> ModelServerSettings:
+        """Return the settings by which a server would load the model: an added one has a manifest here."""
         manifest = self._artifacts_dir / section.model / MANIFEST_FILE
         settings = ModelServerSettings.read(
             task="embedding",
             manifest=manifest if manifest.is_file() else None,
             artifacts_dir=self._artifacts_dir,
         )
-        # Tenants may have other limits: the artifact has the highest, and each tenant's embedder its own.
+        # Tenants may have different limits: the artifact gets the highest of them, and each embedder its own.
         built = read_artifact(artifact_folder(settings, locate_weights(settings)))
         longest = max(section.max_tokens, 0 if built is None else built.max_input_tokens)
         return settings.model_copy(update={"max_input_tokens": longest})
 
     def _task(self, section: EmbeddingSection) -> EmbeddingTask:
+        """Load the model, unless its engine runs already for another limit. Runs in a thread."""
         settings = self._settings(section)
         weights = locate_weights(settings)
         if weights.name not in self._engines:
@@ -159,6 +167,7 @@ class ModelsHere:
         return EmbeddingTask(self._engines[weights.name], tokenizer=tokenizer, max_input_tokens=limit)
 
     def _runtime(self, model: AddedLlm) -> LlamaRuntime:
+        """Load an added LLM with one slot. Runs in a thread."""
         settings = ModelServerSettings.read(
             task="generation",
             manifest=self._artifacts_dir / model.name / MANIFEST_FILE,

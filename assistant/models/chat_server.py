@@ -1,8 +1,13 @@
-"""An LLM that answers as OpenAI's chat completions do: over a URL here, inside SageMaker's event stream in
-``assistant/models/sagemaker.py``.
+"""The client of an LLM that streams OpenAI's chat completions.
 
-A chat server is Ollama, llama.cpp, vLLM or another that somebody runs (docs/start-alone.md). Its stream is of
-server-sent events (https://html.spec.whatwg.org, 9.2.6), of which only the data is read.
+``ChatServer`` calls a chat server at a URL: Ollama, llama.cpp, vLLM or another that somebody runs
+(docs/start-alone.md). ``assistant/models/sagemaker.py`` calls an endpoint that wraps the same stream in AWS's
+event stream. The stream is of server-sent events (https://html.spec.whatwg.org, 9.2.6), of which only the
+data is read::
+
+    data: {"choices": [{"delta": {"content": "Keep it"}, "finish_reason": null}]}
+
+    data: [DONE]
 """
 
 from __future__ import annotations
@@ -41,20 +46,25 @@ _LARGEST_EVENT_BYTES = 1024 * 1024
 
 
 class ChatStreamError(Exception):
-    """The stream holds an error, or is not a chat completion. The message holds no generated text."""
+    """The stream reports an error, or is not a chat completion. The message has no generated text."""
 
 
 class ServerSentEventParser:
-    """Returns the data of whole events from bytes that are cut anywhere."""
+    """Returns the data of complete events from bytes that are cut anywhere. Lines end with LF, CR or CRLF."""
 
     def __init__(self) -> None:
         self._rest = b""
+        """An incomplete last line."""
         self._data: list[bytes] = []
+        """Data lines of the event that is not complete yet."""
         self._size = 0
+        """Bytes in ``_data``."""
         self._after_return = False
+        """Whether the bytes so far end with CR: a following LF belongs to the same line end."""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the data of the events that ``data`` completes. Raises ChatStreamError for a longer one."""
+        """Return the data of the events that ``data`` completes, in order. Raises ChatStreamError for an
+        event over ``_LARGEST_EVENT_BYTES``."""
         if self._after_return and data:
             self._after_return = False
             if data.startswith(b"\n"):  # the second half of a line end that was cut in two
@@ -70,6 +80,8 @@ class ServerSentEventParser:
         return events
 
     def _take(self, line: bytes, events: list[bytes]) -> None:
+        """Take one line; a blank one completes an event, which is added to ``events``. Other fields are
+        ignored."""
         if line.startswith(b"data:"):
             value = line[6:] if line[5:6] == b" " else line[5:]
             self._data.append(value)
@@ -84,11 +96,12 @@ _DONE = b"[DONE]"
 
 
 class Framing(Protocol):
-    """What a stream is wrapped in."""
+    """A layer around the stream of completions: ``EventStreamParser`` of SageMaker. ``CompletionParser``
+    feeds it the raw bytes, and reads ``fault`` after each call."""
 
     @property
     def fault(self) -> str | None:
-        """Why the stream ended early."""
+        """Why the stream ended early; None while nothing is wrong."""
         ...
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -97,7 +110,8 @@ class Framing(Protocol):
 
 
 class Completion(Protocol):
-    """Reads a model's text from the bytes of a stream, cut anywhere."""
+    """Reads a model's text from the bytes of a stream, cut anywhere. ``ChatStream`` calls ``feed`` for each
+    read until ``is_done``, a fault or the end, then ``last_delta``."""
 
     @property
     def is_done(self) -> bool:
@@ -109,14 +123,16 @@ class Completion(Protocol):
         ...
 
     def feed(self, data: bytes) -> tuple[str, str | None]:
-        """Return the text that ``data`` completes, and what is wrong with the rest, None if nothing."""
+        """Return the text that ``data`` completes, and what is wrong with the bytes after it (None: nothing).
+        After a fault it is not called again."""
         ...
 
 
 class CompletionParser:
-    """Reads OpenAI's chunks, in a framing or as they are.
+    """Reads OpenAI's chunks, out of a framing, or with None as they are.
 
-    It merges the chunks of one read: the hot path makes one delta per read, not one per token.
+    It merges the text of all chunks of one read, so that answering makes one delta for a read, not for a
+    token.
     """
 
     def __init__(self, framing: Framing | None = None) -> None:
@@ -133,7 +149,7 @@ class CompletionParser:
         payloads = [data] if self._framing is None else self._framing.feed(data)
         texts: list[str] = []
         try:
-            for event in self._events.feed(b"".join(payloads)):  # one that was cut into parts is whole again
+            for event in self._events.feed(b"".join(payloads)):  # an event may span several payloads
                 if event == _DONE:
                     self.is_done = True
                 elif not self.is_done:
@@ -144,6 +160,7 @@ class CompletionParser:
         return "".join(texts), fault
 
     def _take(self, event: bytes) -> str:
+        """Return the text of one chunk; keep its finish reason and usage. Raises ChatStreamError."""
         try:
             chunk = cast("dict[str, Any]", orjson.loads(event))
             if "error" in chunk:
@@ -192,7 +209,8 @@ _LARGEST_ERROR_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ChatGenerator(ABC):
-    """An ``AnswerGenerator``; its subclass sends the request."""
+    """An ``AnswerGenerator`` whose subclass sends the request: it defines ``_post``, and ``_read`` where the
+    stream is wrapped."""
 
     _: KW_ONLY
     stall_timeout_s: float = _STALL_TIMEOUT_S
@@ -225,6 +243,7 @@ class ChatGenerator(ABC):
     async def _begun(
         self, body: dict[str, Any], *, inference_id: str, deadline: Deadline
     ) -> aiohttp.ClientResponse:
+        """Return the response once its head has arrived, by the deadline and within a minute."""
         try:
             async with asyncio.timeout(deadline.within_s(_FIRST_BYTE_TIMEOUT_S)):
                 return await self._post(body, inference_id=inference_id)
@@ -239,9 +258,11 @@ class ChatGenerator(ABC):
         OverloadedError."""
 
     def _read(self, response: aiohttp.ClientResponse, **limits: Any) -> ChatStream:
+        """Return the stream over a response; ``limits`` are the other arguments of ``ChatStream``."""
         return ChatStream(response, completion=CompletionParser(), **limits)
 
     def _body(self, request: GenerationRequest) -> dict[str, Any]:
+        """Return the request's JSON body, without ``model``."""
         body: dict[str, Any] = {
             "messages": [{"role": message.role, "content": message.content} for message in request.messages],
             "max_tokens": request.max_tokens,
@@ -259,11 +280,12 @@ class StreamStalledError(Exception):
 
 
 class ChatStream:
-    """A ``GenerationStream`` over the raw bytes of one response: one delta per network read, then the last
-    with finish reason and usage.
+    """A ``GenerationStream`` over the raw bytes of one response: one delta with text for each network read
+    that completes some, then the last delta with finish reason and usage.
 
     ``asyncio.timeout`` around each read would create and drop a timer for every token, which costs more than
-    the read. Here one timer per stream notes when the pending read began and fires when it may be due.
+    the read. Here one timer a stream runs ``_check``: it ends a pending read that is overdue, and otherwise
+    sets the timer to the moment when the read would be.
     """
 
     def __init__(
@@ -278,6 +300,7 @@ class ChatStream:
         variant: str | None = None,
     ) -> None:
         self._left_bytes = most_bytes
+        """Bytes that may still be read: more than ``most_bytes`` break the stream."""
         self.inference_id: str | None = inference_id
         self.variant = variant
         self._response = response
@@ -286,14 +309,16 @@ class ChatStream:
         self._deadline = deadline
         self._completion = completion
         self._has_text = False
+        """Whether a delta with text was returned; it decides which error a broken stream raises."""
         self._fault: str | None = None
+        """What broke the stream behind text that was returned first; the next call raises it."""
         self.is_finished = False
         """Whether the whole completion was read."""
         self.taken: bytearray | None = None
-        """All bytes that were read, where the caller wants them."""
+        """All bytes that were read, where the caller sets a bytearray before the first read."""
         self._loop = asyncio.get_running_loop()
         self._since_s: float | None = None
-        """When the pending read began."""
+        """When the pending read began, by the loop's clock; None while none is pending."""
         self._check_within(stall_timeout_s)
 
     def close(self) -> None:
@@ -326,8 +351,8 @@ class ChatStream:
     async def _read(self) -> bytes:
         """Return the next bytes; empty at the end.
 
-        Raises GenerationUnavailableError or GenerationInterruptedError (silent too long, or the connection
-        broke), DeadlineExceededError (also for bytes that were not read in time).
+        Raises GenerationUnavailableError or GenerationInterruptedError (silent too long, the connection
+        broke, or too many bytes), DeadlineExceededError.
         """
         self._since_s = self._loop.time()
         try:
@@ -345,6 +370,7 @@ class ChatStream:
         return data
 
     async def _read_end(self) -> None:
+        """Read what follows the last chunk, for a short time, so that the connection can be reused."""
         if self._content.at_eof():
             return
         try:
@@ -355,7 +381,8 @@ class ChatStream:
             return  # the answer is whole; closing the stream closes the connection
 
     def _check(self) -> None:
-        """End the pending read when the deadline has passed or the endpoint is silent for too long."""
+        """Make the pending read raise when the deadline has passed or the endpoint was silent for too long;
+        else set the timer again."""
         if self._deadline.remaining_s() <= 0.0:
             error = DeadlineExceededError("The deadline passed while the model answered.")
             self._content.set_exception(error)
@@ -370,6 +397,7 @@ class ChatStream:
         self._timer = self._loop.call_later(min(seconds, self._deadline.remaining_s()), self._check)
 
     def _broken(self, reason: str) -> AssistantError:
+        """Return the error of a broken stream: interrupted after text, unavailable before."""
         kind = GenerationInterruptedError if self._has_text else GenerationUnavailableError
         return kind(f"The LLM endpoint's stream broke: {reason}.")
 
@@ -402,10 +430,11 @@ class ChatServer(ChatGenerator):
     """Base URL of its API, as ``http://127.0.0.1:11434/v1``."""
     model: str
     read_key: Callable[[], str] | None = None
-    """Returns the server's key, asked again for each answer; None where it wants none. Raises OSError,
-    UnicodeDecodeError."""
+    """Returns the server's key; called for each answer, so that a new key needs no restart. None: the server
+    needs no key. Raises OSError, UnicodeDecodeError."""
     captures: Path | None = None
-    """The model's folder, which gets each whole call as SageMaker's data capture writes it."""
+    """Folder that gets a file with each complete call, as SageMaker's data capture writes it; None: none are
+    kept."""
 
     @asynccontextmanager
     async def stream(self, request: GenerationRequest, *, deadline: Deadline) -> AsyncGenerator[ChatStream]:
@@ -436,6 +465,7 @@ class ChatServer(ChatGenerator):
         raise GenerationUnavailableError(f"The chat server failed: status {response.status}.")
 
     async def _sent(self, body: bytes, headers: dict[str, str]) -> aiohttp.ClientResponse:
+        """Post the request; once more where the server had just closed the kept connection."""
         url = f"{self.url}/chat/completions"
         try:
             return await self.connections.post(url, data=body, headers=headers, allow_redirects=False)
@@ -452,8 +482,8 @@ def _capture(folder: Path, body: bytes, stream: ChatStream) -> None:
     https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html
     """
     now = datetime.now(UTC)
-    both = (("endpointInput", "INPUT", body), ("endpointOutput", "OUTPUT", bytes(stream.taken or b"")))
-    event = {"eventId": str(uuid.uuid4()), "inferenceId": stream.inference_id}
+    bodies = (("endpointInput", "INPUT", body), ("endpointOutput", "OUTPUT", bytes(stream.taken or b"")))
+    ids = {"eventId": str(uuid.uuid4()), "inferenceId": stream.inference_id}
     line = {
         "captureData": {
             name: {
@@ -462,9 +492,9 @@ def _capture(folder: Path, body: bytes, stream: ChatStream) -> None:
                 "data": base64.b64encode(content).decode(),
                 "encoding": "BASE64",
             }
-            for name, mode, content in both
+            for name, mode, content in bodies
         },
-        "eventMetadata": event | {"inferenceTime": f"{now:%Y-%m-%dT%H:%M:%SZ}"},
+        "eventMetadata": ids | {"inferenceTime": f"{now:%Y-%m-%dT%H:%M:%SZ}"},
         "eventVersion": "0",
     }
     path = folder / f"{SERVED_VARIANT}/{now:%Y/%m/%d/%H}/{uuid.uuid4()}.jsonl"

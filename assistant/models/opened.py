@@ -1,4 +1,4 @@
-"""Opens a tenant's stores together with the embedding model whose vectors they hold.
+"""Opens a tenant's stores together with the embedding model whose vectors their index has.
 
 Models run in this process, or behind SageMaker endpoints. Neither is imported before it is chosen.
 """
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from assistant.models.sagemaker import SageMakerEmbedder, SageMakerRuntime
 
 _ANY_KEY = "local"
+"""Access key for an endpoint on this machine, which checks none."""
 
 
 class ModelClients(ProcessClients):
@@ -48,7 +49,7 @@ class ModelClients(ProcessClients):
 
     def models(self) -> ModelsHere:
         """Return the models in this process."""
-        if self._models is None:  # by name: images of AWS's processes do not hold it
+        if self._models is None:  # imported by name: the images of AWS's processes lack this module
             here = import_module("assistant.model_server.here")
             self._models = here.ModelsHere(self.settings.model_artifacts_dir)
             self.stack.callback(self._models.close)
@@ -77,15 +78,16 @@ class ModelClients(ProcessClients):
 async def open_model_clients(
     settings: StoreSettings, *, models: ModelsHere | None = None
 ) -> AsyncGenerator[ModelClients]:
-    """Share clients inside the block; each opens when it is first needed. ``models``: those that the process
-    has loaded already."""
+    """Yield clients for all tenants of the process; each opens when it is first needed. ``models``: the
+    models that the process has loaded already; None: they are opened here when needed."""
     async with AsyncExitStack() as stack:
         yield ModelClients(settings, stack, models=models)
 
 
 def known_embeddings(tenant: TenantConfig, settings: StoreSettings) -> list[EmbeddingSection]:
-    """Return the embedding models that this process can reach for a tenant, its own first: those that the
-    tenant's file names, and on a laptop those that were added (their manifests are beside the artifacts)."""
+    """Return the embedding models that this process can use for a tenant, without duplicates: the one of
+    ``tenant`` first, then those that its file names, then those that were added on this machine and measured
+    (their manifests are beside the artifacts)."""
     sections = [tenant.embedding]
     file = load_tenants(settings.tenants_dir, only=(tenant.name,)).tenants.get(tenant.name)
     for config in (tenant, file):
@@ -94,16 +96,20 @@ def known_embeddings(tenant: TenantConfig, settings: StoreSettings) -> list[Embe
     for model in added_models(settings.model_artifacts_dir):
         if isinstance(model, AddedEmbedding) and None not in (model.cosine_unrelated, model.cosine_related):
             sections.append(TenantModels(embedding=model).applied_to(file or tenant).embedding)
-    return [section for at, section in enumerate(sections) if section not in sections[:at]]
+    return [section for place, section in enumerate(sections) if section not in sections[:place]]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelStores(StoreChoice):
-    """One tenant's stores, and the embedding model whose version of the index they stand for."""
+    """One tenant's stores with one embedding model, and so with one version of the index.
+
+    An index has a version for each embedding model that its documents were embedded with. Call ``open``
+    first.
+    """
 
     clients: ModelClients
     model: ModelFacts
-    """The served embedding weights: vectors of others are never compared with theirs."""
+    """Facts of the embedding weights. Vectors of other weights are never compared with theirs."""
 
     @classmethod
     async def open(
@@ -116,7 +122,8 @@ class ModelStores(StoreChoice):
         clock: Clock | None,
         models: AbstractSet[str],
     ) -> ModelStores:
-        """Return the stores after copying the artifacts of ``models`` from S3, if the settings say so.
+        """Return the stores, after copying the artifacts of ``models`` from S3 where the settings name a
+        folder there.
 
         Raises ConfigurationError naming the file or object, DependencyError when S3 does not respond.
         """
@@ -134,7 +141,7 @@ class ModelStores(StoreChoice):
 
     @property
     def index_model(self) -> IndexModel:
-        """The model whose vectors the version of these stores holds."""
+        """The model that identifies this version of the index: name, dimensions and digest."""
         return IndexModel(self.model.model, self.tenant.embedding.dimensions, self.model.digest)
 
     async def versions(self) -> IndexVersions:
@@ -176,7 +183,8 @@ class ModelStores(StoreChoice):
         return (await self.index()).search(self.index_model, pinned=pinned)
 
     async def embedder(self, *, purpose: CapturePurpose) -> SageMakerEmbedder | EmbedderHere:
-        """Return the stores' embedding model, or its endpoint."""
+        """Return the embedding model in this process, or the client of its endpoint. ``purpose``: what
+        SageMaker records with each call."""
         embedding = self.tenant.embedding
         if self.settings.models == "embedded":
             return await self.clients.models().embedder(embedding)
@@ -190,7 +198,8 @@ class ModelStores(StoreChoice):
         )
 
     async def passage_embedder(self) -> TextEmbedder:
-        """Return what embeds documents: the endpoint, and before it the vectors that the tenant keeps.
+        """Return what embeds documents: ``embedder``, or where the tenant keeps a file of vectors, that file
+        first.
 
         Raises ConfigurationError when the file of vectors is damaged, or the stores are not embedded.
         """
@@ -231,7 +240,7 @@ async def download_artifacts(client: Any, *, prefix: str, models: AbstractSet[st
     from assistant.stores.s3 import write_whole
 
     for model in sorted(models):
-        for name in (TOKENIZER_FILE, FACTS_FILE):  # facts last: a folder that has them is complete
+        for name in (TOKENIZER_FILE, FACTS_FILE):  # facts last: a folder with them is complete
             content = await _read_artifact(client, prefix=prefix, name=f"{model}/{name}")
             await asyncio.to_thread(write_whole, into / model / name, content, setting="model_artifacts_dir")
 

@@ -28,6 +28,7 @@ Task = Literal["answer", "reply", "reply_check"]
 CONTEXT_TOKENS, MAX_TOKENS = 8_192, 512
 """Sizes with which the prompts were recorded: those of the shipped Inferentia and GPU manifests."""
 _CHARACTERS_A_TOKEN = 4
+"""See ``CharacterCount``."""
 _PIECE_CHARACTERS = 24
 """Characters of one delta: about what a model's server sends at once."""
 
@@ -88,6 +89,8 @@ class CharacterCount:
 
 
 class _Stream:
+    """A ``GenerationStream`` of a recorded answer, in pieces."""
+
     inference_id: str | None = None
     variant: str | None = None
 
@@ -101,7 +104,7 @@ class _Stream:
 
 
 class RecordedModel:
-    """``AnswerGenerator`` that plays a recording."""
+    """An ``AnswerGenerator`` that plays a recording. Of two answers to one prompt the later line counts."""
 
     def __init__(self, lines: Iterable[RecordedAnswer]) -> None:
         self._answers = {line.prompt_sha256: line for line in lines}

@@ -1,9 +1,15 @@
-"""Redacts captured calls: writes a clean copy, then deletes every raw version in the quarantine.
+"""Redacts captured calls of models: writes a clean copy of each file, then deletes all its raw versions in
+the quarantine.
 
-A clean line is built from fields that are known to be harmless. Nothing is removed from a raw line, so an
-unexpected field cannot pass. It keeps structure, ids, times, counts and hashes. No method finds every name
-and story in a care agent's question (docs/decisions/0020-captured-texts-are-dropped.md). So words stay only
-where the tenant file says so: without the documents of a prompt, with patients' data replaced, and for days
+A clean line is built from fields that are known to be harmless, and not by removing fields of the raw line,
+so that no unexpected field can pass. It has structure, ids, times, counts and hashes::
+
+    {"schema_version": 3, "readable": true, "event_id": "…", "inference_id": "…", "purpose": "question",
+     "inference_time": "2026-11-28T09:00:00Z", "request": {"size_bytes": 812, …}, "response": {…}}
+
+No method finds every name and story in a care agent's question
+(docs/decisions/0020-captured-texts-are-dropped.md). So texts stay only where the tenant file says so:
+without the documents of a prompt, with patients' data replaced, and for days
 (docs/decisions/0087-captured-texts-with-patients-data-replaced.md).
 """
 
@@ -35,9 +41,10 @@ from assistant.tenant.deployment import RETENTION
 from assistant.tenant.tenant import load_tenants
 
 Replace = Callable[[str], str]
-"""Returns a text with patients' data replaced."""
+"""A function that returns a text with patients' data replaced."""
 REPLACES = Place[Callable[[], Replace | None]]("patients' data in captured calls")
-"""What makes the function that replaces patients' data; without it no word of a call is kept."""
+"""The function by which an option makes a ``Replace``. Without the option, or where it returns None, no text
+of a call is kept."""
 
 SCHEMA_VERSION = 3
 """2 added ``purpose``, 3 ``text`` and ``event_version``."""
@@ -52,22 +59,25 @@ _PARAMETERS = ("max_tokens", "temperature", "top_p", "seed", "n", "stream")
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 Clean = dict[str, Any]
+"""A part of a clean line."""
 _Object = Mapping[str, Any]
+"""A JSON object of a raw line, whose fields may have any type or be missing."""
 _NOTHING: _Object = {}
 _DELETE_EVERY_S = 60.0
 _log = structlog.get_logger(__name__)
 
 
 class RedactCapture:
-    """Redacts one object. A repeated call writes the same clean copy under the same key.
+    """Redacts one object (file) of the quarantine. A repeated call writes the same clean copy under the same
+    key.
 
-    An object of which nothing is kept (only passages) gets no clean copy.
+    An object whose lines are all dropped (embedded passages) gets no clean copy.
     """
 
     def __init__(
         self, store: StoredCaptures, *, passages_percent: int, replace: Replace | None = None
     ) -> None:
-        """``replace`` replaces patients' data in the texts that are kept; None: no text is."""
+        """``passages_percent``: see ``redacted``. ``replace``: None keeps no text."""
         self._store = store
         self._passages_percent = passages_percent
         self._replace = replace
@@ -80,12 +90,12 @@ class RedactCapture:
             if clean:
                 await self._store.put_clean(key, clean)
             _log.info("capture_redacted", key=key, raw_bytes=len(raw), clean_bytes=len(clean))
-        # Without a newest version, too: older versions may exist under a delete marker.
+        # Also where there is no newest version: older versions may exist under a delete marker.
         await self._store.delete_raw(key)
 
 
 class SweepQuarantine:
-    """Redacts overdue objects: their event was lost, or their function failed each time."""
+    """Redacts overdue objects: those whose event was lost, or whose function failed each time."""
 
     def __init__(self, store: StoredCaptures, *, redact: RedactCapture, overdue_after_s: float):
         self._store = store
@@ -116,6 +126,7 @@ class SweepQuarantine:
             await set_within(stopping, every_s)
 
     async def _redacted(self, key: str) -> bool:
+        """Redact an overdue object; return whether that succeeded."""
         try:
             await self._redact(key)
         except Exception:  # noqa: BLE001 (the edge of one object: it must not stop the others)
@@ -127,7 +138,7 @@ class SweepQuarantine:
 
 @dataclass(frozen=True, slots=True)
 class Redacting:
-    """What ``redact_capture`` and ``sweep_quarantine`` work with."""
+    """What the functions ``redact_capture`` and ``sweep_quarantine`` need."""
 
     redact: RedactCapture
     sweep: SweepQuarantine
@@ -160,8 +171,8 @@ class LocalCapture:
 
     @classmethod
     def of(cls, settings: StoreSettings) -> Self:
-        """Tenants share the endpoints of a machine, so words are kept only where each tenant's file allows
-        it. Raises ConfigurationError."""
+        """Return the redaction of this machine's calls. Its tenants share the endpoints, so texts are kept
+        only where every tenant's file is valid and allows it. Raises ConfigurationError."""
         store = StoredCaptures.here(settings.state_dir / CAPTURE_FOLDER)
         files = load_tenants(settings.tenants_dir)
         sections = [tenant.models for tenant in files.tenants.values()]
@@ -183,25 +194,27 @@ class LocalCapture:
 
 
 def _replaces(*, is_kept: bool) -> Replace | None:
+    """Return the function that replaces patients' data; None where no text is kept."""
     return next((make() for make in REPLACES.joined()), None) if is_kept else None
 
 
 def redacted(raw: bytes, *, passages_percent: int, replace: Replace | None = None) -> Iterator[bytes]:
     """Yield a clean line for each line of SageMaker's data capture (JSON Lines) that is not blank.
 
-    Only ``passages_percent`` of the calls that embedded passages are kept, the same ones each time: a load of
-    the corpus makes thousands, and the documents are in their store.
+    ``passages_percent``: share of the calls that embedded passages which is kept, the same ones in each call:
+    a load of the corpus makes thousands, and the documents are in their store.
     """
     for line in raw.splitlines():
         if not line.strip():
             continue
         clean = _clean_line(line, replace)
-        drawn = int.from_bytes(hashlib.sha256(line).digest()[:8]) % 100  # the same in each call
+        drawn = int.from_bytes(hashlib.sha256(line).digest()[:8]) % 100  # by hash, so the same in each call
         if clean.get("purpose") != "passage" or drawn < passages_percent:
             yield orjson.dumps(clean, option=orjson.OPT_SORT_KEYS) + b"\n"
 
 
 def _clean_line(line: bytes, replace: Replace | None) -> Clean:
+    """Return the clean line of one captured call; one of another format has only its size and version."""
     call = _object(_parsed(line))
     version = call.get("eventVersion")
     if "captureData" not in call or ("eventVersion" in call and version != _EVENT_VERSION):
@@ -224,11 +237,13 @@ def _clean_line(line: bytes, replace: Replace | None) -> Clean:
 
 
 def _purpose(attributes: object) -> str | None:
+    """Return the purpose that the caller gave as a custom attribute (``capture_attribute``)."""
     given = [attributes] if isinstance(attributes, str) else _list(attributes)
     return next((known for known in CAPTURE_PURPOSES if capture_attribute(known) in given), None)
 
 
 def _clean_request(captured: _Object, replace: Replace | None) -> Clean:
+    """Return the clean request: ``messages`` of a chat, or ``inputs`` of an embedding."""
     content = _content(captured)
     body = _object(_parsed(content))
     messages = [_object(message) for message in _list(body.get("messages"))]
@@ -238,15 +253,16 @@ def _clean_request(captured: _Object, replace: Replace | None) -> Clean:
         "model": _matching(_MODEL, body.get("model")),
         "parameters": {name: body[name] for name in _PARAMETERS if _is_number(body.get(name))},
         "messages": [
-            {"role": _one_of(_ROLES, message.get("role")), **_told(message.get("content"), replace)}
+            {"role": _one_of(_ROLES, message.get("role")), **_clean_text(message.get("content"), replace)}
             for message in messages
         ],
-        "inputs": [_told(text, replace) for text in inputs],
+        "inputs": [_clean_text(text, replace) for text in inputs],
     }
 
 
 def _clean_response(captured: _Object, replace: Replace | None) -> Clean:
-    """Return the clean response, also of a streamed answer, from the parts of its stream."""
+    """Return the clean response. Of a streamed answer the texts of its chunks are joined, and the last finish
+    reason and usage count."""
     content = _content(captured)
     parts = _parts(content)
     choices = [_object(choice) for part in parts for choice in _list(part.get("choices"))]
@@ -258,7 +274,7 @@ def _clean_response(captured: _Object, replace: Replace | None) -> Clean:
         **_measures(content),
         "id": next((_matching(_ID, part.get("id")) for part in parts), None),
         "model": next((_matching(_MODEL, part.get("model")) for part in parts), None),
-        **_told("".join(texts), replace),
+        **_clean_text("".join(texts), replace),
         "finish_reason": next((reason for reason in reversed(reasons) if reason), None),
         "usage": {name: usage[name] for name in _COUNTS if _is_number(usage.get(name))},
     }
@@ -274,37 +290,40 @@ def _parts(content: bytes) -> list[_Object]:
 
 
 def _text_of(choice: _Object) -> object:
+    """Return the text of a choice: of a whole answer or of a chunk."""
     return (_object(choice.get("message")) or _object(choice.get("delta"))).get("content")
 
 
-def _told(text: object, replace: Replace | None) -> Clean:
-    """Return how long a text is and, where words are kept, the text without documents and patients' data.
+def _clean_text(text: object, replace: Replace | None) -> Clean:
+    """Return a text's length and, where texts are kept, the text without documents and patients' data:
+    ``{"characters": 26, "text": "When does [NAME] get it?"}``.
 
     A text that the filter fails on is left out.
     """
     if not isinstance(text, str):
         return {"characters": 0}
-    told: Clean = {"characters": len(text)}
+    clean: Clean = {"characters": len(text)}
     if replace is not None:
         try:
-            told["text"] = replace(_without_documents(text))
+            clean["text"] = replace(_without_documents(text))
         except Exception as error:  # noqa: BLE001 (the edge of one text, whose words may be in the message)
             _log.error("captured_text_dropped", error=type(error).__name__)
-    return told
+    return clean
 
 
 def _without_documents(text: str) -> str:
-    """Return a prompt without its documents: the record names them, and their store has their text for as
-    long as they are not withdrawn."""
+    """Return a prompt without its documents (``<document …>…</document>``): the record names them, and their
+    store has their text until they are withdrawn."""
     return "".join(part.partition("<document ")[0] for part in text.split("</document>")).strip()
 
 
 def _measures(content: bytes) -> Clean:
-    """Return size and hash of a body as it was sent: they tell whether two bodies are equal."""
+    """Return size and hash of a body, by which equal bodies can be told."""
     return {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest() if content else None}
 
 
 def _content(captured: _Object) -> bytes:
+    """Return the body of ``endpointInput`` or ``endpointOutput``; empty where there is none."""
     data = captured.get("data")
     if not isinstance(data, str):
         return b""
@@ -316,6 +335,7 @@ def _content(captured: _Object) -> bytes:
     return data.encode()
 
 
+# Readers of untrusted JSON: each returns None, or an empty value, for a value of another type.
 def _parsed(content: bytes) -> object:
     try:
         return orjson.loads(content)

@@ -1,6 +1,6 @@
 """The SageMaker Runtime: its client, the LLM endpoint and the embedding endpoint.
 
-The calls of an answer go out as DynamoDB's do (``signing``). With aiobotocore they would take 1.1 ms of CPU
+The calls of an answer are signed and sent by ``SignedPosts``. With aiobotocore they would take 1.1 ms of CPU
 more (docs/decisions/0011-lean-sagemaker-calls.md), and a stream could not be closed at once.
 The LLM endpoint has OpenAI's chat schema, streamed inside AWS's event stream; the embedding endpoint has the
 schema of Text Embeddings Inference.
@@ -36,7 +36,8 @@ from assistant.tenant.deployed_names import CapturePurpose, capture_attribute
 
 _CONNECT_TIMEOUT_S = 2.0
 _CONNECTIONS = 1024
-"""For every running stream and embedding; further calls wait for a connection, within their own limits."""
+"""Shared by all running streams and embeddings; further calls wait for a connection, within their time
+limits."""
 _KEEP_ALIVE_S = 15.0
 """Idle connections are closed after this time, well before the peer closes them (AWS 60 s, uvicorn 75 s).
 
@@ -45,18 +46,21 @@ A request on a connection that the peer closes may have been handled, so it cann
 _LARGEST_BODY_BYTES = 32 * 1024 * 1024
 """SageMaker's own limit of a response is 25 MB."""
 _LARGEST_ERROR_BYTES = 64 * 1024
+"""Of an error's body."""
 _JSON = "application/json"
 VARIANT_HEADER = "x-Amzn-Invoked-Production-Variant"
 """Header of each response of an endpoint: which variant answered (SageMaker Runtime API, InvokeEndpoint)."""
 _SIGNATURE_REFUSED = 403
+"""Status that AWS answers to a signature that it refuses, also because of a wrong clock."""
 
 
 class InvocationError(Exception):
     """A call failed. Neither its fields nor the message hold any text of the request."""
 
     def __init__(self, code: str, container_status: int | None = None, container_error: str = "") -> None:
-        """``container_status`` is None when the container did not respond; ``container_error`` is the kind of
-        error in its body: TEI's ``error_type``, OpenAI's code or type."""
+        """``code``: AWS's error code (``ThrottlingException``), the name of a connection's error, or a
+        phrase. ``container_status``: HTTP status of the model's container; None when it did not respond.
+        ``container_error``: the kind of error in its body: TEI's ``error_type``, OpenAI's code or type."""
         super().__init__(" ".join(filter(None, (code, str(container_status or ""), container_error))))
         self.code = code
         self.container_status = container_status
@@ -64,15 +68,18 @@ class InvocationError(Exception):
 
     @property
     def overloaded(self) -> bool:
+        """Whether the same call may succeed later."""
         throttled = self.code in ("ThrottlingException", "Throttling", "ModelNotReadyException")
         return throttled or self.container_status == 429
 
 
 class AwsRuntime:
-    """Calls models of one AWS service, each once: only ``retry_overload`` retries.
+    """Sends calls to models of one AWS service, without retries: ``retry_overload`` around a call is the only
+    one.
 
-    A call whose signature was refused because of our clock is sent again, because nothing of it was done. The
-    caller limits the wait for a response: cancelling it closes the connection.
+    One exception: a call whose signature was refused because of our clock is sent again with the time of AWS,
+    since nothing of it was done. The caller limits the wait for a response: cancelling it closes the
+    connection.
     """
 
     service: ClassVar[AwsService]
@@ -115,14 +122,14 @@ class AwsRuntime:
             failure = await _read_failure(response)
             if is_last or response.status != _SIGNATURE_REFUSED:
                 break
-            learned = self._posts.learn_skew(failure.code, response.headers.get("Date"))
-            if not learned:  # the clock is right, so the same request would be refused again
+            clock_corrected = self._posts.learn_skew(failure.code, response.headers.get("Date"))
+            if not clock_corrected:  # the clock is right, so the same request would be refused again
                 break
         raise failure
 
 
 class SageMakerRuntime(AwsRuntime):
-    """Calls endpoints."""
+    """Calls endpoints of SageMaker."""
 
     service = "sagemaker-runtime"
 
@@ -158,6 +165,7 @@ class SageMakerRuntime(AwsRuntime):
 
 
 def _path(endpoint: str) -> str:
+    """Return the path of an endpoint in the SageMaker Runtime API."""
     return f"/endpoints/{quote(endpoint, safe='')}"
 
 
@@ -184,16 +192,19 @@ async def _read_failure(response: aiohttp.ClientResponse) -> InvocationError:
     finally:
         response.close()
     named = response.headers.get("x-amzn-ErrorType") or str(fields.get("code") or fields.get("__type") or "")
-    # A colon is followed by an address; a number sign is preceded by a namespace.
+    # "com.amazonaws.sagemaker#ModelError:http://internal.amazon.com/…" is ModelError: the code stands between
+    # a namespace and an address.
     code = named.partition(":")[0].rpartition("#")[2][:80] or f"status {response.status}"
     if code != "ModelError":
         return InvocationError(code)
     status = fields.get("OriginalStatusCode")
-    kind = _container_error(str(fields.get("OriginalMessage", "")))
-    return InvocationError(code, status if isinstance(status, int) else None, kind)
+    container_error = _container_error(str(fields.get("OriginalMessage", "")))
+    return InvocationError(code, status if isinstance(status, int) else None, container_error)
 
 
 def _container_error(body: str) -> str:
+    """Return the kind of error in a container's body: ``{"error": {"type": "server_error"}}`` →
+    "server_error"."""
     fields = _json_object(body)
     nested = fields.get("error")
     if isinstance(nested, dict):
@@ -213,7 +224,7 @@ def _json_object(text: bytes | str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class SageMakerGenerator(ChatGenerator):
-    """An ``AnswerGenerator`` of one endpoint."""
+    """An ``AnswerGenerator`` that calls one endpoint."""
 
     client: SageMakerRuntime
     _: KW_ONLY
@@ -239,15 +250,15 @@ def _generation_error(failure: InvocationError) -> AssistantError:
 
 
 _BATCH_TEXTS = 32
-"""The server's limit of one request (``max_client_batch_size``)."""
+"""Most texts of one request: the model server's limit (``MOST_INPUTS`` there)."""
 _BATCHES_AT_ONCE = 2
-"""One is computed while the other is sent."""
+"""One is sent while the other is computed."""
 _REQUEST_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class SageMakerEmbedder:
-    """A ``TextEmbedder`` of one endpoint.
+    """A ``TextEmbedder`` that calls one endpoint.
 
     ``purpose`` goes with each call, so that captured questions and passages can be told apart.
     """
@@ -259,7 +270,7 @@ class SageMakerEmbedder:
     purpose: CapturePurpose
     request_timeout_s: float = _REQUEST_TIMEOUT_S
     embedded: Callable[[int], None] | None = None
-    """Told the number of texts of each call that the endpoint answered."""
+    """Called after each answered call with the number of its texts; for metrics."""
     _budget: RetryBudget = field(default_factory=RetryBudget, init=False)
 
     async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
@@ -300,15 +311,17 @@ class SageMakerEmbedder:
             raise _embedding_error(error) from None
 
     def _checked(self, answer: bytes, *, count: int) -> list[list[float]]:
+        """Return the vectors of a response. Raises EmbeddingUnavailableError unless they are ``count`` lists
+        of ``dimensions`` floats; only the first number of each is checked."""
         try:
             vectors = cast("list[list[float]]", orjson.loads(answer))
-            shape = {len(vector) for vector in vectors}
+            lengths = {len(vector) for vector in vectors}
             numbers = all(type(vector[0]) is float for vector in vectors)
         except (orjson.JSONDecodeError, TypeError, IndexError):
             raise EmbeddingUnavailableError("The embedding endpoint returned no vectors.") from None
-        if len(vectors) != count or shape - {self.dimensions} or not numbers:
+        if len(vectors) != count or lengths - {self.dimensions} or not numbers:
             raise EmbeddingUnavailableError(
-                f"The embedding endpoint returned {len(vectors)} vectors of {sorted(shape)} numbers, "
+                f"The embedding endpoint returned {len(vectors)} vectors of {sorted(lengths)} numbers, "
                 f"not {count} of {self.dimensions}: is it the model that the tenant file names?"
             )
         return vectors
@@ -329,7 +342,7 @@ _CORRUPT = (ParserError, LookupError, ValueError, struct.error)
 
 
 class EventStreamReader:
-    """Returns the whole events of a stream from bytes that are cut anywhere.
+    """Returns the complete events of AWS's event stream from bytes that are cut anywhere.
 
     botocore decodes an event, in 12 microseconds. A decoder of our own took 2: too small a gain to keep it.
     After the first fault nothing more is decoded; events before it are still returned.
@@ -341,7 +354,7 @@ class EventStreamReader:
         ``corrupt …`` for bytes that are no valid framing."""
         self._messages: Any = EventStreamBuffer()
         self._pending_bytes = 0
-        """Bytes since the last whole message."""
+        """Bytes since the last complete message."""
 
     def events(self, data: bytes) -> list[tuple[str, bytes]]:
         """Return type and payload of the events that ``data`` completes, in order. Never raises: see
@@ -366,13 +379,16 @@ class EventStreamReader:
 
 
 class EventStreamParser(EventStreamReader):
-    """Returns the payloads of ``PayloadPart`` events: a container's own stream."""
+    """A ``Framing``: returns the payloads of ``PayloadPart`` events, which together are the container's own
+    stream."""
 
     def feed(self, data: bytes) -> list[bytes]:
         return [payload for kind, payload in self.events(data) if kind == "PayloadPart"]
 
 
 def _fault_of(headers: dict[str, Any], payload: bytes) -> str:
+    """Return kind and message of an exception in an event stream: "ModelStreamError
+    ModelInvocationTimeExceeded: …"."""
     kind = str(headers.get(":exception-type") or headers.get(":error-code") or "unknown")
     message = str(headers.get(":error-message", ""))
     try:

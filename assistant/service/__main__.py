@@ -36,18 +36,24 @@ from assistant.tenant.tenant import TenantConfig
 from assistant.text.caches import FORGET_EVERY_S, forget_regularly
 
 RUNS = Place[Callable[[ServedTenant], Sequence[Coroutine[Any, Any, None]]]]("runs of a tenant")
+"""Functions that options add: each returns coroutines that run beside a tenant's answers until they are
+cancelled."""
 CONTEXTS = Place[
     Callable[
         [ServiceSettings, Sequence[TenantConfig], Callable[[KeySource], KeySet], AsyncExitStack, Clock],
         Awaitable[Contexts],
     ]
 ]("contexts of questions")
+"""The function by which an option opens the verifier of context tokens; without one, no question has a
+context."""
 _RESUME_S = 5.0
-"""At shutdown, for answers that nobody reads now but that a reader may read from their record."""
+"""Wait at shutdown for answers that lost their reader, who may come back and read them from their records."""
 _CANCEL_AGAIN_S = 0.2
+"""See ``_cancel``."""
 _FIRST_LOAD_S = 3.0
+"""Longest wait at the start for what reviewers changed."""
 _RECORD_S = 3.0
-"""At shutdown, for each of: cancelled answers, their records."""
+"""Wait at shutdown, once until the cancelled answers have ended, and once until their records are written."""
 AFTER_DRAIN_S = _RESUME_S + 2 * _RECORD_S
 """Longest shutdown after the drain (100 s by default). ECS kills a container after 120 s."""
 
@@ -114,7 +120,8 @@ async def open_application(
 
 
 async def _watch(tenants: ServedTenants, name: str) -> None:
-    """Run what a tenant needs beside its answers, anew when it is served from another index."""
+    """Run what a tenant needs beside its answers; start it again when the tenant is served from another
+    index."""
     while True:
         served = tenants[name]
         tasks = [
@@ -129,7 +136,8 @@ async def _watch(tenants: ServedTenants, name: str) -> None:
 
 
 async def _load_first(adaptations: Sequence[Adaptations]) -> None:
-    """Load what the desk changed before the first question, or go on without it after three seconds."""
+    """Load what reviewers changed at the desk before the first question; go on without it after three
+    seconds."""
     loading = [asyncio.create_task(adaptation.refresh()) for adaptation in adaptations]
     if loading:
         _, late = await asyncio.wait(loading, timeout=_FIRST_LOAD_S)
@@ -137,8 +145,8 @@ async def _load_first(adaptations: Sequence[Adaptations]) -> None:
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """Cancel the tasks until they have ended: ``wait_for`` of Python 3.11 loses a cancellation that arrives
-    together with its result."""
+    """Cancel the tasks, again every ``_CANCEL_AGAIN_S`` until they have ended: ``wait_for`` of Python 3.11
+    loses a cancellation that arrives together with its result."""
     left = set(tasks)
     while left:
         for task in left:
@@ -149,7 +157,7 @@ async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
 async def _service(
     settings: ServiceSettings, tenants: ServedTenants, stack: AsyncExitStack, metrics: ServiceMetrics
 ) -> Service:
-    """Return the service. The keys that it fetches are closed with the stack."""
+    """Return what all requests of the process share. Its sources of keys are closed with the stack."""
     clock = SystemClock()
 
     def cached(source: KeySource) -> CachedKeySet:
@@ -187,7 +195,7 @@ async def _service(
             service=settings.console_name,
             hosts=tuple(origin for origin in settings.frame_ancestors if origin in settings.cors_origins),
             delivers=tuple(
-                sorted(name for name, each in tenants.items() if each.answering.live.replies is not None)
+                sorted(name for name, tenant in tenants.items() if tenant.answering.live.replies is not None)
             ),
             replies=tuple(sorted(name for name, each in tenants.items() if each.answering.writes_answers)),
             guards={name: each.answering.tenant.guard for name, each in tenants.items()},
@@ -206,6 +214,7 @@ async def _service(
 
 
 def _task_metrics(settings: ServiceSettings, service: Service) -> TaskMetrics | None:
+    """Return the metrics that the process reports; None where the settings name no service for them."""
     if settings.metrics_service is None:
         return None
     return TaskMetrics(
