@@ -29,8 +29,8 @@ serving = pytest.mark.parametrize("definition", SERVING, ids=lambda path: path.p
 own_entry = pytest.mark.parametrize("definition", OWN_ENTRY, ids=lambda path: path.parent.name)
 of_assistant = pytest.mark.parametrize("definition", OF_ASSISTANT, ids=lambda path: path.parent.name)
 each = pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda path: path.parent.name)
-MOST_BYTES = int(3.25 * 1024 * 1024)
-"""The service's code and its lock fill 2.75 MiB, its page 0.3; a library that draws plots brings 0.05."""
+MOST_BYTES = 4 * 1024 * 1024
+"""The service's code, with what it says of itself, and its lock fill 3.1 MiB, its page 0.3."""
 JOB = "containers/corpus_job/job.py"
 IMPORTED_BY_NAME = {
     "assistant.options.helpdesk": ("tools.systems",),
