@@ -1,7 +1,9 @@
 """The parsing process: ``python -m assistant.documents.parsing_child``, started only by ``ParsingProcess``.
 
-It takes its own rights away (docs/decisions/0124), then answers requests until its standard input closes: so
-it outlives its parent by the current document at most.
+It gives up its own rights (``confine``, docs/decisions/0124), sends one frame with what the kernel could not
+refuse, for example ["files"], then answers a frame for each request until its standard input closes: it
+outlives its parent by the current document at most. ``parsing_process`` describes the frames and sets the
+PARSING_… variables.
 """
 
 from __future__ import annotations
@@ -38,8 +40,11 @@ from assistant.domain.errors import AssistantError
 from assistant.domain.public import PublicModel
 
 _parsers: dict[tuple[str, int, str], InProcessParser] = {}
+"""A parser for each tokenizer file, limit of tokens and language, made by the first document that needs
+it."""
 _NEW_OBJECTS = 50_000
-"""After which the garbage collector runs. At Python's 700 it takes a third of the time of a workbook."""
+"""New objects after which the garbage collector runs. At Python's 700 it takes a third of the time of a
+workbook."""
 
 
 def main() -> None:
@@ -67,21 +72,23 @@ def main() -> None:
 
 
 def _send(answers: BinaryIO, body: bytes) -> None:
+    """Write one frame, without a header."""
     answers.write(LENGTHS.pack(0, len(body)) + body)
     answers.flush()
 
 
 def _limit_cpu(seconds: int) -> None:
     """Have the kernel end this process (SIGXCPU) after this much more CPU time."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    until = math.ceil(used.ru_utime + used.ru_stime) + seconds
-    soft = until if hard == resource.RLIM_INFINITY else min(until, hard)
+    end_s = math.ceil(usage.ru_utime + usage.ru_stime) + seconds
+    soft = end_s if hard == resource.RLIM_INFINITY else min(end_s, hard)
     resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
 def _item(header: Mapping[str, Any], body: bytes) -> bytes:
-    """Return the item of a file, of a line of one, or of a stored document."""
+    """Return the item of a file, of a line of one, or of a stored document, as JSON
+    (``files.write_item``)."""
     name = header["name"]
     try:
         match header["operation"]:
@@ -103,31 +110,34 @@ def _item(header: Mapping[str, Any], body: bytes) -> bytes:
 
 
 def _document(header: Mapping[str, Any], body: bytes) -> bytes:
-    """Return ParsedParts as JSON, or a JSON text with the reason why there are none."""
+    """Return the document's ParsedParts as JSON, or a JSON text with the reason why it is invalid."""
     key = (header["tokenizer"], header["max_tokens"], header["language"])
     if key not in _parsers:
         _parsers[key] = InProcessParser.load(Path(key[0]), max_tokens=key[1], language_code=key[2])
     parse_one, received_at = _parsers[key].parse_one, datetime.fromisoformat(header["received_at"])
-    return _parsed(lambda: parse_one(Received(_stored(body), header["content_hash"], received_at)))
+    return _answer_of(lambda: parse_one(Received(_stored(body), header["content_hash"], received_at)))
 
 
 def _links(_header: Mapping[str, Any], body: bytes) -> bytes:
-    """Return the addresses that a document's body links to as JSON, or the reason why it has no text."""
-    return _parsed(lambda: [address for *_, address in parse_document(_stored(body)).links])
+    """Return a JSON list of the addresses that a document links to, or a JSON text with the reason why
+    not."""
+    return _answer_of(lambda: [address for *_, address in parse_document(_stored(body)).links])
 
 
 def _text(_header: Mapping[str, Any], body: bytes) -> bytes:
-    """Return the text of a document's body in a list, or the reason why it has none."""
-    return _parsed(lambda: [parse_document(_stored(body)).text])
+    """Return a JSON list with the text of a document, or a JSON text with the reason why not."""
+    return _answer_of(lambda: [parse_document(_stored(body)).text])
 
 
 def _stored(body: bytes) -> Document:
     return Document.model_validate_json(body)
 
 
-def _parsed(parse: Callable[[], object]) -> bytes:
+def _answer_of(parse: Callable[[], object]) -> bytes:
+    """Return as JSON what ``parse`` returns, which is never a text; a JSON text is the reason of a
+    failure."""
     try:
-        return orjson.dumps(parse(), default=_fields)
+        return orjson.dumps(parse(), default=_as_json_fields)
     except AssistantError as error:
         return orjson.dumps(error.message)
     except MemoryError:
@@ -136,8 +146,9 @@ def _parsed(parse: Callable[[], object]) -> bytes:
         return orjson.dumps(_unreadable(error))
 
 
-def _fields(item: PublicModel) -> dict[str, Any]:
-    """Return the fields of a document's item or original, which orjson does not know."""
+def _as_json_fields(item: PublicModel) -> dict[str, Any]:
+    """Return the fields of a pydantic model in a document (its item or original), which orjson cannot
+    write."""
     return item.model_dump(mode="json")
 
 
@@ -146,6 +157,7 @@ def _unreadable(error: Exception) -> str:
     return f"It cannot be read ({type(error).__name__}). Simplify its markup and add it again."
 
 
+# By ``ParsingRequest.operation``: header and body of a request → body of its answer
 _OPERATIONS = {
     "page": _item,
     "line": _item,
@@ -157,74 +169,86 @@ _OPERATIONS = {
 }
 
 
-# Confinement: Linux gives both walls to a process without a privilege, and what the process starts has them
-# too. Landlock allows files below named paths and nothing else. seccomp refuses system calls. A wall that the
-# kernel lacks leaves the other one.
+# Confinement: two walls of Linux, which a process sets up without a privilege, and which its children get
+# too. Landlock allows files below named paths and no others. seccomp refuses system calls. If the kernel
+# lacks one of them, the other one still stands. Numbers are those of the kernel's headers: linux/landlock.h,
+# seccomp.h, filter.h.
 
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store")
-_SHARED = (
+_SYSTEM_DATA = (
     *("/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo", "/usr/share/fonts"),
     *map(str, mimetypes.knownfiles),
 )
-"""Where a PDF file brings no font of its own, pdfium measures letters in one of the system. The reader of
-workbooks asks Python for types of files, which reads the system's own list where there is one."""
+"""Files of the system that parsers read. For a PDF file without fonts pdfium measures letters in one of the
+system's. The reader of workbooks asks Python for types of files, which reads the system's list of them."""
+# LANDLOCK_ACCESS_FS_…: EXECUTE, WRITE_FILE, READ_FILE, READ_DIR
 _EXECUTE, _WRITE, _READ, _LIST = 1, 1 << 1, 1 << 2, 1 << 3
-_OF_FILES = _EXECUTE | _WRITE | _READ
-"""Access rights of Landlock that a rule for a single file may have."""
+_FILE_RIGHTS = _EXECUTE | _WRITE | _READ
+"""Access rights of Landlock that a rule for a single file may have: a rule with another one is refused."""
+# System calls landlock_create_ruleset, landlock_add_rule, landlock_restrict_self, on both machines
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _SIGNALS_SCOPED = 6
 """The version of Landlock that bounds signals to the process and what it started."""
 _PR_SET_NO_NEW_PRIVS = 38
 
 _MACHINES = {"x86_64": (0, 0xC000003E, 317), "aarch64": (1, 0xC00000B7, 277)}
-"""Column of system_calls.toml, AUDIT_ARCH_…, number of seccomp, by ``uname -m``."""
+"""By ``uname -m``: column of system_calls.toml, AUDIT_ARCH_…, number of the system call seccomp."""
+# Flags of clone: CLONE_THREAD; all CLONE_NEW… (namespaces)
 _CLONE_THREAD, _CLONE_NAMESPACES = 0x10000, 0x7E020000
-_SIGNALLING = (8, 10, 15)
-"""F_SETOWN, F_SETSIG, F_SETOWN_EX: the kernel signals another process for this one."""
-_TYPING = (0x5412, 0x541C, 0x8901, 0x8902)
-"""TIOCSTI and TIOCLINUX, which type into the terminal that is standard error; FIOSETOWN, SIOCSPGRP."""
+_SIGNAL_COMMANDS = (8, 10, 15)
+"""fcntl's F_SETOWN, F_SETSIG, F_SETOWN_EX, by which the kernel signals another process for this one."""
+_TERMINAL_COMMANDS = (0x5412, 0x541C, 0x8901, 0x8902)
+"""ioctl's TIOCSTI and TIOCLINUX, which type into the terminal that is standard error, and FIOSETOWN and
+SIOCSPGRP, which signal another process."""
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-"""Operations of a BPF program."""
+"""Operations of a BPF program: load a word, jump if equal, if at least, if any bit is set; return."""
 _X32 = 0x40000000
 """Numbers from here on are x86_64's calls with short pointers. Other machines have no such call."""
 _ALLOW, _END, _DENY, _ABSENT = 0x7FFF0000, 0x80000000, 0x00050001, 0x00050026
-"""SECCOMP_RET_…: allow, end the process, fail with EPERM, fail with ENOSYS (glibc takes clone for clone3)."""
+"""SECCOMP_RET_…: allow, end the process, fail with EPERM, fail with ENOSYS (glibc then calls clone for
+clone3)."""
 
+# What each wall refuses, for the greeting: Landlock, seccomp
 _FILES, _CALLS = ["files"], ["sockets", "signals", "tracing", "programs"]
 _Instruction = tuple[int, int, int, int]
+"""Operation, instructions to skip if true and if false, operand: (_EQUAL, 0, 3, 41) skips three unless it is
+41."""
 
 
 def confine(*, readable: Iterable[str] = (), program: str | None = None) -> list[str]:
-    """Confine this process, which has one thread, for good. Return what this machine does not refuse.
+    """Confine this process for good; it must have one thread. Return what the kernel cannot refuse: [] or,
+    for example, ["files"].
 
-    Its own code, libraries, fonts and ``readable`` are all that it may read; it writes nothing. With
+    The process may read its own code, libraries, fonts and the paths ``readable``; it writes nothing. With
     ``program`` it may start this program, which gets the same walls.
     """
     if sys.platform != "linux":
         return _FILES + _CALLS
     system = ctypes.CDLL(None)
-    # capget's version 3 with no process id, then three empty sets of two words: root's privileges
+    # capset, header: version 3 of capget and no process id, then three empty sets of two words: root's
+    # privileges
     system.capset(struct.pack("=Ii", 0x20080522, 0), bytes(24))
     system.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     version = system.syscall(_LANDLOCK_CREATE, None, 0, 1)
-    rights = dict.fromkeys((*_code(), *_LIBRARIES, *_SHARED, *readable), _READ | _LIST)
-    has_files = version > 0 and _allow_files(system, version, rights | _to_start(program))
+    rights = dict.fromkeys((*_code_folders(), *_LIBRARIES, *_SYSTEM_DATA, *readable), _READ | _LIST)
+    has_files = version > 0 and _allow_files(system, version, rights | _rights_to_start(program))
     bounds_signals = has_files and version >= _SIGNALS_SCOPED
     has_calls = _refuse_calls(system, starts=program is not None, signals=bounds_signals)
     return ([] if has_files else _FILES) + ([] if has_calls else _CALLS)
 
 
-def _code() -> set[str]:
-    """Return the folders of Python, of the packages and of this program. A folder from which modules come
-    without being a folder of packages may be a home or a checkout, and is left out."""
+def _code_folders() -> set[str]:
+    """Return the folders of Python, of installed packages and of this program. Other folders of ``sys.path``
+    are left out: they may be a home or a checkout."""
     packages = (path for path in sys.path if path.endswith("-packages"))
-    own = (*assistant.__path__, str(Path(pydantic.__file__).parents[1]))  # a function's folder has both
+    ours = (*assistant.__path__, str(Path(pydantic.__file__).parents[1]))  # in Lambda one folder has both
     python = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), f"{sys.base_prefix}/lib")
-    return {*packages, *own, *python}
+    return {*packages, *ours, *python}
 
 
-def _to_start(program: str | None) -> dict[str, int]:
-    """Return the rights by path that a program of the system needs to start and to read its own data."""
+def _rights_to_start(program: str | None) -> dict[str, int]:
+    """Return the rights by path that tesseract needs to start and to read its data; none without a
+    program."""
     if program is None:
         return {}
     data = [f"{Path(program).parent.parent}/share/{name}" for name in ("tesseract-ocr", "tessdata")]
@@ -234,7 +258,10 @@ def _to_start(program: str | None) -> dict[str, int]:
 
 
 def _allow_files(system: ctypes.CDLL, version: int, rights: Mapping[str, int]) -> bool:
-    """Enter a Landlock domain with these rights below these paths; return whether the kernel took it."""
+    """Enter a Landlock domain that allows these rights below these paths; return whether the kernel did it.
+
+    ``version`` is the kernel's version of Landlock. Paths that do not exist are skipped.
+    """
     # A bit for each right that the version knows: 13 rights in version 1, 14 in 2, 15 in 3, 16 from 5 on
     handled = (1 << 13 + min(version, 3) - 1 + (version >= 5)) - 1
     net, scoped = (3 if version >= 4 else 0), (3 if version >= _SIGNALS_SCOPED else 0)
@@ -245,26 +272,29 @@ def _allow_files(system: ctypes.CDLL, version: int, rights: Mapping[str, int]) -
         return False
     for path, access in rights.items():
         with suppress(OSError):
-            below = os.open(path, os.O_PATH | os.O_CLOEXEC)
-            allowed = access if Path(path).is_dir() else access & _OF_FILES
-            system.syscall(_LANDLOCK_ADD, rules, 1, struct.pack("=Qi", allowed, below), 0)
-            os.close(below)
-    taken = system.syscall(_LANDLOCK_RESTRICT, rules, 0) == 0
+            folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            allowed = access if Path(path).is_dir() else access & _FILE_RIGHTS
+            system.syscall(_LANDLOCK_ADD, rules, 1, struct.pack("=Qi", allowed, folder), 0)
+            os.close(folder)
+    is_entered = system.syscall(_LANDLOCK_RESTRICT, rules, 0) == 0
     os.close(rules)
-    return taken
+    return is_entered
 
 
 def _refuse_calls(system: ctypes.CDLL, *, starts: bool, signals: bool) -> bool:
-    """Enter the filter of system calls; return whether the kernel took it."""
+    """Set the filter of system calls; return whether the kernel did it.
+
+    ``starts``: this process may start a program. ``signals``: Landlock bounds its signals already.
+    """
     if (machine := _MACHINES.get(os.uname().machine)) is None:
         return False
     column, architecture, seccomp = machine
     table = tomllib.loads(Path(__file__).with_name("system_calls.toml").read_text(encoding="utf-8"))
     calls = {name: [row[column] for row in group.values()] for name, group in table.items()}
     instructions = _filter(calls, architecture, starts=starts, signals=signals)
-    filtered = b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
-    kept = ctypes.create_string_buffer(filtered)
-    program = struct.pack("@HP", len(instructions), ctypes.addressof(kept))
+    filter_bytes = b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
+    buffer = ctypes.create_string_buffer(filter_bytes)
+    program = struct.pack("@HP", len(instructions), ctypes.addressof(buffer))
     # flag 4: older kernels slow a filtered process down, against leaks between its own parts
     return any(system.syscall(seccomp, 1, flags, program) == 0 for flags in (4, 0))
 
@@ -272,8 +302,13 @@ def _refuse_calls(system: ctypes.CDLL, *, starts: bool, signals: bool) -> bool:
 def _filter(
     calls: Mapping[str, Sequence[int]], architecture: int, *, starts: bool, signals: bool
 ) -> list[_Instruction]:
-    """Return a BPF program over ``struct seccomp_data``: number, architecture, pointer, six arguments."""
-    own = [os.getpid()]
+    """Return the BPF program that decides on each system call. ``calls``: numbers by the groups of
+    system_calls.toml.
+
+    It reads ``struct seccomp_data``: number (byte 0), architecture (4), pointer, six arguments (from 16, 8
+    each). A call of another architecture ends the process; a call that no rule names is allowed.
+    """
+    own_id = [os.getpid()]
     if starts:
         children = _rule(calls["clone"], [_CLONE_NAMESPACES], test=_ANY_BIT, answer=_ALLOW)
     else:
@@ -281,16 +316,16 @@ def _filter(
     if starts and signals:  # Landlock decides which; a negative id is a group, or every process
         children += _rule(calls["kill"], [1 << 31], test=_AT_LEAST, answer=_ALLOW)
     else:
-        children += _rule([*calls["kill"], *calls["tgkill"]], own)
+        children += _rule([*calls["kill"], *calls["tgkill"]], own_id)
     return [
         *((_LOAD, 0, 0, 4), (_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, _END)),
         *((_LOAD, 0, 0, 0), (_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _DENY)),
         *_rule(calls["refused"]),
         *_rule(calls["clone3"], answer=_ABSENT),
         *children,
-        *_rule(calls["prlimit"], [0, *own]),
-        *_rule(calls["fcntl"], _SIGNALLING, at=1, answer=_ALLOW),
-        *_rule(calls["ioctl"], _TYPING, at=1, answer=_ALLOW),
+        *_rule(calls["prlimit"], [0, *own_id]),
+        *_rule(calls["fcntl"], _SIGNAL_COMMANDS, at=1, answer=_ALLOW),
+        *_rule(calls["ioctl"], _TERMINAL_COMMANDS, at=1, answer=_ALLOW),
         (_RETURN, 0, 0, _ALLOW),
     ]
 
@@ -298,8 +333,12 @@ def _filter(
 def _rule(
     calls: Iterable[int], given: Sequence[int] = (), *, at: int = 0, test: int = _EQUAL, answer: int = _DENY
 ) -> list[_Instruction]:
-    """Return what gives this answer to the calls, and the opposite to those whose argument ``at`` (its low 32
-    bits) passes the test with one of the given values."""
+    """Return the instructions for some calls: they get ``answer``, but the opposite (allow or deny) if
+    argument ``at`` (its low 32 bits) passes the test with one of the given values.
+
+    ``_rule(clone, [_CLONE_THREAD], test=_ANY_BIT)`` denies clone, but allows it for a thread.
+    ``_rule(refused)`` denies always.
+    """
     opposite = _DENY if answer == _ALLOW else _ALLOW
     tests = [(test, len(given) - number, 0, value) for number, value in enumerate(given)]
     body = [(_LOAD, 0, 0, 16 + 8 * at), *tests, (_RETURN, 0, 0, answer), (_RETURN, 0, 0, opposite)]

@@ -7,6 +7,10 @@ validated as untrusted data.
 
 A frame on the pipe is ``length of header, length of body`` (4 bytes each, big-endian), a JSON header and a
 body. The child answers frames in order: when it ends, the oldest frame without an answer was in progress.
+
+    with ParsingProcess() as parsing:
+        request = ParsingRequest("page", {"name": "fees.md", "is_markdown": True}, b"# Fees")
+        [answer] = parsing.run([request])  # JSON for ``files.read_item``, or a ParsingStoppedError
 """
 
 from __future__ import annotations
@@ -37,13 +41,16 @@ from assistant.domain.errors import LocalRuntimeError, ParsingStoppedError, TooL
 _log = structlog.get_logger(__name__)
 LENGTHS = struct.Struct(">II")
 OUT_OF_MEMORY = 86
-"""Exit status of a child that exceeded its memory limit."""
+"""Exit status of a child that exceeded its memory limit. It exits with no other status of its own."""
 _PR_SET_DUMPABLE = 4
+"""Number of the option of prctl."""
 _READ_BYTES = 1 << 18
 _WRITE_BYTES = 1 << 16
 """The capacity of a pipe."""
 _START_TIMEOUT_S = 60.0
+"""Limit for the child's imports, on a busy machine."""
 _EXIT_TIMEOUT_S = 5.0
+"""Limit for its exit after it closed its pipe."""
 _INHERITED = (
     "PATH",
     "HOME",
@@ -56,9 +63,10 @@ _INHERITED = (
 )
 """Environment variables that the child inherits. None holds a secret."""
 _SCAN_READER = "tesseract"
-"""The program that a child may start: only one whose requests name languages of scans."""
+"""The program that a child may start, if its requests name languages of scans (``header["ocr"]``)."""
 _Answer = TypeVar("_Answer")
 MALFORMED = "The parsing process answered something else. Look at the document before you add it again."
+"""The reason of an answer that is not what its request asks for."""
 _SPLIT = "and was stopped. Split the document, or simplify its markup, and add it again."
 
 
@@ -74,7 +82,8 @@ class ParsingLimits:
     """Address space of the child, some 300 MiB of it for its libraries."""
     in_flight_bytes: int = 1 << 21
     in_flight: int = 32
-    """Frames that are sent before their answers are read."""
+    """Frames, and bytes of their bodies, that are sent before their answers are read; a larger one is sent
+    alone."""
 
     def has_room(self, sent: Collection[ParsingRequest]) -> bool:
         """Return whether one more request may be sent beside these."""
@@ -84,16 +93,21 @@ class ParsingLimits:
 
 @dataclass(frozen=True, slots=True)
 class ParsingRequest:
-    """A file, line or document for the parsing process."""
+    """A file, line or document for the parsing process. ``parsing_child`` reads the header by the operation:
+
+    page {name, is_markdown}, file {name, ocr}, line {name}, stored {name}, document {tokenizer, max_tokens,
+    language, content_hash, received_at}, body {} (its links), text {}. The first four may have ``with_text``.
+    """
 
     operation: str
-    """A name in ``assistant.documents.parsing_child``."""
+    """A key of ``parsing_child._OPERATIONS``."""
     header: Mapping[str, object]
     body: bytes
     file: Path | None = None
-    """The file that the body is all of, where it is to be kept. It is not sent."""
+    """The file whose whole content is the body, if the original is to be kept; None otherwise. It is not
+    sent."""
     wall_s: float | None = None
-    """Limit for this request, where it is not ``ParsingLimits.wall_s``."""
+    """Limit for this request; None: ``ParsingLimits.wall_s``."""
 
     @property
     def frame(self) -> bytes:
@@ -101,6 +115,7 @@ class ParsingRequest:
 
 
 def frame(header: Mapping[str, object], body: bytes) -> bytes:
+    """Return a request or an answer as it is on the pipe."""
     head = orjson.dumps(header)
     return LENGTHS.pack(len(head), len(body)) + head + body
 
@@ -126,42 +141,56 @@ def _body_in(content: bytearray | memoryview) -> tuple[int, int] | None:
 
 
 class Parsing(Protocol):
-    """Reads what others wrote, apart from the stores: ``ParsingProcess``, or on AWS a function without
-    rights."""
+    """Parses what others wrote, where it can do no harm: ``ParsingProcess``, or on AWS ``ParsingFunction``, a
+    function without rights.
+
+    ``SeparateParser`` calls ``allow_reading`` once, when it is made and before any ``run``; ``run`` may be
+    called again when its generator is finished or closed.
+    """
 
     def allow_reading(self, file: Path) -> None:
-        """Let what parses read this file, the tokenizer, by its resolved path."""
+        """Let the parser read this file: the tokenizer, by its resolved path."""
         ...
 
     def run(self, requests: Iterable[ParsingRequest]) -> Generator[bytes | ParsingStoppedError]:
-        """Yield one answer per request, in order: its body, or the error of a request that stopped what
-        parses. It blocks its thread: never call it on an event loop, and call it in one thread at a time.
+        """Yield one answer per request, in order: its body, or the error of a request that ended the parser.
 
-        Raises LocalRuntimeError or DependencyError where nothing parses, whatever the documents.
+        The body is untrusted: ``read_answer`` validates it. It blocks its thread: never call it on an event
+        loop, and call it in one thread at a time. Raises LocalRuntimeError or DependencyError if no document
+        can be parsed.
         """
         ...
 
 
 @dataclass(slots=True)
 class _Child:
+    """The running child, its two pipes (not blocking) and the bytes that are on their way."""
+
     process: subprocess.Popen[bytes]
     to_child: IO[bytes]
     from_child: IO[bytes]
     received: bytearray = field(default_factory=bytearray)
+    """Bytes from the child that are no complete frame yet."""
     unsent: bytearray = field(default_factory=bytearray)
+    """Frames, or the rest of one, that the child's pipe had no room for."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """Why the child gave no answer."""
+    """The child gave no answer, and is to be ended."""
 
     reason: str
+    """For the owner of the document."""
     retry: bool
-    """Whether earlier requests may be the cause: then the request is sent once more to a new child."""
+    """Whether earlier requests may be the cause, as with memory: then the request is sent once more to a new
+    child."""
 
 
 class ParsingProcess:
     """Runs requests in a child that starts with the first request and ends with ``close``.
+
+    A request that ends the child, by a limit or a crash, gets an error; a new child answers the requests
+    after it.
 
     ``run`` blocks its thread: never call it on an event loop, and call it in one thread at a time.
     """
@@ -170,8 +199,8 @@ class ParsingProcess:
         self._limits = limits or ParsingLimits()
         self._child: _Child | None = None
         self._readable: set[str] = set()
-        self._reads_scans = False  # whether the child may start a program
-        self._running = False
+        self._reads_scans = False  # whether the child may start a program; False again after each ``run``
+        self._running = False  # whether a ``run`` uses the child, in any thread
         self._closed = False
 
     def __enter__(self) -> ParsingProcess:
@@ -200,8 +229,8 @@ class ParsingProcess:
 
     def run(self, requests: Iterable[ParsingRequest]) -> Generator[bytes | ParsingStoppedError]:
         """As in ``Parsing``. Raises LocalRuntimeError when no child can be started."""
-        waiting: deque[ParsingRequest] = deque()  # sent, without an answer
-        is_retry = False  # whether the first of them was sent a second time
+        waiting: deque[ParsingRequest] = deque()  # sent, without an answer; the oldest is first
+        is_retry = False  # whether the oldest was sent a second time
         remaining = iter(requests)
         self._running = True
         try:
@@ -224,14 +253,18 @@ class ParsingProcess:
                     self._send(request)
         finally:
             self._running = False
-            if waiting or self._closed or self._reads_scans:  # the remaining answers are not wanted
+            if waiting or self._closed or self._reads_scans:  # late answers must not reach the next run
                 self._end()
             self._reads_scans = False
 
     def _send_some(
         self, remaining: Iterator[ParsingRequest], waiting: deque[ParsingRequest]
     ) -> Iterator[ParsingRequest]:
-        """Send requests while there is room, and return the others."""
+        """Send requests while there is room, and return the others.
+
+        The first request with scans needs a child that may start a program: it waits until the present child
+        has answered, then that child is ended.
+        """
         while self._limits.has_room(waiting) and (request := next(remaining, None)) is not None:
             if request.header.get("ocr") and not self._reads_scans:
                 if waiting:
@@ -243,6 +276,7 @@ class ParsingProcess:
         return remaining
 
     def _send(self, request: ParsingRequest) -> None:
+        """Give the frame to the child's buffer, which ``_receive`` writes to the pipe."""
         child = self._child or self._start()
         child.unsent += request.frame
 
@@ -258,6 +292,8 @@ class ParsingProcess:
         return self._exit_reason(child) if body is None else body
 
     def _start(self) -> _Child:
+        """Start a child and read its greeting: a list of what the kernel cannot refuse it. Raises
+        LocalRuntimeError."""
         if self._closed:
             raise LocalRuntimeError("The process that parses documents was ended; start the command again.")
         command = [sys.executable, "-P", "-m", "assistant.documents.parsing_child"]
@@ -282,6 +318,7 @@ class ParsingProcess:
         return child
 
     def _exit_reason(self, child: _Child) -> _Ended:
+        """Return why a child ended that closed its pipe."""
         try:
             status = child.process.wait(timeout=_EXIT_TIMEOUT_S)
         except subprocess.TimeoutExpired:
@@ -291,8 +328,8 @@ class ParsingProcess:
         if status == OUT_OF_MEMORY:
             most_mib = self._limits.memory_mib
             return _Ended(f"Parsing took more than {most_mib} MiB of memory {_SPLIT}", retry=True)
-        how = signal.Signals(-status).name if status < 0 else f"status {status}"
-        problem = f"ended on it ({how}): out of memory, or an error of a parser"
+        status_text = signal.Signals(-status).name if status < 0 else f"status {status}"
+        problem = f"ended on it ({status_text}): out of memory, or an error of a parser"
         advice = "Simplify its markup and add it again."
         return _Ended(f"The process that parses documents {problem}. {advice}", retry=True)
 
@@ -307,14 +344,15 @@ class ParsingProcess:
 
 
 def _hide_process() -> None:
-    """Keep other processes of the same user from this one's memory and environment. A debugger of this user,
-    and a core dump, are refused too."""
+    """Refuse other processes of the same user, the child among them, the memory and environment of this one.
+    Debuggers and core dumps are refused too."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 @cache
 def _warn_once(lacks: tuple[str, ...]) -> None:
+    """Log what the kernel cannot refuse to a child, once for each such list."""
     if lacks:
         _log.warning("parsing_not_confined", lacks=lacks, system=sys.platform, release=os.uname().release)
 
@@ -322,8 +360,8 @@ def _warn_once(lacks: tuple[str, ...]) -> None:
 def read_answer(
     kind: TypeAdapter[_Answer], answer: bytes | ParsingStoppedError
 ) -> _Answer | ParsingStoppedError:
-    """Return an answer of ``ParsingProcess.run``; for one that is not of this kind an error, which does not
-    quote it."""
+    """Return an answer of ``Parsing.run`` as this type. Return an error for an answer that is invalid,
+    without quoting it, or that is an error itself."""
     if isinstance(answer, ParsingStoppedError):
         return answer
     try:
@@ -333,24 +371,24 @@ def read_answer(
 
 
 def _exchange(child: _Child, *, timeout_s: float, most_bytes: int) -> bytes | None:
-    """Send and receive until one answer is complete. Return its body; None when the child ended.
+    """Send and receive until one answer is complete. Return its body; None if the child closed its pipe.
 
     Raises TimeoutError, and TooLargeError for an answer that the child's own memory could not have held.
     """
-    until_s = time.monotonic() + timeout_s
-    with selectors.DefaultSelector() as ready:
-        ready.register(child.from_child, selectors.EVENT_READ)
+    end_s = time.monotonic() + timeout_s
+    with selectors.DefaultSelector() as selector:
+        selector.register(child.from_child, selectors.EVENT_READ)
         if child.unsent:
-            ready.register(child.to_child, selectors.EVENT_WRITE)
+            selector.register(child.to_child, selectors.EVENT_WRITE)
         while (body := _complete(child.received, most_bytes)) is None:
-            events = ready.select(max(0.0, until_s - time.monotonic()))
+            events = selector.select(max(0.0, end_s - time.monotonic()))
             if not events:
                 raise TimeoutError
             for key, _ in events:
                 if key.fileobj is child.to_child:
                     _write_some(child)
                     if not child.unsent:
-                        ready.unregister(child.to_child)
+                        selector.unregister(child.to_child)
                 elif read := os.read(key.fd, _READ_BYTES):
                     child.received += read
                 else:
@@ -359,6 +397,7 @@ def _exchange(child: _Child, *, timeout_s: float, most_bytes: int) -> bytes | No
 
 
 def _write_some(child: _Child) -> None:
+    """Write as much of ``unsent`` as the pipe takes now."""
     try:
         del child.unsent[: os.write(child.to_child.fileno(), child.unsent[:_WRITE_BYTES])]
     except BrokenPipeError:
@@ -367,9 +406,9 @@ def _write_some(child: _Child) -> None:
 
 def _complete(received: bytearray, most_bytes: int) -> bytes | None:
     """Remove the first frame and return its body; None while it is incomplete. Raises TooLargeError."""
-    if (place := _body_in(received)) is None:
+    if (bounds := _body_in(received)) is None:
         return None
-    begin, end = place
+    begin, end = bounds
     if end > most_bytes:
         raise TooLargeError(f"An answer of {end:,} bytes.")
     if len(received) < end:
@@ -380,6 +419,7 @@ def _complete(received: bytearray, most_bytes: int) -> bytes | None:
 
 
 def _environment(limits: ParsingLimits) -> dict[str, str]:
+    """Return the child's environment: ``_INHERITED``, where its modules are, and its limits."""
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     return kept | {
         "PYTHONPATH": os.pathsep.join(str(Path(path).resolve()) for path in sys.path if path),
