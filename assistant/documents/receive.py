@@ -1,7 +1,11 @@
 """Adds documents: stores new and changed ones, marks them as received and enqueues their ids for the worker.
 
-Restrictions come first and wait for no body: withdrawals, narrower labels, and files that were refused.
-Only a writer who has all of a document's labels may widen them.
+A load goes through ``AddDocuments`` in batches: ``Load.sort`` makes a ``Batch`` of items, then ``_add``
+withdraws, withholds, compares each ``Arrival`` with the status that it finds, and stores what is new.
+
+Restrictions come first, before any body is stored: withdrawals, narrower labels, and files that were refused.
+Only a writer who has all of a document's labels may widen them. A document is "brought" by its writer; where
+two people are needed, another person releases it.
 """
 
 from __future__ import annotations
@@ -60,17 +64,22 @@ from assistant.stores.documents import KnowledgeStores
 from assistant.stores.ports import AccessRecords
 
 BATCH = 500
+"""Items that are stored together, and in memory at once."""
 PARALLEL_WRITES = 8
+"""Documents that are written to the document store at once."""
 _ORIGINALS_AT_ONCE = 4
 """Original files that are in memory at once, of 50 MB each at most."""
 _CHANGED = "The file changed while it was read. Add it again."
-_OWN_FIELDS = {*Document.model_fields} & {*DocumentStatus.model_fields}
-_OF_A_READING = ("title", "content", "media_type")
-"""Fields of a document that its readers make. The others stay as they were brought."""
-_READ_AGAIN = (*HELD_STATES, DocumentState.FAILED)
-_NEVER_RELEASED = (DocumentState.WITHHELD, DocumentState.WITHDRAWN)
+_SHARED_FIELDS = {*Document.model_fields} & {*DocumentStatus.model_fields}
+"""Fields that a new status takes from its document: id, title, labels and others."""
+_READER_FIELDS = ("title", "content", "media_type")
+"""Fields of a document that are read from its file. Another reading changes these alone."""
+_READ_AGAIN_STATES = (*HELD_STATES, DocumentState.FAILED)
+_UNRELEASED_STATES = (DocumentState.WITHHELD, DocumentState.WITHDRAWN)
+"""States of documents that nobody has released, whatever else happened to them."""
 _WAITS = "It waits for its release, in the console, by another person than {}."
 _LIVE_FIELDS = {"live_content_hash", "live_labels", "passage_count", "token_count"}
+"""Fields of a status that describe the content that answers now; they stay while a new one is indexed."""
 _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
 
@@ -92,7 +101,8 @@ class AddSummary:
     """Files and lines that say ``withdrawn: true``."""
     failures: list[SourceFailure] = field(default_factory=list[SourceFailure])
     withheld: list[DocumentStatus] = field(default_factory=list[DocumentStatus])
-    """Documents that answer no more, because a file of this load was refused that may be theirs."""
+    """Documents that stopped answering: a refused file of this load may be theirs, or they wait for a
+    release."""
     enqueued_ids: list[str] = field(default_factory=list[str])
     """Documents that the worker has to index: added, changed and resumed."""
     withdrawn_ids: list[str] = field(default_factory=list[str])
@@ -100,7 +110,7 @@ class AddSummary:
     words: int = 0
     """Words of documents that were read again."""
     words_changed: int = 0
-    """Words that it had and has not, or has and had not; 1 where only their order is another."""
+    """Words that were removed or added; 1 if only their order changed."""
 
     def include(self, other: AddSummary) -> None:
         """Add the numbers and lists of another load."""
@@ -108,7 +118,7 @@ class AddSummary:
             setattr(self, attribute.name, getattr(self, attribute.name) + getattr(other, attribute.name))
 
     def count(self, before: DocumentStatus | None, content_hash: str) -> None:
-        """Count a document with its status until now."""
+        """Count a document. ``before``: its status before this load; None for a new or a withdrawn one."""
         if before is None:
             self.added += 1
         elif before.content_hash != content_hash:
@@ -130,9 +140,11 @@ class Arrival:
     origin: str
     content_hash: str
     before: DocumentStatus | None = None
+    """Its status before this load, None for a new one; ``AddDocuments._set_before`` sets it and
+    ``labels_before``."""
     labels_before: tuple[str, ...] = ()
     file: Path | None = None
-    """Where ``document.original`` lies."""
+    """Where ``document.original`` lies; None without one."""
 
     @property
     def is_settled(self) -> bool:
@@ -144,6 +156,7 @@ class Arrival:
 
     @property
     def is_narrowed(self) -> bool:
+        """Whether fewer readers may see the document than before."""
         before = self.before
         is_known = before is not None and before.state is not DocumentState.WITHDRAWN
         return is_known and widens(self.labels_before, of=self.document.labels)
@@ -154,25 +167,33 @@ class Batch:
     """The items of a load that are stored together."""
 
     documents: dict[str, Arrival] = field(default_factory=dict[str, Arrival])
+    """New arrivals by their tenant-wide ids; ids in ``withdrawn`` and ``refused`` are tenant-wide too."""
     withdrawn: list[str] = field(default_factory=list[str])
     refused: list[tuple[str, SourceFailure]] = field(default_factory=list[tuple[str, SourceFailure]])
-    """Failures with the id of the document that each may be."""
+    """Refused items, each with the id of the document that it may be: that document is withheld."""
 
 
 class Load:
-    """One load into a source: it sorts the items, and remembers the ids that it has seen."""
+    """One load into a source: it sorts the items, and remembers the ids that it has seen.
+
+    Of two items with one id in a load: the same content is a duplicate. Other content is a failure, and the
+    first item is kept, but neither if the second one has narrower labels: it may be the one that was meant. A
+    withdrawal wins.
+    """
 
     def __init__(self, source: KnowledgeSource, writer: Writer) -> None:
         self.source = source
         self.writer = writer
         self.summary = AddSummary()
         self.seen: dict[str, tuple[str, tuple[str, ...]] | None] = {}
-        """The hash and labels of each id's first content, whose text must not stay in memory; None for an id
-        that a file withdraws."""
+        """Content hash and labels of the first item of each id, without its text, which would fill the
+        memory; None for an id that a file withdraws."""
         self.unnamed: dict[str, SourceFailure] = {}
-        """Failures that name no known document, by the canonical path of the file."""
+        """Failures that name no known document, by the canonical path of their file, for
+        ``_withhold_by_file``."""
         self.is_first: bool | None = None
-        """Whether its source loads for the first time; None until a document of it is received."""
+        """Whether its source loads for the first time; None: not looked up yet
+        (``AddDocuments._is_first``)."""
 
     def sort(self, items: Iterable[SourceItem]) -> Batch:
         """Return the first document of each id, the withdrawals, and the refused items."""
@@ -204,6 +225,7 @@ class Load:
             self.unnamed[canonical_path(file)] = failure
 
     def _take(self, batch: Batch, item: SourceDocument) -> None:
+        """Add a document to the batch, or report why not. Raises DocumentInvalidError."""
         document = self.source.as_tenant_document(item)
         document_id = document.document_id
         arrival = Arrival(document, item.origin, document.content_hash(), file=item.file)
@@ -227,6 +249,7 @@ class Load:
             self.fail(item.origin, ConflictError(reason))
 
     def _withdraw(self, batch: Batch, item: SourceWithdrawal) -> None:
+        """Add a withdrawal to the batch; documents of the same id in this load are failures."""
         document_id = self.source.document_id(item.own_id)
         self.summary.withdrawn += 1
         batch.withdrawn.append(document_id)
@@ -240,6 +263,7 @@ class Load:
             self.fail(dropped.origin, ConflictError(reason))
 
     def _refuse(self, batch: Batch, failure: SourceFailure) -> None:
+        """Add a refused item to the failures, and to the batch if it names a document."""
         self.summary.failures.append(failure)
         if failure.own_id is None:
             self.add_unnamed(failure)
@@ -261,7 +285,8 @@ class AddDocuments:
         self._clock = clock
         self._accesses = accesses
         self._released: set[str] = set()
-        """Sources that are known to be released."""
+        """Names of sources that are known to have a released document, which cannot change
+        (``_is_unreleased``)."""
         self._withhold = partial(withhold, stores=stores, clock=clock)
         self._withdraw = WithdrawDocuments(stores, clock=clock)
         self._readable = ReadableDocuments(stores.documents, states=stores.states)
@@ -278,7 +303,7 @@ class AddDocuments:
         """Add all items to the source; call ``progress`` after each batch.
 
         A failing item does not stop the others. A document whose content is live already is only compared.
-        ``is_first``: the load belongs to the first one of its source.
+        ``is_first``: the load is known to belong to the source's first one; False: that is looked up.
         """
         load = Load(source, writer)
         load.is_first = is_first or None
@@ -296,21 +321,23 @@ class AddDocuments:
     async def again(
         self, item: SourceItem, *, source: KnowledgeSource, writer: Writer, own_id: str, content_hash: str
     ) -> AddSummary:
-        """Store what a document became by another reading of what is kept of it; ``item`` has its text.
+        """Store a document whose kept file was read again by newer readers. ``item`` is the result, with its
+        text.
 
-        A file that is refused now changes nothing: the document answers as before, and the failure tells its
-        owner. Nothing is stored where the document changed or left since ``content_hash``.
+        ``Uploads`` calls it for each document that ``is_read_again``. A file that is refused now changes
+        nothing: the document answers as before, and the summary has the failure. Nothing is stored if the
+        document no longer has ``content_hash``, or is gone. The summary counts the words that changed.
         """
         document_id = source.document_id(own_id)
         status = await self._stores.states.get(document_id)
         stored = await self._stores.documents.get(document_id)
         if status is None or stored is None or not is_read_again(status, stored, content_hash=content_hash):
-            if status is not None and status.state is DocumentState.RECEIVED:  # a call before was killed
+            if status is not None and status.state is DocumentState.RECEIVED:  # an earlier call was killed
                 await self._stores.queue.send_many([document_id])
             return AddSummary(lines=1, unchanged=1)
         if isinstance(item, SourceDocument):
-            own = {name: getattr(item.document, name) for name in _OF_A_READING}
-            document = stored.model_copy(update={"document_id": own_id, **own})
+            read_fields = {name: getattr(item.document, name) for name in _READER_FIELDS}
+            document = stored.model_copy(update={"document_id": own_id, **read_fields})
             item = replace(item, document=document, origin=status.origin or "", file=None)
             try:
                 source.as_tenant_document(item)
@@ -318,10 +345,10 @@ class AddDocuments:
                 item = SourceFailure(item.origin, error.code, error.message)
         if not isinstance(item, SourceDocument):
             return AddSummary(lines=1, failures=[item] if isinstance(item, SourceFailure) else [])
-        answering = status.live_content_hash or content_hash
-        before = await self._stores.documents.get_parsed(document_id, answering)
+        live_hash = status.live_content_hash or content_hash
+        text_before = await self._stores.documents.get_parsed(document_id, live_hash)
         summary = await self([item], source=source, writer=writer)
-        old, new = [] if before is None else before.text.split(), item.text.split()
+        old, new = [] if text_before is None else text_before.text.split(), item.text.split()
         counts = Counter(new)
         counts.subtract(old)
         summary.words = len(new)
@@ -329,6 +356,7 @@ class AddDocuments:
         return summary
 
     async def _add(self, load: Load, batch: Batch) -> None:
+        """Apply one batch: restrictions first, then new content."""
         known = await self._stores.states.get_many(
             [*batch.documents, *batch.withdrawn, *(document_id for document_id, _ in batch.refused)]
         )
@@ -353,11 +381,13 @@ class AddDocuments:
         await self._store(load, await self._with_originals(load, arrivals))
 
     async def _is_hidden(self, load: Load, status: DocumentStatus) -> bool:
+        """Return whether the document does not exist for the writer (``Writer.sees_all``)."""
         writer = load.writer
         return not writer.sees_all and not await self._readable.is_open(status, labels=writer.labels)
 
     async def _refuse_hidden(self, load: Load, batch: Batch, known: Mapping[str, DocumentStatus]) -> None:
-        """Leave documents as they are that do not exist for the writer."""
+        """Remove from the batch what concerns documents that do not exist for the writer; each is a
+        failure."""
         for document_id in [name for name, status in known.items() if await self._is_hidden(load, status)]:
             arrival = batch.documents.pop(document_id, None)
             batch.withdrawn[:] = [name for name in batch.withdrawn if name != document_id]
@@ -366,9 +396,10 @@ class AddDocuments:
             load.fail(document_id if arrival is None else arrival.origin, NotFoundError(reason))
 
     async def _set_before(self, arrival: Arrival, status: DocumentStatus) -> None:
-        """Set the document's status and effective labels until now.
+        """Set ``before`` and ``labels_before`` of an arrival from the stored status.
 
-        Statuses of older releases lack the labels of the live content; those of withdrawn documents lack all.
+        A status of an older release has no labels of the live content, one of a withdrawn document has none
+        at all: then the labels of the stored document count.
         """
         labels = status.labels
         if status.content_hash == arrival.content_hash:
@@ -385,8 +416,8 @@ class AddDocuments:
         arrival.before = status
 
     async def _may_write(self, load: Load, arrival: Arrival) -> bool:
-        """Return whether a new id is clear, and the writer may set these labels. If not, report the refusal;
-        that of wider labels is recorded as well."""
+        """Return whether a new id is clear (``check_new_id``), and the writer may set these labels. If not,
+        report the failure; refused wider labels go into the access records too."""
         if arrival.before is None:
             try:
                 check_new_id(arrival.document.document_id)
@@ -409,25 +440,31 @@ class AddDocuments:
         return False
 
     async def _is_unreleased(self, load: Load) -> bool:
-        """Return whether all that this writer brings waits: of a source that every agent may read, nobody has
-        released a document. A document that came further than to wait was released."""
+        """Return whether all that this writer brings must wait: two people are needed, every agent may read
+        the source, and none of its documents was released yet. A document in any state but withheld or
+        withdrawn was released."""
         source = load.source
         if not source.two_people or load.writer.releases or source.entry.access != "everyone":
             return False
         for ids in () if source.name in self._released else source.id_ranges:
             counts = await self._stores.states.count_by_state(after=ids.after or None, until=ids.until)
-            if any(count and state not in _NEVER_RELEASED for state, count in counts.items()):
+            if any(count and state not in _UNRELEASED_STATES for state, count in counts.items()):
                 self._released.add(source.name)
         return source.name not in self._released
 
     async def _is_first(self, load: Load) -> bool:
+        """Return whether the source loads for the first time; it is looked up once for each load."""
         if load.is_first is None:
             load.is_first = await FirstLoads(self._stores.states).is_first(load.source)
         return load.is_first
 
     async def _store(self, load: Load, arrivals: Sequence[Arrival]) -> None:
         """Store documents that are new, changed or not live, and enqueue them; those that wait for a release
-        are withheld."""
+        are withheld.
+
+        A live document is not stored again: only its status gets the file, and the labels that an older
+        release left out (``completed``).
+        """
         summary, is_unreleased = load.summary, await self._is_unreleased(load)
         waiting: list[tuple[Document, DocumentStatus]] = []
         received: dict[str, tuple[Document, DocumentStatus]] = {}
@@ -438,11 +475,11 @@ class AddDocuments:
                 before = None
             summary.count(before, arrival.content_hash)
             if before is None or not arrival.is_settled:
-                both = (arrival.document, self._received(arrival, before))
-                if is_unreleased or _waits(load, arrival):
-                    waiting.append(both)
+                document_and_status = (arrival.document, self._received(arrival, before))
+                if is_unreleased or _needs_release(load, arrival):
+                    waiting.append(document_and_status)
                 else:
-                    received[arrival.document.document_id] = both
+                    received[arrival.document.document_id] = document_and_status
             elif before.labels is None or before.origin != file_of(arrival.origin):
                 labels = arrival.document.labels  # an older release kept none
                 update = {"origin": file_of(arrival.origin), "labels": labels, "live_labels": labels}
@@ -451,18 +488,19 @@ class AddDocuments:
             await self._stores.states.advance_many(completed)
         await self._hold(load, waiting)
         if received:
-            mark = {"first_load": await self._is_first(load)}
+            first_mark = {"first_load": await self._is_first(load)}
             await self._put([document for document, _ in received.values()])
             # In this order a crash leaves a document received but not enqueued, and adding it again resumes
             # it. In the other order the worker could finish before the state is written over its own.
             await self._stores.states.put_many(
-                [status.model_copy(update=mark) for _, status in received.values()]
+                [status.model_copy(update=first_mark) for _, status in received.values()]
             )
             await self._stores.queue.send_many(list(received))
             summary.enqueued_ids.extend(received)
 
     async def _hold(self, load: Load, waiting: Sequence[tuple[Document, DocumentStatus]]) -> None:
-        """Store documents that wait for a release, and withhold them: their state never says otherwise."""
+        """Store documents that wait for a release and withhold them. They are in no other state in
+        between."""
         writer = load.writer.name
         await self._put([document for document, _ in waiting])
         load.summary.withheld += await self._withhold(
@@ -471,8 +509,8 @@ class AddDocuments:
         )
 
     async def _with_originals(self, load: Load, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
-        """Store the original files of documents that are stored. Return the arrivals without those whose file
-        has changed since it was read, which are failures."""
+        """Store the original files of arrivals that will be stored. Return the arrivals without those whose
+        file changed since it was read: these are failures."""
         free = asyncio.Semaphore(_ORIGINALS_AT_ONCE)
 
         async def is_kept(arrival: Arrival) -> bool:
@@ -495,6 +533,7 @@ class AddDocuments:
         return kept
 
     async def _put(self, documents: Sequence[Document]) -> None:
+        """Write documents to the document store, PARALLEL_WRITES at once."""
         free = asyncio.Semaphore(PARALLEL_WRITES)
 
         async def put(document: Document) -> None:
@@ -504,10 +543,12 @@ class AddDocuments:
         await asyncio.gather(*map(put, documents))
 
     def _received(self, arrival: Arrival, before: DocumentStatus | None) -> DocumentStatus:
+        """Return the status of a document whose new content waits for the worker. The content that is live
+        goes on answering, unless the document was hidden or fewer readers may see it now."""
         now = self._clock.now()
         is_hidden = before is None or before.state is DocumentState.WITHHELD or arrival.is_narrowed
         return DocumentStatus(
-            **arrival.document.model_dump(include=_OWN_FIELDS),
+            **arrival.document.model_dump(include=_SHARED_FIELDS),
             **({} if before is None or is_hidden else before.model_dump(include=_LIVE_FIELDS)),
             state=DocumentState.RECEIVED,
             content_hash=arrival.content_hash,
@@ -517,8 +558,11 @@ class AddDocuments:
         )
 
     async def _withhold_refused(self, load: Load, batch: Batch, known: Mapping[str, DocumentStatus]) -> None:
-        """Withhold the documents that refused items name. The documents of other refused files are found at
-        the end of the load."""
+        """Withhold the documents that refused items name.
+
+        An id from the name of the file is only a guess: unless that document came from this file, the file's
+        documents are searched at the end of the load too (``_withhold_by_file``).
+        """
         withheld: list[Withheld] = []
         for document_id, failure in batch.refused:
             status = known.get(document_id)
@@ -532,8 +576,8 @@ class AddDocuments:
         load.summary.withheld += await self._withhold(withheld)
 
     async def _withhold_by_file(self, load: Load) -> None:
-        """Withhold documents of refused files and lines that name none: the documents that an earlier load
-        read from the file, and this load did not."""
+        """Withhold the documents of refused files that name none: those that an earlier load read from the
+        same file, and that this load did not bring."""
         if not load.unnamed:
             return
         for ids in load.source.id_ranges:
@@ -551,17 +595,19 @@ class AddDocuments:
 
 
 def is_read_again(status: DocumentStatus, document: Document, *, content_hash: str | None = None) -> bool:
-    """Return whether other readers read the newest content, or adding it was interrupted, and a new reading
-    can make it answer.
+    """Return whether a document should be read again: file readers of another release read its newest
+    content, or adding it was interrupted, which both show as another hash in the status; and it is live,
+    stale or failed.
 
-    ``content_hash``: the content that it must still have.
+    ``content_hash``: the content that the status must still have; None: any.
     """
-    is_other = status.content_hash != document.content_hash()
-    return is_other and status.state in _READ_AGAIN and content_hash in (None, status.content_hash)
+    is_outdated = status.content_hash != document.content_hash()
+    return is_outdated and status.state in _READ_AGAIN_STATES and content_hash in (None, status.content_hash)
 
 
-def _waits(load: Load, arrival: Arrival) -> bool:
-    """Return whether a document waits for a second person: already, or because more agents get to read it."""
+def _needs_release(load: Load, arrival: Arrival) -> bool:
+    """Return whether a known document must wait for a second person: because it waits already, or because
+    more agents could read it."""
     if not load.source.two_people or load.writer.releases or arrival.before is None:
         return False
     is_wider = widens(arrival.document.labels, of=arrival.labels_before)
@@ -569,5 +615,6 @@ def _waits(load: Load, arrival: Arrival) -> bool:
 
 
 def _withheld(status: DocumentStatus, failure: SourceFailure) -> Withheld:
+    """Return the order to withhold a document because of a refused file, with the reason for its owner."""
     place = f"{failure.origin}: " if failure.origin else ""
     return Withheld(status, failure.code, f"{place}{failure.reason}")

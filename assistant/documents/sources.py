@@ -1,8 +1,9 @@
 """The sources of one tenant: which documents belong to a source, who may write them, which labels they may
 have.
 
-A document's id begins with its source's namespace and a colon. The ids within a source contain no colon, so a
-source cannot name the document of another. One source may have the empty namespace: its ids have no prefix.
+A document's tenant-wide id begins with its source's namespace and a colon, "hr:leave"; ``own_id`` is the id
+within the source, "leave". It contains no colon, so a source cannot name the document of another. One source
+may have the empty namespace: its ids have no prefix.
 """
 
 from __future__ import annotations
@@ -34,33 +35,39 @@ from assistant.stores.documents import StoredStates
 from assistant.tenant.tenant import SourceEntry, TenantConfig
 
 LONGEST_ID = 256
+"""Characters of a tenant-wide id."""
 _TAG = re.compile(r"\{%[^{}]{0,500}%\}|<%[^<>]{0,500}%>|\{\{[^{}]{0,500}\}\}")
 """Tags of Jekyll, Hugo, MkDocs and ERB. In a source with ``elements``, ``{{ … }}`` names live values."""
-_OF_ONE_TEXT = re.compile(r"\{%-?\s{0,9}(?!include)\w{1,60}\s{1,9}([\"'])([^\"'{}]{1,200})\1\s{0,9}-?%\}")
+_TAG_OF_TEXT = re.compile(r"\{%-?\s{0,9}(?!include)\w{1,60}\s{1,9}([\"'])([^\"'{}]{1,200})\1\s{0,9}-?%\}")
 """A statement of a name and one text, as in ``Ask in {% slack_channel "travel" %}.``"""
-_OF_ONE_PATH = re.compile(
+_TAG_OF_PATH = re.compile(
     r"\{(?:%-?|\{[<%])\s{0,9}\w{1,60}\s{1,9}(?P<bare>[^\s\"'{}%<>|]{1,200})|[\"'](?P<path>[^\"'{}]{1,200})[\"']"
 )
 """The path that a tag in an address names: ``{% link hr/leave.md %}``, ``{{ "/leave/" | relative_url }}``."""
-_IN_ADDRESS = re.compile(
+_ADDRESS_BEGUN = re.compile(
     r"(?:\]\(|\]:[ \t]{1,9}|<[a-z][^<>]{0,99}=[\"']?)<?[^\s\"'<>()]{0,99}\Z", re.IGNORECASE
 )
-"""Before a tag in the address of a link, in Markdown or HTML."""
+"""Text right before a tag in the address of a link: ``[leave](`` or ``[1]: `` in Markdown, ``<a href="`` in
+HTML."""
 _SHOWN_LOSSES = 3
-_NEAR = 100
-"""Characters before and after a tag that show whether it stands in a line of text or in an address."""
+"""Losses that an error names."""
+_CONTEXT = 100
+"""Characters before and after a tag that decide whether it is in an address, inside a line of text, or
+alone."""
 _LETTERS = re.compile(r"[^\W\d_]+")
 _SCRIPTS_TOGETHER = (
     {"LATIN", "CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA"},
     {"LATIN", "CJK", "BOPOMOFO"},
     {"LATIN", "CJK", "HANGUL"},
 )
-"""Scripts that one word may have: "Highly Restrictive" of Unicode's UTS 39, 5.2."""
+"""Scripts that one word may mix, by their names in Unicode: level "Highly Restrictive" of UTS 39, 5.2."""
 _GREEK_SIGNS = re.compile(
     "[\u03b1-\u03b8\u03bb\u03bc\u03be\u03c0\u03c2\u03c3\u03c6\u03c8\u03c9\u0393\u0394\u0398\u039b\u039e\u03a0\u03a3\u03a6\u03a8\u03a9]"
 )
-"""Greek letters that no Latin one looks like: "TNF\u03b1", "IL6\u03b2". Each goes with any script."""
+"""Greek letters that no Latin letter resembles: "TNF\u03b1", "IL6\u03b2". They may be mixed with any
+script."""
 _LAST_CHARACTER = "\U0010ffff"
+"""No id is after a prefix with this character that begins with the prefix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +77,10 @@ class Writer:
     name: str
     labels: frozenset[str] = frozenset()
     releases: bool = False
-    """Whether they have the stores themselves, on their own machine: nothing that they bring waits."""
+    """Whether they work on the stores themselves, on their own machine: nothing that they bring waits for a
+    release."""
     sees_all: bool = True
-    """False: a document that has labels, and the writer none of them, does not exist for them."""
+    """False: a document with labels, none of which the writer has, does not exist for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +102,12 @@ class KnowledgeSource:
     labels: tuple[str, ...]
     """The labels that its documents may have."""
     id_ranges: tuple[IdRange, ...] = (ALL_IDS,)
-    """The ranges of its ids among all ids of the tenant, in order."""
+    """The ranges of its ids among all ids of the tenant, in order (``_id_ranges``): several without a
+    namespace."""
     vocabulary: tuple[str, ...] = ()
     """All labels of the tenant."""
     two_people: bool = False
-    """Whether what becomes readable to more waits for a second person's release."""
+    """Whether a document that more agents could read than before waits for a second person's release."""
 
     @property
     def id_prefix(self) -> str:
@@ -123,8 +132,8 @@ class KnowledgeSource:
     def as_tenant_document(self, item: SourceDocument) -> Document:
         """Return a document under its tenant-wide id, with its effective labels, without template tags.
 
-        Raises DocumentInvalidError for a label outside the vocabulary, for labels that are not where the
-        source's ``access`` says, where nothing is left but tags, and where too much of the file is missing.
+        Raises DocumentInvalidError for a label outside the vocabulary, labels elsewhere than the source's
+        ``access`` says, a text of tags only, and a file of which too much is missing.
         """
         document = item.document
         self._refuse_incomplete(item)
@@ -134,8 +143,8 @@ class KnowledgeSource:
         labels = self._labels(document, path=file_of(item.origin) or "")
         title, content = document.title, document.content
         if document.media_type != "text/plain":
-            title = _TAG.sub(self._left_of, title).strip() or title
-            content = _TAG.sub(self._left_of, content)
+            title = _TAG.sub(self._text_for_tag, title).strip() or title
+            content = _TAG.sub(self._text_for_tag, content)
         if not content.strip():
             raise DocumentInvalidError("there is no text in it")
         return document.model_copy(
@@ -148,6 +157,8 @@ class KnowledgeSource:
         )
 
     def _refuse_incomplete(self, item: SourceDocument) -> None:
+        """Raise DocumentInvalidError if more than the source's ``most_lost`` of the file's words is not in
+        its text."""
         if item.lost_share <= self.entry.most_lost:
             return
         parts = ", ".join(item.notes[:_SHOWN_LOSSES])
@@ -156,9 +167,9 @@ class KnowledgeSource:
             f"takes {self.entry.most_lost:.0%} at most. Look at the file; then fix it, or raise most_lost"
         )
 
-    def _left_of(self, tag: re.Match[str]) -> str:
-        """Return what a tag leaves: in an address the path that it names, inside of a line of text its only
-        text, or MISSING where it prints a value.
+    def _text_for_tag(self, tag: re.Match[str]) -> str:
+        """Return the text that replaces a template tag: in an address the path that it names; inside a line
+        its only text, or MISSING if it prints a value.
 
         ``[leave]({% link hr/leave.md %})`` keeps "/hr/leave.md", ``Ask in {% slack "travel" %}.`` keeps
         "travel", and ``Call {{ site.phone }}.`` has MISSING. A tag alone on its line leaves nothing.
@@ -166,27 +177,33 @@ class KnowledgeSource:
         written, (start, end) = tag[0], tag.span()
         if self.entry.elements and written.startswith("{{"):
             return written
-        before = _TAG.sub("", tag.string[max(0, start - _NEAR) : start].rpartition("\n")[2])
-        after = tag.string[end : end + _NEAR].partition("\n")[0]
-        if _IN_ADDRESS.search(before):
-            named = _OF_ONE_PATH.search(written)
-            path = named["bare"] or named["path"] if named else ""
+        before = _TAG.sub("", tag.string[max(0, start - _CONTEXT) : start].rpartition("\n")[2])
+        after = tag.string[end : end + _CONTEXT].partition("\n")[0]
+        if _ADDRESS_BEGUN.search(before):
+            path_match = _TAG_OF_PATH.search(written)
+            path = path_match["bare"] or path_match["path"] if path_match else ""
             return f"/{path.lstrip('/')}" if path and written.startswith("{%") else path
         if not (before + _TAG.sub("", after)).strip(" \t-*#>|"):
             return ""
-        if shown := _OF_ONE_TEXT.fullmatch(written):
-            return shown[2]
+        if text_match := _TAG_OF_TEXT.fullmatch(written):
+            return text_match[2]
         return MISSING if written.startswith(("{{", "<%=")) and "/" not in written[2:5] else ""
 
     def _labels(self, document: Document, *, path: str) -> tuple[str, ...]:
-        carried = document.labels if "labels" in document.model_fields_set else None
-        if self.entry.access == "declared" and carried is None:
+        """Return a document's effective labels: its own, or those that ``folders`` gives its ``path`` in the
+        source.
+
+        ``access``: "declared" needs own labels, "folder" lets own ones only narrow the folder's. Raises
+        DocumentInvalidError.
+        """
+        declared = document.labels if "labels" in document.model_fields_set else None
+        if self.entry.access == "declared" and declared is None:
             raise DocumentInvalidError(
                 f'labels: each document of the source "{self.name}" carries its own. '
                 "Write labels: [NAME], or labels: [] for a document that every agent may read."
             )
         if self.entry.access != "folder":
-            return carried or ()
+            return declared or ()
         folder = folder_of(path, self.entry.folders)
         if folder is None:
             raise DocumentInvalidError(
@@ -194,18 +211,19 @@ class KnowledgeSource:
                 'add it, or "" for all others.'
             )
         given = self.entry.folders[folder]
-        if carried is not None and widens(carried, of=given):
+        if declared is not None and widens(declared, of=given):
             raise DocumentInvalidError(
                 f"labels: its folder gives {', '.join(given)}, and a document may only narrow that. Move its "
                 "file, or change folders in the tenant file."
             )
-        return given if carried is None else carried
+        return given if declared is None else declared
 
     def _refuse_labels_elsewhere(self, metadata: Mapping[str, Sequence[str]]) -> None:
-        """Raise DocumentInvalidError for a label under a key that is not read: it was meant to restrict."""
-        labels = {_comparable(label) for label in self.vocabulary}
+        """Raise DocumentInvalidError for a label among the values of keys that are not read, as in "audience:
+        staff": it may have been meant as a restriction."""
+        labels = {_folded(label) for label in self.vocabulary}
         for key, values in metadata.items():
-            if label := next((value for value in values if _comparable(value) in labels), None):
+            if label := next((value for value in values if _folded(value) in labels), None):
                 raise DocumentInvalidError(
                     f'"{key:.60}" is not read, and its value "{label:.60}" is a label. Write '
                     f"labels: [{label}] where labels are read, or another value."
@@ -217,16 +235,18 @@ class KnowledgeSource:
             if label in self.labels:
                 continue
             by_folded = {known.casefold(): known for known in reversed(self.labels)}
-            near = get_close_matches(label.casefold(), list(by_folded), n=1, cutoff=0.6)
+            similar = get_close_matches(label.casefold(), list(by_folded), n=1, cutoff=0.6)
             hint = "the tenant file has no labels; add it to labels at its top."
             if self.labels:
                 hint = f"there are {', '.join(self.labels)}."
-            if near:
-                hint = f'did you mean "{by_folded[near[0]]}"?'
+            if similar:
+                hint = f'did you mean "{by_folded[similar[0]]}"?'
             problem = f'"{label:.60}" is not a label of the source "{self.name}"'
             raise DocumentInvalidError(f"labels: {problem}; {hint}")
 
     def may_be_written_by(self, identity: Identity) -> bool:
+        """Return whether the source's ``writers`` name the agent or one of its labels; without ``writers``,
+        True."""
         agents, labels = self.entry.writers.agents, self.entry.writers.labels
         is_named = identity.agent in agents or not identity.labels.isdisjoint(labels)
         return is_named or not (agents or labels)
@@ -234,7 +254,8 @@ class KnowledgeSource:
 
 @dataclass(frozen=True, slots=True)
 class KnowledgeSources:
-    """All sources of a tenant's documents, in the order of its file. A live system has none."""
+    """All sources of a tenant's documents, in the order of its file. Sources of kind "live" have no
+    documents."""
 
     all: tuple[KnowledgeSource, ...]
 
@@ -251,22 +272,22 @@ class KnowledgeSources:
         return cls(tuple(sources))
 
     def named(self, name: str | None) -> KnowledgeSource:
-        """Return a source by its name; without one the only source, or the one with the empty namespace.
+        """Return a source by its name; for None the only source, or the one with the empty namespace.
 
-        Raises NotFoundError, SourceNeededError.
+        Raises NotFoundError for an unknown name, SourceNeededError for None if neither of the two exists.
         """
         if name is None:
             return self._unnamed()
         for source in self.all:
             if source.name == name:
                 return source
-        raise NotFoundError(f'There is no source "{name}"; there are {self._names()}.')
+        raise NotFoundError(f'There is no source "{name}"; there are {self._all_names()}.')
 
     def _unnamed(self) -> KnowledgeSource:
         for source in self.all:
             if not source.id_prefix or len(self.all) == 1:
                 return source
-        raise SourceNeededError(f"Name the source that the documents belong to: {self._names()}.")
+        raise SourceNeededError(f"Name the source that the documents belong to: {self._all_names()}.")
 
     def of_document(self, document_id: str) -> KnowledgeSource | None:
         """Return the source of a tenant-wide id; None if it has no source.
@@ -280,8 +301,9 @@ class KnowledgeSources:
     def of_key(self, key: str) -> tuple[KnowledgeSource, str]:
         """Return the source of a file in the inbox, and the file's name within the source.
 
-        The first folder names the source. Any other file belongs to the unnamed source, by its whole key.
-        Raises SourceNeededError; DocumentInvalidError for a folder that resembles the name of a source.
+        "hr/2026/leave.md" is "2026/leave.md" of the source "hr". A file in no source's folder belongs to
+        ``named(None)``, by its whole key. Raises SourceNeededError; DocumentInvalidError for a folder that
+        resembles the name of a source.
         """
         name = folder_of(key, [source.name for source in self.all])
         if name is None or key == f"{name}/":
@@ -297,18 +319,22 @@ class KnowledgeSources:
         return status.model_copy(update={"knowledge_source": source.name if source else ""})
 
     def ranges_of(self, sources: Sequence[KnowledgeSource]) -> list[IdRange]:
-        """Return the ranges of the sources' ids among all ids, in order."""
+        """Return the ranges of the sources' ids, in order; of all sources one range, with ids that have no
+        source."""
         if len(sources) == len(self.all):
             return [ALL_IDS]
         return sorted((ids for source in sources for ids in source.id_ranges), key=attrgetter("after"))
 
-    def _names(self) -> str:
+    def _all_names(self) -> str:
         return ", ".join(source.name for source in self.all)
 
 
 def check_new_id(document_id: str) -> None:
-    """Raise DocumentInvalidError for an id that could be taken for another: documents of earlier loads keep
-    theirs."""
+    """Raise DocumentInvalidError for an id that looks like another one: not in NFKC, or with a word in two
+    scripts.
+
+    Only ids of new documents are checked; known documents keep theirs.
+    """
     composed = unicodedata.normalize("NFKC", document_id)
     if composed != document_id or not document_id.isprintable():
         problem = f'is not in the form NFKC, which is "{composed:.80}"'
@@ -316,40 +342,48 @@ def check_new_id(document_id: str) -> None:
     for word in _LETTERS.findall(document_id):
         letters = _GREEK_SIGNS.sub("", word)
         scripts = {re.split(r"[ -]", unicodedata.name(letter, ""))[0] for letter in letters}
-        if len(scripts) > 1 and not any(scripts <= together for together in _SCRIPTS_TOGETHER):
+        if len(scripts) > 1 and not any(scripts <= allowed for allowed in _SCRIPTS_TOGETHER):
             problem = f'has letters of {" and ".join(sorted(scripts))} in the word "{word:.80}"'
             raise DocumentInvalidError(f'the id "{document_id:.80}" {problem}. Write a word in one script.')
 
 
-def _comparable(text: str) -> str:
-    """Return a text as labels are compared where they should not be: without case, width and outer spaces."""
+def _folded(text: str) -> str:
+    """Return a text without case, width and outer spaces, to find labels that were written loosely."""
     return unicodedata.normalize("NFKC", text).strip().casefold()
 
 
 def widens(labels: Iterable[str], *, of: Iterable[str]) -> bool:
-    """Return whether ``labels`` let more agents read than the labels ``of`` do. No labels let every agent."""
+    """Return whether ``labels`` let more agents read than the labels ``of``. No labels let every agent read.
+
+    ["a", "b"] widens ["a"], and [] widens ["a"]; ["a"] does not widen [].
+    """
     new, old = set(labels), set(of)
     return bool(old) and (not new or not new <= old)
 
 
 def _id_ranges(prefix: str, *, among: Iterable[str]) -> tuple[IdRange, ...]:
+    """Return the ranges of ids with a prefix; for the empty one, those between all other prefixes ``among``.
+
+    "" among "hr:" and "it:" has the ids up to "hr:", from behind its last id up to "it:", and those behind
+    that.
+    """
     if prefix:
         return (IdRange(prefix, prefix + _LAST_CHARACTER),)
     others = sorted(filter(None, among))
-    begins = ["", *(other + _LAST_CHARACTER for other in others)]
-    return tuple(IdRange(begin, end) for begin, end in zip(begins, [*others, None], strict=True))
+    starts = ["", *(name + _LAST_CHARACTER for name in others)]
+    return tuple(IdRange(start, end) for start, end in zip(starts, [*others, None], strict=True))
 
 
 class FirstLoads:
     """Reads how far the sources of one tenant are. All methods raise DependencyError.
 
-    A source loads for the first time from the first document that it receives while none of it answers until
-    no document of that load waits. ``AddDocuments`` decides it once for each load and marks what it receives
-    (``DocumentStatus.first_load``). So all waiting documents of a source have the same mark, and one row
+    A source loads for the first time from its first received document, while none of it answers, until no
+    document of that load waits. ``AddDocuments`` decides it once for each load and marks what it receives
+    (``DocumentStatus.first_load``): so all waiting documents of a source have the same mark, and one status
     tells. Uploaded files that are not read yet wait as well: each counts as one document.
 
-    ``unread`` is its ``Uploads.unread_first``; None where nobody can upload, or where the upload's own mark
-    decides.
+    ``unread`` is ``Uploads.unread_first``: the number of such files by source. None: nobody can upload, or
+    the caller knows the upload's own mark.
 
     Example::
 
@@ -383,9 +417,11 @@ class FirstLoads:
         return SourceLoads(frozenset(complete), tuple(loading))
 
     async def _unread_first(self) -> Mapping[str, int]:
+        """Return unread uploaded files of first loads, by source; a source without any is left out."""
         return {} if self._unread is None else await self._unread()
 
     async def _count(self, source: KnowledgeSource, unread: int) -> Loading:
+        """Return how many of the source's documents are live, and how many will be."""
         counts: Counter[DocumentState] = Counter()
         for ids in source.id_ranges:
             counts.update(await self._states.count_by_state(after=ids.after or None, until=ids.until))
@@ -394,6 +430,7 @@ class FirstLoads:
         return Loading(reason="first_load", source=source.name, live=live, expected=live + waiting)
 
     async def _any(self, source: KnowledgeSource, states: tuple[DocumentState, ...]) -> DocumentStatus | None:
+        """Return one document of the source in one of these states; None without any."""
         for ids in source.id_ranges:
             after = ids.after or None
             if found := await self._states.list(states=states, after=after, until=ids.until, limit=1):

@@ -3,12 +3,13 @@
 A withdrawal deletes the text at once. A document is withheld, and its text kept, when a refused file may
 have been meant to restrict it, or when its labels were narrowed: until it is sent again it answers nothing.
 Both use the queue of withdrawals, so that they wait neither for a body to be parsed nor for a backlog of
-documents.
+documents: ``WithdrawDocuments`` or ``withhold`` writes the statuses and enqueues the ids, the worker's
+``remove_documents`` empties the index. A status that still has ``live_content_hash`` waits for that.
 
-The receipt of a withdrawal has each place where the document's text may be, looked at after the removal.
-Stores are asked what they still hold. What no store can be asked for (backups, copies that AWS keeps, what
-people sent) is named with the setting or the rule that decides how long it stays. ``receipt_places.toml`` has
-the places and their words.
+The receipt of a withdrawal lists each place where the document's text may be. Stores are asked what they
+still hold. Places that cannot be asked (backups, copies that AWS keeps, what people sent) are named with the
+setting or the rule that decides how long a text stays there. ``receipt_places.toml`` has the places and their
+words.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from assistant.tenant.tenant import TenantConfig
 from assistant.text.caches import FORGET_EVERY_S
 
 LABELS_NARROWED = "labels_narrowed"
+"""Failure code of a document that fewer readers may see than before."""
 RELEASE_NEEDED = "release_needed"
 """Failure code of a document that waits for a second person's release."""
 _NOTHING_LIVE = {"live_content_hash": None, "live_labels": None, "passage_count": 0, "token_count": 0}
@@ -58,6 +60,8 @@ _tracer = trace.get_tracer(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WithdrawSummary:
+    """The result of a withdrawal; both lists have the ids in the order of the request."""
+
     withdrawn: tuple[str, ...]
     unknown: tuple[str, ...]
     """Ids that no document ever had."""
@@ -66,10 +70,13 @@ class WithdrawSummary:
 class WithdrawDocuments:
     """The use case behind ``DELETE /v1/documents/{id}`` and ``assistant knowledge withdraw``.
 
-    On return the states are withdrawn, and no text is left in the document store. Searches miss the passages
-    when the worker has removed them: within two seconds while it runs, else as soon as it starts. The worker
-    polls the queue of withdrawals every fifth of a second at least, and waits for at most one write of the
-    index. A status without ``live_content_hash`` shows that the removal is done.
+    On return the states are withdrawn, and no text is left in the document store. Searches no longer find the
+    passages when the worker has removed them: within two seconds while it runs, else as soon as it starts.
+    The worker polls the queue of withdrawals every fifth of a second at least, and waits for at most one
+    write of the index. A status without ``live_content_hash`` shows that the removal is done.
+
+    All documents of a source are withdrawn in two calls: ``contents_of``, which a person confirms, then
+    ``all_of``.
     """
 
     def __init__(self, stores: KnowledgeStores, *, clock: Clock) -> None:
@@ -92,8 +99,11 @@ class WithdrawDocuments:
         return WithdrawSummary(tuple(document_id for document_id in wanted if document_id in known), unknown)
 
     async def contents_of(self, source: KnowledgeSource, *, labels: frozenset[str]) -> Mapping[str, str]:
-        """Return id = content hash of every document of a source that a reader with these labels may know of,
-        the withdrawn ones included: so a withdrawal that was interrupted leaves the contents as they are."""
+        """Return id = content hash of every document of a source that a reader with these labels may know of.
+
+        Withdrawn documents are included, so that the contents that a person confirmed stay the same when an
+        interrupted withdrawal is repeated.
+        """
         readable = ReadableDocuments(self._stores.documents, states=self._stores.states)
         return {
             status.document_id: status.content_hash
@@ -117,17 +127,18 @@ class WithdrawDocuments:
         )
 
     async def all_of(self, contents: Mapping[str, str]) -> int:
-        """Withdraw those of the documents that still have these contents; return how many were withdrawn now.
-        A repeat goes on where an interrupted call ended."""
-        there = sorted(await self.not_withdrawn(contents))
-        for start in range(0, len(there), PAGE):
-            await self(there[start : start + PAGE])
-        return len(there)
+        """Withdraw the documents that still have these contents; return how many were withdrawn now. A
+        repeated call continues where an interrupted one ended."""
+        remaining = sorted(await self.not_withdrawn(contents))
+        for start in range(0, len(remaining), PAGE):
+            await self(remaining[start : start + PAGE])
+        return len(remaining)
 
 
 def _hidden(status: DocumentStatus, state: DocumentState, update: Mapping[str, object]) -> DocumentStatus:
-    """Return the status as withdrawn or withheld, with the content that must leave the index."""
-    # The worker may be making the newest content live at this moment.
+    """Return the status as withdrawn or withheld; ``live_content_hash`` says that the index must be emptied
+    of it."""
+    # Also without live content: the worker may be making the newest content live at this moment.
     live = {"state": state, "live_content_hash": status.live_content_hash or status.content_hash}
     return status.model_copy(update=live | dict(update))
 
@@ -138,6 +149,7 @@ class Withheld:
 
     status: DocumentStatus
     code: str
+    """``LABELS_NARROWED``, ``RELEASE_NEEDED``, or the code of the refused file's error."""
     reason: str
 
 
@@ -151,7 +163,7 @@ async def withhold(
     """
     now = clock.now()
     statuses = [
-        _withheld(document, now)
+        _withheld_status(document, now)
         for document in documents
         if document.status.state is not DocumentState.WITHDRAWN
     ]
@@ -166,13 +178,14 @@ async def withhold(
     return statuses
 
 
-def _withheld(withheld: Withheld, now: datetime) -> DocumentStatus:
+def _withheld_status(withheld: Withheld, now: datetime) -> DocumentStatus:
+    """Return the new status of a document that is withheld."""
     status = withheld.status
     # The new time invalidates what the worker has begun with the content that it received before.
     update: dict[str, object] = {"received_at": now, "updated_at": now}
     update |= {"failure_code": withheld.code, "failure_reason": withheld.reason}
     if status.state is DocumentState.WITHHELD and status.live_content_hash is None:
-        update["live_content_hash"] = None  # it is removed already
+        update["live_content_hash"] = None  # already removed from the index
     return _hidden(status, DocumentState.WITHHELD, update)
 
 
@@ -186,14 +199,15 @@ class ReleaseSummary:
     released: tuple[str, ...]
     """Ids of the documents that the worker indexes now."""
     waiting: tuple[str, ...]
-    """Ids of those that the person brought: another person releases them."""
+    """Ids that still wait, because the releasing person brought these documents: another person must release
+    them."""
 
 
 class ReleaseDocuments:
     """The use case behind ``POST /v1/documents/release``.
 
-    What waited for a second person answers once the worker has indexed it. A release is recorded before it
-    takes effect.
+    A released document answers as soon as the worker has indexed it. A release is recorded before it takes
+    effect.
     """
 
     def __init__(self, stores: KnowledgeStores, *, clock: Clock, accesses: AccessRecords) -> None:
@@ -205,10 +219,11 @@ class ReleaseDocuments:
     async def __call__(
         self, source: KnowledgeSource, *, by: Writer, contents: Mapping[str, str]
     ) -> ReleaseSummary:
-        """Release documents of a source in the contents that the person looked at: id = content hash.
+        """Release documents of a source. ``contents``: id = content hash of each document, as the person
+        ``by`` saw it.
 
-        Raises NotFoundError for one that the person may not know of, ContentsChangedError for one that has
-        another content now, or waits no more. Then nothing is released.
+        Raises NotFoundError for a document that the person may not know of, ContentsChangedError for one that
+        has another content now, or no longer waits. Then nothing is released.
         """
         known = await self._stores.states.get_many([*contents])
         changed: list[str] = []
@@ -230,6 +245,8 @@ class ReleaseDocuments:
     async def _release(
         self, source: KnowledgeSource, statuses: Sequence[DocumentStatus], by: Writer
     ) -> Sequence[str]:
+        """Record the release, mark the documents as received and enqueue them; return the ids of those still
+        waiting when their state was written, which ``advance_many`` tells."""
         if not statuses:
             return ()
         now = self._clock.now()
@@ -270,10 +287,12 @@ async def remove_documents(
     clock: Clock,
     keys: StoredErasureKeys | None = None,
 ) -> None:
-    """Remove documents that are withdrawn or withheld, or were before they were added again, from the index.
+    """Remove documents from the index that are withdrawn or withheld, or were so before they were added
+    again.
 
-    Withdrawn documents are deleted from the document store too, and their key in ``keys`` is destroyed: their
-    texts in feedback are unreadable then, and their signals are left out. The call may be repeated.
+    Withdrawn documents are deleted from the document store too, and their key in ``keys`` is destroyed: then
+    their texts in feedback are unreadable, and their signals are left out. The call may be repeated; it holds
+    ``index_writes``.
     """
     with _tracer.start_as_current_span("ingest.remove") as span:
         span.set_attribute("ingest.documents", len(document_ids))
@@ -311,6 +330,7 @@ async def resume_withdrawals(stores: KnowledgeStores) -> int:
 
 # Receipts
 
+# By the names that ``after`` in receipt_places.toml has: how long a text stays on one machine
 _PERIODS = {
     "memory": timedelta(seconds=FORGET_EVERY_S),
     "snapshots": timedelta(days=SNAPSHOT_DAYS),
@@ -318,8 +338,9 @@ _PERIODS = {
     "local_capture": timedelta(days=RETENTION["dev"].capture_texts),
 }
 _MIDNIGHT = 1
-"""Days more: S3 counts an age from the midnight after. AWS Backup deletes within eight hours after a point's
-end, and a copy that ran when the document was withdrawn began at most eight hours before."""
+"""Days that AWS may take longer: S3 counts an age from the next midnight. AWS Backup deletes a recovery point
+within eight hours after its end, and a copy that ran at the withdrawal had begun at most eight hours
+before."""
 
 
 class _Place(PublicModel):
@@ -330,19 +351,27 @@ class _Place(PublicModel):
     what: str
     rule: str
     by_worker: bool = False
-    """Whether the worker removes what is there: its store may be empty before the worker came to it."""
+    """Whether the worker removes the texts: the place is pending until the worker has done so, even if it is
+    empty."""
     when: str = "always"
+    """The condition of the place, one of ``holds`` in ``_unasked_places`` or of an option's
+    ``KeptTexts.holds``."""
     after: tuple[str, ...] = ()
+    """Keys of ``_PERIODS``, or of ``Retention`` on AWS: the text stays for their sum; () means until it is
+    deleted."""
 
     def filled(self, facts: Mapping[str, object], **outcome: Any) -> ReceiptPlace:
-        """Return it with its words filled in from ``facts``; ``outcome``: further fields of the result."""
+        """Return the place for a receipt: "{older}" in its words is replaced by ``facts["older"]``;
+        ``outcome`` has the other fields of ``ReceiptPlace``."""
         words = {name: getattr(self, name).format_map(facts) for name in ("title", "what", "rule")}
         return ReceiptPlace(place=self.place, **words, **outcome)
 
 
 class _Places(PublicModel):
     asked: tuple[_Place, ...] = ()
+    """Places whose store is asked what it holds."""
     remains: tuple[_Place, ...] = ()
+    """Places that cannot be asked."""
 
 
 class Stores(Protocol):
@@ -353,14 +382,17 @@ class Stores(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptTexts:
-    """What an option keeps of documents' texts."""
+    """What an option keeps of documents' texts, beside the stores that ``WithdrawalReceipts`` asks itself.
+    None: the option does not need that function. ``counts`` and ``remove`` get one tenant's stores and a
+    document's id."""
 
     counts: Callable[[Stores, str], Awaitable[Mapping[str, int]]] | None = None
-    """Returns what is left about a document, by place."""
+    """Returns how many texts of a document are left, by ``place`` of the option's receipt_places.toml."""
     remove: Callable[[Stores, str], Awaitable[int]] | None = None
-    """Removes what is left about a withdrawn document; None where the worker does."""
+    """Removes the texts of a withdrawn document at once and returns their number, for ``knowledge withdraw``;
+    None: the worker removes them."""
     holds: Callable[[TenantConfig], Collection[str]] | None = None
-    """Returns which further ``when`` of the places hold for a tenant."""
+    """Returns the conditions ``when`` of its places that hold for a tenant."""
 
 
 KEPT_TEXTS = Place[KeptTexts]("texts of documents")
@@ -368,14 +400,14 @@ KEPT_TEXTS = Place[KeptTexts]("texts of documents")
 
 @cache
 def _places() -> _Places:
-    """Return the places of documents, and of each option that has such a file in its folder."""
+    """Return the places of receipt_places.toml in this folder, then of those in the folders of options."""
     packages = ("assistant.documents", *installed())
-    found = (files(package).joinpath("receipt_places.toml") for package in packages)
-    texts = [file.read_text("utf-8") for file in found if file.is_file()]
-    each = [_Places.model_validate(tomllib.loads(text)) for text in texts]
+    paths = (files(package).joinpath("receipt_places.toml") for package in packages)
+    texts = [file.read_text("utf-8") for file in paths if file.is_file()]
+    lists = [_Places.model_validate(tomllib.loads(text)) for text in texts]
     return _Places(
-        asked=tuple(place for places in each for place in places.asked),
-        remains=tuple(place for places in each for place in places.remains),
+        asked=tuple(place for places in lists for place in places.asked),
+        remains=tuple(place for places in lists for place in places.remains),
     )
 
 
@@ -401,7 +433,7 @@ class WithdrawalReceipts:
             raise ConflictError(
                 f"The document {status.document_id} is {status.state}; a receipt is made of a withdrawn one."
             )
-        places = [*await self._asked(status), *self._remaining(status.updated_at)]
+        places = [*await self._asked_places(status), *self._unasked_places(status.updated_at)]
         receipt = WithdrawalReceipt(
             document_id=status.document_id,
             title=status.title,
@@ -415,28 +447,34 @@ class WithdrawalReceipts:
         signature = await self.sign(signed_text(receipt.model_dump(mode="json")))
         return receipt.model_copy(update={"signature": signature})
 
-    async def _asked(self, status: DocumentStatus) -> list[ReceiptPlace]:
-        """Return the places whose stores are asked."""
+    async def _asked_places(self, status: DocumentStatus) -> list[ReceiptPlace]:
+        """Return the places whose stores are asked: pending while a text is left, or the worker has not come
+        to it."""
         document_id, worker_is_due = status.document_id, status.live_content_hash is not None
-        live, *older = (await self.versions.rows_of(document_id)).values()
+        live_rows, *older_rows = (await self.versions.rows_of(document_id)).values()
         counts = {
             "document": await self.documents.holdings(document_id),
-            "index": live,
-            "older_indices": sum(older),
-            "vectors": live + sum(older),
+            "index": live_rows,
+            "older_indices": sum(older_rows),
+            "vectors": live_rows + sum(older_rows),
         }
-        for kept in KEPT_TEXTS.joined():
-            if kept.counts is not None:
-                counts |= await kept.counts(self.stores, document_id)
-        facts, places = {"older": len(older)}, list[ReceiptPlace]()
+        for option in KEPT_TEXTS.joined():
+            if option.counts is not None:
+                counts |= await option.counts(self.stores, document_id)
+        facts, places = {"older": len(older_rows)}, list[ReceiptPlace]()
         for place in _places().asked:
-            found = counts.get(place.place)
-            is_pending = bool(found) or (worker_is_due and place.by_worker)
-            places.append(place.filled(facts, state="pending" if is_pending else "removed", found=found))
+            count = counts.get(place.place)
+            is_pending = bool(count) or (worker_is_due and place.by_worker)
+            places.append(place.filled(facts, state="pending" if is_pending else "removed", found=count))
         return places
 
-    def _remaining(self, withdrawn_at: datetime) -> list[ReceiptPlace]:
-        """Return the places whose stores are not asked, by the settings of tenant and deployment."""
+    def _unasked_places(self, withdrawn_at: datetime) -> list[ReceiptPlace]:
+        """Return the places that cannot be asked and whose condition ``when`` holds, with the time until a
+        text stays.
+
+        ``holds`` collects the conditions: "deployed", "capture_texts", "backup" and others. ``facts`` has the
+        values for the places' words, ``periods`` the lengths of time for their ``after``.
+        """
         deployed, vectors = self.tenant.records.deployed, self.tenant.embedding.vectors
         holds, periods = {"always"}, _PERIODS
         facts: dict[str, object] = {"local_capture": _PERIODS["local_capture"].days}
@@ -452,8 +490,8 @@ class WithdrawalReceipts:
             holds |= {"backup"} if days["backup"] else set()
             facts |= {"profile": deployed.profile, **days}
             periods = _PERIODS | {name: timedelta(days=days[name] + _MIDNIGHT) for name in days}
-        for kept in KEPT_TEXTS.joined():
-            holds |= set() if kept.holds is None else set(kept.holds(self.tenant))
+        for option in KEPT_TEXTS.joined():
+            holds |= set() if option.holds is None else set(option.holds(self.tenant))
         places: list[ReceiptPlace] = []
         for place in _places().remains:
             if place.when not in holds:
