@@ -34,11 +34,16 @@ from assistant.tenant.tenant import TenantName
 _LIMIT_S = 60.0
 """Limit of one call: three attempts with 15 s of silence each and the waits between them."""
 _FETCH_LIMIT_S = 120.0
+"""Limit of a call together with the reading of its body."""
 _PART_BYTES = 1024 * 1024
+"""What ``fetch`` reads and writes at once."""
 _VERSIONS_AT_ONCE = 1000
+"""The most that S3 lists and deletes in one call."""
 _MOST_ROUNDS = 100
+"""Calls of ``purge``, each of 1,000 versions; more are an error that asks to delete again."""
 _CONTENT_TYPES = {".json": "application/json", ".jsonl": "application/jsonl"}
 _MISSING = ("NoSuchKey", "404")
+"""S3's errors for an unknown key."""
 Value = TypeVar("Value")
 _log = structlog.get_logger(__name__)
 
@@ -78,6 +83,7 @@ async def read_object(
 
 
 def _size_of(response: Mapping[str, Any], *, longest_bytes: int | None) -> int:
+    """Return the size of the body that a response announces. Raises TooLargeError."""
     size_bytes = int(response.get("ContentLength", 0))
     if longest_bytes is not None and size_bytes > longest_bytes:
         raise TooLargeError(f"An object has {size_bytes} bytes; the limit is {longest_bytes}.")
@@ -85,14 +91,19 @@ def _size_of(response: Mapping[str, Any], *, longest_bytes: int | None) -> int:
 
 
 def _encryption(kms_key_id: str | None) -> dict[str, Any]:
-    """With a bucket key, one call of KMS is made for many objects."""
-    named = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id, "BucketKeyEnabled": True}
-    return {} if kms_key_id is None else named
+    """Return S3's options for this key, none for the bucket's default. With a bucket key, S3 calls KMS once
+    for many objects."""
+    by_key = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id, "BucketKeyEnabled": True}
+    return {} if kms_key_id is None else by_key
 
 
 @dataclass(frozen=True, slots=True)
 class S3Blobs:
-    """``Blobs`` below a prefix of a bucket; ``client`` is an aiobotocore client of S3.
+    """``Blobs`` below a prefix of a bucket; ``client`` is an aiobotocore client of S3. The protocol
+    (``blobs.py``) says what each method returns; all raise DependencyError.
+
+    With the prefix ".uploads/", the key "5f1c/8a02/content" is the object ".uploads/5f1c/8a02/content". With
+    ``beside`` {"texts/": "texts-bucket"}, keys that begin with "texts/" are objects of that bucket.
 
     Objects are encrypted with ``kms_key_id`` (id, alias or ARN), or as the bucket does by default. A role
     needs s3:PutObject to write, and AbortMultipartUpload for ``store``; GetObject and ListBucket to read
@@ -108,7 +119,7 @@ class S3Blobs:
     what: str = "S3"
     """Begins the messages of errors."""
     beside: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Prefixes of keys with buckets of their own."""
+    """Buckets by the prefix of the keys that they have; all other keys are in ``bucket``."""
     checked: bool = False
     """Whether every object was written with its SHA-256, so that one without it is damaged."""
     longest_bytes: int | None = None
@@ -124,6 +135,7 @@ class S3Blobs:
         kms_key_id: str | None = None,
         beside: Mapping[str, str] | None = None,
     ) -> Self:
+        """Return the blobs that a store declares (``store.BlobsOf``), in this bucket."""
         return cls(
             client,
             bucket=bucket,
@@ -140,18 +152,20 @@ class S3Blobs:
         return True
 
     async def now(self, prefix: str) -> datetime:
+        """Return S3's time, from the header of its response to a listing."""
         page = await self._first_page(prefix, most=1)
         return parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
 
     async def put(self, key: str, content: bytes, *, most: int = 1) -> None:
-        del most  # the bucket keeps versions
+        del most  # the bucket keeps versions, for as long as its lifecycle says
         await self._put(key, content)
 
     async def add(self, key: str, content: bytes) -> None:
+        """Write an object, unless there is one of that key: S3 then answers PreconditionFailed."""
         try:
             await self._put(key, content, IfNoneMatch="*")
         except ServiceRefusedError as error:
-            if error.reason != "PreconditionFailed":  # else there is an object of that key
+            if error.reason != "PreconditionFailed":
                 raise
 
     async def _put(self, key: str, content: bytes, **condition: str) -> None:
@@ -161,21 +175,24 @@ class S3Blobs:
         await self._call("put_object", key, Body=content, **options, **_encryption(self.kms_key_id))
 
     async def store(self, key: str, parts: AsyncIterable[bytes | bytearray]) -> None:
+        """Upload the parts one after the other. When ``parts`` or S3 fails, those uploaded are
+        deleted. Each part but the last must have 5 MiB at least."""
         begun = await self._call("create_multipart_upload", key, **_encryption(self.kms_key_id))
-        upload, stored = {"UploadId": begun["UploadId"]}, list[Mapping[str, Any]]()
+        upload, uploaded = {"UploadId": begun["UploadId"]}, list[Mapping[str, Any]]()
         try:
             async for part in parts:
-                number = {"PartNumber": len(stored) + 1}
+                number = {"PartNumber": len(uploaded) + 1}
                 done = await self._call("upload_part", key, Body=part, **upload, **number)
-                stored.append({"ETag": done["ETag"], **number})
+                uploaded.append({"ETag": done["ETag"], **number})
         except BaseException:
             await self._call("abort_multipart_upload", key, **upload)
             raise
-        await self._call("complete_multipart_upload", key, MultipartUpload={"Parts": stored}, **upload)
+        await self._call("complete_multipart_upload", key, MultipartUpload={"Parts": uploaded}, **upload)
 
     async def get(self, key: str, *, version: str = "") -> bytes | None:
-        """A body that breaks off or arrives damaged is read once more: the client's retries end where a body
-        begins. An object that is damaged twice is damaged in the store."""
+        """Return an object's content; None where there is none. A body that breaks off or arrives damaged
+        is read once more: the client's retries end where a body begins. An object that is damaged twice is
+        damaged in the store."""
         try:
             return await self._get(key, version)
         except ServiceRefusedError:
@@ -197,16 +214,16 @@ class S3Blobs:
 
     async def read(self, key: str, *, start: int, most_bytes: int) -> bytes | None:
         part = f"bytes={start}-{start + most_bytes - 1}"
-        return await self._body_of(key, lambda found: found["Body"].read(), Range=part)
+        return await self._body_of(key, lambda response: response["Body"].read(), Range=part)
 
     async def fetch(self, key: str, into: Path) -> bool:
-        async def copy(found: Mapping[str, Any]) -> bool:
-            size_bytes = _size_of(found, longest_bytes=self.longest_bytes)
-            if await _copy(found["Body"], into) != size_bytes:
+        async def copy(response: Mapping[str, Any]) -> bool:
+            size_bytes = _size_of(response, longest_bytes=self.longest_bytes)
+            if await _copy(response["Body"], into) != size_bytes:
                 raise DependencyError(f"{self.what} returned a part of a file. Retry.")
             return True
 
-        return await self._body_of(key, copy) or False
+        return await self._body_of(key, copy) or False  # None where there is no object
 
     async def _body_of(
         self, key: str, work: Callable[[Mapping[str, Any]], Awaitable[Value]], **options: str
@@ -228,20 +245,21 @@ class S3Blobs:
 
     async def list(self, prefix: str) -> AsyncIterator[BlobVersion]:
         async for page in self._pages("list_objects_v2", prefix):
-            for found in page.get("Contents", ()):
-                yield self._version(found)
+            for listed in page.get("Contents", ()):
+                yield self._version(listed)
 
     async def begun(self, prefix: str) -> AsyncIterator[BlobVersion]:
         async for page in self._pages("list_multipart_uploads", prefix):
-            for found in page.get("Uploads", ()):
-                yield self._version({"LastModified": found["Initiated"], "ETag": "", **found})
+            for upload in page.get("Uploads", ()):
+                yield self._version({"LastModified": upload["Initiated"], "ETag": "", **upload})
 
     async def versions(self, prefix: str) -> AsyncIterator[BlobVersion]:
         async for page in self._pages("list_object_versions", prefix):
-            for found in _versions(page):
-                yield self._version(found)
+            for listed in _versions(page):
+                yield self._version(listed)
 
     async def _pages(self, operation: str, prefix: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield the pages of a listing, each read within the limit of one call."""
         place = {"Bucket": self._bucket(prefix), "Prefix": self.prefix + prefix}
         pages = aiter(self.client.get_paginator(operation).paginate(**place))
         while True:
@@ -251,24 +269,27 @@ class S3Blobs:
                 return
             yield page
 
-    def _version(self, found: Mapping[str, Any]) -> BlobVersion:
-        key, version = str(found["Key"]).removeprefix(self.prefix), str(found.get("VersionId", ""))
-        return BlobVersion(key, version, found["LastModified"], deleted="ETag" not in found)
+    def _version(self, listed: Mapping[str, Any]) -> BlobVersion:
+        """Return an entry of a listing. A delete marker is the one that has no ETag."""
+        key, version = str(listed["Key"]).removeprefix(self.prefix), str(listed.get("VersionId", ""))
+        return BlobVersion(key, version, listed["LastModified"], deleted="ETag" not in listed)
 
     async def purge(self, prefix: str, *, of_key: bool = False) -> None:
+        """Delete every version and delete marker below the prefix, 1,000 at a time. What S3 refuses is tried
+        again in the next round, unless it refuses all."""
         for _ in range(_MOST_ROUNDS):
-            found = [
-                {"Key": each["Key"], "VersionId": each["VersionId"]}
-                for each in await self._first_versions(prefix)
-                if not of_key or each["Key"] == self.prefix + prefix
+            versions = [
+                {"Key": listed["Key"], "VersionId": listed["VersionId"]}
+                for listed in await self._first_versions(prefix)
+                if not of_key or listed["Key"] == self.prefix + prefix
             ]
-            if not found:
+            if not versions:
                 return
-            delete = {"Objects": found, "Quiet": True}
+            delete = {"Objects": versions, "Quiet": True}
             async with aws_call(self.what, limit_s=_LIMIT_S):
                 response = await self.client.delete_objects(Bucket=self._bucket(prefix), Delete=delete)
             refused = response.get("Errors", ())
-            if len(refused) == len(found):
+            if len(refused) == len(versions):
                 raise DependencyError(f"{self.what} deletes nothing: {refused[0].get('Code')}.")
             if refused:
                 _log.warning("versions_not_deleted", versions=len(refused), reason=refused[0].get("Code"))
@@ -289,16 +310,18 @@ class S3Blobs:
         return page
 
     async def _call(self, operation: str, key: str, **options: Any) -> Mapping[str, Any]:
-        """Have the client do an operation on an object."""
+        """Call an operation of the client, such as "put_object", for an object. Returns S3's response."""
         place = {"Bucket": self._bucket(key), "Key": self.prefix + key}
         async with aws_call(self.what, limit_s=_LIMIT_S):
             return await getattr(self.client, operation)(**place, **options)
 
     def _bucket(self, key: str) -> str:
+        """Return the bucket of a key, or of all keys with a prefix; see ``beside``."""
         return next((bucket for prefix, bucket in self.beside.items() if key.startswith(prefix)), self.bucket)
 
 
 def _checksum(content: bytes) -> str:
+    """Return the SHA-256 as S3 writes it, in base64."""
     return base64.b64encode(hashlib.sha256(content).digest()).decode()
 
 
@@ -308,6 +331,7 @@ def _versions(page: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 async def _copy(body: Any, into: Path) -> int:
+    """Write a body to a file. Returns its size in bytes."""
     written_bytes = 0
     with await asyncio.to_thread(into.open, "wb") as file:
         while part := await body.read(_PART_BYTES):
@@ -315,9 +339,9 @@ async def _copy(body: Any, into: Path) -> int:
     return written_bytes
 
 
+# --- objects that become local files, and back ---
+
 _PLAIN_MD5 = re.compile(r'"([0-9a-f]{32})"')
-
-
 LONGEST_FILE_BYTES = 64 * 1024 * 1024
 """The largest vocabularies in use make a tokenizer.json of 30 MiB."""
 _LONGEST_TENANT_FILE_BYTES = 4 * 1024 * 1024
@@ -344,8 +368,8 @@ async def download_folder(client: Any, *, uri: str, into: Path) -> int:
     """Copy every object below ``uri`` (``s3://bucket/prefix/``) into a folder; return how many there are.
     Raises as ``read_file``."""
     blobs, count = _below(client, uri), 0
-    async for found in blobs.list(""):
-        name = found.key
+    async for blob in blobs.list(""):
+        name = blob.key
         if name and not name.endswith("/") and ".." not in name.split("/"):
             content = await read_file(
                 client, f"{uri}{name}", longest_bytes=LONGEST_FILE_BYTES, advice="put it there again"
@@ -366,6 +390,7 @@ async def upload_folder(client: Any, *, folder: Path, uri: str, last: str, kms_k
 
 
 def _below(client: Any, uri: str, *, kms_key_id: str | None = None) -> S3Blobs:
+    """Return the blobs of "s3://bucket/prefix/"."""
     url = urlsplit(uri)
     return S3Blobs(client, bucket=url.netloc, prefix=url.path.lstrip("/"), kms_key_id=kms_key_id)
 
@@ -399,11 +424,11 @@ async def read_file(client: Any, uri: str, *, longest_bytes: int, advice: str) -
     return content
 
 
-def _matches_etag(content: bytes, found: Mapping[str, Any]) -> bool:
+def _matches_etag(content: bytes, response: Mapping[str, Any]) -> bool:
     """Return whether the content has the MD5 of S3's ETag. The ETag has none for an object that was uploaded
     in parts or is encrypted by KMS; S3's own checksum then is the only check."""
-    plain = _PLAIN_MD5.fullmatch(found["ETag"])
-    if plain is None or found.get("ServerSideEncryption", "AES256") != "AES256":
+    plain = _PLAIN_MD5.fullmatch(response["ETag"])
+    if plain is None or response.get("ServerSideEncryption", "AES256") != "AES256":
         return True
     return hashlib.md5(content, usedforsecurity=False).hexdigest() == plain[1]
 
