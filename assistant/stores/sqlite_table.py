@@ -1,4 +1,12 @@
-"""``Table`` in a SQLite file."""
+"""``Table`` in a SQLite file. ``table.py`` says what the methods do; ``DynamoDbTable`` does the same on AWS.
+
+A row is an item: its keys ``pk`` and ``sk``, a column for each attribute that items are found by, and all
+other attributes as JSON in the column ``item``. The item
+
+    {"pk": "answer#1", "sk": "0", "state": "open", "text": "Yes", "digest": b"\\x01"}
+
+has the row ("answer#1", "0", '{"text":"Yes","digest":{"B":"AQ=="}}', NULL, NULL, "open", NULL).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +29,8 @@ from assistant.stores.table import ABSENT, EXPIRES_AT, Condition, Item, Key, Ran
 
 _log = structlog.get_logger(__name__)
 _INDEXED = ("listed", "listed_at", "state", EXPIRES_AT)
-"""Attributes with a column, by which items are found; all others are in ``item``."""
+"""Attributes with a column, by which items are found; all others are in ``item``. ``expires_at`` is a time in
+seconds since 1970, after which the item is deleted."""
 _TABLE = """CREATE TABLE IF NOT EXISTS items (
     pk TEXT NOT NULL, sk TEXT NOT NULL, item TEXT NOT NULL,
     listed TEXT, listed_at TEXT, state TEXT, expires_at REAL, PRIMARY KEY (pk, sk)
@@ -36,6 +45,7 @@ BEGIN SELECT RAISE(ABORT, 'items are append-only'); END;
 CREATE TRIGGER IF NOT EXISTS items_no_delete BEFORE DELETE ON items
 BEGIN SELECT RAISE(ABORT, 'items are append-only'); END;
 """
+"""Refuses each change of an item but that of the columns by which it is found, and each deletion."""
 _FIELDS = f"pk, sk, item, {', '.join(_INDEXED)}"
 _SELECT = f"SELECT {_FIELDS} FROM items"  # noqa: S608 (our own names)
 _GET = f"{_SELECT} WHERE pk = ? AND sk = ?"
@@ -46,7 +56,7 @@ _PUT = f"""INSERT INTO items ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLIC
     {", ".join(f"{name} = excluded.{name}" for name in ("item", *_INDEXED))}"""  # noqa: S608
 _DELETE = "DELETE FROM items WHERE pk = ? AND sk = ?"
 _EXPIRED = f"SELECT rowid FROM items WHERE {EXPIRES_AT} <= ? LIMIT 500"  # noqa: S608
-"""Those that one transaction deletes: other writes wait for no more."""
+"""Expired items that one transaction deletes. No more than 500, so that other writes do not wait long."""
 _SWEEP_EVERY_S = 30.0
 
 
@@ -68,8 +78,9 @@ class SqliteTable:
         clock: Clock | None = None,
         sweep_every_s: float = _SWEEP_EVERY_S,
     ) -> None:
-        """``append_only``: nothing but the place in the index may
-        change, and nothing be deleted. ``overwrites``: what a write replaces leaves the disk at once.
+        """``unavailable``: what all methods raise when the file cannot be used.
+        ``append_only``: no item is deleted, and only its attributes in columns (``_INDEXED``) may change.
+        ``overwrites``: bytes that a write replaces are gone from the disk when it ends, also from the log.
         ``synced``: every write is on the disk when it ends, else a crash of the machine may lose the last.
         """
         self._file = SqliteFile(
@@ -85,7 +96,8 @@ class SqliteTable:
         self._sweep_every_s = sweep_every_s
         self._sweeping: asyncio.Task[None] | None = None
         self._may_be_in_log = True
-        """Whether the write-ahead log may still hold items that were deleted."""
+        """Whether the write-ahead log may still hold items that were deleted. True at first: a process that
+        stopped may have left some."""
 
     async def close(self) -> None:
         if self._sweeping is not None:
@@ -95,8 +107,8 @@ class SqliteTable:
         await self._file.close()
 
     async def now(self) -> datetime:
-        ((at,),) = await self._file.query("SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')")
-        return datetime.fromisoformat(at)
+        ((now,),) = await self._file.query("SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')")
+        return datetime.fromisoformat(now)
 
     async def get(self, key: Key) -> Item | None:
         return await self._file.read(lambda transaction: _get(transaction, key))
@@ -117,6 +129,7 @@ class SqliteTable:
         return int(rows[0][0])
 
     async def insert(self, item: Item) -> bool:
+        """Write a new item, in one transaction with others that are inserted at the same time."""
         return await self._inserts.write(item)
 
     async def put(self, item: Item, *, when: Condition | None = None) -> bool:
@@ -133,7 +146,8 @@ class SqliteTable:
         def work(transaction: Transaction) -> bool:
             if not all(_holds(when, _get(transaction, key_of(item))) for item, when in puts):
                 return False
-            return all(_put(transaction, item, None) for item, _ in puts)
+            transaction.executemany(_PUT, [_row(item) for item, _ in puts])
+            return True
 
         return await self._write(work)
 
@@ -159,12 +173,15 @@ class SqliteTable:
         return await self._write(work)
 
     async def _write(self, work: Callable[[Transaction], Any]) -> Any:
-        done = await self._file.write(work)
+        """Do the work in one transaction, and return its result."""
+        result = await self._file.write(work)
         if self._overwrites:
             await self._file.truncate_log()
-        return done
+        return result
 
     async def _insert_group(self, items: Sequence[Item]) -> Sequence[Outcome]:
+        """Insert items that came at the same time; return for each whether its key was free. What is inserted
+        replaces nothing, so the log needs no emptying."""
         rows = [_row(item) for item in items]
 
         def work(transaction: Transaction) -> list[Outcome]:
@@ -187,17 +204,22 @@ class SqliteTable:
             await asyncio.sleep(self._sweep_every_s)
 
     async def _delete_expired(self) -> None:
+        """Delete expired items, and empty the log of them in this round and the next: in this one another
+        process may still have been reading the file, which keeps the log as it is."""
         now_s, deleted = (self._clock.now().timestamp(),), False
         while await self._file.query(_EXPIRED, now_s):
             await self._file.execute(f"DELETE FROM items WHERE rowid IN ({_EXPIRED})", now_s)  # noqa: S608
             deleted = True
         if deleted or self._may_be_in_log:
-            await self._file.truncate_log()  # once more next time: another process may have read the file
+            await self._file.truncate_log()
         self._may_be_in_log = deleted
 
 
 def _where(wanted: Range) -> tuple[str, tuple[str, str, str], str]:
-    """Return condition and values of a range, and its sort key."""
+    """Return the WHERE clause of a range with its values, and the column that sorts it.
+
+    Range("answer#1", "0", "9") -> "WHERE pk = ? AND sk BETWEEN ? AND ?", ("answer#1", "0", "9"), "sk"
+    """
     partition, sort = ("pk", "sk") if wanted.index is None else (wanted.index.partition, wanted.index.sort)
     return (
         f"WHERE {partition} = ? AND {sort} BETWEEN ? AND ?",
@@ -212,6 +234,7 @@ def _get(transaction: Transaction, key: Key) -> Item | None:
 
 
 def _put(transaction: Transaction, item: Item, when: Condition | None) -> bool:
+    """Write an item over the one of its key; return False where the condition does not hold."""
     if when is not None and not _holds(when, _get(transaction, key_of(item))):
         return False
     transaction.execute(_PUT, _row(item))
@@ -219,41 +242,49 @@ def _put(transaction: Transaction, item: Item, when: Condition | None) -> bool:
 
 
 def _holds(when: Condition, stored: Item | None) -> bool:
+    """Return whether the stored item meets one of the condition's alternatives, of which all comparisons
+    must hold. The one without comparisons (``ABSENT``) is met when no item is stored: ``stored`` is None."""
     if stored is None:
         return ABSENT[0] in when
     return any(
-        each and all(_compares(stored.get(name), op, value) for name, op, value in each) for each in when
+        comparisons and all(_compares(stored.get(name), op, value) for name, op, value in comparisons)
+        for comparisons in when
     )
 
 
 def _compares(stored: Any, op: str, value: Any) -> bool:
+    """Return whether ``stored op value`` holds; ``op`` is "=", "<=" or "<>". ``stored`` is None for an
+    attribute that the item does not have."""
     if op == "<=":
         return stored is not None and stored <= value
     return (stored == value) is (op == "=")
 
 
 def _row(item: Item) -> tuple[object, ...]:
-    rest = {name: value for name, value in item.items() if name not in ("pk", "sk", *_INDEXED)}
+    """Return the values of ``_FIELDS`` of an item; ``_item`` is the reverse."""
+    others = {name: value for name, value in item.items() if name not in ("pk", "sk", *_INDEXED)}
     return (
         *key_of(item),
-        orjson.dumps(rest, default=_binary).decode(),
+        orjson.dumps(others, default=_as_json).decode(),
         *(item.get(name) for name in _INDEXED),
     )
 
 
 def _item(row: Sequence[Any]) -> Item:
-    pk, sk, rest, *indexed = row
-    found = {name: value for name, value in zip(_INDEXED, indexed, strict=True) if value is not None}
-    return {"pk": pk, "sk": sk, **_plain(orjson.loads(rest)), **found}
+    pk, sk, others, *columns = row
+    indexed = {name: value for name, value in zip(_INDEXED, columns, strict=True) if value is not None}
+    return {"pk": pk, "sk": sk, **_with_bytes(orjson.loads(others)), **indexed}
 
 
-def _binary(content: object) -> Mapping[str, str]:
+def _as_json(content: object) -> Mapping[str, str]:
+    """Return bytes as {"B": base64}. No attribute of an item is an object, so none is mistaken for bytes."""
     if not isinstance(content, bytes):
         raise TypeError
     return {"B": base64.b64encode(content).decode()}
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+def _with_bytes(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with bytes in place of each {"B": base64}."""
     return {
         name: base64.b64decode(cast("dict[str, str]", value)["B"]) if isinstance(value, dict) else value
         for name, value in values.items()
