@@ -1,10 +1,17 @@
 """Candidates from SageMaker JumpStart: ``jumpstart.lock.toml``, and the parser of JumpStart's own files.
 
-A row names a model by its id. Everything else about it (image, artifact, licence, instances) is read from the
-region's JumpStart bucket by ``assistant models candidates`` and written into the row as ``facts``: then it is
-*resolved*. A *published* row has what a public file says instead, and what the model's own page says as
-``card``: it can be priced, adopted (a manifest is written) and synthesized, and a deployment asks for the
-hash that only the bucket gives. Any other row is *unresolved*, and nothing uses it.
+A row names a model by its id, and is in one of three states:
+
+- *resolved*: it has ``facts``. ``assistant models candidates`` has read everything else about the model
+  (image, artifact, licence, instances) from the region's JumpStart bucket. It may be deployed (``usable``).
+- *published*: it has ``published``, what a public file says, and not ``facts``. With ``card``, what the
+  model's page says, it can be priced, adopted (a manifest is written: ``adoptable``) and synthesized; a
+  deployment asks for the hash that only the bucket gives.
+- *unresolved*: it has neither, and nothing uses it.
+
+How ``assistant models candidates`` resolves a row from the bucket's files: ``newest`` finds the model's
+specification in the manifest, ``Specification`` reads it, and ``Specification.facts`` adds the files of the
+artifact. How it publishes a row from the public file: ``read_published``, then ``published``.
 
 The bucket's files, as the SageMaker SDK reads them (github.com/aws/sagemaker-python-sdk, commit a2481266,
 ``sagemaker-core/src/sagemaker/core/jumpstart``): ``constants.py`` names the manifest,
@@ -53,7 +60,7 @@ class Listed(StrictModel):
 
 def listing_sha256(objects: Sequence[Listed]) -> str:
     """Return the SHA-256 of the sorted lines "key size etag": it changes when an object does."""
-    lines = sorted(f"{each.key} {each.size_bytes} {each.etag}\n" for each in objects)
+    lines = sorted(f"{listed.key} {listed.size_bytes} {listed.etag}\n" for listed in objects)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -77,6 +84,7 @@ class Published(StrictModel):
     artifact: _Folder
     instance: _Instance
     accelerators: int | None = None
+    """Accelerators that the container uses; None where nothing says it."""
     environment: Mapping[str, str] = {}
     """Environment variables of the container, on ``instance``."""
 
@@ -92,7 +100,7 @@ class Card(StrictModel):
 
 
 class Facts(Published, Card):
-    """What JumpStart says of a model in one region, on one instance type."""
+    """What JumpStart's bucket says of a model in one region, on one instance type."""
 
     listing_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     eula: str | None = None
@@ -101,6 +109,8 @@ class Facts(Published, Card):
 
 
 class Candidate(StrictModel):
+    """A row of ``jumpstart.lock.toml``."""
+
     id: ArtifactName
     """JumpStart's, and the name of the manifest once it is adopted."""
     task: Literal["llm", "embedding"]
@@ -174,8 +184,11 @@ class CandidateLock(StrictModel):
         return row, facts
 
     def adoptable(self, name: str) -> tuple[Candidate, Published, Card, str | None]:
-        """Return a row that a manifest may be written from, and the hash of its files, None while nobody
-        read them. Raises NotFoundError, ConfigurationError with what to do."""
+        """Return a row that a manifest may be written from, how it is served, what the model is, and the
+        hash of its files (``listing_sha256``), None while nobody read them: of a published row with a card.
+
+        Raises NotFoundError, ConfigurationError with what to do.
+        """
         row = self.row(name)
         if row.facts is not None or row.published is None or row.card is None:
             row, facts = self.usable(name)
@@ -231,6 +244,7 @@ def refuse_unresolved(root: Path, names: Sequence[str]) -> None:
 def write_rows(path: Path, before: bytes, updates: Mapping[str, Mapping[str, Any]]) -> None:
     """Write keys into rows by id; comments and everything else stay. The file is replaced whole or not.
 
+    ``updates``: {"huggingface-sentencesimilarity-bge-base-en-v1-5": {"resolved": True, "facts": {…}}}.
     ``before``: the file as it was read. Raises ConflictError when it changed since, ConfigurationError when
     it would be invalid.
     """
@@ -274,23 +288,21 @@ def read_published(body: bytes) -> list[_Entry]:
 
 
 def published(entries: Sequence[_Entry], row: Candidate, *, region: str) -> Published:
-    """Return what the newest version says. Its instance types are right where the row's differ.
+    """Return what the file says of a row, in the newest version of the model. The row's instance type is
+    taken where the model runs on it, else the model's default.
 
     Raises NotFoundError, ConfigurationError.
     """
     of_row = [entry for entry in entries if entry.model_id == row.id]
     if not of_row:
         raise NotFoundError("the file does not have this id.")
-    entry = max(of_row, key=lambda each: [int(part) for part in each.version.split(".")])
+    entry = max(of_row, key=lambda entry: [int(part) for part in entry.version.split(".")])
     instance = row.instance if row.instance in entry.instance_types else entry.default_instance_type
-    names = (instance.split(".")[1], instance)  # what the type says goes over what its family says
-    variants = {each["instanceType"]: each for each in entry.instance_variants}
-    variant: dict[str, Any] = {}
-    for name in names:
-        variant |= variants.get(name, {})
-    aliases: Mapping[str, str] = {}
-    for each in entry.instance_aliases:
-        aliases = each["aliases"] if each["region"] == region else aliases
+    family = instance.split(".")[1]  # "g5" of "ml.g5.xlarge"
+    variants = {variant["instanceType"]: variant for variant in entry.instance_variants}
+    variant: dict[str, Any] = {**variants.get(family, {}), **variants.get(instance, {})}
+    of_region = [each["aliases"] for each in entry.instance_aliases if each["region"] == region]
+    aliases: Mapping[str, str] = of_region[-1] if of_region else {}
     environment = {**entry.environment, **variant.get("environment", {})}
     shards = environment.get("NUM_SHARD")
     key = entry.prepacked_artifact_key or entry.artifact_key
@@ -300,6 +312,7 @@ def published(entries: Sequence[_Entry], row: Candidate, *, region: str) -> Publ
         return Published(
             region=region,
             version=entry.version,
+            # An alias, "$gpu_image_uri". Without an image, "" is refused below.
             image=aliases.get(str(variant.get("imageUri", "")).removeprefix("$"), ""),
             artifact=f"s3://{content_bucket(region)}/{key}",
             instance=instance,
@@ -345,7 +358,10 @@ class _Spec(BaseModel):
 
 
 def newest(manifest: bytes, name: str) -> Header:
-    """Return a model's newest version that is not deprecated. Raises NotFoundError, ConfigurationError."""
+    """Return a model's newest version that is not deprecated; its ``spec_key`` is that of the specification.
+
+    Raises NotFoundError, ConfigurationError.
+    """
     try:
         headers = _HEADERS.validate_json(manifest)
     except ValidationError as error:
@@ -360,7 +376,8 @@ _HEADERS = TypeAdapter(list[Header])
 
 
 class Specification:
-    """One model's specification, read for one region and one instance type."""
+    """One model's specification, read for one region and one instance type. ``prefix`` is the folder of the
+    model's files in the region's bucket: the caller lists them, and gives the list to ``facts``."""
 
     def __init__(self, body: bytes, *, region: str, instance: str | None) -> None:
         """``instance``: None for the specification's default. Raises ConfigurationError."""
@@ -374,10 +391,12 @@ class Specification:
         variants = spec.hosting_instance_type_variants.get("variants", {})
         names = (self._instance, self._instance.split(".")[1])  # type and family: "ml.g5.xlarge", "g5"
         self._variants = [variants[name] for name in names if name in variants]
+        # The instance type's artifact goes over its family's and the model's; a prepacked one comes first.
         properties = [variant.get("properties", {}) for variant in self._variants]
-        keys = [each.get(key) for each in properties for key in ("prepacked_artifact_key", "artifact_key")]
-        keys += [spec.hosting_prepacked_artifact_key, spec.hosting_artifact_key]
-        self.prefix = next(key for key in keys if key)
+        names = ("prepacked_artifact_key", "artifact_key")
+        artifacts = [of_variant.get(name) for of_variant in properties for name in names]
+        artifacts += [spec.hosting_prepacked_artifact_key, spec.hosting_artifact_key]
+        self.prefix = next(artifact for artifact in artifacts if artifact)
         if (refusal := next(self._refusals(), None)) is not None:
             raise ConfigurationError(refusal)
 
@@ -400,13 +419,14 @@ class Specification:
             yield f"{self.prefix} is one packed file; only folders of files are deployed."
 
     def facts(self, objects: Sequence[Listed], config: bytes) -> Facts:
-        """Return what the row gets. ``config``: the artifact's ``config.json``, or ``{}``.
+        """Return the facts that the row gets. ``objects``: the listing below ``prefix``. ``config``: the
+        artifact's ``config.json``, or ``{}``.
 
         Raises ConfigurationError.
         """
         spec, region = self._spec, self._region
         aliases = spec.hosting_instance_type_variants.get("regional_aliases", {}).get(region, {})
-        images = [each.get("regional_properties", {}).get("image_uri", "") for each in self._variants]
+        images = [variant.get("regional_properties", {}).get("image_uri", "") for variant in self._variants]
         image_aliases = [image.removeprefix("$") for image in images]
         needs, environment = dict(spec.hosting_resource_requirements), dict[str, str]()
         for variable in spec.inference_environment_variables:
@@ -417,7 +437,7 @@ class Specification:
             needs |= properties.get("resource_requirements", {})
             environment |= properties.get("environment_variables", {})
         bucket = content_bucket(region)
-        weights = [each for each in objects if each.key.endswith((".safetensors", ".bin", ".gguf"))]
+        weights = [listed for listed in objects if listed.key.endswith((".safetensors", ".bin", ".gguf"))]
         try:
             return Facts(
                 region=region,
@@ -425,8 +445,8 @@ class Specification:
                 image=next((aliases[alias] for alias in image_aliases if alias in aliases), ""),
                 artifact=f"s3://{bucket}/{self.prefix}",
                 listing_sha256=listing_sha256(objects),
-                files=tuple(sorted(each.key for each in objects)),
-                weights_bytes=sum(each.size_bytes for each in weights),
+                files=tuple(sorted(listed.key for listed in objects)),
+                weights_bytes=sum(listed.size_bytes for listed in weights),
                 licence=spec.license,
                 eula=spec.hosting_eula_key and f"s3://{bucket}/{spec.hosting_eula_key}",
                 instance=self._instance,
@@ -469,5 +489,6 @@ def _architecture(config: Mapping[str, Any]) -> Architecture:
 
 
 def _fault(error: ValidationError) -> str:
+    """Return the first thing that is wrong: "licence: Field required"."""
     first = error.errors(include_url=False, include_input=False)[0]
     return f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
