@@ -2,7 +2,11 @@
 
 The service runs on the embedded stores and models, with the product's own worker.
 ``benchmarks.stand_in`` streams the answers at a set pace. Every answer must be whole, equal to what the
-stand-in wrote, and cite the lines that it cited. Times stand beside the relay's, and none of them is judged.
+stand-in wrote, and cite the lines that it cited. The table shows each time beside the relay's; only the
+correctness of answers decides the exit status.
+
+A question has a number, from which all parts derive what they need: ``question(7)`` asks about device K7 in
+case 7, the stand-in stores what it wrote under 7, and ``Answer.number`` is 7 again.
 """
 
 from __future__ import annotations
@@ -45,19 +49,22 @@ embedding_timeout_s = 90.0
 search_timeout_s = 90.0
 first_token_timeout_s = 90.0
 """
-"""A busy machine makes answers late, and none of them quoted or refused."""
+"""So high that on a busy machine an answer only comes later: no limit refuses it, and no timeout turns it
+into quoted sources."""
 _CONTEXT_TOKENS = 16_384
 _TIMEOUT_S = 120.0
 PEERS = Path("build/peers/bin/python")
-"""Of the environment of other frameworks, which ``make bench-load`` makes."""
+"""Python of the environment with the other frameworks, which ``make bench-load`` creates."""
 FRAMEWORKS = ("Haystack", "LlamaIndex", "LangChain")
 _SHORT = Pace(first_s=0.0, token_s=0.0, tokens=20)
-_CITED = re.compile(r" \[\d+\.\d+\]")
+_CITATION = re.compile(r" \[\d+\.\d+\]")
+"""What the stand-in writes behind a cited line (`` [1.12]``: source 1, line 12), and the service removes."""
 _FIRST_TEXT = re.compile(rb'event: token\ndata: \{"text":"[^"]')
+"""The first event whose text is not empty."""
 
 
 class Effort(NamedTuple):
-    """How much is measured."""
+    """How much is measured: each load ``rounds`` times. ``pace`` is that of long answers."""
 
     pace: Pace = Pace(first_s=0.15, token_s=0.02, tokens=200)
     streams: int = 50
@@ -70,18 +77,22 @@ QUICK = Effort(Pace(first_s=0.05, token_s=0.005, tokens=60), streams=20, rounds=
 
 @dataclass(slots=True)
 class Answer:
-    """One answer as its client has it."""
+    """One answer as the client received it: ``body`` has the raw server-sent events."""
 
     number: int
     """Of the question."""
     first_text_s: float = 0.0
+    """When the first text arrived, by ``time.monotonic``, which all processes of a machine share; 0:
+    never."""
     status: int = 0
     body: bytes = b""
 
     def fault(self, written: str, *, cites: bool) -> str:
         """Return what is wrong with the answer to a question; empty when it is right to the last character.
 
-        ``cites``: whether the numbers of lines in what the stand-in wrote become citations.
+        ``written``: what the stand-in wrote (``The clerk … line 12 [1.12].``). ``cites``: whether the answer
+        comes from the service, which takes the numbers out of the text and cites those lines; the relay and
+        the frameworks pass them on.
         """
         if self.status != 200:
             return f"status {self.status}"
@@ -93,57 +104,70 @@ class Answer:
                 else "no event"
             )
         text = "".join(data["text"] for name, data in events if name == "token")
-        if text != (_CITED.sub("", written) if cites else written):
+        if text != (_CITATION.sub("", written) if cites else written):
             return "another text"
-        cited = [self._cites(data, text) for name, data in events if name == "sentence"]
-        return "" if all(cited) and bool(cited) is cites else "another citation"
+        are_cited = [self._cites(data, text) for name, data in events if name == "sentence"]
+        return "" if all(are_cited) and bool(are_cited) is cites else "another citation"
 
     def _cites(self, sentence: dict[str, Any], text: str) -> bool:
-        """Return whether a sentence cites the line of the document that it says, and no other."""
-        stored = document(self.number % DEVICES)
-        lines = [stored[unit["start"] : unit["end"]] for unit in sentence["cited"] if unit["n"] == 1]
+        """Return whether a sentence cites exactly one line of the document, and repeats that line.
+
+        ``sentence``: offsets into the answer's text, and into the stored document for each cited line:
+        ``{"start": 0, "end": 61, "cited": [{"n": 1, "start": 33, "end": 94}]}`` (``n``: the source).
+        """
+        document_text = document(self.number % DEVICES)
+        lines = [document_text[line["start"] : line["end"]] for line in sentence["cited"] if line["n"] == 1]
         return lines == [text[sentence["start"] : sentence["end"]]]
 
 
 def _event(block: str) -> tuple[str, Any]:
+    """Return name and data of one event: ``event: token``, ``data: {"text": "The"}`` → ``("token", {…})``."""
     fields = dict(line.split(": ", 1) for line in block.split("\n") if ": " in line)
     return fields.get("event", ""), orjson.loads(fields["data"])
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a load brought, and what the process that answered spent on it."""
+    """The answers to a load, and the CPU seconds of the process that answered it."""
 
     answers: list[Answer]
     sent: dict[str, dict[str, Any]]
-    """By the question's number: what the stand-in wrote, and when its first text left."""
+    """By the question's number: what the stand-in wrote (``text``), and when its first text left
+    (``at_s``)."""
     cpu_s: float
     cites: bool
+    """Whether the answers are the service's, with citations (``Answer.fault``)."""
 
     def faults(self) -> Counter[str]:
-        unknown = {"text": ""}
-        found = (
-            each.fault(self.sent.get(str(each.number), unknown)["text"], cites=self.cites)
-            for each in self.answers
+        """Count what is wrong with the answers, by fault: ``{"another text": 2}``; empty when all are
+        right."""
+        nothing_sent = {"text": ""}
+        faults = (
+            answer.fault(self.sent.get(str(answer.number), nothing_sent)["text"], cites=self.cites)
+            for answer in self.answers
         )
-        return Counter(fault for fault in found if fault)
+        return Counter(fault for fault in faults if fault)
 
     def late_ms(self) -> float:
-        """Return how long after the stand-in's first text a client had its own: the median."""
-        sent_s = {int(number): each["at_s"] for number, each in self.sent.items()}
-        both = [each for each in self.answers if each.first_text_s and each.number in sent_s]
+        """Return the median time from the stand-in's first text to the client's; NaN when no answer has a
+        text."""
+        sent_s = {int(number): sent["at_s"] for number, sent in self.sent.items()}
+        timed = [answer for answer in self.answers if answer.first_text_s and answer.number in sent_s]
         return 1000 * statistics.median(
-            [each.first_text_s - sent_s[each.number] for each in both] or [math.nan]
+            [answer.first_text_s - sent_s[answer.number] for answer in timed] or [math.nan]
         )
 
     def cpu_ms(self) -> float:
-        """Return the CPU of an answer."""
+        """Return the mean CPU time of an answer."""
         return 1000 * self.cpu_s / len(self.answers)
 
 
 @dataclass(slots=True)
 class Loads:
-    """Asks whoever answers, the service or the relay, in front of one stand-in."""
+    """Sends questions to a target (the service, the relay or a framework), all of which use one stand-in.
+
+    ``asked`` counts the questions so far: each run goes on with the next numbers.
+    """
 
     stand_in: Started
     bearer: str
@@ -152,7 +176,11 @@ class Loads:
     async def run(
         self, target: Started, pace: Pace, *, streams: int = 1, each: int = 1, cites: bool = True
     ) -> Load:
-        """Ask ``each`` questions on each stream, one after the other; no question is asked twice."""
+        """Ask ``each`` questions on each stream, one after the other; no question is asked twice.
+
+        The streams start one after another over the time of one answer, so that they do not end together.
+        Setting the pace also clears what the stand-in sent before (``StandIn.set_pace``).
+        """
         numbers = range(self.asked, self.asked + streams * each)
         self.asked += len(numbers)
         headers = {"authorization": f"Bearer {self.bearer}", "accept": "text/event-stream"}
@@ -160,28 +188,28 @@ class Loads:
         async with aiohttp.ClientSession(connector=connections, headers=headers) as session:
             async with session.put(f"{self.stand_in.url}/pace", json=asdict(pace)) as response:
                 response.raise_for_status()
-            before_s, ramp_s = target.cpu_s(), pace.first_s + pace.token_s * pace.tokens
+            cpu_before_s, answer_s = target.cpu_s(), pace.first_s + pace.token_s * pace.tokens
 
-            async def stream(place: int) -> list[Answer]:
-                await asyncio.sleep(ramp_s * place / streams)
-                return [await _ask(session, target.url, number) for number in numbers[place::streams]]
+            async def stream(index: int) -> list[Answer]:
+                await asyncio.sleep(answer_s * index / streams)
+                return [await _ask(session, target.url, number) for number in numbers[index::streams]]
 
-            streamed = await asyncio.gather(*map(stream, range(streams)))
-            cpu_s = target.cpu_s() - before_s
+            by_stream = await asyncio.gather(*map(stream, range(streams)))
+            cpu_s = target.cpu_s() - cpu_before_s
             async with session.get(f"{self.stand_in.url}/sent") as response:
                 sent = await response.json()
-        return Load([answer for answers in streamed for answer in answers], sent, cpu_s, cites)
+        return Load([answer for answers in by_stream for answer in answers], sent, cpu_s, cites)
 
 
 async def measure_peers(loads: Loads, relay: Started, effort: Effort) -> list[Figure]:
-    """Let each framework and the relay answer questions, once: no change of ours moves a framework."""
+    """Measure each framework beside the relay, in one round: our changes do not affect a framework."""
     figures = list[Figure]()
     texts = [document(device) for device in range(DEVICES)]
     for framework in FRAMEWORKS:
         plan = {"framework": framework, "url": f"{loads.stand_in.url}/v1", "documents": texts}
         with started("benchmarks.peers", plan=plan, python=str(PEERS), timeout_s=_TIMEOUT_S) as peer:
-            await loads.run(peer, _SHORT, each=DEVICES, cites=False)
-            one, short = [
+            await loads.run(peer, _SHORT, each=DEVICES, cites=False)  # warm-up
+            one, short = [  # one stream at the pace; short answers
                 (
                     await loads.run(peer, pace, each=each, cites=False),
                     await loads.run(relay, pace, each=each, cites=False),
@@ -198,8 +226,8 @@ async def measure_peers(loads: Loads, relay: Started, effort: Effort) -> list[Fi
 async def _ask(session: aiohttp.ClientSession, url: str, number: int) -> Answer:
     """Ask one question and read its answer to the end."""
     answer, body = Answer(number), bytearray()
-    timeout, asked = aiohttp.ClientTimeout(total=_TIMEOUT_S), {"question": question(number)}
-    async with session.post(f"{url}/v1/answers", json=asked, timeout=timeout) as response:
+    timeout, request = aiohttp.ClientTimeout(total=_TIMEOUT_S), {"question": question(number)}
+    async with session.post(f"{url}/v1/answers", json=request, timeout=timeout) as response:
         async for data in response.content.iter_any():
             body += data
             if not answer.first_text_s and _FIRST_TEXT.search(body):
@@ -209,8 +237,9 @@ async def _ask(session: aiohttp.ClientSession, url: str, number: int) -> Answer:
 
 
 async def measure(loads: Loads, service: Started, relay: Started, effort: Effort) -> list[Figure]:
-    """Let service and relay take turns at each load."""
-    await loads.run(service, _SHORT, streams=4, each=DEVICES // 4)  # every document is read once
+    """Measure three loads, with the service and the relay in turn: one stream, many streams, short
+    answers."""
+    await loads.run(service, _SHORT, streams=4, each=DEVICES // 4)  # warm-up: asks about every document once
     plans: dict[str, dict[str, Any]] = {
         "one stream": {"pace": effort.pace, "each": 5},
         f"{effort.streams} streams": {"pace": effort.pace, "streams": effort.streams},
@@ -222,7 +251,7 @@ async def measure(loads: Loads, service: Started, relay: Started, effort: Effort
             pairs[name].append(
                 (await loads.run(service, **plan), await loads.run(relay, **plan, cites=False))
             )
-    one, many, short = pairs.values()
+    one, many, short = pairs.values()  # one stream, many streams, short answers
     tokens = effort.pace.tokens
     return [
         right([load for pair in (*one, *many, *short) for load in pair]),
@@ -244,14 +273,17 @@ def right(loads: Sequence[Load]) -> Figure:
     """Return how many answers were right, and what was wrong with the others."""
     faults = sum((load.faults() for load in loads), Counter[str]())
     count = sum(len(load.answers) for load in loads)
-    wrong = "".join(f"; {number} x {what}" for what, number in faults.most_common())
+    wrong = "".join(f"; {number} x {fault}" for fault, number in faults.most_common())
     what = "answers whole, as the stand-in wrote them, with its citations"
     return Figure(what, "all", f"{count - faults.total():,} of {count:,}{wrong}", not faults, timed=False)
 
 
-def beside(what: str, pairs: Sequence[tuple[Load, Load]], of: Callable[[Load], float]) -> Figure:
-    """Return the service's milliseconds and the relay's, and the medians' ratio."""
-    service, relay = (statistics.median(of(pair[side]) for pair in pairs) for side in (0, 1))
+def beside(what: str, pairs: Sequence[tuple[Load, Load]], measure: Callable[[Load], float]) -> Figure:
+    """Return the median of a measure (``Load.late_ms``) for the service and for the relay, and their ratio.
+
+    ``pairs``: of each round, the load of the service (or a framework) and that of the relay.
+    """
+    service, relay = (statistics.median(measure(pair[side]) for pair in pairs) for side in (0, 1))
     return Figure(
         what, "", f"{service:.2f} ms, {service / relay:.1f} x the relay's {relay:.2f} ms", holds=True
     )
@@ -259,7 +291,10 @@ def beside(what: str, pairs: Sequence[tuple[Load, Load]], of: Callable[[Load], f
 
 @contextmanager
 def scene(folder: Path) -> Generator[tuple[Loads, Started, Started]]:
-    """Run all processes, with the stand-in's documents indexed; give the loads, the service and the relay."""
+    """Run stand-in, relay and service until the block ends; yield the loads, the service and the relay.
+
+    The worker indexes one document for each device first, and has ended when the service starts.
+    """
     layout, documents = BenchLayout(folder), folder / "documents"
     documents.mkdir(parents=True)
     for device in range(DEVICES):
@@ -296,7 +331,7 @@ def scene(folder: Path) -> Generator[tuple[Loads, Started, Started]]:
 
 @contextmanager
 def _published_keys(state_dir: Path) -> Generator[str]:
-    """Serve the keys that sign tokens here; give the issuer's URL."""
+    """Serve the public keys of this machine's tokens at any path; yield the issuer's URL."""
     keys = orjson.dumps(public_key_set(load_or_create_signing_key(state_dir)))
 
     class Keys(BaseHTTPRequestHandler):

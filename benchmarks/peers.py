@@ -1,8 +1,12 @@
-"""The same question through another framework, as its own pages put an application together.
+"""Answers questions by another framework, assembled as its documentation shows.
 
-``build/peers/bin/python -m benchmarks.peers``: documents in an index by words, the three best in the prompt,
-the chat server's stream passed on as events. No identity, no check, no record. The framework's name, the
-address and the documents are a line of JSON on stdin.
+``build/peers/bin/python -m benchmarks.peers``, which ``benchmarks.load`` starts in an environment of its own:
+BM25 over the documents, the three best in the prompt, the chat server's stream passed on as the service's
+events. It has no authentication, no checks and no records.
+
+Stdin is one line of JSON: ``{"framework": "Haystack", "url": "http://127.0.0.1:5000/v1", "documents":
+["…"]}``. Stdout gets one line when it listens: ``{"host": "127.0.0.1", "port": 6000}``
+(``tools.processes.started``).
 """
 
 from __future__ import annotations
@@ -18,8 +22,9 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 Ask = Callable[[str], AsyncIterator[str]]
+"""Takes a question; yields the pieces of the answer's text as the chat server streams them."""
 _SYSTEM = "Answer from these documents."
-_BEST = 3
+_TOP_K = 3
 
 
 def haystack(url: str, documents: list[str]) -> Ask:
@@ -39,7 +44,7 @@ def haystack(url: str, documents: list[str]) -> Ask:
     ]
     writer = OpenAIChatGenerator(api_key=Secret.from_token("none"), model="stand-in", api_base_url=url)
     flow = Pipeline()
-    flow.add_component("find", InMemoryBM25Retriever(store, top_k=_BEST))
+    flow.add_component("find", InMemoryBM25Retriever(store, top_k=_TOP_K))
     flow.add_component("prompt", ChatPromptBuilder(template, required_variables="*"))
     flow.add_component("write", writer)
     flow.connect("find.documents", "prompt.documents")
@@ -62,7 +67,7 @@ def llama_index(url: str, documents: list[str]) -> Ask:
     llm = OpenAILike(model="stand-in", api_base=url, api_key="none", is_chat_model=True)
     engine = RetrieverQueryEngine(
         BM25Retriever.from_defaults(
-            nodes=[TextNode(text=text) for text in documents], similarity_top_k=_BEST
+            nodes=[TextNode(text=text) for text in documents], similarity_top_k=_TOP_K
         ),
         get_response_synthesizer(
             llm=llm,
@@ -87,7 +92,7 @@ def langchain(url: str, documents: list[str]) -> Ask:
     from rank_bm25 import BM25Okapi
 
     index = BM25Okapi([text.split() for text in documents])
-    texts = RunnableLambda(lambda asked: "\n".join(index.get_top_n(asked.split(), documents, n=_BEST)))
+    texts = RunnableLambda(lambda question: "\n".join(index.get_top_n(question.split(), documents, n=_TOP_K)))
     prompt = ChatPromptTemplate([("system", _SYSTEM + "\n{documents}"), ("human", "{question}")])
     llm = ChatOpenAI(model="stand-in", base_url=url, api_key="none")
     return (
@@ -96,7 +101,10 @@ def langchain(url: str, documents: list[str]) -> Ask:
 
 
 def application(ask: Ask) -> Callable[[Scope, Receive, Send], object]:
-    """Serve what ``ask`` yields as the service's events."""
+    """Return an ASGI application that answers ``POST {"question": "…"}`` with the service's events.
+
+    The separators are those of ``benchmarks.load._FIRST_TEXT``, which looks for ``data: {"text":"``.
+    """
 
     async def events(question: str) -> AsyncGenerator[str]:
         async for text in ask(question):

@@ -1,7 +1,8 @@
 """``python -m benchmarks.relay``: passes a chat server's stream on as events, and does nothing else.
 
-No identity, no search, no prompt, no check, no record: what any service in front of a model costs. The chat
-server's address is a line of JSON on stdin.
+It shows what any service in front of a model costs: it has no authentication, search, prompt, checks or
+records. Stdin is the chat server's address as one line of JSON (``"http://127.0.0.1:5000"``). Stdout gets the
+ready line of ``tools.processes.started`` (from ``assistant.process.http.serve``).
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ async def main() -> None:
         async def events(question: str) -> AsyncGenerator[bytes]:
             body = {"messages": [{"role": "user", "content": question}], "stream": True}
             async with session.post(f"{url}/v1/chat/completions", json=body) as response:
-                rest = b""
+                incomplete = b""
                 async for data in response.content.iter_any():
-                    *whole, rest = (rest + data).split(b"\n\n")
-                    if sent := b"".join(map(_event, whole)):
-                        yield sent
+                    *chunks, incomplete = (incomplete + data).split(b"\n\n")
+                    if passed_on := b"".join(map(_event, chunks)):
+                        yield passed_on
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             question = (await Request(scope, receive).json())["question"]
@@ -40,7 +41,10 @@ async def main() -> None:
 
 
 def _event(chunk: bytes) -> bytes:
-    """Return an event of the service for one of the chat server; nothing for one without text."""
+    """Return the service's event for a chunk of the chat server; nothing for a chunk without text.
+
+    ``data: {"choices":[{"delta":{"content":"The"}}]}`` → ``event: token`` with ``data: {"text":"The"}``.
+    """
     if chunk == b"data: [DONE]":
         return b"event: done\ndata: {}\n\n"
     content: Any = orjson.loads(chunk.removeprefix(b"data: "))["choices"][0]["delta"]["content"]

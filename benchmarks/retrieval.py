@@ -1,4 +1,6 @@
-"""The times of retrieval over an index of ``benchmarks.indexing --keep FOLDER``.
+"""Measures the times of retrieval over an index of ``benchmarks.indexing --keep FOLDER``.
+
+The targets are those of docs/benchmarks.md. Call it as:
 
 python -m benchmarks.retrieval --index FOLDER --questions medquad.jsonl.gz
 """
@@ -25,6 +27,7 @@ from benchmarks.indexing import TENANT, BenchLayout
 from tools.tables import Figure, machine_line, print_figures
 
 AT_ONCE = 8
+"""Concurrent retrievals of the second measurement."""
 _COUNT = 400
 """Questions whose retrieval is timed."""
 _TIMEOUT_S = 30.0
@@ -33,7 +36,10 @@ _SEED = 20260101
 
 
 def read_questions(path: Path, count: int) -> list[str]:
-    """Draw questions of the documents, with replacement: ``count``, or as many as there are documents."""
+    """Draw questions of the documents, with replacement: ``count``, or as many as there are documents.
+
+    ``path`` has a line of JSON for each document; its field ``question`` is read.
+    """
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rb") as file:
         questions = [orjson.loads(line)["question"] for line in file if line.strip()]
@@ -41,7 +47,7 @@ def read_questions(path: Path, count: int) -> list[str]:
 
 
 async def measure_times(settings: ServiceSettings, questions: Sequence[str]) -> list[Figure]:
-    """Retrieve for each question, alone and several at once."""
+    """Retrieve for each question, one at a time and then ``AT_ONCE`` at once; return both figures."""
     async with open_tenants(settings, generates=False) as tenants:
         retrieval = SourceSearch(tenants[TENANT].answering)
 
@@ -53,22 +59,22 @@ async def measure_times(settings: ServiceSettings, questions: Sequence[str]) -> 
 
         for question in questions[:_WARM_UP]:
             await retrieve_ms(question)
-        alone = [await retrieve_ms(question) for question in questions]
-        waiting, at_once = iter(questions), list[float]()
+        alone_ms = [await retrieve_ms(question) for question in questions]
+        remaining, concurrent_ms = iter(questions), list[float]()
 
         async def ask() -> None:
-            for question in waiting:
-                at_once.append(await retrieve_ms(question))
+            for question in remaining:
+                concurrent_ms.append(await retrieve_ms(question))
 
         began_s = perf_counter()
         await asyncio.gather(*(ask() for _ in range(AT_ONCE)))
-        per_s = len(at_once) / (perf_counter() - began_s)
-    p50_ms, p95_ms = quantiles(alone, n=100)[49], quantiles(at_once, n=100)[94]
+        per_s = len(concurrent_ms) / (perf_counter() - began_s)
+    p50_ms, p95_ms = quantiles(alone_ms, n=100)[49], quantiles(concurrent_ms, n=100)[94]
     return [
         Figure(
             "hybrid retrieval, embedding included, p50",
             "≤ 25 ms",
-            f"{p50_ms:.1f} ms (p95 {quantiles(alone, n=100)[94]:.1f} ms)",
+            f"{p50_ms:.1f} ms (p95 {quantiles(alone_ms, n=100)[94]:.1f} ms)",
             p50_ms <= 25,
         ),
         Figure(
@@ -81,12 +87,14 @@ async def measure_times(settings: ServiceSettings, questions: Sequence[str]) -> 
 
 
 async def _retrieve(retrieval: SourceSearch, question: str) -> Retrieved:
+    """Embed the question and search by its words and its vector, as an answer does."""
     scope = SearchScope.untraced(Deadline.after(_TIMEOUT_S, clock=SystemClock()))
     (vector,) = await retrieval.embed([question], scope)
     return (await retrieval.run(question, vector=vector, scope=scope)).retrieved
 
 
 def _service(layout: BenchLayout) -> ServiceSettings:
+    """Return the service's settings over the index. No token is verified, so nothing calls the issuer."""
     return ServiceSettings(
         tenants_dir=layout.tenants_dir,
         state_dir=layout.state_dir,
