@@ -1,4 +1,8 @@
-"""The embedded passage index of one tenant, both sides. The engines are imported on first use."""
+"""The embedded passage index of one tenant: ``EmbeddedPassageIndex`` writes, ``EmbeddedPassageSearch`` reads.
+
+Each side runs its engine (``IndexWriter``, ``IndexReader``) in a thread of its own, and a version of the
+index is a folder, ``<directory>/<index version>/``. The engines are imported on first use.
+"""
 
 from __future__ import annotations
 
@@ -44,12 +48,16 @@ if TYPE_CHECKING:
 
 
 Item = TypeVar("Item")
+"""What one call of ``BatchedCalls`` asks for."""
 Result = TypeVar("Result")
 
 
 class BatchedCalls(Generic[Item, Result]):
     """Runs calls in batches: a call with no other running starts at once; calls that come while a batch runs
-    are the next batch."""
+    are the next batch, of at most ``most_at_once`` items.
+
+    ``run`` gets the items of a batch and returns their results in the same order.
+    """
 
     def __init__(self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], *, most_at_once: int):
         self._run = run
@@ -62,7 +70,7 @@ class BatchedCalls(Generic[Item, Result]):
         return len(self._waiting)
 
     async def call(self, item: Item, *, timeout_s: float) -> Result:
-        """Return the item's result. Raises TimeoutError, or the error of its batch."""
+        """Return the item's result. Raises TimeoutError after ``timeout_s``, or the error of its batch."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._running is None:
@@ -70,6 +78,7 @@ class BatchedCalls(Generic[Item, Result]):
         return await asyncio.wait_for(future, timeout_s)
 
     async def _drain(self) -> None:
+        """Run batches until no call waits."""
         try:
             while self._waiting:
                 count = min(self._most_at_once, len(self._waiting))
@@ -92,17 +101,22 @@ class BatchedCalls(Generic[Item, Result]):
                     future.set_exception(error)
         finally:
             for _, future in batch:
-                future.cancel()  # when this task is cancelled; a future that is done stays as it is
+                future.cancel()  # only where this task was cancelled: a done future does not change
 
 
 CALL_TIMEOUT_S = 30.0
 WRITE_TIMEOUT_S = 300.0
 """Also for opening, which may rebuild the lexical leg: about three seconds for 30,000 passages."""
 MAX_PENDING_CALLS = 256
+"""Most calls that wait for an engine, and most searches that wait for a batch."""
 SEARCHES_AT_ONCE = 16
+"""Most questions of one batch: their vectors are compared by one product of matrices."""
 
 
 class _Side(Protocol):
+    """An opened engine: ``IndexWriter`` or ``IndexReader``. ``counts``: passages, documents, and the
+    counters."""
+
     def close(self) -> None: ...
 
     def counts(self) -> tuple[int, int, IndexMeta]: ...
@@ -112,7 +126,8 @@ Side = TypeVar("Side", bound=_Side)
 
 
 class _Engine(ABC, Generic[Side]):
-    """One side of the index under ``directory/<index version>/``, opened on first use in its own thread."""
+    """One side of one version of the index. Its engine is opened by the first call, in its own thread, in
+    which all calls of ``_run`` are made. A subclass says by ``_open`` which engine."""
 
     timeout_s: ClassVar[float] = CALL_TIMEOUT_S
 
@@ -125,6 +140,7 @@ class _Engine(ABC, Generic[Side]):
         self._thread = EngineThread(name, most_pending=MAX_PENDING_CALLS, unavailable=unavailable)
 
     async def info(self) -> IndexInfo:
+        """See ``PassageIndex`` and ``PassageSearch``."""
         passages, documents, meta = await self._run(lambda side: side.counts())
         model = self._model
         return IndexInfo(self._version, model.name, model.dimensions, passages, documents, meta.updated_at)
@@ -133,15 +149,16 @@ class _Engine(ABC, Generic[Side]):
         await self._thread.close(self._close)
 
     async def _run(self, work: Callable[[Side], Result], *, timeout_s: float | None = None) -> Result:
-        """Raises SearchUnavailableError when the engine fails, times out, or too many calls wait."""
+        """Return what ``work`` makes of the opened engine, in the engine's thread. Raises
+        SearchUnavailableError when the engine fails, times out, or too many calls wait."""
         try:
             return await self._thread.run(lambda: self._work(work), timeout_s=timeout_s or self.timeout_s)
         except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: what tantivy raises
             raise SearchUnavailableError(f"The passage index failed: {error}.") from error
 
     async def _read(self, work: Callable[[sqlite3.Connection], Result], *, empty: Result) -> Result:
-        """Return what ``work`` reads by a connection of its own, which waits for no search and no write;
-        ``empty`` where nothing was written yet."""
+        """Return what ``work`` reads by a new SQLite connection, outside the engine's thread: it waits for no
+        search and no write. ``empty`` is returned where nothing was written yet."""
         path = self._folder / PASSAGES_FILE
 
         def reading() -> Result:
@@ -156,12 +173,13 @@ class _Engine(ABC, Generic[Side]):
             raise SearchUnavailableError(f"The passage index failed: {error}.") from error
 
     def _work(self, work: Callable[[Side], Result]) -> Result:
+        """Open the engine where it is not, and run ``work``; in the engine's thread."""
         if self._side is None:
             self._side = self._open()
         return work(self._side)
 
     @abstractmethod
-    def _open(self) -> Side: ...
+    def _open(self) -> Side: ...  # in the engine's thread
 
     def _close(self) -> None:
         if self._side is not None:
@@ -170,10 +188,11 @@ class _Engine(ABC, Generic[Side]):
 
 
 class EmbeddedPassageIndex(_Engine["IndexWriter"]):
-    """``PassageIndex``; one writer at a time, held by a file lock.
+    """``PassageIndex``. A file lock lets one process write a version at a time.
 
-    With ``holds`` it keeps the lock from its first write to ``close`` while there is one version. Otherwise
-    it has the lock for one call, so that processes take turns (``FileTurn``).
+    With ``holds`` it keeps the lock from its first write to ``close``, while the index has one version (the
+    worker). Without, or while a reindex keeps several versions, it has the lock for one call only, so that
+    processes can take turns (``FileTurn``).
     """
 
     timeout_s = WRITE_TIMEOUT_S
@@ -215,7 +234,8 @@ class EmbeddedPassageIndex(_Engine["IndexWriter"]):
         return await self._read(lambda connection: stored_documents(connection, document_ids), empty=[])
 
     async def _on_others(self, work: Callable[[IndexWriter], None]) -> None:
-        """Do the same on each other kept version that was written, one after the other."""
+        """Do ``work`` on each other kept version that has a file, one after the other, in this engine's
+        thread: a withdrawn document must leave every version."""
 
         def on_others(_: IndexWriter) -> None:
             record = read_versions(self._folder.parent)
@@ -232,13 +252,16 @@ class EmbeddedPassageIndex(_Engine["IndexWriter"]):
         await self._run(on_others)
 
     async def share(self) -> None:
+        """See ``PassageIndex``. The worker calls it every few seconds,
+        for a reindex that has begun meanwhile."""
         await self._thread.run(self._close_shared, timeout_s=self.timeout_s)
 
     def _work(self, work: Callable[[IndexWriter], Result]) -> Result:
         try:
             return super()._work(work)
         except Exception:
-            # What failed half way, as on a full disk, is not used again: the next call opens it anew.
+            # An engine that failed half way, as on a full disk, is not used again: the next call opens a new
+            # one.
             failed, self._side = self._side, None
             if failed is not None:
                 with suppress(sqlite3.Error, OSError, ValueError, RuntimeError):
@@ -248,7 +271,7 @@ class EmbeddedPassageIndex(_Engine["IndexWriter"]):
             self._close_shared()
 
     def _close_shared(self) -> None:
-        """Let go of the lock where another process may write this version in its turn."""
+        """Close the engine, which releases the lock, unless this process may hold it between calls."""
         if self._side is None:
             return
         record = read_versions(self._folder.parent)
@@ -261,13 +284,15 @@ class EmbeddedPassageIndex(_Engine["IndexWriter"]):
         return writer
 
     def _writer(self, folder: Path) -> IndexWriter:
+        """Return the writer of a version's folder, not yet open."""
         from assistant.stores.index.embedded_writer import IndexWriter
 
         return IndexWriter(folder, dimensions=self._model.dimensions, clock=self._clock)
 
 
 class EmbeddedPassageSearch(_Engine["IndexReader"]):
-    """``PassageSearch`` on what ``EmbeddedPassageIndex`` writes, in this process or another."""
+    """``PassageSearch`` over the files that ``EmbeddedPassageIndex`` writes, in this process or another.
+    Questions that wait at the same time are searched in one batch."""
 
     def __init__(self, directory: Path, *, model: IndexModel) -> None:
         super().__init__(directory, model=model)
@@ -303,8 +328,8 @@ class EmbeddedPassageSearch(_Engine["IndexReader"]):
         return await self._run(lambda reader: reader.search(queries))
 
     def _open(self) -> IndexReader:
-        # Before numpy loads: the product is faster with one BLAS thread than with two, and the other core
-        # stays free for the embedding endpoint.
+        # numpy reads this when it is imported. Its matrix product is faster with one BLAS thread than with
+        # two, and the other core stays free for the embedding endpoint.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from assistant.stores.index.embedded_reader import IndexReader
 
@@ -312,7 +337,7 @@ class EmbeddedPassageSearch(_Engine["IndexReader"]):
 
 
 class EmbeddedIndex:
-    """``Index`` in a folder; each version is opened once."""
+    """``Index`` in a folder. Each version is opened once for reading, and once for each way of writing."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -333,11 +358,12 @@ class EmbeddedIndex:
 
     async def alone(self, model: IndexModel, *, applies_schema: bool = False) -> EmbeddedPassageIndex:
         del applies_schema
-        # A version of a model that the settings no longer name is removed when this one is opened.
+        # If the settings name another model now, only its version is kept: opening it removes the others.
         await self.versions(model).adopt()
         return self.writer(model, holds=True)
 
     def writer(self, model: IndexModel, *, holds: bool) -> EmbeddedPassageIndex:
+        """Return the writing side of a model's version; ``holds`` as of ``EmbeddedPassageIndex``."""
         if (model, holds) not in self._writers:
             self._writers[model, holds] = EmbeddedPassageIndex(self._directory, model=model, holds=holds)
         return self._writers[model, holds]

@@ -1,4 +1,13 @@
-"""What the embedded index keeps on disk: its versions, and the tables of each in SQLite.
+"""The files of the embedded index: its versions, and the SQLite tables of each version.
+
+::
+
+    <index>/versions.json                   {"live": "v2-bge-small-384-1a2b3c4d", "kept": […]}
+    <index>/turn.lock                       held by the process that writes (``FileTurn``)
+    <index>/v2-bge-small-384-1a2b3c4d/      one version (``index_version``)
+        writer.lock                         held by the version's writer (``IndexWriter``)
+        passages.sqlite                     the tables of INDEX_SCHEMA
+        lexical-2-9f86d081/                 tantivy's postings (``embedded_writer.py``)
 
 ``<index>/versions.json`` names the versions that are kept, and the live one; a version is a folder beside it.
 The file is replaced in one step, so a reader sees the version before or the one after, never both. Without
@@ -64,8 +73,9 @@ from assistant.text.caches import remember_texts
 
 PASSAGES_FILE = "passages.sqlite"
 _PASSAGES_KEPT = 1_000
-"""Unpacked passages that are cached by their columns, as the twin on AWS does: about 15 MiB. Answers in
-progress share them. Which passages exist, and who may see them, is read anew for each question."""
+"""Most unpacked passages in a cache, by their columns: about 15 MiB (``opensearch_search.py`` has the same).
+Answers in progress share them. Which passages exist, and who may see them, is read again for each
+question."""
 SCHEMA_VERSION = 2
 """Increase it when the tables, the analyzer or the fields change: the index is then rebuilt."""
 
@@ -98,11 +108,13 @@ _PASSAGE_COLUMNS = (
     "document_id, ordinal, content_hash, title, heading, text, span_start, span_end, token_count,"
     " source, type, url, updated_at_us, labels, units"
 )
+# In this order rows are inserted (``_columns``) and read (``_passage``, behind the column ``row``).
 _COLUMN_NAMES = _PASSAGE_COLUMNS.split(", ")
 _NAMED_VALUES = ", ".join(f":{name}" for name in _COLUMN_NAMES)
 _INSERT_PASSAGE = f"INSERT INTO passages ({_PASSAGE_COLUMNS}) VALUES ({_NAMED_VALUES})"  # noqa: S608 (our own names)
 _SELECT_PASSAGES = f"SELECT row, {_PASSAGE_COLUMNS} FROM passages"  # noqa: S608
 _OF_DOCUMENT = "WHERE document_id = ? ORDER BY ordinal"
+# The columns of ``VectorRow``, in its order.
 _SELECT_VECTORS = (
     "SELECT row, document_id || '#' || ordinal, document_id, source, type, updated_at_us, labels, vector"
 )
@@ -115,23 +127,28 @@ _DELETE = (
 
 @dataclass(frozen=True, slots=True)
 class IndexMeta:
-    """The counters of one moment."""
+    """The counters of the table ``meta`` at one moment; the defaults are those of a new index."""
 
     generation: int = 0
+    """Grows with each write."""
     lexical_folder: str = ""
+    """Name of tantivy's current folder."""
     lexical_commit: int = 0
+    """Grows with each commit of postings."""
     purge_pending: bool = False
-    """Replaced or deleted text may still be in tantivy's segments or in the write-ahead log."""
+    """Whether replaced or deleted text may still be in tantivy's segments or in the write-ahead log."""
     updated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentRows:
-    """A document as read: (row, text) of the title and of each question, (row, passage) of each passage."""
+    """A document as read from the tables."""
 
     card: DocumentCard
     titles: Sequence[tuple[int, str]]
+    """(row, text) of the title and of each question."""
     passages: Sequence[tuple[int, Passage]]
+    """(row, passage) of each passage, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +156,7 @@ class VectorRow:
     """The columns of one passage or title that the vector leg and the filters use."""
 
     row: int
+    """Key in the table of passages or titles."""
     name: str
     """``<document_id>#<ordinal>``: breaks ties."""
     document_id: str
@@ -151,13 +169,15 @@ class VectorRow:
 
 
 def index_version(model: IndexModel) -> str:
-    """Return the stable name of an index of this schema and model, fit for a folder."""
+    """Return the name of the index of this schema and model, which is its folder's:
+    "v2-bge-small-384-1a2b3c4d"."""
     parts = f"{SCHEMA_VERSION}\0{model.name}\0{model.dimensions}\0{model.digest}"
     readable = re.sub(r"[^A-Za-z0-9.-]+", "-", model.name)[:60]
     return f"v{SCHEMA_VERSION}-{readable}-{model.dimensions}-{sha256(parts.encode()).hexdigest()[:8]}"
 
 
 def read_meta(connection: sqlite3.Connection) -> IndexMeta:
+    """Return the counters; values of the table are texts."""
     values = dict(connection.execute("SELECT key, value FROM meta"))
     updated_at = values.get("updated_at")
     return IndexMeta(
@@ -170,6 +190,7 @@ def read_meta(connection: sqlite3.Connection) -> IndexMeta:
 
 
 def write_meta(connection: sqlite3.Connection, **values: str) -> None:
+    """Set counters by the names of ``IndexMeta``, in the caller's transaction; the others stay."""
     connection.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", values.items())
 
 
@@ -180,7 +201,8 @@ def replace_rows(
     dimensions: int,
     now: datetime,
 ) -> None:
-    """Replace everything stored of each document, in the caller's transaction; None removes it.
+    """Replace all rows of each document by id, in the caller's transaction; a document that is None is
+    removed. Mark the documents as changed and pending.
 
     Raises ConfigurationError when a vector does not have the index's dimensions.
     """
@@ -202,6 +224,7 @@ def replace_rows(
 
 
 def mark_pending(connection: sqlite3.Connection, document_ids: Iterable[str]) -> None:
+    """List documents whose postings may be out of date."""
     ids = [(document_id,) for document_id in document_ids]
     connection.executemany("INSERT OR IGNORE INTO pending (document_id) VALUES (?)", ids)
 
@@ -211,6 +234,7 @@ def pending_documents(connection: sqlite3.Connection) -> list[str]:
 
 
 def changed_documents(connection: sqlite3.Connection, *, after_generation: int) -> list[str]:
+    """Return the documents that were written after this generation, for readers to refresh."""
     rows = connection.execute("SELECT document_id FROM changes WHERE generation > ?", (after_generation,))
     return [row[0] for row in rows]
 
@@ -232,7 +256,7 @@ def _insert(connection: sqlite3.Connection, document: IndexedDocument, *, dimens
 
 
 def _packed(vector: Sequence[float], dimensions: int) -> bytes:
-    """Return the vector as float32, little-endian."""
+    """Return the vector as float32, little-endian. Raises ConfigurationError for another length or NaN."""
     if len(vector) != dimensions or not all(map(math.isfinite, vector)):
         problem = f"{dimensions} finite numbers, the embedding endpoint returned {len(vector)}"
         advice = "Set embedding.model and embedding.dimensions to what it serves."
@@ -241,11 +265,12 @@ def _packed(vector: Sequence[float], dimensions: int) -> bytes:
 
 
 def passage_of(columns: tuple[Any, ...]) -> Passage:
-    """Return the passage of a row with its units."""
+    """Return the passage of a row of ``_SELECT_PASSAGES``, with its units."""
     return _passage(columns, units=_decompress(columns[-1]))
 
 
 def _passage(columns: tuple[Any, ...], *, units: Any) -> Passage:
+    """Return the passage of a row of ``_SELECT_PASSAGES``; ``units`` as ``rows.passage_from`` takes them."""
     values: dict[str, Any] = dict(zip(_COLUMN_NAMES, columns[1:], strict=True))
     values["passage_id"] = f"{values['document_id']}#{values['ordinal']}"
     values["span"] = (values["span_start"], values["span_end"])
@@ -256,7 +281,8 @@ def _passage(columns: tuple[Any, ...], *, units: Any) -> Passage:
 
 _without_units = partial(_passage, units=None)
 shared_passage = remember_texts(_PASSAGES_KEPT)(passage_of)
-"""For answers, in the service: it forgets regularly what was withdrawn (``forget_regularly``)."""
+"""``passage_of`` with a cache, for answers. Only for the service, which empties it regularly
+(``forget_regularly``): it may hold withdrawn text."""
 
 
 def documents_of(
@@ -265,8 +291,8 @@ def documents_of(
     *,
     unpack: Callable[[tuple[Any, ...]], Passage] = _without_units,
 ) -> Iterator[DocumentRows]:
-    """Yield those of the documents that the index holds, or all, each with its passages in order: by default
-    without their units."""
+    """Yield those of the documents that the index holds (None: all), each with its passages in order.
+    ``unpack`` makes a passage of a row; by default without units, which is faster."""
     statement, values = _of_documents("SELECT document_id, card FROM cards", document_ids)
     for document_id, card in connection.execute(statement, values):
         titles = connection.execute(f"SELECT row, text FROM titles {_OF_DOCUMENT}", (document_id,))  # noqa: S608
@@ -276,8 +302,8 @@ def documents_of(
 
 
 def known_words(connection: sqlite3.Connection, *, items_of: Sequence[SourceIds] = ()) -> KnownWords:
-    """Count the abbreviations of all documents without labels, and list the items of these
-    sources."""
+    """Return the abbreviations of all documents without labels, and the items that those of them in these
+    sources describe."""
     prefixes = {ids.prefix for ids in items_of}
     items: list[KnownItem | None] = []
     definitions: Counter[tuple[str, str]] = Counter()
@@ -290,7 +316,7 @@ def known_words(connection: sqlite3.Connection, *, items_of: Sequence[SourceIds]
 
 
 def passages_at(connection: sqlite3.Connection, rows: Iterable[int]) -> dict[str, Passage]:
-    """Return the passages of these rows by their ids, without rows that no longer exist."""
+    """Return the passages of these rows by passage id; rows that no longer exist are left out."""
     statement = f"{_SELECT_PASSAGES} WHERE row IN (SELECT value FROM json_each(?))"  # noqa: S608
     rows_read = connection.execute(statement, (json_array(rows),))
     return {passage.passage_id: passage for passage in map(shared_passage, rows_read)}
@@ -298,7 +324,7 @@ def passages_at(connection: sqlite3.Connection, rows: Iterable[int]) -> dict[str
 
 PASSAGE_VECTORS = "passages JOIN vectors USING (row)"
 TITLE_VECTORS = "titles JOIN cards USING (document_id)"
-"""Vectors of the documents' titles and questions."""
+"""The tables for ``vector_rows``: vectors of passages, or of the documents' titles and questions."""
 
 
 def vector_rows(
@@ -311,13 +337,14 @@ def vector_rows(
 
 
 def _of_documents(statement: str, document_ids: Iterable[str] | None) -> tuple[str, tuple[str, ...]]:
+    """Return the statement for these documents only (None: all), and its values."""
     if document_ids is None:
         return statement, ()
     return f"{statement} WHERE document_id IN (SELECT value FROM json_each(?))", (json_array(document_ids),)  # noqa: S608
 
 
 def count_rows(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Return (passages, documents that have their card and a passage or more)."""
+    """Return how many passages there are, and how many documents with a card and at least one passage."""
     counts = "SELECT count(*), count(DISTINCT document_id), (SELECT count(*) FROM cards) FROM passages"
     passages, with_passages, cards = connection.execute(counts).fetchone()
     return passages, min(with_passages, cards)
@@ -342,7 +369,8 @@ def rows_of(connection: sqlite3.Connection, document_id: str) -> int:
 
 
 def held_contents(connection: sqlite3.Connection, document_ids: Sequence[str]) -> dict[str, HeldContent]:
-    """Return what is held of those of the documents that have their card and a passage with its vector."""
+    """Return by id what is held of each of the documents that has a card and at least one passage with its
+    vector."""
     rows_read = connection.execute(
         "SELECT document_id, max(content_hash), count(*) FROM passages JOIN vectors USING (row)"
         " WHERE document_id IN (SELECT value FROM json_each(?))"
@@ -353,7 +381,7 @@ def held_contents(connection: sqlite3.Connection, document_ids: Sequence[str]) -
 
 
 def stored_documents(connection: sqlite3.Connection, document_ids: Sequence[str]) -> list[StoredDocument]:
-    """Return those of the documents that are held, whole."""
+    """Return those of the documents that are held, with all passages and units."""
     return [
         StoredDocument(document.card, tuple(passage for _, passage in document.passages))
         for document in documents_of(connection, document_ids, unpack=passage_of)
@@ -361,6 +389,7 @@ def stored_documents(connection: sqlite3.Connection, document_ids: Sequence[str]
 
 
 def _columns(passage: Passage) -> dict[str, Any]:
+    """Return a passage's values by ``_COLUMN_NAMES``; ``_passage`` reads them."""
     values = passage_values(passage)
     start, end = values["span"]
     packed = {"labels": json_array(passage.labels), "units": _compress(values["units"])}
@@ -380,9 +409,12 @@ def _decompress(stored: bytes) -> Any:
 
 VERSIONS_FILE = "versions.json"
 _TURN_POLL_S = 0.02
+"""Pause between attempts to take a file's lock."""
 
 
 class VersionsRecord(PublicModel):
+    """The content of VERSIONS_FILE."""
+
     live: str
     kept: tuple[str, ...]
     """The live version too."""
@@ -403,38 +435,40 @@ def read_versions(directory: Path) -> VersionsRecord | None:
 
 
 class FileTurn:
-    """``WriteTurn`` between the processes of one machine, and between the tasks of each.
+    """``WriteTurn`` between the processes of one machine, and between the asyncio tasks of each process.
 
-    The lock of a process that was killed is free at once. ``late``: the message where it is not free in time.
+    The lock of a process that was killed is free at once. ``late``: message of the DependencyError where the
+    lock is not free within ``waits_s``.
     """
 
     def __init__(self, path: Path, *, late: str, waits_s: float = 60.0) -> None:
         self._path = path
         self._late = late
         self._waits_s = waits_s
-        self._own = asyncio.Lock()
+        self._in_process = asyncio.Lock()
         self._file = FileLock(path, thread_local=False, mode=FILE_MODE)
 
     async def __aenter__(self) -> None:
         """Raises DependencyError when the turn is not free in time."""
         try:
             async with asyncio.timeout(self._waits_s):
-                await self._own.acquire()
+                await self._in_process.acquire()
                 try:
                     make_private_folder(self._path.parent)
-                    while not self._try():  # noqa: ASYNC110 (other processes)
+                    while not self._try():  # noqa: ASYNC110 (another process frees the lock)
                         await asyncio.sleep(_TURN_POLL_S)
                 except BaseException:
-                    self._own.release()
+                    self._in_process.release()
                     raise
         except TimeoutError:
             raise DependencyError(self._late) from None
 
     async def __aexit__(self, kind: object, error: object, trace: object) -> None:
         self._file.release()
-        self._own.release()
+        self._in_process.release()
 
     def _try(self) -> bool:
+        """Take the file's lock if it is free; return whether it was."""
         with suppress(Timeout):
             self._file.acquire(timeout=0)
             return True
@@ -442,7 +476,8 @@ class FileTurn:
 
 
 class EmbeddedIndexVersions:
-    """``IndexVersions`` of the index folder ``directory``. Changes of it need the tenant's write turn."""
+    """``IndexVersions`` in the folder ``directory``. Hold the tenant's write turn for each method that
+    changes it."""
 
     def __init__(self, directory: Path, *, own: IndexModel) -> None:
         """``own``: the model that the process's settings name."""
@@ -474,9 +509,10 @@ class EmbeddedIndexVersions:
         return rows
 
     async def adopt(self) -> None:
-        """Begin anew with the process's own model where no kept version is of it: the settings were changed.
+        """Make the version of the process's own model the only one, unless it is kept already: the settings
+        name another model now.
 
-        The worker calls it before it opens the index, which then removes all other versions.
+        The worker calls it before it opens the index, which then removes the folders of all other versions.
         """
         record = await asyncio.to_thread(self._read)
         if self._own not in record.kept:
@@ -498,15 +534,16 @@ class EmbeddedIndexVersions:
         record = await asyncio.to_thread(self._read)
         if record.live == name:
             raise ConflictError(f"The index {name} is live and cannot be dropped.")
-        kept = tuple(row for row in record.kept if row != name)
+        kept = tuple(version for version in record.kept if version != name)
         await asyncio.to_thread(self._write, record.model_copy(update={"kept": kept}))
         await asyncio.to_thread(shutil.rmtree, self._directory / name, ignore_errors=True)
 
     def _read(self) -> VersionsRecord:
+        """Return the record; where there is none, only the version of the own model is kept."""
         return read_versions(self._directory) or VersionsRecord(live=self._own, kept=(self._own,))
 
     def _write(self, record: VersionsRecord) -> None:
-        """Replace the file, on the disk before it has its name. Raises SearchUnavailableError."""
+        """Replace the file in one step, durably. Raises SearchUnavailableError."""
         path = self._directory / VERSIONS_FILE
         try:
             make_private_folder(self._directory)

@@ -1,17 +1,18 @@
 """The writing side of the embedded index: SQLite first, then tantivy.
 
-A write lists its documents as pending; then one SQLite transaction has their rows, tantivy's commit and the
-end of the list, so that a search finds a document by its old words or by its new ones, and never by none. A
-writer that was killed in between finds the list when it opens the index, and writes those documents' postings
-again from SQLite, which is idempotent. A deletion shows at once: its postings follow.
+A write has two SQLite transactions. The first lists its documents as pending. The second writes their rows,
+commits tantivy's postings, and empties the list, so that a search finds a document by its old words or by its
+new ones, and never by none. If the writer is killed in between, the next one finds the list when it opens the
+index, and writes those documents' postings again from SQLite, which is idempotent. A deletion commits the
+rows first, so that it shows at once, and then rebuilds the postings.
 
 Deleted text also leaves the disk: SQLite overwrites freed content (``secure_delete``) and its log is
 truncated. Tantivy keeps deleted postings until a merge that its Python package cannot start, so its folder is
 rebuilt from SQLite (about three seconds for 30,000 passages) and the old one removed.
 
-Tantivy holds postings only, no text; a hit is a row number of a table. Each lexical leg (BM25, k1 1.2 and
-b 0.75) has its own index: tantivy counts documents and mean lengths over a whole index, Lucene over those
-that have the field, so in one index titles would change the scores of passages.
+Tantivy holds postings only, no text; a hit is a row number of a table. Each lexical leg (``LexicalLeg``;
+BM25, k1 1.2 and b 0.75) has its own index: tantivy counts documents and mean lengths over a whole index,
+Lucene over those that have the field, so in one index titles would change the scores of passages.
 
 Imports the engine: import it only where it is used.
 """
@@ -40,15 +41,18 @@ from assistant.stores.index.rows import microseconds, visibility, whole_text
 from assistant.stores.sqlite_file import open_connection
 
 LexicalLeg = Literal["passages", "titles", "texts"]
+"""Searches passages, titles with questions, or whole texts of documents."""
 WRITER_HEAP_BYTES = 15_000_000
 """Memory of the writer of each leg: tantivy's minimum."""
 MOST_HEAPS = 2
+"""See ``_share_heaps``."""
 _M_ARENA_MAX = -8
 """``M_ARENA_MAX`` in glibc's malloc.h."""
 LONGEST_TOKEN_CHARS = 80
 FIELD_BOOSTS = {"title": 0.75, "heading": 0.75, "body": 1.0}
 """Chosen on the tuning split of both tenants' evaluation questions; anything from 0.25 to 0.75 is within its
 noise, and over 1 the lexical leg gets worse."""
+# By leg, the text fields that it searches, with their boosts.
 LEG_FIELDS: Mapping[LexicalLeg, Mapping[str, float]] = {
     "passages": FIELD_BOOSTS,
     "titles": {"asked": 1.0},
@@ -61,7 +65,8 @@ STOP_WORDS = (
 """Lucene's ``EnglishAnalyzer.ENGLISH_STOP_WORDS_SET``, as the production engine has them."""
 ANALYZER = "english"
 LEXICAL_PREFIX = "lexical-2-"
-"""The number changes with ``lexical_schema``: a folder of another one is built again from SQLite."""
+"""Begins the names of tantivy's folders: "lexical-2-9f86d081". Increase the number with each change of
+``lexical_schema`` or ``lexical_analyzer``: a folder with another number is then built again from SQLite."""
 PAGE_SIZE_BYTES = 8192
 """Holds five vectors of 384 numbers; a page of 4096 holds two and wastes a quarter."""
 LOCK_TIMEOUT_S = 5.0
@@ -69,7 +74,8 @@ LOCK_TIMEOUT_S = 5.0
 
 
 class IndexWriter:
-    """The only writer of a version's folder, from ``open`` to ``close``. For one thread."""
+    """The only writer of a version's folder, from ``open`` to ``close``; call ``open`` first. For one
+    thread."""
 
     def __init__(self, folder: Path, *, dimensions: int, clock: Clock) -> None:
         self._folder = folder
@@ -92,7 +98,7 @@ class IndexWriter:
         record = read_versions(self._folder.parent)
         kept = {self._folder.name, *(record.kept if record else ())}
         for other in self._folder.parent.iterdir():
-            if other.is_dir() and other.name not in kept:  # an older version would keep withdrawn text
+            if other.is_dir() and other.name not in kept:  # no withdrawal would reach its text
                 shutil.rmtree(other)
         path, pragmas = self._folder / files.PASSAGES_FILE, ("synchronous = FULL",)
         self._connection = open_connection(path, pragmas=pragmas, page_size_bytes=PAGE_SIZE_BYTES)
@@ -100,7 +106,8 @@ class IndexWriter:
         self._open_lexical()
 
     def close(self) -> None:
-        with ExitStack() as stack:  # a folder whose disk was full fails to close, too
+        """Close both stores and release the lock, also where closing one fails, as on a full disk."""
+        with ExitStack() as stack:
             stack.callback(self._lock.release)
             stack.callback(self._connection.close)
             if self._lexical is not None:
@@ -114,22 +121,22 @@ class IndexWriter:
         changed = {
             document.card.document_id: document if document.passages else None for document in documents
         }
-        with self._transaction():  # so that what a killed writer leaves is written by the next
+        with self._transaction():  # for the next writer, if this one is killed
             files.mark_pending(self._connection, changed)
         with self._transaction():
             files.replace_rows(self._connection, changed, dimensions=self._dimensions, now=self._clock.now())
             self._write_postings()
 
     def delete(self, document_ids: Iterable[str]) -> None:
-        """Remove the documents: from searches of every process by the first commit, from the disk by the
-        purge that it marks."""
+        """Remove the documents: the first transaction removes them from the searches of every process, the
+        purge from the disk."""
         gone, now = dict.fromkeys(document_ids), self._clock.now()
         with self._transaction():
             files.replace_rows(self._connection, gone, dimensions=self._dimensions, now=now)
         self.purge()
 
     def purge(self) -> None:
-        """Remove replaced and deleted text from the disk."""
+        """Remove replaced and deleted text from the disk; ``purge_pending`` stays set until that is done."""
         if files.read_meta(self._connection).purge_pending:
             self._rebuild_lexical()
             # Empty the write-ahead log, which holds old pages; it stays while a reader uses it.
@@ -139,9 +146,11 @@ class IndexWriter:
                     files.write_meta(self._connection, purge_pending="0")
 
     def counts(self) -> tuple[int, int, files.IndexMeta]:
+        """Return the numbers of passages and documents, and the counters."""
         return *files.count_rows(self._connection), files.read_meta(self._connection)
 
     def held(self, document_ids: Sequence[str]) -> frozenset[str]:
+        """Return those of the documents that have a card and at least one passage."""
         return frozenset(files.held_contents(self._connection, document_ids))
 
     @contextmanager
@@ -155,13 +164,15 @@ class IndexWriter:
         self._connection.execute("COMMIT")
 
     def _open_lexical(self) -> None:
+        """Open tantivy's current folder and write pending postings; build a new folder where it is missing,
+        broken or of another schema."""
         named = files.read_meta(self._connection).lexical_folder
         for folder in self._folder.glob("lexical-*"):
-            if folder.name != named:  # of a writer that was killed meanwhile
+            if folder.name != named:  # left by a writer that was killed
                 shutil.rmtree(folder)
         if named.startswith(LEXICAL_PREFIX) and is_whole(self._folder / named):
             self._lexical = LexicalWriter(self._folder / named)
-            if files.pending_documents(self._connection):  # of a writer that was killed meanwhile
+            if files.pending_documents(self._connection):  # left by a writer that was killed
                 with self._transaction():
                     self._write_postings()
         else:
@@ -195,6 +206,8 @@ class IndexWriter:
             shutil.rmtree(self._folder / before, ignore_errors=True)  # the next opening removes what is left
 
     def _announce(self, lexical_folder: str) -> None:
+        """Tell readers, in the caller's transaction, that this folder has new postings; nothing is pending
+        any more."""
         commit = files.read_meta(self._connection).lexical_commit + 1
         self._connection.execute("DELETE FROM pending")
         files.write_meta(self._connection, lexical_folder=lexical_folder, lexical_commit=str(commit))
@@ -204,6 +217,7 @@ class IndexWriter:
 
 
 def lexical_schema(leg: LexicalLeg) -> tantivy.Schema:
+    """Return the fields of a leg: its texts, the fields of filters, and ``row``, by which hits are read."""
     builder = tantivy.SchemaBuilder()
     for name in LEG_FIELDS[leg]:
         builder.add_text_field(name, tokenizer_name=ANALYZER, index_option="freq")
@@ -215,7 +229,8 @@ def lexical_schema(leg: LexicalLeg) -> tantivy.Schema:
 
 
 def lexical_analyzer() -> TextAnalyzer:
-    """Letters and digits as tokens, lower case, no accents, no stop words, English stems (Snowball)."""
+    """Return the analyzer of texts and questions: letters and digits as tokens, lower case, no accents, no
+    stop words, English stems (Snowball). "The refills" becomes "refil"."""
     return (
         TextAnalyzerBuilder(Tokenizer.simple())
         .filter(Filter.remove_long(LONGEST_TOKEN_CHARS))
@@ -233,7 +248,7 @@ def is_whole(folder: Path) -> bool:
 
 
 class LexicalWriter:
-    """The only writer of a folder. Readers see nothing before ``commit``."""
+    """The only writer of one of tantivy's folders. Readers see nothing before ``commit``."""
 
     def __init__(self, folder: Path) -> None:
         _share_heaps()
@@ -245,11 +260,13 @@ class LexicalWriter:
             self._writers[leg] = index.writer(WRITER_HEAP_BYTES, num_threads=1)
 
     def remove(self, document_id: str) -> None:
+        """Remove the postings of a document, also before it is added again."""
         for writer in self._writers.values():
             writer.delete_documents_by_term("document_id", document_id)
 
     def add(self, document: files.DocumentRows) -> None:
-        """Add a document to every leg. Its whole text has the row of its title."""
+        """Add a document to every leg. In the leg ``texts`` its whole text has the row of its title, the
+        first of ``titles``."""
         card = document.card
         for row, passage in document.passages:
             texts = {"title": passage.title, "heading": passage.heading, "body": passage.text}
@@ -260,17 +277,18 @@ class LexicalWriter:
         self._add("texts", document.titles[0][0], {"text": text}, card)
 
     def _add(
-        self, leg: LexicalLeg, row: int, texts: Mapping[str, str], filtered: Passage | DocumentCard
+        self, leg: LexicalLeg, row: int, texts: Mapping[str, str], source: Passage | DocumentCard
     ) -> None:
+        """Add one row to a leg; ``source`` has the values of its filters."""
         document = tantivy.Document()
         for name, text in texts.items():
             document.add_text(name, text)
         for name in ("document_id", "source", "type"):
-            document.add_text(name, getattr(filtered, name))
-        document.add_text("id_prefix", id_prefix_of(filtered.document_id))
-        for label in visibility(filtered.labels):
+            document.add_text(name, getattr(source, name))
+        document.add_text("id_prefix", id_prefix_of(source.document_id))
+        for label in visibility(source.labels):
             document.add_text("visible_to", label)
-        document.add_integer("updated_at_us", microseconds(filtered.updated_at))
+        document.add_integer("updated_at_us", microseconds(source.updated_at))
         document.add_unsigned("row", row)
         self._writers[leg].add_document(document)
 

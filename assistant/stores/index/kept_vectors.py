@@ -1,4 +1,5 @@
-"""Vectors of known texts, kept in a file beside the documents, so that a new state does not embed them again.
+"""Vectors of known texts, kept in a file beside the documents, so that a new state folder does not embed them
+again.
 
 The file is a NumPy archive without pickle: the digest of the embedding model, and per text the first 16 bytes
 of its SHA-256, its vector in 8 bits a number, and that vector's scale. In 128 bits no two texts share a key
@@ -29,6 +30,7 @@ from assistant.stores.ports import TextEmbedder
 
 KEY_BYTES = 16
 _FIELDS = ("model_digest", "keys", "scales", "values")
+"""Names of the arrays in the archive. A vector is its row of ``values`` times its number in ``scales``."""
 _log = structlog.get_logger(__name__)
 
 
@@ -39,7 +41,7 @@ class KeptVectors:
     model_digest: str
     """SHA-256 (hex) of the weights that made them."""
     places: Mapping[bytes, int]
-    """Key of a text = its row."""
+    """Row of a text in ``scales`` and ``values``, by the text's key (``key_of``)."""
     scales: npt.NDArray[np.float32]
     """Shape (texts,)."""
     values: npt.NDArray[np.int8]
@@ -59,11 +61,12 @@ class KeptVectors:
 
 
 def key_of(text: str) -> bytes:
+    """Return the key of a text in the file."""
     return hashlib.sha256(text.encode()).digest()[:KEY_BYTES]
 
 
 def read_kept_vectors(path: Path) -> KeptVectors:
-    """Raises FileNotFoundError, and ConfigurationError for a damaged file."""
+    """Return the vectors of a file. Raises FileNotFoundError, and ConfigurationError for a damaged file."""
     try:
         arrays = _arrays(path)
         places = _places(arrays)
@@ -78,7 +81,10 @@ def read_kept_vectors(path: Path) -> KeptVectors:
 
 
 def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    opened = np.load(BytesIO(path.read_bytes()), allow_pickle=False)  # by name it leaves a broken file open
+    """Return the arrays of the archive by name. Raises KeyError where one is missing, ValueError for other
+    files."""
+    # From memory: given a path, np.load leaves a broken file open.
+    opened = np.load(BytesIO(path.read_bytes()), allow_pickle=False)
     if not isinstance(opened, np.lib.npyio.NpzFile):
         raise ValueError("it is no archive")  # noqa: TRY004 (the content is wrong, not our argument)
     with opened:
@@ -86,9 +92,11 @@ def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def _places(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[bytes, int]:
-    """Return the row of each key. Raises ValueError when the arrays do not fit each other."""
+    """Return the row of each key. Raises ValueError when shapes or types of the arrays do not fit each other,
+    a vector is zero, or a key is there twice."""
     digest, keys, scales, values = (arrays[name] for name in _FIELDS)
     count = len(keys) if keys.ndim else 0
+    # Shape and type of each array, in the order of _FIELDS; "U": a text of any length.
     wanted = (((), "U"), ((count, KEY_BYTES), "u1"), ((count,), "f4"), ((count, *values.shape[-1:]), "i1"))
     for name, array, (shape, kind) in zip(_FIELDS, (digest, keys, scales, values), wanted, strict=True):
         if array.shape != shape or kind not in (array.dtype.kind, array.dtype.str[1:]):
@@ -102,7 +110,8 @@ def _places(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[bytes, int]:
 
 
 class KeptVectorsEmbedder:
-    """A ``TextEmbedder`` that takes known texts from a file and has another one embed the rest."""
+    """A ``TextEmbedder`` that takes the vectors of known texts from a file; the embedder ``rest`` makes the
+    others."""
 
     def __init__(self, kept: KeptVectors, rest: TextEmbedder) -> None:
         self._kept = kept
@@ -114,13 +123,14 @@ class KeptVectorsEmbedder:
         known = [self._kept.vector(text) for text in texts]
         unknown = [text for text, vector in zip(texts, known, strict=True) if vector is None]
         made: Iterable[list[float]] = await self._rest.embed(unknown, deadline=deadline) if unknown else ()
-        rest = iter(made)
+        rest = iter(made)  # in the order of ``unknown``
         return [next(rest) if vector is None else vector for vector in known]
 
 
 def with_kept_vectors(embedder: TextEmbedder, path: Path, *, model: IndexModel) -> TextEmbedder:
-    """Return the embedder behind the vectors of a file, or the embedder alone where there is no such file or
-    its vectors are of another model: a log line says so.
+    """Return an embedder that uses the vectors of the file ``path`` and asks ``embedder`` for other texts.
+    Where there is no such file, or its vectors are of another model than ``model``, log it and return
+    ``embedder``.
 
     Raises ConfigurationError for a damaged file.
     """

@@ -25,12 +25,14 @@ CONNECTIONS = 64
 CALL_TIMEOUT_S = 60.0
 """Limit of a call that names no other."""
 _SERVICE = "es"
-"""The name that managed domains have in a signature."""
+"""The service's name in a signature (SigV4): managed domains are ``es``."""
+# The only fields of a search's response that the domain sends.
 _RESPONSE_FIELDS = (
     "timed_out,aggregations,hits.hits._index,hits.hits.fields,hits.hits.matched_queries,hits.hits.sort"
 )
 Search = Callable[[Mapping[str, Any]], Awaitable[Any]]
-"""Makes one search with a body, as ``search`` does."""
+"""``search`` bound to a client and an index: makes one search with this body, returns its response."""
+# Finds index_not_found_exception in {"error": {"type": "index_not_found_exception", …}}.
 _ERROR_TYPE = re.compile(r'"type"\s*:\s*"([a-z_]{1,60})"')
 
 
@@ -68,7 +70,7 @@ async def call(
     params: Mapping[str, str] | None = None,
     tolerated: Collection[str] = (),
 ) -> Any:
-    """Make one call, ``request`` being "METHOD /path", and return what its JSON holds.
+    """Make one call and return its JSON: ``await call(client, "GET /docs-v1/_mapping")``.
 
     Errors whose type (``index_not_found_exception``) or status (``404``) is in ``tolerated`` return None.
     Raises SearchUnavailableError; its message never quotes the domain's, which may contain a question.
@@ -104,7 +106,11 @@ async def search(
     timeout_s: float = CALL_TIMEOUT_S,
     **params: str,
 ) -> Any:
-    """Return the response of one search over all shards. Raises SearchUnavailableError."""
+    """Return the response of one search; it has the fields of ``_RESPONSE_FIELDS`` and comes from all shards.
+
+    ``params`` are parameters of the address, such as ``search_pipeline``. Raises SearchUnavailableError, also
+    where a shard failed.
+    """
     whole = {"allow_partial_search_results": "false", "filter_path": _RESPONSE_FIELDS}
     request = f"POST /{index}/_search"
     response = await call(client, request, body=body, params={**params, **whole}, timeout_s=timeout_s)
@@ -117,7 +123,9 @@ async def search(
 async def stored_rows(
     search: Search, query: Mapping[str, Any], *columns: str, rows_a_call: int
 ) -> AsyncGenerator[Mapping[str, Any]]:
-    """Yield the columns of all rows that a query finds, documents and passages in order."""
+    """Yield the columns of all rows that a query finds, in order of document, ordinal and kind: ``{"card":
+    ["eJx…"]}``. A column without a value is missing. Each call reads ``rows_a_call`` rows behind those of the
+    one before."""
     body = row_columns(*columns, size=rows_a_call)
     body |= {"query": query, "sort": [{"document_id": "asc"}, {"ordinal": "asc"}, {"kind": "asc"}]}
     while True:
@@ -135,23 +143,25 @@ async def stored_rows(
 async def field_values(
     search: Search, field: str, *, values_a_call: int, query: Mapping[str, Any] | None = None
 ) -> AsyncGenerator[tuple[str, int]]:
-    """Yield each value of a keyword field in the rows that a query finds, and how many have it."""
+    """Yield each value of a keyword field, and how many of the rows that a query finds have it:
+    ("wiki:refill", 12). Each call reads ``values_a_call`` values behind those of the one before."""
     page = {"size": values_a_call, "sources": [{"value": {"terms": {"field": field}}}]}
     body = {"size": 0, "query": query or {"match_all": {}}, "aggs": {"values": {"composite": page}}}
     while True:
         response = await search(body)
         with reading_response():
             values = response["aggregations"]["values"]
-            values_found = [(bucket["key"]["value"], bucket["doc_count"]) for bucket in values["buckets"]]
-        for each in values_found:
-            yield each
+            counted = [(bucket["key"]["value"], bucket["doc_count"]) for bucket in values["buckets"]]
+        for value_and_count in counted:
+            yield value_and_count
         if (after := values.get("after_key")) is None:
             return
         page["after"] = after
 
 
 def row_columns(*columns: str, size: int) -> dict[str, Any]:
-    """Return the part of a query that reads these columns of rows, and nothing else."""
+    """Return the part of a search's body that reads at most ``size`` rows with these columns, and nothing
+    else."""
     return {
         "size": size,
         "track_total_hits": False,
@@ -163,7 +173,8 @@ def row_columns(*columns: str, size: int) -> dict[str, Any]:
 
 @contextmanager
 def reading_response() -> Generator[None]:
-    """Raise SearchUnavailableError where a response has not the expected fields."""
+    """Turn the errors of reading a response without the expected fields into SearchUnavailableError. Use it
+    around code that only reads a response."""
     try:
         yield
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
@@ -174,12 +185,13 @@ def reading_response() -> Generator[None]:
 
 
 def error_type(error: TransportError) -> str:
-    """Return the domain's name of the error (``index_not_found_exception``), or nothing."""
+    """Return the domain's type of the error (``index_not_found_exception``), or ""."""
     match = _ERROR_TYPE.search(str(error.error))
     return match.group(1) if match else ""
 
 
 def _refused(status: object, kind: str) -> SearchUnavailableError:
+    """Return the error for a refused call; only one for load has ``retry_after_s``."""
     status_text = f"HTTP {status}{f', {kind}' if kind else ''}"
     if status == 429:
         return SearchUnavailableError(f"The passage index is overloaded ({status_text}).", retry_after_s=1.0)
@@ -191,8 +203,8 @@ def _refused(status: object, kind: str) -> SearchUnavailableError:
 
 
 async def _signed_connection(region: str) -> type[AsyncHttpConnection]:
-    """Return the connection class that signs calls. A task role's credentials expire after hours, so each
-    call asks for the current ones."""
+    """Return a connection class that signs calls. A task role's credentials expire after hours, so each call
+    asks for the current ones. Raises ConfigurationError without credentials."""
     credentials = await get_session().get_credentials()
     if credentials is None:
         raise ConfigurationError(
@@ -211,7 +223,8 @@ async def _signed_connection(region: str) -> type[AsyncHttpConnection]:
 
 
 class _OrjsonSerializer(Serializer):
-    """Four times faster than the library's for a vector of 384 numbers. Bytes are sent unchanged."""
+    """Serializes bodies by orjson, four times faster than the library's for a vector of 384 numbers. Bytes
+    and texts are sent unchanged: bulk bodies are ready."""
 
     mimetype = "application/json"
 

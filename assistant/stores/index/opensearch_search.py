@@ -1,4 +1,9 @@
-"""The reading side of a tenant's passage index in OpenSearch: a search and a read for each question."""
+"""The reading side of a tenant's passage index in OpenSearch: a search and a read of documents for each
+question.
+
+``opensearch_writer.py`` describes the rows, ``opensearch_schema.py`` their fields and the pipeline of the
+search.
+"""
 
 from __future__ import annotations
 
@@ -61,18 +66,22 @@ if TYPE_CHECKING:
 CALL_TIMEOUT_S = 30.0
 COSINE_DECIMALS = 6
 SCORE_DECIMALS = 5
+"""Scores are rounded so that equal texts tie, as in ``embedded_reader.py``."""
 TIE_MARGIN = 10
 """Hits to read beyond a leg's end: passages that tie there are then chosen by their ids."""
 MOST_QUERY_WORDS = 256
 """Different words of a question beyond these are left out: the domain takes 1,024 clauses, five a word."""
 MOST_KNOWN_WORDS = 200_000
+"""Most abbreviations that a process keeps in memory for a tenant."""
 VALUES_A_PAGE = 10_000
 LEXICAL, TITLE, TEXT = "lexical", "title", "text"
-"""Names under which a hit reports its score in the lexical legs."""
+"""Names under which a hit reports its score in the lexical legs (``matched_queries``); keys of
+HYBRID_WEIGHTS."""
 PASSAGE_COSINE, TITLE_COSINE = "cosine", "title_cosine"
+"""Names of the computed fields of a hit with the question's cosine."""
 _PASSAGES_KEPT = 1_000
-"""Unpacked passages that are cached by their packed bytes: about 15 MiB. The index decides anew for each
-question which passages exist and who may see them; only the unpacking is spared."""
+"""Most unpacked passages in a cache, by their packed text: about 15 MiB. For each question the index decides
+which passages exist and who may see them; the cache only spares the unpacking."""
 _CARDS_KEPT = 500
 _ROWS_A_CALL = 5_000
 _WORD = re.compile(r"\w+")
@@ -81,7 +90,7 @@ _unpack_card = remember_texts(_CARDS_KEPT)(card_of)
 
 
 class OpenSearchPassageSearch:
-    """``PassageSearch`` of one tenant: searches the index that ``alias`` points at, under no other name.
+    """``PassageSearch`` of one tenant: searches the index that ``alias`` points at.
 
     ``schema`` is that of the questions' vectors; an index of other vectors is refused. ``pinned`` searches
     that schema's own index instead, wherever the alias points: all calls of an answer then read one version.
@@ -99,8 +108,8 @@ class OpenSearchPassageSearch:
     async def search(self, query: PassageQuery, *, deadline: Deadline) -> Retrieved:
         """Return the best ``query.size`` passages and all hits by one call, which is never retried.
 
-        It runs all five legs. Its hits have their raw scores, which give each leg's ranks and order ties by
-        row id; the domain orders them by segment.
+        The call runs all five legs. The ranks of each leg are computed here from the raw scores of its hits,
+        ties in order of row id: the domain would order ties by segment.
         """
         deadline.within_s(CALL_TIMEOUT_S)  # raises when the deadline has passed
         has, asked = self._schema.model.dimensions, len(query.vector)
@@ -112,7 +121,7 @@ class OpenSearchPassageSearch:
             search_pipeline=PIPELINE,
             include_named_queries_score="true",
         )
-        hits = _Found()
+        hits = _LegHits()
         with reading_response():
             for hit in response.get("hits", {}).get("hits", ()):
                 hits.add(hit)
@@ -130,12 +139,13 @@ class OpenSearchPassageSearch:
         self, document_ids: Sequence[str], *, labels: frozenset[str], deadline: Deadline
     ) -> Mapping[str, StoredDocument]:
         """Read by one call, and one more for each further 5,000 rows."""
-        stored = [
+        # All passages, and of the titles the leading row, which has the card.
+        clauses = [
             {"terms": {"document_id": list(document_ids)}},
             _visible(labels),
             {"bool": {"should": [{"term": {"kind": "passage"}}, {"term": {"leads": True}}]}},
         ]
-        ask, query = partial(self._search, deadline=deadline), {"bool": {"filter": stored}}
+        ask, query = partial(self._search, deadline=deadline), {"bool": {"filter": clauses}}
         rows = stored_rows(ask, query, "kept", "card", rows_a_call=_ROWS_A_CALL)
         documents = await documents_in(rows, card_of=_unpack_card, passage_of=_unpack_passage)
         return {name: documents[name] for name in document_ids if name in documents}
@@ -182,7 +192,8 @@ class OpenSearchPassageSearch:
             raise
 
     def _version_of(self, index: str | None) -> str:
-        """Return the version of the searched index. Raises SearchUnavailableError for other vectors."""
+        """Return the version in the name of the searched index, ``<alias>-<version>``; without hits there is
+        no name, and it is this schema's. Raises SearchUnavailableError for vectors of another model."""
         version = index.removeprefix(f"{self._alias}-") if index is not None else self._schema.version
         if not version.endswith(f"-{self._schema.model_version}"):
             raise SearchUnavailableError(
@@ -193,9 +204,10 @@ class OpenSearchPassageSearch:
 
 
 def search_body(query: PassageQuery) -> dict[str, Any]:
-    """Return the hybrid query: all legs under one filter, and all their hits with their raw scores.
+    """Return the body of the search: five legs under one filter, and all their hits with their raw scores.
 
-    Each leg searches fields that only its rows have: the legs of passages never find a title.
+    The order of ``queries`` is that of HYBRID_WEIGHTS. Each leg searches fields that only its rows have: the
+    legs of passages never find a title.
     """
     depth = query.leg_size + TIE_MARGIN
     vector, text = list(query.vector), _shorten(query.text)
@@ -228,12 +240,14 @@ def search_body(query: PassageQuery) -> dict[str, Any]:
 
 
 def _cosine_field(field: str, question: list[float]) -> dict[str, Any]:
+    """Return a computed field with the cosine of the question and a vector field; null in rows without it."""
     cosine = f"cosineSimilarity(params.question, doc['{field}'])"
     source = f"if (doc['{field}'].size() == 0) {{ return null; }} return {cosine};"
     return {"script": {"source": source, "params": {"question": question}}}
 
 
 def _shorten(text: str) -> str:
+    """Return a question with its MOST_QUERY_WORDS most frequent words, if it has more different ones."""
     words = Counter(_WORD.findall(text.lower()))
     if len(words) <= MOST_QUERY_WORDS:
         return text
@@ -241,6 +255,7 @@ def _shorten(text: str) -> str:
 
 
 def _filters(query: PassageQuery) -> dict[str, Any]:
+    """Return the clauses that every row must pass: labels, the client's filters, and the source."""
     filters, ids = query.filters, query.ids
     clauses = [_visible(query.labels)]
     for name in ("source", "type", "document_id"):
@@ -253,7 +268,7 @@ def _filters(query: PassageQuery) -> dict[str, Any]:
 
 
 def _of_source(ids: SourceIds, clauses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the clauses, and one that lets only the source's documents through."""
+    """Return the clauses, with one that lets only the source's documents through (``SourceIds``)."""
     if ids.prefix:
         return {"filter": [*clauses, _begins(ids.prefix)]}
     return {"filter": clauses, "must_not": [_begins(prefix) for prefix in ids.others]}
@@ -264,22 +279,30 @@ def _begins(prefix: str) -> dict[str, Any]:
 
 
 def _visible(labels: frozenset[str]) -> dict[str, Any]:
+    """Return the clause for rows that an agent with these labels may see."""
     return {"terms": {"visible_to": [UNLABELLED, *sorted(label_terms(labels))]}}
 
 
-class _Found:
-    """The hits of all legs, filled hit by hit: hundreds, of which only the returned ones are unpacked."""
+class _LegHits:
+    """The hits of all legs of one search: hundreds, so passages stay packed until they are returned. Call
+    ``add`` for each hit, then ``legs``."""
 
     def __init__(self) -> None:
         self.index: str | None = None
+        """Name of the searched index; None without hits."""
         self.kept: dict[str, str] = {}
         """Packed passages by row id."""
         self.cosines: dict[str, float | None] = {}
+        """Cosine of the question by row id; None for titles."""
         self._legs: dict[str, list[tuple[float, str]]] = {name: [] for name in HYBRID_WEIGHTS}
-        """(negative score, row id) by leg."""
+        """(negative score, row id) by leg: sorted, they are best first, ties by row id."""
 
     def add(self, hit: Mapping[str, Any]) -> None:
-        """Add a hit. A hit has the BM25 score of every leg whose words it holds, whichever leg found it."""
+        """Add a hit to each leg that it has a score of, whichever leg found it. Example of a hit::
+
+        {"_index": "docs-v3-bge-small-384-1a2b3c4d", "matched_queries": {"lexical": 7.1},
+         "fields": {"row_id": ["refill#2"], "kept": ["eJx…"], "cosine": [0.83]}}
+        """
         fields = hit["fields"]
         row_id: str = fields["row_id"][0]
         if self.index is None:
@@ -304,11 +327,13 @@ class _Found:
 
 
 def _cosine(fields: Mapping[str, Any], name: str) -> float | None:
+    """Return a computed cosine of a hit, rounded; None where its row has no such vector."""
     value = fields[name][0] if name in fields else None
     return None if value is None else round(value, COSINE_DECIMALS)
 
 
 def _passage_of(kept: str) -> Passage:
+    """Return a packed passage, from the cache where it is there. Raises SearchUnavailableError."""
     with reading_response():
         return _unpack_passage(kept)
 

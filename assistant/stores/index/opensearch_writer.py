@@ -4,6 +4,12 @@ A row is a passage, or a document's title or one of its questions. The row of th
 document's card, words and whole text. Fields are for searching only. What a search returns is in the binary
 columns ``kept`` (a passage) and ``card`` (a document), compressed: reading stored fields of both legs costs
 the domain 10 ms a search, columns 1 ms (decision 0008). Only passages that are returned are decompressed.
+
+Example, the document ``refill`` with the title "Refill", one question and two passages has four rows::
+
+    refill#0, refill#1      kind passage: title, heading, body, vector, kept
+    refill#title0           kind title, leads: asked "Refill", title_vector, text, words, abbreviations, card
+    refill#title1           kind title: asked, the question, and title_vector
 """
 
 from __future__ import annotations
@@ -54,12 +60,14 @@ if TYPE_CHECKING:
 DEFINES = "\t"
 """Between the short and the long form of an abbreviation."""
 MERGE_TIMEOUT_S = 300.0
+"""Timeout of a flush, a merge and a deletion, which may take minutes in a large index."""
 MOST_BYTES_A_CALL = 1_000_000
 """Most bytes of one body: the HTTP client sends it without blocking the loop. A small node takes 10 MiB."""
 RETRIES_WITHIN_S = 60.0
 """How long rows that were refused for load are retried."""
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 5.0
+# HTTP statuses of one operation of a bulk call.
 _OVERLOADED = 429
 _ABSENT = 404
 _NAMED = 5
@@ -70,6 +78,7 @@ _DOCUMENTS_A_CALL = 1000
 """Document ids of one search or deletion: the domain takes 65,536 terms."""
 
 Kind = Literal["passage", "title"]
+"""The field ``kind`` of a row."""
 
 
 Row = dict[str, Any]
@@ -98,6 +107,7 @@ def rows_of(document: IndexedDocument, *, indexed_at: datetime) -> Iterator[Row]
 
 
 def passage_row(passage: Passage, vector: Sequence[float], *, indexed_at: datetime) -> Row:
+    """Return the row of a passage."""
     row = _row("passage", passage.passage_id, passage.ordinal, passage, indexed_at)
     row.update(
         title=passage.title,
@@ -128,7 +138,9 @@ async def documents_in(
     card_of: Callable[[str], DocumentCard] = card_of,
     passage_of: Callable[[str], Passage] = passage_of,
 ) -> dict[str, StoredDocument]:
-    """Return the documents of rows with the columns ``card`` and ``kept``, by their ids."""
+    """Return by id the documents of rows with the columns ``card`` and ``kept``, as ``stored_rows`` yields
+    them: in order. A document without a row with its card is left out. ``card_of`` and ``passage_of`` may be
+    cached versions."""
     cards: dict[str, DocumentCard] = {}
     passages: dict[str, list[Passage]] = {}
     async for fields in rows:
@@ -142,26 +154,28 @@ async def documents_in(
     return {name: StoredDocument(card, tuple(passages.get(name, ()))) for name, card in cards.items()}
 
 
-def _row(kind: Kind, name: str, ordinal: int, of: Passage | DocumentCard, indexed_at: datetime) -> Row:
-    """Return a row with the fields that every row has."""
+def _row(kind: Kind, name: str, ordinal: int, source: Passage | DocumentCard, indexed_at: datetime) -> Row:
+    """Return a row with the fields that every row has; ``name``: its row_id."""
     return {
         "row_id": name,
         "kind": kind,
-        "document_id": of.document_id,
+        "document_id": source.document_id,
         "ordinal": ordinal,
-        "source": of.source,
-        "type": of.type,
-        "visible_to": visibility(of.labels),
-        "updated_at_us": microseconds(of.updated_at),
+        "source": source.source,
+        "type": source.type,
+        "visible_to": visibility(source.labels),
+        "updated_at_us": microseconds(source.updated_at),
         "indexed_at_us": microseconds(indexed_at),
     }
 
 
 def _compress(values: dict[str, Any]) -> str:
+    """Return the content of a binary column, in base64 as the domain takes it."""
     return base64.b64encode(zlib.compress(orjson.dumps(values))).decode("ascii")
 
 
 def _decompress(kept: str) -> Any:
+    """Return the values of a binary column. The domain returns base64 for addresses, without padding."""
     compressed = base64.urlsafe_b64decode(kept + "=" * (-len(kept) % 4))
     try:
         return orjson.loads(zlib.decompress(compressed))
@@ -194,10 +208,12 @@ class OpenSearchPassageIndex:
         self._clock = clock or SystemClock()
 
     async def replace_documents(self, documents: Sequence[IndexedDocument]) -> None:
-        """Replace all rows of each document, visible to readers on return; one without passages has none.
+        """Replace all rows of each document, visible to readers on return; a document without passages loses
+        all.
 
-        The index refreshes only here, so a reader sees old rows or new ones. When it raises, what was
-        written becomes visible with the next write; repeat the call.
+        The index refreshes only in this class's methods, so readers see old rows until all new ones are
+        written. When it raises, the rows that were written become visible with the next write; repeat the
+        call.
         """
         if not documents:
             return
@@ -208,6 +224,7 @@ class OpenSearchPassageIndex:
             for document in documents
             for row in rows_of(document, indexed_at=self._clock.now())
         ]
+        # Rows of the former content that the new one does not overwrite.
         kept = {operation.row_id for operation in operations}
         stored = await self._row_ids([document.card.document_id for document in documents])
         operations += [_Operation.remove(name) for name in stored if name not in kept]
@@ -224,7 +241,7 @@ class OpenSearchPassageIndex:
             return
         await self._prepare()
         for index in await versions_of(self._client, self._alias):
-            await self._refresh(index)  # also delete rows of a failed write, which nobody has seen
+            await self._refresh(index)  # a deletion finds only visible rows: also those of a failed write
             for chunk in _chunks(document_ids):
                 await self._delete(index, chunk)
 
@@ -254,7 +271,7 @@ class OpenSearchPassageIndex:
         await self._prepare()
         both = {"passage", "title"}
         kinds = await self._rows_by_kind(document_ids)
-        return frozenset(name for name, found in kinds.items() if both <= found.keys())
+        return frozenset(name for name, counts in kinds.items() if both <= counts.keys())
 
     async def document_ids(self) -> Sequence[str]:
         values = field_values(self._search, "document_id", values_a_call=_IDS_A_PAGE)
@@ -284,6 +301,7 @@ class OpenSearchPassageIndex:
         return await read_info(self._client, self._index)
 
     async def _prepare(self) -> None:
+        """Apply the schema at the first call, where this process does so."""
         if self._schema_due:
             await apply_schema(self._client, alias=self._alias, schema=self._schema)
             await leave_older_schema(self._client, alias=self._alias, schema=self._schema)
@@ -309,8 +327,8 @@ class OpenSearchPassageIndex:
         return names
 
     async def _rows_by_kind(self, document_ids: Sequence[str]) -> dict[str, dict[str, int]]:
-        """Return how many rows of each kind each document has."""
-        found: dict[str, dict[str, int]] = {}
+        """Return how many rows of each kind each document has: {"refill": {"passage": 2, "title": 2}}."""
+        counts: dict[str, dict[str, int]] = {}
         for chunk in _chunks(document_ids):
             kinds = {"kinds": {"terms": {"field": "kind"}}}
             by_document = {"terms": {"field": "document_id", "size": len(chunk)}, "aggs": kinds}
@@ -318,13 +336,14 @@ class OpenSearchPassageIndex:
             response = await self._search({"size": 0, "query": query, "aggs": {"documents": by_document}})
             for document in response["aggregations"]["documents"]["buckets"]:
                 rows = document["kinds"]["buckets"]
-                found[document["key"]] = {kind["key"]: int(kind["doc_count"]) for kind in rows}
-        return found
+                counts[document["key"]] = {kind["key"]: int(kind["doc_count"]) for kind in rows}
+        return counts
 
     async def _search(self, body: Mapping[str, Any]) -> Any:
         return await search(self._client, self._index, body)
 
     async def _delete(self, index: str, document_ids: list[str]) -> None:
+        """Delete all visible rows of the documents. Raises SearchUnavailableError where one is left."""
         done = await call(
             self._client,
             f"POST /{index}/_delete_by_query?refresh=true&conflicts=proceed",
@@ -336,10 +355,12 @@ class OpenSearchPassageIndex:
             raise SearchUnavailableError(f"{left} passages were not deleted. Retry.")
 
     async def _refresh(self, index: str) -> None:
+        """Make written rows visible."""
         await call(self._client, f"POST /{index}/_refresh")
 
     async def _write(self, batch: Sequence[_Operation]) -> None:
-        """Write all; deleting a missing row is no failure. Rows that were refused for load are retried.
+        """Write a batch; deleting a missing row is no failure. Operations that were refused for load are
+        retried.
 
         Raises SearchUnavailableError naming the documents that were not written: with ``retry_after_s`` when
         the domain was overloaded for longer than RETRIES_WITHIN_S.
@@ -372,7 +393,7 @@ class OpenSearchPassageIndex:
 
 @dataclass(frozen=True, slots=True)
 class _Operation:
-    """One line or two of a bulk body."""
+    """One operation of a bulk call: two lines of its body for a row, one for a deletion."""
 
     row_id: str
     lines: bytes
@@ -390,6 +411,12 @@ class _Operation:
 
 
 def _refused_for_load(response: Any, batch: Sequence[_Operation]) -> list[_Operation]:
+    """Return the operations of a batch that were refused for load. Raises SearchUnavailableError where one
+    failed for another reason.
+
+    A response: ``{"errors": true, "items": [{"index": {"status": 429, "error": {"type": "…"}}}, …]}``, in
+    order.
+    """
     with reading_response():
         if not response["errors"]:
             return []
@@ -409,13 +436,15 @@ def _refused_for_load(response: Any, batch: Sequence[_Operation]) -> list[_Opera
 
 
 def _named(operations: Sequence[_Operation]) -> str:
+    """Return the documents of operations for a message: "a, b, c, d, e and 3 more"."""
     names = list(dict.fromkeys(document_id_of(operation.row_id) for operation in operations))
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{', '.join(names[:_NAMED])}{more}"
 
 
 def _batches(operations: Sequence[_Operation]) -> Iterator[list[_Operation]]:
-    """Cut at MOST_BYTES_A_CALL; a larger operation goes alone."""
+    """Yield the operations in batches of at most MOST_BYTES_A_CALL; a larger operation is a batch of its
+    own."""
     batch: list[_Operation] = []
     size = 0
     for operation in operations:
@@ -429,5 +458,6 @@ def _batches(operations: Sequence[_Operation]) -> Iterator[list[_Operation]]:
 
 
 def _chunks(document_ids: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the ids in lists of at most _DOCUMENTS_A_CALL."""
     for start in range(0, len(document_ids), _DOCUMENTS_A_CALL):
         yield list(document_ids[start : start + _DOCUMENTS_A_CALL])

@@ -39,6 +39,7 @@ UNLABELLED = "*"
 _KINDS: tuple[UnitKind, ...] = tuple(UnitKind)
 """A stored unit has the place of its kind in this list: add kinds at its end."""
 Leg = Mapping[str, float]
+"""Score (BM25 or cosine) by row id, best first."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -48,6 +49,7 @@ def microseconds(instant: datetime) -> int:
 
 
 def from_microseconds(value: int) -> datetime:
+    """Return the instant of ``microseconds``, in UTC."""
     return _EPOCH + timedelta(microseconds=value)
 
 
@@ -55,7 +57,7 @@ _PASSAGE_FIELDS = (
     *("passage_id", "document_id", "content_hash", "ordinal", "title", "heading", "text", "token_count"),
     *("source", "type", "url"),
 )
-"""Stored as they are, as ``_CARD_FIELDS``."""
+"""Fields of a passage whose value is stored unchanged; ``_CARD_FIELDS`` are those of a card."""
 _CARD_FIELDS = ("document_id", "content_hash", "title", "source", "type", "url", "owner")
 
 
@@ -148,18 +150,21 @@ def _units_from(values: Mapping[str, Any], *, text: str, span: Span) -> tuple[Un
 
 
 def _slice(text: str, span: Span, wanted: Span) -> str:
-    """Return a part of a text that has the ``span`` in its document; "" for one that begins before it."""
+    """Return the part of ``text`` that is at ``wanted`` in the document; ``text`` itself is at ``span``.
+    Return "" for a part that begins before the text."""
     start = wanted.start - span.start
     return text[start : start + wanted.end - wanted.start] if start >= 0 else ""
 
 
 def label_terms(labels: Iterable[str]) -> list[str]:
-    """Return labels as an index holds them, "=pharmacist": the prefix keeps any apart from ``UNLABELLED``."""
+    """Return labels as terms of an index: "pharmacist" as "=pharmacist". With the "=", no label equals
+    UNLABELLED."""
     return [f"={label}" for label in labels]
 
 
 def visibility(labels: Iterable[str]) -> list[str]:
-    """Return the terms by which a row with these labels is found."""
+    """Return the terms of a row with these labels: a search finds it by one of them. A search by an agent
+    asks for UNLABELLED and the ``label_terms`` of the agent's labels."""
     return label_terms(labels) or [UNLABELLED]
 
 
@@ -195,8 +200,8 @@ def card_from(values: Mapping[str, Any]) -> DocumentCard:
 
 
 def whole_text(passages: Iterable[Passage]) -> str:
-    """Return a document's text from its passages, each heading once where it begins, cut at
-    LONGEST_WHOLE_TEXT characters: passages find the rest."""
+    """Return a document's text from its passages, with each heading before its first passage. It is cut at
+    LONGEST_WHOLE_TEXT characters: words behind that are found by the legs of passages only."""
     parts: list[str] = []
     heading = ""
     for passage in passages:
@@ -246,7 +251,7 @@ def document_id_of(row_id: str) -> str:
 
 
 def documents_of_legs(legs: Mapping[str, Leg]) -> list[str]:
-    """Return the documents of all legs, in order."""
+    """Return the ids of the documents that any leg found, sorted."""
     return sorted({document_id_of(row_id) for leg in legs.values() for row_id in leg})
 
 
@@ -261,9 +266,9 @@ def retrieved(
     """Return the result of a search: the fused legs of passages, and the documents of all legs.
 
     ``legs``: ``lexical`` and ``vector`` are of passages; ``title``, ``text`` and ``title_vector`` are of
-    documents, and may be absent. ``cosines``: by passage id, of all in both legs of passages; None where it
-    is not known. ``passages`` is called once, with the ids of the best ``size``, and returns those that still
-    exist.
+    documents, and may be absent. ``cosines``: by passage id, for every passage in ``lexical`` or ``vector``;
+    None where it is not known. ``passages`` is called once, with the ids of the best ``size``, and returns by
+    id those that still exist.
     """
     lexical, vector = legs["lexical"], legs["vector"]
     title_scores, text_scores, title_cosines = (
@@ -290,7 +295,7 @@ def retrieved(
     fused = reciprocal_rank_fusion([list(lexical), list(vector)], weights=(1.0, VECTOR_LEG_WEIGHT))
     best = list(fused)[:size]
     ranked = _ranked(lexical, vector, fused=fused, cosines=cosines, passages=passages(best))
-    best_cosine = next(iter(vector.values()), 0.0)
+    best_cosine = next(iter(vector.values()), 0.0)  # a leg is best first
     return Retrieved(ranked, best_cosine, index_version, hits=hits, documents=documents)
 
 
