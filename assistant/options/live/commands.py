@@ -44,9 +44,9 @@ OF_TENANT = "Call it as this tenant's reach entry says: auth, ca_file, host_name
 _AGENT = "agent"
 """Agent of a trial, who is passed on to a system that decides by it."""
 _LIMIT_S = 2.0
-"""Of a call without ``--tenant``: what a ``[[reach]]`` entry allows by default."""
+"""Limit of a call without ``--tenant``: what a ``[[reach]]`` entry allows by default."""
 _NO_REGION = "us-east-1"
-"""Of AWS clients for a tenant without a deployment."""
+"""Region of AWS clients for a tenant without a deployment."""
 _WORDS = re.compile(r"\w+")
 
 
@@ -100,7 +100,7 @@ def switch(
 # --- trying a connector -----------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class TrialCaller:
-    """The tenant's entry that a system is called by, and where its credentials are."""
+    """The tenant's ``[[reach]]`` entry with which a system is called, and the folders of its credentials."""
 
     entry: LiveReach
     tenant: TenantConfig
@@ -109,7 +109,7 @@ class TrialCaller:
 
     @classmethod
     def of(cls, options: GlobalOptions, tenant: str, file: Path) -> TrialCaller:
-        """Return the entry with this connector file. Raises ConfigurationError where there is none."""
+        """Find the tenant's entry with this connector file. Raises ConfigurationError where there is none."""
         config = options.tenant(tenant)
         connectors = {
             (options.tenants_dir / entry.connector).resolve(): entry
@@ -125,7 +125,10 @@ class TrialCaller:
         return cls(entry, config, options.tenants_dir, options.state_dir.resolve())
 
     async def access(self, url: str, stack: AsyncExitStack) -> SystemAccess:
-        """Return how the system is called; AWS clients are closed with ``stack``."""
+        """Return the system's address and credentials, as the service would use them.
+
+        AWS clients are closed with ``stack``: call the system before it ends.
+        """
         place = self.tenant.deployment
         region = _NO_REGION if place is None else place.region
 
@@ -143,15 +146,17 @@ class ConnectorTrial:
     file: Path
     address: str
     values: Mapping[str, str]
+    """``--set``: values of parameters by name."""
     customer: str | None = None
     ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
-    """Of the sample context, by kind."""
+    """``--context``: ids of the sample context by kind, such as {"order": ("4471-2208",)}."""
     caller: TrialCaller | None = None
     """None: the system is called without proof of who calls."""
 
     @property
     def passed_agent(self) -> str | None:
-        """The agent who is passed on to the system."""
+        """The agent who is passed on to the system; None unless the entry says that the system decides by
+        it."""
         return _AGENT if self.caller is not None and self.caller.entry.whose == "agent" else None
 
     @property
@@ -162,37 +167,40 @@ class ConnectorTrial:
         return {**self.ids, "customer": (self.customer, *self.ids.get("customer", ()))}
 
     def limit_s(self, operation: Operation) -> float:
+        """Return the limit of a call: the operation's own, at most the entry's."""
         most_s = _LIMIT_S if self.caller is None else self.caller.entry.deadline_s
         return min(operation.deadline_s or most_s, most_s)
 
 
 @dataclass(frozen=True, slots=True)
 class OperationTrial:
-    """What came of one operation."""
+    """The result of trying one operation, as ``--json`` prints it."""
 
     operation: str
     outcome: Literal["fits", "skipped", "wrong"]
+    """``skipped``: no values were given for its parameters, so it was not called."""
     said: Sequence[str]
+    """Sentences for the person who wrote the connector: what is missing or wrong."""
     elapsed_ms: float | None = None
     elements: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Element = its values as text."""
+    """Values as text, by element: {"status": "Status: Shipped"}."""
 
 
 def confusable_of(tenant: TenantConfig) -> Iterator[str]:
-    """Yield ``confusable`` of the tenant's systems."""
+    """Yield the sentences of ``confusable`` for all the tenant's systems together."""
     return confusable({entry.name: entry.inline for entry in systems_of(tenant) if entry.inline is not None})
 
 
 def confusable(connectors: Mapping[str, Connector]) -> Iterator[str]:
     """Yield a sentence for each pair of elements with the same words in an example question.
 
-    ``connectors``: the first part of its elements' names, empty for none = a connector. ``not_about`` counts
-    as an element of its own: no element shows what it asks.
+    ``connectors``: connector by its system's name, which its elements' names begin with; "" for no system.
+    The questions of ``not_about`` count as those of one more element.
     """
-    first: dict[tuple[str, ...], tuple[str, str]] = {}
+    first_with: dict[tuple[str, ...], tuple[str, str]] = {}
     for name, question in _examples(connectors):
         words = tuple(_WORDS.findall(question.casefold()))
-        other, asked = first.setdefault(words, (name, question))
+        other, asked = first_with.setdefault(words, (name, question))
         if other != name:
             yield (
                 f'"{asked}" of {other} and "{question}" of {name} ask the same: one of the two is shown for '
@@ -201,6 +209,7 @@ def confusable(connectors: Mapping[str, Connector]) -> Iterator[str]:
 
 
 def _examples(connectors: Mapping[str, Connector]) -> Iterator[tuple[str, str]]:
+    """Yield element and example question: ("orders.status", "Where is my order?")."""
     for system, connector in connectors.items():
         prefix = f"{system}." if system else ""
         for element in connector.elements:
@@ -213,24 +222,25 @@ async def try_connector(trial: ConnectorTrial, *, as_json: bool) -> bool:
     terminal = Terminal()
     for warning in confusable({"": load_connector(trial.file)}):
         terminal.warn(f"warning: {warning}", "yellow")
-    tried = [each async for each in _tried(trial)]
-    for each in tried:
+    trials = [tried async for tried in _tried(trial)]
+    for tried in trials:
         if as_json:
-            terminal.json(each)
+            terminal.json(tried)
             continue
-        took = "" if each.elapsed_ms is None else f", {each.elapsed_ms:.0f} ms"
-        terminal.show(f"{each.operation}: {each.outcome}{took}", "bold")
-        for reason in each.said:
+        duration = "" if tried.elapsed_ms is None else f", {tried.elapsed_ms:.0f} ms"
+        terminal.show(f"{tried.operation}: {tried.outcome}{duration}", "bold")
+        for reason in tried.said:
             terminal.show(f"  {reason}")
-        if each.elements:
-            terminal.out.print(table("element", "shows", rows=each.elements.items()))
-    called = [each for each in tried if each.outcome != "skipped"]
+        if tried.elements:
+            terminal.out.print(table("element", "shows", rows=tried.elements.items()))
+    called = [tried for tried in trials if tried.outcome != "skipped"]
     if not called and not as_json:
         terminal.warn("No operation was called: give its parameters by --set NAME=VALUE.", "")
-    return bool(called) and all(each.outcome == "fits" for each in called)
+    return bool(called) and all(tried.outcome == "fits" for tried in called)
 
 
 async def _tried(trial: ConnectorTrial) -> AsyncGenerator[OperationTrial]:
+    """Try each operation of the connector in turn. Raises ConfigurationError for an unknown parameter."""
     connector = load_connector(trial.file)
     parameters = {parameter.name for operation in connector.operations for parameter in operation.parameters}
     if unknown := sorted(trial.values.keys() - parameters):
@@ -259,7 +269,7 @@ def _given(trial: ConnectorTrial, operation: Operation) -> dict[str, str]:
 
 
 def _wrong_value(parameter: OperationParameter) -> str:
-    """Return what a sample value is not, without the value."""
+    """Return why a sample value is refused, without the value: it may be a person's id."""
     checks = {
         "type": parameter.type,
         "pattern": parameter.pattern,
@@ -272,6 +282,7 @@ def _wrong_value(parameter: OperationParameter) -> str:
 async def _try_operation(
     trial: ConnectorTrial, connector: Connector, operation: Operation, calls: LiveSystems
 ) -> OperationTrial:
+    """Call one operation if it has its values, and check the response as the service does."""
     values = _given(trial, operation)
     missing = [
         parameter.name
@@ -304,6 +315,10 @@ async def _try_operation(
 
 
 def _sample_context(trial: ConnectorTrial, operation: Operation) -> CareContext | None:
+    """Return the context that responses are compared with; None without ``--customer``.
+
+    Values of ``--set`` count as ids of the context: otherwise ``same_as_context`` would refuse each response.
+    """
     if trial.customer is None:
         return None
     ids = trial.context_ids

@@ -1,4 +1,9 @@
-"""What the head of live elements is fitted on (``make fit ARGS=live``)."""
+"""Data on which the head of live elements is fitted (``make fit ARGS=live``).
+
+The head is a logistic model that decides whether a question asks for its nearest live element. A row of its
+data:
+features ("cosine", "nearer", "live") = (0.71, 0.12, 1.5), label True.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,8 @@ from assistant.options.live.examples import USUAL_LIVE, USUAL_NEARER, LiveExampl
 
 
 class _ObservedExamples(LiveExamples):
-    """Keeps of each question the nearest element and the score of the head."""
+    """``LiveExamples`` that keeps, of each call of ``match``, the nearest element and the score of
+    ``live``."""
 
     def __init__(self, services: TenantServices) -> None:
         super().__init__(services)
@@ -31,16 +37,20 @@ class _ObservedExamples(LiveExamples):
 async def _rows(
     services: Mapping[str, TenantServices], paths: Sequence[Path]
 ) -> tuple[list[tuple[float, ...]], list[bool]]:
-    """Return the features of each question's nearest element, and whether the question asks for it."""
-    asked = [row for path in paths for row in load_rows(path, LiveQuestion)]
+    """Return the features of each question's nearest element, and whether the question asks for it.
+
+    ``services``: by tenant. ``paths``: files of ``LiveQuestion``. The answer path calls ``match`` while an
+    answer is prepared, perhaps several times; each call gives a row.
+    """
+    questions = [row for path in paths for row in load_rows(path, LiveQuestion)]
     rows: list[tuple[float, ...]] = []
     labels: list[bool] = []
-    for tenant, opened in services.items():
-        examples = _ObservedExamples(silent(opened))
-        preparing = AnswerQuestion(silent(opened), beside=examples)
-        for question in (question for question in asked if question.tenant == tenant):
+    for tenant, tenant_services in services.items():
+        examples = _ObservedExamples(silent(tenant_services))
+        preparing = AnswerQuestion(silent(tenant_services), beside=examples)
+        for question in (question for question in questions if question.tenant == tenant):
             examples.observed.clear()
-            await until_whole(partial(prepare_live, preparing, opened, question))
+            await until_whole(partial(prepare_live, preparing, tenant_services, question))
             for match, live in examples.observed:
                 nearer = USUAL_NEARER if match.against is None else match.cosine - match.against
                 rows.append((match.cosine, nearer, live))

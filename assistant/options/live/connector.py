@@ -1,6 +1,9 @@
-"""The connector file: what may be asked of one internal system, and what of its answers is shown.
+"""The connector file: the requests that one internal system may get, and what is shown of its responses.
 
-``live.md`` has a complete example. Everything is a GET; nothing here can change a system.
+``live.md`` has a complete example. Everything is a GET; nothing here can change a system. ``[[operations]]``
+are requests with ``parameters`` and ``results``; ``[[elements]]`` choose results and have the names that
+documents and models use. Functions that yield strings yield what is wrong, as sentences for the file's
+author.
 """
 
 from __future__ import annotations
@@ -22,12 +25,17 @@ from assistant.domain.live import ElementKind, Tone
 from assistant.tenant.toml_file import StrictModel, line_of, read_strict
 
 EACH = "*"
-"""Step of a result's path that goes through a list."""
+"""Step of a result's path that goes through a list: ``orders.*.status``."""
 MOST_ROWS = 50
+"""Rows of a list that are shown."""
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+"""A parameter in a path: ``{order_id}``."""
+# Parts of a connector's pattern:
 _ESCAPED_OR_CLASS = re.compile(r"\\.|\[\^?\]?[^\]]*\]")
+"""One escaped character or one class: ``\\d``, ``[^a-z]``. Each counts as one character of a plain text."""
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _CLASS_OPERATION = re.compile(r"(?<!\\)\[[^\]]*(\[|&&|--|~~|\|\|)")
+"""A class with what Rust's engine reads as an operation on sets and ``re`` as characters: ``[a-z&&b]``."""
 _ASCII_CLASSES: Mapping[str, str] = {
     "d": "[0-9]",
     "D": "[^0-9]",
@@ -36,8 +44,12 @@ _ASCII_CLASSES: Mapping[str, str] = {
     "s": r"[ \t\n\r\f\v]",
     "S": r"[^ \t\n\r\f\v]",
 }
+"""Escaped letter = its class of ASCII: in Rust's engine ``\\d`` alone is any digit of Unicode."""
 _UNBOUNDED = re.compile(r"[*+]|\{\d*,\}|\)[?{]|\(\?|\\[1-9]")
+"""What may match texts of any length, or has another meaning in Rust's engine: ``a*``, ``a{3,}``, ``(ab)?``,
+``(?=…)``, ``\\1``."""
 _LONGEST_REPEAT = 64
+"""Largest count of a pattern: ``\\d{64}``."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 ParameterName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
@@ -52,7 +64,7 @@ LinkPrefix = Annotated[
 
 @lru_cache(maxsize=4_096)
 def _compiled(pattern: str) -> TypeAdapter[str]:
-    """Return what accepts the texts that a pattern matches whole.
+    """Return a validator that accepts the texts that a pattern matches whole.
 
     Rust's engine, which pydantic has: its time is linear in the text for every pattern. ``re`` tries each way
     through ``(a|a)(a|a)…`` or ``a?a?…`` in turn, which blocks the event loop for seconds on one word.
@@ -68,7 +80,8 @@ def matches_whole(pattern: str, text: str) -> bool:
 
 
 def _is_bounded_pattern(pattern: str) -> str:
-    """Raises ValueError for a pattern that is wrong, or that is another one in Rust's engine."""
+    """Return the pattern. Raises ValueError if it is none, has no bound, or means something else in Rust's
+    engine."""
     if _CLASS_OPERATION.search(pattern):
         raise ValueError(r"a class has [, &&, --, ~~ or ||; write \[ for a bracket")
     try:
@@ -91,6 +104,7 @@ ValuePattern = Annotated[str, StringConstraints(max_length=200), AfterValidator(
 
 
 def _is_time_zone(name: str) -> str:
+    """Return the name. Raises ValueError for one that is no IANA time zone."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
@@ -106,13 +120,13 @@ class OperationParameter(StrictModel):
     """In the path where the operation's ``path`` has it in braces, else in the query."""
     type: Literal["text", "integer", "date"] = "text"
     pattern: ValuePattern | None = None
-    """Of a whole value."""
+    """Regular expression that a whole value must match."""
     check: Literal["none", "npi", "dea", "luhn"] = "none"
-    """Check digit; a value that fails is no value."""
+    """Check digit; a word with a wrong one is not taken for a value."""
     context: SubjectKind | None = None
     """Kind of id of the context that it is taken from."""
     question: bool = True
-    """Whether words of the question are tried."""
+    """Whether words of the question are tried as values."""
     label: Label = ""
     """Shown before the value; ``words`` when empty."""
     words: Words
@@ -146,24 +160,25 @@ class ResultField(StrictModel):
     type: Literal["text", "integer", "number", "boolean", "date", "datetime", "money", "url"] = "text"
     label: Label = ""
     required: bool = True
-    """A missing or null one is an error."""
+    """If it is missing or null, the whole response is refused."""
     shown: bool = True
     """False: checked, never shown."""
     values: Annotated[Mapping[str, Words], Field(max_length=100)] = {}
     """Every allowed value = its words; empty allows any value."""
     tones: Annotated[Mapping[str, Tone], Field(max_length=100)] = {}
+    """Value = the tone in which it is shown; the keys are among those of ``values``."""
     pattern: ValuePattern | None = None
     most_characters: int = Field(default=200, ge=1, le=500)
     decimals: int | None = Field(default=None, ge=0, le=6)
     unit: Label = ""
     currency: str | None = Field(default=None, pattern=r"^[A-Z]{3}$")
     same_as: ParameterName | None = None
-    """Parameter that it must equal."""
+    """Parameter whose value it must equal, or the whole response is refused."""
     same_as_context: SubjectKind | None = None
-    """Kind of id of the context that it must be one of."""
+    """It must be one of the context's ids of this kind, or the whole response is refused."""
     names: Annotated[tuple[Words, ...], Field(max_length=20)] = ()
-    """Not empty: it is the name of what is read ("metformin"). The words tell which entries of the glossary
-    are such names: those whose meaning has one of them."""
+    """Not empty: the value is the name of the thing that is read, such as "metformin". The words tell which
+    glossary entries are such names: those whose meaning has one of them, as "medicine"."""
 
     @model_validator(mode="after")
     def _fits_its_type(self) -> Self:
@@ -182,15 +197,17 @@ class ResultField(StrictModel):
 
     @property
     def steps(self) -> tuple[str, ...]:
+        """The path in parts: ("orders", "*", "status")."""
         return tuple((self.path or self.name).split("."))
 
     @property
     def rows(self) -> tuple[str, ...] | None:
-        """The path of the list that it is in; None outside a list."""
+        """The path of the list that it is in, such as ("orders",); None outside a list."""
         return self.steps[: self.steps.index(EACH)] if EACH in self.steps else None
 
     @property
     def proves_whose(self) -> bool:
+        """Whether it is compared, so that it proves whose data the response has."""
         return self.same_as is not None or self.same_as_context is not None
 
 
@@ -199,10 +216,10 @@ class Operation(StrictModel):
 
     name: Name
     operation_id: str | None = Field(default=None, max_length=100)
-    """Of the OpenAPI file."""
+    """``operationId`` in the OpenAPI file, which then gives path and types."""
     path: RequestPath
     query: Annotated[Mapping[ParameterName, QueryValue], Field(max_length=20)] = {}
-    """Fixed values."""
+    """Fixed values of the query by name."""
     personal: bool
     """About a person: whose it is must be proven, and nothing is cached."""
     roles: Annotated[tuple[Role, ...], Field(min_length=1)] = (Role.AGENT,)
@@ -212,7 +229,7 @@ class Operation(StrictModel):
     cache_s: int = Field(default=0, ge=0, le=300)
     most_bytes: int = Field(default=65_536, ge=256, le=1_048_576)
     deadline_s: float | None = Field(default=None, gt=0.0, le=10.0)
-    """At most the entry's, which is the default."""
+    """At most the ``deadline_s`` of the ``[[reach]]`` entry, which is the default."""
     parameters: Annotated[tuple[OperationParameter, ...], Field(max_length=8)] = ()
     results: Annotated[tuple[ResultField, ...], Field(min_length=1, max_length=60)]
 
@@ -224,6 +241,7 @@ class Operation(StrictModel):
         return self
 
     def _wrong(self) -> Iterator[str]:
+        """Yield what contradicts itself in the operation."""
         yield from _doubled(parameters=self.parameters, results=self.results)
         names = {parameter.name: parameter for parameter in self.parameters}
         for placeholder in self.placeholders:
@@ -257,7 +275,11 @@ class Operation(StrictModel):
 
 
 def _unproven(operation: Operation, proofs: Sequence[ResultField]) -> Iterator[str]:
-    """Yield which results of a personal operation could be shown without one of the proofs."""
+    """Yield how a personal operation could show data of another person.
+
+    ``proofs``: its results that are compared with an id of the asked person. One of them must be required,
+    and outside the list if anything outside the list is shown.
+    """
     required = [result for result in proofs if result.required]
     if not required:
         yield (
@@ -275,7 +297,7 @@ def _unproven(operation: Operation, proofs: Sequence[ResultField]) -> Iterator[s
 
 
 class ConnectorElement(StrictModel):
-    """One element that documents and models may name."""
+    """One element that documents and models may name: ``orders.status`` for the system "orders"."""
 
     name: Name
     kind: ElementKind
@@ -284,11 +306,11 @@ class ConnectorElement(StrictModel):
     fields: Annotated[tuple[Name, ...], Field(min_length=1, max_length=20)]
     """Results, in order."""
     row_title: Name | None = None
-    """Of a table: the result that names each row."""
+    """For a table: the result that names each row."""
     link: Name | None = None
-    """Of a link: a result of type ``url``."""
+    """For a link: a result of type ``url``."""
     about: Annotated[tuple[Annotated[str, StringConstraints(max_length=200)], ...], Field(max_length=20)] = ()
-    """Questions that it answers."""
+    """Example questions that it answers: "Where is my order?"."""
 
 
 class Connector(StrictModel):
@@ -298,7 +320,7 @@ class Connector(StrictModel):
     source: Words = Field(max_length=64)
     """The system as agents call it."""
     time_zone: Annotated[str, AfterValidator(_is_time_zone)] = "UTC"
-    """In which times are shown."""
+    """Time zone in which times are shown."""
     links: Annotated[tuple[LinkPrefix, ...], Field(max_length=20)] = ()
     """Beginnings of the addresses that a link may lead to."""
     openapi: str | None = None
@@ -325,6 +347,7 @@ class Connector(StrictModel):
         return by_name[name]
 
     def _wrong(self, element: ConnectorElement) -> Iterator[str]:
+        """Yield what of an element does not fit its operation."""
         names = [operation.name for operation in self.operations]
         if element.operation not in names:
             yield f'operation = "{element.operation}" is none of {", ".join(names)}'
@@ -372,7 +395,7 @@ def _wrong_link(
 def _doubled(
     **kinds: Sequence[OperationParameter | ResultField | Operation | ConnectorElement],
 ) -> Iterator[str]:
-    """Yield which name two of one kind have."""
+    """Yield each name that two items of one kind have. ``kinds``: the items by the word for them."""
     for kind, items in kinds.items():
         names = [item.name for item in items]
         yield from (f'two {kind} have the name "{name}"' for name in names if names.count(name) > 1)
@@ -419,7 +442,7 @@ def misfits(operation: Operation, *, whose: str, deadline_s: float) -> Iterator[
 
 
 def _undecided(operation: Operation) -> Iterator[str]:
-    """Yield what of a personal operation the context does not decide.
+    """Yield how a personal operation could read data of somebody who is not in the context.
 
     An id that only the question names proves nothing: a result that must equal it repeats the agent's words.
     """
@@ -427,9 +450,9 @@ def _undecided(operation: Operation) -> Iterator[str]:
     if not any(parameter.required for parameter in operation.parameters if parameter.name in vouched):
         yield 'none of its required parameters has context = "…". Add it'
     proofs = [result for result in operation.results if result.same_as_context or result.same_as in vouched]
-    for said in _unproven(operation, proofs):
+    for fault in _unproven(operation, proofs):
         yield (
-            f"the context does not decide it: {said}. Here a same_as counts where its parameter has "
+            f"the context does not decide it: {fault}. Here a same_as counts where its parameter has "
             'context = "…", and a same_as_context always'
         )
     compared = {result.same_as for result in operation.results if result.required}
@@ -443,12 +466,14 @@ def _undecided(operation: Operation) -> Iterator[str]:
 
 
 # What a system's OpenAPI 3 file says of the operations that a connector names: only GET operations, and of
-# each path, parameters and the JSON of its 200 response.
+# each its path, parameters and the JSON of its 200 response.
 
 
 _LARGEST_BYTES = 8 * 1024 * 1024
 _DEEPEST = 12
+"""References that are followed one after the other."""
 _LONGEST_TEXT = 500
+"""The most that ``most_characters`` of a result may be."""
 
 
 def with_openapi(data: dict[str, Any], *, connector: Path) -> dict[str, Any]:
@@ -468,7 +493,12 @@ def with_openapi(data: dict[str, Any], *, connector: Path) -> dict[str, Any]:
 
 
 class OpenApiFile:
-    """One OpenAPI 3 document."""
+    """One OpenAPI 3 document, from which operations of a connector are completed.
+
+    filled({"operation_id": "getOrder", "results": [{"name": "status"}]}, connector=…)
+    # {"path": "/orders/{id}", "operation_id": "getOrder", "parameters": [],
+    #  "results": [{"type": "text", "required": True, "name": "status"}]}
+    """
 
     def __init__(self, document: Mapping[str, Any], *, path: Path) -> None:
         self._document = document
@@ -476,7 +506,7 @@ class OpenApiFile:
 
     @classmethod
     def read(cls, path: Path) -> OpenApiFile:
-        """Raises ConfigurationError naming the file."""
+        """Return a JSON file's document. Raises ConfigurationError naming the file."""
         try:
             if path.stat().st_size > _LARGEST_BYTES:
                 raise ConfigurationError(f"{path}: larger than {_LARGEST_BYTES} bytes.")
@@ -490,7 +520,10 @@ class OpenApiFile:
         return cls(cast("dict[str, Any]", document), path=path)
 
     def filled(self, operation: dict[str, Any], *, connector: Path) -> dict[str, Any]:
-        """Return an operation of a connector with what the document says. Raises ConfigurationError."""
+        """Return a connector's operation with what the document says; what the connector says is kept.
+
+        Without ``operation_id`` it stays as it is. Raises ConfigurationError.
+        """
         operation_id = operation.get("operation_id")
         if not isinstance(operation_id, str):
             return operation
@@ -502,16 +535,19 @@ class OpenApiFile:
             "path": path,
             **operation,
             "parameters": [
-                {**parameters[name], **each}
-                if (name := each.get("name")) in parameters
-                else _refuse_parameter(each, parameters, where)
-                for each in operation.get("parameters", [])
+                {**parameters[name], **given}
+                if (name := given.get("name")) in parameters
+                else _refuse_parameter(given, parameters, where)
+                for given in operation.get("parameters", [])
             ],
-            "results": [self._result(each, schema, where) for each in operation.get("results", [])],
+            "results": [self._result(result, schema, where) for result in operation.get("results", [])],
         }
 
     def _get(self, operation_id: str) -> tuple[str, Mapping[str, Any]]:
-        """Return a GET operation's path and facts, with the parameters that all methods of the path share."""
+        """Return a GET operation's path and object, with the parameters that all methods of the path share.
+
+        Raises ConfigurationError for an unknown operation or another method.
+        """
         items = cast("dict[str, Any]", self._document.get("paths", {})).items()
         operations = [
             (path, method, cast("dict[str, Any]", operation))
@@ -533,6 +569,7 @@ class OpenApiFile:
         raise ConfigurationError(f"{self._path}: no operation {operation_id}; GET operations: {known}.")
 
     def _parameters(self, path: str, operation: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return by name the keys that a parameter of the connector gets: required, type and pattern."""
         parameters: dict[str, dict[str, Any]] = {}
         for each in operation["parameters"]:
             parameter = self._resolved(each)
@@ -549,6 +586,7 @@ class OpenApiFile:
         return parameters
 
     def _response(self, operation: Mapping[str, Any], operation_id: str) -> Mapping[str, Any]:
+        """Return the schema of the JSON of the 200 response. Raises ConfigurationError without one."""
         responses = cast("dict[str, Any]", operation.get("responses", {}))
         response = self._resolved(responses.get("200", responses.get("2XX", {})))
         content = cast("dict[str, Any]", response.get("content", {}))
@@ -558,30 +596,38 @@ class OpenApiFile:
         raise ConfigurationError(f"{self._path}: {operation_id} has no application/json in its 200 response.")
 
     def _result(self, result: dict[str, Any], schema: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """Return a connector's result with the type, values and length of its place in the schema.
+
+        It is required only if every key on its path is required and not nullable. Raises ConfigurationError
+        for a path that the schema does not have, and for a type that contradicts it. ``where`` begins the
+        error.
+        """
         steps = str(result.get("path") or result.get("name")).split(".")
-        required, at = True, schema
+        required, place = True, schema
         for step in steps:
             if step == "*":
-                at = self._schema(at.get("items", {}))
+                place = self._schema(place.get("items", {}))
                 continue
-            properties = at.get("properties", {})
+            properties = place.get("properties", {})
             if step not in properties:
                 known = ", ".join(sorted(properties)) or "nothing"
                 raise ConfigurationError(
                     f"{where}: result {'.'.join(steps)}: {self._path} has no {step} there; it has {known}."
                 )
             inner = self._schema(properties[step])
-            required = required and step in at.get("required", ()) and not inner["nullable"]
-            at = inner
-        facts = {**self._facts(at), "required": required}
-        given, types = result.get("type"), str(facts["type"])
-        if given is not None and given not in _ALSO.get(types, (types,)):
+            required = required and step in place.get("required", ()) and not inner["nullable"]
+            place = inner
+        facts = {**self._facts(place), "required": required}
+        stated, described = result.get("type"), str(facts["type"])
+        if stated is not None and stated not in _ALSO.get(described, (described,)):
             raise ConfigurationError(
-                f'{where}: result {".".join(steps)}: type = "{given}", and {self._path} says {types}.'
+                f'{where}: result {".".join(steps)}: type = "{stated}", and {self._path} says {described}.'
             )
         return {**facts, **result}
 
     def _facts(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a result's keys for a schema: {"type": "string", "maxLength": 20} gives
+        {"type": "text", "most_characters": 20}."""
         kind, form = _type_of(schema), schema.get("format")
         formats = {"date": "date", "date-time": "datetime", "uri": "url"}
         types = {"string": formats.get(str(form), "text")}
@@ -595,20 +641,22 @@ class OpenApiFile:
         return facts
 
     def _schema(self, value: Any) -> Mapping[str, Any]:
-        """Return a schema after its references, with the properties of all its parts."""
-        found = self._resolved(value)
+        """Return a schema with its references followed, and the properties of all schemas of its
+        ``allOf``."""
+        resolved = self._resolved(value)
         properties: dict[str, Any] = {}
         required: set[str] = set()
-        for part in (found, *map(self._schema, found.get("allOf", ()))):
+        for part in (resolved, *map(self._schema, resolved.get("allOf", ()))):
             properties |= part.get("properties", {})
             required |= set(part.get("required", ()))
-        return {**found, "properties": properties, "required": required}
+        return {**resolved, "properties": properties, "required": required}
 
     def _resolved(self, value: Any) -> Mapping[str, Any]:
-        """Return an object after its references, which stay inside the document.
+        """Return an object with its references followed; they stay inside the document.
 
-        ``nullable``: whether a schema's value may be null, by OpenAPI 3.0's or 3.1's ways to say so. A
-        connector's required value is never null, so a key that is always there is not required then.
+        The key ``nullable`` is added: whether a schema's value may be null, as OpenAPI 3.0 or 3.1 says it. A
+        connector's required value is never null, so a nullable key is not required even if it is always
+        there.
         """
         nullable = False
         for _ in range(_DEEPEST):
@@ -623,7 +671,8 @@ class OpenApiFile:
         raise ConfigurationError(f"{self._path}: references go round in a circle.")
 
     def _referred(self, reference: Any) -> Any:
-        """Return what a reference names. Raises ConfigurationError where it leads out of the document."""
+        """Return the object of a reference such as "#/components/schemas/Order"; None if there is none.
+        Raises ConfigurationError where it leads out of the document."""
         if not isinstance(reference, str) or not reference.startswith("#/"):
             raise ConfigurationError(f"{self._path}: {reference}: a reference leads out of the file.")
         schema: Any = self._document
@@ -640,19 +689,20 @@ _ALSO: Mapping[str, tuple[str, ...]] = {
     "date": ("date", "text"),
     "datetime": ("datetime", "text"),
 }
-"""Type of the document = narrower types that a connector may say."""
+"""Type by the document = types that a connector may give the result."""
 
 
-def _refuse_parameter(each: Mapping[str, Any], said: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _refuse_parameter(given: Mapping[str, Any], known: Mapping[str, Any], where: str) -> dict[str, Any]:
     raise ConfigurationError(
-        f"{where}: no parameter {each.get('name')} in path or query; it has {', '.join(said) or 'none'}."
+        f"{where}: no parameter {given.get('name')} in path or query; it has {', '.join(known) or 'none'}."
     )
 
 
 def _without_null(schema: dict[str, Any]) -> Mapping[str, Any]:
-    """Return the one schema of ``anyOf`` or ``oneOf`` with null."""
+    """Return a schema that is one schema or null by ``anyOf`` or ``oneOf`` as that schema; another one as it
+    is."""
     for word in ("anyOf", "oneOf"):
-        choices = [one for one in schema.get(word, []) if _at(one, "type") != "null"]
+        choices = [choice for choice in schema.get(word, []) if _at(choice, "type") != "null"]
         if len(choices) == 1 and isinstance(choices[0], dict):
             return {**schema, **cast("dict[str, Any]", choices[0])}
     return schema
@@ -665,15 +715,17 @@ def _allows_null(schema: Any) -> bool:
         return True
     if isinstance(values, list) and None in values:
         return True
-    return any(_allows_null(one) for word in ("anyOf", "oneOf") for one in (_at(schema, word) or ()))
+    return any(_allows_null(choice) for word in ("anyOf", "oneOf") for choice in (_at(schema, word) or ()))
 
 
 def _type_of(schema: Mapping[str, Any]) -> str:
+    """Return the JSON type of a schema: "string" for "string" and for ["string", "null"]."""
     json_type = schema.get("type")
     if isinstance(json_type, list):
-        json_type = next((one for one in cast("list[Any]", json_type) if one != "null"), None)
+        json_type = next((name for name in cast("list[Any]", json_type) if name != "null"), None)
     return str(json_type) if json_type is not None else "object"
 
 
 def _at(value: Any, key: str) -> Any:
+    """Return a key's value in untrusted JSON; None without the key, and where ``value`` is no object."""
     return cast("dict[str, Any]", value).get(key) if isinstance(value, dict) else None

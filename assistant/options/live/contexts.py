@@ -1,4 +1,11 @@
-"""Verifies whose conversation a question belongs to: the token of the care application."""
+"""Verifies whose conversation a question belongs to: the token of the care application.
+
+A context token is a JWT by the care application's key. Its claims, with ``iss`` and ``aud`` of
+``[care_context]``:
+
+    {"tenant": "pharmacy", "agent": "amira", "customer": "PT-204417", "ids": {"order": ["4471-2208"]},
+     "iat": 1795687200, "exp": 1795687500, "jti": "…"}
+"""
 
 from __future__ import annotations
 
@@ -34,11 +41,12 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 _LONGEST_CONTEXT_S = 300
+"""Longest life of a token: a conversation moves on, and a token may leak."""
 _PLAIN_CONTEXT_LIFE = timedelta(seconds=_LONGEST_CONTEXT_S)
 
 
 class _ContextClaims(OurClaims):
-    """Of a context token."""
+    """Claims of a context token."""
 
     tenant: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     agent: Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -53,20 +61,25 @@ class _ContextClaims(OurClaims):
 
 @dataclass(frozen=True, slots=True)
 class CareContexts:
-    """Turns the ``context`` of a question into whose conversation it is.
+    """Turns the ``context`` of a question into the customer and ids of its conversation.
 
     A context that does not verify gets one error for every reason, so that responses do not help to guess.
-    It is a 422: the agent's own sign-in is in order, and a 401 would make clients sign in again in vain.
+    It is a 422: the agent's own sign-in is valid, and a 401 would make clients sign in again in vain. The log
+    has the reason.
     """
 
     sections: Mapping[str, CareContextSection]
-    """By tenant; a tenant without one takes no context."""
+    """``[care_context]`` by tenant; a tenant without one takes no context."""
     keys: Mapping[str, KeySet]
-    """Of each tenant's care application."""
+    """Keys of the care application by tenant."""
     clock: Clock
 
     async def verify(self, given: str | PlainContext | None, *, identity: Identity) -> CareContext | None:
-        """Return the context, or None without one. Raises ContextRefusedError, DependencyError (keys)."""
+        """Return the context; None where ``given`` is None. Raises ContextRefusedError, DependencyError
+        (keys).
+
+        ``given``: a token, or ids in plain text, which a tenant accepts only with ``plain_ids``.
+        """
         if given is None:
             return None
         section, keys = self.sections.get(identity.tenant), self.keys.get(identity.tenant)
@@ -102,13 +115,15 @@ class CareContexts:
 def _context(
     agent: str, customer: str, ids: Mapping[str, Sequence[str]], *, expires_at: datetime
 ) -> CareContext:
-    known = {kind: tuple(values) for kind, values in ids.items()}
-    return CareContext(agent, customer, {**known, "customer": (customer,)}, expires_at)
+    ids_by_kind = {kind: tuple(values) for kind, values in ids.items()}
+    return CareContext(agent, customer, {**ids_by_kind, "customer": (customer,)}, expires_at)
 
 
 def _token_id(token: str, jti: str | None) -> str:
-    """Return what names a token, 64 hexadecimal digits: its ``jti``, or all that was signed. The signature is
-    left out: whoever has one can make others of the same claims (ECDSA)."""
+    """Return an id of a token, 64 hexadecimal digits: a hash of its ``jti``, or else of its head and claims.
+
+    The signature is left out: from one, anybody can make other valid ones of the same claims (ECDSA).
+    """
     signed = token.rpartition(".")[0] if jti is None else f"jti {jti}"
     return hashlib.sha256(signed.encode()).hexdigest()
 
@@ -127,7 +142,10 @@ async def open_contexts(
     stack: AsyncExitStack,
     clock: Clock,
 ) -> CareContexts:
-    """Return what verifies the contexts of these tenants; ``stack`` closes it."""
+    """Return the verifier of these tenants' contexts; ``stack`` closes its connections.
+
+    ``cached``: makes a cached key set of a source of keys.
+    """
     sources = await stack.enter_async_context(open_care_key_sources(settings, tenants))
     return CareContexts(
         {tenant.name: section for tenant in tenants if (section := tenant.care_context) is not None},

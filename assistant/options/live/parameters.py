@@ -2,6 +2,16 @@
 
 A question that names an id is about that id, however it is typed: "8485-5790", "84855790", "nr. 8485 5790".
 Where the context does not have it, nothing of the context may be shown in its place.
+
+An operation with the parameter ``order_id`` (context = "order", pattern ``\\d{4}-\\d{4}``), in a context with
+the order 8485-5790:
+
+    "Where is the order?"             8485-5790: the context's only one
+    "Is 84855790 shipped?"            8485-5790: the same id without its separator
+    "Is order 1111-2222 shipped?"     NOT_ALLOWED: it is not the context's
+
+A word is *own* if it is an id of the context. A *compact* id has neither separators nor capitals. A *shape*
+is how ids of a kind are written; a *cue* is the word before a number that says what it is: "order 848557".
 """
 
 from __future__ import annotations
@@ -19,6 +29,7 @@ from assistant.options.live.connector import Operation, OperationParameter, matc
 from assistant.text.values import digits_of, is_dea_number, is_npi, passes_luhn
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,128}")
+"""A word of printable ASCII without spaces."""
 _CHECKS: Mapping[str, Callable[[str], bool]] = {
     "none": lambda _: True,
     "npi": is_npi,
@@ -29,23 +40,31 @@ _CHECKS: Mapping[str, Callable[[str], bool]] = {
 
 _COUNTS: Mapping[int, str] = {2: "two", 3: "three", 4: "four"}
 _LONGEST_VALUE = 128
+"""Characters of a word that may be a value."""
 _MOST_WORDS = 2_000
+"""Words of a question that are read, so that time has a bound."""
 _MOST_SHAPES = 40
 """Spellings of ids that are looked for; a connector and a context have fewer than ten."""
 _LEAST_CHARACTERS, _LEAST_DIGITS = 5, 4
-"""Of an id that has other separators than its pattern: "4" and "2-4" are counts."""
+"""The least of an id that is typed with other separators than its pattern has: "4" and "2-4" are counts."""
 _MOST_CHARACTERS = 48
+"""Characters of an id that is typed with other separators."""
 _MOST_RUNS = 16
-"""Of digits and of letters, which one id is written in."""
+"""Runs of digits and of letters in such an id: "RX 7301 842" has three."""
 _DASHES = re.compile("[\u2010-\u2015\u2212\u00ad]")
 _BETWEEN = re.compile(r"[\s,;]+")
+"""Between two words."""
+# Punctuation before and after a word, which does not belong to it: ("8485-5790").
 _BEFORE, _AFTER = "#([{<\"'\u201c\u2018", ".,;:!?)]}>\"'\u201d\u2019"
 _BREAK = "\x01"
-"""In place of what is read already: nothing is joined across it."""
+"""Replaces what is read already in the question's text: nothing is joined across it."""
 _RUN = re.compile(r"(\d+|[^\W\d_]+)")
+"""Digits alone or letters alone: "PT-204417" has two runs."""
 _NUMBER = re.compile(r"\d+(?:(?:[^\w\n\x01]|_){1,2}\d+)*")
-"""With separators between its digits."""
+"""A number with one or two separators between its digits: "848-557 90"."""
 _TIGHT = frozenset("-._:'\u2019~=")
+"""Separators that make a number longer without a space: "12-3456" does not begin with an id "3456"."""
+# Letters typed for digits: "84O5" is 8405, "8l5" is 815.
 _O_FOR_0 = re.compile(r"(?<=\d)[oO](?![^\W\d_])|(?<=\d-)[oO](?=\d)")
 _L_FOR_1 = re.compile(r"(?<=\d)[lI](?=\d)")
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?"
@@ -54,6 +73,9 @@ _UNIT = (
     r"mg|mcg|g|kg|ml|l|iu|units?|tablets?|pills?|capsules?|doses?|refills?|boxes|items?|"
     r"minutes?|hours?|days?|weeks?|months?|years?|dollars?|percent"
 )
+# In this order: days in digits and by months' names, times, amounts of money, quantities with a unit; then,
+# in the group "unnamed", numbers with thousands and telephone numbers, which a cue makes ids; then numbers
+# after a word such as "phone" or "lot".
 _NO_IDS = re.compile(
     rf"""(?<![\w-])(?:
         (?:19|20)\d\d-(?:0?[1-9]|1[0-2])-(?:0?[1-9]|[12]\d|3[01])
@@ -73,7 +95,9 @@ _NO_IDS = re.compile(
       \d(?:[\d\ ().-]{{0,40}}\d)?""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""Numbers that are no ids, unless the word before says what they are: "order 848-557-9012"."""
+"""Numbers that are no ids: "2026-11-20", "Nov 20", "14:30", "$12.50", "20 mg", "lot 4455". Those of the group
+``unnamed`` are ids after a cue: "order 848-557-9012"."""
+# Kind of id = other words for it in a question.
 _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "customer": ("patient", "client"),
     "order": ("ord",),
@@ -84,15 +108,18 @@ _CUE = re.compile(
     r"(?:(?:number|numbers|no|nr|num|id|code|is|was|reference|ref|ending|in|with)[\s#:=_.-]{1,3}){0,4}$",
     re.IGNORECASE,
 )
-"""The word that says what the number behind it is."""
+"""At the end of the text before a number, the cue, with words such as "number" after it: "order no. is ".
+The first group is the cue."""
 _SIGN = re.compile(r"(?:^|([^\W\d_]{1,30})\s{0,3})#\s?$")
 _SIGN_AFTER = frozenset(
     ("is", "of", "for", "about", "with", "and", "the", "her", "his", "my", "their", "on", "to")
 )
+"""Words before a "#" after which it stands for the system's first kind of id: "what about #8485"."""
 _YEAR = re.compile(r"(?:19|20)\d\d")
+# One part of a connector's pattern: an escaped character, a class, a count, or a character.
 _PART = re.compile(r"\\.|\[\^?\]?[^\]]{0,200}\]|\{[^}]{0,8}\}|.", re.DOTALL)
 _SEPARATORS = frozenset(("-", "_", "/", " ", ":", r"\-", r"\_", r"\/", r"\ ", r"\.", r"\:"))
-"""In a pattern; a bare dot is any character."""
+"""Parts of a pattern that are separators; a bare dot is any character, and is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +127,14 @@ class FoundParameters:
     """The values of one request."""
 
     values: Mapping[str, str]
+    """By the parameter's name."""
     about: str
-    """As shown: "order 4471-2208"."""
+    """The values as agents see them: "order 4471-2208, patient PT-204417"."""
 
 
 def id_patterns(operations: Iterable[Operation]) -> Mapping[str, Sequence[str]]:
-    """Return the patterns of the parameters that have ids of the context, by kind of id."""
+    """Return patterns by kind of id, of the parameters with a ``context``: {"order":
+    ["\\d{4}-\\d{4}"]}."""
     patterns: dict[str, list[str]] = {}
     for each in (parameter for operation in operations for parameter in operation.parameters):
         if each.context is not None:
@@ -123,7 +152,8 @@ def find_parameters(
     """Return the values of a request, for the caller's context and question.
 
     With ``context_decides`` the ids of a personal operation come from the context; an id in the question only
-    chooses among them. ``patterns``: of the system's ids by kind, by default those of the operation.
+    chooses among them. Without it, the system decides by the agent, and a word of the question is enough.
+    ``patterns``: patterns of all ids of the system by kind (``id_patterns``), by default of the operation's.
     Raises LiveReadError: NOT_ALLOWED where the question names an id of any kind that the context does not
     have, PARAMETER_MISSING with the words to ask for.
     """
@@ -160,7 +190,10 @@ def find_parameters(
 
 
 def _question_back(parameter: OperationParameter, *, named: int) -> str:
-    """Return what to ask where a question names so many values: "Which order? Give the order number."."""
+    """Return what to ask the agent for: "Which order? Give the order number.".
+
+    ``named``: number of values that the question names.
+    """
     label, words = parameter.label, parameter.words
     if named > 1:
         return f"Give one {words}: the question names {_COUNTS.get(named, 'several')}."
@@ -168,7 +201,11 @@ def _question_back(parameter: OperationParameter, *, named: int) -> str:
 
 
 def _check_own(operation: Operation, named: Sequence[NamedId], *, context: CareContext | None) -> None:
-    """Raise LiveReadError without a context, and where the question names an id that it does not have."""
+    """Raise LiveReadError (NOT_ALLOWED) without a context, and where the question names an id that the
+    context does not have.
+
+    ``named``: all ids of the question, of any kind.
+    """
     if context is None:
         raise LiveReadError(
             ElementProblem.NOT_ALLOWED,
@@ -202,9 +239,12 @@ def is_enough(operation: Operation, word: str) -> bool:
 def _free(
     asked: Sequence[str], of_kind: Sequence[NamedId], ids: Sequence[str], parameter: OperationParameter
 ) -> Sequence[str]:
-    """Return what the question names, in the context's spelling; the context's ids when it names none.
+    """Return a parameter's possible values where the context does not decide: those that the question names,
+    in the context's spelling, else the context's ids.
 
-    An id of this kind that is no value ("order 848") leaves none: the context's is another one.
+    ``asked``: words of the question that are values. ``of_kind``: ids of the parameter's kind that it names.
+    ``ids``: the context's. Empty where the question names an id of this kind that is no value ("order 848"):
+    the context's id is another one.
     """
     spelled = {id_.casefold(): id_ for id_ in ids}
     values = [spelled.get(word.casefold(), word) for word in asked]
@@ -213,7 +253,8 @@ def _free(
 
 
 def asked_id(operation: Operation, values: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return kind and value of the id that says most about whose data a request is.
+    """Return kind and value of the id that says most about whose data a request reads: ("order",
+    "4471-2208").
 
     That is the first parameter with a kind of the context, else the first one that a result must equal, else
     the first one. None without any.
@@ -240,7 +281,7 @@ def is_value(parameter: OperationParameter, word: str) -> bool:
 
 
 def is_iso_date(word: str) -> bool:
-    """Return whether a word is a day as in "2026-11-24"; ISO 8601 has other spellings too."""
+    """Return whether a word is a day written as "2026-11-24"; other spellings of ISO 8601 are refused."""
     try:
         return date.fromisoformat(word).isoformat() == word
     except ValueError:
@@ -264,22 +305,27 @@ class NamedId:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """How ids of one kind are written."""
+    """How ids of one kind are written, from a connector's pattern or from an id of the context.
+
+    For the pattern ``\\d{4}-\\d{4}``: compact ``\\d{4}\\d{4}``, separators ((4, "-"),), length 8.
+    """
 
     kind: str
     pattern: str
     compact: str
     """The pattern without separators."""
     separators: tuple[tuple[int, str], ...]
-    """Where they stand in a compact id; none where that depends on the id."""
+    """Place in a compact id, and separator; none where the places depend on the id."""
     length: int | None
     """Characters of a compact id; None where that depends on the id."""
     ignores_case: bool
+    """Whether upper and lower case are tried too."""
 
     def respelled(self, compact: str, *, is_apart: bool) -> str | None:
         """Return a compact id with the separators of its pattern; None where it does not fit.
 
-        ``is_apart``: letters and digits were apart, so that only the pattern's own case tells an id.
+        "84855790" becomes "8485-5790". ``is_apart``: there was a space between letters and digits, as in "rx
+        7301", so case is only ignored if the shape does: otherwise words and numbers would look like ids.
         """
         if self.length not in (None, len(compact)):
             return None
@@ -297,6 +343,8 @@ class _Shape:
 
 @lru_cache(maxsize=1_024)
 def _shape(kind: str, pattern: str, ignores_case: bool) -> _Shape:
+    """Return the shape of a pattern: its parts without separators, whose places are counted while each part
+    before has a fixed length."""
     kept: list[str] = []
     separators: list[tuple[int, str]] = []
     length, is_fixed = 0, True
@@ -318,7 +366,8 @@ def _shape(kind: str, pattern: str, ignores_case: bool) -> _Shape:
 
 
 def _pattern_of(value: str) -> str | None:
-    """Return a pattern of ids that are written as this one: its letters, and as many digits."""
+    """Return a pattern of ids that are written as this one: "PT-204417" gives ``PT\\-\\d{5,8}``, "4471-2208"
+    gives ``\\d{4}\\-\\d{4}``. None for an id without digits."""
     numbers = re.findall(r"\d+", value)
     if not numbers or len(value) > _MOST_CHARACTERS:
         return None
@@ -333,7 +382,8 @@ def _pattern_of(value: str) -> str | None:
 
 
 def context_ids(context: CareContext | None, kind: str | None) -> Sequence[str]:
-    """Return the context's ids of a kind, each once; the customer's own are among those of ``customer``."""
+    """Return the context's ids of a kind, each once; for the kind ``customer`` the context's customer is
+    first."""
     if context is None or kind is None:
         return ()
     ids = context.ids.get(kind, ())
@@ -346,14 +396,15 @@ def compact(text: str) -> str:
 
 
 _Read = Callable[[str, bool], Sequence[NamedId]]
-"""Returns the ids that letters and digits without separators are, whether or not spaces were between both."""
+"""Returns the ids that a text of letters and digits is, as typed but without separators. The flag: whether a
+space was between letters and digits. Several ids where the context has the same one of several kinds."""
 
 
 class NamedIds:
-    """Finds the ids that one question names.
+    """Finds the ids that one question names. Make a new one for each question.
 
-    ``patterns``: by kind, of the parameters that have ids of the context. The ids of the context say too how
-    ids of their kinds are written.
+    ``patterns``: patterns of ids by kind (``id_patterns``). The context's ids tell too how ids of their kinds
+    are written.
     """
 
     def __init__(self, patterns: Mapping[str, Sequence[str]], context: CareContext | None) -> None:
@@ -362,26 +413,35 @@ class NamedIds:
             NamedId(kind, value, is_own=True) for kind in kinds for value in context_ids(context, kind)
         ]
         self._own: dict[str, list[NamedId]] = {}
-        """The context's ids, by compact id."""
-        for each in own_ids:
-            self._own.setdefault(compact(each.value), []).append(each)
-        written = [(kind, pattern, False) for kind, several in patterns.items() for pattern in several]
-        for each in own_ids:
-            if (pattern := _pattern_of(each.value)) is not None:
-                written.append((each.kind, pattern, True))
-        self._shapes = [_shape(*written_id) for written_id in list(dict.fromkeys(written))[:_MOST_SHAPES]]
+        """The context's ids by compact id."""
+        for own_id in own_ids:
+            self._own.setdefault(compact(own_id.value), []).append(own_id)
+        spellings = [(kind, pattern, False) for kind, of_kind in patterns.items() for pattern in of_kind]
+        for own_id in own_ids:
+            if (pattern := _pattern_of(own_id.value)) is not None:
+                spellings.append((own_id.kind, pattern, True))
+        self._shapes = [_shape(*spelling) for spelling in list(dict.fromkeys(spellings))[:_MOST_SHAPES]]
         self._cues = {
             word: kind
             for kind in (*patterns, *kinds)
             for word in (*kind.split("_"), *_SYNONYMS.get(kind, ()))
         }
+        # ``_cues``: word of a question = the kind that it names; ``_first_kind``: the kind that "#" names.
         self._first_kind = next(iter(patterns), "customer")
         self._found_own: dict[NamedId, None] = {}
         self._others: dict[str, NamedId] = {}
-        """By compact id."""
+        """Ids that were found and are not the context's, by compact id; ``_found_own`` has those that are."""
 
     def found(self, question: str) -> list[NamedId]:
-        """Return the ids, each once: those of the context first."""
+        """Return the ids, each once: those of the context first.
+
+        Each step takes what it found out of the text, so that the next ones do not read it again:
+
+        1. words that are ids as they are written;
+        2. numbers that are no ids: dates, prices, telephone numbers;
+        3. ids of the context with other separators, then other ids;
+        4. numbers after a cue.
+        """
         text = plain(question)
         for word in dict.fromkeys(words_of(text)):
             if ids := self._as_written(word):
@@ -403,13 +463,14 @@ class NamedIds:
                 self._others.setdefault(compact(id_.value), id_)
 
     def _known(self, kind: str, value: str) -> Sequence[NamedId]:
-        """Return the context's ids with these letters and digits; without any, this id as another's."""
+        """Return the context's ids with the letters and digits of ``value``; if there is none, an id that is
+        not the context's."""
         return self._own.get(compact(value)) or [NamedId(kind, value[:_LONGEST_VALUE], is_own=False)]
 
     def _as_written(self, word: str) -> Sequence[NamedId]:
-        """Return the ids that a word is without other separators, those of the context in any case."""
+        """Return the ids that a word is exactly as written; for ids of the context case does not matter."""
         matching = [
-            one for one in self._own.get(compact(word), ()) if one.value.casefold() == word.casefold()
+            own for own in self._own.get(compact(word), ()) if own.value.casefold() == word.casefold()
         ]
         if matching or not any(map(str.isdigit, word)):
             return matching
@@ -417,17 +478,19 @@ class NamedIds:
         return next((self._known(kind, word) for kind in fitting), ())
 
     def _no_id(self, number: re.Match[str]) -> str:
-        """Return a break for a number that is no id, or itself where the words before name it."""
+        """Return the replacement of a match of ``_NO_IDS``: a break, or the number itself after a cue."""
         is_named = number["unnamed"] is not None and self._cue(number) is not None
         return number[0] if is_named else _BREAK
 
     # Other spellings
 
     def _without_joined(self, text: str, read: _Read) -> str:
-        """Note the ids whose separators are others, or none, and return the text without them."""
-        pieces = _RUN.split(
-            f"{_BREAK}{text}{_BREAK}"
-        )  # runs at odd places, what is between them at even ones
+        """Note the ids that are typed with other separators or none, and return the text without them.
+
+        ``read``: ``_own_joined`` or ``_other_joined``.
+        """
+        # Runs are at odd indexes, what is between them at even ones.
+        pieces = _RUN.split(f"{_BREAK}{text}{_BREAK}")
         at = 1
         while at < len(pieces):
             end, ids = _longest(pieces, at, read)
@@ -449,26 +512,28 @@ class NamedIds:
     # Numbers behind "order", "patient", "#"
 
     def _cued(self, number: re.Match[str]) -> Sequence[NamedId]:
-        """Return the id that the words before a number call one: "order 848557".
+        """Return the id of a number after a cue: "order 848557". Empty without a cue, and for a short number.
 
-        It is that of the context which begins or ends with these digits; where several do, none is named.
+        It is the context's id of that kind which begins or ends with these digits; where several do, none is.
+        Without any, it is an id that is not the context's.
         """
         kind = self._cue(number)
         digits = "".join(filter(str.isdigit, number[0]))
         if kind is None or len(digits) < _LEAST_DIGITS or _YEAR.fullmatch(digits):
             return ()
         parts = [
-            one
-            for own, several in self._own.items()
-            for one in several
-            if one.kind == kind and (own.startswith(digits) or own.endswith(digits))
+            own_id
+            for compact_id, own_ids in self._own.items()
+            for own_id in own_ids
+            if own_id.kind == kind and (compact_id.startswith(digits) or compact_id.endswith(digits))
         ]
         if parts:
             return parts if len(parts) == 1 else ()
         return self._known(kind, "".join(number[0].split()))
 
     def _cue(self, number: re.Match[str]) -> str | None:
-        """Return the kind that the last word before a number names, apart from "number" and alike."""
+        """Return the kind that the words before a number name: "order" for "order no. ". None without a
+        cue."""
         before = number.string[max(0, number.start() - 80) : number.start()]
         if match := _CUE.search(before):
             word = match[1].casefold()
@@ -479,7 +544,11 @@ class NamedIds:
 
 
 def _longest(pieces: Sequence[str], start: int, read: _Read) -> tuple[int, Sequence[NamedId]]:
-    """Return the place of the last run of the longest ids that begin with a run, and these ids."""
+    """Return the longest ids that begin with the run at ``start``, after the index of their last run.
+
+    ``pieces``: runs of digits or letters at odd indexes, the separators around them at even ones. Without an
+    id, ``start`` and ().
+    """
     best: tuple[int, Sequence[NamedId]] = (start, ())
     if not _is_edge(pieces, start, -1):
         return best
@@ -502,7 +571,8 @@ def _longest(pieces: Sequence[str], start: int, read: _Read) -> tuple[int, Seque
 
 
 def _is_edge(pieces: Sequence[str], at: int, step: int) -> bool:
-    """Return whether a run begins (``step`` -1) or ends (1) what is written together."""
+    """Return whether the run at ``at`` may begin (``step`` -1) or end (``step`` 1) an id, by what is beside
+    it."""
     between = pieces[at + step]
     if not between:  # "order8485", not the middle of "1Z999AA1012"
         return pieces[at + 2 * step].isalpha() and pieces[at + 3 * step] != ""

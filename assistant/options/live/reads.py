@@ -23,10 +23,10 @@ _OF_ANOTHER_CONVERSATION = (
 
 @dataclass(frozen=True, slots=True)
 class ReadElementAgain:
-    """Reads one live element of a recorded answer again, for the agent who asked only.
+    """Reads one live element of a recorded answer again, only for the agent who asked.
 
-    ``as_asked`` returns the caller of a recorded question as systems are asked it, with the number of the
-    item that it means.
+    ``as_asked`` returns the caller with the question as it was put to systems: what was filled in from the
+    record, such as the number of the item that it means.
     """
 
     services: TenantServices
@@ -38,41 +38,43 @@ class ReadElementAgain:
     async def read(
         self, answer_id: str, element_id: str, *, identity: Identity, context: CareContext | None
     ) -> Element:
-        """Return the element in the state of this read. The record does not change.
+        """Return the element with what the system says now, or its refusal. The record does not change.
 
-        ``context``: of this call, and of the answer's customer: another one's is not allowed, and recorded.
-        Raises NotFoundError (no such answer or element, another agent's, or one that no connector offers any
-        more), ConflictError (read again too often), RecordsUnavailableError.
+        ``context``: of this call. It must be of the answer's customer; another one's is refused, which is
+        recorded. Raises NotFoundError (no such answer or element, another agent's, or one that no connector
+        offers any more), ConflictError (read again too often), RecordsUnavailableError.
         """
         record = await own_answer(self.services, answer_id, identity=identity)
         use = next((element for element in record.elements if element.id == element_id), None)
         live = self.services.live.elements
-        kind = live.types().get(use.name) if use is not None and live is not None else None
-        if use is None or live is None or kind is None:
+        element_type = live.types().get(use.name) if use is not None and live is not None else None
+        if use is None or live is None or element_type is None:
             raise not_found()
         await take_place(self.services, answer_id, "rereads", self.services.new_id())
         if use.items:
-            kind = over_items(kind)
+            element_type = over_items(element_type)
         subject = self.services.subject_of(context)
         if use.subject != subject or (context is not None and subject is None):
-            await self._record_refusal(use, kind, answer_id, agent=identity.agent, asked_for=subject)
+            await self._record_refusal(use, element_type, answer_id, agent=identity.agent, asked_for=subject)
             outcome = LiveReadError(ElementProblem.NOT_ALLOWED, _OF_ANOTHER_CONVERSATION)
-            return element_of(kind, element_id=use.id, display=use.display, outcome=outcome)
+            return element_of(element_type, element_id=use.id, display=use.display, outcome=outcome)
         outcome = await read_element(
             live,
-            kind,
+            element_type,
             self.as_asked(Caller(identity, context, record.question, answer_id), record),
-            deadline=Deadline.after(kind.limit_s, clock=self.services.clock),
+            deadline=Deadline.after(element_type.limit_s, clock=self.services.clock),
             bounds=self.bounds,
             items=use.items,
         )
-        return element_of(kind, element_id=use.id, display=use.display, outcome=outcome)
+        return element_of(element_type, element_id=use.id, display=use.display, outcome=outcome)
 
     async def _record_refusal(
         self, use: ElementUse, kind: ElementType, answer_id: str, *, agent: str, asked_for: str | None
     ) -> None:
-        """Record who tried, and whose data the answer has; of an answer that was nobody's, in whose
-        conversation it was tried."""
+        """Record a refused read under the answer's customer, or if it has none under that of the call.
+
+        ``asked_for``: pseudonym of the call's customer.
+        """
         read = LiveRead(
             read_id=self.services.new_id(),
             at=self.services.clock.now(),
@@ -88,9 +90,10 @@ class ReadElementAgain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditLiveReads:
-    """Lists who read which live data. Each audit is recorded itself, before it is answered.
+    """Lists who read which live data. Each audit is recorded itself, before its page is read.
 
-    ``pseudonym`` makes the name of a customer in the record; the audit's own entry has that name too.
+    ``pseudonym`` returns the keyed hash that stands for a customer's id in the record of reads, and in the
+    audit's own entry.
     """
 
     records: StoredRecords
@@ -101,8 +104,8 @@ class AuditLiveReads:
     async def page(self, query: LiveReadQuery, *, customer: str | None = None, auditor: str) -> LiveReadPage:
         """Return a page of the reads, oldest first; there are more while it has a ``next_after``.
 
-        ``customer``: whose data, by the id that the care application signs; it takes the place of the query's
-        subject. Raises InvalidRequestError, RecordsUnavailableError.
+        ``customer``: only reads of this customer's data; the id that the care application signs. Its
+        pseudonym replaces the query's ``subject``. Raises InvalidRequestError, RecordsUnavailableError.
         """
         check_page(query)
         if customer is not None:

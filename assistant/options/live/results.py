@@ -2,6 +2,11 @@
 
 The response is untrusted: another type, a missing value or another person's id refuses it whole, and texts
 are neutralised as those of documents are.
+
+    reader = ResponseReader(connector, operation, asked={"order_id": "4471-2208"}, context=context)
+    reading = reader.read(b'{"status": "SHP", "due": "2026-11-24"}', as_of=now)
+    reading.single    # {"status": ShownValue("Shipped", "good"), "due": ShownValue("Nov 24, 2026")}
+    element_data(element, operation=operation, reading=reading)   # what one element shows of it
 """
 
 from __future__ import annotations
@@ -42,13 +47,18 @@ from assistant.options.live.parameters import context_ids, is_iso_date
 from assistant.text.language import fold
 from assistant.text.safe_markdown import safe_markdown
 
+# "-12.50"; an address of ASCII with a path; a path with a step up, "/a/../b", also as "%2e%2e".
 _AMOUNT = re.compile(r"-?\d{1,12}(\.\d{1,6})?", re.ASCII)
 _ADDRESS = re.compile(r"https://[A-Za-z0-9.-]+(?::\d{1,5})?/[A-Za-z0-9._~%!$&'()*+,;=:@/?#-]*")
 _UP = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$|[?#])", re.IGNORECASE)
 _LARGEST = 10**15
+"""Bound of numbers: a float has all digits of an integer up to here."""
 _WORD = re.compile(r"[^\W\d_]+")
 _LEAST_OF_A_PART, _TWO_EDITS_FROM = 5, 9
+"""Letters of a name that is compared by parts or with errors of typing, and of one that may have two of
+them."""
 _MOST_ITEMS = 1_000
+"""Rows of a response's list. Of more than ``MOST_ROWS`` only the owner is checked."""
 _SIGNS: Mapping[str, str] = {"USD": "$", "EUR": "\u20ac", "GBP": "\u00a3"}
 _WHOLE_CURRENCIES = frozenset({"JPY", "KRW"})
 _JSON_TYPES: Mapping[str, Sequence[type]] = {
@@ -57,7 +67,7 @@ _JSON_TYPES: Mapping[str, Sequence[type]] = {
     "boolean": (bool,),
     "money": (str, int, float),
 }
-"""Of values that are not texts."""
+"""Types of JSON that a result's type may have; the types that are not here are texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,28 +79,32 @@ class ShownValue:
 
 
 REFUSED_LINK = ShownValue("")
-"""In place of an address that the connector's ``links`` do not allow."""
+"""Replaces an address that the connector's ``links`` do not allow; compared with ``is``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The values of one response, by result. None: the system has none."""
+    """The values of one response by the result's name. A value is None where the system has none."""
 
     single: Mapping[str, ShownValue | None]
+    """Results outside the list."""
     rows: Sequence[Mapping[str, ShownValue | None]]
-    """The first rows of its list."""
+    """The first ``MOST_ROWS`` rows of its list."""
     row_count: int
+    """Rows of the whole list."""
     as_of: datetime
+    """When it was read."""
     size: int
-    """Characters of all texts, about."""
+    """Characters of all texts, with 50 more for each value."""
 
 
 class _WrongResponseError(Exception):
-    """What of the response breaks the connector; without any of its values."""
+    """Says how a response contradicts its connector, without any of the response's values."""
 
 
 def _check_declared(field: ResultField, key: str) -> None:
-    """Raise where a value has not the form, or is none of those, that the connector declares."""
+    """Raise _WrongResponseError for a value without the declared pattern, or that is not among the declared
+    values. ``key``: the value as text."""
     if field.pattern is not None and not matches_whole(field.pattern, key):
         raise _WrongResponseError(f"{field.name} has another form than its pattern")
     if field.values and key not in field.values:
@@ -98,8 +112,11 @@ def _check_declared(field: ResultField, key: str) -> None:
 
 
 def _document(body: bytes) -> dict[str, Any]:
-    """Return the JSON object of a response. Raises _WrongResponseError, also where an object has a key twice:
-    which of two customers counts would be the parser's choice."""
+    """Return the JSON object of a response.
+
+    Raises _WrongResponseError, also for an object with the same key twice: of two customers the parser would
+    choose one.
+    """
     try:
         document: Any = orjson.loads(body)
         json.loads(body, object_pairs_hook=_once, parse_int=str, parse_float=str)
@@ -118,7 +135,11 @@ def _once(pairs: list[tuple[str, Any]]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ResponseReader:
-    """Reads the responses of one operation that was asked with these parameters in this context."""
+    """Reads the responses of one operation.
+
+    ``asked``: values of the request's parameters by name. ``context``: of the question; without one no id is
+    compared with it.
+    """
 
     connector: Connector
     operation: Operation
@@ -150,8 +171,10 @@ class ResponseReader:
         return Reading(single, rows, row_count, as_of, sum(len(value.text) + 50 for value in values))
 
     def problems(self, body: bytes) -> Sequence[str]:
-        """Return what of a response breaks the connector, every result on its own and without any value of
-        the response; for who writes a connector."""
+        """Return all contradictions between a response and its connector, without any value of the response.
+
+        For ``assistant live test``: each result is checked by itself, so that an author sees them all.
+        """
         messages: list[str] = []
         try:
             for _, field, value in self._raw_values(body):
@@ -161,7 +184,8 @@ class ResponseReader:
         return list(dict.fromkeys(messages))
 
     def _raw_values(self, body: bytes) -> Iterator[tuple[int, ResultField, Any]]:
-        """Yield row, result and value: rows count from 1, 0 is outside the list; an absent value is None."""
+        """Yield row, result and value of JSON: rows count from 1, 0 is outside the list; None: absent or
+        null."""
         document = _document(body)
         for result in self.operation.results:
             if result.rows is None:
@@ -198,6 +222,10 @@ class ResponseReader:
                 yield f"{field.name} leads to an address that links does not allow"
 
     def _value(self, field: ResultField, value: Any) -> ShownValue | None:
+        """Return a value of JSON as it is shown; None for an absent one. Its owner is checked first.
+
+        Raises _WrongResponseError, LiveReadError (NOT_ALLOWED).
+        """
         if value is None:
             if field.required:
                 raise _WrongResponseError(f"{field.name} is missing")
@@ -218,7 +246,10 @@ class ResponseReader:
         return ShownValue(text, field.tones.get(key, "neutral"))
 
     def _check_whose(self, field: ResultField, value: Any) -> None:
-        """Raise unless an id of the response is the one asked for, or one of the context."""
+        """Raise if the result must be an id, and is not the one asked for or one of the context's.
+
+        Raises _WrongResponseError, LiveReadError (NOT_ALLOWED).
+        """
         owner = str(value) if type(value) in (str, int) else None
         if field.same_as is not None and (owner is None or owner != self.asked.get(field.same_as)):
             raise _WrongResponseError(f"{field.name} is not the one asked for")
@@ -230,7 +261,7 @@ class ResponseReader:
 
 
 def _walk(value: Any, steps: Sequence[str]) -> Any:
-    """Return what is at the path; None where it ends before."""
+    """Return the value at a path of keys; None where a key is absent or its parent is no object."""
     for step in steps:
         if not isinstance(value, dict):
             return None
@@ -247,7 +278,8 @@ def plain_text(text: str) -> str:
 
 
 def is_allowed_link(url: str, prefixes: Sequence[str]) -> bool:
-    """Return whether an address begins as one of the connector's, without a way up from there."""
+    """Return whether an address begins with one of the connector's ``links``, without a step up from
+    there."""
     path = url.partition("://")[2]
     return (
         len(url) <= 2_000
@@ -257,6 +289,8 @@ def is_allowed_link(url: str, prefixes: Sequence[str]) -> bool:
     )
 
 
+# Each takes the result, its value of JSON and the time zone, and raises ValueError for a value that does not
+# fit.
 def _text(field: ResultField, value: str, _zone: str) -> str:
     if len(value) > field.most_characters:
         raise ValueError
@@ -266,6 +300,7 @@ def _text(field: ResultField, value: str, _zone: str) -> str:
     return shown
 
 
+# 12500 is "12500", with a unit "12,500 kg"
 def _integer(field: ResultField, value: int, _zone: str) -> str:
     if abs(value) > _LARGEST:
         raise ValueError
@@ -273,7 +308,7 @@ def _integer(field: ResultField, value: int, _zone: str) -> str:
 
 
 def _number(field: ResultField, value: float, _zone: str) -> str:
-    if not abs(value) <= _LARGEST:
+    if not abs(value) <= _LARGEST:  # also NaN
         raise ValueError
     digits = "" if field.decimals is None else f".{field.decimals}"
     return f"{Decimal(str(value)):,{digits}f} {field.unit}".strip()
@@ -316,16 +351,16 @@ _FORMATS: Mapping[str, Callable[[ResultField, Any, str], str]] = {
     "datetime": _datetime,
     "money": _money,
 }
-"""Type = what returns a value of its JSON type as text, in a time zone. They raise ValueError."""
+"""Type of a result = the function that returns its value as text."""
 
 
 # --- one element of a reading -----------------------------------------------------------------------------
 
 
 def element_data(element: ConnectorElement, *, operation: Operation, reading: Reading) -> ElementData | None:
-    """Return what an element shows of a reading; None where the system has nothing for it.
+    """Return what an element shows of a reading; None where the system has no value for it.
 
-    Raises LiveReadError (SYSTEM_INVALID) for a link that leads elsewhere.
+    ``operation``: the element's. Raises LiveReadError (SYSTEM_INVALID) for a link that leads elsewhere.
     """
     results = {result.name: result for result in operation.results}
     fields = [results[name] for name in element.fields]
@@ -372,10 +407,10 @@ def _values(
 
 
 def names_another(names: Sequence[str], name: str) -> str | None:
-    """Return the first name of a question that is not of a thing with this name; None where all are.
+    """Return the first name of a question that is not the name of what was read; None if all fit it.
 
-    ``names``: folded, as ``LiveExamples.names`` returns them. A misspelt name is the same, and so is one that
-    is a part of the other: "statin" of "atorvastatin".
+    ``names``: the question's, folded, as ``LiveExamples.names`` returns them. ``name``: the response's. A
+    misspelt name fits, and so does a part of the other: "statin" for "atorvastatin".
     """
     words = _WORD.findall(fold(name))
     for known_name in names:
@@ -386,6 +421,8 @@ def names_another(names: Sequence[str], name: str) -> str | None:
 
 
 def _is_alike(asked: str, word: str) -> bool:
+    """Return whether two words name the same: equal, one within the other, or with one or two typing errors
+    after the same first letter."""
     if asked == word:
         return True
     if min(len(asked), len(word)) < _LEAST_OF_A_PART:

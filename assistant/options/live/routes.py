@@ -18,7 +18,7 @@ from assistant.service.streams import json_body
 from assistant.service.wire import ElementRequest, LiveReadsPage
 
 REQUEST_BODIES = (ElementRequest,)
-"""Bodies of the requests."""
+"""Bodies of the requests, for the OpenAPI file."""
 router = APIRouter()
 
 

@@ -48,6 +48,7 @@ class LiveReach(ReachEntry):
             )
         return self
 
+    # The properties and methods below override those of ``ReachEntry``, which has their contracts.
     @property
     def is_called(self) -> bool:
         return bool(self.is_live or self.replies) or super().is_called
@@ -80,15 +81,15 @@ class LiveReach(ReachEntry):
         return entry.model_copy(update={"inline": connector})
 
     def called(self, *, secret: str | None) -> dict[str, Any]:
-        """Return what a container needs to call the system, as JSON values; the connector in place of its
-        path. ``secret`` is the name of its secret in Secrets Manager."""
+        """Return the entry for a container's tenant file, as JSON values, with the connector in place of its
+        path. ``secret``: name of its secret in Secrets Manager; None without one."""
         left_out = {"connector", "ca_file", "service_name", "resource_configuration_arn", "invoke_arn"}
         data = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
         data.get("inline", {}).pop("openapi", None)
         return data if secret is None else data | {"secret": f"secretsmanager:{secret}"}
 
     def shaping(self) -> Mapping[str, Any] | None:
-        """Return the connector, from whatever file."""
+        """Return what shapes answers: the connector, without the files it was read from."""
         if self.inline is None:
             return super().shaping()
         inline = self.inline.model_dump(mode="json", exclude={"openapi"})
@@ -135,7 +136,7 @@ def taker_of(tenant: TenantConfig) -> LiveReach | None:
 
 
 def contradictions(tenant: TenantConfig) -> Iterator[Contradiction]:
-    """Yield what would let a live system be read by others, or never."""
+    """Yield the entries whose system others could read, or whose personal data could never be read."""
     for number, entry in enumerate(reach_of(tenant)):
         if entry.inline is None:
             continue

@@ -1,4 +1,5 @@
-"""Alarms on live systems, and what a container's tenant file says of them."""
+"""Alarms on live systems, and their entries in a container's tenant file. ``option.py`` joins both to the
+stacks."""
 
 from __future__ import annotations
 
@@ -15,17 +16,21 @@ from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import pascal_case
 
 _SYSTEM_SECRET_OLD_DAYS = 90
-"""The usual bound of rotation rules; rotation is the system owner's."""
+"""Days after which a credential is too old: the usual bound of rotation rules. The system's owner rotates
+it."""
 _LEAST_CALLS = 5
-"""Of a system in five minutes, for a share of failures to say something."""
+"""Calls of a system in five minutes, below which the share of failures means nothing."""
 _FAILED_PERCENT = 50
 _UNUSABLE_RESPONSES = 3
-"""In a quarter of an hour; a system that works gives none."""
+"""Responses in a quarter of an hour; a system that works gives none."""
 
 
 def fill_in(tenant: DeployedTenant, data: dict[str, Any]) -> None:
-    """Write the systems that are called for live data, each with its connector, or with replies, into a
-    container's tenant file, and the parameter of the key of pseudonyms."""
+    """Write the called systems, each with its connector in place of the file's path, into a container's
+    tenant file, and the parameter of the key of pseudonyms.
+
+    ``data``: the file's tables, changed in place.
+    """
     data["secrets"]["live_reads"] = f"kms:{tenant.live_reads_secret_parameter}"
     if systems := [entry.called(secret=tenant.secret_of(entry)) for entry in called_of(tenant.config)]:
         data["reach"] = systems
@@ -38,12 +43,12 @@ def alarms(tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
         age = metrics.service(deployed_names.SYSTEM_CREDENTIAL_AGE, "Maximum", minutes=60)
         yield tenant_alarms.add("system-secret-old", age, _SYSTEM_SECRET_OLD_DAYS)
     for entry in called_of(metrics.tenant.config):
-        yield from _system(tenant_alarms, entry)
+        yield from _system_alarms(tenant_alarms, entry)
 
 
-def _system(tenant_alarms: TenantAlarms, entry: LiveReach) -> Iterator[cloudwatch.Alarm]:
-    """Alarms on one live system. A system that is switched off is not called, nor is one of a paused
-    tenant, and without calls there are no data."""
+def _system_alarms(tenant_alarms: TenantAlarms, entry: LiveReach) -> Iterator[cloudwatch.Alarm]:
+    """Yield the alarms on one live system. Without calls there are no data and no alarm, as for a system that
+    is switched off or a paused tenant."""
     name, part = entry.name, pascal_case(entry.name)
     system = tenant_alarms.metrics.system(name)
     calls = {

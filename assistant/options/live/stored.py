@@ -25,9 +25,12 @@ _log = structlog.get_logger(__name__)
 
 
 class StoredLiveReads(Audited):
-    """The append-only record of live reads, in the table of records. Each read is an audit record of its day,
-    and a second item in the partition of its subject, by which reads of one customer are listed. All methods
-    raise RecordsUnavailableError."""
+    """The append-only record of live reads, in the table of records. All methods raise
+    RecordsUnavailableError.
+
+    Each read is an audit record of its day, and a second item in the partition ``live-of#<subject>``, so that
+    the reads of one customer are listed without those of others. The subject is the customer's pseudonym.
+    """
 
     family = LIVE_DAYS
 
@@ -39,7 +42,7 @@ class StoredLiveReads(Audited):
         )
 
     async def _insert_for_subject(self, read: LiveRead, body: str) -> None:
-        key = _of_subject(str(read.subject)), place_of(read)
+        key = _subject_key(str(read.subject)), place_of(read)
         await self._table.insert(keyed(key, body=body))
 
     async def list(self, query: LiveReadQuery) -> LiveReadPage:
@@ -51,11 +54,11 @@ class StoredLiveReads(Audited):
         """
         listing = Listing(self._table, query, LiveRead)
         if query.subject is not None:
-            return LiveReadPage(*await listing.of_partition(_of_subject(query.subject)))
+            return LiveReadPage(*await listing.of_partition(_subject_key(query.subject)))
         return LiveReadPage(*await listing.by_day(LIVE_DAYS))
 
 
-def _of_subject(subject: str) -> str:
+def _subject_key(subject: str) -> str:
     return f"live-of#{subject}"
 
 
@@ -63,7 +66,10 @@ LIVE_READS = Store(RECORDS_TABLE, lambda table, clock: StoredLiveReads(table, cl
 
 
 class StoredSentValues:
-    """``SentValues`` in a table whose items expire."""
+    """``SentValues`` in a table whose items expire: live values that a sent text holds.
+
+    Key: ("values#<answer id>", "<send id>").
+    """
 
     def __init__(self, table: Table, *, clock: Clock | None = None) -> None:
         self._table = table
@@ -71,24 +77,25 @@ class StoredSentValues:
 
     async def keep(self, values: ValuesOfSent) -> ValuesOfSent:
         """Keep the values of a sent text unless some are kept already; return those that are kept."""
-        key = _values(values.answer_id), values.send_id
+        key = _values_key(values.answer_id), values.send_id
         expires_at = int(values.expires_at.timestamp())
         if await self._table.put(keyed(key, values=values.values, expires_at=expires_at), when=ABSENT):
             return values
         return (await self.of(values.answer_id)).get(values.send_id, values)
 
     async def of(self, answer_id: str) -> Mapping[str, ValuesOfSent]:
+        """Return the values by send id. An expired item may still be in the table, and is left out."""
         now_s = self._clock.now().timestamp()
         return {
             item["sk"]: ValuesOfSent(
                 answer_id, item["sk"], tuple(item["values"]), datetime.fromtimestamp(item[EXPIRES_AT], UTC)
             )
-            for item in await self._table.query(Range(_values(answer_id)))
+            for item in await self._table.query(Range(_values_key(answer_id)))
             if item[EXPIRES_AT] > now_s
         }
 
 
-def _values(answer_id: str) -> str:
+def _values_key(answer_id: str) -> str:
     return f"values#{answer_id}"
 
 
@@ -111,8 +118,8 @@ class SystemSwitches(Protocol):
         """Return the state as of a few seconds ago.
 
         The first call, and one after a quiet time, waits at most a second for a reading. While the switch
-        cannot be read, return the last known state; before the first one raise SwitchUnreadableError: whoever
-        switched a system off because of a leak must be able to rely on it.
+        cannot be read, return the last known state; before the first reading raise SwitchUnreadableError: a
+        system may be switched off because of a leak, so an unknown switch must not count as on.
         """
         ...
 
@@ -138,8 +145,8 @@ class Switches:
 def _is_on(word: str | None) -> bool:
     """Return whether a switch with this word lets its system be called.
 
-    Case does not matter. Any word but ``on`` is off, and logged as an error where it is not ``off``: a switch
-    is for a leak, and who writes "stop" means it.
+    Case does not matter. Any word but ``on`` means off, and is logged as an error if it is not ``off``: a
+    person who writes "stop" because of a leak means it.
     """
     switch = ON if word is None else word.casefold()
     if switch not in (ON, OFF):
@@ -147,10 +154,11 @@ def _is_on(word: str | None) -> bool:
     return switch == ON
 
 
+# The switches' folder in a tenant's state folder, and the setting that names their parameters on AWS.
 _WORDS = WordsOf("systems", "system_switches")
 SWITCHES = Store(_WORDS, lambda words, clock: Switches(words, clock=clock))
 
 
 def switches_here(state_dir: Path, tenant: str) -> FileWords:
-    """Return the words of a tenant's switches on this machine."""
+    """Return the files of a tenant's switches on this machine: ``assistant live switch`` writes them."""
     return FileWords(state_dir / "tenants" / tenant / _WORDS.place)

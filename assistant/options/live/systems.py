@@ -33,10 +33,14 @@ one is refused at once, so none waits for a connection of ours."""
 _WHOLE_TIME = 0.9
 """Share of its usual time that a system must have had before its lateness counts as its failure."""
 _KEEP_ALIVE_S = 20.0
+"""Seconds that an idle connection stays open."""
 _READ_BUFFER_BYTES = 65_536
 _LARGEST_TOKEN_BYTES = 32 * 1024
 _SECRET_FRESH_S = 300.0
+"""Seconds for which a secret is used before it is read again, and a token that does not say how long it
+lives."""
 _TOKEN_MARGIN_S = 30.0
+"""Seconds before its end at which a token is renewed."""
 _LONGEST_TOKEN_S = 3_600.0
 _WORTH_A_RETRY = frozenset({502, 503, 504})
 _SSL_ERRORS = (aiohttp.ClientSSLError, ssl.SSLError, ssl.CertificateError)
@@ -53,20 +57,23 @@ Raises DependencyError."""
 
 @dataclass(frozen=True, slots=True)
 class SystemAccess:
-    """Where a system is, and how a request proves who calls."""
+    """Address of a system, and how a request proves who calls."""
 
     name: str
     url: str
     """``https://host:port``; ``http`` only on this machine."""
     auth: str = "none"
+    """``none``, ``token`` (the secret is the bearer token), ``oauth`` (the secret is a JSON object of
+    client_id and client_secret, for a token of ``token_path``), or ``sigv4``."""
     secret: ReadSecret | None = None
-    """Of ``token`` and ``oauth``."""
+    """For ``token`` and ``oauth``."""
     sign: SignRequest | None = None
-    """Of ``sigv4``."""
+    """For ``sigv4``."""
     token_path: str = "/oauth/token"  # noqa: S105 - a path
     host_name: str | None = None
-    """Name in the certificate and in ``Host``; the address's when absent."""
+    """Name in the certificate and in ``Host``; None: the address's host."""
     ca_pem: str | None = None
+    """Certificates of the authorities that may sign the system's; None: the machine's."""
 
 
 def checked_address(system: str, url: str) -> str:
@@ -83,6 +90,7 @@ def checked_address(system: str, url: str) -> str:
 
 
 def _wrong_address(url: str) -> str | None:
+    """Return what is wrong with an address; None if nothing is."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     address = None
@@ -145,6 +153,9 @@ class _HttpSystem:
             await self._session.close()
 
     async def call(self, request: SystemRequest, *, deadline: Deadline, most_bytes: int) -> SystemResponse:
+        """As ``LiveSystems.call``: refuse at once behind an open circuit or too many requests, else call with
+        one retry, and tell the circuit the outcome. A refusal for TLS or form (SYSTEM_INVALID) does not open
+        it."""
         if not self.circuit.allows():
             raise self._unavailable("it failed several times in a row")
         if self._room.locked():
@@ -168,7 +179,8 @@ class _HttpSystem:
     async def _with_retry(
         self, request: SystemRequest, *, deadline: Deadline, most_bytes: int
     ) -> SystemResponse:
-        """Call, and once more where a second call may help and the budget allows it."""
+        """Call, and once more where a second call may help: after a failed connection or a 502, 503 or 504 if
+        the budget allows it, and after a 401 with a new token."""
         try:
             response, token = await self._once(request, deadline=deadline, most_bytes=most_bytes)
         except LiveReadError as error:
@@ -190,7 +202,7 @@ class _HttpSystem:
     ) -> tuple[SystemResponse, str | None]:
         """Return the response of one call, and the bearer token that it was sent with."""
         try:
-            # within_s raises where no time is left.
+            # within_s raises DeadlineExceededError where no time is left.
             async with asyncio.timeout(deadline.within_s(deadline.remaining_s())):
                 return await self._exchange(request, most_bytes)
         except (TimeoutError, DeadlineExceededError):
@@ -202,7 +214,7 @@ class _HttpSystem:
             raise self._invalid("the response is no whole HTTP") from None
         except (aiohttp.ClientError, OSError) as error:
             raise self._unavailable(type(error).__name__) from None
-        except (DependencyError, ConfigurationError) as error:  # of credentials
+        except (DependencyError, ConfigurationError) as error:  # by ``_credentials``
             raise self._unavailable(error.message.rstrip(".")) from None
 
     async def _exchange(self, request: SystemRequest, most_bytes: int) -> tuple[SystemResponse, str | None]:
@@ -230,7 +242,8 @@ class _HttpSystem:
         most_bytes: int,
         posted: Mapping[str, str] | bytes | None = None,
     ) -> SystemResponse:
-        """GET, or POST a form or a body; return the response, its body only with the status 200."""
+        """GET, or POST a form (mapping) or a body (bytes). Return the response, its body only with status
+        200."""
         session = await self._opened()
         async with session.request(
             "GET" if posted is None else "POST",
@@ -306,7 +319,11 @@ class _Credentials:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def authorised(self, url: str, headers: Mapping[str, str]) -> tuple[Mapping[str, str], str | None]:
-        """Return the headers of a request, and their bearer token; None for other ways to prove who calls."""
+        """Return ``headers`` with those that prove who calls, and the bearer token among them, None without
+        one.
+
+        Raises ConfigurationError, DependencyError, and for a new token as ``_HttpSystem._send``.
+        """
         if self.access.auth == "none":
             return headers, None
         if self.access.auth == "sigv4":
@@ -319,8 +336,8 @@ class _Credentials:
     def forget(self, refused: str) -> None:
         """Forget a token that the system refused.
 
-        Of several requests that were refused at once only the first forgets it: what the others find is a
-        newer token already, and they retry with that.
+        Of several requests that were refused at the same time only the first forgets it; the others find a
+        newer token already, and retry with that.
         """
         if self._token == refused:
             self._token = None
@@ -328,12 +345,13 @@ class _Credentials:
     async def _bearer(self) -> str:
         async with self._lock:  # one of many waiting requests asks
             if self._token is None or self.clock.monotonic_s() >= self._until_s:
-                self._token, for_s = await self._new_token()
-                self._until_s = self.clock.monotonic_s() + for_s
+                self._token, ttl_s = await self._new_token()
+                self._until_s = self.clock.monotonic_s() + ttl_s
             return self._token
 
     async def _new_token(self) -> tuple[str, float]:
-        """Return a token and its seconds: the secret, or one for client credentials (RFC 6749, 4.4)."""
+        """Return a bearer token and the seconds for which to use it: the secret, or a token for client
+        credentials (RFC 6749, 4.4). Raises ConfigurationError, DependencyError."""
         if self.access.secret is None:
             raise ConfigurationError("its secret is not configured")
         secret = await self.access.secret()
@@ -346,14 +364,15 @@ class _Credentials:
             "client_secret": str(client.get("client_secret", "")),
         }
         issued = _object(await self.ask_token(form), "the token endpoint's response")
-        for_s = issued.get("expires_in", _SECRET_FRESH_S)
-        if not isinstance(for_s, int | float) or str(issued.get("token_type", "bearer")).lower() != "bearer":
+        ttl_s = issued.get("expires_in", _SECRET_FRESH_S)
+        if not isinstance(ttl_s, int | float) or str(issued.get("token_type", "bearer")).lower() != "bearer":
             raise DependencyError("the token endpoint's response has another form")
         token = _token_text(str(issued.get("access_token", "")).encode())
-        return token, min(max(0.0, for_s - _TOKEN_MARGIN_S), _LONGEST_TOKEN_S)
+        return token, min(max(0.0, ttl_s - _TOKEN_MARGIN_S), _LONGEST_TOKEN_S)
 
 
 def _token_text(secret: bytes) -> str:
+    """Return a token that fits into a header. Raises ConfigurationError."""
     token = secret.decode("ascii", "replace").strip()
     if not token or not token.isprintable() or " " in token:
         raise ConfigurationError("its token is not one line of ASCII")
@@ -361,6 +380,7 @@ def _token_text(secret: bytes) -> str:
 
 
 def _object(body: bytes, what: str) -> Mapping[str, Any]:
+    """Return a JSON object. Raises DependencyError, whose message begins with ``what``."""
     with suppress(orjson.JSONDecodeError):
         parsed: Any = orjson.loads(body)
         if isinstance(parsed, dict):
