@@ -1,11 +1,12 @@
 """Where options join the core: folders of ``assistant/options``, which the core finds and does not name.
 
 The ``option.py`` of each has one value, ``OPTION``. A *place* belongs to the module that asks what joins
-there. What joins is written as ``module:name`` below the option's folder, and imported when it is needed.
+there; both name it by the same string. What joins is written as ``module:name`` below the option's folder,
+and imported when it is needed.
 
     COMMANDS = Place[Callable[[Typer], None]]("commands of models")  # in the core
-    OPTION = Option(joins={"commands of models": "commands:add"})  # in options/models_lab/option.py
-    for add in COMMANDS.joined(): add(app)
+    OPTION = Option(joins={"commands of models": "commands:add_to_models"})  # in options/models_lab/option.py
+    for add in COMMANDS.joined(): add(app)  # calls options.models_lab.commands.add_to_models(app)
 """
 
 from __future__ import annotations
@@ -27,13 +28,15 @@ class Option:
     """What one option brings."""
 
     commands: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
-    """Group of commands = the module whose ``app`` it is, and its help."""
+    """Group of ``assistant``'s commands = the module whose ``app`` it is, and its help:
+    ``{"bedrock": ("commands", "Ask a Bedrock model.")}`` adds ``assistant bedrock …``."""
     joins: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Place = what joins there."""
+    """Name of a ``Place`` = what joins there, as ``module:name``. A name that no place has joins nothing."""
     extras: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Extra of the wheel = a module that its packages alone must import."""
+    """Extra of the wheel = a module of the option, which must import with the packages of that extra alone.
+    ``make check-extras`` tries it."""
     needs: tuple[str, ...] = ()
-    """Options without which this one is left out, too."""
+    """Options (folder names) without which this one is left out, too."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +46,22 @@ class Place(Generic[Joined]):
     name: str
 
     def joined(self) -> list[Joined]:
-        """Return what the options that are here bring to this place, in the order of their names."""
+        """Return what the options that are here bring to this place, in the order of their names: one value
+        of each option at most, and an empty list where none joins."""
         joins = ((package, option.joins.get(self.name)) for package, option in installed().items())
-        return [imported(f"{package}.{said}") for package, said in joins if said is not None]
+        return [imported(f"{package}.{reference}") for package, reference in joins if reference is not None]
 
 
 @cache
 def installed() -> Mapping[str, Option]:
-    """Return the options that are here, by their package."""
-    names = sorted(found.name for found in pkgutil.iter_modules(assistant.options.__path__))
+    """Return the options that are here, by their package: ``assistant.options.bedrock``."""
+    names = sorted(module.name for module in pkgutil.iter_modules(assistant.options.__path__))
     packages = [f"{assistant.options.__name__}.{name}" for name in names]
     return {package: imported(f"{package}.option:OPTION") for package in packages}
 
 
-def imported(said: str) -> Joined:  # pyright: ignore[reportInvalidTypeVarUse]
-    """Return what ``module:name`` says, imported now."""
-    module, _, name = said.partition(":")
+def imported(reference: str) -> Joined:  # pyright: ignore[reportInvalidTypeVarUse]
+    """Import a module now and return its value of that name: "assistant.options.desk.intake:open_intake".
+    The caller's annotation gives the type; nothing checks it."""
+    module, _, name = reference.partition(":")
     return getattr(import_module(module), name)

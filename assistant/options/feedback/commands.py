@@ -37,11 +37,18 @@ CONTENTS = "Of the second person, under hipaa: the contents that the first one's
 CallFault = Literal["failed", "cut", "slow", "withheld", "not captured", "unreadable"]
 """``cut``: the model ran into its limit of tokens, or a filter ended it. ``withheld``: its text has a value
 that nothing which it was given holds. ``not captured``: the record names a call of which there is no line."""
-_READABLE = (2, 3)
-"""Versions of a line: of the redactor, and of the release before, whose lines have no text."""
+_READABLE_VERSIONS = (2, 3)
+"""Values of a line's ``schema_version``. ``assistant.models.redaction`` writes 3; lines of 2 have no text."""
 _HOUR = re.compile(r"/(\d{4})/(\d{2})/(\d{2})/(\d{2})/")
+"""Year, month, day and hour (UTC) in the key of a copy: "…/2026/10/18/09/….jsonl"."""
 _Line = Mapping[str, Any]
-_WITHOUT_TEXT = {
+"""A call as the redactor (``assistant.models.redaction``) wrote it, shortened; an unreadable one has
+``readable`` false and no ``request`` or ``response``:
+
+    {"schema_version": 3, "readable": true, "inference_id": "9f3c…", "inference_time": "2026-10-18T09:14:03Z",
+     "purpose": null, "request": {…}, "response": {"finish_reason": "stop", …}}
+"""
+_FIELDS_WITHOUT_TEXT = {
     *("answer_id", "asked_at", "outcome", "finish_reason", "error_code", "certainty", "degraded"),
     *("model_id", "model_digest", "variant", "prompt_id", "prompt_hash", "weights", "usage", "timings_ms"),
 }
@@ -82,15 +89,15 @@ def erase(
         return await erase(member, by=cli_reader(), named=contents)
 
     erased = options.with_stores(tenant, destroy)
-    told = "No words were kept under this number."
+    outcome = "No words were kept under this number."
     if erased.had_key or erased.texts:
         key = "The key is destroyed" if erased.had_key else "The key was destroyed before"
-        told = f"{key}. Texts that nobody can read any more: {len(erased.texts)}."
-    show(options, asdict(erased), told, *(f"  {name}" for name in (erased.subject, *erased.texts)))
+        outcome = f"{key}. Texts that nobody can read any more: {len(erased.texts)}."
+    show(options, asdict(erased), outcome, *(f"  {name}" for name in (erased.subject, *erased.texts)))
 
 
 def show(options: GlobalOptions, value: object, *parts: str | Table) -> None:
-    """Print JSON for a program to read, else lines and tables."""
+    """Print ``value`` as JSON where ``--json`` asks for it, else the lines and tables of ``parts``."""
     if not options.writes(value):
         for part in parts:
             Terminal().out.print(plain(part) if isinstance(part, str) else part)
@@ -132,6 +139,8 @@ def list_calls(
 
 
 async def _calls(options: GlobalOptions, tenant: str, hours: int, *, deployed: bool) -> list[CapturedCall]:
+    """Return the calls of the last hours, of a deployment or of this machine. The capture of a machine is
+    one folder for all tenants; that of a deployment is the tenant's own."""
     until = datetime.now(UTC)
     since = until - timedelta(hours=hours)
     if deployed:
@@ -145,12 +154,14 @@ async def _calls(options: GlobalOptions, tenant: str, hours: int, *, deployed: b
 
 
 def _advice(options: GlobalOptions, calls: Sequence[CapturedCall]) -> str:
+    """Return how to switch capture on, where no call is there and it is off on this machine; else ""."""
     if calls or options.local_settings().capture:
         return ""
     return f"; {LocalSettings.variable('capture')}=true before a start captures them"
 
 
 def _row(call: CapturedCall, faults: Sequence[str]) -> tuple[str, ...]:
+    """Return the cells of a call, in the order of the headings of ``list_calls``."""
     record = call.record
     usage = record.usage if record else None
     return (
@@ -166,59 +177,68 @@ def _row(call: CapturedCall, faults: Sequence[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class CapturedCall:
-    """A call of the model that writes. Either of ``line`` and ``record`` may be missing."""
+    """A call of the model that writes. ``line`` or ``record`` may be None, not both."""
 
     inference_id: str
+    """The id that the record and the line share; KEY:LINE_NUMBER for a line without one."""
     line: _Line | None
-    """As the redactor wrote it."""
+    """As the redactor wrote it; None where no copy has the call."""
     record: AnswerRecord | None
+    """Record of the answer that the call wrote; None where no answer names the call."""
 
     def faults(self, *, slow_ms: float, has_capture: bool = True) -> tuple[CallFault, ...]:
-        """Return what is wrong with it; a call is slow from ``slow_ms`` of its answer's time on.
-        ``has_capture`` false: the model is behind no endpoint of ours, and its calls have records alone."""
+        """Return what is wrong with the call, empty if nothing is. It is slow if its answer took ``slow_ms``
+        or more. ``has_capture`` false: the tenant has no endpoint of its own, so its calls have no lines."""
         record, line = self.record, self.line
         response: _Line = {} if line is None else line.get("response", {})
-        found: dict[CallFault, bool] = {
+        holds: dict[CallFault, bool] = {
             "failed": record is not None and record.outcome is Outcome.FAILED,
             "cut": response.get("finish_reason") == "length"
             or (record is not None and record.finish_reason in CUT_SHORT),
             "slow": record is not None and record.timings_ms.get("total", 0.0) >= slow_ms,
-            "withheld": record is not None and any(each.detail == "withheld" for each in record.sentences),
+            "withheld": record is not None
+            and any(sentence.detail == "withheld" for sentence in record.sentences),
             "not captured": line is None and has_capture,
             "unreadable": line is not None and not line.get("readable"),
         }
-        return tuple(name for name, is_so in found.items() if is_so)
+        return tuple(fault for fault, is_so in holds.items() if is_so)
 
     def facts(self) -> Mapping[str, Any]:
-        """Return what is known of it: lengths, times, hashes and places, and the words that the redactor kept
-        of the call. Of the record no text."""
+        """Return the call as ``--json`` prints it: the redactor's line, and the record's fields that are no
+        text. The only words are those that the redactor kept."""
         record = self.record
-        about = None
+        answer = None
         if record is not None:
-            about = record.model_dump(mode="json", include=_WITHOUT_TEXT) | {
+            answer = record.model_dump(mode="json", include=_FIELDS_WITHOUT_TEXT) | {
                 "documents": [use.document_id for use in record.passages],
-                "sentences": [{"support": each.support, "detail": each.detail} for each in record.sentences],
+                "sentences": [
+                    {"support": sentence.support, "detail": sentence.detail} for sentence in record.sentences
+                ],
             }
-        return {"inference_id": self.inference_id, "call": self.line, "answer": about}
+        return {"inference_id": self.inference_id, "call": self.line, "answer": answer}
 
 
 async def captured_calls(
     capture: StoredCaptures, records: StoredRecords, *, since: datetime, until: datetime, shared: bool = False
 ) -> list[CapturedCall]:
-    """Return the calls of [since, until) that a record or a line tells of, oldest first.
+    """Return the calls of [since, until) that have a record or a line, oldest first.
 
-    A line of a call of the embedding model is left out: no answer names it. ``shared``: the capture has the
-    calls of other tenants too, so a line that can be read counts only where a record of this one names it.
+    Records are of answers asked in that time; lines are of all hours that it touches. ``shared``: the capture
+    also has other tenants' calls, so a readable line counts only where a record of this tenant names it.
     Raises DependencyError, RecordsUnavailableError.
     """
-    lines = {name: line async for name, line in _lines(capture, since, until)}
-    of_call: dict[str, AnswerRecord] = {}
+    lines = {call_id: line async for call_id, line in _lines(capture, since, until)}
+    answers: dict[str, AnswerRecord] = {}
     async for record in asked_answers(records, since=since, until=until):
         if record.inference_id is not None:
-            of_call[record.inference_id] = record
+            answers[record.inference_id] = record
     if shared:
-        lines = {name: line for name, line in lines.items() if name in of_call or not line.get("readable")}
-    calls = [CapturedCall(name, lines.get(name), of_call.get(name)) for name in {**of_call, **lines}]
+        lines = {
+            call_id: line for call_id, line in lines.items() if call_id in answers or not line.get("readable")
+        }
+    calls = [
+        CapturedCall(call_id, lines.get(call_id), answers.get(call_id)) for call_id in {**answers, **lines}
+    ]
     return sorted(calls, key=_time)
 
 
@@ -241,6 +261,8 @@ async def asked_answers(
 async def _lines(
     capture: StoredCaptures, since: datetime, until: datetime
 ) -> AsyncIterator[tuple[str, _Line]]:
+    """Yield the id and the line of each call of the hours from ``since`` to ``until``, both included. Calls
+    of the embedding model, whose lines have a ``purpose``, are left out: no answer names them."""
     first, last = (tuple(f"{time:%Y %m %d %H}".split()) for time in (since, until))
     async for key in capture.clean_keys():
         hour = _HOUR.search(key)
@@ -248,13 +270,14 @@ async def _lines(
             continue
         for number, raw in enumerate((await capture.read_clean(key) or b"").splitlines(), start=1):
             line = orjson.loads(raw)
-            name = line.get("inference_id") or f"{key}:{number}"
-            if line.get("schema_version") not in _READABLE:
+            call_id = line.get("inference_id") or f"{key}:{number}"
+            if line.get("schema_version") not in _READABLE_VERSIONS:
                 line = {"readable": False, "schema_version": line.get("schema_version")}
             if not line.get("purpose"):
-                yield name, line
+                yield call_id, line
 
 
 def _time(call: CapturedCall) -> tuple[str, str]:
+    """Return the order of a call: its time (ISO 8601), else "", then its id."""
     at = call.record.asked_at.isoformat() if call.record else (call.line or {}).get("inference_time")
     return at or "", call.inference_id

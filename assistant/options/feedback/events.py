@@ -1,7 +1,15 @@
 """What agents did with answers, as events that leave the service.
 
-``docs/feedback.schema.json`` is the schema of ``FeedbackEvent``: labels and pseudonyms, never text. Texts
-leave apart from them (``SealedText``), each under keys that an erasure or a withdrawal destroys.
+``docs/feedback.schema.json`` is the schema of ``FeedbackEvent``: labels and pseudonyms, never text; it holds
+these docstrings. Texts leave apart from events (``SealedText``), each under keys that an erasure or a
+withdrawal destroys. An event that marks an answer wrong, shortened:
+
+    {"schema_version": 1, "event_id": "5d0c…", "kind": "verdict", "at": "2026-10-18T09:20:11Z",
+     "tenant": "pharmacy", "answer_id": "4f1e…", "agent": "9a2b…", "label": "wrong", "reasons": ["outdated"],
+     "documents": [{"document_id": "refills.md", "position": 1, "score": 0.71, "is_quoted": true, …}],
+     "text_id": "c81f…", …}
+
+``signals.py`` makes events, ``mover.py`` seals their words, ``store.py`` stores both.
 """
 
 from __future__ import annotations
@@ -164,15 +172,18 @@ SCHEMAS = {"feedback.schema.json": feedback_schema}
 
 @dataclass(frozen=True, slots=True)
 class ReplacedText:
+    """``PatientDataFilter.replace`` of "Call 555-123-4567" has the text "Call <PHONE_NUMBER>"."""
+
     text: str
     """With a placeholder such as ``<PHONE_NUMBER>`` in place of each finding."""
     found: dict[str, int]
-    """Findings by kind."""
+    """Number of findings by kind: ``{"PHONE_NUMBER": 1}``."""
     member_numbers: tuple[str, ...]
-    """Member numbers that stood in the text, as written: subjects of erasure."""
+    """Member numbers that stood in the text, as written: the words are sealed with these patients' keys."""
 
 
 class PatientDataFilter(Protocol):
-    """Finds patients' data in text and replaces it."""
+    """Finds patients' data in text and replaces it. The mover calls it in a thread, for one text at a time,
+    before it seals the words of an event."""
 
     def replace(self, text: str) -> ReplacedText: ...

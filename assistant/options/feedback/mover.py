@@ -1,5 +1,7 @@
 """Moves signals from the answers' store into the feedback store, in groups, by way of the outbox: the rows of
-what agents did that are still to be moved.
+answers, and of what agents did with them, that are still to be moved.
+
+    outbox rows → signals (event and words) → words filtered, then sealed → feedback store → desk → confirm
 
 A group is confirmed last: until then its rows stay in the outbox, and a repeat makes the same events, the
 same sealed texts and the same files. So a process may be killed at any point, and any store may be away.
@@ -32,10 +34,12 @@ from assistant.stores.table import Key, Table, equal, key_of
 from assistant.tenant.deployed_names import OUTBOX as PENDING
 
 GROUP_ROWS = 500
+"""Rows that are moved and confirmed together; ``StoredFeedback.append`` takes that many events."""
 _ROWS_AT_ONCE = 16
+"""Rows of a group whose records are read at the same time."""
 _LONGEST_PAUSE_S = 30.0
 _TRIES = 5
-"""How often a row is tried that fails by itself, not for a store that is away."""
+"""How often a row is tried that fails by itself, not for a store that is away. It is then dropped."""
 _MODEL_OF = {"verdict": StoredVerdict, "sent": StoredSent, "act": StoredAct}
 _log = structlog.get_logger(__name__)
 
@@ -51,6 +55,7 @@ class OutboxRow:
 
     @property
     def kind(self) -> str:
+        """``answer``, ``verdict``, ``sent`` or ``act``."""
         return _kind_of(self.key)
 
 
@@ -76,6 +81,8 @@ class StoredOutbox:
         await asyncio.gather(*(self._confirm(row) for row in rows))
 
     async def _confirm(self, row: OutboxRow) -> None:
+        """Take a row out of the index's list "outbox". An answer leaves the index; what an agent did stays
+        in it, listed by its kind."""
         is_listed = equal(listed=PENDING)
         if row.stored is None:
             await self._table.change(row.key, remove=["listed", "listed_at"], when=is_listed)
@@ -84,11 +91,13 @@ class StoredOutbox:
 
 
 def _kind_of(key: Key) -> str:
-    """Return ``answer``, ``verdict``, ``sent`` or ``act``: the partition is ``KIND#ANSWER_ID``."""
+    """Return ``answer``, ``verdict``, ``sent`` or ``act``: the partition (``key[0]``) is ``KIND#ID``, with
+    the answer's id for an answer."""
     return key[0].partition("#")[0]
 
 
 def _row(key: Key, body: bytes | None) -> OutboxRow:
+    """Return the row of a key. ``body``: the JSON of what the agent did; None for an answer."""
     if body is None:
         return OutboxRow(key, key[0].partition("#")[2], None)
     stored = _MODEL_OF[_kind_of(key)].model_validate_json(body)
@@ -99,7 +108,8 @@ OUTBOX = Store(RECORDS_TABLE, lambda table, _: StoredOutbox(table))
 
 
 class CaseIntake(Protocol):
-    """Takes events that want a reviewer to the desk."""
+    """Takes events that want a reviewer to the desk: ``assistant.options.desk.intake`` implements it. The
+    mover calls it after the events are stored and before it confirms their rows."""
 
     async def take(self, events: Sequence[FeedbackEvent]) -> None:
         """Open a case where an event wants one; an event that was taken before changes nothing. Raises
@@ -129,7 +139,8 @@ class MoveFeedback:
         self._stores = stores
         self._signals = signals
         self._failures: Counter[Key] = Counter()
-        """How often this process failed to read a row that is still pending."""
+        """How often this process failed to read a row that is still pending, by the row's key. A row that is
+        in here is not confirmed with its group."""
 
     async def __call__(self, *, limit: int = GROUP_ROWS) -> int:
         """Move the oldest rows and return how many were moved. Raises DependencyError; then nothing is lost,
@@ -148,7 +159,8 @@ class MoveFeedback:
         return len(rows)
 
     async def drain(self, *, clock: Clock, within_s: float) -> int:
-        """Move group after group until none is left or the time is over; return the number of rows."""
+        """Move group after group until none is left or ``within_s`` is over; return the number of rows. A
+        group that was begun is ended, so it takes longer by up to one group."""
         until_s, moved = clock.monotonic_s() + within_s, 0
         while clock.monotonic_s() < until_s:
             count = await self()
@@ -159,7 +171,7 @@ class MoveFeedback:
 
     async def oldest_age_s(self, clock: Clock) -> float:
         """Return the seconds since the oldest pending signal was given; 0 without any."""
-        for row in await self._stores.outbox.pending(limit=1):
+        for row in await self._stores.outbox.pending(limit=1):  # at most one
             record = await self._stores.records.get_answer(row.answer_id) if row.stored is None else None
             given = row.stored.at if row.stored is not None else record.finished_at if record else clock.now()
             return max(0.0, (clock.now() - given).total_seconds())
@@ -170,21 +182,26 @@ class MoveFeedback:
         is away the pauses double, up to 30 s."""
         failures = 0
         while not stopping.is_set():
-            waited_s = back_off_s(failures, first_s=2 * every_s, longest_s=_LONGEST_PAUSE_S)
+            after_failure_s = back_off_s(failures, first_s=2 * every_s, longest_s=_LONGEST_PAUSE_S)
             try:
+                # -1 becomes 0 below, where failures are counted.
                 pause_s, failures = 0.0 if await self() == GROUP_ROWS else every_s, -1
             except AssistantError as error:
-                pause_s = waited_s
+                pause_s = after_failure_s
                 _log.warning("feedback_waits", code=error.code, retry_after_s=round(pause_s, 1))
             except Exception:  # noqa: BLE001 (the edge of the mover: an unexpected error must not end it)
-                pause_s = waited_s
+                pause_s = after_failure_s
                 _log.exception("feedback_not_moved", retry_after_s=round(pause_s, 1))
             failures += 1
             await set_within(stopping, pause_s)
 
     async def _all_signals(self, rows: Sequence[OutboxRow]) -> list[Signal]:
         """Return the signals of all rows. A row whose answer is gone is dropped and counted; so is one that
-        failed five times, which must not hold up the others."""
+        failed ``_TRIES`` times, which must not hold up the others. A row that failed less often gives no
+        signal yet, and stays in ``_failures``.
+
+        Raises AssistantError where a store is away: then no row of the group is moved.
+        """
         free = asyncio.Semaphore(_ROWS_AT_ONCE)
 
         async def of_row(row: OutboxRow) -> list[Signal] | None:
@@ -198,10 +215,10 @@ class MoveFeedback:
                 self._failures.pop(row.key, None)
                 return signals
 
-        found = await asyncio.gather(*map(of_row, rows))
-        if dropped := found.count(None):
+        signals_of_rows = await asyncio.gather(*map(of_row, rows))
+        if dropped := signals_of_rows.count(None):
             _log.warning("feedback_rows_dropped", rows=dropped, of=len(rows))
-        return [signal for signals in found for signal in signals or ()]
+        return [signal for signals in signals_of_rows for signal in signals or ()]
 
     def _failed(self, row: OutboxRow, error: Exception) -> list[Signal] | None:
         """Count a failure; return no signals yet, or None when the row is given up."""
@@ -225,31 +242,39 @@ class MoveFeedback:
         return await asyncio.to_thread(self._signals.of, row.stored, answer)
 
     async def _shown(self, record: AnswerRecord) -> ShownAnswer:
+        """Return the answer with the documents' texts, as the agent who asked saw it."""
         labels = frozenset(record.labels)
         shown = await read_excerpts(record.excerpts, self._stores.texts, labels=labels)
         return ShownAnswer(record, fill_record(record, shown), is_whole=not gone_from(record, shown))
 
     async def _sealed(self, signals: Sequence[Signal]) -> tuple[list[FeedbackEvent], list[SealedText]]:
-        """Return the events, and the words of those that have any, sealed."""
+        """Return the events, and the sealed words of those that have any: an event names them by ``text_id``.
+
+        No words are sealed without a filter of patients' data, where the tenant keeps no texts, and for an
+        event one of whose subjects has no key any more.
+        """
         if self._stores.patients is None or not self._signals.keeps_texts:
             return [signal.event for signal in signals], []
         patients = self._stores.patients
         replaced = await asyncio.to_thread(lambda: [self._replaced(patients, signal) for signal in signals])
-        subjects = sorted({name for _, names in replaced for name in names})
-        keys = await self._stores.keys.keys_of(subjects, create=True)
+        all_subjects = sorted({subject for _, subjects in replaced for subject in subjects})
+        keys = await self._stores.keys.keys_of(all_subjects, create=True)
         events, texts = list[FeedbackEvent](), list[SealedText]()
-        for signal, (words, names) in zip(signals, replaced, strict=True):
-            text = seal(words, signal.event, subjects=names, keys=keys)
+        for signal, (words, subjects) in zip(signals, replaced, strict=True):
+            text = seal(words, signal.event, subjects=subjects, keys=keys)
             text_id = None if text is None else text_id_of(signal.event)
             events.append(signal.event.model_copy(update={"text_id": text_id}))
             texts += [] if text is None else [text]
         return events, texts
 
     def _replaced(self, patients: PatientDataFilter, signal: Signal) -> tuple[FeedbackText, frozenset[str]]:
-        texts = {name: text for name, text in signal.words.model_dump().items() if text}
-        replaced = {name: patients.replace(text) for name, text in texts.items()}
-        numbers = {number for each in replaced.values() for number in each.member_numbers}
-        subjects = {f"{DOCUMENT_SUBJECT}{name}" for name in signal.documents}
+        """Return a signal's words without patients' data, and the subjects with whose keys they are sealed:
+        ``document:ID`` of each document, ``patient:KEYED_HASH`` of each member number, else
+        ``tenant:NAME``."""
+        texts = {field: text for field, text in signal.words.model_dump().items() if text}
+        replaced = {field: patients.replace(text) for field, text in texts.items()}
+        numbers = {number for result in replaced.values() for number in result.member_numbers}
+        subjects = {f"{DOCUMENT_SUBJECT}{document_id}" for document_id in signal.documents}
         subjects |= {self._signals.patient(number) for number in numbers}
-        words = signal.words.model_copy(update={name: each.text for name, each in replaced.items()})
+        words = signal.words.model_copy(update={field: result.text for field, result in replaced.items()})
         return words, frozenset(subjects or {f"tenant:{signal.event.tenant}"})

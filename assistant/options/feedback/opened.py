@@ -1,4 +1,12 @@
-"""Builds the mover of feedback, of each tenant in the local worker's process and of a function's one."""
+"""Builds the mover of feedback, and what commands read of the feedback store.
+
+| opened by | function | stores |
+| --- | --- | --- |
+| the worker of a machine, for all tenants | ``open_movers`` | embedded |
+| the function ``move_feedback``, for its one tenant | ``open_moving`` | AWS |
+| ``assistant learn`` | ``open_deployed_learning`` | AWS |
+| ``assistant models capture --deployed`` | ``open_deployed_capture`` | AWS |
+"""
 
 from __future__ import annotations
 
@@ -38,11 +46,13 @@ if TYPE_CHECKING:
     from assistant.stores.records import StoredRecords
 
 INTAKES = Place[Callable[[TenantConfig, Stores], Awaitable[CaseIntake]]]("intake of feedback")
+"""The option ``desk`` joins here. The mover takes the first intake; none without that option."""
 
 
 @asynccontextmanager
 async def open_movers(settings: StoreSettings) -> AsyncGenerator[list[MoveFeedback]]:
-    """Open the mover of every tenant of the folder. Raises ConfigurationError."""
+    """Open the mover of every tenant of the folder over embedded stores; the worker runs each one's ``run``.
+    Empty where stores are AWS's. Raises ConfigurationError."""
 
     async def open_one(tenant: TenantConfig, stores: EmbeddedTenant, _stack: AsyncExitStack) -> MoveFeedback:
         folders = {"tenants_dir": settings.tenants_dir, "state_dir": settings.state_dir}
@@ -55,7 +65,7 @@ async def open_movers(settings: StoreSettings) -> AsyncGenerator[list[MoveFeedba
 async def _mover(tenant: TenantConfig, stores: Stores, signals: Signals) -> MoveFeedback:
     records, documents, states = await stores.of(RECORDS), await stores.of(DOCUMENTS), await stores.of(STATES)
     intakes = [await open_intake(tenant, stores) for open_intake in INTAKES.joined()]
-    moved = MoverStores(
+    mover_stores = MoverStores(
         outbox=await stores.of(OUTBOX),
         records=records,
         texts=ReadableDocuments(documents, states=states),
@@ -64,10 +74,11 @@ async def _mover(tenant: TenantConfig, stores: Stores, signals: Signals) -> Move
         intake=next(iter(intakes), None),
         patients=patients_filter(),
     )
-    return MoveFeedback(moved, signals=signals)
+    return MoveFeedback(mover_stores, signals=signals)
 
 
 async def feedback_of(stores: Stores, tenant: str) -> StoredFeedback:
+    """Return the feedback store over a tenant's opened stores."""
     files, keys = await stores.of(FEEDBACK_FILES), await stores.of(ERASURE_KEYS)
     return StoredFeedback(files, tenant=tenant, keys=keys)
 
@@ -109,7 +120,8 @@ async def open_deployed_learning(settings: PreparingSettings, tenant: str) -> As
 async def open_deployed_capture(
     settings: PreparingSettings, tenant: str
 ) -> AsyncGenerator[tuple[StoredCaptures, StoredRecords]]:
-    """Open the clean capture and the records of a deployment. Raises ConfigurationError."""
+    """Open the clean capture and the records of a deployment. The quarantine is not opened: raw calls are
+    the redactor's alone. Raises ConfigurationError."""
     if not settings.capture_bucket:
         raise ConfigurationError(f"{settings.variable('capture_bucket')} is needed.")
     async with AsyncExitStack() as stack:
@@ -121,15 +133,16 @@ async def open_deployed_capture(
 
 
 def local_signals(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -> Signals:
-    """Return what makes events, with the key of pseudonyms that the tenant file names. Raises
-    ConfigurationError."""
+    """Return what makes events on this machine, with the key of pseudonyms that the tenant file names
+    (``feedback.pseudonyms``, relative to the two folders). Raises ConfigurationError."""
     secret = tenant_secret(tenant, "feedback.pseudonyms", tenants_dir=tenants_dir, state_dir=state_dir)
     return Signals(tenant, secret=secret)
 
 
 @dataclass(frozen=True, slots=True)
 class Moving:
-    """What ``move_feedback`` works with."""
+    """What the function ``move_feedback`` (``lambdas/move_feedback.py``) works with, open until its process
+    ends."""
 
     move: MoveFeedback
     erase: ErasePatient

@@ -1,5 +1,8 @@
 """Makes feedback events of what an agent did and the record of the answer.
 
+    StoredVerdict(wrong, reason "outdated") and the answer's record
+    → Signal(event of kind "verdict", label "wrong", words: the question and the answer as shown)
+
 An event's id is the hash of tenant, kind and the id of the act: a row that is read twice makes the same
 events. Agents, conversations and patients stand in them by keyed hashes, whose key stays in the tenant's
 account.
@@ -43,8 +46,10 @@ REASONS = frozenset(
         *("wrong", "outdated", "incomplete", "not_asked", "wrong_source", "unclear", "unsafe"),
     }
 )
-"""Codes that the console offers as reasons of a verdict. Any other reason is free text, and left out."""
+"""Codes that the console offers as reasons of a verdict (``verdict_form.tsx``). Any other reason is free
+text, and left out."""
 _PSEUDONYM_DIGITS = 32
+"""Hexadecimal digits, as the pattern of ``events.Pseudonym`` has them: 128 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class Signal:
     event: FeedbackEvent
     """Without ``text_id``, which sealing gives."""
     words: FeedbackText
-    """Patients' data is not replaced yet."""
+    """Patients' data is in them: the mover replaces it before they are stored."""
     documents: tuple[str, ...]
     """Documents whose text may be in the words."""
 
@@ -65,15 +70,16 @@ class ShownAnswer:
 
     record: AnswerRecord
     filled: AnswerRecord
-    """With the documents' texts."""
+    """The record with the documents' texts, or a notice in place of a text that is gone."""
     is_whole: bool
-    """Whether every text was still there to be filled in."""
+    """Whether no text of a document is gone."""
     reply: str | None = None
-    """The written reply that was edited and sent."""
+    """Text of the written reply (``Sent.reply_id``) that the agent edited and sent; None where the agent
+    began with the answer."""
 
 
 class Signals:
-    """Makes the events of one tenant. ``secret`` is the key of pseudonyms."""
+    """Makes the signals of one tenant. ``secret`` is the key of pseudonyms. It reads and writes no store."""
 
     def __init__(self, tenant: TenantConfig, *, secret: bytes) -> None:
         self._tenant = tenant.name
@@ -85,13 +91,15 @@ class Signals:
         return self._switches.texts
 
     def patient(self, member_number: str) -> str:
-        """Return the subject of a patient's texts, however the member number is written."""
+        """Return the subject of a patient's texts: ``patient:9a2b…``. It is the same for "ab-1234 5" and
+        "AB12345"."""
         plain = "".join(character for character in member_number.upper() if character.isalnum())
         return f"patient:{self._pseudonym('patient', plain)}"
 
     def of(self, done: StoredVerdict | StoredSent | StoredAct | None, answer: ShownAnswer) -> list[Signal]:
-        """Return the signals of what an agent did with an answer, or, of None, of the answer itself; none
-        where the tenant switched their kind off."""
+        """Return the signals of what an agent did with an answer; for None, those of the answer itself, when
+        its record was stored. The list is empty where the act makes no event, or the tenant switched its kind
+        off."""
         match done:
             case StoredVerdict(verdict=verdict, at=at):
                 return list(self._of_verdict(verdict, at, answer))
@@ -145,6 +153,7 @@ class Signals:
                 pass  # counted by the option that suggests
             case AgentAct.OFFERED_USED:
                 kind, record = FeedbackKind.OFFERED_USED, answer.record
+                # The record names the approved answer that was shown beside the answer, if one was.
                 if (offered := record.offered) is not None:
                     event = self._event(kind, act.act_id, at, record, offered=offered.item_id)
                     yield self._question_only(event, record)
@@ -156,8 +165,9 @@ class Signals:
             yield self._question_only(event, record)
 
     def _event(
-        self, kind: FeedbackKind, act_id: str, at: datetime, record: AnswerRecord, **of_kind: Any
+        self, kind: FeedbackKind, act_id: str, at: datetime, record: AnswerRecord, **kind_fields: Any
     ) -> FeedbackEvent:
+        """Return the event of an act. ``kind_fields``: the fields of ``FeedbackEvent`` that this kind has."""
         return FeedbackEvent(
             event_id=hashlib.sha256(f"{self._tenant}\n{kind.value}\n{act_id}".encode()).hexdigest(),
             kind=kind,
@@ -180,24 +190,29 @@ class Signals:
             weights=record.weights,
             index_version=record.index_version,
             settings_hash=record.settings_hash,
-            **of_kind,
+            **kind_fields,
         )
 
     def _signal(self, event: FeedbackEvent, answer: ShownAnswer, **words: str | None) -> Signal:
-        """Return the event with the question, the shown text and other ``words`` of the agent."""
+        """Return the event with the question, the shown text and the agent's words, which are further fields
+        of ``FeedbackText``. ``shown`` stays empty where a document's text is gone."""
         shown = answer.reply or (answer.filled.text if answer.is_whole else "")
         text = FeedbackText(question=answer.record.question, shown=shown, **words)
         return Signal(event, text, answer.record.sight().quoted)
 
     def _question_only(self, event: FeedbackEvent, record: AnswerRecord) -> Signal:
+        """Return the event with the question alone, which holds no text of a document."""
         return Signal(event, FeedbackText(question=record.question), ())
 
     def _pseudonym(self, what: str, name: str) -> str:
+        """Return the keyed hash of a name: ``what`` (agent, conversation, patient) keeps equal names of two
+        kinds apart. Stored events have these hashes, so the hashed text must not change."""
         code = hmac.new(self._secret, f"feedback/1:{what}:{name}".encode(), hashlib.sha256)
         return code.hexdigest()[:_PSEUDONYM_DIGITS]
 
 
 def _documents(record: AnswerRecord) -> tuple[ShownDocument, ...]:
+    """Return the ranked documents of an answer, and which of them were listed as sources and quoted."""
     cited = {n for sentence in record.sentences for n in sentence.citations}
     quoted = {unit.document_id for unit in record.quoted}
     quoted |= {use.document_id for use in record.passages if use.n in cited}
@@ -219,6 +234,7 @@ def _documents(record: AnswerRecord) -> tuple[ShownDocument, ...]:
 
 
 _WEEKDAYS = frozenset(map(fold, day_name))
+# Units as ``Quantities.measures`` has them: folded, in the singular.
 _STRENGTHS = frozenset({"mg", "mcg", "g", "kg", "ml", "l", "dl", "mg/dl", "mg/kg", "mmol", "iu", "ounce"})
 _PORTIONS = frozenset({"unit", "tablet", "capsule", "drop", "puff", "dose", "pound", "time"})
 _DOSE_UNITS = _STRENGTHS | _PORTIONS
@@ -230,20 +246,27 @@ _NEGATIONS = word_groups("en_marks")["negation"]
 
 
 def _plain_words(text: str) -> list[str]:
+    """Return the folded words without a possessive "'s", so that "monday's" is a weekday."""
     return [word.removesuffix("'s") for word in WORD.findall(fold(text))]
 
 
 def compare(shown: Sequence[str], sent: str) -> Edit:
-    """Return how a sent text differs from the nearest of the texts that the agent may have begun with."""
+    """Return how a sent text differs from the nearest of the texts that the agent may have begun with.
+
+    >>> compare(["Take 20 mg once a day. Do not freeze it."], "Take 40 mg once a day. You may freeze it.")
+    Edit(distance=3, words=10, changed_facts=('dose', 'negation'))
+    """
     before, distance, words = nearest_draft(shown, sent)
     return Edit(distance=distance, words=words, changed_facts=_changed_facts(before, sent))
 
 
 def keeps_any(sentences: Iterable[str], text: str) -> bool:
     """Return whether one of the sentences is still in the text, whatever its Markdown."""
-    after = [words_of(sentence) for sentence in _sentences(text)]
+    sent = [words_of(sentence) for sentence in _sentences(text)]
     return any(
-        _alike(words_of(sentence), other) >= _KEPT_SENTENCE for sentence in sentences for other in after
+        _alike(words_of(sentence), sent_words) >= _KEPT_SENTENCE
+        for sentence in sentences
+        for sent_words in sent
     )
 
 
@@ -252,11 +275,11 @@ def _changed_facts(shown: str, sent: str) -> tuple[str, ...]:
 
     A sentence that was left out, and one that is the agent's own, change no fact of the answer.
     """
-    before = [(text, words_of(text)) for text in _sentences(shown)]
+    shown_sentences = [(text, words_of(text)) for text in _sentences(shown)]
     changed: set[str] = set()
     for text in _sentences(sent):
         words = words_of(text)
-        nearest = max(before, key=lambda each: _alike(each[1], words), default=None)
+        nearest = max(shown_sentences, key=lambda pair: _alike(pair[1], words), default=None)
         if nearest is None or nearest[1] == words or _alike(nearest[1], words) < _SAME_SENTENCE:
             continue
         old, new = _facts(nearest[0]), _facts(text)
@@ -265,12 +288,18 @@ def _changed_facts(shown: str, sent: str) -> tuple[str, ...]:
 
 
 def _facts(sentence: str) -> Mapping[str, object]:
-    """Return the sentence's facts by kind."""
+    """Return the sentence's facts by kind; only equality of two sentences' facts matters.
+
+    "Do not take 20 mg before March 14": ``{"number": (set(), set(), set()), "code": set(),
+    "dose": {("20", "mg")}, "date": ({"3/14"}, set()), "negation": 1}``.
+    """
     plain = MARKUP.sub(" ", sentence)
     values, words = Values.of(plain, language("en")), _plain_words(plain)
+    # Of the moments only phone numbers have a hyphen: "800-555-0100" beside "3/14" and "8:30".
     numbers, phones = values.quantities, {moment for moment in values.moments if "-" in moment}
     doses = {measure for measure in numbers.measures if measure[1] in _DOSE_UNITS}
     return {
+        # A bare 1 is often the pronoun "one".
         "number": (numbers.bare - {"1"}, numbers.measures - doses, phones),
         "code": numbers.codes,
         "dose": doses,
@@ -284,7 +313,7 @@ def _sentences(text: str) -> Iterator[str]:
 
 
 def _alike(first: Sequence[str], second: Sequence[str]) -> float:
-    """Return the share of common words, 0 to 1."""
+    """Return the share of common words, 0 to 1: twice the common ones by the words of both (Dice)."""
     if not first or not second:
         return 0.0
     common = (Counter(first) & Counter(second)).total()
@@ -316,14 +345,17 @@ class ErasePatient:
     two_people: TwoPeople
 
     async def __call__(self, member_number: str, *, by: str, named: str | None = None) -> Erased:
-        """Erase, and return the receipt. Raises DependencyError; then the key may be destroyed already.
-        Raises as ``TwoPeople.admit`` too, which reads ``named``; then it is not."""
+        """Erase, and return the receipt. ``by``: who orders it. ``named``: as ``TwoPeople.admit`` takes it.
+
+        Raises DependencyError; then the key may be destroyed already. Raises as ``TwoPeople.admit`` too; then
+        nothing is destroyed.
+        """
         subject = self.signals.patient(member_number)
 
-        async def texts() -> Contents:
+        async def contents() -> Contents:
             ids = await self.feedback.texts_about(subject)
             return Contents.of(dict.fromkeys(ids, ""), f"{len(ids):,} texts")
 
-        await self.two_people.admit("erase", subject, by=by, contents=texts, named=named)
+        await self.two_people.admit("erase", subject, by=by, contents=contents, named=named)
         had_key = await self.keys.destroy(subject)
         return Erased(subject, had_key, tuple(await self.feedback.texts_about(subject)))

@@ -51,11 +51,14 @@ FEEDBACK_FILES = BlobsOf(
 )
 _FILES_AT_ONCE = 16
 _FILES_AHEAD = 8
+"""Files of events that are fetched together, in the order of their first events."""
 _EVENTS_A_GROUP = 200
 _SUBJECTS_A_CALL = 1_000
 _BEGINS = "%H%M%S%f"
-"""Time of day in the name of a file of events."""
+"""Time of day (UTC) of the first event in the name of a file: "092011000250-SHA256.jsonl". All have the same
+length, so names sort by time."""
 _LONGEST_REASON = 200
+"""Characters of what pydantic says about a bad event, in an error."""
 _Item = TypeVar("_Item")
 
 
@@ -69,9 +72,9 @@ class StoredFeedback:
         self._keys = keys
 
     async def append(self, events: Sequence[FeedbackEvent], texts: Sequence[SealedText]) -> None:
-        """Store a group of at most 500 events. The same group again changes nothing; an event that comes in
-        two groups is read once. Texts are written first: a stored event never names a text that is missing.
-        """
+        """Store a group of at most 500 events (``mover.GROUP_ROWS``). The same group again changes nothing;
+        an event that comes in two groups is read once. Texts are written first: a stored event never names a
+        text that is missing."""
         await self._put_all((_text_key(text.text_id), text.model_dump_json().encode()) for text in texts)
         await self._put_all(_event_files(events))
 
@@ -96,7 +99,11 @@ class StoredFeedback:
         texts: dict[str, SealedText] = {}
         for ids in _groups(dict.fromkeys(text_ids), _FILES_AT_ONCE):
             contents = await asyncio.gather(*(self._blobs.get(_text_key(text_id)) for text_id in ids))
-            texts |= {name: _text(each, name) for name, each in zip(ids, contents, strict=True) if each}
+            texts |= {
+                text_id: _text(content, text_id)
+                for text_id, content in zip(ids, contents, strict=True)
+                if content
+            }
         return texts
 
     async def texts_about(self, subject: str) -> list[str]:
@@ -109,25 +116,30 @@ class StoredFeedback:
         return sorted(text_ids)
 
     async def _text_ids(self) -> AsyncIterator[list[str]]:
-        waiting: list[str] = []
-        async for found in self._blobs.list(TEXTS):
-            waiting.append(found.key.rpartition("/")[2].removesuffix(".json"))
-            if len(waiting) == _FILES_AT_ONCE:
-                yield waiting
-                waiting = []
-        yield waiting
+        """Yield the ids of all sealed texts, in groups for one call of ``texts``; the last may be empty."""
+        group: list[str] = []
+        async for blob in self._blobs.list(TEXTS):
+            group.append(blob.key.rpartition("/")[2].removesuffix(".json"))
+            if len(group) == _FILES_AT_ONCE:
+                yield group
+                group = []
+        yield group
 
     async def _put_all(self, files: Iterable[tuple[str, bytes]]) -> None:
+        """Write files (key, content); one that is there stays as it is."""
         for group in _groups(files, _FILES_AT_ONCE):
             await asyncio.gather(*(self._blobs.add(key, content) for key, content in group))
 
     async def _of_day(self, day: date) -> AsyncIterator[list[FeedbackEvent]]:
-        """Yield the events of a day by time, in groups, also those that came twice.
+        """Yield the events of a day by time, in groups, also those that came twice; the last group may be
+        empty.
 
-        A file is sorted, and its name says when it begins: only files that overlap are open at once.
+        A file is sorted, and its name says when it begins, so this merges files: keys wait in ``later``,
+        contents in ``fetched`` (both latest first, so that the earliest is the last item), and a file moves
+        on to the heap ``open_files`` when it begins at or before the earliest event there.
         """
-        later = sorted([found.key async for found in self._blobs.list(_day_prefix(day))], reverse=True)
-        fetched: list[tuple[datetime, str, bytes]] = []
+        later = sorted([blob.key async for blob in self._blobs.list(_day_prefix(day))], reverse=True)
+        fetched: list[tuple[datetime, str, bytes]] = []  # when it begins, key, content
         open_files: list[_OpenFile] = []
         group: list[FeedbackEvent] = []
         while open_files or fetched or later:
@@ -149,11 +161,11 @@ class StoredFeedback:
         yield group
 
     async def _look_up(self, events: Sequence[FeedbackEvent], known: dict[str, datetime | None]) -> None:
-        """Add to ``known`` when each document of the events was withdrawn; None: it was not."""
-        named = {document for event in events for document in _documents(event)}
-        for documents in _groups(sorted(named - known.keys()), _SUBJECTS_A_CALL):
-            destroyed = await self._keys.destroyed([f"{DOCUMENT_SUBJECT}{name}" for name in documents])
-            known.update({name: destroyed.get(f"{DOCUMENT_SUBJECT}{name}") for name in documents})
+        """Add to ``known``, by id, when each document of the events was withdrawn; None: it was not."""
+        of_events = {document_id for event in events for document_id in _documents(event)}
+        for document_ids in _groups(sorted(of_events - known.keys()), _SUBJECTS_A_CALL):
+            destroyed = await self._keys.destroyed([f"{DOCUMENT_SUBJECT}{name}" for name in document_ids])
+            known.update({name: destroyed.get(f"{DOCUMENT_SUBJECT}{name}") for name in document_ids})
 
 
 @dataclass(order=True, slots=True)
@@ -161,11 +173,13 @@ class _OpenFile:
     """A file of which events are still to be read, in order of the next one."""
 
     place: tuple[datetime, str]
+    """Time and id of the next event, by which the heap orders files."""
     next: FeedbackEvent = field(compare=False)
     rest: Iterator[FeedbackEvent] = field(compare=False)
 
 
 def _push(files: list[_OpenFile], rest: Iterator[FeedbackEvent]) -> None:
+    """Add a file to the heap by its next event; leave it out where it has none."""
     if (event := next(rest, None)) is not None:
         heapq.heappush(files, _OpenFile((event.at, event.event_id), event, rest))
 
@@ -186,14 +200,15 @@ def iter_events(content: bytes, *, key: str, tenant: str) -> Iterator[FeedbackEv
 
 
 def _why(line: bytes, error: ValidationError) -> str:
+    """Return why a line is no event of this release, and what to do."""
     try:
         fields: Any = orjson.loads(line)
     except orjson.JSONDecodeError:
         return "the line is damaged, it is no JSON. Restore the file from an earlier version."
     if not isinstance(fields, dict):
         return "the line is no event, which is a JSON object. Restore the file from an earlier version."
-    named = cast("dict[str, Any]", fields)
-    event_id, version = named.get("event_id"), named.get("schema_version")
+    values = cast("dict[str, Any]", fields)
+    event_id, version = values.get("event_id"), values.get("schema_version")
     if version != FEEDBACK_VERSION:
         return (
             f"the event {event_id} has schema_version {version}; this release reads {FEEDBACK_VERSION}. "
@@ -204,11 +219,13 @@ def _why(line: bytes, error: ValidationError) -> str:
 
 
 def _event_files(events: Sequence[FeedbackEvent]) -> Iterator[tuple[str, bytes]]:
+    """Yield a file (key, content) for each day (UTC) of the events. Order and duplicates do not change it:
+    ``events/dt=2026-10-18/092011000250-SHA256.jsonl``."""
     by_day: dict[date, dict[str, FeedbackEvent]] = defaultdict(dict)
     for event in events:
         by_day[event.at.astimezone(UTC).date()][event.event_id] = event
-    for day, found in by_day.items():
-        ordered = sorted(found.values(), key=lambda event: (event.at, event.event_id))
+    for day, events_by_id in by_day.items():
+        ordered = sorted(events_by_id.values(), key=lambda event: (event.at, event.event_id))
         content = b"".join(event.model_dump_json().encode() + b"\n" for event in ordered)
         begins = ordered[0].at.astimezone(UTC).strftime(_BEGINS)
         yield f"{_day_prefix(day)}{begins}-{hashlib.sha256(content).hexdigest()}.jsonl", content
@@ -252,6 +269,7 @@ def _days(since: datetime, until: datetime) -> Iterator[date]:
 
 
 def _documents(event: FeedbackEvent) -> Iterator[str]:
+    """Yield the id of each document that the event names."""
     yield from (shown.document_id for shown in event.documents)
     yield from event.wrong_documents
     if event.opened is not None:
@@ -262,7 +280,10 @@ def _without_destroyed(
     event: FeedbackEvent, destroyed: Mapping[str, datetime | None]
 ) -> FeedbackEvent | None:
     """Return the event without the documents that were withdrawn after its question; None when it is about
-    these alone. A document that was added again counts from its questions after the withdrawal."""
+    these alone: it is the opening of one, or all that it quotes are withdrawn.
+
+    An event asked after the withdrawal keeps the document, which was added again by then.
+    """
     gone = {name for name in _documents(event) if (at := destroyed[name]) is not None and at > event.asked_at}
     if not gone:
         return event
@@ -283,8 +304,11 @@ def _without_destroyed(
 # used with two texts.
 
 MOST_SUBJECTS = 100
+"""``SealedText.subjects`` takes no more."""
 _NONCE_BYTES = 12
+"""AES-GCM's own length. The nonce stands before the ciphertext."""
 _PURPOSE = "feedback-text/1"
+"""Part of each text's id and key: with another value stored texts cannot be read."""
 
 
 def text_id_of(event: FeedbackEvent) -> str:
@@ -334,12 +358,14 @@ async def unseal_all(texts: Collection[SealedText], keys: StoredErasureKeys) -> 
 
 
 def _key(text_id: str, keys: Collection[bytes]) -> bytes:
+    """Return the key of one text. ``keys``: its subjects' keys, in the order of the sorted subjects."""
     derived = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=f"{_PURPOSE}:{text_id}".encode())
     return derived.derive(b"".join(keys))
 
 
 def _bound(text_id: str, subjects: Collection[str]) -> bytes:
-    """Return what is authenticated beside the words: a text cannot be put in another one's place."""
+    """Return what AES-GCM authenticates beside the words, so that a text cannot take another one's place:
+    the id and the sorted subjects, one a line."""
     return "\n".join((text_id, *subjects)).encode()
 
 
@@ -347,6 +373,8 @@ def _bound(text_id: str, subjects: Collection[str]) -> bytes:
 
 
 async def _counts(stores: Stores, document_id: str) -> Mapping[str, int]:
+    """Return 0 where the document's key is destroyed, so that no text about it can be read; else 1. The name
+    is that of ``receipt_places.toml``."""
     subject, keys = f"{DOCUMENT_SUBJECT}{document_id}", await stores.of(ERASURE_KEYS)
     return {"feedback": int((await keys.destroyed([subject])).get(subject) is None)}
 
