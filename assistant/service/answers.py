@@ -2,6 +2,9 @@
 
 ``POST /v1/answers`` and ``GET /v1/answers/{id}/events`` are raw ASGI: FastAPI's layers would cost each
 token CPU. A question goes ``Answers.ask`` → ``asking`` (start or join) → ``RunningAnswer`` → ``send_stream``.
+
+An *Idempotency-Key* belongs to the first answer that was asked for under it: its ``Claim`` is stored.
+``gone`` is everywhere the task that ends when the client has disconnected (``_until_gone``).
 """
 
 from __future__ import annotations
@@ -71,24 +74,31 @@ from assistant.stores.events import Claim
 EVENTS_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/events")
 REPLY_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/reply")
 VERDICTS = Place[Callable[[ServedTenant, str, Verdict, Identity], Awaitable[None]]]("admission of a verdict")
-"""Raises an error that refuses it."""
+"""Checks that options add, called before a verdict is stored with (tenant, answer id, verdict, caller). Each
+raises an AssistantError that refuses the verdict."""
 _CANCEL_TIMEOUT_S = 1.0
+"""Longest wait for what is cancelled or undone for an answer that does not begin."""
 _CLAIM_TIMEOUT_S = 3.0
+"""Of one call of the store of keys."""
 _HEAD_START_S = 0.001
-"""Lead of the embedding call over taking the key: the call takes a few turns of the loop to send,
-then many milliseconds."""
+"""Lead of the embedding call over taking the key: sending the call takes a few turns of the loop, its
+response many milliseconds, in which the key is taken."""
 _PAUSED_RETRY_S = 30.0
+"""``Retry-After`` of a paused tenant."""
 Stored = TypeVar("Stored")
 Prepared = PreparedAnswer | PreparedReply
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+"""An Idempotency-Key: visible ASCII characters."""
 _log = structlog.get_logger(__name__)
 
 
 class Steps(Protocol):
-    """What makes an answer, or a reply, in two halves."""
+    """What makes an answer (``AnswerQuestion``) or a reply (``WriteReply``): first ``take.begin`` makes its
+    record, then ``prepare`` finds what it needs, then ``stream`` yields its events."""
 
     take: TakeQuestion
 
+    # Returns what ``stream`` takes. Raises AssistantError, which becomes a status.
     async def prepare(
         self,
         request: Any,
@@ -99,6 +109,7 @@ class Steps(Protocol):
         begun: AnswerRecord,
     ) -> Any: ...
 
+    # Yields the events, the last one ``Done`` or ``Problem``. ``resumable``: readers may come back.
     def stream(self, prepared: Any, *, resumable: bool) -> AsyncGenerator[AnswerEvent, None]: ...
 
 
@@ -112,10 +123,11 @@ class Question:
     tenant: ServedTenant
     deadline: Deadline
     started_s: float
+    """When the request came, on the monotonic clock."""
     key: str | None = None
     """``Idempotency-Key``: a repeat under it joins the first answer."""
     context: CareContext | None = None
-    """Whose live data may be read, verified."""
+    """Whose live data may be read, from a verified token; None: of nobody."""
 
     @property
     def steps(self) -> Steps:
@@ -124,6 +136,7 @@ class Question:
 
     @property
     def is_resumable(self) -> bool:
+        """Whether readers may come back to the answer."""
         return self.key is not None or self.request.resume_window_s > 0
 
     def claim(self, begun: AnswerRecord) -> Claim | None:
@@ -133,8 +146,8 @@ class Question:
         return Claim(begun.answer_id, self.identity.agent, self.key, self._hash(), begun.asked_at)
 
     def _hash(self) -> str:
-        """Return the hash of the request and of whose data it may show: of what the care application signed,
-        not of its token, which is another one for each question."""
+        """Return the hash of the request and of the customer and ids in its context. The context's token is
+        left out: a repeat of the question has another one."""
         whose = None
         if self.context is not None:
             ids = {kind: sorted(values) for kind, values in self.context.ids.items()}
@@ -152,7 +165,7 @@ class JoinedAnswer(Exception):
 
 
 class SendRefusal(Protocol):
-    """How an endpoint sends a problem."""
+    """How an endpoint sends a problem as its response, before the first event."""
 
     async def __call__(self, send: Send, problem: Problem, *, retry_after_s: float | None = None) -> None: ...
 
@@ -200,6 +213,7 @@ class Answers:
     async def _deliver(
         self, request: AnswerRequest, identity: Identity, headers: Headers, receive: Receive, send: Send
     ) -> None:
+        """Ask the question, and send its answer as a stream or as one body, as Accept says."""
         question = await self.question(request, identity, key=idempotency_key(headers))
         deliver = streams.send_stream if wants_stream(headers.get("accept")) else streams.send_whole
         async with self.asking(question, receive) as reading:
@@ -302,8 +316,9 @@ class Answers:
         await send_refusal(send, problem, retry_after_s=retry_after_s)
 
     async def settle(self, *, within_s: float, record_within_s: float) -> None:
-        """At the end of the process, let answers that may go on without a reader reach their end: whoever
-        comes back gets them from their records. Then end the rest, and wait for all records."""
+        """At the end of the process, cancel answers that may not go on without a reader, and wait
+        ``within_s`` for the others, which readers get from their records later. Then cancel the rest, and
+        wait for all records."""
         running = self.service.running
         for answer in running:
             if not answer.is_resumable:
@@ -316,7 +331,7 @@ class Answers:
             await tenant.answer_question.keep.writer.settle(within_s=record_within_s)
 
     async def _start(self, question: Question, gone: asyncio.Task[None]) -> RunningAnswer:
-        """Return the answer when its first event is due. At its end, its place is released.
+        """Return the running answer after it was prepared. Its place in the admission is released at its end.
 
         Raises JoinedAnswer, and as ``asking``.
         """
@@ -348,7 +363,7 @@ class Answers:
         )
 
         def leave(_gone: asyncio.Task[None]) -> None:
-            work.cancel()
+            work.cancel()  # the client left
 
         gone.add_done_callback(leave)
         claim = question.claim(begun)
@@ -357,14 +372,14 @@ class Answers:
                 return await _unless_gone(work, gone)
             await asyncio.sleep(_HEAD_START_S)
             if work.done():
-                await _unless_gone(work, gone)  # an error here takes no key
+                await _unless_gone(work, gone)  # where it failed already, no key is taken
             try:
                 await self._take_key(question, claim, gone)
                 return await _unless_gone(work, gone)
-            except (JoinedAnswer, errors.ConflictError):  # the key is another answer's
+            except (JoinedAnswer, errors.ConflictError):  # the key belongs to another answer
                 _drop(work)
                 raise
-            except BaseException:  # the key is ours, and no answer will come
+            except BaseException:  # this answer has the key, and will never begin
                 _drop(work)
                 releasing = question.tenant.claims.release(claim)
                 await _undone(releasing, claim.answer_id, failure="key_not_released")
@@ -374,8 +389,8 @@ class Answers:
             await _end(work)
 
     async def _take_key(self, question: Question, claim: Claim, gone: asyncio.Task[None]) -> None:
-        """Take the key of the question, also from an answer that was interrupted. Wait while the first answer
-        under it is prepared elsewhere.
+        """Take the key of the question. Where another answer has it: join that one if it is written or on
+        record, wait while it is prepared on another task, and take the key over if it was interrupted.
 
         Raises JoinedAnswer, ConflictError, RecordsUnavailableError, ClientGoneError, AnswerInterruptedError
         (it waited for a first answer that never began; the key is free).
@@ -394,7 +409,7 @@ class Answers:
                 await asyncio.sleep(POLL_S)
                 continue
             await _stored(question.tenant.claims.release(first))
-            if waited:  # as long as a whole answer takes: this question's own time is over, too
+            if waited:  # for as long as a whole answer takes, so this question's deadline has passed, too
                 raise errors.AnswerInterruptedError(
                     "The first request under this key ended before its answer began. Send the request again."
                 )
@@ -405,16 +420,17 @@ class Answers:
         JoinedAnswer where it is written, or on record, RecordsUnavailableError."""
         if self.service.running.find(first.answer_id, identity=question.identity):
             raise JoinedAnswer(first.answer_id)
-        found = await _stored(question.tenant.answering.records.find_answer(first.answer_id))
-        if found is None:
-            passed = self.service.clock.now() - first.claimed_at
+        stored = await _stored(question.tenant.answering.records.find_answer(first.answer_id))
+        if stored is None:
+            since_claim = self.service.clock.now() - first.claimed_at
             limits = question.tenant.answering.tenant.limits
-            return passed.total_seconds() > limits.answer_deadline_s + GRACE_S
-        if found.written_until is not None or not is_interrupted(found.record):
+            return since_claim.total_seconds() > limits.answer_deadline_s + GRACE_S
+        if stored.written_until is not None or not is_interrupted(stored.record):
             raise JoinedAnswer(first.answer_id)
         return True
 
     def _run(self, question: Question, prepared: Prepared, *, leave: Callable[[], None]) -> RunningAnswer:
+        """Start writing the answer, and count it among those in progress until it ends."""
         tenant, service = question.identity.tenant, self.service
         answer = RunningAnswer(
             prepared,
@@ -491,7 +507,8 @@ async def _end(task: asyncio.Task[Prepared]) -> None:
 async def _stored(
     call: Awaitable[Stored], failure: str = "The Idempotency-Key cannot be looked up just now"
 ) -> Stored:
-    """Return what the store says of a key or a context. Raises RecordsUnavailableError."""
+    """Return the result of a call of the store of keys and contexts. Raises RecordsUnavailableError, with
+    ``failure`` as its text."""
     try:
         async with asyncio.timeout(_CLAIM_TIMEOUT_S):
             return await call
@@ -500,7 +517,7 @@ async def _stored(
 
 
 async def _undone(call: Awaitable[None], answer_id: str, *, failure: str) -> None:
-    """Free what was taken for an answer that never began. ``failure``: event of the log."""
+    """Undo what was stored for an answer that never began. ``failure``: event of the log where that fails."""
     try:
         async with asyncio.timeout(_CANCEL_TIMEOUT_S):
             await call
@@ -510,7 +527,7 @@ async def _undone(call: Awaitable[None], answer_id: str, *, failure: str) -> Non
 
 @asynccontextmanager
 async def _until_gone(receive: Receive) -> AsyncGenerator[asyncio.Task[None]]:
-    """Give a task that ends when the client has left; it is cancelled at the end of the block."""
+    """Yield a task that ends when the client has disconnected; it is cancelled at the end of the block."""
 
     async def wait_for_disconnect() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -524,12 +541,14 @@ async def _until_gone(receive: Receive) -> AsyncGenerator[asyncio.Task[None]]:
 
 
 async def _wait(tasks: Collection[asyncio.Task[None]], *, within_s: float) -> None:
+    """Wait until all tasks have ended, ``within_s`` at most."""
     if tasks and within_s > 0:
         await asyncio.wait(tasks, timeout=within_s)
 
 
 def wants_stream(accept: str | None) -> bool:
-    """Return whether ``text/event-stream`` is accepted, with at least the weight of JSON."""
+    """Return whether ``text/event-stream`` is accepted, with at least the weight of JSON: True for
+    "text/event-stream" and for "text/event-stream;q=0.9, application/json;q=0.9", False for "*/*"."""
     weights: dict[str, float] = {}
     for part in (accept or "").split(","):
         media_type, *parameters = [piece.strip() for piece in part.split(";")]
@@ -551,7 +570,8 @@ def idempotency_key(headers: Headers) -> str | None:
 
 
 def _after(last_event_id: str | None, answer_id: str) -> int:
-    """Return the sequence of the last event that was seen; 0 for none. Raises InvalidRequestError."""
+    """Return the sequence in a Last-Event-ID: 7 for "a1:7" of the answer "a1"; 0 without one. Raises
+    InvalidRequestError."""
     if not last_event_id:
         return 0
     owner, _, sequence = last_event_id.rpartition(":")
@@ -595,11 +615,12 @@ async def cancel_answer(service: ServiceOf, tenant: TenantOf, caller: _Agent, an
 
 
 async def _cancel_elsewhere(tenant: ServedTenant, answer_id: str, caller: Identity) -> None:
-    """Tell the task that writes the answer, which looks every second; one that has ended stays as it is."""
-    found = await tenant.answering.records.find_answer(answer_id)
-    if found is None or found.record.agent != caller.agent:
+    """Store the cancellation for the task that writes the answer: it reads them every second
+    (``watch_cancellations``). Raises NotFoundError."""
+    stored = await tenant.answering.records.find_answer(answer_id)
+    if stored is None or stored.record.agent != caller.agent:
         raise NotFoundError(NOT_FOUND)
-    if found.written_until is not None:
+    if stored.written_until is not None:
         await tenant.claims.cancel(answer_id)
 
 
@@ -646,7 +667,12 @@ async def check_reply(
 async def _place(
     service: Service, tenant: ServedTenant, caller: Identity, *, is_needed: bool
 ) -> AsyncGenerator[bool]:
-    """Take a place among the answers in progress; give whether there is one, and leave it."""
+    """Take a place among the answers in progress for a call of the model inside the block; yield whether
+    there is one.
+
+    Without a place, because the tenant is paused or too much is in progress, the block goes on without the
+    model.
+    """
     leave: Callable[[], None] | None = None
     with suppress(errors.OverloadedError):
         if is_needed and not await tenant.power.is_paused():
@@ -659,6 +685,7 @@ async def _place(
 
 
 def _guard(tenant: ServedTenant) -> GuardSent:
+    """Return the check of what is sent to the patient."""
     people = replace(tenant.two_people, is_needed=True)
     return GuardSent(services=tenant.answering, replies=tenant.write_reply, people=people)
 

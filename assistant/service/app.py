@@ -1,5 +1,7 @@
-"""The ASGI application of the service: streams on raw ASGI, FastAPI for the rest; the console's files; which
-pages of other origins may call; and the OpenAPI file.
+"""The ASGI application of the service, and its OpenAPI file.
+
+Streams are raw ASGI; FastAPI serves all other routes, and the console's files. ``OtherOrigins`` says which
+pages of other origins may call.
 
 ``python -m tools.pages schemas`` writes docs/openapi.json; a test compares it with the code. Links in it
 lead from an operation's response to the operations that continue it: stateful tests follow them.
@@ -54,6 +56,7 @@ DIST = Path(__file__).parent / "console" / "dist"
 _MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".txt": "text/plain"}
 _PAGE = "index.html"
 _OF_A_BODY = ("content-length", "content-type")
+"""Headers that a response without a body must not have."""
 _NOT_BUILT = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>The console is not built</title></head>
 <body><main><h1>The console is not built</h1>
@@ -73,9 +76,11 @@ class Application:
     raw: Mapping[tuple[str, str], RawRoute]
     """Raw routes of options, by method and path."""
     routes: ASGIApp
+    """The FastAPI application."""
     operations: ASGIApp
+    """Health, readiness and metrics for operators."""
     operations_port: int | None
-    """Port of the operators' listener; ``operations`` alone serves its requests."""
+    """Port of the operators' listener, all of whose requests go to ``operations``; None: there is none."""
     origins: OtherOrigins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,9 +93,11 @@ class Application:
 
     @cached_property
     def _admitting(self) -> ASGIApp:
+        """``_serve`` behind the check of origins."""
         return self.origins.admit(self._serve)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request; ``scope[TAKE]`` counts the bytes of its body until its end (``take_bytes``)."""
         with self.answers.service.bodies.of_request() as scope[TAKE]:
             await self._route(scope, receive, send)
 
@@ -114,6 +121,7 @@ def build_application(
     operations_port: int | None = None,
     origins: OtherOrigins,
 ) -> Application:
+    """Return the application of one process. ``operations_port``: see ``Application``."""
     routes = build_routes()
     routes.state.service = service
     headers = origins.console_headers(service.console.issuer)
@@ -140,10 +148,11 @@ class RawRoute:
     path: str
     endpoint: Callable[[Answers, Scope, Receive, Send], Awaitable[None]]
     describe: Callable[[], dict[str, Any]]
-    """Returns its operation in the OpenAPI file."""
+    """Returns its operation object of the OpenAPI file."""
 
 
 ROUTES = Place[APIRouter]("routes")
+"""Routes of options that FastAPI serves."""
 RAW_ROUTES = Place[Sequence[RawRoute]]("raw routes")
 
 
@@ -186,8 +195,8 @@ async def _on_error(request: Request, error: Exception) -> Response:
             errors.log_failure(problem)
             return _response(problem, retry_after_s=error.retry_after_s)
         case RequestValidationError():
-            wrong = "; ".join(f"{item['loc'][-1]}: {item['msg']}" for item in error.errors()[:5])
-            return _response(errors.problem_of(InvalidRequestError(f"{wrong}.")))
+            faults = "; ".join(f"{item['loc'][-1]}: {item['msg']}" for item in error.errors()[:5])
+            return _response(errors.problem_of(InvalidRequestError(f"{faults}.")))
         case HTTPException(status_code=404):
             return _response(errors.problem_of(NotFoundError(NOT_FOUND)))
         case HTTPException():  # the router's own refusal: a method that a path does not have
@@ -209,11 +218,14 @@ async def _on_error(request: Request, error: Exception) -> Response:
 
 
 def _response(problem: Problem, *, retry_after_s: float | None = None, more: Any = None) -> Response:
+    """Return the response for a problem; ``more``: further headers."""
     headers = errors.problem_headers(problem, retry_after_s=retry_after_s) | dict(more or {})
     return Response(errors.problem_body(problem), problem.status, headers=headers)
 
 
 def _with_default_headers(send: Send) -> Send:
+    """Return a ``send`` that adds the default headers which a response does not set itself."""
+
     async def with_headers(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             headers: list[tuple[bytes, bytes]] = list(message.get("headers", ()))
@@ -225,14 +237,14 @@ def _with_default_headers(send: Send) -> Send:
 
 
 def _read_console(headers: Mapping[str, str]) -> Mapping[str, Response]:
-    """Return the build's files by name, as responses. No request reads the disk: a caller's name is looked up
-    here only."""
+    """Return the files of the console's build by name, as responses. Requests are answered from these alone,
+    so that no caller's name reaches the disk. Without a build, only a page that says so."""
     files: dict[str, Response] = {_PAGE: HTMLResponse(_NOT_BUILT, 404, headers=headers)}
     for path in sorted(DIST.iterdir()) if DIST.is_dir() else ():
         if path.suffix in _MEDIA_TYPES and not path.name.startswith(".") and path.is_file():
             content = path.read_bytes()
-            tagged = {**headers, "etag": f'"{hashlib.sha256(content).hexdigest()[:32]}"'}
-            files[path.name] = Response(content, headers=tagged, media_type=_MEDIA_TYPES[path.suffix])
+            file_headers = {**headers, "etag": f'"{hashlib.sha256(content).hexdigest()[:32]}"'}
+            files[path.name] = Response(content, headers=file_headers, media_type=_MEDIA_TYPES[path.suffix])
     return files
 
 
@@ -258,6 +270,7 @@ async def console_file(request: Request, name: str) -> Response:
     return Response(status_code=304, headers=kept)
 
 
+# Of cross-origin calls: what they may use, and for how many seconds browsers keep that answer
 _METHODS = ("GET", "POST", "DELETE")
 _SENT_HEADERS = ("authorization", "content-type", "idempotency-key", "last-event-id")
 _READ_HEADERS = ("retry-after", "etag")
@@ -266,7 +279,8 @@ _PREFLIGHT_KEPT_S = 600
 
 @dataclass(frozen=True, slots=True)
 class OtherOrigins:
-    """Origins (``https://care.example.org``) beside the service's own. Empty: none, in every browser."""
+    """Origins (``https://care.example.org``) beside the service's own that may use it in a browser; empty:
+    none may."""
 
     framing: Sequence[str] = ()
     """Pages that may hold the console in a frame."""
@@ -285,7 +299,8 @@ class OtherOrigins:
         return headers
 
     def admit(self, application: ASGIApp) -> ASGIApp:
-        """Return the application with answers to preflights of the calling origins, streams included."""
+        """Return the application with CORS for the calling origins: preflights, and headers of all
+        responses."""
         if not self.calling:
             return application
         return CORSMiddleware(
@@ -299,6 +314,8 @@ class OtherOrigins:
 
 
 def content_security_policy(issuer: str, *, framing: Sequence[str] = ()) -> str:
+    """Return the policy of the console: its own files, calls to its own origin and the issuer, frames in
+    ``framing``."""
     parts = urlsplit(issuer)
     ancestors = " ".join(framing) or "'none'"
     return (
@@ -308,12 +325,15 @@ def content_security_policy(issuer: str, *, framing: Sequence[str] = ()) -> str:
     )
 
 
+# Statuses of a question that is refused before its first event
 REFUSED_QUESTIONS = (400, 401, 403, 404, 409, 410, 413, 422, 429, 503)
+# Operations that continue an answer
 _OF_AN_ANSWER = ("read_answer", "follow_answer", "give_verdict", "keep_sent", "cancel_answer")
 
 
 def answer_links(answer_id: str, conversation_id: str) -> dict[str, Any]:
-    """Return the links to the operations that continue an answer; both names are paths in the body."""
+    """Return the OpenAPI links to the operations that continue an answer. The arguments are where its ids are
+    in the response's body: "answer_id"."""
     return errors.links(*_OF_AN_ANSWER, answer_id=answer_id) | errors.links(
         "read_conversation", conversation_id=conversation_id
     )
@@ -358,6 +378,7 @@ _ANSWER_ID: dict[str, Any] = {
 
 
 def _streamed(endpoint: Callable[..., Any], body: type[Any], *parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the operation of a raw endpoint that answers as a stream or as one body."""
     content = {
         "text/event-stream": _event_stream(),
         "application/json": {"schema": errors.reference("WholeAnswer")},
@@ -377,7 +398,8 @@ def _streamed(endpoint: Callable[..., Any], body: type[Any], *parameters: dict[s
 def described(
     endpoint: Callable[..., Any], good: dict[str, Any], bad: dict[int | str, dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return tag, responses and description of a raw endpoint: its docstring as one line."""
+    """Return tag, description and responses of a raw endpoint. The description is its docstring, as one
+    line."""
     return {
         "tags": ["answers"],
         "description": " ".join((endpoint.__doc__ or "").split()),
@@ -386,6 +408,7 @@ def described(
 
 
 def _event_stream() -> dict[str, Any]:
+    """Return the media type object of a stream of events."""
     return {
         "schema": {"description": _STREAM, "oneOf": [_event_schema(event) for event in EVENTS]},
         "x-events": {event.event: errors.reference(event.__name__) for event in EVENTS},
@@ -396,7 +419,7 @@ def _event_stream() -> dict[str, Any]:
 
 
 def _event_schema(event: type[Any]) -> dict[str, Any]:
-    """Return the schema of one event: the stream's is that of each of its events."""
+    """Return the schema of one event; the stream's schema is "one of" these."""
     return {
         "type": "object",
         "required": ["event", "data"],
@@ -409,6 +432,7 @@ def _event_schema(event: type[Any]) -> dict[str, Any]:
 
 
 def json_text(model: str) -> dict[str, Any]:
+    """Return the schema of a string that holds a model as JSON."""
     return {
         "type": "string",
         "contentMediaType": "application/json",
@@ -417,6 +441,7 @@ def json_text(model: str) -> dict[str, Any]:
 
 
 API_VERSION = "2.0.0"
+# Models that raw endpoints read, or that routes read themselves: FastAPI does not know them
 _READ = (
     AnswerRequest,
     ReplyBody,
@@ -431,11 +456,13 @@ _READ = (
     wire.LinkToken,
     *chain.from_iterable(Place[Sequence[type[PublicModel]]]("bodies of routes").joined()),
 )
+# Models that raw endpoints write
 _WRITTEN = (
     *EVENTS,
     *chain.from_iterable(Place[Sequence[type[PublicModel]]]("lines of routes").joined()),
     wire.WholeAnswer,
 )
+# Paths that need no token
 _OPEN_PATHS = ("/healthz", "/openapi.json")
 
 
@@ -485,6 +512,8 @@ def openapi_document(routes: FastAPI) -> dict[str, Any]:
 
 
 def _schemas(kinds: Sequence[type], mode: JsonSchemaMode) -> dict[str, Any]:
+    """Return the JSON schemas of models by name: as they are read ("validation") or written
+    ("serialization")."""
     inputs: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
         (kind.__name__, mode, TypeAdapter[Any](kind)) for kind in kinds
     ]
@@ -494,4 +523,5 @@ def _schemas(kinds: Sequence[type], mode: JsonSchemaMode) -> dict[str, Any]:
 
 
 def rendered(document: dict[str, Any]) -> bytes:
+    """Return the document as docs/openapi.json has it: sorted, so that a diff shows only what changed."""
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"

@@ -1,8 +1,8 @@
 """Documents: text for readers, states and changes for knowledge owners, the audit for auditors.
 
-A link in an answer opens the page ``linked_document.html`` in any browser, without a sign-in. The token of
-the link is in the address's fragment, which a browser never sends. The page removes it from the address bar
-and the history, posts it, and shows the text of the response. So no log holds anything that opens a document.
+A link in an answer opens the page ``linked_document.html`` in any browser, without a sign-in. The link's
+token is in the fragment of its address, which a browser never sends. The page removes it from the address bar
+and the history, posts it, and shows the text of the response. So no log has anything that opens a document.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ _STORES_TIMEOUT_S = 6.0
 _WHOLE_SOURCE_TIMEOUT_S = 60.0
 """A second withdraws some hundred documents; a repeat goes on."""
 AUDIT_SPAN = timedelta(days=30)
+"""Days before now that the audit shows by default."""
 _TEXT_OR_ORIGINAL: dict[str, Any] = {
     "description": "The text with its sections, or the original",
     "content": {
@@ -83,15 +84,19 @@ _TEXT_OR_ORIGINAL: dict[str, Any] = {
 _LINKS = links("document_status", "read_document", "withdraw_document", document_id="document_id")
 _BROUGHT_BY_CALLER = "You brought these documents yourself; another person must release them."
 _MOST_NAMED = 100
+"""Documents or answers that a response lists."""
 _MOST_SHOWN = 1_000
+"""Documents of a source that ``source_contents`` lists."""
 _MOST_LINKS = 500
 """Addresses of a document that are looked up when its text is read: a bound of work, not measured."""
 _MOST_READ = 500
 """Entries of the audit that are read for the answers of one document."""
 _NOT_JSON = "The body is not valid JSON in UTF-8."
+# Code of a failure = the error that refuses a document which was sent
 _REFUSALS = {error.code: error for error in (errors.DocumentInvalidError, errors.LabelsWidenedError)}
 _ORIGINAL_HEADERS = {"content-security-policy": "default-src 'none'; sandbox"}
 _PDF = "application/pdf"
+"""The only original that browsers show in place; others are downloaded."""
 _Name = Annotated[str | None, Query(min_length=1, max_length=256)]
 _Digest = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")]
 
@@ -289,8 +294,8 @@ async def restore_document(
     async with _stores_within():
         status = await document_of(tenant, caller, document_id)
         contents = await _contents(tenant, caller, status)
-        found = (one.document for one in contents if one.document.content_hash() == asked.content_hash)
-        source, document = tenant.sources.of_document(document_id), next(found, None)
+        matching = (kept.document for kept in contents if kept.document.content_hash() == asked.content_hash)
+        source, document = tenant.sources.of_document(document_id), next(matching, None)
         if document is None or source is None:
             raise NotFoundError(NOT_FOUND)
         own_id = document_id.removeprefix(source.id_prefix)
@@ -331,7 +336,8 @@ async def _contents(
 async def _citing_answers(
     tenant: ServedTenant, document_id: str
 ) -> tuple[tuple[wire.CitingAnswer, ...], bool]:
-    """Return the latest answers that had the document as a source, and whether there may be more."""
+    """Return the latest answers of the last 30 days that had the document as a source, and whether there may
+    be more."""
     until = tenant.answering.clock.now()
     query = AccessQuery(since=until - AUDIT_SPAN, until=until, document_id=document_id, limit=_MOST_READ)
     page = await tenant.answering.records.list_accesses(query)
@@ -523,7 +529,7 @@ def _link_page() -> tuple[str, Mapping[str, str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reader:
-    """Who reads, and which passage to mark."""
+    """Who reads, with which labels, and which passage of which content (by its hash) to mark."""
 
     agent: str
     labels: frozenset[str]
@@ -532,7 +538,7 @@ class _Reader:
 
 
 async def _read_text(tenant: ServedTenant, document_id: str, *, reader: _Reader) -> wire.DocumentText:
-    """Return the parsed text: the cited content while it is kept, else the content that answers now.
+    """Return the parsed text of the cited content while it is kept, else of the content that answers now.
 
     The read is recorded before the text is returned. Raises NotFoundError (unknown, withdrawn, withheld,
     never parsed, or not for this reader's labels), RecordsUnavailableError.
@@ -578,16 +584,19 @@ async def _read_text(tenant: ServedTenant, document_id: str, *, reader: _Reader)
 async def _links(
     tenant: ServedTenant, status: DocumentStatus, parsed: ParsedDocument, *, labels: frozenset[str]
 ) -> tuple[wire.DocumentLink, ...]:
-    """Return the links to web pages, and to documents that the reader may open now."""
+    """Return the links in the text to web pages, and to documents that the reader may open now.
+
+    An address may mean several documents (``linked_ids``); the first that can be opened counts.
+    """
     addresses = islice(dict.fromkeys(address for *_, address in parsed.links), _MOST_LINKS)
     linked = partial(linked_ids, document_id=status.document_id, origin=status.origin or "")
     meant = {address: list(linked(address)) for address in addresses}
     readable = await _documents(tenant).readable_ids(
-        [each for ids in meant.values() for each in ids], labels=labels
+        [linked_id for ids in meant.values() for linked_id in ids], labels=labels
     )
     links: list[wire.DocumentLink] = []
     for start, end, address in parsed.links:
-        opened = next((each for each in meant.get(address, ()) if each in readable), None)
+        opened = next((linked_id for linked_id in meant.get(address, ()) if linked_id in readable), None)
         url = address if address.startswith(("https://", "http://")) else None
         if opened or url:
             links.append(wire.DocumentLink(start=start, end=end, document_id=opened, url=url))
@@ -595,8 +604,8 @@ async def _links(
 
 
 async def _original(tenant: ServedTenant, document_id: str, *, reader: _Reader) -> Response:
-    """Return the file of the content that ``_read_text`` returns; without one, the newest content as it was
-    received. Records and raises as ``_read_text``."""
+    """Return the file that the content of ``_read_text`` was converted from; where there is none, the newest
+    content as it was received. Records the read and raises as ``_read_text``."""
     document = await _readable(tenant, document_id, reader=reader)
     original = document.document.original
     with suppress(NotFoundError):
@@ -623,13 +632,14 @@ async def _original(tenant: ServedTenant, document_id: str, *, reader: _Reader) 
             async with _stores_within():
                 part = await store.read_original(document_id, original, start=sent) or b""
 
-    kind = "inline" if (media_type := _media_type(original)) == _PDF else "attachment"
-    disposition = f"{kind}; filename*=UTF-8''{quote(original.name, safe='')}"
+    disposition_type = "inline" if (media_type := _media_type(original)) == _PDF else "attachment"
+    disposition = f"{disposition_type}; filename*=UTF-8''{quote(original.name, safe='')}"
     headers = {"content-disposition": disposition, "content-length": str(original.size_bytes)}
     return StreamingResponse(parts(), media_type=media_type, headers=_ORIGINAL_HEADERS | headers)
 
 
 def _media_type(original: OriginalFile) -> str:
+    """Return the media type by which a file is sent: browsers show PDFs, and run nothing else."""
     is_pdf = original.name.lower().endswith(".pdf")
     return _PDF if is_pdf else "application/octet-stream"
 
@@ -639,6 +649,7 @@ def _documents(tenant: ServedTenant) -> ReadableDocuments:
 
 
 async def _readable(tenant: ServedTenant, document_id: str, *, reader: _Reader) -> ReadableDocument:
+    """Return the document if the reader may read it. Raises NotFoundError."""
     document = await _documents(tenant).document(document_id, labels=reader.labels)
     if document is None:
         raise NotFoundError(NOT_FOUND)
@@ -648,7 +659,8 @@ async def _readable(tenant: ServedTenant, document_id: str, *, reader: _Reader) 
 async def _parsed(
     tenant: ServedTenant, document: ReadableDocument, *, reader: _Reader
 ) -> tuple[str, ParsedDocument]:
-    """Return hash and text of the first content that is kept: the cited one, then the live one."""
+    """Return hash and text of the cited content, or where it is not kept, of the live one. Raises
+    NotFoundError."""
     for content_hash in (reader.cited_content, document.status.live_content_hash):
         if content_hash is not None:
             parsed = await _documents(tenant).text_of(document, content_hash, labels=reader.labels)
@@ -658,6 +670,7 @@ async def _parsed(
 
 
 async def _record_read(tenant: ServedTenant, document_id: str, *, agent: str) -> None:
+    """Record for the audit that the agent read a document. Raises RecordsUnavailableError."""
     entry = AccessEntry(
         at=tenant.answering.clock.now(),
         agent=agent,
@@ -669,8 +682,11 @@ async def _record_read(tenant: ServedTenant, document_id: str, *, agent: str) ->
 
 
 async def document_of(tenant: ServedTenant, caller: Identity, document_id: str) -> DocumentStatus:
-    """Raises NotFoundError for a document that is unknown, of a source that the caller may not write, or with
-    labels of which the caller has none."""
+    """Return the state of a document that the caller may change, with the name of its source.
+
+    Raises NotFoundError for a document that is unknown, of a source that the caller may not write, or with
+    labels of which the caller has none.
+    """
     if tenant.sources.of_document(document_id) not in tenant.sources.writable_by(caller):
         raise NotFoundError(NOT_FOUND)
     status = await tenant.knowledge.states.get(document_id)
@@ -682,8 +698,12 @@ async def document_of(tenant: ServedTenant, caller: Identity, document_id: str) 
 async def _add(
     tenant: ServedTenant, caller: Identity, source: KnowledgeSource, item: SourceDocument | SourceFailure
 ) -> None:
-    """Add what the caller sent. Raises what refused a document, and NotFoundError for a change of one that
-    has labels, and the caller none of them."""
+    """Store and enqueue a document that the caller sent; for a ``SourceFailure`` withhold the document that
+    it names.
+
+    Raises the error by which the document is refused, and NotFoundError where it would replace a document
+    with labels of which the caller has none.
+    """
     writer = Writer(caller.agent, caller.labels, sees_all=False)
     async with _stores_within():
         failures = (await tenant.add_documents([item], source=source, writer=writer)).failures
@@ -694,7 +714,8 @@ async def _add(
 
 
 def writable_sources(tenant: ServedTenant, caller: Identity) -> KnowledgeSources:
-    """Return the sources that the caller may write. Error messages must not name any other source."""
+    """Return the sources that the caller may write. Raises NotFoundError without one. Error messages must
+    name no other source."""
     writable = tenant.sources.writable_by(caller)
     if not writable:
         raise NotFoundError(NOT_FOUND)
@@ -702,7 +723,8 @@ def writable_sources(tenant: ServedTenant, caller: Identity) -> KnowledgeSources
 
 
 def _failure(body: bytes, error: AssistantError) -> SourceFailure:
-    """Return the refusal of a body, with the ``document_id`` that it names, also where it is no JSON."""
+    """Return the failure for a body that is refused, with the ``document_id`` that it names, if one can be
+    found: also in a body that is no JSON."""
     failure = SourceFailure("", error.code, error.message)
     try:
         data = orjson.loads(body)

@@ -15,6 +15,8 @@ from assistant.answer.events import Problem
 from assistant.domain import errors
 from assistant.domain.errors import AssistantError, EndpointPausedError, InvalidRequestError, TooLargeError
 
+# Class of errors, status, title. The first row that an error is an instance of counts, so subclasses come
+# first.
 STATUSES: tuple[tuple[type[AssistantError], int, str], ...] = (
     (errors.UnreadableRequestError, 400, "The request is not readable"),
     (errors.UnauthenticatedError, 401, "Sign in"),
@@ -39,6 +41,7 @@ STATUSES: tuple[tuple[type[AssistantError], int, str], ...] = (
 NOT_FOUND = "There is no such thing, or it is not yours."
 """One body for a resource that does not exist and for another caller's."""
 _RETRY_AFTER_S = 2.0
+"""``Retry-After`` of a 429 or 503 whose error gives none."""
 _log = structlog.get_logger(__name__)
 INTERNAL_PROBLEM = Problem(
     title="Internal error",
@@ -51,11 +54,12 @@ INTERNAL_PROBLEM = Problem(
 
 
 def problem_of(error: AssistantError) -> Problem:
-    """Return the body for an error. One that has no status here is a mistake of ours: the log has it."""
+    """Return the problem for an error. An error without a row in ``STATUSES`` is a defect: it is logged, and
+    becomes a 500."""
     for kind, status, title in STATUSES:
         if isinstance(error, kind):
             code, retryable = error.code, error.retryable
-            found = error.findings if isinstance(error, errors.ReplyFindingsError) else ()
+            findings = error.findings if isinstance(error, errors.ReplyFindingsError) else ()
             return Problem.model_validate(
                 {
                     "title": title,
@@ -63,7 +67,7 @@ def problem_of(error: AssistantError) -> Problem:
                     "detail": error.message,
                     "code": code,
                     "retryable": retryable,
-                    "findings": found,
+                    "findings": findings,
                 }
             )
     _log.error("error_without_status", exc_info=error)
@@ -78,6 +82,7 @@ def log_failure(problem: Problem) -> None:
 
 
 def problem_headers(problem: Problem, *, retry_after_s: float | None = None) -> dict[str, str]:
+    """Return the headers of a problem's response."""
     headers = {
         "content-type": "application/problem+json",
         "cache-control": "no-store",
@@ -124,6 +129,7 @@ def invalid_request(error: ValidationError) -> AssistantError:
 
 
 def _name(location: Sequence[int | str]) -> str:
+    """Return the name of a field: ``turns.0.text``."""
     return ".".join(str(part)[:64] for part in location) or "body"
 
 
@@ -163,38 +169,43 @@ SHARED_HEADERS: dict[str, Any] = {
 def declared(
     *statuses: int, body: type[BaseModel] | None = None, meanings: dict[int, str] | None = None
 ) -> dict[str, Any]:
-    """Declare a route for callers with a token: its error statuses, those of every such route included, and
-    the JSON body that it takes."""
-    every = (401, 403, 422, 429, 503) if body is None else (400, 401, 403, 413, 422, 429, 503)
-    declaration = {"responses": problems(*every, *statuses, meanings=meanings)}
+    """Return FastAPI's arguments for a route that needs a token: ``@router.get(path, **declared(404))``.
+
+    They declare its error statuses, to which those of every such route are added, and the JSON body that it
+    reads. ``meanings``: descriptions of statuses in place of the usual ones.
+    """
+    usual = (401, 403, 422, 429, 503) if body is None else (400, 401, 403, 413, 422, 429, 503)
+    declaration = {"responses": problems(*usual, *statuses, meanings=meanings)}
     return declaration if body is None else declaration | {"openapi_extra": body_of(body)}
 
 
 def problems(
     *statuses: int, content: dict[str, Any] | None = None, meanings: dict[int, str] | None = None
 ) -> dict[int | str, dict[str, Any]]:
-    """Declare a route's error statuses with their headers; 500 is always one of them. ``content``: of another
-    body than a problem."""
+    """Return the OpenAPI responses of error statuses, 500 included. ``content``: their media types where the
+    body is no problem."""
     content = content or {"application/problem+json": {"schema": reference("Problem")}}
-    said = _MEANINGS | (meanings or {})
+    descriptions = _MEANINGS | (meanings or {})
     return {
-        status: {"description": said[status], "content": content}
+        status: {"description": descriptions[status], "content": content}
         | ({"headers": _DECLARED_HEADERS[status]} if status in _DECLARED_HEADERS else {})
         for status in sorted({*statuses, 500})
     }
 
 
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
-    """Declare a JSON body that the route reads itself, with its own limits."""
+    """Return the OpenAPI request body of a route that reads its JSON itself, with its own limits."""
     schema = reference(model.__name__)
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def links(*operations: str, **parameters: str) -> dict[str, Any]:
-    """Declare the operations that continue this one; each parameter is a path in the response's body."""
-    fields = {name: f"$response.body#/{place}" for name, place in parameters.items()}
+    """Return OpenAPI links to the operations that continue this one. Each parameter is where its value is in
+    the response's body: ``links("read_answer", answer_id="answer_id")``."""
+    fields = {name: f"$response.body#/{path}" for name, path in parameters.items()}
     return {name: {"operationId": name, "parameters": fields} for name in operations}
 
 
 def reference(model: str) -> dict[str, str]:
+    """Return the OpenAPI reference to a model's schema."""
     return {"$ref": REFERENCE.format(model=model)}

@@ -1,7 +1,11 @@
 """What all functions of ``lambdas/`` share: the entry, SQS batches, CloudFormation's reply, metric lines.
 
-A handler's module has ``run(services, event)`` and one line that makes its entry. The entry opens the
-services with the first event and keeps them for all later events of the execution environment.
+A handler's module has ``run(services, event)`` and one line that makes its entry::
+
+    handler = FunctionEntry(RemovingSettings, open_removing, run)
+
+The entry opens the services with the first event and keeps them for all later events of the execution
+environment.
 """
 
 from __future__ import annotations
@@ -35,7 +39,9 @@ from assistant.tenant import deployed_names
 _REPLY_RESERVE_S = 20.0
 """Part of the function's time that is reserved for the reply to CloudFormation."""
 _REPLY_TIMEOUT_S = 5.0
+"""Of one attempt."""
 _REPLY_PAUSE_S = 0.5
+"""Before the second attempt; twice as long before the third."""
 _REPLY_ATTEMPTS = 3
 _LONGEST_REASON = 1000
 """Characters; CloudFormation accepts a reply of 4,096 bytes."""
@@ -80,14 +86,14 @@ class FunctionEntry(Generic[Settings, Services]):
         return self._runner.run(self._handle(event, context))
 
     def close(self) -> None:
-        """Close the services, in a process that outlives its events: a test."""
+        """Close the services. Only tests call it: their process outlives the events."""
         if self._runner is not None:
             self._runner.run(self._stack.aclose())
             self._runner.close()
         self._runner = self._services = None
 
     async def answer(self, services: Services, event: Event, _context: LambdaContext) -> Any:
-        """Return what Lambda gets for one event."""
+        """Return the handler's result for one event. A subclass may handle it otherwise."""
         return await self._run(services, event)
 
     async def _handle(self, event: Event, context: LambdaContext) -> Any:
@@ -112,12 +118,14 @@ def emit_metric(name: str, value: float, *, service: str, unit: MetricUnit = Met
 
 
 def batch_failures(message_ids: Sequence[str]) -> BatchFailures:
+    """Return the reply by which Lambda keeps these messages: ``{"batchItemFailures": [{"itemIdentifier":
+    "…"}]}``."""
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in message_ids]}
 
 
 async def for_each_message(event: Event, handle: Callable[[str, int], Awaitable[None]]) -> BatchFailures:
-    """Pass each message's body and the number of its delivery to ``handle``, all concurrently. Return the
-    messages that failed."""
+    """Call ``handle(body, number of the delivery)`` for each message, all concurrently. Return the messages
+    whose call raised; their errors are logged."""
 
     async def failed_id(message_id: str, body: str, attempt: int) -> str | None:
         try:
@@ -138,18 +146,19 @@ async def for_each_message(event: Event, handle: Callable[[str, int], Awaitable[
 
 
 def _attempt(record: SqsRecordModel) -> int:
+    """Return the number of this delivery of the message, from 1."""
     return int(record.attributes.ApproximateReceiveCount)
 
 
 def created_object(body: str) -> tuple[str, str]:
-    """Return key and version in a message that holds EventBridge's event of an S3 object. Raises ValueError.
-    The version is empty in a bucket without versions.
+    """Return (key, version) of the S3 object that a message tells of: an event of EventBridge as JSON. Raises
+    ValueError. The version is empty in a bucket without versions.
 
     EventBridge does not URL-encode the key; S3's own notifications do.
     """
     try:
-        found = S3EventNotificationEventBridgeModel.model_validate_json(body).detail.object
-        return found.key, found.version_id or ""
+        s3_object = S3EventNotificationEventBridgeModel.model_validate_json(body).detail.object
+        return s3_object.key, s3_object.version_id or ""
     except ValidationError as error:
         raise ValueError(f"The message is not an S3 event ({error.error_count()} errors).") from None
 
@@ -162,13 +171,13 @@ class QueueBatch:
     messages: tuple[QueuedDocument, ...]
     """``receipt`` is the message id, by which Lambda knows the message."""
     invalid_receipts: tuple[str, ...]
-    """Receipt handles of messages that hold no document id: these become dead letters."""
+    """SQS's receipt handles of messages without a document id; these become dead letters."""
     failures: BatchFailures
-    """The invalid messages, as the reply to Lambda."""
+    """The invalid messages, as the part of the reply to Lambda."""
 
 
 def queue_batch(event: Event) -> QueueBatch:
-    """Return the document ids in an event of SQS, and the messages without one."""
+    """Return the messages of an event of SQS: those with a document id, and those without one."""
     messages: list[QueuedDocument] = []
     invalid: dict[str, str] = {}
     records = SqsModel.model_validate(event).Records

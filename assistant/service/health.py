@@ -37,6 +37,7 @@ from assistant.tenant import deployed_names
 _STEP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100)
 _CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 _SAMPLE_S = 1.0
+"""Between two samples of the answers in progress."""
 _CHECK_TIMEOUT_S = 5.0
 _READINESS_MAX_AGE_S = 1.0
 _DAY_S = 86_400.0
@@ -141,8 +142,11 @@ class TaskMetrics:
     """
 
     service: str
+    """Value of the dimension ``Service``."""
     active: Callable[[], int]
+    """Returns the answers in progress now."""
     failures: Callable[[], int]
+    """Returns the unexpected failures since the start of the process."""
     clock: Clock
     live: LiveMetrics
     _samples: list[int] = field(default_factory=list[int])
@@ -164,6 +168,7 @@ class TaskMetrics:
         return sampled + b"".join(self.live.system_lines(service=self.service, now=now))
 
     def _values(self, samples: list[int], *, now: datetime) -> Values:
+        """Return the metrics of one line; failures and live metrics are those since the last line."""
         failures = self.failures()
         new_failures, self._reported_failures = failures - self._reported_failures, failures
         values: Values = {
@@ -213,7 +218,8 @@ def _write(lines: bytes) -> None:
 
 @dataclass(slots=True)
 class ReadinessProbe:
-    """Checks keys, and each tenant's records, index and models: one round at a time, at most one a second."""
+    """Checks the issuer's keys, and each tenant's records, index and models. Requests share a round of
+    checks: one runs at a time, and begins a second after the last at the earliest."""
 
     tenants: ServedTenants
     check_keys: Callable[[], Awaitable[None]]
@@ -255,7 +261,9 @@ class _MismatchError(Exception):
     """Two parts of a deployment do not match."""
 
 
+# Checks of one dependency each: they return its detail, or raise AssistantError or _MismatchError.
 async def _check(name: str, tenant: str | None, work: Awaitable[str]) -> ReadinessCheck:
+    """Run a check within 5 s, and return its result."""
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT_S):
             return ReadinessCheck(name=name, tenant=tenant, ok=True, detail=await work)
@@ -272,7 +280,8 @@ async def _records(tenant: ServedTenant) -> str:
 
 
 async def _index(tenants: ServedTenants, name: str) -> str:
-    """Return what the served index holds, once it is the live one and of the model that is asked."""
+    """Check that the tenant is served from its live index, that the index is of the embedding model, and
+    complete; return its size."""
     tenants.require_live(name)
     tenant = tenants[name]
     info = await tenant.answering.search.info()
@@ -297,11 +306,12 @@ async def _models(tenant: ServedTenant) -> str:
 
 @dataclass(slots=True)
 class AnswerObserver:
-    """Counts the events of one answer."""
+    """Counts one answer: ``see`` gets each of its events, then ``end`` is called once."""
 
     metrics: ServiceMetrics
     tenant: str
     started_s: float
+    """When the request came, on the monotonic clock."""
     clock: Clock
     finish_reason: str | None = None
     first_token_s: float | None = None
@@ -361,13 +371,14 @@ def tokens_of(usage: Usage) -> dict[str, float]:
 
 
 Values = dict[str, tuple[str, float | list[int]]]
-"""Unit and value, or values, of each metric of one line."""
+"""Metrics of one line: ``{"ActiveStreams": ("Count", [3, 4, 4])}``, name = (unit, value or values)."""
 _READ_BUCKETS_S = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 """The longest ``deadline_s`` of a system is 10 s."""
 _MOST_VALUES = 100
 """Values of one metric in one line: the embedded metric format's limit."""
 _MOST_TIMES = 2_000
 """Calls of a system between two lines whose times are kept: the last ones."""
+# Outcomes of a call, and states of a source, that count as failed or left out
 _FAILED = frozenset({ElementProblem.SYSTEM_UNAVAILABLE, ElementProblem.SYSTEM_LATE})
 _LEFT_OUT = frozenset({"failed", "late"})
 
@@ -381,8 +392,8 @@ class _Interval:
 
 
 class LiveMetrics:
-    """What one process counts of its tenants' live systems, of the sources that answers asked, and of what
-    answers used."""
+    """Counts calls of tenants' live systems, sources that answers asked, and what answers used: for
+    Prometheus, and for the next line of CloudWatch's metrics."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         counter, of_system = partial(Counter, registry=registry), ["tenant", "system"]
@@ -410,15 +421,18 @@ class LiveMetrics:
             "Answers by how they were made, and their tokens, embedded texts and seconds.",
             ["tenant", "what"],
         )
+        # Since the last line:
         self._used = defaultdict[str, float](float)
         self._intervals = defaultdict[str, _Interval](_Interval)
         self.circuits: dict[tuple[str, str], Callable[[], bool]] = {}
+        """By tenant and system: whether the circuit breaker is open, so that the system is called for trials
+        only."""
         self.credentials: dict[str, Callable[[], Iterable[datetime]]] = {}
-        """Functions by tenant: when each credential in use of a live system was put."""
+        """By tenant: when each credential of a live system that is in use was stored."""
         self._left_out = 0
 
     def count(self, system: str, outcome: str, *, seconds: float) -> None:
-        """Count a read for the next line."""
+        """Count a call of a system for the next line."""
         interval = self._intervals[system]
         interval.outcomes[outcome] += 1
         if outcome != ElementProblem.SYSTEM_UNAVAILABLE:
@@ -432,9 +446,9 @@ class LiveMetrics:
 
     def use(self, tenant: str, amounts: Mapping[str, float]) -> None:
         """Count amounts by the names of their metrics, for Prometheus and for the next line."""
-        for what, amount in amounts.items():
-            self.used.labels(tenant, what).inc(amount)
-            self._used[what] += amount
+        for metric, amount in amounts.items():
+            self.used.labels(tenant, metric).inc(amount)
+            self._used[metric] += amount
 
     def take_used(self) -> Values:
         """Return what was used since the last call, without what is 0."""
@@ -466,7 +480,7 @@ class LiveMetrics:
 
 @dataclass(frozen=True, slots=True)
 class TenantReads:
-    """``TenantObserver`` of one tenant."""
+    """The ``TenantObserver`` of one tenant: adds to the metrics of the process."""
 
     metrics: LiveMetrics
     tenant: str
@@ -475,7 +489,7 @@ class TenantReads:
         self.metrics.reads.labels(self.tenant, system, outcome).inc()
         if outcome == ElementProblem.CANCELLED:
             return
-        if outcome != ElementProblem.SYSTEM_UNAVAILABLE:  # one that fails at once must not look fast
+        if outcome != ElementProblem.SYSTEM_UNAVAILABLE:  # a system that fails at once must not look fast
             self.metrics.read_time.labels(self.tenant, system).observe(seconds)
         self.metrics.count(system, outcome, seconds=seconds)
 
@@ -491,6 +505,7 @@ class TenantReads:
 
 
 def _counts(outcomes: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    """Yield the metrics that calls of a system by their outcomes make: name and count."""
     yield deployed_names.LIVE_READS, sum(outcomes.values())
     yield deployed_names.LIVE_READS_FAILED, sum(outcomes.get(problem, 0) for problem in _FAILED)
     yield deployed_names.LIVE_READS_INVALID, outcomes.get(ElementProblem.SYSTEM_INVALID, 0)
@@ -498,7 +513,7 @@ def _counts(outcomes: Mapping[str, int]) -> Iterator[tuple[str, int]]:
 
 
 def _some_of(values: Iterable[int]) -> list[int]:
-    """Return the values, or up to 100 of them, evenly by rank, with the largest."""
+    """Return the values, or of more than 100 an even selection by rank, which has the largest."""
     ranked = sorted(values, reverse=True)
     return ranked[:: ceil(len(ranked) / _MOST_VALUES)]
 
@@ -506,9 +521,8 @@ def _some_of(values: Iterable[int]) -> list[int]:
 def embedded_line(
     values: Values, *, service: str, now: datetime, dimensions: Mapping[str, str] | None = None
 ) -> bytes:
-    """Return one line in CloudWatch's embedded metric format.
-
-    Its dimensions are the service, and ``dimensions``.
+    """Return one line of JSON in CloudWatch's embedded metric format, whose dimensions are the service and
+    ``dimensions``.
     """
     named = {deployed_names.DIMENSION: service, **(dimensions or {})}
     directive = {
