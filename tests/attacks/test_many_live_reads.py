@@ -119,7 +119,7 @@ async def test_a_system_that_got_too_little_time_is_not_given_up() -> None:
 
 async def test_a_system_that_is_late_in_its_own_time_is_given_up() -> None:
     system = Held()
-    async with live_scene(system, deadline_s=0.05) as scene:
+    async with live_scene(system, deadline_s=0.25) as scene:
         for _ in range(5):
             assert (await scene.refused()).problem is ElementProblem.SYSTEM_LATE
         assert "several times in a row" in (await scene.refused()).message
