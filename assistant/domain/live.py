@@ -249,7 +249,7 @@ class LiveElements(Protocol):
 
     def takes(self, name: str, word: str) -> bool:
         """Return whether this word alone is enough to read the element: it is of no customer, and its only
-        parameter has the word's pattern. False for an unknown element."""
+        required parameter has the word's pattern. False for an unknown element."""
         ...
 
     async def fill(self, name: str, caller: Caller, *, deadline: Deadline) -> Filled:

@@ -243,6 +243,7 @@ class CloseDays:
             before, versions = written.counted(day - _DAY), written.by_day.get(day, ())
             previous = closed.get(day - _DAY) or (await self.digests.get(before) if before else None)
             digest = digest_of(day, await self.records.audited(day), previous=_hash_of(previous))
+            # Written too early, newest first: the first one of them is named as replaced.
             if old := [found for found in versions if found.key == key_of(day) and not found.deleted]:
                 digest = digest.model_copy(update={"replaces": _hash_of(await self.digests.get(old[-1]))})
                 _log.warning("audit_day_closed_again", day=str(day), written_at=str(old[-1].written_at))
@@ -315,7 +316,7 @@ class VerifyAudit:
             digest = None if stored is None else _read(stored, day)
             # In a folder a clock that was ahead may have dated the first digest: then the second replaces it.
             replaces = digest is not None and digest.replaces
-            if any(each.key != key_of(day) or not replaces for each in written.writes(day)[1:]):
+            if any(later.key != key_of(day) or not replaces for later in written.writes(day)[1:]):
                 faults.append(("digest", "rewritten", f"{key_of(day)} was written or deleted again."))
             if digest is not None:
                 faults += _faults_of_digest(day, digest, previous)
@@ -341,6 +342,7 @@ class VerifyAudit:
         )
 
     async def _digest(self, day: date, written: WrittenDigests) -> bytes | None:
+        """Return the stored digest that counts for a day; None where there is none."""
         version = written.counted(day)
         return None if version is None else await self.digests.get(version)
 

@@ -168,7 +168,7 @@ class StoredDesk:
         rows = [pointer for pointer, case in both if case.listed in lists]
         for name in lists:
             rows += await self._listed(_list_of(name), limit=limit)
-        pointers = {key_of(row): row for row in rows}.values()
+        pointers = {key_of(row): row for row in rows}.values()  # a case that was met twice counts once
         latest = sorted(pointers, key=lambda row: str(row["listed_at"]), reverse=True)
         return await self._of_pointers(latest[:limit])
 

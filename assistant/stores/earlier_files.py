@@ -95,6 +95,17 @@ DROP VIEW known""" + "".join(
 DROP TABLE {table}"""
     for table, kind in (("verdicts", "verdict"), ("sends", "sent"), ("acts", "act"))
 )
+"""Records, in the order of the statements:
+
+1. make tables that the oldest files lack, indexes for the joins, and ``sights``: the answer of each recorded
+   access of the kind ``asked`` (what an answer showed to its agent), by the access's number;
+2. move answers, interrupted answers, and the place of both in their conversations;
+3. make the sight of each answer that has no recorded one from the answer's row;
+4. move recorded accesses: a sight is named by its answer, the answer's last one as that of the record; any
+other is named by writer and sequence in its chain, or by its number where it has no chain; 5. move places,
+reads of live systems (by day, and again by subject), and start records of chains; 6. move verdicts, sent
+texts and acts, each once under its id and once into its answer's list.
+"""
 _DESK = f"""
 {_INTO}) SELECT 'item#' || kind || '#' || item_id, 'revision#' || printf('%08d', revision), {_BODY}
     FROM revisions;
@@ -103,6 +114,8 @@ _DESK = f"""
     iif(kind = 'case', 'case#' || {_CASE_LIST}, NULL),
     iif(kind = 'case', {_AT} || '#' || item_id, NULL) FROM revisions GROUP BY kind, item_id;
 {_INTO}) SELECT 'version', 'version', json_object('n', count(*)) FROM revisions HAVING count(*) > 0"""
+"""Revisions, the pointer to the newest of each item, and the version. With ``max(revision)`` SQLite takes the
+other columns of a group from the row with the greatest revision."""
 _STATES = f"""
 {_INTO}, state) SELECT 'documents', document_id, json_object('content_hash', content_hash,
     'received_at', received_at, 'body', status), state FROM states"""
@@ -121,6 +134,7 @@ _SENT_VALUES = f"""
 _ERASURE_KEYS = f"""
 {_INTO}) SELECT 'erasure#' || subject, 'key', json_patch('{{}}', json_object('destroyed_at', destroyed_at,
     'key', iif(key IS NULL, NULL, json_object('B', _base64(key))))) FROM erasure_keys"""
+"""``{"B": …}`` is how ``SqliteTable`` writes bytes into JSON."""
 _MOVES: Mapping[str, tuple[str, str]] = {
     "answers": (_RECORDS, "answers interrupted written_until places accesses live_reads chain sights outbox"),
     "revisions": (_DESK, "revisions"),
