@@ -8,8 +8,9 @@ first excerpt (``mark`` 0). Its record's text has U+F0000 18 times instead, and
 ``Excerpt(mark=0, letters=18, spans=((120, 138),), …)``.
 
 Records of all releases must stay readable, and ``PublicModel`` refuses unknown fields. So a new field has a
-default, and ``exclude_if`` omits it while it has that default: an older release, to which a deployment may
-roll back, can then still read the record.
+default, and an older release, to which a deployment may roll back, must not meet it in most records:
+``exclude_if`` omits the field while it has its default, or ``assistant.stores.formats`` stores it beside the
+record.
 """
 
 from __future__ import annotations

@@ -273,9 +273,9 @@ def _before(path: Path, version: str) -> Path:
 
 def _befores(path: Path) -> Iterator[Path]:
     """Yield the files of all replaced contents of ``path``; their names sort by time."""
-    for found in path.parent.iterdir() if path.parent.exists() else ():
-        if found.name.startswith(f"{path.stem}.") and found.name.endswith(f".before{path.suffix}"):
-            yield found
+    for file in path.parent.iterdir() if path.parent.exists() else ():
+        if file.name.startswith(f"{path.stem}.") and file.name.endswith(f".before{path.suffix}"):
+            yield file
 
 
 def _if_there(work: Callable[[], Value]) -> Value | None:

@@ -93,12 +93,12 @@ async def open_revocation_sources(
     """Open the sources of revoked tokens, by the tenant's name: a parameter of SSM each where the settings
     name it, else a file."""
     if settings.revocations_parameter is None:
-        files = {each.name: FileWords(revocations_file(settings.state_dir, each)) for each in tenants}
-        yield {tenant: Revocations(words) for tenant, words in files.items()}
+        files = {tenant.name: FileWords(revocations_file(settings.state_dir, tenant)) for tenant in tenants}
+        yield {name: Revocations(words) for name, words in files.items()}
         return
     from assistant.process.aws import ParameterWords
 
-    names = {each.name: settings.of_tenant(settings.revocations_parameter, each) for each in tenants}
+    names = {tenant.name: settings.of_tenant(settings.revocations_parameter, tenant) for tenant in tenants}
     async with open_clients(settings) as clients:
         ssm = await clients.aws("ssm")
         yield {tenant: Revocations(ParameterWords(ssm, place=name)) for tenant, name in names.items()}

@@ -418,7 +418,7 @@ def _typed_value(value: Value) -> dict[str, Any]:
         return {"N": str(value)}
     if isinstance(value, bytes):
         return {"B": base64.b64encode(value).decode()}
-    return {"L": [{"S": each} for each in value]}
+    return {"L": [{"S": text} for text in value]}
 
 
 def plain(item: _Typed) -> Item:
@@ -431,7 +431,7 @@ def _plain_value(kind: str, value: Any) -> Any:
         return float(value) if set(value) & set(".eE") else int(value)
     if kind == "B":
         return base64.b64decode(value)
-    return [each["S"] for each in value] if kind == "L" else value
+    return [element["S"] for element in value] if kind == "L" else value
 
 
 def _outcomes(refusal: DynamoDbRefusal, count: int) -> list[Outcome]:

@@ -109,8 +109,8 @@ class StoredClaims:
         if await self._table.put(keyed(place, **mine, **_expiry(self._clock.now())), when=is_free):
             return True
         # Also a put that was repeated after a lost response finds its own item.
-        kept = await self._table.get(place) or {}
-        return any(kept.get(name) == value for name, value in mine.items())
+        stored = await self._table.get(place) or {}
+        return any(stored.get(name) == value for name, value in mine.items())
 
     async def uncount_context(self, token_id: str, *, answer_id: str) -> None:
         """Forget that the token was counted for this answer, which never began. Does nothing when it is

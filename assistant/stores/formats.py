@@ -92,8 +92,8 @@ that is JSON (then ``newer`` gets the whole text). For ``{"variant": None, "kind
 
 is written as ``{"id": "a", "kind": "desk", "parts": [{"n": 1}, {"n": 2}]}``, and beside it, in ``newer``,
 ``{"variant": "b", "kind": "release", "parts": {"1": {"cells": [3]}}}``."""
-# What releases added since format 1. Add each new field of these models here: ``PublicModel`` refuses unknown
-# ones.
+# What format 1 does not know of each model: ``PublicModel`` refuses unknown fields, so a release of format 1
+# could not read a row that has one.
 _CASE: _Added = {
     "same_hash": None,
     "joined": None,
@@ -191,6 +191,8 @@ _READS = 3
 
 @dataclass(frozen=True, slots=True)
 class StoredBody:
+    """How a row's body is stored; see the module's docstring."""
+
     attributes: dict[str, Any]
     """Attributes of the item itself: the body, or the sort keys of its parts."""
     parts: tuple[tuple[str, Item], ...] = ()

@@ -174,8 +174,8 @@ class StoredRecords(Audited):
     async def get_answer(self, answer_id: str) -> AnswerRecord | None:
         """Return the record of an answer that has ended, or what is known of one that was interrupted. None
         where there is none, or it may still be written."""
-        found = await self.find_answer(answer_id)
-        return None if found is None or found.written_until is not None else found.record
+        answer = await self.find_answer(answer_id)
+        return None if answer is None or answer.written_until is not None else answer.record
 
     async def find_answer(self, answer_id: str) -> FoundAnswer | None:
         """Return an answer that has begun, ended or not."""
@@ -188,12 +188,12 @@ class StoredRecords(Audited):
         # By partition: _ANSWER comes after _INTERRUPTED in ``keys``, so a record replaces an interruption.
         chosen = {key[0]: items[key] for key in keys if key in items}
         bodies, now_s = await bodies_of(self._table, list(chosen.values())), self._clock.now().timestamp()
-        found: dict[str, FoundAnswer] = {}
+        answers: dict[str, FoundAnswer] = {}
         for item, body in zip(chosen.values(), bodies, strict=True):
             record, until_s = AnswerRecord.model_validate_json(body), item.get("until", _PAST)
             until = datetime.fromtimestamp(until_s, UTC) if until_s > now_s else None
-            found[record.answer_id] = FoundAnswer(record, until)
-        return found
+            answers[record.answer_id] = FoundAnswer(record, until)
+        return answers
 
     async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:
         """Return the conversation's newest ``limit`` answers, oldest first; empty if there is none."""
@@ -285,8 +285,8 @@ class StoredRecords(Audited):
         answers, reads of live systems, and the start records of their writers."""
         names = [f"{family}{day}{end}" for family in (_ACCESS_DAYS, LIVE_DAYS) for end in ("", _WRITERS)]
         # Parts of a body that is too large for one item have no body.
-        found = [item for name in names for item in await self._table.query(Range(name))]
-        items = [item for item in found if "piece" not in item]
+        rows = [item for name in names for item in await self._table.query(Range(name))]
+        items = [item for item in rows if "piece" not in item]
         bodies = await bodies_of(self._table, items)
         return [
             AuditRecord(
@@ -401,7 +401,7 @@ class Listing(Generic[Entry]):
         self._model = model
         self._low = max(sortable(query.since), query.after or "")
         self._high = sortable(query.until)
-        self._found: list[tuple[str, Entry]] = []
+        self._entries: list[tuple[str, Entry]] = []
         """(place, entry) of the entries that the query wants."""
 
     async def of_partition(self, partition: str) -> tuple[tuple[Entry, ...], str | None]:
@@ -423,7 +423,7 @@ class Listing(Generic[Entry]):
                 seen += len(items)
                 if (end := _end_of(items)) is not None:
                     return self._page(after=end)
-                if seen >= _ITEMS_A_PAGE or len(self._found) >= self._limit:
+                if seen >= _ITEMS_A_PAGE or len(self._entries) >= self._limit:
                     return self._page(after=self._if_below(_start_of(_day(day) + timedelta(days=1))))
         return self._page(after=self._if_below(_start_of(_day(self._low) + timedelta(days=_DAYS_A_PAGE))))
 
@@ -443,13 +443,13 @@ class Listing(Generic[Entry]):
             place, entry = item["sk"], self._model.model_validate_json(body)
             of_record = place.removesuffix(_INTERRUPTED) + _ANSWER
             if self._wants(entry) and not (place.endswith(f"#{_INTERRUPTED}") and of_record in places):
-                self._found.append((place, entry))
+                self._entries.append((place, entry))
 
     def _page(self, *, after: str | None) -> tuple[tuple[Entry, ...], str | None]:
         """Return the entries that fit into a page, and where the next one begins. ``after``: the place where
         reading ended, None where nothing follows; entries that do not fit come before it."""
-        kept = self._found[: self._limit]
-        is_cut = len(self._found) > self._limit
+        kept = self._entries[: self._limit]
+        is_cut = len(self._entries) > self._limit
         return tuple(entry for _, entry in kept), kept[-1][0] if is_cut else after
 
     def _if_below(self, start: str) -> str | None:

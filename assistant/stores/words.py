@@ -90,28 +90,28 @@ class Latest:
 
     async def of(self, name: str = "") -> bool | None:
         """Return the last meaning of the word ``name`` that could be read; None before the first."""
-        now_s, refresh_s, word = self._clock.monotonic_s(), self._words.refresh_s, self._words_read[name]
-        if now_s - word.last_began_at_s >= refresh_s and (word.running is None or word.running.done()):
-            word.last_began_at_s = now_s
-            word.running = asyncio.create_task(self.read(name))
-        left_s = word.last_began_at_s + _WAIT_S - now_s
-        is_stale = now_s - word.last_ended_began_at_s > 2 * refresh_s
-        if word.running is not None and is_stale and left_s > 0:
-            await asyncio.wait([word.running], timeout=left_s)
-        return word.known
+        now_s, refresh_s, state = self._clock.monotonic_s(), self._words.refresh_s, self._words_read[name]
+        if now_s - state.last_began_at_s >= refresh_s and (state.running is None or state.running.done()):
+            state.last_began_at_s = now_s
+            state.running = asyncio.create_task(self.read(name))
+        left_s = state.last_began_at_s + _WAIT_S - now_s
+        is_stale = now_s - state.last_ended_began_at_s > 2 * refresh_s
+        if state.running is not None and is_stale and left_s > 0:
+            await asyncio.wait([state.running], timeout=left_s)
+        return state.known
 
     async def read(self, name: str = "") -> bool | None:
         """Read a word now, and return its last meaning that could be read."""
-        began_s, kept = self._clock.monotonic_s(), self._words_read[name]
+        began_s, state = self._clock.monotonic_s(), self._words_read[name]
         try:
             content = await self._words.read(name)
             word = None if content is None else content.decode("utf-8", "replace").strip()
-            kept.known = self._means(word)
+            state.known = self._means(word)
         except DependencyError as error:
             self._unread(name=name, reason=error.message)
         finally:
-            kept.last_ended_began_at_s = began_s
-        return kept.known
+            state.last_ended_began_at_s = began_s
+        return state.known
 
     async def close(self) -> None:
         """Cancel the readings that run."""

@@ -166,8 +166,8 @@ class OpenSearchPassageSearch:
         for ids in items_of:
             query = {"bool": _of_source(ids, leading)}
             rows = stored_rows(self._search, query, "card", rows_a_call=_ROWS_A_CALL)
-            found = await documents_in(rows, card_of=_unpack_card)
-            items += [known_item(document.card) for document in found.values()]
+            stored = await documents_in(rows, card_of=_unpack_card)
+            items += [known_item(document.card) for document in stored.values()]
         return known_words_of(definitions, items=items)
 
     async def info(self) -> IndexInfo:
