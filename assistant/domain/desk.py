@@ -72,6 +72,7 @@ class CaseState(StrEnum):
 
 
 CASE_LISTS = (*(state.value for state in CaseState), JOINED)
+"""Names of the lists of cases: a case is in the one that ``Case.listed`` names."""
 ActOfTwo = Literal["withdraw_source", "erase", "export", "send"]
 """What two people must ask for under the profile ``hipaa``; ``send`` where the tenant says so."""
 Half = Literal["both", "first", "second"]

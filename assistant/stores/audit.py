@@ -362,7 +362,7 @@ def _faults_of_starts(
     for the days in order.
     """
     for writer, chain in writers.items():
-        hashes[writer, day] = {each.hash for records in chain.values() for each in records}
+        hashes[writer, day] = {record.hash for same in chain.values() for record in same}
         for start in chain.get(0, ()):
             former = WriterStart.model_validate_json(start.content).follows
             if former is None or former < since:
@@ -402,8 +402,8 @@ def _faults_of_chains(writers: Mapping[str, Chain]) -> Iterator[Fault]:
             if sequence > before + 1:
                 count = sequence - before - 1
                 yield "record", "gap", f"{count} records before {name} are gone."
-            elif before >= 0 and not {each.previous for each in same} <= {
-                each.hash for each in chain[before]
+            elif before >= 0 and not {record.previous for record in same} <= {
+                record.hash for record in chain[before]
             }:
                 yield "record", "altered", f"The record {name} or the one before it was altered."
 
@@ -421,7 +421,7 @@ def _faults_by_digest(writers: Mapping[str, Chain], loose: int, digest: DayDiges
         elif last != end.sequence:
             fault = "truncated" if last < end.sequence else "late"
             yield "record", fault, f"The digest knows writer {writer} {known}; its records end at {last}."
-        elif end.hash not in {each.hash for each in writers[writer][last]}:
+        elif end.hash not in {record.hash for record in writers[writer][last]}:
             yield "record", "altered", f"The last record of writer {writer}, number {last}, was altered."
     if loose != digest.unchained:
         fault, known = "truncated" if loose < digest.unchained else "late", digest.unchained

@@ -49,6 +49,7 @@ MOST_HEAPS = 2
 _M_ARENA_MAX = -8
 """``M_ARENA_MAX`` in glibc's malloc.h."""
 LONGEST_TOKEN_CHARS = 80
+"""Tantivy indexes tokens below this length, so at most 79 characters, as OpenSearch does."""
 FIELD_BOOSTS = {"title": 0.75, "heading": 0.75, "body": 1.0}
 """Chosen on the tuning split of both tenants' evaluation questions; anything from 0.25 to 0.75 is within its
 noise, and over 1 the lexical leg gets worse."""
