@@ -1,4 +1,4 @@
-"""Callers of the API: the issuer's keys, bearer tokens, and the service that the routes share."""
+"""Callers of the API: the issuer's keys, bearer tokens, and ``Service``, which all routes share."""
 
 from __future__ import annotations
 
@@ -34,8 +34,10 @@ BOUND_SUBJECT = "assistant_subject"
 """Extra member of a key in the set (RFC 7517): the only ``sub`` that the key may sign for, as an agent
 without labels. The probe's key has it, so that it cannot sign tokens of anybody else."""
 _MAX_KEYS = 100
+"""Of a published set; the rest is ignored."""
 _MIN_MODULUS_CHARACTERS = 342
 """2,048 bits in base64url."""
+# See CachedKeySet:
 _FRESH_S = 300.0
 _MAX_AGE_S = 3600.0
 _BURST = 3
@@ -80,9 +82,13 @@ class CachedKeySet:
         self._clock = clock
         self._keys: dict[str, VerificationKey] = {}
         self._fetched_s: float | None = None
+        """When the last successful fetch began; None before it."""
         self._is_source_down = False
+        """Whether the last fetch failed."""
         self._fetch_times_s: deque[float] = deque(maxlen=_BURST)
+        """Begins of the last fetches, successful or not: they bound the rate."""
         self._fetching: asyncio.Task[None] | None = None
+        """The last fetch, running or done."""
 
     async def key(self, kid: str) -> VerificationKey | None:
         if kid not in self._keys or self._age_s() > _MAX_AGE_S:
@@ -91,7 +97,7 @@ class CachedKeySet:
             self._start_fetch_if_due()  # in the background: the cached keys still count
         self._require_young()
         if kid not in self._keys and self._is_source_down:
-            # it may be a key that was published just now: its holder must not be asked to sign in again
+            # it may be a new key, so its holder gets an error to retry, and no demand to sign in again
             raise errors.DependencyError(_UNAVAILABLE, retry_after_s=5.0)
         return self._keys.get(kid)
 
@@ -106,13 +112,16 @@ class CachedKeySet:
             await asyncio.wait([self._fetching])
 
     def _age_s(self) -> float:
+        """Return the age of the cached keys; infinite before the first fetch."""
         return float("inf") if self._fetched_s is None else self._clock.monotonic_s() - self._fetched_s
 
     def _require_young(self) -> None:
+        """Raise DependencyError where the cached keys are too old to be used."""
         if self._age_s() > _MAX_AGE_S:
             raise errors.DependencyError(_UNAVAILABLE, retry_after_s=5.0)
 
     async def _fetch_if_due(self) -> None:
+        """Start a fetch unless one runs or the rate is used up; wait for the one that runs."""
         self._start_fetch_if_due()
         if self._fetching is not None:
             await asyncio.shield(self._fetching)  # others wait for the same fetch
@@ -141,10 +150,13 @@ class CachedKeySet:
 
 _REVOCATIONS_DUE_S = 15.0
 _REVOCATIONS_LIMIT_S = 3.0
+"""Longest wait for one reading."""
 
 
 class RevokedTokens:
-    """Which tokens of one tenant's agents were revoked, by a source that is read again after 15 s.
+    """The revoked tokens of one tenant's agents. Their source has the text ``{"agent":
+    "2026-11-28T09:00:00Z"}``: tokens of the agent that were issued until then are refused. It is read again
+    after 15 s, by the next request.
 
     While the source cannot be read, the last reading counts; before the first one no token is accepted.
     """
@@ -185,6 +197,8 @@ class RevokedTokens:
 
 
 class _Document(BaseModel):
+    """A key set (JWKS, RFC 7517)."""
+
     keys: list[dict[str, object]]
 
 
@@ -212,13 +226,16 @@ def _usable_key(entry: Mapping[str, object]) -> VerificationKey | None:
 
 
 def _members(entry: Mapping[str, object], *needed: str) -> dict[str, str | list[str]]:
-    """Return the members that are used. Raises KeyError."""
+    """Return the members of a key that are needed, and ``BOUND_SUBJECT`` where it has one. Raises
+    KeyError."""
     names = [*needed, BOUND_SUBJECT] if BOUND_SUBJECT in entry else needed
     return {name: str(entry[name]) for name in names}
 
 
 SKEW_S = 60
+"""Difference of clocks that is allowed when the times of a token are checked."""
 _MAX_TOKEN_CHARACTERS = 8 * 1024
+# Type of key = algorithm of its signatures
 _ALGORITHMS = {"EC": "ES256", "RSA": "RS256"}
 _ROLE_NAMES = frozenset(Role)
 
@@ -245,8 +262,8 @@ class TokenVerifier:
     """Turns ``Authorization`` headers into identities.
 
     Every token that the issuer did not sign gets the same UnauthenticatedError, so that responses do not help
-    to guess tokens. Of a token that it signed, the error names the claim that is missing or wrong: the issuer
-    is then set up otherwise than the assistant needs, and signing in again would not help.
+    to guess tokens. For a token that it did sign, the error names the claim that is missing or wrong: then
+    the issuer is not configured as the assistant needs, and signing in again would not help.
     """
 
     keys: KeySet
@@ -255,9 +272,9 @@ class TokenVerifier:
     tenants: Collection[str]
     clock: Clock
     refused: Collection[str] = ()
-    """Tenants that cannot be served: signing in again would not help their agents."""
+    """Tenants that cannot be served now: their agents get TenantNotServedError."""
     revoked: Mapping[str, RevokedTokens] = field(default_factory=dict[str, RevokedTokens])
-    """Revoked tokens by tenant."""
+    """By tenant; a tenant that is missing has no revocations."""
 
     async def identify(self, authorization: str | None) -> Identity:
         """Return the caller.
@@ -301,12 +318,12 @@ class TokenVerifier:
 
 
 class TokenRefusedError(Exception):
-    """A token does not verify; its text, the reason, is for the log alone."""
+    """A token does not verify. The text is a reason for the log, and never sent to the caller."""
 
     def __init__(self, reason: str, *, claim: str = "") -> None:
         super().__init__(reason)
         self.claim = claim
-        """Claim that a token lacks or states wrongly, though its issuer did sign it."""
+        """The claim that is missing or wrong in a token that the issuer signed; "" for any other token."""
 
 
 async def verified_claims(
@@ -369,6 +386,7 @@ def require_role(identity: Identity, *roles: Role) -> None:
 
 
 def _refuse(reason: str, *, claim: str = "") -> NoReturn:
+    """Log the reason, and raise UnauthenticatedError, which names only the claim."""
     _log.info("token_refused", reason=reason, claim=claim)
     if claim:
         raise errors.UnauthenticatedError(
@@ -379,7 +397,7 @@ def _refuse(reason: str, *, claim: str = "") -> NoReturn:
 
 
 class Contexts(Protocol):
-    """Verifies contexts of questions."""
+    """Verifies contexts of questions. An option opens it (``contexts of questions``)."""
 
     async def verify(self, given: str | PlainContext | None, *, identity: Identity) -> CareContext | None:
         """Return the context, or None without one. Raises ContextRefusedError, DependencyError (keys)."""
@@ -402,7 +420,7 @@ class Service:
     console: ConsoleConfig
     deployed: DeployedVersions
     contexts: Contexts | None = None
-    """Verify whose conversation a question belongs to; None: no question has a context."""
+    """None where no option is here: then a question with a context is refused."""
     awaited: set[AwaitedAnswer] = field(default_factory=set[AwaitedAnswer])
     """Answers that readers here wait for and other tasks write."""
 
@@ -414,8 +432,8 @@ class Service:
         return identity
 
     async def context_of(self, given: str | PlainContext | None, *, identity: Identity) -> CareContext | None:
-        """Return whose conversation it is, or None without a context. Raises ContextRefusedError,
-        DependencyError (the keys of contexts are unavailable)."""
+        """Return the customer of a question's conversation; None where ``given`` is None. Raises
+        ContextRefusedError, DependencyError (the keys of contexts are unavailable)."""
         if self.contexts is not None:
             return await self.contexts.verify(given, identity=identity)
         if given is not None:
@@ -427,7 +445,8 @@ class Service:
         self.rates.count(identity, kind, self.tenants[identity.tenant].answering.tenant.limits)
 
     def begin_draining(self) -> None:
-        """Wait for no answer of another task before the process stops; the readers come back to another."""
+        """When the process stops: end the readings that wait for answers of other tasks, whose readers come
+        back to another task."""
         for awaited in self.awaited:
             awaited.stop()
 
@@ -437,7 +456,7 @@ def service_of(request: Request) -> Service:
 
 
 async def caller_of(request: Request) -> Identity:
-    """Return who calls, within their rate: every route with a token asks for it.
+    """Return who calls, and count the request against their rate: the dependency of every route with a token.
 
     Raises UnauthenticatedError, OverloadedError.
     """

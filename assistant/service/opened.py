@@ -1,4 +1,8 @@
-"""Builds what each process works with: the service, the ingestion worker, and each Lambda function."""
+"""Builds what each process works with: the service (``open_tenants``), the ingestion worker
+(``open_ingestion``), and each Lambda function (``open_receiving`` and the others at the end).
+
+Each function reads its settings, opens clients, stores and models, and yields the use cases over them.
+"""
 
 from __future__ import annotations
 
@@ -79,25 +83,32 @@ if TYPE_CHECKING:
 
 
 class TenantObserver(Protocol):
-    """Measures what is done for one tenant."""
+    """Counts what is done for one tenant, for metrics. ``TenantReads`` implements it."""
 
+    # Called after each call of the embedding model, with the number of its texts.
     def texts_embedded(self, count: int) -> None: ...
 
     def read_ended(self, system: str, outcome: str, *, seconds: float) -> None:
         """Count a call of a live system by how it ended."""
         ...
 
+    # Called once a system: ``is_open`` tells whether its circuit breaker is open, whenever metrics are read.
     def watch_circuit(self, system: str, is_open: Callable[[], bool]) -> None: ...
 
+    # Called once: ``put_at`` returns when each credential in use was stored.
     def watch_credentials(self, put_at: Callable[[], Iterable[datetime]]) -> None: ...
 
 
 LIVE = Place[Callable[[StoreChoice, ServiceSettings, TenantObserver | None], Awaitable["LiveData"]]](
     "live data of a tenant"
 )
+"""The function by which an option opens the live systems of a tenant."""
 WRITERS = Place[Callable[[ModelStores], Awaitable["AnswerWriter | None"]]]("writers of a tenant")
-"""What returns the model that writes for a tenant in place of an endpoint; None for another tenant."""
+"""Functions that options add: each returns the model that writes for a tenant in place of its SageMaker
+endpoint, or None where it has none. The first one counts."""
 PARTS = Place[Callable[[ServedTenant, StoreChoice], Awaitable[Sequence[object]]]]("parts of a tenant")
+"""Functions that options add: each opens objects of its option for a tenant; ``ServedTenant.part`` finds
+them."""
 Tenant = TypeVar("Tenant")
 
 
@@ -111,13 +122,13 @@ async def open_tenants(
     observe: Callable[[str], TenantObserver] | None = None,
     models: ModelsHere | None = None,
 ) -> AsyncGenerator[ServedTenants]:
-    """Open every tenant of the folder, by name, over one client a service.
+    """Open every tenant of the folder; all share the clients of the process.
 
     Each is served from its live index, or by its settings where that cannot be read now.
 
     A tenant that cannot be opened is logged, and the others are served. ``only`` names the tenants to open;
-    the error of one of them is raised. ``observe`` returns what measures a tenant. ``models`` are those that
-    the process has loaded already.
+    the error of one of them is raised. ``observe`` returns the observer of a tenant, by its name. ``models``:
+    those that the process has loaded already.
 
     With ``generates`` false, and for a tenant whose answers are only quoted, the generation model's artifact
     is not read: that model need never have started. Raises ConfigurationError naming file and key or
@@ -160,7 +171,11 @@ async def _served(
     pinned: bool,
     observer: TenantObserver | None,
 ) -> ServedTenant:
-    """``pinned``: searches name the version of the stores' model, wherever the alias points."""
+    """Build what serves a tenant from the version of the index that ``stores`` are of.
+
+    ``pinned``: searches name this version; otherwise they go by the index's alias. ``generates``: False opens
+    no model that writes.
+    """
     from assistant.answer.answer import AnswerQuestion
     from assistant.answer.index_watch import IndexWatch
     from assistant.answer.offers import TEXTS
@@ -227,7 +242,7 @@ async def _served(
             sign=None if settings.receipt_key is None else await _signer(stores, settings.receipt_key),
         ),
     )
-    for open_parts in PARTS.joined():  # an option finds the parts of one that it needs
+    for open_parts in PARTS.joined():  # in order: an option finds the parts of options that it needs
         served = replace(served, parts=(*served.parts, *await open_parts(served, stores)))
     return served
 
@@ -239,6 +254,9 @@ async def _signer(stores: ModelStores, key: str) -> Callable[[bytes], Awaitable[
 
 
 async def _writer(stores: ModelStores, settings: ServiceSettings, *, generates: bool) -> AnswerWriter:
+    """Return the model that writes for a tenant, the first of these that applies: none (an empty recording)
+    where answers are only quoted; an LLM added on this machine; that of an option; the SageMaker endpoint; an
+    LLM that runs elsewhere (``assistant models use --url``); a recording."""
     from assistant.answer.services import AnswerWriter
     from assistant.models.artifacts import ServedModel
 
@@ -278,8 +296,8 @@ async def _writer(stores: ModelStores, settings: ServiceSettings, *, generates: 
 async def served_generator(
     model: ServedLlm, stack: AsyncExitStack, captures: Path | None = None
 ) -> AnswerGenerator:
-    """Return what calls an LLM at its chat server, or at its SageMaker endpoint on AWS by the usual
-    credentials; ``stack`` closes its connections.
+    """Return the client of an LLM that runs elsewhere: at its chat server, or at its SageMaker endpoint, with
+    the usual AWS credentials. ``stack`` closes its connections.
 
     ``captures``: the folder of the model's captured calls; SageMaker captures its own.
     """
@@ -303,10 +321,12 @@ async def served_generator(
 async def tenant_secret_of(
     stores: StoreChoice, settings: ServiceSettings, *, key: str, purpose: str
 ) -> bytes:
-    """Return the secret that ``[secrets]`` names as ``key``."""
+    """Return the secret that the tenant file's ``[secrets]`` names as ``key``: "kms:PARAMETER" is encrypted
+    in SSM, any other form is read or made on this machine (``tenant_secret``). ``purpose``: what the secret
+    is for."""
     tenant, clients = stores.tenant, stores.clients
-    named: str = getattr(tenant.secrets, key)
-    scheme, _, name = named.partition(":")
+    location: str = getattr(tenant.secrets, key)
+    scheme, _, name = location.partition(":")
     if scheme == "kms" and name:
         from assistant.process.aws import kms_link_secret
 
@@ -323,8 +343,8 @@ async def open_ingestion(
     clients: ModelClients | None = None,
     models: ModelsHere | None = None,
 ) -> AsyncGenerator[Sequence[TenantIngestion]]:
-    """Open what the worker needs of every tenant of the folder, over one client a service; over ``clients``
-    when given. ``models`` are those that the process has loaded already.
+    """Open what the worker needs for every tenant of the folder. ``clients``: those of the process; None
+    opens new ones. ``models``: those that the process has loaded already.
 
     A tenant that cannot be opened is logged, and the others are served. Raises ConfigurationError naming file
     and key or variables, also when the embedding model's artifact is missing.
@@ -336,8 +356,8 @@ async def open_ingestion(
             open_model_clients(settings, models=models)
         )
         tenants = (await read_tenants(settings, process_clients)).tenants
-        at_once = EmbeddingLimits().requests_in_flight
-        endpoints: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(at_once))
+        in_flight = EmbeddingLimits().requests_in_flight
+        endpoints: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(in_flight))
 
         async def open_one(tenant: TenantConfig) -> TenantIngestion:
             models = {tenant.embedding.model}
@@ -362,6 +382,8 @@ async def open_ingestion(
 async def _ingestion(
     stores: ModelStores, index: PassageIndex, *, settings: WorkerSettings, endpoint: asyncio.Semaphore
 ) -> TenantIngestion:
+    """Build the ingestion of a tenant into ``index``. ``endpoint``: bounds the calls of the embedding
+    endpoint, shared by the tenants that use it."""
     from assistant.documents.passages import SeparateParser, TokenCounts
     from assistant.documents.work import BatchEmbedder, TenantIngestion, WritableVersion
     from assistant.service.served import writable_versions
@@ -395,7 +417,8 @@ async def _ingestion(
 async def _parsing(
     clients: AwsClients, settings: WorkerSettings | ReceivingSettings, *, tokenizer_s3: str | None = None
 ) -> Parsing:
-    """Return the function that parses, where the settings name one, or a child process."""
+    """Return what parses documents: the Lambda function that the settings name, else a child process.
+    ``tokenizer_s3``: the tokenizer that the function loads."""
     from assistant.documents.parsing_process import ParsingProcess
     from assistant.service.parser import ParsingFunction
 
@@ -411,18 +434,18 @@ async def _parsing(
 
 
 class Loop(Protocol):
-    """Works beside requests until ``stopping`` is set."""
+    """Work beside the requests of a laptop's process; ``run`` returns when ``stopping`` is set."""
 
     async def run(self, stopping: asyncio.Event, /) -> None: ...
 
 
 LOOPS = Place[Callable[[TenantConfig, EmbeddedTenant, StoreSettings], Sequence[Loop]]]("runs of a laptop")
-"""Functions that return an option's loops over one tenant's stores."""
+"""Functions by which options add loops over one tenant's stores."""
 
 
 @asynccontextmanager
 async def open_loops(settings: StoreSettings) -> AsyncGenerator[list[Loop]]:
-    """Open what reads the uploads and closes the audited days of every tenant of the folder, and the loops of
+    """Open the loops of every tenant of the folder: one reads uploads, one closes audited days, and those of
     options. Raises ConfigurationError."""
     from assistant.documents.parsing_process import ParsingProcess
     from assistant.documents.uploads import ReceiveUpload, ReceivingLoop
@@ -436,8 +459,8 @@ async def open_loops(settings: StoreSettings) -> AsyncGenerator[list[Loop]]:
             parsing=stack.enter_context(ParsingProcess()),
         )
         closing = CloseDays(stores.get(RECORDS), stores.get(DIGESTS))
-        own = [loop for loops in LOOPS.joined() for loop in loops(tenant, stores, settings)]
-        return [ReceivingLoop(receive, stores.get(UPLOADS_QUEUE)), closing, *own]
+        of_options = [loop for loops in LOOPS.joined() for loop in loops(tenant, stores, settings)]
+        return [ReceivingLoop(receive, stores.get(UPLOADS_QUEUE)), closing, *of_options]
 
     async with open_embedded(settings, open_one) as opened:
         yield [loop for loops in opened for loop in loops]
@@ -454,11 +477,11 @@ class Receiving:
 class Ingesting:
     power: Power
     batches: Mapping[str, PostponingBatches]
-    """Handling of each queue, by the name of the queue that messages come from and are put back to."""
+    """By name of a queue: what handles its messages, and puts them back there."""
     metrics_service: str
 
     def batches_of(self, queue_name: str) -> PostponingBatches:
-        """Raises ConfigurationError."""
+        """Return the handling of a queue. Raises ConfigurationError for an unknown one."""
         if queue_name not in self.batches:
             raise ConfigurationError(
                 f"Messages came from the queue {queue_name}, which is none of {', '.join(self.batches)}."
@@ -480,6 +503,7 @@ class SearchDomain:
 
     @property
     def alias(self) -> str:
+        """Name of the alias of the live index."""
         return self.settings.opensearch_index
 
     async def schema(self) -> PassageSchema:
@@ -583,7 +607,7 @@ async def _one_tenant(settings: WorkerSettings, clients: ModelClients) -> AsyncG
 
 
 async def tenant_in(s3: Any, settings: DocumentFunctionSettings) -> TenantConfig:
-    """Return the one tenant of a function. Raises ConfigurationError."""
+    """Download the tenant file of a function, and return its tenant. Raises ConfigurationError."""
     from assistant.stores.s3 import download_tenant_file
 
     await download_tenant_file(s3, uri=settings.tenant_file_s3, into=settings.tenants_dir)
@@ -591,7 +615,7 @@ async def tenant_in(s3: Any, settings: DocumentFunctionSettings) -> TenantConfig
 
 
 def _only(tenants: Collection[Tenant], folder: Path) -> Tenant:
-    """Raises ConfigurationError where a function would serve more than one tenant."""
+    """Return the only tenant. Raises ConfigurationError where there is none, or more than one."""
     if len(tenants) != 1:
         raise ConfigurationError(f"{folder} has {len(tenants)} tenants; a function serves exactly one.")
     return next(iter(tenants))

@@ -1,9 +1,12 @@
-"""Parsing on AWS: a function without rights reads what others wrote, and the functions of documents call it.
+"""Parsing on AWS: a Lambda function without permissions parses files of others; functions of documents call
+it.
 
-The caller puts the requests of one file below a random prefix of the documents bucket, signs an address to
-read them and one to write the answers, both for a minute, and calls the parser. Then it reads the answers,
-which are believed as little as a child's, and deletes every version below the prefix
-(docs/decisions/0126-the-parser-has-no-rights.md).
+The caller is ``ParsingFunction``. It puts the requests of one file below a random prefix of the documents
+bucket, signs an address to read them and one to write the answers, both for a minute, and calls the parser
+(``Parser``). Then it reads the answers, which are not trusted, since a file may have taken the parser over,
+and deletes every version below the prefix (docs/decisions/0126-the-parser-has-no-rights.md).
+
+Requests and answers are *frames*: a JSON header and bytes (``parsing_process.frame``).
 """
 
 from __future__ import annotations
@@ -39,34 +42,39 @@ from assistant.stores.documents import DOCUMENT_BLOBS
 from assistant.stores.s3 import S3Blobs
 
 ADDRESS_LIFE_S = 60
+"""Seconds for which a signed address is valid."""
 LONGEST_ANSWER_BYTES = DOCUMENT_BLOBS.longest_bytes or 0
-"""What the document store takes."""
+"""Of all answers of a call together: the most that the document store takes."""
 _LIMITS = ParsingLimits()
 _HTTP_TIMEOUT_S = 15.0
 _STOPPED = "Parsing ended its function, by memory or time. Split the document, or simplify its markup."
 _ENDED = frozenset({None, "Sandbox.Timedout", "Runtime.ExitError", "Runtime.OutOfMemory"})
-"""``errorType`` of a function that Lambda ended; any other is of a parser that cannot work at all."""
+"""Values of ``errorType`` where Lambda ended the function while it parsed. With any other the parser cannot
+work at all."""
 _Result = TypeVar("_Result")
 _Answers = list[bytes | ParsingStoppedError]
 
 
 class ParsingOrder(BaseModel):
-    """The event of the parser: addresses that S3 accepts from anybody for a minute."""
+    """The event that the parser gets: signed addresses, which S3 accepts from anybody for a minute."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     requests: str = Field(repr=False)
+    """Address to read the requests from, by GET."""
     answers: str = Field(repr=False)
+    """Address to send the answers to, by POST with ``form``."""
     form: dict[str, str] = Field(repr=False)
     """Fields that go before the answers, in a POST: a policy of key, size and time, and its signature."""
     tokenizer: str | None = Field(repr=False)
+    """Address of the tokenizer's file; None: nothing that is parsed needs one."""
     tokenizer_sha256: str
 
 
 @dataclass(slots=True)
 class ParsingFunction:
-    """``Parsing`` by the function ``name``. Open it on the event loop that serves its clients, S3's and
-    Lambda's."""
+    """A ``Parsing`` that calls the Lambda function ``name``. Make it on the event loop of its clients, S3's
+    and Lambda's; call ``run`` from another thread."""
 
     s3: Any
     functions: Any
@@ -78,23 +86,26 @@ class ParsingFunction:
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
     def allow_reading(self, file: Path) -> None:
+        """As in ``Parsing``: name the tokenizer, before the first ``run``."""
         self._tokenizer_sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
 
     def run(self, requests: Iterable[ParsingRequest]) -> Generator[bytes | ParsingStoppedError]:
         """As in ``Parsing``. Raises DependencyError."""
         for call in _calls(requests):
             answers = self._here(self._answers(call))
-            if answers is None and len(call) > 1:  # only the line that ends the function fails
+            if answers is None and len(call) > 1:  # again one by one: only the line that ends it fails
                 for request in call:
                     yield from self._here(self._answers([request])) or [ParsingStoppedError(_STOPPED)]
             else:
                 yield from answers or [ParsingStoppedError(_STOPPED)]
 
     def _here(self, call: Coroutine[Any, Any, _Result]) -> _Result:
+        """Return the result of a coroutine that runs on the clients' loop."""
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
     async def _answers(self, requests: list[ParsingRequest]) -> _Answers | None:
-        """Return one answer a request; None where they ended the function."""
+        """Return one answer a request; None where Lambda ended the function while it parsed them. Raises
+        DependencyError."""
         folder = f"{uuid.uuid4().hex}/"
         what, limit = "The store of what is parsed", LONGEST_ANSWER_BYTES
         blobs = S3Blobs(self.s3, bucket=self.bucket, prefix=PARSING_PREFIX, what=what, longest_bytes=limit)
@@ -112,26 +123,29 @@ class ParsingFunction:
         return _read(content or b"", number=len(requests))
 
     async def _order(self, folder: str) -> ParsingOrder:
+        """Return the event for the requests in a folder of the bucket."""
         length = ["content-length-range", 0, LONGEST_ANSWER_BYTES]
-        posted = await self.s3.generate_presigned_post(
+        post = await self.s3.generate_presigned_post(
             self.bucket, f"{folder}answers", Conditions=[length], ExpiresIn=ADDRESS_LIFE_S
         )
         return ParsingOrder(
             requests=await self._signed(f"s3://{self.bucket}/{folder}requests"),
-            answers=posted["url"],
-            form=posted["fields"],
+            answers=post["url"],
+            form=post["fields"],
             tokenizer=self.tokenizer_s3 and await self._signed(self.tokenizer_s3),
             tokenizer_sha256=self._tokenizer_sha256,
         )
 
     async def _signed(self, uri: str) -> str:
+        """Return an address that reads ``s3://bucket/key`` for a minute."""
         place = urlsplit(uri)
-        named = {"Bucket": place.netloc, "Key": place.path.lstrip("/")}
-        address = await self.s3.generate_presigned_url("get_object", named, ExpiresIn=ADDRESS_LIFE_S)
+        location = {"Bucket": place.netloc, "Key": place.path.lstrip("/")}
+        address = await self.s3.generate_presigned_url("get_object", location, ExpiresIn=ADDRESS_LIFE_S)
         return str(address)
 
     async def _called(self, order: ParsingOrder) -> bool:
-        """Return whether the function ended by itself. Raises DependencyError where it cannot work."""
+        """Call the function; return whether it ended by itself, and not by Lambda. Raises DependencyError
+        where it cannot work."""
         async with aws_call("The parser", limit_s=LIMITS["lambda"].read_timeout_s):
             response = await self.functions.invoke(
                 FunctionName=self.name, Payload=order.model_dump_json().encode()
@@ -146,7 +160,8 @@ class ParsingFunction:
 
 
 def _calls(requests: Iterable[ParsingRequest]) -> Iterator[list[ParsingRequest]]:
-    """Yield what one call parses: a file or document, or as many lines of a file as a child is sent."""
+    """Yield the requests of one call: a single file or document, or as many lines of a file as ``_LIMITS``
+    have room for."""
     call: list[ParsingRequest] = []
     for request in requests:
         are_lines = bool(call) and call[-1].operation == request.operation == "line"
@@ -159,7 +174,8 @@ def _calls(requests: Iterable[ParsingRequest]) -> Iterator[list[ParsingRequest]]
 
 
 def _read(content: bytes, *, number: int) -> _Answers:
-    """Return the answers, which a parser that was taken over may have written."""
+    """Return one answer a request from the answers' file, or failures for all where the file does not fit the
+    requests: the parser may have been taken over."""
     try:
         found = list(frames(content))
     except ValueError:
@@ -174,8 +190,8 @@ def _read(content: bytes, *, number: int) -> _Answers:
 class Parser:
     """The handler of ``parse_documents``. It has no settings and uses no credentials.
 
-    The child is kept for the next call, and a new one started for another tokenizer: what a child may read
-    is settled when it starts.
+    It parses in a child process, which is kept for the next call. For another tokenizer a new child is
+    started, since the files that a child may read are fixed when it starts.
     """
 
     def __init__(self) -> None:
@@ -194,15 +210,16 @@ class Parser:
         )
         content = b"".join(map(_framed, process.run(requests)))
         if len(content) > LONGEST_ANSWER_BYTES:
-            content = b""  # which is no answer to anything
+            content = b""  # the caller takes it as a failure of each request
         asyncio.run(_posted(order, content))
 
     def close(self) -> None:
-        """End the child, in a process that outlives its events: a test."""
+        """End the child. Only tests call it: their process outlives the events."""
         if self._process is not None:
             self._process.close()
 
     def _started(self, order: ParsingOrder) -> ParsingProcess:
+        """Return the child that has the order's tokenizer."""
         wanted = order.tokenizer_sha256
         if self._process is None or wanted not in ("", self._tokenizer):
             self.close()
@@ -221,6 +238,7 @@ def _path_of(sha256: str) -> Path:
 
 
 def _framed(answer: bytes | ParsingStoppedError) -> bytes:
+    """Return an answer as a frame: its bytes, or the reason in the header ``stopped``."""
     return frame({}, answer) if isinstance(answer, bytes) else frame({"stopped": answer.message}, b"")
 
 

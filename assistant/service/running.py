@@ -1,9 +1,10 @@
-"""Answers in progress, which this process writes; readers who come back to one; and how many there may be.
+"""Answers in progress in this process (``RunningAnswer``), readers who come back to an answer
+(``ComingBack``), and limits of both (``Admission``, ``AgentRates``).
 
-The events of an answer are numbered, kept and counted; each reader has a place in them. The task that writes
-an answer has its events in memory, and nobody else has. So a reader on another task waits for the record, and
-gets the whole answer from it: ``started`` again, then the rest, without ids. Of an answer that did not come
-to its end there is one ``error``.
+A *task* is a container of the service: several serve the same tenants. The events of an answer are numbered
+and kept in the memory of the task that writes it; each reader has a place in them. So a reader who reaches
+another task waits for the record, and gets the whole answer from it: ``started`` again, then the rest,
+without ids. For an answer that did not come to its end it gets a single ``error``.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class RunningAnswer:
         """All events so far; the one at index n has the sequence n + 1."""
         self._readers: list[Cursor] = []
         self._leaving: asyncio.TimerHandle | None = None
+        """Cancels the answer; set while it has no reader."""
         self.task = asyncio.create_task(self._write())
 
     @property
@@ -81,7 +83,8 @@ class RunningAnswer:
 
     @contextmanager
     def reading(self, gone: asyncio.Task[None], *, after: int = 0) -> Generator[Reading]:
-        """Give one reader the events after a sequence. It counts as having left when ``gone`` ends."""
+        """Yield the reading of one reader: the events after a sequence. The reader has left when ``gone``
+        ends; with the last one, the resume window begins."""
         cursor = Cursor(self._events, after=after)
         if self.task.done():
             cursor.close()
@@ -102,6 +105,7 @@ class RunningAnswer:
             self._detach(cursor)
 
     def cancel(self, cause: Literal[Cause.CANCELLED, Cause.DISCONNECTED] = Cause.CANCELLED) -> None:
+        """Have the answer end soon, with its record."""
         self._run.cancel(cause)
 
     def remaining_s(self) -> float:
@@ -114,6 +118,7 @@ class RunningAnswer:
         cursor.close()
 
     def _end_after(self, seconds: float) -> None:
+        """Cancel the answer after so many seconds without a reader."""
         if seconds <= 0:
             self.cancel(Cause.DISCONNECTED)
         elif self._leaving is None:
@@ -121,11 +126,13 @@ class RunningAnswer:
             self._leaving = loop.call_later(seconds, self.cancel, Cause.DISCONNECTED)
 
     def _stay(self) -> None:
+        """Stop the timer of ``_end_after``: a reader came back, or the answer has ended."""
         if self._leaving is not None:
             self._leaving.cancel()
             self._leaving = None
 
     async def _write(self) -> None:
+        """Read all events of the stream, and hand each out; an error becomes the last event."""
         try:
             async with asyncio.timeout(self.remaining_s()), aclosing(self._stream) as stream:
                 async for event in stream:
@@ -201,10 +208,12 @@ class RunningAnswers:
 _CANCELLED_EVERY_S = 1.0
 _CANCELLED_TIMEOUT_S = 3.0
 _CANCELLED_AT_ONCE = 100
+"""Answers that one read asks for."""
 
 
 async def watch_cancellations(tenants: Mapping[str, ServedTenant], running: RunningAnswers) -> None:
-    """Read every second which running answers were cancelled on other tasks, until cancelled itself."""
+    """Read every second which running answers were cancelled by requests to other tasks, and cancel them
+    here. Runs until it is cancelled."""
     while True:
         await asyncio.sleep(_CANCELLED_EVERY_S)
         for name, tenant in tenants.items():
@@ -226,17 +235,19 @@ async def watch_cancellations(tenants: Mapping[str, ServedTenant], running: Runn
 POLL_S = 0.5
 """Between two looks for the record of an answer that another task writes."""
 _TIMEOUT_S = 3.0
+"""Of one call of the stores."""
 _STORE_DOWN = errors.RecordsUnavailableError("Cannot read the rest of the answer now. Come back shortly.")
 _INTERRUPTED = errors.AnswerInterruptedError("The answer ended before it was complete. Ask again.")
 
 
 def is_interrupted(record: AnswerRecord) -> bool:
-    """Return whether the task that wrote the answer ended before it, or nobody waited for it."""
+    """Return whether the answer was cut: its task ended before it, or its last reader left."""
     return record.outcome is Outcome.DISCONNECTED or record.error_code == errors.AnswerInterruptedError.code
 
 
 def events_of(stored: StoredAnswer, tenant: ServedTenant) -> list[AnswerEvent]:
-    """Return the events of a recorded answer; of one that did not come to its end, the error alone."""
+    """Return the events of a recorded answer, as ``RunningAnswer`` would have had them but with the text as
+    one token; for an answer that did not come to its end only the error."""
     record, services = stored.record, tenant.answering
     if problem := _problem_of(record):
         return [problem]
@@ -266,6 +277,7 @@ def events_of(stored: StoredAnswer, tenant: ServedTenant) -> list[AnswerEvent]:
 
 
 def _problem_of(record: AnswerRecord) -> Problem | None:
+    """Return the error for a recorded answer that did not come to its end; None for one that did."""
     if record.outcome is Outcome.DONE:
         return None
     if is_interrupted(record):
@@ -274,6 +286,7 @@ def _problem_of(record: AnswerRecord) -> Problem | None:
 
 
 def _done(record: AnswerRecord) -> events.Done:
+    """Return the last event of a recorded answer."""
     reason = record.error_code if record.finish_reason is FinishReason.SOURCES_ONLY else None
     if record.finish_reason is FinishReason.NO_EVIDENCE and record.gate is not None:
         reason = ", ".join(record.gate.missing_terms)
@@ -297,7 +310,8 @@ def _withdrawn() -> errors.WithdrawnError:
 async def refuse_withdrawn(
     document_ids: Collection[str], texts: ports.DocumentTexts, *, labels: frozenset[str]
 ) -> None:
-    """Raises WithdrawnError when one of the documents may no longer be read; DependencyError."""
+    """Raise WithdrawnError when a reader with these labels may no longer read one of the documents,
+    DependencyError when the store does not say so in time."""
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             readable = await asyncio.gather(
@@ -313,9 +327,10 @@ async def refuse_withdrawn(
 
 @dataclass(eq=False)
 class AwaitedAnswer:
-    """An ``EventReader`` of an answer that another task writes: its events once it is on record.
+    """An ``EventReader`` of an answer that another task writes: it polls for the record, then gives all
+    events at once.
 
-    ``stop`` ends it without an event, so that its reader comes back to another task.
+    ``stop`` ends it without an event: its reader has left, or comes back to another task.
     """
 
     answer_id: str
@@ -323,7 +338,7 @@ class AwaitedAnswer:
     tenant: ServedTenant
     clock: Clock
     until_s: float
-    """On the monotonic clock: later nothing is waited for."""
+    """End of the wait, on the monotonic clock: then the answer counts as interrupted."""
     _ended: bool = False
 
     def stop(self) -> None:
@@ -332,15 +347,16 @@ class AwaitedAnswer:
     async def take(self, *, beat_s: float) -> list[Numbered] | None:
         due_s = self.clock.monotonic_s() + beat_s
         while not self._ended:
-            if found := await self._look():
+            if events_now := await self._look():
                 self._ended = True
-                return [(0, event) for event in found]
+                return [(0, event) for event in events_now]
             if self.clock.monotonic_s() >= due_s:
                 return []
             await asyncio.sleep(POLL_S)
         return None
 
     async def _look(self) -> list[AnswerEvent]:
+        """Return the events, or the problem that ends the wait; empty while there is nothing yet."""
         try:
             return await self._events()
         except errors.WithdrawnError as error:
@@ -353,12 +369,12 @@ class AwaitedAnswer:
         """Return the answer's events; none while it is written."""
         services = self.tenant.answering
         async with asyncio.timeout(_TIMEOUT_S):
-            found = await services.records.find_answer(self.answer_id)
-        if found is None or found.written_until is not None:
+            answer = await services.records.find_answer(self.answer_id)
+        if answer is None or answer.written_until is not None:
             return [problem_of(_INTERRUPTED)] if self.clock.monotonic_s() > self.until_s else []
-        if problem := _problem_of(found.record):
+        if problem := _problem_of(answer.record):
             return [problem]
-        labels, shown = self.identity.labels, found.record.sight().quoted
+        labels, shown = self.identity.labels, answer.record.sight().quoted
         await refuse_withdrawn(shown, services.documents.texts, labels=labels)
         stored = await ReadAnswers(services).one(self.answer_id, identity=self.identity)
         if any(source.withdrawn for source in stored.sources):
@@ -367,7 +383,7 @@ class AwaitedAnswer:
 
 
 class _Refused:
-    """An ``EventReader`` of an answer that is not sent again: of its problem alone."""
+    """An ``EventReader`` with a single event, the problem why an answer is not sent again."""
 
     def __init__(self, problem: Problem) -> None:
         self._events: list[Numbered] = [(0, problem)]
@@ -379,20 +395,22 @@ class _Refused:
 
 @dataclass(frozen=True, slots=True)
 class ComingBack:
-    """Opens readings of answers that a reader comes back to, written here or on another task."""
+    """Opens readings of answers that a reader comes back to: written by this task, by another one, or on
+    record."""
 
     tenants: Mapping[str, ServedTenant]
     running: RunningAnswers
     awaited: set[AwaitedAnswer]
+    """Those that wait now; the shutdown stops them."""
     admissions: Mapping[str, Admission]
-    """Separate from those of new answers."""
+    """By tenant: limits of the readers who wait, apart from those of new answers."""
     clock: Clock
 
     @asynccontextmanager
     async def follow(
         self, answer_id: str, identity: Identity, gone: asyncio.Task[None], *, after: int
     ) -> AsyncGenerator[Reading]:
-        """Give the events of an answer of the caller's own: those after a sequence where this process writes
+        """Yield the reading of the caller's own answer: the events after a sequence where this process writes
         it, else all.
 
         Raises NotFoundError, OverloadedError, RecordsUnavailableError.
@@ -415,9 +433,10 @@ class ComingBack:
     async def _awaited(
         self, answer_id: str, identity: Identity, gone: asyncio.Task[None]
     ) -> AsyncGenerator[Reading]:
+        """Yield the reading of an answer that this process does not write. Raises as ``follow``."""
         tenant = self.tenants[identity.tenant]
-        found = await tenant.answering.records.find_answer(answer_id)
-        if found is None or found.record.agent != identity.agent:
+        answer = await tenant.answering.records.find_answer(answer_id)
+        if answer is None or answer.record.agent != identity.agent:
             raise errors.NotFoundError(NOT_FOUND)
         leave = self.admissions[identity.tenant].enter(identity.agent)
         limit_s = tenant.answering.tenant.limits.answer_deadline_s + GRACE_S
@@ -436,6 +455,7 @@ class ComingBack:
 
 
 _ROUNDING_S = 1e-6
+"""Tolerance for sums of floats."""
 _RETRY_AFTER_S = 2.0
 """``Retry-After`` for an agent who asks too much at once."""
 
@@ -478,7 +498,8 @@ _MOST_COUNTED = 20_000
 
 
 class AgentRates:
-    """Limits how often each agent calls this process: a minute's requests at once, then one after another.
+    """Limits how often each agent calls this process: a minute's requests may come at once, later ones one by
+    one as the rate allows (a token bucket: 60 requests a minute are a burst of 60, then one a second).
 
     The memory is bounded: above ``most_counted`` agents and kinds, those that called longest ago are
     forgotten, and may call a minute's worth again.
@@ -488,8 +509,8 @@ class AgentRates:
         self._clock = clock
         self._most_counted = most_counted
         self._paid_until_s: OrderedDict[tuple[str, str, RateKind], float] = OrderedDict()
-        """Time up to which a caller's requests have used the rate, as if they came evenly. The latest
-        caller is last."""
+        """By caller and kind: the time until which its requests have used up the rate, as if they had come
+        evenly. At most a minute ahead of now. The caller of the latest request is last."""
 
     def count(self, identity: Identity, kind: RateKind, limits: LimitsSection) -> None:
         """Count one request. Raises OverloadedError for one over the rate, which is not counted."""

@@ -1,9 +1,10 @@
-"""The tenants that a process serves, each as its live index requires: with the model that it was built with.
+"""The tenants that a process serves, each with the embedding model of its live index.
 
-An answer takes one ``ServedTenant`` when it begins and keeps it: question, units and approved answers are
-embedded by that model, and every search names that version of the index. When another version becomes live,
-the next answer gets another ``ServedTenant``. So a process that has not noticed yet answers rightly from the
-version before, which is kept and written, and no answer mixes two models (docs/decisions/0055).
+A tenant's index has *versions*, one for each embedding model; one of them is *live*. An answer takes one
+``ServedTenant`` when it begins and keeps it: question, units and approved answers are embedded by its model,
+and every search names its version of the index. When another version becomes live, the next answer gets
+another ``ServedTenant``. A process that has not noticed yet answers correctly from the version before, which
+is kept and written, and no answer mixes two models (docs/decisions/0055).
 """
 
 from __future__ import annotations
@@ -47,9 +48,12 @@ if TYPE_CHECKING:
     from assistant.stores.words import Power
 
 FOLLOW_EVERY_S = 1.0
+"""Between two looks at which version is live."""
 Part = TypeVar("Part")
 _LOOK_LIMIT_S = 3.0
+"""Longest wait for the name of the live version."""
 _OPEN_LIMIT_S = 60.0
+"""Longest wait until another version is opened."""
 _log = structlog.get_logger(__name__)
 
 
@@ -76,13 +80,13 @@ class ServedTenant:
     """What options opened of this tenant."""
 
     def part(self, kind: type[Part]) -> Part:
-        """Return what an option opened."""
+        """Return the part of a class that an option opened. Raises StopIteration where no option did."""
         return next(part for part in self.parts if isinstance(part, kind))
 
 
 Serve = Callable[["ModelStores", bool], Awaitable["ServedTenant"]]
-"""Builds what serves a tenant from one version of its index; true: searches name that version, and not the
-alias."""
+"""Builds what serves a tenant from the version of the index that the stores are of. True: its searches name
+that version; False: they go by the alias."""
 
 
 @dataclass(slots=True)
@@ -93,14 +97,16 @@ class LiveTenant:
     """Stores of the index of the model that the settings name."""
     serve: Serve
     now: ServedTenant
+    """What serves new answers."""
     version: str | None
-    """None: not known yet. Searches then go by the alias, which refuses hits of another model."""
+    """The version that ``now`` is of. None: not known yet; searches then go by the alias, which refuses hits
+    of another model."""
     problem: str | None = None
-    """Why another version than the live one is served, or none."""
+    """Why ``now`` is not of the live version; None where it is."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when ``now`` was replaced."""
+    """Set when ``now`` is replaced; then a new event takes its place."""
     retired: list[ServedTenant] = field(default_factory=list["ServedTenant"])
-    """What was served before: records of its answers may still be written."""
+    """The last two that were ``now`` before: records of their answers may still be written."""
 
     @classmethod
     async def open(cls, stores: ModelStores, serve: Serve) -> LiveTenant:
@@ -121,7 +127,7 @@ class LiveTenant:
         return cls(stores, serve, await serve(stores_of_live, True), live)
 
     async def follow(self) -> None:
-        """Serve from the live version. Raises nothing: what fails leaves what is served, and is a problem."""
+        """Serve from the live version. An error is not raised: it becomes ``problem``, and ``now`` stays."""
         try:
             async with asyncio.timeout(_LOOK_LIMIT_S):
                 live = await (await self.stores.versions()).live()
@@ -133,6 +139,7 @@ class LiveTenant:
             self._note(error.message if isinstance(error, AssistantError) else "It took too long to look.")
 
     async def _serve_from(self, live: str) -> None:
+        """Replace ``now`` by what serves from a version. Raises AssistantError, and then changes nothing."""
         version_stores = await self.stores.of_version(live)
         if version_stores is None:
             raise ConfigurationError(_unknown_model(live))
@@ -145,7 +152,7 @@ class LiveTenant:
         _log.info("index_followed", tenant=self.stores.tenant.name, live=live, before=before)
 
     def _note(self, problem: str) -> None:
-        # An index that is away is another check's to tell, and answers fail by it.
+        """Keep the problem for the readiness check; log a new one."""
         if problem != self.problem:
             _log.warning("live_index_not_followed", tenant=self.stores.tenant.name, problem=problem)
         self.problem = problem
@@ -184,7 +191,7 @@ class ServedTenants(Mapping[str, "ServedTenant"]):
             await self.live[name].follow()
 
     async def changed(self, name: str, served: ServedTenant) -> None:
-        """Return when the tenant is served by something else than ``served``."""
+        """Wait until something else than ``served`` serves the tenant."""
         tenant = self.live[name]
         while tenant.now is served:
             await tenant.changed.wait()
@@ -203,7 +210,8 @@ class ServedTenants(Mapping[str, "ServedTenant"]):
 
 
 async def writable_versions(stores: ModelStores, own: WritableVersion | None = None) -> OpenedVersions:
-    """Return the versions to write; ``own`` is the one that the caller holds open already."""
+    """Return the versions of the index that changes are written to. ``own``: one that the caller has open
+    already."""
 
     from assistant.documents.work import OpenedVersions
 
@@ -217,7 +225,7 @@ async def writable_versions(stores: ModelStores, own: WritableVersion | None = N
 
 
 async def writable_version(stores: ModelStores) -> WritableVersion:
-    """Return the version of the stores' own model, for a writer that takes turns."""
+    """Return the version of the stores' model, for a writer beside others, which takes turns with them."""
     from assistant.documents.work import BatchEmbedder, WritableVersion
 
     model, index = stores.index_model, await stores.index()

@@ -1,4 +1,8 @@
-"""The bytes of a request and of its answer, within limits: bodies, and the events that one reader gets."""
+"""Reads bodies of requests and sends the events of answers, within limits of memory and time.
+
+A streamed answer: ``RunningAnswer`` appends events, each reader's ``Cursor`` takes them, ``send_stream``
+encodes and sends them, and ``watched`` ends the connection of a reader that takes none.
+"""
 
 from __future__ import annotations
 
@@ -43,9 +47,11 @@ BODIES_SHARE, CALLERS_SHARE = 8, 8
 """An eighth of the process's memory is for bodies: what becomes a document is there as bytes, as text and as
 its parts at the same time. An eighth of that is for one caller: a document of 16 MiB in the smallest task."""
 CALLER, TAKE = "assistant.caller", "assistant.take_bytes"
-"""Where an ASGI scope has the tenant and agent who call, and how bytes are taken for them."""
+"""Keys of an ASGI scope: the caller as (tenant, agent), once it is identified; and the function that takes
+bytes for a caller (``BytesInFlight.of_request``)."""
 _READ_TIMEOUT_S = 30.0
 _DISCARD_LIMIT_BYTES = 1024 * 1024
+"""See ``discard_body``."""
 _DISCARD_TIMEOUT_S = 2.0
 """Between two reads."""
 
@@ -89,7 +95,8 @@ class BytesInFlight:
 
 
 def take_bytes(scope: Scope, size_bytes: int) -> None:
-    """Take so many bytes for the caller until the request ends. Raises OverloadedError."""
+    """Count so many bytes for the caller until the request ends. Raises OverloadedError where they would be
+    too many."""
     scope[TAKE](scope.get(CALLER, ("", "")), size_bytes)
 
 
@@ -190,7 +197,8 @@ async def _collect(receive: Receive, *, limit_bytes: int) -> bytes | None:
 
 
 async def discard_body(receive: Receive, *, most_bytes: int) -> None:
-    """Read and drop the rest: a client that is disconnected while it sends may miss the response."""
+    """Read and drop the rest of a body, ``most_bytes`` at most: a client that is disconnected while it sends
+    may miss the response."""
     with suppress(TimeoutError):
         while most_bytes > 0:
             async with asyncio.timeout(_DISCARD_TIMEOUT_S):
@@ -234,7 +242,7 @@ def encode_events(numbered: Sequence[Numbered], *, answer_id: str) -> bytes:
 
 
 class EventReader(Protocol):
-    """The source of one reader's events."""
+    """The source of one reader's events. ``send_stream`` calls ``take`` until it returns None."""
 
     async def take(self, *, beat_s: float) -> list[Numbered] | None:
         """Return all waiting events; an empty list when none came for ``beat_s``; None after the last."""
@@ -242,17 +250,24 @@ class EventReader(Protocol):
 
 
 class Cursor:
-    """One reader's place in the events of an answer, which keeps them: a slow reader holds nobody up, and
-    costs no memory."""
+    """One reader's place in the events that an answer keeps, so that a slow reader delays nobody and needs no
+    memory.
+
+    The writer calls ``wake`` after each event and ``close`` after the last; the reader calls ``take``.
+    """
 
     def __init__(self, events: Sequence[AnswerEvent], *, after: int = 0) -> None:
         self._events = events
         """Grows while the answer is written; the event at index n has the sequence n + 1."""
         self._taken = after
+        """Events that the reader has."""
         self._closed = False
         self._waiter: asyncio.Future[None] | None = None
+        """What a waiting ``take`` waits for."""
         self._due_s = 0.0
+        """When that wait ends without an event, on the loop's clock."""
         self._beat: asyncio.TimerHandle | None = None
+        """The timer of waits: it may fire for an earlier one, and is then set again."""
 
     def wake(self) -> None:
         """Wake the reader: an event was added."""
@@ -326,12 +341,12 @@ class ProblemBeforeFirstEventError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one connection delivers."""
+    """What one connection delivers: the events of one answer."""
 
     answer_id: str
     events: EventReader
     within_s: float
-    """Most seconds until the answer ends."""
+    """Most seconds until the answer ends; used as the time limit of waits."""
     is_resumed: bool = False
     """The reader resumes: its status is sent at once, and even a first problem is an event."""
 
@@ -401,7 +416,7 @@ def whole_answer(events: Sequence[AnswerEvent]) -> WholeAnswer:
 def written_part(events: Sequence[AnswerEvent]) -> dict[str, Any]:
     """Return an answer's text, its sentences, and its elements, each in its last state and by their ids."""
     last = {event.id: event for event in events if isinstance(event, ElementChanged)}
-    elements = sorted(last.values(), key=lambda one: int(one.id[1:]))
+    elements = sorted(last.values(), key=lambda element: int(element.id[1:]))
     sentences = [event for event in events if isinstance(event, SentenceEnded)]
     return {
         "text": "".join(event.text for event in events if isinstance(event, Token)),
@@ -431,13 +446,13 @@ class StalledReaderError(Exception):
 
 @asynccontextmanager
 async def watched(send: Send, *, limit_s: float) -> AsyncGenerator[Send]:
-    """Give a ``send`` that raises StalledReaderError, through the block, when a message waits longer than the
-    limit, at most a quarter of it late. To be used in the task that enters the block.
+    """Yield a ``send`` for this task. When one of its messages waits longer than the limit (noticed at most a
+    quarter of it late), the block is cancelled and raises StalledReaderError.
 
     A limit around each send would create and drop a timer for every token, which costs as much as the send's
     own Python. Here one timer of the connection checks whether a send has waited too long.
     """
-    loop, limit, since_s = asyncio.get_running_loop(), asyncio.timeout(None), float("inf")
+    loop, stall, since_s = asyncio.get_running_loop(), asyncio.timeout(None), float("inf")
 
     async def send_on_time(message: Message) -> None:
         nonlocal since_s
@@ -448,16 +463,16 @@ async def watched(send: Send, *, limit_s: float) -> AsyncGenerator[Send]:
     def check() -> None:
         nonlocal timer
         if loop.time() - since_s >= limit_s:
-            limit.reschedule(loop.time())
+            stall.reschedule(loop.time())
         else:
             timer = loop.call_later(limit_s / _CHECKS_PER_LIMIT, check)
 
     timer = loop.call_later(limit_s / _CHECKS_PER_LIMIT, check)
     try:
-        async with limit:
+        async with stall:
             yield send_on_time
     except TimeoutError:
-        if limit.expired():
+        if stall.expired():
             raise StalledReaderError from None
         raise
     finally:

@@ -1,4 +1,5 @@
-"""StoredUploads of files, each the body of one ``POST``. What became of a file is read by ``GET``."""
+"""Uploads of files: ``POST /v1/uploads`` stores a file, a worker reads it later, and ``GET /v1/uploads`` has
+its result."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ from assistant.service.streams import discard_body, read_parts, stores_within, t
 from assistant.stores.uploads import PART_BYTES, StoredUploads, Upload, upload_key
 
 _MOST_ASKED = 50
+"""Uploads of one request for results."""
 _BYTES: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -79,7 +81,7 @@ async def upload_file(
     uploads = _uploads(tenant)
     try:
         read_as = checked_path(path, content_length)
-    except TooLargeError:
+    except TooLargeError:  # read what a client may still be sending, so that it gets the response
         if content_length <= LARGEST_LINES_BYTES:
             await discard_body(request.receive, most_bytes=content_length)
         raise
@@ -122,6 +124,7 @@ def _state(upload: Upload) -> wire.UploadState:
 
 
 def _uploads(tenant: ServedTenant) -> StoredUploads:
+    """Return the store of uploads. Raises NotFoundError where the deployment has none."""
     if tenant.uploads is None:
         raise NotFoundError("This deployment takes no uploads: it has no inbox.")
     return tenant.uploads
