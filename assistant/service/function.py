@@ -2,7 +2,7 @@
 
 A handler's module has ``run(services, event)`` and one line that makes its entry::
 
-    handler = FunctionEntry(RemovingSettings, open_removing, run)
+    handle = FunctionEntry(RemovingSettings, open_removing, run)
 
 The entry opens the services with the first event and keeps them for all later events of the execution
 environment.

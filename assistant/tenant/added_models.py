@@ -26,6 +26,7 @@ MANIFEST_FILE = "manifest.toml"
 CHOICES_FILE = "choices.json"
 Task = Literal["embedding", "generation"]
 _SHOWN_DIGITS = 12
+"""Of a hash."""
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
 """Name of a model, of its folder, and in records of answers."""
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -130,7 +131,8 @@ class ServedLlm(_Described):
 
 
 def _check_place(url: str, *, named: str | None) -> None:
-    """Raise ValueError unless the URL is a plain base URL of a host that questions may be sent to."""
+    """Raise ValueError unless the URL is a plain base URL of a host that questions may be sent to: one of
+    private networks, or the one that ``named`` (--sends-questions-to) names."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     is_plain = all("!" <= character <= "~" for character in url) and parts.port != 0
@@ -168,7 +170,8 @@ _KINDS: Mapping[str, type[AddedModel]] = {
     'task = "embedding"': AddedEmbedding,
     'task = "generation"': AddedLlm,
 }
-"""Kind of a model, by a line that only manifests of that kind have; the first that is there counts."""
+"""Line of a manifest = kind of its model. The first line that the file has counts: a served LLM has the
+third, too."""
 
 
 class TenantModels(StrictModel):
@@ -219,6 +222,7 @@ class TenantModels(StrictModel):
 
 PACKAGED = TenantModels()
 PACKAGED_NAME = "packaged"
+"""Stands for the packaged embedding model in ``_Choice.beside``, where None means no second index."""
 PACKAGED_EMBEDDING = "all-MiniLM-L6-v2"
 
 
@@ -276,6 +280,7 @@ def keep_live_only(models_dir: Path, tenant: str, live: AddedEmbedding | None) -
 
 
 def _update(models_dir: Path, tenant: str, update: Mapping[str, str | None]) -> None:
+    """Write fields of the tenant's ``_Choice``."""
     path = models_dir / CHOICES_FILE
     choices = _read_choices(path)
     _write_choices(path, choices | {tenant: choices.get(tenant, _Choice()).model_copy(update=dict(update))})
@@ -289,6 +294,7 @@ def choose_packaged(models_dir: Path, tenant: str) -> None:
 
 
 def _resolved(models_dir: Path, tenant: str, choice: _Choice) -> TenantModels:
+    """Return the models that a choice names. Raises ConfigurationError where one is missing or unmeasured."""
     models: dict[str, AddedModel | Literal["packaged"]] = {}
     for task, name in choice.model_dump(exclude_none=True).items():
         if name == PACKAGED_NAME and task == "beside":
@@ -306,8 +312,8 @@ def _resolved(models_dir: Path, tenant: str, choice: _Choice) -> TenantModels:
 
 
 def _refuse_unmeasured(model: AddedModel, tenant: str) -> None:
-    """Raise unless the model has cosines of its own: with the packaged model's the gate would pass almost
-    anything."""
+    """Raise ConfigurationError for an embedding model without measured cosines: with those of the packaged
+    model the gate would pass almost anything."""
     if isinstance(model, AddedEmbedding) and None in (model.cosine_unrelated, model.cosine_related):
         raise ConfigurationError(
             f"The model {model.name} was added by an earlier release, which did not measure its cosines. Add "
@@ -328,12 +334,13 @@ def _read_choices(path: Path) -> dict[str, _Choice]:
 
 
 def _write_choices(path: Path, choices: Mapping[str, _Choice]) -> None:
+    """Replace the file at once, readable by its owner only."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    whole = {name: choice.model_dump(exclude_none=True) for name, choice in sorted(choices.items())}
-    beside = path.with_name(f".{path.name}.new")
-    beside.touch(mode=0o600)
-    beside.write_bytes(orjson.dumps(whole, option=orjson.OPT_INDENT_2))
-    beside.replace(path)
+    by_tenant = {name: choice.model_dump(exclude_none=True) for name, choice in sorted(choices.items())}
+    new_path = path.with_name(f".{path.name}.new")
+    new_path.touch(mode=0o600)
+    new_path.write_bytes(orjson.dumps(by_tenant, option=orjson.OPT_INDENT_2))
+    new_path.replace(path)
 
 
 def _text_of(path: Path) -> str:

@@ -73,17 +73,17 @@ class CareApp:
 
 
 _MAX_PEM_CHARACTERS = 2600
-"""A function's whole environment is limited to 4 KB."""
+"""The certificate is in the environment of the probe's function, which takes 4 KB in all."""
 
 
 def load_care_app(path: Path, *, tenant: TenantConfig) -> CareApp:
     """Read the file of one care side. Raises ConfigurationError naming file, key and what is allowed."""
     config = read_strict(path, CareAppConfig)
-    wrong = _against_tenant(config, tenant)
+    errors = _against_tenant(config, tenant)
     if config.tenant != path.stem:
-        wrong.append(f'tenant = "{config.tenant}" must equal the file\'s name, "{path.stem}"')
-    if wrong:
-        raise ConfigurationError(f"{path}: {'; '.join(wrong)}.")
+        errors.append(f'tenant = "{config.tenant}" must equal the file\'s name, "{path.stem}"')
+    if errors:
+        raise ConfigurationError(f"{path}: {'; '.join(errors)}.")
     name = config.probe.certificate_authority
     return CareApp(
         config=config, certificate_authority=_read_pem(path, name) if name else None, assistant=tenant
@@ -94,37 +94,37 @@ def _against_tenant(config: CareAppConfig, tenant: TenantConfig) -> list[str]:
     """Return the contradictions between the two files."""
     if tenant.deployment is None or tenant.edge is None:
         return [f"the tenant {tenant.name} is only served locally"]
-    wrong: list[str] = []
+    errors: list[str] = []
     region = tenant.deployment.region
     if config.deployment.region != region:
-        wrong.append(f'deployment.region must be that of the tenant, "{region}"')
+        errors.append(f'deployment.region must be that of the tenant, "{region}"')
     if f".{region}." not in config.link.service_name:
-        wrong.append(f"link.service_name is of another region than the tenant's, {region}")
+        errors.append(f"link.service_name is of another region than the tenant's, {region}")
     if config.link.names == "service" and not tenant.edge.service_private_dns:
-        wrong.append('link.names = "service" needs edge.service_private_dns = true in the tenant file')
+        errors.append('link.names = "service" needs edge.service_private_dns = true in the tenant file')
     if tenant.edge.client_certificates and config.probe.client_certificate_parameter is None:
-        wrong.append("probe.client_certificate_parameter is needed: the tenant asks for client certificates")
-    wrong += [
-        f"{network_contradiction.key}: {network_contradiction.said}"
-        for network_contradiction in network_contradictions(config.network, config.deployment)
+        errors.append("probe.client_certificate_parameter is needed: the tenant asks for client certificates")
+    errors += [
+        f"{item.key}: {item.said}" for item in network_contradictions(config.network, config.deployment)
     ]
-    return wrong + _not_allowed_in(config, tuple(IPv4Network(cidr) for cidr in tenant.edge.consumer_cidrs))
+    return errors + _not_allowed_in(config, tuple(IPv4Network(cidr) for cidr in tenant.edge.consumer_cidrs))
 
 
 def _not_allowed_in(config: CareAppConfig, allowed: tuple[IPv4Network, ...]) -> list[str]:
-    """Return an error for each client block that the tenant's NLB would refuse: it sees the client's
-    address."""
-    asked = {f"link.client_cidrs {cidr}": IPv4Network(cidr) for cidr in config.link.client_cidrs}
-    probed_from = config.network.vpc.cidr if config.network.vpc else config.network.cidr
-    asked[f"network {probed_from}, where the probe stands,"] = IPv4Network(probed_from)
+    """Return an error for each block of clients, and for the probe's network, that is not within ``allowed``:
+    the tenant's load balancer sees the clients' addresses, and refuses others."""
+    blocks = {f"link.client_cidrs {cidr}": IPv4Network(cidr) for cidr in config.link.client_cidrs}
+    probe_network = config.network.vpc.cidr if config.network.vpc else config.network.cidr
+    blocks[f"network {probe_network}, where the probe stands,"] = IPv4Network(probe_network)
     return [
         f"{name} must lie within the tenant's edge.consumer_cidrs ({', '.join(map(str, allowed))})"
-        for name, cidr in asked.items()
-        if not any(cidr.subnet_of(block) for block in allowed)
+        for name, cidr in blocks.items()
+        if not any(cidr.subnet_of(outer) for outer in allowed)
     ]
 
 
 def _read_pem(path: Path, name: str) -> str:
+    """Return the certificate that the file at ``path`` names. Raises ConfigurationError."""
     try:
         pem = (path.parent / name).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 PARTITION = "pk"
 SORT = "sk"
+"""Names of the keys of every table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,13 @@ class TableDefinition:
     role: str
     index: SecondaryIndex | None = None
     expiry_attribute: str | None = None
-    """Holds epoch seconds; DynamoDB deletes the item some time later."""
+    """Attribute with epoch seconds after which DynamoDB deletes the item, within some days."""
     recoverable: bool = True
     """Point-in-time recovery. Off where no copy may outlive the expiry."""
     service_actions: tuple[str, ...] = ()
     """IAM actions of the answering service on the table and its index."""
     worker_actions: tuple[str, ...] = ()
+    """IAM actions of the ingestion worker."""
     mover_actions: tuple[str, ...] = ()
     """IAM actions of ``move_feedback``."""
     mover_updates: tuple[str, ...] = ()
@@ -45,9 +47,10 @@ class TableDefinition:
 
 
 OUTBOX = "outbox"
-"""Value of ``listed`` in the index of the records: rows that the mover has still to take."""
+"""Value of ``listed`` in the index of the records: rows that ``move_feedback`` has not taken yet."""
 LISTED = "listed"
-"""Index by time of what is listed: answers and the outbox of the records, cases of the desk."""
+"""Name of the index by time, and of its partition key: it lists answers and the outbox of the records, and
+cases of the desk."""
 _READ = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query")
 
 RECORDS = TableDefinition(
@@ -65,13 +68,14 @@ EVENTS = TableDefinition(
     recoverable=False,
     service_actions=(
         *_READ,
-        # Batches and updates are the release before's, whose tasks serve while a deployment replaces them.
+        # Batches and updates are made by the release before, whose tasks serve while a deployment replaces
+        # them.
         "dynamodb:BatchWriteItem",
         "dynamodb:PutItem",
         "dynamodb:UpdateItem",
         "dynamodb:DeleteItem",
     ),
-    # Keys of sealed texts are made here and destroyed: this table has no recovery that would bring one back.
+    # Keys of sealed texts are in this table, since it has no recovery that would bring a destroyed key back.
     mover_actions=(*_READ, "dynamodb:PutItem", "dynamodb:UpdateItem"),
 )
 STATES = TableDefinition(
@@ -84,7 +88,7 @@ STATES = TableDefinition(
 DESK = TableDefinition(
     role="desk",
     index=SecondaryIndex(name=LISTED, partition=LISTED, sort="listed_at", whole_items=True),
-    # As for records: revisions are only added.
+    # No UpdateItem and DeleteItem, as for records: revisions are only added.
     service_actions=(*_READ, "dynamodb:PutItem"),
     worker_actions=(*_READ, "dynamodb:PutItem"),
 )
@@ -118,13 +122,14 @@ def desk_partitions(*kinds: str) -> tuple[str, ...]:
 ACCOUNT_STACK, ACCOUNT_VERSION_OUTPUT = "assistant-account-Account", "Version"
 """The stack of the account stage, and its output with the version."""
 ACCOUNT_VERSION = 4
-"""Of what the account stage makes. Raise it with each change of its template: a tenant's deployment refuses
-an older one."""
+"""Version of the account stage. Increase it with each change of its template: a tenant's deployment refuses
+an account stage that is older."""
 SERVED_VARIANT = "AllTraffic"
 """Production variant of an endpoint that runs the model which the tenant file names."""
 NEXT_ENDPOINT = "-next"
-"""Ending of the names of endpoints in the second place for an embedding model. The two places take turns: a
-model keeps its endpoint, and so its resources, when it becomes that of ``[embedding]``."""
+"""Ending of the name of one of the two endpoints for embedding models: ``pharmacy-embedding`` and
+``pharmacy-embedding-next``. ``[embedding]`` may name either: a model keeps its endpoint, and so its
+resources, when it moves from ``[embedding_next]`` to ``[embedding]``."""
 REINDEX_OUTPUT = "ReindexFunction"
 """Output of the ingestion stack: the function that fills and switches versions of the index; absent without
 ``[embedding_next]``."""
@@ -138,7 +143,7 @@ CANARY_CONFIG_OUTPUT = "CanaryConfigName"
 CANARY_ARTIFACT_OUTPUT = "CanaryArtifactSha256"
 """Hash of the artifact that the canary runs."""
 RELEASER_OUTPUT = "ReleaserArn"
-"""The role that moves the endpoint from one to the other."""
+"""Output of the models stack: the role that moves the endpoint between the two configurations."""
 
 # --- metrics of the service's tasks -----------------------------------------------------------------------
 NAMESPACE = "PrivateCareAssistant"
@@ -203,9 +208,9 @@ OLDEST_SIGNAL_AGE = "OldestSignalAge"
 OLDEST_RAW_CAPTURE_AGE = "OldestRawCaptureAge"
 """Seconds since the oldest object in the quarantine was written; 0 without objects."""
 AUDIT_CLOSED = "AuditClosed"
-"""1 when a run has written the digest of each day of audit records that ended; absent when it failed."""
+"""1 when a run has written the digests of all ended days of audit records; absent when it failed."""
 SETS_RUN = "SetsRun"
-"""1 when a run of the task that makes training sets ended well, also without examples; 0 when it failed."""
+"""1 when a run of the task that makes training sets succeeded, also without examples; 0 when it failed."""
 
 # --- the probe --------------------------------------------------------------------------------------------
 PROBE_SUBJECT = "probe"
@@ -223,7 +228,8 @@ PROBE_DURATION = "ProbeDuration"
 # --- values of the power parameter ------------------------------------------------------------------------
 ON: Final = "on"
 OFF: Final = "off"
-"""With ``ON`` the words of a live system's switch; the power of endpoints has ``ON`` and the words below."""
+"""A live system's switch is ``ON`` or ``OFF``; the power of endpoints is ``ON`` or one of the values
+below."""
 PAUSING: Final = "pausing"
 """The endpoints still exist, for calls in progress; nobody starts a new one."""
 PAUSED: Final = "paused"

@@ -36,6 +36,7 @@ TagValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:/=+@ -]*$", 
 
 
 def _is_block(text: str) -> str:
+    """Return the text of an IPv4 range. Raises ValueError for any other, also with host bits set."""
     IPv4Network(text)
     return text
 
@@ -371,6 +372,7 @@ class ReachEntry(OpenSection):
 
 
 Making = Literal["create", "existing"]
+"""Whether the account stage creates a resource, or finds it there."""
 
 
 class AccountConfig(StrictModel):

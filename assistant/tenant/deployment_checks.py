@@ -1,5 +1,10 @@
-"""Checks of a tenant file before a deployment: contradictions between its sections, clashes between tenants,
-and placeholders that only the company can replace. Each finding names its key."""
+"""Checks of a tenant file before a deployment. Each finding names its key.
+
+- *Contradictions* between sections of the file, or with the manifests of its models (``contradictions``,
+  ``artifact_contradictions``).
+- *Clashes*: names that two tenants of one account and region share (``clashes``).
+- *Placeholders*: sample values that the company has to replace (``placeholders``).
+"""
 
 from __future__ import annotations
 
@@ -21,28 +26,35 @@ from assistant.tenant.tenant import EmbeddingSection, TenantConfig
 from assistant.tenant.toml_file import KeyMark, KeyPath, line_of, marked
 
 _ARN_REGION, _ARN_ACCOUNT = 3, 4
+"""Places in an ARN that is split at its colons."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """A key whose value contradicts another; ``place`` is its path: ``("models", "capture")``."""
+    """A key whose value contradicts another value, and why.
+
+    ``place``: its path, ``("models", "capture")``. ``said``: the sentence after the key: "is needed: a folder
+    under …".
+    """
 
     place: KeyPath
     said: str
 
     @property
     def key(self) -> str:
+        """The path as text: ``reach.0.port``."""
         return ".".join(str(part) for part in self.place)
 
 
 CONTRADICTIONS = Place[Callable[[TenantConfig], Iterable[Contradiction]]]("contradictions of a deployment")
-"""What yields the contradictions between an option's keys and others."""
+"""Functions by which options yield contradictions between their keys and others."""
 
 
 def contradictions(
     tenant: TenantConfig, *, place: PlaceSection, edge: EdgeSection, models: ModelsSection
 ) -> Iterator[Contradiction]:
-    """Yield everything in the tenant file that a deployment cannot or must not have."""
+    """Yield all contradictions inside the tenant file. ``place``, ``edge``, ``models``: its sections, which a
+    deployed tenant has."""
     yield from network_contradictions(tenant.network, place)
     yield from _profile(tenant, place, models)
     yield from _certificate(edge, place)
@@ -60,7 +72,7 @@ def contradictions(
 
 
 def said_of(file: Path, wrong: Iterable[Contradiction]) -> Iterator[str]:
-    """Yield each contradiction as a message with file and line."""
+    """Yield each contradiction as a message: "tenants/clinic.toml: line 12: edge.host_name: …"."""
     text = file.read_text(encoding="utf-8")
     for item in wrong:
         line = line_of(text, item.place)
@@ -77,7 +89,7 @@ class Clash:
 
 
 def clashes(tenants: Iterable[TenantConfig]) -> Iterator[Clash]:
-    """Yield each pair of deployed tenants that share a name, with a message."""
+    """Yield a clash for each name that two deployed tenants of one account and region share or cover."""
     deployed = [tenant for tenant in tenants if tenant.deployment is not None]
     for one, other in combinations(deployed, 2):
         if _account_and_region(one) == _account_and_region(other):
@@ -91,15 +103,15 @@ def clashes(tenants: Iterable[TenantConfig]) -> Iterator[Clash]:
 
 def endpoint_names(tenant: TenantConfig) -> tuple[str, ...]:
     """Return the names of the tenant's endpoints, which are unique in an account and region."""
-    writes = (tenant.generation.endpoint,) if tenant.generation.has_endpoint else ()
-    beside = () if tenant.embedding_next is None else (tenant.embedding_next.endpoint,)
-    return (tenant.embedding.endpoint, *beside, *writes)
+    llm = (tenant.generation.endpoint,) if tenant.generation.has_endpoint else ()
+    next_embedding = () if tenant.embedding_next is None else (tenant.embedding_next.endpoint,)
+    return (tenant.embedding.endpoint, *next_embedding, *llm)
 
 
 def wrong_ending(name: str) -> str | None:
-    """Return why a tenant's name has a forbidden ending; None when it is allowed.
+    """Return why a tenant's name has a forbidden ending; None when it has none.
 
-    Names of stacks continue with a hyphen, those of the care side with ``-care-``.
+    Names of stacks are the tenant's and a hyphen, those of the care side's the tenant's and ``-care-``.
     """
     for ending, why in (
         ("-", "generated names go on with a hyphen"),
@@ -111,6 +123,7 @@ def wrong_ending(name: str) -> str | None:
 
 
 def _account_and_region(tenant: TenantConfig) -> tuple[str, str] | None:
+    """Return where a tenant is deployed; None where it is not."""
     place = tenant.deployment
     return None if place is None else (place.account, place.region)
 
@@ -139,6 +152,7 @@ def _covered_names(one: TenantConfig, other: TenantConfig) -> Iterator[str]:
 
 
 def _begins(tenant: TenantConfig) -> str:
+    """Return what the names of a tenant's resources begin with: ``assistant-clinic``."""
     prefix = tenant.deployment.name_prefix if tenant.deployment else ""
     return f"{prefix}-{tenant.name}"
 
@@ -155,7 +169,8 @@ def artifact_contradictions(
 ) -> Iterator[Contradiction]:
     """Yield each contradiction between the file and the manifests of its model artifacts.
 
-    ``prompts`` has each released prompt, and whether it lets a model refuse.
+    ``prompts``: name of each released prompt = whether it lets a model refuse. ``llm``: None where the
+    tenant has no LLM endpoint.
     """
     yield from _asking(tenant, llm, prompts=prompts)
     if llm is not None:
@@ -180,6 +195,7 @@ def artifact_contradictions(
 def _of_embedding(
     key: str, section: EmbeddingSection, manifest: EmbeddingManifest
 ) -> Iterator[Contradiction]:
+    """Yield the contradictions of the section ``key`` with its model's manifest."""
     if "dimensions" in section.model_fields_set and section.dimensions != manifest.dimensions:
         yield Contradiction(
             (key, "dimensions"),
@@ -196,6 +212,7 @@ def _of_embedding(
 def _of_llm(
     tenant: TenantConfig, llm: LlmManifest, *, models: ModelsSection, candidate: LlmManifest | None
 ) -> Iterator[Contradiction]:
+    """Yield the contradictions of the file with the manifest of its LLM."""
     if candidate is not None:
         yield from _canary(candidate, served=llm)
     if llm.accelerator != models.accelerator:
@@ -212,21 +229,22 @@ def _of_llm(
 
 
 _SAME_PROMPT = ("model", "accelerator", "image", "sequence_length", "chat_template", "answering")
-"""Fields of a manifest by which a prompt is made and cut, and the instance's kind."""
+"""Fields of a manifest that decide how a prompt is made and cut, and the kind of the instance."""
 
 
 def _canary(candidate: LlmManifest, *, served: LlmManifest) -> Iterator[Contradiction]:
-    """Yield why a candidate cannot run beside the served model: one prompt goes to either of them."""
+    """Yield why a candidate cannot run beside the served model as a canary: each prompt goes to one of the
+    two, so both must take the same prompts."""
     key = ("models", "candidate")
     if candidate.sha256 is None:
         how = f"assistant models package FOLDER --name {candidate.name}"
         yield Contradiction(key, f"{candidate.name} has no sha256, so nothing can be released. Run {how}.")
     elif candidate.sha256 == served.sha256:
         yield Contradiction(key, f"{candidate.name} has the weights of {served.name}. Delete the line.")
-    if other := [name for name in _SAME_PROMPT if getattr(candidate, name) != getattr(served, name)]:
+    if differing := [name for name in _SAME_PROMPT if getattr(candidate, name) != getattr(served, name)]:
         yield Contradiction(
             key,
-            f"{candidate.name} differs from {served.name} in {', '.join(other)}, and one prompt goes to "
+            f"{candidate.name} differs from {served.name} in {', '.join(differing)}, and one prompt goes to "
             "either of them. A canary is the served model with other weights; deploy another model as llm.",
         )
 
@@ -237,10 +255,10 @@ def _asking(
     """Yield the contradictions of the tenant's prompt with the released ones, and with the model."""
     prompt, key = tenant.answers.prompt, ("answers", "prompt")
     if prompt not in prompts:
-        there = ", ".join(prompts)
-        yield Contradiction(key, f'"{prompt}" does not exist. Released: {there}.')
+        released = ", ".join(prompts)
+        yield Contradiction(key, f'"{prompt}" does not exist. Released: {released}.')
     elif (llm is None or llm.answering.writes_answers) and not prompts[prompt]:
-        able = ", ".join(prompt for prompt, refuses in prompts.items() if refuses)
+        refusing = ", ".join(prompt for prompt, refuses in prompts.items() if refuses)
         yield Contradiction(
             key,
             f'"{prompt}" does not let the model refuse (it has no "# refusal" section), and '
@@ -249,13 +267,14 @@ def _asking(
                 if llm is None
                 else f"the manifest of {llm.name} has writes_answers = true"
             )
-            + f". Use {able}"
+            + f". Use {refusing}"
             + ("." if llm is None else ", or writes_answers = false."),
         )
 
 
 def _next_embedding(tenant: TenantConfig, models: ModelsSection) -> Iterator[Contradiction]:
-    """Yield why the second embedding model of the file cannot have an endpoint."""
+    """Yield what is wrong with the second embedding model: its keys belong together, and of the two endpoints
+    one has the ending ``NEXT_ENDPOINT`` (see there)."""
     following = tenant.embedding_next
     if (following is None) is not (models.embedding_next is None):
         yield Contradiction(
@@ -273,6 +292,7 @@ def _next_embedding(tenant: TenantConfig, models: ModelsSection) -> Iterator[Con
 
 
 def _models(tenant: TenantConfig, models: ModelsSection) -> Iterator[Contradiction]:
+    """Yield what of models, sources and tasks works on one machine only, or does not fit together."""
     yield from _next_embedding(tenant, models)
     if tenant.embedding.vectors is not None:
         yield Contradiction(
@@ -298,11 +318,11 @@ def _models(tenant: TenantConfig, models: ModelsSection) -> Iterator[Contradicti
 
 
 def network_contradictions(network: NetworkSection, place: PlaceSection) -> Iterator[Contradiction]:
-    """Yield what zones and subnets of a tenant's file, or of its care side's, cannot have."""
+    """Yield the contradictions of zones and subnets, in a tenant's file or its care side's."""
     key = ("deployment", "zones")
-    strange = [zone for zone in place.zones if zone[:-1] != place.region]
-    if strange:
-        yield Contradiction(key, f"{', '.join(strange)} is not in {place.region}.")
+    elsewhere = [zone for zone in place.zones if zone[:-1] != place.region]
+    if elsewhere:
+        yield Contradiction(key, f"{', '.join(elsewhere)} is not in {place.region}.")
     if len(set(place.zones)) < len(place.zones):
         yield Contradiction(key, "contains a duplicate. List each zone once.")
     if place.profile == "hipaa" and len(place.zones) < 3:
@@ -324,12 +344,13 @@ def network_contradictions(network: NetworkSection, place: PlaceSection) -> Iter
 
 
 def _profile(tenant: TenantConfig, place: PlaceSection, models: ModelsSection) -> Iterator[Contradiction]:
+    """Yield what the profile ``hipaa`` does not allow."""
     if place.profile == "hipaa" and models.capture == "direct":
         yield Contradiction(
             ("models", "capture"),
             '"direct" keeps what callers said as it was said; profile hipaa allows "quarantine" and "off".',
         )
-    copies = tenant.index.replicas
+    copies = tenant.index.replicas  # with the original they must divide evenly among three zones
     if place.profile == "hipaa" and "replicas" in tenant.index.model_fields_set and (copies + 1) % 3:
         yield Contradiction(
             ("index", "replicas"),
@@ -338,20 +359,22 @@ def _profile(tenant: TenantConfig, place: PlaceSection, models: ModelsSection) -
 
 
 def _certificate(edge: EdgeSection, place: PlaceSection) -> Iterator[Contradiction]:
+    """Yield where the certificate is in another region or account than the load balancer."""
     parts = edge.certificate_arn.split(":")
-    wrong = [
-        f"{what} {found or 'of none'}, and the load balancer in {wanted}"
-        for what, found, wanted in (
+    differences = [
+        f"{what} {actual or 'of none'}, and the load balancer in {wanted}"
+        for what, actual, wanted in (
             ("region", parts[_ARN_REGION], place.region),
             ("account", parts[_ARN_ACCOUNT], place.account),
         )
-        if found != wanted
+        if actual != wanted
     ]
-    if wrong:
-        yield Contradiction(("edge", "certificate_arn"), f"it is in {'; '.join(wrong)}.")
+    if differences:
+        yield Contradiction(("edge", "certificate_arn"), f"it is in {'; '.join(differences)}.")
 
 
 def _power(tenant: TenantConfig) -> Iterator[Contradiction]:
+    """Yield what is wrong with the schedule of the endpoints."""
     power = tenant.power
     if power is None:
         return
@@ -368,6 +391,7 @@ def _power(tenant: TenantConfig) -> Iterator[Contradiction]:
 
 
 def _reach(tenant: TenantConfig) -> Iterator[Contradiction]:
+    """Yield what is wrong with the ``[[reach]]`` entries."""
     names = [entry.name for entry in tenant.reach]
     for number, entry in enumerate(tenant.reach):
         if (entry.service_name is None) == (entry.resource_configuration_arn is None):
@@ -383,7 +407,8 @@ def _reach(tenant: TenantConfig) -> Iterator[Contradiction]:
 
 
 def _called(entry: ReachEntry, number: int) -> Iterator[Contradiction]:
-    """Yield what keeps the service from calling an entry with a connector, or runs of sources theirs."""
+    """Yield what keeps the service from calling a live entry, or a source's connector from calling its
+    entry."""
     if not entry.is_live and entry.caller != "connectors":
         return
     if entry.is_live and entry.caller != "orchestrator":
@@ -411,10 +436,13 @@ def _called(entry: ReachEntry, number: int) -> Iterator[Contradiction]:
 SAMPLE_ACCOUNT = "111122223333"
 SAMPLE_CERTIFICATE_ID = "00000000-0000-4000-8000-000000000000"
 SAMPLE_SERVICE_ID = "vpce-svc-0123456789abcdef0"
+"""Placeholders that ``assistant tenant new`` writes; ``_SAMPLES`` recognise them."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
+    """A pattern of placeholders, and what the text that it matches is."""
+
     pattern: re.Pattern[str]
     what: str
 
@@ -427,7 +455,7 @@ _SAMPLES = (
     _Sample(re.compile(r"(^|[.@/-])example(\.(com|org|net))?($|[:/])"), "a host name that nobody owns"),
     _Sample(re.compile(r"0123456789abcdef|0{8}|(0[a-f])\1{3}"), "an id that was made up"),
 )
-"""Searched in every string of the sections that only a deployment reads."""
+"""They are searched in every string of the sections that only a deployment reads; the first match counts."""
 
 _INSTEAD: Mapping[str, str] = {
     "deployment.account": "the account that it is deployed to: aws sts get-caller-identity --query Account",
@@ -446,16 +474,16 @@ _INSTEAD: Mapping[str, str] = {
     "the assistant calls no such system",
     "link.service_name": "the output EndpointServiceName of the assistant's edge stack",
 }
-"""Key = what to write there."""
+"""Key (without numbers of list entries) = what to write there: the end of the sentence "Write …"."""
 
 
 def placeholders(tenant: TenantConfig) -> Iterator[Contradiction]:
     """Yield each placeholder in the tenant's deployment sections, with what to write there.
 
     Tenant files of this repository, and those of ``assistant tenant new``, are complete, so that their
-    templates can be synthesized without an account; a deployment must not have their sample values. Without a
-    ``[deployment]`` there are none: nothing of these sections is read on a laptop but contexts and systems,
-    which the local care application and local addresses stand in for.
+    templates can be synthesized without an account; a deployment must not have their sample values. A tenant
+    without ``[deployment]`` has no placeholders: on a laptop only contexts and systems of these sections are
+    read, and the local care application and local addresses take their places.
     """
     if tenant.deployment is not None:
         read_by_deployment = sorted(marked(TenantConfig, KeyMark.DEPLOYMENT_READS))
@@ -468,6 +496,7 @@ def placeholders_of(file: BaseModel) -> Iterator[Contradiction]:
 
 
 def _in_sections(file: BaseModel, names: Sequence[str]) -> Iterator[Contradiction]:
+    """Yield each placeholder in the sections of a file, one a string."""
     data = file.model_dump(
         mode="json", exclude_unset=True, exclude={"reach": {"__all__": marked(ReachEntry, KeyMark.IN_A_FILE)}}
     )
@@ -486,6 +515,7 @@ def _in_sections(file: BaseModel, names: Sequence[str]) -> Iterator[Contradictio
 
 
 def _texts(value: Any, place: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """Yield each string below a value, with its path."""
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, dict):

@@ -1,10 +1,12 @@
-"""Model artifacts: their manifests, the images they work with, the instances they fit; the lock of images.
+"""Model artifacts and container images.
 
-``images.lock.toml`` has repository, tag, digest and registry of each container image.
-
-A manifest, ``model_artifacts/<task>/<name>/manifest.toml``, says what a model artifact is, what compiled it,
-and which numbers its memory needs follow from. The bytes are in the tenant's models bucket under the
-artifact's hash; nothing here fetches them.
+- ``images.lock.toml`` (``ImageLock``) has repository, tag, digest and registry of each container image.
+- A manifest, ``model_artifacts/<task>/<name>/manifest.toml``, says what a model artifact is, what compiled
+  it, and the numbers that its memory needs follow from. The artifact itself is in the tenant's models bucket
+  under its hash; nothing here fetches it.
+- ``compatibility.toml`` (``CompatibilityTable``) has the combinations of image, SDK and machine image that
+  work.
+- ``INSTANCES`` are SageMaker's instance types; ``check_llm_fit`` says whether a model fits one.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ _Registry = Annotated[Mapping[str, _Account], Field(min_length=1)]
 
 
 def _is_fixed(tag: str) -> str:
+    """Return a tag that always means the same image. Raises ValueError for "latest"."""
     if tag == "latest":
         raise ValueError('"latest" is not a fixed version; name one')
     return tag
@@ -148,7 +151,8 @@ def write_digest(path: Path, *, name: str, digest: str) -> None:
 
 
 def rewrite(path: Path, text: str, kind: type[StrictModel]) -> None:
-    """Replace a file at once. Raises ConfigurationError where the new text is not valid."""
+    """Replace a file in one step. Raises ConfigurationError where the new text is not a valid ``kind``; then
+    the file is unchanged."""
     written = path.with_name(f".{path.name}.new")
     written.write_text(text, encoding="utf-8")
     try:
@@ -225,7 +229,7 @@ class _Manifest(StrictModel):
         """Read ``folder/manifest.toml``. Raises ConfigurationError naming file, line and key."""
         path = folder / "manifest.toml"
         if not path.is_file():
-            known = ", ".join(sorted(found.parent.name for found in folder.parent.glob("*/manifest.toml")))
+            known = ", ".join(sorted(other.parent.name for other in folder.parent.glob("*/manifest.toml")))
             raise ConfigurationError(f'{path}: no such artifact "{folder.name}"; there are {known}.')
         manifest = read_strict(path, cls)
         if manifest.name != folder.name:
@@ -315,6 +319,7 @@ class EmbeddingManifest(_Manifest):
 
 
 def file_sha256(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -322,8 +327,8 @@ def file_sha256(path: Path) -> str:
 def artifact_sha256(files: Mapping[str, str]) -> str:
     """Return an artifact's hash, given the SHA-256 of each file by its name.
 
-    A single file: its own. Several: the SHA-256 of ``sha256sum``'s lines, as this prints it in the artifact's
-    folder: ``find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum``.
+    For a single file that is its own hash. For several it is the hash of the lines that ``sha256sum`` prints
+    of them, in the artifact's folder: ``find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum``.
     """
     if len(files) == 1:
         return next(iter(files.values()))
@@ -407,7 +412,7 @@ def _combination(
 
 
 def load_compatibility(path: Path) -> CompatibilityTable:
-    """Raises ConfigurationError naming file, line and key."""
+    """Read the table. Raises ConfigurationError naming file, line and key."""
     return read_strict(path, CompatibilityTable)
 
 
@@ -432,7 +437,7 @@ class Instance:
 
 
 def instance_named(name: str) -> Instance:
-    """Raises ConfigurationError with the known instances."""
+    """Return an instance type by SageMaker's name. Raises ConfigurationError with the known ones."""
     for instance in INSTANCES:
         if instance.name == name:
             return instance
@@ -506,7 +511,8 @@ class MemorySum:
 def memory_of(manifest: LlmManifest) -> MemorySum:
     """Return the device memory that the model needs.
 
-    With more cores than key-value heads, each core keeps one head.
+    The cache has keys and values of each stream, token, layer and head. Each core keeps at least one head, so
+    with more cores than key-value heads there are as many heads as cores.
     """
     heads = max(manifest.kv_heads, manifest.tensor_parallel)
     size = _CACHE_BYTES[manifest.dtype]
@@ -524,12 +530,13 @@ def memory_of(manifest: LlmManifest) -> MemorySum:
 
 
 def usable_bytes(manifest: LlmManifest, instance: Instance) -> float:
-    """Return the device memory for weights and cache on the accelerator's cores that one copy takes."""
+    """Return the bytes for weights and cache on the cores that one copy of the model takes
+    (``tensor_parallel``)."""
     return _DEVICE_SHARE * instance.device_gb * _GB * manifest.tensor_parallel / instance.cores
 
 
 def check_llm_fit(manifest: LlmManifest, instance: Instance) -> None:
-    """Raises ConfigurationError with the sum unless the model fits the instance."""
+    """Raise ConfigurationError, with the sum of memory, unless the model fits the instance."""
     _check_accelerator(manifest, instance)
     needed = memory_of(manifest)
     if instance.accelerator == "cpu":  # no device: the cache is in the host's memory too
@@ -553,7 +560,7 @@ def check_llm_fit(manifest: LlmManifest, instance: Instance) -> None:
 
 
 def check_embedding_fit(manifest: EmbeddingManifest, instance: Instance) -> None:
-    """Raises ConfigurationError with the sum unless the model fits the instance."""
+    """Raise ConfigurationError, with the sum of memory, unless the model fits the instance."""
     _check_accelerator(manifest, instance)
     parts = f"weights {manifest.weights_bytes / _GIB:.1f} GiB"
     _check_host(manifest.name, instance, needed=manifest.weights_bytes, said=parts, small=True)
@@ -568,7 +575,11 @@ def _check_accelerator(manifest: LlmManifest | EmbeddingManifest, instance: Inst
 
 
 def _check_host(name: str, instance: Instance, *, needed: int, said: str, small: bool) -> None:
-    """Loading reads all weights into the host's memory."""
+    """Raise ConfigurationError unless ``needed`` bytes and a reserve fit the host's memory, into which all
+    weights are read.
+
+    ``said``: what needs them, for the error. ``small``: the server needs the smaller reserve.
+    """
     reserve = _SMALL_HOST_RESERVE_BYTES if small else _HOST_RESERVE_BYTES
     if needed + reserve > instance.host_gib * _GIB:
         raise ConfigurationError(

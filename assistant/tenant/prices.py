@@ -1,4 +1,5 @@
-"""The dated file beside this module: list prices on demand of one region, and what is assumed of use."""
+"""The dated file of prices beside this module: on-demand list prices of one region, and the amounts of use
+that are assumed."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ from assistant.tenant.tenant import TenantConfig
 from assistant.tenant.toml_file import StrictModel, read_strict
 
 Kind = Literal["endpoint", "search", "unit"]
+"""Table of the file that has a price: instances of endpoints, instances of the search domain, all else."""
 HOURS_A_MONTH = 730
+"""365 days, by twelve."""
 FILE = Path(__file__).with_name("prices-2026-11-25.toml")
 
 
@@ -58,7 +61,7 @@ class Use(StrictModel):
 
 
 USES = Place[Callable[[TenantConfig], Sequence[tuple[Use, Price]]]]("uses of a tenant")
-"""What returns the lines that an option's keys add, each with its price."""
+"""Functions by which options add lines for a tenant that uses them, each with its price."""
 
 
 class AssumedLoad(StrictModel):

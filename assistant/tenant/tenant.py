@@ -1,4 +1,8 @@
-"""The tenant file, ``tenants/<name>.toml``."""
+"""The tenant file, ``tenants/<name>.toml``: its model ``TenantConfig``, and how files are read
+(``load_tenants``).
+
+Docstrings of fields are the text of docs/tenant-file.md.
+"""
 
 from __future__ import annotations
 
@@ -62,6 +66,7 @@ and ``community``: what customers say; ``live``: an internal system, asked at th
 
 
 _SEARCH_LIMIT_S = 2.0
+"""Default of ``SourceEntry.deadline_s`` for a source of documents."""
 
 
 _OcrLanguage = Annotated[str, StringConstraints(pattern=r"^[a-z]{3,4}(_[a-z]{2,5})?$")]
@@ -587,16 +592,17 @@ class TenantFiles:
     """Name of the file without suffix = its error: file, line, key and what is allowed."""
 
     def one(self, name: str) -> TenantConfig:
-        """Return a tenant by its exact name. Raises the ConfigurationError of its file."""
+        """Return a tenant by its exact name. Raises ConfigurationError: that of its file, or where there is
+        none."""
         if name in self.refused:
             raise self.refused[name]
         if name not in self.tenants:
-            there = ", ".join(sorted({*self.tenants, *self.refused}))
-            raise ConfigurationError(f"There is no tenant {name} in {self.folder}; there are {there}.")
+            known = ", ".join(sorted({*self.tenants, *self.refused}))
+            raise ConfigurationError(f"There is no tenant {name} in {self.folder}; there are {known}.")
         return self.tenants[name]
 
     def without(self, refused: Mapping[str, ConfigurationError]) -> TenantFiles:
-        """Return the same files with more of them refused."""
+        """Return the same files with further tenants refused: name = error."""
         kept = {name: tenant for name, tenant in self.tenants.items() if name not in refused}
         return replace(self, tenants=kept, refused={**self.refused, **refused})
 

@@ -1,8 +1,8 @@
-"""A tenant's AWS account: the calls that commands make to it, and what it must have before a deployment.
+"""A tenant's AWS account: the calls that commands make to it (``AwsAccount``), checks before a deployment
+(``AccountChecks``), and the outputs of a tenant's stacks (``Deployed``).
 
-All calls have timeouts. The checks change nothing. What fails here would make the deployment fail; a warning
-is a quota below what the tenant may use, or what somebody has to look at: the deployment continues.
-``Deployed`` has the outputs of a tenant's stacks, and the publisher of its models.
+All calls have timeouts. The checks change nothing. A failure here would make the deployment fail. A warning
+(a quota below what the tenant may use, something that a person has to look at) does not stop it.
 """
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
@@ -28,6 +28,7 @@ from assistant.tenant.tenant import TenantConfig, load_tenant
 from assistant.terminal.terminal import GlobalOptions
 
 Templates = Mapping[str, Mapping[str, Any]]
+"""Name of a stack = its CloudFormation template."""
 _LIMITS = Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 4, "mode": "standard"})
 
 _NEVER_CREATED = frozenset(
@@ -44,7 +45,7 @@ _NEVER_CREATED = frozenset(
 _COMPILES_ON = "ml.trn1.32xlarge"
 """Where ``assistant models compile`` runs its training job, for Inferentia2 too."""
 _LAMBDA_QUOTA = "L-B99A9384"
-"""Concurrent executions; AWS's default is 1,000."""
+"""Code of the quota of concurrent executions; AWS's default is 1,000."""
 
 
 def place_of(tenant: TenantConfig, file: Path) -> PlaceSection:
@@ -56,7 +57,7 @@ def place_of(tenant: TenantConfig, file: Path) -> PlaceSection:
 
 @contextmanager
 def aws_errors(service: str, call: str) -> Generator[None]:
-    """Raise DeploymentError for an error of boto3."""
+    """Turn an error of boto3 inside the block into DeploymentError."""
     try:
         yield
     except ClientError as error:
@@ -72,14 +73,14 @@ class AwsAccount:
     account: str
     region: str
     credentials: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
-    """Of a role that was assumed; empty: those of whoever runs the command."""
+    """Arguments of boto3's client for an assumed role; empty: the credentials of whoever runs the command."""
 
     def as_role(self, arn: str) -> AwsAccount:
-        """Return the account by a role of it, for an hour at most. Raises DeploymentError."""
-        given = self.call("sts", "assume_role", RoleArn=arn, RoleSessionName="assistant")["Credentials"]
+        """Return the account with the credentials of a role, which last an hour. Raises DeploymentError."""
+        session = self.call("sts", "assume_role", RoleArn=arn, RoleSessionName="assistant")["Credentials"]
         names = ("AccessKeyId", "SecretAccessKey", "SessionToken")
         keys = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-        credentials = {key: str(given[name]) for key, name in zip(keys, names, strict=True)}
+        credentials = {key: str(session[name]) for key, name in zip(keys, names, strict=True)}
         return AwsAccount(account=self.account, region=self.region, credentials=credentials)
 
     def require(self) -> None:
@@ -117,7 +118,7 @@ class AwsAccount:
         """Return the physical ids of a stack's resources by their logical ones. Raises DeploymentError."""
         given = {"StackName": stack, "key": "StackResourceSummaries"}
         listed = self.listed("cloudformation", "list_stack_resources", **given)
-        return {each["LogicalResourceId"]: str(each.get("PhysicalResourceId")) for each in listed}
+        return {row["LogicalResourceId"]: str(row.get("PhysicalResourceId")) for row in listed}
 
     def invoke(self, function: str) -> Mapping[str, Any]:
         """Invoke a function and return its result. Raises DeploymentError, also when it failed."""
@@ -128,12 +129,17 @@ class AwsAccount:
         return cast("Mapping[str, Any]", json.loads(payload or b"{}"))
 
     def _described(self, stack: str) -> Mapping[str, Any] | None:
+        """Return CloudFormation's description of a stack; None where it was never created."""
         response = self.call("cloudformation", "describe_stacks", missing="ValidationError", StackName=stack)
         described = response["Stacks"][0] if response else None
         return None if described is None or described["StackStatus"] in _NEVER_CREATED else described
 
     def call(self, service: str, call: str, *, missing: str | Collection[str] = (), **given: Any) -> Any:
-        """Return what a service answers; None for an error code in ``missing``. Raises DeploymentError."""
+        """Return the response of boto3's ``call`` with the arguments ``given``: ``call("kms", "describe_key",
+        KeyId="…")``.
+
+        None for an error whose code is in ``missing``. Raises DeploymentError for any other.
+        """
         codes = (missing,) if isinstance(missing, str) else missing
         with aws_errors(service, call):
             try:
@@ -144,7 +150,7 @@ class AwsAccount:
                 return None
 
     def listed(self, service: str, call: str, key: str, **given: Any) -> list[Mapping[str, Any]]:
-        """Return what all pages of a call list under ``key``. Raises DeploymentError."""
+        """Return the entries under ``key`` of all pages of a call. Raises DeploymentError."""
         with aws_errors(service, call):
             return self.client(service).get_paginator(call).paginate(**given).build_full_result()[key]
 
@@ -154,7 +160,8 @@ class AwsAccount:
 
 
 def wait_until(state: str, is_over: Callable[[], bool], *, poll_s: float, limit_s: float) -> None:
-    """Return once ``is_over``. Raises DeploymentError after ``limit_s``, in the words of ``state``."""
+    """Poll until ``is_over`` returns True. Raises DeploymentError after ``limit_s``; its text has ``state``,
+    which says what is still going on: "the table is being deleted"."""
     ends = time.monotonic() + limit_s
     while not is_over():
         if time.monotonic() > ends:
@@ -168,11 +175,12 @@ Kind = Literal["pass", "warn", "fail", "unknown"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What is wrong, and what to do."""
+    """A result of a check: what is wrong, and what to do; for a pass perhaps what was found."""
 
     kind: Kind
     said: str
     check: str = ""
+    """Name of the check; ``doctor.checked`` fills it in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,11 +210,12 @@ class AccountChecks:
         }
 
     def _zones(self) -> Iterator[Finding]:
-        """Check that each service is in the tenant's zones; zone names differ from account to account."""
+        """Check that AWS offers the service of each interface endpoint in the tenant's zones; which zone a
+        name means differs from account to account."""
         known: dict[str, set[str]] = {}
         endpoints = of_type(self.templates, "AWS::EC2::VPCEndpoint")
-        interfaces = (each for each in endpoints if each.get("VpcEndpointType") == "Interface")
-        for name in sorted({str(each["ServiceName"]) for each in interfaces}):
+        interfaces = (endpoint for endpoint in endpoints if endpoint.get("VpcEndpointType") == "Interface")
+        for name in sorted({str(endpoint["ServiceName"]) for endpoint in interfaces}):
             offered = self.aws.call(
                 "ec2", "describe_vpc_endpoint_services", missing="InvalidServiceName", ServiceNames=[name]
             )
@@ -214,7 +223,7 @@ class AccountChecks:
                 yield self._absent_service(name)
             else:
                 details = offered["ServiceDetails"]
-                known[name] = {zone for each in details for zone in each["AvailabilityZones"]}
+                known[name] = {zone for service in details for zone in service["AvailabilityZones"]}
         wanted = self.place.zones
         lacking = {name: [zone for zone in wanted if zone not in known[name]] for name in known}
         listed = [f"{name} is not in {', '.join(zones)}" for name, zones in lacking.items() if zones]
@@ -230,6 +239,8 @@ class AccountChecks:
         yield self._refused(("deployment", "zones"), f"in this account {'; '.join(listed)}. {advice}")
 
     def _absent_service(self, name: str) -> Finding:
+        """Return the finding on a service that is not offered: of AWS, or of the owner of a ``[[reach]]``
+        entry."""
         if "vpce-svc-" not in name:
             return self._refused(("deployment", "region"), f"{name} is not offered in {self.aws.region}.")
         numbers = [number for number, each in enumerate(self.tenant.reach) if each.service_name == name]
@@ -240,6 +251,7 @@ class AccountChecks:
         )
 
     def _certificate(self) -> Iterator[Finding]:
+        """Check that the certificate exists, is issued, and is for the tenant's host name."""
         edge = self.tenant.edge
         if edge is None:
             return
@@ -263,6 +275,7 @@ class AccountChecks:
             yield self._refused(place, f"it is {certificate.get('Status')}. {_record(certificate)}")
 
     def _publishers(self) -> Iterator[Finding]:
+        """Check that the roles of this account exist that publishers' and pushers' roles shall trust."""
         trusted: list[tuple[tuple[str | int, ...], str]] = [
             (("artifact_publishers", number), arn)
             for number, arn in enumerate(self.place.artifact_publishers)
@@ -281,8 +294,8 @@ class AccountChecks:
                 )
 
     def _care_keys(self) -> Iterator[Finding]:
-        """Check the key set of the care application. No deployment makes it: whoever writes it says whose
-        data may be shown."""
+        """Check the parameter with the public keys of the care application. No deployment makes it, since
+        whoever writes it decides whose data may be shown."""
         section = self.tenant.care_context
         if section is None or section.plain_ids:
             return
@@ -307,6 +320,8 @@ class AccountChecks:
             )
 
     def _functions(self) -> Iterator[Finding]:
+        """Compare the account's limit of concurrent functions with the most that the tenant's queues
+        start."""
         sources = of_type(self.templates, "AWS::Lambda::EventSourceMapping")
         at_once = (source.get("ScalingConfig", {}).get("MaximumConcurrency", 1) for source in sources)
         wanted = sum(map(int, at_once))
@@ -318,6 +333,8 @@ class AccountChecks:
             )
 
     def _instances(self) -> Iterator[Finding]:
+        """Compare SageMaker's quotas with the instances of the endpoints, and of a job that compiles the
+        LLM."""
         models = self.tenant.models
         if models is None:
             return
@@ -345,6 +362,7 @@ class AccountChecks:
         return used
 
     def _refused(self, place: tuple[str | int, ...], said: str) -> Finding:
+        """Return the failure of a key of the tenant file, with file and line."""
         (line,) = said_of(self.tenant_file, [Contradiction(place, said)])
         return failure(line)
 
@@ -363,10 +381,13 @@ def low_quotas(
     used: Mapping[str, float] | None = None,
     why: str = "",
 ) -> Iterator[Finding]:
-    """Yield a warning for each quota below what is wanted beside what others use, by name, with how to ask
-    for more."""
+    """Yield a warning for each quota that is too low, with the command that asks for more.
+
+    ``wanted``, ``used``: by the quota's name, what the tenant needs and what others of the account use
+    already. ``service``: its code at Service Quotas. ``why``: added to the text.
+    """
     quotas: dict[str, Mapping[str, Any]] = {}
-    # the account's own come first
+    # the account's own quotas come before AWS's defaults
     for call in ("list_service_quotas", "list_aws_default_service_quotas"):
         if wanted.keys() - quotas.keys():
             listed = aws.listed("service-quotas", call, "Quotas", ServiceCode=service)
@@ -391,26 +412,28 @@ def _keys_of(key_set: str) -> list[Mapping[str, Any]]:
 
 
 def warning(said: str) -> Finding:
+    """Return a finding after which a deployment goes on."""
     return Finding(kind="warn", said=said)
 
 
 def failure(said: str) -> Finding:
+    """Return a finding that stops a deployment."""
     return Finding(kind="fail", said=said)
 
 
 def endpoint_instances(templates: Templates) -> dict[str, int]:
     """Return how many instances of each type the endpoints may need.
 
-    That is a whole fleet and one more: a blue/green deployment runs both fleets for a while. A canary, in a
-    configuration of two variants, takes one instance.
+    That is the most of a scaled fleet and one more, since a blue/green deployment runs a second fleet for a
+    while. A configuration of two variants is that of a canary, which takes one instance.
     """
     targets = of_type(templates, "AWS::ApplicationAutoScaling::ScalableTarget")
     most = [int(target["MaxCapacity"]) for target in targets if target.get("ServiceNamespace") == "sagemaker"]
     wanted: dict[str, int] = {}
     for config in of_type(templates, "AWS::SageMaker::EndpointConfig"):
-        *beside, variant = config["ProductionVariants"]
+        *canary_beside, variant = config["ProductionVariants"]
         kind = str(variant["InstanceType"])
-        wanted[kind] = wanted.get(kind, 0) + (1 if beside else max(most, default=1) + 1)
+        wanted[kind] = wanted.get(kind, 0) + (1 if canary_beside else max(most, default=1) + 1)
     return wanted
 
 
@@ -424,12 +447,13 @@ def instance_changes(deployed: Templates, new: Templates) -> list[str]:
     before, after = (
         {
             (endpoint, str(variant.get("VariantName"))): str(variant.get("InstanceType"))
-            for endpoint, variant in listed
+            for endpoint, variant in variants
         }
-        for listed in map(endpoint_variants, (deployed, new))
+        for variants in map(endpoint_variants, (deployed, new))
     )
     targets = of_type(deployed, "AWS::ApplicationAutoScaling::ScalableTarget")
-    scaled = [target.get("ResourceId") for target in targets]  # a task's is an expression
+    # The ResourceId of a Fargate service is an expression, which matches no endpoint below.
+    scaled = [target.get("ResourceId") for target in targets]
     return [
         f"endpoint {endpoint}, variant {variant}: from {was} to {after[endpoint, variant]}"
         for (endpoint, variant), was in sorted(before.items())
@@ -457,6 +481,7 @@ def _logical_id(value: Any) -> str | None:
 
 
 def _increase(service: str, code: str, count: int) -> str:
+    """Return the sentence with the command that asks for a higher quota."""
     return (
         "Ask for more: aws service-quotas request-service-quota-increase "
         f"--service-code {service} --quota-code {code} --desired-value {count}"
@@ -464,11 +489,11 @@ def _increase(service: str, code: str, count: int) -> str:
 
 
 def _record(certificate: Mapping[str, Any]) -> str:
-    """Return the DNS record that the certificate waits for."""
+    """Return the advice to put the DNS record into the zone that the certificate waits for."""
     records = [
-        each["ResourceRecord"]
-        for each in certificate.get("DomainValidationOptions", [])
-        if "ResourceRecord" in each and each.get("ValidationStatus") != "SUCCESS"
+        option["ResourceRecord"]
+        for option in certificate.get("DomainValidationOptions", [])
+        if "ResourceRecord" in option and option.get("ValidationStatus") != "SUCCESS"
     ]
     if not records:
         return "aws acm describe-certificate says why."
@@ -490,19 +515,22 @@ BUCKET_OUTPUT, PUBLISHER_OUTPUT = "ModelsBucketName", "ArtifactPublisherArn"
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """Its account is asked by the credentials of whoever runs the command."""
+    """A tenant that has a ``[deployment]``, with the calls to its account, by the credentials of whoever runs
+    the command."""
 
     config: TenantConfig
     place: PlaceSection
 
     @classmethod
     def of(cls, config: TenantConfig, file: Path) -> Deployed:
-        """Raises ConfigurationError when the tenant is only served locally."""
+        """Return the deployment of a tenant and its file. Raises ConfigurationError when it is only served
+        locally."""
         return cls(config, place_of(config, file))
 
     @classmethod
     def named(cls, options: GlobalOptions, tenant: str) -> Deployed:
-        """Raises ConfigurationError as ``of``, and for a file that is wrong."""
+        """Read a tenant's file, and return its deployment. Raises ConfigurationError as ``of``, and for a
+        wrong file."""
         file = options.tenants_dir / f"{tenant}.toml"
         return cls.of(load_tenant(file), file)
 
@@ -524,7 +552,7 @@ class Deployed:
         return value
 
     def models_bucket(self) -> str:
-        """Raises DeploymentError."""
+        """Return the name of the bucket of models. Raises DeploymentError."""
         return self.output("Data", BUCKET_OUTPUT, lacks="bucket of models: it is the first to be made")
 
     def publisher(self) -> Any:

@@ -42,25 +42,28 @@ from assistant.text.markup import Tag, tags_in
 
 _WRITER = "assistant knowledge"
 """The writer in the records, for every person on this machine."""
+# The parser's answer for a body: addresses of its links, or why it is refused
 _LINKS_OR_REASON = TypeAdapter[list[str] | str](list[str] | str)
 _POLL_S = 0.2
 _WINDOW = 64
-"""Documents whose state is read at once. Few: the worker needs the processor more."""
+"""Documents whose state is read at once: few, since the worker needs the processor more."""
 _STALLED_S = ConsumerLimits().longest_hold_s
 """A load gives up after this time without a change of any document: a worker takes no longer for a batch."""
 _FAILED = frozenset({DocumentState.FAILED, DocumentState.STALE, DocumentState.WITHHELD})
 _REMOVED = (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
 _FINAL = _FAILED | {DocumentState.LIVE, DocumentState.WITHDRAWN}
 _SHOWN_REMARKS = 20
+"""Remarks of one kind that are shown."""
 SHOWN_NAMES = 5
+"""Names that a remark lists."""
 _TAG_LIKE = re.compile(r"\{\{[^{}\n]{1,100}\}\}")
-"""A tag, or what was meant as one."""
+"""A tag of a live element, or what may be meant as one: ``{{orders.status}}``."""
 _INCLUDE = re.compile(r"\{[%{]-?[<%]?\s{0,9}include[\w-]{0,30}\s{1,9}([^\s{}%]{1,200})")
-"""An include of Jekyll, Hugo or MkDocs, and the file that it names."""
+"""An include of Jekyll, Hugo or MkDocs, with the file that it names: ``{% include "hours.md" %}``."""
 Show = Callable[[int, int], None]
-"""Shows the documents that are done, and all."""
+"""Shows progress: (documents done, all documents; 0: unknown)."""
 CHECKED = ("read", "refused", "skipped")
-"""What may become of a file or a document, in the order in which it is shown."""
+"""What a load may do with a file or document, in the order of the table's columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,8 @@ def chosen_folders(
 
 
 def _refuse_other_roots(options: GlobalOptions, source: KnowledgeSource, paths: Sequence[Path]) -> None:
-    """Raise ConfigurationError where files would be below another folder than under the source's own paths:
-    they would get its labels."""
+    """Raise ConfigurationError for paths other than the source's, where labels come from folders below these:
+    the files would get the labels of another folder."""
     roots = {(options.tenants_dir / path).resolve() for path in source.entry.paths}
     others = [str(path) for path in paths if path.resolve() not in roots]
     if source.entry.access == "folder" and roots and others:
@@ -125,22 +128,26 @@ def own_folders(options: GlobalOptions, tenant: str, *, source: str | None = Non
 
 @dataclass(frozen=True, slots=True)
 class FileReading:
-    """Reads the files of one load, and remembers what their owner should know though nothing failed."""
+    """Reads the files of one load, and collects what their owner should know though nothing failed.
+
+    ``items`` is called for each source, and fills the lists while it is iterated; then ``remarks`` has the
+    lines.
+    """
 
     elements: Mapping[str, ElementKind] = field(default_factory=dict[str, ElementKind])
     """The tenant's live elements: ``orders.status`` = its kind."""
     skipped: list[str] = field(default_factory=list[str])
     """Files of a kind that is not read."""
     tags: list[str] = field(default_factory=list[str])
-    """By document, tags that nothing fills: agents see them as they are written."""
+    """``ORIGIN: reason`` for each tag that nothing fills: agents see it as it is written."""
     includes: list[str] = field(default_factory=list[str])
-    """By document, files that its template would put into it: they are not read there."""
+    """``ORIGIN: FILE`` for each file that a template would include in a document: it is not read there."""
     unread_keys: Counter[str] = field(default_factory=Counter[str])
-    """Keys of documents that are not read, and in how many documents each is."""
+    """Keys in heads of documents that nothing reads = number of documents with it."""
     unread: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    """Files, each with what of it was not read: scanned pages, hidden sheets, macros."""
+    """(file, part of it that was not read): ``("contract.docx", "struck words (page 3): 4")``."""
     ids: set[str] = field(default_factory=set[str])
-    """Of the documents that the files hold, also of those that are refused or withdrawn."""
+    """Tenant-wide ids of the documents in the files, also of those that are refused or withdrawn."""
     unclear: set[str] = field(default_factory=set[str])
     """Canonical paths of refused files whose documents are not known."""
 
@@ -157,10 +164,11 @@ class FileReading:
             if isinstance(item, SourceDocument):
                 self.unread.extend((item.origin, note) for note in item.notes)
                 self.tags.extend(f"{item.origin}: {reason}" for reason in self._unfilled(item, folder.source))
-                named = dict.fromkeys(_INCLUDE.findall(item.document.content))
-                self.includes.extend(f"{item.origin}: {name}" for name in named)
-                is_line = file_of(item.origin) != item.origin  # a line with an unknown key is refused
-                if item.document.media_type != "text/html" and not is_line:  # a head is for browsers
+                included = dict.fromkeys(_INCLUDE.findall(item.document.content))
+                self.includes.extend(f"{item.origin}: {name}" for name in included)
+                is_line = file_of(item.origin) != item.origin
+                # Unknown keys of a line are refused elsewhere, and the head of an HTML page is for browsers.
+                if item.document.media_type != "text/html" and not is_line:
                     self.unread_keys.update(list(item.metadata))
             own_id = item.document.document_id if isinstance(item, SourceDocument) else item.own_id
             if own_id is not None:
@@ -170,7 +178,7 @@ class FileReading:
             yield item
 
     def remarks(self) -> list[str]:
-        """Return what to tell the owner, one line each, a bounded number."""
+        """Return a bounded number of lines on what was collected."""
         keys = [f"{key} ({count:,})" for key, count in self.unread_keys.most_common()]
         named = {
             "skipped, not a format that is read": self.skipped,
@@ -189,26 +197,27 @@ class FileReading:
         return lines
 
     def _unread(self) -> list[str]:
-        """Return a line for each kind of part that was not read, with its words and files."""
+        """Return a line for each kind of part that was not read: "older quoted words: 120 in 3 files: a.eml,
+        b.eml, c.eml"."""
         words = defaultdict[str, Counter[str]](Counter)
         for origin, note in self.unread:
-            what, _, count = note.rpartition(": ")
+            part, _, count = note.rpartition(": ")
             is_counted = count.replace(",", "").isdecimal()
-            words[what if is_counted else note][origin] += int(count.replace(",", "")) if is_counted else 0
+            words[part if is_counted else note][origin] += int(count.replace(",", "")) if is_counted else 0
         lines: list[str] = []
-        for what, files in words.items():
-            counted = f"{what}: {files.total():,}" if files.total() else what
-            several = f"{counted} in {len(files):,} files: {first_names(list(files), most=SHOWN_NAMES)}"
-            lines.append(f"{next(iter(files))}: {counted}" if len(files) == 1 else several)
+        for part, files in words.items():
+            counted = f"{part}: {files.total():,}" if files.total() else part
+            in_several = f"{counted} in {len(files):,} files: {first_names(list(files), most=SHOWN_NAMES)}"
+            lines.append(f"{next(iter(files))}: {counted}" if len(files) == 1 else in_several)
         return lines
 
     def _unfilled(self, item: SourceDocument, source: KnowledgeSource) -> Iterator[str]:
-        """Yield why tags of a document stay text, each tag once."""
+        """Yield for each tag of a document that stays text, why."""
         for written in dict.fromkeys(_TAG_LIKE.findall(item.document.content)):
             tag = next((part for part in tags_in(written, lambda _: True) if isinstance(part, Tag)), None)
             kind = None if tag is None else self.elements.get(tag.name)
             if not source.entry.elements:
-                if kind is not None:  # other braces are a template's
+                if kind is not None:  # other braces belong to a template
                     yield f'{written} leaves the text: the source "{source.name}" has no elements = true'
             elif tag is None or kind is None:
                 yield f"{written} names no live element and stays text; {self._names_near(written)}"
@@ -216,6 +225,7 @@ class FileReading:
                 yield f"{written} stays text: {tag.name} is a {kind}. Write {{{{{tag.name}}}}}"
 
     def _names_near(self, written: str) -> str:
+        """Return which live elements have names like the one in a tag, by edit distance."""
         if not self.elements:
             return "this tenant has none"
         name = written.strip("{} ").rpartition(" ")[2].casefold()
@@ -224,7 +234,7 @@ class FileReading:
 
 
 def first_names(names: Sequence[str], *, most: int) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first names, and how many more there are: "a.md, b.md and 12 more"."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
 
@@ -236,17 +246,18 @@ class CheckedFiles:
     kinds: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter[str]))
     """By kind of file: how many documents would be read or refused, how many files skipped."""
     refused: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list[str]))
-    """By reason: where it stands."""
+    """Reason = origins of the documents that would be refused for it."""
     characters: int = 0
     """Of all documents that would be read."""
     _ids: set[str] = field(default_factory=set[str])
+    """Of the documents that would be read."""
     _linked: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
-    """Of each link the document, its file, and the address."""
+    """(document id, origin, address) of each link."""
 
     def read(self, folder: SourceFolders, reading: FileReading) -> None:
         """Count the files of one source, with their bodies parsed as a load does. Raises as
         ``read_sources``."""
-        asked: deque[tuple[str, Document]] = deque()
+        sent: deque[tuple[str, Document]] = deque()
 
         def bodies() -> Iterator[ParsingRequest]:
             for item in reading.items(folder):
@@ -254,15 +265,15 @@ class CheckedFiles:
                 if document is None or document.media_type == "text/plain":
                     self._count(item.origin, document, reason)
                     continue
-                asked.append((item.origin, document))
+                sent.append((item.origin, document))
                 yield ParsingRequest("body", {}, document.model_dump_json().encode())
 
         with ParsingProcess() as parsing:
             for answer in parsing.run(bodies()):
-                origin, document = asked.popleft()
+                origin, document = sent.popleft()
                 links = read_answer(_LINKS_OR_REASON, answer)
                 reason = links.message if isinstance(links, errors.ParsingStoppedError) else links
-                if isinstance(reason, str):  # begins with the document's id
+                if isinstance(reason, str):  # refused: "ID: reason."
                     self._count(origin, document, reason.rpartition(": ")[2].rstrip("."))
                 else:
                     self._count(origin, document, None)
@@ -273,6 +284,7 @@ class CheckedFiles:
         self.kinds[_kind(name)]["skipped"] += 1
 
     def _count(self, origin: str, document: Document | None, reason: str | None) -> None:
+        """Count a document that would be read, or refused for a reason; a withdrawal has neither."""
         self.kinds[_kind(file_of(origin) or "")]["read" if reason is None else "refused"] += 1
         if reason is not None:
             self.refused[reason].append(origin)
@@ -281,7 +293,7 @@ class CheckedFiles:
             self._ids.add(document.document_id)
 
     def broken_links(self) -> dict[str, list[str]]:
-        """Return by file the addresses in its source that lead to no document."""
+        """Return by origin the addresses that should lead to a document of the source, and lead to none."""
         broken: dict[str, list[str]] = defaultdict(list)
         for document_id, origin, address in dict.fromkeys(self._linked):
             ids = list(linked_ids(address, document_id=document_id, origin=origin))
@@ -315,7 +327,7 @@ def _taken(item: SourceItem, source: KnowledgeSource) -> tuple[Document | None, 
 
 
 def _kind(name: str) -> str:
-    """Return a file's ending, in small letters."""
+    """Return a file's ending in lower case: ".pdf"."""
     return PurePosixPath(name).suffix.lower() or "(none)"
 
 
@@ -336,9 +348,9 @@ class LoadReport:
     seconds: float
     reading: FileReading = field(default_factory=FileReading)
     left: tuple[DocumentStatus, ...] = ()
-    """Documents of the sources that were loaded whole whose file is not there any more. They still answer."""
+    """Documents whose file is missing, of sources that were loaded completely. They still answer."""
     known: int = 0
-    """Documents of these sources."""
+    """All documents of those sources that came from files."""
 
     @property
     def live(self) -> int:
@@ -376,6 +388,7 @@ async def load(runtime: LocalRuntime, tenant: str, folders: Sequence[SourceFolde
 
 
 async def finished(runtime: LocalRuntime, tenant: str, report: LoadReport) -> LoadReport:
+    """Wait until the worker has indexed the documents of a report; return it with those that failed."""
     began_s = time.monotonic()
     failed = await follow_here(runtime, tenant, report.summary.enqueued_ids)
     return replace(report, failed=failed, seconds=report.seconds + time.monotonic() - began_s)
@@ -406,7 +419,7 @@ async def store_files(
 
 
 def is_whole(options: GlobalOptions, folder: SourceFolders) -> bool:
-    """Return whether all paths of a source were loaded: only then a file that is missing has left."""
+    """Return whether all paths of a source are loaded: only then a document without a file has lost it."""
     paths = {path.resolve() for path in folder.paths}
     return {(options.tenants_dir / path).resolve() for path in folder.source.entry.paths} == paths
 
@@ -423,7 +436,8 @@ async def _of_files(states: StoredStates, source: KnowledgeSource) -> list[Docum
 
 
 def has_left(status: DocumentStatus, reading: FileReading) -> bool:
-    """Return whether no file of the load holds the document, and none may hold it."""
+    """Return whether the document has lost its file: no file of the load has it, and no refused file
+    might."""
     return (
         status.document_id not in reading.ids and canonical_path(status.origin or "") not in reading.unclear
     )
@@ -470,11 +484,14 @@ def loaded(
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """How the documents of a load are looked at."""
+    """How ``follow`` reads the states of a load's documents: here (``looks_here``) or at a service
+    (``looks_there``)."""
 
     read: Callable[[Sequence[str]], Awaitable[Iterable[DocumentStatus]]]
+    """Returns the states of documents by their ids; one that is missing counts as unfinished."""
     counts: Callable[[], Awaitable[Mapping[DocumentState, int]]]
-    """Counts all documents of the tenant by state: those before the load's own in the queue move too."""
+    """Counts all documents of the tenant by state. A change shows that the worker works, if only on documents
+    that were queued before."""
     window: int
     """Documents whose state is read at once."""
     poll_s: float
@@ -485,30 +502,31 @@ async def follow(
 ) -> tuple[DocumentStatus, ...]:
     """Poll a window of the pending documents until all are finished; return those that failed.
 
-    Documents are finished about in the order they came. Where all of a window stay unfinished (they are tried
-    again later), the next window is behind them. ``check`` raises to end the wait. Raises LocalRuntimeError
-    when no document of the tenant changed its state for 30 minutes; the rest stays in the queue.
+    Documents are finished about in the order they came. Where none of a window is finished (they are tried
+    again later), they go to the end, and the next window is read. ``check`` raises to end the wait. Raises
+    LocalRuntimeError when no document of the tenant changed its state for 30 minutes; the rest stays in the
+    queue.
     """
     pending = deque(document_ids)
     failed: list[DocumentStatus] = []
-    moved_s, counts = time.monotonic(), dict[DocumentState, int]()
+    last_change_s, counts = time.monotonic(), dict[DocumentState, int]()
     while pending:
         show(len(document_ids) - len(pending), len(document_ids))
-        asked = [pending.popleft() for _ in range(min(looks.window, len(pending)))]
+        batch = [pending.popleft() for _ in range(min(looks.window, len(pending)))]
         finished = {
-            status.document_id: status for status in await looks.read(asked) if status.state in _FINAL
+            status.document_id: status for status in await looks.read(batch) if status.state in _FINAL
         }
-        left = [document_id for document_id in asked if document_id not in finished]
+        unfinished = [document_id for document_id in batch if document_id not in finished]
         failed += [status for status in finished.values() if status.state in _FAILED]
         if finished:
-            pending.extendleft(reversed(left))
-            moved_s = time.monotonic()
+            pending.extendleft(reversed(unfinished))
+            last_change_s = time.monotonic()
         else:
-            pending.extend(left)
+            pending.extend(unfinished)
             if (now := dict(await looks.counts())) != counts:
-                moved_s, counts = time.monotonic(), now
+                last_change_s, counts = time.monotonic(), now
             check()
-            if time.monotonic() - moved_s > _STALLED_S:
+            if time.monotonic() - last_change_s > _STALLED_S:
                 raise errors.LocalRuntimeError(
                     f"The worker moved no document for {_STALLED_S:.0f} s, and {len(pending)} wait. See its "
                     "log. They stay queued: run the command again."
@@ -519,6 +537,9 @@ async def follow(
 
 
 def looks_here(states: StoredStates) -> Looks:
+    """Read the stores of this machine. A document that is being removed counts as unfinished while the index
+    has it."""
+
     async def read(window: Sequence[str]) -> Iterable[DocumentStatus]:
         statuses = (await states.get_many(window)).values()
         return [status for status in statuses if status.state not in _REMOVED or not status.live_content_hash]

@@ -1,4 +1,6 @@
-"""What commands do with the site of this machine: use the one that runs, or serve it themselves meanwhile."""
+"""The *site* of this machine is the service with its worker and issuer, one for a state folder. A command
+uses the site that runs (``assistant tenant up``), or serves one itself while it runs.
+"""
 
 from __future__ import annotations
 
@@ -42,13 +44,16 @@ _MIB = 1024 * 1024
 _NODE_TIMEOUT_S = 3.0
 _RETRY_S = 0.1
 _STEP_LIMIT_S = 30.0
+"""See ``_patient``."""
 _FOLLOW_EVERY_S = 1.0
+"""Between two looks at the tenant files."""
 _CHECKOUT = Path(__file__).parents[2]
 
 
 @dataclass(slots=True)
 class LocalRuntime:
-    """What a command needs to serve, or to use what serves."""
+    """What a command needs to serve the site, or to use the one that runs. Call its methods inside
+    ``site``."""
 
     options: GlobalOptions
     terminal: Terminal
@@ -82,8 +87,10 @@ class LocalRuntime:
     def site(self, *, command: str, stays: bool = False, shows: bool = False) -> Generator[None]:
         """Have the site ready inside the block, with a spinner until then.
 
-        ``shows``: on the wished port, since people open it. A command that ``stays`` serves until a signal,
-        and uses no site of a shorter command. Raises LocalRuntimeError, ConfigurationError.
+        It uses a site that runs with the same options and settings, else it waits until nobody else serves,
+        and serves one itself. ``shows``: people open its pages, so it takes the port of the settings.
+        ``stays``: the command serves until a signal, and uses no site of a command that may end before.
+        Raises LocalRuntimeError, ConfigurationError.
         """
         require_node(self.settings)
         until_s, told = time.monotonic() + self.settings.lock_timeout_s, False
@@ -115,6 +122,7 @@ class LocalRuntime:
 
     @contextmanager
     def _serving(self, command: str, *, stays: bool, shows: bool) -> Generator[None]:
+        """Serve a site inside the block; at its end wait for other commands that use it."""
         from assistant.laptop.site import Site  # slow: not where another command serves
 
         is_wished = shows or "port" in self.settings.model_fields_set
@@ -154,7 +162,8 @@ class LocalRuntime:
                 self._follow(self.site_here)
 
     def start_apart(self) -> Address:
-        """Start a process that stays, unless one serves; return where it serves. Raises LocalRuntimeError."""
+        """Start a process that serves until a signal, unless one does; return its address. Raises
+        LocalRuntimeError, with the last line of its log where it ends at once."""
         child: subprocess.Popen[bytes] | None = None
         log = self._log()
         began = log.tell()
@@ -176,6 +185,7 @@ class LocalRuntime:
             time.sleep(_RETRY_S)
 
     def _spawn(self, log: TextIO) -> subprocess.Popen[bytes]:
+        """Start ``assistant tenant up --foreground`` with these options, in a session of its own."""
         options = self.options
         folders = ("--tenants", str(options.tenants_dir), "--state", str(options.state_dir))
         port = () if options.port is None else ("--port", str(options.port))
@@ -189,16 +199,18 @@ class LocalRuntime:
         )
 
     def _follow(self, site: Site) -> None:
+        """Start the site again where tenant files or models have changed."""
         try:
             changed = local_runtime(self.options, self.terminal).layout
         except ConfigurationError:
-            return  # no file is right: what serves goes on with those it read
+            return  # no tenant file is valid: the site goes on with those that it read
         if site.follow(changed):
             self._address = site.address
             self.terminal.step("a tenant file or model changed: the service started anew")
 
     def _log(self) -> TextIO:
-        """Open the log; raise LocalRuntimeError where the disk is full."""
+        """Open the site's log, cut to half its limit where it is longer. Raises LocalRuntimeError where the
+        disk is full."""
         folder = self.shared.folder / "logs"
         make_private_folder(folder)
         free_mib = shutil.disk_usage(folder).free // _MIB
@@ -214,6 +226,7 @@ class LocalRuntime:
         return path.open("a", encoding="utf-8")
 
     def _refuse_other_options(self, address: Address) -> None:
+        """Raise LocalRuntimeError where the site that runs has other options than this command."""
         wanted = self.layout.options()
         port = address.service.rpartition(":")[2]
         differing = [name for name in wanted if address.options.get(name) != wanted[name]]
@@ -273,8 +286,8 @@ async def has_knowledge(knowledge: KnowledgeStores) -> bool:
 async def open_services(
     runtime: LocalRuntime, tenants: Sequence[str], *, generates: bool = False
 ) -> AsyncGenerator[Mapping[str, TenantServices]]:
-    """Open the tenants' answer paths as the service does, but with time for each step: what is measured or
-    learned is what is found, and not how soon.
+    """Open the tenants' answer paths as the service does, but with 30 s for each step, since quality is
+    measured or learned here, and not speed.
 
     Raises ConfigurationError for a tenant without a document in its index.
     """
@@ -292,7 +305,7 @@ async def open_services(
 
 
 def _patient(services: TenantServices) -> TenantServices:
-    """Return the services with limits that a busy machine keeps, too."""
+    """Return the services with time limits that no busy machine reaches."""
     tenant = services.tenant
     sources = tuple(source.model_copy(update={"deadline_s": _STEP_LIMIT_S}) for source in tenant.sources)
     limits = tenant.limits.model_copy(

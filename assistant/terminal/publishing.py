@@ -1,8 +1,8 @@
-"""What is put into a deployment from outside: models (``assistant aws put-artifacts``), images' signatures by
-cosign, and files for an inbox (``assistant knowledge push``).
+"""What is put into a deployment from outside: models (``assistant aws put-artifacts``), signatures of images
+by cosign, and files for an inbox (``assistant knowledge push``).
 
-Models that come as Python packages are uploaded into a tenant's models bucket. They need no chip and no
-build: a tenant that names them answers before its own models are compiled.
+Models that come as Python packages are uploaded into a tenant's models bucket as they are. So a tenant that
+names them can answer before its own models are compiled.
 """
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
@@ -43,13 +43,14 @@ from assistant.terminal.loading import Show, SourceFolders
 from assistant.terminal.terminal import Terminal
 
 _PART_BYTES = 1024 * 1024
+"""Read at a time from S3."""
 
 Platform = Literal["linux/amd64", "linux/arm64"]
 _INTEL: Platform = "linux/amd64"
 ARM: Platform = "linux/arm64"
 PLATFORMS = {"model_server": _INTEL, "learning": _INTEL, "corpus_job": ARM}
-"""Whatever the tasks and the build machine are: no instance of the instance table is Arm's, the functions are
-x86_64, and the corpus application is Arm's."""
+"""Images whose platform does not follow the tenant's tasks: SageMaker's instances here are all x86_64, and
+the corpus application runs on Arm."""
 
 
 class Registry(AwsAccount):
@@ -104,6 +105,7 @@ class Registry(AwsAccount):
 
 
 # --- model artifacts --------------------------------------------------------------------------------------
+# Files that callers of an endpoint read
 _OF_CALLERS = ("artifact.json", "tokenizer.json")
 _TASKS = {"embedding": "embedding", "generation": "llm"}
 """Task of a packaged model = first part of its keys."""
@@ -118,7 +120,11 @@ class ModelFiles:
 
 
 def model_files(models: ModelsSection, *, folder: Path) -> list[ModelFiles]:
-    """Return the files that the manifests in ``folder`` (``model_artifacts``) name.
+    """Return the files that a tenant's models need in the bucket, by the manifests in ``folder``
+    (``model_artifacts``).
+
+    For ``smollm2-135m-cpu``: its weights below ``llm/smollm2-135m-cpu/<sha256>/``, and the two files for
+    callers below ``callers/SmolLM2-135M-Instruct/``.
 
     Raises ConfigurationError.
     """
@@ -127,11 +133,11 @@ def model_files(models: ModelsSection, *, folder: Path) -> list[ModelFiles]:
         manifests.append(("llm", LlmManifest.read(folder / "llm" / models.llm)))
     for name in models.embeddings:
         manifests.append(("embedding", EmbeddingManifest.read(folder / "embedding" / name)))
-    found: list[ModelFiles] = []
+    listed: list[ModelFiles] = []
     for kind, manifest in manifests:
-        found.append(ModelFiles(f"{kind}/{manifest.name}/{manifest.sha256}/", manifest.files))
-        found.append(ModelFiles(f"{CALLERS_PREFIX}{manifest.served_name}/", _OF_CALLERS))
-    return found
+        listed.append(ModelFiles(f"{kind}/{manifest.name}/{manifest.sha256}/", manifest.files))
+        listed.append(ModelFiles(f"{CALLERS_PREFIX}{manifest.served_name}/", _OF_CALLERS))
+    return listed
 
 
 def put_models(tenant: TenantConfig, *, tenant_file: Path, root: Path, terminal: Terminal) -> None:
@@ -168,7 +174,7 @@ def upload(deployed: Deployed, files: Mapping[str, Path], terminal: Terminal) ->
 
 
 def stored_sha256(s3: Any, bucket: str, key: str) -> tuple[str, str]:
-    """Read an object; return its SHA-256 and its ETag."""
+    """Read an object of S3; return its SHA-256 (hex) and its ETag."""
     answer, content = s3.get_object(Bucket=bucket, Key=key), hashlib.sha256()
     for part in answer["Body"].iter_chunks(_PART_BYTES):
         content.update(part)
@@ -185,20 +191,21 @@ def check_artifact(manifest: LlmManifest, *, deployed: Deployed, terminal: Termi
     prefix = f"llm/{manifest.name}/{manifest.sha256}/"
     with aws_errors("s3", "get_object"):
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=name, Prefix=prefix)
-        there = {str(one["Key"]).removeprefix(prefix) for page in pages for one in page.get("Contents", ())}
-        for file in there & set(manifest.files):
+        stored = {str(one["Key"]).removeprefix(prefix) for page in pages for one in page.get("Contents", ())}
+        for file in stored & set(manifest.files):
             hashes[file], _ = stored_sha256(s3, name, f"{prefix}{file}")
             terminal.step(f"read s3://{name}/{prefix}{file}")
-    if wrong := sorted(there ^ set(manifest.files)):
+    if wrong := sorted(stored ^ set(manifest.files)):
         advice = f"the files of {manifest.name}: {', '.join(wrong)}. Put it again: models package --put T."
         raise DeploymentError(f"s3://{name}/{prefix} does not hold exactly {advice}")
-    if (found := artifact_sha256(hashes)) != manifest.sha256:
+    if (actual := artifact_sha256(hashes)) != manifest.sha256:
         advice = "Find out who put it, and package the model again under another name."
-        raise DeploymentError(f"s3://{name}/{prefix} holds another artifact, of hash {found}. {advice}")
+        raise DeploymentError(f"s3://{name}/{prefix} holds another artifact, of hash {actual}. {advice}")
 
 
 def _packaged_files(task: str, folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the files of a packaged model by ``KIND/DIGEST/FILE``, and its callers' by their key."""
+    """Yield the files of a packaged model, (``KIND/DIGEST/FILE``, path), then those for callers, (key, path):
+    these are built in ``folder``."""
     from assistant.model_server.artifact import ensure_artifact
     from assistant.model_server.weights import locate_weights
 
@@ -214,7 +221,8 @@ def _packaged_files(task: str, folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _without_name(key: str) -> str:
-    """Return ``KIND/DIGEST/FILE`` for the key ``KIND/NAME/DIGEST/FILE``; a key of callers stays."""
+    """Return ``KIND/DIGEST/FILE`` for the key ``KIND/NAME/DIGEST/FILE``: a packaged file counts whatever name
+    the tenant's artifact has. A key of callers is returned as it is."""
     if key.startswith(CALLERS_PREFIX):
         return key
     kind, _name, rest = key.split("/", 2)
@@ -223,6 +231,7 @@ def _without_name(key: str) -> str:
 
 # --- signatures of images ---------------------------------------------------------------------------------
 _LIMIT_S = 300
+"""Of one call of cosign."""
 _HOW_IMAGES_ARE_NAMED = frozenset({"Image", "ImageUri"})
 """Properties of CloudFormation: of a container or a model, and of a function or a Spark application."""
 _FIXED = re.compile(r"@sha256:[0-9a-f]{64}$")
@@ -256,8 +265,9 @@ class Cosign:
         return self._refusal(["verify", "--insecure-ignore-tlog=true"], image)
 
     def _refusal(self, arguments: Sequence[str], image: str) -> str | None:
+        """Run cosign; return its last line where it fails, else None."""
         command = ["cosign", *arguments, "--key", self.key, image]
-        given = dict(os.environ)
+        environment = dict(os.environ)
         with tempfile.TemporaryDirectory() as folder:
             if self.logins:
                 auths = {
@@ -265,10 +275,10 @@ class Cosign:
                     for host, (user, password) in self.logins.items()
                 }
                 (Path(folder) / "config.json").write_text(json.dumps({"auths": auths}), encoding="utf-8")
-                given["DOCKER_CONFIG"] = folder
+                environment["DOCKER_CONFIG"] = folder
             try:
-                done = subprocess.run(
-                    command, env=given, capture_output=True, text=True, timeout=_LIMIT_S, check=False
+                ended = subprocess.run(
+                    command, env=environment, capture_output=True, text=True, timeout=_LIMIT_S, check=False
                 )
             except FileNotFoundError:
                 raise ConfigurationError(
@@ -276,8 +286,8 @@ class Cosign:
                 ) from None
             except subprocess.TimeoutExpired:
                 return f"cosign did not end within {_LIMIT_S} s"
-        lines = done.stderr.strip().splitlines() or [f"cosign ended with {done.returncode}"]
-        return lines[-1] if done.returncode else None
+        lines = ended.stderr.strip().splitlines() or [f"cosign ended with {ended.returncode}"]
+        return lines[-1] if ended.returncode else None
 
 
 def unverified(images: Sequence[str], cosign: Cosign) -> Iterator[str]:
@@ -306,6 +316,7 @@ def refuse_tags(images: Sequence[str]) -> None:
 
 
 def _images(value: Any, url_suffix: str) -> Iterator[str]:
+    """Yield the images below a value of a template."""
     if isinstance(value, list):
         value = dict(enumerate(cast("list[Any]", value)))
     for name, inner in cast("dict[Any, Any]", value).items() if isinstance(value, Mapping) else ():
@@ -314,6 +325,9 @@ def _images(value: Any, url_suffix: str) -> Iterator[str]:
 
 
 def _text(value: Any, url_suffix: str) -> str:
+    """Return a property's text, with Fn::Join and AWS::URLSuffix resolved: ``{"Fn::Join": ["",
+    ["1112.dkr.ecr.us-east-1.", {"Ref": "AWS::URLSuffix"}, "/service@sha256:…"]]}`` →
+    ``1112.dkr.ecr.us-east-1.amazonaws.com/service@sha256:…``."""
     match value:
         case {"Fn::Join": ["", [*parts]]}:
             return "".join(_text(part, url_suffix) for part in parts)
@@ -326,9 +340,10 @@ def _text(value: Any, url_suffix: str) -> str:
 
 
 # --- files for an inbox -----------------------------------------------------------------------------------
-# The caller needs nothing but to assume the pusher's role of a source. What became of each file lies in the
-# inbox too, by the version that S3 gave the file.
+# The caller needs no permission but to assume the pusher's role of a source. The result of each file is an
+# object in the inbox, too, named by the version that S3 gave the file (``pushed_result``).
 _POLL_S = 1.0
+# Fields of UploadResult that a push adds up
 _COUNTS = ("added", "changed", "unchanged", "withdrawn", "waiting", "refused")
 
 
@@ -342,7 +357,7 @@ class PushReport:
     refusals: list[str] = field(default_factory=list[str])
     """A line for each refused file or document, with the reason."""
     unread: list[str] = field(default_factory=list[str])
-    """Files that were put, and of which nothing is known yet."""
+    """Keys of files that were put, and have no result yet."""
     notes: list[str] = field(default_factory=list[str])
     """What of a file was not read: a scanned page, a hidden sheet."""
     skipped: list[str] = field(default_factory=list[str])
@@ -350,6 +365,7 @@ class PushReport:
     seconds: float = 0.0
 
     def include(self, name: str, result: UploadResult) -> None:
+        """Add the result of one file."""
         for count in _COUNTS:
             self.counts[count] += getattr(result, count)
         self.refusals += [f"{each.origin}: {each.reason} ({each.code})" for each in result.refusals]
@@ -359,22 +375,22 @@ class PushReport:
 
 
 def push(deployed: Deployed, folders: Sequence[SourceFolders], *, show: Show, wait_s: float) -> PushReport:
-    """Put all files of the folders, and wait until each is read; ``wait_s`` is how long no file may be read
-    until the rest is given up, which the report names.
+    """Put all files of the folders into the inbox, and wait until each is read. After ``wait_s`` without any
+    result it gives up, and the report names the files without one.
 
     Raises ConfigurationError for a source without pushers, before anything is put; DeploymentError, also
     where the caller may not assume the role.
     """
-    began_s, report, put = time.monotonic(), PushReport(), list[tuple[Inbox, str, str]]()
+    began_s, report, pushed = time.monotonic(), PushReport(), list[tuple[Inbox, str, str]]()
     inboxes = [Inbox.of(deployed, folder) for folder in folders]
     for inbox in inboxes:
         report.skipped += skipped_files(inbox.folder.paths)
         for key, version in inbox.put(report):
-            put.append((inbox, key, version))
-            show(len(put), 0)
+            pushed.append((inbox, key, version))
+            show(len(pushed), 0)
     ends = time.monotonic() + wait_s
-    for done, (inbox, key, version) in enumerate(put):
-        show(done, len(put))
+    for done, (inbox, key, version) in enumerate(pushed):
+        show(done, len(pushed))
         while (result := inbox.result(key, version)) is None and time.monotonic() < ends:
             time.sleep(_POLL_S)
         if result is None:
@@ -382,13 +398,13 @@ def push(deployed: Deployed, folders: Sequence[SourceFolders], *, show: Show, wa
         else:
             ends = time.monotonic() + wait_s
             report.include(key, result)
-    report.files, report.seconds = len(put), time.monotonic() - began_s
+    report.files, report.seconds = len(pushed), time.monotonic() - began_s
     return report
 
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """The inbox, by the role of one source's pushers, for an hour at most."""
+    """The inbox with the credentials of one source's pushers, which last an hour."""
 
     folder: SourceFolders
     s3: Any
@@ -412,7 +428,8 @@ class Inbox:
         return cls(folder, pusher.client("s3"), bucket)
 
     def put(self, report: PushReport) -> Iterator[tuple[str, str]]:
-        """Put each file; yield key and version. What is no regular file below its folder is refused."""
+        """Put each file; yield its key and version. A link out of its folder, and what is no regular file, is
+        added to the report as refused."""
         for path, name, is_inside in files_of(self.folder.paths):
             if not (is_inside and path.is_file() and name.isprintable()):
                 reason = "not put: a link out of its folder, no regular file, or a name that is not text"
@@ -425,10 +442,10 @@ class Inbox:
             yield key, str(done["VersionId"])
 
     def result(self, key: str, version: str) -> UploadResult | None:
-        """Return what became of a file; None while it is not read."""
-        place = pushed_result(key, version)
+        """Return the result of a file; None while it is not read."""
+        result_key = pushed_result(key, version)
         with aws_errors("s3", "list_objects_v2"):
-            if not self.s3.list_objects_v2(Bucket=self.bucket, Prefix=place).get("KeyCount"):
+            if not self.s3.list_objects_v2(Bucket=self.bucket, Prefix=result_key).get("KeyCount"):
                 return None
-            body = self.s3.get_object(Bucket=self.bucket, Key=place)["Body"].read()
+            body = self.s3.get_object(Bucket=self.bucket, Key=result_key)["Body"].read()
         return UploadResult.model_validate_json(body)

@@ -1,5 +1,5 @@
-"""Documents for a service elsewhere: what ``knowledge add --service`` and ``knowledge sync --into`` send, and
-how they are followed.
+"""Sends documents to a service elsewhere, and follows them: for ``knowledge add --service`` and
+``knowledge sync --into``.
 """
 
 from __future__ import annotations
@@ -30,22 +30,26 @@ from assistant.terminal.loading import (
 from assistant.terminal.terminal import GlobalOptions, Terminal
 
 OWNER = "a knowledge owner's"
-"""Whose token the service asks for documents."""
+"""Whose token the service needs for changes of documents; part of an error's text."""
 _AT_ONCE = 8
+"""Requests at a time."""
 _PAGE = 500
 _SENT_AT_ONCE = 64
+"""Items that are read from files and sent before the next are read."""
 _LOOKED_AT_ONCE = 8
 _LOOK_EVERY_S = 0.5
 _MOST_REASON = 1000
+"""Characters of a reason; the service takes no more."""
 _OF_OTHERS = (errors.LabelsWidenedError.code, errors.NotFoundError.code)
-"""Codes for a document that has labels there, and the token has not: it stays as it is."""
+"""Codes of refusals of a document whose labels at the service the token does not have: it stays as it is."""
 
 
 class ServiceTarget:
-    """``KnowledgeTarget`` of a source of a service elsewhere, with eight requests at a time.
+    """The ``KnowledgeTarget`` of a source at a service elsewhere. Raises what the client raises.
 
-    Without ``read_known`` all that the service takes count as added, except what answers already with the
-    same content. Raises what the client raises.
+    Call ``read_known`` first, so that unchanged documents are not sent and changed ones are counted as such.
+    Without it every document is sent; one that is live at once had the same content, and all others count as
+    added.
     """
 
     def __init__(self, client: AssistantClient, source: KnowledgeSource) -> None:
@@ -53,11 +57,12 @@ class ServiceTarget:
         self._source = source
         self._free = asyncio.Semaphore(_AT_ONCE)
         self._known: dict[str, DocumentStatus] = {}
-        """What answers with the same content is not sent again."""
+        """States at the service by the documents' own ids (without the namespace); what is live with the same
+        content is not sent again."""
 
     async def read_known(self) -> None:
-        """Read the ids of all documents. Raises ConfigurationError where the service puts another namespace
-        before them."""
+        """Read the states of the source's documents. Raises ConfigurationError where the service gives the
+        source another namespace."""
         source, after = self._source, ""
         while after is not None:
             page = await self._client.list_documents(after=after, limit=_PAGE)
@@ -82,7 +87,7 @@ class ServiceTarget:
         return frozenset(self._known)
 
     async def add(self, items: Sequence[SourceItem], /) -> AddSummary:
-        """Send restrictions first, then documents."""
+        """Send items: first failures (which withhold documents) and withdrawals, then documents."""
         summary = AddSummary(lines=len(items))
         for item in items:
             if isinstance(item, SourceFailure):
@@ -104,6 +109,7 @@ class ServiceTarget:
         self._known.pop(own_id, None)
 
     async def _send(self, item: SourceDocument, summary: AddSummary) -> None:
+        """Send a document unless it is live with the same content, and count it."""
         own_id = item.document.document_id
         before = self._known.get(own_id)
         async with self._free:
@@ -127,14 +133,15 @@ class ServiceTarget:
         return None
 
     def _checked_hash(self, item: SourceDocument) -> str:
-        """Return the hash of its content there. Raises DocumentInvalidError for what is not worth sending."""
+        """Return the hash that the document's content has at the service. Raises DocumentInvalidError for a
+        document that it would refuse."""
         if len(item.document.model_dump_json(exclude_unset=True).encode()) > DOCUMENT_LIMIT_BYTES:
             raise errors.DocumentInvalidError(f"it has over {DOCUMENT_LIMIT_BYTES:,} bytes as JSON")
         return self._source.as_tenant_document(item).content_hash()
 
     async def _refuse(self, failure: SourceFailure, summary: AddSummary) -> None:
-        """Withhold the service's document that an invalid item was meant to replace, if there is one. The
-        service itself does so only for a body that it has read."""
+        """Record a failure, and withhold the service's document that the item was meant to replace, if it
+        names one. The service itself does so only for a body that it has read."""
         summary.failures.append(failure)
         if failure.own_id is None:
             return
@@ -162,7 +169,7 @@ async def open_target(
     """
     async with client:
         may = await client.list_sources()
-        names = [each.name for each in may.sources]
+        names = [entry.name for entry in may.sources]
         if may.tenant != tenant or source.name not in names:
             raise errors.ConfigurationError(
                 f"The token may write {', '.join(names) or 'no source'} of the tenant {may.tenant}, and not "
@@ -181,10 +188,10 @@ async def open_target(
 
 
 def looks_there(client: AssistantClient) -> Looks:
-    """Return how documents of a service elsewhere are looked at."""
+    """Read the states of documents of a service elsewhere."""
 
     async def read(window: Sequence[str]) -> Iterable[DocumentStatus]:
-        return await asyncio.gather(*(client.document_status(one) for one in window))
+        return await asyncio.gather(*(client.document_status(document_id) for document_id in window))
 
     async def counts() -> Mapping[DocumentState, int]:
         return (await client.list_documents(limit=1)).counts

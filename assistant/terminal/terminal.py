@@ -40,7 +40,8 @@ Opened = TypeVar("Opened")
 
 
 def instant(written: str) -> datetime:
-    """Return a day's start or an instant, UTC unless it has a zone. Raises typer.BadParameter."""
+    """Return the time that an option names: an instant, or the start of a day; UTC unless it has a zone.
+    Raises typer.BadParameter."""
     try:
         given = datetime.fromisoformat(written)
     except ValueError:
@@ -50,12 +51,13 @@ def instant(written: str) -> datetime:
 
 
 def last_instant(written: str) -> datetime:
-    """Return as ``instant`` does, but of a day its end."""
+    """Return as ``instant`` does, but for a day (recognised by its length) its end."""
     return instant(written) + timedelta(days=len(written) == len("2026-11-21"))
 
 
 def window_of(since: datetime | None, until: datetime | None, *, days: int = 30) -> tuple[datetime, datetime]:
-    """Return the window, by default these days until now. Raises ConfigurationError where it is empty."""
+    """Return (begin, end); by default the last ``days`` until now. Raises ConfigurationError where begin is
+    not before end."""
     end = until or datetime.now(UTC)
     begin = since or end - timedelta(days=days)
     if begin >= end:
@@ -73,11 +75,14 @@ To = Annotated[datetime | None, typer.Option("--to", parser=last_instant, metava
 
 @dataclass(frozen=True, slots=True)
 class GlobalOptions:
+    """The options of every command (``main.options`` makes them), and what commands open by them."""
+
     tenants_dir: Path
     state_dir: Path
     port: int | None
     """None: the port of the settings, or of what runs already."""
     json: bool
+    """Whether results are written for a program."""
     deployed: bool = False
     """Whether ``assistant learn`` works on a deployment's stores."""
     _warned: set[str] = field(default_factory=set[str], compare=False)
@@ -85,9 +90,9 @@ class GlobalOptions:
 
     @classmethod
     def of(cls, context: typer.Context) -> GlobalOptions:
-        found: object = context.obj
-        assert isinstance(found, cls)  # noqa: S101 - main.options always sets it
-        return found
+        options: object = context.obj
+        assert isinstance(options, cls)  # noqa: S101 - main.options always sets it
+        return options
 
     def writes(self, result: object) -> bool:
         """Write the result for a program where ``--json`` asks for it; return whether it does."""
@@ -155,14 +160,16 @@ class GlobalOptions:
         return open_stores(self.tenant(tenant), state_dir=self.state_dir.resolve())
 
     def with_service(self, url: str, work: Callable[[AssistantClient], Awaitable[T]], *, of: str) -> T:
-        """Return what ``work`` does with a service elsewhere; see ``service_client``."""
+        """Return the result of ``work`` with a client of a service elsewhere; see ``service_client``."""
         return within(self.service_client(url, of=of), work)
 
     def with_stores(self, tenant: str, work: Callable[[EmbeddedTenant], Awaitable[T]]) -> T:
-        """Return what ``work`` does with one tenant's stores."""
+        """Return the result of ``work`` with one tenant's stores."""
         return within(self.stores(tenant), work)
 
     def _tenant_files(self) -> TenantFiles:
+        """Return the tenant files with the models that tenants use here. One whose model is invalid is
+        refused, too."""
         files = load_tenants(self.tenants_dir)
         served: dict[str, TenantConfig] = {}
         refused: dict[str, ConfigurationError] = {}
@@ -177,17 +184,18 @@ class GlobalOptions:
 
 
 def within(opened: AbstractAsyncContextManager[Opened], work: Callable[[Opened], Awaitable[T]]) -> T:
-    """Return what ``work`` does with what the context manager opens."""
+    """Open the context manager, and return the result of ``work`` with what it yields."""
 
     async def run() -> T:
-        async with opened as each:
-            return await work(each)
+        async with opened as resource:
+            return await work(resource)
 
     return asyncio.run(run())
 
 
 def pairs_of(option: str, given: Sequence[str], *, form: str) -> list[tuple[str, str]]:
-    """Return the pairs of an option like NAME=VALUE. Raises typer.BadParameter."""
+    """Return the pairs of a repeated option: ["a=1", "b=2"] → [("a", "1"), ("b", "2")]. ``form``: how they
+    are written, for the error. Raises typer.BadParameter."""
     pairs = [each.partition("=") for each in given]
     if wrong := [each for each, pair in zip(given, pairs, strict=True) if not all(pair)]:
         raise typer.BadParameter(f"{option} {wrong[0].partition('=')[0]}: write {form}.")
@@ -195,7 +203,8 @@ def pairs_of(option: str, given: Sequence[str], *, form: str) -> list[tuple[str,
 
 
 def ids_by_kind(option: str, given: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the ids of an option like KIND=ID by kind. Raises typer.BadParameter."""
+    """Return the ids of a repeated option by kind: ["order=1", "order=2"] → {"order": ("1", "2")}. Raises
+    typer.BadParameter."""
     ids: dict[str, tuple[str, ...]] = {}
     for kind, value in pairs_of(option, given, form="KIND=ID"):
         ids[kind] = (*ids.get(kind, ()), value)
@@ -235,8 +244,11 @@ def cli_reader() -> str:
 
 
 _COUNT_EVERY_S = 5.0
+"""Between two lines of progress where stderr is no terminal."""
 _WIDE = 160
+"""Characters of a line where stdout is no terminal."""
 _LABEL_WIDTH = 19
+"""Of the names that ``Terminal.fields`` prints."""
 _CONTROL = {
     code: "\N{REPLACEMENT CHARACTER}"
     for code in (*range(0x20), 0x7F, *range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
@@ -260,12 +272,12 @@ def table(*headings: str, right: Collection[str] = (), rows: Iterable[Sequence[s
 
     Texts are shown to the letter: brackets in them are no markup, control characters are replaced.
     """
-    made = Table(box=None, header_style="bold", pad_edge=False)
+    grid = Table(box=None, header_style="bold", pad_edge=False)
     for heading in headings:
-        made.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+        grid.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(plain(cell) if isinstance(cell, str) else cell for cell in row))
-    return made
+        grid.add_row(*(plain(cell) if isinstance(cell, str) else cell for cell in row))
+    return grid
 
 
 def _stdout() -> Console:
@@ -366,7 +378,8 @@ class Terminal:
 
     @contextmanager
     def counting(self, what: str, of: str) -> Generator[Callable[[int, int], None]]:
-        """Yield a function that shows (done, total): a bar on a terminal, else a line every five seconds."""
+        """Yield a function that shows progress, (done, total; 0: unknown): a bar on a terminal, else a line
+        every five seconds. ``of``: what is counted ("documents")."""
         if not self.err.is_terminal:
             yield self._count_in_lines(what, of)
             return
@@ -388,14 +401,14 @@ class Terminal:
             yield show
 
     def _count_in_lines(self, what: str, of: str) -> Callable[[int, int], None]:
-        began_s = said_s = time.monotonic()
+        began_s = last_line_s = time.monotonic()
 
         def show(done: int, total: int) -> None:
-            nonlocal said_s
-            if time.monotonic() - said_s >= _COUNT_EVERY_S:
-                said_s = time.monotonic()
+            nonlocal last_line_s
+            if time.monotonic() - last_line_s >= _COUNT_EVERY_S:
+                last_line_s = time.monotonic()
                 of_total = f" of {total:,}" if total else ""
-                pace = pace_of(done, total, seconds=said_s - began_s)
+                pace = pace_of(done, total, seconds=last_line_s - began_s)
                 self.say(f"{what}: {done:,}{of_total} {of}{', ' if pace else ''}{pace}")
 
         return show
