@@ -41,6 +41,7 @@ from assistant.terminal.terminal import GlobalOptions, Terminal, table
 
 app = typer.Typer(add_completion=False)
 _CHANGED_SHOWN = 20
+"""Questions that are listed as right in one of two runs only."""
 _HEADINGS = ("measure", "value", "95 of 100", "questions", "asked", "")
 _SUMMARY = ("measure", "held out", "95 of 100", "questions", "tuning")
 
@@ -87,7 +88,7 @@ def evaluate_command(
 
 
 SUBJECT_CHANGES = 12
-"""Pairs of plain questions asked in one conversation."""
+"""Most pairs of plain questions that are asked in one conversation."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 
 
@@ -97,10 +98,13 @@ class EvaluationPlan:
 
     tenants: tuple[str, ...]
     against: str | None = None
+    """Name of a stored run to compare with."""
     questions: Path | None = None
     """A file in place of the committed ones; then there is no comparison with the baseline."""
     name: str | None = None
+    """Name under which the run is stored; None: made of the tenants and the time."""
     accepts: bool = False
+    """Whether the run becomes the baseline."""
     record: Path | None = None
     """File that the answers of the tenants' model are written to."""
     replay: tuple[Path, ...] = ()
@@ -254,7 +258,11 @@ async def run_questions(
 async def _tenant_run(
     runtime: LocalRuntime, services: TenantServices, questions: TenantQuestions, plan: EvaluationPlan
 ) -> measures.TenantRun:
-    # Each question is asked once; its model's answer, if one writes, is judged with what was retrieved.
+    """Ask one tenant's questions, and return them judged, each with its value for each measure that applies.
+
+    Each question is asked once: what was retrieved is judged, and where a model writes, its answer, too. Then
+    pairs of questions are asked in one conversation, and messy questions are compared with their clean forms.
+    """
     model, observer = plan.model(services), Observer(services)
     writer = None if model is None else WrittenAnswers(services, model)
     await observer.check(questions.asked)

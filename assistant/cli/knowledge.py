@@ -437,6 +437,7 @@ def _local_receipts(
 
 
 def _show_receipt(terminal: Terminal, receipt: WithdrawalReceipt) -> None:
+    """Print one receipt: a row for each place that had the document's text."""
     state = "complete" if receipt.is_complete else "not complete yet: ask again"
     terminal.show(f"{receipt.document_id}, withdrawn {receipt.withdrawn_at:%Y-%m-%d %H:%M} UTC: {state}")
     rows = [(place.title, place.state, _until(place), place.what, place.rule) for place in receipt.places]

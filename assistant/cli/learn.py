@@ -177,6 +177,7 @@ def _questions_folder(options: GlobalOptions) -> Path:
 
 
 async def _copy_questions(settings: PreparingSettings, folder: Path) -> None:
+    """Download the deployment's folder of questions from S3."""
     from assistant.stores.clients import open_clients
     from assistant.stores.s3 import download_folder
 

@@ -77,6 +77,7 @@ class ReadingHere:
     """Those whose documents are read again."""
 
     async def pages(self) -> AsyncIterator[Sequence[DocumentStatus]]:
+        """Yield the states of all documents to read again, a page at a time."""
         for ids in self.sources.ranges_of(self.wanted):
             async for page in pages_of(self.stores.get(STATES), _STATES, ids=ids):
                 yield page

@@ -409,6 +409,8 @@ async def _frames(lines: AsyncIterator[str]) -> AsyncGenerator[tuple[str | None,
 
 
 class _TokenData(BaseModel):
+    """Data of a ``token`` event."""
+
     text: str
 
 

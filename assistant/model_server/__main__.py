@@ -59,6 +59,7 @@ class Container:
             await PlainTextResponse("", status)(scope, receive, send)
 
     async def _invoke(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read the body and have the task answer; cancel it when the client disconnects."""
         try:
             body = await read_body(receive, limit_bytes=MOST_BODY_BYTES)
         except TooLargeError as error:
@@ -95,6 +96,7 @@ async def serve_model() -> None:
 
 
 async def _serve_embedding(settings: ModelServerSettings, listener: socket.socket) -> None:
+    """Build the artifact where it is missing, load the model, and serve it until a signal."""
     from tokenizers import Tokenizer
 
     from assistant.model_server.embedding import EmbeddingEngine, EmbeddingTask

@@ -164,6 +164,8 @@ Embed = Callable[[str], Floats]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
+    """A question, and a text that answers it."""
+
     question: str
     answer: str
     """The answer's text with its title before it, as passages are embedded."""
@@ -220,6 +222,8 @@ _STATUS: dict[ErrorType, int] = {"Empty": 400, "Validation": 413, "Tokenizer": 4
 
 
 class _EmbedRequest(BaseModel):
+    """Body of a request, as TEI takes it."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     inputs: StrictStr | list[StrictStr]
@@ -246,6 +250,7 @@ class EmbeddingTask:
         return _error("Validation" if status < 500 else "Backend", message, status=status)
 
     async def _answer(self, body: bytes) -> Response:
+        """Return the response to a request: its vectors, or an error."""
         try:
             request = _EmbedRequest.model_validate(orjson.loads(body))
         except orjson.JSONDecodeError:

@@ -83,6 +83,7 @@ class GenerationTask:
         return all(await asyncio.gather(*map(self._is_healthy, set(self._addresses))))
 
     async def _is_healthy(self, address: str) -> bool:
+        """Return whether one slot's server answers that it is healthy."""
         timeout = aiohttp.ClientTimeout(total=_HEALTH_TIMEOUT_S)
         try:
             async with self._connections.get(f"{address}/health", timeout=timeout) as response:
@@ -91,6 +92,7 @@ class GenerationTask:
             return False
 
     async def invoke(self, body: bytes, *, send: Send) -> None:
+        """Answer one chat request from a free slot; errors of the request and a full queue as OpenAI does."""
         try:
             request = parse_chat_request(body)
             async with self._admission.slot():

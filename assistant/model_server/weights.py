@@ -125,6 +125,7 @@ def weights_file(folder: Path) -> Path:
 
 
 def _is_bert(folder: Path) -> bool:
+    """Return whether config.json says that the model is a BERT; False where it cannot be read."""
     try:
         return orjson.loads((folder / "config.json").read_bytes()).get("model_type") == "bert"
     except (OSError, orjson.JSONDecodeError, AttributeError):
@@ -132,6 +133,7 @@ def _is_bert(folder: Path) -> bool:
 
 
 def _added(manifest: Path, *, task: Literal["embedding", "generation"]) -> Weights:
+    """Return the weights of an added model, by its manifest. Raises ConfigurationError."""
     model = read_added_model(manifest.parent)
     if model.task != task:
         raise ConfigurationError(f"{manifest}: its task is {model.task}, not {task}.")
@@ -209,6 +211,7 @@ def look_at(path: Path, wishes: Wishes) -> ModelWithWeights:
 
 
 def _llm(path: Path, wishes: Wishes) -> AddedLlm:
+    """Return the LLM in a GGUF file. Raises ConfigurationError."""
     with path.open("rb") as file:
         magic = file.read(len(_GGUF_MAGIC))
     if magic != _GGUF_MAGIC:
@@ -266,6 +269,7 @@ def _trained_context(path: Path) -> int:
 
 
 def _embedding(path: Path, wishes: Wishes) -> AddedEmbedding:
+    """Return the embedding model in a folder, after reading each of its files. Raises ConfigurationError."""
     for needed, title in (("tokenizer.json", "the tokenizer"), ("config.json", "the configuration")):
         if not (path / needed).is_file():
             raise ConfigurationError(f"{path}: {title} is missing: put the model's {needed} into the folder.")

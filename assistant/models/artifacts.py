@@ -172,10 +172,11 @@ class CharacterTokenCounter:
         return math.ceil(letters / _LETTERS_PER_TOKEN) + len(text) - letters
 
 
-# ``template``: tokens that the chat template adds (around each message, once to a prompt)
 def _served(
     model_id: str, digest: str | None, template: tuple[int, int], answering: AnsweringTable
 ) -> ServedModel:
+    """Return the facts of a model; ``template``: tokens that it adds (around each message, once to a
+    prompt)."""
     return ServedModel(
         model_id=model_id,
         digest=digest,

@@ -244,6 +244,7 @@ class SageMakerGenerator(ChatGenerator):
 
 
 def _generation_error(failure: InvocationError) -> AssistantError:
+    """Return the error that a failed call raises."""
     if failure.overloaded:
         return OverloadedError("The LLM endpoint is overloaded; ask again later.", retry_after_s=1.0)
     return GenerationUnavailableError(f"The LLM endpoint failed: {failure}.")
@@ -290,6 +291,7 @@ class SageMakerEmbedder:
         return [vector for vectors in await all_or_cancel(map(embed_one, batches)) for vector in vectors]
 
     async def _embed_with_retries(self, texts: Sequence[str], deadline: Deadline) -> list[list[float]]:
+        """Embed one batch; retry while the endpoint is overloaded."""
         body = orjson.dumps({"inputs": list(texts), "normalize": True, "truncate": False})
         answer = await retry_overload(
             lambda: self._invoke(body, deadline), budget=self._budget, deadline=deadline
@@ -299,6 +301,7 @@ class SageMakerEmbedder:
         return self._checked(answer, count=len(texts))
 
     async def _invoke(self, body: bytes, deadline: Deadline) -> bytes:
+        """Call the endpoint once, by the deadline and within ``request_timeout_s``. Raises as ``embed``."""
         try:
             async with asyncio.timeout(deadline.within_s(self.request_timeout_s)):
                 attributes = capture_attribute(self.purpose)
@@ -328,6 +331,7 @@ class SageMakerEmbedder:
 
 
 def _embedding_error(failure: InvocationError) -> AssistantError:
+    """Return the error that a failed call raises."""
     if failure.overloaded:
         return OverloadedError("The embedding endpoint is overloaded; ask again later.", retry_after_s=1.0)
     if failure.container_status == 413 and failure.container_error == "Validation":

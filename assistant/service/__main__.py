@@ -59,6 +59,7 @@ AFTER_DRAIN_S = _RESUME_S + 2 * _RECORD_S
 
 
 async def main() -> None:
+    """Serve all tenants until SIGTERM or SIGINT; then drain, and write the records of open answers."""
     settings = ServiceSettings.read()
     configure_logging(settings.log_level)
     configure_tracing("assistant-service", otlp_endpoint=settings.otlp_endpoint)

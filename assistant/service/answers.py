@@ -352,7 +352,7 @@ class Answers:
 
     async def _prepare(self, question: Question, begun: AnswerRecord, gone: asyncio.Task[None]) -> Prepared:
         """Prepare the answer, and meanwhile take its key."""
-        work = asyncio.create_task(
+        preparing = asyncio.create_task(
             question.steps.prepare(
                 question.request,
                 identity=question.identity,
@@ -362,31 +362,31 @@ class Answers:
             )
         )
 
-        def leave(_gone: asyncio.Task[None]) -> None:
-            work.cancel()  # the client left
+        def cancel_work(_gone: asyncio.Task[None]) -> None:
+            preparing.cancel()  # the client disconnected
 
-        gone.add_done_callback(leave)
+        gone.add_done_callback(cancel_work)
         claim = question.claim(begun)
         try:
             if claim is None:
-                return await _unless_gone(work, gone)
+                return await _unless_gone(preparing, gone)
             await asyncio.sleep(_HEAD_START_S)
-            if work.done():
-                await _unless_gone(work, gone)  # where it failed already, no key is taken
+            if preparing.done():
+                await _unless_gone(preparing, gone)  # where it failed already, no key is taken
             try:
                 await self._take_key(question, claim, gone)
-                return await _unless_gone(work, gone)
+                return await _unless_gone(preparing, gone)
             except (JoinedAnswer, errors.ConflictError):  # the key belongs to another answer
-                _drop(work)
+                _drop_prepared(preparing)
                 raise
             except BaseException:  # this answer has the key, and will never begin
-                _drop(work)
+                _drop_prepared(preparing)
                 releasing = question.tenant.claims.release(claim)
-                await _undone(releasing, claim.answer_id, failure="key_not_released")
+                await _undo(releasing, claim.answer_id, failure="key_not_released")
                 raise
         finally:
-            gone.remove_done_callback(leave)
-            await _end(work)
+            gone.remove_done_callback(cancel_work)
+            await _end_task(preparing)
 
     async def _take_key(self, question: Question, claim: Claim, gone: asyncio.Task[None]) -> None:
         """Take the key of the question. Where another answer has it: join that one if it is written or on
@@ -397,36 +397,36 @@ class Answers:
         """
         waited = False
         while not gone.done():
-            first = await _stored(question.tenant.claims.claim(claim))
-            if first.answer_id == claim.answer_id:
+            holder = await _from_store(question.tenant.claims.claim(claim))
+            if holder.answer_id == claim.answer_id:
                 return
-            if first.request_hash != claim.request_hash:
+            if holder.request_hash != claim.request_hash:
                 raise errors.ConflictError(
                     "This Idempotency-Key was used for another request; choose a new one."
                 )
-            if not await self._has_failed(first, question):
+            if not await self._has_failed(holder, question):
                 waited = True
                 await asyncio.sleep(POLL_S)
                 continue
-            await _stored(question.tenant.claims.release(first))
+            await _from_store(question.tenant.claims.release(holder))
             if waited:  # for as long as a whole answer takes, so this question's deadline has passed, too
                 raise errors.AnswerInterruptedError(
                     "The first request under this key ended before its answer began. Send the request again."
                 )
         raise streams.ClientGoneError
 
-    async def _has_failed(self, first: Claim, question: Question) -> bool:
+    async def _has_failed(self, holder: Claim, question: Question) -> bool:
         """Return True where the answer that has the key was interrupted, False while it is prepared. Raises
         JoinedAnswer where it is written, or on record, RecordsUnavailableError."""
-        if self.service.running.find(first.answer_id, identity=question.identity):
-            raise JoinedAnswer(first.answer_id)
-        stored = await _stored(question.tenant.answering.records.find_answer(first.answer_id))
+        if self.service.running.find(holder.answer_id, identity=question.identity):
+            raise JoinedAnswer(holder.answer_id)
+        stored = await _from_store(question.tenant.answering.records.find_answer(holder.answer_id))
         if stored is None:
-            since_claim = self.service.clock.now() - first.claimed_at
+            since_claim = self.service.clock.now() - holder.claimed_at
             limits = question.tenant.answering.tenant.limits
             return since_claim.total_seconds() > limits.answer_deadline_s + GRACE_S
         if stored.written_until is not None or not is_interrupted(stored.record):
-            raise JoinedAnswer(first.answer_id)
+            raise JoinedAnswer(holder.answer_id)
         return True
 
     def _run(self, question: Question, prepared: Prepared, *, leave: Callable[[], None]) -> RunningAnswer:
@@ -440,16 +440,16 @@ class Answers:
             ),
             is_resumable=question.is_resumable,
         )
-        active = service.metrics.active_streams.labels(tenant)
+        in_progress = service.metrics.active_streams.labels(tenant)
 
-        def end(_task: asyncio.Task[None]) -> None:
+        def on_end(_task: asyncio.Task[None]) -> None:
             service.running.remove(answer)
-            active.dec()
+            in_progress.dec()
             leave()
 
         service.running.add(answer)
-        active.inc()
-        answer.task.add_done_callback(end)
+        in_progress.inc()
+        answer.task.add_done_callback(on_end)
         return answer
 
 
@@ -466,7 +466,7 @@ async def _context_counted(question: Question, answer_id: str) -> AsyncGenerator
         return
     claims = question.tenant.claims
     counting = claims.count_context(token_id, answer_id=answer_id, key=question.key)
-    if not await _stored(counting, "Cannot look up now whether the context was used before"):
+    if not await _from_store(counting, "Cannot look up now whether the context was used before"):
         raise errors.ContextUsedError(
             "The context of the question was used for another answer. Ask again from the customer's "
             "conversation: each question needs a context of its own."
@@ -477,7 +477,7 @@ async def _context_counted(question: Question, answer_id: str) -> AsyncGenerator
         raise
     except BaseException:
         undoing = claims.uncount_context(token_id, answer_id=answer_id)
-        await _undone(undoing, answer_id, failure="context_stays_used")
+        await _undo(undoing, answer_id, failure="context_stays_used")
         raise
 
 
@@ -489,13 +489,13 @@ async def _unless_gone(work: asyncio.Task[Prepared], gone: asyncio.Task[None]) -
     return work.result()
 
 
-def _drop(work: asyncio.Task[Prepared]) -> None:
+def _drop_prepared(work: asyncio.Task[Prepared]) -> None:
     """End the live reads of an answer that is prepared and not streamed."""
     if work.done() and not work.cancelled() and work.exception() is None:
         work.result().run.hydration.cancel()
 
 
-async def _end(task: asyncio.Task[Prepared]) -> None:
+async def _end_task(task: asyncio.Task[Prepared]) -> None:
     """Cancel the task unless it is done, and wait for its end within a limit."""
     if not task.done():
         task.cancel()
@@ -504,7 +504,7 @@ async def _end(task: asyncio.Task[Prepared]) -> None:
         task.exception()  # retrieved: another error was raised first
 
 
-async def _stored(
+async def _from_store(
     call: Awaitable[Stored], failure: str = "The Idempotency-Key cannot be looked up just now"
 ) -> Stored:
     """Return the result of a call of the store of keys and contexts. Raises RecordsUnavailableError, with
@@ -516,7 +516,7 @@ async def _stored(
         raise errors.RecordsUnavailableError(f"{failure}; send the same request again.") from None
 
 
-async def _undone(call: Awaitable[None], answer_id: str, *, failure: str) -> None:
+async def _undo(call: Awaitable[None], answer_id: str, *, failure: str) -> None:
     """Undo what was stored for an answer that never began. ``failure``: event of the log where that fails."""
     try:
         async with asyncio.timeout(_CANCEL_TIMEOUT_S):
@@ -723,8 +723,8 @@ async def keep_sent(
         service.metrics.live.use(caller.tenant, tokens_of(checked.usage))
 
     append = AppendToAnswer(answering)
-    kept = await append.sent(answer_id, asked.sent, identity=caller, guard=guard, context=asked.context)
-    return KeptSent(**fields_of(kept, StoredSent), degraded=checked.degraded)
+    stored = await append.sent(answer_id, asked.sent, identity=caller, guard=guard, context=asked.context)
+    return KeptSent(**fields_of(stored, StoredSent), degraded=checked.degraded)
 
 
 @router.post(

@@ -102,6 +102,7 @@ class Application:
             await self._route(scope, receive, send)
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request to the raw endpoint of its method and path, else to FastAPI."""
         if scope["path"] == "/v1/answers" and scope["method"] == "POST":
             await self.answers.ask(scope, receive, send)
         elif scope["method"] == "POST" and REPLY_PATH.fullmatch(scope["path"]):

@@ -97,6 +97,7 @@ class FunctionEntry(Generic[Settings, Services]):
         return await self._run(services, event)
 
     async def _handle(self, event: Event, context: LambdaContext) -> Any:
+        """Open the services with the first event, and answer an event."""
         if self._services is None:
             settings = self._settings.read()
             configure_logging(settings.log_level)

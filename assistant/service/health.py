@@ -203,6 +203,7 @@ async def report_metrics(metrics: TaskMetrics | None, *, interval_s: int) -> Asy
 
 
 async def _report(metrics: TaskMetrics, *, samples_in_line: int) -> None:
+    """Sample each second, and write a line after so many samples, until cancelled."""
     while True:
         for _ in range(samples_in_line):
             await asyncio.sleep(_SAMPLE_S)
@@ -296,6 +297,7 @@ async def _index(tenants: ServedTenants, name: str) -> str:
 
 
 async def _models(tenant: ServedTenant) -> str:
+    """Check that the artifact is of the LLM that the tenant names; return its name and digest."""
     if not tenant.answering.writes_answers:  # the generation model is never called, and need not run
         return "answers are quoted; no model writes"
     served, config = tenant.answering.writer.model, tenant.answering.tenant
@@ -325,6 +327,7 @@ class AnswerObserver:
         return self.fallback is not None and self.fallback not in FAILED_CHECKS
 
     def see(self, event: AnswerEvent) -> None:
+        """Count one event of the answer."""
         if isinstance(event, Token):
             if self.first_token_s is None:
                 self.first_token_s = self.elapsed_s()
@@ -486,6 +489,7 @@ class TenantReads:
     tenant: str
 
     def read_ended(self, system: str, outcome: str, *, seconds: float) -> None:
+        """Count a call of a live system. A cancelled one counts for Prometheus only."""
         self.metrics.reads.labels(self.tenant, system, outcome).inc()
         if outcome == ElementProblem.CANCELLED:
             return

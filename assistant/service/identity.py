@@ -127,6 +127,7 @@ class CachedKeySet:
             await asyncio.shield(self._fetching)  # others wait for the same fetch
 
     def _start_fetch_if_due(self) -> None:
+        """Start a fetch unless one runs or three were begun in the last 15 s."""
         if self._fetching is not None and not self._fetching.done():
             return
         now_s = self._clock.monotonic_s()
@@ -136,6 +137,7 @@ class CachedKeySet:
             self._fetching = asyncio.create_task(self._fetch())
 
     async def _fetch(self) -> None:
+        """Replace the keys by those of the source; an error leaves them as they are."""
         started_s = self._clock.monotonic_s()
         try:
             self._keys = _parse(await self._source.fetch())
@@ -189,6 +191,7 @@ class RevokedTokens:
             )
 
     async def _read(self) -> None:
+        """Read the source; an error is logged, and leaves the last reading."""
         try:
             async with asyncio.timeout(_REVOCATIONS_LIMIT_S):
                 self._revoked = REVOCATIONS.validate_json(await self._source.fetch())
@@ -250,6 +253,8 @@ _Claims = TypeVar("_Claims", bound=OurClaims)
 
 
 class _TenantClaims(OurClaims):
+    """The claims of an agent's token that the service reads."""
+
     sub: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     tenant: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     roles: Annotated[list[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=50)]

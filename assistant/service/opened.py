@@ -468,6 +468,8 @@ async def open_loops(settings: StoreSettings) -> AsyncGenerator[list[Loop]]:
 
 @dataclass(frozen=True, slots=True)
 class Receiving:
+    """What the function ``receive_documents`` works with: it reads pushed files and uploads."""
+
     receive: ReceiveRawFiles
     receive_upload: ReceiveUpload
     metrics_service: str
@@ -475,6 +477,8 @@ class Receiving:
 
 @dataclass(frozen=True, slots=True)
 class Ingesting:
+    """What the function ``ingest_documents`` works with: it indexes documents."""
+
     power: Power
     batches: Mapping[str, PostponingBatches]
     """By name of a queue: what handles its messages, and puts them back there."""
@@ -491,12 +495,16 @@ class Ingesting:
 
 @dataclass(frozen=True, slots=True)
 class Removing:
+    """What the functions work with that remove withdrawn documents from the index."""
+
     ingestion: TenantIngestion
     batches: PostponingBatches
 
 
 @dataclass(frozen=True, slots=True)
 class SearchDomain:
+    """What the function works with that applies the search schema."""
+
     client: AsyncOpenSearch
     clients: ModelClients
     settings: SchemaSettings
@@ -522,6 +530,8 @@ class SearchDomain:
 
 @dataclass(frozen=True, slots=True)
 class LinkSecret:
+    """What the function works with that makes the secret of document links."""
+
     ssm: Any
     kms: Any
     settings: LinkSecretSettings

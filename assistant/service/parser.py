@@ -247,6 +247,7 @@ async def _fetched(address: str) -> bytes:
 
 
 async def _posted(order: ParsingOrder, content: bytes) -> None:
+    """Send the answers to the order's address. Raises DependencyError."""
     form = aiohttp.FormData()
     for name, value in order.form.items():
         form.add_field(name, value)

@@ -91,14 +91,14 @@ class RunningAnswer:
         self._readers.append(cursor)
         self._stay()
 
-        def leave(task: asyncio.Task[None]) -> None:
+        def reader_left(task: asyncio.Task[None]) -> None:
             if task.cancelled():
                 return
             self._detach(cursor)
             if not self._readers:
                 self._end_after(self.question.request.resume_window_s)
 
-        gone.add_done_callback(leave)
+        gone.add_done_callback(reader_left)
         try:
             yield Reading(self.answer_id, cursor, self.remaining_s())
         finally:
@@ -148,12 +148,14 @@ class RunningAnswer:
             self._finish()
 
     def _hand_out(self, event: AnswerEvent) -> None:
+        """Append an event, count it, and wake the readers."""
         self._events.append(event)
         self._observer.see(event)
         for cursor in self._readers:
             cursor.wake()
 
     def _finish(self) -> None:
+        """End all readings, and log the end of the answer: a line that metric filters count."""
         self._stay()
         self._observer.end()
         for cursor in self._readers:

@@ -159,6 +159,7 @@ class LiveTenant:
 
 
 def _unknown_model(live: str) -> str:
+    """Return the problem of a live index whose model is not known here."""
     return (
         f"The live index {live} is of an embedding model that this process does not know. Add the model, or "
         "name it in the tenant file ([embedding_next])."
@@ -268,12 +269,14 @@ class Reindexing:
         return None if version_stores is None else version_stores.tenant.embedding.model
 
     async def _run(self, target: ModelStores, progress: Progress) -> ReindexReport:
+        """Fill the target's version and switch to it, while no other process reindexes the tenant."""
         async with await self.stores.of(REINDEX_TURN):
             return await self.reindex.run(
                 await writable_version(target), target.index_model, progress=progress
             )
 
     async def _with_model(self, model: str) -> ModelStores:
+        """Return the stores with a model, by its name. Raises as ``to_model``."""
         known = known_embeddings(self.stores.tenant, self.stores.settings)
         section = next((section for section in known if section.model == model), None)
         if section is None:

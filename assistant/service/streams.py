@@ -108,10 +108,10 @@ async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int = BODY_L
     """
     headers = dict(scope["headers"])
     size, is_chunked = headers.get(b"content-length", b""), b"transfer-encoding" in headers
-    announced = int(size) if size.isdigit() else limit_bytes if is_chunked else 0
-    is_too_large = announced > limit_bytes
+    announced_bytes = int(size) if size.isdigit() else limit_bytes if is_chunked else 0
+    is_too_large = announced_bytes > limit_bytes
     if not is_too_large:
-        take_bytes(scope, announced)
+        take_bytes(scope, announced_bytes)
     try:
         async with asyncio.timeout(_READ_TIMEOUT_S):
             body = None if is_too_large else await _collect(receive, limit_bytes=limit_bytes)
@@ -216,6 +216,8 @@ HEARTBEAT = b": alive\n\n"
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
+    """Times of one streamed connection."""
+
     heartbeat_s: float = 10.0
     """Send a comment when no event was sent for this long."""
     stall_s: float = 30.0
@@ -302,6 +304,7 @@ class Cursor:
             self._waiter = None
 
     def _on_beat(self) -> None:
+        """Wake the reader if its wait is over, else set the timer to the end of its wait."""
         self._beat = None
         if self._waiter is None:
             return  # the next wait sets a new timer

@@ -129,6 +129,7 @@ def _account_and_region(tenant: TenantConfig) -> tuple[str, str] | None:
 
 
 def _shared_endpoints(one: TenantConfig, other: TenantConfig) -> Iterator[str]:
+    """Yield a message for each endpoint name that both tenants have."""
     for endpoint in endpoint_names(one):
         if endpoint in endpoint_names(other):
             yield (

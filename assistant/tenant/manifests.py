@@ -567,6 +567,7 @@ def check_embedding_fit(manifest: EmbeddingManifest, instance: Instance) -> None
 
 
 def _check_accelerator(manifest: LlmManifest | EmbeddingManifest, instance: Instance) -> None:
+    """Raise ConfigurationError where the artifact is made for another accelerator."""
     if manifest.accelerator != instance.accelerator:
         raise ConfigurationError(
             f"{manifest.name} is made for {manifest.accelerator}, and {instance.name} has "

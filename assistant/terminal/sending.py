@@ -103,6 +103,7 @@ class ServiceTarget:
         await all_or_cancel(map(self._withdraw, item_ids))
 
     async def _withdraw(self, own_id: str) -> None:
+        """Withdraw a document; one that the service does not have is no error."""
         async with self._free:
             with suppress(NotThereError):
                 await self._client.withdraw_document(self._source.document_id(own_id))

@@ -401,6 +401,7 @@ class Terminal:
             yield show
 
     def _count_in_lines(self, what: str, of: str) -> Callable[[int, int], None]:
+        """Return a function that prints a line of progress, at most one every five seconds."""
         began_s = last_line_s = time.monotonic()
 
         def show(done: int, total: int) -> None:

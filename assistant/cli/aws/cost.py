@@ -187,6 +187,7 @@ def _llm_instances(config: TenantConfig, question: Question | None, instance: st
 
 
 def _show_plan(terminal: Terminal, tenant: str, plan: Plan) -> None:
+    """Print a tenant's plan: the instances, their cost, and a row for each scenario."""
     terminal.show(
         f"{tenant}: {plan.instances} LLM instances answer while a zone is lost: USD {plan.usd_a_month:,.0f} "
         f"a month ({plan.usd_a_month_by_hour:,.0f} scaled by the hour)."
@@ -273,6 +274,8 @@ class BillLine:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
+    """What one tenant pays a month, in each state."""
+
     questions: float
     """A month, in the states ``quoted`` and ``written``."""
     lines: tuple[BillLine, ...]

@@ -95,6 +95,7 @@ def published_keys(issuer: str) -> str:
 
 
 def _json(client: httpx.Client, address: str) -> Mapping[str, Any]:
+    """Return the JSON object at an address. Raises DeploymentError."""
     try:
         answer = client.get(address).raise_for_status().json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
@@ -205,6 +206,8 @@ class Deployment:
         yield from checked("image digests", self._check_images, otherwise="fail")
 
     def _account(self) -> Iterator[Finding]:
+        """Check credentials, then what the account, its registry and the issuer say. The templates must
+        exist."""
         yield from checked("credentials", self.deployed.aws.require, otherwise="fail")
         self.terminal.step("asking the account, its registry and the issuer")
         account = AccountChecks(

@@ -240,6 +240,7 @@ class Destruction:
         self.aws.call("elbv2", "modify_load_balancer_attributes", missing="LoadBalancerNotFound", **given)
 
     def _reject_connections(self, service: str) -> None:
+        """End the connections of an endpoint service: it cannot be deleted with an open one."""
         filters = [{"Name": "service-id", "Values": [service]}]
         listed = self.aws.listed(
             "ec2", "describe_vpc_endpoint_connections", "VpcEndpointConnections", Filters=filters
@@ -251,6 +252,7 @@ class Destruction:
             self.aws.call("ec2", "reject_vpc_endpoint_connections", **given)
 
     def _endpoint_rests(self, name: str) -> bool:
+        """Return whether no update of a SageMaker endpoint is under way; True where it is deleted."""
         described = self.aws.call(
             "sagemaker", "describe_endpoint", missing="ValidationException", EndpointName=name
         )
@@ -322,6 +324,7 @@ class Destruction:
             self.aws.call("ssm", "delete_parameters", Names=names[start : start + _MOST_PARAMETERS])
 
     def _secrets(self) -> list[Mapping[str, Any]]:
+        """Return the tenant's secrets, also those that wait for their deletion."""
         prefix = self.parameters.removeprefix("/")
         filters = [{"Key": "name", "Values": [prefix]}]
         listed = self.aws.listed(
@@ -330,6 +333,7 @@ class Destruction:
         return [secret for secret in listed if secret["Name"].startswith(prefix)]
 
     def _parameters(self) -> list[str]:
+        """Return the names of the tenant's SSM parameters."""
         given = {"Path": self.parameters, "Recursive": True}
         return [
             item["Name"] for item in self.aws.listed("ssm", "get_parameters_by_path", "Parameters", **given)
@@ -448,6 +452,7 @@ class Destruction:
         self.gone.add(name)
 
     def _remove_domain(self, name: str) -> None:
+        """Delete a search domain, and wait until it is gone."""
         absent = "ResourceNotFoundException"
         self.aws.call("opensearch", "delete_domain", missing=absent, DomainName=name)
         self._until(

@@ -169,6 +169,7 @@ class _Endpoint:
         self._serving = [_Instance(self) for _ in range(instances)]
 
     def run(self) -> Outcome:
+        """Simulate until every request has ended or was refused."""
         self.env.process(self._arrivals())
         self.env.run()
         waited_s = np.array(self.first_s) - np.asarray(self.load.at_s) + self.timings.request_s
@@ -217,11 +218,13 @@ class _Instance:
         return len(self.waiting) + len(self.reading) + len(self.writing)
 
     def arrive(self, request: int) -> None:
+        """Take a request: an idle server begins at once; a busy one with room ends its plan after the step
+        under way, so that the request joins the next."""
         self.waiting.append(request)
         if not self.planned:
             self._begin()
         elif self.planned > 1 and self._has_room(request):
-            elapsed = (self.endpoint.env.now - self.began_s) / self.lasts_s
+            elapsed = (self.endpoint.env.now - self.began_s) / self.lasts_s  # share of the plan
             done = max(1, ceil(self.planned * elapsed))
             if done < self.planned:
                 self._plan(done)  # the step under way is the last of this plan
@@ -242,12 +245,13 @@ class _Instance:
         self.planned = 0
         while self.waiting and self._has_room(self.waiting[0]):
             self._take(self.waiting.popleft())
-        ends = [max(1, self.unread[self.reading[0]] // self._read_at_once())] if self.reading else []
+        # Steps until the first prompt is read, and until the first answer ends.
+        step_counts = [max(1, self.unread[self.reading[0]] // self._read_at_once())] if self.reading else []
         if self.writing:
-            ends.append(self.writing[0][0] - self.steps)
-        if ends:
+            step_counts.append(self.writing[0][0] - self.steps)
+        if step_counts:
             self.began_s = self.endpoint.env.now
-            self._plan(min(ends))
+            self._plan(min(step_counts))
 
     def _take(self, request: int) -> None:
         """Begin to read the request's prompt; one that waited too long is dropped, and counts as refused."""
@@ -282,6 +286,7 @@ class _Instance:
         """Return how long the next steps take, in closed form: each looks back at one more token of each
         answer."""
         timings, writing = self.endpoint.timings, len(self.writing)
+        # Token pairs: each step looks back at the context, which grows by ``writing`` tokens a step.
         looked_at = steps * self.context + writing * steps * (steps - 1) / 2
         seconds = steps * self.endpoint.step_s[writing] + timings.write_context_s * looked_at
         for request, read in self._parts(steps):
@@ -304,6 +309,7 @@ class _Instance:
                 self.reading.remove(request)
                 self.endpoint.first_s[request] = now
                 self.context += load.prompt_tokens[request] + 1
+                # This step wrote its first token, each later step writes one more.
                 heappush(self.writing, (self.steps + load.answer_tokens[request] - 1, request))
         while self.writing and self.writing[0][0] <= self.steps:
             _, request = heappop(self.writing)
@@ -336,6 +342,8 @@ def default_lengths(longest: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
+    """How many questions come, and how long they and their answers are."""
+
     questions_per_s: float
     """In the busiest hour."""
     lengths: Sequence[tuple[int, int]]
@@ -391,6 +399,8 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
+    """How many instances to run, and what they cost."""
+
     instances: int
     """So many answer in time even while one zone is lost."""
     usd_a_month: float
@@ -426,6 +436,7 @@ def make_plan(question: Question) -> Plan:
 
 
 def _scenario(question: Question, instances: int, rate: float) -> Scenario:
+    """Simulate the planned instances under ``rate`` times the demand."""
     outcome = simulate(question.demand.load(rate), question.timings, instances=instances)
     p50, p95 = (outcome.first_token_s(percent) for percent in (50, 95))
     needed = instances_needed(question, rate)

@@ -160,6 +160,7 @@ class Rehearsal:
         return is_ready
 
     def _remove(self, names: Collection[str]) -> None:
+        """Delete these copies, and wait until they are gone."""
         for name in names:
             self._dynamodb("delete_table", TableName=name)
         self._wait("deleted", lambda: not any(map(self._described, names)))
@@ -176,6 +177,7 @@ class Rehearsal:
 
     @contextmanager
     def _timed(self, step: str) -> Generator[None]:
+        """Show a step, and note its duration in the report."""
         self.terminal.step(f"{step}, as of {self.report.at:%Y-%m-%d %H:%M:%S} UTC")
         began_s = time.monotonic()
         yield
@@ -183,20 +185,24 @@ class Rehearsal:
 
     # --- what came back -----------------------------------------------------------------------------------
     async def _compare(self, resources: Mapping[str, str], ending: str, folder: Path) -> None:
+        """Rebuild documents in ``folder``, then compare records and desk, and verify the audit of the copy.
+
+        ``resources``: physical ids of the data stack; ``ending``: what the names of copies end in.
+        """
         with self._timed("documents and index"):
             await self._documents(resources, ending, folder)
         audit, report = audit_of(self.deployed), self.report
         restored = audit.model_copy(update={"records_table": audit.records_table + ending})
-        async with open_audit(audit) as now, open_audit(restored) as then:
+        async with open_audit(audit) as live_audit, open_audit(restored) as copied_audit:
             with self._timed("records"):
                 for role in ("records", "desk"):
-                    await self._rows(role, resources[f"{role.title()}Table"], ending, now.records)
+                    await self._rows(role, resources[f"{role.title()}Table"], ending, live_audit.records)
             with self._timed("audit"):
                 last = day_of(report.at - SETTLED) - timedelta(days=1)
                 first = last - timedelta(days=min(_AUDITED_DAYS, audit.kept_days) - 1)
-                verified = await VerifyAudit(then.records, then.digests).run(first, last)
+                verified = await VerifyAudit(copied_audit.records, copied_audit.digests).run(first, last)
                 report.restored["audited days"] = verified.days
-                report.findings += [f"audit {each.day}: {each.said}" for each in verified.findings]
+                report.findings += [f"audit {item.day}: {item.said}" for item in verified.findings]
 
     async def _rows(self, role: str, live: str, ending: str, records: StoredRecords) -> None:
         """Compare a copy with its live table by digests of their rows, about 300 bytes of memory each.
@@ -222,6 +228,7 @@ class Rehearsal:
             say(role, key, "it is restored, and the live table lacks it")
 
     def _rows_of(self, table: str) -> Iterator[tuple[Key, Mapping[str, Any]]]:
+        """Yield key and item (in DynamoDB's JSON) of each row of a table."""
         with aws_errors("dynamodb", "scan"):
             scan = self.deployed.aws.client("dynamodb").get_paginator("scan")
             for page in scan.paginate(TableName=table, ConsistentRead=True):
@@ -229,6 +236,11 @@ class Rehearsal:
                     yield (item[PARTITION]["S"], item[SORT]["S"]), item
 
     async def _documents(self, resources: Mapping[str, str], ending: str, folder: Path) -> None:
+        """Bring the documents of the copied states back into stores in ``folder``, a page at a time, and
+        check them.
+
+        Rows of the states' table without ``content_hash`` are no documents.
+        """
         given: dict[str, Any] = {"state_dir": folder, "model_artifacts_dir": folder / "models"}
         given |= {"tenants_dir": self.options.tenants_dir, "only_tenants": (self.deployed.config.name,)}
         given |= {"model_artifacts_s3": f"s3://{resources['ModelsBucket']}/{CALLERS_PREFIX}"}
@@ -239,7 +251,7 @@ class Rehearsal:
         async with open_clients(settings) as clients, open_ingestion(settings) as (copy,):
             live = AwsStores(clients, settings, stack=clients.stack)
             while page := [*islice(statuses, _PAGE)]:
-                now = await (await live.of(STATES)).get_many([each.document_id for each in page])
+                now = await (await live.of(STATES)).get_many([status.document_id for status in page])
                 await self._bring(page, now, copy, await live.of(DOCUMENTS))
                 await self._check(page, now, copy)
                 self.report.restored["states"] += len(page)
@@ -267,11 +279,10 @@ class Rehearsal:
         await DocumentPipeline(copy).process([*answered])
 
     async def _check(self, page: _Page, now: _States, copy: TenantIngestion) -> None:
-        """Add a finding for each document that was not restored as it was. A live state that differs is only
-        counted as newer, unless its last change
-        is over an hour older than the moment."""
+        """Add a finding for each document that was not restored as it was. A live state that differs only
+        counts as newer, unless it was changed more than an hour before the moment."""
         names = [status.document_id for status in page]
-        built, held = await copy.stores.states.get_many(names), await copy.index.contents(names)
+        built, indexed = await copy.stores.states.get_many(names), await copy.index.contents(names)
         for status, name in zip(page, names, strict=True):
             live, new = now.get(name), built.get(name)
             self.report.newer["states"] += live != status
@@ -280,7 +291,7 @@ class Rehearsal:
             if new is not None:
                 self.report.restored.update(documents=1, passages=new.passage_count)
                 as_it_was = HeldContent(str(status.live_content_hash), status.passage_count)
-                if held.get(name) != as_it_was or new.live_labels != status.live_labels:
+                if indexed.get(name) != as_it_was or new.live_labels != status.live_labels:
                     why = new.failure_reason or f"{new.passage_count} passages, not {status.passage_count}"
                     self._note("document", name, f"its index is not as it was: {why}")
 

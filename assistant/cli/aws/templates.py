@@ -169,6 +169,7 @@ def facts_of(tenant_file: Path, *, root: Path) -> Facts:
 
 
 def _images(lock: ImageLock, tenant: TenantConfig) -> tuple[ImageFact, ...]:
+    """Return where each image of the lock is published, and for which processor our own are built."""
     return tuple(
         ImageFact(
             repository=image.repository,
@@ -187,6 +188,7 @@ def _architecture(name: str, tenant: TenantConfig) -> Literal["X86_64", "ARM64"]
 
 
 def _artifacts(models: ModelsSection, folder: Path) -> tuple[ArtifactFact, ...]:
+    """Return the tenant's model artifacts; of LLMs also the shape that they are compiled for."""
     embeddings = [EmbeddingManifest.read(folder / "embedding" / name) for name in models.embeddings]
     llms = [LlmManifest.read(folder / "llm" / name) for name in (models.llm, models.candidate) if name]
     return (
