@@ -262,7 +262,6 @@ class _MismatchError(Exception):
     """Two parts of a deployment do not match."""
 
 
-# Checks of one dependency each: they return its detail, or raise AssistantError or _MismatchError.
 async def _check(name: str, tenant: str | None, work: Awaitable[str]) -> ReadinessCheck:
     """Run a check within 5 s, and return its result."""
     try:
@@ -275,7 +274,9 @@ async def _check(name: str, tenant: str | None, work: Awaitable[str]) -> Readine
     return ReadinessCheck(name=name, tenant=tenant, ok=False, detail=detail)
 
 
+# Checks of one dependency each: they return its detail, or raise AssistantError or _MismatchError.
 async def _records(tenant: ServedTenant) -> str:
+    """Check that the store of records answers; the id need not exist."""
     await tenant.answering.records.get_answer("readiness")
     return "readable"
 

@@ -167,7 +167,9 @@ class RevokedTokens:
         self._source = source
         self._clock = clock
         self._revoked: Mapping[str, datetime] | None = None
+        """By agent; None before the first reading."""
         self._read_s = float("-inf")
+        """When the last reading began, successful or not."""
         self._reading = asyncio.Lock()
 
     async def require(self, agent: str, *, issued_s: float) -> None:

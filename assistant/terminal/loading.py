@@ -153,6 +153,7 @@ class FileReading:
 
     @classmethod
     def of(cls, tenant: TenantConfig) -> FileReading:
+        """Return the reading of a tenant's files, with nothing collected yet."""
         return cls(
             {f"{entry.name}.{name}": kind for entry in tenant.reach for name, kind in entry.elements.items()}
         )
@@ -302,6 +303,7 @@ class CheckedFiles:
         return broken
 
     def as_json(self, reading: FileReading) -> dict[str, object]:
+        """Return what ``knowledge add --dry-run --json`` prints."""
         return {
             "kinds": {
                 kind: {state: counts[state] for state in CHECKED} for kind, counts in self.kinds.items()
