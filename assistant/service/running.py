@@ -113,6 +113,7 @@ class RunningAnswer:
         return self._run.scope.deadline.remaining_s() + GRACE_S
 
     def _detach(self, cursor: Cursor) -> None:
+        """End one reader's reading; safe to repeat."""
         if cursor in self._readers:
             self._readers.remove(cursor)
         cursor.close()

@@ -235,6 +235,7 @@ _LIMIT_S = 300
 _HOW_IMAGES_ARE_NAMED = frozenset({"Image", "ImageUri"})
 """Properties of CloudFormation: of a container or a model, and of a function or a Spark application."""
 _FIXED = re.compile(r"@sha256:[0-9a-f]{64}$")
+"""End of an image's name with a digest."""
 _NO_SERVICES = {"mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json"}
 """Signing configuration of cosign 3 without transparency log, certificate authority and time stamps."""
 

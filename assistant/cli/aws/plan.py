@@ -72,9 +72,9 @@ _VLLM_STEP_TOKENS = 2048
 
 
 def estimated_timings(manifest: LlmManifest, instance: Instance) -> Timings:
-    """Return estimated timings of a model on an accelerator, by its roofline: a step takes as long as its
-    memory traffic (weights and cache, read once) or its arithmetic at ``_BANDWIDTH_SHARE`` and
-    ``_COMPUTE_SHARE``.
+    """Return estimated timings of a model on an accelerator: a step takes as long as its memory traffic
+    (weights and cache, read once, at ``_BANDWIDTH_SHARE`` of the bandwidth) and the arithmetic of the prompt
+    tokens that it reads (at ``_COMPUTE_SHARE``) together.
 
     Raises ConfigurationError for a processor, whose speed no data sheet tells.
     """
