@@ -64,8 +64,9 @@ _REFUSALS = {
     "tool_choice": _NO_TOOL,
     "function_call": _NO_TOOL,
 }
-"""What to do about a parameter that no answer obeys."""
+"""Parameter = the error's text, which says what to do, where its value is one that no answer obeys."""
 _MOST_NAMED = 10
+"""Ignored parameters that the ``Warning`` header names."""
 
 
 class ChatTextPart(PublicModel):
@@ -184,7 +185,8 @@ class ChatRequest(PublicModel):
 
 
 class RefusedChatError(AssistantError):
-    """A chat request was refused; ``param`` names the wrong parameter, if there is one."""
+    """A chat request was refused. ``refused``: the error whose status is sent. ``param``: path of the wrong
+    parameter, such as ``messages.0.role``, if there is one."""
 
     def __init__(self, refused: AssistantError, *, param: str | None) -> None:
         super().__init__(refused.message, retry_after_s=refused.retry_after_s)
@@ -231,16 +233,20 @@ def question_of(chat: ChatRequest) -> AnswerRequest:
 
 
 def _earlier_questions(chat: ChatRequest) -> tuple[str, ...]:
-    """Return the user's two messages before the last one, from the first that is not too long; none where
-    records have the turns."""
-    said = [each.text() for each in chat.messages[:-1] if isinstance(each, ChatUserMessage)]
-    last = said[-2:] if chat.conversation_id is None else []
-    lengths = [0 < len(text) <= MAX_EARLIER_CHARACTERS for text in last]
-    return tuple(last[-1:] if lengths == [False, True] else last if all(lengths) else ())
+    """Return up to two messages of the user before the last one, for retrieval and the prompt.
+
+    None with ``conversation_id``: records have the turns. A message that is empty or too long is left out,
+    with those before it.
+    """
+    texts = [message.text() for message in chat.messages[:-1] if isinstance(message, ChatUserMessage)]
+    latest = texts[-2:] if chat.conversation_id is None else []
+    lengths = [0 < len(text) <= MAX_EARLIER_CHARACTERS for text in latest]
+    return tuple(latest[-1:] if lengths == [False, True] else latest if all(lengths) else ())
 
 
 def _param(location: Sequence[int | str]) -> str | None:
-    """Return the parameter's path, without pydantic's names of a union's branches."""
+    """Return the parameter's path without pydantic's names of a union's branches: the location
+    ("messages", 0, "user", "content", "constrained-str") gives "messages.0.content"."""
     named = (part for part in location if isinstance(part, int) or part.isidentifier())
     parts = [str(part)[:64] for part in named if part not in _ROLES]
     return ".".join(parts) or None
@@ -251,6 +257,7 @@ def _refused(message: str, *, param: str) -> RefusedChatError:
 
 
 _END = b"data: [DONE]\n\n"
+# Status = ``type`` of OpenAI's error; all others are invalid_request_error.
 _TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -265,22 +272,28 @@ _NO_ANSWER = {
     FinishReason.SOURCES_ONLY: "Nothing could be quoted; these passages were found:",
     FinishReason.REFUSED: "The sources do not answer this question.",
 }
-"""Content of an answer without text, when ``done`` has no reason in words."""
+"""Content of an answer without text, for a ``done`` event without a reason in words."""
 
 
 @dataclass(slots=True)
 class ChatReading:
-    """Collects answer events for the last chunk of a stream, or for the one body."""
+    """Collects one answer's events for the last chunk of a stream, or for the one body.
+
+    ``see`` is called for each event in order; ``whole`` and ``notice`` after ``done``. The content is
+    ``lead`` + the answer's text + ``notice``.
+    """
 
     events: list[AnswerEvent] = field(default_factory=list[AnswerEvent])
     started: Started = field(init=False)
+    """The first event; not set before it was seen."""
     lead: str = ""
-    """Text before the answer in the content; offsets include it."""
+    """Text before the answer: red flags, and the notice of an unchecked language. Offsets include it."""
     _urls: tuple[str, ...] = ()
-    """Of the sources: links to them stay."""
+    """Addresses of the sources: links to them are kept."""
 
     def see(self, event: AnswerEvent) -> None:
-        """Take the next event. A token's text is made inert: a chat client draws quotes as Markdown, too."""
+        """Take the next event. A token's text is made inert first: a chat client renders quotes as
+        Markdown."""
         if isinstance(event, Token):
             event = Token(inert(event.text, listed_urls=self._urls))
         self.events.append(event)
@@ -294,19 +307,20 @@ class ChatReading:
 
     @property
     def last_text(self) -> str:
-        """The text of the last event, a token."""
+        """Text of the last event, if that is a token."""
         last = self.events[-1]
         return last.text if isinstance(last, Token) else ""
 
     def whole(self) -> wire.WholeAnswer:
-        """Return the answer that has ended; its sentences and elements have offsets of the content."""
-        whole, by = whole_answer(self.events), len(self.lead)
-        if not by:
+        """Return the answer that has ended. Offsets of its sentences and elements count from the content's
+        start, so they are moved by the length of ``lead``."""
+        whole, shift = whole_answer(self.events), len(self.lead)
+        if not shift:
             return whole
-        sentences = [sentence.model_copy(update=_moved(sentence, by)) for sentence in whole.sentences]
+        sentences = [sentence.model_copy(update=_moved(sentence, shift)) for sentence in whole.sentences]
         elements = [
             element.model_copy(
-                update={"display": element.display.model_copy(update=_moved(element.display, by))}
+                update={"display": element.display.model_copy(update=_moved(element.display, shift))}
             )
             for element in whole.elements
         ]
@@ -340,18 +354,21 @@ class ChatReading:
 
 
 def _is_section(whole: wire.WholeAnswer) -> bool:
-    """Return whether sections of documents are quoted, and no approved answer."""
+    """Return whether the answer quotes sections of documents, and no approved answer."""
     cited = [source.kind for source in whole.sources if source.n in whole.citations]
     return whole.mode is Mode.QUOTED and "document" in cited and "approved" not in cited
 
 
 def _moved(place: Sentence | ElementDisplay, by: int) -> dict[str, int]:
+    """Return the update of a place's offsets."""
     return {"start": place.start + by, "end": place.end + by}
 
 
 def _annotations(whole: wire.WholeAnswer) -> tuple[wire.ChatAnnotation, ...]:
-    """Return one annotation for each source that a sentence cites, over the sentence. An approved answer has
-    no address, and none: what it rests on is cited beside it."""
+    """Return one annotation for each source that a sentence cites, over the sentence.
+
+    A source without an address, as an approved answer, has none; its documents are cited beside it.
+    """
     sources = {source.n: source for source in whole.sources}
     return tuple(
         wire.ChatAnnotation(
@@ -366,7 +383,7 @@ def _annotations(whole: wire.WholeAnswer) -> tuple[wire.ChatAnnotation, ...]:
 
 
 def _answer(events: wire.WholeAnswer | Started) -> wire.ChatAnswer:
-    """Return the field ``answer``: of the first chunk, or of an answer that has ended."""
+    """Return the field ``answer``, from the first event or from an answer that has ended."""
     return wire.ChatAnswer(**fields_of(events, wire.ChatAnswer))
 
 
@@ -376,28 +393,30 @@ def _red_flag(flag: RedFlag) -> str:
 
 
 def _is_quoted(element: Element) -> bool:
-    """Return whether the element is made of documents: the text has its words."""
+    """Return whether the element's values are quoted from documents, so that the text has them already."""
     rows = element.data.rows if element.data is not None else ()
     return any(value.citations for row in rows for value in row.values)
 
 
 def _line_of(element: Element) -> str:
+    """Return a live element as a line of Markdown: "[order status]: Shipped (orders, order 4471-2208,
+    2026-…)"."""
     data = element.data
     if data is None:
-        said, origin = element.detail, element.about
+        words, origin = element.detail, element.about
     else:
         rows = [f"{row.title}: {_words_of(row.values)}" for row in data.rows]
-        said = "; ".join(filter(None, (_words_of(data.values), *rows, data.url)))
-        at = element.as_of
-        when = at.strftime("%Y-%m-%d %H:%M %Z") if isinstance(at, datetime) else None
-        origin = ", ".join(filter(None, (element.source, element.about, when)))
-    line = " ".join(f"{said} ({origin})".split() if origin else said.split())
+        words = "; ".join(filter(None, (_words_of(data.values), *rows, data.url)))
+        read_at = element.as_of
+        as_of = read_at.strftime("%Y-%m-%d %H:%M %Z") if isinstance(read_at, datetime) else None
+        origin = ", ".join(filter(None, (element.source, element.about, as_of)))
+    line = " ".join(f"{words} ({origin})".split() if origin else words.split())
     allowed = [data.url] if data is not None and data.url is not None else []
     return f"{label_of(element.title)}: {safe_markdown(line, allowed_urls=allowed).strip()}"
 
 
 def _words_of(values: Sequence[ElementValue]) -> str:
-    """Return values as words; the label of a single one is the element's own."""
+    """Return values as words: "Shipped", or with labels "Status Shipped, Due Nov 24" if there are several."""
     if len(values) == 1:
         return values[0].text
     return ", ".join(f"{value.label} {value.text}".strip() for value in values)
@@ -405,9 +424,10 @@ def _words_of(values: Sequence[ElementValue]) -> str:
 
 @dataclass(slots=True)
 class ChatEncoder:
-    """Encodes the events of one answer as chat chunks.
+    """Encodes the events of one answer as chat chunks: one object for each answer, ``encode`` for each event.
 
-    ``created`` is Unix time in seconds.
+    ``created`` is Unix time in seconds. The chunk of a token differs from others in its text only, so what is
+    before and after the text is encoded once (``_prefix``, ``_suffix``).
     """
 
     created: int
@@ -418,7 +438,7 @@ class ChatEncoder:
 
     def encode(self, event: AnswerEvent) -> bytes:
         """Return the server-sent events for one answer event, possibly none."""
-        if isinstance(event, Token):  # the hot path: prefix and suffix of the chunk are encoded once
+        if isinstance(event, Token):  # the hot path
             self._reading.see(event)
             return self._text(self._reading.last_text)
         if isinstance(event, Problem):
@@ -429,16 +449,19 @@ class ChatEncoder:
         return self._end() if isinstance(event, Done) else b""
 
     def _begin(self) -> bytes:
+        """Return the first chunk, with the role and no text, and one for the lead; set prefix and suffix."""
         delta = wire.ChatDelta(role="assistant", content="")
-        marked = self._chunk(wire.ChatDelta(content="\0"))
-        self._prefix, _, self._suffix = marked.partition(rb'"\u0000"')
-        begun = self._chunk(delta, answer=_answer(self._reading.started))
-        return begun + (self._text(self._reading.lead) if self._reading.lead else b"")
+        template = self._chunk(wire.ChatDelta(content="\0"))
+        self._prefix, _, self._suffix = template.partition(rb'"\u0000"')
+        first_chunk = self._chunk(delta, answer=_answer(self._reading.started))
+        return first_chunk + (self._text(self._reading.lead) if self._reading.lead else b"")
 
     def _text(self, text: str) -> bytes:
         return self._prefix + orjson.dumps(text) + self._suffix
 
     def _end(self) -> bytes:
+        """Return the notice, the chunk with annotations and finish reason, the usage if asked for, and
+        ``[DONE]``."""
         whole = self._reading.whole()
         notice = self._reading.notice(whole)
         parts = [self._chunk(wire.ChatDelta(content=notice))] if notice else []
@@ -461,6 +484,7 @@ class ChatEncoder:
         usage: wire.ChatUsage | None = None,
         answer: wire.ChatAnswer | None = None,
     ) -> bytes:
+        """Return one chunk as a server-sent event. ``delta`` None: a chunk without choices, for the usage."""
         chunk = wire.ChatCompletionChunk(
             id=self._reading.started.answer_id,
             created=self.created,
@@ -520,7 +544,7 @@ def _finish_reason(whole: wire.WholeAnswer) -> wire.ChatFinishReason:
 
 
 def _usage(whole: wire.WholeAnswer) -> wire.ChatUsage | None:
-    """Return the tokens that a model read and wrote; None where none was asked."""
+    """Return the tokens that a model read and wrote; None where no model was called."""
     prompt, completion = whole.usage.prompt_tokens, whole.usage.completion_tokens
     if not prompt and not completion:
         return None

@@ -17,19 +17,20 @@ _CHUNKS = (
 
 
 def describe_chat() -> dict[str, Any]:
-    sent = ("ChatCompletionChunk", "ChatError")
+    """Return the operation of the chat route in the OpenAPI file. ``service.app`` calls it once."""
+    events = ("ChatCompletionChunk", "ChatError")
     stream = {
         "schema": {
             "description": _CHUNKS,
             "type": "object",
             "required": ["data"],
-            "properties": {"data": {"anyOf": [{"const": "[DONE]"}, *map(json_text, sent)]}},
+            "properties": {"data": {"anyOf": [{"const": "[DONE]"}, *map(json_text, events)]}},
         },
         "x-chunk": errors.reference("ChatCompletionChunk"),
         "x-error": errors.reference("ChatError"),
     }
     whole, refused = ({"schema": errors.reference(model)} for model in ("ChatCompletion", "ChatError"))
-    good = {
+    success = {
         "description": "The answer; its sentences' citations are annotations of type url_citation",
         "headers": {
             "X-Answer-Id": {"$ref": "#/components/headers/AnswerId"},
@@ -38,24 +39,25 @@ def describe_chat() -> dict[str, Any]:
         "content": {"text/event-stream": stream, "application/json": whole},
         "links": answer_links("id", "answer/conversation_id"),
     }
-    bad = errors.problems(*REFUSED_QUESTIONS, content={"application/json": refused})
+    failures = errors.problems(*REFUSED_QUESTIONS, content={"application/json": refused})
     return {
         "summary": "Ask, in OpenAI's form",
         "operationId": "chat",
         "parameters": [KEY],
         **errors.body_of(ChatRequest),
-        **described(complete_chat, good, bad),
+        **described(complete_chat, success, failures),
     }
 
 
 def describe_models() -> dict[str, Any]:
+    """Return the operation of the models route in the OpenAPI file."""
     listed, refused = ({"schema": errors.reference(model)} for model in ("ChatModels", "ChatError"))
-    good = {"description": "The models", "content": {"application/json": listed}}
-    bad = errors.problems(401, 403, 429, 503, content={"application/json": refused})
+    success = {"description": "The models", "content": {"application/json": listed}}
+    failures = errors.problems(401, 403, 429, 503, content={"application/json": refused})
     return {
         "summary": "List the models, in OpenAI's form",
         "operationId": "list_models",
-        **described(list_models, good, bad),
+        **described(list_models, success, failures),
     }
 
 
@@ -64,4 +66,5 @@ ROUTES = (
     RawRoute("GET", MODELS_PATH, list_models, describe_models),
 )
 REQUEST_BODIES = (ChatRequest,)
+# Models of responses, whose schemas the OpenAPI file has.
 WRITTEN = (wire.ChatCompletion, wire.ChatCompletionChunk, wire.ChatModels, wire.ChatError)

@@ -1,7 +1,12 @@
 """The counted days of one tenant: finished days are stored, today's numbers are counted when asked for.
 
 A day is counted one hour after its end, again a day later (a record may follow late), and whenever one of its
-answers was marked or sent since. Of several tasks each may count the same day: they store the same.
+answers was marked or sent since. Several tasks may count the same day: they store the same numbers.
+
+| item of the desk's table | |
+| --- | --- |
+| ``overview#days``, ``2026-11-20`` | a counted day |
+| ``overview#acts``, ``until`` | time up to which marks and sent texts were looked at |
 """
 
 from __future__ import annotations
@@ -31,18 +36,23 @@ if TYPE_CHECKING:
     from assistant.stores.opened import StoreChoice
 
 MOST_DAYS = 92
-"""Of a request, and how far back days are counted."""
+"""Days of one request at most, and days back from today that are counted."""
 _NEAR = 0.9
 """Share of ``[gate] hopeless_cosine`` from which on an unanswered question has a near document: 0.34. Of the
 refused messages that a document answers half are as near, of those that none answers 48 % (pharmacy) and 6 %
 (clinic; docs/decisions/0106)."""
 _SETTLE_EVERY_S = 900.0
 _AFTER_END = timedelta(hours=1)
+"""After its end a day is counted first: answers of its last minutes have ended, and are recorded."""
 _FOLLOWED = timedelta(hours=25)
+"""After its end a day is counted a second time, with records that came late."""
 _LAG = timedelta(minutes=5)
+"""Acts of so long before the last look are read again: the index of acts may lag, and clocks differ."""
 _AGAIN_AFTER_S = 60.0
+"""Least time between two counts of an unfinished day."""
 _SHARE_OF_TIME = 10
-"""Today is counted during at most a tenth of the time."""
+"""An unfinished day is counted again after ten times the time that counting took: a tenth of the time at
+most."""
 _PARTITION, _ACTS = "overview#days", ("overview#acts", "until")
 _log = structlog.get_logger(__name__)
 
@@ -55,18 +65,21 @@ class StoredDays:
         self._table = table
 
     async def put(self, day: CountedDay) -> None:
+        """Store a day, in place of an earlier count. A large one is split; the item that names its parts is
+        written last."""
         body = store_text(day.model_dump_json(exclude_defaults=True))
         for name, part in body.parts:
             await self._table.put(keyed((_PARTITION, name), **part))
         await self._table.put(keyed((_PARTITION, str(day.day)), **body.attributes))
 
     async def between(self, first: date, last: date) -> dict[date, CountedDay]:
+        """Return the stored days from ``first`` to ``last``, both included."""
         items = await self._table.query(Range(_PARTITION, str(first), str(last)))
         days = map(CountedDay.model_validate_json, await bodies_of(self._table, items))
         return {day.day: day for day in days}
 
     async def acts_until(self) -> datetime | None:
-        """Return until when marks and sent texts were looked at."""
+        """Return the time up to which marks and sent texts were looked at; None before the first time."""
         item = await self._table.get(_ACTS)
         return None if item is None else datetime.fromisoformat(item["at"])
 
@@ -79,13 +92,19 @@ DAYS = Store(DESK_TABLE, lambda table, _: StoredDays(table))
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
+    """An unfinished day in memory. ``until_s``: monotonic time at which it is counted again."""
+
     day: CountedDay
     until_s: float
 
 
 class Overview:
     """Reads and keeps the counted days. For one event loop. Raises RecordsUnavailableError,
-    DependencyError."""
+    DependencyError.
+
+    ``run`` counts finished days and stores them; ``between`` reads them, and counts an unfinished one in
+    memory (``_kept``), once for all requests that wait (``_counting``).
+    """
 
     def __init__(
         self,
@@ -106,24 +125,28 @@ class Overview:
         return self._clock.now().date()
 
     async def between(self, first: date, last: date) -> list[CountedDay]:
-        """Return the days that are counted, in order: today and a day that has just ended are counted now,
-        at most once a minute."""
-        found = {day: one for day, one in (await self._days.between(first, last)).items() if self._fits(one)}
+        """Return the counted days in order. Today and yesterday are counted now if they are not stored, at
+        most once a minute. A day that was counted by other rules is left out."""
+        days = {day: row for day, row in (await self._days.between(first, last)).items() if self._fits(row)}
         for day in (self.today() - timedelta(days=1), self.today()):
-            if first <= day <= last and day not in found:
-                found[day] = await self._unfinished(day)
-        return [found[day] for day in sorted(found)]
+            if first <= day <= last and day not in days:
+                days[day] = await self._unfinished(day)
+        return [days[day] for day in sorted(days)]
 
     async def settle(self) -> int:
-        """Count and store what is due; return how many days were counted."""
+        """Count and store the days that are due; return their number.
+
+        Due are: days without a count, or one by other rules or of before the second count; and stored days
+        with an answer that was marked or sent since the last look.
+        """
         now, today = self._clock.now(), self.today()
         stored = await self._days.between(today - timedelta(days=MOST_DAYS), today)
         dated = [today - timedelta(days=back) for back in range(1, MOST_DAYS + 1)]
         due = {day for day in dated if self._is_due(stored.get(day), day, now)}
         since = await self._days.acts_until()
-        acted = sorted(await self._records.acted_since(since - _LAG)) if since is not None else []
-        for start in range(0, len(acted), 50):
-            for found in (await self._records.find_answers(acted[start : start + 50])).values():
+        answer_ids = sorted(await self._records.acted_since(since - _LAG)) if since is not None else []
+        for start in range(0, len(answer_ids), 50):
+            for found in (await self._records.find_answers(answer_ids[start : start + 50])).values():
                 if (day := found.record.asked_at.date()) in stored:
                     due.add(day)
         for day in sorted(due, reverse=True):
@@ -152,19 +175,21 @@ class Overview:
         return stored is None or not self._fits(stored) or stored.counted_at < followed <= now
 
     async def _unfinished(self, day: date) -> CountedDay:
+        """Return the count of a day that is not stored, from memory or counted now."""
         kept = self._kept.get(day)
         if kept is not None and self._clock.monotonic_s() < kept.until_s:
             return kept.day
         if (counting := self._counting.get(day)) is None:
             counting = self._counting[day] = asyncio.create_task(self._count_now(day))
             counting.add_done_callback(lambda task: self._counted(day, task))
-        return await asyncio.shield(counting)  # a caller who gives up finds it counted next time
+        return await asyncio.shield(counting)  # if the caller gives up, the next one finds it counted
 
     async def _count_now(self, day: date) -> CountedDay:
         began_s = self._clock.monotonic_s()
         counted = await self._count(day, now=self._clock.now())
         ended_s = self._clock.monotonic_s()
         until_s = ended_s + max(_AGAIN_AFTER_S, _SHARE_OF_TIME * (ended_s - began_s))
+        # Two days at most are not stored: today and yesterday.
         kept = {**self._kept, day: _Kept(counted, until_s)}
         self._kept = {day: kept[day] for day in sorted(kept)[-2:]}
         return counted
@@ -172,11 +197,11 @@ class Overview:
     def _counted(self, day: date, task: asyncio.Task[CountedDay]) -> None:
         self._counting.pop(day, None)
         if not task.cancelled():
-            task.exception()  # a caller who waits for it gets it; without one asyncio would log it
+            task.exception()  # callers that wait get the error; asyncio logs one that was not retrieved
 
 
 async def open_overview(served: ServedTenant, stores: StoreChoice) -> Sequence[object]:
-    """Return what the routes ask for."""
+    """Return the part of a served tenant that the routes ask for: ``tenant.part(Overview)``."""
     answering = served.answering
     smallest_group = keys_of(answering.tenant, OverviewTenant).overview.smallest_group
     count = CountDay(
@@ -197,5 +222,5 @@ async def open_overview(served: ServedTenant, stores: StoreChoice) -> Sequence[o
 
 
 def run_overview(served: ServedTenant) -> Sequence[Coroutine[Any, Any, None]]:
-    """Return what counts finished days, until cancelled."""
+    """Return the task that counts finished days until it is cancelled."""
     return (served.part(Overview).run(),)

@@ -25,7 +25,9 @@ from assistant.service.streams import stores_within
 router = APIRouter(tags=["overview"])
 _TIMEOUT_S = 20.0
 _DAYS = 30
+"""Days of a period by default."""
 _MOST_DOCUMENTS = 100
+"""Documents that a response has."""
 _MOST_STATUSES = 2_000
 """Documents of a period whose state is read: those on which the most answers rest."""
 _YEAR_DAYS = 365.25
@@ -91,6 +93,7 @@ async def _overview(overview: Overview, first: date, last: date, caller: Identit
 
 
 def _summed(tables: Iterable[Mapping[str, Counts]]) -> dict[str, Counter[str]]:
+    """Return one table: the numbers of rows with the same name added."""
     summed: dict[str, Counter[str]] = {}
     for table in tables:
         for name, counts in table.items():
@@ -99,18 +102,19 @@ def _summed(tables: Iterable[Mapping[str, Counts]]) -> dict[str, Counter[str]]:
 
 
 def _rows(days: Sequence[CountedDay], table: str) -> tuple[bodies.OverviewRow, ...]:
+    """Return the rows of a table of ``CountedDay`` over all days, those with the most questions first."""
     summed = _summed(getattr(day, table) for day in days)
-    ranked = sorted(summed.items(), key=lambda one: (-one[1]["questions"], one[0]))
+    ranked = sorted(summed.items(), key=lambda row: (-row[1]["questions"], row[0]))
     return tuple(bodies.OverviewRow(name=name, **counts) for name, counts in ranked)
 
 
 async def _documents(
     overview: Overview, documents: Mapping[str, Counter[str]], caller: Identity
 ) -> tuple[tuple[bodies.OverviewDocument, ...], int]:
-    """Return the documents that the caller may read, the one with the greatest damage first, and how many
-    others there are."""
+    """Return the documents that the caller may read, the greatest damage first (``_document``), and the
+    number of all others: not readable, withdrawn, or beyond ``_MOST_DOCUMENTS``."""
     ranked = sorted(
-        filter(None, documents), key=lambda one: (-documents[one]["questions"], -documents[one]["teachable"])
+        filter(None, documents), key=lambda row: (-documents[row]["questions"], -documents[row]["teachable"])
     )
     states = await overview.states.get_many(ranked[:_MOST_STATUSES])
     today = overview.today()
@@ -119,16 +123,19 @@ async def _documents(
         for document_id, status in states.items()
         if status.state is not DocumentState.WITHDRAWN and _may_read(status, caller.labels)
     ]
-    shown.sort(key=lambda one: (-one.damage, -one.answers, -one.teachable, one.document_id))
+    shown.sort(key=lambda row: (-row.damage, -row.answers, -row.teachable, row.document_id))
     kept = tuple(shown[:_MOST_DOCUMENTS])
     return kept, len(documents) - len(kept)
 
 
 def _may_read(status: DocumentStatus, held: frozenset[str]) -> bool:
+    """Return whether a holder of these labels may read both the newest and the live content."""
     return all(not labels or not held.isdisjoint(labels) for labels in (status.labels, status.live_labels))
 
 
 def _document(status: DocumentStatus, counts: Counts, today: date) -> bodies.OverviewDocument:
+    """Return a document's row. Damage = answers x edited answers x age in years: which document to review
+    first."""
     age_days = max(0, (today - (status.effective_date or status.received_at.date())).days)
     answers, edited = counts.get("questions", 0), counts.get("sent_edited", 0)
     return bodies.OverviewDocument(
@@ -146,9 +153,10 @@ def _document(status: DocumentStatus, counts: Counts, today: date) -> bodies.Ove
 
 
 def _csv(rows: Sequence[BaseModel]) -> str:
+    """Return rows as CSV: a line of names, with those of the row itself, as its day, before the numbers."""
     if not rows:
         return ""
     names = list(type(rows[0]).model_fields)
-    own = [name for name in names if name not in bodies.OverviewCounts.model_fields]
-    order = [*own, *(name for name in names if name not in own)]
+    row_names = [name for name in names if name not in bodies.OverviewCounts.model_fields]
+    order = [*row_names, *(name for name in names if name not in row_names)]
     return "".join([csv_line(order), *(csv_line(getattr(row, name) for name in order) for row in rows)])
