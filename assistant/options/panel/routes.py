@@ -1,4 +1,9 @@
-"""The panel's page, and the codes that sign it in."""
+"""The panel's page, and the codes that sign it in.
+
+1. The helpdesk's server asks for a code (``/v1/panel/codes``) and gives it to its own page.
+2. That page hands it to the panel, which it holds in a frame.
+3. The panel exchanges it for the tokens (``/v1/panel/sessions``), once.
+"""
 
 from __future__ import annotations
 
@@ -89,6 +94,7 @@ async def open_panel_session(
     """Return the tokens that a code carries: the agent's, which the issuer made, and the customer's context.
     The code alone gives access, so it is sent in the body: logs record addresses."""
     tenant = service.tenants.get(tenant_of_code(asked.code))
+    # Browsers send the header: "same-origin" from the panel's page. Other clients do not send it.
     is_ours = request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
     if tenant is None or asked.origin not in service.console.hosts or not is_ours:
         raise refused_code()
@@ -101,8 +107,11 @@ async def open_panel_session(
 
 @router.get("/panel", include_in_schema=False)
 async def panel_page(request: Request, service: ServiceOf) -> Response:
-    """The console's page, which a page of ``hosts`` holds in a frame, or which ends a sign-in in a pop-up:
-    that one must keep its opener."""
+    """Return the console's page, for a frame in a page of ``hosts``, or for the pop-up in which a sign-in
+    ends.
+
+    The pop-up must keep its opener, so the page's ``cross-origin-opener-policy`` is ``unsafe-none``.
+    """
     if not service.console.hosts:
         raise NotFoundError(NOT_FOUND)
     page = await console_page(request)

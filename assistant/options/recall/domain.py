@@ -1,4 +1,12 @@
-"""What recall keeps and serves. Nothing of it has a document's words: they are read by place when shown."""
+"""What recall keeps and serves. Nothing of it has a document's words: they are read by place when shown.
+
+A document changes, and an agent had sent a reply that cites one of its lines:
+
+1. ``KnownContent`` of the document gets the new content's hash and the next number.
+2. Every ``SentReply`` that rests on the document is looked at. If a cited line is gone, the reply gets a
+   ``RecallRevision`` in the work list, for a person who tells the patient.
+3. ``RecallChange`` records that this was done, and how many replies are affected.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +21,16 @@ from assistant.domain.answers import QuotedUnit
 from assistant.domain.public import PublicModel, RecordId
 
 GONE = ""
-"""In place of a content's hash: withdrawn, or an approved answer that was suspended or withdrawn."""
+"""Content's hash of a withdrawn document, and of an approved answer that was suspended or withdrawn."""
 RECALL = "recall"
-"""Who makes a revision that no person decided on."""
+"""``by`` of a revision that the sweep makes without a person's decision."""
 _DOCUMENT_DIGITS, _SEND_DIGITS = 20, 28
+"""Hexadecimal digits of the two hashes in an item's id: 48 together, and the first part lists a document's
+items."""
 
 
 def digest_of(document_id: str) -> str:
-    """Return what the ids of a document's replies begin with."""
+    """Return the beginning of the ids of all items about a document."""
     return hashlib.sha256(document_id.encode()).hexdigest()[:_DOCUMENT_DIGITS]
 
 

@@ -1,8 +1,11 @@
-"""Tells whether a cited line stands verbatim in another content of its document, and which line took its
-place.
+"""Tells whether a cited line is verbatim in another content of its document, and which line replaced it.
 
 A line is a unit of the document; in texts without units, and in approved answers, a line of the text. White
-space does not count, nor where the line stands.
+space does not count, nor the line's place.
+
+    before: "Call the desk." "Within 5 days." "Keep the box."
+    now:    "Keep the box." "Call the desk." "Within 7 days."
+    "Keep the box." is still there; "Within 5 days." fell, and "Within 7 days." is in its place.
 """
 
 from __future__ import annotations
@@ -18,17 +21,19 @@ from assistant.domain.documents import ParsedDocument
 from assistant.options.recall.domain import GONE
 
 _MOST_CANDIDATES = 100
+"""New lines that are compared with the old one."""
 _MOST_COMPARED = 500
 """Characters of a line that are compared to find the one in its place."""
 _LEAST_ALIKE = 0.3
+"""Least ratio of ``difflib``: below it two lines have little in common, and none is in the other's place."""
 _MOST_KEPT = 4
-"""Contents in memory."""
+"""Contents in memory: a change needs two, the old one and the new one."""
 
 
 def units_of(record: AnswerRecord) -> dict[str, list[QuotedUnit]]:
-    """Return by document the units that the answer's shown sentences cite, or that it quotes, each once.
+    """Return by document id the units that the answer's shown sentences cite, or that it quotes, each once.
 
-    Live values are none of them.
+    A live value is no unit, so it is not among them.
     """
     uses = {use.n: use for use in record.passages}
     cited = [
@@ -45,59 +50,67 @@ def units_of(record: AnswerRecord) -> dict[str, list[QuotedUnit]]:
 
 
 class ContentLines:
-    """The lines of one content."""
+    """The lines of one content of a document, which do not change; computed when first asked for."""
 
     def __init__(self, parsed: ParsedDocument) -> None:
         self.parsed = parsed
 
     @cached_property
     def rows(self) -> Sequence[tuple[int, int, str]]:
-        """Start and end in the text, and the words, in order."""
+        """The lines in the order of the text, each as start, end, and its words with single spaces."""
         text = self.parsed.text
         spans = [(unit.span.start, unit.span.end) for unit in self.parsed.units] or list(_lines_in(text))
         return [(start, end, _words(text[start:end])) for start, end in sorted(spans)]
 
     @cached_property
     def places(self) -> dict[str, int]:
-        """Words of a line = its first place among the rows."""
+        """Words of a line = index of the first row that has them."""
         places: dict[str, int] = {}
         for place, (_, _, words) in enumerate(self.rows):
             places.setdefault(words, place)
         return places
 
     def within(self, span: tuple[int, int]) -> list[tuple[int, int, str]]:
-        """Return the rows of a span; the span itself where it has none."""
+        """Return the rows that lie in a span, [start, end); the span itself as a row where there is none."""
         start, end = span
         first = bisect_left(self.rows, (start,))
-        found = [row for row in self.rows[first:] if row[0] < end and row[1] <= end]
-        return found or [(start, end, _words(self.parsed.text[start:end]))]
+        rows = [row for row in self.rows[first:] if row[0] < end and row[1] <= end]
+        return rows or [(start, end, _words(self.parsed.text[start:end]))]
 
     def has_words_of(self, other: ContentLines) -> bool:
+        """Return whether both contents have the same words in the same order. Compares whole texts: run it in
+        a thread."""
         return self.parsed.text.split() == other.parsed.text.split()
 
     def in_place_of(self, start: int, before: ContentLines) -> str | None:
-        """Return this content's line that took the place of the line of ``before`` that begins at ``start``:
-        the most alike of the lines that are new."""
+        """Return this content's line that replaced the line of ``before`` that begins at ``start``; None if
+        none is similar enough.
+
+        Candidates are new lines between the nearest lines above and below it that both contents have.
+        """
         at = bisect_left(before.rows, (start,))
         if at >= len(before.rows):
             return None
-        upper = next((self.places[w] for _, _, w in reversed(before.rows[:at]) if w in self.places), -1)
-        lower = next(
-            (p for _, _, w in before.rows[at + 1 :] if (p := self.places.get(w, -1)) > upper), len(self.rows)
+        above = next((self.places[w] for _, _, w in reversed(before.rows[:at]) if w in self.places), -1)
+        below = next(
+            (p for _, _, w in before.rows[at + 1 :] if (p := self.places.get(w, -1)) > above), len(self.rows)
         )
-        fresh = [words for _, _, words in self.rows[upper + 1 : lower] if words not in before.places]
-        alike = {words[:_MOST_COMPARED]: words for words in fresh[:_MOST_CANDIDATES]}
+        new_lines = [words for _, _, words in self.rows[above + 1 : below] if words not in before.places]
+        by_start = {words[:_MOST_COMPARED]: words for words in new_lines[:_MOST_CANDIDATES]}
         wanted = before.rows[at][2][:_MOST_COMPARED]
-        found = get_close_matches(wanted, list(alike), n=1, cutoff=_LEAST_ALIKE)
-        return alike[found[0]] if found else None
+        nearest = get_close_matches(wanted, list(by_start), n=1, cutoff=_LEAST_ALIKE)
+        return by_start[nearest[0]] if nearest else None
 
 
 class KeptContents:
-    """Contents of documents and approved answers, the last four kept in memory: make one for each sweep and
-    each request."""
+    """Contents of documents and approved answers, of which the last four used are kept in memory.
+
+    Make one for each sweep and each request, so that no text stays in memory.
+    """
 
     def __init__(self, read: Callable[[str, str], Awaitable[ParsedDocument | None]]) -> None:
-        """``read``: returns the text of a document's content, by its hash."""
+        """``read``: returns the text of a content, by the document's id and the content's hash; None
+        without."""
         self._read = read
         self._kept: dict[tuple[str, str], ContentLines | None] = {}
 
@@ -105,7 +118,7 @@ class KeptContents:
         """Return a content; None where it is withdrawn, or not stored any more. Raises DependencyError."""
         key = document_id, content_hash
         if key in self._kept:
-            kept = self._kept.pop(key)  # the last used one is the last to go
+            kept = self._kept.pop(key)  # put back at the end: the least recently used one is dropped first
         else:
             parsed = None if content_hash == GONE else await self._read(*key)
             kept = None if parsed is None else ContentLines(parsed)
@@ -114,7 +127,11 @@ class KeptContents:
         return kept
 
     async def fallen(self, units: Sequence[QuotedUnit], now: str) -> tuple[QuotedUnit, ...]:
-        """Return the cited lines of one document that do not stand in the content ``now``."""
+        """Return the cited lines of one document that are not in its content ``now`` (a hash, or GONE).
+
+        A unit of several lines gives those that are gone, a unit of one line itself. If a content cannot be
+        read, the whole unit has fallen.
+        """
         fallen: list[QuotedUnit] = []
         for unit in units:
             if unit.content_hash == now:
@@ -131,6 +148,7 @@ class KeptContents:
 
 
 def _lines_in(text: str) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each line that is not empty."""
     at = 0
     for line in text.splitlines(keepends=True):
         if line.strip():

@@ -1,8 +1,8 @@
-"""Recall: replies that were sent on words which do not stand any more, as a work list, and the proof of each
-look. Reviewers and knowledge owners may call.
+"""Recall's routes: the work list of replies whose words were changed in their documents, and the changes that
+were looked at. Reviewers and knowledge owners may call.
 
-Who sees a reply and who sees a change is the desk's rule; words and titles of documents are read under the
-reader's own labels when they are shown. Every read is recorded.
+``DeskServices.may_see`` decides who sees a reply or a change; words and titles of documents are read under
+the reader's own labels when they are shown. Every read is recorded.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from assistant.stores.ports import DocumentTexts
 
 _TIMEOUT_S = 20.0
 """For one request: a page may read the texts of a hundred documents."""
+# Decision = the state that it gives; the others open the item.
 _STATES = {"told": RecallState.TOLD, "not_needed": RecallState.NOT_NEEDED}
 _MEDIA_TYPES = {"csv": "text/csv", "ndjson": "application/x-ndjson"}
 _EXPORTED: dict[str, Any] = {
@@ -44,6 +45,8 @@ _EXPORTED: dict[str, Any] = {
     "content": {media_type: {"schema": {"type": "string"}} for media_type in _MEDIA_TYPES.values()},
 }
 _Row = TypeVar("_Row")
+# Returns the next rows for keyword arguments ``after`` and ``limit``, and the next ``after``; None at the
+# end.
 _Pages = Callable[..., Awaitable[tuple[list[_Row], str | None]]]
 _Limit = Annotated[int, Query(ge=1, le=100)]
 
@@ -56,6 +59,7 @@ class ReadRecalls:
     store: StoredRecalls
     texts: DocumentTexts
     conversation_url: str | None
+    """Address of a conversation in the helpdesk, with ``PLACE_OF_ID`` where its id goes; None without one."""
 
     async def page(
         self,
@@ -66,15 +70,17 @@ class ReadRecalls:
         after: str | None,
         limit: int,
     ) -> tuple[list[Recall], str | None]:
-        """Return those of the next items that the caller may see, and where to go on; None at the end."""
-        found, after = await self.store.items(state, document_id, after=after, limit=limit)
-        wanted = [item for item in found if state in (None, item.state) and self._is_visible(item, identity)]
-        return await self._shown(wanted, "recalls", identity), after
+        """Return those of the next ``limit`` items that the caller may see, and the next ``after``; None at
+        the end. A page may be empty and not the last."""
+        items, after = await self.store.items(state, document_id, after=after, limit=limit)
+        visible = [item for item in items if state in (None, item.state) and self._is_visible(item, identity)]
+        return await self._shown(visible, "recalls", identity), after
 
     async def changes(
         self, *, identity: Identity, after: str | None, limit: int
     ) -> tuple[list[RecallChange], str | None]:
-        """Return those of the next changes that the caller may know of, and where to go on."""
+        """Return those of the next ``limit`` changes whose document the caller may know of, and the next
+        ``after``; None at the end."""
         page, after = await self.store.changes(after=after, limit=limit)
         titles = await self._titles({change.document_id for change in page}, identity)
         await self.services.record_read("recalls", titles, identity=identity)
@@ -96,14 +102,17 @@ class ReadRecalls:
         """Return one reply with the text that was sent. Raises as ``find``."""
         item = await self.find(item_id, identity)
         (shown,) = await self._shown([item], f"recall:{item_id}", identity)
-        sent = await self.services.records.list_sent(item.reply.answer_id)
-        text = next((each.sent.text for each in sent if each.sent.send_id == item.reply.send_id), "")
+        sends = await self.services.records.list_sent(item.reply.answer_id)
+        text = next((stored.sent.text for stored in sends if stored.sent.send_id == item.reply.send_id), "")
         history = await self.store.history(item_id)
         return domain.RecallDetail(recall=shown, sent=text, history=tuple(history))
 
     async def decide(self, item_id: str, asked: RecallDecision, *, identity: Identity) -> None:
-        """Add a revision. Raises as ``find``, ConflictError (made on an older revision, or its state does not
-        allow this)."""
+        """Add the revision that a decision makes. ``take`` makes the caller the owner, and so does any
+        decision on an item without one.
+
+        Raises as ``find``, ConflictError (made on an older revision, or its state does not allow this).
+        """
         item = await self.find(item_id, identity)
         if (asked.do == "reopen") is (item.state is RecallState.OPEN):
             raise ConflictError(f"It is {item.state} already.")
@@ -118,7 +127,10 @@ class ReadRecalls:
         await self.store.put_item(item.model_copy(update=update))
 
     async def contents(self) -> Contents:
-        """Return what the export is about: every item in its revision, and every change."""
+        """Return the digest of every item with its revision, and of every change.
+
+        Two people who ask for an export name it, so that both ask for the same contents.
+        """
         items = [item async for item in _every(partial(self.store.items, None, None))]
         revisions = {item.reply.item_id: str(item.revision) for item in items}
         revisions |= {change.change_id: "" async for change in _every(self.store.changes)}
@@ -162,6 +174,8 @@ class ReadRecalls:
 
 
 async def _line(unit: QuotedUnit, now: str, contents: KeptContents) -> domain.RecallLine:
+    """Return a cited line as it was, and the line in its place in the content ``now``, as far as they are
+    readable."""
     old = await contents.get(unit.document_id, unit.content_hash)
     if old is None:
         return domain.RecallLine(old=None, new=None)
@@ -171,6 +185,7 @@ async def _line(unit: QuotedUnit, now: str, contents: KeptContents) -> domain.Re
 
 
 async def _every(pages: _Pages[_Row]) -> AsyncIterator[_Row]:
+    """Yield the rows of all pages."""
     after: str | None = None
     while True:
         page, after = await pages(after=after, limit=100)
@@ -246,7 +261,9 @@ async def export_recalls(
 
 
 async def _csv(rows: AsyncIterator[Recall | RecallChange]) -> AsyncIterator[str]:
-    """Yield a table, line by line."""
+    """Yield a table of CSV, line by line, after a line of names. A reply's item, its reply and its lines
+    become
+    columns: ``old`` and ``new`` have a line for each cited line."""
     is_first = True
     async for row in rows:
         cells: dict[str, Any] = row.model_dump(mode="json")
@@ -280,4 +297,4 @@ async def decide_recall(
 
 REQUEST_BODIES = (RecallDecision,)
 STREAMED_LINES = (Recall, RecallChange)
-"""What the export has a line of."""
+"""Models of which an export has a line each, for the OpenAPI file."""

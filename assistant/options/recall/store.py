@@ -1,4 +1,4 @@
-"""What recall keeps of one tenant, in the desk's table: nothing in it is deleted, and no row has a text of a
+"""What recall keeps of one tenant, in the desk's table. Nothing in it is deleted, and no row has a text of a
 document.
 
 | partition (``pk``) | sort (``sk``) | item |
@@ -29,50 +29,58 @@ from assistant.tenant.deployed_names import DESK, OUTBOX
 _KNOWN, _ITEMS, _CHANGES = "recall-known", "recall-items", "recall-changes"
 _WALK = ("recall-walk", "walk")
 PAGE = 200
+"""Rows of one read."""
 
 
 class StoredSends:
-    """Lists what agents sent, in the order of recording, from the table of records. It raises
-    RecordsUnavailableError; its index may lag by a moment."""
+    """Lists what agents sent, in the order of recording, from the table of records.
+
+    Raises RecordsUnavailableError. It reads an index, which may lag by a moment.
+    """
 
     def __init__(self, table: Table) -> None:
         self._table = table
 
     async def after(self, place: str) -> tuple[list[tuple[str, StoredSent]], str | None]:
-        """Return the next sends behind a place, each with its own, and the place to go on from; None at the
-        end."""
-        rows, until = dict[str, Item](), LAST
-        # The outbox first: a send that is moved meanwhile is met in both.
+        """Return the next sends after a place in the list, each with its place, and the place from which to
+        go on; None at the end.
+
+        A send is first in the outbox, then in the list "sent". A full page of one list ends what is known of
+        both, so later places of the other one are left for the next call.
+        """
+        rows, last_place = dict[str, Item](), LAST
+        # The outbox first: a send that is moved in between is then in both reads, not in none.
         for kind in (OUTBOX, "sent"):
-            wanted = Range(kind, low=_behind(place), index=listed(kind).index)
-            items = await self._table.query(wanted, limit=PAGE)
+            behind = Range(kind, low=_behind(place), index=listed(kind).index)
+            items = await self._table.query(behind, limit=PAGE)
             rows |= {item["listed_at"]: item for item in items if item["pk"].startswith("sent#")}
             if len(items) == PAGE:
-                until = min(until, str(items[-1]["listed_at"]))
-        places = sorted(each for each in rows if each <= until)
-        bodies = await bodies_of(self._table, [rows[each] for each in places])
+                last_place = min(last_place, str(items[-1]["listed_at"]))
+        places = sorted(at for at in rows if at <= last_place)
+        bodies = await bodies_of(self._table, [rows[at] for at in places])
         sends = [StoredSent.model_validate_json(body) for body in bodies]
-        return list(zip(places, sends, strict=True)), None if until == LAST else until
+        return list(zip(places, sends, strict=True)), None if last_place == LAST else last_place
 
 
 class StoredRecalls:
-    """All methods raise RecordsUnavailableError."""
+    """Reads and writes the items of the module's table. All methods raise RecordsUnavailableError."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
 
     async def walked_until(self) -> str:
-        """Return until which time sends were read; "" before the first walk."""
+        """Return the time up to which sends were read, as text that sorts by time; "" before the first
+        walk."""
         row = await self._table.get(_WALK)
         return "" if row is None else str(row["until"])
 
     async def walk_until(self, until: datetime) -> None:
-        """Note it, unless another process was further."""
+        """Note the time up to which sends were read, unless a later one is noted."""
         place = sortable(until)
         await self._table.put(keyed(_WALK, until=place), when=((), (("until", "<=", place),)))
 
     async def known(self, names: Sequence[str]) -> dict[str, KnownContent]:
-        """Return the known contents by document; without those of which none is known."""
+        """Return known contents by document id; a document without one is absent."""
         rows = await self._table.get_many([(_KNOWN, name) for name in names])
         return {key[1]: KnownContent.model_validate_json(row["body"]) for key, row in rows.items()}
 
@@ -87,10 +95,12 @@ class StoredRecalls:
         await self._table.insert(_known_row(known))
 
     async def put_known(self, known: KnownContent, *, after: KnownContent) -> bool:
-        """Put it in place of ``after``; return False where another process was first."""
+        """Replace ``after``. Return False if the stored one is not ``after`` any more: another process was
+        first."""
         return await self._table.put(_known_row(known), when=_is(after))
 
     async def add_reply(self, reply: SentReply) -> None:
+        """Keep that a reply rests on a document, once."""
         key = _replies(reply.document_id), reply.send_id
         await self._table.insert(keyed(key, body=reply.model_dump_json()))
 
@@ -105,8 +115,8 @@ class StoredRecalls:
         return None if row is None else _revision(row)
 
     async def put_item(self, item: RecallRevision, *, known: KnownContent | None = None) -> None:
-        """Add a revision. Raises ConflictError unless it follows the newest one, and, with ``known``, while
-        the document's known content is this one."""
+        """Add a revision in one transaction. Raises ConflictError unless it follows the newest one, and, with
+        ``known``, unless the document's known content is still this one."""
         item_id, body = item.reply.item_id, item.model_dump_json()
         listed_as = {"listed": f"recall#{item.state}", "listed_at": f"{item.due_on}#{item_id}"}
         pointer = keyed((_ITEMS, item_id), revision=item.revision, body=body, **listed_as)
@@ -138,13 +148,13 @@ class StoredRecalls:
         return [_revision(row) for row in rows], str(rows[-1][place]) if len(rows) == limit else None
 
     async def add_change(self, change: RecallChange) -> None:
-        """Keep what a look found, once."""
+        """Keep a change with what the look at its replies found, once for its id."""
         await self._table.insert(keyed((_CHANGES, change.change_id), body=change.model_dump_json()))
 
     async def changes(
         self, *, after: str | None = None, limit: int = PAGE
     ) -> tuple[list[RecallChange], str | None]:
-        """Return the next changes, the latest first, and where to go on; None at the end."""
+        """Return the next changes, the latest first, and the next ``after``; None at the end."""
         wanted = Range(_CHANGES, high=after or LAST)
         rows = await self._table.query(wanted, descending=True, limit=limit + 1)
         found = [RecallChange.model_validate_json(row["body"]) for row in rows]
@@ -161,6 +171,7 @@ def _known_row(known: KnownContent) -> Item:
 
 
 def _is(known: KnownContent) -> Condition:
+    """Return the condition that the stored known content is this one."""
     return equal(number=known.number, looked=known.is_looked_at)
 
 
@@ -177,5 +188,5 @@ def _item(item_id: str) -> str:
 
 
 def _behind(place: str | None) -> str:
-    """Return the first place behind one."""
+    """Return the first place after one; without one the first of all, " "."""
     return f"{place}\0" if place else " "

@@ -1,9 +1,9 @@
-"""Finds the sent replies whose words do not stand any more.
+"""Finds the sent replies whose cited words changed in their documents.
 
 A run notes which documents and approved answers have another content than at the last run, then reads what
 was sent since, then looks at every reply that rests on what changed. Each step may be repeated, by this
-process after a kill and by others at the same time: a reply has one place in the list, and it moves only
-while the content that it was judged by is the known one (docs/decisions/0136-recall-by-a-sweep.md).
+process after a kill and by others at the same time: a reply has one item in the list, and its item is written
+only while the content that it was judged by is the known one (docs/decisions/0136-recall-by-a-sweep.md).
 """
 
 from __future__ import annotations
@@ -30,17 +30,19 @@ from assistant.options.recall.store import StoredRecalls, StoredSends
 from assistant.stores.table import sortable
 
 EVERY_S = 300.0
-"""Between two runs: one reads the states of all documents, on DynamoDB 0.5 read units for each 4 KB."""
+"""Seconds between two runs: each reads the states of all documents, on DynamoDB 0.5 read units for each 4
+KB."""
 _STATES_AT_ONCE = 100
-"""They are read in 20 ms, in which no answer goes on."""
+"""So many are parsed in 20 ms, in which no answer goes on."""
 _AGAIN_S = 30.0
+"""Seconds after which a run that failed is repeated."""
 _OVERLAP = timedelta(hours=24)
-"""Sends of this time before the last run are read again: for clocks of tasks that were wrong meanwhile."""
+"""Sends of so long before the last run are read again: the clock of a task may have been wrong."""
 _log = structlog.get_logger(__name__)
 
 
 class RecallSweep:
-    """Keeps one tenant's list of replies in step with its documents. For one event loop."""
+    """Keeps one tenant's list of replies consistent with its documents. For one event loop."""
 
     def __init__(
         self, services: DeskServices, recalls: StoredRecalls, sends: StoredSends, *, due_days: int
@@ -51,13 +53,14 @@ class RecallSweep:
         self._due_days = due_days
         self._contents = KeptContents(self._read)
         self._approved: dict[str, str | None] = {}
+        """As ``_approved_contents`` returns them, at the desk's ``_version``."""
         self._version = -1
         self._taken: set[str] = set()
-        """Places of the sends that were taken, as far back as they are read again."""
+        """Places of the sends that were taken within ``_OVERLAP``, so that they are not taken twice."""
 
     async def run(self) -> None:
-        """Work every 300 s until cancelled; after 30 s where a store is away, or a person or another process
-        wrote at the same moment."""
+        """Run every 300 s until cancelled; after 30 s where a store is unavailable, or a person or another
+        process wrote at the same moment."""
         while True:
             pause_s = EVERY_S
             try:
@@ -79,7 +82,7 @@ class RecallSweep:
     # What changed
 
     async def _note_changes(self) -> AsyncIterator[KnownContent]:
-        """Note the contents that are new, and yield those whose replies are to be looked at."""
+        """Note the contents that changed, and yield those whose replies have to be looked at."""
         async for page in pages_of(self._services.knowledge.states, size=_STATES_AT_ONCE):
             for known in await self._note({status.document_id: _content(status) for status in page}):
                 yield known
@@ -87,19 +90,22 @@ class RecallSweep:
             yield known
 
     async def _note(self, contents: Mapping[str, str | None]) -> list[KnownContent]:
-        """``contents``: by document the hash of what answers, GONE, or None where that is open: a document
-        that is withheld, or was never live."""
+        """Note these contents; return the changed ones, and those of an earlier run that was killed.
+
+        ``contents``: by document id the hash of its live content, GONE, or None where that is undecided: a
+        withheld document, or one that was never live. A document that is new here is noted, and is no change.
+        """
         if not contents:
             return []
         now = await self._services.store.now()
         between = await self._recalls.known_between(min(contents), max(contents))
-        known = {each.document_id: each for each in between}
-        first = ((name, content) for name, content in contents.items() if content and name not in known)
-        await asyncio.gather(*(self._add_known(name, content, now) for name, content in first))
+        known = {stored.document_id: stored for stored in between}
+        unknown = ((name, content) for name, content in contents.items() if content and name not in known)
+        await asyncio.gather(*(self._add_known(name, content, now) for name, content in unknown))
         changed: list[KnownContent] = []
         for name, before in known.items():
             content = contents.get(name)
-            if not before.is_looked_at:  # a run was killed; a newer content is the next run's
+            if not before.is_looked_at:  # an earlier run was killed; the next run notes a newer content
                 changed.append(before)
             if not before.is_looked_at or content is None or content == before.content:
                 continue
@@ -119,6 +125,7 @@ class RecallSweep:
         await self._recalls.add_known(KnownContent(document_id=name, content=content, noted_at=now))
 
     async def _approved_contents(self) -> Mapping[str, str | None]:
+        """Return the contents of approved answers as ``_note`` takes them."""
         version = await self._services.store.version()
         if version != self._version:
             items = await self._services.store.list(DeskKind.APPROVED_ANSWER)
@@ -128,7 +135,7 @@ class RecallSweep:
         return self._approved
 
     async def _read(self, document_id: str, content_hash: str) -> ParsedDocument | None:
-        """Return a stored text, whatever its labels; None where it is damaged, too."""
+        """Return a stored text without regard to labels; None where it is not stored, or damaged."""
         if source_kind(document_id) == "document":
             with suppress(DocumentInvalidError):
                 return await self._services.knowledge.documents.get_parsed(document_id, content_hash)
@@ -141,7 +148,7 @@ class RecallSweep:
     # What was sent
 
     async def _take_sends(self) -> None:
-        """Take every send that was recorded since the last run."""
+        """Take every send that was recorded since the last run: keep it under its documents, and judge it."""
         now, until = await self._services.store.now(), await self._recalls.walked_until()
         place: str | None = sortable(datetime.fromisoformat(until) - _OVERLAP) if until else ""
         self._taken = {taken for taken in self._taken if taken > place}
@@ -168,13 +175,13 @@ class RecallSweep:
                 document_id=document_id,
                 units=tuple(units),
             )
-            # Before the known content is read: a task that notes another one afterwards finds this reply.
+            # Before the known content is read: another process that then notes a change finds this reply.
             await self._recalls.add_reply(reply)
             await self._judge(reply, await self._known(document_id, units[0]))
 
     async def _known(self, document_id: str, cited: QuotedUnit) -> KnownContent:
-        """Return the known content of a cited document: where none is known yet, what the reply cites, from
-        which the next run finds what answers."""
+        """Return the known content of a cited document. If there is none, the cited content is noted as
+        known, so that the next run finds the live one as a change."""
         while not (known := await self._recalls.known([document_id])):
             await self._add_known(document_id, cited.content_hash, await self._services.store.now())
         return known[document_id]
@@ -182,7 +189,7 @@ class RecallSweep:
     # Which replies fell
 
     async def _look(self, known: KnownContent) -> None:
-        """Look at every reply that rests on a document, and keep what was found."""
+        """Judge every reply that rests on a changed document, store the change, and mark it as looked at."""
         replies, affected, after = 0, 0, ""
         while page := await self._recalls.replies(known.document_id, after=after):
             for reply in page:
@@ -191,7 +198,7 @@ class RecallSweep:
             replies, after = replies + len(page), page[-1].send_id
         if await self._has_other_words(known):
             change = domain.RecallChange(
-                # The same by each task and each look: it is kept once.
+                # Each task and each repeated look makes the same id, so the change is kept once.
                 change_id=f"{sortable(known.noted_at)}#{domain.digest_of(known.document_id)}#{known.number}",
                 document_id=known.document_id,
                 kind="withdrawn" if known.content == GONE else "changed" if known.before else "restored",
@@ -207,18 +214,30 @@ class RecallSweep:
         _log.info("recall_looked", document_id=known.document_id, replies=replies, affected=affected)
 
     async def _has_other_words(self, known: KnownContent) -> bool:
-        """Return whether the words changed: not only labels, a question or how the file was read."""
+        """Return whether the words changed, and not only labels, questions or how the file was parsed."""
         before = await self._contents.get(known.document_id, known.before)
         now = await self._contents.get(known.document_id, known.content)
         return before is None or now is None or not await asyncio.to_thread(now.has_words_of, before)
 
     async def _judge(self, reply: SentReply, known: KnownContent) -> RecallRevision | None:
-        """Bring a reply's place in the list in step with the known content, and return it. Raises
-        ConflictError where a person decides, or another process judges, at the same moment."""
+        """Judge a reply by the known content, write its item if that changes it, and return the item; None if
+        it has none.
+
+        | the item before | lines that fell now | the item after |
+        | --- | --- | --- |
+        | none | some | open |
+        | any | some that had not fallen before | open: more of its words changed |
+        | told | fewer | open: the patient was told of words that are back |
+        | open, not needed | none | not needed |
+        | open, not needed | fewer | as before |
+
+        An item that was judged by a later content stays. Raises ConflictError where a person decides, or
+        another process judges, at the same moment.
+        """
         fallen = await self._contents.fallen(reply.units, known.content)
         item = await self._recalls.item(reply.item_id)
-        is_open = item is None or item.number <= known.number
-        if not is_open or (() if item is None else item.reply.units) == fallen:
+        is_newer = item is None or item.number <= known.number
+        if not is_newer or (() if item is None else item.reply.units) == fallen:
             return item
         now = await self._services.store.now()
         new = RecallRevision(
@@ -244,14 +263,16 @@ class RecallSweep:
 
 
 def _content(status: DocumentStatus) -> str | None:
+    """Return a document's content as ``_note`` takes it."""
     if status.state is DocumentState.WITHDRAWN:
         return GONE
     return None if status.state is DocumentState.WITHHELD else status.live_content_hash
 
 
 def _text_hash(body: ApprovedAnswer) -> str | None:
-    """Return what an approved answer says: GONE where it fell, None before it is live, and where only its
-    date has passed: it was true until then."""
+    """Return the content of an approved answer as ``_note`` takes it: the text's hash while it is live, GONE
+    if it was suspended or withdrawn; None before it is live, and if only its date has passed: until then it
+    was right."""
     if body.state is ItemState.LIVE:
         return approved_hash(body.text)
     if body.state is ItemState.PROPOSED or (is_expired(body) and body.text != REMOVED_TEXT):

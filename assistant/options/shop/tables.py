@@ -3,6 +3,12 @@
 Which items are shown and in which order follows from the facts of the documents as they are read for the
 answer. Each value is a line of its item's document, quoted. Where no item fits, there is no table but the
 reason, and the nearest item.
+
+| question | what is shown |
+| --- | --- |
+| "rivulet 400 vs rivulet 500" | comparison: a table of both, with the properties in which they differ |
+| "a quiet humidifier under $80" | recommendation: a table of up to three, the best rated first |
+| "is the rivulet 400 any good" | opinion: reviews for and against it, without a table |
 """
 
 from __future__ import annotations
@@ -50,23 +56,28 @@ MOST_RECOMMENDED = 3
 MOST_READ = 8
 """Items whose documents are read: some may have changed since the directory was made."""
 MOST_COLUMNS = 8
+"""Columns of a table, unless a question asks for more."""
 REVIEWED_ITEMS = 2
 """Items whose reviews are quoted: the first ones of the table."""
 REVIEWS_SEARCHED, REVIEWS_READ = 60, 20
+"""Of one item and source: passages that the search returns, and documents that are read of them."""
 GOOD_STARS, BAD_STARS = 4.0, 2.0
 """A review with at least, and with at most, so many stars is for, and against, its item."""
 _LONGEST_VALUE = 48
+"""Characters of a property that gets a column without being asked for."""
 _LONGEST_REVIEW = 70
-"""Words."""
+"""Words of a review that is quoted."""
 _USUAL_STARS, _USUAL_RATINGS = 3.0, 4
-"""A mean of few ratings counts as if it had these beside it."""
+"""Ratings that are added to each item's: four of three stars. One rating of 5 stars then counts 3.4."""
 _BY_RATING = "Rating (few reviews count less), highest first"
 """The order by ``_rating``, which differs from the order of the numbers that are shown."""
+# A line of an item's document: "- Weight: 2 kg".
 _FACT = re.compile(r"(?:[-*•]\s+)?(?P<name>[^:\n]{1,60}):[ \t]+(?P<value>\S.{0,200})")
 _HELPFUL_VOTE = 0.002
-"""Worth of a vote, in cosine."""
+"""Worth of one vote of "helpful", as a difference of cosines; of at most ``_MOST_VOTES``."""
 _MOST_VOTES = 50
 _STOCK = re.compile(r"\bin stock\b")
+"""In an example question of a live element: it knows what is in stock."""
 _TABLE = ElementType(
     name="catalogue.comparison",
     kind=ElementKind.TABLE,
@@ -92,6 +103,8 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class ComparedItem:
+    """One row of a table."""
+
     document: StoredDocument
     facts: tuple[Fact, ...]
     """Those of the table's columns that its document has, in their order."""
@@ -99,18 +112,18 @@ class ComparedItem:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A table of items, or why there is none."""
+    """An ``Offered``: a table of items with reviews, reviews alone, or why no item is shown."""
 
     asked: ItemQuestion
     items: tuple[ComparedItem, ...] = ()
     columns: tuple[str, ...] = ()
     reviews: tuple[StoredDocument, ...] = ()
-    """For and against the first items, each of one passage or more; the first is quoted. Of a question of
-    opinion there are only these."""
+    """Reviews for and against the first items; of each its first passage is quoted. For a question of opinion
+    there are only these."""
     stock: str = ""
-    """The live element that says whether recommended items are in stock; empty without."""
+    """Name of the live element that says whether recommended items are in stock; empty without one."""
     in_stock: tuple[str, ...] = ()
-    """Numbers of the items that it is read for."""
+    """Numbers of the items for which it is read."""
     refusal: str = ""
     """Why no item is shown; empty where some are."""
 
@@ -133,7 +146,7 @@ class Comparison:
 
     @property
     def heading(self) -> str:
-        """What the table shows and by what it is ordered: what of the question was read."""
+        """What of the question was understood: "Humidifier: Price under $80; Rating …, highest first"."""
         if self.asked.kind == "opinion":
             return f"What customers say of the {self.asked.items[0].title}"
         bounds = [f"{bound.name} {bound.text}" for bound in self.asked.bounds]
@@ -144,13 +157,16 @@ class Comparison:
 
     @property
     def remark(self) -> str:
-        """What no item was checked for, so that no agent believes that one was: words of the question that
-        nothing here was chosen by. Empty without any."""
+        """Words of the question by which no item was chosen, so that no agent believes one was: "Not checked:
+        quiet.". Empty without any."""
         return f"Not checked: {', '.join(self.asked.unread)}." if self.asked.unread else ""
 
     def blocks(self, cite: Cite, excerpts: Excerpts, *, opening: str) -> list[QuotedBlock]:
-        """Return the lines of each item under its name, then the reviews. The elements follow the last item;
-        opinions alone have none."""
+        """Return the lines of each item under its name, then the reviews.
+
+        The last item's block has the table as an element, which begins where the items do, and the element of
+        the stock. Opinions alone have neither.
+        """
         remark = f"{inert(self.remark)}\n\n" if self.remark else ""
         before = f"{opening}**{inert(self.heading)}**\n\n{remark}"
         built: list[QuotedBlock] = []
@@ -175,13 +191,13 @@ class Comparison:
             span = (passage.span.start, passage.span.end)
             text = passage.text
             excerpts.add(text, Place(passage.document_id, passage.content_hash, (span,), ShownAs.UNIT))
-            before += f"- {_told_of(review)}: "
+            before += f"- {_review_line(review)}: "
             built.append(QuotedBlock(before, text, passage, span, cite(passage), "shown"))
             before = "\n"
         return built
 
     def _filled(self, cite: Cite) -> Filled:
-        """Return the data of the table as an element."""
+        """Return the table as an element's data, with the oldest date of its documents."""
         names = {name: _slug(name, at) for at, name in enumerate(self.columns)}
         rows = tuple(
             ElementRow(
@@ -208,8 +224,8 @@ class Comparison:
         return Filled(data, as_of, about[:LONGEST_SHOWN])
 
 
-def _told_of(review: StoredDocument) -> str:
-    """Return a review's stars, date and title."""
+def _review_line(review: StoredDocument) -> str:
+    """Return a review's stars, date and title: "★★★★☆, 2026-03-02, Quiet enough"."""
     stars, card = round(stars_of(review)), review.card
     shown = "\N{BLACK STAR}" * stars + "\N{WHITE STAR}" * (5 - stars)
     when = f", {card.effective_date.isoformat()}" if card.effective_date is not None else ""
@@ -217,12 +233,14 @@ def _told_of(review: StoredDocument) -> str:
 
 
 def _slug(name: str, at: int) -> str:
+    """Return the name of a column in an element: "noise_level" for "Noise level"; ``at``: its index."""
     return (re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or f"column_{at}")[:64]
 
 
 # --- choosing ---------------------------------------------------------------------------------------------
 def candidates(asked: ItemQuestion, known: Sequence[KnownItem]) -> tuple[KnownItem, ...]:
-    """Return the items to read: those compared, or those that fit a recommendation best and the nearest."""
+    """Return the items whose documents are read: those compared, or for a recommendation up to ``MOST_READ``
+    of the category, those that miss the bounds least first."""
     if asked.kind == "comparison":
         return asked.items
     sold = [item for item in known if item.facts.category == asked.category and _is_sold(item)]
@@ -234,17 +252,18 @@ def _is_sold(item: KnownItem) -> bool:
 
 
 def _missed(item: KnownItem, asked: ItemQuestion) -> float:
-    """Return by what shares an item misses the bounds, summed: 0 where it meets all."""
+    """Return the shares by which an item misses the bounds, added: 0 where it meets all."""
     return sum(bound.missed_by(item.facts) for bound in asked.bounds)
 
 
 def _rank(item: KnownItem, asked: ItemQuestion) -> tuple[float, float]:
-    """Return the key that recommended items are sorted by: what misses least first, then the best rated."""
+    """Return the sort key of recommended items: those that miss the bounds least first, then the best
+    rated."""
     return _missed(item, asked), -_rating(item)
 
 
 def _rating(item: KnownItem) -> float:
-    """Return the mean rating, drawn towards the usual one where there are few ratings."""
+    """Return the mean rating with the usual ratings added, so that few ratings count less; 0 without any."""
     if item.facts.rating is None:
         return 0.0
     count = item.facts.ratings or 1
@@ -252,7 +271,8 @@ def _rating(item: KnownItem) -> float:
 
 
 def compare(asked: ItemQuestion, documents: Sequence[StoredDocument]) -> Comparison:
-    """Return the table of the documents' items that fit, or the reason why none does."""
+    """Return the table of the documents' items that fit, or the reason why none does. An item whose document
+    has no fact does not fit."""
     read = {document.card.document_id: document for document in documents}
     cards = [document.card for document in read.values()]
     items = [KnownItem(card.document_id, card.title, card.item) for card in cards if card.item]
@@ -266,9 +286,9 @@ def compare(asked: ItemQuestion, documents: Sequence[StoredDocument]) -> Compari
         return Comparison(asked, refusal=_refusal(asked, items))
     columns = _columns(asked, [facts[item.document_id] for item in fitting])
     compared = tuple(
-        ComparedItem(read[item.document_id], tuple(own[name] for name in columns if name in own))
+        ComparedItem(read[item.document_id], tuple(values[name] for name in columns if name in values))
         for item in fitting
-        for own in [facts[item.document_id]]
+        for values in [facts[item.document_id]]
     )
     return Comparison(asked, compared, columns)
 
@@ -278,14 +298,14 @@ def _refusal(asked: ItemQuestion, items: Sequence[KnownItem]) -> str:
     if asked.kind == "comparison":
         return "The catalogue holds fewer than two of these items that your access rights let through."
     wanted = ", ".join(f"{bound.name} {bound.text}" for bound in asked.bounds)
-    told = [f"The catalogue has no item of {asked.category.lower()} with {wanted} that is still sold."]
+    sentences = [f"The catalogue has no item of {asked.category.lower()} with {wanted} that is still sold."]
     if items:
-        told.append(f"The nearest is “{shown_title(items[0].title)}”.")
-    return " ".join(told)
+        sentences.append(f"The nearest is “{shown_title(items[0].title)}”.")
+    return " ".join(sentences)
 
 
 def _facts_of(document: StoredDocument) -> dict[str, Fact]:
-    """Return the lines of a document that say what its fields say, by the field's name."""
+    """Return by name the lines of a document that state a property of its item, its price or its rating."""
     item = document.card.item
     names = {PRICE, RATING, *(item.properties if item is not None else ())}
     facts: dict[str, Fact] = {}
@@ -311,44 +331,49 @@ def opinions(
 
 
 def _columns(asked: ItemQuestion, facts: Sequence[Mapping[str, Fact]]) -> tuple[str, ...]:
-    """Return what was asked, price and rating, then the other short facts: of a comparison those in which the
-    items differ, and whether one is discontinued."""
-    names = dict.fromkeys(name for own in facts for name in own)
+    """Return the names of the columns: properties that were asked for, price, rating and "Discontinued", then
+    other short ones. For a comparison the others are those in which the items differ.
+
+    ``facts``: of each item, as ``_facts_of`` returns them.
+    """
+    names = dict.fromkeys(name for row in facts for name in row)
     bounded = [bound.name for bound in asked.bounds]
     first = [name for name in (*asked.names, *bounded, PRICE, RATING, DISCONTINUED) if name in names]
     others = [name for name in names if _is_short(name, facts)]
     if asked.kind == "comparison":
         others = [
-            name for name in others if len({own[name].value if name in own else "" for own in facts}) > 1
+            name for name in others if len({row[name].value if name in row else "" for row in facts}) > 1
         ]
     return tuple(dict.fromkeys((*first, *others)))[: max(MOST_COLUMNS, len(first))]
 
 
 def _is_short(name: str, facts: Sequence[Mapping[str, Fact]]) -> bool:
-    return all(len(own[name].value) <= _LONGEST_VALUE for own in facts if name in own)
+    return all(len(row[name].value) <= _LONGEST_VALUE for row in facts if name in row)
 
 
 # --- reviews ----------------------------------------------------------------------------------------------
 def _of_each_side(reviews: Iterable[StoredDocument]) -> tuple[StoredDocument, ...]:
-    """Return of one item's reviews, best first, the first short one, and the first one for the item and the
-    first one against it."""
+    """Return up to three short reviews of one item: the best, and the best for and against the item.
+
+    ``reviews``: the best first.
+    """
     sides: dict[int, StoredDocument] = {}
     for review in reviews:
         if review.passages and len(review.passages[0].text.split()) <= _LONGEST_REVIEW:
             sides.setdefault(_side(review), review)
     first = next(iter(sides), 0)
-    return tuple(one for side, one in sides.items() if side or side == first)
+    return tuple(review for side, review in sides.items() if side or side == first)
 
 
 def _worth(review: StoredDocument, cosine: float) -> float:
-    """Return how much a review is worth for a question that it has this cosine with."""
+    """Return a review's rank for a question: its cosine with it, and something for votes of "helpful"."""
     item = review.card.item
     votes = (item.helpful_votes or 0) if item is not None else 0
     return cosine + _HELPFUL_VOTE * min(_MOST_VOTES, votes)
 
 
 def _side(review: StoredDocument) -> int:
-    """Return 1 for a review for its item, -1 for one against it, 0 for one between."""
+    """Return 1 for a review in favour of its item, -1 for one against it, 0 for another one."""
     stars = stars_of(review)
     return 1 if stars >= GOOD_STARS else -1 if 0 < stars <= BAD_STARS else 0
 
@@ -360,7 +385,11 @@ def stars_of(review: StoredDocument) -> float:
 
 # --- reading ----------------------------------------------------------------------------------------------
 class OfferItems(Offer):
-    """Answers questions about the items of a catalogue by tables, and those of opinion by reviews."""
+    """Answers questions about the items of a catalogue by tables, and those of opinion by reviews.
+
+    ``find`` is called for each question before its section is chosen, ``reconsider`` after the search, with
+    what it found (see ``Offer``).
+    """
 
     def __init__(self, services: TenantServices) -> None:
         self._services, self._search = services, SourceSearch(services)
@@ -372,10 +401,12 @@ class OfferItems(Offer):
         self._catalogue: Catalogue | None = None
 
     def named(self, text: str, *, known: KnownWords | None) -> NamedItems | None:
-        catalogue = self._of(known)
+        catalogue = self._catalogue_of(known)
         return catalogue.named(text) if catalogue is not None else None
 
-    def _of(self, known: KnownWords | None) -> Catalogue | None:
+    def _catalogue_of(self, known: KnownWords | None) -> Catalogue | None:
+        """Return the catalogue of the index's items, built once for each reading of the index; None without
+        items."""
         if known is None or not known.items:
             return None
         if self._known is not known or self._catalogue is None:
@@ -385,9 +416,12 @@ class OfferItems(Offer):
     async def find(
         self, query: EvidenceQuery, scope: SearchScope, *, meanings: Mapping[str, str]
     ) -> Comparison | None:
-        """Return the table that a question asks for, or why no item fits; None for any other question, and
-        where items cannot be compared. Reviews that cannot be read in time are left out."""
-        catalogue, known = self._of(query.known), query.known
+        """Return the table that a question asks for, or the reason why no item fits a recommendation.
+
+        None for another question, under filters, and for a comparison without two items. Reviews that cannot
+        be read in time are left out.
+        """
+        catalogue, known = self._catalogue_of(query.known), query.known
         if catalogue is None or known is None or scope.filters != NO_FILTERS:
             return None
         asked = catalogue.read(query.text, meanings=meanings)
@@ -406,11 +440,11 @@ class OfferItems(Offer):
         comparison = compare(
             asked, [documents[document_id] for document_id in wanted if document_id in documents]
         )
-        first = [item.document for item in comparison.items[:REVIEWED_ITEMS]]
+        reviewed = [item.document for item in comparison.items[:REVIEWED_ITEMS]]
         reviews_of_items = await asyncio.gather(
-            *(self._reviews_of(item, vector=vector, scope=scope) for item in first)
+            *(self._reviews_of(item, vector=vector, scope=scope) for item in reviewed)
         )
-        reviews = tuple(review for own in reviews_of_items for review in _of_each_side(own))
+        reviews = tuple(review for of_item in reviews_of_items for review in _of_each_side(of_item))
         comparison = replace(comparison, reviews=reviews)
         return self._with_stock(comparison) if asked.kind == "recommendation" else comparison
 
@@ -422,12 +456,13 @@ class OfferItems(Offer):
         read: Mapping[str, StoredDocument],
         ranked: Sequence[StoredDocument],
     ) -> Comparison | None:
-        """Return reviews for and against the one named item, where a review is best."""
+        """Return reviews for and against the item if the question names one item and a review is the best
+        result; None otherwise, and if there is no other review than that one."""
         named, best = self.named(query.text, known=query.known), ranked[0]
         if named is None or len(named.items) != 1 or not self._is_review(best):
             return None
         item = named.items[0]
-        own = [
+        own_reviews = [
             document
             for document in ranked
             if self._is_review(document)
@@ -435,22 +470,22 @@ class OfferItems(Offer):
             and document.card.item.item_id in named.ids
         ]
         sheet = read.get(item.document_id)
-        if sheet is None or not own:
+        if sheet is None or not own_reviews:
             return None
         with scope.steps.step("items"):
             reviews = await self._reviews_of(sheet, vector=query.vector, scope=scope)
         asked = ItemQuestion("opinion", (item,), item.facts.category)
-        said = opinions(asked, reviews, ranked=own)
-        shown = [review.card.document_id for review in said.reviews]
-        return None if shown in ([], [best.card.document_id]) else said
+        opinion = opinions(asked, reviews, ranked=own_reviews)
+        shown = [review.card.document_id for review in opinion.reviews]
+        return None if shown in ([], [best.card.document_id]) else opinion
 
     def _is_review(self, document: StoredDocument) -> bool:
         prefix = id_prefix_of(document.card.document_id)
         return any(source.id_prefix == prefix for source, _ in self._reviews)
 
     def _with_stock(self, comparison: Comparison) -> Comparison:
-        """Return the table with the element that says of itself that it knows what is in stock, if it takes
-        the numbers of the table's items."""
+        """Return the table with the live element that knows what is in stock, if the tenant has one: its
+        example questions say "in stock", and it takes the numbers of the table's items as parameters."""
         live = self._services.live.elements
         if live is None:
             return comparison
@@ -470,8 +505,8 @@ class OfferItems(Offer):
     async def _reviews_of(
         self, item: StoredDocument, *, vector: Sequence[float], scope: SearchScope
     ) -> list[StoredDocument]:
-        """Return reviews of an item, the most relevant and helpful first; none of a source that is late or
-        cannot be read.
+        """Return reviews of an item, the most relevant and helpful first, without those of a source that is
+        late or cannot be read.
 
         ``vector``: of the question, shape (dimensions,).
         """
@@ -486,7 +521,7 @@ class OfferItems(Offer):
         by_source = await asyncio.gather(
             *(self._reviews_in(source, item, replace(query, ids=ids), scope) for source, ids in self._reviews)
         )
-        reviews = [pair for own in by_source for pair in own]
+        reviews = [pair for pairs in by_source for pair in pairs]
         reviews.sort(key=lambda pair: (-pair[0], pair[1].card.document_id))
         return [review for _, review in reviews]
 
