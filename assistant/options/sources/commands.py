@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 INTO = "Bring the documents into the service at this address, instead of the stores of this machine."
 HOLDS = "Holds a knowledge owner's token, read again for each request. Default: that of the settings."
 _PATIENCE = Patience(attempts=6, longest_wait_s=60.0)
+# Fields of ``SourceRun``, which are also columns of the list.
 _COUNTS = ("changed", "unchanged", "deleted", "refused")
 
 
 def add_to_knowledge(app: typer.Typer) -> None:
+    """Add the command ``sync`` to ``assistant knowledge``."""
     app.command()(sync)
 
 
@@ -76,27 +78,28 @@ def sync(
 
 
 def _show_runs(options: GlobalOptions, terminal: Terminal, tenant: str) -> None:
-    wanted = connected_sources(options.tenant(tenant))
-    found = options.with_stores(tenant, lambda stores: stores.get(SOURCE_RUNS).runs())
+    sources = connected_sources(options.tenant(tenant))
+    stored_runs = options.with_stores(tenant, lambda stores: stores.get(SOURCE_RUNS).runs())
     runs: list[tuple[str, SourceRun | None]] = []
-    for source in wanted:
-        runs += [(run.key, run) for run in found if run.source == source.name] or [(source.name, None)]
+    for source in sources:
+        runs += [(run.key, run) for run in stored_runs if run.source == source.name] or [(source.name, None)]
     if options.json:
         rows = [run.model_dump(mode="json") if run else {"source": name} for name, run in runs]
         terminal.json({"sources": rows})
         return
     headings = ("source", "last run", "up to date", *_COUNTS, "errors")
     if runs:
-        terminal.out.print(table(*headings, right=_COUNTS, rows=[_cells(*each) for each in runs]))
+        terminal.out.print(table(*headings, right=_COUNTS, rows=[_cells(*row) for row in runs]))
     else:
         terminal.warn(f"No source of {tenant} has a connector: assistant/options/sources/connectors.md.")
 
 
 def _cells(name: str, run: SourceRun | None) -> list[str]:
+    """Return a row of the list. ``name``: the run's key; a source that never ran has its name, and no run."""
     if run is None:
         return [name, "never", "never", *("" for _ in _COUNTS), ""]
     now = datetime.now(UTC)
     begun = f"{age(now - run.started_at)} ago" + ("" if run.ended_at else ", runs or was killed")
-    fresh = "never" if run.succeeded_at is None else f"{age(now - run.succeeded_at)} ago"
+    up_to_date = "never" if run.succeeded_at is None else f"{age(now - run.succeeded_at)} ago"
     counts = (f"{getattr(run, count):,}" for count in _COUNTS)
-    return [name, begun, fresh, *counts, plain("; ".join(run.errors)).plain]
+    return [name, begun, up_to_date, *counts, plain("; ".join(run.errors)).plain]

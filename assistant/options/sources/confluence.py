@@ -2,6 +2,10 @@
 
 Each run lists all pages of the spaces: a page's modification date does not change with its restrictions, or
 with those of a page above it, so no search for changes is exact.
+
+A cursor is the index of a space, and Confluence's own cursor within it: "1 eyJpZCI6…", "1" at the beginning
+of the second space, "" after the last. The classes below are the parts that are read of Confluence's
+responses.
 """
 
 from __future__ import annotations
@@ -35,15 +39,20 @@ class _Results(BaseModel, Generic[Item]):
 
 
 class _Item(BaseModel):
+    """A page or space: its id."""
+
     id: str
 
 
 class _Listed(_Item):
+    """A page in a list."""
+
     version: int = Field(validation_alias=AliasPath("version", "number"))
 
 
 class _Links(BaseModel):
     next: str | None = None
+    """Address of the list's next page, with the cursor in its query."""
 
 
 class _List(_Results[_Listed]):
@@ -55,11 +64,14 @@ class _Space(_Item):
 
 
 class _Page(_Item):
+    """A page with its HTML."""
+
     status: str
+    """``current``, or trashed, draft, …"""
     title: str
     content: str = Field(validation_alias=AliasPath("body", "view", "value"))
     space: str = Field(validation_alias=AliasChoices("spaceId", AliasPath("space", "key")))
-    """Its id where spaces have one (Cloud), or its key."""
+    """The space's id (Cloud) or key (Data Center)."""
     updated_at: datetime | None = Field(
         default=None,
         validation_alias=AliasChoices(AliasPath("version", "createdAt"), AliasPath("version", "when")),
@@ -68,6 +80,8 @@ class _Page(_Item):
 
 
 class _DataCenterPage(_Page):
+    """A page with the pages above it, which Cloud lists by another call."""
+
     ancestors: list[_Item]
 
 
@@ -76,6 +90,8 @@ class _Group(BaseModel):
 
 
 class _Readers(BaseModel):
+    """Users and groups that a restriction names; both empty: there is none."""
+
     user: _Results[Any]
     group: _Results[_Group]
 
@@ -86,7 +102,12 @@ class _Restriction(BaseModel):
 
 
 class ConfluencePages:
-    """``Connector`` of the pages of some spaces."""
+    """``Connector`` of the pages of some spaces, for one run.
+
+    ``_Cloud`` and ``_DataCenter`` differ in two methods: ``page`` returns a page, the key of its space ("" if
+    that is none of the settings') and the ids of the pages above it; ``listed`` a page of a space's list, and
+    the cursor of the next one ("" after the last).
+    """
 
     def __init__(self, settings: ConfluenceConnector, *, secret: str) -> None:
         """``secret``: an API token (with ``user``) or a bearer token."""
@@ -95,25 +116,27 @@ class ConfluencePages:
         is_cloud = settings.edition == "cloud"
         self._edition = _Cloud(self._http, settings.spaces) if is_cloud else _DataCenter(self._http)
         self._given = ""
+        """The cursor that ``changes`` returned last: one from outside is of an earlier run."""
         self._readers: dict[str, frozenset[str] | None] = {}
-        """Labels of a restriction by page, since the last page of changes was asked for."""
+        """Labels of a page's own restriction by its id, None without one; forgotten with each call of
+        ``changes``, since restrictions may change."""
 
     async def close(self) -> None:
         await self._http.close()
 
     async def changes(self, cursor: str | None, *, deadline: Deadline) -> ChangePage:
-        """All pages, a space after the other. A run that goes on after another one begins its space again:
-        Confluence does not say how long its own cursors are good."""
+        """Return all pages, one space after another. A cursor of an earlier run begins its space again:
+        Confluence does not say how long its own cursors are valid."""
         self._readers = {}
         if cursor and cursor != self._given:
             cursor = cursor.partition(" ")[0]
-        found, self._given = await self._listed(cursor or "", deadline)
-        changed = [ChangedItem(each.id, str(each.version)) for each in found.results]
+        listed, self._given = await self._listed(cursor or "", deadline)
+        changed = [ChangedItem(page.id, str(page.version)) for page in listed.results]
         return ChangePage(changed, self._given, not self._given)
 
     async def all_ids(self, after: str | None, *, deadline: Deadline) -> tuple[Sequence[str], str | None]:
-        found, following = await self._listed(after or "", deadline)
-        return [each.id for each in found.results], following or None
+        listed, following = await self._listed(after or "", deadline)
+        return [page.id for page in listed.results], following or None
 
     async def fetch(self, item_id: str, *, deadline: Deadline) -> FetchedItem | None:
         try:
@@ -122,13 +145,15 @@ class ConfluencePages:
             raise DocumentInvalidError(error.message) from None
 
     async def _fetch(self, item_id: str, deadline: Deadline) -> FetchedItem | None:
+        """Return a page; its labels are those that its restrictions and those of all pages above it have in
+        common."""
         found = await self._edition.page(item_id, deadline)
         if found is None or found[0].status != "current" or found[1] not in self._settings.spaces:
             return None
         page, _, ancestors = found
         labels: frozenset[str] | None = None
-        for each in (item_id, *ancestors):
-            allowed = await self._allowed(each, deadline)
+        for page_id in (item_id, *ancestors):
+            allowed = await self._allowed(page_id, deadline)
             if allowed is not None:
                 labels = allowed if labels is None else labels & allowed
         if labels is not None and not labels:
@@ -146,30 +171,32 @@ class ConfluencePages:
         )
 
     async def _listed(self, cursor: str, deadline: Deadline) -> tuple[_List, str]:
-        at, _, after = cursor.partition(" ")
-        space = int(at or 0)
-        found, following = await self._edition.listed(self._settings.spaces[space], after, deadline)
+        """Return a page of the list of all pages, and the next cursor, "" after the last."""
+        index, _, after = cursor.partition(" ")
+        space = int(index or 0)
+        pages, following = await self._edition.listed(self._settings.spaces[space], after, deadline)
         if following:
-            return found, f"{space} {following}"
-        return found, str(space + 1) if space + 1 < len(self._settings.spaces) else ""
+            return pages, f"{space} {following}"
+        return pages, str(space + 1) if space + 1 < len(self._settings.spaces) else ""
 
     async def _allowed(self, item_id: str, deadline: Deadline) -> frozenset[str] | None:
         """Return the labels of those who may read an item by its own restriction; None where it has none.
 
-        Users and groups without a label are left out: that is narrower than the source, never wider.
+        Users and groups without a label are left out, so fewer people may read it than in Confluence, never
+        more.
         """
         if item_id in self._readers:
             return self._readers[item_id]
         path = f"/rest/api/content/{quote(item_id, safe='')}/restriction/byOperation/read"
         query = {"expand": "restrictions.user,restrictions.group"}
-        found = await self._http.get(path, query, _Restriction, deadline)
-        if found is None:
+        restriction = await self._http.get(path, query, _Restriction, deadline)
+        if restriction is None:
             raise DocumentInvalidError(
                 "labels: the restrictions of it or of a page above it are not readable."
             )
-        groups = [group.name for group in found.restrictions.group.results]
+        groups = [group.name for group in restriction.restrictions.group.results]
         labels = None
-        if groups or found.restrictions.user.results:
+        if groups or restriction.restrictions.user.results:
             labels = frozenset(self._settings.labels_of(groups))
         self._readers[item_id] = labels
         return labels
@@ -202,6 +229,7 @@ class _Cloud:
         return await self._http.list(path, query, "cursor", deadline)
 
     async def _space_ids(self, deadline: Deadline) -> Mapping[str, str]:
+        """Return id by key of the settings' spaces. Raises DependencyError if one is not there."""
         if not self._ids:
             query = {"keys": ",".join(self._keys), "limit": "250"}
             found = await self._http.get("/api/v2/spaces", query, _Results[_Space], deadline)
@@ -243,7 +271,8 @@ class _Http(WikiHttp):
         super().__init__("Confluence", settings, headers={"Authorization": authorization})
 
     def address(self, link: str | None) -> str | None:
-        """Return a link of an answer for people; None where it leads elsewhere."""
+        """Return the address of a link that Confluence gives for people; None for one that leads
+        elsewhere."""
         if not link or not link.startswith("/") or link.startswith("//"):
             return None
         return self._base + link
@@ -251,15 +280,16 @@ class _Http(WikiHttp):
     async def list(
         self, path: str, query: Mapping[str, str], following: str, deadline: Deadline
     ) -> tuple[_List, str]:
-        """Return a page of a list, and the parameter of its next page; empty after the last."""
+        """Return a page of a list, and the value of the parameter ``following`` for the next page; "" after
+        the last. Raises DependencyError for a next page on another host, or without a new value."""
         found = await self.get(path, query, _List, deadline)
         if found is None:
             raise DependencyError("Confluence has no such space. Check spaces and the account's permission.")
         link = found.links.next
         if link is None:
             return found, ""
-        parts, own = urlsplit(link), urlsplit(self._base)
-        if (parts.scheme, parts.netloc) not in (("", ""), (own.scheme, own.netloc)):
+        parts, base = urlsplit(link), urlsplit(self._base)
+        if (parts.scheme, parts.netloc) not in (("", ""), (base.scheme, base.netloc)):
             raise DependencyError("Confluence names a next page on another host. It was not asked.")
         value = parse_qs(parts.query).get(following, [""])[0]
         if not value or value == query.get(following):
@@ -269,7 +299,7 @@ class _Http(WikiHttp):
     async def get(
         self, path: str, query: Mapping[str, str], answer: type[Answer], deadline: Deadline
     ) -> Answer | None:
-        """Return an answer; None for 404. Raises as ``WikiHttp.ask``."""
+        """Return a response as the model ``answer``; None for 404. Raises as ``WikiHttp.ask``."""
         body = await self.ask(self._base + path, query, deadline=deadline)
         try:
             return None if body is None else answer.model_validate_json(body)

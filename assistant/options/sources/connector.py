@@ -1,5 +1,11 @@
-"""The port of connectors, and what those of wikis share: the rate of their calls, and requests with bounds,
-waits and errors. ``run`` brings what a connector reads into a source."""
+"""The port of connectors, and the HTTP client that those of wikis share.
+
+``run.py`` calls a connector in this order, once for each run:
+
+1. ``changes`` from the kept cursor, page by page, and ``fetch`` for each item that a page names;
+2. ``all_ids``, page by page, and ``fetch`` for ids that the product does not know;
+3. ``close``.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +24,9 @@ from assistant.domain.errors import DependencyError, DocumentInvalidError, Overl
 from assistant.options.sources.section import SourceConnector
 
 _REQUEST_S = 60.0
+"""Limit of one request."""
 _LARGEST_BYTES = 20 * 1024 * 1024
+# Statuses after which a request is repeated: too many requests, or a server that is unavailable.
 _ASK_TO_WAIT = frozenset({429, 502, 503, 504})
 
 
@@ -29,7 +37,7 @@ class ChangedItem:
     item_id: str
     """Stable within the source; becomes the document's own id."""
     revision: str
-    """Opaque; equal means unchanged."""
+    """Opaque; within a run an equal one means unchanged. "" if the system has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +46,9 @@ class ChangePage:
 
     changed: Sequence[ChangedItem]
     cursor: str
-    """To give next time. It is kept only after everything that the page names was handed over."""
+    """Argument of the next call, in this run or the next. It is stored after all items of the page are."""
     is_last: bool
+    """Whether there are no more changes now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,34 +61,34 @@ class FetchedItem:
     url: str | None = None
     effective_date: date | None = None
     labels: tuple[str, ...] | None = None
-    """Labels that the source's own restrictions map to; ``()``: every agent may read it; None: the source has
-    no restrictions of its own."""
+    """Labels to which the system's restrictions of the item map; ``()``: every agent may read it; None: the
+    system says nothing, and the source's ``access`` decides."""
 
 
 class Connector(Protocol):
-    """Reads one system, not more often than its settings allow.
+    """Reads one system, not more often than its settings allow. One object reads one run.
 
-    Every method raises DependencyError where the system is unavailable or answers what is not its format,
-    OverloadedError with ``retry_after_s`` where it asks to wait, DeadlineExceededError. An empty answer is
-    never made of an error.
+    Every method raises DependencyError where the system is unavailable or its response has another format,
+    OverloadedError with ``retry_after_s`` where it asks to wait, DeadlineExceededError. An error never
+    becomes an empty result: documents that are missing from it would be withdrawn.
     """
 
     async def changes(self, cursor: str | None, *, deadline: Deadline) -> ChangePage:
-        """Return the changes since ``cursor``, a page at a time. None: from the beginning."""
+        """Return a page of the changes since ``cursor``. None: everything, from the beginning."""
         ...
 
     async def fetch(self, item_id: str, *, deadline: Deadline) -> FetchedItem | None:
         """Return an item; None where it was deleted meanwhile.
 
         Raises DocumentInvalidError for an item that cannot be read, and for a restriction that maps to no
-        label: the item is refused, and withheld if it was known. It stops no other.
+        label: the item is refused, and withheld if it was known. The run goes on with the others.
         """
         ...
 
     async def all_ids(self, after: str | None, *, deadline: Deadline) -> tuple[Sequence[str], str | None]:
-        """Return a page of the ids of all items, and what to give for the next page; None after the last.
+        """Return a page of the ids of all items, and ``after`` for the next page; None after the last.
 
-        What the product knows and no page names was deleted.
+        A document that the product has and no page names is withdrawn as deleted.
         """
         ...
 
@@ -92,7 +101,8 @@ class ServerFailedError(DependencyError):
 
 
 def limiter(calls_per_second: float) -> AsyncLimiter:
-    """Return what is acquired before each call of a system."""
+    """Return the limiter that is acquired before each call: at 5 calls a second, bursts of 5; at 0.1, a call
+    in 10 s."""
     return AsyncLimiter(max(1.0, calls_per_second), max(1.0, 1 / calls_per_second))
 
 
@@ -121,7 +131,7 @@ class WikiHttp:
         deadline: Deadline,
         form: Mapping[str, str] | None = None,
     ) -> bytes | None:
-        """Return the body that answers a GET, or a POST of a form; None for 404.
+        """Return the body of the response to a GET, or to a POST of a form; None for 404.
 
         Raises DependencyError, OverloadedError, DeadlineExceededError, DocumentInvalidError for a body over
         its bound.
@@ -141,7 +151,7 @@ class WikiHttp:
                     body += part
                     if len(body) > _LARGEST_BYTES:
                         raise DocumentInvalidError(f"{self._system}'s answer is over {_LARGEST_BYTES} bytes.")
-        except (aiohttp.ClientError, OSError) as error:  # a time-out is one
+        except (aiohttp.ClientError, OSError) as error:  # a timeout is an OSError
             raise OverloadedError(f"{self._system} did not answer ({type(error).__name__}). Retry.") from None
         return bytes(body)
 

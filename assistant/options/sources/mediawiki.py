@@ -1,4 +1,14 @@
-"""Pages of a MediaWiki as documents, by its action API (mediawiki.org, API:Main_page)."""
+"""Pages of a MediaWiki as documents, by its action API (mediawiki.org, API:Main_page).
+
+A cursor of ``changes`` is JSON. In the first reading "after" is a cursor of ``all_ids``, "" at its beginning:
+
+    {"at": "2026-11-20T09:00:00Z", "after": "{\\"namespace\\": 1}"}   still listing all pages
+    {"at": "2026-11-20T09:00:00Z"}                                 recent changes since then
+    {"at": …, "continue": {"rccontinue": …}}                       their next page
+
+A cursor of ``all_ids`` is {"namespace": index, "continue": {…}}. "continue" is MediaWiki's own, sent as it
+came.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +27,11 @@ from assistant.options.sources.connector import ChangedItem, ChangePage, Fetched
 from assistant.options.sources.section import MediaWikiConnector
 
 _MAX_LAG_S = 5
+"""Seconds by which the wiki's database copies may lag; above it the wiki refuses, and is asked again
+later."""
 _CHANGES_KEPT = timedelta(days=30)
 """A wiki forgets its recent changes, after 90 days by default: from an older cursor on, all is read again."""
+# Codes of the API's errors: try again later; sign in again; the page is gone.
 _BUSY = frozenset({"maxlag", "ratelimited", "readonly"})
 _NO_SESSION = frozenset({"assertuserfailed", "assertnameduserfailed", "readapidenied"})
 _GONE = frozenset({"nosuchpageid", "missingtitle"})
@@ -27,7 +40,7 @@ _OBJECT = TypeAdapter(dict[str, Any])
 
 
 class _ApiError(DependencyError):
-    """An error in a body with the status 200."""
+    """An error of the API, which comes in a body with the status 200."""
 
     def __init__(self, api_code: str, info: str) -> None:
         super().__init__(f"The wiki refused: {api_code}: {info:.200}")
@@ -35,8 +48,8 @@ class _ApiError(DependencyError):
 
 
 @asynccontextmanager
-async def _of_the_api() -> AsyncGenerator[None]:
-    """Raise DependencyError for JSON that is not of the API."""
+async def _in_the_apis_form() -> AsyncGenerator[None]:
+    """Decorate a method: raise DependencyError for a response without the keys that it reads."""
     try:
         yield
     except (KeyError, IndexError, TypeError, ValueError) as error:
@@ -57,12 +70,13 @@ class MediaWikiPages:
     async def close(self) -> None:
         await self._http.close()
 
-    @_of_the_api()
+    @_in_the_apis_form()
     async def changes(self, cursor: str | None, *, deadline: Deadline) -> ChangePage:
-        """Every page at first, a namespace after the other; then the recent changes since that began."""
+        """Return all pages at first, one namespace after another; then the recent changes since that
+        began."""
         place = _decoded(cursor)
-        at = place.get("at")
-        if at is None or self._clock.now() - datetime.fromisoformat(at) > _CHANGES_KEPT:
+        since = place.get("at")
+        if since is None or self._clock.now() - datetime.fromisoformat(since) > _CHANGES_KEPT:
             answer = await self._ask(deadline, curtimestamp=1)
             place = {"at": answer["curtimestamp"], "after": ""}
         if "after" in place:
@@ -72,6 +86,7 @@ class MediaWikiPages:
         return await self._recent(place, deadline)
 
     async def _recent(self, place: Json, deadline: Deadline) -> ChangePage:
+        """Return a page of recent changes. The new titles of moved pages are looked up, for their ids."""
         answer = await self._ask(
             deadline,
             list="recentchanges",
@@ -87,15 +102,15 @@ class MediaWikiPages:
         if moved := [
             entry["logparams"]["target_title"] for entry in entries if entry.get("logtype") == "move"
         ]:
-            found = await self._ask(deadline, titles="|".join(moved))
-            changed |= {str(page["pageid"]): "moved" for page in found["query"]["pages"] if "pageid" in page}
+            moves = await self._ask(deadline, titles="|".join(moved))
+            changed |= {str(page["pageid"]): "moved" for page in moves["query"]["pages"] if "pageid" in page}
         is_last = "continue" not in answer
         # The last second is read again next time: it may not have been over.
-        at = entries[-1]["timestamp"] if is_last and entries else place["at"]
-        following = {"at": at, **({} if is_last else {"continue": answer["continue"]})}
-        return ChangePage([ChangedItem(*each) for each in changed.items()], _encoded(following), is_last)
+        since = entries[-1]["timestamp"] if is_last and entries else place["at"]
+        following = {"at": since, **({} if is_last else {"continue": answer["continue"]})}
+        return ChangePage([ChangedItem(*item) for item in changed.items()], _encoded(following), is_last)
 
-    @_of_the_api()
+    @_in_the_apis_form()
     async def fetch(self, item_id: str, *, deadline: Deadline) -> FetchedItem | None:
         wanted = {"prop": "info|revisions", "inprop": "url|protection", "rvprop": "timestamp"}
         answer = await self._ask(deadline, pageids=item_id, **wanted)
@@ -123,29 +138,30 @@ class MediaWikiPages:
             labels=self._settings.labels.get(str(page["ns"])),
         )
 
-    @_of_the_api()
+    @_in_the_apis_form()
     async def all_ids(self, after: str | None, *, deadline: Deadline) -> tuple[Sequence[str], str | None]:
         place = _decoded(after)
-        number: int = place.get("namespace", 0)
-        following: Json | None = place.get("continue")
+        index: int = place.get("namespace", 0)
+        continued: Json | None = place.get("continue")
         answer = await self._ask(
             deadline,
             list="allpages",
-            apnamespace=self._settings.namespaces[number],
+            apnamespace=self._settings.namespaces[index],
             apfilterredir="nonredirects",
             aplimit=self._settings.page_size,
-            **(following or {}),
+            **(continued or {}),
         )
-        following = None
+        continued = None
         if "continue" in answer:
-            following = {"namespace": number, "continue": answer["continue"]}
-        elif number + 1 < len(self._settings.namespaces):
-            following = {"namespace": number + 1}
+            continued = {"namespace": index, "continue": answer["continue"]}
+        elif index + 1 < len(self._settings.namespaces):
+            continued = {"namespace": index + 1}
         ids = [str(page["pageid"]) for page in answer["query"]["allpages"]]
-        return ids, None if following is None else _encoded(following)
+        return ids, None if continued is None else _encoded(continued)
 
     async def _ask(self, deadline: Deadline, *, action: str = "query", **parameters: str | int) -> Json:
-        """Return the answer of a query, signed in where the settings say so; once more after a session ended.
+        """Return the response to a query. It is signed in if the settings have a user; if the session has
+        ended, it signs in again and repeats the query once.
 
         Raises ConfigurationError, and as ``WikiHttp.ask``.
         """
@@ -162,7 +178,7 @@ class MediaWikiPages:
         return await self._send(query, deadline)
 
     async def _sign_in(self, deadline: Deadline) -> None:
-        """Sign in with the bot password, once for all calls that wait."""
+        """Sign in with the bot password unless that was done; other calls wait meanwhile."""
         async with self._signing_in:
             if self._settings.user is None or self._is_signed_in:
                 return
@@ -187,19 +203,20 @@ class MediaWikiPages:
         *,
         form: Mapping[str, str] | None = None,
     ) -> Json:
-        """Return an answer. Raises DependencyError for what is no JSON of the API, and for its errors."""
+        """Return a response. Raises DependencyError if it is no JSON object, OverloadedError for ``_BUSY``,
+        _ApiError for other errors of the API."""
         query = {**parameters, "format": "json", "formatversion": 2, "maxlag": _MAX_LAG_S}
         body = await self._http.ask(self._settings.api, query, deadline=deadline, form=form)
         try:
-            found = _OBJECT.validate_json(body or b"")
+            response = _OBJECT.validate_json(body or b"")
         except ValidationError:
             no_json = "The wiki answered no JSON. Check connector.api, and proxies before it."
             raise DependencyError(no_json) from None
-        if error := found.get("error"):
+        if error := response.get("error"):
             if error["code"] in _BUSY:
                 raise OverloadedError(f"The wiki asks to wait: {error['code']}.")
             raise _ApiError(error["code"], str(error.get("info", "")))
-        return found
+        return response
 
 
 def _encoded(place: Json) -> str:
@@ -207,7 +224,7 @@ def _encoded(place: Json) -> str:
 
 
 def _decoded(cursor: str | None) -> dict[str, Any]:
-    """Raises DependencyError for a cursor of another connector."""
+    """Return the place of a cursor; {} for None. Raises DependencyError for a cursor of another connector."""
     try:
         return _OBJECT.validate_json(cursor or b"{}")
     except ValidationError:

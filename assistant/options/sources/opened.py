@@ -1,4 +1,5 @@
-"""Builds the connectors of a tenant's sources, and what runs them."""
+"""Builds the connectors of a tenant's sources, and their runs on this machine (``task.py`` builds those on
+AWS)."""
 
 from __future__ import annotations
 
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     from assistant.options.sources.connector import Connector
 
 ReadPassword = Callable[[str], Awaitable[str]]
-"""Returns the secret of a name. Raises ConfigurationError, DependencyError."""
+"""Returns the secret that a connector's ``secret`` names, such as "state:wiki". Raises ConfigurationError,
+DependencyError."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalSecrets:
-    """Passwords in files of this machine."""
+    """``ReadPassword`` from files of this machine: "file:PATH" beside the tenant file, or "state:NAME" in the
+    state folder's secrets/<tenant>."""
 
     tenant: str
     tenants_dir: Path
@@ -47,7 +50,7 @@ class LocalSecrets:
 
 @asynccontextmanager
 async def open_connector(settings: AnyConnector, password: ReadPassword) -> AsyncGenerator[Connector]:
-    """Yield the connector of a source. Raises ConfigurationError."""
+    """Yield the connector of these settings, and close it. Raises ConfigurationError, and as ``password``."""
     secret = None if settings.secret is None else await password(settings.secret)
     connector: Connector
     if isinstance(settings, SqlConnector):
@@ -69,7 +72,7 @@ async def open_connector(settings: AnyConnector, password: ReadPassword) -> Asyn
 
 
 def sync_of(stores: EmbeddedTenant, source: KnowledgeSource, password: ReadPassword) -> SyncSource:
-    """Return what runs a source over embedded stores. Raises NotFoundError for one without a connector."""
+    """Return the run of a source over embedded stores. Raises NotFoundError for one without a connector."""
     settings, clock = connector_of(source.entry), SystemClock()
     if settings is None:
         raise NotFoundError(
@@ -88,7 +91,7 @@ def sync_of(stores: EmbeddedTenant, source: KnowledgeSource, password: ReadPassw
 
 
 def syncs_of(tenant: TenantConfig, stores: EmbeddedTenant, settings: StoreSettings) -> list[SyncSource]:
-    """Return what runs each source with a connector on a laptop."""
+    """Return the runs of all sources with a connector, on a laptop."""
     secrets = LocalSecrets(tenant.name, settings.tenants_dir, settings.state_dir)
     return [sync_of(stores, source, secrets) for source in connected_sources(tenant)]
 

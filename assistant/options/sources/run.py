@@ -1,8 +1,11 @@
-"""One run of a connector: brings what changed in a system into its source, and withdraws what is gone. And
-what is kept of it: its record, and the lock that lets one run of a source read at a time.
+"""One run of a connector: it brings what changed in a system into its source, and withdraws what is gone.
+Also the run's record, and the lock by which one run of a source reads at a time.
 
-A page's cursor is stored after all that the page names: a run that was killed does the page again, and what
-is there already is only compared.
+A page's cursor is stored after all items of the page: a run that was killed does the page again, and
+documents that are there already are only compared.
+
+    run = SyncSource(source, connect=…, open_target=…, runs=…, turn=…, clock=clock)
+    record = await run()          # SourceRun(changed=3, unchanged=120, deleted=1, cursor="…", …)
 """
 
 from __future__ import annotations
@@ -42,13 +45,16 @@ from assistant.stores.table import Range, Table, keyed
 
 LONGEST_RUN_S = 6 * 3600.0
 _CALL_S = 600.0
-"""All requests of one call, with the waits for the rate; each of them has a shorter limit."""
+"""Limit of one call of the connector, with all its requests and its waits for the rate."""
 _AT_ONCE = 4
+"""Calls of the connector at the same time."""
 _ATTEMPTS = 5
-"""Calls of a system that asks to wait, or answers nothing usable."""
+"""Times that a call is tried while the system asks to wait or is overloaded."""
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 60.0
+"""Longest wait between two attempts, and between two looks at the schedule after an error."""
 _MOST_ERRORS = 20
+"""Errors that a record keeps."""
 _RUNS = "source-runs"
 _log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
@@ -59,24 +65,25 @@ class SourceRun(PublicModel):
 
     source: str
     into: str = ""
-    """Address of the service that it brought documents to; empty: the stores that it is kept in."""
+    """Address of the service that it brought documents to; empty: the stores where this record is."""
     started_at: AwareDatetime
     ended_at: AwareDatetime | None = None
     """None while it runs, and for a run that was killed."""
     cursor: str | None = None
-    """Everything before it was handed over."""
+    """Where the next run goes on: everything before it is stored. None: at the beginning."""
     changed: int = 0
     unchanged: int = 0
     deleted: int = 0
     refused: int = 0
     errors: tuple[str, ...] = ()
-    """Why it stopped early, or items were refused: the first ones, without their text."""
+    """Why it stopped early, and why items were refused: the first ``_MOST_ERRORS``, without the items'
+    texts."""
     succeeded_at: AwareDatetime | None = None
-    """When a run last ended without stopping early."""
+    """When this or an earlier run last ended without stopping early."""
 
     @property
     def key(self) -> str:
-        """Names the source and the place: a run into another place has a cursor of its own."""
+        """Source and place: a run into another place has another cursor, so another record."""
         return f"{self.source} {self.into}".rstrip()
 
 
@@ -102,7 +109,8 @@ SOURCE_RUNS = Store(
 
 
 def turn_of(source: str, *, lasts_s: float = 0.0) -> LockOf:
-    """Return the lock of a source's connector, which on AWS lasts so long after a holder that was killed."""
+    """Return the lock of a source's connector. ``lasts_s``: on AWS, seconds after which it ends by itself if
+    its holder was killed."""
     return LockOf(
         f"connector-{source}.lock",
         key=f"source:{source}",
@@ -114,14 +122,14 @@ def turn_of(source: str, *, lasts_s: float = 0.0) -> LockOf:
 
 
 class KnowledgeTarget(Protocol):
-    """The documents of one source, where a run brings them: here, or in a service elsewhere.
+    """The documents of one source in the place where a run brings them: the stores here, or a remote service.
 
-    Ids are the items' own. Every method raises an AssistantError where it cannot do all of it; the run ends
-    then, and the next one does it again.
+    Ids are those of the connector's items. Every method raises an AssistantError if it cannot do all of its
+    work; the run ends then, and the next one repeats it.
     """
 
     async def add(self, items: Sequence[SourceItem], /) -> AddSummary:
-        """Store new and changed items. Withhold those that are refused, where they are known."""
+        """Store new and changed items. Withhold known documents whose item is a failure."""
         ...
 
     async def known_ids(self) -> AbstractSet[str]:
@@ -143,7 +151,7 @@ class StoredTarget:
     clock: Clock
 
     async def add(self, items: Sequence[SourceItem], /) -> AddSummary:
-        # The connector is the system's word: where that opens a page, it is opened here.
+        # The connector reports the system's own restrictions, so it may widen who reads a document.
         labels = frozenset((*self.source.vocabulary, *self.source.labels))
         writer = Writer(f"connector:{self.source.name}", labels)
         return await self.add_documents(items, source=self.source, writer=writer)
@@ -170,7 +178,7 @@ class SyncSource:
     connect: Callable[[], AbstractAsyncContextManager[Connector]]
     """Opens the connector for one run. Raises ConfigurationError, as for a secret that is missing."""
     open_target: Callable[[], AbstractAsyncContextManager[KnowledgeTarget]]
-    """Opens where one run brings the documents. Raises an AssistantError."""
+    """Opens the target of one run. Raises an AssistantError."""
     runs: StoredSourceRuns
     turn: AbstractAsyncContextManager[None, bool | None]
     """Held by one run of the source at a time."""
@@ -182,8 +190,10 @@ class SyncSource:
     """Address of the service that it brings the documents to; empty: the stores here."""
 
     async def __call__(self, *, confirmed: bool = False, again: bool = False) -> SourceRun:
-        """Run until everything is read. ``confirmed``: more than half of the documents may be withdrawn;
-        ``again``: from the beginning, as after another tenant file.
+        """Run until everything is read, and return the run's record.
+
+        ``confirmed``: more than half of the documents may be withdrawn. ``again``: read from the beginning,
+        as after a change of the tenant file.
 
         An error of the system, or of its settings, ends the run, and is in its record. Raises DependencyError
         where a store of the product or the turn is unavailable.
@@ -218,6 +228,8 @@ class SyncSource:
             await runs
 
     async def _on_schedule(self) -> None:
+        """Run whenever ``every_minutes`` have passed since the last run began, in whatever process that
+        was."""
         while True:
             try:
                 last, wait_s = await self.last_run(), 0.0
@@ -233,24 +245,27 @@ class SyncSource:
 
 
 class _Run:
-    """What one run has done so far."""
+    """One run in progress: its steps, and its record so far.
+
+    ``SyncSource`` sets ``connector`` and ``target``, then calls ``read_changes`` and ``compare_ids``.
+    """
 
     connector: Connector
     target: KnowledgeTarget
 
-    def __init__(self, sync: SyncSource, before: SourceRun | None, *, confirmed: bool, again: bool) -> None:
+    def __init__(self, sync: SyncSource, last: SourceRun | None, *, confirmed: bool, again: bool) -> None:
         self._sync = sync
         self._confirmed = confirmed
         self._until = Deadline.after(sync.longest_s, clock=sync.clock)
         self._free = asyncio.Semaphore(_AT_ONCE)
         self._seen: dict[str, str] = {}
-        """Revision of each item that this run has stored."""
+        """Revision by id of each item that this run has stored: a later page may name it again."""
         self.record = SourceRun(
             source=sync.source.name,
             into=sync.into,
             started_at=sync.clock.now(),
-            cursor=before.cursor if before and not again else None,
-            succeeded_at=before.succeeded_at if before else None,
+            cursor=last.cursor if last and not again else None,
+            succeeded_at=last.succeeded_at if last else None,
         )
 
     def update(self, **fields: object) -> None:
@@ -260,6 +275,7 @@ class _Run:
         self.update(errors=(*self.record.errors, error)[:_MOST_ERRORS])
 
     async def read_changes(self) -> None:
+        """Bring the changes since the cursor, and store the cursor after each page."""
         is_last = False
         while not is_last:
             cursor = self.record.cursor
@@ -272,8 +288,9 @@ class _Run:
             await self._sync.runs.put_run(self.record)
 
     async def compare_ids(self) -> None:
-        """Withdraw what the system does not have, and bring what only it has, after a whole list of ids."""
-        # Before the system is asked: what comes meanwhile is not missing.
+        """List all ids of the system; bring items that are not known, and withdraw documents that it does not
+        list."""
+        # Read before the system is asked: a document that is added meanwhile must not be withdrawn.
         known = await self.target.known_ids()
         there: set[str] = set()
         after: str | None = None
@@ -287,10 +304,10 @@ class _Run:
         await self._remove(known - there)
 
     async def _bring(self, changed: Sequence[ChangedItem]) -> set[str]:
-        """Store items; return the ids of those that are gone."""
+        """Fetch and store items, and count them; return the ids of those that the system no longer has."""
         new = [item for item in changed if self._seen.get(item.item_id) != item.revision]
         fetched = await all_or_cancel(self._fetch(item.item_id) for item in new)
-        summary = await self.target.add([each for each in fetched if each is not None])
+        summary = await self.target.add([item for item in fetched if item is not None])
         self._seen.update((item.item_id, item.revision) for item in new)
         for failure in summary.failures:
             self.note(f"{failure.origin}: {failure.reason}")
@@ -299,9 +316,10 @@ class _Run:
             unchanged=summary.unchanged + len(changed) - len(new),
             refused=len(summary.failures),
         )
-        return {item.item_id for item, each in zip(new, fetched, strict=True) if each is None}
+        return {item.item_id for item, content in zip(new, fetched, strict=True) if content is None}
 
     async def _fetch(self, item_id: str) -> SourceItem | None:
+        """Return an item, or why it is refused; None if it is gone."""
         try:
             fetched = await self._call(partial(self.connector.fetch, item_id))
         except DocumentInvalidError as error:
@@ -309,7 +327,11 @@ class _Run:
         return None if fetched is None else _as_source_item(item_id, fetched)
 
     async def _remove(self, item_ids: AbstractSet[str]) -> None:
-        """Withdraw the documents of these ids, if there are any. Raises ConflictError for more than half."""
+        """Withdraw those of these ids that are known.
+
+        Raises ConflictError, and withdraws none, where the run would then have withdrawn more than half of
+        the documents, unless that is confirmed: the system or its settings may be wrong.
+        """
         known = await self.target.known_ids() if item_ids else frozenset[str]()
         gone = sorted(known & item_ids)
         if not gone:
@@ -327,7 +349,10 @@ class _Run:
         self.update(**{name: getattr(self.record, name) + number for name, number in more.items()})
 
     async def _call(self, call: Callable[..., Awaitable[Result]]) -> Result:
-        """Call the system; wait and call again where it asks for that or is overloaded."""
+        """Call a method of the connector with a deadline; after OverloadedError wait and repeat it.
+
+        Raises DeadlineExceededError once the run has taken its longest time.
+        """
         attempt = 0
         while True:
             if not self._until.remaining_s():
@@ -342,11 +367,12 @@ class _Run:
                     attempt += 1
                     if attempt == _ATTEMPTS:
                         raise
-                # Inside the bound: while the system wants rest, its other calls wait, too.
+                # It waits within the semaphore, so that fewer other calls reach a system that asks to wait.
                 await asyncio.sleep(min(wait_s, _LONGEST_WAIT_S, self._until.remaining_s()))
 
 
 def _as_source_item(item_id: str, fetched: FetchedItem) -> SourceItem:
+    """Return a fetched item as a document to store, or as a failure where a field is invalid."""
     fields = {name: value for name, value in asdict(fetched).items() if value is not None}
     item = as_item(item_id, {"document_id": item_id, **fields}, metadata={})
     return replace(item, own_id=item_id) if isinstance(item, SourceFailure) else item

@@ -13,6 +13,7 @@ from assistant.tenant.deployment_checks import Contradiction
 from assistant.tenant.tenant import SourceEntry, TenantConfig
 from assistant.tenant.toml_file import KeyMark, StrictModel, keys_of
 
+# A column in a template: {question}.
 _COLUMN = re.compile(r"\{([A-Za-z_]\w{0,62})\}")
 _Labels = Annotated[tuple[str, ...], Field(max_length=200)]
 ColumnName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w{0,62}$")]
@@ -21,11 +22,13 @@ Template = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
 
 
 def filled(template: str, values: Mapping[str, object]) -> str:
-    """Return the template with the values of its columns; None is the empty text."""
-    return _COLUMN.sub(lambda name: "" if (value := values[name[1]]) is None else str(value), template)
+    """Return a template with the values of its columns: ``filled("{id}: {name}", {"id": 7, "name": None})``
+    is "7: ". ``values`` must have every column of the template."""
+    return _COLUMN.sub(lambda column: "" if (value := values[column[1]]) is None else str(value), template)
 
 
 def _has_no_password(url: str) -> str:
+    """Return the URL. Raises ValueError for one with a password."""
     if urlsplit(url).password is not None:
         raise ValueError("it has a password. Delete it from the url, and name where it is: secret")
     return url
@@ -175,6 +178,7 @@ class ConfluenceConnector(_GroupConnector):
 
 AnyConnector = Annotated[SqlConnector | MediaWikiConnector | ConfluenceConnector, Field(discriminator="kind")]
 """Another kind is one more model here, and one more line in ``assistant.options.sources.opened``."""
+# Usual port by the scheme of a system's URL.
 _PORTS = {"https": 443, "postgresql": 5432}
 
 
@@ -204,14 +208,15 @@ def connector_of(source: SourceEntry) -> AnyConnector | None:
 
 
 def contradictions(tenant: TenantConfig) -> Iterator[Contradiction]:
-    """Yield each source whose system a deployment could not reach."""
-    ways = {
+    """Yield each source whose ``connector.reach`` names no ``[[reach]]`` entry with its system's host and
+    port."""
+    places = {
         entry.name: (entry.host_name, entry.port) for entry in tenant.reach if entry.caller == "connectors"
     }
     for number, source in enumerate(tenant.sources):
         if (connector := connector_of(source)) is not None:
             host, port = place = place_of(connector)
-            if ways.get(connector.reach or "") != place:
+            if places.get(connector.reach or "") != place:
                 yield Contradiction(
                     ("sources", number, "connector", "reach"),
                     'it names no way to the system: a [[reach]] entry with caller = "connectors", '
@@ -220,6 +225,6 @@ def contradictions(tenant: TenantConfig) -> Iterator[Contradiction]:
 
 
 def place_of(connector: AnyConnector) -> tuple[str | None, int | None]:
-    """Return host and port of the system; None for what its URL does not say."""
+    """Return host and port of the system; None for one that its URL does not have."""
     parts = urlsplit(connector.api if isinstance(connector, MediaWikiConnector) else connector.url)
     return parts.hostname, parts.port or _PORTS.get(parts.scheme.partition("+")[0])

@@ -1,4 +1,11 @@
-"""Rows of a database as documents, by SQLAlchemy: any URL whose driver is installed (pg8000, SQLite)."""
+"""Rows of a database as documents, by SQLAlchemy: any URL whose driver is installed (pg8000, SQLite).
+
+A cursor is JSON of a place in the order by (changed, key); a type that JSON does not have goes with its name:
+
+    [["datetime", "2026-11-20T09:00:00"], 17]      after the row 17 of this time
+    [["datetime", "2026-11-20T09:00:00"], null]    from this time on, with all its rows
+    [null, 17]                                     of ``all_ids``: after the row 17
+"""
 
 from __future__ import annotations
 
@@ -26,8 +33,10 @@ from assistant.options.sources.connector import ChangedItem, ChangePage, Fetched
 from assistant.options.sources.section import SqlConnector, filled
 
 _SOCKET_TIMEOUT_S = 60
+"""Limit of one query."""
 _TAKE_TIMEOUT = frozenset({"pg8000", "pysqlite"})
 """Drivers with the argument ``timeout``, in seconds."""
+# Hosts on this machine, to which a connection needs no TLS.
 _HERE = frozenset({None, "", "localhost", "127.0.0.1", "::1"})
 _READ: Mapping[str, Callable[[Any], Any]] = {
     "datetime": datetime.fromisoformat,
@@ -35,20 +44,20 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "Decimal": Decimal,
     "UUID": UUID,
 }
-"""Types of a cursor that JSON has not."""
+"""Types of a cursor's values that JSON does not have = the function that reads one from text."""
 Row = Mapping[str, Any]
 Result = TypeVar("Result")
 
 
 class SqlRows:
-    """``Connector`` of one query. Each call runs in a thread, one at a time."""
+    """``Connector`` of one query. Each query runs in a thread, one at a time."""
 
     def __init__(self, settings: SqlConnector, *, password: str | None) -> None:
         """Raises ConfigurationError for a URL that SQLAlchemy cannot use."""
         self._settings = settings
-        self._one, self._rate = asyncio.Lock(), limiter(settings.requests_per_second)
+        self._turn, self._rate = asyncio.Lock(), limiter(settings.requests_per_second)
         self._page: dict[str, Row] = {}
-        """Rows of the last page of changes, which ``fetch`` returns without asking again."""
+        """Rows by id of the last page of changes, which ``fetch`` returns without another query."""
         self._rows = sql.text(settings.query).columns(*map(sql.column, settings.columns)).subquery("items")
         self._key, self._changed = self._rows.c[settings.key], self._rows.c[settings.changed]
         try:
@@ -65,12 +74,15 @@ class SqlRows:
         await asyncio.to_thread(self._engine.dispose)
 
     async def changes(self, cursor: str | None, *, deadline: Deadline) -> ChangePage:
-        """Rows in order of (changed, key). A new run begins with the last time again: another row may have
-        got it since."""
+        """Return rows in order of (changed, key). A new run begins with the last time again: another row may
+        have the same time by now.
+
+        On the last page the cursor has no key, so the next run reads all rows of that time again.
+        """
         query = sql.select(self._rows).where(self._changed.is_not(None)).order_by(self._changed, self._key)
-        since = _decoded(cursor) if cursor else None
-        if since is not None:
-            changed, key = since
+        start = _decoded(cursor) if cursor else None
+        if start is not None:
+            changed, key = start
             later = self._changed > changed
             query = query.where(
                 self._changed >= changed
@@ -83,8 +95,8 @@ class SqlRows:
         if rows:
             last = rows[-1]
             cursor = _encoded(last[self._settings.changed], None if is_last else last[self._settings.key])
-        elif since is not None:
-            cursor = _encoded(since[0], None)
+        elif start is not None:
+            cursor = _encoded(start[0], None)
         changed_items = [ChangedItem(self._id(row), str(row[self._settings.changed])) for row in rows]
         return ChangePage(changed_items, cursor or "", is_last)
 
@@ -119,7 +131,8 @@ class SqlRows:
         )
 
     def _labels(self, row: Row) -> tuple[str, ...] | None:
-        """Return the labels of the groups that may read a row; None where rows say nothing of groups."""
+        """Return the labels of the groups that may read a row, () for every agent; None where the settings
+        have no column of groups. Raises DocumentInvalidError for NULL, and for groups without labels."""
         if self._settings.groups_column is None:
             return None
         named = row[self._settings.groups_column]
@@ -135,7 +148,7 @@ class SqlRows:
         return tuple(sorted(labels))
 
     async def _read(self, query: sql.Select[Any], deadline: Deadline) -> list[Row]:
-        async with self._one, self._rate:
+        async with self._turn, self._rate:
             try:
                 async with asyncio.timeout(deadline.within_s(_SOCKET_TIMEOUT_S)):
                     return await asyncio.to_thread(partial(self._rows_of, query))
@@ -151,7 +164,7 @@ class SqlRows:
 
 
 def _connect_args(url: sql.URL, ca_pem: str | None) -> dict[str, Any]:
-    """Return a limit of time for drivers that have one, and TLS to another machine."""
+    """Return the driver's arguments: a timeout if it takes one, and TLS to another machine."""
     driver = url.get_driver_name()
     arguments: dict[str, Any] = {"timeout": _SOCKET_TIMEOUT_S} if driver in _TAKE_TIMEOUT else {}
     if driver == "pg8000" and url.host not in _HERE:
@@ -160,11 +173,12 @@ def _connect_args(url: sql.URL, ca_pem: str | None) -> dict[str, Any]:
 
 
 def _encoded(changed: Any, key: Any) -> str:
-    """Return a place among the rows as text."""
+    """Return a cursor: see the module's examples."""
     return orjson.dumps([_typed(changed), _typed(key)]).decode()
 
 
 def _typed(value: Any) -> Any:
+    """Return a value as JSON has it, or [name of its type, text] for a type of ``_READ``."""
     kind = type(value).__name__
     if kind not in _READ:
         return value
@@ -172,7 +186,7 @@ def _typed(value: Any) -> Any:
 
 
 def _decoded(cursor: str) -> tuple[Any, Any]:
-    """Raises DependencyError for a cursor of another query."""
+    """Return the values (changed, key) of a cursor. Raises DependencyError for one of another query."""
     try:
         changed, key = (
             _READ[value[0]](value[1]) if isinstance(value, list) else value for value in orjson.loads(cursor)

@@ -1,6 +1,7 @@
 """Runs of sources' connectors: a schedule for each source starts a task on Fargate, which ends with its run.
 
-The lock of a source refuses a second run beside the first. The alarm *A source is not read* watches.
+The lock of a source refuses a second run beside the first. The alarm *A source is not read* watches the runs.
+``option.py`` joins ``add_runs``, ``alarms`` and ``fill_in`` to the stacks.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class ConnectorRuns(Construct):
         beside: BesideTheService,
         connectors: Mapping[str, AnyConnector],
     ) -> None:
-        """``connectors``: by the names of their sources."""
+        """``beside``: what the tenant's orchestrator stack shares. ``connectors``: by their sources'
+        names."""
         super().__init__(scope, construct_id)
         foundation, ingestion = beside.foundation, beside.ingestion
         tenant = foundation.tenant
@@ -98,14 +100,16 @@ def connectors_of(tenant: DeployedTenant) -> Mapping[str, AnyConnector]:
 
 
 def add_runs(stack: TenantStack, beside: BesideTheService) -> None:
-    """Add the runs of a tenant that has connectors."""
+    """Add the scheduled runs to a stack, if its tenant has connectors."""
     if connectors := connectors_of(stack.tenant):
         ConnectorRuns(stack, "Connectors", beside=beside, connectors=connectors)
 
 
 def alarms(tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
-    """Yield alarms on runs of connectors, after three missed ones. A task that did not start publishes
-    nothing, as a killed one."""
+    """Yield an alarm for each connector, which fires after three missed runs.
+
+    A task that did not start, or was killed, publishes nothing, which counts as a missed run.
+    """
     tenant = tenant_alarms.metrics.tenant
     for source, connector in connectors_of(tenant).items():
         runs = published_by(tenant.full_name, **{SOURCE_DIMENSION: source})
@@ -115,14 +119,17 @@ def alarms(tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
 
 
 def fill_in(tenant: DeployedTenant, data: dict[str, Any]) -> None:
-    """Write the secrets and authorities of connectors on AWS into a container's tenant file."""
-    ways = {entry.name: entry for entry in tenant.connected_systems}
+    """Write the names of secrets and the authorities of connectors into a container's tenant file.
+
+    ``data``: the file's tables, changed in place.
+    """
+    systems = {entry.name: entry for entry in tenant.connected_systems}
     for connector in filter(None, (source.get("connector") for source in data["sources"])):
-        way = ways[connector["reach"]]
-        if way.ca_pem is not None:
-            connector["ca_pem"] = way.ca_pem
+        system = systems[connector["reach"]]
+        if system.ca_pem is not None:
+            connector["ca_pem"] = system.ca_pem
         if "secret" in connector:
-            connector["secret"] = f"secretsmanager:{tenant.secret_of(way)}"
+            connector["secret"] = f"secretsmanager:{tenant.secret_of(system)}"
 
 
 def _statements(

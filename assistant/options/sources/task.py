@@ -1,7 +1,8 @@
 """``python -m assistant.options.sources.task SOURCE [--yes] [--again]``: one run of a connector on AWS.
 
 It is the scheduled task of ``stack.py`` beside it, with the options of ``assistant knowledge sync``. It
-exits with 1 where the run stopped early or did not begin.
+exits with 1 where the run stopped early or did not begin. Its metric ``SOURCE_READ`` is a line of its output
+in CloudWatch's embedded format: 1 if everything was read, else 0.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from assistant.stores.clients import AwsClients
 from assistant.stores.opened import AwsStores, knowledge_of
 
 _LEAST_RUN_S = 3600.0
-"""Longest run of a source that is read more often: Confluence reads all of its pages each time."""
+"""Time that a run may take at least, also if the source is read more often: Confluence reads all pages each
+time."""
 _ENDING_S = 900.0
-"""For the last page of a run, before its lock ends."""
+"""Time for the last page of a run, before its lock ends."""
 _log = structlog.get_logger(__name__)
 
 
@@ -59,7 +61,11 @@ async def sync(source: str, *options: str) -> bool:
 
 
 async def _run_of(source: str, settings: SyncingSettings, stack: AsyncExitStack) -> SyncSource:
-    """Return a run for an hour, or until the next one is due: so long another one waits that was killed."""
+    """Return a run that may take an hour, or until the next one is due if that is longer.
+
+    Its lock lasts a little longer: so long the next run is refused if this one is killed. Clients are closed
+    with ``stack``. Raises NotFoundError for a source without a connector, and errors of the tenant file.
+    """
     clients, clock = AwsClients(settings, stack), SystemClock()
     stores = AwsStores(clients, settings, stack=stack)
     named = KnowledgeSources.of(await tenant_in(await clients.aws("s3"), settings)).named(source)
@@ -87,6 +93,7 @@ async def _run_of(source: str, settings: SyncingSettings, stack: AsyncExitStack)
 
 
 if __name__ == "__main__":
-    # The first process of a container ignores the signal: here it interrupts, and the lock is freed.
+    # The first process of a container ignores SIGTERM by default. Here it interrupts the run, which frees the
+    # lock.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(0 if asyncio.run(sync(*sys.argv[1:])) else 1)

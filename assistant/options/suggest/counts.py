@@ -1,8 +1,8 @@
-"""Counts of suggestions, without a word, a document or an agent: what a threshold is fitted on.
+"""Counts of suggestions, without words, documents or agents, from which the threshold is chosen.
 
 | partition (``pk``) | sort (``sk``) | item |
 | --- | --- | --- |
-| ``suggestions#DAY`` | ``STEP#KIND#SUGGESTION`` | that one was shown, opened or inserted |
+| ``suggestions#2026-11-20`` | ``17#opened#<suggestion's id>`` | a suggestion of step 17 was opened |
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from assistant.stores.store import Store
 from assistant.stores.table import EXPIRES_AT, Range, Table, keyed
 
 STEPS = 20
-"""Of a probability: counts say in which twentieth a suggestion was."""
+"""Steps of a probability: 0.87 is in step 17, from 0.85 to 0.9."""
 KEPT_DAYS = 180
 LEAST_OPENED = 50
-"""Opened suggestions above a threshold, before it is moved."""
+"""Opened suggestions that a threshold needs above it."""
 _Z = 1.96
+"""Standard deviations of a 95 % interval."""
 SuggestionKind = Literal["shown", "opened", "inserted"]
 
 
@@ -48,23 +49,25 @@ class SuggestionCounts(PublicModel):
     def least(self, *, right: float) -> float | None:
         """Return the lowest probability from which agents inserted at least the share ``right`` of what they
         opened, by the lower end of its 95 % interval; None without enough marks."""
+        # From the highest step down, so that ``opened`` and ``inserted`` count all steps from this one on.
         opened = inserted = 0
-        found: float | None = None
-        for one in sorted(self.steps, key=lambda one: -one.step):
-            opened, inserted = opened + one.opened, inserted + one.inserted
+        threshold: float | None = None
+        for counts in sorted(self.steps, key=lambda counts: -counts.step):
+            opened, inserted = opened + counts.opened, inserted + counts.inserted
             if opened >= LEAST_OPENED and _lower_end(inserted, opened) >= right:
-                found = one.step / STEPS
-        return found
+                threshold = counts.step / STEPS
+        return threshold
 
 
 def _lower_end(hits: int, total: int) -> float:
-    """Return the lower end of Wilson's interval."""
+    """Return the lower end of Wilson's 95 % interval of a share. ``total`` is at least 1."""
     share, spread = hits / total, _Z * _Z / total
     width = _Z * sqrt(share * (1 - share) / total + spread / (4 * total))
     return (share + spread / 2 - width) / (1 + spread)
 
 
 def step_of(probability: float) -> int:
+    """Return the step of a probability: 17 for 0.87, 19 for 1.0."""
     return min(int(probability * STEPS), STEPS - 1)
 
 
@@ -75,7 +78,7 @@ class StoredCounts:
         self._table, self._clock = table, clock
 
     async def note(self, kind: SuggestionKind, suggestion_id: str, *, step: int) -> None:
-        """Count what became of a suggestion; a repetition counts once."""
+        """Count that a suggestion was shown, opened or inserted; a repetition on the same day counts once."""
         now = self._clock.now()
         expires = int((now + timedelta(days=KEPT_DAYS)).timestamp())
         await self._table.insert(

@@ -1,4 +1,6 @@
-"""What the certainty of a suggestion is fitted on (``make fit ARGS=suggest``), and how it is measured."""
+"""Data on which the certainty of a suggestion is fitted (``make fit ARGS=suggest``), and the trial that
+measures
+suggestions (``run = "suggestions"`` of a figure)."""
 
 from __future__ import annotations
 
@@ -26,17 +28,17 @@ class UnaskedChat(PublicModel):
 
     id: str
     emergency: bool
-    """Whether the turn describes one that happens now."""
+    """Whether the last turn describes an emergency that happens now."""
     documents: tuple[str, ...] | None = None
-    """Those that are right to show first, none where nothing helps; None where nobody read for them."""
+    """Documents that are right to show first, () where none helps; None where nobody labelled the chat."""
     turns: tuple[ChatTurn, ...]
 
 
 async def _suggested(services: TenantServices, paths: Sequence[Path]) -> list[Judged]:
-    """Read the chats as they come in, and return what an agent would see of each."""
+    """Read each chat as the service does, and return what an agent would be shown."""
     least = keys_of(services.tenant, SuggestTenant).suggest.least
     read, judged = _Reading(services), list[Judged]()
-    for chat in (one for path in paths for one in load_rows(path, UnaskedChat)):
+    for chat in (row for path in paths for row in load_rows(path, UnaskedChat)):
         found = await read.turns(chat.turns)
         kind = "emergencies that are raised" if chat.emergency else "other chats that raise one"
         suggested = found.suggested(least=least)
@@ -52,7 +54,7 @@ TRIALS: Mapping[str, Trial] = {"suggestions": _suggested}
 
 
 class _Reading:
-    """Reads turns as an agent with all labels."""
+    """Reads turns for an agent with all of the tenant's labels, without live systems."""
 
     def __init__(self, services: TenantServices) -> None:
         self._services = opened = silent(services)
@@ -69,7 +71,11 @@ class _Reading:
 async def _rows(
     services: Mapping[str, TenantServices], paths: Sequence[Path]
 ) -> tuple[list[tuple[float, ...]], list[bool]]:
-    """Return the features of each question's section, and whether its document answers the question."""
+    """Return the features of each question's section, and whether its document answers the question.
+
+    ``services``: by tenant. ``paths``: a file is named for its tenant. A question without a section has no
+    row.
+    """
     rows: list[tuple[float, ...]] = []
     labels: list[bool] = []
     for path in paths:
@@ -86,6 +92,7 @@ HEAD = Head(
     kind="suggest",
     tenants=("pharmacy", "clinic"),
     paths=("pharmacy.jsonl", "clinic.jsonl", "messages/pharmacy.jsonl", "messages/clinic.jsonl"),
+    # In the order of ``features_of``.
     features=("margin", "cosine", "mass", "undisputed", "words"),
     penalty=0.0005,
     rows=_rows,

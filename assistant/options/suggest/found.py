@@ -1,4 +1,4 @@
-"""Reads the turns of a chat as a question is read, up to the section, and says how certain it is.
+"""Reads the turns of a chat as a question is read, up to the best section, and tells how certain that one is.
 
 No model is called but the embedding model, nothing is kept, and no live system is asked.
 """
@@ -20,22 +20,24 @@ from assistant.domain.clock import Deadline
 from assistant.domain.identity import Identity
 
 _NO_OTHER = 10.0
-"""Margin where no second document was found."""
+"""Margin where no second document was found, and the largest margin that counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundInTurns:
-    """What was found for the last turn of a customer."""
+    """Red flags and the best section for the last turn, which is the customer's."""
 
     red_flags: tuple[RedFlag, ...]
     unchecked_language: str | None
+    """Language of the turn if it is not one that is checked for red flags."""
     evidence: Evidence | None
     """None where the turn asks nothing, or nothing is near."""
     degraded: tuple[str, ...] = ()
+    """Steps that were left out."""
 
     def suggested(self, *, least: float) -> tuple[Section, float] | None:
-        """Return the section that is certain enough to be shown, and how likely it is right; None where there
-        is none, it is less likely than ``least``, or an emergency comes first."""
+        """Return the section and the probability that it is right; None if there is no section, the
+        probability is below ``least``, or there are red flags, which are shown alone."""
         evidence = self.evidence
         if evidence is None or not evidence.is_found or evidence.section is None or self.red_flags:
             return None
@@ -44,8 +46,12 @@ class FoundInTurns:
 
 
 def features_of(evidence: Evidence) -> dict[str, float]:
-    """Return what tells a right document from a wrong one: how far it is ahead, how near, how much of the
-    question's weight its section has (mass), and whether another document contends with it."""
+    """Return the features that tell a right document from a wrong one, in the order of the fitted weights.
+
+    ``margin``: score above that of the second document. ``cosine``: best cosine with the question. ``mass``:
+    share of the question's weight that the section has. ``undisputed``: 1.0 if no other document contends.
+    ``words``: log(1 + words of the question).
+    """
     order, section = evidence.ranked.order, evidence.section
     margin = order[0].score - order[1].score if len(order) > 1 else _NO_OTHER
     return {
@@ -58,7 +64,8 @@ def features_of(evidence: Evidence) -> dict[str, float]:
 
 
 def probability_of(evidence: Evidence) -> float:
-    """Return how likely the section's document answers (``make fit ARGS=suggest``)."""
+    """Return the probability that the section's document answers, by the weights of ``make fit
+    ARGS=suggest``."""
     return 1.0 / (1.0 + math.exp(-shipped_weights("suggest").score(features_of(evidence))))
 
 
@@ -75,9 +82,10 @@ class ReadTurns:
         self._services, self._answers = services, answers
 
     async def run(self, turns: Sequence[ChatTurn], *, identity: Identity, deadline: Deadline) -> FoundInTurns:
-        """Return what was found. Raises as ``AnswerQuestion.prepare``."""
+        """Read the turns. Raises as ``AnswerQuestion.prepare``. It ends all tasks that it began, also on an
+        error."""
         services, answers = self._services, self._answers
-        services.index_watch.require_own()  # of another tenant's index nothing is searched
+        services.index_watch.require_own()  # raises if the index is another tenant's
         request = AnswerRequest(turns=tuple(turns), mode="quoted")
         begun = answers.take.begin(request, identity=identity)
         steps = begin_answer(begun, tenant=services.tenant.name, clock=services.clock)

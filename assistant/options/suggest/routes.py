@@ -1,5 +1,10 @@
-"""The routes of suggestions. A turn's text is in no store and no log: only the answer of a suggestion that an
-agent opens has a record, by ``POST /v1/answers``."""
+"""The routes of suggestions.
+
+A client posts the chat after each turn of the customer (``/v1/turns``), and may show the
+suggestion. When the agent opens it, the client asks it as a question (``POST /v1/answers``, which makes a
+record) and reports the act (``/v1/turns/{suggestion_id}/acts``). Otherwise a turn's text is in no store and
+no log.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +34,7 @@ from assistant.service.streams import json_body
 
 _log = structlog.get_logger(__name__)
 _MOST_LINES = 3
+"""Lines of a section that a suggestion shows."""
 
 
 class Turns(PublicModel):
@@ -134,21 +140,21 @@ async def suggestion_counts(
 
 
 async def _suggested(found: FoundInTurns, tenant: ServedTenant, caller: Identity) -> Suggestion | None:
-    """Return the suggestion, and count it; None where it is not certain, or an emergency comes first."""
+    """Return the suggestion, and count that it is shown; None as ``FoundInTurns.suggested``."""
     suggestions = tenant.part(Suggestions)
     certain = found.suggested(least=suggestions.least)
     if certain is None:
         return None
     section, probability = certain
-    suggestion = _of_section(section, tenant, caller, step=step_of(probability))
+    suggestion = _suggestion_of(section, tenant, caller, step=step_of(probability))
     try:
         await suggestions.counts.note("shown", suggestion.suggestion_id, step=suggestion.step)
-    except AssistantError as error:  # a count is no reason to show nothing
+    except AssistantError as error:  # the suggestion is shown without its count
         _log.warning("suggestion_not_counted", error=type(error).__name__)
     return suggestion
 
 
-def _of_section(section: Section, tenant: ServedTenant, caller: Identity, *, step: int) -> Suggestion:
+def _suggestion_of(section: Section, tenant: ServedTenant, caller: Identity, *, step: int) -> Suggestion:
     keys = [unit for unit in section.units if unit.unit.ordinal in section.keys] or section.units
     links = tenant.answering.documents.links
     source = source_of(keys[0].passage, n=1, score=0.0, links=links, identity=caller)
