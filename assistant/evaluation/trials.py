@@ -55,7 +55,8 @@ TRIALS = Place[Mapping[str, Trial]]("trials")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """What ``make fit`` fits a head on whose weights file an option has. A head: a logistic model."""
+    """A head (a logistic model) whose weights file an option brings: the data on which ``make fit`` fits
+    it."""
 
     kind: Kind
     tenants: tuple[str, ...]
@@ -64,7 +65,7 @@ class Head:
     features: tuple[str, ...]
     """Names of the columns of ``rows``."""
     penalty: float
-    """Strength with which weights are pulled to 0, a row."""
+    """Strength with which weights are pulled to 0, for each row."""
     rows: Callable[
         [Mapping[str, TenantServices], Sequence[Path]],
         Coroutine[None, None, tuple[list[tuple[float, ...]], list[bool]]],

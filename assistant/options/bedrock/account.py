@@ -14,7 +14,7 @@ from assistant.options.bedrock.section import BedrockGeneration, bedrock_of
 from assistant.terminal.account import AccountChecks, Finding, failure, low_quotas, warning
 
 _MISSING = ("ResourceNotFoundException", "ValidationException")
-"""Errors with which Bedrock says that there is no such model or profile; it validates the form of ids too."""
+"""Errors of calls that mean that there is no such model, profile or setting."""
 
 
 def checks(account: AccountChecks) -> Mapping[str, Callable[[], Iterator[Finding]]]:

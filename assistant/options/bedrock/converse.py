@@ -112,7 +112,7 @@ class _StopReasonError(Exception):
 class _ConverseStream(ChatStream):
     def _broken(self, reason: str) -> AssistantError:
         """Return the error for a broken stream. ``reason`` begins with the exception's name if Bedrock sent
-        one: throttling before the first text is an overload, which the caller may retry."""
+        one: throttling before the first text is an overload: the client may ask again."""
         if reason.startswith("throttlingException") and not self._has_text:
             return _overloaded()
         return super()._broken(reason)

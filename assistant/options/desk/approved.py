@@ -5,9 +5,9 @@ not tell "a child" from "an adult". docs/decisions/0046 has the measurements. An
 at the moment it is served.
 
 Approved for "Where do I order a new headset?":
-    "Where do I order new headsets?"   equal: the same words as stems; the answer is served
-    "How can I get another headset?"   near: the answer is offered beside whatever answers
-    "Where do I order 3 headsets?"     number: neither
+    "where do i order a new headset"        equal: the same words as stems; the answer is served
+    "How can I order another headset?"      near: the answer is offered beside whatever answers
+    "Where do I order headset 3?"           number: neither
 """
 
 from __future__ import annotations

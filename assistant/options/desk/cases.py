@@ -68,7 +68,8 @@ _READ_AT_ONCE = 16
 _EXAMPLES = 3
 """Questions that are shown of a gap."""
 _PAGE = 100
-"""Cases between two pauses for other requests."""
+"""Lines of the export that are read at once, and cases that are read between two pauses for other
+requests."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,27 +89,27 @@ class DeskItems:
         self._services = services
         self._questions = questions
 
-    async def approved_answer(self, asked: NewApprovedAnswer, *, case: Case, identity: Identity) -> Served:
+    async def approved_answer(self, request: NewApprovedAnswer, *, case: Case, identity: Identity) -> Served:
         """Return the body, bound to its sources' live content, with the labels of its sources and its case.
 
         Raises InvalidRequestError (expiry, labels), NotFoundError (a source that the caller may not read, or
         as a knowledge owner not write), ConflictError (a source without live content), and as the embedder.
         """
-        if asked.expires_on <= self._services.clock.now().date():
-            raise InvalidRequestError(f"expires_on is {asked.expires_on}; give a day in the future.")
-        if not asked.document_ids and Role.REVIEWER not in identity.roles:
+        if request.expires_on <= self._services.clock.now().date():
+            raise InvalidRequestError(f"expires_on is {request.expires_on}; give a day in the future.")
+        if not request.document_ids and Role.REVIEWER not in identity.roles:
             raise InvalidRequestError("document_ids is empty; name a document of your own that says this.")
-        statuses = await self._sources(asked.document_ids, identity=identity)
-        if unknown := sorted(set(asked.labels) - {*self._services.labels, *case.reader_labels}):
+        statuses = await self._sources(request.document_ids, identity=identity)
+        if unknown := sorted(set(request.labels) - {*self._services.labels, *case.reader_labels}):
             raise InvalidRequestError(f"labels: {', '.join(unknown)} is no label of this tenant.")
-        labels = _checked({*asked.labels, *case.reader_labels, *_labels_of(statuses)}, identity)
+        labels = _checked({*request.labels, *case.reader_labels, *_labels_of(statuses)}, identity)
         return ApprovedAnswer(
-            questions=asked.questions,
-            vectors=await self._vectors(asked.questions),
+            questions=request.questions,
+            vectors=await self._vectors(request.questions),
             embedding_model=self._services.embedding_model,
-            text=asked.text,
+            text=request.text,
             owner=identity.agent,
-            expires_on=asked.expires_on,
+            expires_on=request.expires_on,
             labels=labels,
             sources=tuple(_bound(status) for status in statuses),
             from_answer=case.answer_id,
@@ -117,25 +117,25 @@ class DeskItems:
             proposed_by=identity.agent,
         )
 
-    async def document_question(self, asked: NewDocumentQuestion, *, identity: Identity) -> Served:
+    async def document_question(self, request: NewDocumentQuestion, *, identity: Identity) -> Served:
         """Return the body. Raises as ``DocumentQuestions.check``, NotFoundError and ConflictError as
         ``approved_answer``."""
-        await self._sources([asked.document_id], identity=identity)
-        await self._questions.check(asked.document_id, asked.question)
+        await self._sources([request.document_id], identity=identity)
+        await self._questions.check(request.document_id, request.question)
         return DocumentQuestion(
-            document_id=asked.document_id,
-            question=asked.question,
+            document_id=request.document_id,
+            question=request.question,
             state=self._first_state(),
             proposed_by=identity.agent,
         )
 
-    async def glossary_entry(self, asked: NewGlossaryEntry, *, identity: Identity) -> Served:
+    async def glossary_entry(self, request: NewGlossaryEntry, *, identity: Identity) -> Served:
         """Return the body. Raises ForbiddenError (it changes every question of the tenant, so reviewers alone
         may), ConflictError (a live entry has the same words)."""
         if Role.REVIEWER not in identity.roles:
             raise ForbiddenError("A glossary entry acts on every question: the role reviewer is required.")
         entry = GlossaryEntry(
-            said=asked.said, means=asked.means, state=self._first_state(), proposed_by=identity.agent
+            said=request.said, means=request.means, state=self._first_state(), proposed_by=identity.agent
         )
         await self._check_entry(entry)
         return entry
@@ -427,26 +427,26 @@ class Resolutions:
         self._desk = desk
         self._items = items
 
-    async def resolve(self, case_id: str, asked: CaseResolution, *, identity: Identity) -> None:
+    async def resolve(self, case_id: str, request: CaseResolution, *, identity: Identity) -> None:
         """Resolve an open case; where two people are needed, propose its resolution. Raises
         InvalidRequestError, ForbiddenError, and as the methods of ``DeskItems``."""
-        stored = await self._find(case_id, asked, identity)
+        stored = await self._find(case_id, request, identity)
         if stored.case.state not in _OPEN:
             raise ConflictError(f"The case is {stored.case.state}. Open it again before you decide anew.")
         items = self._items
-        if asked.approved_answer is not None:
-            body = await items.approved_answer(asked.approved_answer, case=stored.case, identity=identity)
-        elif asked.document_question is not None:
-            body = await items.document_question(asked.document_question, identity=identity)
-        elif asked.glossary_entry is not None:
-            body = await items.glossary_entry(asked.glossary_entry, identity=identity)
+        if request.approved_answer is not None:
+            body = await items.approved_answer(request.approved_answer, case=stored.case, identity=identity)
+        elif request.document_question is not None:
+            body = await items.document_question(request.document_question, identity=identity)
+        elif request.glossary_entry is not None:
+            body = await items.glossary_entry(request.glossary_entry, identity=identity)
         else:
-            update = _without_item(stored.case, asked)
-            return await self._desk.put_case(stored, update, by=identity.agent, note=asked.note)
-        item_id = hashlib.sha256(f"{case_id}#{asked.revision}".encode()).hexdigest()[:32]
-        item = await items.put_new(item_id, body, identity=identity, note=asked.note)
+            update = _without_item(stored.case, request)
+            return await self._desk.put_case(stored, update, by=identity.agent, note=request.note)
+        item_id = hashlib.sha256(f"{case_id}#{request.revision}".encode()).hexdigest()[:32]
+        item = await items.put_new(item_id, body, identity=identity, note=request.note)
         is_live = served_body(item).state is ItemState.LIVE
-        resolution = Resolution(kind=asked.kind, item_id=item_id, note=asked.note)
+        resolution = Resolution(kind=request.kind, item_id=item_id, note=request.note)
         update = {
             "state": CaseState.RESOLVED if is_live else CaseState.PROPOSED,
             "resolution": resolution,
@@ -454,40 +454,40 @@ class Resolutions:
             "approved_by": None,
         }
         try:
-            await self._desk.put_case(stored, update, by=identity.agent, note=asked.note)
+            await self._desk.put_case(stored, update, by=identity.agent, note=request.note)
         except ConflictError:
             with suppress(AssistantError):  # the item stays listed, and can be withdrawn there
                 await items.move(item, body, ItemState.WITHDRAWN, identity=identity, note=_TAKEN_BACK)
             raise
         return await items.take_effect(body, by=identity.agent)
 
-    async def approve(self, case_id: str, asked: CaseApproval, *, identity: Identity) -> None:
+    async def approve(self, case_id: str, request: CaseApproval, *, identity: Identity) -> None:
         """Approve a proposal, or refuse it, which opens the case again. Raises ForbiddenError (the caller
         proposed it)."""
-        stored = await self._find(case_id, asked, identity)
+        stored = await self._find(case_id, request, identity)
         if stored.case.state is not CaseState.PROPOSED:
             raise ConflictError(f"The case is {stored.case.state}; nothing is proposed in it.")
-        if asked.approve and stored.case.resolved_by == identity.agent:
+        if request.approve and stored.case.resolved_by == identity.agent:
             raise ForbiddenError(_OWN_APPROVAL)
         item = await self._item_of(stored.case, identity=identity)
-        if asked.approve:
+        if request.approve:
             # It is live where the response to an earlier approval was lost.
             if item is not None and served_body(item).state is not ItemState.LIVE:
-                await self._items.approve(item, identity=identity, note=asked.note)
+                await self._items.approve(item, identity=identity, note=request.note)
             update: Mapping[str, object] = {"state": CaseState.RESOLVED, "approved_by": identity.agent}
         else:
-            await self._withdraw(item, identity=identity, note=asked.note)
+            await self._withdraw(item, identity=identity, note=request.note)
             update = OPENED_AGAIN
-        await self._desk.put_case(stored, update, by=identity.agent, note=asked.note)
+        await self._desk.put_case(stored, update, by=identity.agent, note=request.note)
 
-    async def reopen(self, case_id: str, asked: CaseReopening, *, identity: Identity) -> None:
+    async def reopen(self, case_id: str, request: CaseReopening, *, identity: Identity) -> None:
         """Open a case again, and withdraw the item that its resolution made."""
-        stored = await self._find(case_id, asked, identity)
+        stored = await self._find(case_id, request, identity)
         if stored.case.state is CaseState.OPEN:
             raise ConflictError("The case is open already.")
         item = await self._item_of(stored.case, identity=identity)
-        await self._withdraw(item, identity=identity, note=asked.note)
-        await self._desk.put_case(stored, OPENED_AGAIN, by=identity.agent, note=asked.note)
+        await self._withdraw(item, identity=identity, note=request.note)
+        await self._desk.put_case(stored, OPENED_AGAIN, by=identity.agent, note=request.note)
 
     async def _item_of(self, case: Case, *, identity: Identity) -> DeskItem | None:
         """Return the item that the case's resolution made; None for a dismissal or a correction.
@@ -504,24 +504,24 @@ class Resolutions:
             await self._items.move(item, body, ItemState.WITHDRAWN, identity=identity, note=note)
 
     async def _find(
-        self, case_id: str, asked: CaseResolution | CaseApproval | CaseReopening, identity: Identity
+        self, case_id: str, request: CaseResolution | CaseApproval | CaseReopening, identity: Identity
     ) -> StoredCase:
         """Return the case. Raises ConflictError unless the decision was made on its newest revision."""
         stored = await self._desk.find(case_id, identity=identity)
-        check_revision(stored.item, asked.revision)
+        check_revision(stored.item, request.revision)
         return stored
 
 
-def _without_item(case: Case, asked: CaseResolution) -> Mapping[str, object]:
+def _without_item(case: Case, request: CaseResolution) -> Mapping[str, object]:
     """Return the update of the case's fields for a dismissal or a correction.
 
     The first correction asks the document's owner, a second one says that it is done. Raises
     InvalidRequestError for a correction of a case without documents.
     """
-    if asked.kind == "dismissed":
+    if request.kind == "dismissed":
         state = CaseState.DISMISSED
     elif not case.documents:
         raise InvalidRequestError("No document belongs to this case, so no owner can be asked.")
     else:
         state = CaseState.RESOLVED if case.state is CaseState.ASKED_OWNER else CaseState.ASKED_OWNER
-    return {"state": state, "resolution": Resolution(kind=asked.kind, note=asked.note)}
+    return {"state": state, "resolution": Resolution(kind=request.kind, note=request.note)}

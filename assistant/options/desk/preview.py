@@ -69,9 +69,9 @@ class QuestionVectors:
             by_key = dict(zip(keys, questions, strict=True))
             missing = [key for key in by_key if key not in self._kept]
             for start in range(0, len(missing), _EMBEDDED_AT_ONCE):
-                some = missing[start : start + _EMBEDDED_AT_ONCE]
-                added = await self._embedder.embed([by_key[key] for key in some], deadline=deadline)
-                self._kept.update((key, array("f", vector)) for key, vector in zip(some, added, strict=True))
+                batch = missing[start : start + _EMBEDDED_AT_ONCE]
+                added = await self._embedder.embed([by_key[key] for key in batch], deadline=deadline)
+                self._kept.update((key, array("f", vector)) for key, vector in zip(batch, added, strict=True))
             vectors = [self._kept[key] for key in keys]
             for key in by_key:
                 self._kept.move_to_end(key)
@@ -91,7 +91,7 @@ class PreviewAnswer:
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """At most two previews of a tenant run at the same time."""
 
-    async def __call__(self, asked: PreviewRequest, *, identity: Identity) -> DeskPreview:
+    async def __call__(self, request: PreviewRequest, *, identity: Identity) -> DeskPreview:
         """Compare the last questions that the reader may see. The read is recorded.
 
         Raises RecordsUnavailableError, and as the embedder.
@@ -102,9 +102,9 @@ class PreviewAnswer:
             if not recent:
                 return DeskPreview(captured=(), near=(), compared=0)
             await services.record_read("preview", {}, identity=identity)
-            answer_vectors = await self.vectors.of(asked.questions)
+            answer_vectors = await self.vectors.of(request.questions)
             asked_vectors = await self.vectors.of([record.question for record in recent])
-            return await asyncio.to_thread(self._compared, asked, answer_vectors, recent, asked_vectors)
+            return await asyncio.to_thread(self._compared, request, answer_vectors, recent, asked_vectors)
 
     async def _recent(self, identity: Identity) -> list[AnswerRecord]:
         """Return the newest record of each of the last different questions that the reader may see, the
@@ -138,7 +138,7 @@ class PreviewAnswer:
 
     def _compared(
         self,
-        asked: PreviewRequest,
+        request: PreviewRequest,
         answer_vectors: Sequence[Sequence[float]],
         recent: Sequence[AnswerRecord],
         vectors: Sequence[Sequence[float]],
@@ -147,10 +147,10 @@ class PreviewAnswer:
         now = self.services.clock.now()
         today = now.date()
         answer = ApprovedAnswer(
-            questions=asked.questions,
+            questions=request.questions,
             vectors=tuple(map(tuple, answer_vectors)),
             embedding_model=self.services.embedding_model,
-            text=asked.text,
+            text=request.text,
             owner="",
             expires_on=today + timedelta(days=1),
             proposed_by="",

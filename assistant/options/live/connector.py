@@ -69,7 +69,7 @@ def _compiled(pattern: str) -> TypeAdapter[str]:
     Rust's engine, which pydantic has: its time is linear in the text for every pattern. ``re`` tries each way
     through ``(a|a)(a|a)…`` or ``a?a?…`` in turn, which blocks the event loop for seconds on one word.
     """
-    ascii_only = _ESCAPED.sub(lambda found: _ASCII_CLASSES.get(found[1], found[0]), pattern)
+    ascii_only = _ESCAPED.sub(lambda match: _ASCII_CLASSES.get(match[1], match[0]), pattern)
     constraint = StringConstraints(pattern=f"^(?:{ascii_only})$")
     return TypeAdapter(Annotated[str, constraint], config=ConfigDict(regex_engine="rust-regex"))
 
@@ -571,8 +571,8 @@ class OpenApiFile:
     def _parameters(self, path: str, operation: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Return by name the keys that a parameter of the connector gets: required, type and pattern."""
         parameters: dict[str, dict[str, Any]] = {}
-        for each in operation["parameters"]:
-            parameter = self._resolved(each)
+        for declared in operation["parameters"]:
+            parameter = self._resolved(declared)
             name, schema = str(parameter.get("name")), self._schema(parameter.get("schema", {}))
             if parameter.get("in") not in ("path", "query"):
                 continue

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 _LONGEST_CONTEXT_S = 300
-"""Longest life of a token: a conversation moves on, and a token may leak."""
+"""Longest life of a token, ``exp`` - ``iat``, and the life of a plain context."""
 _PLAIN_CONTEXT_LIFE = timedelta(seconds=_LONGEST_CONTEXT_S)
 
 

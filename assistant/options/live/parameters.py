@@ -63,7 +63,7 @@ _RUN = re.compile(r"(\d+|[^\W\d_]+)")
 _NUMBER = re.compile(r"\d+(?:(?:[^\w\n\x01]|_){1,2}\d+)*")
 """A number with one or two separators between its digits: "848-557 90"."""
 _TIGHT = frozenset("-._:'\u2019~=")
-"""Separators that make a number longer without a space: "12-3456" does not begin with an id "3456"."""
+"""Separators that join digits to one number: the "3456" of "12-3456" is no id by itself."""
 # Letters typed for digits: "84O5" is 8405, "8l5" is 815.
 _O_FOR_0 = re.compile(r"(?<=\d)[oO](?![^\W\d_])|(?<=\d-)[oO](?=\d)")
 _L_FOR_1 = re.compile(r"(?<=\d)[lI](?=\d)")

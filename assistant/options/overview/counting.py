@@ -142,7 +142,7 @@ class CountDay:
     async def __call__(self, day: date, *, now: datetime) -> CountedDay:
         tally = _Tally()
         async for group in self._answers(day):
-            ended = [found.record for found in group if found.written_until is None]
+            ended = [answer.record for answer in group if answer.written_until is None]
             asked = [record for record in ended if record.reply_to is None]  # the others are replies
             for record, counts in zip(asked, await asyncio.gather(*map(self._count, asked)), strict=True):
                 tally.add(record, counts)
@@ -159,8 +159,8 @@ class CountDay:
         while True:
             asked = [entry.subject_id for entry in page.entries if entry.kind == "asked"]
             for start in range(0, len(asked), _ANSWERS_AT_ONCE):
-                found = await self._records.find_answers(asked[start : start + _ANSWERS_AT_ONCE])
-                yield list(found.values())
+                answers = await self._records.find_answers(asked[start : start + _ANSWERS_AT_ONCE])
+                yield list(answers.values())
             if page.next_after is None:
                 return
             page = await self._records.list_accesses(replace(query, after=page.next_after))

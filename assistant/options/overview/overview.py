@@ -43,11 +43,11 @@ refused messages that a document answers half are as near, of those that none an
 (clinic; docs/decisions/0106)."""
 _SETTLE_EVERY_S = 900.0
 _AFTER_END = timedelta(hours=1)
-"""After its end a day is counted first: answers of its last minutes have ended, and are recorded."""
+"""Time after its end at which a day is counted first."""
 _FOLLOWED = timedelta(hours=25)
-"""After its end a day is counted a second time, with records that came late."""
+"""Time after its end at which a day is counted a second time, with records that came late."""
 _LAG = timedelta(minutes=5)
-"""Acts of so long before the last look are read again: the index of acts may lag, and clocks differ."""
+"""Acts of so long before the last look are read again, as they may have been recorded late."""
 _AGAIN_AFTER_S = 60.0
 """Least time between two counts of an unfinished day."""
 _SHARE_OF_TIME = 10
@@ -146,8 +146,8 @@ class Overview:
         since = await self._days.acts_until()
         answer_ids = sorted(await self._records.acted_since(since - _LAG)) if since is not None else []
         for start in range(0, len(answer_ids), 50):
-            for found in (await self._records.find_answers(answer_ids[start : start + 50])).values():
-                if (day := found.record.asked_at.date()) in stored:
+            for answer in (await self._records.find_answers(answer_ids[start : start + 50])).values():
+                if (day := answer.record.asked_at.date()) in stored:
                     due.add(day)
         for day in sorted(due, reverse=True):
             await self._days.put(await self._count(day, now=self._clock.now()))

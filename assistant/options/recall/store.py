@@ -157,8 +157,8 @@ class StoredRecalls:
         """Return the next changes, the latest first, and the next ``after``; None at the end."""
         wanted = Range(_CHANGES, high=after or LAST)
         rows = await self._table.query(wanted, descending=True, limit=limit + 1)
-        found = [RecallChange.model_validate_json(row["body"]) for row in rows]
-        return found[:limit], found[limit].change_id if len(found) > limit else None
+        changes = [RecallChange.model_validate_json(row["body"]) for row in rows]
+        return changes[:limit], changes[limit].change_id if len(changes) > limit else None
 
 
 RECALLS = Store(DESK_TABLE, lambda table, _: StoredRecalls(table))

@@ -60,7 +60,7 @@ MOST_COLUMNS = 8
 REVIEWED_ITEMS = 2
 """Items whose reviews are quoted: the first ones of the table."""
 REVIEWS_SEARCHED, REVIEWS_READ = 60, 20
-"""Of one item and source: passages that the search returns, and documents that are read of them."""
+"""For one item and source: hits of each leg of the search, and reviews that are read."""
 GOOD_STARS, BAD_STARS = 4.0, 2.0
 """A review with at least, and with at most, so many stars is for, and against, its item."""
 _LONGEST_VALUE = 48
@@ -164,8 +164,8 @@ class Comparison:
     def blocks(self, cite: Cite, excerpts: Excerpts, *, opening: str) -> list[QuotedBlock]:
         """Return the lines of each item under its name, then the reviews.
 
-        The last item's block has the table as an element, which begins where the items do, and the element of
-        the stock. Opinions alone have neither.
+        The last item's block carries two elements: the table, which replaces the text from the heading to the
+        end of this block, and that of the stock. Opinions alone have neither.
         """
         remark = f"{inert(self.remark)}\n\n" if self.remark else ""
         before = f"{opening}**{inert(self.heading)}**\n\n{remark}"

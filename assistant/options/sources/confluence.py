@@ -147,10 +147,10 @@ class ConfluencePages:
     async def _fetch(self, item_id: str, deadline: Deadline) -> FetchedItem | None:
         """Return a page; its labels are those that its restrictions and those of all pages above it have in
         common."""
-        found = await self._edition.page(item_id, deadline)
-        if found is None or found[0].status != "current" or found[1] not in self._settings.spaces:
+        answer = await self._edition.page(item_id, deadline)
+        if answer is None or answer[0].status != "current" or answer[1] not in self._settings.spaces:
             return None
-        page, _, ancestors = found
+        page, _, ancestors = answer
         labels: frozenset[str] | None = None
         for page_id in (item_id, *ancestors):
             allowed = await self._allowed(page_id, deadline)
@@ -221,7 +221,7 @@ class _Cloud:
         if len(above.results) >= _MOST_ANCESTORS:
             raise DocumentInvalidError(f"it has {_MOST_ANCESTORS} pages above it or more. Move it up.")
         keys = {number: key for key, number in (await self._space_ids(deadline)).items()}
-        return page, keys.get(page.space, ""), [each.id for each in above.results]
+        return page, keys.get(page.space, ""), [item.id for item in above.results]
 
     async def listed(self, space: str, after: str, deadline: Deadline) -> tuple[_List, str]:
         path = f"/api/v2/spaces/{(await self._space_ids(deadline))[space]}/pages"
@@ -232,8 +232,8 @@ class _Cloud:
         """Return id by key of the settings' spaces. Raises DependencyError if one is not there."""
         if not self._ids:
             query = {"keys": ",".join(self._keys), "limit": "250"}
-            found = await self._http.get("/api/v2/spaces", query, _Results[_Space], deadline)
-            ids = {space.key: space.id for space in found.results} if found else {}
+            spaces = await self._http.get("/api/v2/spaces", query, _Results[_Space], deadline)
+            ids = {space.key: space.id for space in spaces.results} if spaces else {}
             if missing := sorted(set(self._keys) - set(ids)):
                 raise DependencyError(
                     f"Confluence shows no space {missing[0]}. Check spaces and the account's permission."
@@ -282,19 +282,19 @@ class _Http(WikiHttp):
     ) -> tuple[_List, str]:
         """Return a page of a list, and the value of the parameter ``following`` for the next page; "" after
         the last. Raises DependencyError for a next page on another host, or without a new value."""
-        found = await self.get(path, query, _List, deadline)
-        if found is None:
+        listed = await self.get(path, query, _List, deadline)
+        if listed is None:
             raise DependencyError("Confluence has no such space. Check spaces and the account's permission.")
-        link = found.links.next
+        link = listed.links.next
         if link is None:
-            return found, ""
+            return listed, ""
         parts, base = urlsplit(link), urlsplit(self._base)
         if (parts.scheme, parts.netloc) not in (("", ""), (base.scheme, base.netloc)):
             raise DependencyError("Confluence names a next page on another host. It was not asked.")
         value = parse_qs(parts.query).get(following, [""])[0]
         if not value or value == query.get(following):
             raise DependencyError(f"Confluence names a next page without a new {following}.")
-        return found, value
+        return listed, value
 
     async def get(
         self, path: str, query: Mapping[str, str], answer: type[Answer], deadline: Deadline

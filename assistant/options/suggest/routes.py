@@ -139,13 +139,13 @@ async def suggestion_counts(
     return await tenant.part(Suggestions).counts.of_days(days)
 
 
-async def _suggested(found: FoundInTurns, tenant: ServedTenant, caller: Identity) -> Suggestion | None:
+async def _suggested(reading: FoundInTurns, tenant: ServedTenant, caller: Identity) -> Suggestion | None:
     """Return the suggestion, and count that it is shown; None as ``FoundInTurns.suggested``."""
     suggestions = tenant.part(Suggestions)
-    certain = found.suggested(least=suggestions.least)
-    if certain is None:
+    certain_enough = reading.suggested(least=suggestions.least)
+    if certain_enough is None:
         return None
-    section, probability = certain
+    section, probability = certain_enough
     suggestion = _suggestion_of(section, tenant, caller, step=step_of(probability))
     try:
         await suggestions.counts.note("shown", suggestion.suggestion_id, step=suggestion.step)
