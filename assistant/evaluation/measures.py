@@ -199,7 +199,7 @@ class TenantRun(PublicModel):
     writer: str = ""
     """Name of the model that wrote, or of the recording that was played; empty where answers were quoted."""
     writer_sha256: str | None = None
-    """Of its weights, where they are known: not behind a chat server, and not of a recording."""
+    """Hash of the model's weights; None for a model behind a chat server and for a recording."""
     results: tuple[Judged, ...]
 
     @property

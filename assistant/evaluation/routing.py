@@ -227,7 +227,7 @@ FOLDS = 5
 _SEED = 20_261_121
 """Any number: it is fixed so that a report is the same each time."""
 _DECIMALS = 5
-"""Of the weights in the router's file."""
+"""Decimals of the weights in the router's file."""
 _PULL = 0.005
 """Strength of the pull of weights towards 0, a question: n questions pull with 0.005 n."""
 _WORD_SCALE = 0.6

@@ -1,4 +1,4 @@
-"""Trials of what stands around an answer: red flags, live elements, pasted chats, and the check of sentences.
+"""Trials of the parts around an answer: red flags, live elements, pasted chats, and the check of sentences.
 
 Each takes one tenant's opened services and its questions, and returns a ``Judged`` for each question, whose
 values have readable names: {"emergencies that raise their flag": 1.0}. ``cli.evaluate`` calls them for the
