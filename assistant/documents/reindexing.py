@@ -2,9 +2,13 @@
 that version live.
 
 A version is filled from the live one: the same passages, with other vectors. So nothing is parsed again, and
-what is left to do follows from comparing the two: a run that was killed goes on where it was. The worker
+comparing the two tells what is left to do: a run that was killed continues where it was. Meanwhile the worker
 writes new documents into both, and a withdrawal removes from both. The last comparison and the switch share
 one write turn, in which nobody else writes.
+
+    reindex = Reindex(stores, versions=…, writable=…, index_writes=…, clock=…)
+    report = await reindex.run(target, model, progress=print)  # report.before is kept, for the way back
+    await reindex.drop_others()  # later: there is no way back then
 """
 
 from __future__ import annotations
@@ -35,13 +39,16 @@ from assistant.stores.documents import KnowledgeStores
 from assistant.stores.ports import IndexVersions, PassageIndex, WriteTurn
 
 _DOCUMENTS_A_BATCH = 32
+"""Documents that are read, embedded and written together."""
 _DOCUMENTS_A_COMPARISON = 1_000
+"""Documents whose contents are compared by one query of each version."""
 _IDLE_ROUNDS = 20
-"""Rounds in which nothing could be written, before the run gives up."""
+"""Consecutive rounds in which nothing could be written; after them the run gives up."""
 _IDLE_PAUSE_S = 0.5
-_NAMED = 5
+_MOST_NAMED = 5
+"""Documents that an error names."""
 DROP_AFTER_S = 6.0
-"""Serving processes follow the live index within this time; then no answer reads the former one."""
+"""Serving processes change to the new live version within this time; then no answer reads the former one."""
 _REMOVED = (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
 _log = structlog.get_logger(__name__)
 
@@ -52,10 +59,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ReindexReport:
+    """The result of a reindex."""
+
     live: str
     """The version that is live now."""
     before: str | None
-    """The version that was live, and is kept; None where nothing was to be done."""
+    """The version that was live before, and is kept; None if ``live`` was live already."""
     documents: int
     """Documents that this run embedded."""
     passages: int
@@ -64,6 +73,8 @@ class ReindexReport:
 
 @dataclass(slots=True)
 class _Difference:
+    """What the new version must still get and lose to equal the live one. True if there is anything."""
+
     missing: list[str]
     """Documents that the new version lacks, or holds with other content."""
     removed: list[str]
@@ -77,7 +88,10 @@ class _Difference:
 
 @dataclass(frozen=True, slots=True)
 class Reindex:
-    """One tenant's. The caller holds the lock that lets one reindex run at a time."""
+    """Reindexes one tenant. The caller holds the lock that lets one reindex run at a time.
+
+    ``versions`` creates, switches and deletes versions by name; ``writable`` opens them for writing.
+    """
 
     stores: KnowledgeStores
     _: KW_ONLY
@@ -89,21 +103,22 @@ class Reindex:
     async def run(self, target: WritableVersion, model: IndexModel, *, progress: Progress) -> ReindexReport:
         """Fill ``target``, the version of ``model``, from the live version, and make it live.
 
-        When it raises, the live version is unchanged and serves; a repeated call goes on. Raises
-        ConflictError (a third version is kept; the live one changed meanwhile), DocumentInvalidError (the
-        model cannot embed a document), EmbeddingUnavailableError, SearchUnavailableError.
+        If it raises, the live version is unchanged and serves; a repeated call continues. Raises
+        ConflictError (a third version is kept, the live one changed meanwhile, or documents cannot be
+        copied), DocumentInvalidError (the model cannot embed a document), EmbeddingUnavailableError,
+        SearchUnavailableError.
         """
         began_s = self.clock.monotonic_s()
         live = (await self.writable.kept())[0]
         if live.name == target.name:
             return ReindexReport(live.name, None, 0, 0, 0.0)
         await self._refuse_third(live.name, target.name)
-        await target.embedder.embed([["Does the endpoint answer?"]])
+        await target.embedder.embed([["Does the endpoint answer?"]])  # before a version is created for it
         async with self.index_writes:
             await self.versions.create(model)
-        documents = passages = idle = 0
-        while not await self._switched(live, target):
-            difference = await self._difference(live.index, target.index)
+        documents = passages = idle_rounds = 0
+        while not await self._switch_if_equal(live, target):
+            difference = await self._compare(live.index, target.index)
             progress(difference.held - len(difference.missing), difference.held)
             written = 0
             for batch in _chunks(difference.missing, _DOCUMENTS_A_BATCH):
@@ -112,20 +127,20 @@ class Reindex:
                 progress(difference.held - len(difference.missing) + written, difference.held)
             await self._remove(difference.removed, live, target)
             documents += written
-            idle = 0 if written else idle + 1
-            if idle > _IDLE_ROUNDS:
+            idle_rounds = 0 if written else idle_rounds + 1
+            if idle_rounds > _IDLE_ROUNDS:
                 raise ConflictError(
                     f"{len(difference.missing)} documents cannot be copied ({_named(difference.missing)}): "
                     "the live index does not hold them whole, or they change all the time. Start again."
                 )
-            if idle:
+            if idle_rounds:
                 await asyncio.sleep(_IDLE_PAUSE_S)
         seconds = self.clock.monotonic_s() - began_s
         _log.info("reindexed", live=target.name, before=live.name, documents=documents, seconds=seconds)
         return ReindexReport(target.name, live.name, documents, passages, seconds)
 
     async def other(self) -> WritableVersion:
-        """Return the kept version that is not live: the one before, or one that is not filled.
+        """Return the kept version that is not live: the former one, or one that a reindex has not filled yet.
 
         Raises NotFoundError.
         """
@@ -144,6 +159,7 @@ class Reindex:
         return names
 
     async def _refuse_third(self, live: str, target: str) -> None:
+        """Raise ConflictError if a version beside these two is kept."""
         others = [name for name in await self.versions.kept() if name not in (live, target)]
         if others:
             raise ConflictError(
@@ -151,30 +167,31 @@ class Reindex:
                 "that did not end. Go on with that one, or delete it: assistant knowledge reindex --drop-old."
             )
 
-    async def _switched(self, live: WritableVersion, target: WritableVersion) -> bool:
+    async def _switch_if_equal(self, live: WritableVersion, target: WritableVersion) -> bool:
         """Make the target live if it holds what the live version holds; return whether it is live."""
         async with self.index_writes:
-            if await self._difference(live.index, target.index):
+            if await self._compare(live.index, target.index):
                 return False
             await self.versions.switch(target.name, live=live.name)
             return True
 
-    async def _difference(self, live: PassageIndex, target: PassageIndex) -> _Difference:
+    async def _compare(self, live: PassageIndex, target: PassageIndex) -> _Difference:
+        """Return in what the target differs from the live version, as far as documents may be served."""
         live_ids = await live.document_ids()
         missing: list[str] = []
         held = 0
-        for some in _chunks(live_ids, _DOCUMENTS_A_COMPARISON):
-            ours, theirs = await live.contents(some), await target.contents(some)
-            held += len(ours)
-            missing += [name for name, content in ours.items() if theirs.get(name) != content]
-        statuses = await self._statuses(missing)
+        for batch in _chunks(live_ids, _DOCUMENTS_A_COMPARISON):
+            in_live, in_target = await live.contents(batch), await target.contents(batch)
+            held += len(in_live)
+            missing += [name for name, content in in_live.items() if in_target.get(name) != content]
+        statuses = await self._states_of(missing)
         missing = [name for name in missing if is_served(statuses.get(name))]
-        more = sorted(set(await target.document_ids()).difference(live_ids))
-        statuses = await self._statuses(more)
-        removed = [name for name in more if not is_served(statuses.get(name))]
+        extra = sorted(set(await target.document_ids()).difference(live_ids))
+        statuses = await self._states_of(extra)
+        removed = [name for name in extra if not is_served(statuses.get(name))]
         return _Difference(missing, removed, held)
 
-    async def _statuses(self, document_ids: Sequence[str]) -> Mapping[str, DocumentStatus]:
+    async def _states_of(self, document_ids: Sequence[str]) -> Mapping[str, DocumentStatus]:
         return await self.stores.states.get_many(document_ids) if document_ids else {}
 
     async def _copy(
@@ -182,54 +199,59 @@ class Reindex:
     ) -> tuple[int, int]:
         """Write the documents with the target's vectors; return the number of documents and of passages.
 
-        What was withdrawn or changed since it was read is left out: the next comparison decides.
+        Documents that were withdrawn or changed while they were embedded are left out: the next comparison
+        finds them.
         """
-        read = await live.index.read(document_ids)
-        embedded = await self._embedded(read, target)
+        documents = await live.index.read(document_ids)
+        embedded = await self._embed(documents, target)
         async with self.index_writes:
             await self._require_live(live.name)
-            statuses = await self._statuses(document_ids)
-            now = await live.index.contents(document_ids)
-            kept = [
+            statuses = await self._states_of(document_ids)
+            in_live = await live.index.contents(document_ids)
+            unchanged = [
                 document
-                for document, stored in zip(embedded, read, strict=True)
+                for document, stored in zip(embedded, documents, strict=True)
                 if is_served(statuses.get(stored.card.document_id))
-                and now.get(stored.card.document_id)
+                and in_live.get(stored.card.document_id)
                 == HeldContent(stored.card.content_hash, len(stored.passages))
             ]
-            await target.index.replace_documents(kept)
-        return len(kept), sum(len(document.passages) for document in kept)
+            await target.index.replace_documents(unchanged)
+        return len(unchanged), sum(len(document.passages) for document in unchanged)
 
     async def _remove(
         self, document_ids: Sequence[str], live: WritableVersion, target: WritableVersion
     ) -> None:
+        """Remove documents from the target that still may not be served."""
         if not document_ids:
             return
         async with self.index_writes:
             await self._require_live(live.name)
-            statuses = await self._statuses(document_ids)
-            gone = [name for name in document_ids if not is_served(statuses.get(name))]
-            await target.index.discard(gone)
+            statuses = await self._states_of(document_ids)
+            not_served = [name for name in document_ids if not is_served(statuses.get(name))]
+            await target.index.discard(not_served)
 
     async def _require_live(self, name: str) -> None:
+        """Raise ConflictError unless this version is live. ``index_writes`` must be held."""
         if await self.versions.live() != name:
             raise ConflictError("Another reindex made another index live. Start again.")
 
-    async def _embedded(
+    async def _embed(
         self, documents: Sequence[StoredDocument], target: WritableVersion
     ) -> list[IndexedDocument]:
+        """Return the documents with the target's vectors. Raises DocumentInvalidError for passages too long
+        for it."""
         results = await target.embedder.embed([_texts(document) for document in documents])
         indexed: list[IndexedDocument] = []
         refused: list[str] = []
         for document, result in zip(documents, results, strict=True):
-            is_whole = not isinstance(result, PassageTooLongError)
-            vectors = result if is_whole else await self._with_short_titles(document, target)
+            is_short_enough = not isinstance(result, PassageTooLongError)
+            vectors = result if is_short_enough else await self._with_short_titles(document, target)
             if vectors is None:
                 refused.append(document.card.document_id)
                 continue
-            count = len(document.passages)
-            passages = list(zip(document.passages, vectors[:count], strict=True))
-            indexed.append(IndexedDocument(document.card, vectors[count:], passages))
+            passage_count = len(document.passages)
+            passages = list(zip(document.passages, vectors[:passage_count], strict=True))
+            indexed.append(IndexedDocument(document.card, vectors[passage_count:], passages))
         if refused:
             raise DocumentInvalidError(
                 f"The model takes fewer tokens than the passages have: {_named(refused)} cannot be embedded. "
@@ -240,9 +262,8 @@ class Reindex:
     async def _with_short_titles(
         self, document: StoredDocument, target: WritableVersion
     ) -> list[list[float]] | None:
-        """Return the vectors where a text was too long: a title that is gets the first passage's vector.
-
-        None when it is a passage.
+        """Return the vectors of a document with a text that is too long for the model; a title or question
+        that is too long gets the vector of the first passage. Return None if a passage is too long.
         """
         results = await target.embedder.embed([[text] for text in _texts(document)])
         first = results[0]
@@ -258,19 +279,21 @@ class Reindex:
 
 
 def _texts(document: StoredDocument) -> list[str]:
+    """Return the texts to embed: passages, then title and questions."""
     passages = [passage.embedding_input for passage in document.passages]
     return [*passages, document.card.title, *document.card.questions]
 
 
 def is_served(status: DocumentStatus | None) -> bool:
-    """Return whether the content in the index may answer: the document is known, and neither withdrawn nor
-    withheld."""
+    """Return whether the document's content in the index may answer: it is known, live, and neither withdrawn
+    nor withheld."""
     return status is not None and status.state not in _REMOVED and status.live_content_hash is not None
 
 
 def _named(document_ids: Sequence[str]) -> str:
-    more = f" and {len(document_ids) - _NAMED} more" if len(document_ids) > _NAMED else ""
-    return f"{', '.join(document_ids[:_NAMED])}{more}"
+    """Return the first ids for an error: "a, b, c, d, e and 3 more"."""
+    more = f" and {len(document_ids) - _MOST_NAMED} more" if len(document_ids) > _MOST_NAMED else ""
+    return f"{', '.join(document_ids[:_MOST_NAMED])}{more}"
 
 
 def _chunks(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:

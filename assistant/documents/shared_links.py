@@ -1,7 +1,7 @@
 """Links to stored documents that anyone who has one may open for 10 minutes, and the secret that signs them.
 
-The token is in the URL's fragment, which no browser sends, so no log of a balancer, a proxy or this service
-has it. The page at ``LINK_PAGE`` posts it.
+A link is "/open#TENANT.GRANT.MAC": grant and MAC (HMAC-SHA256) in base64url. Browsers do not send the part
+after "#", so no log of a balancer, a proxy or this service has it; the page at ``LINK_PAGE`` posts it.
 """
 
 from __future__ import annotations
@@ -23,17 +23,20 @@ from assistant.process.private_files import make_secret_file
 from assistant.tenant.tenant import TenantConfig
 
 LINK_LIFETIME_S = 600
+"""The 10 minutes of ``refused_link``'s message."""
 LINK_PAGE = "/open"
 """Path of the page that opens a link."""
 _PURPOSE = b"document-link/1:"
-"""Part of what is signed, so that no other signature with the same key is a valid link."""
+"""Begin of what is signed, so that no other signature with the same key is a valid link."""
 _MAX_TOKEN_CHARACTERS = 4_096
+"""A longer token is refused unread: a grant has a few hundred characters."""
 _SECRET_BYTES = 32
+"""Fewest bytes of a secret: the length of SHA-256, as HMAC needs."""
 _SECRET_NAME = re.compile(r"[a-z][a-z0-9-]{0,40}")
 
 
 class LinkGrant(PublicModel):
-    """What a link allows: this agent reads this document until then, with these labels."""
+    """What a link allows: to read one document until ``expires_s``, as ``agent`` with ``labels`` may."""
 
     tenant: str
     agent: str
@@ -56,6 +59,8 @@ class SignedDocumentLinks:
     def link(
         self, document_id: str, *, span: Span, identity: Identity, content_hash: str | None = None
     ) -> str:
+        """Return the path with the token, for ``identity``. ``span``: the passage that the page shows;
+        ``content_hash``: the content that it is in, None for the newest."""
         grant = LinkGrant(
             tenant=self._tenant,
             agent=identity.agent,
@@ -70,7 +75,8 @@ class SignedDocumentLinks:
         return f"{LINK_PAGE}#{token}"
 
     def open(self, token: str) -> LinkGrant:
-        """Return what the token of a link allows. Raises UnauthenticatedError (forged, altered, expired)."""
+        """Return what a token, the part after "#", allows. Raises UnauthenticatedError (forged, altered,
+        expired, or of another tenant)."""
         parts = token.split(".")
         if len(token) > _MAX_TOKEN_CHARACTERS or len(parts) != 3:
             raise refused_link()
@@ -94,7 +100,8 @@ class SignedDocumentLinks:
 
 
 def tenant_of_link(token: str) -> str:
-    """Return the tenant that a link claims to be of; only ``open`` verifies it."""
+    """Return the tenant that a token names, to choose the ``SignedDocumentLinks`` whose ``open`` verifies
+    it."""
     return token.partition(".")[0]
 
 
@@ -110,37 +117,37 @@ def _encode(value: bytes) -> str:
 
 
 def _decode(text: str) -> bytes:
-    """Raises ValueError."""
+    """Return the bytes of base64url without padding. Raises ValueError."""
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 
-def local_secret(said: str, *, tenant: str, key: str, tenants_dir: Path, state_dir: Path) -> bytes:
-    """Return the secret that the tenant file names as ``said``, the value of ``key``.
+def local_secret(reference: str, *, tenant: str, key: str, tenants_dir: Path, state_dir: Path) -> bytes:
+    """Return the secret that ``reference`` names: the value of ``key`` in the tenant file.
 
     ``state:NAME`` is STATE/secrets/<tenant>/NAME, created on first use and readable by its owner only.
     ``file:PATH`` is relative to the tenant file and must exist. ``aws.parameters.kms_link_secret`` reads
     ``kms:NAME``. Raises ConfigurationError naming file and key.
     """
-    scheme, _, rest = said.partition(":")
-    where = f"{tenants_dir / tenant}.toml: {key}"
+    scheme, _, rest = reference.partition(":")
+    place = f"{tenants_dir / tenant}.toml: {key}"
     if scheme == "state" and _SECRET_NAME.fullmatch(rest):
         path = state_dir / "secrets" / tenant / rest
         make_secret_file(path, content=lambda: secrets.token_hex(_SECRET_BYTES).encode())
     elif scheme == "file" and rest:
         path = tenants_dir / rest
     else:
-        raise ConfigurationError(f"{where} must be state:NAME (a-z, 0-9, -), file:PATH or kms:NAME.")
+        raise ConfigurationError(f"{place} must be state:NAME (a-z, 0-9, -), file:PATH or kms:NAME.")
     try:
         secret = path.read_bytes().strip()
     except OSError as error:
-        raise ConfigurationError(f"{where}: {path} cannot be read: {error.strerror}.") from None
+        raise ConfigurationError(f"{place}: {path} cannot be read: {error.strerror}.") from None
     if len(secret) < _SECRET_BYTES:
-        raise ConfigurationError(f"{where}: {path} holds fewer than {_SECRET_BYTES} bytes.")
+        raise ConfigurationError(f"{place}: {path} holds fewer than {_SECRET_BYTES} bytes.")
     return secret
 
 
 def tenant_secret(tenant: TenantConfig, key: str, *, tenants_dir: Path, state_dir: Path) -> bytes:
-    """Return the secret that a key of the tenant file names, as ``secrets.live_reads``. Raises as
+    """Return the secret that a dotted key of the tenant file names, such as "secrets.live_reads". Raises as
     ``local_secret``."""
-    said = attrgetter(key)(tenant)
-    return local_secret(said, tenant=tenant.name, key=key, tenants_dir=tenants_dir, state_dir=state_dir)
+    reference = attrgetter(key)(tenant)
+    return local_secret(reference, tenant=tenant.name, key=key, tenants_dir=tenants_dir, state_dir=state_dir)

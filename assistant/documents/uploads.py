@@ -1,7 +1,10 @@
-"""Files that come over the API and the inbox: what is kept of them, how they are read, and read again.
+"""Files that come over the API (uploads) and the inbox: how they are read, what is told of them, and reading
+again.
 
-Of an upload that breaks off nothing is kept. When a file is stored whole, the worker reads it as one of the
-inbox, with its owner as the writer, and the result says what became of it.
+An upload that breaks off leaves nothing. When its file is stored whole, its key goes into a queue;
+``ReceivingLoop`` takes it from there, and ``ReceiveUpload`` reads the file with its owner as the writer and
+stores an ``UploadResult`` for them. ``ReceiveRawFiles`` does the same for a file of the inbox when the bucket
+reports it. A document that is read again by newer readers (``BeginReadingAgain``) goes the way of an upload.
 """
 
 from __future__ import annotations
@@ -54,17 +57,22 @@ from assistant.stores.ports import IngestionQueue
 from assistant.stores.uploads import PART_BYTES, StoredUploads, Upload
 
 INBOX = Writer("inbox")
-"""The writer of all files in the inbox. It has no labels, so it never makes a document readable to more."""
+"""The writer of all files in the inbox. It has no labels, so it cannot widen those of a document."""
 MOST_TRIES = 5
-"""After so many deliveries an upload that cannot be read gets a result that says so: 20 minutes here."""
-_VISIBLE_AFTER_S = 300.0
+"""Deliveries after which an upload that cannot be read gets a result that says so: about 20 minutes, by the
+timeout below."""
+_VISIBILITY_TIMEOUT_S = 300.0
 _WAIT_S = 1.0
+"""Time to wait for a message, and before the next try after an error."""
 _log = structlog.get_logger(__name__)
 
 
 def checked_path(path: str, size_bytes: int) -> str:
-    """Return a file's path below its source. Raises DocumentInvalidError for a file that would not be read,
-    TooLargeError for one over the limit of its kind."""
+    """Return a file's path below its source, normalized: "guides/./refunds.pdf" is "guides/refunds.pdf".
+
+    Raises DocumentInvalidError for a file that would not be read, TooLargeError for one over the limit of its
+    kind.
+    """
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or not path.isprintable():
         raise DocumentInvalidError("path must name a file below the source, like guides/refunds.pdf.")
@@ -81,7 +89,8 @@ def checked_path(path: str, size_bytes: int) -> str:
 
 
 def file_result(summary: AddSummary, ids: Sequence[str], notes: Sequence[str]) -> UploadResult:
-    """Return what became of a file, for its sender."""
+    """Return what became of a file, for its sender: ``ids`` and ``notes`` are of its documents, both cut to
+    MOST_LISTED."""
     refusals = [
         UploadRefusal(origin=failure.origin, code=failure.code, reason=failure.reason)
         for failure in summary.failures[:MOST_LISTED]
@@ -111,9 +120,12 @@ def refused_file(name: str, error: AssistantError) -> UploadResult:
 
 
 def pushed_result(key: str, version: str, *, bulk_prefix: str = "") -> str | None:
-    """Return the key of what became of a file of the inbox, beside uploads; None for a file in no folder.
+    """Return the key where the result of a file of the inbox is stored; None for a file in no folder, or
+    without a version.
 
-    The folder is that of the pusher's tag, with the prefix of bulk loads, so that no pusher reads another's.
+    "hr/leave.md" in version "v1" has "{PUSHED_PREFIX}hr/v1/result.json". The folder is the one that the
+    pusher's tag permits, below the prefix of bulk loads if the file is: so no pusher can read another's
+    results.
     """
     depth = 2 if bulk_prefix and key.startswith(bulk_prefix) else 1
     *folders, _ = key.split("/")
@@ -126,7 +138,8 @@ def pushed_result(key: str, version: str, *, bulk_prefix: str = "") -> str | Non
 class ReceiveRawFiles:
     """Adds the documents in files that other systems put into the inbox.
 
-    Files whose key begins with ``bulk_prefix`` are added by ``add_bulk``, which uses a queue of its own.
+    Files whose key begins with ``bulk_prefix`` ("bulk/") are added by ``add_bulk``, which uses a queue of its
+    own, so that a bulk load delays no other file.
     """
 
     files: Blobs
@@ -139,42 +152,41 @@ class ReceiveRawFiles:
     """Held while the parsing process reads a file."""
 
     async def __call__(self, key: str, version: str = "") -> UploadResult:
-        """Add the documents of one file, and keep what became of ``version`` for whoever put it. Invalid
-        documents are logged by place and code, and stop no other.
+        """Add the documents of one file; return and store the result for whoever put ``version`` of it.
 
         The first folder of the key names the source. A document without an id of its own is named by the rest
-        of the key. The newest content of the key is read, which may be a later version's. Raises
-        SourceNeededError, DependencyError.
+        of the key. Invalid documents are logged by place and code, and do not stop the others. The newest
+        content of the key is read, which may be a later version's. Raises SourceNeededError, DependencyError.
         """
         try:
             result = await self._read(key)
         except (TooLargeError, DocumentInvalidError) as error:
             _log.warning("raw_file_refused", key=key, code=error.code, reason=error.message)
             result = refused_file(key, error)
-        if place := pushed_result(key, version, bulk_prefix=self.bulk_prefix):
-            await self.files.put(place, result.model_dump_json().encode())
+        if result_key := pushed_result(key, version, bulk_prefix=self.bulk_prefix):
+            await self.files.put(result_key, result.model_dump_json().encode())
         return result
 
     async def _read(self, key: str) -> UploadResult:
-        bulk = folder_of(key, [self.bulk_prefix.rstrip("/")])
-        add = self.add if bulk is None else self.add_bulk
+        bulk_folder = folder_of(key, [self.bulk_prefix.rstrip("/")])
+        add = self.add if bulk_folder is None else self.add_bulk
         source, name = self.sources.of_key(key.removeprefix(self.bulk_prefix))
         notes: list[str] = []
 
-        def noted(items: Iterable[SourceItem]) -> Iterator[SourceItem]:
+        def with_notes(items: Iterable[SourceItem]) -> Iterator[SourceItem]:
             for item in items:
                 if isinstance(item, SourceDocument):
                     notes.extend(item.notes[: MOST_LISTED - len(notes)])
                 yield item
 
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "raw"  # a name of ours: a key may be longer than names of files
+            path = Path(folder) / "raw"  # not the key, which may be too long for a name of a file
             if not await self.files.fetch(key, path):
                 _log.info("raw_file_gone", key=key)
                 return UploadResult()
             async with self.reading:  # files arrive concurrently; the parsing process reads one at a time
                 items = read_source(path, name=name, parsing=self.parsing, ocr=source.entry.recognised)
-                summary = await add(noted(items), source=source, writer=INBOX)
+                summary = await add(with_notes(items), source=source, writer=INBOX)
         for failure in summary.failures:
             _log.warning("raw_document_refused", origin=failure.origin, code=failure.code)
         counts = {"documents": summary.documents, "enqueued": len(summary.enqueued_ids)}
@@ -187,7 +199,8 @@ class ReceiveRawFiles:
 
 @dataclass(frozen=True, slots=True)
 class ReceiveUpload:
-    """Adds the documents of an uploaded file, and keeps the result. Called again, it changes nothing."""
+    """Adds the documents of an uploaded file, and stores the result. A second call returns the stored
+    result."""
 
     uploads: StoredUploads
     sources: KnowledgeSources
@@ -213,7 +226,7 @@ class ReceiveUpload:
             result = refused_file(upload.path, DependencyError(reason))
         else:
             with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "raw"  # a name of ours: the uploaded one may be longer than files have
+                path = Path(folder) / "raw"  # its own name may be too long here
                 if not await self.uploads.fetch(upload, path):
                     return None
                 result = await self._read(upload, path)
@@ -222,7 +235,9 @@ class ReceiveUpload:
         return result
 
     async def _read(self, upload: Upload, path: Path) -> UploadResult:
-        seen = _Seen(upload.replaces, [], [])
+        """Read the file at ``path`` and add its documents. An error that a retry cannot solve becomes the
+        result."""
+        seen = _ReadItems(upload.replaces, [], [])
         try:
             source = self.sources.named(upload.source)
             writer = Writer(upload.agent, frozenset(upload.labels), sees_all=False)
@@ -242,6 +257,8 @@ class ReceiveUpload:
     async def _read_again(
         self, upload: Upload, path: Path, *, source: KnowledgeSource, writer: Writer
     ) -> UploadResult:
+        """Read the kept file of one document again. The upload has the document's own id in ``replaces`` and
+        its content hash in ``read_again`` (``BeginReadingAgain``)."""
         read = read_kept(path, name=upload.path, parsing=self.parsing, ocr=source.entry.recognised)
         async with self.reading:
             (item,) = await asyncio.to_thread(list, read)
@@ -254,14 +271,16 @@ class ReceiveUpload:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """The first ids and notes of a file's items."""
+class _ReadItems:
+    """Collects the first MOST_LISTED ids and notes of a file's items while they are read."""
 
     replaces: str | None
+    """Own id of the document that the file replaces; None: its documents have their own ids."""
     own_ids: list[str]
     notes: list[str]
 
     def of(self, items: Iterable[SourceItem]) -> Iterator[SourceItem]:
+        """Yield the items, as replacements if the file replaces a document."""
         for read in items:
             item = read if self.replaces is None else self._as_replaced(read, self.replaces)
             if isinstance(item, SourceDocument) and len(self.own_ids) < MOST_LISTED:
@@ -270,7 +289,8 @@ class _Seen:
             yield item
 
     def _as_replaced(self, item: SourceItem, own_id: str) -> SourceItem:
-        """Return the item under the id of the document that it replaces."""
+        """Return the item under the id of the document that it replaces; a failure for a withdrawal or a
+        second document."""
         if isinstance(item, SourceWithdrawal) or self.own_ids:
             return invalid(item.origin, "a file that replaces a document must hold one document")
         if isinstance(item, SourceFailure):
@@ -284,6 +304,7 @@ class ReceivingLoop:
 
     receive: ReceiveUpload
     queue: IngestionQueue
+    """Its ``document_id`` is the key of an upload."""
 
     async def run(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
@@ -294,9 +315,10 @@ class ReceivingLoop:
                 await asyncio.sleep(_WAIT_S)
 
     async def turn(self) -> None:
-        """Read the next upload, if one comes within a second. One that fails comes again."""
+        """Read the next upload, if one comes within a second. If that raises, the message stays and is
+        delivered again."""
         for message in await self.queue.receive(
-            limit=1, wait_s=_WAIT_S, visibility_timeout_s=_VISIBLE_AFTER_S
+            limit=1, wait_s=_WAIT_S, visibility_timeout_s=_VISIBILITY_TIMEOUT_S
         ):
             await self.receive(message.document_id, attempt=message.attempt)
             await self.queue.delete_many([message.receipt])
@@ -316,11 +338,12 @@ class BeginReadingAgain:
     async def __call__(
         self, status: DocumentStatus, *, source: KnowledgeSource, by: str, labels: Iterable[str]
     ) -> Upload | None:
-        """Have a document read again; return what tells its result. None where these readers read it, and
-        where nothing of it may answer.
+        """Store an upload that has a document read again, and return it: its result tells what changed.
+        Return None if the present readers read it already, or if nothing of it may answer
+        (``is_read_again``).
 
-        ``labels``: those of who asks. Raises ConflictError where the file that it was converted from is not
-        kept, DocumentInvalidError for one whose stored copy is damaged, DependencyError.
+        ``by`` and ``labels`` are the caller's. Raises ConflictError if the file that it was converted from is
+        not kept, DocumentInvalidError for a damaged stored document, DependencyError.
         """
         document = await self.stores.documents.get(status.document_id)
         if document is None or not is_read_again(status, document):
@@ -349,17 +372,19 @@ class BeginReadingAgain:
         return upload
 
     async def _parts_of_file(self, document_id: str, original: OriginalFile) -> AsyncGenerator[bytes]:
-        held = bytearray()
+        """Yield the original file in parts of PART_BYTES, the last one shorter; it is read in
+        ORIGINAL_PART_BYTES."""
+        buffer = bytearray()
         for start in range(0, original.size_bytes, ORIGINAL_PART_BYTES):
             part = await self.stores.documents.read_original(document_id, original, start=start)
             if part is None:
                 raise _not_kept(document_id)
-            held += part
-            if len(held) >= PART_BYTES:
-                yield bytes(held[:PART_BYTES])
-                del held[:PART_BYTES]
-        if held:
-            yield bytes(held)
+            buffer += part
+            if len(buffer) >= PART_BYTES:
+                yield bytes(buffer[:PART_BYTES])
+                del buffer[:PART_BYTES]
+        if buffer:
+            yield bytes(buffer)
 
 
 async def _parts_of(content: bytes) -> AsyncGenerator[bytes]:

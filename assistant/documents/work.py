@@ -1,4 +1,10 @@
-"""Brings a batch of documents into the index: load, parse, embed, write. Each step is a span."""
+"""Brings a batch of documents into the index: load, parse, embed, write. Each step is a span.
+
+``DocumentPipeline.process`` does the steps. The status of a document goes received → parsed → embedded →
+live; between the steps it may be withdrawn or received again, and then ``advance_many`` does not write it:
+its id is not among the ``accepted`` ones, and the document leaves the batch. "Beside" are kept versions of
+the index that are not live.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +35,16 @@ from assistant.stores.ports import IndexVersions, PassageIndex, TextEmbedder, Wr
 _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
 _FINAL = (DocumentState.LIVE, DocumentState.WITHDRAWN, DocumentState.WITHHELD)
-"""States in which the newest content needs no work."""
+"""States in which the worker has nothing to index."""
 _TEXTS_AT_ONCE = 256
-"""Texts that are embedded before their documents are written, or those of one larger document: seconds of
-work, so that an interruption repeats little and documents go live one after the other."""
+"""Texts that are embedded before their documents are written; a larger document goes alone. That takes
+seconds, so an interruption repeats little, and documents of a large batch become live one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingLimits:
+    """Limits of one tenant's calls of its embedding endpoint."""
+
     passages_per_request: int = 32
     """Text Embeddings Inference's default limit of a client's batch."""
     requests_in_flight: int = 4
@@ -44,16 +52,19 @@ class EmbeddingLimits:
     request_timeout_s: float = 50.0
     """Less than the 60 s of a SageMaker endpoint, whose own timeout looks like a failure."""
     retry_for_s: float = 60.0
-    """Time from the first failure of a request, after which its documents go back to the queue."""
+    """Time from a request's first failure in which it is retried; after it the documents go back to their
+    queue."""
     first_pause_s: float = 0.2
     longest_pause_s: float = 5.0
+    """Each pause between tries is twice the one before, up to this, less a random part of at most half."""
 
 
 class BatchEmbedder:
     """Embeds the texts of documents, with retries. All batches of a tenant share its limit of requests.
 
-    Tenants that share an endpoint share its limit and take turns: of each tenant at most one request waits in
-    the line of the endpoint, so a tenant with many documents delays another's request by one of its own.
+    Tenants that share an endpoint share its limit too (``endpoint``), and take turns: at most one request of
+    each tenant waits for it (``_next``), so a tenant with many documents delays another's request by one
+    request only.
     """
 
     def __init__(
@@ -64,7 +75,8 @@ class BatchEmbedder:
         limits: EmbeddingLimits | None = None,
         endpoint: asyncio.Semaphore | None = None,
     ):
-        """``endpoint``: what the tenants of one endpoint share; None: no other tenant uses it."""
+        """``endpoint``: free requests of an endpoint that several tenants use, shared by them; None: no other
+        uses it."""
         self._embedder = embedder
         self._clock = clock
         self._limits = limits or EmbeddingLimits()
@@ -74,9 +86,9 @@ class BatchEmbedder:
     async def embed(
         self, documents: Sequence[Sequence[str]]
     ) -> list[list[list[float]] | PassageTooLongError]:
-        """Return per document the vectors of its texts, or the error of a text that is too long.
+        """Return for each document the vectors of its texts, or the error if one of its texts is too long.
 
-        Raises the endpoint's last error when it was unavailable for ``retry_for_s``.
+        Raises the endpoint's last error if it was unavailable for ``retry_for_s``.
         """
         try:
             vectors = iter(await self._embed_all([text for texts in documents for text in texts]))
@@ -97,7 +109,8 @@ class BatchEmbedder:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncGenerator[None]:
-        async with self._next:  # the endpoint serves those who wait in the order of their coming
+        """Wait for a free request of the endpoint, and hold it."""
+        async with self._next:  # a semaphore serves those who wait in their order
             await self._free.acquire()
         try:
             yield
@@ -105,7 +118,7 @@ class BatchEmbedder:
             self._free.release()
 
     async def _request(self, texts: Sequence[str]) -> list[list[float]]:
-        """Embed texts in one call; in two where the endpoint is too slow for so many."""
+        """Embed texts in one call, with retries; in two halves if the call exceeded ``request_timeout_s``."""
         retry_until: Deadline | None = None
         pause_s = self._limits.first_pause_s
         while True:
@@ -130,7 +143,7 @@ class BatchEmbedder:
 
 @dataclass(frozen=True, slots=True)
 class WritableVersion:
-    """A version of the index, and what embeds texts for it."""
+    """A version of the index, with the embedder of its model."""
 
     name: str
     index: PassageIndex
@@ -138,11 +151,11 @@ class WritableVersion:
 
 
 class OpenedVersions:
-    """The versions of a tenant's index that are written: all kept ones whose model is known here. Each is
-    opened when it is first seen.
+    """Opens the kept versions of a tenant's index for writing, each once, when ``kept`` first sees it.
 
-    ``open_one`` returns None for a version whose model is unknown here. Such a version is not written, and
-    catches up by a reindex or the way back; when it is live, nothing is written.
+    ``open_one`` returns None for a version whose model this process does not know. Such a version is left
+    out, and gets its documents by a later reindex or the way back; if it is the live one, nothing can be
+    written.
     """
 
     def __init__(
@@ -158,9 +171,9 @@ class OpenedVersions:
         return await self._versions.live()
 
     async def kept(self) -> Sequence[WritableVersion]:
-        """Return the versions, the live one first.
+        """Return the versions to write, the live one first.
 
-        Raises SearchUnavailableError, also when the live version's model is unknown here.
+        Raises SearchUnavailableError, also if this process does not know the live version's model.
         """
         live, *others = await self._versions.kept()
         opened = await self._open(live)
@@ -173,6 +186,7 @@ class OpenedVersions:
         return [opened, *(version for version in beside if version is not None)]
 
     async def _open(self, name: str) -> WritableVersion | None:
+        """Return a version; None for an unknown model, which is logged once but asked for again each time."""
         if name not in self._opened:
             opened = await self._open_one(name)
             if opened is None:
@@ -196,10 +210,11 @@ class TenantIngestion:
     parser: DocumentParser
     clock: Clock
     index_writes: WriteTurn = field(default_factory=asyncio.Lock)
-    """Held over each write of the index together with the states that record it, in every process: so the
-    index never holds a document that its state excludes."""
+    """Lock of all processes. Each holds it while it writes the index and the states that record the write, so
+    that the index never has a document that its state excludes."""
     keys: StoredErasureKeys | None = None
-    """Keys of what was kept about documents, destroyed with a withdrawal; None: nothing is kept."""
+    """Keys that encrypt texts about documents, such as feedback; a withdrawal destroys them. None: no such
+    texts."""
     versions: OpenedVersions | None = None
     """None: ``index`` is the only version."""
 
@@ -220,27 +235,29 @@ class _Work:
     """One parsed document of a batch."""
 
     status: DocumentStatus
+    """Its newest status; ``_with_state`` replaces it."""
     labels: tuple[str, ...]
-    """Labels of the stored document: the parsing process is not trusted to say them."""
+    """Labels of the stored document, and not those in ``parts``: the parsing process is not trusted."""
     parts: ParsedParts
     vectors: dict[str, list[list[float]]] = field(default_factory=dict[str, list[list[float]]])
-    """The vectors of the parts' texts by version of the index."""
+    """By version of the index: the vectors of ``parts.texts``, passages first. A version whose model failed
+    is missing."""
 
     @property
     def document_id(self) -> str:
         return self.status.document_id
 
     def indexed(self, version: str) -> IndexedDocument:
-        """Return what a version of the index stores. A title over the model's limit gets the vector of the
-        first passage, which begins with it."""
+        """Return what a version of the index stores. A title that is too long for the model has no vector: it
+        gets that of the first passage, which begins with the title."""
         vectors = self.vectors[version]
         passages = list(zip(self.parts.passages, vectors, strict=False))
-        rest = iter(vectors[len(passages) :])
-        titles = [vectors[0] if title is None else next(rest) for title in self.parts.titles]
+        title_vectors = iter(vectors[len(passages) :])
+        titles = [vectors[0] if title is None else next(title_vectors) for title in self.parts.titles]
         return IndexedDocument(card=self.parts.card, title_vectors=titles, passages=passages)
 
 
-def _groups(works: Sequence[_Work]) -> Generator[Sequence[_Work]]:
+def _groups_of(works: Sequence[_Work]) -> Generator[Sequence[_Work]]:
     """Yield the documents in groups of at most ``_TEXTS_AT_ONCE`` texts, a larger document alone."""
     group: list[_Work] = []
     texts = 0
@@ -263,7 +280,7 @@ class DocumentPipeline:
         self._states = ingestion.stores.states
         self._parsing = asyncio.Lock()
         self.writes = 0
-        """Number of writes of the index."""
+        """Number of writes of the index so far, by which the worker decides when to optimize it."""
 
     async def process(self, document_ids: Sequence[str]) -> None:
         """Make each document live, or failed (stale when older content answers) with code and reason.
@@ -275,7 +292,7 @@ class DocumentPipeline:
             span.set_attribute("ingest.documents", len(document_ids))
             works = await self._parse(await self._load(document_ids))
             live, *beside = await self._ingestion.kept_versions()
-            for group in _groups(works):
+            for group in _groups_of(works):
                 embedded = await self._embed(group, live)
                 for version in beside:
                     await self._embed_beside(embedded, version)
@@ -288,16 +305,19 @@ class DocumentPipeline:
             await self._states.advance_many([self._failed(status, code, reason)])
 
     async def tries_alone(self, document_ids: Sequence[str]) -> Mapping[str, int]:
+        """As in ``worker.TriesAloneCounter``."""
         known = await self._states.get_many(document_ids)
         return {document_id: status.tried_alone for document_id, status in known.items()}
 
     async def count_alone(self, document_id: str, tries: int) -> None:
+        """As in ``worker.TriesAloneCounter``."""
         status = await self._states.get(document_id)
         if status is not None and status.state not in _FINAL:
             tried = {"tried_alone": max(0, status.tried_alone + tries)}
             await self._states.advance_many([status.model_copy(update=tried)])
 
     async def _load(self, document_ids: Sequence[str]) -> list[tuple[DocumentStatus, Document]]:
+        """Return the documents that have work left; those whose stored document is unusable become failed."""
         with _tracer.start_as_current_span("ingest.load"):
             loaded: list[tuple[DocumentStatus, Document]] = []
             failed: list[DocumentStatus] = []
@@ -307,13 +327,15 @@ class DocumentPipeline:
                 if status.state in _FINAL:
                     continue
                 try:
-                    loaded.append((status, await self._stored(status)))
+                    loaded.append((status, await self._document_of(status)))
                 except (NotFoundError, DocumentInvalidError) as error:
                     failed.append(self._failed(status, error.code, error.message))
             await self._advance(failed)
             return loaded
 
-    async def _stored(self, status: DocumentStatus) -> Document:
+    async def _document_of(self, status: DocumentStatus) -> Document:
+        """Return the stored document. Raises NotFoundError; DocumentInvalidError if it is not the status's
+        content."""
         document = await self._documents.get(status.document_id)
         if document is None:
             raise NotFoundError("The stored document is missing; add it again.")
@@ -322,15 +344,16 @@ class DocumentPipeline:
         return document
 
     async def _parse(self, loaded: Sequence[tuple[DocumentStatus, Document]]) -> list[_Work]:
+        """Parse the documents and store their texts; return the accepted ones. Invalid ones become failed."""
         with _tracer.start_as_current_span("ingest.parse"):
             async with self._parsing:  # one batch at a time: parsing uses one core
                 received = [
                     Received(document, status.content_hash, status.received_at) for status, document in loaded
                 ]
-                passages = await asyncio.to_thread(lambda: list(self._ingestion.parser.parse(received)))
+                parsed = await asyncio.to_thread(lambda: list(self._ingestion.parser.parse(received)))
             works: list[_Work] = []
             advanced: list[DocumentStatus] = []
-            for (status, document), parts in zip(loaded, passages, strict=True):
+            for (status, document), parts in zip(loaded, parsed, strict=True):
                 if isinstance(parts, AssistantError):
                     advanced.append(self._failed(status, parts.code, parts.message))
                     continue
@@ -348,6 +371,8 @@ class DocumentPipeline:
                 await self._documents.delete(status.document_id)
 
     async def _embed(self, works: Sequence[_Work], live: WritableVersion) -> list[_Work]:
+        """Add the live version's vectors; return the documents that have them. One with too long a text
+        becomes failed."""
         with _tracer.start_as_current_span("ingest.embed") as span:
             span.set_attribute("ingest.passages", sum(len(work.parts.passages) for work in works))
             results = await live.embedder.embed([work.parts.texts for work in works])
@@ -363,8 +388,8 @@ class DocumentPipeline:
             return embedded
 
     async def _embed_beside(self, works: Sequence[_Work], version: WritableVersion) -> None:
-        """Embed the documents for a version that is not live. What fails is missing there until a reindex or
-        the way back catches up: the live version does not wait for another model."""
+        """Embed the documents for a version that is not live. Documents that fail are missing in it until a
+        reindex or the way back copies them: the live version does not wait for another model."""
         try:
             results = await version.embedder.embed([work.parts.texts for work in works])
         except AssistantError as error:
@@ -379,6 +404,8 @@ class DocumentPipeline:
     async def _write(
         self, works: Sequence[_Work], live: WritableVersion, beside: Sequence[WritableVersion]
     ) -> None:
+        """Write the accepted documents into all versions, then make them live. Raises
+        SearchUnavailableError."""
         with _tracer.start_as_current_span("ingest.index"):
             async with self._ingestion.index_writes:
                 await self._ingestion.require_live(live.name)
@@ -390,12 +417,15 @@ class DocumentPipeline:
                 await live.index.replace_documents([work.indexed(live.name) for work in kept])
                 for version in beside:
                     await self._write_beside(kept, version)
-                # Last: after a switch, some processes serve the version before for a second or two.
+                # The states last: after a switch, some processes serve the former version for a second or
+                # two.
                 await self._advance([self._live(work) for work in kept])
             passages = sum(len(work.parts.passages) for work in kept)
             _log.info("documents_live", documents=len(kept), passages=passages)
 
     async def _write_beside(self, works: Sequence[_Work], version: WritableVersion) -> None:
+        """Write the documents that have vectors for it into a version that is not live; an error is only
+        logged."""
         written = [work.indexed(version.name) for work in works if version.name in work.vectors]
         try:
             await version.index.replace_documents(written)
@@ -403,12 +433,15 @@ class DocumentPipeline:
             _log.warning("version_behind", version=version.name, code=error.code, documents=len(written))
 
     async def _advance(self, statuses: Sequence[DocumentStatus]) -> frozenset[str]:
+        """Write the statuses; return the accepted ids: those not withdrawn or received again meanwhile."""
         for status in statuses:
             if status.failure_code not in (None, INDEX_LOST):
                 _log.warning("document_failed", document_id=status.document_id, code=status.failure_code)
         return await self._states.advance_many(statuses) if statuses else frozenset()
 
     def _with_state(self, work: _Work, state: DocumentState) -> DocumentStatus:
+        """Set the state in the work's status, and return that. Code and reason of an earlier failure are
+        cleared; those of a document that the index lost stay until it is live again."""
         update: dict[str, object] = {"state": state, "updated_at": self._ingestion.clock.now()}
         if state is DocumentState.LIVE or work.status.failure_code != INDEX_LOST:
             update |= {"failure_code": None, "failure_reason": None}
@@ -416,6 +449,7 @@ class DocumentPipeline:
         return work.status
 
     def _live(self, work: _Work) -> DocumentStatus:
+        """Return the status of a document whose content is in the index."""
         passages, live = work.parts.passages, self._with_state(work, DocumentState.LIVE)
         update = {
             "passage_count": len(passages),
@@ -428,6 +462,8 @@ class DocumentPipeline:
         return live.model_copy(update=update)
 
     def _failed(self, status: DocumentStatus, code: str, reason: str) -> DocumentStatus:
+        """Return the status as failed, or as stale if older content of it is still in the index and
+        answers."""
         live_hash = None if status.failure_code == INDEX_LOST else status.live_content_hash
         state, now = DocumentState.STALE if live_hash else DocumentState.FAILED, self._ingestion.clock.now()
         update = {"state": state, "live_content_hash": live_hash, "updated_at": now, "first_load": False}

@@ -1,9 +1,13 @@
 """The worker of one tenant: indexes documents from one queue, and removes withdrawn ones from another.
 
-No message is lost, and a document that stops its worker stops no other. A killed worker reports nothing, so
-the number of deliveries does not count as failed tries. A message that was delivered often is only suspected,
-and handled alone in its process. Before that, the try is counted in the document's status; after
-MAX_TRIES_ALONE tries that did not end the document is given up.
+No message is lost, and a document that kills its worker does not stop others. A killed worker reports
+nothing, and a delivery may fail for other reasons, so deliveries are not counted as failed tries: a message
+that was delivered ALONE_FROM_ATTEMPT times is only a suspect, and handled alone in its process. Each try
+alone is counted in the document's status before it begins. After MAX_TRIES_ALONE tries that did not end, the
+document is given up.
+
+``IngestionWorker`` is the process of a machine: ``prepare``, then ``run`` until ``stop``. On AWS Lambda
+functions receive the batches, and ``PostponingBatches`` handles them. Both use ``BatchHandling``.
 """
 
 from __future__ import annotations
@@ -27,17 +31,21 @@ from assistant.stores.documents import KnowledgeStores
 from assistant.stores.ports import IngestionQueue, PassageIndex, QueuedDocument
 
 ALONE_FROM_ATTEMPT = 3
+"""Number of the delivery from which on a message is a suspect: two batches of it did not end."""
 MAX_TRIES_ALONE = 3
 GAVE_UP = "gave_up"
+"""Failure code of a document that is not tried again until a worker starts."""
 PAUSED_DELAY_S = 900
 """The longest delay of SQS. Waiting messages are checked this often while the endpoints are paused."""
 UNAVAILABLE_DELAY_S = 60
+"""Delay of messages whose batch met an unavailable dependency, on AWS."""
 _log = structlog.get_logger(__name__)
 
 HandleBatch = Callable[[Sequence[str]], Awaitable[None]]
-"""Handles documents by id. An AssistantError from it means that a dependency is unavailable."""
+"""Handles documents by id, each once. An AssistantError from it means that a dependency is unavailable; any
+other error, that a document of the batch is at fault."""
 Done = Callable[[Sequence[QueuedDocument]], Awaitable[None]]
-"""Receives messages that need not be delivered again."""
+"""Called with messages that are done: they must not be delivered again."""
 
 
 class GiveUp(Protocol):
@@ -47,22 +55,28 @@ class GiveUp(Protocol):
 
 
 class TriesAloneCounter(Protocol):
-    """Counts tries where they outlive the worker. Raises DependencyError."""
+    """Counts tries alone where the count outlives a killed worker (``DocumentPipeline``, in the status).
+    Methods raise DependencyError."""
 
     async def tries_alone(self, document_ids: Sequence[str]) -> Mapping[str, int]:
-        """Return, for each known document, the number of tries alone that have not ended."""
+        """Return for each known document the number of its tries alone that began and did not end."""
         ...
 
     async def count_alone(self, document_id: str, tries: int) -> None:
-        """Add 1 before the document is handled alone, and -1 when that was interrupted.
+        """Add ``tries``: 1 before the document is handled alone, -1 after that was interrupted by no fault of
+        its own.
 
-        Does nothing for a document without work left. A document that becomes live loses its count.
+        Does nothing for a document without work left. A document that becomes live has its count reset to 0.
         """
         ...
 
 
 class SharedLock:
-    """Lets several batches run together, or one document alone, in a process."""
+    """Lets several batches run together (``shared``), or one document alone (``exclusive``), in a process.
+
+    A document that waits for ``exclusive`` keeps further batches from starting, and begins when those running
+    end.
+    """
 
     def __init__(self) -> None:
         self._changed = asyncio.Condition()
@@ -85,7 +99,7 @@ class SharedLock:
     async def exclusive(self) -> AsyncGenerator[None]:
         async with self._changed:
             await self._changed.wait_for(lambda: not self._exclusive)
-            self._exclusive = True  # no other holder can begin from now on
+            self._exclusive = True  # from now on no other can begin
         try:
             async with self._changed:
                 await self._changed.wait_for(lambda: self._shared == 0)
@@ -106,10 +120,10 @@ class BatchInterruptedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BatchHandling:
-    """Handles batches of one queue: all of a process, which share their ``lock``.
+    """Handles batches of one queue. All consumers of the queue in a process share one, and so its ``lock``.
 
-    A message is suspected of stopping its worker from delivery ALONE_FROM_ATTEMPT on, and handled alone.
-    Without ``counter`` no document is given up for stopping its worker.
+    ``handle`` does the work. ``counter`` None: tries are not counted, so no document is given up for killing
+    its worker.
     """
 
     handle: HandleBatch
@@ -119,9 +133,10 @@ class BatchHandling:
     lock: SharedLock = field(default_factory=SharedLock, init=False)
 
     async def run(self, messages: Sequence[QueuedDocument], *, done: Done) -> None:
-        """Handle all messages. A document that fails by itself is given up, and its message is done.
+        """Handle all messages, and call ``done`` for each part of them that is done: indexed, or given up.
 
-        Raises BatchInterruptedError.
+        Suspects come last, each alone. Raises BatchInterruptedError: the messages not passed to ``done`` must
+        return to their queue.
         """
         tries = await self._tries_of(messages)
         suspects = [m for m in messages if m.attempt >= ALONE_FROM_ATTEMPT or tries.get(m.document_id)]
@@ -136,23 +151,25 @@ class BatchHandling:
                     f"The worker ended {MAX_TRIES_ALONE} times while it processed this document alone. "
                     "Change the document and add it again. The next start of the worker tries it once more."
                 )
-                await self._abandon(message, code=GAVE_UP, reason=reason)
+                await self._give_up(message, code=GAVE_UP, reason=reason)
                 await done([message])
             else:
                 async with self.lock.exclusive():
                     await self._handle_alone(message, done)
 
     async def _tries_of(self, messages: Sequence[QueuedDocument]) -> Mapping[str, int]:
+        """Return the tries alone of the documents; an empty mapping without a counter."""
         if self.counter is None:
             return {}
-        with _interrupts():
+        with _as_interruption():
             return await self.counter.tries_alone([message.document_id for message in messages])
 
     async def _handle_alone(self, message: QueuedDocument, done: Done) -> None:
+        """Handle one suspect, counting the try. The caller holds the lock exclusively."""
         if self.counter is None:
             await self._handle_messages([message], done)
             return
-        with _interrupts():
+        with _as_interruption():
             await self.counter.count_alone(message.document_id, 1)
         try:
             await self._handle_messages([message], done)
@@ -162,7 +179,8 @@ class BatchHandling:
             raise
 
     async def _handle_messages(self, messages: Sequence[QueuedDocument], done: Done) -> None:
-        """Handle messages together. When that fails, handle each by itself and give up the ones that fail."""
+        """Handle messages together. If a document is at fault, handle each by itself and give up those that
+        fail."""
         try:
             await self.handle(list(dict.fromkeys(message.document_id for message in messages)))
         except AssistantError as error:
@@ -175,16 +193,16 @@ class BatchHandling:
                     await self._handle_messages([message], done)
                 return
             reason = "The worker failed on this document. See the worker's log."
-            await self._abandon(messages[0], code="internal", reason=reason)
+            await self._give_up(messages[0], code="internal", reason=reason)
         await done(messages)
 
-    async def _abandon(self, message: QueuedDocument, *, code: str, reason: str) -> None:
-        with _interrupts():
+    async def _give_up(self, message: QueuedDocument, *, code: str, reason: str) -> None:
+        with _as_interruption():
             await self.give_up(message.document_id, code=code, reason=reason)
 
 
 @contextmanager
-def _interrupts() -> Generator[None]:
+def _as_interruption() -> Generator[None]:
     """Turn an error of a dependency into BatchInterruptedError."""
     try:
         yield
@@ -193,7 +211,9 @@ def _interrupts() -> Generator[None]:
 
 
 class DelayedQueue(Protocol):
-    """A queue whose messages can be sent with a delay."""
+    """A queue of AWS. ``send_later`` sends new messages, which are delivered after ``delay_s``; ``put_back``
+    makes received messages visible now, with their deliveries counted. Both raise DependencyError.
+    """
 
     async def send_later(self, document_ids: Sequence[str], *, delay_s: int) -> None: ...
 
@@ -201,10 +221,11 @@ class DelayedQueue(Protocol):
 
 
 class PostponingBatches:
-    """Handles batches that Lambda received from ``queue`` and deletes when the function returns.
+    """Handles batches that Lambda received from ``queue``, and deletes when its function returns without an
+    error.
 
     Messages that cannot be handled now are sent again as new, delayed messages. So waiting for an endpoint,
-    even through a paused night, uses up no deliveries, and no message becomes a dead letter.
+    even through a night in which it is paused, uses up no deliveries, and no message becomes a dead letter.
     """
 
     def __init__(self, handling: BatchHandling, *, queue: DelayedQueue) -> None:
@@ -212,10 +233,9 @@ class PostponingBatches:
         self._queue = queue
 
     async def handle(self, messages: Sequence[QueuedDocument]) -> int:
-        """Handle all messages. On return each is done, or waits in the queue as a new message: return how
-        many wait.
+        """Handle all messages. Return how many are not done, and wait in the queue as new messages.
 
-        Raises DependencyError when the queue is unavailable: then the old messages must stay.
+        Raises DependencyError if the queue is unavailable: then the old messages must stay.
         """
         left = list(messages)
 
@@ -230,12 +250,14 @@ class PostponingBatches:
         return len(left)
 
     async def put_back(self, receipts: Sequence[str]) -> None:
-        """Make invalid messages visible at once, so that they become dead letters soon, and not after as many
-        visibility timeouts as the queue allows deliveries (``documents_ports.MAX_ATTEMPTS``)."""
+        """Make invalid messages visible at once. So they use up their deliveries
+        (``stores.ports.MAX_ATTEMPTS``) and become dead letters soon, without a visibility timeout for
+        each."""
         await self._queue.put_back(receipts)
 
     async def postpone(self, messages: Sequence[QueuedDocument], *, delay_s: int) -> int:
-        """Send all messages again with a delay, and return their number. Raises DependencyError."""
+        """Send all messages again with a delay, and return their number. Raises DependencyError. Lambda
+        deletes the old ones."""
         document_ids = list(dict.fromkeys(message.document_id for message in messages))
         await self._queue.send_later(document_ids, delay_s=delay_s)
         _log.info("documents_postponed", documents=len(messages), delay_s=delay_s)
@@ -247,10 +269,13 @@ class PostponingBatches:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerLimits:
+    """Limits of one ``QueueConsumer``."""
+
     documents_per_batch: int = 64
     receive_wait_s: float = 1.0
     visibility_timeout_s: float = 180.0
-    """A killed worker's batch is delivered again after this time. A running worker extends it every third."""
+    """A killed worker's batch is delivered again after this time. A running worker extends it each time a
+    third of it has passed."""
     longest_hold_s: float = 1800.0
     """Longer work counts as hung: its batch is not extended, so that another worker gets it."""
     pause_after_error_s: float = 2.0
@@ -258,14 +283,18 @@ class ConsumerLimits:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLimits:
+    """Limits of one ``IngestionWorker``."""
+
     consumer: ConsumerLimits = field(default_factory=ConsumerLimits)
     lanes: int = 3
     """Batches at once: one is parsed while another is embedded and a third is written."""
     stop_within_s: float = 4.0
     """Time for batches in progress to finish after a stop."""
     check_every_s: float = 1.0
+    """Time between two looks at whether the index must be optimized."""
     optimize_every_s: float = 60.0
-    """Replaced text is purged from the index when the queue is empty, and at least this often."""
+    """The index is optimized, which purges replaced text, when the queue is empty, and at least this
+    often."""
     optimize_again_after_s: float = 45.0
     """OpenSearch retains deletes for 30 s; a second purge runs after that."""
 
@@ -278,9 +307,10 @@ class QueueConsumer:
         self._handling = handling
         self._limits = limits
         self._held: list[QueuedDocument] = []
+        """Received messages that are not done."""
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Consume until ``stopping`` is set. On cancellation, return the held messages to the queue."""
+        """Consume until ``stopping`` is set. On cancellation, return the messages in work to the queue."""
         try:
             while not stopping.is_set():
                 try:
@@ -301,7 +331,7 @@ class QueueConsumer:
             visibility_timeout_s=self._limits.visibility_timeout_s,
         )
         if self._held:
-            async with self._extended():
+            async with self._kept_hidden():
                 try:
                     await self._handling.run(self._held, done=self._delete)
                 except BatchInterruptedError:
@@ -310,8 +340,8 @@ class QueueConsumer:
         return True
 
     @asynccontextmanager
-    async def _extended(self) -> AsyncGenerator[None]:
-        """Keep the held messages hidden from other receivers."""
+    async def _kept_hidden(self) -> AsyncGenerator[None]:
+        """Keep the held messages hidden from other receivers while the block runs."""
         extending = asyncio.create_task(self._extend_held(), name="extending visibility")
         try:
             yield
@@ -320,6 +350,7 @@ class QueueConsumer:
             await asyncio.wait([extending])
 
     async def _extend_held(self) -> None:
+        """Extend the visibility timeout again and again, but not for longer than ``longest_hold_s``."""
         visibility_s = self._limits.visibility_timeout_s
         for _ in range(int(3 * self._limits.longest_hold_s / visibility_s)):
             await asyncio.sleep(visibility_s / 3)
@@ -333,6 +364,7 @@ class QueueConsumer:
         _log.error("batch_held_too_long", messages=len(self._held))
 
     async def _delete(self, messages: Sequence[QueuedDocument]) -> None:
+        """Delete messages that are done."""
         await self._queue.delete_many([message.receipt for message in messages])
         self._held = [message for message in self._held if message not in messages]
 
@@ -349,7 +381,10 @@ class QueueConsumer:
 
 
 class IngestionWorker:
-    """Runs until it is stopped. The only writer of its tenant's index."""
+    """Indexes and removes one tenant's documents until it is stopped. The only writer of the tenant's index.
+
+    Call ``prepare`` once, then ``run``; ``stop`` may be called at any time, from the same event loop.
+    """
 
     def __init__(self, ingestion: TenantIngestion, *, limits: WorkerLimits | None = None) -> None:
         self._ingestion = ingestion
@@ -370,14 +405,12 @@ class IngestionWorker:
         """Open the index. Enqueue documents that it lost, interrupted removals, and documents that an earlier
         worker gave up.
 
-        An index of an older format counts as lost, and one of a model that the settings no longer name:
-        opening the new index deletes it.
-
-        Raises LocalRuntimeError when another process writes the index.
+        Opening deletes an index of an older format, or of a model that the settings do not name: all its
+        documents count as lost. Raises LocalRuntimeError when another process writes the index.
         """
         async with self._ingestion.index_writes:
             await self._ingestion.index.optimize()
-            # The version that answers: of another model than ``index`` until a new one is switched to.
+            # The live version; its model may be another than that of ``index``, until a reindex switches.
             live = (await self._ingestion.kept_versions())[0].index
             info = await live.info()
         counts = await self._stores.states.count_by_state()
@@ -401,32 +434,32 @@ class IngestionWorker:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _consumers(self) -> list[QueueConsumer]:
+        """Return a consumer for each lane of the queue of documents, and one for the queue of withdrawals."""
         indexing, removing = indexing_batches(self.pipeline), removal_batches(self._ingestion)
         # All lanes share one BatchHandling, and so its lock: a suspect is handled alone in the process.
-        queued = [(self._stores.queue, indexing)] * self._limits.lanes
-        queued.append((self._stores.withdrawals, removing))
-        return [QueueConsumer(queue, each, limits=self._limits.consumer) for queue, each in queued]
+        queues = [(self._stores.queue, indexing)] * self._limits.lanes
+        queues.append((self._stores.withdrawals, removing))
+        return [QueueConsumer(queue, handling, limits=self._limits.consumer) for queue, handling in queues]
 
     async def _maintain(self) -> None:
-        """Optimize the index, which purges replaced text, when the queue is empty, and at least every
-        ``optimize_every_s``.
-
-        Each is repeated once, ``optimize_again_after_s`` later.
+        """Optimize the index, which purges replaced text, after writes: when the queue is empty, and at least
+        every ``optimize_every_s``. Each time is repeated once, ``optimize_again_after_s`` later
+        (``is_second``).
         """
         clock, limits = self._ingestion.clock, self._limits
         optimized_at_s = clock.monotonic_s()
-        writes_at_last = writes_at_previous = 0  # writes of the index before the last two optimizations
+        writes_at_last = writes_at_previous = 0  # ``pipeline.writes`` at the last two optimizations
         while not self._stopping.is_set():
             await set_within(self._stopping, limits.check_every_s)
             try:
                 await self._ingestion.index.share()
                 since_s = clock.monotonic_s() - optimized_at_s
-                is_repeated = writes_at_last == writes_at_previous
-                is_second = not is_repeated and since_s >= limits.optimize_again_after_s
-                is_late = since_s >= limits.optimize_every_s
+                is_repeated_already = writes_at_last == writes_at_previous
+                is_second = not is_repeated_already and since_s >= limits.optimize_again_after_s
+                is_overdue = since_s >= limits.optimize_every_s
                 if is_second or (
                     self.pipeline.writes != writes_at_last
-                    and (is_late or await self._stores.queue.depth() == 0)
+                    and (is_overdue or await self._stores.queue.depth() == 0)
                 ):
                     async with self._ingestion.index_writes:
                         writes_at_previous, writes_at_last = writes_at_last, self.pipeline.writes
@@ -437,12 +470,13 @@ class IngestionWorker:
 
 
 def indexing_batches(pipeline: DocumentPipeline) -> BatchHandling:
-    """Return the handling of batches of documents to index."""
+    """Return the handling of batches of documents to index, for the queue of documents."""
     return BatchHandling(pipeline.process, give_up=pipeline.fail, counter=pipeline)
 
 
 def removal_batches(ingestion: TenantIngestion) -> BatchHandling:
-    """Return the handling of batches of documents to remove."""
+    """Return the handling of batches of documents to remove, for the queue of withdrawals. Tries are not
+    counted."""
     remove = partial(
         remove_documents,
         stores=ingestion.stores,
@@ -455,16 +489,16 @@ def removal_batches(ingestion: TenantIngestion) -> BatchHandling:
 
 
 async def _log_abandoned(document_id: str, *, code: str, reason: str) -> None:
-    """Log a removal that failed. The document's status shows that it is not removed: the next start of the
-    worker, or the next purge, tries again."""
+    """Log a removal that failed. The document's status still has ``live_content_hash``, so the next start of
+    the worker, or the next purge, tries again."""
     _log.error("withdrawal_abandoned", document_id=document_id, code=code, reason=reason)
 
 
 async def retry_given_up(stores: KnowledgeStores) -> int:
     """Enqueue each document that was given up, for one more try alone. Return their number.
 
-    Called when a worker starts. A document that stops the worker stops each start once: the next worker finds
-    the try counted, and gives the document up again.
+    Called when a worker starts. A document that kills the worker does so once for each start: the next worker
+    finds the try counted, and gives the document up again.
     """
     retried = 0
     update = {"failure_code": None, "failure_reason": None, "tried_alone": MAX_TRIES_ALONE - 1}
@@ -488,17 +522,17 @@ async def _enqueue_again(
 async def enqueue_lost(stores: KnowledgeStores, index: PassageIndex) -> int:
     """Enqueue each live document that the index has lost. Return their number.
 
-    Until it is written again a document is stale: its owner sees why, and it counts as a document that the
-    index must hold, so that no answer claims that the knowledge base lacks it. A document that waits since
-    an earlier start is not enqueued twice.
+    A lost document is stale until it is written again: its owner sees why, and it counts as a document that
+    the index must hold, so that no answer claims that the knowledge base lacks it. If the queue is not empty,
+    documents that an earlier start enqueued are left out.
     """
     lost = 0
     is_waiting = await stores.queue.depth() > 0
     reason = "The index has lost this document; it is being written again."
     update = {"state": DocumentState.STALE, "failure_code": INDEX_LOST, "failure_reason": reason}
     async for page in pages_of(stores.states, HELD_STATES):
-        held = await index.held([status.document_id for status in page])
-        missing = [status for status in page if status.document_id not in held]
+        in_index = await index.held([status.document_id for status in page])
+        missing = [status for status in page if status.document_id not in in_index]
         if is_waiting:
             missing = [status for status in missing if status.failure_code != INDEX_LOST]
         lost += await _enqueue_again(stores, missing, update)
