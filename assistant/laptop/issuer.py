@@ -1,4 +1,10 @@
-"""The local OpenID provider: it signs in anybody as anybody, on this machine alone."""
+"""The local OpenID provider: it signs in anybody as anybody, on this machine alone.
+
+The console redirects a browser to ``/authorize``; the person fills in the form (sign_in.html) with a tenant,
+a name and roles; the browser returns to the console with a code, and the console redeems it at ``/token`` for
+an access token. ``tokens`` checks the requests and makes codes and tokens; this module has the routes and
+pages.
+"""
 
 from __future__ import annotations
 
@@ -42,23 +48,27 @@ _REQUEST_FIELDS = (
     "code_challenge_method",
     "scope",
 )
-_PLAIN_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-_NO_STORE = {"Cache-Control": "no-store", **_PLAIN_HEADERS}
+"""Parameters of ``/authorize`` that the form carries on as hidden fields, so that its POST can be checked
+too."""
+_SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+_NO_STORE = {"Cache-Control": "no-store", **_SAFE_HEADERS}
 
 
 @dataclass(slots=True)
 class LocalIssuer:
-    """The routes. The signer's ``issuer`` is the base URL in the discovery document."""
+    """The issuer's routes (``application``). The signer's ``issuer`` is the base URL of all of them."""
 
     signer: tokens.TokenSigner
     tenants: Mapping[str, str]
-    """Name → display name."""
+    """Display name by name."""
     redirect_origins: frozenset[str]
+    """Origins of the consoles, "http://127.0.0.1:8700": the only ones that a browser is sent back to."""
     care_key: ECKey
-    """Of the local care application: its public keys are here too, at ``/care/jwks.json``."""
+    """Key of the local care application, whose public half ``/care/jwks.json`` shows."""
     _codes: tokens.Codes = field(init=False)
     _sessions: tokens.ExpiringSecrets[tokens.Grant] = field(init=False)
-    """In memory: after a restart of the issuer everybody signs in again."""
+    """Who signed in, by the session cookie; in memory, so that after a restart of the issuer everybody signs
+    in again."""
 
     def __post_init__(self) -> None:
         self._codes = tokens.ExpiringSecrets(clock=self.signer.clock, lifetime_s=tokens.CODE_LIFETIME_S)
@@ -94,19 +104,20 @@ class LocalIssuer:
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": True,
         }
-        return JSONResponse(document, headers=_PLAIN_HEADERS | self._cors(request))
+        return JSONResponse(document, headers=_SAFE_HEADERS | self._cors(request))
 
     async def keys(self, request: Request) -> Response:
-        headers = {"Cache-Control": "public, max-age=300", **_PLAIN_HEADERS}
+        headers = {"Cache-Control": "public, max-age=300", **_SAFE_HEADERS}
         return JSONResponse(tokens.public_key_set(self.signer.key), headers=headers | self._cors(request))
 
     async def care_keys(self, _request: Request) -> Response:
-        return JSONResponse(tokens.public_key_set(self.care_key), headers=_PLAIN_HEADERS)
+        return JSONResponse(tokens.public_key_set(self.care_key), headers=_SAFE_HEADERS)
 
     async def show_sign_in(self, request: Request) -> Response:
-        """Show the page; with ``prompt=none`` redirect at once, with the session's code or login_required."""
+        """Show the form. With ``prompt=none`` redirect at once instead: with a code for the session's person,
+        or with the error login_required."""
         parameters = dict(request.query_params)
-        authorization = self._checked(parameters)
+        authorization = self._checked_request(parameters)
         if isinstance(authorization, Response):
             return authorization
         if parameters.get("prompt") == "none":
@@ -117,12 +128,14 @@ class LocalIssuer:
         return self._page(parameters, entered={})
 
     async def sign_in(self, request: Request) -> Response:
+        """Take the form: redirect with a code and begin a session, or show the form again with what to
+        correct."""
         form = await _read_form(request) or {}
         parameters = {name: values[0] for name, values in form.items() if name in _REQUEST_FIELDS}
-        authorization = self._checked(parameters)
+        authorization = self._checked_request(parameters)
         if isinstance(authorization, Response):
             return authorization
-        grant = _grant(form, tenants=self.tenants)
+        grant = _grant_of_form(form, tenants=self.tenants)
         if not isinstance(grant, tokens.Grant):
             return self._page(parameters, entered=form, problem=grant)
         response = self._redirect_with_code(authorization, grant)
@@ -132,20 +145,21 @@ class LocalIssuer:
     async def sign_out(self, request: Request) -> Response:
         """Forget the session (OpenID Connect RP-Initiated Logout 1.0) and go back to the console."""
         self._sessions.take(request.cookies.get(_SESSION_COOKIE))
-        wanted = {
+        as_request = {
             **request.query_params,
             "redirect_uri": request.query_params.get("post_logout_redirect_uri", ""),
         }
         try:
-            target = tokens.trusted_client(wanted, redirect_origins=self.redirect_origins)
+            target = tokens.trusted_client(as_request, redirect_origins=self.redirect_origins)
         except tokens.UntrustedClientError as error:
             return self._html(status=400, refusal=error.description)
         response = RedirectResponse(target, 303, headers=_NO_STORE)
         response.delete_cookie(_SESSION_COOKIE, httponly=True, samesite="lax")
         return response
 
-    def _checked(self, parameters: Mapping[str, str]) -> tokens.AuthorizationRequest | Response:
-        """Return the client's request, or the response to one that breaks the protocol."""
+    def _checked_request(self, parameters: Mapping[str, str]) -> tokens.AuthorizationRequest | Response:
+        """Return the client's request; for an invalid one the response: a page for an untrusted client, to
+        whose address nothing is sent, else a redirect with the error."""
         try:
             redirect_uri = tokens.trusted_client(parameters, redirect_origins=self.redirect_origins)
         except tokens.UntrustedClientError as error:
@@ -157,6 +171,7 @@ class LocalIssuer:
             return self._redirect(client, {"error": error.error, "error_description": error.description})
 
     def _redirect(self, request: tokens.AuthorizationRequest, answer: Mapping[str, str]) -> Response:
+        """Send the browser back to the client, with these parameters."""
         return RedirectResponse(request.redirect(answer, issuer=self.signer.issuer), 303, headers=_NO_STORE)
 
     def _redirect_with_code(self, request: tokens.AuthorizationRequest, grant: tokens.Grant) -> Response:
@@ -169,12 +184,13 @@ class LocalIssuer:
         entered: Mapping[str, Sequence[str]],
         problem: str | None = None,
     ) -> Response:
-        """Return the form. ``entered``: what was filled in before; ``problem``: what to correct."""
-        only = next(iter(self.tenants)) if len(self.tenants) == 1 else ""
+        """Return the page with the form. ``parameters``: the client's request; ``entered``: values to fill
+        in; ``problem``: what to correct, None at first."""
+        only_tenant = next(iter(self.tenants)) if len(self.tenants) == 1 else ""
         return self._html(
             status=400 if problem else 200,
             tenants=self.tenants,
-            tenant=only or next(iter(entered.get("tenant", ())), ""),
+            tenant=only_tenant or next(iter(entered.get("tenant", ())), ""),
             agent=next(iter(entered.get("agent", ())), ""),
             roles=entered.get("role", (Role.AGENT,)),
             role_names=_ROLE_NAMES,
@@ -183,6 +199,7 @@ class LocalIssuer:
         )
 
     async def token(self, request: Request) -> Response:
+        """Redeem a code for tokens (RFC 6749, section 4.1.3)."""
         headers = _NO_STORE | self._cors(request)
         form = await _read_form(request) or {}
         try:
@@ -204,18 +221,20 @@ class LocalIssuer:
         )
 
     async def style(self, _request: Request) -> Response:
-        headers = {"Cache-Control": "public, max-age=300", **_PLAIN_HEADERS}
+        headers = {"Cache-Control": "public, max-age=300", **_SAFE_HEADERS}
         return FileResponse(_FOLDER / "sign_in.css", headers=headers)
 
     def _cors(self, request: Request) -> dict[str, str]:
+        """Return the headers that let a console's page read the response."""
         origin = request.headers.get("origin", "")
         allowed = {"Access-Control-Allow-Origin": origin} if origin in self.redirect_origins else {}
         return {"Vary": "Origin", **allowed}
 
     def _html(self, *, status: int, refusal: str | None = None, **shown: Any) -> Response:
-        """Return the page: the form with what is shown in it, or the refusal of an untrusted client."""
+        """Return the page sign_in.html: with a ``refusal`` that alone, else the form with the template's
+        values ``shown``."""
         page = _PAGES.get_template("sign_in.html").render(refusal=refusal, **shown)
-        # form-action also covers the redirect after the form, so it lists the consoles
+        # Browsers apply form-action to the redirect after the form too, so it must list the consoles.
         targets = " ".join(["'self'", *sorted(self.redirect_origins)])
         policy = (
             "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
@@ -226,7 +245,7 @@ class LocalIssuer:
 
 
 async def _read_form(request: Request) -> dict[str, list[str]] | None:
-    """Return the form's fields, or None when it is too large, not UTF-8 or not a form."""
+    """Return the values of each field of the form; None if it is too large, not UTF-8 or no form."""
     if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         return None
     body = bytearray()
@@ -240,8 +259,8 @@ async def _read_form(request: Request) -> dict[str, list[str]] | None:
         return None
 
 
-def _grant(entered: Mapping[str, Sequence[str]], *, tenants: Mapping[str, str]) -> tokens.Grant | str:
-    """Return who signed in, or what to correct in the form."""
+def _grant_of_form(entered: Mapping[str, Sequence[str]], *, tenants: Mapping[str, str]) -> tokens.Grant | str:
+    """Return who signs in by the form's fields, or a sentence on what to correct in it."""
     tenant = next(iter(entered.get("tenant", ())), "")
     agent = next(iter(entered.get("agent", ())), "").strip()
     if tenant not in tenants:

@@ -1,7 +1,11 @@
-"""What a laptop serves, the settings of each part of its one process, and how commands share the site.
+"""What a laptop serves (``Layout``), the settings of each part of its one process, and how commands share the
+site.
 
-A tenant's answers are written by the LLM that was chosen for it, where that one may. The packaged LLM may
-not, so it is never loaded.
+The site is that process: the service, the issuer, the worker and sample systems, on listeners of this
+machine. One command starts it; others find it by files in the state folder (``SharedSite``).
+
+An LLM that was added for a tenant writes its answers, if its manifest allows that. The packaged LLM may not
+write any, so it is never loaded: without another one answers are only quoted.
 """
 
 from __future__ import annotations
@@ -29,34 +33,36 @@ HOST = "127.0.0.1"
 ORDER_SYSTEM = "orders"
 """The sample order system of a pharmacy."""
 _SAMPLE_SYSTEMS = (ORDER_SYSTEM, "stores")
-"""Systems of ``tools/systems.py`` in a checkout. Each stands for the system that its connector file
+"""Systems of ``tools/systems.py`` in a checkout. Each takes the place of the system that the connector file
 ``<name>.toml`` describes; the shop's lets every agent read every order."""
-_IN_STATE = "state:"
+_STATE_PREFIX = "state:"
 _DRAIN_S = 5.0
 """How long a local service lets answers finish after Ctrl-C."""
 
 
 class Addresses(BaseModel):
-    """Base URLs of the process's listeners, without a trailing slash; empty while it starts or stops."""
+    """Base URLs of the site's listeners, "http://127.0.0.1:8700", without a trailing slash; empty while it
+    starts or stops."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     service: str = ""
     issuer: str = ""
     systems: dict[str, str] = Field(default_factory=dict[str, str])
-    """Sample system = its URL."""
+    """URL by sample system."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What is served, read from the tenants' files and the choices of models."""
+    """What is served, as read from the tenants' files and the choices of models. ``Site.follow`` compares two
+    by ``digest``."""
 
     tenants_dir: Path
     state_dir: Path
     tenants: Mapping[str, TenantConfig]
     settings: LocalSettings
     models: Mapping[str, TenantModels] = field(default_factory=dict[str, TenantModels])
-    """Tenant = the added models that it uses; ``tenants`` already have them applied."""
+    """Added models by the tenant that uses them; ``tenants`` already have them applied."""
     checkout: Path | None = None
     """Folder of the source, where its sample systems are; None for an installed package."""
 
@@ -66,7 +72,8 @@ class Layout:
 
     @property
     def sample_systems(self) -> dict[str, list[tuple[str, ReachEntry]]]:
-        """System = the tenants' ``[[reach]]`` entries that it stands for, each with its tenant's name."""
+        """For each sample system the ``[[reach]]`` entries whose place it takes, each with its tenant's
+        name."""
         systems: dict[str, list[tuple[str, ReachEntry]]] = {}
         for tenant in self.tenants.values():
             for entry in tenant.reach:
@@ -75,20 +82,23 @@ class Layout:
         return systems
 
     def _sample_of(self, tenant: str, entry: ReachEntry) -> str | None:
-        given = self.settings.reach_addresses.keys() & {entry.name, f"{tenant}/{entry.name}"}
-        if self.checkout is None or not entry.is_live or given:
+        """Return the sample system that takes an entry's place; None without a checkout, for an entry whose
+        address is set, and for connector files that are not the checkout's."""
+        has_address = self.settings.reach_addresses.keys() & {entry.name, f"{tenant}/{entry.name}"}
+        if self.checkout is None or not entry.is_live or has_address:
             return None
         file = (self.tenants_dir / entry.files[0]).resolve()
         is_ours = file.is_relative_to(self.checkout.resolve())
         return file.stem if is_ours and file.stem in _SAMPLE_SYSTEMS else None
 
     def system_tokens(self, name: str) -> list[Path]:
-        """Return the files of the tokens that a sample system accepts; the service makes each when needed."""
+        """Return the files with the tokens that a sample system accepts. The service makes each when it is
+        first needed."""
         state = self.state_dir.resolve()
         return [
-            state / "secrets" / tenant / entry.secret_name.removeprefix(_IN_STATE)
+            state / "secrets" / tenant / entry.secret_name.removeprefix(_STATE_PREFIX)
             for tenant, entry in self.sample_systems[name]
-            if entry.secret_name.startswith(_IN_STATE)
+            if entry.secret_name.startswith(_STATE_PREFIX)
         ]
 
     def worker_settings(self) -> WorkerSettings:
@@ -124,6 +134,7 @@ class Layout:
         )
 
     def _folders(self) -> dict[str, Any]:
+        """Return the settings of folders and tenants, which service and worker share."""
         return {
             "tenants_dir": self.tenants_dir.resolve(),
             "only_tenants": tuple(self.tenants),
@@ -143,29 +154,31 @@ class Layout:
         return models | {"search": "opensearch", "opensearch_url": url, "opensearch_auth": "none"}
 
     def options(self) -> dict[str, str]:
-        """Return what this command was told, beside the files: what serves already cannot follow it."""
-        chosen = self.settings.model_dump(mode="json", include={"search", "opensearch_url", "capture"})
+        """Return the settings of this command, as text, for other commands to compare: a site that serves
+        with others must be started anew. ``digest`` has the contents of files."""
+        from_settings = self.settings.model_dump(mode="json", include={"search", "opensearch_url", "capture"})
         folder = {"tenants": str(self.tenants_dir.resolve())}
         return (
             folder
-            | {name: str(value) for name, value in sorted(chosen.items())}
+            | {name: str(value) for name, value in sorted(from_settings.items())}
             | self.settings.reach_addresses
         )
 
     def digest(self) -> str:
-        """Return the SHA-256 (hex) of what is read at a start: another one asks for a new start.
+        """Return the SHA-256 (hex) of what a start reads: tenant files, connector files, choices of models.
+        If it changes, the site must be started anew.
 
-        A model beside a live index is left out: it is read when the index is.
+        A model that is embedded beside the live one is left out: it is read together with the index.
         """
         folder = self.tenants_dir.resolve()
-        named = (
+        connector_files = (
             folder / file
             for tenant in self.tenants.values()
             for entry in tenant.reach
             for file in entry.files
         )
         digest = hashlib.sha256()
-        for path in (*(folder / f"{name}.toml" for name in self.tenants), *dict.fromkeys(named)):
+        for path in (*(folder / f"{name}.toml" for name in self.tenants), *dict.fromkeys(connector_files)):
             content = path.read_bytes() if path.exists() else b""
             digest.update(f"{path}\0{len(content)}\0".encode() + content)
         for name, models in sorted(self.models.items()):
@@ -179,24 +192,26 @@ def models_dir(state_dir: Path) -> Path:
 
 
 # --- how commands share the site ------------------------------------------------------------------------
-# Who holds ``site.lock`` serves, and writes ``site.json``. Who only uses the site holds a shared lock on
-# ``site.users``, for which the one that serves waits before it stops. The operating system frees the locks of
-# a command that was killed, so that a file without its lock says nothing.
-_POLL_S = 0.05
+# The command that holds ``site.lock`` serves, and writes ``site.json``. A command that only uses the site
+# holds a shared lock on ``site.users``; the serving command waits for all of them before it stops. The
+# operating system frees the locks of a killed command, so a ``site.json`` whose ``site.lock`` is free is out
+# of date.
+_POLL_PAUSE_S = 0.05
 
 
 class Address(Addresses):
-    """Content of ``site.json``: what serves, and where."""
+    """Content of ``site.json``: which command serves, and where."""
 
     command: str
     pid: int
     folder: str
-    """In which the command was started."""
+    """Working folder of the command."""
     started_at: float
     """Seconds since the epoch."""
     options: dict[str, str]
+    """``Layout.options``."""
     digest: str
-    """As ``Layout`` gives them."""
+    """``Layout.digest``."""
     stays: bool
     """Whether it serves until a signal, and follows changed files."""
 
@@ -207,7 +222,11 @@ class Address(Addresses):
 
 @dataclass(slots=True)
 class SharedSite:
-    """The site of one state folder, as a command sees it."""
+    """The site of one state folder, as a command sees it.
+
+    The serving command calls ``take``, ``publish``, before its end ``await_users``, and ``release``. Another
+    one calls ``read``, then works inside ``using(address)`` if that yields True.
+    """
 
     folder: Path
     _lock: FileLock = field(init=False)
@@ -220,7 +239,7 @@ class SharedSite:
         return self.folder / "site.json"
 
     def take(self) -> bool:
-        """Become the one that serves; False where another command does."""
+        """Become the serving command; return False if another command is."""
         keep_private(self.folder)
         try:
             self._lock.acquire(blocking=False)
@@ -230,70 +249,70 @@ class SharedSite:
         return True
 
     def publish(self, address: Address) -> None:
-        """Tell other commands where it serves."""
+        """Tell other commands where this one serves; an address without URLs says that it starts or stops."""
         replace_private(self._file, address.model_dump_json(indent=1).encode())
 
     def release(self) -> None:
-        """Serve no longer."""
+        """Stop being the serving command."""
         self._file.unlink(missing_ok=True)
         self._lock.release()
 
     def read(self) -> Address | None:
-        """Return where another command serves; None where none does, or not yet, or no longer."""
+        """Return where a command serves; None if none does, or it still starts or already stops."""
         address = self.holder()
         return address if address is not None and address.service else None
 
     def holder(self) -> Address | None:
-        """Return the command that serves, starts to or is ending; None without one."""
+        """Return the command that serves, starts or stops; None without one."""
         try:
             address = Address.model_validate_json(self._file.read_bytes())
         except (FileNotFoundError, ValidationError):
             return None
-        # The lock alone is no proof: another command may just be looking whether it is free.
+        # The lock alone proves nothing: another command holds it for a moment in ``is_held``.
         return address if self.is_held() and psutil.pid_exists(address.pid) else None
 
     def serves(self, address: Address) -> bool:
-        """Return whether that process still serves."""
+        """Return whether the process of this address still serves, starts or stops."""
         return (now := self.holder()) is not None and now.pid == address.pid
 
     @contextmanager
     def using(self, address: Address) -> Generator[bool]:
-        """Keep the site from stopping inside the block; False where it has begun to stop."""
-        with self._users(fcntl.LOCK_SH):
+        """Keep the site from stopping inside the block. Yield False if it is no longer at this address."""
+        with self._users_lock(fcntl.LOCK_SH):
             yield self.read() == address
 
     def is_used(self) -> bool:
         """Return whether another command uses the site now."""
         try:
-            with self._users(fcntl.LOCK_EX | fcntl.LOCK_NB):
+            with self._users_lock(fcntl.LOCK_EX | fcntl.LOCK_NB):
                 return False
         except BlockingIOError:
             return True
 
     def await_users(self, on_wait: Callable[[], None]) -> None:
-        """Return when no other command uses the site; ``on_wait`` is called once where one does."""
+        """Wait until no other command uses the site; call ``on_wait`` once if one does."""
         if not self.is_used():
             return
         on_wait()
-        with self._users(fcntl.LOCK_EX):
+        with self._users_lock(fcntl.LOCK_EX):
             return
 
     def stop(self, *, timeout_s: float) -> Address | None:
-        """End the process that serves, by force after ``timeout_s``; return what it was, None without one."""
+        """End the serving process, by force after ``timeout_s``; return its address, None without one."""
         if (address := self.holder()) is None:
             return None
-        until_s = time.monotonic() + timeout_s
+        kill_at_s = time.monotonic() + timeout_s
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(address.pid)
             process.terminate()
             while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                if time.monotonic() > until_s:
+                if time.monotonic() > kill_at_s:
                     process.kill()
-                time.sleep(_POLL_S)
+                time.sleep(_POLL_PAUSE_S)
         return address
 
     def is_held(self) -> bool:
-        """Return whether a command serves, or just looks whether another one does."""
+        """Return whether ``site.lock`` is held: a command serves, or another one just calls this too."""
         if self._lock.is_locked:
             return True
         try:
@@ -304,7 +323,12 @@ class SharedSite:
         return False
 
     @contextmanager
-    def _users(self, kind: int) -> Generator[None]:
+    def _users_lock(self, kind: int) -> Generator[None]:
+        """Hold ``site.users``. ``kind``: LOCK_SH to use the site, LOCK_EX to be alone, with LOCK_NB without
+        waiting.
+
+        Raises BlockingIOError with LOCK_NB.
+        """
         path = self.folder / "site.users"
         make_private_file(path)
         with path.open("rb") as file:

@@ -1,7 +1,14 @@
-"""The one process of a laptop: service, issuer, worker, embedding models and sample systems in one loop.
+"""The one process of a laptop: service, issuer, worker, embedding models and sample systems in one event
+loop.
 
-The loop has a thread of its own, beside the command that needs the service, so that a command which starts it
-is that process. Everything ends with it, however it ends.
+The loop runs in a thread beside the command that needs the service: the command is the process, and
+everything ends with it, however it ends. ``open_site`` is what the loop runs; ``Site`` runs the loop, and
+tells other commands of it:
+
+    site = Site(layout, shared, command="assistant chat", stays=False, ports={})  # after shared.take()
+    address = site.start()
+    site.check()  # from time to time: has it ended?
+    site.stop()
 """
 
 from __future__ import annotations
@@ -38,26 +45,28 @@ from assistant.service.health import ServiceMetrics, TenantReads
 from assistant.service.opened import open_tenants
 
 _WORKER_STOP_S = 0.3
-"""For batches in progress. Without any the worker ends sooner: it looks for new ones this often."""
+"""Time for batches in progress at the end. It is longer than ``receive_wait_s`` below, so that a worker
+without any ends by itself."""
 _WORKER_LIMITS = WorkerLimits(consumer=ConsumerLimits(receive_wait_s=0.2))
 
 
 PAGES = Place[
     Callable[[Layout, Addresses, Mapping[str, FastAPI]], AbstractAsyncContextManager[Callable[[], None]]]
 ]("pages of sample systems")
-"""What adds pages to the sample systems' applications, and runs beside them; it gives what ends their
-streams."""
+"""Options that add pages to the applications of sample systems (the third argument, by name). Each is a
+context that is open while the site serves; it yields a function that ends the pages' streams, called when the
+site begins to stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A site that is ready."""
+    """A site that is ready to be used."""
 
     addresses: Addresses
     left_out: tuple[str, ...]
-    """Why tenants are not served whose files are valid, a sentence each."""
+    """A sentence for each tenant with a valid file that is not served: why."""
     worker: asyncio.Task[None]
-    """Ends before the site only by an error."""
+    """The worker's task. It ends before the site only by an error, which ``result`` raises."""
     models: ModelsHere
 
 
@@ -65,7 +74,9 @@ class Served:
 async def open_site(layout: Layout, *, ports: Mapping[str, int]) -> AsyncGenerator[Served]:
     """Serve inside the block.
 
-    ``ports``: the wished ones of listeners by name. Raises LocalRuntimeError, ConfigurationError.
+    ``ports``: ports of the listeners "service", "issuer" and sample systems; a missing one or 0 takes a free
+    port. The listeners are opened first, because each part's settings contain the addresses of others. Raises
+    LocalRuntimeError, ConfigurationError.
     """
     async with AsyncExitStack() as stack:
         listeners: dict[str, socket.socket] = {}
@@ -84,7 +95,7 @@ async def open_site(layout: Layout, *, ports: Mapping[str, int]) -> AsyncGenerat
             open_tenants(settings, observe=partial(TenantReads, metrics.live), models=models)
         )
         stopping = asyncio.Event()
-        worker, reasons = await stack.enter_async_context(_working(layout, models, stopping))
+        worker, reasons = await stack.enter_async_context(_worker_running(layout, models, stopping))
         application = await stack.enter_async_context(open_application(settings, tenants, metrics=metrics))
         issuer = issuer_application(
             addresses.issuer,
@@ -118,10 +129,11 @@ async def open_site(layout: Layout, *, ports: Mapping[str, int]) -> AsyncGenerat
 
 
 @asynccontextmanager
-async def _working(
+async def _worker_running(
     layout: Layout, models: ModelsHere, stopping: asyncio.Event
 ) -> AsyncGenerator[tuple[asyncio.Task[None], Sequence[str]]]:
-    """Run the worker inside the block; yield its task, and why it leaves tenants out."""
+    """Run the worker inside the block; yield its task when all indices are open, and why it leaves tenants
+    out. Raises the worker's error if it ends before."""
     ready = asyncio.get_running_loop().create_future()
     worker = asyncio.create_task(
         work(
@@ -141,7 +153,7 @@ async def _working(
     finally:
         stopping.set()
         await asyncio.wait({worker}, timeout=_WORKER_STOP_S)
-        worker.cancel()  # what it holds goes back to its queue
+        worker.cancel()  # its messages go back to their queue
         await asyncio.wait({worker})
 
 
@@ -157,6 +169,7 @@ def refuse_taken(port: int, *, name: str) -> None:
 
 
 def _by_whom(port: int) -> str:
+    """Return " by NAME (process ID)" for the program that has the port; "" if that is not known."""
     try:  # macOS shows other programs' sockets only to root
         for connection in psutil.net_connections("tcp4"):
             if connection.laddr and connection.laddr.port == port and connection.pid:
@@ -168,27 +181,36 @@ def _by_whom(port: int) -> str:
 
 @dataclass(slots=True)
 class Site:
-    """Runs the loop of a site in a thread, and tells other commands where it serves."""
+    """Runs the loop of a site in a thread, and tells other commands where it serves.
+
+    Methods are called in the command's thread; ``_run`` and ``_serve_site`` run in the loop's.
+    """
 
     layout: Layout
     shared: SharedSite
-    """Held by this command."""
+    """Taken by this command (``SharedSite.take``)."""
     command: str
     stays: bool
+    """As in ``Address``."""
     ports: Mapping[str, int]
-    """The wished ones of listeners by name; the others take free ones."""
+    """As in ``open_site``."""
     left_out: Sequence[str] = ()
-    """Why tenants are not served whose files are valid, a sentence each."""
+    """As in ``Served``, once it has started; ``models`` too."""
     address: Address | None = None
+    """Where it serves; None before the first start."""
     models: ModelsHere | None = None
-    """Those that it has loaded, for the command's own work."""
+    """Models that it has loaded, for the command's own work."""
     _digest: str = ""
+    """``layout.digest()`` at the start."""
     _error: BaseException | None = None
     """Why it did not start, or ended by itself."""
     _ready: threading.Event = field(default_factory=threading.Event)
+    """Set when it serves, and when it has ended."""
     _thread: threading.Thread | None = None
     _serving: asyncio.Task[None] | None = None
+    """The loop's main task, which ``stop`` cancels; None until it runs."""
     _is_ending: bool = False
+    """Set by ``stop``, for a loop that has not come to ``_serving`` yet."""
 
     def start(self) -> Address:
         """Return when the site is ready. Raises LocalRuntimeError, ConfigurationError."""
@@ -207,14 +229,15 @@ class Site:
         return self.address
 
     def check(self) -> None:
-        """Raise the error by which the site ended; an unexpected one as LocalRuntimeError."""
+        """Raise the error by which the site ended, if it has; an unexpected one as LocalRuntimeError."""
         if isinstance(self._error, AssistantError):
             raise self._error
         if self._error is not None:
             raise LocalRuntimeError(f"The service ended: {self._error!r}. See .state/logs.") from self._error
 
     def follow(self, layout: Layout) -> bool:
-        """Start anew where the layout has changed and no command uses the site; return whether it did.
+        """Start anew, on the same ports, if the layout has changed and no command uses the site; return
+        whether it did.
 
         Raises LocalRuntimeError, ConfigurationError.
         """
@@ -233,7 +256,8 @@ class Site:
         self.shared.publish(self._address())
 
     def stop(self) -> None:
-        """Stop the site, also one that starts. Where it does not end in time, the process ends."""
+        """Stop the site, also while it starts. If it does not stop within ``stop_timeout_s``, end the whole
+        process."""
         self.withdraw()
         self._is_ending = True
         if self._thread is None:
@@ -248,6 +272,8 @@ class Site:
             os._exit(1)
 
     def _address(self, **listeners: Any) -> Address:
+        """Return the content of ``site.json``; without ``listeners`` (fields of ``Addresses``) it says: not
+        serving."""
         return Address(
             **listeners,
             command=self.command,
@@ -260,17 +286,19 @@ class Site:
         )
 
     def _run(self) -> None:
+        """Run the loop until the site ends; keep its error for ``check``."""
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(self._serve())
+                runner.run(self._serve_site())
         except asyncio.CancelledError:
             pass
-        except BaseException as error:  # noqa: BLE001 : the command that waits raises it
+        except BaseException as error:  # noqa: BLE001 : ``check`` raises it in the command's thread
             self._error = error
         finally:
             self._ready.set()
 
-    async def _serve(self) -> None:
+    async def _serve_site(self) -> None:
+        """Serve until the task is cancelled or the worker ends, whose error it raises."""
         self._serving = asyncio.current_task()
         if self._is_ending:
             return

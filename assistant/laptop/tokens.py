@@ -1,5 +1,9 @@
-"""Keys and tokens of the local issuer and of the local care application, and the authorization codes and
-sessions that lead to the issuer's.
+"""Keys and tokens of the local issuer and of the local care application; and the authorization codes and
+sessions by which people get the issuer's tokens.
+
+For a request of ``/authorize`` the issuer calls ``trusted_client``, then ``authorization_request``; when the
+person has signed in, it adds the request with their ``Grant`` to ``Codes``. ``redeem_code`` takes it out
+again, once.
 
 Authorization code with PKCE (RFC 6749, RFC 7636, only S256), for public clients such as the console.
 """
@@ -30,20 +34,22 @@ from assistant.process.private_files import make_secret_file
 
 ALGORITHM = "ES256"
 AUDIENCE = "assistant"
-"""Of the service's access tokens."""
+"""``aud`` of access tokens: the service's default setting."""
 TOKEN_LIFETIME_S = 8 * 3600
-"""A working day: a local sign-in has no refresh."""
+"""A working day, because a local sign-in cannot be refreshed."""
 CARE_KEY = "care-key.json"
-"""File of the key with which the local care application signs whose conversation it is."""
+"""File of the key with which the local care application signs context tokens (``issue_context``)."""
 CONTEXT_LIFETIME_S = 300
-"""The longest that the service accepts."""
+"""The longest lifetime of a context token that the service accepts."""
 CLIENT_ID = "assistant-console"
 CODE_LIFETIME_S = 60.0
-_MAX_KEPT = 1_000
+"""A browser redeems a code at once; the error of ``redeem_code`` names this time."""
+_MOST_KEPT = 1_000
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
-"""base64url of a SHA-256, unpadded."""
+"""base64url of a SHA-256, unpadded: the client's hash of its verifier, which it keeps until it redeems the
+code."""
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
-_MAX_PARAMETER = 2_000
+_LONGEST_PARAMETER = 2_000
 T = TypeVar("T")
 
 
@@ -67,6 +73,7 @@ def load_or_create_signing_key(state_dir: Path, *, file: str = "signing-key.json
 
 
 def _new_key() -> bytes:
+    """Return a new private key as JWK, in JSON."""
     return orjson.dumps(ECKey.generate_key("P-256", auto_kid=True).as_dict(private=True))
 
 
@@ -77,7 +84,7 @@ def public_key_set(key: ECKey) -> dict[str, list[dict[str, object]]]:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The person, tenant, roles and labels of a token."""
+    """Whom and what a token is for: a person (``agent``) of a tenant, with roles and access labels."""
 
     tenant: str
     agent: str
@@ -125,11 +132,11 @@ def issue_token(grant: Grant, *, state_dir: Path, issuer: str, clock: Clock | No
 
 @dataclass(frozen=True, slots=True)
 class CareCase:
-    """Whose conversation it is, for the local care application."""
+    """The customer whom a conversation is about, as the local care application knows them."""
 
     customer: str
     ids: Mapping[str, tuple[str, ...]]
-    """Ids of the customer's things by kind: ``{"order": ("4471-2208",)}``."""
+    """Ids of the customer's orders and the like, by kind: ``{"order": ("4471-2208",)}``."""
 
 
 def issue_context(
@@ -155,7 +162,8 @@ def issue_context(
 
 
 class ExpiringSecrets(Generic[T]):
-    """Values in memory by a random secret, each for a limited time: codes and sessions, at most 1,000."""
+    """Keeps values in memory by a random secret, each for a limited time: codes and sessions. Above
+    _MOST_KEPT the oldest is dropped."""
 
     def __init__(self, *, clock: Clock, lifetime_s: float) -> None:
         self._clock = clock
@@ -166,16 +174,17 @@ class ExpiringSecrets(Generic[T]):
         """Keep a value and return its secret."""
         secret = secrets.token_urlsafe(32)
         self._kept[secret] = (value, self._clock.monotonic_s() + self._lifetime_s)
-        while len(self._kept) > _MAX_KEPT:
+        while len(self._kept) > _MOST_KEPT:
             self._kept.popitem(last=False)
         return secret
 
     def find(self, secret: str | None) -> T | None:
+        """Return the value of a secret; None for an unknown or expired one."""
         value, expires_s = self._kept.get(secret or "", (None, 0.0))
         return value if expires_s > self._clock.monotonic_s() else None
 
     def take(self, secret: str | None) -> T | None:
-        """Return the value and forget it."""
+        """Return the value as ``find``, and forget it."""
         value = self.find(secret)
         self._kept.pop(secret or "", None)
         return value
@@ -205,14 +214,16 @@ class AuthorizationRequest:
     nonce: str | None
 
     def redirect(self, parameters: Mapping[str, str], *, issuer: str) -> str:
-        """Return the client's address with ``parameters``, its state and our name (RFC 9207)."""
+        """Return the address to send the browser to: the client's, with ``parameters``, its state and our
+        name (RFC 9207)."""
         joint = "&" if urlsplit(self.redirect_uri).query else "?"
         query = {**parameters, "iss": issuer} | ({"state": self.state} if self.state else {})
         return f"{self.redirect_uri}{joint}{urlencode(query)}"
 
 
 def trusted_client(parameters: Mapping[str, str], *, redirect_origins: frozenset[str]) -> str:
-    """Return the redirect address. Raises UntrustedClientError."""
+    """Return the address to send the browser back to (redirect_uri). Raises UntrustedClientError unless the
+    client is the console, and the address is of one of the origins."""
     if parameters.get("client_id") != CLIENT_ID:
         raise UntrustedClientError("unauthorized_client", f"The only client here is {CLIENT_ID}.")
     redirect_uri = parameters.get("redirect_uri", "")
@@ -220,9 +231,9 @@ def trusted_client(parameters: Mapping[str, str], *, redirect_origins: frozenset
         parts = urlsplit(redirect_uri)
     except ValueError:
         parts = urlsplit("")
-    clear = redirect_uri.isascii() and redirect_uri.isprintable() and "\\" not in redirect_uri
-    allowed = clear and not parts.fragment and len(redirect_uri) <= _MAX_PARAMETER
-    if not allowed or f"{parts.scheme}://{parts.netloc}" not in redirect_origins:
+    is_plain = redirect_uri.isascii() and redirect_uri.isprintable() and "\\" not in redirect_uri
+    is_valid = is_plain and not parts.fragment and len(redirect_uri) <= _LONGEST_PARAMETER
+    if not is_valid or f"{parts.scheme}://{parts.netloc}" not in redirect_origins:
         raise UntrustedClientError(
             "invalid_request",
             "The address to return to is not of an allowed origin (setting redirect_origins).",
@@ -231,7 +242,7 @@ def trusted_client(parameters: Mapping[str, str], *, redirect_origins: frozenset
 
 
 def authorization_request(parameters: Mapping[str, str], *, redirect_uri: str) -> AuthorizationRequest:
-    """Check a trusted client's request. Raises AuthorizationError."""
+    """Return the request of a client that ``trusted_client`` accepted. Raises AuthorizationError."""
     if parameters.get("response_type") != "code":
         raise AuthorizationError("unsupported_response_type", "response_type must be code.")
     if parameters.get("code_challenge_method") != "S256":
@@ -240,7 +251,7 @@ def authorization_request(parameters: Mapping[str, str], *, redirect_uri: str) -
     if not _CHALLENGE.fullmatch(challenge):
         raise AuthorizationError("invalid_request", "code_challenge must be the base64url of a SHA-256.")
     state, nonce = parameters.get("state", ""), parameters.get("nonce")
-    if len(state) > _MAX_PARAMETER or len(nonce or "") > _MAX_PARAMETER:
+    if len(state) > _LONGEST_PARAMETER or len(nonce or "") > _LONGEST_PARAMETER:
         raise AuthorizationError("invalid_request", "state and nonce may have 2,000 characters.")
     return AuthorizationRequest(CLIENT_ID, redirect_uri, state, challenge, nonce)
 
@@ -249,7 +260,8 @@ Codes = ExpiringSecrets[tuple[AuthorizationRequest, Grant]]
 
 
 def redeem_code(codes: Codes, parameters: Mapping[str, str]) -> tuple[AuthorizationRequest, Grant]:
-    """Take a code's request and grant; a wrong attempt uses the code up. Raises AuthorizationError."""
+    """Return the request and grant of a code, which can be used once: a wrong attempt uses it up too. Raises
+    AuthorizationError."""
     if parameters.get("grant_type") != "authorization_code":
         raise AuthorizationError("unsupported_grant_type", "grant_type must be authorization_code.")
     issued = codes.take(parameters.get("code"))
@@ -259,13 +271,14 @@ def redeem_code(codes: Codes, parameters: Mapping[str, str]) -> tuple[Authorizat
     if (
         parameters.get("client_id") != request.client_id
         or parameters.get("redirect_uri") != request.redirect_uri
-        or not _verifies(parameters.get("code_verifier", ""), request.code_challenge)
+        or not _matches_challenge(parameters.get("code_verifier", ""), request.code_challenge)
     ):
         raise AuthorizationError("invalid_grant", "Client, address or verifier is not the code's.")
     return request, grant
 
 
-def _verifies(verifier: str, challenge: str) -> bool:
+def _matches_challenge(verifier: str, challenge: str) -> bool:
+    """Return whether the challenge is the SHA-256 of the verifier (RFC 7636, S256)."""
     if not _VERIFIER.fullmatch(verifier):
         return False
     digest = hashlib.sha256(verifier.encode()).digest()

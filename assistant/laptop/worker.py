@@ -1,8 +1,8 @@
-"""The ingestion worker on a laptop, which reads uploads too, and runs what options need beside it.
+"""The ingestion worker on a laptop, which reads uploads too, and runs the loops that options need beside it.
 
-It is tasks of the one process, or a process of its own: ``python -m assistant.laptop.worker``.
-
-WorkerSettings reads its configuration from the environment.
+``site`` runs ``work`` as a task of the one process. ``python -m assistant.laptop.worker`` runs it as a
+process of its own, with WorkerSettings from the environment; it writes the line {"ready": true} when every
+index is open.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from assistant.model_server.here import ModelsHere
 
 LOOPS = Place[Callable[[WorkerSettings], AbstractAsyncContextManager[Sequence[Loop]]]]("runs of a machine")
+"""Loops of options: each returns a context that yields loops, which run beside the workers."""
 _log = structlog.get_logger(__name__)
 
 
@@ -40,12 +41,12 @@ def main() -> None:
         settings = WorkerSettings.read()
         configure_logging(settings.log_level)
         configure_tracing("ingesting-worker", otlp_endpoint=settings.otlp_endpoint)
-        asyncio.run(_until_a_signal(settings))
+        asyncio.run(_work_until_signal(settings))
     except AssistantError as error:
         sys.exit(error.message)
 
 
-async def _until_a_signal(settings: WorkerSettings) -> None:
+async def _work_until_signal(settings: WorkerSettings) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -65,9 +66,10 @@ async def work(
     models: ModelsHere | None = None,
     limits: WorkerLimits | None = None,
 ) -> None:
-    """Run a worker per tenant of the folder, and what options run beside, until ``stopping`` is set.
+    """Run a worker for each tenant of the folder, and the loops beside them, until ``stopping`` is set.
 
-    Calls ``on_ready`` when every index is open, with why tenants are left out. Raises ConfigurationError,
+    Calls ``on_ready`` once when every index is open, with a sentence for each tenant that is left out.
+    ``models``: those of this process, which the worker then uses. Raises ConfigurationError,
     LocalRuntimeError.
     """
     async with (
@@ -75,26 +77,29 @@ async def work(
         open_loops(settings) as loops,
         AsyncExitStack() as stack,
     ):
-        of_options = [await stack.enter_async_context(opens(settings)) for opens in LOOPS.joined()]
+        loops_of_options = [await stack.enter_async_context(opens(settings)) for opens in LOOPS.joined()]
         reasons: list[str] = []
         prepared = await prepare_each(
-            [IngestionWorker(each, limits=limits) for each in tenants], settings, reasons
+            [IngestionWorker(tenant, limits=limits) for tenant in tenants], settings, reasons
         )
-        # Without captured calls it lists one folder that is not there.
+        # If no calls are captured, it only lists a folder that does not exist.
         captures = [LocalCapture.of(settings)] if settings.stores == "embedded" else []
         on_ready(reasons)
         await asyncio.gather(
             _stop_all(prepared, stopping),
             *(worker.run() for worker in prepared),
-            *(loop.run(stopping) for loop in (*loops, *captures, *chain.from_iterable(of_options))),
+            *(loop.run(stopping) for loop in (*loops, *captures, *chain.from_iterable(loops_of_options))),
         )
 
 
 async def prepare_each(
     workers: Sequence[IngestionWorker], settings: WorkerSettings, reasons: list[str] | None = None
 ) -> list[IngestionWorker]:
-    """Return the workers whose tenant's index opens. The others are logged, and ``reasons`` gets why; the
-    error of the only one is raised."""
+    """Return the workers whose tenant's index opens. Each other is logged, and a sentence on it is appended
+    to ``reasons``.
+
+    Raises DependencyError if there is only one worker, and its index does not open.
+    """
     prepared: list[IngestionWorker] = []
     for worker in workers:
         try:
@@ -116,6 +121,7 @@ async def prepare_each(
 
 
 async def _stop_all(workers: Sequence[IngestionWorker], stopping: asyncio.Event) -> None:
+    """Wait for ``stopping``, then stop all workers."""
     await stopping.wait()
     for worker in workers:
         worker.stop()
