@@ -1,4 +1,11 @@
-"""Calls of AWS's services: clients, errors, signed requests; and what processes keep in SSM, KMS and secrets.
+"""Calls of AWS's services: clients, errors, signed requests; and what processes read from SSM, KMS and
+Secrets Manager.
+
+An adapter opens a client with ``open_client`` and wraps each call in ``aws_call``, which turns errors into
+ours:
+
+    async with open_client("ssm", region="us-east-1") as ssm, aws_call("The parameter store", limit_s=5.0):
+        response = await ssm.get_parameter(Name="/assistant/power")
 
 Retries have one policy, botocore's ``standard`` mode with three attempts: throttling, 500, 503 and broken
 connections are retried after a random wait of at most 1 s, then 2 s; a client that fails often uses up its
@@ -53,9 +60,9 @@ AwsService = Literal[
 
 _CONNECT_TIMEOUT_S = 2.0
 _KEEP_ALIVE_S = 30.0
-"""How long idle connections are kept: less than the minute after which AWS closes them."""
+"""Time that idle connections are kept: less than the minute after which AWS closes them."""
 _EMULATOR_KEY = "local"
-"""An emulator checks the form of a signature, and no keys."""
+"""Access key for an emulator, which checks the form of a signature but no keys."""
 _CREDENTIAL_SOURCES = (
     "AWS_ACCESS_KEY_ID",
     "AWS_PROFILE",
@@ -64,17 +71,19 @@ _CREDENTIAL_SOURCES = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
+"""Environment variables by which boto finds credentials without searching the machine or its network."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """Bounds on one client."""
+    """Limits of one client."""
 
     read_timeout_s: float
     """The longest pause in a response."""
     pool_connections: int
     """Concurrent calls; more wait for a connection."""
     attempts: int = 3
+    """Tries of a call, the first included."""
 
 
 LIMITS: Mapping[AwsService, ClientLimits] = {
@@ -105,11 +114,12 @@ async def open_client(
     """Open the aiobotocore client of a service; leaving the context closes its connections.
 
     ``endpoint_url`` is for an emulator; on AWS omit it and the keys, and the default chain finds the
-    credentials (on ECS the task's role). An emulator gets a fixed key where the environment names no
-    credentials, so that no real ones are searched for on the machine or its network.
+    credentials (on ECS the task's role). An emulator gets a fixed key if the environment names no
+    credentials, so that real ones are not searched for on the machine or its network. ``limits`` None: those
+    of LIMITS.
     """
-    named = any(os.environ.get(name) for name in _CREDENTIAL_SOURCES)
-    if endpoint_url is not None and access_key_id is None and not named:
+    has_source = any(os.environ.get(name) for name in _CREDENTIAL_SOURCES)
+    if endpoint_url is not None and access_key_id is None and not has_source:
         access_key_id = secret_access_key = _EMULATOR_KEY
     limits = limits or LIMITS[service]
     config = AioConfig(
@@ -118,7 +128,7 @@ async def open_client(
         max_pool_connections=limits.pool_connections,
         retries={"total_max_attempts": limits.attempts, "mode": "standard"},
         connector_args={"keepalive_timeout": _KEEP_ALIVE_S},
-        # Else the library signs addresses of S3 in a form that no object under a KMS key accepts.
+        # By default botocore signs addresses of S3 in an older form, which objects under a KMS key refuse.
         signature_version="s3v4" if service == "s3" else None,
         # An emulator has one host name, so buckets are in its paths.
         s3={"addressing_style": "path"} if endpoint_url is not None else None,
@@ -134,15 +144,16 @@ async def open_client(
 
 @cache
 def _service_descriptions() -> Any:
-    """Return the reader of service descriptions. It caches them: reading one takes about 40 ms."""
+    """Return the loader of service descriptions, shared by all clients: it caches them, and reading one takes
+    40 ms."""
     return create_loader()
 
 
-# One limit and one meaning of failures for calls of AWS's services.
+# The limit and the errors of calls of AWS's services
 
 
 class ServiceRefusedError(DependencyError):
-    """The service refused the call. ``reason`` is AWS's error code."""
+    """The service refused the call. ``reason`` is AWS's error code, such as "AccessDenied"."""
 
     def __init__(self, message: str, *, reason: str, status: int) -> None:
         super().__init__(message)
@@ -159,8 +170,9 @@ class ServiceRefusedError(DependencyError):
 async def aws_call(what: str, *, limit_s: float) -> AsyncGenerator[None]:
     """Run calls on a client, with all their retries and the reading of bodies, within ``limit_s``.
 
-    ``what`` begins the message, as "The document store". Raises ServiceRefusedError when the service refused
-    the call (also after the last throttled attempt), and DependencyError for no or an invalid response.
+    ``what`` begins the message: "The document store" gives "The document store refused: AccessDenied.".
+    Raises ServiceRefusedError if the service refused the call (also after the last throttled attempt), and
+    DependencyError for no response or an invalid one.
     """
     try:
         async with asyncio.timeout(limit_s):
@@ -175,31 +187,34 @@ async def aws_call(what: str, *, limit_s: float) -> AsyncGenerator[None]:
 
 
 def refusal(error: ClientError) -> tuple[str, int]:
-    """Return AWS's code, as ``NoSuchKey``, and the HTTP status, without any text of the request."""
+    """Return AWS's code, such as "NoSuchKey", and the HTTP status. AWS's message is left out: it may quote
+    the request."""
     response = cast("dict[str, Any]", error.response)
     code = str(response.get("Error", {}).get("Code", "Unknown"))
     return code, int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 # Requests that botocore signs and aiohttp sends, with the credentials and the endpoint of an aiobotocore
-# client: calls of DynamoDB and SageMaker, and reads of live systems. DynamoDB's calls of an answer take 6 ms
-# of CPU less without its serializers, hooks and parsers (docs/decisions/0010-lean-dynamodb-calls.md).
+# client: calls of DynamoDB and SageMaker, and reads of live systems. Without aiobotocore's serializers, hooks
+# and parsers DynamoDB's calls of an answer take 6 ms less of CPU
+# (docs/decisions/0010-lean-dynamodb-calls.md).
 
 
 POST_ERRORS = (aiohttp.ClientError, BotoCoreError, TimeoutError, OSError)
-"""Errors of ``send`` and of reading its response."""
+"""Errors of ``SignedPosts.send`` and of reading its response."""
 _CONTENT_HASH = "X-Amz-Content-SHA256"
 _LEAST_SKEW = timedelta(seconds=30)
 """A smaller difference to the server's clock cannot be the reason for a refused signature."""
-_SKEWED = frozenset({"InvalidSignatureException", "RequestExpired", "RequestTimeTooSkewed"})
+_CLOCK_REFUSALS = frozenset({"InvalidSignatureException", "RequestExpired", "RequestTimeTooSkewed"})
 
 
 class _Signer(SigV4Auth):
-    """botocore's signer, by a clock that differs from ours by ``skew``."""
+    """botocore's signer with a corrected clock: ``skew`` is the server's time minus ours."""
 
     skew = timedelta()
 
     def _modify_request_before_signing(self, request: Any) -> None:
+        # botocore calls it after it has set the timestamp from this machine's clock.
         request.context["timestamp"] = (datetime.now(UTC) + self.skew).strftime(SIGV4_TIMESTAMP)
         super()._modify_request_before_signing(request)
 
@@ -218,9 +233,8 @@ async def _sign(
 
 
 class GetSigner:
-    """Signs GET requests to a company's own systems with the credentials of an aiobotocore client.
-
-    On ECS they are the task's role.
+    """Signs GET requests to a company's own systems with the credentials of an aiobotocore client, on ECS
+    those of the task's role.
     """
 
     def __init__(self, client: Any, *, service: str, region: str) -> None:
@@ -229,8 +243,9 @@ class GetSigner:
         self._region = region
 
     async def __call__(self, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """Return all headers of the signed request. Raises DependencyError without credentials."""
-        # VPC Lattice signs no payload, and a GET has none.
+        """Return all headers of the signed request, ``headers`` among them. Raises DependencyError without
+        credentials."""
+        # VPC Lattice does not check a signature of the payload, and a GET has no payload.
         request = AWSRequest("GET", url, headers={**headers, _CONTENT_HASH: "UNSIGNED-PAYLOAD"})
         try:
             return await _sign(self._client, request, service=self._service, region=self._region)
@@ -239,7 +254,8 @@ class GetSigner:
 
 
 class SignedPosts:
-    """POST requests to one AWS service: a session of connections, and a clock that is set by the service."""
+    """Sends signed POST requests to one AWS service. It keeps a pool of connections, and follows the
+    service's clock if ours is wrong (``learn_skew``)."""
 
     def __init__(
         self, client: Any, *, connections: int, keep_alive_s: float, timeout: aiohttp.ClientTimeout
@@ -275,16 +291,16 @@ class SignedPosts:
         signed = await _sign(
             self._client, request, service=self._service, region=self._region, skew=self._skew
         )
-        as_signed = URL(url, encoded=True)  # else a %3A goes out as a colon, and the signature is refused
+        as_signed = URL(url, encoded=True)  # or "%3A" is sent as ":", which was not signed
         return await self._open_session().post(as_signed, data=body, headers=signed, allow_redirects=False)
 
     def learn_skew(self, code: str, date: str | None) -> bool:
-        """Adopt the server's clock when ours is the reason for a refused signature.
+        """Adopt the server's clock if ours is the reason for a refused signature.
 
-        ``code`` is the code of the error, ``date`` the header of its response. Return True when the request
-        may be sent again; the server did nothing of it.
+        ``code`` is the code of the error, ``date`` the header "Date" of its response. Return True if the
+        caller should send the request again, which is safe: the server did not run it.
         """
-        if code not in _SKEWED or (server_date := parsed_date(date)) is None:
+        if code not in _CLOCK_REFUSALS or (server_date := parsed_date(date)) is None:
             return False
         skew = server_date - datetime.now(UTC)
         if abs(skew - self._skew) < _LEAST_SKEW:
@@ -293,6 +309,7 @@ class SignedPosts:
         return True
 
     def _open_session(self) -> aiohttp.ClientSession:
+        """Return the session, made by the first call because it needs a running loop."""
         if self._is_closed:  # a late call must not open a session that is never closed
             raise aiohttp.ClientConnectionError("closed")
         if self._session is None:
@@ -307,7 +324,7 @@ class SignedPosts:
 
 
 def parsed_date(date: str | None) -> datetime | None:
-    """Return the time of a ``Date`` header; None where there is none."""
+    """Return the time of a ``Date`` header, with a zone; None for no header or an invalid one."""
     try:
         moment = parsedate_to_datetime(date) if date else None
     except ValueError:
@@ -315,15 +332,16 @@ def parsed_date(date: str | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
-# Parameters of SSM (an operator's words, the issuer's keys, the link secret), KMS's tokens, and secrets of
-# systems in Secrets Manager.
+# Parameters of SSM (words that an operator sets, such as the power state; the issuer's keys; the link
+# secret), tokens that KMS signs, and secrets of other systems in Secrets Manager
 
 
 _KEYS = "The parameter of the issuer's keys"
 _KEYS_LIMIT_S = 5.0
-"""A caller with an unknown key id waits for it."""
-_WORD_LIMIT_S = 15.0
+"""Short, because a caller whose token has an unknown key id waits for it."""
+_WORDS_LIMIT_S = 15.0
 _SECRET_BYTES = 32
+"""Length of a link secret: that of SHA-256, by which it signs."""
 _SECRET_LIMIT_S = 30.0
 _SECRET_READ_LIMIT_S = 5.0
 _SIGNING_ALGORITHM = "ECDSA_SHA_256"
@@ -343,7 +361,11 @@ async def read_parameter(ssm: Any, name: str, *, what: str, limit_s: float) -> t
 
 
 class ParameterWords:
-    """``Words`` in a parameter, or in those below a path; ``client`` is an aiobotocore client of SSM."""
+    """``Words`` in the parameter ``place``, or in those below it: ``read("orders")`` reads
+    ``<place>/orders``.
+
+    ``client`` is an aiobotocore client of SSM.
+    """
 
     refresh_s = 5.0
 
@@ -352,10 +374,11 @@ class ParameterWords:
         self._place = place.rstrip("/")
 
     async def read(self, name: str) -> bytes | None:
+        """Return the value; None for a parameter that does not exist. Raises DependencyError."""
         path = f"{self._place}/{name}" if name else self._place
         what = f"The parameter {path}"
         try:
-            _, value = await read_parameter(self._client, path, what=what, limit_s=_WORD_LIMIT_S)
+            _, value = await read_parameter(self._client, path, what=what, limit_s=_WORDS_LIMIT_S)
         except ServiceRefusedError as error:
             if error.reason != "ParameterNotFound":
                 raise
@@ -366,9 +389,9 @@ class ParameterWords:
 class ParameterKeySource:
     """A ``KeySource`` of the parameter ``name``, whose value is a key set (JWKS, JSON).
 
-    Versions of a parameter only grow. A lower version than the last one read is an older copy (the parameter
-    was deleted and created again, or restored), which may lack keys or contain revoked ones: it is refused
-    until the key set has been put often enough for a higher version, or until a restart.
+    SSM counts a parameter's versions up. A lower version than the last one read is an older copy (the
+    parameter was deleted and created again, or restored), which may lack keys or contain revoked ones: it is
+    refused until the key set has been put often enough for a higher version, or until this process restarts.
     """
 
     def __init__(self, client: Any, *, name: str) -> None:
@@ -377,6 +400,7 @@ class ParameterKeySource:
         self._version = 0
 
     async def fetch(self) -> bytes:
+        """Return the key set. Raises DependencyError."""
         version, value = await read_parameter(self._client, self._name, what=_KEYS, limit_s=_KEYS_LIMIT_S)
         if version < self._version:
             raise DependencyError(f"{_KEYS} went back from version {self._version} to {version}.")
@@ -387,16 +411,17 @@ class ParameterKeySource:
 async def create_link_secret(
     *, ssm: Any, kms: Any, name: str, tenant: str, key_id: str, purpose: str = LINK_SECRET_PURPOSE
 ) -> None:
-    """Create the parameter ``name`` unless it exists: a data key encrypted by KMS, which nobody has seen.
+    """Create the parameter ``name`` unless it exists. Its value is a data key that KMS made and encrypted: no
+    process has seen it in plain text.
 
     ``key_id`` is the id, alias or ARN of a KMS key. The encryption context names tenant and purpose; KMS
     checks it and audits it. Raises DependencyError.
     """
     async with aws_call("KMS", limit_s=_SECRET_LIMIT_S):
-        made = await kms.generate_data_key_without_plaintext(
+        data_key = await kms.generate_data_key_without_plaintext(
             KeyId=key_id, NumberOfBytes=_SECRET_BYTES, EncryptionContext=link_secret_context(tenant, purpose)
         )
-    value = base64.b64encode(made["CiphertextBlob"]).decode()
+    value = base64.b64encode(data_key["CiphertextBlob"]).decode()
     try:
         async with aws_call("The parameter store", limit_s=_SECRET_LIMIT_S):
             await ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=False)
@@ -420,7 +445,7 @@ async def kms_link_secret(
         advice = "delete it and create it again"
         raise ConfigurationError(f"The parameter {name} holds no ciphertext in base64; {advice}.") from None
     except ServiceRefusedError as error:
-        raise _refused(
+        raise _error_or_advice(
             error,
             f"The parameter {name} cannot be read ({error.reason}). It must exist, and this process must be "
             "allowed to read it (ssm:GetParameter).",
@@ -430,7 +455,7 @@ async def kms_link_secret(
             context = link_secret_context(tenant, purpose)
             response = await kms.decrypt(CiphertextBlob=ciphertext, EncryptionContext=context)
     except ServiceRefusedError as error:
-        raise _refused(
+        raise _error_or_advice(
             error,
             f"KMS does not decrypt the parameter {name} ({error.reason}). It must have been made for the "
             f"tenant {tenant} and the purpose {purpose}, with a key that is enabled and that "
@@ -443,8 +468,9 @@ async def kms_link_secret(
     return secret
 
 
-def _refused(error: ServiceRefusedError, message: str) -> AssistantError:
-    """Return the error itself when a retry may succeed, else a ConfigurationError with ``message``."""
+def _error_or_advice(error: ServiceRefusedError, message: str) -> AssistantError:
+    """Return the error itself if a retry may succeed, else a ConfigurationError with ``message``, which says
+    what to do."""
     return error if error.passes else ConfigurationError(message)
 
 
@@ -456,7 +482,7 @@ async def signed_token(kms: Any, *, key_id: str, kid: str, claims: Mapping[str, 
     head = _base64url(orjson.dumps({"alg": "ES256", "kid": kid, "typ": "at+jwt"}))
     signed = f"{head}.{_base64url(orjson.dumps(dict(claims)))}"
     signature = await _signed(kms, key_id, signed.encode())
-    from cryptography.hazmat.primitives.asymmetric import utils  # only the probe's package has it
+    from cryptography.hazmat.primitives.asymmetric import utils  # a dependency of the probe's package alone
 
     numbers = utils.decode_dss_signature(signature)
     return f"{signed}.{_base64url(b''.join(number.to_bytes(_TOKEN_NUMBER_BYTES) for number in numbers))}"
@@ -470,23 +496,25 @@ async def signed_receipt(kms: Any, key_id: str, text: bytes) -> ReceiptSignature
 async def _signed(kms: Any, key_id: str, message: bytes) -> bytes:
     """Return the signature of a message of at most 4,096 bytes, in DER."""
     async with aws_call("KMS", limit_s=_TOKEN_LIMIT_S):
-        how = {"KeyId": key_id, "MessageType": "RAW", "SigningAlgorithm": _SIGNING_ALGORITHM}
-        response = await kms.sign(Message=message, **how)
+        options = {"KeyId": key_id, "MessageType": "RAW", "SigningAlgorithm": _SIGNING_ALGORITHM}
+        response = await kms.sign(Message=message, **options)
     return bytes(response["Signature"])
 
 
 def _base64url(part: bytes) -> str:
+    """Return base64url without padding."""
     return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
 
 
 class StoredSecret:
-    """One secret by its name, read anew with each call."""
+    """One secret of Secrets Manager by its name; each call reads it anew. ``client`` is an aiobotocore
+    client."""
 
     def __init__(self, client: Any, *, name: str) -> None:
         self._client = client
         self._name = name
         self.put_at: datetime | None = None
-        """When the value that was read last was put; None before the first read."""
+        """When the value that was last read had been put into the secret; None before the first read."""
 
     async def __call__(self) -> bytes:
         """Return the current value, without white space around it.
@@ -498,7 +526,7 @@ class StoredSecret:
             async with aws_call("Secrets Manager", limit_s=_SECRET_READ_LIMIT_S):
                 response = await self._client.get_secret_value(SecretId=self._name)
         except ServiceRefusedError as error:
-            raise _refused(
+            raise _error_or_advice(
                 error,
                 f"The secret {self._name} cannot be read ({error.reason}). It must exist with a value, and "
                 "this process must be allowed to read it (secretsmanager:GetSecretValue).",

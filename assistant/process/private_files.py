@@ -1,7 +1,8 @@
-"""Files and folders of the state folder that only their owner may read: 0600 and 0700.
+"""Writes files and folders of the state folder that only their owner may read: modes 0600 and 0700.
 
 They contain documents, questions and answers, and other people may have accounts on the machine. A file gets
-its mode when it is created; files of older releases are corrected when their folder is opened."""
+its mode when it is created; ``keep_private`` corrects files of older releases when a command opens the state
+folder."""
 
 from __future__ import annotations
 
@@ -20,9 +21,11 @@ FOLDER_MODE = 0o700
 OTHERS = 0o077
 """The permissions of group and others."""
 _LARGEST_SECRET_BYTES = 64 * 1024
+"""Bytes of a secret's file that are read."""
 CAPTURE_FOLDER = "capture"
-"""Captured calls of models."""
+"""Folder of captured calls of models."""
 STATE_FOLDERS = ("tenants", "secrets", "logs", "issuer", "models", "evaluations", CAPTURE_FOLDER)
+"""Folders below the state folder that this program makes."""
 
 
 @contextmanager
@@ -37,7 +40,7 @@ def owner_only() -> Generator[None]:
 
 def make_private_folder(folder: Path) -> None:
     """Create the folder and each missing parent, for their owner only. Raises OSError."""
-    missing: list[Path] = []
+    missing: list[Path] = []  # the deepest first
     at = folder
     while not at.exists():
         missing.append(at)
@@ -55,11 +58,11 @@ def make_private_file(path: Path) -> None:
     with suppress(OSError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
     for suffix in ("", "-wal", "-shm"):
-        _narrow(path.with_name(f"{path.name}{suffix}"))
+        _close_to_others(path.with_name(f"{path.name}{suffix}"))
 
 
 def write_private(path: Path, content: bytes, *, mode: int = FILE_MODE) -> None:
-    """Write a file that only its owner may read, or others by ``mode`` and the umask. Raises OSError."""
+    """Write a file with ``mode``, less the umask; by default only its owner may read it. Raises OSError."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
@@ -68,7 +71,7 @@ def write_private(path: Path, content: bytes, *, mode: int = FILE_MODE) -> None:
 def replace_private(path: Path, content: bytes, *, synced: bool = False, mode: int = FILE_MODE) -> None:
     """Replace a file as a whole: a reader sees the old one or the new one. Raises OSError.
 
-    ``synced``: the same after a crash of the machine.
+    ``synced``: the old or the new one, and from the return on the new one, also after a crash of the machine.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
@@ -94,30 +97,32 @@ def _sync(path: Path) -> None:
 def keep_private(state_dir: Path) -> None:
     """Create the state folder for its owner only, or correct the modes that an older release left in it.
 
-    Only STATE_FOLDERS are corrected: the state folder may contain other files, and the OpenSearch node's
-    belong to another account. A private folder was corrected before, and is skipped. Raises OSError.
+    Only STATE_FOLDERS and ``running.*`` are corrected: the state folder may contain other files, and the
+    OpenSearch node's belong to another account. A folder that is private already is skipped with all that is
+    in it. Raises OSError.
     """
     make_private_folder(state_dir)
     for name in STATE_FOLDERS:
         folder = state_dir / name
         with suppress(OSError):  # not there, or another account's
             if folder.lstat().st_mode & OTHERS:
-                _narrow_below(folder)
+                _close_below(folder)
     for file in state_dir.glob("running.*"):
-        _narrow(file)
+        _close_to_others(file)
 
 
-def _narrow_below(folder: Path) -> None:
-    """Correct what is in the folder, then the folder: after an interruption the next start repeats it."""
+def _close_below(folder: Path) -> None:
+    """Correct what is in the folder, and the folder last: if this is interrupted, the next start repeats
+    it."""
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
-            _narrow_below(Path(entry))
+            _close_below(Path(entry))
         elif not entry.is_symlink():
-            _narrow(Path(entry))
-    _narrow(folder)
+            _close_to_others(Path(entry))
+    _close_to_others(folder)
 
 
-def _narrow(path: Path) -> None:
+def _close_to_others(path: Path) -> None:
     """Remove the permissions of group and others. A file that is missing or not ours is skipped."""
     with suppress(OSError):
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -141,7 +146,8 @@ def make_secret_file(path: Path, *, content: Callable[[], bytes]) -> None:
 
 
 async def file_secret(path: Path) -> bytes:
-    """Return what the file holds, without white space around it. Raises ConfigurationError."""
+    """Return a file's content without white space around it. Raises ConfigurationError for a missing or empty
+    one."""
 
     def read() -> bytes:
         with path.open("rb") as file:

@@ -1,7 +1,9 @@
 """Settings of processes, one class each, read from the environment.
 
-First the service and what runs on a laptop, then the functions in ``lambdas/``, each with only the variables
-that it needs.
+A process calls ``read`` of its class; the field ``port`` of ``ServiceSettings`` is the variable
+ASSISTANT_SERVICE_PORT. A stack or a parent process makes these variables with ``variables`` or
+``environment``. First come the service and what runs on a laptop, then the functions in ``lambdas/``, each
+with only the variables that it needs. ``tools/pages.py`` writes the docstrings of fields into a page of docs.
 """
 
 from __future__ import annotations
@@ -38,9 +40,9 @@ class ProcessSettings(BaseSettings):
 
     @classmethod
     def read(cls, **given: Any) -> Self:
-        """Return the settings of the environment; ``given`` values override it.
+        """Return the settings of the environment; values ``given`` by field override it.
 
-        Raises ConfigurationError naming the wrong variables.
+        Raises ConfigurationError, which names all wrong variables and those that were retired.
         """
         for name in RETIRED_KEYS.keys() & os.environ.keys():
             raise ConfigurationError(f"{name} was removed {RETIRED_KEYS[name]}.")
@@ -53,18 +55,22 @@ class ProcessSettings(BaseSettings):
 
     @classmethod
     def variable(cls, name: str) -> str:
-        """Return the environment variable of a field."""
+        """Return the environment variable of a field; of "" the prefix of all."""
         return f"{cls.model_config.get('env_prefix', '')}{name}".upper()
 
     @classmethod
     def variables(
         cls, given: Mapping[str, Any], *, known_later: Callable[[Any], bool] = lambda _: False
     ) -> dict[str, str]:
-        """Return the environment variables that give a process these fields; None leaves a field out.
+        """Return the environment variables that give a process the fields ``given``; a value None leaves its
+        field out.
 
-        Values that are ``known_later`` are references that CloudFormation resolves; they pass unchecked. All
-        others are validated as the process does it. Raises ConfigurationError naming every wrong or missing
-        variable.
+            ServiceSettings.variables({"issuer": "https://id.example", "port": 8700, …})
+            # {"ASSISTANT_SERVICE_ISSUER": "https://id.example", "ASSISTANT_SERVICE_PORT": "8700", …}
+
+        Stacks call it. Values for which ``known_later`` is True are references that CloudFormation resolves;
+        they are not checked. All others are validated as the process validates them. Raises
+        ConfigurationError naming every wrong or missing variable.
         """
         given = {name: value for name, value in given.items() if value is not None}
         unknown = given.keys() - cls.model_fields.keys()
@@ -88,36 +94,42 @@ class ProcessSettings(BaseSettings):
 
     @classmethod
     def wrong_together(cls, given: Mapping[str, Any]) -> Sequence[str]:
-        """Return an error message for each wrong combination of the given values, which are not validated
-        yet."""
+        """Return an error message for each wrong combination of values. Subclasses override it.
+
+        ``given`` has values by field, not validated yet: fields may be missing, and values references.
+        """
         del given
         return ()
 
     @classmethod
     def _encoded(cls, name: str, value: Any) -> str:
+        """Return a field's value as text of its variable. Raises ValidationError."""
         field = cls.model_fields[name]
         adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[valid-type]
         return _as_text(adapter.dump_python(adapter.validate_python(value), mode="json"))
 
     @model_validator(mode="wrap")
     @classmethod
-    def _all_or_nothing(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+    def _with_all_errors(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        # Pydantic calls it around its own validation: so one error can name the wrong fields and
+        # combinations.
         wrong = list(cls.wrong_together(cast("Mapping[str, Any]", given)))
         try:
             settings = validate(given)
         except ValidationError as error:
-            single = [
+            wrong_fields = [
                 f"{cls.variable('.'.join(str(part) for part in item['loc']))}: {item['msg']}"
                 for item in error.errors()
             ]
-            wrong = [*single, *wrong]
+            wrong = [*wrong_fields, *wrong]
         else:
             if not wrong:
                 return settings
         raise ConfigurationError(f"The environment is not usable: {'; '.join(wrong)}.")
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that give another process these settings; None is left out."""
+        """Return the variables that give another process of this class these settings; a field that is None
+        has none."""
         values = self.model_dump(mode="json", exclude_none=True)
         return {self.variable(name): _as_text(value) for name, value in values.items()}
 
@@ -132,31 +144,35 @@ class RunningIn(ProcessSettings):
 
     @property
     def program(self) -> str:
-        """The function, or the module that was started."""
+        """Name of the Lambda function, or of the module or file that was started:
+        "assistant.service.__main__"."""
         spec = getattr(sys.modules["__main__"], "__spec__", None)
         return self.function or str(getattr(spec, "name", None) or Path(sys.argv[0]).name)
 
     @property
     def task(self) -> str:
-        """The task on ECS, the function's log stream, or host and process."""
+        """The task on ECS, the function's log stream, or "host:process id" elsewhere."""
         task = self.ecs_metadata.rpartition("/")[2].partition("-")[0]
         return task or self.log_stream or f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _as_text(value: Any) -> str:
+    """Return a value as pydantic-settings reads it from a variable: a text as it is, others as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def inherited_environment() -> dict[str, str]:
-    """Return the environment that a child process inherits: all variables but our own settings.
+    """Return the environment that a child process inherits: all variables but ASSISTANT_…, our own settings.
 
-    ``ProcessSettings.environment`` passes those on, so that a variable never reaches a second process that
-    reads the same class.
+    A parent adds ``ProcessSettings.environment`` of the child's settings. So a variable that is meant for the
+    parent does not reach a child that reads the same class.
     """
     return {name: value for name, value in os.environ.items() if not name.startswith("ASSISTANT_")}
 
 
 _TENANT = "{tenant}"
+"""What ``StoreSettings.of_tenant`` replaces by the tenant's name: "{tenant}-passages" is
+"clinic-passages"."""
 FOLDER_PATTERN = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/(.*/)?$"
 TENANT_FILE_PATTERN = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+\.toml$"
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+[^\s]*$")]
@@ -247,14 +263,16 @@ class StoreSettings(ProcessSettings):
 
     @classmethod
     def _missing(cls, given: Mapping[str, Any], names: Iterable[str], *, because: str) -> list[str]:
+        # One message, "stores=aws needs ASSISTANT_…", or none
         missing = [cls.variable(name) for name in names if not given.get(name)]
         return [f"{because} needs {', '.join(missing)}"] if missing else []
 
     def check_tenants(self, tenants: Mapping[str, TenantConfig]) -> None:
-        """Raises ConfigurationError naming the variables by which several tenants would share a resource."""
+        """Raise ConfigurationError for settings without ``{tenant}`` by which several tenants would share a
+        resource."""
         if len(tenants) < 2:
             return
-        used = [*(self.on_aws if self.stores == "aws" else ()), *self._used_beside()]
+        used = [*(self.on_aws if self.stores == "aws" else ()), *self._names_besides()]
         shared = [self.variable(name) for name in used if _TENANT not in getattr(self, name)]
         if shared:
             raise ConfigurationError(
@@ -262,7 +280,8 @@ class StoreSettings(ProcessSettings):
                 f"{_TENANT}: {', '.join(shared)}."
             )
 
-    def _used_beside(self) -> list[str]:
+    def _names_besides(self) -> list[str]:
+        """Return the fields in use, besides those in ``on_aws``, that name one tenant's resource."""
         return ["opensearch_index"] if self.search == "opensearch" else []
 
     def as_served(self, tenant: TenantConfig) -> TenantConfig:
@@ -271,7 +290,7 @@ class StoreSettings(ProcessSettings):
         return tenant if models is None else models.applied_to(tenant)
 
     def of_tenant(self, template: str, tenant: TenantConfig) -> str:
-        """Return the name or URL for one tenant."""
+        """Return a name or URL for one tenant: ``template`` with the tenant's name for ``{tenant}``."""
         return template.replace(_TENANT, tenant.name)
 
 
@@ -363,9 +382,9 @@ class ServiceSettings(StoreSettings):
             wrong.append(f"exactly one of {both} must be given, not {'both' if keys else 'neither'}")
         return wrong
 
-    def _used_beside(self) -> list[str]:
+    def _names_besides(self) -> list[str]:
         switches = ["power_parameter", "system_switches", "revocations_parameter"]
-        return [*super()._used_beside(), *(name for name in switches if getattr(self, name) is not None)]
+        return [*super()._names_besides(), *(name for name in switches if getattr(self, name) is not None)]
 
     def address_of(self, tenant: TenantConfig, system: str) -> str | None:
         """Return the base URL of a tenant's system; None where none is configured."""
@@ -648,6 +667,7 @@ class PreparingSettings(ServiceSettings):
 
     @classmethod
     def wrong_together(cls, given: Mapping[str, Any]) -> list[str]:
+        # Not super's: ``ServiceSettings`` needs a source of the issuer's keys, and nobody signs in here.
         return StoreSettings.wrong_together.__func__(cls, {**given, "stores": "aws", "search": "opensearch"})
 
 

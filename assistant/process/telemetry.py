@@ -28,13 +28,17 @@ if TYPE_CHECKING:
 _LONGEST_VALUE = 300
 """Longest logged value in characters. Ids and codes are shorter; longer values are cut."""
 _QUIET_LOGGERS = ("aiobotocore", "botocore", "urllib3", "asyncio", "httpx", "httpcore")
-_EventDict = MutableMapping[str, Any]
+_LogEvent = MutableMapping[str, Any]
 _ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 def configure_logging(level: str = "INFO", *, stream: TextIO | None = None) -> None:
-    """Write every log line of the process and its libraries as one JSON object to stderr, or ``stream``."""
-    shared: list[structlog.typing.Processor] = [
+    """Write every log line of the process and its libraries as one JSON object to stderr, or ``stream``:
+
+    {"event": "documents_live", "documents": 3, "level": "info", "logger": "…", "timestamp": "…",
+    "trace_id": "…"}
+    """
+    for_all_lines: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -43,11 +47,12 @@ def configure_logging(level: str = "INFO", *, stream: TextIO | None = None) -> N
         _describe_exception,
         _cut_long_values,
     ]
-    # Changed in place: a logger that was used before keeps its list, and must not keep the old processors.
+    # The list is changed in place: a logger that was used before keeps the list, so it gets the new
+    # processors too.
     processors = structlog.get_config()["processors"]
     processors[:] = [
         structlog.stdlib.filter_by_level,
-        *shared,
+        *for_all_lines,
         structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
     ]
     structlog.configure(
@@ -59,7 +64,7 @@ def configure_logging(level: str = "INFO", *, stream: TextIO | None = None) -> N
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *for_all_lines],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _render],
         )
     )
@@ -80,7 +85,8 @@ def configure_tracing(service_name: str, *, otlp_endpoint: str | None) -> None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
-    # Without a collector spans have ids only: recording them costs 0.3 ms an answer.
+    # Without a collector spans only have ids, which logs and responses show: recording them costs 0.3 ms an
+    # answer.
     sampler = ALWAYS_OFF if otlp_endpoint is None else ALWAYS_ON
     resource = Resource({"service.name": service_name})
     provider = TracerProvider(resource=resource, sampler=sampler, id_generator=_trace_ids())
@@ -96,8 +102,9 @@ def configure_tracing(service_name: str, *, otlp_endpoint: str | None) -> None:
 def _trace_ids() -> IdGenerator:
     """Return a generator of trace ids: 32 bits of time, then 96 random bits.
 
-    X-Ray drops a trace whose id is more than 30 days old (opentelemetry-collector-contrib,
-    exporter/awsxrayexporter, README). W3C Trace Context requires less randomness.
+    X-Ray reads the time in an id, and drops a trace that is more than 30 days old
+    (opentelemetry-collector-contrib, exporter/awsxrayexporter, README). 96 random bits are more than W3C
+    Trace Context requires.
     """
     from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
@@ -112,7 +119,8 @@ _RANDOM_BITS = (1 << 96) - 1
 
 
 class TextFreeExporter:
-    """Removes exception events from spans: the message of an exception can contain part of a question."""
+    """Exports spans without their events and the text of their status: the message of an exception, which
+    OpenTelemetry adds to both, can contain part of a question. Other methods call ``inner``."""
 
     def __init__(self, inner: SpanExporter) -> None:
         self._inner = inner
@@ -128,6 +136,7 @@ class TextFreeExporter:
 
 
 def _without_exception_text(span: ReadableSpan) -> ReadableSpan:
+    """Return a copy of the span without events and without the description of its status."""
     from opentelemetry.sdk.trace import ReadableSpan
 
     return ReadableSpan(
@@ -146,41 +155,49 @@ def _without_exception_text(span: ReadableSpan) -> ReadableSpan:
     )
 
 
-def _add_trace_id(_logger: Any, _method: str, event: _EventDict) -> _EventDict:
+# Processors of structlog: each takes a line's fields, changes them and returns them; the last one returns the
+# text.
+
+
+def _add_trace_id(_logger: Any, _method: str, event: _LogEvent) -> _LogEvent:
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         event["trace_id"] = format(context.trace_id, "032x")
     return event
 
 
-def _describe_exception(_logger: Any, _method: str, event: _EventDict) -> _EventDict:
-    """Replace ``exc_info`` by type and stack; the message only of our own errors, which contain no user
-    text."""
-    exception = event.pop("exc_info", None)
-    if not exception:
+def _describe_exception(_logger: Any, _method: str, event: _LogEvent) -> _LogEvent:
+    """Replace ``exc_info`` by type and stack (the last 12 calls, "worker.py:214 run"). Only our own errors
+    keep their message, because they contain no text of users.
+
+    ``exc_info`` is an exception, a tuple as of ``sys.exc_info()``, or True for the exception that is handled
+    now.
+    """
+    exc_info = event.pop("exc_info", None)
+    if not exc_info:
         return event
-    if isinstance(exception, BaseException):
-        error, places = exception, exception.__traceback__
+    if isinstance(exc_info, BaseException):
+        error, calls = exc_info, exc_info.__traceback__
     else:
-        info = cast("object", exception if isinstance(exception, tuple) else sys.exc_info())
-        _, error, places = cast("_ExceptionInfo | tuple[None, None, None]", info)
+        info = cast("object", exc_info if isinstance(exc_info, tuple) else sys.exc_info())
+        _, error, calls = cast("_ExceptionInfo | tuple[None, None, None]", info)
     if error is not None:
         event["exception"] = type(error).__qualname__
         event["exception_at"] = [
             f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}"
-            for frame in traceback.extract_tb(places)[-12:]
+            for frame in traceback.extract_tb(calls)[-12:]
         ]
         if isinstance(error, AssistantError):
             event["code"], event["detail"] = error.code, error.message
     return event
 
 
-def _cut_long_values(_logger: Any, _method: str, event: _EventDict) -> _EventDict:
+def _cut_long_values(_logger: Any, _method: str, event: _LogEvent) -> _LogEvent:
     for key, value in event.items():
         if isinstance(value, str) and len(value) > _LONGEST_VALUE:
             event[key] = f"{value[:_LONGEST_VALUE]}… ({len(value)} characters)"
     return event
 
 
-def _render(_logger: Any, _method: str, event: _EventDict) -> str:
+def _render(_logger: Any, _method: str, event: _LogEvent) -> str:
     return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
