@@ -1,4 +1,10 @@
-"""Words, sentences and quantities of a text, in one language."""
+"""Words, sentences and quantities of a text, in one language.
+
+en = language("en")
+en.content_stems("Which fees are due?")  # {"fee", "due"}
+[span.text for span in split_sentences("Ask Dr. Smith. He knows.")]  # ["Ask Dr. Smith.", "He knows."]
+quantities("two tablets of 10mg").measures  # {("2", "tablet"), ("10", "mg")}
+"""
 
 from __future__ import annotations
 
@@ -17,11 +23,13 @@ from snowballstemmer import stemmer  # pyright: ignore[reportMissingTypeStubs, r
 from assistant.domain.errors import ConfigurationError
 
 WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)*")
+"""A word or number of folded text: "don't", "a1c". A hyphen separates words."""
 _APOSTROPHES = str.maketrans({"\N{RIGHT SINGLE QUOTATION MARK}": "'", "\N{MODIFIER LETTER APOSTROPHE}": "'"})
 _PUNCTUATION = ".,;:?!()[]\"'\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}"
 _CACHED_STEMS = 50_000
+"""Words whose stems a language keeps."""
 _COMMON_RANK = 1_500
-"""Up to about this rank a word says next to nothing about the subject of a question."""
+"""Rank, by frequency, up to which a word tells next to nothing about the subject of a question."""
 
 
 def word_file(name: str) -> list[str]:
@@ -45,7 +53,11 @@ def word_groups(name: str) -> dict[str, frozenset[str]]:
 
 
 class Language:
-    """Tokens, stems and word rarity of one language. Use ``language(code)``, which caches one of each."""
+    """Tokens, stems and word rarity of one language. Use ``language(code)``, which makes one for each code.
+
+    ``algorithm`` is snowball's name of the language; ``ranks``: rank of each common word, 0 the most
+    frequent.
+    """
 
     def __init__(self, *, algorithm: str, stop_words: frozenset[str], ranks: Mapping[str, int]) -> None:
         self._stop_words = stop_words
@@ -54,7 +66,7 @@ class Language:
         one_at_a_time = Lock()
 
         def stem_of(word: str) -> str:
-            with one_at_a_time:  # the stemmer keeps the word in itself while it works
+            with one_at_a_time:  # the stemmer has the word in its state while it works
                 return stem(word)
 
         # The stemmer takes some 20 µs a word and questions repeat words: the cache makes it 0.1 µs.
@@ -69,6 +81,7 @@ class Language:
         return frozenset(map(self.stem, self._content(frozenset(WORD.findall(fold(text))))))
 
     def _content(self, words: Iterable[str]) -> Iterator[str]:
+        """Yield the folded words, less "'s", that are neither stop words nor single letters."""
         for word in words:
             if word in self._stop_words:
                 continue
@@ -77,14 +90,14 @@ class Language:
                 yield bare
 
     def question_key(self, text: str) -> str:
-        """Return a key that two wordings of the same question share: they differ in case, white space,
-        punctuation around words or inflection alone. No word is left out, for "to us" and "from us" ask for
+        """Return a key that two wordings of a question share if they differ only in case, white space,
+        punctuation around words or inflection. Stop words stay in it: "to us" and "from us" ask for
         opposites."""
         words = (word.strip(_PUNCTUATION) for word in fold(text).split())
         return " ".join(self.stem(word) for word in words if word)
 
     def is_common(self, word: str) -> bool:
-        """Return whether a folded word is among the 12,000 or so most common ones, stop words included."""
+        """Return whether a folded word is one of about 12,000 common ones, or a stop word."""
         return word in self._ranks or word in self._stop_words
 
     def rarity(self, word: str) -> float:
@@ -92,6 +105,7 @@ class Language:
         rank = self._ranks.get(word)
         if rank is None:
             return 1.0
+        # 0.0 at rank 0, 1.0 at rank 20,000; the square keeps words up to _COMMON_RANK below 0.07.
         return (log(1 + rank / _COMMON_RANK) / log(1 + 20_000 / _COMMON_RANK)) ** 2
 
 
@@ -107,8 +121,8 @@ def language(code: str) -> Language:
     """Return the language of an ISO 639-1 code. Raises ConfigurationError when it is not supported."""
     if code != "en":
         raise ConfigurationError(f'language = "{code}": stop words and word ranks exist for "en" only.')
-    # Stop words are closed word classes and what people say when they ask for something. Negations are among
-    # them: they say nothing about the subject, and the support check reads them on its own.
+    # Stop words are closed word classes ("the", "of") and words of asking ("please"). Negations are stop
+    # words too: they tell nothing about the subject, and the check of support reads them separately.
     ranks = {word: rank for rank, word in enumerate(word_file("en"))}
     return Language(algorithm="english", stop_words=word_set("en_stop"), ranks=ranks)
 
@@ -118,7 +132,8 @@ def longest_names(
 ) -> Iterator[tuple[str, int, int]]:
     """Yield the names among folded words, the longest at each place: name, index of its first and last word.
 
-    ``names``: words joined by spaces, ``longest`` of them at most.
+    ``names``: folded words joined by spaces, at most ``longest`` words each. In ["the", "new", "york",
+    "office"] the names "york" and "new york" give ("new york", 1, 2).
     """
     at = 0
     while at < len(words):
@@ -135,14 +150,20 @@ def longest_names(
 # Sentences
 
 
-_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f\n]")
+_END_MARK = re.compile(r"[.!?\u2026\u3002\uff01\uff1f\n]")
 CITATION_MARKS = (0xE100, 0xEFFF)
-"""First and last private-use character that stands for a citation: it belongs to the sentence before it."""
-_CLOSERS = r"[.!?\u2026\"'\u201d\u2019\u00bb)\]*_\ue100-\uefff]*"
-_AFTER_MARK = re.compile(rf"(?P<closers>{_CLOSERS})(?P<space>[^\S\n]*)(?P<follows>\S|\n)?")
-"""What comes after the mark that may end a sentence; without ``follows`` the text ends there so far."""
+"""First and last private-use character that may replace a citation; a citation belongs to the sentence before
+it."""
+_CLOSING_SIGNS = r"[.!?\u2026\"'\u201d\u2019\u00bb)\]*_\ue100-\uefff]*"
+"""Further end marks, closing quotation marks, brackets, emphasis and citations, which belong to the
+sentence."""
+_AFTER_MARK = re.compile(rf"(?P<closers>{_CLOSING_SIGNS})(?P<space>[^\S\n]*)(?P<follows>\S|\n)?")
+"""The text after an end mark: closing signs, white space, and the first character that ``follows``; without
+that the text ends there so far."""
 _FULL_WIDTH = frozenset("\u3002\uff01\uff1f")
+"""End marks of Chinese and Japanese, after which no white space is written."""
 _LIST_NUMBER = re.compile(r"[\s*_#>-]*(?:step\s+)?(?:\d{1,3}|[A-Za-z])\Z", re.IGNORECASE)
+"""The number before the full stop of a list item: "1", "- Step 2", "b"."""
 _LAST_WORD = re.compile(r"[^\s(\[\"'\u201c\u2018]+\Z")
 _LONGEST_BEFORE = 40
 """Characters that are checked before a full stop: longer than any abbreviation or list number."""
@@ -155,6 +176,7 @@ _MAY_CONTINUE = _BEFORE_A_STOP["maybe"]
 """Abbreviations whose full stop ends a sentence only before a capital letter."""
 _TIMES_OF_DAY = frozenset({"a.m", "p.m"})
 _ZONES = _BEFORE_A_STOP["zone"]
+"""Names of time zones, which may follow "p.m." although they begin with a capital letter."""
 _LONGEST_ZONE = max(map(len, _ZONES))
 _LETTERS = re.compile(r"[^\W\d_]+")
 
@@ -171,22 +193,31 @@ class SentenceSpan:
 class SentenceSplitter:
     """Splits one answer into sentences while it is written, part by part.
 
-    A sentence is yielded as soon as its end is certain: a line break, or an end mark with its closers and the
-    character after them. The text is scanned once, and the ends do not depend on how its parts were cut.
+    A sentence is yielded as soon as its end is certain: a line break, or an end mark with its closing signs
+    and the character after them. The text is scanned once, and the ends do not depend on how it was cut into
+    parts.
+
+        splitter = SentenceSplitter()
+        [*splitter.push("It is $2. A")]  # [SentenceSpan(0, 9, "It is $2.")]
+        [*splitter.push("sk us")]  # []
+        [*splitter.flush()]  # [SentenceSpan(10, 16, "Ask us")]
     """
 
     __slots__ = ("_looked_at", "_pending", "_start", "_substance", "_taken")
 
     def __init__(self, *, substance: re.Pattern[str] = _SUBSTANCE) -> None:
-        """``substance``: what a sentence has at least one of; by default a letter or digit."""
+        """``substance``: matches at least once in each sentence, by default a letter or digit; other pieces
+        are dropped."""
         self._substance = substance
         self._pending = ""
+        """Text whose sentences are not complete, after what is ``_taken``."""
         self._start = 0
         """Where ``_pending`` begins in the answer's text."""
         self._taken = 0
-        """How much of ``_pending`` was yielded: it is cut off with the next part, not with each sentence."""
+        """Characters of ``_pending`` that were yielded; they are cut off with the next part, not with each
+        sentence."""
         self._looked_at = 0
-        """Up to where ``_pending`` has no end of a sentence."""
+        """Characters of ``_pending`` that are searched: from ``_taken`` up to here no sentence ends."""
 
     def push(self, text: str) -> Iterator[SentenceSpan]:
         """Take the next part and yield the sentences whose end is certain now."""
@@ -198,14 +229,14 @@ class SentenceSplitter:
             yield from self._take(end)
 
     def flush(self) -> Iterator[SentenceSpan]:
-        """Yield the rest at the end of the text."""
+        """Yield the remaining sentences; call it once, at the end of the text."""
         while (end := self._next_end(final=True)) is not None:
             yield from self._take(end)
         yield from self._take(len(self._pending))
 
     def _next_end(self, *, final: bool) -> int | None:
         """Return where the next sentence ends in ``_pending``; None when no end is certain yet."""
-        while mark := _END.search(self._pending, self._looked_at):
+        while mark := _END_MARK.search(self._pending, self._looked_at):
             if mark[0] == "\n":
                 return mark.end()
             after = _AFTER_MARK.match(self._pending, mark.end())
@@ -215,21 +246,23 @@ class SentenceSplitter:
                 return None
             if ends:
                 return after.end("closers")
-            # A mark among the closers ends no sentence either: it has the same character after it.
+            # An end mark among the closing signs ends no sentence either: the same character follows it.
             self._looked_at = after.end("closers")
         self._looked_at = len(self._pending)
         return None
 
     def _ends(self, mark: re.Match[str], after: re.Match[str], *, final: bool) -> bool | None:
-        """Return whether a mark ends a sentence; None: that depends on text that has not come yet."""
+        """Return whether a mark ends a sentence; None if that depends on text that has not come yet.
+        ``final``: none will."""
         if after["follows"] is None and not final:
             return None
-        if not self._may_end(mark, after):
+        if not self._can_end(mark, after):
             return False
         zone_follows = self._zone_follows(mark.start(), after, final=final)
         return None if zone_follows is None else not zone_follows
 
-    def _may_end(self, mark: re.Match[str], after: re.Match[str]) -> bool:
+    def _can_end(self, mark: re.Match[str], after: re.Match[str]) -> bool:
+        """Return whether a mark ends a sentence, by the characters after it; time zones are left out."""
         follows = after["follows"]
         if mark[0] in _FULL_WIDTH or follows is None or follows == "\n":
             return True
@@ -240,14 +273,16 @@ class SentenceSplitter:
         return self._full_stop_ends(mark.start(), after, follows)
 
     def _full_stop_ends(self, at: int, after: re.Match[str], follows: str) -> bool:
+        """Return whether the full stop at ``at``, with white space after it, ends a sentence and no
+        abbreviation."""
         if follows.islower():
             return False
         if after["closers"]:
             return True  # closed by a quotation mark, a bracket or a citation
-        begins = self._taken
-        if at - begins < _LONGEST_BEFORE and _LIST_NUMBER.fullmatch(self._pending, begins, at):
+        start = self._taken
+        if at - start < _LONGEST_BEFORE and _LIST_NUMBER.fullmatch(self._pending, start, at):
             return False  # "1. Ask for the card."
-        word = _LAST_WORD.search(self._pending, max(begins, at - _LONGEST_BEFORE), at)
+        word = _LAST_WORD.search(self._pending, max(start, at - _LONGEST_BEFORE), at)
         last = word[0].casefold() if word else ""
         return last not in _ALWAYS_CONTINUES and (follows.isupper() or last not in _MAY_CONTINUE)
 
@@ -266,6 +301,8 @@ class SentenceSplitter:
         return zone[0] in _ZONES
 
     def _take(self, end: int) -> Iterator[SentenceSpan]:
+        """Yield the text up to ``end`` of ``_pending`` as a sentence, if it has substance, and count it as
+        taken."""
         piece = self._pending[self._taken : end]
         text = piece.strip()
         if self._substance.search(text):
@@ -284,9 +321,9 @@ def split_sentences(text: str) -> list[SentenceSpan]:
 
 
 _UNIT_LINES = [line.partition(" = ") for line in word_file("en_units")]
-"""Each line has the names of a unit and, where it is converted, its size: "kg, kilogram = 1000 g"."""
+"""Lines of names of a unit and, if it is converted, its size, cut at " = ": "kg, kilogram = 1000 g"."""
 _UNITS = {name: names.split(", ")[0] for names, _, _ in _UNIT_LINES for name in names.split(", ")}
-"""Folded name = the unit's first name: "kilogram" = "kg"."""
+"""First name of a unit by each folded name: "kg" by "kilogram"."""
 UNIT_SIZES = {
     name: (counted_in, float(size))
     for names, _, converted in _UNIT_LINES
@@ -294,7 +331,8 @@ UNIT_SIZES = {
     for size, counted_in in [converted.split()]
     for name in names.split(", ")
 }
-"""Folded unit = the unit that it is converted to, and how many of those it is: "kg" = ("g", 1000.0)."""
+"""By each folded name of a unit: the unit that it is converted to, and how many of those it is: ("g", 1000.0)
+by "kg"."""
 _TO_NINETEEN = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen"
@@ -303,28 +341,31 @@ _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _WORDS = {word: value for value, word in enumerate(_TO_NINETEEN.split())} | {
     word: 10 * value for value, word in enumerate(_TENS.split(), start=2)
 }
+"""Value of a word for a number: 12 by "twelve", 40 by "forty"."""
 _NUMBER_WORDS = "|".join(sorted(_WORDS, key=len, reverse=True))
-_LITERAL = r"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
-"""Such as "1,000.5" or "0.5"."""
-_VALUE = rf"(?:{_LITERAL}|\b(?:{_NUMBER_WORDS})(?:[- ](?:{'|'.join(_TO_NINETEEN.split()[1:10])}))?\b)"
+_DIGITS_VALUE = r"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
+"""A number in digits: "1,000.5" or "0.5"."""
+_VALUE = rf"(?:{_DIGITS_VALUE}|\b(?:{_NUMBER_WORDS})(?:[- ](?:{'|'.join(_TO_NINETEEN.split()[1:10])}))?\b)"
+"""A number in digits or words: "12", "twelve", "forty-two"."""
 _UNIT = "|".join(sorted((re.escape(name) for name in _UNITS), key=len, reverse=True))
 _QUALIFIER = "(?:business|calendar|working|full|whole|consecutive|more|other)"
 """Words between a number and its unit: "two business days"."""
-# After the value: "nd" of "2nd"; then, of "5" in "5-10 mg" and "5 to 10 mg", the unit as ``later_unit``, or
-# the unit itself, as of "10mg" and "two business days".
+# A value, maybe with its ordinal ("nd" in "2nd"), then one of two: for the 5 in "5-10 mg" or "5 to 10 mg" the
+# unit of the second value as ``later_unit``; or its own ``unit``, as in "10mg" and "two business days".
 _QUANTITY = re.compile(
     rf"(?<![\w.])(?P<value>{_VALUE})(?P<ordinal>st|nd|rd|th)?"
     rf"(?:(?=\s?(?:-|\u2013|to|or|and)\s?{_VALUE}\s?-?(?P<later_unit>{_UNIT})(?!\w))|\s?-?(?:{_QUALIFIER}\s)?(?P<unit>{_UNIT})(?!\w))?"
 )
-_TOKEN = re.compile(r"(?<!\w)[^\W_]+(?:-[^\W_]+)*(?!\w)")
+_HYPHENATED_WORD = re.compile(r"(?<!\w)[^\W_]+(?:-[^\W_]+)*(?!\w)")
 _LETTER = re.compile(r"[^\W\d_]")
 _COUNTED = re.compile(r"\d+-[^\W\d_]+")
-"""An adjective of a number ("2-digit"): its number counts."""
+"""An adjective with a number, "2-digit": a quantity and no code."""
 _DIGIT = re.compile(r"\d")
-_NO_ZERO = re.compile(r"\.(?<![\w.]\.)(?=\d)")
-"""The dot of ".5", not that of "1.5" or "..5". The pattern begins with the literal dot, and looks back at
-what is before it: that makes the search ten times faster."""
+_BARE_DECIMAL_POINT = re.compile(r"\.(?<![\w.]\.)(?=\d)")
+"""The dot of ".5", not that of "1.5" or "..5". The pattern begins with the literal dot and then looks back at
+the character before it: that makes the search ten times faster."""
 _ITEM_NUMBER = re.compile(r"\A[\s*_#>-]*(?:step\s+)?\d{1,3}[.):](?=\s)", re.IGNORECASE)
+"""The number of a list item at the begin of a text: "2. ", "- Step 3: "."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,17 +377,17 @@ class Quantities:
     """
 
     values: frozenset[str]
-    """Every number, without its unit."""
+    """Every number, without its unit: "10" for "10 mg"."""
     measures: frozenset[tuple[str, str]]
     """(value, unit) of every number that has a unit."""
     bare: frozenset[str]
-    """Every number that has no unit somewhere."""
+    """Every number that occurs without a unit at least once."""
     codes: frozenset[str]
     """Tokens of letters and digits: "a1c", "pr-2"."""
 
     @staticmethod
     def joined(parts: Sequence[Quantities]) -> Quantities:
-        """Return those of several texts."""
+        """Return the quantities of several texts together."""
         return Quantities(
             values=frozenset[str]().union(*(part.values for part in parts)),
             measures=frozenset[tuple[str, str]]().union(*(part.measures for part in parts)),
@@ -357,12 +398,12 @@ class Quantities:
 
 def quantities(text: str) -> Quantities:
     """Return the numbers and codes of a text, without the number of a list item."""
-    folded = _NO_ZERO.sub("0.", _ITEM_NUMBER.sub("", fold(text)))
+    folded = _BARE_DECIMAL_POINT.sub("0.", _ITEM_NUMBER.sub("", fold(text)))
     measures: set[tuple[str, str]] = set()
     bare: set[str] = set()
-    for found in _QUANTITY.finditer(folded):
-        value = _value(found["value"])
-        unit = found["unit"] or found["later_unit"]
+    for match in _QUANTITY.finditer(folded):
+        value = _value(match["value"])
+        unit = match["unit"] or match["later_unit"]
         if unit:
             measures.add((value, _UNITS[unit]))
         else:
@@ -371,15 +412,15 @@ def quantities(text: str) -> Quantities:
         values=frozenset({value for value, _ in measures} | bare),
         measures=frozenset(measures),
         bare=frozenset(bare),
-        codes=frozenset(filter(_is_code, _TOKEN.findall(folded))),
+        codes=frozenset(filter(_is_code, _HYPHENATED_WORD.findall(folded))),
     )
 
 
 def has_unsupported_numbers(claimed: Quantities, held: Quantities) -> bool:
-    """Return whether a text claims a number, dose or code that the other text does not contain.
+    """Return whether a text claims a number, dose or code that another one (``held``) does not have.
 
-    A number with a unit matches the same number with that unit or without any: tables have units in their
-    headings. "one" alone is a pronoun as often as a number, and is ignored.
+    A number with a unit matches the same number with that unit or with none, because tables have units in
+    their headings. A bare "one" is a pronoun as often as a number, and is ignored.
     """
     if not claimed.codes <= held.codes:
         return True
@@ -396,6 +437,7 @@ def _is_code(token: str) -> bool:
 
 
 def _value(literal: str) -> str:
+    """Return a match of ``_VALUE`` in one form: "1,000.50" is "1000.5", "forty-two" is "42"."""
     if literal[0].isdigit():
         number = literal.replace(",", "")
         whole, _, fraction = number.partition(".")
@@ -407,6 +449,7 @@ def _value(literal: str) -> str:
 
 @lru_cache(maxsize=20_000)
 def denied_by(word: str, language: Language) -> str | None:
-    """Return "treated" for "untreated"; None for a word that "un-" or "non-" does not deny."""
+    """Return the word that "un-" or "non-" denies: "treated" for "untreated"; None for other words. The
+    denied word must be a common one of more than three letters, so that "uncle" is none."""
     denied = word.removeprefix("un").removeprefix("non")
     return denied if denied != word and len(denied) > 3 and language.is_common(denied) else None

@@ -1,14 +1,19 @@
-"""The grammar by which a document or a model names a live element, and its parser.
+"""The grammar by which a document or a model names a live element (a value of another system), and its
+parser.
 
-::
+"Your order is {{ status orders.status }}." has one tag, of the element ``orders.status`` in the form of a
+status::
 
     tag  = "{{" blank [ kind blank ] name blank "}}"
     kind = "card" | "status" | "table" | "link"
     name = system "." element                            as in ``orders.status``
 
-``blank`` is up to four spaces. A tag without a kind is shown as its connector says; a kind is a claim that
-the parser's caller checks. Tags do not nest: a "{{" inside a tag begins another one, and the first is text.
-What is not a whole tag, or is not known to the caller, is text as it was written.
+``blank`` is up to four spaces. A tag without a kind is shown as its connector says; whether a kind is right
+is for the parser's caller to check. Tags do not nest: a "{{" inside a tag begins another one, and the first
+is text. Other text, incomplete tags and tags that the caller does not know stay as they were written.
+
+A text goes through three forms: with tags, with marks (``with_marks``: each tag is one private-use character,
+which checks and cleaning leave alone), and with labels (``with_labels``: "[order status]").
 """
 
 from __future__ import annotations
@@ -21,15 +26,16 @@ from functools import lru_cache
 from assistant.domain.live import MOST_ELEMENTS, ElementKind
 
 LONGEST_TAG_CHARACTERS = 105
-"""Longest tag with its blanks: more than this is never held back."""
+"""Length of the longest tag with its blanks, and so the most that the parser holds back."""
 _KINDS = "|".join(ElementKind)
 _SYSTEM, _ELEMENT = "[a-z][a-z0-9_-]{0,30}", "[a-z][a-z0-9_]{0,40}"
 _TAG = re.compile(rf"\{{\{{ {{0,4}}(?:({_KINDS}) {{1,4}})?({_SYSTEM}\.{_ELEMENT}) {{0,4}}\}}\}}")
+# Begin of a name that may go on, up to the first closing brace: "ord", "orders.", "orders.status }"
 _NAME_BEGUN = rf"{_SYSTEM}(?:\.(?:{_ELEMENT} {{0,4}}\}}?)?)?"
-_BEGUN = re.compile(
+_TAG_BEGUN = re.compile(
     rf"\{{(?:\{{ {{0,4}}(?:(?:[a-z]{{1,6}}|(?:{_KINDS}) {{1,4}}(?:{_NAME_BEGUN})?)|{_NAME_BEGUN})?)?\Z"
 )
-"""Text that may become a tag when more of it comes."""
+"""The begin of a tag at the end of the text so far, such as "{", "{{ sta" or "{{ orders.status }"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,9 @@ class Tag:
     name: str
     """``<system>.<element>``"""
     kind: ElementKind | None
+    """None for a tag without a kind."""
     written: str
+    """The tag as it was written, with braces."""
 
     @property
     def key(self) -> str:
@@ -48,75 +56,84 @@ class Tag:
 
 
 Known = Callable[[Tag], bool]
-"""Says whether a tag names an element that may stand here."""
+"""Returns whether a tag names an element that may be shown in this text; other tags are text."""
 
 
 class MarkupParser:
-    """Parses one text while it is written, part by part. What it finds does not depend on the cuts.
+    """Parses one text while it is written, part by part; the tags do not depend on how it was cut.
 
-    Only what may begin a tag is held back, at most ``LONGEST_TAG_CHARACTERS``. The time is linear.
+        parser = MarkupParser(lambda tag: tag.name == "orders.status")
+        parser.push("It is {{ orders.st")  # ["It is "]; the begin of a tag is held back
+        parser.push("atus }} now.")  # [Tag("orders.status", None, "{{ orders.status }}"), " now."]
+        parser.flush()  # []
+
+    At most LONGEST_TAG_CHARACTERS are held back. The time is linear.
     """
 
     __slots__ = ("_held", "_known", "_left")
 
     def __init__(self, known: Known, *, most: int = MOST_ELEMENTS) -> None:
-        """``most``: tags that are taken as such; those after them are text."""
+        """``most``: number of known tags; further ones are text."""
         self._known = known
         self._left = most
         self._held = ""
 
     def push(self, text: str) -> list[str | Tag]:
-        """Take the next part; return what is decided, texts and tags in their order."""
+        """Take the next part; return the texts and tags that are certain now, in their order."""
         whole, self._held = self._held + text, ""
         pieces: list[str | Tag] = []
-        done = at = 0
+        given = at = 0
         while (at := whole.find("{", at)) >= 0:
-            if matched := _TAG.match(whole, at):
-                kind = ElementKind(matched[1]) if matched[1] else None
-                tag = Tag(matched[2], kind, matched[0])
+            if match := _TAG.match(whole, at):
+                kind = ElementKind(match[1]) if match[1] else None
+                tag = Tag(match[2], kind, match[0])
                 if self._left and self._known(tag):
                     self._left -= 1
-                    if at > done:
-                        pieces.append(whole[done:at])
+                    if at > given:
+                        pieces.append(whole[given:at])
                     pieces.append(tag)
-                    done = matched.end()
-                at = matched.end()
-            elif len(whole) - at < LONGEST_TAG_CHARACTERS and _BEGUN.match(whole, at):
+                    given = match.end()
+                at = match.end()
+            elif len(whole) - at < LONGEST_TAG_CHARACTERS and _TAG_BEGUN.match(whole, at):
                 self._held = whole[at:]
                 whole = whole[:at]
                 break
             else:
                 at += 1
-        if len(whole) > done:
-            pieces.append(whole[done:])
+        if len(whole) > given:
+            pieces.append(whole[given:])
         return pieces
 
     def flush(self) -> list[str | Tag]:
-        """Return what was held back, at the end of the text."""
+        """Return the text that was held back; call it once, at the end."""
         rest, self._held = self._held, ""
         return [rest] if rest else []
 
 
 def tags_in(text: str, known: Known, *, most: int = MOST_ELEMENTS) -> Iterator[str | Tag]:
-    """Yield texts and tags of a whole text."""
+    """Yield the texts and known tags of a whole text, in order."""
     parser = MarkupParser(known, most=most)
     yield from parser.push(text)
     yield from parser.flush()
 
 
-# Marks and labels: a tag is one character while its text is cleaned, and words where it is shown
+# Marks and labels: a tag is one character while its text is checked and cleaned, and words where it is shown
 
 
 MOST_MARKS = 64
 """Tags of one text that can have a mark."""
 _FIRST_MARK = 0xE000
+"""First of Unicode's private-use characters: no text needs them."""
 _MARKS = re.compile(f"[{chr(_FIRST_MARK)}-{chr(_FIRST_MARK + MOST_MARKS - 1)}]")
 _MARK_LIKE = re.compile("[\ue000-\ue0ff]")
+"""Characters that are removed from texts before marks are set: those of marks, and some more."""
 WORD_OR_MARK = re.compile(rf"[^\W_]|{_MARKS.pattern}")
-_NO_LABEL = re.compile(r"[^\w '-]+")
+"""A letter, a digit or a mark: what makes a piece of text a sentence."""
+_NOT_IN_LABEL = re.compile(r"[^\w '-]+")
 _LONGEST_LABEL = 60
-_JOINS = ("(", "[", ":")
-"""After a closing bracket these would make it a link or a definition of one."""
+_LINK_SIGNS = ("(", "[", ":")
+"""Signs that, right after a label's closing bracket, would make it a Markdown link or the definition of
+one."""
 
 
 def mark(number: int) -> str:
@@ -125,14 +142,15 @@ def mark(number: int) -> str:
 
 
 def without_marks(text: str, *, instead: str = "") -> str:
-    """Return a text without the characters of marks, for a text of a document or model may hold some."""
+    """Return a text without characters that look like marks: documents and models may write some."""
     return text if text.isascii() else _MARK_LIKE.sub(instead, text)
 
 
 @lru_cache(maxsize=1_000)
 def label_of(title: str) -> str:
-    """Return the words that stand for an element in the text: "[order status]" for "Order status"."""
-    words = " ".join(_NO_LABEL.sub(" ", title).split())[:_LONGEST_LABEL].strip() or "live data"
+    """Return the words that are shown for an element in a text: "[order status]" for the title "Order
+    status"."""
+    words = " ".join(_NOT_IN_LABEL.sub(" ", title).split())[:_LONGEST_LABEL].strip() or "live data"
     return f"[{words[:1].lower()}{words[1:]}]"
 
 
@@ -142,11 +160,15 @@ class Labelled:
 
     text: str
     places: tuple[tuple[int, int, int], ...] = ()
-    """Number of the mark, and [start, end) of its label in the text."""
+    """For each label: number of its mark, and [start, end) of the label in the text."""
 
 
 def with_marks(text: str, labels: Iterable[str]) -> tuple[str, tuple[Tag, ...]]:
-    """Return the text with marks in place of the tags whose ``key`` is among the labels, and those tags."""
+    """Return the text with marks in place of the tags whose ``key`` is among ``labels``, and those tags by
+    mark's number.
+
+    "It is {{ orders.status }}." with the label "orders.status" is "It is \\ue000.".
+    """
     if "{{" not in text:
         return text, ()
     keys = frozenset(labels)
@@ -162,15 +184,16 @@ def with_marks(text: str, labels: Iterable[str]) -> tuple[str, tuple[Tag, ...]]:
 
 
 def with_labels(marked: str, labels: Mapping[int, str]) -> Labelled:
-    """Return the text with labels in place of its marks, by number. A mark without a label is removed."""
+    """Return the text with labels in place of its marks: ``labels`` has them by mark's number. A mark without
+    a label is removed."""
     text = ""
     places: list[tuple[int, int, int]] = []
     done = 0
-    for found in _MARKS.finditer(marked):
-        number = ord(found[0]) - _FIRST_MARK
-        text += marked[done : found.start()]
-        done = found.end()
+    for match in _MARKS.finditer(marked):
+        number = ord(match[0]) - _FIRST_MARK
+        text += marked[done : match.start()]
+        done = match.end()
         if label := labels.get(number):
             places.append((number, len(text), len(text) + len(label)))
-            text += f"{label} " if marked.startswith(_JOINS, done) else label
+            text += f"{label} " if marked.startswith(_LINK_SIGNS, done) else label
     return Labelled(text + marked[done:], tuple(places))

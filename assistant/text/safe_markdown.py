@@ -2,15 +2,20 @@
 
 ``safe_markdown`` removes images, raw HTML, and every link or bare address that is not in the caller's list.
 The text of a link is kept, its address is removed. Other Markdown is unchanged. E-mail addresses are kept as
-plain text. Stored text of documents is not changed so: where it is drawn as Markdown, ``inert`` is enough.
+plain text. Stored text of documents is not changed in this way: where it is shown as Markdown, ``inert`` is
+enough.
+
+    safe_markdown("See [fees](https://evil.example/x) <b>now</b>.", allowed_urls=())  # "See fees now."
 
 It does not parse Markdown, because renderers disagree: it finds each place where any of them could begin a
-construct, whether the construct ends or not. Code spans are no exception, because a later sentence may open
-or close them. Tags and addresses are searched in a folded form of the text (entities, backslash escapes,
-percent codes and compatibility characters decoded); only the original text is edited.
+construct, whether the construct ends or not. Code spans are treated alike, because a later sentence may open
+or close them. Tags and addresses are searched in a folded form of the text (``_Folded``: entities, backslash
+escapes, percent codes and compatibility characters decoded); only the original text is edited.
 
-The time is linear in the text's length. A pass that changed something is repeated, because a removal can join
-the text around it. Text that still changes after ``MOST_PASSES`` is nested on purpose and removed completely.
+A pass (``_Cleaning``) makes edits (start, end, replacement) of three kinds: tags, then brackets, then
+addresses. The time is linear in the text's length. A pass that changed something is repeated, because a
+removal can join the text around it. Text that still changes after ``MOST_PASSES`` is nested on purpose, and
+removed completely.
 
 No maintained library does this. markdown-it-py has no positions inside a paragraph, so it cannot keep the
 rest of the text unchanged, and it takes 1 s for 100 kB of "![["; nh3 cleans HTML only.
@@ -26,6 +31,7 @@ from collections.abc import Collection, Iterator
 from assistant.text.language import word_set
 
 MOST_PASSES = 8
+"""Passes after which a text that still changes is removed as a whole."""
 
 # Characters
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -34,69 +40,87 @@ _INVISIBLE = re.compile(
     "\u3164\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e0fff]"
 )
+"""Characters that no reader sees, and that split a tag or an address for a search: soft hyphens, direction
+marks, unpaired surrogates and others."""
 _WIDE_STOP_AT_END = re.compile("(?<=[A-Za-z0-9])[\u3002\uff0e\uff61]\\Z")
-"""Ends a sentence without white space after it; browsers treat it as the dot of a host name."""
+"""A Chinese or Japanese full stop at the end. Browsers treat it as the dot of a host name, and the next
+sentence may follow without white space: it gets a space."""
 _JOINER = re.compile("[\u200c\u200d]")
-"""Part of emoji and of some scripts; between other letters it is invisible."""
-_FOLDED = re.compile(
+"""Joiners of emoji and of some scripts; between ASCII letters they are invisible and removed."""
+_CODES = re.compile(
     r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});?"
     r"|\\[!-/:-@\[-`{-~]"
     r"|%[0-9A-Fa-f]{2}"
     r"|[^\x00-\x7f]"
 )
-_NOTHING = re.compile(r"(?!)")
+"""What ``_fold`` decodes: an entity "&lt;", a backslash escape, a percent code "%3A", any character above
+ASCII."""
+_NEVER = re.compile(r"(?!)")
 _WORDS_ONLY = re.compile(r"(?:[A-Za-z0-9 ,;'\"()\n\u2026-]|[.:?](?=[ \n\"')\u2026]|$))*")
-"""Harmless text: no bracket, no slash, and no full stop or colon inside a word. Most sentences match; the
-full check takes ten times as long."""
+"""Harmless text: no bracket, no slash, and no full stop or colon inside a word. Most sentences match it,
+which saves the full check: that takes ten times as long."""
 _DECODED_PERCENT = re.compile(r"[A-Za-z0-9:/.@?#&=_-]")
+"""Characters whose percent code is decoded: those that may be in an address."""
 _UNSEEN_MARKS = re.compile("[\ufe00-\ufe0f\u200c\u200d]")
+"""Variation selectors and joiners, which are folded to nothing."""
 _DOTS = frozenset("\u3002\uff61")
-"""Browsers treat them as a full stop in a host name; NFKC folds the similar ones."""
+"""Full stops that browsers treat as the dot of a host name, and that NFKC does not fold as it folds similar
+ones."""
 
 # Tags
 _TAG_NAMES = word_set("html_tags")
-"""HTML's elements, and tags of prompts."""
+"""Names of HTML's elements and of tags in prompts."""
 _PLACEHOLDER = re.compile(r"[A-Za-z][A-Za-z0-9' -]{0,60}")
 """A placeholder for the reader to fill in: "<patient name>"."""
 _HIDING = re.compile(
     r"(script|style|iframe|noscript|template|textarea|xmp|object|svg|math)(?![\w-])", re.IGNORECASE
 )
-"""Elements whose content is not text for a reader."""
-_NO_LESS = re.compile("[^<]")
+"""Begin of an element whose content readers do not see: it is removed with the tags."""
+_OTHER_THAN_LESS = re.compile("[^<]")
 _MAY_FOLLOW_LESS = re.compile(r"[\s\d=.$\-+]")
+"""Characters after "<" with which no tag begins: "a < b", "<5 mg"."""
 _LESS, _GREATER = "\u2039", "\u203a"
-"""Look-alikes of the angle brackets."""
+"""Look-alikes that replace the angle brackets of harmless text."""
 
 # Links
 _BRACKET = re.compile(r"[\[\]()]")
 _DESTINATION = re.compile(
     r"(?:<(?P<angled>[^<>\n]*)>|(?P<plain>[^\s<>]*))(?:\s+(?:\"[^\"]*\"|'[^']*'|\([^()]*\)))?"
 )
+"""Address and title in the round brackets of a link: ``https://a.org "Fees"``, ``<https://a.org>``."""
 _LONGEST_TAIL = 2_100
-"""Characters of a link's address and title."""
+"""Characters of a link's address and title. A longer text in round brackets is text."""
 _REFERENCE = re.compile(r"\S{0,60}")
+"""Label of a reference: "1" in "[fees][1]"."""
 _LINE_START = re.compile(r"[ \t>*+\-\d.)]*")
+"""What may be before a definition on its line: quotes, bullets, numbers."""
 _LONGEST_LINE_START = 60
 _DEFINITION = re.compile(
     r":[ \t]*\n?[ \t]*(?:<[^<>\n]*>|[^\s<]\S*)"
     r"(?:[ \t]*\n?[ \t]+(?:\"[^\"\n]*\"|'[^'\n]*'|\([^()\n]*\)))?[ \t]*(?=\n|\Z)"
 )
 
+"""The end of a definition of a link, after "[1]": ``: https://a.org "Fees"`` up to the end of the line."""
+
 # Addresses
-_OF_ADDRESS = re.compile(r"[:/\\.<@?#]")
+_ADDRESS_SIGN = re.compile(r"[:/\\.<@?#]")
+"""A sign that each address has one of: text without any is not searched."""
 _SAFE_URL = re.compile(
     r"\A(?:(?:https?://)?[A-Za-z0-9][A-Za-z0-9.-]*(?::\d+)?(?=[/?#]|\Z)|/(?![/\\]))[A-Za-z0-9._~%!$&'*+,;=:@/?#-]*"
 )
-"""An allowed address may come from a document: one that contains Markdown or HTML is not kept."""
+"""Form of an address that may be allowed, with or without a scheme, or a path "/fees". Allowed addresses come
+from documents: one in another form, with Markdown or HTML in it, is not kept."""
 _SCHEMES = (
     "javascript|vbscript|livescript|https?|ftps?|wss?|mailto|xmpp|sips?|skype|callto|facetime|whatsapp|"
     "msteams|zoommtg|vscode|ms-[a-z-]+|search-ms|magnet|blob|filesystem|view-source|mhtml|ldaps?|smb"
 )
-"""Removed where text follows at once. Before "//" any scheme is removed. Others ("Tel:555-0100") are
-addresses only as the target of a link, and every target that is not listed is removed."""
+"""Schemes that are removed if text follows at once, "mailto:a". Any scheme is removed before "//". Others, as
+in "Tel:555-0100", are addresses only as the target of a link, and each target that is not allowed is
+removed."""
 _SPACED = "|".join(r"\s{0,3}".join(name) for name in ("javascript", "vbscript"))
+"""Schemes that are found with white space in them too: "java script"."""
 _MEDIA = r"(?:text|image|application|audio|video|font|message|model|multipart)/[a-z0-9.+-]{1,80}\s{0,3}[;,]"
-# Beside each group: what it finds | what it does not.
+# The media type after "data:". Above each group of _ADDRESS: what it finds | what it does not.
 _ADDRESS = re.compile(
     # "java script :" | "javascript is"
     rf"(?P<spaced>(?<![a-z0-9])(?:{_SPACED})\s{{0,3}}:)"
@@ -114,26 +138,32 @@ _ADDRESS = re.compile(
     r"|(?P<host>(?<![\w@+-])(?<![\w@+-]\.)[\w@+-]+(?:\.[\w@+-]+)+)",
     re.IGNORECASE,
 )
-_REST = re.compile(r"[/\\]*(?:\[[0-9a-f:.%]*\])?[^\s<>\"`|\[\]{}]*", re.IGNORECASE)
+_ADDRESS_REST = re.compile(r"[/\\]*(?:\[[0-9a-f:.%]*\])?[^\s<>\"`|\[\]{}]*", re.IGNORECASE)
+"""The rest of an address after a match of ``_ADDRESS``: slashes, an IPv6 host, then all up to white space."""
 _PORT_OR_PATH = re.compile(r"\.?(?::\d|[/\\?#][^\s.,;:!?)])")
 _BARE = re.compile(r"[\w.-]{1,253}+(?![@+]|:\d|[/\\?#][^\s.,;:!?)])")
-"""The name of a host without a user, port or path. It has at most 253 characters (RFC 1035)."""
+"""The rest of a bare host's name, without a user, port or path. A name has at most 253 characters (RFC
+1035)."""
 _AFTER_ADDRESS = frozenset(".,;:!?'*_~)\u2019\u201d\u2026")
+"""Punctuation of the sentence at the end of an address, which is not part of it."""
 _IP = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 _ENDINGS = word_set("host_endings")
-"""A bare host gets a space before its ending: "login.gov", "the label.It" and "notes.md" stay readable, and
-no client turns them into a link. With a port or path it is removed, like every address."""
+"""Last labels of host names: com, org, md. A bare host gets a space before its ending, "login. gov", "the
+label. It": it stays readable, and no client makes a link of it. With a port or path it is removed, like every
+address."""
 _WRAPPERS = dict(zip("(\"'`*_~\u201c", ")\"'`*_~\u201d", strict=True))
 
+"""Closing sign by the opening one, of what may be left empty around a removed address: "(https://…)"."""
+
 _Edit = tuple[int, int, str]
-"""(start, end, replacement) in the folded text."""
+"""(start, end, replacement) in the folded text; an insertion has start = end."""
 
 
 def safe_markdown(text: str, *, allowed_urls: Collection[str]) -> str:
     """Return the text without active content and without addresses that are not in ``allowed_urls``.
 
-    ``text`` is one or more whole sentences or blocks: it may be cut only where white space follows. Allowed
-    addresses are compared character by character. The function is idempotent.
+    ``text`` is one or more whole sentences or blocks, cut only where white space follows. Allowed addresses
+    are compared character by character. A second call changes nothing.
     """
     if _WORDS_ONLY.fullmatch(text):
         return text
@@ -141,20 +171,21 @@ def safe_markdown(text: str, *, allowed_urls: Collection[str]) -> str:
     for _ in range(MOST_PASSES):
         cleaned = _without_invisible(text)
         cleaned = _Cleaning(cleaned, _Folded(cleaned), urls).cleaned()
-        if _FOLDED.search(cleaned):  # a client that decodes nothing reads other addresses: "%3A.com"
-            cleaned = _Cleaning(cleaned, _Folded(cleaned, pattern=_NOTHING), urls).cleaned()
+        if _CODES.search(cleaned):  # as clients see it that decode nothing: "%3A.com"
+            cleaned = _Cleaning(cleaned, _Folded(cleaned, pattern=_NEVER), urls).cleaned()
         if cleaned == text:
             return text
         text = cleaned
     return ""
 
 
-_WORD = re.compile(r"[^\s<>\"'()\[\]{}|`\u201c\u201d]+")
+_POSSIBLE_ADDRESS = re.compile(r"[^\s<>\"'()\[\]{}|`\u201c\u201d]+")
 
 
 def addresses_in(text: str) -> frozenset[str]:
-    """Return the words of a text that may be addresses, with or without a scheme, as ``allowed_urls``."""
-    words = (word.rstrip(".,;:!?") for word in _WORD.findall(text) if "." in word)
+    """Return the words of a text that may be addresses, with or without a scheme, to pass as
+    ``allowed_urls``."""
+    words = (word.rstrip(".,;:!?") for word in _POSSIBLE_ADDRESS.findall(text) if "." in word)
     return frozenset(word for word in words if word[:1] != "/" and _SAFE_URL.fullmatch(word))
 
 
@@ -162,31 +193,34 @@ _ACTIVE = re.compile(r"<(?=[A-Za-z/!?])|\](?=[(\[:])")
 
 
 def inert(text: str, *, listed_urls: Collection[str] = ()) -> str:
-    """Return stored text for a place that is drawn as Markdown: it begins no tag, link or image there.
+    """Return stored text so that it begins no tag, link or image where it is shown as Markdown.
 
-    Each bracket that could is replaced by its look-alike, but for those of links to ``listed_urls``; every
-    other character, addresses included, stays, and so does the length.
+    Each bracket that could begin one is replaced by a look-alike, except in links to ``listed_urls``. All
+    other characters stay, addresses too, and so does the length.
     """
 
-    def replaced(found: re.Match[str]) -> str:
-        opening, closing = ("(", ")") if found[0] == "]" else ("", ">")
-        if any(text.startswith(f"{opening}{url}{closing}", found.end()) for url in listed_urls):
-            return found[0]
-        return "\N{FULLWIDTH RIGHT SQUARE BRACKET}" if found[0] == "]" else _LESS
+    def replaced(bracket: re.Match[str]) -> str:
+        opening, closing = ("(", ")") if bracket[0] == "]" else ("", ">")
+        if any(text.startswith(f"{opening}{url}{closing}", bracket.end()) for url in listed_urls):
+            return bracket[0]
+        return "\N{FULLWIDTH RIGHT SQUARE BRACKET}" if bracket[0] == "]" else _LESS
 
     return _ACTIVE.sub(replaced, text)
 
 
 def _without_invisible(text: str) -> str:
+    """Return the text without invisible characters, and with spaces for control characters."""
     if _CONTROL.search(text):
         text = _CONTROL.sub(" ", text.replace("\r\n", "\n"))
     if text.isascii():
         return text
     text = _WIDE_STOP_AT_END.sub(r"\g<0> ", _INVISIBLE.sub("", text))
-    return _JOINER.sub(lambda joiner: joiner[0] if _joins(text, joiner.start()) else "", text)
+    return _JOINER.sub(lambda joiner: joiner[0] if _is_between_letters(text, joiner.start()) else "", text)
 
 
-def _joins(text: str, at: int) -> bool:
+def _is_between_letters(text: str, at: int) -> bool:
+    """Return whether the joiner at ``at`` stands between two characters above ASCII, where it has an
+    effect."""
     around = text[at - 1 : at] + text[at + 1 : at + 2]
     return len(around) == 2 and not any(map(str.isascii, around))
 
@@ -194,9 +228,10 @@ def _joins(text: str, at: int) -> bool:
 class _Folded:
     """The text as a lenient client decodes it, with the position of each character in the original."""
 
-    def __init__(self, original: str, *, pattern: re.Pattern[str] = _FOLDED) -> None:
+    def __init__(self, original: str, *, pattern: re.Pattern[str] = _CODES) -> None:
         self._spans: list[tuple[int, int]] = []
-        """[start, end) in the original by character, and of the text's end; empty where nothing is folded."""
+        """[start, end) in the original of each character of ``text``, and of its end; empty if nothing was
+        folded. "a&lt;" is "a<" with the spans (0, 1), (1, 5) and (5, 6)."""
         parts: list[str] = []
         at = 0
         for found in pattern.finditer(original):
@@ -212,7 +247,8 @@ class _Folded:
         self.text = "".join([*parts, original[at:]])
 
     def place(self, start: int, end: int) -> tuple[int, int]:
-        """Return [start, end) of the folded text in the original; a folded run is never cut."""
+        """Return where [start, end) of the folded text is in the original; a code that was decoded is never
+        cut."""
         if not self._spans:
             return start, end
         first = self._spans[start][0]
@@ -220,6 +256,7 @@ class _Folded:
 
 
 def _fold(piece: str) -> str:
+    """Return a match of ``_CODES`` as a lenient client decodes it: "<" for "&lt;"."""
     if piece[0] == "&":
         return unicodedata.normalize("NFKC", _without_invisible(html.unescape(piece)))
     if piece[0] == "\\":
@@ -233,21 +270,22 @@ def _fold(piece: str) -> str:
 
 
 class _Cleaning:
-    """One pass over one text."""
+    """One pass over one text. Methods yield edits in positions of the folded text; ``cleaned`` applies them
+    once."""
 
     def __init__(self, original: str, folded: _Folded, allowed_urls: frozenset[str]) -> None:
         self._original = original
         self._allowed = allowed_urls
         self._longest_allowed = 3 * max(map(len, allowed_urls), default=0)
-        """In folded or original characters: a percent code has three."""
+        """Longest span in the folded text that is compared with allowed addresses."""
         self._folded = folded
         self._text = folded.text
         self._kept: list[tuple[int, int]] = []
-        """[start, end) of the ends "](…)" of links that are kept: ``_brackets`` adds them, and ``_addresses``
-        leaves the addresses in them."""
+        """[start, end) of "](…)" in each link that is kept: ``_brackets`` adds it, ``_addresses`` skips what
+        is in it."""
 
     def cleaned(self) -> str:
-        """Return the original with all edits. Of two overlapping edits the later one is cut or omitted."""
+        """Return the original with all edits. If two edits overlap, the later one is cut or left out."""
         edits = [*self._tags(), *self._brackets()]
         edits += self._addresses()  # after ``_brackets``, which finds the links that are kept
         parts: list[str] = []
@@ -269,6 +307,8 @@ class _Cleaning:
     # Tags, comments, autolinks
 
     def _tags(self) -> Iterator[_Edit]:
+        """Yield the edits of each "<": of a comment or tag the removal, with the content of elements that
+        hide it; of other text a look-alike."""
         text, at, ahead = self._text, 0, _Ahead(self._text)
         while (start := text.find("<", at)) >= 0:
             at = start + 1
@@ -276,7 +316,7 @@ class _Cleaning:
             if following and _MAY_FOLLOW_LESS.match(following):
                 continue
             if following == "<":
-                other = _NO_LESS.search(text, at)
+                other = _OTHER_THAN_LESS.search(text, at)
                 at = (other.start() if other else len(text)) - 1
                 yield start, at, _LESS * (at - start)
                 continue
@@ -292,6 +332,8 @@ class _Cleaning:
             yield start, at, self._instead_of_tag(start + 1, end)
 
     def _instead_of_tag(self, start: int, end: int) -> str:
+        """Return the replacement of a tag, whose inside is [start, end): an allowed autolink's address, a
+        placeholder between look-alikes, else nothing."""
         inside = self._text[start:end]
         if self._is_allowed(start, end):
             return self._original_of(start, end)
@@ -302,19 +344,21 @@ class _Cleaning:
     # Links, images, references, definitions
 
     def _brackets(self) -> Iterator[_Edit]:
+        """Yield the edits of images "![…", and at each "]" those of a link, reference or definition that it
+        may be in."""
         text = self._text
         closing = _closing_brackets(text)
-        opened: list[int] = []
-        for found in _BRACKET.finditer(text):
-            at = found.start()
-            if found[0] == "[":
-                opened.append(at)
+        open_squares: list[int] = []
+        for bracket in _BRACKET.finditer(text):
+            at = bracket.start()
+            if bracket[0] == "[":
+                open_squares.append(at)
                 if text[at - 1 : at] == "!":
                     end = closing.get(at)
                     is_image = end is not None and text[end + 1 : end + 2] in ("(", "[")
                     yield (at - 1, at, "") if is_image else (at, at, " ")
-            elif found[0] == "]":
-                start = opened.pop() if opened else None
+            elif bracket[0] == "]":
+                start = open_squares.pop() if open_squares else None
                 following = text[at + 1 : at + 2]
                 if following == "(":
                     yield from self._inline_link(start, at, closing.get(at + 1))
@@ -324,20 +368,24 @@ class _Cleaning:
                     yield from self._definition(start, at)
 
     def _inline_link(self, start: int | None, at: int, end: int | None) -> Iterator[_Edit]:
-        """``start`` and ``at``: the brackets of the link's text; ``end``: the one that closes its address."""
+        """Yield the edits of "[text](address)": none for an allowed address, else the text alone; a space
+        after "]" if the round brackets have no address.
+
+        ``start`` and ``at``: positions of "[" and "]"; ``end``: that of ")". None: there is none.
+        """
         text = self._text
         if start is None or end is None or end - at > _LONGEST_TAIL:
             yield at + 1, at + 1, " "
             return
         inside = text[at + 2 : end]
-        tail = _DESTINATION.fullmatch(inside.strip())
-        if tail is None and not _DESTINATION.fullmatch(self._original_of(at + 2, end).strip()):
+        destination = _DESTINATION.fullmatch(inside.strip())
+        if destination is None and not _DESTINATION.fullmatch(self._original_of(at + 2, end).strip()):
             yield at + 1, at + 1, " "  # a remark in brackets
             return
-        if tail is not None and text[start - 1 : start] != "!" and text[start + 1 : at].strip():
-            group = tail.lastgroup or 0
-            first = at + 2 + len(inside) - len(inside.lstrip()) + tail.start(group)
-            last = first + len(tail[group])
+        if destination is not None and text[start - 1 : start] != "!" and text[start + 1 : at].strip():
+            group = destination.lastgroup or 0
+            first = at + 2 + len(inside) - len(inside.lstrip()) + destination.start(group)
+            last = first + len(destination[group])
             if self._is_allowed(first, last):
                 self._kept.append((at, end + 1))
                 if (first, last) != (at + 2, end):
@@ -347,7 +395,8 @@ class _Cleaning:
         yield at, end + 1, ""
 
     def _reference(self, start: int | None, at: int, end: int | None) -> Iterator[_Edit]:
-        """Replace "[text][label]" by its text; anything too long for a label is text."""
+        """Yield the edits that leave the text of "[text][label]". If the label is too long to be one,
+        separate the two."""
         if start is not None and end is not None and _REFERENCE.fullmatch(self._text, at + 2, end):
             yield start, start + 1, ""
             yield at, end + 1, ""
@@ -355,15 +404,17 @@ class _Cleaning:
             yield at + 1, at + 1, " "
 
     def _begins_line(self, at: int) -> bool:
+        """Return whether only marks of quotes and lists are before ``at`` on its line."""
         before = max(0, at - _LONGEST_LINE_START)
         line = self._text.rfind("\n", before, at) + 1
         return _LINE_START.fullmatch(self._text, max(line, before), at) is not None
 
     def _definition(self, start: int | None, at: int) -> Iterator[_Edit]:
-        """Remove "[label]: address"; before other text only the brackets."""
+        """Yield the removal of "[label]: address"; if no address follows, of the brackets alone. ``at``:
+        position of "]"."""
         if start is not None:
             whole = _DEFINITION.match(self._text, at + 1, at + 1 + _LONGEST_TAIL)
-            if whole and _OF_ADDRESS.search(whole[0], 1):
+            if whole and _ADDRESS_SIGN.search(whole[0], 1):
                 yield start, whole.end(), ""
                 return
             yield start, start + 1, ""
@@ -372,9 +423,10 @@ class _Cleaning:
     # Addresses
 
     def _addresses(self) -> Iterator[_Edit]:
-        """Yield the edits of addresses that are in no link that is kept."""
+        """Yield the edits of addresses outside of kept links. Call it after ``_brackets`` has ended, which
+        finds these."""
         text, at = self._text, 0
-        if not _OF_ADDRESS.search(text):
+        if not _ADDRESS_SIGN.search(text):
             return
         kept = iter([*sorted(self._kept), (len(text) + 1, len(text) + 1)])
         kept_start, kept_end = next(kept)
@@ -385,28 +437,30 @@ class _Cleaning:
             if start >= kept_start:
                 at = kept_end
                 continue
-            edit, at = self._edit(match)
+            edit, at = self._address_edit(match)
             if edit is not None:
                 at = max(at, edit[1])
                 yield edit
 
-    def _edit(self, match: re.Match[str]) -> tuple[_Edit | None, int]:
-        """Return the edit of a possible address, None where it stays, and where to look for the next one."""
+    def _address_edit(self, match: re.Match[str]) -> tuple[_Edit | None, int]:
+        """Return the edit of a match of ``_ADDRESS``, None if it stays; and where to search for the next
+        one."""
         start, end = match.span()
         if match.lastgroup not in ("www", "host"):
-            return self._address(start, end), self._end(end)
+            return self._removal(start, end), self._address_end(end)
         if kept := self._kept_end(start, end):
             return None, kept
         if match.lastgroup == "host":
-            return self._host(start, end), start + 1
+            return self._host_edit(start, end), start + 1
         if _BARE.match(self._text, end):
             return (end, end, " "), end
-        return self._address(start, end), self._end(end)
+        return self._removal(start, end), self._address_end(end)
 
     def _kept_end(self, start: int, matched_end: int) -> int:
-        """Return where the allowed address ends that begins with [start, matched_end); 0 for none."""
+        """Return the end of the allowed address that begins with the match [start, matched_end); 0 if there
+        is none."""
         limit = start + self._longest_allowed
-        end = rest.end() if (rest := _REST.match(self._text, matched_end, limit)) else matched_end
+        end = rest.end() if (rest := _ADDRESS_REST.match(self._text, matched_end, limit)) else matched_end
         if end == limit < len(self._text):
             return 0  # cut off: longer than any allowed address
         while not (allowed := self._is_allowed(start, end)) and end > matched_end:
@@ -415,8 +469,9 @@ class _Cleaning:
             end -= 1
         return end if allowed else 0
 
-    def _host(self, start: int, end: int) -> _Edit | None:
-        """Return the edit of a run of letters, digits and ``. _ @ + -``; None if it is no address.
+    def _host_edit(self, start: int, end: int) -> _Edit | None:
+        """Return the edit of a match of the group "host", a run of letters, digits and ``. _ @ + -``; None if
+        it stays.
 
         - A mail address ("a@b.org") and a word without a known ending ("e.g") stay.
         - Another word with "@" is removed ("user@b.org/path", "a@b.org@c.org").
@@ -433,27 +488,27 @@ class _Cleaning:
         if at_sign:
             is_mail = name and "@" not in name and not has_path and _host_ending(host)
             is_address = not is_mail and any(map(_host_ending, word.split("@")))
-            return self._address(start, end) if is_address else None
+            return self._removal(start, end) if is_address else None
         ending = _host_ending(word)
         if not ending:
             return None
         dot = text.rindex(".", start, end)
         is_number = ending != word and text[start:dot].replace(".", "").isdigit()  # "5.mg/day"
         if _IP.fullmatch(ending) or (has_path and not is_number):
-            return self._address(start, end)
+            return self._removal(start, end)
         return dot + 1, dot + 1, " "
 
-    def _end(self, at: int) -> int:
+    def _address_end(self, at: int) -> int:
         """Return where the address around ``at`` ends: at white space or a character that no address has."""
-        rest = _REST.match(self._text, at)
+        rest = _ADDRESS_REST.match(self._text, at)
         return rest.end() if rest else at
 
-    def _address(self, start: int, matched_end: int) -> _Edit | None:
-        """Return the removal of the address that begins with [start, matched_end), None when it is allowed.
+    def _removal(self, start: int, matched_end: int) -> _Edit | None:
+        """Return the removal of the address that begins with [start, matched_end); None if it is allowed.
 
         Punctuation that ends the sentence is kept, and so is a bracket that was opened before the address.
         """
-        text, end = self._text, self._end(matched_end)
+        text, end = self._text, self._address_end(matched_end)
         unopened = text.count(")", start, end) - text.count("(", start, end)
         while not (allowed := self._is_allowed(start, end)) and end > matched_end:
             last = text[end - 1]
@@ -464,9 +519,10 @@ class _Cleaning:
         return None if allowed else (*self._with_wrapping(start, end), "")
 
     def _with_wrapping(self, start: int, end: int) -> tuple[int, int]:
-        """Add the brackets, quotes or emphasis around the address that would be left empty, and a space."""
+        """Return [start, end) with the brackets, quotes or emphasis around it that would be left empty, and a
+        space before."""
         text = self._text
-        for _ in range(4):
+        for _ in range(4):  # such as **(_…_)**
             if start and end < len(text) and _WRAPPERS.get(text[start - 1]) == text[end]:
                 start, end = start - 1, end + 1
         after = text[end : end + 1]
@@ -476,7 +532,8 @@ class _Cleaning:
 
 
 def _end_of_hidden(tag: str, end: int, ahead: _Ahead) -> int:
-    """Return the end of the element that the tag opens if clients hide its content; else the tag's end."""
+    """Return the end of the element that a tag opens, if clients hide its content ("<script>…</script>");
+    else the tag's ``end``. ``tag``: its inside."""
     hiding = _HIDING.match(tag)
     closing = ahead.find(f"</{hiding[1].lower()}", end) if hiding and not tag.endswith("/") else -1
     closed = ahead.find(">", closing) if closing >= 0 else -1
@@ -484,7 +541,8 @@ def _end_of_hidden(tag: str, end: int, ahead: _Ahead) -> int:
 
 
 def _host_ending(host: str) -> str:
-    """Return the last label of a possible host name, or a whole IP address; else an empty string."""
+    """Return the last label of a host name, "com"; an IP address as a whole; "" for anything else, as
+    "e.g"."""
     if "." not in host:
         return ""
     if _IP.fullmatch(host):
@@ -494,30 +552,31 @@ def _host_ending(host: str) -> str:
 
 
 def _closing_brackets(text: str) -> dict[int, int]:
-    """Return where each bracket is closed; round and square brackets are matched separately."""
+    """Return the position of the closing bracket by that of its opening one: "([)" is {0: 2}, because round
+    and square brackets are matched separately."""
     closing: dict[int, int] = {}
     round_ones: list[int] = []
     square_ones: list[int] = []
-    for found in _BRACKET.finditer(text):
-        bracket = found[0]
-        opened = round_ones if bracket in "()" else square_ones
+    for match in _BRACKET.finditer(text):
+        bracket = match[0]
+        open_ones = round_ones if bracket in "()" else square_ones
         if bracket in "([":
-            opened.append(found.start())
-        elif opened:
-            closing[opened.pop()] = found.start()
+            open_ones.append(match.start())
+        elif open_ones:
+            closing[open_ones.pop()] = match.start()
     return closing
 
 
 class _Ahead:
-    """Finds the next position of a short string in lower case. With growing start positions it scans the text
-    once."""
+    """Finds the next position of a short string, in lower or upper case. If the start positions only grow, it
+    scans the text once for each string."""
 
     def __init__(self, text: str) -> None:
         self._text = _lower(text)
         self._next: dict[str, int] = {}
 
     def find(self, wanted: str, at: int) -> int:
-        """Return the first position at or after ``at``, in either case; else -1."""
+        """Return the first position of ``wanted``, in lower case, at or after ``at``; -1 if there is none."""
         known = self._next.get(wanted)
         if known is None or 0 <= known < at:
             self._next[wanted] = known = self._text.find(wanted, at)

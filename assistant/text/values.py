@@ -1,5 +1,9 @@
 """Values of a text in one form: numbers, doses, codes, dates, times of day, phone numbers, proper names; and
-the check digits of numbers that people type."""
+the check digits of numbers that people type.
+
+An answer may only claim values that its sources have: ``Values.of`` reads a source, ``missing`` compares a
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -14,57 +18,71 @@ from typing import Self
 from assistant.text.language import UNIT_SIZES, WORD, Language, Quantities, fold, quantities
 
 _MOST_VALUES = 20
+"""Values that ``missing`` returns."""
 _NAME = re.compile(
     r"(?:(?<=[^\W_] )|(?<=[,;)%] )|(?<=[^\W_][/\u2013]))[\"'\u201c(]?([A-Z][^\W\d_]+(?:[-'\u2019][^\W_]+)*)"
 )
-"""A word with a capital inside a sentence: not at its beginning, nor after a colon or a list number."""
+"""A proper name: a word with a capital inside a sentence, "Smith" in "Ask Smith", with a word, a comma or a
+closing bracket before it. The first word of a sentence, or of what follows a colon or a list number, is
+none."""
 _MONTHS = {fold(name): n for names in (month_name, month_abbr) for n, name in enumerate(names) if n}
 _MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
 _NAMED_DATES = (
     re.compile(rf"\b(?P<month>{_MONTH})\.? (?P<day>\d\d?)(?:st|nd|rd|th)?\b(?!:)"),
     re.compile(rf"\b(?P<day>\d\d?)(?:st|nd|rd|th)? (?:of )?(?P<month>{_MONTH})\b"),
 )
+"""Dates with the name of a month, in folded text: "nov. 27th", "27th of november"."""
 _DATES = (
     *_NAMED_DATES,
     re.compile(r"\b(?:\d{4}-)(?P<month>\d\d)-(?P<day>\d\d)\b"),
     re.compile(r"\b(?P<month>\d\d?)/(?P<day>\d\d?)(?=/\d{2,4}\b)"),
     re.compile(r"\b(?P<month>0\d|1[0-2])/(?P<day>\d\d)\b(?!/)"),
 )
-_DATED = (
+"""Dates as values, without their year: answers and sources often write one without the other. Beside the
+named ones "2026-11-27", "11/27" before "/2026", and "11/27"."""
+_DATES_WITH_YEAR = (
     *(re.compile(rf"{each.pattern}(?:,? (?P<year>\d{{4}})\b)?") for each in _NAMED_DATES),
     re.compile(r"\b(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)\b"),
     re.compile(r"(?<![\w/.-])(?P<month>\d\d?)/(?P<day>\d\d?)(?:/(?P<year>\d{4}|\d\d))?(?![\w/-]|\.\d)"),
 )
+"""Dates for counting days: as ``_DATES``, with the year where there is one."""
 MOST_DAYS = 400
-"""Days to or from a date that are counted: not those from a birthday."""
+"""Most days to or from a date that are counted: a birthday is farther away."""
 MOST_AHEAD = 45
-"""Days to a date without a year, as of a next fill or visit; a date farther ahead is read as a past one."""
+"""Most days to a date without a year that is read as a coming one, such as the next visit; else it is a past
+one."""
 _TIME = re.compile(r"\b(\d\d?)(?::(\d\d))?\s?(?:([ap])\.?m\b\.?|(?<=:\d\d)\b)|\b(noon|midnight)\b")
+"""A time of day, "8 a.m.", "8:30 pm", "20:15", "noon": groups 1 and 2 are hour and minute, 3 is "a" or "p", 4
+a word."""
 _PHONE = re.compile(r"(?<!\d)(?:\+?1[ .-])?\(?(\d{3})\)?[ .-](\d{3})[ .-](\d{4})(?!\d)")
 _DAYS = frozenset(map(fold, (*day_abbr, *month_abbr)))
-"""Short names of days and months: no document need have the short form."""
+"""Short names of days and months, which an answer may write for the long ones."""
 ONE = re.compile(r"\b(?:an?|per|each|every|single)\s(?=[a-z])")
-_TIMES = re.compile(r"\b(?:once|(twice))\b")
+"""A word for one before a unit: "a tablet", "each day"."""
+_ONCE_OR_TWICE = re.compile(r"\b(?:once|(twice))\b")
 SECONDS, DAY_S = "s", 86_400
 """The unit that amounts of time are converted to, and a day in it."""
-_NEAR = 16
-"""Characters of a number and the unit after it."""
+_LONGEST_AMOUNT = 16
+"""Characters that a number and the unit after it may have, from the begin of the number."""
 Amount = tuple[str, float]
-"""First unit of a dimension, and how many of it."""
-_SPELLED = re.compile(r"\b[a-z]+\b")
+"""Unit that a dimension is counted in, and how many of it: 24 hours are ("s", 86400.0), 2 tablets ("tablet",
+2.0)."""
+_LATIN_WORD = re.compile(r"\b[a-z]+\b")
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """The values of texts that others must not exceed."""
+    """The values of source texts, which an answer must not exceed."""
 
     language: Language
     words: frozenset[str]
     stems: frozenset[str]
+    """All folded words of the texts, and their stems, for names."""
     moments: frozenset[str]
-    """Dates, times of day and phone numbers."""
+    """Dates, times of day and phone numbers: "11/27", "20:15", "555-123-4567"."""
     quantities: Quantities
     amounts: frozenset[Amount]
+    """Measures as ``amount_of`` converts them; "twice a day" has 2 times and 1 day too."""
 
     @classmethod
     def of(cls, text: str, language: Language) -> Self:
@@ -73,8 +91,8 @@ class Values:
         words = frozenset(WORD.findall(folded))
         moments, rest = moments_of(folded, stored=True)
         numbers = quantities(rest)
-        counted = _TIMES.sub(lambda match: "2 times" if match[1] else "1 time", ONE.sub("1 ", rest))
-        amounts = frozenset(map(amount_of, numbers.measures | quantities(counted).measures))
+        with_ones = _ONCE_OR_TWICE.sub(lambda match: "2 times" if match[1] else "1 time", ONE.sub("1 ", rest))
+        amounts = frozenset(map(amount_of, numbers.measures | quantities(with_ones).measures))
         stems = frozenset(map(language.stem, words))
         return cls(language, words, stems, frozenset(moments), numbers, amounts)
 
@@ -91,13 +109,16 @@ class Values:
         )
 
     def missing(self, sentence: str, *, spelled: bool) -> tuple[str, ...]:
-        """Return the values of a sentence that this text lacks; a number with a unit matches one without.
+        """Return the values of a sentence that these texts lack, at most _MOST_VALUES, numbers first; a
+        number with a unit matches one without. "Take 10 mg at 8 p.m., says Kowalski." may lack "10 mg",
+        "20:00" and "Kowalski".
 
-        ``spelled``: also words for numbers that have no unit: "the two", "three exceptions".
+        ``spelled``: numbers without a unit count in words too, "the two", "three exceptions"; else only in
+        digits.
         """
         moments, rest = moments_of(fold(sentence), stored=False)
         claimed = quantities(rest)
-        bare = claimed.bare - {"1"} if spelled else claimed.bare & quantities(_SPELLED.sub(" ", rest)).bare
+        bare = claimed.bare - {"1"} if spelled else claimed.bare & quantities(_LATIN_WORD.sub(" ", rest)).bare
         numbers = (
             *(value for value in bare if value not in self.quantities.values),
             *(
@@ -108,11 +129,12 @@ class Values:
             *(claimed.codes - self.quantities.codes),
             *(set(moments) - self.moments),
         )
-        names = (name for name in _NAME.findall(sentence) if not self._has(fold(name)))
+        names = (name for name in _NAME.findall(sentence) if not self._has_name(fold(name)))
         return tuple(dict.fromkeys((*sorted(numbers), *names)))[:_MOST_VALUES]
 
-    def _has(self, name: str) -> bool:
-        """Return whether a folded proper name is here, or is made of common words."""
+    def _has_name(self, name: str) -> bool:
+        """Return whether each word of a folded proper name is in the texts, in some form, or is a common
+        word."""
         language = self.language
         return all(
             language.is_common(word)
@@ -127,19 +149,19 @@ def counted_days(text: str, *, today: date) -> tuple[str, ...]:
     """Return the days between the dates of a text and today: "11/20/2026 to today, 11/27/2026: 7 days",
     "today, 11/27/2026, to 12/1/2026: 4 days".
 
-    A date without a year is the last such date, or the next one where that is MOST_AHEAD days ahead or fewer.
-    One of two numbers has the month first; with a year also the day, where it can be no month. "1/2 tablet"
+    A date without a year is the last such date, or the next one if that is at most MOST_AHEAD days ahead. In
+    a date of two numbers the first is the month; with a year it is the day if it is above 12. "1/2 tablet"
     and "24/7" are no dates.
     """
     folded, days = fold(text), dict[date, None]()
-    matches = (match for pattern in _DATED for match in pattern.finditer(folded))
+    matches = (match for pattern in _DATES_WITH_YEAR for match in pattern.finditer(folded))
     for match in sorted(matches, key=re.Match[str].start):
-        written = match.groupdict()
+        parts = match.groupdict()
         month, day, year = (
-            int(_MONTHS.get(written[part] or "", written[part] or 0)) for part in ("month", "day", "year")
+            int(_MONTHS.get(parts[part] or "", parts[part] or 0)) for part in ("month", "day", "year")
         )
-        day_and_after = folded[match.start("day") :][:_NEAR]
-        if not year and any(value == written["day"] for value, _ in quantities(day_and_after).measures):
+        day_and_after = folded[match.start("day") :][:_LONGEST_AMOUNT]
+        if not year and any(value == parts["day"] for value, _ in quantities(day_and_after).measures):
             continue  # an amount: "1/2 tablet"
         if year and month > 12:
             month, day = day, month
@@ -149,16 +171,18 @@ def counted_days(text: str, *, today: date) -> tuple[str, ...]:
                 then = then.replace(year=then.year - 1)
             if 0 < abs((today - then).days) < MOST_DAYS:
                 days[then] = None
-    return tuple(_counted(then, today=today) for then in days)
+    return tuple(_days_sentence(then, today=today) for then in days)
 
 
-def _counted(then: date, *, today: date) -> str:
-    until, days = f"today, {_shown(today)}", abs((today - then).days)
-    between = f"{_shown(then)} to {until}" if then < today else f"{until}, to {_shown(then)}"
+def _days_sentence(then: date, *, today: date) -> str:
+    """Return "11/20/2026 to today, 11/27/2026: 7 days"; the earlier date is first."""
+    until, days = f"today, {_american_date(today)}", abs((today - then).days)
+    between = f"{_american_date(then)} to {until}" if then < today else f"{until}, to {_american_date(then)}"
     return f"{between}: {days} day{'s' * (days > 1)}"
 
 
-def _shown(day: date) -> str:
+def _american_date(day: date) -> str:
+    """Return "11/27/2026"."""
     return f"{day.month}/{day.day}/{day.year}"
 
 
@@ -168,14 +192,16 @@ def has_days(text: str, language: Language) -> bool:
 
 
 def amount_of(measure: tuple[str, str]) -> Amount:
-    """Return a measure in the first unit of its dimension: 24 hours are 1 day."""
+    """Return a measure (number, unit) in the unit that its dimension is counted in (``UNIT_SIZES``): ("24",
+    "hour") and ("1", "day") are both ("s", 86400.0). A unit without a size is its own dimension."""
     size = UNIT_SIZES.get(measure[1])
     dimension, factor = (measure[1], 1.0) if size is None else size
     return dimension, round(float(measure[0]) * factor, 9)
 
 
-def _times(match: re.Match[str]) -> Iterator[str]:
-    """Yield the time of day of a match, if it is one: a bare number is none."""
+def _time_of_day(match: re.Match[str]) -> Iterator[str]:
+    """Yield the time of day of a match of ``_TIME`` as "20:15"; nothing for a number without minutes, "a" or
+    "p"."""
     if match[4]:
         yield "12:00" if match[4] == "noon" else "0:00"
     elif match[2] or match[3]:
@@ -186,8 +212,9 @@ def _times(match: re.Match[str]) -> Iterator[str]:
 def moments_of(folded: str, *, stored: bool) -> tuple[list[str], str]:
     """Return dates, times of day and phone numbers, each in one form, and the text without them.
 
-    ``stored``: of a document. Its dates of two numbers are read with the month first and with the day first,
-    and the text keeps its times: an answer may say "8 to 5 p.m." of "8 a.m. to 5 p.m.".
+    "Come on Nov. 27 at 8 p.m." has "11/27" and "20:00". ``stored``: the text is a document's. Then a date of
+    two numbers counts with the month first and with the day first, and the text keeps its times, because an
+    answer may say "8 to 5 p.m." for "8 a.m. to 5 p.m.".
     """
     moments: list[str] = []
 
@@ -200,7 +227,7 @@ def moments_of(folded: str, *, stored: bool) -> tuple[list[str], str]:
         return " "
 
     def time(match: re.Match[str]) -> str:
-        moments.extend(_times(match))
+        moments.extend(_time_of_day(match))
         return match[0] if stored else " "
 
     def phone(match: re.Match[str]) -> str:
@@ -212,10 +239,11 @@ def moments_of(folded: str, *, stored: bool) -> tuple[list[str], str]:
     return moments, _TIME.sub(time, _PHONE.sub(phone, folded))
 
 
-# Check digits. python-stdnum has neither of the two American ones, and is LGPL.
+# Check digits, written here: python-stdnum has neither of the two American ones, and is LGPL.
 
 
 def digits_of(value: str) -> str:
+    """Return the digits of a value, "555-0100" as "5550100"."""
     return "".join(character for character in value if character.isdigit())
 
 
@@ -232,6 +260,7 @@ def is_npi(value: str) -> bool:
 
 
 def is_dea_number(value: str) -> bool:
-    """Return whether the seventh digit is the check digit of a DEA number."""
+    """Return whether the last of seven digits is the check digit of a DEA number: the last digit of the sum
+    of the 1st, 3rd and 5th and twice the sum of the others."""
     digits = [int(digit) for digit in digits_of(value)[-7:]]
     return len(digits) == 7 and (sum(digits[0:6:2]) + 2 * sum(digits[1:6:2])) % 10 == digits[6]
