@@ -354,7 +354,7 @@ class _Place(PublicModel):
     """Whether the worker removes the texts: the place is pending until the worker has done so, even if it is
     empty."""
     when: str = "always"
-    """The condition of the place, one of ``holds`` in ``_unasked_places`` or of an option's
+    """The condition of the place, one of ``holds`` in ``_remaining`` or of an option's
     ``KeptTexts.holds``."""
     after: tuple[str, ...] = ()
     """Keys of ``_PERIODS``, or of ``Retention`` on AWS: the text stays for their sum; () means until it is
@@ -433,7 +433,7 @@ class WithdrawalReceipts:
             raise ConflictError(
                 f"The document {status.document_id} is {status.state}; a receipt is made of a withdrawn one."
             )
-        places = [*await self._asked_places(status), *self._unasked_places(status.updated_at)]
+        places = [*await self._asked_places(status), *self._remaining(status.updated_at)]
         receipt = WithdrawalReceipt(
             document_id=status.document_id,
             title=status.title,
@@ -468,7 +468,7 @@ class WithdrawalReceipts:
             places.append(place.filled(facts, state="pending" if is_pending else "removed", found=count))
         return places
 
-    def _unasked_places(self, withdrawn_at: datetime) -> list[ReceiptPlace]:
+    def _remaining(self, withdrawn_at: datetime) -> list[ReceiptPlace]:
         """Return the places that cannot be asked and whose condition ``when`` holds, with the time until a
         text stays.
 
