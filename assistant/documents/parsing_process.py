@@ -82,8 +82,8 @@ class ParsingLimits:
     """Address space of the child, some 300 MiB of it for its libraries."""
     in_flight_bytes: int = 1 << 21
     in_flight: int = 32
-    """Frames, and bytes of their bodies, without an answer at which no further frame is sent; the last one may go
-    over the bytes."""
+    """Frames, and bytes of their bodies, without an answer at which no further frame is sent; the last one
+    may go over the bytes."""
 
     def has_room(self, sent: Collection[ParsingRequest]) -> bool:
         """Return whether one more request may be sent beside these."""
