@@ -1,9 +1,12 @@
 """Judges texts by trained heads: logistic models over a text's vector and a few counts of its form.
 
-``weights/reading.json`` says whether a question leans on the one before it, and what kind it is;
-``weights/chat.json`` who wrote a message of a chat, which sentences are still to be answered, and what the
-agent wants. docs/decisions/0065 and 0122 have the measurements. Vectors of another embedding model than the
-heads were fitted for tell nothing: then counts alone decide.
+``weights/reading.json`` says whether a question leans on the one before it ("And by mail?"), and what kind it
+is; ``weights/chat.json`` who wrote a message of a chat, which sentences are still to be answered, and what
+the agent wants. docs/decisions/0065 and 0122 have the measurements. Vectors of another embedding model than
+the heads were fitted for tell nothing: then counts alone decide.
+
+The counts of a text have no names in the files: their order here is that of the weights. Whoever changes a
+count fits its file again (``make fit``).
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from assistant.text.language import split_sentences
 MOST_READ = 40
 """Messages, and sentences of the customer, that are judged: the last ones."""
 _LEAST_SEVERAL = -1.2
-"""Log-odds from which a sentence goes on with several things that were named above it."""
+"""Log-odds from which a sentence asks about several things that were named above it: "Which is cheaper?"."""
 _LEAST_ASKED = -3.0
 """Log-odds from which a lone sentence asks for something. All 1,348 questions and messages of ``evaluation``
 do, and 14 of 32 greetings, thanks and single words."""
@@ -90,13 +93,15 @@ def shipped_chat_weights() -> ChatWeights:
 
 
 def question_counts(question: str, vocabulary: Vocabulary) -> tuple[float, float, float]:
-    """Return how many content terms a question has, how specific they are, and how many words."""
+    """Return how many content terms a question has, how specific they are, and how many words, each divided
+    by a usual value, so that the counts are near 1."""
     terms = vocabulary.terms(question)
     return len(terms) / 5, sum(term.weight for term in terms) / 3, len(question.split()) / 10
 
 
 def message_counts(text: str) -> tuple[float, ...]:
-    """Return what a message's form says of its writer."""
+    """Return what a message's form says of its writer: whether it asks, its length, whether it begins with a
+    capital letter and ends with a mark, as agents write, and whether most of it is in capitals."""
     upper = sum(map(str.isupper, text))
     return (
         float("?" in text),
@@ -118,39 +123,40 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class SaidSentence:
-    """A sentence of the customer."""
+    """A sentence of the customer in a chat."""
 
     text: str
     counts: tuple[float, ...]
-    """Its form, and where it stands in the chat."""
+    """Its form and its place in the chat, in the order of ``ChatWeights.open.counts``."""
     message: int
-    """Index of its message in the chat."""
+    """Index of its message among all messages of the chat."""
 
 
 def said_sentences(said: Sequence[Said]) -> list[SaidSentence]:
-    """Return the customer's sentences in order, the last MOST_READ."""
+    """Return the customer's sentences in order, the last MOST_READ. ``said``: the messages of a chat."""
     sentences: list[SaidSentence] = []
     by_customer = [at for at, message in enumerate(said) if message.who == "customer"]
     by_agent = [at for at, message in enumerate(said) if message.who == "agent"]
     for at in by_customer:
-        before = max((each for each in (*by_customer, *by_agent) if each < at), default=None)
-        after = min((each for each in (*by_customer, *by_agent) if each > at), default=None)
+        before = max((other for other in (*by_customer, *by_agent) if other < at), default=None)
+        after = min((other for other in (*by_customer, *by_agent) if other > at), default=None)
         texts = [text for span in split_sentences(said[at].text) if (text := span.text.strip())]
         for text in texts or [said[at].text]:
-            words, answers = log1p(len(text.split())), sum(each > at for each in by_agent)
+            words, answers = log1p(len(text.split())), sum(other > at for other in by_agent)
+            # the order is that of the weights; logical values count as 0 and 1
             counts = (
                 "?" in text,
                 words,
                 words * words / 3,
-                sum(each > at for each in by_customer) / 5,
+                sum(other > at for other in by_customer) / 5,  # messages of the customer after it
                 at == by_customer[0],
-                answers / 3,
+                answers / 3,  # messages of the agent after it
                 after in by_agent,
                 before in by_agent,
-                2 * sum(map(str.isdigit, text)) > len(text),
+                2 * sum(map(str.isdigit, text)) > len(text),  # a number, such as an order's
                 answers > 0,
                 after is None,
-                at == by_customer[-1] and text == (texts or [""])[-1],
+                at == by_customer[-1] and text == (texts or [""])[-1],  # the customer's last sentence
             )
             sentences.append(SaidSentence(text, tuple(map(float, counts)), at))
     return sentences[-MOST_READ:]
@@ -161,7 +167,8 @@ class Judged:
     """What the heads say of a message."""
 
     earlier: tuple[str | None, ...]
-    """For each of its questions the words before it that it makes no sense without; None: it stands alone."""
+    """For each of ``Message.questions`` the text that it makes no sense without; None: it makes sense
+    alone."""
     kind: QuestionKind
     asks: bool
     """Whether it is more than a greeting or thanks."""
@@ -181,6 +188,7 @@ class Heads:
         self._vocabulary = vocabulary
         self._reading, self._chat = shipped_reading_weights(), shipped_chat_weights()
         self.know_vectors = embedding_model == self._reading.embedding_model == self._chat.embedding_model
+        """Whether the heads were fitted for this model; else callers need not embed for them."""
 
     def _vector(self, text: str, vectors: Vectors) -> Sequence[float] | None:
         return vectors.get(text) if self.know_vectors else None
@@ -217,7 +225,8 @@ class Heads:
         return self._reading.kinds["live"].score(vector) if self.know_vectors else None
 
     def asks_something(self, text: str, vectors: Vectors) -> bool:
-        """Return whether a message is more than a greeting or thanks; one of several sentences is."""
+        """Return whether a message is more than a greeting or thanks. One of several sentences is; so is one
+        without a vector."""
         first, *more = said_sentences([Said("customer", text)])
         vector = self._vector(text, vectors)
         return bool(more) or vector is None or self._chat.open.score(vector, first.counts) >= _LEAST_ASKED
@@ -227,16 +236,16 @@ class Heads:
         vector = self._vector(text, vectors)
         return vector is not None and self._chat.several.score(vector) >= _LEAST_SEVERAL
 
-    # Chats: log-odds
+    # Chats
 
     def customer_score(self, message: str, vectors: Vectors) -> float:
-        """Return how likely a customer wrote a message."""
+        """Return the log-odds that a customer wrote a message."""
         return self._chat.customer.score(self._vector(message, vectors), message_counts(message))
 
     def note_score(self, text: str, vectors: Vectors) -> float:
-        """Return how likely the agent asks what to say."""
+        """Return the log-odds that the agent asks with this text what to say."""
         return self._chat.note.score(self._vector(text, vectors))
 
     def open_score(self, sentence: SaidSentence, vectors: Vectors) -> float:
-        """Return how likely a sentence is part of an open question."""
+        """Return the log-odds that a sentence is part of an open question."""
         return self._chat.open.score(self._vector(sentence.text, vectors), sentence.counts)

@@ -1,4 +1,4 @@
-"""Checks that the index has what is live: a search cannot tell "nothing is known" from "it is lost"."""
+"""Checks that the index has the live documents: a search cannot tell "nothing is known" from "it is lost"."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ from assistant.stores.ports import LiveDocuments, LoadsOfSources, PassageSearch
 
 _log = structlog.get_logger(__name__)
 _CHECK_EVERY_S = 10.0
+"""Pause between two checks in the background."""
 _CHECK_LIMIT_S = 20.0
+"""For one check, with its attempts."""
 _REQUEST_LIMIT_S = 4.0
 """How long a request waits for a check."""
 _TRUSTED_S = 60.0
 """While the document states cannot be read, the index is trusted for this long after the last good check."""
 _PENDING = (DocumentState.PARSED, DocumentState.EMBEDDED)
+"""States of a document whose new content is not in the index yet; its earlier content may be."""
 _MOST_PENDING = 1000
-"""A worker processes at most three batches of 64 at once."""
+"""Pending documents that are listed: a worker processes at most three batches of 64 at once."""
 _SAMPLE_SIZE = 3
 """Live documents that one check looks up; each check takes the next ones."""
 _LONG_WORD = 6
@@ -47,29 +50,31 @@ _REPAIR = "Documents may be missing from it. Restart the worker: it writes the m
 class IndexState:
     """The result of one check.
 
-    | the check                              | problem | lost              | is_foreign        |
-    | the index has what is live             | None    | None              | False             |
-    | it has fewer documents than are live   | said    | counted           | False             |
-    | it does not find some that are live    | said    | counted           | where it has none |
-    | search did not answer                  | said    | as the last check | as the last check |
+    | the check                                | problem | lost              | is_foreign                  |
+    | the index has the live documents         | None    | None              | False                       |
+    | it has fewer documents than are live     | words   | counted           | False                       |
+    | it does not find some of the sample      | words   | counted           | True where it finds none    |
+    | search did not answer                    | words   | as the last check | as the last check           |
+    | the states were not read, or it was late | no new result: the last one stays                         |
     """
 
     problem: str | None = None
-    """Why documents may be missing from what is found; None when it is complete."""
+    """Why documents may be missing from what a search finds, in words; None when the index is complete."""
     is_foreign: bool = False
-    """The index has documents, but none of those that were looked up: show nothing of it."""
+    """The index has documents, but none of those that were looked up: it is another tenant's, show
+    nothing."""
     lost: Loading | None = None
-    """How many documents the index lost."""
+    """How many documents the index has and should have; None where it lost none."""
     loads: SourceLoads = field(default_factory=SourceLoads)
-    """How far the sources are. Before the first check no source is complete."""
+    """How far the sources are loaded. Before the first check no source is complete."""
 
     @property
     def loading(self) -> tuple[Loading, ...]:
-        """What an answer says that it lacks."""
+        """What an answer tells the agent that the knowledge base lacks."""
         return (*self.loads.loading, *([self.lost] if self.lost is not None else []))
 
     def is_whole(self, sources: Set[str]) -> bool:
-        """Return whether an answer from these sources may be certain."""
+        """Return whether the index has all documents of these sources, so that an answer may be certain."""
         return self.lost is None and sources <= self.loads.complete
 
 
@@ -78,6 +83,9 @@ class IndexWatch:
 
     A search cannot tell "nothing is known about this" from "the index has lost it". So an answer says that
     the knowledge base has nothing only after this check; ``run`` repeats it in the background.
+
+    Each answer calls ``require_own`` before its search, ``state_for`` after it, and ``require_complete``
+    where it would say that nothing is known.
     """
 
     def __init__(
@@ -95,13 +103,15 @@ class IndexWatch:
         self._dimensions = dimensions
         self._clock = clock
         self._running: asyncio.Task[None] | None = None
-        """The check that goes on."""
+        """The check in progress, or the last one."""
         self._next: asyncio.Task[None] | None = None
         """The one that begins when ``_running`` has ended, and then takes its place."""
         self._complete_s = float("-inf")
-        """When the last check found the index complete."""
+        """When the last check found the index complete: an instant of the monotonic clock."""
         self._after: str | None = None
+        """Id after which the next sample begins; None: at the first document."""
         self.state = IndexState()
+        """The result of the last check."""
 
     def require_own(self) -> None:
         """Raise SearchUnavailableError when the last check found another tenant's index."""
@@ -109,9 +119,9 @@ class IndexWatch:
             raise SearchUnavailableError(str(self.state.problem))
 
     async def state_for(self, sources: Set[str], *, deadline: Deadline) -> IndexState:
-        """Return the state for an answer from these sources. Where the last check did not find them loaded,
-        a check is made now: documents may have arrived since. An index that lost documents waits for the
-        next check in the background. Raises DeadlineExceededError."""
+        """Return the state for an answer from these sources. Where the last check found them not loaded,
+        check now, for documents may have arrived since; where it found documents lost, the next check in the
+        background is early enough. Raises DeadlineExceededError."""
         if self.state.problem is None and not self.state.is_whole(sources):
             with suppress(TimeoutError):
                 async with asyncio.timeout(deadline.within_s(_REQUEST_LIMIT_S)):
@@ -153,12 +163,15 @@ class IndexWatch:
         return self.state
 
     async def _check_after(self, running: asyncio.Task[None] | None) -> None:
+        """Check once ``running`` has ended. This task is ``_next`` until then, and ``_running`` from then
+        on."""
         if running is not None and not running.done():
             await asyncio.wait([running])
         self._running, self._next = self._next, None
         await self._check()
 
     async def _check(self) -> None:
+        """Set ``state`` by a count and a sample, and log where it changed, once."""
         try:
             async with asyncio.timeout(_CHECK_LIMIT_S):
                 lost = await self._lost()
@@ -180,7 +193,8 @@ class IndexWatch:
             _log.error("index_damaged", problem=state.problem, is_foreign=state.is_foreign)
 
     async def _lost(self) -> Loading | None:
-        """Return how many documents the index has where that is fewer than are live, in every attempt."""
+        """Return how many documents the index has and should have; None where one of the attempts found as
+        many as are live."""
         lost = None
         for attempt in range(_ATTEMPTS):
             if attempt:
@@ -196,6 +210,7 @@ class IndexWatch:
         return lost
 
     async def _expected_count(self) -> int:
+        """Return how many documents the index should have, by their states."""
         counts = await self._live.count_by_state()
         expected = sum(counts.get(state, 0) for state in HELD_STATES)
         if any(counts.get(state, 0) for state in _PENDING):
@@ -205,7 +220,7 @@ class IndexWatch:
         return expected
 
     async def _check_sample(self) -> IndexState:
-        """Search for some live documents by their titles, and read them."""
+        """Return the state by a sample: search for some live documents by their titles, and read them."""
         sample = await self._next_sample()
         lost = [status for status in sample if not await self._is_found(status)]
         for _ in range(_ATTEMPTS - 1):
@@ -236,6 +251,8 @@ class IndexWatch:
         return [status for status in statuses if status.live_labels is not None]
 
     async def _is_found(self, status: DocumentStatus) -> bool:
+        """Return whether the index finds a document by its title and has all of its passages. A title with a
+        long word must be found by that word: the vector, which is arbitrary, finds any document."""
         labels = frozenset(status.live_labels or ())
         deadline = Deadline.after(_CHECK_LIMIT_S, clock=self._clock)
         query = PassageQuery(

@@ -1,6 +1,7 @@
-"""Reads the words of a message, before anything is known of them: its questions, its numbers, what it names.
+"""Splits a message into its questions, and finds its numbers and what it names, by its words alone.
 
-Nothing below parses the message again. A reading may widen what is found, never what is allowed.
+Later steps use these parts and do not parse the message again. They decide what is searched, never what an
+agent is allowed to see.
 """
 
 from __future__ import annotations
@@ -16,19 +17,22 @@ from assistant.text.language import split_sentences
 LONG_MESSAGE_WORDS = 45
 """A longer message is searched by its questions and its most specific sentences."""
 _LONG_MESSAGE_CHARACTERS = 1_000
-"""The same for text with few spaces."""
+"""A message with more characters is long too: text with few spaces."""
 _MOST_WORDS = 4 * LONG_MESSAGE_WORDS
-"""What is searched of a message, so that it costs no more than four that are just not long. Sentences of more
-words are searched by runs of their words."""
+"""Words of a long message that are searched at most: as many as of four that are just not long. Where its
+most specific sentences have more, runs of their words are chosen instead."""
 _MOST_RUN_CHARACTERS = 240
 """About 45 words."""
 MOST_QUESTIONS = 3
+"""Questions of a message; further ones are searched with the last."""
 _SENTENCES_KEPT = 3
+"""Sentences of a long message that are searched; one more where it has three questions or more."""
 _LEAST_TERMS = 2
 """Content terms of a question; one with fewer belongs to the sentence before it."""
 _LEAST_SPECIFIC = 0.5
-"""Weight of the terms of a sentence that may name a thing."""
+"""Summed weight of the terms of a sentence, from which on it names a thing."""
 _CODE = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
+"""A word or number, with hyphens: "4471-2208"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,11 @@ class Message:
 
 def questions_of(text: str, *, vocabulary: Vocabulary) -> tuple[str, ...]:
     """Return the questions of a message, at most MOST_QUESTIONS, in the agent's words; the whole message
-    where it asks one. A sentence belongs to the first question mark after it."""
+    where it asks one. A sentence belongs to the first question mark after it, those after the last one to it.
+
+    Example: "I lost my card. Can I get a new one? What does it cost? Thanks!" gives
+    ("I lost my card. Can I get a new one?", "What does it cost? Thanks!").
+    """
     sentences = [span.text for span in split_sentences(text)]
     if is_long(text):
         kept = _most_specific(sentences, vocabulary)
@@ -100,7 +108,7 @@ def _runs(sentence: str) -> Iterator[str]:
 
 
 def _most_specific(sentences: Sequence[str], vocabulary: Vocabulary) -> list[str]:
-    """Return the sentences that ask, and the heaviest others, in their order."""
+    """Return the sentences that ask, and of the others those with the most specific words, in their order."""
     weights = [sum(term.weight for term in vocabulary.terms(text)) for text in sentences]
     order = sorted(range(len(sentences)), key=lambda at: (not sentences[at].endswith("?"), -weights[at], at))
     asking = sum(sentence.endswith("?") for sentence in sentences)
@@ -109,7 +117,7 @@ def _most_specific(sentences: Sequence[str], vocabulary: Vocabulary) -> list[str
 
 
 def ids_in(text: str) -> tuple[str, ...]:
-    """Return the words with a digit, each once: numbers and codes."""
+    """Return the numbers and codes of a text, each once: "71" and "A5" of "born 3/4/71, A5" among others."""
     return tuple(dict.fromkeys(word for word in _CODE.findall(text) if any(map(str.isdigit, word))))
 
 
@@ -124,13 +132,18 @@ def numbers_of(text: str) -> tuple[str, ...]:
 def named_above(
     earlier: Sequence[str], asked: Sequence[str], *, vocabulary: Vocabulary, names: str = ""
 ) -> list[str]:
-    """Return what the last messages name and the questions do not, in order: of each its heaviest sentence,
-    without a question mark, for it is not asked again. ``names``: of speakers, which name nothing else."""
-    said = frozenset[str]().union(*(term.forms for term in vocabulary.terms(" ".join((*asked, names)))))
+    """Return what the last messages name and the questions do not: of each message its most specific
+    sentence, without its question mark, for it is not asked again; LONG_MESSAGE_WORDS words at most, the last
+    ones.
+
+    ``earlier``: messages, oldest first. ``asked``: the questions. ``names``: of speakers, which do not count.
+    Example: "Which is cheaper?" after "Zyrtec or Claritin?" and "Hi Doreen." gives ["Zyrtec or Claritin"].
+    """
+    stems = frozenset[str]().union(*(term.forms for term in vocabulary.terms(" ".join((*asked, names)))))
 
     def weight(sentence: str) -> float:
         terms = vocabulary.terms(sentence)
-        return sum(term.weight for term in terms if said.isdisjoint(term.forms)) * (sentence not in asked)
+        return sum(term.weight for term in terms if stems.isdisjoint(term.forms)) * (sentence not in asked)
 
     kept: list[str] = []
     words = 0
