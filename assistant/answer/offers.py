@@ -21,7 +21,7 @@ Cite = Callable[[Passage], int]
 
 @dataclass(frozen=True, slots=True)
 class QuotedBlock:
-    """One unit as it is streamed."""
+    """One unit of a document, or one piece of an offer, as it is streamed."""
 
     before: str
     """Markdown between the unit before and this one: blank lines, a heading, a list marker."""
@@ -32,27 +32,33 @@ class QuotedBlock:
     n: int
     """Number of the source that contains it."""
     quote: QuotedAs | None = None
-    """How a page may show stored text; None for text that is Markdown already."""
+    """How a page may show the text of a document: open or folded; None for text that is Markdown already."""
     is_key: bool = False
     """Whether it is one of the lines that matter most for the question."""
     cells: tuple[Cell, ...] = ()
     """Of a row of a table: places in ``text``."""
     rests_on: tuple[int, ...] = ()
-    """Numbers of further sources that it rests on."""
+    """Numbers of further sources that it is made from."""
     elements: tuple[tuple[str, int, int], ...] = ()
     """Live elements that the unit names: name, and [start, end) of the label in ``text``."""
     ready: ReadyElement | None = None
     """A table made from documents that ends with this block."""
     of_items: tuple[str, tuple[str, ...]] | None = None
-    """A live element that follows that table, and the numbers of the items that it is read for."""
+    """A live element that follows that table, and the numbers of the items that it is read for:
+    ("shop.stock", ("10045", "10046"))."""
 
 
 class Named(Protocol):
-    """Things that a question names: they change its terms, the documents that are read, and their order."""
+    """Things that a question names, such as items of a catalogue: they change its terms, the documents that
+    are read, and their order.
+
+    Example: of "HU-1011: night light?" ``ids`` is {"HU-1011"}, ``rest`` " : night light?", ``pronouns``
+    "it : night light?", and the product page of HU-1011 is about it.
+    """
 
     @property
     def ids(self) -> frozenset[str]:
-        """What the record keeps of them."""
+        """Their numbers, which the record keeps."""
         ...
 
     @property
@@ -62,12 +68,12 @@ class Named(Protocol):
 
     @property
     def rest(self) -> str:
-        """The question without their names."""
+        """The question without their names: its terms rank the lines of the documents."""
         ...
 
     @property
     def pronouns(self) -> str:
-        """The question with "it" for each name."""
+        """The question with "it" for each name, as a router of sources reads it."""
         ...
 
     def are_subject_of(self, document: StoredDocument) -> bool:
@@ -76,7 +82,8 @@ class Named(Protocol):
 
 
 class Offered(Protocol):
-    """What an option has for one question."""
+    """What an option has for one question: an answer by itself (``answers``), a refusal (``refusal``), or a
+    text to show beside the section (``use``)."""
 
     @property
     def answers(self) -> bool:
@@ -85,48 +92,58 @@ class Offered(Protocol):
 
     @property
     def refusal(self) -> str:
-        """Why it has nothing to show although the question asks for it; no section takes its place."""
+        """Why there is nothing to show although the question asks for it, in words for the agent: then no
+        section is shown either. Empty: no refusal."""
         ...
 
     @property
     def documents(self) -> Mapping[str, StoredDocument]:
-        """What it rests on, by id."""
+        """The documents that it is made from, by id; their passages can be cited."""
         ...
 
     @property
     def use(self) -> ApprovedUse | None:
-        """What the record keeps of a text that people approved. One that does not answer is shown beside."""
+        """What the record keeps of a text that people approved; None for anything else. Where ``answers`` is
+        false, the text is offered beside the answer."""
         ...
 
     @property
     def wording(self) -> str:
-        """The question that such a text was approved for."""
+        """The question that an approved text was approved for."""
         ...
 
     def blocks(self, cite: Cite, excerpts: Excerpts, *, opening: str) -> list[QuotedBlock]:
-        """Return it as it is streamed, after ``opening``; add each text of a document to ``excerpts``."""
+        """Return it as it is streamed. The first block's ``before`` begins with ``opening``. The
+        implementation adds each text of a document that it shows to ``excerpts``, and numbers sources by
+        ``cite``."""
         ...
 
 
 class Offer:
     """What one option offers the answers of one tenant. One instance serves all requests of a process.
 
-    An option overrides the moments that it needs::
+    An option overrides the methods that it needs; each returns nothing otherwise::
 
         class Jokes(Offer):
-            async def find(self, query, scope): return Joke(query.question)
+            async def find(self, query, scope, *, meanings): return Joke(query.question)
+
+    ``load`` is called after each change of the desk, beside answers. For each question ``named`` is called
+    while it is read, ``find`` beside the search, and ``reconsider`` once a section was found. The offers are
+    asked in the order of their options, up to the first that names something, or answers.
     """
 
     async def load(self, revisions: LiveDesk) -> None:
         """Load what people decided since the last time. Raises RecordsUnavailableError."""
 
     def named(self, text: str, *, known: KnownWords | None) -> Named | None:
-        """Return what a text names; None without any, and before the index was read."""
+        """Return what a text names; None where it names nothing, or ``known`` is None: the index was not read
+        yet. It is called several times for a message: it must be fast."""
 
     async def find(
         self, query: EvidenceQuery, scope: SearchScope, *, meanings: Mapping[str, str]
     ) -> Offered | None:
-        """Return what there is for a question. ``meanings``: what documents call its words.
+        """Return what there is for a question, or None. ``meanings``: words of the question and what
+        documents call them (``Vocabulary.meanings``).
 
         Raises SearchUnavailableError, DeadlineExceededError.
         """
@@ -139,8 +156,12 @@ class Offer:
         read: Mapping[str, StoredDocument],
         ranked: Sequence[StoredDocument],
     ) -> Offered | None:
-        """Return what answers in place of the section that was found. ``read``: the documents that were read,
-        by id; ``ranked``: those that the search found, best first. Raises as ``find``."""
+        """Return what answers in place of the section that was found, or None: the section stays. It is not
+        called where ``find`` had an answer.
+
+        ``read``: the documents that were read, by id; ``ranked``: those of them that the search found,
+        best first. Raises as ``find``.
+        """
 
 
 OFFERS = Place[Callable[[TenantServices], Offer]]("offers")

@@ -1,4 +1,5 @@
-"""What is known of an answer when its first event is due."""
+"""What is known of an answer when its first event is due: ``AnswerQuestion.prepare`` makes it, ``stream``
+reads it."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from assistant.domain.answers import LiveMatch, RedFlag
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What goes on while an answer is made: its time and its steps, its live reads, and who may end it."""
+    """What goes on while an answer is made: its deadline and timed steps, its live reads, its
+    interruption."""
 
     scope: SearchScope
     hydration: Hydration
@@ -38,15 +40,15 @@ class PreparedAnswer:
     question: Question
     queries: Queries
     prompt: Prompt | None
-    """None when no model writes: it may not, there is nothing to read, or something else answers."""
+    """None when no model writes, for a reason that ``BuildPrompt.run`` names."""
     quote: Quote
-    """Where a model writes, its quote is made beside the model's first token, and this one has the documents
-    and the numbers of the prompt alone."""
+    """The quoted answer. Where a model writes, only the documents and the numbers of the prompt
+    (``Quote.of_prompt``): ``stream`` makes the whole quote while the model prepares its first token."""
     live: tuple[LiveMatch, ...]
-    """What came of each live element that the message is near."""
+    """How near the message is to each live element, and whether this was read."""
     red_flags: tuple[RedFlag, ...]
     index: IndexState
-    """Whether the index has all documents."""
+    """Whether the index has all documents, when the answer was prepared."""
     run: Run
 
     @property
