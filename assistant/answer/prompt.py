@@ -5,7 +5,15 @@ sections ``# system`` and ``# user``; ``# refusal`` and ``# partial`` are what t
 documents answer nothing, or only a part. ``# elements``, with the slot ``{{elements}}``, follows the system
 section where the tenant has live systems. The user section has the slots ``{{documents}}``, ``{{meanings}}``
 and ``{{question}}``; those of the other tasks have their own, and ``reply`` a section for each
-style. There is no template engine: the file is split at its slots before untrusted text is added.
+style. There is no template engine: the file is split at its slots before untrusted text is added::
+
+    # system
+    You answer questions of customer-care agents from the documents …
+    # user
+    {{documents}}
+    {{meanings}}Question: {{question}}
+    # refusal
+    The documents do not answer this question.
 
 Each unit of a document is a line that begins with its number, by which the model cites it: ``[2.4]``.
 """
@@ -52,8 +60,9 @@ _COUNTS_KEPT = 2_000
 _MOST_LISTED = 40
 """Live elements that a prompt lists."""
 _TOKENS_A_BORDER = 2
-"""Most tokens by which a text and its two parts may differ."""
+"""Added for each part of a prompt: a text may have so many tokens more than its two parts, counted alone."""
 _WRITTEN = frozenset({FinishReason.STOP, FinishReason.LENGTH})
+"""How the turns ended that a model reads as earlier turns: they have a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +70,21 @@ class PromptTemplate:
     """One prompt file."""
 
     prompt_id: str
+    """Task and version: "answer/4"."""
     sha256: str
     system: str
     user: tuple[str, ...]
-    """Literal text at even places, slot names at odd ones."""
+    """Literal text at even places, slot names at odd ones: ("", "documents", " Question: ", "question",
+    "")."""
     refusal: str | None
+    """The sentence of a model that finds no answer; None: this prompt asks for none."""
     partial: str | None
+    """How the sentence of a model begins that says that a part is missing; None: this prompt asks for
+    none."""
     elements: str | None = None
-    """Told the model where the tenant has live systems; ``{{elements}}`` is their list."""
+    """What the model is told where the tenant has live systems; ``{{elements}}`` is their list."""
     more: Mapping[str, str] = field(default_factory=dict[str, str])
-    """All sections, by name."""
+    """All sections, by name; a task reads its own from here."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +118,15 @@ class Prompt:
     prompt_tokens: int
     """Counted, the chat template's own tokens included."""
     max_tokens: int = 0
-    """Of the answer."""
+    """Longest answer."""
     documents: tuple[PromptDocument, ...] = ()
     """What the model reads; empty when not even one section fits."""
     dropped_documents: int = 0
+    """Documents of which nothing fits."""
     history_turns: int = 0
+    """Earlier turns in ``messages``."""
     refusal: str | None = None
+    """As in ``PromptTemplate``, like ``partial``."""
     partial: str | None = None
     given: tuple[str, ...] = ()
     """What the model reads beside documents: the question, the turns before it, meanings of its words."""
@@ -155,7 +172,7 @@ def prompt_ids() -> list[str]:
 
 
 class BuildPrompt:
-    """Builds the prompt of an answer, where a model writes it.
+    """Chooses what a model reads for an answer, where a model writes it; ``PromptBuilder`` makes it fit.
 
     Example::
 
@@ -172,29 +189,34 @@ class BuildPrompt:
     async def run(
         self, question: Question, ranked: Sequence[Ranked], hydration: Hydration, scope: SearchScope
     ) -> Prompt | None:
-        """Return the prompt; None where no model writes: it may not, nothing is near, nothing fits, a
-        recording lacks it, or something else answers.
+        """Return the prompt; None where no model writes:
+
+        - the tenant or the request wants quotes;
+        - an option has an answer in place of a document's section (``Offered.answers``);
+        - the gate found nothing near the question;
+        - nothing of a document fits, or a recording that plays in place of a model lacks this prompt.
 
         Raises TooLargeError when the question alone does not fit.
         """
         turns = await question.turns
         if self._prompts is None or question.request.mode == "quoted":
             return None
-        if any(one.answers for part in ranked for one in part.hits.offered):
+        if any(offered.answers for part in ranked for offered in part.hits.offered):
             return None
         if not any(part.gate.passed for part in ranked):
             return None
         request, sources = question.request, SourceList()
         documents: list[tuple[int, StoredDocument, Mapping[str, float]]] = []
-        # A passage found by its words alone comes after those found by their vectors, before the others.
-        worth = {
+        # By question, the cosine of each passage. One found by its words alone counts 0: it comes after those
+        # found by their vectors, and before those that were not found.
+        cosines = {
             id(part): {hit.passage_id: hit.cosine or 0.0 for hit in part.hits.retrieved.hits}
             for part in ranked
         }
         for part, document in _in_turn(ranked):
             number = sources.add(document, part)
             if number is not None:
-                documents.append((number, document, worth[id(part)]))
+                documents.append((number, document, cosines[id(part)]))
         before, vocabulary = request.questions_before[-1:], self._adaptations.now.vocabulary
         meanings = vocabulary.meanings(request.question, known=ranked[0].query.known)
         with scope.steps.step("prompt") as span:
@@ -216,19 +238,20 @@ class BuildPrompt:
 
 
 def _in_turn(ranked: Sequence[Ranked]) -> list[tuple[Ranked, StoredDocument]]:
-    """Return the documents that a model reads: the best of each question, then the second of each, …"""
+    """Return the documents that a model reads, each with the question that it is for: the best of each
+    question, then the second of each, … A document of two questions comes once, for the first of them."""
     # Of several sources more documents are read, and all of them may be written from.
     lists = [part.for_model[: DOCUMENTS_IN_PROMPT if part.source_scores is None else None] for part in ranked]
     in_turn: dict[str, tuple[Ranked, StoredDocument]] = {}
     for documents in zip_longest(*lists):
-        for one, document in zip(ranked, documents, strict=True):
+        for part, document in zip(ranked, documents, strict=True):
             if document is not None:
-                in_turn.setdefault(document.card.document_id, (one, document))
+                in_turn.setdefault(document.card.document_id, (part, document))
     return list(in_turn.values())[:_MOST_IN_PROMPT]
 
 
 def _named_in(prompt: Prompt, hydration: Hydration) -> Labels:
-    """Return the elements that documents of the prompt name, and may name."""
+    """Return the labels of the live elements that documents of the prompt name, as far as they may."""
     return {
         key: label
         for document in prompt.documents
@@ -238,7 +261,11 @@ def _named_in(prompt: Prompt, hydration: Hydration) -> Labels:
 
 
 class PromptBuilder:
-    """Builds prompts that fit the served model's context. Questions and units are never cut."""
+    """Builds prompts that fit the served model's context. Questions and units are never cut.
+
+    The budget is the context without the answer's ``max_tokens``. The system message and the question come
+    first, then the documents, best first, as far as each fits; what is left goes to earlier turns.
+    """
 
     def __init__(self, services: TenantServices) -> None:
         self._counter = services.writer.token_counter
@@ -286,11 +313,11 @@ class PromptBuilder:
             budget = min(budget, self._model.reads_tokens)
         asked = neutralise(question)
         told = _told_meanings(meanings) + "".join(f"{line}.\n\n" for line in days)
-        frame = [
+        slot_texts = [  # "" for the documents, which are counted one by one below
             told if slot == "meanings" else asked if slot == "question" else ""
             for slot in self._template.user[1::2]
         ]
-        fixed = [*self._template.user[::2], *frame]
+        fixed = [*self._template.user[::2], *slot_texts]
         used = self._system_tokens + self._model.template_tokens_per_message + _TOKENS_A_BORDER * len(fixed)
         used += sum(self._counter.count(text) for text in fixed if text)
         if used > budget:
@@ -326,7 +353,8 @@ class PromptBuilder:
     def _fitting(
         self, n: int, document: StoredDocument, scores: Mapping[str, float], *, budget: int
     ) -> PromptDocument | None:
-        """Return the whole document, or its best sections that fit, in its order; None where none does."""
+        """Return the whole document, or its best sections that fit together, in its order; None where none
+        does. A section that does not fit is passed over, and a worse one that does is taken."""
         units = tuple(unit for passage in document.passages for unit in passage.units)
         whole = PromptDocument(n, document, units)
         if self._tokens_of(whole.text) + _TOKENS_A_BORDER <= budget:
@@ -334,14 +362,15 @@ class PromptBuilder:
         fitting: PromptDocument | None = None
         chosen: set[int] = set()
         for section in _best_sections(document, scores):
-            more = chosen | {unit.ordinal for unit in section}
-            wider = PromptDocument(n, document, tuple(u for u in units if u.ordinal in more))
+            with_this = chosen | {unit.ordinal for unit in section}
+            wider = PromptDocument(n, document, tuple(u for u in units if u.ordinal in with_this))
             if self._tokens_of(wider.text) + _TOKENS_A_BORDER <= budget:
-                fitting, chosen = wider, more
+                fitting, chosen = wider, with_this
         return fitting
 
     def _turns(self, history: Sequence[AnswerRecord], *, budget: int) -> tuple[list[ChatMessage], int]:
-        """Return the last turns that fit, oldest first and without a gap, and their tokens."""
+        """Return the messages of the last turns that fit, oldest first and without a gap, and their
+        tokens."""
         messages: list[ChatMessage] = []
         used = 0
         written = [turn for turn in history if turn.finish_reason in _WRITTEN and turn.text]
@@ -364,7 +393,7 @@ class PromptBuilder:
 def _best_sections(document: StoredDocument, scores: Mapping[str, float]) -> list[list[Unit]]:
     """Return the document's sections, or its passages where it has no headings, best first.
 
-    A section is worth its best passage.
+    A section is worth as much as its best passage. ``scores``: by passage id; a passage without one is worst.
     """
     pairs = [(unit, passage) for passage in document.passages for unit in passage.units]
     by_heading = len({unit.heading for unit, _ in pairs}) > 1
@@ -373,11 +402,19 @@ def _best_sections(document: StoredDocument, scores: Mapping[str, float]) -> lis
         section = list(group)
         worth = max(scores.get(passage.passage_id, -1.0) for _, passage in section)
         sections.append((round(worth, 4), [unit for unit, _ in section]))
-    return [units for _, units in sorted(sections, key=lambda one: (-one[0], one[1][0].ordinal))]
+    return [units for _, units in sorted(sections, key=lambda pair: (-pair[0], pair[1][0].ordinal))]
 
 
 def document_text(n: int, title: str, units: Sequence[Unit]) -> str:
-    """Return a document between delimiters that its text cannot close, a numbered line for each unit."""
+    """Return a document between delimiters that its text cannot close, a numbered line for each unit::
+
+    <document 2>
+    Title: Refill too soon
+
+    ## By mail
+    [2.1] Mail order refills are payable on day 68.
+    </document>
+    """
     lines = [f"<document {n}>", f"Title: {quoted(title)}"]
     heading = ""
     for number, unit in enumerate(units, start=1):
@@ -400,13 +437,14 @@ def rendered(messages: Sequence[ChatMessage], *, system_role: bool) -> tuple[Cha
 
 
 def user_text(template: PromptTemplate, documents: Sequence[str], meanings: str, question: str) -> str:
-    """Return the user message. ``documents``: by ``document_text``; ``question`` is neutralised."""
+    """Return the user message. ``documents``: each by ``document_text``. ``meanings``: as ``_told_meanings``
+    returns them. ``question``: already neutralised."""
     slots = {"documents": "\n\n".join(documents), "meanings": meanings, "question": question}
     return fill_slots(template, slots)
 
 
 def fill_slots(template: PromptTemplate, slots: Mapping[str, str]) -> str:
-    """Return the user message with a text in each slot. Untrusted texts are neutralised."""
+    """Return the user message with a text in each slot. The caller has neutralised untrusted texts."""
     return "".join(slots[part] if place % 2 else part for place, part in enumerate(template.user))
 
 
@@ -418,12 +456,13 @@ def quoted(text: str) -> str:
 def count_tokens(messages: Sequence[ChatMessage], writer: AnswerWriter) -> int:
     """Return the tokens of a prompt, those of the chat template included."""
     model = writer.model
-    of_texts = sum(writer.token_counter.count(each.content) for each in messages)
-    return of_texts + len(messages) * model.template_tokens_per_message + model.template_tokens_per_prompt
+    in_texts = sum(writer.token_counter.count(message.content) for message in messages)
+    return in_texts + len(messages) * model.template_tokens_per_message + model.template_tokens_per_prompt
 
 
 def _told_meanings(meanings: Mapping[str, str]) -> str:
-    """Return what the glossary says of the question's words, as a line of the prompt; empty without any."""
+    """Return what the glossary says of the question's words, as a line of the prompt; empty without any:
+    'Words of the company: "DAW" is dispense as written.'"""
     if not meanings:
         return ""
     meanings_text = "; ".join(f'"{quoted(word)}" is {quoted(meant)}' for word, meant in meanings.items())
@@ -431,8 +470,8 @@ def _told_meanings(meanings: Mapping[str, str]) -> str:
 
 
 def _told_of_elements(template: PromptTemplate, live: LiveElements | None) -> str:
-    """Return what the system message says of live elements; empty without any, or in a prompt that does not
-    know them."""
+    """Return what is added to the system message for live elements; empty without any, or where the prompt
+    file has no section for them."""
     types = list(live.types().values())[:_MOST_LISTED] if live is not None else []
     if template.elements is None or not types:
         return ""
@@ -447,7 +486,7 @@ def neutralise(text: str) -> str:
     """Return untrusted text without what a chat template or our delimiters treat as a tag, and without
     numbers of units.
 
-    Their brackets become look-alikes, so the text reads as before.
+    Their brackets become others that look alike, so the text reads as before: "(INST)", "(2.4]".
     """
     text = _CONTROL.sub(" ", text)
     text = _TAG_OPENING.sub("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", text)
