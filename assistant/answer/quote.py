@@ -1,4 +1,8 @@
-"""Composes a quoted answer: sections as blocks to stream, each noted among the answer's excerpts."""
+"""Composes a quoted answer: sections as blocks to stream, each noted among the answer's excerpts.
+
+``MakeQuote`` works for quoted and for written answers. A written one needs the numbered sources, the section
+to read while the model writes, and the quote as a fallback.
+"""
 
 from __future__ import annotations
 
@@ -50,28 +54,31 @@ def section_blocks(
     labels: Labels = NO_LABELS,
     names: Callable[[str], bool] = lambda _: False,
 ) -> list[QuotedBlock]:
-    """Return a section's units as they are streamed. The source opens at the likeliest unit's passage.
+    """Return a section's units as they are streamed, and add their texts to ``excerpts``. The link of the
+    source opens the document at the likeliest unit's passage, for this is cited first.
 
-    ``names``: whether the question names a column."""
+    ``opening``: Markdown before the first unit. ``labels``: of the live elements that the document may name.
+    ``names``: whether the question names a column of a table."""
     if section.units:
-        best = min(section.units, key=lambda one: (-round(one.score, 4), one.unit.ordinal))
+        best = min(section.units, key=lambda scored: (-round(scored.score, 4), scored.unit.ordinal))
         cite(best.passage)
     built: list[QuotedBlock] = []
-    for before, one in blocks(section):
-        labelled, tags = labelled_unit(one.unit.text, labels=labels)
-        text, is_key = labelled.text, one.unit.ordinal in section.keys
-        excerpts.add(text, _place(one, ShownAs.UNIT, labels=labels))
-        excerpts.add(shown_heading(one.unit.heading), _place(one, ShownAs.HEADING))
+    for before, scored in blocks(section):
+        labelled, tags = labelled_unit(scored.unit.text, labels=labels)
+        text, is_key = labelled.text, scored.unit.ordinal in section.keys
+        excerpts.add(text, _place(scored, ShownAs.UNIT, labels=labels))
+        excerpts.add(shown_heading(scored.unit.heading), _place(scored, ShownAs.HEADING))
         built.append(
             QuotedBlock(
                 before=before if built else opening + before,
                 text=text,
-                passage=one.passage,
-                span=(one.unit.span.start, one.unit.span.end),
-                n=cite(one.passage),
-                quote="folded" if one.unit.ordinal in section.folded and not tags else "shown",
+                passage=scored.passage,
+                span=(scored.unit.span.start, scored.unit.span.end),
+                n=cite(scored.passage),
+                # an element's label must be seen, and moves the places of cells
+                quote="folded" if scored.unit.ordinal in section.folded and not tags else "shown",
                 is_key=is_key,
-                cells=() if tags else _cells(one.unit, names if is_key else lambda _: False),
+                cells=() if tags else _cells(scored.unit, names if is_key else lambda _: False),
                 elements=tuple((tags[number].name, start, end) for number, start, end in labelled.places),
             )
         )
@@ -79,7 +86,9 @@ def section_blocks(
 
 
 def _cells(unit: Unit, is_key: Callable[[str], bool]) -> tuple[Cell, ...]:
-    """Return the cells of a row of a table; none where a column's name does not stand before its value."""
+    """Return the cells of a row of a table, "Plan: Medicare; File within: 65 days". None of them where the
+    row has one cell, or a column's name does not stand before its value. ``is_key``: whether a column is
+    marked."""
     cells: list[Cell] = []
     for name, start, end in unit.cells:
         before = f"{name}: " if name else ""
@@ -91,7 +100,8 @@ def _cells(unit: Unit, is_key: Callable[[str], bool]) -> tuple[Cell, ...]:
 
 
 def shown_section(section: Section, parts: Sequence[QuotedBlock]) -> AlsoPossible:
-    """Return a section as one text: of the document that contends, or to read while a model writes."""
+    """Return a section as one text: of a second document, or to read while a model writes. ``parts``: its
+    ``section_blocks``."""
     card, rows, end = section.document.card, list[TableRow](), 0
     for part in parts:
         start = end + len(part.before)
@@ -120,9 +130,10 @@ def dated_title(section: Section) -> str:
 def snippet(
     passage: Passage, *, stems: frozenset[str], excerpts: Excerpts, labels: Labels = NO_LABELS
 ) -> str:
-    """Return about two sentences of a passage, beginning with its first unit that has most of the stems.
+    """Return about two sentences of a passage, from the unit on that has most of the stems, the first of
+    equal ones. Adds them and the headings above them to ``excerpts``.
 
-    Adds them and the headings above them to ``excerpts``.
+    ``stems``: of the question's words. ``labels``: of the live elements that the document may name.
     """
     units = passage.units
     start, begins_inside = 0, False
@@ -145,8 +156,9 @@ def snippet(
     return shown
 
 
-def _place(one: ScoredUnit, shown_as: ShownAs, *, labels: Labels = NO_LABELS) -> Place:
-    unit, passage = one.unit, one.passage
+def _place(scored: ScoredUnit, shown_as: ShownAs, *, labels: Labels = NO_LABELS) -> Place:
+    """Return from where a unit's text, or the heading above it, is read again."""
+    unit, passage = scored.unit, scored.passage
     return Place(
         passage.document_id,
         passage.content_hash,
@@ -160,7 +172,8 @@ def _place(one: ScoredUnit, shown_as: ShownAs, *, labels: Labels = NO_LABELS) ->
 def reply_draft(
     document: StoredDocument, headings: Sequence[str], excerpts: Excerpts, labels: Labels
 ) -> str | None:
-    """Return what the document says to the patient, under one of the tenant file's headings, or None.
+    """Return what the document says to the patient: its units under one of the tenant file's
+    ``reply_headings`` ("What to say"), as one text; None without any. Adds the text to ``excerpts``.
 
     A unit that names a live element is left out: its label would say nothing to a patient.
     """
@@ -187,12 +200,19 @@ def as_title(question: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What is shown of the documents: the answer itself, or what stands beside a written one."""
+    """What is shown of the documents: the answer itself, or what stands beside a written one.
+
+    | field        | quoted answer            | written answer                                |
+    | blocks       | its text                 | the fallback for a text that fails            |
+    | also         | beside the text          | beside the fallback                           |
+    | section      | None                     | to read while the model writes                |
+    | reply_draft  | where undisputed         | None                                          |
+    """
 
     evidence: tuple[Evidence, ...]
     """One for each question. Never empty."""
     passages: tuple[RankedPassage, ...] = ()
-    """The passage of each source: source ``n``, from 1."""
+    """The passage of each source: that of source ``n`` is at index n - 1."""
     sources: tuple[Source, ...] = ()
     """The numbered sources, as the agent sees them."""
     excerpts: Excerpts = field(default_factory=Excerpts)
@@ -200,15 +220,17 @@ class Quote:
     blocks: tuple[QuotedBlock, ...] = ()
     """The quoted answer: the answer itself, or the fallback when written text fails."""
     also: tuple[AlsoPossible, ...] = ()
-    """Sections of documents that contend with the answer's."""
+    """Sections of second documents whose score is near the best one's (``Evidence.also``)."""
     reply_draft: str | None = None
+    """What the document says to the patient."""
     section: AlsoPossible | None = None
-    """The likeliest section, to read while a model writes."""
+    """The first question's section."""
     offered: OfferedAnswer | None = None
+    """An approved answer to a near question."""
 
     @classmethod
     def of_prompt(cls, ranked: Sequence[Ranked], prompt: Prompt) -> Quote:
-        """Return what is known before it is made: the documents, and the numbers of the prompt."""
+        """Return what is known before ``MakeQuote.run``: the documents, and the numbers of the prompt."""
         return cls(tuple(Evidence(part, part.hits.offered) for part in ranked), passages=prompt.sources)
 
     @property
@@ -218,22 +240,23 @@ class Quote:
     @property
     def answered(self) -> frozenset[int]:
         """Index of each question that is answered without a model."""
-        return frozenset(part for part, one in enumerate(self.evidence) if one.is_found)
+        return frozenset(at for at, part in enumerate(self.evidence) if part.is_found)
 
     @property
     def elements(self) -> list[str]:
-        """The live elements that its units name, in their order."""
+        """Names of the live elements that its units name, in their order."""
         return [name for block in self.blocks for name, _, _ in block.elements]
 
     @property
     def of_items(self) -> list[str]:
-        """The live elements that follow a table and answer "is it in stock?", where the question means the
-        table's items by that: it names none."""
+        """Names of the live elements that follow a table and have values of its items, such as their stock.
+        Empty where the question itself names an item: then its own read answers, not the table's."""
         names = [block.of_items[0] for block in self.blocks if block.of_items is not None]
         return names if names and not any(part.ranked.hits.named for part in self.evidence) else []
 
     def without_scores(self) -> Quote:
-        """Return it without what neither the stream nor the record reads: some 0.4 MB while it streams."""
+        """Return it without what neither the stream nor the record reads: this frees some 0.4 MB for the time
+        that the answer streams."""
         slim = (
             replace(
                 part,
@@ -254,10 +277,12 @@ class Quote:
 
 @dataclass(slots=True)
 class _Composing:
-    """One quote while it is composed. A source gets the next number when it is first cited: by the sections
-    that answer, then by those that contend, then by the other documents that were found."""
+    """What one quote collects while it is composed; its parts change these in place. A source gets the next
+    number when it is first cited: by the sections that answer, then by those of second documents, then the
+    other documents that were found."""
 
     numbers: SourceList
+    """The sources so far; those of the prompt come first."""
     hydration: Hydration
     excerpts: Excerpts = field(default_factory=Excerpts)
     """What was shown so far, of any document."""
@@ -265,6 +290,7 @@ class _Composing:
     """Ordinals of the units that answer so far, by document."""
 
     def note_shown(self, section: Section) -> None:
+        """Note that a section answers: another question does not show its units again."""
         before = self.shown.get(section.document_id, frozenset[int]())
         self.shown[section.document_id] = before | section.ordinals
 
@@ -290,7 +316,8 @@ class MakeQuote:
         hydration: Hydration,
         scope: SearchScope,
     ) -> Quote:
-        """Return the quote. ``prompt``: what a model reads, whose sources the quote continues.
+        """Choose the sections and return the quote. ``prompt``: what a model reads; the quote keeps the
+        numbers of its sources and adds its own. None: no model writes.
 
         Raises SearchUnavailableError, DeadlineExceededError.
         """
@@ -308,7 +335,8 @@ class MakeQuote:
     def _compose(
         self, evidence: tuple[Evidence, ...], numbers: SourceList, hydration: Hydration, *, is_written: bool
     ) -> Quote:
-        """Return the quoted answer, or the section beside a written one, and number the sources."""
+        """Return the quote without its sources, which it numbers. ``is_written``: a model writes, so a
+        section is taken also where it is not near enough to answer by itself."""
         composing = _Composing(numbers, hydration)
         answering = [part for part in evidence if part.is_found or is_written]
         blocks = self._answers(answering, composing)
@@ -328,20 +356,25 @@ class MakeQuote:
         )
 
     def _answers(self, answering: Sequence[Evidence], composing: _Composing) -> list[QuotedBlock]:
-        """Return what answers each question. Where there are several, its questions stand above a section."""
+        """Return what answers each question. Where there are several, each question stands as a title above
+        its answer, and questions with the same section stand together."""
         blocks: list[QuotedBlock] = []
         for at, part in enumerate(answering):
             opening = "\n\n" if blocks else ""
             if len(answering) > 1:
                 same = [later for later in answering[at + 1 :] if _is_shown_by(part, later)]
-                titles = [as_title(each.query.question) for each in (part, *same)]
+                titles = [as_title(asked.query.question) for asked in (part, *same)]
                 opening += "".join(f"{title}\n\n" for title in titles if title)
             blocks += self._blocks(part, composing, opening=opening)
         return blocks
 
     def _blocks(self, part: Evidence, composing: _Composing, *, opening: str) -> list[QuotedBlock]:
-        """Return what answers one question, or its section; none that was shown before, whose questions stand
-        above it."""
+        """Return an option's answer to one question, or its section; nothing where its section was shown for
+        an earlier question. ``opening``: Markdown before it.
+
+        Above a section stand, in this order: the days counted from dates of the question, where the section
+        names an amount of days; that other documents give different values, where they do.
+        """
         if part.answer is not None:
             cite = composing.numbers.citing(part.ranked)
             return part.answer.blocks(cite, composing.excerpts, opening=opening)
@@ -356,13 +389,14 @@ class MakeQuote:
             return self._section_blocks(section, part, composing, opening=opening)
         built: list[QuotedBlock] = []
         opening += f"{DIFFERENT}\n\n"
-        for each in (section, *part.differing):
-            built += self._section_blocks(each, part, composing, opening=opening + dated_title(each))
+        for shown in (section, *part.differing):
+            built += self._section_blocks(shown, part, composing, opening=opening + dated_title(shown))
             opening = "\n\n"
         return built
 
     def _contending(self, answering: Sequence[Evidence], composing: _Composing) -> list[AlsoPossible]:
-        """Return the sections of documents that contend with an answer's and are not shown, each once."""
+        """Return the sections of second documents (``Evidence.also``), each document once, without those that
+        answer a question already."""
         contending: dict[str, AlsoPossible] = {}
         for part in answering:
             section = part.also
@@ -386,13 +420,14 @@ class MakeQuote:
         )
 
     def _has_days(self, section: Section) -> bool:
-        """Return whether a section says an amount of days, such as a deadline."""
+        """Return whether a section has an amount of days, such as a deadline."""
         spoken = language(self._services.tenant.language)
-        return any(has_days(each.unit.text, spoken) for each in section.units)
+        return any(has_days(scored.unit.text, spoken) for scored in section.units)
 
     def _draft(self, evidence: Sequence[Evidence], composing: _Composing) -> str | None:
-        """Return what the document says to the patient, where it says what was asked. Where another document
-        contends, neither's words are offered to be sent."""
+        """Return what the document of the first undisputed section says to the patient, or None. A draft in
+        which ``check_reply`` finds a fault, by the section's other lines and the question, is not offered: it
+        lacks what was asked."""
         undisputed = (part for part in evidence if part.is_undisputed and part.section is not None)
         part = next(undisputed, None)
         if part is None or (section := part.section) is None:
@@ -401,7 +436,7 @@ class MakeQuote:
         draft = reply_draft(section.document, tenant.answers.reply_headings, composing.excerpts, labels)
         if not draft:
             return None
-        title, units = section.document.card.title, (each.unit for each in section.units)
+        title, units = section.document.card.title, (scored.unit for scored in section.units)
         lines = [
             f"{title}\n{unit.heading}\n{unit.text}" for unit in units if shown_reply([unit.text]) not in draft
         ]
@@ -409,21 +444,22 @@ class MakeQuote:
         return None if check_reply(draft, lines=lines, given=given, language=spoken) else draft
 
     def _offered(self, evidence: Sequence[Evidence], composing: _Composing) -> OfferedAnswer | None:
-        """Return the approved answer to a question near the first one that has any."""
-        approved = ((part, one, one.use) for part in evidence for one in part.offered if one.use is not None)
-        first = next(approved, None)
+        """Return the first approved text, to show beside the answer; None where it is the answer itself, or
+        there is none."""
+        used = ((part, text, text.use) for part in evidence for text in part.offered if text.use is not None)
+        first = next(used, None)
         if first is None:
             return None
-        part, one, use = first
-        if one.answers:
+        part, offered, use = first
+        if offered.answers:
             return None
-        if one.documents and not one.documents.keys() & part.ranked.documents.keys():
-            return None  # the search found nothing of what it rests on: it is about something else
-        blocks = one.blocks(composing.numbers.citing(part.ranked), composing.excerpts, opening="")
+        if offered.documents and not offered.documents.keys() & part.ranked.documents.keys():
+            return None  # the search found none of the documents that it is made from: another topic
+        blocks = offered.blocks(composing.numbers.citing(part.ranked), composing.excerpts, opening="")
         return OfferedAnswer(
             item_id=use.item_id,
             revision=use.revision,
-            question=one.wording,
+            question=offered.wording,
             text="".join(block.before + block.text for block in blocks),
             n=blocks[0].n if blocks else 1,
         )
@@ -467,6 +503,7 @@ def source_facts(card: DocumentCard | None) -> SourceFacts | None:
 
 
 def _cards(evidence: Sequence[Evidence]) -> dict[str, DocumentCard]:
+    """Return the cards of all documents that were read or that offers are made from, by document id."""
     read = [part.ranked.documents for part in evidence]
-    read += [one.documents for part in evidence for one in part.offered]
+    read += [offered.documents for part in evidence for offered in part.offered]
     return {name: document.card for documents in read for name, document in documents.items()}

@@ -1,4 +1,8 @@
-"""Keeps the record of an answer: its beginning before the first text, all of it at the end."""
+"""Keeps the record of an answer: its beginning before the first text, all of it at the end.
+
+``KeepRecord`` makes the records; ``RecordWriter`` writes them to the store, which may be slow or fail,
+without keeping the agent waiting.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +38,9 @@ from assistant.stores.records import StoredRecords
 from assistant.tenant.deployed_names import CANARY_VARIANT
 
 _DEFAULT_SUBJECT = "default"
+"""Key of ``[answers.escalation]`` for all subjects that have none."""
 _WORST_FIRST = ("failed", "late", "answered", "empty", "not_asked")
-"""States of a source of documents."""
+"""States of a source of documents: of several questions the first of these counts."""
 
 
 class KeepRecord:
@@ -43,8 +48,8 @@ class KeepRecord:
 
     Example::
 
-        record = await keep.begin(prepared, quote)
-        record, is_written = await keep.run(record, said, ending, None, prepared)
+        record = await keep.begin(prepared, quote)  # before the first text
+        record, is_written = await keep.run(record, shown, ending, None, prepared)  # after the last
         record.finish_reason, record.mode  # FinishReason.STOP, Mode.QUOTED
     """
 
@@ -85,7 +90,8 @@ class KeepRecord:
         )
 
     async def begin(self, prepared: PreparedAnswer, quote: Quote) -> AnswerRecord:
-        """Write the beginning and return it: whoever read any is on record, also if this process dies."""
+        """Write ``begun`` and return it, so that an agent who read any text is on record, also if this
+        process dies. The store keeps it as in progress until the answer must have ended."""
         record = self.begun(prepared, quote)
         longest_s = prepared.run.scope.deadline.remaining_s() + RECORDS_TIMEOUT_S
         until = self._services.clock.now() + timedelta(seconds=longest_s)
@@ -95,13 +101,16 @@ class KeepRecord:
     async def run(
         self,
         begun: AnswerRecord,
-        said: Sentences,
+        shown: Sentences,
         ending: Ending,
         text: ModelText | None,
         prepared: PreparedAnswer,
     ) -> tuple[AnswerRecord, bool]:
-        """End the answer's trace and write its record; return it, and whether it is written already."""
-        steps, quote, told = prepared.run.scope.steps, prepared.quote, ending.details
+        """End the answer's trace and write its record; return it, and whether it is written already.
+
+        ``begun``: by ``begin`` or ``begun``. ``text``: the model's; None where none was asked.
+        """
+        steps, quote, details = prepared.run.scope.steps, prepared.quote, ending.details
         first, offered, usage = quote.evidence[0], quote.offered, text.usage if text is not None else Usage()
         steps.end(ending.outcome.value, error_code=ending.error_code)
         record = begun.model_copy(
@@ -110,8 +119,8 @@ class KeepRecord:
                 "outcome": ending.outcome,
                 "finish_reason": ending.finish_reason,
                 "error_code": ending.error_code,
-                "sentences": said.sentences,
-                "removed_markers": said.removed_markers,
+                "sentences": shown.sentences,
+                "removed_markers": shown.removed_markers,
                 "gate": first.ranked.gate,
                 "usage": usage,
                 "timings_ms": dict(steps.timings_ms),
@@ -120,19 +129,20 @@ class KeepRecord:
                 "offered": ApprovedUse(item_id=offered.item_id, revision=offered.revision)
                 if offered
                 else None,
-                "quoted": said.quoted,
+                "quoted": shown.quoted,
                 "candidates": _candidates_of(first),
-                "approved": _approved_uses(quote) if told.mode is Mode.QUOTED else (),
+                "approved": _approved_uses(quote) if details.mode is Mode.QUOTED else (),
                 "elements": prepared.run.hydration.uses(),
-                "differing": _differing(quote) if told.mode is not None else (),
-                **dict(told),
-                **_kept_texts(said, told, quote),
+                "differing": _differing(quote) if details.mode is not None else (),
+                **dict(details),
+                **_kept_texts(shown, details, quote),  # after details, whose texts it replaces
             }
         )
         return record, await self.writer.write(record)
 
     def _wrote(self, text: ModelText | None) -> dict[str, str | None]:
-        """Return what the record says of the weights that wrote, where they may not be the served ones."""
+        """Return the fields of the record that name the weights, where an endpoint has several variants:
+        those of the canary are not the served ones that ``begun`` names."""
         if text is None or text.variant is None:
             return {}
         if text.variant != CANARY_VARIANT:
@@ -141,6 +151,7 @@ class KeepRecord:
         return {"variant": text.variant, "model_digest": digest}
 
     def _weights(self, evidence: Sequence[Evidence]) -> dict[str, str]:
+        """Return the SHA-256 of each weights file that shaped the answer, and of the router, by kind."""
         routing = evidence[0].ranked.routing
         router = routing.router if routing is not None else None
         return {**self._shipped, **({} if router is None else {"router": router})}
@@ -149,8 +160,8 @@ class KeepRecord:
         """Return each source and its part in the answer, in the order of the tenant file; nothing for a
         tenant with one source.
 
-        Of two questions the mean share counts, and a failure before an answer. A live source is asked later,
-        by the elements that need it.
+        Of several questions the mean share counts, and the worst state. A live source is "not_asked" here:
+        the elements that need it ask it later, and ``Hydration.asked`` adds its state.
         """
         routed = [
             (part.ranked.routing.shares, part.ranked.hits.states)
@@ -231,16 +242,17 @@ def _uses_of_passages(prepared: PreparedAnswer, quote: Quote) -> tuple[PassageUs
 
 
 def _differing(quote: Quote) -> tuple[str, ...]:
-    """Return the documents that give one thing different values."""
+    """Return the ids of the documents that give one thing different values, each once."""
     parts = (part for part in quote.evidence if part.differing)
-    shown = (each for part in parts for each in (part.section, *part.differing) if each is not None)
-    return tuple(dict.fromkeys(each.document_id for each in shown))
+    sections = (shown for part in parts for shown in (part.section, *part.differing) if shown is not None)
+    return tuple(dict.fromkeys(section.document_id for section in sections))
 
 
-def _kept_texts(said: Sentences, told: AnswerEnding, quote: Quote) -> dict[str, object]:
-    """Return the record's texts, with excerpts in place of what is shown of documents."""
-    excerpts, draft = quote.excerpts, told.reply_draft
-    text, also = excerpts.keep(said.text), excerpts.keep_also(told.also)
+def _kept_texts(shown: Sentences, details: AnswerEnding, quote: Quote) -> dict[str, object]:
+    """Return the record's texts, with runs in place of what is shown of documents, and the excerpts of
+    these."""
+    excerpts, draft = quote.excerpts, details.reply_draft
+    text, also = excerpts.keep(shown.text), excerpts.keep_also(details.also)
     kept_draft = excerpts.keep(draft) if draft is not None else None
     used = excerpts.used_in(text, kept_draft, *(part.text for part in also))
     return {"text": text, "also": also, "reply_draft": kept_draft, "excerpts": used}
@@ -248,14 +260,17 @@ def _kept_texts(said: Sentences, told: AnswerEnding, quote: Quote) -> dict[str, 
 
 _FIRST_RETRY_S = 0.5
 _LONGEST_RETRY_S = 15.0
+"""Pauses between attempts double from the first to the longest."""
 _BEGIN_WAIT_S = 0.1
+"""How long the first text waits for the beginning of its record."""
 MAX_WAITING = 1_000
 """Records that wait for their store: some 20 MiB. Above this the newest record is dropped and logged."""
 _log = structlog.get_logger(__name__)
 
 
 class RecordWriter:
-    """Writes each record in its own task, which outlives the task that requested it.
+    """Writes each record in its own task, which outlives the task that requested it: nobody who leaves or
+    cancels prevents the record. ``settle`` is called once before the process ends.
 
     While the store fails, writing is retried with growing pauses until the process ends.
     """
@@ -284,7 +299,8 @@ class RecordWriter:
         await asyncio.wait((task,), timeout=_BEGIN_WAIT_S)
 
     async def settle(self, *, within_s: float) -> int:
-        """Wait for writes in progress; return how many records are still not written."""
+        """Wait for writes in progress and retries; then give up, log, and return how many records are not
+        written."""
         waiting: set[asyncio.Task[bool] | asyncio.Task[None]] = {*self._tasks, *self._retries}
         if not waiting:
             return 0
@@ -306,6 +322,7 @@ class RecordWriter:
         return True
 
     async def _write(self, record: AnswerRecord) -> bool:
+        """Return whether the record is written; begin to retry where it is not."""
         if await self._put(record):
             return True
         if len(self._retries) >= MAX_WAITING:
@@ -326,6 +343,7 @@ class RecordWriter:
             pause_s = min(2 * pause_s, _LONGEST_RETRY_S)
 
     async def _put(self, record: AnswerRecord) -> bool:
+        """Return whether one attempt wrote the record. Raises nothing."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._records.put_answer(record)
