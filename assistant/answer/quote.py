@@ -427,7 +427,7 @@ class MakeQuote:
     def _draft(self, evidence: Sequence[Evidence], composing: _Composing) -> str | None:
         """Return what the document of the first undisputed section says to the patient, or None. A draft in
         which ``check_reply`` finds a fault, by the section's other lines and the question, is not offered: it
-        lacks what was asked."""
+        may lack what was asked."""
         undisputed = (part for part in evidence if part.is_undisputed and part.section is not None)
         part = next(undisputed, None)
         if part is None or (section := part.section) is None:

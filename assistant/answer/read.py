@@ -22,6 +22,7 @@ from assistant.domain.errors import EmbeddingUnavailableError, OverloadedError
 from assistant.domain.live import Caller
 
 _RED_FLAGS_LIMIT_S = 2.0
+"""How long a question of a new process waits for the examples of red flags."""
 _MOST_IDS = 20
 """Numbers and codes of a message that its record keeps."""
 
@@ -31,13 +32,15 @@ class Queries:
     """A message as it was read."""
 
     reading: Reading
+    """What the record keeps of it."""
     each: tuple[EvidenceQuery, ...]
     """What is searched for each of its questions, at least one."""
     caller: Caller
-    """As live systems are asked."""
+    """Who asks live systems, with the words in which they look for parameters."""
     live: tuple[tuple[int, LiveMatch], ...]
     """How near each live element is to each question, by the question's index."""
     red_flags: asyncio.Task[tuple[RedFlag, ...]]
+    """Goes on beside the search; ``AnswerQuestion.prepare`` awaits it at its end."""
     unchecked_language: str | None
     """ISO 639-1 code of the message's language, where red flags are not checked in it."""
 
@@ -61,7 +64,7 @@ class ReadQuestion:
         *,
         beside: Beside | None = None,
     ) -> None:
-        """``beside`` None: what an option brings."""
+        """``beside``: finds what a question asks of live systems; None: the one that an option brings."""
         tenant = services.tenant
         self._tenant, self._adaptations, self._sources = tenant, adaptations, sources
         self._known_words = KnownWordsReader(
@@ -72,10 +75,12 @@ class ReadQuestion:
         self._heads = Heads(adaptations.now.vocabulary, embedding_model=tenant.embedding.model)
 
     async def run(self, question: Question, scope: SearchScope) -> Queries:
-        """Embed the message by one call, read it, and match it with live elements.
+        """Embed the message by one call, read it, and match it with live elements. A chat was read before, by
+        ``ReadChat``: the question's words are its open questions.
 
         Raises EmbeddingUnavailableError, OverloadedError, DeadlineExceededError.
         """
+        # red flags are looked for in all of a chat, the rest is read in its open questions
         text, whole = question.request.question, question.whole or question.request.question
         vocabulary, vectors = self._adaptations.now.vocabulary, scope.embedded
         message = Message.after(question.two_before, text, vocabulary=vocabulary)
@@ -101,6 +106,7 @@ class ReadQuestion:
             ids=ids_in(text)[:_MOST_IDS],
             asks=judged.asks,
         )
+        # where the open questions have no number, an order's number may stand elsewhere in the chat
         numbers = () if any(map(str.isdigit, text)) else numbers_of(question.said)
         caller = Caller(
             question.identity, question.context, "\n".join((text, *numbers)), question.begun.answer_id
@@ -115,11 +121,14 @@ class ReadQuestion:
         )
 
     def as_asked(self, caller: Caller, record: AnswerRecord) -> Caller:
-        """Return the caller of a recorded question as live systems are asked it."""
+        """Return the caller of a recorded question, to read its live elements again as they were read
+        first."""
         return self._named(caller, record.reading.items if record.reading is not None else ())
 
     def _texts(self, message: Message, known: KnownWords | None) -> list[str]:
-        """Return the texts whose vectors are needed, each once."""
+        """Return the texts whose vectors are needed, each once: the message and its questions, these below
+        the words that they may lean on, as the examples of live elements are written, and as a router reads
+        them."""
         first, *more = message.questions
         joined = [
             with_earlier(first, earlier) for earlier in (message.before, message.named_above) if earlier
@@ -141,7 +150,8 @@ class ReadQuestion:
         *,
         at: datetime | None,
     ) -> tuple[EvidenceQuery, ...]:
-        """Return what is searched for each question, with its vectors."""
+        """Return what is searched for each question, with its vectors. The words of an answer are shared out
+        among the questions. ``vectors``: of all ``_texts``."""
         longest, count = self._tenant.answers, len(message.questions)
         queries: list[EvidenceQuery] = []
         for question, earlier in zip(message.questions, judged.earlier, strict=True):
@@ -163,7 +173,9 @@ class ReadQuestion:
         return tuple(queries)
 
     def _items(self, text: str, first: EvidenceQuery, history: Sequence[AnswerRecord]) -> tuple[str, ...]:
-        """Return the numbers of the items that a message, or else the question that it leans on, names."""
+        """Return the numbers of the items that a message names; else, where it leans on the question before,
+        those that this names, or that the last turn with any named. ``first``: the message's first
+        question."""
         named = self._adaptations.named(text, known=first.known)
         if first.before is not None and not (named is not None and named.ids):
             named = self._adaptations.named(first.text, known=first.known)
@@ -175,17 +187,22 @@ class ReadQuestion:
     # Live elements
 
     def _named(self, caller: Caller, items: Sequence[str]) -> Caller:
-        """Return a caller with the names in the question, and the number of the one item that it means."""
+        """Return a caller with the names in the question; and with the number of the item that it means,
+        where it means one and does not have its number: a connector finds parameters by their patterns
+        alone."""
         names = self._beside.names(caller.question, known=self._adaptations.now.vocabulary.words)
-        is_said = any(item.casefold() in caller.question.casefold() for item in items)
-        asked = "\n".join((caller.question, *items)) if len(items) == 1 and not is_said else caller.question
+        present = any(item.casefold() in caller.question.casefold() for item in items)
+        asked = "\n".join((caller.question, *items)) if len(items) == 1 and not present else caller.question
         return replace(caller, question=asked, names=names)
 
     def _matched(self, queries: Sequence[EvidenceQuery], vectors: Vectors) -> list[tuple[int, LiveMatch]]:
+        """Return how near each live element is to each question, by the question's index. A first question
+        that leans on earlier words is matched with these, by the vector that is searched with."""
         matched: list[tuple[int, LiveMatch]] = []
         for part, query in enumerate(queries):
             text = self._as_examples(query.question, query.known)
-            # A later question of a message leans on the first, whose element it would ask for again.
+            # A later question leans on the first: with its words, it would ask for the first one's element
+            # again.
             vector = (
                 query.vector if part == 0 and query.before is not None else vectors.get(text, query.vector)
             )
@@ -202,14 +219,15 @@ class ReadQuestion:
     # Red flags
 
     async def _load_red_flags(self, scope: SearchScope) -> None:
-        """Wait a little for the head in a new process; ``degraded`` says that a message is unchecked."""
+        """Wait a little for the examples of flags in a new process; where they are late, note in
+        ``scope.degraded`` that the message is unchecked."""
         await self._red_flags.load(within_s=_RED_FLAGS_LIMIT_S)
         if not self._red_flags.is_ready:
             scope.degraded.append("red flags")
 
     async def _raised(self, text: str, scope: SearchScope) -> tuple[RedFlag, ...]:
-        """Return the red flags of the message. Of a long one its pieces are embedded first; ``degraded`` says
-        that only its whole is read."""
+        """Return the red flags of the message, of which the whole and, of a long one, its windows are read.
+        Where windows cannot be embedded, the rest is read, and ``scope.degraded`` says so."""
         wanted = [piece for piece in self._red_flags.pieces(text) if piece not in scope.embedded]
         try:
             if wanted:

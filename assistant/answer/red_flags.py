@@ -1,10 +1,12 @@
 """Finds the red flags of a message: emergencies that the tenant file describes by example messages.
 
-A message is read as a whole and in windows of its words, so that an emergency beside other text is seen.
-``weights/red_flags.json`` judges each of them by its vector and by the n-grams of its letters and words:
-how much it is about each of the twelve flags, and from that whether it is an emergency. A flag that the file
-lacks is found by the nearness of the tenant's examples, with the same judgement as a prior.
-docs/red-flags.md has the measurements.
+A message is read in *pieces*: the whole, and windows of its words, so that an emergency beside other text is
+seen. ``weights/red_flags.json`` judges each piece by its vector and by the n-grams of its letters and words:
+how much it is about each of the twelve flags that the file knows, and from that whether it is an emergency. A
+flag of the tenant that the file does not know is found by the nearness of the tenant's examples, with the
+same judgement as a prior. docs/red-flags.md has the measurements.
+
+Vectors are *centred*: the mean of ordinary messages is subtracted, so that cosines tell messages apart.
 """
 
 from __future__ import annotations
@@ -35,16 +37,20 @@ from assistant.tenant.tenant import RedFlagEntry, TenantConfig
 from assistant.text.language import WORD, fold, language
 
 WINDOW_WORDS, STEP_WORDS = 12, 6
+"""Words of a window, and from the begin of one to that of the next."""
 GRAM_BUCKETS = 1 << 14
+"""An n-gram's weight is that of its hash modulo this."""
 LANGUAGE = "en"
 """The language that the weights are fitted for."""
 _LEAST_FOREIGN, _MOST_COMMON, _SURELY_FOREIGN = 0.85, 0.65, 0.999
-"""Probability of another language from which on a message counts as foreign; it is the third where at least
-that share of its words is common in English. Chat shorthand alone is at times taken for another language."""
+"""A message is foreign from the first probability of another language on. Where at least the second, a share
+of its words, is common in English, from the third: chat shorthand is at times taken for another language."""
 _HIGHEST = 0.7
-"""Chosen on writers 1 and 2 of evaluation/red_flags, as what ``tools/fit_red_flags.py`` sets."""
+"""Weight of the highest score of a piece in a message's. Chosen on writers 1 and 2 of evaluation/red_flags,
+as everything that ``tools/fit_red_flags.py`` sets."""
 _LEAST_SHARE = 0.25
-"""Of the probability of all flags: the likeliest flag is raised, and each other one with such a share."""
+"""In an emergency the likeliest flag is raised, and each other one with this share of all flags'
+probability."""
 _BATCH = 16
 """Texts of one call, so that a question waits for 0.15 s of CPU at most while a process embeds."""
 _LIMIT_S = 300.0
@@ -53,7 +59,8 @@ Vector = Sequence[float]
 
 
 def pieces(text: str) -> list[str]:
-    """Return the message and, of a long one, its windows of twelve words, each half over the one before."""
+    """Return the message and, of a long one, its windows of twelve words, each half over the one before; the
+    last one ends with the message."""
     words = text.split()
     if len(words) <= WINDOW_WORDS + 2:
         return [text]
@@ -62,7 +69,8 @@ def pieces(text: str) -> list[str]:
 
 
 def grams(text: str) -> list[int]:
-    """Return the hashed words, pairs of words, and runs of three and four letters of a text, each once."""
+    """Return the buckets of a text's n-grams, each once: of its words ("=chest"), its pairs of words ("chest
+    pain") and runs of three and four letters in its words ("<che", "est>")."""
     words = WORD.findall(fold(text))
     parts = {f"{first} {second}" for first, second in pairwise(words)}
     return sorted({crc32(part.encode()) % GRAM_BUCKETS for part in parts}.union(*map(_of_word, words)))
@@ -86,6 +94,8 @@ def foreign_language(text: str) -> str | None:
 
 
 class _Guess(Protocol):
+    """A result of gcld3, which has no types: ISO 639-1 code, "und" where it knows none, and 0 to 1."""
+
     language: str
     probability: float
 
@@ -97,21 +107,22 @@ def _language_guesser() -> Callable[[str], _Guess]:
 
 
 def score_of(scores: Sequence[float]) -> float:
-    """Return the score of a message by those of its pieces. The second highest counts too: an emergency is
-    seen in two pieces, which overlap, and a cut that only looks like one in a single piece."""
+    """Return the score of a message by those of its pieces: 0.7 of the highest and 0.3 of the second. An
+    emergency is seen in two pieces, because they overlap; words that only look like one when cut are seen in
+    one."""
     highest, *others = sorted(scores, reverse=True)
     return _HIGHEST * highest + (1.0 - _HIGHEST) * max(others, default=highest)
 
 
 class Nearness(PublicModel):
-    """Judges a flag by its examples: log-odds that a message is about it."""
+    """Weights that judge a flag by its examples: log-odds that a message is about it."""
 
     prior: float
-    """Of the log-odds of any emergency."""
+    """Weight of the log-odds that the message is any emergency."""
     nearest: float
-    """Of the cosine to the nearest example, of the piece that is nearest to it."""
+    """Weight of the highest cosine of a piece with an example."""
     middle: float
-    """Of the cosine to the middle of all examples."""
+    """Weight of the highest cosine of a piece with the middle of all examples."""
     bias: float
 
     def score(self, prior: float, nearest: float, middle: float) -> float:
@@ -126,26 +137,29 @@ class Weights(PublicModel):
     fitted_on: str
     """SHA-256 (hex) of the training messages."""
     mean: tuple[float, ...]
-    """Of the vectors: each is centred by it."""
+    """Mean vector of ordinary messages, by which vectors are centred."""
     hidden: tuple[tuple[float, ...], ...]
     """The row of each hidden unit, on a centred vector and a constant, shape (units, dimensions + 1)."""
     outer: tuple[float, ...]
-    """The weight of each hidden unit."""
+    """The weight of each hidden unit (a ReLU), shape (units,)."""
     whole: float
-    """Added for the whole message."""
+    """Added to the score of the piece that is the whole message."""
     grams: str
-    """A signed byte for each bucket of n-grams, in base 85."""
+    """A byte for each bucket of n-grams, 128 for weight 0, in base 85."""
     gram_scale: float
+    """Weight for one step of such a byte."""
     least_score: float
     """Log-odds from which on a message is an emergency."""
     flags: Mapping[str, tuple[float, ...]]
     """Name of a flag = its row, shape (dimensions + 1,): log-odds that a piece is about it."""
     with_prior: Nearness
+    """For flags that ``flags`` lacks, with the embedding model of these weights."""
     alone: Nearness
     """For another embedding model, which has no prior."""
 
     @cached_property
     def gram_weights(self) -> list[float]:
+        """The weight of each bucket."""
         return [self.gram_scale * (byte - 128) for byte in b85decode(self.grams)]
 
     def of_flags(self, centred: Vector) -> list[float]:
@@ -154,7 +168,8 @@ class Weights(PublicModel):
         return [_dot(flag, row) for flag in self.flags.values()]
 
     def piece_score(self, text: str, centred: Vector, of_flags: Sequence[float], *, is_whole: bool) -> float:
-        """Return the log-odds that a piece of a message is about an emergency."""
+        """Return the log-odds that a piece of a message is about an emergency: the sum of four parts, by the
+        flags (``of_flags``), by the hidden units, by the n-grams, and for the whole message."""
         row = [*centred, 1.0]
         hidden = [max(0.0, _dot(unit, row)) for unit in self.hidden]
         of_grams, weights = grams(text), self.gram_weights
@@ -180,13 +195,15 @@ class Judged:
 
     @classmethod
     def of(cls, weights: Weights, texts: Sequence[str], rows: Sequence[Vector]) -> Judged:
-        """``texts``: the whole message first, then its windows; ``rows``: their centred vectors."""
+        """Judge a message. ``texts``: the whole message first, then its windows; ``rows``: their centred
+        vectors."""
         by_piece = [weights.of_flags(row) for row in rows]
         scores = [
             weights.piece_score(text, row, of_flags, is_whole=at == 0)
             for at, (text, row, of_flags) in enumerate(zip(texts, rows, by_piece, strict=True))
         ]
-        shares = softmax([_log_of_summed_odds(pieces_of) for pieces_of in zip(*by_piece, strict=True)])
+        # of each flag the odds of all pieces, then its share of all flags
+        shares = softmax([_log_of_summed_odds(by_flag) for by_flag in zip(*by_piece, strict=True)])
         likely = sorted(zip(shares, weights.flags, strict=True), reverse=True)
         return cls(
             score_of(scores),
@@ -208,14 +225,26 @@ class Examples:
         return cls(vectors, _of_unit_length(mean_of(vectors)))
 
     def cosines(self, rows: Sequence[Vector]) -> tuple[float, float]:
-        """Return the highest cosine of a piece of a message to an example, and to their middle."""
-        pieces_of = [_of_unit_length(row) for row in rows]
-        nearest = max(_dot(piece, example) for piece in pieces_of for example in self.vectors)
-        return nearest, max(_dot(piece, self.middle) for piece in pieces_of)
+        """Return the highest cosine of a piece of a message with an example, and with their middle. ``rows``:
+        the centred vectors of the pieces."""
+        directions = [_of_unit_length(row) for row in rows]
+        nearest = max(_dot(piece, example) for piece in directions for example in self.vectors)
+        return nearest, max(_dot(piece, self.middle) for piece in directions)
 
 
 class RedFlags:
-    """The red flags of one tenant. One instance serves all requests of a process; for one event loop."""
+    """The red flags of one tenant. One instance serves all requests of a process; for one event loop.
+
+    Example::
+
+        await flags.load(within_s=2.0)
+        texts = flags.pieces("my son drank the whole bottle")  # the caller embeds these
+        flags.raised("my son drank the whole bottle", vectors)  # (RedFlag(name="overdose", …),)
+
+    | embedding model     | flags that the weights know | other flags of the tenant       |
+    | that of the weights | by the weights              | by examples, with the prior     |
+    | another one         | by examples, without a prior| by examples, without a prior    |
+    """
 
     def __init__(self, tenant: TenantConfig, *, embedder: TextEmbedder, clock: Clock) -> None:
         weights = shipped_weights()
@@ -229,12 +258,13 @@ class RedFlags:
 
     @property
     def is_ready(self) -> bool:
-        """Whether messages are checked for all flags: none is found by examples, or they are loaded."""
+        """Whether messages are checked for all flags: no flag is found by examples, or the examples are
+        loaded."""
         return self._loaded.value is not None or not self._by_examples
 
     async def load(self, *, within_s: float | None = None) -> None:
-        """Embed the examples of flags that are found by them. It returns when that is done, has failed, or is
-        late. Raises nothing."""
+        """Embed the examples of the flags that are found by them, once in a process. Return when that is
+        done, has failed, or took longer than ``within_s``. Raises nothing."""
         if not self.is_ready:
             await self._loaded.get(within_s=within_s)
 
@@ -243,7 +273,8 @@ class RedFlags:
         return pieces(text) if self._entries else []
 
     def unchecked_language(self, text: str) -> str | None:
-        """Return the language of a message that is not checked in it; None for a tenant without flags."""
+        """Return the language (ISO 639-1) of a message in which red flags are not checked; None where they
+        are, and for a tenant without flags."""
         return foreign_language(text) if self._entries else None
 
     def raised(self, text: str, vectors: Mapping[str, Vector]) -> tuple[RedFlag, ...]:
@@ -253,6 +284,7 @@ class RedFlags:
         ``vectors``: of its pieces, of unit length; a piece that has none is left out.
         """
         weights, loaded = shipped_weights(), self._loaded.value
+        # another model's vectors are centred by the mean that was loaded with the examples
         mean = weights.mean if self._is_shipped_model else loaded and loaded.mean
         texts = [piece for piece in self.pieces(text) if piece in vectors]
         if mean is None or not texts:
@@ -271,6 +303,8 @@ class RedFlags:
         return tuple(_red_flag(self._entries[name]) for name in names if name in self._entries)
 
     async def _load(self) -> _Loaded:
+        """Embed the examples, and for another embedding model ordinary messages, whose mean centres
+        vectors."""
         ordinary = [] if self._is_shipped_model else list(ordinary_messages())
         texts = [*ordinary, *(text for entry in self._by_examples for text in entry.examples)]
         deadline = Deadline.after(_LIMIT_S, clock=self._clock)
@@ -289,13 +323,16 @@ class RedFlags:
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
+    """What is embedded once in a process."""
+
     mean: Vector
-    """Of ordinary messages, or of the weights."""
+    """By which vectors are centred: of ordinary messages, or of the weights."""
     flags: Mapping[str, Examples]
+    """Of flags that are found by examples, by name."""
 
 
 def ordinary_messages() -> tuple[str, ...]:
-    """Return messages to a care line that are no emergencies, some of them nearly."""
+    """Return messages to a care line that are no emergencies; some of them are near to one."""
     text = files("assistant.answer").joinpath("ordinary_messages.txt").read_text(encoding="utf-8")
     return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
 
@@ -319,6 +356,7 @@ def _of_unit_length(vector: Vector) -> list[float]:
 
 
 def _log_of_summed_odds(log_odds: Sequence[float]) -> float:
+    """Return log Σ exp of the log-odds; the highest is taken out first, so that no exponential overflows."""
     highest = max(log_odds)
     return highest + log(fsum(exp(value - highest) for value in log_odds))
 

@@ -1,9 +1,13 @@
 """Checks a text for a patient, without a model: against the lines and live values of its answer, and against
 what the patient said.
 
-A value (number with its unit, date, time, phone number, code, name) is held where one of them has it, in
-whatever form. What a sentence says is compared with the sentence of a line of which it is nearly all: other
-paraphrases need a reader (``reply_judge``; docs/decisions/0123 has the figures).
+A value is a number with its unit, a date, time, phone number, code or name. It is *held* where one of these
+texts has it, in whatever form: "two weeks" holds "14 days". A sentence is compared with the line that it
+repeats almost word for word: other paraphrases need a model (``reply_judge``; docs/decisions/0123 has the
+figures).
+
+A *moment* is a date ("11/3"), a time of day or a phone number; a *measure* a number with its unit,
+("14", "day"), whose ``Amount`` is its size in one base unit, such as seconds.
 """
 
 from __future__ import annotations
@@ -27,17 +31,20 @@ from assistant.text.language import (
 from assistant.text.values import DAY_S, MOST_DAYS, ONE, SECONDS, Amount, Values, amount_of, moments_of
 
 _ALMOST_ALL = 0.8
-"""Share of its words' weight that a sentence has in common with one of a line when it repeats it."""
+"""Least share of its words' weight that a sentence has in common with a sentence of a line to repeat it."""
 _SAME = 0.02
-"""Amounts of time are one within this share: a month has 30 days, and a twelfth of a year."""
+"""Amounts of time are equal within this share: a month has 30 days, and a twelfth of a year."""
 _LEAP_YEAR = 2024
-"""Of dates without a year."""
+"""Dates without a year are taken to be of it, so that 29 February is one."""
 _MINUTE = 60.0
+"""Seconds."""
 _VALUE = re.compile(r"[ /:]")
-"""In an amount, a date or a time: neither a bare number nor a code."""
+"""In the text of an amount, a date or a time, "14 day", "11/3", "9:00", and not of a bare number or a
+code."""
 _PRONOUNS = frozenset({"1", "2"})
 """Numbers that are words of a sentence: "one of them", "the two"."""
 _OF_DATES = frozenset(map(fold, (*month_name, *day_name)))
+"""Names of months and days: no proper names."""
 _SHORT = 2
 """Letters of a word with a capital that is no name: "I", "PO"."""
 
@@ -51,25 +58,37 @@ def check_reply(
 ) -> tuple[ReplyCheck, ...]:
     """Return the faults of a text, in its order.
 
-    ``lines``: of the answer's documents, each below its title and heading. ``given``: live values, and the
-    messages of the conversation.
+    ``lines``: of the answer's documents, each as "title\\nheading\\ntext" (``read_lines``). ``given``: live
+    values and the messages of the conversation, the question last.
+
+    Example: for the line "Damaged item\\n\\nThe desk ships a replacement within 14 days. Keep the item for 7
+    days." and the question "when does the replacement ship":
+
+    | text                                         | fault                          |
+    | "A new one ships within three weeks."        | not_held, values ("3 week", …) |
+    | "The desk ships no replacement in 14 days."  | contradicts                    |
+    | "We send a new one soon."                    | missing, values ("14 day",)    |
+    | "A new one ships within two weeks."          | none                           |
     """
     return tuple(_Check(lines, given, language).run(text))
 
 
 class _Check:
+    """The check of one text."""
+
     def __init__(self, lines: Sequence[str], given: Sequence[str], language: Language) -> None:
         self._language, self._question = language, given[-1] if given else ""
-        bodies = [line.split("\n", 2)[-1] for line in lines]
+        bodies = [line.split("\n", 2)[-1] for line in lines]  # without titles and headings
         self._of_lines, self._given = (
-            Values.joined([Values.of(each, language) for each in (*texts, "")]) for texts in (lines, given)
+            Values.joined([Values.of(text, language) for text in (*texts, "")]) for texts in (lines, given)
         )
-        self._asked = Values.joined([Values.of(each, language) for each in (*bodies, "")])
+        self._of_bodies = Values.joined([Values.of(body, language) for body in (*bodies, "")])
         self._held = Values.joined([self._of_lines, self._given])
-        self._stated = [one for each in bodies for one in self._sentences(each)]
+        self._stated = [sentence for body in bodies for sentence in self._sentences(body)]
         self._line_numbers = _numbers("\n".join(bodies))
 
     def run(self, text: str) -> Iterator[ReplyCheck]:
+        """Yield one fault at most for each sentence, then what is missing."""
         spans = split_sentences(text)
         for span in spans:
             if foreign := tuple(dict.fromkeys(self._foreign(span.text))):
@@ -82,30 +101,32 @@ class _Check:
     # Values
 
     def _foreign(self, sentence: str) -> Iterator[str]:
-        """Yield the values that nothing holds."""
+        """Yield the values of a sentence that nothing holds."""
         moments, rest = moments_of(fold(sentence), stored=False)
-        yield from (one for one in moments if one not in self._held.moments and one not in self._reckoned)
+        yield from (new for new in moments if new not in self._held.moments and new not in self._reckoned)
         claimed = quantities(rest)
-        counted = quantities(ONE.sub("1 ", rest)).measures - claimed.measures
-        yield from (" ".join(one) for one in claimed.measures if not self._holds(one))
-        yield from (" ".join(one) for one in counted if not self._holds_period(one))
+        counted = quantities(ONE.sub("1 ", rest)).measures - claimed.measures  # "a week"
+        yield from (" ".join(measure) for measure in claimed.measures if not self._holds(measure))
+        yield from (" ".join(measure) for measure in counted if not self._holds_period(measure))
         yield from claimed.bare - self._held.quantities.values - _PRONOUNS
         yield from claimed.codes - self._held.quantities.codes
         yield from self._other_names(sentence)
 
     def _holds(self, measure: tuple[str, str]) -> bool:
-        """Return whether a number with its unit is held: in another unit, or where it has none; not where it
-        stands with another one."""
+        """Return whether a number with its unit, ("14", "day"), is held: the same amount in any unit; the
+        number without a unit in a line; or there in what was given, unless that has the number with a unit
+        too."""
         number, amount = measure[0], amount_of(measure)
         if measure == ("1", "time"):
-            return True
+            return True  # "one time": no value
         if _has(amount, self._held.amounts) or number in self._of_lines.quantities.bare:
             return True
         with_units = {value for value, _ in self._held.quantities.measures}
         return number in self._given.quantities.bare and number not in with_units
 
     def _holds_period(self, measure: tuple[str, str]) -> bool:
-        """Return whether "a week" is held: the amount, or the word."""
+        """Return whether an amount without a number, "a week", is held: the amount, or the word. What is no
+        time over a minute always is: "a form", "a second"."""
         is_period = amount_of(measure)[0] == SECONDS and amount_of(measure)[1] > _MINUTE
         word = self._language.stem(measure[1])
         return not is_period or _has(amount_of(measure), self._held.amounts) or word in self._held.stems
@@ -129,30 +150,33 @@ class _Check:
 
     @cached_property
     def _reckoned(self) -> frozenset[str]:
-        """Return the dates that are held amounts of days before or after held dates."""
+        """The dates that lie a held number of days before or after a held date: "11/17" for "11/3" and
+        "14 days"."""
         dates = [_date_of(moment) for moment in self._held.moments if "/" in moment]
         days = {round(size / DAY_S) for unit, size in self._held.amounts if unit == SECONDS}
         reckoned = (
-            one + sign * timedelta(days=number)
-            for one, number, sign in product(filter(None, dates), days, (1, -1))
+            start + sign * timedelta(days=number)
+            for start, number, sign in product(filter(None, dates), days, (1, -1))
             if 0 < number < MOST_DAYS
         )
-        return frozenset(f"{one.month}/{one.day}" for one in reckoned)
+        return frozenset(f"{day.month}/{day.day}" for day in reckoned)
 
     # Statements
 
     def _sentences(self, text: str) -> list[Piece]:
+        """Return the sentences of a text, parsed."""
         return [piece_of(span.text, self._language) for span in split_sentences(text)]
 
     def _is_contradicted(self, sentence: str) -> bool:
-        """Return whether the line that it repeats says otherwise."""
-        told = piece_of(sentence, self._language)
-        line = max(self._stated, key=lambda one: self._likeness(told, one), default=told)
-        return self._likeness(told, line) >= _ALMOST_ALL and _says_opposite(told, line)
+        """Return whether the sentence of a line that this one repeats says the opposite."""
+        claim = piece_of(sentence, self._language)
+        line = max(self._stated, key=lambda stated: self._likeness(claim, stated), default=claim)
+        return self._likeness(claim, line) >= _ALMOST_ALL and _says_opposite(claim, line)
 
-    def _likeness(self, one: Piece, other: Piece) -> float:
-        return self._common(one, other) / (
-            max(sum(map(self._weight, each.stems)) for each in (one, other)) or 1.0
+    def _likeness(self, claim: Piece, other: Piece) -> float:
+        """Return the weight of the words in common, as a share of the longer one's, 0 to 1."""
+        return self._common(claim, other) / (
+            max(sum(map(self._weight, piece.stems)) for piece in (claim, other)) or 1.0
         )
 
     def _weight(self, stem: str) -> float:
@@ -161,53 +185,60 @@ class _Check:
     # What is missing
 
     def _missing(self, text: str) -> tuple[str, ...]:
-        """Return the amounts, dates and times of the line that is nearest to the question, where the text has
-        no value of the lines."""
-        told, asked = Values.of(text, self._language), self._asked
-        if any(self._told(one, told) for one in self._line_numbers) or told.moments & asked.moments:
+        """Return the amounts, dates and times of the line's sentence that is nearest to the question; none
+        where the text has any value of the lines."""
+        reply, held = Values.of(text, self._language), self._of_bodies
+        if any(self._is_in(number, reply) for number in self._line_numbers) or reply.moments & held.moments:
             return ()
         question = piece_of(self._question, self._language)
-        nearest = max(self._stated, key=lambda one: self._common(question, one), default=question)
+        nearest = max(self._stated, key=lambda stated: self._common(question, stated), default=question)
         values = _numbers(nearest.text) if self._common(question, nearest) else set[str]()
-        return tuple(sorted(one for one in values if _VALUE.search(one)))
+        return tuple(sorted(value for value in values if _VALUE.search(value)))
 
-    def _common(self, one: Piece, other: Piece) -> float:
-        return sum(map(self._weight, one.stems.keys() & other.stems.keys()))
+    def _common(self, piece: Piece, other: Piece) -> float:
+        """Return the summed weight of the content words that both have."""
+        return sum(map(self._weight, piece.stems.keys() & other.stems.keys()))
 
-    def _told(self, value: str, told: Values) -> bool:
-        """Return whether a text has a number, whatever its unit, or an amount in another unit."""
+    def _is_in(self, value: str, reply: Values) -> bool:
+        """Return whether a text has the number of a value, with any unit, or its amount in another unit.
+        ``value``: as ``_numbers`` returns it, "14 day"."""
         number, _, unit = value.partition(" ")
         amount = amount_of((number, unit)) if unit else (number, 0.0)
-        return number in told.quantities.values or _has(amount, told.amounts)
+        return number in reply.quantities.values or _has(amount, reply.amounts)
 
 
 def _has(amount: Amount, amounts: frozenset[Amount]) -> bool:
+    """Return whether an amount, (base unit, size), is among others; an amount of time also where it is near
+    one."""
     if amount[0] != SECONDS:
         return amount in amounts
     return any(unit == SECONDS and abs(size - amount[1]) <= _SAME * size for unit, size in amounts)
 
 
 def _numbers(text: str) -> set[str]:
-    """Return the numbers, codes, dates, times and amounts of a text."""
+    """Return the numbers, codes, dates, times and amounts of a text: {"14 day", "11/3", "A5"}."""
     moments, rest = moments_of(fold(text), stored=False)
     claimed, counted = quantities(rest), quantities(ONE.sub("1 ", rest))
-    measures = (" ".join(one) for one in claimed.measures | counted.measures)
+    measures = (" ".join(measure) for measure in claimed.measures | counted.measures)
     return {*moments, *claimed.bare, *claimed.codes, *measures} - _PRONOUNS
 
 
-def _says_opposite(one: Piece, other: Piece) -> bool:
-    if one.marks["negation"] % 2 != other.marks["negation"] % 2:
+def _says_opposite(claim: Piece, line: Piece) -> bool:
+    """Return whether two sentences differ in negation, in the side of a limit ("at least", "at most"), or in
+    a condition and its opposite ("before", "after")."""
+    if claim.marks["negation"] % 2 != line.marks["negation"] % 2:
         return True
-    sides, conditions = one.sides, one.conditions
-    if sides and other.sides and not sides & other.sides:
+    sides, conditions = claim.sides, claim.conditions
+    if sides and line.sides and not sides & line.sides:
         return True
     return any(
-        conditions & pair and other.conditions & pair and not conditions & other.conditions & pair
+        conditions & pair and line.conditions & pair and not conditions & line.conditions & pair
         for pair in OPPOSITE
     )
 
 
 def _date_of(moment: str) -> date | None:
+    """Return the date of "month/day"; None where there is none such, "2/30"."""
     month, day = map(int, moment.split("/"))
     try:
         return date(_LEAP_YEAR, month, day)
