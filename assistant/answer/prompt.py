@@ -82,7 +82,7 @@ class PromptTemplate:
     """How the sentence of a model begins that says that a part is missing; None: this prompt asks for
     none."""
     elements: str | None = None
-    """What the model is told where the tenant has live systems; ``{{elements}}`` is their list."""
+    """Added to ``system`` where the tenant has live systems; ``{{elements}}`` is their list."""
     more: Mapping[str, str] = field(default_factory=dict[str, str])
     """All sections, by name; a task reads its own from here."""
 
