@@ -1,7 +1,8 @@
-"""Writes a reply to one person from a finished answer: what its own lines say, in the tenant's tone.
+"""Writes a reply to one person from a finished answer: what the answer's lines say, in the tenant's tone.
 
-The lines are those that the answer cites or quotes, read again from the store as the agent's labels allow.
-A reply is kept as a record of its own, in the conversation that its answer's id names.
+The lines are the units of documents that the answer cites or quotes, read again from the store as the agent's
+labels allow. A reply is kept as a record of its own: ``reply_to`` is the id of the answer, and so is its
+``conversation_id``.
 """
 
 from __future__ import annotations
@@ -64,9 +65,9 @@ from assistant.text.language import language
 from assistant.text.markup import label_of, without_marks
 
 REPLY_CHECK = "reply_check"
-"""The step in which a model reads a reply, as it stands in ``degraded``."""
+"""The step in which a model reads a reply: its name in timings, and in ``degraded`` where it failed."""
 _LONGEST_TOKENS = 256
-"""Of a reply: three sentences have some 100."""
+"""Longest reply: three sentences have some 100."""
 
 
 class ReplyRequest(AnswerRequest, ReplyBody):
@@ -86,29 +87,33 @@ class AnswerLines:
     """What a reply may be written from, and what it is checked against."""
 
     record: AnswerRecord
-    """Of the answer."""
+    """The answer's."""
     lines: tuple[str, ...]
-    """Of its documents, each below its title and heading."""
+    """Of its documents, each as "title\\nheading\\ntext" (``read_lines``)."""
     live: tuple[str, ...]
-    """"Order status: shipped", and the days counted from dates of the question."""
+    """Live values with their titles, "Order status: shipped", and the days counted from dates of the
+    question."""
     before: str | None
-    """The question before it."""
+    """The question before the answer's; None without one."""
     units: tuple[QuotedUnit, ...]
+    """From where the lines are; a text that reviewers approved has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedReply:
-    """A reply that is not written yet."""
+    """A reply that is not written yet: ``WriteReply.prepare`` makes it, ``stream`` reads it."""
 
     question: Question
     prompt: Prompt
     lines: AnswerLines
     live: tuple[LiveText, ...]
+    """Values that the record must not have: labels take their place."""
     run: Run
 
 
 def _cited(record: AnswerRecord) -> tuple[QuotedUnit, ...]:
-    """Return the units of documents that an answer cites or quotes, each once."""
+    """Return the units of documents that an answer cites or quotes, each once. Units of approved answers are
+    left out: these are read as a whole."""
     uses = {use.n: use for use in record.passages}
     cited = [
         QuotedUnit(
@@ -141,15 +146,15 @@ class WriteReply:
     """
 
     def __init__(self, services: TenantServices, writer: RecordWriter) -> None:
-        """``writer``: of the answers' records."""
+        """``writer``: the one of the answers' records, so that one ``settle`` waits for both."""
         self._services, self._writer = services, writer
         self.take, self._judge = TakeQuestion(services), JudgeReply(services)
 
     async def lines_of(self, answer_id: str, live: Sequence[LiveText], *, identity: Identity) -> AnswerLines:
-        """Return the lines of the caller's own answer.
+        """Return the lines of the caller's own answer. ``live``: the live values that the agent sees in it.
 
-        Raises NotFoundError, ConflictError (it has none), WithdrawnError, RecordsUnavailableError,
-        DependencyError.
+        Raises NotFoundError, ConflictError (there is no line and no live value), WithdrawnError,
+        RecordsUnavailableError, DependencyError.
         """
         services = self._services
         record = await own_answer(services, answer_id, identity=identity)
@@ -161,15 +166,15 @@ class WriteReply:
             shown = await read_excerpts(record.excerpts, texts, labels=identity.labels)
             if gone_from(record, shown):
                 raise _withdrawn()
-            lines.append(f"\n\n{fill_record(record, shown).text}")
+            lines.append(f"\n\n{fill_record(record, shown).text}")  # without title and heading
         days = services.counted_days(record.question, at=record.written)
         names = {use.id: use.title or use.name for use in record.elements}
-        told = tuple(f"{names[one.element_id]}: {one.value}" for one in live if one.element_id in names)
-        if not (lines or told):  # counted days rest on nothing
+        values = tuple(f"{names[text.element_id]}: {text.value}" for text in live if text.element_id in names)
+        if not (lines or values):  # counted days alone answer nothing
             raise ConflictError("The answer rests on no document and no live value. Ask anew.")
         earlier = None if record.follows is None else await services.records.get_answer(record.follows)
         before = None if earlier is None or earlier.agent != record.agent else earlier.question
-        return AnswerLines(record, tuple(lines), (*told, *days), before, units)
+        return AnswerLines(record, tuple(lines), (*values, *days), before, units)
 
     async def prepare(
         self,
@@ -180,8 +185,8 @@ class WriteReply:
         context: CareContext | None = None,
         begun: AnswerRecord,
     ) -> PreparedReply:
-        """Return the prepared reply. Raises as ``lines_of``, ConflictError (no model writes for this
-        tenant), TooLargeError."""
+        """Return the prepared reply. ``begun``: by ``take.begin``. Raises as ``lines_of``, ConflictError (no
+        model writes for this tenant), TooLargeError."""
         services = self._services
         if not services.writes_answers:
             raise ConflictError("No model writes for this tenant: write the reply yourself.")
@@ -204,14 +209,19 @@ class WriteReply:
         scope = SearchScope(identity.labels, deadline, steps)
         caller = Caller(identity, context, begun.question)
         hydration = Hydration(services, caller, deadline=deadline, bounds=CallBounds())
+        # a reply has no live element of its own, and no earlier turns
         question = Question(request, identity, context, begun, (), scope.beside(asyncio.sleep(0, ())))
         return PreparedReply(question, prompt, lines, request.live, Run(scope, hydration))
 
     async def stream(
         self, prepared: PreparedReply, *, resumable: bool = False
     ) -> AsyncGenerator[AnswerEvent, None]:
-        """Yield started, sources (none), token*, done with what the check found; or an error. The reader must
-        close the generator; its record is written however it ends."""
+        """Yield started, sources (none), token*, checks (by code), then done with all checks.
+
+        The tokens are not held back: the reply is checked once it is whole. Raises GenerationUnavailableError
+        where no reply was written. The reader must close the generator; the record is written however it
+        ends.
+        """
         services, run, begun = self._services, prepared.run, prepared.question.begun
         text = ModelText(services, prepared.prompt, begun, run)
         text.begin()
@@ -264,21 +274,21 @@ class WriteReply:
         finally:
             await text.close()
             run.hydration.cancel()
-            if outcome is not Outcome.DONE:
+            if outcome is not Outcome.DONE:  # else the record was written above
                 await self._writer.write(self._record(prepared, text, written, outcome, CheckedReply(())))
 
     async def check(
         self, lines: AnswerLines, text: str, *, deadline: Deadline, by_model: bool = True
     ) -> CheckedReply:
-        """Return what is wrong with a text, by code and by the model that writes, where one does. Raises
-        nothing."""
+        """Return what is wrong with a text, by code, and by the model where one writes for the tenant and
+        ``by_model`` is true. Raises nothing."""
         found = self._found(lines, text)
         if not (by_model and self._services.writes_answers):
             return CheckedReply(found)
         return await self._read(found, lines, text, deadline=deadline)
 
     def _found(self, lines: AnswerLines, text: str) -> tuple[ReplyCheck, ...]:
-        """Return what code finds."""
+        """Return what the check by code finds."""
         given = (*lines.live, lines.before or "", lines.record.question)
         code = self._services.tenant.language
         return check_reply(text, lines=lines.lines, given=given, language=language(code))
@@ -286,7 +296,15 @@ class WriteReply:
     async def _read(
         self, found: tuple[ReplyCheck, ...], lines: AnswerLines, text: str, *, deadline: Deadline
     ) -> CheckedReply:
-        """Return what is wrong after the model has read the text in which code ``found`` this."""
+        """Return the findings of code (``found``) and model together; those of code alone, with REPLY_CHECK
+        in ``degraded``, where the model does not judge.
+
+        | found by code | in a sentence that the model finds | result                    |
+        | not_held      | wrong                              | not_held                  |
+        | not_held      | held                               | reckoned: it stops nothing|
+        | contradicts   | either                             | the model's finding, if any|
+        | missing       | either                             | the model's finding, if any|
+        """
         judged = await self._judge.run(
             text,
             lines=[*map(shown_line, lines.lines), *map(quoted, lines.live)],
@@ -296,16 +314,16 @@ class WriteReply:
         )
         if judged is None:
             return CheckedReply(found, (REPLY_CHECK,))
-        # what code takes from the likeness of words, a reading knows
-        wrong = {one.start for one in judged.checks if one.kind != "missing"}
+        # a finding's start is that of its sentence: by it findings of one sentence are joined
+        wrong = {check.start for check in judged.checks if check.kind != "missing"}
         found = tuple(
-            one if one.start in wrong else one.model_copy(update={"kind": "reckoned"})
-            for one in found
-            if one.kind == "not_held"
+            check if check.start in wrong else check.model_copy(update={"kind": "reckoned"})
+            for check in found
+            if check.kind == "not_held"
         )
-        named = {one.start for one in found}
-        more = (one for one in judged.checks if one.kind == "missing" or one.start not in named)
-        return replace(judged, checks=(*found, *more))
+        named = {check.start for check in found}
+        others = (check for check in judged.checks if check.kind == "missing" or check.start not in named)
+        return replace(judged, checks=(*found, *others))
 
     def _record(
         self,
@@ -315,15 +333,16 @@ class WriteReply:
         outcome: Outcome,
         checked: CheckedReply,
     ) -> AnswerRecord:
-        """Return the record: with labels in place of live values, and without values of documents."""
+        """Return the record, and end the trace. The record has labels in place of live values, and neither
+        lines nor missing values, which are words of documents."""
         steps, is_done = prepared.run.scope.steps, outcome is Outcome.DONE
         steps.end(outcome.value, error_code=None if is_done else AnswerInterruptedError.code)
         titles = {use.id: use.title or use.name for use in prepared.lines.record.elements}
 
-        def hidden(said: str) -> str:
-            for one in prepared.live:
-                said = said.replace(one.value, label_of(titles.get(one.element_id, "")))
-            return said
+        def hidden(words: str) -> str:
+            for live in prepared.live:
+                words = words.replace(live.value, label_of(titles.get(live.element_id, "")))
+            return words
 
         def kept(check: ReplyCheck) -> ReplyCheck:
             values = () if check.kind == "missing" else tuple(map(hidden, check.values))
@@ -352,9 +371,10 @@ class WriteReply:
         )
 
     def _prompt(self, request: ReplyRequest, lines: AnswerLines) -> Prompt:
+        """Return the prompt. Raises TooLargeError."""
         writer, generation = self._services.writer, self._services.tenant.generation
         template, draft = load_prompt(PROMPT), request.draft
-        live = "".join(f"- {quoted(one)}\n" for one in lines.live)
+        live = "".join(f"- {quoted(value)}\n" for value in lines.live)
         system, user = reply_messages(
             lines.record.question,
             lines.lines,
@@ -364,13 +384,13 @@ class WriteReply:
             live=f"Live values of this person:\n{live}\n" if live else "",
             draft=f"The message so far:\n<draft>\n{neutralise(draft)}\n</draft>\n\n" if draft else "",
         )
-        most, tokens = min(_LONGEST_TOKENS, generation.max_tokens), count_tokens((system, user), writer)
-        if tokens > generation.context_tokens - most:
+        max_tokens, tokens = min(_LONGEST_TOKENS, generation.max_tokens), count_tokens((system, user), writer)
+        if tokens > generation.context_tokens - max_tokens:
             raise TooLargeError(f"Lines and draft are {tokens} tokens, too many for a reply.")
         return Prompt(
             prompt_id=template.prompt_id,
             prompt_hash=template.sha256,
             messages=rendered((system, user), system_role=writer.model.system_role),
             prompt_tokens=tokens,
-            max_tokens=most,
+            max_tokens=max_tokens,
         )

@@ -1,10 +1,13 @@
-"""How much each source of a tenant matters for a question, and what that adds to its documents' scores.
+"""Says how much each source of a tenant matters for a question, and what that adds to its documents' scores.
 
-A released router is a multinomial logistic model over the question's vector and its words; without one, the
-words that are usual for a kind of source decide. Both read "it" for each item that a question names: how a
-thing is called says nothing about who knows of it. A document's score gets the logarithm of its source's
-share (docs/decisions/0058): a source that matters ten times more moves its documents up by a fixed amount,
-however many documents it has.
+A source is an entry of the tenant file, such as the catalogue or the procedures; its *share* is between 0 and
+1. A released router, which people at the desk publish, is a multinomial logistic model over the
+question's vector and its words; without one, the words that are usual for a kind of source decide. Both read
+"it" for each item that a question names: the name of an item does not say which source knows about it. A
+document's score gets the logarithm of its source's share (docs/decisions/0058): a source that matters ten
+times more moves its documents up by a fixed amount, however many documents it has.
+
+``rank.py`` calls ``route``, then ``SourceScores`` and ``spread_out``.
 """
 
 from __future__ import annotations
@@ -29,11 +32,11 @@ from assistant.tenant.tenant import SourceEntry
 from assistant.text.language import word_file
 
 STRENGTH = 3.0
-"""Of the logarithm of a source's share beside the ranker's score, whose features have deviation 1."""
+"""Factor of the logarithm of a source's share, beside the ranker's score, whose features have deviation 1."""
 LEAST_SHARE = 0.02
-"""No source is shut out by the router alone."""
+"""A smaller share counts as this one, so that no source is shut out by the router alone."""
 AGE_STRENGTH = 0.5
-"""Of the logarithm of a document's freshness."""
+"""Factor of the logarithm of a document's freshness, which halves with each half-life."""
 LONGEST_AGE_HALF_LIVES = 3.0
 """A document older than this many half-lives loses no more."""
 _TOKEN = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
@@ -42,14 +45,17 @@ _NUMBER, _CODE = "#number", "#code"
 
 
 def question_words(question: str) -> frozenset[str]:
-    """Return a question's words and pairs of neighbours, folded; numbers and codes by their form alone."""
+    """Return a question's words and pairs of neighbours, folded; numbers and codes by their form alone.
+
+    Example: "Is HU-1011 late?" gives {"is", "#code", "late", "is #code", "#code late"}.
+    """
     tokens: list[str] = []
     for token in _TOKEN.findall(question.casefold()):
         if token.isdecimal():
             tokens.append(_NUMBER)
         else:
             tokens += [_CODE] if _DIGIT.search(token) else token.split("-")
-    return frozenset(tokens) | {f"{one} {other}" for one, other in pairwise(tokens)}
+    return frozenset(tokens) | {f"{first} {second}" for first, second in pairwise(tokens)}
 
 
 # The learned router
@@ -83,16 +89,16 @@ class RouterFile(PublicModel):
 
 
 class Router:
-    """One router file, ready to weigh."""
+    """One router file, ready to score sources."""
 
     def __init__(self, content: RouterFile, *, sha256: str) -> None:
         self.content = content
         self.sha256 = sha256
 
     def scores(self, question: str, vector: Sequence[float]) -> dict[str, float]:
-        """Return the raw score of each source: bias + vector · weights + Σ of its words.
+        """Return the raw score of each source: bias + vector · weights + Σ weights of the question's words.
 
-        ``question``: with "it" for each item; ``vector``: of it, unit length.
+        ``question``: with "it" for each item; ``vector``: of that text, unit length.
         """
         content = self.content
         rows = [content.words[word] for word in question_words(question) if word in content.words]
@@ -124,9 +130,10 @@ KIND_WORDS = {
     kind: frozenset(words.split(", "))
     for kind, _, words in (line.partition(": ") for line in word_file("en_source_kinds"))
 }
-"""Words and pairs of words that are usual in questions for a kind of source, by kind."""
+"""Words and pairs of words that are usual in questions for a kind of source, by kind. A line of the file:
+"qa: what is, define, meaning"."""
 _A_WORD = 0.5
-"""Added to a source's raw score by each word that is usual for its kind."""
+"""Each word that is usual for a source's kind adds this to its raw score."""
 
 
 def keyword_scores(question: str, sources: Sequence[SourceEntry]) -> dict[str, float]:
@@ -145,13 +152,15 @@ class Routing:
     shares: Mapping[str, float]
     """By name of the source; all of them add up to 1."""
     router: str | None = None
-    """SHA-256 of the router; None where the words of the kinds decided."""
+    """SHA-256 of the router's file; None where the words of the kinds decided."""
 
 
 def route(
     question: str, vector: Sequence[float], *, sources: Sequence[SourceEntry], router: Router | None
 ) -> Routing:
-    """Return the share of each source: the softmax of its raw score, times the weight of the tenant file."""
+    """Return the share of each source: the softmax of its raw score, times its weight in the tenant file,
+    scaled so that all add up to 1. ``question``, ``vector``: as ``Router.scores``. ``router`` None: none is
+    released."""
     scores = keyword_scores(question, sources) if router is None else router.scores(question, vector)
     likely = softmax([scores[source.name] for source in sources])
     raw = {source.name: share * source.weight for source, share in zip(sources, likely, strict=True)}
@@ -161,7 +170,11 @@ def route(
 
 
 class SourceScores:
-    """What a question's routing adds to the scores of documents."""
+    """What a question's routing adds to the scores of documents. A document's source is known by its id's
+    prefix.
+
+    Example: a source of share 0.6 adds 3.0 · log 0.6 = -1.5, one of share 0.06 adds -8.4.
+    """
 
     def __init__(self, routing: Routing, *, sources: Sequence[SourceEntry], today: date) -> None:
         self._added = {
@@ -185,14 +198,17 @@ class SourceScores:
         return AGE_STRENGTH * log(0.5) * min(LONGEST_AGE_HALF_LIVES, half_lives)
 
     def added(self, ranked: Sequence[RankedDocument]) -> list[RankedDocument]:
-        """Return the documents with what their sources add, best first; ties by id."""
+        """Return the documents with what their sources add to their scores, best first; ties by id."""
         return best_first(
             replace(candidate, score=candidate.score + self.of(candidate.document_id)) for candidate in ranked
         )
 
 
 def spread_out(ranked: Sequence[RankedDocument], *, count: int, most: int) -> list[str]:
-    """Return the ids of the best ``count``, at most ``most`` of one source while others have any."""
+    """Return the ids of the best ``count`` documents, at most ``most`` of one source while others have any.
+
+    Example: with count 3 and most 2, of [a1, a2, a3, b1] it returns [a1, a2, b1]. ``ranked``: best first.
+    """
     taken: list[str] = []
     waiting: list[str] = []
     of_source: dict[str, int] = {}
