@@ -1,11 +1,19 @@
 """Ranks documents, and the units of the best ones, for one question.
 
-Both are weighted sums of raw scores. Each leg of the index measures something else: the cosine of a
-document's title, the cosine of its best passages, BM25 of passages, of the whole text and of the title. Fused
-ranks lose how far one is ahead, and raw scores of different legs cannot be added. So each feature is
-standardised over the candidates of the question (mean 0, deviation 1), and a weights file weighs the sum. A
-candidate that a leg did not find gets that leg's lowest score. Weights are fitted on questions with known
-answers (``make fit``).
+Both are weighted sums of features. A *leg* of the index is one of its ways to search, each of which measures
+something else: the cosine of a document's title, the cosine of its best passages, BM25 of passages, of the
+whole text and of the title. Ranks would not say how far a document is ahead, and raw scores of different legs
+cannot be added. So each feature of a document by the index is standardised over the candidates of the
+question (mean 0, deviation 1), and a weights file weighs the sum. A candidate that a leg did not find gets
+that leg's lowest score. Weights are fitted on questions with known answers (``make fit``).
+
+| weights file   | what it scores                              | features are made by       |
+| "ranker"       | documents, by the index                     | ``candidates``             |
+| "units"        | units of a document that was read, by words | ``UnitScorer.score``       |
+| "unit_vectors" | the same, with the cosines of their vectors | ``UnitScorer.score_again`` |
+| "reranker"     | documents that were read, by their units    | ``document_features``      |
+
+The names of features are keys of the weights files and of records.
 """
 
 from __future__ import annotations
@@ -126,7 +134,12 @@ class RankedDocument:
 
 
 def candidates(retrieved: Retrieved) -> dict[str, dict[str, float]]:
-    """Return the raw features of every document that any leg found, by document id."""
+    """Return the raw features of every document that any leg found, by document id.
+
+    "passage_cosine_2" is the mean of the two best cosines. A feature that no leg gave is absent. Example::
+
+        {"refill": {"title_cosine": 0.71, "passage_cosine": 0.64, "passage_cosine_2": 0.61}}
+    """
     names = ("title_cosine", "title_score", "text_score")
     found: dict[str, dict[str, float]] = {
         hit.document_id: {name: value for name in names if (value := getattr(hit, name)) is not None}
@@ -147,7 +160,8 @@ def candidates(retrieved: Retrieved) -> dict[str, dict[str, float]]:
 
 
 def rank(found: Mapping[str, Mapping[str, float]], *, weights: Weights) -> list[RankedDocument]:
-    """Return the candidates, best first; ties by document id."""
+    """Return the candidates, scored by standardised features, best first; ties by document id. ``found``: of
+    ``candidates``; the result keeps these raw features."""
     standard = standardised(found, INDEX_FEATURES)
     return best_first(
         RankedDocument(document_id, weights.score(standard[document_id]), features)
@@ -158,13 +172,14 @@ def rank(found: Mapping[str, Mapping[str, float]], *, weights: Weights) -> list[
 def best_first(ranked: Iterable[RankedDocument]) -> list[RankedDocument]:
     """Return the documents by their scores to four decimals, equal ones by their ids: the same question then
     has the same order on every machine."""
-    return sorted(ranked, key=lambda one: (-round(one.score, 4), one.document_id))
+    return sorted(ranked, key=lambda document: (-round(document.score, 4), document.document_id))
 
 
 def standardised(
     found: Mapping[str, Mapping[str, float]], names: Iterable[str]
 ) -> dict[str, dict[str, float]]:
-    """Return each feature with mean 0 and deviation 1 over the candidates."""
+    """Return each named feature with mean 0 and deviation 1 over the candidates; a candidate without it gets
+    the lowest value. A feature that no candidate has is absent, and one that is equal for all is 0."""
     standard: dict[str, dict[str, float]] = {document_id: {} for document_id in found}
     for name in names:
         present = [features[name] for features in found.values() if name in features]
@@ -192,6 +207,7 @@ class CosineScale:
     """
 
     unrelated: float
+    """Mean cosine of unrelated texts."""
     related: float
 
     @classmethod
@@ -199,6 +215,7 @@ class CosineScale:
         return cls(embedding.cosine_unrelated, embedding.cosine_related)
 
     def value(self, cosine: float) -> float:
+        """Return a cosine of the tenant's model on the scale of the packaged one."""
         if self == _FITTED_SCALE:  # unchanged to the last bit
             return cosine
         steepness = (_FITTED_SCALE.related - _FITTED_SCALE.unrelated) / (self.related - self.unrelated)
@@ -219,20 +236,23 @@ class CosineScale:
 
 
 _FITTED_SCALE = CosineScale.of(EmbeddingSection())
-"""Of the packaged model, on whose cosines the shipped weights were fitted."""
+"""The scale of the packaged model, on whose cosines the shipped weights were fitted."""
 
 
 # Units
 
 
 _HEADINGS_KEPT = 20_000
+"""Texts, mostly titles and headings, whose stems are cached."""
 _USUAL_WORDS = 15
+"""Words of a unit for which "overlap_by_length" is "overlap"."""
 _LONG_WORDS = 60
+"""Longer units count as this long."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredUnit:
-    """A unit with the passage in which it begins, its score and its features."""
+    """A unit with the passage in which it begins, its score (higher is better) and its features."""
 
     unit: Unit
     passage: Passage
@@ -259,9 +279,14 @@ def softmax(scores: Sequence[float]) -> list[float]:
 
 
 class QuestionTerms:
-    """The terms of one question and their whole weight; ``codes``: ``codes_in`` the question."""
+    """The terms of one question and their summed weight.
+
+    Example: of "refill at mail order" with the terms "refill" (weight 0.6), "mail" (0.3) and "order" (0.3)
+    ``coverage`` of the stems {"refill", "mail"} is 0.75.
+    """
 
     def __init__(self, terms: Sequence[Term], *, codes: frozenset[str] = frozenset()) -> None:
+        """``codes``: ``codes_in`` the question."""
         self.terms = tuple(terms)
         self.codes = codes
         self.weight = sum(term.weight for term in terms) or 1.0
@@ -272,7 +297,9 @@ class QuestionTerms:
         return sum(term.weight for term in self.terms if term.forms & stems) / self.weight
 
     def overlap(self, stems: frozenset[str], counts: Mapping[str, int], units: int) -> float:
-        """Return the same share, each term weighed by how rare it is among the document's units."""
+        """Return the same share, but each term times how rare it is among the document's units, so it may be
+        above
+        1. ``counts``: in how many units each stem is; ``units``: how many units there are."""
         total = 0.0
         for term in self.terms:
             if shared := term.forms & stems:
@@ -281,33 +308,36 @@ class QuestionTerms:
 
 
 class UnitScorer:
-    """Scores the units of documents for questions of one tenant."""
+    """Scores the units of documents for questions of one tenant: ``score`` by words, then ``score_again``
+    once units have vectors."""
 
     def __init__(self, language: Language) -> None:
         self.weights, self.vector_weights = shipped_weights("units"), shipped_weights("unit_vectors")
         self.stems = remember_texts(_HEADINGS_KEPT)(language.content_stems)
+        """Returns the stems of a text's content words."""
 
     def score(
         self, asked: QuestionTerms, document: StoredDocument, *, passage_cosines: Mapping[str, float]
     ) -> list[ScoredUnit]:
         """Return every unit of the document with its score, in document order.
 
-        ``passage_cosines``: by passage id, of the passages whose cosine is known.
+        ``passage_cosines``: by passage id, of the document's passages that the search found by their vectors;
+        the others get the lowest. The feature is the distance to the document's best passage, 0 or less.
         """
-        held = [(passage, unit) for passage in document.passages for unit in passage.units]
+        pairs = [(passage, unit) for passage in document.passages for unit in passage.units]
         lowest = min(passage_cosines.values(), default=0.0)
-        cosines = [passage_cosines.get(passage.passage_id, lowest) for passage, _ in held]
+        cosines = [passage_cosines.get(passage.passage_id, lowest) for passage, _ in pairs]
         best = max(cosines, default=0.0)
-        described = self._features(asked, document.card.title, [unit for _, unit in held])
+        described = self._features(asked, document.card.title, [unit for _, unit in pairs])
         scored: list[ScoredUnit] = []
-        for (passage, unit), cosine, features in zip(held, cosines, described, strict=True):
+        for (passage, unit), cosine, features in zip(pairs, cosines, described, strict=True):
             features["passage_cosine"] = cosine - best
             scored.append(ScoredUnit(unit, passage, self.weights.score(features), features))
         return scored
 
     def score_again(self, units: Sequence[ScoredUnit], cosines: Mapping[int, float]) -> Sequence[ScoredUnit]:
-        """Return the units with the scores that vectors of their own give. ``cosines``: of the likeliest, by
-        ordinal; the others get the lowest."""
+        """Return the units with new scores by their own vectors too. ``cosines``: of the embedded units, by
+        ordinal; the others get the lowest. Without any the units are unchanged."""
         if not cosines:
             return units
         lowest = min(cosines.values())
@@ -324,10 +354,11 @@ class UnitScorer:
         return self.stems(names).union(*(unit.unit.terms for unit in units))
 
     def _features(self, asked: QuestionTerms, title: str, units: Sequence[Unit]) -> list[dict[str, float]]:
+        """Return the features of each unit by words and form. ``units``: all of the document, in order."""
         title_stems = self.stems(title)
         stems = [frozenset(unit.terms) for unit in units]
-        heads = [self.stems(unit.heading) - title_stems for unit in units]
-        counts = Counter(stem for pair in zip(stems, heads, strict=True) for stem in pair[0] | pair[1])
+        headings = [self.stems(unit.heading) - title_stems for unit in units]
+        counts = Counter(stem for pair in zip(stems, headings, strict=True) for stem in pair[0] | pair[1])
         shared = [asked.overlap(terms, counts, len(units)) for terms in stems]
         places = {unit.ordinal: at for at, unit in enumerate(units)}
         described: list[dict[str, float]] = []
@@ -341,7 +372,7 @@ class UnitScorer:
                 {
                     "overlap": shared[at],
                     "overlap_by_length": shared[at] / sqrt(max(words, 5) / _USUAL_WORDS),
-                    "heading": asked.overlap(heads[at] - stems[at], counts, len(units)),
+                    "heading": asked.overlap(headings[at] - stems[at], counts, len(units)),
                     "parent": shared[parent] if parent is not None else 0.0,
                     "before": shared[at - 1] if is_after else 0.0,
                     "after": shared[at + 1] if is_before else 0.0,
@@ -368,7 +399,7 @@ MOST_UNIT_VECTORS = 20_000
 UNITS_EMBEDDED = 12
 """Likeliest units of a document that get a vector of their own: some 450 tokens."""
 _LONGEST_CHARACTERS = 700
-"""A longer unit gets no vector."""
+"""A longer text of a unit gets no vector: it may be over the model's token limit."""
 
 
 class UnitKey(NamedTuple):
@@ -380,7 +411,8 @@ class UnitKey(NamedTuple):
 
 
 class UnitVectors:
-    """Embeds units when a question first needs them and keeps their vectors. For one event loop.
+    """Embeds units when a question first needs them and caches their vectors, the last used. For one event
+    loop.
 
     An index with a vector for each unit would be three times as large (450 MB more at 16,407 documents) and
     take twice as long to fill. The three dozen units that a question may need cost the embedding endpoint
@@ -399,7 +431,8 @@ class UnitVectors:
         *,
         deadline: Deadline,
     ) -> Mapping[str, Mapping[int, float]]:
-        """Return the cosine of the question's unit-length vector with each unit: by document id, by ordinal.
+        """Return the cosine of the question's unit-length vector with each embedded unit: by document id, by
+        ordinal. ``wanted``: documents with all their scored units, of which the likeliest are embedded.
 
         Raises EmbeddingUnavailableError, OverloadedError, DeadlineExceededError.
         """
@@ -429,10 +462,11 @@ class UnitVectors:
 def _texts(card: DocumentCard, units: Sequence[ScoredUnit]) -> dict[UnitKey, str]:
     """Return the text to embed of the likeliest units: document title, heading and unit.
 
-    Alone, "Use prescription numbers and not names" does not say what it is about (docs/decisions/0029). A
-    unit that its passage cuts may be over the model's token limit, and no unit would get a vector.
+    Alone, "Use prescription numbers and not names" does not say what it is about (docs/decisions/0029). Units
+    that go beyond their passage, and long texts, are left out: where one text is over the model's token
+    limit, the whole call fails, and no unit gets a vector.
     """
-    likeliest = sorted(units, key=lambda one: (-round(one.score, 4), one.unit.ordinal))[:UNITS_EMBEDDED]
+    likeliest = sorted(units, key=lambda unit: (-round(unit.score, 4), unit.unit.ordinal))[:UNITS_EMBEDDED]
     texts = {
         UnitKey(card.content_hash, card.title, candidate.unit.ordinal): embedding_input(
             title=card.title, heading=candidate.unit.heading, text=candidate.unit.text
@@ -455,9 +489,13 @@ def document_features(
     stems: frozenset[str],
     cosines: Mapping[int, float],
 ) -> dict[str, float]:
-    """Return what the units of a document say of it, beside its score by the index.
+    """Return the features of a document that was read, by its units and its score by the index.
 
-    ``units``: scored without vectors. ``stems``: ``UnitScorer.stems_of``. ``cosines``: of its embedded units.
+    ``ranked``: with the score by the index alone. ``units``: scored without vectors. ``stems``:
+    ``UnitScorer.stems_of``. ``cosines``: of its embedded units, by ordinal; empty: none has a vector.
+
+    "mass" is the logarithm of the summed exponentials of the units' scores. "title_number": the title has a
+    number or code of the question; "title_other_number": both have numbers, but none in common.
     """
     scores = sorted((unit.score for unit in units), reverse=True)[:3]
     nearest = sorted(cosines.values(), reverse=True)

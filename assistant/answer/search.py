@@ -16,19 +16,20 @@ from assistant.domain.documents import Retrieved
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """What was found for one question."""
+    """What the search and the options have for one question."""
 
     query: EvidenceQuery
     searched: str
     """The question with the words that were added for the search."""
     retrieved: Retrieved
-    """Of all sources that answered, cosines on the scale of the weights."""
+    """Passages and documents of all sources that answered; cosines on the scale of the weights
+    (``CosineScale``)."""
     states: Mapping[str, State]
     """What came of each source of documents, by its name."""
     offered: tuple[Offered, ...] = ()
     """What options have for it: in place of a section, or beside it."""
     named: Named | None = None
-    """Things that the question names, as an option knows them."""
+    """Things that the question names, by the first option that recognises any; None: none."""
 
 
 class SearchSources:
@@ -51,6 +52,7 @@ class SearchSources:
         return await asyncio.gather(*(self._found(query, scope) for query in queries))
 
     async def _found(self, query: EvidenceQuery, scope: SearchScope) -> Hits:
+        """Return what there is for one question: names and search, then what options offer."""
         named = self._adaptations.named(query.text, known=query.known) if query.with_offers else None
         searched = self._adaptations.now.vocabulary.expand(query.text, known=query.known)
         asked = await self._sources.run(searched, vector=query.vector, scope=scope)
@@ -58,7 +60,8 @@ class SearchSources:
         return Hits(query, searched, self._cosines.retrieved(asked.retrieved), asked.states, offered, named)
 
     async def _offered(self, query: EvidenceQuery, scope: SearchScope) -> tuple[Offered, ...]:
-        """Return what options have for a question; the first that answers it is the last that is asked."""
+        """Return what options have for a question. They are asked in turn, up to the first that answers
+        it."""
         meanings = self._adaptations.now.vocabulary.meanings(query.text, known=query.known)
         everything: list[Offered] = []
         for offer in self._adaptations.offers:

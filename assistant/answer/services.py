@@ -59,7 +59,7 @@ class AnswerWriter:
     model: ServedModel
     token_counter: TokenCounter
     answers: Callable[[Sequence[ChatMessage]], bool] = lambda _: True
-    """Whether it can answer a prompt: a recording answers its own alone."""
+    """Whether it can answer these messages: a model always can, a recording only its own prompts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,7 @@ class CitedDocuments:
 
 
 def _named_by_nobody(_customer: str) -> str:
+    """Raise: the pseudonym of a tenant without live systems, which takes no context."""
     raise ConfigurationError("A context was taken, and nothing here reads a customer's data.")
 
 
@@ -84,7 +85,7 @@ class LiveData:
     pseudonym: Callable[[str], str] = _named_by_nobody
     """Returns a customer's keyed pseudonym, as in the record of live reads."""
     sent_values: SentValues | None = None
-    """Keeps the live values of sent texts."""
+    """Keeps the live values of sent texts; None: they are not kept."""
     replies: ReplyDelivery | None = None
     """None: what an agent sends is recorded, and not delivered."""
 
@@ -103,25 +104,29 @@ class TenantServices:
     clock: Clock
     live: LiveData = LiveData()
     revisions: LiveDesk | None = None
-    """What people decided: the glossary, released routers, approved answers; None: nothing is adapted."""
+    """The review desk: glossary entries, released routers, approved answers; None: there is none."""
     counts_days: bool = True
-    """False where answers are recorded or played: a prompt that says today's date plays today alone."""
+    """False where answers are recorded or played: a prompt that has today's date could be played today
+    alone."""
     new_id: Callable[[], str] = new_id
     """Makes answer and conversation ids; a test may make them countable."""
 
     def subject_of(self, context: CareContext | None) -> str | None:
-        """Return what a record keeps of whose conversation it was."""
+        """Return what a record keeps of whose conversation it was: a pseudonym; None without a context."""
         return None if context is None else self.live.pseudonym(context.customer)
 
     def sources_of(self, document_ids: Iterable[str]) -> frozenset[str]:
         """Return the names of the sources of these documents; approved answers have none."""
-        ids = (each for each in document_ids if source_kind(each) != "approved")
-        entries = (self.tenant.source_of(each) for each in ids)
+        ids = (document_id for document_id in document_ids if source_kind(document_id) != "approved")
+        entries = (self.tenant.source_of(document_id) for document_id in ids)
         return frozenset(entry.name for entry in entries if entry is not None)
 
     def counted_days(self, text: str, *, at: datetime | None) -> tuple[str, ...]:
-        """Return the days between the dates of a message and the day on which it was written: of its own time
-        zone; where it says none, of the tenant file's ``[power]``, or UTC."""
+        """Return the days between each date of a message and the day on which it was written, in words. Empty
+        where ``at`` is None, or the message has no date.
+
+        The day is that of the time zone of ``at``; where this is UTC, of the tenant file's ``[power]``.
+        """
         if at is None or not self.counts_days:
             return ()
         if at.utcoffset() == timedelta(0) and (power := self.tenant.power) is not None:
@@ -144,7 +149,15 @@ _log = structlog.get_logger(__name__)
 
 
 class Steps:
-    """Times the steps of one answer, each with a span under the root span. Attributes never hold text."""
+    """Times the steps of one answer, each with a span under the root span. Attributes never have text of a
+    question or document.
+
+    Example::
+
+        with steps.step("search", kind=SpanKind.CLIENT) as span:
+            span.set_attribute("assistant.passages", 12)
+        steps.timings_ms  # {"search": 31.4}
+    """
 
     def __init__(self, root: Span, *, clock: Clock) -> None:
         self.root = root
@@ -196,7 +209,7 @@ class Steps:
 
 
 def begin_answer(begun: AnswerRecord, *, tenant: str, clock: Clock) -> Steps:
-    """Start the root span of one answer. The answer's stream ends it."""
+    """Start the root span of one answer; ``Steps.end`` ends it."""
     root = tracer.start_span(
         "invoke_agent answering",
         attributes={
@@ -236,7 +249,8 @@ async def call_within(
     deadline: Deadline,
     late: DependencyError,
 ) -> Result:
-    """Await ``call(step_deadline)``; the step's deadline is ``limit_s`` from now, ``deadline`` at the latest.
+    """Return the result of ``call(step_deadline)``; the step's deadline is ``limit_s`` from now, ``deadline``
+    at the latest.
 
     Raises ``late`` when the step took too long, DeadlineExceededError when ``deadline`` itself has passed.
     """
@@ -245,13 +259,14 @@ async def call_within(
         async with asyncio.timeout(step.remaining_s() + _GRACE_S):
             return await call(step)
     except (TimeoutError, DeadlineExceededError):
-        deadline.within_s(_GRACE_S)
+        deadline.within_s(_GRACE_S)  # raises DeadlineExceededError where the deadline has passed
         raise late from None
 
 
 class Loaded(Generic[Result]):
-    """A value that is made in the background when it is first asked for, and again once it is ``fresh_for_s``
-    old. After a failure it is tried again ``retry_after_s`` later. For one event loop."""
+    """A value that is made in the background when it is first asked for, and again at the first ``get`` after
+    it is ``fresh_for_s`` old. After a failure the next attempt is at the first ``get`` ``retry_after_s``
+    later. For one event loop."""
 
     def __init__(
         self,
@@ -262,16 +277,18 @@ class Loaded(Generic[Result]):
         fresh_for_s: float = float("inf"),
         retry_after_s: float = 15.0,
     ) -> None:
-        """``failure``: event of the log."""
+        """``make``: makes the value. ``failure``: the event that is logged where that raises an
+        AssistantError or TimeoutError; other errors are not handled."""
         self.value: Result | None = None
         self._make, self._clock, self._failure = make, clock, failure
         self._fresh_for_s, self._retry_after_s = fresh_for_s, retry_after_s
         self._due_s = float("-inf")
+        """When a new value is due: an instant of the monotonic clock."""
         self._making: asyncio.Task[None] | None = None
 
     async def get(self, *, within_s: float | None = None) -> Result | None:
-        """Return the value, or the last one while a new one is made. Wait for the first one: None where it is
-        late, or cannot be made. Raises nothing."""
+        """Return the value; the last one while a new one is made. Only the first one is waited for: None
+        where it is not there after ``within_s``, or cannot be made. Raises nothing."""
         if self._making is None and self._clock.monotonic_s() >= self._due_s:
             self._making = asyncio.create_task(self._run())
         if self.value is None and self._making is not None:
@@ -301,10 +318,17 @@ class InterruptedAnswerError(Exception):
 class Interruption:
     """Interrupts the awaits inside ``wait``, and no others: a limit around a loop that yields to a reader
     would also cancel the reader's own awaits. The first cause counts. A cause that comes between two waits
-    is raised at the next one. Bound to one event loop."""
+    is raised at the next one. Bound to one event loop.
+
+    Example: the reader of an answer leaves while the model is silent::
+
+        await interruption.wait(anext(deltas))  # in the answer's task
+        interruption.interrupt(Cause.DISCONNECTED)  # in another one: wait raises InterruptedAnswerError
+    """
 
     def __init__(self) -> None:
         self.cause: Cause | None = None
+        """None until ``interrupt`` is called."""
         self._limit: asyncio.Timeout | None = None
 
     def interrupt(self, cause: Cause) -> None:

@@ -1,7 +1,7 @@
 """Searches for one question: embeds its texts, asks every source, reads the likeliest documents.
 
-A tenant's sources are asked at once, each under its own limit and circuit. One that is late or fails is left
-out, which the answer says (``SearchScope.degraded``).
+A tenant's sources are asked at once, each under its own limit and circuit breaker. A source that is late or
+fails is left out, and the answer says so (``SearchScope.degraded``).
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from assistant.domain.errors import EmbeddingUnavailableError, PassageTooLongErr
 from assistant.tenant.tenant import SourceEntry, SourceKind, TenantConfig
 
 _HALVINGS = (0, 1, 3, 6)
-"""How often the longest of some texts is cut in two, attempt after attempt, where one is over the model's
-token limit: four calls and 64 pieces at most."""
+"""How often the longest of some texts is cut in two, in one attempt after another as long as a text is over
+the model's token limit: not at all, into 2, 8, 64 pieces."""
 FAILURES_TO_OPEN = 3
-"""Failures in a row after which a source is left out unasked for a while."""
+"""Failures in a row after which a source is left out without a call for a while (``Circuit``)."""
 LEAST_LEG = 20
-"""Passages of a leg that every source may give, however many sources there are."""
+"""Least passages that a source may give for one leg of the search, however many sources there are."""
 NO_FILTERS = SearchFilters()
 State = Literal["answered", "empty", "late", "failed"]
 _log = structlog.get_logger(__name__)
@@ -58,11 +58,13 @@ class SearchScope:
     degraded: list[str] = field(default_factory=list[str])
     """Names of the steps that were left out because they failed or were late."""
     tasks: list[asyncio.Task[Any]] = field(default_factory=list[asyncio.Task[Any]])
+    """Of ``beside``; ``AnswerQuestion.prepare`` cancels them at its end."""
 
     def beside(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
-        """Begin what goes on beside the steps, until one awaits it."""
+        """Begin work that goes on beside the steps, and return its task, which a later step awaits."""
         task = asyncio.create_task(work)
-        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # it may be left alone
+        # its exception is taken, so that a task which no step awaits is not logged as forgotten
+        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         self.tasks.append(task)
         return task
 
@@ -81,25 +83,30 @@ class EvidenceQuery:
     vector: Sequence[float]
     """Unit length, of ``text``."""
     before: str | None = None
-    """The question before it, where this one makes no sense without."""
+    """Earlier words that the question makes no sense without; None: it makes sense alone."""
     routed_text: str = ""
     """The question as the router of sources reads it; empty: ``text``."""
     routed_vector: Sequence[float] = ()
+    """Unit length, of ``routed_text``; empty: ``vector``."""
     known: KnownWords | None = None
+    """Words of the index; None where they could not be read."""
     with_offers: bool = True
     """Whether options are asked what they offer; False to measure routing alone."""
     at: datetime | None = None
     """When the question was written."""
     max_words: int = 160
+    """Longest run of units that chooses the section (``choose``)."""
     also_words: int = 80
+    """The same for a second section."""
 
     @property
     def text(self) -> str:
+        """The question as it is embedded and searched."""
         return with_earlier(self.question, self.before)
 
 
 def with_earlier(question: str, earlier: str | None) -> str:
-    """Return a question below the words before it that it makes no sense without, as it is embedded and
+    """Return a question below the earlier words that it makes no sense without, as it is embedded and
     searched."""
     return question if earlier is None else f"{earlier}\n{question}"
 
@@ -115,19 +122,27 @@ class AskedSources:
 
 
 def source_ids(tenant: TenantConfig, *, kind: SourceKind) -> tuple[SourceIds, ...]:
-    """Return the ids of the documents of the tenant's sources of one kind."""
+    """Return which document ids the tenant's sources of one kind have: those with a source's prefix; for a
+    source without one, those with no prefix of another source."""
     prefixes = tuple(source.id_prefix for source in tenant.sources if source.id_prefix)
-    own = [source.id_prefix for source in tenant.sources if source.kind == kind]
-    return tuple(SourceIds(prefix, () if prefix else prefixes) for prefix in own)
+    of_kind = [source.id_prefix for source in tenant.sources if source.kind == kind]
+    return tuple(SourceIds(prefix, () if prefix else prefixes) for prefix in of_kind)
 
 
 class SourceSearch:
-    """Searches one tenant's documents. One instance serves all requests of a process."""
+    """Searches one tenant's documents. One instance serves all requests of a process.
+
+    Example::
+
+        [vector] = await sources.embed(["Are refills payable?"], scope)
+        asked = await sources.run("Are refills payable?", vector=vector, scope=scope)
+        documents = await sources.read([asked.retrieved.documents[0].document_id], scope)
+    """
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
         self.sources = tuple(source for source in services.tenant.sources if source.kind != "live")
-        """Those whose documents are in the index."""
+        """The sources whose documents are in the index."""
         prefixes = [source.id_prefix for source in self.sources]
         self._ids = {
             source.name: SourceIds(
@@ -167,6 +182,7 @@ class SourceSearch:
             return asked
 
     async def _ask_all(self, query: PassageQuery, scope: SearchScope) -> AskedSources:
+        """Ask the sources. A single one has no circuit and is never left out: its error is raised."""
         if len(self.sources) <= 1:
             retrieved = await self._call_index(
                 lambda step: self._services.search.search(query, deadline=step), scope.deadline
@@ -189,6 +205,8 @@ class SourceSearch:
     async def _ask(
         self, source: SourceEntry, query: PassageQuery, deadline: Deadline
     ) -> tuple[State, Retrieved | None]:
+        """Return what came of one source, and its result; None where it failed, was late, or was not
+        asked."""
         circuit = self._circuits[source.name]
         if not circuit.allows():
             return "failed", None
@@ -267,21 +285,23 @@ class SourceSearch:
     async def _vectors(
         self, texts: Sequence[str], *, deadline: Deadline, halvings: Sequence[int] = _HALVINGS
     ) -> list[list[float]]:
+        """Return the vectors; where a text is too long, try again with more ``halvings`` of it."""
         longest = max([1, *map(len, texts)])
         # A text of half the length is cut once less: pieces of all texts are about as long.
         cut = [_pieces(text, times=halvings[0] - int(log2(longest / (len(text) or 1)))) for text in texts]
         try:
-            pieces = [piece for of_text in cut for piece in of_text]
+            pieces = [piece for text_pieces in cut for piece in text_pieces]
             vectors = iter(await self._services.embedder.embed(pieces, deadline=deadline))
         except PassageTooLongError:
             if len(halvings) == 1:
                 raise
             return await self._vectors(texts, deadline=deadline, halvings=halvings[1:])
-        return [_mean([next(vectors) for _ in of_text]) for of_text in cut]
+        return [_mean([next(vectors) for _ in text_pieces]) for text_pieces in cut]
 
 
 def _pieces(text: str, *, times: int) -> list[str]:
-    """Cut a text in two, and its halves, as often as that."""
+    """Return a text cut in two, its halves cut in two, and so on, ``times`` times; a negative number cuts
+    nothing."""
     pieces = [text]
     for _ in range(times):
         pieces = [half for piece in pieces for half in _halves(piece)]
@@ -289,7 +309,7 @@ def _pieces(text: str, *, times: int) -> list[str]:
 
 
 def _halves(text: str) -> list[str]:
-    """Cut a text in two at the white space nearest to its middle, or in its middle if it has none."""
+    """Return a text cut in two at the blank nearest to its middle, or in its middle if it has none."""
     middle = len(text) // 2
     before, after = text.rfind(" ", 0, middle), text.find(" ", middle)
     cut = min((at for at in (before, after) if at > 0), key=lambda at: abs(at - middle), default=middle)
@@ -306,13 +326,14 @@ def _mean(vectors: Sequence[Sequence[float]]) -> list[float]:
 
 
 def _merged(answers: Sequence[Retrieved], *, size: int) -> Retrieved:
-    """Return the results of several sources, whose documents differ, as one."""
+    """Return the results of several sources, which have no document in common, as one, with the ``size`` best
+    passages."""
     ranked = sorted(
         chain.from_iterable(answer.passages for answer in answers),
-        key=lambda one: (-one.fused_score, one.passage.passage_id),
+        key=lambda hit: (-hit.fused_score, hit.passage.passage_id),
     )
     return Retrieved(
-        passages=tuple(replace(one, rank=rank) for rank, one in enumerate(ranked[:size], start=1)),
+        passages=tuple(replace(hit, rank=rank) for rank, hit in enumerate(ranked[:size], start=1)),
         best_cosine=max(answer.best_cosine for answer in answers),
         index_version=answers[0].index_version,
         hits=tuple(sorted(chain.from_iterable(answer.hits for answer in answers))),
