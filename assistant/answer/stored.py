@@ -1,4 +1,8 @@
-"""Reads stored answers, appends verdicts, sent texts and acts to them, and audits who saw what."""
+"""Reads stored answers, appends verdicts, sent texts and acts to them, and audits who saw what.
+
+An answer of another agent looks the same as one that does not exist: NotFoundError for both. Before anybody
+reads another agent's answer, an access entry says so (``entry_of_read``).
+"""
 
 from __future__ import annotations
 
@@ -35,14 +39,21 @@ from assistant.stores.records import PlaceKind, StoredRecords
 from assistant.text.markup import label_of
 
 _Kind = Literal["answer", "conversation"]
+"""What an access entry is about."""
 _CONVERSATION_LIMIT = 50
 MOST: Mapping[PlaceKind, int] = {"verdicts": 50, "sends": 50, "acts": 500, "rereads": 200}
-"""Records of one answer: verdicts, sent texts, acts, and live elements that are read again. An agent changes
-a verdict some times, and opens some sources; a program without end would fill records, and call systems."""
+"""Most records of one answer: verdicts, sent texts, acts, and live elements that are read again. No agent
+needs more; a program that never stops would fill the store, and call live systems."""
 
 
 class ReadAnswers:
-    """Reads answers: agents their own, auditors any. An auditor's read is recorded before it happens."""
+    """Reads answers: agents their own, auditors any. A read of another agent's is recorded before it happens.
+
+    | method                | reader     | access labels              | live values of sent texts |
+    | ``one``, conversation | the agent  | the reader's               | while they are kept       |
+    | ``one``, conversation | an auditor | theirs and the question's  | while they are kept       |
+    | ``for_review``        | a reviewer | the reader's               | labels in their place     |
+    """
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
@@ -58,9 +69,10 @@ class ReadAnswers:
     async def for_review(self, answer_id: str, *, identity: Identity) -> StoredAnswer:
         """Return one answer for the review desk: under the reader's own labels alone, and recorded first.
         What was sent has labels in place of live values: the desk improves answers, and needs nobody's data.
+        The caller has checked that the reader may review.
 
         Raises NotFoundError (unknown, or asked under a label that the reader lacks), RecordsUnavailableError,
-        DependencyError. Who may review is the desk's to say.
+        DependencyError.
         """
         record = await self._services.records.get_answer(answer_id)
         if record is None or not identity.labels.issuperset(record.labels):
@@ -76,6 +88,8 @@ class ReadAnswers:
     async def _read(
         self, kind: _Kind, subject_id: str, records: Sequence[AnswerRecord], *, identity: Identity
     ) -> list[StoredAnswer]:
+        """Return the answers of these records, once the read is recorded. Raises NotFoundError where there
+        are none, or one is another agent's and the reader is no auditor."""
         is_auditor = Role.AUDITOR in identity.roles
         if not records or not all(is_auditor or record.agent == identity.agent for record in records):
             raise not_found()
@@ -100,6 +114,8 @@ class ReadAnswers:
     async def _reading(
         self, record: AnswerRecord, *, identity: Identity, labels: frozenset[str], with_values: bool
     ) -> StoredAnswer:
+        """Return one answer as its reader may see it. ``labels``: access labels under which documents are
+        read again; ``with_values``: whether sent texts get their live values back."""
         services = self._services
         shown = await read_excerpts(record.excerpts, services.documents.texts, labels=labels)
         verdicts = await services.records.list_verdicts(record.answer_id)
@@ -117,6 +133,7 @@ class ReadAnswers:
     def _sources(
         self, record: AnswerRecord, *, gone: frozenset[str], identity: Identity
     ) -> tuple[Source, ...]:
+        """Return the record's sources. ``gone``: documents that the reader may no longer read."""
         links = self._services.documents.links
         return tuple(
             source_of(use, n=use.n, score=use.fused_score, links=links, identity=identity).model_copy(
@@ -156,10 +173,12 @@ class AppendToAnswer:
         guard: Callable[[], Awaitable[None]] | None = None,
         context: ContextToken | None = None,
     ) -> StoredSent:
-        """Append what was sent: labels in the record, live values apart and for their own time. Then deliver
-        it where the tenant names who takes replies; with the same id both may be repeated.
+        """Append what was sent, then deliver it where a system of the tenant takes replies. The record has
+        labels in place of live values, which are kept apart and expire (``SentValues``). A repetition with
+        the same id appends nothing, and delivers again.
 
-        ``guard``: raises what refuses the text. ``context``: passed on with the reply. Raises NotFoundError,
+        ``guard``: awaited before anything is written; raises where the text may not be sent (``GuardSent``).
+        ``context``: passed on with the reply. Raises NotFoundError,
         InvalidRequestError (a span of an element that the answer does not have), ConflictError (same id,
         other text; too many), RecordsUnavailableError, ReplyNotDeliveredError (it is recorded).
         """
@@ -208,9 +227,10 @@ class AppendToAnswer:
 
 
 async def take_place(services: TenantServices, answer_id: str, kind: PlaceKind, name: str) -> None:
-    """Take a place for a record of an answer; a repetition has one already.
+    """Count one more record of a kind for an answer, before it is written. ``name``: its id; a repetition of
+    one that was counted is not counted again.
 
-    Raises ConflictError where the answer has its most of the kind, RecordsUnavailableError.
+    Raises ConflictError where the answer has as many as ``MOST`` says, RecordsUnavailableError.
     """
     most = MOST[kind]
     if not await services.records.take_place(answer_id, kind, name, most=most):
@@ -218,6 +238,8 @@ async def take_place(services: TenantServices, answer_id: str, kind: PlaceKind, 
 
 
 async def own_answer(services: TenantServices, answer_id: str, *, identity: Identity) -> AnswerRecord:
+    """Return the record of the caller's answer. Raises NotFoundError (unknown, or another agent's),
+    RecordsUnavailableError."""
     record = await services.records.get_answer(answer_id)
     if record is None or record.agent != identity.agent:
         raise not_found()
@@ -227,7 +249,8 @@ async def own_answer(services: TenantServices, answer_id: str, *, identity: Iden
 def entry_of_read(
     kind: _Kind, subject_id: str, records: Sequence[AnswerRecord], *, reader: str, at: datetime
 ) -> AccessEntry:
-    """Return the access entry for reading another agent's answers, with the documents that they show."""
+    """Return the access entry for reading another agent's answers, with the documents that they show. The
+    caller records it before it returns the answers."""
     sights = [record.sight() for record in records]
     return AccessEntry(
         at=at,
@@ -243,14 +266,14 @@ def not_found() -> NotFoundError:
     return NotFoundError("There is no such thing, or it is not yours.")
 
 
-# Texts that were sent to a patient: their live values are kept apart from the append-only record, for
-# ``records.live_values_days`` of the tenant file, and are put back where a text is read while they live
+# Texts that were sent to a patient. Their live values are kept apart from the append-only record, for
+# ``records.live_values_days`` of the tenant file, and are put back where a text is read in this time
 
 
 async def _keep_values(services: TenantServices, stored: StoredSent, values: Sequence[str]) -> StoredSent:
     """Keep the values of a recorded text; return the text with them, or with labels where none is kept.
 
-    A repeat of the request after their time keeps nothing. Raises RecordsUnavailableError.
+    A repeat of the request after the values expired keeps nothing. Raises RecordsUnavailableError.
     """
     until = _values_until(services, stored)
     if not values or until is None or services.live.sent_values is None:
@@ -262,8 +285,8 @@ async def _keep_values(services: TenantServices, stored: StoredSent, values: Seq
 async def _with_values(
     services: TenantServices, answer_id: str, stored: Sequence[StoredSent]
 ) -> tuple[StoredSent, ...]:
-    """Return an answer's sent texts with the values that may still be read: by their own time, and by the
-    tenant's file of today. Raises RecordsUnavailableError."""
+    """Return an answer's sent texts with the values that may still be read: those that have not expired,
+    neither by what was written with them nor by the tenant file of today. Raises RecordsUnavailableError."""
     live = {
         sending.sent.send_id for sending in stored if sending.sent.live and _values_until(services, sending)
     }
@@ -277,7 +300,8 @@ async def _with_values(
 
 
 def _values_until(services: TenantServices, stored: StoredSent) -> datetime | None:
-    """Return until when the values of a text are kept; None where they are not kept any more, or never."""
+    """Return until when the tenant file of today keeps the values of a text; None where that is over, or it
+    keeps none."""
     days = services.tenant.live_values_days
     until = (stored.at + timedelta(days=days)).replace(microsecond=0)
     return until if days and until > services.clock.now() else None
@@ -285,6 +309,8 @@ def _values_until(services: TenantServices, stored: StoredSent) -> datetime | No
 
 def without_values(sent: Sent, record: AnswerRecord) -> tuple[Sent, list[str]]:
     """Return a sent text with labels in place of its live values, and the values in order.
+
+    Example: "It is Shipped." with one live span gives "It is [order status]." and ["Shipped"].
 
     Raises InvalidRequestError for a span of an element that the answer does not have, and for a text that is
     too long with labels.
@@ -305,7 +331,8 @@ def without_values(sent: Sent, record: AnswerRecord) -> tuple[Sent, list[str]]:
 
 
 def joined(stored: StoredSent, kept: ValuesOfSent | None) -> StoredSent:
-    """Return a stored text with its values; as it is where they are not kept any more."""
+    """Return a stored text with its values in place of the labels; unchanged where ``kept`` is None, or has
+    not as many values as the text has spans."""
     if kept is None or len(kept.values) != len(stored.sent.live):
         return stored
     return stored.model_copy(
@@ -318,7 +345,8 @@ def _label(use: ElementUse) -> str:
 
 
 def _replaced(sent: Sent, words: Sequence[str]) -> Sent:
-    """Return a text with these words in its spans, which move with them."""
+    """Return a text with these words in place of its live spans, one for each, and the spans at their new
+    places."""
     parts: list[str] = []
     spans: list[LiveSpan] = []
     at = length = 0
@@ -342,14 +370,22 @@ _PAGE_TOKEN = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00)(#[!-~]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """Lists who saw what. Each audit is recorded itself, before it is answered."""
+    """Lists who saw what, by document or agent. Each audit is an access itself, recorded before its page is
+    read.
+
+    Example::
+
+        page = await audit.page(query, auditor="ada")  # query: AccessQuery(document_id="refill", …)
+        page.entries[0].agent, page.next_after  # "bob", None: no more pages
+    """
 
     records: StoredRecords
     documents: LiveDocuments
     clock: Clock
 
     async def page(self, query: AccessQuery, *, auditor: str) -> AccessPage:
-        """Return a page of the entries, oldest first; there are more while it has a ``next_after``.
+        """Return a page of the entries, oldest first; there are more while it has a ``next_after``, which is
+        the next query's ``after``.
 
         Raises InvalidRequestError, NotFoundError (a document with neither a state nor an access),
         RecordsUnavailableError, DependencyError.
@@ -374,10 +410,12 @@ class Audit:
 
 
 def named_subject(**asked: str | None) -> str:
+    """Return what an audit asks for, as its access entry names it: "document:refill agent:bob"."""
     return " ".join(f"{name}:{value}" for name, value in asked.items() if value is not None)
 
 
 def check_page(query: AccessQuery | LiveReadQuery) -> None:
+    """Raise InvalidRequestError where times, limit or page token of a query are wrong."""
     if query.since >= query.until:
         raise InvalidRequestError(f"since ({query.since.isoformat()}) must be before until.")
     if not 1 <= query.limit <= MOST_ENTRIES:

@@ -28,7 +28,7 @@ from assistant.domain.public import PublicModel, RecordId
 
 MAX_TURNS = 200
 MAX_EARLIER_CHARACTERS = 1_000
-"""Of the question before a follow-up: it takes prompt space from the passages."""
+"""Longest earlier question that a client may send: it takes space in the prompt from the documents."""
 
 
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_QUESTION_CHARACTERS)]
@@ -96,32 +96,36 @@ class ChatQuestion(AnswerRequest):
 
 
 RECORDS_TIMEOUT_S = 3.0
-"""For one read from or write to the store of answers."""
+"""Limit of one read from or write to the store of answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with its conversation."""
+    """A question with its conversation. ``TakeQuestion`` makes it; ``ReadChat`` may replace its words by the
+    open questions of a chat (``asking``)."""
 
     request: AnswerRequest
     identity: Identity
     context: CareContext | None
     """Verified: whose live data may be read."""
     begun: AnswerRecord
-    """What to keep if the process dies while it answers."""
+    """The record as it is kept if the process dies while it answers."""
     history: tuple[AnswerRecord, ...]
-    """The last turns of the conversation, oldest first, as they are kept."""
+    """The last turns of the conversation, oldest first, without the texts of documents."""
     turns: asyncio.Task[Sequence[AnswerRecord]]
-    """Those of them that a model may read, with their texts."""
+    """Reads those of them that a model may read, with their texts; ``BuildPrompt`` awaits it."""
     asks_reply: bool = False
     """Whether the agent asks what to tell the person."""
     said: str = ""
-    """Of a chat: all that the customer says. Numbers are read in it, and it is not kept."""
+    """Of a chat: the words of the customer and the agent's note (``ChatRead.said``), where an order's number
+    may stand. It is not recorded."""
     whole: str = ""
-    """Of a chat: what red flags are read in; of a pasted one all, for who spoke is a guess. Not kept."""
+    """Of a chat: the text in which red flags are looked for. Of a pasted chat all of it, because who wrote
+    what is a guess; else ``said``. It is not recorded."""
 
     def asking(self, text: str, *, asks_reply: bool, said: str = "") -> Question:
-        """Return it with these words alone: what else came with them is not kept."""
+        """Return the question with ``text`` in place of its words and chat, in the request and the record, so
+        that nothing else of the chat is recorded."""
         request = self.request.model_copy(update={"question": text, "turns": ()})
         update = {"question": text, "retrieval_question": text, "written_at": self.request.written_at}
         begun = self.begun.model_copy(update=update)
@@ -130,17 +134,17 @@ class Question:
 
     @property
     def two_before(self) -> tuple[str, ...]:
-        """The questions before this one, at most two, oldest first."""
+        """The questions before this one, at most two, oldest first: of the records, else of the request."""
         return tuple(turn.question for turn in self.history[-2:]) or self.request.questions_before
 
     @property
     def before(self) -> str | None:
-        """The question before this one."""
+        """The question before this one; None where it is the first."""
         return self.two_before[-1] if self.two_before else None
 
 
 class TakeQuestion:
-    """Takes the questions of one tenant.
+    """Takes the questions of one tenant: ``begin``, then ``run``.
 
     Example::
 
@@ -154,8 +158,8 @@ class TakeQuestion:
         self._settings_hash = services.tenant.settings_hash()
 
     def begin(self, asking: AnswerRequest, *, identity: Identity) -> AnswerRecord:
-        """Return the record of an answer that is begun and whose end is not known: what to keep if the
-        process dies while it answers."""
+        """Return the record of an answer that is begun, with new ids: failed as interrupted, which stays true
+        only if the process dies before it writes the end."""
         services, now = self._services, self._services.clock.now()
         return AnswerRecord(
             answer_id=services.new_id(),
@@ -194,7 +198,8 @@ class TakeQuestion:
         scope: SearchScope,
         context: CareContext | None = None,
     ) -> Question:
-        """Return the question; the texts of earlier turns are read meanwhile, where a model writes.
+        """Return the question. Where a model writes, begin to read the texts of the earlier turns beside the
+        next steps (``Question.turns``). ``begun``: by ``begin``.
 
         Raises NotFoundError (no such conversation, or another agent's), RecordsUnavailableError,
         DeadlineExceededError.
@@ -229,16 +234,17 @@ class TakeQuestion:
     ) -> list[AnswerRecord]:
         """Return the last turns with their texts, for the model, oldest first.
 
-        They begin after the last turn whose text showed a document which is withdrawn since or unreadable
-        now, so that there is no gap. What else a turn showed is not read: no model gets it.
+        They begin after the last turn whose text showed a document that was withdrawn since, or that the
+        agent may not read now, so that there is no gap. Only excerpts of the answers' texts are read: no
+        model gets what else a turn showed. Turns that were not read within the limit are left out.
         """
         readable: list[AnswerRecord] = []
 
         async def read(_: Deadline) -> None:
             for kept in reversed(history):
-                said = marks_in(kept.text)
+                marks = marks_in(kept.text)
                 turn = kept.model_copy(
-                    update={"excerpts": tuple(excerpt for excerpt in kept.excerpts if excerpt.mark in said)}
+                    update={"excerpts": tuple(excerpt for excerpt in kept.excerpts if excerpt.mark in marks)}
                 )
                 shown = await read_excerpts(
                     turn.excerpts, self._services.documents.texts, labels=scope.labels

@@ -1,4 +1,4 @@
-"""Lets the model write: its text, as it comes."""
+"""Lets the model write an answer, and gives its text part by part, under the limits of the answer."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ _log = structlog.get_logger(__name__)
 class ModelText:
     """The text of the model while it is written: ``begin``, ``read`` until None, ``close``.
 
+    Whoever shows some of it calls ``note_first_text``. After the end ``how``, ``usage``, ``inference_id`` and
+    ``variant`` go into the record.
+
     Example::
 
         text = ModelText(services, prompt, begun, run)
@@ -43,28 +46,37 @@ class ModelText:
     services: TenantServices
     prompt: Prompt
     begun: AnswerRecord
+    """The record at its beginning: its ids go into the span and the log."""
     run: Run
     stops: tuple[str, ...] = ()
     """The text ends before the first of them."""
     inference_id: str | None = None
+    """The endpoint's id of the call; None until it answered."""
     variant: str | None = None
     """Production variant that answers."""
     finish_reason: FinishReason | None = None
+    """Set by the model's end, or by a stop."""
     failure: str | None = None
     """Code of the failure that ended it."""
     _counted: Usage | None = None
     """As the endpoint counted; None when its stream broke off before it said so."""
     _read: list[str] = field(default_factory=list[str])
+    """All that the endpoint sent."""
     _held: str = ""
-    """Its last characters, which may begin a stop."""
+    """The last characters, which may begin a stop, and are not given out yet."""
     _is_stopped: bool = False
+    """Whether a stop came."""
     _span: trace.Span = trace.INVALID_SPAN
     _started_s: float = 0.0
+    """When the request began: an instant of the monotonic clock."""
     _connection: AsyncExitStack = field(default_factory=AsyncExitStack)
+    """Closes the endpoint's stream."""
     _opening: asyncio.Task[GenerationStream] | None = None
+    """Opens the stream; None before ``begin`` and after ``close``."""
     _deltas: AsyncIterator[GenerationDelta] | None = None
+    """The stream, from the first ``read`` on."""
     _limits: tuple[asyncio.TimerHandle, ...] = ()
-    """For the first text and for the whole answer."""
+    """Timers for the first text and for the whole answer; each interrupts the run."""
     _first_chunk_ms: float | None = None
 
     def begin(self) -> None:
@@ -81,7 +93,7 @@ class ModelText:
 
     @property
     def how(self) -> FinishReason | str:
-        """How it ended: by the model, or the code of a failure."""
+        """How it ended: the code of a failure, else the model's finish reason, STOP where it gave none."""
         return self.failure or self.finish_reason or FinishReason.STOP
 
     @property
@@ -109,14 +121,15 @@ class ModelText:
         return None
 
     async def _fail(self, how: str, detail: str) -> None:
-        """Close the call, and log its failure: the agent sees only the quote."""
+        """Close the call, and log its failure, which the agent does not see: a quote takes the text's place.
+        A cancelled answer is not logged. ``how``: a code; ``detail``: for the log."""
         self.failure = how
         await self.close()
         if how not in (Cause.CANCELLED, Cause.DISCONNECTED):
             _log.warning("generation_failed", answer_id=self.begun.answer_id, code=str(how), detail=detail)
 
     async def _open(self) -> GenerationStream:
-        """Return the stream that the endpoint opens."""
+        """Return the stream that the endpoint opens, and start the limits. Raises as ``_next``."""
         if self._opening is None:
             raise RuntimeError("The call was closed before its text was read.")
         loop, interruption = asyncio.get_running_loop(), self.run.interruption
@@ -154,18 +167,21 @@ class ModelText:
         return rest or None
 
     def _before_stop(self, text: str) -> str:
-        """Return what of the text so far is before a stop, and not given out yet; note that one came."""
+        """Return the text that can be given out: up to a stop, where one came; else all but an end that may
+        begin one, which ``_held`` keeps. Example: with the stop "END", "to the E" gives "to the " and holds
+        "E"."""
         whole = self._held + text
-        if found := [at for stop in self.stops if (at := whole.find(stop)) >= 0]:
+        if places := [at for stop in self.stops if (at := whole.find(stop)) >= 0]:
             self._is_stopped, self._held, self.finish_reason = True, "", FinishReason.STOP
-            return whole[: min(found)]
+            return whole[: min(places)]
         begun = (size for stop in self.stops for size in range(1, len(stop)) if whole.endswith(stop[:size]))
         at = len(whole) - max(begun, default=0)
         self._held = whole[at:]
         return whole[:at]
 
     def note_first_text(self) -> None:
-        """Note that text of the answer was given out: from the first one on, it cannot be late."""
+        """Note that text of the answer was shown. The first time this ends the limit of the first text, and
+        times it as "first_token"."""
         timings_ms = self.run.scope.steps.timings_ms
         if self._limits and "first_token" not in timings_ms:
             self._limits[0].cancel()
