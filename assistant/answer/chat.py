@@ -90,9 +90,9 @@ class ReadChat:
         asks_reply = bool(note) and self._heads.note_score(note, scope.embedded) > _LEAST_NOTE
         asked_note = [note] if note and not asks_reply else []
         now = request.written_at or self._services.clock.now()
-        # places of sentences with a date from which days are counted: they are part of the question
+        # sentences with a date, from which days are counted: ``open`` keeps them
         dated = [n for n, each in enumerate(sentences) if self._services.counted_days(each.text, at=now)]
-        # the last words that ask: the agent's note, else the customer's last message, of this index
+        # what asks last: the agent's note, else the customer's last message; ``last_at`` is its index
         last_at = sentences[-1].message if sentences and not asked_note else len(messages)
         last = asked_note or [sentence.text for sentence in sentences if sentence.message == last_at]
         if any(self._heads.goes_on_with_several(text, scope.embedded) for text in last):
@@ -127,14 +127,14 @@ class ReadChat:
     def roles(self, pasted: Sequence[Pasted], vectors: Vectors) -> list[Said]:
         """Return each message of a pasted chat with who wrote it.
 
-        | the message                                            | written by                       |
-        | the last paragraph, and it asks what to say            | note                             |
-        | a chat that names nobody                               | customer above log-odds 0         |
-        | without a name in a chat with names, last paragraph    | note                             |
-        | without a name in a chat with names, elsewhere         | system                           |
-        | of the name with the highest log-odds                  | customer                         |
-        | of a name like it ("eve", "eve miller"), or in mail    | customer where its name is likely|
-        | of another name                                        | agent                            |
+        | the message                                         | written by                               |
+        | the last paragraph, and it asks what to say         | note                                     |
+        | of a chat that names nobody                         | customer above log-odds 0, else agent    |
+        | without a name in a chat with names, last paragraph | note                                     |
+        | without a name in a chat with names, elsewhere      | system                                   |
+        | of the name with the highest log-odds               | customer                                 |
+        | of a name like it ("eve", "eve miller"), or in mail | customer above log-odds 0 of that name   |
+        | of another name                                     | agent                                    |
         """
         likely = [self._heads.customer_score(turn.text, vectors) for turn in pasted]
         clipped = [max(-_MOST_LOG_ODDS, min(_MOST_LOG_ODDS, score)) for score in likely]

@@ -11,7 +11,7 @@ candidate in ``_candidates``, else records show a notice in place of the text.
 
 Example: the second excerpt (mark 1) shows "Send a form."::
 
-    excerpts.keep("First:\\n\\nSend a form.")  # "First:\\n\\n" and 12 times the character U+F0001
+    kept = excerpts.keep("First:\\n\\nSend a form.")  # "First:\\n\\n" and 12 times the character U+F0001
     fill(kept, {1: "Send a form."})  # "First:\\n\\nSend a form."
 """
 

@@ -196,7 +196,7 @@ class Emergencies:
     def stopping(self, checks: Sequence[ReplyCheck], text: str) -> tuple[ReplyCheck, ...]:
         """Return those of ``checks`` that stop the text: no "reckoned" one, and none that is excused because
         it is about an emergency's sentence."""
-        return tuple(self._stopping(checks, text)) if any(one.stops for one in checks) else ()
+        return tuple(self._stopping(checks, text)) if any(check.stops for check in checks) else ()
 
     def _stopping(self, checks: Sequence[ReplyCheck], text: str) -> Iterator[ReplyCheck]:
         has_emergency = any(self._is_call(span.text) for span in split_sentences(text))

@@ -68,8 +68,9 @@ def questions_of(text: str, *, vocabulary: Vocabulary) -> tuple[str, ...]:
     """Return the questions of a message, at most MOST_QUESTIONS, in the agent's words; the whole message
     where it asks one. A sentence belongs to the first question mark after it, those after the last one to it.
 
-    Example: "I lost my card. Can I get a new one? What does it cost? Thanks!" gives
-    ("I lost my card. Can I get a new one?", "What does it cost? Thanks!").
+    Example: "I lost my card. Can I get a new one? What does a replacement card cost? Thanks!" gives
+    ("I lost my card. Can I get a new one?", "What does a replacement card cost? Thanks!"). A question of
+    fewer content terms than two, "What does it cost?", would go with the one before it.
     """
     sentences = [span.text for span in split_sentences(text)]
     if is_long(text):
@@ -137,7 +138,8 @@ def named_above(
     ones.
 
     ``earlier``: messages, oldest first. ``asked``: the questions. ``names``: of speakers, which do not count.
-    Example: "Which is cheaper?" after "Zyrtec or Claritin?" and "Hi Doreen." gives ["Zyrtec or Claritin"].
+    Example: "Which is cheaper?" after "Zyrtec or Claritin?" and "Hi Doreen.", with the name "doreen", gives
+    ["Zyrtec or Claritin"].
     """
     stems = frozenset[str]().union(*(term.forms for term in vocabulary.terms(" ".join((*asked, names)))))
 

@@ -114,8 +114,8 @@ class _Check:
 
     def _holds(self, measure: tuple[str, str]) -> bool:
         """Return whether a number with its unit, ("14", "day"), is held: the same amount in any unit; the
-        number without a unit in a line; or there in what was given, unless that has the number with a unit
-        too."""
+        number without a unit in a line; or without a unit in what was given, where no text has it with
+        one."""
         number, amount = measure[0], amount_of(measure)
         if measure == ("1", "time"):
             return True  # "one time": no value

@@ -27,7 +27,7 @@ _CODE_WEIGHT = 2.0
 _NUMBER_WEIGHT = 0.2
 """An age, a count or an amount ("68", "90 tablets", "3rd") is the caller's own, rarely the document's."""
 _GLOSSARY_RARITY = 0.5
-"""Rarity, of 1 at most, whose square is a glossary entry's weight: it names something of the tenant."""
+"""An entry of the glossary weighs as much as a word of the square of this rarity (0 to 1)."""
 _CODE = re.compile(r"(?=.*\d)(?=.*[^\W\d_])[^\W_]+")
 """A token of letters and digits."""
 _TOKEN = re.compile(r"[^\W_]+")
@@ -133,7 +133,7 @@ class Vocabulary:
         return tuple(terms.values())
 
     def _long_form(self, word: str, known: KnownWords | None) -> str | None:
-        """Return the long form that documents define; None for a word that is a common one too ("aids")."""
+        """Return the long form that documents define; None for a word that is common English too."""
         return None if known is None or self.language.is_common(word) else known.abbreviations.get(word)
 
     def _find(self, folded: str) -> list[tuple[str, int, int]]:
