@@ -43,6 +43,11 @@ class AnswerQuestion:
         prepared = await answer_question.prepare(request, identity=identity, deadline=deadline)
         async with aclosing(answer_question.stream(prepared)) as events:
             async for event in events: ...
+
+    The steps are classes of their own modules::
+
+        prepare  take → chat → read → search → rank → prompt; → quote where there is no prompt
+        stream   the model's text, beside it quote → check (sentence by sentence) → end → keep (the record)
     """
 
     def __init__(self, services: TenantServices, *, beside: Beside | None = None) -> None:
@@ -77,8 +82,9 @@ class AnswerQuestion:
         ``begun``: the record that ``take.begin`` returned to a caller which needs its id early; None: it is
         begun here. ``context``: whose live data may be read, already verified; None: nobody's.
 
-        Raises NotFoundError (no such conversation, or another agent's), TooLargeError (the question does not
-        fit the model's context), EmbeddingUnavailableError, SearchUnavailableError, RecordsUnavailableError,
+        Raises NotFoundError (no such conversation, or another agent's), InvalidRequestError (a chat without a
+        customer's message), TooLargeError (the question does not fit the model's context),
+        EmbeddingUnavailableError, SearchUnavailableError, RecordsUnavailableError,
         OverloadedError, DeadlineExceededError. Nothing is recorded then.
         """
         services = self._services

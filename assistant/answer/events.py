@@ -33,9 +33,13 @@ class Cause(StrEnum):
     """Why an answer ends before the model's text does."""
 
     CANCELLED = "cancelled"
+    """The agent cancelled it."""
     DISCONNECTED = "disconnected"
+    """Its reader left, and did not come back in time."""
     LATE = "generation_late"
+    """The model's first text did not come within the tenant's limit."""
     DEADLINE = "deadline"
+    """The deadline of the whole answer passed."""
 
 
 class Started(PublicModel):
