@@ -142,6 +142,7 @@ _whole = partial(_head, most_words=_NAME_WORDS + 1)
 def _after(line: str) -> _Head | None:
     """Style: a message, its time, and who wrote it, "hi (9:01 AM) Mo" or "hi (Mo, 9:01)"."""
     clocks = list(_CLOCK.finditer(line))
+    # the head begins at the bracket that the line ends with, if the time is in it, else at the last time
     start = max(line.rfind("("), line.rfind("[")) if line[-1:] in ")]" else -1
     if clocks and not 0 < start < clocks[-1].start():
         start = clocks[-1].start()
@@ -159,13 +160,14 @@ def _marked(line: str) -> _Head | None:
 def _before(line: str, *, end: re.Pattern[str], nth: int) -> _Head | None:
     """Style: who speaks, up to the ``nth`` separator ``end``, and the message: "[9:01] Mo: hi". A separator
     inside a time does not count. A time at the beginning or end of the message is left out."""
-    hidden = _CLOCK.sub(lambda clock: "0" * len(clock[0]), line)
+    hidden = _CLOCK.sub(lambda clock: "0" * len(clock[0]), line)  # of the same length, without ":"
     ends = list(end.finditer(hidden))
     if len(ends) < nth:
         return None
     text = line[ends[nth - 1].end() :].strip()
     if text[:1] == text[-1:] == '"':
         text = text[1:-1]
+    # a time at the beginning goes only with a mark after it: "9:01 | hi", and not "9:01 is fine"
     if (clock := _CLOCK.search(text)) and not _LETTERS.search(text[: clock.start()]):
         rest = text[clock.end() :].lstrip(_MARKS_AROUND)
         text = rest if rest != text[clock.end() :] else text
@@ -303,6 +305,7 @@ def _mail(lines: Sequence[str]) -> list[Pasted]:
     bare = [line.lstrip("> \t").strip() for line in lines]
     depths = [line[: len(line) - len(line.lstrip("> "))].count(">") for line in lines]
     fields = [_FIELD.match(line) is not None for line in bare]
+    # whether a neighbour of the line is a field
     near = [any(fields[max(0, at - 1) : at] + fields[at + 1 : at + 2]) for at in range(len(lines))]
     turns: list[_Turn] = [("", [])]
     depth = depths[0]
@@ -310,7 +313,7 @@ def _mail(lines: Sequence[str]) -> list[Pasted]:
         is_head = (fields[at] and near[at]) or (line.endswith(":") and _CLOCK.search(line) is not None)
         if any(turns[-1][1]) and (is_head or (line and depths[at] != depth)):
             turns.append(("", []))
-        depth = depths[at] if line else depth
+        depth = depths[at] if line else depth  # an empty line has the depth of the one before
         if is_head and not turns[-1][0] and (not fields[at] or not _CLOCK.search(line)):
             name = line.partition(": ")[2] if fields[at] else line
             turns[-1] = (" ".join(_LETTERS.findall(_CLOCK.sub(" ", name))).casefold(), [])

@@ -297,9 +297,11 @@ class QuestionTerms:
         return sum(term.weight for term in self.terms if term.forms & stems) / self.weight
 
     def overlap(self, stems: frozenset[str], counts: Mapping[str, int], units: int) -> float:
-        """Return the same share, but each term times how rare it is among the document's units, so it may be
-        above
-        1. ``counts``: in how many units each stem is; ``units``: how many units there are."""
+        """Return the same sum, but each term times how rare it is among the document's units, so that the
+        result may be above 1.
+
+        ``counts``: in how many units each stem is. ``units``: how many units there are.
+        """
         total = 0.0
         for term in self.terms:
             if shared := term.forms & stems:
@@ -354,7 +356,13 @@ class UnitScorer:
         return self.stems(names).union(*(unit.unit.terms for unit in units))
 
     def _features(self, asked: QuestionTerms, title: str, units: Sequence[Unit]) -> list[dict[str, float]]:
-        """Return the features of each unit by words and form. ``units``: all of the document, in order."""
+        """Return the features of each unit by words and form. ``units``: all of the document, in order.
+
+        "overlap" is ``QuestionTerms.overlap`` with the unit's words; "heading" with the words that its
+        heading alone has; "parent", "before" and "after" are the overlaps of the unit that introduces it and
+        of its neighbours under the same heading. "terms" is the share of the question's terms in it; "leads":
+        it ends with a colon.
+        """
         title_stems = self.stems(title)
         stems = [frozenset(unit.terms) for unit in units]
         headings = [self.stems(unit.heading) - title_stems for unit in units]
