@@ -167,7 +167,7 @@ def _before(line: str, *, end: re.Pattern[str], nth: int) -> _Head | None:
     text = line[ends[nth - 1].end() :].strip()
     if text[:1] == text[-1:] == '"':
         text = text[1:-1]
-    # a time at the beginning goes only with a mark after it: "9:01 | hi", and not "9:01 is fine"
+    # a time at the beginning goes, with marks and blanks after it: "9:01 | hi"; it stays without any: "9:01?"
     if (clock := _CLOCK.search(text)) and not _LETTERS.search(text[: clock.start()]):
         rest = text[clock.end() :].lstrip(_MARKS_AROUND)
         text = rest if rest != text[clock.end() :] else text
