@@ -279,12 +279,12 @@ class PromptBuilder:
                 '{{documents}}. Use "answer/4".'
             )
         elements = services.live.elements if self._model.writes_elements else None
-        told = _told_of_elements(self._template, elements)
-        self.lists_elements = bool(told)
+        listing = _told_of_elements(self._template, elements)
+        self.lists_elements = bool(listing)
         """Whether each answer may name any of the tenant's live elements."""
-        # A recording is of prompts without the list: it says what a tenant's connectors offer today.
-        listed = "" if self._model.recorded else told
-        self._system = ChatMessage("system", self._template.system + listed)
+        # Recordings were made of prompts without the list, which changes with the tenant's connectors.
+        shown = "" if self._model.recorded else listing
+        self._system = ChatMessage("system", self._template.system + shown)
 
     @cached_property
     def _system_tokens(self) -> int:
@@ -305,16 +305,17 @@ class PromptBuilder:
 
         ``documents``: number among the sources, document, and the scores of its passages by id, best first.
         Each is read whole, or its best sections whole where it does not fit. ``meanings``: words of the
-        question and what documents call them. ``history``: oldest first; its last turns use the rest of the
-        budget. Raises TooLargeError when the question alone does not fit.
+        question and what documents call them. ``days``: sentences on dates of the question, which stand below
+        the meanings. ``history``: oldest first; its last turns use the rest of the budget. Raises
+        TooLargeError when the question alone does not fit.
         """
         budget = self._context_tokens - max_tokens - self._model.template_tokens_per_prompt
         if self._model.reads_tokens is not None:
             budget = min(budget, self._model.reads_tokens)
         asked = neutralise(question)
-        told = _told_meanings(meanings) + "".join(f"{line}.\n\n" for line in days)
+        notes = _told_meanings(meanings) + "".join(f"{line}.\n\n" for line in days)
         slot_texts = [  # "" for the documents, which are counted one by one below
-            told if slot == "meanings" else asked if slot == "question" else ""
+            notes if slot == "meanings" else asked if slot == "question" else ""
             for slot in self._template.user[1::2]
         ]
         fixed = [*self._template.user[::2], *slot_texts]
@@ -332,7 +333,7 @@ class PromptBuilder:
                 read.append(fitting)
                 used += self._tokens_of(fitting.text) + _TOKENS_A_BORDER
         user = ChatMessage(
-            "user", user_text(self._template, [document.text for document in read], told, asked)
+            "user", user_text(self._template, [document.text for document in read], notes, asked)
         )
         texts = [text for turn in history for text in (turn.question, turn.text)]
         turns, turn_tokens = self._turns(history, budget=budget - used if read else 0)
