@@ -91,7 +91,7 @@ class ReadChat:
         asked_note = [note] if note and not asks_reply else []
         now = request.written_at or self._services.clock.now()
         # sentences with a date, from which days are counted: ``open`` keeps them
-        dated = [n for n, each in enumerate(sentences) if self._services.counted_days(each.text, at=now)]
+        dated = [n for n, line in enumerate(sentences) if self._services.counted_days(line.text, at=now)]
         # what asks last: the agent's note, else the customer's last message; ``last_at`` is its index
         last_at = sentences[-1].message if sentences and not asked_note else len(messages)
         last = asked_note or [sentence.text for sentence in sentences if sentence.message == last_at]

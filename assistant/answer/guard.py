@@ -121,8 +121,8 @@ class GuardSent:
         owner = replace(identity, agent=record.agent)
         limit = Deadline.after(self.services.tenant.limits.answer_deadline_s, clock=self.services.clock)
         checked = await self.check(answer_id, text, (), identity=owner, deadline=limit, by_model=False)
-        found = Emergencies.of(self.services).stopping(checked.checks, text)
-        await self._admit(answer_id, text, found, by=identity.agent, named=named, is_second=True)
+        stopping = Emergencies.of(self.services).stopping(checked.checks, text)
+        await self._admit(answer_id, text, stopping, by=identity.agent, named=named, is_second=True)
 
     async def check(
         self,
@@ -150,7 +150,7 @@ class GuardSent:
         self,
         answer_id: str,
         text: str,
-        found: Sequence[ReplyCheck],
+        findings: Sequence[ReplyCheck],
         *,
         by: str,
         named: str | None = None,
@@ -168,7 +168,7 @@ class GuardSent:
         try:
             await self.people.admit("send", answer_id, by=by, contents=contents, named=named, half=half)
         except (SecondPersonNeededError, ForbiddenError) as error:
-            raise ReplyFindingsError(error.message, found) from None
+            raise ReplyFindingsError(error.message, findings) from None
 
     async def _is_on_record(self, answer_id: str, sent: Sent) -> bool:
         """Return whether a text of this ``send_id`` is recorded: it passed the guard then."""

@@ -200,13 +200,13 @@ class IndexWatch:
             if attempt:
                 await asyncio.sleep(_PAUSE_S)
             before = await self._expected_count()
-            held = (await self._search.info()).document_count
-            if held >= before:
+            indexed = (await self._search.info()).document_count
+            if indexed >= before:
                 return None
             after = await self._expected_count()  # documents may have been withdrawn meanwhile
-            if held >= after:
+            if indexed >= after:
                 return None
-            lost = Loading(reason="lost", source="", live=held, expected=min(before, after))
+            lost = Loading(reason="lost", source="", live=indexed, expected=min(before, after))
         return lost
 
     async def _expected_count(self) -> int:

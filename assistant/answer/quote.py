@@ -123,8 +123,8 @@ def dated_title(section: Section) -> str:
     """Return a document's title and date above its rows, in Markdown."""
     card = section.document.card
     date = card.effective_date or card.updated_at.date()
-    told = "effective" if card.effective_date else "updated"
-    return f"**{inert(shown_title(card.title))}**, {told} {date}\n\n"
+    kind = "effective" if card.effective_date else "updated"
+    return f"**{inert(shown_title(card.title))}**, {kind} {date}\n\n"
 
 
 def snippet(

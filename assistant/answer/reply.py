@@ -251,14 +251,14 @@ class WriteReply:
             if text.failure is not None or not written.strip():
                 raise GenerationUnavailableError(f"No reply was written ({text.how}). Try again.")
             outcome = Outcome.DONE
-            found = self._found(prepared.lines, written)
-            yield Checks(checks=found)
-            reading = self._read(found, prepared.lines, written, deadline=run.scope.deadline)
+            by_code = self._found(prepared.lines, written)
+            yield Checks(checks=by_code)
+            reading = self._read(by_code, prepared.lines, written, deadline=run.scope.deadline)
             try:
                 with run.scope.steps.step(REPLY_CHECK, kind=SpanKind.CLIENT):
                     checked = await run.interruption.wait(reading)
             except InterruptedAnswerError:
-                checked = CheckedReply(found, (REPLY_CHECK,))
+                checked = CheckedReply(by_code, (REPLY_CHECK,))
             record = self._record(prepared, text, written, outcome, checked)
             is_written = await self._writer.write(record)
             yield Done(
@@ -282,10 +282,10 @@ class WriteReply:
     ) -> CheckedReply:
         """Return what is wrong with a text, by code, and by the model where one writes for the tenant and
         ``by_model`` is true. Raises nothing."""
-        found = self._found(lines, text)
+        by_code = self._found(lines, text)
         if not (by_model and self._services.writes_answers):
-            return CheckedReply(found)
-        return await self._read(found, lines, text, deadline=deadline)
+            return CheckedReply(by_code)
+        return await self._read(by_code, lines, text, deadline=deadline)
 
     def _found(self, lines: AnswerLines, text: str) -> tuple[ReplyCheck, ...]:
         """Return what the check by code finds."""
@@ -294,16 +294,16 @@ class WriteReply:
         return check_reply(text, lines=lines.lines, given=given, language=language(code))
 
     async def _read(
-        self, found: tuple[ReplyCheck, ...], lines: AnswerLines, text: str, *, deadline: Deadline
+        self, by_code: tuple[ReplyCheck, ...], lines: AnswerLines, text: str, *, deadline: Deadline
     ) -> CheckedReply:
-        """Return the findings of code (``found``) and model together; those of code alone, with REPLY_CHECK
+        """Return the findings of code (``by_code``) and model together; those of code alone, with REPLY_CHECK
         in ``degraded``, where the model does not judge.
 
-        | found by code | in a sentence that the model finds | result                    |
-        | not_held      | wrong                              | not_held                  |
-        | not_held      | held                               | reckoned: it stops nothing|
-        | contradicts   | either                             | the model's finding, if any|
-        | missing       | either                             | the model's finding, if any|
+        | by code     | the model finds the sentence | result                       |
+        | not_held    | wrong                        | not_held                     |
+        | not_held    | held                         | reckoned, which stops nothing|
+        | contradicts | either                       | the model's finding, if any  |
+        | missing     | either                       | the model's finding, if any  |
         """
         judged = await self._judge.run(
             text,
@@ -313,17 +313,17 @@ class WriteReply:
             deadline=deadline,
         )
         if judged is None:
-            return CheckedReply(found, (REPLY_CHECK,))
+            return CheckedReply(by_code, (REPLY_CHECK,))
         # a finding's start is that of its sentence: by it findings of one sentence are joined
         wrong = {check.start for check in judged.checks if check.kind != "missing"}
-        found = tuple(
+        by_code = tuple(
             check if check.start in wrong else check.model_copy(update={"kind": "reckoned"})
-            for check in found
+            for check in by_code
             if check.kind == "not_held"
         )
-        named = {check.start for check in found}
+        named = {check.start for check in by_code}
         others = (check for check in judged.checks if check.kind == "missing" or check.start not in named)
-        return replace(judged, checks=(*found, *others))
+        return replace(judged, checks=(*by_code, *others))
 
     def _record(
         self,

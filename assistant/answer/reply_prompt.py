@@ -30,7 +30,7 @@ async def read_lines(
         if parsed is None:
             return None
         start, end = unit.span
-        heading = next((one.heading for one in parsed.units if one.span.start == start), "")
+        heading = next((known.heading for known in parsed.units if known.span.start == start), "")
         lines.append(f"{titles.get(unit.document_id, '')}\n{heading}\n{parsed.text[start:end]}")
     return lines
 

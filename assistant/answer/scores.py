@@ -141,31 +141,31 @@ def candidates(retrieved: Retrieved) -> dict[str, dict[str, float]]:
         {"refill": {"title_cosine": 0.71, "passage_cosine": 0.64, "passage_cosine_2": 0.61}}
     """
     names = ("title_cosine", "title_score", "text_score")
-    found: dict[str, dict[str, float]] = {
+    features_of: dict[str, dict[str, float]] = {
         hit.document_id: {name: value for name in names if (value := getattr(hit, name)) is not None}
         for hit in retrieved.documents
     }
     cosines: dict[str, list[float]] = {}
     for hit in retrieved.hits:
-        features = found.setdefault(hit.document_id, {})
+        features = features_of.setdefault(hit.document_id, {})
         if hit.lexical_score is not None:
             features["passage_score"] = max(features.get("passage_score", 0.0), hit.lexical_score)
         if hit.cosine is not None:
             cosines.setdefault(hit.document_id, []).append(hit.cosine)
     for document_id, values in cosines.items():
         best = sorted(values, reverse=True)[:2]
-        found[document_id]["passage_cosine"] = best[0]
-        found[document_id]["passage_cosine_2"] = sum(best) / len(best)
-    return found
+        features_of[document_id]["passage_cosine"] = best[0]
+        features_of[document_id]["passage_cosine_2"] = sum(best) / len(best)
+    return features_of
 
 
-def rank(found: Mapping[str, Mapping[str, float]], *, weights: Weights) -> list[RankedDocument]:
-    """Return the candidates, scored by standardised features, best first; ties by document id. ``found``: of
-    ``candidates``; the result keeps these raw features."""
-    standard = standardised(found, INDEX_FEATURES)
+def rank(features_of: Mapping[str, Mapping[str, float]], *, weights: Weights) -> list[RankedDocument]:
+    """Return the candidates, scored by standardised features, best first; ties by document id.
+    ``features_of``: of ``candidates``; the result keeps these raw features."""
+    standard = standardised(features_of, INDEX_FEATURES)
     return best_first(
         RankedDocument(document_id, weights.score(standard[document_id]), features)
-        for document_id, features in found.items()
+        for document_id, features in features_of.items()
     )
 
 
@@ -176,17 +176,17 @@ def best_first(ranked: Iterable[RankedDocument]) -> list[RankedDocument]:
 
 
 def standardised(
-    found: Mapping[str, Mapping[str, float]], names: Iterable[str]
+    features_of: Mapping[str, Mapping[str, float]], names: Iterable[str]
 ) -> dict[str, dict[str, float]]:
     """Return each named feature with mean 0 and deviation 1 over the candidates; a candidate without it gets
     the lowest value. A feature that no candidate has is absent, and one that is equal for all is 0."""
-    standard: dict[str, dict[str, float]] = {document_id: {} for document_id in found}
+    standard: dict[str, dict[str, float]] = {document_id: {} for document_id in features_of}
     for name in names:
-        present = [features[name] for features in found.values() if name in features]
+        present = [features[name] for features in features_of.values() if name in features]
         if not present:
             continue
         lowest = min(present)
-        values = {document_id: features.get(name, lowest) for document_id, features in found.items()}
+        values = {document_id: features.get(name, lowest) for document_id, features in features_of.items()}
         mean = sum(values.values()) / len(values)
         deviation = sqrt(sum((value - mean) ** 2 for value in values.values()) / len(values))
         for document_id, value in values.items():
@@ -221,18 +221,18 @@ class CosineScale:
         steepness = (_FITTED_SCALE.related - _FITTED_SCALE.unrelated) / (self.related - self.unrelated)
         return _FITTED_SCALE.unrelated + (cosine - self.unrelated) * steepness
 
-    def retrieved(self, found: Retrieved) -> Retrieved:
+    def retrieved(self, raw: Retrieved) -> Retrieved:
         """Return the search's result with the cosines of its hits on the scale of the weights."""
         if self == _FITTED_SCALE:
-            return found
+            return raw
         hits = (
-            hit if hit.cosine is None else hit._replace(cosine=self.value(hit.cosine)) for hit in found.hits
+            hit if hit.cosine is None else hit._replace(cosine=self.value(hit.cosine)) for hit in raw.hits
         )
         documents = (
             hit if hit.title_cosine is None else hit._replace(title_cosine=self.value(hit.title_cosine))
-            for hit in found.documents
+            for hit in raw.documents
         )
-        return replace(found, hits=tuple(hits), documents=tuple(documents))
+        return replace(raw, hits=tuple(hits), documents=tuple(documents))
 
 
 _FITTED_SCALE = CosineScale.of(EmbeddingSection())
