@@ -211,9 +211,7 @@ class CapturedCall:
         if record is not None:
             answer = record.model_dump(mode="json", include=_FIELDS_WITHOUT_TEXT) | {
                 "documents": [use.document_id for use in record.passages],
-                "sentences": [
-                    {"support": sentence.support, "detail": sentence.detail} for sentence in record.sentences
-                ],
+                "sentences": [{"support": item.support, "detail": item.detail} for item in record.sentences],
             }
         return {"inference_id": self.inference_id, "call": self.line, "answer": answer}
 
@@ -233,12 +231,8 @@ async def captured_calls(
         if record.inference_id is not None:
             answers[record.inference_id] = record
     if shared:
-        lines = {
-            call_id: line for call_id, line in lines.items() if call_id in answers or not line.get("readable")
-        }
-    calls = [
-        CapturedCall(call_id, lines.get(call_id), answers.get(call_id)) for call_id in {**answers, **lines}
-    ]
+        lines = {name: line for name, line in lines.items() if name in answers or not line.get("readable")}
+    calls = [CapturedCall(name, lines.get(name), answers.get(name)) for name in {**answers, **lines}]
     return sorted(calls, key=_time)
 
 

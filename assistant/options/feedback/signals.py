@@ -264,9 +264,7 @@ def keeps_any(sentences: Iterable[str], text: str) -> bool:
     """Return whether one of the sentences is still in the text, whatever its Markdown."""
     sent = [words_of(sentence) for sentence in _sentences(text)]
     return any(
-        _alike(words_of(sentence), sent_words) >= _KEPT_SENTENCE
-        for sentence in sentences
-        for sent_words in sent
+        _alike(words_of(sentence), words) >= _KEPT_SENTENCE for sentence in sentences for words in sent
     )
 
 

@@ -99,11 +99,7 @@ class StoredFeedback:
         texts: dict[str, SealedText] = {}
         for ids in _groups(dict.fromkeys(text_ids), _FILES_AT_ONCE):
             contents = await asyncio.gather(*(self._blobs.get(_text_key(text_id)) for text_id in ids))
-            texts |= {
-                text_id: _text(content, text_id)
-                for text_id, content in zip(ids, contents, strict=True)
-                if content
-            }
+            texts |= {name: _text(file, name) for name, file in zip(ids, contents, strict=True) if file}
         return texts
 
     async def texts_about(self, subject: str) -> list[str]:

@@ -28,7 +28,9 @@ from assistant.service.identity import CachedKeySet, TokenVerifier
 from assistant.stores.dynamodb_table import DynamoDbTable
 
 _CONTEXT_LIFETIME_S = 300
+"""The desk's page fetches a new context whenever it needs one."""
 _STOP_S = 5.0
+"""Time for open requests after SIGTERM; streams end at once (``StoredChats.end``)."""
 _SERVICES: tuple[AwsService, ...] = ("dynamodb", "kms", "ssm")
 
 
@@ -39,9 +41,11 @@ class AwsCareSide:
     settings: HelpdeskSettings
     verifier: TokenVerifier
     kms: Any
+    """aiobotocore's client."""
 
     async def agent(self, authorization: str | None) -> Agent:
-        """Return the agent of a request, with the token that the desk asks the assistant with."""
+        """Return the agent of a request, with the token of its ``Authorization`` header: the desk sends it
+        on to the assistant. Raises as ``TokenVerifier.identify``."""
         identity = await self.verifier.identify(authorization)
         return Agent(identity.agent, (authorization or "").partition(" ")[2].strip())
 
@@ -63,7 +67,7 @@ class AwsCareSide:
 
 
 async def serve_helpdesk(settings: HelpdeskSettings) -> None:
-    """Serve until SIGTERM. Raises ConfigurationError where issuer or TLS are missing."""
+    """Serve both until SIGTERM. Raises ConfigurationError where issuer or TLS are missing."""
     settings.require_whole()
     tls = server_context(f"{settings.tls_certificate}\n{settings.tls_key}\n".encode())
     clock, service = SystemClock(), str(settings.service_url).rstrip("/")

@@ -1,4 +1,17 @@
-"""The pages of patients and agents, and the route at which sent replies come in."""
+"""The pages of patients and agents, and the route at which sent replies come in.
+
+| route | called by |
+| --- | --- |
+| ``/``, ``/patient``, ``/pages/…`` | a browser: the two pages (``view/pages/``, built into ``DIST``) |
+| ``/helpdesk/chats…`` | the patient's page, which knows its chat's id and nothing else |
+| ``/helpdesk/desk…`` | the agents' page, with an access token |
+| ``/v1/replies`` | the assistant, with the token of the order system |
+
+A stream of server-sent events sends a whole ``Chat`` each time it changes:
+
+    event: chat
+    data: {"chat_id": "5d0c…", "customer": "PT-204417", "messages": [{"who": "patient", "text": "hi", …}], …}
+"""
 
 from __future__ import annotations
 
@@ -38,6 +51,7 @@ _CODE_LIMIT_S = 5.0
 _CHAT = "chat"
 """Kind of id by which a context says which chat it is of."""
 _DESK, _PATIENT = "helpdesk_desk", "helpdesk_patient"
+"""Names of the pages' files: ``view/pages/helpdesk_desk.tsx`` is built into helpdesk_desk.js and .css."""
 _FILES = {f"{name}.{kind}" for name in (_DESK, _PATIENT) for kind in ("js", "css")}
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -60,21 +74,24 @@ A reference, not a helpdesk: it shows how a page holds the assistant's panel.
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """Who works at a desk, and the access token for the assistant."""
+    """Who works at a desk, and the agent's access token for the assistant."""
 
     name: str
     token: str
 
 
 class CareSide(Protocol):
-    """Who the agents are, and what the care application signs."""
+    """Who the agents are, and what the care application signs. ``__main__`` has it for a closed VPC,
+    ``laptop`` for the demo."""
 
     async def agent(self, authorization: str | None) -> Agent:
-        """Raises UnauthenticatedError, DependencyError."""
+        """Return the agent of a request by its ``Authorization`` header. Each route of the desk calls it
+        first. Raises UnauthenticatedError, DependencyError."""
         ...
 
     async def context(self, chat: Chat, agent: str) -> str:
-        """Return the token that says whose conversation a chat is. Raises DependencyError."""
+        """Return the signed care context of a chat for an agent (by name): it says whose conversation it is,
+        with ``ids_of(chat)``. Raises DependencyError."""
         ...
 
 
@@ -110,12 +127,13 @@ class Helpdesk:
     side: CareSide
     config: DeskConfig
     origin: str
-    """Of its own pages."""
+    """Origin of the desk's pages: "https://desk.example.com". A code is valid on a page of it alone."""
     http: httpx.AsyncClient
+    """For calls to the assistant."""
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Of its pages."""
+        """Headers of the pages' files. A page may frame the assistant's panel and fetch from the issuer."""
         service, issuer = self.config.service, self.config.issuer
         policy = (
             f"default-src 'self'; frame-src {service}; connect-src 'self' {issuer}; frame-ancestors 'none'"
@@ -138,7 +156,7 @@ class Helpdesk:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Simulate patients inside the block."""
+        """Simulate patients inside the block. The routes work without it."""
         patients = asyncio.create_task(self.patients.run())
         try:
             yield
@@ -148,13 +166,15 @@ class Helpdesk:
                 await patients
 
     def add_to(self, app: FastAPI) -> None:
-        """Add pages and routes to the care application. Its routes below ``/v1/`` know their callers."""
+        """Add pages and routes to the care application (the order system), which checks the assistant's
+        token on routes below ``/v1/``. The routes read this object from ``app.state.helpdesk``."""
         app.state.helpdesk = self
         app.include_router(_router)
         app.add_exception_handler(AssistantError, _refusal)
 
 
 async def _refusal(_request: Request, error: Exception) -> Response:
+    """Return the problem document of an error, as the assistant's own routes do."""
     if not isinstance(error, AssistantError):
         raise error
     problem = problem_of(error)
@@ -257,12 +277,13 @@ async def deliver(desk: DeskOf, reply: Reply) -> None:
 
 
 def ids_of(chat: Chat) -> Mapping[str, tuple[str, ...]]:
-    """Return the ids of a context: the customer's things, and the chat."""
+    """Return the ids of a context, the customer's things and the chat:
+    ``{"order": ("4471-2208",), "chat": ("5d0c…",)}``."""
     return {**chat.ids, _CHAT: (chat.chat_id,)}
 
 
 def _chat_of(context: str | None) -> str:
-    """Return the chat that a context names. Raises InvalidRequestError.
+    """Return the id of the chat that a context (JWS, compact form) names. Raises InvalidRequestError.
 
     It is not verified here: the token may have expired since the question, and a chat's id, which cannot be
     guessed, is known to its patient and to desks alone.
@@ -274,10 +295,12 @@ def _chat_of(context: str | None) -> str:
 
 
 def _stream(events: AsyncGenerator[str]) -> Response:
+    """Return a response of server-sent events that never ends by itself."""
     return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 
 async def _of_desk(desk: Helpdesk) -> AsyncGenerator[str]:
+    """Yield all chats; while this is read a desk is open, so simulated patients write."""
     desk.patients.desks += 1
     try:
         async for event in _changes(desk.chats, None):
@@ -287,7 +310,8 @@ async def _of_desk(desk: Helpdesk) -> AsyncGenerator[str]:
 
 
 async def _changes(chats: StoredChats, only: set[str] | None) -> AsyncGenerator[str]:
-    """Yield chats as they are, then each as often as it changes."""
+    """Yield an event for each chat as it is, then one for each change, until the process stops. ``only``: the
+    ids of the chats to follow; None: all. A chat that expired gives no event."""
     with chats.watching() as watcher:
         for chat in await chats.list():
             if only is None or chat.chat_id in only:
@@ -297,6 +321,7 @@ async def _changes(chats: StoredChats, only: set[str] | None) -> AsyncGenerator[
             if not changed:
                 yield ": alive\n\n"
             for chat_id in changed if only is None else changed & only:
+                # ``StoredChats.end`` notes "", which is no chat.
                 with suppress(NotFoundError):
                     yield _event(await chats.get(chat_id))
 

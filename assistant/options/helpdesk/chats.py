@@ -27,10 +27,12 @@ from assistant.domain.public import PublicModel, RecordId
 from assistant.stores.table import ABSENT, EXPIRES_AT, Range, Table, equal, keyed
 
 MOST_CHARACTERS = 2_000
-"""As of a turn that a panel takes, with room."""
+"""Characters of a message: half of what the panel takes of a turn (``MOST_TURN_CHARACTERS``)."""
 _MOST_MESSAGES, _MOST_OPEN, _MOST_WATCHERS = 100, 50, 50
+"""Messages of a chat, open chats, and open pages: anybody may open them, so each has a limit."""
 _KEPT = timedelta(hours=12)
-_WRITES = 5
+"""After its last write a chat expires."""
+_WRITE_ATTEMPTS = 5
 _PARTITION = "chats"
 
 
@@ -56,9 +58,14 @@ class Chat(PublicModel):
 
 @dataclass(slots=True)
 class Watcher:
-    """Waits for chats that change."""
+    """Waits for chats that change: ``StoredChats`` notes each change, one reader waits.
+
+    with chats.watching() as watcher:
+        changed = await watcher.wait(15.0)
+    """
 
     changed: set[str] = field(default_factory=set[str])
+    """Ids of chats that changed since the last ``wait``; "" when the process stops."""
     _event: asyncio.Event = field(default_factory=asyncio.Event)
 
     def note(self, chat_id: str) -> None:
@@ -78,17 +85,20 @@ class Watcher:
 
 
 class StoredChats:
-    """All methods raise RecordsUnavailableError."""
+    """The chats of one table. A change wins only over the version that it was made from; ``add`` tries again.
+
+    All coroutines raise RecordsUnavailableError.
+    """
 
     def __init__(self, table: Table, *, clock: Clock) -> None:
         self._table, self.clock = table, clock
         self.watchers: list[Watcher] = []
         self.has_ended = False
-        """Nobody watches any more: the process stops."""
+        """The process stops: streams end, and no watcher is given any more."""
 
     @contextmanager
     def watching(self) -> Generator[Watcher]:
-        """Raises OverloadedError."""
+        """Yield a watcher of every chat. Raises OverloadedError."""
         if self.has_ended or len(self.watchers) >= _MOST_WATCHERS:
             raise OverloadedError("Too many pages follow the chats.", retry_after_s=10.0)
         watcher = Watcher()
@@ -112,13 +122,14 @@ class StoredChats:
         return sorted(kept, key=lambda chat: chat.opened_at)
 
     async def get(self, chat_id: str) -> Chat:
-        """Raises NotFoundError."""
+        """Return a chat. Raises NotFoundError, also for an expired one."""
         return (await self._read(chat_id))[0]
 
     async def open(
         self, customer: str, ids: dict[str, tuple[str, ...]], *, text: str, story: str | None = None
     ) -> Chat:
-        """Begin a chat with a patient's first message. Raises OverloadedError."""
+        """Begin a chat with a patient's first message. ``ids``: the customer's things by kind, which a live
+        system may be asked about. ``story``: name of a simulated patient's. Raises OverloadedError."""
         if sum(chat.closed_at is None for chat in await self.list()) >= _MOST_OPEN:
             raise OverloadedError("Too many chats wait.", retry_after_s=60.0)
         now, chat_id = self.clock.now(), uuid4().hex
@@ -133,9 +144,9 @@ class StoredChats:
         self, chat_id: str, who: Literal["patient", "agent"], text: str, *, message_id: str
     ) -> Chat:
         """Add a message; one of this id is added once. Raises NotFoundError, ConflictError (it has ended)."""
-        for _ in range(_WRITES):
+        for _ in range(_WRITE_ATTEMPTS):
             chat, version = await self._read(chat_id)
-            if any(one.message_id == message_id for one in chat.messages):
+            if any(message.message_id == message_id for message in chat.messages):
                 return chat
             if chat.closed_at is not None or len(chat.messages) >= _MOST_MESSAGES:
                 raise ConflictError("The chat has ended: begin another one.")
@@ -146,18 +157,22 @@ class StoredChats:
         raise ConflictError("Many write to this chat at once. Send it again.")
 
     async def close(self, chat_id: str) -> None:
-        """Raises NotFoundError."""
+        """End a chat; it is kept until it expires. Where it changes at the same moment it stays open. Raises
+        NotFoundError."""
         chat, version = await self._read(chat_id)
         if chat.closed_at is None:
             await self._write(chat.model_copy(update={"closed_at": self.clock.now()}), version=version)
 
     async def _read(self, chat_id: str) -> tuple[Chat, int]:
+        """Return a chat and its version. Raises NotFoundError."""
         item = await self._table.get((_PARTITION, chat_id))
         if item is None or item[EXPIRES_AT] <= self.clock.now().timestamp():
             raise NotFoundError("There is no such chat.")
         return Chat.model_validate_json(item["body"]), int(item["version"])
 
     async def _write(self, chat: Chat, *, version: int) -> bool:
+        """Write a chat over the version that was read (0: there is none yet), and note it to watchers. Return
+        False, with nothing written, where the stored version is another."""
         expires = int((self.clock.now() + _KEPT).timestamp())
         attributes = {"body": chat.model_dump_json(), "version": version + 1, EXPIRES_AT: expires}
         when = equal(version=version) if version else ABSENT

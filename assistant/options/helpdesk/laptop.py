@@ -1,4 +1,8 @@
-"""The helpdesk of a laptop: pages of the sample order system, whose agent is always the same."""
+"""The helpdesk of the demo on a laptop: pages of the sample order system, whose agent is always the same.
+
+``option.py`` joins ``open_helpdesk`` (called by ``assistant.laptop.site`` when it starts) and ``show_pages``
+(called by ``assistant demo`` when all is ready).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ AGENT = "dana"
 
 @dataclass(frozen=True, slots=True)
 class LaptopCareSide:
-    """``CareSide`` by the keys of the state folder."""
+    """``CareSide`` by the keys of the state folder: the laptop's own issuer signs tokens and contexts."""
 
     tenant: str
     care: CareContextSection
@@ -54,8 +58,9 @@ class LaptopCareSide:
 async def open_helpdesk(
     layout: Layout, addresses: Addresses, systems: Mapping[str, FastAPI]
 ) -> AsyncGenerator[Callable[[], None]]:
-    """Add the helpdesk to the order system of the first tenant whose replies that system takes. Yield what
-    ends its streams."""
+    """Add the helpdesk to the order system (an application of ``systems``) for the first tenant whose replies
+    that system takes. Yield what ends its streams, to be called when the site stops; it does nothing where
+    there is no such tenant."""
     tenant = next(
         (
             layout.tenants[name]
@@ -83,7 +88,7 @@ async def open_helpdesk(
 
 
 def show_pages(runtime: LocalRuntime, terminal: Terminal) -> None:
-    """Say where the helpdesk is, where the order system runs."""
+    """Print the addresses of the helpdesk's pages; nothing without a running order system."""
     if (url := runtime.address.systems.get(ORDER_SYSTEM)) is not None:
         for name, path in (("Agents' desk", "/"), ("A patient", "/patient")):
             terminal.out.print(Text(f"{name}  ", style="bold").append(f"{url}{path}", style="underline cyan"))

@@ -1,4 +1,9 @@
-"""Simulated patients: they write where no person does, and while a desk is open."""
+"""Simulated patients: while an agent's page is open and no person has written lately, they begin chats, each
+by a story of ``patients.json``, and write its next line after each reply.
+
+    {"name": "A late order", "customer": "PT-204417", "ids": {"order": ["4471-2208"]},
+     "lines": ["My metformin is still not here. What now?", "Who do I talk to tomorrow?"]}
+"""
 
 from __future__ import annotations
 
@@ -18,15 +23,18 @@ from assistant.options.helpdesk.chats import Chat, StoredChats
 
 _log = structlog.get_logger(__name__)
 _QUIET = timedelta(seconds=30)
-"""So long after a person wrote no simulated patient comes."""
-_BETWEEN, _TYPES_FOR, _GIVES_UP = timedelta(seconds=8), timedelta(seconds=3), timedelta(minutes=20)
+"""No simulated chat begins so soon after a person's chat has a message, the agent's ones included."""
+_BETWEEN, _NEXT_LINE, _NO_REPLY = timedelta(seconds=8), timedelta(seconds=3), timedelta(minutes=20)
+"""From one chat's begin to the next; from the agent's reply to the patient's next line; until a simulated
+patient ends a chat in which nobody replies."""
 _MOST_AT_ONCE = 3
-_LOOKS_EVERY_S = 1.0
+_STEP_EVERY_S = 1.0
 
 
 class Story(PublicModel):
     """What a patient writes, message by message, each after a reply."""
 
+    # ``customer`` and ``ids`` exist in the sample order system, so that live data of the chat can be read.
     name: str = Field(min_length=1, max_length=80)
     customer: SubjectId
     ids: dict[SubjectKind, tuple[SubjectId, ...]] = Field(default_factory=dict)
@@ -41,17 +49,20 @@ def shipped_stories() -> Sequence[Story]:
 
 @dataclass(slots=True)
 class SimulatedPatients:
+    """Writes the patients' side of chats. A process has one: ``run`` calls ``step`` every second."""
+
     chats: StoredChats
     stories: Sequence[Story]
     desks: int = 0
-    """Pages of agents that are open."""
-    _told: int = 0
+    """Pages of agents that are open: the agents' stream counts them up and down."""
+    _begun: int = 0
+    """Chats that were begun, so the stories come in turn."""
 
     async def run(self) -> None:
         """Write until cancelled. A store that does not answer is asked again."""
         with self.chats.watching() as watcher:
             while True:
-                await watcher.wait(_LOOKS_EVERY_S)
+                await watcher.wait(_STEP_EVERY_S)  # or sooner, when a chat changes
                 try:
                     await self.step()
                 except AssistantError as error:
@@ -64,26 +75,28 @@ class SimulatedPatients:
         now, chats = self.chats.clock.now(), await self.chats.list()
         simulated = [chat for chat in chats if chat.story is not None and chat.closed_at is None]
         for chat in simulated:
-            await self._go_on(chat)
-        wrote = [one.at for chat in chats if chat.story is None for one in chat.messages]
+            await self._continue(chat)
+        of_persons = [message.at for chat in chats if chat.story is None for message in chat.messages]
         opened = [chat.opened_at for chat in chats]
-        is_quiet = all(now - at > _QUIET for at in wrote) and all(now - at > _BETWEEN for at in opened)
+        is_quiet = all(now - at > _QUIET for at in of_persons) and all(now - at > _BETWEEN for at in opened)
         if is_quiet and len(simulated) < _MOST_AT_ONCE:
-            story = self.stories[self._told % len(self.stories)]
-            self._told += 1
+            story = self.stories[self._begun % len(self.stories)]
+            self._begun += 1
             await self.chats.open(story.customer, dict(story.ids), text=story.lines[0], story=story.name)
 
-    async def _go_on(self, chat: Chat) -> None:
+    async def _continue(self, chat: Chat) -> None:
+        """Write the story's next line after a reply, or end the chat: after its last line has its reply, or
+        where no reply comes."""
         last, age = chat.messages[-1], self.chats.clock.now() - chat.messages[-1].at
         if last.who == "patient":
-            if age > _GIVES_UP:
+            if age > _NO_REPLY:
                 await self.chats.close(chat.chat_id)
             return
-        if age < _TYPES_FOR:
+        if age < _NEXT_LINE:
             return
-        lines = next((one.lines for one in self.stories if one.name == chat.story), ())
-        said = sum(one.who == "patient" for one in chat.messages)
-        if said < len(lines):
-            await self.chats.add(chat.chat_id, "patient", lines[said], message_id=uuid4().hex)
+        lines = next((story.lines for story in self.stories if story.name == chat.story), ())
+        written = sum(message.who == "patient" for message in chat.messages)
+        if written < len(lines):
+            await self.chats.add(chat.chat_id, "patient", lines[written], message_id=uuid4().hex)
         else:
             await self.chats.close(chat.chat_id)

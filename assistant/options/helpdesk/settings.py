@@ -9,7 +9,9 @@ from assistant.domain.errors import ConfigurationError
 from assistant.process.settings import ProcessSettings
 
 CONTEXT_KEY_ID = "helpdesk"
-"""`kid` of the key that signs contexts."""
+"""`kid` of the key that signs contexts: the key set of contexts (an SSM parameter of the assistant) has its
+public half under this name."""
+# Fields that have a default, so that the settings can be made without them, and that must have a value.
 _NEEDED = (
     "issuer",
     "jwks_parameter",

@@ -2,6 +2,10 @@
 
 Agents reach the NLB in the care side's VPC; the assistant reaches it for orders and replies by an endpoint
 service, which a ``[[reach]]`` entry of the tenant names.
+
+    agents (link.client_cidrs) ─┐
+                                NLB :443 TCP ─→ task :8443 TLS ─→ link, to the assistant
+    assistant, by PrivateLink ──┘                              └→ DynamoDB, KMS, SSM
 """
 
 from __future__ import annotations
@@ -43,18 +47,23 @@ from stacks.vpc import EndpointName, name_in_vpc
 
 _IMAGE = "helpdesk"
 _PORT: int = HelpdeskSettings.model_fields["port"].default
+"""Port of the task."""
 _TABLE_ACTIONS = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query")
 _SECRETS = ("tls_certificate", "tls_key", "system_token")
 """Keys of the secret, each a field of HelpdeskSettings."""
 
 
 def add_helpdesk(stack: CareAppStack, side: CareSide) -> None:
-    """Add the desk where the care side's file has ``[helpdesk]``."""
+    """Add the desk where the care side's file has ``[helpdesk]``. ``option.py`` joins it to the constructs of
+    the care side's stack, which calls it after its own constructs."""
     if section := keys_of(side.care.config, HelpdeskCareApp).helpdesk:
         Helpdesk(stack, "Helpdesk", side=side, section=section)
 
 
 class Helpdesk(Construct):
+    """The desk's task, balancer, table, keys and roles. Its outputs (``HelpdeskServiceName``,
+    ``HelpdeskContextsKeyId``) are copied by hand, as ``deployed.md`` says."""
+
     def __init__(
         self, scope: Construct, construct_id: str, *, side: CareSide, section: HelpdeskSection
     ) -> None:
@@ -105,13 +114,17 @@ class Helpdesk(Construct):
 
     @property
     def _jwks_parameter(self) -> str:
-        """The issuer's keys where the assistant's tasks read them: no issuer is reached from the VPC."""
+        """Name of the SSM parameter with the issuer's keys. The assistant's tasks read it too: no issuer is
+        reached from the VPC."""
         place = self._side.care.assistant.deployment or self._tenant.place
         return self._tenant.identity.jwks_parameter or place.parameter(self._tenant.name, "jwks")
 
     def _groups(self) -> tuple[str, str]:
-        """Create the groups of the balancer and of the task: clients and the assistant connect to the one,
-        the one to the other, and the task to the link and to AWS."""
+        """Create the security groups of the balancer and of the task, and return their ids in this order.
+
+        Agents and the assistant connect to the balancer, the balancer to the task, and the task to the link
+        and to AWS. An own VPC's network ACL is opened for the assistant too.
+        """
         vpc, groups = self._side.vpc, self._side.groups
         scope = Construct(self, "Groups")
         balancer = create_group(scope, "Balancer", "Reference desk", vpc_id=vpc.id).attr_group_id
@@ -128,7 +141,7 @@ class Helpdesk(Construct):
             for direction, traffic in (("INGRESS", ec2.AclTraffic.tcp_port(HTTPS_PORT)), ("EGRESS", ports)):
                 vpc.network_acl.add_entry(
                     f"Assistant{direction.capitalize()}",
-                    rule_number=400,
+                    rule_number=400,  # above all numbers of ``stacks.vpc``
                     direction=ec2.TrafficDirection[direction],
                     cidr=block,
                     traffic=traffic,
@@ -143,6 +156,7 @@ class Helpdesk(Construct):
         return balancer, task
 
     def _table(self) -> tuple[kms.Key, dynamodb.Table]:
+        """Create the table of chats and its key. Both go with the stack: chats expire after hours."""
         tenant = self._tenant
         statements = [
             *administration(self, tenant),
@@ -177,6 +191,7 @@ class Helpdesk(Construct):
         return key, table
 
     def _environment(self, table: dynamodb.Table, contexts_key: kms.Key) -> dict[str, str]:
+        """Return the task's environment variables; the fields of ``_SECRETS`` come from Secrets Manager."""
         tenant, care = self._tenant, self._side.care.assistant.care_context
         values = {
             "tenant": tenant.name,
@@ -198,7 +213,7 @@ class Helpdesk(Construct):
     def _definition(
         self, role: WorkloadRole, environment: dict[str, str]
     ) -> tuple[ecs.FargateTaskDefinition, iam.CfnManagedPolicy]:
-        """Return the task's definition, and what its start needs."""
+        """Return the task's definition, and the policy that must be attached before the task starts."""
         group = tenant_log_group(self, "Logs", logs_key_arn=self._side.key_arn)
         execution = WorkloadRole(
             self,
@@ -254,8 +269,8 @@ class Helpdesk(Construct):
         return definition, starts
 
     def _balancer(self) -> tuple[elbv2.CfnListener, str]:
-        """Create the way in, and the endpoint service for the assistant; return its listener and the ARN of
-        its targets."""
+        """Create the NLB, and the endpoint service by which the assistant reaches it; return the listener and
+        the ARN of the target group. An operator accepts the assistant's connection (``deployed.md``)."""
         vpc = self._side.vpc
         balancer = elbv2.CfnLoadBalancer(
             self,
@@ -301,7 +316,8 @@ class Helpdesk(Construct):
         return listener, targets.ref
 
     def _service(self, definition: ecs.FargateTaskDefinition, targets: str) -> ecs.CfnService:
-        """One task: a deployment stops the old one first."""
+        """Create the service of one task. A deployment stops the old one first: watchers of chats are of a
+        process, so two would each miss the other's changes."""
         service = ecs.CfnService
         cluster = ecs.CfnCluster(self, "Cluster")
         network = service.AwsVpcConfigurationProperty(
@@ -334,6 +350,7 @@ class Helpdesk(Construct):
         )
 
     def _output(self, name: str, value: str) -> None:
+        """Give the stack an output ``Helpdesk<name>``."""
         page = "assistant/options/helpdesk/deployed.md"
         cdk.CfnOutput(cdk.Stack.of(self), f"Helpdesk{name}", value=value, description=page)
 
