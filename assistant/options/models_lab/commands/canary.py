@@ -37,23 +37,26 @@ from assistant.tenant.manifests import LlmManifest
 from assistant.terminal.account import AwsAccount, Deployed
 
 _MOVING = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
-"""An endpoint's statuses in which SageMaker refuses an update (``EndpointStatus``, DescribeEndpoint)."""
+"""An endpoint's statuses that end by themselves, in which SageMaker refuses an update (``EndpointStatus``,
+DescribeEndpoint)."""
 _POLL_S = 15.0
 LIMIT_S = 4 * 3600.0
 """As long as a deployment of the endpoint may take (``stacks.endpoints``)."""
 _JUDGED_PREFIXES = ("written", "raw", "unchanged")
-"""Measures of what a model wrote; the others are of the quotes, which both models share."""
+"""Begin the names of ``MEASURES`` that judge what a model wrote ("written_right"). The others are of the
+quotes, which both models share."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointState:
-    """What DescribeEndpoint tells."""
+    """What DescribeEndpoint tells, with ``str``: "InService; AllTraffic 95 %, Canary 5 %"."""
 
     status: str
+    """``InService`` when an update is possible."""
     config: str
     """The configuration that serves; an update's own only when it has ended."""
     weights: Mapping[str, float]
-    """By variant, as calls are shared now."""
+    """By variant: a variant's share of the calls is its weight by the sum of all, which need not be 1."""
     reason: str
     """Why the last update failed; empty where it did not."""
 
@@ -70,7 +73,14 @@ class EndpointState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canary:
-    """The LLM endpoint of one tenant, with its two configurations."""
+    """The LLM endpoint of one tenant, with its two configurations.
+
+        canary = Canary.of_stack(deployed)
+        canary.release(5)    # "InService; AllTraffic alone" → "InService; AllTraffic 95 %, Canary 5 %"
+        canary.rollback()    # → "InService; AllTraffic alone"
+
+    Each call waits until SageMaker has ended the update, some 20 to 60 minutes.
+    """
 
     aws: AwsAccount
     endpoint: str
@@ -101,13 +111,13 @@ class Canary:
     def state(self) -> EndpointState | None:
         """Return the endpoint's state; None where there is none: the tenant is paused. Raises
         DeploymentError."""
-        told = self._call("describe_endpoint", missing="ValidationException")
-        if told is None:
+        endpoint = self._call("describe_endpoint", missing="ValidationException")
+        if endpoint is None:
             return None
-        variants = told.get("ProductionVariants", ())
-        weights = {str(each["VariantName"]): float(each.get("CurrentWeight", 0.0)) for each in variants}
-        reason = str(told.get("FailureReason", ""))
-        return EndpointState(told["EndpointStatus"], told["EndpointConfigName"], weights, reason)
+        rows = endpoint.get("ProductionVariants", ())
+        weights = {str(row["VariantName"]): float(row.get("CurrentWeight", 0.0)) for row in rows}
+        reason = str(endpoint.get("FailureReason", ""))
+        return EndpointState(endpoint["EndpointStatus"], endpoint["EndpointConfigName"], weights, reason)
 
     def check_free(self) -> EndpointState:
         """Return the state of an endpoint that a release may begin on, or go on with.
@@ -136,6 +146,7 @@ class Canary:
         state = self.check_free()
         if state.config != self.canary_config:
             state = self._move_to(self.canary_config)
+        # The served variant keeps its weight: 1.0 beside 0.0526 is 95 % to 5 %.
         return self._weigh(state.weights[SERVED_VARIANT] * percent / (100 - percent))
 
     def rollback(self) -> EndpointState | None:
@@ -150,7 +161,7 @@ class Canary:
         if state.config != self.canary_config:
             if before.status == "InService":
                 raise NotFoundError(f"{self.endpoint} runs no canary: there is nothing to roll back.")
-            return state
+            return state  # the update that was waited for ended without the canary
         if state.status != "InService":
             advice = "Pause and resume the tenant (docs/runbook.md): that makes it anew, without the canary."
             raise DeploymentError(
@@ -161,8 +172,9 @@ class Canary:
         return self._move_to(self.served_config)
 
     def _move_to(self, config: str) -> EndpointState:
-        """Variants keep their weights and instances, those that scaling reached too.
+        """Move the endpoint to a configuration, and return its state after the update.
 
+        Variants keep their weights and instances, those that scaling reached too.
         A deployment's guardrails ask for the same variants before and after ("Exclusions", deployment
         guardrails, SageMaker AI developer guide), so this update has none: all at once, blue/green.
         """
@@ -170,6 +182,7 @@ class Canary:
         return self._change("update_endpoint", lambda state: state.config == config, **given)
 
     def _weigh(self, weight: float) -> EndpointState:
+        """Give the canary a weight, and return the state after the update."""
         return self._change(
             "update_endpoint_weights_and_capacities",
             lambda state: abs(state.weights.get(CANARY_VARIANT, 0.0) - weight) < 1e-6,
@@ -177,6 +190,8 @@ class Canary:
         )
 
     def _change(self, call: str, is_done: Callable[[EndpointState], bool], **given: Any) -> EndpointState:
+        """Make a call of boto3 that updates the endpoint, and wait for its end. Raises DeploymentError unless
+        the endpoint is in service then and ``is_done`` of its state."""
         self._call(call, **given)
         state = self._settled()
         if state is None or state.status != "InService" or not is_done(state):
@@ -186,6 +201,7 @@ class Canary:
         return state
 
     def _call(self, call: str, **given: Any) -> Any:
+        """Return what SageMaker answers to a call of boto3 about the endpoint. Raises DeploymentError."""
         aws = self.aws if self.role is None else self.aws.as_role(self.role)
         return aws.call("sagemaker", call, EndpointName=self.endpoint, **given)
 
@@ -200,9 +216,12 @@ class Canary:
 
 
 def refuse_canary(deployed: Deployed) -> None:
-    """Raise DeploymentError while a canary runs. CloudFormation does not know that a release moved the
-    endpoint: it could delete the configuration that serves, and an update of its own would end the canary
-    unseen."""
+    """Raise DeploymentError while a canary runs. ``option.py`` joins it to what runs before a deployment.
+
+    CloudFormation does not know that a release moved the endpoint: it could delete the configuration that
+    serves, and an update of its own would end the canary unseen. It reads by the credentials of whoever
+    deploys, as ``role`` may be about to change.
+    """
     canary, tenant = Canary.of_stack(deployed), deployed.config.name
     state = canary and replace(canary, role=None).state()
     if canary is not None and state is not None and state.config == canary.canary_config:
@@ -214,16 +233,18 @@ def refuse_canary(deployed: Deployed) -> None:
 def compared(
     served: TenantRun, candidate: TenantRun, *, manifests: tuple[LlmManifest, LlmManifest]
 ) -> dict[str, Estimate]:
-    """Return how the candidate's written answers differ, question by question on the held-out half.
+    """Return by measure how the candidate's written answers differ (candidate minus served), question by
+    question on the held-out half.
 
     ``manifests``: of the served model and of the candidate. Raises ConflictError where the runs are not of
-    them or not comparable, and where the candidate is worse by more than the interval.
+    these models or not comparable, and where the candidate is worse: where the whole interval of a measure's
+    difference is on the worse side of 0.
     """
     if served.questions_sha256 != candidate.questions_sha256:
         raise ConflictError("The two evaluations asked different questions. Run both on the same file.")
     for run, manifest in zip((served, candidate), manifests, strict=True):
-        also = manifest.lineage.also if manifest.lineage else ()
-        if run.writer_sha256 not in (None, manifest.sha256, *also):
+        other_forms = manifest.lineage.also if manifest.lineage else ()
+        if run.writer_sha256 not in (None, manifest.sha256, *other_forms):
             advice = f"Evaluate {manifest.name}, or package it with --evaluated FILE."
             raise ConflictError(f"The evaluation is of the weights {run.writer_sha256}. {advice}")
     pairs = paired(served.results, candidate.results)
@@ -235,7 +256,7 @@ def compared(
         f"{measure.title}: {change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
         for measure in MEASURES
         if measure.better and (change := differences.get(measure.name)) is not None
-        if (change.high if measure.better > 0 else -change.low) < 0
+        if (change.high if measure.better > 0 else -change.low) < 0  # the interval is below (above) 0
     ]
     if worse:
         raise ConflictError(f"The candidate is worse than the served model: {'; '.join(worse)}.")
@@ -248,6 +269,7 @@ Fate = Literal["good", "bad", "withheld", "failed"]
 because a check failed. ``failed``: the model broke off or was late after it had begun."""
 FATES: tuple[Fate, ...] = get_args(Fate)
 _HARM: tuple[Fate, ...] = ("bad", "withheld", "failed")
+"""Fates by which the canary is judged."""
 _Z = 1.959964
 """Standard score of a two-sided interval of 95 %."""
 
@@ -267,7 +289,8 @@ class Share:
 
 
 def share(number: int, of: int) -> Share:
-    """Return a share with Wilson's score interval (Wilson 1927, JASA 22:209); of nothing it is anything."""
+    """Return a share with Wilson's score interval (Wilson 1927, JASA 22:209): ``share(3, 20)`` is 0.15 in
+    [0.05, 0.36]. Of no answers the interval is [0, 1]."""
     if not of:
         return Share(0, 0, 0.0, 0.0, 1.0)
     value, square = number / of, _Z * _Z
@@ -277,8 +300,8 @@ def share(number: int, of: int) -> Share:
 
 
 def rise(before: Share, after: Share) -> tuple[float, float]:
-    """Return the interval of ``after`` less ``before``, two independent shares (Newcombe 1998, Statistics in
-    Medicine 17:873, method 10)."""
+    """Return the interval (low, high) of ``after`` minus ``before``, two independent shares (Newcombe 1998,
+    Statistics in Medicine 17:873, method 10). A low above 0 means that ``after`` is greater."""
     step = after.value - before.value
     low = step - sqrt((after.value - after.low) ** 2 + (before.high - before.value) ** 2)
     return low, step + sqrt((after.high - after.value) ** 2 + (before.value - before.low) ** 2)
@@ -318,6 +341,8 @@ async def count_variants(
 ) -> dict[str, VariantCounts]:
     """Return the counts by variant of the answers asked in [since, until). Raises RecordsUnavailableError.
 
+        {"AllTraffic": VariantCounts(answers=950, fates={"good": 40, …}), "Canary": VariantCounts(…)}
+
     A call that failed before its response began has no variant: the endpoint's metrics count it.
     """
     counts: dict[str, VariantCounts] = {}
@@ -327,19 +352,22 @@ async def count_variants(
         counted = counts.setdefault(record.variant, VariantCounts())
         counted.answers += 1
         counted.digests |= {record.model_digest} if record.model_digest else set()
-        marks = [marked.verdict.label for marked in await records.list_verdicts(record.answer_id)]
+        marks = [stored.verdict.label for stored in await records.list_verdicts(record.answer_id)]
         for fate in _fates(record, marks[-1:]):
             counted.fates[fate] += 1
     return counts
 
 
-def _fates(record: AnswerRecord, last: Sequence[VerdictLabel]) -> list[Fate]:
+def _fates(record: AnswerRecord, last_mark: Sequence[VerdictLabel]) -> list[Fate]:
+    """Return what became of an answer: any number of fates. ``last_mark``: its label; empty for an unmarked
+    answer."""
     is_checked = record.fallback is None or record.fallback in FAILED_CHECKS
     is_withheld = any(sentence.detail == "withheld" for sentence in record.sentences)
-    found: dict[Fate, bool] = {
-        "good": VerdictLabel.GOOD in last,
-        "bad": VerdictLabel.BAD in last,
+    holds: dict[Fate, bool] = {
+        "good": VerdictLabel.GOOD in last_mark,
+        "bad": VerdictLabel.BAD in last_mark,
         "withheld": is_withheld or record.fallback in FAILED_CHECKS,
+        # Any other code of ``fallback`` says that the model broke off or was late.
         "failed": record.outcome is Outcome.FAILED or not is_checked,
     }
-    return [fate for fate in FATES if found[fate]]
+    return [fate for fate in FATES if holds[fate]]

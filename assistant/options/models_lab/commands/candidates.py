@@ -1,5 +1,10 @@
 """``assistant models candidates | try | compare``: models of JumpStart, from an id to a manifest.
 
+    candidates --region R   fills rows of jumpstart.lock.toml from JumpStart's bucket
+    try ID                  a throw-away endpoint of a row
+    compare MODEL MODEL     the same questions to each
+    candidates --adopt ID   model_artifacts/TASK/ID/manifest.toml, which a tenant file may name
+
 The machine that runs ``candidates`` and ``try`` must reach AWS: the tenant's VPC is closed, and an endpoint
 in it reads only the tenant's own bucket, so ``try`` first copies an artifact there through this machine.
 """
@@ -43,13 +48,15 @@ if TYPE_CHECKING:
 
 _POLL_S = 20.0
 _KINDS = {"Endpoint": "endpoint", "EndpointConfig": "endpoint_config", "Model": "model"}
-"""Name in the API = name in boto3's calls."""
+"""Name in the API = name in boto3's calls, in the order in which they are deleted."""
 _RETRIES = {"MaximumEventAgeInSeconds": 86_400, "MaximumRetryAttempts": 185}
 """The most that EventBridge Scheduler takes: SageMaker deletes no endpoint that is still Creating."""
 _SYSTEM_GB = 30
+"""Disk of a trial's instance beside twice the weights."""
 RECORDED = "recorded"
 _IMAGES = {"llm": "llm_gpu", "embedding": "embedding_tei_cpu"}
-"""The stacks serve an adopted model by these, and not by the image that JumpStart names."""
+"""Task = the image of ``images.lock.toml`` by which the stacks serve an adopted model, in place of the image
+that JumpStart names."""
 
 
 def candidates(
@@ -102,29 +109,32 @@ def candidates(
 
 
 def _show_candidates(terminal: Terminal, lock: CandidateLock) -> None:
+    """Print the rows of the lock as a table, with the price of each one's instance where it is known."""
     prices, rows = load_prices(), list[Sequence[str]]()
     for row in lock.candidate:
         served, card = row.served, row.facts or row.card
-        told = ("", "", "")
+        how_served = ("", "", "")
         if served is not None:
             price = prices.endpoint.get(served.instance)
-            told = (served.version, served.instance, f"{price.usd:.2f}" if price else "")
+            how_served = (served.version, served.instance, f"{price.usd:.2f}" if price else "")
         licence = card.licence if card else ""
-        rows.append((row.id, row.task, row.family, row.state, *told, licence, row.purpose))
+        rows.append((row.id, row.task, row.family, row.state, *how_served, licence, row.purpose))
     headings = ("id", "task", "family", "state", "version", "instance", "USD/h", "licence", "purpose")
     terminal.out.print(table(*headings, rows=rows))
 
 
 def _reader(region: str, published: Path | None) -> Callable[[Candidate], Mapping[str, Any]]:
-    """Return what reads the keys to write into a row: from a published file, or from JumpStart's bucket."""
+    """Return a function that reads the keys to write into a row: ``{"published": {…}}`` from a published
+    file, ``{"resolved": True, "facts": {…}}`` from JumpStart's bucket. It raises AssistantError for a row
+    that it finds nothing for."""
     from assistant.terminal.account import AwsAccount
 
     if published is not None:
         entries = jumpstart.read_published(published.read_bytes())
 
         def by_file(row: Candidate) -> Mapping[str, Any]:
-            found = jumpstart.published(entries, row, region=region)
-            return {"published": found.model_dump(mode="json", exclude_none=True)}
+            served = jumpstart.published(entries, row, region=region)
+            return {"published": served.model_dump(mode="json", exclude_none=True)}
 
         return by_file
     aws = AwsAccount(account="", region=region)
@@ -134,7 +144,7 @@ def _reader(region: str, published: Path | None) -> Callable[[Candidate], Mappin
         body = _read(aws, jumpstart.newest(manifest, row.id).spec_key)
         spec = jumpstart.Specification(body, region=region, instance=row.instance)
         objects = _listed(aws, spec.prefix)
-        has_config = any(each.key == "config.json" for each in objects)
+        has_config = any(listed.key == "config.json" for listed in objects)
         facts = spec.facts(objects, _read(aws, f"{spec.prefix}config.json") if has_config else b"{}")
         return {"resolved": True, "facts": facts.model_dump(mode="json", exclude_none=True)}
 
@@ -146,7 +156,8 @@ def _read_rows(
     read: Callable[[Candidate], Mapping[str, Any]],
     updates: dict[str, dict[str, Any]],
 ) -> list[str]:
-    """Add to ``updates`` what to write into each row by id; return what is wrong with each of the others."""
+    """Add to ``updates`` (keys to write, by the row's id) what ``read`` gives; return a line for each row
+    that it refused."""
     failed: list[str] = []
     for row in rows:
         try:
@@ -157,10 +168,12 @@ def _read_rows(
 
 
 def _root(options: GlobalOptions) -> Path:
+    """Return the checkout: the folder above that of the tenant files."""
     return options.tenants_dir.resolve().parent
 
 
 def _read(aws: AwsAccount, key: str) -> bytes:
+    """Return an object of the region's JumpStart bucket. Raises DeploymentError."""
     from assistant.terminal.account import aws_errors
 
     bucket = jumpstart.content_bucket(aws.region)
@@ -170,12 +183,13 @@ def _read(aws: AwsAccount, key: str) -> bytes:
 
 
 def _listed(aws: AwsAccount, prefix: str) -> list[Listed]:
+    """Return the files below a folder of the region's JumpStart bucket."""
     bucket = jumpstart.content_bucket(aws.region)
-    found = aws.listed("s3", "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix)
+    objects = aws.listed("s3", "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix)
     return [
-        Listed(key=each["Key"].removeprefix(prefix), size_bytes=each["Size"], etag=each["ETag"].strip('"'))
-        for each in found
-        if not each["Key"].endswith("/")
+        Listed(key=file["Key"].removeprefix(prefix), size_bytes=file["Size"], etag=file["ETag"].strip('"'))
+        for file in objects
+        if not file["Key"].endswith("/")
     ]
 
 
@@ -201,17 +215,17 @@ def try_(
     instance = model_artifacts.instance_named(facts.instance)
     price = load_prices().of("endpoint", instance.name).usd_per_hour
     lacks = "roles for it: write models.trials = true"
-    given = deployed.output("Models", jumpstart.TRIAL_OUTPUT, lacks=lacks)
+    place_json = deployed.output("Models", jumpstart.TRIAL_OUTPUT, lacks=lacks)
     require_quota(deployed.aws, f"{instance.name} for endpoint usage")
     sagemaker_jobs.require_sdk(_root(options))
     cost = f"USD {price:.2f} an hour, {price * hours:.2f} in {hours:g} h"
     terminal.show(f"{row.id} on {instance.name}: {cost} (list price).")
     if not yes:
         typer.confirm("Make the endpoint?", abort=True, err=True)
-    place = TrialPlace.model_validate_json(given)
+    place = TrialPlace.model_validate_json(place_json)
     trial = Trial(deployed.aws, place, row, facts, tenant, _root(options), datetime.now(UTC))
     trial.copy(deployed.publisher(), terminal)
-    ends_at = datetime.now(UTC) + timedelta(hours=hours)  # of an artifact of 16 GB the copy may take an hour
+    ends_at = datetime.now(UTC) + timedelta(hours=hours)  # after the copy: 16 GB may take an hour
     trial = replace(trial, ends_at=ends_at)
     with terminal.waiting("making the endpoint"):
         name = trial.start()
@@ -224,15 +238,22 @@ def try_(
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One throw-away endpoint. The schedule of its deletion is its lock: a name has one trial at a time."""
+    """One throw-away endpoint. ``copy`` comes first, then ``start``.
+
+    A tenant has a few names of endpoints (``TrialPlace.endpoints``). The schedule of its deletion is a name's
+    lock: whoever creates the schedule has the name until it is deleted.
+    """
 
     aws: AwsAccount
     place: TrialPlace
     row: Candidate
     facts: Facts
+    """Of ``row``."""
     tenant: str
     root: Path
+    """The checkout, with ``model_artifacts/jobs.py``."""
     ends_at: datetime
+    """When the endpoint is deleted."""
 
     @property
     def prefix(self) -> str:
@@ -256,14 +277,14 @@ class Trial:
             )
         with aws_errors("s3", "copy"):
             pages = publisher.get_paginator("list_objects_v2")
-            found = pages.paginate(Bucket=self.place.bucket, Prefix=self.prefix).build_full_result()
-            there = {each["Key"]: each["Size"] for each in found.get("Contents", ())}
-            for each in objects:
-                key, source = f"{self.prefix}{each.key}", f"{folder}{each.key}"
-                if there.get(key) == each.size_bytes:
+            copied = pages.paginate(Bucket=self.place.bucket, Prefix=self.prefix).build_full_result()
+            sizes = {file["Key"]: file["Size"] for file in copied.get("Contents", ())}
+            for file in objects:
+                key, source = f"{self.prefix}{file.key}", f"{folder}{file.key}"
+                if sizes.get(key) == file.size_bytes:
                     continue
-                got = self.aws.call("s3", "get_object", Bucket=theirs, Key=source, IfMatch=each.etag)
-                publisher.upload_fileobj(got["Body"], self.place.bucket, key)
+                response = self.aws.call("s3", "get_object", Bucket=theirs, Key=source, IfMatch=file.etag)
+                publisher.upload_fileobj(response["Body"], self.place.bucket, key)
                 terminal.step(f"s3://{self.place.bucket}/{key}")
 
     def start(self) -> str:
@@ -272,7 +293,8 @@ class Trial:
         Whatever fails, what was made is removed. Raises DeploymentError.
         """
         names = self.place.endpoints
-        name = next((each for each in names if self._schedule("Endpoint", each, self.ends_at)), None)
+        # The first name whose deletion is not scheduled yet: scheduling it takes the name.
+        name = next((free for free in names if self._schedule("Endpoint", free, self.ends_at)), None)
         if name is None:
             raise DeploymentError(f"{', '.join(names)} are in use: wait until one is deleted.")
         try:
@@ -286,7 +308,8 @@ class Trial:
         return name
 
     def _schedule(self, kind: str, name: str, at: datetime) -> bool:
-        """Schedule a deletion; False where one is scheduled already.
+        """Schedule a deletion, of a ``kind`` as ``_KINDS`` has it; return False where one is scheduled
+        already.
 
         The target is any action of an AWS API that changes something, by the SDK's names; ``Input`` is the
         call's JSON: EventBridge Scheduler user guide, "Using universal targets".
@@ -297,7 +320,7 @@ class Trial:
             "Input": json.dumps({f"{kind}Name": name}),
             "RetryPolicy": _RETRIES,
         }
-        made = self.aws.call(
+        created = self.aws.call(
             "scheduler",
             "create_schedule",
             missing="ConflictException",
@@ -307,7 +330,7 @@ class Trial:
             ActionAfterCompletion="DELETE",
             Target=target,
         )
-        return made is not None
+        return created is not None
 
     def order(self, name: str) -> dict[str, Any]:
         """Return what ``sagemaker_jobs.start`` is given. ``name``: of endpoint, configuration and model."""
@@ -327,12 +350,15 @@ class Trial:
         }
 
     def _wait(self, name: str) -> None:
+        """Return when the endpoint answers. Raises DeploymentError when it fails or its time is over."""
         while True:
-            found = self.aws.call("sagemaker", "describe_endpoint", EndpointName=name)
-            if (status := found["EndpointStatus"]) == "InService":
+            endpoint = self.aws.call("sagemaker", "describe_endpoint", EndpointName=name)
+            if (status := endpoint["EndpointStatus"]) == "InService":
                 return
             if status != "Creating" or datetime.now(UTC) >= self.ends_at:
-                raise DeploymentError(f"{name} is {status}: {found.get('FailureReason', 'no reason given')}")
+                raise DeploymentError(
+                    f"{name} is {status}: {endpoint.get('FailureReason', 'no reason given')}"
+                )
             time.sleep(_POLL_S)
 
     def _remove(self, name: str) -> None:
@@ -398,19 +424,19 @@ def compare(
     models = {name: _served(options, config, name, context_tokens=size) for name in names}
     recording = read_recording([folder / "recorded" / f"{tenant}.jsonl"]) if RECORDED in names else []
     path, only = questions or folder / f"{tenant}.jsonl", {line.id for line in recording}
-    asked = TenantQuestions.of(path, asks=lambda question: not only or question.qid in only)
-    chosen = draw(asked.asked, count=most, seed="comparison")
+    file = TenantQuestions.of(path, asks=lambda question: not only or question.qid in only)
+    chosen = draw(file.asked, count=most, seed="comparison")
     if not chosen:
         raise ConfigurationError(f"{path} holds no question that all of them can be asked.")
-    earlier = {question.qid: question.question for question in asked.all}
+    earlier = {question.qid: question.question for question in file.all}
 
     async def run() -> list[Compared]:
         async with local.open_services(runtime, [tenant]) as opened, AsyncExitStack() as stack:
             contenders: list[Contender] = []
             for name, model in models.items():
                 if model is None:
-                    played = WrittenModel.of_recording(recording)
-                    contender = comparison.Contender(name, played, opened[tenant])
+                    player = WrittenModel.of_recording(recording)
+                    contender = comparison.Contender(name, player, opened[tenant])
                 else:
                     generator = await served_generator(model, stack)
                     writer = AnswerWriter(generator, *model_elsewhere(model))
@@ -424,17 +450,16 @@ def compare(
 
     with loading.loaded(options, terminal, [tenant], command="assistant models compare") as runtime:
         results = asyncio.run(run())
-    measured = {each.name: each.estimates for each in results}
+    measured = {result.name: result.estimates for result in results}
     if not options.writes({"models": measured}):
-        terminal.show(
-            f"{len(chosen)} questions of {path.name} ({asked.sha256[:12]}), tenant {tenant}", "bold"
-        )
+        terminal.show(f"{len(chosen)} questions of {path.name} ({file.sha256[:12]}), tenant {tenant}", "bold")
         rows = comparison.comparison_rows(results)
         terminal.out.print(table("mean [95 of 100] of questions", *names, right=names, rows=rows))
 
 
 def _prices(given: Sequence[str], names: Sequence[str]) -> dict[str, float]:
-    """Return US dollars an hour by model. Raises typer.BadParameter."""
+    """Return US dollars an hour by model, of values like "endpoint:trial-1=1.52". ``names``: the models that
+    are compared. Raises typer.BadParameter."""
     option, form = "--usd-per-hour", "MODEL=N"
     try:
         prices = {name: float(usd) for name, usd in pairs_of(option, given, form=form)}
@@ -450,7 +475,8 @@ def _served(
 ) -> ServedLlm | None:
     """Return the model that a name of ``compare`` means; None for the recorded one.
 
-    Raises ConfigurationError.
+    "endpoint:trial-1" is an endpoint in the tenant's region, "http://127.0.0.1:8080#qwen3" the model "qwen3"
+    of a chat server. Raises ConfigurationError.
     """
     kind, _, endpoint = name.partition(":")
     url, _, model = name.partition("#")
@@ -473,13 +499,18 @@ def _served(
 def _adopt(
     root: Path, candidate: str, sequence_length: int, batch_size: int, pooling: Literal["mean", "cls"] | None
 ) -> None:
+    """Write ``model_artifacts/TASK/ID/manifest.toml`` of a row, and say what is left to do.
+
+    Raises ConfigurationError where the manifest lacks a value or does not fit its instance, ConflictError
+    where there is a manifest with a hash already.
+    """
     import tomlkit
 
     terminal = Terminal()
     row, served, card, sha256 = jumpstart.load_candidates(root / LOCK_FILE).adoptable(candidate)
-    folder, found = root / "model_artifacts", card.architecture
-    table_of = model_artifacts.load_compatibility(folder / "compatibility.toml")
-    compatible = next(each for each in table_of.row if each.image == _IMAGES[row.task])
+    folder, shape = root / "model_artifacts", card.architecture
+    compatibility = model_artifacts.load_compatibility(folder / "compatibility.toml")
+    compatible = next(line for line in compatibility.row if line.image == _IMAGES[row.task])
     values: dict[str, Any] = {
         "schema_version": 1,
         "name": row.id,
@@ -492,27 +523,28 @@ def _adopt(
         "accelerator": compatible.accelerators[0],
         "ami": compatible.ami,
         "sdk": compatible.sdk,
-        "dtype": found.dtype,
+        "dtype": shape.dtype,
         "weights_bytes": card.weights_bytes,
     }
     try:
         if row.task == "llm":
-            values |= found.model_dump(include={"layers", "kv_heads", "head_size"})
-            values["sequence_length"] = min(sequence_length, found.max_tokens or sequence_length)
+            values |= shape.model_dump(include={"layers", "kv_heads", "head_size"})
+            values["sequence_length"] = min(sequence_length, shape.max_tokens or sequence_length)
             values |= {
                 "continuous_batching": True,
                 "batch_size": batch_size,
                 "tensor_parallel": served.accelerators or 1,
                 "answering": {},
             }
-            values["parameters"] = card.weights_bytes // (4 if found.dtype == "float32" else 2)
+            # The number of parameters: the weights by the bytes of one.
+            values["parameters"] = card.weights_bytes // (4 if shape.dtype == "float32" else 2)
             manifest = model_artifacts.LlmManifest.model_validate(values)
             model_artifacts.check_llm_fit(manifest, model_artifacts.instance_named(served.instance))
         else:
-            values |= {"dimensions": found.hidden_size, "max_tokens": found.max_tokens, "pooling": pooling}
+            values |= {"dimensions": shape.hidden_size, "max_tokens": shape.max_tokens, "pooling": pooling}
             manifest = model_artifacts.EmbeddingManifest.model_validate(values)
     except ValidationError as error:
-        missing = ", ".join(str(each["loc"][0]) for each in error.errors())
+        missing = ", ".join(str(fault["loc"][0]) for fault in error.errors())
         raise ConfigurationError(
             f"{candidate}: JumpStart's files do not say {missing}. Give it by an option, or write the "
             "manifest by hand (model_artifacts/README.md)."

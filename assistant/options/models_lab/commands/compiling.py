@@ -1,7 +1,12 @@
 """``assistant models compile``: a compile job, and its artifact's way to the endpoints.
 
-A job writes below ``compiled/`` of the tenant's models bucket. ``--promote`` reads every file again, compares
-it with the hash that the job told, copies it to ``llm/<name>/<sha256>/``, and writes the manifest last.
+A job (``containers/compile_job/compile.py``) writes below ``compiled/`` of the tenant's models bucket:
+
+    compiled/JOB/output/model/artifact.json   {"sha256": "9f3c…", "files": {"model.pt": "51ab…", …}, …}
+    compiled/JOB/output/model/artifact/…      the files
+
+``--promote`` reads every file again, compares it with the hash in ``artifact.json``, copies it to
+``llm/<name>/<sha256>/``, and writes the manifest last.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
@@ -33,11 +38,12 @@ _WAIT_S = 7 * 3600
 _POLL_S = 30.0
 _ENTRY = Path("containers/compile_job/compile.py")
 _RUNNING = ("InProgress", "Stopping")
+"""Values of ``TrainingJobStatus`` of a job that has not ended."""
 _COMPILED_FROM = {
     *("name", "files", "accelerator", "dtype", "batch_size", "sequence_length", "tensor_parallel"),
     *("continuous_batching", "chat_template", "weights_bytes", "revision"),
 }
-"""Fields of the manifest that a job compiles, or holds its result against."""
+"""Fields of the manifest that a job compiles from, or compares its result with."""
 Machine = Literal["ml.trn1.2xlarge", "ml.trn1.32xlarge"]
 """What a training job can compile on: Inferentia2 runs none."""
 PROMOTE = "Check what the last job made, copy it to where endpoints read, write its hash into the manifest."
@@ -69,27 +75,30 @@ def compile_(
         job = compiling.job(job["TrainingJobName"])
     fields = ("TrainingJobName", "TrainingJobStatus", "SecondaryStatus", "FailureReason")
     if not options.writes({field: job.get(field) for field in fields}):
-        Terminal().show(_said(job))
+        Terminal().show(_status_of(job))
     _refuse_failed(job)
 
 
 @dataclass(frozen=True, slots=True)
 class _Compiling:
-    """An artifact, and the tenant in whose account it is compiled."""
+    """An artifact, and the tenant in whose account it is compiled. A *job* here is what SageMaker's
+    DescribeTrainingJob returns."""
 
     manifest: artifacts.LlmManifest
     folder: Path
-    """Folder of the manifest."""
+    """Folder of the manifest, ``model_artifacts/llm/NAME``: three folders up is the checkout."""
     served_on: artifacts.Instance
+    """Instance that will serve it: its memory bounds what a job may compile."""
     deployed: Deployed
 
     def start(self, machine: Machine) -> Mapping[str, Any]:
-        """Start a job. Raises ConfigurationError, ConflictError, DeploymentError before it costs anything."""
+        """Start a job, and return it. Raises ConfigurationError, ConflictError, DeploymentError before it
+        costs anything."""
         from assistant.terminal.account import aws_errors, require_quota
 
         where = "in deployment.artifact_publishers, in a region that has the image"
         lacks = f"role to compile with: name a role {where}"
-        told = self.deployed.output("Data", artifacts.COMPILE_OUTPUT, lacks=lacks)
+        shared_json = self.deployed.output("Data", artifacts.COMPILE_OUTPUT, lacks=lacks)
         image, entry = self._image(), self.folder.parents[2] / _ENTRY
         require_quota(self.deployed.aws, f"{machine} for training job usage")
         for job in self._jobs():
@@ -101,7 +110,7 @@ class _Compiling:
         with aws_errors("s3", "the weights or the entry"):
             channels = {"weights": self._weights(s3, bucket), "entry": self._put(s3, bucket, entry)}
         name = f"{self._prefix}{datetime.now(UTC):%y%m%d-%H%M%S}"
-        order = self.order(json.loads(told), name=name, image=image, machine=machine) | {
+        order = self.order(json.loads(shared_json), name=name, image=image, machine=machine) | {
             "channels": {channel: f"s3://{bucket}/{key}" for channel, key in channels.items()}
         }
         region = self.deployed.place.region
@@ -109,7 +118,8 @@ class _Compiling:
         return self.job(name)
 
     def order(self, shared: Mapping[str, Any], *, name: str, image: str, machine: Machine) -> dict[str, Any]:
-        """Return what ``sagemaker_jobs.start`` is given, without the channels. ``shared``: of the stack."""
+        """Return what ``sagemaker_jobs.start`` is given, without the channels. ``shared``: what all requests
+        share, as the stack's output has it (``stack/models.py``)."""
         entry = f"/opt/ml/input/data/entry/{_ENTRY.name}"
         return {
             "shared": shared,
@@ -122,7 +132,8 @@ class _Compiling:
         }
 
     def wanted(self) -> dict[str, Any]:
-        """Return what the job compiles and holds its result against, as JSON has it."""
+        """Return the hyperparameter ``manifest`` of the job, in the types of JSON: what it compiles, and what
+        it compares its result with. ``promote`` refuses a job that had another one."""
         return self.manifest.model_dump(mode="json", include=_COMPILED_FROM) | {
             "cache_bytes": artifacts.memory_of(self.manifest).cache,
             "usable_bytes": artifacts.usable_bytes(self.manifest, self.served_on),
@@ -130,11 +141,11 @@ class _Compiling:
         }
 
     def job(self, name: str) -> Mapping[str, Any]:
-        """Raises DeploymentError where there is no job of this name."""
+        """Return a job. Raises DeploymentError where there is none of this name."""
         return self.deployed.aws.call("sagemaker", "describe_training_job", TrainingJobName=name)
 
     def last_job(self) -> Mapping[str, Any]:
-        """Raises NotFoundError where no job has compiled this artifact."""
+        """Return the newest job of this artifact. Raises NotFoundError where there is none."""
         if not (jobs := self._jobs()):
             raise NotFoundError(
                 f"No job has compiled {self.manifest.name} for {self.deployed.config.name} yet."
@@ -142,47 +153,51 @@ class _Compiling:
         return self.job(jobs[0]["TrainingJobName"])
 
     def promote(self, job: Mapping[str, Any]) -> str:
-        """Return the hash that is registered now; a second time nothing changes.
+        """Copy what a job made to where endpoints read, and register it in the manifest; return its hash. A
+        second time nothing changes.
 
-        Raises ConflictError or DeploymentError while the manifest is as it was.
+        Raises ConflictError or DeploymentError; the manifest is then unchanged.
         """
         from assistant.terminal.account import aws_errors
 
         _refuse_failed(job)
         if job["TrainingJobStatus"] in _RUNNING:
-            raise ConflictError(f"{_said(job)}. Wait for its end: models compile --status tells.")
+            raise ConflictError(f"{_status_of(job)}. Wait for its end: models compile --status tells.")
         compiled = json.loads(job.get("HyperParameters", {}).get("manifest", "{}"))
         wanted = self.wanted()
-        if other := [name for name, value in wanted.items() if compiled.get(name) != value]:
+        if changed := [name for name, value in wanted.items() if compiled.get(name) != value]:
             raise ConflictError(
-                f"{job['TrainingJobName']} compiled another {', '.join(other)} than the manifest has now. "
+                f"{job['TrainingJobName']} compiled another {', '.join(changed)} than the manifest has now. "
                 "Compile again."
             )
         with aws_errors("s3", "promote"):
+            # "s3://BUCKET/compiled/JOB/…/": the key after the bucket
             sha256 = self._copy(job["ModelArtifacts"]["S3ModelArtifacts"].split("/", 3)[3])
         digest = job["AlgorithmSpecification"]["TrainingImage"].partition("@")[2]
         artifacts.write_artifact(self.folder, sha256=sha256, image_digest=digest)
         return sha256
 
     def _copy(self, prefix: str) -> str:
+        """Check and copy the files below a job's output, whose key is ``prefix``; return the artifact's hash.
+        Nothing is copied before every file was read and has its hash."""
         from assistant.terminal.publishing import stored_sha256
 
         bucket, s3, manifest = self.deployed.models_bucket(), self.deployed.publisher(), self.manifest
-        made = json.loads(s3.get_object(Bucket=bucket, Key=f"{prefix}artifact.json")["Body"].read())
-        sha256, told = made["sha256"], made["files"]
-        if set(told) != set(manifest.files) or artifacts.artifact_sha256(told) != sha256:
+        artifact = json.loads(s3.get_object(Bucket=bucket, Key=f"{prefix}artifact.json")["Body"].read())
+        sha256, digests = artifact["sha256"], artifact["files"]
+        if set(digests) != set(manifest.files) or artifacts.artifact_sha256(digests) != sha256:
             raise DeploymentError(f"{prefix}artifact.json is not about the manifest's files. Compile again.")
         if manifest.sha256 not in (None, sha256):
             raise ConflictError(
                 f"{manifest.name} is registered as {manifest.sha256}, and the job made {sha256}. To replace "
                 "it, delete sha256 and image_digest from its manifest.toml first."
             )
-        found: dict[str, str] = {}
-        for name, digest in told.items():
-            sha256_read, found[name] = stored_sha256(s3, bucket, f"{prefix}artifact/{name}")
+        etags: dict[str, str] = {}
+        for name, digest in digests.items():
+            sha256_read, etags[name] = stored_sha256(s3, bucket, f"{prefix}artifact/{name}")
             if sha256_read != digest:
                 raise DeploymentError(f"{prefix}artifact/{name} is not what the job wrote. Compile again.")
-        for name, etag in found.items():  # what was read, and no later version
+        for name, etag in etags.items():  # what was read, and no later version
             source = {"Bucket": bucket, "Key": f"{prefix}artifact/{name}"}
             key = f"llm/{manifest.name}/{sha256}/{name}"
             s3.copy(source, bucket, key, ExtraArgs={"CopySourceIfMatch": etag})
@@ -190,15 +205,16 @@ class _Compiling:
 
     @property
     def _prefix(self) -> str:
-        """What the names of this artifact's jobs begin with."""
+        """Begins the names of this artifact's jobs: "compile-TENANT-NAME-". The time of the start follows:
+        "261018-091403"."""
         return re.sub(r"[^a-z0-9]+", "-", f"compile-{self.deployed.config.name}-{self.manifest.name}") + "-"
 
     def _jobs(self) -> list[Mapping[str, Any]]:
         """Return the jobs of this artifact, the newest first."""
-        asked = {"NameContains": self._prefix, "SortBy": "CreationTime", "SortOrder": "Descending"}
-        listed = self.deployed.aws.listed("sagemaker", "list_training_jobs", "TrainingJobSummaries", **asked)
-        ours = re.compile(rf"{self._prefix}\d{{6}}-\d{{6}}")
-        return [job for job in listed if ours.fullmatch(job["TrainingJobName"])]
+        query = {"NameContains": self._prefix, "SortBy": "CreationTime", "SortOrder": "Descending"}
+        listed = self.deployed.aws.listed("sagemaker", "list_training_jobs", "TrainingJobSummaries", **query)
+        name = re.compile(rf"{self._prefix}\d{{6}}-\d{{6}}")  # no artifact whose name begins alike
+        return [job for job in listed if name.fullmatch(job["TrainingJobName"])]
 
     def _image(self) -> str:
         """Return the serving image by its digest, which the manifest will name."""
@@ -217,8 +233,8 @@ class _Compiling:
     def _weights(self, s3: Any, bucket: str) -> str:
         """Return the prefix of the weights. Raises ConfigurationError where there are none."""
         prefix = f"llm/{self.manifest.name}/weights/{self.manifest.revision}/"
-        found = s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}config.json")
-        if not found["KeyCount"]:
+        listed = s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}config.json")
+        if not listed["KeyCount"]:
             advice = f"Put them, as the publisher: aws s3 sync weights s3://{bucket}/{prefix}"
             raise ConfigurationError(f"There are no weights. {advice}")
         return prefix
@@ -232,8 +248,11 @@ class _Compiling:
 
 
 def _open(options: GlobalOptions, name: str, tenant: str) -> _Compiling:
-    """Raises ConfigurationError for an artifact that is not compiled, and with the sum for one that does not
-    fit; DeploymentError for another account's credentials."""
+    """Return the artifact of a name and its tenant, checked.
+
+    Raises ConfigurationError for an artifact of an accelerator for which nothing is compiled, and for one
+    that does not fit its instance (with the sum); DeploymentError for another account's credentials.
+    """
     from assistant.terminal.account import Deployed
 
     folder = options.tenants_dir.resolve().parent / "model_artifacts/llm" / name
@@ -243,19 +262,20 @@ def _open(options: GlobalOptions, name: str, tenant: str) -> _Compiling:
         raise ConfigurationError(
             f"{name} is for {manifest.accelerator}, for which nothing is compiled ahead."
         )
-    chosen = models.llm_instance if models and models.llm == name else None
-    served_on = artifacts.instance_named(chosen or artifacts.DEFAULT_INSTANCES[manifest.accelerator])
+    of_tenant = models.llm_instance if models and models.llm == name else None
+    served_on = artifacts.instance_named(of_tenant or artifacts.DEFAULT_INSTANCES[manifest.accelerator])
     artifacts.check_llm_fit(manifest, served_on)
     deployed.aws.require()
     return _Compiling(manifest, folder, served_on, deployed)
 
 
-def _said(job: Mapping[str, Any]) -> str:
+def _status_of(job: Mapping[str, Any]) -> str:
+    """Return "compile-… is InProgress (Training)"."""
     return f"{job['TrainingJobName']} is {job['TrainingJobStatus']} ({job.get('SecondaryStatus', 'no more')})"
 
 
 def _refuse_failed(job: Mapping[str, Any]) -> None:
     if job["TrainingJobStatus"] in ("Failed", "Stopped"):
         raise DeploymentError(
-            f"{_said(job)}: {job.get('FailureReason', 'no reason told')}. Nothing is promoted."
+            f"{_status_of(job)}: {job.get('FailureReason', 'no reason told')}. Nothing is promoted."
         )
