@@ -2,6 +2,13 @@
 
 Functions of documents and rows alone. Two engines run them and make equal rows: processes of one machine
 (``corpus_here`` beside this module) and Spark (``containers/corpus_job``); docs/decisions/0085 says why.
+
+    wanted_documents   documents that answer now, as WantedDocument
+    read_texts         CorpusText (row and MinHash), or a reason such as "shorter than 5 words"
+    candidate_of       Candidate, which an engine puts into a bucket for each of BANDS bands (band_of)
+    duplicates_in      ids of near-duplicates in one bucket
+    mixed              the row with its weight, or why it is left out
+    counts_of          {"rows": {"wiki": 812}, "left_out": {"near-duplicates": 40}}
 """
 
 # pyright: reportMissingImports=false, reportUnknownVariableType=false, reportUnknownMemberType=false
@@ -46,6 +53,7 @@ BATCH = 64
 _LEAST_WORDS = 5
 _SHINGLE_WORDS = 3
 _PERMUTATIONS, _SEED = 128, 20_261_120
+"""Values of a MinHash, of which 126 are in bands; any seed does, but it must be the same for all texts."""
 BANDS, _BAND_VALUES = 21, 6
 """Two texts are compared when one of 21 bands of 6 values is equal: 99.8 % of the pairs at a similarity of
 0.8, 28 % at 0.5 (1 - (1 - s^6)^21; Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, 3.4)."""
@@ -53,6 +61,7 @@ _WEIGHT, _MOST_WEIGHT = re.compile(r"([^=]+)=(\d{1,3}(?:\.\d{1,6})?)"), 100.0
 _CHANCE = 1 / 256
 """Share of equal bytes of two signatures without a common triple."""
 _TEXT_OR_REASON = TypeAdapter[tuple[str] | str](tuple[str] | str)
+"""What the parsing process answers to a request "text": the text in a tuple, or why there is none."""
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2060\ufeff]")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
@@ -64,7 +73,7 @@ class WantedDocument:
     document_id: str
     content_hash: str
     source: str
-    """Name of its ``[[sources]]`` entry."""
+    """Name of its ``[[sources]]`` entry: "wiki"."""
     licence: str
     """Licence that the entry states; empty where it states none."""
 
@@ -99,6 +108,7 @@ class Candidate(NamedTuple):
     """A text among those that may be near-duplicates. Of two the lesser stays."""
 
     rank: tuple[bool, float, str]
+    """Whether it has access labels, its source's weight (negative), the document's id."""
     signature: bytes
     """One byte of each value of the MinHash: enough to compare, a quarter to move (Li and König, b-bit
     minwise hashing, 2010)."""
@@ -124,11 +134,12 @@ async def wanted_documents(
     """Yield the documents that answer now, by id. Withdrawn, withheld and unreleased ones do not, and sources
     with the weight 0 are left out."""
     async for page in pages_of(states):
-        wanted = (_wanted(status, sources) for status in page if answers_now(status))
-        yield [each for each in wanted if each is not None and mix[each.source] > 0.0]
+        candidates = (_wanted(status, sources) for status in page if answers_now(status))
+        yield [wanted for wanted in candidates if wanted is not None and mix[wanted.source] > 0.0]
 
 
 def _wanted(status: DocumentStatus, sources: KnowledgeSources) -> WantedDocument | None:
+    """Return a document as a corpus wants it; None for one of no source, or without a live content."""
     source = sources.of_document(status.document_id)
     live = status.live_content_hash
     if source is None or live is None:
@@ -141,13 +152,13 @@ async def read_texts(
 ) -> list[CorpusText | str]:
     """Return the text of each document in order, or why it has none. ``parsing`` is used by one call at a
     time."""
-    found = await asyncio.gather(*(_content(each, documents) for each in wanted))
-    read = [document for document in found if isinstance(document, Document)]
-    requests = [ParsingRequest("text", {}, document.model_dump_json().encode()) for document in read]
-    answers = iter(await asyncio.to_thread(list, parsing.run(requests)))
+    contents = await asyncio.gather(*(_content(document, documents) for document in wanted))
+    readable = [content for content in contents if isinstance(content, Document)]
+    requests = [ParsingRequest("text", {}, content.model_dump_json().encode()) for content in readable]
+    answers = iter(await asyncio.to_thread(list, parsing.run(requests)))  # one for each of ``readable``
     return [
-        _text(each, document, next(answers)) if isinstance(document, Document) else document
-        for each, document in zip(wanted, found, strict=True)
+        _text(document, content, next(answers)) if isinstance(content, Document) else content
+        for document, content in zip(wanted, contents, strict=True)
     ]
 
 
@@ -156,8 +167,9 @@ async def _content(wanted: WantedDocument, documents: StoredDocuments) -> Docume
     try:
         document = await documents.get(wanted.document_id)
         if document is not None and wanted.content_hash not in document.content_hashes():
+            # An older content answers while a newer one is not ready yet.
             kept = [content.document for content in await documents.contents(wanted.document_id)]
-            document = next((each for each in kept if wanted.content_hash in each.content_hashes()), None)
+            document = next((older for older in kept if wanted.content_hash in older.content_hashes()), None)
     except DocumentInvalidError:
         return "damaged in the store"
     return document or "withdrawn or replaced meanwhile"
@@ -166,6 +178,7 @@ async def _content(wanted: WantedDocument, documents: StoredDocuments) -> Docume
 def _text(
     wanted: WantedDocument, document: Document, answer: bytes | ParsingStoppedError
 ) -> CorpusText | str:
+    """Return the cleaned text of a document with its MinHash, or why it has none."""
     parsed = read_answer(_TEXT_OR_REASON, answer)
     if not isinstance(parsed, tuple):
         return "unreadable"
@@ -189,7 +202,8 @@ def cleaned(text: str) -> str:
 
 
 def word_triples(text: str) -> frozenset[str]:
-    """Return each three words in a row, without case; all words of a shorter text."""
+    """Return each three words in a row, without case; all words of a shorter text. "Keep it cool and dry" has
+    "keep it cool", "it cool and" and "cool and dry"."""
     words = text.lower().split()
     count = max(1, len(words) - _SHINGLE_WORDS + 1)
     return frozenset(" ".join(words[at : at + _SHINGLE_WORDS]) for at in range(count))
@@ -215,6 +229,7 @@ def candidate_of(text: CorpusText, *, mix: Mapping[str, float]) -> Candidate:
     """Return what near-duplicates of the text are found by. Texts that every agent may read come before
     others, then those of weightier sources, then lower ids."""
     row, signature = text
+    # ``[::4]``: the lowest byte of each value, as they are little-endian.
     return Candidate((bool(row.labels), -mix[row.source], row.document_id), signature[::4])
 
 
@@ -233,6 +248,7 @@ def duplicates_in(bucket: Iterable[Candidate]) -> Iterator[str]:
 
 
 def _similarity(first: bytes, second: bytes) -> float:
+    """Return the estimated Jaccard similarity: the share of equal bytes, less what chance gives."""
     equal = sum(map(eq, first, second)) / _PERMUTATIONS
     return (equal - _CHANCE) / (1.0 - _CHANCE)
 
@@ -249,9 +265,10 @@ def mixed(row: CorpusRow, *, is_duplicate: bool, mix: Mapping[str, float]) -> Co
     if is_duplicate:
         return "near-duplicates"
     weight = mix[row.source]
-    place = int.from_bytes(hashlib.sha256(row.document_id.encode()).digest()[:8], "big") / 2**64
-    return replace(row, weight=max(1.0, weight)) if place < weight else "not drawn by its source's weight"
+    draw = int.from_bytes(hashlib.sha256(row.document_id.encode()).digest()[:8], "big") / 2**64  # from 0 to 1
+    return replace(row, weight=max(1.0, weight)) if draw < weight else "not drawn by its source's weight"
 
 
 def counts_of(rows: Mapping[str, int], left_out: Mapping[str, int]) -> Counts:
+    """Return the counts of a corpus, sorted, so that equal corpora have equal counts."""
     return {"rows": dict(sorted(rows.items())), "left_out": dict(sorted(left_out.items()))}

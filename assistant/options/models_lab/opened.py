@@ -1,4 +1,8 @@
-"""Makes training sets of what a tenant's stores hold, and opens those stores for the task that makes them."""
+"""Makes training sets of what a tenant's stores hold, and opens those stores for the task that makes them.
+
+``assistant learn export`` and the task (``make_sets``) both call ``training_sets``, then ``Export.write``,
+then ``put_set``.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +33,15 @@ from assistant.stores.opened import AwsStores
 from assistant.stores.s3 import upload_folder
 
 _TEXTS_AT_ONCE = 500
+"""Sealed texts that are read and opened together."""
 
 
 async def training_sets(stores: LearningStores, since: datetime, until: datetime) -> Export:
-    """Return the training sets of a window of signals. Raises InvalidRequestError without an example."""
+    """Return the training sets of the signals in [since, until).
+
+    An event without a readable text makes no example: it was erased, withdrawn, or not kept. Raises
+    InvalidRequestError where no example is left.
+    """
 
     events = [event async for event in stores.feedback.read(since, until)]
     ids = [event.text_id for event in events if event.text_id is not None]
@@ -68,7 +77,9 @@ async def open_making_sets(settings: MakingSetsSettings) -> AsyncGenerator[Learn
 async def put_set(
     settings: MakingSetsSettings | PreparingSettings, folder: Path, *, key_id: str | None
 ) -> str:
-    """Copy a set to the bucket of sets that the settings name; return its place. Raises DependencyError."""
+    """Copy a set's folder to the bucket of sets that the settings name, its manifest last; return its place,
+    "s3://BUCKET/sets/pharmacy-51ab9c…/". ``key_id``: KMS key of the copy; None: the bucket's. Raises
+    DependencyError."""
 
     place = f"{settings.sets_s3}{folder.name}/"
     async with AsyncExitStack() as stack:

@@ -2,7 +2,14 @@
 
 Training sets hold what agents did: supervised examples and preferences in TRL's conversational form, as
 ``KIND.SPLIT.jsonl``, a manifest with the files' hashes, and a card by the questions of Gebru et al.,
-"Datasheets for datasets" (2021).
+"Datasheets for datasets" (2021). A line of ``preference.train.jsonl``, shortened:
+
+    {"prompt": [{"role": "system", …}, {"role": "user", …}],
+     "chosen": [{"role": "assistant", "content": "Keep it between 2 and 8 °C."}],
+     "rejected": [{"role": "assistant", "content": "Keep it cool."}],
+     "provenance": {"answer_id": "4f1e…", "origin": "sent", "agreement": 1.0, "events": ["5d0c…"], …}}
+
+``sft.train.jsonl`` has ``completion`` in place of ``chosen`` and ``rejected``.
 
 An example's prompt is what a model reads for the question; its completion is a text that people stand behind:
 approved at the desk, sent, or marked good. A preference has the draft that they replaced as rejected. Texts
@@ -49,14 +56,14 @@ none."""
 LEAST_EDIT = 0.1
 """Share of words that must differ for the draft to count as rejected."""
 NEWEST_SHARE = 0.2
-"""Share of the window, its end, that validates and never trains."""
+"""Share of the time between the first and the last example, its end, that validates and never trains."""
 _MARKS = frozenset({FeedbackKind.VERDICT, FeedbackKind.SENT})
 _TEST_OF = 10
 """One document of so many belongs to the test split."""
 
 
 class Origin(StrEnum):
-    """Why people stand behind a text, the strongest first."""
+    """Why people stand behind a text, the strongest first: of near-duplicates the stronger one stays."""
 
     APPROVED = "approved"
     BETTER_TEXT = "better_text"
@@ -68,6 +75,7 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 CARD, MANIFEST = "card.md", "manifest.json"
 COLUMNS = ("split", "examples", "preferences", "documents")
+"""Of ``Export.rows``: a split with its numbers of examples, of preferences and of documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +88,13 @@ class Example:
     at: datetime
     question: str
     prompt: tuple[ChatMessage, ...]
+    """What a model reads: the last message has the documents and the question. Empty until ``build_sets``
+    fills it in."""
     chosen: str
+    """The text that people stand behind."""
     rejected: str | None
-    """The draft, where people replaced it."""
+    """The draft, where people replaced it. Until ``build_sets`` compares it with ``chosen``, the draft that
+    the agent saw; None without one."""
     origin: Origin
     agreement: float
     """Share of the marks on answers to near-identical questions that agree, 0 to 1."""
@@ -119,24 +131,24 @@ async def build_sets(
 ) -> Sets:
     """Return the sets of these events. ``texts``: the readable ones, by text id. The same input gives the
     same sets, in the same order."""
-    left_out: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()  # each step below counts what it leaves out
     replaced: Counter[str] = Counter()
     drafts = _drafts(events, texts, approved, left_out)
     drafts = [_without_patients_data(draft, patients_data, replaced) for draft in drafts]
     agreed = _agreeing(drafts, left_out)
-    unlike = _without_duplicates(agreed, left_out)
+    distinct = _without_duplicates(agreed, left_out)
     whole: list[Example] = []
-    for pair in unlike:
-        messages = await prompt_of(pair.reply_id or pair.answer_id, pair.question)
+    for example in distinct:
+        messages = await prompt_of(example.reply_id or example.answer_id, example.question)
         if messages is None:
             left_out["its document or record is gone"] += 1
             continue
         # a number, dose or code that the prompt does not hold would teach a model to invent
         held = quantities(messages[-1].content)
-        if not pair.document_id or has_unsupported_numbers(quantities(pair.chosen), held):
+        if not example.document_id or has_unsupported_numbers(quantities(example.chosen), held):
             left_out["its sources do not hold what it says"] += 1
             continue
-        whole.append(replace(pair, prompt=messages, rejected=_rejected(pair)))
+        whole.append(replace(example, prompt=messages, rejected=_rejected(example)))
     return Sets(_split(whole, left_out), len(events), left_out, replaced)
 
 
@@ -153,6 +165,7 @@ def preference_row(example: Example) -> dict[str, Any] | None:
 
 
 def _row(example: Example, **texts: str) -> dict[str, Any]:
+    """Return a line with the prompt, each text as a turn of the assistant, and the provenance."""
     return {
         "prompt": example.prompt,
         **{name: [{"role": "assistant", "content": text}] for name, text in texts.items()},
@@ -177,14 +190,18 @@ def _drafts(
     left_out: Counter[str],
 ) -> list[Example]:
     """Return an example for each answer that people marked and each whose reply they sent, in the order of
-    time."""
-    of_answer: dict[tuple[str, bool], list[FeedbackEvent]] = defaultdict(list)
+    time.
+
+    An answer and the reply that was written from it are two examples, each with its own marks. An approved
+    answer counts for the answer alone.
+    """
+    marks_of: dict[tuple[str, bool], list[FeedbackEvent]] = defaultdict(list)  # by answer, and "is a reply"
     for event in sorted(events, key=lambda event: (event.at, event.event_id)):
         if event.kind in _MARKS:
-            of_answer[event.answer_id, event.reply_id is not None].append(event)
+            marks_of[event.answer_id, event.reply_id is not None].append(event)
     live = {item.from_answer: item for item in approved if item.state is ItemState.LIVE and item.from_answer}
     examples: list[Example] = []
-    for (answer_id, is_reply), marks in of_answer.items():
+    for (answer_id, is_reply), marks in marks_of.items():
         readable = [(mark, texts[mark.text_id]) for mark in marks if mark.text_id and mark.text_id in texts]
         if not readable:
             left_out["its text is erased or was not kept"] += 1
@@ -193,7 +210,7 @@ def _drafts(
         if chosen is None:
             left_out["nobody stands behind a text"] += 1
             continue
-        origin, text, rests_on = chosen
+        origin, text, its_events = chosen
         last = marks[-1]
         quoted = [document.document_id for document in last.documents if document.is_quoted]
         examples.append(
@@ -207,8 +224,8 @@ def _drafts(
                 rejected=readable[-1][1].shown.strip() or None,
                 origin=origin,
                 agreement=1.0,
-                events=tuple(rest.event_id for rest in rests_on),
-                reply_id=rests_on[-1].reply_id,
+                events=tuple(event.event_id for event in its_events),
+                reply_id=its_events[-1].reply_id,
             )
         )
     return examples
@@ -217,7 +234,12 @@ def _drafts(
 def _chosen(
     marks: Sequence[tuple[FeedbackEvent, FeedbackText]], approved: ApprovedAnswer | None
 ) -> tuple[Origin, str, list[FeedbackEvent]] | None:
-    """Return the text that people stand behind, and the events that say so. The latest mark counts."""
+    """Return the text that people stand behind, and the events that say so; None without one.
+
+    ``marks``: of one answer, by time, each with its words. In this order: the approved answer; the better
+    text of a last verdict "bad"; the last sent text, unless the last verdict is "bad" and no sent text was
+    edited, or it keeps an unsupported sentence; the shown text of a last verdict that is not "bad".
+    """
     if approved is not None:
         return Origin.APPROVED, approved.text, [event for event, _ in marks]
     verdicts = [(event, text) for event, text in marks if event.kind is FeedbackKind.VERDICT]
@@ -237,19 +259,20 @@ def _chosen(
 def _without_patients_data(
     example: Example, patients_data: PatientDataFilter, replaced: Counter[str]
 ) -> Example:
-    """Replace what the filter finds now: an older release of it may have missed some."""
+    """Return the example without the patients' data that the filter finds now, which an older release of it
+    may have missed. Add what it finds to ``replaced``."""
 
     def clean(text: str) -> str:
-        found = patients_data.replace(text)
-        replaced.update(found.found)
-        return found.text
+        result = patients_data.replace(text)
+        replaced.update(result.found)
+        return result.text
 
     rejected = None if example.rejected is None else clean(example.rejected)
     return replace(example, question=clean(example.question), chosen=clean(example.chosen), rejected=rejected)
 
 
 def _rejected(example: Example) -> str | None:
-    """Return the draft if the chosen text differs enough from it."""
+    """Return the draft if the chosen text differs enough from it (``LEAST_EDIT``), else None."""
     if example.rejected is None:
         return None
     distance = Levenshtein.normalized_distance(example.rejected.split(), example.chosen.split())
@@ -260,14 +283,15 @@ def _rejected(example: Example) -> str | None:
 
 
 def _agreeing(examples: Sequence[Example], left_out: Counter[str]) -> list[Example]:
-    """Return the examples whose document most marks on near-identical questions agree on."""
-    alike = families([example.question for example in examples])
-    documents: dict[int, Counter[str]] = defaultdict(Counter)
-    for family, example in zip(alike, examples, strict=True):
-        documents[family][example.document_id] += len(example.events)
+    """Return the examples whose document most marks on near-identical questions agree on, each with its
+    share of the marks; approved ones as they are."""
+    question_families = families([example.question for example in examples])
+    marks_by_document: dict[int, Counter[str]] = defaultdict(Counter)
+    for family, example in zip(question_families, examples, strict=True):
+        marks_by_document[family][example.document_id] += len(example.events)
     kept: list[Example] = []
-    for family, example in zip(alike, examples, strict=True):
-        marks = documents[family]
+    for family, example in zip(question_families, examples, strict=True):
+        marks = marks_by_document[family]
         share = marks[example.document_id] / marks.total()
         if example.origin is Origin.APPROVED:
             kept.append(example)
@@ -279,12 +303,12 @@ def _agreeing(examples: Sequence[Example], left_out: Counter[str]) -> list[Examp
 
 
 def _without_duplicates(examples: Sequence[Example], left_out: Counter[str]) -> list[Example]:
-    """Return one example of each group of near-duplicates: the strongest, of these the latest. An answer and
-    its reply are none."""
-    alike = families([f"{example.question}\n{example.chosen}" for example in examples])
+    """Return one example of each group of near-duplicates: that of the strongest origin, of these the latest.
+    An answer and a reply are never near-duplicates."""
+    text_families = families([f"{example.question}\n{example.chosen}" for example in examples])
     order = list(Origin)
-    best: dict[tuple[int, bool], int] = {}
-    for at, (family, example) in enumerate(zip(alike, examples, strict=True)):
+    best: dict[tuple[int, bool], int] = {}  # position in ``examples``, by group
+    for at, (family, example) in enumerate(zip(text_families, examples, strict=True)):
         group = family, example.reply_id is None
         before = best.get(group)
         if before is None or order.index(example.origin) <= order.index(examples[before].origin):
@@ -300,14 +324,14 @@ def _split(examples: Sequence[Example], left_out: Counter[str]) -> Mapping[Split
         return dict.fromkeys(SPLITS, ())
     first, last = min(example.at for example in examples), max(example.at for example in examples)
     cut = last - (last - first) * NEWEST_SHARE
-    alike = families([example.question for example in examples])
+    question_families = families([example.question for example in examples])
     is_tested = [_is_tested(example.document_id) for example in examples]
-    tested = set(compress(alike, is_tested))
+    tested_families = set(compress(question_families, is_tested))
     split: dict[Split, list[Example]] = {name: [] for name in SPLITS}
-    for family, is_in_test, example in zip(alike, is_tested, examples, strict=True):
+    for family, is_in_test, example in zip(question_families, is_tested, examples, strict=True):
         if is_in_test:
             split["test"].append(example)
-        elif family in tested:
+        elif family in tested_families:
             left_out["its question is near one of the test split"] += 1
         else:
             split["validation" if example.at > cut else "train"].append(example)
@@ -315,6 +339,7 @@ def _split(examples: Sequence[Example], left_out: Counter[str]) -> Mapping[Split
 
 
 def _is_tested(document_id: str) -> bool:
+    """Return whether a document's examples test: by the hash of its id, so the same in every set."""
     return int.from_bytes(hashlib.sha256(document_id.encode()).digest()[:4], "big") % _TEST_OF == 0
 
 
@@ -322,15 +347,23 @@ def _is_tested(document_id: str) -> bool:
 
 
 class Alike:
-    """Sets of parts, with an index by part: only those that share one are compared."""
+    """Sets of parts, with an index by part: only those that share one are compared.
+
+    >>> alike = Alike(0.5)
+    >>> alike.add(frozenset("abc"))
+    >>> alike.of(frozenset("abd")), alike.of(frozenset("xyz"))
+    ([0], [])
+    """
 
     def __init__(self, similar_from: float) -> None:
-        """``similar_from``: share of common parts from which two sets are alike."""
+        """``similar_from``: Jaccard similarity from which two sets are alike: common parts by all parts."""
         self._similar_from = similar_from
         self._sets: list[frozenset[str]] = []
         self._holding: defaultdict[str, list[int]] = defaultdict(list)
+        """Part = numbers of the sets that hold it."""
 
     def add(self, parts: frozenset[str]) -> None:
+        """Add a set; its number is how many were added before."""
         for part in parts:
             self._holding[part].append(len(self._sets))
         self._sets.append(parts)
@@ -347,16 +380,21 @@ class Alike:
 
 def families(texts: Sequence[str]) -> list[int]:
     """Return the family of each text, which is the number of its first member: texts that are alike by their
-    word triples, case and white space aside, and whatever is alike to one of them."""
-    index, family = Alike(SIMILAR_FROM), list[int]()
+    word triples, case and white space aside, and whatever is alike to one of them.
+
+    >>> families(["Is it cold now?", "How late is it?", "is it  cold NOW?"])
+    [0, 1, 0]
+    """
+    index, numbers = Alike(SIMILAR_FROM), list[int]()
     for at, text in enumerate(texts):
         triples = word_triples(text)
-        joined = {family[other] for other in index.of(triples)}
+        joined = {numbers[other] for other in index.of(triples)}
         first = min(joined, default=at)
-        family = [first if member in joined else member for member in family] if len(joined) > 1 else family
-        family.append(first)
+        # A text that is alike to members of several families makes one family of them.
+        numbers = [first if old in joined else old for old in numbers] if len(joined) > 1 else numbers
+        numbers.append(first)
         index.add(triples)
-    return family
+    return numbers
 
 
 # Prompts and files
@@ -366,7 +404,11 @@ async def recorded_prompt(
     record_id: str, question: str, *, answers: AnswersSection, records: StoredRecords, texts: DocumentTexts
 ) -> tuple[ChatMessage, ...] | None:
     """Return what a model would read for a recorded answer or reply, of the documents as they are; None where
-    the record or the content of a source is gone. Live values and the draft of a reply are not kept."""
+    the record or the content of a source is gone. Live values and the draft of a reply are not kept.
+
+    ``question``: without patients' data. ``records`` and ``texts`` are asked by the id of the record; a
+    document is read with the access labels of the agent who asked.
+    """
     record = await records.get_answer(record_id)
     if record is None:
         return None
@@ -374,19 +416,20 @@ async def recorded_prompt(
     if record.reply_to is not None:
         lines = await read_lines(record, record.quoted, texts=texts, labels=labels)
         return None if lines is None else reply_messages(question, lines, tone=answers.tone)
-    read: list[str] = []
+    numbered: list[str] = []
     for use in record.passages[:DOCUMENTS_IN_PROMPT]:
         document = await texts.read(use.document_id, use.content_hash, labels=labels)
         if document is None:
             return None
-        read.append(document_text(len(read) + 1, use.title, document.units))
+        numbered.append(document_text(len(numbered) + 1, use.title, document.units))
     template = load_prompt(answers.prompt)
-    user = user_text(template, read, "", neutralise(question))
+    user = user_text(template, numbered, "", neutralise(question))
     return ChatMessage("system", template.system), ChatMessage("user", user)
 
 
 def export_of_sets(sets: Sets, *, tenant: TenantConfig, window: tuple[datetime, datetime]) -> Export:
-    """Return what the sets become. Raises InvalidRequestError where no example is left."""
+    """Return the files, manifest and card of the sets. ``window``: first and last time of their events.
+    Raises InvalidRequestError where no example is left."""
     if not any(sets.examples.values()):
         raise InvalidRequestError(
             f"{sets.events} events make no example (left out: {counts_told(sets.left_out)}). Take a longer "
@@ -400,7 +443,7 @@ def export_of_sets(sets: Sets, *, tenant: TenantConfig, window: tuple[datetime, 
         content[f"preference.{split}.jsonl"] = as_lines(preferences)
         documents = {example.document_id for example in examples}
         rows.append((split, str(len(examples)), str(len(preferences)), str(len(documents))))
-    every = [example for examples in sets.examples.values() for example in examples]
+    all_examples = [example for examples in sets.examples.values() for example in examples]
     return Export(
         tenant=tenant.name,
         content=content,
@@ -412,7 +455,7 @@ def export_of_sets(sets: Sets, *, tenant: TenantConfig, window: tuple[datetime, 
             "since": f"{window[0]:%Y-%m-%d}",
             "until": f"{window[1]:%Y-%m-%d}",
             "purpose": kept_of(tenant).purpose.rstrip(".") or "not stated in the tenant file",
-            "origins": counts_told(Counter(example.origin.value for example in every)),
+            "origins": counts_told(Counter(example.origin.value for example in all_examples)),
             "replaced": counts_told(sets.replaced),
             "prompt_id": tenant.answers.prompt,
             "least_agreement": f"{LEAST_AGREEMENT:.0%}",
@@ -431,11 +474,13 @@ class Export:
 
     tenant: str
     content: Mapping[str, bytes]
+    """Files by name."""
     manifest: Mapping[str, Any]
     rows: Sequence[Sequence[str]]
     """Cells of ``COLUMNS``, a row for each split: what the card tells, and the command."""
     left_out: Mapping[str, int]
     told: Mapping[str, object]
+    """Values of the names in ``cards/training_sets.md``, but for those that ``_card`` adds."""
 
     def write(self, folder: Path) -> Path:
         """Write files, manifest and card into a new folder of ``folder``, TENANT-VERSION; return it.
@@ -452,18 +497,19 @@ class Export:
             if (target / MANIFEST).read_bytes() != raw:
                 raise ConflictError(f"{target} has another manifest: it was changed. Move it away and retry.")
             return target
-        making = folder / f".{target.name}.{os.getpid()}"
-        make_private_folder(making)
+        draft = folder / f".{target.name}.{os.getpid()}"
+        make_private_folder(draft)
         try:
-            for file, written in {**self.content, MANIFEST: raw, CARD: self._card(version)}.items():
-                write_private(making / file, written)
-            making.rename(target)
+            for file, content in {**self.content, MANIFEST: raw, CARD: self._card(version)}.items():
+                write_private(draft / file, content)
+            draft.rename(target)
         except BaseException:
-            shutil.rmtree(making, ignore_errors=True)
+            shutil.rmtree(draft, ignore_errors=True)
             raise
         return target
 
     def _card(self, version: str) -> bytes:
+        """Return ``card.md``: the template with the values of ``told``, the table of rows and the version."""
         template = files("assistant.options.models_lab").joinpath("cards", "training_sets.md")
         rows = (COLUMNS, ["---"] * len(COLUMNS), *self.rows)
         table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -478,5 +524,5 @@ def as_lines(rows: Iterable[object]) -> bytes:
 
 
 def counts_told(counts: Mapping[str, int]) -> str:
-    """Return the counts that are not 0, by name, for a data card."""
+    """Return the counts that are not 0, by name, for a data card: "marks disagree 3, near-duplicates 12"."""
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()) if count) or "none"

@@ -38,7 +38,6 @@ def export(
 ) -> None:
     """Write training sets: supervised and preference examples, a data card, provenance to each signal. Under
     the profile hipaa a second person must give the same command."""
-    # A deployment's set is copied to its bucket, too, where the settings name one.
     from assistant.options.models_lab.opened import put_set, training_sets
     from assistant.options.models_lab.training_sets import COLUMNS
     from assistant.stores.desk import Contents, TwoPeople
@@ -52,12 +51,13 @@ def export(
             two_people = TwoPeople(stores.desk, is_needed=stores.tenant.needs_two_people)
             sets = await training_sets(stores, begin, end)
 
-            async def about() -> Contents:
+            async def files() -> Contents:
+                """What the second person confirms: the files' hashes; an example more makes it void."""
                 hashes = {name: sha256(raw).hexdigest() for name, raw in sets.content.items()}
                 return Contents.of(hashes, f"{sum(int(row[1]) for row in sets.rows):,} examples")
 
             reader = by if options.deployed else cli_reader()
-            await two_people.admit("export", "training sets", by=reader, contents=about, named=contents)
+            await two_people.admit("export", "training sets", by=reader, contents=files, named=contents)
             return sets
 
     with Terminal().waiting("learning"):
@@ -65,6 +65,7 @@ def export(
     folder = sets.write(out)
     place = str(folder)
     if options.deployed and (settings := options.preparing()).sets_s3 is not None:
+        # A deployment's set is copied to its bucket, too, where the settings name one.
         place = asyncio.run(put_set(settings, folder, key_id=settings.sets_key_id))
     counts = {row[0]: int(row[1]) for row in sets.rows}
     lines = [f"left out, {reason}: {count}" for reason, count in sorted(sets.left_out.items()) if count]
@@ -75,6 +76,7 @@ def export(
 
 @asynccontextmanager
 async def _open_stores(options: GlobalOptions, tenant: str) -> AsyncGenerator[LearningStores]:
+    """Open the stores of a tenant: a deployment's with ``--deployed``, else this machine's."""
     from assistant.options.feedback.opened import LearningStores, open_deployed_learning
 
     if options.deployed:

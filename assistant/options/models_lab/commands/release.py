@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from assistant.terminal.account import Deployed
 
 _ARTIFACTS = Path("model_artifacts/llm")
+"""Relative to the checkout, where these commands run."""
 _CARD, _CONFIG = "training.json", "config.json"
 _TEMPLATE, _TOKENIZER = "chat_template.jinja", "tokenizer.json"
 _BESIDE = (_CARD, "artifact.json")
@@ -66,10 +67,10 @@ def package(
     if put is None:
         return
     deployed, models = _deployed(GlobalOptions.of(context), put)
-    with TemporaryDirectory() as made:
-        keys = {f"llm/{name}/{manifest.sha256}/{each}": path for each, path in files.items()}
+    with TemporaryDirectory() as scratch:
+        keys = {f"llm/{name}/{manifest.sha256}/{file}": path for file, path in files.items()}
         if models.llm == name:  # the service reads them at its next start: not before it is the served model
-            keys |= _callers_of(manifest, files, into=Path(made))
+            keys |= _callers_of(manifest, files, into=Path(scratch))
         terminal = Terminal(steps=True)
         publishing.upload(deployed, keys, terminal)
         publishing.check_artifact(manifest, deployed=deployed, terminal=terminal)
@@ -87,40 +88,43 @@ def make_artifact(
     the file of the same weights that an evaluation read (a GGUF), whose hash ``lineage.also`` holds.
     """
     base, into = LlmManifest.read(like), like.parent / name
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    files = {each: found[each] for each in sorted(found.keys() - set(_BESIDE)) if not each.startswith(".")}
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    files = {file: paths[file] for file in sorted(paths.keys() - set(_BESIDE)) if not file.startswith(".")}
     if wrong := list(_faults(base, files, templates=like.parent.glob("*.jinja"))):
         raise ConfigurationError(f"{folder} is no artifact like {base.name}: {'; '.join(wrong)}.")
-    sizes = [path.stat().st_size for each, path in files.items() if each.endswith(_WEIGHTS)]
-    beside = (folder / _CARD, folder.parent / _CARD)
+    sizes = [path.stat().st_size for file, path in files.items() if file.endswith(_WEIGHTS)]
+    cards = (folder / _CARD, folder.parent / _CARD)  # of neither the second one is named in the error
     update = {
         "name": name,
-        "sha256": artifact_sha256({each: file_sha256(path) for each, path in files.items()}),
+        "sha256": artifact_sha256({file: file_sha256(path) for file, path in files.items()}),
         "files": tuple(files),
         "weights_bytes": sum(sizes),
-        "lineage": _lineage(base, card or next(filter(Path.is_file, beside), beside[-1]), evaluated),
+        "lineage": _lineage(base, card or next(filter(Path.is_file, cards), cards[-1]), evaluated),
     }
     _write_manifest(base.model_copy(update=update), into)
     return LlmManifest.read(into), files
 
 
 def _faults(base: LlmManifest, files: Mapping[str, Path], *, templates: Iterable[Path]) -> Iterator[str]:
-    """Yield what is wrong with an artifact's files, and what to do."""
+    """Yield what is wrong with an artifact's files, and what to do. ``templates``: the chat templates that
+    were looked through (``model_artifacts/llm/*.jinja``)."""
     if not any(name.endswith(_WEIGHTS) for name in files):
         yield "it has no weights (*.safetensors, *.gguf)"
     if missing := [name for name in base.files if name not in files and not name.endswith(_WEIGHTS)]:
         yield f"it lacks {', '.join(missing)}; assistant models compile makes neuron_config.json and model.pt"
     config: dict[str, Any] = json.loads(files[_CONFIG].read_bytes()) if _CONFIG in files else {}
     for key, field in _ARCHITECTURE.items():
-        of_base = getattr(base, field)
-        if config.get(key, of_base) != of_base:
-            yield f"{key} is {config[key]}, not {of_base}; name the model that was tuned: --like NAME"
+        expected = getattr(base, field)
+        if config.get(key, expected) != expected:
+            yield f"{key} is {config[key]}, not {expected}; name the model that was tuned: --like NAME"
     template = files.get(base.chat_template or "")
     if template and template.read_bytes() not in {path.read_bytes() for path in templates}:
         yield f"{template.name} is none of model_artifacts/llm/*.jinja, and the model could reason aloud"
 
 
 def _lineage(base: LlmManifest, card: Path, evaluated: Path | None) -> Lineage:
+    """Return what a tuned model was made of, by the card that its training job wrote
+    (``containers/training_job``). Raises ConfigurationError."""
     try:
         job_card = json.loads(card.read_bytes())
         return Lineage(
@@ -139,6 +143,7 @@ def _lineage(base: LlmManifest, card: Path, evaluated: Path | None) -> Lineage:
 
 
 def _write_manifest(manifest: LlmManifest, folder: Path) -> None:
+    """Write ``manifest.toml``, whole or not at all. Raises ConflictError where it has another hash."""
     import tomlkit  # of the command line alone
 
     path, written = folder / "manifest.toml", folder / ".manifest.toml.new"
@@ -153,7 +158,8 @@ def _write_manifest(manifest: LlmManifest, folder: Path) -> None:
 
 
 def _callers_of(manifest: LlmManifest, files: Mapping[str, Path], *, into: Path) -> dict[str, Path]:
-    """Write what callers of the endpoint read into a folder; return the files by their keys in the bucket.
+    """Write into a folder what callers of the endpoint read; return the files by their keys in the bucket:
+    the facts of the model, and its tokenizer, by which the service counts tokens.
 
     Empty for an artifact without a chat template of its own: our own model server serves it, and makes these
     files itself (``assistant.model_server.artifact``).
@@ -171,6 +177,7 @@ def _callers_of(manifest: LlmManifest, files: Mapping[str, Path], *, into: Path)
     template = environment.from_string(files[_TEMPLATE].read_text(encoding="utf-8"))
 
     def prompt_tokens(messages: Sequence[Mapping[str, str]]) -> int:
+        """Return the tokens of these messages under the model's chat template."""
         prompt = template.render(messages=messages, add_generation_prompt=True)
         return len(tokenizer.encode(prompt, add_special_tokens=False).ids)
 
@@ -252,8 +259,8 @@ def _show_compared(
             "A release rests on an evaluation of both models on the held-out questions. Name both runs: "
             "--evaluation CANDIDATE --against SERVED (assistant evaluate --record FILE --name NAME)."
         )
-    kept = options.state_dir / "evaluations"
-    before, after = (read_run(kept, each).of(tenant) for each in (against, evaluation))
+    runs = options.state_dir / "evaluations"
+    before, after = (read_run(runs, name).of(tenant) for name in (against, evaluation))
     if before is None or after is None:
         raise ConfigurationError(f"The evaluations {against} and {evaluation} did not both ask {tenant}.")
     for name, change in compared(before, after, manifests=manifests).items():
@@ -265,7 +272,7 @@ def _show_compared(
 
 
 def _show_counts(options: GlobalOptions, tenant: str, hours: int, *, deployed: bool) -> None:
-    """Show answers, marks, withheld text and failures by variant. Status 1 where the canary is worse."""
+    """Show answers, marks, withheld text and failures by variant. Exit with 1 where the canary is worse."""
     from assistant.options.models_lab.commands.canary import FATES, harm_of
 
     counts = asyncio.run(_count(options, tenant, hours, deployed=deployed))
@@ -273,8 +280,8 @@ def _show_counts(options: GlobalOptions, tenant: str, hours: int, *, deployed: b
     shares = {name: {fate: counted.share(fate) for fate in FATES} for name, counted in sorted(counts.items())}
     if not options.writes({"shares": shares, "worse": worse}):
         rows = [
-            (name, counts[name].shown_digests, str(counts[name].answers), *map(str, of.values()))
-            for name, of in shares.items()
+            (name, counts[name].shown_digests, str(counts[name].answers), *map(str, by_fate.values()))
+            for name, by_fate in shares.items()
         ]
         shown = table("variant", "artifact", "answers", *FATES, right=("answers", *FATES), rows=rows)
         Terminal().out.print(shown if rows else plain(f"No model wrote in the last {hours} hours."))
@@ -289,6 +296,7 @@ def _show_counts(options: GlobalOptions, tenant: str, hours: int, *, deployed: b
 async def _count(
     options: GlobalOptions, tenant: str, hours: int, *, deployed: bool
 ) -> dict[str, VariantCounts]:
+    """Return the counts of the last hours by variant, of a deployment or of this machine."""
     from assistant.options.models_lab.commands.canary import count_variants
     from assistant.stores.opened import open_deployed
     from assistant.stores.records import RECORDS
@@ -304,7 +312,7 @@ async def _count(
 
 # --- what the commands share ------------------------------------------------------------------------------
 def _deployed(options: GlobalOptions, tenant: str) -> tuple[Deployed, ModelsSection]:
-    """Return a tenant that is deployed, as its file says. Raises ConfigurationError."""
+    """Return a deployed tenant and its ``[models]``. Raises ConfigurationError where its file has none."""
     from assistant.terminal.account import Deployed
 
     deployed = Deployed.named(options, tenant)
@@ -324,7 +332,8 @@ def _manifests(models: ModelsSection, name: str) -> tuple[LlmManifest, LlmManife
 
 
 def _canary(deployed: Deployed) -> Canary:
-    """Raises NotFoundError where the tenant's stack declares no canary."""
+    """Return the tenant's canary. Raises NotFoundError where its models stack declares none,
+    DeploymentError for another account's credentials."""
     from assistant.options.models_lab.commands.canary import Canary
 
     deployed.aws.require()

@@ -1,7 +1,10 @@
 """Orders to ``model_artifacts/jobs.py``, which starts jobs and trial endpoints by SageMaker's Python SDK.
 
 The SDK is 731 MB in an environment of its own, which only whoever starts such jobs installs
-(docs/decisions/0101-jobs-by-the-sdk.md).
+(docs/decisions/0101-jobs-by-the-sdk.md). That script reads an order from stdin and answers on stdout:
+
+    {"kind": "training_job", "region": "eu-central-1", "name": "compile-…", "instance": "ml.trn1.32xlarge", …}
+    {"arn": "arn:aws:sagemaker:…"}        or {"error": "…"} where AWS or the SDK refused
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Any, Literal
 from assistant.domain.errors import ConfigurationError, DeploymentError
 
 _STAMP = "build/sagemaker/stamp"
+"""``make sagemaker-sdk`` writes it last, into the environment's folder."""
 _LIMIT_S = 600.0
 """For an import of 4 s and at most three calls, each with the retries of boto3."""
 
@@ -31,7 +35,10 @@ def require_sdk(root: Path) -> Path:
 def start(
     kind: Literal["training_job", "endpoint"], order: Mapping[str, Any], *, region: str, root: Path
 ) -> str:
-    """Return the ARN of what SageMaker started. ``root``: the checkout with ``model_artifacts``.
+    """Start a job or an endpoint, and return its ARN. It does not wait for its end.
+
+    ``order``: what the function of this ``kind`` in ``model_artifacts/jobs.py`` reads. ``root``: the
+    checkout.
 
     Raises ConfigurationError without the SDK, DeploymentError for what AWS or the SDK refused.
     """
@@ -50,7 +57,7 @@ def start(
         ) from None
     if done.returncode:
         raise DeploymentError(f"model_artifacts/jobs.py ended with {done.returncode}: {done.stderr[-2000:]}")
-    told: Mapping[str, str] = json.loads(done.stdout)
-    if "error" in told:
-        raise DeploymentError(told["error"])
-    return told["arn"]
+    answer: Mapping[str, str] = json.loads(done.stdout)
+    if "error" in answer:
+        raise DeploymentError(answer["error"])
+    return answer["arn"]

@@ -30,9 +30,12 @@ Task = Literal["answers", "preference", "domain"]
 _FREE = frozenset({"Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause"})
 """Licences that let a company change a model and serve it, without further terms."""
 _NEURON_CODE = ("contract.py", "train.py", "neuron/train_neuron.py")
+"""Files of ``containers/training_job`` that run on Trainium, in AWS's image."""
 _REPOSITORY = r"[a-z0-9]+(?:[._/-][a-z0-9]+)*"
+"""Name of an image's repository: "assistant/training-gpu"."""
 _FOLDER = r"([A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+)*/)+"
-"""Ends in a slash, so that no other folder is meant that begins alike."""
+"""Folder of a training set: "2026-11/pharmacy-51ab9c/". It ends in a slash, so that no other folder is meant
+that begins alike."""
 _ENDED = frozenset({"Completed", "Failed", "Stopped"})
 POLL_S = 30.0
 STARTING_S = 3600.0
@@ -69,8 +72,8 @@ def train(
     hyperparameters = {"task": task, "base_licence": licence, **chosen}
     account, served_on = deployed.aws, instance_named(instance)
     job = TrainingJob(account, name, image, served_on, training_set, folder, hyperparameters, spot)
-    told = deployed.output("Learning", TRAIN_OUTPUT, lacks="training: set [learning] training = true")
-    order = job.order(json.loads(told), root=root)
+    shared = deployed.output("Learning", TRAIN_OUTPUT, lacks="training: set [learning] training = true")
+    order = job.order(json.loads(shared), root=root)
     arn = sagemaker_jobs.start("training_job", order, region=account.region, root=root)
     terminal.step(f"started {arn}")
     if wait:
@@ -94,7 +97,8 @@ def refuse_impossible(task: Task, instance: str, *, spot: bool) -> None:
 
 
 def _base(artifacts: Path, name: str, cleared: str | None) -> tuple[str, str]:
-    """Return the base's folder in the models bucket, and its licence."""
+    """Return the base's folder in the models bucket, "llm/NAME/SHA256/", and its licence. ``cleared``: a
+    licence that a person has read. Raises ConfigurationError for weights that cannot be tuned."""
     manifest = LlmManifest.read(artifacts / name)
     if manifest.accelerator not in ("gpu", "cpu") or "config.json" not in manifest.files:
         raise ConfigurationError(f"{name} is compiled, or a GGUF. Name a folder of Hugging Face's weights.")
@@ -126,7 +130,8 @@ class TrainingJob:
     def order(self, shared: dict[str, Any], *, root: Path) -> Mapping[str, Any]:
         """Return what ``sagemaker_jobs.start`` is given. Raises ConfigurationError, DeploymentError.
 
-        ``shared``: what the stack says of every job.
+        ``shared``: the request that all jobs share, by the learning stack's output. Its ``InputDataConfig``
+        has two channels, ``training`` and ``model``, whose folders this completes. ``root``: the checkout.
         """
         from assistant.terminal.account import require_quota
 
@@ -139,7 +144,7 @@ class TrainingJob:
         return order
 
     def completed(self, shared: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the order, of what the stack says and this job's own. Raises ConfigurationError."""
+        """Return the order: ``shared`` with what is this job's own. Raises ConfigurationError."""
         from assistant.terminal.publishing import Registry
 
         host = Registry(account=self.account.account, region=self.account.region).host
@@ -147,6 +152,7 @@ class TrainingJob:
             raise ConfigurationError(f"{self.image} is no image of {host} by its digest: make images")
         if not re.fullmatch(_FOLDER, self.training_set):
             raise ConfigurationError(f"{self.training_set} is no folder below sets/: write it as 2026-11/")
+        # In the order of the stack: the channel of the set, then that of the base.
         folders = zip(shared["InputDataConfig"], (self.training_set, self.base), strict=True)
         return {
             "shared": {field: value for field, value in shared.items() if field != "InputDataConfig"},
@@ -163,14 +169,16 @@ class TrainingJob:
         }
 
     def _refuse_missing(self, channels: Mapping[str, str]) -> None:
+        """Raise ConfigurationError for a channel (name and ``s3://`` folder) that holds nothing."""
         for name, uri in channels.items():
             bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-            found = self.account.call("s3", "list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
-            if not found["KeyCount"]:
+            listed = self.account.call("s3", "list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
+            if not listed["KeyCount"]:
                 raise ConfigurationError(f"{uri} is empty: there is no {name} to read.")
 
     def _add_script(self, order: dict[str, Any], source: Path, *, cores: int) -> None:
-        """Let AWS's image run our script, one process a core, from a channel beside the training set."""
+        """Let AWS's image run our script, one process a core: put the script into a folder beside the
+        training sets, and add to ``order`` its channel, entry point and arguments."""
         content = {Path(name).name: (source / name).read_bytes() for name in _NEURON_CODE}
         folder = f"sets/code/{sha256(b''.join(content.values())).hexdigest()}/"
         bucket = order["channels"]["training"].split("/")[2]

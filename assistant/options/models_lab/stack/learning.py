@@ -8,6 +8,9 @@ gives. The alarm *Sets not made* watches.
 The corpus stack is an EMR Serverless application that makes corpora of the tenant's documents, and their
 bucket. ``assistant knowledge prepare --engine emr`` starts a job of it; an application that runs none costs
 nothing.
+
+``option.py`` joins ``add_to_learning`` (constructs of the learning stack), ``add_corpus`` (a stack of its
+own), ``alarms``, ``images`` and ``fill_in``.
 """
 
 from __future__ import annotations
@@ -68,16 +71,18 @@ from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack, tenant_log_group
 
 CHECKPOINTS = "checkpoints/"
-"""Folder of the training bucket."""
+"""Folder of the training bucket, for checkpoints and results of jobs."""
 LONGEST_S = 24 * 3600
 """Longest run of one job: a bound on what one that went wrong can cost."""
 _S3 = "arn:<AWS::Partition>:s3:::"
+"""Begins the ARN of a bucket as findings of the validators have it."""
 SETS = "sets/"
-"""Folder of the training bucket."""
+"""Folder of the training bucket, for training sets."""
 _GET = ("dynamodb:GetItem", "dynamodb:BatchGetItem")
 RELEASE = "emr-7.13.0"
 """Spark 3.5: https://docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide/release-versions.html"""
 _IDLE_MINUTES = 5
+"""After a job its workers wait so long for another one, at a cost."""
 _PYTHON, _PATH = "/usr/bin/python3.11", "/opt/assistant:/opt/assistant/packages"
 _SPARK = {
     "spark.emr-serverless.driverEnv.PYSPARK_DRIVER_PYTHON": _PYTHON,
@@ -90,11 +95,13 @@ _SPARK = {
 """Where ``containers/corpus_job`` has Python and our modules. The names of the variables:
 https://github.com/aws-samples/emr-serverless-samples, examples/pyspark/custom_python_version"""
 LOGS = "logs/"
+"""Folder of the corpus bucket, for the logs of jobs."""
 
 
 # --- training sets ------------------------------------------------------------------------------------------
 class TrainingSets(Construct):
-    """The task's role reads feedback and what feedback is about, and writes nothing but sets."""
+    """The task that makes training sets, its schedule, log group and two roles. The task's role reads
+    feedback and what feedback is about, and writes nothing but sets."""
 
     def __init__(
         self, scope: TenantStack, construct_id: str, *, foundation: Foundation, training_bucket: str
@@ -186,13 +193,14 @@ def _statements(scope: Construct, foundation: Foundation, training_bucket: str) 
 
 
 def alarms(tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
-    """Yield the alarm on sets that are not made."""
+    """Yield the alarm on sets that are not made: it looks back over two missed runs (metric ``SETS_RUN`` of
+    ``make_sets``)."""
     metrics = tenant_alarms.metrics
     learning = learning_of(metrics.tenant.config)
     if learning.training and learning.sets_every_days:
-        made = metrics.or_zero(metrics.service(SETS_RUN, "Maximum", minutes=60), label="Sets made")
+        runs = metrics.or_zero(metrics.service(SETS_RUN, "Maximum", minutes=60), label="Sets made")
         hours = min(48 * learning.sets_every_days + 24, MOST_HOURS)  # after two missed runs
-        yield tenant_alarms.add("sets-not-made", made, 1, periods=hours, below=True)
+        yield tenant_alarms.add("sets-not-made", runs, 1, periods=hours, below=True)
 
 
 def fill_in(tenant: DeployedTenant, data: dict[str, Any]) -> None:
@@ -201,7 +209,9 @@ def fill_in(tenant: DeployedTenant, data: dict[str, Any]) -> None:
 
 
 def add_to_learning(stack: TenantStack, foundation: Foundation, log_groups: dict[str, str]) -> str | None:
-    """Add what a tenant that trains needs. Return the bucket of sets and checkpoints, or None."""
+    """Add what a tenant that trains needs: what jobs need, and the task that makes sets, whose log group goes
+    into ``log_groups``. Return the bucket of sets and checkpoints, or None for a tenant that does not train.
+    """
     learning = learning_of(foundation.tenant.config)
     if not learning.training:
         return None
@@ -213,7 +223,8 @@ def add_to_learning(stack: TenantStack, foundation: Foundation, log_groups: dict
 
 
 def _add_jobs(stack: TenantStack, foundation: Foundation) -> str:
-    """Create what training jobs need; return the bucket of their sets and checkpoints."""
+    """Create what training jobs need: a bucket, a role, and the output with the part of CreateTrainingJob
+    that all jobs share, which ``assistant models train`` completes. Return the bucket's name."""
     keys, data = foundation.keys, foundation.data
     kept = RETENTION[stack.tenant.place.profile]
     keeping = Keeping(days=kept.training, replaced_days=kept.jobs_replaced)
@@ -244,7 +255,8 @@ def _add_jobs(stack: TenantStack, foundation: Foundation) -> str:
         longest_s=LONGEST_S,
     )
     request["ResourceConfig"]["VolumeKmsKeyId"] = keys.models_key_arn
-    # The folders below are completed by whoever starts a job.
+    # ``model_artifacts/jobs.py`` completes the checkpoints' folder by the job's name, ``assistant models
+    # train`` the folders of the two channels, in this order.
     request["CheckpointConfig"] = {"S3Uri": f"s3://{bucket}/{CHECKPOINTS}"}
     request["InputDataConfig"] = [
         _channel("training", f"s3://{bucket}/{SETS}"),
@@ -261,6 +273,7 @@ def _channel(name: str, uri: str) -> dict[str, Any]:
 
 
 def _read_bucket(bucket: str, prefix: str = "") -> list[iam.PolicyStatement]:
+    """Let a job read the objects of a bucket below ``prefix``, and list the bucket."""
     arn = _bucket_arn(bucket)
     return [allow("s3:GetObject", f"{arn}/{prefix}*"), allow("s3:ListBucket", arn)]
 
@@ -297,6 +310,10 @@ def _bucket_arn(bucket: str) -> str:
 
 # --- corpora ------------------------------------------------------------------------------------------------
 class CorpusStack(TenantStack):
+    """The application that makes corpora, the role of its jobs, and their bucket. Its outputs
+    (``CorpusApplicationId``, ``CorpusJobRoleArn``, ``CorpusBucketName``) are the settings of ``assistant
+    knowledge prepare``."""
+
     def __init__(self, scope: Construct, *, foundation: Foundation) -> None:
         tenant, keys, data = foundation.tenant, foundation.keys, foundation.data
         super().__init__(scope, "Corpus", tenant=tenant, data_class="phi", stateful=True)
@@ -365,12 +382,13 @@ class CorpusStack(TenantStack):
 
 
 def images(tenant: DeployedTenant) -> tuple[str, ...]:
-    """Return the image of the application, where the tenant makes corpora."""
+    """Return the names of the images that this option's stacks start: the application's, for a tenant that
+    makes corpora."""
     return (CORPUS_IMAGE,) if learning_of(tenant.config).corpora else ()
 
 
 def add_corpus(scope: Construct, foundation: Foundation) -> tuple[TenantStack, OptionOutputs] | None:
-    """Add the stack to a tenant that wants corpora."""
+    """Add the stack to a tenant whose file has ``[learning] corpora``; None for another."""
     if not learning_of(foundation.tenant.config).corpora:
         return None
     stack = CorpusStack(scope, foundation=foundation)

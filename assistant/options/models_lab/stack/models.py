@@ -7,6 +7,10 @@ a publisher promotes what it checked (docs/decisions/0083-compile-on-trainium.md
 A tenant that tries candidates (``[models] trials = true``) has roles and logs of throw-away endpoints.
 ``assistant models try`` makes the endpoints themselves, with the permissions of the person who runs it. That
 person may pass the two roles; no other role of the tenant may (the boundary denies ``iam:PassRole``).
+
+``option.py`` joins ``add_to_data`` and ``add_to_models``, which the data stack and the models stack call. The
+commands read two outputs, each a JSON text: ``COMPILE_OUTPUT`` of the data stack, ``TRIAL_OUTPUT`` of the
+models stack.
 """
 
 from __future__ import annotations
@@ -47,6 +51,7 @@ _LONGEST_S = 6 * 3600
 """Longest run of one compile job: a bound on what one that hangs can cost."""
 _REGISTRIES = ("deep-learning-containers", "sagemaker-algorithms")
 """AWS's own registries in images.lock.toml, with the images of JumpStart."""
+# Kind of resource in an ARN = the action that deletes it.
 _DELETING = {
     "endpoint": "sagemaker:DeleteEndpoint",
     "endpoint-config": "sagemaker:DeleteEndpointConfig",
@@ -55,7 +60,11 @@ _DELETING = {
 
 
 class Compiling(Construct):
-    """For a tenant with a publisher, where AWS has the image. Its output is what all requests share."""
+    """The role of compile jobs. Its output is the part of CreateTrainingJob that all jobs share; ``assistant
+    models compile`` adds the rest.
+
+    ``keys``, ``network``: outputs of the stacks below. ``bucket``: the tenant's models bucket.
+    """
 
     def __init__(
         self,
@@ -100,13 +109,17 @@ class Compiling(Construct):
 
 
 def add_to_data(stack: TenantStack, keys: KeysOutputs, network: NetworkOutputs, models: s3.IBucket) -> None:
-    """Let a tenant with a publisher compile, in a region that has the image."""
+    """Let a tenant compile that has a publisher, who promotes what was compiled, in a region whose registry
+    of AWS has the image."""
     tenant = stack.tenant
     if tenant.place.artifact_publishers and tenant.place.region in tenant.images.accounts(IMAGE):
         Compiling(stack, "Compiling", keys=keys, network=network, bucket=models)
 
 
 class TrialEndpoints(Construct):
+    """What throw-away endpoints need: a log group for each of their names, the role of their containers, the
+    role by which EventBridge Scheduler deletes them. Its output is a ``TrialPlace``."""
+
     def __init__(self, scope: Construct, construct_id: str, *, foundation: Foundation) -> None:
         super().__init__(scope, construct_id)
         tenant, keys, network = foundation.tenant, foundation.keys, foundation.network
@@ -115,8 +128,8 @@ class TrialEndpoints(Construct):
         for number, name in enumerate(names, start=1):
             place = {"logs_key_arn": keys.logs_key_arn, "name": endpoint_log_group(name)}
             groups.append(tenant_log_group(self, f"Log{number}", **place).log_group_arn)
-        lines = ("logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
-        own_metrics = {"StringEquals": {"cloudwatch:namespace": "/aws/sagemaker/Endpoints"}}
+        write_logs = ("logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
+        of_endpoints = {"StringEquals": {"cloudwatch:namespace": "/aws/sagemaker/Endpoints"}}
         folders = ["llm/*", "embedding/*"]
         models = bucket_arn(self, bucket)
         accounts = {_account(tenant, registry) for registry in _REGISTRIES}
@@ -128,9 +141,9 @@ class TrialEndpoints(Construct):
         role = WorkloadRole(self, "Role", assumed_by="sagemaker.amazonaws.com", description=description)
         statements = [
             allow("ecr:GetAuthorizationToken", "*"),
-            allow("cloudwatch:PutMetricData", "*", conditions=own_metrics),
+            allow("cloudwatch:PutMetricData", "*", conditions=of_endpoints),
             allow(PULL_IMAGE, *images),
-            allow(lines, *groups),
+            allow(write_logs, *groups),
             allow("s3:GetObject", *(f"{models}/{folder}" for folder in folders)),
             allow("s3:ListBucket", models, conditions={"StringLike": {"s3:prefix": folders}}),
             allow("kms:Decrypt", keys.models_key_arn, conditions=via_s3(self)),
@@ -174,13 +187,14 @@ def _account(tenant: DeployedTenant, registry: str) -> str:
 
 
 def trial_endpoints(tenant: DeployedTenant) -> tuple[str, ...]:
-    """Return names of the throw-away endpoints, which candidates are tried on; none unless the file asks."""
+    """Return the names of the throw-away endpoints: three trials may run at a time. Empty unless the tenant
+    file says ``trials = true``."""
     is_asked = keys_of(tenant.models, LabModels).trials
     return tuple(f"{tenant.full_name}-trial-{n}" for n in (1, 2, 3)) if is_asked else ()
 
 
 def log_groups(tenant: DeployedTenant) -> Iterator[str]:
-    """Yield the names of their log groups."""
+    """Yield the names of the log groups of the throw-away endpoints."""
     yield from map(endpoint_log_group, trial_endpoints(tenant))
 
 
