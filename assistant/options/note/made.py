@@ -1,4 +1,14 @@
-"""Makes the note of a conversation from its stored answers. Documents' lines are read when it is made."""
+"""Makes the note of a conversation from its stored answers. Documents' lines are read when it is made.
+
+    Conversation 6f1c…, 1 question, 2026-11-28 10:02 to 10:04 UTC
+
+    10:02 How long may the vaccine stay outside the refrigerator?
+      Unopened vials may stand at up to 25 °C for 30 days.
+        Cold chain > Excursions (document cold-chain, content 3c61f5ca)
+      Sent 10:04: It may stand outside for 30 days.
+
+Docstrings of the models are in ``docs/openapi.json``.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +29,7 @@ WHY: Mapping[Why, str] = {
     "not_sent": "nothing was sent",
 }
 _HASH_DIGITS = 8
+"""Digits of a content's hash that a note shows: enough to tell a document's contents apart."""
 
 
 class NoteLine(PublicModel):
@@ -75,15 +86,16 @@ class Note(PublicModel):
         until = f"{last:%H:%M}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M}"
         asked = f"{many} question{'' if many == 1 else 's'}, {first:%Y-%m-%d %H:%M} to {until} UTC"
         parts = [f"Conversation {self.conversation_id}, {asked}"]
-        parts += ["\n".join(_of_entry(entry)) for entry in self.entries]
+        parts += ["\n".join(_entry_lines(entry)) for entry in self.entries]
         if left := [
-            f"  {one.at:%H:%M} {_line(asked)} ({WHY[why]})" for one in self.entries for asked, why in one.open
+            f"  {row.at:%H:%M} {_line(text)} ({WHY[why]})" for row in self.entries for text, why in row.open
         ]:
             parts.append("\n".join(["Open", *left]))
         return "\n\n".join(parts) + "\n"
 
 
-def _of_entry(entry: NoteEntry) -> Iterator[str]:
+def _entry_lines(entry: NoteEntry) -> Iterator[str]:
+    """Yield a note's lines about a question: the question, each source below its lines, what was sent."""
     yield f"{entry.at:%H:%M} {_line(entry.question)}"
     for source, lines in groupby(entry.lines, key=lambda line: line.source):
         yield from (f"  {_line(line.text)}" for line in lines if line.text)
@@ -100,14 +112,15 @@ def _line(text: str) -> str:
 async def make_note(
     conversation_id: str, answers: Sequence[StoredAnswer], texts: DocumentTexts, *, labels: frozenset[str]
 ) -> Note:
-    """Return the note of a conversation's answers, oldest first. Raises DependencyError."""
+    """Return the note of a conversation's answers, oldest first. ``labels``: the access labels of the agent
+    who reads the note. Raises DependencyError."""
     entries = [
         NoteEntry(
             answer_id=answer.record.answer_id,
             at=answer.record.asked_at,
             question=answer.record.question,
             lines=tuple([await _read(*place, texts=texts, labels=labels) for place in _places(answer)]),
-            sent=tuple(map(_of_sent, answer.sent)),
+            sent=tuple(map(_note_sent, answer.sent)),
             open=tuple(_left_open(answer.record, is_sent=bool(answer.sent))),
         )
         for answer in answers
@@ -115,22 +128,24 @@ async def make_note(
     return Note(conversation_id=conversation_id, entries=tuple(entries))
 
 
-def _of_sent(stored: StoredSent) -> NoteSent:
+def _note_sent(stored: StoredSent) -> NoteSent:
     return NoteSent(at=stored.at, text=stored.sent.text, reason=stored.sent.reason)
 
 
 def _places(answer: StoredAnswer) -> Sequence[tuple[Source, str | tuple[int, int]]]:
-    """Return where the lines stand that answered: a span, or their words, each once."""
+    """Return where the lines stand that answered, each once: the units that written sentences cite, by their
+    span in the source, then the marked lines of quotes (where none is marked, all that are not folded), by
+    their words."""
     record, sources = answer.record, {source.n: source for source in answer.sources}
-    quoted = [one for one in record.sentences if _is_quoted(one, sources)]
-    marked = [one for one in quoted if one.is_key] or [one for one in quoted if one.quote != "folded"]
-    written = [(unit.n, (unit.start, unit.end)) for one in record.sentences for unit in one.cited]
-    words = [(one.citations[0], record.text[one.start : one.end]) for one in marked]
-    return [(sources[n], where) for n, where in dict.fromkeys([*written, *words]) if n in sources]
+    quoted = [line for line in record.sentences if _is_quoted(line, sources)]
+    marked = [line for line in quoted if line.is_key] or [line for line in quoted if line.quote != "folded"]
+    spans = [(unit.n, (unit.start, unit.end)) for written in record.sentences for unit in written.cited]
+    words = [(line.citations[0], record.text[line.start : line.end]) for line in marked]
+    return [(sources[n], where) for n, where in dict.fromkeys([*spans, *words]) if n in sources]
 
 
 def _is_quoted(sentence: Sentence, sources: Mapping[int, Source]) -> bool:
-    """Return whether a sentence stands as a document, or an approved answer, has it."""
+    """Return whether a sentence is text of a document or of an approved answer, unchanged."""
     source = sources.get(sentence.citations[0]) if sentence.citations and not sentence.cited else None
     return source is not None and (sentence.quote is not None or source.kind == "approved")
 
@@ -138,6 +153,12 @@ def _is_quoted(sentence: Sentence, sources: Mapping[int, Source]) -> bool:
 async def _read(
     source: Source, where: str | tuple[int, int], *, texts: DocumentTexts, labels: frozenset[str]
 ) -> NoteLine:
+    """Return a line of a source as the document has it now.
+
+    ``where``: its span, or its words, which are searched for. The line has no words where the document was
+    withdrawn or is not open to these labels; no span where the words are not in it: the answer had live
+    values in them.
+    """
     parsed = await texts.read(source.document_id, source.content_hash, labels=labels)
     line = NoteLine(
         text="",
@@ -153,18 +174,19 @@ async def _read(
     if at < 0 and isinstance(where, str):  # with words in place of live values
         return line.model_copy(update={"text": where})
     span = (at, at + len(where)) if isinstance(where, str) else where
-    heading = next((one.heading for one in parsed.units if one.span.start <= at < one.span.end), "")
+    heading = next((unit.heading for unit in parsed.units if unit.span.start <= at < unit.span.end), "")
     more = {"text": parsed.text[slice(*span)], "span": span, "headings": heading}
     return line.model_copy(update=more)
 
 
 def _left_open(record: AnswerRecord, *, is_sent: bool) -> Iterator[tuple[str, Why]]:
+    """Yield the questions of an answer that stayed open. A message may have several (``unanswered``)."""
     if record.outcome is not Outcome.DONE:
         yield record.question, "failed"
     elif record.is_unanswered:
         yield record.question, "no_document"
     else:
-        for asked in record.unanswered:
-            yield asked, "no_document"
+        for question in record.unanswered:
+            yield question, "no_document"
         if not is_sent:
             yield record.question, "not_sent"

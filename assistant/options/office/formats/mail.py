@@ -3,6 +3,11 @@
 A lead is what stands above an older mail: a line such as "On 3 May, Olga wrote:", a line such as
 "-----Original Message-----", or several fields such as "From: …". Leads are found by the library
 mail-parser-reply.
+
+    Yes, until Friday.                       Paragraph
+    On 3 May 2026, Olga <o@x.org> wrote:     OlderText (a lead)
+    > Is it open?                            OlderText, and a Paragraph "> Is it open?" for the answer below
+    No.                                      Paragraph
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ from assistant.documents.parsing.render import words_in
 from assistant.domain.errors import DocumentInvalidError
 
 _FACTS = ("From", "To", "Cc", "Date")
+"""Header fields that become the first paragraph."""
 _FLOWING = re.compile(r"(?m)(?<!^--) \n")
 """A line's end after which it goes on, in ``format=flowed``. "-- " is the line above a signature."""
 _MUCH_LONGER = 1.5
@@ -31,10 +37,12 @@ _MUCH_LONGER = 1.5
 _QUOTED = re.compile(r">(?!\s*=?\s*\d)")
 """The begin of a line of an older mail. "> 65 years" may be a comparison."""
 _ASKING = ("?", "\u061f", "\uff1f")
+"""Ends of a question: Latin, Arabic, full width."""
 _SENTENCE = re.compile(r"(?<=[.!?\u061f\uff1f])\s+|\n\s*\n")
 _FORWARDED = re.compile(r"(?:fwd?|wg|tr|rv|i|vb|vs) ?:", re.IGNORECASE)
 """The begin of a forwarded mail's subject, by the language of its program."""
 _FIELD = re.compile(r"^[>* ]{0,20}[^\W\d_][^\n:]{1,20}:", re.MULTILINE)
+"""The begin of a field: "From:", "> *Gesendet:"."""
 _ANY_LANGUAGE = re.compile(
     r"^(?=[^\n]*(?:\d{4}|\d[:.h]\d\d))(?:[^\n]*\n)?[^\n]*<[^<>@\s]{1,64}@[^<>\s]{1,255}>\)?[^\n]{0,20}:$",
     re.MULTILINE,
@@ -46,8 +54,8 @@ _LEAST_FIELDS = 3
 _LONGEST_LEAD = 300
 """Characters of a line above an older mail. The library takes 19 s for a line of 40,000."""
 _MAY_LEAD = re.compile(r"^-----|^[^:]{1,24}:|:$")
-"""Only a line with this, and the line before it, is given to the library, which takes 5 s for a megabyte of
-other lines."""
+"""Dashes, a field, or a colon at the end. Only a line with one of them, and the line before it, is given to
+the library, which takes 5 s for a megabyte of other lines."""
 
 
 def convert_eml(raw: bytes) -> model.Page:
@@ -75,16 +83,18 @@ def convert_eml(raw: bytes) -> model.Page:
 
 
 def _facts(message: Message, names: Sequence[str]) -> model.Paragraph:
+    """Return the header fields of these names that the mail has, a line each: "From: Olga <o@x.org>"."""
     return model.Paragraph(
         model.plain("\n".join(f"{name}: {message[name]}" for name in names if name in message))
     )
 
 
 def _read(part: EmailMessage | MIMEPart, losses: list[model.Loss]) -> tuple[model.Block, ...]:
-    """Return the text of a part and the parts in it; add what is not read to ``losses``."""
+    """Return the text of a part and the parts in it; add what is not read to ``losses``. A mail in the mail
+    is read like one: its subject is the first of its fields."""
     kind = part.get_content_type()
     if part.get_content_maintype() == "multipart":
-        inner = [_read(each, losses) for each in part.iter_parts()]
+        inner = [_read(child, losses) for child in part.iter_parts()]
         if kind != "multipart/alternative" or not inner:
             return tuple(block for blocks in inner for block in blocks)
         return reduce(_richer, inner)
@@ -108,7 +118,8 @@ def _read(part: EmailMessage | MIMEPart, losses: list[model.Loss]) -> tuple[mode
 
 
 def _richer(first: tuple[model.Block, ...], last: tuple[model.Block, ...]) -> tuple[model.Block, ...]:
-    """Return the last form of a text, which is the richest, unless it says much less."""
+    """Return the last of two forms of a text, which is the richer one (RFC 2046, 5.1.4), unless it says much
+    less."""
     return first if _words(first) > _MUCH_LONGER * _words(last) else last
 
 
@@ -128,7 +139,9 @@ def _decoded(part: MIMEPart) -> str:
 
 
 def _unflowed(text: str, *, joins_words: bool) -> str:
-    """Return text of ``format=flowed`` (RFC 3676), whose lines go on where they end with a space."""
+    """Return text of ``format=flowed`` (RFC 3676), whose lines go on where they end with a space. Lines of
+    another depth of ">" are never joined. ``joins_words`` (delsp): the space at the end is no part of the
+    text, as in Chinese."""
     parts: list[str] = []
     for depth, group in groupby(text.splitlines(), key=lambda line: len(line) - len(line.lstrip(">"))):
         words = "\n".join(line[depth:].removeprefix(" ") for line in group)
@@ -138,14 +151,15 @@ def _unflowed(text: str, *, joins_words: bool) -> str:
 
 
 def _quotes_apart(text: str) -> Iterable[model.Block]:
-    """Yield the blocks of plain text; lines that begin with ">" are an older mail."""
-    lines = (line.strip() for line in text.splitlines())
-    for is_marked, group in groupby(lines, key=lambda line: line.startswith(">")):
-        same = list(group)
-        if is_marked and any(map(_QUOTED.match, same)):
-            yield model.OlderText(text_blocks("\n".join(line.lstrip("> ") for line in same)))
+    """Yield the blocks of plain text; lines that begin with ">" are an older mail, unless each of them may be
+    a comparison."""
+    stripped = (line.strip() for line in text.splitlines())
+    for is_marked, group in groupby(stripped, key=lambda line: line.startswith(">")):
+        lines = list(group)
+        if is_marked and any(map(_QUOTED.match, lines)):
+            yield model.OlderText(text_blocks("\n".join(line.lstrip("> ") for line in lines)))
         else:
-            yield from text_blocks("\n".join(same))
+            yield from text_blocks("\n".join(lines))
 
 
 # Older mails
@@ -160,8 +174,8 @@ def _without_older(blocks: tuple[model.Block, ...], message: Message) -> tuple[m
     marked = _with_older_text(blocks, skipped_leads=0)
     if not _FORWARDED.match(str(message["subject"] or "").strip()) and _words(marked):
         return marked
-    shown = (block.blocks if isinstance(block, model.OlderText) else (block,) for block in blocks)
-    return _with_older_text(tuple(block for each in shown for block in each), skipped_leads=1)
+    opened = (block.blocks if isinstance(block, model.OlderText) else (block,) for block in blocks)
+    return _with_older_text(tuple(block for inner in opened for block in inner), skipped_leads=1)
 
 
 def _with_older_text(blocks: tuple[model.Block, ...], *, skipped_leads: int) -> tuple[model.Block, ...]:
@@ -172,21 +186,22 @@ def _with_older_text(blocks: tuple[model.Block, ...], *, skipped_leads: int) -> 
     """
     leads = _leads(blocks)[skipped_leads:]
     start_by_block = dict(reversed(leads))  # of two leads in a block the first one
-    made: list[model.Block] = []
+    result: list[model.Block] = []
     for at, block in enumerate(blocks):
         if at not in start_by_block or not isinstance(block, model.Paragraph):
-            made.append(block)
+            result.append(block)
             continue
         before, lead = _cut(block.runs, start_by_block[at])
-        made += [model.Paragraph(before)] if before else []
-        if not any(isinstance(after, model.OlderText) for after in blocks[at + 1 : at + 2]):
-            return (*made, model.OlderText((model.Paragraph(lead), *blocks[at + 1 :])))
-        made.append(model.OlderText((model.Paragraph(lead),)))
-    return tuple(made)
+        result += [model.Paragraph(before)] if before else []
+        if not any(isinstance(below, model.OlderText) for below in blocks[at + 1 : at + 2]):
+            return (*result, model.OlderText((model.Paragraph(lead), *blocks[at + 1 :])))
+        result.append(model.OlderText((model.Paragraph(lead),)))
+    return tuple(result)
 
 
 def _with_questions(blocks: Sequence[model.Block]) -> Iterator[model.Block]:
-    """Yield the blocks; of older text above an answer, its questions too: else "No." answers another one."""
+    """Yield the blocks. After older text that an answer follows, yield its questions too, as paragraphs such
+    as "> Is it open?": without them "No." would seem to answer another question."""
     for block, below in zip_longest(blocks, blocks[1:]):
         yield block
         if (
@@ -195,16 +210,17 @@ def _with_questions(blocks: Sequence[model.Block]) -> Iterator[model.Block]:
             and not isinstance(below, model.OlderText)
         ):
             sentences = _SENTENCE.split("\n\n".join(map(model.text_of, model.all_runs(block.blocks))))
-            asked = (
+            questions = (
                 " ".join(sentence.split()) for sentence in sentences if sentence.rstrip().endswith(_ASKING)
             )
-            yield from (model.Paragraph(model.plain(f"> {question}")) for question in asked)
+            yield from (model.Paragraph(model.plain(f"> {question}")) for question in questions)
 
 
 class _Line(NamedTuple):
     """A line of the blocks' text."""
 
     block: int
+    """Position of its block."""
     start: int
     """Its first character in the text of its block."""
     text: str
@@ -212,18 +228,18 @@ class _Line(NamedTuple):
 
 
 def _leads(blocks: Sequence[model.Block]) -> list[tuple[int, int]]:
-    """Return where leads begin: the block, and the character of its text."""
+    """Return where leads begin, in order: the position of the block, and the character of its text."""
     lines = _lines_of(blocks)
     text = _searched_text(lines)
-    found: list[tuple[int, int]] = []
-    original_end = -1  # of "-----Original Message-----": the fields that follow at once belong to it
+    starts: list[tuple[int, int]] = []
+    dashes_end = -1  # of "-----Original Message-----": the fields that follow at once belong to it
     for match in _lead_matches(text):
-        if _is_lead(match[0].strip()) and match.start() != original_end:
+        if _is_lead(match[0].strip()) and match.start() != dashes_end:
             first_character = match.end() - len(match[0].lstrip())
-            line = lines[text.count("\n", 0, first_character)]
-            found.append((line.block, line.start))
-        original_end = match.end() if match[0].startswith("-----") else -1
-    return list(dict.fromkeys(found))
+            line = lines[text.count("\n", 0, first_character)]  # ``text`` has a line for each of ``lines``
+            starts.append((line.block, line.start))
+        dashes_end = match.end() if match[0].startswith("-----") else -1
+    return list(dict.fromkeys(starts))
 
 
 def _lines_of(blocks: Sequence[model.Block]) -> list[_Line]:

@@ -1,4 +1,9 @@
-"""What Office files have in common: their container, their XML, formulas, fonts of symbols, and lists."""
+"""What Office files have in common: their container, their XML, formulas, fonts of symbols, and lists.
+
+with open_container(raw, part="word/document.xml") as container, whole_file("Word"):
+    root = part(container, "word/document.xml")          # Element "document"
+    value(root, "body", "p", "pPr", "pStyle")            # "Heading1"
+"""
 
 from __future__ import annotations
 
@@ -24,13 +29,17 @@ MOST_BYTES = 300_000_000
 MOST_XML_BYTES = 100_000_000
 """Limit for one XML part: a tree of it must fit the child's memory."""
 MOST_PARTS = 10_000
+"""Limit for the number of parts, which bounds the work of the checks here."""
 MOST_RATIO = 200
 """Unpacked to packed bytes of one part. A sheet of equal rows has 14; deflate reaches 1,030."""
 _RATIO_FROM_BYTES = 10_000_000
 """Parts below this size may have any ratio."""
 _BROKEN = (ArithmeticError, AttributeError, LookupError, RecursionError, SyntaxError, TypeError, ValueError)
+"""Errors of parsers and of our own code for a part that is missing or not as it should be."""
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+"""Begins an OLE compound file: Office before 2007, and an encrypted file of today."""
 _PROLOG_BYTES = 1 << 16
+"""Read at a time until the root element begins."""
 _CONTENT_TYPES = "[Content_Types].xml"
 
 
@@ -79,6 +88,7 @@ def macros(container: zipfile.ZipFile) -> tuple[Loss, ...]:
 
 
 def _check_sizes(entries: list[zipfile.ZipInfo]) -> None:
+    """Raise DocumentInvalidError for too many parts, too many bytes, or a part that is packed too well."""
     unpacked = sum(entry.file_size for entry in entries)
     if len(entries) > MOST_PARTS or unpacked > MOST_BYTES:
         problem = f"it unpacks to {len(entries):,} parts of {unpacked:,} bytes"
@@ -98,7 +108,10 @@ def _xml_parts(container: zipfile.ZipFile) -> set[str]:
     """Return the names of the parts that are parsed as XML.
 
     A name may end in anything: the file's list of content types says what a part is (ECMA-376 part 2,
-    *Content types*), for a suffix or for one name. A picture in SVG is shown by nobody here.
+    *Content types*), for a suffix or for one name. Pictures in SVG are left out: no parser reads them.
+
+        <Default Extension="xml" ContentType="application/xml"/>
+        <Override PartName="/word/document.xml" ContentType="application/vnd.…main+xml"/>
     """
     suffixes, names = {"xml", "rels"}, {_CONTENT_TYPES.lower()}
 
@@ -131,7 +144,8 @@ def _not_xml(entry: zipfile.ZipInfo) -> DocumentInvalidError:
 
 
 def _check_xml(container: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
-    """Raise DocumentInvalidError for a part that is too large, or declares a document type."""
+    """Raise DocumentInvalidError for a part that is too large, is not XML, or declares a document type. It
+    reads the part up to the begin of its root."""
     if entry.file_size > MOST_XML_BYTES:
         raise _too_large(entry)
 
@@ -159,6 +173,8 @@ def _check_xml(container: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
 # XML: elements under short names
 
 _STRICT = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/(\w+)")
+"""Namespaces of the strict variant: "http://purl.oclc.org/ooxml/wordprocessingml/main"."""
+# Namespace = prefix of the short name. All code of this folder uses the short names.
 _LONG_NAMES = {
     "http://schemas.openxmlformats.org/wordprocessingml/2006/main": "",
     "http://schemas.microsoft.com/office/word/2010/wordml": "w14_",
@@ -174,7 +190,9 @@ _LONG_NAMES = {
     "urn:schemas-microsoft-com:vml": "v_",
 }
 _OTHER = "other_"
+"""Prefix for every other namespace."""
 OFF = frozenset(["0", "false", "off"])
+"""Values of an attribute that switch something off."""
 
 
 def tree(raw: bytes) -> Element:
@@ -190,13 +208,14 @@ def tree(raw: bytes) -> Element:
 
 
 def _named(names: dict[str, str], long: str) -> str:
+    """Return the short name of "{NAMESPACE}LOCAL", and add it to ``names``."""
     space, _, local = long.lstrip("{").rpartition("}")
     names[long] = f"{_LONG_NAMES.get(space, _OTHER)}{local}"
     return names[long]
 
 
 def part(container: zipfile.ZipFile, name: str) -> Element:
-    """Return a part's root; an empty element if there is none, or no XML."""
+    """Return a part's root by ``tree``; an empty element "none" if there is no such part, or no XML."""
     try:
         return tree(container.read(name))
     except (KeyError, ParseError):
@@ -204,7 +223,12 @@ def part(container: zipfile.ZipFile, name: str) -> Element:
 
 
 class Relations:
-    """What a part refers to: parts of the file and addresses outside of it, by id and by kind."""
+    """What a part refers to: parts of the file and addresses outside of it.
+
+    relations = Relations(container, "word/document.xml")    # reads word/_rels/document.xml.rels
+    relations.targets["rId4"]       # "https://a.example/", or "word/media/image1.png"
+    relations.by_kind["styles"]     # "word/styles.xml", the first one of its kind
+    """
 
     def __init__(self, container: zipfile.ZipFile, name: str) -> None:
         folder, base = split(name)
@@ -219,20 +243,23 @@ class Relations:
 
 
 def find(element: Element | None, *tags: str) -> Element | None:
-    """Return the element below an element by the tags on the way to it."""
+    """Return the element below an element by the tags on the way to it; None where one is missing, or
+    ``element`` is None."""
     for tag in tags:
         element = None if element is None else element.find(tag)
     return element
 
 
 def value(element: Element | None, *tags: str, default: str = "") -> str:
-    """Return what an element below an element is set to; the default if it is not there."""
-    found = find(element, *tags)
-    return default if found is None else found.get("val", default)
+    """Return the attribute ``val`` of an element below an element (of itself without tags); the default if
+    it is not there."""
+    target = find(element, *tags)
+    return default if target is None else target.get("val", default)
 
 
 def is_on(element: Element | None) -> bool:
-    """Return whether an element that switches something is there and says so."""
+    """Return whether an element that switches something is there and on: ``<b/>`` is, ``<b val="0"/>`` is
+    not."""
     return element is not None and element.get("val", "1") not in OFF
 
 
@@ -253,10 +280,11 @@ def words_of(element: Element) -> int:
 
 
 _TEXTS = frozenset(["t", "delText", "a_t", "m_t", "p", "a_p"])
+"""Elements with text, and paragraphs, between which words end."""
 
 
 def caption(described: str) -> Runs:
-    """Return what stands for a picture. The name of its file does not."""
+    """Return the alternative text of a picture as runs; none where it is only a file's name: "image1.png"."""
     text = " ".join(described.split())
     return () if " " not in text and "." in text[-5:] else plain(text)
 
@@ -271,7 +299,8 @@ def diagram_texts(data: Element) -> list[str]:
 
 
 def formula(element: Element) -> str:
-    """Return a formula in one line."""
+    """Return a formula (``m_oMath``, or an element in it) in one line: "(140 - age)/72". Elements whose names
+    end in "Pr" are properties, which ``_sign`` reads; the others are operands, in Office's order."""
     children = [child for child in element if not child.tag.endswith("Pr")]
     inner, tags = list(map(formula, children)), [child.tag for child in children]
     match element.tag:
@@ -279,14 +308,14 @@ def formula(element: Element) -> str:
             return element.text or ""
         case "del" | "moveFrom":
             return ""
-        case "m_f":
+        case "m_f":  # a fraction; without a bar one thing above another
             return linear("m_m" if _sign(element, "type", "bar") == "noBar" else "m_f", inner)
-        case "m_rad":
+        case "m_rad":  # degree and radicand; without a degree a square root
             return linear("mroot", inner[::-1]) if inner[0] and inner[1:] else linear("msqrt", inner)
         case "m_d":
             begin, apart, end = (_sign(element, name, usual) for name, usual in _DELIMITERS)
             return f"{begin}{apart.join(inner)}{end}"
-        case "m_nary":
+        case "m_nary":  # a sum or integral: lower limit, upper limit, operand
             parts = [_sign(element, "chr", "∫"), *inner[:-1]]
             return f"{linear('msubsup', parts) if all(parts) else ''.join(parts)} {inner[-1]}"
         case "m_func":
@@ -296,22 +325,26 @@ def formula(element: Element) -> str:
 
 
 _DELIMITERS = (("begChr", "("), ("sepChr", "|"), ("endChr", ")"))
+"""Property of a pair of brackets, and its sign where the file does not say it."""
 
 
 def _sign(element: Element, name: str, usual: str) -> str:
-    found = element.find(f"*/m_{name}")
-    return usual if found is None else found.get("m_val", "")
+    """Return the value of a property of a formula's element; ``usual`` where it is not there."""
+    prop = element.find(f"*/m_{name}")
+    return usual if prop is None else prop.get("m_val", "")
 
 
 # Symbols
 
 
+# The characters of the font Symbol from 0x20 on, and from 0xA0 on.
 _SYMBOL_FONT = (
     " !∀#∃%&∋()∗+,−./0123456789:;<=>?≅ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ[∴]⊥_‾αβχδεφγηιϕκλμνοπθρστυϖωξψζ{|}∼"  # noqa: RUF001
 )
 _SYMBOL_FONT_HIGH = (
     "€ϒ′≤⁄∞ƒ♣♦♥♠↔←↑→↓°±″≥×∝∂•÷≠≡≈…⏐⎯↵ℵℑℜ℘⊗⊕∅∩∪⊃⊇⊄⊂⊆∈∉∠∇®©™∏√⋅¬∧∨⇔⇐⇑⇒⇓◊〈®©™∑⎛⎜⎝⎡⎢⎣⎧⎨⎩⎪\ufffd〉∫⌠⎮⌡⎞⎟⎠⎤⎥⎦⎫⎬⎭"  # noqa: RUF001
 )
+# Font = code of a character = what it shows.
 _FONTS = {
     "symbol": {0x20 + place: char for place, char in enumerate(_SYMBOL_FONT)}
     | {0xA0 + place: char for place, char in enumerate(_SYMBOL_FONT_HIGH)},
@@ -335,6 +368,8 @@ def symbols(text: str, font: str) -> str:
 
 
 def _symbol(char: str, known: dict[int, str] | None) -> str:
+    """Return what a character shows. ``known``: the characters of its font; None for a font of letters, in
+    which a character of the private area cannot be known."""
     is_private = 0xF000 <= ord(char) <= 0xF0FF
     code = ord(char) - 0xF000 if is_private else ord(char)
     if known is None or code > 0xFF:
@@ -345,7 +380,9 @@ def _symbol(char: str, known: dict[int, str] | None) -> str:
 # Lists: their numbers, as Word counts and shows them, and lists in lists
 
 DEEPEST_LEVEL = 8
+"""Word has nine levels, counted from 0."""
 _PLACEHOLDER = re.compile(r"%([1-9])")
+"""In the text of a level, the number of a level, counted from 1: "%1.%2." is shown as "3.2."."""
 _SHOWN_ITSELF = "•"
 """For a sign of a bullet that is a letter of a font of symbols."""
 
@@ -355,7 +392,8 @@ _KINDS = {"lowerLetter": "a", "upperLetter": "A", "lowerRoman": "i", "upperRoman
 
 
 def shown(count: int, number_format: str) -> str:
-    """Return a number in one of Word's formats, whose letters go on with "aa" and "bb" after "z"."""
+    """Return a number in one of Word's formats, whose letters go on with "aa" and "bb" after "z":
+    ``shown(28, "lowerLetter")`` is "bb", ``shown(4, "upperRoman")`` is "IV"."""
     if number_format == "none":
         return ""
     if number_format == "decimalZero":
@@ -366,10 +404,19 @@ def shown(count: int, number_format: str) -> str:
 
 
 class Numbering:
-    """Counts the items of all lists of a document, in its order."""
+    """Counts the items of all lists of a document: call ``next`` for each item, in the document's order.
+
+        numbering.next("1", 0)    # ("1.", True)
+        numbering.next("1", 1)    # ("a)", True)
+        numbering.next("1", 0)    # ("2.", True)
+
+    A *list* (``num``) has an id, which paragraphs name, and a *kind* (``abstractNum``) with the formats of
+    its levels. Lists of one kind go on counting where the other one ended, unless they say where they start.
+    """
 
     def __init__(self, root: Element, style_lists: Mapping[str, str]) -> None:
-        """``style_lists``: the list of each style of lists, by the style's id."""
+        """``root``: of the part ``numbering``. ``style_lists``: the list of each style of lists, by the
+        style's id: a kind may stand for that list's kind (``numStyleLink``)."""
         kinds, lists = root.findall("abstractNum"), root.findall("num")
         self._levels = {
             kind.get("abstractNumId"): {_level_of(level): level for level in kind.findall("lvl")}
@@ -383,7 +430,9 @@ class Numbering:
         }
         """Levels that a list has instead of those of its kind, and where it starts again."""
         self._counts: dict[str, list[int | None]] = {}
+        """By kind, the number of the last item of each level; None: the next item is the first."""
         self._begun = set[str]()
+        """Lists of which an item was counted."""
         links = {
             kind.get("abstractNumId"): style_lists.get(value(kind, "numStyleLink"), "") for kind in kinds
         }
@@ -391,14 +440,15 @@ class Numbering:
             self._lists[number_id] = self._lists.get(links.get(kind, ""), kind)
 
     def level_of_style(self, number_id: str, style_id: str, default: int) -> int:
-        """Return the level of a list that a paragraph's style stands for."""
+        """Return the level (from 0) of a list that a paragraph's style stands for; ``default`` if none."""
         for place, level in self._levels.get(self._lists.get(number_id, ""), {}).items():
             if value(level, "pStyle") == style_id:
                 return place
         return default
 
     def next(self, number_id: str, place: int) -> tuple[str, bool]:
-        """Count an item. Return what stands before it, empty for nothing, and whether it is a number."""
+        """Count an item of a list at a level (``place``, from 0). Return what stands before it, empty for
+        nothing, and whether it is a number."""
         kind = self._lists.get(number_id)
         if kind is None or not 0 <= place <= DEEPEST_LEVEL:
             return "", False
@@ -408,29 +458,34 @@ class Numbering:
             for level in range(DEEPEST_LEVEL + 1):
                 if self._start_again(number_id, level) is not None:
                     counts[level] = None
-        for above in range(place):
+        for above in range(place):  # an item of a level counts as one of each level above it
             counts[above] = self._start(number_id, above) if counts[above] is None else counts[above]
         last = counts[place]
         counts[place] = self._start(number_id, place) if last is None else last + 1
         for below in range(place + 1, DEEPEST_LEVEL + 1):
             restart = find(self._level(number_id, below), "lvlRestart")
+            # ``lvlRestart``, counted from 1: only an item of that level or above starts it again; 0: none.
             if restart is None or number(restart) > place:
                 counts[below] = None
         return self._shown(number_id, place, counts)
 
     def _level(self, number_id: str, place: int) -> Element | None:
+        """Return the format of a level: the list's own, else its kind's; None without one."""
         level = find(self._overrides.get((number_id, place)), "lvl")
         return self._levels.get(self._lists[number_id], {}).get(place) if level is None else level
 
     def _start_again(self, number_id: str, place: int) -> int | None:
+        """Return the first number of a level that the list itself says; None where its kind says it."""
         start = find(self._overrides.get((number_id, place)), "startOverride")
         return None if start is None else number(start)
 
     def _start(self, number_id: str, place: int) -> int:
+        """Return the first number of a level."""
         again = self._start_again(number_id, place)
         return number(find(self._level(number_id, place), "start")) if again is None else again
 
     def _shown(self, number_id: str, place: int, counts: list[int | None]) -> tuple[str, bool]:
+        """Return what stands before an item, and whether it is a number. ``counts``: of the item's kind."""
         level = self._level(number_id, place)
         if level is None:
             return "", False
@@ -441,16 +496,17 @@ class Numbering:
             return (sign if is_shown else _SHOWN_ITSELF) if pattern else "", False
         is_legal = is_on(level.find("isLgl"))
 
-        def count(found: re.Match[str]) -> str:
-            other = int(found[1]) - 1
-            number_of, of = counts[other] or 0, self._level(number_id, other)
-            return shown(number_of, "decimal" if is_legal or of is None else _format(of))
+        def count(placeholder: re.Match[str]) -> str:
+            at = int(placeholder[1]) - 1
+            last, its_level = counts[at] or 0, self._level(number_id, at)
+            return shown(last, "decimal" if is_legal or its_level is None else _format(its_level))
 
         marker = _PLACEHOLDER.sub(count, pattern).strip()
         return marker, any(map(str.isalnum, marker))
 
 
 def _level_of(element: Element) -> int:
+    """Return the level (``ilvl``, from 0) that an element is about; the deepest for one that Word lacks."""
     value = element.get("ilvl", "0")
     return int(value) if value in tuple("012345678") else DEEPEST_LEVEL
 
@@ -464,12 +520,14 @@ class Point:
     """An item of a list before the lists are nested."""
 
     level: int
+    """From 0."""
     is_ordered: bool
     item: Item
 
 
 def nested(entries: Iterable[Block | Point]) -> tuple[Block, ...]:
-    """Return blocks with the items that follow each other as lists in lists."""
+    """Return blocks with the items that follow each other as lists in lists: items of the levels 0, 1, 1, 0
+    are one list of two items, of which the first one holds a list of two."""
     blocks: list[Block] = []
     for is_list, group in groupby(entries, key=lambda entry: isinstance(entry, Point)):
         if is_list:
@@ -480,6 +538,8 @@ def nested(entries: Iterable[Block | Point]) -> tuple[Block, ...]:
 
 
 def _lists(points: Sequence[Point]) -> Iterator[List]:
+    """Yield lists of the items, with deeper items inside the item above; a list ends where numbers follow
+    bullets, or bullets numbers."""
     start = 0
     groups: list[tuple[bool, Item]] = []
     while start < len(points):

@@ -1,4 +1,12 @@
-"""Reads presentations into the page model by python-pptx: slide by slide, in reading order."""
+"""Reads presentations into the page model by python-pptx: slide by slide, in reading order.
+
+    Heading 2   "Slide 3: Returns"
+    List        "• Unopened packs", "• With the receipt"       a text frame of several paragraphs
+    Note        what the speaker wrote
+
+Tags without braces ("a_p", "a_r", "a_pPr") are the short names of ``ooxml.tree``: a paragraph of a drawing, a
+run, a paragraph's properties. Names in braces are python-pptx's own elements.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +21,16 @@ from assistant.documents.parsing.render import table_blocks
 from assistant.options.office.formats import ooxml
 
 _ALTERNATES = "{http://schemas.openxmlformats.org/markup-compatibility/2006}AlternateContent"
+"""The same content for programs of several ages, one of which is shown."""
 _INK = "{*}contentPart"
 """A drawing by hand, which python-pptx does not know; the alternative is its picture."""
 _UNNAMED = "PowerPoint Presentation"
 """The title of a file to which nobody gave one."""
 _DESCRIBED = "{http://schemas.openxmlformats.org/presentationml/2006/main}cNvPr"
+"""Element of a shape with its alternative text (``descr``)."""
 _AUTO_NUMBER = re.compile(r"(arabic|alphaLc|alphaUc|romanLc|romanUc)(Period|ParenR|ParenBoth|Plain)")
+"""Kind of a numbered list: "alphaLcParenR" is shown as "a)"."""
+# The first part of a kind = Word's name of the format, as ``ooxml.shown`` takes it; the second = the marker.
 _FORMATS = {
     "alphaLc": "lowerLetter",
     "alphaUc": "upperLetter",
@@ -42,14 +54,14 @@ def convert_pptx(raw: bytes) -> model.Page:
     with ooxml.whole_file("PowerPoint"):
         presentation = Presentation(io.BytesIO(raw))
         blocks = list[model.Block]()
-        running = dict[str, None]()
+        running = dict[str, None]()  # a set in order: texts of footers and of masters
         for number, slide in enumerate(presentation.slides, start=1):
             if slide.element.get("show") == "0":  # pyright: ignore[reportUnknownMemberType]
                 losses.append(model.Loss("hidden slides", f"slide {number}", ooxml.words_of(_tree(slide))))
             else:
                 blocks += _Slide(slide, number, running).blocks()
-    named = str(presentation.core_properties.title).replace(_UNNAMED, "")
-    title = model.title_of(next(map(_title, presentation.slides), "")) or model.title_of(named)
+    of_file = str(presentation.core_properties.title).replace(_UNNAMED, "")
+    title = model.title_of(next(map(_title, presentation.slides), "")) or model.title_of(of_file)
     banner, further = model.banner_of(running)
     return model.Page(
         (*(model.Paragraph(model.plain(text)) for text in further), *blocks), title, banner, tuple(losses)
@@ -57,7 +69,8 @@ def convert_pptx(raw: bytes) -> model.Page:
 
 
 class _Slide:
-    """A slide, whose texts that other slides repeat go to ``running``."""
+    """A slide. ``blocks`` adds to ``running`` the texts that other slides repeat: of its footer, and of its
+    layout and master."""
 
     def __init__(self, slide: Any, number: int, running: dict[str, None]) -> None:
         self._slide, self._place, self._running = slide, model.Place("slide", number), running
@@ -66,11 +79,13 @@ class _Slide:
         }
 
     def blocks(self) -> Iterator[model.Block]:
+        """Yield the heading with the slide's number and title, its shapes, then its notes."""
+        # In place of alternatives put what the first one that python-pptx knows has in it.
         for alternates in list(self._slide.element.iter(_ALTERNATES)):
-            around = alternates.getparent()
-            at = around.index(alternates)
-            others = (option for option in alternates if option.find(_INK) is None)
-            around[at : at + 1] = list(next(others, ()))
+            parent = alternates.getparent()
+            at = parent.index(alternates)
+            known = (option for option in alternates if option.find(_INK) is None)
+            parent[at : at + 1] = list(next(known, ()))
         placeholder = self._slide.shapes.title
         lines = () if placeholder is None else _tree(placeholder).iter("a_p")
         title = model.trimmed(run for line in lines for run in (*self._runs(line), model.Run(" ")))
@@ -93,6 +108,8 @@ class _Slide:
             yield model.Note("", notes)
 
     def _shape(self, shape: Any) -> Iterable[model.Block]:
+        """Return what a shape shows: a table, a chart, a text, a diagram's texts, else a picture with its
+        alternative text. A line without such a text is nothing."""
         described = next(iter(shape.element.iter(_DESCRIBED)))
         words = ooxml.caption(described.get("descr") or "")
         if shape.has_table:
@@ -112,6 +129,8 @@ class _Slide:
         return [] if is_line and not words else [model.Figure(words)]
 
     def _frame(self, shape: Any) -> Iterable[model.Block]:
+        """Return the text of a shape; nothing for a footer, date or number of the slide. A footer that is the
+        same on each slide (no field, such as today's date) goes to ``running``."""
         from pptx.enum.shapes import PP_PLACEHOLDER as KIND
 
         kind = shape.placeholder_format.type if shape.is_placeholder else None
@@ -126,12 +145,13 @@ class _Slide:
         )
 
     def _cell(self, cell: Any) -> model.Cell:
-        is_origin = cell.is_merge_origin
-        rows, columns = (cell.span_height, cell.span_width) if is_origin else (1, 1)
+        is_merged = cell.is_merge_origin
+        rows, columns = (cell.span_height, cell.span_width) if is_merged else (1, 1)
         return model.Cell(self._texts(cell.text_frame, is_list=False), rows, columns)
 
     def _texts(self, frame: Any, *, is_list: bool = True) -> tuple[model.Block, ...]:
-        """Return the paragraphs of a text frame; several are a list on most slides."""
+        """Return the paragraphs of a text frame. Several are a list on most slides; in a cell (``is_list``
+        false) only numbered ones are."""
         counts: dict[int, tuple[str, int]] = {}
         points = [self._point(paragraph, counts) for paragraph in _tree(frame).iter("a_p")]
         points = [point for point in points if point.item.blocks]
@@ -140,25 +160,27 @@ class _Slide:
         return tuple(block for point in points for block in point.item.blocks)
 
     def _point(self, paragraph: Element, counts: dict[int, tuple[str, int]]) -> ooxml.Point:
-        """Return a paragraph as an item. ``counts``: the kind and the number of the last item of a level."""
+        """Return a paragraph as an item, and count it. ``counts``: by level, the kind and the number of the
+        last item. An item ends the counts of deeper levels; one without a number also that of its own."""
         properties = paragraph.find("a_pPr")
         level = min(int("0" if properties is None else properties.get("lvl", "0")), 8)
         automatic = None if properties is None else properties.find("a_buAutoNum")
         runs = model.trimmed(self._runs(paragraph))
         blocks = (model.Paragraph(runs),) if runs else ()
         kind = "" if automatic is None else automatic.get("type", "")
-        for other in [other for other in counts if other > level or (other == level and not kind)]:
-            del counts[other]
+        for ended in [ended for ended in counts if ended > level or (ended == level and not kind)]:
+            del counts[ended]
         if automatic is None or not runs:
             return ooxml.Point(level, False, model.Item("\u2022", blocks))
         last_kind, last = counts.get(level, ("", 0))
         number = last + 1 if last_kind == kind else int(automatic.get("startAt", "1"))
         counts[level] = kind, number
-        form, sign = found.groups() if (found := _AUTO_NUMBER.match(kind)) else ("arabic", "Period")
+        form, sign = match.groups() if (match := _AUTO_NUMBER.match(kind)) else ("arabic", "Period")
         marker = _SIGNS[sign].format(ooxml.shown(number, _FORMATS.get(form, "decimal")))
         return ooxml.Point(level, True, model.Item(marker, blocks))
 
     def _runs(self, paragraph: Element) -> Iterator[model.Run]:
+        """Yield the runs of a paragraph: texts and fields, line breaks, formulas."""
         for child in paragraph:
             match child.tag:
                 case "a_r" | "a_fld":
@@ -171,6 +193,7 @@ class _Slide:
                     yield from self._runs(child)
 
     def _run(self, run: Element) -> model.Run:
+        """Return a run with its shift, strike and link. Of ``baseline`` only the sign counts."""
         properties = run.find("a_rPr")
         text = run.findtext("a_t") or ""
         if properties is None:
@@ -185,12 +208,14 @@ class _Slide:
         )
 
 
-def _tree(written: Any) -> Element:
-    """Return what python-pptx has read under the names of ``ooxml.tree``."""
-    return ooxml.tree(written._element.xml.encode())
+def _tree(proxy: Any) -> Element:
+    """Return a copy of what python-pptx has read (a shape, a slide, a text frame) under the names of
+    ``ooxml.tree``."""
+    return ooxml.tree(proxy._element.xml.encode())
 
 
 def _title(slide: Any) -> str:
+    """Return the text of a slide's title; "" without one."""
     shape = slide.shapes.title
     return model.one_line(shape.text_frame.text) if shape is not None else ""
 
