@@ -1,6 +1,16 @@
 """Reads what a PDF page shows by pdfium, in upright coordinates: words, ruling lines and fields of forms.
 
-Coordinates are points (1/72 inch) from the top left of the page as it is read: x to the right, y downwards.
+``read_page`` is what others use. Its steps:
+
+1. ``_Reader.words`` yields words, or parts of words that are drawn apart, without those that are not seen.
+2. ``_with_shifts`` joins parts, and marks what is raised or lowered: "mm" and "2" become one word, with
+   ``_RAISED`` before the "2" and ``_END`` after it.
+3. Words of fonts whose letters are not what they show are left out (``_is_unreadable``).
+4. Words are sorted by direction, each direction upright; ruling lines and annotations are read.
+5. ``_Reader.strike`` marks struck letters, ``_with_fields`` adds the values of a form.
+
+Two systems of coordinates are used, both in points (1/72 inch). *The file's* run upwards, as pdfium gives
+them. *The page's* run from the top left of the page as it is read, x to the right, y downwards (``_placed``).
 """
 
 from __future__ import annotations
@@ -21,8 +31,10 @@ from assistant.documents.page import Run, Runs, Shift
 pdfium: Any = import_module("pypdfium2.raw")
 """pdfium's functions by ctypes, without types."""
 _WORD = re.compile(r"[^\s\x00\x02\ufdd0-\ufdef\ufffe\uffff]+[\x02\ufffe\u00ad]?")
+"""Anything but white space and noncharacters, with a hyphen of the line's end."""
 _CONTROL = re.compile(r"[\x01-\x1f]")
 _SOFT_HYPHEN = re.compile(r"[\x02\ufffe\u00ad]$")
+"""A hyphen that the line's end made: pdfium gives U+0002 or U+FFFE for it."""
 _RAISED, _LOWERED, _STRUCK, _END = "\ufdd3", "\ufdd4", "\ufdd5", "\ufdd6"
 """Marks around a part of a word. They are noncharacters, and no word of a file has them."""
 _RUNS = {
@@ -31,6 +43,7 @@ _RUNS = {
     _STRUCK: Run("", is_struck=True),
 }
 _PART = re.compile(f"([{_RAISED}-{_STRUCK}])?([^{_RAISED}-{_END}]+){_END}?")
+"""A part of a text: the mark before it (group 1, empty without one) and its letters (group 2)."""
 SAME_LINE = 0.4
 """Share of a line's height: how far the middle of a word on it may lie from the line's."""
 _THICKEST_RULE = 4.0
@@ -38,24 +51,30 @@ _THICKEST_RULE = 4.0
 _MOST_OBJECTS = 20_000
 """Graphics objects of a page that are looked at: a drawing has more, a table never."""
 _SAMPLED_ANGLES = 50
+"""Characters of a page whose angles are read to know which side is up."""
 _DESCENT = 0.2
 """Share of a font's size: what is below the baseline, in most Latin fonts."""
 _DEEPEST_FORM = 4
+"""Levels of graphics objects in others (form XObjects) that are looked at."""
 _RISE = (0.15, 0.75)
 """Share of a font's size: how far the baseline of a raised character is above the line's; a lowered one half
 as far below. An initial that is as high as several lines has its baseline farther away."""
 _SMALL = 0.85
 """Share of the font's size: a raised character that is a word of its own is smaller."""
 _SMALLEST = 0.4
+"""Share of the font's size: a raised character is not smaller."""
 _NEAR = 0.6
 """Share of the font's size: from a raised character to its word."""
 _TOUCHING = 0.15
+"""Share of the font's size: a raised character that is nearer to its word is a part of it."""
 _MIDDLE = 0.15
 """Share of a word's height: how far a line that strikes it may be from its middle."""
 _LARGE = 24.0
 """Points: letters across the page's direction that are as large are a watermark."""
 _SLANT = 0.1
+"""Share of the longer side of a letter's matrix: text that is turned by more runs across."""
 _WHITE = 250
+"""Of 255: a color whose parts are all greater is not seen on white paper."""
 _MOST_LAYERS = 20
 """Layers of a page that are looked at: a drawing has hundreds, and a picture of it takes a second."""
 _COPY_SIZE = 800
@@ -69,8 +88,11 @@ _OVER = 1.5
 _HIDDEN_ANNOTATION = pdfium.FPDF_ANNOT_FLAG_HIDDEN | pdfium.FPDF_ANNOT_FLAG_NOVIEW
 _CHECKED = (pdfium.FPDF_FORMFIELD_CHECKBOX, pdfium.FPDF_FORMFIELD_RADIOBUTTON)
 _PASSWORD_FIELD = 1 << 13
+"""Flag of a field (PDF 1.7, table 228, bit 14)."""
 UNREADABLE = "words in unreadable letters"
+"""Kind of loss; ``pdf.py`` reads a page by tesseract where most words are of it."""
 _FEWEST_LETTERS = 30
+"""Letters of a font: fewer are not judged."""
 _REPEATED = re.compile(r"(\W)\1+")
 _FEWEST_SIGNS = 8
 """Different signs; a font of bullets, rules and dots has fewer."""
@@ -89,7 +111,8 @@ _Direction = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle; y runs downwards."""
+    """A rectangle; y runs downwards. In the file's coordinates, in which y runs upwards, ``top`` is the
+    lesser y until ``_placed`` turns it."""
 
     left: float
     top: float
@@ -114,6 +137,8 @@ class Box:
 
 @dataclass(slots=True)
 class Word:
+    """A word of a page, with its place there; changed in place until ``read_page`` returns."""
+
     text: str
     """With marks around its raised, lowered and struck parts, which ``runs_of`` reads."""
     box: Box
@@ -124,15 +149,17 @@ class Word:
     """Place in the file, which has its words in reading order."""
     direction: _Direction = (1, 0)
     weight: int = 0
-    """Weight of its font."""
+    """Weight of its font as pdfium gives it; compared with the page's most frequent (``_BOLD_RATIO``)."""
     font: int = 0
+    """Key of its font: equal for words of one font of this page."""
     start: int = 0
     """Index of its first character among the page's."""
     is_joined: bool = False
-    """Whether it goes on with the word before."""
+    """Whether it is a further part of the word before, in another style."""
 
     @property
     def baseline(self) -> float:
+        """y of the line that its letters stand on."""
         return self.box.bottom - _DESCENT * self.size
 
 
@@ -146,22 +173,27 @@ class PageContent:
 
 @dataclass(slots=True)
 class PageText:
+    """What ``read_page`` reads of a page."""
+
     contents: list[PageContent]
     """By their direction, the most frequent direction first, each made upright. Only the first has ruling
     lines; the words of the others have size 0."""
     watermark: str
+    """Large letters across the page, and stamps: "DRAFT"; empty without any."""
     has_fields: bool
+    """Whether fields of a form, or texts that were typed onto the page, are shown."""
     lost: Counter[str] = field(default_factory=Counter[str])
     """Words that are not in the contents, by what they are."""
 
 
 def runs_of(marked: str) -> Runs:
-    """Return a text with marks as runs."""
+    """Return a text with marks as runs: for f"mm{_RAISED}2{_END}" "mm", and a raised "2"."""
     parts = _PART.findall(marked)
     return tuple(replace(_RUNS[mark], text=text) if mark else Run(text) for mark, text in parts)
 
 
 def unmarked(marked: str) -> str:
+    """Return a text without its marks: "mm2" for f"mm{_RAISED}2{_END}"."""
     return "".join(text for _, text in _PART.findall(marked))
 
 
@@ -171,7 +203,8 @@ one from its stems: regular is 225 to 425, bold 455 to 700. Regular and italic d
 
 
 def read_page(page: Any, form: Any = None) -> PageText:
-    """Return what a PdfPage of pypdfium2 shows; ``form`` is the handle of its document's form."""
+    """Return what a PdfPage of pypdfium2 shows; ``form`` is the handle of its document's form. It may change
+    the page's rotation, so that most of its text is upright."""
     text_page = page.get_textpage()
     rotation = _upright_rotation(text_page)
     if rotation not in (None, page.get_rotation()):  # pdfium splits the words of a page on its side or head
@@ -185,9 +218,9 @@ def read_page(page: Any, form: Any = None) -> PageText:
         font: [word.text for word in words if word.font == font] for font in {word.font for word in words}
     }
     unreadable = {font for font, texts in fonts.items() if _is_unreadable(texts)}
-    read = [word for word in words if word.font not in unreadable and not _CONTROL.search(word.text)]
-    reader.lost[UNREADABLE] += len(words) - len(read)
-    words = read
+    readable = [word for word in words if word.font not in unreadable and not _CONTROL.search(word.text)]
+    reader.lost[UNREADABLE] += len(words) - len(readable)
+    words = readable
     directions, weights = Counter[_Direction](), Counter[int]()
     for word in words:
         directions[word.direction] += len(word.text)
@@ -200,7 +233,7 @@ def read_page(page: Any, form: Any = None) -> PageText:
     upright = [[word for word in words if word.direction == direction] for direction in (main, *others)]
     notes = [replace(note, box=_placed(note.box, main, crop)) for note in _annotations(page, form)]
     fields = [note for note in notes if note.kind == "field"]
-    rules, edges = ([_placed(rule, main, crop) for rule in found] for found in _rules(page))
+    rules, edges = ([_placed(line, main, crop) for line in lines] for lines in _rules(page))
     reader.strike(upright[0], [*rules, *(note.box for note in notes if note.kind == "struck")])
     upright[0] = _with_fields(upright[0], fields)
     comments = " ".join(note.text for note in notes if note.kind == "comment")
@@ -208,9 +241,9 @@ def read_page(page: Any, form: Any = None) -> PageText:
     watermark = " ".join([*reader.watermark(), *(note.text for note in notes if note.kind == "stamp")])
     text_page.close()
     contents = [
-        PageContent(found, [] if number else [*rules, *edges]) for number, found in enumerate(upright)
+        PageContent(words, [] if number else [*rules, *edges]) for number, words in enumerate(upright)
     ]
-    return PageText(contents, " ".join(watermark.split()), bool(fields), +reader.lost)
+    return PageText(contents, " ".join(watermark.split()), bool(fields), +reader.lost)  # "+": without zeros
 
 
 def text_rows(words: Iterable[Word]) -> list[list[Word]]:
@@ -225,8 +258,9 @@ def text_rows(words: Iterable[Word]) -> list[list[Word]]:
 
 
 def _is_unreadable(texts: Sequence[str]) -> bool:
-    """Return whether the letters of a font's words are not those that it shows. Codes and abbreviations are
-    judged only where there are no other words."""
+    """Return whether the letters of a font's words are not those that it shows: most are signs ("!"#$%"), or
+    Latin letters in shares that no language has ("Wkh" for "The"). Codes and abbreviations are judged only
+    where there are no other words."""
     different = set(map(unmarked, texts))
     whole = _REPEATED.sub(r"\1", "".join(different))  # without leaders of dots
     strange = sum(
@@ -263,6 +297,8 @@ def _placed(box: Box, direction: _Direction, crop: Box) -> Box:
 
 
 def _turned(box: Box, direction: _Direction) -> Box:
+    """Return a box of the file's coordinates turned so that this direction runs to the right, y downwards.
+    The point (x, y) becomes (ax + by, bx - ay)."""
     a, b = direction
     left, right = a * box.left + b * box.top, a * box.right + b * box.bottom
     top, bottom = b * box.left - a * box.top, b * box.right - a * box.bottom
@@ -286,41 +322,50 @@ class _Style:
     """What all characters of a text object have in common."""
 
     key: int
+    """Address of the text object, which is one of pdfium's."""
     size: float
+    """As shown, in points."""
     weight: int
     font: int
+    """Address of the font."""
     is_faint: bool
     """Whether it is seen only on a picture, or on a ground that is not white."""
     is_watermark: bool = False
+    """Whether it is large and runs across."""
     is_off: bool = False
     """Whether it is on a layer that is switched off."""
 
 
 class _Reader:
-    """Reads the words of a page in the file's order, without those that are not seen."""
+    """Reads the words of a page in the file's order, without those that are not seen. ``words`` is read to
+    its end before ``watermark`` and ``strike`` are called."""
 
     def __init__(self, page: Any, text_page: Any, crop: Box) -> None:
+        """``text_page``: pdfium's handle of the page's text. ``crop``: the visible part of the page, in the
+        file's coordinates."""
         self.lost = Counter[str]()
         self._page = page
         self._text_page = text_page
         self._crop = crop
         self._styles: dict[int, _Style] = {}
         self._style = _Style(0, 0.0, 0, 0, is_faint=False)
+        """Of the last character: a character without a text object takes it over."""
         self._grounds: list[Box] | None = None
+        """Pictures and colored areas; None until they are asked for."""
         self._layers: dict[bytes, bool] = {}
         """By name, whether they are switched off."""
         self._whole = b""
-        """The page's picture."""
+        """The page's picture; empty until it is needed."""
         self._watermark: dict[int, Any] = {}
-        """Text objects by their keys."""
+        """Text objects of watermarks by their keys."""
 
     def words(self) -> Iterator[Word]:
-        """Yield each part of a word that is a text object, as high as its font: fonts tell sizes of their
-        letters that are up to six times too high."""
+        """Yield each word; of one in several styles each part. Its box is as high as its font's size: the
+        heights of letters that fonts give are up to six times too high."""
         direction: _Direction = (1, 0)
         for place, match in enumerate(_WORD.finditer(self._characters())):
             start, end = match.span()
-            text, parts = _SOFT_HYPHEN.sub("\u00ad", match[0]), [range(start, end)]
+            text, parts = _SOFT_HYPHEN.sub("\u00ad", match[0]), [range(start, end)]  # indices of characters
             if self._style_at(start) is not self._style_at(end - 1):
                 groups = (tuple(part) for _, part in groupby(parts[0], key=lambda at: self._style_at(at).key))
                 parts = [range(part[0], part[-1] + 1) for part in groups]
@@ -333,7 +378,7 @@ class _Reader:
                     continue
                 is_unseen = style.is_off or (style.is_faint and not self._has_ground(outside))
                 if is_unseen or not self._crop.holds(outside.middle):
-                    self.lost["hidden words"] += part[0] == start
+                    self.lost["hidden words"] += part[0] == start  # a word counts once
                     continue
                 box = _placed(outside, direction, self._crop)
                 low = self._baseline(part[0], direction) + _DESCENT * style.size
@@ -355,7 +400,8 @@ class _Reader:
             yield _string(pdfium.FPDFTextObj_GetText, text_object, self._text_page)
 
     def strike(self, words: Iterable[Word], rules: Iterable[Box]) -> None:
-        """Mark the letters that a line runs through, of words in one direction."""
+        """Mark the letters that a line runs through (in ``Word.text``), of words in one direction. A line
+        strikes when words are along more than half of it, and it is near their middle."""
         rows = defaultdict[int, list[Word]](list)
         for word in words:
             rows[round(word.box.middle[1])].append(word)
@@ -366,20 +412,23 @@ class _Reader:
             is_thin = rule.height <= _THICKEST_RULE <= width
             if is_thin and sum(max(0, shared(word.box, rule)) for word in near) > width / 2:
                 for word in (word for word in near if shared(word.box, rule) > 0):
+                    # Letters that the line runs through, and others, in groups that follow each other.
                     chars = unmarked(word.text)
                     places = (self._character(word.start + at) for at in range(len(chars)))
                     boxes = (_placed(place, word.direction, self._crop) for place in places)
-                    held = [rule.left < box.left + 1 and box.right - 1 < rule.right for box in boxes]
-                    parts = groupby(zip(chars, held, strict=True), key=lambda pair: pair[1])
+                    struck = [rule.left < box.left + 1 and box.right - 1 < rule.right for box in boxes]
+                    parts = groupby(zip(chars, struck, strict=True), key=lambda pair: pair[1])
                     texts = ((is_struck, "".join(char for char, _ in part)) for is_struck, part in parts)
                     word.text = "".join(
                         f"{_STRUCK}{text}{_END}" if is_struck else text for is_struck, text in texts
                     )
 
     def _style_at(self, index: int) -> _Style:
+        """Return the style of a character: the same object for all characters of a text object. pdfium adds
+        characters, such as spaces, that have none: they take over the last one's."""
         text_object = pdfium.FPDFText_GetTextObject(self._text_page, index)
         key = ctypes.addressof(text_object.contents) if text_object else self._style.key
-        if text_object and key not in self._styles:  # pdfium added a character without one
+        if text_object and key not in self._styles:
             self._styles[key] = self._read_style(index, text_object, key)
         self._style = self._styles.get(key, self._style)
         return self._style
@@ -408,13 +457,14 @@ class _Reader:
         )
 
     def _is_off(self, text_object: Any) -> bool:
-        """Return whether a text is on a layer that is switched off: the page looks the same without the first
-        text of it."""
+        """Return whether a text is on a layer that is switched off: the page's picture is the same without
+        the first text of the layer. A text names its layers by marks with a parameter "Name"."""
         name, length = (ctypes.c_ushort * 100)(), ctypes.c_ulong()
         for number in range(pdfium.FPDFPageObj_CountMarks(text_object)):
             mark = pdfium.FPDFPageObj_GetMark(text_object, number)
             if pdfium.FPDFPageObjMark_GetParamStringValue(mark, b"Name", name, ctypes.sizeof(name), length):
                 if (layer := bytes(name)[: length.value]) not in self._layers:
+                    # Compare the page with a picture of it on which this text is not active.
                     self._whole = self._whole or _picture(self._page)
                     pdfium.FPDFPageObj_SetIsActive(text_object, False)
                     is_looked_at = len(self._layers) < _MOST_LAYERS
@@ -431,42 +481,47 @@ class _Reader:
         return any(ground.holds(box.middle) for ground in self._grounds)
 
     def _characters(self) -> str:
-        """Return one character for each index of the page."""
+        """Return the page's text, one character for each index. A letter with its accent, which TeX draws as
+        two characters, keeps two: the letter and a combining accent."""
         length = pdfium.FPDFText_CountChars(self._text_page)
         codes = (pdfium.FPDFText_GetUnicode(self._text_page, index) for index in range(length))
         text = "".join(chr(code) if code and not 0xD800 <= code < 0xE000 else " " for code in codes)
-        for found in _ACCENT.finditer(text):  # TeX draws them over their letters, as characters of their own
-            at, x = found.start(), self._character(found.start()).middle[0]
-            for first in (at - 1, at):
-                letter = text[first : first + 2].replace(found[0], "").replace("\u0131", "i")
+        for match in _ACCENT.finditer(text):
+            at, x = match.start(), self._character(match.start()).middle[0]
+            for first in (at - 1, at):  # the letter is before the accent, or after it
+                letter = text[first : first + 2].replace(match[0], "").replace("\u0131", "i")
+                # 2 * first + 1 - at: index of the letter
                 if letter.isalpha() and abs(self._character(2 * first + 1 - at).middle[0] - x) < _OVER:
-                    text = f"{text[:first]}{letter}{_COMBINING[_ACCENTS.index(found[0])]}{text[first + 2 :]}"
+                    text = f"{text[:first]}{letter}{_COMBINING[_ACCENTS.index(match[0])]}{text[first + 2 :]}"
         return text
 
     def _baseline(self, index: int, direction: _Direction) -> float:
+        """Return the y of the line that a character stands on, in the page's coordinates."""
         x, y = ctypes.c_double(), ctypes.c_double()
         pdfium.FPDFText_GetCharOrigin(self._text_page, index, x, y)
         return _placed(Box(x.value, y.value, x.value, y.value), direction, self._crop).top
 
     def _character(self, index: int) -> Box:
-        """Return a character's box, with the space that it takes on the line."""
+        """Return a character's box in the file's coordinates, with the space that it takes on the line."""
         box = pdfium.FS_RECTF()
         pdfium.FPDFText_GetLooseCharBox(self._text_page, index, box)
         return _between((box.left, box.bottom), (box.right, box.top))
 
 
 def _picture(page: Any) -> bytes:
+    """Return a small picture of the page, to be compared with another one."""
     return bytes(page.render(scale=_COPY_SIZE / max(page.get_size())).buffer)
 
 
 def _mark(rise: float) -> str:
-    """Return the mark of characters whose baseline is that much of a font's size above the line's."""
+    """Return the mark of characters whose baseline is ``rise`` of a font's size above the line's (negative:
+    below); "" for none."""
     least, most = _RISE
     return _RAISED if least < rise < most else _LOWERED if least < -2 * rise < most else ""
 
 
 def shared(box: Box, other: Box) -> float:
-    """Return how far two boxes are beside each other."""
+    """Return the length of x that two boxes share, in points; negative: the gap between them."""
     return min(box.right, other.right) - max(box.left, other.left)
 
 
@@ -480,7 +535,8 @@ def _direction(first: Box, last: Box) -> _Direction | None:
 
 
 def _with_shifts(parts: Iterable[Word]) -> list[Word]:
-    """Return words of their parts, with those that are raised or lowered beside another one on its line."""
+    """Return words of their parts, and put a raised or lowered word ("2" after "mm") on the line of the one
+    beside it, with marks around its text. The parts are changed."""
     words: list[Word] = []
     for word in parts:
         before = words[-1] if words else word
@@ -501,7 +557,8 @@ def _with_shifts(parts: Iterable[Word]) -> list[Word]:
 
 
 def _mark_beside(small: Word, host: Word, *, is_joined: bool) -> str:
-    """Return the mark of a small word that is raised or lowered against the one beside it; else nothing."""
+    """Return the mark of a small word that is raised or lowered against the word beside it (``host``); else
+    "". ``is_joined``: they are parts of one word, so it need be neither smaller nor near."""
     most = 1.0 if is_joined else _SMALL
     if small is host or not _SMALLEST * host.size < small.size <= most * host.size:
         return ""
@@ -514,13 +571,16 @@ def _mark_beside(small: Word, host: Word, *, is_joined: bool) -> str:
 @dataclass(frozen=True, slots=True)
 class _Annotation:
     kind: str
-    """"field" of a form; "struck", "stamp", "comment"."""
+    """"field" of a form, or a text that was typed onto the page; "struck", "stamp", "comment"."""
     box: Box
+    """Of "struck": a line through the middle of a line of text."""
     text: str
+    """What is shown, or written into a comment; a check box has U+2611 or U+2610."""
 
 
 def _annotations(page: Any, form: Any) -> Iterator[_Annotation]:
-    """Yield what lies on the page, in the file's coordinates."""
+    """Yield what lies on the page and is shown, in the file's coordinates. ``form``: None for a file without
+    a form."""
     kinds = {
         pdfium.FPDF_ANNOT_FREETEXT: "field",
         pdfium.FPDF_ANNOT_STAMP: "stamp",
@@ -556,7 +616,7 @@ def _middles(note: Any) -> Iterator[Box]:
 
 
 def _field(note: Any, form: Any) -> str:
-    """Return what a form's field shows."""
+    """Return what a form's field shows; "" for a password."""
     kind = pdfium.FPDFAnnot_GetFormFieldType(form, note)
     if kind in _CHECKED:
         return "\u2611" if pdfium.FPDFAnnot_IsChecked(form, note) else "\u2610"
@@ -565,7 +625,8 @@ def _field(note: Any, form: Any) -> str:
 
 
 def _string(read: Any, *keys: Any) -> str:
-    """Return the text that a function of pdfium gives for these keys."""
+    """Return the text that a function of pdfium gives for these keys. Such a function returns the text's
+    size, and fills a buffer with UTF-16 where it gets one: the first call asks for the size."""
     size = read(*keys, None, 0)
     buffer = (ctypes.c_ushort * (size // 2 + 1))()
     read(*keys, buffer, size)
@@ -573,29 +634,31 @@ def _string(read: Any, *keys: Any) -> str:
 
 
 def _with_fields(words: list[Word], fields: Iterable[_Annotation]) -> list[Word]:
-    """Return the words of a page with its check boxes and the values of its fields, each after what stands
-    before it on its line."""
+    """Return the words of a page with its check boxes and the values of its fields, each in the place after
+    its label: the word left of it on its line, else the nearest word above."""
     size = Counter(word.size for word in words).most_common(1)[0][0] if words else 10.0
     added: list[Word] = []
-    for filled in fields:
-        left, y = filled.box.left, filled.box.middle[1]
+    for entry in fields:
+        left, y = entry.box.left, entry.box.middle[1]
         beside = [word for word in words if word.box.top < y < word.box.bottom]
-        before = [word for word in beside if word.box.left < filled.box.middle[0]]
-        above = [word for word in words if word.box.bottom < filled.box.bottom]
+        before = [word for word in beside if word.box.left < entry.box.middle[0]]
+        above = [word for word in words if word.box.bottom < entry.box.bottom]
         label = max(before, key=lambda word: word.box.left, default=None)
         label = label or max(above, key=lambda word: (word.box.bottom, word.box.left), default=None)
-        low = beside[0].box.bottom - size if beside else filled.box.top
-        for line in filter(str.strip, filled.text.splitlines()):
+        low = beside[0].box.bottom - size if beside else entry.box.top
+        for line in filter(str.strip, entry.text.splitlines()):
             text, low = " ".join(line.split()), low + size
-            right = max(min(filled.box.right, left + 0.6 * size * len(text)), left + 1)
-            place = label.place + 0.5 if label else -1
+            # Its width is not known: a letter has some 0.6 of the font's size.
+            right = max(min(entry.box.right, left + 0.6 * size * len(text)), left + 1)
+            place = label.place + 0.5 if label else -1  # between the label and the word after it
             added.append(Word(text, Box(left, low - size, right, low), size, place=place))
     return sorted([*words, *added], key=lambda word: word.place)
 
 
 # --- ruling lines -----------------------------------------------------------------------------------------
 def _drawn(page: Any, *kinds: int) -> Iterator[tuple[Any, Any]]:
-    """Yield graphics objects with the matrix to the file's coordinates."""
+    """Yield graphics objects of these kinds with the matrix to the file's coordinates: an object in others
+    has their matrices too."""
     for drawn in islice(page.get_objects(filter=kinds, max_depth=_DEEPEST_FORM), _MOST_OBJECTS):
         form, matrix = drawn.container, drawn.get_matrix()
         while form is not None:
@@ -604,14 +667,15 @@ def _drawn(page: Any, *kinds: int) -> Iterator[tuple[Any, Any]]:
 
 
 def _rules(page: Any) -> tuple[list[Box], list[Box]]:
-    """Return the horizontal and vertical lines, in the file's coordinates, and the edges of larger shapes."""
+    """Return the horizontal and vertical lines, in the file's coordinates, and the straight edges of larger
+    shapes: a table's cells may be rectangles."""
     rules: list[Box] = []
     edges: list[Box] = []
     for path, matrix in _drawn(page, pdfium.FPDF_PAGEOBJ_PATH):
         points, lines = _path(path.raw, matrix)
-        whole = _between(*points)
-        if min(whole.right - whole.left, whole.height) < _THICKEST_RULE:
-            rules.append(whole)
+        outline = _between(*points)
+        if min(outline.right - outline.left, outline.height) < _THICKEST_RULE:
+            rules.append(outline)
         else:
             edges += [line for line in lines if min(line.right - line.left, line.height) < 1]
     return rules, edges
@@ -621,7 +685,7 @@ def _grounds(page: Any) -> Iterator[Box]:
     """Yield the places of pictures, and of paths that are filled with another color than white."""
     for drawn, matrix in _drawn(page, pdfium.FPDF_PAGEOBJ_IMAGE, pdfium.FPDF_PAGEOBJ_PATH):
         if drawn.type == pdfium.FPDF_PAGEOBJ_IMAGE:
-            yield _between(*(matrix.on_point(x, y) for x in (0, 1) for y in (0, 1)))
+            yield _between(*(matrix.on_point(x, y) for x in (0, 1) for y in (0, 1)))  # a unit square
             continue
         mode, stroke, color = ctypes.c_int(), ctypes.c_int(), [ctypes.c_uint() for _ in range(4)]
         pdfium.FPDFPath_GetDrawMode(drawn.raw, mode, stroke)
@@ -631,7 +695,8 @@ def _grounds(page: Any) -> Iterator[Box]:
 
 
 def _path(path: Any, matrix: Any) -> tuple[Sequence[tuple[float, float]], Sequence[Box]]:
-    """Return the points of a path and its straight parts, in the file's coordinates."""
+    """Return the points of a path and its straight parts, in the file's coordinates. A part that closes it
+    leads back to the point where it began."""
     x, y = ctypes.c_float(), ctypes.c_float()
     points: list[tuple[float, float]] = []
     lines: list[Box] = []

@@ -1,4 +1,14 @@
-"""Converts PDF by pdfium: text in reading order, headings, lists, tables and page numbers."""
+"""Converts PDF by pdfium: text in reading order, headings, lists, tables and page numbers.
+
+1. ``_page`` reads a page (``page_words``), orders it into blocks (``page_layout``), or recognises a scan.
+2. ``_remove_running`` takes running headers and footers out of the margins.
+3. ``_join_divided`` joins paragraphs that a page's end divides.
+4. ``_Writer`` makes headings, lists and tables of the blocks:
+
+    Heading 2   "Page 3: Returns"          the page, with the section that goes on in it
+    Heading 3   "Defective goods"          letters of the largest size
+    Paragraph   "Send them back within …"
+"""
 
 from __future__ import annotations
 
@@ -41,9 +51,11 @@ _HEADING_RATIO = 1.15
 """Height of a heading's letters to the body's. Word's and TeX's smallest headings in larger letters have 1.17
 and 1.2; superscripts and other fonts on a line change its height by less than 1.1."""
 _LONGEST_HEADING = 150
+"""Characters."""
 _HIGHEST_HEADING = 3
 """Level of the largest headings: a page's own is above them."""
 _DIGITS = re.compile(r"\d+")
+# A page's number ("#") with what is around it: "Page # of 12", "- # -".
 _PAGE_NUMBER = re.compile(
     r"(?:\b(?:page|seite|side|p|pg|s)\W{0,3})?#(?:\W{0,3}(?:of|von|de|sur|di|/)\W{0,3}\d{1,4})?", re.I
 )
@@ -55,7 +67,9 @@ _DIVIDED = re.compile(r"[^\W_][-\u2010]$")
 _LEADER = re.compile(r"[.\u2026_]{4,}")
 """Dots between an entry of a table of contents and its page."""
 _PRIVATE = re.compile(r"[\ue000-\uf8ff]")
+"""Characters of symbol fonts, mostly bullets."""
 _LONGEST_PAGE_NUMBER = 4
+"""Digits."""
 _LONGEST_LIST = 3
 """Rows of two cells that are more often labels with values than names with rows, where fonts do not tell."""
 _SAME_EDGE = 5.0
@@ -64,18 +78,24 @@ _XFA_FORMS = (pypdfium2.raw.FORMTYPE_XFA_FULL, pypdfium2.raw.FORMTYPE_XFA_FOREGR
 _SCAN_AREA = 0.3
 """Share of a page: a page without text and with images on more of it is a scan."""
 _MOST_NOTED = 20
+"""Pages that a loss names."""
 
 
 @dataclass(slots=True)
 class _Page:
+    """A page that was read. ``_remove_running`` and ``_join_divided`` change its blocks in place."""
+
     number: int
+    """From 1."""
     height: float = 0.0
+    """In points."""
     blocks: list[Block] = field(default_factory=list[Block])
     is_unread: bool = True
     """Whether it is a scan, or damaged."""
     watermark: str = ""
     has_fields: bool = False
     lost: Counter[str] = field(default_factory=Counter[str])
+    """Words that are not in the blocks, by what they are."""
 
 
 def convert_pdf(raw: bytes, *, ocr: Sequence[str] = ()) -> model.Page:
@@ -99,6 +119,7 @@ def convert_pdf(raw: bytes, *, ocr: Sequence[str] = ()) -> model.Page:
         document.close()
     losses = (*_unread(pages), *(_loss(page, what) for page in pages for what in page.lost))
     if not any(page.blocks for page in pages):
+        # For the error: unreadable fonts come before scans, and scans before no text at all.
         reason = "its letters are not those that its fonts show" if any(page.lost for page in pages) else ""
         reason = reason or ("it has no text: its pages are scans" if losses else "it has no text")
         raise DocumentInvalidError(f"{reason}. Say ocr = true in its source, or add the text.")
@@ -112,6 +133,7 @@ def convert_pdf(raw: bytes, *, ocr: Sequence[str] = ()) -> model.Page:
 
 
 def _opened(raw: bytes) -> Any:
+    """Return a PdfDocument of pypdfium2, which the caller closes. Raises DocumentInvalidError."""
     try:
         document: Any = pypdfium2.PdfDocument(raw)
         document.init_forms()
@@ -125,6 +147,11 @@ def _opened(raw: bytes) -> Any:
 
 
 def _page(document: Any, index: int, ocr: Sequence[str]) -> _Page:
+    """Return a page (``index`` from 0) as it is read; an unread one without blocks where it is damaged.
+
+    With ``ocr`` a scan is recognised, and a page of which most words are in unreadable letters: what is
+    recognised takes the place of the blocks.
+    """
     try:
         page = document[index]
     except pypdfium2.PdfiumError:
@@ -151,10 +178,12 @@ def _image_area(page: Any) -> float:
 
 
 def _loss(page: _Page, what: str) -> model.Loss:
+    """Return a kind of ``page.lost`` as a loss."""
     return model.Loss(what, str(model.Place("page", page.number)), page.lost[what])
 
 
 def _unread(pages: Sequence[_Page]) -> tuple[model.Loss, ...]:
+    """Return one loss with the numbers of all unread pages; none without any."""
     scans = [page.number for page in pages if page.is_unread]
     more = f" and {len(scans) - _MOST_NOTED:,} more" if len(scans) > _MOST_NOTED else ""
     numbers = ", ".join(map(str, scans[:_MOST_NOTED]))
@@ -163,31 +192,38 @@ def _unread(pages: Sequence[_Page]) -> tuple[model.Loss, ...]:
 
 # --- running headers and footers --------------------------------------------------------------------------
 _Key = tuple[str, int | None, int]
-"""The text of a line with "#" in place of the page's number, how far that is from the page's place, and the
-size of the letters."""
+"""The text of a line with "#" in place of the page's number, how far that number is from the page's place in
+the file (None without one), and the size of the letters. "Page 7 of 12" on the fifth page has the keys
+("Page # of 12", 2, 9), ("Page 7 of #", 7, 9) and ("Page 7 of 12", None, 9)."""
 
 
 def _remove_running(pages: Sequence[_Page]) -> list[str]:
     """Remove the lines in the margins that pages have in common, and return the text of each. Lines that
-    differ in another number than the page's are content."""
+    differ in another number than the page's ("Table 1", "Table 2") are content.
+
+    Of the keys of a line the one counts that most pages have (``by_id``, by the line's identity).
+    """
     margin = [(page.number, line, _keys(page, line)) for page in pages for line in _margin(page)]
+    # On how many pages a key is: twice on one page counts once.
     counts = Counter(key for _, key in {(number, key) for number, _, keys in margin for key in keys})
-    usual = {id(line): max(keys, key=counts.__getitem__) for _, line, keys in margin}
-    variants = Counter(_DIGITS.sub("#", text) for text in {text for text, _, _ in usual.values()})
-    written = sum(bool(page.blocks) for page in pages)
-    most = max(2, min(_FEWEST_PAGES, written), _REPEATED * written)
+    by_id = {id(line): max(keys, key=counts.__getitem__) for _, line, keys in margin}
+    # How many texts are equal but for their numbers.
+    variants = Counter(_DIGITS.sub("#", text) for text in {text for text, _, _ in by_id.values()})
+    filled = sum(bool(page.blocks) for page in pages)
+    need = max(2, min(_FEWEST_PAGES, filled), _REPEATED * filled)
     running = {
-        key: None for key in usual.values() if counts[key] >= most and variants[_DIGITS.sub("#", key[0])] == 1
+        key: None for key in by_id.values() if counts[key] >= need and variants[_DIGITS.sub("#", key[0])] == 1
     }
     for page in pages:
         for block in page.blocks:
             if isinstance(block, Paragraph):
-                block.lines = [line for line in block.lines if usual.get(id(line)) not in running]
+                block.lines = [line for line in block.lines if by_id.get(id(line)) not in running]
         page.blocks = [block for block in page.blocks if isinstance(block, Grid) or block.lines]
     return [text for text, _, _ in running]
 
 
 def _margin(page: _Page) -> Iterator[Line]:
+    """Yield the lines at the top and bottom of a page."""
     for line in _lines(page):
         if line.box.bottom < _MARGIN * page.height or line.box.top > (1 - _MARGIN) * page.height:
             yield line
@@ -197,16 +233,17 @@ def _keys(page: _Page, line: Line) -> list[_Key]:
     """Return what the line may have in common with those of other pages, by each number that may be the
     page's."""
     text, size = line.text, round(line.size)
-    numbers = (found for found in _DIGITS.finditer(text) if len(found[0]) <= _LONGEST_PAGE_NUMBER)
+    numbers = (match for match in _DIGITS.finditer(text) if len(match[0]) <= _LONGEST_PAGE_NUMBER)
     keys: list[_Key] = [
-        (f"{text[: found.start()]}#{text[found.end() :]}", int(found[0]) - page.number, size)
-        for found in numbers
+        (f"{text[: match.start()]}#{text[match.end() :]}", int(match[0]) - page.number, size)
+        for match in numbers
     ]
     return [*keys, (text, None, size)]
 
 
 def _banner(texts: Iterable[str], titles: str) -> str:
-    """Return the texts that say more than a page's number and the document's titles, in one line."""
+    """Return the texts that say more than a page's number and the document's titles, in one line:
+    "DRAFT; Edition of May"."""
     known = set(_WORDS.findall(titles.casefold()))
     shown = (" ".join(_PAGE_NUMBER.sub(" ", unmarked(text)).split()).strip(_SEPARATORS) for text in texts)
     more = (
@@ -216,6 +253,7 @@ def _banner(texts: Iterable[str], titles: str) -> str:
 
 
 def _lines(page: _Page) -> Iterator[Line]:
+    """Yield the lines of a page's paragraphs; those of tables are left out."""
     for block in page.blocks:
         if isinstance(block, Paragraph):
             yield from block.lines
@@ -244,12 +282,15 @@ def _continues(before: Paragraph, block: Paragraph) -> bool:
 
 # --- blocks -----------------------------------------------------------------------------------------------
 class _Writer:
-    """Writes the pages one after the other; remembers the section that goes on from page to page."""
+    """Writes the pages one after the other; remembers the section, and the table, that goes on from page to
+    page. So ``page`` is called for each page once, in order, and ``title`` is read at the end."""
 
     def __init__(self, pages: Sequence[_Page]) -> None:
+        """``pages``: all, for the sizes of letters and the words of the whole document."""
         self._body = _body_size(pages)
         lines = [line for page in pages for line in _lines(page)]
         self._vocabulary = {word for line in lines for word in _WORDS.findall(line.text)}
+        """All words of paragraphs, with their hyphens."""
         bold = sum(len(line.text) for line in lines if line.is_bold)
         self._is_bold = 2 * bold > sum(len(line.text) for line in lines)
         """Whether most of the text is bold: then bold text is no heading."""
@@ -257,7 +298,9 @@ class _Writer:
         headings = filter(self._is_heading, filter(self._is_larger, paragraphs))
         sizes = sorted({round(block.size) for block in headings}, reverse=True)
         self._levels = {size: level for level, size in enumerate(sizes, start=_HIGHEST_HEADING)}
+        """Level of a heading by the size of its letters."""
         self._section = ""
+        """Text of the last heading."""
         self._open_table: Grid | None = None
         """The last block with the rows of its names alone, if it is a table with names of columns."""
         self.title: str | None = None
@@ -270,21 +313,22 @@ class _Writer:
         begins = self._level(page.blocks[0]) is not None
         name = f"Page {page.number}" + (f": {self._section}" if self._section and not begins else "")
         place = model.Place("page", page.number)
-        made: list[model.Block] = [model.Heading(_HIGHEST_HEADING - 1, model.plain(name), place)]
+        result: list[model.Block] = [model.Heading(_HIGHEST_HEADING - 1, model.plain(name), place)]
         for block in page.blocks:
             for new in self._blocks(block):
-                last = made[-1]
+                last = result[-1]  # items that follow each other become one list
                 if (
                     isinstance(new, model.List)
                     and isinstance(last, model.List)
                     and new.is_ordered == last.is_ordered
                 ):
-                    made[-1] = replace(last, items=(*last.items, *new.items))
+                    result[-1] = replace(last, items=(*last.items, *new.items))
                 else:
-                    made.append(new)
-        return made
+                    result.append(new)
+        return result
 
     def _blocks(self, block: Block) -> list[model.Block]:
+        """Return a table, a heading, a list of one item, or a paragraph."""
         if isinstance(block, Grid):
             return self._table(block)
         self._open_table = None
@@ -301,23 +345,27 @@ class _Writer:
         return [model.Paragraph(runs_of(text))]
 
     def _table(self, block: Grid) -> list[model.Block]:
-        """Return the table; one that goes on from the page before gets the names of its columns again."""
+        """Return the table; one that goes on from the page before gets the names of its columns again.
+
+        Short tables of two columns, and tables with merged cells in their first rows, are forms: no row of
+        theirs has names, unless fonts say so (``header_rows``).
+        """
         before, first = self._open_table, [row for row in block.rows if len(row) > 1][:2]
         is_short = _width(block) == 2 and len(block.rows) <= _LONGEST_LIST
         is_form = is_short or any(cell.columns > 1 for row in first for cell in row)
         is_form = is_form and block.header_rows is None
-        made: list[model.Block] = [model.Table(tuple(map(tuple, block.rows)))]
-        made = made if is_form else table_blocks(block.rows, header_rows=block.header_rows or 0)
+        result: list[model.Block] = [model.Table(tuple(map(tuple, block.rows)))]
+        result = result if is_form else table_blocks(block.rows, header_rows=block.header_rows or 0)
         self._open_table = None
-        match made[-1]:
+        match result[-1]:
             case model.Table(rows=rows, header_rows=names) if names:
                 self._open_table = replace(block, rows=[list(row) for row in rows[:names]])
             case model.Table(rows=rows) if before is not None and _goes_on(before, block):
-                made[-1] = model.Table((*map(tuple, before.rows), *rows), len(before.rows))
+                result[-1] = model.Table((*map(tuple, before.rows), *rows), len(before.rows))
                 self._open_table = before
             case _:
                 pass
-        return made
+        return result
 
     def _is_larger(self, block: Paragraph) -> bool:
         return block.size > 0 and block.size >= _HEADING_RATIO * self._body
@@ -349,7 +397,8 @@ class _Writer:
         return _LEADER.sub(" … ", text.replace("\u00ad", ""))
 
     def _joined(self, text: str, following: str) -> str:
-        """Return both without the hyphen, unless only the hyphenated word is elsewhere in the document."""
+        """Return both without the hyphen ("exam-" and "ple" are "example"), unless the document has only the
+        hyphenated word elsewhere ("follow-" and "up" are "follow-up")."""
         first, second = _WORDS.findall(text)[-1:], _WORDS.findall(following)[:1]
         with_hyphen, without = "-".join(first + second), "".join(first + second)
         keeps = with_hyphen in self._vocabulary and without not in self._vocabulary
@@ -357,7 +406,7 @@ class _Writer:
 
 
 def _body_size(pages: Sequence[_Page]) -> float:
-    """Return the size of most characters, in points."""
+    """Return the size of most characters, in points, to half a point."""
     sizes = Counter[float]()
     for block in (block for page in pages for block in page.blocks):
         if isinstance(block, Grid):
@@ -375,6 +424,7 @@ def _goes_on(before: Grid, block: Grid) -> bool:
 
 
 def _width(grid: Grid) -> int:
+    """Return the number of columns."""
     return sum(cell.columns for cell in grid.rows[0])
 
 
@@ -408,6 +458,7 @@ def scan_blocks(page: Any, languages: Sequence[str]) -> list[Block]:
 
 
 def _recognised(page: Any, languages: Sequence[str]) -> str:
+    """Return the text that tesseract reads, paragraphs apart by empty lines; "" where it takes too long."""
     program = shutil.which("tesseract")
     if program is None:
         raise DocumentInvalidError(_MISSING)
@@ -420,23 +471,24 @@ def _recognised(page: Any, languages: Sequence[str]) -> str:
         )
     command = [program, "stdin", "stdout", "-l", "+".join(languages), "--dpi", str(_DOTS_PER_INCH)]
     try:
-        ran = _run(command, picture=_picture(page))
+        result = _run(command, picture=_picture(page))
     except subprocess.TimeoutExpired:
         return ""
-    if ran.returncode != 0:
-        problem = f"tesseract ended on a scanned page (status {ran.returncode})"
+    if result.returncode != 0:
+        problem = f"tesseract ended on a scanned page (status {result.returncode})"
         raise DocumentInvalidError(f"{problem}. Scan it again with fewer dots, or add its text.")
-    return ran.stdout.decode(errors="replace")
+    return result.stdout.decode(errors="replace")
 
 
 @cache
 def _installed(program: str) -> frozenset[str]:
     """Return the languages that tesseract can read. It passes over one that it lacks without an error."""
-    _, *names = _run([program, "--list-langs"]).stdout.decode().split("\n")
+    _, *names = _run([program, "--list-langs"]).stdout.decode().split("\n")  # the first line is a heading
     return frozenset(name.strip() for name in names)
 
 
 def _run(command: Sequence[str], *, picture: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run tesseract with a picture as its input. Raises TimeoutExpired after ``PAGE_LIMIT_S``."""
     one_thread = os.environ | {"OMP_THREAD_LIMIT": "1"}  # each reserves address space
     return subprocess.run(
         command, input=picture, capture_output=True, timeout=PAGE_LIMIT_S, env=one_thread, check=False
@@ -449,6 +501,7 @@ def _picture(page: Any) -> bytes:
     dots = _DOTS_PER_INCH / 72
     scale = min(dots, (_MOST_PIXELS / (width * height)) ** 0.5)
     bitmap = page.render(scale=scale, grayscale=True)
+    # A row in memory is longer than the page is wide.
     rows, stride = memoryview(bytes(bitmap.buffer)), bitmap.stride
     lines = (rows[row * stride : row * stride + bitmap.width] for row in range(bitmap.height))
     return b"".join((b"P5 %d %d 255\n" % (bitmap.width, bitmap.height), *lines))
