@@ -1,6 +1,9 @@
 """Reads workbooks by openpyxl, with each value as Excel shows it by xlfmt.
 
 A value whose format is not understood stays as it is stored. What Excel does not show is left out and named.
+
+``_checked_facts`` reads the parts' bytes first: for the limit of cells, and for what openpyxl does not tell.
+``_Sheet`` then gives the visible rows of each sheet, of which ``region_blocks`` makes headings and tables.
 """
 
 from __future__ import annotations
@@ -25,19 +28,20 @@ from assistant.domain.errors import DocumentInvalidError
 from assistant.options.office.formats import ooxml
 
 _SHOWN_PLACES = 5
+"""Cells that a loss names."""
 _RANGE = re.compile(
     rb"""<(?:\w{1,20}:)?(?:mergeCell|hyperlink)\b[^<>]*?\bref=["']([A-Z]{1,3}\d{1,7}:[A-Z]{1,3}\d{1,7})["']"""
 )
-"""openpyxl makes a cell for each place in such a range."""
+"""``<mergeCell ref="A1:C3"/>``: openpyxl makes a cell for each place in such a range."""
 _UNSTORED = re.compile(
     rb"""<c r="([A-Z]{1,3}\d{1,7})"(?![^<>]*\bt="str")[^<>]*><f\b"""
     rb"""(?:[^<>]*/>|[^<>]*>[^<]*</f>)\s*(?:<v\s*/>|<v></v>)?</c>"""
 )
-"""A formula without a stored value."""
+"""A formula without a stored value: ``<c r="B7"><f>SUM(B1:B6)</f></c>``. A text (t="str") may be empty."""
 _LINKING = re.compile(
     rb"""<c r="([A-Z]{1,3}\d{1,7})"[^<>]*><f>HYPERLINK\((?:"|&quot;)([^"<>]{1,2000}?)(?:"|&quot;)"""
 )
-"""A formula that links to an address."""
+"""A formula that links to an address: ``<c r="B7"><f>HYPERLINK("https://a.example","Prices")</f>…``."""
 _REMARK = "[Threaded comment]"
 """Begin of the note that Excel puts in place of a comment."""
 _LITERALS = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?![hms]+\])[^][]*\]|General|AM/PM|A/P|E[+-]', re.I | re.S)
@@ -53,14 +57,16 @@ _SHORT_EXPONENT = re.compile(r"E[+-]0(?!0)", re.IGNORECASE)
 """xlfmt writes 12.5 as "1.3E-1"."""
 _CONDITION = re.compile(r"\[[<>=]")
 """After it xlfmt loses the sign of some negative numbers."""
+# Formats of which xlfmt's text is not that of each reader.
 _OF_THE_READER = ("General", "mm-dd-yy", "m/d/yy h:mm")
 """Formats that Excel shows by the column's width or the country of its reader."""
 _PRINTED = re.compile(
     r'(?:\w{1,20}\s{1,3})?&P(?:\s{0,3}\S{1,20}\s{1,3}&N)?|&"[^"]*"|&K(?:[0-9A-F]{6}|\d\d[+-]\d{3})|&\d+|&[A-Z]',
     re.I,
 )
-"""Codes of a printed header, with the words around a page number."""
+"""Codes of a printed header, with the words around a page number: ``&"Arial"&10Page &P of &N``."""
 _FIRST_DAY = datetime(1899, 12, 30)  # noqa: DTZ001 - of a calendar without zones
+"""Day 0 of Excel's calendar. Workbooks with the calendar of 1904 have another epoch."""
 _SHIFTS = {"superscript": model.Shift.RAISED, "subscript": model.Shift.LOWERED}
 
 
@@ -83,21 +89,21 @@ def convert_xlsx(raw: bytes) -> model.Page:
             losses.append(model.Loss(f"{what} that were not read: {count}"))
     blocks: list[model.Block] = []
     banners: list[str] = []
-    targets = {each.name: rel.target for each, rel in reader.parser.find_sheets()}
+    part_of = {entry.name: relation.target for entry, relation in reader.parser.find_sheets()}
     for sheet in reader.wb.worksheets:
         if sheet.sheet_state != "visible":
             words = sum(len(str(cell.value).split()) for _, cell in _filled(sheet))
             losses.append(model.Loss(f"hidden sheet {sheet.title} was not read", words=words))
             continue
         lost, place = Counter[str](), model.Place("sheet", name=sheet.title)
-        links = facts.links.get(targets[sheet.title], {})
+        links = facts.links.get(part_of[sheet.title], {})
         rows = _Sheet(sheet, reader.wb.epoch, lost, links).rows()
         if further := [*region_blocks(rows, place, level=3), *_over_the_cells(sheet, container, place)]:
             blocks += [model.Heading(2, (model.Run(sheet.title),), place), *further]
         losses += [model.Loss(what, str(place), words) for what, words in lost.items()]
         banners += _banners(sheet)
     visible = [sheet.title for sheet in reader.wb.worksheets if sheet.sheet_state == "visible"]
-    if missing := [f"{name}!{place}" for name in visible for place in facts.unstored.get(targets[name], ())]:
+    if missing := [f"{name}!{place}" for name in visible for place in facts.unstored.get(part_of[name], ())]:
         more = f" and {len(missing) - _SHOWN_PLACES} more" if len(missing) > _SHOWN_PLACES else ""
         shown = ", ".join(missing[:_SHOWN_PLACES])
         what = f"formulas without a stored value: {shown}{more}. Open and save the file in Excel."
@@ -106,7 +112,7 @@ def convert_xlsx(raw: bytes) -> model.Page:
 
 
 class _Facts(NamedTuple):
-    """What is read from a workbook's parts itself, by the part's name (``xl/worksheets/sheet1.xml``)."""
+    """What is read from the bytes of a workbook's parts, by a part's name (``xl/worksheets/sheet1.xml``)."""
 
     unstored: Mapping[str, Sequence[str]]
     """Cells with a formula without a stored value: "B7"."""
@@ -124,17 +130,18 @@ def _checked_facts(container: ZipFile) -> _Facts:
             continue
         content = container.read(name)
         is_rich |= b"vertAlign" in content or b"strike" in content
-        cells = content.count(b"<c ") + sum(_area(found.decode()) for found in _RANGE.findall(content))
+        cells = content.count(b"<c ") + sum(_area(covered.decode()) for covered in _RANGE.findall(content))
         if cells > MOST_CELLS:
             sheet = f"its sheet {PurePosixPath(name).stem} has {cells:,} cells"
             problem = f"{sheet}; at most {MOST_CELLS:,} are read"
             raise DocumentInvalidError(f"{problem}. Split it, or end its merged cells where its data end.")
-        unstored[name] = [found.decode() for found in _UNSTORED.findall(content)]
+        unstored[name] = [cell.decode() for cell in _UNSTORED.findall(content)]
         links[name] = {at.decode(): unescape(to.decode()) for at, to in _LINKING.findall(content)}
     return _Facts(unstored, links, is_rich)
 
 
 def _area(reference: str) -> int:
+    """Return the number of cells of a range: 9 for "A1:C3"."""
     from openpyxl.utils.cell import range_boundaries  # pyright: ignore
 
     left, top, right, bottom = cast("tuple[int, int, int, int]", range_boundaries(reference))
@@ -142,7 +149,7 @@ def _area(reference: str) -> int:
 
 
 def _over_the_cells(sheet: Any, container: ZipFile, place: model.Place) -> Iterator[model.Block]:
-    """Yield text boxes and what stands for pictures."""
+    """Yield what lies over the cells of a sheet: text boxes, and the alternative texts of pictures."""
     for relation in sheet._rels:
         if relation.Type.endswith("/drawing"):
             drawing = ooxml.part(container, relation.target)
@@ -161,6 +168,7 @@ def _banners(sheet: Any) -> Iterator[str]:
 
 
 def _filled(sheet: Any) -> list[tuple[tuple[int, int], Any]]:
+    """Return the cells with a value, each with its row and column (from 1), in order."""
     return sorted((place, cell) for place, cell in sheet._cells.items() if cell.value is not None)
 
 
@@ -169,7 +177,8 @@ _COVERED = GridCell((), "")
 
 
 class _Box(NamedTuple):
-    """Visible rows [top, bottom) and columns [left, right) of a cell; empty when all of them are hidden."""
+    """Visible rows [top, bottom) and columns [left, right) of a cell, counted from 1 among the visible ones;
+    empty when all of them are hidden."""
 
     top: int
     bottom: int
@@ -181,6 +190,8 @@ class _Sheet:
     """The cells of a sheet as they are shown; what is not shown is counted in ``lost``."""
 
     def __init__(self, sheet: Any, epoch: datetime, lost: Counter[str], links: Mapping[str, str]) -> None:
+        """``sheet``: openpyxl's. ``links``: addresses by cell, of formulas that link. ``rows`` adds to
+        ``lost`` the words that are not shown, by what hides them."""
         self._sheet = sheet
         self._links = links
         self._epoch = epoch
@@ -190,14 +201,14 @@ class _Sheet:
         self._hidden = (
             sorted(rows),
             sorted({at for group in groups for at in range(group.min, group.max + 1)}),
-        )
+        )  # numbers of hidden rows, and of hidden columns
 
     def rows(self) -> list[Row]:
         """Return the visible rows with a value, in order. Row and column numbers count visible ones."""
         rows = defaultdict[int, dict[int, GridCell]](dict)
-        row_in_file: dict[int, int] = {}
+        row_in_file: dict[int, int] = {}  # by visible row
         cells = _filled(self._sheet)
-        merged_by_corner = {(each.min_row, each.min_col): each for each in self._sheet.merged_cells.ranges}
+        merged_by_corner = {(area.min_row, area.min_col): area for area in self._sheet.merged_cells.ranges}
         last_row, last_column = (max((place[axis] for place, _ in cells), default=0) for axis in (0, 1))
         for (row, column), cell in cells:
             end_row, end_column = row, column
@@ -240,6 +251,7 @@ class _Sheet:
         return ""
 
     def _runs(self, cell: Any) -> model.Runs:
+        """Return a cell's text as shown. A value that its format shows as nothing (";;;") is a hidden run."""
         value, link = cell.value, self._links.get(cell.coordinate, "")
         if cell.hyperlink is not None:
             link = cell.hyperlink.target or ""
@@ -265,7 +277,11 @@ class _Sheet:
 
 
 def shown_value(value: Any, number_format: str, *, epoch: datetime = _FIRST_DAY) -> str:
-    """Return a value as Excel shows it; as it is stored where its format is not understood."""
+    """Return a value as Excel shows it; as it is stored where its format is not understood.
+
+    ``shown_value(0.125, "0.0%")`` is "12.5%". ``value``: as openpyxl reads it. ``epoch``: day 0 of the
+    workbook's calendar.
+    """
     if isinstance(value, str) and (number_format in ("General", "@") or not re.search("[;@]", number_format)):
         return value
     return _shown(value, number_format, epoch)
@@ -273,6 +289,7 @@ def shown_value(value: Any, number_format: str, *, epoch: datetime = _FIRST_DAY)
 
 @lru_cache(maxsize=10_000, typed=True)
 def _shown(value: Any, number_format: str, epoch: datetime) -> str:
+    """Return a value by xlfmt, after the changes to its format that xlfmt needs; else as it is stored."""
     from openpyxl.utils.datetime import to_excel  # pyright: ignore
     from xlfmt import format_value  # pyright: ignore
 
@@ -282,16 +299,17 @@ def _shown(value: Any, number_format: str, epoch: datetime) -> str:
         return _raw(cast("Any", to_excel)(value, epoch))
     if _is_beyond_xlfmt(value, number_format, letters, is_time=is_time):
         return _raw(value)
-    understood = _LOCALE.sub("", number_format)
+    changed_format = _LOCALE.sub("", number_format)
     if is_time:
-        understood = _DATE_DOT.sub(lambda found: found[1] or "\\.", understood)
-    known = (
+        changed_format = _DATE_DOT.sub(lambda match: match[1] or "\\.", changed_format)
+    number = (  # a duration in days, which xlfmt takes
         Decimal(value // timedelta(milliseconds=1)) / 86_400_000 if isinstance(value, timedelta) else value
     )
     try:
-        shown = str(cast("Any", format_value)(known, understood, date1904=epoch.year == 1904))
+        shown = str(cast("Any", format_value)(number, changed_format, date1904=epoch.year == 1904))
     except (ArithmeticError, LookupError, TypeError, ValueError):
         return _raw(value)
+    # "########": xlfmt's text for a date before the calendar begins
     return _raw(value) if "###" in shown else " ".join(shown.split())
 
 
@@ -317,7 +335,7 @@ def _is_cut(value: Any, letters: set[str]) -> bool:
 
 
 def _raw(value: Any) -> str:
-    """Return a value as it is stored, whole."""
+    """Return a value as it is stored, whole: "TRUE", "2026-10-18 09:20", "26:05:00" (hours), "0.1"."""
     match value:
         case bool():
             return str(value).upper()

@@ -1,7 +1,12 @@
 """Reads Word documents into the page model: the XML of their parts, as Word shows it with all
 changes accepted.
 
-Elements have the names of ``ooxml.tree``: those of WordprocessingML without a prefix.
+Elements have the names of ``ooxml.tree``: those of WordprocessingML without a prefix ("p" is a paragraph, "r"
+a run, "tbl" a table), those of drawings with "a_", of formulas with "m_".
+
+``_Reader._take`` reads one element by its name and goes into it (``_walk``). Runs are gathered in a
+``_Flow``, until ``_end_paragraph`` makes a block of them. A cell, a note and a text box have a flow of their
+own (``_inside``).
 """
 
 from __future__ import annotations
@@ -25,7 +30,9 @@ _BODY = "word/document.xml"
 _DEEPEST = 150
 """Elements inside each other. A text box in a cell of a table has 25."""
 _WIDEST_SPAN = 1000
+"""Columns of a cell. A file may say any number."""
 _HEADING = re.compile(r"heading ([1-9])", re.I)
+"""Name of a style: "heading 2"."""
 _WORDS = re.compile(r'"([^"]*)"|(\S+)')
 """Words of a field's instruction: ``HYPERLINK "https://a.example" \\l place``."""
 _UNSHOWN = frozenset(
@@ -41,14 +48,21 @@ _PAGE_NUMBER = re.compile(rf"(?<!\w)(?:(?![A-Z]{{5}})[^\W\d]{{1,8}}\W{{1,3}})?{_
 _BETWEEN_PARTS = " |\u2022\u00b7\u2013\u2014-"
 """Signs between the parts of a header, of which the page's number is one."""
 _PROPERTIES = frozenset(["vertAlign", "position", "strike", "dstrike", "vanish", "b"])
+"""Properties of a run that are read: raised and lowered (two of them), struck (two), hidden, bold."""
 _LONGEST_BOLD_HEADING = 12
 """Words of a paragraph in bold letters that may be a heading."""
 _SENTENCE_ENDS = (".", "!", "?", ",", ";")
+"""A bold paragraph that ends with one of them is no heading."""
 _WRAPPERS = frozenset(["sdt", "sdtContent", "customXml", "ins", "moveTo", "smartTag"])
+"""Elements that may stand around rows and cells: controls, and accepted changes."""
 _TEXTS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "\u2011"}
+"""Elements that stand for a character."""
 _BOXES = "\u2610\u2611"
+"""A check box that is not checked, and one that is."""
 _NUM_ID = ("pPr", "numPr", "numId")
+"""Way from a style to its list."""
 _PLAIN = model.Run("")
+"""A run's style: that of text without any."""
 _NOTES = {"footnoteReference": "footnote", "endnoteReference": "endnote"}
 
 
@@ -60,17 +74,23 @@ def convert_docx(raw: bytes) -> model.Page:
 
 @dataclass(slots=True)
 class _Field:
-    """A field that has begun: in its instruction, then in its result."""
+    """A field that has begun: in its instruction, then in its result, which is what Word shows.
+
+    Its parts are runs of a paragraph: begin, instruction (``HYPERLINK "https://a.example" \\l place``),
+    "separate", result ("our prices"), end.
+    """
 
     instruction: str = ""
     in_result: bool = False
     has_result: bool = False
     form: Element | None = None
-    """What a field of a form holds."""
+    """What a field of a form holds (``ffData``); None for any other field."""
 
     def parts(self) -> tuple[str, str, str]:
-        """Return its kind, its first argument, and the place in a page that it leads to."""
-        kind, *words = ["".join(found) for found in _WORDS.findall(self.instruction)] or [""]
+        """Return its kind, its first argument, and the place in a page that it leads to: ("HYPERLINK",
+        "https://a.example", "place"). What is missing is ""."""
+        # A word is in one of the pattern's two groups.
+        kind, *words = ["".join(groups) for groups in _WORDS.findall(self.instruction)] or [""]
         place = words.index("\\l") + 1 if "\\l" in words[:-1] else len(words)
         arguments = [word for at, word in enumerate(words) if at != place and not word.startswith("\\")]
         return kind.upper(), "".join(arguments[:1]), "".join(words[place : place + 1])
@@ -78,7 +98,7 @@ class _Field:
 
 @dataclass(slots=True)
 class _Draft:
-    """A cell, to which rows below may add."""
+    """A cell, to which rows below add, and cells beside, where they are merged with it."""
 
     blocks: tuple[model.Block, ...]
     rows: int = 1
@@ -99,13 +119,16 @@ class _Flow:
 
 
 class _Styles:
-    """Styles with what they take over from others."""
+    """The document's styles, by their ids, with what they take over from styles that they are based on."""
 
     def __init__(self, root: Element) -> None:
+        """``root``: of the part ``styles``."""
         self._styles = {style.get("styleId", ""): style for style in root.findall("style")}
         usual = {style.get("type"): name for name, style in self._styles.items() if style.get("default")}
         self.default = usual.get("paragraph", "")
+        """Style of paragraphs that name none."""
         self.lists = {name: ooxml.value(style, *_NUM_ID) for name, style in self._styles.items()}
+        """Id of the list of each style, "" for none."""
         self._properties: dict[str, dict[str, str]] = {}
 
     def chain(self, name: str) -> Iterator[tuple[str, Element]]:
@@ -117,7 +140,8 @@ class _Styles:
             name = ooxml.value(self._styles[name], "basedOn")
 
     def properties(self, name: str) -> dict[str, str]:
-        """Return the properties of its runs."""
+        """Return the properties that a style gives runs. Its own take precedence over those of the styles
+        that it is based on."""
         if name not in self._properties:
             merged: dict[str, str] = {}
             for _, style in self.chain(name):
@@ -126,29 +150,34 @@ class _Styles:
         return self._properties[name]
 
     def level(self, name: str) -> int:
-        """Return the level of the headings of a style; 0 for other paragraphs."""
+        """Return the level of the headings of a style; 0 for other paragraphs. The nearest style that says a
+        level counts; 10 says "none", so it ends the search, and ``% 10`` makes it 0."""
         return next(filter(None, (_level(style) for _, style in self.chain(name))), 0) % 10
 
 
 def _level(style: Element) -> int:
     """Return a style's own level of headings; 0 if it does not say, 10 if it says that it has none."""
-    named, outline = ooxml.value(style, "name"), ooxml.find(style, "pPr", "outlineLvl")
-    if found := _HEADING.fullmatch(named):
-        return int(found[1])
+    title, outline = ooxml.value(style, "name"), ooxml.find(style, "pPr", "outlineLvl")
+    if heading := _HEADING.fullmatch(title):
+        return int(heading[1])
     if outline is not None:
         return ooxml.number(outline) + 1
-    return {"title": 1, "normal": 10, "subtitle": 10}.get(named.lower(), 0)
+    return {"title": 1, "normal": 10, "subtitle": 10}.get(title.lower(), 0)
 
 
-def _properties(element: Element | None) -> dict[str, str]:
-    """Return the properties of runs that count here."""
+def _properties(rpr: Element | None) -> dict[str, str]:
+    """Return the properties of runs that count here, of ``rPr``: {"b": "1", "vertAlign": "superscript"}."""
     return {
-        own.tag: own.get("val", "1") for own in (() if element is None else element) if own.tag in _PROPERTIES
+        prop.tag: prop.get("val", "1") for prop in (() if rpr is None else rpr) if prop.tag in _PROPERTIES
     }
 
 
 class _Reader:
-    """Reads a document's parts. What is not read is counted in ``_lost``."""
+    """Reads a document's parts. What is not read is counted in ``_lost``: words by what they are; 0 where
+    words cannot be counted.
+
+    Methods take a *style*: a run without text, with the shift, strike, hiding and link of what is around.
+    """
 
     def __init__(self, container: ZipFile) -> None:
         self._container = container
@@ -162,7 +191,9 @@ class _Reader:
         self._lost: Counter[str] = Counter()
         self._flow = _Flow([], [], [])
         self._paragraph_properties: Mapping[str, str] = {}
+        """What the style of the paragraph that is read gives its runs."""
         self._fields: list[_Field] = []
+        """Fields that have begun and not ended, the outermost first."""
         self._note_counts: Counter[str] = Counter()
         self._bold: dict[int, model.Paragraph] = {}
         """Short paragraphs in bold letters, by their identity."""
@@ -175,6 +206,7 @@ class _Reader:
         self._depth = 0
 
     def page(self) -> model.Page:
+        """Return the document. Call it once: it counts notes and lists, and gathers losses."""
         root = ooxml.part(self._container, _BODY)
         blocks = self._inside(root)
         if not self._titles:
@@ -191,8 +223,8 @@ class _Reader:
         )
 
     def _bold_headings(self, blocks: Sequence[model.Block]) -> Iterator[model.Block]:
-        """Yield the blocks of a document without styles of headings: those in bold letters above others are
-        its headings."""
+        """Yield the blocks of a document without styles of headings: a short paragraph in bold letters above
+        another block that is none is a heading."""
         for block, below in zip_longest(blocks, blocks[1:]):
             is_heading = id(block) in self._bold and below is not None and id(below) not in self._bold
             yield model.Heading(2, self._bold[id(block)].runs) if is_heading else block
@@ -200,7 +232,8 @@ class _Reader:
     # Blocks
 
     def _inside(self, element: Element, style: model.Run = _PLAIN) -> tuple[model.Block, ...]:
-        """Return the blocks in an element, apart from what is around it."""
+        """Return the blocks in an element, apart from what is around it: the paragraph around it goes on
+        afterwards, and fields that begin inside end inside."""
         outer, self._flow = self._flow, _Flow([], [], [])
         properties, fields = self._paragraph_properties, len(self._fields)
         self._walk(element, style)
@@ -211,6 +244,7 @@ class _Reader:
         return blocks
 
     def _walk(self, element: Element, style: model.Run) -> None:
+        """Read the elements in an element. Raises DocumentInvalidError where they are nested too deep."""
         self._depth += 1
         if self._depth > _DEEPEST:
             raise DocumentInvalidError(
@@ -221,6 +255,7 @@ class _Reader:
         self._depth -= 1
 
     def _take(self, element: Element, style: model.Run) -> None:
+        """Read an element by its name. Of one that is not named here, what is in it is read."""
         tag = element.tag
         match tag:
             case "r":
@@ -260,7 +295,7 @@ class _Reader:
             case "m_oMath":
                 self._text(ooxml.formula(element), style)
                 self._formula = self._flow.runs[-1] if self._flow.runs else None
-            case "mc_AlternateContent":
+            case "mc_AlternateContent":  # the first choice; others say the same for older programs
                 self._walk(next(iter(element), element), style)
             case "txbxContent":
                 self._flow.after += self._inside(element, model.Run("", is_hidden=style.is_hidden))
@@ -279,6 +314,7 @@ class _Reader:
                 self._walk(element, style)
 
     def _paragraph(self, element: Element, style: model.Run) -> None:
+        """Read a paragraph, and end it, unless the next one is on the same line."""
         properties = element.find("pPr")
         name = ooxml.value(properties, "pStyle", default=self._styles.default)
         outer, self._paragraph_properties = self._paragraph_properties, self._styles.properties(name)
@@ -290,7 +326,8 @@ class _Reader:
             self._end_paragraph(properties, name)
 
     def _end_paragraph(self, properties: Element | None, name: str) -> None:
-        """Add the runs as a block: a heading, an item of a list or a paragraph."""
+        """Add the runs as a block: a heading, an item of a list or a paragraph. ``properties``: its ``pPr``.
+        ``name``: its style. Without both it is what stands outside of paragraphs."""
         flow = self._flow
         runs, after = model.trimmed(_on_one_line(flow.runs)), tuple(flow.after)
         flow.runs, flow.after, is_bold = [], [], flow.is_bold
@@ -314,7 +351,8 @@ class _Reader:
             flow.blocks += blocks
 
     def _marker(self, properties: Element | None, name: str) -> tuple[str, bool, int]:
-        """Return what Word shows before a paragraph, whether it is a number, and the level of its list."""
+        """Count a paragraph of a list. Return what Word shows before it ("" for one of no list), whether that
+        is a number, and the level of the list. The list is the paragraph's own, else its style's."""
         list_id = ooxml.value(properties, "numPr", "numId")
         place = ooxml.number(ooxml.find(properties, "numPr", "ilvl"))
         for style_id, style in () if list_id else self._styles.chain(name):
@@ -327,6 +365,7 @@ class _Reader:
     # Runs
 
     def _run(self, element: Element, style: model.Run) -> None:
+        """Read a run. One that refers to a note by a mark of its own ("*") is that mark and the note."""
         properties = element.find("rPr")
         fonts = ooxml.find(properties, "rFonts")
         merged, font = self._merged(properties), "" if fonts is None else fonts.get("ascii", "")
@@ -349,12 +388,15 @@ class _Reader:
         return {**self._paragraph_properties, **of_style, **_properties(properties)}
 
     def _symbols(self, text: str, font: str) -> str:
+        """Return a text as its font shows it; note a loss for a symbol that is not known."""
         signs = ooxml.symbols(text, font)
         if ooxml.UNKNOWN_SYMBOL in signs:
-            self._lost["symbols of a font that is not known"] += 0
+            self._lost["symbols of a font that is not known"] += 0  # a loss without a number of words
         return signs
 
     def _text(self, text: str, style: model.Run) -> None:
+        """Add a text to the paragraph. Left out are instructions of fields, and in a header or footer results
+        of fields that differ on each page. In the result of a HYPERLINK the text links."""
         if not text:
             return
         link = style.link
@@ -373,6 +415,7 @@ class _Reader:
     # Fields and controls
 
     def _field(self, element: Element, style: model.Run) -> None:
+        """Begin a field, go on to its result, or end it."""
         match element.get("fldCharType"):
             case "begin":
                 self._fields.append(_Field(form=element.find("ffData")))
@@ -384,6 +427,7 @@ class _Reader:
                 pass
 
     def _end_field(self, style: model.Run) -> None:
+        """End the last field: show a check box or the choice of a list; note a loss for a missing result."""
         field = self._fields.pop()
         kind, form = field.parts()[0], field.form
         if not all(around.in_result for around in self._fields):
@@ -401,6 +445,7 @@ class _Reader:
             self._lost["fields without a stored value"] += 0
 
     def _control(self, element: Element, style: model.Run) -> None:
+        """Read a content control: a check box in a line as its sign, any other one as what is in it."""
         box = element.find("sdtPr/w14_checkbox")
         if box is None or element.find("sdtContent/p") is not None:
             self._walk(element, style)
@@ -412,6 +457,8 @@ class _Reader:
     # Notes, pictures and inserted parts
 
     def _note(self, reference: Element, kind: str, mark: str) -> None:
+        """Add the mark of a note to the paragraph, and the note after it. ``kind``: "footnote" or "endnote".
+        ``mark``: its own; "": the next number of its kind."""
         if not mark:
             chosen = ooxml.find(self._parts["settings"], f"{kind}Pr")
             usual = "decimal" if kind == "footnote" else "lowerRoman"
@@ -425,6 +472,7 @@ class _Reader:
                 self._flow.after.append(model.Note(mark, blocks))
 
     def _inside_part(self, element: Element, name: str) -> tuple[model.Block, ...]:
+        """Return the blocks in an element of another part: ids in it are of that part's relations."""
         outer, self._relations = self._relations, ooxml.Relations(self._container, name)
         fields, self._fields = self._fields, []
         blocks = self._inside(element)
@@ -432,7 +480,8 @@ class _Reader:
         return blocks
 
     def _drawing(self, element: Element) -> None:
-        """Add a picture, chart or diagram with the text that its author gave it."""
+        """Add a picture, chart or diagram with the text that its author gave it, and a diagram's texts; in a
+        header or footer only the latter. For the fields around it, it is a result."""
         for field in self._fields:
             field.has_result = True
         kinds = {_DRAWN[inner.tag] for inner in element.iter() if inner.tag in _DRAWN}
@@ -451,7 +500,7 @@ class _Reader:
             self._flow.after += [model.Paragraph(model.plain(text)) for text in ooxml.diagram_texts(data)]
 
     def _chunk(self, relation: str) -> None:
-        """Add a file that is inserted as a part."""
+        """Add a file that is inserted as a part: a web page or a text; any other one is a loss."""
         name = self._relations.targets.get(relation, "")
         suffix = name.rpartition(".")[2].lower()
         raw = self._container.read(name) if name in self._container.namelist() else b""
@@ -465,6 +514,7 @@ class _Reader:
     # Tables
 
     def _table(self, element: Element, style: model.Run) -> None:
+        """Add a table without its deleted rows. Its first rows are names of columns if they are declared."""
         rows: list[list[_Draft]] = []
         above: dict[int, _Draft] = {}
         """Cells that a cell below may go on with, by their column."""
@@ -475,12 +525,15 @@ class _Reader:
                 self._lost["words deleted in tracked changes"] += ooxml.words_of(row)
                 continue
             is_hidden = style.is_hidden or ooxml.is_on(ooxml.find(properties, "hidden"))
+            # Rows of names count only while all rows above are such rows.
             declared += declared == len(rows) and ooxml.is_on(ooxml.find(properties, "tblHeader"))
             rows.append(self._row(row, above, replace(style, is_hidden=is_hidden)))
         cells = [[model.Cell(draft.blocks, draft.rows, draft.columns) for draft in row] for row in rows]
         self._flow.blocks += table_blocks(cells, header_rows=declared)
 
     def _row(self, row: Element, above: dict[int, _Draft], style: model.Run) -> list[_Draft]:
+        """Return the cells that begin in a row, and update ``above``. A cell that is merged with the one
+        beside or above adds its blocks to that one."""
         column = min(ooxml.number(ooxml.find(row, "trPr", "gridBefore")), _WIDEST_SPAN)
         drafts = [_Draft((), columns=column)] if column > 0 else []
         for cell in _wrapped_in(row, "tc"):
@@ -522,6 +575,7 @@ class _Reader:
 
 
 _DRAWN = {"pic_pic": "picture", "v_imagedata": "picture", "c_chart": "chart", "dgm_relIds": "diagram"}
+"""Element in a drawing = what it shows."""
 
 
 def _margin_lines(blocks: Iterable[model.Block]) -> Iterator[str]:
@@ -543,9 +597,9 @@ def _goes_on(properties: Element | None) -> bool:
 
 
 def _goes_on_in(properties: Element | None, merge: str) -> bool:
-    """Return whether a cell is a part of the one above or beside."""
-    found = ooxml.find(properties, merge)
-    return found is not None and found.get("val", "continue") == "continue"
+    """Return whether a cell is a part of the one above (``merge`` is "vMerge") or beside ("hMerge")."""
+    element = ooxml.find(properties, merge)
+    return element is not None and element.get("val", "continue") == "continue"
 
 
 def _on_one_line(runs: Sequence[model.Run]) -> Iterable[model.Run]:
@@ -580,4 +634,5 @@ def _styled(merged: Mapping[str, str], style: model.Run) -> model.Run:
 
 
 def _is_on(properties: Mapping[str, str], name: str) -> bool:
+    """Return whether a property of runs is there and on."""
     return properties.get(name, "0") not in ooxml.OFF
