@@ -54,14 +54,14 @@ class Place(Generic[Joined]):
 
 @cache
 def installed() -> Mapping[str, Option]:
-    """Return the options that are here, by their package: ``assistant.options.bedrock``."""
+    """Return the options that are here, by their package: ``assistant.options.NAME``."""
     names = sorted(module.name for module in pkgutil.iter_modules(assistant.options.__path__))
     packages = [f"{assistant.options.__name__}.{name}" for name in names]
     return {package: imported(f"{package}.option:OPTION") for package in packages}
 
 
 def imported(reference: str) -> Joined:  # pyright: ignore[reportInvalidTypeVarUse]
-    """Import a module now and return its value of that name: "assistant.options.desk.intake:open_intake".
+    """Import a module now and return its value of that name: "assistant.options.NAME.intake:open_intake".
     The caller's annotation gives the type; nothing checks it."""
     module, _, name = reference.partition(":")
     return getattr(import_module(module), name)

@@ -108,8 +108,8 @@ OUTBOX = Store(RECORDS_TABLE, lambda table, _: StoredOutbox(table))
 
 
 class CaseIntake(Protocol):
-    """Takes events that want a reviewer to the desk: ``assistant.options.desk.intake`` implements it. The
-    mover calls it after the events are stored and before it confirms their rows."""
+    """Takes events that want a reviewer to the desk; the option ``desk`` implements it. The mover calls it
+    after the events are stored and before it confirms their rows."""
 
     async def take(self, events: Sequence[FeedbackEvent]) -> None:
         """Open a case where an event wants one; an event that was taken before changes nothing. Raises
