@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 CONTENTS = "Of the second person, under hipaa: the contents that the first one's refusal told."
 CallFault = Literal["failed", "cut", "slow", "withheld", "not captured", "unreadable"]
 """``cut``: the model ran into its limit of tokens, or a filter ended it. ``withheld``: its text has a value
-that nothing which it was given holds. ``not captured``: the record names a call of which there is no line."""
+that nothing which it was given holds. ``not captured``: the record names a call of which there is no line.
+``unreadable``: the redactor could not read the call, or another release wrote the line."""
 _READABLE_VERSIONS = (2, 3)
 """Values of a line's ``schema_version``. ``assistant.models.redaction`` writes 3; lines of 2 have no text."""
 _HOUR = re.compile(r"/(\d{4})/(\d{2})/(\d{2})/(\d{2})/")
@@ -52,10 +53,12 @@ _FIELDS_WITHOUT_TEXT = {
     *("answer_id", "asked_at", "outcome", "finish_reason", "error_code", "certainty", "degraded"),
     *("model_id", "model_digest", "variant", "prompt_id", "prompt_hash", "weights", "usage", "timings_ms"),
 }
+"""Fields of ``AnswerRecord`` that ``--json`` prints; none has words of a question or an answer."""
 _captures = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
 def add_to_learn(learn: typer.Typer) -> None:
+    """Add ``assistant learn erase``; ``option.py`` joins this and the next function."""
     learn.command()(erase)
 
 

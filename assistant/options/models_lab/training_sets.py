@@ -133,6 +133,7 @@ async def build_sets(
     same sets, in the same order."""
     left_out: Counter[str] = Counter()  # each step below counts what it leaves out
     replaced: Counter[str] = Counter()
+    # Until the loop an example has its draft as ``rejected``, and no prompt.
     drafts = _drafts(events, texts, approved, left_out)
     drafts = [_without_patients_data(draft, patients_data, replaced) for draft in drafts]
     agreed = _agreeing(drafts, left_out)

@@ -213,8 +213,8 @@ class _Compiling:
         """Return the jobs of this artifact, the newest first."""
         query = {"NameContains": self._prefix, "SortBy": "CreationTime", "SortOrder": "Descending"}
         listed = self.deployed.aws.listed("sagemaker", "list_training_jobs", "TrainingJobSummaries", **query)
-        name = re.compile(rf"{self._prefix}\d{{6}}-\d{{6}}")  # no artifact whose name begins alike
-        return [job for job in listed if name.fullmatch(job["TrainingJobName"])]
+        job_name = re.compile(rf"{self._prefix}\d{{6}}-\d{{6}}")  # no artifact whose name begins alike
+        return [job for job in listed if job_name.fullmatch(job["TrainingJobName"])]
 
     def _image(self) -> str:
         """Return the serving image by its digest, which the manifest will name."""

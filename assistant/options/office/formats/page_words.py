@@ -205,6 +205,7 @@ one from its stems: regular is 225 to 425, bold 455 to 700. Regular and italic d
 def read_page(page: Any, form: Any = None) -> PageText:
     """Return what a PdfPage of pypdfium2 shows; ``form`` is the handle of its document's form. It may change
     the page's rotation, so that most of its text is upright."""
+    # 1. Words.
     text_page = page.get_textpage()
     rotation = _upright_rotation(text_page)
     if rotation not in (None, page.get_rotation()):  # pdfium splits the words of a page on its side or head
@@ -214,6 +215,7 @@ def read_page(page: Any, form: Any = None) -> PageText:
     crop = Box(*page.get_bbox())
     reader = _Reader(page, text_page.raw, crop)
     words = _with_shifts(reader.words())
+    # 2. Leave out fonts that cannot be read.
     fonts = {
         font: [word.text for word in words if word.font == font] for font in {word.font for word in words}
     }
@@ -221,6 +223,7 @@ def read_page(page: Any, form: Any = None) -> PageText:
     readable = [word for word in words if word.font not in unreadable and not _CONTROL.search(word.text)]
     reader.lost[UNREADABLE] += len(words) - len(readable)
     words = readable
+    # 3. The main direction, and what is bold beside most letters.
     directions, weights = Counter[_Direction](), Counter[int]()
     for word in words:
         directions[word.direction] += len(word.text)
@@ -231,6 +234,7 @@ def read_page(page: Any, form: Any = None) -> PageText:
         word.size = word.size if word.direction == main else 0.0
         word.is_bold = word.direction == main and word.weight > least_bold
     upright = [[word for word in words if word.direction == direction] for direction in (main, *others)]
+    # 4. Annotations and lines, in the coordinates of the main direction, whose words they are for.
     notes = [replace(note, box=_placed(note.box, main, crop)) for note in _annotations(page, form)]
     fields = [note for note in notes if note.kind == "field"]
     rules, edges = ([_placed(line, main, crop) for line in lines] for lines in _rules(page))
@@ -401,12 +405,14 @@ class _Reader:
 
     def strike(self, words: Iterable[Word], rules: Iterable[Box]) -> None:
         """Mark the letters that a line runs through (in ``Word.text``), of words in one direction. A line
-        strikes when words are along more than half of it, and it is near their middle."""
+        strikes when words are along more than half of it, and it is near their middle. Marks that a struck
+        word had are lost."""
         rows = defaultdict[int, list[Word]](list)
         for word in words:
             rows[round(word.box.middle[1])].append(word)
         for rule in rules:
             y, width = rule.middle[1], rule.right - rule.left
+            # First words of rows within 5 points, then those whose middle is near enough for their height.
             near = [word for row in range(round(y) - 5, round(y) + 6) for word in rows.get(row, ())]
             near = [word for word in near if abs(word.box.middle[1] - y) < _MIDDLE * word.box.height]
             is_thin = rule.height <= _THICKEST_RULE <= width
@@ -434,6 +440,8 @@ class _Reader:
         return self._style
 
     def _read_style(self, index: int, text_object: Any, key: int) -> _Style:
+        """Return the style of a text object by one of its characters. The character's matrix (a, b, c, d)
+        turns and stretches letters: (a, b) is where the line runs to, (c, d) where up is."""
         matrix, color = pdfium.FS_MATRIX(), [ctypes.c_uint(value) for value in (0, 0, 0, 255)]
         pdfium.FPDFText_GetMatrix(self._text_page, index, matrix)
         pdfium.FPDFText_GetFillColor(self._text_page, index, *color)
