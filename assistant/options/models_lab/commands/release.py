@@ -1,5 +1,12 @@
 """``assistant models package`` and ``release``: a tuned model beside the served one, by the
-credentials of whoever deploys the tenant."""
+credentials of whoever deploys the tenant.
+
+    package FOLDER --name tuned --like served   manifest of the weights, with --put also the objects
+    (candidate = "tuned" under [models], deploy)
+    release tuned --evaluation A --against B    a share of the calls; ``canary.py`` moves the endpoint
+    release --counts                            what became of each variant's answers
+    release --back                              the end of it
+"""
 
 from __future__ import annotations
 
@@ -124,7 +131,10 @@ def _faults(base: LlmManifest, files: Mapping[str, Path], *, templates: Iterable
 
 def _lineage(base: LlmManifest, card: Path, evaluated: Path | None) -> Lineage:
     """Return what a tuned model was made of, by the card that its training job wrote
-    (``containers/training_job``). Raises ConfigurationError."""
+    (``containers/training_job``). Raises ConfigurationError.
+
+        {"base_model": SHA256, "training_set": SHA256, "licenses": {"base": "Apache-2.0", "set": "…"}, …}
+    """
     try:
         job_card = json.loads(card.read_bytes())
         return Lineage(
