@@ -17,6 +17,7 @@ from assistant.domain.answers import Verdict, VerdictLabel
 
 
 async def ask(question: str) -> int:
+    """Print the answer as it comes, mark it good, print its record; return 0, or 1 when the answer failed."""
     answer_id, succeeded = "", False
     async with AssistantClient(os.environ["ASSISTANT_URL"], token=os.environ["ASSISTANT_TOKEN"]) as client:
         # The client follows the answer by itself when the connection breaks within 15 s.
@@ -39,7 +40,8 @@ async def ask(question: str) -> int:
                         pass
         if not succeeded:
             return 1
-        # An agent decides this after reading: a mark that nobody meant teaches the assistant something wrong.
+        # In a real application an agent marks the answer after reading it: the assistant learns from
+        # verdicts.
         verdict = Verdict(verdict_id=uuid.uuid4().hex, label=VerdictLabel.GOOD)
         await client.give_verdict(answer_id, verdict)
         stored = await client.read_answer(answer_id)

@@ -1,4 +1,9 @@
-"""Creates the index, its audit log, and the access of roles to it: custom resources of CloudFormation."""
+"""Creates the index, its audit log, and the access of roles to it: custom resources of CloudFormation.
+
+``stacks/ingestion.py`` declares both resources: ``Custom::SearchSchema`` with the property ``Stamp``, whose
+change makes CloudFormation call again, and ``Custom::SearchAccess`` with ``{"Access": "read", "RoleArns":
+["arn:aws:iam::…"]}`` (``grant_search_access``).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,11 @@ from assistant.tenant.deployed_names import SEARCH_ACCESS_RESOURCE, SEARCH_SCHEM
 
 
 async def run(services: SearchDomain, request: ResourceRequest) -> str:
-    """Handle ``Custom::SearchSchema`` and ``Custom::SearchAccess``. Raises ConfigurationError."""
+    """Handle a create, update or delete of either resource; return its physical id. Raises
+    ConfigurationError.
+
+    CloudFormation deletes a resource whose physical id changes, so the id is the same for every update.
+    """
     if request.resource_type == SEARCH_SCHEMA_RESOURCE:
         return await _apply_schema(services, request)
     if request.resource_type == SEARCH_ACCESS_RESOURCE:
@@ -22,7 +31,7 @@ async def run(services: SearchDomain, request: ResourceRequest) -> str:
 
 
 async def _apply_schema(domain: SearchDomain, request: ResourceRequest) -> str:
-    """Create or update the index. A delete leaves the index: it is the data."""
+    """Create or update the index; return its alias. A delete leaves the index, because it holds the data."""
     if not request.is_delete:
         await apply_schema(domain.client, alias=domain.alias, schema=await domain.schema())
         await configure_audit(domain.client)
@@ -30,24 +39,27 @@ async def _apply_schema(domain: SearchDomain, request: ResourceRequest) -> str:
 
 
 async def _apply_access(domain: SearchDomain, request: ResourceRequest) -> str:
-    """Map IAM roles to a role of the domain. Each resource has its own role, so that none removes the mapping
-    of another."""
-    stack_name = request.stack_id.split("/")[1]
-    name = f"{stack_name}-{request.logical_id}"
+    """Map IAM roles to a role of the domain; return that role's name. Each resource has a role of its own, so
+    that the deletion of one removes no mapping of another."""
+    stack_name = request.stack_id.split("/")[1]  # arn:aws:cloudformation:<region>:<account>:stack/<name>/<id>
+    role = f"{stack_name}-{request.logical_id}"
     if request.is_delete:
-        await forbid_index(domain.client, role=name)
-        return name
+        await forbid_index(domain.client, role=role)
+        return role
     access, role_arns = _access_of(request.properties)
-    await allow_index(domain.client, role=name, alias=domain.alias, access=access, iam_role_arns=role_arns)
-    return name
+    await allow_index(domain.client, role=role, alias=domain.alias, access=access, iam_role_arns=role_arns)
+    return role
 
 
 def _access_of(properties: dict[str, Any]) -> tuple[IndexAccess, list[str]]:
+    """Return what a resource grants, and to which IAM roles. Raises ConfigurationError."""
     access, role_arns = properties.get("Access"), properties.get("RoleArns")
     if access not in get_args(IndexAccess) or not isinstance(role_arns, list) or not role_arns:
-        accesses = ", ".join(get_args(IndexAccess))
-        raise ConfigurationError(f"Access must be one of {accesses}, and RoleArns a list of IAM role ARNs.")
+        allowed = ", ".join(get_args(IndexAccess))
+        raise ConfigurationError(f"Access must be one of {allowed}, and RoleArns a list of IAM role ARNs.")
     return cast("IndexAccess", access), [str(arn) for arn in cast("list[object]", role_arns)]
 
 
 handle = CustomResourceEntry(SchemaSettings, open_search_domain, run)
+"""Handler of the function (``lambdas.apply_search_schema.handle``). It opens the domain, and sends
+CloudFormation the id or the error."""

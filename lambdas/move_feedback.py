@@ -1,4 +1,8 @@
-"""Moves signals into the feedback store, by schedule, and erases a patient's words, by hand."""
+"""Moves signals into the feedback store, by schedule, and erases a patient's words, by an operator's call.
+
+Events: that of the schedule (any fields); ``{"erase_member": "M-12345", "by": "ann"}``, with ``contents`` for
+the second of two people.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +31,17 @@ class MoveEvent(BaseModel):
     """Who orders it; needed where two people must (profile ``hipaa``). CloudTrail has who invoked the
     function."""
     contents: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    """Of the second person: the contents that the first one's response told."""
+    """Given by the second person: the hash of what would be erased, which the first one's response shows."""
 
 
 async def run(services: Moving, event: Event) -> dict[str, Any]:
-    """Move what is pending, and return the number of rows; or erase, and return the receipt, or what a second
-    person must do."""
+    """Move what is pending and return ``{"rows": 12}``; or erase and return the receipt (fields of
+    ``Erased``).
+
+    A refused erasure returns ``{"code": …, "detail": …}``: with ``second_person_needed`` the detail says what
+    the second person must call. The age of the oldest pending signal is published after each move, also a
+    failed one.
+    """
     order = MoveEvent.model_validate(event)
     if order.erase_member is not None:
         try:
@@ -41,7 +50,7 @@ async def run(services: Moving, event: Event) -> dict[str, Any]:
             SecondPersonNeededError,
             ForbiddenError,
             InvalidRequestError,
-        ) as refusal:  # no failure of the function
+        ) as refusal:  # a result for the operator: the function did not fail
             return {"code": refusal.code, "detail": refusal.message}
         _log.info("patient_erased", subject=erased.subject, had_key=erased.had_key, texts=len(erased.texts))
         return asdict(erased)
@@ -55,3 +64,4 @@ async def run(services: Moving, event: Event) -> dict[str, Any]:
 
 
 handle = FunctionEntry(MovingSettings, open_moving, run)
+"""Handler of the function (``lambdas.move_feedback.handle``)."""

@@ -1,7 +1,17 @@
 """Starts training jobs, compile jobs and trial endpoints by SageMaker's Python SDK.
 
-A process of its own in ``build/sagemaker`` (docs/decisions/0101-jobs-by-the-sdk.md). It reads one order as
-JSON from stdin and writes ``{"arn": …}``, or ``{"error": …}`` if refused.
+A process of its own in ``build/sagemaker`` (docs/decisions/0101-jobs-by-the-sdk.md), started by
+``assistant/options/models_lab/commands/sagemaker_jobs.py``. It reads one order as JSON from stdin and writes
+``{"arn": …}``, or ``{"error": …}`` if refused. An order has ``kind``, ``region`` and ``name``, and the keys
+that its function reads:
+
+    {"kind": "training_job", "region": "us-east-1", "name": "tune-1", "shared": {"RoleArn": …},
+     "container": {"training_image": …}, "instance": "ml.g6e.2xlarge", "has_local_disk": true, "is_spot":
+     false, "hyperparameters": {"task": "answers"}, "channels": {"training": "s3://bucket/sets/2026-11/"}}
+     {"kind": "endpoint", "region": "us-east-1", "name": "try-1", "role_arn": …, "container": {"image": …,
+     "environment": {}}, "vpc_config": {"subnets": [], "security_group_ids": []}, "model_data":
+     "s3://bucket/llm/", "machine": {"instance_type": …}, "disk_key": {"kms_key_id": …}, "tags": {"tenant":
+     "pharmacy"}}
 """
 
 from __future__ import annotations
@@ -17,16 +27,21 @@ from pydantic import ValidationError
 from sagemaker.core import resources, shapes
 
 Order = Mapping[str, Any]
+"""One order, as above. ``place`` of a function is the SDK's session and region."""
 
 
 def training_job(order: Order, **place: Any) -> str:
-    """Start a job and return its ARN. ``shared``: what the stack's output says of every job."""
+    """Start a job and return its ARN.
+
+    The order's ``shared`` is the part of a CreateTrainingJob request that the stack's output has
+    (``stacks.processes.shared_job_request``); here it becomes the SDK's fields, which the order completes.
+    """
     fields = resources.transform(order["shared"], "CreateTrainingJobRequest")
     machine, limits = fields["resource_config"], fields["stopping_condition"]
     machine["instance_type"] = order["instance"]
     if order["has_local_disk"]:  # SageMaker takes no key for it: the hardware encrypts it
         machine.pop("volume_kms_key_id", None)
-    if order["is_spot"]:
+    if order["is_spot"]:  # SageMaker asks for the longest wait, which includes the run
         limits["max_wait_time_in_seconds"] = 2 * limits["max_runtime_in_seconds"]
         fields["enable_managed_spot_training"] = True
     if "checkpoint_config" in fields:
@@ -82,12 +97,12 @@ def main() -> None:
     """Carry out the order on stdin."""
     order = json.load(sys.stdin)
     place = {"session": Session(region_name=order["region"]), "region": order["region"]}
-    kinds = {"training_job": training_job, "endpoint": endpoint}
+    starters = {"training_job": training_job, "endpoint": endpoint}
     try:
-        told = {"arn": kinds[order["kind"]](order, **place)}
+        result = {"arn": starters[order["kind"]](order, **place)}
     except (BotoCoreError, ClientError, ValidationError) as error:
-        told = {"error": f"SageMaker's SDK cannot start {order['name']}: {error}"}
-    json.dump(told, sys.stdout)
+        result = {"error": f"SageMaker's SDK cannot start {order['name']}: {error}"}
+    json.dump(result, sys.stdout)
 
 
 if __name__ == "__main__":

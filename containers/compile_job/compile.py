@@ -1,9 +1,20 @@
 """Entry of the SageMaker training job that compiles a model for Inferentia2 or Trainium.
 
-It runs in the serving image itself, on its Python 3.10, with what the standard library has. It exports by
-optimum-neuron 0.4.5 (commit abf59858), checks files, numbers and memory against the artifact's manifest, and
-leaves exactly the manifest's files in ``model/artifact``, with their hashes in ``model/artifact.json``. It
-fetches nothing: the weights are the channel ``weights``.
+``assistant models compile`` starts it in the serving image, on Python 3.10 and with the standard library
+alone. It exports the weights with optimum-neuron 0.4.5 (commit abf59858), compares files, numbers and memory
+with the artifact's manifest, and leaves exactly the manifest's files in ``model/artifact``. It has no
+network. Below the root (``/opt/ml``):
+
+- ``input/config/hyperparameters.json``: ``{"manifest": "<JSON>"}``, from ``_Compiling.wanted`` of
+  ``assistant/options/models_lab/commands/compiling.py``: fields of the manifest (``name``, ``files``,
+  ``batch_size``, ``sequence_length``, ``tensor_parallel``, ``dtype``, …), ``cache_bytes``, ``usable_bytes``
+  and the ``instance`` that will serve.
+- ``input/data/weights``: the channel with the Hugging Face model.
+- ``model/artifact.json``, for ``assistant models promote``: ``{"name": …, "sha256": …, "memory": "weights
+  16.1 GB + …", "left_out": [], "files": {"config.json": "<sha256>"}}``.
+- ``output/failure``: the reason of a failure.
+
+Names in brackets (``kvcache_manager.py:46``) are files of optimum-neuron at that commit.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-output.html
 """
@@ -23,42 +34,46 @@ from typing import Any
 
 PLACES = Path("/opt/ml")
 ITEM_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+"""Bytes of one number, by the manifest's ``dtype``."""
 _GB = 1e9
 _SHARDS = "checkpoint/weights/tp{rank}_sharded_checkpoint.safetensors"
 """Weights of one core: optimum/neuron/models/inference/backend/pretrained_model.py:50, 194."""
-_LARGER = 1.01
-"""Of the shards, which hold norms and ranks once a core."""
+_SHARDS_FACTOR = 1.01
+"""The shards together may be so much larger than the weights: each core has its own norms and its rank."""
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
 class CompileError(Exception):
-    """What is wrong, and what to do."""
+    """Its text says what is wrong and what to do; it becomes the job's failure reason."""
 
 
 def compile_artifact(root: Path) -> str:
-    """Compile what the hyperparameter ``manifest`` names; return what was made. Raises CompileError."""
-    given = json.loads((root / "input/config/hyperparameters.json").read_text(encoding="utf-8"))
-    wanted = json.loads(given["manifest"])
-    weights, made = root / "input/data/weights", root / "model/artifact"
+    """Compile the model of the hyperparameter ``manifest``; return ``model/artifact.json`` without the hashes
+    of the files. Raises CompileError."""
+    hyperparameters = json.loads((root / "input/config/hyperparameters.json").read_text(encoding="utf-8"))
+    wanted = json.loads(hyperparameters["manifest"])
+    weights, artifact = root / "input/data/weights", root / "model/artifact"
     if not (weights / "config.json").is_file():
         raise CompileError(f"The weights of {wanted['name']} have no config.json: put the whole model there.")
-    cache_bytes(wanted, weights)  # before an hour of compiling
-    _export(wanted, weights, made)
-    _complete(wanted, weights, made)
-    check_numbers(wanted, made)
-    memory = check_memory(wanted, made)
-    files = {path.relative_to(made).as_posix(): path for path in made.rglob("*") if path.is_file()}
+    cache_bytes(wanted, weights)  # raises now what would else be found after an hour of compiling
+    _export(wanted, weights, artifact)
+    _complete(wanted, weights, artifact)
+    check_numbers(wanted, artifact)
+    memory = check_memory(wanted, artifact)
+    files = {path.relative_to(artifact).as_posix(): path for path in artifact.rglob("*") if path.is_file()}
     left_out = sorted(files.keys() - set(wanted["files"]))
-    for name in left_out:  # the endpoint's role may not read it, and fetches all there is
+    # The endpoint loads the whole folder, and its role may read the manifest's files only.
+    for name in left_out:
         files.pop(name).unlink()
     hashes = {name: _sha256(path) for name, path in files.items()}
-    made_of = {"name": wanted["name"], "sha256": hash_of(hashes), "memory": memory, "left_out": left_out}
-    (root / "model/artifact.json").write_text(json.dumps({**made_of, "files": hashes}), encoding="utf-8")
-    return json.dumps(made_of)
+    summary = {"name": wanted["name"], "sha256": hash_of(hashes), "memory": memory, "left_out": left_out}
+    (root / "model/artifact.json").write_text(json.dumps({**summary, "files": hashes}), encoding="utf-8")
+    return json.dumps(summary)
 
 
 def hash_of(hashes: dict[str, str]) -> str:
-    """Return the artifact's hash: of the lines that sha256sum writes for its files, in their order.
+    """Return the artifact's hash: of the lines that sha256sum writes for its files, in the order of their
+    names.
 
     ``find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum``
     """
@@ -66,16 +81,17 @@ def hash_of(hashes: dict[str, str]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _export(wanted: dict[str, Any], weights: Path, made: Path) -> None:
-    """Run the export. It never loads a core: the chip's memory is checked below, by the sum."""
-    # The task of a folder cannot be looked up: without a network "auto" fails.
+def _export(wanted: dict[str, Any], weights: Path, artifact: Path) -> None:
+    """Run the export, and pass its output on. It uses no chip, so the memory is checked by computation
+    (``check_memory``). Raises CompileError with the last lines."""
+    # The default, --task=auto, looks the task up on the network, which the job does not have.
     command = ["optimum-cli", "export", "neuron", f"--model={weights}", "--task=text-generation"]
     command += [f"--{name}={wanted[name]}" for name in ("batch_size", "sequence_length")]
     command.append(f"--tensor_parallel_size={wanted['tensor_parallel']}")
     command.append(f"--instance_type={wanted['accelerator']}")
-    last: deque[str] = deque(maxlen=8)
+    last_lines: deque[str] = deque(maxlen=8)
     with subprocess.Popen(
-        [*command, str(made)],
+        [*command, str(artifact)],
         env={**os.environ, **_OFFLINE},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -83,32 +99,34 @@ def _export(wanted: dict[str, Any], weights: Path, made: Path) -> None:
     ) as export:
         for line in export.stdout or ():
             sys.stdout.write(line)
-            last.append(line)
+            last_lines.append(line)
     if export.returncode:
-        raise CompileError(f"The export ended with {export.returncode}: {''.join(last)[-700:].strip()}")
+        raise CompileError(f"The export ended with {export.returncode}: {''.join(last_lines)[-700:].strip()}")
 
 
-def _complete(wanted: dict[str, Any], weights: Path, made: Path) -> None:
-    """Add files that the export does not write, and the chat template that the manifest chose."""
+def _complete(wanted: dict[str, Any], weights: Path, artifact: Path) -> None:
+    """Copy the manifest's files that the export does not write from the weights, and its chat template even
+    over the one of the export. Raises CompileError for files that neither has."""
     for name in wanted["files"]:
-        compiled = name.startswith(("checkpoint/", "model.pt", "neuron_config"))
-        chosen = name == wanted["chat_template"] or not (made / name).exists()
-        if chosen and not compiled and (weights / name).is_file():
-            shutil.copyfile(weights / name, made / name)
-    if missing := [name for name in wanted["files"] if not (made / name).is_file()]:
+        is_compiled = name.startswith(("checkpoint/", "model.pt", "neuron_config"))
+        is_wanted = name == wanted["chat_template"] or not (artifact / name).exists()
+        if is_wanted and not is_compiled and (weights / name).is_file():
+            shutil.copyfile(weights / name, artifact / name)
+    if missing := [name for name in wanted["files"] if not (artifact / name).is_file()]:
         raise CompileError(
             f"Neither the export nor the weights have {', '.join(missing)}. Put them beside the weights, or "
             "take them out of the manifest's files."
         )
 
 
-def check_numbers(wanted: dict[str, Any], made: Path) -> None:
-    """Compare what was compiled with the manifest: the server refuses to start where it differs.
+def check_numbers(wanted: dict[str, Any], artifact: Path) -> None:
+    """Compare ``neuron_config.json`` of the export with the manifest: the server refuses to start where they
+    differ. Raises CompileError.
 
     optimum/commands/neuron/serve.py:142-168. inf2 and trn1 are one target, trn1:
     optimum/neuron/utils/instance.py:25.
     """
-    neuron: dict[str, Any] = json.loads((made / "neuron_config.json").read_text(encoding="utf-8"))
+    neuron: dict[str, Any] = json.loads((artifact / "neuron_config.json").read_text(encoding="utf-8"))
     expected = {
         "batch_size": wanted["batch_size"],
         "sequence_length": wanted["sequence_length"],
@@ -117,43 +135,47 @@ def check_numbers(wanted: dict[str, Any], made: Path) -> None:
         "continuous_batching": wanted["continuous_batching"],
         "target": "trn1",
     }
-    found = {name: neuron.get(name) for name in expected}
-    found["torch_dtype"] = str(found["torch_dtype"]).removeprefix("torch.")
-    if wrong := [name for name, value in expected.items() if found[name] != value]:
-        said = "; ".join(f"{name} is {found[name]}, the manifest says {expected[name]}" for name in wrong)
-        raise CompileError(f"neuron_config.json: {said}.")
+    actual = {name: neuron.get(name) for name in expected}
+    actual["torch_dtype"] = str(actual["torch_dtype"]).removeprefix("torch.")
+    if wrong := [name for name, value in expected.items() if actual[name] != value]:
+        text = "; ".join(f"{name} is {actual[name]}, the manifest says {expected[name]}" for name in wrong)
+        raise CompileError(f"neuron_config.json: {text}.")
 
 
-def check_memory(wanted: dict[str, Any], made: Path) -> str:
-    """Return the sum of weights and cache, as they were compiled.
+def check_memory(wanted: dict[str, Any], artifact: Path) -> str:
+    """Return the sum of weights and cache: ``weights 16.1 GB + key-value cache 4.3 GB = 20.4 GB``.
 
-    Raises CompileError with the sum where it is not the manifest's, or does not fit the instance's cores.
+    Raises CompileError with the sum where the weights exceed the manifest's ``weights_bytes``, or where
+    weights and cache exceed ``usable_bytes``. A core's share of memory is fixed, so the largest shard counts
+    for each.
     """
     ranks = range(wanted["tensor_parallel"])
-    shards = [_tensor_bytes(made / _SHARDS.format(rank=rank)) for rank in ranks]
-    cache = cache_bytes(wanted, made)
+    shards = [_tensor_bytes(artifact / _SHARDS.format(rank=rank)) for rank in ranks]
+    cache = cache_bytes(wanted, artifact)
     total = f"{(sum(shards) + cache) / _GB:.1f} GB"
-    said = f"weights {sum(shards) / _GB:.1f} GB + key-value cache {cache / _GB:.1f} GB = {total}"
-    if sum(shards) > _LARGER * wanted["weights_bytes"]:
+    memory = f"weights {sum(shards) / _GB:.1f} GB + key-value cache {cache / _GB:.1f} GB = {total}"
+    if sum(shards) > _SHARDS_FACTOR * wanted["weights_bytes"]:
         manifest = f"weights_bytes = {wanted['weights_bytes']}"
         raise CompileError(
-            f"{said}; the manifest says {manifest}: write {sum(shards)} and look if that fits."
+            f"{memory}; the manifest says {manifest}: write {sum(shards)} and look if that fits."
         )
     if len(ranks) * max(shards) + cache > wanted["usable_bytes"]:
         raise CompileError(
-            f"{said} does not fit {len(ranks)} cores of {wanted['instance']}, which give "
+            f"{memory} does not fit {len(ranks)} cores of {wanted['instance']}, which give "
             f"{wanted['usable_bytes'] / _GB:.1f} GB. Fewer streams (batch_size), shorter ones "
             "(sequence_length) or more cores (tensor_parallel)."
         )
-    return said
+    return memory
 
 
 def cache_bytes(wanted: dict[str, Any], folder: Path) -> int:
-    """Return the key-value cache of all cores, as optimum-neuron allocates it for the folder's model.
+    """Return the bytes of the key-value cache of all cores, as optimum-neuron allocates it.
 
-    optimum/neuron/models/inference/backend/modules/kvcache/kv_cache_manager.py:46-63; the manifest's check
-    leaves only the cases in which heads are split evenly or copied once a core (attention/gqa.py:58).
-    Raises CompileError where it is not the manifest's.
+    ``folder`` has the model's ``config.json``. A model with 8 heads on 2 cores: batch 8 x 8 heads x 4096
+    tokens x 128 x 32 layers x 2 (keys and values) x 2 bytes. With more cores than heads each core keeps one
+    head. optimum/neuron/models/inference/backend/modules/kvcache/kv_cache_manager.py:46-63; the manifest's
+    check leaves only the cases in which heads are split evenly or copied once a core (attention/gqa.py:58).
+    Raises CompileError where the result is not the manifest's ``cache_bytes``.
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     heads = max(config["num_key_value_heads"], wanted["tensor_parallel"])
@@ -170,7 +192,8 @@ def cache_bytes(wanted: dict[str, Any], folder: Path) -> int:
 
 
 def _tensor_bytes(path: Path) -> int:
-    """Return the bytes of the tensors: of the file without the length of its header, and that header."""
+    """Return the bytes of the tensors in a safetensors file: 8 bytes with the header's length, the header,
+    the tensors."""
     with path.open("rb") as file:
         return path.stat().st_size - 8 - int.from_bytes(file.read(8), "little")
 
@@ -184,7 +207,8 @@ def _sha256(path: Path) -> str:
 
 
 def main(root: Path = PLACES) -> int:
-    """Return the exit status. SageMaker tells the beginning of ``output/failure`` as the failure's reason."""
+    """Return the exit status. SageMaker shows the first 1,024 characters of ``output/failure`` as the
+    reason."""
     try:
         sys.stdout.write(f"{compile_artifact(root)}\n")
     except Exception as error:  # noqa: BLE001 - without the file SageMaker tells only an exit status

@@ -1,7 +1,10 @@
 """Makes a corpus in Spark: ``spark-submit job.py JSON``, which ``assistant knowledge prepare`` starts.
 
 The JSON has ``folder`` (of the corpus, with the wanted documents), ``mix`` (weight of each source),
-``partitions``, ``bucket`` and ``region`` of the documents, ``url`` of an emulator.
+``partitions``, ``bucket`` and ``region`` of the documents, and in tests ``url`` of an emulator:
+``{"folder": "s3://corpus/2026-11", "mix": {"wiki": 0.5}, "partitions": 64, "bucket": "documents", "region":
+"us-east-1"}``. It reads ``<folder>/wanted``, lines of JSON with the fields of ``WantedDocument``, and writes
+``<folder>/rows`` (Parquet) and ``<folder>/counts``.
 
 The rows are those of ``assistant.options.models_lab.corpus_here``: both engines run the functions of
 ``assistant.options.models_lab.corpus``. Python 3.11, the newest that Spark 3.5 supports
@@ -40,9 +43,9 @@ def main() -> None:
     spark = SparkSession.builder.getOrCreate()
     lines = spark.sparkContext.textFile(f"{folder}/{corpus.WANTED}").repartition(given["partitions"])
     reading = partial(read_partition, bucket=given["bucket"], region=given["region"], url=given.get("url"))
-    read = lines.mapPartitions(reading).persist(StorageLevel.DISK_ONLY)
-    counts = write_rows(spark, read, mix=mix, folder=f"{folder}/{corpus.ROWS}")
-    # Written last: a corpus with counts is whole.
+    texts = lines.mapPartitions(reading).persist(StorageLevel.DISK_ONLY)
+    counts = write_rows(spark, texts, mix=mix, folder=f"{folder}/{corpus.ROWS}")
+    # Written last: a folder with counts has all its rows.
     spark.sparkContext.parallelize([json.dumps(counts)], 1).saveAsTextFile(f"{folder}/{corpus.COUNTS}")
     spark.stop()
 
@@ -50,7 +53,12 @@ def main() -> None:
 def write_rows(
     spark: SparkSession, read: RDD[CorpusText | str], *, mix: Mapping[str, float], folder: str
 ) -> corpus.Counts:
-    """Write the rows as Parquet and return the counts. What is computed once lies on the workers' disks."""
+    """Write the rows as Parquet and return the counts.
+
+    ``read``: each wanted document's text, or the reason (a str) why it has none. Near-duplicates are found in
+    buckets of equal MinHash bands and left out; the rest gets its source's weight, or a reason too. ``read``
+    and ``chosen`` are used twice, so they are kept on the workers' disks.
+    """
     texts = read.filter(lambda text: isinstance(text, CorpusText))
     buckets = texts.flatMap(partial(bucketed, mix=mix)).groupByKey()
     duplicates = buckets.flatMap(lambda bucket: corpus.duplicates_in(bucket[1])).distinct()
@@ -67,17 +75,23 @@ def write_rows(
 def read_partition(
     lines: Iterator[str], *, bucket: str, region: str, url: str | None
 ) -> Iterator[CorpusText | str]:
-    """Yield the texts of documents, or why one has none. ``url``: of an emulator."""
-    opened = open_client("s3", region=region, endpoint_url=url)
+    """Yield each document's text, or the reason (a str) why it has none, in batches of ``corpus.BATCH``.
+
+    Spark calls it once for each partition, in a worker process: client, parser and event loop are opened
+    here. ``lines``: a ``WantedDocument`` each. ``url``: of an emulator.
+    """
+    client = open_client("s3", region=region, endpoint_url=url)
     with asyncio.Runner() as runner, ParsingProcess() as parsing:
-        blobs = S3Blobs.of(DOCUMENT_BLOBS, runner.run(opened.__aenter__()), bucket=bucket)
+        blobs = S3Blobs.of(DOCUMENT_BLOBS, runner.run(client.__aenter__()), bucket=bucket)
         documents = StoredDocuments(blobs)
         while batch := [WantedDocument(**orjson.loads(line)) for line in islice(lines, corpus.BATCH)]:
             yield from runner.run(corpus.read_texts(batch, documents=documents, parsing=parsing))
-        runner.run(opened.__aexit__(None, None, None))
+        runner.run(client.__aexit__(None, None, None))
 
 
 def bucketed(text: CorpusText, *, mix: Mapping[str, float]) -> Iterator[tuple[tuple[int, bytes], Candidate]]:
+    """Yield the text as a candidate in each of its buckets (number and values of a MinHash band): texts that
+    share a bucket are compared."""
     candidate = corpus.candidate_of(text, mix=mix)
     for band in range(corpus.BANDS):
         yield (band, corpus.band_of(text.signature, band)), candidate

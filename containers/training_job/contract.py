@@ -1,9 +1,13 @@
-"""What SageMaker's contract gives and asks of each training program here: folders, hyperparameters, sets.
+"""Reads and writes what SageMaker's contract prescribes for a training program: folders, hyperparameters,
+sets.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo.html: hyperparameters in
 ``input/config/hyperparameters.json``, the set in ``input/data/training``, the base model in
 ``input/data/model``, checkpoints below ``checkpoints`` (kept in S3), the result in ``model``, the reason of a
 failure in ``output/failure``. Nothing is fetched: the job has no network.
+
+``train.py`` starts ``train_lora`` or ``neuron/train_neuron``; all of them import this module by its bare
+name. It runs on Python 3.10 too.
 """
 
 from __future__ import annotations
@@ -19,17 +23,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 WHOLE = "whole"
-"""File in a checkpoint that was written to its end."""
+"""Empty file that ``WholeCheckpoints`` adds to a checkpoint after everything else."""
 TASK = "task"
-"""Hyperparameter that chooses the program."""
+"""Hyperparameter that chooses what is learned: ``answers``, ``preference`` or ``domain``."""
 LICENCES = ("base_licence", "set_licence")
 """Hyperparameters of every task: SPDX names, for the card."""
-_OF_THE_SDK = "sagemaker_"
-_Wanted = TypeVar("_Wanted")
+_SDK_PREFIX = "sagemaker_"
+"""SageMaker's SDK adds hyperparameters of its own (``sagemaker_region``)."""
+_Fields = TypeVar("_Fields")
 
 
 class TrainingError(Exception):
-    """What is wrong, and what to do."""
+    """Its text says what is wrong and what to do; it becomes the job's failure reason."""
 
 
 class Places:
@@ -45,33 +50,46 @@ class Places:
 
 
 def given_hyperparameters(path: Path) -> dict[str, str]:
-    """Return what was given, all of it texts: SageMaker knows no other type."""
+    """Return the hyperparameters as texts, SageMaker's only type: ``{"epochs": "2.0"}``; empty without the
+    file.
+
+    Those of the SDK are left out. Some clients send each value as JSON, so quotes around it are removed.
+    """
     given: Mapping[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return {name: str(text).strip('"') for name, text in given.items() if not name.startswith(_OF_THE_SDK)}
+    return {name: str(text).strip('"') for name, text in given.items() if not name.startswith(_SDK_PREFIX)}
 
 
-def read_hyperparameters(path: Path, kind: type[_Wanted], *, over_0: Sequence[str]) -> _Wanted:
-    """Return a dataclass of defaults with what was given. Raises TrainingError naming the parameter."""
-    kinds = {field.name: type(field.default) for field in fields(kind)}  # type: ignore[arg-type]
+def read_hyperparameters(path: Path, kind: type[_Fields], *, over_0: Sequence[str]) -> _Fields:
+    """Return an instance of the dataclass ``kind``, whose fields all have defaults, with what was given.
+
+    A value is converted to the type of its field's default. The fields ``over_0`` must be greater than 0.
+    Raises TrainingError naming the parameter.
+    """
+    types = {field.name: type(field.default) for field in fields(kind)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for name, text in given_hyperparameters(path).items():
         if name in (TASK, *LICENCES):
             continue
-        if name not in kinds:
-            raise TrainingError(f"Unknown hyperparameter {name}. Known are {', '.join(kinds)}.")
+        if name not in types:
+            raise TrainingError(f"Unknown hyperparameter {name}. Known are {', '.join(types)}.")
         try:
-            values[name] = kinds[name](text)
+            values[name] = types[name](text)
         except ValueError:
-            raise TrainingError(f"{name} = {text} is no {kinds[name].__name__}.") from None
-    made = kind(**values)
+            raise TrainingError(f"{name} = {text} is no {types[name].__name__}.") from None
+    hyperparameters = kind(**values)
     for name in over_0:
-        if getattr(made, name) <= 0:
-            raise TrainingError(f"{name} = {getattr(made, name)} must be over 0.")
-    return made
+        if getattr(hyperparameters, name) <= 0:
+            raise TrainingError(f"{name} = {getattr(hyperparameters, name)} must be over 0.")
+    return hyperparameters
 
 
 def read_splits(folder: Path, kind: str) -> tuple[str, list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the set's version with its training and validating lines of ``kind``. Raises TrainingError."""
+    """Return the set's version (SHA-256 of its manifest) with its training and its validating examples.
+
+    ``kind`` (``sft``, ``preference``) begins the files' names: ``sft.train.jsonl``, ``sft.validation.jsonl``.
+    The manifest holds their hashes: ``{"files": {"sft.train.jsonl": "<sha256>"}}``. Raises TrainingError
+    where a file is another one, or empty.
+    """
     path = folder / "manifest.json"
     if not path.is_file():
         raise TrainingError(f"{folder} has no manifest.json. Give a set that `assistant learn` wrote.")
@@ -95,7 +113,8 @@ def read_splits(folder: Path, kind: str) -> tuple[str, list[dict[str, Any]], lis
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint, after removing those that a killed job left half written."""
+    """Return the newest whole checkpoint (``checkpoint-150``: after step 150), None without one. Removes
+    those without the file ``whole``, which a killed job left half written."""
     whole: list[tuple[int, Path]] = []
     for path in folder.glob("checkpoint-*"):
         if (path / WHOLE).exists():
@@ -106,7 +125,8 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
 
 
 def digest_of(folder: Path) -> str:
-    """Return a SHA-256 over the names and contents of a model's files."""
+    """Return a SHA-256 over the names and contents of a folder's files: the version of a model or a
+    corpus."""
     digest = hashlib.sha256()
     for path in sorted(file for file in folder.rglob("*") if file.is_file()):
         content = hashlib.sha256()  # Python 3.10, which AWS's image for Trainium has, knows no file_digest
@@ -120,9 +140,12 @@ def digest_of(folder: Path) -> str:
 def card_of(
     places: Places, task: str, training_set: str, wanted: Any, packages: Sequence[str], **measured: Any
 ) -> dict[str, Any]:
-    """Return what ``training.json`` says of every task: where data and weights come from, and their licences.
+    """Return ``training.json``, the card beside the adapter: data, weights, licences, hyperparameters,
+    versions.
 
-    ``wanted``: the task's hyperparameters.
+    ``assistant models release`` reads it. ``training_set``: the set's version. ``wanted``: the task's
+    hyperparameters, a dataclass. ``packages``: names whose versions are recorded. ``measured``: what the task
+    adds (``steps=120``).
     """
     given = given_hyperparameters(places.hyperparameters)
     manifest = places.training / "manifest.json"

@@ -1,11 +1,14 @@
 """Tunes a language model by an adapter (LoRA), on sets that ``assistant learn export`` wrote.
 
-Task ``answers`` learns texts that people stand behind (SFT). Task ``preference`` learns pairs (DPO,
-https://arxiv.org/abs/2305.18290): such a text, and the draft that it replaced. There the base model is its
-own reference: the adapter is switched off for it, so there is no second model in memory.
+Task ``answers`` learns texts that people approved, sent or marked good (SFT). Task ``preference`` learns
+pairs (DPO, https://arxiv.org/abs/2305.18290): such a text, and the draft that it replaced. DPO's reference
+model is the base model with the adapter switched off, so no second model is in memory.
 
-A job that was ended goes on from its last whole checkpoint, and on CPU makes the same bytes as one that was
-not.
+An example of ``answers``: ``{"prompt": [{"role": "user", "content": "…"}], "completion": [{"role":
+"assistant", "content": "…"}]}``; one of ``preference`` has ``prompt``, ``chosen`` and ``rejected``.
+
+A job that was ended resumes from its last whole checkpoint. On CPU its result then has the same bytes as that
+of a job that ran through.
 """
 
 from __future__ import annotations
@@ -37,18 +40,20 @@ from transformers import AutoConfig, AutoTokenizer, TrainerCallback, TrainerCont
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 _OVER_0 = ("epochs", "learning_rate", "batch_size", "max_length", "lora_rank", "save_steps")
+"""Hyperparameters that must be greater than 0."""
 PACKAGES = ("torch", "transformers", "trl", "peft")
+"""Packages whose versions the card records."""
 MERGED = "merged"
 """Folder of the whole model beside the adapter, with the hyperparameter ``merge``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameters:
-    """Of the task ``answers``."""
+    """Hyperparameters of the task ``answers``; SageMaker passes them by these names."""
 
     epochs: float = 2.0
     max_steps: int = -1
-    """-1: as the epochs say."""
+    """-1: as many as ``epochs`` takes."""
     learning_rate: float = 1e-4
     batch_size: int = 4
     gradient_accumulation: int = 4
@@ -58,29 +63,32 @@ class Hyperparameters:
     lora_alpha: int = 32
     lora_dropout: float = 0.05
     lora_from_layer: int = 0
-    """Layers below keep their weights: less to compute backwards."""
+    """Layers with a lower number get no adapter, which saves their backward pass."""
     bfloat16: int = 0
-    """1: compute in bfloat16 on CPU too. A GPU that knows it always does."""
+    """1: compute in bfloat16 on CPU too. A GPU that supports it always does."""
     warmup_share: float = 0.03
     save_steps: int = 50
     seed: int = 1
     merge: int = 0
-    """1: also write the whole model, in the base's type of numbers."""
+    """1: also write the base model with the adapter merged in, in the base's dtype."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreferenceHyperparameters(Hyperparameters):
-    """Of the task ``preference``. Its steps are smaller than those of ``answers``."""
+    """Hyperparameters of the task ``preference``. Its learning rate is lower than that of ``answers``."""
 
     learning_rate: float = 2e-5
     beta: float = 0.1
-    """How much departing from the base model costs."""
+    """DPO's beta: the higher, the closer the model stays to the base model."""
     sft_weight: float = 0.0
-    """Of the chosen text's own loss beside DPO's: over 0 the model also learns to write it."""
+    """Weight of the SFT loss of the chosen text, which is added to DPO's loss; 0: none."""
 
 
 def train(places: Places) -> Mapping[str, Any]:
-    """Train the task, write the adapter and its card, and return the card. Raises TrainingError."""
+    """Train the task, write the adapter and its card, and return the card. ``train.py`` calls it.
+
+    Raises TrainingError.
+    """
     if given_hyperparameters(places.hyperparameters).get(TASK, "answers") == "preference":
         return _train_preference(places)
     job = LoraJob(places, "answers", Hyperparameters, split="sft", columns=("prompt", "completion"))
@@ -100,7 +108,11 @@ def _train_preference(places: Places) -> Mapping[str, Any]:
 
 
 class WholeCheckpoints(TrainerCallback):
-    """Marks a checkpoint that is whole, and ends the job in order when SageMaker asks for it."""
+    """Marks each checkpoint that was written to its end, and stops the training on SIGTERM.
+
+    SageMaker sends SIGTERM before it ends a job (a spot instance, a stop): after the current step a
+    checkpoint is saved, and ``LoraJob.run`` fails with ``asked_to_end``.
+    """
 
     def __init__(self) -> None:
         self.asked_to_end = False
@@ -122,13 +134,15 @@ class WholeCheckpoints(TrainerCallback):
 
 
 class LoraJob:
-    """One job: reads set and base model when made, and runs the task's trainer. Raises TrainingError."""
+    """One job. ``__init__`` reads the set and the tokenizer, the caller makes a trainer of ``arguments()``
+    and ``for_trainer()``, and ``run`` trains, measures and writes. Raises TrainingError.
+    """
 
     def __init__(
         self, places: Places, task: str, kind: type[Hyperparameters], *, split: str, columns: Sequence[str]
     ) -> None:
-        """``split``: the set's files begin so. ``columns``: what of a line is trained on; all but the first
-        follow the prompt."""
+        """``split`` begins the names of the set's files. ``columns``: keys of an example that are trained on:
+        the prompt, then each text that follows it (``("prompt", "chosen", "rejected")``)."""
         self.places, self.task = places, task
         self.wanted = read_hyperparameters(places.hyperparameters, kind, over_0=_OVER_0)
         self._set_version, training, validating = read_splits(places.training, split)
@@ -138,28 +152,30 @@ class LoraJob:
         self.tokenizer = AutoTokenizer.from_pretrained(places.base)
         self._columns, self._too_long = columns, 0
         self._validation = self._fitting(validating)
-        self._training = self._fitting(training)
+        self._training = self._fitting(training)  # last: ``_too_long`` counts these
         if not len(self._training) or not len(self._validation):
             raise TrainingError(f"No example fits max_length = {self.wanted.max_length} tokens. Raise it.")
         places.checkpoints.mkdir(parents=True, exist_ok=True)
         self._checkpoints = WholeCheckpoints()
 
     def _fitting(self, examples: list[dict[str, Any]]) -> Dataset:
+        """Return the examples within ``max_length``, and keep the number of the others in ``_too_long``."""
         rows = [{name: example[name] for name in self._columns} for example in examples]
         fitting = [row for row in rows if self._tokens(row) <= self.wanted.max_length]
         self._too_long = len(rows) - len(fitting)
         return Dataset.from_list(fitting)
 
     def _tokens(self, row: Mapping[str, Any]) -> int:
+        """Return the tokens of the longest conversation: the prompt with each text that may follow it."""
         prompt, *completions = (row[name] for name in self._columns)
         conversations = (prompt + completion for completion in completions)
         return max(
-            len(self.tokenizer.apply_chat_template(one, tokenize=True, return_dict=False))
-            for one in conversations
+            len(self.tokenizer.apply_chat_template(conversation, tokenize=True, return_dict=False))
+            for conversation in conversations
         )
 
     def for_trainer(self) -> Mapping[str, Any]:
-        """Return what every trainer of trl takes beside its arguments."""
+        """Return what the constructor of each trl trainer takes beside ``args``."""
         frozen = "|".join(map(str, range(self.wanted.lora_from_layer)))
         return {
             "model": str(self.places.base),
@@ -178,7 +194,7 @@ class LoraJob:
         }
 
     def arguments(self) -> Mapping[str, Any]:
-        """Return the arguments that every trainer of trl takes."""
+        """Return the fields that ``SFTConfig`` and ``DPOConfig`` share."""
         wanted, is_gpu = self.wanted, torch.cuda.is_available()
         return {
             "output_dir": str(self.places.checkpoints),
@@ -205,15 +221,19 @@ class LoraJob:
         }
 
     def run(self, trainer: Any) -> Mapping[str, Any]:
-        """Train, write the adapter and its card, and return the card. Raises TrainingError."""
+        """Train, write the adapter and its card, and return the card. Raises TrainingError.
+
+        The validation loss before training is kept beside the checkpoints: a resumed job must not measure it
+        anew, because its model is trained already.
+        """
         places = self.places
-        resumed = last_whole_checkpoint(places.checkpoints)
-        kept = places.checkpoints / "before.json"
-        before = json.loads(kept.read_text()) if resumed and kept.exists() else None
+        checkpoint = last_whole_checkpoint(places.checkpoints)
+        before_file = places.checkpoints / "before.json"
+        before = json.loads(before_file.read_text()) if checkpoint and before_file.exists() else None
         if before is None:
             before = _measures(trainer)
-            kept.write_text(json.dumps(before))
-        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+            before_file.write_text(json.dumps(before))
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if self._checkpoints.asked_to_end:
             raise TrainingError(
                 "The job was asked to end. It goes on from its checkpoint when started again."
@@ -235,7 +255,7 @@ class LoraJob:
             examples={**sizes, "too_long": self._too_long},
             validation={"before": before, "after": after},
             steps=trainer.state.global_step,
-            resumed_from=resumed.name if resumed else None,
+            resumed_from=checkpoint.name if checkpoint else None,
             device="cuda" if torch.cuda.is_available() else "cpu",
         )
         (places.model / "training.json").write_text(json.dumps(card, indent=1) + "\n")
@@ -248,7 +268,8 @@ class LoraJob:
 
 
 def _measures(trainer: Any) -> dict[str, float]:
-    """Return the validation loss, and for preferences the share of pairs in people's order."""
-    found = trainer.evaluate()
+    """Return ``{"loss": 1.2}``, the validation loss; for preferences also ``pairs_in_order``, the share of
+    pairs in which the model prefers the chosen text."""
+    metrics = trainer.evaluate()
     names = {"eval_loss": "loss", "eval_rewards/accuracies": "pairs_in_order"}
-    return {short: float(found[name]) for name, short in names.items() if name in found}
+    return {name: float(metrics[metric]) for metric, name in names.items() if metric in metrics}

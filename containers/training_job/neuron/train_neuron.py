@@ -6,10 +6,10 @@ trl 0.11.4, peft 0.17.0, transformers 4.55.4
 huggingface/pytorch/training/docker/2.8/py3/sdk2.26.0/Dockerfile.neuronx).
 This file, ``train.py`` and ``contract.py`` come as the job's channel ``code``; one process a core.
 
-What that version cannot do, by its source (https://github.com/huggingface/optimum-neuron/tree/v0.4.1,
-optimum/neuron/trainers/transformers.py): go on from a checkpoint, and validate. So there is neither a spot
-instance nor a validation loss. Texts are packed into sequences of one length, since each new shape is
-compiled, and the loss is taken over prompts too.
+That version can neither resume from a checkpoint nor validate, by its source
+(https://github.com/huggingface/optimum-neuron/tree/v0.4.1, optimum/neuron/trainers/transformers.py). So there
+is neither a spot instance nor a validation loss. Texts are packed into sequences of one length, because each
+new shape is compiled, and the loss covers prompts too.
 """
 
 from __future__ import annotations
@@ -42,14 +42,20 @@ from peft import LoraConfig
 from transformers import AutoTokenizer
 
 _OVER_0 = ("epochs", "learning_rate", "batch_size", "max_length", "lora_rank", "tensor_parallel")
+"""Hyperparameters that must be greater than 0."""
 PACKAGES = ("optimum-neuron", "torch", "torch-neuronx", "neuronx-cc", "transformers", "trl", "peft")
+"""Packages whose versions the card records."""
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+"""Linear layers that get an adapter: those of attention and MLP, by their names in Llama and Qwen."""
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
+    """Hyperparameters of both tasks; SageMaker passes them by these names."""
+
     epochs: float = 1.0
     max_steps: int = -1
+    """-1: as many as ``epochs`` takes."""
     learning_rate: float = 1e-4
     batch_size: int = 1
     gradient_accumulation: int = 8
@@ -62,11 +68,15 @@ class Hyperparameters:
 
 
 def examples_of(task: str, places: Places) -> tuple[str, Dataset]:
-    """Return the version of the set, and its training examples. Raises TrainingError."""
+    """Return the version of the set, and its training examples. Raises TrainingError.
+
+    ``answers``: conversations of an exported set (column ``messages``). ``domain``: the texts of a corpus's
+    Parquet files (column ``text``).
+    """
     if task == "answers":
-        set_version, rows, _ = read_splits(places.training, "sft")
+        set_version, examples, _ = read_splits(places.training, "sft")
         return set_version, Dataset.from_list(
-            [{"messages": row["prompt"] + row["completion"]} for row in rows]
+            [{"messages": example["prompt"] + example["completion"]} for example in examples]
         )
     files = sorted(str(path) for path in places.training.rglob("*.parquet"))
     if not files:
@@ -78,7 +88,11 @@ def examples_of(task: str, places: Places) -> tuple[str, Dataset]:
 
 
 def train(places: Places) -> Mapping[str, Any]:
-    """Train, write the adapter and its card, and return the card. Raises TrainingError."""
+    """Train, write the adapter and its card, and return the card. Raises TrainingError.
+
+    Each core runs this in a process of its own (``torchrun``). All save their shards; after the rendezvous
+    the process with RANK 0 alone joins them into the adapter below ``model``.
+    """
     task = given_hyperparameters(places.hyperparameters).get(TASK, "answers")
     wanted = read_hyperparameters(places.hyperparameters, Hyperparameters, over_0=_OVER_0)
     set_version, examples = examples_of(task, places)
@@ -101,14 +115,14 @@ def train(places: Places) -> Mapping[str, Any]:
         torch_dtype=torch.bfloat16,
         attn_implementation="flash_attention_2",
     )
-    text: dict[str, Any] = {"dataset_text_field": "text"} if task == "domain" else {}
+    column: dict[str, Any] = {"dataset_text_field": "text"} if task == "domain" else {}
     trainer = NeuronSFTTrainer(
-        args=NeuronSFTConfig(max_seq_length=wanted.max_length, packing=True, **text, **arguments.to_dict()),
+        args=NeuronSFTConfig(max_seq_length=wanted.max_length, packing=True, **column, **arguments.to_dict()),
         model=model,
         tokenizer=tokenizer,
         train_dataset=examples,
         formatting_func=None
-        if text
+        if column
         else lambda row: tokenizer.apply_chat_template(row["messages"], tokenize=False),
         peft_config=LoraConfig(
             r=wanted.lora_rank, lora_alpha=wanted.lora_alpha, target_modules=MODULES, task_type="CAUSAL_LM"
