@@ -1,7 +1,15 @@
 """The CDK application: which stages it holds, and which validators check them.
 
-A stage's modules are imported only when the stage is requested: importing the CDK is most of what a synth
-costs.
+``cdk.json`` starts ``app.py``, which calls ``build``. Context keys (``cdk synth -c stage=account -c
+tenant=pharmacy``):
+
+- ``stage``: ``account``, ``care_app``, or absent for the tenants' own stages.
+- ``tenant``: only this tenant, by name; absent: all.
+- ``tenants``, ``images``, ``accounts``, ``care_app``: other places than ``tenants/``, ``images.lock.toml``,
+  ``accounts/`` and ``care_app/`` of the checkout.
+
+A stage's modules are imported only when the stage is requested, because imports take most of the time of a
+synth.
 """
 
 from __future__ import annotations
@@ -17,11 +25,13 @@ from assistant.domain.errors import ConfigurationError
 from stacks.tenant import ROOT, DeployedTenant, read_tenants
 
 _VALIDATION = "CDK_VALIDATION"
-"""The CDK's own switch, ``cdk synth --no-validation``: it controls the CDK's rules, and not these packs."""
+"""Variable that ``cdk synth --no-validation`` sets to ``false``. It switches off the CDK's own rules only, so
+``build`` reads it for the packs of cdk-nag."""
 
 
 def build(context: Mapping[str, Any] | None = None) -> cdk.App:
-    """Make the application from its context. Raises ConfigurationError naming file and key."""
+    """Make the application. ``context`` replaces that of the command line, in tests. Raises
+    ConfigurationError naming file and key."""
     app = cdk.App(context=None if context is None else dict(context))
     if os.environ.get(_VALIDATION) != "false":
         from cdk_nag import AwsSolutionsChecks, HIPAASecurityChecks
@@ -34,10 +44,11 @@ def build(context: Mapping[str, Any] | None = None) -> cdk.App:
     images = Path(_context(app, "images") or ROOT / "images.lock.toml")
     tenants = read_tenants(folder=folder, only=_context(app, "tenant"), images=images)
     if stage == "account" and _context(app, "tenant") is not None:
-        # The others of its place too: what their prefixes need would leave the stack without them.
-        places = {(each.place.account, each.place.region) for each in tenants}
+        # One account stack serves all tenants of an account and region: without the others of the same place,
+        # the stack would lose what these need (such as the name prefixes that its boundary admits).
+        places = {(named.place.account, named.place.region) for named in tenants}
         every = read_tenants(folder=folder, only=None, images=images)
-        tenants = [each for each in every if (each.place.account, each.place.region) in places]
+        tenants = [other for other in every if (other.place.account, other.place.region) in places]
     _STAGES[stage](app, tenants)
     return app
 
@@ -67,9 +78,10 @@ _STAGES: Mapping[str | None, Callable[[cdk.App, Sequence[DeployedTenant]], None]
     "account": _add_accounts,
     "care_app": _add_care_apps,
 }
-"""By ``-c stage=``; None: the tenants' stages."""
+"""What adds stages to the application, by ``-c stage=``; None: each tenant's own stage."""
 
 
 def _context(app: cdk.App, key: str) -> str | None:
+    """Return a context value as text; None where it is not given."""
     value = app.node.try_get_context(key)
     return None if value is None else str(value)

@@ -1,8 +1,11 @@
 """The tenant's buckets: closed, versioned, encrypted, with access logs. How long each keeps its content,
 their policies, and what roles of other stacks may do with stores.
 
-Refusals are conditional Denies on negated operators, which also match a caller without any tag. They leave
-AWS services out: services call without tags, and only where an Allow admits them.
+Bucket policies refuse with conditional Denies on negated operators: "deny unless the tag ``tenant`` is
+``pharmacy``" (``StringNotEquals``) also matches a caller without any tag. Denies of content except AWS
+services (``_NO_SERVICE``): those call without tags, and only where an Allow admits them. Conditions of IAM,
+used below: ``{"Null": {key: "false"}}`` holds where the request has the key, ``"true"`` where it lacks it.
+Several operators of one statement must all hold; several values of one key are alternatives.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ ACCESS_LOGS = "s3"
 """Folder of the logs bucket: S3's access logs, by bucket role."""
 TRAILS = "cloudtrail"
 """Folder (``S3KeyPrefix``) of the trail bucket that the tenant's trails write to."""
-_OBJECTS = (
+_USE_OF_OBJECTS = (
     "s3:GetObject*",
     "s3:PutObject*",
     "s3:DeleteObject*",
@@ -59,7 +62,7 @@ _DELETE = ("s3:DeleteObject*", "s3:RestoreObject")
 _UNLOCK = ("s3:BypassGovernanceRetention", "s3:PutObjectRetention", "s3:PutObjectLegalHold")
 """Actions that unlock an object: the bucket's policy denies them, and a change of it raises an alarm."""
 _COMPILED_DAYS = 30
-"""Age at which a compile job's output expires: what is promoted is copied."""
+"""Age at which a compile job's output expires; ``assistant models promote`` copies what is used."""
 _PUT = ("s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectTagging")
 _NO_SERVICE: Conditions = {"BoolIfExists": {"aws:PrincipalIsAWSService": "false"}}
 """IfExists: an anonymous request has no such key, and is refused."""
@@ -68,17 +71,17 @@ _NO_SERVICE: Conditions = {"BoolIfExists": {"aws:PrincipalIsAWSService": "false"
 def isolation(bucket: s3.Bucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
     """Refuse the content to every caller but the tenant's roles, AWS services, the deployment and principals
     that the tenant file declares; refuse everything to another tenant's roles."""
-    exempt = {"ArnNotLike": {"aws:PrincipalArn": exempt_principals(bucket, tenant=tenant)}}
-    no_tenant = {"StringNotEquals": {TENANT_TAG: tenant.name}}
+    not_exempt = {"ArnNotLike": {"aws:PrincipalArn": exempt_principals(bucket, tenant=tenant)}}
+    not_ours = {"StringNotEquals": {TENANT_TAG: tenant.name}}
     tagged = {"Null": {TENANT_TAG: "false"}}
     return [
-        _deny("RefuseStrangers", bucket, _OBJECTS, {**no_tenant, **_NO_SERVICE, **exempt}),
-        _deny("RefuseOtherTenants", bucket, ["s3:*"], {**no_tenant, **tagged, **exempt}),
+        _deny("RefuseStrangers", bucket, _USE_OF_OBJECTS, {**not_ours, **_NO_SERVICE, **not_exempt}),
+        _deny("RefuseOtherTenants", bucket, ["s3:*"], {**not_ours, **tagged, **not_exempt}),
     ]
 
 
 def only_with_key(bucket: s3.IBucket, *, key_arn: str) -> iam.PolicyStatement:
-    """Refuse a write that names another key than the bucket's own, which is used when none is named."""
+    """Refuse a write that names another key than the bucket's. A write that names none uses the bucket's."""
     header = "s3:x-amz-server-side-encryption-aws-kms-key-id"
     conditions = {"StringNotEquals": {header: key_arn}, "Null": {header: "false"}}
     return _deny("RefuseOtherKeys", bucket, ["s3:PutObject"], conditions)
@@ -90,23 +93,25 @@ def no_pushers(bucket: s3.IBucket) -> iam.PolicyStatement:
 
 
 _OWN_FOLDER = "${" + INBOX_TAG + "}/"
+"""Folder that a pusher puts files into: a policy variable, which IAM replaces by the caller's tag
+``inbox``."""
 _OWN_RESULTS = f"{PUSHED_PREFIX}{_OWN_FOLDER}"
-"""Where a pusher puts, and reads what became of it."""
+"""Folder in which a pusher reads what became of its files."""
 
 
 def pushers_in_their_folders(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
-    """Return statements that let a pusher only put into ``<inbox tag>/`` and read what became of that. They
-    deny every other writer, but for uploads, which only uploaders put: a pusher whose tag is their prefix
-    puts none."""
+    """Return the Denies of the inbox: a pusher only puts into ``<inbox tag>/`` and reads the results of that,
+    and nobody else puts anything, except uploaders, who alone put below ``UPLOADS_PREFIX``. So a pusher whose
+    tag equals that prefix puts nothing there."""
     uploads = bucket.arn_for_objects(f"{UPLOADS_PREFIX}*")
     pusher = {"StringEquals": {DUTY_TAG: Duty.PUSHER.value}}
     unlisted = {**pusher, "StringNotLike": {"s3:prefix": f"{_OWN_RESULTS}*"}}
     without_folder = {**pusher, "Null": {INBOX_TAG: "true"}}
     everything = [bucket.bucket_arn, bucket.arn_for_objects("*")]
-    own, results = ([bucket.arn_for_objects(f"{folder}*")] for folder in (_OWN_FOLDER, _OWN_RESULTS))
+    own_folder, results = ([bucket.arn_for_objects(f"{folder}*")] for folder in (_OWN_FOLDER, _OWN_RESULTS))
     needed = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject", "s3:ListBucket"]
     return [
-        deny("PushIntoOwnFolder", actions=["s3:PutObject"], not_resources=own, conditions=pusher),
+        deny("PushIntoOwnFolder", actions=["s3:PutObject"], not_resources=own_folder, conditions=pusher),
         deny("PushAndNothingElse", not_actions=needed, resources=everything, conditions=pusher),
         deny("ReadOwnResults", actions=["s3:GetObject"], not_resources=results, conditions=pusher),
         _deny("ListOwnResults", bucket, ["s3:ListBucket"], unlisted),
@@ -117,6 +122,8 @@ def pushers_in_their_folders(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
 
 
 def _put_only_by(duty: Duty, sid: str, **where: list[str]) -> iam.PolicyStatement:
+    """Refuse puts by roles of another duty. ``where``: ``resources``, or ``not_resources`` for all but
+    these."""
     others = {"StringNotEquals": {DUTY_TAG: duty.value}}
     return deny(sid, actions=_PUT, conditions=others, **where)
 
@@ -124,8 +131,8 @@ def _put_only_by(duty: Duty, sid: str, **where: list[str]) -> iam.PolicyStatemen
 def admissions(
     buckets: TenantBuckets, *, tenant: DeployedTenant
 ) -> Iterator[tuple[TenantBucket, iam.PolicyStatement]]:
-    """Yield each bucket of captured calls, feedback and artifacts with the Deny of whoever is not
-    admitted: who puts, who reads and who deletes.
+    """Yield pairs of a bucket (of captured calls, feedback or artifacts) and a Deny of whoever may not put,
+    read or delete there.
 
     Quarantine: only SageMaker's role puts; only the redactor reads and deletes; break-glass principals may
     read. With ``capture = "direct"`` in the tenant file SageMaker's role puts clean captured calls itself.
@@ -133,16 +140,18 @@ def admissions(
     sealed texts: an erasure destroys a key, and the mover reads which texts it sealed, for the receipt. No
     workload deletes either. Models: no workload writes what an endpoint loads; a compile job's output lies
     beside it until a publisher promotes it.
+
+    The rows below: bucket, statement id, the duties admitted, actions, and ARNs of principals admitted too.
     """
-    glass = tenant.place.break_glass
-    persons = [*glass, *tenant.config.observability.declared_principals]
+    break_glass = tenant.place.break_glass
+    persons = [*break_glass, *tenant.config.observability.declared_principals]
     read = ["s3:GetObject*"]
-    capturing = Duty.CAPTURE_WRITER if tenant.models.capture == "direct" else Duty.REDACTOR
+    capture_writer = Duty.CAPTURE_WRITER if tenant.models.capture == "direct" else Duty.REDACTOR
     for bucket, sid, duties, actions, beside in (
         (buckets.quarantine, "OnlySageMakerPuts", Duty.CAPTURE_WRITER, _PUT, ()),
-        (buckets.quarantine, "OnlyRedactorReads", Duty.REDACTOR, read, glass),
+        (buckets.quarantine, "OnlyRedactorReads", Duty.REDACTOR, read, break_glass),
         (buckets.quarantine, "OnlyRedactorDeletes", Duty.REDACTOR, _DELETE, ()),
-        (buckets.capture, "OnlyOneWriterPuts", capturing, _PUT, ()),
+        (buckets.capture, "OnlyOneWriterPuts", capture_writer, _PUT, ()),
         (buckets.capture, "OnlyRedactorDeletes", Duty.REDACTOR, _DELETE, ()),
         (buckets.labels, "OnlyMoverPuts", Duty.MOVER, _PUT, ()),
         (buckets.labels, "OnlyTheseRead", Duty.PREPARER, read, persons),
@@ -155,23 +164,24 @@ def admissions(
     yield buckets.models, _put_only_by(Duty.COMPILER, "OnlyCompileJobsPut", resources=compiled)
     for bucket in (buckets.labels, buckets.texts):
         yield bucket, _deny("NoWorkloadDeletes", bucket, _DELETE, {"StringEquals": {TENANT_TAG: tenant.name}})
-    # Training sets rest on labels: nobody shortens a lock.
+    # Training sets are derived from labels: nobody may shorten their lock.
     yield buckets.labels, _deny("NobodyUnlocks", buckets.labels, _UNLOCK, {})
 
 
 def log_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
-    """Let S3's access logs (of any bucket of the account: later stacks have some) and load balancers write.
+    """Let load balancers write, and S3's access logs of any bucket of the account, because later stacks have
+    buckets too.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/enable-server-access-logging.html,
     https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
     """
     account = tenant.place.account
-    of_account = {"StringEquals": {"aws:SourceAccount": account}}
+    from_account = {"StringEquals": {"aws:SourceAccount": account}}
     access_logs = bucket.arn_for_objects(f"{ACCESS_LOGS}/*")
     # The path contains the balancer's account; the documented policy has no condition.
     balancer_logs = bucket.arn_for_objects(f"*/AWSLogs/{account}/*")
     return [
-        allow_service("logging.s3", "s3:PutObject", access_logs, conditions=of_account),
+        allow_service("logging.s3", "s3:PutObject", access_logs, conditions=from_account),
         allow_service("logdelivery.elasticloadbalancing", "s3:PutObject", balancer_logs),
     ]
 
@@ -203,6 +213,7 @@ def trail_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant, trails: str) -
 def _deny(
     sid: str, bucket: s3.IBucket, actions: Sequence[str], conditions: Conditions
 ) -> iam.PolicyStatement:
+    """Refuse these actions on the bucket and its objects to every caller for whom all conditions hold."""
     everything = [bucket.bucket_arn, bucket.arn_for_objects("*")]
     return deny(sid, actions=actions, resources=everything, conditions=conditions)
 
@@ -215,6 +226,8 @@ def _only(
     *,
     beside: Sequence[str] = (),
 ) -> iam.PolicyStatement:
+    """Refuse these actions to roles of another duty; principals ``beside`` (ARNs, with ``*``) are
+    admitted."""
     exempt = {"ArnNotLike": {"aws:PrincipalArn": list(beside)}} if beside else {}
     duties = duty.value if isinstance(duty, Duty) else [member.value for member in duty]
     return _deny(sid, bucket, actions, {"StringNotEquals": {DUTY_TAG: duties}, **exempt})
@@ -248,7 +261,10 @@ def publisher_statements(scope: Construct, bucket: s3.IBucket, *, key_arn: str) 
 def pusher_statements(
     scope: Construct, bucket: s3.IBucket, *, key_arn: str, parameter: str
 ) -> list[iam.PolicyStatement]:
-    """Let a pusher put files into its folder of the inbox, find the bucket, and read what became of them."""
+    """Let a pusher put files into its folder of the inbox, and read what became of them.
+
+    ``parameter``: name of the SSM parameter that holds the bucket's name.
+    """
     results = {"StringLike": {"s3:prefix": f"{_OWN_RESULTS}*"}}
     return [
         allow(("s3:PutObject", "s3:AbortMultipartUpload"), bucket.arn_for_objects(f"{_OWN_FOLDER}*")),
@@ -260,10 +276,10 @@ def pusher_statements(
 
 
 def document_statements(scope: Construct, bucket: str) -> list[iam.PolicyStatement]:
-    """Let a role read, write and withdraw documents: every version, by name.
+    """Let a role read, write and withdraw documents (delete every version, by its id). ``bucket``: its name.
 
-    Without ``s3:ListBucket`` S3 answers that access is denied where an object is missing. It has no condition
-    on the prefix, because a read of an object has none.
+    ``s3:ListBucket`` is for reads: without it S3 answers "access denied" for a missing object. A condition on
+    the prefix would not hold then, because a read of an object has no ``s3:prefix``.
     """
     arn, prefix = bucket_arn(scope, bucket), ServiceSettings.documents_prefix
     return [
@@ -299,7 +315,7 @@ class Keeping:
     days: int | None = None
     """Age at which an object expires; None: never."""
     replaced_days: int
-    """How long overwritten and deleted versions stay."""
+    """Days that overwritten and deleted versions stay."""
     lock: s3.ObjectLockRetention | None = None
     """S3's Object Lock: how long S3 refuses to delete or change an object."""
 
@@ -318,9 +334,10 @@ class TenantBucket(s3.Bucket):
         is_inbox: bool = False,
     ) -> None:
         """``logs`` is the name of the bucket of access logs. It and ``key_arn`` are None for that bucket
-        itself: load balancers and S3's own access logs can write only to SSE-S3, and not where a lock is."""
+        itself: load balancers and S3's own access logs can write only to a bucket with SSE-S3 and no lock.
+        ``is_inbox``: pushers may use the bucket; all others refuse them."""
         tenant = tenant_of(scope)
-        # S3 logs from the first minute on, and deletes no bucket that contains an object.
+        # The logs bucket has objects from the first minute, and S3 deletes no bucket with objects.
         removal = removal_of(tenant, otherwise=NEVER_DELETED if logs is None else OUTLIVES)
         super().__init__(
             scope,
@@ -342,7 +359,8 @@ class TenantBucket(s3.Bucket):
         self._resource = cast("s3.CfnBucket", self.node.default_child)
         pin(self, construct_id)
         if logs is not None:
-            # As a property: `server_access_logs_bucket` would give the log bucket an ACL, which it refuses.
+            # Set on the resource: `server_access_logs_bucket` would give the log bucket an ACL, which it
+            # refuses.
             self._resource.logging_configuration = s3.CfnBucket.LoggingConfigurationProperty(
                 destination_bucket_name=logs, log_file_prefix=f"{ACCESS_LOGS}/{construct_id}/"
             )
@@ -359,8 +377,8 @@ class TenantBucket(s3.Bucket):
             self.add_to_resource_policy(statement)
 
     def send_events(self) -> None:
-        """Send changes to EventBridge. As a property: `event_bridge_enabled` would add a helper function
-        outside the VPC."""
+        """Send changes to EventBridge. It is set on the resource, because CDK's `event_bridge_enabled` would
+        add a helper function outside the VPC."""
         self._resource.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
             event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(
                 event_bridge_enabled=True
@@ -369,7 +387,7 @@ class TenantBucket(s3.Bucket):
 
 
 def _lifecycle(keeping: Keeping) -> list[s3.LifecycleRule]:
-    """S3 counts from the midnight after, so one day is between one and two."""
+    """Return the rules of a bucket. S3 counts days from the next midnight: one day takes 24 to 48 hours."""
     return [
         s3.LifecycleRule(
             id="Bounded",
@@ -383,10 +401,13 @@ def _lifecycle(keeping: Keeping) -> list[s3.LifecycleRule]:
 
 
 class TenantBuckets(Construct):
+    """All buckets of a tenant, as attributes (``documents``, ``texts``: sealed feedback), with their
+    policies."""
+
     def __init__(self, scope: Construct, construct_id: str, *, keys: KeysOutputs) -> None:
         super().__init__(scope, construct_id)
         tenant = tenant_of(self)
-        kept = RETENTION[tenant.place.profile]
+        kept = RETENTION[tenant.place.profile]  # in days
         replaced_days = kept.replaced
         forever = Keeping(replaced_days=replaced_days)
         logs = Keeping(days=tenant.log_retention_days, replaced_days=replaced_days)
@@ -409,7 +430,7 @@ class TenantBuckets(Construct):
         self.models.add_lifecycle_rule(
             id="Compiled", prefix=COMPILED_PREFIX, expiration=cdk.Duration.days(_COMPILED_DAYS)
         )
-        # What is parsed is deleted after each call; this deletes what a call left that was cut off.
+        # Each call deletes what it put there to be parsed; this rule deletes what an interrupted call left.
         self.documents.add_lifecycle_rule(
             id="Parsing",
             prefix=PARSING_PREFIX,
@@ -427,6 +448,7 @@ class TenantBuckets(Construct):
     def _bucket(
         self, construct_id: str, keeping: Keeping, key_arn: str | None, *, is_inbox: bool = False
     ) -> TenantBucket:
+        """Create a bucket that logs to ``self.logs``, which must be made first."""
         logs = None if construct_id == "LogsBucket" else self.logs.bucket_name
         return TenantBucket(
             self, construct_id, keeping=keeping, key_arn=key_arn, logs=logs, is_inbox=is_inbox
@@ -434,7 +456,7 @@ class TenantBuckets(Construct):
 
 
 def _trail_lock(tenant: DeployedTenant) -> s3.ObjectLockRetention:
-    """Return the trail's lock. The audit must outlive whoever wants it gone; a sandbox may be deleted.
+    """Return the trail's lock: for as long as logs are kept, and one day for a sandbox, which may be deleted.
 
     In compliance mode nobody shortens it, neither the account's root nor AWS; in governance mode an
     administrator may.

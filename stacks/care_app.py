@@ -2,7 +2,12 @@
 that asks questions through it, and alarms of the probe.
 
 Nothing here refers to a stack of the assistant: ``care_app/<tenant>.toml`` (the name of the endpoint service,
-which the assistant's deployment printed) and the tenant file contain what it needs.
+which the assistant's deployment printed) and the tenant file contain what it needs. docs/private-link.md has
+the whole picture:
+
+    application ─┐
+                 ├─ interface endpoint (here) ═ private link ═ the assistant's endpoint service
+    probe (here) ┘
 """
 
 from __future__ import annotations
@@ -61,11 +66,13 @@ from stacks.vpc import (
 )
 
 _TIMEOUT_S = 60
+"""Of the probe's function."""
 _MAX_EVENT_AGE_S = 120
-"""An event that could not be delivered for so long is dropped: the next one comes every five minutes."""
-_FINISHED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
+"""An event that could not be delivered for so long is dropped; the next one comes within five minutes."""
+_DEPLOYED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
 _PERIOD_S = 300
-"""Period of the alarms and of the probe: each period has one answer, or one more after a deployment."""
+"""Period of the alarms, equal to the interval of the probe: each period has one answer, or more after a
+deployment."""
 
 
 class LinkProbe(Construct):
@@ -91,8 +98,9 @@ class LinkProbe(Construct):
         statements = [allow("kms:Sign", key.key_arn, conditions=ONLY_ES256)]
         if certificate := care.config.probe.client_certificate_parameter:
             statements.append(allow("ssm:GetParameter", parameter_arn(self, certificate)))
-        # Created below the role: the function waits for the policies that it finds there. Attached by the
-        # role's name: the key's policy refers to the role, so the role must not refer to this policy.
+        # Created as a child of the role, because VpcFunction makes its function depend on the policies that
+        # it finds there. Attached by the role's name: the policy refers to the key, and the key's policy to
+        # the role, so the role must not refer to this policy too.
         attach(role, "Calls", role, statements, description="What the probe itself calls")
         function = VpcFunction(
             self,
@@ -107,7 +115,7 @@ class LinkProbe(Construct):
             role=role,
         )
         self.function_name = function.function_name
-        # The next probe comes anyway; a second attempt would only hide that the first one failed.
+        # No retry: the next probe comes anyway, and a second attempt would hide that the first one failed.
         lambda_.CfnEventInvokeConfig(
             self,
             "OneTry",
@@ -135,11 +143,12 @@ class LinkProbe(Construct):
         return ProbeSettings.variables(values, known_later=cdk.Token.is_unresolved)
 
     def _deployments(self) -> dict[str, object]:
-        """Return the pattern of a finished stack of this tenant in this account and region: the care side's,
-        and the assistant's where it is deployed here too.
+        """Return the event pattern of a deployed stack of this tenant in this account and region: the care
+        side's, and the assistant's where it is deployed here too.
 
-        Not a custom resource: that would have to reach a bucket of CloudFormation's from the VPC, would hang
-        for an hour where it does not, and could not succeed before the other side has accepted the link.
+        A custom resource would not do: from the VPC its function would have to reach a bucket of
+        CloudFormation's, or the deployment hangs for an hour; and it would fail until the other side has
+        accepted the link.
         """
         prefix = cdk.Stack.of(self).format_arn(
             service="cloudformation", resource="stack", resource_name=f"{self._tenant.full_name}-"
@@ -147,7 +156,7 @@ class LinkProbe(Construct):
         return {
             "source": ["aws.cloudformation"],
             "detail-type": ["CloudFormation Stack Status Change"],
-            "detail": {"stack-id": [{"prefix": prefix}], "status-details": {"status": list(_FINISHED)}},
+            "detail": {"stack-id": [{"prefix": prefix}], "status-details": {"status": list(_DEPLOYED)}},
         }
 
     def _ask_on(
@@ -158,6 +167,7 @@ class LinkProbe(Construct):
         schedule: str | None = None,
         pattern: dict[str, object] | None = None,
     ) -> None:
+        """Create a rule that calls the probe: by a ``schedule`` or by an event ``pattern``, one of them."""
         retries = events.CfnRule.RetryPolicyProperty(
             maximum_retry_attempts=2, maximum_event_age_in_seconds=_MAX_EVENT_AGE_S
         )
@@ -176,9 +186,10 @@ class LinkProbe(Construct):
 def signing_key(
     scope: Construct, construct_id: str, *, signer: str, role_arn: str, description: str
 ) -> kms.Key:
-    """Create a key that only the role may sign with: the assistant believes what it signs.
+    """Create a key that only the role may sign with. The assistant trusts tokens signed by it, once its
+    public half is in the tenant's key set.
 
-    ``signer`` (``Probe``) names the role in the key's policy.
+    ``signer`` (``Probe``) names the role in the statement's id (``SignByProbe``).
     """
     tenant = tenant_of(scope)
     key = kms.Key(
@@ -197,15 +208,18 @@ def signing_key(
         resources=["*"],  # in a key's policy: this key
         conditions={**ONLY_ES256, "ArnEquals": {"aws:PrincipalArn": role_arn}},
     )
-    # The account and a condition: KMS refuses a principal that IAM does not show everywhere yet.
+    # The account with a condition, in place of the role as principal: KMS refuses a key policy whose
+    # principal is so new that IAM does not show it everywhere.
     signs.add_aws_account_principal(tenant.place.account)
     key.add_to_resource_policy(signs)
     return key
 
 
 def add_probe_alarms(scope: Construct, construct_id: str, *, key_arn: str, email: str | None) -> None:
-    """Create the alarms of docs/private-link.md. A paused assistant raises neither: the probe reports it, and
-    no failure."""
+    """Create the alarms of docs/private-link.md. Each is raised by two bad probes among the last ``periods``.
+
+    A paused assistant raises neither, because the probe then reports no failure.
+    """
     scope = Construct(scope, construct_id)
     tenant = tenant_of(scope)
     topic = alarm_topic(
@@ -225,7 +239,7 @@ def add_probe_alarms(scope: Construct, construct_id: str, *, key_arn: str, email
         "docs/private-link.md, ProbeDegraded"
     )
     for name, metric, periods, missing, description in (
-        ("Failed", PROBE_FAILED, 3, "breaching", no_answer),  # without any data the probe does not run
+        ("Failed", PROBE_FAILED, 3, "breaching", no_answer),  # no data: the probe itself does not run
         ("Degraded", PROBE_DEGRADED, 2, "notBreaching", no_text),
     ):
         cloudwatch.CfnAlarm(
@@ -248,6 +262,8 @@ def add_probe_alarms(scope: Construct, construct_id: str, *, key_arn: str, email
 
 
 class CareAppStage(cdk.Stage):
+    """The care side of one tenant: one stack, in the care side's account and region."""
+
     def __init__(self, scope: Construct, *, tenant: DeployedTenant, care: CareApp) -> None:
         place = care.config.deployment
         boundary = place.permissions_boundary
@@ -258,9 +274,9 @@ class CareAppStage(cdk.Stage):
             stage_name=f"{place.name_prefix}-{tenant.name}-care",
             permissions_boundary=cdk.PermissionsBoundary.from_name(boundary) if boundary else None,
         )
-        there = on_care_side(tenant, care)
-        prepare_stage(self, there, role_path=place.role_path)
-        CareAppStack(self, "Link", tenant=there, care=care)
+        tenant_there = on_care_side(tenant, care)
+        prepare_stage(self, tenant_there, role_path=place.role_path)
+        CareAppStack(self, "Link", tenant=tenant_there, care=care)
         acknowledge(self, exceptions_here())
 
     @classmethod
@@ -284,7 +300,8 @@ class CareAppStage(cdk.Stage):
 
 
 def on_care_side(tenant: DeployedTenant, care: CareApp) -> DeployedTenant:
-    """Return the tenant with the account and network of the care side."""
+    """Return the tenant with the account and network of the care side, so that constructs which read the
+    tenant of their stack (``tenant_of``) are created there."""
     config = tenant.config.model_copy(
         update={"deployment": care.config.deployment, "network": care.config.network, "reach": ()}
     )
@@ -293,20 +310,21 @@ def on_care_side(tenant: DeployedTenant, care: CareApp) -> DeployedTenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CareSide:
-    """What else stands in the care side's stack and VPC is made with this."""
+    """What an option's function gets, which adds constructs to the care side's stack and VPC."""
 
     care: CareApp
     vpc: TenantVpc
     groups: CareGroups
     key_arn: str
-    """Of log groups."""
+    """The key of log groups."""
 
 
 CONSTRUCTS = Place[Callable[["CareAppStack", CareSide], None]]("constructs of the care side")
+"""Functions of options (``option.py``: ``"constructs of the care side": "stack:add_helpdesk"``)."""
 
 
 class CareAppStack(TenantStack):
-    """``tenant`` is the tenant on the care side."""
+    """Network, link, probe, alarms and what options add. ``tenant``: as ``on_care_side`` returns it."""
 
     def __init__(self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, care: CareApp) -> None:
         super().__init__(scope, construct_id, tenant=tenant, data_class="internal", description="care side")
@@ -333,7 +351,7 @@ class CareAppStack(TenantStack):
         side = CareSide(care=care, vpc=vpc, groups=groups, key_arn=key.key_arn)
         for add in CONSTRUCTS.joined():
             add(self, side)
-        self._add_service_endpoints(vpc, groups)  # last: each role above has added its calls to ``callers``
+        self._add_service_endpoints(vpc, groups)  # last: roles above have added their calls to ``callers``
         self._output(
             "ProbeKeyId",
             probe.signing_key_id,
@@ -385,7 +403,11 @@ class CareAppStack(TenantStack):
         self._output("EndpointName", endpoint_name(endpoint).dns_name, f"What {host_name} leads to")
 
     def _add_service_endpoints(self, vpc: TenantVpc, groups: CareGroups) -> None:
-        """Create the endpoints of AWS services that are called, in the stack's own VPC only."""
+        """Create the endpoints of the AWS services that roles of the stack call, in a VPC of its own. In the
+        care team's VPC check that the file names one for each instead.
+
+        Raises ConfigurationError.
+        """
         called = called_services(self.callers)
         if groups.endpoints is not None:
             ServiceEndpoints(
@@ -409,8 +431,8 @@ class CareGroups(Construct):
     """Security groups of the care side.
 
     ``link`` admits the clients' connections and the probe's; it opens none. ``endpoints`` is for endpoints of
-    AWS services that are created here, in an own VPC. In the care team's VPC they exist already: their groups
-    are unknown, and must admit the probe.
+    AWS services in a VPC that this stack creates; None in the care team's VPC, where endpoints exist already
+    with groups that are unknown here and must admit the probe.
     """
 
     def __init__(

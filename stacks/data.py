@@ -1,6 +1,10 @@
-"""The data stack: documents, records, the search domain, and the empty secrets of internal systems. All of it
-would be lost with the stack, so nothing is deleted with it, except for ``dev``. Last the recovery points of
-AWS Backup: a vault, and a plan for each kind of store that nothing can make again."""
+"""The data stack: documents, records, the search domain, the empty secrets of internal systems, and the
+recovery points of AWS Backup. It holds all data, so its resources outlive a deletion of the stack, except for
+``dev``.
+
+Exceptions at the end name findings of validators with placeholders: ``<DocumentsBucket.Arn>`` is how cdk-nag
+writes an attribute of a resource (``stacks.policy``).
+"""
 
 from __future__ import annotations
 
@@ -48,20 +52,23 @@ from stacks.tenant_stack import NEVER_DELETED, OUTLIVES, TenantStack, pascal_cas
 CONSTRUCTS = Place[Callable[[TenantStack, KeysOutputs, NetworkOutputs, s3.IBucket], None]](
     "constructs of the data stack"
 )
-"""Functions of options, each of which adds its own constructs to the stack, given the bucket of models."""
+"""Functions of options (``option.py`` names them), each of which adds its own constructs to the stack. The
+last argument is the bucket of models."""
 
 
 class DataStack(TenantStack):
+    """Buckets, tables, recovery points, search domain, secrets, roles of publishers and pushers."""
+
     def __init__(
         self, scope: Construct, *, tenant: DeployedTenant, keys: KeysOutputs, network: NetworkOutputs
     ) -> None:
         super().__init__(scope, "Data", tenant=tenant, data_class="phi", stateful=True)
         buckets = TenantBuckets(self, "Buckets", keys=keys)
-        made = self._tables(keys)
-        tables = {role: table.table_name for role, table in made.items()}
+        tables = self._tables(keys)
+        names = {role: table.table_name for role, table in tables.items()}
         recovery = None
         if tenant.place.profile in RECOVERY:
-            arns = [made[definition.role].table_arn for definition in TABLES if definition.recoverable]
+            arns = [tables[definition.role].table_arn for definition in TABLES if definition.recoverable]
             documents, key = buckets.documents.bucket_arn, keys.data_key_arn
             recovery = RecoveryPoints(self, "Recovery", key_arn=key, tables=arns, documents=documents)
         schema_role = self._schema_role()
@@ -69,7 +76,7 @@ class DataStack(TenantStack):
             self, "Search", keys=keys, network=network, master_role_arn=schema_role.role_arn
         )
         domain = search.resource
-        # The policy is attached here: the domain refers to the role, and this policy to the domain.
+        # Attached after both exist: the domain refers to the role, and this policy to the domain.
         attach(
             self,
             "SetUp",
@@ -95,10 +102,10 @@ class DataStack(TenantStack):
             inbox_bucket=buckets.inbox.bucket_name,
             logs_bucket=buckets.logs.bucket_name,
             trail_bucket=buckets.trail.bucket_name,
-            records_table=tables["records"],
-            events_table=tables["events"],
-            states_table=tables["states"],
-            desk_table=tables["desk"],
+            records_table=names["records"],
+            events_table=names["events"],
+            states_table=names["states"],
+            desk_table=names["desk"],
             domain_name=domain.ref,
             domain_arn=domain.attr_arn,
             domain_endpoint=domain.attr_domain_endpoint,
@@ -114,16 +121,17 @@ class DataStack(TenantStack):
     def _tables(self, keys: KeysOutputs) -> dict[str, dynamodb.Table]:
         """Create the tables of ``TABLES``, which local use creates too; return them by role (``records``).
 
-        Below ``BackedUp``, which no exception excuses, are those that recovery points must hold."""
+        Those that recovery points must hold are created below ``BackedUp``: the exception from the rule that
+        tables are in a backup plan covers ``Tables`` alone, so the validator checks the others."""
         scope, backed_up = Construct(self, "Tables"), Construct(self, "BackedUp")
         key = kms.Key.from_key_arn(scope, "Key", keys.data_key_arn)
         has_points = self.tenant.place.profile in RECOVERY
-        below = {each: backed_up if has_points and each.recoverable else scope for each in TABLES}
-        return {each.role: _table(below[each], each, key=key) for each in TABLES}
+        scopes = {table: backed_up if has_points and table.recoverable else scope for table in TABLES}
+        return {table.role: _table(scopes[table], table, key=key) for table in TABLES}
 
     def _schema_role(self) -> FunctionRole:
-        """Return the role of the schema function, which the ingestion stack creates. That stack adds the read
-        permissions."""
+        """Create the role of the schema function here, because the domain refers to it as its master. The
+        ingestion stack creates the function and adds the read permissions."""
         role = FunctionRole(
             self, "SchemaRole", description="Applies the search schema; the domain's only master"
         )
@@ -131,7 +139,7 @@ class DataStack(TenantStack):
             self,
             "SchemaPlatform",
             description="What Lambda itself does for the schema function",
-            # The group's name is generated: it begins with the stack's.
+            # The name of the function's log group is generated; it begins with the name of its stack.
             statements=platform_statements(
                 self, log_group_arn=f"{log_group_arn(self, f'{self.tenant.full_name}-*')}:*"
             ),
@@ -155,7 +163,11 @@ class DataStack(TenantStack):
         cdk.CfnOutput(self, "ArtifactPublisherArn", value=role.role_arn)
 
     def _add_pushers(self, inbox: s3.IBucket, *, key_arn: str) -> None:
-        """Create a role for each source's pushers, who are outside of the VPC. Its tag is its only folder."""
+        """Create a role for the pushers of each source, who are outside of the VPC. Its tag ``inbox`` (the
+        source's name) is the only folder that it may put into.
+
+        ``tenant.place.pushers``: ARNs that may assume the role, by source.
+        """
         scope, tenant = Construct(self, "Pushers"), self.tenant
         parameter = tenant.place.inbox_parameter(tenant.name)
         ssm.StringParameter(scope, "Inbox", parameter_name=parameter, string_value=inbox.bucket_name)
@@ -175,6 +187,7 @@ class DataStack(TenantStack):
 
 
 def _table(scope: Construct, definition: TableDefinition, *, key: kms.IKey) -> dynamodb.Table:
+    """Create a table and its index, with the pinned logical id ``RecordsTable``."""
     tenant = tenant_of(scope)
     construct_id = f"{definition.role.capitalize()}Table"
     table = dynamodb.Table(
@@ -209,7 +222,7 @@ def _attribute(name: str) -> dynamodb.Attribute:
 
 
 def _missed_starts(scope: Construct, keys: KeysOutputs) -> sqs.Queue:
-    """Create the dead-letter queue of the tenant's schedules."""
+    """Create the queue of starts that failed: the dead-letter queue of the tenant's schedules."""
     return sqs.Queue(
         scope,
         "MissedStarts",
@@ -224,8 +237,8 @@ class SystemSecrets(Construct):
     """One secret for each ``[[reach]]`` entry that is called with a token or OAuth credentials, or by
     connectors of sources, unless the entry names a secret of the company's.
 
-    No value is in a template: whoever owns the system puts it and rotates it (docs/runbook.md). A secret
-    without a value makes the system's elements, or the runs of its sources, fail and nothing else.
+    No value is in a template: whoever owns the system puts it and rotates it (docs/runbook.md). While a
+    secret has no value, only that system's elements, or the runs of its sources, fail.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, key_arn: str) -> None:
@@ -255,8 +268,9 @@ class SystemSecrets(Construct):
         return secret.ref
 
     def _policy(self) -> Mapping[str, Any]:
-        """Only roles with the tenant's tag read the value, and roles of another tenant do nothing with the
-        secret, whatever policies they have. A system's owner, who puts it, has no such tag."""
+        """Return the secret's policy, two Denies: only roles with the tenant's tag read the value, and roles
+        of another tenant do nothing with the secret, whatever their own policies allow. The system's owner,
+        who puts the value, has no tag ``tenant`` and may do so by a policy of its own."""
         without_our_tag = {
             "StringNotEquals": {TENANT_TAG: self._tenant.name},
             "ArnNotLike": {"aws:PrincipalArn": exempt_principals(self, tenant=self._tenant)},
@@ -283,20 +297,22 @@ class SystemSecrets(Construct):
 
 
 _END_EARLIER = ("DeleteRecoveryPoint", "DisassociateRecoveryPoint", "UpdateRecoveryPointLifecycle")
+"""Actions of AWS Backup that would end a recovery point before its time."""
 
 
 class RecoveryPoints(Construct):
-    """The vault admits points of one lifetime alone, which begins with the copy: what was withdrawn is in no
-    point after that time. In governance mode: an administrator may lift the lock, where a court orders it
-    (docs/decisions/0131-recovery-points.md).
+    """AWS Backup's vault, its role, and a plan each for tables and documents.
 
-    Not the index, which is made again; not what expires, nor feedback, nor the locked trail.
+    The vault's lock admits one lifetime for all points, counted from the copy: so long after a withdrawal no
+    point holds the document any more. The lock is in governance mode, so that an administrator can lift it
+    where a court orders it (docs/decisions/0131-recovery-points.md). Left out are the index, which can be
+    built again, tables of what expires, feedback, and the locked trail.
     """
 
     def __init__(
         self, scope: Construct, construct_id: str, *, key_arn: str, tables: Sequence[str], documents: str
     ) -> None:
-        """``tables`` and ``documents`` are ARNs: of tables, and of the bucket of originals."""
+        """``tables``: ARNs of the tables. ``documents``: ARN of the bucket of documents."""
         super().__init__(scope, construct_id)
         profile, stack = tenant_of(self).place.profile, cdk.Stack.of(self)
         recovery, days = RECOVERY[profile], RETENTION[profile].backup
@@ -305,7 +321,8 @@ class RecoveryPoints(Construct):
         vault = backup.CfnBackupVault(
             self,
             "Vault",
-            # Another name for each stack: one that was deleted leaves its vault until the last point ends.
+            # Named by the stack's unique id (arn:…:stack/<name>/<id>): a deleted stack leaves its vault, and
+            # with it the name, until its last point ends.
             backup_vault_name=f"recovery-{cdk.Fn.select(2, cdk.Fn.split('/', stack.stack_id))}",
             encryption_key_arn=key_arn,
             access_policy=iam.PolicyDocument(statements=[nobody]),
@@ -345,13 +362,14 @@ class RecoveryPoints(Construct):
             ).node.add_dependency(role.policy)
 
 
-_TABLE = ("CreateBackup", "DescribeTable", "ListTagsOfResource", "StartAwsBackupJob")
-_BUCKET = (
+_TABLE_ACTIONS = ("CreateBackup", "DescribeTable", "ListTagsOfResource", "StartAwsBackupJob")
+_BUCKET_ACTIONS = (
     *(f"GetBucket{part}" for part in ("Acl", "Location", "Notification", "Tagging", "Versioning")),
     *("GetInventoryConfiguration", "ListBucket", "ListBucketVersions", "PutBucketNotification"),
 )
-_OBJECT = tuple(f"GetObject{of}{part}" for of in ("", "Version") for part in ("", "Acl", "Tagging"))
-_RULE = (
+_OBJECT = tuple(f"GetObject{kind}{part}" for kind in ("", "Version") for part in ("", "Acl", "Tagging"))
+"""``GetObject``, ``GetObjectAcl`` and so on up to ``GetObjectVersionTagging``."""
+_RULE_ACTIONS = (
     *(f"{verb}Rule" for verb in ("Delete", "Describe", "Disable", "Enable", "Put")),
     *("ListTargetsByRule", "PutTargets", "RemoveTargets"),
 )
@@ -360,7 +378,8 @@ _RULE = (
 def _statements(
     scope: Construct, *, key_arn: str, tables: Sequence[str], documents: str
 ) -> list[iam.PolicyStatement]:
-    """Return what AWS Backup needs of these stores, by its managed policies for backups and S3 backups.
+    """Return the permissions of AWS Backup's role on these stores, taken from its managed policies for
+    backups and for S3 backups.
 
     https://docs.aws.amazon.com/aws-backup/latest/devguide/security-iam-awsmanpol.html. Without
     ``DeleteBackup`` points would not end in an account without advanced DynamoDB backups.
@@ -373,11 +392,11 @@ def _statements(
     point = f"arn:{cdk.Aws.PARTITION}:backup:{stack.region}:{stack.account}:recovery-point:*"
     for_resource = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
     return [
-        may("dynamodb", _TABLE, *tables),
+        may("dynamodb", _TABLE_ACTIONS, *tables),
         may("dynamodb", ("DescribeBackup", "DeleteBackup"), *(f"{arn}/backup/*" for arn in tables)),
-        may("s3", _BUCKET, documents),
+        may("s3", _BUCKET_ACTIONS, documents),
         may("s3", _OBJECT, f"{documents}/*"),
-        may("events", _RULE, resource_arn(scope, "events", "rule", "AwsBackupManagedRule*")),
+        may("events", _RULE_ACTIONS, resource_arn(scope, "events", "rule", "AwsBackupManagedRule*")),
         allow(("cloudwatch:GetMetricData", "events:ListRules", "s3:ListAllMyBuckets"), "*"),
         allow("backup:TagResource", point),
         allow(USE_KEY, key_arn, conditions=via(tenant_of(scope), "dynamodb", "s3")),

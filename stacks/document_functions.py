@@ -1,9 +1,14 @@
 """The functions of documents and of captured calls, the queues between them, and their permissions.
 
-Documents: ``receive_documents`` and ``ingest_documents``, which have ``parse_documents`` parse,
-``withdraw_documents``, ``purge_index``. Captured
-calls leave the quarantine within the hour: ``redact_capture`` copies each one clean and deletes every version
-of it. Functions may do what their adapters call, and on what; no statement has a wildcard action.
+    inbox bucket → queue → receive_documents → queue → ingest_documents → index
+                                   ↓ withdrawn                  both call parse_documents
+                       queue → withdraw_documents → index;  purge_index every 15 minutes
+    quarantine bucket → queue → redact_capture → capture bucket;  sweep_quarantine every 5 minutes
+
+Inbox and document queues exist twice, for single documents and for bulk loads. Captured calls leave the
+quarantine within the hour: ``redact_capture`` copies each one clean and deletes every version of it. Each
+name is a module of ``lambdas``. A role allows exactly what the function's adapters call, on the resources
+that they use; no statement has a wildcard action.
 """
 
 from __future__ import annotations
@@ -63,30 +68,31 @@ MAX_ATTEMPTS = 40
 (tested)."""
 _RETENTION = cdk.Duration.days(14)
 """SQS's maximum, so that a weekend's failure is still there."""
-_TIMEOUTS_OF_VISIBILITY = 6
-"""Lambda's advice ("Creating and configuring an Amazon SQS event source mapping"): room for its retries while
-the function is throttled."""
+_VISIBILITY_TIMEOUTS = 6
+"""A message stays invisible for so many timeouts of its function: Lambda's advice ("Creating and configuring
+an Amazon SQS event source mapping"), room for its retries while the function is throttled."""
 
 
 class TenantQueue(Construct):
-    """``consumer_timeout_s`` is the timeout of the function that takes from it."""
+    """An encrypted queue with its dead-letter queue. ``consumer_timeout_s``: timeout of the function that
+    takes from it."""
 
     def __init__(
         self, scope: Construct, construct_id: str, *, data_key_arn: str, consumer_timeout_s: int
     ) -> None:
         super().__init__(scope, construct_id)
-        closed: dict[str, Any] = {
+        properties: dict[str, Any] = {
             "encryption": sqs.QueueEncryption.KMS,
             "encryption_master_key": kms.Key.from_key_arn(self, "Key", data_key_arn),
             "enforce_ssl": True,
             "retention_period": _RETENTION,
         }
-        self.dead_letters = sqs.Queue(self, "DeadLetters", **closed)
+        self.dead_letters = sqs.Queue(self, "DeadLetters", **properties)
         self.queue = sqs.Queue(
             self,
             "Queue",
-            **closed,
-            visibility_timeout=cdk.Duration.seconds(_TIMEOUTS_OF_VISIBILITY * consumer_timeout_s),
+            **properties,
+            visibility_timeout=cdk.Duration.seconds(_VISIBILITY_TIMEOUTS * consumer_timeout_s),
             dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=MAX_ATTEMPTS),
         )
         self.arn = self.queue.queue_arn
@@ -119,7 +125,9 @@ class TenantQueue(Construct):
         concurrency: int,
         enabled: bool | cdk.IResolvable = True,
     ) -> lambda_.CfnEventSourceMapping:
-        """Let the function take batches, ``concurrency`` (Lambda's minimum: 2) at once."""
+        """Let the function take batches, at most ``concurrency`` (Lambda's minimum: 2) at once. Return the
+        mapping, which must be created after everything that the function needs
+        (``DocumentFunctions.sources``)."""
         kinds = lambda_.CfnEventSourceMapping
         mapping = kinds(
             self,
@@ -131,14 +139,14 @@ class TenantQueue(Construct):
             function_response_types=["ReportBatchItemFailures"],
             scaling_config=kinds.ScalingConfigProperty(maximum_concurrency=concurrency),
         )
-        # Lambda uses the role when it creates the mapping.
+        # Lambda checks the role's permissions on the queue when it creates the mapping.
         mapping.node.add_dependency(role)
         return mapping
 
 
 def object_created(*, bucket: str, key: object | None = None) -> events.EventPattern:
-    """Return the pattern of S3's events of new objects; ``key`` filters their names in EventBridge's
-    syntax."""
+    """Return the pattern of S3's events of new objects. ``key``: a filter of their names in EventBridge's
+    syntax (``{"prefix": "bulk/"}``)."""
     detail: dict[str, object] = {"bucket": {"name": [bucket]}}
     if key is not None:
         detail["object"] = {"key": [key]}
@@ -147,7 +155,10 @@ def object_created(*, bucket: str, key: object | None = None) -> events.EventPat
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionPermissions:
-    """Builds the statements of the functions' roles, and the roles themselves below ``scope``."""
+    """Builds the statements of the functions' roles, and the roles themselves below ``scope``.
+
+    Methods named by a verb return statements: ``take_from(queue)`` allows to take messages.
+    """
 
     scope: Construct
     foundation: Foundation
@@ -160,11 +171,12 @@ class FunctionPermissions:
         return role
 
     def write_states(self) -> list[iam.PolicyStatement]:
+        """Read and write the states of documents, as workers do."""
         table = self.foundation.data.states_table
         return table_statements(self.scope, STATES, table, actions=STATES.worker_actions)
 
     def read_model_files(self, *names: str) -> list[iam.PolicyStatement]:
-        """Read files of the embedding models' artifacts that their callers need."""
+        """Read these files (``tokenizer.json``) of the embedding models' artifacts."""
         tenant, models_key = self.foundation.tenant, self.foundation.keys.models_key_arn
         bucket = bucket_arn(self.scope, self.foundation.data.models_bucket)
         folders = [f"{bucket}/{CALLERS_PREFIX}{section.model}" for section, _, _ in tenant.embeddings]
@@ -174,7 +186,8 @@ class FunctionPermissions:
         ]
 
     def parse_by(self, parser: VpcFunction) -> list[iam.PolicyStatement]:
-        """Call the parser, and sign addresses of what it reads and answers, below a prefix of its own."""
+        """Call the parser, and read, write and delete below its prefix: the caller gives the parser presigned
+        URLs of what it reads and of where it puts its answer."""
         bucket = bucket_arn(self.scope, self.foundation.data.documents_bucket)
         actions = ("s3:PutObject", "s3:GetObject", "s3:DeleteObjectVersion")
         folder = {"StringLike": {"s3:prefix": f"{PARSING_PREFIX}*"}}
@@ -200,18 +213,19 @@ class FunctionPermissions:
 
 
 _RECEIVE_TIMEOUT_S = 600
-"""A raw file may contain twenty thousand documents, each an object of its own."""
+"""A raw file may contain twenty thousand documents, each of which is put as an object."""
 _INGEST_TIMEOUT_S = 300
-"""Twice the time of an embedding that is retried for a minute and of a domain that is slow for another."""
+"""Twice the longest run: embedding retried for a minute, and a slow domain for another."""
 _WITHDRAW_TIMEOUT_S = 120
 _PURGE_TIMEOUT_S = 600
 _REDACT_TIMEOUT_S = 120
-"""A message of a failed function is invisible for six times that. Five such failures would take the hour,
-hence the sweep."""
+"""A message of a failed function stays invisible for six timeouts, 12 minutes: five failures would exceed the
+hour, hence the sweep."""
 _FILES_PER_BATCH = 1
-"""A file that ends the whole function costs no other file an attempt."""
+"""A file that crashes the function uses up no attempt of another file."""
 _PARSE_TIMEOUT_S = 50
-"""Less than the minute that an address lives. A document may take 20 s of CPU time (``ParsingLimits``)."""
+"""Less than the minute for which a presigned URL is valid. A document may take 20 s of CPU time
+(``ParsingLimits``)."""
 _PARSING_MIB = 1769
 """One whole core. The parsing child may take 1,024 MiB of it (``ParsingLimits``), so that a file which takes
 more ends the child and not the function."""
@@ -229,6 +243,8 @@ _SWEEP_MINUTES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentQueues:
+    """The queues by what their messages name: raw files, documents to ingest, documents to withdraw."""
+
     inbox: TenantQueue
     bulk_inbox: TenantQueue
     documents: TenantQueue
@@ -244,6 +260,12 @@ _DOCUMENT_SERVICES = ("s3", "dynamodb", "sqs", "lambda")
 
 
 class DocumentFunctions(Construct):
+    """The functions of documents with their queues and roles.
+
+    ``index_writers``: roles that need access to the index, which the ingestion stack grants; ``functions``:
+    all of them, for metrics.
+    """
+
     def __init__(
         self, scope: Construct, construct_id: str, *, permissions: FunctionPermissions, models: ModelsOutputs
     ) -> None:
@@ -256,8 +278,9 @@ class DocumentFunctions(Construct):
         self._tenant_file = TenantFileAsset(self, "TenantFile", tenant=self._foundation.tenant)
         self.index_writers: list[FunctionRole] = []
         self.sources: list[lambda_.CfnEventSourceMapping] = []
-        """Create them after the index and the permission to write it."""
-        self.parser = self._parse()
+        """Event source mappings. The ingestion stack creates them after the index and the permission to write
+        it."""
+        self.parser = self._parse()  # first: roles of others refer to it
         self.functions = (self.parser, self._receive(), self._ingest(), *self._remove())
         self.reindex_role: FunctionRole | None = None
         """The only role that may create, delete and switch versions of the index."""
@@ -282,8 +305,8 @@ class DocumentFunctions(Construct):
         return queues
 
     def _parse(self) -> VpcFunction:
-        """Create the function that reads what others wrote: no right, no environment, no way but S3's
-        gateway."""
+        """Create the function that parses files of strangers: its role allows nothing, it has no environment,
+        and its security group reaches only S3's gateway."""
         program = FunctionProgram(
             module="parse_documents",
             timeout_s=_PARSE_TIMEOUT_S,
@@ -303,16 +326,16 @@ class DocumentFunctions(Construct):
             "ReceiveRole",
             description="Reads raw files of the inbox, adds documents",
             statements=[
-                # Without s3:ListBucket S3 says of a missing file that access is denied.
+                # Without s3:ListBucket S3 answers "access denied" for a missing file.
                 allow("s3:GetObject", f"{inbox}/*"),
                 allow("s3:ListBucket", inbox),
                 allow("s3:PutObject", f"{uploads}/result.json"),
                 allow("s3:DeleteObject", f"{uploads}/content"),
-                # It reads a document that is read again, and whether it has a text (s3:ListBucket).
+                # Documents that are parsed again; s3:ListBucket as above, for one without a stored text.
                 allow(("s3:GetObject", "s3:PutObject"), f"{documents}/{ServiceSettings.documents_prefix}*"),
                 allow("s3:ListBucket", documents),
                 *permissions.write_states(),
-                # Who tried to widen a document's labels; the role can neither read nor change a record.
+                # Audit entries of who tried to widen a document's labels; the role cannot read any record.
                 allow("dynamodb:PutItem", records, conditions=of_partitions(ACCESS_PARTITIONS)),
                 permissions.send_to(queues.documents, queues.bulk_documents, queues.withdrawals),
                 permissions.take_from(queues.inbox, queues.bulk_inbox),
@@ -341,7 +364,7 @@ class DocumentFunctions(Construct):
         role = self._index_role(
             "IngestRole",
             "Brings documents into the index",
-            # By name: the endpoint itself is absent while the tenant is paused.
+            # By name: the endpoint does not exist while the tenant is paused.
             self._embed(),
             allow("ssm:GetParameter", parameter_arn(self, models.power_parameter)),
             permissions.send_to(queues.documents, queues.bulk_documents),
@@ -361,7 +384,8 @@ class DocumentFunctions(Construct):
             ),
         )
         function = VpcFunction(self, "Ingest", program=program, place=self._place, role=role)
-        # The function takes documents only while the endpoints exist: the power machines stop these sources.
+        # The power machines stop these sources in a pause, so that the function runs only while endpoints
+        # exist.
         sources = self._consume(
             function,
             role,
@@ -380,8 +404,10 @@ class DocumentFunctions(Construct):
         return function
 
     def _remove(self) -> tuple[VpcFunction, VpcFunction]:
+        """Create the functions that withdraw documents and purge the index, with one role."""
         permissions, withdrawals = self._permissions, self.queues.withdrawals
-        # The keys of texts in feedback are items of the events' table; a withdrawal destroys the document's.
+        # Keys that seal texts in feedback are items of the events table; a withdrawal destroys the
+        # document's.
         keys = resource_arn(self, "dynamodb", "table", self._foundation.data.events_table)
         role = self._index_role(
             "RemoveRole",
@@ -412,13 +438,14 @@ class DocumentFunctions(Construct):
         return withdraw, purge
 
     def _embed(self) -> iam.PolicyStatement:
+        """Allow calls of the embedding endpoints."""
         names = self._models.embedding_endpoint_names
         endpoints = (resource_arn(self, "sagemaker", "endpoint", name) for name in names)
         return allow("sagemaker:InvokeEndpoint", *endpoints)
 
     def _reindex(self) -> VpcFunction:
-        """Fill the index of ``[embedding_next]``, and switch to it or back, when ``assistant aws reindex``
-        calls it."""
+        """Create the function that ``assistant aws reindex`` calls: it fills the index of
+        ``[embedding_next]``, and switches to it or back."""
         domain = self._foundation.data.domain_arn
         role = self._index_role(
             "ReindexRole",
@@ -461,8 +488,12 @@ class DocumentFunctions(Construct):
     def _index_role(
         self, construct_id: str, description: str, *more: iam.PolicyStatement, opens_index: bool = True
     ) -> FunctionRole:
-        """Create a role that writes any version of an index of passages on the tenant's domain, and asks
-        which one is live; the domain's own role mapping says which."""
+        """Create a role that writes versions of the index of passages, and reads which one is live.
+
+        IAM allows any index of passages on the domain (``…/*-passages-v*``); the domain's own role mapping
+        (``grant_search_access``) restricts it to the tenant's. ``opens_index``: whether the role gets the
+        access of a writer.
+        """
         permissions, data = self._permissions, self._foundation.data
         alias = str(ServiceSettings.model_fields["opensearch_index"].default).replace("{tenant}", "*")
         indices = f"{data.domain_arn}/{alias}"
@@ -485,6 +516,8 @@ class DocumentFunctions(Construct):
         return role
 
     def _environment(self, settings: type[ProcessSettings], **values: object) -> dict[str, str]:
+        """Return the variables of a function: ``values``, the queues and what ``Foundation.environment``
+        adds."""
         return self._foundation.environment(
             settings,
             tenant_file_s3=self._tenant_file.uri,
@@ -495,8 +528,9 @@ class DocumentFunctions(Construct):
 
 
 class CaptureRedaction(Construct):
-    """``redact_capture`` handles each new object; ``sweep_quarantine`` handles what it left and publishes the
-    metric ``OldestRawCaptureAge``, in seconds."""
+    """The functions that clean captured calls: ``redact_capture`` handles each new object of the quarantine,
+    ``sweep_quarantine`` every five minutes the ones that it left, and publishes the metric
+    ``OldestRawCaptureAge``, in seconds."""
 
     def __init__(self, scope: Construct, construct_id: str, *, permissions: FunctionPermissions) -> None:
         super().__init__(scope, construct_id)
@@ -526,7 +560,7 @@ class CaptureRedaction(Construct):
         environment = foundation.environment(
             RedactingSettings, passages_percent=models.capture_passages_percent, keeps_texts=keeps_texts
         )
-        # What finds patients' data does not fit a zip file (docs/decisions/0048-patients-data.md).
+        # The models that find patients' data exceed a zip package (docs/decisions/0048-patients-data.md).
         image = image_uri(self, foundation.tenant, LEARNING_IMAGE) if keeps_texts else None
 
         def function(name: str, module: str, timeout_s: int) -> VpcFunction:

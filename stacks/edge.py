@@ -1,5 +1,6 @@
-"""The edge stack, the only way in: an endpoint service, an NLB, an ALB that terminates TLS, and HTTPS to the
-tasks.
+"""The edge stack, the only way in:
+
+    care side's endpoint ═ endpoint service ─ NLB ─ TCP 443 ─ ALB (TLS ends) ─ HTTPS ─ tasks
 
 An endpoint service takes no ALB, and an NLB does not understand HTTP: hence both, one behind the other.
 Everything here is stateful: replacing it changes the service name that another account has pinned.
@@ -25,18 +26,19 @@ from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import TenantStack, pin
 
 ACCESS_LOGS_PREFIX = "alb"
-"""In the logs bucket; its policy, which is the data stack's, lets the balancer's account write there."""
+"""Folder of the logs bucket. The bucket's policy, in the data stack (``log_delivery``), admits the
+balancers."""
 _TLS_POLICY = elbv2.SslPolicy.TLS13_12_RES_PQ
-"""TLS 1.3 and 1.2 with forward secrecy and AEAD only, hybrid post-quantum key exchange where the client
-supports it. Without 1.2 the health checks of an NLB fail: they do not support 1.3 (NLB guide, "Health
+"""TLS 1.3 and 1.2 with forward secrecy and AEAD only, and hybrid post-quantum key exchange where the client
+supports it. 1.2 stays for the health checks of the NLB, which do not support 1.3 (NLB guide, "Health
 checks")."""
 _IDLE_TIMEOUT = cdk.Duration.seconds(120)
 """A whole answer in one JSON body sends no byte for up to 100 s. The tasks keep an idle connection longer
 (`assistant.process.http`); else the balancer would sometimes send into a connection that has just been
 closed."""
 _DEREGISTRATION_DELAY = cdk.Duration.seconds(120)
-"""As long as a task may run after SIGTERM on Fargate: its drain, 103 s, ends within it, and the balancer cuts
-no stream before."""
+"""Equal to the time that Fargate gives a task after SIGTERM. A task drains within 103 s, so the balancer cuts
+no stream."""
 
 _TCP_IDLE_TIMEOUT = cdk.Duration.seconds(350)
 """Longer than the ALB's, so that the ALB closes an idle connection first, and tells both ends. An NLB that
@@ -48,6 +50,7 @@ HEALTH_PATH = "/healthz"
 
 
 def health_check(*, timeout_s: int, port: str | None = None) -> elbv2.HealthCheck:
+    """Return a check over HTTPS every 10 s. ``port``: None for the port of each target."""
     return elbv2.HealthCheck(
         protocol=elbv2.Protocol.HTTPS,
         path=HEALTH_PATH,
@@ -63,8 +66,9 @@ def health_check(*, timeout_s: int, port: str | None = None) -> elbv2.HealthChec
 class TlsFront(Construct):
     """The ALB that terminates TLS with the tenant's certificate, and the target group of the tasks.
 
-    ``listener`` receives what the NLB forwards. ``health_listener`` is the same one, or, where client
-    certificates are verified, one that answers only the health check.
+    ``listener`` (port 443) receives what the NLB forwards. ``health_listener`` answers the NLB's health
+    checks: it is the same one, or, where clients must show certificates, which a health check does not have,
+    another one on port 8443 that forwards ``/healthz`` alone.
     """
 
     def __init__(
@@ -80,7 +84,8 @@ class TlsFront(Construct):
         super().__init__(scope, construct_id)
         self._tenant = tenant
         self.load_balancer = self._load_balancer(vpc, security_group_id)
-        # Set as attributes: `log_access_logs` would also change the policy of the bucket.
+        # Set as attributes, because `log_access_logs` would also change the bucket's policy, which the data
+        # stack owns.
         self.load_balancer.set_attribute("access_logs.s3.enabled", "true")
         self.load_balancer.set_attribute("access_logs.s3.bucket", logs_bucket)
         self.load_balancer.set_attribute("access_logs.s3.prefix", ACCESS_LOGS_PREFIX)
@@ -106,7 +111,7 @@ class TlsFront(Construct):
             ),
             drop_invalid_header_fields=True,
             desync_mitigation_mode=elbv2.DesyncMitigationMode.STRICTEST,
-            # Behind PrivateLink it contains an address of the NLB, or whatever the client wrote.
+            # Behind PrivateLink X-Forwarded-For has an address of the NLB, or whatever the client wrote.
             xff_header_processing_mode=elbv2.XffHeaderProcessingMode.REMOVE,
             idle_timeout=_IDLE_TIMEOUT,
             deletion_protection=True,
@@ -122,7 +127,7 @@ class TlsFront(Construct):
             target_type=elbv2.TargetType.IP,
             port=TASK_PORT,
             protocol=elbv2.ApplicationProtocol.HTTPS,
-            # Answers take one second to a hundred: a new one goes to the task with the fewest.
+            # Answers take 1 to 100 s, so a new question goes to the task with the fewest in progress.
             load_balancing_algorithm_type=elbv2.TargetGroupLoadBalancingAlgorithmType.LEAST_OUTSTANDING_REQUESTS,
             deregistration_delay=_DEREGISTRATION_DELAY,
             health_check=health_check(timeout_s=5),
@@ -144,15 +149,19 @@ class TlsFront(Construct):
         return listener
 
     def _client_certificates(self) -> elbv2.MutualAuthentication | None:
+        """Return the verification of client certificates; None where the tenant asks for none.
+
+        ``[edge] client_certificates`` names the bundle of authorities: ``s3://acme-pki/clients.pem``.
+        """
         bundle = self._tenant.edge.client_certificates
         if bundle is None:
             return None
-        place = urlsplit(bundle)
+        address = urlsplit(bundle)
         store = elbv2.TrustStore(
             self,
             "ClientAuthorities",
-            bucket=s3.Bucket.from_bucket_name(self, "ClientAuthoritiesBucket", place.netloc),
-            key=place.path.removeprefix("/"),
+            bucket=s3.Bucket.from_bucket_name(self, "ClientAuthoritiesBucket", address.netloc),
+            key=address.path.removeprefix("/"),
         )
         pin(store, "ClientAuthorities")
         return elbv2.MutualAuthentication(
@@ -172,6 +181,8 @@ class TlsFront(Construct):
 
 
 class EdgeStack(TenantStack):
+    """Both balancers and the endpoint service; outputs what the care side needs (docs/private-link.md)."""
+
     def __init__(
         self, scope: Construct, *, tenant: DeployedTenant, network: NetworkOutputs, logs_bucket: str
     ) -> None:
@@ -224,7 +235,8 @@ class EdgeStack(TenantStack):
         return nlb
 
     def _forward(self, nlb: elbv2.NetworkLoadBalancer, front: TlsFront, vpc: ec2.IVpc) -> None:
-        """Forward port 443 to the ALB as TCP: such a target group supports no attribute."""
+        """Forward port 443 to the ALB as TCP. A target group of an ALB supports no attributes, so none is
+        set."""
         target = elbv2.NetworkTargetGroup(
             self,
             "TlsFrontTargets",
@@ -253,7 +265,7 @@ class EdgeStack(TenantStack):
             acceptance_required=True,
             allowed_principals=[iam.ArnPrincipal(arn) for arn in self.tenant.edge.allowed_principals],
         )
-        # not the construct's default child, because there are permissions beside it
+        # not `default_child`, which is undefined because the construct has permissions as a second child
         resource = cast("ec2.CfnVPCEndpointService", service.node.find_child("EndpointService"))
         pin(resource, "EndpointService")
         if self.tenant.edge.service_private_dns:

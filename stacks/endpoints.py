@@ -1,6 +1,6 @@
 """One SageMaker endpoint: model, role, log, configuration, scaling, and the alarms that roll a deployment
-back. The power switch removes the endpoint, its scaling and its alarms; model and configuration stay and cost
-nothing.
+back. In a pause the power switch (``stacks.models``) removes the endpoint, its scaling and its alarms; model
+and configuration stay and cost nothing.
 
 SageMaker runs an endpoint by a role that reads its artifact and image and writes its log and captures
 ("CreateModel API: Execution Role Permissions", SageMaker AI guide). The container itself, isolated from the
@@ -52,11 +52,12 @@ from stacks.tenant_stack import Foundation, described, endpoint_log_group, tenan
 _MODEL_FOLDER = Path("/opt/ml/model")
 """Where SageMaker puts an artifact into a container."""
 _MAX_EMBEDDINGS_PER_REQUEST = 32
-"""The embedding client's batch size."""
+"""Equal to the embedding client's batch size."""
 _OFFLINE = {"HF_HUB_OFFLINE": "1"}
 """The container reaches no network: a download fails at once instead of timing out."""
 _BAKE_S = 600
-"""The old fleet stays this long beside the new one; an alarm in this time restores it."""
+"""In a deployment the old instances stay this long beside the new ones; an alarm in this time restores
+them."""
 _MAX_DEPLOYMENT_S = 4 * 3600
 _SCALE_OUT_S = 60
 _SCALE_IN_S = 900
@@ -69,7 +70,7 @@ CaptureMode = Literal["Input", "Output"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """What differs between the endpoints."""
+    """What differs between the endpoints. ``embedding_models`` and ``llm`` make it from the tenant file."""
 
     task: Literal["embedding", "llm"]
     place: Literal["Embedding", "EmbeddingNext", "Llm"]
@@ -82,17 +83,19 @@ class ServedModel:
     concurrent_requests: int
     """Per copy of the model; at this load another instance starts."""
     slow_ms: int
+    """p90 of ``slow_metric`` from which a deployment is rolled back."""
     slow_metric: Literal["ModelLatency", "FirstChunkModelLatency"]
     captured: tuple[CaptureMode, ...]
     """Parts of a call that are captured; empty: none."""
 
 
 def embedding_models(tenant: DeployedTenant) -> list[ServedModel]:
-    """Captures texts, not vectors: vectors teach nothing and are many times as large.
+    """Return the endpoints of ``[embedding]`` and, where the file has it, ``[embedding_next]``.
 
-    One percentage holds for a whole endpoint, and passages come in thousands: the redactor drops them.
-    Where raw capture is kept (``direct``), nothing would drop them, so it captures only if the tenant wants
-    all passages.
+    They capture texts and no vectors, which are many times as large and of no use for training. Questions and
+    passages come through one endpoint, with one capture percentage; passages come in thousands, and the
+    redactor drops most of them. With ``capture = "direct"`` there is no redactor, so texts are captured only
+    where the tenant wants all passages.
     """
     models = tenant.models
     is_captured = models.capture != "direct" or models.capture_passages_percent == 100
@@ -123,16 +126,21 @@ def llm(tenant: DeployedTenant, manifest: LlmManifest) -> ServedModel:
         manifest=manifest,
         instance=instance,
         environment=_llm_environment(manifest, instance=instance),
-        # Three quarters of the compiled batch size: another instance takes many minutes.
+        # Three quarters of the compiled batch size: another instance must start early, as it takes many
+        # minutes.
         concurrent_requests=max(1, manifest.batch_size * 3 // 4),
         slow_ms=10_000,
-        slow_metric="FirstChunkModelLatency",  # the whole of a stream is as long as its answer
+        slow_metric="FirstChunkModelLatency",  # a whole stream takes as long as its answer
         captured=("Input", "Output"),
     )
 
 
 class ModelEndpoint(Construct):
-    """Names of model and configuration are generated: a change replaces them."""
+    """An endpoint with its role, log group, model, configuration, scaling and rollback alarms.
+
+    Names of model and configuration are generated: a change of either replaces it. The endpoint's name is
+    fixed.
+    """
 
     def __init__(
         self,
@@ -156,9 +164,9 @@ class ModelEndpoint(Construct):
             (_artifact_prefix(self, model), model) for model in (served, candidate) if model is not None
         ]
         buckets = {"quarantine": data.quarantine_bucket, "direct": data.capture_bucket, "off": None}
-        # Where captured calls go: to be redacted, or kept raw.
+        # Captured calls go to the quarantine, to be redacted, or straight into the capture bucket.
         self._capture_bucket = buckets[tenant.models.capture] if served.captured else None
-        role, policy = self._role()
+        role, policy = self._role()  # reads the attributes above
         serving = Construct(self, "Serving")
         names = ("Model", "CanaryModel")
         models = [
@@ -170,11 +178,12 @@ class ModelEndpoint(Construct):
         variant = self._variant(SERVED_VARIANT, models[0], served, instances=tenant.models.min_instances)
         config = self._config(serving, "Config", [variant])
         self.release_outputs: dict[str, str] = {}
-        """What a release works with, by name of the stack's output; empty without a candidate."""
+        """Values for ``assistant models release``, by the name of the stack's output; empty without a
+        candidate."""
         if candidate is not None:
-            # Without weight: the release gives it its share when its container has started.
+            # Weight 0: no calls until the release gives it a share, when its container has started.
             canary = self._variant(CANARY_VARIANT, models[1], candidate, instances=1, weight=0.0)
-            # Below the served configuration, whose exceptions hold for it too.
+            # A child of the served configuration: that one's exceptions from rules then cover it too.
             beside = self._config(config, "Canary", [variant, canary])
             self.release_outputs = {
                 SERVED_CONFIG_OUTPUT: config.attr_endpoint_config_name,
@@ -194,11 +203,11 @@ class ModelEndpoint(Construct):
     def _add_releaser(self, config_arns: list[str]) -> None:
         """Create the role that the company's builds assume to release and to roll back.
 
-        An endpoint with a key takes its grant from who updates it, and the key admits the tenant's roles
-        alone (``stacks.keys``): whoever deploys has no such right. This role can set no configuration but
+        Whoever updates an endpoint with a key must create a grant on the key, and the key admits the tenant's
+        roles alone (``stacks.keys``), so the deployment cannot do it. This role can set no configuration but
         the stack's two.
         """
-        # ARNs of SageMaker are in small letters.
+        # SageMaker writes names in ARNs in lower case.
         endpoint = resource_arn(self, "sagemaker", "endpoint", self._served.endpoint_name.lower())
         moves = ("sagemaker:DescribeEndpoint", "sagemaker:UpdateEndpointWeightsAndCapacities")
         for_resource = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
@@ -265,7 +274,7 @@ class ModelEndpoint(Construct):
         ]
 
     def _artifact_statements(self) -> list[iam.PolicyStatement]:
-        """Let SageMaker read the artifacts, file by file: only the files of their manifests."""
+        """Let SageMaker read the artifacts: only the files that their manifests name."""
         arn, artifacts = bucket_arn(self, self._data.models_bucket), self._artifacts
         files = [[f"{arn}/{prefix}{name}" for name in model.manifest.files] for prefix, model in artifacts]
         folders = [{"StringLike": {"s3:prefix": f"{prefix}*"}} for prefix, _ in artifacts]
@@ -309,8 +318,8 @@ class ModelEndpoint(Construct):
         weight: float = 1.0,
     ) -> sagemaker.CfnEndpointConfig.ProductionVariantProperty:
         manifest, instance = served.manifest, served.instance
-        # SageMaker's timeouts of a start. An accelerator is scarce, 16 GB are read, and loading them onto
-        # cores takes up to half an hour.
+        # SageMaker's timeouts of a start. With an accelerator they are longer: such instances are scarce, 16
+        # GB are read, and loading them onto cores takes up to half an hour.
         provision_s, download_s, startup_s = (
             (1800, 600, 600) if instance.accelerator == "cpu" else (3600, 1800, 3600)
         )
@@ -360,7 +369,7 @@ class ModelEndpoint(Construct):
             capture_options=[
                 kinds.CaptureOptionProperty(capture_mode=mode) for mode in self._served.captured
             ],
-            # A content type that is named here is captured unchanged; any other in base64.
+            # Content of a type named here is captured unchanged; any other in base64.
             capture_content_type_header=kinds.CaptureContentTypeHeaderProperty(
                 json_content_types=["application/json"]
             ),
@@ -383,7 +392,7 @@ class ModelEndpoint(Construct):
                 blue_green_update_policy=kinds.BlueGreenUpdatePolicyProperty(
                     maximum_execution_timeout_in_seconds=_MAX_DEPLOYMENT_S,
                     termination_wait_in_seconds=_BAKE_S,
-                    # In one step: a canary is half of the instances at most, and there may be one.
+                    # In one step: a canary takes at most half of the instances, and there may be only one.
                     traffic_routing_configuration=kinds.TrafficRoutingConfigProperty(
                         type="ALL_AT_ONCE", wait_interval_in_seconds=_BAKE_S
                     ),
@@ -433,6 +442,11 @@ class ModelEndpoint(Construct):
         threshold: float,
         **statistic: str,
     ) -> cloudwatch.CfnAlarm:
+        """Create an alarm that rolls a deployment back: the threshold reached in two of three minutes.
+
+        ``what`` completes the description ("<endpoint> is slow"). ``statistic``: ``statistic="Sum"`` or
+        ``extended_statistic="p90"``.
+        """
         dimensions = {"EndpointName": self._served.endpoint_name, "VariantName": SERVED_VARIANT}
         group = endpoint_log_group(self._served.endpoint_name)
         happened = f"{self._served.endpoint_name} {what}: a deployment of it in progress is rolled back."
@@ -462,8 +476,8 @@ class ModelEndpoint(Construct):
 def _artifact_prefix(scope: Construct, served: ServedModel) -> str:
     """Return ``<task>/<name>/<sha256>/``, the folder of the artifact in the models bucket; it never changes.
 
-    The hash of an artifact that was never packaged is a parameter of the stack without default: synth and
-    review need no artifact, and a deployment stops at once and names it.
+    Where the manifest has no hash yet, the hash is a parameter of the stack without default: synth and review
+    need no artifact, and a deployment stops at once with the parameter's description.
     """
     name, sha256 = served.manifest.name, served.manifest.sha256
     if sha256 is None:
@@ -483,8 +497,8 @@ def _artifact_prefix(scope: Construct, served: ServedModel) -> str:
 
 
 def _volume_gb(weights_bytes: int) -> int:
-    """Return the size of the artifact, of what the container derives from it, and of the image, in steps of
-    10."""
+    """Return the GB of an endpoint's volume, rounded up to 10: the artifact, as much again for what the
+    container derives from it, and the image. 16.1e9 bytes of weights → 70."""
     return 10 * math.ceil((_SYSTEM_GB + 2 * weights_bytes / 1e9) / 10)
 
 

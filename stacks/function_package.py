@@ -2,11 +2,12 @@
 
 Dependencies are a layer of their own: they are 211 MB unpacked (AWS allows 250 MB, layers included) and 86 MB
 packed, and change with the lock only, while our code is 0.3 MB and changes with every commit.
-``python -m stacks.function_package`` fetches and packs them, once a lock; a synth uses no network
-and says so when they are not there.
+``python -m stacks.function_package`` fetches and packs them, once for each change of a lock. A synth uses no
+network, and fails with that command when they are missing.
 
-An archive holds sorted names and one time, and is named by the hash of what it is made from, so that two
-synths are the same. No bytecode is packed: the Python that builds need not be the one that runs.
+Archives are ``build/functions/code-<hash>.zip`` and ``build/functions/functions-3.13-<hash>.zip``. Entries
+are sorted and have one fixed time, and the hash is that of the inputs, so that two synths give equal
+templates. No bytecode is packed: the Python that builds need not be the one that runs.
 """
 
 from __future__ import annotations
@@ -33,11 +34,13 @@ PYTHON = "3.13"
 _PLATFORM = "x86_64-manylinux_2_28"
 """Amazon Linux 2023, on which Lambda runs Python 3.13, has glibc 2.34."""
 _FORMAT = "1"
-"""Increase it when the way archives are built changes."""
+"""Part of each hash. Increase it when the way archives are built changes."""
 _LAYER_ROOT = "python"
 """Lambda puts this folder of a layer on the import path."""
 _NEVER_RUN = frozenset({"bin", "__pycache__"})
-_OF_INSTALLERS = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"})
+"""Folders that are packed nowhere."""
+_INSTALLER_FILES = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"})
+"""Files of a ``.dist-info`` folder, which may differ between two installations of the same packages."""
 _NO_FUNCTION_RUNS = frozenset(
     {
         "assistant/evaluation",
@@ -52,11 +55,12 @@ _NO_FUNCTION_RUNS = frozenset(
         "template_checks",
     }
 )
+"""Folders of our code that are left out, as patterns of ``fnmatch``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """``path`` is a zip file; ``hash`` identifies its content."""
+    """``path`` is a zip file; ``hash`` identifies what it was made of."""
 
     path: Path
     hash: str
@@ -64,15 +68,19 @@ class Archive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionDependencies:
-    """One lock of ``requirements/`` as a layer."""
+    """The packages of a lock, ``requirements/<lock>.txt``, as a layer for one version of Python.
+
+    ``fetch`` makes the archive, over the network; ``archive`` finds it.
+    """
 
     lock: str
     python: str = PYTHON
 
     def hash(self) -> str:
+        """Return a SHA-256 of everything that decides the archive's content."""
         lock = (ROOT / "requirements" / f"{self.lock}.txt").read_bytes()
-        made_by = f"{_FORMAT}\0{self.python}\0{_PLATFORM}\0{self.lock}\0".encode()
-        return hashlib.sha256(made_by + lock).hexdigest()
+        settings = f"{_FORMAT}\0{self.python}\0{_PLATFORM}\0{self.lock}\0".encode()
+        return hashlib.sha256(settings + lock).hexdigest()
 
     def for_this_python(self) -> FunctionDependencies:
         """Return the same lock for the Python that runs here: Lambda's wheels may not import in it."""
@@ -112,11 +120,11 @@ class FunctionDependencies:
         command += ["--python-platform", _PLATFORM, "--python-version", self.python]
         command += ["--only-binary", ":all:", "--no-deps", "--require-hashes", "--link-mode", "copy"]
         command += ["--target", str(into), "--requirement", str(ROOT / "requirements" / f"{self.lock}.txt")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
+        completed = subprocess.run(command, capture_output=True, text=True, check=False)
+        if completed.returncode != 0:
             raise ConfigurationError(
                 f"requirements/{self.lock}.txt cannot be installed for Python {self.python} on {_PLATFORM}: "
-                f"{done.stderr.strip()[-2000:]}"
+                f"{completed.stderr.strip()[-2000:]}"
             )
 
 
@@ -142,36 +150,39 @@ def code_archive() -> Archive:
 
 
 def _code() -> Iterator[tuple[str, Path]]:
-    for room in ("assistant", "lambdas"):
-        for folder, folders, names in os.walk(ROOT / room):
-            below = Path(folder).relative_to(ROOT).as_posix()
-            folders[:] = [
+    """Yield name in the archive (``assistant/answer/rank.py``) and path of each file of our code."""
+    for package in ("assistant", "lambdas"):
+        for folder, folders, names in os.walk(ROOT / package):
+            parent = Path(folder).relative_to(ROOT).as_posix()
+            folders[:] = [  # os.walk enters only those that stay
                 name
                 for name in folders
                 if name not in _NEVER_RUN
-                and not any(fnmatchcase(f"{below}/{name}", left_out) for left_out in _NO_FUNCTION_RUNS)
+                and not any(fnmatchcase(f"{parent}/{name}", pattern) for pattern in _NO_FUNCTION_RUNS)
             ]
-            yield from ((f"{below}/{name}", Path(folder) / name) for name in names)
+            yield from ((f"{parent}/{name}", Path(folder) / name) for name in names)
 
 
 def _installed(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield name in the layer (``python/orjson/__init__.py``) and path of each installed file that can be
+    run."""
     for path in folder.rglob("*"):
         parts = path.relative_to(folder).parts
-        by_installer = parts[0].endswith(".dist-info") and path.name in _OF_INSTALLERS
+        by_installer = parts[0].endswith(".dist-info") and path.name in _INSTALLER_FILES
         unused = _NEVER_RUN.intersection(parts) or path.suffix in (".pyc", ".pyi") or parts[0] == ".lock"
         if path.is_file() and not by_installer and not unused:
             yield "/".join((_LAYER_ROOT, *parts)), path
 
 
 def _write_archive(path: Path, files: Iterable[tuple[str, Path]]) -> None:
-    """Write the archive atomically."""
+    """Write the archive atomically: as a draft beside it, which is then renamed."""
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+    with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, source in sorted(files):
             entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             entry.external_attr = 0o644 << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
-            packed.writestr(entry, source.read_bytes())
+            archive.writestr(entry, source.read_bytes())
     Path(draft).chmod(0o644)
     Path(draft).replace(path)
 

@@ -19,12 +19,13 @@ from stacks.roles import WorkloadRole, allow, resource_arn
 from stacks.tenant_stack import Foundation, tenant_log_group
 
 _OLDEST_CALL_S = 60
-"""Lambda's least. A call that waited longer, because functions are throttled, is dropped."""
+"""Lambda's minimum. A call that waited longer, because functions were throttled, is dropped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionPlace:
-    """Subnets, security group and keys of functions: plain ids, of any VPC."""
+    """Subnets, security group and keys of functions, as plain ids: the tenant's VPC, or that of the care
+    side."""
 
     subnet_ids: tuple[str, ...]
     security_group_id: str
@@ -45,15 +46,17 @@ class FunctionPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionProgram:
-    """What a function runs: ``lambdas/<module>.py``, function ``handle``; as an archive, or out of
-    an image that holds it."""
+    """What a function runs: ``handle`` of ``lambdas/<module>.py``, from an archive of our code or an image.
+
+    ``FunctionProgram(module="purge_index", timeout_s=600, environment={"ASSISTANT_TENANT": "pharmacy"})``
+    """
 
     module: str
     timeout_s: int
     memory_mib: int = 1024
     """Lambda gives 1,769 MiB one core, and less of it in proportion."""
     environment: Mapping[str, str]
-    """As a settings class returns it (``variables``)."""
+    """As a settings class returns it (``ProcessSettings.variables``)."""
     dependencies: FunctionDependencies = FUNCTIONS
     image: str | None = None
     """Full address of an image whose entry point takes the handler's name; then there are no archives."""
@@ -66,8 +69,11 @@ class FunctionProgram:
 
 
 class FunctionRole(WorkloadRole):
-    """The role of one function. Lambda's own permissions are a separate policy: its calls for network
-    interfaces, log lines and traces use no endpoint of the VPC."""
+    """The role of one function: what its code calls through the VPC's endpoints.
+
+    Lambda's own calls with the role (network interfaces, log lines, traces) do not use these endpoints; they
+    are a separate policy (``platform_statements``) that is not declared to the network.
+    """
 
     def __init__(self, scope: Construct, construct_id: str, *, description: str) -> None:
         super().__init__(scope, construct_id, assumed_by="lambda.amazonaws.com", description=description)
@@ -76,8 +82,8 @@ class FunctionRole(WorkloadRole):
 class VpcFunction(Construct):
     """One function with its log group.
 
-    ``role`` has its permissions already; where it is an ARN, the stack that created that role gave it
-    ``platform_statements``.
+    ``role`` must have its policies when it is passed here, because the function waits for them. An ARN names
+    a role of another stack, which has attached ``platform_statements`` to it.
     """
 
     def __init__(
@@ -90,8 +96,8 @@ class VpcFunction(Construct):
         role: FunctionRole | str,
         has_rights: bool = True,
     ) -> None:
-        """Without ``has_rights`` the function's code may do nothing, and there is no environment to encrypt
-        and no trace to write."""
+        """Without ``has_rights`` (the parser) the function's code may call nothing, and it gets no
+        environment and no traces."""
         super().__init__(scope, construct_id)
         log_group = tenant_log_group(self, "Logs", logs_key_arn=place.logs_key_arn)
         kinds = lambda_.CfnFunction
@@ -130,13 +136,14 @@ class VpcFunction(Construct):
             # Lambda refuses a function whose role cannot create its network interfaces yet, and
             # CloudFormation may call one as soon as it exists.
             function.node.add_dependency(platform)
-            for policy in role.node.children:  # its own policy, and what a stack attached there by name
+            # The role's inline policy, and managed ones that a stack created below it.
+            for policy in role.node.children:
                 if isinstance(policy, iam.Policy | iam.CfnManagedPolicy):
                     function.node.add_dependency(policy)
 
 
 def _how_it_starts(scope: Construct, program: FunctionProgram) -> dict[str, Any]:
-    """Return the properties that say what runs."""
+    """Return the properties of what runs: an image, or our code with a layer of dependencies."""
     kinds = lambda_.CfnFunction
     if program.image is not None:
         return {
@@ -155,10 +162,10 @@ def _how_it_starts(scope: Construct, program: FunctionProgram) -> dict[str, Any]
 def schedule(
     scope: Construct, construct_id: str, *, function: VpcFunction, rate: str, comes_again: bool = False
 ) -> None:
-    """Call a function by a rate of EventBridge (``rate(15 minutes)``) or its cron expression, in UTC. As
-    resources: CDK's target needs a function of CDK's own kind.
+    """Call a function by a rate of EventBridge (``rate(15 minutes)``) or a cron expression in UTC.
 
-    A failed call is not repeated where it ``comes_again``: the next one does its work.
+    ``comes_again``: Lambda does not retry a failed call, because the next scheduled one does its work.
+    Created as resources, because CDK's target takes only CDK's own kind of function.
     """
     scope = Construct(scope, construct_id)
     rule = events.CfnRule(
@@ -194,11 +201,12 @@ def let_rule_call(scope: Construct, construct_id: str, *, rule: events.CfnRule, 
 def platform_statements(
     scope: Construct, *, log_group_arn: str, has_rights: bool = True
 ) -> list[iam.PolicyStatement]:
-    """Return what Lambda does with a function's role; the function's own code may not use the network
-    interfaces, and without ``has_rights`` nothing but its log.
+    """Return the statements of what Lambda itself does with a function's role. A Deny keeps the function's
+    code from using the network interfaces, and without ``has_rights`` from everything but its log.
 
-    Lambda writes log lines and traces with the same condition key as the code, and network interfaces without
-    it ("Using source function ARN to control function access behavior"): a Deny of the log would end it.
+    The Deny holds for calls with the condition key ``lambda:SourceFunctionArn``. The code's calls have it,
+    and so have Lambda's own for log lines and traces, but not those for network interfaces ("Using source
+    function ARN to control function access behavior"). So the log must stay out of the Deny.
 
     Lambda's Developer Guide ("Giving Lambda functions access to resources in an Amazon VPC") lists the
     actions on network interfaces, and the denial for code. Neither they nor X-Ray's support resources.
@@ -225,7 +233,8 @@ def platform_statements(
 
 
 def _code(scope: Construct) -> lambda_.CfnFunction.CodeProperty:
-    """Return the stack's asset of our code; one for all its functions."""
+    """Return the archive of our code as the stack's asset: the first function creates it, all others share
+    it."""
     stack = cdk.Stack.of(scope)
     asset = stack.node.try_find_child("FunctionCode")
     if not isinstance(asset, assets.Asset):
@@ -235,7 +244,8 @@ def _code(scope: Construct) -> lambda_.CfnFunction.CodeProperty:
 
 
 def _layer(scope: Construct, dependencies: FunctionDependencies) -> str:
-    """Return the version of the stack's layer of these dependencies; one for all its functions."""
+    """Return the ARN of the stack's layer of these dependencies: the first function creates it, others share
+    it."""
     stack = cdk.Stack.of(scope)
     construct_id = f"{dependencies.lock.capitalize()}Layer"
     layer = stack.node.try_find_child(construct_id)

@@ -8,6 +8,7 @@ Withdrawals: queue → ``withdraw_documents``. Captured calls: quarantine bucket
 Custom resources, each handled by a function in the VPC: the keys of document links and pseudonyms; the search
 schema and the access to its index. The schema's function has the domain's one master role. CloudFormation
 calls the functions directly, without the CDK's provider framework, which would add functions outside the VPC.
+A resource with other properties (``{"Stamp": …}``) makes CloudFormation call its function again.
 """
 
 from __future__ import annotations
@@ -66,10 +67,13 @@ from stacks.tenant import ROOT, DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack, pascal_case
 
 _CLOSE_AUDIT_RATE = "rate(1 hour)"
-"""A run without an ended day reads the names of digests alone."""
+"""Cheap: a run in which no day has ended only lists the names of digests."""
 
 
 class IngestionStack(TenantStack):
+    """Order of creation: index (``SearchSchema``), access of roles to it, then the sources of their
+    functions."""
+
     def __init__(self, scope: Construct, *, foundation: Foundation, models: ModelsOutputs) -> None:
         super().__init__(scope, "Ingestion", tenant=foundation.tenant, data_class="phi")
         permissions = FunctionPermissions(scope=self, foundation=foundation)
@@ -86,14 +90,14 @@ class IngestionStack(TenantStack):
         )
         access.node.add_dependency(schema.applied)
         if documents.reindex_role is not None:
-            may = grant_search_access(
+            maker_access = grant_search_access(
                 self,
                 "IndexMaker",
                 function_arn=schema.function.function_arn,
                 role_arns=[documents.reindex_role.role_arn],
                 access="reindex",
             )
-            may.node.add_dependency(schema.applied)
+            maker_access.node.add_dependency(schema.applied)
         for source in documents.sources:
             source.node.add_dependency(access)
         queues = documents.queues.all()
@@ -118,8 +122,9 @@ class IngestionStack(TenantStack):
         )
 
     def _close_audit_days(self, permissions: FunctionPermissions) -> VpcFunction:
-        """Close days of audit records once they have ended. An output says where records and digests are
-        kept."""
+        """Create the function that closes days of audit records after their end (puts a digest of each). An
+        output has its settings as JSON (``{"records_table": …}``), by which ``assistant`` finds records and
+        digests."""
         foundation, data = permissions.foundation, permissions.foundation.data
         records = resource_arn(self, "dynamodb", "table", data.records_table)
         bucket = bucket_arn(self, data.trail_bucket)
@@ -145,14 +150,15 @@ class IngestionStack(TenantStack):
         place = FunctionPlace.of(foundation, Workload.INGESTION)
         function = VpcFunction(self, "CloseAudit", program=program, place=place, role=role)
         schedule(self, "CloseAuditSchedule", function=function, rate=_CLOSE_AUDIT_RATE, comes_again=True)
-        prefix = AuditSettings.variable("")  # the output has the settings by the names of their fields
+        prefix = AuditSettings.variable("")  # ASSISTANT_RECORDS_TABLE → records_table
         stores = {name.removeprefix(prefix).lower(): value for name, value in environment.items()}
         cdk.CfnOutput(self, AUDIT_OUTPUT, value=self.to_json_string(stores))
         return function
 
     def _keys_function(self, permissions: FunctionPermissions, place: FunctionPlace) -> VpcFunction:
-        """Return a function that creates the keys of document links and of pseudonyms once. They outlive the
-        stack, so that published links stay valid, and an agent keeps the pseudonym."""
+        """Return a function that creates the secrets of document links, feedback and live reads once, as
+        encrypted SSM parameters. They outlive the stack, so that published links stay valid and agents keep
+        their pseudonyms."""
         tenant, foundation = self.tenant, permissions.foundation
         parameters = {
             "parameter": tenant.link_secret_parameter,
@@ -168,7 +174,8 @@ class IngestionStack(TenantStack):
             f"kms:EncryptionContext:{name}": sorted({context[name] for context in contexts})
             for name in contexts[0]
         }
-        # Nobody ever saw such a key, and this function cannot decrypt it.
+        # A data key that is only returned encrypted: nobody has seen it, and this function cannot decrypt it.
+        # The encryption context binds it to tenant and purpose.
         make, made = "kms:GenerateDataKeyWithoutPlaintext", {"StringEquals": context}
         program = FunctionProgram(
             module="create_link_secret",
@@ -185,20 +192,26 @@ class IngestionStack(TenantStack):
             ],
         )
         function = VpcFunction(self, "LinkSecret", program=program, place=place, role=role)
-        # A change of a name makes CloudFormation call the function again, which leaves what there is.
+        # The resource's properties ({"FeedbackParameter": <name>}): a changed name makes CloudFormation call
+        # the function again, which keeps secrets that exist.
         names = {pascal_case(name.replace("_", "-")): value for name, value in parameters.items()}
         _custom_resource(self, "LinkSecretMade", function.function_arn, LINK_SECRET_RESOURCE, names)
         return function
 
 
 _TIMEOUT_S = 300
+"""Of the schema function."""
 SERVICE_TIMEOUT_S = 360
-"""CloudFormation's timeout for an answer; the default is an hour."""
+"""CloudFormation's timeout for an answer: over that of the function; the default is an hour."""
 _SCHEMA_CODE = ROOT / "assistant" / "stores" / "index" / "opensearch_schema.py"
 
 
 class SearchSchema(Construct):
-    """Index, pipeline, alias and audit log, applied whenever ``stamp`` changes. Deleting it keeps them."""
+    """Index, pipeline, alias and audit log, applied whenever ``stamp`` changes. Deleting the resource keeps
+    them.
+
+    ``function`` also handles ``grant_search_access``; ``applied`` is the resource to depend on.
+    """
 
     def __init__(
         self, scope: Construct, construct_id: str, *, permissions: FunctionPermissions, place: FunctionPlace
@@ -241,7 +254,8 @@ class SearchSchema(Construct):
 def grant_search_access(
     scope: Construct, construct_id: str, *, function_arn: str, role_arns: Sequence[str], access: IndexAccess
 ) -> cdk.CustomResource:
-    """Give roles access to the tenant's index: ``read`` or ``write``. Deleting the resource revokes it.
+    """Give roles access to the tenant's index: ``read``, ``write`` or ``reindex``. Deleting the resource
+    revokes it.
 
     ``function_arn`` is the schema function's (``IngestionOutputs.schema_function_arn``).
     """
@@ -253,6 +267,7 @@ def grant_search_access(
 def _custom_resource(
     scope: Construct, construct_id: str, function_arn: str, kind: str, properties: Mapping[str, Any]
 ) -> cdk.CustomResource:
+    """Create a resource that a function handles. ``kind``: such as ``Custom::SearchSchema``."""
     return cdk.CustomResource(
         scope,
         construct_id,
@@ -268,13 +283,14 @@ def schema_stamp(tenant: DeployedTenant) -> str:
     digest = hashlib.sha256(tenant.embedding.stamp().encode())
     digest.update(tenant.config.index.model_dump_json().encode())
     digest.update(tenant.config.embedding.model_dump_json().encode())
-    digest.update(PIPELINE.encode())  # has the version of the schema
+    digest.update(PIPELINE.encode())  # its name has the version of the schema
     digest.update(_SCHEMA_CODE.read_bytes())
     return digest.hexdigest()[:16]
 
 
 _DOMAIN = of_data_stack("PublishOutputFnGetAttSearchArn29A45148")
-"""The CDK makes the name from the logical id of the search domain, which is pinned."""
+"""Output of the data stack with the domain's ARN. CDK derives its name from the pinned logical id
+``Search``."""
 _FUNCTIONS = (
     "LinkSecret",
     "CloseAudit",
@@ -290,6 +306,7 @@ _FUNCTIONS = (
 
 
 def _policies_of(*roles: str) -> list[str]:
+    """Return the construct paths of the roles' inline policies."""
     return [f"Ingestion/{role}/DefaultPolicy" for role in roles]
 
 

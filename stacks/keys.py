@@ -3,7 +3,11 @@
 A key policy is a second check on everything that a key encrypts. It allows and never denies
 (docs/decisions/0017-key-policies-that-only-allow.md): services use keys through grants, as principals without
 any tag (EBS as ``aws:ec2-infrastructure``, for OpenSearch and SageMaker; DynamoDB), and an explicit Deny
-would override the grant. The account gets administration only, so an identity policy alone opens no key.
+would override the grant. Identities of the account get administration only; for use, the caller needs the
+tenant's tag (``use_by_tenant``) besides a policy of its own.
+
+In a key policy the resource ``*`` is this key. A statement for the account with conditions stands in place of
+a named role, because a later stack's role does not exist yet.
 """
 
 from __future__ import annotations
@@ -58,12 +62,15 @@ _ADMINISTER = (
 """The console's actions of key administrators without ``kms:Create*``: with CreateGrant an administrator
 could grant himself Decrypt."""
 _FOR_RESOURCE = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+"""Only grants that a service creates for a resource (a table, a volume), not those of a caller."""
 
 
 class KeysStack(TenantStack):
+    """One key for each kind of content (``KeysOutputs``), and one that signs receipts."""
+
     def __init__(self, scope: Construct, *, tenant: DeployedTenant) -> None:
         super().__init__(scope, "Keys", tenant=tenant, data_class="internal", stateful=True)
-        ask_for_locks(self, tenant)
+        ask_for_locks(self, tenant)  # this stack is deployed first: it stops a deployment without digests
         backup = ["backup"] if tenant.place.profile in RECOVERY else []
         data = self._key(
             "DataKey",
@@ -101,6 +108,8 @@ class KeysStack(TenantStack):
         )
 
     def _key(self, construct_id: str, holds: str, *uses: iam.PolicyStatement) -> kms.Key:
+        """Create a key. ``holds`` completes its description; ``uses`` are added to what each key's policy
+        has."""
         tenant = self.tenant
         statements = [
             *administration(self, tenant),
@@ -141,12 +150,13 @@ class KeysStack(TenantStack):
 
 
 def administration(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
-    """Let identities administer a key if they have a policy for it and no tenant's tag, as workloads have.
+    """Let identities administer a key if they have a policy for it and lack the tag ``tenant`` (workloads
+    have it).
 
-    The execution role is named, because ``cdk bootstrap --tags`` may have put that tag on it, and as the
-    principal, without a condition: KMS creates no key whose policy does not let the creator change that
-    policy (API reference, CreateKey, ``BypassPolicyLockoutSafetyCheck``), and does not say whether it
-    evaluates conditions for that. The role is older than the key, so naming it is no race.
+    CloudFormation's execution role has a statement of its own, because ``cdk bootstrap --tags`` may have put
+    that tag on it. There it is the principal, without a condition: KMS creates no key whose policy does not
+    let the creator change that policy (API reference, CreateKey, ``BypassPolicyLockoutSafetyCheck``), and
+    does not say whether it evaluates conditions for that. The role is older than the key, so KMS knows it.
     """
     deployment = iam.PolicyStatement(sid="AdministerByDeployment", actions=list(_ADMINISTER), resources=["*"])
     deployment.add_arn_principal(execution_role_arn(scope, tenant=tenant))
@@ -165,8 +175,8 @@ def grants_for_services(scope: Construct, tenant: DeployedTenant) -> list[iam.Po
 
 
 def use_by_tenant(tenant: DeployedTenant, *, through: Sequence[str] = ()) -> iam.PolicyStatement:
-    """Let roles with the tenant's tag use a key if they have a policy for it; ``through`` (``s3``) only
-    through these services."""
+    """Let roles with the tenant's tag use a key if they have a policy for it. ``through``: only through these
+    services (``["s3"]``); empty: through any."""
     conditions = {**via(tenant, *through)} if through else {}
     conditions["StringEquals"] = {**conditions.get("StringEquals", {}), TENANT_TAG: tenant.name}
     return _allow_account("UseByTenant", tenant, _USE, conditions)
@@ -185,7 +195,7 @@ def use_by_deployment(
 
 
 def _use_by_declared(tenant: DeployedTenant) -> list[iam.PolicyStatement]:
-    """Let break-glass principals and declared readers read; an alarm names them."""
+    """Let break-glass principals and declared readers decrypt; alarms report their reads."""
     declared = [*tenant.place.break_glass, *tenant.config.observability.declared_principals]
     if not declared:
         return []
@@ -205,7 +215,8 @@ def _queued_by_events(scope: Construct) -> iam.PolicyStatement:
 
 
 def _put_by_system_owners(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
-    """Let who may put a system's secret do so: through Secrets Manager, for secrets of this tenant alone.
+    """Let identities without a tenant's tag put the secrets of systems, if they have a policy for it: through
+    Secrets Manager, for secrets of this tenant alone.
 
     Putting needs ``GenerateDataKey`` and ``Decrypt``
     (https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html). Reading is refused
@@ -223,7 +234,8 @@ def _put_by_system_owners(scope: Construct, tenant: DeployedTenant) -> list[iam.
 
 
 def published_by_alarms(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
-    """Let alarms and rules publish to encrypted topics, restricted as queues are."""
+    """Let alarms and rules publish to encrypted topics. Rules are restricted by the topic's ARN in the
+    encryption context, as in ``_queued_by_events``."""
     topics = cdk.Stack.of(scope).format_arn(service="sns", resource="*")
     account = {"StringEquals": {"aws:SourceAccount": tenant.place.account}}
     context = {"ArnLike": {"kms:EncryptionContext:aws:sns:topicArn": topics}}
@@ -234,7 +246,7 @@ def published_by_alarms(scope: Construct, tenant: DeployedTenant) -> list[iam.Po
 
 
 LOG_GROUPS = Place[Callable[[DeployedTenant], Iterable[str]]]("log groups of a tenant")
-"""What returns names of log groups that the patterns of the core's do not cover."""
+"""Functions of options that return names of further log groups, which the patterns below do not cover."""
 
 
 def use_by_logs(scope: Construct, tenant: DeployedTenant) -> iam.PolicyStatement:
@@ -267,12 +279,12 @@ def _use_by_trails(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyS
     https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-kms-key-policy-for-cloudtrail.html
     """
     trails = trail_arns(scope, tenant=tenant)
-    source = {"aws:SourceArn": trails}
-    both = {"ArnLike": {**source, "kms:EncryptionContext:aws:cloudtrail:arn": trails}}
+    from_trails = {"aws:SourceArn": trails}
+    for_trails = {"ArnLike": {**from_trails, "kms:EncryptionContext:aws:cloudtrail:arn": trails}}
     return [
-        allow_service("cloudtrail", "kms:GenerateDataKey*", "*", sid="EncryptTrails", conditions=both),
+        allow_service("cloudtrail", "kms:GenerateDataKey*", "*", sid="EncryptTrails", conditions=for_trails),
         allow_service(
-            "cloudtrail", "kms:DescribeKey", "*", sid="DescribeForTrails", conditions={"ArnLike": source}
+            "cloudtrail", "kms:DescribeKey", "*", sid="DescribeForTrails", conditions={"ArnLike": from_trails}
         ),
     ]
 

@@ -6,6 +6,8 @@ reconciliation (``power.asl.json``) and differ only in the state that they reque
 parameter, acts on what it found and reads it again; if it was written meanwhile, another round follows. So
 two executions may run at once, in any order, and the last request wins.
 
+The caller of ``assistant aws pause`` or a schedule starts a machine. The states:
+
 - ``pausing``: sources of work stop, work in progress ends, then the state becomes ``paused``.
 - ``paused``: an update of the stack removes the endpoints. No other state does that, so no deployment and no
   other execution removes them under work in progress.
@@ -44,11 +46,13 @@ from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack, tenant_log_group, tenant_of
 
 _DEFINITION = Path(__file__).with_name("power.asl.json")
-"""Amazon States Language with placeholders (``${StackId}``) that ``PowerMachines`` fills."""
+"""Amazon States Language with placeholders (``${StackId}``), which ``PowerMachines._definition`` fills: the
+placeholders of the file and the names there must be equal."""
 
 
 class PowerSwitch(Construct):
-    """Conditions of a template that depend on the power parameter. Create one per stack.
+    """Conditions of a template that depend on the power parameter. Create one per stack: the models stack
+    reads ``has_endpoints``, the ingestion stack ``enabled``.
 
     CloudFormation reads the parameter's value at each update, also by ``UsePreviousValue``, which keeps the
     parameter's name ("Systems Manager parameter types", CloudFormation User Guide). So a deployment while
@@ -76,9 +80,10 @@ class PowerSwitch(Construct):
         """``Enabled`` of an event source mapping whose function calls an endpoint: false while pausing or
         paused.
 
-        A constant would let a deployment that changes the mapping start it in a paused night. It is true
-        while ``resuming``, because a deployment that begins then and ends later would otherwise leave the
-        mapping off. A function that starts too early returns its messages to the queue.
+        With a constant, a deployment in a paused night that changes the mapping would start it. The value is
+        true while ``resuming``, because otherwise a deployment that begins then would leave the mapping off
+        after the machine has switched it on. A function that starts too early returns its messages to the
+        queue.
         """
         is_pausing = cdk.Fn.condition_or(self._is(PAUSING), self._is(PAUSED))
         takes_work = self._condition("TakesWork", cdk.Fn.condition_not(is_pausing))
@@ -92,13 +97,15 @@ class PowerSwitch(Construct):
 
 
 def _sources_parameter(tenant: DeployedTenant) -> str:
+    """Return the name of the parameter that ``publish_power_sources`` writes and the machines read."""
     return tenant.parameter("power-sources")
 
 
 def publish_power_sources(
     scope: Construct, construct_id: str, *, event_source_ids: Sequence[str], queue_urls: Sequence[str]
 ) -> None:
-    """Write the event source mappings that a pause stops, and their queues, into an SSM parameter."""
+    """Write the event source mappings that a pause stops, and their queues, into an SSM parameter, as
+    ``{"event_sources": ["<uuid>"], "queues": ["<url>"]}``. The ingestion stack calls it."""
     sources = {"event_sources": list(event_source_ids), "queues": list(queue_urls)}
     ssm.CfnParameter(
         Construct(scope, construct_id),
@@ -113,8 +120,8 @@ def publish_power_sources(
 class PowerMachines(Construct):
     """The machines ``pause`` and ``resume``, their role, and the hours at which they run.
 
-    Create it last in the stack of the endpoints: its update of the stack keeps every parameter declared so
-    far.
+    Create it last in the models stack: the definition lists the stack's parameters that exist by then, and
+    its update keeps the values of those alone.
     """
 
     def __init__(
@@ -138,6 +145,8 @@ class PowerMachines(Construct):
     def _machine(
         self, construct_id: str, requested: str, reached: str, *, role: ServiceRole
     ) -> stepfunctions.CfnStateMachine:
+        """Create a machine that requests a state (``pausing``) and ends when the other (``paused``) is
+        reached."""
         log_group, text = self._log_group.log_group_arn, self._definition(requested, reached)
         return state_machine(self, construct_id, role=role, log_group=log_group, definition_string=text)
 
@@ -145,9 +154,9 @@ class PowerMachines(Construct):
         """Return the definition with every placeholder filled, as JSON."""
         stack = cdk.Stack.of(self)
         parameters = [
-            {"ParameterKey": found.logical_id, "UsePreviousValue": True}
-            for found in stack.node.find_all()
-            if isinstance(found, cdk.CfnParameter)
+            {"ParameterKey": construct.logical_id, "UsePreviousValue": True}
+            for construct in stack.node.find_all()
+            if isinstance(construct, cdk.CfnParameter)
         ]
         text = _DEFINITION.read_text(encoding="utf-8")
         text = text.replace('"${StackParameters}"', json.dumps(parameters))
@@ -180,9 +189,10 @@ def _switching_statements(scope: Construct, tenant: DeployedTenant) -> list[iam.
     sources = parameter_arn(scope, _sources_parameter(tenant))
     version = parameter_arn(scope, f"/cdk-bootstrap/{tenant.place.bootstrap_qualifier}/version")
     mappings = resource_arn(scope, "lambda", "event-source-mapping", "*", colon=True)
-    # CloudFormation acts by the stack's own role, which stays: this one may only ask for an update as it is.
+    # CloudFormation acts with the role that the stack was deployed with. This role may only request an update
+    # with the template and role unchanged.
     unchanged = {"Null": {"cloudformation:TemplateUrl": "true", "cloudformation:RoleArn": "true"}}
-    # Mappings and queues belong to a stack that is deployed later: the tag identifies them, not a name.
+    # Mappings and queues belong to a stack that is deployed later, so the tenant's tag identifies them.
     tagged = {"StringEquals": {"aws:ResourceTag/tenant": tenant.name}}
     return [
         allow("cloudformation:DescribeStacks", stack.stack_id),
@@ -198,9 +208,13 @@ def _switching_statements(scope: Construct, tenant: DeployedTenant) -> list[iam.
 
 
 CONSTRUCTS = Place[Callable[[TenantStack, Foundation], None]]("constructs of the models stack")
+"""Functions of options, each of which adds its own constructs to the stack."""
 
 
 class ModelsStack(TenantStack):
+    """An endpoint for each embedding model, one for the LLM where the tenant has one, and the power
+    machines."""
+
     def __init__(self, scope: Construct, *, foundation: Foundation) -> None:
         tenant = foundation.tenant
         super().__init__(scope, "Models", tenant=tenant, data_class="phi")
@@ -210,10 +224,10 @@ class ModelsStack(TenantStack):
         if tenant.llm is not None:
             served = llm(tenant, tenant.llm)
             candidate = None if tenant.candidate is None else llm(tenant, tenant.candidate)
-            written = ModelEndpoint(
+            endpoint = ModelEndpoint(
                 self, "Llm", served=served, foundation=foundation, condition=condition, candidate=candidate
             )
-            for name, value in written.release_outputs.items():
+            for name, value in endpoint.release_outputs.items():
                 cdk.CfnOutput(self, name, value=value, description="For assistant models release.")
         for add in CONSTRUCTS.joined():
             add(self, foundation)
@@ -253,6 +267,7 @@ def _stamp(tenant: DeployedTenant) -> str:
 
 
 _ENDPOINTS = ("Embedding", "EmbeddingNext", "Llm")
+"""Construct ids of ``ServedModel.place``."""
 
 EXCEPTIONS = (
     *exceptions(

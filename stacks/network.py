@@ -1,7 +1,9 @@
 """The network stack: the VPC, which workload may open connections to which, and the endpoints.
 
 Every rule of every security group comes from one table, ``flows_of``. A target that is not in it is
-unreachable.
+unreachable. A flow from the functions of documents to the search domain, for example, becomes two rules:
+egress of the group ``Ingestion`` (``IngestionToSearch443Out``) and ingress of the group ``Search``
+(``IngestionToSearch443In``).
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ from stacks.vpc import (
 
 HTTPS_PORT = 443
 HEALTH_PORT = 8443
-"""A second listener of the ALB, without client certificates, for the NLB's health checks. It exists only
-where the first one requires certificates, which a health check does not have."""
+"""Port of a second listener of the ALB, without client certificates, for the NLB's health checks. It exists
+only where the first listener requires certificates, which a health check does not have."""
 TASK_PORT: int = ServiceSettings.model_fields["port"].default
 """Port of the orchestrator's container."""
 OPERATIONS_PORT = TASK_PORT + 9
@@ -40,7 +42,7 @@ to it."""
 
 
 class Gateway(StrEnum):
-    """Services that route tables lead to, without an address in the VPC."""
+    """AWS services that route tables lead to (gateway endpoints), without an address in the VPC."""
 
     S3 = "s3"
     DYNAMODB = "dynamodb"
@@ -48,8 +50,8 @@ class Gateway(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Consumers:
-    """Clients on the care side, by a range of their own addresses, which PrivateLink's enforcement
-    evaluates."""
+    """Clients on the care side, by a range of their own addresses: the NLB's group also sees these through
+    PrivateLink (``enforce_security_group_inbound_rules…`` in ``stacks.edge``)."""
 
     cidr: str
 
@@ -78,12 +80,13 @@ class Flow:
     port: int = HTTPS_PORT
 
 
-_CALLERS = {"orchestrator": Workload.ORCHESTRATOR, "connectors": Workload.CONNECTORS}
+_WORKLOAD_OF_CALLER = {"orchestrator": Workload.ORCHESTRATOR, "connectors": Workload.CONNECTORS}
+"""By ``caller`` of a ``[[reach]]`` entry."""
 _SEARCHERS = (Workload.ORCHESTRATOR, Workload.INGESTION, Workload.SCHEMA)
 _AWS_CALLERS = (*_SEARCHERS, Workload.REDACTOR, Workload.LEARNING, Workload.JOBS)
 _S3_USERS = (*_AWS_CALLERS, Workload.MODELS, Workload.PARSER)
-"""Endpoints' instances fetch their model and write captured calls, and call nothing else. The parser uses
-addresses that others signed."""
+"""Instances of endpoints fetch their model and write captured calls, and call nothing else. The parser uses
+URLs that others presigned."""
 _DYNAMODB_USERS = (Workload.ORCHESTRATOR, Workload.INGESTION, Workload.LEARNING)
 
 
@@ -97,13 +100,14 @@ def flows_of(tenant: DeployedTenant) -> tuple[Flow, ...]:
         *(Flow(source=workload, target=Gateway.S3) for workload in (*_S3_USERS, *connectors)),
         *(Flow(source=workload, target=Gateway.DYNAMODB) for workload in (*_DYNAMODB_USERS, *connectors)),
         *(
-            Flow(source=_CALLERS[entry.caller], target=Reached(entry.name), port=entry.port)
+            Flow(source=_WORKLOAD_OF_CALLER[entry.caller], target=Reached(entry.name), port=entry.port)
             for entry in tenant.config.reach
         ),
     )
 
 
 def _flows_in(tenant: DeployedTenant) -> Iterable[Flow]:
+    """Yield the flows from the care side to the tasks: clients, NLB, ALB, orchestrator."""
     for cidr in tenant.edge.consumer_cidrs:
         yield Flow(source=Consumers(cidr), target=Workload.NLB)
     yield Flow(source=Workload.NLB, target=Workload.ALB)
@@ -113,7 +117,8 @@ def _flows_in(tenant: DeployedTenant) -> Iterable[Flow]:
 
 
 class SecurityGroups(Construct):
-    """One group for each workload, one for the interface endpoints, one for each internal system."""
+    """One group for each workload, one for the interface endpoints, one for each internal system. Attributes
+    hold group ids; ``prefix_lists``: id of a gateway's prefix list, where the tenant file names it."""
 
     def __init__(
         self,
@@ -168,8 +173,8 @@ class SecurityGroups(Construct):
         return group.attr_group_id
 
     def _allow_gateway(self, source: Workload, gateway: Gateway, *, port: int) -> None:
-        """Allow the gateway's prefix list; without one any address, where route tables lead only to the
-        gateways."""
+        """Allow the addresses of the gateway (its prefix list). Without a prefix list allow any address, once
+        for all gateways: the subnets' route tables lead out of the VPC only to gateways."""
         prefix_list = self._prefix_lists.get(gateway)
         name = f"{source.value}To{pascal_case(gateway if prefix_list else 'gateways')}{port}Out"
         if self.node.try_find_child(name) is not None:
@@ -200,8 +205,8 @@ _NO_EGRESS = ec2.CfnSecurityGroup.EgressProperty(
     cidr_ip="255.255.255.255/32",
     description="Leads nowhere: a group without any egress rule in its template is open to everywhere",
 )
-"""CloudFormation gives a group without ``SecurityGroupEgress`` the rule that allows everything, until a rule
-of its own replaces it; CDK writes this rule too."""
+"""A rule that matches nothing. CloudFormation gives a group without ``SecurityGroupEgress`` the rule that
+allows everything; CDK uses the same values against that."""
 
 
 def create_group(scope: Construct, name: str, description: str, *, vpc_id: str) -> ec2.CfnSecurityGroup:
@@ -212,7 +217,8 @@ def create_group(scope: Construct, name: str, description: str, *, vpc_id: str) 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """TCP connections of a group: in from or out to addresses or a group, or out to a prefix list."""
+    """TCP connections of a group with one other end: ``cidr``, ``group_id`` or, outwards only,
+    ``prefix_list``."""
 
     port: int = HTTPS_PORT
     description: str
@@ -254,15 +260,16 @@ def allow_between(
     description: str,
 ) -> None:
     """Let a group open connections to another: a rule in each, ``<id>In`` and ``<id>Out``."""
-    for allow, name, group_id, other_id in (
+    for add_rule, name, group_id, other_id in (
         (allow_in, "In", target_id, source_id),
         (allow_out, "Out", source_id, target_id),
     ):
         rule = Rule(group_id=other_id, port=port, description=description)
-        allow(scope, f"{construct_id}{name}", group_id, rule)
+        add_rule(scope, f"{construct_id}{name}", group_id, rule)
 
 
 def cidr_id(cidr: str) -> str:
+    """Return a range as part of a construct id: ``10.0.0.0/16`` → ``10-0-0-0-16``."""
     return cidr.replace(".", "-").replace("/", "-")
 
 
@@ -323,7 +330,7 @@ class NetworkStack(TenantStack):
         if set(network.endpoints) - GATEWAYS:
             # The groups of the company's own endpoints are unknown here: they must admit ours.
             callers = [flow.source for flow in flows if isinstance(flow.target, InterfaceEndpoints)]
-            for caller in (workload for workload in Workload if workload in callers):
+            for caller in (w for w in Workload if w in callers):
                 groups.allow_vpc(caller, cidr=self._vpc.cidr)
         return groups
 
