@@ -1,7 +1,8 @@
 """The orchestrator: tasks on Fargate in the tenant's zones, behind the load balancer of the edge.
 
-A task has its roles, the service's container and the trace collector beside it. Its permissions are what the
-service's adapters call, and on what; no statement has a wildcard action.
+A task has two roles (the execution role, with which Fargate starts it, and the task role, with which the
+program calls AWS), the service's container and the trace collector beside it. The task role allows exactly
+what the service's adapters call, on the resources that they use; no statement has a wildcard action.
 """
 
 from __future__ import annotations
@@ -74,11 +75,12 @@ from stacks.tenant_stack import Foundation, TenantStack, described, tenant_log_g
 
 CONTAINER = "Service"
 OTLP_ENDPOINT = "http://127.0.0.1:4318"
-"""Containers of a task share a loopback: nothing outside the task reaches the collector."""
+"""Of the trace collector. Containers of a task share a loopback address, so nothing outside the task reaches
+it."""
 _STOP_TIMEOUT_S = 120
 """Time from SIGTERM to SIGKILL: Fargate's maximum."""
 _HEALTH_CHECK = ("python", "-P", "-m", "assistant.service.alive")
-"""The health check of containers/orchestrator/Dockerfile again: ECS ignores that of an image."""
+"""Equal to the health check in containers/orchestrator/Dockerfile, because ECS ignores that of an image."""
 _USER = "10001:10001"
 _EXEC_FOLDERS = ("/managed-agents", "/var/lib/amazon/ssm", "/var/log/amazon/ssm")
 """Folders that the agent of ECS Exec writes to. With a read-only root they must be volumes; AWS's guide calls
@@ -89,9 +91,10 @@ _COLLECTOR_CONFIG = "AOT_CONFIG_CONTENT"
 
 
 class OrchestratorTask(Construct):
-    """``definition`` runs the program of ``containers/orchestrator``.
+    """The task definition that runs the program of ``containers/orchestrator``, and its roles.
 
-    A service that runs it must depend on ``role`` and ``execution_role``, with everything below them.
+    A service that runs ``definition`` must depend on ``role`` and ``execution_role``: the definition refers
+    to the roles, but not to their policies.
     """
 
     def __init__(
@@ -104,7 +107,8 @@ class OrchestratorTask(Construct):
         statements: Sequence[iam.PolicyStatement],
         log_group: logs.ILogGroup,
     ) -> None:
-        """``settings`` are fields of ServiceSettings; the task adds its own."""
+        """``settings``: fields of ServiceSettings by name; the task adds those that follow from itself (port,
+        TLS). ``statements``: of the task role."""
         super().__init__(scope, construct_id)
         tenant = self._tenant = foundation.tenant
         self._log_group = log_group
@@ -132,7 +136,7 @@ class OrchestratorTask(Construct):
             **settings,
         )
         service = self._service(environment)
-        # Starts before the service and stops after it, so that it receives the last spans.
+        # The collector starts before the service and stops after it, so that it receives the last spans.
         service.add_container_dependencies(
             ecs.ContainerDependency(
                 container=self._collector(), condition=ecs.ContainerDependencyCondition.START
@@ -200,8 +204,11 @@ class OrchestratorTask(Construct):
         return service
 
     def _linux_parameters(self) -> ecs.LinuxParameters:
-        """The service needs no capability of Linux. A session of ECS Exec starts as root, with the default
-        ones, and leaves processes behind that an init process must reap."""
+        """Return parameters without any Linux capability, which the service does not need.
+
+        With ECS Exec the default capabilities stay, because a session starts as root, and an init process
+        reaps the processes that sessions leave behind.
+        """
         has_sessions = self._tenant.config.tasks.exec_enabled
         parameters = ecs.LinuxParameters(self, "Linux", init_process_enabled=has_sessions)
         if not has_sessions:
@@ -209,14 +216,17 @@ class OrchestratorTask(Construct):
         return parameters
 
     def _mount(self, container: ecs.ContainerDefinition, name: str, path: str) -> None:
-        """Mount an empty volume of the task. The image's VOLUME line gives /tmp its owner and mode; without
-        it only root could write there (ECS developer guide, "Use bind mounts with Amazon ECS")."""
+        """Mount an empty volume of the task, writable where the root is read-only.
+
+        A volume takes owner and mode from the image's VOLUME line for the path; without such a line only root
+        could write there (ECS developer guide, "Use bind mounts with Amazon ECS").
+        """
         self.definition.add_volume(name=name)
         container.add_mount_points(ecs.MountPoint(source_volume=name, container_path=path, read_only=False))
 
     def _logging(self, prefix: str) -> ecs.LogDriver:
-        """Return a driver that drops lines when its buffer is full: a slow log service must not delay
-        answers."""
+        """Return a driver that drops lines when its buffer is full, so that a slow log service delays no
+        answer."""
         return ecs.LogDrivers.aws_logs(
             log_group=self._log_group,
             stream_prefix=prefix,
@@ -225,7 +235,8 @@ class OrchestratorTask(Construct):
         )
 
     def _collector(self) -> ecs.ContainerDefinition:
-        """Add the trace collector. The task goes on without it: answers matter more than their traces."""
+        """Add the trace collector. It is not essential: the task goes on when it fails, and ECS restarts
+        it."""
         config = collector_config(region=self._tenant.place.region)
         collector = self.definition.add_container(
             "Traces",
@@ -239,7 +250,7 @@ class OrchestratorTask(Construct):
             environment={_COLLECTOR_CONFIG: json.dumps(config)},
             logging=self._logging("traces"),
             stop_timeout=cdk.Duration.seconds(30),
-            # The image's own program; it asks the extension `health_check` below.
+            # A program of the image; it asks the extension `health_check` of `collector_config`.
             health_check=ecs.HealthCheck(
                 command=["CMD", "/healthcheck"],
                 interval=cdk.Duration.seconds(30),
@@ -282,8 +293,8 @@ def collector_config(*, region: str) -> dict[str, Any]:
 
 
 def streams_per_task(tenant: DeployedTenant) -> int:
-    """Return the average of answers in progress per task at which another task starts: half of what a task
-    admits, so that the load can double in the minutes that a new task takes."""
+    """Return the target of the scaling: answers in progress per task, half of what a task admits. So the load
+    can double in the minutes that a new task takes."""
     return math.ceil(tenant.config.limits.streams / 2)
 
 
@@ -294,6 +305,7 @@ _CALLERS_FILES = ("artifact.json", "tokenizer.json")
 STATEMENTS = Place[Callable[[Construct, DeployedTenant], Sequence[iam.PolicyStatement]]](
     "statements of the task role"
 )
+"""Functions of options that return further statements."""
 
 
 def task_statements(
@@ -301,15 +313,15 @@ def task_statements(
 ) -> list[iam.PolicyStatement]:
     """Return the statements of the task role."""
     tenant, keys, data = foundation.tenant, foundation.keys, foundation.data
-    # Endpoints by name: the endpoints themselves are absent while the tenant is paused.
-    embeddings, writers = (
+    # By name: the endpoints do not exist while the tenant is paused.
+    embeddings, llms = (
         [resource_arn(scope, "sagemaker", "endpoint", name) for name in names if name is not None]
         for names in (models.embedding_endpoint_names, (models.llm_endpoint_name,))
     )
-    # Only paths of a search and of what the index was built with: a request that writes is refused, whatever
-    # the domain's own roles may allow one day.
+    # Only the paths of searches and of the mapping: so IAM refuses writes, whatever the domain's own roles
+    # allow.
     alias = f"{data.domain_arn}/{tenant.search_alias}"
-    # The alias says which version is live; an answer then names that version.
+    # The service first asks the alias which version is live, and then searches that version.
     versions = f"{data.domain_arn}/*-passages-v*"
     tables = (
         (RECORDS, data.records_table),
@@ -333,7 +345,7 @@ def task_statements(
     inbox = bucket_arn(scope, data.inbox_bucket)
     return [
         allow("sagemaker:InvokeEndpoint", *embeddings),
-        *(allow("sagemaker:InvokeEndpointWithResponseStream", llm) for llm in writers),
+        *(allow("sagemaker:InvokeEndpointWithResponseStream", llm) for llm in llms),
         *(statement for statements in STATEMENTS.joined() for statement in statements(scope, tenant)),
         allow("es:ESHttpPost", f"{alias}/_search", f"{versions}/_search"),
         allow("es:ESHttpGet", f"{alias}/_mapping", f"{versions}/_mapping"),
@@ -358,9 +370,9 @@ def task_statements(
 def _system_statements(
     scope: Construct, tenant: DeployedTenant, created: Mapping[str, str]
 ) -> list[iam.PolicyStatement]:
-    """Let the task read the secrets of live systems, and sign requests to those that ask for a signature.
+    """Let the task read the secrets of live systems, and sign requests to those with ``auth = "sigv4"``.
 
-    ``created``: ARNs of the deployment's own secrets.
+    ``created``: ARNs of the secrets that the deployment created, by the system's name.
     """
     secrets = secret_arns(scope, tenant, tenant.callable_systems, created)
     signed = [entry for entry in tenant.callable_systems if entry.auth == "sigv4"]
@@ -404,7 +416,7 @@ def session_statements(*, log_group_arn: str, logs_key_arn: str) -> list[iam.Pol
 
 
 _START_S = 60
-"""A task pulls its image, starts in a few seconds, and fetches two tokenizers."""
+"""Grace period in which a failing health check does not end a new task: it fetches two tokenizers first."""
 _SCALE_IN_S = 300
 _SCALE_OUT_S = 60
 _MAX_FAILURES_PER_MINUTE = 5
@@ -413,7 +425,7 @@ _MAX_FAILURES_PER_MINUTE = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BesideTheService:
-    """What other tasks of the service's cluster stand on."""
+    """What an option's function gets, which adds other tasks to the service's cluster."""
 
     foundation: Foundation
     ingestion: IngestionOutputs
@@ -423,9 +435,12 @@ class BesideTheService:
 
 
 CONSTRUCTS = Place[Callable[[TenantStack, BesideTheService], None]]("constructs of the orchestrator stack")
+"""Functions of options, each of which adds its own constructs to the stack."""
 
 
 class OrchestratorStack(TenantStack):
+    """Cluster, task, service behind the edge's target group, scaling, and what options add."""
+
     def __init__(
         self,
         scope: Construct,
@@ -461,15 +476,15 @@ class OrchestratorStack(TenantStack):
         # pull the image fails, and three such failures make ECS roll the deployment back.
         service.node.add_dependency(task.role, task.execution_role)
         resource = cast("ecs.CfnService", service.node.default_child)
-        # As a property: attached as a construct, another stack's target group would add rules to security
-        # groups, and those belong to the network stack.
+        # Set on the resource: CDK's `attach_to…` would add rules to security groups, which belong to the
+        # network stack.
         resource.load_balancers = [
             ecs.CfnService.LoadBalancerProperty(
                 container_name=CONTAINER, container_port=TASK_PORT, target_group_arn=target_group_arn
             )
         ]
         if tenant.config.tasks.exec_enabled:
-            # As a property: CDK's own grant is wider than the log that records sessions.
+            # Set on the resource: CDK's own grant allows more than the log that records sessions.
             resource.enable_execute_command = True
             group = self._log_group.log_group_arn
             task.role.may(*session_statements(log_group_arn=group, logs_key_arn=keys.logs_key_arn))
@@ -507,7 +522,8 @@ class OrchestratorStack(TenantStack):
             container_insights_v2=ecs.ContainerInsights.ENABLED,
             execute_command_configuration=sessions,
         )
-        # Without it ECS creates the group of Container Insights itself, without key or retention.
+        # Created first: otherwise ECS creates the group of Container Insights itself, without key or
+        # retention.
         cluster.node.add_dependency(
             tenant_log_group(
                 self, "Insights", logs_key_arn=self._keys.logs_key_arn, name=self.tenant.insights_log_group
@@ -543,8 +559,8 @@ class OrchestratorStack(TenantStack):
         )
 
     def _failure_alarm(self) -> cloudwatch.Alarm:
-        """Return the alarm that rolls a deployment back. Paused endpoints, an unavailable dependency and
-        refused load are no failures of the new version, and do not count."""
+        """Return the alarm that rolls a deployment back. Its metric counts unexpected failures only: no
+        paused endpoints, unavailable dependencies or refused load."""
         return cloudwatch.Alarm(
             self,
             "DeploymentFailures",
@@ -573,10 +589,13 @@ class OrchestratorStack(TenantStack):
 def _settings(
     stack: cdk.Stack, foundation: Foundation, models: ModelsOutputs, ingestion: IngestionOutputs
 ) -> dict[str, Any]:
-    """Return the fields of ServiceSettings. Names and addresses: nothing here is secret."""
-    tenant, known = foundation.tenant, foundation.network.reach_addresses
-    addresses = {entry.name: known[entry.name] for entry in tenant.callable_systems}
-    are_later = cdk.Token.is_unresolved([*addresses.values()])
+    """Return the fields of ServiceSettings that other stacks decide: names and addresses, nothing secret.
+
+    ``reach_addresses`` is JSON where addresses are known at deploy time only (tokens of the CDK).
+    """
+    tenant, all_addresses = foundation.tenant, foundation.network.reach_addresses
+    addresses = {entry.name: all_addresses[entry.name] for entry in tenant.callable_systems}
+    known_at_deploy = cdk.Token.is_unresolved([*addresses.values()])
     return {
         "tenants_dir": "/tmp/tenants",  # noqa: S108 - the task's own volume; its root is read-only
         "stores": "aws",
@@ -599,7 +618,7 @@ def _settings(
         "model_stamp": models.model_stamp,
         "schema_stamp": ingestion.schema_stamp,
         "receipt_key": foundation.keys.receipt_key_arn,
-        "reach_addresses": stack.to_json_string(addresses) if are_later else addresses,
+        "reach_addresses": stack.to_json_string(addresses) if known_at_deploy else addresses,
         "system_switches": tenant.system_switches,
     }
 

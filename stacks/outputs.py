@@ -1,8 +1,9 @@
 """What each stack outputs for the others: names, ARNs and ids as strings, and nothing else.
 
-Wired together they are deploy-time references; a test gives plain values in their place and so builds one
-stack alone. A consumer imports what it needs from them (``Key.from_key_arn``), so no stack ever changes a
-resource of another.
+In a stage the strings are references that CloudFormation resolves at deploy time; a test gives plain values
+and so builds one stack alone. A consumer imports what it needs from them (``Key.from_key_arn``), so no stack
+ever changes a resource of another. ``stacks.tenant_stage`` passes them on, in the order of deployment: keys,
+network, data, edge, models, ingestion, orchestrator, options.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ class KeysOutputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkOutputs:
+    """The VPC, which may be the company's, and the groups of workloads."""
+
     vpc_id: str
     subnet_ids: tuple[str, ...]
     """One isolated subnet per zone, in the order of the tenant file's zones."""
@@ -69,6 +72,8 @@ class NetworkOutputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataOutputs:
+    """Names of buckets and tables, the search domain, and roles that the data stack must create itself."""
+
     documents_bucket: str
     models_bucket: str
     quarantine_bucket: str
@@ -100,9 +105,9 @@ class DataOutputs:
     schema_role_arn: str
     """The only fine-grained master of the domain; the role of the schema function."""
     schema_role_name: str
-    """For attaching a policy: the ARN contains the company's path, so the name cannot be derived from it."""
+    """The same role by name, to attach a policy: the ARN has a path of the company's before the name."""
     system_secrets: Mapping[str, str]
-    """ARN of the secret of each called system that has one of the deployment's, by the system's name."""
+    """ARN of each secret that the deployment created for a called system, by the system's name."""
     backup_role_arn: str | None = None
     """The role with which AWS Backup copies stores; None where the profile has no recovery points."""
     recovery_vault: str | None = None
@@ -134,6 +139,8 @@ class ModelsOutputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeOutputs:
+    """The balancers, for the service and for metrics."""
+
     target_group_arn: str
     """ECS registers the tasks here, over HTTPS."""
     load_balancer_full_name: str
@@ -144,6 +151,8 @@ class EdgeOutputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestionOutputs:
+    """Queues for the service, and names of queues and functions for metrics."""
+
     ingestion_queue_url: str
     ingestion_queue_arn: str
     withdrawals_queue_url: str
@@ -152,7 +161,8 @@ class IngestionOutputs:
     dead_letter_queue_names: tuple[str, ...]
     function_names: tuple[str, ...]
     parser_function: str
-    """One of them. A file that ends it fails by itself: its errors are no fault of the tenant."""
+    """One of ``function_names``. Alarms leave it out: its errors come from files that crash it, and the
+    caller reports those."""
     log_groups: Mapping[str, str]
     """Name of each function's log group, by its module."""
     schema_function_arn: str
@@ -163,6 +173,8 @@ class IngestionOutputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrchestratorOutputs:
+    """The service by name, for metrics."""
+
     cluster_name: str
     service_name: str
     log_group_name: str

@@ -2,7 +2,12 @@
 
 Rows are declared beside the construct that they excuse; ``stacks.validators.TABLE`` is all of them. A row
 without effect is an error: ``python -m stacks.validators`` compares rows with the report's
-``suppressedViolations``.
+``suppressedViolations``. An example:
+
+    *exceptions("Ingestion", nag("L1"), "Python 3.13 is the newest that this package supports…")
+
+is ``Acknowledgement(construct="Ingestion", findings=("AwsSolutions::AwsSolutions-L1",), reason="Python
+3.13…")``.
 """
 
 from __future__ import annotations
@@ -40,7 +45,10 @@ def exceptions(
     *,
     decision: str | None = None,
 ) -> tuple[Acknowledgement, ...]:
-    """Return one row for each construct."""
+    """Return one row for each construct; a single construct or finding may be a str.
+
+    ``decision``: a record under docs/decisions, without ``.md``.
+    """
     return tuple(
         Acknowledgement(
             construct=construct,
@@ -68,7 +76,9 @@ def wildcard(*resources: str) -> tuple[str, ...]:
 
 
 def of_data_stack(output: str) -> str:
-    """Return how a finding shows a value of the data stack, given the output that a weak reference reads."""
+    """Return how cdk-nag writes a value of the data stack in a finding. ``output``: the name that CDK gives
+    the output behind the reference; it ends in a hash of the pinned logical id, so it changes only with
+    that."""
     place = '"StackName":"{stage}-Data","Region":"{region}"'
     return f'{{"Fn::GetStackOutput":{{{place},"OutputName":"{output}"}}}}'
 
@@ -99,13 +109,16 @@ NO_REPLICATION = hipaa("S3BucketReplicationEnabled")
 DEFAULT_GROUP = hipaa("VPCDefaultSecurityGroupClosed")
 
 _BY_CDK_NAG = ("AwsSolutions::", "HIPAA.Security::")
+"""Packs whose findings CDK silences; ``stacks.validators`` compares those of cfn-lint and checkov itself."""
 
 
 def acknowledge(
     stage: cdk.Stage, rows: Iterable[Acknowledgement], *, registries: Mapping[str, str] | None = None
 ) -> None:
-    """Acknowledge the findings of every row whose construct is in the stage.
+    """Acknowledge the cdk-nag findings of every row whose construct is in the stage. Call it after the stacks
+    exist.
 
+    ``registries``: AWS's account in the region, by the registry's name in images.lock.toml, for placeholders.
     A row whose construct this tenant does not have (no reach entry, no power schedule) is skipped.
     """
     partition = RegionInfo.get(stage.region or "").partition
@@ -120,7 +133,7 @@ def acknowledge(
             if finding.startswith(_BY_CDK_NAG):
                 cdk.Validations.of(construct).acknowledge(
                     cdk.Acknowledgment(
-                        id=_PLACEHOLDER.sub(lambda found: values[found[1]] or "", finding), reason=reason
+                        id=_PLACEHOLDER.sub(lambda match: values[match[1]] or "", finding), reason=reason
                     )
                 )
 
@@ -129,12 +142,14 @@ _PLACEHOLDER = re.compile(r"\{([a-z-]+)\}")
 
 
 def pattern_of(finding: str) -> re.Pattern[str]:
-    """Return a pattern that matches the finding's id in every stage."""
-    fixed = re.split(r"\{[a-z-]+\}", finding)
-    return re.compile("[^:/]+".join(map(re.escape, fixed)))
+    """Return a pattern that matches the finding's id in every stage: a placeholder stands for any text
+    without ``:`` and ``/``."""
+    texts_between = re.split(r"\{[a-z-]+\}", finding)
+    return re.compile("[^:/]+".join(map(re.escape, texts_between)))
 
 
 def _find(stage: cdk.Stage, path: str) -> IConstruct | None:
+    """Return the construct at a path below the stage; None where there is none."""
     construct: IConstruct | None = stage
     for part in path.split("/"):
         construct = None if construct is None else construct.node.try_find_child(part)

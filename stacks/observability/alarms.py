@@ -1,5 +1,10 @@
 """A tenant's metrics, AWS's and ours, for its dashboard and alarms, and every alarm. docs/runbook.md says
-what each alarm means and what to do."""
+what each alarm means and what to do.
+
+An alarm's first argument in ``TenantAlarms.add`` (``"search-red"``) is the anchor of its entry there, which
+has its description, its severity and the log to look at (``stacks.tenant_stack.entries``). Constants below
+such as ``KEY_REFUSED`` are metrics of filters over the trail (``stacks.observability.audit``).
+"""
 
 from __future__ import annotations
 
@@ -30,7 +35,7 @@ from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import described, endpoint_log_group, entries
 
 ANSWERS = "Answers"
-"""Metric of the tenant's own namespace: answers by ``FinishReason``, counted in the service's log."""
+"""Metric that a filter counts in the service's log: answers, with the dimension ``FinishReason``."""
 MODEL_FAILED = "ModelFailed"
 """Answers that a quote replaced because the model failed or timed out."""
 FIRST_TOKEN = "FirstTokenMs"  # noqa: S105 - a token of text
@@ -44,7 +49,11 @@ BREAK_GLASS = "BreakGlassUsed"
 
 @dataclass(frozen=True, slots=True)
 class MetricSource:
-    """A publisher of metrics in CloudWatch: call it for a metric of a name."""
+    """A publisher of metrics in CloudWatch. Call it with a name to get a metric:
+
+    ``metrics.balancer("UnHealthyHostCount", "Maximum", minutes=5)``. Without a statistic and minutes the
+    metric has those of the source.
+    """
 
     namespace: str
     dimensions: Mapping[str, str]
@@ -71,6 +80,9 @@ def published_by(full_name: str, **dimensions: str) -> MetricSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantMetrics:
+    """The sources of a tenant's metrics, made of the names that the stacks output. The dashboard uses them
+    too."""
+
     tenant: DeployedTenant
     data: DataOutputs
     edge: EdgeOutputs
@@ -81,7 +93,10 @@ class TenantMetrics:
 
     @property
     def log_groups(self) -> Mapping[str, str]:
-        """Name of each log group by what the runbook calls it; the trail's belongs to its own stack."""
+        """Name of each log group, by the name in the runbook's entries (``**Query of `orchestrator`.**``).
+
+        ``TenantAlarms`` adds the trail's. Without an LLM endpoint ``llm`` is the service's log.
+        """
         models, llm = self.models, self.models.llm_endpoint_name
         return {
             "orchestrator": self.orchestrator.log_group_name,
@@ -90,7 +105,7 @@ class TenantMetrics:
             "embedding": endpoint_log_group(models.embedding_endpoint_name),
             "llm": self.orchestrator.log_group_name if llm is None else endpoint_log_group(llm),
             **self.ingestion.log_groups,
-            **{name: group for one in self.options for name, group in one.log_groups.items()},
+            **{name: group for option in self.options for name, group in option.log_groups.items()},
         }
 
     @property
@@ -109,6 +124,7 @@ class TenantMetrics:
 
     @property
     def service(self) -> MetricSource:
+        """What the service and the functions publish themselves."""
         return published_by(self.tenant.full_name)
 
     def system(self, system: str) -> MetricSource:
@@ -117,6 +133,7 @@ class TenantMetrics:
 
     @property
     def counted(self) -> MetricSource:
+        """What metric filters count in logs."""
         return MetricSource(self.own_namespace, {}, minutes=5)
 
     @property
@@ -143,7 +160,11 @@ class TenantMetrics:
     def while_on(
         self, watched: cloudwatch.IMetric, endpoint: str, *, label: str, minutes: int
     ) -> cloudwatch.IMetric:
-        """Return a metric that has data only while an endpoint's instances have data: none while paused."""
+        """Return ``watched`` with data only in periods in which an endpoint's instances have data: none while
+        paused.
+
+        ``running > -1`` holds for every value of the CPU metric; without a value the expression has none.
+        """
         running = self.instances(endpoint)("CPUUtilization", minutes=minutes)
         return cloudwatch.MathExpression(
             expression="IF(running > -1, watched)",
@@ -153,13 +174,14 @@ class TenantMetrics:
         )
 
     def or_zero(self, run: cloudwatch.IMetric, *, label: str) -> cloudwatch.IMetric:
-        """Return an hourly metric of a run that must happen, 0 in an hour without one.
+        """Return the hourly metric ``run`` with 0 in an hour without data, for an alarm on runs that did not
+        happen.
 
-        It has data from the first hour in which the balancer watches tasks. So an alarm on N such hours is
-        quiet for the first N hours of a new tenant, and then is raised by runs that never began.
+        The zeros begin with the first hour in which the balancer watches tasks. So an alarm on N hours is
+        quiet for the first N hours of a new tenant, and afterwards is raised even if no run ever happened.
         """
         period = cdk.Duration.minutes(60)
-        # SUM adds what has data: 0 stands for an hour in which nothing ran.
+        # SUM adds the metrics that have data; `none` is always 0.
         return cloudwatch.MathExpression(
             expression="SUM([run, none])",
             using_metrics={
@@ -175,15 +197,16 @@ class TenantMetrics:
         )
 
     def queues(self, name: str, queues: Sequence[str]) -> dict[str, cloudwatch.IMetric]:
-        """Return one metric per queue, by its id in an expression: its maximum."""
+        """Return the maximum of a metric for each queue, by an id for expressions (``queue0``)."""
         return {
             f"queue{number}": MetricSource("AWS/SQS", {"QueueName": queue}, minutes=5)(name, "Maximum")
             for number, queue in enumerate(queues)
         }
 
     def functions(self, name: str, *, but: str = "") -> dict[str, cloudwatch.IMetric]:
-        """Return one metric per function, by its id in an expression, without that of ``but``."""
-        of_options = (name for one in self.options for name in one.function_names)
+        """Return a metric of each function, by an id for expressions (``function0errors``). ``but``: the name
+        of a function to leave out."""
+        of_options = (function for option in self.options for function in option.function_names)
         functions = (*self.ingestion.function_names, *of_options)
         return {
             f"function{number}{name.lower()}": _function(function)(name, minutes=5)
@@ -192,6 +215,7 @@ class TenantMetrics:
         }
 
     def tables(self, name: str) -> dict[str, cloudwatch.IMetric]:
+        """Return a metric of each table, by an id for expressions."""
         tables = {
             "records": self.data.records_table,
             "events": self.data.events_table,
@@ -212,15 +236,16 @@ def _function(name: str) -> MetricSource:
 
 
 _MAX_SUMMED = 10
-"""Metrics of one alarm, CloudWatch quotas."""
+"""Metrics in the expression of one alarm: a quota of CloudWatch."""
 _CANARY_SLOW_US = 10_000_000
-"""Microseconds until the first chunk; at this time a new fleet of the served model is rolled back too."""
+"""Microseconds until the first chunk. Equal to the limit at which a deployment is rolled back (``slow_ms`` in
+``stacks.endpoints.llm``)."""
 RAW_CAPTURE_LATE_S = 2400
 """Raw capture must be deleted within the hour: this leaves a third of it to fix the cause."""
 MOST_HOURS = 168
 """Hours that an alarm may look back: a quota of CloudWatch."""
 _AUDIT_LATE_HOURS = 6
-"""Hours after which the alarm comes when no hourly run could close the days of audit records."""
+"""Hours in a row without a successful run of the function that closes days of audit records."""
 _FREE_SHARE = 0.2
 """Share of a data node's volume that must be free. OpenSearch blocks writes below a fifth or 20 GiB,
 whichever is less."""
@@ -229,10 +254,10 @@ whichever is less."""
 def alarm_topic(
     scope: Construct, construct_id: str, *, key: kms.IKey, display_name: str, email_id: str, email: str | None
 ) -> sns.Topic:
-    """Create the topic that the account's alarms publish to, with its subscriber.
+    """Create an encrypted topic that the account's alarms may publish to, with its subscriber.
 
-    A topic with its own policy, which refuses plain HTTP, has lost the default policy that lets alarms
-    publish.
+    ``email_id`` is the subscription's construct id. The statement for CloudWatch is needed because the policy
+    of ``enforce_ssl`` replaces the default one, which lets alarms publish.
     """
     topic = sns.Topic(scope, construct_id, display_name=display_name, master_key=key, enforce_ssl=True)
     account = {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(scope).account}}
@@ -245,7 +270,7 @@ def alarm_topic(
 
 
 class TenantAlarms(Construct):
-    """All alarms of a tenant; an option adds its own by ``add``."""
+    """All alarms of a tenant. Options join in ``ALARMS`` with functions that call ``add``."""
 
     def __init__(
         self,
@@ -256,13 +281,13 @@ class TenantAlarms(Construct):
         trail_log_group: str,
         topics: Mapping[str, str],
     ) -> None:
-        """``topics``: the ARN of each severity's."""
+        """``topics``: ARN of a topic by severity (``page``, ``ticket``). ``trail_log_group``: its name."""
         super().__init__(scope, construct_id)
         self.metrics = metrics
         self._topics = topics
         self._log_groups = {**metrics.log_groups, "trail": trail_log_group}
         self.anchors: list[str] = []
-        """Anchors of the runbook's entries that the tenant has an alarm of."""
+        """Anchors of the runbook's entries for which the tenant has an alarm; filled by ``add``."""
         self.alarms: list[cloudwatch.Alarm] = [
             *self._answers(),
             *self._models(),
@@ -285,11 +310,12 @@ class TenantAlarms(Construct):
         below: bool = False,
         part: str = "",
     ) -> cloudwatch.Alarm:
-        """Create the alarm of a runbook entry: at ``threshold`` or more (or less, with ``below``) in
-        ``periods`` periods in a row.
+        """Create the alarm of the runbook entry ``anchor``: at ``threshold`` or more (with ``below``: under
+        it) in ``periods`` periods in a row.
 
-        Missing data do not raise it: a paused endpoint and an unused store publish nothing. ``part``
-        distinguishes alarms of one entry.
+        Missing data do not raise it, because a paused endpoint and an unused store publish nothing. ``part``
+        ends the construct id of a further alarm of one entry (``DeadLetters2``). Raises KeyError without an
+        entry.
         """
         comparison, missing = cloudwatch.ComparisonOperator, cloudwatch.TreatMissingData
         entry = entries()[anchor]
@@ -313,12 +339,12 @@ class TenantAlarms(Construct):
     def _alarms_of_sum(
         self, anchor: str, metrics: dict[str, cloudwatch.IMetric], threshold: float
     ) -> Iterator[cloudwatch.Alarm]:
-        """Yield an alarm for every ten metrics, CloudWatch's limit for one sum."""
+        """Yield an alarm on the sum of every ten metrics, CloudWatch's limit for one expression."""
         ids = list(metrics)
         for start in range(0, len(ids), _MAX_SUMMED):
-            some = {name: metrics[name] for name in ids[start : start + _MAX_SUMMED]}
+            summed = {name: metrics[name] for name in ids[start : start + _MAX_SUMMED]}
             part = str(start // _MAX_SUMMED + 1) if start else ""
-            yield self.add(anchor, _sum(anchor, some, minutes=5), threshold, part=part)
+            yield self.add(anchor, _sum(anchor, summed, minutes=5), threshold, part=part)
 
     def _answers(self) -> Iterator[cloudwatch.Alarm]:
         metrics, limits = self.metrics, self.metrics.tenant.config.limits
@@ -348,7 +374,8 @@ class TenantAlarms(Construct):
         failed = metrics.endpoint(embedding)("Invocation5XXErrors", minutes=5)
         yield self.add("embedding-failing", failed, 5)
         if llm is not None and metrics.tenant.candidate is not None:
-            # A canary gets few calls: fewer failures say as much, and a slow one is seen in a quarter hour.
+            # A canary gets few calls, so fewer failures raise the alarm, and slowness is measured over 15
+            # minutes.
             canary = metrics.endpoint(llm, variant=CANARY_VARIANT)
             yield self.add("canary-failing", canary("Invocation5XXErrors", minutes=5), 2)
             slow = canary("FirstChunkModelLatency", "p90", minutes=15)
@@ -377,8 +404,9 @@ class TenantAlarms(Construct):
         yield from self._postponed()
 
     def _postponed(self) -> Iterator[cloudwatch.Alarm]:
-        """Alarms on postponed work, by the functions' own metrics: a queue's age starts again with each
-        message that is put back, and the quarantine has none."""
+        """Yield alarms on postponed documents and captures. They use the functions' own metrics, because the
+        age of a queue's oldest message starts again when a message is put back, and the quarantine bucket has
+        no age."""
         metrics = self.metrics
         postponed = metrics.service(deployed_names.DOCUMENTS_POSTPONED, "Sum", minutes=15)
         while_on = metrics.while_on(
@@ -450,3 +478,4 @@ def _sum(label: str, metrics: dict[str, cloudwatch.IMetric], *, minutes: int) ->
 
 
 ALARMS = Place[Callable[[TenantAlarms], Iterable[cloudwatch.Alarm]]]("alarms of a tenant")
+"""Functions of options that create their alarms by ``TenantAlarms.add``."""

@@ -1,8 +1,16 @@
 """The audit of a tenant's stores, keys and policies: CloudTrail, and the metric filters over its events.
 
 Syntax of patterns: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html.
-``*`` matches any end of a term. No pattern relies on a comparison with a field that an event lacks: each
-clause tests the type of identity that has the field.
+``*`` at the end of a term matches any rest. No pattern relies on a comparison with a field that an event
+lacks: each clause first tests for the type of identity that has the field. The filter ``KeysChanged``,
+shortened:
+
+    { (($.eventName = "DisableKey") || ($.eventName = "PutKeyPolicy")) &&
+      (($.resources[0].ARN = "arn:…:key/1")) &&
+      (($.userIdentity.type != "AssumedRole") ||
+       (($.userIdentity.sessionContext.sessionIssuer.arn != "<deployment role>"))) }
+
+Each filter adds 1 to a metric, and ``stacks.observability.alarms`` has an alarm on each metric.
 """
 
 from __future__ import annotations
@@ -33,7 +41,7 @@ from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import tenant_log_group, tenant_of
 
 LONGEST = 1024
-"""Characters of a pattern, CloudWatch Logs quotas."""
+"""Characters of a pattern: a quota of CloudWatch Logs."""
 
 IAM_CHANGES = (
     "AttachRolePolicy",
@@ -60,15 +68,16 @@ BUCKET_CHANGES = (
 KEY_CHANGES = ("DisableKey", "PutKeyPolicy", "ScheduleKeyDeletion")
 QUEUE_CHANGES = ("AddPermission", "RemovePermission", "SetQueueAttributes")
 SEARCH_CHANGES = ("AuthorizeVpcEndpointAccess", "UpdateDomainConfig")
+# Changes of what records traces of calls: trails and flow logs.
 TRACE_CHANGES = ("DeleteFlowLogs", "DeleteTrail", "PutEventSelectors", "StopLogging", "UpdateTrail")
 _TRUSTED_TAG = "tenant"
 _LEFT_OF_STACK_NAME = 25
-"""Characters that CloudFormation leaves of a stack's name in the name of a role (64) or bucket (63) that
-would be too long. AWS does not document it; read off names in an account:
+"""Characters of a stack's name that CloudFormation keeps in the generated name of a role or bucket, where the
+full name would exceed the limit (64 and 63). AWS does not document it; read off names in an account:
 https://github.com/KensioSoftware/yulin/issues/1113."""
 IDENTITY_TAGS = ("TagRole", "TagUser", "UntagRole", "UntagUser")
-"""Calls that raise an alarm whoever in the account makes them: every policy takes another team's role with
-this tenant's tag for this tenant's."""
+"""Changes of tags that raise an alarm for any identity of the account: every policy would treat another
+team's role with this tenant's tag as the tenant's."""
 TAGGED_FROM_THE_START = (
     "AssumeRole",
     "AssumeRoleWithSAML",
@@ -76,6 +85,7 @@ TAGGED_FROM_THE_START = (
     "CreateRole",
     "CreateUser",
 )
+"""Calls that may set the tag when they create an identity or a session."""
 RESOURCE_TAGS = (
     "AddTags",
     "DeleteBucketTagging",
@@ -102,15 +112,16 @@ TABLE_COPIES = (
 """``UpdateTable`` adds a replica or a stream; only the deployment updates these tables."""
 BUCKET_COPIES = ("PutBucketInventoryConfiguration", "PutBucketNotification", "PutBucketReplication")
 SEARCH_COPIES = ("AcceptInboundConnection", "CreateOutboundConnection")
-_LOOKED_AT = 5
-"""Number of a request's tags that are searched for the tenant's: a pattern refers to list elements by
-number."""
+_TAGS_SEARCHED = 5
+"""How many of a request's tags are searched for the tenant's: a pattern refers to list elements by number, so
+it must name each (``tags[0].key`` to ``tags[4].key``)."""
 _KEY_USES = ("Decrypt", "Encrypt", "GenerateDataKey*", "ReEncrypt*", "CreateGrant")
 _ISSUER = "$.userIdentity.sessionContext.sessionIssuer.arn"
 _TYPE = "$.userIdentity.type"
 
 
 def key_refused() -> str:
+    """Return the pattern of refused uses of any KMS key."""
     return _whole(
         '($.eventSource = "kms.amazonaws.com")',
         '($.errorCode = "AccessDenied*")',
@@ -119,8 +130,8 @@ def key_refused() -> str:
 
 
 def changed_by_others(events: Sequence[str], *, roles: Sequence[str], where: str | None) -> str:
-    """Return the pattern of these events by anyone but these roles (their ARNs), of those that the clause
-    ``where`` selects."""
+    """Return the pattern of these events by anyone but these roles (their ARNs). ``where``: a further clause,
+    such as the resources; None: any."""
     other_role = _all(*(f'{_ISSUER} != "{arn}"' for arn in roles))
     by_others = f'(({_TYPE} != "AssumedRole") || {other_role})'
     return _whole(_any("$.eventName", events), *([where] if where else []), by_others)
@@ -134,14 +145,18 @@ def _named(parameters: Mapping[str, Sequence[str]]) -> str:
 
 
 def _tagged(tag: str) -> str:
-    """Return the clause of requests that create a role, user or session with a tag."""
-    places = [f"tags[{number}].key" for number in range(_LOOKED_AT)]
+    """Return the clause of requests that create a role, user or session with the tag of this key."""
+    places = [f"tags[{number}].key" for number in range(_TAGS_SEARCHED)]
     return _named({**{place: [tag] for place in places}, f"principalTags.{tag}": ["*"]})
 
 
 def read_by_strangers(*, roles: str, declared: Sequence[str]) -> str:
-    """Return the pattern of reads of stores by identities that are neither among ``roles`` (an ARN that ends
-    with ``*``) nor declared. AWS services that read for nobody have a type of their own."""
+    """Return the pattern of reads of stores by strangers: identities neither of the path ``roles`` (an ARN
+    that ends with ``*``) nor among ``declared`` (ARNs of roles and users).
+
+    Types of identity: roles and users are compared by ARN; ``AWSService`` (a service on its own behalf) is no
+    stranger; any other type, such as the account's root, always is.
+    """
     known_roles = [roles, *(arn for arn in declared if ":role/" in arn)]
     known_users = [arn for arn in declared if ":user/" in arn]
     strange_role = _all(f'{_TYPE} = "AssumedRole"', *(f'{_ISSUER} != "{arn}"' for arn in known_roles))
@@ -156,6 +171,7 @@ def read_by(arns: Sequence[str]) -> str:
 
 
 _READS = ('($.eventCategory = "Data")', "($.readOnly IS TRUE)")
+"""Clauses of a read of content: an object or an item."""
 
 
 def _any(field: str, values: Iterable[str]) -> str:
@@ -171,6 +187,8 @@ def _all(*clauses: str) -> str:
 
 
 def _whole(*clauses: str) -> str:
+    """Return the pattern of events for which all clauses hold. Raises ConfigurationError if it is too
+    long."""
     pattern = "{ " + " && ".join(clauses) + " }"
     if len(pattern) > LONGEST:
         raise ConfigurationError(
@@ -182,11 +200,12 @@ def _whole(*clauses: str) -> str:
 
 
 class AuditTrail(Construct):
-    """A trail of all regions (IAM reports its changes in one), with management events and each access to
-    patients' data.
+    """A trail of management events and each access to patients' data. It covers all regions, because IAM
+    reports its changes in one of them.
 
-    ``job_buckets``: those of training and corpora. A store that can contain a patient's text and is not
-    recorded has a reason in docs/hipaa.md, "Whose reads are recorded" (tested).
+    ``job_buckets``: those of training and corpora. ``namespace``: of the filters' metrics. A store that can
+    contain a patient's text and is not recorded has a reason in docs/hipaa.md, "Whose reads are recorded"
+    (tested).
     """
 
     def __init__(
@@ -249,6 +268,8 @@ class AuditTrail(Construct):
 def _selectors(
     scope: Construct, data: DataOutputs, job_buckets: Sequence[str]
 ) -> list[cloudtrail.CfnTrail.AdvancedEventSelectorProperty]:
+    """Return what the trail records: all management events, and calls on objects and items of these
+    stores."""
     named = (
         data.documents_bucket,
         data.inbox_bucket,
@@ -292,13 +313,14 @@ def _equals(field: str, value: str) -> cloudtrail.CfnTrail.AdvancedFieldSelector
 
 
 def _filters(scope: Construct, *, keys: KeysOutputs, data: DataOutputs) -> Mapping[str, tuple[str, str]]:
-    """Return metric and pattern by the id of the filter.
+    """Return metric and pattern by the construct id of the filter.
 
-    Generated names begin with that of their stack. A pattern with a cut name also matches tenants whose names
-    begin alike: two alarms are better than none.
+    Resources are selected by the beginning of their generated names: that of their stack, of which 25
+    characters may remain. So a pattern may also match another tenant whose name begins alike; then both have
+    an alarm.
     """
     tenant = tenant_of(scope)
-    place, glass = tenant.place, tenant.place.break_glass
+    place, break_glass = tenant.place, tenant.place.break_glass
     deployment = execution_role_arn(scope, tenant=tenant)
     prefix = f"{f'{tenant.full_name}-'[:_LEFT_OF_STACK_NAME]}*"
     table_arn = resource_arn(scope, "dynamodb", "table", prefix)
@@ -315,11 +337,11 @@ def _filters(scope: Construct, *, keys: KeysOutputs, data: DataOutputs) -> Mappi
         "sourceTableArn": [table_arn],
         "backupArn": [table_arn],
     }
-    own_keys = _any("$.resources[0].ARN", astuple(keys))
+    is_our_key = _any("$.resources[0].ARN", astuple(keys))
     changes = {
         "RolesChanged": (POLICY_CHANGED, IAM_CHANGES, _named(roles)),
         "BucketsChanged": (POLICY_CHANGED, BUCKET_CHANGES, _named(buckets)),
-        "KeysChanged": (POLICY_CHANGED, KEY_CHANGES, own_keys),
+        "KeysChanged": (POLICY_CHANGED, KEY_CHANGES, is_our_key),
         "QueuesChanged": (POLICY_CHANGED, QUEUE_CHANGES, _named(queues)),
         "SearchChanged": (POLICY_CHANGED, SEARCH_CHANGES, _named({"domainName": [data.domain_name]})),
         "TracesChanged": (POLICY_CHANGED, TRACE_CHANGES, None),
@@ -328,31 +350,32 @@ def _filters(scope: Construct, *, keys: KeysOutputs, data: DataOutputs) -> Mappi
         "IdentitiesTagged": (TRUST_CHANGED, IDENTITY_TAGS, None),
         "IdentitiesMadeWithTag": (TRUST_CHANGED, TAGGED_FROM_THE_START, _tagged(_TRUSTED_TAG)),
         "StoresTagged": (TRUST_CHANGED, RESOURCE_TAGS, _named({**buckets, **queues, **by_arn})),
-        "KeysTagged": (TRUST_CHANGED, KEY_TAGS, own_keys),
+        "KeysTagged": (TRUST_CHANGED, KEY_TAGS, is_our_key),
         "TablesExported": (DATA_COPIED, TABLE_EXPORTS, _named(table_sources)),
         "TablesCopied": (DATA_COPIED, TABLE_COPIES, _named(tables)),
         "TablesBackedUp": (DATA_COPIED, ("CreateBackup",), _named(tables)),
         "BucketsCopied": (DATA_COPIED, BUCKET_COPIES, _named(buckets)),
         "SearchConnected": (DATA_COPIED, SEARCH_COPIES, None),
     }
-    # AWS Backup asks a bucket for its events, and a table for a copy, with a role that does nothing else.
-    copying = [deployment, *([data.backup_role_arn] if data.backup_role_arn else [])]
-    by = {"TablesBackedUp": copying, "BucketsCopied": copying}
+    # AWS Backup, by a role that does nothing else, changes a bucket's notifications and copies tables.
+    may_copy = [deployment, *([data.backup_role_arn] if data.backup_role_arn else [])]
+    others_allowed = {"TablesBackedUp": may_copy, "BucketsCopied": may_copy}
     filters = {
-        name: (metric, changed_by_others(events, roles=by.get(name, [deployment]), where=where))
+        name: (metric, changed_by_others(events, roles=others_allowed.get(name, [deployment]), where=where))
         for name, (metric, events, where) in changes.items()
     }
     filters["KeysRefused"] = (KEY_REFUSED, key_refused())
-    declared = [*tenant.config.observability.declared_principals, *glass]
+    declared = [*tenant.config.observability.declared_principals, *break_glass]
     strangers = read_by_strangers(roles=_of_path(scope, "role", tenant), declared=declared)
     filters["StrangersRead"] = (STRANGER_READ, strangers)
-    if glass:
-        filters["GlassBroken"] = (BREAK_GLASS, read_by(glass))
+    if break_glass:
+        filters["GlassBroken"] = (BREAK_GLASS, read_by(break_glass))
     return filters
 
 
 def _of_path(scope: Construct, kind: str, tenant: DeployedTenant) -> str:
-    """Return the ARN of all roles or policies of the tenant: they have a path of their own."""
+    """Return the pattern of the ARNs of the tenant's roles or policies, which are below its path
+    (``arn:aws:iam::<account>:role/assistant/pharmacy/*``)."""
     return cdk.Stack.of(scope).format_arn(
         service="iam",
         region="",
