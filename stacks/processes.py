@@ -32,57 +32,61 @@ CORPUS_IMAGE = "corpus_job"
 PULL_IMAGE = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 """Actions of a role that pulls an image from a repository."""
 _LOCK_FIRST = "RunMakeImages"
-"""Parameter of the first stack. A refused deployment names it, so the name is what to run."""
+"""Parameter of the first stack. CloudFormation names it when it refuses the deployment, so the name says what
+to run: make images."""
 _BASE_LOCK = ROOT / "containers" / "base-image.lock"
 _FOLDER = ROOT / "build" / "tenant-files"
 
 
 IMAGES = Place[Callable[[DeployedTenant], Sequence[str]]]("images of a tenant")
-"""What returns the names of the images that an option's stacks start."""
+"""Functions of options that return the names of the images that their stacks start."""
 
 
 def ask_for_locks(stack: cdk.Stack, tenant: DeployedTenant) -> None:
-    """Give the first stack a parameter without default while an image of the tenant has no digest, and write
-    one warning that names what is not locked.
+    """While an image of the tenant has no digest, give ``stack`` (the first one, keys) a parameter without
+    default and write one warning to stderr that names what is not locked.
 
-    So the templates can be synthesized and reviewed, and no deployment begins: neither by CDK nor by
-    CloudFormation itself.
+    So the templates can be synthesized and reviewed, but no deployment begins, neither by CDK nor by
+    CloudFormation itself: a rule of the template accepts only the value ``done``.
     """
-    of_options = (name for images in IMAGES.joined() for name in images(tenant))
+    option_images = (name for images in IMAGES.joined() for name in images(tenant))
     served = [*tenant.served, *([] if tenant.candidate is None else [tenant.candidate])]
     images = (each.image for each in served)
-    names = dict.fromkeys((*TASK_IMAGES, LEARNING_IMAGE, *of_options, *images))
+    names = dict.fromkeys((*TASK_IMAGES, LEARNING_IMAGE, *option_images, *images))
     missing = [name for name in names if _needs_lock(tenant, name)]
     if not missing:
         return
     commands = "; ".join(_lock_command(name, tenant) for name in missing)
-    asked = cdk.CfnParameter(
+    parameter = cdk.CfnParameter(
         stack,
         _LOCK_FIRST,
         type="String",
         description=f"Images without a digest in images.lock.toml. Run, then deploy again: {commands}",
     )
-    is_done = cdk.CfnRuleAssertion(
-        assert_=cdk.Fn.condition_equals(asked.value_as_string, "done"),
+    assertion = cdk.CfnRuleAssertion(
+        assert_=cdk.Fn.condition_equals(parameter.value_as_string, "done"),
         assert_description="images.lock.toml lacks digests. Run make images TO=ACCOUNT/REGION.",
     )
-    cdk.CfnRule(stack, "ImagesAreLocked", assertions=[is_done])
-    said = f"images.lock.toml has no digest of {', '.join(missing)}. Run: {commands}."
+    cdk.CfnRule(stack, "ImagesAreLocked", assertions=[assertion])
+    warning = f"images.lock.toml has no digest of {', '.join(missing)}. Run: {commands}."
     if "@sha256:" not in _BASE_LOCK.read_text(encoding="utf-8"):
-        said += f" {_BASE_LOCK.relative_to(ROOT)} has none either: make lock-images."
+        warning += f" {_BASE_LOCK.relative_to(ROOT)} has none either: make lock-images."
     if unpackaged := [each.name for each in served if each.sha256 is None]:
-        said += f" Model artifacts without a hash (model_artifacts/README.md): {', '.join(unpackaged)}."
-    sys.stderr.write(f"warning: {tenant.name} cannot be deployed yet: {said}\n")
+        warning += f" Model artifacts without a hash (model_artifacts/README.md): {', '.join(unpackaged)}."
+    sys.stderr.write(f"warning: {tenant.name} cannot be deployed yet: {warning}\n")
 
 
 def _needs_lock(tenant: DeployedTenant, name: str) -> bool:
-    """Return whether an image has no digest where only a digest is deployed: whoever may push to a registry,
-    AWS included, decides what a tag means tomorrow."""
+    """Return whether an image has no digest and must have one: our own images always, all under ``hipaa``.
+
+    A tag is not enough there, because whoever may push to the registry, AWS included, can move it.
+    """
     image = tenant.images.image(name)
     return image.digest is None and (image.is_own or tenant.is_hipaa)
 
 
 def _lock_command(name: str, tenant: DeployedTenant) -> str:
+    """Return the command that writes an image's digest."""
     return f"make images TO={tenant.place.account}/{tenant.place.region} ARGS={name}"
 
 
@@ -117,10 +121,12 @@ def image_stamp(tenant: DeployedTenant, name: str) -> str:
 
 
 def _account(tenant: DeployedTenant, name: str) -> str:
+    """Return the account whose registry has an image: the tenant's, or AWS's in the region."""
     return tenant.images.account(name, region=tenant.place.region, own=tenant.place.account)
 
 
 def _digest_parameter(scope: Construct, name: str, tenant: DeployedTenant) -> cdk.CfnParameter:
+    """Return the stack's parameter ``OtelCollectorImageDigest``; it is created once a stack."""
     stack = cdk.Stack.of(scope)
     parameter_id = "".join(part.capitalize() for part in name.split("_")) + "ImageDigest"
     parameter = stack.node.try_find_child(parameter_id)
@@ -141,7 +147,8 @@ def _digest_parameter(scope: Construct, name: str, tenant: DeployedTenant) -> cd
 class TenantFileAsset(Construct):
     """The effective tenant file as an object of the bootstrap bucket, named by the hash of its content.
 
-    It leaves out the sections that only a deployment reads: no account, no network.
+    It leaves out the sections that only a deployment reads, such as account and network. The text is written
+    to ``build/tenant-files`` first, because an asset is made of a file.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, tenant: DeployedTenant) -> None:
@@ -166,13 +173,13 @@ class TenantFileAsset(Construct):
 
 
 FILE = Place[Callable[[DeployedTenant, dict[str, Any]], None]]("tenant file of a container")
-"""What fills in values of an option's keys that the deployment knows."""
+"""Functions of options that fill in, in the given dict, values of their keys that the deployment knows."""
 
 
 def effective_tenant_file(tenant: DeployedTenant) -> str:
-    """Return the text of the file: every value that shapes an answer, with defaults, in the settings'
-    order, with the secrets and authorities of connectors on AWS, and the systems that are called for live
-    data, each with its connector, or with replies."""
+    """Return the TOML that processes on AWS read: every value that shapes an answer, with defaults, in the
+    order of the settings; from options also the secrets and authorities of connectors, and the systems that
+    are called."""
     left_out = marked(TenantConfig, KeyMark.DEPLOYMENT_READS)
     data = tenant.config.model_dump(mode="json", exclude=left_out, exclude_none=True)
     for fill in FILE.joined():

@@ -20,12 +20,15 @@ from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Caller, TenantStack
 
 TENANT_TAG = "aws:PrincipalTag/tenant"
-"""Tag of the calling role; what services do on its behalf carries it too. ``TenantStage`` tags every role."""
+"""Condition key: the tag ``tenant`` of the calling role, also when a service calls on its behalf.
+``TenantStage`` tags every role of a tenant with its name."""
 DUTY_TAG = "aws:PrincipalTag/duty"
+"""Condition key: the purpose of the calling role, a ``Duty``."""
 INBOX_TAG = "aws:PrincipalTag/inbox"
 """The only folder of the inbox that a pusher's role may put into."""
 
 Conditions = Mapping[str, Mapping[str, Any]]
+"""Of a statement: ``{"StringEquals": {"aws:PrincipalTag/tenant": "pharmacy"}}``."""
 
 ONLY_ES256 = {"StringEquals": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}
 USE_KEY = ("kms:Decrypt", "kms:GenerateDataKey")
@@ -63,10 +66,10 @@ def tag_duty(role: iam.Role, duty: Duty) -> None:
     cdk.Tags.of(role).add("duty", duty)
 
 
-_SAY_THEIR_ACCOUNT = ("ecs-tasks.amazonaws.com", "sagemaker.amazonaws.com")
-"""Services whose guides ask for ``aws:SourceAccount`` in the trust of such a role (ECS, *Task IAM role*;
-SageMaker, *Cross-service confused deputy prevention*). Lambda's, EMR Serverless's and those of a task's
-execution role show none: a condition that a service does not meet would stop every start."""
+_SENDS_ACCOUNT = ("ecs-tasks.amazonaws.com", "sagemaker.amazonaws.com")
+"""Services that send ``aws:SourceAccount`` when they assume a role, by their guides (ECS, *Task IAM role*;
+SageMaker, *Cross-service confused deputy prevention*). The guides of Lambda, EMR Serverless and a task's
+execution role show no such condition, and one that a service does not meet would stop every start."""
 
 
 def _of_own_account(scope: Construct) -> dict[str, dict[str, str]]:
@@ -77,8 +80,9 @@ def _of_own_account(scope: Construct) -> dict[str, dict[str, str]]:
 class WorkloadRole(iam.Role):
     """A role whose holder runs in the tenant's VPC and reaches AWS only through the VPC's endpoints.
 
-    Its stack declares what it may call, and the network has endpoints for that alone. Path and boundary come
-    from the stage.
+    What it may call is declared to its stack (``TenantStack.callers``), and the network stack creates
+    endpoints for these calls alone. A permission by a policy made elsewhere must be declared too
+    (``declare``), or its calls have no endpoint. Path and boundary come from the stage.
     """
 
     def __init__(
@@ -92,8 +96,8 @@ class WorkloadRole(iam.Role):
     ) -> None:
         """``through`` names services that the platform calls for the holder and that no policy shows
         (``ecr.dkr`` for a task that pulls an image)."""
-        says = assumed_by in _SAY_THEIR_ACCOUNT and not through
-        conditions = _of_own_account(scope) if says else None
+        sends_account = assumed_by in _SENDS_ACCOUNT and not through
+        conditions = _of_own_account(scope) if sends_account else None
         super().__init__(
             scope,
             construct_id,
@@ -106,13 +110,13 @@ class WorkloadRole(iam.Role):
             stack.callers.append(self._caller)
 
     def may(self, *statements: iam.PolicyStatement) -> None:
-        """Allow this by the role's own policy, and declare it."""
+        """Add the statements to the role's inline policy, and declare them."""
         for statement in statements:
             self.add_to_policy(statement)
         self.declare(statements)
 
     def declare(self, statements: Iterable[iam.PolicyStatement]) -> None:
-        """Say that the holder calls this, by a policy that is made elsewhere."""
+        """Tell the network that the holder makes these calls, which a policy made elsewhere allows."""
         self._caller.statements.extend(statements)
 
 
@@ -128,8 +132,10 @@ def outside_role(
     duty: Duty | None = None,
     name: str | None = None,
 ) -> iam.Role:
-    """Create a role for principals of the company (their ARNs) that run outside of the VPC, such as builds:
-    it needs no endpoint."""
+    """Create a role for principals of the company (their ARNs) that run outside of the VPC, such as builds.
+
+    It is declared to no stack, because it needs no endpoint. ``policy_id``: construct id of its policy.
+    """
     trusted = [cast("iam.IPrincipal", iam.ArnPrincipal(arn)) for arn in principals]
     role = iam.Role(
         scope,
@@ -147,7 +153,7 @@ def outside_role(
 class ServiceRole(Construct):
     """A role that an AWS service uses outside the tenant's VPC (a state machine, a schedule).
 
-    Create ``policy`` before what uses the role.
+    What uses the role must depend on ``policy``, or it may start before the role has its permissions.
     """
 
     def __init__(
@@ -160,7 +166,7 @@ class ServiceRole(Construct):
         statements: Sequence[iam.PolicyStatement],
         says_account: bool = True,
     ) -> None:
-        """``says_account``: whether the service says ``aws:SourceAccount`` when it takes a role."""
+        """``says_account``: whether the service sends ``aws:SourceAccount`` when it assumes the role."""
         super().__init__(scope, construct_id)
         trust = {
             "Effect": "Allow",
@@ -186,7 +192,10 @@ def attach(
     *,
     description: str | None = None,
 ) -> iam.CfnManagedPolicy:
-    """Create a managed policy and attach it to a role by name, so that the role does not depend on it."""
+    """Create a managed policy and attach it to a role by name, so that the role does not depend on it.
+
+    ``role``: its name; a WorkloadRole is told of the statements too.
+    """
     if isinstance(role, WorkloadRole):
         role.declare(statements)
         role = role.role_name
@@ -228,7 +237,7 @@ def _bootstrap_role(scope: Construct, tenant: DeployedTenant, name: str) -> str:
 def allow(
     actions: str | Sequence[str], *resources: str, conditions: Conditions | None = None
 ) -> iam.PolicyStatement:
-    """Return a statement of an identity's policy."""
+    """Return a statement of an identity's policy: ``allow("s3:GetObject", f"{bucket}/*")``."""
     return iam.PolicyStatement(
         actions=[actions] if isinstance(actions, str) else list(actions),
         resources=list(resources),
@@ -301,13 +310,14 @@ def secret_arns(
 
 
 def via(tenant: DeployedTenant, *services: str) -> Conditions:
-    """Return the condition that a key is used through one of these services (``s3``) only."""
+    """Return the condition that a key is used only by one of these services (``s3``) on the caller's
+    behalf."""
     hosts = [f"{service}.{tenant.place.region}.amazonaws.com" for service in services]
     return {"StringEquals": {"kms:ViaService": hosts}}
 
 
 def via_s3(scope: Construct) -> Conditions:
-    """Return the condition that a key is used through S3 only."""
+    """Return the condition ``via(tenant, "s3")`` for the region of the stack."""
     return {"StringEquals": {"kms:ViaService": f"s3.{cdk.Stack.of(scope).region}.amazonaws.com"}}
 
 

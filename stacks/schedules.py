@@ -1,9 +1,12 @@
 """State machines, the schedules that start them, and tasks on Fargate that start so.
 
-ECS reports lacking capacity in ``Failures`` of a call that succeeded, so a schedule that calls RunTask by
-itself sees no failure and repeats nothing. A state machine reads them and asks again, as AWS advises
-(https://repost.aws/knowledge-center/ecs-fargate-runtask-capacity). One for each task definition: it costs
-nothing by the hour, and an input chooses nothing but the command (docs/decisions/0129-scheduled-starts.md).
+    schedule ─ state machine ─ RunTask ─ task         a start that failed for good → queue of missed starts
+
+ECS reports lacking capacity in ``Failures`` of a call that succeeded, so a schedule that called RunTask
+itself would see no failure and not retry. The state machine (``scheduled_task.asl.json``) reads them and
+retries, as AWS advises (https://repost.aws/knowledge-center/ecs-fargate-runtask-capacity). There is one
+machine for each task definition, which costs nothing while it does not run; its input, ``{"command":
+["make-sets"]}``, chooses the command alone (docs/decisions/0129-scheduled-starts.md).
 """
 
 from __future__ import annotations
@@ -27,9 +30,9 @@ from stacks.tenant_stack import Foundation
 
 _STATES = Path(__file__).with_name("scheduled_task.asl.json")
 _CALLS = {"RunTask": "ecs:runTask", "SendMessage": "sqs:sendMessage"}
-"""What the states call, by the placeholder that CloudFormation fills."""
+"""Actions that the states call, by the placeholder of the definition that CloudFormation substitutes."""
 _LATEST_S = 3600
-"""EventBridge Scheduler tries to start a machine for so long."""
+"""EventBridge Scheduler retries the start of a machine for so long."""
 _LOG_DELIVERY = (
     "logs:CreateLogDelivery",
     "logs:DeleteLogDelivery",
@@ -54,8 +57,9 @@ def machine_statements() -> list[iam.PolicyStatement]:
 def state_machine(
     scope: Construct, construct_id: str, *, role: ServiceRole, log_group: str, **definition: Any
 ) -> stepfunctions.CfnStateMachine:
-    """Create a machine that logs every event to the group of the ARN ``log_group`` (``…:*``), whose role has
-    ``machine_statements``."""
+    """Create a machine that logs every event. ``log_group``: ARN of the group, with ``:*`` at its end.
+    ``role`` must have ``machine_statements``. ``definition``: ``definition`` or ``definition_string``, and
+    substitutions."""
     kinds = stepfunctions.CfnStateMachine
     group = kinds.CloudWatchLogsLogGroupProperty(log_group_arn=log_group)
     machine = kinds(
@@ -79,7 +83,8 @@ Machines = Sequence[stepfunctions.CfnStateMachine]
 
 
 class Schedules(Construct):
-    """Schedules that start ``machines``, in a group, which has the tenant's tags: a schedule takes none."""
+    """A group of schedules that start ``machines``. The group has the tenant's tags, because schedules take
+    none."""
 
     def __init__(
         self, scope: Construct, construct_id: str, *, foundation: Foundation, machines: Machines
@@ -107,7 +112,8 @@ class Schedules(Construct):
         time_zone: str | None = None,
         data: str | None = None,
     ) -> scheduler.CfnSchedule:
-        """Create a schedule by its ``expression`` (``rate(3 days)``), with the execution's input."""
+        """Create a schedule: ``expression`` is ``rate(3 days)`` or ``cron(0 22 ? * * *)``, in ``time_zone``
+        (None: UTC); ``data`` is the execution's input as JSON."""
         kinds = scheduler.CfnSchedule
         schedule = kinds(
             self,
@@ -152,7 +158,8 @@ class ScheduledTask(Construct):
             statements=self._statements(),
         )
         log_group = log_group_arn(self, f"{tenant.power_log_group}:*")
-        # By substitutions: cfn-lint refuses ARNs of calls in other partitions than aws.
+        # The ARNs of calls are substituted at deploy time: cfn-lint accepts them in the definition for
+        # partition aws only.
         call = f"arn:{cdk.Stack.of(self).partition}:states:::aws-sdk:"
         self._machine = state_machine(
             self,
@@ -172,8 +179,8 @@ class ScheduledTask(Construct):
         command: Sequence[str] = (),
         after: Sequence[IDependable] = (),
     ) -> None:
-        """Start the task with a command at an interval, the first time when ``after`` is made: a rate begins
-        with the creation of its schedule."""
+        """Start the task with a command at an interval. EventBridge runs a rate from the creation of its
+        schedule on; ``after``: constructs that must exist by then."""
         schedule = self._schedules.add(
             construct_id,
             self._machine,
@@ -184,7 +191,8 @@ class ScheduledTask(Construct):
         schedule.node.add_dependency(*roles, *after)
 
     def _states(self, workload: Workload) -> dict[str, Any]:
-        """Return the definition, in Amazon States Language, with the placeholders of parameters filled."""
+        """Return the definition, in Amazon States Language, with its placeholders filled. The names here must
+        be those of ``scheduled_task.asl.json``; ``_CALLS`` stay placeholders, for CloudFormation."""
         foundation, stack = self._foundation, cdk.Stack.of(self)
         network, queue = foundation.network, foundation.data.missed_starts_queue
         container = cast("ecs.ContainerDefinition", self._definition.default_container)
@@ -215,7 +223,8 @@ class ScheduledTask(Construct):
 
 
 def _filled(part: Any, values: Mapping[str, Any]) -> Any:
-    """Put values in place of ``${Name}``, without making text of them: checks of templates read them."""
+    """Return the definition with values in place of texts ``"${Name}"``. A value keeps its type (a list, a
+    reference of the CDK), so that checks of templates can read it."""
     if isinstance(part, dict):
         return {name: _filled(inner, values) for name, inner in cast("dict[str, Any]", part).items()}
     if isinstance(part, list):
@@ -237,7 +246,8 @@ def _keep_missed_starts(scope: Construct, foundation: Foundation) -> list[iam.Po
 
 
 def starting_exceptions(construct: str) -> tuple[Acknowledgement, ...]:
-    """Return the exceptions of the role of a scheduled task's machine, by the path of ``ScheduledTask``."""
+    """Return the exceptions of the machine's role. ``construct``: path of the ``ScheduledTask`` below the
+    stage."""
     return exceptions(
         f"{construct}/Starting/Rights",
         wildcard("*", "arn:{partition}:ecs:{region}:{account}:task/{stage}/*"),

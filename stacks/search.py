@@ -22,17 +22,22 @@ from stacks.tenant_stack import pin, removal_of, tenant_log_group, tenant_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSize:
+    """What decides performance and cost of the domain."""
+
     zones: int
     data_nodes: int
     data_instance: str
     master_instance: str | None
     """Type of the three dedicated masters; None for a single node, which is its own master."""
     volume_gib: int
+    """Of each data node."""
     standby: bool
+    """Multi-AZ with standby: the nodes of one zone are kept in reserve."""
 
 
 _DATA_INSTANCE = {"dev": "t3.medium.search", "standard": "m7g.large.search", "hipaa": "r7g.large.search"}
 _VOLUME_GIB = {"dev": 20, "standard": 100, "hipaa": 200}
+"""Defaults by profile; ``[search]`` of the tenant file overrides them."""
 _MASTER_INSTANCE = "m7g.medium.search"
 """4 GiB: enough for up to ten nodes ("Choosing instance types for dedicated master nodes")."""
 
@@ -57,6 +62,8 @@ def search_size(tenant: DeployedTenant) -> SearchSize:
 
 
 def _problem(size: SearchSize, *, replicas: int) -> str | None:
+    """Return why OpenSearch Service would refuse the domain or leave copies unassigned; None if it would
+    not."""
     instance, nodes = size.data_instance, size.data_nodes
     if size.standby and instance.startswith("t3."):
         return (
@@ -77,11 +84,14 @@ _LOGS = {
     "SEARCH_SLOW_LOGS": "SlowSearchLogs",
     "INDEX_SLOW_LOGS": "SlowIndexLogs",
 }
+"""Construct id of the log group, by the kind of log."""
 
 
 class SearchDomain(Construct):
-    """The domain as a resource: CDK's ``Domain`` would add a helper function outside the VPC for the access
-    policy and another for a log policy. The account stage has the one log policy of all domains.
+    """The domain, as the resource ``resource``: CDK's ``Domain`` would add two helper functions outside the
+    VPC, for the access policy and for a log policy. The log policy of all domains is in the account stage.
+
+    ``error_log_group``: name of its error log.
     """
 
     def __init__(
@@ -158,7 +168,7 @@ class SearchDomain(Construct):
         )
         every_domain = cdk.Stack.of(self).format_arn(
             service="es", resource="domain", resource_name="*"
-        )  # the policy is this domain's alone; its generated name cannot stand in it
+        )  # any name, as the policy is this domain's alone: it cannot refer to the generated name
         account = iam.AccountPrincipal(cdk.Stack.of(self).account)
         self.resource.access_policies = {
             "Version": "2012-10-17",

@@ -41,13 +41,19 @@ written to. What stays is empty or nearly so, and its name is generated."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """A role whose holder reaches AWS only through the VPC's endpoints, and what it calls."""
+    """A role whose holder reaches AWS only through the VPC's endpoints, and what it calls.
+
+    ``WorkloadRole`` adds it to its stack; ``stacks.vpc.called_services`` reads all of them.
+    """
 
     path: str
+    """Of the role's construct, for errors."""
     platform: str
-    """The service that runs the holder; its own calls with the role use its own network."""
+    """The service that runs the holder (``lambda.amazonaws.com``): calls that it makes itself with the role
+    do not come from the VPC."""
     through: tuple[str, ...]
-    """Services that the platform calls for the holder and that no statement shows."""
+    """Endpoints that the platform uses for the holder and that no statement shows (``ecr.dkr``, to pull
+    images)."""
     statements: list[iam.PolicyStatement] = field(default_factory=list[iam.PolicyStatement])
 
 
@@ -67,7 +73,8 @@ class TenantStack(cdk.Stack):
         description: str | None = None,
         stateful: bool = False,
     ) -> None:
-        """``description`` is the stack's own name unless given."""
+        """``description``: what the stack holds (``care side``); its construct id in lower case unless
+        given."""
         description = f"{tenant.config.display_name}: {description or construct_id.lower()}"
         super().__init__(scope, construct_id, description=description, termination_protection=stateful)
         self.tenant = tenant
@@ -76,7 +83,8 @@ class TenantStack(cdk.Stack):
         cdk.Tags.of(self).add("data-class", data_class)
 
     def import_vpc(self, network: NetworkOutputs) -> ec2.IVpc:
-        """Return the network stack's VPC; one route table may serve all subnets."""
+        """Return the network stack's VPC for CDK's constructs. A company's VPC may have fewer route tables
+        than subnets; CDK wants one for each."""
         tables = network.route_table_ids
         return ec2.Vpc.from_vpc_attributes(
             self,
@@ -108,10 +116,11 @@ class Foundation:
     data: DataOutputs
 
     def environment(self, settings: type[ProcessSettings], **values: object) -> dict[str, str]:
-        """Return the variables of a process: ``values``, and each field that it must have on AWS and that the
-        tenant or an output of the data stack has under the same name."""
+        """Return the environment variables of a process: ``values``, and each further field that it must have
+        on AWS, taken from what has the same name: an output of the data stack (``records_table``),
+        ``region``, ``tenant``, ``metrics_service``."""
         tenant = self.tenant
-        known: dict[str, object] = {
+        available: dict[str, object] = {
             **asdict(self.data),
             "region": tenant.place.region,
             "tenant": tenant.name,
@@ -120,7 +129,7 @@ class Foundation:
         needed = {name for name, field in settings.model_fields.items() if field.is_required()}
         if issubclass(settings, StoreSettings):
             needed.update(settings.on_aws, ("region",))
-        values = {name: known[name] for name in known.keys() & needed} | values
+        values = {name: available[name] for name in available.keys() & needed} | values
         return settings.variables(values, known_later=cdk.Token.is_unresolved)
 
     def index(self) -> dict[str, object]:
@@ -138,11 +147,11 @@ def prepare_stage(stage: cdk.Stage, tenant: DeployedTenant, *, role_path: str) -
     """Give a tenant's stage its zones, bootstrap qualifier, tags and role path. Call it before its stacks are
     made."""
     place = tenant.place
-    # Without it CDK looks the zones up in an account, or invents them.
+    # Otherwise CDK looks the zones up in the account, or assumes some without credentials.
     stage.node.set_context(
         f"availability-zones:account={place.account}:region={place.region}", list(place.zones)
     )
-    # Each stack's synthesizer reads it: the bootstrap whose roles and bucket deploy the stack.
+    # Read by each stack's synthesizer: which bootstrap's roles and bucket deploy the stack.
     stage.node.set_context("@aws-cdk/core:bootstrapQualifier", place.bootstrap_qualifier)
     for key, value in tenant.tags().items():
         cdk.Tags.of(stage).add(key, value)
@@ -176,10 +185,11 @@ def pin(construct: Construct, logical_id: str) -> None:
 
 
 def pascal_case(name: str) -> str:
+    """Return ``sagemaker.runtime`` as ``SagemakerRuntime``, ``record-store`` as ``RecordStore``."""
     return "".join(part.capitalize() for part in name.replace(".", "-").split("-"))
 
 
-_RETENTION = {
+_RETENTION = {  # by days
     30: logs.RetentionDays.ONE_MONTH,
     365: logs.RetentionDays.ONE_YEAR,
     2192: logs.RetentionDays.SIX_YEARS,
@@ -212,6 +222,11 @@ def endpoint_log_group(endpoint: str) -> str:
 
 PAGE = ROOT / "docs" / "runbook.md"
 _ALARMS = re.compile(r"<!-- alarms:.*?-->\n(.*)<!-- end of alarms -->", re.DOTALL)
+# An entry of the runbook, in four paragraphs:
+#     #### Search red
+#     A primary shard is missing…
+#     **Severity.** page · **Owner.** platform · **Query of `search`.** `fields @timestamp…`
+#     **Look.** …  (a blank line)  **Fix.** …
 _ENTRY = re.compile(
     r"^#### (.+)\n\n(.+)\n\n"
     r"\*\*Severity\.\*\* (page|ticket) · \*\*Owner\.\*\* (platform|knowledge|models|security)"
@@ -242,14 +257,15 @@ def entries() -> Mapping[str, RunbookEntry]:
     """Return the entries by anchor, the heading's address as GitHub and GitLab make it. An entry without its
     four paragraphs is not among them."""
     alarms = _ALARMS.search(PAGE.read_text(encoding="utf-8"))
-    found = [RunbookEntry(*parts) for parts in _ENTRY.findall(alarms[1])] if alarms else []
-    return {entry.title.lower().replace(" ", "-"): entry for entry in found}
+    all_entries = [RunbookEntry(*parts) for parts in _ENTRY.findall(alarms[1])] if alarms else []
+    return {entry.title.lower().replace(" ", "-"): entry for entry in all_entries}
 
 
 def described(scope: Construct, anchor: str, *, log_group: str, happened: str | None = None) -> str:
-    """Return the description of an alarm: what happened, how urgent, whose, a query, and a link that opens.
+    """Return the description of an alarm: what happened, severity, owner, a query for ``log_group`` (its
+    name) and a link to the runbook.
 
-    ``happened`` stands in place of the entry's own words. Raises KeyError without an entry.
+    ``happened`` replaces the entry's own text. Raises KeyError without an entry.
     """
     entry = entries()[anchor]
     return (
@@ -281,7 +297,7 @@ _CONSOLES = {
     "aws-us-gov": "console.amazonaws-us-gov.com",
     "aws-cn": "console.amazonaws.cn",
 }
-"""By partition. No data of the CDK or of botocore has them."""
+"""Hosts of AWS's console by partition; neither the CDK nor botocore has them."""
 
 
 def runbook_link(scope: Construct, anchor: str) -> str:

@@ -1,4 +1,9 @@
-"""The stage of one tenant: all its stacks, in the order in which they are deployed."""
+"""The stage of one tenant: all its stacks, in the order in which they are deployed.
+
+    keys → network → data → edge → models → ingestion → orchestrator → options → observability
+
+Each stack gets the outputs of earlier ones (``stacks.outputs``).
+"""
 
 from __future__ import annotations
 
@@ -37,12 +42,13 @@ EXCEPTIONS = (
     *ORCHESTRATOR_EXCEPTIONS,
     *(row for rows in Place[Sequence[Acknowledgement]]("exceptions of stacks").joined() for row in rows),
 )
-"""Validators' findings that stay, with their reasons, of every stack of a tenant."""
+"""Findings of validators that stay, with their reasons, for all stacks of a tenant."""
 
 STACKS = Place[Callable[[Construct, Foundation], tuple[TenantStack, OptionOutputs] | None]](
     "stacks of a tenant"
 )
-"""What adds a stack to a tenant that wants it. The cluster of the orchestrator runs its tasks."""
+"""Functions of options, each of which adds its stack if the tenant wants it (else None). Its tasks run in the
+orchestrator's cluster."""
 
 
 class TenantStage(cdk.Stage):
@@ -62,7 +68,7 @@ class TenantStage(cdk.Stage):
         prepare_stage(self, tenant, role_path=tenant.role_path)
         self._add_stacks()
         registries = {name: of.get(place.region, "") for name, of in tenant.images.registries.items()}
-        acknowledge(self, EXCEPTIONS, registries=registries)
+        acknowledge(self, EXCEPTIONS, registries=registries)  # after all constructs exist
 
     def _add_stacks(self) -> None:
         tenant = self.tenant
@@ -88,7 +94,7 @@ class TenantStage(cdk.Stage):
         options: list[OptionOutputs] = []
         for add in STACKS.joined():
             if added := add(self, foundation):
-                # A schedule begins when it is made.
+                # Its schedules begin to run when they are created, and need the cluster.
                 added[0].add_stack_dependency(serving)
                 calling.append(added[0])
                 options.append(added[1])
@@ -101,7 +107,8 @@ class TenantStage(cdk.Stage):
             orchestrator=serving.outputs,
             options=options,
         )
-        made = [one.job_bucket for one in options if one.job_bucket is not None]
+        job_buckets = [option.job_bucket for option in options if option.job_bucket is not None]
         networks.create_endpoints(caller for stack in calling for caller in stack.callers)
-        # Last: its dashboard has the cost of an hour of everything above.
-        ObservabilityStack(self, keys=keys, job_buckets=made, metrics=metrics)
+        # Last: its dashboard has the cost of an hour of everything above. The endpoints above needed all
+        # callers too.
+        ObservabilityStack(self, keys=keys, job_buckets=job_buckets, metrics=metrics)

@@ -1,8 +1,10 @@
 """``python -m stacks.validators cdk.out``: findings of cfn-lint and checkov, and the table of exceptions
 itself.
 
-cdk-nag validates during the synth; its report is compared with the table here. Exits with 1 when a finding
-has no row; with ``--every-row`` also when a row has no finding, which a company's few tenants cannot need.
+cdk-nag validates during the synth, where rows silence its findings (``stacks.policy.acknowledge``); its
+report is compared with the table here. Exits with 1 when a finding has no row. With ``--every-row`` it also
+exits with 1 when a row has no finding; only our own check with tenants of every kind asks for that, because a
+company's few tenants need not have each construct.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from stacks.tenant_stage import EXCEPTIONS as TENANT_EXCEPTIONS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """``construct`` is a path below the stage; ``rule`` an id with its validator (``cfn-lint::W3010``)."""
+    """What cfn-lint or checkov found. ``construct`` is a path below the stage (``Network/Vpc``); ``rule`` an
+    id with its validator (``cfn-lint::W3010``)."""
 
     stage: str
     construct: str
@@ -44,7 +47,8 @@ class StackTemplate:
     body: Mapping[str, Any]
 
     def construct_of(self, logical_id: str | None) -> str:
-        """Return the construct's path below the stage; the stack's own where the resource names none."""
+        """Return the path below the stage of a resource's construct; the stack's where there is none. CDK
+        writes ``<stage>/Network/Vpc/Resource`` into the resource's metadata."""
         resource = self.body.get("Resources", {}).get(logical_id, {})
         path = str(resource.get("Metadata", {}).get("aws:cdk:path", ""))
         return path.split("/", 1)[1] if "/" in path else self.stack
@@ -56,7 +60,7 @@ def templates_of(assembly: Path) -> Iterator[StackTemplate]:
         artifacts = json.loads(manifest.read_text(encoding="utf-8"))["artifacts"]
         for artifact in artifacts.values():
             if artifact["type"] == "aws:cloudformation:stack":
-                stage, stack = artifact["displayName"].split(" ")[0].split("/")[:2]
+                stage, stack = artifact["displayName"].split(" ")[0].split("/")[:2]  # "Pharmacy/Keys (name)"
                 path = manifest.parent / artifact["properties"]["templateFile"]
                 body = json.loads(path.read_text(encoding="utf-8"))
                 region = artifact["environment"].rpartition("/")[2]
@@ -69,21 +73,23 @@ def explains(row: Acknowledgement, finding: Finding) -> bool:
     return below and finding.rule in row.findings
 
 
-_LIMIT_S = 300
+_TIMEOUT_S = 300
 
 
 def run_cfn_lint(templates: Sequence[StackTemplate]) -> list[Finding]:
-    """Return what it finds of each template in its region. Raises ConfigurationError when it does not run."""
+    """Return cfn-lint's findings, of each template by the rules of its region. Raises ConfigurationError when
+    it does not run."""
     findings: list[Finding] = []
     for region in sorted({template.region for template in templates}):
         by_path = {str(template.path): template for template in templates if template.region == region}
         command = [str(Path(sys.executable).with_name("cfn-lint")), "--format", "json", "--regions", region]
-        done = subprocess.run(
-            [*command, "--", *by_path], capture_output=True, text=True, timeout=_LIMIT_S, check=False
+        completed = subprocess.run(
+            [*command, "--", *by_path], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
         )
-        if done.returncode & ~0b1110:  # 2 errors, 4 warnings, 8 remarks; 1 is its own failure
-            raise ConfigurationError(f"cfn-lint failed: {done.stderr.strip()[-500:]}")
-        for item in json.loads(done.stdout or "[]"):
+        # The status is a sum of 2 (errors), 4 (warnings) and 8 (remarks); 1 is a failure of cfn-lint.
+        if completed.returncode & ~0b1110:
+            raise ConfigurationError(f"cfn-lint failed: {completed.stderr.strip()[-500:]}")
+        for item in json.loads(completed.stdout or "[]"):
             template = by_path[item["Filename"]]
             match item["Location"].get("Path"):
                 case ["Resources", str(logical_id), *_]:
@@ -100,25 +106,25 @@ _OPTIONS = ("--skip-download", "--framework", "cloudformation", "--quiet", "--co
 
 
 def run_checkov(templates: Sequence[StackTemplate]) -> list[Finding]:
-    """Return what it finds. Raises ConfigurationError when it does not run."""
+    """Return checkov's findings. Raises ConfigurationError when it does not run."""
     if not COMMAND.exists():
         raise ConfigurationError(f"{COMMAND}: checkov is not installed; run make setup-checkov.")
-    named = [argument for template in templates for argument in ("--file", str(template.path))]
-    done = subprocess.run(
-        [str(COMMAND), *_OPTIONS, "--output", "json", *named],
+    file_options = [argument for template in templates for argument in ("--file", str(template.path))]
+    completed = subprocess.run(
+        [str(COMMAND), *_OPTIONS, "--output", "json", *file_options],
         capture_output=True,
         text=True,
-        timeout=_LIMIT_S,
+        timeout=_TIMEOUT_S,
         check=False,
     )
     try:
-        report = json.loads(done.stdout)
+        report = json.loads(completed.stdout)
         failed = report.get("results", {}).get("failed_checks", [])
-        broken = report.get("summary", report).get("parsing_errors", 0)
+        unreadable = report.get("summary", report).get("parsing_errors", 0)
     except (ValueError, AttributeError):
-        raise ConfigurationError(f"checkov failed: {done.stderr.strip()[-500:]}") from None
-    if broken:
-        raise ConfigurationError(f"checkov could not read {broken} templates.")
+        raise ConfigurationError(f"checkov failed: {completed.stderr.strip()[-500:]}") from None
+    if unreadable:
+        raise ConfigurationError(f"checkov could not read {unreadable} templates.")
     by_name = {template.path.name: template for template in templates}
     return [
         Finding(
@@ -149,15 +155,15 @@ def read_silenced(report: Path) -> set[tuple[str, str]]:
 def rows_without_effect(
     rows: Iterable[Acknowledgement], silenced: set[tuple[str, str]]
 ) -> list[tuple[str, str]]:
-    """Return (construct, finding) of every cdk-nag row that silenced nothing anywhere."""
+    """Return (construct, finding) of every cdk-nag finding of a row that silenced nothing in any stage."""
     return [
         (row.construct, finding)
         for row in rows
         for finding in row.findings
         if finding.startswith(tuple(f"{pack}::" for pack in PACKS))
         and not any(
-            row.construct == construct and pattern_of(finding).fullmatch(found)
-            for construct, found in silenced
+            row.construct == construct and pattern_of(finding).fullmatch(silenced_id)
+            for construct, silenced_id in silenced
         )
     ]
 
@@ -168,6 +174,8 @@ _EVERY_ROW = "--every-row"
 
 
 def main(assemblies: Sequence[str]) -> int:
+    """Print findings without a row and rows without a finding; return the exit status. ``assemblies``:
+    folders such as ``cdk.out``, and ``--every-row``."""
     folders = [Path(name) for name in assemblies if name != _EVERY_ROW]
     rows = [row for stack_rows in TABLE.values() for row in stack_rows]
     templates = [template for folder in folders for template in templates_of(folder)]
@@ -192,8 +200,8 @@ def main(assemblies: Sequence[str]) -> int:
 
 
 def require_packs(report: Path) -> None:
-    """Raise ConfigurationError where the packs did not run: then there is no report. One without plugins is
-    of templates in which they found nothing."""
+    """Raise ConfigurationError where the packs of cdk-nag did not run: then there is no report. A report
+    without plugins is of templates in which they found nothing."""
     plugins = json.loads(report.read_text(encoding="utf-8"))["pluginReports"] if report.exists() else None
     missing = set(PACKS) - {plugin["pluginName"] for plugin in plugins or ()}
     if plugins is None or (plugins and missing):
@@ -203,6 +211,7 @@ def require_packs(report: Path) -> None:
 
 
 def _idle(rows: Iterable[Acknowledgement], findings: Sequence[Finding]) -> list[tuple[str, str]]:
+    """Return (construct, rule) of every rule of cfn-lint or checkov in a row that has no finding."""
     return [
         (row.construct, rule)
         for row in rows

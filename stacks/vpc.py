@@ -1,7 +1,9 @@
 """The tenant's network: a VPC of its own with isolated subnets only, or one that the company created.
 
 The VPC has endpoints of the AWS services that workloads call, with policies of what may pass, and of internal
-systems. Which services follows from what each stack declares that its roles call.
+systems. Which services these are follows from the calls that each role declares (``Caller``): a role that may
+call ``sqs:SendMessage`` makes the network stack create the endpoint ``com.amazonaws.<region>.sqs``, whose
+policy admits ``sqs:SendMessage``.
 """
 
 from __future__ import annotations
@@ -32,9 +34,10 @@ a subnet), tasks, functions and some 15 endpoints."""
 
 
 class TenantVpc(Construct):
-    """``id``, ``cidr``, ``subnet_ids`` (one per zone, in the tenant file's order), ``route_table_ids``.
+    """The tenant's VPC: created here (``is_own``), or that of ``[network.vpc]`` in the tenant file.
 
-    ``network_acl`` is that of an own VPC.
+    ``id``, ``cidr``, ``subnet_ids`` (one per zone, in the tenant file's order), ``route_table_ids``;
+    ``network_acl``: None in a VPC that is not created here.
     """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
@@ -84,10 +87,12 @@ class TenantVpc(Construct):
         self.route_table_ids = existing.route_table_ids
 
     def _add_network_acl(self, vpc: ec2.Vpc, *, consumer_cidrs: Sequence[str]) -> None:
-        """A second check, without state: traffic within the VPC, HTTPS out, answers in.
+        """Add a network ACL, a second check beside the security groups: traffic within the VPC, HTTPS out,
+        answers in.
 
-        Traffic from outside is answers of S3 and DynamoDB, whose addresses have no fixed range, and the care
-        side's connections where a network ACL sees their own addresses.
+        An ACL keeps no state, so answers need entries of their own, to the ports 1024 to 65535. From outside
+        come answers of S3 and DynamoDB, whose addresses have no fixed range, and the care side's connections
+        where the ACL sees the clients' own addresses.
         """
         acl = self.network_acl = ec2.NetworkAcl(self, "NetworkAcl", vpc=vpc)
         for number, subnet in enumerate(vpc.isolated_subnets, start=1):
@@ -110,6 +115,7 @@ class TenantVpc(Construct):
 
 
 def _child(subnet: ec2.ISubnet, name: str) -> Construct:
+    """Return a child of a subnet, typed for ``pin``."""
     child = subnet.node.find_child(name)
     if not isinstance(child, Construct):
         raise TypeError(child.node.path)
@@ -117,6 +123,7 @@ def _child(subnet: ec2.ISubnet, name: str) -> Construct:
 
 
 def _block(tenant: DeployedTenant) -> IPv4Network:
+    """Return the addresses of the VPC. Raises ConfigurationError for too many or too few."""
     block = IPv4Network(tenant.config.network.cidr)
     if not _LARGEST <= block.prefixlen <= _SMALLEST:
         raise ConfigurationError(
@@ -130,7 +137,7 @@ def record_flows(
 ) -> None:
     """Log every connection, accepted or refused: addresses, never content.
 
-    ``recorded`` gives type (``VPC``, ``Subnet``) and id by construct id.
+    ``recorded``: type (``VPC``, ``Subnet``) and id of what is recorded, by the flow log's construct id.
     """
     scope = Construct(scope, construct_id)
     group = tenant_log_group(scope, "Group", logs_key_arn=logs_key_arn)
@@ -167,7 +174,7 @@ def record_flows(
         log.node.add_dependency(writes)
 
 
-_ENDPOINTS = {
+_ENDPOINT_OF_PREFIX = {
     "cloudwatch": "monitoring",
     "dynamodb": "dynamodb",
     "ecs": "ecs",
@@ -193,19 +200,21 @@ _SEVERAL_ENDPOINTS = {
     "bedrock": {"invokemodel": ("bedrock-runtime",), "": ("bedrock",)},
     "sagemaker": {"invokeendpoint": ("sagemaker.runtime",), "": ("sagemaker.api",)},
 }
-"""Endpoints by the prefix of an action and the beginning of its name; the first match counts."""
-_OF_AWS = frozenset({"bedrock-runtime"})
-"""Endpoints to resources of AWS's own: a foundation model's ARN has no account."""
+"""Endpoints by the prefix of an action and the beginning of its name in lower case; the first match counts:
+``sagemaker:InvokeEndpoint`` → ``sagemaker.runtime``, other actions of ``sagemaker`` → ``sagemaker.api``."""
+_TO_AWS_OWNED = frozenset({"bedrock-runtime"})
+"""Endpoints to resources that AWS owns: a foundation model's ARN has no account."""
 _IN_THE_VPC = frozenset({"es", "execute-api", "vpc-lattice-svcs"})
-"""Requests that go to addresses in the VPC: of the search domain, and of a ``[[reach]]`` entry's own
-endpoint, which leads to an API or a service of VPC Lattice that wants signatures too."""
+"""Prefixes of requests that go to addresses in the VPC, and so need no endpoint of a service: to the search
+domain, and to the endpoint of a ``[[reach]]`` entry, behind which is an API or a VPC Lattice service."""
 _BY_PLATFORM = {
     "lambda.amazonaws.com": frozenset({"ec2", "logs", "xray"}),
     "sagemaker.amazonaws.com": frozenset({"cloudwatch", "ecr", "ec2", "logs"}),
 }
-"""Prefixes that a service calls with the role over its own network: network interfaces, log lines and traces
-of functions (Lambda Developer Guide, "Giving Lambda functions access to resources in an Amazon VPC"); images
-and logs of model containers (SageMaker AI, ``RepositoryAccessMode: Platform``)."""
+"""By the service that runs a role's holder: prefixes that it calls itself with the role, over its own
+network, so that they need no endpoint. Network interfaces, log lines and traces of functions (Lambda
+Developer Guide, "Giving Lambda functions access to resources in an Amazon VPC"); images and logs of model
+containers (SageMaker AI, ``RepositoryAccessMode: Platform``)."""
 GATEWAYS = frozenset({"s3", "dynamodb"})
 
 
@@ -216,7 +225,8 @@ class CalledService:
     service: str
     actions: tuple[str, ...]
     resources: tuple[str, ...] = ()
-    """The only ones, where AWS owns them and no condition on an account could admit them."""
+    """The only resources to admit, where AWS owns them, so that no condition on an account can; else
+    empty."""
 
 
 def called_services(callers: Iterable[Caller]) -> tuple[CalledService, ...]:
@@ -225,7 +235,7 @@ def called_services(callers: Iterable[Caller]) -> tuple[CalledService, ...]:
     Raises ConfigurationError where a statement does not say: an action of an unknown service, ``NotAction``.
     """
     services: dict[str, set[str]] = {}
-    resources: dict[str, set[str]] = {name: set() for name in _OF_AWS}
+    resources: dict[str, set[str]] = {name: set() for name in _TO_AWS_OWNED}
     for caller in callers:
         for service in caller.through:
             services.setdefault(service, set())
@@ -233,10 +243,10 @@ def called_services(callers: Iterable[Caller]) -> tuple[CalledService, ...]:
             for action in _called(statement, caller=caller):
                 for service in _services(action, caller=caller):
                     services.setdefault(service, set()).add(action)
-                    if service in _OF_AWS:
+                    if service in _TO_AWS_OWNED:
                         resources[service].update(statement.resources)
     return tuple(
-        # Of a service that a platform calls `through` and that no policy names: every action.
+        # No actions: a platform calls the service for a holder (`through`), so every action is admitted.
         CalledService(
             name,
             tuple(sorted(actions or {f"{_prefix_of(name)}:*"})),
@@ -247,7 +257,8 @@ def called_services(callers: Iterable[Caller]) -> tuple[CalledService, ...]:
 
 
 def _called(statement: iam.PolicyStatement, *, caller: Caller) -> Iterator[str]:
-    """Yield a statement's actions, except those that a service calls on KMS for the holder."""
+    """Yield the actions that the holder itself calls by a statement: not those on KMS with
+    ``kms:ViaService``, which a service calls for it. Raises ConfigurationError for ``NotAction``."""
     if statement.effect != iam.Effect.ALLOW:
         return
     if statement.not_actions:
@@ -270,8 +281,8 @@ def _services(action: str, *, caller: Caller) -> tuple[str, ...]:
         return next(
             services for beginning, services in endpoints.items() if name.lower().startswith(beginning)
         )
-    if prefix in _ENDPOINTS:
-        return (_ENDPOINTS[prefix],)
+    if prefix in _ENDPOINT_OF_PREFIX:
+        return (_ENDPOINT_OF_PREFIX[prefix],)
     raise ConfigurationError(
         f"{caller.path} may call {action}, and no endpoint is known for it, so in the tenant's VPC it "
         "cannot. Add the service to stacks/vpc.py, or take the action away."
@@ -280,7 +291,7 @@ def _services(action: str, *, caller: Caller) -> tuple[str, ...]:
 
 def _prefix_of(service: str) -> str:
     """Return the prefix of the IAM actions of an endpoint's service."""
-    endpoints = {prefix: {"": (name,)} for prefix, name in _ENDPOINTS.items()} | _SEVERAL_ENDPOINTS
+    endpoints = {prefix: {"": (name,)} for prefix, name in _ENDPOINT_OF_PREFIX.items()} | _SEVERAL_ENDPOINTS
     for prefix, by_action in endpoints.items():
         if any(service in names for names in by_action.values()):
             return prefix
@@ -314,7 +325,8 @@ def endpoint_policy(called: CalledService, *, tenant: DeployedTenant, pulls_imag
 
 
 def _buckets_of_aws(tenant: DeployedTenant, *, pulls_images: bool) -> list[dict[str, Any]]:
-    """AWS's own principals sign these requests, so only the buckets can be restricted."""
+    """Return statements for requests that AWS's own principals sign: they have no tag, so only the bucket is
+    restricted. One is the answer of a custom resource, another the layers of images."""
     region = tenant.place.region
     # "Setting up VPC endpoints for AWS CloudFormation": the region without dashes.
     responses = f"cloudformation-custom-resource-response-{region.replace('-', '')}"
@@ -337,6 +349,7 @@ def _publishers(tenant: DeployedTenant) -> list[str]:
 
 
 def _own(tenant: DeployedTenant, resource_accounts: list[str] | None) -> Mapping[str, Any]:
+    """Return the condition: principals of the tenant, resources of these accounts (None: of any)."""
     principals = {"aws:PrincipalAccount": tenant.place.account, TENANT_TAG: tenant.name}
     resources = {} if resource_accounts is None else {"aws:ResourceAccount": resource_accounts}
     return {"StringEquals": principals | resources}
@@ -360,7 +373,10 @@ MAX_ENDPOINTS = 50
 
 
 class ServiceEndpoints(Construct):
-    """An endpoint for each service that is called, unless the tenant file names an existing one."""
+    """An endpoint for each service that is called, unless ``[network.endpoints]`` names an existing one.
+
+    Raises ConfigurationError for too many, and for an existing one that nothing calls.
+    """
 
     def __init__(
         self,
@@ -428,8 +444,8 @@ class ReachEndpoint(Construct):
             vpc_id=vpc.id,
             subnet_ids=list(vpc.subnet_ids),
             security_group_ids=[security_group_id],
-            # The provider's own name needs the provider's consent; the endpoint's name always resolves. A
-            # resource has no other name than the one that its owner gave it.
+            # Of an endpoint service: the provider's own name would need the provider's consent, and the
+            # endpoint's name always resolves. A Lattice resource has only the name that its owner gave it.
             private_dns_enabled=False if by_service else entry.host_name is not None or None,
             dns_options=None if by_service or entry.host_name is None else _resolve_only(entry.host_name),
         )
