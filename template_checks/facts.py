@@ -20,6 +20,7 @@ from template_checks.templates import Resource
 
 
 def _check_block(text: str) -> str:
+    """Return an address block (``10.0.0.0/16``) unchanged. Raises ValueError."""
     ip_network(text)
     return text
 
@@ -27,11 +28,11 @@ def _check_block(text: str) -> str:
 CidrBlock = Annotated[str, AfterValidator(_check_block)]
 
 
-class _Given(BaseModel):
+class _FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ImageFact(_Given):
+class ImageFact(_FrozenModel):
     """One row of the image table."""
 
     repository: str
@@ -41,7 +42,7 @@ class ImageFact(_Given):
     architecture: Literal["X86_64", "ARM64"] | None = None
 
 
-class ArtifactFact(_Given):
+class ArtifactFact(_FrozenModel):
     """What one model artifact was compiled for, from its manifest."""
 
     name: str
@@ -52,7 +53,7 @@ class ArtifactFact(_Given):
     tensor_parallel: int | None = Field(default=None, ge=1)
 
 
-class InstanceFact(_Given):
+class InstanceFact(_FrozenModel):
     """One row of the instance table."""
 
     cores: int = Field(default=0, ge=0)
@@ -60,7 +61,7 @@ class InstanceFact(_Given):
     has_local_disk: bool = False
 
 
-class Facts(_Given):
+class Facts(_FrozenModel):
     """What no template contains, from the tenant's file and the tables of images, artifacts and instances."""
 
     account: str | None = None
@@ -79,30 +80,31 @@ class Facts(_Given):
     """By name of the instance type; others are refused."""
 
 
-class IntendedPath(_Given):
-    """TCP connections that the owner intends, between two kinds of stations."""
+class IntendedPath(_FrozenModel):
+    """TCP connections that the owner intends, between two kinds of stations (``Kind``, or a name below):
+    ``{source = "orchestrator", target = "search domain"}``."""
 
     source: str
     target: str
     ports: tuple[int, ...] = (443,)
 
 
-class IntendedPaths(_Given):
-    """The paths that a network is meant to have, and the names of its owner for what is in it."""
+class IntendedPaths(_FrozenModel):
+    """The paths that a network is meant to have, and what its owner calls the kinds of stations in it."""
 
     clients: str = "clients"
     """Name of the callers behind the private link."""
     tasks: str = "tasks"
     """Name of what ECS services run."""
     scheduled_tasks: Mapping[str, str] = {}
-    """Module of the entry point of a container that a state machine runs on ECS = name of its kind."""
+    """Name of a kind, by the module in the entry point of a container that a state machine runs on ECS."""
     functions: Mapping[str, str] = {}
-    """Module of a function's handler (``lambdas.ingest``) = name of its kind."""
+    """Name of a kind, by the module of a function's handler (``lambdas.ingest_documents``)."""
     unattached_groups: Mapping[str, str] = {}
-    """Description of a security group that no resource of the templates has = name of its kind. Jobs that
+    """Name of a kind, by the description of a security group that no resource of the templates has: jobs that
     are started later use it."""
     system_callers: tuple[str, ...] = ()
-    """Kinds of which one may call a company system, on one port."""
+    """Kinds that may call company systems; each system must have one of them, on one port."""
     paths: tuple[IntendedPath, ...] = ()
 
 
@@ -120,7 +122,7 @@ class Status(StrEnum):
 
     REFUSED = "refused"
     NOT_PROVEN = "not proven"
-    """Something that decides it is neither in the templates nor in the facts."""
+    """Something that decides this is neither in the templates nor in the facts."""
     PASSED = "passed"
 
 

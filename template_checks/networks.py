@@ -27,11 +27,13 @@ from template_checks.templates import (
 Direction = Literal["Ingress", "Egress"]
 Network: TypeAlias = IPv4Network | IPv6Network
 Key: TypeAlias = Resource | str
-"""What a reference leads to: a resource of the templates, or its text (an id, an unknown value)."""
+"""What a reference leads to: a resource of the templates, or text (``sg-0a1b``, an unknown
+``${Parameter}``)."""
 
 
 def key_of(value: Value) -> Key:
-    """Return the same key for every reference to the same thing."""
+    """Return the same key for every reference to the same thing: ``Ref`` and ``GetAtt`` of a group are one
+    key."""
     return value.resource if isinstance(value, Target) else text(value)
 
 
@@ -50,22 +52,22 @@ def networks_of(subnets: Sequence[Value]) -> tuple[Network, ...]:
     networks: list[Network] = []
     for subnet in subnets:
         if isinstance(subnet, Target):
-            own = network_of(subnet.resource.properties.get("CidrBlock"))
+            block = network_of(subnet.resource.properties.get("CidrBlock"))
             vpc = subnet.resource.properties.get("VpcId")
             whole = network_of(vpc.resource.properties.get("CidrBlock")) if isinstance(vpc, Target) else None
-            networks += [block for block in (own or whole,) if block is not None]
+            networks += [known for known in (block or whole,) if known is not None]
     return tuple(networks)
 
 
-def is_within(one: Network, block: Network) -> bool:
+def is_within(inner: Network, block: Network) -> bool:
     """Return whether a block contains all of another."""
-    return one.version == block.version and block.prefixlen <= one.prefixlen and one.overlaps(block)
+    return inner.version == block.version and block.prefixlen <= inner.prefixlen and inner.overlaps(block)
 
 
 # --- security groups --------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """The other end of a connection: its groups, and its addresses (none where they are unknown)."""
+    """The other end of a connection: its groups, and its addresses (empty where they are unknown)."""
 
     groups: tuple[Key, ...] = ()
     networks: tuple[Network, ...] = ()
@@ -74,7 +76,8 @@ class Peer:
 
 
 class SecurityGroups:
-    """The rules of all groups, inline and standalone."""
+    """The rules of all groups, inline and standalone, as properties of the rule:
+    ``{"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "CidrIp": "10.0.0.0/16"}``."""
 
     def __init__(self, templates: Templates) -> None:
         self._standalone: dict[tuple[str, Key], list[Mapping[str, Value]]] = {}
@@ -90,7 +93,8 @@ class SecurityGroups:
 
 
 def rule_end(rule: Mapping[str, Value], direction: Direction) -> tuple[Key | None, Network | None]:
-    """Return a rule's group or address block; neither for a prefix list or an unknown value."""
+    """Return the other end of a rule: its group, or its address block. Both are None for a prefix list or an
+    unknown value."""
     side = "Source" if direction == "Ingress" else "Destination"
     group = rule.get(f"{side}SecurityGroupId") or rule.get(f"{side}SecurityGroupName")
     if group is not None:
@@ -100,7 +104,9 @@ def rule_end(rule: Mapping[str, Value], direction: Direction) -> tuple[Key | Non
 
 # --- VPCs -------------------------------------------------------------------------------------------------
 _AWS_SERVICE = re.compile(r"^(?:cn\.)?com\.amazonaws\.(?!vpce\.)(\$\{[^}]*\}|[a-z0-9-]+)\.(.+)$")
-_TARGETS_OF_ROUTES = (
+"""Region and service of ``com.amazonaws.us-east-1.ecr.api``; the region may be unknown (``${AWS::Region}``).
+``com.amazonaws.vpce.…`` is an endpoint service of some account, not AWS's."""
+_ROUTE_TARGETS = (
     "GatewayId",
     "NatGatewayId",
     "EgressOnlyInternetGatewayId",
@@ -119,7 +125,8 @@ _DESTINATIONS = ("DestinationCidrBlock", "DestinationIpv6CidrBlock", "Destinatio
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One route out of a VPC. ``network`` is None for a prefix list or an unknown destination."""
+    """One route out of a VPC. ``network`` is None for a prefix list or an unknown destination; ``by`` is for
+    messages: ``NatGatewayId ${Network.Nat.Ref}``."""
 
     resource: Resource
     destination: str
@@ -146,6 +153,7 @@ class RouteTables:
         A subnet without an association uses the VPC's main table. A template can add routes to that table
         only by its id, so it counts as unknown.
         """
+        # None among them: a subnet without an association, or one outside the templates.
         tables = {
             self._of_subnet.get(key_of(subnet)) if isinstance(subnet, Target) else None for subnet in subnets
         }
@@ -164,12 +172,12 @@ class RouteTables:
 def _route(resource: Resource) -> Route:
     values = resource.properties
     destination = next((values[name] for name in _DESTINATIONS if values.get(name) is not None), None)
-    way = next((name for name in _TARGETS_OF_ROUTES if name in values), None)
+    target_property = next((name for name in _ROUTE_TARGETS if name in values), None)
     return Route(
         resource=resource,
         destination=text(destination),
         network=network_of(destination),
-        by=f"{way} {text(values[way])}" if way else "an unknown way",
+        by=f"{target_property} {text(values[target_property])}" if target_property else "an unknown way",
     )
 
 
@@ -180,7 +188,8 @@ class Endpoint:
     service: str
     """Without region: ``ecr.api``, ``sagemaker.runtime``."""
     region: str
-    """The region of the service. Callers in another region use another name, which does not lead here."""
+    """The region in the service's name. A caller uses the name of its own region, so an endpoint of another
+    region's service does not serve it."""
     resource: Resource
     vpc: Key
     is_interface: bool
@@ -216,13 +225,13 @@ class Vpcs:
             )
             for resource in templates.of("AWS::EC2::VPCEndpoint")
             if (match := _AWS_SERVICE.match(text(resource.properties.get("ServiceName"))))
-            and "vpce-svc-" not in match.group(2)
+            and "vpce-svc-" not in match.group(2)  # an endpoint service, whatever its prefix
         ]
 
     def endpoints_of(self, service: str, vpc: Key | None) -> list[Endpoint]:
         """Return the endpoints of a service in a VPC; in every VPC if ``vpc`` is None.
 
-        An endpoint that surely leads to another region's service is left out.
+        An endpoint of another region's service is left out; one of an unknown region is not.
         """
         return [
             endpoint
@@ -280,13 +289,13 @@ class LoadBalancing:
 
     def forwards(self, listener: Resource) -> list[Resource]:
         """Return the target groups that a listener and its rules forward to."""
-        found: list[Value] = []
+        groups: list[Value] = []
         for action in self.actions(listener):
-            found.append(at(action, "TargetGroupArn"))
-            found += [
+            groups.append(at(action, "TargetGroupArn"))
+            groups += [
                 at(entry, "TargetGroupArn") for entry in items(at(action, "ForwardConfig", "TargetGroups"))
             ]
-        return [target.resource for target in targets(found)]
+        return [target.resource for target in targets(groups)]
 
     def groups_of_load_balancers(self) -> list[Resource]:
         """Return the target groups whose target is an Application Load Balancer."""

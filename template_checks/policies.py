@@ -1,15 +1,18 @@
 """Policies in templates: their statements, the roles that have them, and the names of resources in them.
 
-Their patterns and conditions are evaluated as IAM does if a template contains only some of the request.
+Patterns and conditions are evaluated as IAM does, where a template contains only parts of the request. Every
+verdict is True, False, or None if something outside the templates decides. Texts are written so:
 
-Every verdict is True, False, or None if something outside the templates decides. An unknown part of a text is
-written ``${…}`` and may be anything; a generated name, ``<stack.logical id>``. A text that begins with ``!``
-belongs to a stranger: nothing in a template refers to it. Source: "IAM JSON policy elements: Condition
-operators" and "Multivalued context keys" in the IAM User Guide.
+- ``${…}``: an unknown part, which may be anything (``arn:aws:s3:::${BucketName}/*``);
+- ``<stack.logical id>``: a name or ARN that CloudFormation generates (``<assistant-pharmacy-Data.Models>``);
+- ``!…``: something of a stranger, to which nothing in a template refers (``!AWS``).
 
-Whether an endpoint's policy allows a request: the order is IAM's ("Policy evaluation logic"). A Deny that
-applies ends it; otherwise an Allow is needed. What roles may do is proven by an evaluator of its own, in the
-tests of rights.
+    covers("arn:aws:s3:::docs/*", "arn:aws:s3:::docs/a.txt")  # True
+    covers("arn:aws:s3:::${Bucket}/*", "arn:aws:s3:::docs/a.txt")  # None: the parameter decides
+
+Source: "IAM JSON policy elements: Condition operators" and "Multivalued context keys" in the IAM User Guide.
+``endpoint_allows`` follows "Policy evaluation logic" there: a Deny that applies decides; otherwise an Allow
+is needed. What roles may do is proven by another evaluator, in tests/stacks/rights.
 """
 
 from __future__ import annotations
@@ -38,18 +41,18 @@ STRANGER = "!"
 
 def all_of(verdicts: Iterable[bool | None]) -> bool | None:
     """Return whether all hold; None if unknown ones decide."""
-    judged = list(verdicts)
-    if False in judged:
+    results = list(verdicts)
+    if False in results:
         return False
-    return None if None in judged else True
+    return None if None in results else True
 
 
 def any_of(verdicts: Iterable[bool | None]) -> bool | None:
     """Return whether any holds; None if unknown ones decide."""
-    judged = list(verdicts)
-    if True in judged:
+    results = list(verdicts)
+    if True in results:
         return True
-    return None if None in judged else False
+    return None if None in results else False
 
 
 def negated(verdict: bool | None) -> bool | None:
@@ -61,7 +64,11 @@ def negated(verdict: bool | None) -> bool | None:
 
 
 def covers(pattern: str, wanted: str) -> bool | None:
-    """Return whether a pattern with ``*`` and ``?`` matches a text; None if an unknown part decides."""
+    """Return whether a pattern with ``*`` and ``?`` matches a text; None if an unknown part decides.
+
+    A generated name matches its own spelling; a pattern with wildcards or unknown parts may match the name
+    that CloudFormation will choose.
+    """
     if matches(pattern, wanted):
         return True
     if wanted.startswith(STRANGER):
@@ -70,15 +77,17 @@ def covers(pattern: str, wanted: str) -> bool | None:
         return None if "${" in pattern or "*" in pattern else False
     if "${" in pattern or "${" in wanted:
         return None if _may_cover(pattern, wanted) else False
-    head = pattern.partition("/")[0]
+    head = pattern.partition("/")[0]  # the bucket of an ARN of an object
     is_made_up = ":s3:::<" in wanted
     return None if is_made_up and "*" in head and "<" not in head else False
 
 
 def covers_spelt(pattern: str, spellings: Sequence[str]) -> bool | None:
-    """Return whether a pattern matches one resource, which has each of these spellings.
+    """Return whether a pattern matches a resource that has several spellings: its ARN, and ``<stack.logical
+    id>``.
 
-    A reference beside an ARN matches only itself: for unknown parts, the ARN decides.
+    Where there is an ARN, the other spelling is compared literally, and unknown parts are judged by the ARN
+    alone.
     """
     has_arn = any(spelling.startswith("arn:") for spelling in spellings)
     return any_of(
@@ -102,7 +111,8 @@ def equals(one: str, other: str) -> bool | None:
 
 
 def _may_cover(pattern: str, wanted: str) -> bool:
-    """Return whether both can match the same text. In an ARN, an unknown value stays within its part."""
+    """Return whether both can match the same text. In ARNs each of the six parts is compared for itself,
+    because an unknown value (an account, a region) contains no colon."""
     left, right = _parts(pattern), _parts(wanted)
     if len(left) == len(right) == _PARTS_OF_ARN:
         return all(overlaps(one, other) for one, other in zip(left, right, strict=True))
@@ -110,6 +120,7 @@ def _may_cover(pattern: str, wanted: str) -> bool:
 
 
 _PARTS_OF_ARN = 6
+"""``arn:partition:service:region:account:resource``."""
 
 
 @lru_cache(maxsize=4096)
@@ -117,7 +128,7 @@ def _parts(arn: str) -> list[str]:
     """Return the parts of an ARN, the last with the rest; the text alone if it is no ARN."""
     if not arn.startswith("arn:"):
         return [arn]
-    signs = re.findall(r"\$\{[^}]*\}|[^:$]+|\$|:", arn)
+    signs = re.findall(r"\$\{[^}]*\}|[^:$]+|\$|:", arn)  # a colon within ${…} separates nothing
     parts = [""]
     for sign in signs:
         if sign == ":" and len(parts) < _PARTS_OF_ARN:
@@ -134,11 +145,14 @@ def overlaps(one: str, other: str) -> bool:
 
 
 _ANY, _ONE, _LETTER = "\0any", "\0one", "\0letter"
+"""Signs of a pattern beside characters: any text, one character, one letter."""
 MADE_UP = "${made up for "
 """Beginning of a name that CloudFormation generates: it starts with the stack's, so with a letter."""
 
 
 def _signs(text: str, *, wildcards: bool) -> list[str]:
+    """Return a text as signs: ``a${X}*`` is ``["a", _ANY, _ANY]``; without ``wildcards`` ``*`` is a
+    character."""
     signs: list[str] = []
     for sign in re.findall(r"\$\{[^}]*\}|.", text, re.DOTALL):
         if sign.startswith("${") or (wildcards and sign == "*"):
@@ -149,7 +163,8 @@ def _signs(text: str, *, wildcards: bool) -> list[str]:
 
 
 def _may_meet(left: Sequence[str], right: Sequence[str]) -> bool:
-    # reachable[j]: what was read of `left` fits the first j signs of `right`.
+    """Return whether some text fits both sequences of signs, by reading ``left`` sign by sign."""
+    # reachable[j]: some text fits both what was read of `left` and the first j signs of `right`.
     reachable = _skipping(right, [True, *([False] * len(right))])
     for sign in left:
         following = [False] * (len(right) + 1)
@@ -166,13 +181,15 @@ def _may_meet(left: Sequence[str], right: Sequence[str]) -> bool:
 
 
 def _fits(one: str, other: str) -> bool:
+    """Return whether some character fits both signs, neither of which is ``_ANY``."""
     if one == other or _ONE in (one, other):
         return True
     return _LETTER in (one, other) and (one + other).replace(_LETTER, "").isalpha()
 
 
 def _skipping(signs: Sequence[str], reachable: list[bool]) -> list[bool]:
-    """Let a part that may be anything be empty."""
+    """Return ``reachable`` with the places behind an ``_ANY`` too, since it may be empty; changes it in
+    place."""
     for j, sign in enumerate(signs):
         reachable[j + 1] |= reachable[j] and sign == _ANY
     return reachable
@@ -180,6 +197,7 @@ def _skipping(signs: Sequence[str], reachable: list[bool]) -> list[bool]:
 
 @lru_cache(maxsize=4096)
 def _expression(pattern: str) -> re.Pattern[str]:
+    """Return a pattern with ``*`` and ``?`` as a regular expression."""
     parts = re.split(r"([*?])", pattern)
     expression = "".join({"*": ".*", "?": "."}.get(part, re.escape(part)) for part in parts)
     return re.compile(expression, re.DOTALL)
@@ -193,10 +211,10 @@ colons (``${AWS::Region}``) or a dot (``${Network.Vpc}``)."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The condition keys of a request, in lower case.
+    """The condition keys of a request, in lower case: ``{"aws:principaltag/tenant": ("pharmacy",)}``.
 
-    ``known`` has each key's values; every spelling of a value that has several (an ARN, the reference to it).
-    A key that begins like one of ``absent`` and is not known is not in the request. Any other key is unknown.
+    ``known`` has each key's values, or every spelling of one value (its ARN, ``<stack.logical id>``). A key
+    that is not known and begins with one of ``absent`` is not in the request. Any other key is unknown.
     """
 
     known: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
@@ -217,7 +235,7 @@ class Context:
                 return None
             if values is not None and len(values) == 1:
                 text = _VARIABLE.sub(
-                    lambda found, name=name, value=values[0]: value if found[1] == name else found[0], text
+                    lambda match, name=name, value=values[0]: value if match[1] == name else match[0], text
                 )
         return text
 
@@ -234,6 +252,11 @@ def conditions_hold(conditions: Mapping[str, Mapping[str, tuple[str, ...]]], con
 def _holds(
     name: str, wanted: tuple[str, ...], asked: tuple[str, ...] | None, context: Context
 ) -> bool | None:
+    """Return whether one operator holds for one key.
+
+    ``name``: such as ``ForAnyValue:StringNotLikeIfExists``. ``wanted``: the condition's values. ``asked``:
+    the request's; empty where it lacks the key, None where that is unknown.
+    """
     quantifier, _, name = name.rpartition(":")
     if name == "Null":
         is_absent = None if asked is None else not asked
@@ -273,9 +296,9 @@ _COMPARISONS: Mapping[str, Callable[[str, str], bool | None]] = {
     "BinaryEquals": equals,
     "Bool": _equals_ignoring_case,
 }
-"""By operator; a condition with another one is undecided.
-
-``Not`` in an operator's name negates it: it then holds if the key is absent."""
+"""How the condition's value and the request's are compared, by operator without ``Not`` and ``IfExists``. A
+condition with another operator is undecided. ``Not`` negates the comparison, and holds if the key is
+absent."""
 
 
 BUCKET = "AWS::S3::Bucket"
@@ -301,16 +324,16 @@ class Statement:
         return self.effect == "Allow"
 
     def names_action(self, action: str) -> bool:
-        """Return whether the statement surely is about an action."""
+        """Return whether the statement surely is about an action (also one not in ``NotAction``)."""
         patterns = self.not_actions or self.actions
-        found = any(matches(pattern.lower(), action.lower()) for pattern in patterns)
-        return not found if self.not_actions else found
+        is_listed = any(matches(pattern.lower(), action.lower()) for pattern in patterns)
+        return not is_listed if self.not_actions else is_listed
 
     def may_name_action(self, action: str) -> bool | None:
         """Return whether the statement is about an action; None if unknown names decide."""
         patterns = self.not_actions or self.actions
-        found = any_of(covers(pattern.lower(), action.lower()) for pattern in patterns)
-        return negated(found) if self.not_actions else found
+        is_listed = any_of(covers(pattern.lower(), action.lower()) for pattern in patterns)
+        return negated(is_listed) if self.not_actions else is_listed
 
 
 def statements(document: Value) -> list[Statement]:
@@ -349,7 +372,7 @@ def _texts(value: Value) -> tuple[str, ...]:
 
 
 class Policies:
-    """The roles in the templates, with their policies."""
+    """The roles in the templates, with their inline and attached policies."""
 
     def __init__(self, templates: Templates) -> None:
         self._templates = templates
@@ -406,7 +429,7 @@ def trusted_services(role: Resource) -> list[str]:
 
 
 # --- names of resources -----------------------------------------------------------------------------------
-_SHORTENED = 24
+_STACK_NAME_KEPT = 24
 """Characters of a stack's name that CloudFormation surely keeps in a generated name."""
 
 
@@ -424,15 +447,17 @@ def plain(value: Value) -> str:
     if resource.type != BUCKET:
         return label if value.attribute in ("Ref", "Arn") else f"{label}.{value.attribute}"
     name = resource.properties.get("BucketName")
-    own = plain(name) if name is not None else label
-    return f"arn:{resource.partition}:s3:::{own}" if value.attribute == "Arn" else own
+    bucket = plain(name) if name is not None else label
+    return f"arn:{resource.partition}:s3:::{bucket}" if value.attribute == "Arn" else bucket
 
 
 def spellings(role: Resource) -> tuple[str, str]:
-    """Return every way in which policies may name a role: by reference, and by its ARN."""
+    """Return both ways in which policies may name a role: as a reference, and by its ARN:
+    ``("<assistant-pharmacy-Data.SchemaRole>", "arn:aws:iam::…:role/assistant/pharmacy/…${made up for
+    …}")``."""
     path = plain(role.properties.get("Path")) or "/"
     name = plain(role.properties.get("RoleName"))
-    name = name or f"{role.template.name[:_SHORTENED]}{MADE_UP}{role.logical_id}}}"
+    name = name or f"{role.template.name[:_STACK_NAME_KEPT]}{MADE_UP}{role.logical_id}}}"
     return plain(Target(role, "Arn")), f"arn:{role.partition}:iam::{role.account}:role{path}{name}"
 
 
@@ -446,15 +471,16 @@ _ABSENT_FOR_ROLES = (
     "aws:multifactorauth",
     "aws:federatedprovider",
 )
-"""Keys that a role's own request does not have, unless the caller says so."""
+"""Keys that a direct request of a role lacks, unless its context has them (such as a tag of the role)."""
 Policy = Sequence[Statement]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """An action on one resource, which policies may name by any of ``resources``. ``*`` in it: on each one.
+    """An action on one resource, which policies may name by any of ``resources`` (its spellings). A ``*`` in
+    a spelling stands for many resources, on each of which the action is asked.
 
-    ``context`` are the request's own keys; those of its principal are added.
+    ``context``: the request's own keys; ``endpoint_allows`` adds those of its role.
     """
 
     action: str
@@ -464,7 +490,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who makes a request: a role by its spellings, in an account by those of it."""
+    """Who makes a request: the spellings of a role, and those of its account (``…:root``, the number). Both
+    are empty for AWS itself."""
 
     roles: tuple[str, ...] = ()
     account: tuple[str, ...] = ()
@@ -474,14 +501,15 @@ def endpoint_allows(policy: Policy, request: Request, *, role: Resource | None) 
     """Return whether an endpoint's policy allows a request of a role; of AWS itself if ``role`` is None."""
     principal = Principal()
     if role is not None:
-        whole = (role.account, f"arn:{role.partition}:iam::{role.account}:root")
-        request, principal = _by_role(request, role), Principal(roles=spellings(role), account=whole)
+        account = (role.account, f"arn:{role.partition}:iam::{role.account}:root")
+        request, principal = _by_role(request, role), Principal(roles=spellings(role), account=account)
     denies = (_applies(statement, request, principal) for statement in policy if statement.effect == "Deny")
     allows = (_applies(statement, request, principal) for statement in policy if statement.allows)
     return all_of([negated(any_of(denies)), any_of(allows)])
 
 
 def _by_role(request: Request, role: Resource) -> Request:
+    """Return the request with the keys that each request of the role has."""
     known: dict[str, tuple[str, ...]] = {
         "aws:principalarn": spellings(role),
         "aws:principalaccount": (role.account,),
@@ -494,14 +522,14 @@ def _by_role(request: Request, role: Resource) -> Request:
     }
     for tag in items(role.properties.get("Tags")):
         known[f"aws:principaltag/{text(at(tag, 'Key'))}".lower()] = (plain(at(tag, "Value")),)
-    own = request.context
-    context = Context(known={**known, **own.known}, absent=(*_ABSENT_FOR_ROLES, *own.absent))
+    given = request.context
+    context = Context(known={**known, **given.known}, absent=(*_ABSENT_FOR_ROLES, *given.absent))
     return replace(request, context=context)
 
 
 def _applies(statement: Statement, request: Request, principal: Principal) -> bool | None:
-    """Return whether a statement is about a request, and names who makes it or that account, whose own
-    policies then decide."""
+    """Return whether a statement is about a request, and names its principal or the principal's account (an
+    account stands for all principals whose own policies allow the action)."""
     by_account = any_of(covers_spelt(name, principal.account) for name in statement.principals.get("AWS", ()))
     return all_of(
         [
@@ -525,7 +553,7 @@ def _is_named(patterns: Iterable[str], statement: Statement, request: Request) -
     verdict = any_of(covers_spelt(pattern, request.resources) for pattern in present)
     if verdict is not False or statement.allows:
         return verdict
-    # A Deny of some of the resources that the request names with * may apply.
+    # A Deny of some resources may apply to a request on many (with *): undecided.
     named = [name for name in request.resources if "*" in name]
     return None if any(overlaps(pattern, name) for pattern in present for name in named) else False
 
@@ -555,7 +583,8 @@ _ENDPOINTS: Mapping[str, tuple[str, ...]] = {
     "firehose": ("kinesis-firehose",),
     "kinesis": ("kinesis-streams",),
 }
-"""Prefix of an action = services of the endpoints ("AWS services that integrate with AWS PrivateLink")."""
+"""Services of the endpoints by the prefix of an action, where they differ ("AWS services that integrate with
+AWS PrivateLink")."""
 _SAME_NAME = frozenset(
     {
         *("dynamodb", "s3", "sns", "sqs", "events", "scheduler", "states"),
@@ -578,7 +607,8 @@ def services_of(action: str) -> tuple[str, ...]:
 
 
 def is_for_kms_through_service(statement: Statement, action: str) -> bool:
-    """Return whether a statement lets another service call KMS for the role, from its own network."""
+    """Return whether a statement is for calls on KMS that another service makes for the role
+    (``kms:ViaService``): these come from that service's network and need no endpoint."""
     keys = {key.lower() for keys in statement.conditions.values() for key in keys}
     return action.lower().startswith("kms:") and "kms:viaservice" in keys
 

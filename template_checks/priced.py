@@ -1,4 +1,8 @@
-"""What templates pay for as long as they stand, and which resource types they have."""
+"""What templates cost by the hour, whether used or not, and which resource types they have.
+
+Names of prices (``task_vcpu``, an instance type) are keys of the price list of ``assistant/cli/aws/cost.py``,
+which multiplies them with the amounts.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +16,27 @@ Resource = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An amount of something with a price, in one part of the bill."""
+    """An amount of something with a price, in one part of the bill:
+    ``Line("Search", "m7g.large.search", 3.0, "search")``."""
 
     part: str
     name: str
     """Name of its price: an instance type, or a unit."""
     amount: float
     kind: Literal["endpoint", "search", "unit"] = "unit"
+    """Price list: instances of SageMaker, of OpenSearch, or everything else."""
     only_on: bool = False
     """Whether it costs nothing while the tenant is paused."""
 
 
 LLM = "LLM endpoint"
-"""Part of the bill that answers without a model do not need."""
+"""Part of the bill that a tenant without an LLM does not have."""
 EMBEDDING = "Embedding endpoint"
 
 
 def priced(templates: Iterable[Mapping[str, Any]]) -> Iterator[Line]:
-    """Yield what costs as long as it stands, in the order of the templates."""
+    """Yield what has a price for each hour of its existence, in the order of the templates (JSON of
+    CloudFormation)."""
     resources = _resources(templates)
     tasks = _tasks(body for _, body in resources)
     for name, resource in resources:
@@ -38,26 +45,30 @@ def priced(templates: Iterable[Mapping[str, Any]]) -> Iterator[Line]:
 
 
 def resource_types(templates: Iterable[Mapping[str, Any]]) -> Counter[str]:
-    """Return how many resources of each type there are, without custom ones: their functions are paid."""
+    """Return how many resources of each type there are, without custom resources, which cost nothing
+    themselves."""
     types = (body["Type"] for template in templates for body in template.get("Resources", {}).values())
     return Counter(name for name in types if not name.startswith("Custom::"))
 
 
 def _resources(templates: Iterable[Mapping[str, Any]]) -> list[tuple[str, Resource]]:
-    """Return all but the tasks of schedules, which cost for the minutes that they run."""
-    found: list[tuple[str, Resource]] = []
+    """Return logical id and body of all resources, without task definitions that no service runs: scheduled
+    tasks cost for the minutes that they run."""
+    kept: list[tuple[str, Resource]] = []
     for template in templates:
         bodies: Mapping[str, Resource] = template.get("Resources", {})
         services = [body["Properties"] for body in bodies.values() if body["Type"] == "AWS::ECS::Service"]
         served = {service["TaskDefinition"]["Ref"] for service in services}
-        found += [item for item in bodies.items() if item[1]["Type"] != _DEFINITION or item[0] in served]
-    return found
+        kept += [item for item in bodies.items() if item[1]["Type"] != _DEFINITION or item[0] in served]
+    return kept
 
 
 def _endpoint(resource: Resource, _tasks: int, name: str) -> Iterator[Line]:
-    """Yield an endpoint's instances; while paused the configuration stays without them, and costs nothing.
+    """Yield the instances of an endpoint, by its configuration. In a pause the endpoint is removed and the
+    configuration, which costs nothing, stays: hence ``only_on``.
 
-    A canary's configuration has two variants. It costs while a release uses it, which shows that price.
+    A configuration with two variants is a canary's. It is used only during a release, which shows its price
+    itself. ``name``: the logical id, which begins with ``Llm`` for the LLM's.
     """
     variants = resource["Properties"]["ProductionVariants"]
     part = LLM if name.startswith("Llm") else EMBEDDING
@@ -94,6 +105,7 @@ def _interface_endpoint(resource: Resource, _tasks: int, _name: str) -> Iterator
 
 
 def _alarm(resource: Resource, _tasks: int, _name: str) -> Iterator[Line]:
+    # An alarm is paid by the metrics that it watches; those with a condition exist while endpoints do.
     watched = sum("MetricStat" in part for part in resource["Properties"].get("Metrics", ())) or 1
     yield Line("Watching", "alarm_metric", watched, only_on="Condition" in resource)
 
@@ -111,12 +123,13 @@ PRICED: Mapping[str, Callable[[Resource, int, str], Iterable[Line]]] = {
     "AWS::CloudWatch::Dashboard": lambda _, __, ___: [Line("Watching", "dashboard", 1)],
     "AWS::CloudWatch::Alarm": _alarm,
 }
+"""By type, what a resource costs. The function gets the resource, the number of tasks, and the logical id."""
 PRICED_BY = PRICED.keys() | {"AWS::ECS::Service", _SCALED}
 """Types that ``priced`` reads."""
 
 
 def _tasks(resources: Iterable[Resource]) -> int:
-    """Return the minimum number of tasks that scaling keeps."""
+    """Return the minimum number of tasks of the service, which its scaling keeps; 0 without one."""
     scaled = [resource["Properties"] for resource in resources if resource["Type"] == _SCALED]
     kept = (int(target["MinCapacity"]) for target in scaled if target.get("ServiceNamespace") == "ecs")
     return max(kept, default=0)

@@ -4,6 +4,15 @@
 endpoints), compares them with the intended paths, and checks that every called service is reachable, endpoint
 policies included. What depends on something outside the templates (routes of an existing VPC, rules of an
 existing group) is ``not proven``, and counts as open in the search for paths that should not exist.
+
+Two lines of a report:
+
+    from          to             port     by   judged
+    orchestrator  search domain  tcp 443  VPC  declared
+    functions     search domain  tcp 443  VPC  undeclared      (and a finding: reach-undeclared-path)
+
+Stations, openings and kinds are those of ``template_checks.scene``. There, ``sure=True`` asks for what is
+open whatever the unknown values are; without it, for what some values would open.
 """
 
 from __future__ import annotations
@@ -69,7 +78,7 @@ class CallRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A row for every path and call, and a finding for each that should not be, or is missing."""
+    """A row for every path and call, and a finding for each path that should not exist or is missing."""
 
     rows: tuple[Row, ...]
     calls: tuple[CallRow, ...]
@@ -96,19 +105,19 @@ class Report:
 def prove(
     templates: Templates, *, facts: Facts | None = None, intended: IntendedPaths | None = None
 ) -> Report:
-    """Return what can be reached, and what is wrong with it, over all worlds of the templates.
+    """Return what can be reached, and what is wrong with it, over all worlds of the templates (on, paused).
 
-    Give all templates of one deployment.
+    ``templates``: all of one deployment. Without ``intended`` every path is undeclared.
     """
-    found: dict[Row | CallRow | Finding, None] = {}
+    results: dict[Row | CallRow | Finding, None] = {}
     for world in templates.worlds():
         scene = Scene(world, facts=facts or Facts(), intended=intended or IntendedPaths())
-        for one in (*open_paths(scene), *check_borders(scene), *required_paths(scene)):
-            found[one] = None
+        for result in (*open_paths(scene), *check_borders(scene), *required_paths(scene)):
+            results[result] = None
     return Report(
-        rows=tuple(sorted(one for one in found if isinstance(one, Row))),
-        calls=tuple(sorted(one for one in found if isinstance(one, CallRow))),
-        findings=tuple(one for one in found if isinstance(one, Finding)),
+        rows=tuple(sorted(result for result in results if isinstance(result, Row))),
+        calls=tuple(sorted(result for result in results if isinstance(result, CallRow))),
+        findings=tuple(result for result in results if isinstance(result, Finding)),
     )
 
 
@@ -140,14 +149,15 @@ def _within_vpcs(scene: Scene) -> Iterator[Row | Finding]:
             yield Row(
                 source=str(source.kind), target=target.row_name, port=str(opening), by="VPC", judged=judged
             )
-            about = (source.kind, target.kind, opening)
-            if finding is not None and about not in reported:
-                reported.add(about)
+            pair_and_port = (source.kind, target.kind, opening)
+            if finding is not None and pair_and_port not in reported:
+                reported.add(pair_and_port)
                 yield finding
 
 
 def _judge(scene: Scene, source: Station, target: Station, opening: Opening) -> tuple[str, Finding | None]:
-    # A load balancer must also listen on the port.
+    """Return the last column of a row for a path within a VPC, and a finding unless the path is declared."""
+    # A path to a load balancer is declared only if it also listens on the port.
     is_used = target.kind not in (Kind.ALB, Kind.NLB) or opening.first in scene.listens_on(target)
     if is_used and _is_intended(scene, source.kind, target.kind, opening):
         return _declared(source), None
@@ -233,28 +243,29 @@ def _is_client(scene: Scene, station: Station, network: Network | None, opening:
 
 
 def _by_routes(scene: Scene) -> Iterator[Row | Finding]:
-    """Yield what is reached over routes out of a VPC, and what the other side reaches."""
+    """Yield what stations reach over routes out of their VPC, and what the other side reaches of them; none
+    of it is ever intended."""
     for station in scene.stations:
         for route in scene.vpcs.routes.leaving(station.subnets):
             peer = Peer(networks=() if route.network is None else (route.network,))
             outside, inside = f"{route.destination} by {route.by}", station.finding_name
-            routes_found = [
+            paths = [
                 (str(station.kind), route.destination, inside, outside, opening)
                 for opening in scene.connections.leaving(station, peer)
             ]
-            routes_found += [
+            paths += [
                 (route.destination, station.row_name, outside, inside, opening)
                 for opening in scene.connections.entering(station, peer)
             ]
-            for source, target, said_source, said_target, opening in routes_found:
+            for source, target, source_text, target_text, opening in paths:
                 yield Row(source=source, target=target, port=str(opening), by=route.by, judged="undeclared")
-                yield _undeclared(said_source, said_target, opening, station)
+                yield _undeclared(source_text, target_text, opening, station)
 
 
 def _callers_of_systems(scene: Scene) -> Iterator[Finding]:
     """Refuse a company system that does not have exactly one kind of caller, on one port."""
     for system in scene.of_kind(Kind.SYSTEM):
-        near = [source for source in scene.stations if source.vpc == system.vpc]
+        near = [source for source in scene.stations if source.vpc == system.vpc]  # stations of its VPC
         reached = {
             (source.kind, opening) for source in near for opening in scene.connections.between(source, system)
         }
@@ -268,6 +279,7 @@ def _callers_of_systems(scene: Scene) -> Iterator[Finding]:
 
 
 def _is_intended(scene: Scene, source: str, target: str, opening: Opening) -> bool:
+    """Return whether an intended path is between these kinds on exactly this TCP port."""
     if opening.protocol != "tcp" or opening.first != opening.last:
         return False
     if target == Kind.SYSTEM:
@@ -310,7 +322,8 @@ def required_paths(scene: Scene) -> Iterator[CallRow | Finding]:
 
 
 def _way_in(scene: Scene) -> Iterator[Finding]:
-    """Refuse a hop between the clients and the tasks that the rules do not allow."""
+    """Refuse each hop from the clients over the balancers to the tasks that the rules do not surely allow:
+    for traffic and for health checks."""
     for balancer in scene.of_kind(Kind.NLB):
         for cidr in scene.facts.consumer_cidrs:
             network = network_of(cidr)
@@ -325,6 +338,7 @@ def _way_in(scene: Scene) -> Iterator[Finding]:
 
 
 def _check_service(scene: Scene, station: Station, service: str, calls: Sequence[Call]) -> Iterator[Finding]:
+    """Yield why a station does not reach a service that it calls. ``service``: as in ``Call``."""
     if not service:
         actions = ", ".join(sorted({call.action for call in calls}))
         message = f"{station.finding_name} may call {actions}, and no endpoint is known for that."
@@ -366,6 +380,7 @@ def _no_endpoint(scene: Scene, station: Station, service: str, action: str) -> F
 
 
 def _check_interface(scene: Scene, station: Station, endpoint: Endpoint) -> Iterator[Finding]:
+    """Check the rules between station and endpoint, and that the service's name resolves to it."""
     target = scene.station_of(endpoint.resource)
     if target is None or not _allow(scene.connections.between(station, target, sure=True), _HTTPS):
         yield _blocked(station, station.finding_name, f"the endpoint of {endpoint.service}", _HTTPS)
@@ -376,6 +391,7 @@ def _check_interface(scene: Scene, station: Station, endpoint: Endpoint) -> Iter
 
 
 def _check_gateway(scene: Scene, station: Station, endpoint: Endpoint) -> Iterator[Finding]:
+    """Check that all route tables of the station lead to the gateway, and the rules of its groups."""
     tables = scene.vpcs.routes.of(station.subnets)
     if tables is not None and not tables <= scene.tables_of_gateway(endpoint.resource):
         message = f"A subnet of {station.finding_name} has no route to {endpoint.service}."
@@ -399,6 +415,7 @@ def _check_policy(endpoint: Resource, call: Call) -> Iterator[Finding]:
 
 
 def _by(scene: Scene, station: Station, service: str) -> str:
+    """Return the column ``by`` of a call: through what a station reaches a service."""
     if service == SEARCH:
         return "the domain's addresses"
     endpoints = scene.vpcs.endpoints_of(service, station.vpc) if service else []
@@ -505,7 +522,8 @@ def _default_groups(scene: Scene) -> Iterator[Finding]:
 
 
 def _unknown_rules_and_policies(scene: Scene) -> Iterator[Finding]:
-    """Name what is in no template: routes of an existing VPC, rules of its groups, other policies."""
+    """Yield what is in no template, and so not proven: routes of an existing VPC, rules of its groups,
+    policies that roles have from elsewhere."""
     by_vpc: dict[str, Station] = {}
     for station in scene.stations:
         if scene.vpcs.routes.of(station.subnets) is None:
@@ -518,9 +536,9 @@ def _unknown_rules_and_policies(scene: Scene) -> Iterator[Finding]:
         )
         yield not_proven(station.resource, "reach-routes-untold", message, fix)
     for station in scene.stations:
-        foreign = [str(group) for group in station.groups if not isinstance(group, Resource)]
-        if foreign:
-            message = f"The rules of {', '.join(foreign)} are not in the templates: not proven."
+        groups_elsewhere = [str(group) for group in station.groups if not isinstance(group, Resource)]
+        if groups_elsewhere:
+            message = f"The rules of {', '.join(groups_elsewhere)} are not in the templates: not proven."
             fix = "Add the template with the group to the same check."
             yield not_proven(station.resource, "reach-rules-untold", message, fix)
         for name in scene.calls.unknown_policies(station):

@@ -1,7 +1,9 @@
 """Rules of AWS services that show only on AWS: at the first deployment, at the second, or under load.
 
-A rule reads all templates of a tenant at once and refuses what breaks it. An unknown value breaks a rule too.
-What validators or ``reachability`` refuse has no rule here. Decision 0067 says who refuses what.
+A rule is a function of all templates of a tenant, in one world, that yields a finding for what breaks it. An
+unknown value breaks a rule too. A finding: code ``nlb-idle-timeout``, "The NLB drops a silent connection
+after 60 s.", fix "Set tcp.idle_timeout.seconds to 100 or more." What validators or ``reachability`` refuse
+has no rule here (docs/decisions/0067-snapshots-and-rules.md). ``RULES`` at the end lists them.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ class Deployment:
 
     @property
     def deadline_s(self) -> float:
+        """How long a whole answer may take; 0 where the facts do not say."""
         return self.facts.answer_deadline_s or 0.0
 
     def containers(self) -> Iterator[tuple[Resource, Mapping[str, Value]]]:
@@ -58,7 +61,7 @@ class Deployment:
             for name in ("ProductionVariants", "ShadowProductionVariants"):
                 for variant in items(config.properties.get(name)):
                     pools = [at(pool, "InstanceType") for pool in items(at(variant, "InstancePools"))]
-                    types = [text(one) for one in (at(variant, "InstanceType"), *pools) if one is not None]
+                    types = [text(kind) for kind in (at(variant, "InstanceType"), *pools) if kind is not None]
                     yield config, mapping(variant), types
 
 
@@ -79,7 +82,8 @@ def check_rules(templates: Templates, *, facts: Facts) -> list[Finding]:
 
 # --- load balancers ---------------------------------------------------------------------------------------
 def _alb_targets(deployment: Deployment) -> Iterator[Finding]:
-    """A target group of type alb takes TCP on a port where the ALB listens already, and no attributes."""
+    """A target group of type alb takes TCP only, on a port on which the ALB listens before, and no
+    attributes."""
     balancing = deployment.balancing
     for group in balancing.groups_of_load_balancers():
         balancer = balancing.target_of(group)
@@ -107,7 +111,7 @@ _ALB_DEFAULT_IDLE_S = 60
 
 
 def _idle_timeouts(deployment: Deployment) -> Iterator[Finding]:
-    """No load balancer may close a stream while the model thinks."""
+    """No load balancer may close a connection that is silent while the model writes nothing."""
     for balancer in deployment.balancing.application:
         seconds = integer(attribute(balancer, "idle_timeout.timeout_seconds", of="LoadBalancerAttributes"))
         if seconds is None or seconds <= _ALB_DEFAULT_IDLE_S or seconds < deployment.deadline_s:
@@ -124,42 +128,49 @@ def _idle_timeouts(deployment: Deployment) -> Iterator[Finding]:
 
 
 _DEFAULT_DRAIN_S = 300
+"""``deregistration_delay.timeout_seconds`` of a target group."""
 _DEFAULT_STOP_S = 30
+"""``StopTimeout`` of a container."""
 
 
 def _deadlines(deployment: Deployment) -> Iterator[Finding]:
     """When a task is replaced, its streams end with the shorter of the drain and the stop timeout."""
     for service in deployment.templates.of("AWS::ECS::Service"):
-        for balanced in items(service.properties.get("LoadBalancers")):
-            for group in targets(at(balanced, "TargetGroupArn")):
+        for entry in items(service.properties.get("LoadBalancers")):
+            for group in targets(at(entry, "TargetGroupArn")):
                 key = "deregistration_delay.timeout_seconds"
                 value = attribute(group.resource, key, of="TargetGroupAttributes")
-                drain = _DEFAULT_DRAIN_S if value is None else integer(value)
-                if drain is None or drain < deployment.deadline_s:
+                drain_s = _DEFAULT_DRAIN_S if value is None else integer(value)
+                if drain_s is None or drain_s < deployment.deadline_s:
                     message = (
-                        f"An answer takes up to {deployment.deadline_s} s; the drain ends after {drain}."
+                        f"An answer takes up to {deployment.deadline_s} s; the drain ends after {drain_s}."
                     )
                     fix = f"Set {key} to the answers' deadline or more."
                     yield refused(group.resource, "deadline", message, fix)
             for definition in targets(service.properties.get("TaskDefinition")):
-                yield from _stop_timeout(deployment, definition.resource, text(at(balanced, "ContainerName")))
+                yield from _stop_timeout(deployment, definition.resource, text(at(entry, "ContainerName")))
 
 
 def _stop_timeout(deployment: Deployment, definition: Resource, name: str) -> Iterator[Finding]:
+    """Refuse a container ``name`` that is killed before its answers end."""
     for container in items(definition.properties.get("ContainerDefinitions")):
-        stop = integer(at(container, "StopTimeout")) or _DEFAULT_STOP_S
-        if text(at(container, "Name")) == name and stop < deployment.deadline_s:
-            message = f"An answer takes up to {deployment.deadline_s} s; the task is killed after {stop}."
+        stop_s = integer(at(container, "StopTimeout")) or _DEFAULT_STOP_S
+        if text(at(container, "Name")) == name and stop_s < deployment.deadline_s:
+            message = f"An answer takes up to {deployment.deadline_s} s; the task is killed after {stop_s}."
             fix = "Set StopTimeout to the answers' deadline or more."
             yield refused(definition, "deadline", message, fix)
 
 
 # --- plaintext --------------------------------------------------------------------------------------------
 _ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]*)://([^/\s:?]*)([^\s]*)", re.I)
+"""Scheme, host and rest of an address: ``https``, ``search``, ``:443/_search``."""
 _SCHEMES_WITH_TLS = ("https", "wss", "rediss", "amqps", "s3")
+"""Ends of schemes (``postgres+https``)."""
 _LOOPBACK = ("127.0.0.1", "localhost", "[")
-_TLS_AS_A_WISH = re.compile(r"sslmode=(?!verify-full|verify-ca|require)", re.I)
-_OFF = re.compile(r"(?:^|_)(?:TLS|SSL|HTTPS)(?:_|$)", re.I)
+_OPTIONAL_TLS = re.compile(r"sslmode=(?!verify-full|verify-ca|require)", re.I)
+"""``sslmode=prefer`` and the like, with which a client may go on without TLS."""
+_TLS_SWITCH = re.compile(r"(?:^|_)(?:TLS|SSL|HTTPS)(?:_|$)", re.I)
+"""Name of a variable that switches TLS (``SEARCH_TLS``); its value ``false`` switches it off."""
 
 
 def _plaintext(deployment: Deployment) -> Iterator[Finding]:
@@ -199,19 +210,20 @@ def _plaintext_balancing(deployment: Deployment) -> Iterator[Finding]:
 
 def is_plaintext(name: str, value: str) -> bool:
     """Return whether a variable's value is an address outside its own task without TLS, or turns TLS off."""
-    if _OFF.search(name) and flag(value) is False:
+    if _TLS_SWITCH.search(name) and flag(value) is False:
         return True
     for scheme, host, rest in _ADDRESS.findall(value):
         if host.startswith(_LOOPBACK):
             continue
         has_tls = scheme.lower().endswith(_SCHEMES_WITH_TLS) or "sslmode=" in rest
-        if not has_tls or _TLS_AS_A_WISH.search(rest):
+        if not has_tls or _OPTIONAL_TLS.search(rest):
             return True
     return False
 
 
 def _stated_texts(deployment: Deployment) -> Iterator[tuple[Resource, str, str]]:
-    """Yield every text that a container, a function or a destination of events is given, with its name."""
+    """Yield every text that a container, a function or a destination of events is given: resource, name and
+    text of a variable, a command's argument, or an address."""
     for resource, container in deployment.containers():
         for field in ("Command", "EntryPoint"):
             yield from ((resource, field, plain(argument)) for argument in items(container.get(field)))
@@ -225,7 +237,8 @@ def _stated_texts(deployment: Deployment) -> Iterator[tuple[Resource, str, str]]
 
 
 def _environment(container: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
-    """Yield a container's variables, written as a mapping (SageMaker) or as pairs (ECS), JSON taken apart."""
+    """Yield name and value of a container's variables: an object (SageMaker) or a list of pairs (ECS). Of a
+    value that is JSON, yield each text in it (``texts_of``)."""
     environment = container.get("Environment")
     pairs = (
         environment.items()
@@ -242,7 +255,8 @@ _ZONES_OF_STANDBY = 3
 
 
 def _zones(deployment: Deployment) -> Iterator[Finding]:
-    """Subnets lie in the tenant's zones; CDK invents others. Private DNS needs the VPC's own names."""
+    """Subnets lie in the tenant's zones (without an account CDK makes some up). Private DNS of endpoints
+    needs the VPC's DNS support and host names."""
     for subnet in deployment.templates.of("AWS::EC2::Subnet"):
         zone = text(subnet.properties.get("AvailabilityZone"))
         if zone not in deployment.facts.zones:
@@ -310,7 +324,7 @@ _IMAGE = re.compile(
 
 def _images(deployment: Deployment) -> Iterator[Finding]:
     """Images are pinned, of the account that publishes them, and for the CPU of the task."""
-    table = {image.repository: image for image in deployment.facts.images}
+    table = {fact.repository: fact for fact in deployment.facts.images}
     for resource, container in deployment.containers():
         address = plain(container.get("Image"))
         match = _IMAGE.fullmatch(address)
@@ -319,13 +333,13 @@ def _images(deployment: Deployment) -> Iterator[Finding]:
             fix = "Use an image of ECR by its digest."
             yield refused(resource, "image-unpinned", message, fix)
             continue
-        image = table.get(match["repository"])
-        publisher = image and (image.accounts.get(match["region"]) or resource.account)
+        fact = table.get(match["repository"])
+        publisher = fact and (fact.accounts.get(match["region"]) or resource.account)
         if publisher != match["account"]:
             message = f"{address} is not what the image table publishes there."
             fix = f"Use account {publisher}." if publisher else "Add the image to the image table."
             yield refused(resource, "image-account", message, fix)
-        yield from _architecture(resource, image)
+        yield from _architecture(resource, fact)
 
 
 def _architecture(resource: Resource, image: ImageFact | None) -> Iterator[Finding]:
@@ -340,7 +354,7 @@ def _architecture(resource: Resource, image: ImageFact | None) -> Iterator[Findi
 
 
 def _tasks(deployment: Deployment) -> Iterator[Finding]:
-    """What shows only when a Fargate task starts."""
+    """A Fargate task can pull its images, write below /tmp, and open sessions of ECS Exec."""
     for definition in deployment.templates.of("AWS::ECS::TaskDefinition"):
         if definition.properties.get("ExecutionRoleArn") in (None, definition.properties.get("TaskRoleArn")):
             message = "Without an execution role of its own it cannot pull its images or write its log."
@@ -410,18 +424,19 @@ _ELB = "logdelivery.elasticloadbalancing.amazonaws.com"
 # --- models -----------------------------------------------------------------------------------------------
 _NEURON = ("ml.inf2.", "ml.trn1.", "ml.trn1n.", "ml.trn2.")
 _SHORTEST_START_S = 1800
+"""Loading a compiled model onto the cores takes up to half an hour."""
 
 
 def _instances(deployment: Deployment) -> Iterator[Finding]:
     """Neuron instances need their machine image and half an hour to load; local disks take no key."""
     for config, variant, types in deployment.variants():
         for type_name in types:
-            known = deployment.facts.instances.get(type_name)
-            if known is None:
+            fact = deployment.facts.instances.get(type_name)
+            if fact is None:
                 message = f"{type_name} is not in the instance table, so its cores and disks are unknown."
                 fix = "Add it to the instance table, with its cores and disks."
                 yield refused(config, "instance-unknown", message, fix)
-            elif known.has_local_disk and "KmsKeyId" in config.properties:
+            elif fact.has_local_disk and "KmsKeyId" in config.properties:
                 message = f"{type_name} has local disks: CreateEndpointConfig refuses any key there."
                 fix = "Remove KmsKeyId: the instance encrypts its disks in hardware."
                 yield refused(config, "local-disk-key", message, fix)
@@ -442,7 +457,7 @@ _SHAPES: Mapping[str, re.Pattern[str]] = {
     "sequence_length": re.compile(r"SEQUENCE_LENGTH$|MAX_MODEL_LEN$"),
     "tensor_parallel": re.compile(r"TENSOR_PARALLEL_SIZE$"),
 }
-"""What an artifact is compiled for = variables of the containers that state it."""
+"""By the field of an artifact, the variables of containers that state it (``SM_ON_BATCH_SIZE``)."""
 
 
 def _artifacts(deployment: Deployment) -> Iterator[Finding]:
@@ -473,9 +488,10 @@ def _artifacts(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _shapes(model: Resource, container: Mapping[str, Value], artifact: ArtifactFact) -> Iterator[Finding]:
+    """Refuse a container whose variables state other shapes than the artifact's, or only some of them."""
     environment = dict(_environment(container))
     if not any(pattern.search(name) for pattern in _SHAPES.values() for name in environment):
-        return  # a container that compiles nothing
+        return  # a container without compiled shapes (embedding, our own server)
     for field, pattern in _SHAPES.items():
         wanted: int | None = getattr(artifact, field)
         stated = {name: value for name, value in environment.items() if pattern.search(name)}
@@ -491,7 +507,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def _sources(deployment: Deployment) -> Iterator[Finding]:
-    """A closed VPC reaches no hub of models, and an S3 prefix is a folder only with a slash."""
+    """Models come from S3, since a closed VPC reaches no hub, and from a prefix that ends with a slash."""
     for model, container in _models(deployment):
         entries = [container.get("ModelDataSource"), *items(container.get("AdditionalModelDataSources"))]
         for source in (at(entry, "S3DataSource") for entry in entries):
@@ -518,13 +534,15 @@ def _source(container: Mapping[str, Value]) -> Mapping[str, Value]:
 
 
 def _names(deployment: Deployment) -> Iterator[Finding]:
-    """Models and configurations are replaced before the old ones go, so a fixed name fails."""
+    """Models and configurations have generated names: CloudFormation creates a replacement before it deletes
+    the old one, which fails under a fixed name."""
     fix = "Leave the name out, and refer to the resource."
     for kind, name in ((MODEL, "ModelName"), (ENDPOINT_CONFIG, "EndpointConfigName")):
         for resource in deployment.templates.of(kind):
             if name in resource.properties:
                 message = "Its replacement is made under the same name before it is deleted, and fails."
                 yield refused(resource, "hard-coded-name", message, fix)
+    # Where one names the other, it must be a reference, which follows a replacement.
     named = [(config, variant.get("ModelName")) for config, variant, _ in deployment.variants()]
     named += [
         (endpoint, endpoint.properties.get("EndpointConfigName"))
@@ -580,3 +598,4 @@ RULES: tuple[Rule, ...] = (
     _updates,
     _capture,
 )
+"""All rules; ``check_rules`` runs each in every world."""

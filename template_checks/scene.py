@@ -1,7 +1,9 @@
 """Everything that the proof reads of the templates in one world: stations, connections, and calls of AWS.
 
-A station is everything with a security group or an address in a subnet; a connection, the ports that rules of
-security groups and network ACLs open between two ends.
+A station is everything with a security group or an address in a subnet (a function, a service, an endpoint);
+a connection, the ports that rules of security groups and network ACLs open between two ends. Parameters
+``sure``: with True, only what holds whatever the unknown values are; with False, what some values would
+allow.
 """
 
 from __future__ import annotations
@@ -60,11 +62,13 @@ from template_checks.templates import (
 
 _LAST_PORT = 65535
 _PROTOCOLS = {"6": "tcp", "17": "udp", "1": "icmp", "-1": "all"}
+"""Names by IANA's numbers, which templates may use; -1 is AWS's."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Opening:
-    """A range of ports of a protocol; ``all`` is every protocol."""
+    """A range of ports of a protocol, ``Opening("tcp", 443, 443)``; the protocol ``all`` is every
+    protocol."""
 
     protocol: str
     first: int
@@ -98,6 +102,7 @@ class Opening:
 
 
 def _whole(protocol: str) -> Opening:
+    """Return all ports of a protocol."""
     return Opening(protocol, 0, _LAST_PORT)
 
 
@@ -108,7 +113,8 @@ VPC User Guide, "Ephemeral ports")."""
 
 
 def meets(some: Iterable[Opening], others: Iterable[Opening]) -> list[Opening]:
-    """Return what two sets of rules, one at each end, allow together; no part twice."""
+    """Return what two sets of openings, of the rules at each end, allow together, without those that lie in
+    another: tcp 1-500 with tcp 443 and udp 53 is tcp 443."""
     second = list(others)
     met = {both for opening in some for other in second if (both := opening.meet(other)) is not None}
     return sorted(opening for opening in met if not any(_inside(opening, other) for other in met - {opening}))
@@ -119,7 +125,8 @@ def _inside(one: Opening, other: Opening) -> bool:
 
 
 def _opening(protocol: Value, first: Value, last: Value, *, sure: bool) -> Opening | None:
-    """Return what a rule opens. An unknown part opens everything, or nothing if it must be ``sure``."""
+    """Return what a rule opens; None for nothing. A rule with an unknown part opens everything that it may
+    mean, or nothing with ``sure``."""
     name = _protocol(protocol)
     if name is None:
         return None if sure else EVERYTHING
@@ -155,7 +162,11 @@ def is_private(block: Network) -> bool:
 
 
 def holds(block: Network | None, networks: Sequence[Network], *, sure: bool) -> bool:
-    """Return whether a block may contain one of the addresses, or ``sure`` contains all of them."""
+    """Return whether a block may contain one of the addresses; with ``sure``, whether it contains all of
+    them.
+
+    ``block`` is None, and ``networks`` empty, where the addresses are unknown.
+    """
     if block is None:
         return not sure
     if sure:
@@ -167,7 +178,8 @@ def holds(block: Network | None, networks: Sequence[Network], *, sure: bool) -> 
 
 
 def _allows_peer(rule: Mapping[str, Value], direction: Direction, *, peer: Peer, sure: bool) -> bool:
-    """Return whether a rule of a security group may apply to the peer, or ``sure`` to all of it."""
+    """Return whether a rule of a security group may apply to the peer; with ``sure``, whether it applies to
+    all of it."""
     key, block = rule_end(rule, direction)
     if key is not None:
         is_id = isinstance(key, Resource) or key.startswith("sg-")
@@ -186,6 +198,9 @@ _ENTRY = "AWS::EC2::NetworkAclEntry"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
+    """One entry of a network ACL. ``surely`` and ``possibly``: the ports that it decides (None: none),
+    without and with what unknown parts may mean."""
+
     egress: bool
     allows: bool
     block: Network | None
@@ -196,7 +211,8 @@ class _Entry:
 class NetworkAcls:
     """What network ACLs allow through a subnet's border. They keep no state: answers need an entry too.
 
-    A subnet without an association has the VPC's default ACL, which allows everything.
+    Entries of an ACL are tried in the order of their numbers, and the first that applies decides. A subnet
+    without an association has the VPC's default ACL, which allows everything.
     """
 
     def __init__(self, templates: Templates) -> None:
@@ -204,17 +220,17 @@ class NetworkAcls:
             key_of(association.properties.get("SubnetId")): key_of(association.properties.get("NetworkAclId"))
             for association in templates.of("AWS::EC2::SubnetNetworkAclAssociation")
         }
-        # Decided one by one, so that an entry for one protocol leaves the others undecided.
+        # Each protocol is decided for itself: an entry for one leaves the others to later entries.
         self._protocols = {"tcp", "udp", "icmp", *_protocols(templates)} - {"all"}
         self._entries: dict[Key, list[_Entry]] = {}
-        for entry in sorted(templates.of(_ENTRY), key=lambda one: integer(one.properties["RuleNumber"]) or 0):
+        for entry in sorted(templates.of(_ENTRY), key=lambda row: integer(row.properties["RuleNumber"]) or 0):
             acl = key_of(entry.properties.get("NetworkAclId"))
             self._entries.setdefault(acl, []).append(_entry(entry.properties))
 
     def passes(
         self, subnets: Sequence[Value], *, egress: bool, networks: Sequence[Network], sure: bool
     ) -> list[Opening]:
-        """Return what passes the border of any of the subnets, or ``sure`` of each of them.
+        """Return what passes the border of any of the subnets; with ``sure``, of each of them.
 
         ``networks`` are the addresses on the other side; none if they are unknown.
         """
@@ -229,20 +245,23 @@ class NetworkAcls:
         return common
 
     def _of_one(self, subnet: Value, egress: bool, networks: Sequence[Network], sure: bool) -> list[Opening]:
+        """Return what passes the border of one subnet."""
         acl = self._of_subnet.get(key_of(subnet)) if isinstance(subnet, Target) else None
         if acl is None:
             return [EVERYTHING]
-        left, passed = [_whole(protocol) for protocol in sorted(self._protocols)], list[Opening]()
+        undecided, passed = [_whole(protocol) for protocol in sorted(self._protocols)], list[Opening]()
         for entry in self._entries.get(acl, []):
-            about = entry.surely if sure else entry.possibly
-            if entry.egress is not egress or about is None:
+            ports = entry.surely if sure else entry.possibly
+            if entry.egress is not egress or ports is None:
                 continue
-            met = [both for opening in left if (both := opening.meet(about)) is not None]
+            decided = [both for opening in undecided if (both := opening.meet(ports)) is not None]
             if entry.allows and holds(entry.block, networks, sure=sure):
-                passed += met
-            # What an entry decides for all of the addresses, no later entry decides again.
+                passed += decided
+            # An entry that decides for all of the addresses leaves nothing of its ports to later ones. With
+            # `sure` a deny counts where it may apply, an allow where it surely does; without it the other way
+            # round.
             if holds(entry.block, networks, sure=entry.allows or not sure):
-                left = [rest for opening in left for rest in opening.without(about)]
+                undecided = [rest for opening in undecided for rest in opening.without(ports)]
         return passed
 
 
@@ -273,7 +292,7 @@ def _protocols(templates: Templates) -> Iterator[str]:
 
 # --- both together ----------------------------------------------------------------------------------------
 class Connections:
-    """Ports that may be reached if everything unknown allows it; with ``sure``, those that surely are."""
+    """Ports that may be open between stations; with ``sure``, those that are open whatever is unknown."""
 
     def __init__(self, templates: Templates) -> None:
         self._groups = SecurityGroups(templates)
@@ -294,6 +313,7 @@ class Connections:
         return self._side(target, "Ingress", peer=peer, sure=sure)
 
     def _side(self, station: Station, direction: Direction, *, peer: Peer, sure: bool) -> list[Opening]:
+        """Return what a station's groups and the ACLs of its subnets allow in one direction."""
         opened = self._openings(station.groups, direction, peer=peer, sure=sure)
         if not opened:
             return []
@@ -319,6 +339,7 @@ class Connections:
     def _openings(
         self, groups: Sequence[Key], direction: Direction, *, peer: Peer, sure: bool
     ) -> list[Opening]:
+        """Return what the rules of groups open to a peer."""
         openings: list[Opening] = []
         for group in groups:
             rules = self._groups.rules(group, direction)
@@ -360,13 +381,15 @@ _WITHOUT_ADDRESS = (
     "AWS::IAM::Policy",
     "AWS::IAM::ManagedPolicy",
 )
-"""Types that name groups or subnets and have no address in them, or are checked as routes."""
+"""Types that name groups or subnets, but have no address in them, or are checked as routes (NAT gateways)."""
 _JOB_PRINCIPALS = ("sagemaker.amazonaws.com", "emr-serverless.amazonaws.com")
-"""Services that run jobs. A role for one of them that no resource uses belongs to jobs started later."""
+"""Services that run jobs. A role that trusts one of them and that no resource uses belongs to jobs started
+later."""
 
 
 class Kind(StrEnum):
-    """Kinds that a resource's type decides. An owner's names for functions and tasks are added to them."""
+    """Kinds of stations that a resource's type decides. Functions and tasks have names of the owner
+    (``IntendedPaths``)."""
 
     NLB = "network load balancer"
     ALB = "application load balancer"
@@ -379,7 +402,7 @@ class Kind(StrEnum):
     DYNAMODB = "DynamoDB"
 
 
-_TYPES = {
+_KIND_OF_TYPE = {
     "AWS::OpenSearchService::Domain": Kind.SEARCH,
     "AWS::SageMaker::Model": Kind.MODELS,
     "AWS::EMRServerless::Application": Kind.JOBS,
@@ -390,7 +413,7 @@ _TYPES = {
 def _kind(resource: Resource, intended: IntendedPaths) -> str:
     """Return what a resource is for; its type and name if neither its type nor its owner says."""
     properties = resource.properties
-    kind: str | None = _TYPES.get(resource.type)
+    kind: str | None = _KIND_OF_TYPE.get(resource.type)
     match resource.type:
         case "AWS::ElasticLoadBalancingV2::LoadBalancer":
             kind = Kind.NLB if text(properties.get("Type")) == "network" else Kind.ALB
@@ -414,7 +437,7 @@ def _kind(resource: Resource, intended: IntendedPaths) -> str:
                 for step in items(at(container, "EntryPoint"))
             ]
             kind = next(
-                (intended.scheduled_tasks[one] for one in modules if one in intended.scheduled_tasks), None
+                (intended.scheduled_tasks[name] for name in modules if name in intended.scheduled_tasks), None
             )
         case _:
             pass
@@ -423,7 +446,8 @@ def _kind(resource: Resource, intended: IntendedPaths) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Station:
-    """One thing with addresses in a VPC; ``resource`` is its security group if no resource here has it."""
+    """One thing with addresses in a VPC. Of jobs that start later there is only the security group, which is
+    then ``resource``. ``networks``: the blocks of its subnets, empty where unknown."""
 
     name: str
     kind: str
@@ -433,7 +457,7 @@ class Station:
     subnets: tuple[Value, ...]
     networks: tuple[Network, ...]
     roles: tuple[Value, ...] = field(default=())
-    """With which it calls AWS."""
+    """Roles with which it calls AWS."""
 
     @property
     def peer(self) -> Peer:
@@ -459,7 +483,7 @@ def stations(templates: Templates, intended: IntendedPaths) -> list[Station]:
     """Return everything in a VPC, then the security groups that no resource here has."""
     all_stations = [station for resource in templates.of() for station in _station(resource, intended)]
     attached = {group for station in all_stations for group in station.groups}
-    used = tuple({key_of(subnet): subnet for station in all_stations for subnet in station.subnets}.values())
+    known = tuple({key_of(subnet): subnet for station in all_stations for subnet in station.subnets}.values())
     unattached = [
         Station(
             name=group.logical_id,
@@ -467,8 +491,8 @@ def stations(templates: Templates, intended: IntendedPaths) -> list[Station]:
             resource=group,
             vpc=key_of(group.properties.get("VpcId")),
             groups=(group,),
-            subnets=used,
-            networks=networks_of(used),
+            subnets=known,
+            networks=networks_of(known),
         )
         for group in templates.of(GROUP)
         if group not in attached
@@ -487,13 +511,15 @@ def stations(templates: Templates, intended: IntendedPaths) -> list[Station]:
 
 
 def _station(resource: Resource, intended: IntendedPaths) -> Iterator[Station]:
+    """Yield the station of a resource, if any of its properties refers to a group or a subnet, by reference
+    or id."""
     if resource.type in _WITHOUT_ADDRESS:
         return
     properties = dict(resource.properties)
-    named, plain = targets(properties), list(_texts(properties))
-    groups = _unique([*filter(_is_group, named), *filter(_GROUP_ID.match, plain)])
-    own_subnets = [Target(target.resource) for target in named if _is_subnet(target)]
-    subnets = _unique([*own_subnets, *filter(_SUBNET_ID.match, plain)])
+    references, ids = targets(properties), list(_texts(properties))
+    groups = _unique([*filter(_is_group, references), *filter(_GROUP_ID.match, ids)])
+    own_subnets = [Target(target.resource) for target in references if _is_subnet(target)]
+    subnets = _unique([*own_subnets, *filter(_SUBNET_ID.match, ids)])
     if not groups and not subnets:
         return
     keys = tuple(key_of(group) for group in groups)
@@ -521,6 +547,7 @@ def _is_subnet(target: Target) -> bool:
 
 
 def _vpc(groups: tuple[Key, ...], subnets: list[Value]) -> Key:
+    """Return the VPC of the first group or subnet in the templates."""
     for group in groups:
         if isinstance(group, Resource) and "VpcId" in group.properties:
             return key_of(group.properties["VpcId"])
@@ -531,6 +558,7 @@ def _vpc(groups: tuple[Key, ...], subnets: list[Value]) -> Key:
 
 
 def _texts(value: Value) -> Iterator[str]:
+    """Yield every text within a value."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list | dict):
@@ -539,6 +567,7 @@ def _texts(value: Value) -> Iterator[str]:
 
 
 def _roles(resource: Resource) -> Iterator[Value]:
+    """Yield the roles with which what a resource runs calls AWS; None for an absent one."""
     properties = resource.properties
     match resource.type:
         case "AWS::Lambda::Function":
@@ -555,8 +584,8 @@ def _roles(resource: Resource) -> Iterator[Value]:
 
 def _definitions_of(resource: Resource) -> list[Resource]:
     """Return the definitions of the tasks that a service or a state machine runs."""
-    named = targets(resource.properties.get("TaskDefinition") or resource.properties.get("Definition"))
-    return [one.resource for one in named if one.resource.type == "AWS::ECS::TaskDefinition"]
+    references = targets(resource.properties.get("TaskDefinition") or resource.properties.get("Definition"))
+    return [target.resource for target in references if target.resource.type == "AWS::ECS::TaskDefinition"]
 
 
 def _unique(values: Iterable[Value]) -> list[Value]:
@@ -568,15 +597,17 @@ _BY_PLATFORM = {
     "sagemaker.amazonaws.com": ("cloudwatch", "ec2", "ecr", "logs"),
     "emr-serverless.amazonaws.com": ("ec2",),
 }
-"""A service that a role trusts = services that it calls with the role over its own network: for network
-interfaces, log lines and traces of functions; images, logs and metrics of model containers and jobs."""
+"""By a service that a role trusts, the prefixes of actions that it calls with the role over its own network:
+network interfaces, log lines and traces of functions; images, logs and metrics of model containers and
+jobs."""
 _ACCOUNT_OF_ARN = re.compile(r"^arn:[^:]*:[^:]*:[^:]*:(\d{12}):")
 GATEWAYS = ("s3", "dynamodb")
 SEARCH = "es"
+"""Service of calls to the search domain: the prefix of its actions."""
 
 
 class Scene:
-    """The stations of the templates, and what decides whether they are connected."""
+    """The stations of one world's templates, and what decides whether they are connected."""
 
     def __init__(self, templates: Templates, *, facts: Facts, intended: IntendedPaths) -> None:
         self.templates = templates
@@ -641,15 +672,16 @@ class Scene:
         ]
 
     def tables_of_gateway(self, endpoint: Resource) -> set[Key]:
+        """Return the route tables that lead to a gateway endpoint."""
         return {key_of(table) for table in items(endpoint.properties.get("RouteTableIds"))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A station calls an action of a service.
+    """A station calls an action of a service, on these resources (as ``policies.plain`` writes them).
 
-    ``service`` is that of the endpoint, ``es`` the search domain, empty if unknown. ``role`` is None if AWS
-    itself makes the call (a presigned address).
+    ``service`` is that of the endpoint (``sagemaker.runtime``), ``SEARCH`` for the search domain, empty if no
+    endpoint is known. ``role`` is None if AWS itself signed the call (a presigned URL).
     """
 
     station: Station
@@ -670,6 +702,7 @@ class Call:
         )
 
     def _request(self, endpoint: Resource, resource: str) -> Request:
+        """Return the request on one resource, with the condition keys that an endpoint's policy may read."""
         known = {
             "aws:sourcevpce": (plain(Target(endpoint)),),
             "aws:sourcevpc": (plain(endpoint.properties.get("VpcId")),),
@@ -701,10 +734,11 @@ class Calls:
             for resource in templates.of()
             for target in targets(resource.properties.get("ServiceToken"))
         }
-        """Functions behind custom resources. Their answer goes to CloudFormation's bucket."""
+        """Functions behind custom resources: they put their answers into a bucket of CloudFormation."""
 
     def of(self, station: Station) -> list[Call]:
-        """Return every call that a station's roles allow it, and that its platform makes from its place."""
+        """Return every call that a station's roles allow, and those that it makes by URLs that AWS
+        presigned."""
         return [*self._by_roles(station), *self._by_platform(station)]
 
     def unknown_policies(self, station: Station) -> list[str]:
@@ -726,7 +760,7 @@ class Calls:
                     yield from self._of_statement(station, statement, role)
 
     def _of_statement(self, station: Station, statement: Statement, role: Resource) -> Iterator[Call]:
-        by_platform = [one for service in trusted_services(role) for one in _BY_PLATFORM.get(service, ())]
+        by_platform = [name for service in trusted_services(role) for name in _BY_PLATFORM.get(service, ())]
         for action in statement.actions or ("*",) if statement.allows else ():
             prefix = action.partition(":")[0].lower()
             if prefix in by_platform or is_for_kms_through_service(statement, action):
@@ -737,6 +771,7 @@ class Calls:
                 )
 
     def _by_platform(self, station: Station) -> Iterator[Call]:
+        """Yield calls by presigned URLs: layers of images, and answers of custom resources."""
         region, buckets = station.resource.template.region, f"arn:{station.resource.partition}:s3:::"
         if region is None:
             return

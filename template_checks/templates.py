@@ -7,12 +7,15 @@
         for listener in world.of("AWS::ElasticLoadBalancingV2::Listener"):
             listener.properties["LoadBalancerArn"]  # Target(<Resource Edge.Nlb>, "Ref")
 
-A property is a plain value, a ``Target`` (an attribute of a resource), a ``Joined`` (text with either in it)
-or an ``Unknown``. There is a world for each value with which a
-condition compares a parameter (an endpoint that is on, and paused), and one for any other value.
+A property is a plain value, a ``Target`` (an attribute of a resource), an ``Unknown`` (decided outside the
+templates), or a ``Joined`` (text with either in it). A *raw* value is as the template has it (``{"Ref":
+"Bucket"}``), a *resolved* one has these in place of CloudFormation's functions.
 
-First values, resolved and raw, then CloudFormation's functions and conditions, resolved as far as the
-templates contain their values, then the files of an assembly, then resources read together.
+A *world* is one outcome of all conditions: there is one for each value with which a condition compares a
+parameter (``Power`` is ``paused``), and one for any other value.
+
+In this module: values, resolved and raw; CloudFormation's functions and conditions; the files of an assembly;
+resources read together.
 """
 
 from __future__ import annotations
@@ -70,7 +73,10 @@ Value: TypeAlias = "Scalar | Target | Unknown | Joined | list[Value] | dict[str,
 
 
 def joined(parts: Sequence[Value]) -> str | Target | Unknown | Joined:
-    """Return the parts as one text: a string if all are known, the part itself if there is only one."""
+    """Return the parts as one text: a string if all are known, the part itself if there is only one.
+
+    ``joined(["s3://", Target(bucket), "/llm/"])`` is a ``Joined`` of three parts.
+    """
     flat: list[str | Target | Unknown] = []
     for part in parts:
         for piece in part.parts if isinstance(part, Joined) else (part,):
@@ -92,7 +98,8 @@ def text(value: Value) -> str:
 
 
 def is_known(value: Value) -> bool:
-    """Return whether no part of the value is unknown or made at deployment."""
+    """Return whether the template contains the whole value: no attribute of a resource and no unknown
+    part."""
     if isinstance(value, list):
         return all(map(is_known, value))
     if isinstance(value, dict):
@@ -133,7 +140,7 @@ def at(value: Value, *path: str) -> Value:
 
 
 def targets(value: Value) -> list[Target]:
-    """Return every attribute of a resource that a value is made of, in order."""
+    """Return the attributes of resources that a value is made of, in order."""
     if isinstance(value, Target):
         return [value]
     if isinstance(value, Unknown):
@@ -152,7 +159,8 @@ def refers_to(value: Value, resource: Resource) -> bool:
 
 
 def texts_of(name: str, value: str) -> Iterator[tuple[str, str]]:
-    """Yield the text of a variable with its name; of JSON, each text in it with its field's name."""
+    """Yield the name of a variable and its text; of a text that is JSON, each text in it with its field's
+    name: ``REACH``, ``{"orders": "https://a"}`` → ``("orders", "https://a")``."""
     if not value.lstrip().startswith(("{", "[")):
         yield name, value
         return
@@ -211,7 +219,7 @@ def pattern_of(argument: Any) -> str:
 
 
 def raw_fields(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the fields of an object, or of every object in a list."""
+    """Yield name and value of the fields of an object, or of every object in a list (also within lists)."""
     if isinstance(value, Mapping):
         yield from cast("Mapping[str, Any]", value).items()
     elif isinstance(value, list):
@@ -221,13 +229,15 @@ def raw_fields(value: Any) -> Iterator[tuple[str, Any]]:
 
 _PLACEHOLDER = re.compile(r"\$\{([^}]+)\}")
 _NO_VALUE = "\0AWS::NoValue"
+"""Resolved ``{"Ref": "AWS::NoValue"}``, which removes the property or the item that it stands for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """Assumptions about what templates leave open.
 
-    ``given`` are the values of parameters that conditions read; None is a value that no condition names.
+    ``given``: values of the parameters that conditions read; None is any value that no condition names.
+    ``account`` and ``region``: of templates that name none.
     """
 
     given: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
@@ -236,12 +246,17 @@ class World:
 
 
 class Resolver:
-    """Resolves values within a template of the set, under one world."""
+    """Resolves raw values of the templates of a set, in one world.
+
+    A method for a function (``_join`` for ``Fn::Join``) gets the function's raw argument and its template.
+    Functions that are not listed give an ``Unknown``.
+    """
 
     def __init__(self, templates: Templates, *, world: World) -> None:
         self._templates = templates
         self._world = world
         self._following: set[tuple[int, str]] = set()
+        """Outputs that are being resolved, to notice those that refer to each other."""
         self._functions: Mapping[str, Callable[[Any, Template], Value]] = {
             "Ref": self._ref,
             "Fn::GetAtt": self._get_att,
@@ -324,14 +339,14 @@ class Resolver:
         declared = template.section("Outputs").get(name)
         if not isinstance(declared, Mapping):
             return Unknown(f"output {name} of {template.name}")
-        place = (id(template), name)
-        if place in self._following:
+        key = (id(template), name)
+        if key in self._following:
             return Unknown(f"output {name} of {template.name}")  # outputs that refer to each other
-        self._following.add(place)
+        self._following.add(key)
         try:
             return self.resolve(cast("Mapping[str, Any]", declared).get("Value"), template)
         finally:
-            self._following.remove(place)
+            self._following.remove(key)
 
     def _get_stack_output(self, argument: Any, template: Template) -> Value:
         stack = text(self.resolve(argument["StackName"], template))
@@ -352,6 +367,8 @@ class Resolver:
         return joined([*parts, pattern[end:]])
 
     def _substituted(self, name: str, names: Mapping[str, Any], template: Template) -> Value:
+        """Return the value of a placeholder: ``${!Name}`` is ``${Name}`` itself, ``${A.Arn}`` an
+        attribute."""
         if name.startswith("!"):
             return f"${{{name[1:]}}}"
         if name in names:
@@ -407,7 +424,8 @@ class Resolver:
 
 
 def comparison(sides: Any, template: Template) -> tuple[str, str]:
-    """Return the parameter and the text that a condition compares."""
+    """Return the parameter and the text that a condition compares: ``[{"Ref": "Power"}, "paused"]`` →
+    ``("Power", "paused")``. Raises InvalidInputError for anything else."""
     references = [str(cast("dict[str, Any]", side)["Ref"]) for side in sides if is_reference(side)]
     texts = [str(side) for side in sides if isinstance(side, str)]
     if len(references) != 1 or len(texts) != 1:
@@ -422,16 +440,17 @@ def compared_values(templates: Iterable[Template]) -> dict[str, list[str | None]
 
     Raises InvalidInputError naming a template whose condition compares something else.
     """
-    found: dict[str, list[str | None]] = {}
+    values_of: dict[str, list[str | None]] = {}
     for template in templates:
         for sides in equalities(list(template.section("Conditions").values())):
             parameter, value = comparison(sides, template)
-            values = found.setdefault(parameter, [None])
-            values += [] if value in values else [value]
-    return found
+            tried = values_of.setdefault(parameter, [None])
+            tried += [] if value in tried else [value]
+    return values_of
 
 
 def _partition(region: str) -> str:
+    """Return the part of AWS of a region; ``aws`` for an unknown one."""
     for start, partition in (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov")):
         if region.startswith(start):
             return partition
@@ -463,6 +482,7 @@ def read_templates(folders: Iterable[Path]) -> list[Template]:
 
 
 def _templates_of(folder: Path) -> Iterator[Template]:
+    """Yield the templates of an assembly. Its manifest names them, with ``aws://<account>/<region>``."""
     for artifact in _document(folder / "manifest.json").get("artifacts", {}).values():
         if artifact.get("type") != "aws:cloudformation:stack":
             continue
@@ -492,7 +512,8 @@ __all__ = ["Resource", "Template", "Templates"]
 
 
 class Resource:
-    """One resource of one template, in one world. Equal only to itself."""
+    """One resource of one template, in one world. Equal only to itself. Properties are resolved when first
+    read."""
 
     def __init__(self, logical_id: str, *, template: Template, raw: Mapping[str, Any], resolver: Resolver):
         self.logical_id = logical_id
@@ -547,6 +568,7 @@ class Templates:
         self._world = world or World()
         self._resolver = Resolver(self, world=self._world)
         self._made_before: dict[Resource, frozenset[Resource]] = {}
+        """Direct dependencies, as far as ``dependencies`` has read them."""
         self._resources = {
             (id(template), logical_id): Resource(
                 logical_id, template=template, raw=raw, resolver=self._resolver
@@ -585,22 +607,23 @@ class Templates:
     def dependencies(self, resource: Resource) -> frozenset[Resource]:
         """Return every resource that CloudFormation makes before this one, over several steps.
 
-        These are named by ``DependsOn`` or by reference. A reference to another template's output counts for
-        everything in that template.
+        A dependency is named by ``DependsOn`` or by a reference. A reference to another template's output
+        depends on everything in that template, because stacks are deployed one after the other.
         """
         seen: set[Resource] = set()
         waiting = [resource]
         while waiting:
-            one = waiting.pop()
-            if one not in self._made_before:
-                self._made_before[one] = frozenset(self._direct(one))
-            for found in self._made_before[one]:
-                if found not in seen:
-                    seen.add(found)
-                    waiting.append(found)
+            current = waiting.pop()
+            if current not in self._made_before:
+                self._made_before[current] = frozenset(self._direct(current))
+            for dependency in self._made_before[current]:
+                if dependency not in seen:
+                    seen.add(dependency)
+                    waiting.append(dependency)
         return frozenset(seen - {resource})
 
     def _direct(self, resource: Resource) -> Iterator[Resource]:
+        """Yield what a resource itself names."""
         for name in [*resource.depends_on, *referred(resource.raw.get("Properties"))]:
             target = self.find(resource.template, name)
             if target is not None:

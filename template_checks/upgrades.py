@@ -2,7 +2,11 @@
 
 Pins are the logical ids of stateful resources, with the properties whose change makes CloudFormation replace
 them (``createOnlyProperties`` of its own schemas; ``replacing.json``, beside the pins). They are compared
-with synthesized templates; ``pin`` makes them also of deployed ones.
+with synthesized templates; ``pin`` makes them also of deployed ones. A file of pins,
+``stacks/pins/pharmacy.json``:
+
+    {"assistant-pharmacy-Data": {"RecordsTable": {"type": "AWS::DynamoDB::Table", "properties": {"KeySchema":
+    […]}}}}
 """
 
 from __future__ import annotations
@@ -34,8 +38,8 @@ STATEFUL_TYPES = frozenset(
         "AWS::SQS::Queue",
     }
 )
-"""Resources that lose data, messages or logs with them, or that another account (the edge) or everything in
-the network names."""
+"""Types of resources that hold data, messages or logs, or that another account (the edge) or everything in
+the network refers to."""
 
 
 class PinnedResource(BaseModel):
@@ -43,13 +47,14 @@ class PinnedResource(BaseModel):
 
     type: str
     properties: Mapping[str, Any]
-    """Path (``CidrBlock``, ``AdvancedSecurityOptions/Enabled``) = value in the template."""
+    """Value in the template, by path (``CidrBlock``, ``AdvancedSecurityOptions/Enabled``); only properties
+    whose change replaces the resource."""
 
 
 Replacing = Mapping[str, tuple[str, ...]]
-"""Type = paths of the properties that force a replacement."""
+"""Paths of the properties that force a replacement, by resource type."""
 PinnedStacks = Mapping[str, Mapping[str, PinnedResource]]
-"""Stack name = logical id = resource."""
+"""Resources by stack name and logical id."""
 _Read = TypeVar("_Read")
 _REPLACING_FILE = "replacing.json"
 
@@ -64,7 +69,7 @@ class Pins:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A stateful resource that the change would replace or delete, and why."""
+    """A stateful resource that a deployment would replace or delete, and why."""
 
     stack: str
     logical_id: str
@@ -94,13 +99,13 @@ def pin(stacks: Mapping[str, Mapping[str, Any]], replacing: Replacing) -> Pins:
 
 def losses(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> list[Loss]:
     """Return the pinned resources that deploying these templates would replace or delete."""
-    found: list[Loss] = []
+    lost: list[Loss] = []
     for stack, resources in pins.stacks.items():
         present = stacks.get(stack, {}).get("Resources", {})
         for logical_id, pinned in resources.items():
             reasons = _reasons(pinned, present.get(logical_id), pins.replacing.get(pinned.type, ()))
-            found += [Loss(stack, logical_id, pinned.type, reason) for reason in reasons]
-    return found
+            lost += [Loss(stack, logical_id, pinned.type, reason) for reason in reasons]
+    return lost
 
 
 def faults(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -151,6 +156,7 @@ def _read(path: Path, kind: TypeAdapter[_Read]) -> _Read:
 
 
 def _reasons(pinned: PinnedResource, now: Mapping[str, Any] | None, paths: Iterable[str]) -> Iterator[str]:
+    """Yield why a pinned resource would be lost. ``now``: the template's resource of its logical id."""
     if now is None:
         yield "would be deleted: its logical id is no longer in the template"
         return
@@ -165,6 +171,7 @@ def _reasons(pinned: PinnedResource, now: Mapping[str, Any] | None, paths: Itera
 
 
 def _values(resource: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+    """Return the values of a resource's properties at these paths; absent ones are left out."""
     values: dict[str, Any] = {}
     for path in paths:
         value: Any = resource.get("Properties", {})
