@@ -1,7 +1,11 @@
 """``make sbom``: what the wheel, the functions and the images are made of, as CycloneDX 1.6 in JSON.
 
+It writes ``build/sbom/<name>.cdx.json`` for each name of ``locks``: ``wheel``, ``functions``, ``probe``, and
+``image-orchestrator`` and so on for each folder of ``containers``.
+
 cyclonedx-py reads the locks, npm sbom the console's. Licences come from the packages that are installed here;
-those of the training job are not. An image's file names its base image, whose packages its publisher lists.
+those of the training job are not installed. An image's file names its base image, whose packages its
+publisher lists.
 """
 
 from __future__ import annotations
@@ -19,9 +23,13 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 _TOOL = ROOT / "build/cyclonedx/bin"
 _LOCKS = {"wheel": "local", "functions": "functions", "probe": "probe"}
+"""Lock of ``requirements/``, by the name of a file."""
 _WITH_CONSOLE = frozenset({"wheel", "image-helpdesk", "image-orchestrator"})
+"""Files of what contains the console's bundled page."""
 _OPTIONS = ("requirements", "--pyproject", "pyproject.toml", "--output-reproducible", "--no-validate")
 _DEVELOPMENT = {"name": "cdx:npm:package:development", "value": "true"}
+"""How npm marks a package that is needed to build or test only."""
+# Program for the Python of _TOOL, where CycloneDX's library is installed.
 _VALIDATE = """
 import sys
 from cyclonedx.schema import SchemaVersion
@@ -32,16 +40,17 @@ sys.exit(error and str(error))
 
 
 def locks() -> dict[str, Path]:
-    """Return name of a file = lock of its packages, in a checkout's paths."""
-    named = {name: ROOT / f"requirements/{lock}.txt" for name, lock in _LOCKS.items()}
+    """Return the lock of packages by the name of a file. An image's is the one ``.txt`` that its Dockerfile
+    copies (``COPY requirements/learning.txt …``)."""
+    by_name = {name: ROOT / f"requirements/{lock}.txt" for name, lock in _LOCKS.items()}
     for definition in sorted(ROOT.glob("containers/*/Dockerfile")):
         (lock,) = re.findall(r"^COPY (\S+\.txt) ", definition.read_text(encoding="utf-8"), re.MULTILINE)
-        named[f"image-{definition.parent.name}"] = ROOT / lock
-    return named
+        by_name[f"image-{definition.parent.name}"] = ROOT / lock
+    return by_name
 
 
 def write(folder: Path, *, only: Sequence[str] = ()) -> None:
-    """Write a file for each of ``locks``. Raises CalledProcessError."""
+    """Write a file for each of ``locks``, or for ``only``. Raises CalledProcessError."""
     folder.mkdir(parents=True, exist_ok=True)
     licences, console = dict(_licences()), _console()
     for name in only or locks():
@@ -62,7 +71,8 @@ def validate(text: str) -> None:
 
 
 def _run(*command: str | Path, given: str = "") -> str:
-    """Run a command by the Node and the Python of this environment, and return what it prints."""
+    """Run a command with the Node and the Python of this environment, ``given`` on stdin; return what it
+    prints."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "PYTHONWARNINGS": "ignore"}
     return subprocess.check_output(command, cwd=ROOT, env=env, input=given, text=True)
@@ -72,15 +82,19 @@ def _console() -> list[dict[str, Any]]:
     """Return the packages that are bundled into the console's page."""
     npm = Path(sys.executable).parent / "npm"
     listed = json.loads(_run(npm, "sbom", "--sbom-format", "cyclonedx", "--package-lock-only"))["components"]
-    # Not by --omit dev, which omits preact too: a package of tests names it as its peer.
-    return [each for each in listed if _DEVELOPMENT not in each.get("properties", ())]
+    # `--omit dev` would omit preact too, which a package for tests has as a peer dependency.
+    return [package for package in listed if _DEVELOPMENT not in package.get("properties", ())]
 
 
 def _base(name: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the image that an image is built on, with its digest once it is locked."""
+    """Yield the base image of an image, with its digest once it is locked; nothing for another file.
+
+    The last line of a lock: ``registry/python:3.13-slim@sha256:…``, without a digest before ``make
+    lock-images``.
+    """
     if name.startswith("image-"):
-        own = ROOT / f"containers/{name.removeprefix('image-')}/base-image.lock"
-        lock = own if own.exists() else ROOT / "containers/base-image.lock"
+        image_lock = ROOT / f"containers/{name.removeprefix('image-')}/base-image.lock"
+        lock = image_lock if image_lock.exists() else ROOT / "containers/base-image.lock"
         reference, _, digest = lock.read_text(encoding="utf-8").splitlines()[-1].partition("@sha256:")
         base, _, tag = reference.rpartition(":")
         hashes = {"hashes": [{"alg": "SHA-256", "content": digest}]} if digest else {}
@@ -88,18 +102,20 @@ def _base(name: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _licences() -> Iterator[tuple[tuple[str, str], Mapping[str, Any]]]:
-    """Yield (name, version) = licence of each installed package that declares one in a line."""
+    """Yield (name, version) and CycloneDX's licence entry of each installed package that declares one in a
+    line."""
     for package in metadata.distributions():
-        given = package.metadata.json
-        classes = [one for one in given.get("classifier", ()) if one.startswith("License")]
-        name = " or ".join(classes) or str(given.get("license", "")).strip()
-        if expression := given.get("license_expression"):
+        fields = package.metadata.json
+        classes = [name for name in fields.get("classifier", ()) if name.startswith("License")]
+        name = " or ".join(classes) or str(fields.get("license", "")).strip()
+        if expression := fields.get("license_expression"):
             yield (_normal(package.name), package.version), {"expression": expression}
         elif name and "\n" not in name:
             yield (_normal(package.name), package.version), {"license": {"name": name}}
 
 
 def _normal(name: str) -> str:
+    """Return a package's normalised name: ``Zope.Interface`` → ``zope-interface`` (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 

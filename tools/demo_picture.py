@@ -1,4 +1,9 @@
-"""README's moving picture, taken in Chromium from a demo that runs: a question, its answer, the reply."""
+"""Takes README's animated picture in Chromium from a running demo: a question, its answer, the reply.
+
+The demo (``assistant demo``) must run at ``url``. The elements below are found by the texts and classes of
+the console (``assistant/service/console``): ``.examples``, ``.answer``, and ``.progress`` while something is
+written.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +20,21 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 SIZE_PX = (1120, 700)
 LOOK_MS = 60
-"""Between two looks at a page that changes."""
+"""Time between two screenshots of a page that changes."""
 STEP_MS = 700
-"""How long each change stands: longer than it took, so that a viewer sees it."""
+"""How long each change is shown: longer than it took, so that a viewer sees it."""
 READ_MS = 2_600
-"""How long a picture stands in which a viewer reads."""
+"""How long a picture is shown that a viewer reads."""
 END_MS = 60_000
-"""An answer ends within this, or the picture fails."""
+"""Limit of each step; later ``Film.until`` fails."""
 
 
 class Film:
-    """Pictures of a page, each with how long it stands; a page that has not changed is one picture."""
+    """Screenshots of a page, each with how long it is shown. A page that has not changed is one screenshot.
+
+    ``film.shoot()`` takes one, ``film.until(ended)`` takes them until a step has ended, ``film.save(file)``
+    writes.
+    """
 
     def __init__(self, page: Page) -> None:
         self._page = page
@@ -33,7 +42,7 @@ class Film:
         self.lengths_ms: list[int] = []
 
     def shoot(self, length_ms: int = STEP_MS) -> None:
-        """Take the page as it is."""
+        """Take the page as it is; an unchanged page is shown for the longer of both times."""
         shot = self._page.screenshot(animations="disabled", caret="hide")
         if self._shots and self._shots[-1] == shot:
             self.lengths_ms[-1] = max(self.lengths_ms[-1], length_ms)
@@ -42,7 +51,8 @@ class Film:
             self.lengths_ms.append(length_ms)
 
     def until(self, ends: Callable[[], bool]) -> None:
-        """Take the page as it changes, then once to be read. Raises TimeoutError after ``END_MS``."""
+        """Take the page until ``ends()`` is true, and once more for reading. Raises TimeoutError after
+        ``END_MS``."""
         last = time.monotonic() + END_MS / 1000
         while not ends():
             if time.monotonic() > last:
@@ -52,7 +62,7 @@ class Film:
         self.shoot(READ_MS)
 
     def save(self, file: Path) -> None:
-        """Write an animated WebP that begins anew at its end."""
+        """Write an animated WebP that repeats without end (``loop=0``)."""
         first, *others = (Image.open(io.BytesIO(shot)).convert("RGB") for shot in self._shots)
         first.save(
             file,
@@ -66,6 +76,7 @@ class Film:
 
 
 def _sign_in(page: Page, url: str) -> None:
+    """Sign in as agent amira of the pharmacy, on the demo's own page."""
     page.goto(url)
     page.get_by_role("button", name="Sign in").click()
     page.get_by_label("Tenant").select_option("pharmacy")

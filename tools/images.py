@@ -17,14 +17,15 @@ from assistant.tenant.manifests import LockedImage, load_images, write_digest
 from assistant.terminal.publishing import PLATFORMS, Cosign, Registry
 
 BY_DEFAULT = ("orchestrator", "model_server", "learning", "otel_collector", "embedding_tei_cpu")
-"""An LLM on an accelerator wants ``llm_neuronx`` or ``llm_gpu`` too, corpora ``corpus_job``, a care
-side with ``[helpdesk]`` ``helpdesk``."""
+"""Images that every deployment needs. An LLM on an accelerator needs ``llm_neuronx`` or ``llm_gpu`` too,
+corpora need ``corpus_job``, a care side with ``[helpdesk]`` needs ``helpdesk``."""
 
 
 def publish(
     registry: Registry, names: Sequence[str], *, platform: str, key: str | None, lock_file: Path
 ) -> None:
-    """Build, copy or look up each image of the lock, sign ours, and write the digests.
+    """Publish each image of the lock, and write its digest: build or copy our own unless its tag is in the
+    registry already, and sign it; look up the digest of AWS's.
 
     ``platform``: of the tasks. ``key``: cosign's, or None to sign nothing. Raises ConfigurationError,
     DeploymentError.
@@ -32,39 +33,40 @@ def publish(
     lock = load_images(lock_file)
     images = {name: lock.image(name) for name in names}
     for name, image in images.items():
-        place = registry
+        source = registry
         if not image.is_own:
-            place = Registry(
+            source = Registry(
                 account=lock.account(name, region=registry.region, own=""), region=registry.region
             )
-        user, password = place.login()
-        _docker("login", "--username", user, "--password-stdin", place.host, stdin=password)
+        user, password = source.login()
+        _docker("login", "--username", user, "--password-stdin", source.host, stdin=password)
         existing = registry.digest(image) if image.is_own else None
         if image.is_own and existing is None:
             _push(name, image, registry, platform=platform)
-        inspect = ("imagetools", "inspect", place.name_of(image), "--format", "{{.Manifest.Digest}}")
+        inspect = ("imagetools", "inspect", source.name_of(image), "--format", "{{.Manifest.Digest}}")
         digest = existing or _docker("buildx", *inspect)
         if image.is_own and key is not None:
             _sign(name, image, registry, digest=digest, is_new=existing is None, key=key)
         write_digest(lock_file, name=name, digest=digest)
-        told = ", as it was there: a changed image needs another tag" if existing else ""
-        sys.stderr.write(f"{name} = {digest}{told}\n")
+        remark = ", as it was there: a changed image needs another tag" if existing else ""
+        sys.stderr.write(f"{name} = {digest}{remark}\n")
 
 
 def _push(name: str, image: LockedImage, registry: Registry, *, platform: str) -> None:
+    """Copy an image that has a ``source``; build any other from ``containers/<name>``, and push it."""
     tag = ("--tag", registry.name_of(image))
-    if image.source:  # by default buildx wraps a single image in a new index, which has another digest
+    if image.source:  # without --prefer-index=false buildx wraps the image in an index with another digest
         _docker("buildx", "imagetools", "create", "--prefer-index=false", *tag, image.source)
         return
-    # The default is the build machine's platform: an image of an Arm laptop does not start on x86.
+    # Without --platform buildx builds for this machine: an image of an Arm laptop does not start on x86.
     options = ("--platform", PLATFORMS.get(name, platform), "--build-arg", f"PYTHON_IMAGE={_base(name)}")
     definition = ("--file", f"containers/{name}/Dockerfile", ".")
     _docker("buildx", "build", "--push", "--provenance=false", *options, *tag, *definition)
 
 
 def _sign(name: str, image: LockedImage, registry: Registry, *, digest: str, is_new: bool, key: str) -> None:
-    """Raise DeploymentError for an image that was there with another digest than the lock's: whoever may push
-    could have us sign it."""
+    """Sign an image. Raises DeploymentError for one that was in the registry with another digest than the
+    lock's: anyone who may push there could have put it there to be signed."""
     if not is_new and digest != image.digest:
         raise DeploymentError(
             f"{name}:{image.tag} was in the registry already, with a digest that the lock does not have: "
@@ -75,6 +77,8 @@ def _sign(name: str, image: LockedImage, registry: Registry, *, digest: str, is_
 
 
 def _base(name: str) -> str:
+    """Return the locked base image of an image: ``registry/python:3.13-slim@sha256:…``. Raises
+    ConfigurationError."""
     own = Path(f"containers/{name}/base-image.lock")
     lines = (own if own.exists() else Path("containers/base-image.lock")).read_text("utf-8").splitlines()
     pinned = [line for line in lines if not line.startswith("#") and "@sha256:" in line]
@@ -84,6 +88,7 @@ def _base(name: str) -> str:
 
 
 def _docker(*arguments: str, stdin: str | None = None) -> str:
+    """Run docker and return what it prints; its errors go to stderr. Raises DeploymentError."""
     done = subprocess.run(["docker", *arguments], input=stdin, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise DeploymentError(f"docker {' '.join(arguments[:3])} ended with {done.returncode}.")
@@ -96,13 +101,13 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=BY_DEFAULT, metavar="NAME", help="of images.lock.toml")
     parser.add_argument("--platform", default="linux/amd64", help="linux/arm64 for tasks on Arm")
     parser.add_argument("--key", help="sign with it: awskms:///ARN, or cosign's private key file")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     try:
         publish(
-            Registry.parse(given.to),
-            given.names,
-            platform=given.platform,
-            key=given.key,
+            Registry.parse(arguments.to),
+            arguments.names,
+            platform=arguments.platform,
+            key=arguments.key,
             lock_file=Path("images.lock.toml"),
         )
     except AssistantError as error:

@@ -1,4 +1,11 @@
-"""Runs Python modules as child processes that say on stdout when they are ready, and stops them."""
+"""Runs Python modules as child processes that print a line when they are ready, and stops them.
+
+    with started("benchmarks.relay", plan="http://127.0.0.1:5000") as relay:
+        requests.get(relay.url)
+
+The contract with the module: it reads one line of JSON from stdin, if it wants a plan; once it listens it
+prints one line of JSON, ``{"host": "127.0.0.1", "port": 6000}``, and nothing before; SIGTERM ends it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +28,9 @@ import psutil
 from assistant.process.settings import inherited_environment
 
 _STOP_TIMEOUT_S = 15.0
-_SAID_BYTES = 2_000
+"""From SIGTERM to SIGKILL."""
+_LOG_CHARACTERS = 2_000
+"""How much of the end of a log an error shows."""
 
 
 @dataclass(slots=True)
@@ -30,6 +39,7 @@ class Started:
 
     popen: subprocess.Popen[bytes]
     ready: Mapping[str, Any]
+    """The ready line; ``url`` needs its ``host`` and ``port``."""
 
     @property
     def url(self) -> str:
@@ -40,16 +50,18 @@ class Started:
         return self.popen.pid
 
     def cpu_s(self) -> float:
-        """Return CPU seconds since it began, of all its threads and of the children that it has now."""
-        times = [one.cpu_times() for one in self._family()]
-        return sum(one.user + one.system for one in times)
+        """Return the CPU seconds of the process and of its present descendants since they began."""
+        times = [process.cpu_times() for process in self._family()]
+        return sum(used.user + used.system for used in times)
 
     def peak_bytes(self) -> int:
-        """Return the most resident memory that it and each child of now had so far, by Linux."""
-        statuses = [Path(f"/proc/{one.pid}/status").read_text(encoding="ascii") for one in self._family()]
+        """Return the sum of the peaks of resident memory (Linux's VmHWM) of the process and its present
+        descendants."""
+        statuses = [Path(f"/proc/{p.pid}/status").read_text(encoding="ascii") for p in self._family()]
         return sum(int(status.partition("VmHWM:")[2].split()[0]) * 1024 for status in statuses)
 
     def _family(self) -> list[psutil.Process]:
+        """Return the process and its descendants of now."""
         process = psutil.Process(self.pid)
         return [process, *process.children(recursive=True)]
 
@@ -63,9 +75,11 @@ def started(
     timeout_s: float = 30.0,
     python: str = sys.executable,
 ) -> Generator[Started]:
-    """Run ``python -m module`` until the end of the block, and give it once it printed its ready line.
+    """Run ``python -m module`` until the end of the block; yield it once it printed its ready line.
 
-    ``plan`` goes to stdin as a line of JSON, stderr into ``log``. Raises SystemExit with what it said.
+    ``plan`` goes to stdin as a line of JSON. stderr is appended to ``log``; without one it is shown.
+    ``environment`` is added to the inherited one. Raises SystemExit with the end of the log where no line
+    comes in ``timeout_s``.
     """
     with ExitStack() as stack:
         if log is not None:
@@ -86,14 +100,13 @@ def started(
         line = _read_line(popen, timeout_s=timeout_s)
         if not line:
             _stop(popen)
-            output = log.read_text(errors="replace")[-_SAID_BYTES:] if log is not None else "see above"
+            output = log.read_text(errors="replace")[-_LOG_CHARACTERS:] if log is not None else "see above"
             raise SystemExit(f"{module} did not get ready: {output}")
         yield Started(popen, orjson.loads(line))
 
 
 def _read_line(popen: subprocess.Popen[bytes], *, timeout_s: float) -> bytes:
-    """Return what a process wrote up to the end of its first line, which is all that it writes before it is
-    ready; nothing when no line came in time or the process ended."""
+    """Return the first line of a process with its end; empty when none came in time or the process ended."""
     assert popen.stdout is not None  # noqa: S101 - a pipe, by ``started``
     until_s, line = time.monotonic() + timeout_s, b""
     while not line.endswith(b"\n"):
@@ -106,7 +119,8 @@ def _read_line(popen: subprocess.Popen[bytes], *, timeout_s: float) -> bytes:
 
 
 def end_on_signals() -> None:
-    """Let SIGTERM and SIGINT unwind, so that every process is stopped; also where SIGINT was ignored."""
+    """Let SIGTERM and SIGINT raise SystemExit, so that blocks of ``started`` stop their processes. SIGINT is
+    ignored where a shell started this process in the background; this changes that."""
 
     def end(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)

@@ -5,6 +5,8 @@ python -m tools.scheduled_checks night [NAME...]   night forms; a run that ended
 
 ``benchmarks/night.json`` has the last night run of each that passed (docs/decisions/0099-checks-by-night.md).
 """
+# An entry of the table, ``[[check]]``: name = "bench-load", listed = 2026-11-01, short = "make bench-load
+# ARGS=--quick", seconds = 40, night = "make bench-load".
 
 from __future__ import annotations
 
@@ -27,9 +29,13 @@ ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "benchmarks" / "checks.toml"
 NIGHTS = ROOT / "benchmarks" / "night.json"
 BUDGET_S = 240
+"""Of all short forms together, on two cores; printed, and a test sums ``Check.seconds``."""
 MOST_DAYS, MOST_COMMITS = 14, 50
+"""Age at which a night run is too old: either decides."""
 WEEKLY_DAYS, MOST_DAYS_WEEKLY = 6, 28
+"""Days after which a weekly check runs again, and is too old."""
 _LIMIT_S = 3 * 3600
+"""Of one night form."""
 _LAST_LINES = 20
 _SHORT_LIMIT_S = 600
 
@@ -39,14 +45,15 @@ class Check(StrictModel):
 
     name: str
     listed: date
-    """Since when it is in the table: until its first night run its age counts from then."""
+    """When it came into the table: until its first night run its age counts from then."""
     short: str | None = None
-    """The command of each change: right answers decide, no time does."""
+    """Command that runs on each change. It judges results only, no times."""
     seconds: int = 0
     """What the short form takes on two cores."""
     ci: str | None = None
-    """The step of ``.ci/run`` that runs it on every change, in place of a short form."""
+    """Step of ``.ci/run`` that runs it on every change, in place of a short form."""
     night: str | None = None
+    """Command that runs by night; None: it runs by hand, or only by ``short`` or ``ci``."""
     weekly: bool = False
     """Whether it runs once a week: it fetches gigabytes, or compiles."""
     why: str = ""
@@ -89,8 +96,8 @@ def read_nights() -> dict[str, NightRun]:
 def _git(*arguments: str) -> str | None:
     """Return what git prints; None where it fails."""
     command = ["git", *arguments]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    return ran.stdout.strip() if ran.returncode == 0 else None
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return completed.stdout.strip() if completed.returncode == 0 else None
 
 
 # --- night runs -------------------------------------------------------------------------------------------
@@ -101,10 +108,10 @@ def overdue(
 ) -> list[str]:
     """Return a sentence for each check whose last night run is too old.
 
-    ``commits``: how many commits came after the commit of a run, by that commit; without it, as in a shallow
-    clone, the date alone decides. A weekly check is judged by its date alone.
+    ``commits``: number of later commits, by the commit of a run. Where a run's commit is missing there (a
+    shallow clone), its date alone decides, as for weekly checks.
     """
-    refused: list[str] = []
+    sentences: list[str] = []
     for check in checks:
         if check.night is None:
             continue
@@ -119,10 +126,10 @@ def overdue(
             age = f"ran last {count} commits ago, at {run.commit[:8]} ({MOST_COMMITS} are allowed)"
         else:
             continue
-        refused.append(
+        sentences.append(
             f'{check.name} {age}. Run make check-night ARGS="{check.name}" and commit {NIGHTS.name}.'
         )
-    return refused
+    return sentences
 
 
 def commits_since(nights: Mapping[str, NightRun]) -> dict[str, int]:
@@ -132,7 +139,7 @@ def commits_since(nights: Mapping[str, NightRun]) -> dict[str, int]:
 
 
 def is_due(check: Check, run: NightRun | None, *, head: str, today: date) -> bool:
-    """Return whether the night runs it: not again at the same commit, a weekly one once in six days."""
+    """Return whether the night runs it: not again at the commit ``head``; a weekly one after six days."""
     if check.night is None:
         return False
     if run is None:
@@ -141,8 +148,9 @@ def is_due(check: Check, run: NightRun | None, *, head: str, today: date) -> boo
 
 
 def figures_of(output: str) -> tuple[str, ...]:
-    """Return the rows of the Markdown tables in an output, without their heads; without a table its end: a
-    summary of pytest, or the table that `assistant evaluate` prints."""
+    """Return the rows of the Markdown tables in an output, without their heads: ``indexing | ≥ 12,000 |
+    17,008``. Without a table, return its last lines: a summary of pytest, or the table of `assistant
+    evaluate`."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     heads = {at + shift for at, line in enumerate(lines) if line.startswith("| ---") for shift in (-1, 0)}
     rows = [line.strip("| ") for at, line in enumerate(lines) if line.startswith("| ") and at not in heads]
@@ -150,7 +158,9 @@ def figures_of(output: str) -> tuple[str, ...]:
 
 
 def run_nights(checks: Sequence[Check], names: Sequence[str]) -> int:
-    """Run the named checks, or all that are due, and write down each that passes at once."""
+    """Run the named checks, or all that are due, and write each that passes into ``NIGHTS`` at once, so that
+    a run that ends early can go on. Return the exit status. Raises SystemExit with uncommitted changes or an
+    unknown name."""
     if dirty := _git("status", "--porcelain", "--", ".", f":!{NIGHTS.relative_to(ROOT)}"):
         raise SystemExit(f"Commit first, so that the runs are those of a commit:\n{dirty}")
     head, today, failed = _git("rev-parse", "HEAD") or "", datetime.now(UTC).date(), list[str]()
@@ -176,7 +186,7 @@ def run_nights(checks: Sequence[Check], names: Sequence[str]) -> int:
 
 
 def run_short(checks: Sequence[Check]) -> int:
-    """Run the short forms, after a look at the night runs."""
+    """Run the short forms, and print which night runs are too old; return the exit status, 1 for either."""
     nights, began_s = read_nights(), time.monotonic()
     refused = overdue(checks, nights, today=datetime.now(UTC).date(), commits=commits_since(nights))
     short = [(check.name, check.short) for check in checks if check.short is not None]
@@ -189,6 +199,7 @@ def _run(name: str, command: str, *, limit_s: float) -> tuple[str | None, int]:
     """Run a command, passing its output on; return what it printed, None where it failed, and its seconds."""
     print(f"=== {name}: {command}", flush=True)
     began_s, lines, of_make = time.monotonic(), list[str](), ("ARGS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    # Without variables of the make that started this: a command may be a make of its own.
     environment = {key: value for key, value in os.environ.items() if key not in of_make}
     with subprocess.Popen(
         ["timeout", f"{limit_s:.0f}", "bash", "-c", command],
@@ -206,6 +217,7 @@ def _run(name: str, command: str, *, limit_s: float) -> tuple[str | None, int]:
 
 
 def _ended(failed: Sequence[str]) -> int:
+    """Print the names of failed checks; return the exit status."""
     if failed:
         print(f"Failed: {', '.join(failed)}", file=sys.stderr)
     return int(bool(failed))
@@ -216,10 +228,10 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("short")
     commands.add_parser("night").add_argument("names", nargs="*", help="these only, due or not")
-    given = parser.parse_args()
-    if given.command == "short":
+    arguments = parser.parse_args()
+    if arguments.command == "short":
         return run_short(read_checks())
-    return run_nights(read_checks(), given.names)
+    return run_nights(read_checks(), arguments.names)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """``python -m tools.template_proofs cdk.out --tenants DIR --pins DIR``: proves every tenant's templates.
 
-It checks the rules of AWS services, reachability, and that no pinned resource is lost; it prints a line a
-tenant. The exit status is 1 when a file or a proof fails.
+It checks the rules of AWS services, reachability, and that no pinned resource is lost. It prints a line for
+each tenant: "pharmacy: 15 rules of AWS services hold; every path declared; 52 stateful resources stay". The
+exit status is 1 when a tenant file or a proof fails.
 
-``--write-pins`` writes the files of pins anew instead. Run it deliberately: it accepts every replacement and
-deletion.
+``--write-pins`` (``make pin``) writes the files of pins instead. Run it deliberately: it accepts every
+replacement and deletion.
 """
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
@@ -30,10 +31,14 @@ from template_checks.upgrades import (
 )
 
 _REGION = "us-east-1"
+"""Whose schemas of resource types are read: it has all types."""
 
 
 def proof(tenant: TenantConfig, assembly: Path, *, tenants: Path, pins: Path) -> str:
-    """Return what was proven of a tenant's templates. Raises AssistantError, InvalidInputError."""
+    """Return what was proven of a tenant's templates. Raises AssistantError, InvalidInputError.
+
+    ``assembly``: ``cdk.out``. ``tenants``, ``pins``: folders with a file for each tenant.
+    """
     stage = assembly / f"assembly-{tenant.stage_id}"
     if not stage.is_dir():
         raise ConfigurationError(
@@ -42,14 +47,14 @@ def proof(tenant: TenantConfig, assembly: Path, *, tenants: Path, pins: Path) ->
     file, pins_file = tenants / f"{tenant.name}.toml", pins / f"{tenant.name}.json"
     refuse_broken_rules(stage, tenant_file=file)
     refuse_paths(stage, tenant_file=file)
-    pinned = f"nothing pinned yet (make pin writes {pins_file})"
+    pin_result = f"nothing pinned yet (make pin writes {pins_file})"
     if pins_file.exists():
         pinned_stacks = read_pins(pins_file)
-        if wrong := faults(pinned_stacks, templates_by_stack_name(stage)):
+        if losses := faults(pinned_stacks, templates_by_stack_name(stage)):
             head = f"{tenant.name}: this would take away what must stay, or is to be pinned by make pin:"
-            raise ConfigurationError("\n  ".join([head, *wrong]))
-        pinned = f"{sum(map(len, pinned_stacks.stacks.values()))} stateful resources stay"
-    return f"{tenant.name}: {len(RULES)} rules of AWS services hold; every path declared; {pinned}"
+            raise ConfigurationError("\n  ".join([head, *losses]))
+        pin_result = f"{sum(map(len, pinned_stacks.stacks.values()))} stateful resources stay"
+    return f"{tenant.name}: {len(RULES)} rules of AWS services hold; every path declared; {pin_result}"
 
 
 def pin_tenants(assembly: Path, *, tenants: Path, pins: Path) -> list[Path]:
@@ -86,20 +91,20 @@ def main() -> None:
     parser.add_argument("--tenants", type=Path, default=Path("tenants"))
     parser.add_argument("--pins", type=Path, default=Path("stacks/pins"))
     parser.add_argument("--write-pins", action="store_true")
-    given = parser.parse_args()
-    if given.write_pins:
-        for file in pin_tenants(given.assembly, tenants=given.tenants, pins=given.pins):
+    arguments = parser.parse_args()
+    if arguments.write_pins:
+        for file in pin_tenants(arguments.assembly, tenants=arguments.tenants, pins=arguments.pins):
             sys.stdout.write(f"{file.name}\n")
         return
     try:
-        files = load_tenants(given.tenants)
+        files = load_tenants(arguments.tenants)
     except ConfigurationError as error:
         sys.exit(error.message)
     refused = [error.message for error in files.refused.values()]
     for tenant in files.tenants.values():
         if tenant.deployment is not None:
             try:
-                proven = proof(tenant, given.assembly, tenants=given.tenants, pins=given.pins)
+                proven = proof(tenant, arguments.assembly, tenants=arguments.tenants, pins=arguments.pins)
                 sys.stdout.write(f"{proven}\n")
             except (AssistantError, InvalidInputError) as error:
                 refused.append(error.message)

@@ -1,7 +1,12 @@
 """``python -m tools.tenant_matrix``: the tenants that a delivery deploys.
 
-Prints ``tenants=[{"tenant", "region", "profile", "environment"}, …]``. The environment is the tenant's own,
-``hipaa-<tenant>`` where the profile asks for a reviewer.
+The delivery's workflow reads the line as an output, for its matrix of jobs:
+
+    tenants=[{"tenant": "pharmacy", "region": "us-east-1", "profile": "hipaa", "environment":
+    "hipaa-pharmacy"}]
+
+``environment`` is the tenant's environment at the host of the repository. That of profile ``hipaa`` has
+another name, so that rules can ask for a reviewer there.
 """
 
 from __future__ import annotations
@@ -16,8 +21,11 @@ from assistant.tenant.tenant import TenantConfig, load_tenant, load_tenants
 
 
 def matrix(folder: Path, *, only: str = "") -> list[dict[str, str]]:
-    """Return a row for each deployed tenant, or for those that ``only`` lists. Raises ConfigurationError
-    naming file and key."""
+    """Return a row for each tenant with a ``[deployment]``, or for those of ``only`` (``"pharmacy,
+    clinic"``).
+
+    Raises ConfigurationError naming file and key.
+    """
     names = only.replace(",", " ").split()
     tenants = [load_tenant(folder / f"{name}.toml") for name in names] if names else _readable(folder)
     return [
@@ -44,9 +52,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--tenants", type=Path, default=Path("tenants"))
     parser.add_argument("--only", default="", metavar="NAMES", help="separated by spaces or commas")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        sys.stdout.write(f"tenants={json.dumps(matrix(given.tenants, only=given.only))}\n")
+        sys.stdout.write(f"tenants={json.dumps(matrix(arguments.tenants, only=arguments.only))}\n")
     except ConfigurationError as error:
         sys.exit(error.message)
 
