@@ -62,7 +62,7 @@ _DELETE = ("s3:DeleteObject*", "s3:RestoreObject")
 _UNLOCK = ("s3:BypassGovernanceRetention", "s3:PutObjectRetention", "s3:PutObjectLegalHold")
 """Actions that unlock an object: the bucket's policy denies them, and a change of it raises an alarm."""
 _COMPILED_DAYS = 30
-"""Age at which a compile job's output expires; ``assistant models promote`` copies what is used."""
+"""Age at which a compile job's output expires; ``assistant models compile --promote`` copies what is used."""
 _PUT = ("s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectTagging")
 _NO_SERVICE: Conditions = {"BoolIfExists": {"aws:PrincipalIsAWSService": "false"}}
 """IfExists: an anonymous request has no such key, and is refused."""

@@ -2,11 +2,11 @@
 
     python -m tools.fit_weights [ranking|red_flags|support|chat|HEAD] [--state DIR]
 
-*ranking* (ranker, units and the head of readings) asks the questions twice: as the weights are, and with the
-new ranker and the new weights of units. The head of readings is fitted on the vectors of the same questions
-and of the shop's. *red_flags*, *support* and *chat* fit the heads of red flags, of the support check and of
-chats, HEAD one that an option brings (``live``). ``git checkout assistant/answer/weights`` puts the files
-back.
+*ranking* fits ranker, units and the head of readings. It asks the questions twice: with the present weights,
+and with the new ranker and the new weights of units. The head of readings is fitted on the vectors of the
+same questions and of the shop's. *red_flags*, *support* and *chat* fit the heads of red flags, of the support
+check and of chats, HEAD one that an option brings (``live``). ``git checkout assistant/answer/weights``
+restores the files.
 """
 
 from __future__ import annotations
@@ -65,12 +65,14 @@ from assistant.terminal.terminal import GlobalOptions, Terminal, plain
 from tools.fit_red_flags import Message, fit
 
 DECIMALS = 4
+"""Of weights in the files."""
 PENALTY: Mapping[Kind, float] = {
     "ranker": 0.01,
     "units": 0.02,
     "unit_vectors": 0.02,
     "reranker": 0.01,
 }
+"""Strength of the L2 penalty, for each list, by kind of weights."""
 _STEPS = 3_000
 _KINDS = {
     "fact": "fact",
@@ -79,23 +81,25 @@ _KINDS = {
     "opinion": "opinion",
     "order": "live",
 }
-"""Kinds of the shop's questions, as readings call them."""
+"""Kind of a reading (``QuestionKind``), by the kind of a shop's question; others are left out."""
 _HEAD_SCALE = 3.0
-"""Of a unit-length vector beside the counts, so that one penalty suits both."""
+"""Factor of a unit-length vector beside the counts, so that one penalty suits both."""
 _HEAD_PENALTY = 0.001
 _LEANS_EARLIER = 1.5
-"""Added to the bias: of 14 follow-ups among 300 questions the plain threshold would miss half (chosen on the
-tuning half: all of it found, no other question)."""
+"""Added to the bias, because only 14 of 300 questions are follow-ups and half of them would be missed
+otherwise. Chosen on the tuning half: with it all follow-ups are found, and no other question."""
 _RULES_EVERY = 3
+"""Each third answerable question of a tenant is an example of the kind ``rule``."""
 _TENANTS = ("pharmacy", "clinic")
 _PULL = 5.0
+"""Strength of the penalty of the support check, over all samples."""
 _CHAT_SCALE, _COUNT_SCALE = 1.2, 1.4
-"""Of a vector and of counts beside it, chosen by leaving one of five writers out."""
+"""Factors of a vector and of counts beside it, chosen by leaving one of five writers out."""
 
 
 # Fitting: listwise softmax for documents and units, logistic regression for the heads. Of the candidates of
 # one question the right ones should take the most probability; an L2 penalty on standardised features keeps
-# some 300 questions from saying more than they know. The scale is folded into the weights, so that a weight
+# some 300 questions from overfitting. The scale is folded into the weights, so that a weight
 # in a file multiplies the feature as it is.
 
 
@@ -111,14 +115,15 @@ class Choice(NamedTuple):
 
 
 def fit_listwise(choices: Sequence[Choice], *, penalty: float) -> list[float]:
-    """Return the weights that make the right rows likely, each right row alike."""
+    """Return the weights, one for each feature, that make the right rows of each list likely, all right rows
+    alike."""
     scale = _scale(np.concatenate([choice.rows for choice in choices]))
     lengths = [len(choice.rows) for choice in choices]
     rows = np.zeros((len(choices), max(lengths), len(scale)))
     labels = np.zeros(rows.shape[:2])
-    for at, choice in enumerate(choices):
-        rows[at, : lengths[at]] = choice.rows / scale
-        labels[at, list(choice.right)] = 1 / len(choice.right)
+    for index, choice in enumerate(choices):
+        rows[index, : lengths[index]] = choice.rows / scale
+        labels[index, list(choice.right)] = 1 / len(choice.right)
     is_there = np.arange(max(lengths)) < np.array(lengths)[:, None]
     return (_fitted(Lists(rows, is_there), labels, pull=2 * penalty * len(rows)) / scale).tolist()
 
@@ -126,7 +131,11 @@ def fit_listwise(choices: Sequence[Choice], *, penalty: float) -> list[float]:
 def fit_logistic(
     rows: Floats, labels: Sequence[bool], *, penalty: float, standardise: bool = True
 ) -> tuple[list[float], float]:
-    """Return weights and bias of a logistic model, shape (features,): a choice between a row and nothing."""
+    """Return weights, shape (features,), and bias of a logistic model.
+
+    It is fitted as a choice from a list of two, a row of zeros and the row itself: the probability of the
+    second is logistic. The bias is a last column of 1 without penalty.
+    """
     mean, scale = rows.mean(axis=0), _scale(rows)
     if not standardise:
         mean, scale = np.zeros_like(mean), np.ones_like(scale)
@@ -134,8 +143,8 @@ def fit_logistic(
     lists = Lists(np.stack([np.zeros_like(scaled), scaled], axis=1), np.ones((len(rows), 2), bool))
     pull = np.full(scaled.shape[1], 2 * penalty * len(rows))
     pull[-1] = 0.0
-    right = np.array(labels, float)
-    weights = _fitted(lists, np.stack([1 - right, right], axis=1), pull=pull)
+    is_right = np.array(labels, float)
+    weights = _fitted(lists, np.stack([1 - is_right, is_right], axis=1), pull=pull)
     folded = weights[:-1] / scale
     return folded.tolist(), float(weights[-1] - folded @ mean)
 
@@ -145,24 +154,27 @@ def _fitted(lists: Lists, labels: Floats, *, pull: Floats | float) -> Floats:
 
 
 def _scale(rows: Floats) -> Floats:
+    """Return the standard deviation of each feature; 1 for a constant one."""
     deviation = rows.std(axis=0)
     deviation[deviation < 1e-9] = 1.0
     return deviation
 
 
 def ranker_choices(observed: Iterable[Observed]) -> list[Choice]:
-    """Return the candidates of each search with their standardised features."""
+    """Return a list for each search: its candidates with standardised features; right: documents of the
+    question."""
     lists: list[Candidates] = []
     for question, evidence in _answerable(observed):
-        raw = {candidate.document_id: candidate.features for candidate in evidence.ranked.order}
-        found = {key: {name: of[name] for name in INDEX_FEATURES if name in of} for key, of in raw.items()}
-        standard = standardised(found, INDEX_FEATURES)
-        lists.append([(standard[name], name in question.documents) for name in found])
+        by_id = {candidate.document_id: candidate.features for candidate in evidence.ranked.order}
+        known = {key: {name: of[name] for name in INDEX_FEATURES if name in of} for key, of in by_id.items()}
+        standard = standardised(known, INDEX_FEATURES)
+        lists.append([(standard[name], name in question.documents) for name in known])
     return _choices(lists, INDEX_FEATURES)
 
 
 def unit_choices(observed: Iterable[Observed], names: Sequence[str]) -> list[Choice]:
-    """Return the units of each right document that was read."""
+    """Return a list for each right document that was read: its units; right: those with the question's gold
+    text."""
     lists = [
         [(one.features, is_gold(one.unit.text, question.gold)) for one in units.get(name, ())]
         for question, evidence in _answerable(observed)
@@ -173,7 +185,8 @@ def unit_choices(observed: Iterable[Observed], names: Sequence[str]) -> list[Cho
 
 
 def document_choices(observed: Iterable[Observed], names: Sequence[str]) -> list[Choice]:
-    """Return the documents that were ranked again, with what their units say of them."""
+    """Return a list for each search: the documents that were ranked again (they have the feature
+    ``index``)."""
     lists = [
         [
             (candidate.features, candidate.document_id in question.documents)
@@ -186,7 +199,8 @@ def document_choices(observed: Iterable[Observed], names: Sequence[str]) -> list
 
 
 def _choices(lists: Iterable[Candidates], names: Sequence[str]) -> list[Choice]:
-    """Return the lists that have a right one and another to choose from."""
+    """Return the lists with at least one right candidate and at least two candidates, as rows of the features
+    ``names`` (0 for a missing one)."""
     return [
         Choice(np.array([[of.get(name, 0.0) for name in names] for of, _ in candidates], float), right)
         for candidates in lists
@@ -198,7 +212,7 @@ def _choices(lists: Iterable[Candidates], names: Sequence[str]) -> list[Choice]:
 def weights_file(
     kind: Kind, names: Sequence[str], values: Sequence[float], *, fitted_on: str, bias: float = 0.0
 ) -> bytes:
-    """Return the bytes of a weights file: four decimals, the same for the same weights."""
+    """Return the bytes of a weights file, with four decimals. ``+ 0.0`` turns -0.0 into 0.0."""
     content = WeightsFile(
         kind=kind,
         features={name: round(value, DECIMALS) + 0.0 for name, value in zip(names, values, strict=True)},
@@ -209,6 +223,7 @@ def weights_file(
 
 
 def _answerable(observed: Iterable[Observed]) -> Iterable[tuple[EvaluationQuestion, Evidence]]:
+    """Yield each answerable question with the evidence of each search that was made for it."""
     for observation in observed:
         if observation.question.answerable:
             for part in observation.prepared.quote.evidence:
@@ -219,7 +234,7 @@ def _answerable(observed: Iterable[Observed]) -> Iterable[tuple[EvaluationQuesti
 
 
 class _RankingFit:
-    """Asks the questions of all tenants, over services that stay open."""
+    """Fits the files of ``ranking`` by the questions of all tenants, and writes them into ``folder``."""
 
     def __init__(self, runtime: LocalRuntime, folder: Path) -> None:
         questions = committed(runtime.options)
@@ -230,6 +245,8 @@ class _RankingFit:
         self._shop = questions / "shop" / "tuning.jsonl"
 
     async def run(self, services: Mapping[str, TenantServices]) -> None:
+        """Fit and write. Order matters: a written file is what later questions are asked with
+        (``_write``)."""
         observed = await self._ask(services, "as the weights are")
         self._listwise("ranker", ranker_choices(observed), list(INDEX_FEATURES))
         for kind in ("units", "unit_vectors"):
@@ -247,7 +264,7 @@ class _RankingFit:
         _write(self._folder, kind, weights_file(kind, names, values, fitted_on=self._fitted_on))
 
     async def _fit_head(self, services: TenantServices) -> None:
-        """Fit whether a question leans on the one before it, and its kind."""
+        """Fit and write the head of readings: whether a question leans on the one before it, and its kind."""
         asked = [
             question for every in self._questions.values() for question in every if question.split == "tuning"
         ]
@@ -257,14 +274,15 @@ class _RankingFit:
         rows = np.hstack([_HEAD_SCALE * vectors, np.array(counts)])
         leans = [question.kind == "follow_up" for question in asked]
         weights, bias = _raw_logistic(rows, leans)
-        named = [
-            (one.question, _KINDS[one.kind])
-            for one in load_rows(self._shop, RoutedQuestion)
-            if one.kind in _KINDS
+        shop = [
+            (row.question, _KINDS[row.kind])
+            for row in load_rows(self._shop, RoutedQuestion)
+            if row.kind in _KINDS
         ]
         rules = [(question.question, "rule") for question in asked if question.answerable][::_RULES_EVERY]
-        questions, kinds = zip(*named, *rules, strict=True)
+        questions, kinds = zip(*shop, *rules, strict=True)
         names = tuple(sorted(set(kinds)))
+        # One head for each kind, which tells it from all other kinds.
         of_kinds = await _vectors(services, questions)
         fitted = [_raw_logistic(_HEAD_SCALE * of_kinds, [kind == name for kind in kinds]) for name in names]
         reading = ReadingWeights(
@@ -272,64 +290,69 @@ class _RankingFit:
             fitted_on=f"{self._fitted_on}; {self._shop.name}",
             leans=_question_head(weights, bias + _LEANS_EARLIER, dimensions=vectors.shape[1]),
             kinds={
-                name: _question_head(row, bias, dimensions=vectors.shape[1])
-                for name, (row, bias) in zip(names, fitted, strict=True)
+                name: _question_head(values, bias, dimensions=vectors.shape[1])
+                for name, (values, bias) in zip(names, fitted, strict=True)
             },
         )
         (self._folder / "reading.json").write_text(reading.model_dump_json() + "\n", encoding="utf-8")
 
     async def _ask(self, services: Mapping[str, TenantServices], when: str) -> list[Observed]:
-        """Ask the questions of the tuning halves with the current files."""
+        """Ask the questions of the tuning halves with the current files. ``when`` is for the progress
+        line."""
         observed: list[Observed] = []
-        for tenant, every in self._questions.items():
+        for tenant, listed in self._questions.items():
             observer = Observer(services[tenant])
-            questions = [question for question in every if question.split == "tuning"]
+            questions = [question for question in listed if question.split == "tuning"]
             await observer.check(questions)
-            earlier = {question.qid: question.question for question in every}
+            earlier = {question.qid: question.question for question in listed}
             with self._runtime.terminal.counting(f"{when}: {tenant}", "questions") as show:
-                async for one in observe_all(observer, questions, earlier):
-                    observed.append(one)
+                async for observation in observe_all(observer, questions, earlier):
+                    observed.append(observation)
                     show(len(observed), len(questions))
         return observed
 
 
 def _write(folder: Path, kind: Kind, raw: bytes) -> None:
+    """Write a weights file, and forget the loaded ones, so that the next question uses it."""
     (folder / f"{kind}.json").write_bytes(raw)
     shipped_weights.cache_clear()
 
 
 def _raw_logistic(rows: np.ndarray, labels: Sequence[bool]) -> tuple[list[float], float]:
-    """Fit without standardising: the dimensions of a vector are alike as they are."""
+    """Fit without standardising, because the dimensions of a vector have equal scales."""
     return fit_logistic(rows, labels, penalty=_HEAD_PENALTY, standardise=False)
 
 
 async def _vectors(services: TenantServices, texts: Sequence[str]) -> np.ndarray:
+    """Return the vectors of texts, shape (texts, dimensions); a repeated text is embedded once."""
     vectors = await embedded(services.embedder, list(dict.fromkeys(texts)), clock=services.clock)
     return np.array([vectors[text] for text in texts])
 
 
 def flag_messages(questions: Path) -> list[Message]:
-    """Return what red flags learn from: our messages, the tuning halves, and eight writers."""
+    """Return what red flags learn from: our messages, the questions of the tuning halves as ordinary ones,
+    and the messages of eight of the writers; the other four test (evaluation/red_flags/README.md). Of equal
+    texts the first counts."""
     folder = questions / "red_flags"
-    read = partial(load_rows, form=FlaggedMessage, key="message")
+    read_messages = partial(load_rows, form=FlaggedMessage, key="message")
     paths = [questions / folder / f"{tenant}.jsonl" for folder in ("", "short") for tenant in _TENANTS]
-    tuning = [one for path in paths for one in load_questions(path) if one.split == "tuning"]
+    tuning = [row for path in paths for row in load_questions(path) if row.split == "tuning"]
     live = [
-        one.question
+        row.question
         for name in ("tuning", "chat")
-        for one in load_rows(questions / "live" / f"{name}.jsonl", LiveQuestion)
+        for row in load_rows(questions / "live" / f"{name}.jsonl", LiveQuestion)
     ]
-    found = [Message(one.message, one.flag, "") for one in read(folder / "training.jsonl")]
+    messages = [Message(row.message, row.flag, "") for row in read_messages(folder / "training.jsonl")]
     more = (folder / "ordinary_messages.txt").read_text(encoding="utf-8").splitlines()
-    texts = (*ordinary_messages(), *more, *(one.question for one in tuning), *live)
-    found += [Message(text, None, "") for text in texts]
+    texts = (*ordinary_messages(), *more, *(row.question for row in tuning), *live)
+    messages += [Message(text, None, "") for text in texts]
     for writer in ("1", "2", "5", "6", "7", "8", "11", "12"):
-        found += [
-            Message(one.message, one.flag, writer)
-            for one in read(folder / f"writer_{writer}.jsonl")
-            if one.setting not in ("spanish", "own_flag")
+        messages += [
+            Message(row.message, row.flag, writer)
+            for row in read_messages(folder / f"writer_{writer}.jsonl")
+            if row.setting not in ("spanish", "own_flag")
         ]
-    return list({message.text: message for message in reversed(found)}.values())
+    return list({message.text: message for message in reversed(messages)}.values())
 
 
 async def _fitted_flags(services: TenantServices, questions: Path) -> Weights:
@@ -346,7 +369,8 @@ async def _fitted_flags(services: TenantServices, questions: Path) -> Weights:
 
 
 def support_rows(questions: Path) -> list[tuple[str, Case]]:
-    """Return the samples of the tuning halves: sentences by hand, and those of recorded answers."""
+    """Return kind (``right`` or what is wrong) and case of the samples of the tuning halves: sentences
+    written by hand, and those of recorded answers."""
     names = ("sentences", "paraphrases", "wrong_claims", "recorded")
     paths = [questions / "support" / f"{name}.jsonl" for name in names]
     rows = support_cases(paths, knowledge=questions.parent / "knowledge")
@@ -354,7 +378,8 @@ def support_rows(questions: Path) -> list[tuple[str, Case]]:
 
 
 def _question_head(weights: Sequence[float], bias: float, *, dimensions: int) -> TextHead:
-    """Return a head by its weights: of a vector that was multiplied by ``_HEAD_SCALE``, then of counts."""
+    """Return a head by its weights, first those of a vector that was multiplied by ``_HEAD_SCALE``, then
+    those of counts."""
     return TextHead(
         bias=round(bias, 4),
         counts=tuple(round(value, 4) for value in weights[dimensions:]),
@@ -363,7 +388,11 @@ def _question_head(weights: Sequence[float], bias: float, *, dimensions: int) ->
 
 
 async def fit_chat(services: TenantServices, questions: Path) -> ChatWeights:
-    """Return ``chat.json``, fitted on the chats of the writers for tuning."""
+    """Return ``chat.json``, fitted on the chats of ``tuning_*.jsonl``.
+
+    It has the four heads of ``ChatWeights``. ``several`` learns from texts of which most go on with nothing:
+    shop questions, and sentences of the chats.
+    """
     paths = sorted((questions / "chats").glob("tuning_*.jsonl"))
     chats = [chat for path in paths for chat in load_rows(path, WrittenChat)]
     said = [each for chat in chats for each in chat.turns]
@@ -400,7 +429,8 @@ async def fit_chat(services: TenantServices, questions: Path) -> ChatWeights:
 
 
 async def fit_head(head: Head, services: Mapping[str, TenantServices], questions: Path) -> bytes:
-    """Return the weights file of a head that an option brings."""
+    """Return the weights file of an option's head, fitted on the rows that the option makes of its
+    questions."""
     paths = [questions / path for path in head.paths]
     rows, labels = await head.rows(services, paths)
     values, bias = fit_logistic(np.array(rows), labels, penalty=head.penalty)
@@ -408,9 +438,9 @@ async def fit_head(head: Head, services: Mapping[str, TenantServices], questions
 
 
 def fit_support(rows: Sequence[tuple[str, Case]]) -> dict[str, object]:
-    """Return ``support.json``, fitted on the samples that no rule above the head decides.
+    """Return ``support.json``, fitted on the samples that no rule before the head decides.
 
-    Right and wrong samples count alike.
+    Right and wrong samples count alike: those of the smaller class are repeated.
     """
     names = [name for weights in WEIGHTS.values() for name in weights]
     samples_of: dict[bool, list[list[float]]] = {True: [], False: []}
@@ -437,6 +467,7 @@ def _hashes(paths: Iterable[Path]) -> str:
 
 
 async def _fit(runtime: LocalRuntime, folder: Path, what: str) -> None:
+    """Fit ``what`` (an argument of the command), and write its files into ``folder``."""
     questions = committed(runtime.options)
     head = {each.kind: each for each in HEADS.joined()}.get(cast("Kind", what))
     async with open_services(runtime, _TENANTS if head is None else head.tenants) as services:

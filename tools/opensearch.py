@@ -1,7 +1,14 @@
-"""``python -m tools.opensearch up|down|status|fetch``: one node on this machine, of Maven's packages.
+"""``python -m tools.opensearch up|down|status|fetch``: one OpenSearch node on this machine, of Maven's
+packages.
 
-``fetch`` only gets its files: fetched once from Maven's packages (``opensearch.toml``), checked by SHA-256,
-unpacked once. By Docker: ``docker compose -f containers/opensearch/compose.yaml up --wait``.
+``fetch`` only gets the files: those of ``opensearch.toml`` are fetched once from a Maven repository, checked
+by SHA-256 and unpacked once. By Docker instead: ``docker compose -f containers/opensearch/compose.yaml up
+--wait``.
+
+Below ``build/opensearch``: ``files`` (as fetched), ``maven`` (its local repository),
+``node-<version>-<digest>`` (unpacked). Below ``.state/opensearch``: ``node.json`` (the running process),
+``opensearch.log``, and ``files`` with configuration and data. ``ASSISTANT_OPENSEARCH_PORT`` and other
+variables are fields of ``OpenSearchNodeSettings``.
 """
 
 from __future__ import annotations
@@ -40,15 +47,18 @@ from assistant.process.settings import ProcessSettings, inherited_environment
 
 MANIFEST = Path(__file__).with_name("opensearch.toml")
 _ATTEMPTS = 4
+"""Of the fetch of one file; Maven resumes a partial download."""
 _FETCH_TIMEOUT_S = 540.0
 _UNPACKING_TIMEOUT_S = 600.0
+"""How long a second process waits for one that fetches and unpacks."""
 _GOAL = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:get"
 Say = Callable[[str], None]
+"""Shows a line of progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One file, by its Maven coordinates."""
+    """One file by its Maven coordinates: ``org.opensearch.plugin:opensearch-knn:3.3.0.0:zip``."""
 
     group: str
     name: str
@@ -64,13 +74,13 @@ class Artifact:
 
     @property
     def path(self) -> str:
-        """Return its path below a repository's address."""
+        """Its path below a repository's address: ``org/opensearch/plugin/opensearch-knn/3.3.0.0/….zip``."""
         return f"{self.group.replace('.', '/')}/{self.name}/{self.version}/{self.file_name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The version of OpenSearch, the oldest Java release that runs it, and its files."""
+    """``opensearch.toml``: the version of OpenSearch, the oldest Java release that runs it, and its files."""
 
     version: str
     java: int
@@ -88,14 +98,15 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """The unpacked node under ``folder``, and the files that it was made from."""
+    """The unpacked node below ``folder``, and the files that it is made of."""
 
     folder: Path
     manifest: Manifest = field(default_factory=Manifest.read)
 
     @property
     def home(self) -> Path:
-        """The node's folder: its name has the version and a digest of the pins, so other pins are another."""
+        """The node's folder. Its name has the version and a digest of the pinned hashes, so that a changed
+        pin gives another folder."""
         pins = "\n".join(artifact.sha256 for artifact in self.manifest.artifacts)
         return self.folder / f"node-{self.manifest.version}-{hashlib.sha256(pins.encode()).hexdigest()[:8]}"
 
@@ -119,6 +130,7 @@ class Distribution:
         return self.home
 
     def _fetch(self, artifact: Artifact, say: Say) -> Path:
+        """Return a file, fetched unless it is there with the pinned hash. Raises LocalRuntimeError."""
         kept = self.folder / "files" / artifact.file_name
         if kept.is_file() and _sha256_of(kept) == artifact.sha256:
             return kept
@@ -143,8 +155,11 @@ class Distribution:
 
 
 def _fetch_by_maven(artifact: Artifact, target: Path, *, local_repository: Path) -> str | None:
-    """Let the machine's ``mvn`` fetch a file, by its own settings; return what failed. Maven resumes a
-    partial download itself. Raises LocalRuntimeError where it is not installed."""
+    """Let the machine's ``mvn`` fetch a file with its own settings (mirrors, proxies), and move it to
+    ``target``.
+
+    Return what failed; None if nothing did. Raises LocalRuntimeError where Maven is not installed.
+    """
     maven = shutil.which("mvn")
     if maven is None:
         raise LocalRuntimeError(
@@ -166,14 +181,15 @@ def _fetch_by_maven(artifact: Artifact, target: Path, *, local_repository: Path)
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip without its single outer folder; executable files stay executable."""
+    """Unpack a zip into a folder, without the one outer folder that some have; executable files stay
+    executable."""
     with zipfile.ZipFile(archive) as zipped:
         outer = {name.split("/", 1)[0] for name in zipped.namelist()}
         inner_only = len(outer) == 1 and any("/" in name for name in zipped.namelist())
         for entry in zipped.infolist():
             entry.filename = entry.filename.split("/", 1)[1] if inner_only else entry.filename
             if entry.filename:
-                target = Path(zipped.extract(entry, folder))  # it takes ".." out of names
+                target = Path(zipped.extract(entry, folder))  # `extract` removes ".." from names
                 if not entry.is_dir():
                     target.chmod(0o755 if entry.external_attr >> 16 & 0o111 else 0o644)
     for inner in (folder, *folder.rglob("*")):
@@ -186,25 +202,29 @@ def _sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-_PLACES = ("/usr/lib/jvm", "/opt", "/opt/java", "/Library/Java/JavaVirtualMachines")
+_JAVA_FOLDERS = ("/usr/lib/jvm", "/opt", "/opt/java", "/Library/Java/JavaVirtualMachines")
+"""Folders of Java homes."""
 _UNPRIVILEGED = "nobody"
+"""Account that runs the node when root starts it."""
 _START_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 30.0
 _NODE_LOCK_TIMEOUT_S = 780.0
+"""How long a command waits for another: unpacking and a start may take 780 s together."""
 _POLL_S = 0.2
 _SAME_START_S = 2.0
-"""Start times are wall-clock times: a clock change moves them a little."""
+"""Start times of one process may differ so much: they are wall-clock times, which a clock change moves."""
 _HEALTH_TIMEOUT_S = 5.0
 
 
 class RunningNode(BaseModel):
-    """Content of ``node.json``, the pid file."""
+    """Content of ``node.json``, which names the process: ``{"pid": 4711, "started_at": 1764331200.5, "port":
+    9200}``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pid: int
     started_at: float
-    """Seconds since the epoch: a reused pid is another process."""
+    """Seconds since the epoch. A process with this pid but another start is another process."""
     port: int
 
     @property
@@ -212,7 +232,7 @@ class RunningNode(BaseModel):
         return f"http://{HOST}:{self.port}"
 
     def process(self) -> psutil.Process | None:
-        """Return the process while it runs; a zombie does not."""
+        """Return the process while it runs (a zombie does not); else None."""
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.started_at) < _SAME_START_S
@@ -223,7 +243,10 @@ class RunningNode(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class LocalNode:
-    """The assembled node. Its data, logs and pid file are under ``state_dir``; one runs at a time."""
+    """The node with its data, logs and pid file below ``state_dir``; one runs at a time (``node.lock``).
+
+    The node goes on after the command that starts it: a later ``down`` finds it by ``node.json``.
+    """
 
     state_dir: Path
     distribution: Distribution
@@ -240,7 +263,7 @@ class LocalNode:
             node = self._running()
             address = f"http://{HOST}:{self.port}"
             if node is None and self.port and _is_healthy(address):
-                return address  # another one, such as Docker's
+                return address  # another node on the port, such as Docker's: it is used, and never stopped
             node = node or self._start(say)
             try:
                 self._await_health(node)
@@ -262,11 +285,12 @@ class LocalNode:
         return node.url if (node := self._running()) else None
 
     def _running(self) -> RunningNode | None:
+        """Return the node of the pid file while its process lives."""
         try:
-            kept = RunningNode.model_validate_json(self._pid_file.read_bytes())
+            node = RunningNode.model_validate_json(self._pid_file.read_bytes())
         except (FileNotFoundError, ValidationError):
             return None
-        return kept if kept.process() is not None else None
+        return node if node.process() is not None else None
 
     @property
     def _log(self) -> Path:
@@ -278,6 +302,7 @@ class LocalNode:
 
     @contextmanager
     def _locked(self) -> Generator[None]:
+        """Let one command at a time start or stop the node. Raises LocalRuntimeError after 13 minutes."""
         self.state_dir.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.state_dir / "node.lock", timeout=_NODE_LOCK_TIMEOUT_S):
@@ -286,12 +311,13 @@ class LocalNode:
             raise LocalRuntimeError("Another command has been starting OpenSearch for minutes.") from None
 
     def _start(self, say: Say) -> RunningNode:
+        """Start the process in a session of its own, and write the pid file. Raises LocalRuntimeError."""
         java = find_java(self.distribution.manifest.java)
         if self.port:
             refuse_taken(self.port, name="OpenSearch node")
         account = Account.for_node()
-        place = account.reachable(self.distribution.folder)
-        home = Distribution(place, self.distribution.manifest).ensure(say)
+        folder = account.reachable(self.distribution.folder)
+        home = Distribution(folder, self.distribution.manifest).ensure(say)
         files = account.reachable(self.state_dir / "files")
         port = self.port or free_port()
         _write_files(files, home, port=port)
@@ -320,6 +346,7 @@ class LocalNode:
         return node
 
     def _end(self, node: RunningNode) -> None:
+        """Stop the process, by force after 30 s, and remove the pid file."""
         if (process := node.process()) is not None:
             process.terminate()
             try:
@@ -346,7 +373,8 @@ class LocalNode:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The account that runs the node: OpenSearch refuses root. ``user_id`` is None where it is our own."""
+    """The account that runs the node, because OpenSearch refuses root. ``user_id`` is None for our own
+    account."""
 
     user_id: int | None = None
     group_id: int = -1
@@ -376,26 +404,27 @@ class Account:
         return (tool, f"--reuid={self.user_id}", f"--regid={self.group_id}", "--clear-groups")
 
     def own(self, folder: Path) -> None:
-        """Make the account the owner of a folder and all that is in it."""
+        """Make the account the owner of a folder and everything in it; our own account changes nothing."""
         if self.user_id is not None:
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, self.user_id, self.group_id, follow_symlinks=False)
 
     def reachable(self, wanted: Path) -> Path:
-        """Return the folder, or where this account cannot enter it, one below the temporary folder.
+        """Return the folder ``wanted``, or one below the temporary folder where this account cannot enter it.
 
-        The same wanted folder always gets the same one. Raises LocalRuntimeError when another user made it.
+        Root's home, for example, is closed to ``nobody``. The same wanted folder always gets the same other
+        one. Raises LocalRuntimeError when another user made it.
         """
         wanted = wanted.resolve()
         existing = [folder for folder in (wanted, *wanted.parents) if folder.exists()]
         if self.user_id is None or all(folder.stat().st_mode & 0o001 for folder in existing):
             return wanted
-        mark = hashlib.sha256(str(wanted).encode()).hexdigest()[:12]
-        place = Path(tempfile.gettempdir()) / f"assistant-opensearch-{mark}"
-        place.mkdir(mode=0o755, exist_ok=True)
-        if place.is_symlink() or place.stat().st_uid not in (os.geteuid(), self.user_id):
-            raise LocalRuntimeError(f"{place} belongs to another user; remove it.")
-        return place
+        digest = hashlib.sha256(str(wanted).encode()).hexdigest()[:12]
+        other = Path(tempfile.gettempdir()) / f"assistant-opensearch-{digest}"
+        other.mkdir(mode=0o755, exist_ok=True)
+        if other.is_symlink() or other.stat().st_uid not in (os.geteuid(), self.user_id):
+            raise LocalRuntimeError(f"{other} belongs to another user; remove it.")
+        return other
 
 
 def _write_files(folder: Path, home: Path, *, port: int) -> None:
@@ -403,9 +432,9 @@ def _write_files(folder: Path, home: Path, *, port: int) -> None:
     config, scratch = folder / "config", folder / "scratch"
     shutil.rmtree(config, ignore_errors=True)
     shutil.copytree(home / "config", config)
-    for inner in (scratch, folder / "data", folder / "logs"):
-        inner.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        inner.chmod(FOLDER_MODE)  # also one of an older release: it holds text of documents
+    for subfolder in (scratch, folder / "data", folder / "logs"):
+        subfolder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        subfolder.chmod(FOLDER_MODE)  # also of a folder that exists: it holds text of documents
     settings = {
         "cluster.name": "assistant-local",
         "node.name": "assistant",
@@ -420,9 +449,10 @@ def _write_files(folder: Path, home: Path, *, port: int) -> None:
     }
     lines = [f"{name}: {json.dumps(value)}" for name, value in settings.items()]
     (config / "opensearch.yml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    # The JVM writes no logs (options with logs/), and heap dumps (=data) into the scratch folder.
     options = config / "jvm.options"
-    kept = [line for line in options.read_text(encoding="utf-8").splitlines() if "logs/" not in line]
-    options.write_text("\n".join(kept).replace("=data", f"={scratch}") + "\n", encoding="utf-8")
+    lines_kept = [line for line in options.read_text(encoding="utf-8").splitlines() if "logs/" not in line]
+    options.write_text("\n".join(lines_kept).replace("=data", f"={scratch}") + "\n", encoding="utf-8")
 
 
 def free_port() -> int:
@@ -441,13 +471,15 @@ def _is_healthy(url: str) -> bool:
 
 
 def _last_error(log: Path) -> str:
+    """Return the last line of a log that looks like an error, else its last line; at most 300 characters."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     errors = [line for line in lines if "ERROR" in line or "Exception" in line]
     return (errors or lines or ["its log is empty"])[-1][:300]
 
 
 def find_java(at_least: int) -> Path:
-    """Return the home of the first Java that is new enough: JAVA_HOME, then PATH, then the usual places.
+    """Return the home of the first Java of release ``at_least`` or later: JAVA_HOME, then PATH, then usual
+    folders.
 
     Raises LocalRuntimeError, which lists what was found.
     """
@@ -466,17 +498,20 @@ def find_java(at_least: int) -> Path:
 
 
 def _java_homes() -> Iterator[Path]:
+    """Yield folders with a ``bin/java``, in the order in which they are tried."""
     named, java = os.environ.get("JAVA_HOME"), shutil.which("java")
     homes = [Path(named)] if named else []
     homes += [Path(java).resolve().parents[1]] if java else []
-    for place in _PLACES:
+    for place in _JAVA_FOLDERS:
         homes += sorted(Path(place).glob("*"), reverse=True)
-    inner = (one for home in homes for one in (home, home / "Contents" / "Home"))  # the second is macOS's
+    # The second is where macOS keeps it.
+    inner = (path for home in homes for path in (home, home / "Contents" / "Home"))
     return (home for home in inner if (home / "bin" / "java").is_file())
 
 
 def _java_release(home: Path) -> int | None:
-    """Return the major release by the ``release`` file of a Java home; None without one."""
+    """Return the major release by the ``release`` file of a Java home, which has ``JAVA_VERSION="21.0.4"``
+    (or ``"1.8.0_412"``, release 8); None without one."""
     try:
         text = (home / "release").read_text(encoding="utf-8")
     except OSError:

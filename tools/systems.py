@@ -6,6 +6,10 @@
 ``PUT /control/fault`` sets what later requests get: ``status=N``, a problem body with that status;
 ``delay=S``, the response S seconds late; an empty body ends it. ``GET /control/requests`` lists what came.
 """
+# Docstrings of models are descriptions in the OpenAPI files (tenants/connectors), which a
+# test compares: after a change run ``python -m tools.systems openapi``. A request: GET /v1/orders/4471-2208,
+# with the headers ``authorization: Bearer <token>`` and, for the stores' orders, ``x-assistant-agent:
+# amira``.
 
 from __future__ import annotations
 
@@ -33,21 +37,24 @@ from assistant.process.telemetry import configure_logging
 AGENT_HEADER = "x-assistant-agent"
 _NOT_FOUND = "Not found."
 _MOST_SEEN = 1_000
+"""Requests that ``GET /control/requests`` lists."""
 T = TypeVar("T")
 Next = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(slots=True)
 class Front:
-    """Lets requests with a known token through, unless a fault was asked for."""
+    """Middleware: answers requests for data (``/v1/``) without a known token, and those that a fault was set
+    for; passes all others on."""
 
     token_files: tuple[Path, ...]
     """Files with one token each, read at each request: a file may be made after the start."""
     _fault: str = ""
+    """``status=N``, ``delay=S``, or empty."""
     _seen: deque[dict[str, str | None]] = field(default_factory=lambda: deque(maxlen=_MOST_SEEN))
 
     async def respond(self, request: Request, call_next: Next) -> Response:
-        """Return the response to any request for data; controls and pages ask nobody."""
+        """Return the response to a request. Paths other than ``/v1/`` need no token and have no faults."""
         path = request.url.path
         if not path.startswith("/v1/"):
             return await call_next(request)
@@ -72,6 +79,7 @@ class Front:
         return list(self._seen)
 
     def _knows(self, token: str) -> bool:
+        """Return whether a file has this token; files that do not exist are skipped."""
         known: list[bytes] = []
         for file in self.token_files:
             with suppress(FileNotFoundError):
@@ -84,7 +92,7 @@ class Front:
 def system_application(
     *, title: str, version: str, description: str, token_files: tuple[Path, ...]
 ) -> FastAPI:
-    """Return an application without routes of its own, behind a ``Front``."""
+    """Return an application behind a ``Front``, with its controls and without routes for data."""
     app = FastAPI(title=title, version=version, description=description, docs_url=None, redoc_url=None)
     front = Front(token_files)
     app.add_exception_handler(HTTPException, _refusal)
@@ -95,6 +103,7 @@ def system_application(
 
 
 async def _refusal(_request: Request, error: Exception) -> Response:
+    """Return a raised HTTPException as a problem body."""
     if not isinstance(error, HTTPException):
         raise error
     return _problem(error.status_code, str(error.detail))
@@ -105,10 +114,10 @@ def _problem(status: int, detail: str) -> Response:
     return JSONResponse(body, status_code=status, media_type="application/problem+json")
 
 
-def only(found: Iterable[T]) -> T:
-    """Return the first. Raises HTTPException 404 where there is none."""
-    for each in found:
-        return each
+def only(matches: Iterable[T]) -> T:
+    """Return the first item. Raises HTTPException 404 where there is none."""
+    for match in matches:
+        return match
     raise HTTPException(404, _NOT_FOUND)
 
 
@@ -129,7 +138,9 @@ def require_agent(request: Request) -> None:
 DEMO_CUSTOMER = "PT-204417"
 DEMO_ORDER = "4471-2208"
 DEMO_PRESCRIPTION = "7301842-04417"
-"""Asked for by demo and pages: one order is late, a refill is too soon, one waits for the prescriber."""
+"""What demo and pages ask for. Of this customer's prescriptions and orders one order is late, one refill is
+too soon, and one waits for the prescriber."""
+# Fields of the file that hold days from today, and pairs of such a day and a time: [-1, "14:05"].
 _DATES = frozenset({"last_fill_date", "next_fill_date", "placed_on", "promised_on"})
 _TIMES = frozenset({"last_scan_at", "delivered_at"})
 
@@ -234,21 +245,22 @@ class OrderData(_Body):
 
 
 def read_order_data(*, today: date) -> OrderData:
-    """Return the data of a day. The same day, the same data."""
+    """Return the data for a day: the file's, with real dates. The same day gives the same data."""
     known = orjson.loads(Path(__file__).with_name("orders.json").read_bytes())
     rows = {kind: [_dated(row, today) for row in listed] for kind, listed in known.items()}
     return OrderData.model_validate(rows)
 
 
 def _dated(row: Mapping[str, Any], today: date) -> dict[str, Any]:
+    """Return a row with dates and times (in UTC) in place of days from today."""
     dated = dict(row)
     for name in _DATES & row.keys():
         if row[name] is not None:
             dated[name] = today + timedelta(days=row[name])
     for name in _TIMES & row.keys():
         if row[name] is not None:
-            days, at = row[name]
-            dated[name] = datetime.combine(today + timedelta(days=days), time.fromisoformat(at), UTC)
+            days, time_of_day = row[name]
+            dated[name] = datetime.combine(today + timedelta(days=days), time.fromisoformat(time_of_day), UTC)
     return dated
 
 
@@ -263,7 +275,8 @@ class Orders(_Body):
 
 
 def order_application(data: OrderData, *, token_files: tuple[Path, ...]) -> FastAPI:
-    """Return the system's application. Every caller reads by id, and compares ``customer_id`` itself."""
+    """Return the system's application. It returns any row by its id: a caller checks itself that
+    ``customer_id`` is that of the customer it talks to."""
     app = system_application(
         title="Order system of a pharmacy",
         version="2026-11",
@@ -276,6 +289,8 @@ def order_application(data: OrderData, *, token_files: tuple[Path, ...]) -> Fast
 
 
 def _add_of_one(app: FastAPI, data: OrderData) -> None:
+    """Add the routes that read one thing by its id."""
+
     @app.get("/v1/orders/{order_id}", operation_id="getOrder", summary="An order and its lines")
     async def get_order(order_id: OrderId) -> Order:
         return only(order for order in data.orders if order.order_id == order_id)
@@ -290,7 +305,7 @@ def _add_of_one(app: FastAPI, data: OrderData) -> None:
         summary="A prescription, its refill status and next fill date",
     )
     async def get_prescription(prescription_id: PrescriptionId) -> Prescription:
-        return only(each for each in data.prescriptions if each.prescription_id == prescription_id)
+        return only(row for row in data.prescriptions if row.prescription_id == prescription_id)
 
     @app.get("/v1/prescribers/{npi}", operation_id="getPrescriber", summary="How an office takes requests")
     async def get_prescriber(npi: Npi) -> Prescriber:
@@ -298,21 +313,24 @@ def _add_of_one(app: FastAPI, data: OrderData) -> None:
 
 
 def _add_of_customer(app: FastAPI, data: OrderData) -> None:
+    """Add the routes that list the things of a customer; an unknown customer, who has no prescription, is a
+    404."""
+
     @app.get(
         "/v1/customers/{customer_id}/prescriptions",
         operation_id="listPrescriptions",
         summary="The prescriptions of a customer",
     )
     async def list_prescriptions(customer_id: CustomerId) -> Prescriptions:
-        prescriptions = [each for each in data.prescriptions if each.customer_id == customer_id]
-        only(prescriptions)
+        prescriptions = [row for row in data.prescriptions if row.customer_id == customer_id]
+        only(prescriptions)  # 404 for an unknown customer
         return Prescriptions(customer_id=customer_id, prescriptions=prescriptions)
 
     @app.get(
         "/v1/customers/{customer_id}/orders", operation_id="listOrders", summary="The orders of a customer"
     )
     async def list_orders(customer_id: CustomerId, status: OrderStatus | None = None) -> Orders:
-        only(each for each in data.prescriptions if each.customer_id == customer_id)
+        only(row for row in data.prescriptions if row.customer_id == customer_id)  # 404, as above
         orders = [order for order in data.orders if order.customer_id == customer_id]
         return Orders(
             customer_id=customer_id, orders=[order for order in orders if status in (None, order.status)]
@@ -380,7 +398,8 @@ class ShopOrder(_Body):
 
 @dataclass(frozen=True, slots=True)
 class StoreData:
-    """What the stores know, by id."""
+    """``stores.json``, by id: names of stores, items, orders. An item: ``{"name": "…", "price": 24.9,
+    "currency": "EUR", "state": "in_stock", "stock": {"berlin": 3}, "restock_date": null}``."""
 
     names: Mapping[str, str]
     items: Mapping[str, Mapping[str, Any]]
@@ -395,7 +414,8 @@ def read_store_data() -> StoreData:
 
 
 def store_application(data: StoreData, *, token_files: tuple[Path, ...]) -> FastAPI:
-    """Return the system's application. An order is read for a named agent; any agent may read all."""
+    """Return the system's application. An order is read only with an agent's name in the header; any agent
+    may read all."""
     app = system_application(
         title="Stores of a shop",
         version="2026-11",
@@ -435,6 +455,7 @@ FOLDER = Path(__file__).parents[1] / "tenants" / "connectors"
 _HOST = "127.0.0.1"
 _SHUTDOWN_TIMEOUT_S = 1.0
 Tokens = tuple[Path, ...]
+"""Files with one token each."""
 SYSTEMS: Mapping[str, Callable[[Tokens], FastAPI]] = {
     "orders": lambda tokens: order_application(
         read_order_data(today=datetime.now(UTC).date()), token_files=tokens
@@ -447,15 +468,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.systems", description=__doc__)
     parser.add_argument("system", choices=(*SYSTEMS, "openapi"))
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    asked = parser.parse_args(arguments)
-    if asked.system == "openapi":
+    parsed = parser.parse_args(arguments)
+    if parsed.system == "openapi":
         for name in SYSTEMS:
             (FOLDER / f"{name}.openapi.json").write_bytes(document_of(name))
         return
     configure_logging()
     files = filter(None, os.environ.get("SYSTEM_TOKEN_FILES", "").split(os.pathsep))
-    app = SYSTEMS[asked.system](tuple(map(Path, files)))
-    run(serve(app, open_socket(_HOST, asked.port), shutdown_timeout_s=_SHUTDOWN_TIMEOUT_S))
+    app = SYSTEMS[parsed.system](tuple(map(Path, files)))
+    run(serve(app, open_socket(_HOST, parsed.port), shutdown_timeout_s=_SHUTDOWN_TIMEOUT_S))
 
 
 def document_of(system: str) -> bytes:

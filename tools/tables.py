@@ -55,7 +55,7 @@ def machine_line() -> str:
 
 def with_table(page: str, table: str, *, begin: str, end: str) -> str:
     """Return the page with ``table`` in place of what is between two comments, such as ``<!-- figures: make
-    bench -->`` and ``<!-- end of figures -->``, with ``begin`` ``figures`` and ``end`` ``end of figures``.
+    bench -->`` and ``<!-- end of costs -->``, for ``begin`` ``costs, made by`` and ``end`` ``end of costs``.
 
     Raises ConfigurationError where the page has none or several such places.
     """

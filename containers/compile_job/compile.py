@@ -10,8 +10,8 @@ network. Below the root (``/opt/ml``):
   ``batch_size``, ``sequence_length``, ``tensor_parallel``, ``dtype``, …), ``cache_bytes``, ``usable_bytes``
   and the ``instance`` that will serve.
 - ``input/data/weights``: the channel with the Hugging Face model.
-- ``model/artifact.json``, for ``assistant models promote``: ``{"name": …, "sha256": …, "memory": "weights
-  16.1 GB + …", "left_out": [], "files": {"config.json": "<sha256>"}}``.
+- ``model/artifact.json``, for ``assistant models compile --promote``: ``{"name": …, "sha256": …, "memory":
+  "weights 16.1 GB + …", "left_out": [], "files": {"config.json": "<sha256>"}}``.
 - ``output/failure``: the reason of a failure.
 
 Names in brackets (``kvcache_manager.py:46``) are files of optimum-neuron at that commit.
