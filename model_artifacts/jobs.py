@@ -1,17 +1,19 @@
 """Starts training jobs, compile jobs and trial endpoints by SageMaker's Python SDK.
 
 A process of its own in ``build/sagemaker`` (docs/decisions/0101-jobs-by-the-sdk.md), started by
-``assistant/options/models_lab/commands/sagemaker_jobs.py``. It reads one order as JSON from stdin and writes
+``assistant models train``, ``compile`` and ``candidates``. It reads one order as JSON from stdin and writes
 ``{"arn": …}``, or ``{"error": …}`` if refused. An order has ``kind``, ``region`` and ``name``, and the keys
 that its function reads:
 
     {"kind": "training_job", "region": "us-east-1", "name": "tune-1", "shared": {"RoleArn": …},
-     "container": {"training_image": …}, "instance": "ml.g6e.2xlarge", "has_local_disk": true, "is_spot":
-     false, "hyperparameters": {"task": "answers"}, "channels": {"training": "s3://bucket/sets/2026-11/"}}
-     {"kind": "endpoint", "region": "us-east-1", "name": "try-1", "role_arn": …, "container": {"image": …,
-     "environment": {}}, "vpc_config": {"subnets": [], "security_group_ids": []}, "model_data":
-     "s3://bucket/llm/", "machine": {"instance_type": …}, "disk_key": {"kms_key_id": …}, "tags": {"tenant":
-     "pharmacy"}}
+     "container": {"training_image": …}, "instance": "ml.g6e.2xlarge",
+     "has_local_disk": true, "is_spot": false, "hyperparameters": {"task": "answers"},
+     "channels": {"training": "s3://bucket/sets/2026-11/"}}
+
+    {"kind": "endpoint", "region": "us-east-1", "name": "try-1", "role_arn": …,
+     "container": {"image": …, "environment": {}}, "vpc_config": {"subnets": …, "security_group_ids": …},
+     "model_data": "s3://bucket/llm/", "machine": {"instance_type": …},
+     "disk_key": {"kms_key_id": …}, "tags": {"tenant": "pharmacy"}}
 """
 
 from __future__ import annotations

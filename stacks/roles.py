@@ -194,7 +194,7 @@ def attach(
 ) -> iam.CfnManagedPolicy:
     """Create a managed policy and attach it to a role by name, so that the role does not depend on it.
 
-    ``role``: its name; a WorkloadRole is told of the statements too.
+    ``role``: its name; a WorkloadRole also declares the statements.
     """
     if isinstance(role, WorkloadRole):
         role.declare(statements)

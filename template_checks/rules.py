@@ -168,7 +168,7 @@ _SCHEMES_WITH_TLS = ("https", "wss", "rediss", "amqps", "s3")
 """Ends of schemes (``postgres+https``)."""
 _LOOPBACK = ("127.0.0.1", "localhost", "[")
 _OPTIONAL_TLS = re.compile(r"sslmode=(?!verify-full|verify-ca|require)", re.I)
-"""``sslmode=prefer`` and the like, with which a client may go on without TLS."""
+"""A value of ``sslmode`` (``prefer``, ``allow``, ``disable``) with which a client may go on without TLS."""
 _TLS_SWITCH = re.compile(r"(?:^|_)(?:TLS|SSL|HTTPS)(?:_|$)", re.I)
 """Name of a variable that switches TLS (``SEARCH_TLS``); its value ``false`` switches it off."""
 

@@ -202,8 +202,8 @@ def _sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-_JAVA_FOLDERS = ("/usr/lib/jvm", "/opt", "/opt/java", "/Library/Java/JavaVirtualMachines")
-"""Folders of Java homes."""
+_PLACES = ("/usr/lib/jvm", "/opt", "/opt/java", "/Library/Java/JavaVirtualMachines")
+"""Folders in which Java homes are."""
 _UNPRIVILEGED = "nobody"
 """Account that runs the node when root starts it."""
 _START_TIMEOUT_S = 180.0
@@ -502,7 +502,7 @@ def _java_homes() -> Iterator[Path]:
     named, java = os.environ.get("JAVA_HOME"), shutil.which("java")
     homes = [Path(named)] if named else []
     homes += [Path(java).resolve().parents[1]] if java else []
-    for place in _JAVA_FOLDERS:
+    for place in _PLACES:
         homes += sorted(Path(place).glob("*"), reverse=True)
     # The second is where macOS keeps it.
     inner = (path for home in homes for path in (home, home / "Contents" / "Home"))
