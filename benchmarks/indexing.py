@@ -236,11 +236,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--documents", type=Path, required=True)
     parser.add_argument("--keep", type=Path, help="build here and keep it, for benchmarks.retrieval")
-    given, before = parser.parse_args(), machine_line()
+    options, before = parser.parse_args(), machine_line()
     with tempfile.TemporaryDirectory() as scratch:
-        layout = BenchLayout(given.keep or Path(scratch))
+        layout = BenchLayout(options.keep or Path(scratch))
         layout.root.mkdir(parents=True, exist_ok=True)
-        figures = measure_indexing(given.documents, layout=layout)
+        figures = measure_indexing(options.documents, layout=layout)
         return print_figures(figures, before=before)
 
 

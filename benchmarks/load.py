@@ -80,7 +80,7 @@ class Answer:
     """One answer as the client received it: ``body`` has the raw server-sent events."""
 
     number: int
-    """Of the question."""
+    """Number of the question."""
     first_text_s: float = 0.0
     """When the first text arrived, by ``time.monotonic``, which all processes of a machine share; 0:
     never."""

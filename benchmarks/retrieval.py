@@ -109,9 +109,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--index", type=Path, required=True, help="what benchmarks.indexing --keep made")
     parser.add_argument("--questions", type=Path, required=True)
-    given, before = parser.parse_args(), machine_line()
-    questions = read_questions(given.questions, _COUNT)
-    figures = asyncio.run(measure_times(_service(BenchLayout(given.index)), questions))
+    options, before = parser.parse_args(), machine_line()
+    questions = read_questions(options.questions, _COUNT)
+    figures = asyncio.run(measure_times(_service(BenchLayout(options.index)), questions))
     return print_figures(figures, before=before)
 
 

@@ -46,7 +46,7 @@ def build(context: Mapping[str, Any] | None = None) -> cdk.App:
     if stage == "account" and _context(app, "tenant") is not None:
         # One account stack serves all tenants of an account and region: without the others of the same place,
         # the stack would lose what these need (such as the name prefixes that its boundary admits).
-        places = {(named.place.account, named.place.region) for named in tenants}
+        places = {(tenant.place.account, tenant.place.region) for tenant in tenants}
         every = read_tenants(folder=folder, only=None, images=images)
         tenants = [other for other in every if (other.place.account, other.place.region) in places]
     _STAGES[stage](app, tenants)

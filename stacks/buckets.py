@@ -407,17 +407,17 @@ class TenantBuckets(Construct):
     def __init__(self, scope: Construct, construct_id: str, *, keys: KeysOutputs) -> None:
         super().__init__(scope, construct_id)
         tenant = tenant_of(self)
-        kept = RETENTION[tenant.place.profile]  # in days
-        replaced_days = kept.replaced
+        retention = RETENTION[tenant.place.profile]  # in days
+        replaced_days = retention.replaced
         forever = Keeping(replaced_days=replaced_days)
         logs = Keeping(days=tenant.log_retention_days, replaced_days=replaced_days)
         trail = replace(logs, lock=_trail_lock(tenant))
-        capture_days = kept.capture_texts if tenant.models.keeps_captured_texts else kept.capture
+        capture_days = retention.capture_texts if tenant.models.keeps_captured_texts else retention.capture
         capture = Keeping(days=capture_days, replaced_days=replaced_days)
-        feedback = Keeping(days=kept.feedback, replaced_days=replaced_days)
+        feedback = Keeping(days=retention.feedback, replaced_days=replaced_days)
         labels = replace(feedback, lock=_labels_lock(tenant))
-        inbox = Keeping(days=kept.inbox, replaced_days=kept.inbox_replaced)
-        quarantined = Keeping(days=kept.quarantine, replaced_days=kept.quarantine)
+        inbox = Keeping(days=retention.inbox, replaced_days=retention.inbox_replaced)
+        quarantined = Keeping(days=retention.quarantine, replaced_days=retention.quarantine)
         self.logs = self._bucket("LogsBucket", logs, None)
         self.trail = self._bucket("TrailBucket", trail, keys.logs_key_arn)
         self.documents = self._bucket("DocumentsBucket", forever, keys.data_key_arn)

@@ -66,7 +66,7 @@ from stacks.vpc import (
 )
 
 _TIMEOUT_S = 60
-"""Of the probe's function."""
+"""Timeout of the probe's function."""
 _MAX_EVENT_AGE_S = 120
 """An event that could not be delivered for so long is dropped; the next one comes within five minutes."""
 _DEPLOYED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
@@ -414,8 +414,8 @@ class CareAppStack(TenantStack):
                 self, "ServiceEndpoints", vpc=vpc, security_group_id=groups.endpoints, called=called
             )
             return
-        named = self.tenant.config.network.endpoints
-        missing = [service.service for service in called if service.service not in named]
+        existing = self.tenant.config.network.endpoints
+        missing = [service.service for service in called if service.service not in existing]
         if missing:
             raise ConfigurationError(
                 f"care_app/{self.tenant.name}.toml: network.endpoints must name the VPC's endpoint of "

@@ -354,8 +354,8 @@ class RecoveryPoints(Construct):
                 "completionWindowMinutes": 60 * recovery.run_hours,
                 "lifecycle": {"deleteAfterDays": days},
             }
-            named = {"backupPlanName": f"{unique}-{name}", "backupPlanRule": [rule]}
-            plan = backup.CfnBackupPlan(self, f"{name}Plan", backup_plan=named)
+            settings = {"backupPlanName": f"{unique}-{name}", "backupPlanRule": [rule]}
+            plan = backup.CfnBackupPlan(self, f"{name}Plan", backup_plan=settings)
             selected = {"selectionName": name, "iamRoleArn": role.arn, "resources": arns}
             backup.CfnBackupSelection(
                 self, name, backup_plan_id=plan.ref, backup_selection=selected

@@ -176,7 +176,7 @@ class IngestionStack(TenantStack):
         }
         # A data key that is only returned encrypted: nobody has seen it, and this function cannot decrypt it.
         # The encryption context binds it to tenant and purpose.
-        make, made = "kms:GenerateDataKeyWithoutPlaintext", {"StringEquals": context}
+        make_key, conditions = "kms:GenerateDataKeyWithoutPlaintext", {"StringEquals": context}
         program = FunctionProgram(
             module="create_link_secret",
             timeout_s=120,
@@ -187,7 +187,7 @@ class IngestionStack(TenantStack):
             description="Makes the keys of document links and pseudonyms, which it cannot read",
             statements=[
                 allow("ssm:PutParameter", *(parameter_arn(self, name) for name in parameters.values())),
-                allow(make, key_id, conditions=made),
+                allow(make_key, key_id, conditions=conditions),
                 permissions.use_data_key("sqs", "lambda"),
             ],
         )
@@ -200,7 +200,7 @@ class IngestionStack(TenantStack):
 
 
 _TIMEOUT_S = 300
-"""Of the schema function."""
+"""Timeout of the schema function."""
 SERVICE_TIMEOUT_S = 360
 """CloudFormation's timeout for an answer: over that of the function; the default is an hour."""
 _SCHEMA_CODE = ROOT / "assistant" / "stores" / "index" / "opensearch_schema.py"

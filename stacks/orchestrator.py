@@ -75,8 +75,8 @@ from stacks.tenant_stack import Foundation, TenantStack, described, tenant_log_g
 
 CONTAINER = "Service"
 OTLP_ENDPOINT = "http://127.0.0.1:4318"
-"""Of the trace collector. Containers of a task share a loopback address, so nothing outside the task reaches
-it."""
+"""Address of the trace collector. Containers of a task share a loopback address, so nothing outside the task
+reaches it."""
 _STOP_TIMEOUT_S = 120
 """Time from SIGTERM to SIGKILL: Fargate's maximum."""
 _HEALTH_CHECK = ("python", "-P", "-m", "assistant.service.alive")

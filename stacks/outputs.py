@@ -120,7 +120,7 @@ class ModelsOutputs:
 
     embedding_endpoint_name: str
     embedding_next_endpoint_name: str | None = None
-    """Of the index beside the live one; None where there is none."""
+    """Endpoint for the index beside the live one; None where there is none."""
     llm_endpoint_name: str | None
     """None where no endpoint writes."""
     power_parameter: str

@@ -248,8 +248,8 @@ def allow(
 def deny(sid: str | None, *, conditions: Conditions, **those: Sequence[str] | None) -> iam.PolicyStatement:
     """Return a statement of a resource's policy that refuses everybody. ``those``: ``actions``,
     ``not_actions``, ``resources`` and ``not_resources`` of the statement."""
-    given: dict[str, Any] = {name: list(values) for name, values in those.items() if values is not None}
-    statement = iam.PolicyStatement(sid=sid, effect=iam.Effect.DENY, conditions=dict(conditions), **given)
+    elements: dict[str, Any] = {name: list(values) for name, values in those.items() if values is not None}
+    statement = iam.PolicyStatement(sid=sid, effect=iam.Effect.DENY, conditions=dict(conditions), **elements)
     statement.add_any_principal()
     return statement
 

@@ -30,7 +30,7 @@ class SearchSize:
     master_instance: str | None
     """Type of the three dedicated masters; None for a single node, which is its own master."""
     volume_gib: int
-    """Of each data node."""
+    """Disk of each data node."""
     standby: bool
     """Multi-AZ with standby: the nodes of one zone are kept in reserve."""
 

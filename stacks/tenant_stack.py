@@ -47,7 +47,7 @@ class Caller:
     """
 
     path: str
-    """Of the role's construct, for errors."""
+    """Path of the role's construct, for errors."""
     platform: str
     """The service that runs the holder (``lambda.amazonaws.com``): calls that it makes itself with the role
     do not come from the VPC."""

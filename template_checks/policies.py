@@ -101,13 +101,13 @@ def matches(pattern: str, subject: str) -> bool:
     return _expression(pattern).fullmatch(subject) is not None
 
 
-def equals(one: str, other: str) -> bool | None:
+def equals(first: str, second: str) -> bool | None:
     """Return whether two texts are the same; None if an unknown part decides."""
-    if one == other:
+    if first == second:
         return True
-    if ("${" not in one and "${" not in other) or STRANGER in (one[:1], other[:1]):
+    if ("${" not in first and "${" not in second) or STRANGER in (first[:1], second[:1]):
         return False
-    return None if _may_meet(_signs(one, wildcards=False), _signs(other, wildcards=False)) else False
+    return None if _may_meet(_signs(first, wildcards=False), _signs(second, wildcards=False)) else False
 
 
 def _may_cover(pattern: str, wanted: str) -> bool:
@@ -139,9 +139,9 @@ def _parts(arn: str) -> list[str]:
 
 
 @lru_cache(maxsize=4096)
-def overlaps(one: str, other: str) -> bool:
+def overlaps(first: str, second: str) -> bool:
     """Return whether two patterns can match the same text, if unknown parts may be anything."""
-    return _may_meet(_signs(one, wildcards=True), _signs(other, wildcards=True))
+    return _may_meet(_signs(first, wildcards=True), _signs(second, wildcards=True))
 
 
 _ANY, _ONE, _LETTER = "\0any", "\0one", "\0letter"
@@ -180,11 +180,11 @@ def _may_meet(left: Sequence[str], right: Sequence[str]) -> bool:
     return reachable[-1]
 
 
-def _fits(one: str, other: str) -> bool:
+def _fits(first: str, second: str) -> bool:
     """Return whether some character fits both signs, neither of which is ``_ANY``."""
-    if one == other or _ONE in (one, other):
+    if first == second or _ONE in (first, second):
         return True
-    return _LETTER in (one, other) and (one + other).replace(_LETTER, "").isalpha()
+    return _LETTER in (first, second) and (first + second).replace(_LETTER, "").isalpha()
 
 
 def _skipping(signs: Sequence[str], reachable: list[bool]) -> list[bool]:
@@ -554,8 +554,8 @@ def _is_named(patterns: Iterable[str], statement: Statement, request: Request) -
     if verdict is not False or statement.allows:
         return verdict
     # A Deny of some resources may apply to a request on many (with *): undecided.
-    named = [name for name in request.resources if "*" in name]
-    return None if any(overlaps(pattern, name) for pattern in present for name in named) else False
+    with_wildcard = [name for name in request.resources if "*" in name]
+    return None if any(overlaps(pattern, name) for pattern in present for name in with_wildcard) else False
 
 
 def _names_role(statement: Statement, principal: Principal) -> bool | None:

@@ -511,8 +511,8 @@ def _endpoint_services(scene: Scene) -> Iterator[Finding]:
 def _default_groups(scene: Scene) -> Iterator[Finding]:
     """Refuse stations with the VPC's default security group, by name or because they name none."""
     for station in scene.stations:
-        named = any(isinstance(group, Resource) and group.type == VPC for group in station.groups)
-        if named or not station.groups:
+        is_named = any(isinstance(group, Resource) and group.type == VPC for group in station.groups)
+        if is_named or not station.groups:
             yield refused(
                 station.resource,
                 "reach-default-group",

@@ -543,12 +543,12 @@ def _names(deployment: Deployment) -> Iterator[Finding]:
                 message = "Its replacement is made under the same name before it is deleted, and fails."
                 yield refused(resource, "hard-coded-name", message, fix)
     # Where one names the other, it must be a reference, which follows a replacement.
-    named = [(config, variant.get("ModelName")) for config, variant, _ in deployment.variants()]
-    named += [
+    references = [(config, variant.get("ModelName")) for config, variant, _ in deployment.variants()]
+    references += [
         (endpoint, endpoint.properties.get("EndpointConfigName"))
         for endpoint in deployment.templates.of("AWS::SageMaker::Endpoint")
     ]
-    for resource, value in named:
+    for resource, value in references:
         if not isinstance(value, Target):
             message = f"{text(value)} stays when what it names is replaced."
             yield refused(resource, "hard-coded-reference", message, fix)

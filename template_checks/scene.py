@@ -283,8 +283,8 @@ def _protocols(templates: Templates) -> Iterator[str]:
     for resource in templates.of(*kinds, _ENTRY):
         values = resource.properties
         rules = [*items(values.get("SecurityGroupIngress")), *items(values.get("SecurityGroupEgress"))]
-        named = [at(rule, "IpProtocol") for rule in rules]
-        for value in (*named, values.get("IpProtocol"), values.get("Protocol")):
+        protocols = [at(rule, "IpProtocol") for rule in rules]
+        for value in (*protocols, values.get("IpProtocol"), values.get("Protocol")):
             protocol = _protocol(value)
             if protocol is not None:
                 yield protocol
@@ -663,12 +663,12 @@ class Scene:
 
     def registered(self, group: Resource) -> list[Station]:
         """Return the targets of a target group: the balancer it names, or services that register there."""
-        named = self.balancing.named_target(group)
+        balancer = self.balancing.named_target(group)
         return [
             station
             for station in self.stations
-            if station.resource is named
-            or (named is None and refers_to(station.resource.properties.get("LoadBalancers"), group))
+            if station.resource is balancer
+            or (balancer is None and refers_to(station.resource.properties.get("LoadBalancers"), group))
         ]
 
     def tables_of_gateway(self, endpoint: Resource) -> set[Key]:
@@ -718,8 +718,8 @@ class Call:
             }
             context = Context(known=known, absent=("aws:principaltag/", "aws:principalorg"))
         else:
-            named = _ACCOUNT_OF_ARN.match(resource)
-            known["aws:resourceaccount"] = (named[1] if named else self.station.resource.account,)
+            account = _ACCOUNT_OF_ARN.match(resource)
+            known["aws:resourceaccount"] = (account[1] if account else self.station.resource.account,)
             context = Context(known=known)
         return Request(action=self.action, resources=(resource,), context=context)
 

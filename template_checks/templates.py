@@ -300,11 +300,11 @@ class Resolver:
 
     def parameter(self, name: str, template: Template) -> Value:
         """Return a parameter's value: as given, or its default. The value of an SSM parameter is unknown."""
-        given = self._world.given.get(name)
+        assumed = self._world.given.get(name)
         declared: Mapping[str, Any] = template.section("Parameters")[name]
         is_of_ssm = str(declared.get("Type", "")).startswith("AWS::SSM::Parameter::Value")
-        if given is not None:
-            return given
+        if assumed is not None:
+            return assumed
         if "Default" in declared and not is_of_ssm and name not in self._world.given:
             return declared["Default"]
         return Unknown(f"{template.name}.{name}")

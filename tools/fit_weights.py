@@ -265,21 +265,21 @@ class _RankingFit:
 
     async def _fit_head(self, services: TenantServices) -> None:
         """Fit and write the head of readings: whether a question leans on the one before it, and its kind."""
-        asked = [
+        tuning = [
             question for every in self._questions.values() for question in every if question.split == "tuning"
         ]
-        vectors = await _vectors(services, [question.question for question in asked])
+        vectors = await _vectors(services, [question.question for question in tuning])
         vocabulary = Vocabulary.of(services.tenant)
-        counts = [question_counts(question.question, vocabulary) for question in asked]
+        counts = [question_counts(question.question, vocabulary) for question in tuning]
         rows = np.hstack([_HEAD_SCALE * vectors, np.array(counts)])
-        leans = [question.kind == "follow_up" for question in asked]
+        leans = [question.kind == "follow_up" for question in tuning]
         weights, bias = _raw_logistic(rows, leans)
         shop = [
             (row.question, _KINDS[row.kind])
             for row in load_rows(self._shop, RoutedQuestion)
             if row.kind in _KINDS
         ]
-        rules = [(question.question, "rule") for question in asked if question.answerable][::_RULES_EVERY]
+        rules = [(question.question, "rule") for question in tuning if question.answerable][::_RULES_EVERY]
         questions, kinds = zip(*shop, *rules, strict=True)
         names = tuple(sorted(set(kinds)))
         # One head for each kind, which tells it from all other kinds.
@@ -395,13 +395,14 @@ async def fit_chat(services: TenantServices, questions: Path) -> ChatWeights:
     """
     paths = sorted((questions / "chats").glob("tuning_*.jsonl"))
     chats = [chat for path in paths for chat in load_rows(path, WrittenChat)]
-    said = [each for chat in chats for each in chat.turns]
-    written = [each for each in said if each.who != "note"]
-    sentences = [(each, chat.asks(each.text)) for chat in chats for each in said_sentences(chat.turns)]
-    texts = (*(each.text for each in said), *(each.text for each, _ in sentences))
+    turns = [turn for chat in chats for turn in chat.turns]
+    written = [turn for turn in turns if turn.who != "note"]
+    sentences = [(row, chat.asks(row.text)) for chat in chats for row in said_sentences(chat.turns)]
+    texts = (*(turn.text for turn in turns), *(row.text for row, _ in sentences))
     vectors = await embedded(services.embedder, list(dict.fromkeys(texts)), clock=services.clock)
 
     def fit(rows: Iterable[tuple[str, Sequence[float]]], labels: Sequence[bool]) -> TextHead:
+        """Return a head over texts and counts, by its labels. Factors are folded into the weights."""
         of_texts, of_counts = zip(*((vectors[text], counts) for text, counts in rows), strict=True)
         design = np.hstack([_CHAT_SCALE * np.array(of_texts), _COUNT_SCALE * np.array(of_counts)])
         weights, bias = fit_logistic(design, labels, penalty=0.5 / len(labels), standardise=False)
@@ -413,17 +414,17 @@ async def fit_chat(services: TenantServices, questions: Path) -> ChatWeights:
         )
 
     going_on = load_rows(questions / "chats" / "several.jsonl", GoingOn, key="text")
-    shop = [one.question for one in load_rows(questions / "shop" / "tuning.jsonl", RoutedQuestion)]
-    several = dict.fromkeys((*shop, *(each.text for each, _ in sentences)), False)
-    several |= {each.text: each.goes_on for each in going_on}
+    shop = [row.question for row in load_rows(questions / "shop" / "tuning.jsonl", RoutedQuestion)]
+    several = dict.fromkeys((*shop, *(row.text for row, _ in sentences)), False)
+    several |= {row.text: row.goes_on for row in going_on}
     vectors |= await embedded(services.embedder, [*several], clock=services.clock)
-    forms = [(each.text, message_counts(each.text)) for each in written]
+    forms = [(turn.text, message_counts(turn.text)) for turn in written]
     return ChatWeights(
         embedding_model=services.tenant.embedding.model,
         fitted_on=_hashes((*paths, questions / "chats" / "several.jsonl")),
-        customer=fit(forms, [each.who == "customer" for each in written]),
-        note=fit([(each.text, ()) for each in said], [each.who == "note" for each in said]),
-        open=fit([(each.text, each.counts) for each, _ in sentences], [asks for _, asks in sentences]),
+        customer=fit(forms, [turn.who == "customer" for turn in written]),
+        note=fit([(turn.text, ()) for turn in turns], [turn.who == "note" for turn in turns]),
+        open=fit([(row.text, row.counts) for row, _ in sentences], [asks for _, asks in sentences]),
         several=fit([(text, ()) for text in several], list(several.values())),
     )
 
@@ -453,8 +454,8 @@ def fit_support(rows: Sequence[tuple[str, Case]]) -> dict[str, object]:
     right, wrong = ([rows[at % len(rows)] for at in range(most)] for rows in samples_of.values())
     labels = [True] * most + [False] * most
     weights, bias = fit_logistic(np.array(right + wrong), labels, penalty=penalty)
-    found = {name: round(one, 2) for name, one in zip(names, weights, strict=True)}
-    by_reason = {reason: {name: found[name] for name in kept} for reason, kept in WEIGHTS.items()}
+    found = {name: round(value, 2) for name, value in zip(names, weights, strict=True)}
+    by_reason = {reason: {name: found[name] for name in of_reason} for reason, of_reason in WEIGHTS.items()}
     return {"weights": by_reason, "bias": round(bias, 2)}
 
 

@@ -47,7 +47,7 @@ from assistant.process.settings import ProcessSettings, inherited_environment
 
 MANIFEST = Path(__file__).with_name("opensearch.toml")
 _ATTEMPTS = 4
-"""Of the fetch of one file; Maven resumes a partial download."""
+"""Attempts to fetch one file; Maven resumes a partial download."""
 _FETCH_TIMEOUT_S = 540.0
 _UNPACKING_TIMEOUT_S = 600.0
 """How long a second process waits for one that fetches and unpacks."""
@@ -131,27 +131,27 @@ class Distribution:
 
     def _fetch(self, artifact: Artifact, say: Say) -> Path:
         """Return a file, fetched unless it is there with the pinned hash. Raises LocalRuntimeError."""
-        kept = self.folder / "files" / artifact.file_name
-        if kept.is_file() and _sha256_of(kept) == artifact.sha256:
-            return kept
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        file = self.folder / "files" / artifact.file_name
+        if file.is_file() and _sha256_of(file) == artifact.sha256:
+            return file
+        file.parent.mkdir(parents=True, exist_ok=True)
         say(f"fetching {artifact.file_name}")
         failed: str | None = None
         for _ in range(_ATTEMPTS):
-            failed = _fetch_by_maven(artifact, kept, local_repository=self.folder / "maven")
+            failed = _fetch_by_maven(artifact, file, local_repository=self.folder / "maven")
             if failed is None:
                 break
         else:
-            kept.unlink(missing_ok=True)
-            raise LocalRuntimeError(f"{kept.name} could not be fetched from the Maven repository: {failed}.")
-        digest = _sha256_of(kept)
+            file.unlink(missing_ok=True)
+            raise LocalRuntimeError(f"{file.name} could not be fetched from the Maven repository: {failed}.")
+        digest = _sha256_of(file)
         if digest != artifact.sha256:
-            kept.unlink()
+            file.unlink()
             raise LocalRuntimeError(
                 f"{artifact.file_name} has the SHA-256 {digest}, not {artifact.sha256} as pinned in "
                 f"{MANIFEST.name}: it was deleted. Ask whoever runs the Maven repository."
             )
-        return kept
+        return file
 
 
 def _fetch_by_maven(artifact: Artifact, target: Path, *, local_repository: Path) -> str | None:
@@ -499,8 +499,8 @@ def find_java(at_least: int) -> Path:
 
 def _java_homes() -> Iterator[Path]:
     """Yield folders with a ``bin/java``, in the order in which they are tried."""
-    named, java = os.environ.get("JAVA_HOME"), shutil.which("java")
-    homes = [Path(named)] if named else []
+    from_variable, java = os.environ.get("JAVA_HOME"), shutil.which("java")
+    homes = [Path(from_variable)] if from_variable else []
     homes += [Path(java).resolve().parents[1]] if java else []
     for place in _PLACES:
         homes += sorted(Path(place).glob("*"), reverse=True)

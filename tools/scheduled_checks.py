@@ -29,13 +29,13 @@ ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "benchmarks" / "checks.toml"
 NIGHTS = ROOT / "benchmarks" / "night.json"
 BUDGET_S = 240
-"""Of all short forms together, on two cores; printed, and a test sums ``Check.seconds``."""
+"""Seconds of all short forms together, on two cores; printed, and a test sums ``Check.seconds``."""
 MOST_DAYS, MOST_COMMITS = 14, 50
 """Age at which a night run is too old: either decides."""
 WEEKLY_DAYS, MOST_DAYS_WEEKLY = 6, 28
 """Days after which a weekly check runs again, and is too old."""
 _LIMIT_S = 3 * 3600
-"""Of one night form."""
+"""Limit of one night form."""
 _LAST_LINES = 20
 _SHORT_LIMIT_S = 600
 

@@ -38,11 +38,11 @@ _SCHEMA = StructType([StructField(name, _TYPES.get(name, StringType())) for name
 
 
 def main() -> None:
-    given = json.loads(sys.argv[1])
-    folder, mix = given["folder"], given["mix"]
+    plan = json.loads(sys.argv[1])
+    folder, mix = plan["folder"], plan["mix"]
     spark = SparkSession.builder.getOrCreate()
-    lines = spark.sparkContext.textFile(f"{folder}/{corpus.WANTED}").repartition(given["partitions"])
-    reading = partial(read_partition, bucket=given["bucket"], region=given["region"], url=given.get("url"))
+    lines = spark.sparkContext.textFile(f"{folder}/{corpus.WANTED}").repartition(plan["partitions"])
+    reading = partial(read_partition, bucket=plan["bucket"], region=plan["region"], url=plan.get("url"))
     texts = lines.mapPartitions(reading).persist(StorageLevel.DISK_ONLY)
     counts = write_rows(spark, texts, mix=mix, folder=f"{folder}/{corpus.ROWS}")
     # Written last: a folder with counts has all its rows.

@@ -450,8 +450,8 @@ class TenantAlarms(Construct):
         yield self.add("data-copied", counted(DATA_COPIED), 1)
         yield self.add("stranger-read", counted(STRANGER_READ), 1)
         closed = self.metrics.service(deployed_names.AUDIT_CLOSED, "Maximum", minutes=60)
-        ran = self.metrics.or_zero(closed, label="Audit closed")
-        yield self.add("audit-not-closed", ran, 1, periods=_AUDIT_LATE_HOURS, below=True)
+        hourly = self.metrics.or_zero(closed, label="Audit closed")
+        yield self.add("audit-not-closed", hourly, 1, periods=_AUDIT_LATE_HOURS, below=True)
         if self.metrics.tenant.place.break_glass:
             yield self.add("break-glass-used", counted(BREAK_GLASS), 1)
 

@@ -270,7 +270,7 @@ def _selectors(
 ) -> list[cloudtrail.CfnTrail.AdvancedEventSelectorProperty]:
     """Return what the trail records: all management events, and calls on objects and items of these
     stores."""
-    named = (
+    names = (
         data.documents_bucket,
         data.inbox_bucket,
         data.quarantine_bucket,
@@ -279,7 +279,7 @@ def _selectors(
         data.texts_bucket,
         *job_buckets,
     )
-    buckets = [f"arn:{cdk.Aws.PARTITION}:s3:::{bucket}/" for bucket in named]
+    buckets = [f"arn:{cdk.Aws.PARTITION}:s3:::{bucket}/" for bucket in names]
     tables = [
         resource_arn(scope, "dynamodb", "table", name)
         for name in (data.records_table, data.events_table, data.states_table, data.desk_table)
