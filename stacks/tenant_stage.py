@@ -67,7 +67,7 @@ class TenantStage(cdk.Stage):
         self.tenant = tenant
         prepare_stage(self, tenant, role_path=tenant.role_path)
         self._add_stacks()
-        registries = {name: of.get(place.region, "") for name, of in tenant.images.registries.items()}
+        registries = {name: ids.get(place.region, "") for name, ids in tenant.images.registries.items()}
         acknowledge(self, EXCEPTIONS, registries=registries)  # after all constructs exist
 
     def _add_stacks(self) -> None:

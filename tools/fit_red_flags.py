@@ -203,6 +203,7 @@ class Network:
         flag.
         """
         values = self.values
+        # Pieces of the batch: those of each chosen message, then those of the one joined with it.
         pairs = np.stack([chosen, joined], axis=1)
         parts = pairs[pairs >= 0]
         at = ranges(bags.starts[parts], bags.sizes[parts])
@@ -215,11 +216,13 @@ class Network:
         # The error of a bag goes to its pieces by their shares in its odds.
         of_piece = (np.repeat(errors, sizes) * attention[:, 0]).astype(np.float32)
         to_flags = of_piece[:, None] * softmax(forward.of_flags)
+        # The loss of which flag counts for emergencies only, and is pooled for each flag.
         by_flag, attention = pooled(forward.of_flags, sizes)
         naming = (softmax(by_flag) - np.eye(by_flag.shape[1])[flags]) * (flags != ORDINARY)[:, None]
         to_flags = to_flags + np.repeat(_NAMING * naming * weights[:, None], sizes, axis=0) * attention
         back = np.outer(of_piece, values["outer"]) * (forward.hidden > 0)
         by_grams = np.repeat(of_piece / np.sqrt(np.maximum(forward.gram_sizes, 1)), forward.gram_sizes)
+        # Biases of flags, the last row, have no penalty.
         pulled = np.vstack([values["flags"][:-1], np.zeros_like(values["flags"][:1])])
         return {
             "hidden": forward.rows.T @ back + _PULL * values["hidden"],

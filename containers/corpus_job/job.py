@@ -59,6 +59,7 @@ def write_rows(
     buckets of equal MinHash bands and left out; the rest gets its source's weight, or a reason too. ``read``
     and ``chosen`` are used twice, so they are kept on the workers' disks.
     """
+    # Shapes: buckets ((band, values), candidates); by_id (id, row); joined (id, (row, True or None)).
     texts = read.filter(lambda text: isinstance(text, CorpusText))
     buckets = texts.flatMap(partial(bucketed, mix=mix)).groupByKey()
     duplicates = buckets.flatMap(lambda bucket: corpus.duplicates_in(bucket[1])).distinct()

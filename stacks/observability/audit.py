@@ -338,6 +338,8 @@ def _filters(scope: Construct, *, keys: KeysOutputs, data: DataOutputs) -> Mappi
         "backupArn": [table_arn],
     }
     is_our_key = _any("$.resources[0].ARN", astuple(keys))
+    # By the filter's id: its metric, the events, and the clause that selects the tenant's resources (None:
+    # any).
     changes = {
         "RolesChanged": (POLICY_CHANGED, IAM_CHANGES, _named(roles)),
         "BucketsChanged": (POLICY_CHANGED, BUCKET_CHANGES, _named(buckets)),
