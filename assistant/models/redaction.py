@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
@@ -85,6 +84,7 @@ class RedactCapture:
     async def __call__(self, key: str) -> None:
         raw = await self._store.read_raw(key)
         if raw is not None:
+            # A generator: the thread that joins the lines also parses and redacts them, off the event loop.
             lines = redacted(raw, passages_percent=self._passages_percent, replace=self._replace)
             clean = await asyncio.to_thread(b"".join, lines)
             if clean:
@@ -201,15 +201,16 @@ def _replaces(*, is_kept: bool) -> Replace | None:
 def redacted(raw: bytes, *, passages_percent: int, replace: Replace | None = None) -> Iterator[bytes]:
     """Yield a clean line for each line of SageMaker's data capture (JSON Lines) that is not blank.
 
-    ``passages_percent``: share of the calls that embedded passages which is kept, the same ones in each call:
-    a load of the corpus makes thousands, and the documents are in their store.
+    ``passages_percent``: share of the calls that embedded passages which is kept. A line's hash decides, so a
+    repeated call keeps the same lines. A load of the corpus makes thousands, and the documents are in their
+    store.
     """
     for line in raw.splitlines():
         if not line.strip():
             continue
         clean = _clean_line(line, replace)
-        drawn = int.from_bytes(hashlib.sha256(line).digest()[:8]) % 100  # by hash, so the same in each call
-        if clean.get("purpose") != "passage" or drawn < passages_percent:
+        hash_percent = int.from_bytes(hashlib.sha256(line).digest()[:8]) % 100  # 0 to 99
+        if clean.get("purpose") != "passage" or hash_percent < passages_percent:
             yield orjson.dumps(clean, option=orjson.OPT_SORT_KEYS) + b"\n"
 
 
@@ -323,14 +324,15 @@ def _measures(content: bytes) -> Clean:
 
 
 def _content(captured: _Object) -> bytes:
-    """Return the body of ``endpointInput`` or ``endpointOutput``; empty where there is none."""
+    """Return the body of ``endpointInput`` or ``endpointOutput``; empty where there is none, or where it is
+    not the Base64 that its ``encoding`` promises."""
     data = captured.get("data")
     if not isinstance(data, str):
         return b""
     if captured.get("encoding") == "BASE64":
         try:
             return base64.b64decode(data, validate=True)
-        except binascii.Error:
+        except ValueError:  # also binascii.Error, its subclass; ValueError itself: not ASCII
             return b""
     return data.encode()
 

@@ -159,6 +159,17 @@ def test_only_the_size_is_kept_of_an_unreadable_line(raw: bytes) -> None:
     assert clean(raw) == {**unreadable, "size_bytes": len(raw)}
 
 
+@pytest.mark.parametrize("data", ["é", "a", "=", "no base64!"])
+def test_a_body_that_is_not_base64_is_empty_and_the_next_lines_are_kept(data: str) -> None:
+    broken = json.loads(line())
+    broken["captureData"]["endpointInput"] |= {"data": data, "encoding": "BASE64"}
+
+    first, second = map(orjson.loads, kept(json.dumps(broken).encode() + b"\n" + line()))
+
+    assert first["request"]["size_bytes"] == 0
+    assert second["inference_id"] == "answer-17"
+
+
 def test_blank_lines_are_skipped() -> None:
     assert len(list(kept(line() + b"\n\n" + line() + b"\n"))) == 2
 
