@@ -1,12 +1,17 @@
-"""Parsing on AWS: a Lambda function without permissions parses files of others; functions of documents call
-it.
+"""Parsing on AWS: a function without rights reads what others wrote, and the functions of documents call it.
 
-The caller is ``ParsingFunction``. It puts the requests of one file below a random prefix of the documents
-bucket, signs an address to read them and one to write the answers, both for a minute, and calls the parser
-(``Parser``). Then it reads the answers, which are not trusted, since a file may have taken the parser over,
-and deletes every version below the prefix (docs/decisions/0126-the-parser-has-no-rights.md).
+This file has both sides, so that they agree on the order and the frames; they run on different machines.
+``ParsingFunction`` is the caller, in the functions that receive and index documents. ``Parser`` is the
+callee, the handler of ``lambdas/parse_documents.py``. One call::
 
-Requests and answers are *frames*: a JSON header and bytes (``parsing_process.frame``).
+    caller  puts     parsing/5f1c…/requests            frames (``parsing_process.frame``), one a request
+    caller  invokes  parse_documents with a ``ParsingOrder``, whose addresses are valid for a minute
+    parser  gets     requests, and the tokenizer if its child was started with another
+    parser  posts    parsing/5f1c…/answers             frames, one a request: {} and a body, or
+                                                       {"stopped": "Parsing took …"} without one
+    caller  gets     answers, and deletes every version below parsing/5f1c…/
+
+The answers are believed as little as a child's (docs/decisions/0126-the-parser-has-no-rights.md).
 """
 
 from __future__ import annotations
@@ -38,81 +43,81 @@ from assistant.domain.errors import DependencyError, ParsingStoppedError, TooLar
 from assistant.process.aws import LIMITS, aws_call
 from assistant.process.settings import PARSING_PREFIX, SCRATCH
 from assistant.process.telemetry import configure_logging
-from assistant.stores.documents import DOCUMENT_BLOBS
+from assistant.stores.documents import LONGEST_CONTENT_BYTES
 from assistant.stores.s3 import S3Blobs
 
 ADDRESS_LIFE_S = 60
-"""Seconds for which a signed address is valid."""
-LONGEST_ANSWER_BYTES = DOCUMENT_BLOBS.longest_bytes or 0
-"""Of all answers of a call together: the most that the document store takes."""
+LONGEST_ANSWER_BYTES = LONGEST_CONTENT_BYTES
+"""All answers of one call together: the document store takes no longer content."""
 _LIMITS = ParsingLimits()
 _HTTP_TIMEOUT_S = 15.0
 _STOPPED = "Parsing ended its function, by memory or time. Split the document, or simplify its markup."
-_ENDED = frozenset({None, "Sandbox.Timedout", "Runtime.ExitError", "Runtime.OutOfMemory"})
-"""Values of ``errorType`` where Lambda ended the function while it parsed. With any other the parser cannot
-work at all."""
+_ENDED_BY_LAMBDA = frozenset({None, "Sandbox.Timedout", "Runtime.ExitError", "Runtime.OutOfMemory"})
+"""``errorType`` in the payload of a function that Lambda ended (None: the payload has no such field). Any
+other, such as "DependencyError", is an exception of ``Parser``, which then can parse no document at all."""
 _Result = TypeVar("_Result")
 _Answers = list[bytes | ParsingStoppedError]
+"""One for each request of a call, in order: the body that the child answered, or why it gave none."""
 
 
 class ParsingOrder(BaseModel):
-    """The event that the parser gets: signed addresses, which S3 accepts from anybody for a minute."""
+    """The event of the parser: addresses that S3 accepts from anybody for a minute."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     requests: str = Field(repr=False)
-    """Address to read the requests from, by GET."""
     answers: str = Field(repr=False)
-    """Address to send the answers to, by POST with ``form``."""
     form: dict[str, str] = Field(repr=False)
     """Fields that go before the answers, in a POST: a policy of key, size and time, and its signature."""
     tokenizer: str | None = Field(repr=False)
-    """Address of the tokenizer's file; None: nothing that is parsed needs one."""
     tokenizer_sha256: str
 
 
 @dataclass(slots=True)
 class ParsingFunction:
-    """A ``Parsing`` that calls the Lambda function ``name``. Make it on the event loop of its clients, S3's
-    and Lambda's; call ``run`` from another thread."""
+    """``Parsing`` by the function ``name``. Open it on the event loop that serves its clients, S3's and
+    Lambda's."""
 
     s3: Any
     functions: Any
     name: str
     bucket: str
     tokenizer_s3: str | None = None
-    """``s3://bucket/key`` of the tokenizer that ``allow_reading`` names."""
+    """``s3://bucket/key`` of the tokenizer that ``allow_reading`` names; None for a caller that only reads
+    files: then nobody calls ``allow_reading``."""
     _tokenizer_sha256: str = ""
+    """Empty until ``allow_reading``."""
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
     def allow_reading(self, file: Path) -> None:
-        """As in ``Parsing``: name the tokenizer, before the first ``run``."""
         self._tokenizer_sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
 
     def run(self, requests: Iterable[ParsingRequest]) -> Generator[bytes | ParsingStoppedError]:
         """As in ``Parsing``. Raises DependencyError."""
         for call in _calls(requests):
-            answers = self._here(self._answers(call))
-            if answers is None and len(call) > 1:  # again one by one: only the line that ends it fails
+            answers = self._wait_for(self._answers(call))
+            if answers is not None:
+                yield from answers
+            elif len(call) == 1:
+                yield ParsingStoppedError(_STOPPED)
+            else:  # send each line alone, so that only the line that ends the function again fails
                 for request in call:
-                    yield from self._here(self._answers([request])) or [ParsingStoppedError(_STOPPED)]
-            else:
-                yield from answers or [ParsingStoppedError(_STOPPED)]
+                    yield from self._wait_for(self._answers([request])) or [ParsingStoppedError(_STOPPED)]
 
-    def _here(self, call: Coroutine[Any, Any, _Result]) -> _Result:
-        """Return the result of a coroutine that runs on the clients' loop."""
-        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+    def _wait_for(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """Run a coroutine on the clients' event loop, from the thread that ``run`` blocks."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _answers(self, requests: list[ParsingRequest]) -> _Answers | None:
-        """Return one answer a request; None where Lambda ended the function while it parsed them. Raises
-        DependencyError."""
+        """Call the function with these requests and return one answer for each; None where Lambda ended the
+        function. Answers that are missing, too long or no frames are each the error ``MALFORMED``."""
         folder = f"{uuid.uuid4().hex}/"
         what, limit = "The store of what is parsed", LONGEST_ANSWER_BYTES
         blobs = S3Blobs(self.s3, bucket=self.bucket, prefix=PARSING_PREFIX, what=what, longest_bytes=limit)
         try:
             await blobs.put(f"{folder}requests", b"".join(request.frame for request in requests))
             order = await self._order(f"{PARSING_PREFIX}{folder}")
-            if not await self._called(order):
+            if not await self._has_returned(order):
                 return None
             try:
                 content = await blobs.get(f"{folder}answers")
@@ -123,29 +128,27 @@ class ParsingFunction:
         return _read(content or b"", number=len(requests))
 
     async def _order(self, folder: str) -> ParsingOrder:
-        """Return the event for the requests in a folder of the bucket."""
         length = ["content-length-range", 0, LONGEST_ANSWER_BYTES]
-        post = await self.s3.generate_presigned_post(
+        posted = await self.s3.generate_presigned_post(
             self.bucket, f"{folder}answers", Conditions=[length], ExpiresIn=ADDRESS_LIFE_S
         )
         return ParsingOrder(
             requests=await self._signed(f"s3://{self.bucket}/{folder}requests"),
-            answers=post["url"],
-            form=post["fields"],
+            answers=posted["url"],
+            form=posted["fields"],
             tokenizer=self.tokenizer_s3 and await self._signed(self.tokenizer_s3),
             tokenizer_sha256=self._tokenizer_sha256,
         )
 
     async def _signed(self, uri: str) -> str:
-        """Return an address that reads ``s3://bucket/key`` for a minute."""
         place = urlsplit(uri)
-        location = {"Bucket": place.netloc, "Key": place.path.lstrip("/")}
-        address = await self.s3.generate_presigned_url("get_object", location, ExpiresIn=ADDRESS_LIFE_S)
+        named = {"Bucket": place.netloc, "Key": place.path.lstrip("/")}
+        address = await self.s3.generate_presigned_url("get_object", named, ExpiresIn=ADDRESS_LIFE_S)
         return str(address)
 
-    async def _called(self, order: ParsingOrder) -> bool:
-        """Call the function; return whether it ended by itself, and not by Lambda. Raises DependencyError
-        where it cannot work."""
+    async def _has_returned(self, order: ParsingOrder) -> bool:
+        """Invoke the function and wait. Return whether its handler returned; False where Lambda ended it, by
+        memory or time. Raises DependencyError where the handler raised, or cannot be invoked."""
         async with aws_call("The parser", limit_s=LIMITS["lambda"].read_timeout_s):
             response = await self.functions.invoke(
                 FunctionName=self.name, Payload=order.model_dump_json().encode()
@@ -154,14 +157,14 @@ class ParsingFunction:
         if "FunctionError" not in response:
             return True
         kind = orjson.loads(payload).get("errorType")
-        if kind in _ENDED:
+        if kind in _ENDED_BY_LAMBDA:
             return False
         raise DependencyError(f"The parser failed ({kind}). See the log of the function parse_documents.")
 
 
 def _calls(requests: Iterable[ParsingRequest]) -> Iterator[list[ParsingRequest]]:
-    """Yield the requests of one call: a single file or document, or as many lines of a file as ``_LIMITS``
-    have room for."""
+    """Yield the requests of each call: one file, one document, or lines that follow each other, as many as a
+    child is sent before it answers."""
     call: list[ParsingRequest] = []
     for request in requests:
         are_lines = bool(call) and call[-1].operation == request.operation == "line"
@@ -174,35 +177,38 @@ def _calls(requests: Iterable[ParsingRequest]) -> Iterator[list[ParsingRequest]]
 
 
 def _read(content: bytes, *, number: int) -> _Answers:
-    """Return one answer a request from the answers' file, or failures for all where the file does not fit the
-    requests: the parser may have been taken over."""
+    """Return the ``number`` answers in these frames (``_framed``), or that many errors for anything else: a
+    parser that was taken over may have written it."""
     try:
-        found = list(frames(content))
+        pairs = list(frames(content))
     except ValueError:
-        found = []
-    if len(found) != number:
+        pairs = []
+    if len(pairs) != number:
         return [ParsingStoppedError(MALFORMED) for _ in range(number)]
     return [
-        ParsingStoppedError(str(header["stopped"])) if "stopped" in header else body for header, body in found
+        ParsingStoppedError(str(header["stopped"])) if "stopped" in header else body for header, body in pairs
     ]
 
 
 class Parser:
     """The handler of ``parse_documents``. It has no settings and uses no credentials.
 
-    It parses in a child process, which is kept for the next call. For another tokenizer a new child is
-    started, since the files that a child may read are fixed when it starts.
+    The child is kept for the next call, and a new one started for another tokenizer: what a child may read
+    is settled when it starts.
     """
 
     def __init__(self) -> None:
         self._process: ParsingProcess | None = None
-        self._tokenizer = ""
+        self._readable_sha256 = ""
+        """The tokenizer that ``_process`` may read; "" for none."""
 
     def __call__(self, event: Any, _context: object) -> None:
         """Raises DependencyError where an address does not work, and LocalRuntimeError."""
         configure_logging()
         order = ParsingOrder.model_validate(event)
-        process = self._started(order)
+        process = self._process_for(order)
+        # Replaces the caller's path of its tokenizer. Only "document" has a use for one, and its caller names
+        # a hash.
         tokenizer = {"tokenizer": str(_path_of(order.tokenizer_sha256))}
         requests = (
             ParsingRequest(header["operation"], header | tokenizer, body)
@@ -210,27 +216,32 @@ class Parser:
         )
         content = b"".join(map(_framed, process.run(requests)))
         if len(content) > LONGEST_ANSWER_BYTES:
-            content = b""  # the caller takes it as a failure of each request
+            content = b""  # no frame: the caller reads it as malformed answers
         asyncio.run(_posted(order, content))
 
     def close(self) -> None:
-        """End the child. Only tests call it: their process outlives the events."""
+        """End the child, in a process that outlives its events: a test."""
         if self._process is not None:
             self._process.close()
 
-    def _started(self, order: ParsingOrder) -> ParsingProcess:
-        """Return the child that has the order's tokenizer."""
-        wanted = order.tokenizer_sha256
-        if self._process is None or wanted not in ("", self._tokenizer):
-            self.close()
-            self._process, self._tokenizer = ParsingProcess(), wanted
-            if order.tokenizer is not None:
-                content = asyncio.run(_fetched(order.tokenizer))
-                if hashlib.sha256(content).hexdigest() != wanted:
-                    raise DependencyError("The tokenizer is another than the caller's. Start again.")
-                _path_of(wanted).write_bytes(content)
-                self._process.allow_reading(_path_of(wanted))
-        return self._process
+    def _process_for(self, order: ParsingOrder) -> ParsingProcess:
+        """Return a process whose child may read the order's tokenizer: the kept one, or a new one.
+
+        Raises DependencyError where the tokenizer cannot be fetched. Then the kept process stays as it is.
+        """
+        sha256 = order.tokenizer_sha256
+        if self._process is not None and sha256 in ("", self._readable_sha256):  # with "", any child will do
+            return self._process
+        process = ParsingProcess()
+        if order.tokenizer is not None:
+            content = asyncio.run(_fetched(order.tokenizer))
+            if hashlib.sha256(content).hexdigest() != sha256:
+                raise DependencyError("The tokenizer is another than the caller's. Start again.")
+            _path_of(sha256).write_bytes(content)
+            process.allow_reading(_path_of(sha256))
+        self.close()
+        self._process, self._readable_sha256 = process, sha256
+        return process
 
 
 def _path_of(sha256: str) -> Path:
@@ -238,7 +249,7 @@ def _path_of(sha256: str) -> Path:
 
 
 def _framed(answer: bytes | ParsingStoppedError) -> bytes:
-    """Return an answer as a frame: its bytes, or the reason in the header ``stopped``."""
+    """Return an answer as a frame, which the caller's ``_read`` takes apart."""
     return frame({}, answer) if isinstance(answer, bytes) else frame({"stopped": answer.message}, b"")
 
 
@@ -247,7 +258,6 @@ async def _fetched(address: str) -> bytes:
 
 
 async def _posted(order: ParsingOrder, content: bytes) -> None:
-    """Send the answers to the order's address. Raises DependencyError."""
     form = aiohttp.FormData()
     for name, value in order.form.items():
         form.add_field(name, value)

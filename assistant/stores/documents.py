@@ -46,7 +46,7 @@ READABLE_NAME_CHARS = 100
 """A file name has at most 255 bytes; the hash after the readable part makes names unique."""
 _DIGEST_DIGITS = 32
 """Equal to ``_DIGEST_DIGITS`` of ``blobs.py``, which finds drafts by these digits."""
-_LONGEST_BYTES = 64 * 1024 * 1024
+LONGEST_CONTENT_BYTES = 64 * 1024 * 1024
 """A document has at most 5 million characters, which JSON may write as twelve bytes each."""
 _PARTITION = "documents"
 _MARGIN_S = 15.0
@@ -183,7 +183,7 @@ DOCUMENT_BLOBS = BlobsOf(
     # minutes on a laptop's disk. A file that a power cut damaged does not parse, which is reported.
     synced=False,
     checked=True,
-    longest_bytes=_LONGEST_BYTES,
+    longest_bytes=LONGEST_CONTENT_BYTES,
 )
 DOCUMENTS = Store(DOCUMENT_BLOBS, lambda blobs, _: StoredDocuments(blobs))
 

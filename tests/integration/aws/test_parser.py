@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import uuid
 from collections.abc import AsyncGenerator
@@ -24,7 +25,7 @@ from assistant.documents.parsing_process import MALFORMED, ParsingRequest, frame
 from assistant.documents.passages import ParsedParts, Received, SeparateParser
 from assistant.domain.errors import DependencyError, ParsingStoppedError
 from assistant.process.aws import open_client
-from assistant.process.settings import PARSING_PREFIX
+from assistant.process.settings import PARSING_PREFIX, SCRATCH
 from assistant.service.parser import LONGEST_ANSWER_BYTES, ParsingFunction
 from tests.emulated_aws import create_documents_bucket
 from tests.fakes.aws_server import REGION
@@ -92,6 +93,25 @@ async def test_a_document_is_cut_with_the_callers_tokenizer(called: Called, toke
     parts = await asyncio.to_thread(lambda: list(parser.parse(received)))
 
     assert [part.card.document_id for part in parts if isinstance(part, ParsedParts)] == ["first", "second"]
+
+
+async def test_a_tokenizer_that_could_not_be_fetched_is_fetched_by_the_next_call(
+    called: Called, tokenizer_json: Path, tmp_path: Path
+) -> None:
+    content = await asyncio.to_thread(tokenizer_json.read_bytes) + b"\n"  # no other test's tokenizer
+    tokenizer = tmp_path / "tokenizer.json"
+    tokenizer.write_bytes(content)
+    (SCRATCH / f"tokenizer-{hashlib.sha256(content).hexdigest()}.json").unlink(missing_ok=True)
+    caller = called.caller(tokenizer_s3=f"s3://{called.bucket}/models/t.json")
+    parser = SeparateParser(caller, tokenizer_json=tokenizer, max_tokens=64, language_code="en")
+    received = [Received(document("first", "# First\n\nOne rule."), "h", RECEIVED_AT)]
+    with pytest.raises(DependencyError):
+        await asyncio.to_thread(lambda: list(parser.parse(received)))
+    await called.s3.put_object(Bucket=called.bucket, Key="models/t.json", Body=content)
+
+    (parts,) = await asyncio.to_thread(lambda: list(parser.parse(received)))
+
+    assert isinstance(parts, ParsedParts)
 
 
 async def test_an_address_lives_a_minute_and_takes_one_key_of_a_bounded_size(called: Called) -> None:
