@@ -4,7 +4,14 @@ A withdrawal deletes the text at once. A document is withheld, and its text kept
 have been meant to restrict it, or when its labels were narrowed: until it is sent again it answers nothing.
 Both use the queue of withdrawals, so that they wait neither for a body to be parsed nor for a backlog of
 documents: ``WithdrawDocuments`` or ``withhold`` writes the statuses and enqueues the ids, the worker's
-``remove_documents`` empties the index. A status that still has ``live_content_hash`` waits for that.
+``remove_documents`` empties the index. In these states ``live_content_hash`` tells whether that is done:
+
+| state | live_content_hash | meaning |
+| --- | --- | --- |
+| withdrawn, withheld | a hash | nobody finds or reads it, but the index may hold it: its removal is due |
+| withdrawn, withheld | None | the worker has removed it from the index |
+| any other | a hash | searches find this content: the newest, or an older one until the newest is live |
+| any other | None | nothing answers; if it was added again, the index may hold what was withdrawn before |
 
 The receipt of a withdrawal lists each place where the document's text may be. Stores are asked what they
 still hold. Places that cannot be asked (backups, copies that AWS keeps, what people sent) are named with the
@@ -53,7 +60,7 @@ LABELS_NARROWED = "labels_narrowed"
 RELEASE_NEEDED = "release_needed"
 """Failure code of a document that waits for a second person's release."""
 _NOTHING_LIVE = {"live_content_hash": None, "live_labels": None, "passage_count": 0, "token_count": 0}
-"""The fields of a status whose document is not in the index."""
+"""The fields of a status whose document the worker removed from the index."""
 _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
 
@@ -135,12 +142,16 @@ class WithdrawDocuments:
         return len(remaining)
 
 
-def _hidden(status: DocumentStatus, state: DocumentState, update: Mapping[str, object]) -> DocumentStatus:
-    """Return the status as withdrawn or withheld; ``live_content_hash`` says that the index must be emptied
-    of it."""
-    # Also without live content: the worker may be making the newest content live at this moment.
-    live = {"state": state, "live_content_hash": status.live_content_hash or status.content_hash}
-    return status.model_copy(update=live | dict(update))
+def _hidden(
+    status: DocumentStatus, state: DocumentState, update: Mapping[str, object], *, is_removed: bool = False
+) -> DocumentStatus:
+    """Return the status as withdrawn or withheld (``state``), with the fields of ``update``.
+
+    ``live_content_hash`` says that the removal is due, unless the index has nothing of it (``is_removed``).
+    """
+    # Due also without live content: the worker may be making the newest content live at this moment.
+    due = None if is_removed else status.live_content_hash or status.content_hash
+    return status.model_copy(update={"state": state, "live_content_hash": due, **update})
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +181,9 @@ async def withhold(
     if not statuses:
         return []
     await stores.states.put_many(statuses)
-    in_index = [status.document_id for status in statuses if status.live_content_hash is not None]
-    if in_index:
-        await stores.withdrawals.send_many(in_index)
+    to_remove = [status.document_id for status in statuses if status.live_content_hash is not None]
+    if to_remove:
+        await stores.withdrawals.send_many(to_remove)
     for status in statuses:
         _log.warning("document_withheld", document_id=status.document_id, code=status.failure_code)
     return statuses
@@ -184,9 +195,8 @@ def _withheld_status(withheld: Withheld, now: datetime) -> DocumentStatus:
     # The new time invalidates what the worker has begun with the content that it received before.
     update: dict[str, object] = {"received_at": now, "updated_at": now}
     update |= {"failure_code": withheld.code, "failure_reason": withheld.reason}
-    if status.state is DocumentState.WITHHELD and status.live_content_hash is None:
-        update["live_content_hash"] = None  # already removed from the index
-    return _hidden(status, DocumentState.WITHHELD, update)
+    is_removed = status.state is DocumentState.WITHHELD and status.live_content_hash is None
+    return _hidden(status, DocumentState.WITHHELD, update, is_removed=is_removed)
 
 
 # Releases
@@ -291,8 +301,8 @@ async def remove_documents(
     again.
 
     Withdrawn documents are deleted from the document store too, and their key in ``keys`` is destroyed: then
-    their texts in feedback are unreadable, and their signals are left out. The call may be repeated; it holds
-    ``index_writes``.
+    their texts in feedback are unreadable, and their signals are left out. Ids without a status are skipped.
+    The call may be repeated; it holds ``index_writes``.
     """
     with _tracer.start_as_current_span("ingest.remove") as span:
         span.set_attribute("ingest.documents", len(document_ids))
@@ -301,7 +311,8 @@ async def remove_documents(
             withdrawn = [status for status in known if status.state == DocumentState.WITHDRAWN]
             withheld = [status for status in known if status.state == DocumentState.WITHHELD]
             removed = [*withdrawn, *withheld]
-            # Added again and not live yet: the index may still hold the former content.
+            # Added again and not live yet: the index may still hold the former content. A document that is
+            # live again is left alone: to make it live, the worker replaced the former content.
             added_again = [s for s in known if s not in removed and s.live_content_hash is None]
             await index.delete_documents([status.document_id for status in (*removed, *added_again)])
             for status in withdrawn:
@@ -309,6 +320,7 @@ async def remove_documents(
                 await stores.documents.delete(status.document_id)
                 if keys is not None:
                     await keys.destroy(f"{DOCUMENT_SUBJECT}{status.document_id}")
+            # The new time is the receipt's ``withdrawn_at``: its periods count from the end of the removal.
             update = _NOTHING_LIVE | {"updated_at": clock.now()}
             await stores.states.advance_many([status.model_copy(update=update) for status in removed])
         _log.info("documents_removed", documents=len(removed))
@@ -354,8 +366,8 @@ class _Place(PublicModel):
     """Whether the worker removes the texts: the place is pending until the worker has done so, even if it is
     empty."""
     when: str = "always"
-    """The condition of the place, one of ``holds`` in ``_remaining`` or of an option's
-    ``KeptTexts.holds``."""
+    """The condition of the place: a word that ``_unasked_places`` adds to ``holds``, or an option's
+    ``KeptTexts.holds``. A place whose word nothing adds is in no receipt."""
     after: tuple[str, ...] = ()
     """Keys of ``_PERIODS``, or of ``Retention`` on AWS: the text stays for their sum; () means until it is
     deleted."""
@@ -433,11 +445,11 @@ class WithdrawalReceipts:
             raise ConflictError(
                 f"The document {status.document_id} is {status.state}; a receipt is made of a withdrawn one."
             )
-        places = [*await self._asked_places(status), *self._remaining(status.updated_at)]
+        places = [*await self._asked_places(status), *self._unasked_places(status.updated_at)]
         receipt = WithdrawalReceipt(
             document_id=status.document_id,
             title=status.title,
-            withdrawn_at=status.updated_at,
+            withdrawn_at=status.updated_at,  # see ``WithdrawalReceipt``: the worker's removal moves it
             made_at=self.clock.now(),
             is_complete=all(place.state != "pending" for place in places),
             places=tuple(places),
@@ -448,15 +460,17 @@ class WithdrawalReceipts:
         return receipt.model_copy(update={"signature": signature})
 
     async def _asked_places(self, status: DocumentStatus) -> list[ReceiptPlace]:
-        """Return the places whose stores are asked: pending while a text is left, or the worker has not come
-        to it."""
+        """Return the places whose stores are asked, each pending or removed. Pending: the store still counts
+        a text, or the worker removes the place's texts (``by_worker``) and has not done so yet."""
         document_id, worker_is_due = status.document_id, status.live_content_hash is not None
-        live_rows, *older_rows = (await self.versions.rows_of(document_id)).values()
+        rows_by_version = await self.versions.rows_of(document_id)
+        live_rows, *older_rows = rows_by_version.values()  # the live version is first
+        # By ``place`` of receipt_places.toml. A place without a count here never holds a text.
         counts = {
             "document": await self.documents.holdings(document_id),
             "index": live_rows,
             "older_indices": sum(older_rows),
-            "vectors": live_rows + sum(older_rows),
+            "vectors": sum(rows_by_version.values()),
         }
         for option in KEPT_TEXTS.joined():
             if option.counts is not None:
@@ -468,12 +482,15 @@ class WithdrawalReceipts:
             places.append(place.filled(facts, state="pending" if is_pending else "removed", found=count))
         return places
 
-    def _remaining(self, withdrawn_at: datetime) -> list[ReceiptPlace]:
+    def _unasked_places(self, withdrawn_at: datetime) -> list[ReceiptPlace]:
         """Return the places that cannot be asked and whose condition ``when`` holds, with the time until a
         text stays.
 
-        ``holds`` collects the conditions: "deployed", "capture_texts", "backup" and others. ``facts`` has the
-        values for the places' words, ``periods`` the lengths of time for their ``after``.
+        Three names here are used by receipt_places.toml, and must match it: ``holds`` has the words of
+        ``when``, ``facts`` the values for the braces in the texts, ``periods`` the lengths of time of
+        ``after``. Of a deployment, ``facts`` and ``periods`` have each field of ``Retention``. Example: with
+        "backup" in ``holds``, the place "recovery_points" (``after = ["backup"]``) stays 35 days and one
+        (``_MIDNIGHT``) after ``withdrawn_at``.
         """
         deployed, vectors = self.tenant.records.deployed, self.tenant.embedding.vectors
         holds, periods = {"always"}, _PERIODS
@@ -485,6 +502,7 @@ class WithdrawalReceipts:
             holds.add("undeclared" if self.on_aws else "local")
         else:
             captured = "texts" if deployed.capture_texts == "redacted" else deployed.capture
+            # "capture_texts", "capture_quarantine", "capture_direct" or "capture_off"
             holds |= {"deployed", f"capture_{captured}", *(["training"] if deployed.training else [])}
             days = asdict(RETENTION[deployed.profile])
             holds |= {"backup"} if days["backup"] else set()

@@ -7,6 +7,7 @@ import asyncio
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from assistant.domain.desk import BoundSource, DeskKind, ItemState, first_revisi
 from assistant.domain.documents import Document
 from assistant.options.desk import upkeep
 from assistant.options.feedback.opened import open_movers
+from assistant.text.caches import FORGET_EVERY_S
 from tests.fakes.running_service import DIGEST, DIMENSIONS, RunningService, Scene, eventually, running_service
 from tests.fakes.tenant_stores import TenantStores
 from tests.options.desk.desk import AT, approved
@@ -138,6 +140,10 @@ async def test_a_canary_is_found_nowhere_but_where_the_receipt_says(tmp_path: Pa
         assert counted == dict.fromkeys(counted, 0)
         assert {"document", "index", "vectors", "approved_answers", "feedback"} <= counted.keys()
         assert files_with(service.state_dir, STEM) == set()
+        assert receipt["withdrawn_at"] > first["withdrawn_at"]  # what the worker deletes stays from then on
+        (memory,) = [place for place in receipt["places"] if place["place"] == "memory"]
+        kept_for = datetime.fromisoformat(memory["until"]) - datetime.fromisoformat(receipt["withdrawn_at"])
+        assert kept_for.total_seconds() == FORGET_EVERY_S
         remaining = {place["place"] for place in receipt["places"] if place["state"] == "remains"}
         assert "record_words" in remaining  # and so what was sent may stay
         assert {name.partition("-")[0] for name in files_with(service.state_dir, SENT)} == {"records.sqlite"}
