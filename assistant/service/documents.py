@@ -11,7 +11,6 @@ import base64
 import hashlib
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -92,7 +91,7 @@ _MOST_LINKS = 500
 _MOST_READ = 500
 """Entries of the audit that are read for the answers of one document."""
 _NOT_JSON = "The body is not valid JSON in UTF-8."
-# Code of a failure = the error that refuses a document which was sent
+# By the code of a failure: the error that refuses a document which was sent (``_add``)
 _REFUSALS = {error.code: error for error in (errors.DocumentInvalidError, errors.LabelsWidenedError)}
 _ORIGINAL_HEADERS = {"content-security-policy": "default-src 'none'; sandbox"}
 _PDF = "application/pdf"
@@ -251,7 +250,8 @@ async def withhold_document(
 @router.get("/v1/documents/{document_id}/status", **declared(404))
 async def document_status(tenant: TenantOf, caller: _Owner, document_id: str) -> DocumentStatus:
     """Return the document's indexing state, and the reason if indexing failed."""
-    return await document_of(tenant, caller, document_id)
+    async with _stores_within():
+        return await document_of(tenant, caller, document_id)
 
 
 @router.get("/v1/documents/{document_id}/details", **declared(404))
@@ -312,7 +312,8 @@ async def read_document_again(tenant: TenantOf, caller: _Owner, document_id: str
     does not answer. The text before answers until the new one is indexed. A file that is refused now changes
     nothing. 409 where the file that it was converted from is not kept.
     """
-    status = await document_of(tenant, caller, document_id)
+    async with _stores_within():
+        status = await document_of(tenant, caller, document_id)
     source = tenant.sources.of_document(document_id)
     if source is None or tenant.uploads is None:
         raise NotFoundError(NOT_FOUND)
@@ -325,7 +326,8 @@ async def read_document_again(tenant: TenantOf, caller: _Owner, document_id: str
 async def _contents(
     tenant: ServedTenant, caller: Identity, status: DocumentStatus
 ) -> Sequence[StoredContent]:
-    """Return the kept contents that the caller's labels open; none of a withdrawn document."""
+    """Return the kept contents that the caller's labels open, the newest first. A withdrawn document has
+    none: its withdrawal deletes them."""
     contents = await tenant.knowledge.documents.contents(status.document_id)
     labels = caller.labels
     return [
@@ -365,13 +367,13 @@ async def source_contents(tenant: TenantOf, caller: _Owner, name: str) -> wire.S
     source = writable_sources(tenant, caller).named(name)
     async with stores_within(_WHOLE_SOURCE_TIMEOUT_S, stores="The document stores"):
         withdraw = WithdrawDocuments(tenant.knowledge, clock=tenant.answering.clock)
-        contents = await withdraw.contents_of(source, labels=caller.labels)
-        there = await withdraw.not_withdrawn(contents)
+        hash_by_id = await withdraw.contents_of(source, labels=caller.labels)
+        remaining = await withdraw.not_withdrawn(hash_by_id)
     return wire.SourceContents(
         name=source.name,
-        contents=contents_digest(contents),
-        documents=len(there),
-        listed={document_id: contents[document_id] for document_id in sorted(there)[:_MOST_SHOWN]},
+        contents=contents_digest(hash_by_id),  # the digest that ``withdraw_source`` is asked with
+        documents=len(remaining),
+        listed={document_id: hash_by_id[document_id] for document_id in sorted(remaining)[:_MOST_SHOWN]},
     )
 
 
@@ -389,15 +391,17 @@ async def withdraw_source(
     source = writable_sources(tenant, caller).named(name)
     async with stores_within(_WHOLE_SOURCE_TIMEOUT_S, stores="The document stores"):
         withdraw = WithdrawDocuments(tenant.knowledge, clock=tenant.answering.clock)
-        there = await withdraw.contents_of(source, labels=caller.labels)
+        hash_by_id = await withdraw.contents_of(source, labels=caller.labels)
 
-        async def about() -> Contents:
-            return Contents.of(there, f"{len(await withdraw.not_withdrawn(there)):,} documents")
+        async def shown_to_both() -> Contents:
+            """Return the digest of what is withdrawn, and its number in words: "412 documents"."""
+            return Contents.of(hash_by_id, f"{len(await withdraw.not_withdrawn(hash_by_id)):,} documents")
 
+        # ``contents``, the digest that this person names, must be the one of ``shown_to_both``
         await tenant.two_people.admit(
-            "withdraw_source", source.name, by=caller.agent, contents=about, named=contents
+            "withdraw_source", source.name, by=caller.agent, contents=shown_to_both, named=contents
         )
-        withdrawn = await withdraw.all_of(there)
+        withdrawn = await withdraw.all_of(hash_by_id)
     return wire.WithdrawnSource(name=source.name, withdrawn=withdrawn)
 
 
@@ -544,7 +548,10 @@ async def _read_text(tenant: ServedTenant, document_id: str, *, reader: _Reader)
     never parsed, or not for this reader's labels), RecordsUnavailableError.
     """
     document = await _readable(tenant, document_id, reader=reader)
-    content_hash, parsed = await _parsed(tenant, document, reader=reader)
+    kept = await _kept_text(tenant, document, reader=reader)
+    if kept is None:
+        raise NotFoundError(NOT_FOUND)
+    content_hash, parsed = kept
     is_cited = reader.cited_content in (None, content_hash)
     span = reader.cited_span
     is_inside = span is not None and span[0] <= span[1] <= len(parsed.text)
@@ -604,23 +611,20 @@ async def _links(
 
 
 async def _original(tenant: ServedTenant, document_id: str, *, reader: _Reader) -> Response:
-    """Return the file that the content of ``_read_text`` was converted from; where there is none, the newest
-    content as it was received. Records the read and raises as ``_read_text``."""
+    """Return the file of ``_file_to_send``, in parts; without one, the newest content as it was received.
+    Records the read and raises as ``_read_text``."""
     document = await _readable(tenant, document_id, reader=reader)
-    original = document.document.original
-    with suppress(NotFoundError):
-        _, parsed = await _parsed(tenant, document, reader=reader)
-        original = parsed.original or original
-    store, first = tenant.knowledge.documents, b""
-    if original is not None:
-        stored = await store.read_original(document_id, original, start=0)
-        if stored is None:
-            raise NotFoundError(NOT_FOUND)
-        first = stored
-    await _record_read(tenant, document_id, agent=reader.agent)
+    kept = await _kept_text(tenant, document, reader=reader)
+    original = _file_to_send(document.document, parsed=kept[1] if kept else None)
     if original is None:
+        await _record_read(tenant, document_id, agent=reader.agent)
         text = document.document.content
         return Response(text, media_type="text/plain; charset=utf-8", headers=_ORIGINAL_HEADERS)
+    store = tenant.knowledge.documents
+    first = await store.read_original(document_id, original, start=0)
+    if first is None:
+        raise NotFoundError(NOT_FOUND)
+    await _record_read(tenant, document_id, agent=reader.agent)
 
     async def parts() -> AsyncIterator[bytes]:
         sent, part = 0, first
@@ -636,6 +640,20 @@ async def _original(tenant: ServedTenant, document_id: str, *, reader: _Reader) 
     disposition = f"{disposition_type}; filename*=UTF-8''{quote(original.name, safe='')}"
     headers = {"content-disposition": disposition, "content-length": str(original.size_bytes)}
     return StreamingResponse(parts(), media_type=media_type, headers=_ORIGINAL_HEADERS | headers)
+
+
+def _file_to_send(newest: Document, *, parsed: ParsedDocument | None) -> OriginalFile | None:
+    """Return the file that a reader gets; None where the newest content has none: it was sent as a document.
+
+    | ``parsed``, the content of ``_kept_text`` | file |
+    | --- | --- |
+    | was converted from a file | that file |
+    | was sent as a document, or was parsed by a release that kept no file | the newest content's file |
+    | None: not kept | the newest content's file |
+
+    So the file may be newer than the cited content. ``_read_text`` offers only a file of the first case.
+    """
+    return (parsed and parsed.original) or newest.original
 
 
 def _media_type(original: OriginalFile) -> str:
@@ -656,17 +674,17 @@ async def _readable(tenant: ServedTenant, document_id: str, *, reader: _Reader) 
     return document
 
 
-async def _parsed(
+async def _kept_text(
     tenant: ServedTenant, document: ReadableDocument, *, reader: _Reader
-) -> tuple[str, ParsedDocument]:
-    """Return hash and text of the cited content, or where it is not kept, of the live one. Raises
-    NotFoundError."""
+) -> tuple[str, ParsedDocument] | None:
+    """Return hash and text of the cited content, or where it is not kept, of the live one. None where neither
+    is kept, or open to the reader."""
     for content_hash in (reader.cited_content, document.status.live_content_hash):
         if content_hash is not None:
             parsed = await _documents(tenant).text_of(document, content_hash, labels=reader.labels)
             if parsed is not None:
                 return content_hash, parsed
-    raise NotFoundError(NOT_FOUND)
+    return None
 
 
 async def _record_read(tenant: ServedTenant, document_id: str, *, agent: str) -> None:
@@ -698,10 +716,10 @@ async def document_of(tenant: ServedTenant, caller: Identity, document_id: str) 
 async def _add(
     tenant: ServedTenant, caller: Identity, source: KnowledgeSource, item: SourceDocument | SourceFailure
 ) -> None:
-    """Store and enqueue a document that the caller sent; for a ``SourceFailure`` withhold the document that
-    it names.
+    """Store and enqueue a document that the caller sent; for a ``SourceFailure``, a body that the caller of
+    this function refuses itself, withhold the document that it names.
 
-    Raises the error by which the document is refused, and NotFoundError where it would replace a document
+    Raises the error by which the document is refused, and NotFoundError where the item concerns a document
     with labels of which the caller has none.
     """
     writer = Writer(caller.agent, caller.labels, sees_all=False)
@@ -710,6 +728,7 @@ async def _add(
     if any(failure.code == NotFoundError.code for failure in failures):
         raise NotFoundError(NOT_FOUND)
     if failures and isinstance(item, SourceDocument):
+        # No other code comes: a ConflictError is of two items, or of a file, and this is one without a file.
         raise _REFUSALS[failures[0].code](failures[0].reason)
 
 

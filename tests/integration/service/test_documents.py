@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from assistant.documents.formats import convert
 from assistant.documents.parsing.render import render
 from assistant.domain.documents import ORIGINAL_PART_BYTES, Span
 from assistant.domain.identity import Identity, Role
+from assistant.service.streams import stores_within
+from assistant.stores.documents import StoredStates
 from tests.fakes.running_service import RunningService
 from tests.fakes.stored_items import stored_bodies
 
@@ -165,6 +169,21 @@ async def test_bringing_a_document_is_taken_and_shows_in_status_and_list(service
     assert [document["document_id"] for document in page["documents"]] == ["new"]
     assert page["counts"] == {"received": 1, "live": 1}
     assert await service.tenants["clinic"].knowledge.queue.depth() == 1
+
+
+@pytest.mark.parametrize(("method", "operation"), [("GET", "status"), ("POST", "read-again")])
+async def test_a_store_that_stalls_is_503_before_the_adapters_own_limit(
+    service: RunningService, monkeypatch: pytest.MonkeyPatch, method: str, operation: str
+) -> None:
+    async def stalls(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(StoredStates, "get", stalls)
+    within = partial(stores_within, 0.1, stores="The document stores")
+    monkeypatch.setattr("assistant.service.documents._stores_within", within)
+    path = f"/v1/documents/wait/{operation}"
+    response = await service.client.request(method, path, headers=owner(service))
+    assert (response.status_code, response.json()["code"]) == (503, "dependency_unavailable")
 
 
 async def test_a_document_larger_than_a_question_may_be_is_taken(service: RunningService) -> None:
