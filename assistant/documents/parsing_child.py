@@ -87,8 +87,8 @@ def _limit_cpu(seconds: int) -> None:
 
 
 def _item(header: Mapping[str, Any], body: bytes) -> bytes:
-    """Return the item of a file, of a line of one, or of a stored document, as JSON
-    (``files.write_item``)."""
+    """Return the item of a page, a file, a line of one, or a stored document, as JSON (``files.write_item``);
+    the item of a body that cannot be read is a failure with the reason."""
     name = header["name"]
     try:
         match header["operation"]:
@@ -98,7 +98,7 @@ def _item(header: Mapping[str, Any], body: bytes) -> bytes:
                 item = converted_item(name, body, ocr=header["ocr"])
             case "stored":
                 item = with_losses(SourceDocument(_stored(body), name))
-            case _:
+            case _:  # "page", the last operation of ``_OPERATIONS`` that this function serves
                 item = page_item(name, body, is_markdown=header["is_markdown"])
         if isinstance(item, SourceDocument) and not header.get("with_text"):
             item = replace(item, text="")
@@ -157,14 +157,15 @@ def _unreadable(error: Exception) -> str:
     return f"It cannot be read ({type(error).__name__}). Simplify its markup and add it again."
 
 
-# By ``ParsingRequest.operation``: header and body of a request → body of its answer
+# By ``ParsingRequest.operation``, which describes the headers: header and body of a request → body of its
+# answer
 _OPERATIONS = {
     "page": _item,
     "line": _item,
     "file": _item,
     "stored": _item,
     "document": _document,
-    "body": _links,
+    "body": _links,  # the links in a document's body
     "text": _text,
 }
 
@@ -189,6 +190,8 @@ _FILE_RIGHTS = _EXECUTE | _WRITE | _READ
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _SIGNALS_SCOPED = 6
 """The version of Landlock that bounds signals to the process and what it started."""
+_FILE_RIGHTS_KNOWN = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
+"""Number of rights to files, a bit each, by the version of Landlock; later versions as the last."""
 _PR_SET_NO_NEW_PRIVS = 38
 
 _MACHINES = {"x86_64": (0, 0xC000003E, 317), "aarch64": (1, 0xC00000B7, 277)}
@@ -211,8 +214,8 @@ clone3)."""
 # What each wall refuses, for the greeting: Landlock, seccomp
 _FILES, _CALLS = ["files"], ["sockets", "signals", "tracing", "programs"]
 _Instruction = tuple[int, int, int, int]
-"""Operation, instructions to skip if true and if false, operand: (_EQUAL, 0, 3, 41) skips three unless it is
-41."""
+"""Operation, instructions to skip if true and if false, operand: (_EQUAL, 0, 3, 41) skips three unless the
+word that was loaded is 41; (_LOAD, 0, 0, 16) loads the word at byte 16."""
 
 
 def confine(*, readable: Iterable[str] = (), program: str | None = None) -> list[str]:
@@ -224,12 +227,13 @@ def confine(*, readable: Iterable[str] = (), program: str | None = None) -> list
     """
     if sys.platform != "linux":
         return _FILES + _CALLS
+    # In this order: both walls need NO_NEW_PRIVS, and what the second refuses depends on the first.
     system = ctypes.CDLL(None)
     # capset, header: version 3 of capget and no process id, then three empty sets of two words: root's
     # privileges
     system.capset(struct.pack("=Ii", 0x20080522, 0), bytes(24))
     system.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    version = system.syscall(_LANDLOCK_CREATE, None, 0, 1)
+    version = system.syscall(_LANDLOCK_CREATE, None, 0, 1)  # flag 1: the version; below 1: no Landlock
     rights = dict.fromkeys((*_code_folders(), *_LIBRARIES, *_SYSTEM_DATA, *readable), _READ | _LIST)
     has_files = version > 0 and _allow_files(system, version, rights | _rights_to_start(program))
     bounds_signals = has_files and version >= _SIGNALS_SCOPED
@@ -260,10 +264,11 @@ def _rights_to_start(program: str | None) -> dict[str, int]:
 def _allow_files(system: ctypes.CDLL, version: int, rights: Mapping[str, int]) -> bool:
     """Enter a Landlock domain that allows these rights below these paths; return whether the kernel did it.
 
-    ``version`` is the kernel's version of Landlock. Paths that do not exist are skipped.
+    ``version`` is the kernel's version of Landlock, from 1. Paths that do not exist are skipped.
     """
-    # A bit for each right that the version knows: 13 rights in version 1, 14 in 2, 15 in 3, 16 from 5 on
-    handled = (1 << 13 + min(version, 3) - 1 + (version >= 5)) - 1
+    # Every right of the version: what no rule below allows is refused
+    handled = (1 << _FILE_RIGHTS_KNOWN[min(version, max(_FILE_RIGHTS_KNOWN))]) - 1
+    # Two bits each: to bind and connect, from version 4 on; abstract sockets and signals
     net, scoped = (3 if version >= 4 else 0), (3 if version >= _SIGNALS_SCOPED else 0)
     # Bytes of struct landlock_ruleset_attr: it grew with the network, and with signals
     size = 8 if version < 4 else 16 if version < _SIGNALS_SCOPED else 24
@@ -274,6 +279,7 @@ def _allow_files(system: ctypes.CDLL, version: int, rights: Mapping[str, int]) -
         with suppress(OSError):
             folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
             allowed = access if Path(path).is_dir() else access & _FILE_RIGHTS
+            # 1 is LANDLOCK_RULE_PATH_BENEATH; the structure has the rights and the open path
             system.syscall(_LANDLOCK_ADD, rules, 1, struct.pack("=Qi", allowed, folder), 0)
             os.close(folder)
     is_entered = system.syscall(_LANDLOCK_RESTRICT, rules, 0) == 0
@@ -308,40 +314,61 @@ def _filter(
     It reads ``struct seccomp_data``: number (byte 0), architecture (4), pointer, six arguments (from 16, 8
     each). A call of another architecture ends the process; a call that no rule names is allowed.
     """
-    own_id = [os.getpid()]
-    if starts:
-        children = _rule(calls["clone"], [_CLONE_NAMESPACES], test=_ANY_BIT, answer=_ALLOW)
-    else:
-        children = _rule(calls["clone"], [_CLONE_THREAD], test=_ANY_BIT) + _rule(calls["starts"])
-    if starts and signals:  # Landlock decides which; a negative id is a group, or every process
-        children += _rule(calls["kill"], [1 << 31], test=_AT_LEAST, answer=_ALLOW)
-    else:
-        children += _rule([*calls["kill"], *calls["tgkill"]], own_id)
     return [
+        # Skip the end of the process if the architecture is equal; skip the denial if the number is not x32's
         *((_LOAD, 0, 0, 4), (_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, _END)),
         *((_LOAD, 0, 0, 0), (_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _DENY)),
-        *_rule(calls["refused"]),
-        *_rule(calls["clone3"], answer=_ABSENT),
-        *children,
-        *_rule(calls["prlimit"], [0, *own_id]),
-        *_rule(calls["fcntl"], _SIGNAL_COMMANDS, at=1, answer=_ALLOW),
-        *_rule(calls["ioctl"], _TERMINAL_COMMANDS, at=1, answer=_ALLOW),
+        *_rule(calls["refused"], otherwise=_DENY),
+        *_rule(calls["clone3"], otherwise=_ABSENT),
+        *_rules_to_start(calls, starts=starts),
+        *_rules_to_signal(calls, by_landlock=starts and signals),
+        *_rule(calls["prlimit"], 0, os.getpid(), then=_ALLOW, otherwise=_DENY),
+        *_rule(calls["fcntl"], *_SIGNAL_COMMANDS, at=1, then=_DENY, otherwise=_ALLOW),
+        *_rule(calls["ioctl"], *_TERMINAL_COMMANDS, at=1, then=_DENY, otherwise=_ALLOW),
         (_RETURN, 0, 0, _ALLOW),
     ]
 
 
-def _rule(
-    calls: Iterable[int], given: Sequence[int] = (), *, at: int = 0, test: int = _EQUAL, answer: int = _DENY
-) -> list[_Instruction]:
-    """Return the instructions for some calls: they get ``answer``, but the opposite (allow or deny) if
-    argument ``at`` (its low 32 bits) passes the test with one of the given values.
+def _rules_to_start(calls: Mapping[str, Sequence[int]], *, starts: bool) -> list[_Instruction]:
+    """Return the rules for calls that start threads and processes: a program, but in no namespace of its own,
+    or (``starts`` false) only threads."""
+    if starts:
+        return _rule(calls["clone"], _CLONE_NAMESPACES, test=_ANY_BIT, then=_DENY, otherwise=_ALLOW)
+    only_threads = _rule(calls["clone"], _CLONE_THREAD, test=_ANY_BIT, then=_ALLOW, otherwise=_DENY)
+    return only_threads + _rule(calls["starts"], otherwise=_DENY)
 
-    ``_rule(clone, [_CLONE_THREAD], test=_ANY_BIT)`` denies clone, but allows it for a thread.
-    ``_rule(refused)`` denies always.
+
+def _rules_to_signal(calls: Mapping[str, Sequence[int]], *, by_landlock: bool) -> list[_Instruction]:
+    """Return the rules for kill and tgkill: only to this process, or (``by_landlock``) to one process at a
+    time, where Landlock decides to which."""
+    if by_landlock:  # ids from 1 << 31 on, read without a sign, are negative: a group, or every process
+        return _rule(calls["kill"], 1 << 31, test=_AT_LEAST, then=_DENY, otherwise=_ALLOW)
+    return _rule([*calls["kill"], *calls["tgkill"]], os.getpid(), then=_ALLOW, otherwise=_DENY)
+
+
+def _rule(
+    calls: Iterable[int], *values: int, otherwise: int, then: int = _ALLOW, at: int = 0, test: int = _EQUAL
+) -> list[_Instruction]:
+    """Return the instructions for some calls, by their numbers: each gets the answer ``then`` if its argument
+    ``at`` (the low 32 bits) passes the test with one of the values, and else ``otherwise``.
+
+    | rule | answer |
+    | --- | --- |
+    | ``_rule(refused, otherwise=_DENY)`` | denied, whatever its arguments are |
+    | ``_rule(clone, _CLONE_THREAD, test=_ANY_BIT, then=_ALLOW, otherwise=_DENY)`` | only threads |
+    | ``_rule(fcntl, 8, 10, at=1, then=_DENY, otherwise=_ALLOW)`` | all but the commands 8 and 10 |
+
+    The instructions for one call of the last rule; a jump counts the instructions that it skips::
+
+        equal 72 (fcntl)?  if not, skip the five below
+        load argument 1
+        equal 8?           if so, skip 2: the test of 10, and the return of ``otherwise``
+        equal 10?          if so, skip 1: the return of ``otherwise``
+        return _ALLOW      (``otherwise``)
+        return _DENY       (``then``)
     """
-    opposite = _DENY if answer == _ALLOW else _ALLOW
-    tests = [(test, len(given) - number, 0, value) for number, value in enumerate(given)]
-    body = [(_LOAD, 0, 0, 16 + 8 * at), *tests, (_RETURN, 0, 0, answer), (_RETURN, 0, 0, opposite)]
+    tests = [(test, len(values) - number, 0, value) for number, value in enumerate(values)]
+    body = [(_LOAD, 0, 0, 16 + 8 * at), *tests, (_RETURN, 0, 0, otherwise), (_RETURN, 0, 0, then)]
     return [step for number in calls if number >= 0 for step in ((_EQUAL, 0, len(body), number), *body)]
 
 
