@@ -45,7 +45,7 @@ CONTEXTS = Place[
     ]
 ]("contexts of questions")
 """The function by which an option opens the verifier of context tokens; without one, no question has a
-context."""
+context. One option has it: of more, the first would count."""
 _RESUME_S = 5.0
 """Wait at shutdown for answers that lost their reader, who may come back and read them from their records."""
 _CANCEL_AGAIN_S = 0.2
@@ -67,7 +67,7 @@ async def main() -> None:
     operations, port = None, settings.operations_port
     if port is not None:
         operations = open_socket(settings.operations_host, port)
-        port = operations.getsockname()[1]
+        port = operations.getsockname()[1]  # the kernel's choice where the settings say 0
     metrics = ServiceMetrics()
     async with (
         open_tenants(settings, observe=partial(TenantReads, metrics.live)) as tenants,
@@ -96,17 +96,21 @@ async def open_application(
     limits: StreamLimits | None = None,
     operations_port: int | None = None,
 ) -> AsyncGenerator[Application]:
-    """Build the application. At the end, settle the answers in progress and write their records.
+    """Build the application of these tenants, and run their tasks inside the block. At the end, settle the
+    answers in progress, write their records, and cancel the tasks.
 
-    ``metrics`` are those that observe the tenants' live systems.
+    ``metrics``: those that observe the tenants' live systems, given to ``open_tenants`` too.
+    ``operations_port``: the port of the operators' listener, None without one.
     """
     async with AsyncExitStack() as stack:
         service = await _service(settings, tenants, stack, metrics or ServiceMetrics())
         answers = Answers(service, limits or StreamLimits())
         await _load_first([tenant.answer_question.adaptations for tenant in tenants.values()])
         watches = [asyncio.create_task(watch_cancellations(tenants, service.running))]
+        # For each tenant: ``run`` replaces what serves it when another index is live; ``_run_beside`` then
+        # starts the tasks beside its answers again.
         watches += [asyncio.create_task(tenants.run(name)) for name in tenants]
-        watches += [asyncio.create_task(_watch(tenants, name)) for name in tenants]
+        watches += [asyncio.create_task(_run_beside(tenants, name)) for name in tenants]
         watches.append(asyncio.create_task(forget_regularly(FORGET_EVERY_S)))
         try:
             yield build_application(
@@ -120,9 +124,9 @@ async def open_application(
             await _cancel(watches)
 
 
-async def _watch(tenants: ServedTenants, name: str) -> None:
-    """Run what a tenant needs beside its answers; start it again when the tenant is served from another
-    index."""
+async def _run_beside(tenants: ServedTenants, name: str) -> None:
+    """Run a tenant's tasks beside its answers until cancelled; start them again when the tenant is served
+    from another index. The tasks watch the index, load what reviewers change, and do what ``RUNS`` adds."""
     while True:
         served = tenants[name]
         tasks = [
@@ -158,10 +162,11 @@ async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
 async def _service(
     settings: ServiceSettings, tenants: ServedTenants, stack: AsyncExitStack, metrics: ServiceMetrics
 ) -> Service:
-    """Return what all requests of the process share. Its sources of keys are closed with the stack."""
+    """Return what all requests of the process share. What it opens is closed with the stack."""
     clock = SystemClock()
 
     def cached(source: KeySource) -> CachedKeySet:
+        """Return the keys of a source, which are read again when they are old (``CachedKeySet``)."""
         keys = CachedKeySet(source, clock=clock)
         stack.push_async_callback(keys.close)
         return keys
@@ -189,28 +194,33 @@ async def _service(
         bodies=BytesInFlight(memory_mib=settings.memory_mib),
         metrics=metrics,
         clock=clock,
-        console=ConsoleConfig(
-            issuer=settings.issuer,
-            client_id=settings.console_client_id,
-            scopes=("openid",),
-            service=settings.console_name,
-            hosts=tuple(origin for origin in settings.frame_ancestors if origin in settings.cors_origins),
-            delivers=tuple(
-                sorted(name for name, tenant in tenants.items() if tenant.answering.live.replies is not None)
-            ),
-            replies=tuple(sorted(name for name, each in tenants.items() if each.answering.writes_answers)),
-            guards={name: each.answering.tenant.guard for name, each in tenants.items()},
-            examples={name: each.answering.tenant.answers.examples for name, each in tenants.items()},
-            unwritten=tuple(
-                sorted(
-                    name
-                    for name, each in tenants.items()
-                    if settings.models == "embedded"
-                    and (each.answering.writer.model.recorded or not each.answering.writes_answers)
-                )
-            ),
-        ),
+        console=_console(settings, tenants),
         deployed=DeployedVersions.model_validate(settings, from_attributes=True),
+    )
+
+
+def _console(settings: ServiceSettings, tenants: ServedTenants) -> ConsoleConfig:
+    """Return the content of ``config.json``, which the console's page reads at its start. Its lists of
+    tenants have their names, sorted."""
+    answering = {name: tenant.answering for name, tenant in tenants.items()}
+    delivering = [name for name, services in answering.items() if services.live.replies is not None]
+    writing = [name for name, services in answering.items() if services.writes_answers]
+    # A recording that plays in place of a model writes answers, but is no live model.
+    recorded = [name for name, services in answering.items() if services.writer.model.recorded]
+    on_this_machine = settings.models == "embedded"  # where the page can say how to add a model
+    unwritten = [name for name in answering if on_this_machine and (name in recorded or name not in writing)]
+    return ConsoleConfig(
+        issuer=settings.issuer,
+        client_id=settings.console_client_id,
+        scopes=("openid",),
+        service=settings.console_name,
+        # A page that holds the console in a frame and talks to it needs both permissions.
+        hosts=tuple(origin for origin in settings.frame_ancestors if origin in settings.cors_origins),
+        delivers=tuple(sorted(delivering)),
+        replies=tuple(sorted(writing)),
+        guards={name: services.tenant.guard for name, services in answering.items()},
+        examples={name: services.tenant.answers.examples for name, services in answering.items()},
+        unwritten=tuple(sorted(unwritten)),
     )
 
 
