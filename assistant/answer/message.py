@@ -1,7 +1,6 @@
-"""Splits a message into its questions, and finds its numbers and what it names, by its words alone.
+"""Reads the words of a message, before anything is known of them: its questions, its numbers, what it names.
 
-Later steps use these parts and do not parse the message again. They decide what is searched, never what an
-agent is allowed to see.
+Nothing below parses the message again. A reading may widen what is found, never what is allowed.
 """
 
 from __future__ import annotations
@@ -17,22 +16,20 @@ from assistant.text.language import split_sentences
 LONG_MESSAGE_WORDS = 45
 """A longer message is searched by its questions and its most specific sentences."""
 _LONG_MESSAGE_CHARACTERS = 1_000
-"""A message with more characters is long too: text with few spaces."""
+"""The same for text with few spaces."""
 _MOST_WORDS = 4 * LONG_MESSAGE_WORDS
-"""Words of a long message that are searched at most: as many as of four that are just not long. Where its
-most specific sentences have more, runs of their words are chosen instead."""
+"""What is searched of a message, so that it costs no more than four that are just not long. Sentences of more
+words are searched by runs of their words."""
 _MOST_RUN_CHARACTERS = 240
 """About 45 words."""
 MOST_QUESTIONS = 3
-"""Questions of a message; further ones are searched with the last."""
 _SENTENCES_KEPT = 3
-"""Sentences of a long message that are searched; one more where it has three questions or more."""
+"""Of a long message; one more where so many ask."""
 _LEAST_TERMS = 2
 """Content terms of a question; one with fewer belongs to the sentence before it."""
 _LEAST_SPECIFIC = 0.5
-"""Summed weight of the terms of a sentence, from which on it names a thing."""
+"""Weight of the terms of a sentence that may name a thing."""
 _CODE = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
-"""A word or number, with hyphens: "4471-2208"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +46,14 @@ class Message:
     questions: tuple[str, ...]
     """``questions_of`` the text."""
     before: str | None = None
-    """The question before it in its conversation; of a long one its questions."""
+    """The question before it in its conversation; of a long one its questions, joined by spaces."""
     named_above: str = ""
-    """What the two questions before it name; empty where there are not two."""
+    """What the two questions before it name, a line for each; empty where only one or none is before it."""
 
     @classmethod
     def after(cls, earlier: Sequence[str], text: str, *, vocabulary: Vocabulary) -> Message:
-        """Return a message with what stands before it. ``earlier``: the last questions, oldest first."""
+        """Return a message with the questions before it. ``earlier``: the last ones of its conversation, at
+        most two, oldest first (``Question.two_before``)."""
         questions = questions_of(text, vocabulary=vocabulary)
         before = earlier[-1] if earlier else None
         if before is not None and is_long(before):
@@ -66,38 +64,49 @@ class Message:
 
 def questions_of(text: str, *, vocabulary: Vocabulary) -> tuple[str, ...]:
     """Return the questions of a message, at most MOST_QUESTIONS, in the agent's words; the whole message
-    where it asks one. A sentence belongs to the first question mark after it, those after the last one to it.
+    where it asks one.
 
-    Example: "I lost my card. Can I get a new one? What does a replacement card cost? Thanks!" gives
-    ("I lost my card. Can I get a new one?", "What does a replacement card cost? Thanks!"). A question of
-    fewer content terms than two, "What does it cost?", would go with the one before it.
+    - A sentence belongs to the first question mark after it: "How long? She asked. Who signs it?" gives
+      ("How long?", "She asked. Who signs it?").
+    - A question of fewer than _LEAST_TERMS content terms goes on into the next sentences: "Is it there? How
+      long does a refill take?" is one question.
+    - What is after the last question mark belongs to the last question: "Who signs the form? Thank you."
+    - Four questions are three: the last two are one text.
+    - A long message is first reduced to some of its sentences (``_searched_of_long``).
     """
     sentences = [span.text for span in split_sentences(text)]
     if is_long(text):
-        kept = _most_specific(sentences, vocabulary)
-        if len(" ".join(kept).split()) > _MOST_WORDS or len(" ".join(kept)) > _LONG_MESSAGE_CHARACTERS:
-            kept = _most_specific([run for sentence in sentences for run in _runs(sentence)], vocabulary)
-        sentences = kept
-    parts: list[str] = []
+        sentences = _searched_of_long(sentences, vocabulary)
+    questions: list[str] = []
     begun: list[str] = []
     for sentence in sentences:
         begun.append(sentence)
-        if sentence.rstrip().endswith("?") and len(vocabulary.terms(" ".join(begun))) >= _LEAST_TERMS:
-            parts.append(" ".join(begun))
+        question = " ".join(begun)
+        if sentence.rstrip().endswith("?") and len(vocabulary.terms(question)) >= _LEAST_TERMS:
+            questions.append(question)
             begun = []
     if begun:
-        rest = " ".join(begun)
-        parts = [*parts[:-1], f"{parts[-1]} {rest}"] if parts else [rest]
-    if len(parts) > MOST_QUESTIONS:
-        parts = [*parts[: MOST_QUESTIONS - 1], " ".join(parts[MOST_QUESTIONS - 1 :])]
-    if len(parts) < 2:
-        return (" ".join(parts) or text,) if is_long(text) else (text,)
-    return tuple(parts)
+        questions[-1:] = [" ".join([*questions[-1:], *begun])]
+    if len(questions) > MOST_QUESTIONS:
+        questions = [*questions[: MOST_QUESTIONS - 1], " ".join(questions[MOST_QUESTIONS - 1 :])]
+    if len(questions) > 1:
+        return tuple(questions)
+    return (" ".join(questions) or text,) if is_long(text) else (text,)
 
 
 def is_long(text: str) -> bool:
     """Return whether a message is searched by parts of it."""
     return len(text.split()) > LONG_MESSAGE_WORDS or len(text) > _LONG_MESSAGE_CHARACTERS
+
+
+def _searched_of_long(sentences: Sequence[str], vocabulary: Vocabulary) -> list[str]:
+    """Return the sentences of a long message by which it is searched. Where these are still too long, as in a
+    text without full stops, its most specific runs of words take their place."""
+    kept = _most_specific(sentences, vocabulary)
+    searched = " ".join(kept)
+    if len(searched.split()) > _MOST_WORDS or len(searched) > _LONG_MESSAGE_CHARACTERS:
+        return _most_specific([run for sentence in sentences for run in _runs(sentence)], vocabulary)
+    return kept
 
 
 def _runs(sentence: str) -> Iterator[str]:
@@ -109,16 +118,17 @@ def _runs(sentence: str) -> Iterator[str]:
 
 
 def _most_specific(sentences: Sequence[str], vocabulary: Vocabulary) -> list[str]:
-    """Return the sentences that ask, and of the others those with the most specific words, in their order."""
+    """Return three or four of the sentences, in their order: those that ask before others, and of both the
+    heaviest first. Four where three or more ask: three that ask leave room for one that tells."""
     weights = [sum(term.weight for term in vocabulary.terms(text)) for text in sentences]
-    order = sorted(range(len(sentences)), key=lambda at: (not sentences[at].endswith("?"), -weights[at], at))
-    asking = sum(sentence.endswith("?") for sentence in sentences)
-    kept = sorted(order[: max(_SENTENCES_KEPT, min(asking + 1, _SENTENCES_KEPT + 1))])
-    return [sentences[at] for at in kept]
+    asks = [text.endswith("?") for text in sentences]
+    best_first = sorted(range(len(sentences)), key=lambda at: (not asks[at], -weights[at], at))
+    most = _SENTENCES_KEPT if sum(asks) < _SENTENCES_KEPT else _SENTENCES_KEPT + 1
+    return [sentences[at] for at in sorted(best_first[:most])]
 
 
 def ids_in(text: str) -> tuple[str, ...]:
-    """Return the numbers and codes of a text, each once: "71" and "A5" of "born 3/4/71, A5" among others."""
+    """Return the words with a digit, each once: numbers and codes."""
     return tuple(dict.fromkeys(word for word in _CODE.findall(text) if any(map(str.isdigit, word))))
 
 
@@ -133,26 +143,26 @@ def numbers_of(text: str) -> tuple[str, ...]:
 def named_above(
     earlier: Sequence[str], asked: Sequence[str], *, vocabulary: Vocabulary, names: str = ""
 ) -> list[str]:
-    """Return what the last messages name and the questions do not: of each message its most specific
-    sentence, without its question mark, for it is not asked again; LONG_MESSAGE_WORDS words at most, the last
-    ones.
+    """Return what the last messages name and the questions do not, in order: the heaviest sentence of each,
+    without its question mark, for it is not asked again. The latest messages come first where the words of
+    all are more than LONG_MESSAGE_WORDS.
 
-    ``earlier``: messages, oldest first. ``asked``: the questions. ``names``: of speakers, which do not count.
-    Example: "Which is cheaper?" after "Zyrtec or Claritin?" and "Hi Doreen.", with the name "doreen", gives
-    ["Zyrtec or Claritin"].
+    ``names``: of speakers, which name nothing else. Example: after "How is Restin taken?" and "What of
+    Zarlex?", "And which one is cheaper?" gives ["How is Restin taken", "What of Zarlex"].
     """
-    stems = frozenset[str]().union(*(term.forms for term in vocabulary.terms(" ".join((*asked, names)))))
+    said = frozenset[str]().union(*(term.forms for term in vocabulary.terms(" ".join((*asked, names)))))
 
-    def weight(sentence: str) -> float:
-        terms = vocabulary.terms(sentence)
-        return sum(term.weight for term in terms if stems.isdisjoint(term.forms)) * (sentence not in asked)
+    def new_weight(sentence: str) -> float:
+        """Return the weight of what the sentence adds to the questions; 0 for one that is among them."""
+        terms = () if sentence in asked else vocabulary.terms(sentence)
+        return sum(term.weight for term in terms if said.isdisjoint(term.forms))
 
     kept: list[str] = []
     words = 0
     for text in reversed(earlier):
-        best = max((span.text.strip() for span in split_sentences(text)), key=weight, default="")
+        best = max((span.text.strip() for span in split_sentences(text)), key=new_weight, default="")
         length = len(best.split())
-        if weight(best) >= _LEAST_SPECIFIC and words + length <= LONG_MESSAGE_WORDS:
+        if new_weight(best) >= _LEAST_SPECIFIC and words + length <= LONG_MESSAGE_WORDS:
             kept.append(best.rstrip("?"))
             words += length
     return kept[::-1]
