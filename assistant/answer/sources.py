@@ -1,13 +1,22 @@
 """Searches for one question: embeds its texts, asks every source, reads the likeliest documents.
 
-A tenant's sources are asked at once, each under its own limit and circuit breaker. A source that is late or
-fails is left out, and the answer says so (``SearchScope.degraded``).
+A tenant's sources are asked at once, each under its own limit and circuit. One that is late or fails is left
+out, which the answer says (``SearchScope.degraded``).
+
+A leg is one ranked list of a search: the passages by their words (BM25), and by their vectors.
+
+``ReadQuestion`` embeds the texts of a message, and ``SearchSources`` searches each of its questions::
+
+    await sources.embed(["Are refills payable?"], scope)  # fills scope.embedded
+    asked = await sources.run(text, vector=scope.embedded["Are refills payable?"], scope=scope)
+    asked.states  # {"handbook": "answered", "wiki": "late"}; scope.degraded is ["source wiki"]
+    await sources.read(["handbook:12"], scope)
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
@@ -31,12 +40,12 @@ from assistant.domain.errors import EmbeddingUnavailableError, PassageTooLongErr
 from assistant.tenant.tenant import SourceEntry, SourceKind, TenantConfig
 
 _HALVINGS = (0, 1, 3, 6)
-"""How often the longest of some texts is cut in two, in one attempt after another as long as a text is over
-the model's token limit: not at all, into 2, 8, 64 pieces."""
+"""How often the longest of some texts is cut in two, attempt after attempt, where one is over the model's
+token limit: at most four calls, and 2^6 = 64 pieces of a text."""
 FAILURES_TO_OPEN = 3
-"""Failures in a row after which a source is left out without a call for a while (``Circuit``)."""
+"""Failures in a row after which a source is left out unasked for a while."""
 LEAST_LEG = 20
-"""Least passages that a source may give for one leg of the search, however many sources there are."""
+"""Passages that each source may give to each leg, however many sources there are."""
 NO_FILTERS = SearchFilters()
 State = Literal["answered", "empty", "late", "failed"]
 _log = structlog.get_logger(__name__)
@@ -44,7 +53,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SearchScope:
-    """Whose search it is, what it may find, how long it may take, and where its steps are timed."""
+    """Whose search it is, what it may find, how long it may take, and where its steps are timed.
+
+    One for each answer, from its first step to its last. Its fields are never replaced; the steps add to
+    ``embedded``, ``degraded`` and ``tasks`` while they run.
+    """
 
     labels: frozenset[str]
     """The agent's access labels."""
@@ -58,12 +71,12 @@ class SearchScope:
     degraded: list[str] = field(default_factory=list[str])
     """Names of the steps that were left out because they failed or were late."""
     tasks: list[asyncio.Task[Any]] = field(default_factory=list[asyncio.Task[Any]])
-    """Of ``beside``; ``AnswerQuestion.prepare`` cancels them at its end."""
+    """Those of ``beside``. ``AnswerQuestion`` cancels them when its preparation ends."""
 
     def beside(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
-        """Begin work that goes on beside the steps, and return its task, which a later step awaits."""
+        """Begin a task that runs beside the steps; a later step awaits it, or none does."""
         task = asyncio.create_task(work)
-        # its exception is taken, so that a task which no step awaits is not logged as forgotten
+        # Reads the error of a task that nobody awaits: asyncio would log it as never retrieved.
         task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         self.tasks.append(task)
         return task
@@ -83,30 +96,30 @@ class EvidenceQuery:
     vector: Sequence[float]
     """Unit length, of ``text``."""
     before: str | None = None
-    """Earlier words that the question makes no sense without; None: it makes sense alone."""
+    """The question before it, where this one makes no sense without."""
     routed_text: str = ""
-    """The question as the router of sources reads it; empty: ``text``."""
+    """``text`` as the router of sources reads it, without names of items; empty: it reads ``text``."""
     routed_vector: Sequence[float] = ()
     """Unit length, of ``routed_text``; empty: ``vector``."""
     known: KnownWords | None = None
-    """Words of the index; None where they could not be read."""
+    """Words and items of the tenant's documents; None while they are not read."""
     with_offers: bool = True
     """Whether options are asked what they offer; False to measure routing alone."""
     at: datetime | None = None
-    """When the question was written."""
+    """When the question was written: days are counted from then."""
     max_words: int = 160
-    """Longest run of units that chooses the section (``choose``)."""
+    """Words of the section that is quoted, at most: the tenant's, divided by the message's questions."""
     also_words: int = 80
-    """The same for a second section."""
+    """The same for what is quoted below it: another part of its document, or a second document's section."""
 
     @property
     def text(self) -> str:
-        """The question as it is embedded and searched."""
+        """What is searched and embedded: the question, below the one before it where it needs that."""
         return with_earlier(self.question, self.before)
 
 
 def with_earlier(question: str, earlier: str | None) -> str:
-    """Return a question below the earlier words that it makes no sense without, as it is embedded and
+    """Return a question below the words before it that it makes no sense without, as it is embedded and
     searched."""
     return question if earlier is None else f"{earlier}\n{question}"
 
@@ -116,40 +129,32 @@ class AskedSources:
     """What the sources of documents answered."""
 
     retrieved: Retrieved
-    """Of all that answered, as if by one search."""
+    """The results of all that answered, merged as if by one search."""
     states: Mapping[str, State]
-    """By name of the source."""
+    """By name of the source; with only one search for all of them, each has its state."""
 
 
 def source_ids(tenant: TenantConfig, *, kind: SourceKind) -> tuple[SourceIds, ...]:
-    """Return which document ids the tenant's sources of one kind have: those with a source's prefix; for a
-    source without one, those with no prefix of another source."""
-    prefixes = tuple(source.id_prefix for source in tenant.sources if source.id_prefix)
-    of_kind = [source.id_prefix for source in tenant.sources if source.kind == kind]
-    return tuple(SourceIds(prefix, () if prefix else prefixes) for prefix in of_kind)
+    """Return the ids of the documents of the tenant's sources of one kind."""
+    return tuple(_ids_of(source, tenant.sources) for source in tenant.sources if source.kind == kind)
+
+
+def _ids_of(source: SourceEntry, sources: Iterable[SourceEntry]) -> SourceIds:
+    """Return which ids of all ``sources`` are this one's: those with its prefix; where it has none, those
+    without the others' prefixes."""
+    if source.id_prefix:
+        return SourceIds(source.id_prefix)
+    return SourceIds("", tuple(other.id_prefix for other in sources if other.id_prefix))
 
 
 class SourceSearch:
-    """Searches one tenant's documents. One instance serves all requests of a process.
-
-    Example::
-
-        [vector] = await sources.embed(["Are refills payable?"], scope)
-        asked = await sources.run("Are refills payable?", vector=vector, scope=scope)
-        documents = await sources.read([asked.retrieved.documents[0].document_id], scope)
-    """
+    """Searches one tenant's documents. One instance serves all requests of a process."""
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
         self.sources = tuple(source for source in services.tenant.sources if source.kind != "live")
-        """The sources whose documents are in the index."""
-        prefixes = [source.id_prefix for source in self.sources]
-        self._ids = {
-            source.name: SourceIds(
-                source.id_prefix, tuple(prefix for prefix in prefixes if prefix not in ("", source.id_prefix))
-            )
-            for source in self.sources
-        }
+        """Those whose documents are in the index; a live source has none."""
+        self._ids = {source.name: _ids_of(source, self.sources) for source in self.sources}
         self._circuits = {
             source.name: Circuit(clock=services.clock, failures=FAILURES_TO_OPEN) for source in self.sources
         }
@@ -182,8 +187,7 @@ class SourceSearch:
             return asked
 
     async def _ask_all(self, query: PassageQuery, scope: SearchScope) -> AskedSources:
-        """Ask the sources. A single one has no circuit and is never left out: its error is raised."""
-        if len(self.sources) <= 1:
+        if len(self.sources) <= 1:  # one search, without a source's own limit and circuit
             retrieved = await self._call_index(
                 lambda step: self._services.search.search(query, deadline=step), scope.deadline
             )
@@ -205,8 +209,7 @@ class SourceSearch:
     async def _ask(
         self, source: SourceEntry, query: PassageQuery, deadline: Deadline
     ) -> tuple[State, Retrieved | None]:
-        """Return what came of one source, and its result; None where it failed, was late, or was not
-        asked."""
+        """Return a source's state and what it found; None if it is late, fails, or its circuit is open."""
         circuit = self._circuits[source.name]
         if not circuit.allows():
             return "failed", None
@@ -223,12 +226,13 @@ class SourceSearch:
         except SearchUnavailableError as error:
             circuit.failed()
             _log.warning("source_left_out", source=source.name, reason=error.message)
-            return ("late" if error is late else "failed"), None
+            is_late = error is late  # ``call_within`` raises this very error, the index another
+            return ("late" if is_late else "failed"), None
         circuit.succeeded()
         return ("answered" if retrieved.documents else "empty"), retrieved
 
     def _leg_size(self, leg_size: int) -> int:
-        """Return how many passages of a leg one source may give: an equal share for each."""
+        """Return how many passages one source may give to a leg: an equal share, at least LEAST_LEG."""
         return max(min(LEAST_LEG, leg_size), leg_size // len(self.sources))
 
     async def read(self, document_ids: Sequence[str], scope: SearchScope) -> Mapping[str, StoredDocument]:
@@ -256,7 +260,7 @@ class SourceSearch:
 
     async def embed(self, texts: Sequence[str], scope: SearchScope) -> list[list[float]]:
         """Return a vector for each text, by one call. A text over the model's token limit is embedded in
-        pieces and gets the mean of their vectors: nothing is cut.
+        pieces and gets the mean of their vectors: no text is shortened. ``scope.embedded`` gets them too.
 
         Raises EmbeddingUnavailableError, OverloadedError, DeadlineExceededError.
         """
@@ -285,23 +289,26 @@ class SourceSearch:
     async def _vectors(
         self, texts: Sequence[str], *, deadline: Deadline, halvings: Sequence[int] = _HALVINGS
     ) -> list[list[float]]:
-        """Return the vectors; where a text is too long, try again with more ``halvings`` of it."""
+        """Return a vector for each text. ``halvings``: those of the attempts that are left."""
         longest = max([1, *map(len, texts)])
-        # A text of half the length is cut once less: pieces of all texts are about as long.
-        cut = [_pieces(text, times=halvings[0] - int(log2(longest / (len(text) or 1)))) for text in texts]
+
+        def times(text: str) -> int:
+            """Return how often a text is cut in two; below 1: not at all. One of half the longest's length
+            is cut once less, so that pieces of all texts are about as long."""
+            return halvings[0] - int(log2(longest / (len(text) or 1)))
+
+        pieces_of_texts = [_pieces(text, times=times(text)) for text in texts]
         try:
-            pieces = [piece for text_pieces in cut for piece in text_pieces]
-            vectors = iter(await self._services.embedder.embed(pieces, deadline=deadline))
+            vectors = iter(await self._services.embedder.embed([*chain(*pieces_of_texts)], deadline=deadline))
         except PassageTooLongError:
             if len(halvings) == 1:
                 raise
             return await self._vectors(texts, deadline=deadline, halvings=halvings[1:])
-        return [_mean([next(vectors) for _ in text_pieces]) for text_pieces in cut]
+        return [_mean([next(vectors) for _ in pieces]) for pieces in pieces_of_texts]
 
 
 def _pieces(text: str, *, times: int) -> list[str]:
-    """Return a text cut in two, its halves cut in two, and so on, ``times`` times; a negative number cuts
-    nothing."""
+    """Cut a text in two, then its halves, and so on: 2 ** ``times`` pieces, or fewer of a short text."""
     pieces = [text]
     for _ in range(times):
         pieces = [half for piece in pieces for half in _halves(piece)]
@@ -309,7 +316,7 @@ def _pieces(text: str, *, times: int) -> list[str]:
 
 
 def _halves(text: str) -> list[str]:
-    """Return a text cut in two at the blank nearest to its middle, or in its middle if it has none."""
+    """Cut a text in two at the white space nearest to its middle, or in its middle if it has none."""
     middle = len(text) // 2
     before, after = text.rfind(" ", 0, middle), text.find(" ", middle)
     cut = min((at for at in (before, after) if at > 0), key=lambda at: abs(at - middle), default=middle)
@@ -326,14 +333,14 @@ def _mean(vectors: Sequence[Sequence[float]]) -> list[float]:
 
 
 def _merged(answers: Sequence[Retrieved], *, size: int) -> Retrieved:
-    """Return the results of several sources, which have no document in common, as one, with the ``size`` best
-    passages."""
+    """Return the results of several sources, whose documents differ, as one: the passages get new
+    ranks by their fused scores, each of which is of the ranks in its source."""
     ranked = sorted(
         chain.from_iterable(answer.passages for answer in answers),
-        key=lambda hit: (-hit.fused_score, hit.passage.passage_id),
+        key=lambda passage: (-passage.fused_score, passage.passage.passage_id),
     )
     return Retrieved(
-        passages=tuple(replace(hit, rank=rank) for rank, hit in enumerate(ranked[:size], start=1)),
+        passages=tuple(replace(passage, rank=rank) for rank, passage in enumerate(ranked[:size], start=1)),
         best_cosine=max(answer.best_cosine for answer in answers),
         index_version=answers[0].index_version,
         hits=tuple(sorted(chain.from_iterable(answer.hits for answer in answers))),
