@@ -120,13 +120,12 @@ async def until_whole(
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             result, degraded = await ask()
+            if not degraded or attempt == _ATTEMPTS:
+                return result, tuple(degraded)
         except OverloadedError:
             if attempt == _ATTEMPTS:
                 raise
             await asyncio.sleep(_BACK_OFF_S * 2**attempt)
-            continue
-        if not degraded or attempt == _ATTEMPTS:
-            return result, tuple(degraded)
     raise AssertionError("unreachable")
 
 
@@ -317,19 +316,21 @@ def first_share(
     of its halves.
 
     ``right``: the question's documents, and others that hold all its gold. ``rankings``: one for each part.
-    Example: a double question names documents a and b, the parts rank a and c first: 0.5.
+    For a double question whose parts rank x and y first:
+
+    - One of x and y holds all the gold, and is not named: it answers both halves, 1.0.
+    - The question names a and b: the share of the two that are among x and y.
+    - The question names one document: the share of x and y that are right.
     """
     first_by_part = [set(ranking[:1]) for ranking in rankings]
     named, first = question.documents, set[str]().union(*first_by_part)
-    has_halves = question.kind == "double" and max(len(first_by_part), len(named)) > 1
-    holds_both = bool(first & right.difference(named))  # one document with all the gold answers both halves
-    if not has_halves or holds_both:
+    answers_both = bool(first & right.difference(named))
+    if question.kind != "double" or answers_both:
         return float(bool(first & right))
-    if len(named) > 1:
-        halves = [name in first for name in named]
-    else:
-        halves = [bool(top & right) for top in first_by_part]
-    return sum(halves) / len(halves)
+    of_documents = [name in first for name in named]
+    of_parts = [bool(first_of_part & right) for first_of_part in first_by_part]
+    halves = of_documents if len(named) > 1 else of_parts
+    return sum(halves) / max(1, len(halves))
 
 
 def quote_faults(blocks: Sequence[QuotedBlock], documents: Iterable[StoredDocument]) -> dict[str, float]:
@@ -452,7 +453,7 @@ class WrittenModel:
     counter: TokenCounter
     name: str
     recorded: Mapping[str, RecordedAnswer]
-    """Recorded answers by ``qid``; empty for a live model, which is how the code tells the two apart."""
+    """Recorded answers by ``qid``; empty for a live model."""
     replies: frozenset[str] = frozenset()
     """``qid`` of the questions with a recorded reply to the patient."""
 
@@ -464,61 +465,72 @@ class WrittenModel:
         replies = frozenset(line.id for line in lines if line.task == "reply")
         return cls(model, CharacterCount(), model.title, answers, replies)
 
+    @property
+    def is_live(self) -> bool:
+        """Whether it answers each question anew. A recording without any answer counts as live, too."""
+        return not self.recorded
+
+
+@dataclass(slots=True)
+class HeardCall:
+    """One call of a model, whose values are filled in while its stream is read."""
+
+    prompt: str
+    """SHA-256 of its messages."""
+    began_s: float
+    """When it began, on the monotonic clock."""
+    text: str = ""
+    first_s: float | None = None
+    """Seconds from the call to the first text; None before it."""
+    seconds: float = 0.0
+    """From the call to the last delta."""
+    tokens: int = 0
+    """Deltas with text, or the server's count."""
+    failed: bool = True
+    """Whether the model has given no finish reason."""
+    is_ended: bool = False
+    """Whether its reader left it without an error, and in time."""
+
 
 class HeardModel:
-    """An ``AnswerGenerator`` that passes on a model's stream, and keeps text and times of its last call.
+    """An ``AnswerGenerator`` that passes on a model's stream, and keeps text and times of each call.
 
     A task reads the stream as it comes and hands it on by a queue, so that times are the model's: the answer
-    path takes the first text only when it has the vectors of the section beside it. Calls run one at a time:
-    each resets what the last one kept, all but ``ended``.
+    path takes the first text only when it has the vectors of the section beside it.
     """
 
     def __init__(self, generator: AnswerGenerator, clock: Clock) -> None:
         self._generator, self._clock = generator, clock
-        self.ended: dict[str, str] = {}
-        """Text by SHA-256 of its prompt, of calls that neither failed nor were late, since ``forget``."""
-        self._start()
-
-    def _start(self) -> None:
-        self.first_s: float | None = None
-        """Seconds from the call to the first text; None before it."""
-        self.text, self.seconds, self.tokens = "", 0.0, 0
-        # ``seconds``: from the call to the last delta. ``tokens``: deltas with text, or the server's count.
-        self.failed = False
-        """Whether a call began and has not ended with a finish reason."""
-
-    def forget(self) -> None:
-        """Forget all calls, before the next question is asked."""
-        self.ended.clear()
-        self._start()
+        self.calls: list[HeardCall] = []
+        """In order, since the caller last emptied it."""
 
     @asynccontextmanager
     async def stream(
         self, request: GenerationRequest, *, deadline: Deadline
     ) -> AsyncGenerator[GenerationStream]:
-        self._start()
-        self.failed, began_s = True, self._clock.monotonic_s()
+        call = HeardCall(prompt_sha256(request.messages), self._clock.monotonic_s())
+        self.calls.append(call)
         async with self._generator.stream(request, deadline=deadline) as stream:
             handed_on = _HandedOnStream(stream.inference_id, stream.variant)
-            reading = asyncio.create_task(self._read(stream, handed_on, began_s=began_s))
+            reading = asyncio.create_task(self._read(stream, handed_on, call))
             try:
                 yield handed_on
             finally:
                 reading.cancel()
                 await asyncio.wait([reading])
-        self.ended[prompt_sha256(request.messages)] = self.text
+        call.is_ended = True
 
-    async def _read(self, stream: GenerationStream, handed_on: _HandedOnStream, *, began_s: float) -> None:
+    async def _read(self, stream: GenerationStream, handed_on: _HandedOnStream, call: HeardCall) -> None:
         try:
             async for delta in stream:
-                self.seconds = self._clock.monotonic_s() - began_s
-                self.text += delta.text
+                call.seconds = self._clock.monotonic_s() - call.began_s
+                call.text += delta.text
                 if delta.text:
-                    self.first_s = self.seconds if self.first_s is None else self.first_s
-                    self.tokens += 1
+                    call.first_s = call.seconds if call.first_s is None else call.first_s
+                    call.tokens += 1
                 if delta.usage is not None and delta.usage.completion_tokens:
-                    self.tokens = delta.usage.completion_tokens
-                self.failed = self.failed and delta.finish_reason is None
+                    call.tokens = delta.usage.completion_tokens
+                call.failed = call.failed and delta.finish_reason is None
                 handed_on.items.put_nowait(delta)
             handed_on.items.put_nowait(None)
         except AssistantError as error:
@@ -545,12 +557,44 @@ class Written(NamedTuple):
     values: dict[str, float]
     """By measure; ``plays``: whether the recording's answer is to today's prompt."""
     is_written: bool
-    """Whether the model was asked and its text is the answer; false where the gate stopped the question, no
-    answer was recorded, or the section took its place."""
+    """Whether the model was asked and its text is the answer, as told at ``_Answered``."""
     text: str
     degraded: tuple[str, ...]
     recorded: tuple[RecordedAnswer, ...]
     """Lines for the file of recorded answers, from a live model; empty where a recording plays."""
+    call: HeardCall | None
+    """The call that wrote the answer, or that failed to; None where the model was not asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """What the answer path streamed for a question, and which of these cases it is:
+
+    | the answer | is_written | is_refused |
+    | --- | --- | --- |
+    | the model wrote it | yes | no |
+    | the model said that the documents do not answer | yes | yes |
+    | a section of a document, in place of the model's text too | no | no |
+    | the gate stopped the question, or the stream ended with an error | no | yes |
+    """
+
+    text: str
+    done: Done | None
+    """None where the stream ended with an error."""
+    is_whole: bool
+    """Whether no sentence was withheld."""
+    prompt: str | None
+    """SHA-256 of the model's prompt; None where the gate stopped the question before it."""
+
+    @property
+    def is_refused(self) -> bool:
+        return self.done is None or self.done.mode is None
+
+    @property
+    def is_written(self) -> bool:
+        if self.done is None or self.prompt is None:
+            return False
+        return self.done.mode is Mode.WRITTEN or self.done.finish_reason is FinishReason.NO_EVIDENCE
 
 
 class WrittenAnswers:
@@ -562,28 +606,27 @@ class WrittenAnswers:
 
     def __init__(self, services: TenantServices, model: WrittenModel) -> None:
         generation = services.tenant.generation
-        update = {"context_tokens": CONTEXT_TOKENS, "max_tokens": MAX_TOKENS} if model.recorded else {}
+        update = {} if model.is_live else {"context_tokens": CONTEXT_TOKENS, "max_tokens": MAX_TOKENS}
         answers = services.tenant.answers.model_copy(update={"mode": "auto"})
         tenant = services.tenant.model_copy(
             update={"generation": generation.model_copy(update=update), "answers": answers}
         )
-        self.heard = HeardModel(model.generator, services.clock)
+        self._heard = HeardModel(model.generator, services.clock)
         served = replace(
             services.writer.model,
             writes_answers=True,
-            system_role=bool(model.recorded) or services.writer.model.system_role,
-            recorded=model.name if model.recorded else None,
+            system_role=not model.is_live or services.writer.model.system_role,
+            recorded=None if model.is_live else model.name,
         )
         self._services = replace(
             services,
             tenant=tenant,
-            writer=AnswerWriter(self.heard, served, model.counter),
+            writer=AnswerWriter(self._heard, served, model.counter),
             live=replace(services.live, elements=None),
             revisions=None,
             counts_days=False,
         )
-        self._recorded, self._replies = model.recorded, model.replies
-        self._model_name = model.name
+        self._model = model
         self._answer = AnswerQuestion(self._services)
         self._reply = WriteReply(self._services, self._answer.keep.writer)
         self._identity = identity_of(services)
@@ -594,41 +637,39 @@ class WrittenAnswers:
         return await self._answer.prepare(request, identity=self._identity, deadline=self._deadline())
 
     async def ask(self, question: EvaluationQuestion, *, before: str | None = None) -> Written:
-        """Write the answer, and its reply to the patient, and judge both. Raises AssistantError."""
-        self.heard.forget()
+        """Write the answer, and its reply to the patient, and judge both. Raises AssistantError.
+
+        A reply is written where the model wrote an answer; of a recording, where it has one, too. Questions
+        are asked one after the other: the calls that are heard are this question's.
+        """
+        self._heard.calls.clear()
         prepared = await self.prepare(question, before=before)
-        digest = prompt_sha256(prepared.prompt.messages) if prepared.prompt is not None else None
-        async with aclosing(self._answer.stream(prepared)) as stream:
-            events = [event async for event in stream]
-        shown = "".join(event.text for event in events if isinstance(event, Token))
-        done = next((event for event in events if isinstance(event, Done)), None)
-        refused = done is not None and digest is not None and done.finish_reason is FinishReason.NO_EVIDENCE
-        is_written = done is not None and (done.mode is Mode.WRITTEN or refused)
-        is_whole = not any(
-            isinstance(event, SentenceEnded) and event.detail == "withheld" for event in events
-        )
-        is_refused = done is None or done.mode is None
-        values = {"written_withheld": float(not is_whole)}
-        line = self._recorded.get(question.qid)
-        plays = line is not None and line.prompt_sha256 == digest
-        if line is not None and digest is not None:
-            values["plays"] = float(plays)
-        if question.answerable:
-            raw = line.answer if line is not None and plays else None
-            values["written_refused"] = float(is_refused)
-            values |= _values_of_text(question, shown, raw=raw, is_whole=is_whole)
-        else:
-            is_sure = done is not None and done.certainty is Certainty.ANSWERED
-            values |= {"written_false": float(is_sure), "written_rightly_refused": float(is_refused)}
-        recorded = self._to_record(question, "answer") if is_written and not self._recorded else []
-        if is_written and not is_refused and (not self._recorded or question.qid in self._replies):
+        answer = await self._answered(prepared)
+        values = _values(question, answer, self._model.recorded.get(question.qid))
+        calls = list(self._heard.calls)
+        recorded = self._lines(question.qid, calls, "answer") if answer.is_written else []
+        may_reply = self._model.is_live or question.qid in self._model.replies
+        if may_reply and answer.is_written and not answer.is_refused:
             reply = await self._replied(prepared.question.begun.answer_id)
             if reply is not None:
                 values |= await self._judged(reply, question)
-                if not self._recorded:
-                    of_reply = prompt_sha256(reply.prompt.messages)
-                    recorded += self._to_record(question, "reply_check", reply=of_reply)
-        return Written(values, is_written, shown, () if done is None else done.degraded, tuple(recorded))
+                written_by = prompt_sha256(reply.prompt.messages)
+                of_reply = self._heard.calls[len(calls) :]
+                recorded += self._lines(question.qid, of_reply, "reply_check", reply=written_by)
+        degraded = () if answer.done is None else answer.done.degraded
+        call = calls[-1] if calls else None
+        return Written(values, answer.is_written, answer.text, degraded, tuple(recorded), call)
+
+    async def _answered(self, prepared: PreparedAnswer) -> _Answered:
+        """Stream the answer to its end."""
+        async with aclosing(self._answer.stream(prepared)) as stream:
+            events = [event async for event in stream]
+        return _Answered(
+            text="".join(event.text for event in events if isinstance(event, Token)),
+            done=next((event for event in events if isinstance(event, Done)), None),
+            is_whole="withheld" not in {event.detail for event in events if isinstance(event, SentenceEnded)},
+            prompt=prompt_sha256(prepared.prompt.messages) if prepared.prompt is not None else None,
+        )
 
     async def _replied(self, answer_id: str) -> PreparedReply | None:
         """Prepare the reply to the patient to the answer just given; ``_judged`` lets the model write it.
@@ -646,10 +687,7 @@ class WrittenAnswers:
 
     async def _judged(self, reply: PreparedReply, question: EvaluationQuestion) -> dict[str, float]:
         """Let the model write the reply, check it and the planted ones, and return their values by measure.
-
-        Afterwards ``heard.ended`` holds these calls alone, for ``_to_record``. Raises AssistantError.
-        """
-        self.heard.ended.clear()
+        Raises AssistantError."""
         async with aclosing(self._reply.stream(reply)) as stream:
             [done] = [event async for event in stream if isinstance(event, Done)]
         is_stopped = any(check.stops for check in done.checks)
@@ -664,40 +702,42 @@ class WrittenAnswers:
     def _deadline(self) -> Deadline:
         return Deadline.after(_WRITTEN_DEADLINE_S, clock=self._services.clock)
 
-    def _to_record(
-        self, question: EvaluationQuestion, task: Task, *, reply: str | None = None
+    def _lines(
+        self, qid: str, calls: Sequence[HeardCall], task: Task, *, reply: str | None = None
     ) -> list[RecordedAnswer]:
-        """Return the lines of the calls in ``heard.ended``, as those of ``task``.
+        """Return a line for each prompt of the calls that ended, with its last text; none from a recording.
 
-        ``reply``: SHA-256 of the prompt that asked for a reply; its line is of the task "reply".
+        ``task``: the lines'. ``reply``: SHA-256 of the prompt that asked for a reply, whose task is "reply".
         """
+        texts = {call.prompt: call.text for call in calls if call.is_ended and self._model.is_live}
         return [
             RecordedAnswer(
-                id=question.qid,
+                id=qid,
                 task="reply" if prompt == reply else task,
                 prompt_sha256=prompt,
                 answer=text,
-                model=self._model_name,
+                model=self._model.name,
                 made_at=date.today(),  # noqa: DTZ011 - a date for a reader
             )
-            for prompt, text in self.heard.ended.items()
+            for prompt, text in texts.items()
         ]
 
 
-def _values_of_text(
-    question: EvaluationQuestion, shown: str, *, raw: str | None, is_whole: bool
-) -> dict[str, float]:
-    """Return the values of the text that answers an answerable question.
-
-    ``raw``: the model's own text where its recording plays, else None. ``is_whole``: no sentence of it was
-    withheld.
-    """
-    is_right = holds_all(normal(shown), question.answer_contains)
-    values = {"written_right": float(is_right)}
+def _values(question: EvaluationQuestion, answer: _Answered, line: RecordedAnswer | None) -> dict[str, float]:
+    """Return the values of an answer. ``line``: the recorded one; it plays where its prompt is today's."""
+    values = {"written_withheld": float(not answer.is_whole)}
+    plays = line is not None and line.prompt_sha256 == answer.prompt
+    if line is not None and answer.prompt is not None:
+        values["plays"] = float(plays)
+    if not question.answerable:
+        is_sure = answer.done is not None and answer.done.certainty is Certainty.ANSWERED
+        return values | {"written_false": float(is_sure), "written_rightly_refused": float(answer.is_refused)}
+    is_right = holds_all(normal(answer.text), question.answer_contains)
+    values |= {"written_refused": float(answer.is_refused), "written_right": float(is_right)}
     if question.kind == "messy":
         values["written_messy"] = float(is_right)
-    if raw is not None:
-        values["raw_right"] = float(holds_all(normal(raw), question.answer_contains))
+    if line is not None and plays:  # what the model itself wrote, before it was checked
+        values["raw_right"] = float(holds_all(normal(line.answer), question.answer_contains))
     if values.get("raw_right"):
-        values["unchanged"] = float(is_right and is_whole)
+        values["unchanged"] = float(is_right and answer.is_whole)
     return values

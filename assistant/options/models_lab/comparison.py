@@ -1,9 +1,4 @@
-"""Compares models that write by the same questions, in one table (``assistant models compare``):
-
-mean [95 of 100] of questions   recorded                    endpoint:trial-1
-right, of the answerable        0.91 [0.85, 0.96] of 98     0.83 [0.75, 0.9] of 98
-first token, mean, s            -                           0.42 [0.4, 0.45] of 118
-"""
+"""Compares models that write by the same questions, in one table."""
 
 from __future__ import annotations
 
@@ -12,12 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from assistant.answer.services import AnswerWriter, TenantServices
 from assistant.domain.clock import Clock
-from assistant.evaluation.judging import HeardModel, Written, WrittenAnswers, WrittenModel
+from assistant.evaluation.judging import HeardCall, Written, WrittenAnswers, WrittenModel
 from assistant.evaluation.measures import Estimate, Judged, figures
 from assistant.evaluation.questions import EvaluationQuestion
 from assistant.tenant.added_models import ServedLlm
 
-# Name of a measure in ``Judged.values`` = title of its row. A row without any value is left out.
 MEASURES: Mapping[str, str] = {
     "right": "right, of the answerable",
     "refused": "refused, of the answerable",
@@ -42,9 +36,7 @@ class Contender:
 
     @classmethod
     def served(cls, name: str, model: ServedLlm, writer: AnswerWriter, services: TenantServices) -> Contender:
-        """Return the contender of a live model. ``services``: those of the tenant, which the contender gets
-        with this model's name, context and ``writer``; ``writer``: what calls the model and counts its
-        tokens."""
+        """``writer``: what calls the model, and counts its tokens."""
         update = {"model": model.name, "context_tokens": model.context_tokens}
         generation = services.tenant.generation.model_copy(update=update)
         tenant = services.tenant.model_copy(update={"generation": generation})
@@ -54,7 +46,7 @@ class Contender:
 
 @dataclass(slots=True)
 class Compared:
-    """The answers of one model so far, each judged."""
+    """What came of one model so far."""
 
     name: str
     answers: list[Judged] = field(default_factory=list[Judged])
@@ -73,20 +65,19 @@ async def compare(
     clock: Clock,
     show: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> list[Compared]:
-    """Ask each question of each model, one call at a time; return a result for each contender, in order.
+    """Ask each question of each model.
 
-    ``earlier``: texts of the questions that follow-ups lean on, by ``qid``. ``show`` is called with the
-    questions done and their number. Raises AssistantError.
+    ``earlier``: texts of the questions that follow-ups lean on, by ``qid``. Raises AssistantError.
     """
-    writers = [WrittenAnswers(replace(rival.services, clock=clock), rival.model) for rival in contenders]
-    results = [Compared(contender.name) for contender in contenders]
+    writers = [WrittenAnswers(replace(each.services, clock=clock), each.model) for each in contenders]
+    results = [Compared(each.name) for each in contenders]
     for done, question in enumerate(questions):
         show(done, len(questions))
         for contender, writer, result in zip(contenders, writers, results, strict=True):
             written = await writer.ask(question, before=earlier.get(question.after or ""))
-            values = _values(question, written, failed=writer.heard.failed)
-            if not contender.model.recorded:  # a recording has no times
-                values |= _speed(writer.heard, contender.usd_per_hour)
+            values = _values(question, written, failed=written.call is not None and written.call.failed)
+            if contender.model.is_live and written.call is not None:
+                values |= _speed(written.call, contender.usd_per_hour)
             result.answers.append(Judged(question.qid, question.document, values))
     return results
 
@@ -102,8 +93,8 @@ def _values(question: EvaluationQuestion, written: Written, *, failed: bool) -> 
     return values
 
 
-def _speed(timed: HeardModel, usd_per_hour: float | None) -> dict[str, float]:
-    """Return times and cost of the last call, by measure; empty for a call that gave no text."""
+def _speed(timed: HeardCall, usd_per_hour: float | None) -> dict[str, float]:
+    """Return times and cost of a call that gave text, by measure."""
     if timed.first_s is None:
         return {}
     values = {"first_token_s": timed.first_s}
@@ -116,11 +107,11 @@ def _speed(timed: HeardModel, usd_per_hour: float | None) -> dict[str, float]:
 
 def comparison_rows(results: Sequence[Compared]) -> list[tuple[str, ...]]:
     """Return a row for each measure: its title, and of each model value, interval and number of questions."""
-    columns = [result.estimates for result in results]
+    found = [each.estimates for each in results]
     return [
-        (title, *(_cell(estimates.get(name)) for estimates in columns))
+        (title, *(_cell(estimates.get(name)) for estimates in found))
         for name, title in MEASURES.items()
-        if any(name in estimates for estimates in columns)
+        if any(name in estimates for estimates in found)
     ]
 
 

@@ -94,6 +94,24 @@ async def test_times_are_those_of_the_model_s_stream() -> None:
     assert values["usd_per_1000"] == pytest.approx(2.5)
 
 
+async def test_times_are_those_of_the_answer_and_not_of_its_reply_or_check() -> None:
+    clock = SteppedClock()
+
+    class SlowAfterTheAnswer(ScriptedGenerator):
+        first_text_s = 2.0
+
+        async def deltas(self) -> AsyncIterator[GenerationDelta]:
+            clock.step(self.first_text_s)
+            self.first_text_s = 9.0
+            async for delta in super().deltas():
+                yield delta
+
+    services = contender("a", ANSWER).services
+    model = WrittenModel(SlowAfterTheAnswer(ANSWER), CharacterCount(), "a", {})
+    (timed,) = await compare([Contender("a", model, services)], asked(), earlier={}, clock=clock)
+    assert timed.answers[0].values["first_token_s"] == pytest.approx(2.0)
+
+
 async def test_the_table_has_each_model_with_intervals() -> None:
     compared = await results(
         contender("first", ANSWER), contender("second", GenerationUnavailableError("x")), questions=asked(8)
