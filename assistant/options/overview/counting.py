@@ -1,13 +1,21 @@
-"""Counts the answers of one day: how they were made, what agents did with them, and what they quote.
+"""Counts the answers of one day: how they were made, what became of them, and what they rest on.
 
 An answer counts on the day (UTC) on which its question was asked, with all marks and sent texts that it has
 by now. A count has ids of documents and numbers: no agent, no question, no text. What could single out an
 agent is left out before it is stored: ``_without_small_groups``.
 
-Each answer gives a counter of names of ``wire.OverviewCounts``, which is added to the day's total, and to the
-rows of its source, desk, group and documents:
+The names of the counts, and how they sum (``wire.OverviewCounts`` has the same names):
 
-    {"questions": 1, "quoted": 1, "sent_as_is": 1, "replied_60_s": 1}
+- An answer is one of ``thanks`` (a greeting or thanks, counted nowhere else) and ``questions``.
+- ``questions`` = ``written`` + ``quoted`` + ``approved`` + ``not_found`` + ``failed`` + ``stopped``.
+- ``gaps`` and ``teachable`` are parts of ``not_found``: no document answers the question. It is teachable
+  where a document was near (a cosine of ``near_cosine`` or more), which may need another wording; else a gap.
+- ``sent_as_is`` + ``sent_edited`` + ``sent_not_compared`` = the sum of all ``replied_…``: an answer of which
+  a text was sent. ``not_sent``: the other answers with a text.
+- ``marked_good``, ``marked_bad``: an answer by its last mark.
+
+Example: an answer from a document, which the agent edited and sent after 40 s, is counted as
+``{"questions": 1, "quoted": 1, "sent_edited": 1, "replied_60_s": 1}``.
 """
 
 from __future__ import annotations
@@ -38,31 +46,25 @@ from assistant.stores.ports import DocumentTexts
 from assistant.stores.records import FoundAnswer, StoredRecords
 
 RULES = 1
-"""Increase it when the rules of counting change: stored days are then counted again."""
+"""Increase it when answers are counted in another way: stored days are counted again."""
 OTHERS = "other groups"
-"""Name of the small groups that are counted together."""
 NO_LABEL = "no label"
-"""Name of the group of agents without access labels."""
 REPLIED_WITHIN_S = (10, 30, 60, 120, 300, 900)
-"""Seconds from question to reply: bounds of the numbers ``replied_10_s``, …"""
 CONDUCT = (
     *("sent_as_is", "sent_edited", "sent_not_compared", "not_sent", "marked_good", "marked_bad"),
     *(f"replied_{seconds}_s" for seconds in REPLIED_WITHIN_S),
     "replied_later",
 )
-"""Names of the numbers that tell what agents did. A day with too few agents does not have them."""
+"""Numbers of what agents did, which a day with too few agents does not have."""
 _ANSWERS_AT_ONCE = 20
 _PAGE = 500
-"""Entries of a page of the access log."""
 _PAUSE_S = 0.005
-"""Pause between groups of answers: each blocks the event loop for some 10 ms."""
+"""Between groups of answers: each holds the event loop for some 10 ms."""
 _MOST_DOCUMENTS = 2_000
-"""Documents of a day that have a row, those of the most answers: some 100 KB. The others count together,
-under an empty id."""
+"""Documents that a day names, those with the most answers: some 100 KB. ``_most_used`` joins the others."""
 Counts = Mapping[str, int]
 
 
-# Name of a row = its numbers by name.
 _Table = dict[str, dict[str, int]]
 _NONE: _Table = Field(default_factory=dict[str, dict[str, int]])
 
@@ -72,43 +74,41 @@ class CountedDay(PublicModel):
 
     day: date
     rules: str
-    """Rules by which it was counted, ``RULES`` and the tenant's smallest group: "1/5"."""
+    """By which it was counted: ``RULES`` and the tenant's smallest group."""
     counted_at: datetime
     is_small: bool = False
-    """Whether fewer agents asked than the smallest group has: then it has no groups, and no number of
-    ``CONDUCT``."""
+    """Whether too few agents asked: then it has nothing of ``CONDUCT``, and no groups."""
     total: dict[str, int]
     sources: _Table = _NONE
-    """Numbers by the source that the answer quotes or cites."""
+    """By the source that the answer quotes or cites."""
     desks: _Table = _NONE
-    """Numbers by the person or desk that the answer names to ask."""
+    """By whom the answer names to ask."""
     groups: _Table = _NONE
-    """Numbers by the access labels that the agent held: "billing, night"."""
+    """By the access labels that the agent held."""
     documents: _Table = _NONE
-    """Numbers by the document that the answer quotes or cites; ``teachable`` by the one that was nearest."""
+    """By the document that the answer quotes or cites; ``teachable`` by the one that was near."""
 
 
 def end_of(day: date) -> datetime:
-    """Return midnight (UTC) after a day."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
 
 
 @dataclass(slots=True)
 class _Tally:
-    """The numbers of a day while it is counted, with the agents, who are not stored."""
+    """The counts of a day so far; ``add`` takes one answer after the other."""
 
     agents: set[str] = field(default_factory=set[str])
     total: Counter[str] = field(default_factory=Counter[str])
     sources: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     desks: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     documents: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    # group = its agents, and its numbers
+    # by labels of the agent: the agents who asked, and the counts
     groups: dict[str, tuple[set[str], Counter[str]]] = field(
         default_factory=lambda: defaultdict(lambda: (set[str](), Counter[str]()))
     )
 
     def add(self, record: AnswerRecord, counts: Counter[str]) -> None:
-        """Add one answer's numbers to all its rows."""
+        """Add an answer's counts to the total, and to each table's row that it belongs to."""
         self.agents.add(record.agent)
         self.total.update(counts)
         agents, of_group = self.groups[", ".join(record.labels) or NO_LABEL]
@@ -117,6 +117,7 @@ class _Tally:
         if record.escalation is not None:
             self.desks[record.escalation].update(counts)
         source_of = {use.document_id: use.source for use in record.passages}
+        # ``quoted`` has a document once, however often the answer quotes it: it counts once for each
         rests_on = [name for name in record.sight().quoted if source_kind(name) == "document"]
         for document_id in rests_on:
             self.documents[document_id].update(counts)
@@ -133,8 +134,8 @@ class CountDay:
     def __init__(
         self, records: StoredRecords, texts: DocumentTexts, *, near_cosine: float, smallest_group: int
     ) -> None:
-        """``near_cosine``: an unanswered question whose best document has at least this cosine is teachable:
-        the document could be taught to answer it. ``smallest_group``: agents of a group that may be shown."""
+        """``near_cosine``: least cosine between a question and a document that is near, but does not answer
+        it."""
         self._records, self._texts = records, texts
         self._near_cosine, self._smallest_group = near_cosine, smallest_group
         self.rules = f"{RULES}/{smallest_group}"
@@ -142,9 +143,9 @@ class CountDay:
     async def __call__(self, day: date, *, now: datetime) -> CountedDay:
         tally = _Tally()
         async for group in self._answers(day):
-            ended = [answer.record for answer in group if answer.written_until is None]
-            asked = [record for record in ended if record.reply_to is None]  # the others are replies
-            for record, counts in zip(asked, await asyncio.gather(*map(self._count, asked)), strict=True):
+            ended = [found.record for found in group if found.written_until is None]
+            asked = [record for record in ended if record.reply_to is None]  # else a reply to a patient
+            for record, counts in zip(asked, await asyncio.gather(*map(self._counts_of, asked)), strict=True):
                 tally.add(record, counts)
             await asyncio.sleep(_PAUSE_S)
         return _without_small_groups(
@@ -152,28 +153,26 @@ class CountDay:
         )
 
     async def _answers(self, day: date) -> AsyncIterator[Sequence[FoundAnswer]]:
-        """Yield the day's answers, those in progress too, up to ``_ANSWERS_AT_ONCE`` at a time."""
+        """Yield the day's answers, those in progress too, some at a time."""
         until = end_of(day)
-        query = AccessQuery(since=until - timedelta(days=1), until=until, limit=_PAGE)
-        page = await self._records.list_accesses(query)
-        while True:
+        query: AccessQuery | None = AccessQuery(since=until - timedelta(days=1), until=until, limit=_PAGE)
+        while query is not None:
+            page = await self._records.list_accesses(query)
             asked = [entry.subject_id for entry in page.entries if entry.kind == "asked"]
             for start in range(0, len(asked), _ANSWERS_AT_ONCE):
-                answers = await self._records.find_answers(asked[start : start + _ANSWERS_AT_ONCE])
-                yield list(answers.values())
-            if page.next_after is None:
-                return
-            page = await self._records.list_accesses(replace(query, after=page.next_after))
+                found = await self._records.find_answers(asked[start : start + _ANSWERS_AT_ONCE])
+                yield list(found.values())
+            query = None if page.next_after is None else replace(query, after=page.next_after)
 
-    async def _count(self, record: AnswerRecord) -> Counter[str]:
-        """Return the numbers of one answer; of a message that asks nothing, ``thanks`` alone."""
+    async def _counts_of(self, record: AnswerRecord) -> Counter[str]:
+        """Return an answer's counts, each 1, with what agents have done with it by now."""
         if record.reading is not None and not record.reading.asks:
             return Counter(thanks=1)
-        manner = how_answered(record)
-        counts = Counter({"questions": 1, manner: 1})
-        if record.is_unanswered and not (record.clarify or (record.reading and record.reading.elements)):
+        counts = Counter({"questions": 1, how_answered(record): 1})
+        if _lacks_a_document(record):
             cosine = record.gate.best_cosine if record.gate is not None else -1.0
-            counts["teachable" if cosine >= self._near_cosine and _nearest(record) else "gaps"] += 1
+            is_near = cosine >= self._near_cosine and _nearest(record) is not None
+            counts["teachable" if is_near else "gaps"] += 1
         verdicts, sends = await asyncio.gather(
             self._records.list_verdicts(record.answer_id), self._records.list_sent(record.answer_id)
         )
@@ -182,14 +181,14 @@ class CountDay:
             counts["marked_good" if is_good else "marked_bad"] += 1
         if sends:
             counts[await self._edit(record, sends[-1])] += 1
-            counts[_replied(sends[0].at - record.asked_at)] += 1
+            counts[_replied(after=sends[0].at - record.asked_at)] += 1
         elif record.mode is not None:
             counts["not_sent"] += 1
         return counts
 
     async def _edit(self, record: AnswerRecord, stored: StoredSent) -> str:
-        """Return how a sent text compares with the draft that it began as: ``sent_as_is`` if it has the same
-        words, whatever its Markdown, ``sent_edited``, or ``sent_not_compared`` without a draft."""
+        """Return the count of a sent text: whether it has the words of what the agent began with, whatever
+        its Markdown; not compared where the reply or a source's text is gone."""
         drafts: Sequence[str]
         if stored.sent.reply_id is not None:
             reply = await self._records.get_answer(stored.sent.reply_id)
@@ -199,11 +198,12 @@ class CountDay:
             drafts = [] if gone_from(record, shown) else drafts_of(fill_record(record, shown))
         if not drafts:
             return "sent_not_compared"
-        return "sent_edited" if nearest_draft(drafts, stored.sent.text)[1] else "sent_as_is"
+        _, different_words, _ = nearest_draft(drafts, stored.sent.text)
+        return "sent_edited" if different_words else "sent_as_is"
 
 
 def how_answered(record: AnswerRecord) -> str:
-    """Return the name of the number that tells how an answer was made; each answer counts in exactly one."""
+    """Return which of the six counts of how a question was answered it has: "quoted"."""
     if record.outcome in (Outcome.CANCELLED, Outcome.DISCONNECTED):
         return "stopped"
     if record.outcome is Outcome.FAILED or record.finish_reason is FinishReason.SOURCES_ONLY:
@@ -215,24 +215,35 @@ def how_answered(record: AnswerRecord) -> str:
     return "approved" if record.approved else "quoted"
 
 
-def _replied(after: timedelta) -> str:
-    """Return the name of the number for a time to reply: "replied_60_s" for 45 s."""
+def _replied(*, after: timedelta) -> str:
+    """Return the count of a reply after so long: "replied_60_s" after 40 s, "replied_later" after 1,000 s."""
     seconds = after.total_seconds()
     return next((f"replied_{most}_s" for most in REPLIED_WITHIN_S if seconds <= most), "replied_later")
 
 
+def _lacks_a_document(record: AnswerRecord) -> bool:
+    """Return whether a document could have answered a question that nothing answered.
+
+    Not where it asks a live system ("Where is order 4711?"), which was late or failed, or which has to know
+    more (``clarify``: "Which order?"): no document says that.
+    """
+    asks_live_system = bool(record.clarify or (record.reading and record.reading.elements))
+    return record.is_unanswered and not asks_live_system
+
+
 def _nearest(record: AnswerRecord) -> str | None:
-    """Return the id of the best document; None where there is none, or only approved answers."""
-    names = (use.document_id for use in (*record.candidates, *record.passages))
+    """Return the id of the nearest document; None where none was found. Records keep candidates (ranked
+    documents) best first, and passages in the order of the sources."""
+    names = (ranked.document_id for ranked in (*record.candidates, *record.passages))
     return next((name for name in names if source_kind(name) == "document"), None)
 
 
 def _without_small_groups(tally: _Tally, *, smallest: int, **of_day: Any) -> CountedDay:
-    """Return the day without numbers that would tell what a few agents did.
+    """Return the day without what too few agents did.
 
-    The smallest groups are joined until they are large enough together: a single group that is left out could
-    be computed from the total. A day with too few agents has no numbers of ``CONDUCT`` in any table: they
-    could be computed from a longer period less a shorter one. ``of_day``: other fields of the day.
+    The smallest groups are joined until they are large enough together: one group that is left out alone
+    would follow from the total. A day with too few agents has nothing of what they did, in no table: a longer
+    period less a shorter one would show it.
     """
     is_small = len(tally.agents) < smallest
 
@@ -253,9 +264,15 @@ def _without_small_groups(tally: _Tally, *, smallest: int, **of_day: Any) -> Cou
 def _joined(
     groups: Mapping[str, tuple[set[str], Counter[str]]], smallest: int
 ) -> Iterator[tuple[str, Counts]]:
-    """Yield groups that are large enough, and ``OTHERS``, the smallest ones joined."""
+    """Yield the groups with their counts; the smallest are one group, OTHERS, with as many larger ones as it
+    takes to have ``smallest`` agents.
+
+    Example: of groups of 2, 6 and 9 agents, with ``smallest`` = 5, those of 2 and 6 are OTHERS. OTHERS is
+    never too small: a day with fewer agents than ``smallest`` has no groups at all.
+    """
     agents, joined = set[str](), Counter[str]()
-    for name, (of_group, counts) in sorted(groups.items(), key=lambda group: (len(group[1][0]), group[0])):
+    for name in sorted(groups, key=lambda name: (len(groups[name][0]), name)):
+        of_group, counts = groups[name]
         if len(of_group) < smallest or 0 < len(agents) < smallest:
             agents |= of_group
             joined.update(counts)
@@ -266,8 +283,8 @@ def _joined(
 
 
 def _most_used(documents: Mapping[str, Counter[str]]) -> Iterator[tuple[str, Counts]]:
-    """Yield the documents of the most answers; under "" the sum of the others."""
-    ranked = sorted(documents.items(), key=lambda document: (-document[1]["questions"], document[0]))
-    yield from ranked[:_MOST_DOCUMENTS]
+    """Yield the documents on which most answers rest, and all others as one, under an empty id."""
+    ranked = sorted(documents, key=lambda name: (-documents[name]["questions"], name))
+    yield from ((name, documents[name]) for name in ranked[:_MOST_DOCUMENTS])
     if rest := ranked[_MOST_DOCUMENTS:]:
-        yield "", sum((counts for _, counts in rest), Counter[str]())
+        yield "", sum((documents[name] for name in rest), Counter[str]())
