@@ -1,7 +1,7 @@
 """``POST /v1/chat/completions``: the answers of ``POST /v1/answers`` for clients of OpenAI's API.
 
-- The last message, of role ``user``, is the question. The user's message before it is used for retrieval and
-  in the prompt, like the question before a follow-up.
+- The last message, of role ``user``, is the question. The user's two messages before it are its earlier
+  questions (``ChatQuestion``): a follow-up leans on them in retrieval, and the prompt has the later one.
 - Messages of role ``assistant`` are never read: answers rest on passages, and a client could write anything
   into them. To have the recorded turns in the prompt, a client sends ``conversation_id`` (from
   ``answer.conversation_id`` of the first answer); then earlier messages are not read at all.
@@ -20,7 +20,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Literal, get_args
+from itertools import takewhile
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import orjson
 from pydantic import ConfigDict, Field, StringConstraints, ValidationError
@@ -46,6 +47,7 @@ from assistant.tenant.toml_file import keys_of
 from assistant.text.markup import label_of
 from assistant.text.safe_markdown import inert, safe_markdown
 
+PlaceT = TypeVar("PlaceT", Sentence, ElementDisplay)
 CHAT_PATH = "/v1/chat/completions"
 MODELS_PATH = "/v1/models"
 DEFAULT_MODEL = "default"
@@ -64,9 +66,8 @@ _REFUSALS = {
     "tool_choice": _NO_TOOL,
     "function_call": _NO_TOOL,
 }
-"""Parameter = the error's text, which says what to do, where its value is one that no answer obeys."""
+"""What to do about a parameter that no answer obeys."""
 _MOST_NAMED = 10
-"""Ignored parameters that the ``Warning`` header names."""
 
 
 class ChatTextPart(PublicModel):
@@ -185,8 +186,7 @@ class ChatRequest(PublicModel):
 
 
 class RefusedChatError(AssistantError):
-    """A chat request was refused. ``refused``: the error whose status is sent. ``param``: path of the wrong
-    parameter, such as ``messages.0.role``, if there is one."""
+    """A chat request was refused; ``param`` names the wrong parameter, if there is one."""
 
     def __init__(self, refused: AssistantError, *, param: str | None) -> None:
         super().__init__(refused.message, retry_after_s=refused.retry_after_s)
@@ -218,7 +218,7 @@ def question_of(chat: ChatRequest) -> AnswerRequest:
     if chat.stream_options is not None and not chat.stream:
         raise _refused("stream_options goes only with stream: true; leave it out.", param="stream_options")
     try:
-        request = ChatQuestion(
+        return ChatQuestion(
             question=last.text(),
             conversation_id=chat.conversation_id,
             filters=chat.filters,
@@ -229,24 +229,22 @@ def question_of(chat: ChatRequest) -> AnswerRequest:
         )
     except ValidationError as error:
         raise RefusedChatError(invalid_request(error), param=f"{place}.content") from None
-    return request
 
 
 def _earlier_questions(chat: ChatRequest) -> tuple[str, ...]:
-    """Return up to two messages of the user before the last one, for retrieval and the prompt.
+    """Return the user's messages before the last one, at most two, oldest first; none where records have the
+    turns.
 
-    None with ``conversation_id``: records have the turns. A message that is empty or too long is left out,
-    with those before it.
+    A message without text, or over MAX_EARLIER_CHARACTERS, and those before it are left out. Example, of "A",
+    "B" and the question: ("A", "B"); if A is too long ("B",); if B is, none: A is not what came before.
     """
     texts = [message.text() for message in chat.messages[:-1] if isinstance(message, ChatUserMessage)]
-    latest = texts[-2:] if chat.conversation_id is None else []
-    lengths = [0 < len(text) <= MAX_EARLIER_CHARACTERS for text in latest]
-    return tuple(latest[-1:] if lengths == [False, True] else latest if all(lengths) else ())
+    latest_first = takewhile(lambda text: 0 < len(text) <= MAX_EARLIER_CHARACTERS, reversed(texts[-2:]))
+    return tuple(latest_first)[::-1] if chat.conversation_id is None else ()
 
 
 def _param(location: Sequence[int | str]) -> str | None:
-    """Return the parameter's path without pydantic's names of a union's branches: the location
-    ("messages", 0, "user", "content", "constrained-str") gives "messages.0.content"."""
+    """Return the parameter's path, without pydantic's names of a union's branches."""
     named = (part for part in location if isinstance(part, int) or part.isidentifier())
     parts = [str(part)[:64] for part in named if part not in _ROLES]
     return ".".join(parts) or None
@@ -257,7 +255,6 @@ def _refused(message: str, *, param: str) -> RefusedChatError:
 
 
 _END = b"data: [DONE]\n\n"
-# Status = ``type`` of OpenAI's error; all others are invalid_request_error.
 _TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -272,59 +269,57 @@ _NO_ANSWER = {
     FinishReason.SOURCES_ONLY: "Nothing could be quoted; these passages were found:",
     FinishReason.REFUSED: "The sources do not answer this question.",
 }
-"""Content of an answer without text, for a ``done`` event without a reason in words."""
+"""Content of an answer without text, when ``done`` has no reason in words."""
 
 
 @dataclass(slots=True)
 class ChatReading:
-    """Collects one answer's events for the last chunk of a stream, or for the one body.
+    """Collects the events of one answer, in the order of its stream (``Started`` first, ``Sources`` before
+    the text, ``Done`` last), and tells the text that each adds to the content.
 
-    ``see`` is called for each event in order; ``whole`` and ``notice`` after ``done``. The content is
-    ``lead`` + the answer's text + ``notice``.
+    Example: of ``Started``, ``Sources``, ``Token("Wait two days.")`` and ``Done``, ``see`` returns "", "",
+    "Wait two days." and "". Then ``whole`` is the answer, and ``notice`` what the content ends with.
     """
 
     events: list[AnswerEvent] = field(default_factory=list[AnswerEvent])
+    """Those seen so far, a token's text as the content has it."""
     started: Started = field(init=False)
-    """The first event; not set before it was seen."""
+    """The first event; set when it is seen."""
     lead: str = ""
-    """Text before the answer: red flags, and the notice of an unchecked language. Offsets include it."""
+    """Text before the answer in the content: red flags of ``started``. Offsets in the content include it."""
     _urls: tuple[str, ...] = ()
-    """Addresses of the sources: links to them are kept."""
+    """Of the sources: links to them stay."""
 
-    def see(self, event: AnswerEvent) -> None:
-        """Take the next event. A token's text is made inert first: a chat client renders quotes as
-        Markdown."""
+    def see(self, event: AnswerEvent) -> str:
+        """Take the next event, and return the text that it adds to the content: ``lead``, a token's, or none.
+
+        A token's text is made inert, for a chat client draws quotes as Markdown, too. Its length stays
+        (``inert``), and so do the offsets of sentences and elements.
+        """
+        text = ""
         if isinstance(event, Token):
-            event = Token(inert(event.text, listed_urls=self._urls))
-        self.events.append(event)
-        if isinstance(event, Sources):
+            text = inert(event.text, listed_urls=self._urls)
+            event = Token(text)
+        elif isinstance(event, Sources):
             self._urls = tuple(source.url for source in event.sources if source.url)
-        if isinstance(event, Started):
-            self.started = event
-            self.lead = "".join(map(_red_flag, event.red_flags))
-            if event.unchecked_language is not None:
-                self.lead += f"{UNCHECKED}\n\n"
-
-    @property
-    def last_text(self) -> str:
-        """Text of the last event, if that is a token."""
-        last = self.events[-1]
-        return last.text if isinstance(last, Token) else ""
+        elif isinstance(event, Started):
+            unchecked = f"{UNCHECKED}\n\n" if event.unchecked_language is not None else ""
+            text = "".join(map(_red_flag, event.red_flags)) + unchecked
+            self.started, self.lead = event, text
+        self.events.append(event)
+        return text
 
     def whole(self) -> wire.WholeAnswer:
-        """Return the answer that has ended. Offsets of its sentences and elements count from the content's
-        start, so they are moved by the length of ``lead``."""
-        whole, shift = whole_answer(self.events), len(self.lead)
-        if not shift:
+        """Return the answer that has ended; its sentences and elements have offsets of the content:
+        the answer's own, moved by the length of ``lead``."""
+        whole, by = whole_answer(self.events), len(self.lead)
+        if not by:
             return whole
-        sentences = [sentence.model_copy(update=_moved(sentence, shift)) for sentence in whole.sentences]
-        elements = [
-            element.model_copy(
-                update={"display": element.display.model_copy(update=_moved(element.display, shift))}
-            )
-            for element in whole.elements
-        ]
-        return whole.model_copy(update={"sentences": tuple(sentences), "elements": tuple(elements)})
+        sentences = tuple(_moved(sentence, by) for sentence in whole.sentences)
+        elements = tuple(
+            element.model_copy(update={"display": _moved(element.display, by)}) for element in whole.elements
+        )
+        return whole.model_copy(update={"sentences": sentences, "elements": elements})
 
     def notice(self, whole: wire.WholeAnswer) -> str:
         """Return the content after the answer's text, possibly empty.
@@ -354,21 +349,19 @@ class ChatReading:
 
 
 def _is_section(whole: wire.WholeAnswer) -> bool:
-    """Return whether the answer quotes sections of documents, and no approved answer."""
+    """Return whether sections of documents are quoted, and no approved answer."""
     cited = [source.kind for source in whole.sources if source.n in whole.citations]
     return whole.mode is Mode.QUOTED and "document" in cited and "approved" not in cited
 
 
-def _moved(place: Sentence | ElementDisplay, by: int) -> dict[str, int]:
-    """Return the update of a place's offsets."""
-    return {"start": place.start + by, "end": place.end + by}
+def _moved(place: PlaceT, by: int) -> PlaceT:
+    """Return the sentence, or the place of an element, with its offsets in the text ``by`` characters on."""
+    return place.model_copy(update={"start": place.start + by, "end": place.end + by})
 
 
 def _annotations(whole: wire.WholeAnswer) -> tuple[wire.ChatAnnotation, ...]:
-    """Return one annotation for each source that a sentence cites, over the sentence.
-
-    A source without an address, as an approved answer, has none; its documents are cited beside it.
-    """
+    """Return one annotation for each source that a sentence cites, over the sentence. An approved answer has
+    no address, and none: what it rests on is cited beside it."""
     sources = {source.n: source for source in whole.sources}
     return tuple(
         wire.ChatAnnotation(
@@ -383,7 +376,7 @@ def _annotations(whole: wire.WholeAnswer) -> tuple[wire.ChatAnnotation, ...]:
 
 
 def _answer(events: wire.WholeAnswer | Started) -> wire.ChatAnswer:
-    """Return the field ``answer``, from the first event or from an answer that has ended."""
+    """Return the field ``answer``: of the first chunk, or of an answer that has ended."""
     return wire.ChatAnswer(**fields_of(events, wire.ChatAnswer))
 
 
@@ -393,30 +386,28 @@ def _red_flag(flag: RedFlag) -> str:
 
 
 def _is_quoted(element: Element) -> bool:
-    """Return whether the element's values are quoted from documents, so that the text has them already."""
+    """Return whether the element is made of documents: the text has its words."""
     rows = element.data.rows if element.data is not None else ()
     return any(value.citations for row in rows for value in row.values)
 
 
 def _line_of(element: Element) -> str:
-    """Return a live element as a line of Markdown: "[order status]: Shipped (orders, order 4471-2208,
-    2026-…)"."""
     data = element.data
     if data is None:
-        words, origin = element.detail, element.about
+        said, origin = element.detail, element.about
     else:
         rows = [f"{row.title}: {_words_of(row.values)}" for row in data.rows]
-        words = "; ".join(filter(None, (_words_of(data.values), *rows, data.url)))
-        read_at = element.as_of
-        as_of = read_at.strftime("%Y-%m-%d %H:%M %Z") if isinstance(read_at, datetime) else None
-        origin = ", ".join(filter(None, (element.source, element.about, as_of)))
-    line = " ".join(f"{words} ({origin})".split() if origin else words.split())
+        said = "; ".join(filter(None, (_words_of(data.values), *rows, data.url)))
+        at = element.as_of
+        when = at.strftime("%Y-%m-%d %H:%M %Z") if isinstance(at, datetime) else None
+        origin = ", ".join(filter(None, (element.source, element.about, when)))
+    line = " ".join(f"{said} ({origin})".split() if origin else said.split())
     allowed = [data.url] if data is not None and data.url is not None else []
     return f"{label_of(element.title)}: {safe_markdown(line, allowed_urls=allowed).strip()}"
 
 
 def _words_of(values: Sequence[ElementValue]) -> str:
-    """Return values as words: "Shipped", or with labels "Status Shipped, Due Nov 24" if there are several."""
+    """Return values as words; the label of a single one is the element's own."""
     if len(values) == 1:
         return values[0].text
     return ", ".join(f"{value.label} {value.text}".strip() for value in values)
@@ -424,44 +415,41 @@ def _words_of(values: Sequence[ElementValue]) -> str:
 
 @dataclass(slots=True)
 class ChatEncoder:
-    """Encodes the events of one answer as chat chunks: one object for each answer, ``encode`` for each event.
-
-    ``created`` is Unix time in seconds. The chunk of a token differs from others in its text only, so what is
-    before and after the text is encoded once (``_prefix``, ``_suffix``).
-    """
+    """Encodes the events of one answer, in the order of its stream, as chat chunks."""
 
     created: int
+    """Unix time in seconds."""
     include_usage: bool
     _reading: ChatReading = field(default_factory=ChatReading)
     _prefix: bytes = b""
+    """What a chunk of text has before its text as JSON, so that only the text is encoded for each token:
+    ``data: {"id": …, "choices": [{"delta": {"content": ``. Set by ``_begin``, as is ``_suffix``."""
     _suffix: bytes = b""
+    """What it has after its text: ``}, …}], …}`` and a blank line."""
 
     def encode(self, event: AnswerEvent) -> bytes:
         """Return the server-sent events for one answer event, possibly none."""
-        if isinstance(event, Token):  # the hot path
-            self._reading.see(event)
-            return self._text(self._reading.last_text)
         if isinstance(event, Problem):
             return _data(chat_error(event).model_dump_json().encode())
-        self._reading.see(event)
+        text = self._reading.see(event)
+        if isinstance(event, Token):
+            return self._text(text)
         if isinstance(event, Started):
-            return self._begin()
+            return self._begin() + (self._text(text) if text else b"")
         return self._end() if isinstance(event, Done) else b""
 
     def _begin(self) -> bytes:
-        """Return the first chunk, with the role and no text, and one for the lead; set prefix and suffix."""
+        """Return the first chunk; set what each chunk of text has before and after its text, by cutting the
+        chunk of a placeholder at it. No other field of a chunk has a NUL."""
+        chunk_of_placeholder = self._chunk(wire.ChatDelta(content="\0"))
+        self._prefix, _, self._suffix = chunk_of_placeholder.partition(rb'"\u0000"')
         delta = wire.ChatDelta(role="assistant", content="")
-        template = self._chunk(wire.ChatDelta(content="\0"))
-        self._prefix, _, self._suffix = template.partition(rb'"\u0000"')
-        first_chunk = self._chunk(delta, answer=_answer(self._reading.started))
-        return first_chunk + (self._text(self._reading.lead) if self._reading.lead else b"")
+        return self._chunk(delta, answer=_answer(self._reading.started))
 
     def _text(self, text: str) -> bytes:
         return self._prefix + orjson.dumps(text) + self._suffix
 
     def _end(self) -> bytes:
-        """Return the notice, the chunk with annotations and finish reason, the usage if asked for, and
-        ``[DONE]``."""
         whole = self._reading.whole()
         notice = self._reading.notice(whole)
         parts = [self._chunk(wire.ChatDelta(content=notice))] if notice else []
@@ -484,7 +472,6 @@ class ChatEncoder:
         usage: wire.ChatUsage | None = None,
         answer: wire.ChatAnswer | None = None,
     ) -> bytes:
-        """Return one chunk as a server-sent event. ``delta`` None: a chunk without choices, for the usage."""
         chunk = wire.ChatCompletionChunk(
             id=self._reading.started.answer_id,
             created=self.created,
@@ -508,11 +495,10 @@ class ChatEncoder:
 def chat_completion(events: Sequence[AnswerEvent], *, created: int) -> wire.ChatCompletion:
     """Return the events of an answer that ended with ``done`` as one body."""
     reading = ChatReading()
-    for event in events:
-        reading.see(event)
+    text = "".join(map(reading.see, events))
     whole = reading.whole()
     message = wire.ChatCompletionMessage(
-        content=reading.lead + whole.text + reading.notice(whole), annotations=_annotations(whole)
+        content=text + reading.notice(whole), annotations=_annotations(whole)
     )
     return wire.ChatCompletion(
         id=whole.answer_id,
@@ -544,7 +530,7 @@ def _finish_reason(whole: wire.WholeAnswer) -> wire.ChatFinishReason:
 
 
 def _usage(whole: wire.WholeAnswer) -> wire.ChatUsage | None:
-    """Return the tokens that a model read and wrote; None where no model was called."""
+    """Return the tokens that a model read and wrote; None where none was asked."""
     prompt, completion = whole.usage.prompt_tokens, whole.usage.completion_tokens
     if not prompt and not completion:
         return None
@@ -616,8 +602,7 @@ async def _send_answer(answers: Answers, reading: Reading, send: Send, *, chat: 
     encoder = ChatEncoder(created=created, include_usage=include_usage)
 
     def encode(numbered: Sequence[Numbered]) -> bytes:
-        events = [event for _, event in numbered]
-        return b"".join(map(encoder.encode, events))
+        return b"".join(encoder.encode(event) for _, event in numbered)
 
     await send_stream(reading, send, limits=answers.limits, encode=encode, headers=headers)
 
