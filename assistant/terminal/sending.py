@@ -1,5 +1,5 @@
-"""Sends documents to a service elsewhere, and follows them: for ``knowledge add --service`` and
-``knowledge sync --into``.
+"""Documents for a service elsewhere: what ``knowledge add --service`` and ``knowledge sync --into`` send, and
+how they are followed.
 """
 
 from __future__ import annotations
@@ -30,26 +30,30 @@ from assistant.terminal.loading import (
 from assistant.terminal.terminal import GlobalOptions, Terminal
 
 OWNER = "a knowledge owner's"
-"""Whose token the service needs for changes of documents; part of an error's text."""
+"""Whose token the service asks for documents."""
 _AT_ONCE = 8
-"""Requests at a time."""
+"""Requests at a time of one target."""
 _PAGE = 500
 _SENT_AT_ONCE = 64
-"""Items that are read from files and sent before the next are read."""
+"""Items of one call of ``ServiceTarget.add``."""
 _LOOKED_AT_ONCE = 8
+"""Documents whose states are asked for at a time."""
 _LOOK_EVERY_S = 0.5
 _MOST_REASON = 1000
-"""Characters of a reason; the service takes no more."""
-_OF_OTHERS = (errors.LabelsWidenedError.code, errors.NotFoundError.code)
-"""Codes of refusals of a document whose labels at the service the token does not have: it stays as it is."""
+"""Characters of a reason to withhold that the service takes."""
+_BEYOND_THE_TOKEN = (errors.LabelsWidenedError.code, errors.NotFoundError.code)
+"""Codes of the refusals of a document that has labels there, and the token has not: it stays as it is."""
 
 
 class ServiceTarget:
-    """The ``KnowledgeTarget`` of a source at a service elsewhere. Raises what the client raises.
+    """``KnowledgeTarget`` of a source of a service elsewhere, with eight requests at a time.
 
-    Call ``read_known`` first, so that unchanged documents are not sent and changed ones are counted as such.
-    Without it every document is sent; one that is live at once had the same content, and all others count as
-    added.
+    It sends each document that, as far as it knows, does not answer there with the same content. Without
+    ``read_known`` it knows none: it sends all, and those that the service takes count as added, except what
+    answers there already with the same content. Raises what the client raises.
+
+    For one event loop. Requests run at the same time, but each document's has its own key of ``_known``, and
+    nothing is awaited while a summary is changed.
     """
 
     def __init__(self, client: AssistantClient, source: KnowledgeSource) -> None:
@@ -57,12 +61,11 @@ class ServiceTarget:
         self._source = source
         self._free = asyncio.Semaphore(_AT_ONCE)
         self._known: dict[str, DocumentStatus] = {}
-        """States at the service by the documents' own ids (without the namespace); what is live with the same
-        content is not sent again."""
+        """What the service last said of each document, by the source's own id; without withdrawn ones."""
 
     async def read_known(self) -> None:
-        """Read the states of the source's documents. Raises ConfigurationError where the service gives the
-        source another namespace."""
+        """Read the ids of all documents. Raises ConfigurationError where the service puts another namespace
+        before them."""
         source, after = self._source, ""
         while after is not None:
             page = await self._client.list_documents(after=after, limit=_PAGE)
@@ -71,7 +74,8 @@ class ServiceTarget:
                 if status.knowledge_source != source.name or status.state is DocumentState.WITHDRAWN:
                     continue
                 own_id = status.document_id.removeprefix(source.id_prefix)
-                if ID_SEPARATOR in own_id or source.id_prefix + own_id != status.document_id:
+                # Another prefix than ours ("wiki:a" for "handbook:a"), or one where we have none.
+                if not status.document_id.startswith(source.id_prefix) or ID_SEPARATOR in own_id:
                     raise errors.ConfigurationError(
                         f"The service calls a document of {source.name} {status.document_id}. Write the "
                         "namespace of its tenant file into the source here."
@@ -87,7 +91,7 @@ class ServiceTarget:
         return frozenset(self._known)
 
     async def add(self, items: Sequence[SourceItem], /) -> AddSummary:
-        """Send items: first failures (which withhold documents) and withdrawals, then documents."""
+        """Withhold and withdraw first, one after the other; then send the documents at the same time."""
         summary = AddSummary(lines=len(items))
         for item in items:
             if isinstance(item, SourceFailure):
@@ -103,46 +107,48 @@ class ServiceTarget:
         await all_or_cancel(map(self._withdraw, item_ids))
 
     async def _withdraw(self, own_id: str) -> None:
-        """Withdraw a document; one that the service does not have is no error."""
         async with self._free:
             with suppress(NotThereError):
                 await self._client.withdraw_document(self._source.document_id(own_id))
         self._known.pop(own_id, None)
 
     async def _send(self, item: SourceDocument, summary: AddSummary) -> None:
-        """Send a document unless it is live with the same content, and count it."""
+        """Send a document, unless it answers there with the same content, and count it; one that is refused
+        is a failure in the summary."""
         own_id = item.document.document_id
         before = self._known.get(own_id)
         async with self._free:
             try:
-                settled = (DocumentState.LIVE, self._checked_hash(item))
-                if before is None or (before.state, before.content_hash) != settled:
+                unchanged = (DocumentState.LIVE, self._checked_hash(item))
+                if before is None or (before.state, before.content_hash) != unchanged:
                     self._known[own_id] = await self._client.bring_document(
                         item.document, knowledge_source=self._source.name, path=file_of(item.origin)
                     )
-            except (errors.DocumentInvalidError, RejectedError) as error:
-                return await self._refuse(_failure(item, error), summary)
-            except RefusedByServiceError as error:
-                if error.problem.code not in _OF_OTHERS:
+            except (errors.DocumentInvalidError, RejectedError) as error:  # the document is wrong
+                await self._refuse(_failure(item, error), summary)
+            except RefusedByServiceError as error:  # it is not: RejectedError, a subclass, is handled above
+                if error.problem.code not in _BEYOND_THE_TOKEN:
                     raise
-                return summary.failures.append(_failure(item, error))
-        status = self._known[own_id]
-        is_live = status.state is DocumentState.LIVE
-        summary.count(before or (status if is_live else None), status.content_hash)
-        if not is_live:
-            summary.enqueued_ids.append(status.document_id)
-        return None
+                summary.failures.append(_failure(item, error))
+            else:
+                now = self._known[own_id]
+                is_live = now.state is DocumentState.LIVE
+                if before is None and is_live:
+                    before = now  # it was not known, but is there with this content: it counts as unchanged
+                summary.count(before, now.content_hash)
+                if not is_live:
+                    summary.enqueued_ids.append(now.document_id)
 
     def _checked_hash(self, item: SourceDocument) -> str:
-        """Return the hash that the document's content has at the service. Raises DocumentInvalidError for a
-        document that it would refuse."""
+        """Return the hash that the service gives the document's content. Raises DocumentInvalidError for one
+        that the service would refuse by its size."""
         if len(item.document.model_dump_json(exclude_unset=True).encode()) > DOCUMENT_LIMIT_BYTES:
             raise errors.DocumentInvalidError(f"it has over {DOCUMENT_LIMIT_BYTES:,} bytes as JSON")
         return self._source.as_tenant_document(item).content_hash()
 
     async def _refuse(self, failure: SourceFailure, summary: AddSummary) -> None:
-        """Record a failure, and withhold the service's document that the item was meant to replace, if it
-        names one. The service itself does so only for a body that it has read."""
+        """Add the failure to the summary, and withhold the service's document that the invalid item was meant
+        to replace, if there is one: the service itself does so only for a body that it has read."""
         summary.failures.append(failure)
         if failure.own_id is None:
             return
@@ -170,7 +176,7 @@ async def open_target(
     """
     async with client:
         may = await client.list_sources()
-        names = [entry.name for entry in may.sources]
+        names = [writable.name for writable in may.sources]
         if may.tenant != tenant or source.name not in names:
             raise errors.ConfigurationError(
                 f"The token may write {', '.join(names) or 'no source'} of the tenant {may.tenant}, and not "
@@ -189,7 +195,7 @@ async def open_target(
 
 
 def looks_there(client: AssistantClient) -> Looks:
-    """Read the states of documents of a service elsewhere."""
+    """Return how ``follow`` looks at documents of a service elsewhere."""
 
     async def read(window: Sequence[str]) -> Iterable[DocumentStatus]:
         return await asyncio.gather(*(client.document_status(document_id) for document_id in window))
