@@ -525,6 +525,10 @@ def test_a_font_that_shows_only_signs_is_refused() -> None:
     assert refusal(raw).startswith("its letters are not those that its fonts show.")
 
 
+def test_a_file_whose_words_are_all_hidden_has_no_text() -> None:
+    assert refusal(pdf("1 g " + shown(60, 700, SENTENCE))).startswith("it has no text. Say ocr = true")
+
+
 def test_unreadable_letters_of_one_font_are_counted() -> None:
     raw = pdf(shown(60, 700, SENTENCE) + shown(60, 650, shifted(SENTENCE, 5), font="F2"))
     assert text_of_file(raw).endswith(SENTENCE)

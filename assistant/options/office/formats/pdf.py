@@ -1,13 +1,8 @@
 """Converts PDF by pdfium: text in reading order, headings, lists, tables and page numbers.
 
-1. ``_page`` reads a page (``page_words``), orders it into blocks (``page_layout``), or recognises a scan.
-2. ``_remove_running`` takes running headers and footers out of the margins.
-3. ``_join_divided`` joins paragraphs that a page's end divides.
-4. ``_Writer`` makes headings, lists and tables of the blocks:
-
-    Heading 2   "Page 3: Returns"          the page, with the section that goes on in it
-    Heading 3   "Defective goods"          letters of the largest size
-    Paragraph   "Send them back within …"
+The steps of ``convert_pdf``: ``_page`` reads each page into blocks (``page_layout``); ``_remove_running`` and
+``_join_divided`` change the blocks of all pages in place; then ``_Writer`` measures the whole document, and
+writes page after page.
 """
 
 from __future__ import annotations
@@ -46,16 +41,14 @@ _REPEATED = 0.3
 """Share of the pages: a margin line on so many is a running header or footer. Left and right pages may have
 their own."""
 _FEWEST_PAGES = 3
-"""Pages from which lines repeat by intention; of a file of two pages, both."""
+"""Pages on which a line repeats by intention; in a file of two pages, both."""
 _HEADING_RATIO = 1.15
 """Height of a heading's letters to the body's. Word's and TeX's smallest headings in larger letters have 1.17
 and 1.2; superscripts and other fonts on a line change its height by less than 1.1."""
 _LONGEST_HEADING = 150
-"""Characters."""
 _HIGHEST_HEADING = 3
 """Level of the largest headings: a page's own is above them."""
 _DIGITS = re.compile(r"\d+")
-# A page's number ("#") with what is around it: "Page # of 12", "- # -".
 _PAGE_NUMBER = re.compile(
     r"(?:\b(?:page|seite|side|p|pg|s)\W{0,3})?#(?:\W{0,3}(?:of|von|de|sur|di|/)\W{0,3}\d{1,4})?", re.I
 )
@@ -67,9 +60,7 @@ _DIVIDED = re.compile(r"[^\W_][-\u2010]$")
 _LEADER = re.compile(r"[.\u2026_]{4,}")
 """Dots between an entry of a table of contents and its page."""
 _PRIVATE = re.compile(r"[\ue000-\uf8ff]")
-"""Characters of symbol fonts, mostly bullets."""
 _LONGEST_PAGE_NUMBER = 4
-"""Digits."""
 _LONGEST_LIST = 3
 """Rows of two cells that are more often labels with values than names with rows, where fonts do not tell."""
 _SAME_EDGE = 5.0
@@ -78,24 +69,22 @@ _XFA_FORMS = (pypdfium2.raw.FORMTYPE_XFA_FULL, pypdfium2.raw.FORMTYPE_XFA_FOREGR
 _SCAN_AREA = 0.3
 """Share of a page: a page without text and with images on more of it is a scan."""
 _MOST_NOTED = 20
-"""Pages that a loss names."""
 
 
 @dataclass(slots=True)
 class _Page:
-    """A page that was read. ``_remove_running`` and ``_join_divided`` change its blocks in place."""
-
     number: int
-    """From 1."""
+    """Of the first page: 1."""
     height: float = 0.0
     """In points."""
     blocks: list[Block] = field(default_factory=list[Block])
+    """In reading order. They are changed in place until ``_Writer`` is made: see the module's docstring."""
     is_unread: bool = True
     """Whether it is a scan, or damaged."""
     watermark: str = ""
     has_fields: bool = False
     lost: Counter[str] = field(default_factory=Counter[str])
-    """Words that are not in the blocks, by what they are."""
+    """Words that are not in the text, by kind: UNREADABLE, "hidden words"."""
 
 
 def convert_pdf(raw: bytes, *, ocr: Sequence[str] = ()) -> model.Page:
@@ -119,9 +108,9 @@ def convert_pdf(raw: bytes, *, ocr: Sequence[str] = ()) -> model.Page:
         document.close()
     losses = (*_unread(pages), *(_loss(page, what) for page in pages for what in page.lost))
     if not any(page.blocks for page in pages):
-        # For the error: unreadable fonts come before scans, and scans before no text at all.
-        reason = "its letters are not those that its fonts show" if any(page.lost for page in pages) else ""
-        reason = reason or ("it has no text: its pages are scans" if losses else "it has no text")
+        reason = "it has no text: its pages are scans" if _unread(pages) else "it has no text"
+        if any(page.lost[UNREADABLE] for page in pages):
+            reason = "its letters are not those that its fonts show"
         raise DocumentInvalidError(f"{reason}. Say ocr = true in its source, or add the text.")
     running = _remove_running(pages)
     _join_divided(pages)
@@ -133,7 +122,6 @@ def convert_pdf(raw: bytes, *, ocr: Sequence[str] = ()) -> model.Page:
 
 
 def _opened(raw: bytes) -> Any:
-    """Return a PdfDocument of pypdfium2, which the caller closes. Raises DocumentInvalidError."""
     try:
         document: Any = pypdfium2.PdfDocument(raw)
         document.init_forms()
@@ -147,11 +135,6 @@ def _opened(raw: bytes) -> Any:
 
 
 def _page(document: Any, index: int, ocr: Sequence[str]) -> _Page:
-    """Return a page (``index`` from 0) as it is read; an unread one without blocks where it is damaged.
-
-    With ``ocr`` a scan is recognised, and a page of which most words are in unreadable letters: what is
-    recognised takes the place of the blocks.
-    """
     try:
         page = document[index]
     except pypdfium2.PdfiumError:
@@ -178,12 +161,10 @@ def _image_area(page: Any) -> float:
 
 
 def _loss(page: _Page, what: str) -> model.Loss:
-    """Return a kind of ``page.lost`` as a loss."""
     return model.Loss(what, str(model.Place("page", page.number)), page.lost[what])
 
 
 def _unread(pages: Sequence[_Page]) -> tuple[model.Loss, ...]:
-    """Return one loss with the numbers of all unread pages; none without any."""
     scans = [page.number for page in pages if page.is_unread]
     more = f" and {len(scans) - _MOST_NOTED:,} more" if len(scans) > _MOST_NOTED else ""
     numbers = ", ".join(map(str, scans[:_MOST_NOTED]))
@@ -192,58 +173,63 @@ def _unread(pages: Sequence[_Page]) -> tuple[model.Loss, ...]:
 
 # --- running headers and footers --------------------------------------------------------------------------
 _Key = tuple[str, int | None, int]
-"""The text of a line with "#" in place of the page's number, how far that number is from the page's place in
-the file (None without one), and the size of the letters. "Page 7 of 12" on the fifth page has the keys
-("Page # of 12", 2, 9), ("Page 7 of #", 7, 9) and ("Page 7 of 12", None, 9)."""
+"""What a line may have in common with those of other pages: its text with "#" in place of a number that may
+be the page's, that number less the page's own (None: no number was replaced), and the size of the letters."""
 
 
 def _remove_running(pages: Sequence[_Page]) -> list[str]:
-    """Remove the lines in the margins that pages have in common, and return the text of each. Lines that
-    differ in another number than the page's ("Table 1", "Table 2") are content.
+    """Remove the lines in the margins that pages have in common, and return the text of each, with "#" for
+    the page's number. Lines that differ in another number than the page's are content.
 
-    Of the keys of a line the one counts that most pages have (``by_id``, by the line's identity).
+    Example: three pages begin with "Chapter 2 - 1", "Chapter 2 - 2" and "Chapter 2 - 3", all in 9 points.
+
+    1. Keys of the first: ("Chapter # - 1", 1, 9), ("Chapter 2 - #", 0, 9) and ("Chapter 2 - 1", None, 9).
+    2. Pages with each key: 3 with ("Chapter 2 - #", 0, 9), one with each other.
+    3. The commonest key of each line is therefore that one, which is on enough pages.
+    4. No other commonest key differs from it in numbers alone, as ("Chapter 3 - #", 0, 9) would.
+    5. The lines are removed, and the result is ["Chapter 2 - #"].
     """
-    margin = [(page.number, line, _keys(page, line)) for page in pages for line in _margin(page)]
-    # On how many pages a key is: twice on one page counts once.
-    counts = Counter(key for _, key in {(number, key) for number, _, keys in margin for key in keys})
-    by_id = {id(line): max(keys, key=counts.__getitem__) for _, line, keys in margin}
-    # How many texts are equal but for their numbers.
-    variants = Counter(_DIGITS.sub("#", text) for text in {text for text, _, _ in by_id.values()})
-    filled = sum(bool(page.blocks) for page in pages)
-    need = max(2, min(_FEWEST_PAGES, filled), _REPEATED * filled)
-    running = {
-        key: None for key in by_id.values() if counts[key] >= need and variants[_DIGITS.sub("#", key[0])] == 1
+    margins = [[(line, _keys(page, line)) for line in _margin(page)] for page in pages]
+    pages_with = Counter(key for lines in margins for key in {key for _, keys in lines for key in keys})
+    # by id, for a Line has no hash
+    commonest = {id(line): max(keys, key=pages_with.__getitem__) for lines in margins for line, keys in lines}
+    same_but_numbers = Counter(_DIGITS.sub("#", text) for text in {key[0] for key in commonest.values()})
+    with_text = sum(bool(page.blocks) for page in pages)
+    # on a share of a long file's pages, on three pages of a short one, on both of two
+    fewest = max(2, min(_FEWEST_PAGES, with_text), _REPEATED * with_text)
+    running = {  # a dict, for it keeps the order
+        key: None
+        for key in commonest.values()
+        if pages_with[key] >= fewest and same_but_numbers[_DIGITS.sub("#", key[0])] == 1
     }
     for page in pages:
         for block in page.blocks:
             if isinstance(block, Paragraph):
-                block.lines = [line for line in block.lines if by_id.get(id(line)) not in running]
+                block.lines = [line for line in block.lines if commonest.get(id(line)) not in running]
         page.blocks = [block for block in page.blocks if isinstance(block, Grid) or block.lines]
     return [text for text, _, _ in running]
 
 
 def _margin(page: _Page) -> Iterator[Line]:
-    """Yield the lines at the top and bottom of a page."""
+    """Yield the lines at the top and bottom of a page, where running headers and footers are."""
     for line in _lines(page):
         if line.box.bottom < _MARGIN * page.height or line.box.top > (1 - _MARGIN) * page.height:
             yield line
 
 
 def _keys(page: _Page, line: Line) -> list[_Key]:
-    """Return what the line may have in common with those of other pages, by each number that may be the
-    page's."""
+    """Return a key for each number of the line that may be the page's, and one for none of them."""
     text, size = line.text, round(line.size)
-    numbers = (match for match in _DIGITS.finditer(text) if len(match[0]) <= _LONGEST_PAGE_NUMBER)
+    numbers = (number for number in _DIGITS.finditer(text) if len(number[0]) <= _LONGEST_PAGE_NUMBER)
     keys: list[_Key] = [
-        (f"{text[: match.start()]}#{text[match.end() :]}", int(match[0]) - page.number, size)
-        for match in numbers
+        (f"{text[: number.start()]}#{text[number.end() :]}", int(number[0]) - page.number, size)
+        for number in numbers
     ]
     return [*keys, (text, None, size)]
 
 
 def _banner(texts: Iterable[str], titles: str) -> str:
-    """Return the texts that say more than a page's number and the document's titles, in one line:
-    "DRAFT; Edition of May"."""
+    """Return the texts that say more than a page's number and the document's titles, in one line."""
     known = set(_WORDS.findall(titles.casefold()))
     shown = (" ".join(_PAGE_NUMBER.sub(" ", unmarked(text)).split()).strip(_SEPARATORS) for text in texts)
     more = (
@@ -253,14 +239,14 @@ def _banner(texts: Iterable[str], titles: str) -> str:
 
 
 def _lines(page: _Page) -> Iterator[Line]:
-    """Yield the lines of a page's paragraphs; those of tables are left out."""
     for block in page.blocks:
         if isinstance(block, Paragraph):
             yield from block.lines
 
 
 def _join_divided(pages: Sequence[_Page]) -> None:
-    """Join paragraphs that the end of a column or page divides, on the page where they begin."""
+    """Join paragraphs that the end of a column or page divides, on the page where they begin; the lines of
+    the second become the first's."""
     before: Block | None = None
     for page in pages:
         kept: list[Block] = []
@@ -282,15 +268,15 @@ def _continues(before: Paragraph, block: Paragraph) -> bool:
 
 # --- blocks -----------------------------------------------------------------------------------------------
 class _Writer:
-    """Writes the pages one after the other; remembers the section, and the table, that goes on from page to
-    page. So ``page`` is called for each page once, in order, and ``title`` is read at the end."""
+    """Writes the pages, which must be called for in their order: it remembers the section and the table that
+    go on from page to page."""
 
     def __init__(self, pages: Sequence[_Page]) -> None:
-        """``pages``: all, for the sizes of letters and the words of the whole document."""
+        # In this order: ``_is_larger`` reads ``_body``, ``_is_heading`` reads ``_body`` and ``_is_bold``, and
+        # ``_levels`` is made with both.
         self._body = _body_size(pages)
         lines = [line for page in pages for line in _lines(page)]
         self._vocabulary = {word for line in lines for word in _WORDS.findall(line.text)}
-        """All words of paragraphs, with their hyphens."""
         bold = sum(len(line.text) for line in lines if line.is_bold)
         self._is_bold = 2 * bold > sum(len(line.text) for line in lines)
         """Whether most of the text is bold: then bold text is no heading."""
@@ -298,11 +284,11 @@ class _Writer:
         headings = filter(self._is_heading, filter(self._is_larger, paragraphs))
         sizes = sorted({round(block.size) for block in headings}, reverse=True)
         self._levels = {size: level for level, size in enumerate(sizes, start=_HIGHEST_HEADING)}
-        """Level of a heading by the size of its letters."""
+        """Level by size, in points: 3 for the largest headings, 4 for the next size."""
         self._section = ""
-        """Text of the last heading."""
+        """The last heading so far."""
         self._open_table: Grid | None = None
-        """The last block with the rows of its names alone, if it is a table with names of columns."""
+        """The last block, if it is a table with names of columns: of its rows only those with the names."""
         self.title: str | None = None
         """The largest heading of the first page that has one."""
 
@@ -313,22 +299,17 @@ class _Writer:
         begins = self._level(page.blocks[0]) is not None
         name = f"Page {page.number}" + (f": {self._section}" if self._section and not begins else "")
         place = model.Place("page", page.number)
-        result: list[model.Block] = [model.Heading(_HIGHEST_HEADING - 1, model.plain(name), place)]
+        made: list[model.Block] = [model.Heading(_HIGHEST_HEADING - 1, model.plain(name), place)]
         for block in page.blocks:
             for new in self._blocks(block):
-                last = result[-1]  # items that follow each other become one list
-                if (
-                    isinstance(new, model.List)
-                    and isinstance(last, model.List)
-                    and new.is_ordered == last.is_ordered
-                ):
-                    result[-1] = replace(last, items=(*last.items, *new.items))
-                else:
-                    result.append(new)
-        return result
+                match made[-1], new:
+                    case model.List() as last, model.List(items) if last.is_ordered == new.is_ordered:
+                        made[-1] = replace(last, items=(*last.items, *items))
+                    case _:
+                        made.append(new)
+        return made
 
     def _blocks(self, block: Block) -> list[model.Block]:
-        """Return a table, a heading, a list of one item, or a paragraph."""
         if isinstance(block, Grid):
             return self._table(block)
         self._open_table = None
@@ -345,27 +326,20 @@ class _Writer:
         return [model.Paragraph(runs_of(text))]
 
     def _table(self, block: Grid) -> list[model.Block]:
-        """Return the table; one that goes on from the page before gets the names of its columns again.
-
-        Short tables of two columns, and tables with merged cells in their first rows, are forms: no row of
-        theirs has names, unless fonts say so (``header_rows``).
-        """
-        before, first = self._open_table, [row for row in block.rows if len(row) > 1][:2]
-        is_short = _width(block) == 2 and len(block.rows) <= _LONGEST_LIST
-        is_form = is_short or any(cell.columns > 1 for row in first for cell in row)
-        is_form = is_form and block.header_rows is None
-        result: list[model.Block] = [model.Table(tuple(map(tuple, block.rows)))]
-        result = result if is_form else table_blocks(block.rows, header_rows=block.header_rows or 0)
-        self._open_table = None
-        match result[-1]:
+        """Return the table; one that goes on from the page before gets the names of its columns again."""
+        before, self._open_table = self._open_table, None
+        made: list[model.Block] = [model.Table(tuple(map(tuple, block.rows)))]
+        made = made if _is_form(block) else table_blocks(block.rows, header_rows=block.header_rows or 0)
+        match made[-1]:
             case model.Table(rows=rows, header_rows=names) if names:
                 self._open_table = replace(block, rows=[list(row) for row in rows[:names]])
+            # No names of its own, and the columns of the table that the page before ends with.
             case model.Table(rows=rows) if before is not None and _goes_on(before, block):
-                result[-1] = model.Table((*map(tuple, before.rows), *rows), len(before.rows))
+                made[-1] = model.Table((*map(tuple, before.rows), *rows), len(before.rows))
                 self._open_table = before
             case _:
                 pass
-        return result
+        return made
 
     def _is_larger(self, block: Paragraph) -> bool:
         return block.size > 0 and block.size >= _HEADING_RATIO * self._body
@@ -397,8 +371,7 @@ class _Writer:
         return _LEADER.sub(" … ", text.replace("\u00ad", ""))
 
     def _joined(self, text: str, following: str) -> str:
-        """Return both without the hyphen ("exam-" and "ple" are "example"), unless the document has only the
-        hyphenated word elsewhere ("follow-" and "up" are "follow-up")."""
+        """Return both without the hyphen, unless only the hyphenated word is elsewhere in the document."""
         first, second = _WORDS.findall(text)[-1:], _WORDS.findall(following)[:1]
         with_hyphen, without = "-".join(first + second), "".join(first + second)
         keeps = with_hyphen in self._vocabulary and without not in self._vocabulary
@@ -406,7 +379,7 @@ class _Writer:
 
 
 def _body_size(pages: Sequence[_Page]) -> float:
-    """Return the size of most characters, in points, to half a point."""
+    """Return the size of most characters, in points."""
     sizes = Counter[float]()
     for block in (block for page in pages for block in page.blocks):
         if isinstance(block, Grid):
@@ -417,6 +390,18 @@ def _body_size(pages: Sequence[_Page]) -> float:
     return sizes.most_common(1)[0][0] if sizes else 0.0
 
 
+def _is_form(grid: Grid) -> bool:
+    """Return whether rows are labels with values, so that the first one names no columns.
+
+    What lines or fonts tell (``header_rows``) counts first. Else it is a form where it has two columns and
+    few rows, or a cell across columns in its first two rows of several cells.
+    """
+    first = [row for row in grid.rows if len(row) > 1][:2]
+    is_short = _width(grid) == 2 and len(grid.rows) <= _LONGEST_LIST
+    is_uneven = any(cell.columns > 1 for row in first for cell in row)
+    return grid.header_rows is None and (is_short or is_uneven)
+
+
 def _goes_on(before: Grid, block: Grid) -> bool:
     """Return whether a table has the columns of the one before."""
     edges = (before.box.left - block.box.left, before.box.right - block.box.right)
@@ -424,7 +409,6 @@ def _goes_on(before: Grid, block: Grid) -> bool:
 
 
 def _width(grid: Grid) -> int:
-    """Return the number of columns."""
     return sum(cell.columns for cell in grid.rows[0])
 
 
@@ -458,7 +442,6 @@ def scan_blocks(page: Any, languages: Sequence[str]) -> list[Block]:
 
 
 def _recognised(page: Any, languages: Sequence[str]) -> str:
-    """Return the text that tesseract reads, paragraphs apart by empty lines; "" where it takes too long."""
     program = shutil.which("tesseract")
     if program is None:
         raise DocumentInvalidError(_MISSING)
@@ -471,24 +454,23 @@ def _recognised(page: Any, languages: Sequence[str]) -> str:
         )
     command = [program, "stdin", "stdout", "-l", "+".join(languages), "--dpi", str(_DOTS_PER_INCH)]
     try:
-        result = _run(command, picture=_picture(page))
+        ran = _run(command, picture=_picture(page))
     except subprocess.TimeoutExpired:
         return ""
-    if result.returncode != 0:
-        problem = f"tesseract ended on a scanned page (status {result.returncode})"
+    if ran.returncode != 0:
+        problem = f"tesseract ended on a scanned page (status {ran.returncode})"
         raise DocumentInvalidError(f"{problem}. Scan it again with fewer dots, or add its text.")
-    return result.stdout.decode(errors="replace")
+    return ran.stdout.decode(errors="replace")
 
 
 @cache
 def _installed(program: str) -> frozenset[str]:
     """Return the languages that tesseract can read. It passes over one that it lacks without an error."""
-    _, *names = _run([program, "--list-langs"]).stdout.decode().split("\n")  # the first line is a heading
+    _, *names = _run([program, "--list-langs"]).stdout.decode().split("\n")
     return frozenset(name.strip() for name in names)
 
 
 def _run(command: Sequence[str], *, picture: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Run tesseract with a picture as its input. Raises TimeoutExpired after ``PAGE_LIMIT_S``."""
     one_thread = os.environ | {"OMP_THREAD_LIMIT": "1"}  # each reserves address space
     return subprocess.run(
         command, input=picture, capture_output=True, timeout=PAGE_LIMIT_S, env=one_thread, check=False
@@ -501,7 +483,6 @@ def _picture(page: Any) -> bytes:
     dots = _DOTS_PER_INCH / 72
     scale = min(dots, (_MOST_PIXELS / (width * height)) ** 0.5)
     bitmap = page.render(scale=scale, grayscale=True)
-    # A row in memory is longer than the page is wide.
     rows, stride = memoryview(bytes(bitmap.buffer)), bitmap.stride
     lines = (rows[row * stride : row * stride + bitmap.width] for row in range(bitmap.height))
     return b"".join((b"P5 %d %d 255\n" % (bitmap.width, bitmap.height), *lines))
