@@ -193,5 +193,5 @@ def test_a_receipt_says_what_may_remain_there(file: Path, is_there: bool) -> Non
     receipts = WithdrawalReceipts(
         tenant=tenant, documents=unused, versions=unused, stores=unused, on_aws=True, clock=unused
     )
-    remaining = receipts._remaining(datetime.now(UTC))
+    remaining = receipts._unasked_places(datetime.now(UTC))
     assert ("bedrock" in [place.place for place in remaining]) is is_there
