@@ -284,7 +284,7 @@ def _texts(key: str, node: Any, *, line: int) -> object:
 
 def _item(node: yaml.Node, *, line: int) -> ItemFacts:
     """Return the item of the key ``item``. Raises FrontMatterError with the line of what is wrong in it."""
-    values, lines = _nested(node, line=line, at=())
+    values, lines = _nested(node, line=line, path=())
     try:
         item = ItemFacts.model_validate(values)
     except ValidationError as error:
