@@ -1,4 +1,4 @@
-"""Files that come over the API (uploads) and the inbox: how they are read, what is told of them, and reading
+"""Files that come over the API (uploads) and the inbox: how they are read, how one is answered, and reading
 again.
 
 An upload that breaks off leaves nothing. When its file is stored whole, its key goes into a queue;

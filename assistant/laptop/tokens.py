@@ -136,7 +136,7 @@ class CareCase:
 
     customer: str
     ids: Mapping[str, tuple[str, ...]]
-    """Ids of the customer's orders and the like, by kind: ``{"order": ("4471-2208",)}``."""
+    """The customer's ids, by kind: ``{"order": ("4471-2208",)}``."""
 
 
 def issue_context(
