@@ -28,10 +28,12 @@ from pydantic_core import ErrorDetails
 from assistant.domain.documents import ItemFacts
 from assistant.domain.errors import DocumentInvalidError
 
-KEYS = (
+TEXT_KEYS = (
     *("id", "title", "source", "type", "url", "owner", "effective_date", "review_after"),
-    *("labels", "questions", "withdrawn", "item"),
+    *("labels", "questions", "withdrawn"),
 )
+"""Keys whose value can be a text, so that a ``<meta>`` of HTML can have them, too."""
+KEYS = (*TEXT_KEYS, "item")
 LONGEST_CHARACTERS = 64_000
 """Characters between the fences; a longer block is refused."""
 _LABELS = "labels"

@@ -167,7 +167,7 @@ def _html_meta(page: Document) -> tuple[dict[str, object], dict[str, tuple[str, 
             problem = f'it has two <meta name="{key}">, or one without content'
             raise DocumentInvalidError(f'{problem}. Write one: <meta name="{key}" content="…">.')
         if (
-            key in front_matter.KEYS
+            key in front_matter.TEXT_KEYS
             and content is not None
             and (key != "url" or front_matter.is_address(content))
         ):

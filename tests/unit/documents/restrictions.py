@@ -79,6 +79,10 @@ SPELLINGS: Mapping[str, tuple[str, bytes]] = {
     "a property": ("pay.html", b'<title>Pay</title><meta property="labels" content="hr"><p>Salary.'),
     "a value": ("pay.html", b'<title>Pay</title><meta name="labels" value="hr"><p>Salary.'),
     "a singular in HTML": ("pay.html", b'<title>Pay</title><meta name="label" content="hr"><p>Salary.'),
+    "the key of a catalogue's item in HTML": (
+        "pay.html",
+        b'<title>Pay</title><meta name="labels" content=""><meta name="item" content="hr"><p>Salary.',
+    ),
     "twice in HTML": (
         "pay.html",
         b'<title>Pay</title><meta name="labels" content=""><meta name="Labels" content="hr"><p>Salary.',
