@@ -320,7 +320,7 @@ class SageMakerEmbedder:
             vectors = cast("list[list[float]]", orjson.loads(answer))
             lengths = {len(vector) for vector in vectors}
             numbers = all(type(vector[0]) is float for vector in vectors)
-        except (orjson.JSONDecodeError, TypeError, IndexError):
+        except (orjson.JSONDecodeError, TypeError, LookupError):
             raise EmbeddingUnavailableError("The embedding endpoint returned no vectors.") from None
         if len(vectors) != count or lengths - {self.dimensions} or not numbers:
             raise EmbeddingUnavailableError(

@@ -374,7 +374,7 @@ def _wrong_kind(
             yield f'"{field.name}" is an address; show it by kind = "link" and link = "{field.name}"'
     yield from _wrong_link(element, results, has_links=has_links)
     title = None if element.row_title is None else results[element.row_title]
-    if is_table != (title is not None and title.rows is not None):
+    if (title is None or title.rows is None) if is_table else title is not None:
         yield 'kind = "table" needs row_title, a result with * in path; other kinds have none'
     if element.kind is ElementKind.STATUS and len(fields) != 1:
         yield 'kind = "status" has exactly one field'

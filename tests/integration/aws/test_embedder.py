@@ -141,6 +141,7 @@ async def test_an_overload_that_lasts_is_overloaded(runtime: Runtime) -> None:
         [[1.0, 2.0]],
         [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]],
         [["a", "b", "c"]],
+        [{"embedding": [1.0, 2.0, 3.0]}],
         [3],
         3,
         None,

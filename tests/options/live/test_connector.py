@@ -88,6 +88,7 @@ def test_a_connector_written_into_the_entry_must_prove_whose_data_it_reads(
         ('fields = ["item_count"]', 'fields = ["status"]', r"are for tables"),
         ('fields = ["status"]\nlink', 'fields = ["customer"]\nlink', r"shown = false"),
         ('row_title = "item_name"', "", r"needs row_title"),
+        ('kind = "status"', 'kind = "status"\nrow_title = "status"', r"other kinds have none"),
         ('link = "tracking"', 'link = "status"', r"a result of type"),
         ('time_zone = "America/New_York"', 'time_zone = "Mars/Base"', r"no IANA time zone"),
         ('currency = "USD"', "", r"needs currency"),
