@@ -226,8 +226,8 @@ class SourceSearch:
         except SearchUnavailableError as error:
             circuit.failed()
             _log.warning("source_left_out", source=source.name, reason=error.message)
-            is_late = error is late  # ``call_within`` raises this very error, the index another
-            return ("late" if is_late else "failed"), None
+            # ``call_within`` raises ``late`` itself, the index another error.
+            return ("late" if error is late else "failed"), None
         circuit.succeeded()
         return ("answered" if retrieved.documents else "empty"), retrieved
 

@@ -47,8 +47,6 @@ from assistant.stores.documents import LONGEST_CONTENT_BYTES
 from assistant.stores.s3 import S3Blobs
 
 ADDRESS_LIFE_S = 60
-LONGEST_ANSWER_BYTES = LONGEST_CONTENT_BYTES
-"""All answers of one call together: the document store takes no longer content."""
 _LIMITS = ParsingLimits()
 _HTTP_TIMEOUT_S = 15.0
 _STOPPED = "Parsing ended its function, by memory or time. Split the document, or simplify its markup."
@@ -112,7 +110,7 @@ class ParsingFunction:
         """Call the function with these requests and return one answer for each; None where Lambda ended the
         function. Answers that are missing, too long or no frames are each the error ``MALFORMED``."""
         folder = f"{uuid.uuid4().hex}/"
-        what, limit = "The store of what is parsed", LONGEST_ANSWER_BYTES
+        what, limit = "The store of what is parsed", LONGEST_CONTENT_BYTES
         blobs = S3Blobs(self.s3, bucket=self.bucket, prefix=PARSING_PREFIX, what=what, longest_bytes=limit)
         try:
             await blobs.put(f"{folder}requests", b"".join(request.frame for request in requests))
@@ -128,7 +126,7 @@ class ParsingFunction:
         return _read(content or b"", number=len(requests))
 
     async def _order(self, folder: str) -> ParsingOrder:
-        length = ["content-length-range", 0, LONGEST_ANSWER_BYTES]
+        length = ["content-length-range", 0, LONGEST_CONTENT_BYTES]  # all answers of one call together
         posted = await self.s3.generate_presigned_post(
             self.bucket, f"{folder}answers", Conditions=[length], ExpiresIn=ADDRESS_LIFE_S
         )
@@ -215,7 +213,7 @@ class Parser:
             for header, body in frames(asyncio.run(_fetched(order.requests)))
         )
         content = b"".join(map(_framed, process.run(requests)))
-        if len(content) > LONGEST_ANSWER_BYTES:
+        if len(content) > LONGEST_CONTENT_BYTES:
             content = b""  # no frame: the caller reads it as malformed answers
         asyncio.run(_posted(order, content))
 

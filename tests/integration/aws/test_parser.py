@@ -26,7 +26,8 @@ from assistant.documents.passages import ParsedParts, Received, SeparateParser
 from assistant.domain.errors import DependencyError, ParsingStoppedError
 from assistant.process.aws import open_client
 from assistant.process.settings import PARSING_PREFIX, SCRATCH
-from assistant.service.parser import LONGEST_ANSWER_BYTES, ParsingFunction
+from assistant.service.parser import ParsingFunction
+from assistant.stores.documents import LONGEST_CONTENT_BYTES
 from tests.emulated_aws import create_documents_bucket
 from tests.fakes.aws_server import REGION
 from tests.fakes.lambda_service import LambdaService, lambda_service
@@ -127,7 +128,7 @@ async def test_an_address_lives_a_minute_and_takes_one_key_of_a_bounded_size(cal
         "X-Amz-Algorithm": ["AWS4-HMAC-SHA256"],
     }
     assert (datetime.fromisoformat(policy["expiration"]) - before).total_seconds() <= 61
-    assert ["content-length-range", 0, LONGEST_ANSWER_BYTES] in policy["conditions"]
+    assert ["content-length-range", 0, LONGEST_CONTENT_BYTES] in policy["conditions"]
     assert {"key": f"{folder}answers"} in policy["conditions"]
     assert {"bucket": called.bucket} in policy["conditions"]
     assert folder.startswith(PARSING_PREFIX)

@@ -457,9 +457,9 @@ def _merged(lines: Iterable[_Rule]) -> list[_Rule]:
         snapped.append(line._replace(position=last) if line.position - last < _SNAP else line)
     merged: list[_Rule] = []
     for line in sorted(snapped):
-        last = merged[-1] if merged else None
-        if last and last.position == line.position and line.begin < last.end + _SNAP:
-            merged[-1] = last._replace(end=max(line.end, last.end))
+        before = merged[-1] if merged else None
+        if before and before.position == line.position and line.begin < before.end + _SNAP:
+            merged[-1] = before._replace(end=max(line.end, before.end))
         else:
             merged.append(line)
     return [line for line in merged if line.end - line.begin > _SNAP]
