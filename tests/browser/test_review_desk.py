@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Route, expect
 
 from tests.browser.console_page import ConsolePage, OpenConsole
 from tests.browser.product import Product
@@ -185,6 +185,31 @@ def test_a_gap_leads_to_its_cases(desk: OpenDesk) -> None:
     console.page.locator(".gap").get_by_role("button").click()
     expect(lines(console)).to_have_count(1)
     expect(console.page.locator(".chosen-filter")).to_contain_text("holiday hours")
+
+
+def test_a_list_that_is_still_read_shows_nothing_of_the_list_before(
+    desk: OpenDesk, stand_in: StandIn
+) -> None:
+    stand_in.desk.needs_two = False
+    console = desk()
+    begin_approved_answer(console)
+    console.button("Save the resolution").click()
+    held: list[Route] = []
+    console.page.route("**/desk/cases?*state=proposed*", lambda route: held.append(route))
+    console.page.get_by_label("State").select_option("proposed")
+    expect(lines(console)).to_have_count(0)
+    console.wait_until(lambda: len(held) == 1)
+    held.pop().continue_()
+    expect(console.page.locator(".queue-count")).to_contain_text("No case here")
+
+    console.page.route("**/desk/items?kind=approved_answer", lambda route: held.append(route))
+    console.button("Decided").click()
+    console.wait_until(lambda: len(held) == 1)
+    console.page.get_by_role("combobox", name="What was decided").select_option("glossary_entry")
+    expect(console.page.locator(".items")).to_contain_text("None yet.")
+    with console.page.expect_response("**/desk/items?kind=approved_answer"):
+        held.pop().continue_()
+    expect(console.page.locator(".item")).to_have_count(0)
 
 
 def test_an_item_is_withdrawn_and_an_earlier_revision_restored(desk: OpenDesk, stand_in: StandIn) -> None:

@@ -11,17 +11,7 @@ import { ITEM_KINDS, ITEM_STATES } from "./words.ts";
 
 /** What was decided on the desk and serves, or did: by kind, each with its history. */
 export function Items() {
-  const { api } = useReview();
   const [kind, setKind] = useState<ItemKind>("approved_answer");
-  const [items, setItems] = useState<readonly DeskItem[] | null>(null);
-  const [openId, setOpenId] = useState<string | null>(null);
-  const { failure, run } = useCall("The list could not be read");
-  const load = () => run(async () => setItems((await api.items(kind)).items));
-  useEffect(() => {
-    setItems(null);
-    setOpenId(null);
-    void load();
-  }, [kind]);
   return (
     <section class="items" aria-labelledby="items-title">
       <p class="filter">
@@ -40,6 +30,21 @@ export function Items() {
           ))}
         </select>
       </p>
+      <ItemsOfKind key={kind} kind={kind} />
+    </section>
+  );
+}
+
+/** One kind's list. Each kind has a component of its own: an answer that comes late is not shown under another kind. */
+function ItemsOfKind({ kind }: { kind: ItemKind }) {
+  const { api } = useReview();
+  const [items, setItems] = useState<readonly DeskItem[] | null>(null);
+  const [openId, setOpenId] = useState<string | null>(null);
+  const { failure, run } = useCall("The list could not be read");
+  const load = () => run(async () => setItems((await api.items(kind)).items));
+  useEffect(() => void load(), []);
+  return (
+    <>
       {failure !== null && <Failure>{failure}</Failure>}
       {items === null && failure === null && <p class="hint">Reading the list…</p>}
       {items !== null && items.length === 0 && <p class="notice plain">None yet.</p>}
@@ -55,7 +60,7 @@ export function Items() {
           </li>
         ))}
       </ul>
-    </section>
+    </>
   );
 }
 

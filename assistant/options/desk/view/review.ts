@@ -22,7 +22,7 @@ interface Parts {
 export class Review {
   readonly view: Signal<View> = signal("queue");
   readonly filters: Signal<CaseFilters> = signal({ ...NO_FILTERS, state: "open" });
-  /** Cases as far as they were read; null before the first page. */
+  /** Cases under the filters, as far as they were read; null before the first page. */
   readonly cases: Signal<readonly CaseRow[] | null> = signal(null);
   readonly hasMore: ReadonlySignal<boolean> = computed(() => this.#nextAfter.value !== null);
   readonly gaps: Signal<readonly Gap[] | null> = signal(null);
@@ -70,10 +70,12 @@ export class Review {
     });
   }
 
-  /** List other cases; the open one is closed. */
+  /** List other cases; the open one is closed, and those of the filters before can no longer be opened. */
   async filter(change: Partial<CaseFilters>): Promise<void> {
     batch(() => {
       this.filters.value = { ...this.filters.peek(), ...change };
+      this.cases.value = null;
+      this.#nextAfter.value = null;
       this.view.value = "queue";
       this.close();
     });

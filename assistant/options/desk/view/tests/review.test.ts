@@ -96,6 +96,16 @@ test("a page that comes after the filters have changed is dropped", async () => 
   assert.deepEqual(review.cases.value?.map(({ case_id }) => case_id), ["new"]);
 });
 
+test("cases of the filters before can't be opened while others are read", async () => {
+  const pages: DeskCasePage[] = [{ cases: [row("open")], next_after: "open" }, { cases: [row("proposed")], next_after: null }];
+  const review = reviewWith({ cases: async () => pages.shift() });
+  await review.load();
+  const reading = review.filter({ state: "proposed" });
+  assert.deepEqual([review.cases.value, review.hasMore.value], [null, false]);
+  await reading;
+  assert.deepEqual(review.cases.value?.map(({ case_id }) => case_id), ["proposed"]);
+});
+
 test("a case that is left before it was read is not shown", async () => {
   const answers: ((found: DeskCase) => void)[] = [];
   const review = reviewWith({ case: () => new Promise<DeskCase>((resolve) => answers.push(resolve)) });
