@@ -11,7 +11,7 @@ process serves the chats.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -85,7 +85,7 @@ class Watcher:
 
 
 class StoredChats:
-    """The chats of one table. A change wins only over the version that it was made from; ``add`` tries again.
+    """The chats of one table. A change wins only over the version that it was made from, and is tried again.
 
     All coroutines raise RecordsUnavailableError.
     """
@@ -144,24 +144,34 @@ class StoredChats:
         self, chat_id: str, who: Literal["patient", "agent"], text: str, *, message_id: str
     ) -> Chat:
         """Add a message; one of this id is added once. Raises NotFoundError, ConflictError (it has ended)."""
-        for _ in range(_WRITE_ATTEMPTS):
-            chat, version = await self._read(chat_id)
+
+        def with_message(chat: Chat) -> Chat:
             if any(message.message_id == message_id for message in chat.messages):
                 return chat
             if chat.closed_at is not None or len(chat.messages) >= _MOST_MESSAGES:
                 raise ConflictError("The chat has ended: begin another one.")
             message = Message(message_id=message_id, who=who, text=text, at=self.clock.now())
-            changed = chat.model_copy(update={"messages": (*chat.messages, message)})
-            if await self._write(changed, version=version):
-                return changed
-        raise ConflictError("Many write to this chat at once. Send it again.")
+            return chat.model_copy(update={"messages": (*chat.messages, message)})
+
+        return await self._change(chat_id, with_message)
 
     async def close(self, chat_id: str) -> None:
-        """End a chat; it is kept until it expires. Where it changes at the same moment it stays open. Raises
-        NotFoundError."""
-        chat, version = await self._read(chat_id)
-        if chat.closed_at is None:
-            await self._write(chat.model_copy(update={"closed_at": self.clock.now()}), version=version)
+        """End a chat; it is kept until it expires. Raises NotFoundError, ConflictError."""
+        now = self.clock.now()
+        await self._change(
+            chat_id, lambda chat: chat if chat.closed_at else chat.model_copy(update={"closed_at": now})
+        )
+
+    async def _change(self, chat_id: str, change: Callable[[Chat], Chat]) -> Chat:
+        """Write what ``change`` makes of a chat, and return it; where it returns the chat itself there is
+        nothing to write. Where another change came first, it is read and changed again. Raises NotFoundError,
+        ConflictError, and what ``change`` raises."""
+        for _ in range(_WRITE_ATTEMPTS):
+            chat, version = await self._read(chat_id)
+            changed = change(chat)
+            if changed is chat or await self._write(changed, version=version):
+                return changed
+        raise ConflictError("Many write to this chat at once. Send it again.")
 
     async def _read(self, chat_id: str) -> tuple[Chat, int]:
         """Return a chat and its version. Raises NotFoundError."""

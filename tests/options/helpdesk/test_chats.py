@@ -187,6 +187,32 @@ async def test_chats_and_their_messages_are_bounded(scene: Scene) -> None:
     await scene.begin()
 
 
+async def test_a_chat_that_changes_while_it_is_closed_is_closed(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat, chats = await scene.begin(), scene.desk.chats
+    read, reads = chats._read, 0  # pyright: ignore[reportPrivateUsage]
+
+    async def read_before_others_write(chat_id: str) -> tuple[Chat, int]:
+        nonlocal reads
+        reads += 1
+        found, number = await read(chat_id), reads
+        if number <= others:
+            with monkeypatch.context() as plain:
+                plain.setattr(chats, "_read", read)
+                await chats.add(chat_id, "patient", "wait", message_id=f"m{number}")
+        return found
+
+    monkeypatch.setattr(chats, "_read", read_before_others_write)
+    others = 5
+    response = await scene.client.post(f"/helpdesk/desk/{chat.chat_id}/close")
+    assert (response.status_code, reads) == (409, 5)
+    others = 7
+    assert (await scene.client.post(f"/helpdesk/desk/{chat.chat_id}/close")).status_code == 204
+    kept = await chats.get(chat.chat_id)
+    assert (len(kept.messages), kept.closed_at is not None) == (8, True)
+
+
 async def test_what_the_assistant_does_not_answer_gives_no_code(scene: Scene) -> None:
     chat = await scene.begin()
     assert (await scene.client.post(f"/helpdesk/desk/{chat.chat_id}/code")).status_code == 503
