@@ -14,7 +14,7 @@ one write turn, in which nobody else writes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import structlog
@@ -43,7 +43,7 @@ _DOCUMENTS_A_BATCH = 32
 _DOCUMENTS_A_COMPARISON = 1_000
 """Documents whose contents are compared by one query of each version."""
 _IDLE_ROUNDS = 20
-"""Consecutive rounds in which nothing could be written; after them the run gives up."""
+"""Consecutive rounds that copied no document; one more, and the run gives up."""
 _IDLE_PAUSE_S = 0.5
 _MOST_NAMED = 5
 """Documents that an error names."""
@@ -71,19 +71,16 @@ class ReindexReport:
     seconds: float
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Difference:
-    """What the new version must still get and lose to equal the live one. True if there is anything."""
+    """What the new version must still get and lose to equal the live one."""
 
-    missing: list[str]
-    """Documents that the new version lacks, or holds with other content."""
-    removed: list[str]
-    """Documents that only the new version holds, although they are withdrawn or withheld."""
+    missing: Sequence[str]
+    """Served documents (``is_served``) that the new version lacks, or holds with other content."""
+    to_remove: Sequence[str]
+    """Documents that only the new version holds, and that are no longer served."""
     held: int
-    """Documents of the live version."""
-
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.removed)
+    """Number of documents of the live version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,32 +106,14 @@ class Reindex:
         SearchUnavailableError.
         """
         began_s = self.clock.monotonic_s()
-        live = (await self.writable.kept())[0]
+        live, *_ = await self.writable.kept()
         if live.name == target.name:
             return ReindexReport(live.name, None, 0, 0, 0.0)
         await self._refuse_third(live.name, target.name)
         await target.embedder.embed([["Does the endpoint answer?"]])  # before a version is created for it
         async with self.index_writes:
             await self.versions.create(model)
-        documents = passages = idle_rounds = 0
-        while not await self._switch_if_equal(live, target):
-            difference = await self._compare(live.index, target.index)
-            progress(difference.held - len(difference.missing), difference.held)
-            written = 0
-            for batch in _chunks(difference.missing, _DOCUMENTS_A_BATCH):
-                copied_documents, copied_passages = await self._copy(batch, live, target)
-                written, passages = written + copied_documents, passages + copied_passages
-                progress(difference.held - len(difference.missing) + written, difference.held)
-            await self._remove(difference.removed, live, target)
-            documents += written
-            idle_rounds = 0 if written else idle_rounds + 1
-            if idle_rounds > _IDLE_ROUNDS:
-                raise ConflictError(
-                    f"{len(difference.missing)} documents cannot be copied ({_named(difference.missing)}): "
-                    "the live index does not hold them whole, or they change all the time. Start again."
-                )
-            if idle_rounds:
-                await asyncio.sleep(_IDLE_PAUSE_S)
+        documents, passages = await self._fill(live, target, progress)
         seconds = self.clock.monotonic_s() - began_s
         _log.info("reindexed", live=target.name, before=live.name, documents=documents, seconds=seconds)
         return ReindexReport(target.name, live.name, documents, passages, seconds)
@@ -167,68 +146,96 @@ class Reindex:
                 "that did not end. Go on with that one, or delete it: assistant knowledge reindex --drop-old."
             )
 
-    async def _switch_if_equal(self, live: WritableVersion, target: WritableVersion) -> bool:
-        """Make the target live if it holds what the live version holds; return whether it is live."""
+    async def _fill(
+        self, live: WritableVersion, target: WritableVersion, progress: Progress
+    ) -> tuple[int, int]:
+        """Copy and remove documents, round by round, until the target equals the live version and is live in
+        its place. Return the number of documents and of passages that were copied.
+
+        A round copies what the comparison before it found missing. Raises ConflictError after too many rounds
+        that copied nothing.
+        """
+        documents = passages = idle_rounds = 0
+        while (difference := await self._switch_if_equal(live, target)) is not None:
+            equal = equal_before = difference.held - len(difference.missing)
+            progress(equal, difference.held)
+            for batch in _chunks(difference.missing, _DOCUMENTS_A_BATCH):
+                copied = await self._copy(batch, live, target)
+                equal += len(copied)
+                passages += sum(len(document.passages) for document in copied)
+                progress(equal, difference.held)
+            documents += equal - equal_before
+            if difference.to_remove:
+                await self._remove(difference.to_remove, live, target)
+            idle_rounds = 0 if equal > equal_before else idle_rounds + 1
+            if idle_rounds > _IDLE_ROUNDS:
+                raise ConflictError(
+                    f"{len(difference.missing)} documents cannot be copied ({_named(difference.missing)}): "
+                    "the live index does not hold them whole, or they change all the time. Start again."
+                )
+            if idle_rounds:
+                await asyncio.sleep(_IDLE_PAUSE_S)
+        return documents, passages
+
+    async def _switch_if_equal(self, live: WritableVersion, target: WritableVersion) -> _Difference | None:
+        """Compare the versions. If they are equal, make the target live and return None; if not, change
+        nothing and return the difference."""
         async with self.index_writes:
-            if await self._compare(live.index, target.index):
-                return False
+            difference = await self._compare(live.index, target.index)
+            if difference.missing or difference.to_remove:
+                return difference
             await self.versions.switch(target.name, live=live.name)
-            return True
+            return None
 
     async def _compare(self, live: PassageIndex, target: PassageIndex) -> _Difference:
         """Return in what the target differs from the live version, as far as documents may be served."""
         live_ids = await live.document_ids()
-        missing: list[str] = []
+        unequal: list[str] = []
         held = 0
         for batch in _chunks(live_ids, _DOCUMENTS_A_COMPARISON):
             in_live, in_target = await live.contents(batch), await target.contents(batch)
             held += len(in_live)
-            missing += [name for name, content in in_live.items() if in_target.get(name) != content]
-        statuses = await self._states_of(missing)
-        missing = [name for name in missing if is_served(statuses.get(name))]
+            unequal += [name for name, content in in_live.items() if in_target.get(name) != content]
+        served = await self._served(unequal)
+        missing = [name for name in unequal if name in served]
         extra = sorted(set(await target.document_ids()).difference(live_ids))
-        statuses = await self._states_of(extra)
-        removed = [name for name in extra if not is_served(statuses.get(name))]
-        return _Difference(missing, removed, held)
+        extra_served = await self._served(extra)
+        return _Difference(missing, [name for name in extra if name not in extra_served], held)
 
-    async def _states_of(self, document_ids: Sequence[str]) -> Mapping[str, DocumentStatus]:
-        return await self.stores.states.get_many(document_ids) if document_ids else {}
+    async def _served(self, document_ids: Sequence[str]) -> Collection[str]:
+        """Return those of the documents that may answer (``is_served``)."""
+        statuses = await self.stores.states.get_many(document_ids)
+        return {name for name, status in statuses.items() if is_served(status)}
 
     async def _copy(
         self, document_ids: Sequence[str], live: WritableVersion, target: WritableVersion
-    ) -> tuple[int, int]:
-        """Write the documents with the target's vectors; return the number of documents and of passages.
+    ) -> Sequence[IndexedDocument]:
+        """Write the documents into the target, with its vectors; return those that were written.
 
         Documents that were withdrawn or changed while they were embedded are left out: the next comparison
         finds them.
         """
-        documents = await live.index.read(document_ids)
-        embedded = await self._embed(documents, target)
+        embedded = await self._embed(await live.index.read(document_ids), target)
         async with self.index_writes:
             await self._require_live(live.name)
-            statuses = await self._states_of(document_ids)
+            served = await self._served(document_ids)
             in_live = await live.index.contents(document_ids)
             unchanged = [
                 document
-                for document, stored in zip(embedded, documents, strict=True)
-                if is_served(statuses.get(stored.card.document_id))
-                and in_live.get(stored.card.document_id)
-                == HeldContent(stored.card.content_hash, len(stored.passages))
+                for document in embedded
+                if document.card.document_id in served
+                and in_live.get(document.card.document_id)
+                == HeldContent(document.card.content_hash, len(document.passages))
             ]
             await target.index.replace_documents(unchanged)
-        return len(unchanged), sum(len(document.passages) for document in unchanged)
+        return unchanged
 
-    async def _remove(
-        self, document_ids: Sequence[str], live: WritableVersion, target: WritableVersion
-    ) -> None:
+    async def _remove(self, ids: Sequence[str], live: WritableVersion, target: WritableVersion) -> None:
         """Remove documents from the target that still may not be served."""
-        if not document_ids:
-            return
         async with self.index_writes:
             await self._require_live(live.name)
-            statuses = await self._states_of(document_ids)
-            not_served = [name for name in document_ids if not is_served(statuses.get(name))]
-            await target.index.discard(not_served)
+            served = await self._served(ids)
+            await target.index.discard([name for name in ids if name not in served])
 
     async def _require_live(self, name: str) -> None:
         """Raise ConflictError unless this version is live. ``index_writes`` must be held."""
@@ -244,8 +251,8 @@ class Reindex:
         indexed: list[IndexedDocument] = []
         refused: list[str] = []
         for document, result in zip(documents, results, strict=True):
-            is_short_enough = not isinstance(result, PassageTooLongError)
-            vectors = result if is_short_enough else await self._with_short_titles(document, target)
+            is_too_long = isinstance(result, PassageTooLongError)
+            vectors = await self._embed_each_text(document, target) if is_too_long else result
             if vectors is None:
                 refused.append(document.card.document_id)
                 continue
@@ -259,22 +266,23 @@ class Reindex:
             )
         return indexed
 
-    async def _with_short_titles(
+    async def _embed_each_text(
         self, document: StoredDocument, target: WritableVersion
     ) -> list[list[float]] | None:
-        """Return the vectors of a document with a text that is too long for the model; a title or question
-        that is too long gets the vector of the first passage. Return None if a passage is too long.
+        """Embed each text of a document by itself, because one is too long. Return their vectors in the order
+        of ``_texts``; a title or question that is too long gets the vector of the first passage. Return None
+        if a passage is too long.
         """
-        results = await target.embedder.embed([[text] for text in _texts(document)])
-        first = results[0]
+        # A result is a list of one vector, or the error of that text.
+        first, *others = await target.embedder.embed([[text] for text in _texts(document)])
         if isinstance(first, PassageTooLongError):
             return None
-        vectors: list[list[float]] = []
-        for number, result in enumerate(results):
-            is_long = isinstance(result, PassageTooLongError)
-            if is_long and number < len(document.passages):
+        vectors = list(first)
+        for number, result in enumerate(others, start=1):
+            is_too_long = isinstance(result, PassageTooLongError)
+            if is_too_long and number < len(document.passages):
                 return None
-            vectors += first if is_long else result
+            vectors += first if is_too_long else result
         return vectors
 
 
