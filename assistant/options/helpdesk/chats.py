@@ -55,6 +55,10 @@ class Chat(PublicModel):
     closed_at: datetime | None = None
     messages: tuple[Message, ...] = ()
 
+    @property
+    def is_full(self) -> bool:
+        return len(self.messages) >= _MOST_MESSAGES
+
 
 @dataclass(slots=True)
 class Watcher:
@@ -148,7 +152,7 @@ class StoredChats:
         def with_message(chat: Chat) -> Chat:
             if any(message.message_id == message_id for message in chat.messages):
                 return chat
-            if chat.closed_at is not None or len(chat.messages) >= _MOST_MESSAGES:
+            if chat.closed_at is not None or chat.is_full:
                 raise ConflictError("The chat has ended: begin another one.")
             message = Message(message_id=message_id, who=who, text=text, at=self.clock.now())
             return chat.model_copy(update={"messages": (*chat.messages, message)})

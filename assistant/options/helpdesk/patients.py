@@ -8,6 +8,7 @@ by a story of ``patients.json``, and write its next line after each reply.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from uuid import uuid4
 import structlog
 from pydantic import Field, TypeAdapter
 
-from assistant.domain.errors import AssistantError
+from assistant.domain.errors import AssistantError, ConflictError, NotFoundError
 from assistant.domain.identity import SubjectId, SubjectKind
 from assistant.domain.public import PublicModel
 from assistant.options.helpdesk.chats import Chat, StoredChats
@@ -75,7 +76,9 @@ class SimulatedPatients:
         now, chats = self.chats.clock.now(), await self.chats.list()
         simulated = [chat for chat in chats if chat.story is not None and chat.closed_at is None]
         for chat in simulated:
-            await self._continue(chat)
+            # It ended or expired since it was read, or many write to it: the next step reads it again.
+            with suppress(ConflictError, NotFoundError):
+                await self._continue(chat)
         of_persons = [message.at for chat in chats if chat.story is None for message in chat.messages]
         opened = [chat.opened_at for chat in chats]
         is_quiet = all(now - at > _QUIET for at in of_persons) and all(now - at > _BETWEEN for at in opened)
@@ -86,7 +89,7 @@ class SimulatedPatients:
 
     async def _continue(self, chat: Chat) -> None:
         """Write the story's next line after a reply, or end the chat: after its last line has its reply, or
-        where no reply comes."""
+        where no reply comes or the chat is full."""
         last, age = chat.messages[-1], self.chats.clock.now() - chat.messages[-1].at
         if last.who == "patient":
             if age > _NO_REPLY:
@@ -96,7 +99,7 @@ class SimulatedPatients:
             return
         lines = next((story.lines for story in self.stories if story.name == chat.story), ())
         written = sum(message.who == "patient" for message in chat.messages)
-        if written < len(lines):
+        if written < len(lines) and not chat.is_full:
             await self.chats.add(chat.chat_id, "patient", lines[written], message_id=uuid4().hex)
         else:
             await self.chats.close(chat.chat_id)

@@ -263,6 +263,41 @@ async def test_simulated_patients_write_where_a_desk_is_open_and_nobody_else_wri
     assert [is_closed for story, _, is_closed in (await kept())[2:4] if story] == [True, True]
 
 
+async def test_a_full_chat_of_a_simulated_patient_ends_and_the_others_go_on(scene: Scene) -> None:
+    patients, chats, clock = scene.desk.patients, scene.desk.chats, scene.clock
+    patients.desks, patients.stories = 1, (STORIES[0],)
+    await patients.step()
+    clock.step(9)
+    await patients.step()
+    full, other = await chats.list()
+    for number in range(99):
+        await chats.add(full.chat_id, "agent", "hi", message_id=f"a{number}")
+    await chats.add(other.chat_id, "agent", "hi", message_id="a")
+    clock.step(4)
+    await patients.step()
+    assert await scene.texts(other) == ["first", "hi", "second"]
+    assert (await chats.get(full.chat_id)).closed_at is not None
+
+
+async def test_a_simulated_chat_that_ends_while_patients_write_does_not_stop_the_others(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patients, chats, clock = scene.desk.patients, scene.desk.chats, scene.clock
+    patients.desks, patients.stories = 1, (STORIES[0],)
+    for _ in range(2):
+        await patients.step()
+        clock.step(9)
+    read = await chats.list()
+    for chat in read:
+        await chats.add(chat.chat_id, "agent", "hi", message_id="a")
+    clock.step(4)
+    read = await chats.list()
+    await chats.close(read[0].chat_id)
+    monkeypatch.setattr(chats, "list", lambda: asyncio.sleep(0, read))
+    await patients.step()
+    assert [len(await scene.texts(chat)) for chat in read] == [2, 3]
+
+
 def test_the_shipped_stories_are_of_customers_of_the_order_system() -> None:
     known = {one.customer_id for one in read_order_data(today=AT.date()).prescriptions}
     assert {story.customer for story in shipped_stories()} <= known
