@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.answers import SUPPORTED, done, refill_sources, units
 from tests.browser.console_page import ConsolePage
@@ -74,6 +74,28 @@ def test_a_reply_is_written_anew_edited_checked_and_recorded(console: ConsolePag
     assert (sent["text"], sent["reply_id"]) == (f"{RIGHT} Bye.", "reply-2")
     last = stand_in.reply_bodies[-1]
     assert (last["text"], last["by_model"]) == (sent["text"], True)
+
+
+def test_a_reply_goes_once_and_as_checked_however_slow_the_check_is(
+    console: ConsolePage, stand_in: StandIn
+) -> None:
+    console.button("Reply to the patient").click()
+    expect(console.reply).to_have_value(WRONG)
+    held: list[Route] = []
+    console.page.route("**/reply/check", lambda route: held.append(route))
+    console.reply.fill(RIGHT)
+    console.wait_until(lambda: len(held) == 1)
+    held.pop().continue_()
+    console.reply.press("Control+Enter")
+    console.wait_until(lambda: len(held) == 1)
+    expect(console.reply).not_to_be_editable()
+    console.reply.press("Control+Enter")
+    console.question.fill("What about the next one?")
+    held.pop().continue_()
+    expect(console.page.get_by_text("Recorded as sent at")).to_have_count(1)
+    expect(console.question).to_be_focused()
+    assert [body["text"] for kind, body in stand_in.marks if kind == "sent"] == [RIGHT]
+    assert held == []
 
 
 def test_a_text_with_findings_goes_with_a_reason(

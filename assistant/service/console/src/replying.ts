@@ -47,6 +47,8 @@ export class Replying {
   readonly checked: By<Checked> = signal({});
   readonly #api: Api;
   readonly #kept: Kept;
+  /** By answer id. */
+  readonly #writing = new Map<string, AbortController>();
 
   constructor({ api, kept }: { api: Api; kept: Kept }) {
     this.#api = api;
@@ -72,10 +74,18 @@ export class Replying {
     await this.#read(answerId, this.#kept.replies.value[answerId] ?? "", (reader) => this.#api.follow(replyId, reader));
   }
 
+  /** End the writing of a reply: nothing more of it goes into the editor. */
+  stop(answerId: string): void {
+    this.#writing.get(answerId)?.abort();
+    put(this.drafts, answerId, { isWriting: false, problem: null });
+  }
+
   async #read(answerId: string, draft: string, open: (reader: Reader) => Promise<void>): Promise<void> {
     let [text, replyId]: [string, string | null] = ["", null];
     const show = (isWriting: boolean, problem: Problem | null = null) =>
       put(this.drafts, answerId, { isWriting, problem });
+    const controller = new AbortController();
+    this.#writing.set(answerId, controller);
     show(true);
     const fail = (problem: Problem) => {
       show(false, problem);
@@ -83,6 +93,7 @@ export class Replying {
       this.#kept.setReply(answerId, draft);
     };
     const onEvents: Reader["onEvents"] = (events) => {
+      if (controller.signal.aborted) return;
       for (const { event, data } of events) {
         if (event === "started") {
           [text, replyId] = ["", data.answer_id];
@@ -98,9 +109,10 @@ export class Replying {
       }
     };
     try {
-      await open({ signal: new AbortController().signal, onEvents, onLost: () => undefined });
-      if (this.drafts.value[answerId]?.isWriting) show(false);
+      await open({ signal: controller.signal, onEvents, onLost: () => undefined });
+      if (!controller.signal.aborted && this.drafts.value[answerId]?.isWriting) show(false);
     } catch (error) {
+      if (controller.signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
       fail(error.problem);
     }
@@ -135,7 +147,8 @@ export class Replying {
     const asked = { text, live, by_model: byModel };
     const checked = checkedOf(text, await this.#api.checkReply(answerId, asked), byModel ? "read" : "none");
     const known = this.checked.value[answerId];
-    if (!byModel && known?.text === text && known.isAccepted) return known; // accepted while this check was underway
+    const isNewer = known?.text === text && (known.isAccepted || known.reading !== "none");
+    if (!byModel && isNewer) return known; // accepted, or read by the model, while this check was underway
     put(this.checked, answerId, checked);
     return checked;
   }

@@ -125,3 +125,34 @@ test("a reply that fails leaves the text as it was", async () => {
   assert.deepEqual(replying.draftOf("a"), { text: "Mine.", replyId: null });
   assert.equal(replying.drafts.value["a"]?.problem?.code, "x");
 });
+
+test("nothing more of a reply comes into the editor once it is discarded", async () => {
+  let reader: Reader | undefined;
+  const { conversation, replying } = tab({
+    reply: (_: string, __: string, ___: ReplyBody, given: Reader) =>
+      new Promise((_, reject) => {
+        reader = given;
+        given.signal.addEventListener("abort", () => reject(given.signal.reason));
+      }),
+  });
+  const writing = replying.write(TURN, "a", null, "");
+  reader?.onEvents([STARTED, TOKEN]);
+  replying.stop("a");
+  conversation.setReply("a", null);
+  reader?.onEvents([TOKEN, done()]);
+  await writing;
+  assert.equal(conversation.replies.value["a"], undefined);
+  assert.equal(replying.drafts.value["a"]?.isWriting, false);
+});
+
+test("a check by code that comes late does not hide what the model found", async () => {
+  const answers: ((checks: object) => void)[] = [];
+  const { replying } = tab({ checkReply: () => new Promise((resolve) => answers.push(resolve)) });
+  const typed = replying.check(TURN, "a", "Two days.", { byModel: false });
+  const used = replying.mayUse(TURN, "a", "Two days.", SEEN);
+  answers[1]?.({ checks: [FOUND], degraded: [] });
+  assert.equal(await used, false);
+  answers[0]?.({ checks: [], degraded: [] });
+  await typed;
+  assert.deepEqual(replying.checked.value["a"]?.checks, [FOUND]);
+});

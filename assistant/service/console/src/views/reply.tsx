@@ -41,7 +41,7 @@ function DraftActions({ turn }: { turn: Turn }) {
   const [draft, lines] = useMemo(() => [draftOf(turn), sentencesOf(turn)], parts);
   const answerId = turn.answerId ?? "";
   const isWritten = workspace.writes && lines !== "" && turn.finishReason !== "no_evidence";
-  useFocusOnceDrawn("edit-reply");
+  useFocusOnceDrawn("edit-reply", isNowhereElse);
   const edit = () => {
     workspace.focusNext = "reply";
     workspace.conversation.setReply(answerId, isWritten ? "" : draft);
@@ -118,7 +118,7 @@ function Editor({ turn, text }: EditorProps) {
   }, [text, isWriting]);
   const mayUse = async ({ isGuarded }: { isGuarded: boolean }) => {
     const isAllowed = await replying.mayUse(turn, answerId, text, { isGuarded });
-    if (!isAllowed) document.getElementById("reply-faults")?.focus();
+    if (!isAllowed && isNowhereElse()) document.getElementById("reply-faults")?.focus();
     return isAllowed;
   };
   const mayLeave = async () => {
@@ -126,22 +126,25 @@ function Editor({ turn, text }: EditorProps) {
     const isGuarded = workspace.guard !== "seen"; // by the service only where it sends
     return (await run(async () => void (isAllowed = await mayUse({ isGuarded })))) && isAllowed;
   };
-  const send = async () => {
-    if (!canSend || !(await mayUse({ isGuarded: false }))) return;
+  const post = async () => {
     workspace.focusNext = "edit-reply";
     const guarded = replying.guarded(turn, answerId, text);
     const { replyId } = replying.draftOf(answerId);
-    const post = async () => {
-      try {
-        await conversation.send(turn, text, { isDelivered: workspace.delivers, replyId, guarded });
-      } catch (error) {
-        if (error instanceof ApiError) replying.refused(answerId, text, error.problem);
-        throw error;
-      }
-    };
-    if (await run(post)) announce(sentWords(workspace.delivers));
+    try {
+      await conversation.send(turn, text, { isDelivered: workspace.delivers, replyId, guarded });
+      announce(sentWords(workspace.delivers));
+    } catch (error) {
+      workspace.focusNext = null;
+      if (error instanceof ApiError) replying.refused(answerId, text, error.problem);
+      throw error;
+    }
+  };
+  // the check and the sending are one call: what is checked is what goes, and it goes once
+  const send = async () => {
+    if (canSend) await run(async () => void ((await mayUse({ isGuarded: false })) && (await post())));
   };
   const discard = () => {
+    replying.stop(answerId);
     if (canJudge(turn)) workspace.focusNext = "edit-reply";
     else document.getElementById("use-offered")?.focus();
     conversation.setReply(answerId, null);
@@ -285,12 +288,18 @@ function unsupportedLeft(turn: Turn, reply: string): number {
   }).length;
 }
 
-/** Takes the focus that was meant for this part, before it is seen: nobody can be somewhere else by then. */
-function useFocusOnceDrawn(id: string): void {
+/** Whether the agent has not gone on to another part of the page while a call was underway. */
+function isNowhereElse(): boolean {
+  const { activeElement } = document;
+  return activeElement === document.body || activeElement?.closest(".reply") != null;
+}
+
+/** Takes the focus that was meant for this part, before it is seen, if it is wanted by then. */
+function useFocusOnceDrawn(id: string, isWanted = () => true): void {
   const workspace = useWorkspace();
   useLayoutEffect(() => {
     if (workspace.focusNext !== id) return;
     workspace.focusNext = null;
-    document.getElementById(id)?.focus();
+    if (isWanted()) document.getElementById(id)?.focus();
   }, []);
 }
