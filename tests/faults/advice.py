@@ -68,7 +68,7 @@ _OF_CELL = {
     Cell(THE_SERVICE, cells.DISK_FULL): "make room under the state folder",
     Cell(THE_SERVICE, cells.WITHDRAWN): "agents ask again",
     **{
-        Cell(each, cells.DOWN_WHILE_STREAMING): "nothing for this answer; see the row above"
+        Cell(each, cells.DOWN_WHILE_STREAMING): "nothing for this answer; else as in its other rows"
         for each in (
             EMBEDDING.name,
             SEARCH.name,

@@ -32,6 +32,9 @@ something else, and at night when something that can happen has no test.
 
 In every row: the model was called at most once for a question, no record was written twice, and when the
 fault was over the next question was answered and recorded.
+
+| what fails: made by | the agent sees | recorded | log line | figure | what to do |
+| --- | --- | --- | --- | --- | --- |
 """
 
 
@@ -54,8 +57,8 @@ class Row:
 
     @property
     def how(self) -> str:
-        """The fault, and how it was made: rows that differ by nothing else are one line of the page."""
-        return f"{self.fault}: {self.made_by}"
+        """What fails, and how it was made: rows that differ by nothing else are one line of the page."""
+        return f"**{self.dependency}** {self.fault}: {self.made_by}"
 
     def effect(self) -> str:
         """Return what follows the fault in the page's line."""
@@ -76,16 +79,15 @@ def tell(row: Row) -> None:
             file.write(orjson.dumps(astuple(row)) + b"\n")
         return
     shown = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-    section = shown.partition(f"\n## {row.dependency}\n")[2].partition("\n## ")[0]
-    assert (row.how, row.effect()) in lines_of(section), (
+    assert (row.how, row.effect()) in lines_of(shown), (
         f"{PAGE.name} does not say what was seen just now; look at it, then write the page anew with "
         f"`python -m tests.faults.table`:\n{row.how} | {row.effect()}"
     )
 
 
-def lines_of(section: str) -> list[tuple[str, str]]:
-    """Return each fault of a section of the page, with how it was made, and its effect."""
-    lines = [line.removeprefix("| ") for line in section.splitlines() if line.startswith("| ")][2:]
+def lines_of(page: str) -> list[tuple[str, str]]:
+    """Return what fails in each row of the page, with how it was made, and its effect."""
+    lines = [line.removeprefix("| ") for line in page.splitlines() if line.startswith("| ")][2:]
     parts = [line.partition(" | ") for line in lines]
     return [(how, effect) for faults, _, effect in parts for how in faults.split(_BETWEEN)]
 
@@ -98,18 +100,11 @@ def rendered(rows: list[Row]) -> str:
             raise ValueError(f"Two tests saw different things of {row.cell}:\n{by_cell[row.cell]}\n{row}")
     if missing := [str(cell) for cell in CELLS if cell not in by_cell]:
         raise ValueError(f"No test told of: {'; '.join(missing)}")
-    parts = [_HEAD]
-    for dependency in dict.fromkeys(cell.dependency for cell in CELLS):
-        parts.append(
-            f"\n## {dependency}\n\n"
-            "| fault: made by | the agent sees | recorded | log line | figure | what to do |\n"
-            "| --- | --- | --- | --- | --- | --- |\n"
-        )
-        effects: dict[str, list[str]] = {}
-        for cell in CELLS:
-            if cell.dependency == dependency:
-                effects.setdefault(by_cell[cell].effect(), []).append(by_cell[cell].how)
-        parts += [f"| {_BETWEEN.join(faults)} | {effect}\n" for effect, faults in effects.items()]
+    effects: dict[str, list[str]] = {}
+    order = list(dict.fromkeys(cell.dependency for cell in CELLS))
+    for cell in sorted(CELLS, key=lambda cell: order.index(cell.dependency)):
+        effects.setdefault(by_cell[cell].effect(), []).append(by_cell[cell].how)
+    parts = [_HEAD, *(f"| {_BETWEEN.join(faults)} | {effect}\n" for effect, faults in effects.items())]
     return "".join(parts)
 
 
