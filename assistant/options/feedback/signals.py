@@ -37,8 +37,8 @@ from assistant.options.feedback.store import StoredFeedback
 from assistant.stores.desk import Contents, TwoPeople
 from assistant.stores.events import StoredErasureKeys
 from assistant.tenant.tenant import TenantConfig
-from assistant.text.language import WORD, fold, language, split_sentences, word_groups
-from assistant.text.values import Values
+from assistant.text.language import WORD, fold, quantities, split_sentences, word_groups
+from assistant.text.values import moments_of
 
 REASONS = frozenset(
     {
@@ -289,19 +289,19 @@ def _facts(sentence: str) -> Mapping[str, object]:
     """Return the sentence's facts by kind; only equality of two sentences' facts matters.
 
     "Do not take 20 mg before March 14": ``{"number": (set(), set(), set()), "code": set(),
-    "dose": {("20", "mg")}, "date": ({"3/14"}, set()), "negation": 1}``.
+    "dose": {("20", "mg")}, "date": ({"3/14"}, set()), "negation": 1}``; times of day are dates.
     """
     plain = MARKUP.sub(" ", sentence)
-    values, words = Values.of(plain, language("en")), _plain_words(plain)
+    (moments, rest), words = moments_of(fold(plain), stored=False), _plain_words(plain)
     # Of the moments only phone numbers have a hyphen: "800-555-0100" beside "3/14" and "8:30".
-    numbers, phones = values.quantities, {moment for moment in values.moments if "-" in moment}
+    numbers, phones = quantities(rest), {moment for moment in moments if "-" in moment}
     doses = {measure for measure in numbers.measures if measure[1] in _DOSE_UNITS}
     return {
         # A bare 1 is often the pronoun "one".
         "number": (numbers.bare - {"1"}, numbers.measures - doses, phones),
         "code": numbers.codes,
         "dose": doses,
-        "date": (values.moments - phones, _WEEKDAYS.intersection(words)),
+        "date": ({*moments} - phones, _WEEKDAYS.intersection(words)),
         "negation": sum(word in _NEGATIONS or word.endswith("n't") for word in words),
     }
 

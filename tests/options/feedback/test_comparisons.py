@@ -51,14 +51,23 @@ def test_a_changed_fact_has_its_kind(sent: str, changed: tuple[str, ...]) -> Non
         ("Call 555-010-0199 today.", "Call 555-010-0198 today.", "number"),
         ("We call back on Monday.", "We call back on Tuesday.", "date"),
         ("It arrives on 2026-05-03.", "It arrives on 2026-05-04.", "date"),
+        ("It arrives on 5/3/2026.", "It arrives on 3/5/2026.", "date"),
+        ("We open at 9:00 each day.", "We open at 10:00 each day.", "date"),
+        ("We open at 9:00 a.m. each day.", "We open at 10 a.m. each day.", "date"),
+        ("We open at noon each day.", "We open at 1 pm each day.", "date"),
+        ("We are here from 8 to 5 p.m.", "We are here from 9 to 5 p.m.", "number"),
+        ("Take 2 tablets at 8 a.m.", "Take 3 tablets at 8 a.m.", "dose"),
     ],
 )
 def test_a_changed_number_or_day_is_a_changed_fact(shown: str, sent: str, kind: str) -> None:
     assert compare([shown], sent).changed_facts == (kind,)
 
 
-def test_another_spelling_of_a_date_is_no_changed_fact() -> None:
-    assert compare(["Come on May 3 at noon."], "Come on 3rd of May at noon.").changed_facts == ()
+@pytest.mark.parametrize(
+    "sent", ["Come on 3rd of May at noon.", "Come on 05/03 at 12 p.m.", "Come on May 3 at 12:00."]
+)
+def test_another_spelling_of_a_date_or_time_is_no_changed_fact(sent: str) -> None:
+    assert compare(["Come on May 3 at noon."], sent).changed_facts == ()
 
 
 def test_a_sentence_is_kept_whatever_its_markdown() -> None:
