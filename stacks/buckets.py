@@ -1,16 +1,18 @@
-"""The tenant's buckets: closed, versioned, encrypted, with access logs. How long each keeps its content,
-their policies, and what roles of other stacks may do with stores.
+"""The tenant's buckets: closed, versioned, encrypted, with access logs.
+
+First their policies, then what roles of other stacks may do with them, then the buckets themselves and how
+long each keeps its content.
 
 Bucket policies refuse with conditional Denies on negated operators: "deny unless the tag ``tenant`` is
-``pharmacy``" (``StringNotEquals``) also matches a caller without any tag. Denies of content except AWS
-services (``_NO_SERVICE``): those call without tags, and only where an Allow admits them. Conditions of IAM,
-used below: ``{"Null": {key: "false"}}`` holds where the request has the key, ``"true"`` where it lacks it.
-Several operators of one statement must all hold; several values of one key are alternatives.
+``pharmacy``" (``StringNotEquals``) also matches a caller without any tag. Every condition that is called
+"unless" holds for all callers but those that it names. Conditions of IAM, used below: ``{"Null": {key:
+"false"}}`` holds where the request has the key, ``"true"`` where it lacks it. Several operators of one
+statement must all hold; several values of one key are alternatives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -21,7 +23,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from assistant.process.settings import PARSING_PREFIX, PUSHED_PREFIX, UPLOADS_PREFIX, ServiceSettings
-from assistant.tenant.deployed_names import AUDIT_FOLDER, TableDefinition
+from assistant.tenant.deployed_names import AUDIT_FOLDER
 from assistant.tenant.deployment import RETENTION
 from assistant.tenant.manifests import CALLERS_PREFIX, COMPILED_PREFIX, EVALUATION_PREFIX
 from stacks.keys import trail_arns
@@ -39,7 +41,6 @@ from stacks.roles import (
     deny,
     exempt_principals,
     parameter_arn,
-    resource_arn,
     via_s3,
 )
 from stacks.tenant import DeployedTenant
@@ -49,7 +50,7 @@ ACCESS_LOGS = "s3"
 """Folder of the logs bucket: S3's access logs, by bucket role."""
 TRAILS = "cloudtrail"
 """Folder (``S3KeyPrefix``) of the trail bucket that the tenant's trails write to."""
-_USE_OF_OBJECTS = (
+_USE_OF_CONTENT = (
     "s3:GetObject*",
     "s3:PutObject*",
     "s3:DeleteObject*",
@@ -64,19 +65,47 @@ _UNLOCK = ("s3:BypassGovernanceRetention", "s3:PutObjectRetention", "s3:PutObjec
 _COMPILED_DAYS = 30
 """Age at which a compile job's output expires; ``assistant models compile --promote`` copies what is used."""
 _PUT = ("s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectTagging")
-_NO_SERVICE: Conditions = {"BoolIfExists": {"aws:PrincipalIsAWSService": "false"}}
-"""IfExists: an anonymous request has no such key, and is refused."""
+_READ = ("s3:GetObject*",)
+_OWN_FOLDER = "${" + INBOX_TAG + "}/"
+"""Folder that a pusher puts files into: a policy variable, which IAM replaces by the caller's tag
+``inbox``."""
+_OWN_RESULTS = f"{PUSHED_PREFIX}{_OWN_FOLDER}"
+"""Folder in which a pusher reads what became of its files."""
+_IS_PUSHER: Conditions = {"StringEquals": {DUTY_TAG: Duty.PUSHER}}
+_UNLESS_SERVICE: Conditions = {"BoolIfExists": {"aws:PrincipalIsAWSService": "false"}}
+"""The caller is no AWS service: those have no tags, and call only where an Allow admits them. IfExists: an
+anonymous request lacks the key, and the condition holds for it."""
+
+
+def _unless(duty: Duty | list[Duty]) -> Conditions:
+    """Return the condition that the caller's role has another duty than these, or none."""
+    return {"StringNotEquals": {DUTY_TAG: duty}}
+
+
+def _unless_arn(arns: Sequence[str]) -> Conditions:
+    """Return the condition that the caller is none of these principals, ARNs in which ``*`` is any text. It
+    always holds if there are none."""
+    return {"ArnNotLike": {"aws:PrincipalArn": list(arns)}} if arns else {}
+
+
+def _deny_on(
+    bucket: s3.IBucket, sid: str, actions: Sequence[str], conditions: Conditions
+) -> iam.PolicyStatement:
+    """Refuse these actions on the bucket and its objects to every caller for whom all conditions hold."""
+    everything = [bucket.bucket_arn, bucket.arn_for_objects("*")]
+    return deny(sid, actions=actions, resources=everything, conditions=conditions)
 
 
 def isolation(bucket: s3.Bucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
     """Refuse the content to every caller but the tenant's roles, AWS services, the deployment and principals
     that the tenant file declares; refuse everything to another tenant's roles."""
-    not_exempt = {"ArnNotLike": {"aws:PrincipalArn": exempt_principals(bucket, tenant=tenant)}}
-    not_ours = {"StringNotEquals": {TENANT_TAG: tenant.name}}
+    unless_ours = {"StringNotEquals": {TENANT_TAG: tenant.name}}
     tagged = {"Null": {TENANT_TAG: "false"}}
+    unless_exempt = _unless_arn(exempt_principals(bucket, tenant=tenant))
+    strangers = {**unless_ours, **_UNLESS_SERVICE, **unless_exempt}
     return [
-        _deny("RefuseStrangers", bucket, _USE_OF_OBJECTS, {**not_ours, **_NO_SERVICE, **not_exempt}),
-        _deny("RefuseOtherTenants", bucket, ["s3:*"], {**not_ours, **tagged, **not_exempt}),
+        _deny_on(bucket, "RefuseStrangers", _USE_OF_CONTENT, strangers),
+        _deny_on(bucket, "RefuseOtherTenants", ["s3:*"], {**unless_ours, **tagged, **unless_exempt}),
     ]
 
 
@@ -84,88 +113,77 @@ def only_with_key(bucket: s3.IBucket, *, key_arn: str) -> iam.PolicyStatement:
     """Refuse a write that names another key than the bucket's. A write that names none uses the bucket's."""
     header = "s3:x-amz-server-side-encryption-aws-kms-key-id"
     conditions = {"StringNotEquals": {header: key_arn}, "Null": {header: "false"}}
-    return _deny("RefuseOtherKeys", bucket, ["s3:PutObject"], conditions)
+    return _deny_on(bucket, "RefuseOtherKeys", ["s3:PutObject"], conditions)
 
 
-def no_pushers(bucket: s3.IBucket) -> iam.PolicyStatement:
+def no_pushers(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
     """Refuse pushers, who may use the inbox only."""
-    return _deny("RefusePushers", bucket, ["s3:*"], {"StringEquals": {DUTY_TAG: Duty.PUSHER.value}})
-
-
-_OWN_FOLDER = "${" + INBOX_TAG + "}/"
-"""Folder that a pusher puts files into: a policy variable, which IAM replaces by the caller's tag
-``inbox``."""
-_OWN_RESULTS = f"{PUSHED_PREFIX}{_OWN_FOLDER}"
-"""Folder in which a pusher reads what became of its files."""
+    return [_deny_on(bucket, "RefusePushers", ["s3:*"], _IS_PUSHER)]
 
 
 def pushers_in_their_folders(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
-    """Return the Denies of the inbox: a pusher only puts into ``<inbox tag>/`` and reads the results of that,
-    and nobody else puts anything, except uploaders, who alone put below ``UPLOADS_PREFIX``. So a pusher whose
-    tag equals that prefix puts nothing there."""
-    uploads = bucket.arn_for_objects(f"{UPLOADS_PREFIX}*")
-    pusher = {"StringEquals": {DUTY_TAG: Duty.PUSHER.value}}
-    unlisted = {**pusher, "StringNotLike": {"s3:prefix": f"{_OWN_RESULTS}*"}}
-    without_folder = {**pusher, "Null": {INBOX_TAG: "true"}}
+    """Return the Denies of the inbox. A pusher puts into ``<inbox tag>/`` and reads the results of that, and
+    does nothing else. Uploaders alone put below ``UPLOADS_PREFIX``, so a pusher whose tag equals that prefix
+    puts nothing. Nobody else puts anything."""
+    uploads = [bucket.arn_for_objects(f"{UPLOADS_PREFIX}*")]
+    unlisted = {**_IS_PUSHER, "StringNotLike": {"s3:prefix": f"{_OWN_RESULTS}*"}}
+    without_folder = {**_IS_PUSHER, "Null": {INBOX_TAG: "true"}}
     everything = [bucket.bucket_arn, bucket.arn_for_objects("*")]
     own_folder, results = ([bucket.arn_for_objects(f"{folder}*")] for folder in (_OWN_FOLDER, _OWN_RESULTS))
     needed = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject", "s3:ListBucket"]
     return [
-        deny("PushIntoOwnFolder", actions=["s3:PutObject"], not_resources=own_folder, conditions=pusher),
-        deny("PushAndNothingElse", not_actions=needed, resources=everything, conditions=pusher),
-        deny("ReadOwnResults", actions=["s3:GetObject"], not_resources=results, conditions=pusher),
-        _deny("ListOwnResults", bucket, ["s3:ListBucket"], unlisted),
-        _deny("PushOnlyWithFolder", bucket, ["s3:*"], without_folder),
-        _put_only_by(Duty.PUSHER, "OnlyPushersPut", not_resources=[uploads]),
-        _put_only_by(Duty.UPLOADER, "OnlyUploadersPut", resources=[uploads]),
+        deny("PushIntoOwnFolder", actions=["s3:PutObject"], not_resources=own_folder, conditions=_IS_PUSHER),
+        deny("PushAndNothingElse", not_actions=needed, resources=everything, conditions=_IS_PUSHER),
+        deny("ReadOwnResults", actions=["s3:GetObject"], not_resources=results, conditions=_IS_PUSHER),
+        _deny_on(bucket, "ListOwnResults", ["s3:ListBucket"], unlisted),
+        _deny_on(bucket, "PushOnlyWithFolder", ["s3:*"], without_folder),
+        deny("OnlyPushersPut", actions=_PUT, not_resources=uploads, conditions=_unless(Duty.PUSHER)),
+        deny("OnlyUploadersPut", actions=_PUT, resources=uploads, conditions=_unless(Duty.UPLOADER)),
     ]
 
 
-def _put_only_by(duty: Duty, sid: str, **where: list[str]) -> iam.PolicyStatement:
-    """Refuse puts by roles of another duty. ``where``: ``resources``, or ``not_resources`` for all but
-    these."""
-    others = {"StringNotEquals": {DUTY_TAG: duty.value}}
-    return deny(sid, actions=_PUT, conditions=others, **where)
+def quarantine_policy(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
+    """Raw captured calls: only SageMaker's role puts them; only the redactor reads and deletes them;
+    break-glass principals may read them."""
+    unless_reader = {**_unless(Duty.REDACTOR), **_unless_arn(tenant.place.break_glass)}
+    return [
+        _deny_on(bucket, "OnlySageMakerPuts", _PUT, _unless(Duty.CAPTURE_WRITER)),
+        _deny_on(bucket, "OnlyRedactorReads", _READ, unless_reader),
+        _deny_on(bucket, "OnlyRedactorDeletes", _DELETE, _unless(Duty.REDACTOR)),
+    ]
 
 
-def admissions(
-    buckets: TenantBuckets, *, tenant: DeployedTenant
-) -> Iterator[tuple[TenantBucket, iam.PolicyStatement]]:
-    """Yield pairs of a bucket (of captured calls, feedback or artifacts) and a Deny of whoever may not put,
-    read or delete there.
+def capture_policy(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
+    """Clean captured calls: the redactor puts and deletes them. With ``capture = "direct"`` in the tenant
+    file SageMaker's role puts them itself."""
+    writer = Duty.CAPTURE_WRITER if tenant.models.capture == "direct" else Duty.REDACTOR
+    return [
+        _deny_on(bucket, "OnlyOneWriterPuts", _PUT, _unless(writer)),
+        _deny_on(bucket, "OnlyRedactorDeletes", _DELETE, _unless(Duty.REDACTOR)),
+    ]
 
-    Quarantine: only SageMaker's role puts; only the redactor reads and deletes; break-glass principals may
-    read. With ``capture = "direct"`` in the tenant file SageMaker's role puts clean captured calls itself.
-    Feedback: only the mover puts. Learners and the preparing job read labels; the mover and that job read
-    sealed texts: an erasure destroys a key, and the mover reads which texts it sealed, for the receipt. No
-    workload deletes either. Models: no workload writes what an endpoint loads; a compile job's output lies
-    beside it until a publisher promotes it.
 
-    The rows below: bucket, statement id, the duties admitted, actions, and ARNs of principals admitted too.
-    """
-    break_glass = tenant.place.break_glass
-    persons = [*break_glass, *tenant.config.observability.declared_principals]
-    read = ["s3:GetObject*"]
-    capture_writer = Duty.CAPTURE_WRITER if tenant.models.capture == "direct" else Duty.REDACTOR
-    for bucket, sid, duties, actions, beside in (
-        (buckets.quarantine, "OnlySageMakerPuts", Duty.CAPTURE_WRITER, _PUT, ()),
-        (buckets.quarantine, "OnlyRedactorReads", Duty.REDACTOR, read, break_glass),
-        (buckets.quarantine, "OnlyRedactorDeletes", Duty.REDACTOR, _DELETE, ()),
-        (buckets.capture, "OnlyOneWriterPuts", capture_writer, _PUT, ()),
-        (buckets.capture, "OnlyRedactorDeletes", Duty.REDACTOR, _DELETE, ()),
-        (buckets.labels, "OnlyMoverPuts", Duty.MOVER, _PUT, ()),
-        (buckets.labels, "OnlyTheseRead", Duty.PREPARER, read, persons),
-        (buckets.texts, "OnlyMoverPuts", Duty.MOVER, _PUT, ()),
-        (buckets.texts, "OnlyTheseRead", (Duty.MOVER, Duty.PREPARER), read, persons),
-    ):
-        yield bucket, _only(duties, sid, bucket, actions, beside=beside)
-    compiled = [buckets.models.arn_for_objects(f"{COMPILED_PREFIX}*")]
-    yield buckets.models, _put_only_by(Duty.PUBLISHER, "OnlyPublishersPut", not_resources=compiled)
-    yield buckets.models, _put_only_by(Duty.COMPILER, "OnlyCompileJobsPut", resources=compiled)
-    for bucket in (buckets.labels, buckets.texts):
-        yield bucket, _deny("NoWorkloadDeletes", bucket, _DELETE, {"StringEquals": {TENANT_TAG: tenant.name}})
-    # Training sets are derived from labels: nobody may shorten their lock.
-    yield buckets.labels, _deny("NobodyUnlocks", buckets.labels, _UNLOCK, {})
+def feedback_policy(
+    bucket: s3.IBucket, readers: Duty | list[Duty], *, tenant: DeployedTenant
+) -> list[iam.PolicyStatement]:
+    """Labels or sealed texts of feedback: only the mover puts them; only roles of these duties, break-glass
+    principals and declared readers read them; no workload deletes them."""
+    persons = [*tenant.place.break_glass, *tenant.config.observability.declared_principals]
+    return [
+        _deny_on(bucket, "OnlyMoverPuts", _PUT, _unless(Duty.MOVER)),
+        _deny_on(bucket, "OnlyTheseRead", _READ, {**_unless(readers), **_unless_arn(persons)}),
+        _deny_on(bucket, "NoWorkloadDeletes", _DELETE, {"StringEquals": {TENANT_TAG: tenant.name}}),
+    ]
+
+
+def models_policy(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
+    """Models: no workload writes what an endpoint loads; a compile job's output lies beside it until a
+    publisher promotes it."""
+    compiled = [bucket.arn_for_objects(f"{COMPILED_PREFIX}*")]
+    return [
+        deny("OnlyPublishersPut", actions=_PUT, not_resources=compiled, conditions=_unless(Duty.PUBLISHER)),
+        deny("OnlyCompileJobsPut", actions=_PUT, resources=compiled, conditions=_unless(Duty.COMPILER)),
+    ]
 
 
 def log_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
@@ -194,43 +212,16 @@ def trail_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant, trails: str) -
     """
     trail = {"ArnLike": {"aws:SourceArn": trails}}
     objects = bucket.arn_for_objects(f"{TRAILS}/AWSLogs/{tenant.place.account}/*")
-    digests = bucket.arn_for_objects(f"{AUDIT_FOLDER}*")
+    digests = [bucket.arn_for_objects(f"{AUDIT_FOLDER}*")]
     owned = {**trail, "StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}}
+    unless_closer = _unless(Duty.AUDIT_CLOSER)
     return [
         allow_service("cloudtrail", "s3:GetBucketAcl", bucket.bucket_arn, conditions=trail),
         allow_service("cloudtrail", "s3:PutObject", objects, conditions=owned),
-        _deny(
-            "OnlyTrailsPut",
-            bucket,
-            _PUT,
-            {**_NO_SERVICE, "StringNotEquals": {DUTY_TAG: Duty.AUDIT_CLOSER.value}},
-        ),
-        _put_only_by(Duty.AUDIT_CLOSER, "OnlyCloserPutsDigests", resources=[digests]),
-        _deny("NobodyUnlocks", bucket, _UNLOCK, {}),
+        _deny_on(bucket, "OnlyTrailsPut", _PUT, {**_UNLESS_SERVICE, **unless_closer}),
+        deny("OnlyCloserPutsDigests", actions=_PUT, resources=digests, conditions=unless_closer),
+        _deny_on(bucket, "NobodyUnlocks", _UNLOCK, {}),
     ]
-
-
-def _deny(
-    sid: str, bucket: s3.IBucket, actions: Sequence[str], conditions: Conditions
-) -> iam.PolicyStatement:
-    """Refuse these actions on the bucket and its objects to every caller for whom all conditions hold."""
-    everything = [bucket.bucket_arn, bucket.arn_for_objects("*")]
-    return deny(sid, actions=actions, resources=everything, conditions=conditions)
-
-
-def _only(
-    duty: Duty | Sequence[Duty],
-    sid: str,
-    bucket: s3.IBucket,
-    actions: Sequence[str],
-    *,
-    beside: Sequence[str] = (),
-) -> iam.PolicyStatement:
-    """Refuse these actions to roles of another duty; principals ``beside`` (ARNs, with ``*``) are
-    admitted."""
-    exempt = {"ArnNotLike": {"aws:PrincipalArn": list(beside)}} if beside else {}
-    duties = duty.value if isinstance(duty, Duty) else [member.value for member in duty]
-    return _deny(sid, bucket, actions, {"StringNotEquals": {DUTY_TAG: duties}, **exempt})
 
 
 # --- identities --------------------------------------------------------------------------------------------
@@ -289,25 +280,7 @@ def document_statements(scope: Construct, bucket: str) -> list[iam.PolicyStateme
     ]
 
 
-def of_partitions(patterns: Sequence[str]) -> Conditions:
-    """Return the condition that a call on a table touches only partitions of these patterns (``*``).
-
-    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
-    """
-    return {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": list(patterns)}}
-
-
-def table_statements(
-    scope: Construct, definition: TableDefinition, name: str, *, actions: Sequence[str]
-) -> list[iam.PolicyStatement]:
-    """Let a role call these actions on a table, and query its index."""
-    arn = resource_arn(scope, "dynamodb", "table", name)
-    statements = [allow(actions, arn)]
-    if definition.index is not None:
-        statements.append(allow("dynamodb:Query", f"{arn}/index/{definition.index.name}"))
-    return statements
-
-
+# --- buckets ------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keeping:
     """How long a bucket keeps its content."""
@@ -320,8 +293,19 @@ class Keeping:
     """S3's Object Lock: how long S3 refuses to delete or change an object."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protection:
+    """What every bucket has but that of access logs: load balancers and S3's own access logs can write only
+    to a bucket with SSE-S3 and no lock."""
+
+    key_arn: str
+    """The KMS key that encrypts the content."""
+    logs: str
+    """Name of the bucket of access logs."""
+
+
 class TenantBucket(s3.Bucket):
-    """A bucket under the tenant's key, admitting the tenant's roles only."""
+    """A bucket that admits the tenant's roles only, with the logical id ``construct_id``."""
 
     def __init__(
         self,
@@ -329,24 +313,24 @@ class TenantBucket(s3.Bucket):
         construct_id: str,
         *,
         keeping: Keeping,
-        key_arn: str | None,
-        logs: str | None,
+        protection: Protection | None,
         is_inbox: bool = False,
     ) -> None:
-        """``logs`` is the name of the bucket of access logs. It and ``key_arn`` are None for that bucket
-        itself: load balancers and S3's own access logs can write only to a bucket with SSE-S3 and no lock.
-        ``is_inbox``: pushers may use the bucket; all others refuse them."""
+        """``protection``: None for the bucket of access logs itself. ``is_inbox``: pushers may use the
+        bucket; all others refuse them."""
         tenant = tenant_of(scope)
         # The logs bucket has objects from the first minute, and S3 deletes no bucket with objects.
-        removal = removal_of(tenant, otherwise=NEVER_DELETED if logs is None else OUTLIVES)
+        removal = removal_of(tenant, otherwise=OUTLIVES if protection else NEVER_DELETED)
         super().__init__(
             scope,
             construct_id,
             versioned=True,
-            encryption=s3.BucketEncryption.KMS if key_arn else s3.BucketEncryption.S3_MANAGED,
-            encryption_key=kms.Key.from_key_arn(scope, f"{construct_id}Key", key_arn) if key_arn else None,
+            encryption=s3.BucketEncryption.KMS if protection else s3.BucketEncryption.S3_MANAGED,
+            encryption_key=None
+            if protection is None
+            else kms.Key.from_key_arn(scope, f"{construct_id}Key", protection.key_arn),
             # One data key per bucket and period, not one per object: KMS is called, and paid, far less.
-            bucket_key_enabled=key_arn is not None,
+            bucket_key_enabled=protection is not None,
             enforce_ssl=True,
             minimum_tls_version=1.2,
             block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
@@ -358,16 +342,15 @@ class TenantBucket(s3.Bucket):
         )
         self._resource = cast("s3.CfnBucket", self.node.default_child)
         pin(self, construct_id)
-        if logs is not None:
+        self.add_statements(isolation(self, tenant=tenant))
+        self.add_statements(pushers_in_their_folders(self) if is_inbox else no_pushers(self))
+        if protection is not None:
+            self.add_statements([only_with_key(self, key_arn=protection.key_arn)])
             # Set on the resource: `server_access_logs_bucket` would give the log bucket an ACL, which it
             # refuses.
             self._resource.logging_configuration = s3.CfnBucket.LoggingConfigurationProperty(
-                destination_bucket_name=logs, log_file_prefix=f"{ACCESS_LOGS}/{construct_id}/"
+                destination_bucket_name=protection.logs, log_file_prefix=f"{ACCESS_LOGS}/{construct_id}/"
             )
-        self.add_statements(isolation(self, tenant=tenant))
-        self.add_statements(pushers_in_their_folders(self) if is_inbox else [no_pushers(self)])
-        if key_arn is not None:
-            self.add_statements([only_with_key(self, key_arn=key_arn)])
         if self.policy is not None:
             # A bucket that outlives its stack must keep its policy.
             self.policy.apply_removal_policy(removal)
@@ -409,27 +392,22 @@ class TenantBuckets(Construct):
         tenant = tenant_of(self)
         retention = RETENTION[tenant.place.profile]  # in days
         replaced_days = retention.replaced
-        forever = Keeping(replaced_days=replaced_days)
         logs = Keeping(days=tenant.log_retention_days, replaced_days=replaced_days)
-        trail = replace(logs, lock=_trail_lock(tenant))
-        capture_days = retention.capture_texts if tenant.models.keeps_captured_texts else retention.capture
-        capture = Keeping(days=capture_days, replaced_days=replaced_days)
-        feedback = Keeping(days=retention.feedback, replaced_days=replaced_days)
-        labels = replace(feedback, lock=_labels_lock(tenant))
-        inbox = Keeping(days=retention.inbox, replaced_days=retention.inbox_replaced)
-        quarantined = Keeping(days=retention.quarantine, replaced_days=retention.quarantine)
-        self.logs = self._bucket("LogsBucket", logs, None)
-        self.trail = self._bucket("TrailBucket", trail, keys.logs_key_arn)
-        self.documents = self._bucket("DocumentsBucket", forever, keys.data_key_arn)
-        self.models = self._bucket("ModelsBucket", forever, keys.models_key_arn)
-        self.labels = self._bucket("LabelsBucket", labels, keys.feedback_key_arn)
-        self.texts = self._bucket("FeedbackBucket", feedback, keys.feedback_key_arn)
-        self.quarantine = self._bucket("QuarantineBucket", quarantined, keys.capture_key_arn)
-        self.capture = self._bucket("CaptureBucket", capture, keys.capture_key_arn)
-        self.inbox = self._bucket("InboxBucket", inbox, keys.data_key_arn, is_inbox=True)
-        self.models.add_lifecycle_rule(
-            id="Compiled", prefix=COMPILED_PREFIX, expiration=cdk.Duration.days(_COMPILED_DAYS)
-        )
+        self.logs = TenantBucket(self, "LogsBucket", keeping=logs, protection=None)
+        self.logs.add_statements(log_delivery(self.logs, tenant=tenant))
+
+        def bucket(
+            construct_id: str, key_arn: str, keeping: Keeping, *, is_inbox: bool = False
+        ) -> TenantBucket:
+            protection = Protection(key_arn=key_arn, logs=self.logs.bucket_name)
+            return TenantBucket(self, construct_id, keeping=keeping, protection=protection, is_inbox=is_inbox)
+
+        self.trail = bucket("TrailBucket", keys.logs_key_arn, replace(logs, lock=_trail_lock(tenant)))
+        trails = trail_arns(self, tenant=tenant)
+        self.trail.add_statements(trail_delivery(self.trail, tenant=tenant, trails=trails))
+
+        forever = Keeping(replaced_days=replaced_days)
+        self.documents = bucket("DocumentsBucket", keys.data_key_arn, forever)
         # Each call deletes what it put there to be parsed; this rule deletes what an interrupted call left.
         self.documents.add_lifecycle_rule(
             id="Parsing",
@@ -437,22 +415,36 @@ class TenantBuckets(Construct):
             expiration=cdk.Duration.days(1),
             noncurrent_version_expiration=cdk.Duration.days(1),
         )
-        for bucket in (self.documents, self.inbox, self.quarantine):
-            bucket.send_events()
-        for bucket, statement in admissions(self, tenant=tenant):
-            bucket.add_statements([statement])
-        self.logs.add_statements(log_delivery(self.logs, tenant=tenant))
-        trails = trail_arns(self, tenant=tenant)
-        self.trail.add_statements(trail_delivery(self.trail, tenant=tenant, trails=trails))
-
-    def _bucket(
-        self, construct_id: str, keeping: Keeping, key_arn: str | None, *, is_inbox: bool = False
-    ) -> TenantBucket:
-        """Create a bucket that logs to ``self.logs``, which must be made first."""
-        logs = None if construct_id == "LogsBucket" else self.logs.bucket_name
-        return TenantBucket(
-            self, construct_id, keeping=keeping, key_arn=key_arn, logs=logs, is_inbox=is_inbox
+        self.documents.send_events()
+        self.models = bucket("ModelsBucket", keys.models_key_arn, forever)
+        self.models.add_statements(models_policy(self.models))
+        self.models.add_lifecycle_rule(
+            id="Compiled", prefix=COMPILED_PREFIX, expiration=cdk.Duration.days(_COMPILED_DAYS)
         )
+
+        feedback = Keeping(days=retention.feedback, replaced_days=replaced_days)
+        labels = replace(feedback, lock=_labels_lock(tenant))
+        self.labels = bucket("LabelsBucket", keys.feedback_key_arn, labels)
+        self.labels.add_statements(feedback_policy(self.labels, Duty.PREPARER, tenant=tenant))
+        # Training sets are derived from labels: nobody may shorten their lock.
+        self.labels.add_statements([_deny_on(self.labels, "NobodyUnlocks", _UNLOCK, {})])
+        self.texts = bucket("FeedbackBucket", keys.feedback_key_arn, feedback)
+        # An erasure destroys a key, and the mover reads which texts it sealed, for the receipt.
+        readers = [Duty.MOVER, Duty.PREPARER]
+        self.texts.add_statements(feedback_policy(self.texts, readers, tenant=tenant))
+
+        quarantined = Keeping(days=retention.quarantine, replaced_days=retention.quarantine)
+        self.quarantine = bucket("QuarantineBucket", keys.capture_key_arn, quarantined)
+        self.quarantine.add_statements(quarantine_policy(self.quarantine, tenant=tenant))
+        self.quarantine.send_events()
+        capture_days = retention.capture_texts if tenant.models.keeps_captured_texts else retention.capture
+        captured = Keeping(days=capture_days, replaced_days=replaced_days)
+        self.capture = bucket("CaptureBucket", keys.capture_key_arn, captured)
+        self.capture.add_statements(capture_policy(self.capture, tenant=tenant))
+
+        inbox = Keeping(days=retention.inbox, replaced_days=retention.inbox_replaced)
+        self.inbox = bucket("InboxBucket", keys.data_key_arn, inbox, is_inbox=True)
+        self.inbox.send_events()
 
 
 def _trail_lock(tenant: DeployedTenant) -> s3.ObjectLockRetention:
@@ -462,8 +454,8 @@ def _trail_lock(tenant: DeployedTenant) -> s3.ObjectLockRetention:
     administrator may.
     """
     days = cdk.Duration.days(1 if tenant.is_dev else tenant.log_retention_days)
-    locks = s3.ObjectLockRetention
-    return locks.compliance(days) if tenant.is_hipaa else locks.governance(days)
+    lock = s3.ObjectLockRetention.compliance if tenant.is_hipaa else s3.ObjectLockRetention.governance
+    return lock(days)
 
 
 def _labels_lock(tenant: DeployedTenant) -> s3.ObjectLockRetention | None:

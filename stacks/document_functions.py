@@ -45,7 +45,7 @@ from assistant.tenant.deployed_names import (
     STATES,
 )
 from assistant.tenant.manifests import CALLERS_PREFIX
-from stacks.buckets import document_statements, of_partitions, table_statements
+from stacks.buckets import document_statements
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
 from stacks.models import PowerSwitch, publish_power_sources
 from stacks.outputs import ModelsOutputs, Workload
@@ -54,10 +54,12 @@ from stacks.roles import (
     USE_KEY,
     Duty,
     allow,
+    allow_partitions,
     allow_service,
     bucket_arn,
     parameter_arn,
     resource_arn,
+    table_statements,
     tag_duty,
     via,
 )
@@ -321,7 +323,6 @@ class DocumentFunctions(Construct):
         permissions, queues, data = self._permissions, self.queues, self._foundation.data
         documents, inbox = bucket_arn(self, data.documents_bucket), bucket_arn(self, data.inbox_bucket)
         uploads = f"{inbox}/{UPLOADS_PREFIX}*"
-        records = resource_arn(self, "dynamodb", "table", data.records_table)
         role = permissions.role(
             "ReceiveRole",
             description="Reads raw files of the inbox, adds documents",
@@ -336,7 +337,7 @@ class DocumentFunctions(Construct):
                 allow("s3:ListBucket", documents),
                 *permissions.write_states(),
                 # Audit entries of who tried to widen a document's labels; the role cannot read any record.
-                allow("dynamodb:PutItem", records, conditions=of_partitions(ACCESS_PARTITIONS)),
+                allow_partitions(self, data.records_table, "dynamodb:PutItem", ACCESS_PARTITIONS),
                 permissions.send_to(queues.documents, queues.bulk_documents, queues.withdrawals),
                 permissions.take_from(queues.inbox, queues.bulk_inbox),
                 *permissions.parse_by(self.parser),
@@ -408,13 +409,13 @@ class DocumentFunctions(Construct):
         permissions, withdrawals = self._permissions, self.queues.withdrawals
         # Keys that seal texts in feedback are items of the events table; a withdrawal destroys the
         # document's.
-        keys = resource_arn(self, "dynamodb", "table", self._foundation.data.events_table)
+        keys = self._foundation.data.events_table
         role = self._index_role(
             "RemoveRole",
             "Takes withdrawn documents out of the index and off its disks",
             permissions.send_to(withdrawals),
             permissions.take_from(withdrawals),
-            allow("dynamodb:UpdateItem", keys, conditions=of_partitions(ERASURE_PARTITIONS)),
+            allow_partitions(self, keys, "dynamodb:UpdateItem", ERASURE_PARTITIONS),
         )
         environment = self._environment(
             RemovingSettings,

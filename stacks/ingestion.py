@@ -42,7 +42,6 @@ from assistant.tenant.deployed_names import (
     IndexAccess,
     link_secret_context,
 )
-from stacks.buckets import of_partitions
 from stacks.document_functions import CaptureRedaction, DocumentFunctions, FunctionPermissions
 from stacks.functions import FunctionPlace, FunctionProgram, VpcFunction, schedule
 from stacks.outputs import IngestionOutputs, ModelsOutputs, Workload
@@ -62,7 +61,7 @@ from stacks.policy import (
     of_data_stack,
     wildcard,
 )
-from stacks.roles import USE_KEY, Duty, allow, bucket_arn, parameter_arn, resource_arn, tag_duty, via
+from stacks.roles import USE_KEY, Duty, allow, allow_partitions, bucket_arn, parameter_arn, tag_duty, via
 from stacks.tenant import ROOT, DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack, pascal_case
 
@@ -126,7 +125,6 @@ class IngestionStack(TenantStack):
         output has its settings as JSON (``{"records_table": …}``), by which ``assistant`` finds records and
         digests."""
         foundation, data = permissions.foundation, permissions.foundation.data
-        records = resource_arn(self, "dynamodb", "table", data.records_table)
         bucket = bucket_arn(self, data.trail_bucket)
         folder = {"StringLike": {"s3:prefix": [f"{AUDIT_FOLDER}*"]}}
         reads, objects = (
@@ -137,7 +135,7 @@ class IngestionStack(TenantStack):
             "CloseAuditRole",
             description="Reads audit records, puts a digest of each day",
             statements=[
-                allow(reads, records, conditions=of_partitions(AUDITED_PARTITIONS)),
+                allow_partitions(self, data.records_table, reads, AUDITED_PARTITIONS),
                 allow(objects, f"{bucket}/{AUDIT_FOLDER}*"),
                 allow("s3:ListBucketVersions", bucket, conditions=folder),
                 allow(USE_KEY, foundation.keys.logs_key_arn, conditions=via(foundation.tenant, "s3")),

@@ -34,7 +34,7 @@ from assistant.tenant.deployed_names import (
     STATES,
 )
 from assistant.tenant.manifests import CALLERS_PREFIX
-from stacks.buckets import document_statements, table_statements
+from stacks.buckets import document_statements
 from stacks.ingestion import grant_search_access
 from stacks.network import OPERATIONS_PORT, TASK_PORT
 from stacks.observability.alarms import published_by
@@ -67,6 +67,7 @@ from stacks.roles import (
     parameter_arn,
     resource_arn,
     secret_arns,
+    table_statements,
     tag_duty,
     via,
 )

@@ -14,6 +14,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from assistant.tenant.deployed_names import TableDefinition
 from assistant.tenant.deployment import ReachEntry
 from stacks.outputs import NetworkOutputs, Workload
 from stacks.tenant import DeployedTenant
@@ -281,6 +282,28 @@ def resource_arn(scope: Construct, service: str, resource: str, name: str, *, co
 
 def bucket_arn(scope: Construct, name: str) -> str:
     return cdk.Stack.of(scope).format_arn(service="s3", region="", account="", resource=name)
+
+
+def allow_partitions(
+    scope: Construct, table: str, actions: str | Sequence[str], patterns: Sequence[str]
+) -> iam.PolicyStatement:
+    """Let a role call these actions on the items of a table whose partition key matches a pattern (``*``).
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
+    """
+    conditions = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": list(patterns)}}
+    return allow(actions, resource_arn(scope, "dynamodb", "table", table), conditions=conditions)
+
+
+def table_statements(
+    scope: Construct, definition: TableDefinition, name: str, *, actions: Sequence[str]
+) -> list[iam.PolicyStatement]:
+    """Let a role call these actions on a table, and query its index."""
+    arn = resource_arn(scope, "dynamodb", "table", name)
+    statements = [allow(actions, arn)]
+    if definition.index is not None:
+        statements.append(allow("dynamodb:Query", f"{arn}/index/{definition.index.name}"))
+    return statements
 
 
 def log_group_arn(scope: Construct, name: str) -> str:

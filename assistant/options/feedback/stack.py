@@ -12,7 +12,7 @@ none to reserve, and two at once do no harm (docs/decisions/0050-feedback-on-aws
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -36,7 +36,6 @@ from assistant.tenant.deployed_names import (
     desk_partitions,
     link_secret_context,
 )
-from stacks.buckets import of_partitions, table_statements
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
 from stacks.observability.alarms import TenantAlarms
 from stacks.outputs import OptionOutputs, Workload
@@ -56,9 +55,11 @@ from stacks.roles import (
     USE_KEY,
     Duty,
     allow,
+    allow_partitions,
     bucket_arn,
     parameter_arn,
     resource_arn,
+    table_statements,
     tag_duty,
     via,
 )
@@ -116,8 +117,8 @@ class FeedbackMover(Construct):
             *self._take_rows(),
             *self._read_shown_texts(),
             *self._read_pseudonym_key(),
-            self._items(data.events_table, EVENTS.mover_actions, ERASURE_PARTITIONS),
-            self._items(data.desk_table, DESK.worker_actions, cases),
+            allow_partitions(self, data.events_table, EVENTS.mover_actions, ERASURE_PARTITIONS),
+            allow_partitions(self, data.desk_table, DESK.worker_actions, cases),
             allow("s3:PutObject", f"{labels}/events/*", f"{texts}/texts/*"),
             # An erasure lists the texts that it made unreadable.
             allow("s3:GetObject", f"{texts}/texts/*"),
@@ -156,11 +157,6 @@ class FeedbackMover(Construct):
             allow("ssm:GetParameter", parameter_arn(self, self._tenant.feedback_secret_parameter)),
             allow("kms:Decrypt", self._keys.data_key_arn, conditions={"StringEquals": encrypted}),
         ]
-
-    def _items(self, table: str, actions: Sequence[str], partitions: Sequence[str]) -> iam.PolicyStatement:
-        """Let the mover call these actions on the partitions of a table whose keys match a pattern."""
-        arn = resource_arn(self, "dynamodb", "table", table)
-        return allow(actions, arn, conditions=of_partitions(partitions))
 
 
 CONSTRUCTS = Place[Callable[[TenantStack, Foundation, dict[str, str]], str | None]](

@@ -18,12 +18,12 @@ from constructs import Construct
 from assistant.options.sources.section import AnyConnector, connector_of
 from assistant.options.sources.settings import SOURCE_DIMENSION, SOURCE_READ, SyncingSettings
 from assistant.tenant.deployed_names import STATES
-from stacks.buckets import document_statements, table_statements
+from stacks.buckets import document_statements
 from stacks.observability.alarms import MOST_HOURS, TenantAlarms, published_by
 from stacks.orchestrator import BesideTheService
 from stacks.outputs import IngestionOutputs, Workload
 from stacks.processes import TenantFileAsset, image_uri
-from stacks.roles import USE_KEY, WorkloadRole, allow, secret_arns, via
+from stacks.roles import USE_KEY, WorkloadRole, allow, secret_arns, table_statements, via
 from stacks.schedules import ScheduledTask, starting_exceptions
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack, pascal_case

@@ -31,7 +31,7 @@ from assistant.process.settings import ServiceSettings
 from assistant.tenant.deployed_names import APPROVED, CORPORA, ERASURE_PARTITIONS, SETS_RUN, desk_partitions
 from assistant.tenant.deployment import RETENTION
 from assistant.tenant.manifests import TRAIN_OUTPUT
-from stacks.buckets import Keeping, TenantBucket, of_partitions
+from stacks.buckets import Keeping, Protection, TenantBucket
 from stacks.observability.alarms import MOST_HOURS, TenantAlarms
 from stacks.outputs import KeysOutputs, OptionOutputs, Workload
 from stacks.policy import (
@@ -59,6 +59,7 @@ from stacks.roles import (
     Duty,
     WorkloadRole,
     allow,
+    allow_partitions,
     attach,
     bucket_arn,
     resource_arn,
@@ -174,18 +175,13 @@ def _statements(scope: Construct, foundation: Foundation, training_bucket: str) 
     names = (data.labels_bucket, data.texts_bucket, data.documents_bucket, training_bucket)
     labels, texts, documents, training = (bucket_arn(scope, name) for name in names)
     prefix = ServiceSettings.documents_prefix
-
-    def items(table: str, actions: tuple[str, ...], partitions: tuple[str, ...]) -> iam.PolicyStatement:
-        arn = resource_arn(scope, "dynamodb", "table", table)
-        return allow(actions, arn, conditions=of_partitions(partitions))
-
     return [
         allow("s3:GetObject", f"{labels}/events/*", f"{texts}/texts/*", f"{documents}/{prefix}*"),
         allow("s3:ListBucket", labels, texts, documents),
-        items(data.records_table, _GET, ("answer#*",)),
-        items(data.states_table, _GET, ("documents",)),
-        items(data.events_table, _GET, ERASURE_PARTITIONS),
-        items(data.desk_table, (*_GET, "dynamodb:Query"), desk_partitions(APPROVED)),
+        allow_partitions(scope, data.records_table, _GET, ("answer#*",)),
+        allow_partitions(scope, data.states_table, _GET, ("documents",)),
+        allow_partitions(scope, data.events_table, _GET, ERASURE_PARTITIONS),
+        allow_partitions(scope, data.desk_table, (*_GET, "dynamodb:Query"), desk_partitions(APPROVED)),
         allow("s3:PutObject", f"{training}/{SETS}*"),
         allow(USE_KEY, keys.data_key_arn, conditions=via(tenant, "s3", "dynamodb")),
         allow("kms:Decrypt", keys.feedback_key_arn, conditions=via(tenant, "s3")),
@@ -228,9 +224,8 @@ def _add_jobs(stack: TenantStack, foundation: Foundation) -> str:
     keys, data = foundation.keys, foundation.data
     kept = RETENTION[stack.tenant.place.profile]
     keeping = Keeping(days=kept.training, replaced_days=kept.jobs_replaced)
-    bucket = TenantBucket(
-        stack, "TrainingBucket", keeping=keeping, key_arn=keys.data_key_arn, logs=data.logs_bucket
-    ).bucket_name
+    protection = Protection(key_arn=keys.data_key_arn, logs=data.logs_bucket)
+    bucket = TenantBucket(stack, "TrainingBucket", keeping=keeping, protection=protection).bucket_name
     # A SageMaker training job: it reads no raw store, only sets and the base model.
     description = "Trains on training sets, writes checkpoints"
     images = resource_arn(stack, "ecr", "repository", "*")
@@ -319,9 +314,8 @@ class CorpusStack(TenantStack):
         super().__init__(scope, "Corpus", tenant=tenant, data_class="phi", stateful=True)
         kept = RETENTION[tenant.place.profile]
         keeping = Keeping(days=kept.corpus, replaced_days=kept.jobs_replaced)
-        bucket = TenantBucket(
-            self, "CorpusBucket", keeping=keeping, key_arn=keys.data_key_arn, logs=data.logs_bucket
-        )
+        protection = Protection(key_arn=keys.data_key_arn, logs=data.logs_bucket)
+        bucket = TenantBucket(self, "CorpusBucket", keeping=keeping, protection=protection)
         role = WorkloadRole(
             self,
             "JobRole",
