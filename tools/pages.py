@@ -165,9 +165,13 @@ removes; a text where nothing is measured. A table has no ``example``, and is le
 _NUMBERS = {"exclusiveMinimum": "over {:g}", "minimum": "{:g} or more", "maximum": "at most {:g}"}
 _BOUNDS = _NUMBERS | {"minItems": "{} or more", "maxItems": "at most {}"}
 _KINDS = {"boolean": "`true`, `false`", "integer": "whole number", "number": "number"}
-_SERVICE_STACKS = "Ingestion, Learning, Orchestrator"
-"""The stacks that hand the tenant file to their tasks and functions. The page calls them "the service" where
-a key changes these and no other."""
+_STACKS = {
+    "Ingestion, Learning, Orchestrator": "the service",
+    "Corpus, Data, Edge, Ingestion, Keys, Learning, Models, Network, "
+    "Observability, Orchestrator": "every stack",
+}
+"""Stacks = what the page calls them where a key changes these and no other. Those of the service hand the
+tenant file to their tasks and functions."""
 _REVISION = "replaces ECS::TaskDefinition"
 """Left out of the page: every change of what a task is given makes a new revision, which is rolled out."""
 
@@ -328,9 +332,8 @@ def effect_in_words(effect: str | Mapping[str, Sequence[str]]) -> str:
         return effect
     losses = {stack: [loss for loss in lost if loss != _REVISION] for stack, lost in effect.items()}
     without_loss = ", ".join(stack for stack, lost in losses.items() if not lost)
-    without_loss = "the service" if without_loss == _SERVICE_STACKS else without_loss
     with_loss = [f"**{stack}** {_grouped(lost)}" for stack, lost in losses.items() if lost]
-    return "; ".join(filter(None, [without_loss, *with_loss])) or "nothing"
+    return "; ".join(filter(None, [_STACKS.get(without_loss, without_loss), *with_loss])) or "nothing"
 
 
 def _grouped(losses: Sequence[str]) -> str:
@@ -342,9 +345,11 @@ def _grouped(losses: Sequence[str]) -> str:
 
 # --- page -------------------------------------------------------------------------------------------------
 def with_keys(page: str, data: Mapping[str, Any]) -> str:
-    """Return the page with its tables made anew; ``data`` is docs/tenant-file.json. Raises
-    ConfigurationError where a marker is missing, KeyError for a key that was not measured."""
+    """Return the page with its tables made anew; ``data`` is docs/tenant-file.json. A key that differs from
+    that of an earlier kind by its example alone is named there. Raises ConfigurationError where a marker is
+    missing, KeyError for a key that was not measured."""
     parts: list[str] = []
+    told: dict[tuple[str, str], list[str]] = {}
     for table in tenant_tables():
         of_kind = f', `kind = "{table.kind}"`' if table.kind else ""
         parts.append(f"## {f'`{table.head}`' if table.head else 'Above all tables'}{of_kind}\n")
@@ -353,7 +358,12 @@ def with_keys(page: str, data: Mapping[str, Any]) -> str:
         parts.append(f"{table.what}{effect}\n\n".replace("``", "`") if table.what else "\n")
         if table.keys:
             head = ("key", "type", "default", "example", "what", "on AWS")
-            parts.append(markdown_table(head, [_key_row(key, data[key.path]) for key in table.keys]) + "\n")
+            rows = [_key_row(key, data[key.path]) for key in table.keys]
+            known = [row[0] for row in rows if told.get((table.head, row[0])) == [*row[:3], *row[4:]]]
+            told |= {(table.head, row[0]): [*row[:3], *row[4:]] for row in rows}
+            if known:
+                parts.append(f"As in the last table above that has them: {', '.join(known)}.\n\n")
+            parts.append(markdown_table(head, [row for row in rows if row[0] not in known]) + "\n")
     return with_table(page, "".join(parts), begin="keys, made by", end="end of keys")
 
 
