@@ -163,26 +163,25 @@ class LocalRuntime:
 
     def start_apart(self) -> Address:
         """Start a process that serves until a signal, unless one does; return its address. Raises
-        LocalRuntimeError, with the last line of its log where it ends at once."""
+        LocalRuntimeError where it ends before it serves, with the last line of its log if it failed."""
         child: subprocess.Popen[bytes] | None = None
-        log = self._log()
-        began = log.tell()
         until_s = time.monotonic() + self.settings.lock_timeout_s + self.settings.start_timeout_s
-        while True:
-            if (address := self.shared.read()) is not None and address.stays:
-                self._refuse_other_options(address)
-                if address.digest == self.layout.digest():
-                    return address
-            if child is None and not self.shared.is_held():
-                child = self._spawn(log)
-            if child is not None and child.poll():
-                with Path(log.name).open(encoding="utf-8", errors="replace") as written:
-                    written.seek(began)
-                    lines = written.read().strip().splitlines() or ["it wrote nothing"]
-                raise LocalRuntimeError(lines[-1].removeprefix("assistant: "))
-            if time.monotonic() > until_s:
-                raise LocalRuntimeError("Waited too long for another assistant command. End it first.")
-            time.sleep(_RETRY_S)
+        with self._log() as log:
+            began = log.tell()
+            while True:
+                # Read before the address: a process that ends because another command serves leaves one.
+                status = None if child is None else child.poll()
+                if (address := self.shared.read()) is not None and address.stays:
+                    self._refuse_other_options(address)
+                    if address.digest == self.layout.digest():
+                        return address
+                if status is not None:
+                    raise LocalRuntimeError(_why_ended(status, Path(log.name), began=began))
+                if child is None and not self.shared.is_held():
+                    child = self._spawn(log)
+                if time.monotonic() > until_s:
+                    raise LocalRuntimeError("Waited too long for another assistant command. End it first.")
+                time.sleep(_RETRY_S)
 
     def _spawn(self, log: TextIO) -> subprocess.Popen[bytes]:
         """Start ``assistant tenant up --foreground`` with these options, in a session of its own."""
@@ -242,6 +241,16 @@ class LocalRuntime:
         """Return a client of the site's service with this grant; the caller closes it."""
         token = issue_token(grant, state_dir=self.shared.folder, issuer=self.address.issuer)
         return AssistantClient(self.address.service, token=token)
+
+
+def _why_ended(status: int, log: Path, *, began: int) -> str:
+    """Return the last line that a process wrote to its log, from the byte ``began`` on, if it failed."""
+    with log.open("rb") as written:
+        written.seek(began)
+        lines = written.read().decode(errors="replace").strip().splitlines()
+    if status == 0 or not lines:
+        return "The process of the service ended before it served. Run the command again."
+    return lines[-1].removeprefix("assistant: ")
 
 
 def local_runtime(options: GlobalOptions, terminal: Terminal) -> LocalRuntime:
