@@ -59,7 +59,7 @@ SOURCE = "Name of a source in the tenant file. Default: the one without a namesp
 LABEL = "An access label that you hold; lets you make documents with it readable to more agents."
 WAIT = "How long to wait while no file is read. What is not read until then is named."
 PRUNE = "Withdraw documents whose file is no longer below the paths of their source."
-DRY_RUN = "Say what would be read, skipped and refused, and about how long it takes. Nothing is loaded."
+DRY_RUN = "Say what would be read, withdrawn, refused and skipped, and how long it takes. Nothing is loaded."
 SERVICE = "Send the documents to this service, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN."
 RECEIPT = "Show again what was removed, and withdraw nothing."
 RECEIPT_SERVICE = (
@@ -164,7 +164,7 @@ def push(
 def _show_what_a_load_does(
     options: GlobalOptions, terminal: Terminal, tenant: str, folders: Sequence[SourceFolders]
 ) -> None:
-    """Print what a load would read, skip and refuse, and about how long it takes."""
+    """Print what a load would read, withdraw, refuse and skip, and about how long it takes."""
     reading = FileReading.of(options.tenant(tenant))
     checked = CheckedFiles()
     for folder in folders:

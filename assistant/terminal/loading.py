@@ -62,7 +62,7 @@ _INCLUDE = re.compile(r"\{[%{]-?[<%]?\s{0,9}include[\w-]{0,30}\s{1,9}([^\s{}%]{1
 """An include of Jekyll, Hugo or MkDocs, with the file that it names: ``{% include "hours.md" %}``."""
 Show = Callable[[int, int], None]
 """Shows progress: (documents done, all documents; 0: unknown)."""
-CHECKED = ("read", "refused", "skipped")
+CHECKED = ("read", "withdrawn", "refused", "skipped")
 """What a load may do with a file or document, in the order of the table's columns."""
 
 
@@ -245,7 +245,7 @@ class CheckedFiles:
     """What a load of files would do."""
 
     kinds: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter[str]))
-    """By kind of file: how many documents would be read or refused, how many files skipped."""
+    """By kind of file: how many documents would be read, withdrawn or refused, how many files skipped."""
     refused: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list[str]))
     """Reason = origins of the documents that would be refused for it."""
     characters: int = 0
@@ -286,7 +286,8 @@ class CheckedFiles:
 
     def _count(self, origin: str, document: Document | None, reason: str | None) -> None:
         """Count a document that would be read, or refused for a reason; a withdrawal has neither."""
-        self.kinds[_kind(file_of(origin) or "")]["read" if reason is None else "refused"] += 1
+        state = "refused" if reason is not None else "withdrawn" if document is None else "read"
+        self.kinds[_kind(file_of(origin) or "")][state] += 1
         if reason is not None:
             self.refused[reason].append(origin)
         elif document is not None:

@@ -290,7 +290,7 @@ def test_a_check_says_what_a_load_would_do_by_kind(tmp_path: Path) -> None:
         "a.md": "# A\n\nTwelve [letters](e/b.md) [g](/g) [w](https://w.example)",
         "b.md": "---\naudience: hr\n---\nText.",
         "c.md": "---\nwithdrawn: true\n---\n",
-        "d.jsonl": '{"id": "d", "question": "Q?", "answer": "A."}\nno line\n',
+        "d.jsonl": '{"id": "d", "question": "Q?", "answer": "A."}\nno line\n{"id": "h", "withdrawn": true}\n',
         "e/plan.xyz": "x",
         "e/Makefile": "x",
         "f.md": "{% include nav.html %}",
@@ -304,11 +304,11 @@ def test_a_check_says_what_a_load_would_do_by_kind(tmp_path: Path) -> None:
     assert told.exit_code == 0, told.output
     checked = json.loads(told.output)
     assert checked["kinds"] == {
-        ".md": {"read": 2, "refused": 2, "skipped": 0},
-        ".html": {"read": 0, "refused": 1, "skipped": 0},
-        ".jsonl": {"read": 1, "refused": 1, "skipped": 0},
-        ".xyz": {"read": 0, "refused": 0, "skipped": 1},
-        "(none)": {"read": 0, "refused": 0, "skipped": 1},
+        ".md": {"read": 1, "withdrawn": 1, "refused": 2, "skipped": 0},
+        ".html": {"read": 0, "withdrawn": 0, "refused": 1, "skipped": 0},
+        ".jsonl": {"read": 1, "withdrawn": 1, "refused": 1, "skipped": 0},
+        ".xyz": {"read": 0, "withdrawn": 0, "refused": 0, "skipped": 1},
+        "(none)": {"read": 0, "withdrawn": 0, "refused": 0, "skipped": 1},
     }
     assert checked["refused"].pop("there is no text in it") == ["f.md", "g.html"]
     assert sorted(checked["refused"].values()) == [["b.md"], ["d.jsonl:2"]]
@@ -318,6 +318,7 @@ def test_a_check_says_what_a_load_would_do_by_kind(tmp_path: Path) -> None:
     assert checked["broken_links"] == {"a.md": ["e/b.md", "/g"]}
     assert not (tmp_path / "state").exists()
     shown = CliRunner().invoke(app, [*arguments, *command]).output
+    assert "read  withdrawn  refused  skipped" in shown
     assert "about 1 min until all of them answer" in shown
     assert "links that lead to no document of the source stay text: a.md (2)" in shown
     assert '"audience" is not read, and its value "hr" is a label' in shown
