@@ -10,7 +10,7 @@ from dataclasses import replace
 from assistant.answer.adaptations import Adaptations
 from assistant.answer.chat import ReadChat
 from assistant.answer.check import CheckText
-from assistant.answer.elements import Beside, CallBounds, Hydration
+from assistant.answer.elements import CallBounds, Hydration
 from assistant.answer.end import EndAnswer
 from assistant.answer.events import AnswerEvent, Sources, Started
 from assistant.answer.index_watch import IndexState
@@ -18,7 +18,7 @@ from assistant.answer.prepared import PreparedAnswer, Run
 from assistant.answer.prompt import BuildPrompt
 from assistant.answer.quote import MakeQuote, Quote
 from assistant.answer.rank import RankDocuments, Ranked
-from assistant.answer.read import ReadQuestion
+from assistant.answer.read import Beside, ReadQuestion
 from assistant.answer.record import KeepRecord
 from assistant.answer.search import SearchSources
 from assistant.answer.services import TenantServices, begin_answer, fail_span
@@ -103,13 +103,13 @@ class AnswerQuestion:
             index = await self._index_state(ranked, scope)
             hydration = Hydration(services, queries.caller, deadline=deadline, bounds=self.bounds)
             on_error.callback(hydration.cancel)
-            prompt = await self.prompt.run(question, ranked, hydration, scope)
+            prompt = await self.prompt.run(question, ranked, scope)
             if prompt is not None:
                 # ``stream`` makes the quote; elements that the model's text names are read when it names them
                 quote = Quote.of_prompt(ranked, prompt)
                 live = hydration.ask(queries.live)
             else:
-                quote = await self.quote.run(ranked, None, hydration, scope)
+                quote = await self.quote.run(ranked, None, identity, scope)
                 live = hydration.ask(
                     queries.live, named=(*quote.elements, *quote.of_items), answered=quote.answered
                 )
@@ -152,9 +152,9 @@ class AnswerQuestion:
                 text = ModelText(self._services, prompt, question.begun, run, question.request.stops)
                 text.begin()
                 await asyncio.sleep(_HEAD_START_S)
-                quote = await self.quote.run(quote.ranked, prompt, run.hydration, run.scope)
+                quote = await self.quote.run(quote.ranked, prompt, question.identity, run.scope)
             elif prompt is not None:  # cancelled between ``prepare`` and now
-                quote = self.quote.of_prompt(quote.ranked, prompt, run.hydration)
+                quote = self.quote.of_prompt(quote.ranked, prompt, prepared.question.identity)
             quote = quote.without_scores()
             yield self._started(prepared, resumable=resumable)
             yield Sources(sources=quote.sources, section=quote.section, offered=quote.offered)

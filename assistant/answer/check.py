@@ -23,7 +23,7 @@ from assistant.answer.elements import Hydration, LiveSlot
 from assistant.answer.events import Cause, ElementChanged, SentenceEnded, Token
 from assistant.answer.excerpts import NO_LABELS
 from assistant.answer.offers import QuotedBlock
-from assistant.answer.prepared import PreparedAnswer
+from assistant.answer.prepared import PreparedAnswer, Run
 from assistant.answer.prompt import Prompt, PromptDocument
 from assistant.answer.services import TenantServices
 from assistant.answer.support import Checked, SupportChecker
@@ -234,7 +234,13 @@ class CheckText:
 
     def begin(self, prepared: PreparedAnswer) -> AnswerText:
         """Return an empty text, which the caller keeps: it knows what was shown, however ``run`` ends."""
-        return AnswerText(prompt=prepared.prompt, language=self._language, hydration=prepared.run.hydration)
+        asked = dict.fromkeys(element.slot for element in prepared.live.answering)
+        return AnswerText(
+            prompt=prepared.prompt,
+            language=self._language,
+            hydration=prepared.run.hydration,
+            asked=tuple(asked),
+        )
 
     async def run(
         self, answer: AnswerText, text: ModelText | None, prepared: PreparedAnswer
@@ -244,7 +250,8 @@ class CheckText:
         First the model's sentences, then its last one or the quote, then the elements that follow the text.
         ``text``: begun, and read and closed here; None: no model is asked.
         """
-        hydration, how = prepared.run.hydration, prepared.run.interruption.cause
+        hydration, interruption = prepared.run.hydration, prepared.run.interruption
+        how: How = interruption.cause
         answer.prepare()  # while the model prepares its first token
         if text is not None:
             async with aclosing(_written(answer, text, hydration)) as events:
@@ -257,10 +264,10 @@ class CheckText:
                 text.note_first_text()
             yield event
         if how not in LEFT:
-            async with aclosing(_element_events(answer, hydration)) as events:
+            async with aclosing(_element_events(answer, prepared.run)) as events:
                 async for event in events:
                     yield event
-        answer.finish(hydration.left or how)
+        answer.finish(interruption.cause or how)
 
     def _end(self, answer: AnswerText, how: How, prepared: PreparedAnswer) -> TextEvents:
         """Yield the last sentence, or the quote where none was written and nobody has left.
@@ -331,12 +338,12 @@ async def _written(answer: AnswerText, text: ModelText, hydration: Hydration) ->
             yield event
 
 
-async def _element_events(answer: AnswerText, hydration: Hydration) -> AsyncGenerator[Shown, None]:
+async def _element_events(answer: AnswerText, run: Run) -> AsyncGenerator[Shown, None]:
     """Yield the elements that follow the text, and each element of the answer when it has ended."""
     for event in answer.place_asked():
         yield event
-    while hydration.is_waiting and hydration.left is None:
-        await hydration.change()
+    while run.hydration.is_waiting and run.interruption.cause is None:
+        await run.hydration.change()
         for event in answer.ended_elements():
             yield event
 
@@ -366,8 +373,10 @@ class AnswerText:
         prompt: Prompt | None,
         language: Language,
         hydration: Hydration | None = None,
+        asked: Sequence[LiveSlot] = (),
     ) -> None:
-        """``prompt`` None: no model writes. ``hydration`` None: no element is named."""
+        """``prompt`` None: no model writes. ``hydration`` None: no element is named. ``asked``: the elements
+        that answer parts of the message, each once."""
         offered = prompt.elements if prompt is not None else NO_LABELS
         self._documents = (
             {document.n: document for document in prompt.documents} if prompt is not None else {}
@@ -413,9 +422,7 @@ class AnswerText:
         self.mode: Mode | None = None
         """Set by ``CheckText``, as ``fallback``; ``Sentences`` says what both mean."""
         self.fallback: str | None = None
-        asked = hydration.answering if hydration is not None else ()
-        self._asked_slots = list(dict.fromkeys(element.slot for element in asked))
-        """The elements that answer parts of the message, each once."""
+        self._asked_slots = asked
         self._after_text: list[LiveSlot] = []
         """Those of them that the text does not name and that have not ended: they follow it."""
 
@@ -552,10 +559,10 @@ class AnswerText:
         if (hydration := self._hydration) is None:
             return
         ended, waiting, labelled = hydration.take(), self._after_text, list[LiveSlot]()
-        while waiting and waiting[0].is_shown:
+        while waiting and waiting[0].outcome is not None:
             slot = waiting.pop(0)
             labelled += [slot] if slot.is_ready else []
-        yield from (ElementChanged(**dict(element.element())) for element in ended if element not in labelled)
+        yield from (ElementChanged(**dict(hydration.element(slot))) for slot in ended if slot not in labelled)
         for slot in labelled:
             label, before = label_of(slot.type.title), "\n\n" if self._parts else ""
             start = self.length + len(before)
@@ -563,7 +570,7 @@ class AnswerText:
             self._parts.append(before + label)
             yield Token(before + label)
             hydration.place_slot(slot, start=start, end=self.length)
-            yield ElementChanged(**dict(slot.element()))
+            yield ElementChanged(**dict(hydration.element(slot)))
 
     # Sentences
 
@@ -628,7 +635,7 @@ class AnswerText:
                 pieces.append(without_marks(part))
                 continue
             used = [slot for _, slot in self._marked]
-            if self._hydration is not None and (slot := self._hydration.read(part.name, but=used)):
+            if self._hydration is not None and (slot := self._hydration.slot_for(part.name, but=used)):
                 pieces.append(mark(len(self._marked)))
                 self._marked.append((part, slot))
             else:
@@ -720,8 +727,8 @@ def _place_elements(block: QuotedBlock, hydration: Hydration, *, start: int) -> 
     """Yield the elements of a quoted block whose text was just added at ``start`` of the whole text: those
     that it names, then the table that ends with it, then the element that follows this table."""
     for name, first, last in block.elements:
-        if event := hydration.place(name, start=start + first, end=start + last):
-            yield event
+        if slot := hydration.slot_for(name):
+            yield hydration.place_slot(slot, start=start + first, end=start + last)
     end = start + len(block.text)
     if (ready := block.ready) is not None and (
         event := hydration.show(ready, start=start - ready.begins_before, end=end)

@@ -3,6 +3,7 @@
 An element is a value of a connected system, such as the status of an order; ``Hydration`` has those of one
 answer. Each is read in a task of its own, which begins when the element is known. Text never waits for it.
 Every read ends: by its source's limit, by the answer's deadline, or because the answer was cancelled.
+``read_element`` is one read, also for a stored answer whose element is read again.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 
-from assistant.answer.events import Cause, ElementChanged
+from assistant.answer.events import ElementChanged
 from assistant.answer.excerpts import NO_LABELS, Labels
 from assistant.answer.services import TenantServices
-from assistant.answer.sources import SearchScope
 from assistant.domain.answers import LiveMatch, LiveMatchState, SourceAsked
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import AssistantError, DeadlineExceededError
@@ -40,7 +41,6 @@ from assistant.domain.live import (
     LiveElements,
     LiveReadError,
 )
-from assistant.option import Place
 from assistant.text.markup import label_of
 
 MOST_CALLS = 1_024
@@ -52,6 +52,8 @@ _BLOCKS = frozenset({ElementKind.CARD, ElementKind.TABLE})
 _RETRYABLE = frozenset(
     {ElementProblem.SYSTEM_UNAVAILABLE, ElementProblem.SYSTEM_LATE, ElementProblem.CANCELLED}
 )
+_UNANSWERED = frozenset({ElementProblem.SYSTEM_UNAVAILABLE, ElementProblem.SYSTEM_LATE})
+"""Problems of a system that did not answer; other problems come with a message for the agent."""
 _STATES = {
     ElementProblem.SYSTEM_UNAVAILABLE: "failed",
     ElementProblem.SYSTEM_INVALID: "failed",
@@ -98,44 +100,33 @@ def system_of(name: str) -> str:
     return name.partition(".")[0]
 
 
+ReadOutcome = Filled | LiveReadError
+"""How a read ended: with the element's data, or with the reason why there are none."""
+
+
 @dataclass(slots=True, eq=False)
 class LiveSlot:
-    """One element of an answer, changed in place by ``Hydration`` and its task.
-
-    | since                          | what changes                       |
-    | ``begin``: its read is begun   | ``task``                           |
-    | its read ended                 | ``filled`` or ``error``, never both|
-    | ``place_slot``: in the text    | ``element_id``, ``display``        |
-    | ``take``: given to the reader  | ``is_shown``                       |
-
-    It may end before or after it is placed.
-    """
+    """One element of an answer; ``Hydration.placed`` has its place in the text."""
 
     type: ElementType
-    task: asyncio.Task[None] | None = None
-    element_id: str = ""
-    """Empty until it has a place in the text."""
     items: tuple[str, ...] = ()
     """Numbers of the items that it is read for, one row of a table each; empty: it is read once."""
-    display: ElementDisplay = field(default_factory=lambda: ElementDisplay(place="inline", start=0, end=0))
-    filled: Filled | None = None
-    error: LiveReadError | None = None
-    is_shown: bool = False
-    """Whether its end was given to the reader."""
-
-    @property
-    def is_ended(self) -> bool:
-        return self.filled is not None or self.error is not None
+    outcome: ReadOutcome | None = None
+    """None until its read ended, which may be before or after it gets its place. Only ``Hydration`` sets
+    it, once."""
 
     @property
     def is_ready(self) -> bool:
-        return self.filled is not None
+        return isinstance(self.outcome, Filled)
 
-    def element(self) -> Element:
-        """Return it in its present state, as an event or a page shows it."""
-        return element_of(
-            self.type, element_id=self.element_id, display=self.display, outcome=self.filled or self.error
-        )
+
+@dataclass(frozen=True, slots=True)
+class ElementPlace:
+    """Where an element is shown."""
+
+    element_id: str
+    """"e1" for the first element that got a place."""
+    display: ElementDisplay
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,34 +140,36 @@ class ReadyElement:
 
 
 def element_of(
-    kind: ElementType, *, element_id: str, display: ElementDisplay, outcome: Filled | LiveReadError | None
+    kind: ElementType, *, element_id: str, display: ElementDisplay, outcome: ReadOutcome | None
 ) -> Element:
     """Return an element in the state of its outcome; None is pending."""
-    element = Element(
+    return Element(
         id=element_id,
         name=kind.name,
         kind=kind.kind,
-        state=ElementState.PENDING,
         title=kind.title,
         source=kind.source,
         display=display,
+        **_state_fields(outcome),
     )
+
+
+def _state_fields(outcome: ReadOutcome | None) -> dict[str, Any]:
+    """Return the fields of ``Element`` that its outcome decides."""
     if outcome is None:
-        return element
+        return {"state": ElementState.PENDING}
     about = outcome.about[:LONGEST_SHOWN]
     if isinstance(outcome, Filled):
-        ready = {"state": ElementState.READY, "as_of": outcome.as_of, "data": _without_runs(outcome.data)}
-        return element.model_copy(update={**ready, "about": about})
+        data = _without_runs(outcome.data)
+        return {"state": ElementState.READY, "as_of": outcome.as_of, "about": about, "data": data}
     is_refused = outcome.problem is ElementProblem.NOT_ALLOWED
-    return element.model_copy(
-        update={
-            "state": ElementState.NOT_ALLOWED if is_refused else ElementState.FAILED,
-            "about": about,
-            "problem": outcome.problem,
-            "detail": outcome.message[:LONGEST_SHOWN],
-            "retryable": outcome.problem in _RETRYABLE,
-        }
-    )
+    return {
+        "state": ElementState.NOT_ALLOWED if is_refused else ElementState.FAILED,
+        "about": about,
+        "problem": outcome.problem,
+        "detail": outcome.message[:LONGEST_SHOWN],
+        "retryable": outcome.problem in _RETRYABLE,
+    }
 
 
 def _without_runs(data: ElementData) -> ElementData:
@@ -200,7 +193,7 @@ async def read_element(
     deadline: Deadline,
     bounds: CallBounds,
     items: Sequence[str] = (),
-) -> Filled | LiveReadError:
+) -> ReadOutcome:
     """Return what an element holds, or why it cannot be filled; it raises nothing.
 
     ``items``: item numbers, each of which is read as if it were the question, for one row of a table; empty:
@@ -213,7 +206,7 @@ async def read_element(
     return _by_item(items, await asyncio.gather(*reads))
 
 
-def _by_item(items: Sequence[str], outcomes: Sequence[Filled | LiveReadError]) -> Filled | LiveReadError:
+def _by_item(items: Sequence[str], outcomes: Sequence[ReadOutcome]) -> ReadOutcome:
     """Return a table with a row for each item; the row of an item that failed has the reason in its first
     cell. Where all failed, return the first error.
 
@@ -222,30 +215,29 @@ def _by_item(items: Sequence[str], outcomes: Sequence[Filled | LiveReadError]) -
     """
     read = [outcome for outcome in outcomes if isinstance(outcome, Filled)]
     if not read:
-        return next(outcome for outcome in outcomes if isinstance(outcome, LiveReadError))
+        return outcomes[0]
     labels = {value.name: value.label for filled in read for value in filled.data.values}
-    columns = tuple(ElementValue(name=name, label=label, text="") for name, label in labels.items())
-
-    def values(outcome: Filled | LiveReadError) -> tuple[ElementValue, ...]:
-        if isinstance(outcome, Filled):
-            return outcome.data.values
-        why = {"text": outcome.message[:LONGEST_SHOWN], "tone": "warning"}
-        return tuple(column.model_copy(update=why) for column in columns[:1])
-
-    rows = (
-        ElementRow(title=item, values=values(outcome)) for item, outcome in zip(items, outcomes, strict=True)
-    )
+    columns = [ElementValue(name=name, label=label, text="") for name, label in labels.items()]
+    rows = [_row(item, outcome, columns) for item, outcome in zip(items, outcomes, strict=True)]
     return Filled(
-        ElementData(columns=columns, rows=tuple(rows)),
-        min((filled.as_of for filled in read), key=lambda as_of: as_of.isoformat()),
-        ", ".join(filter(None, (outcome.about for outcome in outcomes))),
+        data=ElementData(columns=tuple(columns), rows=tuple(rows)),
+        as_of=min((filled.as_of for filled in read), key=lambda as_of: as_of.isoformat()),
+        about=", ".join(filter(None, (outcome.about for outcome in outcomes))),
         cached=any(filled.cached for filled in read),
     )
 
 
+def _row(item: str, outcome: ReadOutcome, columns: Sequence[ElementValue]) -> ElementRow:
+    """Return an item's row; of one that failed it has only the first column, with the reason."""
+    if isinstance(outcome, Filled):
+        return ElementRow(title=item, values=outcome.data.values)
+    reason = {"text": outcome.message[:LONGEST_SHOWN], "tone": "warning"}
+    return ElementRow(title=item, values=tuple(column.model_copy(update=reason) for column in columns[:1]))
+
+
 async def _read_once(
     live: LiveElements, kind: ElementType, caller: Caller, *, deadline: Deadline, bounds: CallBounds
-) -> Filled | LiveReadError:
+) -> ReadOutcome:
     try:
         return await bounds.fill(live, kind.name, caller, deadline=deadline)
     except LiveReadError as error:
@@ -259,65 +251,85 @@ async def _read_once(
         return LiveReadError(ElementProblem.SYSTEM_UNAVAILABLE, f"{kind.source} could not be read.")
 
 
-@dataclass(slots=True, eq=False)
+# Names and labels
+
+
+def element_types(services: TenantServices) -> Mapping[str, ElementType]:
+    """Return every live element of a tenant by name; empty without a live system."""
+    live = services.live.elements
+    return live.types() if live is not None else {}
+
+
+def all_labels(services: TenantServices) -> Labels:
+    """Return the labels of all elements by ``Tag.key``: "[order status]" for "orders.status" and for
+    "status orders.status"."""
+    return {
+        key: label_of(element_type.title)
+        for element_type in element_types(services).values()
+        for key in (element_type.name, f"{element_type.kind} {element_type.name}")
+    }
+
+
+def labels_of(document_id: str, services: TenantServices) -> Labels:
+    """Return the labels of the elements that a document may name: all, or none, as its source allows."""
+    source = services.tenant.source_of(document_id) if element_types(services) else None
+    return all_labels(services) if source is not None and source.elements else NO_LABELS
+
+
+# The elements of one answer
+
+
+@dataclass(frozen=True, slots=True)
+class AskedElement:
+    """A live element that answers one part of a message by itself."""
+
+    part: int
+    """Index of the part among the answer's evidence."""
+    slot: LiveSlot
+
+
+@dataclass(frozen=True, slots=True)
+class AskedLive:
+    """What a message asks of live systems."""
+
+    matches: tuple[LiveMatch, ...]
+    """How near the message is to each element, and whether this is read for it: for the record."""
+    answering: tuple[AskedElement, ...]
+    """The elements that are read for it: those of state READ, as far as ``MOST_ELEMENTS`` allows."""
+
+
 class Hydration:
     """The elements of one answer. Bound to one event loop.
 
-    Elements become known in three ways: the message asks for them (``ask``), the quoted text names them
-    (``begin``), or a model's text names them (``read``). Then each gets its place (``place``,
-    ``place_slot``), and its end is given to the reader (``change``, ``take``). ``cancel`` or ``leave`` ends
-    what is left.
+    Elements become known in three ways, each of which begins a read: the message asks for them (``ask``), the
+    quoted text names them (``begin``), or a model's text names them (``slot_for``). Then each gets its place
+    (``place_slot``), and its end is given to the reader (``change``, ``take``). ``cancel`` ends the reads
+    that are left, at any time.
 
     Example::
 
-        hydration.begin("orders.status")  # LiveSlot: the read is under way
-        hydration.place("orders.status", start=16, end=30)  # ElementChanged(id="e1", state="pending", …)
+        slot = hydration.begin("orders.status")  # the read is under way
+        hydration.place_slot(slot, start=16, end=30)  # ElementChanged(id="e1", state="pending", …)
         await hydration.change()
-        hydration.take()  # [LiveSlot(element_id="e1", filled=Filled(…))]
+        hydration.take()  # [slot]
+        hydration.element(slot)  # Element(id="e1", state="ready", …)
     """
 
-    services: TenantServices
-    caller: Caller
-    _: KW_ONLY
-    deadline: Deadline
-    bounds: CallBounds
-    subject: str | None = field(init=False)
-    """Whose conversation it is, for ``ElementUse.subject``: a pseudonym; None without a context."""
-    placed: list[LiveSlot] = field(default_factory=list[LiveSlot])
-    """Elements with a place in the text, in the order in which they got it."""
-    answering: tuple[AskedElement, ...] = ()
-    """Elements that answer parts of the message by themselves; set by ``ask``."""
-    left: Cause | None = None
-    """Why nobody waits for the elements any more; None while somebody does."""
-    _begun: list[LiveSlot] = field(default_factory=list[LiveSlot])
-    """Elements without a place yet."""
-    _change: asyncio.Future[None] | None = None
-    """What ``change`` returned last."""
-
-    def __post_init__(self) -> None:
-        self.subject = self.services.subject_of(self.caller.context)
-
-    @property
-    def types(self) -> Mapping[str, ElementType]:
-        live = self.services.live.elements
-        return live.types() if live is not None else {}
-
-    # Names and labels
-
-    def labels(self) -> Labels:
-        """Return the labels of all elements by ``Tag.key``: "[order status]" for "orders.status" and for
-        "status orders.status"."""
-        labels: dict[str, str] = {}
-        for element_type in self.types.values():
-            labels[element_type.name] = labels[f"{element_type.kind} {element_type.name}"] = label_of(
-                element_type.title
-            )
-        return labels
-
-    def labels_of(self, document_id: str) -> Labels:
-        """Return the labels of the elements that a document may name: all, or none, as its source allows."""
-        source = self.services.tenant.source_of(document_id) if self.types else None
-        return self.labels() if source is not None and source.elements else NO_LABELS
+    def __init__(
+        self, services: TenantServices, caller: Caller, *, deadline: Deadline, bounds: CallBounds
+    ) -> None:
+        self.caller = caller
+        self.placed: dict[LiveSlot, ElementPlace] = {}
+        """Elements with a place in the text, in the order in which they got it."""
+        self._services, self._deadline, self._bounds = services, deadline, bounds
+        self._subject = services.subject_of(caller.context)
+        self._reads: dict[LiveSlot, asyncio.Task[None]] = {}
+        """Reads that count for ``MOST_ELEMENTS``, with and without a place, in the order in which they
+        began."""
+        self._untold: list[LiveSlot] = []
+        """Placed elements whose end was not given to the reader."""
+        self._change: asyncio.Future[None] | None = None
+        """What ``change`` returned last."""
 
     # Reads
 
@@ -327,82 +339,58 @@ class Hydration:
         *,
         named: Collection[str] = (),
         answered: Collection[int] = (),
-    ) -> tuple[LiveMatch, ...]:
-        """Begin the reads that parts of the message ask for, and note them in ``answering``. Return all
-        matches, for the record: one whose element is not read after all has another state.
+    ) -> AskedLive:
+        """Begin the reads that parts of the message ask for.
 
         ``matched``: index of the part, and how near an element is to it; those in state READ are asked for.
-        ``named``: elements of the quoted text, which are read anyway (state SHOWN). ``answered``: indexes of
-        the parts that a document answers. Elements of a customer's data are left out of these where no
-        customer is there (state NO_CUSTOMER): an agent who asks for a rule would only see that a read is not
-        allowed.
+        ``named``: elements of the quoted text, which are read anyway. ``answered``: indexes of the parts that
+        a document answers.
         """
-        decided, types = list[tuple[int, LiveMatch]](), self.types
-        for part, match in matched:
-            no_customer = part in answered and self.caller.context is None
-            if no_customer and types[match.element].needs_context:
-                decided.append((part, _unread(match, LiveMatchState.NO_CUSTOMER)))
-            else:
-                is_named = match.element in named
-                decided.append((part, _unread(match, LiveMatchState.SHOWN) if is_named else match))
+        decided = [
+            (part, self._decided(match, is_named=match.element in named, is_answered=part in answered))
+            for part, match in matched
+        ]
         wanted = [(part, match.element) for part, match in decided if match.state is LiveMatchState.READ]
         begun = {name: self.begin(name) for name in dict.fromkeys(name for _, name in wanted)}
-        slots = ((part, begun[name]) for part, name in wanted)
-        self.answering = tuple(AskedElement(part, slot) for part, slot in slots if slot is not None)
-        return tuple(match for _, match in decided)
+        slots = [(part, begun[name]) for part, name in wanted]
+        return AskedLive(
+            matches=tuple(match for _, match in decided),
+            answering=tuple(AskedElement(part, slot) for part, slot in slots if slot is not None),
+        )
+
+    def _decided(self, match: LiveMatch, *, is_named: bool, is_answered: bool) -> LiveMatch:
+        """Return a match as the record keeps it. Of one in state READ the first row decides that applies:
+
+        | its element                                                            | state       |
+        | is a customer's, no customer is there, and a document answers the part | NO_CUSTOMER |
+        | is named by the quoted text                                            | SHOWN       |
+        | is any other                                                           | READ        |
+
+        NO_CUSTOMER is for an agent who asks for a rule, and would only see that a read is not allowed.
+        """
+        if match.state is not LiveMatchState.READ:
+            return match
+        is_about_nobody = is_answered and self.caller.context is None
+        if is_about_nobody and element_types(self._services)[match.element].needs_context:
+            return match.model_copy(update={"state": LiveMatchState.NO_CUSTOMER})
+        return match.model_copy(update={"state": LiveMatchState.SHOWN}) if is_named else match
 
     def begin(self, name: str, *, items: tuple[str, ...] = ()) -> LiveSlot | None:
         """Begin to read an element; None where the answer has ``MOST_ELEMENTS`` already, or the tenant has no
         live system. ``items``: as ``LiveSlot.items``."""
-        live = self.services.live.elements
+        live = self._services.live.elements
         if live is None or self._is_full:
             return None
-        slot = LiveSlot(over_items(self.types[name]) if items else self.types[name], items=items)
-        slot.task = asyncio.create_task(self._fill(live, slot))
-        self._begun.append(slot)
+        element_type = live.types()[name]
+        slot = LiveSlot(over_items(element_type) if items else element_type, items)
+        self._reads[slot] = asyncio.create_task(self._fill(live, slot))
         return slot
 
-    def read(self, name: str, *, but: Collection[LiveSlot] = ()) -> LiveSlot | None:
+    def slot_for(self, name: str, *, but: Collection[LiveSlot] = ()) -> LiveSlot | None:
         """Return the first read of an element that has no place yet, else begin a new one. ``but``: reads
         that the caller will place already. None as from ``begin``."""
-        begun = (read for read in self._begun if read.type.name == name and read not in but)
-        return next(begun, None) or self.begin(name)
-
-    def place(self, name: str, *, start: int, end: int) -> ElementChanged | None:
-        """Give an element its place: [start, end) of its label in the answer's text. It uses a read that is
-        begun. Return its event, pending; None as from ``begin``."""
-        slot = self.read(name)
-        return None if slot is None else self.place_slot(slot, start=start, end=end)
-
-    def place_slot(self, slot: LiveSlot, *, start: int, end: int) -> ElementChanged:
-        """Give a read its place, or move it. ``start`` equal to ``end``: it has no label in the text. Return
-        its event, pending."""
-        if slot in self._begun:
-            self._begun.remove(slot)
-            self._number(slot)
-        is_block = slot.type.kind in _BLOCKS or start == end
-        slot.display = ElementDisplay(place="block" if is_block else "inline", start=start, end=end)
-        pending = element_of(slot.type, element_id=slot.element_id, display=slot.display, outcome=None)
-        return ElementChanged(**dict(pending))
-
-    def show(self, ready: ReadyElement, *, start: int, end: int) -> ElementChanged | None:
-        """Place a table that is made from documents, and return its event, ready; None where the answer has
-        ``MOST_ELEMENTS``."""
-        if self._is_full:
-            return None
-        slot = LiveSlot(ready.type, filled=ready.filled, is_shown=True)
-        self._number(slot)
-        slot.display = ElementDisplay(place="block", start=start, end=end)
-        return ElementChanged(**dict(slot.element()))
-
-    @property
-    def _is_full(self) -> bool:
-        return len(self._begun) + len(self.placed) >= MOST_ELEMENTS
-
-    def _number(self, slot: LiveSlot) -> None:
-        """Give an element its id, by the order in which places are given."""
-        self.placed.append(slot)
-        slot.element_id = f"e{len(self.placed)}"
+        unplaced = (slot for slot in self._unplaced() if slot.type.name == name and slot not in but)
+        return next(unplaced, None) or self.begin(name)
 
     def make_room(self, names: Iterable[str], *, keep: Collection[LiveSlot] = ()) -> None:
         """Cancel the reads without a place, but for those in ``keep`` and one for each of ``names``.
@@ -411,113 +399,142 @@ class Hydration:
         ``MOST_ELEMENTS``, so the quote that replaces the text can have all of its elements.
         """
         wanted = Counter(names)
-        for slot in list(self._begun):
+        for slot in self._unplaced():
             if slot in keep:
                 continue
             if wanted[slot.type.name] > 0:
                 wanted[slot.type.name] -= 1
                 continue
-            self._begun.remove(slot)
-            if slot.task is not None:
-                slot.task.cancel()
+            self._cancel(slot, self._reads.pop(slot))
+
+    def cancel(self) -> None:
+        """End all reads: those that have not ended fail, with the problem CANCELLED. A slot that has no place
+        yet may still get one."""
+        self.make_room(())
+        for slot, task in self._reads.items():
+            self._cancel(slot, task)
+
+    def _cancel(self, slot: LiveSlot, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        self._end(slot, LiveReadError(ElementProblem.CANCELLED, "The answer was ended before."))
+
+    async def _fill(self, live: LiveElements, slot: LiveSlot) -> None:
+        limit_s = min(slot.type.limit_s, self._deadline.remaining_s())
+        deadline = Deadline.after(limit_s, clock=self._deadline.clock)
+        outcome = await read_element(
+            live, slot.type, self.caller, deadline=deadline, bounds=self._bounds, items=slot.items
+        )
+        self._end(slot, outcome)
+
+    def _end(self, slot: LiveSlot, outcome: ReadOutcome) -> None:
+        """Give a slot its outcome, and wake whoever awaits ``change``. A second outcome changes nothing."""
+        if slot.outcome is None:
+            slot.outcome = outcome
+            if self._change is not None and not self._change.done():
+                self._change.set_result(None)
+
+    def _unplaced(self) -> list[LiveSlot]:
+        return [slot for slot in self._reads if slot not in self.placed]
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._unplaced()) + len(self.placed) >= MOST_ELEMENTS
+
+    # Places
+
+    def place_slot(self, slot: LiveSlot, *, start: int, end: int) -> ElementChanged:
+        """Give an element its place, or move it: [start, end) of its label in the answer's text. ``start``
+        equal to ``end``: it has no label. Return its event, pending."""
+        if slot not in self.placed:
+            self._untold.append(slot)
+        is_block = slot.type.kind in _BLOCKS or start == end
+        display = ElementDisplay(place="block" if is_block else "inline", start=start, end=end)
+        place = self._place(slot, display)
+        pending = element_of(slot.type, element_id=place.element_id, display=display, outcome=None)
+        return ElementChanged(**dict(pending))
+
+    def show(self, ready: ReadyElement, *, start: int, end: int) -> ElementChanged | None:
+        """Place a table that is made from documents, and return its event, ready; None where the answer has
+        ``MOST_ELEMENTS``."""
+        if self._is_full:
+            return None
+        slot = LiveSlot(ready.type, outcome=ready.filled)
+        self._place(slot, ElementDisplay(place="block", start=start, end=end))
+        return ElementChanged(**dict(self.element(slot)))
+
+    def _place(self, slot: LiveSlot, display: ElementDisplay) -> ElementPlace:
+        """Note where an element is shown. With its first place it gets its id, which it keeps."""
+        before = self.placed.get(slot)
+        element_id = f"e{len(self.placed) + 1}" if before is None else before.element_id
+        place = self.placed[slot] = ElementPlace(element_id, display)
+        return place
 
     # What the reader gets
 
     @property
     def is_waiting(self) -> bool:
         """Whether the reader has not been given the end of an element of the text."""
-        return any(not slot.is_shown for slot in self.placed)
+        return bool(self._untold)
+
+    def change(self) -> asyncio.Future[None]:
+        """Return a future that is done when an element has ended; done already when one waits to be taken."""
+        if self._change is None or self._change.done():
+            self._change = asyncio.get_running_loop().create_future()
+        if any(slot.outcome is not None for slot in self._untold):
+            self._change.set_result(None)
+        return self._change
+
+    def take(self) -> list[LiveSlot]:
+        """Return the placed elements that ended since the last call."""
+        ended = [slot for slot in self._untold if slot.outcome is not None]
+        self._untold = [slot for slot in self._untold if slot.outcome is None]
+        return ended
+
+    def element(self, slot: LiveSlot) -> Element:
+        """Return a placed element in its present state, as an event or a page shows it."""
+        place = self.placed[slot]
+        return element_of(slot.type, element_id=place.element_id, display=place.display, outcome=slot.outcome)
+
+    # What the record keeps
 
     @property
     def reads_another(self) -> bool:
         """Whether a read element is of something else than the question names: another order."""
-        outcomes = (slot.filled or slot.error for slot in self.placed)
-        return any(outcome is not None and outcome.is_of_another for outcome in outcomes)
-
-    def take(self) -> list[LiveSlot]:
-        """Return the placed elements that ended since the last call, and note them as shown."""
-        ended = [slot for slot in self.placed if slot.is_ended and not slot.is_shown]
-        for slot in ended:
-            slot.is_shown = True
-        return ended
-
-    def change(self) -> asyncio.Future[None]:
-        """Return a future that is done when an element has ended or ``leave`` is called; done already when
-        one waits to be taken."""
-        if self._change is None or self._change.done():
-            self._change = asyncio.get_running_loop().create_future()
-        if self.left or any(slot.is_ended and not slot.is_shown for slot in self.placed):
-            self._change.set_result(None)
-        return self._change
-
-    def leave(self, cause: Cause) -> None:
-        """End all reads, and note why: the answer was cancelled or its reader left. A second call does
-        nothing."""
-        if self.left is None:
-            self.left = cause
-            self.cancel()
-            self._wake()
-
-    def cancel(self) -> None:
-        """End all reads. A placed element that has not ended is failed, with the problem CANCELLED."""
-        self.make_room(())
-        for slot in self.placed:
-            if not slot.is_ended:
-                slot.error = LiveReadError(ElementProblem.CANCELLED, "The answer was ended before.")
-            if slot.task is not None:
-                slot.task.cancel()
+        return any(slot.outcome is not None and slot.outcome.is_of_another for slot in self.placed)
 
     def uses(self) -> tuple[ElementUse, ...]:
-        """Return what the record keeps: no values, and no parameters."""
-        uses = ((use_of(slot.element(), operation=slot.type.operation or None), slot) for slot in self.placed)
+        """Return what the record keeps of the placed elements: no values, and no parameters."""
         return tuple(
-            use.model_copy(update={"subject": self.subject, "items": slot.items}) for use, slot in uses
+            use_of(self.element(slot), operation=slot.type.operation or None).model_copy(
+                update={"subject": self._subject, "items": slot.items}
+            )
+            for slot in self.placed
         )
 
-    def asked(self, sources: Sequence[SourceAsked]) -> tuple[SourceAsked, ...]:
+    def with_live_states(self, sources: Sequence[SourceAsked]) -> tuple[SourceAsked, ...]:
         """Return the answer's sources with the states of the live ones: the worst of their elements'."""
-        systems = {
-            source.name: source.reach for source in self.services.tenant.sources if source.reach is not None
-        }
+        systems = {source.name: source.reach for source in self._services.tenant.sources}
         asked: list[SourceAsked] = []
         for source in sources:
-            of_system = [
-                slot for slot in self.placed if system_of(slot.type.name) == systems.get(source.name)
-            ]
-            states = {_state_of(slot) for slot in of_system}
+            system = systems.get(source.name)
+            states = {_source_state(slot) for slot in self.placed if system_of(slot.type.name) == system}
             state = next((worst for worst in _WORST_FIRST if worst in states), source.state)
             asked.append(source.model_copy(update={"state": state}))
         return tuple(asked)
 
-    async def _fill(self, live: LiveElements, slot: LiveSlot) -> None:
-        """Read an element, put the outcome into its slot, and wake whoever awaits ``change``."""
-        limit_s = min(slot.type.limit_s, self.deadline.remaining_s())
-        deadline = Deadline.after(limit_s, clock=self.deadline.clock)
-        outcome = await read_element(
-            live, slot.type, self.caller, deadline=deadline, bounds=self.bounds, items=slot.items
-        )
-        if isinstance(outcome, Filled):
-            slot.filled = outcome
-        else:
-            slot.error = outcome
-        self._wake()
 
-    def _wake(self) -> None:
-        if self._change is not None and not self._change.done():
-            self._change.set_result(None)
-
-
-def _state_of(slot: LiveSlot) -> str:
+def _source_state(slot: LiveSlot) -> str:
     """Return the state of a live source (``SourceAsked.state``) by one of its elements.
 
-    "not_asked": the element may not be read, lacks a parameter, or was cancelled before its end. "refused":
-    the system was asked, and refused or gave another customer's data.
+    "not_asked": the element may not be read, lacks a parameter, or did not end. "refused": the system was
+    asked, and refused or gave another customer's data.
     """
-    if slot.error is None:
-        return "answered" if slot.is_ready else "not_asked"
-    if slot.error.problem is ElementProblem.NOT_ALLOWED and slot.error.by_response:
+    error = slot.outcome
+    if not isinstance(error, LiveReadError):
+        return "not_asked" if error is None else "answered"
+    if error.problem is ElementProblem.NOT_ALLOWED and error.by_response:
         return "refused"
-    return _STATES.get(slot.error.problem, "not_asked")
+    return _STATES.get(error.problem, "not_asked")
 
 
 _KEPT = ("id", "name", "kind", "state", "title", "source", "as_of", "problem", "display")
@@ -542,86 +559,15 @@ def use_of(element: Element, *, operation: str | None = None) -> ElementUse:
     return use.model_copy(update={"state": ElementState.FAILED, "problem": ElementProblem.CANCELLED})
 
 
-# Elements that a question asks for
-
-
-_UNANSWERED = frozenset({ElementProblem.SYSTEM_UNAVAILABLE, ElementProblem.SYSTEM_LATE})
-"""Problems of a system that did not answer; other problems come with a message for the agent."""
-
-
-@dataclass(frozen=True, slots=True)
-class AskedElement:
-    """A live element that answers one part of a message by itself."""
-
-    part: int
-    """Index of the part among the answer's evidence."""
-    slot: LiveSlot
-
-
-class Beside:
-    """Finds what a question asks of live systems, by the elements' example questions. This class finds
-    nothing: the option for live systems overrides it (``BESIDE``). ``ReadQuestion`` calls it, ``load`` before
-    ``match``.
-    """
-
-    are_there = False
-    """Whether any element has examples, so that a question may ask for it."""
-
-    def plain(self, text: str) -> str:
-        """Return a text as the examples of elements are written: "where is the order" for "where is
-        4471-2208"."""
-        return text
-
-    def without_names(self, question: str, *, known: Collection[str]) -> str:
-        """Return a question with "it" for each of its ``names``. ``known``: as ``names``."""
-        del known
-        return question
-
-    def names(self, question: str, *, known: Collection[str]) -> tuple[str, ...]:
-        """Return the words of a question that may be names of what systems hold, folded ("lisinopril"): what
-        is read must contain each of them. ``known``: words of the tenant's glossary, which are no names."""
-        del question, known
-        return ()
-
-    async def load(self, scope: SearchScope) -> None:
-        """Wait a little for the examples' vectors, which ``match`` needs; where they are late, note that in
-        ``scope.degraded``. Raises nothing."""
-
-    def match(self, vector: Sequence[float], *, live: float | None) -> list[LiveMatch]:
-        """Return how near each element is to a question, the nearest first; at most one of them is ``READ``.
-
-        ``vector``: of the question as examples are written, unit length; ``live``: log-odds that the question
-        asks for live data (``Heads.live_score``); None: unknown.
-        """
-        del vector, live
-        return []
-
-
-BESIDE = Place[Callable[[TenantServices], Beside]]("beside an answer")
-
-
-def open_beside(services: TenantServices) -> Beside:
-    """Return the ``Beside`` of the first option that brings one, else the one that finds nothing."""
-    return next((opens(services) for opens in BESIDE.joined()), Beside())
-
-
-def _unread(match: LiveMatch, state: LiveMatchState) -> LiveMatch:
-    """Return the match of an element that is not read after all, in a state that says why; one that was not
-    asked for is returned unchanged."""
-    return match.model_copy(update={"state": state}) if match.state is LiveMatchState.READ else match
-
-
 # How the systems answered
 
 
 def why_not_answered(asked: Sequence[AskedElement]) -> str | None:
     """Return in words why live systems gave no answer; None where none failed."""
-    errors = [
-        (element.slot.type.source, element.slot.error) for element in asked if element.slot.error is not None
-    ]
     messages = (
-        f"{source} did not answer." if error.problem in _UNANSWERED else error.message
-        for source, error in errors
+        f"{element.slot.type.source} did not answer." if error.problem in _UNANSWERED else error.message
+        for element in asked
+        if isinstance(error := element.slot.outcome, LiveReadError)
     )
     return " ".join(dict.fromkeys(messages)) or None
 
@@ -629,10 +575,6 @@ def why_not_answered(asked: Sequence[AskedElement]) -> str | None:
 def what_is_missing(asked: Sequence[AskedElement]) -> str | None:
     """Return a question to the agent for a parameter that neither context nor question has ("Which order?"),
     or None."""
-    errors = (element.slot.error for element in asked)
-    missing = (
-        error.message
-        for error in errors
-        if error is not None and error.problem is ElementProblem.PARAMETER_MISSING
-    )
+    errors = [outcome for element in asked if isinstance(outcome := element.slot.outcome, LiveReadError)]
+    missing = (error.message for error in errors if error.problem is ElementProblem.PARAMETER_MISSING)
     return next(missing, None)

@@ -88,21 +88,21 @@ class EndAnswer:
         self, text_end: _TextEnd, shown: Sentences, begun: AnswerRecord, prepared: PreparedAnswer
     ) -> AnswerEnding:
         """Return what record and last event say beside the text."""
-        quote, hydration, mode = prepared.quote, prepared.run.hydration, text_end.mode
+        quote, mode = prepared.quote, text_end.mode
         is_done = text_end.outcome is Outcome.DONE
         is_whole = self._is_of_whole_sources(shown, mode, prepared)
         certainty = text_end.certainty
         if certainty is not None and not is_whole:
             certainty = Certainty.POSSIBLY
-        needs_nobody = is_whole and _is_settled(text_end, quote, hydration)
+        needs_nobody = is_whole and _is_settled(text_end, prepared)
         may_offer_draft = mode is not None and is_whole and certainty is not Certainty.POSSIBLY
-        live_parts = {element.part for element in hydration.answering}
+        live_parts = {element.part for element in prepared.live.answering}
         return AnswerEnding(
             mode=mode,
             certainty=certainty,
             fallback=shown.fallback if mode is not None else None,
             also=quote.also if mode else (),
-            clarify=what_is_missing(hydration.answering) if is_done else None,
+            clarify=what_is_missing(prepared.live.answering) if is_done else None,
             unanswered=tuple(
                 evidence.query.question
                 for part, evidence in enumerate(quote.evidence)
@@ -111,7 +111,7 @@ class EndAnswer:
             reply_draft=quote.reply_draft if may_offer_draft else None,
             escalation=None if needs_nobody or text_end.finish_reason is None else begun.escalation,
             degraded=tuple(dict.fromkeys(prepared.run.scope.degraded)),
-            asked=hydration.asked(begun.asked),
+            asked=prepared.run.hydration.with_live_states(begun.asked),
             loading=prepared.index.loading if is_done else (),
             reply_of=prepared.answer_id if mode and prepared.question.asks_reply else None,
         )
@@ -193,7 +193,7 @@ def _written_end(shown: Sentences, hydration: Hydration) -> _TextEnd:
 def _end_without_documents(why_no_document: str, prepared: PreparedAnswer) -> _TextEnd:
     """Return how an answer ended that has no text: by a live value, or with the reason why nothing
     answers."""
-    answering = prepared.run.hydration.answering
+    answering = prepared.live.answering
     if any(element.slot.is_ready for element in answering):
         return _TextEnd(Outcome.DONE, None, FinishReason.STOP, mode=Mode.QUOTED)
     reason = why_no_document
@@ -216,12 +216,13 @@ def _why_not_found(quote: Quote) -> str:
     return f"Not in the knowledge base. The nearest document is “{shown_title(best.card.title)}”."
 
 
-def _is_settled(text_end: _TextEnd, quote: Quote, hydration: Hydration) -> bool:
+def _is_settled(text_end: _TextEnd, prepared: PreparedAnswer) -> bool:
     """Return whether the agent needs to ask nobody: a written answer is certain, or every question of the
     message has an approved answer, a row of a table or a live value. A quoted section is only near."""
     if text_end.mode is not Mode.QUOTED:
         return text_end.certainty is Certainty.ANSWERED
-    ready_parts = {element.part for element in hydration.answering if element.slot.is_ready}
+    ready_parts = {element.part for element in prepared.live.answering if element.slot.is_ready}
     return all(
-        evidence.answer is not None or part in ready_parts for part, evidence in enumerate(quote.evidence)
+        evidence.answer is not None or part in ready_parts
+        for part, evidence in enumerate(prepared.quote.evidence)
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from assistant.answer.elements import Hydration
+from assistant.answer.elements import AskedLive, Hydration
 from assistant.answer.events import Cause
 from assistant.answer.index_watch import IndexState
 from assistant.answer.prompt import Prompt
@@ -15,7 +15,7 @@ from assistant.answer.read import Queries
 from assistant.answer.services import Interruption
 from assistant.answer.sources import SearchScope
 from assistant.answer.take import Question
-from assistant.domain.answers import LiveMatch, RedFlag
+from assistant.domain.answers import RedFlag
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Run:
     def cancel(self, cause: Literal[Cause.CANCELLED, Cause.DISCONNECTED]) -> None:
         """End the answer at once, from any task of the same event loop; a second call changes nothing."""
         self.interruption.interrupt(cause)
-        self.hydration.leave(cause)
+        self.hydration.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,7 @@ class PreparedAnswer:
     quote: Quote
     """The quoted answer. Where a model writes, only the documents and the numbers of the prompt
     (``Quote.of_prompt``): ``stream`` makes the whole quote while the model prepares its first token."""
-    live: tuple[LiveMatch, ...]
-    """How near the message is to each live element, and whether this was read."""
+    live: AskedLive
     red_flags: tuple[RedFlag, ...]
     index: IndexState
     """Whether the index has all documents, when the answer was prepared."""

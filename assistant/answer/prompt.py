@@ -29,7 +29,7 @@ from importlib.resources import files
 from itertools import groupby, zip_longest
 
 from assistant.answer.adaptations import Adaptations
-from assistant.answer.elements import Hydration
+from assistant.answer.elements import all_labels, labels_of
 from assistant.answer.excerpts import Labels, labels_in
 from assistant.answer.rank import Ranked, SourceList
 from assistant.answer.services import AnswerWriter, TenantServices
@@ -176,19 +176,16 @@ class BuildPrompt:
 
     Example::
 
-        prompt = await build.run(question, ranked, hydration, scope)
+        prompt = await build.run(question, ranked, scope)
         prompt.messages[-1].content  # "<document 1>\\nTitle: Refill too soon\\n\\n[1.1] Retail refills are …"
     """
 
     def __init__(self, services: TenantServices, adaptations: Adaptations) -> None:
-        self._adaptations = adaptations
-        self._longest, self._counted_days = services.tenant.generation.max_tokens, services.counted_days
+        self._services, self._adaptations = services, adaptations
+        self._longest = services.tenant.generation.max_tokens
         self._prompts = PromptBuilder(services) if services.writes_answers else None
-        self._answers = services.writer.answers
 
-    async def run(
-        self, question: Question, ranked: Sequence[Ranked], hydration: Hydration, scope: SearchScope
-    ) -> Prompt | None:
+    async def run(self, question: Question, ranked: Sequence[Ranked], scope: SearchScope) -> Prompt | None:
         """Return the prompt; None where no model writes:
 
         - the tenant or the request wants quotes;
@@ -224,16 +221,17 @@ class BuildPrompt:
                 "\n".join((*before, request.question)),
                 documents=documents,
                 meanings=meanings,
-                days=self._counted_days(request.question, at=question.begun.written),
+                days=self._services.counted_days(request.question, at=question.begun.written),
                 history=turns,
                 max_tokens=min(request.max_tokens or self._longest, self._longest),
             )
             span.set_attribute("gen_ai.prompt.name", prompt.prompt_id)
             span.set_attribute("assistant.prompt.tokens", prompt.prompt_tokens)
             span.set_attribute("assistant.prompt.dropped_documents", prompt.dropped_documents)
-        if not prompt.documents or not self._answers(prompt.messages):
+        if not prompt.documents or not self._services.writer.answers(prompt.messages):
             return None
-        elements = hydration.labels() if self._prompts.lists_elements else _named_in(prompt, hydration)
+        services = self._services
+        elements = all_labels(services) if self._prompts.lists_elements else _named_in(prompt, services)
         return replace(prompt, elements=elements, sources=tuple(sources.passages))
 
 
@@ -250,12 +248,12 @@ def _in_turn(ranked: Sequence[Ranked]) -> list[tuple[Ranked, StoredDocument]]:
     return list(in_turn.values())[:_MOST_IN_PROMPT]
 
 
-def _named_in(prompt: Prompt, hydration: Hydration) -> Labels:
+def _named_in(prompt: Prompt, services: TenantServices) -> Labels:
     """Return the labels of the live elements that documents of the prompt name, as far as they may."""
     return {
         key: label
         for document in prompt.documents
-        for labels in [hydration.labels_of(document.document.card.document_id)]
+        for labels in [labels_of(document.document.card.document_id, services)]
         for key, label in labels_in((unit.text for unit in document.units), labels).items()
     }
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from assistant.answer.adaptations import Adaptations
 from assistant.answer.choose import ChooseSection, Evidence, Section, blocks
-from assistant.answer.elements import Hydration
+from assistant.answer.elements import labels_of
 from assistant.answer.excerpts import (
     NO_LABELS,
     SNIPPET_CHARACTERS,
@@ -36,6 +36,7 @@ from assistant.answer.services import TenantServices
 from assistant.answer.sources import SearchScope
 from assistant.domain.answers import AlsoPossible, Cell, OfferedAnswer, ShownAs, Source, SourceFacts, TableRow
 from assistant.domain.documents import DocumentCard, Passage, RankedPassage, StoredDocument, Unit
+from assistant.domain.identity import Identity
 from assistant.text.language import fold, language
 from assistant.text.safe_markdown import inert, safe_markdown
 from assistant.text.values import has_days
@@ -283,7 +284,6 @@ class _Composing:
 
     numbers: SourceList
     """The sources so far; those of the prompt come first."""
-    hydration: Hydration
     excerpts: Excerpts = field(default_factory=Excerpts)
     """What was shown so far, of any document."""
     shown: dict[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
@@ -300,7 +300,7 @@ class MakeQuote:
 
     Example::
 
-        quote = await MakeQuote(services, adaptations, rank).run(ranked, None, hydration, scope)
+        quote = await MakeQuote(services, adaptations, rank).run(ranked, None, identity, scope)
         quote.blocks  # to stream; each cites a number of quote.sources
     """
 
@@ -313,31 +313,29 @@ class MakeQuote:
         self,
         ranked: Sequence[Ranked],
         prompt: Prompt | None,
-        hydration: Hydration,
+        identity: Identity,
         scope: SearchScope,
     ) -> Quote:
         """Choose the sections and return the quote. ``prompt``: what a model reads; the quote keeps the
-        numbers of its sources and adds its own. None: no model writes.
+        numbers of its sources and adds its own. None: no model writes. ``identity``: whose links it has.
 
         Raises SearchUnavailableError, DeadlineExceededError.
         """
         weighed = await asyncio.gather(*(self.choose.run(part, scope) for part in ranked))
         numbers = SourceList() if prompt is None else SourceList(prompt.sources)
         with scope.steps.step("compose") as span:
-            quote = self._compose(tuple(weighed), numbers, hydration, is_written=prompt is not None)
+            quote = self._compose(tuple(weighed), numbers, is_written=prompt is not None)
             span.set_attribute("assistant.found", bool(quote.answered))
-        return self._with_sources(quote, numbers, hydration)
+        return self._with_sources(quote, numbers, identity)
 
-    def of_prompt(self, ranked: Sequence[Ranked], prompt: Prompt, hydration: Hydration) -> Quote:
+    def of_prompt(self, ranked: Sequence[Ranked], prompt: Prompt, identity: Identity) -> Quote:
         """Return the sources of the prompt alone, for an answer that was cancelled before it began."""
-        return self._with_sources(Quote.of_prompt(ranked, prompt), SourceList(prompt.sources), hydration)
+        return self._with_sources(Quote.of_prompt(ranked, prompt), SourceList(prompt.sources), identity)
 
-    def _compose(
-        self, evidence: tuple[Evidence, ...], numbers: SourceList, hydration: Hydration, *, is_written: bool
-    ) -> Quote:
+    def _compose(self, evidence: tuple[Evidence, ...], numbers: SourceList, *, is_written: bool) -> Quote:
         """Return the quote without its sources, which it numbers. ``is_written``: a model writes, so a
         section is taken also where it is not near enough to answer by itself."""
-        composing = _Composing(numbers, hydration)
+        composing = _Composing(numbers)
         answering = [part for part in evidence if part.is_found or is_written]
         blocks = self._answers(answering, composing)
         also = self._contending(answering, composing)
@@ -415,7 +413,7 @@ class MakeQuote:
             composing.numbers.citing(part.ranked),
             composing.excerpts,
             opening=opening,
-            labels=composing.hydration.labels_of(section.document_id),
+            labels=labels_of(section.document_id, self._services),
             names=lambda column: not asked.isdisjoint(self._stems(column)),
         )
 
@@ -432,7 +430,7 @@ class MakeQuote:
         part = next(undisputed, None)
         if part is None or (section := part.section) is None:
             return None
-        tenant, labels = self._services.tenant, composing.hydration.labels_of(section.document_id)
+        tenant, labels = self._services.tenant, labels_of(section.document_id, self._services)
         draft = reply_draft(section.document, tenant.answers.reply_headings, composing.excerpts, labels)
         if not draft:
             return None
@@ -464,16 +462,16 @@ class MakeQuote:
             n=blocks[0].n if blocks else 1,
         )
 
-    def _with_sources(self, quote: Quote, numbers: SourceList, hydration: Hydration) -> Quote:
+    def _with_sources(self, quote: Quote, numbers: SourceList, identity: Identity) -> Quote:
         """Return the quote with its sources as the agent sees them; add their snippets to its excerpts."""
         evidence, excerpts = quote.evidence, quote.excerpts
-        identity, links = hydration.caller.identity, self._services.documents.links
+        links = self._services.documents.links
         stems = frozenset[str]().union(*(part.ranked.asked.stems for part in evidence))
         cards = _cards(evidence)
         sources: list[Source] = []
         for n, ranked in enumerate(numbers.passages, start=1):
             passage, card = ranked.passage, cards.get(ranked.passage.document_id)
-            labels = hydration.labels_of(passage.document_id)
+            labels = labels_of(passage.document_id, self._services)
             source = source_of(passage, n=n, score=ranked.fused_score, links=links, identity=identity)
             shown = {
                 "heading": passage.heading,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from assistant.answer.adaptations import Adaptations
-from assistant.answer.elements import Beside, open_beside
 from assistant.answer.heads import Heads, Judged, Vectors
 from assistant.answer.message import Message, ids_in, numbers_of
 from assistant.answer.red_flags import RedFlags
@@ -20,6 +19,7 @@ from assistant.domain.answers import AnswerRecord, LiveMatch, Reading, RedFlag
 from assistant.domain.documents import KnownWords
 from assistant.domain.errors import EmbeddingUnavailableError, OverloadedError
 from assistant.domain.live import Caller
+from assistant.option import Place
 
 _RED_FLAGS_LIMIT_S = 2.0
 """How long a question of a new process waits for the examples of red flags."""
@@ -43,6 +43,53 @@ class Queries:
     """Goes on beside the search; ``AnswerQuestion.prepare`` awaits it at its end."""
     unchecked_language: str | None
     """ISO 639-1 code of the message's language, where red flags are not checked in it."""
+
+
+class Beside:
+    """Finds what a question asks of live systems, by the elements' example questions. This class finds
+    nothing: the option for live systems overrides it (``BESIDE``). ``ReadQuestion`` calls it, ``load`` before
+    ``match``.
+    """
+
+    are_there = False
+    """Whether any element has examples, so that a question may ask for it."""
+
+    def plain(self, text: str) -> str:
+        """Return a text as the examples of elements are written: "where is the order" for "where is
+        4471-2208"."""
+        return text
+
+    def without_names(self, question: str, *, known: Collection[str]) -> str:
+        """Return a question with "it" for each of its ``names``. ``known``: as ``names``."""
+        del known
+        return question
+
+    def names(self, question: str, *, known: Collection[str]) -> tuple[str, ...]:
+        """Return the words of a question that may be names of what systems hold, folded ("lisinopril"): what
+        is read must contain each of them. ``known``: words of the tenant's glossary, which are no names."""
+        del question, known
+        return ()
+
+    async def load(self, scope: SearchScope) -> None:
+        """Wait a little for the examples' vectors, which ``match`` needs; where they are late, note that in
+        ``scope.degraded``. Raises nothing."""
+
+    def match(self, vector: Sequence[float], *, live: float | None) -> list[LiveMatch]:
+        """Return how near each element is to a question, the nearest first; at most one of them is ``READ``.
+
+        ``vector``: of the question as examples are written, unit length; ``live``: log-odds that the question
+        asks for live data (``Heads.live_score``); None: unknown.
+        """
+        del vector, live
+        return []
+
+
+BESIDE = Place[Callable[[TenantServices], Beside]]("beside an answer")
+
+
+def open_beside(services: TenantServices) -> Beside:
+    """Return the ``Beside`` of the first option that brings one, else the one that finds nothing."""
+    return next((opens(services) for opens in BESIDE.joined()), Beside())
 
 
 class ReadQuestion:

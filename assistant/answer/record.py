@@ -63,7 +63,7 @@ class KeepRecord:
         """Return what is known of an answer before its first text: who asked what, and its sources."""
         question, prompt, evidence = prepared.question, prepared.prompt, prepared.quote.evidence
         generation, steps = self._services.tenant.generation, prepared.run.scope.steps
-        elements = tuple(element.slot.type.name for element in prepared.run.hydration.answering)
+        elements = tuple(element.slot.type.name for element in prepared.live.answering)
         most, searched = generation.max_tokens, [part.ranked.hits.searched for part in evidence]
         return question.begun.model_copy(
             update={
@@ -74,7 +74,7 @@ class KeepRecord:
                 "follows": question.history[-1].answer_id if question.history else None,
                 "escalation": self._escalation(evidence),
                 "asked": self._asked(evidence),
-                "live_matches": prepared.live,
+                "live_matches": prepared.live.matches,
                 "weights": self._weights(evidence),
                 "index_version": evidence[0].ranked.hits.retrieved.index_version,
                 "trace_id": steps.trace_id,
@@ -161,7 +161,7 @@ class KeepRecord:
         tenant with one source.
 
         Of several questions the mean share counts, and the worst state. A live source is "not_asked" here:
-        the elements that need it ask it later, and ``Hydration.asked`` adds its state.
+        the elements that need it ask it later, and ``Hydration.with_live_states`` adds its state.
         """
         routed = [
             (part.ranked.routing.shares, part.ranked.hits.states)

@@ -396,7 +396,7 @@ def quotable(part: Evidence) -> list[StoredDocument]:
 
 def _is_found(observed: Observed) -> bool:
     """Return whether anything is shown: a part's own evidence, or a live element that answers it."""
-    live = {element.part for element in observed.prepared.run.hydration.answering}
+    live = {element.part for element in observed.prepared.live.answering}
     return any(part.is_found or at in live for at, part in enumerate(observed.prepared.quote.evidence))
 
 

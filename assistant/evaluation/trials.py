@@ -218,7 +218,7 @@ async def read_elements(services: TenantServices, questions: Sequence[LiveQuesti
     judged: list[Judged] = []
     for question in questions:
         prepared, degraded = await until_whole(partial(prepare_live, answer, services, question))
-        read = dict.fromkeys(live_match.element for live_match in prepared.live if live_match.state in _READ)
+        read = dict.fromkeys(match.element for match in prepared.live.matches if match.state in _READ)
         judged += [replace(part, degraded=degraded) for part in judge_reads(question, list(read))]
     return judged
 

@@ -15,7 +15,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import mul
 
-from assistant.answer.elements import Beside, system_of
+from assistant.answer.elements import system_of
+from assistant.answer.read import Beside
 from assistant.answer.scores import CosineScale, shipped_weights
 from assistant.answer.services import Loaded, TenantServices
 from assistant.answer.sources import SearchScope

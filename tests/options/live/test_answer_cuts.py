@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant.answer.check import AnswerText
-from assistant.answer.elements import CallBounds, Hydration
+from assistant.answer.elements import CallBounds, Hydration, all_labels
 from assistant.answer.events import ElementChanged, SentenceEnded, Token
 from assistant.answer.prompt import Prompt, PromptDocument
 from assistant.answer.services import LiveData
@@ -74,13 +74,14 @@ def released(parts: Sequence[str]) -> Said:
     tenant = FakeTenant()
     clock = SystemClock()
     elements = FakeLive(gates={"orders.status": Gate(), "orders.summary": Gate()})
+    services = replace(tenant.services, live=LiveData(elements, pseudonym=str))
     hydration = Hydration(
-        replace(tenant.services, live=LiveData(elements, pseudonym=str)),
+        services,
         Caller(agent(), BO, QUESTION),
         deadline=Deadline.after(60, clock=clock),
         bounds=CallBounds(),
     )
-    prompt = replace(PROMPT, elements=hydration.labels())
+    prompt = replace(PROMPT, elements=all_labels(services))
     text = AnswerText(prompt=prompt, language=WORDS, hydration=hydration)
     events: list[object] = [event for part in parts for event in text.write(part)]
     events += text.end(cut_short=False)

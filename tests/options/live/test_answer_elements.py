@@ -478,6 +478,28 @@ async def test_values_stand_in_the_order_of_the_question_whichever_system_is_fas
     assert ready == [("e2", 0), ("e1", 0), ("e2", 16)]
 
 
+@pytest.mark.parametrize(
+    ("content", "question", "writes"),
+    [(FIRST, BOTH, ()), (STEP, QUESTION, (STEP,))],
+    ids=["the message asks for it", "a model names it"],
+)
+async def test_an_answer_cancelled_before_its_element_has_a_place_ends_as_cancelled(
+    content: str, question: str, writes: tuple[str, ...]
+) -> None:
+    tenant = with_live(FakeLive(gates={"orders.status": Gate()}), content, writes=writes)
+    use_case, prepared = await prepare(tenant, question, context=BO)
+    names: list[str] = []
+    async with aclosing(use_case.stream(prepared)) as events:
+        async for event in events:
+            names.append(event.event)
+            if isinstance(event, Token):
+                prepared.run.cancel(Cause.CANCELLED)
+    assert (names.count("token"), names[-1]) == (1, "error")
+    [record] = tenant.records.answers.values()
+    assert record.outcome is Outcome.CANCELLED
+    assert [use.problem for use in record.elements] == [ElementProblem.CANCELLED]
+
+
 async def test_a_missing_parameter_is_asked_for() -> None:
     asked = await ask(with_live(content=LIVE_ONLY), WHERE)
     assert asked.done.clarify == "Which order? Give the order number."
