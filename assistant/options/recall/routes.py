@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import StreamingResponse
@@ -28,7 +28,7 @@ from assistant.options.recall import domain
 from assistant.options.recall.domain import Recall, RecallChange, RecallDecision, RecallRevision, RecallState
 from assistant.options.recall.lines import KeptContents
 from assistant.options.recall.section import PLACE_OF_ID
-from assistant.options.recall.store import StoredRecalls
+from assistant.options.recall.store import Page, Row, StoredRecalls
 from assistant.service.errors import declared, problems
 from assistant.service.identity import TenantOf
 from assistant.service.streams import json_body, stores_within
@@ -44,10 +44,8 @@ _EXPORTED: dict[str, Any] = {
     "description": "A row, or a line of JSON, for each reply or change",
     "content": {media_type: {"schema": {"type": "string"}} for media_type in _MEDIA_TYPES.values()},
 }
-_Row = TypeVar("_Row")
-# Returns the next rows for keyword arguments ``after`` and ``limit``, and the next ``after``; None at the
-# end.
-_Pages = Callable[..., Awaitable[tuple[list[_Row], str | None]]]
+# Returns the page of the keyword arguments ``after`` and ``limit``.
+_Pages = Callable[..., Awaitable[Page[Row]]]
 _Limit = Annotated[int, Query(ge=1, le=100)]
 
 
@@ -69,16 +67,17 @@ class ReadRecalls:
         identity: Identity,
         after: str | None,
         limit: int,
-    ) -> tuple[list[Recall], str | None]:
+    ) -> Page[Recall]:
         """Return those of the next ``limit`` items that the caller may see, and the next ``after``; None at
         the end. A page may be empty and not the last."""
-        items, after = await self.store.items(state, document_id, after=after, limit=limit)
+        if state is not None and document_id is None:
+            items, after = await self.store.items_in(state, after=after, limit=limit)
+        else:
+            items, after = await self.store.items(document_id, after=after, limit=limit)
         visible = [item for item in items if state in (None, item.state) and self._is_visible(item, identity)]
         return await self._shown(visible, "recalls", identity), after
 
-    async def changes(
-        self, *, identity: Identity, after: str | None, limit: int
-    ) -> tuple[list[RecallChange], str | None]:
+    async def changes(self, *, identity: Identity, after: str | None, limit: int) -> Page[RecallChange]:
         """Return those of the next ``limit`` changes whose document the caller may know of, and the next
         ``after``; None at the end."""
         page, after = await self.store.changes(after=after, limit=limit)
@@ -131,7 +130,7 @@ class ReadRecalls:
 
         Two people who ask for an export name it, so that both ask for the same contents.
         """
-        items = [item async for item in _every(partial(self.store.items, None, None))]
+        items = [item async for item in _every(partial(self.store.items, None))]
         revisions = {item.reply.item_id: str(item.revision) for item in items}
         revisions |= {change.change_id: "" async for change in _every(self.store.changes)}
         return Contents.of(revisions, f"{len(revisions):,} replies and changes")
@@ -184,7 +183,7 @@ async def _line(unit: QuotedUnit, now: str, contents: KeptContents) -> domain.Re
     return domain.RecallLine(old=old.parsed.text[start:end], new=in_place)
 
 
-async def _every(pages: _Pages[_Row]) -> AsyncIterator[_Row]:
+async def _every(pages: _Pages[Row]) -> AsyncIterator[Row]:
     """Yield the rows of all pages."""
     after: str | None = None
     while True:

@@ -1,39 +1,48 @@
-"""What recall keeps of one tenant, in the desk's table. Nothing in it is deleted, and no row has a text of a
-document.
+"""What recall reads and keeps of one tenant: the sends of agents, from the table of records, and rows of its
+own, in the desk's table. No row of recall has a text of a document, and none is deleted.
 
-| partition (``pk``) | sort (``sk``) | item |
+| partition (``pk``) | sort (``sk``) | ``body`` |
 | --- | --- | --- |
-| ``recall-known`` | ``DOCUMENT`` | the content that was looked at last |
-| ``recall-replies#DOCUMENT`` | ``SEND`` | a sent reply that rests on the document |
-| ``recall-items`` | ``ITEM`` | the newest revision of a reply in the work list |
-| ``recall-item#ITEM`` | ``revision#N`` | one revision |
-| ``recall-changes`` | ``NOTED_AT#DOCUMENT#N`` | a change, and what its look found |
-| ``recall-walk`` | ``walk`` | until when the list of sends was read |
+| ``recall-known`` | ``DOCUMENT`` | ``KnownContent``: the content that was looked at last |
+| ``recall-replies#DOCUMENT`` | ``SEND`` | ``SentReply``: a reply that rests on the document |
+| ``recall-items`` | ``ITEM`` | ``RecallRevision``: the newest one of a reply in the work list |
+| ``recall-item#ITEM`` | ``revision#N`` | ``RecallRevision``: one of an item, N in eight digits |
+| ``recall-changes`` | ``NOTED_AT#DOCUMENT#N`` | ``RecallChange``: a change, and what its look found |
+| ``recall-walk`` | ``walk`` | none; ``until``: the time until which the sends were read |
+
+Conditions of writes compare ``number`` and ``looked`` of a known content, and ``revision`` of a newest
+revision. The desk's index lists newest revisions: ``listed`` is ``recall#STATE``, ``listed_at``
+``DUE_ON#ITEM``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from itertools import chain
+from typing import TypeVar
 
 from assistant.domain.answers import StoredSent
 from assistant.domain.errors import ConflictError
 from assistant.options.recall.domain import KnownContent, RecallChange, RecallRevision, SentReply, digest_of
 from assistant.stores.desk import DESK_TABLE
 from assistant.stores.formats import bodies_of
-from assistant.stores.records import RECORDS_TABLE, listed
+from assistant.stores.records import RECORDS_TABLE
 from assistant.stores.store import Store
-from assistant.stores.table import ABSENT, LAST, Condition, Item, Range, Table, equal, keyed, sortable
-from assistant.tenant.deployed_names import DESK, OUTBOX
+from assistant.stores.table import ABSENT, LAST, LOWEST, Condition, Item, Range, Table, equal, keyed, sortable
+from assistant.tenant.deployed_names import DESK, OUTBOX, RECORDS
 
 _KNOWN, _ITEMS, _CHANGES = "recall-known", "recall-items", "recall-changes"
 _WALK = ("recall-walk", "walk")
-PAGE = 200
-"""Rows of one read."""
+_AT_ONCE = 200
+"""Rows of one read, where all rows are read."""
+Row = TypeVar("Row")
+Page = tuple[list[Row], str | None]
+"""Rows, and the ``after`` with which the next page is read; None at the end."""
 
 
 class StoredSends:
-    """Lists what agents sent, in the order of recording, from the table of records.
+    """Lists what agents sent, from the table of records.
 
     Raises RecordsUnavailableError. It reads an index, which may lag by a moment.
     """
@@ -41,120 +50,121 @@ class StoredSends:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    async def after(self, place: str) -> tuple[list[tuple[str, StoredSent]], str | None]:
-        """Return the next sends after a place in the list, each with its place, and the place from which to
-        go on; None at the end.
+    async def after(self, place: str) -> AsyncIterator[tuple[str, StoredSent]]:
+        """Yield the sends after a place in the order of recording, each with its place.
 
-        A send is first in the outbox, then in the list "sent". A full page of one list ends what is known of
-        both, so later places of the other one are left for the next call.
+        A place is ``RECORDED_AT#SEND``, such as "2026-03-01T09:30:00.000000+00:00#s1"; a time alone is the
+        place before its sends, and "" the beginning. A send is listed in the outbox first, and later as
+        "sent"; its place stays.
         """
-        rows, last_place = dict[str, Item](), LAST
-        # The outbox first: a send that is moved in between is then in both reads, not in none.
-        for kind in (OUTBOX, "sent"):
-            behind = Range(kind, low=_behind(place), index=listed(kind).index)
-            items = await self._table.query(behind, limit=PAGE)
-            rows |= {item["listed_at"]: item for item in items if item["pk"].startswith("sent#")}
-            if len(items) == PAGE:
-                last_place = min(last_place, str(items[-1]["listed_at"]))
-        places = sorted(at for at in rows if at <= last_place)
-        bodies = await bodies_of(self._table, [rows[at] for at in places])
-        sends = [StoredSent.model_validate_json(body) for body in bodies]
-        return list(zip(places, sends, strict=True)), None if last_place == LAST else last_place
+        reached: str | None = place
+        while reached is not None:
+            # The outbox first: a send that is moved in between is then in both reads, not in none.
+            ranges = [Range(kind, low=_behind(reached), index=RECORDS.index) for kind in (OUTBOX, "sent")]
+            reads = [await self._table.query(wanted, limit=_AT_ONCE) for wanted in ranges]
+            # A full read may have more rows behind its last one: only up to there are both lists complete.
+            reached = min((rows[-1]["listed_at"] for rows in reads if len(rows) == _AT_ONCE), default=None)
+            # The outbox has rows of other kinds, too.
+            sends = {row["listed_at"]: row for row in chain(*reads) if row["pk"].startswith("sent#")}
+            places = sorted(at for at in sends if reached is None or at <= reached)
+            bodies = await bodies_of(self._table, [sends[at] for at in places])
+            for at, body in zip(places, bodies, strict=True):
+                yield at, StoredSent.model_validate_json(body)
 
 
 class StoredRecalls:
-    """Reads and writes the items of the module's table. All methods raise RecordsUnavailableError."""
+    """Reads and writes recall's own rows. All methods raise RecordsUnavailableError."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    async def walked_until(self) -> str:
-        """Return the time up to which sends were read, as text that sorts by time; "" before the first
-        walk."""
+    async def walked_until(self) -> datetime | None:
+        """Return the time until which the sends were read; None before they were first read."""
         row = await self._table.get(_WALK)
-        return "" if row is None else str(row["until"])
+        return None if row is None else datetime.fromisoformat(row["until"])
 
     async def walk_until(self, until: datetime) -> None:
-        """Note the time up to which sends were read, unless a later one is noted."""
-        place = sortable(until)
-        await self._table.put(keyed(_WALK, until=place), when=((), (("until", "<=", place),)))
+        """Note the time until which the sends were read, unless a later one is noted."""
+        text = sortable(until)
+        await self._table.put(keyed(_WALK, until=text), when=((), (("until", "<=", text),)))
 
     async def known(self, names: Sequence[str]) -> dict[str, KnownContent]:
         """Return known contents by document id; a document without one is absent."""
         rows = await self._table.get_many([(_KNOWN, name) for name in names])
         return {key[1]: KnownContent.model_validate_json(row["body"]) for key, row in rows.items()}
 
-    async def known_between(self, first: str, last: str) -> list[KnownContent]:
-        """Return the known contents of the documents from ``first`` to ``last``: a range is read for a
+    async def known_between(self, first: str, last: str) -> dict[str, KnownContent]:
+        """``known`` for the documents from ``first`` to ``last``, both included: a range is read for a
         twentieth of what its single items cost on DynamoDB."""
         rows = await self._table.query(Range(_KNOWN, low=first, high=last))
-        return [KnownContent.model_validate_json(row["body"]) for row in rows]
+        return {row["sk"]: KnownContent.model_validate_json(row["body"]) for row in rows}
 
     async def add_known(self, known: KnownContent) -> None:
-        """Note the first content of a document, unless there is one."""
+        """Note the first content of a document; nothing changes if one is known already."""
         await self._table.insert(_known_row(known))
 
     async def put_known(self, known: KnownContent, *, after: KnownContent) -> bool:
-        """Replace ``after``. Return False if the stored one is not ``after`` any more: another process was
-        first."""
-        return await self._table.put(_known_row(known), when=_is(after))
+        """Replace the known content ``after``. Return False, and change nothing, if another process replaced
+        it before."""
+        return await self._table.put(_known_row(known), when=_is_stored(after))
 
     async def add_reply(self, reply: SentReply) -> None:
         """Keep that a reply rests on a document, once."""
-        key = _replies(reply.document_id), reply.send_id
+        key = f"recall-replies#{reply.document_id}", reply.send_id
         await self._table.insert(keyed(key, body=reply.model_dump_json()))
 
-    async def replies(self, document_id: str, *, after: str) -> list[SentReply]:
-        """Return the next PAGE replies that rest on a document, in order of ``send_id``."""
-        rows = await self._table.query(Range(_replies(document_id), low=_behind(after)), limit=PAGE)
-        return [SentReply.model_validate_json(row["body"]) for row in rows]
+    async def replies(self, document_id: str) -> AsyncIterator[SentReply]:
+        """Yield the replies that rest on a document, in order of ``send_id``."""
+        partition, after = f"recall-replies#{document_id}", ""
+        while rows := await self._table.query(Range(partition, low=_behind(after)), limit=_AT_ONCE):
+            for row in rows:
+                yield SentReply.model_validate_json(row["body"])
+            after = rows[-1]["sk"]
 
     async def item(self, item_id: str) -> RecallRevision | None:
-        """Return the newest revision of a reply that is in the work list."""
+        """Return the newest revision of a reply in the work list; None for one that is not in it."""
         row = await self._table.get((_ITEMS, item_id))
         return None if row is None else _revision(row)
 
     async def put_item(self, item: RecallRevision, *, known: KnownContent | None = None) -> None:
-        """Add a revision in one transaction. Raises ConflictError unless it follows the newest one, and, with
-        ``known``, unless the document's known content is still this one."""
+        """Add a revision, in one transaction. Raises ConflictError unless it follows the newest one, 1 where
+        there is none, and, with ``known``, unless that is still the document's known content."""
         item_id, body = item.reply.item_id, item.model_dump_json()
+        revision = keyed((f"recall-item#{item_id}", f"revision#{item.revision:08d}"), body=body)
         listed_as = {"listed": f"recall#{item.state}", "listed_at": f"{item.due_on}#{item_id}"}
-        pointer = keyed((_ITEMS, item_id), revision=item.revision, body=body, **listed_as)
+        newest = keyed((_ITEMS, item_id), revision=item.revision, body=body, **listed_as)
         follows = equal(revision=item.revision - 1) if item.revision > 1 else ABSENT
-        puts: list[tuple[Item, Condition]] = [
-            (keyed((_item(item_id), f"revision#{item.revision:08d}"), body=body), ABSENT),
-            (pointer, follows),
-        ]
-        if known is not None:
-            puts.append((_known_row(known), _is(known)))
+        puts: list[tuple[Item, Condition]] = [(revision, ABSENT), (newest, follows)]
+        if known is not None:  # written as it is: a transaction checks a row by a put alone
+            puts.append((_known_row(known), _is_stored(known)))
         if not await self._table.transact(puts):
             raise ConflictError("Somebody else decided meanwhile. Read it again, then decide.")
 
     async def history(self, item_id: str) -> list[RecallRevision]:
         """Return an item's revisions, oldest first."""
-        rows = await self._table.query(Range.prefixed(_item(item_id), "revision#"))
-        return [_revision(row) for row in rows]
+        rows = await self._table.query(Range.prefixed(f"recall-item#{item_id}", "revision#"))
+        return list(map(_revision, rows))
 
-    async def items(
-        self, state: str | None, document_id: str | None, *, after: str | None = None, limit: int = PAGE
-    ) -> tuple[list[RecallRevision], str | None]:
-        """Return the next items, and where to go on; None at the end. Of a document, or of all, or, from an
-        index that may lag by a moment, those in a state, the first due first."""
-        prefix = "" if document_id is None else digest_of(document_id)
-        wanted, place = Range(_ITEMS, _behind(after or prefix), f"{prefix}{LAST}"), "sk"
-        if state is not None and document_id is None:
-            wanted, place = Range(f"recall#{state}", low=_behind(after), index=DESK.index), "listed_at"
+    async def items(self, document_id: str | None, *, after: str | None, limit: int) -> Page[RecallRevision]:
+        """Return the next items of a document, or of all documents, in order of their ids."""
+        beginning = "" if document_id is None else digest_of(document_id)
+        wanted = Range(_ITEMS, low=_behind(after or beginning), high=f"{beginning}{LAST}")
         rows = await self._table.query(wanted, limit=limit)
-        return [_revision(row) for row in rows], str(rows[-1][place]) if len(rows) == limit else None
+        return list(map(_revision, rows)), rows[-1]["sk"] if len(rows) == limit else None
+
+    async def items_in(self, state: str, *, after: str | None, limit: int) -> Page[RecallRevision]:
+        """Return the next items in a state, the first due first, from an index that may lag by a moment."""
+        wanted = Range(f"recall#{state}", low=_behind(after or ""), index=DESK.index)
+        rows = await self._table.query(wanted, limit=limit)
+        return list(map(_revision, rows)), rows[-1]["listed_at"] if len(rows) == limit else None
 
     async def add_change(self, change: RecallChange) -> None:
         """Keep a change with what the look at its replies found, once for its id."""
         await self._table.insert(keyed((_CHANGES, change.change_id), body=change.model_dump_json()))
 
-    async def changes(
-        self, *, after: str | None = None, limit: int = PAGE
-    ) -> tuple[list[RecallChange], str | None]:
-        """Return the next changes, the latest first, and the next ``after``; None at the end."""
+    async def changes(self, *, after: str | None, limit: int) -> Page[RecallChange]:
+        """Return the next changes, the latest first. ``after`` is the id of the page's first change, since a
+        range includes its upper bound."""
         wanted = Range(_CHANGES, high=after or LAST)
         rows = await self._table.query(wanted, descending=True, limit=limit + 1)
         changes = [RecallChange.model_validate_json(row["body"]) for row in rows]
@@ -170,8 +180,8 @@ def _known_row(known: KnownContent) -> Item:
     return keyed(key, number=known.number, looked=known.is_looked_at, body=known.model_dump_json())
 
 
-def _is(known: KnownContent) -> Condition:
-    """Return the condition that the stored known content is this one."""
+def _is_stored(known: KnownContent) -> Condition:
+    """Return the condition that the document's row has this content, and is looked at if this one is."""
     return equal(number=known.number, looked=known.is_looked_at)
 
 
@@ -179,14 +189,6 @@ def _revision(row: Item) -> RecallRevision:
     return RecallRevision.model_validate_json(row["body"])
 
 
-def _replies(document_id: str) -> str:
-    return f"recall-replies#{document_id}"
-
-
-def _item(item_id: str) -> str:
-    return f"recall-item#{item_id}"
-
-
-def _behind(place: str | None) -> str:
-    """Return the first place after one; without one the first of all, " "."""
-    return f"{place}\0" if place else " "
+def _behind(key: str) -> str:
+    """Return the lowest sort key after ``key``, as the lower bound of a range; the lowest of all for ""."""
+    return f"{key}\0" if key else LOWEST

@@ -98,8 +98,7 @@ class RecallSweep:
         if not contents:
             return []
         now = await self._services.store.now()
-        between = await self._recalls.known_between(min(contents), max(contents))
-        known = {stored.document_id: stored for stored in between}
+        known = await self._recalls.known_between(min(contents), max(contents))
         unknown = ((name, content) for name, content in contents.items() if content and name not in known)
         await asyncio.gather(*(self._add_known(name, content, now) for name, content in unknown))
         changed: list[KnownContent] = []
@@ -150,17 +149,15 @@ class RecallSweep:
     async def _take_sends(self) -> None:
         """Take every send that was recorded since the last run: keep it under its documents, and judge it."""
         now, until = await self._services.store.now(), await self._recalls.walked_until()
-        place: str | None = sortable(datetime.fromisoformat(until) - _OVERLAP) if until else ""
-        self._taken = {taken for taken in self._taken if taken > place}
-        while place is not None:
-            sends, place = await self._sends.after(place)
-            for at, stored in sends:
-                if at in self._taken:
-                    continue
-                record = await self._services.records.get_answer(stored.answer_id)
-                if record is not None:
-                    await self._take(stored, record)
-                    self._taken.add(at)
+        begin = "" if until is None else sortable(until - _OVERLAP)
+        self._taken = {taken for taken in self._taken if taken > begin}
+        async for at, stored in self._sends.after(begin):
+            if at in self._taken:
+                continue
+            record = await self._services.records.get_answer(stored.answer_id)
+            if record is not None:
+                await self._take(stored, record)
+                self._taken.add(at)
         await self._recalls.walk_until(now)
 
     async def _take(self, stored: StoredSent, record: AnswerRecord) -> None:
@@ -190,12 +187,11 @@ class RecallSweep:
 
     async def _look(self, known: KnownContent) -> None:
         """Judge every reply that rests on a changed document, store the change, and mark it as looked at."""
-        replies, affected, after = 0, 0, ""
-        while page := await self._recalls.replies(known.document_id, after=after):
-            for reply in page:
-                item = await self._judge(reply, known)
-                affected += item is not None and item.number == known.number and bool(item.reply.units)
-            replies, after = replies + len(page), page[-1].send_id
+        replies, affected = 0, 0
+        async for reply in self._recalls.replies(known.document_id):
+            item = await self._judge(reply, known)
+            affected += item is not None and item.number == known.number and bool(item.reply.units)
+            replies += 1
         if await self._has_other_words(known):
             change = domain.RecallChange(
                 # Each task and each repeated look makes the same id, so the change is kept once.

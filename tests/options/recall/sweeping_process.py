@@ -203,11 +203,11 @@ async def found(recalls: StoredRecalls) -> dict[str, Any]:
     items: list[Any] = []
     after: str | None = None
     while True:
-        page, after = await recalls.items(None, None, after=after)
+        page, after = await recalls.items(None, after=after, limit=200)
         items += page
         if after is None:
             break
-    changes, after = await recalls.changes()
+    changes, after = await recalls.changes(after=None, limit=200)
     assert after is None
     repeated = 0
     for item in items:

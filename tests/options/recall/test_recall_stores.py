@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,9 +12,10 @@ from typing import Any, cast
 import pytest
 
 from assistant.documents.parsing import parse_document
-from assistant.domain.answers import QuotedUnit, Sent
+from assistant.domain.answers import QuotedUnit, Sent, Verdict, VerdictLabel
 from assistant.domain.documents import Document
 from assistant.domain.errors import ConflictError
+from assistant.options.recall import store
 from assistant.options.recall.domain import KnownContent, RecallRevision, RecallState, SentReply
 from assistant.options.recall.store import StoredRecalls, StoredSends
 from assistant.options.recall.sweep import RecallSweep
@@ -69,8 +71,8 @@ async def test_the_first_content_stays_and_the_next_follows_it_once(recalls: Sto
     assert await recalls.put_known(new, after=known())
     assert not await recalls.put_known(known(1), after=known())
     await recalls.add_known(known(name="other"))
-    assert await recalls.known_between("a", "v") == [known(name="other")]
-    assert await recalls.known_between("other", "wait") == [known(name="other"), new]
+    assert await recalls.known_between("a", "v") == {"other": known(name="other")}
+    assert await recalls.known_between("other", "wait") == {"other": known(name="other"), "wait": new}
 
 
 async def test_a_revision_follows_the_newest_one_while_the_content_is_the_known_one(
@@ -95,35 +97,58 @@ async def test_items_come_in_pages_by_state_and_by_document(recalls: StoredRecal
     closed = item("s0", 2, due=9).model_copy(update={"state": RecallState.TOLD})
     await recalls.put_item(closed)
 
-    async def every(state: str | None, document_id: str | None) -> list[str]:
+    async def every(items: Callable[..., Any]) -> list[str]:
         found, after = list[str](), None
         while True:
-            page, after = await recalls.items(state, document_id, after=after, limit=2)
+            page, after = await items(after=after, limit=2)
             found += [each.reply.send_id for each in page]
             if after is None:
                 return found
 
-    assert await every("open", None) == ["s5", "s4", "s3", "s2", "s1"]
-    assert await every("told", None) == ["s0"]
-    assert sorted(await every(None, "wait")) == ["s0", "s1", "s2", "s3", "s4"]
-    assert len(await every(None, None)) == 6
+    assert await every(partial(recalls.items_in, "open")) == ["s5", "s4", "s3", "s2", "s1"]
+    assert await every(partial(recalls.items_in, "told")) == ["s0"]
+    assert sorted(await every(partial(recalls.items, "wait"))) == ["s0", "s1", "s2", "s3", "s4"]
+    assert len(await every(partial(recalls.items, None))) == 6
 
 
 async def test_the_walk_never_goes_back(recalls: StoredRecalls) -> None:
-    assert await recalls.walked_until() == ""
+    assert await recalls.walked_until() is None
     await recalls.walk_until(AT)
     await recalls.walk_until(AT - timedelta(days=1))
-    assert datetime.fromisoformat(await recalls.walked_until()) == AT
+    assert await recalls.walked_until() == AT
 
 
 async def test_sends_come_in_order_whether_they_were_moved_or_not(twin: Twin) -> None:
     for number in range(3):
         await twin.records.append_sent(f"a{number}", Sent(send_id=f"s{number}", text="Sent."), agent="ana")
     await twin.outbox.confirm(await twin.outbox.pending(limit=2))
-    sends, after = await StoredSends(twin.records_table).after("")
-    assert ([stored.sent.send_id for _, stored in sends], after) == (["s0", "s1", "s2"], None)
-    behind, _ = await StoredSends(twin.records_table).after(sends[0][0])
+    sends = [send async for send in StoredSends(twin.records_table).after("")]
+    assert [stored.sent.send_id for _, stored in sends] == ["s0", "s1", "s2"]
+    behind = [send async for send in StoredSends(twin.records_table).after(sends[0][0])]
     assert [stored.sent.send_id for _, stored in behind] == ["s1", "s2"]
+
+
+async def test_sends_of_several_reads_come_in_order_and_once(
+    twin: Twin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_AT_ONCE", 2)
+    moved = 3
+    for number in range(8):
+        await twin.records.append_sent(f"a{number}", Sent(send_id=f"s{number}", text="Sent."), agent="ana")
+        if number == moved:
+            await twin.outbox.confirm(await twin.outbox.pending(limit=9))
+    await twin.records.append_verdict("a0", Verdict(verdict_id="v1", label=VerdictLabel.GOOD), agent="ana")
+    sends = [stored.sent.send_id async for _, stored in StoredSends(twin.records_table).after("")]
+    assert sends == [f"s{number}" for number in range(8)]
+
+
+async def test_replies_of_several_reads_come_once(
+    recalls: StoredRecalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_AT_ONCE", 2)
+    for number in range(5):
+        await recalls.add_reply(item(f"s{number}").reply)
+    assert [reply.send_id async for reply in recalls.replies("wait")] == [f"s{number}" for number in range(5)]
 
 
 async def test_a_sweep_lists_what_fell(twin: Twin, recalls: StoredRecalls, tmp_path: Path) -> None:
@@ -147,13 +172,13 @@ async def test_a_sweep_lists_what_fell(twin: Twin, recalls: StoredRecalls, tmp_p
         )
         sweep = RecallSweep(cast("Any", services), recalls, StoredSends(twin.records_table), due_days=3)
         await sweep()
-        assert await recalls.items(None, None) == ([], None)
+        assert await recalls.items(None, after=None, limit=9) == ([], None)
         await know("By mail.\n\nThree days.")
         await sweep()
         await sweep()
-        ((listed,), _) = await recalls.items("open", None)
+        ((listed,), _) = await recalls.items_in("open", after=None, limit=9)
         assert (listed.reply.send_id, listed.reply.units) == ("s1", (unit,))
-        ((change,), _) = await recalls.changes()
+        ((change,), _) = await recalls.changes(after=None, limit=9)
         assert (change.kind, change.replies, change.affected) == ("changed", 1, 1)
     finally:
         await stores.close()
