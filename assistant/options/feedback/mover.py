@@ -132,6 +132,18 @@ class MoverStores:
     """None: no words leave the records, labels alone do."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """What became of a group of rows."""
+
+    rows: int
+    """How many were moved."""
+    left: frozenset[Key]
+    """Rows that failed in this group or the groups before it: they wait for the next turn."""
+    is_last: bool
+    """Whether no more rows wait behind it, or as many as a group's have failed."""
+
+
 class MoveFeedback:
     """Moves one tenant's signals. Of several movers at once each moves the same rows, which does no harm."""
 
@@ -142,30 +154,36 @@ class MoveFeedback:
         """How often this process failed to read a row that is still pending, by the row's key. A row that is
         in here is not confirmed with its group."""
 
-    async def __call__(self, *, limit: int = GROUP_ROWS) -> int:
-        """Move the oldest rows and return how many were moved. Raises DependencyError; then nothing is lost,
-        and the next call moves them. A row that fails by itself stays pending for a few more calls."""
-        rows = await self._stores.outbox.pending(limit=limit)
-        if not rows:
-            return 0
-        signals = await self._all_signals(rows)
-        rows = [row for row in rows if row.key not in self._failures]
-        events, texts = await self._sealed(signals)
-        await self._stores.feedback.append(events, texts)
-        if self._stores.intake is not None:
-            await self._stores.intake.take(events)
-        await self._stores.outbox.confirm(rows)
-        _log.info("feedback_moved", rows=len(rows), events=len(events), texts=len(texts))
-        return len(rows)
+    async def __call__(self) -> int:
+        """Move the oldest rows, one group, and return how many were moved. Raises DependencyError; then
+        nothing is lost, and the next call moves them. A row that fails by itself stays pending for a few more
+        calls."""
+        return (await self._move(frozenset())).rows
+
+    async def _move(self, left: frozenset[Key]) -> _Group:
+        """Move the oldest rows but those to be ``left``."""
+        pending = await self._stores.outbox.pending(limit=GROUP_ROWS + len(left))
+        read = [row for row in pending if row.key not in left][:GROUP_ROWS]
+        signals = await self._all_signals(read)
+        rows = [row for row in read if row.key not in self._failures]
+        if rows:
+            events, texts = await self._sealed(signals)
+            await self._stores.feedback.append(events, texts)
+            if self._stores.intake is not None:
+                await self._stores.intake.take(events)
+            await self._stores.outbox.confirm(rows)
+            _log.info("feedback_moved", rows=len(rows), events=len(events), texts=len(texts))
+        left |= {row.key for row in read} & self._failures.keys()
+        return _Group(len(rows), left, is_last=len(read) < GROUP_ROWS or len(left) >= GROUP_ROWS)
 
     async def drain(self, *, clock: Clock, within_s: float) -> int:
-        """Move group after group until none is left or ``within_s`` is over; return the number of rows. A
-        group that was begun is ended, so it takes longer by up to one group."""
-        until_s, moved = clock.monotonic_s() + within_s, 0
+        """Move group after group, each row tried once, until none is left or ``within_s`` is over; return the
+        number of rows. A group that was begun is ended, so it takes longer by up to one group."""
+        until_s, moved, left = clock.monotonic_s() + within_s, 0, frozenset[Key]()
         while clock.monotonic_s() < until_s:
-            count = await self()
-            moved += count
-            if count < GROUP_ROWS:
+            group = await self._move(left)
+            moved, left = moved + group.rows, group.left
+            if group.is_last:
                 break
         return moved
 
@@ -180,12 +198,13 @@ class MoveFeedback:
     async def run(self, stopping: asyncio.Event, *, every_s: float = 0.5) -> None:
         """Move until ``stopping`` is set: every ``every_s``, and at once while groups are full. While a store
         is away the pauses double, up to 30 s."""
-        failures = 0
+        failures, left = 0, frozenset[Key]()
         while not stopping.is_set():
             after_failure_s = back_off_s(failures, first_s=2 * every_s, longest_s=_LONGEST_PAUSE_S)
             try:
-                # -1 becomes 0 below, where failures are counted.
-                pause_s, failures = 0.0 if await self() == GROUP_ROWS else every_s, -1
+                group = await self._move(left)
+                pause_s, left = (every_s, frozenset[Key]()) if group.is_last else (0.0, group.left)
+                failures = -1  # becomes 0 below, where failures are counted
             except AssistantError as error:
                 pause_s = after_failure_s
                 _log.warning("feedback_waits", code=error.code, retry_after_s=round(pause_s, 1))

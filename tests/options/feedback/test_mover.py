@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from assistant.domain.answers import Act, AgentAct, Sent, StoredSent, Verdict, VerdictLabel
+from assistant.domain.answers import Act, AgentAct, Sent, StoredAct, StoredSent, Verdict, VerdictLabel
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
 from assistant.options.feedback import mover
 from assistant.options.feedback.events import FeedbackKind
 from assistant.options.feedback.section import FeedbackSection
+from assistant.options.feedback.signals import ShownAnswer, Signal
 from assistant.options.feedback.store import unseal_all
+from tests.fakes.clock import SteppedClock
 from tests.options.feedback.moving import QUOTE, Moving, answered, moving, unanswered
 
 BAD = Verdict(verdict_id="v1", label=VerdictLabel.BAD, reasons=("wrong",), better_text="M-77 is fine.")
@@ -24,10 +26,10 @@ def files_in(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in folder.rglob("*.json*")]
 
 
-async def drained(scene: Moving) -> None:
-    """Return when nothing is pending."""
+async def drained(scene: Moving, *, left: int = 0) -> None:
+    """Return when no more than ``left`` rows are pending."""
     for _ in range(1_000):
-        if not await scene.stores.outbox.pending():
+        if len(await scene.stores.outbox.pending()) <= left:
             return
         await asyncio.sleep(0.01)
     raise AssertionError("rows are still pending")
@@ -187,14 +189,76 @@ async def test_a_row_that_failed_once_is_moved_later(tmp_path: Path, monkeypatch
         assert len(await scene.events()) == 3
 
 
+async def opened_sources(scene: Moving, count: int) -> None:
+    await scene.stores.records.put_answer(answered())
+    for number in range(count):
+        act = Act(act_id=f"o{number}", kind=AgentAct.OPENED_SOURCE, n=1)
+        await scene.stores.records.append_act("a1", act, agent="ana")
+
+
+def fail_on(acts: set[str], scene: Moving, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let acts fail while they are in the set; return the list of what is tried."""
+    of, tried = scene.signals.of, list[str]()
+
+    def failing(done: object, answer: ShownAnswer) -> list[Signal]:
+        assert isinstance(done, StoredAct)
+        tried.append(done.act.act_id)
+        if done.act.act_id in acts:
+            raise ValueError
+        return of(done, answer)
+
+    monkeypatch.setattr(scene.signals, "of", failing)
+    return tried
+
+
+async def test_rows_behind_one_that_fails_are_moved_in_the_same_turn_and_it_is_tried_once_a_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mover, "GROUP_ROWS", 3)
+    async with moving(tmp_path) as scene:
+        await opened_sources(scene, 8)
+        move, failing, clock = scene.move, {"o0", "o4"}, SteppedClock()
+        tried = fail_on(failing, scene, monkeypatch)
+        assert await move.drain(clock=clock, within_s=1.0) == 6
+        assert sorted(tried) == [f"o{number}" for number in range(8)]
+        failing.remove("o4")
+        assert [await move.drain(clock=clock, within_s=1.0) for _ in range(5)] == [1, 0, 0, 1, 0]
+        assert (tried.count("o0"), tried.count("o4")) == (5, 2)
+        assert len(await scene.events()) == 7
+
+
+async def test_a_turn_ends_where_a_whole_group_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mover, "GROUP_ROWS", 2)
+    async with moving(tmp_path) as scene:
+        await opened_sources(scene, 6)
+        move, clock = scene.move, SteppedClock()
+        tried = fail_on({"o0", "o1", "o2"}, scene, monkeypatch)
+        assert await move.drain(clock=clock, within_s=1.0) == 0
+        assert sorted(tried) == ["o0", "o1"]
+        assert [await move.drain(clock=clock, within_s=1.0) for _ in range(4)] == [0, 0, 0, 5]
+        assert [await move.drain(clock=clock, within_s=1.0) for _ in range(4)] == [0, 0, 0, 1]
+        assert len(await scene.events()) == 3
+
+
+async def test_the_mover_pauses_only_where_nothing_but_failing_rows_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mover, "GROUP_ROWS", 3)
+    async with moving(tmp_path) as scene:
+        await opened_sources(scene, 8)
+        tried = fail_on({"o0"}, scene, monkeypatch)
+        stopping = asyncio.Event()
+        running = asyncio.create_task(scene.move.run(stopping, every_s=3600.0))
+        await drained(scene, left=1)
+        stopping.set()
+        await running
+        assert sorted(tried) == [f"o{number}" for number in range(8)]
+
+
 async def test_groups_are_moved_until_none_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mover, "GROUP_ROWS", 2)
     async with moving(tmp_path) as scene:
-        await scene.stores.records.put_answer(answered())
-        for number in range(5):
-            await scene.stores.records.append_act(
-                "a1", Act(act_id=f"o{number}", kind=AgentAct.OPENED_SOURCE, n=1), agent="ana"
-            )
+        await opened_sources(scene, 5)
         stopping = asyncio.Event()
         running = asyncio.create_task(scene.move.run(stopping, every_s=0.01))
         await drained(scene)
