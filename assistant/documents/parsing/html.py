@@ -17,8 +17,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import Enum
 from functools import lru_cache
+from itertools import chain
+from typing import NamedTuple
 
 from turbohtml import Document, Element, Node, SelectorSyntaxError, Text, parse
 
@@ -48,6 +51,8 @@ _ZERO = re.compile(r"0(?:\.0*)?[a-z%]*")
 _SHOWING = "[style*=font-size], [style*=visibility]"
 """What may show text again in an element whose own text is hidden."""
 _COUNTER_STYLE = re.compile(r"\b(lower|upper)-(alpha|latin|roman)\b")
+_COUNTERS = {"alpha": "a", "latin": "a", "roman": "i"}
+"""HTML's type of a list, by the name in its style: "lower-roman" is "i", "upper-roman" is "I"."""
 
 # Kinds of elements, by tag or selector
 _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
@@ -97,29 +102,48 @@ def read_html(content: str, *, is_whole: bool = True) -> model.Page:
     body = page.find("body")
     if body is None:
         return model.Page(())
-    declared = _declared_in_sheets(page)
+    styles = _Styles(_declared_in_sheets(page))  # _UNSEEN has the style sheets
     body.remove(_UNSEEN)
+    controls, older_mails = frozenset(page.select(_CONTROLS)), frozenset(page.select(_OLDER_MAILS))
+    reader = _Reader(_Survey(styles, controls, older_mails, _panels(page, styles, controls), []))
     words = _word_count(body)
-    root = _main(page, is_whole=is_whole) or body
-    walker = _Walker(page, declared)
-    in_root = frozenset(() if root is body else root.select(_MARGINS))
-    margins = (element for element in (body.select(_MARGINS) if is_whole else ()) if element not in in_root)
-    banner = walker.banner(element for element in margins if element.closest("article, section") is None)
-    root.remove(_REPEATED if root is not body or not is_whole else f"{_REPEATED}, {_MARGINS}, aside")
+    main = _main(page) if is_whole else None
+    banner = _banner(reader, _margins(body, main)) if is_whole else ""
+    root = body if main is None else main
+    root.remove(f"{_REPEATED}, {_MARGINS}, aside" if is_whole and main is None else _REPEATED)
     beside = words - _word_count(root) - len(banner.split())
-    losses = (model.Loss(model.BESIDE_WORDS, words=beside),) if beside > 0 else ()
-    return walker.page(root, losses, banner)
+    blocks = reader.blocks(root)
+    losses = [model.Loss(model.BESIDE_WORDS, words=beside)] if beside > 0 else []
+    losses += [model.Loss("pictures without text")] if reader.page.bare_pictures else []
+    return model.Page(blocks, banner=banner, losses=tuple(losses))
 
 
 def _word_count(element: Element) -> int:
     return sum(len(text.split()) for text in element.stripped_strings)
 
 
-def _main(page: Document, *, is_whole: bool) -> Element | None:
+def _main(page: Document) -> Element | None:
     """Return the main element. In it headers and asides are content; around it they are repeated on each
     page."""
-    candidates = map(page.select, ("main", "[role=main]", "article")) if is_whole else ()
+    candidates = map(page.select, ("main", "[role=main]", "article"))
     return next((elements[0] for elements in candidates if len(elements) == 1), None)
+
+
+def _margins(body: Element, main: Element | None) -> list[Element]:
+    """Return the headers and footers of a page: those of its main element and of articles are content."""
+    content = frozenset(main.select(_MARGINS) if main is not None else ())
+    outside = (margin for margin in body.select(_MARGINS) if margin not in content)
+    return [margin for margin in outside if margin.closest("article, section") is None]
+
+
+def _banner(reader: _Reader, margins: Iterable[Element]) -> str:
+    """Return what headers and footers that lead nowhere say in one line."""
+    stamps = (reader.blocks_in(margin) for margin in margins if margin.select_one(_WORKING) is None)
+    texts = (model.text_of(run for run in _in_one_line(stamp) if run.is_in_force) for stamp in stamps)
+    return model.banner_of(dict.fromkeys(" ".join(text.split()) for text in texts if text.strip()))[0]
+
+
+# Styles
 
 
 @lru_cache
@@ -131,120 +155,50 @@ def _properties(declarations: str) -> Mapping[str, str]:
 
 
 def _declared_in_sheets(page: Document) -> dict[Element, str]:
-    """Return what the page's own style sheets declare of an element: "display:none;opacity:0;".
-
-    Rules inside other braces, as "@media print {…}", are left out; ``depth`` is the number of braces that are
-    open.
-    """
-    declared: dict[Element, str] = {}
+    """Return what the page's own style sheets declare of an element, in their order:
+    "display:none;opacity:0;"."""
+    declared = defaultdict[Element, str](str)
     for sheet in page.select("style"):
-        depth = 0
-        for rule in _COMMENT.sub("", sheet.text).split("}"):
-            selectors, _, declarations = rule.rpartition("{")
-            if depth == 0 and "{" not in selectors and _TELLING.search(declarations):
-                with suppress(SelectorSyntaxError):  # of a kind that no element has, as "p::before"
-                    for element in page.select(selectors.strip()):
-                        declared[element] = f"{declared.get(element, '')}{declarations};"
-            depth = max(0, depth + rule.count("{") - 1)
+        for selectors, declarations in _telling_rules(sheet.text):
+            with suppress(SelectorSyntaxError):  # of a kind that no element has, as "p::before"
+                for element in page.select(selectors):
+                    declared[element] += f"{declarations};"
     return declared
 
 
-class _Walker:
-    """Turns the elements of one page into blocks, in one walk.
+def _telling_rules(sheet: str) -> Iterator[tuple[str, str]]:
+    """Yield selectors and declarations of each rule that may strike, hide, raise or count text:
+    ("p", "opacity:0").
 
-    Text is added to ``_runs``, marked as ``_style`` says, until a block begins or ends: then the runs become
-    a paragraph of ``_blocks``. An element inside which the walk is changes these three, and sets them back.
+    Rules inside other braces, as "@media print {…}", are left out.
     """
+    open_braces = 0  # before the rule
+    for rule in _COMMENT.sub("", sheet).split("}"):
+        selectors, _, declarations = rule.rpartition("{")
+        if open_braces == 0 and "{" not in selectors and _TELLING.search(declarations):
+            yield selectors.strip(), declarations
+        open_braces = max(0, open_braces + rule.count("{") - 1)
 
-    def __init__(self, page: Document, declared: Mapping[Element, str]) -> None:
-        self._declared = declared
-        """Declarations of style sheets, in their order."""
-        self._controls = frozenset(page.select(_CONTROLS))
-        self._older_mails = frozenset(page.select(_OLDER_MAILS))
-        self._panels: dict[Element, str] = {}
-        """Panels that a control opens, and what the control says where no heading has it."""
-        self._used_controls = set[Element]()
-        """Controls whose words are the heading of their panel: they are not read a second time."""
-        for control, panel in self._controls_and_panels(page):
-            is_alone = control in self._controls and control.closest(_HAS_HEADING) is None
-            words = " ".join(control.text.split()) if is_alone else ""
-            self._panels[panel] = words or self._panels.get(panel, "")
-            self._used_controls |= {control} if words else set()
-        self._losses: tuple[model.Loss, ...] = ()
-        self._style = _PLAIN
-        """Marks of the elements around the text: an empty run."""
-        self._depth = 0
-        """Calls of ``_blocks_of`` that are open."""
-        self._blocks: list[model.Block] = []
-        self._runs: list[model.Run] = []
-        self._terms: list[model.Paragraph] = []
-        """Paragraphs at the end of ``_blocks`` that may be terms of the definition that follows."""
 
-    def page(self, element: Element, losses: tuple[model.Loss, ...], banner: str) -> model.Page:
-        """Return the page of its main element. ``losses``: what is beside it."""
-        return model.Page(self._blocks_of(*element), banner=banner, losses=(*losses, *self._losses))
+@dataclass(frozen=True, slots=True)
+class _Styles:
+    """Tells how the elements of a page mark their text."""
 
-    def banner(self, margins: Iterable[Element]) -> str:
-        """Return what headers and footers that lead nowhere say in one line."""
-        stamps = (self._runs_of(margin) for margin in margins if margin.select_one(_WORKING) is None)
-        texts = (model.text_of(run for run in runs if run.is_in_force) for runs in stamps)
-        return model.banner_of(dict.fromkeys(" ".join(text.split()) for text in texts if text.strip()))[0]
+    in_sheets: Mapping[Element, str]
+    """``_declared_in_sheets``"""
 
-    def _controls_and_panels(self, page: Document) -> Iterator[tuple[Element, Element]]:
-        """Yield each control with each panel that it names by an id, or that has its place below a row of
-        controls."""
-        by_id = {element.attr("id"): element for element in page.select("[id]")}
-        for control in page.select(f"{_CONTROLS}, {', '.join(f'[{name}]' for name in _CONTROLLED)}"):
-            yield from ((control, by_id[name]) for name in _panels_of(control) & by_id.keys())
-        yield from self._panels_below_rows(page)
+    def declarations(self, node: Element) -> Mapping[str, str]:
+        """Return the values of CSS properties, by the style sheets and by the element's own attribute."""
+        declarations = self.in_sheets.get(node, "") + (node.attr("style") or "")
+        return _properties(declarations) if declarations else {}
 
-    def _panels_below_rows(self, page: Document) -> Iterator[tuple[Element, Element]]:
-        """Yield each control of a row with its panel: ``<p><button>A</button> <button>B</button></p>`` before
-        ``<div hidden>…</div> <div hidden>…</div>``, as many of one kind as the row has controls."""
-        folded = [*page.select("[hidden], [style*=none]"), *self._declared] if self._controls else ()
-        for parent in {node.parent: None for node in folded}:
-            siblings = defaultdict[tuple[str, object], list[Element]](list)
-            for node in parent if isinstance(parent, Element) else ():
-                if isinstance(node, Element):
-                    siblings[node.tag, node.attr("class")].append(node)
-            for panels in siblings.values():
-                row = _element_before(panels[0])
-                controls = row.select(_CONTROLS) if row is not None and len(panels) > 1 else ()
-                if len(controls) == len(panels) and any(self._style_of(node).is_hidden for node in panels):
-                    yield from zip(controls, panels, strict=True)
-
-    def _end_paragraph(self) -> None:
-        """Make a paragraph of the collected runs, if they have text."""
-        runs = model.trimmed(self._runs)
-        self._runs = []
-        if runs:
-            self._blocks.append(model.Paragraph(runs))
-
-    def _add(self, node: Node) -> None:
-        """Add a text, or an element with all that is in it; nothing else is content."""
-        if isinstance(node, Text):
-            self._add_text(_SPACES.sub(" ", node.data))
-        elif isinstance(node, Element):
-            outer, self._style = self._style, self._style_inside(node)
-            self._add_element(node, node.tag)
-            self._style = outer
-
-    def _add_text(self, text: str) -> None:
-        self._runs.append(replace(self._style, text=text))
-
-    def _style_inside(self, node: Element) -> model.Run:
-        """Return how the text in an element is marked, by it and by the elements around it."""
-        style = self._style_of(node)
-        if style.is_hidden and (node in self._panels or _follows_control(node)):
-            style = replace(style, is_hidden=False)
-        return self._style if style == _PLAIN else style.inside(self._style)
-
-    def _style_of(self, node: Element) -> model.Run:
-        """Return how an element itself marks its text, by its tag, attributes and declarations."""
+    def marks(self, node: Element) -> model.Run:
+        """Return an empty run with the marks that an element itself gives its text, by its tag, attributes
+        and declarations."""
         link = (node.attr("href") or "") if node.tag == "a" else ""
         is_hidden = node.attr("hidden") is not None or (node.tag == "dialog" and node.attr("open") is None)
         shift, is_struck = _SHIFTS.get(node.tag, model.Shift.NONE), node.tag in _STRUCK
-        if declared := self._declarations_of(node):
+        if declared := self.declarations(node):
             shift = _SHIFTS.get(declared.get("vertical-align", ""), shift)
             is_struck |= any("line-through" in declared.get(name, "") for name in _DECORATIONS)
             is_hidden |= declared.get("display") == "none"
@@ -253,51 +207,218 @@ class _Walker:
                 is_hidden |= node.select_one(_SHOWING) is None
         return model.Run("", shift, is_struck, is_hidden, link)
 
-    def _declarations_of(self, node: Element) -> Mapping[str, str]:
-        """Return the values of CSS properties, by the style sheets and by the element's own attribute."""
-        declarations = self._declared.get(node, "") + (node.attr("style") or "")
-        return _properties(declarations) if declarations else {}
 
-    def _add_element(self, node: Element, tag: str) -> None:
-        if name := self._panels.get(node):
-            self._end_paragraph()
-            self._blocks.append(model.Heading(_PANEL_HEADING, (replace(self._style, text=name),)))
+# Panels
+
+
+class _Panels(NamedTuple):
+    headings: Mapping[Element, str]
+    """Panels that a control opens, each with what is a heading above it: the control's words, or "" where a
+    heading on the page has them already."""
+    controls: frozenset[Element]
+    """Controls whose words are such a heading: they are not read a second time."""
+
+
+def _panels(page: Document, styles: _Styles, controls: frozenset[Element]) -> _Panels:
+    """Return the panels of a page. The last control of a panel that has words names it."""
+    pairs = [*_named_panels(page), *(_panels_below_rows(page, styles) if controls else ())]
+    alone = (node for node, _ in pairs if node in controls and node.closest(_HAS_HEADING) is None)
+    words = {node: text for node in alone if (text := " ".join(node.text.split()))}
+    headings = {panel: "" for _, panel in pairs}
+    headings |= {panel: words[control] for control, panel in pairs if control in words}
+    return _Panels(headings, frozenset(words))
+
+
+def _named_panels(page: Document) -> Iterator[tuple[Element, Element]]:
+    """Yield each element that names panels by their ids, with each of them."""
+    by_id = {element.attr("id"): element for element in page.select("[id]")}
+    for control in page.select(f"{_CONTROLS}, {', '.join(f'[{name}]' for name in _CONTROLLED)}"):
+        yield from ((control, by_id[name]) for name in _panel_ids(control) & by_id.keys())
+
+
+def _panels_below_rows(page: Document, styles: _Styles) -> Iterator[tuple[Element, Element]]:
+    """Yield each control of a row with its panel: ``<p><button>A</button> <button>B</button></p>`` before
+    ``<div hidden>…</div> <div hidden>…</div>``, as many of one kind as the row has controls."""
+    folded = [*page.select("[hidden], [style*=none]"), *styles.in_sheets]
+    for parent in {node.parent: None for node in folded}:
+        siblings = defaultdict[tuple[str, object], list[Element]](list)
+        for node in _elements(parent) if isinstance(parent, Element) else ():
+            siblings[node.tag, node.attr("class")].append(node)
+        for panels in siblings.values():
+            row = next(_elements(panels[0].previous_siblings), None)
+            controls = row.select(_CONTROLS) if row is not None and len(panels) > 1 else ()
+            if len(controls) == len(panels) and any(styles.marks(node).is_hidden for node in panels):
+                yield from zip(controls, panels, strict=True)
+
+
+# Reading
+
+
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """What is found on a page before its text is read."""
+
+    styles: _Styles
+    controls: frozenset[Element]
+    older_mails: frozenset[Element]
+    panels: _Panels
+    bare_pictures: list[Element]
+    """Pictures without a text that were read: the one thing that reading adds here."""
+
+
+class _End(Enum):
+    PARAGRAPH = "paragraph"
+
+
+@dataclass(frozen=True, slots=True)
+class _Term:
+    """A paragraph of a dt that is in force."""
+
+    paragraph: model.Block
+
+
+def _term(block: model.Block) -> _Part:
+    """Return a block of a dt: as a term if it can be one."""
+    is_term = isinstance(block, model.Paragraph) and all(run.is_in_force for run in block.runs)
+    return _Term(block) if is_term else block
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What a dd has."""
+
+    blocks: tuple[model.Block, ...]
+
+
+_Part = model.Run | _End | model.Block | _Term | _Meaning
+"""What a text or element adds to the blocks of the element around it, in reading order:
+
+| part | what it adds |
+| --- | --- |
+| Run | a piece of the paragraph that is open; it opens one |
+| each other part | the end of that paragraph, and: |
+| _End.PARAGRAPH | nothing |
+| Block | itself |
+| _Term | its paragraph |
+| _Meaning | a list of one item, whose marker are the terms just before it; without terms its blocks |
+"""
+
+
+def _joined(parts: Iterable[_Part]) -> tuple[model.Block, ...]:
+    """Return the blocks of parts. "<dt>PA</dt><dt>Prior auth</dt><dd>Approval first.</dd>" is an item
+    "PA, Prior auth:" of a list."""
+    blocks: list[model.Block] = []
+    runs: list[model.Run] = []  # of the open paragraph
+    terms: list[model.Block] = []  # the last blocks, as far as they are terms
+    for part in (*parts, _End.PARAGRAPH):
+        if isinstance(part, model.Run):
+            runs.append(part)
+            continue
+        if paragraph := model.trimmed(runs):
+            blocks.append(model.Paragraph(paragraph))
+            terms = []
+        runs = []
+        match part:
+            case _End():
+                continue
+            case _Term():
+                blocks.append(part.paragraph)
+                terms = [*terms, part.paragraph]
+                continue
+            case _Meaning() if terms and part.blocks:
+                names = ", ".join(model.text_of(term).rstrip(":") for term in model.all_runs(terms))
+                blocks[-len(terms) :] = [model.List((model.Item(f"{names}:", part.blocks),))]
+            case _Meaning():
+                blocks += part.blocks
+            case _:
+                blocks.append(part)
+        terms = []
+    return tuple(blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads what is in one element. The elements in it are read by readers that ``inside`` returns."""
+
+    page: _Survey
+    style: model.Run = _PLAIN
+    """An empty run with the marks of the element and of those around it."""
+    depth: int = 0
+    """How many ``blocks`` are made around: of lists, cells, headings, definitions, older mails."""
+
+    def inside(self, node: Element) -> _Reader:
+        """Return the reader of what is in an element."""
+        marks = self.page.styles.marks(node)
+        if marks.is_hidden and (node in self.page.panels.headings or _follows_control(node)):
+            marks = replace(marks, is_hidden=False)
+        return self if marks == _PLAIN else replace(self, style=marks.inside(self.style))
+
+    def blocks_in(self, node: Element) -> tuple[model.Block, ...]:
+        """Return the blocks of what is in an element."""
+        return self.inside(node).blocks(node)
+
+    def blocks(self, nodes: Iterable[Node]) -> tuple[model.Block, ...]:
+        """Return the blocks of nodes, apart from what is around them.
+
+        Raises DocumentInvalidError where more than _DEEPEST_BLOCKS would be made inside each other.
+        """
+        if self.depth == _DEEPEST_BLOCKS:
+            raise DocumentInvalidError(f"HTML lists are nested deeper than {_DEEPEST_BLOCKS}.")
+        reader = replace(self, depth=self.depth + 1)
+        return _joined(part for node in nodes for part in reader._parts(node))
+
+    def _parts(self, node: Node) -> Iterable[_Part]:
+        """Return what a text adds, or an element with all that is in it; nothing else is content."""
+        if isinstance(node, Text):
+            return (self._run(_SPACES.sub(" ", node.data)),)
+        if not isinstance(node, Element):
+            return ()
+        reader = self.inside(node)
+        parts = reader._parts_of(node)
+        heading = self.page.panels.headings.get(node)
+        return (model.Heading(_PANEL_HEADING, (reader._run(heading),)), *parts) if heading else parts
+
+    def _parts_of(self, node: Element) -> Iterable[_Part]:
+        """Return what the element adds whose reader this is. The first case that fits holds."""
+        tag = node.tag
         if tag == "br":
-            self._add_text("\n")
-        elif self._controls and node in self._controls:
-            self._add_control(node)
-        elif self._older_mails and node in self._older_mails:
-            self._end_paragraph()
-            self._blocks.append(model.OlderText(self._blocks_of(*node)))
-        elif tag in _HEADINGS or node.attr("role") == "heading":
-            self._add_heading(node, _HEADINGS.get(tag) or min(6, max(1, _number(node.attr("aria-level"), 2))))
-        elif tag == "pre":
-            self._end_paragraph()
-            self._blocks.append(model.Paragraph((replace(self._style, text=node.text),)))
-        elif tag == "table" and not _is_layout(node):  # one that is layout is a block like others
-            self._add_table(node)
-        elif tag == "math":
-            self._add_text(f" {_formula(node)} ")
-        elif tag in ("rp", "rt"):
-            self._add_text(f" ({node.text})" if tag == "rt" else "")
-        elif tag in ("ul", "ol"):
-            self._add_list(node, is_ordered=tag == "ol")
-        elif tag in ("dt", "dd"):
-            self._add_definition(node)
-        elif tag in ("input", "select", "textarea", "img"):
-            self._add_text(f" {self._text_of_field(node, tag)} ")
-        elif _BLOCK_TAGS.fullmatch(tag):
-            self._end_paragraph()
-            self._add_children(node)
-            self._end_paragraph()
-        else:
-            is_inline = _INLINE_TAGS.fullmatch(tag) is not None
-            self._runs += [] if is_inline else [model.Run(" ")]
-            self._add_children(node)
-            self._runs += [] if is_inline else [model.Run(" ")]
+            return (self._run("\n"),)
+        if node in self.page.controls:
+            return self._control(node)
+        if node in self.page.older_mails:
+            return (model.OlderText(self.blocks(node)),)
+        if level := _heading_level(node):
+            return self._heading(node, level)
+        match tag:
+            case "pre":
+                return (model.Paragraph((self._run(node.text),)),)
+            case "table" if not _is_layout(node):  # one that is layout is in _BLOCK_TAGS
+                return self._table(node)
+            case "math":
+                return (self._run(f" {_formula(node)} "),)
+            case "rt":
+                return (self._run(f" ({node.text})"),)
+            case "rp":  # the parentheses around an rt
+                return ()
+            case "ul" | "ol":
+                return self._list(node)
+            case "dt":
+                return (_End.PARAGRAPH, *map(_term, self.blocks(node)))
+            case "dd":
+                return (_End.PARAGRAPH, _Meaning(self.blocks(node)))
+            case "input" | "select" | "textarea" | "img":
+                return (self._run(f" {self._text_of_field(node)} "),)
+            case _ if _BLOCK_TAGS.fullmatch(tag):
+                return chain([_End.PARAGRAPH], self._children(node), [_End.PARAGRAPH])
+            case _:
+                apart = () if _INLINE_TAGS.fullmatch(tag) else (model.Run(" "),)
+                return chain(apart, self._children(node), apart)
 
-    def _add_children(self, node: Element) -> None:
-        """Add what is in an element.
+    def _run(self, text: str) -> model.Run:
+        return replace(self.style, text=text)
+
+    def _children(self, node: Element) -> Iterator[_Part]:
+        """Yield what is in an element.
 
         In a tile, "<div><b>$5</b><span>a day</span></div>", a space is between elements of two tags: it is
         "$5 a day". None is beside a raised or lowered text: "$5<sup>1</sup>".
@@ -307,187 +428,147 @@ class _Walker:
         for child in node:
             if is_tile and isinstance(child, Element):
                 if len({tag_before, child.tag} - _SHIFTS.keys()) == 2:
-                    self._runs.append(model.Run(" "))
+                    yield model.Run(" ")
                 tag_before = child.tag
-            self._add(child)
+            yield from self._parts(child)
 
-    def _add_heading(self, node: Element, level: int) -> None:
-        self._end_paragraph()
-        runs = self._runs_of(node)
-        if runs:
-            self._blocks.append(model.Heading(level, runs))
+    def _heading(self, node: Element, level: int) -> Iterable[_Part]:
+        runs = _in_one_line(self.blocks(node))
+        return (model.Heading(level, runs) if runs else _End.PARAGRAPH,)
 
-    def _add_control(self, node: Element) -> None:
-        """Add what a control says: as a heading where it opens the panel after it.
+    def _control(self, node: Element) -> Iterable[_Part]:
+        """Return what a control says: as a heading where it opens the panel after it.
 
-        The control of a panel that was found by its id has said it above the panel (``_add_element``).
+        The control of a panel that was found by its id has said it above the panel (``_parts``).
         """
-        after = next((sibling for sibling in node.next_siblings if isinstance(sibling, Element)), None)
         if node.closest(", ".join(_HEADINGS)) is not None:  # a heading already
-            self._add_children(node)
-        elif node in self._used_controls:
-            return
-        elif (  # what follows is folded until it is pressed
-            node.tag == "summary"
-            or node.attr("aria-expanded") is not None
-            or (
-                after is not None
-                and (after.attr("aria-hidden") is not None or self._style_of(after).is_hidden)
-            )
-        ):
-            self._add_heading(node, _PANEL_HEADING)
-        else:  # a button between words
-            self._add_text(" ")
-            self._add_children(node)
-            self._add_text(" ")
+            return self._children(node)
+        if node in self.page.panels.controls:
+            return ()
+        if self._folds_next(node):
+            return self._heading(node, _PANEL_HEADING)
+        return chain([self._run(" ")], self._children(node), [self._run(" ")])  # a button between words
 
-    def _text_of_field(self, node: Element, tag: str) -> str:
+    def _folds_next(self, control: Element) -> bool:
+        """Return whether what follows a control is folded until it is pressed."""
+        after = next(_elements(control.next_siblings), None)
+        is_after_hidden = after is not None and (
+            after.attr("aria-hidden") is not None or self.page.styles.marks(after).is_hidden
+        )
+        return control.tag == "summary" or control.attr("aria-expanded") is not None or is_after_hidden
+
+    def _text_of_field(self, node: Element) -> str:
         """Return what a picture or a field of a form shows. A picture without text is a loss."""
         kind = (node.attr("type") or "text").lower()
-        if tag == "img":
+        if node.tag == "img":
             if node.attr("alt") is None:
-                self._losses = (model.Loss("pictures without text"),)
+                self.page.bare_pictures.append(node)
             return " ".join((node.attr("alt") or "").split())
-        if tag == "select":
+        if node.tag == "select":
             options = node.select("option[selected]") or node.select("option")
             return ", ".join(filter(None, (" ".join(option.text.split()) for option in options)))
-        if tag == "textarea":
+        if node.tag == "textarea":
             return node.text
         if kind in ("checkbox", "radio"):
             return "\u2610" if node.attr("checked") is None else "\u2611"
         return "" if kind in _INPUTS_WITHOUT_VALUE else node.attr("value") or ""
 
-    def _add_list(self, node: Element, *, is_ordered: bool) -> None:
-        self._end_paragraph()
-        is_reversed = node.attr("reversed") is not None
-        count = sum(isinstance(child, Element) and child.tag == "li" for child in node)
-        number = _number(node.attr("start"), count if is_reversed else 1)
-        declared = self._declarations_of(node)
+    def _list(self, node: Element) -> Iterator[_Part]:
+        """Yield a list. What is between its items belongs to the item before."""
+        yield _End.PARAGRAPH
+        numbers = self._numbers(node)
+        items: list[model.Item] = []
+        for child in node:
+            if isinstance(child, Element) and child.tag == "li":
+                marker = next(numbers) if node.tag == "ol" else "-"
+                if blocks := self.blocks_in(child):
+                    items.append(model.Item(marker, blocks))
+            elif blocks := self.blocks([child]):
+                before = items.pop() if items else model.Item("", ())
+                items.append(replace(before, blocks=(*before.blocks, *blocks)))
+        if items:
+            yield model.List(tuple(items), is_ordered=node.tag == "ol")
+
+    def _numbers(self, node: Element) -> Iterator[str]:
+        """Yield the number of each li of a list as it is shown: "4.", or "IV." in a list of type "I"."""
+        items = [child for child in _elements(node) if child.tag == "li"]
+        declared = self.page.styles.declarations(node)
         style = _COUNTER_STYLE.search(declared.get("list-style-type") or declared.get("list-style", ""))
         kind = node.attr("type") or "1"
-        if style:  # "upper-roman" is type "I", "lower-alpha" is "a"
-            kind = "i" if style[2].lower() == "roman" else "a"
-            kind = kind.upper() if style[1].lower() == "upper" else kind
-        items: list[model.Item] = []
+        if style:
+            kind = _COUNTERS[style[2]].upper() if style[1] == "upper" else _COUNTERS[style[2]]
         end = node.attr("data-end") or "."  # written by the reader of Markdown
-        for child in node:
-            if not isinstance(child, Element) or child.tag != "li":  # it belongs to the item before
-                inner = self._blocks_of(child)
-                if items and inner:
-                    items[-1] = replace(items[-1], blocks=(*items[-1].blocks, *inner))
-                elif inner:
-                    items.append(model.Item("", inner))
-                continue
-            number = _number(child.attr("value"), number)
-            marker = f"{model.counted(number, child.attr('type') or kind)}{end}" if is_ordered else "-"
-            if blocks := self._blocks_inside(child):
-                items.append(model.Item(marker, blocks))
-            number += -1 if is_reversed else 1
-        if items:
-            self._blocks.append(model.List(tuple(items), is_ordered=is_ordered))
+        first, step = (1, 1) if node.attr("reversed") is None else (len(items), -1)
+        number = _number(node.attr("start"), first)
+        for item in items:
+            number = _number(item.attr("value"), number)
+            yield f"{model.counted(number, item.attr('type') or kind)}{end}"
+            number += step
 
-    def _blocks_inside(self, node: Element) -> tuple[model.Block, ...]:
-        """Return the blocks in an element, by its own style too."""
-        outer, self._style = self._style, self._style_inside(node)
-        blocks = self._blocks_of(*node)
-        self._style = outer
-        return blocks
+    def _table(self, table: Element) -> Iterator[_Part]:
+        """Yield a table below its caption.
 
-    def _blocks_of(self, *nodes: Node) -> tuple[model.Block, ...]:
-        """Return the blocks of nodes, apart from what is around them.
-
-        Raises DocumentInvalidError where more than _DEEPEST_BLOCKS of these calls are open.
+        Where no row names its columns, the first cells with ``data-label`` do: a table for narrow screens.
         """
-        outer = self._blocks, self._runs
-        self._blocks, self._runs = [], []
-        self._depth += 1
-        if self._depth > _DEEPEST_BLOCKS:
-            raise DocumentInvalidError(f"HTML lists are nested deeper than {_DEEPEST_BLOCKS}.")
-        for node in nodes:
-            self._add(node)
-        self._end_paragraph()
-        blocks = tuple(self._blocks)
-        self._blocks, self._runs = outer
-        self._depth -= 1
-        return blocks
-
-    def _add_definition(self, node: Element) -> None:
-        """Add a term (dt) as a paragraph; the meaning (dd) that follows takes it back as its marker.
-
-        "<dt>PA</dt><dt>Prior auth</dt><dd>Approval first.</dd>" is an item "PA, Prior auth:" of a list.
-        """
-        self._end_paragraph()
-        blocks = self._blocks_of(*node)
-        if node.tag == "dt":
-            terms = (block for block in blocks if isinstance(block, model.Paragraph))
-            self._terms += (term for term in terms if all(run.is_in_force for run in term.runs))
-            self._blocks += blocks
-            return
-        names: list[str] = []
-        while self._terms and self._blocks and self._blocks[-1] is self._terms[-1]:
-            del self._blocks[-1]
-            names.insert(0, model.text_of(self._terms.pop().runs).rstrip(":"))
-        self._blocks += (
-            (model.List((model.Item(f"{', '.join(names)}:", blocks),)),) if names and blocks else blocks
-        )
-
-    def _add_table(self, table: Element) -> None:
-        self._end_paragraph()
-        rows: list[tuple[model.Cell, ...]] = []
-        labels: list[str] = []
-        """Names of columns that the first cells with ``data-label`` have, of a table for narrow screens."""
-        header_rows, is_header = 0, True
-        for row in table.select("tr"):
-            outer, parent = self._style, row.parent
-            part = parent.tag if isinstance(parent, Element) else ""
-            if isinstance(parent, Element) and part in ("thead", "tbody", "tfoot"):
-                self._style = self._style_inside(parent)
-            self._style = self._style_inside(row)
-            cells = row.select("th, td")
-            rows.append(tuple(self._cell(cell) for cell in cells))  # cells above may span all of an empty one
-            is_header = is_header and _names_columns(cells, part, is_below_header=header_rows > 0)
-            header_rows += is_header and not self._style.is_hidden
-            labels = labels if any(labels) else [cell.attr("data-label") or "" for cell in cells]
-            self._style = outer
-        if any(labels) and not header_rows:
-            rows.insert(0, tuple(model.Cell((model.Paragraph(model.plain(label)),)) for label in labels))
+        yield _End.PARAGRAPH
+        rows = [(self._inside_row(row), row, row.select("th, td")) for row in table.select("tr")]
+        cells = [tuple(reader._cell(cell) for cell in elements) for reader, _, elements in rows]
+        header_rows = 0  # at the top, that are not hidden
+        for reader, row, elements in rows:
+            if not _names_columns(row, elements, is_below_header=header_rows > 0):
+                break
+            header_rows += not reader.style.is_hidden
+        all_labels = ([element.attr("data-label") or "" for element in elements] for _, _, elements in rows)
+        labels = next((labels for labels in all_labels if any(labels)), list[str]())
+        if labels and not header_rows:
+            cells.insert(0, tuple(model.Cell((model.Paragraph(model.plain(label)),)) for label in labels))
             header_rows = 1
         for caption in table.select("caption")[:1]:
-            self._blocks.append(model.Paragraph(self._runs_of(caption)))
-        self._blocks += table_blocks(rows, header_rows=header_rows)
+            yield model.Paragraph(_in_one_line(self.blocks_in(caption)))
+        yield from table_blocks(cells, header_rows=header_rows)
+
+    def _inside_row(self, row: Element) -> _Reader:
+        part = row.closest("thead, tbody, tfoot")
+        return (self if part is None or part is not row.parent else self.inside(part)).inside(row)
 
     def _cell(self, cell: Element) -> model.Cell:
         """Return a cell with the rows and columns that it spans."""
         rows, columns = (
             max(1, min(_number(cell.attr(name), 1), _WIDEST_SPAN)) for name in ("rowspan", "colspan")
         )
-        return model.Cell(self._blocks_inside(cell), rows, columns)
-
-    def _runs_of(self, element: Element) -> model.Runs:
-        """Return the text of a heading, caption or term as runs, with a space between its blocks."""
-        paragraphs = model.all_runs(self._blocks_inside(element))
-        return model.trimmed(run for runs in paragraphs for run in (model.Run(" "), *runs))
+        return model.Cell(self.blocks_in(cell), rows, columns)
 
 
-def _panels_of(control: Element) -> set[str]:
+def _names_columns(row: Element, cells: Sequence[Element], *, is_below_header: bool) -> bool:
+    """Return whether a row of a table names its columns, where all rows above do.
+
+    It does in a thead, where it is empty below such a row, or where all of its cells are th or empty.
+    """
+    is_named = any(cell.tag == "th" for cell in cells) and all(
+        cell.tag == "th" or not cell.text.strip() for cell in cells
+    )
+    return row.matches("thead > tr") or (is_named if cells else is_below_header)
+
+
+def _heading_level(node: Element) -> int:
+    """Return the level of a heading, 1 to 6; 0 for other elements."""
+    if node.tag in _HEADINGS or node.attr("role") != "heading":
+        return _HEADINGS.get(node.tag, 0)
+    return min(6, max(1, _number(node.attr("aria-level"), 2)))
+
+
+def _in_one_line(blocks: Iterable[model.Block]) -> model.Runs:
+    """Return the text of a heading, caption or margin as runs, with a space between its blocks."""
+    return model.trimmed(run for runs in model.all_runs(blocks) for run in (model.Run(" "), *runs))
+
+
+def _panel_ids(control: Element) -> set[str]:
     """Return the ids of the panels that an element opens: "p1" of ``href="#p1"`` or ``data-target="#p1"``."""
     named = (name for key in _CONTROLLED for name in (control.attr(key) or "").split())
     return {
         *(name.removeprefix("#") for name in named if name.startswith("#") or control.attr("aria-controls")),
         *_QUOTED_NAME.findall(control.attr("onclick") or ""),
     } - {""}
-
-
-def _names_columns(cells: Sequence[Element], part: str, *, is_below_header: bool) -> bool:
-    """Return whether a row at the top of a table names its columns.
-
-    ``part``: the tag around the row. It does in a thead, where it is empty below such a row, or where all of
-    its cells are th or empty.
-    """
-    if part == "thead" or not cells:
-        return part == "thead" or is_below_header
-    is_named = any(cell.tag == "th" for cell in cells)
-    return is_named and all(cell.tag == "th" or not cell.text.strip() for cell in cells)
 
 
 def _is_layout(table: Element) -> bool:
@@ -499,7 +580,7 @@ def _is_layout(table: Element) -> bool:
 
 def _formula(node: Element) -> str:
     """Return a formula of MathML on one line: "a/b" of ``<mfrac><mi>a</mi><mi>b</mi></mfrac>``."""
-    children = [child for child in node if isinstance(child, Element)]
+    children = [*_elements(node)]
     if children:
         parts = [(child.tag, text) for child in children if (text := _formula(child))]
         line = model.linear(node.tag, [text for _, text in parts], [tag for tag, _ in parts])
@@ -511,12 +592,12 @@ def _formula(node: Element) -> str:
 
 def _follows_control(node: Element) -> bool:
     """Return whether the element is a folded panel: what stands before it is, or ends in, a control."""
-    before = _element_before(node)
+    before = next(_elements(node.previous_siblings), None)
     return before is not None and (before.matches(_CONTROLS) or before.select_one(_CONTROLS) is not None)
 
 
-def _element_before(node: Element) -> Element | None:
-    return next((sibling for sibling in node.previous_siblings if isinstance(sibling, Element)), None)
+def _elements(nodes: Iterable[Node]) -> Iterator[Element]:
+    return (node for node in nodes if isinstance(node, Element))
 
 
 def _number(value: str | None, default: int) -> int:

@@ -179,6 +179,8 @@ def test_an_unclosed_element_that_is_hidden_hides_what_follows_it() -> None:
             "disinfectants\n\nSend before 13:45",
         ),
         ("<dl><dt>Fee<dt>Charge<dd>5<dd>once</dl>", "Fee, Charge: 5\n\nonce"),
+        ("<dl><dt>Fee<dd><dt>Charge<dd>5</dl>", "Fee\n\nCharge: 5"),
+        ("<dl><dt>Fee<dd>5<dl><dt>Later</dl></dl>", "Fee: 5\nLater"),
         ("<p>a <ruby>\u6f22<rp>(</rp><rt>kan</rt><rp>)</rp></ruby> b", "a \u6f22 (kan) b"),
         (
             "<p>x <math><mfrac><mrow><mi>a</mi><mo>+</mo><mn>1</mn></mrow><mn>72</mn></mfrac></math>",
