@@ -106,6 +106,55 @@ def test_the_list_has_pages(owner: ConsolePage) -> None:
     expect(owner.page.locator(".pager")).to_contain_text("Page 1")
 
 
+def test_a_list_that_is_still_read_shows_nothing_of_the_list_before(owner: ConsolePage) -> None:
+    rows, held = owner.page.locator(".documents tbody tr"), list[Route]()
+    expect(rows).to_have_count(50)
+    owner.page.route("**/v1/documents?*", lambda route: held.append(route))
+    owner.button("Next").click()
+    expect(rows).to_have_count(0)
+    expect(owner.button("Next")).to_be_disabled()
+    owner.page.get_by_label("State").select_option("failed")
+    owner.wait_until(lambda: len(held) == 2)
+    held.pop().continue_()
+    expect(rows.first).to_contain_text("failed")
+    with owner.page.expect_response("**/v1/documents?*"):
+        held.pop().continue_()
+    expect(rows.filter(has_not_text="failed")).to_have_count(0)
+
+
+def test_a_version_is_restored_while_the_document_is_read_again(owner: ConsolePage) -> None:
+    page, held = owner.page, list[Route]()
+    rows = page.locator(".documents tbody tr")
+    expect(rows).to_have_count(50)
+    document_id = rows.first.locator(".document-id").inner_text()
+    facts = {"state": "embedded", "title": "Pay", "labels": [], "received_at": "2026-11-25T09:00:00Z"}
+    version = {"title": "Pay", "characters": 9, "labels": [], "stored_at": "2026-11-25T09:00:00Z"}
+    contents = [version | {"content_hash": hash, "is_newest": hash == "b"} for hash in ("b", "a")]
+    details = {"status": facts, "answers": [], "has_more_answers": False, "contents": contents}
+    is_held, restored = [False], list[Any]()
+
+    def look(route: Route) -> None:
+        if is_held[0]:
+            held.append(route)
+        else:
+            route.fulfill(json=details)
+
+    def restore(route: Route) -> None:
+        restored.append(route.request.post_data_json)
+        route.fulfill(json={})
+
+    page.route(f"**/v1/documents/{document_id}/details", look)
+    page.route(f"**/v1/documents/{document_id}/restore", restore)
+    rows.first.get_by_role("button", name="Details").click()
+    button = page.get_by_role("button", name="Restore the version")
+    expect(button).to_be_visible()
+    is_held[0] = True
+    owner.wait_until(lambda: len(held) == 1)
+    button.click()
+    owner.wait_until(lambda: len(restored) == 1)
+    assert restored == [{"content_hash": "a"}]
+
+
 def test_a_withdrawal_needs_a_confirmation(owner: ConsolePage) -> None:
     page = owner.page
     row = page.get_by_role("row").filter(has_text="leaflet-07")
@@ -123,7 +172,7 @@ def test_a_withdrawal_needs_a_confirmation(owner: ConsolePage) -> None:
 
 
 def test_a_second_person_reads_what_waits_and_releases_that(owner: ConsolePage) -> None:
-    page, asked = owner.page, list[Any]()
+    page, asked, held = owner.page, list[Any](), list[Route]()
     none = ("origin", "url", "owner", "effective_date", "live_content_hash")
     waits = {
         **dict.fromkeys(none),
@@ -157,11 +206,14 @@ def test_a_second_person_reads_what_waits_and_releases_that(owner: ConsolePage) 
 
     page.route("**/v1/documents?*", lambda route: route.fulfill(json=listed))
     shown = {"content_hash": "c" * 64, "brought_by": "olga"} | both
-    page.route("**/v1/documents/pay/waiting", lambda route: route.fulfill(json=shown))
+    page.route("**/v1/documents/pay/waiting", lambda route: held.append(route))
     page.route("**/v1/documents/release", release)
     owner.button("Refresh").click()
     page.get_by_role("row").filter(has_text="olga added it").get_by_role("button", name="Release").click()
     dialog = page.get_by_role("dialog")
+    owner.wait_until(lambda: len(held) == 1)
+    expect(owner.button("Release what is shown")).to_be_disabled()
+    held.pop().fulfill(json=shown)
     expect(dialog).to_contain_text("readable for every agent, and was for hr")
     expect(dialog.locator("del")).to_contain_text("five.")
     expect(dialog.locator("ins")).to_contain_text("six.")

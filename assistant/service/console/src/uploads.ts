@@ -145,7 +145,7 @@ export class Uploads {
   async #poll(): Promise<void> {
     if (this.#isPolling) return;
     this.#isPolling = true;
-    for (let tries = 0; tries < MOST_TRIES; ) {
+    for (let tries = 0; ; ) {
       const unread = this.#tasks.filter(({ row }) => row.phase === "reading").slice(0, ASKED_AT_ONCE);
       if (unread.length === 0) break;
       await pause(POLL_MS, new AbortController().signal);
@@ -156,7 +156,9 @@ export class Uploads {
         if (uploads.some(({ result }) => result !== null)) this.onRead();
         tries = 0;
       } catch (error) {
-        if (!isTemporary(error) || (tries += 1) >= MOST_TRIES) for (const task of unread) this.#refuse(task, error);
+        if (isTemporary(error) && (tries += 1) < MOST_TRIES) continue;
+        tries = 0; // the files behind these are asked for too
+        for (const task of unread) this.#refuse(task, error);
       }
     }
     this.#isPolling = false;

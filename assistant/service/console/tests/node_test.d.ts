@@ -1,7 +1,12 @@
-/** The two functions of Node's test runner that are used here; the page itself knows no Node. */
+/** What tests use of Node; the page itself knows no Node. */
 declare module "node:test" {
-  export function test(name: string, body: () => void | Promise<void>): void;
+  interface Timers {
+    enable(of: { apis: readonly string[] }): void;
+    tick(milliseconds: number): void;
+  }
+  export function test(name: string, body: (context: { mock: { timers: Timers } }) => void | Promise<void>): void;
 }
+declare function setImmediate(callback: () => void): void;
 declare module "node:assert/strict" {
   const assert: {
     equal(actual: unknown, expected: unknown, message?: string): void;

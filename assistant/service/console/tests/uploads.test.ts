@@ -95,3 +95,18 @@ test("a refusal has its reason, and stops no other file", async () => {
     ],
   );
 });
+
+test("when no result can be read, the files behind the first fifty have an end too", async ({ mock }) => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const api = {
+    upload: async ({ path }: { path: string }) => ({ upload_id: path, result: null }),
+    uploadResults: () => Promise.reject(new ApiError(unreachable())),
+  };
+  const uploads = new Uploads(api as unknown as Api);
+  uploads.add(Array.from({ length: 51 }, (_, n) => ({ path: `${n}.md`, file: new Blob(["text"]) })), "wiki");
+  for (let steps = 0; steps < 40; steps += 1) {
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    mock.timers.tick(2_000);
+  }
+  assert.deepEqual(uploads.rows.value.filter(({ phase }) => phase !== "refused").map(({ path }) => path), []);
+});

@@ -19,10 +19,12 @@ export function DetailsDialog({ api, documentId, onClose }: DetailsDialogProps) 
   const isChanged = useRef(false);
   const [details, setDetails] = useState<DocumentDetails | null>(null);
   const [receipt, setReceipt] = useState<WithdrawalReceipt | null>(null);
-  const { failure, run } = useCall("Not possible");
+  const reading = useCall("Not read");
+  const restoring = useCall("Not restored"); // not held up by the reading that follows a document on its way
+  const failure = restoring.failure ?? reading.failure;
   useLayoutEffect(() => dialog.current?.showModal(), []);
   const load = async () => {
-    await run(async () => {
+    await reading.run(async () => {
       const loaded = await api.documentDetails(documentId);
       if (loaded.status.state === "withdrawn") setReceipt(await api.receipt(documentId));
       setDetails(loaded);
@@ -36,11 +38,12 @@ export function DetailsDialog({ api, documentId, onClose }: DetailsDialogProps) 
     return () => clearTimeout(timer);
   }, [details]);
   const restore = async ({ content_hash }: KeptContent) => {
-    isChanged.current = await run(async () => {
+    const isRestored = await restoring.run(async () => {
       await api.restoreDocument(documentId, content_hash);
+      isChanged.current = true;
       setDetails(await api.documentDetails(documentId));
     });
-    if (isChanged.current) announce("The version is restored, and answers when it is live");
+    if (isRestored) announce("The version is restored, and answers when it is live");
   };
   return (
     <dialog
@@ -56,7 +59,7 @@ export function DetailsDialog({ api, documentId, onClose }: DetailsDialogProps) 
       {details !== null && <Facts details={details} />}
       {details !== null && <Citing details={details} />}
       {details !== null && <h3>Versions</h3>}
-      {details !== null && <Contents contents={details.contents} onRestore={restore} />}
+      {details !== null && <Contents contents={details.contents} isBusy={restoring.isBusy} onRestore={restore} />}
       <p class="dialog-actions">
         <button type="button" class="button" onClick={() => dialog.current?.close()}>
           Close
@@ -108,7 +111,13 @@ function Citing({ details: { answers, has_more_answers } }: { details: DocumentD
   );
 }
 
-function Contents({ contents, onRestore }: { contents: readonly KeptContent[]; onRestore: (kept: KeptContent) => void }) {
+interface ContentsProps {
+  readonly contents: readonly KeptContent[];
+  readonly isBusy: boolean;
+  readonly onRestore: (kept: KeptContent) => void;
+}
+
+function Contents({ contents, isBusy, onRestore }: ContentsProps) {
   const kept = contents.filter(({ content_hash }, n) => contents.findIndex((one) => one.content_hash === content_hash) === n);
   if (kept.length === 0) return <p class="hint">No version is kept.</p>;
   return (
@@ -122,7 +131,7 @@ function Contents({ contents, onRestore }: { contents: readonly KeptContent[]; o
           {version.is_newest ? (
             <span class="badge plain">newest</span>
           ) : (
-            <button type="button" class="button small" onClick={() => onRestore(version)}>
+            <button type="button" class="button small" disabled={isBusy} onClick={() => onRestore(version)}>
               Restore<span class="visually-hidden"> the version of {moment(version.stored_at, new Date())}</span>
             </button>
           )}

@@ -34,11 +34,12 @@ interface Listing extends DocumentFilters {
 }
 
 /** A page of the list of documents, read anew whenever another one is asked for. Calls overlap; an older one never
- * takes the place of a newer one. */
+ * takes the place of a newer one, and a page is shown under the choice that it was read for alone. */
 function useListing(api: Api) {
   const [listing, setListing] = useState<Listing>({ state: null, find: "", trail: [null] });
-  const [page, setPage] = useState<DocumentPage | null>(null);
+  const [read, setRead] = useState<{ readonly of: Listing; readonly page: DocumentPage } | null>(null);
   const [failure, setFailure] = useState<string | null>(null);
+  const page = read?.of === listing ? read.page : null;
   const calls = useRef({ begun: 0, shown: 0 });
   const after = listing.trail.at(-1) ?? null;
   const load = async ({ isSilent = false } = {}) => {
@@ -47,15 +48,16 @@ function useListing(api: Api) {
       const loaded = await api.documents({ state: listing.state, find: listing.find }, after);
       if (call < calls.current.shown) return;
       calls.current.shown = call;
-      setPage(loaded);
+      setRead({ of: listing, page: loaded });
       setFailure(null);
       if (!isSilent) announce(`${count(loaded.documents.length, "document")} shown`);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      setFailure(`The list could not be read: ${error.problem.detail}`);
+      if (call === calls.current.begun) setFailure(`The list could not be read: ${error.problem.detail}`);
     }
   };
   useEffect(() => {
+    setFailure(null);
     const timer = setTimeout(() => void load(), listing.find === "" ? 0 : TYPED_MS);
     return () => clearTimeout(timer);
   }, [listing]);
@@ -65,12 +67,12 @@ function useListing(api: Api) {
     const timer = setTimeout(() => void load({ isSilent: true }), FOLLOW_MS);
     return () => clearTimeout(timer);
   }, [page, listing]);
-  return { listing, setListing, page, failure, load };
+  return { listing, setListing, page, counts: read?.page.counts ?? {}, failure, load };
 }
 
 /** Which documents answer, which failed and why, how old they are: the page of a knowledge owner. */
 export function Knowledge({ api, agent, uploads }: { api: Api; agent: string; uploads: Uploads }) {
-  const { listing, setListing, page, failure, load } = useListing(api);
+  const { listing, setListing, page, counts, failure, load } = useListing(api);
   const [withdrawing, setWithdrawing] = useState<DocumentStatus | null>(null);
   const [detailed, setDetailed] = useState<DocumentStatus | null>(null);
   const { writable, unread } = useUploads(api, uploads, load);
@@ -114,7 +116,7 @@ export function Knowledge({ api, agent, uploads }: { api: Api; agent: string; up
           />
         </p>
         <StateFilter
-          counts={page?.counts ?? {}}
+          counts={counts}
           state={listing.state}
           onChange={(state) => setListing({ ...listing, state, trail: [null] })}
         />

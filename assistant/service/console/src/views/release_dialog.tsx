@@ -18,10 +18,13 @@ interface ReleaseDialogProps {
   readonly onClose: () => void;
 }
 
-/** What waits for a second person, beside what answered before. Only what was shown is released. */
+/** What waits for a second person, beside what answered before. Only what was shown is released: one document alone
+ * once it is read, several as the list has them. */
 export function ReleaseDialog({ api, documents, onClose }: ReleaseDialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
-  const [contents, setContents] = useState(() => new Map(documents.map((one) => [one.document_id, one.content_hash])));
+  const isOne = documents.length === 1;
+  const listed = documents.map((one) => [one.document_id, one.content_hash] as const);
+  const [contents, setContents] = useState<ReadonlyMap<string, string>>(() => new Map(isOne ? [] : listed));
   const { isBusy, failure, run } = useCall("Not released");
   useLayoutEffect(() => dialog.current?.showModal(), []);
   const release = async () => {
@@ -37,13 +40,13 @@ export function ReleaseDialog({ api, documents, onClose }: ReleaseDialogProps) {
   };
   return (
     <dialog ref={dialog} class="dialog wide" aria-labelledby="release-title" onClose={onClose}>
-      <h2 id="release-title">{documents.length === 1 ? "Release this document?" : `Release ${count(documents.length, "document")}?`}</h2>
+      <h2 id="release-title">{isOne ? "Release this document?" : `Release ${count(documents.length, "document")}?`}</h2>
       {documents.map((document) => (
         <WaitingText
           key={document.document_id}
           api={api}
           document={document}
-          isOpen={documents.length === 1}
+          isOpen={isOne}
           onShown={(hash) => setContents((before) => new Map(before).set(document.document_id, hash))}
         />
       ))}
@@ -52,7 +55,7 @@ export function ReleaseDialog({ api, documents, onClose }: ReleaseDialogProps) {
         <button type="button" class="button" onClick={() => dialog.current?.close()}>
           Close
         </button>
-        <button type="button" class="button" disabled={isBusy} onClick={release}>
+        <button type="button" class="button" disabled={isBusy || contents.size === 0} onClick={release}>
           {isBusy ? "Releasing…" : "Release what is shown"}
         </button>
       </p>
