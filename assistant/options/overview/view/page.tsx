@@ -16,20 +16,6 @@ const TIMES = REPLIED.map((name) => NAMES[name]);
 /** The page of managers and auditors: numbers, no words of agents or patients. */
 export function OverviewPage({ api }: { api: Api }) {
   const [days, setDays] = useState(30);
-  const [shown, setShown] = useState<Overview | null>(null);
-  const { isBusy, failure, run } = useCall("The numbers could not be read");
-  const latest = useRef(days);
-  latest.current = days;
-  useEffect(() => {
-    void run(async () => {
-      for (let read = 0; read !== latest.current; ) {
-        read = latest.current; // another period was chosen meanwhile
-        const asked = new URLSearchParams({ from: dayBefore(read - 1), to: dayBefore(0) });
-        setShown(await api.read<Overview>(`/v1/overview?${asked}`));
-      }
-      announce("Numbers shown");
-    });
-  }, [days]);
   return (
     <main id="main" tabIndex={-1} class="overview">
       <div class="overview-head">
@@ -45,12 +31,28 @@ export function OverviewPage({ api }: { api: Api }) {
             ))}
           </ul>
         </nav>
-        {isBusy && <span class="hint">Reading…</span>}
       </div>
-      {failure !== null && <Failure>{failure}</Failure>}
-      {shown !== null && <Numbers overview={shown} file={(table) => api.file(fileOf(shown, table), "text/csv")} />}
+      <Period key={days} api={api} days={days} />
     </main>
   );
+}
+
+/** One period. Each has a component of its own: numbers that come late are not shown under another. */
+function Period({ api, days }: { api: Api; days: number }) {
+  const [shown, setShown] = useState<Overview | null>(null);
+  const { failure, run } = useCall("The numbers could not be read");
+  const isGone = useRef(false);
+  useEffect(() => {
+    void run(async () => {
+      const asked = new URLSearchParams({ from: dayBefore(days - 1), to: dayBefore(0) });
+      setShown(await api.read<Overview>(`/v1/overview?${asked}`));
+      if (!isGone.current) announce("Numbers shown");
+    });
+    return () => void (isGone.current = true);
+  }, []);
+  if (failure !== null) return <Failure>{failure}</Failure>;
+  if (shown === null) return <p class="hint">Reading…</p>;
+  return <Numbers overview={shown} file={(table) => api.file(fileOf(shown, table), "text/csv")} />;
 }
 
 function fileOf({ first, last }: Overview, table: Table): string {

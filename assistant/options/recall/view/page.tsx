@@ -39,7 +39,7 @@ export function RecallPage({ api }: { api: Api }) {
 }
 
 /** A list that grows page by page. */
-function usePages<Row>(read: (after: string | null) => Promise<readonly [readonly Row[], string | null]>, about: string) {
+function usePages<Row>(read: (after: string | null) => Promise<readonly [readonly Row[], string | null]>) {
   const [rows, setRows] = useState<readonly Row[] | null>(null);
   const [after, setAfter] = useState<string | null>(null);
   const { isBusy, failure, run } = useCall("Not read");
@@ -49,7 +49,7 @@ function usePages<Row>(read: (after: string | null) => Promise<readonly [readonl
       setRows((before) => (from === null ? page : [...(before ?? []), ...page]));
       setAfter(next);
     });
-  useEffect(() => void load(null), [about]);
+  useEffect(() => void load(null), []);
   const more = after !== null && (
     <button type="button" class="button" disabled={isBusy} onClick={() => void load(after)}>
       Show more
@@ -62,7 +62,7 @@ function Changes({ api, onShow }: { api: Api; onShow: (documentId: string) => vo
   const { rows, failure, more } = usePages<RecallChange>(async (after) => {
     const { changes, next_after } = await api.page<RecallChangePage>("/v1/recalls/changes", {}, after);
     return [changes, next_after];
-  }, "changes");
+  });
   return (
     <section aria-labelledby="changes-title">
       <h3 id="changes-title">Changes</h3>
@@ -109,17 +109,6 @@ function Changes({ api, onShow }: { api: Api; onShow: (documentId: string) => vo
 }
 
 function Replies({ api, wanted, onWanted }: { api: Api; wanted: Wanted; onWanted: (wanted: Wanted) => void }) {
-  const { rows, setRows, failure, more, reload } = usePages<Recall>(
-    async (after) => {
-      const { recalls, next_after } = await api.page<Page>("/v1/recalls", wanted, after);
-      return [recalls, next_after];
-    },
-    `${wanted.state} ${wanted.document_id}`,
-  );
-  const replace = (now: Recall) => {
-    setRows((before) => before?.map((row) => (row.item_id === now.item_id ? now : row)) ?? null);
-    announce(`Saved: ${STATES[now.item.state]}`);
-  };
   return (
     <section aria-labelledby="replies-title">
       <h3 id="replies-title">Replies on words that do not stand any more</h3>
@@ -142,10 +131,30 @@ function Replies({ api, wanted, onWanted }: { api: Api; wanted: Wanted; onWanted
             Show replies of all documents
           </button>
         )}
+      </p>
+      <ReplyList key={`${wanted.state} ${wanted.document_id}`} api={api} wanted={wanted} />
+    </section>
+  );
+}
+
+/** The replies under one choice. Each choice has a component of its own: what comes late is not shown under another. */
+function ReplyList({ api, wanted }: { api: Api; wanted: Wanted }) {
+  const { rows, setRows, failure, more, reload } = usePages<Recall>(async (after) => {
+    const { recalls, next_after } = await api.page<Page>("/v1/recalls", wanted, after);
+    return [recalls, next_after];
+  });
+  const replace = (now: Recall) => {
+    setRows((before) => before?.map((row) => (row.item_id === now.item_id ? now : row)) ?? null);
+    announce(`Saved: ${STATES[now.item.state]}`);
+  };
+  return (
+    <>
+      <p class="recall-filters">
         <button type="button" class="button small" onClick={reload}>
           <Icon name="retry" /> Refresh
         </button>
       </p>
+      {rows === null && failure === null && <p class="hint">Reading the list…</p>}
       {failure !== null && <Failure>{failure}</Failure>}
       {rows?.length === 0 && <p class="notice plain">No reply here.</p>}
       <ul class="recall-list">
@@ -154,7 +163,7 @@ function Replies({ api, wanted, onWanted }: { api: Api; wanted: Wanted; onWanted
         ))}
       </ul>
       {more}
-    </section>
+    </>
   );
 }
 

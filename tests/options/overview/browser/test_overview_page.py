@@ -144,6 +144,24 @@ def test_a_table_has_the_numbers_of_its_plot_for_each_day_of_the_period(manager:
     expect(page.get_by_text("On 2 days fewer than 5 agents asked")).to_be_visible()
 
 
+def test_a_period_that_is_still_read_shows_no_numbers_of_the_one_before(manager: OpenConsole) -> None:
+    console = manager()
+    page, rows, held = console.page, console.page.locator(".plot").first.locator("tbody tr"), list[Route]()
+    expect(rows).to_have_count(30)
+    page.route("**/v1/overview?*", lambda route: held.append(route))
+    page.get_by_role("button", name="90 days").click()
+    console.wait_until(lambda: len(held) == 1)
+    expect(rows).to_have_count(0)
+    page.get_by_role("button", name="7 days").click()
+    console.wait_until(lambda: len(held) == 2)
+    held.pop().fallback()
+    expect(rows).to_have_count(7)
+    with page.expect_response("**/v1/overview?*"):
+        held.pop().fulfill(status=503)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(rows).to_have_count(7)
+
+
 def test_a_table_is_saved_as_a_file(manager: OpenConsole, tmp_path: Path) -> None:
     page = manager().page
     with page.expect_download() as download:
