@@ -230,6 +230,47 @@ def test_an_item_is_withdrawn_and_an_earlier_revision_restored(desk: OpenDesk, s
     expect(console.page.locator(".revisions li")).to_have_count(3)
 
 
+def test_a_note_on_a_change_stays_when_the_connection_is_lost(desk: OpenDesk, stand_in: StandIn) -> None:
+    stand_in.desk.needs_two = False
+    console = desk()
+    begin_approved_answer(console)
+    console.button("Save the resolution").click()
+    console.button("Decided").click()
+    console.page.locator(".item-head button").click()
+    note = console.page.get_by_label("Note on a change")
+    note.fill("The plan has changed.")
+    console.page.route("**/desk/items/**", lambda route: route.abort())
+    console.button("Withdraw").click()
+    expect(console.page.get_by_role("alert")).to_have_count(2)
+    expect(note).to_have_value("The plan has changed.")
+
+
+def test_a_case_that_comes_late_takes_no_focus(desk: OpenDesk) -> None:
+    console, held = desk(), list[Route]()
+    console.page.route("**/desk/cases/*", lambda route: held.append(route))
+    lines(console).first.click()
+    console.wait_until(lambda: len(held) == 1)
+    lines(console).nth(1).click()
+    console.wait_until(lambda: len(held) == 2)
+    held.pop().continue_()
+    expect(title(console)).to_be_focused()
+    state = console.page.get_by_label("State")
+    state.focus()
+    with console.page.expect_response("**/desk/cases/*"):
+        held.pop().continue_()
+    expect(state).to_be_focused()
+    console.button("Gaps").click()
+    console.button("Queue").click()
+    lines(console).first.click()
+    console.wait_until(lambda: len(held) == 1)
+    state.focus()
+    state.select_option("proposed")
+    with console.page.expect_response("**/desk/cases/*"):
+        held.pop().continue_()
+    expect(console.page.locator(".queue-count")).to_contain_text("No case here")
+    expect(state).to_be_focused()
+
+
 def test_the_desk_is_exported_as_a_file(desk: OpenDesk) -> None:
     console = desk()
     with console.page.expect_download() as download:

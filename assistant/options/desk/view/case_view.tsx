@@ -30,7 +30,7 @@ export function CaseView() {
           <Icon name="close" /> Back to the queue
         </button>
       </p>
-      {detail === null ? <p class="hint">Opening the case…</p> : <CaseParts key={detail.case_id} detail={detail} />}
+      {detail === null ? review.problem.value === null && <p class="hint">Opening the case…</p> : <CaseParts key={detail.case_id} detail={detail} />}
     </section>
   );
 }

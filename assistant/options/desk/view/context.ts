@@ -10,6 +10,11 @@ export function useReview(): Review {
   return review;
 }
 
+/** Move the focus to the open case's title, unless another one was opened since. */
+export function focusCase(review: Review, caseId: string): void {
+  if (review.selectedId.peek() === caseId) focusSoon("case-title");
+}
+
 /** Move the focus to an element once the page is drawn again. */
 export function focusSoon(id: string): void {
   requestAnimationFrame(() => document.getElementById(id)?.focus());

@@ -9,7 +9,7 @@ export function Gaps() {
   const review = useReview();
   const gaps = review.gaps.value;
   useEffect(() => void review.loadGaps(), [review]);
-  if (gaps === null) return <p class="hint">Reading the gaps…</p>;
+  if (gaps === null) return review.problem.value === null ? <p class="hint">Reading the gaps…</p> : null;
   if (gaps.length === 0) return <p class="notice plain">No gap is open. Questions without an answer are in the queue, under “Not answered”.</p>;
   return (
     <ol class="gap-list" aria-label="Gaps">

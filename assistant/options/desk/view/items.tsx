@@ -41,8 +41,11 @@ function ItemsOfKind({ kind }: { kind: ItemKind }) {
   const [items, setItems] = useState<readonly DeskItem[] | null>(null);
   const [openId, setOpenId] = useState<string | null>(null);
   const { failure, run } = useCall("The list could not be read");
-  const load = () => run(async () => setItems((await api.items(kind)).items));
-  useEffect(() => void load(), []);
+  useEffect(() => void run(async () => setItems((await api.items(kind)).items)), []);
+  const replace = ({ revisions }: DeskItemHistory) => {
+    const now = revisions.at(-1);
+    setItems((before) => before?.map((item) => (item.item_id === now?.item_id ? now : item)) ?? null);
+  };
   return (
     <>
       {failure !== null && <Failure>{failure}</Failure>}
@@ -56,7 +59,7 @@ function ItemsOfKind({ kind }: { kind: ItemKind }) {
               isOpen={item.item_id === openId}
               onToggle={() => setOpenId(item.item_id === openId ? null : item.item_id)}
             />
-            {item.item_id === openId && <OpenItem item={item} onChanged={() => void load()} />}
+            {item.item_id === openId && <OpenItem item={item} onChanged={replace} />}
           </li>
         ))}
       </ul>
@@ -94,22 +97,24 @@ function StateBadge({ item }: { item: DeskItem }) {
   );
 }
 
-function OpenItem({ item, onChanged }: { item: DeskItem; onChanged: () => void }) {
+function OpenItem({ item, onChanged }: { item: DeskItem; onChanged: (now: DeskItemHistory) => void }) {
   const { api } = useReview();
   const [history, setHistory] = useState<DeskItemHistory | null>(null);
   const { failure, run } = useCall("It could not be read");
   const load = () => run(async () => setHistory(await api.item(item.kind, item.item_id)));
   useEffect(() => void load(), [item.item_id]);
-  if (failure !== null) return <Failure>{failure}</Failure>;
   const newest = history?.revisions.at(-1);
-  if (history === null || newest === undefined) return <p class="hint">Reading…</p>;
+  if (history === null || newest === undefined) {
+    return failure === null ? <p class="hint">Reading…</p> : <Failure>{failure}</Failure>;
+  }
   const changed = (now: DeskItemHistory) => {
     setHistory(now);
-    onChanged();
+    onChanged(now);
     focusSoon(`item-${item.item_id}`);
   };
   return (
     <div class="item-open">
+      {failure !== null && <Failure>{failure}</Failure>}
       <ItemBody item={newest} />
       <ItemChanges item={newest} history={history} onChanged={changed} onConflict={() => void load()} />
     </div>

@@ -18,6 +18,7 @@ export function backToQueue(review: Review): void {
 
 /** Show the cases of a gap. */
 export async function showGap(review: Review, gap: string): Promise<void> {
-  await review.filter({ ...NO_FILTERS, gap });
-  document.getElementById("main")?.focus();
+  const reading = review.filter({ ...NO_FILTERS, gap });
+  document.getElementById("main")?.focus(); // now: by the time that they are read the reviewer may be elsewhere
+  await reading;
 }

@@ -3,7 +3,7 @@ import { announce } from "@console/announcer.ts";
 import { ApiError } from "@console/problems.ts";
 import { Failure, useCall } from "@console/views/failure.tsx";
 import { Icon } from "@console/views/icons.tsx";
-import { focusSoon, useReview } from "./context.ts";
+import { focusCase, useReview } from "./context.ts";
 import { ItemBody } from "./item_body.tsx";
 import { PreviewButton } from "./preview.tsx";
 import { refusalWords } from "./review.ts";
@@ -86,7 +86,7 @@ function ApprovalForm({ detail }: { detail: DeskCase }) {
       document.getElementById("approval-note")?.focus();
     } else if (await run(() => review.approve(detail, { isApproved, note: note.trim() }))) {
       announce(isApproved ? "Approved" : "Sent back");
-      focusSoon("case-title");
+      focusCase(review, detail.case_id);
     }
   };
   return (
@@ -116,7 +116,7 @@ function ReopenForm({ detail }: { detail: DeskCase }) {
       document.getElementById("reopen-note")?.focus();
     } else if (await run(() => review.reopen(detail, note.trim()))) {
       announce("Reopened");
-      focusSoon("case-title");
+      focusCase(review, detail.case_id);
     }
   };
   return (

@@ -19,7 +19,7 @@ export function Queue() {
       <Filters />
       <p class="queue-count">
         <span class="hint" role="status">
-          {cases === null ? "Reading the queue…" : countWords(cases, review.hasMore.value)}
+          {cases !== null ? countWords(cases, review.hasMore.value) : review.problem.value === null && "Reading the queue…"}
         </span>
         <button type="button" class="button small" onClick={() => void review.load()}>
           <Icon name="retry" /> Refresh
@@ -137,6 +137,7 @@ function CaseList({ cases }: { cases: readonly CaseRow[] }) {
   };
   const open = async (row: CaseRow) => {
     await review.open(row.case_id);
+    if (review.detail.peek()?.case_id !== row.case_id) return; // left meanwhile, or not read
     document.getElementById("case-title")?.focus();
     announce(`Case opened: ${reasonWords(row)}`);
   };

@@ -1,7 +1,7 @@
 import { announce } from "@console/announcer.ts";
 import { Failure, useCall } from "@console/views/failure.tsx";
 import { Icon } from "@console/views/icons.tsx";
-import { focusSoon, useReview } from "./context.ts";
+import { focusCase, useReview } from "./context.ts";
 import { type ResolutionDraft, missingIn, questionsOf } from "./drafts.ts";
 import { PreviewButton } from "./preview.tsx";
 import { refusalWords } from "./review.ts";
@@ -31,7 +31,7 @@ export function ResolutionForm({ detail }: { detail: DeskCase }) {
       document.getElementById(missing.field)?.focus();
     } else if (await run(() => review.resolve(detail))) {
       announce("Saved");
-      focusSoon("case-title");
+      focusCase(review, detail.case_id);
     }
   };
   return (

@@ -50,7 +50,7 @@ export class Review {
     await this.#reading(async () => {
       const page = await this.api.cases(filters, null);
       if (this.filters.peek() === filters) this.#take(page, []);
-    });
+    }, () => this.filters.peek() === filters);
   }
 
   async loadMore(): Promise<void> {
@@ -60,7 +60,7 @@ export class Review {
       const page = await this.api.cases(filters, after);
       const isStill = this.filters.peek() === filters && this.#nextAfter.peek() === after;
       if (isStill) this.#take(page, this.cases.peek() ?? []);
-    });
+    }, () => this.filters.peek() === filters);
   }
 
   async loadGaps(): Promise<void> {
@@ -87,7 +87,8 @@ export class Review {
       if (this.detail.peek()?.case_id !== caseId) this.detail.value = null;
       this.selectedId.value = caseId;
     });
-    await this.#reading(async () => this.#show(caseId, await this.api.case(caseId)));
+    const isStill = () => this.selectedId.peek() === caseId;
+    await this.#reading(async () => this.#show(await this.api.case(caseId)), isStill);
   }
 
   close(): void {
@@ -140,20 +141,22 @@ export class Review {
   /** Show the case as it is after a change; after a conflict, as somebody else has changed it meanwhile. */
   async #change({ case_id }: DeskCase, call: () => Promise<DeskCase>): Promise<void> {
     try {
-      this.#show(case_id, await call());
+      this.#show(await call());
     } catch (error) {
-      if (error instanceof ApiError && error.problem.status === 409) await this.open(case_id);
+      const isStill = this.selectedId.peek() === case_id; // else another case was opened meanwhile
+      if (isStill && error instanceof ApiError && error.problem.status === 409) await this.open(case_id);
       throw error;
     }
   }
 
-  #show(caseId: string, detail: DeskCase): void {
-    if (this.selectedId.peek() !== caseId) return; // another case was opened meanwhile
+  /** Show a case in its line of the list, and in whole if it is the open one. */
+  #show(detail: DeskCase): void {
+    const caseId = detail.case_id;
     const { state, resolved_by } = detail.case;
     const change = (row: CaseRow) =>
       row.case_id === caseId ? { ...row, revision: detail.revision, state, resolved_by } : row;
     batch(() => {
-      this.detail.value = detail;
+      if (this.selectedId.peek() === caseId) this.detail.value = detail;
       this.cases.value = this.cases.peek()?.map(change) ?? null;
     });
   }
@@ -166,13 +169,14 @@ export class Review {
     });
   }
 
-  async #reading(read: () => Promise<void>): Promise<void> {
+  /** Read, and show a failure unless something else was chosen meanwhile. */
+  async #reading(read: () => Promise<void>, isStill = () => true): Promise<void> {
     this.problem.value = null;
     try {
       await read();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      this.problem.value = error.problem;
+      if (isStill()) this.problem.value = error.problem;
     }
   }
 }

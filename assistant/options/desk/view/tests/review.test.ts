@@ -116,6 +116,49 @@ test("a case that is left before it was read is not shown", async () => {
   assert.equal(review.detail.value, null);
 });
 
+test("a failure of what was left is not shown under what was chosen since", async () => {
+  const failures: ((error: ApiError) => void)[] = [];
+  const review = reviewWith({ case: () => new Promise((_, reject) => failures.push(reject)), cases: async () => ({ cases: [], next_after: null }) });
+  const opening = review.open("c");
+  await review.filter({ state: null });
+  failures[0]?.(new ApiError(unreachable()));
+  await opening;
+  assert.equal(review.problem.value, null);
+});
+
+test("a case that is saved while another one is open changes its line and opens nothing", async () => {
+  let answer: (now: DeskCase) => void = () => {};
+  const listed = { cases: [row("c"), row("d")], next_after: null };
+  const review = reviewWith({
+    cases: async () => listed,
+    case: async (case_id: string) => detail({ case_id }),
+    resolve: () => new Promise<DeskCase>((resolve) => (answer = resolve)),
+  });
+  await review.load();
+  await review.open("c");
+  review.setDraft("c", { ...emptyDraft(detail(), NOW), kind: "dismissed", note: "No." });
+  const saving = review.resolve(detail());
+  await review.open("d");
+  answer(detail({ revision: 2, case: { ...detail().case, state: "dismissed" } }));
+  await saving;
+  assert.equal(review.detail.value?.case_id, "d");
+  assert.equal(review.cases.value?.[0]?.state, "dismissed");
+});
+
+test("a conflict on a case that was left does not open it again", async () => {
+  let refuse: (error: ApiError) => void = () => {};
+  const review = reviewWith({
+    case: async (case_id: string) => detail({ case_id }),
+    resolve: () => new Promise((_, reject) => (refuse = reject)),
+  });
+  await review.open("c");
+  const saving = review.resolve(detail());
+  await review.open("d");
+  refuse(conflict());
+  await assert.rejects(saving, (error) => error instanceof ApiError);
+  assert.equal(review.selectedId.value, "d");
+});
+
 test("each refusal says what to do, and that nothing is lost", () => {
   const words = (status: number) => refusalWords({ ...unreachable(), status, detail: "The reason." });
   assert.match(words(409), /The reason\. The newest state is shown now.*text is kept/);
