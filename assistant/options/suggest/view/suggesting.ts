@@ -44,18 +44,22 @@ export class Suggesting {
     }
   }
 
-  /** Report what became of the suggestion. Throws nothing: a count is no reason to stop the agent. */
-  async report(kind: "opened" | "inserted", answerId: string): Promise<void> {
-    const suggestion = this.suggestion.peek();
-    if (suggestion === null) return;
+  /** An answer began when the agent opened a suggestion; one that another took the place of has no say any more. */
+  async opened(suggestion: Suggestion, answerId: string): Promise<void> {
+    if (this.suggestion.peek() === suggestion) this.answerId.value = answerId;
+    await this.report("opened", suggestion, answerId);
+  }
+
+  /** Report what became of a suggestion. Throws nothing: a count is no reason to stop the agent. */
+  async report(kind: "opened" | "inserted", suggestion: Suggestion, answerId: string): Promise<void> {
     const path = `/v1/turns/${encodeURIComponent(suggestion.suggestion_id)}/acts`;
     await this.#api.write(path, { answer_id: answerId, kind, step: suggestion.step }).catch((error: unknown) => {
       if (!(error instanceof ApiError)) throw error;
     });
   }
 
+  /** Forget what is shown; what is on its way for a newer turn still comes. */
   dismiss(): void {
-    this.#newest += 1;
     this.turns = [];
     this.suggestion.value = null;
     this.redFlags.value = [];

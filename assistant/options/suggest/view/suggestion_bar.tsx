@@ -10,16 +10,14 @@ export function SuggestionBar({ suggesting }: { suggesting: Suggesting }) {
   const answerId = suggesting.answerId.value;
   const open = async () => {
     const turn = await conversation.askChat(suggesting.turns);
-    if (turn?.answerId == null) return;
-    suggesting.answerId.value = turn.answerId;
-    await suggesting.report("opened", turn.answerId);
+    if (suggestion !== null && turn?.answerId != null) await suggesting.opened(suggestion, turn.answerId);
   };
   const insert = async () => {
     if (answerId === null || suggestion === null) return;
     conversation.setReply(answerId, suggestion.lines.join("\n"));
     announce("The lines are in the reply");
-    await suggesting.report("inserted", answerId);
     suggesting.dismiss();
+    await suggesting.report("inserted", suggestion, answerId);
   };
   return (
     <>

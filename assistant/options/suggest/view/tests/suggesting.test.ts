@@ -61,8 +61,32 @@ test("what became of it is reported with its certainty", async () => {
   const asked: unknown[] = [];
   const suggesting = new Suggesting(apiOf(async (...call) => (asked.push(call), READ)));
   await suggesting.follow(TURNS);
-  await suggesting.report("opened", "a1");
+  await suggesting.opened(SUGGESTION, "a1");
+  assert.equal(suggesting.answerId.value, "a1");
   assert.deepEqual(asked[1], ["/v1/turns/s1/acts", { answer_id: "a1", kind: "opened", step: 17 }]);
+});
+
+test("an answer to a suggestion that another took the place of is not the other's", async () => {
+  const asked: string[] = [];
+  const newer = { ...READ, suggestion: { ...SUGGESTION, suggestion_id: "s2" } };
+  const suggesting = new Suggesting(apiOf(async (path) => (asked.push(path), asked.length === 1 ? READ : newer)));
+  await suggesting.follow(TURNS);
+  await suggesting.follow([...TURNS, { who: "customer", text: "And parking?" }]);
+  await suggesting.opened(SUGGESTION, "a1");
+  assert.equal(suggesting.answerId.value, null);
+  assert.equal(asked.at(-1), "/v1/turns/s1/acts");
+});
+
+test("an emergency in a newer turn comes though the suggestion before it is dismissed", async () => {
+  const flag = { name: "chest pain", text: "This may be an emergency.", call: "911" };
+  const waiting: ((read: unknown) => void)[] = [];
+  const suggesting = new Suggesting(apiOf(async () => await new Promise((resolve) => waiting.push(resolve))));
+  const following = suggesting.follow(TURNS);
+  await settled();
+  suggesting.dismiss();
+  waiting[0]?.({ red_flags: [flag] });
+  await following;
+  assert.deepEqual(suggesting.redFlags.value, [flag]);
 });
 
 /** After all that waits for nothing outside. */
