@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.answers import (
+    LOST,
     QUESTION,
     REFILL,
+    REFILL_TEXT,
     SPOKEN,
     SUPPORTED,
     UNSUPPORTED,
@@ -326,3 +328,40 @@ def test_an_answer_without_optional_fields_is_displayed(answered: OpenConsole) -
     expect(console.answer).to_contain_text(SUPPORTED)
     expect(console.page.locator(".part-head .badge, .also, .clarify, .above")).to_have_count(0)
     expect(console.page.get_by_role("button", name="Open passage 1: A title")).to_be_visible()
+
+
+def test_a_document_that_comes_late_is_not_shown_under_another_title(
+    stand_in: StandIn, answered: OpenConsole
+) -> None:
+    console, held = answered(), list[Route]()
+    start = REFILL_TEXT.index("the pharmacist on duty")
+    link = {"start": start, "end": start + 3, "document_id": LOST, "url": None}
+    stand_in.documents[REFILL] |= {"links": [link]}
+    stand_in.documents[LOST] |= {"title": "Lost medication", "text": "Ask what was lost.", "span": None}
+    console.page.reload()
+    console.sources.first.get_by_role("button").first.click()
+    console.page.route(f"**/v1/documents/{LOST}?*", lambda route: held.append(route))
+    console.panel.locator(".text-link").click()
+    console.wait_until(lambda: len(held) == 1)
+    expect(console.panel).to_contain_text("Opening the stored text")
+    console.panel.get_by_role("button", name="Back to source").click()
+    expect(console.panel.locator(".stored-text")).to_contain_text("The plan returned")
+    with console.page.expect_response(f"**/v1/documents/{LOST}?*"):
+        held.pop().continue_()
+    console.panel.locator(".text-link").focus()
+    expect(console.panel.locator(".stored-text")).not_to_contain_text("Ask what was lost.")
+    expect(console.panel.locator(".stored-text")).to_contain_text("The plan returned")
+
+
+def test_a_mark_that_is_saved_late_leaves_the_next_question_its_focus(answered: OpenConsole) -> None:
+    console, held = answered(), list[Route]()
+    console.page.route("**/verdict", lambda route: held.append(route))
+    console.button("Good").click()
+    console.button("Save the mark").click()
+    console.wait_until(lambda: len(held) == 1)
+    console.button("Bad").click()
+    console.question.fill("And the next one?")
+    held.pop().continue_()
+    expect(console.page.locator(".latest")).to_contain_text("Marked good")
+    expect(console.question).to_be_focused()
+    expect(console.page.get_by_label("A better answer (optional)")).to_be_visible()

@@ -66,6 +66,8 @@ export class Conversation {
   readonly #contextOf = new Map<string, string>();
   #pending: string | null = null;
   #runningId: string | null = null;
+  /** The conversation that the service was found not to keep. */
+  #goneId: string | null = null;
   #isLeaving = false;
 
   constructor({ api, storage, author, onAsked = () => undefined, context }: Parts) {
@@ -139,14 +141,17 @@ export class Conversation {
     this.#keep();
   }
 
-  /** Read an earlier conversation in the place of this one. False: the service does not keep it any more. */
-  async openEarlier(id: string): Promise<boolean> {
+  /** Read an earlier conversation in the place of this one. `gone`: the service does not keep it any more; `left`: the
+   * agent went on to another one before it was read. */
+  async openEarlier(id: string): Promise<"open" | "gone" | "left"> {
     this.#leaveThread();
     this.#context?.forget();
     this.#conversationId.value = id;
     this.#keep();
+    this.#goneId = null;
     await this.reload();
-    return this.#conversationId.peek() !== null;
+    if (this.#goneId === id) return "gone";
+    return this.#conversationId.peek() === id ? "open" : "left";
   }
 
   setQuestion(text: string): void {
@@ -311,6 +316,7 @@ export class Conversation {
       return answers.map(storedTurn);
     } catch (error) {
       if (!(error instanceof ApiError) || error.problem.code !== "not_found") throw error;
+      this.#goneId = conversationId;
       const isStill = this.#conversationId.peek() === conversationId;
       if (isStill && this.underway.value === null) this.#conversationId.value = null;
       return [];

@@ -221,6 +221,17 @@ test("a new conversation and an earlier one leave the customer of this one", asy
   assert.equal(left, 2);
 });
 
+test("an earlier conversation that is left before it was read counts as left, and not as gone", async () => {
+  const answers: ((stored: object) => void)[] = [];
+  const { conversation } = conversationWith({ conversation: () => new Promise((resolve) => answers.push(resolve)) });
+  const first = conversation.openEarlier("c1");
+  const second = conversation.openEarlier("c2");
+  conversation.begin();
+  for (const answer of answers) answer({ answers: [] });
+  assert.deepEqual([await first, await second], ["left", "left"]);
+  assert.equal(await conversationWith({}).conversation.openEarlier("c3"), "gone");
+});
+
 test("a reply that was begun before a reload still says where its live values are", async () => {
   const sent: Sent[] = [];
   const send = async (_: string, one: Sent) => {

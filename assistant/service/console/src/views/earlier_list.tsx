@@ -47,10 +47,13 @@ function EarlierItem({ item }: { item: EarlierConversation }) {
   }, [item.id]);
   const open = async () => {
     announce("Opening an earlier conversation");
-    const isKept = await conversation.openEarlier(item.id);
-    announce(isKept ? "The conversation is open" : "This conversation is no longer kept");
-    if (!isKept) await earlier.remove(item.id);
-    document.getElementById("main")?.focus();
+    const opening = conversation.openEarlier(item.id);
+    document.getElementById("main")?.focus(); // now: by the time that it is open the agent may write a question
+    const outcome = await opening;
+    if (outcome === "open") announce("The conversation is open");
+    if (outcome !== "gone") return;
+    announce("This conversation is no longer kept");
+    await earlier.remove(item.id);
   };
   const remove = async () => {
     const next = place.current?.nextElementSibling ?? place.current?.previousElementSibling;

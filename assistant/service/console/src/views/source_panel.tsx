@@ -17,22 +17,27 @@ import { OriginalLink, Snippet } from "./sources.tsx";
 /** How long a browser may take to load what opens in a new tab. */
 const ORIGINAL_KEPT_MS = 60_000;
 
-type Loaded = { readonly document: DocumentText } | { readonly problem: Problem } | null;
+type Loaded = { readonly document: DocumentText } | { readonly problem: Problem };
 
 /** The stored text of a source beside the answer, at the passage that was cited. */
 export function SourcePanel({ open }: { open: OpenSource }) {
   const workspace = useWorkspace();
   const title = useRef<HTMLHeadingElement>(null);
-  const [loaded, setLoaded] = useState<Loaded>(null);
+  const [read, setRead] = useState<{ readonly linked: DocumentPlace | null; readonly loaded: Loaded } | null>(null);
   const turn = workspace.conversation.selected.value;
   const source = turn?.sources.find(({ n }) => n === open.n);
   const isApproved = source?.kind === "approved";
   const [linked, setLinked] = useState<DocumentPlace | null>(null);
   const place = linked ?? source;
+  const newest = useRef(linked);
+  newest.current = linked;
+  const loaded = read?.linked === linked ? read.loaded : null;
   const load = async () => {
     if (isApproved) return;
-    setLoaded(null);
-    if (place !== undefined) setLoaded(await readSource(workspace.api, place));
+    setRead(null);
+    if (place === undefined) return;
+    const loaded = await readSource(workspace.api, place);
+    if (newest.current === linked) setRead({ linked, loaded }); // else another link was followed meanwhile
   };
   // before the panel is seen: a focus that comes a frame later would take it from what was pressed meanwhile
   useLayoutEffect(() => {

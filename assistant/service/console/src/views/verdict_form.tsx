@@ -1,4 +1,4 @@
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import type { VerdictDraft } from "../marking.ts";
 import { clockTime } from "../text.ts";
@@ -52,7 +52,15 @@ export function VerdictForm({ turn }: { turn: Turn }) {
         ))}
       </p>
       {latest !== undefined && <Latest stored={latest} />}
-      {draft !== null && <Details turn={turn} draft={draft} onChange={setDraft} />}
+      {draft !== null && (
+        <Details
+          key={draft.label}
+          turn={turn}
+          draft={draft}
+          onChange={setDraft}
+          onSaved={(saved) => setDraft((now) => (now === saved ? null : now))} // another draft stays
+        />
+      )}
     </section>
   );
 }
@@ -71,15 +79,19 @@ interface DetailsProps {
   readonly turn: Turn;
   readonly draft: VerdictDraft;
   readonly onChange: (draft: VerdictDraft | null) => void;
+  readonly onSaved: (draft: VerdictDraft) => void;
 }
 
-function Details({ turn, draft, onChange }: DetailsProps) {
+function Details({ turn, draft, onChange, onSaved }: DetailsProps) {
+  const form = useRef<HTMLFormElement>(null);
   const { conversation } = useWorkspace();
   const [isReasonMissing, setReasonMissing] = useState(false);
   const { isBusy, failure, run } = useCall("Not saved");
-  const close = () => {
-    onChange(null);
-    document.getElementById(`verdict-${draft.label}`)?.focus();
+  /** Lead the focus on, unless the agent is in another part of the page by now. */
+  const leave = () => {
+    const { activeElement } = document;
+    const isHere = activeElement === document.body || form.current?.contains(activeElement) === true;
+    if (isHere) document.getElementById(`verdict-${draft.label}`)?.focus();
   };
   const save = async () => {
     const isMissing = draft.label === "bad" && draft.reasons.length === 0;
@@ -88,11 +100,13 @@ function Details({ turn, draft, onChange }: DetailsProps) {
       document.getElementById("reason-wrong")?.focus();
     } else if (await run(() => conversation.judge(turn, draft))) {
       announce(`Marked ${draft.label}`);
-      close();
+      leave();
+      onSaved(draft);
     }
   };
   return (
     <form
+      ref={form}
       class="details"
       onSubmit={(event) => {
         event.preventDefault();
@@ -107,7 +121,7 @@ function Details({ turn, draft, onChange }: DetailsProps) {
         <button type="submit" class="button primary" disabled={isBusy}>
           {isBusy ? "Saving…" : "Save the mark"}
         </button>
-        <button type="button" class="button quiet" onClick={close}>
+        <button type="button" class="button quiet" onClick={() => (leave(), onChange(null))}>
           Cancel
         </button>
       </p>
