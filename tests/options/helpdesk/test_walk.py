@@ -16,7 +16,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    FrameLocator,
+    Locator,
+    Page,
+    Route,
+    expect,
+    sync_playwright,
+)
 
 from assistant.evaluation.questions import load_rows
 from assistant.evaluation.trials import WrittenChat
@@ -163,6 +172,36 @@ def _told(how: str, found: Sequence[Walked]) -> str:
         f"{how}: {len(found)} chats, {max((one.actions for one in found), default=0)} actions at most, "
         f"{seconds[0]:.2f} s, {statistics.median(seconds):.2f} s, {seconds[-1]:.2f} s (least, median, most)"
     )
+
+
+def test_a_message_that_is_sent_late_leaves_the_text_for_another_patient(
+    desk: Page, browser: Browser, runtime: LocalRuntime
+) -> None:
+    context, chats, held = _context(browser, width=420), list[Locator](), list[Route]()
+    for text in ("First.", "Second."):
+        patient = context.new_page()
+        patient.goto(f"{_address(runtime)}/patient")
+        patient.get_by_label("Your message").fill(text)
+        patient.keyboard.press("Enter")
+        expect(patient.locator(".messages .own")).to_have_count(1)
+        chat = patient.evaluate("sessionStorage.getItem('helpdesk-chat')")[:6]
+        chats.append(desk.locator(f".queue button[data-chat='{chat}']"))
+    message, first, second = desk.get_by_label("Your message"), *chats
+    desk.route("**/helpdesk/desk/*/messages", lambda route: held.append(route))
+    first.click()
+    message.fill("For the first.")
+    with desk.expect_request("**/helpdesk/desk/*/messages"):
+        message.press("Enter")
+    expect(message).not_to_be_editable()
+    second.click()
+    message.fill("For the second.")
+    held.pop().continue_()
+    expect(first).to_contain_text("For the first.")
+    first.click()
+    expect(message).to_have_value("")
+    second.click()
+    expect(message).to_have_value("For the second.")
+    context.close()
 
 
 @pytest.mark.parametrize("width", [360, 1_280])

@@ -63,6 +63,7 @@ export function Box({ label, text, onText, send }: BoxProps) {
           rows={3}
           maxLength={MOST_CHARACTERS}
           value={text}
+          readOnly={isBusy}
           onInput={(event) => onText(event.currentTarget.value)}
           onKeyDown={(event) => {
             if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;

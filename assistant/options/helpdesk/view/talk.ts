@@ -41,12 +41,18 @@ export class Talk {
     return content as T;
   }
 
-  /** Read the chats below a path until the page goes; a stream that breaks off is opened again. */
-  async follow(path: string, onChat: (chat: Chat) => void, onLost: (isLost: boolean) => void): Promise<never> {
-    for (;;) {
-      const response = await fetch(`/helpdesk/${path}`, { headers: this.#headers() }).catch(() => null);
+  /** Read the chats below a path until the page goes or the signal ends it; a stream that breaks off is opened again. */
+  async follow(
+    path: string,
+    onChat: (chat: Chat) => void,
+    onLost: (isLost: boolean) => void,
+    signal: AbortSignal = new AbortController().signal,
+  ): Promise<void> {
+    while (!signal.aborted) {
+      const response = await fetch(`/helpdesk/${path}`, { headers: this.#headers(), signal }).catch(() => null);
+      if (signal.aborted) return;
       onLost(!response?.ok);
-      if (response?.ok && response.body !== null) await read(response.body, onChat).catch(() => onLost(true));
+      if (response?.ok && response.body !== null) await read(response.body, onChat).catch(() => signal.aborted || onLost(true));
       await new Promise((resolve) => setTimeout(resolve, AGAIN_AFTER_MS));
     }
   }

@@ -48,7 +48,7 @@ function useAssistant(talk: Talk, service: string) {
     panel.current?.leave(); // nothing of the chat before stays while this one's context is fetched
     if (id === null) return;
     panel.current ??= new Panel(place.current as HTMLElement, service, {
-      insert: write,
+      insert: (text) => write(text),
       note: (text) => void (notes.value = { ...notes.value, [openId.peek() ?? ""]: text }),
       source: openBeside,
       code: () => signed("code", openId.peek()),
@@ -71,8 +71,8 @@ function ticketOf({ customer, chat_id }: Chat): string {
   return `${customer}, chat ${chat_id.slice(0, 6)}`;
 }
 
-function write(text: string): void {
-  drafts.value = { ...drafts.value, [openId.peek() ?? ""]: text };
+function write(text: string, chatId = openId.peek() ?? ""): void {
+  drafts.value = { ...drafts.value, [chatId]: text };
 }
 
 function Desk({ talk, service }: { talk: Talk; service: string }) {
@@ -109,7 +109,7 @@ function Desk({ talk, service }: { talk: Talk; service: string }) {
               key={chat.chat_id}
               label="Your message"
               text={drafts.value[chat.chat_id] ?? ""}
-              onText={write}
+              onText={(text) => write(text, chat.chat_id)} // also once another chat is open
               send={(text, message_id) => talk.post(`desk/${chat.chat_id}/messages`, { message_id, text })}
             />
             {notes.value[chat.chat_id] !== undefined && (

@@ -11,16 +11,23 @@ const chat = signal<Chat | null>(null);
 const draft = signal("");
 const isLost = signal(false);
 const customer = signal(0);
+let following = new AbortController();
 
+/** Follow a chat; the one before, which has ended, is followed no more. */
 function follow(id: string): void {
   sessionStorage.setItem(KEY, id);
-  void talk.follow(`chats/${id}/events`, (changed) => (chat.value = changed), (lost) => (isLost.value = lost));
+  following.abort();
+  following = new AbortController();
+  const { signal } = following;
+  void talk.follow(`chats/${id}/events`, (changed) => (chat.value = changed), (lost) => (isLost.value = lost), signal);
 }
 
 async function send(text: string, message_id: string): Promise<void> {
   const current = chat.peek();
   if (current !== null && current.closed_at === null) {
-    chat.value = await talk.post<Chat>(`chats/${current.chat_id}/messages`, { message_id, text });
+    const posted = await talk.post<Chat>(`chats/${current.chat_id}/messages`, { message_id, text });
+    // an answer to the message may have come first
+    if (posted.messages.length > (chat.peek()?.messages.length ?? 0)) chat.value = posted;
   } else {
     chat.value = await talk.post<Chat>("chats", { text, customer: customer.peek() });
     follow(chat.value.chat_id);
