@@ -24,7 +24,7 @@ from assistant.domain.documents import DOCUMENT_SUBJECT
 from assistant.domain.errors import AssistantError
 from assistant.options.feedback.events import FeedbackEvent, FeedbackText, PatientDataFilter, SealedText
 from assistant.options.feedback.signals import ShownAnswer, Signal, Signals
-from assistant.options.feedback.store import StoredFeedback, seal, text_id_of
+from assistant.options.feedback.store import StoredFeedback, seal
 from assistant.stores.events import StoredErasureKeys
 from assistant.stores.formats import bodies_of
 from assistant.stores.ports import DocumentTexts
@@ -133,6 +133,18 @@ class MoverStores:
 
 
 @dataclass(frozen=True, slots=True)
+class _FilteredSignal:
+    """A signal whose words have no patients' data."""
+
+    event: FeedbackEvent
+    words: FeedbackText | None
+    """None where no words leave the records."""
+    subjects: frozenset[str]
+    """With whose keys the words are sealed: ``document:ID`` of each document, ``patient:KEYED_HASH`` of each
+    member number, else ``tenant:NAME``."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Group:
     """What became of a group of rows."""
 
@@ -214,7 +226,7 @@ class MoveFeedback:
             failures += 1
             await set_within(stopping, pause_s)
 
-    async def _all_signals(self, rows: Sequence[OutboxRow]) -> list[Signal]:
+    async def _all_signals(self, rows: Sequence[OutboxRow]) -> list[_FilteredSignal]:
         """Return the signals of all rows. A row whose answer is gone is dropped and counted; so is one that
         failed ``_TRIES`` times, which must not hold up the others. A row that failed less often gives no
         signal yet, and stays in ``_failures``.
@@ -223,7 +235,7 @@ class MoveFeedback:
         """
         free = asyncio.Semaphore(_ROWS_AT_ONCE)
 
-        async def of_row(row: OutboxRow) -> list[Signal] | None:
+        async def of_row(row: OutboxRow) -> list[_FilteredSignal] | None:
             async with free:
                 try:
                     signals = await self._signals_of(row)
@@ -239,7 +251,7 @@ class MoveFeedback:
             _log.warning("feedback_rows_dropped", rows=dropped, of=len(rows))
         return [signal for signals in signals_of_rows for signal in signals or ()]
 
-    def _failed(self, row: OutboxRow, error: Exception) -> list[Signal] | None:
+    def _failed(self, row: OutboxRow, error: Exception) -> list[_FilteredSignal] | None:
         """Count a failure; return no signals yet, or None when the row is given up."""
         self._failures[row.key] += 1
         tries = self._failures[row.key]
@@ -249,7 +261,7 @@ class MoveFeedback:
         del self._failures[row.key]
         return None
 
-    async def _signals_of(self, row: OutboxRow) -> list[Signal] | None:
+    async def _signals_of(self, row: OutboxRow) -> list[_FilteredSignal] | None:
         """Return the signals of a row; None when there is no record of its answer."""
         record = await self._stores.records.get_answer(row.answer_id)
         if record is None:
@@ -258,7 +270,9 @@ class MoveFeedback:
         if isinstance(row.stored, StoredSent) and row.stored.sent.reply_id is not None:
             reply = await self._stores.records.get_answer(row.stored.sent.reply_id)
             answer = replace(answer, reply=reply and reply.text)
-        return await asyncio.to_thread(self._signals.of, row.stored, answer)
+        return await asyncio.to_thread(
+            lambda: [self._filtered(signal) for signal in self._signals.of(row.stored, answer)]
+        )
 
     async def _shown(self, record: AnswerRecord) -> ShownAnswer:
         """Return the answer with the documents' texts, as the agent who asked saw it."""
@@ -266,34 +280,33 @@ class MoveFeedback:
         shown = await read_excerpts(record.excerpts, self._stores.texts, labels=labels)
         return ShownAnswer(record, fill_record(record, shown), is_whole=not gone_from(record, shown))
 
-    async def _sealed(self, signals: Sequence[Signal]) -> tuple[list[FeedbackEvent], list[SealedText]]:
-        """Return the events, and the sealed words of those that have any: an event names them by ``text_id``.
-
-        No words are sealed without a filter of patients' data, where the tenant keeps no texts, and for an
-        event one of whose subjects has no key any more.
-        """
-        if self._stores.patients is None or not self._signals.keeps_texts:
-            return [signal.event for signal in signals], []
+    def _filtered(self, signal: Signal) -> _FilteredSignal:
+        """Return a signal with its words without patients' data; without words where there is no filter of
+        such data, or the tenant keeps no texts."""
         patients = self._stores.patients
-        replaced = await asyncio.to_thread(lambda: [self._replaced(patients, signal) for signal in signals])
-        all_subjects = sorted({subject for _, subjects in replaced for subject in subjects})
-        keys = await self._stores.keys.keys_of(all_subjects, create=True)
-        events, texts = list[FeedbackEvent](), list[SealedText]()
-        for signal, (words, subjects) in zip(signals, replaced, strict=True):
-            text = seal(words, signal.event, subjects=subjects, keys=keys)
-            text_id = None if text is None else text_id_of(signal.event)
-            events.append(signal.event.model_copy(update={"text_id": text_id}))
-            texts += [] if text is None else [text]
-        return events, texts
-
-    def _replaced(self, patients: PatientDataFilter, signal: Signal) -> tuple[FeedbackText, frozenset[str]]:
-        """Return a signal's words without patients' data, and the subjects with whose keys they are sealed:
-        ``document:ID`` of each document, ``patient:KEYED_HASH`` of each member number, else
-        ``tenant:NAME``."""
+        if patients is None or not self._signals.keeps_texts:
+            return _FilteredSignal(signal.event, None, frozenset())
         texts = {field: text for field, text in signal.words.model_dump().items() if text}
         replaced = {field: patients.replace(text) for field, text in texts.items()}
         numbers = {number for result in replaced.values() for number in result.member_numbers}
         subjects = {f"{DOCUMENT_SUBJECT}{document_id}" for document_id in signal.documents}
         subjects |= {self._signals.patient(number) for number in numbers}
         words = signal.words.model_copy(update={field: result.text for field, result in replaced.items()})
-        return words, frozenset(subjects or {f"tenant:{signal.event.tenant}"})
+        return _FilteredSignal(signal.event, words, frozenset(subjects or {f"tenant:{signal.event.tenant}"}))
+
+    async def _sealed(
+        self, signals: Sequence[_FilteredSignal]
+    ) -> tuple[list[FeedbackEvent], list[SealedText]]:
+        """Return the events, and the sealed words of those that have any: an event names them by ``text_id``.
+
+        Words are not sealed for an event one of whose subjects has no key any more.
+        """
+        all_subjects = sorted(frozenset[str]().union(*(signal.subjects for signal in signals)))
+        keys = await self._stores.keys.keys_of(all_subjects, create=True)
+        events, texts = list[FeedbackEvent](), list[SealedText]()
+        for signal in signals:
+            event, words = signal.event, signal.words
+            text = None if words is None else seal(words, event, subjects=signal.subjects, keys=keys)
+            events.append(event.model_copy(update={"text_id": None if text is None else text.text_id}))
+            texts += [] if text is None else [text]
+        return events, texts

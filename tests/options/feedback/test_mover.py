@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from assistant.domain.answers import Act, AgentAct, Sent, StoredAct, StoredSent, Verdict, VerdictLabel
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
 from assistant.options.feedback import mover
-from assistant.options.feedback.events import FeedbackKind
+from assistant.options.feedback.events import FeedbackKind, ReplacedText
 from assistant.options.feedback.section import FeedbackSection
 from assistant.options.feedback.signals import ShownAnswer, Signal
 from assistant.options.feedback.store import unseal_all
@@ -174,6 +174,28 @@ async def test_a_row_that_cannot_be_read_does_not_hold_up_the_others(
             FeedbackKind.UNANSWERED,
             FeedbackKind.VERDICT,
         ]
+        assert "M-77" not in str(lines)
+        assert await scene.stores.outbox.pending() == []
+
+
+async def test_a_row_whose_words_cannot_be_filtered_does_not_hold_up_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with moving(tmp_path) as scene:
+        await acted(scene)
+        assert scene.patients is not None
+        filtered = scene.patients.replace
+
+        def fail_on_sent(text: str) -> ReplacedText:
+            if text == SENT.text:
+                raise ValueError("M-77")
+            return filtered(text)
+
+        monkeypatch.setattr(scene.patients, "replace", fail_on_sent)
+        move = scene.move
+        with capture_logs() as lines:
+            assert [await move() for _ in range(5)] == [2, 0, 0, 0, 1]
+        assert FeedbackKind.SENT not in {event.kind for event in await scene.events()}
         assert "M-77" not in str(lines)
         assert await scene.stores.outbox.pending() == []
 
