@@ -177,6 +177,19 @@ def test_hidden_sheets_and_formulas_without_a_value_are_named() -> None:
     )
 
 
+def test_sheets_of_a_workbook_whose_names_are_alike_are_read() -> None:
+    file = Workbook()
+    for name, formula in (("Fees", "=A2"), ("Other", "=A3")):
+        file.create_sheet(name).append([f"In {name}", formula])
+    written = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(saved(file))) as before, zipfile.ZipFile(written, "w") as after:
+        for part in before.namelist():
+            after.writestr(part, before.read(part).replace(b'name="Other"', b'name="fees"'))
+    converted = convert("a.xlsx", written.getvalue())
+    assert units(converted) == ["In Fees", "In Other"]
+    assert "formulas without a stored value: Fees!B1, fees1!B1" in lost(converted)[0]
+
+
 def test_macros_are_named_and_not_read() -> None:
     buffer = io.BytesIO(saved(a_workbook(Plans=PLANS)))
     with zipfile.ZipFile(buffer, "a") as container:

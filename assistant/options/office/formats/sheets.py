@@ -3,7 +3,8 @@
 A value whose format is not understood stays as it is stored. What Excel does not show is left out and named.
 
 ``_checked_facts`` reads the parts' bytes first: for the limit of cells, and for what openpyxl does not tell.
-``_Sheet`` then gives the visible rows of each sheet, of which ``region_blocks`` makes headings and tables.
+Then each sheet is read: ``_cells`` returns its cells with a value, ``_rows`` the visible ones of them in
+rows, of which ``region_blocks`` makes headings and tables, and ``_lost_words`` what of them is not shown.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import io
 import re
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -79,65 +80,60 @@ def convert_xlsx(raw: bytes) -> model.Page:
     from openpyxl.reader.excel import ExcelReader  # pyright: ignore
 
     container = ooxml.open_container(raw, part="xl/workbook.xml")
-    facts = _checked_facts(container)
+    facts = {name: _checked_facts(container, name) for name in container.namelist()}
     with ooxml.whole_file("Excel"):
-        reader: Any = ExcelReader(io.BytesIO(raw), data_only=True, rich_text=facts.is_rich)
+        is_rich = any(part.is_rich for part in facts.values())
+        reader: Any = ExcelReader(io.BytesIO(raw), data_only=True, rich_text=is_rich)
         reader.read()
+    parts = (
+        relation.target
+        for _, relation in reader.parser.find_sheets()
+        if relation.target in reader.valid_files and "chartsheet" not in relation.Type
+    )  # in the order of the sheets: a name may be that of two
+    sheets = [
+        _read_sheet(sheet, facts[part], container, reader.wb.epoch)
+        for sheet, part in zip(reader.wb.worksheets, parts, strict=True)
+    ]
     losses = [*ooxml.macros(container)]
     for what, folder in (("charts", "xl/charts/chart"), ("pictures", "xl/media/")):
         if count := sum(name.startswith(folder) for name in container.namelist()):
             losses.append(model.Loss(f"{what} that were not read: {count}"))
-    blocks: list[model.Block] = []
-    banners: list[str] = []
-    part_of = {entry.name: relation.target for entry, relation in reader.parser.find_sheets()}
-    for sheet in reader.wb.worksheets:
-        if sheet.sheet_state != "visible":
-            words = sum(len(str(cell.value).split()) for _, cell in _filled(sheet))
-            losses.append(model.Loss(f"hidden sheet {sheet.title} was not read", words=words))
-            continue
-        lost, place = Counter[str](), model.Place("sheet", name=sheet.title)
-        links = facts.links.get(part_of[sheet.title], {})
-        rows = _Sheet(sheet, reader.wb.epoch, lost, links).rows()
-        if further := [*region_blocks(rows, place, level=3), *_over_the_cells(sheet, container, place)]:
-            blocks += [model.Heading(2, (model.Run(sheet.title),), place), *further]
-        losses += [model.Loss(what, str(place), words) for what, words in lost.items()]
-        banners += _banners(sheet)
-    visible = [sheet.title for sheet in reader.wb.worksheets if sheet.sheet_state == "visible"]
-    if missing := [f"{name}!{place}" for name in visible for place in facts.unstored.get(part_of[name], ())]:
-        more = f" and {len(missing) - _SHOWN_PLACES} more" if len(missing) > _SHOWN_PLACES else ""
-        shown = ", ".join(missing[:_SHOWN_PLACES])
+    losses += [loss for sheet in sheets for loss in sheet.losses]
+    if places := [place for sheet in sheets for place in sheet.unstored]:
+        more = f" and {len(places) - _SHOWN_PLACES} more" if len(places) > _SHOWN_PLACES else ""
+        shown = ", ".join(places[:_SHOWN_PLACES])
         what = f"formulas without a stored value: {shown}{more}. Open and save the file in Excel."
         losses.append(model.Loss(what))
-    return model.Page(tuple(blocks), banner="; ".join(dict.fromkeys(banners)), losses=tuple(losses))
+    blocks = tuple(block for sheet in sheets for block in sheet.blocks)
+    banner = "; ".join(dict.fromkeys(banner for sheet in sheets for banner in sheet.banners))
+    return model.Page(blocks, banner=banner, losses=tuple(losses))
 
 
 class _Facts(NamedTuple):
-    """What is read from the bytes of a workbook's parts, by a part's name (``xl/worksheets/sheet1.xml``)."""
+    """What is read from the bytes of one part of a workbook, a sheet or the texts that sheets share."""
 
-    unstored: Mapping[str, Sequence[str]]
+    unstored: Sequence[str]
     """Cells with a formula without a stored value: "B7"."""
-    links: Mapping[str, Mapping[str, str]]
+    links: Mapping[str, str]
     """Cell = address, of formulas that link."""
     is_rich: bool
     """Whether some text is raised, lowered or struck in part."""
 
 
-def _checked_facts(container: ZipFile) -> _Facts:
-    """Return the facts of a workbook. Raises DocumentInvalidError for too many cells."""
-    unstored, links, is_rich = dict[str, list[str]](), dict[str, dict[str, str]](), False
-    for name in container.namelist():
-        if PurePosixPath(name).parent.name != "worksheets" and not name.endswith("sharedStrings.xml"):
-            continue
-        content = container.read(name)
-        is_rich |= b"vertAlign" in content or b"strike" in content
-        cells = content.count(b"<c ") + sum(_area(covered.decode()) for covered in _RANGE.findall(content))
-        if cells > MOST_CELLS:
-            sheet = f"its sheet {PurePosixPath(name).stem} has {cells:,} cells"
-            problem = f"{sheet}; at most {MOST_CELLS:,} are read"
-            raise DocumentInvalidError(f"{problem}. Split it, or end its merged cells where its data end.")
-        unstored[name] = [cell.decode() for cell in _UNSTORED.findall(content)]
-        links[name] = {at.decode(): unescape(to.decode()) for at, to in _LINKING.findall(content)}
-    return _Facts(unstored, links, is_rich)
+def _checked_facts(container: ZipFile, name: str) -> _Facts:
+    """Return the facts of a part; those of other kinds are not read. Raises DocumentInvalidError for too many
+    cells."""
+    if PurePosixPath(name).parent.name != "worksheets" and not name.endswith("sharedStrings.xml"):
+        return _Facts((), {}, is_rich=False)
+    content = container.read(name)
+    cells = content.count(b"<c ") + sum(_area(covered.decode()) for covered in _RANGE.findall(content))
+    if cells > MOST_CELLS:
+        sheet = f"its sheet {PurePosixPath(name).stem} has {cells:,} cells"
+        problem = f"{sheet}; at most {MOST_CELLS:,} are read"
+        raise DocumentInvalidError(f"{problem}. Split it, or end its merged cells where its data end.")
+    unstored = [cell.decode() for cell in _UNSTORED.findall(content)]
+    links = {at.decode(): unescape(to.decode()) for at, to in _LINKING.findall(content)}
+    return _Facts(unstored, links, b"vertAlign" in content or b"strike" in content)
 
 
 def _area(reference: str) -> int:
@@ -146,6 +142,28 @@ def _area(reference: str) -> int:
 
     left, top, right, bottom = cast("tuple[int, int, int, int]", range_boundaries(reference))
     return (abs(right - left) + 1) * (abs(bottom - top) + 1)
+
+
+class _ReadSheet(NamedTuple):
+    losses: Sequence[model.Loss]
+    blocks: Sequence[model.Block] = ()
+    banners: Sequence[str] = ()
+    unstored: Sequence[str] = ()
+    """Places of formulas without a stored value: "Prices!B7"."""
+
+
+def _read_sheet(sheet: Any, facts: _Facts, container: ZipFile, epoch: datetime) -> _ReadSheet:
+    """Return a sheet under its name; of a hidden one only what is lost. ``sheet``: openpyxl's."""
+    if sheet.sheet_state != "visible":
+        words = sum(len(str(cell.value).split()) for _, cell in _filled(sheet))
+        return _ReadSheet([model.Loss(f"hidden sheet {sheet.title} was not read", words=words)])
+    place = model.Place("sheet", name=sheet.title)
+    cells = _cells(sheet, facts.links, epoch)
+    blocks = [*region_blocks(_rows(cells), place, level=3), *_over_the_cells(sheet, container, place)]
+    heading = [model.Heading(2, (model.Run(sheet.title),), place)] if blocks else []
+    losses = [model.Loss(what, str(place), words) for what, words in _lost_words(cells).items()]
+    unstored = [f"{sheet.title}!{cell}" for cell in facts.unstored]
+    return _ReadSheet(losses, [*heading, *blocks], [*_banners(sheet)], unstored)
 
 
 def _over_the_cells(sheet: Any, container: ZipFile, place: model.Place) -> Iterator[model.Block]:
@@ -176,101 +194,104 @@ _COVERED = GridCell((), "")
 """What stands at each place that a merged cell covers, but for its first."""
 
 
-class _Box(NamedTuple):
-    """Visible rows [top, bottom) and columns [left, right) of a cell, counted from 1 among the visible ones;
-    empty when all of them are hidden."""
+class _Cell(NamedTuple):
+    """A cell with a value."""
 
-    top: int
-    bottom: int
-    left: int
-    right: int
+    row_in_file: int
+    rows: range
+    """Rows that it covers, counted from 1 among the visible ones; empty if all of them are hidden."""
+    columns: range
+    """Like ``rows``."""
+    shown: GridCell
+    comment: str
+    """Its comment, which is not read; empty without one. A note is in ``shown``."""
 
 
-class _Sheet:
-    """The cells of a sheet as they are shown; what is not shown is counted in ``lost``."""
-
-    def __init__(self, sheet: Any, epoch: datetime, lost: Counter[str], links: Mapping[str, str]) -> None:
-        """``sheet``: openpyxl's. ``links``: addresses by cell, of formulas that link. ``rows`` adds to
-        ``lost`` the words that are not shown, by what hides them."""
-        self._sheet = sheet
-        self._links = links
-        self._epoch = epoch
-        self._lost = lost
-        rows = {number for number, row in sheet.row_dimensions.items() if row.hidden or row.height == 0}
-        groups = (group for group in sheet.column_dimensions.values() if group.hidden or group.width == 0)
-        self._hidden = (
-            sorted(rows),
-            sorted({at for group in groups for at in range(group.min, group.max + 1)}),
-        )  # numbers of hidden rows, and of hidden columns
-
-    def rows(self) -> list[Row]:
-        """Return the visible rows with a value, in order. Row and column numbers count visible ones."""
-        rows = defaultdict[int, dict[int, GridCell]](dict)
-        row_in_file: dict[int, int] = {}  # by visible row
-        cells = _filled(self._sheet)
-        merged_by_corner = {(area.min_row, area.min_col): area for area in self._sheet.merged_cells.ranges}
-        last_row, last_column = (max((place[axis] for place, _ in cells), default=0) for axis in (0, 1))
-        for (row, column), cell in cells:
-            end_row, end_column = row, column
-            if merged := merged_by_corner.get((row, column)):  # to the last filled row and column at most
-                end_row, end_column = min(merged.max_row, last_row), min(merged.max_col, last_column)
-            box = self._visible_box((row, end_row), (column, end_column))
-            runs = self._runs(cell)
-            text = " ".join("".join(run.text for run in runs if not (run.is_struck or run.is_hidden)).split())
-            if box.top == box.bottom or box.left == box.right:
-                hidden = "hidden rows" if box.top == box.bottom else "hidden columns"
-                self._lost[hidden] += len(text.split())
-                continue
-            row_in_file.setdefault(box.top, row)
-            for at_row, at_column in product(range(box.top, box.bottom), range(box.left, box.right)):
-                rows[at_row].setdefault(at_column, _COVERED)
-            height, width = box.bottom - box.top, box.right - box.left
-            is_bold, note = bool(cell.font.bold), self._note(cell)
-            rows[box.top][box.left] = GridCell(runs, text, height, width, is_bold, note)
-        return [
-            Row(number, dict(sorted(row.items())), row_in_file.get(number, number))
-            for number, row in sorted(rows.items())
-        ]
-
-    def _visible_box(self, rows: tuple[int, int], columns: tuple[int, int]) -> _Box:
-        """Return the visible part of rows and columns of the file, each from first to last."""
-        top, bottom = (self._visible(number, 0) + 1 for number in (rows[0] - 1, rows[1]))
-        left, right = (self._visible(number, 1) + 1 for number in (columns[0] - 1, columns[1]))
-        return _Box(top, bottom, left, right)
-
-    def _visible(self, number: int, axis: int) -> int:
-        """Return how many rows (axis 0) or columns (1) up to a number are visible."""
-        return number - bisect_right(self._hidden[axis], number)
-
-    def _note(self, cell: Any) -> str:
-        """Return a cell's note; a comment is counted as lost."""
+def _cells(sheet: Any, links: Mapping[str, str], epoch: datetime) -> list[_Cell]:
+    """Return the cells of a sheet with a value, in order. ``links``: addresses by cell, of formulas that
+    link."""
+    dimensions = sheet.row_dimensions.items()
+    hidden_rows = sorted(number for number, row in dimensions if row.hidden or row.height == 0)
+    groups = (group for group in sheet.column_dimensions.values() if group.hidden or group.width == 0)
+    hidden_columns = sorted({number for group in groups for number in range(group.min, group.max + 1)})
+    merged_by_corner = {(area.min_row, area.min_col): area for area in sheet.merged_cells.ranges}
+    filled = _filled(sheet)
+    last_row, last_column = (max((place[axis] for place, _ in filled), default=0) for axis in (0, 1))
+    cells: list[_Cell] = []
+    for (row, column), cell in filled:
+        end_row, end_column = row, column
+        if merged := merged_by_corner.get((row, column)):  # to the last filled row and column at most
+            end_row, end_column = min(merged.max_row, last_row), min(merged.max_col, last_column)
+        rows, columns = _visible(row, end_row, hidden_rows), _visible(column, end_column, hidden_columns)
+        runs = _runs(cell, links.get(cell.coordinate, ""), epoch)
+        text = " ".join("".join(run.text for run in runs if run.is_in_force).split())
         note = cell.comment.text if cell.comment is not None else ""
-        if not note.startswith(_REMARK):
-            return note
-        self._lost["comments"] += len(note.removeprefix(_REMARK).split())
-        return ""
+        note, comment = ("", note) if note.startswith(_REMARK) else (note, "")
+        shown = GridCell(runs, text, len(rows), len(columns), bool(cell.font.bold), note)
+        cells.append(_Cell(row, rows, columns, shown, comment))
+    return cells
 
-    def _runs(self, cell: Any) -> model.Runs:
-        """Return a cell's text as shown. A value that its format shows as nothing (";;;") is a hidden run."""
-        value, link = cell.value, self._links.get(cell.coordinate, "")
-        if cell.hyperlink is not None:
-            link = cell.hyperlink.target or ""
-        if isinstance(value, list):  # rich text: pieces with fonts of their own
-            pieces = [(str(part), getattr(part, "font", cell.font)) for part in cast("Sequence[Any]", value)]
-        else:
-            shown = shown_value(value, cell.number_format, epoch=self._epoch)
-            if not shown and str(value).strip():
-                return (model.Run(_raw(value), is_hidden=True),)
-            pieces = [(shown, cell.font)]
-        return tuple(
-            model.Run(
-                ooxml.symbols(text, str(font.name)),
-                _SHIFTS.get(font.vertAlign, model.Shift.NONE),
-                bool(font.strike),
-                link=link,
-            )
-            for text, font in pieces
+
+def _visible(first: int, last: int, hidden: Sequence[int]) -> range:
+    """Return the numbers among the visible rows that rows ``first`` to ``last`` have; so for columns.
+
+    ``hidden``: sorted numbers of hidden ones. With [2] hidden, rows 1 to 3 are range(1, 3).
+    """
+    begin, end = (number - bisect_right(hidden, number) + 1 for number in (first - 1, last))
+    return range(begin, end)
+
+
+def _rows(cells: Iterable[_Cell]) -> list[Row]:
+    """Return the visible rows with a value, in order."""
+    rows = defaultdict[int, dict[int, GridCell]](dict)
+    row_in_file: dict[int, int] = {}  # by visible row
+    for cell in cells:
+        if cell.rows and cell.columns:
+            row_in_file.setdefault(cell.rows.start, cell.row_in_file)
+            for row, column in product(cell.rows, cell.columns):
+                rows[row].setdefault(column, _COVERED)
+            rows[cell.rows.start][cell.columns.start] = cell.shown
+    return [
+        Row(number, dict(sorted(row.items())), row_in_file.get(number, number))
+        for number, row in sorted(rows.items())
+    ]
+
+
+def _lost_words(cells: Iterable[_Cell]) -> Counter[str]:
+    """Return how many words are not shown, by what hides them."""
+    lost = Counter[str]()
+    for cell in cells:
+        if not cell.rows or not cell.columns:
+            lost["hidden columns" if cell.rows else "hidden rows"] += len(cell.shown.text.split())
+        elif cell.comment:
+            lost["comments"] += len(cell.comment.removeprefix(_REMARK).split())
+    return lost
+
+
+def _runs(cell: Any, link: str, epoch: datetime) -> model.Runs:
+    """Return a cell's text as shown. A value that its format shows as nothing (";;;") is a hidden run.
+
+    ``link``: the address to which the cell's formula leads; a link of the cell itself precedes it.
+    """
+    value = cell.value
+    if cell.hyperlink is not None:
+        link = cell.hyperlink.target or ""
+    if isinstance(value, list):  # rich text: pieces with fonts of their own
+        pieces = [(str(part), getattr(part, "font", cell.font)) for part in cast("Sequence[Any]", value)]
+    else:
+        shown = shown_value(value, cell.number_format, epoch=epoch)
+        if not shown and str(value).strip():
+            return (model.Run(_raw(value), is_hidden=True),)
+        pieces = [(shown, cell.font)]
+    return tuple(
+        model.Run(
+            ooxml.symbols(text, str(font.name)),
+            _SHIFTS.get(font.vertAlign, model.Shift.NONE),
+            bool(font.strike),
+            link=link,
         )
+        for text, font in pieces
+    )
 
 
 # Values
