@@ -1,4 +1,4 @@
-"""The port of connectors, and the HTTP client that those of wikis share.
+"""The port of connectors, ``Connector``, and what its adapters share to call a system.
 
 ``run.py`` calls a connector in this order, once for each run:
 
@@ -26,8 +26,7 @@ from assistant.options.sources.section import SourceConnector
 _REQUEST_S = 60.0
 """Limit of one request."""
 _LARGEST_BYTES = 20 * 1024 * 1024
-# Statuses after which a request is repeated: too many requests, or a server that is unavailable.
-_ASK_TO_WAIT = frozenset({429, 502, 503, 504})
+"""Limit of a response's body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ class FetchedItem:
 
 
 class Connector(Protocol):
-    """Reads one system, not more often than its settings allow. One object reads one run.
+    """Reads one system, not more often than its settings allow. One object serves one run.
 
     Every method raises DependencyError where the system is unavailable or its response has another format,
     OverloadedError with ``retry_after_s`` where it asks to wait, DeadlineExceededError. An error never
@@ -95,7 +94,9 @@ class Connector(Protocol):
     async def close(self) -> None: ...
 
 
-# --- calls of a system --------------------------------------------------------------------------------------
+# What adapters share to call a system
+
+
 class ServerFailedError(DependencyError):
     """A server failed at one request (500); others may succeed."""
 
@@ -107,11 +108,13 @@ def limiter(calls_per_second: float) -> AsyncLimiter:
 
 
 class WikiHttp:
-    """Requests to one wiki. No redirect is followed; cookies are kept only where a session needs them."""
+    """Requests to one wiki, in one event loop. No redirect is followed."""
 
     def __init__(
         self, system: str, settings: SourceConnector, *, headers: Mapping[str, str], cookies: bool = False
     ) -> None:
+        """``system``: begins each error's message, as "The wiki". ``headers``: added to each request.
+        ``cookies``: whether to keep them, for a session; also from a host that is an IP address."""
         self._system = system
         self._rate = limiter(settings.requests_per_second)
         self._session = aiohttp.ClientSession(
@@ -131,10 +134,19 @@ class WikiHttp:
         deadline: Deadline,
         form: Mapping[str, str] | None = None,
     ) -> bytes | None:
-        """Return the body of the response to a GET, or to a POST of a form; None for 404.
+        """Send a GET, or with ``form`` a POST of it, and return the body of the response.
 
-        Raises DependencyError, OverloadedError, DeadlineExceededError, DocumentInvalidError for a body over
-        its bound.
+        | response | result |
+        | --- | --- |
+        | 200 | its body; DocumentInvalidError if that is over ``_LARGEST_BYTES`` |
+        | 404 | None |
+        | 401, 403 | DependencyError: the account is refused |
+        | 429, 502, 503, 504 | OverloadedError, with ``Retry-After`` if that is a number of seconds |
+        | 500 | ServerFailedError |
+        | another status | DependencyError |
+        | a broken connection, or no end within ``_REQUEST_S`` and the deadline | OverloadedError |
+
+        It first waits for the rate. Raises DeadlineExceededError where the deadline has passed by then.
         """
         await self._rate.acquire()
         limit = aiohttp.ClientTimeout(total=deadline.within_s(_REQUEST_S))
@@ -143,32 +155,32 @@ class WikiHttp:
             async with self._session.request(
                 method, url, params=query, data=form, allow_redirects=False, timeout=limit
             ) as response:
-                if response.status == 404:
-                    return None
-                self._check_status(response)
+                return await self._body(response)
+        except (aiohttp.ClientError, OSError) as error:  # a timeout is an OSError
+            raise OverloadedError(f"{self._system} did not answer ({type(error).__name__}). Retry.") from None
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes | None:
+        """Return the result of a response, or raise its error, as in the table of ``ask``."""
+        match response.status:
+            case 200:
                 body = bytearray()
                 async for part in response.content.iter_chunked(65_536):
                     body += part
                     if len(body) > _LARGEST_BYTES:
                         raise DocumentInvalidError(f"{self._system}'s answer is over {_LARGEST_BYTES} bytes.")
-        except (aiohttp.ClientError, OSError) as error:  # a timeout is an OSError
-            raise OverloadedError(f"{self._system} did not answer ({type(error).__name__}). Retry.") from None
-        return bytes(body)
-
-    def _check_status(self, response: aiohttp.ClientResponse) -> None:
-        """Raises the error of a status that is not 200."""
-        status = response.status
-        if status in _ASK_TO_WAIT:
-            after = response.headers.get("Retry-After", "")
-            raise OverloadedError(
-                f"{self._system} asks to wait, or is unavailable ({status}). Retry.",
-                retry_after_s=float(after) if after.isdecimal() else None,
-            )
-        if status in (401, 403):
-            raise DependencyError(
-                f"{self._system} refused the account ({status}). Check user, secret and its permissions."
-            )
-        if status == 500:
-            raise ServerFailedError(f"{self._system} failed at it (500). See its log; retry.")
-        if status != 200:
-            raise DependencyError(f"{self._system} answered {status}. Check the address; retry.")
+                return bytes(body)
+            case 404:
+                return None
+            case 401 | 403:
+                refused = f"{self._system} refused the account ({response.status})."
+                raise DependencyError(f"{refused} Check user, secret and its permissions.")
+            case 429 | 502 | 503 | 504:
+                after = response.headers.get("Retry-After", "")
+                raise OverloadedError(
+                    f"{self._system} asks to wait, or is unavailable ({response.status}). Retry.",
+                    retry_after_s=float(after) if after.isdecimal() else None,
+                )
+            case 500:
+                raise ServerFailedError(f"{self._system} failed at it (500). See its log; retry.")
+            case status:
+                raise DependencyError(f"{self._system} answered {status}. Check the address; retry.")
