@@ -10,10 +10,14 @@ export const OPTION: Option = ({ api, host }) => {
     aboveComposer: () => <SuggestionBar suggesting={suggesting} />,
     listen: () => {
       let number: number | undefined;
+      let read = "";
       return host.chat.subscribe((chat) => {
-        if (chat?.number !== number) suggesting.dismiss(); // nothing of the chat before stays
-        number = chat?.number;
-        void suggesting.follow(chat?.turns ?? []);
+        const turns = chat?.turns ?? [];
+        const isOther = chat?.number !== number;
+        if (isOther) suggesting.dismiss(); // nothing of the chat before stays
+        else if (JSON.stringify(turns) === read) return; // a new context alone says nothing new
+        [number, read] = [chat?.number, JSON.stringify(turns)];
+        void suggesting.follow(turns);
       });
     },
     forget: () => suggesting.dismiss(),

@@ -2,6 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Api } from "@console/api.ts";
 import { ApiError, unreachable } from "@console/problems.ts";
+import type { Host } from "@console/options.ts";
+import { signal } from "@preact/signals";
+import { OPTION } from "../option.tsx";
 import { Suggesting } from "../suggesting.ts";
 
 const SUGGESTION = { suggestion_id: "s1", document_id: "wait", title: "Wait", heading: "", lines: ["Two days."], document_url: "/d", step: 17 };
@@ -87,6 +90,21 @@ test("an emergency in a newer turn comes though the suggestion before it is dism
   waiting[0]?.({ red_flags: [flag] });
   await following;
   assert.deepEqual(suggesting.redFlags.value, [flag]);
+});
+
+test("a new context of the same turns asks for no other suggestion", async () => {
+  const asked: string[] = [];
+  const chat = signal({ number: 1, ticket: "t", turns: TURNS, context: null as string | null });
+  const api = apiOf(async (path) => (asked.push(path), READ));
+  const { listen } = OPTION({ api, host: { chat } as unknown as Host } as unknown as Parameters<typeof OPTION>[0]);
+  listen?.();
+  await settled();
+  chat.value = { ...chat.value, context: "c2" };
+  await settled();
+  assert.equal(asked.length, 1);
+  chat.value = { ...chat.value, number: 2, ticket: "t2" };
+  await settled();
+  assert.equal(asked.length, 2);
 });
 
 /** After all that waits for nothing outside. */
