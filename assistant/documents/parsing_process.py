@@ -25,7 +25,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
@@ -51,16 +51,7 @@ _START_TIMEOUT_S = 60.0
 """Limit for the child's imports, on a busy machine."""
 _EXIT_TIMEOUT_S = 5.0
 """Limit for its exit after it closed its pipe."""
-_INHERITED = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "TZ",
-    "TMPDIR",
-    "LD_LIBRARY_PATH",
-    "TESSDATA_PREFIX",
-)
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "TESSDATA_PREFIX")
 """Environment variables that the child inherits. None holds a secret."""
 _SCAN_READER = "tesseract"
 """The program that a child may start, if its requests name languages of scans (``header["ocr"]``)."""
@@ -124,17 +115,19 @@ def frames(content: bytes) -> Iterator[tuple[dict[str, Any], bytes]]:
     """Yield header and body of each frame. Raises ValueError for anything else."""
     rest = memoryview(content)
     while rest:
-        begin, end = _body_in(rest) or (0, len(rest) + 1)
-        if end > len(rest) or not isinstance(header := orjson.loads(rest[LENGTHS.size : begin]), dict):
-            raise ValueError("A frame is incomplete, or its header is no object.")
+        begin, end = _body_in(rest)
+        header = orjson.loads(rest[LENGTHS.size : begin]) if end <= len(rest) else None
+        if not isinstance(header, dict):
+            raise ValueError("A frame is incomplete, or its header is no object.")  # noqa: TRY004
         yield cast("dict[str, Any]", header), bytes(rest[begin:end])
         rest = rest[end:]
 
 
-def _body_in(content: bytearray | memoryview) -> tuple[int, int] | None:
-    """Return where the body of the first frame begins and ends; None before its lengths are there."""
+def _body_in(content: bytearray | memoryview) -> tuple[int, int]:
+    """Return where the body of the first frame begins and ends. An incomplete frame ends behind the
+    content."""
     if len(content) < LENGTHS.size:
-        return None
+        return LENGTHS.size, LENGTHS.size
     header_bytes, body_bytes = LENGTHS.unpack_from(content)
     begin = LENGTHS.size + header_bytes
     return begin, begin + body_bytes
@@ -162,22 +155,89 @@ class Parsing(Protocol):
         ...
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Child:
-    """The running child, its two pipes (not blocking) and the bytes that are on their way."""
+    """A running child, its two pipes, which do not block, and the bytes that are on their way.
+
+    ``send`` only adds to ``_unsent``; ``receive`` moves bytes in both directions.
+    """
 
     process: subprocess.Popen[bytes]
     to_child: IO[bytes]
     from_child: IO[bytes]
-    received: bytearray = field(default_factory=bytearray)
+    _unsent: bytearray = field(default_factory=bytearray)
+    """Frames, or the rest of one, that the child's pipe had no room for yet."""
+    _received: bytearray = field(default_factory=bytearray)
     """Bytes from the child that are no complete frame yet."""
-    unsent: bytearray = field(default_factory=bytearray)
-    """Frames, or the rest of one, that the child's pipe had no room for."""
+
+    @classmethod
+    def start(cls, environment: Mapping[str, str]) -> _Child:
+        command = [sys.executable, "-P", "-m", "assistant.documents.parsing_child"]
+        new = subprocess.PIPE
+        process = subprocess.Popen(command, stdin=new, stdout=new, env=environment, bufsize=0)
+        child = cls(process, cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout))
+        for pipe in (child.to_child, child.from_child):
+            os.set_blocking(pipe.fileno(), False)
+        return child
+
+    def send(self, request: ParsingRequest) -> None:
+        """Add the request to what ``receive`` writes to the pipe."""
+        self._unsent.extend(request.frame)
+
+    def receive(self, *, timeout_s: float, most_bytes: int) -> bytes | None:
+        """Send and receive until one answer is complete. Return its body; None if the child closed its pipe.
+
+        Raises TimeoutError, and TooLargeError for an answer that the child's own memory could not have held.
+        """
+        end_s = time.monotonic() + timeout_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.from_child, selectors.EVENT_READ)
+            if self._unsent:
+                selector.register(self.to_child, selectors.EVENT_WRITE)
+            while (body := self._take_answer(most_bytes)) is None:
+                events = selector.select(max(0.0, end_s - time.monotonic()))
+                if not events:
+                    raise TimeoutError
+                for key, _ in events:
+                    if key.fileobj is self.to_child:
+                        self._write_some()
+                        if not self._unsent:
+                            selector.unregister(self.to_child)
+                    elif read := os.read(key.fd, _READ_BYTES):
+                        self._received.extend(read)
+                    else:
+                        return None
+        return body
+
+    def _write_some(self) -> None:
+        """Write as much of ``_unsent`` as the pipe takes now."""
+        try:
+            del self._unsent[: os.write(self.to_child.fileno(), self._unsent[:_WRITE_BYTES])]
+        except BrokenPipeError:
+            self._unsent.clear()  # the child ended: reading from the other pipe shows it
+
+    def _take_answer(self, most_bytes: int) -> bytes | None:
+        """Remove the first frame of ``_received`` and return its body; None while it is incomplete. Raises
+        TooLargeError."""
+        begin, end = _body_in(self._received)
+        if end > most_bytes:
+            raise TooLargeError(f"An answer of {end:,} bytes.")
+        if len(self._received) < end:
+            return None
+        body = bytes(self._received[begin:end])
+        del self._received[:end]
+        return body
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.to_child.close()
+        self.from_child.close()
 
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """The child gave no answer, and is to be ended."""
+    """Why a child gave no answer; it is ended."""
 
     reason: str
     """For the owner of the document."""
@@ -190,17 +250,24 @@ class ParsingProcess:
     """Runs requests in a child that starts with the first request and ends with ``close``.
 
     A request that ends the child, by a limit or a crash, gets an error; a new child answers the requests
-    after it.
+    after it. A child that may start the program for scans ends with its ``run``.
 
-    ``run`` blocks its thread: never call it on an event loop, and call it in one thread at a time.
+    ``run`` blocks its thread: never call it on an event loop, and call it in one thread at a time. ``close``
+    may be called in any thread. ``run`` alone sets ``_running``, ``close`` alone ``_closed``:
+
+    | _running | _closed | ``_child`` |
+    | --- | --- | --- |
+    | False | False | None, or a child that has answered everything, for the next ``run`` |
+    | True | False | the child whose pipes ``run`` uses; None while ``run`` has to start one |
+    | True | True | as above, but killed: ``run`` ends it, and raises LocalRuntimeError for lack of one |
+    | False | True | None; no other child is started |
     """
 
     def __init__(self, limits: ParsingLimits | None = None) -> None:
         self._limits = limits or ParsingLimits()
         self._child: _Child | None = None
         self._readable: set[str] = set()
-        self._reads_scans = False  # whether the child may start a program; False again after each ``run``
-        self._running = False  # whether a ``run`` uses the child, in any thread
+        self._running = False
         self._closed = False
 
     def __enter__(self) -> ParsingProcess:
@@ -212,11 +279,10 @@ class ParsingProcess:
     def close(self) -> None:
         """End the child. A ``run`` that waits in another thread raises LocalRuntimeError."""
         self._closed = True
-        child = self._child
-        if child is not None and self._running:  # the other thread uses the pipes
-            child.process.kill()
-        else:
+        if not self._running:
             self._end()
+        elif (child := self._child) is not None:
+            child.process.kill()  # ``run`` sees it, and closes the pipes, which it may be using now
 
     @property
     def pid(self) -> int | None:
@@ -228,93 +294,93 @@ class ParsingProcess:
         self._readable.add(str(file))
 
     def run(self, requests: Iterable[ParsingRequest]) -> Generator[bytes | ParsingStoppedError]:
-        """As in ``Parsing``. Raises LocalRuntimeError when no child can be started."""
-        waiting: deque[ParsingRequest] = deque()  # sent, without an answer; the oldest is first
-        is_retry = False  # whether the oldest was sent a second time
+        """As in ``Parsing``. Raises LocalRuntimeError when no child can be started.
+
+        The requests before the first one with scans are answered by a child that cannot start a program, the
+        others by a child that can.
+        """
         remaining = iter(requests)
+        first_with_scans: list[ParsingRequest] = []
+
+        def without_scans() -> Iterator[ParsingRequest]:
+            for request in remaining:
+                if request.header.get("ocr"):
+                    first_with_scans.append(request)
+                    return
+                yield request
+
         self._running = True
         try:
-            while True:
-                remaining = self._send_some(remaining, waiting)
-                if not waiting:
-                    return
-                answer = self._receive(waiting[0].wall_s or self._limits.wall_s)
-                if not isinstance(answer, _Ended):
-                    is_retry = False
-                    waiting.popleft()
-                    yield answer
-                    continue
+            yield from self._answers(without_scans(), reads_scans=False)
+            if first_with_scans:
                 self._end()
-                is_retry = answer.retry and not is_retry
-                if not is_retry:
-                    waiting.popleft()
-                    yield ParsingStoppedError(answer.reason)
-                for request in waiting:  # to a new child
-                    self._send(request)
+                yield from self._answers(chain(first_with_scans, remaining), reads_scans=True)
         finally:
             self._running = False
-            if waiting or self._closed or self._reads_scans:  # late answers must not reach the next run
+            if self._closed:
                 self._end()
-            self._reads_scans = False
 
-    def _send_some(
-        self, remaining: Iterator[ParsingRequest], waiting: deque[ParsingRequest]
-    ) -> Iterator[ParsingRequest]:
-        """Send requests while there is room, and return the others.
-
-        The first request with scans needs a child that may start a program: it waits until the present child
-        has answered, then that child is ended.
-        """
-        while self._limits.has_room(waiting) and (request := next(remaining, None)) is not None:
-            if request.header.get("ocr") and not self._reads_scans:
-                if waiting:
-                    return chain([request], remaining)  # the child without a program answers first
-                self._end()
-                self._reads_scans = True
-            self._send(request)
-            waiting.append(request)
-        return remaining
-
-    def _send(self, request: ParsingRequest) -> None:
-        """Give the frame to the child's buffer, which ``_receive`` writes to the pipe."""
-        child = self._child or self._start()
-        child.unsent += request.frame
-
-    def _receive(self, wall_s: float) -> bytes | _Ended:
-        """Return the next answer, or why the child gave none."""
-        child = self._child or self._start()
+    def _answers(
+        self, requests: Iterator[ParsingRequest], *, reads_scans: bool
+    ) -> Generator[bytes | ParsingStoppedError]:
+        """Yield an answer for each request, in order. ``reads_scans``: children that start here may start the
+        program for scans."""
+        waiting: deque[ParsingRequest] = deque()  # without an answer; the oldest is first
         try:
-            body = _exchange(child, timeout_s=wall_s, most_bytes=self._limits.memory_mib << 20)
-        except TimeoutError:
-            return _Ended(f"Parsing took longer than {wall_s:.0f} s {_SPLIT}", retry=False)
-        except TooLargeError:
-            return _Ended(MALFORMED, retry=False)
-        return self._exit_reason(child) if body is None else body
+            while True:
+                while self._limits.has_room(waiting) and (request := next(requests, None)) is not None:
+                    waiting.append(request)
+                    if self._child is not None:  # a child that starts gets all that waits
+                        self._child.send(request)
+                if not waiting:
+                    return
+                answer = self._receive(waiting, reads_scans)
+                if isinstance(answer, _Ended) and answer.retry:  # once
+                    answer = self._receive(waiting, reads_scans)
+                waiting.popleft()
+                yield ParsingStoppedError(answer.reason) if isinstance(answer, _Ended) else answer
+        finally:
+            if waiting or reads_scans:  # late answers must not reach the next run
+                self._end()
 
-    def _start(self) -> _Child:
-        """Start a child and read its greeting: a list of what the kernel cannot refuse it. Raises
-        LocalRuntimeError."""
+    def _receive(self, waiting: Sequence[ParsingRequest], reads_scans: bool) -> bytes | _Ended:
+        """Return the answer to the oldest request. If the child gives none, end it and return why: the next
+        call starts another one."""
+        child = self._child or self._start(waiting, reads_scans)
+        wall_s = waiting[0].wall_s or self._limits.wall_s
+        try:
+            body = child.receive(timeout_s=wall_s, most_bytes=self._limits.memory_mib << 20)
+            if body is not None:
+                return body
+            ended = self._exit_reason(child)
+        except TimeoutError:
+            ended = _Ended(f"Parsing took longer than {wall_s:.0f} s {_SPLIT}", retry=False)
+        except TooLargeError:
+            ended = _Ended(MALFORMED, retry=False)
+        self._end()
+        return ended
+
+    def _start(self, waiting: Iterable[ParsingRequest], reads_scans: bool) -> _Child:
+        """Start a child, read its greeting, a list of what the kernel cannot refuse it, and send it all that
+        waits. Raises LocalRuntimeError."""
         if self._closed:
             raise LocalRuntimeError("The process that parses documents was ended; start the command again.")
-        command = [sys.executable, "-P", "-m", "assistant.documents.parsing_child"]
-        environment, pipe = _environment(self._limits), subprocess.PIPE
+        environment = _environment(self._limits)
         environment["PARSING_READABLE"] = os.pathsep.join(sorted(self._readable))
-        environment["PARSING_PROGRAM"] = (self._reads_scans and shutil.which(_SCAN_READER)) or ""
+        environment["PARSING_PROGRAM"] = (reads_scans and shutil.which(_SCAN_READER)) or ""
         _hide_process()
-        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, bufsize=0)
-        pipes = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
-        self._child = child = _Child(process, *pipes)
-        for pipe in pipes:
-            os.set_blocking(pipe.fileno(), False)
+        self._child = child = _Child.start(environment)
         try:
-            greeting = _exchange(child, timeout_s=_START_TIMEOUT_S, most_bytes=_READ_BYTES)
+            greeting = child.receive(timeout_s=_START_TIMEOUT_S, most_bytes=_READ_BYTES)
         except (TimeoutError, TooLargeError):
             greeting = None
         if greeting is None:
             self._end()
-            problem = f"did not start (status {process.returncode}). See its own message above."
+            problem = f"did not start (status {child.process.returncode}). See its own message above."
             raise LocalRuntimeError(f"The process that parses documents {problem}")
         _warn_once(tuple(orjson.loads(greeting)))
+        for request in waiting:
+            child.send(request)
         return child
 
     def _exit_reason(self, child: _Child) -> _Ended:
@@ -335,12 +401,8 @@ class ParsingProcess:
 
     def _end(self) -> None:
         child, self._child = self._child, None
-        if child is None:
-            return
-        child.process.kill()
-        child.process.wait()
-        child.to_child.close()
-        child.from_child.close()
+        if child is not None:
+            child.end()
 
 
 def _hide_process() -> None:
@@ -368,54 +430,6 @@ def read_answer(
         return kind.validate_json(answer)
     except ValidationError:
         return ParsingStoppedError(MALFORMED)
-
-
-def _exchange(child: _Child, *, timeout_s: float, most_bytes: int) -> bytes | None:
-    """Send and receive until one answer is complete. Return its body; None if the child closed its pipe.
-
-    Raises TimeoutError, and TooLargeError for an answer that the child's own memory could not have held.
-    """
-    end_s = time.monotonic() + timeout_s
-    with selectors.DefaultSelector() as selector:
-        selector.register(child.from_child, selectors.EVENT_READ)
-        if child.unsent:
-            selector.register(child.to_child, selectors.EVENT_WRITE)
-        while (body := _complete(child.received, most_bytes)) is None:
-            events = selector.select(max(0.0, end_s - time.monotonic()))
-            if not events:
-                raise TimeoutError
-            for key, _ in events:
-                if key.fileobj is child.to_child:
-                    _write_some(child)
-                    if not child.unsent:
-                        selector.unregister(child.to_child)
-                elif read := os.read(key.fd, _READ_BYTES):
-                    child.received += read
-                else:
-                    return None
-    return body
-
-
-def _write_some(child: _Child) -> None:
-    """Write as much of ``unsent`` as the pipe takes now."""
-    try:
-        del child.unsent[: os.write(child.to_child.fileno(), child.unsent[:_WRITE_BYTES])]
-    except BrokenPipeError:
-        child.unsent.clear()  # the child ended: reading from the other pipe shows it
-
-
-def _complete(received: bytearray, most_bytes: int) -> bytes | None:
-    """Remove the first frame and return its body; None while it is incomplete. Raises TooLargeError."""
-    if (bounds := _body_in(received)) is None:
-        return None
-    begin, end = bounds
-    if end > most_bytes:
-        raise TooLargeError(f"An answer of {end:,} bytes.")
-    if len(received) < end:
-        return None
-    body = bytes(received[begin:end])
-    del received[:end]
-    return body
 
 
 def _environment(limits: ParsingLimits) -> dict[str, str]:
