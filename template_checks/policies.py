@@ -1,7 +1,7 @@
 """Policies in templates: their statements, the roles that have them, and the names of resources in them.
 
-Patterns and conditions are evaluated as IAM does, where a template contains only parts of the request. Every
-verdict is True, False, or None if something outside the templates decides. Texts are written so:
+Patterns and conditions are evaluated as IAM does, where a template contains only parts of the request. Texts
+are written so:
 
 - ``${…}``: an unknown part, which may be anything (``arn:aws:s3:::${BucketName}/*``);
 - ``<stack.logical id>``: a name or ARN that CloudFormation generates (``<assistant-pharmacy-Data.Models>``);
@@ -9,6 +9,9 @@ verdict is True, False, or None if something outside the templates decides. Text
 
     covers("arn:aws:s3:::docs/*", "arn:aws:s3:::docs/a.txt")  # True
     covers("arn:aws:s3:::${Bucket}/*", "arn:aws:s3:::docs/a.txt")  # None: the parameter decides
+
+In this module, in this order: verdicts, names of resources, patterns, conditions, statements, roles, what an
+endpoint's policy allows, and through which endpoints an action goes.
 
 Source: "IAM JSON policy elements: Condition operators" and "Multivalued context keys" in the IAM User Guide.
 ``endpoint_allows`` follows "Policy evaluation logic" there: a Deny that applies decides; otherwise an Allow
@@ -22,6 +25,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import TypeAlias
 
 from template_checks.templates import (
     Joined,
@@ -36,64 +40,88 @@ from template_checks.templates import (
     text,
 )
 
-STRANGER = "!"
+Verdict: TypeAlias = "bool | None"
+"""Whether something holds; None if something outside the templates decides."""
 
 
-def all_of(verdicts: Iterable[bool | None]) -> bool | None:
-    """Return whether all hold; None if unknown ones decide."""
+def all_of(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return whether all hold."""
     results = list(verdicts)
     if False in results:
         return False
     return None if None in results else True
 
 
-def any_of(verdicts: Iterable[bool | None]) -> bool | None:
-    """Return whether any holds; None if unknown ones decide."""
+def any_of(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return whether any holds."""
     results = list(verdicts)
     if True in results:
         return True
     return None if None in results else False
 
 
-def negated(verdict: bool | None) -> bool | None:
+def negated(verdict: Verdict) -> Verdict:
     """Return the opposite; the opposite of unknown is unknown."""
     return None if verdict is None else not verdict
 
 
-# --- patterns ---------------------------------------------------------------------------------------------
+# --- names of resources -----------------------------------------------------------------------------------
+STRANGER = "!"
+"""Beginning of a text about something of a stranger."""
+MADE_UP = "${made up for "
+"""Beginning of a name that CloudFormation generates: it starts with the stack's, so with a letter."""
+BUCKET = "AWS::S3::Bucket"
+_STACK_NAME_KEPT = 24
+"""Characters of a stack's name that CloudFormation surely keeps in a generated name."""
 
 
-def covers(pattern: str, wanted: str) -> bool | None:
-    """Return whether a pattern with ``*`` and ``?`` matches a text; None if an unknown part decides.
+def plain(value: Value) -> str:
+    """Return a value as text in which one resource has one name, however it is referred to.
 
-    A generated name matches its own spelling; a pattern with wildcards or unknown parts may match the name
-    that CloudFormation will choose.
+    A resource's generated name is written ``<stack.logical id>``, an unknown part ``${…}``.
     """
-    if matches(pattern, wanted):
-        return True
-    if wanted.startswith(STRANGER):
-        return False
-    if wanted.startswith("<") and not pattern.startswith("<"):
-        return None if "${" in pattern or "*" in pattern else False
-    if "${" in pattern or "${" in wanted:
-        return None if _may_cover(pattern, wanted) else False
-    head = pattern.partition("/")[0]  # the bucket of an ARN of an object
-    is_made_up = ":s3:::<" in wanted
-    return None if is_made_up and "*" in head and "<" not in head else False
+    if isinstance(value, Joined):
+        return "".join(map(plain, value.parts))
+    if not isinstance(value, Target):
+        return text(value)
+    resource = value.resource
+    label = f"<{resource.template.name}.{resource.logical_id}>"
+    if resource.type != BUCKET:
+        return label if value.attribute in ("Ref", "Arn") else f"{label}.{value.attribute}"
+    name = resource.properties.get("BucketName")
+    bucket = plain(name) if name is not None else label
+    return f"arn:{resource.partition}:s3:::{bucket}" if value.attribute == "Arn" else bucket
 
 
-def covers_spelt(pattern: str, spellings: Sequence[str]) -> bool | None:
-    """Return whether a pattern matches a resource that has several spellings: its ARN, and ``<stack.logical
-    id>``.
+def spellings(role: Resource) -> tuple[str, str]:
+    """Return both ways in which policies may name a role: as a reference, and by its ARN:
+    ``("<assistant-pharmacy-Data.SchemaRole>", "arn:aws:iam::…:role/assistant/pharmacy/…${made up for
+    …}")``."""
+    path = plain(role.properties.get("Path")) or "/"
+    name = plain(role.properties.get("RoleName"))
+    name = name or f"{role.template.name[:_STACK_NAME_KEPT]}{MADE_UP}{role.logical_id}}}"
+    return plain(Target(role, "Arn")), f"arn:{role.partition}:iam::{role.account}:role{path}{name}"
 
-    Where there is an ARN, the other spelling is compared literally, and unknown parts are judged by the ARN
-    alone.
+
+def by_spelling(compare: Callable[[str, str], Verdict], named: str, spellings: Sequence[str]) -> Verdict:
+    """Return whether what a policy names is a resource (or a value of a request) that has these spellings:
+    its ARN, and ``<stack.logical id>``.
+
+    ``compare`` is ``covers`` or another comparison. Where there is an ARN, it alone judges patterns and
+    unknown parts, and the other spelling must be the same text.
     """
     has_arn = any(spelling.startswith("arn:") for spelling in spellings)
     return any_of(
-        matches(pattern, spelling) if has_arn and spelling.startswith("<") else covers(pattern, spelling)
+        named == spelling if has_arn and spelling.startswith("<") else compare(named, spelling)
         for spelling in spellings
     )
+
+
+# --- patterns ---------------------------------------------------------------------------------------------
+_PARTS_OF_ARN = 6
+"""``arn:partition:service:region:account:resource``."""
+_UNKNOWN = r"\$\{[^}]*\}"
+"""Regular expression of an unknown part."""
 
 
 def matches(pattern: str, subject: str) -> bool:
@@ -101,11 +129,45 @@ def matches(pattern: str, subject: str) -> bool:
     return _expression(pattern).fullmatch(subject) is not None
 
 
-def equals(first: str, second: str) -> bool | None:
-    """Return whether two texts are the same; None if an unknown part decides."""
+@lru_cache(maxsize=4096)
+def _expression(pattern: str) -> re.Pattern[str]:
+    """Return a pattern with ``*`` and ``?`` as a regular expression."""
+    parts = re.split(r"([*?])", pattern)
+    expression = "".join({"*": ".*", "?": "."}.get(part, re.escape(part)) for part in parts)
+    return re.compile(expression, re.DOTALL)
+
+
+def covers(pattern: str, wanted: str) -> Verdict:
+    """Return whether a pattern with ``*`` and ``?`` matches a text. Where it does not match the text as it is
+    written, it may match what the text stands for:
+
+    | wanted (the first that is so)  | None if the pattern…                                    |
+    | ------------------------------ | ------------------------------------------------------- |
+    | ``!AWS``                       | never                                                   |
+    | ``<Data.Role>``                | has ``*`` or ``${…}``, and does not begin with ``<``    |
+    | anything else, ``${…}`` in one | can match the same text, if ``${…}`` may be anything    |
+    | ``arn:aws:s3:::<Data.Docs>/a`` | has ``*`` in its bucket's name: ``arn:aws:s3:::acme-*`` |
+    | any other text                 | never                                                   |
+    """
+    if matches(pattern, wanted):
+        return True
+    if wanted.startswith(STRANGER):
+        return False
+    if wanted.startswith("<") and not pattern.startswith("<"):
+        may_match = "${" in pattern or "*" in pattern
+    elif "${" in pattern or "${" in wanted:
+        may_match = _may_cover(pattern, wanted)
+    else:
+        bucket = pattern.partition("/")[0]
+        may_match = ":s3:::<" in wanted and "*" in bucket and "<" not in bucket
+    return None if may_match else False
+
+
+def equals(first: str, second: str) -> Verdict:
+    """Return whether two texts are the same."""
     if first == second:
         return True
-    if ("${" not in first and "${" not in second) or STRANGER in (first[:1], second[:1]):
+    if first.startswith(STRANGER) or second.startswith(STRANGER) or not ("${" in first or "${" in second):
         return False
     return None if _may_meet(_signs(first, wildcards=False), _signs(second, wildcards=False)) else False
 
@@ -115,12 +177,8 @@ def _may_cover(pattern: str, wanted: str) -> bool:
     because an unknown value (an account, a region) contains no colon."""
     left, right = _parts(pattern), _parts(wanted)
     if len(left) == len(right) == _PARTS_OF_ARN:
-        return all(overlaps(one, other) for one, other in zip(left, right, strict=True))
+        return all(overlaps(*parts) for parts in zip(left, right, strict=True))
     return overlaps(pattern, wanted)
-
-
-_PARTS_OF_ARN = 6
-"""``arn:partition:service:region:account:resource``."""
 
 
 @lru_cache(maxsize=4096)
@@ -128,14 +186,8 @@ def _parts(arn: str) -> list[str]:
     """Return the parts of an ARN, the last with the rest; the text alone if it is no ARN."""
     if not arn.startswith("arn:"):
         return [arn]
-    signs = re.findall(r"\$\{[^}]*\}|[^:$]+|\$|:", arn)  # a colon within ${…} separates nothing
-    parts = [""]
-    for sign in signs:
-        if sign == ":" and len(parts) < _PARTS_OF_ARN:
-            parts.append("")
-        else:
-            parts[-1] += sign
-    return parts
+    masked = re.sub(_UNKNOWN, lambda match: match[0].replace(":", "\0"), arn)  # its colons separate nothing
+    return [part.replace("\0", ":") for part in masked.split(":", _PARTS_OF_ARN - 1)]
 
 
 @lru_cache(maxsize=4096)
@@ -146,15 +198,13 @@ def overlaps(first: str, second: str) -> bool:
 
 _ANY, _ONE, _LETTER = "\0any", "\0one", "\0letter"
 """Signs of a pattern beside characters: any text, one character, one letter."""
-MADE_UP = "${made up for "
-"""Beginning of a name that CloudFormation generates: it starts with the stack's, so with a letter."""
 
 
 def _signs(text: str, *, wildcards: bool) -> list[str]:
     """Return a text as signs: ``a${X}*`` is ``["a", _ANY, _ANY]``; without ``wildcards`` ``*`` is a
     character."""
     signs: list[str] = []
-    for sign in re.findall(r"\$\{[^}]*\}|.", text, re.DOTALL):
+    for sign in re.findall(f"{_UNKNOWN}|.", text, re.DOTALL):
         if sign.startswith("${") or (wildcards and sign == "*"):
             signs += [_LETTER, _ANY] if sign.startswith(MADE_UP) else [_ANY]
         else:
@@ -164,43 +214,35 @@ def _signs(text: str, *, wildcards: bool) -> list[str]:
 
 def _may_meet(left: Sequence[str], right: Sequence[str]) -> bool:
     """Return whether some text fits both sequences of signs, by reading ``left`` sign by sign."""
-    # reachable[j]: some text fits both what was read of `left` and the first j signs of `right`.
-    reachable = _skipping(right, [True, *([False] * len(right))])
+    # Each number j of this set: some text fits both what was read of `left` and the first j signs of `right`.
+    lengths = _past_any(right, {0})
     for sign in left:
-        following = [False] * (len(right) + 1)
-        for j, fits in enumerate(reachable):
-            if fits and sign == _ANY:
-                following[j:] = [True] * (len(right) + 1 - j)
-                break
-            if fits and j < len(right) and right[j] == _ANY:
-                following[j] = True
-            elif fits and j < len(right) and _fits(sign, right[j]):
-                following[j + 1] = True
-        reachable = _skipping(right, following)
-    return reachable[-1]
+        if sign == _ANY:
+            following = set(range(min(lengths, default=len(right) + 1), len(right) + 1))
+        else:
+            unread = [(j, right[j]) for j in lengths if j < len(right)]
+            # An _ANY of `right` takes the sign, and is not over.
+            following = {j for j, other in unread if other == _ANY}
+            following |= {j + 1 for j, other in unread if other != _ANY and _fits(sign, other)}
+        lengths = _past_any(right, following)
+    return len(right) in lengths
+
+
+def _past_any(signs: Sequence[str], lengths: set[int]) -> set[int]:
+    """Return these lengths, and those with each ``_ANY`` that follows directly, since it may be empty."""
+    extended = set(lengths)
+    for j, sign in enumerate(signs):
+        if sign == _ANY and j in extended:
+            extended.add(j + 1)
+    return extended
 
 
 def _fits(first: str, second: str) -> bool:
     """Return whether some character fits both signs, neither of which is ``_ANY``."""
     if first == second or _ONE in (first, second):
         return True
-    return _LETTER in (first, second) and (first + second).replace(_LETTER, "").isalpha()
-
-
-def _skipping(signs: Sequence[str], reachable: list[bool]) -> list[bool]:
-    """Return ``reachable`` with the places behind an ``_ANY`` too, since it may be empty; changes it in
-    place."""
-    for j, sign in enumerate(signs):
-        reachable[j + 1] |= reachable[j] and sign == _ANY
-    return reachable
-
-
-@lru_cache(maxsize=4096)
-def _expression(pattern: str) -> re.Pattern[str]:
-    """Return a pattern with ``*`` and ``?`` as a regular expression."""
-    parts = re.split(r"([*?])", pattern)
-    expression = "".join({"*": ".*", "?": "."}.get(part, re.escape(part)) for part in parts)
-    return re.compile(expression, re.DOTALL)
+    character = second if first == _LETTER else first
+    return _LETTER in (first, second) and character.isalpha()
 
 
 # --- conditions -------------------------------------------------------------------------------------------
@@ -221,73 +263,64 @@ class Context:
     absent: tuple[str, ...] = ()
 
     def values(self, key: str) -> tuple[str, ...] | None:
-        """Return a key's values: empty if it is not in the request, None if that is unknown."""
+        """Return a key's values: empty if the request surely lacks it, None if they are unknown."""
         key = key.lower()
         if key in self.known:
             return self.known[key]
         return () if key.startswith(self.absent) and self.absent else None
 
-    def filled_in(self, text: str) -> str | None:
-        """Return a policy's text with its variables filled in; None if one is not in the request."""
-        for name in _VARIABLE.findall(text):
-            values = self.values(name)
-            if values == ():
-                return None
-            if values is not None and len(values) == 1:
-                text = _VARIABLE.sub(
-                    lambda match, name=name, value=values[0]: value if match[1] == name else match[0], text
-                )
-        return text
+    def filled_in(self, texts: Iterable[str]) -> list[str]:
+        """Return a policy's texts with their variables filled in, but for unknown ones. A text with a
+        variable that the request lacks matches nothing, and is left out."""
+        return [
+            _VARIABLE.sub(self._value_of, text)
+            for text in texts
+            if all(self.values(name) != () for name in _VARIABLE.findall(text))
+        ]
+
+    def _value_of(self, variable: re.Match[str]) -> str:
+        """Return a variable's value, or the variable itself unless it is known and one."""
+        values = self.values(variable[1])
+        return values[0] if values is not None and len(values) == 1 else variable[0]
 
 
-def conditions_hold(conditions: Mapping[str, Mapping[str, tuple[str, ...]]], context: Context) -> bool | None:
+def conditions_hold(conditions: Mapping[str, Mapping[str, tuple[str, ...]]], context: Context) -> Verdict:
     """Return whether every operator holds for each of its keys."""
     return all_of(
-        _holds(operator, values, context.values(key), context)
+        _holds(operator, context.filled_in(values), context.values(key))
         for operator, keys in conditions.items()
         for key, values in keys.items()
     )
 
 
-def _holds(
-    name: str, wanted: tuple[str, ...], asked: tuple[str, ...] | None, context: Context
-) -> bool | None:
-    """Return whether one operator holds for one key.
+def _holds(operator: str, wanted: Sequence[str], asked: tuple[str, ...] | None) -> Verdict:
+    """Return whether one operator (``ForAnyValue:StringNotLikeIfExists``) holds for one key.
 
-    ``name``: such as ``ForAnyValue:StringNotLikeIfExists``. ``wanted``: the condition's values. ``asked``:
-    the request's; empty where it lacks the key, None where that is unknown.
+    ``wanted``: the condition's values. ``asked``: the request's, as ``Context.values`` returns them. Several
+    of them are treated like several spellings; for keys with one value that is the same.
     """
-    quantifier, _, name = name.rpartition(":")
+    quantifier, _, name = operator.rpartition(":")
     if name == "Null":
         is_absent = None if asked is None else not asked
         return any_of(is_absent if value.lower() == "true" else negated(is_absent) for value in wanted)
-    if_exists = name.endswith("IfExists")
-    name = name.removesuffix("IfExists")
-    is_negated = "Not" in name
-    compare = _COMPARISONS.get(name.replace("Not", "", 1))
+    comparison = name.removesuffix("IfExists")
+    is_negated = "Not" in comparison
+    compare = _COMPARISONS.get(comparison.replace("Not", "", 1))
     if asked is None or compare is None:
         return None
-    if not asked:
-        if if_exists or quantifier == "ForAllValues":
+    if not asked:  # the request lacks the key
+        if name.endswith("IfExists") or quantifier == "ForAllValues":
             return True
         return is_negated and quantifier != "ForAnyValue"
-    texts = [filled for filled in map(context.filled_in, wanted) if filled is not None]
-    # Spellings of one value match if any of them does. Several values are treated like several spellings;
-    # for keys with one value that is the same.
-    has_arn = any(value_asked.startswith("arn:") for value_asked in asked)
-    verdict = any_of(
-        value == value_asked if has_arn and value_asked.startswith("<") else compare(value, value_asked)
-        for value in texts
-        for value_asked in asked
-    )
-    return negated(verdict) if is_negated else verdict
+    is_among = any_of(by_spelling(compare, value, asked) for value in wanted)
+    return negated(is_among) if is_negated else is_among
 
 
-def _equals_ignoring_case(wanted: str, asked: str) -> bool | None:
+def _equals_ignoring_case(wanted: str, asked: str) -> Verdict:
     return equals(wanted.lower(), asked.lower())
 
 
-_COMPARISONS: Mapping[str, Callable[[str, str], bool | None]] = {
+_COMPARISONS: Mapping[str, Callable[[str, str], Verdict]] = {
     "StringEquals": equals,
     "StringEqualsIgnoreCase": _equals_ignoring_case,
     "StringLike": covers,
@@ -301,9 +334,7 @@ condition with another operator is undecided. ``Not`` negates the comparison, an
 absent."""
 
 
-BUCKET = "AWS::S3::Bucket"
-
-
+# --- statements -------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
     """One statement of a policy; resources as ``plain`` writes them."""
@@ -323,17 +354,15 @@ class Statement:
     def allows(self) -> bool:
         return self.effect == "Allow"
 
-    def names_action(self, action: str) -> bool:
-        """Return whether the statement surely is about an action (also one not in ``NotAction``)."""
-        patterns = self.not_actions or self.actions
-        is_listed = any(matches(pattern.lower(), action.lower()) for pattern in patterns)
-        return not is_listed if self.not_actions else is_listed
-
-    def may_name_action(self, action: str) -> bool | None:
-        """Return whether the statement is about an action; None if unknown names decide."""
+    def may_name_action(self, action: str) -> Verdict:
+        """Return whether the statement is about an action (also one not in ``NotAction``)."""
         patterns = self.not_actions or self.actions
         is_listed = any_of(covers(pattern.lower(), action.lower()) for pattern in patterns)
         return negated(is_listed) if self.not_actions else is_listed
+
+    def names_action(self, action: str) -> bool:
+        """Return whether the statement surely is about an action."""
+        return self.may_name_action(action) is True
 
 
 def statements(document: Value) -> list[Statement]:
@@ -371,6 +400,7 @@ def _texts(value: Value) -> tuple[str, ...]:
     return tuple(map(plain, items(value)))
 
 
+# --- roles ------------------------------------------------------------------------------------------------
 class Policies:
     """The roles in the templates, with their inline and attached policies."""
 
@@ -378,6 +408,7 @@ class Policies:
         self._templates = templates
         self._roles = templates.of("AWS::IAM::Role")
         self._statements: dict[Resource, list[Statement]] = {}
+        """By role, as far as ``of_role`` was asked."""
 
     def role(self, value: Value) -> Resource | None:
         """Return the role that a value names (reference, ARN or name); None if not in the templates."""
@@ -402,6 +433,7 @@ class Policies:
         return [plain(arn) for arn in arns if not isinstance(arn, Target)]
 
     def _attached(self, role: Resource) -> Iterator[Resource]:
+        """Yield the policies in the templates that name the role, or that the role names."""
         for policy in self._templates.of(
             "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::RolePolicy"
         ):
@@ -414,6 +446,7 @@ class Policies:
 
 
 def _has_name(role: Resource, name: str) -> bool:
+    """Return whether the template itself gives the role this name."""
     role_name = role.properties.get("RoleName")
     return role_name is not None and is_known(role_name) and text(role_name) == name
 
@@ -428,39 +461,7 @@ def trusted_services(role: Resource) -> list[str]:
     ]
 
 
-# --- names of resources -----------------------------------------------------------------------------------
-_STACK_NAME_KEPT = 24
-"""Characters of a stack's name that CloudFormation surely keeps in a generated name."""
-
-
-def plain(value: Value) -> str:
-    """Return a value as text in which one resource has one name, however it is referred to.
-
-    A resource's generated name is written ``<stack.logical id>``, an unknown part ``${…}``.
-    """
-    if isinstance(value, Joined):
-        return "".join(map(plain, value.parts))
-    if not isinstance(value, Target):
-        return text(value)
-    resource = value.resource
-    label = f"<{resource.template.name}.{resource.logical_id}>"
-    if resource.type != BUCKET:
-        return label if value.attribute in ("Ref", "Arn") else f"{label}.{value.attribute}"
-    name = resource.properties.get("BucketName")
-    bucket = plain(name) if name is not None else label
-    return f"arn:{resource.partition}:s3:::{bucket}" if value.attribute == "Arn" else bucket
-
-
-def spellings(role: Resource) -> tuple[str, str]:
-    """Return both ways in which policies may name a role: as a reference, and by its ARN:
-    ``("<assistant-pharmacy-Data.SchemaRole>", "arn:aws:iam::…:role/assistant/pharmacy/…${made up for
-    …}")``."""
-    path = plain(role.properties.get("Path")) or "/"
-    name = plain(role.properties.get("RoleName"))
-    name = name or f"{role.template.name[:_STACK_NAME_KEPT]}{MADE_UP}{role.logical_id}}}"
-    return plain(Target(role, "Arn")), f"arn:{role.partition}:iam::{role.account}:role{path}{name}"
-
-
+# --- what an endpoint's policy allows ---------------------------------------------------------------------
 _ABSENT_FOR_ROLES = (
     "aws:principaltag/",
     "aws:principalservicename",
@@ -472,7 +473,6 @@ _ABSENT_FOR_ROLES = (
     "aws:federatedprovider",
 )
 """Keys that a direct request of a role lacks, unless its context has them (such as a tag of the role)."""
-Policy = Sequence[Statement]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -497,19 +497,20 @@ class Principal:
     account: tuple[str, ...] = ()
 
 
-def endpoint_allows(policy: Policy, request: Request, *, role: Resource | None) -> bool | None:
+def endpoint_allows(policy: Sequence[Statement], request: Request, *, role: Resource | None) -> Verdict:
     """Return whether an endpoint's policy allows a request of a role; of AWS itself if ``role`` is None."""
     principal = Principal()
     if role is not None:
         account = (role.account, f"arn:{role.partition}:iam::{role.account}:root")
-        request, principal = _by_role(request, role), Principal(roles=spellings(role), account=account)
+        principal = Principal(roles=spellings(role), account=account)
+        request = replace(request, context=_with_keys_of(role, request.context))
     denies = (_applies(statement, request, principal) for statement in policy if statement.effect == "Deny")
     allows = (_applies(statement, request, principal) for statement in policy if statement.allows)
     return all_of([negated(any_of(denies)), any_of(allows)])
 
 
-def _by_role(request: Request, role: Resource) -> Request:
-    """Return the request with the keys that each request of the role has."""
+def _with_keys_of(role: Resource, given: Context) -> Context:
+    """Return a request's own keys, and those that each request of the role has."""
     known: dict[str, tuple[str, ...]] = {
         "aws:principalarn": spellings(role),
         "aws:principalaccount": (role.account,),
@@ -522,15 +523,14 @@ def _by_role(request: Request, role: Resource) -> Request:
     }
     for tag in items(role.properties.get("Tags")):
         known[f"aws:principaltag/{text(at(tag, 'Key'))}".lower()] = (plain(at(tag, "Value")),)
-    given = request.context
-    context = Context(known={**known, **given.known}, absent=(*_ABSENT_FOR_ROLES, *given.absent))
-    return replace(request, context=context)
+    return Context(known={**known, **given.known}, absent=(*_ABSENT_FOR_ROLES, *given.absent))
 
 
-def _applies(statement: Statement, request: Request, principal: Principal) -> bool | None:
+def _applies(statement: Statement, request: Request, principal: Principal) -> Verdict:
     """Return whether a statement is about a request, and names its principal or the principal's account (an
     account stands for all principals whose own policies allow the action)."""
-    by_account = any_of(covers_spelt(name, principal.account) for name in statement.principals.get("AWS", ()))
+    names = statement.principals.get("AWS", ())
+    by_account = any_of(by_spelling(covers, name, principal.account) for name in names)
     return all_of(
         [
             statement.may_name_action(request.action),
@@ -541,16 +541,17 @@ def _applies(statement: Statement, request: Request, principal: Principal) -> bo
     )
 
 
-def _names_resource(statement: Statement, request: Request) -> bool | None:
+def _names_resource(statement: Statement, request: Request) -> Verdict:
+    """Return whether a statement is about the request's resource; one without resources is about all."""
     if statement.not_resources:
         return negated(_is_named(statement.not_resources, statement, request))
     return _is_named(statement.resources or ("*",), statement, request)
 
 
-def _is_named(patterns: Iterable[str], statement: Statement, request: Request) -> bool | None:
-    resolved = [request.context.filled_in(pattern) for pattern in patterns]
-    present = [pattern for pattern in resolved if pattern is not None]
-    verdict = any_of(covers_spelt(pattern, request.resources) for pattern in present)
+def _is_named(patterns: Iterable[str], statement: Statement, request: Request) -> Verdict:
+    """Return whether one of the statement's patterns covers the request's resource."""
+    present = request.context.filled_in(patterns)
+    verdict = any_of(by_spelling(covers, pattern, request.resources) for pattern in present)
     if verdict is not False or statement.allows:
         return verdict
     # A Deny of some resources may apply to a request on many (with *): undecided.
@@ -558,7 +559,7 @@ def _is_named(patterns: Iterable[str], statement: Statement, request: Request) -
     return None if any(overlaps(pattern, name) for pattern in present for name in with_wildcard) else False
 
 
-def _names_role(statement: Statement, principal: Principal) -> bool | None:
+def _names_role(statement: Statement, principal: Principal) -> Verdict:
     """Return whether a statement names the principal itself, or everybody."""
     if statement.not_principals:
         return negated(_is_among(statement.not_principals, principal))
@@ -566,17 +567,15 @@ def _names_role(statement: Statement, principal: Principal) -> bool | None:
     return _is_among(statement.principals, principal) if statement.principals else True
 
 
-def _is_among(kinds: Mapping[str, tuple[str, ...]], principal: Principal) -> bool | None:
-    verdicts: list[bool | None] = []
-    for kind, names in kinds.items():
-        for name in names:
-            if kind == "*" or (kind == "AWS" and name == "*"):
-                verdicts.append(True)
-            elif kind == "AWS":
-                verdicts.append(covers_spelt(name, principal.roles))
-    return any_of(verdicts)
+def _is_among(kinds: Mapping[str, tuple[str, ...]], principal: Principal) -> Verdict:
+    """Return whether principals by kind (``Statement.principals``) have this one among them."""
+    names = kinds.get("AWS", ())
+    if kinds.get("*") or "*" in names:
+        return True
+    return any_of(by_spelling(covers, name, principal.roles) for name in names)
 
 
+# --- through which endpoints an action goes ---------------------------------------------------------------
 _ENDPOINTS: Mapping[str, tuple[str, ...]] = {
     "cloudwatch": ("monitoring",),
     "ecr": ("ecr.api", "ecr.dkr"),
@@ -611,8 +610,3 @@ def is_for_kms_through_service(statement: Statement, action: str) -> bool:
     (``kms:ViaService``): these come from that service's network and need no endpoint."""
     keys = {key.lower() for keys in statement.conditions.values() for key in keys}
     return action.lower().startswith("kms:") and "kms:viaservice" in keys
-
-
-def is_private_registry(image: str) -> bool:
-    """Return whether an image is in a private ECR registry."""
-    return ".dkr.ecr." in image

@@ -40,7 +40,6 @@ from template_checks.policies import (
     all_of,
     endpoint_allows,
     is_for_kms_through_service,
-    is_private_registry,
     plain,
     services_of,
     statements,
@@ -785,7 +784,7 @@ class Calls:
 
 def _pulls_images(resource: Resource) -> bool:
     return resource.type == SERVICE and any(
-        is_private_registry(text(at(container, "Image")))
+        ".dkr.ecr." in text(at(container, "Image"))  # a private ECR registry
         for definition in targets(resource.properties.get("TaskDefinition"))
         for container in items(definition.resource.properties.get("ContainerDefinitions"))
     )
