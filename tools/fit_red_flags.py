@@ -13,14 +13,13 @@ The score of a piece, with its centred vector x and its n-grams:
     + sum(grams) / sqrt(number of grams)
 
 Shapes: P pieces of all messages one after the other, M messages, D dimensions of a vector, F flags.
-``starts`` and ``sizes`` of an array give the range of each message (or piece) in it.
 """
 
 from __future__ import annotations
 
 import random
 from base64 import b85encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import accumulate, chain
@@ -37,9 +36,15 @@ Floats = NDArray[Any]
 """float32 while the weights are learned."""
 Embed = Callable[[Sequence[str]], Floats]
 """Returns the vectors of texts, of unit length, shape (texts, dimensions)."""
-_UNITS, _EPOCHS, _BATCH, _RATE, _GRAM_RATE, _DROPPED = 8, 15, 128, 0.005, 0.02, 0.5
-"""Hidden units; epochs; messages of a batch; Adam's rates (of n-grams: another); share of dropped
-dimensions."""
+_UNITS = 8
+"""Hidden units of each of the two networks."""
+_EPOCHS = 15
+_BATCH = 128
+"""Messages of a batch."""
+_RATE, _GRAM_RATE = 0.005, 0.02
+"""Adam's rates at the start; the second of the weights of n-grams."""
+_DROPPED = 0.5
+"""Share of a vector's dimensions that a step of learning does not see."""
 _PULL, _FLAG_PULL = 1e-4, 1e-3
 """L2 penalties, of all weights and of the rows of flags."""
 _FLAG_BIAS = -2.5
@@ -82,41 +87,64 @@ class Labels(NamedTuple):
 
     @classmethod
     def of(cls, messages: Sequence[Message], *, names: Sequence[str]) -> Labels:
-        flags = np.array(
-            [ORDINARY if message.flag is None else names.index(message.flag) for message in messages]
-        )
+        number_of = {None: ORDINARY} | {name: number for number, name in enumerate(names)}
+        flags = np.array([number_of[message.flag] for message in messages])
         weights = np.array([_WRITERS if message.writer else 1.0 for message in messages])
         for is_in_half in (flags == ORDINARY, flags != ORDINARY):
             weights[is_in_half] /= 2.0 * weights[is_in_half].sum() / len(messages)
         return cls(flags, weights)
 
 
+class Ranges(NamedTuple):
+    """Parts of an array that follow each other: the pieces of each message, the n-grams of each piece."""
+
+    starts: Ints
+    sizes: Ints
+
+    @classmethod
+    def of(cls, parts: Iterable[Sequence[object]]) -> Ranges:
+        """Return the ranges of these parts, the first at 0."""
+        sizes = np.array([len(part) for part in parts])
+        return cls(np.cumsum(sizes) - sizes, sizes)
+
+    def places(self, chosen: Ints) -> Ints:
+        """Return the places that the chosen ranges have in the array, one range after the other: of sizes 2,
+        5 and 3, the ranges 0 and 2 → 0 1 7 8 9."""
+        starts, sizes = self.starts[chosen], self.sizes[chosen]
+        ends: Ints = np.cumsum(sizes)
+        return np.arange(int(ends[-1]), dtype=np.int64) + np.repeat(starts - ends + sizes, sizes)
+
+
+@dataclass(frozen=True, slots=True)
 class Bags:
-    """Messages as the network reads them: the vectors of their pieces, and the n-grams of each piece.
+    """Messages as the network reads them: the vectors of their pieces, and the n-grams of each piece."""
 
-    ``vectors`` (P, D); ``sizes``, ``starts`` (M,): pieces of each message; ``is_whole`` (P,): 1 for the piece
-    that is the message itself; ``grams``: hashed n-grams of all pieces, with ``gram_sizes`` and
-    ``gram_starts`` (P,).
-    """
+    vectors: Floats
+    """(P, D)"""
+    pieces_of: Ranges
+    """Where the pieces of each message are, (M,)."""
+    is_whole: Floats
+    """(P,): 1 for the piece that is the message itself, the first of its range."""
+    grams: Ints
+    """Hashed n-grams of all pieces."""
+    grams_of: Ranges
+    """Where the n-grams of each piece are in ``grams``, (P,)."""
 
-    def __init__(self, texts: Sequence[str], embed: Embed) -> None:
+    @classmethod
+    def of(cls, texts: Sequence[str], embed: Embed) -> Bags:
         by_message = [pieces(text) for text in texts]
+        pieces_of = Ranges.of(by_message)
         all_pieces = list(chain.from_iterable(by_message))
-        self.vectors = embed(all_pieces).astype(np.float32)
-        self.sizes = np.array([len(of_message) for of_message in by_message])
-        self.starts = np.cumsum(self.sizes) - self.sizes
-        self.is_whole = np.zeros(len(all_pieces), np.float32)
-        self.is_whole[self.starts] = 1.0
-        gram_lists = [grams(part) for part in all_pieces]
-        self.gram_sizes = np.array([len(part) for part in gram_lists])
-        self.gram_starts = np.cumsum(self.gram_sizes) - self.gram_sizes
-        self.grams = np.array(list(chain.from_iterable(gram_lists)), dtype=np.int64)
-
-
-def ranges(starts: Ints, sizes: Ints) -> Ints:
-    """Return the numbers of all ranges, one after the other: starts 0 and 7, sizes 2 and 3 → 0 1 7 8 9."""
-    ends: Ints = np.cumsum(sizes)
-    return np.arange(int(ends[-1]), dtype=np.int64) + np.repeat(starts - ends + sizes, sizes)
+        is_whole = np.zeros(len(all_pieces), np.float32)
+        is_whole[pieces_of.starts] = 1.0
+        by_piece = [grams(piece) for piece in all_pieces]
+        return cls(
+            vectors=embed(all_pieces).astype(np.float32),
+            pieces_of=pieces_of,
+            is_whole=is_whole,
+            grams=np.array(list(chain.from_iterable(by_piece)), dtype=np.int64),
+            grams_of=Ranges.of(by_piece),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +154,30 @@ class _Pass:
     rows: Floats
     """Centred vectors with a column of 1 at the end, (pieces, D + 1)."""
     hidden: Floats
+    """Of the hidden units, after the ReLU, (pieces, units)."""
     of_flags: Floats
     """Log-odds of each flag, shape (pieces, flags)."""
     grams: Ints
+    """Hashed n-grams, one piece's after the other's."""
     gram_sizes: Ints
+    """How many of them each piece has."""
     scores: Floats
+    """(pieces,)"""
 
 
+@dataclass(frozen=True, slots=True)
 class Network:
-    """Scores pieces (the formula above). ``values``: its weights by name; ``mean``: of the vectors, by which
-    they are centred."""
+    """Scores pieces (the formula above)."""
 
-    def __init__(self, mean: Floats, *, flags: int, seed: int = 0) -> None:
+    mean: Floats
+    """(D,): of the vectors, by which they are centred."""
+    values: Mapping[str, Floats]
+    """The weights: ``hidden`` (D + 1, units), ``outer`` (units,), ``flags`` (D + 1, F), ``whole`` (1,) and
+    ``grams`` (buckets,)."""
+
+    @classmethod
+    def unlearned(cls, mean: Floats, *, flags: int, seed: int) -> Network:
+        """Return a network to learn with. ``flags``: their number."""
         rng = np.random.default_rng(seed)
         size = len(mean)
         values = {
@@ -147,19 +187,18 @@ class Network:
             "whole": np.zeros(1),
             "grams": np.zeros(GRAM_BUCKETS),
         }
-        self.mean = mean
-        self.values: dict[str, Floats] = {name: value.astype(np.float32) for name, value in values.items()}
+        return cls(mean, {name: value.astype(np.float32) for name, value in values.items()})
 
-    def run(self, bags: Bags, at: Ints, *, kept: Floats | None = None) -> _Pass:
+    def run(self, bags: Bags, at: Ints, *, kept: Floats | float = 1.0) -> _Pass:
         """Return the pass over the pieces ``at`` (their numbers). ``kept``: factors of the vectors' values, 0
         for dropped ones, while learning."""
         values = self.values
         centred = (bags.vectors[at] - self.mean) * np.float32(_SCALE)
-        rows = np.hstack([centred if kept is None else centred * kept, np.ones((len(at), 1), np.float32)])
+        rows = np.hstack([centred * kept, np.ones((len(at), 1), np.float32)])
         hidden = np.maximum(rows @ values["hidden"], 0.0)
         of_flags = rows @ values["flags"]
-        sizes = bags.gram_sizes[at]
-        indices = bags.grams[ranges(bags.gram_starts[at], sizes)]
+        sizes = bags.grams_of.sizes[at]
+        indices = bags.grams[bags.grams_of.places(at)]
         of_piece = np.repeat(np.arange(len(at)), sizes)
         gram_scores = np.bincount(of_piece, weights=values["grams"][indices], minlength=len(at))
         scores = np.logaddexp.reduce(of_flags, axis=1) + hidden @ values["outer"]
@@ -169,69 +208,93 @@ class Network:
     def scores(self, bags: Bags) -> Floats:
         """Return the score of each message, (M,), as ``score_of`` makes it of its pieces'."""
         scores = self.run(bags, np.arange(len(bags.vectors))).scores
-        return np.array([score_of(part.tolist()) for part in np.split(scores, bags.starts[1:])])
+        return np.array([score_of(part.tolist()) for part in np.split(scores, bags.pieces_of.starts[1:])])
 
-    def fit(self, bags: Bags, labels: Labels, *, seed: int = 0) -> None:
-        """Learn from messages, by Adam with a rate that falls to 0; changes ``values`` in place."""
-        rng = np.random.default_rng(seed)
-        ordinary = np.flatnonzero(labels.flags == ORDINARY)
-        momentum = {name: np.zeros_like(value) for name, value in self.values.items()}
-        squares = {name: np.zeros_like(value) for name, value in self.values.items()}
-        count = len(labels.flags)
-        batches = -(-count // _BATCH)
-        orders = [rng.permutation(count) for _ in range(_EPOCHS)]
-        for step in range(_EPOCHS * batches):
-            chosen = orders[step // batches][step % batches * _BATCH :][:_BATCH]
-            joined = np.where(rng.random(len(chosen)) < _JOINED, rng.choice(ordinary, len(chosen)), -1)
-            gradients = self._gradients(bags, chosen, joined, labels, rng)
-            for name, gradient in gradients.items():
-                momentum[name] = (0.9 * momentum[name] + 0.1 * gradient).astype(np.float32)
-                squares[name] = (0.999 * squares[name] + 0.001 * gradient**2).astype(np.float32)
-                rate = (_GRAM_RATE if name == "grams" else _RATE) * (1.0 - step / (_EPOCHS * batches))
-                corrected = momentum[name] / (1.0 - 0.9 ** (step + 1))
-                self.values[name] -= (
-                    rate * corrected / (np.sqrt(squares[name] / (1.0 - 0.999 ** (step + 1))) + 1e-8)
-                ).astype(np.float32)
 
-    def _gradients(
-        self, bags: Bags, chosen: Ints, joined: Ints, labels: Labels, rng: np.random.Generator
-    ) -> dict[str, Floats]:
-        """Return the gradient of the loss of a batch, by the name of the weights.
+class _Batch(NamedTuple):
+    """Bags of one step of learning, B of them: each has the pieces of a message, and of about half of them
+    also those of an ordinary message, which changes neither label nor weight."""
 
-        ``chosen``: numbers of the batch's messages. ``joined``: number of the message that is joined with
-        each, -1 for none. The loss: cross-entropy of emergency or not, and ``_NAMING`` times that of which
-        flag.
-        """
-        values = self.values
-        # Pieces of the batch: those of each chosen message, then those of the one joined with it.
-        pairs = np.stack([chosen, joined], axis=1)
-        parts = pairs[pairs >= 0]
-        at = ranges(bags.starts[parts], bags.sizes[parts])
-        sizes = bags.sizes[chosen] + np.where(joined >= 0, bags.sizes[joined], 0)
-        kept = rng.random((len(at), len(self.mean)), dtype=np.float32) > _DROPPED
-        forward = self.run(bags, at, kept=kept / np.float32(1.0 - _DROPPED))
-        flags, weights = labels.flags[chosen], labels.weights[chosen] / len(chosen)
-        totals, attention = pooled(forward.scores[:, None], sizes)
-        errors = (1.0 / (1.0 + np.exp(-totals[:, 0])) - (flags != ORDINARY)) * weights
-        # The error of a bag goes to its pieces by their shares in its odds.
-        of_piece = (np.repeat(errors, sizes) * attention[:, 0]).astype(np.float32)
-        to_flags = of_piece[:, None] * softmax(forward.of_flags)
-        # The loss of which flag counts for emergencies only, and is pooled for each flag.
-        by_flag, attention = pooled(forward.of_flags, sizes)
-        naming = (softmax(by_flag) - np.eye(by_flag.shape[1])[flags]) * (flags != ORDINARY)[:, None]
-        to_flags = to_flags + np.repeat(_NAMING * naming * weights[:, None], sizes, axis=0) * attention
-        back = np.outer(of_piece, values["outer"]) * (forward.hidden > 0)
-        by_grams = np.repeat(of_piece / np.sqrt(np.maximum(forward.gram_sizes, 1)), forward.gram_sizes)
-        # Biases of flags, the last row, have no penalty.
-        pulled = np.vstack([values["flags"][:-1], np.zeros_like(values["flags"][:1])])
-        return {
-            "hidden": forward.rows.T @ back + _PULL * values["hidden"],
-            "outer": forward.hidden.T @ of_piece + _PULL * values["outer"],
-            "flags": forward.rows.T @ to_flags.astype(np.float32) + _FLAG_PULL * pulled,
-            "whole": np.array([of_piece @ bags.is_whole[at]]),
-            "grams": np.bincount(forward.grams, weights=by_grams, minlength=GRAM_BUCKETS)
-            + _PULL * values["grams"],
-        }
+    messages: Ints
+    """Number of each bag's own message, (B,)."""
+    sizes: Ints
+    """Pieces of each bag, (B,)."""
+    pieces: Ints
+    """Numbers of all pieces, one bag after the other, (pieces,)."""
+    kept: Floats
+    """Factors of the vectors' values, (pieces, D): 0 for dropped ones."""
+
+    @classmethod
+    def drawn(cls, messages: Ints, bags: Bags, ordinary: Ints, rng: np.random.Generator) -> _Batch:
+        """Return the batch of these messages. ``ordinary``: numbers of those to join with."""
+        # The two messages of each bag, and whether each of the two is in it: the first always is.
+        is_joined = rng.random(len(messages)) < _JOINED
+        pairs = np.stack([messages, rng.choice(ordinary, len(messages))], axis=1)
+        in_bag = np.stack([np.ones_like(is_joined), is_joined], axis=1)
+        sizes = (bags.pieces_of.sizes[pairs] * in_bag).sum(axis=1)
+        pieces = bags.pieces_of.places(pairs[in_bag])
+        kept = rng.random((len(pieces), bags.vectors.shape[1]), dtype=np.float32) > _DROPPED
+        return cls(messages, sizes, pieces, kept / np.float32(1.0 - _DROPPED))
+
+
+def _fitted(network: Network, bags: Bags, labels: Labels, *, seed: int) -> Network:
+    """Return the network after it learned from messages, by Adam with a rate that falls to 0."""
+    rng = np.random.default_rng(seed)
+    ordinary = np.flatnonzero(labels.flags == ORDINARY)
+    momentum = {name: np.zeros_like(value) for name, value in network.values.items()}
+    squares = {name: np.zeros_like(value) for name, value in network.values.items()}
+    values = dict(network.values)
+    orders = [rng.permutation(len(labels.flags)) for _ in range(_EPOCHS)]
+    batches = [order[at : at + _BATCH] for order in orders for at in range(0, len(order), _BATCH)]
+    for step, messages in enumerate(batches):
+        batch = _Batch.drawn(messages, bags, ordinary, rng)
+        for name, gradient in _gradients(Network(network.mean, values), bags, batch, labels).items():
+            momentum[name] = (0.9 * momentum[name] + 0.1 * gradient).astype(np.float32)
+            squares[name] = (0.999 * squares[name] + 0.001 * gradient**2).astype(np.float32)
+            rate = (_GRAM_RATE if name == "grams" else _RATE) * (1.0 - step / len(batches))
+            mean = momentum[name] / (1.0 - 0.9 ** (step + 1))
+            deviation = np.sqrt(squares[name] / (1.0 - 0.999 ** (step + 1)))
+            values[name] = values[name] - (rate * mean / (deviation + 1e-8)).astype(np.float32)
+    return Network(network.mean, values)
+
+
+def _gradients(network: Network, bags: Bags, batch: _Batch, labels: Labels) -> dict[str, Floats]:
+    """Return the gradient of a batch's loss, by the name of the weights, with the penalties."""
+    values = network.values
+    forward = network.run(bags, batch.pieces, kept=batch.kept)
+    by_score, by_flags = _errors(forward, batch, labels)
+    by_hidden = np.outer(by_score, values["outer"]) * (forward.hidden > 0)
+    by_grams = np.repeat(by_score / np.sqrt(np.maximum(forward.gram_sizes, 1)), forward.gram_sizes)
+    # Biases of flags, the last row, have no penalty.
+    pulled = np.vstack([values["flags"][:-1], np.zeros_like(values["flags"][:1])])
+    return {
+        "hidden": forward.rows.T @ by_hidden + _PULL * values["hidden"],
+        "outer": forward.hidden.T @ by_score + _PULL * values["outer"],
+        "flags": forward.rows.T @ by_flags + _FLAG_PULL * pulled,
+        "whole": np.array([by_score @ bags.is_whole[batch.pieces]]),
+        "grams": np.bincount(forward.grams, weights=by_grams, minlength=GRAM_BUCKETS)
+        + _PULL * values["grams"],
+    }
+
+
+def _errors(forward: _Pass, batch: _Batch, labels: Labels) -> tuple[Floats, Floats]:
+    """Return the derivatives of a batch's loss by the score of each piece, (pieces,), and by its log-odds of
+    each flag, (pieces, F).
+
+    The loss: cross-entropy of emergency or not, and ``_NAMING`` times that of which flag.
+    """
+    flags, weights = labels.flags[batch.messages], labels.weights[batch.messages] / len(batch.messages)
+    is_emergency = flags != ORDINARY
+    # The error of a bag goes to its pieces by their shares in its odds.
+    bag_scores, shares = pooled(forward.scores[:, None], batch.sizes)
+    errors = (1.0 / (1.0 + np.exp(-bag_scores[:, 0])) - is_emergency) * weights
+    by_score = (np.repeat(errors, batch.sizes) * shares[:, 0]).astype(np.float32)
+    # The loss of which flag counts for emergencies only, and is pooled for each flag.
+    bag_flags, shares_of_flags = pooled(forward.of_flags, batch.sizes)
+    naming = (softmax(bag_flags) - np.eye(bag_flags.shape[1])[flags]) * is_emergency[:, None]
+    by_naming = np.repeat(_NAMING * naming * weights[:, None], batch.sizes, axis=0) * shares_of_flags
+    by_flags = by_score[:, None] * softmax(forward.of_flags) + by_naming
+    return by_score, by_flags.astype(np.float32)
 
 
 def pooled(scores: Floats, sizes: Ints) -> tuple[Floats, Floats]:
@@ -251,17 +314,17 @@ def pooled(scores: Floats, sizes: Ints) -> tuple[Floats, Floats]:
 def learned(messages: Sequence[Message], embed: Embed, *, names: Sequence[str]) -> Network:
     """Return the network that has learned the messages: two of different seeds in one, which scores as their
     mean would (weights are averaged; hidden units stand side by side, with half of their outer weights)."""
-    bags = Bags([message.text for message in messages], embed)
+    bags = Bags.of([message.text for message in messages], embed)
     labels = Labels.of(messages, names=names)
-    networks = [Network(bags.vectors.mean(axis=0), flags=len(names), seed=seed) for seed in (0, 1)]
-    for seed, network in enumerate(networks):
-        network.fit(bags, labels, seed=seed)
-    network = networks[0]
-    parts = {name: [each.values[name] for each in networks] for name in network.values}
-    network.values = {name: np.mean(values, axis=0) for name, values in parts.items()}
-    network.values["hidden"] = np.hstack(parts["hidden"])
-    network.values["outer"] = np.hstack(parts["outer"]) / 2
-    return network
+    mean = bags.vectors.mean(axis=0)
+    networks = [
+        _fitted(Network.unlearned(mean, flags=len(names), seed=seed), bags, labels, seed=seed)
+        for seed in (0, 1)
+    ]
+    parts = {name: [network.values[name] for network in networks] for name in networks[0].values}
+    averages: dict[str, Floats] = {name: np.mean(values, axis=0) for name, values in parts.items()}
+    beside = {"hidden": np.hstack(parts["hidden"]), "outer": np.hstack(parts["outer"]) / 2}
+    return Network(mean, averages | beside)
 
 
 def fit(messages: Sequence[Message], embed: Embed, *, names: Sequence[str], model: str) -> Weights:
@@ -299,14 +362,11 @@ def least_score(messages: Sequence[Message], embed: Embed, *, names: Sequence[st
         network = learned([message for message in messages if message.writer != writer], embed, names=names)
         ordinary = [message.text for message in messages if message.writer == writer and message.flag is None]
         share = 1.0 / len(ordinary) / len(writers)
-        scored += [(score, share) for score in network.scores(Bags(ordinary, embed)).tolist()]
+        scored += [(score, share) for score in network.scores(Bags.of(ordinary, embed)).tolist()]
     scored.sort(reverse=True)
-    shares = accumulate(share for _, share in scored)
-    return next(
-        round(score + 1e-3, 4)
-        for (score, _), total in zip(scored, shares, strict=True)
-        if total > _MOST_FALSE
-    )
+    reached = zip(scored, accumulate(share for _, share in scored), strict=True)
+    # The score of the first message that is one too many: only those above it may pass.
+    return _just_above(next(score for (score, _), total in reached if total > _MOST_FALSE))
 
 
 def nearness(messages: Sequence[Message], embed: Embed, *, names: Sequence[str]) -> dict[str, Nearness]:
@@ -319,7 +379,7 @@ def nearness(messages: Sequence[Message], embed: Embed, *, names: Sequence[str])
     rng = random.Random(2)  # noqa: S311 - no secret
     ours = [message for message in messages if not message.writer]
     of_writers = [message for message in messages if message.writer]
-    bags = Bags([message.text for message in of_writers], embed)
+    bags = Bags.of([message.text for message in of_writers], embed)
     rows: list[list[float]] = []
     labels: list[bool] = []
     for name in names[::3]:
@@ -329,8 +389,8 @@ def nearness(messages: Sequence[Message], embed: Embed, *, names: Sequence[str])
         scores = network.scores(bags)
         centred = bags.vectors - network.mean
         centred /= np.linalg.norm(centred, axis=1, keepdims=True)
-        nearest = np.maximum.reduceat((centred @ np.array(examples.vectors).T).max(axis=1), bags.starts)
-        middle = np.maximum.reduceat(centred @ np.array(examples.middle), bags.starts)
+        cosines = (centred @ np.array(examples.vectors).T).max(axis=1), centred @ np.array(examples.middle)
+        nearest, middle = (np.maximum.reduceat(by_piece, bags.pieces_of.starts) for by_piece in cosines)
         for index, message in enumerate(of_writers):
             if message.flag in (None, name):
                 rows.append([scores[index], nearest[index], middle[index]])
@@ -342,11 +402,10 @@ def nearness(messages: Sequence[Message], embed: Embed, *, names: Sequence[str])
 
 
 def _judged(rows: Floats, labels: Sequence[bool], *, columns: Sequence[int]) -> Nearness:
-    """Return a logistic regression on some columns of ``rows`` (prior, nearest, middle); the others get
-    weight 0.
+    """Return a logistic regression on some columns of ``rows``; the others get weight 0.
 
-    ``labels``: whether a row is about the flag. The bias is set so that ``_MOST_FALSE_NEAR`` of the ordinary
-    messages pass.
+    ``rows``: a message's prior, nearest and middle (``Nearness``). ``labels``: whether it is about the flag.
+    The bias is set so that ``_MOST_FALSE_NEAR`` of the ordinary messages pass.
     """
     chosen = rows[:, columns]
     mean, spread = chosen.mean(axis=0), chosen.std(axis=0)
@@ -354,21 +413,18 @@ def _judged(rows: Floats, labels: Sequence[bool], *, columns: Sequence[int]) -> 
     is_flag = np.array(labels, float)
     design = Classes(scaled, 2)
     weights = Estimator(1.0, steps=300).fit(design, np.stack([1.0 - is_flag, is_flag], axis=1)).reshape(-1, 2)
+    # The log-odds of two classes are the difference of their scores; the scale is folded in.
     folded = np.zeros(3)
     folded[list(columns)] = (weights[:-1, 1] - weights[:-1, 0]) / spread
     ordinary = (rows @ folded)[is_flag == 0]
     prior, nearest, middle = _rounded(folded)
-    return Nearness(
-        prior=prior,
-        nearest=nearest,
-        middle=middle,
-        bias=-round(_above(ordinary.tolist(), _MOST_FALSE_NEAR), 4),
-    )
+    one_too_many = sorted(ordinary.tolist())[-1 - int(_MOST_FALSE_NEAR * len(ordinary))]
+    return Nearness(prior=prior, nearest=nearest, middle=middle, bias=-_just_above(one_too_many))
 
 
-def _above(scores: Sequence[float], share: float) -> float:
-    """Return a score that at most this share of the scores reaches."""
-    return round(sorted(scores)[-1 - int(share * len(scores))] + 1e-3, 4)
+def _just_above(score: float) -> float:
+    """Return the least score that still counts, if this one does not."""
+    return round(score + 1e-3, 4)
 
 
 def _rounded(values: Floats, *, decimals: int = 4) -> tuple[float, ...]:
