@@ -172,6 +172,7 @@ class _Child:
 
     @classmethod
     def start(cls, environment: Mapping[str, str]) -> _Child:
+        """Start a child. Its first frame is a greeting, which answers no request."""
         command = [sys.executable, "-P", "-m", "assistant.documents.parsing_child"]
         new = subprocess.PIPE
         process = subprocess.Popen(command, stdin=new, stdout=new, env=environment, bufsize=0)
@@ -330,12 +331,12 @@ class ParsingProcess:
             while True:
                 while self._limits.has_room(waiting) and (request := next(requests, None)) is not None:
                     waiting.append(request)
-                    if self._child is not None:  # a child that starts gets all that waits
+                    if self._child is not None:  # else ``_start`` sends the new child all that waits
                         self._child.send(request)
                 if not waiting:
                     return
                 answer = self._receive(waiting, reads_scans)
-                if isinstance(answer, _Ended) and answer.retry:  # once
+                if isinstance(answer, _Ended) and answer.retry:  # one more try, in a new child
                     answer = self._receive(waiting, reads_scans)
                 waiting.popleft()
                 yield ParsingStoppedError(answer.reason) if isinstance(answer, _Ended) else answer
