@@ -19,11 +19,10 @@ from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.identity import CareContext
 from assistant.domain.live import LiveReadError
-from assistant.options.live.connected import check_status, request_of
+from assistant.options.live.connected import LiveSystems, check_status, request_of
 from assistant.options.live.connector import Connector, Operation, OperationParameter, load_connector
 from assistant.options.live.opened import Credentials
 from assistant.options.live.parameters import is_value
-from assistant.options.live.ports import LiveSystems
 from assistant.options.live.results import Reading, ResponseReader, element_data
 from assistant.options.live.section import LiveReach, called_of, reach_of, systems_of
 from assistant.options.live.stored import Switches, SwitchUnreadableError, switches_here

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from assistant.answer.services import LiveData
 from assistant.documents.shared_links import local_secret
-from assistant.options.live.connected import ConnectedElements
-from assistant.options.live.ports import ReadObserver
+from assistant.options.live.connected import ConnectedElements, ReadObserver
 from assistant.options.live.reads import AuditLiveReads, ReadElementAgain
 from assistant.options.live.replies import PostedReplies
 from assistant.options.live.section import LiveReach, called_of, systems_of, taker_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.errors import ReplyNotDeliveredError
 from assistant.domain.live import LiveReadError, Reply
-from assistant.options.live.ports import LiveSystems, SystemRequest
+from assistant.options.live.connected import LiveSystems, SystemRequest
 from assistant.options.live.section import LiveReach
 from assistant.options.live.stored import SwitchUnreadableError, SystemSwitches
 

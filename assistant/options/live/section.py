@@ -1,4 +1,4 @@
-"""Keys of live systems: what a ``[[reach]]`` entry is called for."""
+"""Keys of live systems: what a ``[[reach]]`` entry is called for, and whose data it may give."""
 
 from __future__ import annotations
 
@@ -8,16 +8,24 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from assistant.domain.errors import ConfigurationError
 from assistant.domain.live import ElementKind
-from assistant.options.live.connector import Connector, check_entry, load_connector, misfits
+from assistant.options.live.connector import Connector, Operation, load_connector, unproven
 from assistant.tenant.deployment import ReachEntry
 from assistant.tenant.deployment_checks import Contradiction
 from assistant.tenant.tenant import SecretsSection, TenantConfig
-from assistant.tenant.toml_file import KeyMark, keys_of
+from assistant.tenant.toml_file import KeyMark, keys_of, line_of
 
 
 class LiveReach(ReachEntry):
-    """An entry with the keys of this option. With a connector it is called for live data."""
+    """An entry with the keys of this option. With a connector it is called for live data.
+
+    | the entry                   | ``connector``   | ``inline``      |
+    | of a tenant file, validated | a file's path   | None            |
+    | after ``with_files``        | a file's path   | the connector   |
+    | of a container's file       | None            | the connector   |
+    | that gives no live data     | None            | None            |
+    """
 
     connector: Annotated[str | None, KeyMark.NAMES_A_FILE] = None
     """Connector file, relative to the tenant file. Without it nothing is read for live data."""
@@ -28,15 +36,13 @@ class LiveReach(ReachEntry):
     """What decides whose data may be read: the context that the care application signs, or the system, by
     the agent's identity."""
     inline: Annotated[Connector | None, KeyMark.IN_A_FILE] = None
-    """What the connector file says. Filled in when the tenant file is read; the file that a container reads
-    has it instead of ``connector``."""
+    """What the connector file says."""
 
     @model_validator(mode="after")
-    def _decides_whose_data(self) -> Self:
-        """A connector that is part of the entry is checked as a file's is."""
-        for operation in self.inline.operations if self.inline is not None else ():
-            for wrong in misfits(operation, whose=self.whose, deadline_s=self.deadline_s):
-                raise ValueError(f'operation "{operation.name}" {wrong}')
+    def _fits_its_connector(self) -> Self:
+        if self.inline is not None:
+            for _, misfit in self.misfits(self.inline):
+                raise ValueError(misfit)
         return self
 
     @model_validator(mode="after")
@@ -77,8 +83,31 @@ class LiveReach(ReachEntry):
             return entry
         file = folder / self.connector
         connector = load_connector(file)
-        check_entry(connector, whose=self.whose, deadline_s=self.deadline_s, path=file)
+        for number, misfit in self.misfits(connector):
+            line = line_of(file.read_text(encoding="utf-8"), ("operations", number))
+            raise ConfigurationError(f"{file}: line {line}: {misfit}")
         return entry.model_copy(update={"inline": connector})
+
+    def misfits(self, connector: Connector) -> Iterator[tuple[int, str]]:
+        """Yield why a connector does not fit the entry, each with the index of the operation that is wrong.
+
+        No operation may take longer than the entry allows. With ``whose = "context"``, the context must
+        decide whose data a personal one reads.
+        """
+        for number, operation in enumerate(connector.operations):
+            begins = f'operation "{operation.name}"'
+            if operation.deadline_s is not None and operation.deadline_s > self.deadline_s:
+                yield (
+                    number,
+                    f"{begins} has deadline_s = {operation.deadline_s:g}, and its [[reach]] entry allows "
+                    f"{self.deadline_s:g}. Raise deadline_s of the entry, or lower this one.",
+                )
+            for undecided in _undecided(operation) if self.whose == "context" and operation.personal else ():
+                yield (
+                    number,
+                    f'{begins} is personal, and {undecided}. Or write whose = "agent" in the [[reach]] entry '
+                    "where the system decides by the agent's identity.",
+                )
 
     def called(self, *, secret: str | None) -> dict[str, Any]:
         """Return the entry for a container's tenant file, as JSON values, with the connector in place of its
@@ -94,6 +123,31 @@ class LiveReach(ReachEntry):
             return super().shaping()
         inline = self.inline.model_dump(mode="json", exclude={"openapi"})
         return {"name": self.name, "whose": self.whose, "inline": inline}
+
+
+def _undecided(operation: Operation) -> Iterator[str]:
+    """Yield how a personal operation could read data of somebody who is not in the context.
+
+    An id that only the question names proves nothing: a result that must equal it repeats the agent's words.
+    """
+    of_context = [parameter for parameter in operation.parameters if parameter.context is not None]
+    vouched = {parameter.name for parameter in of_context}
+    if not any(parameter.required for parameter in of_context):
+        yield 'none of its required parameters has context = "…". Add it'
+    proofs = [result for result in operation.results if result.same_as_context or result.same_as in vouched]
+    for fault in unproven(operation, proofs):
+        yield (
+            f"the context does not decide it: {fault}. Here a same_as counts where its parameter has "
+            'context = "…", and a same_as_context always'
+        )
+    compared = {result.same_as for result in operation.results if result.required}
+    for parameter in operation.parameters:
+        if parameter.name not in vouched and parameter.name not in compared:
+            yield (
+                f'its parameter "{parameter.name}" comes from the question alone, and no required result is '
+                f'compared with it. Add context = "…" to it, or a required result with same_as = '
+                f'"{parameter.name}"'
+            )
 
 
 class LiveSecrets(SecretsSection):
@@ -137,10 +191,11 @@ def taker_of(tenant: TenantConfig) -> LiveReach | None:
 
 def contradictions(tenant: TenantConfig) -> Iterator[Contradiction]:
     """Yield the entries whose system others could read, or whose personal data could never be read."""
+    is_dev = tenant.deployment is not None and tenant.deployment.profile == "dev"
     for number, entry in enumerate(reach_of(tenant)):
         if entry.inline is None:
             continue
-        if entry.auth == "none" and (tenant.deployment is None or tenant.deployment.profile != "dev"):
+        if entry.auth == "none" and not is_dev:
             yield Contradiction(
                 ("reach", number, "auth"),
                 '"none" lets everything in the network read the system; only profile = "dev" may have it. '

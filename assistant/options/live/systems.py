@@ -23,7 +23,7 @@ from assistant.domain.clock import Circuit, Clock, Deadline, RetryBudget
 from assistant.domain.errors import ConfigurationError, DeadlineExceededError, DependencyError
 from assistant.domain.live import ElementProblem, LiveReadError
 from assistant.domain.paths import is_on_this_machine
-from assistant.options.live.ports import SystemRequest, SystemResponse
+from assistant.options.live.connected import SystemRequest, SystemResponse
 
 AGENT_HEADER = "X-Assistant-Agent"
 _CONNECT_TIMEOUT_S = 1.0

@@ -13,10 +13,9 @@ from hypothesis import example, given, settings, strategies
 from assistant.domain.clock import Circuit, Deadline
 from assistant.domain.identity import CareContext, Identity, Role
 from assistant.domain.live import Caller, ElementProblem, LiveReadError
-from assistant.options.live.connected import ConnectedElements
+from assistant.options.live.connected import ConnectedElements, SystemRequest, SystemResponse
 from assistant.options.live.connector import Connector, Operation, ResultField
 from assistant.options.live.parameters import find_parameters, is_enough
-from assistant.options.live.ports import SystemRequest, SystemResponse
 from assistant.options.live.results import ResponseReader, element_data, plain_text
 from assistant.options.live.section import LiveReach
 from tests.attacks.live_scene import KeptReads, Switches
