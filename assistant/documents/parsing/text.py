@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import zip_longest
 
 from assistant.domain.documents import Link, ParsedDocument, Section, Span, Table, Unit, UnitKind
@@ -84,16 +84,6 @@ def read_links(marked: str) -> tuple[str, list[Link]]:
     return text, links
 
 
-@dataclass(slots=True)
-class _Lead:
-    """The sentence that the next list items belong to: "Bring with you:"."""
-
-    ordinal: int
-    """The sentence's place among the units."""
-    opens_list: bool
-    """Whether it ends in ":": then short lines after it are its items."""
-
-
 class TextBuilder:
     """Takes headings and blocks in reading order, and builds a ParsedDocument. A section runs from heading to
     heading.
@@ -120,18 +110,17 @@ class TextBuilder:
         self._pages: list[tuple[int, int]] = []
         """Number of each page, and where it begins in the text."""
         self._links: list[Link] = []
-        self._pending_links: list[Link] = []
-        """Links of the text that is appended next, which ``_append`` places."""
         self._section_start: int | None = None
-        """Where the section begins; None until a text follows its heading."""
-        self._section_end = 0
+        """Where the section begins, which goes on to the end of the text so far; None until a text follows
+        its heading."""
         self._last_was_line = False
         """Whether the last text was a list item or a row, so that the next one continues its list or
         table."""
         self._subheading = ""
         """A line of plain text that serves as a heading: units get its name, but no section begins."""
-        self._lead: _Lead | None = None
-        """Parent of the next items outside of other items; None after a heading or a list."""
+        self._lead: int | None = None
+        """Ordinal of the sentence that the next items outside of other items belong to, "Bring with you:";
+        None after a heading or a list."""
         self._items: list[int | None] = []
         """Ordinal of the newest item at each depth of lists, outermost first; None at a depth without an
         item."""
@@ -139,24 +128,24 @@ class TextBuilder:
     def heading(self, level: int, text: str) -> None:
         """Add a heading. It ends the headings of its own and of deeper levels, and is part of the text but of
         no section. A text longer than _LONGEST_NAME is added as a paragraph."""
-        name = self._taking_links(text).replace("\n", " ")
+        shown, links = read_links(text)
+        name = shown.replace("\n", " ")
         if not name:
             return
         if len(name) > _LONGEST_NAME:
             self.block(text.replace("\n", " "))
             return
         self._end_section()
-        self._headings = [(above, heading) for above, heading in self._headings if above < level]
-        self._headings.append((level, name))
-        self._append(name, "\n\n")
+        self._headings = [*(outer for outer in self._headings if outer[0] < level), (level, name)]
+        self._append(name, "\n\n", links)
         self._last_was_line = False
         self._subheading = ""
         self._lead = None
 
     def block(self, text: str) -> None:
         """Add a paragraph between blank lines. Its sentences are units."""
-        text = self._taking_links(text)
-        start = self._append_to_section(text, "\n\n")
+        text, links = read_links(text)
+        start = self._append_to_section(text, "\n\n", links)
         if start is not None:
             self._items.clear()
             self._sentences(text, start)
@@ -208,16 +197,13 @@ class TextBuilder:
         ``depth`` is the number of lists and tables around it, from 1. Its parent is the nearest item of a
         smaller depth; without one, the sentence before the list or table.
         """
-        text = self._taking_links(text)
-        start = self._append_to_section(text, "\n" if self._last_was_line else "\n\n")
+        text, links = read_links(text)
+        start = self._append_to_section(text, "\n" if self._last_was_line else "\n\n", links)
         if start is None:
             return None
-        del self._items[depth:]
-        self._items += [None] * (depth - len(self._items))
-        parent = next((item for item in reversed(self._items[: depth - 1]) if item is not None), None)
-        if parent is None and self._lead is not None:
-            parent = self._lead.ordinal
-        self._items[depth - 1] = self._unit(kind, text, start, parent=parent)
+        outer = (self._items + [None] * depth)[: depth - 1]
+        parent = next((item for item in reversed(outer) if item is not None), self._lead)
+        self._items = [*outer, self._unit(kind, text, start, parent=parent)]
         self._last_was_line = True
         return start
 
@@ -244,8 +230,8 @@ class TextBuilder:
             self._plain_item(UnitKind.STEP if bullet[1] else UnitKind.ITEM, line, start)
         elif len(line.split()) > _LONGEST_TITLE_WORDS or line.endswith((*_CLAUSE_ENDS, ":")):
             self._sentences(line, start)
-        elif self._lead is not None and self._lead.opens_list:
-            self._unit(UnitKind.ITEM, line, start, parent=self._lead.ordinal)
+        elif self._lead is not None and self._units[self._lead].text.endswith(":"):  # a line of its list
+            self._unit(UnitKind.ITEM, line, start, parent=self._lead)
         elif alone and len(line) <= _LONGEST_NAME:
             self._subheading = line
             self._lead = None
@@ -255,18 +241,16 @@ class TextBuilder:
     def _plain_item(self, kind: UnitKind, line: str, start: int) -> None:
         """Add a list item of plain text. In a long item only the first sentence is the item, the others are
         sentences: an export may have joined the paragraph after the list to its last item."""
-        parent = self._lead.ordinal if self._lead else None
         sentences = split_sentences(line) if len(line.split()) > _LONGEST_ITEM_WORDS else []
         end = sentences[0].end if len(sentences) > 1 else len(line)
-        self._unit(kind, line[:end], start, parent=parent)
+        self._unit(kind, line[:end], start, parent=self._lead)
         for sentence in sentences[1:]:
             self._unit(UnitKind.SENTENCE, sentence.text, start + sentence.start, parent=None)
 
     def _sentences(self, text: str, start: int) -> None:
         """Add a unit for each sentence. The last one becomes the lead of items that follow."""
         for sentence in split_sentences(text):
-            ordinal = self._unit(UnitKind.SENTENCE, sentence.text, start + sentence.start, parent=None)
-            self._lead = _Lead(ordinal, opens_list=sentence.text.endswith(":"))
+            self._lead = self._unit(UnitKind.SENTENCE, sentence.text, start + sentence.start, parent=None)
 
     def _unit(self, kind: UnitKind, text: str, start: int, *, parent: int | None) -> int:
         """Add a unit of a text that begins at ``start`` and is appended already; return its ordinal."""
@@ -276,42 +260,33 @@ class TextBuilder:
         self._units.append(Unit(ordinal, kind, text, span, heading=" > ".join(names), parent=parent))
         return ordinal
 
-    def _taking_links(self, marked: str) -> str:
-        """Return the normalized text, and keep its links, which the next ``_append`` must add to the
-        text's."""
-        text, self._pending_links = read_links(marked)
-        return text
-
-    def _append_to_section(self, text: str, separator: str) -> int | None:
+    def _append_to_section(self, text: str, separator: str, links: Sequence[Link] = ()) -> int | None:
         """Append a normalized text that is no heading. Return where it begins; None for an empty one."""
         if not text:
             return None
-        start = self._append(text, separator)
+        start = self._append(text, separator, links)
         if self._section_start is None:
             self._section_start = start
-        self._section_end = self._length
         return start
 
-    def _append(self, text: str, separator: str) -> int:
-        """Append a text, after the separator unless it is the first; return where it begins."""
-        if self._parts:
-            self._parts.append(separator)
-            self._length += len(separator)
-        start = self._length
-        self._parts.append(text)
-        self._length += len(text)
-        self._links += _moved_by(self._pending_links, start)
-        self._pending_links = []
+    def _append(self, text: str, separator: str, links: Sequence[Link]) -> int:
+        """Append a text with its links, after the separator unless it is the first; return where it
+        begins."""
+        between = separator if self._parts else ""
+        start = self._length + len(between)
+        self._parts += [between, text]
+        self._length = start + len(text)
+        self._links += _moved_by(links, start)
         return start
 
     def _end_section(self) -> None:
         if self._section_start is not None:
-            span = Span(self._section_start, self._section_end)
+            span = Span(self._section_start, self._length)
             self._sections.append(Section(headings=tuple(name for _, name in self._headings), span=span))
             self._section_start = None
 
 
-def _moved_by(links: list[Link], by: int) -> list[Link]:
+def _moved_by(links: Sequence[Link], by: int) -> list[Link]:
     return [(start + by, end + by, address) for start, end, address in links]
 
 
