@@ -3,7 +3,7 @@
 A value whose format is not understood stays as it is stored. What Excel does not show is left out and named.
 
 ``_checked_facts`` reads the parts' bytes first: for the limit of cells, and for what openpyxl does not tell.
-Then each sheet is read: ``_cells`` returns its cells with a value, ``_rows`` the visible ones of them in
+Then each sheet is read: ``_cells`` yields its cells with a value, ``_rows`` the visible ones of them in
 rows, of which ``region_blocks`` makes headings and tables, and ``_lost_words`` what of them is not shown.
 """
 
@@ -158,7 +158,7 @@ def _read_sheet(sheet: Any, facts: _Facts, container: ZipFile, epoch: datetime) 
         words = sum(len(str(cell.value).split()) for _, cell in _filled(sheet))
         return _ReadSheet([model.Loss(f"hidden sheet {sheet.title} was not read", words=words)])
     place = model.Place("sheet", name=sheet.title)
-    cells = _cells(sheet, facts.links, epoch)
+    cells = [*_cells(sheet, facts.links, epoch)]
     blocks = [*region_blocks(_rows(cells), place, level=3), *_over_the_cells(sheet, container, place)]
     heading = [model.Heading(2, (model.Run(sheet.title),), place)] if blocks else []
     losses = [model.Loss(what, str(place), words) for what, words in _lost_words(cells).items()]
@@ -207,8 +207,8 @@ class _Cell(NamedTuple):
     """Its comment, which is not read; empty without one. A note is in ``shown``."""
 
 
-def _cells(sheet: Any, links: Mapping[str, str], epoch: datetime) -> list[_Cell]:
-    """Return the cells of a sheet with a value, in order. ``links``: addresses by cell, of formulas that
+def _cells(sheet: Any, links: Mapping[str, str], epoch: datetime) -> Iterator[_Cell]:
+    """Yield the cells of a sheet with a value, in order. ``links``: addresses by cell, of formulas that
     link."""
     dimensions = sheet.row_dimensions.items()
     hidden_rows = sorted(number for number, row in dimensions if row.hidden or row.height == 0)
@@ -217,7 +217,6 @@ def _cells(sheet: Any, links: Mapping[str, str], epoch: datetime) -> list[_Cell]
     merged_by_corner = {(area.min_row, area.min_col): area for area in sheet.merged_cells.ranges}
     filled = _filled(sheet)
     last_row, last_column = (max((place[axis] for place, _ in filled), default=0) for axis in (0, 1))
-    cells: list[_Cell] = []
     for (row, column), cell in filled:
         end_row, end_column = row, column
         if merged := merged_by_corner.get((row, column)):  # to the last filled row and column at most
@@ -228,8 +227,7 @@ def _cells(sheet: Any, links: Mapping[str, str], epoch: datetime) -> list[_Cell]
         note = cell.comment.text if cell.comment is not None else ""
         note, comment = ("", note) if note.startswith(_REMARK) else (note, "")
         shown = GridCell(runs, text, len(rows), len(columns), bool(cell.font.bold), note)
-        cells.append(_Cell(row, rows, columns, shown, comment))
-    return cells
+        yield _Cell(row, rows, columns, shown, comment)
 
 
 def _visible(first: int, last: int, hidden: Sequence[int]) -> range:
