@@ -396,10 +396,8 @@ class _Reader:
                 return self._table(node)
             case "math":
                 return (self._run(f" {_formula(node)} "),)
-            case "rt":
-                return (self._run(f" ({node.text})"),)
-            case "rp":  # the parentheses around an rt
-                return ()
+            case "rt" | "rp":  # an rp has the parentheses around an rt
+                return (self._run(f" ({node.text})"),) if tag == "rt" else ()
             case "ul" | "ol":
                 return self._list(node)
             case "dt":
