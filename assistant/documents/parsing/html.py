@@ -272,7 +272,7 @@ class _End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Term:
-    """A paragraph of a dt that is in force."""
+    """A paragraph of a dt, all of which is in force."""
 
     paragraph: model.Block
 
@@ -285,7 +285,7 @@ def _term(block: model.Block) -> _Part:
 
 @dataclass(frozen=True, slots=True)
 class _Meaning:
-    """What a dd has."""
+    """What is in a dd."""
 
     blocks: tuple[model.Block, ...]
 
@@ -347,7 +347,7 @@ class _Reader:
     """How many ``blocks`` are made around: of lists, cells, headings, definitions, older mails."""
 
     def inside(self, node: Element) -> _Reader:
-        """Return the reader of what is in an element."""
+        """Return the reader of what is in an element. A panel that a control opens counts as shown."""
         marks = self.page.styles.marks(node)
         if marks.is_hidden and (node in self.page.panels.headings or _follows_control(node)):
             marks = replace(marks, is_hidden=False)
@@ -379,7 +379,8 @@ class _Reader:
         return (model.Heading(_PANEL_HEADING, (reader._run(heading),)), *parts) if heading else parts
 
     def _parts_of(self, node: Element) -> Iterable[_Part]:
-        """Return what the element adds whose reader this is. The first case that fits holds."""
+        """Return what an element adds. The reader must be that of ``inside(node)``; the first case that fits
+        holds."""
         tag = node.tag
         if tag == "br":
             return (self._run("\n"),)
@@ -589,7 +590,8 @@ def _formula(node: Element) -> str:
 
 
 def _follows_control(node: Element) -> bool:
-    """Return whether the element is a folded panel: what stands before it is, or ends in, a control."""
+    """Return whether the element before this one is a control or has one: a hidden element after it is a
+    panel that the control opens."""
     before = next(_elements(node.previous_siblings), None)
     return before is not None and (before.matches(_CONTROLS) or before.select_one(_CONTROLS) is not None)
 
