@@ -32,7 +32,21 @@ MOST_ROWS = 50
 """Rows of a list that are shown."""
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 """A parameter in a path: ``{order_id}``."""
-# Parts of a connector's pattern:
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+ParameterName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Label = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100)]
+RequestPath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9/{}._~-]{0,300}$")]
+QueryValue = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{0,200}$")]
+LinkPrefix = Annotated[
+    str, StringConstraints(pattern=r"^https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?/[A-Za-z0-9/._~-]*$")
+]
+
+
+# Patterns of values: bounded regular expressions of Rust's engine
+
+
 _ESCAPED_OR_CLASS = re.compile(r"\\.|\[\^?\]?[^\]]*\]")
 """One escaped character or one class: ``\\d``, ``[^a-z]``. Each counts as one character of a plain text."""
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
@@ -47,21 +61,12 @@ _ASCII_CLASSES: Mapping[str, str] = {
     "S": r"[^ \t\n\r\f\v]",
 }
 """Escaped letter = its class of ASCII: in Rust's engine ``\\d`` alone is any digit of Unicode."""
-_UNBOUNDED = re.compile(r"[*+]|\{\d*,\}|\)[?{]|\(\?|\\[1-9]")
+_UNBOUNDED = re.compile(r"[*+]|\{\d*,\}|\)[?{]|\(\?")
 """What may match texts of any length, or has another meaning in Rust's engine: ``a*``, ``a{3,}``, ``(ab)?``,
-``(?=…)``, ``\\1``."""
+``(?=…)``. Searched for where escaped characters and classes are replaced by a letter."""
+_BACK_REFERENCE = re.compile(r"\\[1-9]")
 _LONGEST_REPEAT = 64
 """Largest count of a pattern: ``\\d{64}``."""
-
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
-ParameterName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
-Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
-Label = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100)]
-RequestPath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9/{}._~-]{0,300}$")]
-QueryValue = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{0,200}$")]
-LinkPrefix = Annotated[
-    str, StringConstraints(pattern=r"^https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?/[A-Za-z0-9/._~-]*$")
-]
 
 
 @lru_cache(maxsize=4_096)
@@ -81,9 +86,9 @@ def matches_whole(pattern: str, text: str) -> bool:
     return _compiled(pattern).validator.isinstance_python(text)
 
 
-def _is_bounded_pattern(pattern: str) -> str:
-    """Return the pattern. Raises ValueError if it is none, has no bound, or means something else in Rust's
-    engine."""
+def _checked_pattern(pattern: str) -> str:
+    r"""Return the pattern. Raises ValueError for what is no pattern ("("), means something else in Rust's
+    engine (``[a&&b]``), has no bound (``\d+``), or has a count over ``_LONGEST_REPEAT``."""
     if _CLASS_OPERATION.search(pattern):
         raise ValueError(r"a class has [, &&, --, ~~ or ||; write \[ for a bracket")
     try:
@@ -92,7 +97,7 @@ def _is_bounded_pattern(pattern: str) -> str:
     except (re.error, SchemaError) as error:
         raise ValueError(f"not a regular expression: {str(error).splitlines()[-1]}") from None
     plain = _ESCAPED_OR_CLASS.sub("x", pattern)
-    if _UNBOUNDED.search(plain) or re.search(r"\\[1-9]", pattern):
+    if _UNBOUNDED.search(plain) or _BACK_REFERENCE.search(pattern):
         raise ValueError(
             "a pattern has no *, no +, no open count like {3,}, no repeated group and no look-around; "
             r"write counts: \d{4}-\d{4}"
@@ -102,10 +107,13 @@ def _is_bounded_pattern(pattern: str) -> str:
     return pattern
 
 
-ValuePattern = Annotated[str, StringConstraints(max_length=200), AfterValidator(_is_bounded_pattern)]
+ValuePattern = Annotated[str, StringConstraints(max_length=200), AfterValidator(_checked_pattern)]
 
 
-def _is_time_zone(name: str) -> str:
+# The file
+
+
+def _checked_time_zone(name: str) -> str:
     """Return the name. Raises ValueError for one that is no IANA time zone."""
     try:
         ZoneInfo(name)
@@ -317,7 +325,7 @@ class Connector(StrictModel):
     schema_version: Literal[1]
     source: Words = Field(max_length=64)
     """The system as agents call it."""
-    time_zone: Annotated[str, AfterValidator(_is_time_zone)] = "UTC"
+    time_zone: Annotated[str, AfterValidator(_checked_time_zone)] = "UTC"
     """Time zone in which times are shown."""
     links: Annotated[tuple[LinkPrefix, ...], Field(max_length=20)] = ()
     """Beginnings of the addresses that a link may lead to."""
