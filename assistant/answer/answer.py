@@ -132,9 +132,10 @@ class AnswerQuestion:
         Elements that end are sent between the texts, also while the model is silent. All have ended before
         ``done``.
 
-        The record is written twice. First between the sources and the text: an agent who read any text is on
-        record, also if this process dies. Then before the last event: a client that saw ``done`` can mark the
-        answer. While the store fails, ``done`` has ``recorded`` false, and the record is written later.
+        The record is written twice. First between the sources and the text, which waits 0.1 s for it at most:
+        an agent who read any text is on record, also if this process dies, unless the store was slower. Then
+        before the last event: a client that saw ``done`` can mark the answer. While the store fails, ``done``
+        has ``recorded`` false, and the record is written later.
 
         | what ends the stream early                        | last event              | counts as    |
         | ``prepared.run.cancel(Cause.CANCELLED)``          | error, code `cancelled` | cancelled    |

@@ -91,7 +91,8 @@ class KeepRecord:
 
     async def begin(self, prepared: PreparedAnswer, quote: Quote) -> AnswerRecord:
         """Write ``begun`` and return it, so that an agent who read any text is on record, also if this
-        process dies. The store keeps it as in progress until the answer must have ended."""
+        process dies. A store slower than ``_BEGIN_WAIT_S`` does not hold the text up: then a death before it
+        has written leaves nothing. The store keeps it as in progress until the answer must have ended."""
         record = self.begun(prepared, quote)
         longest_s = prepared.run.scope.deadline.remaining_s() + RECORDS_TIMEOUT_S
         until = self._services.clock.now() + timedelta(seconds=longest_s)
