@@ -102,7 +102,8 @@ class LiveReach(ReachEntry):
                     f"{begins} has deadline_s = {operation.deadline_s:g}, and its [[reach]] entry allows "
                     f"{self.deadline_s:g}. Raise deadline_s of the entry, or lower this one.",
                 )
-            for undecided in _undecided(operation) if self.whose == "context" and operation.personal else ():
+            needs_context = operation.personal and self.whose == "context"
+            for undecided in _undecided(operation) if needs_context else ():
                 yield (
                     number,
                     f'{begins} is personal, and {undecided}. Or write whose = "agent" in the [[reach]] entry '
@@ -112,9 +113,9 @@ class LiveReach(ReachEntry):
     def called(self, *, secret: str | None) -> dict[str, Any]:
         """Return the entry for a container's tenant file, as JSON values, with the connector in place of its
         path. ``secret``: name of its secret in Secrets Manager; None without one."""
-        left_out = {"connector", "ca_file", "service_name", "resource_configuration_arn", "invoke_arn"}
-        data = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
-        data.get("inline", {}).pop("openapi", None)
+        left_out = ("connector", "ca_file", "service_name", "resource_configuration_arn", "invoke_arn")
+        exclude = {**dict.fromkeys(left_out, True), "inline": {"openapi"}}
+        data = self.model_dump(mode="json", exclude=exclude, exclude_none=True)
         return data if secret is None else data | {"secret": f"secretsmanager:{secret}"}
 
     def shaping(self) -> Mapping[str, Any] | None:
