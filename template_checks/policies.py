@@ -68,11 +68,17 @@ def negated(verdict: Verdict) -> Verdict:
 # --- names of resources -----------------------------------------------------------------------------------
 STRANGER = "!"
 """Beginning of a text about something of a stranger."""
-MADE_UP = "${made up for "
-"""Beginning of a name that CloudFormation generates: it starts with the stack's, so with a letter."""
 BUCKET = "AWS::S3::Bucket"
-_STACK_NAME_KEPT = 24
-"""Characters of a stack's name that CloudFormation surely keeps in a generated name."""
+_STACK_NAME_KEPT = 25
+"""Characters of a stack's name that CloudFormation keeps at least in the generated name of a role or bucket:
+half, rounded up, of what a limit of 64 or 63 leaves beside two hyphens and 12 random characters. AWS does not
+document it; read off names in an account: https://github.com/KensioSoftware/yulin/issues/1113."""
+
+
+def generated_prefix(name: str) -> str:
+    """Return how the generated names of roles and buckets begin, by the stack's name or the beginning of it:
+    "assistant-pharmacy-" for "assistant-pharmacy"."""
+    return f"{name}-"[:_STACK_NAME_KEPT]
 
 
 def plain(value: Value) -> str:
@@ -95,11 +101,11 @@ def plain(value: Value) -> str:
 
 def spellings(role: Resource) -> tuple[str, str]:
     """Return both ways in which policies may name a role: as a reference, and by its ARN:
-    ``("<assistant-pharmacy-Data.SchemaRole>", "arn:aws:iam::…:role/assistant/pharmacy/…${made up for
+    ``("<assistant-pharmacy-Data.SchemaRole>", "arn:aws:iam::…:role/assistant/pharmacy/…${rest of
     …}")``."""
     path = plain(role.properties.get("Path")) or "/"
     name = plain(role.properties.get("RoleName"))
-    name = name or f"{role.template.name[:_STACK_NAME_KEPT]}{MADE_UP}{role.logical_id}}}"
+    name = name or f"{generated_prefix(role.template.name)}${{rest of {role.logical_id}}}"
     return plain(Target(role, "Arn")), f"arn:{role.partition}:iam::{role.account}:role{path}{name}"
 
 
@@ -196,20 +202,16 @@ def overlaps(first: str, second: str) -> bool:
     return _may_meet(_signs(first, wildcards=True), _signs(second, wildcards=True))
 
 
-_ANY, _ONE, _LETTER = "\0any", "\0one", "\0letter"
-"""Signs of a pattern beside characters: any text, one character, one letter."""
+_ANY, _ONE = "\0any", "\0one"
+"""Signs of a pattern beside characters: any text, one character."""
 
 
 def _signs(text: str, *, wildcards: bool) -> list[str]:
     """Return a text as signs: ``a${X}*`` is ``["a", _ANY, _ANY]``; without ``wildcards`` ``*`` is a
     character."""
-    signs: list[str] = []
-    for sign in re.findall(f"{_UNKNOWN}|.", text, re.DOTALL):
-        if sign.startswith("${") or (wildcards and sign == "*"):
-            signs += [_LETTER, _ANY] if sign.startswith(MADE_UP) else [_ANY]
-        else:
-            signs.append(_ONE if wildcards and sign == "?" else sign)
-    return signs
+    special = {"*": _ANY, "?": _ONE} if wildcards else {}
+    signs: list[str] = re.findall(f"{_UNKNOWN}|.", text, re.DOTALL)
+    return [_ANY if sign.startswith("${") else special.get(sign, sign) for sign in signs]
 
 
 def _may_meet(left: Sequence[str], right: Sequence[str]) -> bool:
@@ -223,7 +225,9 @@ def _may_meet(left: Sequence[str], right: Sequence[str]) -> bool:
             unread = [(j, right[j]) for j in lengths if j < len(right)]
             # An _ANY of `right` takes the sign, and is not over.
             following = {j for j, other in unread if other == _ANY}
-            following |= {j + 1 for j, other in unread if other != _ANY and _fits(sign, other)}
+            following |= {
+                j + 1 for j, other in unread if other == sign or (other != _ANY and _ONE in (sign, other))
+            }
         lengths = _past_any(right, following)
     return len(right) in lengths
 
@@ -235,14 +239,6 @@ def _past_any(signs: Sequence[str], lengths: set[int]) -> set[int]:
         if sign == _ANY and j in extended:
             extended.add(j + 1)
     return extended
-
-
-def _fits(first: str, second: str) -> bool:
-    """Return whether some character fits both signs, neither of which is ``_ANY``."""
-    if first == second or _ONE in (first, second):
-        return True
-    character = second if first == _LETTER else first
-    return _LETTER in (first, second) and character.isalpha()
 
 
 # --- conditions -------------------------------------------------------------------------------------------

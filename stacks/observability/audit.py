@@ -39,6 +39,7 @@ from stacks.outputs import DataOutputs, KeysOutputs
 from stacks.roles import allow, execution_role_arn, resource_arn
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import tenant_log_group, tenant_of
+from template_checks.policies import generated_prefix
 
 LONGEST = 1024
 """Characters of a pattern: a quota of CloudWatch Logs."""
@@ -71,10 +72,6 @@ SEARCH_CHANGES = ("AuthorizeVpcEndpointAccess", "UpdateDomainConfig")
 # Changes of what records traces of calls: trails and flow logs.
 TRACE_CHANGES = ("DeleteFlowLogs", "DeleteTrail", "PutEventSelectors", "StopLogging", "UpdateTrail")
 _TRUSTED_TAG = "tenant"
-_LEFT_OF_STACK_NAME = 25
-"""Characters of a stack's name that CloudFormation keeps in the generated name of a role or bucket, where the
-full name would exceed the limit (64 and 63). AWS does not document it; read off names in an account:
-https://github.com/KensioSoftware/yulin/issues/1113."""
 IDENTITY_TAGS = ("TagRole", "TagUser", "UntagRole", "UntagUser")
 """Changes of tags that raise an alarm for any identity of the account: every policy would treat another
 team's role with this tenant's tag as the tenant's."""
@@ -315,14 +312,13 @@ def _equals(field: str, value: str) -> cloudtrail.CfnTrail.AdvancedFieldSelector
 def _filters(scope: Construct, *, keys: KeysOutputs, data: DataOutputs) -> Mapping[str, tuple[str, str]]:
     """Return metric and pattern by the construct id of the filter.
 
-    Resources are selected by the beginning of their generated names: that of their stack, of which 25
-    characters may remain. So a pattern may also match another tenant whose name begins alike; then both have
-    an alarm.
+    Resources are selected by the beginning of their generated names, which CloudFormation may cut. So a
+    pattern may also match another tenant whose name begins alike; then both have an alarm.
     """
     tenant = tenant_of(scope)
     place, break_glass = tenant.place, tenant.place.break_glass
     deployment = execution_role_arn(scope, tenant=tenant)
-    prefix = f"{f'{tenant.full_name}-'[:_LEFT_OF_STACK_NAME]}*"
+    prefix = f"{generated_prefix(tenant.full_name)}*"
     table_arn = resource_arn(scope, "dynamodb", "table", prefix)
     roles = {"roleName": [prefix], "policyArn": [_of_path(scope, "policy", tenant)]}
     buckets = {"bucketName": [prefix]}

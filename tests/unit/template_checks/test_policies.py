@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from template_checks.policies import Statement, covers, statements
+from template_checks.policies import Statement, covers, spellings, statements
+from tests.unit.template_checks.test_templates import read
 
 
 @pytest.mark.parametrize(
@@ -49,3 +52,25 @@ def test_not_action_names_all_others() -> None:
 def test_a_document_may_be_json_text() -> None:
     (statement,) = statements('{"Statement": [{"Effect": "Deny", "Principal": "*", "Action": "s3:*"}]}')
     assert (statement.effect, statement.principals) == ("Deny", {"*": ("*",)})
+
+
+@pytest.mark.parametrize(
+    ("stack", "pattern", "verdict"),
+    [
+        ("Data", "it-Data-*", True),
+        ("Data", "it-Data-Role-*", None),
+        ("Data", "it-Dataset-*", False),
+        # Of a longer name CloudFormation keeps 25 characters at least.
+        ("a-long-name-of-a-stack-of-many", "it-a-long-name-of-a-stack-of-many-*", None),
+        ("a-long-name-of-a-stack-of-many", "it-a-long-name-of-a-stacy*", False),
+        ("a-long-name-of-a-stack-of-many", "it-a-long-name-of-a-stack*", True),
+    ],
+)
+def test_a_role_without_a_name_has_one_that_begins_with_its_stack_s(
+    tmp_path: Path, stack: str, pattern: str, verdict: bool | None
+) -> None:
+    templates = read(tmp_path, **{stack: {"Resources": {"Role": {"Type": "AWS::IAM::Role"}}}})
+    (role,) = templates.of("AWS::IAM::Role")
+    reference, arn = spellings(role)
+    assert reference == f"<it-{stack}.Role>"
+    assert covers(f"arn:aws:iam::111122223333:role/{pattern}", arn) is verdict
