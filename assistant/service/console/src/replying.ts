@@ -82,6 +82,8 @@ export class Replying {
 
   async #read(answerId: string, draft: string, open: (reader: Reader) => Promise<void>): Promise<void> {
     let [text, replyId]: [string, string | null] = ["", null];
+    let shown = draft;
+    const isReplaced = () => (this.#kept.replies.value[answerId] ?? "") !== shown; // by what the agent put there
     const show = (isWriting: boolean, problem: Problem | null = null) =>
       put(this.drafts, answerId, { isWriting, problem });
     const controller = new AbortController();
@@ -93,13 +95,14 @@ export class Replying {
       this.#kept.setReply(answerId, draft);
     };
     const onEvents: Reader["onEvents"] = (events) => {
-      if (controller.signal.aborted) return;
       for (const { event, data } of events) {
+        if (!controller.signal.aborted && isReplaced()) this.stop(answerId);
+        if (controller.signal.aborted) return;
         if (event === "started") {
           [text, replyId] = ["", data.answer_id];
           this.#kept.setDraft(answerId, { text, replyId });
         }
-        if (event === "token") this.#kept.setReply(answerId, (text += data.text));
+        if (event === "token") this.#kept.setReply(answerId, (shown = text += data.text));
         if (event === "checks") put(this.checked, answerId, checkedOf(text, data, "none"));
         if (event === "done") {
           put(this.checked, answerId, checkedOf(text, data));
@@ -114,7 +117,8 @@ export class Replying {
     } catch (error) {
       if (controller.signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
-      fail(error.problem);
+      if (isReplaced()) this.stop(answerId);
+      else fail(error.problem);
     }
   }
 

@@ -145,6 +145,24 @@ test("nothing more of a reply comes into the editor once it is discarded", async
   assert.equal(replying.drafts.value["a"]?.isWriting, false);
 });
 
+test("words that the agent puts into the reply end the writing and stay", async () => {
+  let reader: Reader | undefined;
+  const { conversation, replying } = tab({
+    reply: (_: string, __: string, ___: ReplyBody, given: Reader) =>
+      new Promise((_, reject) => {
+        reader = given;
+        given.signal.addEventListener("abort", () => reject(given.signal.reason));
+      }),
+  });
+  const writing = replying.write(TURN, "a", null, "");
+  reader?.onEvents([STARTED, TOKEN]);
+  conversation.setReply("a", "The approved answer.");
+  reader?.onEvents([TOKEN, done()]);
+  assert.equal(conversation.replies.value["a"], "The approved answer.");
+  await writing;
+  assert.equal(replying.drafts.value["a"]?.isWriting, false);
+});
+
 test("a check by code that comes late does not hide what the model found", async () => {
   const answers: ((checks: object) => void)[] = [];
   const { replying } = tab({ checkReply: () => new Promise((resolve) => answers.push(resolve)) });
