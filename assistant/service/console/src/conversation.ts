@@ -210,13 +210,10 @@ export class Conversation {
     this.selectedKey.value = turn.key;
     this.#setPending(asked);
     const context = this.#context?.unused() ?? null;
+    if (context !== null) this.#contextOf.set(turn.key, context);
     const question = { key: turn.key, ...request, conversationId: this.#conversationId.value, context };
     const problem = await this.#answering.answer(turn, (reader) => this.#api.ask(question, reader));
-    const isUsed = this.#turn(turn.key)?.answerId != null || problem?.code === "context_used";
-    if (context !== null && isUsed) {
-      this.#context?.count(context);
-      this.#contextOf.set(turn.key, context);
-    }
+    if (problem?.code === "context_used") this.#countContext(turn.key);
     // who has to sign in again finds the question again
     if (this.underway.value === null && problem?.status !== 401) this.#setPending(null);
     return this.#turn(turn.key);
@@ -360,8 +357,15 @@ export class Conversation {
     this.#keep();
   }
 
+  /** The question of a turn has used its token: the next one, also after a stop, goes without. */
+  #countContext(key: string): void {
+    const context = this.#contextOf.get(key);
+    if (context !== undefined && this.#context?.unused() === context) this.#context.count(context);
+  }
+
   /** The answer and its conversation have ids; one that a new conversation left behind has no say in it. */
   #enter(key: string, { answer_id, conversation_id }: Started): void {
+    this.#countContext(key);
     const turn = this.#turn(key);
     if (turn === null) return;
     this.#conversationId.value = conversation_id;

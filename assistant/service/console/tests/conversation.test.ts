@@ -221,6 +221,23 @@ test("a new conversation and an earlier one leave the customer of this one", asy
   assert.equal(left, 2);
 });
 
+test("a question after a stopped one goes without the token that the stopped one used", async () => {
+  const sent: (string | null | undefined)[] = [];
+  const ask = ({ context }: { context?: string | null }, { onEvents }: Reader) => {
+    sent.push(context);
+    onEvents([STARTED]);
+    return new Promise<void>(() => undefined); // a slow network: its end has not come yet
+  };
+  let token: string | null = "t";
+  const context = { unused: () => token, take: () => undefined, count: () => (token = null), forget: () => undefined };
+  const api = { ask, cancel: () => new Promise(() => undefined) } as unknown as Api;
+  const conversation = new Conversation({ api, storage: new TabStorage() as unknown as Storage, author: "i t amira", context });
+  void conversation.ask("Why?");
+  conversation.stop();
+  void conversation.ask("How?", { isFollowUp: true });
+  assert.deepEqual(sent, ["t", null]);
+});
+
 test("an earlier conversation that is left before it was read counts as left, and not as gone", async () => {
   const answers: ((stored: object) => void)[] = [];
   const { conversation } = conversationWith({ conversation: () => new Promise((resolve) => answers.push(resolve)) });
