@@ -62,6 +62,7 @@ def test_no_markdown_syntax_is_visible_while_the_text_streams(at: OpenConsole, s
     console = at()
     console.page.evaluate(_NOTE_TEXTS)
     console.ask(QUESTION)
+    console.wait_until(lambda: stand_in.asked != [])
     for wait in held:
         wait.released.set()
         console.page.wait_for_timeout(10)
