@@ -5,11 +5,13 @@
     | Drug          | Plan   | Covered |
     | Warfarin 1 mg | Retail | yes     |
     | Warfarin 5 mg | Retail | no      |
+    | Insulin pen   | Mail   | yes     |
 
 Nothing here reads a language. A row is named where the question has the words of its whole first cell, or of
 half of any cell, one of them a rare word that few of the table's other rows have. Words that all rows have,
-and those of the columns' names, name none. A row is about the thing that its first cells say, as many as tell
-all rows of its table apart: here the first one.
+and those of the columns' names, name none: without the third row "warfarin" and "mg" would not count, and the
+question would name no row. A row is about the thing that its first cells say, as many as tell all rows of its
+table apart: here the first one.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ from assistant.text.language import fold
 Stems = Callable[[str], frozenset[str]]
 """Returns the stems of the content words of a text."""
 _RARE_FROM = 0.5
-"""Weight of a term from which it is rare in its language (``Term.weight``)."""
+"""Weight of a term from which it is rare in its language. ``Term.weight`` goes from 0.05 for the most common
+word to 1.05 for a word that is not among the common words; a code weighs 2."""
+_UNKNOWN_FROM = 1.0
+"""Weight of a term from which it is not among the common words at all: it may be misspelt."""
 _LARGEST_SHARE = 0.5
 """Of a table's rows: a word that more of them hold tells none apart."""
 _MISSPELT_FROM = 6
@@ -75,29 +80,48 @@ def rows_about(units: Sequence[ScoredUnit], asked: QuestionTerms, *, stems: Stem
 
 
 def _named(table: Sequence[Unit], asked: QuestionTerms, stems: Stems) -> Iterator[tuple[frozenset[int], Row]]:
-    """Yield the rows of one table that the question names, each with the places of its terms in ``asked``."""
-    column_names = stems(" ".join({name for unit in table for name, _, _ in unit.cells}))
-    stems_of_rows = [frozenset(unit.terms) - column_names for unit in table]
-    forms = [_forms(term, _all(stems_of_rows)) for term in asked.terms]
-    terms_of_rows = [
-        frozenset(term for term, of_term in enumerate(forms) if of_term & of_row) for of_row in stems_of_rows
+    """Yield the rows of one table that the question names, each with the indices in ``asked.terms`` of the
+    terms that it holds.
+
+    Example, "Is warfarin 5 mg covered?" about the table above::
+
+        column_stems     {"drug", "plan", "cover"}
+        stems_of_rows    [{"warfarin", "1", "mg", "retail"}, {"warfarin", "5", "mg", "retail"}, …]
+        forms_of_terms   [{"warfarin"}, {"5"}, {"mg"}, {"cover"}]
+        matches_of_rows  [{0, 2}, {0, 1, 2}, {}]; rows_with {0: 2, 1: 1, 2: 2}
+        second row       telling [0, 1, 2]; few [1]; rare_stems {}, as a number weighs 0.2
+
+    All stems of the second row's first cell are telling ones, so the row is named; "1" of the first row's is
+    not. ``few`` are the telling terms that at most _LARGEST_SHARE of the rows have.
+    """
+    column_stems = stems(" ".join({name for unit in table for name, _, _ in unit.cells}))
+    stems_of_rows = [frozenset(unit.terms) - column_stems for unit in table]
+    forms_of_terms = [_forms(term, _all(stems_of_rows)) for term in asked.terms]
+    matches_of_rows = [
+        frozenset(index for index, forms in enumerate(forms_of_terms) if forms & row_stems)
+        for row_stems in stems_of_rows
     ]
-    rows_with = Counter(term for terms in terms_of_rows for term in terms)
+    rows_with = Counter(index for matches in matches_of_rows for index in matches)
     values = [_values(unit) for unit in table]
-    for unit, terms, of_row, key in zip(table, terms_of_rows, values, _keys(values), strict=True):
-        telling = [term for term in terms if rows_with[term] < len(table)]
-        few = [term for term in telling if rows_with[term] <= _LARGEST_SHARE * len(table)]
-        rare = _all(forms[term] for term in few if asked.terms[term].weight >= _RARE_FROM)
-        if telling and _is_named(unit, _all(forms[term] for term in telling), rare, stems):
-            held = _all((unit.terms, *(asked.terms[term].forms for term in terms)))
-            yield terms, Row(unit, of_row, key, asked.coverage(held))
+    for unit, matches, row_values, key in zip(table, matches_of_rows, values, _keys(values), strict=True):
+        telling = [index for index in matches if rows_with[index] < len(table)]
+        few = [index for index in telling if rows_with[index] <= _LARGEST_SHARE * len(table)]
+        rare_stems = _all(forms_of_terms[index] for index in few if asked.terms[index].weight >= _RARE_FROM)
+        if telling and _is_named(unit, _all(forms_of_terms[index] for index in telling), rare_stems, stems):
+            # With the forms of the question: a row with "300 mg" covers its "300mg".
+            held = _all((unit.terms, *(asked.terms[index].forms for index in matches)))
+            yield matches, Row(unit, row_values, key, asked.coverage(held))
 
 
-def _is_named(unit: Unit, words: frozenset[str], rare: frozenset[str], stems: Stems) -> bool:
-    """Return whether a question's words name a row: its whole first cell, or half of any with a rare one."""
-    cells = [stems(_text(unit, place)) for place in range(len(unit.cells))]
-    is_first = bool(cells[0]) and cells[0] <= words
-    return is_first or any(cell & rare and 2 * len(cell & words) >= len(cell) for cell in cells)
+def _is_named(unit: Unit, telling: frozenset[str], rare: frozenset[str], stems: Stems) -> bool:
+    """Return whether a question names a row: with its whole first cell, or half of any cell with a rare word.
+
+    ``telling``: the stems of the question's words that tell the table's rows apart. ``rare``: those of them
+    that are rare and in few rows.
+    """
+    cells = [stems(_text(unit, column)) for column in range(len(unit.cells))]
+    is_first = bool(cells[0]) and cells[0] <= telling
+    return is_first or any(cell & rare and 2 * len(cell & telling) >= len(cell) for cell in cells)
 
 
 def _all(parts: Iterable[Iterable[str]]) -> frozenset[str]:
@@ -118,12 +142,12 @@ def _tables(units: Sequence[Unit]) -> list[list[Unit]]:
 def _forms(term: Term, known: frozenset[str]) -> frozenset[str]:
     """Return the stems by which rows may hold a term.
 
-    ``known``: the stems of all rows. A number before letters is one of them: "300" finds "300mg". Stems
-    that are one edit away stand for a rare word that no row holds: "warfarin" for "warfrin".
+    ``known``: the stems of all rows. A number before letters is a form: "300mg" finds "300 mg". Stems that
+    are one edit away stand for a word that is unknown and in no row: "warfarin" for "warfrin".
     """
     numbers = {number[0] for form in term.forms if (number := _LEADING_NUMBER.match(form))}
     forms = term.forms | numbers
-    if not known.isdisjoint(forms) or term.weight < 1.0:
+    if not known.isdisjoint(forms) or term.weight < _UNKNOWN_FROM:
         return forms
     long_forms = [form for form in forms if len(form) >= _MISSPELT_FROM and form.isalpha()]
     return forms | {
@@ -134,9 +158,9 @@ def _forms(term: Term, known: frozenset[str]) -> frozenset[str]:
     }
 
 
-def _text(unit: Unit, place: int) -> str:
-    """Return the text of a cell."""
-    _, start, end = unit.cells[place]
+def _text(unit: Unit, column: int) -> str:
+    """Return the text of a row's cell."""
+    _, start, end = unit.cells[column]
     return unit.text[start:end]
 
 
@@ -147,7 +171,7 @@ def _same(text: str) -> str:
 
 def _values(unit: Unit) -> dict[str, str]:
     """Return ``Row.values``."""
-    return {_same(name): _same(_text(unit, place)) for place, (name, _, _) in enumerate(unit.cells)}
+    return {_same(name): _same(_text(unit, column)) for column, (name, _, _) in enumerate(unit.cells)}
 
 
 def _keys(rows: Sequence[Mapping[str, str]]) -> list[frozenset[str]]:
