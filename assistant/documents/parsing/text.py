@@ -95,6 +95,17 @@ class TextBuilder:
 
     The text is "Fees\\n\\nA visit is $20."; the section and the only unit (a sentence) are its last 15
     characters.
+
+    What each call does to the state between texts. An empty text changes at most ``_last_was_line``; without
+    a sentence ``_lead`` stays:
+
+    | call             | section | _last_was_line | _subheading | _lead              | _items            |
+    | heading          | ends    | False          | ""          | None               | stay              |
+    | block            | goes on | False          | stays       | last sentence      | none              |
+    | plain_block      | goes on | False          | stays       | last sentence      | none              |
+    | of a title alone | goes on | False          | the title   | None               | none              |
+    | item_or_row      | goes on | True           | stays       | stays              | outer and new one |
+    | gap, table       | goes on | False          | stays       | None               | stay              |
     """
 
     def __init__(self) -> None:
@@ -117,17 +128,27 @@ class TextBuilder:
         """Whether the last text was a list item or a row, so that the next one continues its list or
         table."""
         self._subheading = ""
-        """A line of plain text that serves as a heading: units get its name, but no section begins."""
+        """The last line of plain text that serves as a heading: units after it get its name, but no section
+        begins. Only a heading ends it, or the next such line."""
         self._lead: int | None = None
-        """Ordinal of the sentence that the next items outside of other items belong to, "Bring with you:";
-        None after a heading or a list."""
+        """Ordinal of the last sentence of a block, "Bring with you:": the parent of the items of depth 1 that
+        follow. None after a heading, a list or a table."""
         self._items: list[int | None] = []
         """Ordinal of the newest item at each depth of lists, outermost first; None at a depth without an
-        item."""
+        item. Example: [4, 6] in the list below, after "Wool"::
+
+            4  - Coat
+            5    - Cotton
+            6    - Wool
+
+        The next item of depth 2 has the parent 4 and makes it [4, 7], one of depth 1 makes it [7]. As only
+        ``block`` and ``plain_block`` empty it, the first item of a list, if its depth is 2, belongs to an
+        item of the list before, also after a heading."""
 
     def heading(self, level: int, text: str) -> None:
         """Add a heading. It ends the headings of its own and of deeper levels, and is part of the text but of
-        no section. A text longer than _LONGEST_NAME is added as a paragraph."""
+        no section. A text longer than _LONGEST_NAME is added as a paragraph, which ends no heading and no
+        ``_subheading``."""
         shown, links = read_links(text)
         name = shown.replace("\n", " ")
         if not name:
@@ -201,6 +222,7 @@ class TextBuilder:
         start = self._append_to_section(text, "\n" if self._last_was_line else "\n\n", links)
         if start is None:
             return None
+        # One entry for each depth around: [4, 6] is [] for depth 1, [4] for 2, and [4, 6, None] for 4.
         outer = (self._items + [None] * depth)[: depth - 1]
         parent = next((item for item in reversed(outer) if item is not None), self._lead)
         self._items = [*outer, self._unit(kind, text, start, parent=parent)]
@@ -280,6 +302,7 @@ class TextBuilder:
         return start
 
     def _end_section(self) -> None:
+        """End the section, if a text followed its heading."""
         if self._section_start is not None:
             span = Span(self._section_start, self._length)
             self._sections.append(Section(headings=tuple(name for _, name in self._headings), span=span))
@@ -287,6 +310,7 @@ class TextBuilder:
 
 
 def _moved_by(links: Sequence[Link], by: int) -> list[Link]:
+    """Return the links of a text that is placed ``by`` characters into another."""
     return [(start + by, end + by, address) for start, end, address in links]
 
 
