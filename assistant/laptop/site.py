@@ -147,7 +147,7 @@ async def _worker_running(
     await asyncio.wait({worker, ready}, return_when=asyncio.FIRST_COMPLETED)
     if not ready.done():
         ready.cancel()
-        worker.result()
+        worker.result()  # always raises: without an error the worker does not end before it is ready
     try:
         yield worker, ready.result()
     finally:
@@ -183,7 +183,22 @@ def _by_whom(port: int) -> str:
 class Site:
     """Runs the loop of a site in a thread, and tells other commands where it serves.
 
-    Methods are called in the command's thread; ``_run`` and ``_serve_site`` run in the loop's.
+    Methods are called in the command's thread; ``_run`` and ``_serve_site`` run in the loop's. ``start``
+    makes a new thread for the loop each time; ``stop`` joins it.
+
+    | field                     | the command's thread              | the loop's thread                    |
+    | command, stays            | reads                             | reads                                |
+    | layout, ports, _digest    | writes, while no loop runs        | reads                                |
+    | left_out, address, models | reads, once ``_ready`` is set     | writes, before it sets _ready        |
+    | _error                    | clears in ``start``, then reads   | writes, before it sets _ready        |
+    | _ready                    | clears in ``start``, then waits   | sets when it serves and when it ends |
+    | _serving                  | clears in ``start``, then reads   | writes first of all                  |
+    | _is_ending                | clears in ``start``, sets in stop | reads, after it has written _serving |
+    | shared, _thread           | writes and reads                  |                                      |
+
+    ``stop`` and ``_serve_site`` each write their flag before they read the other's. So whichever comes
+    first, one of them sees the other: ``stop`` cancels the task, or ``_serve_site`` returns before it opens
+    anything.
     """
 
     layout: Layout
@@ -195,11 +210,12 @@ class Site:
     ports: Mapping[str, int]
     """As in ``open_site``."""
     left_out: Sequence[str] = ()
-    """As in ``Served``, once it has started; ``models`` too."""
+    """As in ``Served``. This, ``models`` and ``address`` are of the last start that became ready: a new start
+    does not clear them, and raises unless it replaces them."""
     address: Address | None = None
     """Where it serves; None before the first start."""
     models: ModelsHere | None = None
-    """Models that it has loaded, for the command's own work."""
+    """Models that it has loaded, for the command's own work. Closed, once the site has stopped."""
     _digest: str = ""
     """``layout.digest()`` at the start."""
     _error: BaseException | None = None
@@ -208,9 +224,9 @@ class Site:
     """Set when it serves, and when it has ended."""
     _thread: threading.Thread | None = None
     _serving: asyncio.Task[None] | None = None
-    """The loop's main task, which ``stop`` cancels; None until it runs."""
+    """The loop's main task, which ``stop`` cancels; None until the task runs."""
     _is_ending: bool = False
-    """Set by ``stop``, for a loop that has not come to ``_serving`` yet."""
+    """Set by ``stop``, for a loop whose main task does not run yet."""
 
     def start(self) -> Address:
         """Return when the site is ready. Raises LocalRuntimeError, ConfigurationError."""
@@ -259,7 +275,7 @@ class Site:
         """Stop the site, also while it starts. If it does not stop within ``stop_timeout_s``, end the whole
         process."""
         self.withdraw()
-        self._is_ending = True
+        self._is_ending = True  # before ``_serving`` is read: see the class's docstring
         if self._thread is None:
             return
         if self._serving is not None and self._thread.is_alive():
@@ -299,7 +315,7 @@ class Site:
 
     async def _serve_site(self) -> None:
         """Serve until the task is cancelled or the worker ends, whose error it raises."""
-        self._serving = asyncio.current_task()
+        self._serving = asyncio.current_task()  # before ``_is_ending`` is read: see the class's docstring
         if self._is_ending:
             return
         async with open_site(self.layout, ports=self.ports) as served:
