@@ -1,9 +1,16 @@
-"""What this option brings to the core, and to the options that it needs."""
+"""What this option brings to the core, and to the options that it needs.
+
+``Option`` explains the fields. Modules are named below this folder: "section:LabTenant" is the class
+``LabTenant`` of ``assistant.options.models_lab.section``. A key of ``joins`` is the name of a ``Place``, in
+the module that asks what joins there (``git grep`` the key).
+"""
 
 from assistant.option import Option
 
 OPTION = Option(
+    # Extra of the wheel (pyproject.toml) = the module that must import with its packages alone.
     extras={"corpus": "corpus_here", "lambda": "make_sets"},
+    # Training sets are made of the feedback's events and of the desk's approved answers (training_sets.py).
     needs=("feedback", "desk"),
     joins={
         "keys of TenantConfig": "section:LabTenant",
