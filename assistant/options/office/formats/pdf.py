@@ -1,8 +1,11 @@
 """Converts PDF by pdfium: text in reading order, headings, lists, tables and page numbers.
 
-The steps of ``convert_pdf``: ``_page`` reads each page into blocks (``page_layout``); ``_remove_running`` and
-``_join_divided`` change the blocks of all pages in place; then ``_Writer`` measures the whole document, and
-writes page after page.
+The steps of ``convert_pdf``: ``_page_at`` reads each page into blocks (``page_layout``); ``_remove_running``
+and ``_join_divided`` change the blocks of all pages in place; then ``_Writer`` measures the whole document,
+and writes page after page.
+
+A ``pdf_page`` is a page of pypdfium2, a ``page`` what was read of it (``_Page``). ``model.Page`` is the
+result: the whole document in the page model.
 """
 
 from __future__ import annotations
@@ -62,7 +65,8 @@ _LEADER = re.compile(r"[.\u2026_]{4,}")
 _PRIVATE = re.compile(r"[\ue000-\uf8ff]")
 _LONGEST_PAGE_NUMBER = 4
 _LONGEST_LIST = 3
-"""Rows of two cells that are more often labels with values than names with rows, where fonts do not tell."""
+"""Most rows of a table of two columns that counts as labels with values where neither lines nor fonts tell
+(``_is_form``): the first row of a longer table more often names the columns."""
 _SAME_EDGE = 5.0
 """Points between the edges of a table's parts on two pages."""
 _XFA_FORMS = (pypdfium2.raw.FORMTYPE_XFA_FULL, pypdfium2.raw.FORMTYPE_XFA_FOREGROUND)
@@ -80,11 +84,11 @@ class _Page:
     blocks: list[Block] = field(default_factory=list[Block])
     """In reading order. They are changed in place until ``_Writer`` is made: see the module's docstring."""
     is_unread: bool = True
-    """Whether it is a scan, or damaged."""
+    """Whether it is a scan without text (that OCR did not read), or so damaged that nothing could be read."""
     watermark: str = ""
     has_fields: bool = False
     lost: Counter[str] = field(default_factory=Counter[str])
-    """Words that are not in the text, by kind: UNREADABLE, "hidden words"."""
+    """Number of words that are not in the text, by kind: UNREADABLE, "hidden words"."""
 
 
 def convert_pdf(raw: bytes, *, ocr: Sequence[str] = ()) -> model.Page:
@@ -100,7 +104,7 @@ def convert_pdf(raw: bytes, *, ocr: Sequence[str] = ()) -> model.Page:
             problem = f"it has {len(document):,} pages; at most {MOST_PAGES:,} are read"
             raise DocumentInvalidError(f"{problem}. Split it.")
         metadata = model.title_of(str(document.get_metadata_value("Title")))
-        pages = [_page(document, index, ocr) for index in range(len(document))]
+        pages = [_page_at(document, index, ocr) for index in range(len(document))]
         if document.get_formtype() in _XFA_FORMS and not any(page.has_fields for page in pages):
             problem = "it is a dynamic form (XFA), whose fields only some programs show"
             raise DocumentInvalidError(f"{problem}. Print it to PDF, and add that.")
@@ -115,7 +119,7 @@ def convert_pdf(raw: bytes, *, ocr: Sequence[str] = ()) -> model.Page:
     running = _remove_running(pages)
     _join_divided(pages)
     writer = _Writer(pages)
-    blocks = tuple(block for page in pages for block in writer.page(page))
+    blocks = tuple(block for page in pages for block in writer.blocks_of(page))
     title = model.title_of(writer.title) or metadata
     banner = _banner([*(page.watermark for page in pages), *running], f"{title} {metadata}")
     return model.Page(blocks, title, banner, losses)
@@ -134,28 +138,30 @@ def _opened(raw: bytes) -> Any:
     return document
 
 
-def _page(document: Any, index: int, ocr: Sequence[str]) -> _Page:
+def _page_at(document: Any, index: int, ocr: Sequence[str]) -> _Page:
+    """Return what is read of a page, with OCR where it is a scan or its letters are mostly unreadable. A page
+    that pdfium cannot load has no blocks and is unread."""
     try:
-        page = document[index]
+        pdf_page = document[index]
     except pypdfium2.PdfiumError:
         return _Page(index + 1)
     try:
-        width, height = page.get_size()
-        text = read_page(page, document.formenv)
+        width, height = pdf_page.get_size()
+        text = read_page(pdf_page, document.formenv)
         blocks = [block for content in text.contents for block in page_blocks(content)]
-        is_scan = not blocks and _image_area(page) > _SCAN_AREA * width * height
+        is_scan = not blocks and _image_area(pdf_page) > _SCAN_AREA * width * height
         is_unreadable = text.lost[UNREADABLE] > sum(len(content.words) for content in text.contents)
-        if ocr and (is_scan or is_unreadable) and (read := scan_blocks(page, ocr)):
+        if ocr and (is_scan or is_unreadable) and (read := scan_blocks(pdf_page, ocr)):
             blocks, is_scan = read, False
             del text.lost[UNREADABLE]
     finally:
-        page.close()
+        pdf_page.close()
     return _Page(index + 1, height, blocks, is_scan, text.watermark, text.has_fields, text.lost)
 
 
-def _image_area(page: Any) -> float:
+def _image_area(pdf_page: Any) -> float:
     """Return the area of the page's largest image, in square points."""
-    images = page.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE])
+    images = pdf_page.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE])
     bounds = (image.get_bounds() for image in images)
     return max(((right - left) * (top - bottom) for left, bottom, right, top in bounds), default=0.0)
 
@@ -165,10 +171,12 @@ def _loss(page: _Page, what: str) -> model.Loss:
 
 
 def _unread(pages: Sequence[_Page]) -> tuple[model.Loss, ...]:
-    scans = [page.number for page in pages if page.is_unread]
-    more = f" and {len(scans) - _MOST_NOTED:,} more" if len(scans) > _MOST_NOTED else ""
-    numbers = ", ".join(map(str, scans[:_MOST_NOTED]))
-    return (model.Loss(f"pages without text (scans): {numbers}{more}"),) if scans else ()
+    """Return one loss for all unread pages, with the first numbers; none if there is no such page. Its text
+    says "scans" for damaged pages, too."""
+    unread = [page.number for page in pages if page.is_unread]
+    more = f" and {len(unread) - _MOST_NOTED:,} more" if len(unread) > _MOST_NOTED else ""
+    numbers = ", ".join(map(str, unread[:_MOST_NOTED]))
+    return (model.Loss(f"pages without text (scans): {numbers}{more}"),) if unread else ()
 
 
 # --- running headers and footers --------------------------------------------------------------------------
@@ -272,13 +280,13 @@ class _Writer:
     go on from page to page."""
 
     def __init__(self, pages: Sequence[_Page]) -> None:
-        # In this order: ``_is_larger`` reads ``_body``, ``_is_heading`` reads ``_body`` and ``_is_bold``, and
-        # ``_levels`` is made with both.
+        # ``_body`` and ``_body_is_bold`` come first: ``_is_larger`` and ``_is_heading`` read them, and find
+        # the headings for ``_levels``.
         self._body = _body_size(pages)
         lines = [line for page in pages for line in _lines(page)]
         self._vocabulary = {word for line in lines for word in _WORDS.findall(line.text)}
         bold = sum(len(line.text) for line in lines if line.is_bold)
-        self._is_bold = 2 * bold > sum(len(line.text) for line in lines)
+        self._body_is_bold = 2 * bold > sum(len(line.text) for line in lines)
         """Whether most of the text is bold: then bold text is no heading."""
         paragraphs = [block for page in pages for block in page.blocks if isinstance(block, Paragraph)]
         headings = filter(self._is_heading, filter(self._is_larger, paragraphs))
@@ -292,7 +300,7 @@ class _Writer:
         self.title: str | None = None
         """The largest heading of the first page that has one."""
 
-    def page(self, page: _Page) -> list[model.Block]:
+    def blocks_of(self, page: _Page) -> list[model.Block]:
         """Return the page under a heading with its number, and with the section that goes on in it."""
         if not page.blocks:
             return []
@@ -328,8 +336,10 @@ class _Writer:
     def _table(self, block: Grid) -> list[model.Block]:
         """Return the table; one that goes on from the page before gets the names of its columns again."""
         before, self._open_table = self._open_table, None
-        made: list[model.Block] = [model.Table(tuple(map(tuple, block.rows)))]
-        made = made if _is_form(block) else table_blocks(block.rows, header_rows=block.header_rows or 0)
+        if _is_form(block):
+            made: list[model.Block] = [model.Table(tuple(map(tuple, block.rows)))]
+        else:
+            made = table_blocks(block.rows, header_rows=block.header_rows or 0)
         match made[-1]:
             case model.Table(rows=rows, header_rows=names) if names:
                 self._open_table = replace(block, rows=[list(row) for row in rows[:names]])
@@ -352,7 +362,7 @@ class _Writer:
         if length > _LONGEST_HEADING or not is_text:
             return False
         is_alone = len(block.lines) == 1 and not last.endswith((".", ",", ";"))
-        return self._is_larger(block) or (block.is_bold and not self._is_bold and is_alone)
+        return self._is_larger(block) or (block.is_bold and not self._body_is_bold and is_alone)
 
     def _level(self, block: Block) -> int | None:
         """Return the level of a heading by the rank of its size; None for other blocks."""
@@ -425,23 +435,24 @@ _MISSING = (
 )
 
 
-def scan_blocks(page: Any, languages: Sequence[str]) -> list[Block]:
+def scan_blocks(pdf_page: Any, languages: Sequence[str]) -> list[Block]:
     """Return the paragraphs of a pypdfium2 page that is a picture; none if there is no text in it.
 
     The program tesseract is a child of the parsing process, with its limits of memory, file size and CPU
     time.
     Raises DocumentInvalidError where tesseract or one of the languages is not installed.
     """
-    width, height = page.get_size()
+    width, height = pdf_page.get_size()
     middle = Box(0.0, height / 2, width, height / 2)  # in no margin: no line of it is a running header
     return [
         Paragraph([Line(line, middle, is_bold=False, size=0.0, place=0) for line in lines])
-        for block in _recognised(page, languages).split("\n\n")
+        for block in _recognised(pdf_page, languages).split("\n\n")
         if (lines := [" ".join(line.split()) for line in block.splitlines() if line.strip()])
     ]
 
 
-def _recognised(page: Any, languages: Sequence[str]) -> str:
+def _recognised(pdf_page: Any, languages: Sequence[str]) -> str:
+    """Return the text that tesseract reads, with a blank line between paragraphs; "" after PAGE_LIMIT_S."""
     program = shutil.which("tesseract")
     if program is None:
         raise DocumentInvalidError(_MISSING)
@@ -454,7 +465,7 @@ def _recognised(page: Any, languages: Sequence[str]) -> str:
         )
     command = [program, "stdin", "stdout", "-l", "+".join(languages), "--dpi", str(_DOTS_PER_INCH)]
     try:
-        ran = _run(command, picture=_picture(page))
+        ran = _run(command, picture=_picture(pdf_page))
     except subprocess.TimeoutExpired:
         return ""
     if ran.returncode != 0:
@@ -477,12 +488,12 @@ def _run(command: Sequence[str], *, picture: bytes = b"") -> subprocess.Complete
     )
 
 
-def _picture(page: Any) -> bytes:
+def _picture(pdf_page: Any) -> bytes:
     """Return the page in shades of grey, as a portable graymap (PGM)."""
-    width, height = page.get_size()
+    width, height = pdf_page.get_size()
     dots = _DOTS_PER_INCH / 72
     scale = min(dots, (_MOST_PIXELS / (width * height)) ** 0.5)
-    bitmap = page.render(scale=scale, grayscale=True)
+    bitmap = pdf_page.render(scale=scale, grayscale=True)
     rows, stride = memoryview(bytes(bitmap.buffer)), bitmap.stride
     lines = (rows[row * stride : row * stride + bitmap.width] for row in range(bitmap.height))
     return b"".join((b"P5 %d %d 255\n" % (bitmap.width, bitmap.height), *lines))
