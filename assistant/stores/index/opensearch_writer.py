@@ -70,10 +70,12 @@ _LONGEST_WAIT_S = 5.0
 # HTTP statuses of one operation of a bulk call.
 _OVERLOADED = 429
 _ABSENT = 404
-_NAMED = 5
-"""Documents that an error's message names; it counts the others."""
+_NAMED_IN_ERRORS = 5
+"""Documents that an error's message names; it counts the others (``_document_names``)."""
 _ROWS_A_CALL = 2_000
+"""Rows of one search of ``stored_rows``."""
 _IDS_A_PAGE = 5_000
+"""Document ids of one page of ``document_ids``."""
 _DOCUMENTS_A_CALL = 1000
 """Document ids of one search or deletion: the domain takes 65,536 terms."""
 
@@ -119,17 +121,17 @@ def passage_row(passage: Passage, vector: Sequence[float], *, indexed_at: dateti
     return row
 
 
-def passage_of(kept: str) -> Passage:
+def passage_of(column: str) -> Passage:
     """Return the passage of the column ``kept`` (base64 without padding, as the domain returns columns).
 
     Raises ValueError, TypeError, KeyError or IndexError for other values.
     """
-    return passage_from(_decompress(kept))
+    return passage_from(_decompress(column))
 
 
-def card_of(kept: str) -> DocumentCard:
+def card_of(column: str) -> DocumentCard:
     """Return the card of the column ``card``. Raises as ``passage_of``."""
-    return card_from(_decompress(kept))
+    return card_from(_decompress(column))
 
 
 async def documents_in(
@@ -174,9 +176,9 @@ def _compress(values: dict[str, Any]) -> str:
     return base64.b64encode(zlib.compress(orjson.dumps(values))).decode("ascii")
 
 
-def _decompress(kept: str) -> Any:
+def _decompress(column: str) -> Any:
     """Return the values of a binary column. The domain returns base64 for addresses, without padding."""
-    compressed = base64.urlsafe_b64decode(kept + "=" * (-len(kept) % 4))
+    compressed = base64.urlsafe_b64decode(column + "=" * (-len(column) % 4))
     try:
         return orjson.loads(zlib.decompress(compressed))
     except zlib.error as error:
@@ -225,9 +227,9 @@ class OpenSearchPassageIndex:
             for row in rows_of(document, indexed_at=self._clock.now())
         ]
         # Rows of the former content that the new one does not overwrite.
-        kept = {operation.row_id for operation in operations}
-        stored = await self._row_ids([document.card.document_id for document in documents])
-        operations += [_Operation.remove(name) for name in stored if name not in kept]
+        overwritten = {operation.row_id for operation in operations}
+        stored_row_ids = await self._row_ids([document.card.document_id for document in documents])
+        operations += [_Operation.remove(name) for name in stored_row_ids if name not in overwritten]
         for batch in _batches(operations):
             await self._write(batch)
         await self._refresh(self._index)
@@ -246,6 +248,10 @@ class OpenSearchPassageIndex:
                 await self._delete(index, chunk)
 
     async def discard(self, document_ids: Sequence[str]) -> None:
+        """Remove all rows of the documents from this version alone, which a reindex fills.
+
+        ``delete_documents``, for withdrawn documents, removes them from every version.
+        """
         await self._refresh(self._index)
         for chunk in _chunks(document_ids):
             await self._delete(self._index, chunk)
@@ -265,9 +271,12 @@ class OpenSearchPassageIndex:
             await call(self._client, merge, timeout_s=MERGE_TIMEOUT_S)
 
     async def share(self) -> None:
-        pass  # the domain takes writes of every process
+        """Do nothing: the domain takes writes of every process. The worker calls this regularly, so
+        that a store with a lock on its files (``EmbeddedPassageIndex``) lets a reindex write meanwhile."""
 
     async def held(self, document_ids: Sequence[str]) -> frozenset[str]:
+        """Return those of the documents that have rows of both kinds: one search counts them, and reads no
+        row. ``contents`` reads the cards, too."""
         await self._prepare()
         both = {"passage", "title"}
         kinds = await self._rows_by_kind(document_ids)
@@ -278,15 +287,17 @@ class OpenSearchPassageIndex:
         return [value async for value, _ in values]
 
     async def contents(self, document_ids: Sequence[str]) -> Mapping[str, HeldContent]:
+        """Return by id the content hash and the number of passages of each document that has its card and at
+        least one passage: what a reindex compares. Unlike ``held`` it reads the cards."""
         kinds = await self._rows_by_kind(document_ids)
-        held: dict[str, HeldContent] = {}
+        contents: dict[str, HeldContent] = {}
         for chunk in _chunks(document_ids):
             leading = {"bool": {"filter": [{"terms": {"document_id": chunk}}, {"term": {"leads": True}}]}}
             rows = stored_rows(self._search, leading, "card", rows_a_call=_ROWS_A_CALL)
             for name, document in (await documents_in(rows)).items():
-                if count := kinds.get(name, {}).get("passage"):
-                    held[name] = HeldContent(document.card.content_hash, count)
-        return held
+                if passage_count := kinds.get(name, {}).get("passage"):
+                    contents[name] = HeldContent(document.card.content_hash, passage_count)
+        return contents
 
     async def read(self, document_ids: Sequence[str]) -> Sequence[StoredDocument]:
         documents: list[StoredDocument] = []
@@ -301,7 +312,12 @@ class OpenSearchPassageIndex:
         return await read_info(self._client, self._index)
 
     async def _prepare(self) -> None:
-        """Apply the schema at the first call, where this process does so."""
+        """Apply the schema at the first call, where this process does so (``applies_schema``).
+
+        Every method that the worker may call first begins with it. ``discard``, ``document_ids``,
+        ``contents`` and ``read`` do not: a reindex calls them, which never applies a schema, and a restore
+        after it has written.
+        """
         if self._schema_due:
             await apply_schema(self._client, alias=self._alias, schema=self._schema)
             await leave_older_schema(self._client, alias=self._alias, schema=self._schema)
@@ -371,7 +387,8 @@ class OpenSearchPassageIndex:
             wait_s = back_off_s(next(attempts), first_s=_FIRST_WAIT_S, longest_s=_LONGEST_WAIT_S)
             if wait_s >= deadline.remaining_s():
                 raise SearchUnavailableError(
-                    f"The passage index was overloaded and did not take {_named(batch)}.", retry_after_s=5.0
+                    f"The passage index was overloaded and did not take {_document_names(batch)}.",
+                    retry_after_s=5.0,
                 )
             await asyncio.sleep(wait_s)
 
@@ -430,16 +447,16 @@ def _refused_for_load(response: Any, batch: Sequence[_Operation]) -> list[_Opera
     ]
     if failed:
         raise SearchUnavailableError(
-            f"The passage index refused {_named(failed)}: {', '.join(sorted(kinds))}."
+            f"The passage index refused {_document_names(failed)}: {', '.join(sorted(kinds))}."
         )
     return [operation for operation, status in outcomes if status == _OVERLOADED]
 
 
-def _named(operations: Sequence[_Operation]) -> str:
+def _document_names(operations: Sequence[_Operation]) -> str:
     """Return the documents of operations for a message: "a, b, c, d, e and 3 more"."""
     names = list(dict.fromkeys(document_id_of(operation.row_id) for operation in operations))
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{', '.join(names[:_NAMED])}{more}"
+    more = f" and {len(names) - _NAMED_IN_ERRORS} more" if len(names) > _NAMED_IN_ERRORS else ""
+    return f"{', '.join(names[:_NAMED_IN_ERRORS])}{more}"
 
 
 def _batches(operations: Sequence[_Operation]) -> Iterator[list[_Operation]]:
