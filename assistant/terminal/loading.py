@@ -49,6 +49,17 @@ _WINDOW = 64
 """Documents whose state is read at once: few, since the worker needs the processor more."""
 _STALLED_S = ConsumerLimits().longest_hold_s
 """A load gives up after this time without a change of any document: a worker takes no longer for a batch."""
+# What ``follow`` makes of a document's state, with ``looks_here``. ``looks_there`` does not read
+# ``live_content_hash``: at a service elsewhere all of withheld and withdrawn are finished.
+#
+# | state                      | live_content_hash               | follow           |
+# | received, parsed, embedded | any                             | waits            |
+# | live                       | the newest content              | finished         |
+# | failed                     | None                            | finished, failed |
+# | stale                      | an older content, which answers | finished, failed |
+# | withheld, withdrawn        | set: still to be removed        | waits            |
+# | withheld                   | None: not in the index          | finished, failed |
+# | withdrawn                  | None: not in the index          | finished         |
 _FAILED = frozenset({DocumentState.FAILED, DocumentState.STALE, DocumentState.WITHHELD})
 _REMOVED = (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
 _FINAL = _FAILED | {DocumentState.LIVE, DocumentState.WITHDRAWN}
@@ -130,8 +141,9 @@ def own_folders(options: GlobalOptions, tenant: str, *, source: str | None = Non
 class FileReading:
     """Reads the files of one load, and collects what their owner should know though nothing failed.
 
-    ``items`` is called for each source, and fills the lists while it is iterated; then ``remarks`` has the
-    lines.
+    Call ``items`` for each source, and read it to its end: it fills the collections below while it is read
+    (the class is frozen, they are not). ``remarks``, and ``ids`` and ``unclear`` for ``has_left``, are
+    complete after the last source.
     """
 
     elements: Mapping[str, ElementKind] = field(default_factory=dict[str, ElementKind])
@@ -143,13 +155,14 @@ class FileReading:
     includes: list[str] = field(default_factory=list[str])
     """``ORIGIN: FILE`` for each file that a template would include in a document: it is not read there."""
     unread_keys: Counter[str] = field(default_factory=Counter[str])
-    """Keys in heads of documents that nothing reads = number of documents with it."""
+    """Keys in heads of documents that nothing reads = number of documents with it: {"author": 12}."""
     unread: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     """(file, part of it that was not read): ``("contract.docx", "struck words (page 3): 4")``."""
     ids: set[str] = field(default_factory=set[str])
     """Tenant-wide ids of the documents in the files, also of those that are refused or withdrawn."""
     unclear: set[str] = field(default_factory=set[str])
-    """Canonical paths of refused files whose documents are not known."""
+    """Canonical paths of refused files whose documents are not known, or only guessed from the file's name:
+    "fees.md" with a broken head may be the document "fees", or one whose id was in the head."""
 
     @classmethod
     def of(cls, tenant: TenantConfig) -> FileReading:
@@ -167,7 +180,7 @@ class FileReading:
                 self.tags.extend(f"{item.origin}: {reason}" for reason in self._unfilled(item, folder.source))
                 included = dict.fromkeys(_INCLUDE.findall(item.document.content))
                 self.includes.extend(f"{item.origin}: {name}" for name in included)
-                is_line = file_of(item.origin) != item.origin
+                is_line = file_of(item.origin) != item.origin  # "faq.jsonl:12"
                 # Unknown keys of a line are refused elsewhere, and the head of an HTML page is for browsers.
                 if item.document.media_type != "text/html" and not is_line:
                     self.unread_keys.update(list(item.metadata))
@@ -188,7 +201,7 @@ class FileReading:
         }
         lines = [f"{what}: {first_names(names, most=SHOWN_NAMES)}" for what, names in named.items() if names]
         kinds = (
-            (self._unread(), "parts of files that were not read"),
+            (self._unread_lines(), "parts of files that were not read"),
             (self.tags, "tags that nothing fills"),
         )
         for remarks, name in kinds:
@@ -197,9 +210,9 @@ class FileReading:
                 lines.append(f"… and {len(remarks) - _SHOWN_REMARKS:,} more {name}")
         return lines
 
-    def _unread(self) -> list[str]:
-        """Return a line for each kind of part that was not read: "older quoted words: 120 in 3 files: a.eml,
-        b.eml, c.eml"."""
+    def _unread_lines(self) -> list[str]:
+        """Return a line for each kind of part in ``unread``: "older quoted words: 120 in 3 files: a.eml,
+        b.eml, c.eml". A note is "PART: NUMBER", whose numbers are added up, or has no number."""
         words = defaultdict[str, Counter[str]](Counter)
         for origin, note in self.unread:
             part, _, count = note.rpartition(": ")
@@ -272,13 +285,16 @@ class CheckedFiles:
         with ParsingProcess() as parsing:
             for answer in parsing.run(bodies()):
                 origin, document = sent.popleft()
-                links = read_answer(_LINKS_OR_REASON, answer)
-                reason = links.message if isinstance(links, errors.ParsingStoppedError) else links
-                if isinstance(reason, str):  # refused: "ID: reason."
-                    self._count(origin, document, reason.rpartition(": ")[2].rstrip("."))
-                else:
-                    self._count(origin, document, None)
-                    self._linked += ((document.document_id, origin, address) for address in reason)
+                match read_answer(_LINKS_OR_REASON, answer):
+                    case list() as addresses:
+                        self._count(origin, document, None)
+                        self._linked += ((document.document_id, origin, address) for address in addresses)
+                    case refusal:
+                        # The parser's reason, or the error of one that stopped. ``parse_document`` says
+                        # "wiki:fees: there is no text in it.": the reasons of several documents are counted
+                        # together, so the id and the full stop are cut off.
+                        message = refusal if isinstance(refusal, str) else refusal.message
+                        self._count(origin, document, message.rpartition(": ")[2].rstrip("."))
 
     def skip(self, name: str) -> None:
         """Count a file that is not read."""
@@ -487,8 +503,8 @@ def loaded(
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """How ``follow`` reads the states of a load's documents: here (``looks_here``) or at a service
-    (``looks_there``)."""
+    """How ``follow`` looks at the documents of a load, again and again until all are finished: in the stores
+    here (``looks_here``), or by the API of a service elsewhere (``looks_there`` in ``sending``)."""
 
     read: Callable[[Sequence[str]], Awaitable[Iterable[DocumentStatus]]]
     """Returns the states of documents by their ids; one that is missing counts as unfinished."""
@@ -540,8 +556,8 @@ async def follow(
 
 
 def looks_here(states: StoredStates) -> Looks:
-    """Read the stores of this machine. A document that is being removed counts as unfinished while the index
-    has it."""
+    """Return how ``follow`` looks at the stores of this machine. A document that is to be removed is left
+    out, and so unfinished, while its ``live_content_hash`` says that the index may have it."""
 
     async def read(window: Sequence[str]) -> Iterable[DocumentStatus]:
         statuses = (await states.get_many(window)).values()
