@@ -46,7 +46,8 @@ _WIDE_STOP_AT_END = re.compile("(?<=[A-Za-z0-9])[\u3002\uff0e\uff61]\\Z")
 """A Chinese or Japanese full stop at the end. Browsers treat it as the dot of a host name, and the next
 sentence may follow without white space: it gets a space."""
 _JOINER = re.compile("[\u200c\u200d]")
-"""Joiners of emoji and of some scripts; between ASCII letters they are invisible and removed."""
+"""Joiners of emoji and of some scripts. They have an effect only between two characters above ASCII
+(``_joins``). Elsewhere they are invisible, and removed."""
 _CODES = re.compile(
     r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});?"
     r"|\\[!-/:-@\[-`{-~]"
@@ -62,7 +63,7 @@ which saves the full check: that takes ten times as long."""
 _DECODED_PERCENT = re.compile(r"[A-Za-z0-9:/.@?#&=_-]")
 """Characters whose percent code is decoded: those that may be in an address."""
 _UNSEEN_MARKS = re.compile("[\ufe00-\ufe0f\u200c\u200d]")
-"""Variation selectors and joiners, which are folded to nothing."""
+"""Variation selectors and joiners, which are folded to nothing: also joiners that the text keeps."""
 _DOTS = frozenset("\u3002\uff61")
 """Full stops that browsers treat as the dot of a host name, and that NFKC does not fold as it folds similar
 ones."""
@@ -171,7 +172,9 @@ def safe_markdown(text: str, *, allowed_urls: Collection[str]) -> str:
     for _ in range(MOST_PASSES):
         cleaned = _without_invisible(text)
         cleaned = _Cleaning(cleaned, _Folded(cleaned), urls).cleaned()
-        if _CODES.search(cleaned):  # as clients see it that decode nothing: "%3A.com"
+        # A second time, as clients see the text that decode nothing. In "%3A.com" they see the host "3A.com";
+        # decoded it is ":.com", which is no address.
+        if _CODES.search(cleaned):
             cleaned = _Cleaning(cleaned, _Folded(cleaned, pattern=_NEVER), urls).cleaned()
         if cleaned == text:
             return text
@@ -215,10 +218,10 @@ def _without_invisible(text: str) -> str:
     if text.isascii():
         return text
     text = _WIDE_STOP_AT_END.sub(r"\g<0> ", _INVISIBLE.sub("", text))
-    return _JOINER.sub(lambda joiner: joiner[0] if _is_between_letters(text, joiner.start()) else "", text)
+    return _JOINER.sub(lambda joiner: joiner[0] if _joins(text, joiner.start()) else "", text)
 
 
-def _is_between_letters(text: str, at: int) -> bool:
+def _joins(text: str, at: int) -> bool:
     """Return whether the joiner at ``at`` stands between two characters above ASCII, where it has an
     effect."""
     around = text[at - 1 : at] + text[at + 1 : at + 2]
@@ -277,15 +280,21 @@ class _Cleaning:
         self._original = original
         self._allowed = allowed_urls
         self._longest_allowed = 3 * max(map(len, allowed_urls), default=0)
-        """Longest span in the folded text that is compared with allowed addresses."""
+        """Longest span in the folded text that is compared with allowed addresses. Decoding makes an address
+        less than three times as long: the worst is "&#65018", 7 characters that become 18."""
         self._folded = folded
         self._text = folded.text
-        self._kept: list[tuple[int, int]] = []
-        """[start, end) of "](…)" in each link that is kept: ``_brackets`` adds it, ``_addresses`` skips what
-        is in it."""
+        self._kept_links: list[tuple[int, int]] = []
+        """[start, end) of "](…)" in each link that is kept. ``_brackets`` adds them while its edits are read;
+        ``_addresses``, which ``cleaned`` calls after that, skips what is in them."""
 
     def cleaned(self) -> str:
-        """Return the original with all edits. If two edits overlap, the later one is cut or left out."""
+        """Return the original with all edits, in order of their start.
+
+        Where edits overlap, the one that starts later applies to the rest of its span, if there is a rest.
+        Example: after (2, 10, "") the edit (5, 12, " ") removes [10, 12) and adds its space; the edit
+        (5, 8, "x") is left out.
+        """
         edits = [*self._tags(), *self._brackets()]
         edits += self._addresses()  # after ``_brackets``, which finds the links that are kept
         parts: list[str] = []
@@ -316,6 +325,7 @@ class _Cleaning:
             if following and _MAY_FOLLOW_LESS.match(following):
                 continue
             if following == "<":
+                # Replace all but the last "<" of a run, which may begin a tag, as in "<<b>".
                 other = _OTHER_THAN_LESS.search(text, at)
                 at = (other.start() if other else len(text)) - 1
                 yield start, at, _LESS * (at - start)
@@ -387,7 +397,7 @@ class _Cleaning:
             first = at + 2 + len(inside) - len(inside.lstrip()) + destination.start(group)
             last = first + len(destination[group])
             if self._is_allowed(first, last):
-                self._kept.append((at, end + 1))
+                self._kept_links.append((at, end + 1))
                 if (first, last) != (at + 2, end):
                     yield at, end + 1, f"]({self._original_of(first, last)})"
                 return
@@ -428,7 +438,7 @@ class _Cleaning:
         text, at = self._text, 0
         if not _ADDRESS_SIGN.search(text):
             return
-        kept = iter([*sorted(self._kept), (len(text) + 1, len(text) + 1)])
+        kept = iter([*sorted(self._kept_links), (len(text) + 1, len(text) + 1)])
         kept_start, kept_end = next(kept)
         while match := _ADDRESS.search(text, at):
             start = match.start()
@@ -451,6 +461,9 @@ class _Cleaning:
         if kept := self._kept_end(start, end):
             return None, kept
         if match.lastgroup == "host":
+            # If the word stays, an address of another kind may begin inside: "javascript:" in
+            # "e.javascript:x". No host does, because the group's lookbehinds refuse to begin inside a word.
+            # So each word is read as a host once, and the time stays linear.
             return self._host_edit(start, end), start + 1
         if _BARE.match(self._text, end):
             return (end, end, " "), end
