@@ -35,6 +35,13 @@ class ModelText:
     Whoever shows some of it calls ``note_first_text``. After the end ``how``, ``usage``, ``inference_id`` and
     ``variant`` go into the record.
 
+    | state                             | ``_opening`` | ``_limits`` | ``_deltas`` |
+    | before ``begin``                  | None         | empty       | None        |
+    | ``begin``: the request is sent    | the task     | empty       | None        |
+    | first ``read``: waits for a stream| the task     | running     | None        |
+    | the stream is open                | the task     | running     | the stream  |
+    | closed, in any state              | None         | cancelled   | unchanged   |
+
     Example::
 
         text = ModelText(services, prompt, begun, run)
@@ -57,11 +64,11 @@ class ModelText:
     finish_reason: FinishReason | None = None
     """Set by the model's end, or by a stop."""
     failure: str | None = None
-    """Code of the failure that ended it."""
+    """Code of the failure, or cause of the interruption, that ended it."""
     _counted: Usage | None = None
     """As the endpoint counted; None when its stream broke off before it said so."""
-    _read: list[str] = field(default_factory=list[str])
-    """All that the endpoint sent."""
+    _received: list[str] = field(default_factory=list[str])
+    """All text that was read, also what a stop cut off."""
     _held: str = ""
     """The last characters, which may begin a stop, and are not given out yet."""
     _is_stopped: bool = False
@@ -74,10 +81,12 @@ class ModelText:
     _opening: asyncio.Task[GenerationStream] | None = None
     """Opens the stream; None before ``begin`` and after ``close``."""
     _deltas: AsyncIterator[GenerationDelta] | None = None
-    """The stream, from the first ``read`` on."""
+    """The stream, once the endpoint has opened it: None also where that failed."""
     _limits: tuple[asyncio.TimerHandle, ...] = ()
-    """Timers for the first text and for the whole answer; each interrupts the run."""
+    """Timers for the first text and for the whole answer, from the first ``read`` on; each interrupts the
+    run."""
     _first_chunk_ms: float | None = None
+    """From the request to the first text of the endpoint, which a stop may hold back."""
 
     def begin(self) -> None:
         """Send the request. The caller can show the sources while it is under way."""
@@ -88,6 +97,7 @@ class ModelText:
         self._started_s = self.services.clock.monotonic_s()
         self._span = self._begin_span(request)
         context = self.services.writer.generator.stream(request, deadline=self.run.scope.deadline)
+        # The task copies the current context, with this span: what it logs has the answer's trace id.
         with trace.use_span(self._span, record_exception=False, set_status_on_exception=False):
             self._opening = asyncio.create_task(self._connection.enter_async_context(context))
 
@@ -98,16 +108,17 @@ class ModelText:
 
     @property
     def usage(self) -> Usage:
-        """What the endpoint counted; counted here when its stream broke off before it said so."""
+        """What the endpoint counted; counted here when its stream broke off before it said so; zero where no
+        stream was opened."""
         if self._counted is not None or self._deltas is None:
             return self._counted or Usage()
-        written = self.services.writer.token_counter.count("".join(self._read))
+        written = self.services.writer.token_counter.count("".join(self._received))
         return Usage(prompt_tokens=self.prompt.prompt_tokens, completion_tokens=written)
 
     async def read(self) -> str | None:
         """Return the next text of the model; None at its end. A model that fails, or is late, ends there: its
         connection is closed, and ``failure`` says why. The limits of the first text and of the answer run
-        from the first call."""
+        from the first call. Do not call it after None, nor after ``close``: then RuntimeError may come."""
         try:
             if self._deltas is None:
                 self._deltas = aiter(await self._open())
@@ -129,7 +140,8 @@ class ModelText:
             _log.warning("generation_failed", answer_id=self.begun.answer_id, code=str(how), detail=detail)
 
     async def _open(self) -> GenerationStream:
-        """Return the stream that the endpoint opens, and start the limits. Raises as ``_next``."""
+        """Return the stream that the endpoint opens, and start the limits. An interruption during the wait
+        cancels the task that opens it. Called once. Raises as ``_next``."""
         if self._opening is None:
             raise RuntimeError("The call was closed before its text was read.")
         loop, interruption = asyncio.get_running_loop(), self.run.interruption
@@ -158,7 +170,7 @@ class ModelText:
             if delta.text:
                 if self._first_chunk_ms is None:
                     self._first_chunk_ms = self._elapsed_ms()
-                self._read.append(delta.text)
+                self._received.append(delta.text)
                 if text := self._before_stop(delta.text) if self.stops else delta.text:
                     return text
         if self.finish_reason is None:
@@ -171,13 +183,13 @@ class ModelText:
         begin one, which ``_held`` keeps. Example: with the stop "END", "to the E" gives "to the " and holds
         "E"."""
         whole = self._held + text
-        if places := [at for stop in self.stops if (at := whole.find(stop)) >= 0]:
+        if stop_starts := [at for stop in self.stops if (at := whole.find(stop)) >= 0]:
             self._is_stopped, self._held, self.finish_reason = True, "", FinishReason.STOP
-            return whole[: min(places)]
-        begun = (size for stop in self.stops for size in range(1, len(stop)) if whole.endswith(stop[:size]))
-        at = len(whole) - max(begun, default=0)
-        self._held = whole[at:]
-        return whole[:at]
+            return whole[: min(stop_starts)]
+        sizes = (size for stop in self.stops for size in range(1, len(stop)) if whole.endswith(stop[:size]))
+        given_out = len(whole) - max(sizes, default=0)  # the longest beginning of a stop is held
+        self._held = whole[given_out:]
+        return whole[:given_out]
 
     def note_first_text(self) -> None:
         """Note that text of the answer was shown. The first time this ends the limit of the first text, and
@@ -203,7 +215,8 @@ class ModelText:
             opening.cancel()
             await asyncio.wait([opening])
         if not opening.cancelled():
-            opening.exception()  # ``read`` has raised it
+            # ``read`` has raised it, or nobody read: marks it as retrieved, so that asyncio does not warn.
+            opening.exception()
         await self._connection.aclose()
         self._span.end()
 
