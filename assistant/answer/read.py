@@ -46,9 +46,9 @@ class Queries:
 
 
 class Beside:
-    """Finds what a question asks of live systems, by the elements' example questions. This class finds
-    nothing: the option for live systems overrides it (``BESIDE``). ``ReadQuestion`` calls it, ``load`` before
-    ``match``.
+    """Finds what a question asks of live systems, by the elements' example questions: what is answered
+    beside documents. This class finds nothing: the option for live systems overrides it (``BESIDE``).
+    ``ReadQuestion`` calls it, ``load`` before ``match``.
     """
 
     are_there = False
@@ -85,6 +85,7 @@ class Beside:
 
 
 BESIDE = Place[Callable[[TenantServices], Beside]]("beside an answer")
+"""Where an option brings its subclass of ``Beside``, which is called with the tenant's services."""
 
 
 def open_beside(services: TenantServices) -> Beside:
@@ -129,6 +130,7 @@ class ReadQuestion:
         """
         # red flags are looked for in all of a chat, the rest is read in its open questions
         text, whole = question.request.question, question.whole or question.request.question
+        # ``embed`` below fills ``vectors`` in place, and again in ``_raised``
         vocabulary, vectors = self._adaptations.now.vocabulary, scope.embedded
         message = Message.after(question.two_before, text, vocabulary=vocabulary)
         known = await self._known_words.read()
@@ -139,7 +141,7 @@ class ReadQuestion:
             self._beside.load(scope),
             self._load_red_flags(scope),
         )
-        red_flags = scope.beside(self._raised(whole, scope))
+        red_flags = scope.beside(self._raised(whole, scope))  # a task: the search does not wait for it
         judged = self._heads.judge(message, vectors)
         each = self._queries(message, judged, known, vectors, at=question.begun.written)
         items = self._items(text, each[0], question.history)
@@ -161,25 +163,29 @@ class ReadQuestion:
         return Queries(
             reading,
             each,
-            self._named(caller, items),
+            self._for_systems(caller, items),
             tuple(self._matched(each, vectors)) if self._beside.are_there else (),
             red_flags,
             self._red_flags.unchecked_language(whole),
         )
 
     def as_asked(self, caller: Caller, record: AnswerRecord) -> Caller:
-        """Return the caller of a recorded question, to read its live elements again as they were read
-        first."""
-        return self._named(caller, record.reading.items if record.reading is not None else ())
+        """Return the caller of a recorded question with the words that systems got when it was answered
+        (``_for_systems``), to read its live elements again. ``caller``: with the question as it was typed;
+        ``record``: of that answer, whose ``reading`` has the items."""
+        return self._for_systems(caller, record.reading.items if record.reading is not None else ())
 
     def _texts(self, message: Message, known: KnownWords | None) -> list[str]:
         """Return the texts whose vectors are needed, each once: the message and its questions, these below
         the words that they may lean on, as the examples of live elements are written, and as a router reads
-        them."""
+        them.
+
+        Which questions lean on what is judged by these vectors, so each pair that ``Heads.judge`` can choose
+        is here: the first question below ``before`` and below ``named_above``, a later one below the first.
+        """
         first, *more = message.questions
-        joined = [
-            with_earlier(first, earlier) for earlier in (message.before, message.named_above) if earlier
-        ]
+        words_above = filter(None, (message.before, message.named_above))
+        joined = [with_earlier(first, earlier) for earlier in words_above]
         joined += [with_earlier(question, first) for question in more]
         live: list[str] = []
         if self._beside.are_there:
@@ -198,8 +204,9 @@ class ReadQuestion:
         at: datetime | None,
     ) -> tuple[EvidenceQuery, ...]:
         """Return what is searched for each question, with its vectors. The words of an answer are shared out
-        among the questions. ``vectors``: of all ``_texts``."""
-        longest, count = self._tenant.answers, len(message.questions)
+        among the questions. ``vectors``: of all ``_texts``; so each question has one below the words that it
+        leans on, and one as the router reads it only where the tenant has several sources."""
+        lengths, count = self._tenant.answers, len(message.questions)
         queries: list[EvidenceQuery] = []
         for question, earlier in zip(message.questions, judged.earlier, strict=True):
             text = with_earlier(question, earlier)
@@ -213,34 +220,50 @@ class ReadQuestion:
                     routed_vector=vectors.get(routed, vectors[text]),
                     known=known,
                     at=at,
-                    max_words=longest.max_words // count,
-                    also_words=longest.also_words // count,
+                    max_words=lengths.max_words // count,
+                    also_words=lengths.also_words // count,
                 )
             )
         return tuple(queries)
 
     def _items(self, text: str, first: EvidenceQuery, history: Sequence[AnswerRecord]) -> tuple[str, ...]:
-        """Return the numbers of the items that a message names; else, where it leans on the question before,
-        those that this names, or that the last turn with any named. ``first``: the message's first
-        question."""
+        """Return the numbers of the items that a message means. ``first``: the message's first question;
+        ``history``: the turns before, oldest first.
+
+        | the message                                                 | items of                    |
+        | names some: "Is HU-1011 quiet?"                             | the message                 |
+        | names none, leans on nothing: "What of refunds?"            | nothing                     |
+        | leans on words above, which name some: "And is it quiet?"   | those words                 |
+        | leans on words above, which name nothing either             | the last turn that had any  |
+
+        What is named may have no number (``Named.ids`` is empty): then the words above count, and where they
+        name only such things there are no items.
+        """
         named = self._adaptations.named(text, known=first.known)
-        if first.before is not None and not (named is not None and named.ids):
-            named = self._adaptations.named(first.text, known=first.known)
-            if named is None:
-                recorded = (turn.reading.items for turn in reversed(history) if turn.reading is not None)
-                return next(filter(None, recorded), ())
-        return tuple(sorted(named.ids)) if named is not None else ()
+        if named is not None and named.ids:
+            return tuple(sorted(named.ids))
+        if first.before is None:
+            return ()
+        named = self._adaptations.named(first.text, known=first.known)
+        if named is not None:
+            return tuple(sorted(named.ids))
+        recorded = (turn.reading.items for turn in reversed(history) if turn.reading is not None)
+        return next(filter(None, recorded), ())
 
     # Live elements
 
-    def _named(self, caller: Caller, items: Sequence[str]) -> Caller:
-        """Return a caller with the names in the question; and with the number of the item that it means,
-        where it means one and does not have its number: a connector finds parameters by their patterns
-        alone."""
+    def _for_systems(self, caller: Caller, items: Sequence[str]) -> Caller:
+        """Return a caller whose question live systems can read. ``caller``: with the question as typed;
+        ``items``: by ``_items``.
+
+        ``names`` become those of the question (``Beside.names``). Where it means one item, and does not have
+        its number, the number is added on a line, for a connector finds parameters by their patterns alone:
+        "Is it in stock?" becomes "Is it in stock?\\nHU-1011".
+        """
         names = self._beside.names(caller.question, known=self._adaptations.now.vocabulary.words)
-        present = any(item.casefold() in caller.question.casefold() for item in items)
-        asked = "\n".join((caller.question, *items)) if len(items) == 1 and not present else caller.question
-        return replace(caller, question=asked, names=names)
+        is_missing = len(items) == 1 and items[0].casefold() not in caller.question.casefold()
+        question = f"{caller.question}\n{items[0]}" if is_missing else caller.question
+        return replace(caller, question=question, names=names)
 
     def _matched(self, queries: Sequence[EvidenceQuery], vectors: Vectors) -> list[tuple[int, LiveMatch]]:
         """Return how near each live element is to each question, by the question's index. A first question
@@ -248,11 +271,10 @@ class ReadQuestion:
         matched: list[tuple[int, LiveMatch]] = []
         for part, query in enumerate(queries):
             text = self._as_examples(query.question, query.known)
-            # A later question leans on the first: with its words, it would ask for the first one's element
-            # again.
-            vector = (
-                query.vector if part == 0 and query.before is not None else vectors.get(text, query.vector)
-            )
+            # ``query.vector`` has the words that a question leans on. Those of a later question are the first
+            # question, whose element it would match again: so it is matched by its own words.
+            uses_words_above = part == 0 and query.before is not None
+            vector = query.vector if uses_words_above else vectors.get(text, query.vector)
             live = self._heads.live_score(vector)
             matched += [(part, match) for match in self._beside.match(vector, live=live)]
         return matched
