@@ -83,8 +83,17 @@ class RunningAnswer:
 
     @contextmanager
     def reading(self, gone: asyncio.Task[None], *, after: int = 0) -> Generator[Reading]:
-        """Yield the reading of one reader: the events after a sequence. The reader has left when ``gone``
-        ends; with the last one, the resume window begins."""
+        """Yield the reading of one reader: the events after a sequence.
+
+        ``gone``: ends when the client disconnects; the request cancels it when its own block ends.
+
+        | what ends first                         | the reading is ended by | the resume window         |
+        | ``gone``: the client disconnected       | ``reader_left``         | begins with the last one  |
+        | the block: all was sent, or it failed   | ``finally``             | does not begin            |
+
+        A client may also disconnect after the answer has ended: then the window begins, and its end cancels
+        a run that is over, which changes nothing.
+        """
         cursor = Cursor(self._events, after=after)
         if self.task.done():
             cursor.close()
@@ -92,7 +101,7 @@ class RunningAnswer:
         self._stay()
 
         def reader_left(task: asyncio.Task[None]) -> None:
-            if task.cancelled():
+            if task.cancelled():  # the block has ended, and with it this reading
                 return
             self._detach(cursor)
             if not self._readers:
@@ -252,7 +261,7 @@ def events_of(stored: StoredAnswer, tenant: ServedTenant) -> list[AnswerEvent]:
     """Return the events of a recorded answer, as ``RunningAnswer`` would have had them but with the text as
     one token; for an answer that did not come to its end only the error."""
     record, services = stored.record, tenant.answering
-    if problem := _problem_of(record):
+    if problem := _stored_problem(record):
         return [problem]
     flags = {flag.name: flag for flag in services.tenant.red_flags}
     return [
@@ -273,13 +282,14 @@ def events_of(stored: StoredAnswer, tenant: ServedTenant) -> list[AnswerEvent]:
         ),
         events.Sources(sources=stored.sources),
         *([events.Token(record.text)] if record.text else []),
+        # these events have the fields of ``Sentence`` and ``Element``, which they inherit, and no others
         *(events.SentenceEnded(**vars(sentence)) for sentence in record.sentences),
         *(events.ElementChanged(**vars(element)) for element in stored.elements),
         _done(record),
     ]
 
 
-def _problem_of(record: AnswerRecord) -> Problem | None:
+def _stored_problem(record: AnswerRecord) -> Problem | None:
     """Return the error for a recorded answer that did not come to its end; None for one that did."""
     if record.outcome is Outcome.DONE:
         return None
@@ -299,6 +309,7 @@ def _done(record: AnswerRecord) -> events.Done:
         usage=record.usage,
         timings_ms=record.timings_ms,
         reason=reason,
+        # ``Done`` and ``AnswerRecord`` both inherit these fields
         **{name: getattr(record, name) for name in AnswerEnding.model_fields},
     )
 
@@ -343,6 +354,7 @@ class AwaitedAnswer:
     until_s: float
     """End of the wait, on the monotonic clock: then the answer counts as interrupted."""
     _ended: bool = False
+    """Whether all events were taken, or ``stop`` was called: the next ``take`` returns None."""
 
     def stop(self) -> None:
         self._ended = True
@@ -350,9 +362,9 @@ class AwaitedAnswer:
     async def take(self, *, beat_s: float) -> list[Numbered] | None:
         due_s = self.clock.monotonic_s() + beat_s
         while not self._ended:
-            if events_now := await self._look():
+            if all_events := await self._look():
                 self._ended = True
-                return [(0, event) for event in events_now]
+                return [(0, event) for event in all_events]  # 0: without an id, as ``Numbered`` says
             if self.clock.monotonic_s() >= due_s:
                 return []
             await asyncio.sleep(POLL_S)
@@ -361,21 +373,24 @@ class AwaitedAnswer:
     async def _look(self) -> list[AnswerEvent]:
         """Return the events, or the problem that ends the wait; empty while there is nothing yet."""
         try:
-            return await self._events()
+            return await self._read_events()
         except errors.WithdrawnError as error:
             return [problem_of(error)]
         except (AssistantError, TimeoutError) as error:
             _log.warning("answer_not_read", answer_id=self.answer_id, error=type(error).__name__)
             return [problem_of(_STORE_DOWN)] if self.clock.monotonic_s() > self.until_s else []
 
-    async def _events(self) -> list[AnswerEvent]:
-        """Return the answer's events; none while it is written."""
+    async def _read_events(self) -> list[AnswerEvent]:
+        """Return the answer's events from its record; none while the record may still come, which is until
+        ``until_s`` at most."""
         services = self.tenant.answering
         async with asyncio.timeout(_TIMEOUT_S):
             answer = await services.records.find_answer(self.answer_id)
+        # ``written_until`` is a time while another task may still write it; None once it has ended, or that
+        # time is over: then the record says how far it came
         if answer is None or answer.written_until is not None:
             return [problem_of(_INTERRUPTED)] if self.clock.monotonic_s() > self.until_s else []
-        if problem := _problem_of(answer.record):
+        if problem := _stored_problem(answer.record):
             return [problem]
         labels, shown = self.identity.labels, answer.record.sight().quoted
         await refuse_withdrawn(shown, services.documents.texts, labels=labels)
@@ -389,10 +404,11 @@ class _Refused:
     """An ``EventReader`` with a single event, the problem why an answer is not sent again."""
 
     def __init__(self, problem: Problem) -> None:
-        self._events: list[Numbered] = [(0, problem)]
+        self._left: list[Numbered] = [(0, problem)]
+        """What ``take`` has not returned yet."""
 
     async def take(self, *, beat_s: float) -> list[Numbered] | None:  # noqa: ARG002 : nothing is waited for
-        taken, self._events = self._events, []
+        taken, self._left = self._left, []
         return taken or None
 
 
@@ -416,7 +432,8 @@ class ComingBack:
         """Yield the reading of the caller's own answer: the events after a sequence where this process writes
         it, else all.
 
-        Raises NotFoundError, OverloadedError, RecordsUnavailableError.
+        Raises NotFoundError, OverloadedError, RecordsUnavailableError, DependencyError (the document store
+        did not say what may be read).
         """
         answer = self.running.find(answer_id, identity=identity)
         if answer is None:
@@ -484,7 +501,7 @@ class Admission:
         self._active[agent] += 1
 
         def leave() -> None:
-            self._active -= Counter([agent])  # keeps the agents that have a place
+            self._active -= Counter([agent])  # drops an agent at 0, which ``[agent] -= 1`` would keep
 
         return leave
 
