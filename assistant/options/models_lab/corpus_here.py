@@ -34,7 +34,8 @@ except ImportError:
     advice = "Run: .venv/bin/uv pip install --require-hashes -r requirements/corpus.txt"
     raise ConfigurationError(f"A corpus needs the extra packages of corpora. {advice}") from None
 
-# Columns of Parquet: the fields of ``CorpusRow``, strings but for these.
+# Columns of Parquet: the fields of ``CorpusRow`` in their order, which is that of ``__slots__``; strings but
+# for these.
 _TYPES = {"labels": arrow.list_(arrow.string()), "weight": arrow.float64()}
 _SCHEMA = arrow.schema([(name, _TYPES.get(name, arrow.string())) for name in CorpusRow.__slots__])
 _ROW_GROUP = 1024
@@ -50,38 +51,48 @@ async def write_corpus(
     processes: int,
 ) -> corpus.Counts:
     """Write the rows into ``folder``/rows, by document id, and return the counts. ``wanted``: pages of
-    documents, as ``corpus.wanted_documents`` yields them.
+    documents, as ``corpus.wanted_documents`` yields them. ``mix``: the weight of every source by its name, as
+    ``corpus.mix_of`` returns it: {"wiki": 0.5, "forms": 1.0}.
+
+    A text that is not written has a reason in its place, a str such as "shorter than 5 words": first where
+    it cannot be read (``_read``), then where ``corpus.mixed`` leaves it out. The counts are by these reasons.
 
     Raises LocalRuntimeError when no parsing process can be started, DependencyError.
     """
     rows_by_source, left_out, candidates = Counter[str](), Counter[str](), list[tuple[bytes, Candidate]]()
     with tempfile.TemporaryFile(dir=folder) as draft:
-        async for text in _read(wanted, documents=documents, processes=processes):
-            if isinstance(text, str):
-                left_out[text] += 1
+        async for text_or_reason in _read(wanted, documents=documents, processes=processes):
+            if isinstance(text_or_reason, str):
+                left_out[text_or_reason] += 1
             else:
-                candidates.append((text.signature, corpus.candidate_of(text, mix=mix)))
-                draft.write(orjson.dumps(text.row, option=orjson.OPT_APPEND_NEWLINE))
-        near = set(_near_duplicates(candidates))  # ids
+                candidates.append((text_or_reason.signature, corpus.candidate_of(text_or_reason, mix=mix)))
+                draft.write(orjson.dumps(text_or_reason.row, option=orjson.OPT_APPEND_NEWLINE))
+        near_ids = set(_near_duplicates(candidates))
         draft.seek(0)
 
         def batches() -> Iterator[Any]:
-            """Yield the kept rows of the draft; count what is kept and left out."""
+            """Yield the kept rows of the draft as batches of Parquet, while ``write_dataset`` asks for them.
+            Adds to ``rows_by_source`` and ``left_out``, which are whole once all batches are written."""
             while lines := list(islice(draft, _ROW_GROUP)):
                 rows = [CorpusRow(**orjson.loads(line)) for line in lines]
-                mixed = [corpus.mixed(row, is_duplicate=row.document_id in near, mix=mix) for row in rows]
-                left_out.update(reason for reason in mixed if isinstance(reason, str))
-                kept = [row for row in mixed if isinstance(row, CorpusRow)]
+                # each a row, or the reason why it is left out
+                results = [
+                    corpus.mixed(row, is_duplicate=row.document_id in near_ids, mix=mix) for row in rows
+                ]
+                left_out.update(reason for reason in results if isinstance(reason, str))
+                kept = [row for row in results if isinstance(row, CorpusRow)]
                 rows_by_source.update(row.source for row in kept)
                 yield arrow.RecordBatch.from_pylist(list(map(asdict, kept)), schema=_SCHEMA)
 
-        place, form = folder / corpus.ROWS, "parquet"
-        dataset.write_dataset(batches(), place, schema=_SCHEMA, format=form, preserve_order=True)
+        rows_folder, form = folder / corpus.ROWS, "parquet"
+        dataset.write_dataset(batches(), rows_folder, schema=_SCHEMA, format=form, preserve_order=True)
     return corpus.counts_of(rows_by_source, left_out)
 
 
 def _near_duplicates(candidates: Sequence[tuple[bytes, Candidate]]) -> Iterator[str]:
-    """Yield the ids of near-duplicates, some several times. ``candidates``: each with its whole MinHash."""
+    """Yield the ids of near-duplicates, some several times: two texts may meet in several bands.
+    ``candidates``: each with the whole MinHash, by which texts meet in buckets; it has a byte of each value
+    itself, by which those of a bucket are compared."""
     for band in range(corpus.BANDS):
         buckets = defaultdict[bytes, list[Candidate]](list)
         for signature, candidate in candidates:
@@ -93,7 +104,8 @@ def _near_duplicates(candidates: Sequence[tuple[bytes, Candidate]]) -> Iterator[
 async def _read(
     pages: AsyncIterator[Sequence[WantedDocument]], *, documents: StoredDocuments, processes: int
 ) -> AsyncIterator[CorpusText | str]:
-    """Yield the texts in order, or why a document has none. Each process reads an equal part of a page."""
+    """Yield the texts in the order of the pages, or why a document has none: a str, by which it is counted.
+    Each process reads an equal part of a page."""
     with ExitStack() as stack:
         running = [stack.enter_context(ParsingProcess()) for _ in range(processes)]
         async for page in pages:
