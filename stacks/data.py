@@ -2,8 +2,12 @@
 recovery points of AWS Backup. It holds all data, so its resources outlive a deletion of the stack, except for
 ``dev``.
 
-Exceptions at the end name findings of validators with placeholders: ``<DocumentsBucket.Arn>`` is how cdk-nag
-writes an attribute of a resource (``stacks.policy``).
+Exceptions at the end name findings of validators, with two kinds of placeholders in an ARN:
+
+    <DocumentsBucket.Arn>   cdk-nag writes so what CloudFormation resolves, here an attribute of the resource
+    <AWS::Partition>        with that logical id, here a pseudo parameter. It is compared as it stands.
+    {region}, {account}     are ours: ``stacks.policy`` puts in the stage's values, which CDK knows and which
+                            differ by tenant.
 """
 
 from __future__ import annotations
@@ -183,11 +187,12 @@ class DataStack(TenantStack):
                 duty=Duty.PUSHER,
                 name=tenant.place.pusher(tenant.name, source),
             )
-            cdk.Tags.of(role).add("inbox", source)
+            cdk.Tags.of(role).add("inbox", source)  # read by statements as ``INBOX_TAG``
 
 
 def _table(scope: Construct, definition: TableDefinition, *, key: kms.IKey) -> dynamodb.Table:
-    """Create a table and its index, with the pinned logical id ``RecordsTable``."""
+    """Create a table and its index. Its construct id, ``RecordsTable`` for the role "records", is its pinned
+    logical id, so it does not change with ``scope``."""
     tenant = tenant_of(scope)
     construct_id = f"{definition.role.capitalize()}Table"
     table = dynamodb.Table(
@@ -336,9 +341,10 @@ class RecoveryPoints(Construct):
             "Role",
             service="backup.amazonaws.com",
             description="Copies tables and documents into the tenant's vault",
-            statements=_statements(self, key_arn=key_arn, tables=tables, documents=documents),
-            says_account=False,
+            statements=_backup_statements(self, key_arn=key_arn, tables=tables, documents=documents),
+            says_account=False,  # AWS Backup's guide shows no ``aws:SourceAccount`` for roles
         )
+        # Read by statements as ``DUTY_TAG``. ``tag_duty`` takes an ``iam.Role``, which this is not.
         cdk.Tags.of(role).add("duty", Duty.BACKUP)
         self.role_arn, self.vault_name = role.arn, vault.ref
         unique = cdk.Names.unique_resource_name(self, max_length=38)
@@ -357,6 +363,7 @@ class RecoveryPoints(Construct):
             settings = {"backupPlanName": f"{unique}-{name}", "backupPlanRule": [rule]}
             plan = backup.CfnBackupPlan(self, f"{name}Plan", backup_plan=settings)
             selected = {"selectionName": name, "iamRoleArn": role.arn, "resources": arns}
+            # The selection begins the backups: not before the role has its permissions.
             backup.CfnBackupSelection(
                 self, name, backup_plan_id=plan.ref, backup_selection=selected
             ).node.add_dependency(role.policy)
@@ -375,7 +382,7 @@ _RULE_ACTIONS = (
 )
 
 
-def _statements(
+def _backup_statements(
     scope: Construct, *, key_arn: str, tables: Sequence[str], documents: str
 ) -> list[iam.PolicyStatement]:
     """Return the permissions of AWS Backup's role on these stores, taken from its managed policies for
@@ -410,7 +417,9 @@ EXCEPTIONS = (
         "Data/Recovery/Role",
         (
             *wildcard("<DocumentsBucket.Arn>/*"),
+            # The construct ids (``_table``) of all ``TABLES`` that are ``recoverable``.
             *wildcard(*(f"<{table}Table.Arn>/backup/*" for table in ("Records", "States", "Desk"))),
+            # ``_backup_statements`` writes this ARN with a pseudo parameter, the next by ``resource_arn``.
             *wildcard("arn:<AWS::Partition>:backup:{region}:{account}:recovery-point:*"),
             *wildcard("arn:{partition}:events:{region}:{account}:rule/AwsBackupManagedRule*"),
             *wildcard("*"),
