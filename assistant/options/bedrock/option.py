@@ -1,4 +1,8 @@
-"""What this option brings to the core."""
+"""What the option for Amazon Bedrock brings to the core: one of its models writes the answers, in place of an
+LLM endpoint.
+
+``joins``: name of a place in the core = "module:name" below this folder.
+"""
 
 from assistant.option import Option
 

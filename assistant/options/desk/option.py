@@ -1,4 +1,8 @@
-"""What this option brings to the core."""
+"""What the review desk brings to the core: reviewers correct and approve answers, and serving loads what they
+decide without a restart.
+
+``joins``: name of a place in the core = "module:name" below this folder.
+"""
 
 from assistant.option import Option
 

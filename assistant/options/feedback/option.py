@@ -1,4 +1,8 @@
-"""What this option brings to the core."""
+"""What the option for feedback brings to the core: what agents did with answers, and what captured model
+calls tell, go into a store by day.
+
+``joins``: name of a place in the core = "module:name" below this folder.
+"""
 
 from assistant.option import Option
 

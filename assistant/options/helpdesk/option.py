@@ -1,4 +1,8 @@
-"""What this option brings to the core."""
+"""What the reference helpdesk brings to the care side: a patient's window, the agents' desk, simulated
+patients.
+
+``joins``: name of a place = "module:name" below this folder.
+"""
 
 from assistant.option import Option
 

@@ -1,4 +1,8 @@
-"""What this option brings to the core."""
+"""What the option for live systems brings to the core: facts of internal systems, such as the state of an
+order, are read while an answer is written.
+
+``joins``: name of a place in the core = "module:name" below this folder.
+"""
 
 from assistant.option import Option
 

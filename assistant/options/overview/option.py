@@ -1,4 +1,8 @@
-"""What this option brings to the core."""
+"""What the overview for managers brings to the core: counts of what was asked, how it was answered, and what
+agents did with it.
+
+``joins``: name of a place in the core = "module:name" below this folder.
+"""
 
 from assistant.option import Option
 

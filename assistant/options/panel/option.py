@@ -1,4 +1,7 @@
-"""What this option brings to the core."""
+"""What the panel brings to the core: the console in a page of a helpdesk, which opens it by one-time codes.
+
+``joins``: name of a place in the core = "module:name" below this folder.
+"""
 
 from assistant.option import Option
 

@@ -1,4 +1,8 @@
-"""What this option brings to the core."""
+"""What the option for recalls brings to the core: replies that were sent on words of a document become a work
+list when these change or go.
+
+``joins``: name of a place in the core = "module:name" below this folder.
+"""
 
 from assistant.option import Option
 

@@ -1,4 +1,8 @@
-"""What this option brings to the core."""
+"""What connectors of sources bring to the core: wikis and databases are read on a schedule, and become
+documents.
+
+``joins``: name of a place in the core = "module:name" below this folder.
+"""
 
 from assistant.option import Option
 

@@ -1,4 +1,7 @@
-"""What this option brings to the core."""
+"""What the option for suggestions brings to the core: unasked ones in a running chat, one section at most.
+
+``joins``: name of a place in the core = "module:name" below this folder.
+"""
 
 from assistant.option import Option
 
