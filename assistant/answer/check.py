@@ -185,8 +185,17 @@ LEFT = (Cause.CANCELLED, Cause.DISCONNECTED)
 Shown = Token | SentenceEnded | ElementChanged
 TextEvents = Iterator[Shown]
 How = FinishReason | str | None
-"""How a text ended: the model's finish reason; the cause of an interruption; the code of the model's failure;
-None where no model was asked."""
+"""How a text ended:
+
+| value                             | meaning                                                               |
+| FinishReason STOP                 | the model ended it, a stop of the request came, or a check ended it   |
+| FinishReason LENGTH               | the model had no more tokens                                          |
+| FinishReason CONTENT_FILTER       | the model's service cut it                                            |
+| Cause LATE, DEADLINE              | the model's first text was late; the answer's time was over           |
+| Cause CANCELLED, DISCONNECTED     | ``LEFT``: nobody reads it any more                                    |
+| another str: "overloaded"         | the code of the error by which the model's call failed                |
+| None                              | no model was asked                                                    |
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +208,7 @@ class Sentences:
     quoted: tuple[QuotedUnit, ...]
     removed_markers: tuple[str, ...]
     how: How
-    is_over: bool
+    has_ended: bool
     """Whether the text was ended, by ``finish`` or ``leave``; else an unexpected error ended the answer."""
     mode: Mode | None
     """Whose text it is; None where nothing was shown."""
@@ -273,34 +282,37 @@ class CheckText:
         """Yield the last sentence, or the quote where none was written and nobody has left.
 
         | what was shown of a model's text             | mode    | fallback                      |
+        | anything: the reader has left                | None    | None                          |
         | a sentence                                   | WRITTEN | why it ended early, else None |
         | nothing: it said that documents do not answer| None    | None                          |
+        | no model was asked, no quote answers         | None    | None                          |
         | nothing: it failed, or no sentence held      | QUOTED  | why                           |
         | no model was asked, a quote answers          | QUOTED  | None                          |
-        | no model was asked, no quote answers         | None    | None                          |
 
-        Where a quote has no unit that may be shown, mode stays None.
+        Both are set on ``answer``, in the order of the table; they begin as None. Where a quote has no unit
+        that may be shown, mode stays None.
         """
         if how in LEFT:
             return
         if isinstance(how, FinishReason) or answer.is_over:
             yield from answer.end(cut_short=how in CUT_SHORT)
-            failure = answer.failure
-        else:
-            failure = None if how is None else str(how)
+            why_early = answer.failure
+        else:  # the model failed, and what it began of a sentence is dropped; or none was asked
+            why_early = None if how is None else str(how)
         if answer.begun:
-            answer.mode, answer.fallback = Mode.WRITTEN, failure
+            answer.mode, answer.fallback = Mode.WRITTEN, why_early
             return
         if answer.is_refused or (how is None and not prepared.quote.answered):
             return
         if how is not None:
             withheld = _WITHHELD if answer.sentences else None
-            answer.fallback = failure or withheld or (str(how) if how in CUT_SHORT else _EMPTY)
+            answer.fallback = why_early or withheld or (str(how) if how in CUT_SHORT else _EMPTY)
         request = prepared.question.request
         unstopped = before_stop(prepared.quote.blocks, request.stops)
         if blocks := self._fitting(unstopped, max_tokens=request.max_tokens):
             answer.mode = Mode.QUOTED
             answer.make_room(name for block in blocks for name, _, _ in block.elements)
+            # All units are added before the first is sent: so who leaves in between has the quote on record.
             yield from list(answer.quote(blocks))
 
     def _fitting(self, blocks: Sequence[QuotedBlock], *, max_tokens: int | None) -> Sequence[QuotedBlock]:
@@ -400,7 +412,9 @@ class AnswerText:
         self._raw = ""
         """The end of the model's text with marks, from the last sentence that the splitter gave."""
         self._taken = 0
-        """Characters of that text before ``_raw``: the splitter counts from its beginning."""
+        """Characters of that text before ``_raw``: the splitter counts from its beginning. Example: after the
+        first sentence of "It is. Ask" ``_raw`` is " Ask", ``_taken`` 6; the next span is [7, 10), which is
+        [1, 4) in ``_raw``."""
         self._parts: list[str] = []
         """What was shown, as ``Token`` texts."""
         self.length = 0
@@ -410,7 +424,8 @@ class AnswerText:
         self._read = 0
         """Characters that the model wrote."""
         self.failure: str | None = None
-        """Why the written part ended before the model did: a code of ``done.fallback``."""
+        """The check that ended the written part before the model did: a code of ``done.fallback``. A failure
+        of the model is in ``how``."""
         self.is_refused = False
         """Whether the model said that the documents do not answer."""
         self.is_partial = False
@@ -418,18 +433,22 @@ class AnswerText:
         self.sentences: list[Sentence] = []
         self.quoted: list[QuotedUnit] = []
         self.how: How = None
+        """Set by ``finish``."""
         self.has_ended = False
+        """Set by ``finish``. Before that the model's text may be over (``is_over``) and a quote follow."""
         self.mode: Mode | None = None
-        """Set by ``CheckText``, as ``fallback``; ``Sentences`` says what both mean."""
+        """Set by ``CheckText._end``, as ``fallback``; ``Sentences`` says what both mean."""
         self.fallback: str | None = None
         self._asked_slots = asked
         self._after_text: list[LiveSlot] = []
-        """Those of them that the text does not name and that have not ended: they follow it."""
+        """Those of them that the text does not name, in order, as ``place_asked`` puts them here. They follow
+        the text; ``ended_elements`` removes each once it and those before it have ended."""
 
     def prepare(self) -> None:
         """Make the check of support now; otherwise the first sentence makes it. A second call does
         nothing."""
         if self._checker is None and self._documents:
+            # the checker takes document 1 as the first: a number that the prompt lacks has no units
             last = max(self._documents)
             known = (self._documents.get(n) for n in range(1, last + 1))
             texts = [document.unit_texts if document is not None else () for document in known]
@@ -471,7 +490,8 @@ class AnswerText:
 
     @property
     def is_over(self) -> bool:
-        """Whether no more of the model's text is read: it failed a check, or refuses."""
+        """Whether no more of the model's text is read: it failed a check, or refuses. A quote may follow;
+        ``has_ended`` is about the whole answer."""
         return self.failure is not None or self.is_refused
 
     def quote(self, blocks: Sequence[QuotedBlock]) -> TextEvents:
@@ -516,7 +536,7 @@ class AnswerText:
             quoted=tuple(self.quoted),
             removed_markers=tuple(self._filter.removed),
             how=self.how,
-            is_over=self.has_ended,
+            has_ended=self.has_ended,
             mode=self.mode,
             fallback=self.fallback,
             is_sure=is_whole and is_supported and not (self.is_partial or self.is_refused or self.failure),
@@ -554,13 +574,15 @@ class AnswerText:
         """Yield the elements that ended since the last call.
 
         A ready one of those that follow the text (``place_asked``) comes after its label, "[order status]".
-        It waits for the ones before it, so that the text does not depend on which system was faster.
+        The label waits for the ones before it, so that the text does not depend on which system was faster:
+        where the second is ready first, it is yielded at once without a label, and again after its label when
+        the first has ended.
         """
         if (hydration := self._hydration) is None:
             return
         ended, waiting, labelled = hydration.take(), self._after_text, list[LiveSlot]()
         while waiting and waiting[0].outcome is not None:
-            slot = waiting.pop(0)
+            slot = waiting.pop(0)  # from ``_after_text``
             labelled += [slot] if slot.is_ready else []
         yield from (ElementChanged(**dict(hydration.element(slot))) for slot in ended if slot not in labelled)
         for slot in labelled:
@@ -643,12 +665,16 @@ class AnswerText:
         return "".join(pieces)
 
     def _write_marked(
-        self, text: str, *, before: str, checked: Checked | None, cited: tuple[Reference, ...]
+        self, marked: str, *, before: str, checked: Checked | None, cited: tuple[Reference, ...]
     ) -> TextEvents:
         """Add a sentence of the model with labels in place of its marks; yield its events. Links to other
-        addresses than those of the documents, or in the cited texts, become text."""
-        cited_urls = (addresses_in(text) for reference in cited for text in self._texts_of(reference))
-        text = safe_markdown(text, allowed_urls=self._allowed_urls.union(*cited_urls))
+        addresses than those of the documents, or in the cited texts, become text.
+
+        Example: "It is ● today." at the beginning of the text becomes "It is [order status] today.", and the
+        element gets the place [6, 20).
+        """
+        cited_urls = (addresses_in(unit) for reference in cited for unit in self._texts_of(reference))
+        text = safe_markdown(marked, allowed_urls=self._allowed_urls.union(*cited_urls))
         labels = {number: self._offered[tag.key] for number, (tag, _) in enumerate(self._marked)}
         labelled = with_labels(text, labels) if labels else Labelled(text)
         start = self.length + len(before)

@@ -158,7 +158,7 @@ def _text_end_of(shown: Sentences, prepared: PreparedAnswer) -> _TextEnd:
     | a live system has the value | DONE | STOP | QUOTED |
     | nothing answers | DONE | NO_EVIDENCE | none |
     """
-    if not shown.is_over:  # who reads the stream handles the error
+    if not shown.has_ended:  # who reads the stream handles the error
         return _TextEnd(Outcome.FAILED, AssistantError.code)
     if shown.how in LEFT:
         outcome = Outcome.CANCELLED if shown.how is Cause.CANCELLED else Outcome.DISCONNECTED
