@@ -51,16 +51,18 @@ OUTBOX = "outbox"
 LISTED = "listed"
 """Name of the index by time, and of its partition key: it lists answers and the outbox of the records, and
 cases of the desk."""
+_LISTED_AT = "listed_at"
+"""Its sort key: the time by which it lists."""
 _READ = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query")
 
 RECORDS = TableDefinition(
     role="records",
-    index=SecondaryIndex(name=LISTED, partition=LISTED, sort="listed_at", whole_items=True),
+    index=SecondaryIndex(name=LISTED, partition=LISTED, sort=_LISTED_AT, whole_items=True),
     # Neither UpdateItem nor DeleteItem: records are put once, on the condition that none exists.
     service_actions=(*_READ, "dynamodb:PutItem"),
     # The mover takes rows out of the index, and can change nothing else of a record.
     mover_actions=(*_READ, "dynamodb:UpdateItem"),
-    mover_updates=(PARTITION, SORT, "listed", "listed_at"),
+    mover_updates=(PARTITION, SORT, LISTED, _LISTED_AT),
 )
 EVENTS = TableDefinition(
     role="events",
@@ -87,7 +89,7 @@ STATES = TableDefinition(
 )
 DESK = TableDefinition(
     role="desk",
-    index=SecondaryIndex(name=LISTED, partition=LISTED, sort="listed_at", whole_items=True),
+    index=SecondaryIndex(name=LISTED, partition=LISTED, sort=_LISTED_AT, whole_items=True),
     # No UpdateItem and DeleteItem, as for records: revisions are only added.
     service_actions=(*_READ, "dynamodb:PutItem"),
     worker_actions=(*_READ, "dynamodb:PutItem"),
@@ -110,7 +112,8 @@ ERASURE_PARTITIONS = ("erasure#*",)
 """Patterns of the partitions of the events' table that have the keys of erasure."""
 CASES, CASE_INDEX, ACT_REQUESTS = "case", "case_index", "act_request"
 APPROVED = "approved_answer"
-"""Kinds of desk items that functions put or read; ``DeskKind`` has all."""
+"""Kinds of desk items that functions put or read, with the values of ``DeskKind``: cases, lists of the ids of
+unresolved cases, what one of two people asked for, and approved answers."""
 
 
 def desk_partitions(*kinds: str) -> tuple[str, ...]:
@@ -157,10 +160,12 @@ INTERNAL_ERRORS = "InternalErrors"
 SYSTEM_CREDENTIAL_AGE = "SystemCredentialAge"
 """Days since the oldest secret of a live system in use was put; absent where none was read."""
 SYSTEM_DIMENSION = "System"
-"""Second dimension of the metrics below up to ``LIVE_CIRCUIT_OPEN``: the name of a ``[[reach]]`` entry."""
+"""Second dimension of ``LIVE_READS``, ``LIVE_READS_FAILED``, ``LIVE_READS_INVALID``,
+``LIVE_READS_NOT_ALLOWED``, ``LIVE_READ_TIME``, ``LIVE_CIRCUIT_OPEN``: the name of a ``[[reach]]`` entry."""
 LIVE_READS = "LiveReads"
 """Calls of one live system that ended, without cancelled ones. A system that is switched off is not called.
-Absent, as all of these, where nothing happened: CloudWatch bills a metric by the hours that have data."""
+Absent, as all with ``SYSTEM_DIMENSION``, where nothing happened: CloudWatch bills a metric by the hours that
+have data."""
 LIVE_READS_FAILED = "LiveReadsFailed"
 """Calls without a response in time, which ``LIVE_READS`` counts too."""
 LIVE_READS_INVALID = "LiveReadsInvalid"
@@ -173,9 +178,10 @@ LIVE_CIRCUIT_OPEN = "LiveCircuitOpen"
 """1 when a task calls the system no more because it failed several times in a row."""
 SOURCES_LEFT_OUT = "SourcesLeftOut"
 """Searches of a source of documents that failed or were late, in one task since its last line."""
+# What answers used, in one task since its last line; absent where it is 0: ``QUOTED_ANSWERS``,
+# ``WRITTEN_ANSWERS``, ``PROMPT_TOKENS``, ``COMPLETION_TOKENS``, ``EMBEDDED_TEXTS``, ``ANSWER_SECONDS``.
 QUOTED_ANSWERS = "QuotedAnswers"
-"""Answers without a model's text that ended in one task since its last line; absent where none did, as all
-below up to ``ANSWER_SECONDS``."""
+"""Answers without a model's text that ended."""
 WRITTEN_ANSWERS = "WrittenAnswers"
 """Answers that the model wrote."""
 PROMPT_TOKENS = "PromptTokens"
@@ -250,14 +256,15 @@ SEARCH_SCHEMA_RESOURCE = "Custom::SearchSchema"
 SEARCH_ACCESS_RESOURCE = "Custom::SearchAccess"
 """Gives ``RoleArns`` the access ``Access``, an ``IndexAccess``, to the tenant's index."""
 LINK_SECRET_RESOURCE = "Custom::LinkSecret"  # noqa: S105 - a type of resource
-
-CORPORA = "corpora/"
-"""Folder of the corpora in their bucket, which jobs write."""
+"""Creates the tenant's secrets, one for each purpose below (``link_secret_context``)."""
 
 IndexAccess = Literal["read", "write", "reindex"]
 """``read``: search, and read the index's metadata. ``write``: also index and delete rows. ``reindex``: also
 create and delete versions of the index, and move its alias."""
 
+# --- corpora and captured calls ---------------------------------------------------------------------------
+CORPORA = "corpora/"
+"""Folder of the corpora in their bucket, which jobs write."""
 CapturePurpose = Literal["question", "passage"]
 """Captured calls of the embedding endpoint: questions of agents, or passages of the corpus."""
 CAPTURE_PURPOSES: tuple[CapturePurpose, ...] = ("question", "passage")
@@ -268,13 +275,13 @@ def capture_attribute(purpose: CapturePurpose) -> str:
     return f"purpose={purpose}"
 
 
+# --- secrets of a tenant, by purpose ----------------------------------------------------------------------
 LINK_SECRET_PURPOSE = "document-links"  # noqa: S105 - what the secret is for
-
-
+"""Signs the links to documents."""
 FEEDBACK_SECRET_PURPOSE = "feedback-pseudonyms"  # noqa: S105 - what the secret is for
-
-
+"""Makes the pseudonyms in the feedback store: of agents, conversations and patients."""
 LIVE_READS_SECRET_PURPOSE = "live-read-pseudonyms"  # noqa: S105 - what the secret is for
+"""Makes the pseudonyms of customers in the records of live reads."""
 
 
 def link_secret_context(tenant: str, purpose: str = LINK_SECRET_PURPOSE) -> dict[str, str]:
