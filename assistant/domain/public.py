@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 
 RecordId = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
 _BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What spreadsheets take for the beginning of a formula. An apostrophe before it makes the cell a text."""
 
 
 class PublicModel(BaseModel):
@@ -26,7 +27,8 @@ def fields_of(source: PublicModel, model: type[PublicModel], *, but: Collection[
 
 
 def csv_line(cells: Iterable[object]) -> str:
-    """Return a line of CSV in which no text begins a formula, which a spreadsheet would run."""
+    """Return a line of CSV in which no text begins a formula, which a spreadsheet would run: the text "=1+1"
+    is written as "'=1+1". Numbers stay as they are."""
     line = StringIO()
     csv.writer(line).writerow(
         f"'{cell}" if isinstance(cell, str) and cell.startswith(_BEGINS_FORMULA) else cell for cell in cells
