@@ -387,7 +387,7 @@ class AwaitedAnswer:
         async with asyncio.timeout(_TIMEOUT_S):
             answer = await services.records.find_answer(self.answer_id)
         # ``written_until`` is a time while another task may still write it; None once it has ended, or that
-        # time is over: then the record says how far it came
+        # time is over: then the record is what was known when it began, which counts as interrupted
         if answer is None or answer.written_until is not None:
             return [problem_of(_INTERRUPTED)] if self.clock.monotonic_s() > self.until_s else []
         if problem := _stored_problem(answer.record):
