@@ -113,6 +113,7 @@ def test_a_list_that_is_still_read_shows_nothing_of_the_list_before(owner: Conso
     owner.button("Next").click()
     expect(rows).to_have_count(0)
     expect(owner.button("Next")).to_be_disabled()
+    owner.wait_until(lambda: len(held) == 1)
     owner.page.get_by_label("State").select_option("failed")
     owner.wait_until(lambda: len(held) == 2)
     held.pop().continue_()
