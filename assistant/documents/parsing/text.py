@@ -100,7 +100,7 @@ class TextBuilder:
     a sentence ``_lead`` stays:
 
     | call             | section | _last_was_line | _subheading | _lead              | _items            |
-    | heading          | ends    | False          | ""          | None               | stay              |
+    | heading          | ends    | False          | ""          | None               | none              |
     | block            | goes on | False          | stays       | last sentence      | none              |
     | plain_block      | goes on | False          | stays       | last sentence      | none              |
     | of a title alone | goes on | False          | the title   | None               | none              |
@@ -141,9 +141,9 @@ class TextBuilder:
             5    - Cotton
             6    - Wool
 
-        The next item of depth 2 has the parent 4 and makes it [4, 7], one of depth 1 makes it [7]. As only
-        ``block`` and ``plain_block`` empty it, the first item of a list, if its depth is 2, belongs to an
-        item of the list before, also after a heading."""
+        The next item of depth 2 has the parent 4 and makes it [4, 7], one of depth 1 makes it [7]. Headings
+        and blocks empty it. After a list or table alone, the first item of the next one, if its depth is 2,
+        belongs to an item of the one before."""
 
     def heading(self, level: int, text: str) -> None:
         """Add a heading. It ends the headings of its own and of deeper levels, and is part of the text but of
@@ -162,6 +162,7 @@ class TextBuilder:
         self._last_was_line = False
         self._subheading = ""
         self._lead = None
+        self._items.clear()
 
     def block(self, text: str) -> None:
         """Add a paragraph between blank lines. Its sentences are units."""

@@ -362,6 +362,14 @@ def test_lines_of_prose_are_one_text(prose: str) -> None:
     assert "\n" not in parse_markdown(prose).text
 
 
+def test_an_item_belongs_to_no_item_of_the_section_before() -> None:
+    content = "<h1>A</h1><ul><li>Coat</ul><h2>B</h2><ul><li><ul><li>Hat</ul></ul>"
+    units = parse_html(content).units
+    assert [unit.parent for unit in units] == [None, None]
+    nested = parse_html(content.replace("<h2>B</h2>", "").replace("</ul><ul><li><ul>", "<ul>")).units
+    assert [unit.parent for unit in nested] == [None, 0]
+
+
 def test_content_around_the_main_element_is_omitted() -> None:
     page = "<div>Menu</div><main><header><h1>T</h1></header><p>a</p><aside>Note</aside></main><div>Ad</div>"
     assert sections(parse_html(page)) == [(("T",), "a\n\nNote")]
