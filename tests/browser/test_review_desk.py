@@ -48,6 +48,18 @@ def begin_approved_answer(console: ConsolePage) -> None:
     console.page.get_by_label("Approved answer").check()
 
 
+def open_decided_item(desk: OpenDesk, stand_in: StandIn) -> ConsolePage:
+    """Resolve the first case by an approved answer that no second person decides on, and open that answer."""
+    stand_in.desk.needs_two = False
+    console = desk()
+    begin_approved_answer(console)
+    console.button("Save the resolution").click()
+    expect(console.page.locator(".outcome")).to_be_visible()
+    console.button("Decided").click()
+    console.page.locator(".item-head button").click()
+    return console
+
+
 def test_a_case_shows_what_was_asked_shown_and_sent(desk: OpenDesk) -> None:
     console = desk()
     lines(console).first.click()
@@ -213,13 +225,7 @@ def test_a_list_that_is_still_read_shows_nothing_of_the_list_before(
 
 
 def test_an_item_is_withdrawn_and_an_earlier_revision_restored(desk: OpenDesk, stand_in: StandIn) -> None:
-    stand_in.desk.needs_two = False
-    console = desk()
-    begin_approved_answer(console)
-    console.button("Save the resolution").click()
-    expect(console.page.locator(".outcome")).to_be_visible()
-    console.button("Decided").click()
-    console.page.locator(".item-head button").click()
+    console = open_decided_item(desk, stand_in)
     console.button("Withdraw").click()
     expect(console.page.get_by_role("alert")).to_contain_text("Say why")
     console.page.get_by_label("Note on a change").fill("The plan has changed.")
@@ -232,13 +238,7 @@ def test_an_item_is_withdrawn_and_an_earlier_revision_restored(desk: OpenDesk, s
 
 
 def test_a_note_on_a_change_stays_when_the_connection_is_lost(desk: OpenDesk, stand_in: StandIn) -> None:
-    stand_in.desk.needs_two = False
-    console = desk()
-    begin_approved_answer(console)
-    console.button("Save the resolution").click()
-    expect(console.page.locator(".outcome")).to_be_visible()
-    console.button("Decided").click()
-    console.page.locator(".item-head button").click()
+    console = open_decided_item(desk, stand_in)
     note = console.page.get_by_label("Note on a change")
     note.fill("The plan has changed.")
     console.page.route("**/desk/items/**", lambda route: route.abort())

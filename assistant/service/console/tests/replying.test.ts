@@ -126,17 +126,23 @@ test("a reply that fails leaves the text as it was", async () => {
   assert.equal(replying.drafts.value["a"]?.problem?.code, "x");
 });
 
-test("nothing more of a reply comes into the editor once it is discarded", async () => {
+/** A tab whose model has begun a reply to the answer `a`, and what reads more of it. */
+function tabThatWrites() {
   let reader: Reader | undefined;
-  const { conversation, replying } = tab({
+  const made = tab({
     reply: (_: string, __: string, ___: ReplyBody, given: Reader) =>
       new Promise((_, reject) => {
         reader = given;
         given.signal.addEventListener("abort", () => reject(given.signal.reason));
       }),
   });
-  const writing = replying.write(TURN, "a", null, "");
+  const writing = made.replying.write(TURN, "a", null, "");
   reader?.onEvents([STARTED, TOKEN]);
+  return { ...made, writing, reader };
+}
+
+test("nothing more of a reply comes into the editor once it is discarded", async () => {
+  const { conversation, replying, writing, reader } = tabThatWrites();
   replying.stop("a");
   conversation.setReply("a", null);
   reader?.onEvents([TOKEN, done()]);
@@ -146,16 +152,7 @@ test("nothing more of a reply comes into the editor once it is discarded", async
 });
 
 test("words that the agent puts into the reply end the writing and stay", async () => {
-  let reader: Reader | undefined;
-  const { conversation, replying } = tab({
-    reply: (_: string, __: string, ___: ReplyBody, given: Reader) =>
-      new Promise((_, reject) => {
-        reader = given;
-        given.signal.addEventListener("abort", () => reject(given.signal.reason));
-      }),
-  });
-  const writing = replying.write(TURN, "a", null, "");
-  reader?.onEvents([STARTED, TOKEN]);
+  const { conversation, replying, writing, reader } = tabThatWrites();
   conversation.setReply("a", "The approved answer.");
   reader?.onEvents([TOKEN, done()]);
   assert.equal(conversation.replies.value["a"], "The approved answer.");
