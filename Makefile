@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
+# Images of Python often forbid byte code: then each process compiles all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The lowest supported version first, so that CI proves it.
 PYTHON ?= $(shell for c in python3.11 python3.12 python3.13 python3; do \
@@ -123,8 +125,7 @@ check-walk.tests := tests/walk
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 # Where much of a test is waiting for processes, more of them than cores.
 WAITING := -n 4 --dist loadfile --no-loadscope-reorder
-# Images of Python often forbid byte code: then each process compiles all tests anew, 10 s of CPU.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q
+PYTEST := $(BIN)/python -m pytest -q
 
 .PHONY: test
 test: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ##* The tests that need nothing else installed (some five minutes)
@@ -210,15 +211,19 @@ check-company: $(JUDGING) ##* Judge a company's files and their templates, witho
 	$(call judged,)
 synth: check-company ##* Every tenant's templates, judged without an account
 
+# $(1) a company's folder below tests, $(2) more options of the CDK: all its templates, into build/synth.
+company_synth = for stage in tenants account care_app; do \
+	$(CDK) synth --quiet -c tenants=tests/$(1)/tenants -c care_app=tests/$(1)/care_app $$(test $$stage = tenants || echo "-c stage=$$stage") $(2) \
+		--output build/synth/$(1)-$$stage '**' || exit 1; done
 .PHONY: check-templates
 check-templates: TENANTS := tests/tenants
 check-templates: CARE_APP := tests/care_app
 check-templates: PINS := tests/stacks/pins
 check-templates: $(JUDGING) ## The same of the tests' own files, and that every exception explains a finding
-	$(call judged,--every-row,$(WITH_NODE) $(BIN)/python -m tests.stacks.second_embedding build/synth/next && \
-		$(CDK) synth --quiet -c tenants=tests/company/tenants --output build/synth/company '**')
-	@$(MAKE) check-company TENANTS=tests/company/tenants CARE_APP=tests/company/care_app PINS=tests/stacks/pins
-	@$(MAKE) check-company TENANTS=tests/govcloud/tenants CARE_APP=tests/govcloud/care_app PINS=tests/govcloud/pins ARGS='-c images=tests/govcloud/images.lock.toml'
+	$(call judged,--every-row,$(WITH_NODE) $(BIN)/python -m tests.stacks.second_embedding build/synth/next; \
+		$(call company_synth,company); $(call company_synth,govcloud,-c images=tests/govcloud/images.lock.toml))
+	@$(BIN)/python -m tools.template_proofs build/synth/company-tenants --tenants tests/company/tenants --pins '$(PINS)'
+	@$(BIN)/python -m tools.template_proofs build/synth/govcloud-tenants --tenants tests/govcloud/tenants --pins '$(PINS)'
 
 .PHONY: check-stacks
 check-stacks: $(VENV)/dev.stamp $(FUNCTIONS) $(RIGHTS) node_modules/.package-lock.json ## Tests of the stacks: snapshots, rules, reachability, rights, upgrades, an emulated deploy
