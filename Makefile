@@ -142,7 +142,7 @@ test-node: $(VENV)/dev.stamp $(FUNCTIONS) ## Whatever needs a real OpenSearch no
 	@$(PYTEST) $($@.tests) tests/contracts --node $(WAITING) $(ARGS)
 
 .PHONY: test-options
-test-options: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## What a tenant may leave out: all of it, or T=bedrock, capacity, desk, feedback, helpdesk, live, models_lab, note, office, openai, overview, panel, recall, shop, sources, suggest
+test-options: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## What a tenant may leave out: all of it, or T=bedrock, desk, feedback, helpdesk, live, models_lab, note, office, openai, overview, panel, recall, shop, sources, suggest
 	@$(PYTEST) $($@.tests)$(if $(filter command,$(origin T)),/$(T)) $(PARALLEL) $(ARGS)
 
 .PHONY: test-browser

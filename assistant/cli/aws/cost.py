@@ -7,7 +7,8 @@ Each bill has four states, as columns of numbers in USD a month (``STATES``):
     1,000,000 questions, quoted     the LLM's endpoint does not run; answers are sections of documents
     1,000,000 questions, written    as many LLM instances run as the load needs
 
-With --questions-per-second, a simulation (``plan.py``) shows what happens to the questions, too.
+With --questions-per-second, a formula (``LlmSpeed``) says how many instances the load and twice the load
+need, and how long a question waits.
 """
 
 from __future__ import annotations
@@ -15,25 +16,29 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import ceil, log
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import typer
 from typer import Argument, Option
 
 from assistant.cli.aws.templates import IMAGE_LOCK, CdkCommand, ImageLockFile
 from assistant.domain.errors import ConfigurationError
-from assistant.tenant.manifests import DEFAULT_INSTANCES, LlmManifest, check_llm_fit, instance_named
+from assistant.tenant.manifests import (
+    DEFAULT_INSTANCES,
+    Instance,
+    LlmManifest,
+    check_llm_fit,
+    instance_named,
+    memory_of,
+)
 from assistant.tenant.prices import FILE, HOURS_A_MONTH, Kind, Prices, load_prices
 from assistant.tenant.tenant import TenantConfig
-from assistant.tenant.toml_file import read_strict
 from assistant.terminal.account import place_of
 from assistant.terminal.terminal import GlobalOptions, Terminal, table
 from template_checks.priced import LLM, PRICED, Line, priced, resource_types
 from template_checks.upgrades import templates_by_stack_name
-
-if TYPE_CHECKING:
-    from assistant.cli.aws.plan import Plan, Question
 
 _SECONDS_A_MONTH = HOURS_A_MONTH * 3600
 _LARGEST = 3
@@ -52,27 +57,22 @@ def cost(
     p95_first_token_ms: Annotated[
         float, Option(min=1, metavar="MS", help="95 of 100 questions get a first token within it.")
     ] = 5000.0,
-    timings: Annotated[
-        Path | None, Option(metavar="FILE", help="Measured times (docs/capacity.md). Default: an estimate.")
-    ] = None,
     assembly: Annotated[
         Path | None, Option(metavar="DIR", help="Read these templates: cdk.out. Default: synthesize.")
     ] = None,
     images: ImageLockFile = IMAGE_LOCK,
 ) -> None:
     """Show a month's cost by the dated price file: paused, on, under a load; per 1,000 questions."""
-    from assistant.cli.aws.plan import DEFAULT_LENGTHS, Demand, make_plan
-
     options, terminal, prices = GlobalOptions.of(context), Terminal(), load_prices()
     # The mean load of a day as a share of a busy hour's; a quiet hour has a tenth (0.1) of a busy one.
-    mean_share = Demand(1.0, (), prices.load.busy_hours).mean(1.0, 0.1)
+    mean_share = (prices.load.busy_hours + 0.1 * (24 - prices.load.busy_hours)) / 24
     questions = questions_per_month or prices.load.questions_a_month
     if questions_per_second is not None:
         if questions_per_month is not None:
             raise typer.BadParameter("Give --questions-per-month or --questions-per-second, not both.")
         questions = questions_per_second * mean_share * _SECONDS_A_MONTH
     bills: dict[str, Bill] = {}
-    plans: dict[str, Plan] = {}
+    plans: dict[str, list[LoadRow]] = {}
     notes = [
         f"list prices of {prices.region}, {prices.date}, for each tenant; no taxes, discounts or free tiers",
         "paused, on: without questions; quoted: no LLM runs; written: the LLM writes every answer",
@@ -86,18 +86,17 @@ def cost(
         templates = _templates(
             cdk, terminal, None if assembly is None else assembly / f"assembly-{config.stage_id}"
         )
-        question, instance = _question(
-            config,
-            options.tenants_dir,
-            prices,
-            rate=questions / mean_share / _SECONDS_A_MONTH,
-            first_token_s=p95_first_token_ms / 1000,
-            timings=timings,
-        )
-        llm_instances, note = _llm_instances(config, question, instance)
-        if questions_per_second is not None and question is not None:
-            plans[name] = make_plan(question)
-            note += f"; {DEFAULT_LENGTHS}"
+        speed = _llm_speed(config, options.tenants_dir)
+        rate = questions / mean_share / _SECONDS_A_MONTH
+        within_s = p95_first_token_ms / 1000
+        llm_instances, note = _llm_instances(config, speed, rate=rate, within_s=within_s)
+        if questions_per_second is not None and speed is not None:
+            zones = len(place.zones)
+            plans[name] = [
+                speed.under(rate * times, within_s=within_s, zones=zones, running=llm_instances)
+                for times in (1, 2)
+            ]
+            note += f"; {_LENGTHS}"
         notes.append(f"{name}, {place.region}: {note}")
         tenant_prices = prices.of_tenant(config)
         bills[name] = make_bill(templates, tenant_prices, questions=questions, llm_instances=llm_instances)
@@ -124,86 +123,138 @@ def _templates(cdk: CdkCommand, terminal: Terminal, stage: Path | None) -> list[
     return list(templates_by_stack_name(stage or cdk.stage).values())
 
 
-def _question(
-    config: TenantConfig,
-    tenants_dir: Path,
-    prices: Prices,
-    *,
-    rate: float,
-    first_token_s: float,
-    timings: Path | None,
-) -> tuple[Question | None, str]:
-    """Return the question that a plan of LLM instances answers, and the name of their instance type.
+_PROMPT_TOKENS, _ANSWER_TOKENS = 4500, 45
+_LENGTHS = f"assumed: prompts of some {_PROMPT_TOKENS:,} tokens, answers of some {_ANSWER_TOKENS}"
+"""Decision 0064, and the median of 355 recorded answers."""
+_DEVICES: Mapping[str, tuple[float, float]] = {
+    # family: bytes a second and floating-point operations a second (bfloat16, dense) of one core or GPU.
+    # AWS Neuron documentation, Inferentia2 and Trainium Architecture: 820 GiB/s and 190 TFLOPS for two cores.
+    # NVIDIA's data sheets: L4 300 GB/s and 121 TFLOPS, L40S 864 GB/s and 362 (read 2026-11-23). Of the A10G,
+    # made for AWS, only the bandwidth was found (600 GB/s, as of the A10); its 70 TFLOPS are not confirmed.
+    "inf2": (440e9, 95e12),
+    "trn1": (440e9, 95e12),
+    "g5": (600e9, 70e12),
+    "g6": (300e9, 121e12),
+    "g6e": (864e9, 362e12),
+}
+_BANDWIDTH_SHARE, _COMPUTE_SHARE = 0.6, 0.4
+"""Assumed, not measured: what a serving engine gets out of a data sheet's figures."""
+_LATEST = log(1 / 0.05)
+"""A wait that 95 of 100 exponential waits stay below, as a multiple of their mean."""
 
-    The question is None where the tenant's LLM has no endpoint (then the name is the model's), and where
-    neither a file of measured times (``timings``) nor a data sheet gives the speed on that instance.
-    ``rate``: questions a second of a busy hour. Raises ConfigurationError.
+
+@dataclass(frozen=True, slots=True)
+class LoadRow:
+    """What a load of questions meets. Seconds are estimates."""
+
+    questions_per_s: float
+    needed: int | None
+    """Instances that give 95 of 100 questions a first token in time; None: no number does."""
+    with_a_zone_lost: int | None
+    """The fewest of which ``needed`` are left when the fullest zone is lost."""
+    p95_first_token_s: float | None
+    """On the instances that the bill counts; None where they cannot keep up."""
+
+
+@dataclass(frozen=True, slots=True)
+class LlmSpeed:
+    """How fast one instance answers, by its data sheet (docs/decisions/0079).
+
+    A question holds an instance for ``question_s``, its share of a full batch. With a utilization u the mean
+    wait is that of M/M/1, ``u / (1 - u) * question_s``.
     """
-    from assistant.cli.aws.plan import Demand, Question, Timings, default_lengths, estimated_timings
 
-    models, place = config.models, config.deployment
+    instance: str
+    read_s: float
+    """Seconds until a prompt is read and its first token written, on an idle instance."""
+    question_s: float
+
+    @classmethod
+    def of(cls, manifest: LlmManifest, instance: Instance) -> Self | None:
+        """Return the estimate; None for a processor, whose speed no data sheet tells."""
+        device = _DEVICES.get(instance.name.split(".")[1])
+        if device is None:
+            return None
+        bandwidth = device[0] * _BANDWIDTH_SHARE * manifest.tensor_parallel
+        flops = device[1] * _COMPUTE_SHARE * manifest.tensor_parallel
+        token_bytes = memory_of(manifest).cache / (manifest.batch_size * manifest.sequence_length)
+        prompt_s = _PROMPT_TOKENS * 2 * manifest.parameters / flops
+        step_s = manifest.weights_bytes / bandwidth  # all weights are read for a step, however many it writes
+        context_s = (_PROMPT_TOKENS + _ANSWER_TOKENS / 2) * token_bytes / bandwidth
+        question_s = prompt_s + _ANSWER_TOKENS * (step_s / manifest.batch_size + context_s)
+        return cls(instance.name, prompt_s + step_s, question_s)
+
+    def needed(self, rate: float, *, within_s: float) -> int | None:
+        """Return the fewest instances with which 95 of 100 questions get a first token in time. ``rate``:
+        questions a second."""
+        most_wait_s = (within_s - self.read_s) / _LATEST
+        if most_wait_s <= 0:
+            return None
+        return max(1, ceil(rate * self.question_s * (1 + self.question_s / most_wait_s)))
+
+    def under(self, rate: float, *, within_s: float, zones: int, running: int) -> LoadRow:
+        """Return what a load meets on ``running`` instances."""
+        needed, spared = self.needed(rate, within_s=within_s), None
+        if needed is not None:
+            sizes = range(needed, 2 * needed + 2)
+            spared = next(size for size in sizes if zones == 1 or size - ceil(size / zones) >= needed)
+        utilization = rate * self.question_s / max(running, 1)
+        first_s = None
+        if utilization < 1:
+            first_s = self.read_s + _LATEST * utilization / (1 - utilization) * self.question_s
+        return LoadRow(rate, needed, spared, first_s)
+
+
+def _llm_speed(config: TenantConfig, tenants_dir: Path) -> LlmSpeed | None:
+    """Return the speed of the tenant's LLM on its instance; None without an endpoint of its own, or on a
+    processor. Raises ConfigurationError."""
+    models = config.models
     if not config.generation.has_endpoint:
-        return None, config.generation.model
-    if models is None or models.llm is None or place is None:
+        return None
+    if models is None or models.llm is None or config.deployment is None:
         raise ConfigurationError(f"{config.name}: its file has no [models] with an llm, or no [deployment].")
     manifest = LlmManifest.read(tenants_dir.resolve().parent / "model_artifacts" / "llm" / models.llm)
     instance = instance_named(models.llm_instance or DEFAULT_INSTANCES[manifest.accelerator])
     check_llm_fit(manifest, instance)
-    try:
-        speed = read_strict(timings, Timings) if timings else estimated_timings(manifest, instance)
-    except ConfigurationError:
-        if timings is not None:
-            raise
-        return None, instance.name  # no data sheet gives its speed
-    question = Question(
-        demand=Demand(rate, default_lengths(manifest.sequence_length), prices.load.busy_hours),
-        timings=speed,
-        first_token_s=first_token_s,
-        zones=len(place.zones),
-        usd_per_hour=prices.of("endpoint", instance.name).usd_per_hour,
-    )
-    return question, instance.name
+    return LlmSpeed.of(manifest, instance)
 
 
-def _llm_instances(config: TenantConfig, question: Question | None, instance: str) -> tuple[int, str]:
+def _llm_instances(
+    config: TenantConfig, speed: LlmSpeed | None, *, rate: float, within_s: float
+) -> tuple[int, str]:
     """Return the fewest LLM instances that answer the busy hour in time, and a note on how that is known.
 
-    Never fewer than the tenant's ``min_instances``, never more than its ``max_instances``. ``question`` and
-    ``instance`` come from ``_question``.
+    Never fewer than the tenant's ``min_instances``, never more than its ``max_instances``. ``rate``:
+    questions a second.
     """
-    from assistant.cli.aws.plan import instances_needed
-
     if not config.generation.has_endpoint:
-        return 0, f"{instance} is paid by token; no LLM endpoint"
-    assert config.models is not None  # noqa: S101 - _question raises for such a tenant
+        return 0, f"{config.generation.model} is paid by token; no LLM endpoint"
+    assert config.models is not None  # noqa: S101 - _llm_speed raises for such a tenant
     fewest, most = config.models.min_instances, config.models.max_instances
-    if question is None:
-        return fewest, f"{instance}: no timings are known, so the load is not checked; {fewest} taken"
-    needed, rate = instances_needed(question, 1.0), question.demand.questions_per_s
+    if speed is None:
+        return fewest, f"no speed of the LLM's instance is known, so the load is not checked; {fewest} taken"
+    needed = speed.needed(rate, within_s=within_s)
     if needed is None or needed > most:
-        return most, f"{rate:.2g} questions a second need more than max_instances = {most} of {instance}"
-    fewest = max(needed, fewest)
-    return fewest, f"{rate:.2g} questions a second: {fewest} x {instance} write ({question.timings.source})"
-
-
-def _show_plan(terminal: Terminal, tenant: str, plan: Plan) -> None:
-    """Print a tenant's plan: the instances, their cost, and a row for each scenario."""
-    terminal.show(
-        f"{tenant}: {plan.instances} LLM instances answer while a zone is lost: USD {plan.usd_a_month:,.0f} "
-        f"a month ({plan.usd_a_month_by_hour:,.0f} scaled by the hour)."
-    )
-    right = ("needed", "p50", "p95 first token", "unanswered", "tokens/s")
-    rows_shown = table("what happens to them", *right, right=right)
-    for scenario in plan.scenarios:
-        rows_shown.add_row(
-            scenario.what,
-            "over 200" if scenario.needed is None else str(scenario.needed),
-            f"{scenario.p50_s * 1000:,.0f} ms",
-            f"{scenario.p95_s * 1000:,.0f} ms",
-            f"{scenario.unanswered:.1%}",
-            f"{scenario.tokens_per_s:,.0f}",
+        return (
+            most,
+            f"{rate:.2g} questions a second need more than max_instances = {most} of {speed.instance}",
         )
-    terminal.out.print(rows_shown)
+    fewest = max(needed, fewest)
+    return (
+        fewest,
+        f"{rate:.2g} questions a second: {fewest} x {speed.instance} write (estimated by its data sheet)",
+    )
+
+
+def _show_plan(terminal: Terminal, tenant: str, plan: Sequence[LoadRow]) -> None:
+    """Print what a load and twice the load need and meet."""
+    right = ("questions/s", "instances", "with a zone lost", "p95 first token")
+    rows = table(f"{tenant}: LLM", *right, right=right)
+    for title, row in zip(("the load", "twice the load"), plan, strict=True):
+        counts = ("none is enough" if n is None else str(n) for n in (row.needed, row.with_a_zone_lost))
+        first = "never" if row.p95_first_token_s is None else f"{row.p95_first_token_s * 1000:,.0f} ms"
+        rows.add_row(title, f"{row.questions_per_s:.2g}", *counts, first)
+    terminal.out.print(rows)
 
 
 def _as_data(bill: Bill) -> dict[str, Any]:
