@@ -3,8 +3,9 @@
 ``openapi`` writes their OpenAPI files. ``SYSTEM_TOKEN_FILES`` names files with one token each (joined as in
 ``PATH``).
 
-``PUT /control/fault`` sets what later requests get: ``status=N``, a problem body with that status;
-``delay=S``, the response S seconds late; an empty body ends it. ``GET /control/requests`` lists what came.
+``with_controls`` adds, on a machine of one's own: ``PUT /control/fault`` sets what later requests get:
+``status=N``, a problem body with that status; ``delay=S``, the response S seconds late; an empty body ends
+it. ``GET /control/requests`` lists what came.
 """
 # Docstrings of models are descriptions in the OpenAPI files (tenants/connectors), which a
 # test compares: after a change run ``python -m tools.systems openapi``. A request: GET /v1/orders/4471-2208,
@@ -92,13 +93,18 @@ class Front:
 def system_application(
     *, title: str, version: str, description: str, token_files: tuple[Path, ...]
 ) -> FastAPI:
-    """Return an application behind a ``Front``, with its controls and without routes for data."""
-    app = FastAPI(title=title, version=version, description=description, docs_url=None, redoc_url=None)
-    front = Front(token_files)
+    """Return an application behind a ``Front``, without controls and routes for data."""
+    app = FastAPI(title=title, version=version, description=description, openapi_url=None)
+    app.state.front = front = Front(token_files)
     app.add_exception_handler(HTTPException, _refusal)
     app.middleware("http")(front.respond)
-    app.put("/control/fault", include_in_schema=False)(front.set_fault)
-    app.get("/control/requests", include_in_schema=False)(front.requests)
+    return app
+
+
+def with_controls(app: FastAPI) -> FastAPI:
+    """Return a system's application with its controls, which need no token."""
+    app.put("/control/fault", include_in_schema=False)(app.state.front.set_fault)
+    app.get("/control/requests", include_in_schema=False)(app.state.front.requests)
     return app
 
 
@@ -475,7 +481,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     configure_logging()
     files = filter(None, os.environ.get("SYSTEM_TOKEN_FILES", "").split(os.pathsep))
-    app = SYSTEMS[parsed.system](tuple(map(Path, files)))
+    app = with_controls(SYSTEMS[parsed.system](tuple(map(Path, files))))
     run(serve(app, open_socket(_HOST, parsed.port), shutdown_timeout_s=_SHUTDOWN_TIMEOUT_S))
 
 

@@ -101,24 +101,30 @@ class ReadableDocuments:
             newest = None if document is None else document.labels
         return newest is not None and _is_open(newest, labels)
 
+    async def may_decide_on(self, status: DocumentStatus, *, labels: frozenset[str]) -> bool:
+        """Return whether an owner with these labels may know of a document and change it: they open its
+        newest content, and the one that answers or that a waiting one would replace."""
+        return _is_open(status.live_labels or (), labels) and await self.is_open(status, labels=labels)
+
     async def waiting(
         self, status: DocumentStatus, *, labels: frozenset[str]
     ) -> tuple[Document, Document | None] | None:
         """Return the content that waits for a release, and the newest older one that was parsed: the one that
         answered before, None if there is none or it is not open to the labels.
 
-        Return None alone if the waiting content is no longer stored, or not open to the labels.
+        Return None alone if the waiting content is no longer stored, or if its decision is not of a holder of
+        the labels (``may_decide_on``).
         """
+        if not await self.may_decide_on(status, labels=labels):
+            return None
         waiting: Document | None = None
         for content in await self._documents.contents(status.document_id):
             document, hashes = content.document, content.document.content_hashes()
             if status.content_hash in hashes:
                 waiting = document
-            elif await self._is_parsed(status.document_id, hashes):
-                if waiting is not None and _is_open(waiting.labels, labels):
-                    return waiting, document if _is_open(document.labels, labels) else None
-                return None
-        return None if waiting is None or not _is_open(waiting.labels, labels) else (waiting, None)
+            elif waiting is not None and await self._is_parsed(status.document_id, hashes):
+                return waiting, document if _is_open(document.labels, labels) else None
+        return None if waiting is None else (waiting, None)
 
     async def _is_parsed(self, document_id: str, hashes: Sequence[str]) -> bool:
         """Return whether a text is stored for one of the hashes of a content."""

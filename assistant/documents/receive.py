@@ -440,7 +440,7 @@ class AddDocuments:
     async def _is_hidden(self, load: Load, status: DocumentStatus) -> bool:
         """Return whether the document does not exist for the writer (``Writer.sees_all``)."""
         writer = load.writer
-        return not writer.sees_all and not await self._readable.is_open(status, labels=writer.labels)
+        return not writer.sees_all and not await self._readable.may_decide_on(status, labels=writer.labels)
 
     async def _compare(self, new: Arrival, before: DocumentStatus | None) -> Change:
         """Return the arrival beside the stored status and the labels until now.
@@ -580,12 +580,15 @@ class AddDocuments:
     def _received(self, change: Change, **more: Any) -> DocumentStatus:
         """Return the status, with ``more`` fields, of a document whose new content waits for the worker. The
         content that is live goes on answering, unless the document was hidden or fewer readers may see it
-        now."""
+        now. One that waits for a release keeps the labels of the content that it would replace."""
         new, before, now = change.new, change.before, self._clock.now()
         is_hidden = before is None or before.state in _HIDDEN_STATES or change.is_narrowed
+        live = {} if before is None or is_hidden else before.model_dump(include=_LIVE_FIELDS)
+        if "brought_by" in more:
+            live["live_labels"] = (before and before.live_labels) or change.labels_before
         return DocumentStatus(
             **new.document.model_dump(include=_SHARED_FIELDS),
-            **({} if before is None or is_hidden else before.model_dump(include=_LIVE_FIELDS)),
+            **live,
             **more,
             state=DocumentState.RECEIVED,
             content_hash=new.content_hash,

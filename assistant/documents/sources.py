@@ -30,7 +30,7 @@ from assistant.domain.documents import (
 )
 from assistant.domain.errors import DocumentInvalidError, NotFoundError, SourceNeededError
 from assistant.domain.identity import Identity
-from assistant.domain.paths import folder_of
+from assistant.domain.paths import check_scripts, folder_of
 from assistant.stores.documents import StoredStates
 from assistant.tenant.tenant import SourceEntry, TenantConfig
 
@@ -54,18 +54,6 @@ _SHOWN_LOSSES = 3
 _CONTEXT = 100
 """Characters before and after a tag that decide whether it is in an address, inside a line of text, or
 alone."""
-_LETTERS = re.compile(r"[^\W\d_]+")
-_SCRIPTS_TOGETHER = (
-    {"LATIN", "CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA"},
-    {"LATIN", "CJK", "BOPOMOFO"},
-    {"LATIN", "CJK", "HANGUL"},
-)
-"""Scripts that one word may mix, by their names in Unicode: level "Highly Restrictive" of UTS 39, 5.2."""
-_GREEK_SIGNS = re.compile(
-    "[\u03b1-\u03b8\u03bb\u03bc\u03be\u03c0\u03c2\u03c3\u03c6\u03c8\u03c9\u0393\u0394\u0398\u039b\u039e\u03a0\u03a3\u03a6\u03a8\u03a9]"
-)
-"""Greek letters that no Latin letter resembles: "TNF\u03b1", "IL6\u03b2". They may be mixed with any
-script."""
 _LAST_CHARACTER = "\U0010ffff"
 """No id is after a prefix with this character that begins with the prefix."""
 
@@ -339,12 +327,7 @@ def check_new_id(document_id: str) -> None:
     if composed != document_id or not document_id.isprintable():
         problem = f'is not in the form NFKC, which is "{composed:.80}"'
         raise DocumentInvalidError(f'the id "{document_id:.80}" {problem}. Write it in that form.')
-    for word in _LETTERS.findall(document_id):
-        letters = _GREEK_SIGNS.sub("", word)
-        scripts = {re.split(r"[ -]", unicodedata.name(letter, ""))[0] for letter in letters}
-        if len(scripts) > 1 and not any(scripts <= allowed for allowed in _SCRIPTS_TOGETHER):
-            problem = f'has letters of {" and ".join(sorted(scripts))} in the word "{word:.80}"'
-            raise DocumentInvalidError(f'the id "{document_id:.80}" {problem}. Write a word in one script.')
+    check_scripts(document_id, what=f'the id "{document_id:.80}"')
 
 
 def _folded(text: str) -> str:

@@ -59,8 +59,9 @@ LABELS_NARROWED = "labels_narrowed"
 """Failure code of a document that fewer readers may see than before."""
 RELEASE_NEEDED = "release_needed"
 """Failure code of a document that waits for a second person's release."""
-_NOTHING_LIVE = {"live_content_hash": None, "live_labels": None, "passage_count": 0, "token_count": 0}
-"""The fields of a status whose document the worker removed from the index."""
+_NOTHING_LIVE = {"live_content_hash": None, "passage_count": 0, "token_count": 0}
+"""The fields of a status whose document the worker removed from the index. ``live_labels`` stay: who decides
+on what comes in its place needs one of them."""
 _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
 
@@ -106,7 +107,7 @@ class WithdrawDocuments:
         return WithdrawSummary(tuple(document_id for document_id in wanted if document_id in known), unknown)
 
     async def contents_of(self, source: KnowledgeSource, *, labels: frozenset[str]) -> Mapping[str, str]:
-        """Return id = content hash of every document of a source that a reader with these labels may know of.
+        """Return id = content hash of every document of a source that an owner with these labels may know of.
 
         Withdrawn documents are included, so that the contents that a person confirmed stay the same when an
         interrupted withdrawal is repeated.
@@ -117,7 +118,7 @@ class WithdrawDocuments:
             for ids in source.id_ranges
             async for page in pages_of(self._stores.states, ids=ids)
             for status in page
-            if await readable.is_open(status, labels=labels)
+            if await readable.may_decide_on(status, labels=labels)
         }
 
     async def not_withdrawn(self, contents: Mapping[str, str]) -> frozenset[str]:
@@ -239,7 +240,7 @@ class ReleaseDocuments:
         changed: list[str] = []
         for document_id, content_hash in contents.items():
             status = known.get(document_id)
-            if status is None or not await self._readable.is_open(status, labels=by.labels):
+            if status is None or not await self._readable.may_decide_on(status, labels=by.labels):
                 raise NotFoundError(f"There is no document {document_id} of {source.name}.")
             if (status.failure_code, status.content_hash) != (RELEASE_NEEDED, content_hash):
                 changed.append(document_id)

@@ -16,6 +16,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import KW_ONLY, dataclass, field
+from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
@@ -35,6 +36,8 @@ ALONE_FROM_ATTEMPT = 3
 MAX_TRIES_ALONE = 3
 GAVE_UP = "gave_up"
 """Failure code of a document that is not tried again until a worker starts."""
+UNQUEUED_AFTER = timedelta(days=1)
+"""On AWS a document that was received so long ago and not begun is given up; most have waited for minutes."""
 PAUSED_DELAY_S = 900
 """The longest delay of SQS. Waiting messages are checked this often while the endpoints are paused."""
 UNAVAILABLE_DELAY_S = 60
@@ -418,6 +421,8 @@ class IngestionWorker:
             lost, tenant = await enqueue_lost(self._stores, live), self._ingestion.tenant
             _log.warning("index_refilled", tenant=tenant, found=info.document_count, lost=lost)
         await resume_withdrawals(self._stores)
+        if await self._stores.queue.depth() == 0:
+            await give_up_unqueued(self._ingestion, after=timedelta())
         await retry_given_up(self._stores)
 
     async def run(self) -> None:
@@ -492,6 +497,17 @@ async def _log_abandoned(document_id: str, *, code: str, reason: str) -> None:
     """Log a removal that failed. The document's status still has ``live_content_hash``, so the next start of
     the worker, or the next purge, tries again."""
     _log.error("withdrawal_abandoned", document_id=document_id, code=code, reason=reason)
+
+
+async def give_up_unqueued(ingestion: TenantIngestion, *, after: timedelta) -> None:
+    """Mark each document as failed that was received so long ago and not begun since: its request was cut
+    before it was queued. One that is still queued is indexed all the same."""
+    pipeline, received_by = DocumentPipeline(ingestion), ingestion.clock.now() - after
+    reason = "Its request ended before it was queued. Send it again, or start the worker again."
+    async for page in pages_of(ingestion.stores.states, (DocumentState.RECEIVED,)):
+        for status in page:
+            if status.updated_at <= received_by:
+                await pipeline.fail(status.document_id, code=GAVE_UP, reason=reason)
 
 
 async def retry_given_up(stores: KnowledgeStores) -> int:

@@ -180,7 +180,8 @@ class DocumentStatus(PublicModel):
     labels: tuple[str, ...] | None = None
     """Access labels of the newest content, also after its withdrawal. None in rows of older releases."""
     live_labels: tuple[str, ...] | None = None
-    """Access labels of the content that answers now."""
+    """Access labels of the content that answers, or did last; of a document that waits for a release, those
+    of the content that it would replace."""
     brought_by: str | None = Field(default=None, exclude_if=lambda name: name is None)
     """Until another person releases it: who brought it. Omitted when nobody has to."""
     review_after: date | None = Field(default=None, exclude_if=lambda day: day is None)

@@ -50,12 +50,11 @@ without any ends by itself."""
 _WORKER_LIMITS = WorkerLimits(consumer=ConsumerLimits(receive_wait_s=0.2))
 
 
-PAGES = Place[
-    Callable[[Layout, Addresses, Mapping[str, FastAPI]], AbstractAsyncContextManager[Callable[[], None]]]
-]("pages of sample systems")
+PAGES = Place[Callable[[Layout, Addresses, Mapping[str, FastAPI]], AbstractAsyncContextManager[None]]](
+    "pages of sample systems"
+)
 """Options that add pages to the applications of sample systems (the third argument, by name). Each is a
-context that is open while the site serves; it yields a function that ends the pages' streams, called when the
-site begins to stop."""
+context that is open while the site serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +105,14 @@ async def open_site(layout: Layout, *, ports: Mapping[str, int]) -> AsyncGenerat
         apps: dict[str, ASGIApp] = {"service": application, "issuer": issuer}
         systems: dict[str, FastAPI] = {}
         for name in addresses.systems:  # of a checkout: an installed package has none
-            samples = import_module("tools.systems").SYSTEMS
-            systems[name] = samples[name](tuple(layout.system_tokens(name)))
+            samples = import_module("tools.systems")
+            systems[name] = samples.with_controls(samples.SYSTEMS[name](tuple(layout.system_tokens(name))))
         apps |= systems
-        endings = [await stack.enter_async_context(add(layout, addresses, systems)) for add in PAGES.joined()]
+        for add in PAGES.joined():
+            await stack.enter_async_context(add(layout, addresses, systems))
 
         def begin_to_stop() -> None:
             stopping.set()
-            for end in endings:
-                end()
             application.answers.service.begin_draining()
 
         await stack.enter_async_context(

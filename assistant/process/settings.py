@@ -454,6 +454,8 @@ class LocalSettings(ProcessSettings):
     """URL of that node, which needs no credentials."""
     capture: bool = False
     """Whether calls of models are captured under the state folder: `assistant models capture`."""
+    helpdesk: str = "pharmacy"
+    """Tenant of the reference helpdesk; where the order system takes no replies of it, the first by name."""
     service_token: str | None = None
     """Bearer token for a service that a command gets by its address."""
     service_ca_file: Path | None = None

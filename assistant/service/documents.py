@@ -131,7 +131,7 @@ async def list_documents(
     writable, documents = tenant.sources.writable_by(caller), _documents(tenant)
     async with _stores_within():
         page, more = await listing.page(writable, states=state or (), find=find, after=after, limit=limit)
-        shown = [status for status in page if await documents.is_open(status, labels=caller.labels)]
+        shown = [status for status in page if await documents.may_decide_on(status, labels=caller.labels)]
         return wire.DocumentPage(
             documents=tuple(shown),
             next_after=more,
@@ -708,7 +708,7 @@ async def document_of(tenant: ServedTenant, caller: Identity, document_id: str) 
     if tenant.sources.of_document(document_id) not in tenant.sources.writable_by(caller):
         raise NotFoundError(NOT_FOUND)
     status = await tenant.knowledge.states.get(document_id)
-    if status is None or not await _documents(tenant).is_open(status, labels=caller.labels):
+    if status is None or not await _documents(tenant).may_decide_on(status, labels=caller.labels):
         raise NotFoundError(NOT_FOUND)
     return tenant.sources.with_source(status)
 

@@ -93,6 +93,14 @@ def test_the_declared_spelling_gets_its_folder_s_labels() -> None:
         assert labels_of(document(path)) == labels, path
 
 
+@pytest.mark.parametrize(
+    "path", ["p\u0430y/a.md", "pay\u2215a.md", "pay\u29f82026/a.md", "other/p\u0430y/a.md"]
+)
+def test_a_folder_of_look_alike_letters_or_separators_is_refused(path: str) -> None:
+    assert labels_of(document(path)) is None
+    assert labels_of(document("отчёты/A\u2215B.md")) == ()
+
+
 @given(spellings())
 def test_no_spelling_of_a_path_gets_what_other_folders_give(path: str) -> None:
     assert labels_of(document(path)) in (("hr",), None)

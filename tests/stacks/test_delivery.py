@@ -42,6 +42,16 @@ def test_known_advisories_end_a_delivery_before_anything_is_judged_or_deployed()
         assert re.search(rf"\b{lock}\b", recipe), lock
 
 
+@pytest.mark.parametrize("name", ["deliver.yml", "night.yml"])
+def test_no_job_that_runs_packages_can_write_to_the_repository(name: str) -> None:
+    jobs: dict[str, dict[str, Any]] = yaml.safe_load(FILE.with_name(name).read_text(encoding="utf-8"))["jobs"]
+    for job in jobs.values():
+        if "make " in "\n".join(step.get("run", "") for step in job["steps"]):
+            assert job.get("permissions", {}).get("contents") != "write"
+            checkouts = [step for step in job["steps"] if "checkout" in step.get("uses", "")]
+            assert [step.get("with", {}).get("persist-credentials") for step in checkouts] == [False]
+
+
 def test_a_deployment_has_cosign_where_its_tenant_declares_a_key() -> None:
     steps = [step.get("run", "") for step in JOBS["deploy"]["steps"]]
     built = next(number for number, run in enumerate(steps) if "make cosign" in run)

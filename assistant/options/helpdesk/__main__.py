@@ -30,7 +30,7 @@ from assistant.stores.dynamodb_table import DynamoDbTable
 _CONTEXT_LIFETIME_S = 300
 """The desk's page fetches a new context whenever it needs one."""
 _STOP_S = 5.0
-"""Time for open requests after SIGTERM; streams end at once (``StoredChats.end``)."""
+"""Time for open requests after SIGTERM."""
 _SERVICES: tuple[AwsService, ...] = ("dynamodb", "kms", "ssm")
 
 
@@ -91,13 +91,13 @@ async def serve_helpdesk(settings: HelpdeskSettings) -> None:
         )
         chats = StoredChats(DynamoDbTable(dynamodb, name=settings.table), clock=clock)
         patients = SimulatedPatients(chats, shipped_stories())
-        config = DeskConfig(service=service, issuer=settings.issuer, client_id=settings.client_id)
+        config = DeskConfig(service=service, **settings.model_dump(include={"tenant", "issuer", "client_id"}))
         desk = Helpdesk(chats, patients, AwsCareSide(settings, verifier, kms), config, origin, http)
         app = _order_system(stack.enter_context(_token_file(settings.system_token)))
         desk.add_to(app)  # one listener and one certificate for both
         await stack.enter_async_context(desk.running())
         listener = open_socket(settings.host, settings.port)
-        await serve(app, listener, shutdown_timeout_s=_STOP_S, on_stopping=chats.end, tls=tls)
+        await serve(app, listener, shutdown_timeout_s=_STOP_S, tls=tls)
 
 
 @contextmanager

@@ -2,15 +2,16 @@
 
 | route | called by |
 | --- | --- |
-| ``/``, ``/patient``, ``/pages/…`` | a browser: the two pages (``view/pages/``, built into ``DIST``) |
-| ``/helpdesk/chats…`` | the patient's page, which knows its chat's id and nothing else |
+| ``/``, ``/pages/…`` | a browser: the agents' page (``view/pages/``, built into ``DIST``) |
+| ``/patient``, ``/helpdesk/chats…`` | the patient's page, of the demo alone: it knows its chat's id |
 | ``/helpdesk/desk…`` | the agents' page, with an access token |
 | ``/v1/replies`` | the assistant, with the token of the order system |
 
-A stream of server-sent events sends a whole ``Chat`` each time it changes:
+A page asks every second for the chats that changed after a number, with one short request: a browser has six
+connections a host, which as many streams of open windows would hold.
 
-    event: chat
-    data: {"chat_id": "5d0c…", "customer": "PT-204417", "messages": [{"who": "patient", "text": "hi", …}], …}
+    GET /helpdesk/chats/5d0c…?after=1764309600123
+    {"number": 1764309600124, "chats": [{"chat_id": "5d0c…", "messages": [{"text": "hi", …}], …}]}
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from html import escape
 from typing import Annotated, Protocol
 
 import httpx
@@ -29,7 +31,7 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, HTMLResponse, Response
 
 from assistant.domain.errors import (
     AssistantError,
@@ -39,14 +41,12 @@ from assistant.domain.errors import (
 )
 from assistant.domain.live import Reply
 from assistant.domain.public import PublicModel, RecordId
-from assistant.options.helpdesk.chats import MOST_CHARACTERS, Chat, StoredChats
+from assistant.options.helpdesk.chats import MOST_CHARACTERS, Changes, Chat, StoredChats
 from assistant.options.helpdesk.patients import SimulatedPatients
 from assistant.service.app import DIST
 from assistant.service.errors import problem_body, problem_headers, problem_of
 
 _log = structlog.get_logger(__name__)
-_ALIVE_S = 15.0
-"""After so long without a change a stream shows its page that it is alive."""
 _CODE_LIMIT_S = 5.0
 _CHAT = "chat"
 """Kind of id by which a context says which chat it is of."""
@@ -64,7 +64,7 @@ _PAGE = """<!doctype html>
 </head>
 <body>
 <header class="reference">
-A reference, not a helpdesk: it shows how a page holds the assistant's panel.
+A reference, not a helpdesk: it shows how a page holds the panel. Tenant: {tenant}.
 </header>
 <div id="page"></div>
 </body>
@@ -99,6 +99,8 @@ class DeskConfig(PublicModel):
     """What the desk's page needs to know; without an issuer nobody signs in."""
 
     service: str
+    tenant: str
+    """Name of the tenant, as pages show it."""
     issuer: str = ""
     client_id: str = ""
     scopes: tuple[str, ...] = ("openid",)
@@ -135,10 +137,19 @@ class Helpdesk:
     def headers(self) -> Mapping[str, str]:
         """Headers of the pages' files. A page may frame the assistant's panel and fetch from the issuer."""
         service, issuer = self.config.service, self.config.issuer
-        policy = (
-            f"default-src 'self'; frame-src {service}; connect-src 'self' {issuer}; frame-ancestors 'none'"
-        )
-        return {"content-security-policy": policy, "cache-control": "no-store"}
+        csp = f"default-src 'self'; frame-src {service}; connect-src 'self' {issuer}; frame-ancestors 'none'"
+        return {
+            "content-security-policy": csp,
+            "cross-origin-opener-policy": "same-origin-allow-popups",  # the panel's pop-up keeps its opener
+            "referrer-policy": "no-referrer",
+            "x-content-type-options": "nosniff",
+            "cache-control": "no-store",
+        }
+
+    def page(self, name: str, title: str) -> Response:
+        """Return a page, by the name of its files."""
+        content = _PAGE.format(name=name, title=title, tenant=escape(self.config.tenant))
+        return HTMLResponse(content, headers=self.headers)
 
     async def code(self, chat: Chat, agent: Agent) -> str:
         """Return a one-time code that signs the agent in to the panel. Raises DependencyError."""
@@ -170,6 +181,8 @@ class Helpdesk:
         token on routes below ``/v1/``. The routes read this object from ``app.state.helpdesk``."""
         app.state.helpdesk = self
         app.include_router(_router)
+        if not self.config.issuer:  # no patient's browser reaches a closed VPC, where agents sign in
+            app.include_router(_patients)
         app.add_exception_handler(AssistantError, _refusal)
 
 
@@ -193,7 +206,9 @@ async def _agent(request: Request, desk: DeskOf) -> Agent:
 
 
 AgentOf = Annotated[Agent, Depends(_agent)]
-_router = APIRouter(include_in_schema=False)
+_router, _patients = APIRouter(include_in_schema=False), APIRouter(include_in_schema=False)
+_OF_DESKS = {"customer", "ids", "story"}
+"""Fields of a chat that its patient's page does not get."""
 
 
 @_router.get("/healthz", status_code=204)
@@ -210,12 +225,12 @@ async def file(desk: DeskOf, name: str) -> Response:
 
 @_router.get("/")
 async def desk_page(desk: DeskOf) -> Response:
-    return HTMLResponse(_PAGE.format(name=_DESK, title="Agents' desk"), headers=desk.headers)
+    return desk.page(_DESK, "Agents' desk")
 
 
-@_router.get("/patient")
+@_patients.get("/patient")
 async def patient_page(desk: DeskOf) -> Response:
-    return HTMLResponse(_PAGE.format(name=_PATIENT, title="Chat with your pharmacy"), headers=desk.headers)
+    return desk.page(_PATIENT, "Chat with your pharmacy")
 
 
 @_router.get("/helpdesk/config")
@@ -223,27 +238,27 @@ async def config(desk: DeskOf) -> DeskConfig:
     return desk.config
 
 
-@_router.post("/helpdesk/chats", status_code=201)
+@_patients.post("/helpdesk/chats", status_code=201, response_model_exclude=_OF_DESKS)
 async def begin(desk: DeskOf, asked: Begun) -> Chat:
     stories = desk.patients.stories
     customer = stories[asked.customer % len(stories)]
     return await desk.chats.open(customer.customer, dict(customer.ids), text=asked.text)
 
 
-@_router.get("/helpdesk/chats/{chat_id}/events")
-async def follow(desk: DeskOf, chat_id: str) -> Response:
-    await desk.chats.get(chat_id)
-    return _stream(_changes(desk.chats, {chat_id}))
+@_patients.get("/helpdesk/chats/{chat_id}", response_model_exclude={"chats": {"__all__": _OF_DESKS}})
+async def follow(desk: DeskOf, chat_id: str, after: int = 0) -> Changes:
+    return await desk.chats.since(after, chat_id)
 
 
-@_router.post("/helpdesk/chats/{chat_id}/messages")
+@_patients.post("/helpdesk/chats/{chat_id}/messages", response_model_exclude=_OF_DESKS)
 async def write(desk: DeskOf, chat_id: str, asked: Written) -> Chat:
     return await desk.chats.add(chat_id, "patient", asked.text, message_id=asked.message_id)
 
 
-@_router.get("/helpdesk/desk/events")
-async def follow_all(desk: DeskOf, _: AgentOf) -> Response:
-    return _stream(_of_desk(desk))
+@_router.get("/helpdesk/desk")
+async def follow_all(desk: DeskOf, _: AgentOf, after: int = 0) -> Changes:
+    desk.patients.see_desk()
+    return await desk.chats.since(after)
 
 
 @_router.post("/helpdesk/desk/{chat_id}/messages")
@@ -292,39 +307,3 @@ def _chat_of(context: str | None) -> str:
         return orjson.loads(jws.extract_compact((context or "").encode()).payload)["ids"][_CHAT][0]
     except (JoseError, ValueError, LookupError, TypeError):
         raise InvalidRequestError("The reply's context names no chat of this helpdesk.") from None
-
-
-def _stream(events: AsyncGenerator[str]) -> Response:
-    """Return a response of server-sent events that never ends by itself."""
-    return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
-
-
-async def _of_desk(desk: Helpdesk) -> AsyncGenerator[str]:
-    """Yield all chats; while this is read a desk is open, so simulated patients write."""
-    desk.patients.desks += 1
-    try:
-        async for event in _changes(desk.chats, None):
-            yield event
-    finally:
-        desk.patients.desks -= 1
-
-
-async def _changes(chats: StoredChats, only: set[str] | None) -> AsyncGenerator[str]:
-    """Yield an event for each chat as it is, then one for each change, until the process stops. ``only``: the
-    ids of the chats to follow; None: all. A chat that expired gives no event."""
-    with chats.watching() as watcher:
-        for chat in await chats.list():
-            if only is None or chat.chat_id in only:
-                yield _event(chat)
-        while not chats.has_ended:
-            changed = await watcher.wait(_ALIVE_S)
-            if not changed:
-                yield ": alive\n\n"
-            for chat_id in changed if only is None else changed & only:
-                # ``StoredChats.end`` notes "", which is no chat.
-                with suppress(NotFoundError):
-                    yield _event(await chats.get(chat_id))
-
-
-def _event(chat: Chat) -> str:
-    return f"event: chat\ndata: {chat.model_dump_json()}\n\n"

@@ -4,16 +4,14 @@
 | --- | --- | --- |
 | ``chats`` | id of the chat | the chat as JSON, its version and when it expires |
 
-Whoever knows a patient's chat id may write in it, so it cannot be guessed. Watchers are of this process: one
-process serves the chats.
+Whoever knows a patient's chat id may write in it, so it cannot be guessed. One process serves the chats,
+and numbers their changes.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Literal
 from uuid import uuid4
@@ -28,8 +26,8 @@ from assistant.stores.table import ABSENT, EXPIRES_AT, Range, Table, equal, keye
 
 MOST_CHARACTERS = 2_000
 """Characters of a message: half of what the panel takes of a turn (``MOST_TURN_CHARACTERS``)."""
-_MOST_MESSAGES, _MOST_OPEN, _MOST_WATCHERS = 100, 50, 50
-"""Messages of a chat, open chats, and open pages: anybody may open them, so each has a limit."""
+_MOST_MESSAGES, _MOST_OPEN = 100, 50
+"""Messages of a chat, and open chats: anybody may open them, so each has a limit."""
 _KEPT = timedelta(hours=12)
 """After its last write a chat expires."""
 _WRITE_ATTEMPTS = 5
@@ -60,32 +58,12 @@ class Chat(PublicModel):
         return len(self.messages) >= _MOST_MESSAGES
 
 
-@dataclass(slots=True)
-class Watcher:
-    """Waits for chats that change: ``StoredChats`` notes each change, one reader waits.
+class Changes(PublicModel):
+    """What a page that asks again and again gets."""
 
-    with chats.watching() as watcher:
-        changed = await watcher.wait(15.0)
-    """
-
-    changed: set[str] = field(default_factory=set[str])
-    """Ids of chats that changed since the last ``wait``; "" when the process stops."""
-    _event: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def note(self, chat_id: str) -> None:
-        self.changed.add(chat_id)
-        self._event.set()
-
-    async def wait(self, limit_s: float) -> set[str]:
-        """Return the ids of chats that changed since the last call; none where the limit passed."""
-        try:
-            async with asyncio.timeout(limit_s):
-                await self._event.wait()
-        except TimeoutError:
-            return set()
-        self._event.clear()
-        changed, self.changed = self.changed, set[str]()
-        return changed
+    number: int
+    """Of the latest change: the page names it when it asks again."""
+    chats: tuple[Chat, ...]
 
 
 class StoredChats:
@@ -96,27 +74,25 @@ class StoredChats:
 
     def __init__(self, table: Table, *, clock: Clock) -> None:
         self._table, self.clock = table, clock
-        self.watchers: list[Watcher] = []
-        self.has_ended = False
-        """The process stops: streams end, and no watcher is given any more."""
+        self._began = self._latest = int(clock.now().timestamp() * 1_000)
+        """Numbers of changes: another process begins with a greater one."""
+        self._changed: dict[str, int] = {}
+        """The number of each chat's last change in this process."""
 
-    @contextmanager
-    def watching(self) -> Generator[Watcher]:
-        """Yield a watcher of every chat. Raises OverloadedError."""
-        if self.has_ended or len(self.watchers) >= _MOST_WATCHERS:
-            raise OverloadedError("Too many pages follow the chats.", retry_after_s=10.0)
-        watcher = Watcher()
-        self.watchers.append(watcher)
-        try:
-            yield watcher
-        finally:
-            self.watchers.remove(watcher)
-
-    def end(self) -> None:
-        """Let every watcher end."""
-        self.has_ended = True
-        for watcher in self.watchers:
-            watcher.note("")
+    async def since(self, number: int, only: str | None = None) -> Changes:
+        """Return what changed after a number, of all chats or of ``only``; everything where the number is of
+        another process. Raises NotFoundError: ``only`` is unknown, or expired."""
+        latest, is_known = self._latest, self._began <= number <= self._latest
+        if only is not None:
+            is_due = not is_known or self._changed.get(only, 0) > number
+            return Changes(number=latest, chats=(await self.get(only),) if is_due else ())
+        if not is_known:
+            return Changes(number=latest, chats=tuple(await self.list()))
+        chats: list[Chat] = []
+        for chat_id in [name for name, changed in self._changed.items() if changed > number]:
+            with suppress(NotFoundError):
+                chats.append(await self.get(chat_id))
+        return Changes(number=latest, chats=tuple(chats))
 
     async def list(self) -> Sequence[Chat]:
         """Return the chats that are kept, the oldest first."""
@@ -185,12 +161,13 @@ class StoredChats:
         return Chat.model_validate_json(item["body"]), int(item["version"])
 
     async def _write(self, chat: Chat, *, version: int) -> bool:
-        """Write a chat over the version that was read (0: there is none yet), and note it to watchers. Return
+        """Write a chat over the version that was read (0: there is none yet), and number the change. Return
         False, with nothing written, where the stored version is another."""
         expires = int((self.clock.now() + _KEPT).timestamp())
         attributes = {"body": chat.model_dump_json(), "version": version + 1, EXPIRES_AT: expires}
         when = equal(version=version) if version else ABSENT
         is_written = await self._table.put(keyed((_PARTITION, chat.chat_id), **attributes), when=when)
-        for watcher in self.watchers if is_written else ():
-            watcher.note(chat.chat_id)
+        if is_written:
+            self._latest += 1
+            self._changed[chat.chat_id] = self._latest
         return is_written

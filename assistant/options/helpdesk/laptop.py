@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from assistant.options.helpdesk.patients import SimulatedPatients, shipped_stori
 from assistant.options.live.section import taker_of
 from assistant.stores.sqlite_table import SqliteTable
 from assistant.tenant.deployment import CareContextSection
+from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.local import LocalRuntime
 from assistant.terminal.terminal import Terminal
 
@@ -54,23 +55,26 @@ class LaptopCareSide:
         )
 
 
+def helpdesk_tenant(layout: Layout) -> TenantConfig | None:
+    """Return the tenant whose conversations the helpdesk holds: the one that the settings name, or the first
+    of those whose replies the order system takes."""
+    takers = {
+        name: layout.tenants[name]
+        for name, entry in layout.sample_systems.get(ORDER_SYSTEM, ())
+        if (taker := taker_of(layout.tenants[name])) is not None and taker.name == entry.name
+    }
+    return takers.get(layout.settings.helpdesk) or next(iter(takers.values()), None)
+
+
 @asynccontextmanager
 async def open_helpdesk(
     layout: Layout, addresses: Addresses, systems: Mapping[str, FastAPI]
-) -> AsyncGenerator[Callable[[], None]]:
-    """Add the helpdesk to the order system (an application of ``systems``) for the first tenant whose replies
-    that system takes. Yield what ends its streams, to be called when the site stops; it does nothing where
-    there is no such tenant."""
-    tenant = next(
-        (
-            layout.tenants[name]
-            for name, entry in layout.sample_systems.get(ORDER_SYSTEM, ())
-            if (taker := taker_of(layout.tenants[name])) is not None and taker.name == entry.name
-        ),
-        None,
-    )
+) -> AsyncGenerator[None]:
+    """Add the helpdesk to the order system (an application of ``systems``) for ``helpdesk_tenant``; it does
+    nothing where there is none."""
+    tenant = helpdesk_tenant(layout)
     if tenant is None or tenant.care_context is None or ORDER_SYSTEM not in systems:
-        yield lambda: None
+        yield
         return
     origin = addresses.systems[ORDER_SYSTEM]
     side = LaptopCareSide(tenant.name, tenant.care_context, addresses.issuer, layout.state_dir.resolve())
@@ -81,10 +85,11 @@ async def open_helpdesk(
         stack.push_async_callback(table.close)
         chats = StoredChats(table, clock=SystemClock())
         patients = SimulatedPatients(chats, shipped_stories())
-        desk = Helpdesk(chats, patients, side, DeskConfig(service=addresses.service), origin, http)
+        config = DeskConfig(service=addresses.service, tenant=tenant.display_name)
+        desk = Helpdesk(chats, patients, side, config, origin, http)
         desk.add_to(systems[ORDER_SYSTEM])
         async with desk.running():
-            yield chats.end
+            yield
 
 
 def show_pages(runtime: LocalRuntime, terminal: Terminal) -> None:

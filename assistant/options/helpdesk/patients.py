@@ -7,10 +7,11 @@ by a story of ``patients.json``, and write its next line after each reply.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,6 +30,8 @@ _BETWEEN, _NEXT_LINE, _NO_REPLY = timedelta(seconds=8), timedelta(seconds=3), ti
 """From one chat's begin to the next; from the agent's reply to the patient's next line; until a simulated
 patient ends a chat in which nobody replies."""
 _MOST_AT_ONCE = 3
+_OPEN_FOR = timedelta(seconds=90)
+"""A desk counts as open for so long after it asked: a page in the background asks once a minute."""
 _STEP_EVERY_S = 1.0
 
 
@@ -54,26 +57,30 @@ class SimulatedPatients:
 
     chats: StoredChats
     stories: Sequence[Story]
-    desks: int = 0
-    """Pages of agents that are open: the agents' stream counts them up and down."""
+    open_until: datetime | None = None
+    """Until when a desk counts as open."""
     _begun: int = 0
     """Chats that were begun, so the stories come in turn."""
 
     async def run(self) -> None:
         """Write until cancelled. A store that does not answer is asked again."""
-        with self.chats.watching() as watcher:
-            while True:
-                await watcher.wait(_STEP_EVERY_S)  # or sooner, when a chat changes
-                try:
-                    await self.step()
-                except AssistantError as error:
-                    _log.warning("simulated_patients_wait", error=type(error).__name__)
+        while True:
+            await asyncio.sleep(_STEP_EVERY_S)
+            try:
+                await self.step()
+            except AssistantError as error:
+                _log.warning("simulated_patients_wait", error=type(error).__name__)
+
+    def see_desk(self) -> None:
+        """Count a desk as open from now on for a while."""
+        self.open_until = self.chats.clock.now() + _OPEN_FOR
 
     async def step(self) -> None:
         """Write what is due now; nothing, and the store is not asked, while no desk is open."""
-        if not self.desks:
+        now = self.chats.clock.now()
+        if self.open_until is None or now > self.open_until:
             return
-        now, chats = self.chats.clock.now(), await self.chats.list()
+        chats = await self.chats.list()
         simulated = [chat for chat in chats if chat.story is not None and chat.closed_at is None]
         for chat in simulated:
             # It ended or expired since it was read, or many write to it: the next step reads it again.

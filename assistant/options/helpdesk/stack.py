@@ -316,8 +316,8 @@ class Helpdesk(Construct):
         return listener, targets.ref
 
     def _service(self, definition: ecs.FargateTaskDefinition, targets: str) -> ecs.CfnService:
-        """Create the service of one task. A deployment stops the old one first: watchers of chats are of a
-        process, so two would each miss the other's changes."""
+        """Create the service of one task. A deployment stops the old one first: changes of chats are numbered
+        in a process, so two would each miss the other's."""
         service = ecs.CfnService
         cluster = ecs.CfnCluster(self, "Cluster")
         network = service.AwsVpcConfigurationProperty(

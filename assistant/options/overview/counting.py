@@ -45,9 +45,9 @@ from assistant.domain.public import PublicModel
 from assistant.stores.ports import DocumentTexts
 from assistant.stores.records import FoundAnswer, StoredRecords
 
-RULES = 1
+RULES = 2
 """Increase it when answers are counted in another way: stored days are counted again."""
-OTHERS = "other groups"
+OTHERS = "others"
 NO_LABEL = "no label"
 REPLIED_WITHIN_S = (10, 30, 60, 120, 300, 900)
 CONDUCT = (
@@ -55,7 +55,7 @@ CONDUCT = (
     *(f"replied_{seconds}_s" for seconds in REPLIED_WITHIN_S),
     "replied_later",
 )
-"""Numbers of what agents did, which a day with too few agents does not have."""
+"""Numbers of what agents did, which a day or a row with too few agents does not have."""
 _ANSWERS_AT_ONCE = 20
 _PAGE = 500
 _PAUSE_S = 0.005
@@ -65,7 +65,9 @@ _MOST_DOCUMENTS = 2_000
 Counts = Mapping[str, int]
 
 
-_Table = dict[str, dict[str, int]]
+_Table = Mapping[str, Mapping[str, int]]
+_Row = tuple[set[str], Counter[str]]
+"""The agents who asked, and the counts of their answers."""
 _NONE: _Table = Field(default_factory=dict[str, dict[str, int]])
 
 
@@ -93,38 +95,38 @@ def end_of(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
 
 
+def _no_rows() -> dict[str, _Row]:
+    return defaultdict(lambda: (set[str](), Counter[str]()))
+
+
 @dataclass(slots=True)
 class _Tally:
     """The counts of a day so far; ``add`` takes one answer after the other."""
 
     agents: set[str] = field(default_factory=set[str])
     total: Counter[str] = field(default_factory=Counter[str])
-    sources: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    desks: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    documents: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    # by labels of the agent: the agents who asked, and the counts
-    groups: dict[str, tuple[set[str], Counter[str]]] = field(
-        default_factory=lambda: defaultdict(lambda: (set[str](), Counter[str]()))
-    )
+    sources: dict[str, _Row] = field(default_factory=_no_rows)
+    desks: dict[str, _Row] = field(default_factory=_no_rows)
+    documents: dict[str, _Row] = field(default_factory=_no_rows)
+    groups: dict[str, _Row] = field(default_factory=_no_rows)
 
     def add(self, record: AnswerRecord, counts: Counter[str]) -> None:
         """Add an answer's counts to the total, and to each table's row that it belongs to."""
         self.agents.add(record.agent)
         self.total.update(counts)
-        agents, of_group = self.groups[", ".join(record.labels) or NO_LABEL]
-        agents.add(record.agent)
-        of_group.update(counts)
+        rows = [self.groups[", ".join(record.labels) or NO_LABEL]]
         if record.escalation is not None:
-            self.desks[record.escalation].update(counts)
+            rows.append(self.desks[record.escalation])
         source_of = {use.document_id: use.source for use in record.passages}
         # ``quoted`` has a document once, however often the answer quotes it: it counts once for each
         rests_on = [name for name in record.sight().quoted if source_kind(name) == "document"]
-        for document_id in rests_on:
-            self.documents[document_id].update(counts)
-        for source in {source_of[name] for name in rests_on if name in source_of}:
-            self.sources[source].update(counts)
+        rows += [self.documents[document_id] for document_id in rests_on]
+        rows += map(self.sources.__getitem__, {source_of[name] for name in rests_on if name in source_of})
+        for agents, of_row in rows:
+            agents.add(record.agent)
+            of_row.update(counts)
         if counts["teachable"] and (nearest := _nearest(record)) is not None:
-            self.documents[nearest]["teachable"] += 1
+            self.documents[nearest][1]["teachable"] += 1
 
 
 class CountDay:
@@ -242,33 +244,44 @@ def _without_small_groups(tally: _Tally, *, smallest: int, **of_day: Any) -> Cou
     """Return the day without what too few agents did.
 
     The smallest groups are joined until they are large enough together: one group that is left out alone
-    would follow from the total. A day with too few agents has nothing of what they did, in no table: a longer
-    period less a shorter one would show it.
+    would follow from the total. Of the other tables' small rows only what agents did is joined. A day with
+    too few agents has nothing of what they did, in no table: a longer period less a shorter one would show
+    it.
     """
     is_small = len(tally.agents) < smallest
 
     def shown(counts: Counts) -> dict[str, int]:
         return {name: n for name, n in counts.items() if n and not (is_small and name in CONDUCT)}
 
+    def rows(table: Mapping[str, _Row]) -> dict[str, Counter[str]]:
+        """Return the table with the conduct of small rows joined."""
+        done = {name: (agents, _part(counts, of_conduct=True)) for name, (agents, counts) in table.items()}
+        joined = {} if is_small else {name: shown(counts) for name, counts in _joined(done, smallest)}
+        facts = {name: _part(counts, of_conduct=False) for name, (_, counts) in table.items()}
+        return {name: facts.get(name, Counter()) + Counter(joined.get(name)) for name in {**facts, **joined}}
+
+    documents = rows(tally.documents)
     return CountedDay(
         is_small=is_small,
         total=shown(tally.total),
-        sources={name: shown(counts) for name, counts in tally.sources.items()},
-        desks={name: shown(counts) for name, counts in tally.desks.items()},
+        sources=rows(tally.sources),
+        desks=rows(tally.desks),
         groups={} if is_small else {name: shown(n) for name, n in _joined(tally.groups, smallest)},
-        documents={name: shown(counts) for name, counts in _most_used(tally.documents)},
+        documents=dict(_most_used({name: documents[name] for name in tally.documents})),
         **of_day,
     )
 
 
-def _joined(
-    groups: Mapping[str, tuple[set[str], Counter[str]]], smallest: int
-) -> Iterator[tuple[str, Counts]]:
+def _part(counts: Counts, *, of_conduct: bool) -> Counter[str]:
+    return Counter({name: n for name, n in counts.items() if (name in CONDUCT) is of_conduct})
+
+
+def _joined(groups: Mapping[str, _Row], smallest: int) -> Iterator[tuple[str, Counts]]:
     """Yield the groups with their counts; the smallest are one group, OTHERS, with as many larger ones as it
     takes to have ``smallest`` agents.
 
-    Example: of groups of 2, 6 and 9 agents, with ``smallest`` = 5, those of 2 and 6 are OTHERS. OTHERS is
-    never too small: a day with fewer agents than ``smallest`` has no groups at all.
+    Example: of groups of 2, 6 and 9 agents, with ``smallest`` = 5, those of 2 and 6 are OTHERS. Where
+    all that are joined have too few agents, OTHERS is left out.
     """
     agents, joined = set[str](), Counter[str]()
     for name in sorted(groups, key=lambda name: (len(groups[name][0]), name)):
@@ -278,7 +291,7 @@ def _joined(
             joined.update(counts)
         else:
             yield name, counts
-    if agents:
+    if len(agents) >= smallest:
         yield OTHERS, joined
 
 

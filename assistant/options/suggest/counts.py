@@ -2,7 +2,10 @@
 
 | partition (``pk``) | sort (``sk``) | item |
 | --- | --- | --- |
-| ``suggestions#2026-11-20`` | ``17#opened#<suggestion's id>`` | a suggestion of step 17 was opened |
+| ``suggestions#2026-11-20`` | ``17#opened#<suggestion's id>`` | one of step 17, shown that day, was opened |
+
+An id begins with its day, ends with a MAC of agent and step, and says nothing else: a mark counts for the
+agent that the suggestion was shown to, without a stored name.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ STEPS = 20
 KEPT_DAYS = 180
 LEAST_OPENED = 50
 """Opened suggestions that a threshold needs above it."""
+_DAY_CHARACTERS = 10
+"""With which an id begins."""
 _Z = 1.96
 """Standard deviations of a 95 % interval."""
 SuggestionKind = Literal["shown", "opened", "inserted"]
@@ -78,11 +83,11 @@ class StoredCounts:
         self._table, self._clock = table, clock
 
     async def note(self, kind: SuggestionKind, suggestion_id: str, *, step: int) -> None:
-        """Count that a suggestion was shown, opened or inserted; a repetition on the same day counts once."""
-        now = self._clock.now()
-        expires = int((now + timedelta(days=KEPT_DAYS)).timestamp())
+        """Count that a suggestion was shown, opened or inserted; a repetition counts once."""
+        expires = int((self._clock.now() + timedelta(days=KEPT_DAYS)).timestamp())
+        day = suggestion_id[:_DAY_CHARACTERS]
         await self._table.insert(
-            keyed((_day(now), f"{step:02}#{kind}#{suggestion_id}"), **{EXPIRES_AT: expires})
+            keyed((f"suggestions#{day}", f"{step:02}#{kind}#{suggestion_id}"), **{EXPIRES_AT: expires})
         )
 
     async def of_days(self, days: int) -> SuggestionCounts:

@@ -8,6 +8,7 @@ no log.
 
 from __future__ import annotations
 
+from hmac import compare_digest
 from typing import Annotated, Literal, Self
 from uuid import uuid4
 
@@ -21,7 +22,7 @@ from assistant.answer.stored import AppendToAnswer
 from assistant.answer.take import MAX_TURNS
 from assistant.domain.answers import Act, AgentAct, ChatTurn, RedFlag, StoredAct
 from assistant.domain.clock import Deadline
-from assistant.domain.errors import AssistantError, EndpointPausedError
+from assistant.domain.errors import AssistantError, EndpointPausedError, NotFoundError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import PublicModel, RecordId
 from assistant.options.suggest.counts import KEPT_DAYS, STEPS, SuggestionCounts, step_of
@@ -122,11 +123,14 @@ async def keep_suggestion_act(
     asked: Annotated[SuggestionAct, json_body(SuggestionAct)],
 ) -> StoredAct:
     """Keep with the answer that its suggestion was opened, or inserted into the reply; a repetition is kept
-    once."""
-    kind = AgentAct(f"suggestion_{asked.kind}")
-    act = Act(act_id=f"{asked.kind}-{suggestion_id}"[:64], kind=kind)
+    once. 404 for a suggestion that was not shown to the caller."""
+    suggestions = tenant.part(Suggestions)
+    shown_id = suggestions.shown_id(suggestion_id, agent=caller.agent, step=asked.step)
+    if not compare_digest(suggestion_id, shown_id):
+        raise NotFoundError("No such suggestion was shown to you.")
+    act = Act(act_id=f"{asked.kind}-{suggestion_id}", kind=AgentAct(f"suggestion_{asked.kind}"))
     kept = await AppendToAnswer(tenant.answering).act(asked.answer_id, act, identity=caller)
-    await tenant.part(Suggestions).counts.note(asked.kind, suggestion_id, step=asked.step)
+    await suggestions.counts.note(asked.kind, suggestion_id, step=asked.step)
     return kept
 
 
@@ -158,8 +162,9 @@ def _suggestion_of(section: Section, tenant: ServedTenant, caller: Identity, *, 
     keys = [unit for unit in section.units if unit.unit.ordinal in section.keys] or section.units
     links = tenant.answering.documents.links
     source = source_of(keys[0].passage, n=1, score=0.0, links=links, identity=caller)
+    begin = f"{tenant.answering.clock.now():%Y-%m-%d}-{uuid4().hex}"
     return Suggestion(
-        suggestion_id=uuid4().hex,
+        suggestion_id=tenant.part(Suggestions).shown_id(begin, agent=caller.agent, step=step),
         document_id=section.document_id,
         title=shown_title(section.document.card.title),
         heading=keys[0].unit.heading,

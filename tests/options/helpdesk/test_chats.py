@@ -6,28 +6,31 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
-import orjson
 import pytest
 from pydantic import HttpUrl
 
 from assistant.domain.errors import ConfigurationError, ConflictError, OverloadedError
+from assistant.laptop.layout import Layout
 from assistant.options.helpdesk.__main__ import serve_helpdesk
 from assistant.options.helpdesk.app import Agent, DeskConfig, Helpdesk, ids_of
-from assistant.options.helpdesk.chats import Chat, StoredChats
+from assistant.options.helpdesk.chats import Changes, Chat, StoredChats
+from assistant.options.helpdesk.laptop import helpdesk_tenant
 from assistant.options.helpdesk.patients import SimulatedPatients, Story, shipped_stories
 from assistant.options.helpdesk.settings import HelpdeskSettings
 from assistant.process.http import open_socket, serving
+from assistant.process.settings import LocalSettings
 from assistant.stores.sqlite_table import SqliteTable
+from assistant.tenant.tenant import load_tenant
 from tests.fakes.clock import SteppedClock
-from tests.fakes.running_service import eventually
 from tests.fakes.tokens import token
 from tools.systems import order_application, read_order_data
 
+REPOSITORY = Path(__file__).parents[3]
 SECRET = "of-the-assistant"
 AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 STORIES = (
@@ -56,7 +59,7 @@ class Scene:
     async def begin(self, text: str = "hello") -> Chat:
         response = await self.client.post("/helpdesk/chats", json={"text": text})
         assert response.status_code == 201, response.text
-        return Chat.model_validate_json(response.content)
+        return await self.desk.chats.get(response.json()["chat_id"])
 
     async def reply(
         self, context: str | None, *, send_id: str = "s1", text: str = "hi", secret: str = SECRET
@@ -82,27 +85,19 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         listener = open_socket("127.0.0.1", 0)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
-        config = DeskConfig(service="https://assistant.example")
+        config = DeskConfig(service="https://assistant.example", tenant="Mail & <Pharmacy>")
         desk = Helpdesk(chats, SimulatedPatients(chats, STORIES), Side(), config, url, http)
         desk.add_to(app)
-        await stack.enter_async_context(
-            serving({listener: app}, shutdown_timeout_s=1.0, on_stopping=chats.end)
-        )
+        await stack.enter_async_context(serving({listener: app}, shutdown_timeout_s=1.0))
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, trust_env=False, timeout=10))
         yield Scene(desk, client, clock)
 
 
-async def events(scene: Scene, path: str, count: int) -> list[Chat]:
-    """Return the first chats of a stream."""
-    found: list[Chat] = []
-    async with asyncio.timeout(10), scene.client.stream("GET", path) as response:
-        assert response.status_code == 200
-        async for line in response.aiter_lines():
-            if line.startswith("data: "):
-                found.append(Chat.model_validate(orjson.loads(line[6:])))
-            if len(found) == count:
-                break
-    return found
+async def changes(scene: Scene, path: str, after: int = 0) -> Changes:
+    response = await scene.client.get(f"/helpdesk/{path}", params={"after": after})
+    assert response.status_code == 200
+    body = response.json()
+    return Changes.model_validate(body | {"chats": [{"customer": "hidden"} | chat for chat in body["chats"]]})
 
 
 async def test_a_sent_reply_stands_in_its_chat_once(scene: Scene) -> None:
@@ -141,20 +136,26 @@ async def test_a_patient_sees_the_own_chat_and_a_desk_all(scene: Scene) -> None:
     for _ in range(2):
         assert (await scene.client.post(f"/helpdesk/desk/{own.chat_id}/messages", json=body)).is_success
     assert await scene.texts(own) == ["mine", "take it cold"]
-    (seen,) = await events(scene, f"/helpdesk/chats/{own.chat_id}/events", 1)
-    assert [one.who for one in seen.messages] == ["patient", "agent"]
-    assert {one.chat_id for one in await events(scene, "/helpdesk/desk/events", 2)} == {
-        own.chat_id,
-        other.chat_id,
-    }
+    (seen,) = (await changes(scene, f"chats/{own.chat_id}")).chats
+    assert ([one.who for one in seen.messages], seen.customer) == (["patient", "agent"], "hidden")
+    begun = await scene.client.post("/helpdesk/chats", json={"text": "third", "customer": 1})
+    for one in (begun, await scene.client.get(f"/helpdesk/chats/{own.chat_id}")):
+        assert not any(word in one.text for word in ("PT-", "customer", "ids")), "the page needs neither"
+    await scene.desk.chats.close(begun.json()["chat_id"])
+    both = [chat for chat in (await changes(scene, "desk")).chats if chat.closed_at is None]
+    assert {one.chat_id for one in both} == {own.chat_id, other.chat_id}
 
 
-async def test_a_message_reaches_a_page_that_follows(scene: Scene) -> None:
-    chat = await scene.begin()
-    following = asyncio.create_task(events(scene, f"/helpdesk/chats/{chat.chat_id}/events", 2))
-    await eventually(lambda: len(scene.desk.chats.watchers) == 1)
+async def test_a_page_that_asks_again_gets_what_changed_since(scene: Scene) -> None:
+    chat, other = await scene.begin(), await scene.begin()
+    seen = (await changes(scene, "desk")).number
     await scene.desk.chats.add(chat.chat_id, "agent", "hi", message_id="m1")
-    assert [len(one.messages) for one in await following] == [1, 2]
+    for path, changed in (("desk", 1), (f"chats/{chat.chat_id}", 1), (f"chats/{other.chat_id}", 0)):
+        now = await changes(scene, path, seen)
+        assert [len(one.messages) for one in now.chats] == [2] * changed
+        assert (await changes(scene, path, now.number)).chats == ()
+    of_another_process = seen - 10_000
+    assert len((await changes(scene, "desk", of_another_process)).chats) == 2
 
 
 @pytest.mark.parametrize(
@@ -222,9 +223,24 @@ async def test_pages_say_that_it_is_a_reference_and_hold_the_assistant_alone(sce
     for path in ("/", "/patient"):
         page = await scene.client.get(path)
         assert "A reference, not a helpdesk" in page.text
+        assert "Tenant: Mail &amp; &lt;Pharmacy&gt;." in page.text
+        assert page.headers["x-content-type-options"] == "nosniff"
+        assert page.headers["referrer-policy"] == "no-referrer"
+        assert page.headers["cross-origin-opener-policy"] == "same-origin-allow-popups"
         assert "frame-src https://assistant.example;" in page.headers["content-security-policy"]
     assert (await scene.client.get("/healthz")).status_code == 204
     assert (await scene.client.get("/v1/orders/4471-2208")).status_code == 401
+
+
+@pytest.mark.parametrize(("named", "found"), [("pharmacy", "pharmacy"), ("mine", "mine"), ("none", "mine")])
+def test_a_copy_of_a_tenant_does_not_take_the_helpdesk_over(tmp_path: Path, named: str, found: str) -> None:
+    folder = REPOSITORY / "tenants"
+    pharmacy = load_tenant(folder / "pharmacy.toml")
+    tenants = {"mine": pharmacy.model_copy(update={"name": "mine"}), "pharmacy": pharmacy}
+    layout = Layout(folder, tmp_path, tenants, LocalSettings(helpdesk=named), checkout=REPOSITORY)
+    tenant = helpdesk_tenant(layout)
+    assert tenant is not None
+    assert tenant.name == found
 
 
 async def test_simulated_patients_write_where_a_desk_is_open_and_nobody_else_writes(scene: Scene) -> None:
@@ -235,7 +251,7 @@ async def test_simulated_patients_write_where_a_desk_is_open_and_nobody_else_wri
 
     await patients.step()
     assert await kept() == []
-    patients.desks = 1
+    patients.open_until = AT + timedelta(days=9_999)
     await scene.begin()
     await patients.step()
     assert await kept() == [(None, 1, False)]
@@ -265,7 +281,7 @@ async def test_simulated_patients_write_where_a_desk_is_open_and_nobody_else_wri
 
 async def test_a_full_chat_of_a_simulated_patient_ends_and_the_others_go_on(scene: Scene) -> None:
     patients, chats, clock = scene.desk.patients, scene.desk.chats, scene.clock
-    patients.desks, patients.stories = 1, (STORIES[0],)
+    patients.open_until, patients.stories = AT + timedelta(days=9_999), (STORIES[0],)
     await patients.step()
     clock.step(9)
     await patients.step()
@@ -283,7 +299,7 @@ async def test_a_simulated_chat_that_ends_while_patients_write_does_not_stop_the
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patients, chats, clock = scene.desk.patients, scene.desk.chats, scene.clock
-    patients.desks, patients.stories = 1, (STORIES[0],)
+    patients.open_until, patients.stories = AT + timedelta(days=9_999), (STORIES[0],)
     for _ in range(2):
         await patients.step()
         clock.step(9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -190,15 +190,16 @@ def count_by_hand(answers: Sequence[Answered], *, smallest: int, gone: str) -> B
             counts = Counter(names_of(one, is_small=is_small, gone=gone))
             hand.total += counts
             hand.tables["days"][str(day)] += counts
-            if one.desk:
-                hand.tables["desks"][one.desk] += counts
-            if one.how in ("written", "quoted"):
-                hand.tables["sources"][f"of {one.document[0]}"] += counts
-                hand.tables["documents"][one.document] += counts
+            for table, row_of in ROWS.items():
+                if (row := row_of(one)) is not None and not (is_small and table == "groups"):
+                    joined = joined_rows(of_day, row_of, smallest)
+                    for name, n in counts.items():
+                        is_joined = row in joined and (table == "groups" or is_conduct(name))
+                        shown = joined[row] if is_joined else row
+                        if shown is not None and (shown, table) != ("others", "documents"):
+                            hand.tables[table][shown][name] += n
             if one.gap == "teachable":
                 hand.tables["documents"][one.document]["teachable"] += 1
-            if not is_small:
-                hand.tables["groups"][group_of(one, of_day, smallest)] += counts
     return hand
 
 
@@ -222,15 +223,35 @@ def names_of(one: Answered, *, is_small: bool, gone: str) -> Iterator[str]:
         yield "not_sent"
 
 
-def group_of(one: Answered, of_day: Sequence[Answered], smallest: int) -> str:
-    """Return its group, or the one that the smallest are put into until they are enough."""
+def is_conduct(name: str) -> bool:
+    return name.startswith(("sent_", "not_sent", "marked_", "replied_"))
+
+
+def joined_rows(
+    of_day: Sequence[Answered], row_of: Callable[[Answered], str | None], smallest: int
+) -> Mapping[str, str | None]:
+    """Return the rows of a table that are put together, the smallest until they are enough, each with the
+    name of what they are; None where they are not enough."""
     members: dict[str, set[str]] = defaultdict(set)
-    for other in of_day:
-        members[", ".join(other.labels) or "no label"].add(other.agent)
+    for one in of_day:
+        if (name := row_of(one)) is not None:
+            members[name].add(one.agent)
     joined: list[str] = []
+    together = set[str]()
     for name in sorted(members, key=lambda name: (len(members[name]), name)):
-        so_far = sum(len(members[other]) for other in joined)
-        if len(members[name]) < smallest or (joined and so_far < smallest):
+        if len(members[name]) < smallest or (joined and len(together) < smallest):
             joined.append(name)
-    name = ", ".join(one.labels) or "no label"
-    return "other groups" if name in joined else name
+            together |= members[name]
+    return dict.fromkeys(joined, "others" if len(together) >= smallest else None)
+
+
+def _rests_on(one: Answered) -> str | None:
+    return one.document if one.how in ("written", "quoted") else None
+
+
+ROWS: Mapping[str, Callable[[Answered], str | None]] = {
+    "desks": lambda one: one.desk,
+    "sources": lambda one: None if (document := _rests_on(one)) is None else f"of {document[0]}",
+    "documents": _rests_on,
+    "groups": lambda one: ", ".join(one.labels) or "no label",
+}

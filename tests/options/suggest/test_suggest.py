@@ -125,6 +125,12 @@ async def test_what_became_of_a_suggestion_is_kept_with_the_answer_and_counted_o
 
     assert [await act("opened"), await act("opened"), await act("inserted")] == [200, 200, 200]
     assert await act("opened", agent="bob") == 404
+    bobs = (await service.answered(agent="bob"))["answer_id"]
+    for made_up, who in ((suggestion["suggestion_id"], "bob"), ("x" * 64, "ann")):
+        body = {"answer_id": bobs if who == "bob" else answer_id, "kind": "inserted", "step": step}
+        marked = f"/v1/turns/{made_up}/acts"
+        refused = await service.client.post(marked, json=body, headers=service.headers(who))
+        assert refused.status_code == 404, "no suggestion of theirs"
     [counted] = (await counts(service)).json()["steps"]
     assert counted == {"step": step, "shown": 1, "opened": 1, "inserted": 1}
     assert (await counts(service, roles=["agent"])).status_code == 403

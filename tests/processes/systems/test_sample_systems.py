@@ -33,6 +33,7 @@ from tools.systems import (
     read_order_data,
     read_store_data,
     store_application,
+    with_controls,
 )
 
 TODAY = date(2026, 11, 20)
@@ -60,7 +61,8 @@ def token_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def system(database: OrderData, token_file: Path) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(order_application(database, token_files=(token_file,))) as client:
+    app = with_controls(order_application(database, token_files=(token_file,)))
+    async with client_of(app) as client:
         yield client
 
 

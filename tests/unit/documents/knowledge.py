@@ -155,18 +155,20 @@ class Knowledge:
         endpoint: asyncio.Semaphore | None = None,
     ) -> IngestionWorker:
         embedder = BatchEmbedder(self.embedder, clock=self.clock, limits=embedding_limits, endpoint=endpoint)
-        ingestion = TenantIngestion(
+        return IngestionWorker(self.ingestion(embedder), limits=limits)
+
+    def ingestion(self, embedder: BatchEmbedder | None = None) -> TenantIngestion:
+        return TenantIngestion(
             tenant="test",
             stores=self.knowledge_stores,
             index=self.stores.index,
-            embedder=embedder,
+            embedder=embedder or BatchEmbedder(self.embedder, clock=self.clock, limits=QUICK_EMBEDDING),
             parser=InProcessParser(PassageCutter(word_counts(), max_tokens=64, language=language("en"))),
             clock=self.clock,
             keys=self.stores.erasure_keys,
             index_writes=self.stores.index_writes,
             versions=self.versions,
         )
-        return IngestionWorker(ingestion, limits=limits)
 
     async def work(self, worker: IngestionWorker | None = None) -> None:
         """Run a worker until both queues are empty."""

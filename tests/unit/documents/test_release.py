@@ -11,7 +11,13 @@ from assistant.documents.files import SourceDocument, SourceFailure
 from assistant.documents.readable import ReadableDocuments
 from assistant.documents.receive import AddDocuments, AddSummary
 from assistant.documents.sources import KnowledgeSource, Writer
-from assistant.documents.withdraw import ReleaseDocuments, ReleaseSummary, Withheld, withhold
+from assistant.documents.withdraw import (
+    ReleaseDocuments,
+    ReleaseSummary,
+    WithdrawDocuments,
+    Withheld,
+    withhold,
+)
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.errors import ContentsChangedError, NotFoundError
 from tests.unit.documents.knowledge import HANDBOOK, Knowledge, document
@@ -102,7 +108,7 @@ async def test_a_document_whose_labels_widen_waits_and_no_way_around_it_shows_it
     await bring(knowledge, opened, source=source)
     assert await seen(knowledge, "hr") == {"other"}
 
-    assert await release(knowledge, Writer("nora"), source=source) == ReleaseSummary(("pay",), ())
+    assert await release(knowledge, HANNA, source=source) == ReleaseSummary(("pay",), ())
     assert await seen(knowledge) == {"pay", "other"}
 
 
@@ -168,6 +174,25 @@ async def test_what_waits_is_shown_beside_the_content_that_answered(knowledge: K
     both = await readable.waiting(await knowledge.status("pay"), labels=frozenset({"hr"}))
     assert both is not None
     assert [one and one.content for one in both] == ["New.", "Old."], "the draft never answered"
-    both = await readable.waiting(await knowledge.status("pay"), labels=frozenset())
-    assert both is not None
-    assert both[1] is None, "the labels of what answered hide it"
+
+
+async def test_who_lacks_the_label_of_what_answered_neither_reads_nor_decides_what_would_replace_it(
+    knowledge: Knowledge,
+) -> None:
+    source = replace(DECLARED, two_people=True)
+    await bring(knowledge, document("pay", "Old.", labels=("hr",)), source=source)
+    for content in ("Draft.", "New."):
+        await bring(knowledge, document("pay", content, labels=()), source=source)
+    stores, looked_at = knowledge.knowledge_stores, await waiting(knowledge, HANNA)
+    readable, withdraw = (
+        ReadableDocuments(stores.documents, states=stores.states),
+        WithdrawDocuments(stores, clock=knowledge.clock),
+    )
+    nora = Writer("nora", sees_all=False)
+    assert await readable.waiting(await knowledge.status("pay"), labels=nora.labels) is None
+    assert await withdraw.contents_of(source, labels=nora.labels) == {}
+    assert (await bring(knowledge, document("pay", "Mine."), source=source, writer=nora)).failures
+    releasing = ReleaseDocuments(stores, clock=knowledge.clock, accesses=Accesses())
+    with pytest.raises(NotFoundError):
+        await releasing(source, by=nora, contents=looked_at)
+    assert (await releasing(source, by=HANNA, contents=looked_at)).released == ("pay",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +13,13 @@ from typing import Any, cast
 import pytest
 
 from assistant.documents.work import EmbeddingLimits
-from assistant.documents.worker import MAX_TRIES_ALONE, ConsumerLimits, SharedLock, WorkerLimits
+from assistant.documents.worker import (
+    MAX_TRIES_ALONE,
+    ConsumerLimits,
+    SharedLock,
+    WorkerLimits,
+    give_up_unqueued,
+)
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import INDEX_LOST, DocumentState, PassageQuery, SearchFilters
 from assistant.domain.errors import (
@@ -302,6 +309,25 @@ async def test_a_document_that_was_given_up_is_retried_by_the_next_worker(knowle
     await knowledge.work()
     status = await knowledge.status("poison")
     assert (status.state, status.failure_code, status.tried_alone) == (DocumentState.LIVE, None, 0)
+
+
+async def test_a_document_whose_request_was_cut_before_it_was_queued_is_given_up_and_retried(
+    knowledge: Knowledge,
+) -> None:
+    await knowledge.add(document("cut"))
+    queue = knowledge.stores.queue
+    messages = await queue.receive(limit=1, wait_s=5, visibility_timeout_s=60)
+    await queue.delete_many([message.receipt for message in messages])
+    ingestion = knowledge.ingestion()
+    await give_up_unqueued(ingestion, after=timedelta(hours=1))
+    assert await knowledge.state("cut") == DocumentState.RECEIVED
+    await give_up_unqueued(ingestion, after=timedelta())
+    status = await knowledge.status("cut")
+    assert (status.state, status.failure_code) == (DocumentState.FAILED, "gave_up")
+    assert "ended before it was queued" in str(status.failure_reason)
+    await knowledge.stores.states.put_many([status.model_copy(update={"state": DocumentState.RECEIVED})])
+    await knowledge.work()  # a worker that starts finds nothing queued
+    assert await knowledge.state("cut") == DocumentState.LIVE
 
 
 async def test_giving_up_does_not_fail_a_live_document(knowledge: Knowledge) -> None:

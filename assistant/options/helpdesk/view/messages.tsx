@@ -1,18 +1,19 @@
 /** A chat's messages, and the box below them. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { clockTime } from "@console/text.ts";
 import { type Chat, newId } from "./talk.ts";
 
 const MOST_CHARACTERS = 2_000;
 
 export function Messages({ chat, own }: { chat: Chat; own: "patient" | "agent" }) {
   const end = useRef<HTMLLIElement>(null);
-  useLayoutEffect(() => end.current?.scrollIntoView({ block: "nearest" }), [chat.messages.length]);
+  useLayoutEffect(() => end.current?.scrollIntoView({ block: "nearest" }), [chat.chat_id, chat.messages.length]);
   return (
     <ol class="messages" aria-live="polite" tabIndex={0} aria-label="Messages">
       {chat.messages.map(({ message_id, who, text, at }) => (
         <li key={message_id} class={who === own ? "own" : "other"}>
           <span class="who">
-            {who === "agent" ? "Care team" : "Patient"}, <time dateTime={at}>{at.slice(11, 16)} UTC</time>
+            {who === "agent" ? "Care team" : "Patient"}, <time dateTime={at}>{clockTime(at)}</time>
           </span>
           <p dir="auto">{text}</p>
         </li>

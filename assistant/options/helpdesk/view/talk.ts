@@ -1,6 +1,4 @@
 /** The chats of the helpdesk, as its server sends them. */
-import { EventParser } from "@console/sse.ts";
-
 export interface Message {
   readonly message_id: string;
   readonly who: "patient" | "agent";
@@ -17,8 +15,15 @@ export interface Chat {
   readonly messages: readonly Message[];
 }
 
+interface Changes {
+  readonly number: number;
+  readonly chats: readonly Chat[];
+}
+
 const CALL_LIMIT_MS = 15_000;
 const AGAIN_AFTER_MS = 1_000;
+const LOST = "No connection. The page tries again.";
+const SIGNED_OUT = "Your sign-in has ended. Copy what you wrote, and load the page again.";
 
 export class Talk {
   readonly #token: string | null;
@@ -41,31 +46,30 @@ export class Talk {
     return content as T;
   }
 
-  /** Read the chats below a path until the page goes or the signal ends it; a stream that breaks off is opened again. */
+  /** Ask for the chats of a path that changed, again and again until the signal ends it. `onLost`: why none come now; null while they come. */
   async follow(
     path: string,
-    onChat: (chat: Chat) => void,
-    onLost: (isLost: boolean) => void,
+    onChats: (chats: readonly Chat[]) => void,
+    onLost: (why: string | null) => void,
     signal: AbortSignal = new AbortController().signal,
   ): Promise<void> {
+    let after = 0;
     while (!signal.aborted) {
-      const response = await fetch(`/helpdesk/${path}`, { headers: this.#headers(), signal }).catch(() => null);
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(CALL_LIMIT_MS)]);
+      const response = await fetch(`/helpdesk/${path}?after=${after}`, { headers: this.#headers(), signal: limit }).catch(() => null);
+      const changes = response?.ok ? ((await response.json().catch(() => null)) as Changes | null) : null;
       if (signal.aborted) return;
-      onLost(!response?.ok);
-      if (response?.ok && response.body !== null) await read(response.body, onChat).catch(() => signal.aborted || onLost(true));
+      onLost(changes !== null ? null : response?.status === 401 ? SIGNED_OUT : LOST);
+      if (changes !== null) {
+        after = changes.number;
+        if (changes.chats.length > 0) onChats(changes.chats);
+      }
       await new Promise((resolve) => setTimeout(resolve, AGAIN_AFTER_MS));
     }
   }
 
   #headers(): Record<string, string> {
     return this.#token === null ? {} : { authorization: `Bearer ${this.#token}` };
-  }
-}
-
-async function read(body: ReadableStream<Uint8Array>, onChat: (chat: Chat) => void): Promise<void> {
-  const [parser, decoder, reader] = [new EventParser(), new TextDecoder(), body.getReader()];
-  for (let part = await reader.read(); !part.done; part = await reader.read()) {
-    for (const { data } of parser.push(decoder.decode(part.value, { stream: true }))) onChat(JSON.parse(data) as Chat);
   }
 }
 

@@ -84,7 +84,7 @@ def overview(days: int) -> Overview:
         days=of_days,
         sources=(OverviewRow(name="procedures", **counts(70)),),
         desks=tuple(OverviewRow(name=name, **counts(30)) for name in names),
-        groups=(OverviewRow(name="hr, staff", **counts(60)), OverviewRow(name="other groups", **counts(9))),
+        groups=(OverviewRow(name="hr, staff", **counts(60)), OverviewRow(name="others", **counts(9))),
         documents=(document,),
         others=2,
     )

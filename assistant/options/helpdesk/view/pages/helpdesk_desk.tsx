@@ -13,7 +13,7 @@ const chats = signal<ReadonlyMap<string, Chat>>(new Map());
 const openId = signal<string | null>(null);
 const drafts = signal<Readonly<Record<string, string>>>({});
 const notes = signal<Readonly<Record<string, string>>>({});
-const isLost = signal(false);
+const lost = signal<string | null>(null);
 const opened = computed(() => chats.value.get(openId.value ?? "") ?? null);
 /** Chats in which the patient wrote last come first, of these the one that waits for longest. */
 const queue = computed(() =>
@@ -82,7 +82,7 @@ function Desk({ talk, service }: { talk: Talk; service: string }) {
     <div class="desk">
       <nav aria-label="Chats">
         <h1>Agents' desk</h1>
-        {isLost.value && <p role="status">No connection. The page tries again.</p>}
+        {lost.value !== null && <p role="status">{lost.value}</p>}
         <ul class="queue">
           {queue.value.map((one) => (
             <li key={one.chat_id}>
@@ -134,9 +134,10 @@ async function start(): Promise<void> {
   const session = config.issuer === "" ? null : await returnFromSignIn(config);
   if (config.issuer !== "" && session === null) return await leaveForSignIn(config, { isSilent: false });
   const talk = new Talk(session?.accessToken ?? null);
-  const take = (chat: Chat) => (chats.value = new Map(chats.value).set(chat.chat_id, chat));
+  const take = (changed: readonly Chat[]) =>
+    (chats.value = new Map([...chats.value, ...changed.map((chat) => [chat.chat_id, chat] as const)]));
   render(<Desk talk={talk} service={config.service} />, document.getElementById("page") as HTMLElement);
-  await talk.follow("desk/events", take, (lost) => (isLost.value = lost));
+  await talk.follow("desk", take, (why) => (lost.value = why));
 }
 
 void start();

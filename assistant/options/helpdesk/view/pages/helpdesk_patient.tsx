@@ -9,7 +9,7 @@ const KEY = "helpdesk-chat";
 const talk = new Talk();
 const chat = signal<Chat | null>(null);
 const draft = signal("");
-const isLost = signal(false);
+const lost = signal<string | null>(null);
 const customer = signal(0);
 let following = new AbortController();
 
@@ -19,7 +19,7 @@ function follow(id: string): void {
   following.abort();
   following = new AbortController();
   const { signal } = following;
-  void talk.follow(`chats/${id}/events`, (changed) => (chat.value = changed), (lost) => (isLost.value = lost), signal);
+  void talk.follow(`chats/${id}`, ([changed]) => (chat.value = changed ?? null), (why) => (lost.value = why), signal);
 }
 
 async function send(text: string, message_id: string): Promise<void> {
@@ -38,7 +38,7 @@ function Patient() {
   return (
     <main class="patient">
       <h1>Chat with your pharmacy</h1>
-      {isLost.value && <p role="status">No connection. The page tries again.</p>}
+      {lost.value !== null && <p role="status">{lost.value}</p>}
       {chat.value === null ? (
         <label>
           You are
