@@ -65,8 +65,11 @@ class KeepRecord:
         generation, steps = self._services.tenant.generation, prepared.run.scope.steps
         elements = tuple(element.slot.type.name for element in prepared.live.answering)
         most, searched = generation.max_tokens, [part.ranked.hits.searched for part in evidence]
+        context = question.context
         return question.begun.model_copy(
             update={
+                "customer": context.customer if context else None,
+                "chat": next(iter(context.ids.get("chat", ())), None) if context else None,
                 "retrieval_question": "\n".join(dict.fromkeys(searched)),
                 "reading": prepared.queries.reading.model_copy(update={"elements": elements}),
                 "red_flags": tuple(flag.name for flag in prepared.red_flags),

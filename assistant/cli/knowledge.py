@@ -17,6 +17,7 @@ from typer import Argument, Option
 
 from assistant.cli.reindexing import read_again, reindex
 from assistant.client import AssistantClient, NotThereError
+from assistant.documents.page import first_of
 from assistant.documents.readable import ListDocuments
 from assistant.documents.sources import KnowledgeSources
 from assistant.documents.withdraw import KEPT_TEXTS, WithdrawalReceipts, WithdrawDocuments
@@ -40,7 +41,6 @@ from assistant.terminal.loading import (
     SourceFolders,
     chosen_folders,
     finished,
-    first_names,
     follow_here,
     store_files,
 )
@@ -154,7 +154,7 @@ def push(
             terminal.warn(note, "yellow")
         if report.skipped:
             terminal.warn(
-                f"skipped, not a format that is read: {first_names(report.skipped, most=SHOWN_NAMES)}",
+                f"skipped, not a format that is read: {first_of(report.skipped, most=SHOWN_NAMES)}",
                 "yellow",
             )
     if report.refusals or report.unread:
@@ -183,9 +183,9 @@ def _show_what_a_load_does(
         "on two cores"
     )
     for reason, origins in checked.refused.items():
-        terminal.warn(f"refused, {reason}: {first_names(origins, most=SHOWN_NAMES)}", "red")
+        terminal.warn(f"refused, {reason}: {first_of(origins, most=SHOWN_NAMES)}", "red")
     if broken := checked.broken_links():
-        named = first_names([f"{file} ({len(links):,})" for file, links in broken.items()], most=SHOWN_NAMES)
+        named = first_of([f"{file} ({len(links):,})" for file, links in broken.items()], most=SHOWN_NAMES)
         terminal.warn(f"links that lead to no document of the source stay text: {named}", "yellow")
     for remark in reading.remarks():
         terminal.warn(remark, "yellow")
@@ -319,7 +319,7 @@ def _show(terminal: Terminal, report: LoadReport) -> None:
     for remark in report.reading.remarks():
         terminal.warn(remark, "yellow")
     if report.left:
-        names = first_names([status.document_id for status in report.left], most=SHOWN_NAMES)
+        names = first_of([status.document_id for status in report.left], most=SHOWN_NAMES)
         remedy = "they still answer. Withdraw them: assistant knowledge add --prune"
         terminal.warn(f"no file any more of {len(report.left):,} documents ({names}): {remedy}", "yellow")
 

@@ -25,6 +25,7 @@ from typer import Argument, Option
 
 from assistant.answer.prompt import rendered
 from assistant.cli.reindexing import embed_again
+from assistant.documents.page import first_of
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, NotFoundError
 from assistant.evaluation.model_questions import Counts, ask_model, load_model_questions, measure_reading
@@ -40,7 +41,6 @@ from assistant.tenant import added_models as local_models
 from assistant.tenant.added_models import ServedLlm
 from assistant.tenant.manifests import WRITER, AnsweringTable
 from assistant.tenant.tenant import EmbeddingSection, TenantConfig, load_tenants
-from assistant.terminal.loading import first_names
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, plain, table
 
 if TYPE_CHECKING:
@@ -551,7 +551,7 @@ async def _models_of(client: httpx.AsyncClient, url: str) -> str:
     """Return a sentence with the names of the server's models, which not every server lists."""
     names = [str(name) for entry in await _listed(client, url) if (name := _at(entry, "id"))]
     if names:
-        return f"Its models: {first_names(names, most=_SHOWN_MODELS)}"
+        return f"Its models: {first_of(names, most=_SHOWN_MODELS)}"
     return f"It lists no models at {url}/models; its manual or log names those that --model takes"
 
 

@@ -160,7 +160,7 @@ class ReadingReport:
     def lines(self) -> Iterator[str]:
         """Yield a line for each document that the owner has to look at."""
         for name, result in self.changed.items():
-            losses = f"; not in its text: {', '.join(result.notes)}" if result.notes else ""
+            losses = f". {' '.join(result.notes)}" if result.notes else ""
             yield f"{name}: {result.words_changed:,} words of {result.words:,} are others{losses}"
         for name, reason in self.refused.items():
             yield f"{name}: refused now, answers as before: {reason}"

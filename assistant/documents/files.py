@@ -27,6 +27,7 @@ from urllib.parse import unquote
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from assistant.documents.page import Loss
 from assistant.documents.parsing_process import (
     MALFORMED,
     Parsing,
@@ -50,8 +51,8 @@ class SourceDocument:
     """``<file>`` or ``<file>:<line>``; empty for a document that came without a file."""
     metadata: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """Keys of the file that are not read, each with every text below it."""
-    notes: tuple[str, ...] = ()
-    """What of the file is not in its text, a line each: struck words, a hidden sheet, a scanned page."""
+    losses: tuple[Loss, ...] = ()
+    """What of the file is not in its text: struck words, a hidden sheet, a scanned page."""
     lost_share: float = 0.0
     """Share of its words that are not in its text, of those that could be counted."""
     file: Path | None = None
@@ -236,8 +237,8 @@ def read_sources(
 
 
 def is_read(path: Path) -> bool:
-    """Return whether files of this name are read."""
-    return path.name.lower().endswith(kinds_read())
+    """Return whether files of this name are read; not the "~$fees.docx" of a file that is open in Office."""
+    return path.name.lower().endswith(kinds_read()) and not path.name.startswith("~$")
 
 
 def largest_bytes(name: str) -> int:

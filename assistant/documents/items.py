@@ -204,7 +204,7 @@ def _document(
 
 
 def with_losses(item: files.SourceDocument) -> files.SourceDocument:
-    """Return the document with its text, and notes on the words of the file that are not in it.
+    """Return the document with its text, and what of the file is not in it.
 
     ``lost_share`` leaves out words that nobody misses: menus, and older quoted mail. A document that cannot
     be parsed is returned as it is: the worker parses it again, and reports it.
@@ -215,8 +215,7 @@ def with_losses(item: files.SourceDocument) -> files.SourceDocument:
         return item
     lost = sum(loss.words for loss in rendered.losses if loss.what not in BESIDE_CONTENT)
     share = lost / max(1, lost + words_in(rendered.parsed.text))
-    notes, text = tuple(map(str, rendered.losses)), rendered.parsed.text
-    return replace(item, notes=notes, lost_share=share, text=text)
+    return replace(item, losses=rendered.losses, lost_share=share, text=rendered.parsed.text)
 
 
 def _id_of(name: str, meta: Mapping[str, object]) -> str:

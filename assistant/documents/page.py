@@ -203,21 +203,41 @@ Block = Annotated[
 ]
 
 
+_PLURAL = re.compile(r"s\b")
+"""The first one is that of the thing itself: "words of comments"."""
+
+
 @dataclass(frozen=True, slots=True)
 class Loss:
     """Something of the original that is not in the text, for its owner."""
 
     what: str
-    """What is lost, in the plural where it is counted: "struck words", "hidden rows"."""
+    """What is lost, in the plural where it is counted: "struck words", "hidden rows"; or a sentence on it:
+    "its macros were not read"."""
     where: _OmittedIfEmpty = ""
     """``str(Place)``, or several of them; empty: in all of the file."""
     words: Annotated[int, _OMIT] = 0
     """How many words are lost; 0 if they cannot be counted, as those of a picture."""
+    count: Annotated[int, _OMIT] = 0
+    """How many things are lost, where ``what`` names no words."""
+    at: Annotated[int | None, Field(exclude_if=lambda at: at is None)] = None
+    """Where its place begins in the text; None: the place has no text."""
 
     def __str__(self) -> str:
         """Return it as a line of a report: "struck words (page 3): 4"."""
-        where = f" ({self.where})" if self.where else ""
-        return f"{self.what}{where}" + (f": {self.words:,}" if self.words else "")
+        where, lost = f" ({self.where})" if self.where else "", self.count or self.words
+        return f"{self.what}{where}" + (f": {lost:,}" if lost else "")
+
+    @property
+    def sentence(self) -> str:
+        """Return it for the document's owner: "4 struck words were left out: page 3."."""
+        where, lost = f": {self.where}" if self.where else "", self.count or self.words
+        if self.what.endswith(("not read", ".")):
+            return f"{self.what[0].upper()}{self.what[1:].rstrip('.')}."
+        if lost == 1:
+            return f"1 {_PLURAL.sub('', self.what, count=1)} was left out{where}."
+        counted = f"{lost:,} {self.what}" if lost else self.what[0].upper() + self.what[1:]
+        return f"{counted} were left out{where}."
 
 
 OLDER_WORDS = "older quoted words"
@@ -313,6 +333,12 @@ _LONGEST_BANNER = 300
 """Characters of a banner, which each quote repeats."""
 _LONGEST_TITLE = 300
 """Characters of a title that a converter took from the text."""
+
+
+def first_of(names: Sequence[str], *, most: int) -> str:
+    """Return the first names, and how many more there are: "a.md, b.md and 12 more"."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def one_line(text: str) -> str:

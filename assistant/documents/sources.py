@@ -149,7 +149,7 @@ class KnowledgeSource:
         its text."""
         if item.lost_share <= self.entry.most_lost:
             return
-        parts = ", ".join(item.notes[:_SHOWN_LOSSES])
+        parts = ", ".join(map(str, item.losses[:_SHOWN_LOSSES]))
         raise DocumentInvalidError(
             f'{item.lost_share:.0%} of its words are not in its text ({parts}), and the source "{self.name}" '
             f"takes {self.entry.most_lost:.0%} at most. Look at the file; then fix it, or raise most_lost"

@@ -30,6 +30,7 @@ from assistant.documents.files import (
     read_kept,
     read_source,
 )
+from assistant.documents.page import Loss
 from assistant.documents.parsing_process import Parsing
 from assistant.documents.receive import AddDocuments, AddSummary, is_read_again
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources, Writer
@@ -38,6 +39,7 @@ from assistant.domain.documents import (
     MOST_LISTED,
     ORIGINAL_PART_BYTES,
     DocumentStatus,
+    NotePlace,
     OriginalFile,
     UploadRefusal,
     UploadResult,
@@ -88,9 +90,9 @@ def checked_path(path: str, size_bytes: int) -> str:
     return "/".join(parts)
 
 
-def file_result(summary: AddSummary, ids: Sequence[str], notes: Sequence[str]) -> UploadResult:
-    """Return what became of a file, for its sender: ``ids`` and ``notes`` are of its documents, both cut to
-    MOST_LISTED."""
+def file_result(summary: AddSummary, ids: Sequence[str], losses: Sequence[tuple[str, Loss]]) -> UploadResult:
+    """Return what became of a file, for its sender. ``losses``: with the ids of their documents; they and
+    ``ids`` are cut to MOST_LISTED."""
     refusals = [
         UploadRefusal(origin=failure.origin, code=failure.code, reason=failure.reason)
         for failure in summary.failures[:MOST_LISTED]
@@ -104,7 +106,8 @@ def file_result(summary: AddSummary, ids: Sequence[str], notes: Sequence[str]) -
         document_ids=tuple(ids),
         refused=len(summary.failures),
         refusals=tuple(refusals),
-        notes=tuple(notes),
+        notes=tuple(loss.sentence for _, loss in losses),
+        note_places=tuple(NotePlace(document_id=name, start=loss.at) for name, loss in losses),
         words=summary.words,
         words_changed=summary.words_changed,
     )
@@ -171,13 +174,7 @@ class ReceiveRawFiles:
         bulk_folder = folder_of(key, [self.bulk_prefix.rstrip("/")])
         add = self.add if bulk_folder is None else self.add_bulk
         source, name = self.sources.of_key(key.removeprefix(self.bulk_prefix))
-        notes: list[str] = []
-
-        def with_notes(items: Iterable[SourceItem]) -> Iterator[SourceItem]:
-            for item in items:
-                if isinstance(item, SourceDocument):
-                    notes.extend(item.notes[: MOST_LISTED - len(notes)])
-                yield item
+        seen = _ReadItems(None, source.id_prefix, [], [])
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "raw"  # not the key, which may be too long for a name of a file
@@ -186,12 +183,12 @@ class ReceiveRawFiles:
                 return UploadResult()
             async with self.reading:  # files arrive concurrently; the parsing process reads one at a time
                 items = read_source(path, name=name, parsing=self.parsing, ocr=source.entry.recognised)
-                summary = await add(with_notes(items), source=source, writer=INBOX)
+                summary = await add(seen.of(items), source=source, writer=INBOX)
         for failure in summary.failures:
             _log.warning("raw_document_refused", origin=failure.origin, code=failure.code)
         counts = {"documents": summary.documents, "enqueued": len(summary.enqueued_ids)}
         _log.info("raw_file_received", key=key, source=source.name, refused=len(summary.failures), **counts)
-        return file_result(summary, summary.enqueued_ids[:MOST_LISTED], notes)
+        return file_result(summary, summary.enqueued_ids[:MOST_LISTED], seen.losses)
 
 
 # Uploads
@@ -237,9 +234,9 @@ class ReceiveUpload:
     async def _read(self, upload: Upload, path: Path) -> UploadResult:
         """Read the file at ``path`` and add its documents. An error that a retry cannot solve becomes the
         result."""
-        seen = _ReadItems(upload.replaces, [], [])
         try:
             source = self.sources.named(upload.source)
+            seen = _ReadItems(upload.replaces, source.id_prefix, [], [])
             writer = Writer(upload.agent, frozenset(upload.labels), sees_all=False)
             if upload.read_again is not None:
                 return await self._read_again(upload, path, source=source, writer=writer)
@@ -251,8 +248,7 @@ class ReceiveUpload:
             if error.retryable:
                 raise
             return refused_file(upload.path, error)
-        ids = [source.id_prefix + own_id for own_id in seen.own_ids]
-        return file_result(summary, ids, seen.notes)
+        return file_result(summary, seen.ids, seen.losses)
 
     async def _read_again(
         self, upload: Upload, path: Path, *, source: KnowledgeSource, writer: Writer
@@ -266,32 +262,35 @@ class ReceiveUpload:
         summary = await self.add.again(
             item, source=source, writer=writer, own_id=own_id, content_hash=content_hash
         )
-        notes = item.notes[:MOST_LISTED] if isinstance(item, SourceDocument) else ()
-        return file_result(summary, [source.id_prefix + own_id], notes)
+        document_id = source.id_prefix + own_id
+        losses = item.losses[:MOST_LISTED] if isinstance(item, SourceDocument) else ()
+        return file_result(summary, [document_id], [(document_id, loss) for loss in losses])
 
 
 @dataclass(frozen=True, slots=True)
 class _ReadItems:
-    """Collects the first MOST_LISTED ids and notes of a file's items while they are read."""
+    """Collects the first MOST_LISTED ids and losses of a file's items while they are read."""
 
     replaces: str | None
     """Own id of the document that the file replaces; None: its documents have their own ids."""
-    own_ids: list[str]
-    notes: list[str]
+    id_prefix: str
+    ids: list[str]
+    losses: list[tuple[str, Loss]]
 
     def of(self, items: Iterable[SourceItem]) -> Iterator[SourceItem]:
         """Yield the items, as replacements if the file replaces a document."""
         for read in items:
             item = read if self.replaces is None else self._as_replaced(read, self.replaces)
-            if isinstance(item, SourceDocument) and len(self.own_ids) < MOST_LISTED:
-                self.own_ids.append(item.document.document_id)
-                self.notes.extend(item.notes[: MOST_LISTED - len(self.notes)])
+            if isinstance(item, SourceDocument) and len(self.ids) < MOST_LISTED:
+                self.ids.append(self.id_prefix + item.document.document_id)
+                more = item.losses[: MOST_LISTED - len(self.losses)]
+                self.losses.extend((self.ids[-1], loss) for loss in more)
             yield item
 
     def _as_replaced(self, item: SourceItem, own_id: str) -> SourceItem:
         """Return the item under the id of the document that it replaces; a failure for a withdrawal or a
         second document."""
-        if isinstance(item, SourceWithdrawal) or self.own_ids:
+        if isinstance(item, SourceWithdrawal) or self.ids:
             return invalid(item.origin, "a file that replaces a document must hold one document")
         if isinstance(item, SourceFailure):
             return replace(item, own_id=own_id, is_named_by_file=False)

@@ -536,6 +536,10 @@ class AnswerRecord(AnswerEnding):
     reply_to: RecordId | None = Field(default=None, exclude_if=lambda answer_id: answer_id is None)
     """The answer that a reply to a patient is written from, whose id is its conversation's, too."""
     agent: str
+    customer: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    """The customer of the question's care context; omitted without one."""
+    chat: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    """The context's first id of the kind ``chat``: the customer's chat in the helpdesk."""
     asked_at: datetime
     written_at: datetime | None = Field(default=None, exclude_if=lambda at: at is None)
     """When the last message of a chat was written, where the request says it."""
@@ -607,10 +611,20 @@ class AnswerRecord(AnswerEnding):
 
     @property
     def is_for_desk(self) -> bool:
-        """Whether the answer opens a case at the review desk without a verdict: nothing answered a question,
-        or documents contradict each other."""
-        asks = self.reading is None or self.reading.asks
-        return (self.is_unanswered and asks) or bool(self.differing)
+        """Whether the answer opens a case at the review desk without a verdict: the message is an emergency,
+        no document answers it, or documents contradict each other."""
+        return self.is_gap or bool(self.red_flags or self.differing)
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether a document could have answered the question, and none did.
+
+        Not an emergency, a greeting or thanks, and not where a live system was asked ("Where is order 4711?")
+        or has to know more (``clarify``: "Which order?"): no document says that.
+        """
+        reading = self.reading
+        asks = reading is None or (reading.asks and not reading.elements)
+        return self.is_unanswered and asks and not (self.red_flags or self.clarify)
 
     @property
     def is_unanswered(self) -> bool:

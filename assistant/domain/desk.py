@@ -174,6 +174,8 @@ class CaseReason(StrEnum):
     """The agent changed a number, code, dose, date or negation before sending."""
     UNSUPPORTED_SENT = "unsupported_sent"
     UNANSWERED = "unanswered"
+    EMERGENCY = "emergency"
+    """The message raised a red flag of the tenant."""
     DIFFERENT_VALUES = "different_values"
     """Documents in force give one thing different values. One case stands for all questions that met them."""
     ANSWER_SUSPENDED = "answer_suspended"

@@ -628,6 +628,14 @@ class UploadRefusal(PublicModel):
     reason: str
 
 
+class NotePlace(PublicModel):
+    """Where in the text of a document something of its file is missing."""
+
+    document_id: str
+    start: int | None = None
+    """Null where the place has no text."""
+
+
 class UploadResult(PublicModel):
     """What became of an uploaded file."""
 
@@ -643,7 +651,11 @@ class UploadResult(PublicModel):
     refusals: tuple[UploadRefusal, ...] = Field(default=(), max_length=MOST_LISTED)
     """The first 100."""
     notes: tuple[str, ...] = Field(default=(), max_length=MOST_LISTED)
-    """What of the file was not read: a scanned page, a hidden sheet."""
+    """What of the file was not read, a sentence each: "1 hidden row was left out: sheet Prices, row 12."."""
+    note_places: tuple[NotePlace, ...] = Field(
+        default=(), max_length=MOST_LISTED, exclude_if=lambda places: not places
+    )
+    """Of each note, in order."""
     words: int = Field(default=0, exclude_if=lambda count: count == 0)
     """Words that a document which was read again has now."""
     words_changed: int = Field(default=0, exclude_if=lambda count: count == 0)

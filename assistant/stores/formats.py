@@ -97,12 +97,14 @@ is written as ``{"id": "a", "kind": "desk", "parts": [{"n": 1}, {"n": 2}]}``, an
 _CASE: _Added = {
     "same_hash": None,
     "joined": None,
-    "reason": _Values({"review_due": "answer_suspended", "different_values": "unanswered"}),
+    "reason": _Values(
+        {"review_due": "answer_suspended", **dict.fromkeys(("different_values", "emergency"), "unanswered")}
+    ),
 }
 _ADDED: Mapping[type, _Added] = {
     AnswerRecord: {
         **dict.fromkeys(("reading", "red_flags", "unchecked_language", "offered", "degraded", "loading")),
-        **dict.fromkeys(("variant", "differing")),
+        **dict.fromkeys(("variant", "differing", "customer", "chat")),
         "sentences": dict.fromkeys(("detail", "values", "cited", "is_key", "quote", "cells")),
         "also": {"rows": None},
     },

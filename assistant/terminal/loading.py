@@ -23,6 +23,7 @@ from assistant.documents.files import (
     read_sources,
     skipped_files,
 )
+from assistant.documents.page import first_of
 from assistant.documents.parsing_process import ParsingProcess, ParsingRequest, read_answer
 from assistant.documents.readable import pages_of
 from assistant.documents.receive import AddDocuments, AddSummary
@@ -176,7 +177,7 @@ class FileReading:
         self.skipped.extend(skipped_files(folder.paths))
         for item in read_sources(folder.paths, ocr=folder.source.entry.recognised):
             if isinstance(item, SourceDocument):
-                self.unread.extend((item.origin, note) for note in item.notes)
+                self.unread.extend((item.origin, str(loss)) for loss in item.losses)
                 self.tags.extend(f"{item.origin}: {reason}" for reason in self._unfilled(item, folder.source))
                 included = dict.fromkeys(_INCLUDE.findall(item.document.content))
                 self.includes.extend(f"{item.origin}: {name}" for name in included)
@@ -199,7 +200,7 @@ class FileReading:
             "keys that are not read": keys,
             "files that a template would include are not read there": self.includes,
         }
-        lines = [f"{what}: {first_names(names, most=SHOWN_NAMES)}" for what, names in named.items() if names]
+        lines = [f"{what}: {first_of(names, most=SHOWN_NAMES)}" for what, names in named.items() if names]
         kinds = (
             (self._unread_lines(), "parts of files that were not read"),
             (self.tags, "tags that nothing fills"),
@@ -221,7 +222,7 @@ class FileReading:
         lines: list[str] = []
         for part, files in words.items():
             counted = f"{part}: {files.total():,}" if files.total() else part
-            in_several = f"{counted} in {len(files):,} files: {first_names(list(files), most=SHOWN_NAMES)}"
+            in_several = f"{counted} in {len(files):,} files: {first_of(list(files), most=SHOWN_NAMES)}"
             lines.append(f"{next(iter(files))}: {counted}" if len(files) == 1 else in_several)
         return lines
 
@@ -244,13 +245,7 @@ class FileReading:
             return "this tenant has none"
         name = written.strip("{} ").rpartition(" ")[2].casefold()
         near = sorted(self.elements, key=lambda element: (OSA.distance(name, element), element))
-        return f"there are {first_names(near, most=SHOWN_NAMES)}"
-
-
-def first_names(names: Sequence[str], *, most: int) -> str:
-    """Return the first names, and how many more there are: "a.md, b.md and 12 more"."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{more}"
+        return f"there are {first_of(near, most=SHOWN_NAMES)}"
 
 
 @dataclass(slots=True)

@@ -80,17 +80,27 @@ def test_a_dropped_folder_is_answered_from_and_its_refusals_are_told(
     book = Workbook()
     for line in (("Service", "Price"), ("Renting a locker", "2 euros a day"), ("Parking a bicycle", "free")):
         book.worksheets[0].append(line)
+    book.worksheets[0].row_dimensions[3].hidden = True
     book.save(folder / "desk" / "fees.xlsx")
+    write(folder / "desk" / "~$fees.xlsx", "of who has it open")
     write(folder / "photos.zip", "PK")
     write(folder / "torn.pdf", "%PDF-1.7")
     write(folder / ".DS_Store", "-")
     drop(owner, folder)
     expect(counts(owner)).to_have_text("3 read, 1 refused", timeout=LIVE_MS)
     expect(owner.page.locator(".upload-list li.refused")).to_contain_text("torn.pdf")
-    expect(owner.page.locator(".left-out")).to_contain_text("1 hidden, 1 .zip")
+    for left_out in ("1 hidden", "1 .zip", "1 ~$ of a file that is open in Office"):
+        expect(owner.page.locator(".left-out")).to_contain_text(left_out)
     for document_id in ("desk-umbrellas", "desk-tariff.pdf", "desk-fees.xlsx"):
         expect(row(owner, document_id)).to_contain_text("live", timeout=LIVE_MS)
     check(owner)
+    lost = owner.page.locator(".upload-list li.done").filter(
+        has_text="1 hidden row was left out: sheet Sheet, row 3."
+    )
+    lost.get_by_role("button", name="Show").click()
+    expect(owner.page.get_by_role("dialog").locator("mark.passage")).to_have_text("Sheet")
+    check(owner)
+    owner.button("Close").click()
     owner.page.get_by_role("link", name="Answers").click()
     owner.ask_to_the_end("For how long is an umbrella lent?")
     expect(owner.answer).to_contain_text("nine days against a deposit of 4 euros")

@@ -9,7 +9,7 @@ from playwright.sync_api import Route, expect
 
 from tests.browser.console_page import ConsolePage
 
-NOTE = "Conversation answer-1, 1 question\n\n10:02 When may it be refilled?\n  On day 23.\n"
+NOTE = "28 Nov 2026, 10:02 to 10:04 CST\n\nAsked 10:02: When may it be refilled?\n  On day 23.\n"
 
 
 def test_the_note_is_shown_and_copied(
@@ -21,7 +21,7 @@ def test_the_note_is_shown_and_copied(
         asked.append(route.request.headers["accept"])
         route.fulfill(status=200, content_type="text/plain", body=NOTE)
 
-    console.page.route("**/v1/conversations/*/note", note)
+    console.page.route("**/v1/conversations/*/note?zone=*", note)
     console.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     console.button("Note of this conversation").click()
     dialog = console.page.get_by_role("dialog", name="Note of this conversation")

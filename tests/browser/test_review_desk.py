@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Route, expect
 from tests.browser.console_page import ConsolePage, OpenConsole
 from tests.browser.product import Product
 from tests.browser.stand_in import StandIn
-from tests.browser.stand_in_desk import BETTER, HOLIDAY, problem
+from tests.browser.stand_in_desk import BETTER, HOLIDAY, case_row, problem
 
 OpenDesk = OpenConsole
 PARKING = "Where does a visitor get a parking permit for the garage?"
@@ -192,11 +192,26 @@ def test_a_missing_field_is_named_and_focused(desk: OpenDesk, stand_in: StandIn)
 def test_a_gap_leads_to_its_cases(desk: OpenDesk) -> None:
     console = desk()
     console.button("Gaps").click()
+    expect(console.page.get_by_text("31 questions without a document, in 1 gap")).to_be_visible()
     expect(console.page.locator(".gap")).to_contain_text("31 questions on holiday hours, no document")
     expect(console.page.locator(".gap-examples li").first).to_have_text(HOLIDAY)
     console.page.locator(".gap").get_by_role("button").click()
     expect(lines(console)).to_have_count(1)
     expect(console.page.locator(".chosen-filter")).to_contain_text("holiday hours")
+
+
+def test_emergencies_have_a_list_of_their_own(
+    desk: OpenDesk, stand_in: StandIn, check: Callable[[ConsolePage], None]
+) -> None:
+    stand_in.desk.cases.append(case_row("case-9", "She says that she wants to die.", reason="emergency"))
+    console = desk()
+    everything = lines(console).count()
+    console.button("Emergencies").click()
+    expect(lines(console)).to_have_count(1)
+    expect(lines(console)).to_contain_text("Emergency")
+    check(console)
+    console.button("Queue").click()
+    expect(lines(console)).to_have_count(everything)
 
 
 def test_a_list_that_is_still_read_shows_nothing_of_the_list_before(

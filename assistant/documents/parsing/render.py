@@ -50,7 +50,8 @@ def render(page: model.Page) -> Rendered:
         renderer.builder.block(page.banner)
     renderer.blocks(page.blocks)
     parsed = replace(renderer.builder.build(), banner=page.banner)
-    return Rendered(parsed, (*page.losses, *renderer.losses()))
+    of_page = (replace(loss, at=renderer.start_of(loss.where)) for loss in page.losses)
+    return Rendered(parsed, (*of_page, *renderer.losses()))
 
 
 def words_in(text: str) -> int:
@@ -66,7 +67,11 @@ class _Renderer:
         self._note_marks = note_marks
         self._lost: Counter[tuple[str, str]] = Counter()
         """Lost words by kind ("struck words") and place ("page 3")."""
+        self._lost_at: dict[tuple[str, str], int] = {}
+        """Where in the text the first word of each kind and place is lost."""
         self._place: model.Place | None = None
+        self._starts: dict[str, int] = {}
+        """Where each place begins in the text: {"page 3": 2100}."""
         self._depth = 0
         """How many lists and tables are around the block."""
         self._marker = ""
@@ -75,7 +80,14 @@ class _Renderer:
         """Kind of the items of the list around; None outside of lists."""
 
     def losses(self) -> tuple[model.Loss, ...]:
-        return tuple(model.Loss(what, where, words) for (what, where), words in self._lost.items())
+        return tuple(
+            model.Loss(*lost, words, at=self._lost_at.get(lost)) for lost, words in self._lost.items()
+        )
+
+    def start_of(self, where: str) -> int | None:
+        """Return where the place of a loss begins in the text: that of its sheet for some rows of it."""
+        found = [(len(name), at) for name, at in self._starts.items() if f"{where},".startswith(f"{name},")]
+        return max(found)[1] if found else None
 
     def blocks(self, blocks: Iterable[model.Block]) -> None:
         for block in blocks:
@@ -100,11 +112,14 @@ class _Renderer:
     def _enter_place(self, place: model.Place) -> None:
         if place.kind == "page" and (self._place is None or self._place.number != place.number):
             self.builder.page(place.number)
+        self._starts.setdefault(str(place), self.builder.length)
         self._place = place
 
     def _lose(self, what: str, text: str) -> None:
         if words := words_in(text):
-            self._lost[what, str(self._place or "")] += words
+            lost = (what, str(self._place or ""))
+            self._lost[lost] += words
+            self._lost_at.setdefault(lost, self.builder.length)
 
     # Blocks
 

@@ -111,7 +111,7 @@ class TextBuilder:
     def __init__(self) -> None:
         self._parts: list[str] = []
         """Pieces of the text so far, with the separators between them."""
-        self._length = 0
+        self.length = 0
         """Characters of the text so far: where the next piece begins."""
         self._headings: list[tuple[int, str]] = []
         """Level and name of each heading above the next block, outermost first."""
@@ -186,7 +186,7 @@ class TextBuilder:
 
     def page(self, number: int) -> None:
         """Begin a page of a paged file: the next text is the first on it (2: the blank line before that)."""
-        self._pages.append((number, self._length + (2 if self._parts else 0)))
+        self._pages.append((number, self.length + (2 if self._parts else 0)))
 
     def table(self, rows: list[list[str]], *, has_header: bool, depth: int) -> None:
         """Add a table, a line for each row: "Visit: First; Fee: $20", or "First | $20" without names of
@@ -296,16 +296,16 @@ class TextBuilder:
         """Append a text with its links, after the separator unless it is the first; return where it
         begins."""
         between = separator if self._parts else ""
-        start = self._length + len(between)
+        start = self.length + len(between)
         self._parts += [between, text]
-        self._length = start + len(text)
+        self.length = start + len(text)
         self._links += _moved_by(links, start)
         return start
 
     def _end_section(self) -> None:
         """End the section, if a text followed its heading."""
         if self._section_start is not None:
-            span = Span(self._section_start, self._length)
+            span = Span(self._section_start, self.length)
             self._sections.append(Section(headings=tuple(name for _, name in self._headings), span=span))
             self._section_start = None
 

@@ -189,7 +189,7 @@ def check_revision(item: DeskItem, revision: int) -> None:
     """Raise ConflictError unless the change was made on the newest revision."""
     if item.revision != revision:
         raise ConflictError(
-            f"The newest revision is {item.revision}, made by {item.by} at {item.at:%Y-%m-%d %H:%M} UTC;"
+            f"The newest revision is {item.revision}, made by {item.by};"
             f" the change was made on revision {revision}. Read it again, then decide."
         )
 

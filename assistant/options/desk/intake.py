@@ -43,7 +43,7 @@ INTAKE = "intake"
 _CANDIDATES = 3
 """Documents that a case names where the answer quoted none: as many as an agent would look at."""
 _JOINED = (CaseReason.BAD_VERDICT, CaseReason.UNANSWERED, CaseReason.DIFFERENT_VALUES)
-"""Reasons whose cases join another one. The other reasons are about what one agent sent."""
+"""Reasons whose cases join another one. The other reasons are about one person, or what one agent sent."""
 _ATTEMPTS = 8
 """Writes of one case at most: another process may change an index between its read and the write."""
 _HASH_DIGITS = 48
@@ -117,7 +117,7 @@ class OpenCases:
             indexes = []
         elif record is not None:
             index = await _Index.read(self.store, _index_of_agent(record.agent), most=self.most_of_agent)
-            if len(index.case_ids) >= self.most_of_agent:
+            if len(index.case_ids) >= self.most_of_agent and reason is not CaseReason.EMERGENCY:
                 _log.warning("case_not_opened", answer_id=event.answer_id, open_cases=len(index.case_ids))
                 return
             indexes.append(index.with_ids((*index.case_ids, new_id), at=case.opened_at))
@@ -215,6 +215,8 @@ def _reasons(event: FeedbackEvent) -> Iterator[CaseReason]:
                 yield CaseReason.UNSUPPORTED_SENT
         case FeedbackKind.UNANSWERED:
             yield CaseReason.UNANSWERED
+        case FeedbackKind.EMERGENCY:
+            yield CaseReason.EMERGENCY
         case FeedbackKind.DIFFERENT_VALUES:
             yield CaseReason.DIFFERENT_VALUES
         case _:

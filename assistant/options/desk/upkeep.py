@@ -490,7 +490,7 @@ def _fault_of_source(bound: BoundSource, status: DocumentStatus | None) -> str:
     is_on_its_way = status.state in _PENDING and status.content_hash == bound.content_hash
     if bound.content_hash == status.live_content_hash or is_on_its_way:
         return ""
-    return f"Its source {bound.document_id} has another content since {status.updated_at:%Y-%m-%d %H:%M} UTC."
+    return f"Its source {bound.document_id} has another content now."
 
 
 # The receipt of a withdrawal: it counts and removes a document's texts in approved answers.

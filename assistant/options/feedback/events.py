@@ -44,6 +44,8 @@ class FeedbackKind(StrEnum):
     """The agent used the approved answer that was offered beside the answer."""
     UNANSWERED = "unanswered"
     """The knowledge base had no answer."""
+    EMERGENCY = "emergency"
+    """The message raised a red flag."""
     DIFFERENT_VALUES = "different_values"
     """Documents in force gave one thing different values, and the answer showed them."""
 

@@ -160,7 +160,8 @@ class Signals:
 
     def _of_answer(self, record: AnswerRecord) -> Iterator[Signal]:
         if record.is_for_desk:
-            kind = FeedbackKind.UNANSWERED if record.is_unanswered else FeedbackKind.DIFFERENT_VALUES
+            kind = FeedbackKind.UNANSWERED if record.is_gap else FeedbackKind.DIFFERENT_VALUES
+            kind = FeedbackKind.EMERGENCY if record.red_flags else kind
             event = self._event(kind, record.answer_id, record.finished_at, record)
             yield self._question_only(event, record)
 

@@ -1,10 +1,10 @@
 """Makes the note of a conversation from its stored answers. Documents' lines are read when it is made.
 
-    Conversation 6f1c…, 1 question, 2026-11-28 10:02 to 10:04 UTC
+    28 Nov 2026, 10:02 to 10:04 CST
 
-    10:02 How long may the vaccine stay outside the refrigerator?
+    Asked 10:02: How long may the vaccine stay outside the refrigerator?
       Unopened vials may stand at up to 25 °C for 30 days.
-        Cold chain > Excursions (document cold-chain, content 3c61f5ca)
+        (Cold chain, Excursions)
       Sent 10:04: It may stand outside for 30 days.
 
 Docstrings of the models are in ``docs/openapi.json``.
@@ -13,7 +13,7 @@ Docstrings of the models are in ``docs/openapi.json``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from itertools import groupby
 from typing import Literal
 
@@ -28,8 +28,6 @@ WHY: Mapping[Why, str] = {
     "failed": "the answer failed",
     "not_sent": "nothing was sent",
 }
-_HASH_DIGITS = 8
-"""Digits of a content's hash that a note shows: enough to tell a document's contents apart."""
 
 
 class NoteLine(PublicModel):
@@ -49,9 +47,8 @@ class NoteLine(PublicModel):
     @property
     def source(self) -> str:
         """The source in words."""
-        place = f"{self.title} > {self.headings}" if self.headings else self.title
-        digits = f", content {self.content_hash[:_HASH_DIGITS]}" if self.content_hash else ""
-        return f"{place} (document {self.document_id}{digits}{', withdrawn' if self.withdrawn else ''})"
+        names = [self.title, *filter(None, self.headings.split(" > ")), *["withdrawn"] * self.withdrawn]
+        return f"({', '.join(names)})"
 
 
 class NoteSent(PublicModel):
@@ -80,29 +77,30 @@ class Note(PublicModel):
     conversation_id: str
     entries: tuple[NoteEntry, ...]
 
-    def as_text(self) -> str:
-        """Return the note as plain text."""
-        first, last, many = self.entries[0].at, self.entries[-1].at, len(self.entries)
-        until = f"{last:%H:%M}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M}"
-        asked = f"{many} question{'' if many == 1 else 's'}, {first:%Y-%m-%d %H:%M} to {until} UTC"
-        parts = [f"Conversation {self.conversation_id}, {asked}"]
-        parts += ["\n".join(_entry_lines(entry)) for entry in self.entries]
-        if left := [
-            f"  {row.at:%H:%M} {_line(text)} ({WHY[why]})" for row in self.entries for text, why in row.open
-        ]:
+    def as_text(self, zone: tzinfo = UTC) -> str:
+        """Return the note as plain text, with the times of a zone."""
+        first, last = self.entries[0].at.astimezone(zone), self._last.astimezone(zone)
+        until = f"{last:%H:%M}" if first.date() == last.date() else f"{last:%d %b %Y, %H:%M}"
+        parts = [f"{first:%d %b %Y, %H:%M} to {until} {last:%Z}".removeprefix("0")]
+        parts += ["\n".join(_entry_lines(entry, zone)) for entry in self.entries]
+        if left := [f"  {_line(text)} ({WHY[why]})" for row in self.entries for text, why in row.open]:
             parts.append("\n".join(["Open", *left]))
         return "\n\n".join(parts) + "\n"
 
+    @property
+    def _last(self) -> datetime:
+        return max(at for entry in self.entries for at in (entry.at, *(sent.at for sent in entry.sent)))
 
-def _entry_lines(entry: NoteEntry) -> Iterator[str]:
+
+def _entry_lines(entry: NoteEntry, zone: tzinfo) -> Iterator[str]:
     """Yield a note's lines about a question: the question, each source below its lines, what was sent."""
-    yield f"{entry.at:%H:%M} {_line(entry.question)}"
+    yield f"Asked {entry.at.astimezone(zone):%H:%M}: {_line(entry.question)}"
     for source, lines in groupby(entry.lines, key=lambda line: line.source):
         yield from (f"  {_line(line.text)}" for line in lines if line.text)
         yield f"    {source}"
     for sent in entry.sent:
         why = f" (sent in spite of the check: {_line(sent.reason)})" if sent.reason else ""
-        yield f"  Sent {sent.at:%H:%M}: {_line(sent.text)}{why}"
+        yield f"  Sent {sent.at.astimezone(zone):%H:%M}: {_line(sent.text)}{why}"
 
 
 def _line(text: str) -> str:
@@ -175,6 +173,8 @@ async def _read(
         return line.model_copy(update={"text": where})
     span = (at, at + len(where)) if isinstance(where, str) else where
     heading = next((unit.heading for unit in parsed.units if unit.span.start <= at < unit.span.end), "")
+    first, _, below = heading.partition(" > ")  # the first may repeat the title
+    heading = below if first == source.title else heading
     more = {"text": parsed.text[slice(*span)], "span": span, "headings": heading}
     return line.model_copy(update=more)
 
@@ -184,7 +184,8 @@ def _left_open(record: AnswerRecord, *, is_sent: bool) -> Iterator[tuple[str, Wh
     if record.outcome is not Outcome.DONE:
         yield record.question, "failed"
     elif record.is_unanswered:
-        yield record.question, "no_document"
+        if record.reading is None or record.reading.asks:  # else thanks, or a greeting
+            yield record.question, "no_document"
     else:
         for question in record.unanswered:
             yield question, "no_document"

@@ -8,8 +8,9 @@ The names of the counts, and how they sum (``wire.OverviewCounts`` has the same 
 
 - An answer is one of ``thanks`` (a greeting or thanks, counted nowhere else) and ``questions``.
 - ``questions`` = ``written`` + ``quoted`` + ``approved`` + ``not_found`` + ``failed`` + ``stopped``.
-- ``gaps`` and ``teachable`` are parts of ``not_found``: no document answers the question. It is teachable
-  where a document was near (a cosine of ``near_cosine`` or more), which may need another wording; else a gap.
+- ``gaps`` is a part of ``not_found``: no document answers the question (``AnswerRecord.is_gap``, by which the
+  review desk has its gaps). ``teachable`` is a part of ``gaps``: a document was near (a cosine of
+  ``near_cosine`` or more), which may need another wording.
 - ``sent_as_is`` + ``sent_edited`` + ``sent_not_compared`` = the sum of all ``replied_…``: an answer of which
   a text was sent. ``not_sent``: the other answers with a text.
 - ``marked_good``, ``marked_bad``: an answer by its last mark.
@@ -171,10 +172,10 @@ class CountDay:
         if record.reading is not None and not record.reading.asks:
             return Counter(thanks=1)
         counts = Counter({"questions": 1, how_answered(record): 1})
-        if _lacks_a_document(record):
+        if record.is_gap:
             cosine = record.gate.best_cosine if record.gate is not None else -1.0
             is_near = cosine >= self._near_cosine and _nearest(record) is not None
-            counts["teachable" if is_near else "gaps"] += 1
+            counts.update(gaps=1, teachable=int(is_near))
         verdicts, sends = await asyncio.gather(
             self._records.list_verdicts(record.answer_id), self._records.list_sent(record.answer_id)
         )
@@ -221,16 +222,6 @@ def _replied(*, after: timedelta) -> str:
     """Return the count of a reply after so long: "replied_60_s" after 40 s, "replied_later" after 1,000 s."""
     seconds = after.total_seconds()
     return next((f"replied_{most}_s" for most in REPLIED_WITHIN_S if seconds <= most), "replied_later")
-
-
-def _lacks_a_document(record: AnswerRecord) -> bool:
-    """Return whether a document could have answered a question that nothing answered.
-
-    Not where it asks a live system ("Where is order 4711?"), which was late or failed, or which has to know
-    more (``clarify``: "Which order?"): no document says that.
-    """
-    asks_live_system = bool(record.clarify or (record.reading and record.reading.elements))
-    return record.is_unanswered and not asks_live_system
 
 
 def _nearest(record: AnswerRecord) -> str | None:

@@ -31,6 +31,8 @@ _MOST_DOCUMENTS = 100
 _MOST_STATUSES = 2_000
 """Documents of a period whose state is read: those on which the most answers rest."""
 _YEAR_DAYS = 365.25
+_NO_SOURCE = "documents without a source"
+"""Row of the documents that say of no source."""
 _ONE_TABLE: dict[str, Any] = {
     "description": "With ``Accept: text/csv`` the one table",
     "content": {"text/csv": {"schema": {"type": "string"}}},
@@ -105,7 +107,7 @@ def _rows(days: Sequence[CountedDay], table: str) -> tuple[bodies.OverviewRow, .
     """Return the rows of a table of ``CountedDay`` over all days, those with the most questions first."""
     summed = _summed(getattr(day, table) for day in days)
     ranked = sorted(summed.items(), key=lambda row: (-row[1]["questions"], row[0]))
-    return tuple(bodies.OverviewRow(name=name, **counts) for name, counts in ranked)
+    return tuple(bodies.OverviewRow(name=name or _NO_SOURCE, **counts) for name, counts in ranked)
 
 
 async def _documents(

@@ -41,6 +41,9 @@ class SentReply(PublicModel):
     answer_id: RecordId
     conversation_id: RecordId
     agent: str
+    customer: str | None = None
+    chat: str | None = None
+    """By the question's care context; null without one, and in replies of earlier releases."""
     sent_at: datetime
     reader_labels: tuple[str, ...]
     """Access labels under which the question was asked: only a reader who holds them all sees the reply."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from assistant.options.desk.cases import DeskServices
 from assistant.options.recall.routes import ReadRecalls
@@ -13,6 +13,7 @@ from assistant.options.recall.sweep import RecallSweep
 from assistant.tenant.toml_file import keys_of
 
 if TYPE_CHECKING:
+    from assistant.process.settings import ServiceSettings
     from assistant.service.served import ServedTenant
     from assistant.stores.opened import StoreChoice
 
@@ -22,8 +23,12 @@ async def open_recall(served: ServedTenant, stores: StoreChoice) -> Sequence[obj
     section = keys_of(stores.tenant, RecallTenant).recall
     services, recalls = served.part(DeskServices), await stores.of(RECALLS)
     sweep = RecallSweep(services, recalls, await stores.of(SENDS), due_days=section.due_days)
-    texts = served.answering.documents.texts
-    return sweep, ReadRecalls(services, recalls, texts, section.conversation_url)
+    texts, url = served.answering.documents.texts, section.conversation_url
+    if url is not None and url.startswith("{"):
+        system, path = url[1:].split("}", 1)
+        address = cast("ServiceSettings", stores.settings).address_of(stores.tenant, system)
+        url = None if address is None else f"{str(address).rstrip('/')}{path}"
+    return sweep, ReadRecalls(services, recalls, texts, url)
 
 
 def run_recall(served: ServedTenant) -> Sequence[Coroutine[Any, Any, None]]:

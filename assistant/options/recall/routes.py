@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import StreamingResponse
@@ -25,9 +26,16 @@ from assistant.options.desk.approved import ApprovedAnswer
 from assistant.options.desk.cases import DeskServices, not_found
 from assistant.options.desk.routes import CONFLICTS, Digest, Name, Reviewer, exported
 from assistant.options.recall import domain
-from assistant.options.recall.domain import Recall, RecallChange, RecallDecision, RecallRevision, RecallState
+from assistant.options.recall.domain import (
+    Recall,
+    RecallChange,
+    RecallDecision,
+    RecallRevision,
+    RecallState,
+    SentReply,
+)
 from assistant.options.recall.lines import KeptContents
-from assistant.options.recall.section import PLACE_OF_ID
+from assistant.options.recall.section import PLACE_OF_CHAT, PLACE_OF_ID
 from assistant.options.recall.store import Page, Row, StoredRecalls
 from assistant.service.errors import declared, problems
 from assistant.service.identity import TenantOf
@@ -57,7 +65,8 @@ class ReadRecalls:
     store: StoredRecalls
     texts: DocumentTexts
     conversation_url: str | None
-    """Address of a conversation in the helpdesk, with ``PLACE_OF_ID`` where its id goes; None without one."""
+    """Address of a conversation in the helpdesk, with ``PLACE_OF_ID`` or ``PLACE_OF_CHAT``; None: it has
+    none."""
 
     async def page(
         self,
@@ -150,6 +159,13 @@ class ReadRecalls:
                 titles |= {name: body.questions[0]} if identity.labels.issuperset(body.labels) else {}
         return titles
 
+    def _address(self, reply: SentReply) -> str | None:
+        """Return the address of a reply's conversation; None where that needs a chat, and there is none."""
+        if self.conversation_url is None or (reply.chat is None and PLACE_OF_CHAT in self.conversation_url):
+            return None
+        url = self.conversation_url.replace(PLACE_OF_ID, reply.conversation_id)
+        return url.replace(PLACE_OF_CHAT, quote(reply.chat or "", safe=""))
+
     async def _shown(self, items: Sequence[RecallRevision], subject: str, identity: Identity) -> list[Recall]:
         """Return items with their words, as this reader may see them; the read is recorded first."""
         names = list(dict.fromkeys(item.reply.document_id for item in items))
@@ -159,14 +175,13 @@ class ReadRecalls:
         shown: list[Recall] = []
         for item in items:
             reply, now = item.reply, known[item.reply.document_id].content
-            url = self.conversation_url
             recall = Recall(
                 item_id=reply.item_id,
                 item=item,
                 title=titles.get(reply.document_id, ""),
                 is_gone=now == domain.GONE,
                 lines=tuple([await _line(unit, now, contents) for unit in reply.units]),
-                conversation_url=url and url.replace(PLACE_OF_ID, reply.conversation_id),
+                conversation_url=self._address(reply),
             )
             shown.append(recall)
         return shown

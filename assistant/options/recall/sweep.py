@@ -208,6 +208,8 @@ def _replies_of(send: StoredSent, record: AnswerRecord) -> Iterator[SentReply]:
             answer_id=send.answer_id,
             conversation_id=record.conversation_id,
             agent=send.agent,
+            customer=record.customer,
+            chat=record.chat,
             sent_at=send.at,
             reader_labels=record.labels,
             document_id=document_id,

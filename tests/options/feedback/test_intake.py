@@ -35,6 +35,7 @@ OPENED = {
         [CaseReason.FACT_EDITED, CaseReason.UNSUPPORTED_SENT],
     ),
     "no answer": (feedback("a1", FeedbackKind.UNANSWERED), [CaseReason.UNANSWERED]),
+    "emergency": (feedback("a1", FeedbackKind.EMERGENCY), [CaseReason.EMERGENCY]),
     "documents that differ": (feedback("a1", FeedbackKind.DIFFERENT_VALUES), [CaseReason.DIFFERENT_VALUES]),
     "opened source": (feedback("a1", FeedbackKind.OPENED_SOURCE, opened="wait"), []),
     "other words": (feedback("a1", FeedbackKind.REFORMULATED), []),

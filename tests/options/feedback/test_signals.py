@@ -167,6 +167,13 @@ def test_a_question_without_an_answer_is_an_event() -> None:
     assert signal.words.question == "When is it open?"
 
 
+@pytest.mark.parametrize("record", [unanswered(), answered()], ids=["no answer", "an answer"])
+def test_an_emergency_is_a_signal_of_its_own_and_no_gap(record: AnswerRecord) -> None:
+    record = record.model_copy(update={"red_flags": ("self_harm",)})
+    (signal,) = of(None, record)
+    assert (signal.event.kind, record.is_gap) == (FeedbackKind.EMERGENCY, False)
+
+
 def test_an_answer_whose_documents_differ_is_a_signal() -> None:
     record = answered().model_copy(update={"differing": ("north", "south")})
     (signal,) = of(None, record)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -37,15 +40,16 @@ async def test_a_note_has_question_line_source_and_what_was_sent(service: Runnin
     assert (line["document_id"], line["title"], line["withdrawn"]) == ("wait", "Title of wait", False)
     assert LINES[slice(*line["span"])] == line["text"] == "The wait is two days."
     assert [one["text"] for one in entry["sent"]] == ["You wait two days."]
-    plain = (await note_of(service, conversation, accept="text/plain")).text
-    for words in (
-        "How long is the wait?",
-        "  The wait is two days.",
-        "Title of wait (document wait, content ",
-    ):
-        assert words in plain
-    assert "Sent" in plain
-    assert "Open" not in plain
+    path = f"/v1/conversations/{conversation}/note?zone=Asia/Tokyo"
+    plain = (await service.client.get(path, headers=service.headers(accept="text/plain"))).text
+    at = datetime.fromisoformat(entry["at"]).astimezone(ZoneInfo("Asia/Tokyo"))
+    times, question, *lines = plain.splitlines()[0:1] + plain.splitlines()[2:]
+    assert times.startswith(f"{at.day} {at:%b %Y, %H:%M} to ")
+    assert times.endswith(" JST")
+    assert question == f"Asked {at:%H:%M}: How long is the wait?"
+    assert lines[0] == "  The wait is two days."
+    assert lines[-2] == "    (Title of wait)"
+    assert re.fullmatch(r"  Sent \d\d:\d\d: You wait two days\.", lines[-1])
 
 
 async def test_a_withdrawn_document_has_no_words_in_a_note(service: RunningService) -> None:

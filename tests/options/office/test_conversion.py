@@ -129,7 +129,7 @@ def test_a_slide_has_its_title_items_table_and_notes() -> None:
         "Amount: Over $100; Who approves: the manager",
         "Cash needs a manager.",
     ]
-    assert lost(converted) == ("hidden slides (slide 2): 2",)
+    assert lost(converted) == ("hidden slides (slide 2): 1",)
 
 
 # --- sheets -------------------------------------------------------------------------------------------------
@@ -360,9 +360,9 @@ def test_raised_struck_and_hidden_parts_of_a_sheet_are_apart_or_left_out_and_nam
         "Item: Collar red",
     ]
     assert lost(converted) == (
-        "comments (sheet Prices): 3",
-        "hidden columns (sheet Prices): 6",
-        "hidden rows (sheet Prices): 5",
+        "hidden rows (sheet Prices, row 3): 1",
+        "words of comments (sheet Prices): 3",
+        "words of hidden columns (sheet Prices): 6",
         "struck words (sheet Prices, row 1): 2",
         "hidden words (sheet Prices, row 1): 1",
     )
@@ -412,7 +412,7 @@ def test_text_boxes_and_what_stands_for_pictures_are_read_and_charts_and_picture
         hidden.hide()
     converted = convert("a.xlsx", with_part(buffer.getvalue(), "xl/charts/chart9.xml", b"<x/>"))
     assert units(converted) == ["Fee", "Ask first", "and pay later", "A card of 5 euros"]
-    assert lost(converted)[:2] == ("charts that were not read: 1", "pictures that were not read: 1")
+    assert lost(converted)[:2] == ("charts without text: 1", "pictures without text: 1")
 
 
 TABLES: dict[str, tuple[list[str], list[str]]] = {
@@ -742,7 +742,7 @@ def test_an_older_mail_is_no_lost_share_of_the_new_one(tmp_path: Path) -> None:
     (item,) = read(write(tmp_path / "a.eml", bytes(mail)))
     assert isinstance(item, SourceDocument)
     assert item.lost_share == 0
-    assert [note.partition(":")[0] for note in item.notes] == ["older quoted words"]
+    assert [loss.what for loss in item.losses] == ["older quoted words"]
 
 
 def test_who_gets_a_copy_of_a_mail_and_its_header_are_read() -> None:

@@ -572,7 +572,7 @@ def test_lists_keep_their_numbers() -> None:
 
 # --- bad input --------------------------------------------------------------------------------------------
 def test_a_scanned_page_is_named() -> None:
-    assert tuple(map(str, render(converted("scan.pdf")).losses)) == ("pages without text (scans): 2",)
+    assert tuple(map(str, render(converted("scan.pdf")).losses)) == ("scans without text (page 2): 1",)
 
 
 def test_a_file_of_scans_is_refused_with_advice() -> None:

@@ -41,7 +41,7 @@ def test_the_words_of_a_scan_are_read_and_its_page_is_known() -> None:
     assert (found & printed).total() >= 0.97 * printed.total()
     assert found.total() <= 1.05 * printed.total()
     assert parsed.page_at(len(parsed.text) - 1) == 1
-    assert item.notes == ()
+    assert item.losses == ()
 
 
 @pytest.mark.usefixtures("_tesseract")

@@ -210,7 +210,7 @@ def names_of(one: Answered, *, is_small: bool, gone: str) -> Iterator[str]:
     yield "questions"
     yield one.how
     if one.gap:
-        yield one.gap
+        yield from {"gaps", one.gap}
     if is_small:
         return
     if one.marks:

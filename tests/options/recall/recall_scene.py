@@ -12,6 +12,7 @@ from assistant.options.recall.sweep import RecallSweep
 from tests.fakes.running_service import RunningService
 from tests.options.desk.desk_scene import Desk, desk_scene
 
+PLAIN_IDS = '[care_context]\nissuer = "https://care.test"\nplain_ids = true\n'
 WAIT = "The wait is two days.\n\nThe desk opens at 8:00."
 
 
@@ -31,9 +32,11 @@ class RecallScene:
         question: str = "How long is the wait?",
         agent: str = "ann",
         labels: Sequence[str] = (),
+        context: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Return an answer whose agent sent a reply."""
-        answer = await self.service.answered(agent=agent, question=question, labels=labels)
+        """Return an answer whose agent sent a reply. ``context``: plain ids, with ``PLAIN_IDS``."""
+        body = {} if context is None else {"context": context}
+        answer = await self.service.answered(agent=agent, question=question, labels=labels, body=body)
         text = f"Sent as {send_id}."
         await self.service.send_anyway(answer["answer_id"], text, send_id=send_id, agent=agent, labels=labels)
         return answer

@@ -24,7 +24,7 @@ from assistant.options.recall.sweep import RecallSweep
 from assistant.stores.sqlite_table import SqliteTable
 from tests.fakes.running_service import Scene, eventually, service_on
 from tests.options.desk.desk import approved
-from tests.options.recall.recall_scene import WAIT, RecallScene, recall_scene
+from tests.options.recall.recall_scene import PLAIN_IDS, WAIT, RecallScene, recall_scene
 
 THREE = WAIT.replace("two days", "three days")
 
@@ -324,16 +324,20 @@ async def test_under_hipaa_two_people_export(tmp_path: Path) -> None:
         assert (await get(path, headers=rob)).status_code == 200
 
 
-async def test_a_conversation_has_the_address_that_the_tenant_file_gives(tmp_path: Path) -> None:
-    more = '[recall]\ndue_days = 5\nconversation_url = "https://desk.example/c/{conversation_id}"\n'
+async def test_a_reply_names_its_customer_and_has_the_address_that_the_tenant_file_gives(
+    tmp_path: Path,
+) -> None:
+    url = "https://desk.example/#{chat}"
+    more = f'{PLAIN_IDS}[recall]\ndue_days = 5\nconversation_url = "{url}"\n'
     async with recall_scene(tmp_path, more=more) as scene:
-        answer = await scene.sent("s1")
+        answer = await scene.sent("s1", context={"customer": "bo", "ids": {"chat": ["5/0c"]}})
         await scene.sweep()
         await scene.service.know("wait", THREE)
         await scene.sweep()
         (listed,) = await scene.listed()
         reply = listed["item"]["reply"]
-        assert listed["conversation_url"] == f"https://desk.example/c/{reply['conversation_id']}"
+        assert (reply["customer"], reply["chat"]) == ("bo", "5/0c")
+        assert listed["conversation_url"] == "https://desk.example/#5%2F0c"
         assert reply["answer_id"] == answer["answer_id"]
         assert listed["item"]["due_on"] > listed["item"]["at"][:10]
 

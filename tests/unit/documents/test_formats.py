@@ -601,5 +601,5 @@ def test_an_empty_list_of_labels_in_html_opens_a_document_to_everybody(tmp_path:
 def test_what_a_text_leaves_out_is_named_and_counted(tmp_path: Path, name: str, content: str) -> None:
     (item,) = read(write(tmp_path / name, content))
     assert isinstance(item, SourceDocument)
-    assert item.notes == ("struck words: 2", "hidden words: 3")
+    assert tuple(map(str, item.losses)) == ("struck words: 2", "hidden words: 3")
     assert 0.4 < item.lost_share < 0.6

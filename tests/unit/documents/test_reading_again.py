@@ -118,7 +118,7 @@ async def test_a_text_is_read_again_with_its_labels_and_losses(shelf: Shelf) -> 
     content = "# Pay\n\nA clerk earns ~~61~~ 70 thousand.\n"
     document_id = await shelf.know(text("pay", content, "hr"))
     result = await shelf.read(await shelf.begin(document_id, "hr"))
-    assert (result.changed, result.refused, result.notes) == (1, 0, ("struck words: 1",))
+    assert (result.changed, result.refused, result.notes) == (1, 0, ("1 struck word was left out.",))
     document, state, answers = await shelf.document(document_id)
     assert (document.content, document.labels, state, answers) == (
         content,

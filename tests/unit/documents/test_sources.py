@@ -8,6 +8,7 @@ import re
 import pytest
 
 from assistant.documents.files import SourceDocument
+from assistant.documents.page import Loss
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources, check_new_id
 from assistant.domain.documents import Document
 from assistant.domain.errors import DocumentInvalidError, NotFoundError, SourceNeededError
@@ -313,7 +314,10 @@ def test_a_document_that_lost_too_much_waits_for_its_owner() -> None:
         SourceEntry(name="careful", access="everyone", namespace="", most_lost=0.05),
     )
     item = SourceDocument(
-        document(), "refill.md", notes=("struck words: 4", "hidden rows: 2"), lost_share=0.1
+        document(),
+        "refill.md",
+        losses=(Loss("struck words", words=4), Loss("hidden rows", count=2)),
+        lost_share=0.1,
     )
     assert handbook.as_tenant_document(item).document_id == "refill"
     with pytest.raises(DocumentInvalidError) as refused:

@@ -12,11 +12,16 @@ export function Gaps() {
   if (gaps === null) return review.problem.value === null ? <p class="hint">Reading the gaps…</p> : null;
   if (gaps.length === 0) return <p class="notice plain">No gap is open. Questions without an answer are in the queue, under “Not answered”.</p>;
   return (
-    <ol class="gap-list" aria-label="Gaps">
-      {gaps.map((gap) => (
-        <GapCard key={gap.gap} gap={gap} />
-      ))}
-    </ol>
+    <>
+      <p class="hint">
+        {count(gaps.reduce((sum, gap) => sum + gap.count, 0), "question")} without a document, in {count(gaps.length, "gap")}
+      </p>
+      <ol class="gap-list" aria-label="Gaps">
+        {gaps.map((gap) => (
+          <GapCard key={gap.gap} gap={gap} />
+        ))}
+      </ol>
+    </>
   );
 }
 

@@ -2,6 +2,9 @@
 import { NO_FILTERS, type Review, type View } from "./review.ts";
 
 export function turnTo(review: Review, view: View): void {
+  const isOfEmergencies = review.filters.peek().reason === "emergency";
+  if (view === "emergencies") return void review.filter({ ...NO_FILTERS, state: "open", reason: "emergency" });
+  if (view === "queue" && isOfEmergencies) return void review.filter({ reason: null });
   review.close();
   review.view.value = view;
   if (view === "queue") void review.load();

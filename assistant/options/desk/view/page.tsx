@@ -25,7 +25,7 @@ export const KEYS = [
   ["Escape", "leave the case for the queue, close a dialog"],
 ] as const;
 
-const VIEWS: Readonly<Record<View, string>> = { queue: "Queue", gaps: "Gaps", items: "Decided" };
+const VIEWS: Readonly<Record<View, string>> = { queue: "Queue", emergencies: "Emergencies", gaps: "Gaps", items: "Decided" };
 
 /** The page of reviewers and knowledge owners: what agents found wrong, and what becomes of it. */
 export function ReviewPage({ review }: { review: Review }) {
@@ -43,7 +43,7 @@ export function ReviewPage({ review }: { review: Review }) {
             {review.problem.value.title}. {review.problem.value.detail}
           </Failure>
         )}
-        {view === "queue" && (
+        {(view === "queue" || view === "emergencies") && (
           <div class="review-columns">
             <Queue />
             <CaseView />

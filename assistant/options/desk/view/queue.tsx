@@ -39,6 +39,7 @@ const COUNTED: Readonly<Record<CaseReason, string>> = {
   bad_verdict: "marked bad",
   fact_edited: "with an edited fact",
   unsupported_sent: "with unsupported text",
+  emergency: "with a red flag",
   unanswered: "not answered",
   different_values: "of documents that differ",
   review_due: "review date passed",
@@ -180,7 +181,7 @@ function CaseLine({ row, isStop, onFocus, onOpen }: CaseLineProps) {
     >
       <span class="case-question">{row.question ?? "The question is no longer kept."}</span>
       <span class="case-facts">
-        <span>{reasonWords(row)}</span>
+        {row.reason === "emergency" ? <span class="badge bad">{reasonWords(row)}</span> : <span>{reasonWords(row)}</span>}
         <span class={`turn-state ${tone}`}>
           <Icon name={icon} /> {STATES[row.state]}
         </span>

@@ -6,7 +6,7 @@ import type { DeskApi } from "./api.ts";
 import { type ResolutionDraft, ReviewDrafts, emptyDraft, requestOf } from "./drafts.ts";
 import type { DeskCase, CaseFilters, DeskCasePage, CaseRow, Gap } from "./wire.ts";
 
-export type View = "queue" | "gaps" | "items";
+export type View = "queue" | "emergencies" | "gaps" | "items";
 
 export const NO_FILTERS: CaseFilters = { state: null, reason: null, gap: null, document_id: null };
 
@@ -76,7 +76,7 @@ export class Review {
       this.filters.value = { ...this.filters.peek(), ...change };
       this.cases.value = null;
       this.#nextAfter.value = null;
-      this.view.value = "queue";
+      this.view.value = this.filters.peek().reason === "emergency" ? "emergencies" : "queue";
       this.close();
     });
     await this.load();

@@ -1,7 +1,7 @@
 /** The review desk's data as it crosses the wire, as far as its page reads it. */
 import type { Source, VerdictLabel } from "@console/wire.ts";
 
-export type CaseReason = "bad_verdict" | "fact_edited" | "unsupported_sent" | "unanswered" | "different_values" | "answer_suspended" | "review_due";
+export type CaseReason = "bad_verdict" | "fact_edited" | "unsupported_sent" | "unanswered" | "emergency" | "different_values" | "answer_suspended" | "review_due";
 export type CaseState = "open" | "asked_owner" | "proposed" | "resolved" | "dismissed";
 export type ResolutionKind =
   | "approved_answer"

@@ -9,6 +9,7 @@ export const REASONS: Readonly<Record<CaseReason, string>> = {
   fact_edited: "A fact was edited",
   unsupported_sent: "Unsupported text sent",
   unanswered: "Not answered",
+  emergency: "Emergency",
   different_values: "Documents differ",
   answer_suspended: "Approved answer suspended",
   review_due: "Review date passed",

@@ -8,7 +8,8 @@ import { useWorkspace } from "@console/views/workspace_state.ts";
 
 /** The note of a conversation as text, as the service makes it from the record. Throws ApiError. */
 export async function noteOf(api: Pick<Api, "file">, conversationId: string): Promise<string> {
-  const path = `/v1/conversations/${encodeURIComponent(conversationId)}/note`;
+  const zone = encodeURIComponent(Intl.DateTimeFormat().resolvedOptions().timeZone);
+  const path = `/v1/conversations/${encodeURIComponent(conversationId)}/note?zone=${zone}`;
   return await (await api.file(path, "text/plain")).text();
 }
 
@@ -23,7 +24,7 @@ export function NoteKey({ api }: { api: Api }) {
   const open = () => void run(async () => setNote({ of: id, text: await noteOf(api, id) }));
   return (
     <>
-      <p class="actions">
+      <p class="actions note-key">
         <button type="button" class="button small" disabled={isBusy} onClick={open}>
           <Icon name="copy" /> Note of this conversation
         </button>

@@ -173,10 +173,9 @@ def _loss(page: _Page, what: str) -> model.Loss:
 def _unread(pages: Sequence[_Page]) -> tuple[model.Loss, ...]:
     """Return one loss for all unread pages, with the first numbers; none if there is no such page. Its text
     says "scans" for damaged pages, too."""
-    unread = [page.number for page in pages if page.is_unread]
-    more = f" and {len(unread) - _MOST_NOTED:,} more" if len(unread) > _MOST_NOTED else ""
-    numbers = ", ".join(map(str, unread[:_MOST_NOTED]))
-    return (model.Loss(f"pages without text (scans): {numbers}{more}"),) if unread else ()
+    unread = [str(page.number) for page in pages if page.is_unread]
+    where = f"page{'s' * (len(unread) > 1)} {model.first_of(unread, most=_MOST_NOTED)}"
+    return (model.Loss("scans without text", where, count=len(unread)),) if unread else ()
 
 
 # --- running headers and footers --------------------------------------------------------------------------

@@ -95,14 +95,13 @@ def convert_xlsx(raw: bytes) -> model.Page:
         for sheet, part in zip(reader.wb.worksheets, parts, strict=True)
     ]
     losses = [*ooxml.macros(container)]
-    for what, folder in (("charts", "xl/charts/chart"), ("pictures", "xl/media/")):
+    for what, folder in (("charts without text", "xl/charts/chart"), ("pictures without text", "xl/media/")):
         if count := sum(name.startswith(folder) for name in container.namelist()):
-            losses.append(model.Loss(f"{what} that were not read: {count}"))
+            losses.append(model.Loss(what, count=count))
     losses += [loss for sheet in sheets for loss in sheet.losses]
     if places := [place for sheet in sheets for place in sheet.unstored]:
-        more = f" and {len(places) - _SHOWN_PLACES} more" if len(places) > _SHOWN_PLACES else ""
-        shown = ", ".join(places[:_SHOWN_PLACES])
-        what = f"formulas without a stored value: {shown}{more}. Open and save the file in Excel."
+        shown = model.first_of(places, most=_SHOWN_PLACES)
+        what = f"formulas without a stored value: {shown}. Open and save the file in Excel."
         losses.append(model.Loss(what))
     blocks = tuple(block for sheet in sheets for block in sheet.blocks)
     banner = "; ".join(dict.fromkeys(banner for sheet in sheets for banner in sheet.banners))
@@ -161,7 +160,7 @@ def _read_sheet(sheet: Any, facts: _Facts, container: ZipFile, epoch: datetime) 
     cells = [*_cells(sheet, facts.links, epoch)]
     blocks = [*region_blocks(_rows(cells), place, level=3), *_over_the_cells(sheet, container, place)]
     heading = [model.Heading(2, (model.Run(sheet.title),), place)] if blocks else []
-    losses = [model.Loss(what, str(place), words) for what, words in _lost_words(cells).items()]
+    losses = [*_losses(cells, place)]
     unstored = [f"{sheet.title}!{cell}" for cell in facts.unstored]
     return _ReadSheet(losses, [*heading, *blocks], [*_banners(sheet)], unstored)
 
@@ -255,15 +254,22 @@ def _rows(cells: Iterable[_Cell]) -> list[Row]:
     ]
 
 
-def _lost_words(cells: Iterable[_Cell]) -> Counter[str]:
-    """Return how many words are not shown, by what hides them."""
-    lost = Counter[str]()
+def _losses(cells: Iterable[_Cell], place: model.Place) -> Iterator[model.Loss]:
+    """Yield what of a sheet is not shown, by what hides it."""
+    lost, rows = Counter[str](), dict[int, int]()  # hidden row = its words
     for cell in cells:
-        if not cell.rows or not cell.columns:
-            lost["hidden columns" if cell.rows else "hidden rows"] += len(cell.shown.text.split())
+        if not cell.rows:
+            words = len(cell.shown.text.split())
+            rows[cell.row_in_file] = rows.get(cell.row_in_file, 0) + words
+        elif not cell.columns:
+            lost["words of hidden columns"] += len(cell.shown.text.split())
         elif cell.comment:
-            lost["comments"] += len(cell.comment.removeprefix(_REMARK).split())
-    return lost
+            lost["words of comments"] += len(cell.comment.removeprefix(_REMARK).split())
+    if rows:
+        numbers = model.first_of([str(row) for row in rows], most=_SHOWN_PLACES)
+        where = f"{place}, row{'s' * (len(rows) > 1)} {numbers}"
+        yield model.Loss("hidden rows", where, sum(rows.values()), len(rows))
+    yield from (model.Loss(what, str(place), words) for what, words in lost.items())
 
 
 def _runs(cell: Any, link: str, epoch: datetime) -> model.Runs:

@@ -57,7 +57,8 @@ def convert_pptx(raw: bytes) -> model.Page:
         running = dict[str, None]()  # a set in order: texts of footers and of masters
         for number, slide in enumerate(presentation.slides, start=1):
             if slide.element.get("show") == "0":  # pyright: ignore[reportUnknownMemberType]
-                losses.append(model.Loss("hidden slides", f"slide {number}", ooxml.words_of(_tree(slide))))
+                words = ooxml.words_of(_tree(slide))
+                losses.append(model.Loss("hidden slides", f"slide {number}", words, count=1))
             else:
                 blocks += _Slide(slide, number, running).blocks()
     of_file = str(presentation.core_properties.title).replace(_UNNAMED, "")

@@ -211,11 +211,13 @@ class _Reader:
         blocks = self._inside(root)
         if not self._titles:
             blocks = tuple(self._bold_headings(blocks))
-        self._lost["comments"] = ooxml.words_of(self._parts["comments"])
+        self._lost["words of comments"] = ooxml.words_of(self._parts["comments"])
         title = model.title_of(self._titles.get(1) or self._titles.get(2))
         banner, further = self._margins(root, title or "")
         losses = (
-            model.Loss(what, words=words) for what, words in self._lost.items() if what != "comments" or words
+            model.Loss(what, words=words)
+            for what, words in self._lost.items()
+            if what != "words of comments" or words
         )
         losses = (*ooxml.macros(self._container), *losses)
         return model.Page(

@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { announce } from "@console/announcer.ts";
 import type { Api } from "@console/api.ts";
-import { count } from "@console/text.ts";
+import { clockTime, count } from "@console/text.ts";
 import { saveFile } from "@console/saving.ts";
 import { Failure, useCall } from "@console/views/failure.tsx";
 import { Icon } from "@console/views/icons.tsx";
@@ -10,6 +10,7 @@ import { HOW, MARKS, NAMES, type Name, OF_A_ROW, REPLIED, USED, dayBefore, half,
 import type { Counts, CountedDocument, Overview, Row, Table } from "./wire.ts";
 
 const PERIODS = [7, 30, 90];
+const MIDNIGHT = `${dayBefore(0)}T00:00:00Z`;
 const OF_A_DAY = ["questions", ...HOW, "thanks", "gaps", "teachable"] as const;
 const TIMES = REPLIED.map((name) => NAMES[name]);
 
@@ -70,6 +71,7 @@ function Numbers({ overview, file }: { overview: Overview; file: ReadFile }) {
     <>
       <Remarks overview={overview} />
       <Headline total={total} />
+      {clockTime(MIDNIGHT) !== "00:00" && <p class="hint">Days are UTC’s: each begins at {clockTime(MIDNIGHT)} here.</p>}
       <div class="plots">
         <Plot title="Questions a day, by how they were answered" labels={labels} series={seriesOf(HOW, days)} rows={rows} columns={OF_A_DAY} />
         <Plot title="What became of answers, by the day of the question" labels={labels} series={seriesOf(USED, days)} rows={rows} columns={USED} />

@@ -30,15 +30,16 @@ export function Reply({ api, recall, states, onChanged, onConflict }: Props) {
       <h4>
         {title || reply.document_id} <span class={`badge ${state === "open" ? "warn" : "good"}`}>{states[state]}</span>
       </h4>
+      <p>
+        <strong>To {whom(reply)}</strong>{" "}
+        {href !== null && (
+          <a href={href} target="_blank" rel="noreferrer">
+            Open the conversation<span class="visually-hidden"> with {whom(reply)}</span>
+          </a>
+        )}
+      </p>
       <p class="hint">
         Sent by {reply.agent}, {moment(reply.sent_at, new Date())}.{" "}
-        {href === null ? (
-          `Conversation ${reply.conversation_id}.`
-        ) : (
-          <a href={href} target="_blank" rel="noreferrer">
-            Open the conversation<span class="visually-hidden"> {reply.conversation_id}</span>
-          </a>
-        )}{" "}
         {owner === null ? "Nobody has taken it." : `Taken by ${owner}.`} Due {calendarDate(item.due_on)}.
       </p>
       {lines.map((line, index) => (
@@ -46,12 +47,11 @@ export function Reply({ api, recall, states, onChanged, onConflict }: Props) {
       ))}
       <Decide key={item.revision} {...{ path, api, recall, onChanged, onConflict }} />
       <button type="button" class="link" aria-expanded={detail !== null} onClick={() => void toggle()}>
-        What was sent<span class="visually-hidden"> by {reply.agent}, answer {reply.answer_id}</span>
+        What was sent<span class="visually-hidden"> to {whom(reply)}</span>
       </button>
       {failure !== null && <Failure>{failure}</Failure>}
       {detail !== null && (
         <>
-          <p class="hint">Answer {reply.answer_id}</p>
           <p class="kept-text">{detail.sent}</p>
           <ol class="recall-history">
             {detail.history.map(({ revision, at, by, note, state: then }) => (
@@ -64,6 +64,13 @@ export function Reply({ api, recall, states, onChanged, onConflict }: Props) {
       )}
     </li>
   );
+}
+
+/** "customer PT-204417, chat ef47ba": a long id as a desk shows it, by its first digits. */
+function whom({ customer, chat }: Recall["item"]["reply"]): string {
+  if (customer === null) return "a customer who is not on record";
+  const digits = chat !== null && chat.length > 12 ? chat.slice(0, 6) : chat;
+  return `customer ${customer}${digits === null ? "" : `, chat ${digits}`}`;
 }
 
 /** A line then and now, side by side, with the words that differ. */

@@ -7,6 +7,8 @@ export interface RecallItem {
     readonly answer_id: string;
     readonly conversation_id: string;
     readonly agent: string;
+    readonly customer: string | null;
+    readonly chat: string | null;
     readonly sent_at: string;
     readonly document_id: string;
   };

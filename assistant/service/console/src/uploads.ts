@@ -44,6 +44,7 @@ interface Task {
 }
 
 const MOST_KINDS = 6;
+const OPEN_FILE = "~$ of a file that is open in Office";
 
 /** The files that are read, and the others as a list: "53 .png, 23 .js, 6 hidden, 9 others". */
 export function readable(picked: readonly Picked[], kinds: readonly string[]): readonly [Picked[], string] {
@@ -51,8 +52,9 @@ export function readable(picked: readonly Picked[], kinds: readonly string[]): r
   const read: Picked[] = [];
   for (const one of picked) {
     const name = one.path.slice(one.path.lastIndexOf("/") + 1).toLowerCase();
-    const kind = /(^|\/)\./.test(one.path) ? "hidden" : (/\.[^.]+$/.exec(name)?.[0] ?? "without an ending");
-    if (kind !== "hidden" && kinds.some((ending) => name.endsWith(ending))) read.push(one);
+    const isLock = name.startsWith("~$"); // Office keeps it beside a file that is open
+    const kind = /(^|\/)\./.test(one.path) ? "hidden" : isLock ? OPEN_FILE : (/\.[^.]+$/.exec(name)?.[0] ?? "without an ending");
+    if (kind !== "hidden" && !isLock && kinds.some((ending) => name.endsWith(ending))) read.push(one);
     else counts.set(kind, (counts.get(kind) ?? 0) + 1);
   }
   const most = [...counts].sort(([, one], [, other]) => other - one);

@@ -532,8 +532,16 @@ export interface UploadResult {
   readonly waiting: number;
   readonly refused: number;
   readonly refusals: readonly UploadRefusal[];
-  /** What of the file was not read. */
+  /** What of the file was not read, a sentence each. */
   readonly notes: readonly string[];
+  /** Of each note. */
+  readonly note_places?: readonly NotePlace[];
+}
+
+/** Where in the text of a document something of its file is missing; `start` null: the place has no text. */
+export interface NotePlace {
+  readonly document_id: string;
+  readonly start?: number | null;
 }
 
 export interface UploadState {

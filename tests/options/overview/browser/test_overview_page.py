@@ -40,7 +40,7 @@ def counts(n: int) -> dict[str, int]:
         "quoted": 4 * n,
         "not_found": n,
         "failed": n,
-        "gaps": n // 2,
+        "gaps": n,
         "teachable": n - n // 2,
         "sent_as_is": 4 * n,
         "sent_edited": 2 * n,
@@ -137,7 +137,7 @@ def test_a_table_has_the_numbers_of_its_plot_for_each_day_of_the_period(manager:
     rows = page.locator(".plot").first.locator("tbody tr")
     expect(rows).to_have_count(30)
     expect(rows.last.locator("th")).to_have_text("2026-11-27")
-    expect(rows.last.locator("td")).to_have_text(["10", "1", "3", "4", "1", "1", "0", "0", "0", "1"])
+    expect(rows.last.locator("td")).to_have_text(["10", "1", "3", "4", "1", "1", "0", "0", "1", "1"])
     page.get_by_role("button", name="7 days").click()
     expect(rows).to_have_count(7)
     expect(page.locator(".headline")).to_contain_text("Half of the replies≤ 2 min")

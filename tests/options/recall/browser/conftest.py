@@ -15,11 +15,11 @@ from playwright.sync_api import Route
 from tests.browser.conftest import axe_source, browser, check, open_console, stand_in
 from tests.browser.console_page import ConsolePage, OpenConsole
 from tests.browser.stand_in import StandIn
-from tests.options.recall.recall_scene import WAIT, RecallScene, recall_scene
+from tests.options.recall.recall_scene import PLAIN_IDS, WAIT, RecallScene, recall_scene
 
 __all__ = ["axe_source", "browser", "check", "open_console", "stand_in"]
 Result = TypeVar("Result")
-MORE = '[recall]\nconversation_url = "https://desk.example/c/{conversation_id}"\n'
+MORE = f'{PLAIN_IDS}[recall]\nconversation_url = "https://desk.example/c/{{conversation_id}}"\n'
 
 
 @dataclass
@@ -56,7 +56,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         async with recall_scene(tmp_path, more=MORE) as scene:
             await scene.service.know("gone", "Fax the form to 5550100.")
             await scene.service.know("parking", "Park behind the house.")
-            await scene.sent("s1")
+            await scene.sent("s1", context={"customer": "C-1044", "ids": {"chat": ["chat-7"]}})
             await scene.sent("s2", agent="bob")
             await scene.sent("s3", question="Where do I fax the form?")
             await scene.sweep()

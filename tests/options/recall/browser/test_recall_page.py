@@ -50,6 +50,7 @@ def test_changes_have_counts_and_lines_stand_side_by_side(recall: OpenRecall) ->
     gone = replies(console, "gone").first
     expect(gone).to_contain_text("Withdrawn: no line stands in its place.")
     expect(gone).not_to_contain_text("5550100")
+    expect(replies(console, "wait").filter(has_text="To customer C-1044, chat chat-7")).to_have_count(1)
     link = replies(console, "wait").first.get_by_role("link", name="Open the conversation")
     assert (link.get_attribute("href") or "").startswith("https://desk.example/c/")
 

@@ -10,7 +10,8 @@ import { type Chat, Talk } from "../talk.ts";
 import "../helpdesk.css";
 
 const chats = signal<ReadonlyMap<string, Chat>>(new Map());
-const openId = signal<string | null>(null);
+/** `/#<id>` opens a chat. */
+const openId = signal<string | null>(location.hash.slice(1) || null);
 const drafts = signal<Readonly<Record<string, string>>>({});
 const notes = signal<Readonly<Record<string, string>>>({});
 const lost = signal<string | null>(null);

@@ -9,5 +9,6 @@ test("the note of a conversation is asked for as text", async () => {
     return new Blob(["the note"]);
   };
   assert.equal(await noteOf({ file }, "c/1"), "the note");
-  assert.deepEqual(asked, [["/v1/conversations/c%2F1/note", "text/plain"]]);
+  const zone = encodeURIComponent(Intl.DateTimeFormat().resolvedOptions().timeZone);
+  assert.deepEqual(asked, [[`/v1/conversations/c%2F1/note?zone=${zone}`, "text/plain"]]);
 });

@@ -8,7 +8,7 @@ import type { Recall, RecallLine } from "../wire.ts";
 const STATES = { open: "Open", told: "Told", not_needed: "Not needed" };
 
 function drawn(line: RecallLine, more: Partial<Recall> = {}): string {
-  const reply = { answer_id: "a1", conversation_id: "c1", agent: "ann", sent_at: "2026-11-20T08:00:00Z", document_id: "wait" };
+  const reply = { answer_id: "a1", conversation_id: "c1", agent: "ann", customer: null, chat: null, sent_at: "2026-11-20T08:00:00Z", document_id: "wait" };
   const item = { reply, revision: 1, at: reply.sent_at, by: "recall", note: "", state: "open", owner: null, due_on: "2026-11-23" } as const;
   const recall: Recall = { item_id: "i1", item, title: "Waiting", is_gone: false, lines: [line], conversation_url: null, ...more };
   const api = {} as unknown as Api;

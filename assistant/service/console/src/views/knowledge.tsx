@@ -128,7 +128,7 @@ export function Knowledge({ api, agent, uploads }: { api: Api; agent: string; up
       {page === null && failure === null && <p class="hint">Reading the list…</p>}
       {release.failure !== null && <Failure>{release.failure}</Failure>}
       {unread !== null && <Failure>{unread}</Failure>}
-      <UploadPanel uploads={uploads} writable={writable} />
+      <UploadPanel api={api} uploads={uploads} writable={writable} />
       {page?.loading?.map((one) => (
         <p key={one.source} class="notice warn loading">
           <Icon name="clock" />

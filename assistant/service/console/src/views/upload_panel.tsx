@@ -1,22 +1,26 @@
 import { useRef, useState } from "preact/hooks";
+import type { Api } from "../api.ts";
 import { count } from "../text.ts";
 import { MOST_FILES, type Picked, type UploadRow, type Uploads, chosenFiles, droppedFiles, placed, readable } from "../uploads.ts";
-import type { UploadResult, WritableSource, WritableSources } from "../wire.ts";
+import type { NotePlace, UploadResult, WritableSource, WritableSources } from "../wire.ts";
 import { Failure } from "./failure.tsx";
 import { Icon } from "./icons.tsx";
+import { TextDialog } from "./text_dialog.tsx";
 
 const MOST_SHOWN = 100;
 
 interface UploadPanelProps {
+  readonly api: Api;
   readonly uploads: Uploads;
   readonly writable: WritableSources;
 }
 
 /** Takes files and folders, dropped or chosen, and says what became of each. */
-export function UploadPanel({ uploads, writable: { sources, kinds } }: UploadPanelProps) {
+export function UploadPanel({ api, uploads, writable: { sources, kinds } }: UploadPanelProps) {
   const [{ chosen, folder }, choose] = useState<{ chosen: string | null; folder: string | null }>({ chosen: null, folder: null });
   const [isOver, setOver] = useState(false);
   const [problem, setProblem] = useState<string | null>(null);
+  const [opened, setOpened] = useState<NotePlace | null>(null);
   const source = sources.find(({ name }) => name === chosen) ?? sources[0];
   if (source === undefined) return null;
   const into = source.access === "folder" ? folder : "";
@@ -77,7 +81,8 @@ export function UploadPanel({ uploads, writable: { sources, kinds } }: UploadPan
         </p>
       </div>
       {problem !== null && <Failure>{problem}</Failure>}
-      <UploadList uploads={uploads} />
+      <UploadList uploads={uploads} onOpen={setOpened} />
+      {opened !== null && <TextDialog api={api} place={opened} onClose={() => setOpened(null)} />}
     </section>
   );
 }
@@ -124,7 +129,7 @@ export function FileButton({ name, isFolder = false, isSmall = false, isMany = t
 }
 
 /** Counts of all files, and those of which there is something to say: a line for each of 500 stops the page. */
-function UploadList({ uploads }: { uploads: Uploads }) {
+function UploadList({ uploads, onOpen }: { uploads: Uploads; onOpen: (place: NotePlace) => void }) {
   const rows = uploads.rows.value;
   const leftOut = uploads.leftOut.value;
   if (rows.length === 0 && leftOut === "") return null;
@@ -145,9 +150,9 @@ function UploadList({ uploads }: { uploads: Uploads }) {
       {waiting > 0 && (
         <p class="notice warn">{count(waiting, "document waits", "documents wait")} until another person releases them.</p>
       )}
-      <ul>
+      <ul tabIndex={0} aria-label="Files with something to say">
         {told.slice(0, MOST_SHOWN).map((row) => (
-          <UploadLine key={row.id} row={row} />
+          <UploadLine key={row.id} row={row} onOpen={onOpen} />
         ))}
       </ul>
       {told.length > MOST_SHOWN && <p class="hint">and {count(told.length - MOST_SHOWN, "more file")}</p>}
@@ -169,7 +174,7 @@ function hasNotes({ notes, refused }: UploadResult): boolean {
   return notes.length > 0 || refused > 0;
 }
 
-function UploadLine({ row: { path, phase, result, reason } }: { row: UploadRow }) {
+function UploadLine({ row: { path, phase, result, reason }, onOpen }: { row: UploadRow; onOpen: (place: NotePlace) => void }) {
   return (
     <li class={phase}>
       <Icon name={phase === "done" ? "check" : "alert"} />
@@ -177,7 +182,20 @@ function UploadLine({ row: { path, phase, result, reason } }: { row: UploadRow }
       <span class="upload-phase">{phase === "done" ? "read" : "refused"}</span>
       {reason !== null && <span class="failure">{reason.replace(`${path}: `, "")}</span>}
       {result !== null && result.refused > 1 && <span class="failure">and {result.refused - 1} more refusals</span>}
-      {result !== null && result.notes.map((note) => <span class="hint" key={note}>{note}</span>)}
+      {result !== null &&
+        result.notes.map((note, index) => {
+          const place = result.note_places?.[index];
+          return (
+            <span class="hint" key={note}>
+              {note}{" "}
+              {place !== undefined && (
+                <button type="button" class="link" onClick={() => onOpen(place)}>
+                  Show<span class="visually-hidden"> the place: {note}</span>
+                </button>
+              )}
+            </span>
+          );
+        })}
     </li>
   );
 }
