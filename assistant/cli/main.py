@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import sqlite3
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -128,8 +127,6 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             _fail(f"{where}{error.strerror or error}.")
-        except sqlite3.Error as error:
-            _fail(f"Cannot use a file of the state folder: {error}.")
         sys.exit(0)
     raise AssertionError("unreachable")
 

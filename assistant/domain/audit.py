@@ -22,6 +22,7 @@ from typing import Annotated, Literal
 
 import orjson
 from pydantic import Field, StringConstraints
+from pydantic.json_schema import SkipJsonSchema
 
 from assistant.domain.public import PublicModel, RecordId
 
@@ -46,6 +47,7 @@ class AccessEntry(PublicModel):
         "widening",
         "release",
         "desk",
+        "said",
     ]
     """``asked``: the agent was given an answer, and its sources with it. ``answer``, ``conversation``: an
     auditor, or a reviewer at the desk, read another's. ``desk``: a reviewer saw agents' questions in a list,
@@ -53,7 +55,8 @@ class AccessEntry(PublicModel):
     ``document``: anybody read its text. ``search``: somebody searched from the command line, without a
     question's record. ``audit``: an auditor asked who saw what. ``widening``: somebody who does not hold a
     document's labels tried to make it readable to more, and was refused; they saw nothing by it.
-    ``release``: a second person released documents of a source, which is the subject."""
+    ``release``: a second person released documents of a source, which is the subject. ``said``: the agent
+    judged the answer, sent a text or did something with it; an audit does not list it."""
     subject_id: str
     """Id of the answer, conversation or document; for an audit its filters."""
     documents: tuple[str, ...] = ()
@@ -64,6 +67,9 @@ class AccessEntry(PublicModel):
     """At the desk: the documents' titles in the order of ``documents``, as the reader saw them."""
     contents: tuple[str, ...] = ()
     """Hash of each content that a release let answer, in the order of ``documents``."""
+    rows: SkipJsonSchema[dict[str, str]] = Field(default_factory=dict, exclude_if=lambda rows: not rows)
+    """SHA-256 of each row that was stored together with the entry, by the row's name. An audit leaves it
+    out."""
 
     def shows(self, document_id: str) -> bool:
         """Return whether it showed the document, or was an attempt to widen its labels."""
@@ -85,7 +91,7 @@ class AccessQuery:
 
     def wants(self, entry: AccessEntry) -> bool:
         """Return whether an entry matches the document and the agent; its time is not checked."""
-        is_of_agent = self.agent is None or entry.agent == self.agent
+        is_of_agent = entry.kind != "said" and self.agent in (None, entry.agent)
         return is_of_agent and (self.document_id is None or entry.shows(self.document_id))
 
 

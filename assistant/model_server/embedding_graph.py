@@ -34,9 +34,10 @@ Precision = Literal["bfloat16", "float32"]
 Config = TypeVar("Config", bound=BaseModel)
 _INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
 """Inputs that an exported encoder may have; the graph that is built here has only ``input_ids``."""
-_SHAPES_KEPT = 1024
-"""Compiled kernels that OpenVINO keeps, one for each kind of layer and input length; without a bound they
-took 350 MiB."""
+_SHAPES_KEPT = 128
+"""Compiled kernels that OpenVINO keeps, one for each kind of layer and input length. After inputs of 4 to 256
+tokens a process took 425 MiB, with 1,024 kernels 598, after one length alone 262; 120 passages of mixed
+lengths took 2.4 to 2.6 s, with 1,024 2.1 to 2.2 s."""
 
 
 class BertConfig(BaseModel):

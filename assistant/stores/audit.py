@@ -2,7 +2,8 @@
 
 ``AuditChain`` links each record to the one before when it is written. ``CloseDays`` writes, once a day, a
 digest with the end of each chain. ``VerifyAudit`` reads records and digests again and reports each
-difference: a record that is gone, added or altered. ``assistant.domain.audit`` shows a chain.
+difference: a record that is gone, added or altered. It does the same with the rows of answers, verdicts, sent
+texts and acts, whose hashes are in audit records. ``assistant.domain.audit`` shows a chain.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 from itertools import pairwise
 from typing import Protocol
 
+import orjson
 import structlog
 from pydantic import ValidationError
 
@@ -65,8 +67,8 @@ class AuditChain:
         self._failure: DependencyError | None = None
         """The error of the latest write; None after a success."""
 
-    async def append(self, content: str, *, at: datetime, put: PutRecord) -> None:
-        """Add a record of that time. Raises what ``put`` raises.
+    async def append(self, content: str, *, at: datetime, put: PutRecord) -> bool:
+        """Add a record of that time; return what ``put`` returns. Raises what it raises.
 
         A caller that waited for the lock while the store failed gets the same error: it does not retry a
         store that is down, one caller after the other.
@@ -81,7 +83,7 @@ class AuditChain:
             if day not in self._next:
                 first = self._latest.model_copy(update={"day": day, "sequence": 0})
                 await self._settle(self._start(), first, self._put_start)
-            await self._settle(content, self._next[day], put)
+            return await self._settle(content, self._next[day], put)
 
     def _start(self) -> str:
         process, latest = RunningIn.read(), self._latest.day
@@ -93,7 +95,7 @@ class AuditChain:
         )
         return start.model_dump_json()
 
-    async def _settle(self, content: str, link: AuditLink, put: PutRecord) -> None:
+    async def _settle(self, content: str, link: AuditLink, put: PutRecord) -> bool:
         """Write a record. If it is stored under this link, the next record of the day follows it."""
         self._uncertain = content, link, put
         try:
@@ -107,6 +109,7 @@ class AuditChain:
         self._uncertain = self._failure = None
         if is_stored:
             self._next[link.day] = self._latest = link_after(content, link)
+        return is_stored
 
 
 _DAY = timedelta(days=1)
@@ -199,6 +202,11 @@ def _hash_of(digest: bytes | None) -> str:
     return "" if digest is None else sha256(digest).hexdigest()
 
 
+HashedRow = tuple[str, tuple[date, str] | None]
+"""A record of an answer, a verdict, a sent text or an act as the store has it: its name as in
+``AccessEntry.rows``; the day (UTC) of its own time and its hash, None where nobody can read it."""
+
+
 class AuditedDays(Protocol):
     """Reads audit records: ``StoredRecords`` implements it. Its module imports this one for
     ``AuditChain``."""
@@ -206,6 +214,10 @@ class AuditedDays(Protocol):
     async def audited(self, day: date) -> Sequence[AuditRecord]:
         """Return all audit records of a day in UTC, start records included, in no order. Raises
         RecordsUnavailableError."""
+        ...
+
+    def hashed_rows(self) -> AsyncIterator[HashedRow]:
+        """Yield all rows that have their hash in an audit record, or should. Raises as ``audited`` does."""
         ...
 
 
@@ -257,6 +269,7 @@ _ADVICE = {
     "digest": "S3's access logs of its bucket name who did that. The first version, which is locked, counts.",
     "day": "The function's next run makes it up, unless a later day is closed: then it was removed.",
     "release": "An older release ran again, or somebody wrote by hand: look who deployed.",
+    "row": "Compare the table of records with a restore of it to a time before, and ask the trail who wrote.",
 }
 """What the operator must do, by what a fault is about. It follows the fault's text in
 ``AuditFinding.said``."""
@@ -266,7 +279,7 @@ class AuditFinding(PublicModel):
     day: date
     fault: str
     """``gap``, ``fork``, ``altered``, ``truncated``, ``missing writer``, ``late``, ``unchained``, ``missing
-    day``, ``swapped``, ``rewritten``."""
+    day``, ``swapped``, ``rewritten``; of a row ``altered``, ``deleted``, ``invented``, ``unhashed``."""
     said: str
     """What was found, and what to do."""
 
@@ -284,6 +297,10 @@ class AuditReport(PublicModel):
     """Records of releases without chains."""
     chained_from: date | None
     """First day with a digest or a chain."""
+    rows: int
+    """Rows of answers, verdicts, sent texts and acts of closed days that are as their hashes say."""
+    unhashed: int
+    """Those of closed days before the first hash: an older release wrote them, so nobody can tell."""
     findings: tuple[AuditFinding, ...]
 
 
@@ -294,7 +311,7 @@ Chain = Mapping[int, Sequence[Chained]]
 @dataclass(slots=True)
 class VerifyAudit:
     """Checks days of audit records by themselves (chains without gaps) and against their digests (the chain
-    ends, the counts and the digest of the day before)."""
+    ends, the counts and the digest of the day before), then the rows of closed days against their hashes."""
 
     records: AuditedDays
     digests: DayDigests
@@ -307,12 +324,14 @@ class VerifyAudit:
         # loose: records of the day without a chain.
         previous, hashes = await self._digest(since - _DAY, written), dict[tuple[str, date], set[str]]()
         first_day, chained, unchained = min(written.by_day, default=None), 0, 0
+        rows = await self._rows_before(since, first_day)
         due = day_of(written.now - _LATE)
         for day in (since + number * _DAY for number in range((until - since).days + 1)):
             records, stored = await self.records.audited(day), await self._digest(day, written)
             writers, loose = by_writer(records), sum(record.link is None for record in records)
             first_day = first_day or (day if writers else None)
             faults = [*_faults_of_chains(writers), *_faults_of_starts(day, writers, hashes, since=since)]
+            faults += rows.faults_of_day(day, records, is_closed=stored is not None)
             digest = None if stored is None else _read(stored, day)
             # In a folder a clock that was ahead may have dated the first digest: then the second replaces it.
             replaces = digest is not None and digest.replaces
@@ -325,11 +344,9 @@ class VerifyAudit:
                 faults.append(("day", "missing day", "No digest of it was written after it ended."))
             if loose and first_day is not None and day > first_day:
                 faults.append(("release", "unchained", f"{loose} records have no chain."))
-            findings += [
-                AuditFinding(day=day, fault=fault, said=f"{said} {_ADVICE[about]}")
-                for about, fault, said in faults
-            ]
+            findings += [_finding(day, fault) for fault in faults]
             previous, chained, unchained = stored, chained + len(records) - loose, unchained + loose
+        findings += [_finding(day, fault) async for day, fault in rows.faults(self.records)]
         return AuditReport(
             since=since,
             until=until,
@@ -338,8 +355,18 @@ class VerifyAudit:
             records=chained,
             unchained=unchained,
             chained_from=first_day,
+            rows=rows.good,
+            unhashed=rows.unhashed,
             findings=tuple(findings),
         )
+
+    async def _rows_before(self, since: date, first_day: date | None) -> _Rows:
+        """Return the state of rows before ``since``: of the last day on which an answer began."""
+        rows, day = _Rows(), since
+        while first_day is not None and day > first_day and not rows.bare and not rows.began:
+            day -= _DAY
+            list(rows.faults_of_day(day, await self.records.audited(day), is_closed=False))
+        return rows
 
     async def _digest(self, day: date, written: WrittenDigests) -> bytes | None:
         """Return the stored digest that counts for a day; None where there is none."""
@@ -350,6 +377,54 @@ class VerifyAudit:
 Fault = tuple[str, str, str]
 """A key of ``_ADVICE``, the fault (as ``AuditFinding.fault``) and what was found:
 ``("record", "gap", "2 records before number 7 of writer 3f… are gone.")``."""
+
+
+def _finding(day: date, fault: Fault) -> AuditFinding:
+    about, name, said = fault
+    return AuditFinding(day=day, fault=name, said=f"{said} {_ADVICE[about]}")
+
+
+@dataclass(slots=True)
+class _Rows:
+    """What the audit records of closed days say of rows, held against the rows."""
+
+    began: bool = False
+    """Whether a day before had hashes."""
+    bare: int = 0
+    """Answers of the latest day without a hash: an older release wrote them."""
+    good: int = 0
+    unhashed: int = 0
+    _expected: dict[str, tuple[date, str]] = field(default_factory=dict[str, tuple[date, str]])
+    """By row: day and hash. What the earliest entry says of a row counts: a later day may still be open."""
+    _closed: dict[date, bool] = field(default_factory=dict[date, bool])
+    """Closed days, and whether every row of the day must have a hash."""
+
+    def faults_of_day(self, day: date, records: Sequence[AuditRecord], *, is_closed: bool) -> Iterator[Fault]:
+        """Take the hashes of the next day's records; yield where an older release wrote again."""
+        said = [orjson.loads(record.content) for record in records]
+        hashes = {name: (day, value) for entry in said for name, value in entry.get("rows", {}).items()}
+        self.bare = sum(entry.get("kind") == "asked" and "rows" not in entry for entry in said)
+        if is_closed:
+            self._expected = hashes | self._expected
+            self._closed[day] = not self.bare and (self.began or bool(hashes))
+        if self.bare and self.began:
+            yield "release", "unhashed", f"{self.bare} answers have no hash."
+        self.began = self.began or bool(hashes)
+
+    async def faults(self, records: AuditedDays) -> AsyncIterator[tuple[date, Fault]]:
+        """Read all rows, and yield each that is not as the records say, with its day."""
+        async for name, row in records.hashed_rows():
+            expected = self._expected.pop(name, None)
+            if expected is not None and expected != row:
+                yield expected[0], ("row", "altered", f"The row {name} is not as it was written.")
+            elif expected is not None:
+                self.good += 1
+            elif row is not None and self._closed.get(row[0]):
+                yield row[0], ("row", "invented", f"The row {name} is in no audit record.")
+            elif row is not None:
+                self.unhashed += row[0] in self._closed
+        for name, (day, _) in self._expected.items():
+            yield day, ("row", "deleted", f"The row {name} is gone.")
 
 
 def _faults_of_starts(

@@ -228,10 +228,14 @@ class DynamoDbTable:
     async def count(self, wanted: Range) -> int:
         return sum([int(page["Count"]) async for page in self._pages(wanted, {"Select": "COUNT"})])
 
-    async def insert(self, item: Item) -> bool:
+    async def pages(self) -> AsyncGenerator[list[Item]]:
+        async for page in self._paged("Scan", {"TableName": self._name}):
+            yield [plain(item) for item in page["Items"]]
+
+    async def insert(self, *items: Item) -> bool:
         """See ``Table``. Inserts at the same time go out as one transaction, which costs twice the write
         units of single puts; a process that inserts seldom makes few transactions."""
-        return await self._inserts.write(item)
+        return await self._inserts.write(*items)
 
     async def put(self, item: Item, *, when: Condition | None = None) -> bool:
         async with self._writers:
@@ -278,12 +282,14 @@ class DynamoDbTable:
     def _put_of(self, item: Item, when: Condition | None) -> dict[str, Any]:
         return {"TableName": self._name, "Item": typed(item)} | _Expression().fields(when)
 
-    async def _insert_group(self, items: Sequence[Item]) -> Sequence[Outcome]:
+    async def _insert_group(self, writes: Sequence[Sequence[Item]]) -> Sequence[Outcome]:
         """Insert one item by a conditional put, several by one transaction, which is all or nothing: an item
-        that is present cancels the others, which go into the next call."""
-        puts = [self._put_of(item, ABSENT) for item in items]
+        that is present cancels the other writes, which go into the next call."""
+        puts = [self._put_of(item, ABSENT) for items in writes for item in items]
         if len(puts) > 1:
-            return await self._transact(puts)
+            outcomes = iter(await self._transact(puts))
+            of_writes = ([next(outcomes) for _ in items] for items in writes)
+            return [Outcome.PRESENT if Outcome.PRESENT in each else each[0] for each in of_writes]
         return [Outcome.WRITTEN if await self._calls.call_if("PutItem", puts[0]) else Outcome.PRESENT]
 
     async def _transact(self, puts: Sequence[dict[str, Any]]) -> list[Outcome]:
@@ -312,12 +318,18 @@ class DynamoDbTable:
             **expression.fields(None),
             **request,
         }
+        async for page in self._paged("Query", query):
+            yield page
+
+    async def _paged(self, operation: str, request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        """Yield the responses of a Query or a Scan."""
+        begin: Mapping[str, Any] = {}
         while True:
-            page = await self._calls.ask("Query", query)
+            page = await self._calls.ask(operation, {**request, **begin})
             yield page
             if "LastEvaluatedKey" not in page:
                 return
-            query["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+            begin = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
     async def _get_chunk(self, keys: Sequence[Key]) -> list[Item]:
         items: list[Item] = []

@@ -108,7 +108,10 @@ _ADDED: Mapping[type, _Added] = {
         "sentences": dict.fromkeys(("detail", "values", "cited", "is_key", "quote", "cells")),
         "also": {"rows": None},
     },
-    AccessEntry: {"kind": _Values({"release": "desk"}), "titles": None, "contents": None},
+    AccessEntry: {
+        "kind": _Values({"release": "desk", "said": "answer"}),
+        **dict.fromkeys(("titles", "contents", "rows")),
+    },
     StoredAct: {"act": {"kind": _Values({"offered_used": "possibly_taken"})}},
     DeskItem: {"body": _CASE},
 }
@@ -234,9 +237,14 @@ def load_body(item: Item, parts: Sequence[Item] = ()) -> bytes:
     return join_row(body, zlib.decompress(newer) if isinstance(newer, bytes) else newer)
 
 
+class PartGoneError(RecordsUnavailableError):
+    """A part of a stored body is missing."""
+
+
 async def bodies_of(table: Table, items: Sequence[Item]) -> list[bytes]:
     """Return the JSON of the items' rows, in order; parts are fetched. An item whose parts were overwritten
-    since it was read is read again. Raises RecordsUnavailableError where a part stays missing."""
+    since it was read is read again. Raises RecordsUnavailableError; where a part stays missing
+    PartGoneError."""
     for _ in range(_READS):
         keys: list[list[Key]] = [[(item["pk"], name) for name in part_names(item)] for item in items]
         wanted = [key for of_item in keys for key in of_item]
@@ -248,7 +256,7 @@ async def bodies_of(table: Table, items: Sequence[Item]) -> list[bytes]:
             ]
         anew = await table.get_many([key_of(item) for item in items if part_names(item)])
         items = [anew.get(key_of(item), item) for item in items]
-    raise RecordsUnavailableError("A part of a stored body is missing.")
+    raise PartGoneError("A part of a stored body is missing.")
 
 
 def _compress(body: bytes) -> StoredBody:

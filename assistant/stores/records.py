@@ -11,13 +11,14 @@ item exists.
 | ``conversation#ID`` | ``AT#ANSWER`` | which answers a conversation has, in order |
 | ``verdict#ID``, ``sent#ID``, ``act#ID`` | ``once`` | the first use of an id; the index lists verdicts |
 | ``access#DAY`` | ``AT#WRITER#SEQUENCE`` | one read |
-| ``access#DAY`` | ``AT#asked#ANSWER#KIND`` | who received the record's answer, and its sources |
+| ``access#DAY`` | ``AT#asked#ANSWER#KIND`` | who received the record's answer, its sources, its hash |
+| ``access#DAY`` | ``AT#said#KIND#ID`` | hash of a verdict, a sent text or an act |
 | ``live#DAY`` | ``AT#ID`` | a read of a live system |
 | ``live-of#SUBJECT`` | ``AT#ID`` | the same read, once more for its subject |
 | ``access#DAY#writers``, ``live#DAY#writers`` | ``WRITER`` | the start record of a writer's chain |
 
 An item of ``access#DAY`` or ``live#DAY`` has its place in its writer's chain in ``link``; one of an older
-release has none.
+release has none. A record goes into the table together with the entry that has its hash, or not at all.
 
 A row that feedback needs (a signal) is also its entry in the outbox: an answer's row with ``is_for_desk``,
 and every ``once`` row, are inserted with ``listed`` = ``outbox``. The mover copies them and then sets
@@ -34,9 +35,11 @@ lag, and who may change its attributes could hide a read.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import orjson
@@ -51,11 +54,12 @@ from assistant.domain.audit import (
     AuditRecord,
     LiveRead,
     LiveReadQuery,
+    day_of,
 )
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
-from assistant.stores.audit import AuditChain
-from assistant.stores.formats import StoredBody, bodies_of, store_row, store_text, stored_text
+from assistant.stores.audit import AuditChain, HashedRow
+from assistant.stores.formats import PartGoneError, StoredBody, bodies_of, store_row, store_text, stored_text
 from assistant.stores.store import Store, TableOf
 from assistant.stores.table import Item, Key, Range, Table, key_of, keyed, sortable
 from assistant.tenant import deployed_names
@@ -75,6 +79,10 @@ _DAYS_AT_ONCE = 32
 """Most days that are read at the same time: a page begins with one, and doubles while they have few reads."""
 _ITEMS_A_PAGE = 2000
 """Most entries that one page reads, of all agents: about half a megabyte."""
+_SAID = ("answer#", "verdict#", "sent#", "act#")
+"""Begin the partitions of records, verdicts, sent texts and acts."""
+_UNREADABLE = (PartGoneError, zlib.error, ValueError, TypeError, LookupError, AttributeError)
+"""What reading a row raises that somebody wrote by hand, or of which a part is gone."""
 RECORDS_TABLE = TableOf("records.sqlite", "records_table", append_only=True)
 PlaceKind = Literal["verdicts", "sends", "acts", "rereads"]
 Stored = TypeVar("Stored", StoredVerdict, StoredSent, StoredAct)
@@ -102,42 +110,48 @@ class Audited:
         self._clock = clock or SystemClock()
         self._chain = AuditChain(self._put_start)
 
-    async def add(self, record: BaseModel, *, at: datetime, name: str | None = None) -> None:
-        """Add an audit record. One with a ``name`` is kept once, also if several processes write it; one
+    async def add(
+        self, record: BaseModel, *, at: datetime, name: str = "", items: Sequence[Item] = ()
+    ) -> bool:
+        """Add an audit record, and ``items`` in the same transaction; neither, and return False, where one of
+        their keys is taken. A record with a ``name`` is kept once, also if several processes write it; one
         without has writer and sequence as its name."""
         place, body = sortable(at), store_row(record)
 
         async def put(_: str, link: AuditLink) -> bool:
             sort = name or f"{link.writer}#{link.sequence:08d}"
             key = f"{self.family}{place[:10]}", f"{place}#{sort}"
-            return await self._put_linked(key, body, link, is_ours=name is None)
+            return await self._put_linked(key, body, link, items, is_ours=not name)
 
-        await self._chain.append(stored_text(record), at=at, put=put)
+        return await self._chain.append(stored_text(record), at=at, put=put)
 
     async def _put_start(self, content: str, link: AuditLink) -> bool:
         key = f"{self.family}{link.day}{_WRITERS}", link.writer
-        return await self._put_linked(key, store_text(content), link, is_ours=True)
+        return await self._put_linked(key, store_text(content), link, (), is_ours=True)
 
-    async def _put_linked(self, key: Key, body: StoredBody, link: AuditLink, *, is_ours: bool) -> bool:
-        """Insert an audit record (see ``PutRecord``); return False where another record has its key."""
-        more = {"link": link.model_dump_json()}
-        return await self._insert(key, body, more, is_ours=is_ours) is None
-
-    async def _insert(
-        self, key: Key, body: StoredBody, more: Item | None = None, *, is_ours: bool = False
-    ) -> Item | None:
-        """Insert an item after its parts; return the other item that has its key, or None.
+    async def _put_linked(
+        self, key: Key, body: StoredBody, link: AuditLink, items: Sequence[Item], *, is_ours: bool
+    ) -> bool:
+        """Insert an audit record with ``items`` (see ``PutRecord``); return False where a key is taken.
 
         ``is_ours``: the key contains this process's writer, so an item that has it is this one, written
         before. It is then not read: some roles may only put.
         """
-        parts = [keyed((key[0], name), **part) for name, part in body.parts]
-        await asyncio.gather(*(self._insert_item(part, is_ours=is_ours) for part in parts))
-        return await self._insert_item(keyed(key, **body.attributes, **(more or {})), is_ours=is_ours)
+        entry = await self._after_parts(key, body, link=link.model_dump_json())
+        if await self._table.insert(*items, entry) or is_ours:
+            return True
+        existing = await self._table.get(key)
+        return existing is not None and _content(existing) == _content(entry)
 
-    async def _insert_item(self, item: Item, *, is_ours: bool = False) -> Item | None:
+    async def _after_parts(self, key: Key, body: StoredBody, **more: Any) -> Item:
+        """Insert the parts of a body; return the item that names them, to be inserted after them."""
+        for name, part in body.parts:
+            await self._table.insert(keyed((key[0], name), **part))
+        return keyed(key, **body.attributes, **more)
+
+    async def _insert_item(self, item: Item) -> Item | None:
         """Insert an item; return the other item that has its key, or None; also None for an equal item."""
-        if await self._table.insert(item) or is_ours:
+        if await self._table.insert(item):
             return None
         existing = await self._table.get(key_of(item))
         if existing is None:  # records are never deleted
@@ -278,7 +292,8 @@ class StoredRecords(Audited):
         A call scans a bounded number of entries, so a page may have fewer than ``query.limit``, even none,
         and still a ``next_after``. That is opaque and valid for the same query only.
         """
-        return AccessPage(*await Listing(self._table, query, AccessEntry).by_day(_ACCESS_DAYS))
+        entries, after = await Listing(self._table, query, AccessEntry).by_day(_ACCESS_DAYS)
+        return AccessPage(tuple(entry.model_copy(update={"rows": {}}) for entry in entries), after)
 
     async def audited(self, day: date) -> list[AuditRecord]:
         """Return the audit records of a day (UTC) as they are stored, in no order: recorded reads, sights of
@@ -294,6 +309,20 @@ class StoredRecords(Audited):
             )
             for item, body in zip(items, bodies, strict=True)
         ]
+
+    async def hashed_rows(self) -> AsyncIterator[HashedRow]:
+        """Yield every record, verdict, sent text and act of the tenant: it reads the whole table once."""
+        async for items in self._table.pages():
+            for item in items:
+                if not item["pk"].startswith(_SAID) or item["sk"].startswith(("place#", "part#")):
+                    continue
+                try:
+                    (body,) = await bodies_of(self._table, [item])
+                    said = orjson.loads(body)
+                    day = day_of(datetime.fromisoformat(said.get("asked_at") or said["at"]))
+                    yield " ".join(key_of(item)), (day, _row_hash(body, item))
+                except _UNREADABLE:
+                    yield " ".join(key_of(item)), None
 
     async def _all_verdicts(self, limit: int) -> list[StoredVerdict]:
         """Return the oldest verdicts of all answers, whether the mover has moved them or not."""
@@ -319,17 +348,15 @@ class StoredRecords(Audited):
 
         All go out at once, mostly in one call. When one fails, the caller gets the error and repeats all.
         """
-        sight = record.sight()
-        seen = self.add(sight, at=sight.at, name=f"asked#{record.answer_id}#{kind}")
         if kind == _ANSWER and record.is_for_desk:
             more = _in_outbox(record.finished_at, record.answer_id)
+        key = f"answer#{record.answer_id}", kind
+        item = await self._after_parts(key, store_row(record), **(more or {}))
+        sight = record.sight().model_copy(update={"rows": _rows(stored_text(record), item)})
+        seen = self.add(sight, at=sight.at, name=f"asked#{record.answer_id}#{kind}", items=[item])
         placed = self._place(record)
-        result, _, _ = await asyncio.gather(
-            self._insert((f"answer#{record.answer_id}", kind), store_row(record), more),
-            asyncio.shield(placed),
-            seen,
-        )
-        return result
+        is_new, _ = await asyncio.gather(seen, asyncio.shield(placed))
+        return None if is_new else await self._insert_item(item)
 
     def _place(self, record: AnswerRecord) -> asyncio.Task[Item | None]:
         """Return the task that puts an answer into its conversation; start it where none has."""
@@ -346,23 +373,28 @@ class StoredRecords(Audited):
             self._places.pop(answer_id, None)
 
     async def _append(self, kind: str, record_id: str, stored: Stored) -> Stored:
-        """Write ``stored`` under its id, once in the tenant, and then in its answer's list.
+        """Write ``stored`` under its id, once in the tenant, and in its answer's list, with its audit record.
 
-        A repeat finds the first, returns it, and writes its place in the list again, in case that is missing.
-        Only the time may differ: it is when the call came.
+        A repeat finds the first and returns it. Only the time may differ: it is when the call came.
         """
-        body = store_row(stored)
-        queued = _in_outbox(stored.at, record_id)
-        existing = await self._insert((f"{kind}#{record_id}", _USED_ONCE), body, queued)
-        if existing is not None:
-            (kept,) = await bodies_of(self._table, [existing])
-            first = type(stored).model_validate_json(kept)
-            if first.model_copy(update={"at": stored.at}) != stored:
-                raise ConflictError(f"The id {record_id} was used before with other content. Use a new id.")
-            stored, body = first, store_row(first)
-        sort = f"{kind}#{sortable(stored.at)}#{record_id}"
-        await self._insert((f"answer#{stored.answer_id}", sort), body)
-        return stored
+        body, once = store_row(stored), (f"{kind}#{record_id}", _USED_ONCE)
+        in_list = f"answer#{stored.answer_id}", f"{kind}#{sortable(stored.at)}#{record_id}"
+        items = [await self._after_parts(once, body, **_in_outbox(stored.at, record_id))]
+        items.append(await self._after_parts(in_list, body))
+        rows = _rows(stored_text(stored), *items)
+        entry = AccessEntry(
+            at=stored.at, agent=stored.agent, kind="said", subject_id=stored.answer_id, rows=rows
+        )
+        if await self.add(entry, at=stored.at, name=f"said#{kind}#{record_id}", items=items):
+            return stored
+        existing = await self._table.get(once)
+        if existing is None:  # another write came between
+            raise RecordsUnavailableError("A record exists and cannot be read. Retry.")
+        (kept,) = await bodies_of(self._table, [existing])
+        first = type(stored).model_validate_json(kept)
+        if first.model_copy(update={"at": stored.at}) != stored:
+            raise ConflictError(f"The id {record_id} was used before with other content. Use a new id.")
+        return first
 
 
 def listed(kind: str) -> Range:
@@ -378,6 +410,19 @@ def _in_outbox(at: datetime, record_id: str) -> Item:
 def _content(item: Item) -> Item:
     """Return an item without the attributes of its index, which the mover changes."""
     return {name: value for name, value in item.items() if name not in ("listed", "listed_at")}
+
+
+def _row_hash(body: str | bytes, item: Item) -> str:
+    """Return the SHA-256 (hex) of a row: of its JSON in canonical form, and of ``until``. Entries depend on
+    this form: never change it."""
+    row = orjson.loads(body), float(item.get("until", _PAST))
+    return sha256(orjson.dumps(row, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _rows(body: str, *items: Item) -> dict[str, str]:
+    """Return the hash of each item of that body by its name, as ``AccessEntry.rows`` has it: the name is
+    "answer#a1 sent#2026-03-01T09:30:00.000000+00:00#s1"."""
+    return {" ".join(key_of(item)): _row_hash(body, item) for item in items}
 
 
 def _conversation_key(record: AnswerRecord) -> Key:

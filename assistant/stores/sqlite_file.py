@@ -246,7 +246,8 @@ _LOST_WITHOUT_A_COPY = {
 
 
 def refuse_files(folder: Path) -> None:
-    """Raise ConfigurationError where a file of the folder is damaged, or of a newer release."""
+    """Raise ConfigurationError where a file of the folder is damaged, in use elsewhere, or of a newer
+    release."""
     import sqlite3
 
     for path in sorted(folder.glob("*.sqlite")):
@@ -255,7 +256,10 @@ def refuse_files(folder: Path) -> None:
                 stamped = read_format(connection)
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-                raise
+                raise ConfigurationError(
+                    f"{path} cannot be opened ({error}), so {path.parent.name} is not served. End "
+                    "the program that has it open, a backup or a database browser, and start again."
+                ) from None
             lost = _LOST_WITHOUT_A_COPY.get(path.name, "what it holds").format(tenant=path.parent.name)
             raise ConfigurationError(
                 f"{path} is damaged ({error}), so {path.parent.name} is not served. Run assistant tenant "

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -51,6 +51,7 @@ _SELECT = f"SELECT {_FIELDS} FROM items"  # noqa: S608 (our own names)
 _GET = f"{_SELECT} WHERE pk = ? AND sk = ?"
 _GET_MANY = f"""{_SELECT} WHERE (pk, sk) IN
     (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"""  # noqa: S608
+_PAGE = f"{_SELECT} WHERE (pk, sk) > (?, ?) ORDER BY pk, sk LIMIT 500"
 _INSERT = f"INSERT OR IGNORE INTO items ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _PUT = f"""INSERT INTO items ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (pk, sk) DO UPDATE SET
     {", ".join(f"{name} = excluded.{name}" for name in ("item", *_INDEXED))}"""  # noqa: S608
@@ -128,9 +129,15 @@ class SqliteTable:
         rows = await self._file.query(f"SELECT count(*) FROM items {where}", values)  # noqa: S608
         return int(rows[0][0])
 
-    async def insert(self, item: Item) -> bool:
-        """Write a new item, in one transaction with others that are inserted at the same time."""
-        return await self._inserts.write(item)
+    async def pages(self) -> AsyncIterator[list[Item]]:
+        last: Key = ("", "")
+        while page := [_item(row) for row in await self._file.query(_PAGE, last)]:
+            yield page
+            last = key_of(page[-1])
+
+    async def insert(self, *items: Item) -> bool:
+        """Write new items, in one transaction with others that are inserted at the same time."""
+        return await self._inserts.write(*items)
 
     async def put(self, item: Item, *, when: Condition | None = None) -> bool:
         return await self._write(lambda transaction: _put(transaction, item, when))
@@ -179,16 +186,17 @@ class SqliteTable:
             await self._file.truncate_log()
         return result
 
-    async def _insert_group(self, items: Sequence[Item]) -> Sequence[Outcome]:
-        """Insert items that came at the same time; return for each whether its key was free. What is inserted
-        replaces nothing, so the log needs no emptying."""
-        rows = [_row(item) for item in items]
+    async def _insert_group(self, writes: Sequence[Sequence[Item]]) -> Sequence[Outcome]:
+        """Do the inserts that came at the same time; return for each whether its keys were free. What is
+        inserted replaces nothing, so the log needs no emptying."""
 
-        def work(transaction: Transaction) -> list[Outcome]:
-            counts = [transaction.execute(_INSERT, row).rowcount for row in rows]
-            return [Outcome.WRITTEN if count else Outcome.PRESENT for count in counts]
+        def insert(transaction: Transaction, items: Sequence[Item]) -> Outcome:
+            if len(items) > 1 and any(_get(transaction, key_of(item)) for item in items):
+                return Outcome.PRESENT
+            count = sum(transaction.execute(_INSERT, _row(item)).rowcount for item in items)
+            return Outcome.WRITTEN if count else Outcome.PRESENT
 
-        return await self._file.write(work)
+        return await self._file.write(lambda transaction: [insert(transaction, items) for items in writes])
 
     def begin_sweep(self) -> None:
         """Delete what expired, now and from now on: a process that stopped may have left items."""

@@ -9,7 +9,7 @@ rows = await table.query(Range.prefixed("item#case#7c1e", "revision#"))         
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
@@ -79,9 +79,13 @@ class Table(Protocol):
 
     async def count(self, wanted: Range) -> int: ...
 
-    async def insert(self, item: Item) -> bool:
-        """Write an item where none has its key; return False where one has. Inserts at the same time may go
-        out in one call."""
+    def pages(self) -> AsyncIterator[list[Item]]:
+        """Yield all items of the table, in no order. A write meanwhile may be in it or not."""
+        ...
+
+    async def insert(self, *items: Item) -> bool:
+        """Write up to three items; none, and return False, where one of their keys is taken. Inserts at the
+        same time may go out in one call."""
         ...
 
     async def put(self, item: Item, *, when: Condition | None = None) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from assistant.laptop.worker import prepare_each
 from assistant.options.feedback.opened import open_movers
 from assistant.process.settings import ServiceSettings, WorkerSettings
 from assistant.service.opened import open_ingestion, open_loops
+from assistant.stores import sqlite_file
 from tests.fakes.running_service import RunningService, Scene, published_keys, service_on, service_settings
 from tests.fakes.sagemaker_socket import SageMakerSocket, sagemaker_socket
 from tests.fakes.tenant_stores import TenantStores
@@ -86,6 +88,24 @@ async def test_a_damaged_file_of_one_tenant_leaves_the_others_serving(site: Site
     reasons = {line["reason"] for line in logged if line["event"] == "tenant_not_served"}
     assert len(reasons) == 1
     assert str(file) in reasons.pop()
+
+
+async def test_a_locked_file_of_one_tenant_leaves_the_others_serving(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "BUSY_TIMEOUT_S", 0.05)
+    folder = site.settings.state_dir / "tenants" / "clinic"
+    for name in ("records", "events", "queue", "desk"):
+        file = folder / f"{name}.sqlite"
+        with closing(sqlite3.connect(file)) as other, capture_logs() as logged:
+            other.executescript("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE;")
+            async with open_loops(site.worker):
+                pass
+            if name == "records":
+                async with site.started() as service:
+                    assert (await service.answered(tenant="pharmacy"))["finish_reason"] == "stop"
+        reasons = {line["reason"] for line in logged if line["event"] == "tenant_not_served"}
+        assert [reason for reason in reasons if f"{file} cannot be opened (database is locked)" in reason]
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from assistant.domain.audit import AuditLink, DayDigest, LiveRead, by_writer
+from assistant.domain.answers import Act, AgentAct, Sent, Verdict, VerdictLabel
+from assistant.domain.audit import AccessEntry, AuditLink, DayDigest, LiveRead, by_writer
 from assistant.domain.errors import DocumentInvalidError
 from assistant.stores.audit import MOST_DAYS, AuditReport, CloseDays, DayDigests, VerifyAudit, key_of
+from assistant.stores.records import StoredRecords
+from assistant.stores.table import Range, keyed, sortable
 from tests.contracts import samples
-from tests.contracts.audit_damage import Change, add_copy, change_records, remove_links, with_agent
+from tests.contracts.audit_damage import Change, add_copy, change_records, remove_links, unguard, with_agent
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin
 from tests.fakes.clock import SteppedClock
@@ -325,6 +328,75 @@ async def test_a_record_that_was_copied_is_a_fork(closed: Scene) -> None:
     ((content, link),) = kept
     await add_copy(closed.twin, closed.place, with_agent(content, "somebody else"), link)
     assert (DAY, "fork") in await closed.faults()
+
+
+def recorded_by(scene: Scene) -> StoredRecords:
+    """Return the scene's records as another process writes them at the time of the samples."""
+    return StoredRecords(scene.twin.records_table, clock=SteppedClock(samples.NOON))
+
+
+async def say(records: StoredRecords, number: int) -> None:
+    """Record an answer, a verdict, a sent text and an act of that number."""
+    await records.put_answer(samples.answer(f"a{number}"))
+    verdict = Verdict(verdict_id=f"v{number}", label=VerdictLabel.GOOD)
+    await records.append_verdict("a1", verdict, agent="ana")
+    await records.append_sent("a1", Sent(send_id=f"s{number}", text="Take 5 mg."), agent="ana")
+    await records.append_act("a1", Act(act_id=f"o{number}", kind=AgentAct.OFFERED_USED), agent="ana")
+
+
+async def test_each_altered_deleted_or_invented_row_is_named(scene: Scene) -> None:
+    await scene.close()
+    records, table = recorded_by(scene), scene.twin.records_table
+    await records.begin_answer(samples.answer("a1"), until=samples.NOON)
+    for number in (1, 2, 3):
+        await say(records, number)
+    assert await scene.close_days() == 2
+    report = await scene.verify()
+    assert (report.findings, report.rows, report.unhashed) == ((), 1 + 3 + 2 * 3 * 3, 0)
+
+    unguard(scene.twin, scene.place)
+    listed = f"#{sortable(samples.NOON)}#"
+    wanted: list[tuple[str, str]] = []
+    for pk, sk in (
+        ("answer#aN", "answer"),
+        ("answer#a1", f"verdict{listed}vN"),
+        ("answer#a1", f"sent{listed}sN"),
+        ("act#oN", "once"),
+    ):
+        first, second, ninth = ((pk.replace("N", n), sk.replace("N", n)) for n in "129")
+        item = await table.get(first)
+        assert item is not None
+        await table.put({**item, "body": item["body"].replace("ana", "ben")})
+        await table.delete(second)
+        await table.put(keyed(ninth, body=item["body"]))
+        faults = ("altered", first), ("deleted", second), ("invented", ninth)
+        wanted += [(fault, f"{row[0]} {row[1]} ") for fault, row in faults]
+    findings = (await scene.verify()).findings
+    assert len(findings) == len(wanted)
+    for fault, row in wanted:
+        assert any(finding.fault == fault and row in finding.said for finding in findings), (fault, row)
+
+
+async def test_a_hash_that_was_removed_from_a_closed_day_is_found(scene: Scene) -> None:
+    await scene.close()
+    await recorded_by(scene).put_answer(samples.answer())
+    await scene.close_days()
+    unguard(scene.twin, scene.place)
+    (entry,) = await scene.twin.records_table.query(Range(f"access#{DAY}"))
+    await scene.twin.records_table.put({name: value for name, value in entry.items() if name != "newer"})
+    assert await scene.faults() == [(DAY, "altered")]
+
+
+async def test_rows_of_older_releases_are_counted_and_no_fault(scene: Scene) -> None:
+    await scene.close()
+    await say(recorded_by(scene), 1)
+    unguard(scene.twin, scene.place)
+    for entry in await scene.twin.records_table.query(Range(f"access#{DAY}")):
+        await scene.twin.records_table.delete((entry["pk"], entry["sk"]))
+    asked = AccessEntry(at=samples.NOON, agent="ana", kind="asked", subject_id="a1")
+    await recorded_by(scene).record_access(asked)
+    await scene.close_days()
+    assert (await scene.verify()).unhashed == 7
 
 
 async def test_a_removed_digest_is_found(closed: Scene) -> None:

@@ -78,7 +78,8 @@ def verify_audit(
         unchained = f"{report.unchained} unchained, before {report.chained_from or 'chains began'}"
         terminal.warn(
             f"{len(rows)} findings. {report.since} to {report.until}: {report.days} days with a digest, "
-            f"{report.writers} chains, {report.records} records in them; {unchained}."
+            f"{report.writers} chains, {report.records} records in them; {unchained}. {report.rows} rows of "
+            f"answers, verdicts, sent texts and acts are as hashed; {report.unhashed} before hashes began."
         )
     if report.findings:
         raise typer.Exit(1)

@@ -81,7 +81,7 @@ async def _text_of(stores: EmbeddedTenant, use: PassageUse) -> str | None:
 
 # --- audits -----------------------------------------------------------------------------------------------
 # What an entry says that the agent did, in the audit's column of this name. Every ``AccessEntry.kind`` has a
-# row.
+# row, but for ``said``, which no audit lists.
 _DID = {
     "asked": "was given an answer",
     "answer": "read an answer",

@@ -129,7 +129,7 @@ async def test_the_release_before_reads_each_row_of_a_table(client: Any) -> None
             if named.startswith(beginning):
                 assert refusals(model, item["body"]["S"]) == []
                 read += 1
-    assert read == 5
+    assert read == 6
     for item in (await client.scan(TableName=desk_name))["Items"]:
         body = json.loads(item["body"]["S"])["body"]
         assert refusals("Case", body) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
@@ -186,7 +186,10 @@ async def test_closing_ends_calls_in_flight_and_refuses_waiting_writes() -> None
 
 
 def _commit(writes: HeldWrites) -> GroupCommit:
-    return GroupCommit(writes.write, unavailable=RecordsUnavailableError)
+    def write(group: Sequence[Sequence[Item]]) -> Awaitable[Sequence[Outcome]]:
+        return writes.write([item for (item,) in group])
+
+    return GroupCommit(write, unavailable=RecordsUnavailableError)
 
 
 async def _write(commit: GroupCommit, name: str, *, body: str = "") -> bool:
