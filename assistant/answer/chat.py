@@ -20,6 +20,7 @@ from assistant.answer.take import AnswerRequest, Question
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.answers import MAX_QUESTION_CHARACTERS
 from assistant.domain.errors import InvalidRequestError
+from assistant.text.values import has_date
 
 _MOST_LOG_ODDS = 3.0
 """Limit, both ways, of what one message says of its speaker, who is judged by all of their messages."""
@@ -89,9 +90,9 @@ class ReadChat:
         await self._embed([note, *(sentence.text for sentence in sentences)], scope)
         asks_reply = bool(note) and self._heads.note_score(note, scope.embedded) > _LEAST_NOTE
         asked_note = [note] if note and not asks_reply else []
-        now = request.written_at or self._services.clock.now()
+        today = self._services.today(request.written_at or self._services.clock.now())
         # sentences with a date, from which days are counted: ``open`` keeps them
-        dated = [n for n, line in enumerate(sentences) if self._services.counted_days(line.text, at=now)]
+        dated = [n for n, line in enumerate(sentences) if today and has_date(line.text, today=today)]
         # what asks last: the agent's note, else the customer's last message; ``last_at`` is its index
         last_at = sentences[-1].message if sentences and not asked_note else len(messages)
         last = asked_note or [sentence.text for sentence in sentences if sentence.message == last_at]

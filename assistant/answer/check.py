@@ -509,6 +509,8 @@ class AnswerText:
                 block.text,
                 before=before,
                 citations=(block.n, *block.rests_on),
+                # what reviewers approved has no document behind it
+                cited=(CitedUnit(n=block.n, start=block.span[0], end=block.span[1]),) if block.quote else (),
                 is_key=block.is_key,
                 quote=block.quote,
                 cells=tuple(cell.moved(start) for cell in block.cells),

@@ -6,6 +6,7 @@ the record, and with the record into the last event.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from assistant.answer.check import LEFT, NO_UNITS, Sentences, before_stop
@@ -17,7 +18,10 @@ from assistant.answer.quote import Quote
 from assistant.answer.services import TenantServices
 from assistant.domain.answers import AnswerEnding, AnswerRecord, Certainty, FinishReason, Mode, Outcome
 from assistant.domain.errors import AssistantError
+from assistant.text.language import fold
 
+_DEFAULT_CONTACT = "default"
+"""Key of ``[answers.escalation]`` for all sections that name no contact."""
 _NOT_ANSWERED = "The documents that were read do not answer this question."
 CANCELLED_PROBLEM = Problem(
     title="Cancelled",
@@ -109,12 +113,29 @@ class EndAnswer:
                 if mode is Mode.QUOTED and not evidence.is_found and part not in live_parts
             ),
             reply_draft=quote.reply_draft if may_offer_draft else None,
-            escalation=None if needs_nobody or text_end.finish_reason is None else begun.escalation,
+            escalation=None if needs_nobody else self._whom_to_ask(text_end, prepared),
             degraded=tuple(dict.fromkeys(prepared.run.scope.degraded)),
             asked=prepared.run.hydration.with_live_states(begun.asked),
             loading=prepared.index.loading if is_done else (),
             reply_of=prepared.answer_id if mode and prepared.question.asks_reply else None,
         )
+
+    def _whom_to_ask(self, text_end: _TextEnd, prepared: PreparedAnswer) -> str | None:
+        """Return the first contact whose name stands in the section, in its marked lines before the others;
+        else the default. None beside an emergency, for a greeting or thanks, and where no document answers:
+        then no line says who knows, and a wrong desk is worse than none."""
+        if text_end.finish_reason is None or prepared.red_flags or not prepared.queries.reading.asks:
+            return None
+        contacts = self._services.tenant.answers.escalation
+        default = contacts.get(_DEFAULT_CONTACT)
+        if text_end.finish_reason is FinishReason.NO_EVIDENCE:
+            return default if prepared.live.answering else None  # a system that did not answer
+        lines = sorted(prepared.quote.blocks, key=lambda block: not block.is_key)
+        text = fold("\n".join(line.text for line in lines))
+        places = {
+            contact: match.start() for contact in contacts.values() if (match := _name_in(contact, text))
+        }
+        return min(places, key=places.__getitem__, default=default)
 
     def _is_of_whole_sources(self, shown: Sentences, mode: Mode | None, prepared: PreparedAnswer) -> bool:
         """Return whether the index has all documents of the sources that the text is from. A text from no
@@ -214,6 +235,12 @@ def _why_not_found(quote: Quote) -> str:
     if best is None:
         return "The knowledge base holds nothing that these filters and your access rights let through."
     return f"Not in the knowledge base. The nearest document is “{shown_title(best.card.title)}”."
+
+
+def _name_in(contact: str, folded: str) -> re.Match[str] | None:
+    """Return where a folded text has the name of a contact: "Claims Desk" of "the Claims Desk, ext. 4100"."""
+    name = fold(contact.partition(",")[0]).removeprefix("the ").strip()
+    return re.search(rf"\b{re.escape(name)}\b", folded)
 
 
 def _is_settled(text_end: _TextEnd, prepared: PreparedAnswer) -> bool:

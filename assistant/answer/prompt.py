@@ -216,12 +216,15 @@ class BuildPrompt:
                 documents.append((number, document, cosines[id(part)]))
         before, vocabulary = request.questions_before[-1:], self._adaptations.now.vocabulary
         meanings = vocabulary.meanings(request.question, known=ranked[0].query.known)
+        lines = [
+            unit.text for _, document, _ in documents for part in document.passages for unit in part.units
+        ]
         with scope.steps.step("prompt") as span:
             prompt = self._prompts.build(
                 "\n".join((*before, request.question)),
                 documents=documents,
                 meanings=meanings,
-                days=self._services.counted_days(request.question, at=question.begun.written),
+                days=self._services.counted_days(request.question, lines, at=question.begun.written),
                 history=turns,
                 max_tokens=min(request.max_tokens or self._longest, self._longest),
             )

@@ -39,7 +39,6 @@ from assistant.domain.documents import DocumentCard, Passage, RankedPassage, Sto
 from assistant.domain.identity import Identity
 from assistant.text.language import fold, language
 from assistant.text.safe_markdown import inert, safe_markdown
-from assistant.text.values import has_days
 
 KEPT_CANDIDATES = 20
 """Documents whose features the record keeps."""
@@ -370,8 +369,8 @@ class MakeQuote:
         """Return an option's answer to one question, or its section; nothing where its section was shown for
         an earlier question. ``opening``: Markdown before it.
 
-        Above a section stand, in this order: the days counted from dates of the question, where the section
-        names an amount of days; that other documents give different values, where they do.
+        Above a section stand, in this order: the days counted from the date of the question, where the
+        section limits them; that other documents give different values, where they do.
         """
         if part.answer is not None:
             cite = composing.numbers.citing(part.ranked)
@@ -381,8 +380,10 @@ class MakeQuote:
             return []
         composing.note_shown(section)
         query = part.ranked.hits.query
-        if (days := self._services.counted_days(query.text, at=query.at)) and self._has_days(section):
-            opening += "".join(f"{line}.\n\n" for line in days)
+        lines = {scored.unit.ordinal: scored.unit.text for scored in section.units}
+        marked = [lines[ordinal] for ordinal in section.keys or lines]
+        days = self._services.counted_days(query.text, list(lines.values()), marked, at=query.at)
+        opening += "".join(f"{line}.\n\n" for line in days)
         if not part.differing:
             return self._section_blocks(section, part, composing, opening=opening)
         built: list[QuotedBlock] = []
@@ -416,11 +417,6 @@ class MakeQuote:
             labels=labels_of(section.document_id, self._services),
             names=lambda column: not asked.isdisjoint(self._stems(column)),
         )
-
-    def _has_days(self, section: Section) -> bool:
-        """Return whether a section has an amount of days, such as a deadline."""
-        spoken = language(self._services.tenant.language)
-        return any(has_days(scored.unit.text, spoken) for scored in section.units)
 
     def _draft(self, evidence: Sequence[Evidence], composing: _Composing) -> str | None:
         """Return what the document of the first undisputed section says to the patient, or None. A draft in

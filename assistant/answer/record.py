@@ -37,8 +37,6 @@ from assistant.domain.errors import AssistantError, ConflictError
 from assistant.stores.records import StoredRecords
 from assistant.tenant.deployed_names import CANARY_VARIANT
 
-_DEFAULT_SUBJECT = "default"
-"""Key of ``[answers.escalation]`` for all subjects that have none."""
 _WORST_FIRST = ("failed", "late", "answered", "empty", "not_asked")
 """States of a source of documents: of several questions the first of these counts."""
 
@@ -75,7 +73,6 @@ class KeepRecord:
                 "red_flags": tuple(flag.name for flag in prepared.red_flags),
                 "unchecked_language": prepared.queries.unchecked_language,
                 "follows": question.history[-1].answer_id if question.history else None,
-                "escalation": self._escalation(evidence),
                 "asked": self._asked(evidence),
                 "live_matches": prepared.live.matches,
                 "weights": self._weights(evidence),
@@ -182,22 +179,6 @@ class KeepRecord:
             ]
             asked.append(min(parts, key=lambda part: _WORST_FIRST.index(part.state)))
         return tuple(asked)
-
-    def _escalation(self, evidence: Sequence[Evidence]) -> str | None:
-        """Return whom to ask: by the question's words, then by the nearest document's, else the default."""
-        contacts = self._services.tenant.answers.escalation
-        stems = self._adaptations.now.vocabulary.language.content_stems
-        best = (part.ranked.best.card for part in evidence if part.ranked.best is not None)
-        texts = (
-            *(part.query.question for part in evidence),
-            *(f"{card.title} {card.source}" for card in best),
-        )
-        for text in map(stems, texts):
-            for subject, contact in contacts.items():
-                wanted = stems(subject)
-                if subject != _DEFAULT_SUBJECT and wanted and wanted <= text:
-                    return contact
-        return contacts.get(_DEFAULT_SUBJECT)
 
 
 def _candidates_of(evidence: Evidence) -> tuple[CandidateDocument, ...]:

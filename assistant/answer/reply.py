@@ -167,7 +167,7 @@ class WriteReply:
             if gone_from(record, shown):
                 raise _withdrawn()
             lines.append(f"\n\n{fill_record(record, shown).text}")  # without title and heading
-        days = services.counted_days(record.question, at=record.written)
+        days = services.counted_days(record.question, lines, at=record.written)
         names = {use.id: use.title or use.name for use in record.elements}
         values = tuple(f"{names[text.element_id]}: {text.value}" for text in live if text.element_id in names)
         if not (lines or values):  # counted days alone answer nothing

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -43,6 +43,7 @@ from assistant.stores.ports import (
 )
 from assistant.stores.records import StoredRecords
 from assistant.tenant.tenant import TenantConfig
+from assistant.text.language import language
 from assistant.text.values import counted_days
 
 
@@ -121,17 +122,26 @@ class TenantServices:
         entries = (self.tenant.source_of(document_id) for document_id in ids)
         return frozenset(entry.name for entry in entries if entry is not None)
 
-    def counted_days(self, text: str, *, at: datetime | None) -> tuple[str, ...]:
-        """Return the days between each date of a message and the day on which it was written, in words. Empty
-        where ``at`` is None, or the message has no date.
+    def today(self, at: datetime | None) -> date | None:
+        """Return the day on which a message was written, from which days are counted; None where ``at`` is
+        None, or none are counted.
 
         The day is that of the time zone of ``at``; where this is UTC, of the tenant file's ``[power]``.
         """
         if at is None or not self.counts_days:
-            return ()
+            return None
         if at.utcoffset() == timedelta(0) and (power := self.tenant.power) is not None:
             at = at.astimezone(ZoneInfo(power.time_zone))
-        return counted_days(text, today=at.date())
+        return at.date()
+
+    def counted_days(
+        self, text: str, lines: Sequence[str], marked: Sequence[str] = (), *, at: datetime | None
+    ) -> tuple[str, ...]:
+        """Return the days that ``values.counted_days`` counts for a message of ``at``, if any."""
+        if (today := self.today(at)) is None:
+            return ()
+        days = counted_days(text, lines, marked, today=today, language=language(self.tenant.language))
+        return () if days is None else (days,)
 
     @property
     def writes_answers(self) -> bool:

@@ -258,7 +258,7 @@ class Source(PublicModel):
 
 
 class CitedUnit(PublicModel):
-    """A unit that a sentence of a written answer cites."""
+    """A unit that a sentence cites, or that it quotes."""
 
     n: int
     """Number of the source."""
@@ -289,7 +289,8 @@ class Sentence(PublicModel):
     relevance: float | None = None
     """Share of the question's terms in it and its headings, 0 to 1. It is independent of support."""
     cited: tuple[CitedUnit, ...] = ()
-    """Units that a written sentence cites."""
+    """Units that it rests on: those that a written sentence cites, or the one that is quoted. Empty in quotes
+    of older records."""
     is_key: bool = False
     """Whether it is one of the lines of a quoted section that matter most for the question."""
     quote: QuotedAs | None = None

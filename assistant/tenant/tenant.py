@@ -295,8 +295,9 @@ class AnswersSection(StrictModel):
     examples: Annotated[tuple[ExampleMessage, ...], KeyMark.NO_ANSWER, Field(max_length=4)] = ()
     """Questions that the empty page of the console offers. They are read before anybody has signed in."""
     escalation: Annotated[Mapping[Subject, Contact], Field(max_length=200)] = {}
-    """Subject = whom to ask when the knowledge base has no certain answer. A subject is words of the question
-    or of the nearest document; ``default`` is for all others."""
+    """Subject = whom to ask beside an answer that is not certain: the contact whose name, the words before
+    its first comma, stands in the section that is shown; ``default`` where none does. A subject is a note for
+    readers of the file."""
 
 
 class RedFlagEntry(StrictModel):

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import product
 from typing import Self
 
 from assistant.text.language import UNIT_SIZES, WORD, Language, Quantities, fold, quantities
@@ -26,6 +27,7 @@ _NAME = re.compile(
 closing bracket before it. The first word of a sentence, or of what follows a colon or a list number, is
 none."""
 _MONTHS = {fold(name): n for names in (month_name, month_abbr) for n, name in enumerate(names) if n}
+_MONTHS["sept"] = 9
 _MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
 _NAMED_DATES = (
     re.compile(rf"\b(?P<month>{_MONTH})\.? (?P<day>\d\d?)(?:st|nd|rd|th)?\b(?!:)"),
@@ -48,9 +50,25 @@ _DATES_WITH_YEAR = (
 """Dates for counting days: as ``_DATES``, with the year where there is one."""
 MOST_DAYS = 400
 """Most days to or from a date that are counted: a birthday is farther away."""
-MOST_AHEAD = 45
-"""Most days to a date without a year that is read as a coming one, such as the next visit; else it is a past
-one."""
+_AGO = re.compile(r"\b[\w-]+ (?:day|week)s? ago\b")
+_BEFORE_DATE = re.compile(r"\b(?:(?P<past>since)|(?P<coming>until|till))\s+(?:the\s+)?$")
+"""A word before a date that says on which side of today it is."""
+_LIMIT = re.compile(
+    r"\b(?P<ahead>\d+) (?:calendar )?days before\b"
+    r"|(?:\b(?:within|last|past|after|lasts(?: at least)?)|:) (?P<since>\d+) (?:calendar )?days\b"
+    r"|(?<!than )\b(?P<of>\d+) (?:calendar )?days (?:after|from|of|past|to)\b"
+)
+"""A limit in days, before an event or after it: "14 days before departure"; "within 7 days", "180 days from
+the notice", "Limit: 90 days". Business days, and days of a supply ("fewer than 3 days of medicine"), are
+none."""
+_CLAUSE_END = re.compile(r"[.,;:!?](?=\s)|\n|\b(?:and|but)\b")
+_SENTENCE_END = re.compile(r"[.!?](?=\s)|\n")
+_ROOT = 5
+"""Letters in which two stems of one word agree: "deliv" of "delivered", "deliveri" of "delivery"."""
+_HALF_A_YEAR = 182
+"""Days: of two dates without a year that lie farther apart, the second may be the earlier one."""
+_NEAR = 3
+"""Up to so many times its length a date is near a limit: farther away nobody asks whether it is over."""
 _TIME = re.compile(r"\b(\d\d?)(?::(\d\d))?\s?(?:([ap])\.?m\b\.?|(?<=:\d\d)\b)|\b(noon|midnight)\b")
 """A time of day, "8 a.m.", "8:30 pm", "20:15", "noon": groups 1 and 2 are hour and minute, 3 is "a" or "p", 4
 a word."""
@@ -145,33 +163,83 @@ class Values:
         )
 
 
-def counted_days(text: str, *, today: date) -> tuple[str, ...]:
-    """Return the days between the dates of a text and today: "11/20/2026 to today, 11/27/2026: 7 days",
-    "today, 11/27/2026, to 12/1/2026: 4 days".
+def counted_days(
+    text: str, lines: Sequence[str], marked: Sequence[str] = (), *, today: date, language: Language
+) -> str | None:
+    """Return the days between the date of a text and today, where a line of a document limits them:
+    "11/20/2026 to today, 11/27/2026: 7 days", "today, 11/27/2026, to 12/1/2026: 4 days"; of two dates in
+    order the days between them, "11/20 to 12/1: 11 days". None where no line about the date has a limit in
+    days, or more than one reading is left. ``marked``: those of the lines that matter most.
 
-    A date without a year is the last such date, or the next one if that is at most MOST_AHEAD days ahead. In
-    a date of two numbers the first is the month; with a year it is the day if it is above 12. "1/2 tablet"
-    and "24/7" are no dates.
+    A date without a year is a past or a coming one: a word says which ("since", "until", "ago"), else the
+    limit that it is near, which counts from an event or up to one. In a date of two numbers the first is the
+    month; with a year it is the day if it is above 12. "1/2 tablet" and "24/7" are no dates.
     """
-    folded, days = fold(text), dict[date, None]()
-    matches = (match for pattern in _DATES_WITH_YEAR for match in pattern.finditer(folded))
+    found, ahead, since = list(_dates_in(fold(text), today=today)), 0, 0
+    matches, dates = [match for match, _ in found], [readings for _, readings in found]
+    for line in lines:
+        if any(_is_about(line, match, is_marked=line in marked, language=language) for match in matches):
+            for limit in _LIMIT.finditer(fold(line)):
+                ahead = max(ahead, int(limit["ahead"] or 0))
+                since = max(since, int(limit["since"] or limit["of"] or 0))
+    if len(dates) == 2:
+        most = timedelta(min(_NEAR * max(ahead, since), _HALF_A_YEAR))
+        spans = [(b - a, a, b) for a in dates[0] for b in dates[1] if a < b <= a + most]
+        return "{1.month}/{1.day} to {2.month}/{2.day}: {0.days} days".format(*min(spans)) if spans else None
+    days = [(then - today).days for then in dates[0]] if len(dates) == 1 and ahead + since else []
+    if not any(match.groupdict().get("year") for match in matches):
+        days = [n for n in days if 0 < n <= _NEAR * ahead or 0 < -n <= _NEAR * since]
+    return _days_sentence(today + timedelta(days[0]), today=today) if len(days) == 1 else None
+
+
+def has_date(text: str, *, today: date) -> bool:
+    """Return whether a text has a date near today, other than today."""
+    return any(True for _ in _dates_in(fold(text), today=today))
+
+
+def _dates_in(folded: str, *, today: date) -> Iterator[tuple[re.Match[str], list[date]]]:
+    """Yield where a folded text has dates, in order, each with the last and the next such date, or one of
+    both. Dates that are today, or MOST_DAYS or more away, are left out."""
+    matches = (match for pattern in (*_DATES_WITH_YEAR, _AGO) for match in pattern.finditer(folded))
     for match in sorted(matches, key=re.Match[str].start):
-        parts = match.groupdict()
-        month, day, year = (
-            int(_MONTHS.get(parts[part] or "", parts[part] or 0)) for part in ("month", "day", "year")
-        )
-        day_and_after = folded[match.start("day") :][:_LONGEST_AMOUNT]
-        if not year and any(value == parts["day"] for value, _ in quantities(day_and_after).measures):
-            continue  # an amount: "1/2 tablet"
-        if year and month > 12:
-            month, day = day, month
+        near = [day for day in _readings(match, today=today) if abs((day - today).days) < MOST_DAYS]
+        side = _BEFORE_DATE.search(folded[: match.start()])
+        past = [day for day in near if day < today and not (side and side["coming"])][-1:]
+        coming = [day for day in near if day > today and not (side and side["past"])][:1]
+        if today not in near and (past or coming):
+            yield match, past + coming
+
+
+def _is_about(line: str, match: re.Match[str], *, is_marked: bool, language: Language) -> bool:
+    """Return whether a line has a word of the clause in which a date stands; a marked one, of its
+    sentence."""
+    end = _SENTENCE_END if is_marked else _CLAUSE_END
+    before, after = match.string[: match.start()], match.string[match.end() :]
+    words = language.content_stems(f"{end.split(before)[-1]} {end.split(after)[0]}")
+    pairs = product(words, language.content_stems(line))
+    return any(a == b or (a[:_ROOT] == b[:_ROOT] and len(min(a, b, key=len)) >= _ROOT) for a, b in pairs)
+
+
+def _readings(match: re.Match[str], *, today: date) -> list[date]:
+    """Return the dates that a match of ``_DATES_WITH_YEAR`` may be: in its year, or in this one and those
+    beside it; the day of one of ``_AGO``; none for an amount, "1/2 tablet"."""
+    if match.re is _AGO:
+        amounts = map(amount_of, quantities(ONE.sub("1 ", match[0])).measures)
+        return [today - timedelta(seconds=size) for _, size in amounts]
+    parts = match.groupdict()
+    month, day, year = (
+        int(_MONTHS.get(parts[part] or "", parts[part] or 0)) for part in ("month", "day", "year")
+    )
+    day_and_after = match.string[match.start("day") :][:_LONGEST_AMOUNT]
+    if not year and any(value == parts["day"] for value, _ in quantities(day_and_after).measures):
+        return []
+    if year and month > 12:
+        month, day = day, month
+    dates: list[date] = []
+    for each in [year + 2000 * (year < 100)] if year else range(today.year - 1, today.year + 2):
         with suppress(ValueError):
-            then = date(year + 2000 * (0 < year < 100) or (today + timedelta(MOST_AHEAD)).year, month, day)
-            if not year and (then - today).days > MOST_AHEAD:
-                then = then.replace(year=then.year - 1)
-            if 0 < abs((today - then).days) < MOST_DAYS:
-                days[then] = None
-    return tuple(_days_sentence(then, today=today) for then in days)
+            dates.append(date(each, month, day))
+    return dates
 
 
 def _days_sentence(then: date, *, today: date) -> str:
@@ -184,11 +252,6 @@ def _days_sentence(then: date, *, today: date) -> str:
 def _american_date(day: date) -> str:
     """Return "11/27/2026"."""
     return f"{day.month}/{day.day}/{day.year}"
-
-
-def has_days(text: str, language: Language) -> bool:
-    """Return whether a text says an amount of days, or of longer units of time."""
-    return any(unit == SECONDS and size >= DAY_S for unit, size in Values.of(text, language).amounts)
 
 
 def amount_of(measure: tuple[str, str]) -> Amount:

@@ -137,14 +137,16 @@ def _places(answer: StoredAnswer) -> Sequence[tuple[Source, str | tuple[int, int
     record, sources = answer.record, {source.n: source for source in answer.sources}
     quoted = [line for line in record.sentences if _is_quoted(line, sources)]
     marked = [line for line in quoted if line.is_key] or [line for line in quoted if line.quote != "folded"]
-    spans = [(unit.n, (unit.start, unit.end)) for written in record.sentences for unit in written.cited]
+    written = [line for line in record.sentences if line.quote is None]
+    spans = [(unit.n, (unit.start, unit.end)) for line in written for unit in line.cited]
     words = [(line.citations[0], record.text[line.start : line.end]) for line in marked]
     return [(sources[n], where) for n, where in dict.fromkeys([*spans, *words]) if n in sources]
 
 
 def _is_quoted(sentence: Sentence, sources: Mapping[int, Source]) -> bool:
     """Return whether a sentence is text of a document or of an approved answer, unchanged."""
-    source = sources.get(sentence.citations[0]) if sentence.citations and not sentence.cited else None
+    cites = sentence.citations if sentence.quote or not sentence.cited else ()
+    source = sources.get(cites[0]) if cites else None
     return source is not None and (sentence.quote is not None or source.kind == "approved")
 
 

@@ -141,13 +141,13 @@ async def test_a_quoted_section_says_so_wherever_it_is_read(tmp_path: Path) -> N
             assert "".join(contents) == rf"{QUOTE}\n\nQuoted from the documents."
 
 
-async def test_without_evidence_the_agent_is_told_why_and_whom_to_ask(tmp_path: Path) -> None:
+async def test_without_evidence_the_agent_is_told_why_and_sent_to_nobody(tmp_path: Path) -> None:
     async with running_service(tmp_path, Scene(gate=NOTHING_IS_NEAR)) as service:
         await service.know("wait", "The wait is two days.")
         whole = await service.answered()
         assert (whole["text"], whole["finish_reason"], whole["mode"]) == ("", "no_evidence", None)
         assert "Title of wait" in whole["reason"]
-        assert whole["escalation"] == "Team Lead, ext. 1"
+        assert whole["escalation"] is None
         assert not service.sagemaker.generations
 
 

@@ -146,7 +146,9 @@ async def test_a_question_about_two_things_is_searched_with_the_two_before_it(te
 async def test_a_date_that_the_customer_said_earlier_is_counted(
     tenant: FakeTenant, at: dict[str, str], shown: str
 ) -> None:
-    tenant = tenant.with_documents(document(content="Retail refills are payable within 30 days."))
+    tenant = tenant.with_documents(
+        document(content="Retail refills are payable within 30 days of the charge.")
+    )
     charged = "2026-03-14" if at else (tenant.clock.now().date() - timedelta(days=7)).isoformat()
     said = [
         {"who": "customer", "text": f"I was charged {charged}"},
@@ -167,7 +169,8 @@ def test_the_day_of_a_message_is_of_its_zone_or_else_of_the_tenant_s(
 ) -> None:
     power = {"pause_at": "20:00", "resume_at": "07:00", "time_zone": "America/New_York"}
     tenant.config = TenantConfig.model_validate(tenant.config.model_dump() | {"power": power})
-    counted = tenant.services.counted_days("charged 3/14", at=datetime.fromisoformat(at))
+    lines = ["A charge is refunded within 180 days."]
+    counted = tenant.services.counted_days("charged 3/14", lines, at=datetime.fromisoformat(at))
     assert counted == (f"3/14/2026 to today, {shown}",)
 
 

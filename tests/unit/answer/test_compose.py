@@ -8,7 +8,8 @@ import pytest
 
 from assistant.answer.excerpts import Excerpts
 from assistant.answer.quote import snippet
-from assistant.domain.answers import Certainty, FinishReason, Mode, Sentence, TableRow
+from assistant.domain.answers import Certainty, CitedUnit, FinishReason, Mode, Sentence, TableRow
+from assistant.tenant.tenant import TenantConfig
 from assistant.text.language import language
 from tests.fakes.answering import REFILL, FakeTenant, document
 from tests.unit.answer.asking_and_reading import QUESTION, Asked, ask
@@ -44,7 +45,9 @@ async def test_what_the_document_says_to_the_patient_is_the_draft_of_a_reply() -
 
 @pytest.mark.parametrize(("stated", "is_counted"), [("within 30 days", True), ("at the desk", False)])
 async def test_days_since_a_date_of_the_message_stand_above_a_deadline(stated: str, is_counted: bool) -> None:
-    tenant = FakeTenant().with_documents(document(content=f"Retail refills are payable {stated}."))
+    tenant = FakeTenant().with_documents(
+        document(content=f"Retail refills are payable {stated} of the charge.")
+    )
     then = tenant.clock.now().date() - timedelta(days=9)
     asked = await ask(tenant, f"{QUESTION} I was charged on {then.isoformat()}.")
     assert (": 9 days.\n\n" in asked.text) is is_counted
@@ -70,6 +73,7 @@ async def test_a_quote_is_the_stored_text_character_for_character() -> None:
     [sentence] = asked.sentences
     assert asked.text[sentence.start : sentence.end] == stored
     assert sentence.quote == "shown"
+    assert sentence.cited == (CitedUnit(n=1, start=0, end=len(stored)),)
 
 
 async def test_paragraphs_of_a_section_stay_apart() -> None:
@@ -209,29 +213,42 @@ async def test_a_document_that_contends_is_also_quoted_with_its_date() -> None:
 
 CONTACTS = {
     "default": "the lead on duty",
-    "retail refills": "the Claims Desk, ext. 4100",
-    "shingles": "the Vaccine Line",
-    "Transfer": "the Transfer Desk",
+    "retail refills": "the Retail Desk, ext. 4",
+    "mail": "the Mail Desk",
+    "claims": "the Claims Desk, ext. 4100",
 }
 
 
-async def escalated(question: str, *, contacts: dict[str, str] | None = None) -> Asked:
-    tenant = FakeTenant().with_documents(document(), TRANSFER)
-    tenant.configure(answers={"escalation": CONTACTS if contacts is None else contacts})
+FIRES = [f"smoke and fire in the {place}" for place in ("kitchen", "hall", "attic", "shed", "barn")]
+
+
+async def escalated(question: str = QUESTION, *, section: str = REFILL) -> Asked:
+    tenant = FakeTenant().with_documents(document(content=section), TRANSFER)
+    flag = {"name": "fire", "text": "Leave.", "call": "911", "examples": FIRES}
+    tenant.config = TenantConfig.model_validate(tenant.config.model_dump() | {"red_flags": [flag]})
+    tenant.configure(answers={"escalation": CONTACTS})
     return await ask(tenant, question)
 
 
-async def test_whom_to_ask_goes_by_the_words_of_the_question() -> None:
-    asked = await escalated(QUESTION)
+@pytest.mark.parametrize(
+    ("section", "named"),
+    [
+        (f"{REFILL} Then ask the mail desk.", "the Claims Desk, ext. 4100"),
+        ("Retail refills are payable on day 23 of 30.", "the lead on duty"),
+    ],
+)
+async def test_whom_to_ask_is_the_first_contact_that_the_section_names(section: str, named: str) -> None:
+    asked = await escalated(section=section)
     assert asked.done.mode is Mode.QUOTED
-    assert asked.done.escalation == "the Claims Desk, ext. 4100"
+    assert asked.done.escalation == asked.record.escalation == named
 
 
-async def test_whom_to_ask_is_told_without_an_answer_too() -> None:
-    asked = await escalated("Which vaccine protects against shingles?")
-    assert asked.done.finish_reason is FinishReason.NO_EVIDENCE
-    assert asked.done.escalation == "the Vaccine Line"
-    assert asked.record.escalation == "the Vaccine Line"
+async def test_nobody_is_named_without_an_answer_or_beside_an_emergency() -> None:
+    refused = await escalated("Which vaccine protects against shingles?")
+    assert refused.done.finish_reason is FinishReason.NO_EVIDENCE
+    urgent = await escalated(FIRES[0], section=f"{FIRES[0].capitalize()}: call the Claims Desk.")
+    assert (len(urgent.started.red_flags), urgent.done.mode) == (1, Mode.QUOTED)
+    assert refused.done.escalation is urgent.done.escalation is None
 
 
 async def test_a_written_answer_that_is_certain_names_nobody() -> None:
@@ -241,7 +258,7 @@ async def test_a_written_answer_that_is_certain_names_nobody() -> None:
     assert (done.certainty, done.escalation) == (Certainty.ANSWERED, None)
 
 
-async def test_where_the_model_refuses_somebody_is_named_and_no_reply_is_drafted() -> None:
+async def test_where_the_model_refuses_nobody_is_named_and_no_reply_is_drafted() -> None:
     content = f"{REFILL}\n\n## What to tell the patient\n\nYour refill is payable."
     tenant = FakeTenant.writing("The documents do not answer this question.")
     tenant = tenant.with_documents(document(content=content))
@@ -249,5 +266,5 @@ async def test_where_the_model_refuses_somebody_is_named_and_no_reply_is_drafted
     asked = await ask(tenant)
     done = asked.done
     assert (done.finish_reason, done.certainty) == (FinishReason.NO_EVIDENCE, None)
-    assert (done.escalation, done.reply_draft) == ("the Claims Desk, ext. 4100", None)
+    assert (done.escalation, done.reply_draft) == (None, None)
     assert (asked.record.escalation, asked.record.reply_draft) == (done.escalation, None)

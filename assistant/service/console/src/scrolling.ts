@@ -28,7 +28,8 @@ const SETTLES_MS = 1_500;
 export function keepInView(page: Element, parts: string): () => void {
   const show = () => {
     const found = [...page.querySelectorAll(parts)];
-    for (const part of [found.at(-1), found[0]]) part?.scrollIntoView({ block: "nearest" });
+    // the row of a table, which is as wide as it: a cell would move the table sideways, below its first column
+    for (const part of [found.at(-1), found[0]]) (part?.closest("tr") ?? part)?.scrollIntoView({ block: "nearest" });
   };
   const sizes = new ResizeObserver(show);
   const end = () => {

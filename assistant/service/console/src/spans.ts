@@ -121,7 +121,8 @@ function withEndMark(text: string, end: number): number {
   return end + (/^[.!?)"”’]+/.exec(text.slice(end))?.[0].length ?? 0);
 }
 
-function merged(spans: readonly Span[]): Span[] {
+/** Spans in order of their beginnings; those that touch are one. */
+export function merged(spans: readonly Span[]): Span[] {
   const out: [number, number][] = [];
   for (const [start, end] of spans) {
     const before = out.at(-1);

@@ -1,6 +1,6 @@
 /** The stored text of a document as blocks, and which of it an answer used. */
 import { type Block, readMarkdown } from "./markdown.ts";
-import { type Span, cut, findQuotes, withRuns } from "./spans.ts";
+import { type Span, cut, findQuotes, merged, withRuns } from "./spans.ts";
 import { nameOf, placesIn, runOf } from "./tables.ts";
 import { safeHref, textAt, utf16Span, utf16Spans } from "./text.ts";
 import type { Turn } from "./turn.ts";
@@ -90,18 +90,22 @@ function withoutGaps(blocks: readonly Block[]): Block[] {
   });
 }
 
-/** The sentences of an answer that a source is cited for and that stand in its passage word for word. */
-export function quotesIn(stored: DocumentText, turn: Turn | null, n: number): Span[] {
+/** What to mark of a source: the units of the sentences that cite it, in order. `of`: indexes of sentences; null: all. */
+export function quotesIn(stored: DocumentText, turn: Turn | null, n: number, of: readonly number[] | null): Span[] {
   if (stored.span === null || turn === null) return [];
-  const cited = turn.sentences.filter(({ citations }) => citations.includes(n));
-  const quotes = cited.map(({ start, end }) => textAt(turn.text, [start, end]));
+  const citing = turn.sentences.filter(({ citations, index }) => citations.includes(n) && (of?.includes(index) ?? true));
+  const units = citing.flatMap(({ cited = [] }) => cited.filter((unit) => unit.n === n));
+  const spans = merged(units.map(({ start, end }): Span => [start, end]).sort((a, b) => a[0] - b[0]));
+  if (spans.length > 0) return utf16Spans(stored.text, spans.map(([start, end]) => ({ start, end })));
+  const quotes = citing.map(({ start, end }) => textAt(turn.text, [start, end])); // of older records
   return findQuotes(stored.text, quotes, utf16Span(stored.text, stored.span));
 }
 
-/** "Section 3 of 7: Steps": where in the document the passage stands. */
-export function whereabouts({ sections, span, title }: DocumentText): string | null {
+/** "Section 3 of 7: Steps": where in the document the first mark stands, else the passage. */
+export function whereabouts({ text, sections, span, title }: DocumentText, [first]: readonly Span[]): string | null {
   if (span === null || sections.length < 2) return null;
-  const index = sections.findLastIndex(({ start }) => start <= span[0]);
+  const at = first?.[0] ?? utf16Span(text, span)[0];
+  const index = sections.findLastIndex(({ start, end }) => utf16Span(text, [start, end])[0] <= at);
   const section = sections[Math.max(0, index)];
   if (section === undefined) return null;
   const headings = section.headings[0] === title ? section.headings.slice(1) : section.headings;

@@ -54,6 +54,13 @@ export interface Source {
   readonly facts?: SourceFacts | null;
 }
 
+/** [start, end) in the stored text of source `n`. */
+export interface CitedUnit {
+  readonly n: number;
+  readonly start: number;
+  readonly end: number;
+}
+
 export interface SentenceEnded {
   readonly index: number;
   /** [start, end) in the answer's text. */
@@ -66,6 +73,8 @@ export interface SentenceEnded {
   /** Of a withheld sentence: what no source holds. */
   readonly values?: readonly string[];
   readonly reasons?: readonly string[];
+  /** The units that it rests on; empty for quotes of older records. */
+  readonly cited?: readonly CitedUnit[];
   /** Of a quoted section: one of the lines that matter most. */
   readonly is_key?: boolean;
   /** Set where the span is stored text of a document: plain text, never Markdown. `folded`: far from the marked lines. */

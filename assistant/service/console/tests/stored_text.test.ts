@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { leavesOf } from "../src/spans.ts";
-import { blocksOf } from "../src/stored_text.ts";
-import type { DocumentText } from "../src/wire.ts";
+import { blocksOf, quotesIn, whereabouts } from "../src/stored_text.ts";
+import { type Turn, newTurn } from "../src/turn.ts";
+import type { CitedUnit, DocumentText, SentenceEnded } from "../src/wire.ts";
 
 const STORED: DocumentText = {
   document_id: "pay",
@@ -34,4 +35,23 @@ test("words of a stored text link to documents and web pages, in lists and table
     ["leave", "leave"],
     ["forms", "https://forms.example/"],
   ]);
+});
+
+test("the units of the pressed sentences are marked, and name the section; those of an older record are found by their words", () => {
+  const sections = [
+    { headings: ["Pay"], start: 0, end: 6 },
+    { headings: ["Pay", "Leave"], start: 9, end: 24 },
+  ];
+  const stored: DocumentText = { ...STORED, links: [], tables: [], span: [0, 24], sections };
+  const sentence = (index: number, start: number, cited: readonly CitedUnit[]): SentenceEnded => ({
+    index, start, end: start + 3, citations: [1], support: "supported", cited,
+  });
+  const text = "A a. 😀 Pay";
+  const turn = (...sentences: SentenceEnded[]): Turn => ({ ...newTurn("t", "?"), text, sentences });
+  const written = turn(sentence(0, 0, [{ n: 1, start: 9, end: 12 }]), sentence(1, 4, [{ n: 1, start: 2, end: 5 }]));
+  assert.deepEqual(quotesIn(stored, written, 1, [0]), [[10, 13]]);
+  assert.equal(whereabouts(stored, quotesIn(stored, written, 1, [0])), "Section 2 of 2: Leave");
+  assert.deepEqual(quotesIn(stored, written, 1, null), [[3, 6], [10, 13]]);
+  assert.deepEqual(quotesIn(stored, turn({ ...sentence(0, 5, []), end: 10 }), 1, null), [[3, 6]]);
+  assert.deepEqual(quotesIn({ ...stored, span: null }, written, 1, null), []);
 });

@@ -190,7 +190,7 @@ test("a source opens by itself once, in a wide window, without a report or the f
     assert.equal(workspace.open.value, null);
     return open;
   });
-  assert.deepEqual(opened, [{ turnKey: "key", n: 1, opener: null }, null]);
+  assert.deepEqual(opened, [{ turnKey: "key", n: 1, opener: null, sentences: null }, null]);
   assert.deepEqual(acts, []);
 });
 

@@ -144,12 +144,24 @@ function isFar(sentences: readonly SentenceEnded[], index: number): boolean {
   return one === true && (before === true || after === true);
 }
 
-/** Whether the next sentence of the same paragraph, list or table names the same sources. */
+/** Whether the next sentence of the same paragraph, list or table names the same sources, and where a model wrote it the same units. */
 function isCitedBelow({ text, sentences }: Turn, index: number): boolean {
   const [one, next] = [sentences[index], sentences[index + 1]];
   if (one === undefined || next === undefined || one.support !== "supported") return false;
-  const isSame = one.citations.join() === next.citations.join() && isFar(sentences, index) === isFar(sentences, index + 1);
+  const isOfSame = Boolean(one.quote && next.quote) || unitsOf(one) === unitsOf(next);
+  const isSame = isOfSame && one.citations.join() === next.citations.join() && isFar(sentences, index) === isFar(sentences, index + 1);
   return isSame && !textAt(text, [one.end, next.start]).includes("\n\n");
+}
+
+function unitsOf({ cited = [] }: SentenceEnded): string {
+  return cited.map(({ n, start, end }) => [n, start, end].join()).join(" ");
+}
+
+/** Indexes of the sentences that the numbers after the one at a position stand for. */
+function citedHere(turn: Turn, position: number): readonly number[] {
+  let first = position;
+  while (first > 0 && isCitedBelow(turn, first - 1)) first -= 1;
+  return turn.sentences.slice(first, position + 1).map(({ index }) => index);
 }
 
 function AnswerPiece({ group, turn, inline }: PieceProps) {
@@ -209,11 +221,14 @@ function drawWithElements(runs: Runs, turn: Turn, { spans, elements }: Inline): 
 }
 
 function Marks({ sentence, turn }: { sentence: SentenceEnded; turn: Turn }): ComponentChildren {
+  const position = turn.sentences.indexOf(sentence);
   return (
     <>
       {sentence.is_key === true && <span class="visually-hidden"> (this line matters most)</span>}
       {sentence.support === "unsupported" && <Warning sentence={sentence} />}
-      {!isCitedBelow(turn, turn.sentences.indexOf(sentence)) && <Citations numbers={sentence.citations} turn={turn} />}
+      {!isCitedBelow(turn, position) && (
+        <Citations numbers={sentence.citations} turn={turn} sentences={citedHere(turn, position)} />
+      )}
     </>
   );
 }

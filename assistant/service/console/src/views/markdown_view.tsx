@@ -66,16 +66,16 @@ function List({ block, ...rest }: { block: Extract<Block, { kind: "list" }> } & 
   return block.isOrdered ? <ol>{items}</ol> : <ul>{items}</ul>;
 }
 
-/** A wide table scrolls on its own, by keyboard too. */
+/** A wide table scrolls on its own, by keyboard too; in a narrow window its rows are cards, as those of a comparison. */
 function Table({ block: { head, rows, keys }, drawLeaf }: { block: Extract<Block, { kind: "table" }> } & BlockProps) {
   return (
     <div class="md-table" role="group" aria-label="Table" tabIndex={0}>
-      <table>
+      <table role="table">
         {head.some((cell) => cell.length > 0) && (
           <thead>
-            <tr>
+            <tr role="row">
               {head.map((cell, index) => (
-                <th key={index} scope="col">
+                <th key={index} scope="col" role="columnheader">
                   {drawLeaf(cell)}
                 </th>
               ))}
@@ -84,10 +84,12 @@ function Table({ block: { head, rows, keys }, drawLeaf }: { block: Extract<Block
         )}
         <tbody>
           {rows.map((row, index) => (
-            <tr key={index} class={keys?.[index]?.row ? "is-key" : undefined}>
+            <tr key={index} role="row" class={keys?.[index]?.row ? "is-key" : undefined}>
               {(row.length === 1 ? row : head).map((_, column) => (
                 <td
                   key={column}
+                  role="cell"
+                  data-label={row.length === 1 ? undefined : head[column]?.map(({ text }) => text).join("")}
                   class={keys?.[index]?.cells[column] ? "is-key" : undefined}
                   colSpan={row.length === 1 ? head.length : undefined}
                 >

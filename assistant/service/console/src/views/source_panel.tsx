@@ -3,7 +3,7 @@ import type { Api, DocumentPlace } from "../api.ts";
 import type { Runs } from "../markdown.ts";
 import { ApiError } from "../problems.ts";
 import { scrollTo } from "../scrolling.ts";
-import { groupBySpan } from "../spans.ts";
+import { type Span, groupBySpan } from "../spans.ts";
 import { blocksOf, quotesIn, whereabouts } from "../stored_text.ts";
 import { inForce, utf16Span } from "../text.ts";
 import type { Turn } from "../turn.ts";
@@ -96,7 +96,7 @@ export function SourcePanel({ open }: { open: OpenSource }) {
       {opened !== null && place !== undefined && (
         <OpenDocument.Provider value={(document_id) => follow({ document_id, content_hash: "" })}>
           {opened.original !== null && <OpenOriginal place={place} original={opened.original} />}
-          <StoredText document={opened} turn={turn} n={open.n} />
+          <StoredText document={opened} turn={turn} open={open} />
         </OpenDocument.Provider>
       )}
     </aside>
@@ -154,15 +154,23 @@ function OpenOriginal({ place, original }: { place: DocumentPlace; original: Doc
   );
 }
 
-/** Quotes of the answer are marked where they stand; without one, the whole passage is. */
-function StoredText({ document: stored, turn, n }: { document: DocumentText; turn: Turn | null; n: number }) {
+interface StoredTextProps {
+  readonly document: DocumentText;
+  readonly turn: Turn | null;
+  readonly open: OpenSource;
+}
+
+/** The units of the sentences that cite the source are marked, from the first on; without one, the whole passage is. */
+function StoredText({ document: stored, turn, open: { n, sentences } }: StoredTextProps) {
   const scroller = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
     const passages = [...(scroller.current?.querySelectorAll<HTMLElement>(".passage") ?? [])];
     const [first, last] = [passages[0], passages.at(-1)];
     if (scroller.current !== null && first && last) scrollTo(scroller.current, first, last);
-  }, []);
-  const place = whereabouts(stored);
+  }, [sentences]);
+  // not the turn: each word of an answer that is written changes it
+  const quotes = useMemo(() => quotesIn(stored, turn, n, sentences), [stored, turn?.sentences, n, sentences]);
+  const place = whereabouts(stored, quotes);
   return (
     <>
       <p class="source-meta">
@@ -184,19 +192,18 @@ function StoredText({ document: stored, turn, n }: { document: DocumentText; tur
       )}
       <div ref={scroller} class="stored-text markdown" role="region" aria-label="Stored text" tabIndex={0}>
         {stored.question !== null && <p class="stored-question">{stored.question}</p>}
-        <StoredBlocks stored={stored} turn={turn} n={n} />
+        <StoredBlocks stored={stored} quotes={quotes} />
       </div>
     </>
   );
 }
 
-function StoredBlocks({ stored, turn, n }: { stored: DocumentText; turn: Turn | null; n: number }) {
+function StoredBlocks({ stored, quotes }: { stored: DocumentText; quotes: readonly Span[] }) {
   const blocks = useMemo(() => blocksOf(stored), [stored]);
   const groups = useMemo(() => {
     const whole = stored.span === null ? [] : [utf16Span(stored.text, stored.span)];
-    const quotes = quotesIn(stored, turn, n);
     return groupBySpan(blocks, quotes.length > 0 ? quotes : whole);
-  }, [blocks, turn?.sentences, n]); // not the turn: each word of an answer that is written changes it
+  }, [blocks, quotes]);
   let isFirst = true;
   const drawLeaf = (runs: Runs) =>
     groups.get(runs)?.map((group, index) => {

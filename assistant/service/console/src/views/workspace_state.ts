@@ -21,6 +21,8 @@ export interface OpenSource {
   readonly turnKey: string;
   readonly n: number;
   readonly opener: HTMLElement | null;
+  /** Indexes of the sentences whose units are marked; null: of all that cite the source. */
+  readonly sentences: readonly number[] | null;
 }
 
 /** What a narrow window shows; a wide one shows both. */
@@ -120,9 +122,9 @@ export class WorkspaceState {
     });
   }
 
-  show(turnKey: string, n: number, opener: HTMLElement): void {
+  show(turnKey: string, n: number, opener: HTMLElement, sentences: readonly number[] | null = null): void {
     this.preview.value = null;
-    this.open.value = { turnKey, n, opener };
+    this.open.value = { turnKey, n, opener, sentences };
     this.conversation.noteOpened(turnKey, n);
   }
 
@@ -132,7 +134,7 @@ export class WorkspaceState {
     if (n === null || this.#opened.has(turn.key)) return;
     this.#opened.add(turn.key);
     if (this.open.peek() !== null || !matchMedia(IS_WIDE).matches) return;
-    this.open.value = { turnKey: turn.key, n, opener: null };
+    this.open.value = { turnKey: turn.key, n, opener: null, sentences: null };
   }
 
   /** Whether the reply to an answer that just came opens by itself: once, where the agent asked what to say, or
