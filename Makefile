@@ -310,7 +310,7 @@ check-recall: $(VENV)/dev.stamp ## Recall over 500 sent replies and 40 changes o
 
 .PHONY: check-helpdesk
 check-helpdesk: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## From a patient's message to the reply in the chat, over 40 messages of independent writers: actions and seconds (2 minutes; CHATS=, SEED=)
-	@CHATS="$${CHATS:-40}" $(BIN)/python -m pytest tests/options/helpdesk/test_walk.py -k three -q -s $(ARGS)
+	@CHATS="$${CHATS:-40}" $(BIN)/python -m pytest tests/options/helpdesk/test_walk.py -k five -q -s $(ARGS)
 
 .PHONY: check-restore
 check-restore: $(VENV)/dev.stamp ## A rehearsed restore of 10,000 documents and 10,000 records, killed at 10 points (RESTORED=, KILLS=)

@@ -99,7 +99,6 @@ class EndAnswer:
         if certainty is not None and not is_whole:
             certainty = Certainty.POSSIBLY
         needs_nobody = is_whole and _is_settled(text_end, prepared)
-        may_offer_draft = mode is not None and is_whole and certainty is not Certainty.POSSIBLY
         live_parts = {element.part for element in prepared.live.answering}
         return AnswerEnding(
             mode=mode,
@@ -112,7 +111,6 @@ class EndAnswer:
                 for part, evidence in enumerate(quote.evidence)
                 if mode is Mode.QUOTED and not evidence.is_found and part not in live_parts
             ),
-            reply_draft=quote.reply_draft if may_offer_draft else None,
             escalation=None if needs_nobody else self._whom_to_ask(text_end, prepared),
             degraded=tuple(dict.fromkeys(prepared.run.scope.degraded)),
             asked=prepared.run.hydration.with_live_states(begun.asked),

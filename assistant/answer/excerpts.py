@@ -178,14 +178,6 @@ def source_of(
     )
 
 
-def shown_reply(texts: Iterable[str], *, labels: Labels = NO_LABELS, guard: Guard = _as_stored) -> str:
-    """Return what a document says to the patient, without the quotation marks around it."""
-    text = " ".join(texts).strip()
-    if len(text) > 1 and text[0] in '"“' and text[-1] in '"”':
-        text = text[1:-1].strip()
-    return shown_unit(text, labels=labels, guard=guard)
-
-
 def shown_lines(texts: Iterable[str], *, guard: Guard = _as_stored) -> str:
     """Return lines of a document as a list, without the marker of its first item."""
     return "\n- ".join(map(guard, texts))
@@ -284,8 +276,6 @@ def _shown_as(excerpt: Excerpt, parsed: ParsedDocument, guard: Guard) -> Iterabl
     match excerpt.shown_as:
         case ShownAs.UNIT:
             yield shown_unit(texts[0], labels=excerpt.labels, guard=guard)
-        case ShownAs.REPLY:
-            yield shown_reply(texts, labels=excerpt.labels, guard=guard)
         case ShownAs.LINES:
             yield shown_lines(texts, guard=guard)
         case ShownAs.SNIPPET | ShownAs.SNIPPET_INSIDE:
@@ -295,6 +285,8 @@ def _shown_as(excerpt: Excerpt, parsed: ParsedDocument, guard: Guard) -> Iterabl
             is_heading = excerpt.shown_as is ShownAs.HEADING
             for path in _paths_of(excerpt, parsed):
                 yield inert(path) if is_heading and guard is _as_stored else guard(path).strip()
+        case ShownAs.REPLY:
+            pass
 
 
 def _paths_of(excerpt: Excerpt, parsed: ParsedDocument) -> Iterator[str]:
@@ -343,26 +335,23 @@ def fill_record(record: AnswerRecord, shown: Mapping[int, str | None]) -> Answer
     ``read_excerpts`` with the reader's labels."""
     texts = {excerpt.mark: shown.get(excerpt.mark) or stand_in(excerpt) for excerpt in record.excerpts}
     also = tuple(part.model_copy(update={"text": fill(part.text, texts)}) for part in record.also)
-    draft = fill(record.reply_draft, texts) if record.reply_draft else record.reply_draft
     passages = tuple(
         use.model_copy(update={"title": shown_title(use.title), "url": shown_url(use.url)})
         for use in record.passages
     )
     return record.model_copy(
-        update={
-            "text": fill(record.text, texts),
-            "also": also,
-            "reply_draft": draft,
-            "passages": passages,
-            "excerpts": (),
-        }
+        update={"text": fill(record.text, texts), "also": also, "passages": passages, "excerpts": ()}
     )
 
 
 def gone_from(record: AnswerRecord, shown: Mapping[int, str | None]) -> frozenset[str]:
     """Return the ids of the record's documents whose text could not be shown. ``shown``: as
     ``fill_record``."""
-    return frozenset(excerpt.document_id for excerpt in record.excerpts if shown.get(excerpt.mark) is None)
+    return frozenset(
+        excerpt.document_id
+        for excerpt in record.excerpts
+        if shown.get(excerpt.mark) is None and excerpt.shown_as is not ShownAs.REPLY
+    )
 
 
 def _hash(text: str) -> str:

@@ -22,7 +22,6 @@ from assistant.answer.excerpts import (
     labelled_unit,
     labels_in,
     shown_heading,
-    shown_reply,
     shown_snippet,
     shown_title,
     source_of,
@@ -30,14 +29,12 @@ from assistant.answer.excerpts import (
 from assistant.answer.offers import Cite, QuotedBlock
 from assistant.answer.prompt import Prompt
 from assistant.answer.rank import RankDocuments, Ranked, SourceList
-from assistant.answer.reply_check import check_reply
 from assistant.answer.scores import ScoredUnit
 from assistant.answer.services import TenantServices
 from assistant.answer.sources import SearchScope
 from assistant.domain.answers import AlsoPossible, Cell, OfferedAnswer, ShownAs, Source, SourceFacts, TableRow
-from assistant.domain.documents import DocumentCard, Passage, RankedPassage, StoredDocument, Unit
+from assistant.domain.documents import DocumentCard, Passage, RankedPassage, Unit
 from assistant.domain.identity import Identity
-from assistant.text.language import fold, language
 from assistant.text.safe_markdown import inert, safe_markdown
 
 KEPT_CANDIDATES = 20
@@ -169,29 +166,6 @@ def _place(scored: ScoredUnit, shown_as: ShownAs, *, labels: Labels = NO_LABELS)
     )
 
 
-def reply_draft(
-    document: StoredDocument, headings: Sequence[str], excerpts: Excerpts, labels: Labels
-) -> str | None:
-    """Return what the document says to the patient: its units under one of the tenant file's
-    ``reply_headings`` ("What to say"), as one text; None without any. Adds the text to ``excerpts``.
-
-    A unit that names a live element is left out: its label would say nothing to a patient.
-    """
-    wanted = frozenset(map(fold, headings))
-    reply = [
-        (passage, unit)
-        for passage in document.passages
-        for unit in passage.units
-        if fold(unit.heading.rpartition(" > ")[2]).strip() in wanted and not labels_in([unit.text], labels)
-    ]
-    draft = shown_reply(unit.text for _, unit in reply)
-    if reply:
-        passage = reply[0][0]
-        spans = tuple((unit.span.start, unit.span.end) for _, unit in reply)
-        excerpts.add(draft, Place(passage.document_id, passage.content_hash, spans, ShownAs.REPLY))
-    return draft or None
-
-
 def as_title(question: str) -> str:
     """Return the question as a line of Markdown without active content: anybody may have written it."""
     line = safe_markdown(" ".join(question.split()), allowed_urls=()).strip()
@@ -206,7 +180,6 @@ class Quote:
     | blocks       | its text                 | the fallback for a text that fails            |
     | also         | beside the text          | beside the fallback                           |
     | section      | None                     | to read while the model writes                |
-    | reply_draft  | where undisputed         | None                                          |
     """
 
     evidence: tuple[Evidence, ...]
@@ -221,8 +194,6 @@ class Quote:
     """The quoted answer: the answer itself, or the fallback when written text fails."""
     also: tuple[AlsoPossible, ...] = ()
     """Sections of second documents whose score is near the best one's (``Evidence.also``)."""
-    reply_draft: str | None = None
-    """What the document says to the patient."""
     section: AlsoPossible | None = None
     """The first question's section."""
     offered: OfferedAnswer | None = None
@@ -345,7 +316,6 @@ class MakeQuote:
         return Quote(
             evidence,
             offered=self._offered(evidence, composing),
-            reply_draft=None if is_written else self._draft(evidence, composing),
             excerpts=composing.excerpts,
             blocks=tuple(blocks),
             also=tuple(also),
@@ -417,25 +387,6 @@ class MakeQuote:
             labels=labels_of(section.document_id, self._services),
             names=lambda column: not asked.isdisjoint(self._stems(column)),
         )
-
-    def _draft(self, evidence: Sequence[Evidence], composing: _Composing) -> str | None:
-        """Return what the document of the first undisputed section says to the patient, or None. A draft in
-        which ``check_reply`` finds a fault, by the section's other lines and the question, is not offered: it
-        may lack what was asked."""
-        undisputed = (part for part in evidence if part.is_undisputed and part.section is not None)
-        part = next(undisputed, None)
-        if part is None or (section := part.section) is None:
-            return None
-        tenant, labels = self._services.tenant, labels_of(section.document_id, self._services)
-        draft = reply_draft(section.document, tenant.answers.reply_headings, composing.excerpts, labels)
-        if not draft:
-            return None
-        title, units = section.document.card.title, (scored.unit for scored in section.units)
-        lines = [
-            f"{title}\n{unit.heading}\n{unit.text}" for unit in units if shown_reply([unit.text]) not in draft
-        ]
-        given, spoken = [part.query.question], language(tenant.language)
-        return None if check_reply(draft, lines=lines, given=given, language=spoken) else draft
 
     def _offered(self, evidence: Sequence[Evidence], composing: _Composing) -> OfferedAnswer | None:
         """Return the first approved text, to show beside the answer; None where it is the answer itself, or

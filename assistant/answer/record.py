@@ -236,11 +236,9 @@ def _differing(quote: Quote) -> tuple[str, ...]:
 def _kept_texts(shown: Sentences, details: AnswerEnding, quote: Quote) -> dict[str, object]:
     """Return the record's texts, with runs in place of what is shown of documents, and the excerpts of
     these."""
-    excerpts, draft = quote.excerpts, details.reply_draft
+    excerpts = quote.excerpts
     text, also = excerpts.keep(shown.text), excerpts.keep_also(details.also)
-    kept_draft = excerpts.keep(draft) if draft is not None else None
-    used = excerpts.used_in(text, kept_draft, *(part.text for part in also))
-    return {"text": text, "also": also, "reply_draft": kept_draft, "excerpts": used}
+    return {"text": text, "also": also, "excerpts": excerpts.used_in(text, *(part.text for part in also))}
 
 
 _FIRST_RETRY_S = 0.5

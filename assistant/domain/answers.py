@@ -50,7 +50,7 @@ class ShownAs(StrEnum):
     SNIPPET_INSIDE = "snippet_inside"
     """The same after an ellipsis, because the passage begins before it."""
     REPLY = "reply"
-    """Several spans as one text, without the quotation marks around it."""
+    """Of the ``reply_draft`` of older records, which is not shown any more."""
     LINES = "lines"
     """Several spans, each an item of a list."""
 
@@ -502,8 +502,6 @@ class AnswerEnding(PublicModel):
     unanswered: tuple[str, ...] = ()
     """Questions of the message that nothing answers, in the agent's words, where another one is answered;
     absent in older records."""
-    reply_draft: str | None = None
-    """What the document says to the patient, apart from the agent's steps."""
     escalation: str | None = None
     """Whom to ask, where a section is quoted, a written answer is to be checked, or nothing is answered."""
     corrections: tuple[Correction, ...] = ()
@@ -525,9 +523,9 @@ class AnswerEnding(PublicModel):
 class AnswerRecord(AnswerEnding):
     """The record of one answer, written once at its end. Readers accept every older schema_version.
 
-    From version 3 on the texts of documents stand in it as excerpts: ``text``, ``also`` and ``reply_draft``
-    have runs in their place, which are filled when the record is read (``answering.excerpts``). What a model
-    wrote itself stands in words.
+    From version 3 on the texts of documents stand in it as excerpts: ``text`` and ``also`` have runs in their
+    place, which are filled when the record is read (``answering.excerpts``). What a model wrote itself stands
+    in words.
     """
 
     schema_version: Literal[1, 2, 3] = 3
@@ -590,6 +588,8 @@ class AnswerRecord(AnswerEnding):
     """Approved answers that were quoted as they stand."""
     propensity: float = Field(default=1.0, exclude=True)
     """Read from records before 0.3.0, and ignored: the share of conversations that a ranker on trial had."""
+    reply_draft: str | None = Field(default=None, exclude=True)
+    """Read from older records, and ignored: what a document said to the patient."""
     elements: tuple[ElementUse, ...] = Field(default=(), max_length=20)
     """Elements with live data or of documents' fields; their values are kept apart, for a shorter time."""
     live_matches: tuple[LiveMatch, ...] = Field(default=(), max_length=200)
@@ -709,6 +709,15 @@ class Sent(PublicModel):
     text: str = Field(min_length=1, max_length=MOST_SENT_CHARACTERS)
     reply_id: RecordId | None = Field(default=None, exclude_if=lambda reply_id: reply_id is None)
     """The reply that it was edited from: ``answer_id`` of its record."""
+    began_with: Literal["lines", "approved", "nothing"] | None = Field(
+        default=None, exclude_if=lambda began_with: began_with is None
+    )
+    """What the agent began with: lines of the answer or of a suggestion, the approved answer that was offered
+    beside it, or nothing. None for a written reply (``reply_id``), and where the client does not say."""
+    lines: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        default=(), max_length=200, exclude_if=lambda lines: not lines
+    )
+    """``index`` of each of the answer's sentences that it began with."""
     confirmed: tuple[Annotated[str, Field(max_length=FINDING_ID)], ...] = Field(
         default=(), max_length=200, exclude_if=lambda confirmed: not confirmed
     )

@@ -272,8 +272,6 @@ class Judge:
             right = await self._right_documents(question, [*ranked, *fused])
             values["first"] = first_share(question, right, ranked)
             values["gain"] = values["first"] - first_share(question, right, fused)
-            if any(part.is_undisputed for part in shown.evidence):
-                values["undisputed_first"] = values["first"]
         if question.answerable and is_found:
             sizes["words of the quote"] = _words(block.before + block.text for block in shown.blocks)
         wanted = f"{', '.join(question.documents)} first, with {question.answer_contains}"

@@ -51,7 +51,6 @@ MEASURES: tuple[Measure, ...] = (
     Measure("quote_begins_late", "quote begins after a procedure's first step", -1),
     Measure("first", "right document first"),
     Measure("gain", "… paired gain over plain rank fusion"),
-    Measure("undisputed_first", "right document first, where no other contends"),
     Measure("refused", "answerable: nothing is near", -1),
     Measure("true_refused", "unanswerable: nothing is near", 0),
     Measure("messy_loss", "messy message: right answers lost against clean", -1),

@@ -354,10 +354,12 @@ class OverviewCounts(PublicModel):
     teachable: int = 0
     """Not found, though a document was near: it may need a question, or another wording."""
     sent_as_is: int = 0
-    """With the words of the draft, whatever its Markdown."""
+    """With the words that the agent began with (lines, a written reply), whatever its Markdown."""
     sent_edited: int = 0
+    sent_own: int = 0
+    """The agent began with nothing."""
     sent_not_compared: int = 0
-    """The texts of its documents are withdrawn."""
+    """The texts of its documents are withdrawn, or the agent began with an approved answer beside it."""
     not_sent: int = 0
     """It had a text, and no reply is recorded as sent."""
     marked_good: int = 0

@@ -40,7 +40,6 @@ GlossaryText = Annotated[str, StringConstraints(strip_whitespace=True, min_lengt
 TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
 
 
-Heading = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Subject = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Contact = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 ExampleMessage = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=400)]
@@ -288,8 +287,6 @@ class AnswersSection(StrictModel):
     """Longest section that is shown of the best document."""
     also_words: int = Field(default=80, ge=10, le=500)
     """Longest run that chooses a second section of the best document; longest section of the next one."""
-    reply_headings: tuple[Heading, ...] = ("What to tell the patient",)
-    """Sections of a document with the text for the patient: the draft of a reply."""
     tone: str = Field(default=_TONE, min_length=1, max_length=1_000)
     """How the company writes to the people it serves: part of the prompt of a reply."""
     examples: Annotated[tuple[ExampleMessage, ...], KeyMark.NO_ANSWER, Field(max_length=4)] = ()

@@ -45,6 +45,7 @@ RETIRED_KEYS: Mapping[str, str] = {
     "answers.condition_headings": "in 0.3.0: leave it out; a document's best section is shown with what "
     "stands around it",
     "answers.reading": "in 0.3.0: no model reads a message before its search. Delete the line",
+    "answers.reply_headings": "in 0.3.0: no text of a document is opened as a reply. Delete the line",
     "knowledge": 'in 0.2.0: write [[sources]] with name = "knowledge", namespace = "" and the same paths '
     "instead",
     "learning.ranking": "in 0.3.0: ranking learns no more from what agents do. Delete the line",

@@ -273,9 +273,6 @@ def show_remarks(
         out.print(styled(("\nAsk back  ", "bold cyan"), (ending.clarify, "")))
     for also in ending.also:
         _show_other(terminal, "\nAlso possible", also)
-    if ending.reply_draft:
-        out.print(styled(("\nReply draft", "bold cyan"), ("  edit it before you send it", "dim")))
-        out.print(with_bold(_indented(ending.reply_draft)))
 
 
 def _show_missing(terminal: Terminal, ending: answers.AnswerEnding) -> None:

@@ -187,12 +187,5 @@ def quoted_refill(**changes: Any) -> list[tuple[str, dict[str, Any]]]:
                 [1],
             ),
         ),
-        done(
-            **{
-                "mode": "quoted",
-                "also": [also],
-                "reply_draft": SPOKEN,
-                **changes,
-            }
-        ),
+        done(**{"mode": "quoted", "also": [also], **changes}),
     ]

@@ -15,7 +15,6 @@ from tests.browser.answers import (
     QUESTION,
     REFILL,
     REFILL_TEXT,
-    SPOKEN,
     SUPPORTED,
     UNSUPPORTED,
     done,
@@ -125,21 +124,20 @@ def test_an_approved_answer_is_named_and_needs_no_stored_text(answered: OpenCons
     expect(console.panel).to_contain_text(words)
 
 
-def test_the_reply_starts_with_the_draft_for_the_patient(answered: OpenConsole) -> None:
-    console = answered()
-    expect(console.page.locator(".for-you h3")).to_contain_text("For you")
-    expect(console.page.locator(".reply h3")).to_have_text("For the patient")
-    expect(console.page.locator(".reply .draft")).to_have_text(SPOKEN)
-    console.edit_reply()
-    expect(console.reply).to_have_value(SPOKEN)
-    expect(console.reply).to_be_focused()
-
-
-def test_a_reply_without_a_draft_begins_empty(answered: OpenConsole) -> None:
+def test_a_reply_begins_empty_and_the_agent_inserts_the_lines(
+    answered: OpenConsole, stand_in: StandIn
+) -> None:
     parts = units((f"{SUPPORTED} ", "supported", [1]), (UNSUPPORTED, "unsupported", []))
-    console = answered(refill_sources(), *parts, done(mode="written"))
+    console = answered(refill_sources(), *parts, done(mode="quoted"))
     console.button("Write a reply").click()
     expect(console.reply).to_have_value("")
+    expect(console.reply).to_be_focused()
+    console.button("Insert these lines").click()
+    expect(console.reply).to_have_value(SUPPORTED)
+    console.button("Record as sent").click()
+    expect(console.page.get_by_text("Recorded as sent at")).to_be_visible()
+    [sent] = [body for kind, body in stand_in.marks if kind == "sent"]
+    assert (sent["began_with"], sent["lines"]) == ("lines", [0])
 
 
 def test_a_written_answer_that_is_not_certain_has_a_warning_and_a_contact(answered: OpenConsole) -> None:

@@ -37,6 +37,10 @@ FLAG = '[[red_flags]]\nname = "fire"\ntext = "Go."\ncall = "911"\nexamples = ["a
             r"answers\.reading was removed in 0\.3\.0: .* Delete the line",
         ),
         (
+            GOOD + '[answers]\nreply_headings = ["What to say"]\n',
+            r"answers\.reply_headings was removed in 0\.3\.0: .* Delete the line",
+        ),
+        (
             GOOD + "[embedding]\ncosine_related = 0.12",
             r"line 4: embedding: .*cosine_related = 0.12 is not more than 0.05 over cosine_unrelated = 0.07",
         ),
@@ -84,7 +88,6 @@ def test_answers_are_quoted_or_written_as_the_model_is_trusted_unless_the_file_s
     tenant = load_tenant(file)
 
     assert (tenant.answers.mode, tenant.answers.max_words, tenant.answers.also_words) == ("auto", 160, 80)
-    assert tenant.answers.reply_headings == ("What to tell the patient",)
     assert dict(tenant.answers.escalation) == {"default": "The nurse, ext. 1", "lost card": "Cards, ext. 2"}
     assert tenant.gate.hopeless_cosine == 0.38
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from assistant.answer.edits import MARKUP, drafts_of, nearest_draft, sentences_of, words_of
+from assistant.answer.edits import MARKUP, begun_with, nearest_text, sentences_of, words_of
 from assistant.domain.answers import (
     Act,
     AgentAct,
@@ -130,10 +130,10 @@ class Signals:
         event = self._event(FeedbackKind.SENT, sent.send_id, at, answer.record, reply_id=sent.reply_id)
         if self._switches.edits:
             filled = answer.filled
-            drafts = [answer.reply] if answer.reply else drafts_of(filled)
-            may_compare = bool(answer.reply) or (answer.is_whole and answer.record.mode is not None)
+            begun = begun_with(sent, filled) if answer.is_whole and filled.mode is not None else []
+            begun = [answer.reply] if answer.reply else begun
             unsupported = sentences_of(filled, Support.UNSUPPORTED)
-            edit = compare(drafts, sent.text) if may_compare else None
+            edit = compare(begun, sent.text) if begun else None
             kept = keeps_any(unsupported, sent.text)
             event = event.model_copy(update={"edit": edit, "unsupported_sent": kept})
         yield self._signal(event, answer, sent=sent.text if self._switches.edits else None)
@@ -257,7 +257,7 @@ def compare(shown: Sequence[str], sent: str) -> Edit:
     >>> compare(["Take 20 mg once a day. Do not freeze it."], "Take 40 mg once a day. You may freeze it.")
     Edit(distance=3, words=10, changed_facts=('dose', 'negation'))
     """
-    before, distance, words = nearest_draft(shown, sent)
+    before, distance, words = nearest_text(shown, sent)
     return Edit(distance=distance, words=words, changed_facts=_changed_facts(before, sent))
 
 

@@ -11,8 +11,8 @@ The names of the counts, and how they sum (``wire.OverviewCounts`` has the same 
 - ``gaps`` is a part of ``not_found``: no document answers the question (``AnswerRecord.is_gap``, by which the
   review desk has its gaps). ``teachable`` is a part of ``gaps``: a document was near (a cosine of
   ``near_cosine`` or more), which may need another wording.
-- ``sent_as_is`` + ``sent_edited`` + ``sent_not_compared`` = the sum of all ``replied_…``: an answer of which
-  a text was sent. ``not_sent``: the other answers with a text.
+- ``sent_as_is`` + ``sent_edited`` + ``sent_own`` + ``sent_not_compared`` = the sum of all ``replied_…``: an
+  answer of which a text was sent, by what its agent began with. ``not_sent``: the other answers with a text.
 - ``marked_good``, ``marked_bad``: an answer by its last mark.
 
 Example: an answer from a document, which the agent edited and sent after 40 s, is counted as
@@ -30,7 +30,7 @@ from typing import Any
 
 from pydantic import Field
 
-from assistant.answer.edits import drafts_of, nearest_draft
+from assistant.answer.edits import begun_with, nearest_text
 from assistant.answer.excerpts import fill_record, gone_from, read_excerpts
 from assistant.domain.answers import (
     AnswerRecord,
@@ -52,7 +52,8 @@ OTHERS = "others"
 NO_LABEL = "no label"
 REPLIED_WITHIN_S = (10, 30, 60, 120, 300, 900)
 CONDUCT = (
-    *("sent_as_is", "sent_edited", "sent_not_compared", "not_sent", "marked_good", "marked_bad"),
+    *("sent_as_is", "sent_edited", "sent_own", "sent_not_compared", "not_sent"),
+    *("marked_good", "marked_bad"),
     *(f"replied_{seconds}_s" for seconds in REPLIED_WITHIN_S),
     "replied_later",
 )
@@ -192,16 +193,18 @@ class CountDay:
     async def _edit(self, record: AnswerRecord, stored: StoredSent) -> str:
         """Return the count of a sent text: whether it has the words of what the agent began with, whatever
         its Markdown; not compared where the reply or a source's text is gone."""
-        drafts: Sequence[str]
+        if stored.sent.began_with == "nothing":
+            return "sent_own"
+        begun: Sequence[str]
         if stored.sent.reply_id is not None:
             reply = await self._records.get_answer(stored.sent.reply_id)
-            drafts = [] if reply is None else [reply.text]
+            begun = [] if reply is None else [reply.text]
         else:
             shown = await read_excerpts(record.excerpts, self._texts, labels=frozenset(record.labels))
-            drafts = [] if gone_from(record, shown) else drafts_of(fill_record(record, shown))
-        if not drafts:
+            begun = [] if gone_from(record, shown) else begun_with(stored.sent, fill_record(record, shown))
+        if not begun:
             return "sent_not_compared"
-        _, different_words, _ = nearest_draft(drafts, stored.sent.text)
+        _, different_words, _ = nearest_text(begun, stored.sent.text)
         return "sent_edited" if different_words else "sent_as_is"
 
 

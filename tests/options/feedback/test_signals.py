@@ -67,6 +67,17 @@ def test_an_edit_is_held_against_the_reply_that_was_written() -> None:
     assert (signal.event.edit.distance, signal.event.edit.words) == (1, 6)
 
 
+def test_an_edit_is_held_against_what_the_agent_began_with() -> None:
+    record = answered(unsupported="Ask twice.")
+    begun = {"lines": Sent(send_id="s", text=QUOTE, began_with="lines", lines=(0,))}
+    begun["nothing"] = Sent(send_id="s", text=QUOTE, began_with="nothing")
+    edits = {}
+    for name, one in begun.items():
+        [signal] = of(StoredSent(answer_id="a1", agent="ana", at=AT, sent=one), record)
+        edits[name] = signal.event.edit and signal.event.edit.distance
+    assert edits == {"lines": 0, "nothing": None}
+
+
 def act(act: Act = OPENED) -> StoredAct:
     return StoredAct(answer_id="a1", agent="ana", at=AT, act=act)
 

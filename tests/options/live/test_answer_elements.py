@@ -241,18 +241,6 @@ async def test_the_record_keeps_which_element_and_no_value() -> None:
     assert "order-bo" not in asked.kept.model_dump_json()
 
 
-async def test_the_draft_for_the_patient_has_no_label() -> None:
-    """A tag under the reply heading names live data that the answer does not read."""
-    speaks = "\n\n## What to tell the patient\n\nYour refill is payable. It is {{orders.status}}."
-    asked = await ask(with_live(content=f"{STEP}{speaks}"), context=BO)
-    assert asked.text.startswith(SHOWN)
-    assert "[order status]" not in (asked.done.reply_draft or "")
-    assert "{{" not in (asked.done.reply_draft or "")
-    own = "\n\n## What to tell the patient\n\nIt is {{orders.status}}.\n\nYour refill is payable."
-    asked = await ask(with_live(content=f"{STEP}{own}"), context=BO)
-    assert asked.done.reply_draft == "Your refill is payable."
-
-
 async def test_a_unit_with_a_label_is_kept_as_an_excerpt_and_shown_again() -> None:
     asked = await ask(with_live(), context=BO)
     assert "payable" not in asked.kept.text

@@ -90,7 +90,6 @@ POSSIBLY = done().model_copy(
             ),
         ),
         "clarify": "Was it opened?",
-        "reply_draft": "Please wait two days.",
         "escalation": "Team Lead, ext. 1",
         "fallback": "unsupported",
         "asked": (SourceAsked(name="reviews", kind="reviews", weight=1.0, state="late"),),

@@ -155,9 +155,14 @@ class Team:
             return
         drawn.replied = drawn.replied or bucket((at - drawn.at).total_seconds())
         text = next(one.content for one in self._texts if one.document_id == drawn.document)
-        drawn.sent = draw.choice(("sent_as_is", "sent_edited"))
-        said = f"**{text.upper()}**" if drawn.sent == "sent_as_is" else f"Dear patient, {text}"
-        await self._records.append_sent(drawn.answer_id, Sent(send_id=act_id, text=said), agent=drawn.agent)
+        drawn.sent = draw.choice(("sent_as_is", "sent_edited", "sent_own"))
+        said = f"Dear patient, {text}" if drawn.sent == "sent_edited" else f"**{text.upper()}**"
+        sent = Sent(send_id=act_id, text=said)
+        if drawn.sent == "sent_own":
+            sent = Sent(send_id=act_id, text=said, began_with="nothing")
+        elif drawn.how != "approved" and draw.random() < 0.5:
+            sent = Sent(send_id=act_id, text=said, began_with="lines", lines=(0,))
+        await self._records.append_sent(drawn.answer_id, sent, agent=drawn.agent)
 
 
 def bucket(seconds: float) -> str:
@@ -217,7 +222,7 @@ def names_of(one: Answered, *, is_small: bool, gone: str) -> Iterator[str]:
         yield one.marks[-1]
     if one.sent is not None:
         is_gone = one.document == gone and one.how != "approved"
-        yield "sent_not_compared" if is_gone else one.sent
+        yield "sent_not_compared" if is_gone and one.sent != "sent_own" else one.sent
         yield str(one.replied)
     elif one.has_text:
         yield "not_sent"

@@ -55,7 +55,7 @@ def test_what_the_chat_gives_is_shown_unasked(
     frame.evaluate(axe_source)
     assert frame.evaluate("axe.run(document).then(({ violations }) => violations.map(({ id }) => id))") == []
     bar.get_by_role("button", name="Open as an answer").click()
-    bar.get_by_role("button", name="Put into the reply").click()
+    bar.get_by_role("button", name="Insert these lines").click()
     expect(bar).to_have_count(0)
     expect(panel.locator("#reply")).to_have_value(LINE)
     assert [(one["kind"], one["step"]) for one in asked[1:]] == [("opened", 17), ("inserted", 17)]

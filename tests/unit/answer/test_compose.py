@@ -34,15 +34,6 @@ def test_a_snippet_begins_with_the_unit_that_holds_most_of_the_question() -> Non
 # The quote
 
 
-async def test_what_the_document_says_to_the_patient_is_the_draft_of_a_reply() -> None:
-    content = (
-        "## Steps\n\nRetail refills are payable on day 23 of 30.\n\n"
-        '## What to tell the patient\n\n"Your refill is payable on day 23."'
-    )
-    asked = await ask(FakeTenant().with_documents(document(content=content)))
-    assert asked.done.reply_draft == "Your refill is payable on day 23."
-
-
 @pytest.mark.parametrize(("stated", "is_counted"), [("within 30 days", True), ("at the desk", False)])
 async def test_days_since_a_date_of_the_message_stand_above_a_deadline(stated: str, is_counted: bool) -> None:
     tenant = FakeTenant().with_documents(
@@ -51,17 +42,6 @@ async def test_days_since_a_date_of_the_message_stand_above_a_deadline(stated: s
     then = tenant.clock.now().date() - timedelta(days=9)
     asked = await ask(tenant, f"{QUESTION} I was charged on {then.isoformat()}.")
     assert (": 9 days.\n\n" in asked.text) is is_counted
-
-
-@pytest.mark.parametrize(
-    "spoken", ["I will tell you the day.", "Your refill is payable on day 25."], ids=["missing", "not held"]
-)
-async def test_a_fixed_text_without_what_was_asked_is_no_draft(spoken: str) -> None:
-    content = (
-        f"## Steps\n\nRetail refills are payable after 23 days.\n\n## What to tell the patient\n\n{spoken}"
-    )
-    asked = await ask(FakeTenant().with_documents(document(content=content)))
-    assert asked.done.reply_draft is None
 
 
 async def test_a_quote_is_the_stored_text_character_for_character() -> None:
@@ -188,13 +168,6 @@ NEAR = document(
 OTHERS = [document(f"d{n}", f"Parcel {n} waits.", title=f"Parcel {n}") for n in range(4)]
 
 
-async def test_no_reply_is_drafted_where_another_document_contends() -> None:
-    content = f"{REFILL}\n\n## What to tell the patient\n\nYour refill is payable."
-    asked = await ask(FakeTenant().with_documents(document(content=content), NEAR, *OTHERS))
-    assert [one.document_id for one in asked.done.also] == ["mail-refill"]
-    assert asked.done.reply_draft is None
-
-
 async def test_a_document_that_contends_is_also_quoted_with_its_date() -> None:
     asked = await ask(FakeTenant().with_documents(document(), NEAR, *OTHERS))
     [also] = asked.done.also
@@ -266,5 +239,4 @@ async def test_where_the_model_refuses_nobody_is_named_and_no_reply_is_drafted()
     asked = await ask(tenant)
     done = asked.done
     assert (done.finish_reason, done.certainty) == (FinishReason.NO_EVIDENCE, None)
-    assert (done.escalation, done.reply_draft) == (None, None)
-    assert (asked.record.escalation, asked.record.reply_draft) == (done.escalation, None)
+    assert asked.record.escalation is done.escalation is None

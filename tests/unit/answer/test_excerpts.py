@@ -15,10 +15,10 @@ from assistant.answer.excerpts import (
     Place,
     fill,
     fill_record,
+    gone_from,
     read_excerpts,
     shown_again,
     shown_heading,
-    shown_reply,
     shown_unit,
     stand_in,
 )
@@ -34,6 +34,7 @@ from tests.contracts import samples
 from tests.fakes.answering import FakeTenant, agent
 from tests.fakes.running_service import passages_of
 from tests.unit.answer.asking_and_reading import ask
+from tests.unit.release_before import ANSWER
 
 KNOWLEDGE = Path(__file__).parents[3] / "knowledge"
 PAGES = sorted(path for path in KNOWLEDGE.rglob("*") if path.suffix in (".md", ".html"))
@@ -42,7 +43,7 @@ TEXT = st.text(min_size=1, max_size=20)
 
 
 def test_every_text_of_the_product_s_own_pages_comes_back_as_it_was_shown() -> None:
-    """Units, headings, snippets and words for the patient, from the passages that an index has."""
+    """Units, headings and snippets, from the passages that an index has."""
     compared = 0
     for path in PAGES:
         item = page_item(path.name, path.read_bytes(), is_markdown=path.suffix == ".md")
@@ -58,11 +59,18 @@ def test_every_text_of_the_product_s_own_pages_comes_back_as_it_was_shown() -> N
                 excerpts.add(shown_unit(unit.text), Place(**at, shown_as=ShownAs.UNIT))
                 heading = Place(**at, shown_as=ShownAs.HEADING, heading_letters=len(unit.heading))
                 excerpts.add(shown_heading(unit.heading), heading)
-                excerpts.add(shown_reply([unit.text]), Place(**at, shown_as=ShownAs.REPLY))
             for shown, excerpt in excerpts.all():
                 compared += 1
                 assert shown_again(excerpt, parsed) == shown, (path.name, excerpt)
     assert compared > 200
+
+
+def test_an_old_record_with_a_draft_opens_without_it() -> None:
+    record = AnswerRecord.model_validate(ANSWER)
+    shown = {one.mark: "x" * one.letters for one in record.excerpts if one.shown_as is not ShownAs.REPLY}
+    assert len(shown) == len(record.excerpts) - 1
+    assert gone_from(record, shown) == frozenset()
+    assert "reply_draft" not in fill_record(record, shown).model_dump_json()
 
 
 @given(st.lists(TEXT, min_size=1, max_size=6, unique=True), st.lists(TEXT, max_size=6), st.data())

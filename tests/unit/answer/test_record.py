@@ -47,7 +47,6 @@ async def test_the_record_is_made_from_what_was_streamed(tenant: FakeTenant) -> 
         "fallback",
         "also",
         "clarify",
-        "reply_draft",
         "escalation",
         "corrections",
     ):

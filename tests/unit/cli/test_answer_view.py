@@ -273,7 +273,6 @@ def test_what_else_helps_the_agent_follows_the_answer(printer: AnswerPrinter, wr
             also=(also,),
             clarify="Was it opened?",
             unanswered=("Who pays?",),
-            reply_draft="Please wait.",
             asked=(
                 SourceAsked(name="reviews", kind="reviews", weight=0.5, state="late"),
                 SourceAsked(name="orders", kind="live", weight=0.5, state="not_asked"),
@@ -286,7 +285,6 @@ def test_what_else_helps_the_agent_follows_the_answer(printer: AnswerPrinter, wr
         "\nNot answered: Who pays?\n",
         "\nAsk back  Was it opened?\n",
         "\nAlso possible  Damaged item, effective 2026-02-01 [4][5]\n  Steps\n\n  - Ask for a photo.\n",
-        "\nReply draft  edit it before you send it\n  Please wait.\n",
     ):
         assert part in shown
 

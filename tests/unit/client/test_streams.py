@@ -56,7 +56,7 @@ async def test_done_says_how_the_text_was_made_and_whether_it_is_certain() -> No
     assert isinstance(done, Done)
     assert (done.mode, done.certainty, done.fallback) == (Mode.QUOTED, Certainty.POSSIBLY, "unsupported")
     assert (done.also[0].title, done.also[0].citations) == ("Other", (2,))
-    assert (done.clarify, done.reply_draft, done.escalation) == ("Warm?", "Please wait.", "Lead, ext. 1")
+    assert (done.clarify, done.escalation) == ("Warm?", "Lead, ext. 1")
     assert [(one.said, one.read_as) for one in done.corrections] == [("colde", "cold")]
 
 

@@ -100,7 +100,6 @@ async def test_a_refused_question_counts_as_wrong_although_its_quote_would_be_ri
     strict.configure(gate=NOTHING_IS_NEAR)
     found = await judged(parcel(), of=strict)
     assert (found.values["right"], found.values["refused"]) == (0.0, 1.0)
-    assert "undisputed_first" not in found.values
     assert "words of the quote" not in found.sizes
     assert "nothing near" in found.miss
 

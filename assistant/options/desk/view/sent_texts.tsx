@@ -1,5 +1,5 @@
 import { useMemo, useState } from "preact/hooks";
-import { plainText } from "@console/draft.ts";
+import { plainText } from "@console/lines.ts";
 import { moment } from "@console/text.ts";
 import { Change } from "@console/views/difference.tsx";
 import { type Piece, sharedPart, wordDiff } from "@console/word_diff.ts";

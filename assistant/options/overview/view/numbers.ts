@@ -17,6 +17,7 @@ export const NAMES: Readonly<Record<Name, string>> = {
   teachable: "Teach it",
   sent_as_is: "Sent as it is",
   sent_edited: "Edited",
+  sent_own: "Own words",
   sent_not_compared: "Sent, not compared",
   not_sent: "Not sent",
   marked_good: "Good",
@@ -31,7 +32,7 @@ export const NAMES: Readonly<Record<Name, string>> = {
 };
 
 export const HOW = ["approved", "written", "quoted", "not_found", "failed", "stopped"] as const;
-export const USED = ["sent_as_is", "sent_edited", "sent_not_compared", "not_sent"] as const;
+export const USED = ["sent_as_is", "sent_edited", "sent_own", "sent_not_compared", "not_sent"] as const;
 export const MARKS = ["marked_good", "marked_bad"] as const;
 export const REPLIED = [
   "replied_10_s",

@@ -12,6 +12,7 @@ export interface Counts {
   readonly teachable: number;
   readonly sent_as_is: number;
   readonly sent_edited: number;
+  readonly sent_own: number;
   readonly sent_not_compared: number;
   readonly not_sent: number;
   readonly marked_good: number;

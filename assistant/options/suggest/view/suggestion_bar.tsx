@@ -1,4 +1,6 @@
 import { announce } from "@console/announcer.ts";
+import { textAt } from "@console/text.ts";
+import type { SentenceEnded } from "@console/wire.ts";
 import { Icon } from "@console/views/icons.tsx";
 import { useWorkspace } from "@console/views/workspace_state.ts";
 import type { Suggesting } from "./suggesting.ts";
@@ -14,7 +16,10 @@ export function SuggestionBar({ suggesting }: { suggesting: Suggesting }) {
   };
   const insert = async () => {
     if (answerId === null || suggestion === null) return;
-    conversation.setReply(answerId, suggestion.lines.join("\n"));
+    const turn = conversation.turns.value.find((other) => other.answerId === answerId);
+    const isLine = (one: SentenceEnded) => suggestion.lines.includes(textAt(turn?.text ?? "", [one.start, one.end]));
+    const lines = turn?.sentences.filter(isLine).map(({ index }) => index) ?? [];
+    conversation.insert(answerId, suggestion.lines.join("\n"), { began_with: "lines", lines });
     announce("The lines are in the reply");
     suggesting.dismiss();
     await suggesting.report("inserted", suggestion, answerId);
@@ -49,7 +54,7 @@ export function SuggestionBar({ suggesting }: { suggesting: Suggesting }) {
                 </button>
               ) : (
                 <button type="button" class="button small" onClick={() => void insert()}>
-                  Put into the reply
+                  Insert these lines
                 </button>
               )}
               <button type="button" class="button small quiet" onClick={() => suggesting.dismiss()}>

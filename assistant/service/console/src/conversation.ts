@@ -3,7 +3,7 @@ import { type ReadonlySignal, type Signal, batch, computed, signal } from "@prea
 import type { Api } from "./api.ts";
 import { Acts } from "./acts.ts";
 import { Answering, type Underway } from "./answering.ts";
-import { plainText } from "./draft.ts";
+import { plainText } from "./lines.ts";
 import { type LiveWords, liveSpans, liveWords, withElement, withoutValues, wordsIn } from "./elements.ts";
 import { Marking, type VerdictDraft } from "./marking.ts";
 import type { QuestionContext } from "./options.ts";
@@ -11,7 +11,7 @@ import { ApiError } from "./problems.ts";
 import type { Guarded } from "./replying.ts";
 import { Snippets } from "./snippets.ts";
 import { textAt } from "./text.ts";
-import { clearTab, type KeptDraft, readTab, writeTab } from "./tab_state.ts";
+import { type Began, clearTab, isUnfinished, type KeptDraft, readTab, writeTab } from "./tab_state.ts";
 import { type Turn, changeTurn, findTurn, newTurn, storedTurn } from "./turn.ts";
 import type { ChatTurn, Element, Problem, Source, Started } from "./wire.ts";
 
@@ -36,7 +36,7 @@ export class Conversation {
   readonly isFollowUp: Signal<boolean> = signal(false);
   /** Answer id → the edited reply that was not sent yet. */
   readonly replies: Signal<Readonly<Record<string, string>>> = signal({});
-  /** Answer id → what a model wrote for its reply. */
+  /** Answer id → what its reply is an edit of. */
   readonly drafts: Signal<Readonly<Record<string, KeptDraft>>> = signal({});
   /** Why the conversation could not be restored. */
   readonly restoreProblem: Signal<Problem | null> = signal(null);
@@ -178,12 +178,18 @@ export class Conversation {
     this.#keep();
   }
 
-  /** Put the offered answer into the reply, after what is written there. */
+  /** Put words into the reply, after what is written there; the first ones are what the agent began with. */
+  insert(answerId: string, text: string, began: Began): void {
+    const written = this.replies.value[answerId]?.trim() ?? "";
+    if (!written.includes(text)) this.setReply(answerId, [written, text].filter(Boolean).join("\n\n"));
+    const draft = this.drafts.value[answerId];
+    if (draft === undefined || isUnfinished(draft)) this.setDraft(answerId, { text: "", replyId: null, began });
+  }
+
+  /** Put the offered answer into the reply. */
   takeOffered(turn: Turn): void {
     if (turn.offered === null || turn.answerId === null) return;
-    const written = this.replies.value[turn.answerId]?.trim() ?? "";
-    const text = plainText(turn.offered.text);
-    if (!written.includes(text)) this.setReply(turn.answerId, [written, text].filter(Boolean).join("\n\n"));
+    this.insert(turn.answerId, plainText(turn.offered.text), { began_with: "approved" });
     this.#acts.usedOffered(turn);
   }
 
@@ -244,12 +250,12 @@ export class Conversation {
   async send(
     turn: Turn,
     text: string,
-    { isDelivered, replyId = null, guarded }: { isDelivered: boolean; replyId?: string | null; guarded?: Guarded },
+    { isDelivered, began, guarded }: { isDelivered: boolean; began?: Began; guarded?: Guarded },
   ): Promise<void> {
     if (turn.answerId === null) return;
     const live = liveSpans(text, this.#wordsOf(turn));
     const context = this.#contextOf.get(turn.key);
-    const stored = await this.#marking.send(turn, turn.answerId, text, { live, context, replyId, guarded });
+    const stored = await this.#marking.send(turn, turn.answerId, text, { live, context, guarded, ...(began && { began }) });
     const sent = { ...stored, isDelivered };
     this.#change(turn.key, (current) => ({ ...current, isRecorded: true, sends: [...current.sends, sent] }));
     this.setReply(turn.answerId, null);

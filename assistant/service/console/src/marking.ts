@@ -2,6 +2,7 @@
 import type { Api } from "./api.ts";
 import { ApiError, notOnRecord } from "./problems.ts";
 import type { Guarded } from "./replying.ts";
+import type { Began } from "./tab_state.ts";
 import type { Turn } from "./turn.ts";
 import type { LiveSpan, Problem, StoredSent, StoredVerdict, VerdictLabel } from "./wire.ts";
 
@@ -15,7 +16,7 @@ export interface VerdictDraft {
 interface Sending {
   readonly live?: readonly LiveSpan[];
   readonly context?: string | undefined;
-  readonly replyId?: string | null;
+  readonly began?: Began;
   readonly guarded?: Guarded | undefined;
 }
 
@@ -53,11 +54,11 @@ export class Marking {
     turn: Turn,
     answerId: string,
     text: string,
-    { live = [], context, replyId = null, guarded }: Sending = {},
+    { live = [], context, began = {}, guarded }: Sending = {},
   ): Promise<StoredSent> {
     const attempt = `sent ${answerId}`;
     const send_id = this.#idOf(attempt, JSON.stringify([text, live]));
-    const sent = { send_id, text, live, ...(replyId === null ? {} : { reply_id: replyId }), ...(context === undefined ? {} : { context }), ...guarded };
+    const sent = { send_id, text, live, ...began, ...(context === undefined ? {} : { context }), ...guarded };
     const stored = await this.#onRecord(turn, () => this.#api.send(answerId, sent));
     this.#attempts.delete(attempt);
     return stored;

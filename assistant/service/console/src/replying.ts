@@ -4,7 +4,8 @@ import type { Api } from "./api.ts";
 import { RESUME_WINDOW_S, type Reader } from "./coming_back.ts";
 import { liveWords } from "./elements.ts";
 import { ApiError } from "./problems.ts";
-import type { KeptDraft } from "./tab_state.ts";
+import { markedLines } from "./lines.ts";
+import { type Began, isUnfinished, type KeptDraft } from "./tab_state.ts";
 import type { Turn } from "./turn.ts";
 import type { Element, Problem, ReplyCheck, ReplyChecks, ReplyStyle } from "./wire.ts";
 
@@ -37,6 +38,7 @@ interface Kept {
   readonly drafts: By<KeptDraft>;
   setReply(answerId: string, text: string): void;
   setDraft(answerId: string, draft: KeptDraft | null): void;
+  insert(answerId: string, text: string, began: Began): void;
 }
 
 type By<T> = Signal<Readonly<Record<string, T>>>;
@@ -60,18 +62,26 @@ export class Replying {
     return this.#kept.drafts.value[answerId] ?? { text: "", replyId: null };
   }
 
-  /** Write a reply, or write the present one anew; its text grows in the editor. A failure leaves it as it was. */
+  beganWith(answerId: string): Began {
+    const draft = this.draftOf(answerId);
+    if (draft.replyId !== null && !isUnfinished(draft)) return { reply_id: draft.replyId };
+    return draft.began ?? { began_with: "nothing" };
+  }
+
+  /** Write a reply, or write the present one anew; its text grows in the editor. A failure leaves it as it was; an
+   * empty one gets the marked lines. */
   async write(turn: Turn, answerId: string, style: ReplyStyle | null, draft: string): Promise<void> {
     const more = { ...(style === null ? {} : { style }), ...(draft === "" ? {} : { draft }) };
     const body = { live: liveTexts(turn.elements), resume_window_s: RESUME_WINDOW_S, ...more };
-    await this.#read(answerId, draft, (reader) => this.#api.reply(answerId, crypto.randomUUID(), body, reader));
+    await this.#read(turn, answerId, draft, (reader) => this.#api.reply(answerId, crypto.randomUUID(), body, reader));
   }
 
   /** Come back to a reply that was being written when the page was left. */
-  async comeBack(answerId: string): Promise<void> {
-    const { text, replyId } = this.draftOf(answerId);
-    if (text !== "" || replyId === null || this.drafts.value[answerId] !== undefined) return;
-    await this.#read(answerId, this.#kept.replies.value[answerId] ?? "", (reader) => this.#api.follow(replyId, reader));
+  async comeBack(turn: Turn, answerId: string): Promise<void> {
+    const { replyId } = this.draftOf(answerId);
+    if (replyId === null || !isUnfinished(this.draftOf(answerId)) || this.drafts.value[answerId] !== undefined) return;
+    const shown = this.#kept.replies.value[answerId] ?? "";
+    await this.#read(turn, answerId, shown, (reader) => this.#api.follow(replyId, reader));
   }
 
   /** End the writing of a reply: nothing more of it goes into the editor. */
@@ -80,7 +90,9 @@ export class Replying {
     put(this.drafts, answerId, { isWriting: false, problem: null });
   }
 
-  async #read(answerId: string, draft: string, open: (reader: Reader) => Promise<void>): Promise<void> {
+  async #read(turn: Turn, answerId: string, draft: string, open: (reader: Reader) => Promise<void>): Promise<void> {
+    const kept = this.#kept.drafts.value[answerId];
+    const before = kept === undefined || isUnfinished(kept) ? null : kept;
     let [text, replyId]: [string, string | null] = ["", null];
     let shown = draft;
     const isReplaced = () => (this.#kept.replies.value[answerId] ?? "") !== shown; // by what the agent put there
@@ -91,8 +103,10 @@ export class Replying {
     show(true);
     const fail = (problem: Problem) => {
       show(false, problem);
-      this.#kept.setDraft(answerId, draft === "" ? null : { text: draft, replyId: null });
+      const lines = markedLines(turn);
+      this.#kept.setDraft(answerId, before);
       this.#kept.setReply(answerId, draft);
+      if (draft === "") this.#kept.insert(answerId, lines.text, { began_with: "lines", lines: lines.sentences });
     };
     const onEvents: Reader["onEvents"] = (events) => {
       for (const { event, data } of events) {

@@ -4,14 +4,26 @@
  */
 
 import type { LiveWords } from "./elements.ts";
+import type { Sent } from "./wire.ts";
 import { readStored, writeStored } from "./stored_values.ts";
 
 const KEY = "care-console.tab";
 
+/** What the agent's text is an edit of. */
 export interface KeptDraft {
+  /** What a model wrote, and the id of that. */
   readonly text: string;
   readonly replyId: string | null;
+  /** What the agent put in: lines, or an approved answer. */
+  readonly began?: Began;
 }
+
+/** Whether a model began it and did not come to its end. */
+export function isUnfinished({ text, replyId }: KeptDraft): boolean {
+  return replyId !== null && text === "";
+}
+
+export type Began = Pick<Sent, "reply_id" | "began_with" | "lines">;
 
 export interface TabState {
   /** Who wrote it, as `issuer tenant subject`: somebody else who signs in to the tab does not get to see it. */
@@ -25,7 +37,7 @@ export interface TabState {
   readonly runningId?: string | null;
   /** Answer id → the edited reply that was not sent yet. */
   readonly replies: Readonly<Record<string, string>>;
-  /** Answer id → what a model wrote for its reply, and the id of that. */
+  /** Answer id → what its reply is an edit of. */
   readonly drafts?: Readonly<Record<string, KeptDraft>>;
   /** Answer id → live values in its reply: after a reload nothing else knows which words of it they are. */
   readonly liveWords?: Readonly<Record<string, readonly LiveWords[]>>;
@@ -76,7 +88,8 @@ function isDraft(one: unknown): boolean {
     "text" in one &&
     typeof one.text === "string" &&
     "replyId" in one &&
-    (one.replyId === null || typeof one.replyId === "string")
+    (one.replyId === null || typeof one.replyId === "string") &&
+    (!("began" in one) || typeof one.began === "object")
   );
 }
 

@@ -32,7 +32,6 @@ export interface Findings {
   readonly also: readonly Also[];
   readonly clarify: string | null;
   readonly unanswered: readonly string[];
-  readonly replyDraft: string | null;
   /** The agent asked what to say: the reply opens. */
   readonly asksReply: boolean;
   readonly escalation: string | null;
@@ -121,7 +120,6 @@ function findingsOf(wire: WireFindings): Findings {
     also: wire.also ?? [],
     clarify: wire.clarify ?? null,
     unanswered: wire.unanswered ?? [],
-    replyDraft: wire.reply_draft ?? null,
     asksReply: (wire.reply_of ?? null) !== null,
     escalation: wire.escalation ?? null,
     fallback: wire.fallback ?? null,

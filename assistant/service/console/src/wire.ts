@@ -240,8 +240,6 @@ export interface Findings {
   readonly clarify?: string | null;
   /** Questions of the message that nothing answers beside the one that is. */
   readonly unanswered?: readonly string[];
-  /** What speaks to the patient, plain text. */
-  readonly reply_draft?: string | null;
   /** The answer that the agent asks a reply from. */
   readonly reply_of?: string | null;
   /** Whom to ask. */
@@ -367,6 +365,10 @@ export interface Sent {
   readonly text: string;
   /** The written reply that it was edited from. */
   readonly reply_id?: string | null;
+  /** What the agent began with, where that is no written reply. */
+  readonly began_with?: "lines" | "approved" | "nothing" | null;
+  /** `index` of each of the answer's sentences that the agent began with. */
+  readonly lines?: readonly number[];
   /** Ids of findings that the agent looked at, and why the text is right. */
   readonly confirmed?: readonly string[];
   readonly reason?: string | null;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { sentencesOf } from "../src/draft.ts";
+import { sentencesOf } from "../src/lines.ts";
 import {
   keptElement,
   liveSpans,

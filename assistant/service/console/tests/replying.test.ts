@@ -61,8 +61,8 @@ test("a reply that was being written is read on after the page is loaded again",
   };
   const again = tab({ follow }, kept);
   await again.conversation.restore();
-  await again.replying.comeBack("a");
-  await again.replying.comeBack("a");
+  await again.replying.comeBack(TURN, "a");
+  await again.replying.comeBack(TURN, "a");
   assert.deepEqual(followed, ["r"]);
   assert.equal(again.conversation.replies.value["a"], "Two days.");
   assert.deepEqual(again.replying.draftOf("a"), { text: "Two days.", replyId: "r" });
@@ -122,8 +122,19 @@ test("a reply that fails leaves the text as it was", async () => {
   conversation.setReply("a", "Mine.");
   await replying.write(TURN, "a", "shorter", "Mine.");
   assert.equal(conversation.replies.value["a"], "Mine.");
-  assert.deepEqual(replying.draftOf("a"), { text: "Mine.", replyId: null });
+  assert.deepEqual(replying.beganWith("a"), { began_with: "nothing" });
   assert.equal(replying.drafts.value["a"]?.problem?.code, "x");
+});
+
+test("a reply that cannot be written opens with the lines of the answer, and says so when it is sent", async () => {
+  const { conversation, replying } = tab({
+    reply: writes([STARTED, { event: "error", data: { title: "", status: 503, detail: "down", code: "x", retryable: true } }]),
+  });
+  const sentence = { index: 0, start: 0, end: 5, citations: [1], support: "supported", is_key: true } as const;
+  conversation.setReply("a", "");
+  await replying.write({ ...TURN, text: "Wait.", sentences: [sentence] }, "a", null, "");
+  assert.equal(conversation.replies.value["a"], "Wait.");
+  assert.deepEqual(replying.beganWith("a"), { began_with: "lines", lines: [0] });
 });
 
 /** A tab whose model has begun a reply to the answer `a`, and what reads more of it. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { sentencesOf } from "../src/draft.ts";
+import { sentencesOf } from "../src/lines.ts";
 import { readMarkdown } from "../src/markdown.ts";
 import { withTables } from "../src/tables.ts";
 import { afterEvent, newTurn } from "../src/turn.ts";

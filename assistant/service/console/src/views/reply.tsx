@@ -1,29 +1,27 @@
 import { useEffect, useLayoutEffect, useMemo, useState } from "preact/hooks";
 import { announce } from "../announcer.ts";
-import { draftOf, sentencesOf } from "../draft.ts";
+import { markedLines, sentencesOf } from "../lines.ts";
 import { ApiError } from "../problems.ts";
 import { stops } from "../replying.ts";
 import { clockTime, count, textAt } from "../text.ts";
 import { type Turn, canJudge, sentWords } from "../turn.ts";
-import type { ReplyCheck, ReplyStyle } from "../wire.ts";
+import type { Problem, ReplyCheck, ReplyStyle } from "../wire.ts";
 import { CopyButton } from "./copy_button.tsx";
 import { GiveButton } from "./give_button.tsx";
 import { useWorkspace } from "./workspace_state.ts";
 import { Failure, useCall } from "./failure.tsx";
 import { Icon } from "./icons.tsx";
 
-/** From the draft to what is sent: the draft, the edit and each reply sent are all kept by the service. */
+/** The reply that the agent edits, and what was sent: each is kept by the service. */
 export function ForThePatient({ turn }: { turn: Turn }) {
   const { conversation } = useWorkspace();
   const text = conversation.replies.value[turn.answerId ?? ""];
-  const spoken = turn.findings.replyDraft;
-  if (text === undefined && spoken === null && turn.sends.length === 0) return null;
+  if (text === undefined && turn.sends.length === 0) return null;
   return (
     <section class="reply" aria-labelledby="reply-title">
       <h3 id="reply-title">For the patient</h3>
       {turn.sends.length > 0 && <SentReplies turn={turn} />}
       {text !== undefined && <Editor turn={turn} text={text} />}
-      {text === undefined && spoken !== null && <p class="draft">{spoken}</p>}
     </section>
   );
 }
@@ -32,32 +30,54 @@ export function ForThePatient({ turn }: { turn: Turn }) {
 export function ReplyActions({ turn }: { turn: Turn }) {
   const { conversation } = useWorkspace();
   const isEdited = conversation.replies.value[turn.answerId ?? ""] !== undefined;
-  return isEdited ? null : <DraftActions turn={turn} />;
+  return isEdited ? null : <Beginnings turn={turn} />;
 }
 
-function DraftActions({ turn }: { turn: Turn }) {
+/** A model writes the reply, or the agent does: then no words come but those that the agent takes from the answer. */
+function Beginnings({ turn }: { turn: Turn }) {
   const workspace = useWorkspace();
-  const parts = [turn.text, turn.sentences, turn.elements, turn.findings, turn.finishReason];
-  const [draft, lines] = useMemo(() => [draftOf(turn), sentencesOf(turn)], parts);
+  const lines = useMemo(() => sentencesOf(turn), [turn.text, turn.sentences, turn.elements]);
   const answerId = turn.answerId ?? "";
   const isWritten = workspace.writes && lines !== "" && turn.finishReason !== "no_evidence";
   useFocusOnceDrawn("edit-reply", isNowhereElse);
   const edit = () => {
     workspace.focusNext = "reply";
-    workspace.conversation.setReply(answerId, isWritten ? "" : draft);
+    workspace.conversation.setReply(answerId, "");
     if (isWritten) void workspace.replying.write(turn, answerId, null, "");
   };
   useEffect(() => {
-    if (workspace.opensReply(turn, isWritten || draft !== "")) edit();
+    if (workspace.opensReply(turn, isWritten)) edit();
   }, []);
   return (
     <p class="actions">
       <button type="button" id="edit-reply" class="button primary" onClick={edit}>
-        <Icon name="edit" /> {isWritten ? "Reply to the patient" : draft === "" ? "Write a reply" : "Edit as reply"}
+        <Icon name="edit" /> {isWritten ? "Reply to the patient" : "Write a reply"}
       </button>
+      {!isWritten && <InsertButton turn={turn} />}
       {lines !== "" && <CopyButton text={lines} label="Copy these lines" said="Copied: internal lines" />}
       {lines !== "" && <GiveButton what={{ type: "note", text: lines }} label="Add as note" said="Note added" />}
     </p>
+  );
+}
+
+/** Puts the marked lines into the reply, which opens. */
+function InsertButton({ turn }: { turn: Turn }) {
+  const workspace = useWorkspace();
+  const lines = useMemo(() => markedLines(turn), [turn.text, turn.sentences, turn.elements, turn.finishReason]);
+  const answerId = turn.answerId ?? "";
+  const { conversation } = workspace;
+  if (lines.text === "" || conversation.replies.value[answerId]?.includes(lines.text)) return null;
+  const insert = () => {
+    const editor = document.getElementById("reply");
+    if (editor === null) workspace.focusNext = "reply";
+    conversation.insert(answerId, lines.text, { began_with: "lines", lines: lines.sentences });
+    editor?.focus();
+    announce("The lines are in the reply");
+  };
+  return (
+    <button type="button" class="button" onClick={insert}>
+      <Icon name="edit" /> Insert these lines
+    </button>
   );
 }
 
@@ -110,7 +130,7 @@ function Editor({ turn, text }: EditorProps) {
   const isWriting = drafted?.isWriting ?? false;
   const canSend = canJudge(turn) && text.trim() !== "" && !isWriting;
   useFocusOnceDrawn("reply");
-  useEffect(() => void replying.comeBack(answerId), [answerId]);
+  useEffect(() => void replying.comeBack(turn, answerId), [answerId]);
   useEffect(() => {
     if (isWriting || text.trim() === "" || replying.checked.peek()[answerId]?.text === text) return;
     const timer = setTimeout(() => void replying.check(turn, answerId, text, { byModel: false }), CHECK_AFTER_MS);
@@ -129,9 +149,9 @@ function Editor({ turn, text }: EditorProps) {
   const post = async () => {
     workspace.focusNext = "edit-reply";
     const guarded = replying.guarded(turn, answerId, text);
-    const { replyId } = replying.draftOf(answerId);
+    const began = replying.beganWith(answerId);
     try {
-      await conversation.send(turn, text, { isDelivered: workspace.delivers, replyId, guarded });
+      await conversation.send(turn, text, { isDelivered: workspace.delivers, began, guarded });
       announce(sentWords(workspace.delivers));
     } catch (error) {
       workspace.focusNext = null;
@@ -158,15 +178,16 @@ function Editor({ turn, text }: EditorProps) {
         rows={6}
         value={text}
         readOnly={isBusy || isWriting}
-        aria-describedby="reply-hint"
+        aria-describedby="reply-hint reply-compared"
         onInput={(event) => conversation.setReply(answerId, event.currentTarget.value)}
         onKeyDown={(event) => {
           if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) void send();
         }}
       />
       <ReplyHint turn={turn} text={text} kept={words.kept} />
+      {!workspace.writes && <p id="reply-compared" class="hint">{COMPARED}</p>}
       <Faults answerId={answerId} text={text} />
-      {drafted?.problem && <Failure>No reply was written: {drafted.problem.detail}</Failure>}
+      {drafted?.problem && <p class="hint" role="status">{whyNotWritten(drafted.problem)}</p>}
       {failure !== null && <Failure>{failure}</Failure>}
       <p class="actions">
         <button type="button" class="button primary" disabled={isBusy || !canSend} onClick={send}>
@@ -176,6 +197,7 @@ function Editor({ turn, text }: EditorProps) {
           <GiveButton what={{ type: "insert", text }} label="Insert" said="Inserted: send it there" allow={mayLeave} />
         )}
         <CopyButton text={text} label="Copy" allow={mayLeave} />
+        {!isWriting && (!workspace.writes || text === "") && <InsertButton turn={turn} />}
         {workspace.writes &&
           STYLES.map(([style, label]) => (
             <button
@@ -209,7 +231,13 @@ const FAULTS: Readonly<Record<ReplyCheck["kind"], string>> = {
   missing: "The lines say, and the reply does not",
 };
 
+const COMPARED = "Numbers, dates and names are compared with the answer; the wording is not.";
 const UNREAD = "The model did not read this reply: check it against the lines yourself.";
+
+/** The agent goes on with what stands there. */
+function whyNotWritten({ code, detail }: Problem): string {
+  return `No reply was written: ${code === "generation_unavailable" ? "no model answered." : detail} Edit what stands here before you send it.`;
+}
 
 /** What the check found: the keys that use the text lead here first. */
 function Faults({ answerId, text }: { answerId: string; text: string }) {

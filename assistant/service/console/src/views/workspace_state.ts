@@ -138,11 +138,11 @@ export class WorkspaceState {
   }
 
   /** Whether the reply to an answer that just came opens by itself: once, where the agent asked what to say, or
-   * where there is a draft (`hasDraft`) for the customer of a helpdesk. */
-  opensReply(turn: Turn, hasDraft: boolean): boolean {
+   * where a model that wrote the answer writes one (`isWritten`) for the customer of a helpdesk. */
+  opensReply(turn: Turn, isWritten: boolean): boolean {
     const isNew = turn.key !== turn.answerId && !this.#replied.has(turn.key);
     this.#replied.add(turn.key);
-    return isNew && (turn.findings.asksReply || (hasDraft && this.host !== null));
+    return isNew && (turn.findings.asksReply || (isWritten && turn.findings.mode === "written" && this.host !== null));
   }
 
   /** Close the open source and give the focus back to what opened it; a focus outside of it stays. */

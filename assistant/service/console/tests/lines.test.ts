@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { draftOf, sentencesOf } from "../src/draft.ts";
+import { markedLines, sentencesOf } from "../src/lines.ts";
 import { type Turn, newTurn } from "../src/turn.ts";
 import type { SentenceEnded } from "../src/wire.ts";
 
@@ -31,9 +31,11 @@ test("a withheld sentence leaves nothing in the lines", () => {
   assert.equal(sentencesOf({ ...turn, sentences: [first, { ...withheld, values: ["17 mg"] }, second] }), "Wait. Ask.");
 });
 
-test("what speaks to the patient is the draft, and steps for the agent never are", () => {
-  const turn = answered("1. Ask.", [["1. Ask.", "supported"]]);
-  assert.equal(draftOf({ ...turn, findings: { ...turn.findings, replyDraft: " Dear patient. " } }), "Dear patient.");
-  assert.equal(draftOf(turn), "");
-  assert.equal(draftOf({ ...turn, finishReason: "no_evidence" }), "");
+test("a reply begins with the marked lines; without marks with all that is open, and never with a refusal", () => {
+  const turn = answered("Ask. Wait. Call.", [["Ask.", "supported"], ["Wait.", "supported"], ["Call.", "supported"]]);
+  const marked = turn.sentences.map((one, index) => ({ ...one, is_key: index === 1, quote: "shown" }) as const);
+  assert.deepEqual(markedLines({ ...turn, sentences: marked }), { text: "Wait.", sentences: [1] });
+  const folded = turn.sentences.map((one, index) => ({ ...one, quote: index === 0 ? "folded" : "shown" }) as const);
+  assert.deepEqual(markedLines({ ...turn, sentences: folded }), { text: "Wait. Call.", sentences: [1, 2] });
+  assert.equal(markedLines({ ...turn, finishReason: "no_evidence" }).text, "");
 });

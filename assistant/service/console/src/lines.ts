@@ -1,50 +1,47 @@
-/** The reply that an agent begins with: plain text, and nothing in it that no source supports. */
-import { isOfDocuments, isReady, isUnfilled, labelled, withValues, wordsOf } from "./elements.ts";
+/** The lines of an answer as plain text, and nothing in them that no source supports. */
+import { isUnfilled, withValues } from "./elements.ts";
 import { type Block, type Runs, readMarkdown } from "./markdown.ts";
 import { type Groups, groupBySpan } from "./spans.ts";
 import { withTables } from "./tables.ts";
 import { utf16Span } from "./text.ts";
 import type { Turn } from "./turn.ts";
-import type { Element, SentenceEnded } from "./wire.ts";
+import type { SentenceEnded } from "./wire.ts";
 
-/**
- * What a document itself says to the patient, and the live values that answer by themselves; empty when there is
- * neither: words of an internal procedure never become a draft. Of a comparison the reply has its items, by name.
- */
-export function draftOf(turn: Turn): string {
-  if (turn.finishReason === "no_evidence") return "";
-  const items = turn.elements.filter((element) => isReady(element) && element.kind === "table");
-  const spoken = turn.findings.replyDraft?.trim() ?? "";
-  const words = items.some(isOfDocuments) ? "" : spoken;
-  const values = turn.elements.filter((element) => isReady(element) && standsAlone(element, turn.sentences));
-  return [words, ...[...items.filter(isOfDocuments), ...values].map(linesOf)].filter((text) => text !== "").join("\n\n");
+export interface Lines {
+  readonly text: string;
+  /** `index` of each sentence that they are. */
+  readonly sentences: readonly number[];
 }
 
-/** Whether no sentence has the element: it answers a part of the message by itself. */
-function standsAlone(element: Element, sentences: readonly SentenceEnded[]): boolean {
-  const { start, end } = element.display;
-  return !isOfDocuments(element) && !sentences.some((one) => one.start < end && start < one.end);
+/** The marked lines of an answer, for a reply; where none is marked, all that is open. None of a refusal. */
+export function markedLines(turn: Turn): Lines {
+  const supported = turn.finishReason === "no_evidence" ? [] : supportedOf(turn);
+  const marked = supported.filter((one) => one.is_key === true);
+  const lines = marked.length > 0 ? marked : supported.filter(({ quote }) => quote !== "folded");
+  return { text: textOf(turn, lines, { hasTables: false }), sentences: lines.map(({ index }) => index) };
 }
 
-/** "Delivery: Shipped", a line for each row of a table. */
-function linesOf(element: Element): string {
-  if (element.kind !== "table") return `${element.title}: ${wordsOf(element)}`;
-  const rows = element.data?.rows ?? [];
-  const lines = rows.map(({ title, values }) => `- ${title}: ${values.map(labelled).join(", ")}`);
-  return [...(isOfDocuments(element) ? [] : [`${element.title}:`]), ...lines].join("\n");
-}
-
-/** The supported sentences of an answer, for the agent. One whose live value did not come is left out. */
+/** The supported sentences of an answer, for the agent. */
 export function sentencesOf(turn: Turn): string {
-  const missing = turn.elements.filter((element) => isUnfilled(turn.text, element)).map(({ display }) => display);
-  const supported = turn.sentences.filter(
+  return textOf(turn, supportedOf(turn), { hasTables: true });
+}
+
+/** Without those whose live value did not come. */
+function supportedOf({ text, sentences, elements }: Turn): readonly SentenceEnded[] {
+  const missing = elements.filter((element) => isUnfilled(text, element)).map(({ display }) => display);
+  return sentences.filter(
     ({ support, start, end }) =>
       support === "supported" && !missing.some((place) => start < place.end && place.start < end),
   );
-  const { text, sentences } = withValues({ text: turn.text, sentences: supported }, turn.elements);
+}
+
+/** `hasTables`: rows stand as cells under the names of their columns, in place of "Column: value". */
+function textOf(turn: Turn, chosen: readonly SentenceEnded[], { hasTables }: { hasTables: boolean }): string {
+  const { text, sentences } = withValues({ text: turn.text, sentences: chosen }, turn.elements);
   const spans = sentences.map(({ start, end }) => utf16Span(text, [start, end]));
   const quotes = spans.filter((_, index) => sentences[index]?.quote);
-  const blocks = withTables(readMarkdown(text, { quotes }), text, sentences);
+  const read = readMarkdown(text, { quotes });
+  const blocks = hasTables ? withTables(read, text, sentences) : read;
   return new Writing(groupBySpan(blocks, spans)).textOf(blocks);
 }
 
