@@ -19,6 +19,7 @@ import structlog
 
 from assistant.answer.events import ElementChanged
 from assistant.answer.excerpts import NO_LABELS, Labels
+from assistant.answer.live_macs import LiveMacs
 from assistant.answer.services import TenantServices
 from assistant.domain.answers import LiveMatch, LiveMatchState, SourceAsked
 from assistant.domain.clock import Deadline
@@ -491,9 +492,15 @@ class Hydration:
         return ended
 
     def element(self, slot: LiveSlot) -> Element:
-        """Return a placed element in its present state, as an event or a page shows it."""
-        place = self.placed[slot]
-        return element_of(slot.type, element_id=place.element_id, display=place.display, outcome=slot.outcome)
+        """Return a placed element in its present state, as an event or a page shows it. A ready one of a
+        system has its texts, signed for the agent who asks."""
+        place, answer_id = self.placed[slot], self.caller.answer_id
+        element = element_of(
+            slot.type, element_id=place.element_id, display=place.display, outcome=slot.outcome
+        )
+        if answer_id is None or not (slot.is_ready and slot.type.operation):
+            return element
+        return LiveMacs(self._services, answer_id, self.caller.identity.agent).with_texts(element)
 
     # What the record keeps
 

@@ -15,12 +15,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from assistant.answer.live_macs import LiveMacs
 from assistant.answer.reply import REPLY_CHECK, AnswerLines, WriteReply
 from assistant.answer.reply_judge import CheckedReply
 from assistant.answer.services import TenantServices
 from assistant.answer.stored import entry_of_read, not_found, own_answer
 from assistant.answer.support import piece_of
-from assistant.domain.answers import LiveText, ReplyCheck, Sent
+from assistant.domain.answers import ReplyCheck, Sent
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import (
     ConflictError,
@@ -30,6 +31,7 @@ from assistant.domain.errors import (
     WithdrawnError,
 )
 from assistant.domain.identity import Identity
+from assistant.domain.live import LiveText
 from assistant.stores.desk import Contents, TwoPeople
 from assistant.tenant.tenant import RedFlagEntry
 from assistant.text.language import Language, fold, language, split_sentences
@@ -71,8 +73,9 @@ class GuardSent:
     ) -> CheckedReply:
         """Return what was found in a text that may be sent.
 
-        ``shown``: live values that the agent saw in the answer, which the text may have. ``by_model``:
-        whether the model reads the text too. A repetition of a recorded send passes.
+        ``shown``: live values of the request: the text may have those with a right MAC. ``by_model``:
+        whether the model reads the text too. A repetition of a recorded send passes; where its text is
+        another, ``AppendToAnswer.sent`` refuses it.
 
         Raises NotFoundError, ReplyFindingsError (it says what the text needs), RecordsUnavailableError,
         DependencyError.
@@ -139,7 +142,8 @@ class GuardSent:
             lines = await self.replies.lines_of(answer_id, shown, identity=identity)
         except (ConflictError, WithdrawnError):
             record = await own_answer(self.services, answer_id, identity=identity)
-            lines = AnswerLines(record, (), tuple(live.value for live in shown), None, ())
+            live = LiveMacs(self.services, answer_id, identity.agent).genuine(shown)
+            lines = AnswerLines(record, (), tuple(text.value for text in live), None, (), live)
             checked = await self.replies.check(lines, text, deadline=deadline, by_model=False)
             return replace(checked, degraded=(NO_LINES,))
         checked = await self.replies.check(lines, text, deadline=deadline, by_model=by_model)

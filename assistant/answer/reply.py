@@ -19,6 +19,7 @@ from pydantic import model_validator
 from assistant.answer.elements import CallBounds, Hydration
 from assistant.answer.events import AnswerEvent, Cause, Checks, Done, Sources, Started, Token
 from assistant.answer.excerpts import fill_record, gone_from, read_excerpts
+from assistant.answer.live_macs import LiveMacs
 from assistant.answer.prepared import Run
 from assistant.answer.prompt import (
     Prompt,
@@ -41,7 +42,6 @@ from assistant.domain.answers import (
     MOST_SENT_CHARACTERS,
     AnswerRecord,
     FinishReason,
-    LiveText,
     Mode,
     Outcome,
     QuotedUnit,
@@ -59,7 +59,7 @@ from assistant.domain.errors import (
     WithdrawnError,
 )
 from assistant.domain.identity import CareContext, Identity
-from assistant.domain.live import Caller
+from assistant.domain.live import Caller, LiveText
 from assistant.domain.public import RecordId
 from assistant.text.language import language
 from assistant.text.markup import label_of, without_marks
@@ -97,6 +97,8 @@ class AnswerLines:
     """The question before the answer's; None without one."""
     units: tuple[QuotedUnit, ...]
     """From where the lines are; a text that reviewers approved has none."""
+    shown: tuple[LiveText, ...]
+    """The live values among ``live``, which no record has: labels take their place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +108,6 @@ class PreparedReply:
     question: Question
     prompt: Prompt
     lines: AnswerLines
-    live: tuple[LiveText, ...]
-    """Values that the record must not have: labels take their place."""
     run: Run
 
 
@@ -151,7 +151,8 @@ class WriteReply:
         self.take, self._judge = TakeQuestion(services), JudgeReply(services)
 
     async def lines_of(self, answer_id: str, live: Sequence[LiveText], *, identity: Identity) -> AnswerLines:
-        """Return the lines of the caller's own answer. ``live``: the live values that the agent sees in it.
+        """Return the lines of the caller's own answer. ``live``: the live values of a request; those without
+        a right MAC are left out.
 
         Raises NotFoundError, ConflictError (there is no line and no live value), WithdrawnError,
         RecordsUnavailableError, DependencyError.
@@ -169,12 +170,13 @@ class WriteReply:
             lines.append(f"\n\n{fill_record(record, shown).text}")  # without title and heading
         days = services.counted_days(record.question, lines, at=record.written)
         names = {use.id: use.title or use.name for use in record.elements}
+        live = LiveMacs(services, answer_id, identity.agent).genuine(live)
         values = tuple(f"{names[text.element_id]}: {text.value}" for text in live if text.element_id in names)
         if not (lines or values):  # counted days alone answer nothing
             raise ConflictError("The answer rests on no document and no live value. Ask anew.")
         earlier = None if record.follows is None else await services.records.get_answer(record.follows)
         before = None if earlier is None or earlier.agent != record.agent else earlier.question
-        return AnswerLines(record, tuple(lines), (*values, *days), before, units)
+        return AnswerLines(record, tuple(lines), (*values, *days), before, units, live)
 
     async def prepare(
         self,
@@ -211,7 +213,7 @@ class WriteReply:
         hydration = Hydration(services, caller, deadline=deadline, bounds=CallBounds())
         # a reply has no live element of its own, and no earlier turns
         question = Question(request, identity, context, begun, (), scope.beside(asyncio.sleep(0, ())))
-        return PreparedReply(question, prompt, lines, request.live, Run(scope, hydration))
+        return PreparedReply(question, prompt, lines, Run(scope, hydration))
 
     async def stream(
         self, prepared: PreparedReply, *, resumable: bool = False
@@ -299,31 +301,30 @@ class WriteReply:
         """Return the findings of code (``by_code``) and model together; those of code alone, with REPLY_CHECK
         in ``degraded``, where the model does not judge.
 
-        | by code     | the model finds the sentence | result                       |
-        | not_held    | wrong                        | not_held                     |
-        | not_held    | held                         | reckoned, which stops nothing|
-        | contradicts | either                       | the model's finding, if any  |
-        | missing     | either                       | the model's finding, if any  |
+        The model adds findings and takes none away. A finding's start is that of its sentence: of a sentence
+        in which both find something, the model's finding says more than "contradicts" or "reckoned" by code,
+        and takes its place.
         """
         judged = await self._judge.run(
             text,
             lines=[*map(shown_line, lines.lines), *map(quoted, lines.live)],
             question=lines.record.question,
             before=lines.before,
+            of=(lines.record.answer_id, lines.record.agent),
             deadline=deadline,
         )
         if judged is None:
             return CheckedReply(by_code, (REPLY_CHECK,))
-        # a finding's start is that of its sentence: by it findings of one sentence are joined
-        wrong = {check.start for check in judged.checks if check.kind != "missing"}
-        by_code = tuple(
-            check if check.start in wrong else check.model_copy(update={"kind": "reckoned"})
-            for check in by_code
-            if check.kind == "not_held"
+
+        def place(check: ReplyCheck) -> int:
+            return -1 if check.kind == "missing" else check.start
+
+        wrong = {place(check) for check in judged.checks}
+        firm = [check for check in by_code if check.kind == "not_held" or place(check) not in wrong]
+        named = {place(check) for check in firm}
+        return replace(
+            judged, checks=(*firm, *(check for check in judged.checks if place(check) not in named))
         )
-        named = {check.start for check in by_code}
-        others = (check for check in judged.checks if check.kind == "missing" or check.start not in named)
-        return replace(judged, checks=(*by_code, *others))
 
     def _record(
         self,
@@ -340,7 +341,7 @@ class WriteReply:
         titles = {use.id: use.title or use.name for use in prepared.lines.record.elements}
 
         def hidden(words: str) -> str:
-            for live in prepared.live:
+            for live in prepared.lines.shown:
                 words = words.replace(live.value, label_of(titles.get(live.element_id, "")))
             return words
 

@@ -17,16 +17,19 @@ from calendar import day_name, month_name
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from functools import cached_property
-from itertools import product
+from itertools import combinations, product
 
 from assistant.answer.support import LEAST_WEIGHT, OPPOSITE, Piece, piece_of
 from assistant.domain.answers import ReplyCheck
 from assistant.text.language import (
     WORD,
     Language,
+    SentenceSpan,
     fold,
     quantities,
     split_sentences,
+    word_groups,
+    word_set,
 )
 from assistant.text.values import DAY_S, MOST_DAYS, ONE, SECONDS, Amount, Values, amount_of, moments_of
 
@@ -38,6 +41,7 @@ _LEAP_YEAR = 2024
 """Dates without a year are taken to be of it, so that 29 February is one."""
 _MINUTE = 60.0
 """Seconds."""
+_CLAUSE_END = re.compile(r"[,;:\u2013\u2014]")
 _VALUE = re.compile(r"[ /:]")
 """In the text of an amount, a date or a time, "14 day", "11/3", "9:00", and not of a bare number or a
 code."""
@@ -45,6 +49,16 @@ _PRONOUNS = frozenset({"1", "2"})
 """Numbers that are words of a sentence: "one of them", "the two"."""
 _OF_DATES = frozenset(map(fold, (*month_name, *day_name)))
 """Names of months and days: no proper names."""
+_ADDRESS = {
+    group: tuple(phrase.replace("_", " ").split() for phrase in phrases)
+    for group, phrases in word_groups("en_address").items()
+}
+_NAMES = word_set("en_given_names") | word_set("en_name_words") | word_groups("en_patient_cues")["titles"]
+"""Common words that may begin a name."""
+_LONGEST_NAME = 4
+"""Words of a name in a greeting or closing line: "Dr. Ana de Souza"."""
+_CLOSING_SENTENCES = 3
+"""A closing line stands among the last sentences: a line break ends one."""
 _SHORT = 2
 """Letters of a word with a capital that is no name: "I", "PO"."""
 
@@ -69,6 +83,9 @@ def check_reply(
     | "The desk ships no replacement in 14 days."  | contradicts                    |
     | "We send a new one soon."                    | missing, values ("14 day",)    |
     | "A new one ships within two weeks."          | none                           |
+
+    What code derives, a date that lies so many days after another one or the sum of two amounts, is
+    "reckoned". A name in a greeting or closing line is no fault.
     """
     return tuple(_Check(lines, given, language).run(text))
 
@@ -90,27 +107,31 @@ class _Check:
     def run(self, text: str) -> Iterator[ReplyCheck]:
         """Yield one fault at most for each sentence, then what is missing."""
         spans = split_sentences(text)
+        derived, address = self._reckoned | self._sums(text), self._address(text, spans)
         for span in spans:
-            if foreign := tuple(dict.fromkeys(self._foreign(span.text))):
-                yield ReplyCheck.found("not_held", foreign[:20], words=span.text, start=span.start)
+            names = self._other_names(span, but=address)
+            foreign = tuple(dict.fromkeys((*self._foreign(span.text), *names)))
+            if not_held := tuple(value for value in foreign if value not in derived):
+                yield ReplyCheck.found("not_held", not_held[:20], words=span.text, start=span.start)
             elif self._is_contradicted(span.text):
                 yield ReplyCheck.found("contradicts", (), words=span.text, start=span.start)
+            elif foreign:
+                yield ReplyCheck.found("reckoned", foreign[:20], words=span.text, start=span.start)
         if missing := self._missing(text):
             yield ReplyCheck.found("missing", missing[:20])
 
     # Values
 
     def _foreign(self, sentence: str) -> Iterator[str]:
-        """Yield the values of a sentence that nothing holds."""
+        """Yield the values of a sentence that nothing holds, but for names."""
         moments, rest = moments_of(fold(sentence), stored=False)
-        yield from (new for new in moments if new not in self._held.moments and new not in self._reckoned)
+        yield from (new for new in moments if new not in self._held.moments)
         claimed = quantities(rest)
         counted = quantities(ONE.sub("1 ", rest)).measures - claimed.measures  # "a week"
         yield from (" ".join(measure) for measure in claimed.measures if not self._holds(measure))
         yield from (" ".join(measure) for measure in counted if not self._holds_period(measure))
         yield from claimed.bare - self._held.quantities.values - _PRONOUNS
         yield from claimed.codes - self._held.quantities.codes
-        yield from self._other_names(sentence)
 
     def _holds(self, measure: tuple[str, str]) -> bool:
         """Return whether a number with its unit, ("14", "day"), is held: the same amount in any unit; the
@@ -131,10 +152,13 @@ class _Check:
         word = self._language.stem(measure[1])
         return not is_period or _has(amount_of(measure), self._held.amounts) or word in self._held.stems
 
-    def _other_names(self, sentence: str) -> Iterator[str]:
+    def _other_names(self, span: SentenceSpan, *, but: tuple[int, int]) -> Iterator[str]:
         """Yield the names that nothing holds: words with a capital inside the sentence, and one that opens it
-        or a clause and is no common word."""
+        or a clause and is no common word. ``but``: as from ``_address``."""
+        sentence, (greeting_end, closing) = span.text, but
         for word in WORD.finditer(sentence):
+            if not greeting_end <= span.start + word.start() < closing:
+                continue
             bare = word[0].removesuffix("'s")
             name, before = fold(bare), sentence[: word.start()].rstrip()
             is_inside = before != "" and (before[-1].isalnum() or before[-1] in ",;")
@@ -143,6 +167,44 @@ class _Check:
             is_common = not is_inside and self._language.is_common(name)
             if is_name and not (is_held or is_common or name in _OF_DATES):
                 yield bare
+
+    def _address(self, text: str, spans: Sequence[SentenceSpan]) -> tuple[int, int]:
+        """Return where a greeting ends and where a closing line begins; 0 and the text's length without one:
+        "Hi Dana," and "Best regards, Sam"."""
+        greeting_end, closing = 0, len(text)
+        if spans:
+            greeting = _CLAUSE_END.split(spans[0].text, maxsplit=1)[0]
+            if self._is_address("greeting", greeting):
+                greeting_end = spans[0].start + len(greeting)
+        for span in spans[-_CLOSING_SENTENCES:]:
+            if self._is_address("closing", text[span.start :]):
+                closing = min(closing, span.start)
+        return greeting_end, closing
+
+    def _is_address(self, group: str, words_with_name: str) -> bool:
+        """Return whether a text is a phrase of a group ("greeting", "closing") and one name, or what only
+        common words name: "Best regards, Your Pharmacy Team", and not "Thanks, Take Metformin"."""
+        words = [word[0] for word in WORD.finditer(words_with_name)]
+        folded = [fold(word) for word in words]
+        ends = [len(phrase) for phrase in _ADDRESS[group] if folded[: len(phrase)] == phrase]
+        name, plain = words[max(ends, default=0) :], folded[max(ends, default=0) :]
+        if not ends or len(name) > _LONGEST_NAME or not all(word[0].isupper() for word in name):
+            return False
+        is_common = [self._language.is_common(word) for word in plain]
+        return all(is_common) or not is_common[0] or plain[0] in _NAMES
+
+    def _sums(self, text: str) -> frozenset[str]:
+        """Return the measures of a text that are the sum of two others of it, which something holds: "15
+        dollar" where it says 10 and 5 dollars, too."""
+        said = quantities(moments_of(fold(text), stored=False)[1]).measures
+        amounts = {measure: amount_of(measure) for measure in said}
+        held = [amount for measure, amount in amounts.items() if self._holds(measure)]
+        sums = {
+            (one[0], round(one[1] + other[1], 9))
+            for one, other in combinations(held, 2)
+            if one[0] == other[0]
+        }
+        return frozenset(" ".join(measure) for measure, amount in amounts.items() if amount in sums)
 
     @cached_property
     def _names(self) -> frozenset[str]:

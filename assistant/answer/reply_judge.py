@@ -78,19 +78,27 @@ class JudgeReply:
     Example::
 
         lines = ["Appeal: A member has 60 days to appeal."]
-        await judge.run("You have 90 days.", lines=lines, question="how long?", before=None, deadline=limit)
+        asked = {"question": "how long?", "before": None, "of": ("a1", "ann")}
+        await judge.run("You have 90 days.", lines=lines, deadline=limit, **asked)
         # CheckedReply((ReplyCheck(kind="contradicts", values=("90 days",), line="Appeal: A member …"),), …)
     """
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
         self._kept_verdicts = TextCache[Verdict](_MOST_KEPT)
-        """By the questions and lines, the sentence before, and the sentence itself."""
+        """By answer and agent, the questions and lines, the sentence before, and the sentence itself."""
         self._kept_missing = TextCache[str](_MOST_KEPT)
-        """By the questions and lines, and the whole text; empty where no value is missing."""
+        """By answer and agent, questions and lines, and the whole text; empty where nothing is missing."""
 
     async def run(
-        self, text: str, *, lines: Sequence[str], question: str, before: str | None, deadline: Deadline
+        self,
+        text: str,
+        *,
+        lines: Sequence[str],
+        question: str,
+        before: str | None,
+        of: tuple[str, str],
+        deadline: Deadline,
     ) -> CheckedReply | None:
         """Return the faults of a text; None where the model gave no readable verdict in time.
 
@@ -98,10 +106,11 @@ class JudgeReply:
         before. It is not asked where all are known and the same text was judged whole.
 
         ``lines``: each on one line, neutralised. ``before``: the question before ``question``, or None.
+        ``of``: answer and agent, to whom a kept verdict belongs.
         """
         spans = split_sentences(text)
         sentences = [quoted(span.text) for span in spans]
-        basis = (before, question, *lines)  # what sentences are judged by
+        basis = (*of, before, question, *lines)  # what sentences are judged by, and for whom
         keys = [(*basis, previous, sentence) for previous, sentence in pairwise(["", *sentences])]
         verdicts = [self._kept_verdicts.get(key) for key in keys]
         missing, usage = self._kept_missing.get((*basis, text)), Usage()

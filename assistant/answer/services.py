@@ -6,8 +6,10 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import partial
+from secrets import token_bytes
 from typing import Any, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -89,6 +91,9 @@ class LiveData:
     """Keeps the live values of sent texts; None: they are not kept."""
     replies: ReplyDelivery | None = None
     """None: what an agent sends is recorded, and not delivered."""
+    mac_key: bytes = field(default_factory=partial(token_bytes, 32), repr=False)
+    """Key of the codes of live values (``live_macs``), the same in all tasks. Made anew only where no system
+    is read, so that nothing is signed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,18 @@ reads another agent's answer, an access entry says so (``entry_of_read``).
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from secrets import token_hex
 from typing import Literal
 
 from assistant.answer.elements import kept_element
 from assistant.answer.excerpts import fill_record, gone_from, read_excerpts, source_of
+from assistant.answer.live_macs import LiveMacs
 from assistant.answer.services import TenantServices
 from assistant.domain.answers import (
     MOST_SENT_CHARACTERS,
@@ -31,7 +35,7 @@ from assistant.domain.answers import (
 )
 from assistant.domain.audit import AccessEntry, AccessPage, AccessQuery, LiveReadQuery
 from assistant.domain.clock import Clock
-from assistant.domain.errors import ConflictError, InvalidRequestError, NotFoundError
+from assistant.domain.errors import ConflictError, ContextRefusedError, InvalidRequestError, NotFoundError
 from assistant.domain.identity import ContextToken, Identity, Role
 from assistant.domain.live import ElementUse, Reply
 from assistant.stores.ports import LiveDocuments, ValuesOfSent
@@ -41,6 +45,8 @@ from assistant.text.markup import label_of
 _Kind = Literal["answer", "conversation"]
 """What an access entry is about."""
 _CONVERSATION_LIMIT = 50
+_KEY = "#key"
+"""After a ``send_id``, which has no "#": the name under which the key of a delivered text is kept."""
 MOST: Mapping[PlaceKind, int] = {"verdicts": 50, "sends": 50, "acts": 500, "rereads": 200}
 """Most records of one answer: verdicts, sent texts, acts, and live elements that are read again. No agent
 needs more; a program that never stops would fill the store, and call live systems."""
@@ -172,28 +178,46 @@ class AppendToAnswer:
         identity: Identity,
         guard: Callable[[], Awaitable[None]] | None = None,
         context: ContextToken | None = None,
+        context_id: str | None = None,
     ) -> StoredSent:
         """Append what was sent, then deliver it where a system of the tenant takes replies. The record has
         labels in place of live values, which are kept apart and expire (``SentValues``). A repetition with
-        the same id appends nothing, and delivers again.
+        the same id and the same text as delivered appends nothing, and delivers again.
 
         ``guard``: awaited before anything is written; raises where the text may not be sent (``GuardSent``).
-        ``context``: passed on with the reply. Raises NotFoundError,
-        InvalidRequestError (a span of an element that the answer does not have), ConflictError (same id,
-        other text; too many), RecordsUnavailableError, ReplyNotDeliveredError (it is recorded).
+        ``context``: passed on with the reply; its verified ``context_id`` must be the question's. Raises
+        NotFoundError, InvalidRequestError (a span of an element that the answer does not have, or without a
+        right MAC), ContextRefusedError, ConflictError (same id, other text; too many),
+        RecordsUnavailableError, ReplyNotDeliveredError (it is recorded).
         """
         services = self._services
         record = await own_answer(self._services, answer_id, identity=identity)
+        if context is not None and (context_id is None or context_id != record.context_id):
+            raise ContextRefusedError(
+                "The context is not the one that the question came with. Send the reply with that one."
+            )
         if sent.reply_id is not None:
             reply = await services.records.get_answer(sent.reply_id)
             if reply is None or reply.reply_to != answer_id:
                 raise InvalidRequestError("reply_id is of no reply to this answer.")
         labelled, values = without_values(sent, record)
+        macs = LiveMacs(services, answer_id, identity.agent)
+        signed = zip(sent.live, values, strict=True)
+        if not all(macs.is_genuine(span.element_id, value, span.mac) for span, value in signed):
+            raise InvalidRequestError(
+                "live marks words that are no value of its element as the service sent it, or one that no "
+                "longer counts: read the element again."
+            )
         if guard is not None:
             await guard()
         await take_place(services, answer_id, "sends", sent.send_id)
         # The record first: an id that is used for another text is refused before any value is kept.
-        stored = await services.records.append_sent(answer_id, labelled, agent=identity.agent)
+        stored = await services.records.append_sent(
+            answer_id,
+            labelled,
+            agent=identity.agent,
+            delivered_hash=await _delivered_hash(services, answer_id, sent),
+        )
         kept = await _keep_values(services, stored, values)
         if services.live.replies is not None:
             reply = Reply(
@@ -279,7 +303,19 @@ async def _keep_values(services: TenantServices, stored: StoredSent, values: Seq
     if not values or until is None or services.live.sent_values is None:
         return stored
     kept = ValuesOfSent(stored.answer_id, stored.sent.send_id, tuple(values), until)
-    return joined(stored, await services.live.sent_values.keep(kept))
+    return _joined(services, stored, await services.live.sent_values.keep(kept))
+
+
+async def _delivered_hash(services: TenantServices, answer_id: str, sent: Sent) -> str:
+    """Return the HMAC-SHA256 (hex) of a text as it is delivered. The key is empty for a text without live
+    values; else it is random, and expires with them, so that no label can be guessed from the hash. It lives
+    for a day at least: a reply may be delivered again. Raises RecordsUnavailableError."""
+    key = ""
+    if sent.live and services.live.sent_values is not None:
+        until = services.clock.now() + timedelta(days=services.tenant.live_values_days or 1)
+        made = ValuesOfSent(answer_id, f"{sent.send_id}{_KEY}", (token_hex(32),), until)
+        (key,) = (await services.live.sent_values.keep(made)).values
+    return hmac.new(key.encode(), sent.text.encode(), hashlib.sha256).hexdigest()
 
 
 async def _with_values(
@@ -294,7 +330,9 @@ async def _with_values(
         return tuple(stored)
     values = await services.live.sent_values.of(answer_id)
     return tuple(
-        joined(sending, values.get(sending.sent.send_id)) if sending.sent.send_id in live else sending
+        _joined(services, sending, values.get(sending.sent.send_id))
+        if sending.sent.send_id in live
+        else sending
         for sending in stored
     )
 
@@ -330,14 +368,18 @@ def without_values(sent: Sent, record: AnswerRecord) -> tuple[Sent, list[str]]:
     return labelled, [sent.text[span.start : span.end] for span in sent.live]
 
 
-def joined(stored: StoredSent, kept: ValuesOfSent | None) -> StoredSent:
-    """Return a stored text with its values in place of the labels; unchanged where ``kept`` is None, or has
-    not as many values as the text has spans."""
+def _joined(services: TenantServices, stored: StoredSent, kept: ValuesOfSent | None) -> StoredSent:
+    """Return a stored text with its values in place of the labels, signed for its agent, who may send them
+    again; unchanged where ``kept`` is None, or has not as many values as the text has spans."""
     if kept is None or len(kept.values) != len(stored.sent.live):
         return stored
-    return stored.model_copy(
-        update={"sent": _replaced(stored.sent, kept.values), "live_until": kept.expires_at}
+    macs, sent = LiveMacs(services, stored.answer_id, stored.agent), _replaced(stored.sent, kept.values)
+    live = tuple(
+        span.model_copy(update={"mac": macs.signed(span.element_id, value).mac})
+        for span, value in zip(sent.live, kept.values, strict=True)
     )
+    sent = sent.model_copy(update={"live": live})
+    return stored.model_copy(update={"sent": sent, "live_until": kept.expires_at})
 
 
 def _label(use: ElementUse) -> str:
@@ -346,7 +388,7 @@ def _label(use: ElementUse) -> str:
 
 def _replaced(sent: Sent, words: Sequence[str]) -> Sent:
     """Return a text with these words in place of its live spans, one for each, and the spans at their new
-    places."""
+    places, without MACs."""
     parts: list[str] = []
     spans: list[LiveSpan] = []
     at = length = 0
@@ -355,7 +397,7 @@ def _replaced(sent: Sent, words: Sequence[str]) -> Sent:
         start = length + len(before)
         length = start + len(word)
         parts += (before, word)
-        spans.append(span.model_copy(update={"start": start, "end": length}))
+        spans.append(span.model_copy(update={"start": start, "end": length, "mac": ""}))
         at = span.end
     return sent.model_copy(update={"text": "".join((*parts, sent.text[at:])), "live": tuple(spans)})
 

@@ -157,7 +157,9 @@ class TakeQuestion:
         self._services = services
         self._settings_hash = services.tenant.settings_hash()
 
-    def begin(self, asking: AnswerRequest, *, identity: Identity) -> AnswerRecord:
+    def begin(
+        self, asking: AnswerRequest, *, identity: Identity, context: CareContext | None = None
+    ) -> AnswerRecord:
         """Return the record of an answer that is begun, with new ids: failed as interrupted, which stays true
         only if the process dies before it writes the end."""
         services, now = self._services, self._services.clock.now()
@@ -165,6 +167,7 @@ class TakeQuestion:
             answer_id=services.new_id(),
             conversation_id=asking.conversation_id or services.new_id(),
             agent=identity.agent,
+            context_id=context and context.token_id,
             asked_at=now,
             finished_at=now,
             question=asking.question,

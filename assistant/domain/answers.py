@@ -26,7 +26,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from assistant.domain.audit import AccessEntry
 from assistant.domain.documents import Loading, SearchFilters
-from assistant.domain.live import Element, ElementUse
+from assistant.domain.live import LONGEST_MAC, Element, ElementUse, LiveText
 from assistant.domain.public import PublicModel, RecordId
 
 FINDING_ID = 16
@@ -448,8 +448,9 @@ class ReplyCheck(PublicModel):
     """What is wrong with a text for a patient, by the lines and live values of its answer."""
 
     kind: Literal["not_held", "reckoned", "contradicts", "missing"]
-    """``not_held``: nothing holds its ``values``. ``reckoned``: no line has its ``values``, and a model that
-    read the sentence holds it, as a date that follows from a line: it is shown and stops nothing.
+    """``not_held``: nothing holds its ``values``. ``reckoned``: no line has its ``values``, and code derived
+    them from lines, as a date or a sum: it is shown and stops nothing. In records of older releases a model
+    held them.
     ``contradicts``: a line says the opposite of the sentence. ``missing``: the question asks for a value,
     lines hold ``values``, and the text has none."""
     start: int = 0
@@ -540,6 +541,9 @@ class AnswerRecord(AnswerEnding):
     chat: str | None = Field(default=None, exclude_if=lambda name: name is None)
     """The context's first id of the kind ``chat``: the customer's chat in the helpdesk."""
     asked_at: datetime
+    context_id: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    """Id of the signed context that the question came with (``CareContext.token_id``): its replies go to that
+    conversation alone."""
     written_at: datetime | None = Field(default=None, exclude_if=lambda at: at is None)
     """When the last message of a chat was written, where the request says it."""
     finished_at: datetime
@@ -700,6 +704,8 @@ class LiveSpan(PublicModel):
     start: int = Field(ge=0)
     end: int = Field(ge=1)
     """[start, end) in the text, in code points."""
+    mac: str = Field(default="", max_length=LONGEST_MAC, repr=False, exclude_if=lambda mac: not mac)
+    """That of the value which stands there (``LiveText.mac``); a record has none."""
 
 
 class Sent(PublicModel):
@@ -728,8 +734,8 @@ class Sent(PublicModel):
     """Why it is sent in spite of that; the tenant may ask for it."""
     live: tuple[LiveSpan, ...] = Field(default=(), max_length=100)
     """Where the text has values of live elements, in order and apart. They are kept for the time that the
-    tenant file says; after it their labels stand there. A client that fills values in must say so: the
-    service cannot recognise them."""
+    tenant file says; after it their labels stand there. A client that fills values in must say so, each with
+    its MAC: a span without one is refused."""
 
     @model_validator(mode="after")
     def _spans_are_in_order_and_in_the_text(self) -> Self:
@@ -742,13 +748,6 @@ class Sent(PublicModel):
                 )
             at = span.end
         return self
-
-
-class LiveText(PublicModel):
-    """A live value that the agent sees in the answer: records keep none."""
-
-    element_id: str = Field(pattern=r"^e[1-9]\d?$")
-    value: str = Field(min_length=1, max_length=2_000)
 
 
 class ReplyBody(PublicModel):
@@ -811,6 +810,9 @@ class StoredSent(_OfAnswer):
     """As it is kept: labels stand for live values, or the values themselves until ``live_until``."""
     live_until: datetime | None = None
     """Until when the live values can be read; None where labels stand for them, or the text has none."""
+    delivered_hash: str | None = Field(default=None, exclude_if=lambda digest: digest is None)
+    """HMAC-SHA256 (hex) of the text as it was delivered. The key is kept with the live values and expires
+    with them; of a text without any it is empty. Absent in records of older releases."""
 
 
 class StoredAct(_OfAnswer):

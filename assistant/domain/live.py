@@ -94,6 +94,20 @@ class ElementData(PublicModel):
     """Target of a link: one of the addresses that the connector allows."""
 
 
+LONGEST_MAC = 64
+LONGEST_LIVE_TEXT = 2_000
+
+
+class LiveText(PublicModel):
+    """A text of a live element, as the agent sees it in the answer: records keep none."""
+
+    element_id: str = Field(pattern=r"^e[1-9]\d?$")
+    value: str = Field(min_length=1, max_length=LONGEST_LIVE_TEXT)
+    mac: str = Field(default="", max_length=LONGEST_MAC, repr=False)
+    """The service's message authentication code, as it came with the element. In a request a text without a
+    right one counts for nothing."""
+
+
 class ElementDisplay(PublicModel):
     """Where and how an element is shown."""
 
@@ -131,6 +145,9 @@ class Element(PublicModel):
     """What happened and what to do, in words for the agent."""
     retryable: bool = False
     display: ElementDisplay
+    texts: tuple[LiveText, ...] = Field(default=(), exclude_if=lambda texts: not texts)
+    """What a ready element of a system says, whole and value by value. A client sends those that a text for
+    the patient may say back as they are; they count for 26 hours."""
 
 
 class ElementUse(PublicModel):
@@ -275,8 +292,8 @@ class Reply(PublicModel):
     text: str
     """As the agent wrote it, with its live values."""
     context: ContextToken | None
-    """The token that the care application signed for the question, as it came: it says which chat. It is not
-    verified again, and may have expired. None where the client has none any more."""
+    """The token that the care application signed for the question, as it came: it says which chat. It may
+    have expired, and is the question's own. None where the client has none any more."""
 
 
 class ReplyDelivery(Protocol):

@@ -52,6 +52,8 @@ _EVENT_VERSION = "0"
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,80}")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z")
 _MODEL = re.compile(r"[A-Za-z0-9._/-]{1,120}")
+_LINES = "<lines>"
+"""Stands in each prompt of a reply and of its check, and before their live values."""
 _ROLES = frozenset({"system", "user", "assistant", "tool"})
 _FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
 _PARAMETERS = ("max_tokens", "temperature", "top_p", "seed", "n", "stream")
@@ -223,8 +225,8 @@ def _clean_line(line: bytes, replace: Replace | None) -> Clean:
         return {"schema_version": SCHEMA_VERSION, **unreadable}
     data, event = _object(call["captureData"]), _object(call.get("eventMetadata"))
     purpose = _purpose(event.get("customAttributes"))
-    if purpose == "passage":
-        replace = None  # documents have a store of their own, which a withdrawal reaches
+    if purpose == "passage" or _is_of_reply(_object(data.get("endpointInput"))):
+        replace = None  # documents have a store of their own, which a withdrawal reaches; live values none
     return {
         "schema_version": SCHEMA_VERSION,
         "readable": True,
@@ -241,6 +243,13 @@ def _purpose(attributes: object) -> str | None:
     """Return the purpose that the caller gave as a custom attribute (``capture_attribute``)."""
     given = [attributes] if isinstance(attributes, str) else _list(attributes)
     return next((known for known in CAPTURE_PURPOSES if capture_attribute(known) in given), None)
+
+
+def _is_of_reply(captured: _Object) -> bool:
+    """Return whether a call wrote or checked a reply to a patient: its prompt has lines of documents, and may
+    have live values, which no capture keeps."""
+    messages = _list(_object(_parsed(_content(captured))).get("messages"))
+    return any(_LINES in str(_object(message).get("content")) for message in messages)
 
 
 def _clean_request(captured: _Object, replace: Replace | None) -> Clean:

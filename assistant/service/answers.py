@@ -342,7 +342,9 @@ class Answers:
             )
         leave = self.service.admissions[question.identity.tenant].enter(question.identity.agent)
         try:
-            begun = question.steps.take.begin(question.request, identity=question.identity)
+            begun = question.steps.take.begin(
+                question.request, identity=question.identity, context=question.context
+            )
             async with _context_counted(question, begun.answer_id):
                 prepared = await self._prepare(question, begun, gone)
         except BaseException:
@@ -699,7 +701,9 @@ async def keep_sent(
     asked: Annotated[SendRequest, streams.json_body(SendRequest)],
 ) -> KeptSent:
     """Check what the agent sends to the patient, record it, and deliver it where the tenant names a system
-    that takes replies; without one nothing is delivered. The same send_id with the same content is kept once.
+    that takes replies; without one nothing is delivered. The same send_id with the same content is kept once,
+    and refused with any other (409). `live` marks values of elements, each with its `mac`; `context` is the
+    question's (422 otherwise).
     After 503 `reply_not_delivered` it is recorded, and may be sent again with the same send_id. An answer
     takes 50 sent texts; another one is refused (409).
 
@@ -722,8 +726,16 @@ async def keep_sent(
             )
         service.metrics.live.use(caller.tenant, tokens_of(checked.usage))
 
+    context = await service.context_of(asked.context, identity=caller, of_reply=True)
     append = AppendToAnswer(answering)
-    stored = await append.sent(answer_id, asked.sent, identity=caller, guard=guard, context=asked.context)
+    stored = await append.sent(
+        answer_id,
+        asked.sent,
+        identity=caller,
+        guard=guard,
+        context=asked.context,
+        context_id=context and context.token_id,
+    )
     return KeptSent(**fields_of(stored, StoredSent), degraded=checked.degraded)
 
 

@@ -334,12 +334,19 @@ class TokenRefusedError(Exception):
 
 
 async def verified_claims(
-    token: str, model: type[_Claims], *, keys: KeySet, issuer: str, audience: str, clock: Clock
+    token: str,
+    model: type[_Claims],
+    *,
+    keys: KeySet,
+    issuer: str,
+    audience: str,
+    clock: Clock,
+    may_be_expired: bool = False,
 ) -> tuple[_Claims, VerificationKey]:
     """Return the claims of a signed token (JWS, ES256 or RS256) and the key that signed it.
 
-    ``iss``, ``aud``, ``exp`` and ``iat`` are checked, with 60 s of skew. Raises TokenRefusedError,
-    DependencyError (keys unavailable).
+    ``iss``, ``aud``, ``exp`` and ``iat`` are checked, with 60 s of skew; of ``exp`` only that it is there
+    where the token ``may_be_expired``. Raises TokenRefusedError, DependencyError (keys unavailable).
     """
     if len(token) > _MAX_TOKEN_CHARACTERS or not token.isascii():
         raise TokenRefusedError("unreadable")
@@ -357,14 +364,16 @@ async def verified_claims(
     algorithm = _ALGORITHMS["EC" if isinstance(key, ECKey) else "RSA"]
     try:
         verified = jwt.decode(token, key, algorithms=[algorithm])
+        now = int(clock.now().timestamp())
+        unexpired = {"exp": now} if may_be_expired and "exp" in verified.claims else {}
         jwt.JWTClaimsRegistry(
-            now=int(clock.now().timestamp()),
+            now=now,
             leeway=SKEW_S,
             iss={"essential": True, "value": issuer},
             aud={"essential": True, "value": audience},
             exp={"essential": True},
             iat={"essential": True},
-        ).validate(verified.claims)
+        ).validate(verified.claims | unexpired)
         return model.model_validate(verified.claims), key
     except ValidationError as error:
         claim = str(error.errors()[0]["loc"][0])
@@ -406,8 +415,11 @@ def _refuse(reason: str, *, claim: str = "") -> NoReturn:
 class Contexts(Protocol):
     """Verifies contexts of questions. An option opens it (``contexts of questions``)."""
 
-    async def verify(self, given: str | PlainContext | None, *, identity: Identity) -> CareContext | None:
-        """Return the context, or None without one. Raises ContextRefusedError, DependencyError (keys)."""
+    async def verify(
+        self, given: str | PlainContext | None, *, identity: Identity, of_reply: bool = False
+    ) -> CareContext | None:
+        """Return the context, or None without one. ``of_reply``: it may have expired since its question.
+        Raises ContextRefusedError, DependencyError (keys)."""
         ...
 
 
@@ -438,11 +450,14 @@ class Service:
         scope[CALLER] = (identity.tenant, identity.agent)
         return identity
 
-    async def context_of(self, given: str | PlainContext | None, *, identity: Identity) -> CareContext | None:
-        """Return the customer of a question's conversation; None where ``given`` is None. Raises
-        ContextRefusedError, DependencyError (the keys of contexts are unavailable)."""
+    async def context_of(
+        self, given: str | PlainContext | None, *, identity: Identity, of_reply: bool = False
+    ) -> CareContext | None:
+        """Return the customer of a question's conversation; None where ``given`` is None. ``of_reply``: it
+        may have expired since the question. Raises ContextRefusedError, DependencyError (the keys of contexts
+        are unavailable)."""
         if self.contexts is not None:
-            return await self.contexts.verify(given, identity=identity)
+            return await self.contexts.verify(given, identity=identity, of_reply=of_reply)
         if given is not None:
             raise errors.ContextRefusedError("This service takes no context of a question. Leave it out.")
         return None

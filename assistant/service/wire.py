@@ -20,7 +20,7 @@ from assistant.domain.documents import (
     UploadResult,
 )
 from assistant.domain.identity import ContextToken, PlainContext
-from assistant.domain.live import Element
+from assistant.domain.live import Element, LiveText
 from assistant.domain.public import PublicModel, fields_of
 
 
@@ -43,17 +43,18 @@ class ElementRequest(PublicModel):
 class SendRequest(Sent):
     """``POST /v1/answers/{id}/sent``."""
 
-    shown: tuple[answers.LiveText, ...] = Field(default=(), max_length=40)
+    shown: tuple[LiveText, ...] = Field(default=(), max_length=40)
     """Live values that the answer shows to this agent, as the check of a reply takes them; kept nowhere."""
     context: ContextToken | None = Field(default=None, repr=False)
-    """The care application's token of the answer's question, as it came. It goes on to the system that takes
-    the tenant's replies, which knows the chat by it, and is kept nowhere."""
+    """The care application's token of the answer's question, as it came; it may have expired, and no other is
+    taken. It goes on to the system that takes the tenant's replies, which knows the chat by it, and is kept
+    nowhere."""
 
     @property
-    def values(self) -> tuple[answers.LiveText, ...]:
+    def values(self) -> tuple[LiveText, ...]:
         """The live values that the text may say."""
         in_text = (
-            answers.LiveText(element_id=span.element_id, value=self.text[span.start : span.end])
+            LiveText(element_id=span.element_id, value=self.text[span.start : span.end], mac=span.mac)
             for span in self.live
         )
         return (*self.shown, *in_text)

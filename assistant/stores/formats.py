@@ -26,7 +26,7 @@ from typing import Any, cast
 import orjson
 from pydantic import BaseModel
 
-from assistant.domain.answers import AnswerRecord, StoredAct
+from assistant.domain.answers import AnswerRecord, StoredAct, StoredSent
 from assistant.domain.audit import AccessEntry
 from assistant.domain.desk import DeskItem, DeskKind
 from assistant.domain.errors import ConfigurationError, RecordsUnavailableError
@@ -104,7 +104,7 @@ _CASE: _Added = {
 _ADDED: Mapping[type, _Added] = {
     AnswerRecord: {
         **dict.fromkeys(("reading", "red_flags", "unchecked_language", "offered", "degraded", "loading")),
-        **dict.fromkeys(("variant", "differing", "customer", "chat")),
+        **dict.fromkeys(("variant", "differing", "context_id", "customer", "chat")),
         "sentences": dict.fromkeys(("detail", "values", "cited", "is_key", "quote", "cells")),
         "also": {"rows": None},
     },
@@ -112,6 +112,7 @@ _ADDED: Mapping[type, _Added] = {
         "kind": _Values({"release": "desk", "said": "answer"}),
         **dict.fromkeys(("titles", "contents", "rows")),
     },
+    StoredSent: {"delivered_hash": None},
     StoredAct: {"act": {"kind": _Values({"offered_used": "possibly_taken"})}},
     DeskItem: {"body": _CASE},
 }

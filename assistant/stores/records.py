@@ -247,9 +247,14 @@ class StoredRecords(Audited):
         stored = StoredVerdict(answer_id=answer_id, agent=agent, at=self._clock.now(), verdict=verdict)
         return await self._append("verdict", verdict.verdict_id, stored)
 
-    async def append_sent(self, answer_id: str, sent: Sent, *, agent: str) -> StoredSent:
+    async def append_sent(
+        self, answer_id: str, sent: Sent, *, agent: str, delivered_hash: str | None = None
+    ) -> StoredSent:
         """Store what was sent; ids as in append_verdict."""
-        stored = StoredSent(answer_id=answer_id, agent=agent, at=self._clock.now(), sent=sent)
+        now = self._clock.now()
+        stored = StoredSent(
+            answer_id=answer_id, agent=agent, at=now, sent=sent, delivered_hash=delivered_hash
+        )
         return await self._append("sent", sent.send_id, stored)
 
     async def list_verdicts(self, answer_id: str | None = None, *, limit: int = 1000) -> list[StoredVerdict]:

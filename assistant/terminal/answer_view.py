@@ -30,7 +30,7 @@ from assistant.client import AssistantClient, Question
 from assistant.client.connection import refusal
 from assistant.domain import answers
 from assistant.domain.errors import ConfigurationError
-from assistant.domain.live import Element, ElementData, ElementState, ElementValue
+from assistant.domain.live import Element, ElementData, ElementState, ElementValue, LiveText
 from assistant.terminal.terminal import Terminal, plain, styled, table
 
 _UNCERTAIN = "Not certain: check before you send."
@@ -111,14 +111,14 @@ class AnswerPrinter:
         self._held = HeldText(lambda text: self.terminal.out.print(text, end=""))
 
     @property
-    def live(self) -> tuple[answers.LiveText, ...]:
-        """The live values that the answer shows."""
+    def live(self) -> tuple[LiveText, ...]:
+        """The live values that the answer shows, with their MACs."""
         return tuple(
-            answers.LiveText(element_id=element.id, value=value.text)
+            text
             for element in self._held.elements
             if element.data is not None
-            for value in element.data.values
-            if value.text
+            for text in element.texts
+            if text.value in {value.text for value in element.data.values}
         )
 
     @property

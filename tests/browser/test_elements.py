@@ -243,7 +243,8 @@ def test_a_sent_reply_names_its_live_values(answered: OpenConsole, stand_in: Sta
     console.button("Record as sent").click()
     expect(console.page.get_by_text("Recorded as sent at")).to_be_visible()
     [sent] = [body for kind, body in stand_in.marks if kind == "sent"]
-    assert sent["live"] == [{"element_id": "e1", "start": 17, "end": 24}]
+    [span] = sent["live"]
+    assert (span["element_id"], span["start"], span["end"]) == ("e1", 17, 24)
     console.button("Bad").click()
     console.button("Take my edited reply").click()
     better = console.page.get_by_label("A better answer")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from assistant.answer.live_macs import LiveMacs
 from assistant.answer.services import LiveData, TenantServices
 from assistant.answer.stored import AppendToAnswer, ReadAnswers
 from assistant.domain.answers import LiveSpan, Sent
@@ -83,18 +84,18 @@ def services_of(twin: Twin, clock: SteppedClock, *, days: int = 30) -> TenantSer
         fake.services,
         tenant=config,
         records=twin.records,
-        live=LiveData(sent_values=twin.sent_values_by(clock)),
+        live=LiveData(sent_values=twin.sent_values_by(clock), mac_key=b"of-the-tenant"),
         clock=clock,
     )
 
 
-def sent(text: str = f"Good morning. It is {VALUE}. Bye.", send_id: str = "s1") -> Sent:
-    start = text.index(VALUE)
-    return Sent(
-        send_id=send_id,
-        text=text,
-        live=(LiveSpan(element_id="e1", start=start, end=start + len(VALUE)),),
-    )
+TEXT = f"Good morning. It is {VALUE}. Bye."
+
+
+def sent(services: TenantServices, text: str = TEXT, *, value: str = VALUE) -> Sent:
+    start, mac = text.index(value), LiveMacs(services, "a1", "ana").signed("e1", value).mac
+    span = LiveSpan(element_id="e1", start=start, end=start + len(value), mac=mac)
+    return Sent(send_id="s1", text=text, live=(span,))
 
 
 ANA = agent("ana")
@@ -125,19 +126,20 @@ async def test_a_sent_text_is_read_with_its_live_values_while_they_live(twin: Tw
     clock = now()
     services = services_of(twin, clock)
     await asked(twin)
-    stored = await AppendToAnswer(services).sent("a1", sent(), identity=ANA)
-    assert stored.sent == sent()
+    stored = await AppendToAnswer(services).sent("a1", sent(services), identity=ANA)
+    assert stored.sent == sent(services)
     assert stored.live_until is not None
-    assert await texts(services) == [sent().text]
-    assert await texts(services, agent("ada", Role.AUDITOR)) == [sent().text]
+    assert await texts(services) == [TEXT]
+    assert await texts(services, agent("ada", Role.AUDITOR)) == [TEXT]
     desk = await ReadAnswers(services).for_review("a1", identity=agent("rae"))
     assert [one.sent.text for one in desk.sent] == [LABELLED]
 
 
 async def test_records_and_what_is_learned_from_have_labels_alone(twin: Twin) -> None:
     clock = now()
+    services = services_of(twin, clock)
     await asked(twin)
-    await AppendToAnswer(services_of(twin, clock)).sent("a1", sent(), identity=ANA)
+    await AppendToAnswer(services).sent("a1", sent(services), identity=ANA)
     [kept] = await twin.records.list_sent("a1")
     assert (kept.sent.text, kept.live_until) == (LABELLED, None)
     rows = [row.stored for row in await twin.outbox.pending() if row.kind == "sent"]
@@ -150,12 +152,13 @@ async def test_no_byte_of_a_live_value_is_left_after_its_time(twin: Twin) -> Non
     clock = now()
     services = services_of(twin, clock)
     await asked(twin)
-    await AppendToAnswer(services).sent("a1", sent(), identity=ANA)
+    await AppendToAnswer(services).sent("a1", sent(services), identity=ANA)
     assert VALUE.encode() in await twin.stored_bytes(clock)
     clock.step(31 * DAY_S)
     assert await texts(services) == [LABELLED]
     await until_no_byte_is_left(twin, clock)
-    await AppendToAnswer(services).sent("a1", sent(), identity=ANA)  # a late repeat keeps nothing again
+    with pytest.raises(ConflictError):  # nobody knows any more what was delivered
+        await AppendToAnswer(services).sent("a1", sent(services), identity=ANA)
     assert VALUE.encode() not in await twin.stored_bytes(clock)
 
 
@@ -163,24 +166,28 @@ async def test_a_tenant_that_keeps_no_live_value_has_labels_at_once(twin: Twin) 
     clock = now()
     services = services_of(twin, clock, days=0)
     await asked(twin)
-    stored = await AppendToAnswer(services).sent("a1", sent(), identity=ANA)
+    stored = await AppendToAnswer(services).sent("a1", sent(services), identity=ANA)
     assert (stored.sent.text, stored.live_until) == (LABELLED, None)
     assert VALUE.encode() not in await twin.stored_bytes(clock)
 
 
 async def test_the_same_text_twice_is_one_and_another_text_is_refused(twin: Twin) -> None:
     clock = now()
-    append = AppendToAnswer(services_of(twin, clock))
+    services = services_of(twin, clock)
+    append = AppendToAnswer(services)
     await asked(twin)
-    first = await append.sent("a1", sent(), identity=ANA)
-    assert await append.sent("a1", sent(), identity=ANA) == first
+    first = await append.sent("a1", sent(services), identity=ANA)
+    assert await append.sent("a1", sent(services), identity=ANA) == first
     with pytest.raises(ConflictError):
-        await append.sent("a1", sent(f"Now it is {VALUE}."), identity=ANA)
-    assert await texts(services_of(twin, clock)) == [sent().text]
+        await append.sent("a1", sent(services, f"Now it is {VALUE}."), identity=ANA)
+    with pytest.raises(ConflictError):  # the label would be the same
+        await append.sent("a1", sent(services, TEXT.replace(VALUE, "Lost"), value="Lost"), identity=ANA)
+    assert await texts(services_of(twin, clock)) == [TEXT]
 
 
 async def test_a_span_of_an_element_that_the_answer_lacks_is_refused(twin: Twin) -> None:
+    services = services_of(twin, SteppedClock())
     await twin.records.put_answer(samples.answer())
     with pytest.raises(InvalidRequestError):
-        await AppendToAnswer(services_of(twin, SteppedClock())).sent("a1", sent(), identity=ANA)
+        await AppendToAnswer(services).sent("a1", sent(services), identity=ANA)
     assert await twin.records.list_sent("a1") == []

@@ -476,8 +476,11 @@ class InMemoryRecords(StoredRecords):
         new = StoredVerdict(answer_id=answer_id, agent=agent, at=self._clock.now(), verdict=verdict)
         return self._keep(self.verdicts, new, id_of=lambda stored: stored.verdict.verdict_id)
 
-    async def append_sent(self, answer_id: str, sent: Sent, *, agent: str) -> StoredSent:
-        new = StoredSent(answer_id=answer_id, agent=agent, at=self._clock.now(), sent=sent)
+    async def append_sent(
+        self, answer_id: str, sent: Sent, *, agent: str, delivered_hash: str | None = None
+    ) -> StoredSent:
+        now = self._clock.now()
+        new = StoredSent(answer_id=answer_id, agent=agent, at=now, sent=sent, delivered_hash=delivered_hash)
         return self._keep(self.sent, new, id_of=lambda stored: stored.sent.send_id)
 
     async def append_act(self, answer_id: str, act: Act, *, agent: str) -> StoredAct:
@@ -727,6 +730,7 @@ class FakeTenant:
                 self.live_elements,
                 lambda customer: f"pseudonym-{zlib.crc32(customer.encode())}",
                 self.sent_values,
+                mac_key=b"of-the-fake-tenant",
             ),
             clock=self.clock,
             revisions=self.revisions,

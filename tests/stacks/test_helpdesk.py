@@ -166,9 +166,8 @@ def test_the_task_may_use_its_table_sign_contexts_and_read_the_issuer_s_keys(tem
         *("kms:Decrypt", "kms:GenerateDataKey", "kms:Sign", "ssm:GetParameter"),
     }
     assert allowed_on(statements, "dynamodb:Query") == {f"${{{table}.Arn}}"}
-    assert [
-        one for one in allowed_on(statements, "ssm:GetParameter") if not one.endswith("/sandbox/jwks")
-    ] == []
+    parameters = allowed_on(statements, "ssm:GetParameter")
+    assert {one.rpartition("/sandbox/")[2] for one in parameters} == {"jwks", "care-jwks"}
     assert not [one for each in statements for one in each["Resource"] if "*" in one]
 
 
@@ -242,6 +241,7 @@ def test_contexts_are_signed_as_the_tenant_file_says() -> None:
     assert given["ASSISTANT_HELPDESK_CARE_ISSUER"] == care.issuer
     assert given["ASSISTANT_HELPDESK_CARE_AUDIENCE"] == care.audience
     assert given["ASSISTANT_HELPDESK_JWKS_PARAMETER"] == deployed("sandbox").jwks_parameter
+    assert given["ASSISTANT_HELPDESK_CARE_JWKS_PARAMETER"] == deployed("sandbox").care_jwks_parameter
     assert ServiceSettings.model_fields["audience"].default in given["ASSISTANT_HELPDESK_AUDIENCE"]
 
 

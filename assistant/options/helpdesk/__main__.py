@@ -21,11 +21,13 @@ from assistant.options.helpdesk.app import Agent, DeskConfig, Helpdesk, ids_of
 from assistant.options.helpdesk.chats import Chat, StoredChats
 from assistant.options.helpdesk.patients import SimulatedPatients, shipped_stories
 from assistant.options.helpdesk.settings import CONTEXT_KEY_ID, HelpdeskSettings
+from assistant.options.live.contexts import CareContexts
 from assistant.process.aws import AwsService, ParameterKeySource, open_client, signed_token
 from assistant.process.http import open_socket, run, serve, server_context
 from assistant.process.telemetry import configure_logging
 from assistant.service.identity import CachedKeySet, TokenVerifier
 from assistant.stores.dynamodb_table import DynamoDbTable
+from assistant.tenant.deployment import CareContextSection
 
 _CONTEXT_LIFETIME_S = 300
 """The desk's page fetches a new context whenever it needs one."""
@@ -92,7 +94,11 @@ async def serve_helpdesk(settings: HelpdeskSettings) -> None:
         chats = StoredChats(DynamoDbTable(dynamodb, name=settings.table), clock=clock)
         patients = SimulatedPatients(chats, shipped_stories())
         config = DeskConfig(service=service, **settings.model_dump(include={"tenant", "issuer", "client_id"}))
-        desk = Helpdesk(chats, patients, AwsCareSide(settings, verifier, kms), config, origin, http)
+        section = CareContextSection(issuer=settings.care_issuer, audience=settings.care_audience)
+        care_keys = CachedKeySet(ParameterKeySource(ssm, name=settings.care_jwks_parameter), clock=clock)
+        contexts = CareContexts({settings.tenant: section}, {settings.tenant: care_keys}, clock)
+        side = AwsCareSide(settings, verifier, kms)
+        desk = Helpdesk(chats, patients, side, config, contexts, origin, http)
         app = _order_system(stack.enter_context(_token_file(settings.system_token)))
         desk.add_to(app)  # one listener and one certificate for both
         await stack.enter_async_context(desk.running())

@@ -24,11 +24,8 @@ from html import escape
 from typing import Annotated, Protocol
 
 import httpx
-import orjson
 import structlog
 from fastapi import APIRouter, Depends, FastAPI
-from joserfc import jws
-from joserfc.errors import JoseError
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
@@ -39,10 +36,12 @@ from assistant.domain.errors import (
     InvalidRequestError,
     NotFoundError,
 )
+from assistant.domain.identity import Identity, Role
 from assistant.domain.live import Reply
 from assistant.domain.public import PublicModel, RecordId
 from assistant.options.helpdesk.chats import MOST_CHARACTERS, Changes, Chat, StoredChats
 from assistant.options.helpdesk.patients import SimulatedPatients
+from assistant.options.live.contexts import CareContexts
 from assistant.service.app import DIST
 from assistant.service.errors import problem_body, problem_headers, problem_of
 
@@ -128,6 +127,8 @@ class Helpdesk:
     patients: SimulatedPatients
     side: CareSide
     config: DeskConfig
+    contexts: CareContexts
+    """Verifies the contexts that ``side`` signed, for one tenant."""
     origin: str
     """Origin of the desk's pages: "https://desk.example.com". A code is valid on a page of it alone."""
     http: httpx.AsyncClient
@@ -284,7 +285,7 @@ async def context(desk: DeskOf, agent: AgentOf, chat_id: str) -> Mapping[str, st
 @_router.post("/v1/replies", status_code=204)
 async def deliver(desk: DeskOf, reply: Reply) -> None:
     """Take what an agent sent to the patient's chat, once."""
-    chat_id = _chat_of(reply.context)
+    chat_id = await _chat_of(desk, reply)
     if len(reply.text) > MOST_CHARACTERS:
         raise InvalidRequestError(f"A message has at most {MOST_CHARACTERS} characters.")
     await desk.chats.add(chat_id, "agent", reply.text, message_id=reply.send_id)
@@ -297,13 +298,16 @@ def ids_of(chat: Chat) -> Mapping[str, tuple[str, ...]]:
     return {**chat.ids, _CHAT: (chat.chat_id,)}
 
 
-def _chat_of(context: str | None) -> str:
-    """Return the id of the chat that a context (JWS, compact form) names. Raises InvalidRequestError.
-
-    It is not verified here: the token may have expired since the question, and a chat's id, which cannot be
-    guessed, is known to its patient and to desks alone.
-    """
-    try:
-        return orjson.loads(jws.extract_compact((context or "").encode()).payload)["ids"][_CHAT][0]
-    except (JoseError, ValueError, LookupError, TypeError):
-        raise InvalidRequestError("The reply's context names no chat of this helpdesk.") from None
+async def _chat_of(desk: Helpdesk, reply: Reply) -> str:
+    """Return the id of the chat that a reply's context names, as this desk signed it for the reply's agent
+    and the chat's customer; it may have expired since the question. Raises ContextRefusedError,
+    InvalidRequestError, NotFoundError, DependencyError (keys)."""
+    (tenant,) = desk.contexts.sections
+    sender = Identity(tenant, reply.agent, frozenset({Role.AGENT}), frozenset())
+    context = await desk.contexts.verify(reply.context, identity=sender, of_reply=True)
+    chat_ids = () if context is None else context.ids.get(_CHAT, ())
+    if context is None or len(chat_ids) != 1:
+        raise InvalidRequestError("The reply's context names no chat of this helpdesk.")
+    if (await desk.chats.get(chat_ids[0])).customer != context.customer:
+        raise InvalidRequestError("The reply's context is of another customer than its chat.")
+    return chat_ids[0]

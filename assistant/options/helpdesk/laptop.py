@@ -21,7 +21,10 @@ from assistant.laptop.tokens import CareCase, Grant, issue_context, issue_token
 from assistant.options.helpdesk.app import Agent, DeskConfig, Helpdesk, ids_of
 from assistant.options.helpdesk.chats import Chat, StoredChats
 from assistant.options.helpdesk.patients import SimulatedPatients, shipped_stories
+from assistant.options.live.contexts import CareContexts
 from assistant.options.live.section import taker_of
+from assistant.service.identity import CachedKeySet
+from assistant.stores.clients import HttpKeySource
 from assistant.stores.sqlite_table import SqliteTable
 from assistant.tenant.deployment import CareContextSection
 from assistant.tenant.tenant import TenantConfig
@@ -85,8 +88,10 @@ async def open_helpdesk(
         stack.push_async_callback(table.close)
         chats = StoredChats(table, clock=SystemClock())
         patients = SimulatedPatients(chats, shipped_stories())
+        keys = CachedKeySet(HttpKeySource(f"{addresses.issuer}/care/jwks.json"), clock=chats.clock)
+        contexts = CareContexts({tenant.name: tenant.care_context}, {tenant.name: keys}, chats.clock)
         config = DeskConfig(service=addresses.service, tenant=tenant.display_name)
-        desk = Helpdesk(chats, patients, side, config, origin, http)
+        desk = Helpdesk(chats, patients, side, config, contexts, origin, http)
         desk.add_to(systems[ORDER_SYSTEM])
         async with desk.running():
             yield

@@ -15,6 +15,7 @@ public half under this name."""
 _NEEDED = (
     "issuer",
     "jwks_parameter",
+    "care_jwks_parameter",
     "signing_key_id",
     "tls_certificate",
     "tls_key",
@@ -50,6 +51,8 @@ class HelpdeskSettings(ProcessSettings):
     """`iss` of the contexts that this process signs."""
     care_audience: str = "assistant-context"
     """`aud` of the contexts."""
+    care_jwks_parameter: str = ""
+    """SSM parameter with the keys of contexts, by which those of replies are verified."""
     signing_key_id: str = ""
     """KMS key (ARN), ECC_NIST_P256, that signs the contexts."""
     tls_certificate: str = ""

@@ -94,6 +94,7 @@ class Helpdesk(Construct):
                 allow(USE_KEY, table_key.key_arn, conditions=via(self._tenant, "dynamodb")),
                 allow("kms:Sign", contexts_key.key_arn, conditions=ONLY_ES256),
                 allow("ssm:GetParameter", parameter_arn(self, self._jwks_parameter)),
+                allow("ssm:GetParameter", parameter_arn(self, self._care_jwks_parameter)),
             ],
         )
         definition, starts = self._definition(role, self._environment(table, contexts_key))
@@ -118,6 +119,14 @@ class Helpdesk(Construct):
         reached from the VPC."""
         place = self._side.care.assistant.deployment or self._tenant.place
         return self._tenant.identity.jwks_parameter or place.parameter(self._tenant.name, "jwks")
+
+    @property
+    def _care_jwks_parameter(self) -> str:
+        """Name of the SSM parameter with the keys of contexts, which the assistant's tasks read too."""
+        assistant = self._side.care.assistant
+        declared = assistant.care_context and assistant.care_context.jwks_parameter
+        place = assistant.deployment or self._tenant.place
+        return declared or place.parameter(self._tenant.name, "care-jwks")
 
     def _groups(self) -> tuple[str, str]:
         """Create the security groups of the balancer and of the task, and return their ids in this order.
@@ -200,6 +209,7 @@ class Helpdesk(Construct):
             "issuer": tenant.identity.issuer,
             "audience": tenant.identity.audience,
             "jwks_parameter": self._jwks_parameter,
+            "care_jwks_parameter": self._care_jwks_parameter,
             "care_issuer": care and care.issuer,
             "care_audience": care and care.audience,
             "signing_key_id": contexts_key.key_arn,

@@ -74,11 +74,14 @@ class CareContexts:
     """Keys of the care application by tenant."""
     clock: Clock
 
-    async def verify(self, given: str | PlainContext | None, *, identity: Identity) -> CareContext | None:
+    async def verify(
+        self, given: str | PlainContext | None, *, identity: Identity, of_reply: bool = False
+    ) -> CareContext | None:
         """Return the context; None where ``given`` is None. Raises ContextRefusedError, DependencyError
         (keys).
 
         ``given``: a token, or ids in plain text, which a tenant accepts only with ``plain_ids``.
+        ``of_reply``: it may have expired since its question.
         """
         if given is None:
             return None
@@ -98,6 +101,7 @@ class CareContexts:
                 issuer=section.issuer,
                 audience=section.audience,
                 clock=self.clock,
+                may_be_expired=of_reply,
             )
         except TokenRefusedError as refused:
             _refuse_context(str(refused))

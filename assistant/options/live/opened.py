@@ -65,6 +65,7 @@ async def open_live(
         pseudonym=pseudonym,
         sent_values=await stores.of(SENT_VALUES),
         replies=replies,
+        mac_key=secret,
     )
 
 

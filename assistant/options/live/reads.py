@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, replace
 
 from assistant.answer.elements import CallBounds, element_of, over_items, read_element, system_of
+from assistant.answer.live_macs import LiveMacs
 from assistant.answer.services import TenantServices
 from assistant.answer.stored import check_page, named_subject, not_found, own_answer, take_place
 from assistant.domain.answers import AnswerRecord
@@ -66,7 +67,8 @@ class ReadElementAgain:
             bounds=self.bounds,
             items=use.items,
         )
-        return element_of(element_type, element_id=use.id, display=use.display, outcome=outcome)
+        element = element_of(element_type, element_id=use.id, display=use.display, outcome=outcome)
+        return LiveMacs(self.services, answer_id, identity.agent).with_texts(element)
 
     async def _record_refusal(
         self, use: ElementUse, kind: ElementType, answer_id: str, *, agent: str, asked_for: str | None

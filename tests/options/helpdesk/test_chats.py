@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from joserfc.jwk import ECKey
 from pydantic import HttpUrl
 
 from assistant.domain.errors import ConfigurationError, ConflictError, OverloadedError
@@ -22,12 +23,15 @@ from assistant.options.helpdesk.chats import Changes, Chat, StoredChats
 from assistant.options.helpdesk.laptop import helpdesk_tenant
 from assistant.options.helpdesk.patients import SimulatedPatients, Story, shipped_stories
 from assistant.options.helpdesk.settings import HelpdeskSettings
+from assistant.options.live.contexts import CareContexts
 from assistant.process.http import open_socket, serving
 from assistant.process.settings import LocalSettings
 from assistant.stores.sqlite_table import SqliteTable
+from assistant.tenant.deployment import CareContextSection
 from assistant.tenant.tenant import load_tenant
 from tests.fakes.clock import SteppedClock
-from tests.fakes.tokens import token
+from tests.fakes.contexts import CARE, claims
+from tests.fakes.tokens import EC_KEY, StaticKeys, token, unsigned
 from tools.systems import order_application, read_order_data
 
 REPOSITORY = Path(__file__).parents[3]
@@ -43,11 +47,16 @@ STORIES = (
 class Side:
     """``CareSide`` of one agent."""
 
+    clock: SteppedClock
+
     async def agent(self, authorization: str | None) -> Agent:
         return Agent("dana", "t")
 
     async def context(self, chat: Chat, agent: str) -> str:
-        return token({"agent": agent, "customer": chat.customer, "ids": ids_of(chat)})
+        return self.signed(agent=agent, customer=chat.customer, ids=ids_of(chat))
+
+    def signed(self, *, key: Any = EC_KEY, **changes: Any) -> str:
+        return token(claims(self.clock, **{"agent": "dana", "customer": "PT-366623"} | changes), key=key)
 
 
 @dataclass
@@ -86,7 +95,9 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         config = DeskConfig(service="https://assistant.example", tenant="Mail & <Pharmacy>")
-        desk = Helpdesk(chats, SimulatedPatients(chats, STORIES), Side(), config, url, http)
+        contexts = CareContexts({"clinic": CareContextSection(issuer=CARE)}, {"clinic": StaticKeys()}, clock)
+        side = Side(clock)
+        desk = Helpdesk(chats, SimulatedPatients(chats, STORIES), side, config, contexts, url, http)
         desk.add_to(app)
         await stack.enter_async_context(serving({listener: app}, shutdown_timeout_s=1.0))
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, trust_env=False, timeout=10))
@@ -109,13 +120,33 @@ async def test_a_sent_reply_stands_in_its_chat_once(scene: Scene) -> None:
     assert await scene.texts(chat) == ["hello", "hi", "and more"]
 
 
-@pytest.mark.parametrize(
-    "context", [None, "", "a.b.c", token({"ids": {}}), token({"ids": {"chat": []}}), token({"a": 1})]
-)
-async def test_a_reply_that_names_no_chat_is_refused(scene: Scene, context: str | None) -> None:
-    chat = await scene.begin()
-    assert await scene.reply(context) == 422
-    assert await scene.texts(chat) == ["hello"]
+async def test_a_reply_reaches_the_chat_that_this_desk_signed_for_its_agent_alone(scene: Scene) -> None:
+    chat, other = await scene.begin(), await scene.begin()
+    ids, side = ids_of(chat), Side(scene.clock)
+    own = side.signed(ids=ids)
+    head, body, _ = own.split(".")
+    refused = {
+        "none": None,
+        "empty": "",
+        "unreadable": "a.b.c",
+        "no chat": side.signed(),
+        "no chat's id": side.signed(ids={"chat": []}),
+        "two chats": side.signed(ids={"chat": [chat.chat_id, other.chat_id]}),
+        "algorithm none": unsigned(claims(scene.clock, agent="dana", customer="PT-366623", ids=ids)),
+        "no signature": f"{head}.{body}.",
+        "another's signature": f"{head}.{body}.{side.signed(ids=ids_of(other)).split('.')[2]}",
+        "another's key": side.signed(ids=ids, key=ECKey.generate_key("P-256", {"kid": "ec"})),
+        "another agent": side.signed(ids=ids, agent="bob"),
+        "another tenant": side.signed(ids=ids, tenant="pharmacy"),
+        "another issuer": side.signed(ids=ids, iss="https://care.evil"),
+        "another customer": side.signed(ids=ids, customer="PT-204417"),
+    }
+    for name, context in refused.items():
+        assert (name, await scene.reply(context)) == (name, 422)
+    assert await scene.texts(chat) == await scene.texts(other) == ["hello"]
+    scene.clock.step(3_600)  # the agent wrote for an hour
+    assert await scene.reply(own) == 204
+    assert await scene.texts(chat) == ["hello", "hi"]
 
 
 async def test_a_reply_of_anybody_else_or_for_an_unknown_or_ended_chat_is_refused(scene: Scene) -> None:
@@ -123,7 +154,7 @@ async def test_a_reply_of_anybody_else_or_for_an_unknown_or_ended_chat_is_refuse
     context = await scene.desk.side.context(chat, "dana")
     assert await scene.reply(context) == 204
     assert await scene.reply(context, send_id="s2", secret="of-nobody") == 401
-    unknown = token({"ids": {"chat": ["0" * 32]}})
+    unknown = Side(scene.clock).signed(ids={"chat": ["0" * 32]})
     assert await scene.reply(unknown, send_id="s3") == 404
     assert (await scene.client.post(f"/helpdesk/desk/{chat.chat_id}/close")).status_code == 204
     assert await scene.reply(context, send_id="s4") == 409

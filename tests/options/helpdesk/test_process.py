@@ -86,7 +86,10 @@ def _resources(url: str) -> dict[str, Any]:
         AttributeDefinitions=[{"AttributeName": one, "AttributeType": "S"} for one in ("pk", "sk")],
         KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
     )
-    return {"signing_key_id": key, "jwks_parameter": f"/{name}/jwks", "table": name, "public": public}
+    care_keys = {"keys": [public.as_dict(private=False) | {"kid": "helpdesk"}]}
+    ssm.put_parameter(Name=f"/{name}/care-jwks", Type="String", Value=orjson.dumps(care_keys).decode())
+    parameters = {"jwks_parameter": f"/{name}/jwks", "care_jwks_parameter": f"/{name}/care-jwks"}
+    return {"signing_key_id": key, "table": name, "public": public, **parameters}
 
 
 async def test_an_agent_who_signed_in_reads_a_chat_whose_context_a_reply_brings_back(desk: Desk) -> None:

@@ -65,6 +65,10 @@ async def test_a_context_expires_after_its_skew(contexts: CareContexts, clock: S
     clock.step(2)
     with pytest.raises(ContextRefusedError):
         await contexts.verify(signed, identity=ANN)
+    assert await contexts.verify(signed, identity=ANN, of_reply=True) is not None
+    for name in FORGED.keys() - {"that has expired"}:
+        with pytest.raises(ContextRefusedError):
+            await contexts.verify(FORGED[name](clock), identity=ANN, of_reply=True)
 
 
 async def test_an_agent_of_another_tenant_with_the_same_name_is_another(

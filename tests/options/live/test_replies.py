@@ -20,6 +20,7 @@ from assistant.options.live.systems import HttpSystems, SystemAccess
 from tests.attacks.live_scene import Switches
 from tests.attacks.live_site import BEARER, Site, opened, orders
 from tests.fakes.scripted_http import Exchange, Script, scripted_http
+from tests.fakes.tokens import unsigned
 
 PATH = "/v1/replies"
 TEXT = "The wait is two days."
@@ -39,9 +40,9 @@ def of_statuses(*statuses: int) -> Script:
     return script
 
 
-async def answered(site: Site) -> str:
+async def answered(site: Site, **body: Any) -> str:
     await site.service.know("wait", TEXT)
-    return (await site.service.answered(agent="ann"))["answer_id"]
+    return (await site.service.answered(agent="ann", body=body))["answer_id"]
 
 
 async def send(site: Site, answer_id: str, *, agent: str = "ann", **more: Any) -> httpx.Response:
@@ -62,8 +63,9 @@ async def kept(site: Site, answer_id: str) -> list[str]:
 
 async def test_a_sent_reply_is_recorded_and_posted_with_its_context(tmp_path: Path) -> None:
     async with opened(tmp_path, script=of_statuses(202), replies=PATH) as site:
-        answer_id = await answered(site)
-        response = await send(site, answer_id, context="the.care.token")
+        context = site.context()
+        answer_id = await answered(site, context=context)
+        response = await send(site, answer_id, context=context)
         assert response.status_code == 200
         [exchange] = posted(site)
         assert exchange.target == PATH
@@ -78,11 +80,34 @@ async def test_a_sent_reply_is_recorded_and_posted_with_its_context(tmp_path: Pa
             "answer_id": answer_id,
             "agent": "ann",
             "text": TEXT,
-            "context": "the.care.token",
+            "context": context,
         }
         assert body["at"] == response.json()["at"]
         assert await kept(site, answer_id) == [TEXT]
-        assert "the.care.token" not in response.text
+        assert context not in response.text
+
+
+async def test_a_reply_goes_to_the_conversation_of_its_question_alone(tmp_path: Path) -> None:
+    async with opened(tmp_path, script=of_statuses(202), replies=PATH) as site:
+        own = site.context()
+        answer_id, alone = await answered(site, context=own), await answered(site)
+        assert (await send(site, answer_id, context=own)).status_code == 200
+        head, claims, signature = own.split(".")
+        of_another = site.context(customer="C-2").split(".")[1]
+        wrong = {
+            "another of this customer": site.context(),
+            "of another customer": site.context(customer="C-2"),
+            "of another agent": site.context(agent="bob"),
+            "of another tenant": site.context(tenant="pharmacy"),
+            "of another claim": ".".join((head, of_another, signature)),
+            "without a signature": f"{head}.{claims}.",
+            "of no algorithm": unsigned({"customer": "C-1"}),
+        }
+        for name, context in wrong.items():
+            refused = await send(site, answer_id, send_id="s2", context=context)
+            assert (refused.status_code, refused.json()["code"]) == (422, "context_refused"), name
+        assert (await send(site, alone, send_id="s3", context=own)).status_code == 422
+        assert len(posted(site)) == 1
 
 
 @pytest.mark.parametrize("text", ["The wait is nine days.", "The wait is two days, says Dr. Brandt."])
@@ -171,7 +196,7 @@ async def test_a_reply_whose_record_is_refused_is_not_posted(tmp_path: Path) -> 
 async def test_without_a_taker_it_is_recorded_and_the_console_says_so(tmp_path: Path) -> None:
     async with opened(tmp_path / "none", script=of_statuses(200)) as site:
         answer_id = await answered(site)
-        assert (await send(site, answer_id, context="the.care.token")).status_code == 200
+        assert (await send(site, answer_id)).status_code == 200
         assert await kept(site, answer_id) == [TEXT]
         assert posted(site) == []
         assert (await site.service.client.get("/config.json")).json()["delivers"] == []

@@ -21,10 +21,14 @@ def faults(text: str, *, line: str = LINE) -> list[tuple[str, tuple[str, ...]]]:
     [
         "Rosa, a new one ships within two weeks.",
         "Keep what came for a week; the new one is there in 14 days.",
-        "About order 7714402: it ships within 14 days, by December 14.",
         "Hang on to it for a week, please.",
+        "Hi Dana,\n\na new one ships within 14 days.\n\nBest regards,\nSam Oduya",
+        "Dear Ms. Oduya, a new one ships within 14 days. Kind regards, Sam",
+        "Good morning Ngozi! It ships within 14 days.\nThanks\nYour Support Team",
+        "Hello, it ships within 14 days. Best, Ngozi",
+        "Hey there Ngozi, it ships within 14 days.",
     ],
-    ids=["another unit", "a week", "a reckoned date", "no name"],
+    ids=["another unit", "a week", "no name", *"abcde"],
 )
 def test_a_right_reply_is_not_stopped(text: str) -> None:
     assert faults(text) == []
@@ -37,7 +41,11 @@ def test_a_right_reply_is_not_stopped(text: str) -> None:
         ("A new one ships within a month, after 14 days.", "1 month"),
         ("It ships in 14 months.", "14 month"),
         ("On order 7714420 a new one ships within 14 days.", "7714420"),
-        ("Hi Rita, a new one ships within 14 days.", "Rita"),
+        ("Hi, Rita Kowalski ships a new one within 14 days.", "Kowalski"),
+        ("Hello Take Metformin, it ships within 14 days.", "Metformin"),
+        ("It ships within 14 days. Thanks, Take Metformin.", "Metformin"),
+        ("Dear Sam, it ships within 14 days. Ask Kowalski. Regards, Sam", "Kowalski"),
+        ("It ships within 14 days, and 7 days more, so 22 days.", "22 day"),
         ("Ngozi, a new one ships within 14 days.", "Ngozi"),
         ("A new one ships within 14 days, by January 2.", "1/2"),
     ],
@@ -45,6 +53,17 @@ def test_a_right_reply_is_not_stopped(text: str) -> None:
 def test_what_nothing_holds_is_named(text: str, value: str) -> None:
     (kind, values), *_ = faults(text)
     assert (kind, value in values) == ("not_held", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("About order 7714402: it ships within 14 days, by December 14.", "12/14"),
+        ("It ships in 14 days and you keep it for 7 days: 21 days.", "21 day"),
+    ],
+)
+def test_what_code_derives_is_told_and_stops_nothing(text: str, value: str) -> None:
+    assert faults(text) == [("reckoned", (value,))]
 
 
 def test_a_line_said_the_other_way_round_is_a_contradiction() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -174,10 +175,20 @@ async def test_a_cancellation_is_passed_on() -> None:
         await checking
 
 
-async def test_a_value_of_a_held_sentence_is_told_and_one_of_another_stays() -> None:
+@pytest.mark.parametrize("said", ["held", "not_held", "opposite"])
+async def test_what_code_finds_stays_whatever_the_model_says(said: str) -> None:
     text = "You have it on day 23. That is in 9 days, or 8 weeks."
-    desk = await Desk.opened(verdicts((1, "held", 1, ""), (2, "held", 1, "")))
-    assert [(one.kind, one.start) for one in (await desk.check(text)).checks] == [("reckoned", 23)]
-    desk = await Desk.opened(verdicts((1, "held", 1, ""), (2, "not_held", None, "8 weeks")))
+    desk = await Desk.opened(verdicts((1, "held", 1, ""), (2, said, 1, "8 weeks")))
     assert [(one.kind, one.start) for one in (await desk.check(text)).checks] == [("not_held", 23)]
-    assert [one.kind for one in (await desk.check(text, by_model=False)).checks] == ["not_held"]
+
+
+async def test_a_verdict_is_of_one_agent() -> None:
+    desk = await Desk.opened(HELD, verdicts((1, "not_held", None, "at once")))
+    lines = await desk.write.lines_of(desk.answer_id, (), identity=agent("ana"))
+    of_ben = replace(lines, record=lines.record.model_copy(update={"agent": "ben"}))
+    text = "You can refill at once, on day 23."
+    found = [
+        (await desk.write.check(each, text, deadline=deadline(desk.tenant))).checks
+        for each in (lines, lines, of_ben)
+    ]
+    assert [len(checks) for checks in found] == [0, 0, 1]

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assistant.answer import prompt as prompt_module
 from assistant.models.redaction import REPLACES, Replace, redacted
 
 QUESTION = "Mrs Doe, born 1961-02-03, asks about warfarin"
@@ -254,6 +256,7 @@ PROMPT = (
     "Question: Marisol Quintero, member ID 88213 04417, called from 555-017-2299: may she refill warfarin?"
 )
 REPLY = "Tell Marisol Quintero that a refill is due after 14 days [1.1]."
+PROMPTS = Path(prompt_module.__file__).with_name("prompts")
 CANARIES = ("Marisol", "Quintero", "88213", "04417", "555-017-2299", "4471", "Title")
 
 
@@ -288,6 +291,18 @@ def test_words_are_kept_without_documents_and_patients_data(replace: Replace) ->
     assert user["text"].endswith("may she refill warfarin?")
     assert found["response"]["text"] == "Tell <PERSON> that a refill is due after 14 days [1.1]."
     assert found["response"]["characters"] == len(REPLY)
+
+
+@pytest.mark.parametrize("prompt", ["reply/1", "reply_check/1"])
+def test_no_word_is_kept_of_a_reply_or_its_check(replace: Replace, prompt: str) -> None:
+    text = (PROMPTS / f"{prompt}.md").read_text(encoding="utf-8")
+    system, user = text.split("# user")
+    user += "\nLive values of this person:\n- Order status: Out for delivery\n"
+    for messages in ([("system", system), ("user", user)], [("user", system + user)]):
+        answered = json.dumps({"choices": [{"message": {"content": "It is out for delivery."}}]})
+        found = told(line(asked(*messages), answered), replace)
+        assert found["request"]["messages"][-1].keys() == {"role", "characters"}
+        assert "delivery" not in json.dumps(found)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import type { Api } from "./api.ts";
 import { Acts } from "./acts.ts";
 import { Answering, type Underway } from "./answering.ts";
 import { plainText } from "./lines.ts";
-import { type LiveWords, liveSpans, liveWords, withElement, withoutValues, wordsIn } from "./elements.ts";
+import { liveSpans, liveTexts, textsIn, withElement, withoutValues } from "./elements.ts";
 import { Marking, type VerdictDraft } from "./marking.ts";
 import type { QuestionContext } from "./options.ts";
 import { ApiError } from "./problems.ts";
@@ -13,7 +13,7 @@ import { Snippets } from "./snippets.ts";
 import { textAt } from "./text.ts";
 import { type Began, clearTab, isUnfinished, type KeptDraft, readTab, writeTab } from "./tab_state.ts";
 import { type Turn, changeTurn, findTurn, newTurn, storedTurn } from "./turn.ts";
-import type { ChatTurn, Element, Problem, Source, Started } from "./wire.ts";
+import type { ChatTurn, Element, LiveText, Problem, Source, Started } from "./wire.ts";
 
 /** Messages of a chat that the service reads. */
 const MOST_READ = 40;
@@ -61,7 +61,7 @@ export class Conversation {
   readonly #onAsked: (conversationId: string, question: string) => void;
   readonly #conversationId: Signal<string | null> = signal(null);
   /** Answer id → live values in its reply. */
-  #liveWords: Readonly<Record<string, readonly LiveWords[]>> = {};
+  #liveTexts: Readonly<Record<string, readonly LiveText[]>> = {};
   /** Turn → the token of its question: a reply goes to that chat, whichever is open by then. */
   readonly #contextOf = new Map<string, string>();
   #pending: string | null = null;
@@ -97,7 +97,7 @@ export class Conversation {
     this.question.value = kept.question;
     this.replies.value = kept.replies;
     this.drafts.value = kept.drafts ?? {};
-    this.#liveWords = kept.liveWords ?? {};
+    this.#liveTexts = kept.liveTexts ?? {};
     return await this.reload();
   }
 
@@ -163,11 +163,11 @@ export class Conversation {
     const { [answerId]: _, ...others } = this.replies.value;
     this.replies.value = text === null ? others : { ...others, [answerId]: text };
     if (text === null) this.setDraft(answerId, null);
-    const { [answerId]: __, ...words } = this.#liveWords;
+    const { [answerId]: __, ...live } = this.#liveTexts;
     const turn = this.turns.value.find((other) => other.answerId === answerId);
-    const known = turn === undefined ? (this.#liveWords[answerId] ?? []) : this.#wordsOf(turn);
-    const own = text === null ? [] : wordsIn(text, known);
-    this.#liveWords = own.length === 0 ? words : { ...words, [answerId]: own };
+    const known = turn === undefined ? (this.#liveTexts[answerId] ?? []) : this.#liveOf(turn);
+    const own = text === null ? [] : textsIn(text, known);
+    this.#liveTexts = own.length === 0 ? live : { ...live, [answerId]: own };
     this.#keep();
   }
 
@@ -253,7 +253,7 @@ export class Conversation {
     { isDelivered, began, guarded }: { isDelivered: boolean; began?: Began; guarded?: Guarded },
   ): Promise<void> {
     if (turn.answerId === null) return;
-    const live = liveSpans(text, this.#wordsOf(turn));
+    const live = liveSpans(text, this.#liveOf(turn));
     const context = this.#contextOf.get(turn.key);
     const stored = await this.#marking.send(turn, turn.answerId, text, { live, context, guarded, ...(began && { began }) });
     const sent = { ...stored, isDelivered };
@@ -263,7 +263,7 @@ export class Conversation {
 
   /** An edited reply as a better answer: of one customer's values it has the names alone. */
   betterText(turn: Turn, reply: string): string {
-    return withoutValues(reply, this.#wordsOf(turn), turn.elements);
+    return withoutValues(reply, this.#liveOf(turn), turn.elements);
   }
 
   /** Put a verdict on record; earlier ones are kept, the last counts. Throws ApiError. */
@@ -340,12 +340,15 @@ export class Conversation {
   }
 
   /** What the turn's elements say now, and what its replies had of them before the page was loaded again. */
-  #wordsOf(turn: Turn): readonly LiveWords[] {
+  #liveOf(turn: Turn): readonly LiveText[] {
     const sent = turn.sends.flatMap(({ sent: { text, live = [] } }) =>
-      live.map(({ element_id, start, end }) => ({ element_id, text: textAt(text, [start, end]) })),
+      live.flatMap(({ element_id, start, end, mac }) =>
+        mac === undefined ? [] : [{ element_id, value: textAt(text, [start, end]), mac }],
+      ),
     );
-    const all = [...liveWords(turn.elements), ...(this.#liveWords[turn.answerId ?? ""] ?? []), ...sent];
-    return [...new Map(all.map((one) => [`${one.element_id} ${one.text}`, one])).values()];
+    // what was read last counts longest
+    const all = [...sent, ...(this.#liveTexts[turn.answerId ?? ""] ?? []), ...liveTexts(turn.elements)];
+    return [...new Map(all.map((one) => [`${one.element_id} ${one.value}`, one])).values()];
   }
 
   #turn(key: string | null): Turn | null {
@@ -394,7 +397,7 @@ export class Conversation {
       runningId: this.#runningId,
       replies: this.replies.value,
       drafts: this.drafts.value,
-      liveWords: this.#liveWords,
+      liveTexts: this.#liveTexts,
     });
   }
 }

@@ -1,7 +1,7 @@
 /** Elements of an answer: places in its text that fill with live data while it flows on. */
 import type { Span } from "./spans.ts";
 import { clockTime, calendarDate, utf16Span } from "./text.ts";
-import type { Element, ElementUse, LiveSpan, SentenceEnded } from "./wire.ts";
+import type { Element, ElementUse, LiveSpan, LiveText, SentenceEnded } from "./wire.ts";
 
 export type Elements = readonly Element[];
 
@@ -50,12 +50,6 @@ export function wordsOf({ data, kind }: Element): string {
   return values.map(labelled).join(", ");
 }
 
-/** Words of a live element that a reply may have taken over. */
-export interface LiveWords {
-  readonly element_id: string;
-  readonly text: string;
-}
-
 /** Whether its values are quoted: each names its source. */
 export function isOfDocuments({ data }: Element): boolean {
   const { values = [], rows = [] } = data ?? {};
@@ -66,39 +60,33 @@ export function isOfDocuments({ data }: Element): boolean {
 const SHORTEST = 2;
 
 /** What ready elements of systems say, whole and value by value. Facts of documents are nobody's own. */
-export function liveWords(elements: Elements): readonly LiveWords[] {
-  return elements.filter(isReady).flatMap((element) => {
-    const { values = [], rows = [], url = null } = element.data ?? {};
-    const all = [...values, ...rows.flatMap((row) => row.values)];
-    if (isOfDocuments(element)) return [];
-    const texts = [wordsOf(element), ...rows.map(({ title }) => title), ...all.map(({ text }) => text), url ?? ""];
-    return [...new Set(texts)].map((text) => ({ element_id: element.id, text }));
-  });
+export function liveTexts(elements: Elements): readonly LiveText[] {
+  return elements.filter(isReady).flatMap(({ texts = [] }) => texts);
 }
 
-/** The words that a text has. */
-export function wordsIn(text: string, words: readonly LiveWords[]): readonly LiveWords[] {
-  return words.filter((one) => liveSpans(text, [one]).length > 0);
+/** The live values that a text has. */
+export function textsIn(text: string, live: readonly LiveText[]): readonly LiveText[] {
+  return live.filter((one) => liveSpans(text, [one]).length > 0);
 }
 
 /**
  * Where a text has values of live elements, in code points, in order and apart. Each place counts that reads as a
  * value, as a whole word: rather one too many, which the agent wrote, than a customer's value that is kept.
  */
-export function liveSpans(text: string, words: readonly LiveWords[]): readonly LiveSpan[] {
-  const taken: { readonly id: string; readonly from: number; readonly to: number }[] = [];
-  for (const { element_id: id, text: value } of words.toSorted((a, b) => b.text.length - a.text.length)) {
+export function liveSpans(text: string, live: readonly LiveText[]): readonly LiveSpan[] {
+  const taken: { readonly id: string; readonly mac: string; readonly from: number; readonly to: number }[] = [];
+  for (const { element_id: id, value, mac } of live.toSorted((a, b) => b.value.length - a.value.length)) {
     if (value.length < SHORTEST) continue;
     for (let from = text.indexOf(value); from !== -1; from = text.indexOf(value, from + 1)) {
       const to = from + value.length;
       const isWhole = !(isWordAt(text, from - 1) && isWordAt(text, from)) && !(isWordAt(text, to - 1) && isWordAt(text, to));
-      if (isWhole && taken.every((other) => to <= other.from || other.to <= from)) taken.push({ id, from, to });
+      if (isWhole && taken.every((other) => to <= other.from || other.to <= from)) taken.push({ id, mac, from, to });
     }
   }
   const points = (end: number) => [...text.slice(0, end)].length;
   return taken
     .sort((a, b) => a.from - b.from)
-    .map(({ id, from, to }) => ({ element_id: id, start: points(from), end: points(to) }));
+    .map(({ id, mac, from, to }) => ({ element_id: id, start: points(from), end: points(to), mac }));
 }
 
 function isWordAt(text: string, index: number): boolean {
@@ -106,9 +94,9 @@ function isWordAt(text: string, index: number): boolean {
 }
 
 /** A text with the titles of elements in place of their values: for words that are not of one customer. */
-export function withoutValues(text: string, words: readonly LiveWords[], elements: Elements): string {
+export function withoutValues(text: string, live: readonly LiveText[], elements: Elements): string {
   const letters = [...text];
-  for (const { element_id, start, end } of liveSpans(text, words).toReversed()) {
+  for (const { element_id, start, end } of liveSpans(text, live).toReversed()) {
     const title = elements.find(({ id }) => id === element_id)?.title ?? "live data";
     letters.splice(start, end - start, `[${title}]`);
   }

@@ -2,12 +2,12 @@
 import { type Signal, signal } from "@preact/signals";
 import type { Api } from "./api.ts";
 import { RESUME_WINDOW_S, type Reader } from "./coming_back.ts";
-import { liveWords } from "./elements.ts";
+import { liveTexts } from "./elements.ts";
 import { ApiError } from "./problems.ts";
 import { markedLines } from "./lines.ts";
 import { type Began, isUnfinished, type KeptDraft } from "./tab_state.ts";
 import type { Turn } from "./turn.ts";
-import type { Element, Problem, ReplyCheck, ReplyChecks, ReplyStyle } from "./wire.ts";
+import type { LiveText, Problem, ReplyCheck, ReplyChecks, ReplyStyle } from "./wire.ts";
 
 export interface Drafted {
   readonly isWriting: boolean;
@@ -27,7 +27,7 @@ export interface Checked {
 
 /** What goes with a text that is sent, for the check that stands before it. */
 export interface Guarded {
-  readonly shown: readonly { element_id: string; value: string }[];
+  readonly shown: readonly LiveText[];
   readonly confirmed?: readonly string[];
   readonly reason?: string;
 }
@@ -72,7 +72,7 @@ export class Replying {
    * empty one gets the marked lines. */
   async write(turn: Turn, answerId: string, style: ReplyStyle | null, draft: string): Promise<void> {
     const more = { ...(style === null ? {} : { style }), ...(draft === "" ? {} : { draft }) };
-    const body = { live: liveTexts(turn.elements), resume_window_s: RESUME_WINDOW_S, ...more };
+    const body = { live: shownBy(turn), resume_window_s: RESUME_WINDOW_S, ...more };
     await this.#read(turn, answerId, draft, (reader) => this.#api.reply(answerId, crypto.randomUUID(), body, reader));
   }
 
@@ -161,7 +161,7 @@ export class Replying {
   }
 
   async #check(turn: Turn, answerId: string, text: string, { byModel }: { byModel: boolean }): Promise<Checked> {
-    const live = liveTexts(turn.elements);
+    const live = shownBy(turn);
     const asked = { text, live, by_model: byModel };
     const checked = checkedOf(text, await this.#api.checkReply(answerId, asked), byModel ? "read" : "none");
     const known = this.checked.value[answerId];
@@ -178,7 +178,7 @@ export class Replying {
 
   /** What the agent has seen of this text. */
   guarded(turn: Turn, answerId: string, text: string): Guarded {
-    const shown = liveTexts(turn.elements);
+    const shown = shownBy(turn);
     const checked = this.checked.value[answerId];
     if (checked?.text !== text || !checked.isAccepted || checked.checks.length === 0) return { shown };
     const confirmed = checked.checks.flatMap(({ id }) => id ?? []);
@@ -211,7 +211,6 @@ function checkedOf(text: string, found: Partial<ReplyChecks>, reading: Checked["
 const MOST_LIVE = 40;
 
 /** What the elements of an answer say to this agent. */
-function liveTexts(elements: readonly Element[]): { element_id: string; value: string }[] {
-  const words = liveWords(elements).filter(({ text }) => text !== "");
-  return words.slice(0, MOST_LIVE).map(({ element_id, text }) => ({ element_id, value: text }));
+function shownBy({ elements }: Turn): readonly LiveText[] {
+  return liveTexts(elements).slice(0, MOST_LIVE);
 }

@@ -3,8 +3,7 @@
  * is open, and words that nobody has sent yet. Never a token, never an answer.
  */
 
-import type { LiveWords } from "./elements.ts";
-import type { Sent } from "./wire.ts";
+import type { LiveText, Sent } from "./wire.ts";
 import { readStored, writeStored } from "./stored_values.ts";
 
 const KEY = "care-console.tab";
@@ -40,7 +39,7 @@ export interface TabState {
   /** Answer id → what its reply is an edit of. */
   readonly drafts?: Readonly<Record<string, KeptDraft>>;
   /** Answer id → live values in its reply: after a reload nothing else knows which words of it they are. */
-  readonly liveWords?: Readonly<Record<string, readonly LiveWords[]>>;
+  readonly liveTexts?: Readonly<Record<string, readonly LiveText[]>>;
 }
 
 export function readTab(storage: Storage): TabState | null {
@@ -73,7 +72,7 @@ function isTabState(state: unknown): state is TabState {
     state.replies !== null &&
     Object.values(state.replies).every((reply) => typeof reply === "string") &&
     (!("drafts" in state) || isDrafts(state.drafts)) &&
-    (!("liveWords" in state) || isWordsOfAnswers(state.liveWords))
+    (!("liveTexts" in state) || isTextsOfAnswers(state.liveTexts))
   );
 }
 
@@ -93,21 +92,23 @@ function isDraft(one: unknown): boolean {
   );
 }
 
-function isWordsOfAnswers(words: unknown): boolean {
+function isTextsOfAnswers(texts: unknown): boolean {
   return (
-    typeof words === "object" &&
-    words !== null &&
-    Object.values(words).every((of: unknown) => Array.isArray(of) && of.every(isLiveWords))
+    typeof texts === "object" &&
+    texts !== null &&
+    Object.values(texts).every((of: unknown) => Array.isArray(of) && of.every(isLiveText))
   );
 }
 
-function isLiveWords(one: unknown): boolean {
+function isLiveText(one: unknown): boolean {
   return (
     typeof one === "object" &&
     one !== null &&
     "element_id" in one &&
     typeof one.element_id === "string" &&
-    "text" in one &&
-    typeof one.text === "string"
+    "value" in one &&
+    typeof one.value === "string" &&
+    "mac" in one &&
+    typeof one.mac === "string"
   );
 }

@@ -209,6 +209,8 @@ export interface Element {
   readonly detail: string;
   readonly retryable: boolean;
   readonly display: ElementDisplay;
+  /** What a ready element of a system says, whole and value by value. */
+  readonly texts?: readonly LiveText[];
 }
 
 /** What a record keeps of an element: all but its values. */
@@ -285,9 +287,11 @@ export interface ReplyChecks {
 
 export type ReplyStyle = "shorter" | "warmer" | "plain_words";
 
-interface LiveText {
+/** A live value with the service's code, which comes with its element and goes back as it came. */
+export interface LiveText {
   readonly element_id: string;
   readonly value: string;
+  readonly mac: string;
 }
 
 export interface ReplyBody {
@@ -358,6 +362,8 @@ export interface LiveSpan {
   readonly element_id: string;
   readonly start: number;
   readonly end: number;
+  /** Of the value; absent where a label stands for it. */
+  readonly mac?: string;
 }
 
 export interface Sent {

@@ -265,6 +265,6 @@ test("a reply that was begun before a reload still says where its live values ar
   await after.restore();
   const turn = { ...newTurn("a", "Where?"), answerId: "a", isRecorded: true };
   await after.send(turn, "It has Shipped.", RECORDED);
-  assert.deepEqual(sent[0]?.live, [{ element_id: "e1", start: 7, end: 14 }]);
+  assert.deepEqual(sent[0]?.live, [{ element_id: "e1", start: 7, end: 14, mac: "1.7" }]);
   assert.equal(after.betterText({ ...turn, sends: [{ at: "", sent: sent[0] }] } as Turn, "It has Shipped."), "It has [live data].");
 });

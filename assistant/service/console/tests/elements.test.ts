@@ -4,7 +4,7 @@ import { sentencesOf } from "../src/lines.ts";
 import {
   keptElement,
   liveSpans,
-  liveWords,
+  liveTexts,
   sourceAndTime,
   withElement,
   withValues,
@@ -12,9 +12,13 @@ import {
   wordsOf,
 } from "../src/elements.ts";
 import { afterEvent, newTurn } from "../src/turn.ts";
-import type { Element, ElementUse, SentenceEnded } from "../src/wire.ts";
+import type { Element, ElementUse, LiveText, SentenceEnded } from "../src/wire.ts";
 
 const LABEL = "[order status]";
+
+function said(value: string): LiveText {
+  return { element_id: "e1", value, mac: `1.${value.length}` };
+}
 
 export function element(text: string, changes: Partial<Element> = {}): Element {
   const before = text.indexOf(LABEL);
@@ -33,6 +37,7 @@ export function element(text: string, changes: Partial<Element> = {}): Element {
     detail: "",
     retryable: false,
     display: { place: "inline", start, end: start + (before === -1 ? 0 : LABEL.length) },
+    texts: [said("Shipped")],
     ...changes,
   };
 }
@@ -113,31 +118,19 @@ test("a record's element has no values, and says that they are not kept", () => 
 });
 
 test("a sent text names where it has live values, whole words alone, in code points", () => {
-  const words = liveWords([element("")]);
+  const words = liveTexts([element("")]);
   const text = "😀 Shipped! It was (Shipped), not Shippedness.";
   const spans = liveSpans(text, words);
   assert.deepEqual(spans, [
-    { element_id: "e1", start: 2, end: 9 },
-    { element_id: "e1", start: 19, end: 26 },
+    { element_id: "e1", start: 2, end: 9, mac: "1.7" },
+    { element_id: "e1", start: 19, end: 26, mac: "1.7" },
   ]);
   assert.equal(withoutValues(text, words, [element("")]), "😀 [Order status]! It was ([Order status]), not Shippedness.");
 });
 
 test("a whole card is one place, and its single values are found where they stand alone", () => {
-  const values = [
-    { name: "status", label: "Status", text: "Shipped" },
-    { name: "next", label: "Next fill", text: "24 Nov 2026" },
-  ];
-  const words = liveWords([element("", { kind: "card", data: { values } })]);
-  const spans = liveSpans("Status Shipped, Next fill 24 Nov 2026. So on 24 Nov 2026.", words);
-  assert.deepEqual(spans.map(({ start, end }) => [start, end]), [[0, 37], [45, 56]]);
-});
-
-test("values of a table, its rows and its link are a customer's, and facts of documents are nobody's", () => {
-  const rows = [{ title: "Metformin", values: [{ name: "count", label: "", text: "30 tablets" }] }];
-  const table = element("", { kind: "table", data: { rows, url: "https://track.example/1" } });
-  const spans = liveSpans("30 tablets of Metformin, https://track.example/1", liveWords([table]));
-  assert.equal(spans.length, 3);
-  const quoted = element("", { data: { values: [{ name: "w", label: "", text: "5 lb", citations: [1] }] } });
-  assert.deepEqual(liveWords([quoted, element("", { data: null, state: "failed" })]), []);
+  const texts = ["Status Shipped, Next fill 24 Nov 2026", "Shipped", "24 Nov 2026"].map(said);
+  const spans = liveSpans("Status Shipped, Next fill 24 Nov 2026. So on 24 Nov 2026.", texts);
+  assert.deepEqual(spans.map(({ start, end, mac }) => [start, end, mac]), [[0, 37, "1.37"], [45, 56, "1.11"]]);
+  assert.deepEqual(liveTexts([element("", { data: null, state: "failed" })]), []);
 });

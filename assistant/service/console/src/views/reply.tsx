@@ -226,7 +226,7 @@ const STYLES: readonly [ReplyStyle, string][] = [
 ];
 const FAULTS: Readonly<Record<ReplyCheck["kind"], string>> = {
   not_held: "Nothing of this answer says",
-  reckoned: "No line says, and the model that read it finds it right:",
+  reckoned: "No line says, and it follows from the lines:",
   contradicts: "The lines say otherwise",
   missing: "The lines say, and the reply does not",
 };
