@@ -1,5 +1,5 @@
-"""``assistant demo``: loads the sample tenants, asks their questions, tells the stories of options, then
-serves."""
+"""``assistant demo``: serves the sample tenants, loads them, asks their questions, and tells the stories of
+options."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Annotated, Literal
 
 import typer
@@ -36,6 +37,8 @@ from assistant.terminal.terminal import GlobalOptions, Terminal, styled
 
 app = typer.Typer(add_completion=False)
 _AGENT = "demo"
+_WIDEST = 150
+"""Characters of an answer's line, unless all is printed."""
 _QUESTIONS = {
     "pharmacy": "What do I do when a delivery that must stay cold arrives warm?",
     "shop": "What is the noise level of the Pellwick Breeze 500 and of the Torvik Haze 500?",
@@ -115,7 +118,7 @@ class _Demo:
         summary = report.summary
         new = summary.added + summary.changed
         self.terminal.step(f"{tenant}: {summary.documents} documents, {new} new, in {report.seconds:.1f} s")
-        for remark in report.remarks():
+        for remark in () if self.terminal.brief else report.remarks():
             self.terminal.step(f"{tenant}: {remark}")
 
     async def ask(
@@ -132,8 +135,8 @@ class _Demo:
         ``case``: the customer whose conversation it is, for live data. ``replies``: write a reply to the
         patient from the answer, too, where a model writes.
         """
-        out = self.terminal.out
-        out.print()
+        out, detail = self.terminal.out, self.terminal.detail
+        detail.out.print()
         out.print(styled((f"{tenant}  ", "bold cyan"), (question, "bold")))
         context = None
         if case is not None:
@@ -144,26 +147,30 @@ class _Demo:
             )
         async with self.runtime.client(Grant(tenant, _AGENT)) as client:
             prepared = question_of(question, context=context).model_copy(update={"mode": mode})
-            answer = await answer_on(self.terminal, client, prepared, shows_section=not replies)
+            answer = await answer_on(detail, client, prepared, shows_section=not replies)
+            if self.terminal.brief:
+                self.terminal.show(f"  {shorten(answer.gist, _WIDEST, placeholder=' …')}")
             if replies and answer.is_written and answer.answer_id is not None:
                 with suppress(RefusedByServiceError):  # a recorded answer has no reply
                     await reply_on(self.terminal, client, answer)
-        out.print()
+        detail.out.print()
 
 
 @app.command()
 def demo(
     context: typer.Context,
     exit_: Annotated[bool, Option("--exit", help="Stop after the answers (also with CI=true).")] = False,
+    verbose: Annotated[bool, Option("--verbose", help="Print whole answers and their sources.")] = False,
     url: Url = None,
     model: ModelOfUrl = None,
 ) -> None:
-    """Start all tenants, answer four questions, tell the stories of options, then serve until Ctrl-C.
+    """Start all tenants and serve them until Ctrl-C; meanwhile answer four questions and tell the stories of
+    options.
 
     With a model, its tenants' answers are written by it, as after: assistant models use. Without one, answers
     are sections of documents, and a few questions have committed answers of a language model, labelled so;
     the model "recorded" shows two more of these."""
-    options, terminal = GlobalOptions.of(context), Terminal(steps=True)
+    options, terminal = GlobalOptions.of(context), Terminal(steps=True, brief=not verbose)
     served = ServedOptions(url, model)
     tenants = [tenant for tenant in options.tenants().tenants if tenant in _QUESTIONS]
     _choose_model(options, served, tenants=tenants)
@@ -173,14 +180,16 @@ def demo(
         with runtime.site(command="assistant demo", stays=not exits, shows=True):
             if runtime.site_here is None:
                 terminal.step(f"joining what runs already, of {runtime.address.command}")
+            if not exits:
+                _show_console(terminal, runtime)
+                is_serving = True
             steps = _Demo(runtime, terminal, served.plays_recording)
             asyncio.run(steps.run())
             if exits:
-                terminal.step("the demo has ended; without --exit the console serves from here")
+                terminal.step("the demo has ended; without --exit the console serves from its start on")
                 return
             asyncio.run(steps.load_others())
-            is_serving = True
-            _show_console(terminal, runtime)
+            terminal.show("All tenants are loaded.", "dim")
             if runtime.site_here is not None:  # a service of our own ends with the block: serve inside it
                 runtime.serve()
         # A joined service: the command that serves it may end without waiting for this one, after the block.

@@ -1,7 +1,8 @@
 """``assistant evaluate``: asks questions with known answers, judges the answers, and compares the measures.
 
 With ``--tenant`` it asks a tenant's committed questions (``evaluation/T.jsonl``) and compares the held-out
-half with ``evaluation/baseline.json``. With ``--figure`` it measures a figure of ``evaluation/figures.toml``.
+half with its last run on main, in ``evaluation/series.jsonl``. With ``--figure`` it measures a figure of
+``evaluation/figures.toml``.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def evaluate_command(
         Path | None, Option(metavar="FILE.jsonl", help="Ask your own questions (docs/evaluation.md).")
     ] = None,
     name: Annotated[str | None, Option(metavar="NAME", help="Store the run under this name.")] = None,
-    accept: Annotated[bool, Option("--accept", help="Write the result to evaluation/baseline.json.")] = False,
+    accept: Annotated[bool, Option("--accept", help="Add the result to evaluation/series.jsonl.")] = False,
     record: Annotated[
         Path | None, Option(metavar="FILE", help="Let the tenant's model write, and add its answers to FILE.")
     ] = None,
@@ -100,11 +101,11 @@ class EvaluationPlan:
     against: str | None = None
     """Name of a stored run to compare with."""
     questions: Path | None = None
-    """A file in place of the committed ones; then there is no comparison with the baseline."""
+    """A file in place of the committed ones; then there is no comparison with the series."""
     name: str | None = None
     """Name under which the run is stored; None: made of the tenants and the time."""
     accepts: bool = False
-    """Whether the run becomes the baseline."""
+    """Whether the run is added to the series, and compared with nothing."""
     record: Path | None = None
     """File that the answers of the tenants' model are written to."""
     replay: tuple[Path, ...] = ()
@@ -154,14 +155,15 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan, *, show: bool = False
     questions = questions_of(options, plan)
     evaluations_dir = options.state_dir / "evaluations"
     against = None if plan.against is None else measures.read_run(evaluations_dir, plan.against)
-    baseline = measures.read_baseline(folder / "baseline.json")
+    series = folder / "series.jsonl"
+    last = measures.last_of_series(series)
     with loaded(options, terminal, questions, command="assistant evaluate") as runtime:
         run = asyncio.run(run_questions(runtime, questions, plan))
     make_private_folder(evaluations_dir)
     write_private(measures.run_path(evaluations_dir, run.name), run.model_dump_json().encode())
     to_compare = () if plan.accepts or plan.questions else run.tenants
     faults = [problem for tenant in run.tenants for problem in tenant.problems]
-    faults += [fallen for tenant in to_compare for fallen in _falls(terminal, tenant, baseline)]
+    faults += [fallen for tenant in to_compare for fallen in _falls(terminal, tenant, last)]
     held_out = {tenant.tenant: tenant.held_out for tenant in run.tenants}
     if not options.writes({"name": run.name, "held_out": held_out, "titles": TITLES, "faults": faults}):
         for tenant in run.tenants:
@@ -170,8 +172,8 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan, *, show: bool = False
     results = [result for tenant in run.tenants for result in tenant.results]
     misses = [result.miss for result in results if show and result.miss and result.split != JUDGED]
     if plan.accepts:
-        measures.accept(folder / "baseline.json", run.tenants)
-        terminal.say(f"{folder / 'baseline.json'} holds this run now")
+        measures.accept(series, run.tenants, made_on=run.made_at.date())
+        terminal.say(f"{series} ends with this run now")
     _warn(terminal, misses=misses, faults=faults)
     if faults:
         raise typer.Exit(1)
@@ -322,19 +324,23 @@ def subject_changes(
     return [(first, second) for first, second in pairs if first.document != second.document][:SUBJECT_CHANGES]
 
 
-def _falls(terminal: Terminal, run: measures.TenantRun, baseline: measures.Baseline | None) -> list[str]:
-    """Return a sentence for each measure that fell below the baseline; print a warning if there is no
-    baseline, or if the questions changed."""
-    of_tenant = baseline.tenants.get(run.tenant) if baseline else None
-    if of_tenant is None:
-        terminal.say(f"{run.tenant} has no baseline, so nothing is compared: write one with --accept")
+def _falls(
+    terminal: Terminal, run: measures.TenantRun, series: Mapping[str, measures.SeriesRun]
+) -> list[str]:
+    """Return a sentence for each measure that fell below the last run on main; print a warning if there is
+    none, or if the questions changed.
+
+    ``series``: the last run by tenant.
+    """
+    if (last := series.get(run.tenant)) is None:
+        terminal.say(f"{run.tenant} has no run on main, so nothing is compared: add one with --accept")
         return []
-    if run.questions_sha256 != of_tenant.questions_sha256:
+    if run.questions_sha256 != last.questions_sha256:
         terminal.say(
-            f"the questions of {run.tenant} differ from the baseline's: "
-            "if that is intended, write a new one with --accept"
+            f"the questions of {run.tenant} differ from those of {last.made_on}: "
+            "if that is intended, add a run with --accept"
         )
-    return measures.falls(run, of_tenant)
+    return measures.falls(run, last)
 
 
 # --- figures by name -------------------------------------------------------------------------------------

@@ -429,7 +429,7 @@ def use_recorded_model(options: GlobalOptions, *, tenants: Sequence[str]) -> Non
     )
     describe(options, model)
     for tenant in tenants:
-        choose_for(options, tenant, model, Terminal())
+        choose_for(options, tenant, model, Terminal(brief=True).detail)
 
 
 def use_served_model(options: GlobalOptions, *, tenants: Sequence[str], served: ServedOptions) -> None:

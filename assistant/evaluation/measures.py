@@ -1,5 +1,5 @@
 """The measures of an evaluation, each with an interval bootstrapped by cluster; runs as they are kept, the
-committed baseline, and the figures that are asked by name.
+series of runs on main, and the figures that are asked by name.
 
 A measure is a mean over the questions that have a value for it. Questions about one document, or in one
 wording, depend on each other, so whole clusters are resampled, 1,000 times, always with the same seed.
@@ -10,10 +10,10 @@ wording, depend on each other, so whole clusters are resampled, 1,000 times, alw
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
@@ -23,11 +23,11 @@ from pydantic import AwareDatetime, Field, ValidationError, model_validator
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.domain.public import PublicModel
 from assistant.evaluation.questions import Split, split_of
-from assistant.models.recorded import first_fault
+from assistant.models.recorded import first_fault, read_rows
 from assistant.tenant.toml_file import StrictModel, read_strict
 
 JUDGED: Split = "held_out"
-"""The half that baseline and comparisons are about: nothing was learned from it."""
+"""The half that series and comparisons are about: nothing was learned from it."""
 RESAMPLES = 1_000
 _SEED = 20_261_120
 """Any number: it is fixed so that the same values give the same interval."""
@@ -185,7 +185,7 @@ def spreads(judged: Iterable[Judged]) -> dict[str, tuple[float, float]]:
     return {name: (round(float(p50), 1), round(float(p95), 1)) for name, (p50, p95) in quantiles.items()}
 
 
-# --- runs and the baseline ----------------------------------------------------------------------------------
+# --- runs and the series ------------------------------------------------------------------------------------
 MOST_STALE = 0.02
 """Share of a run's questions whose recorded answer may be to another prompt than today's."""
 
@@ -245,8 +245,8 @@ class Run(PublicModel):
         return next((run for run in self.tenants if run.tenant == tenant), None)
 
 
-class BaselineValue(PublicModel):
-    """A measure's accepted value. A later run fails when it is worse by more than ``half_width``.
+class SeriesValue(PublicModel):
+    """A measure's value on main. A later run fails when it is worse by more than ``half_width``.
 
     ``half_width`` is that of the interval, and at least one question: 1 / their number.
     """
@@ -255,16 +255,13 @@ class BaselineValue(PublicModel):
     half_width: float
 
 
-class TenantBaseline(PublicModel):
+class SeriesRun(PublicModel):
+    """A line of ``evaluation/series.jsonl``: one tenant's figures as a landing on main left them."""
+
+    made_on: date
+    tenant: str
     questions_sha256: str
-    measures: dict[str, BaselineValue]
-
-
-class Baseline(PublicModel):
-    """``evaluation/baseline.json``."""
-
-    schema_version: Literal[1] = 1
-    tenants: dict[str, TenantBaseline]
+    measures: dict[str, SeriesValue]
 
 
 def run_path(evaluations_dir: Path, name: str) -> Path:
@@ -287,41 +284,37 @@ def read_run(evaluations_dir: Path, name: str) -> Run:
         ) from None
 
 
-def read_baseline(path: Path) -> Baseline | None:
-    """Return the committed baseline; None where there is none. Raises ConfigurationError."""
-    if not path.is_file():
-        return None
-    try:
-        return Baseline.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise ConfigurationError(
-            f"{path} is not a baseline ({first_fault(error)}). Write it anew: assistant evaluate --accept."
-        ) from None
+def last_of_series(path: Path) -> dict[str, SeriesRun]:
+    """Return the last line of each tenant; none without the file. Raises ConfigurationError naming the
+    line."""
+    return {line.tenant: line for line in read_rows(path, SeriesRun)} if path.is_file() else {}
 
 
-def accept(path: Path, runs: Sequence[TenantRun]) -> None:
-    """Write the runs into the baseline; other tenants of it stay as they are."""
-    before = read_baseline(path)
-    tenants = dict(before.tenants) if before else {}
-    for run in runs:
-        tenants[run.tenant] = TenantBaseline(
-            questions_sha256=run.questions_sha256,
-            measures={
-                name: BaselineValue(
+def accept(path: Path, runs: Sequence[TenantRun], *, made_on: date) -> None:
+    """Append the runs to the series."""
+    with path.open("a", encoding="utf-8") as file:
+        for run in runs:
+            measures = {
+                name: SeriesValue(
                     value=now.value, half_width=round(max(now.half_width, 1 / now.questions), 4)
                 )
                 for name, now in run.held_out.items()
-            },
-        )
-    content = Baseline(tenants=dict(sorted(tenants.items()))).model_dump(mode="json")
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            }
+            line = SeriesRun(
+                made_on=made_on,
+                tenant=run.tenant,
+                questions_sha256=run.questions_sha256,
+                measures=measures,
+            )
+            file.write(line.model_dump_json() + "\n")
 
 
-def falls(run: TenantRun, baseline: TenantBaseline) -> list[str]:
-    """Return a line for each measure that became worse than the baseline by more than its noise."""
+def falls(run: TenantRun, last: SeriesRun) -> list[str]:
+    """Return a line for each measure that became worse than in the series' last run by more than its
+    noise."""
     held_out, fallen = run.held_out, list[str]()
     for name, title, better in MEASURES:
-        was, now = baseline.measures.get(name), held_out.get(name)
+        was, now = last.measures.get(name), held_out.get(name)
         if was and now and better * (was.value - now.value) > was.half_width + 1e-9:  # rounding of floats
             noise = f"its noise is {was.half_width:.3f}"
             fallen.append(f"FELL  {run.tenant}: {title}: {now.value:.3f}, was {was.value:.3f}; {noise}")

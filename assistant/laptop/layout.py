@@ -35,6 +35,9 @@ ORDER_SYSTEM = "orders"
 _SAMPLE_SYSTEMS = (ORDER_SYSTEM, "stores")
 """Systems of ``tools/systems.py`` in a checkout. Each takes the place of the system that the connector file
 ``<name>.toml`` describes; the shop's lets every agent read every order."""
+SAMPLE_PUBLISHER, ORIGINALS = "https://procedures.pharmacy.example/", "/procedures/"
+"""Begin of the addresses that the pharmacy's sample documents name, and the path at which the order system
+serves them."""
 _STATE_PREFIX = "state:"
 _DRAIN_S = 5.0
 """How long a local service lets answers finish after Ctrl-C."""
@@ -114,6 +117,7 @@ class Layout:
             for name, entries in self.sample_systems.items()
             for tenant, entry in entries
         }
+        orders = addresses.systems.get(ORDER_SYSTEM)
         return ServiceSettings.read(
             issuer=addresses.issuer,
             jwks_url=f"{addresses.issuer}/jwks.json",
@@ -122,6 +126,7 @@ class Layout:
             # a sample system may hold the panel in its pages
             frame_ancestors=tuple(addresses.systems.values()),
             cors_origins=tuple(addresses.systems.values()),
+            originals={SAMPLE_PUBLISHER: f"{orders}{ORIGINALS}"} if orders else {},
             drain_timeout_s=_DRAIN_S,
             captures=self.settings.capture,
             quoted_tenants=tuple(

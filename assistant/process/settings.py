@@ -349,6 +349,9 @@ class ServiceSettings(StoreSettings):
     """Origins whose pages may hold the console in a frame, as a JSON list; none by default."""
     cors_origins: tuple[PageOrigin, ...] = ()
     """Origins whose pages may call the API, as a JSON list; none by default."""
+    originals: dict[str, str] = Field(default_factory=dict)
+    """Begin of an original's address = where the console opens it instead, as JSON: sample documents name a
+    publisher that does not exist."""
     quoted_tenants: tuple[str, ...] = ()
     """Tenants whose answers are only quoted here, as a JSON list: their generation model is never called, and
     need not run."""

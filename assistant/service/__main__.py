@@ -221,6 +221,7 @@ def _console(settings: ServiceSettings, tenants: ServedTenants) -> ConsoleConfig
         guards={name: services.tenant.guard for name, services in answering.items()},
         examples={name: services.tenant.answers.examples for name, services in answering.items()},
         unwritten=tuple(sorted(unwritten)),
+        originals=settings.originals,
     )
 
 

@@ -449,6 +449,8 @@ class ConsoleConfig(PublicModel):
     """Tenants of this machine whose questions no live model answers: the page says how to give them one."""
     hosts: tuple[str, ...] = ()
     """Origins whose pages may hold the console in a frame and talk to it: they may frame it, and call."""
+    originals: dict[str, str] = Field(default_factory=dict[str, str])
+    """Begin of an original's address = where the page opens it instead."""
 
 
 class ReadinessCheck(PublicModel):

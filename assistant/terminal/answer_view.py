@@ -122,6 +122,13 @@ class AnswerPrinter:
         )
 
     @property
+    def gist(self) -> str:
+        """How the answer was made, its live values and its first sentence, on one line."""
+        first = [self._text[each.start : each.end] for each in self._sentences[:1]]
+        made = _words("made").get(str(self.done and self.done.mode), _words("ending")["no_evidence"])
+        return _line(f"{made}: {'; '.join([*(each.value for each in self.live), *first])}")
+
+    @property
     def is_written(self) -> bool:
         """Whether the answer ended as text of a model."""
         return self.done is not None and self.done.mode is answers.Mode.WRITTEN

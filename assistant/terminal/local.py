@@ -146,7 +146,8 @@ class LocalRuntime:
         """Start the site, and say how long it took and which tenants it leaves out."""
         began_s = time.monotonic()
         self._address = site.start()
-        self.terminal.step(f"service ready ({time.monotonic() - began_s:.1f} s)")
+        if not self.terminal.brief:
+            self.terminal.step(f"service ready ({time.monotonic() - began_s:.1f} s)")
         for reason in site.left_out:
             self.terminal.say(reason)
 
@@ -324,5 +325,5 @@ def _patient(services: TenantServices) -> TenantServices:
 
 
 def committed(options: GlobalOptions) -> Path:
-    """Return the folder of committed questions, bounds and baseline, beside the tenants' folder."""
+    """Return the folder of committed questions, bounds and series, beside the tenants' folder."""
     return options.tenants_dir.parent / "evaluation"

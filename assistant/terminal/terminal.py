@@ -308,7 +308,14 @@ class Terminal:
     err: Console = field(default_factory=_stderr)
     steps: bool = False
     """Whether every step is a line with the time since the start, as in ``demo``."""
+    brief: bool = False
+    """Whether details are left out: ``detail`` prints nothing, and progress is shown on a terminal only."""
     began_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def detail(self) -> Terminal:
+        """The terminal on which details of the result are printed."""
+        return replace(self, out=Console(quiet=True)) if self.brief else self
 
     def step(self, text: str) -> None:
         """Show a line of progress with the time since the start, if ``steps``."""
@@ -406,7 +413,7 @@ class Terminal:
 
         def show(done: int, total: int) -> None:
             nonlocal last_line_s
-            if time.monotonic() - last_line_s >= _COUNT_EVERY_S:
+            if not self.brief and time.monotonic() - last_line_s >= _COUNT_EVERY_S:
                 last_line_s = time.monotonic()
                 of_total = f" of {total:,}" if total else ""
                 pace = pace_of(done, total, seconds=last_line_s - began_s)

@@ -70,7 +70,7 @@ class DeskStory:
         """
         await self._begin_anew()
         self._tell("amira, agent", f"asks: {_ASKED}")
-        printer = await answer_on(self.terminal, self.first, question_of(_ASKED))
+        printer = await answer_on(self.terminal.detail, self.first, question_of(_ASKED))
         if (answer_id := printer.answer_id) is None:
             raise LocalRuntimeError("The answer came without an id. See the logs in .state/logs.")
         verdict = Verdict(
@@ -83,7 +83,11 @@ class DeskStory:
         marked_s = time.monotonic()
         self._tell("amira, agent", f"marks it bad, with a better text: {_BETTER}")
         case = await self._case_of(answer_id)
-        self._tell("rosa, reviewer", f"finds the case at the desk after {time.monotonic() - marked_s:.1f} s")
+        self._tell(
+            "rosa, reviewer",
+            f"finds the case at the desk after {time.monotonic() - marked_s:.1f} s",
+            is_detail=True,
+        )
         await self._approve(await self._propose(case))
         approved_s = time.monotonic()
         next_answer = await _until(
@@ -118,7 +122,7 @@ class DeskStory:
         )
         resolution = CaseResolution(revision=case.revision, kind="approved_answer", approved_answer=answer)
         proposed = await self.reviewer.resolve_case(case.case_id, resolution)
-        self._tell("rosa, reviewer", "proposes the better text as an approved answer")
+        self._tell("rosa, reviewer", "proposes the better text as an approved answer", is_detail=True)
         return proposed
 
     async def _approve(self, proposed: DeskCase) -> None:
@@ -128,7 +132,11 @@ class DeskStory:
             try:
                 await self.reviewer.approve_case(proposed.case_id, approval)
             except NotAllowedError:
-                self._tell("rosa, reviewer", "may not approve what she proposed: that takes a second person")
+                self._tell(
+                    "rosa, reviewer",
+                    "may not approve what she proposed: that takes a second person",
+                    is_detail=True,
+                )
             await self.second.approve_case(proposed.case_id, approval)
             self._tell("samuel, reviewer", "reads it and approves it")
 
@@ -152,9 +160,10 @@ class DeskStory:
                 lambda: self._answer_if(_ASKED, has_better=False), missed="The old answer did not go"
             )
 
-    def _tell(self, who: str, what: str) -> None:
+    def _tell(self, who: str, what: str, *, is_detail: bool = False) -> None:
         """Print a line of the story: "amira, agent     asks: …"."""
-        self.terminal.out.print(styled((f"{who:<18}", "bold cyan"), (what, "")))
+        terminal = self.terminal.detail if is_detail else self.terminal
+        terminal.out.print(styled((f"{who:<18}", "bold cyan"), (what, "")))
 
 
 async def tell_desk_story(runtime: LocalRuntime, terminal: Terminal, tenant: str) -> None:

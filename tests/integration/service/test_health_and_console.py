@@ -69,6 +69,7 @@ async def test_the_console_is_told_where_to_sign_in(service: RunningService) -> 
         "examples": {"clinic": [], "pharmacy": []},
         "unwritten": [],
         "hosts": [],
+        "originals": {},
     }
 
 

@@ -73,7 +73,7 @@ def demo_shop(shop: Shop, asked: str, tmp_path: Path) -> Shop:
 
 @pytest.mark.night  # CI runs the demo as a step
 def test_the_demo_answers_and_serves_until_ctrl_c(demo_shop: Shop) -> None:
-    process = demo_shop.start("demo")
+    process = demo_shop.start("demo", "--verbose")
     try:
         out = until_it_serves(process)
         if not WHOLE:
@@ -82,7 +82,7 @@ def test_the_demo_answers_and_serves_until_ctrl_c(demo_shop: Shop) -> None:
         assert_compared(out, reviews=reviews_of(demo_shop.folder))
         assert_story_told(out)
         assert_clinic_after_the_comparison(out)
-        address = out.split()[-1]
+        address = out.split()[1]
         assert httpx.get(f"{address}healthz", timeout=10).status_code == 200
         assert reads_of_orders(demo_shop) == READ_ONCE
     finally:
@@ -93,7 +93,7 @@ def test_the_demo_answers_and_serves_until_ctrl_c(demo_shop: Shop) -> None:
     if not WHOLE:
         return  # the second run is for ``make check-demo``: with little knowledge it is the same work again
 
-    again = demo_shop.start("demo", "--exit")  # over the state of the first
+    again = demo_shop.start("demo", "--exit", "--verbose")  # over the state of the first
     out, said = again.communicate(timeout=180)
     assert again.returncode == 0, said
     assert_steps_filled(out)
@@ -101,16 +101,16 @@ def test_the_demo_answers_and_serves_until_ctrl_c(demo_shop: Shop) -> None:
     assert_quick(out, said)
 
     shutil.copytree(CHECKOUT / "evaluation" / "recorded", demo_shop.folder / "evaluation" / "recorded")
-    assert_played(demo_shop.run("demo", "--exit", "--model", "recorded"))
+    assert_played(demo_shop.run("demo", "--exit", "--verbose", "--model", "recorded"))
 
 
 def until_it_serves(process: Popen[str]) -> str:
-    """Return the demo's output up to the line with the address of the console."""
+    """Return the demo's output up to its last line; its first has the address of the console."""
     assert process.stdout is not None
     lines: list[str] = []
     for line in process.stdout:
         lines.append(line)
-        if "Console" in line:
+        if "All tenants are loaded" in line:
             break
     return "".join(lines)
 

@@ -3,6 +3,7 @@ request."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from assistant.cli.demo import LIVE_CASE
+from assistant.laptop.layout import ORIGINALS, SAMPLE_PUBLISHER
 from assistant.options.live.connector import load_connector
 from assistant.options.live.results import ResponseReader, element_data
 from assistant.text.values import is_dea_number, is_npi
@@ -198,6 +200,21 @@ async def test_a_fault_holds_until_it_is_taken_back(system: httpx.AsyncClient) -
 
 
 # --- the stores of the shop -------------------------------------------------------------------------------
+async def test_every_address_that_a_sample_document_names_is_served(database: OrderData) -> None:
+    files = [path.read_text() for path in (FOLDER.parents[1] / "knowledge" / "pharmacy").iterdir()]
+    named = {
+        url
+        for text in files
+        for url in re.findall(rf"(?:url: |canonical.*){SAMPLE_PUBLISHER}(\S+?)[\"\s]", text)
+    }
+    assert len(named) == len(files)
+    async with client_of(order_application(database, token_files=())) as client:
+        for name in named:
+            page = await client.get(ORIGINALS + name)
+            assert page.headers["content-security-policy"] == "sandbox", name
+            assert SAMPLE_PUBLISHER not in page.text, name
+
+
 async def test_the_stores_serve_what_the_shop_has(token_file: Path) -> None:
     data = read_store_data()
     document = orjson.loads((FOLDER / "stores.openapi.json").read_bytes())

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,16 +12,16 @@ from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation.measures import (
     JUDGED,
     TITLES,
-    BaselineValue,
     Estimate,
     Figure,
     Judged,
     Run,
-    TenantBaseline,
+    SeriesRun,
+    SeriesValue,
     accept,
     falls,
     figure_named,
-    read_baseline,
+    last_of_series,
     read_figures,
     read_run,
     run_path,
@@ -30,12 +31,15 @@ from tests.fakes.tenant_files import checkout_tenants
 from tests.unit.evaluation.results import question, result, run, unanswerable
 
 ROOT = Path(__file__).parents[3]
+MONDAY = date(2026, 1, 5)
 
 
-def baseline(**measures: tuple[float, float]) -> TenantBaseline:
-    return TenantBaseline(
+def last(**measures: tuple[float, float]) -> SeriesRun:
+    return SeriesRun(
+        made_on=MONDAY,
+        tenant="pharmacy",
         questions_sha256="0" * 64,
-        measures={name: BaselineValue(value=v, half_width=w) for name, (v, w) in measures.items()},
+        measures={name: SeriesValue(value=v, half_width=w) for name, (v, w) in measures.items()},
     )
 
 
@@ -64,42 +68,54 @@ def test_an_unknown_run_is_an_error_that_lists_those_that_there_are(tmp_path: Pa
 
 def test_a_fall_by_more_than_the_noise_is_found() -> None:
     now = run(*half_right())
-    assert falls(now, baseline(right=(0.9, 0.1))) == [
+    assert falls(now, last(right=(0.9, 0.1))) == [
         "FELL  pharmacy: quoted answer right: 0.500, was 0.900; its noise is 0.100"
     ]
-    assert falls(now, baseline(right=(0.55, 0.1))) == []
-    assert falls(now, baseline(right=(0.1, 0.01))) == []
+    assert falls(now, last(right=(0.55, 0.1))) == []
+    assert falls(now, last(right=(0.1, 0.01))) == []
 
 
 def test_of_a_measure_where_less_is_better_a_rise_is_the_fall() -> None:
     now = run(*(result(question(f"q{n}"), refused=1.0, right=0.0) for n in range(20)))
-    [fall] = falls(now, baseline(refused=(0.05, 0.1)))
+    [fall] = falls(now, last(refused=(0.05, 0.1)))
     assert "answerable: nothing is near" in fall
 
 
 def test_figures_for_comparison_cannot_fall() -> None:
     refused = [result(unanswerable(f"u{n}"), true_refused=0.0) for n in range(9)]
-    assert falls(run(*refused), baseline(true_refused=(0.9, 0.01))) == []
-    assert falls(run(*half_right()), baseline(retired=(0.9, 0.01))) == []
+    assert falls(run(*refused), last(true_refused=(0.9, 0.01))) == []
+    assert falls(run(*half_right()), last(retired=(0.9, 0.01))) == []
 
 
-def test_accepting_keeps_other_tenants_and_leaves_room_for_one_question(tmp_path: Path) -> None:
-    path = tmp_path / "baseline.json"
-    accept(path, [run(result(), tenant="clinic")])
-    accept(path, [run(*half_right())])
-    kept = read_baseline(path)
-    assert kept is not None
-    assert list(kept.tenants) == ["clinic", "pharmacy"]
-    assert kept.tenants["pharmacy"].measures["right"].value == 0.5
-    assert kept.tenants["pharmacy"].measures["refused"].half_width == 0.05
-    assert falls(run(*half_right()), kept.tenants["pharmacy"]) == []
+def test_the_last_line_of_each_tenant_counts_and_leaves_room_for_one_question(tmp_path: Path) -> None:
+    path = tmp_path / "series.jsonl"
+    assert last_of_series(path) == {}
+    accept(path, [run(result(), tenant="clinic"), run(result())], made_on=MONDAY)
+    accept(path, [run(*half_right())], made_on=MONDAY + timedelta(days=1))
+    kept = last_of_series(path)
+    assert {name: line.made_on.day for name, line in kept.items()} == {"clinic": 5, "pharmacy": 6}
+    assert kept["pharmacy"].measures["right"].value == 0.5
+    assert kept["pharmacy"].measures["refused"].half_width == 0.05
+    assert falls(run(*half_right()), kept["pharmacy"]) == []
 
 
-def test_a_broken_baseline_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "baseline.json"
-    path.write_text('{"tenants": 1}')
-    with pytest.raises(ConfigurationError, match=r"baseline\.json is not a baseline"):
-        read_baseline(path)
+def test_a_broken_line_of_the_series_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "series.jsonl"
+    path.write_text('{"tenant": 1}')
+    with pytest.raises(ConfigurationError, match=r"series\.jsonl:1"):
+        last_of_series(path)
+
+
+def test_the_printed_figures_are_those_of_the_last_run_on_main() -> None:
+    """A series that is older than what docs/benchmarks.md prints would let a figure fall unseen."""
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    rows = r"`make evaluate`, (\S+)\).*?quoted section right[^|]*\|[^|]*\| ([\d.]+) / ([\d.]+) % \|"
+    printed = re.search(rows, page, re.DOTALL)
+    assert printed is not None
+    tenants = last_of_series(ROOT / "evaluation" / "series.jsonl")
+    kept = [tenants[name] for name in ("pharmacy", "clinic")]
+    assert [str(line.made_on) for line in kept] == [printed[1]] * 2
+    assert [f"{100 * line.measures['right'].value:.1f}" for line in kept] == [printed[2], printed[3]]
 
 
 def test_without_a_file_there_are_no_figures(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.laptop.layout import Addresses, Layout
+from assistant.laptop.layout import ORIGINALS, SAMPLE_PUBLISHER, Addresses, Layout
 from assistant.process.settings import LocalSettings, ServiceSettings
 from assistant.tenant.added_models import AddedEmbedding, AddedLlm, ServedLlm, TenantModels
 from assistant.tenant.manifests import WRITER
@@ -150,6 +150,7 @@ def test_a_checkout_serves_the_sample_system_of_its_connector_file(tmp_path: Pat
     token = tmp_path / "state" / "secrets" / "pharmacy" / "reach-orders"
     assert layout.system_tokens("orders") == [token]
     assert service_of(layout).reach_addresses == {"pharmacy/orders": ADDRESSES.systems["orders"]}
+    assert service_of(layout).originals == {SAMPLE_PUBLISHER: ADDRESSES.systems["orders"] + ORIGINALS}
 
 
 def test_an_installed_package_has_no_sample_systems(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 /** What the service tells the page about itself, before anybody has signed in. */
+import { openInstead } from "./text.ts";
 import { ApiError, problemOf, unreachable, whole } from "./problems.ts";
 
 export type Guard = "seen" | "reason" | "second_person";
@@ -21,6 +22,8 @@ export interface Config {
   readonly hosts?: readonly string[];
   /** Tenants with a model that writes replies. */
   readonly replies?: readonly string[];
+  /** Begin of an original's address = where it is opened instead. */
+  readonly originals?: Readonly<Record<string, string>>;
 }
 
 export const CALL_LIMIT_MS = 15_000;
@@ -31,5 +34,7 @@ export async function loadConfig(): Promise<Config> {
   );
   if (response === null) throw new ApiError(unreachable());
   if (!response.ok) throw new ApiError(await problemOf(response));
-  return await whole<Config>(response.json());
+  const config = await whole<Config>(response.json());
+  openInstead(config.originals ?? {});
+  return config;
 }

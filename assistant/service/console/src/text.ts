@@ -32,11 +32,20 @@ export function utf16Spans(text: string, spans: readonly { start: number; end: n
   return spans.map(({ start, end }) => [move(start), move(end)]);
 }
 
+let instead: readonly (readonly [string, string])[] = [];
+
+/** Make `safeHref` begin addresses with the value where they begin with the key. */
+export function openInstead(begins: Readonly<Record<string, string>>): void {
+  instead = Object.entries(begins);
+}
+
 /** The address if it leads to an ordinary web page, else null: never `javascript:`, `data:` or a bare path. */
 export function safeHref(url: string | null): string | null {
   if (url === null || !URL.canParse(url)) return null;
   const { protocol, href } = new URL(url);
-  return protocol === "https:" || protocol === "http:" ? href : null;
+  if (protocol !== "https:" && protocol !== "http:") return null;
+  const [begin, other] = instead.find(([from]) => href.startsWith(from)) ?? ["", ""];
+  return other + href.slice(begin.length);
 }
 
 /** Numbers of at least three digits that somebody can call, as they are written in a line. */

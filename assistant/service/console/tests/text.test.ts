@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { age, factsLine, inForce, phoneIn, safeHref, textAt, utf16Offset } from "../src/text.ts";
+import { age, factsLine, inForce, openInstead, phoneIn, safeHref, textAt, utf16Offset } from "../src/text.ts";
 
 test("offsets count code points, not halves of pairs", () => {
   assert.equal(utf16Offset("a😀b", 2), 3);
@@ -37,6 +37,13 @@ test("only addresses of web pages become links", () => {
   ]) {
     assert.equal(safeHref(url), null);
   }
+});
+
+test("an address of a sample publisher opens what the demo serves", () => {
+  openInstead({ "https://procedures.example/": "http://127.0.0.1:1/procedures/" });
+  assert.equal(safeHref("https://procedures.example/cold"), "http://127.0.0.1:1/procedures/cold");
+  assert.equal(safeHref("https://cancer.example/cold"), "https://cancer.example/cold");
+  openInstead({});
 });
 
 test("the age of a date is given in days, months and years", () => {
