@@ -190,10 +190,9 @@ build/checkov/stamp: $(VENV)/bootstrap.stamp requirements/checkov.txt
 	$(call fetched,$(BIN)/uv pip install --quiet --python build/checkov/bin/python --require-hashes -r requirements/checkov.txt,checkov)
 	@touch $@
 
-# A company's files, and where `make pin` writes what may not be replaced; the tests have files of their own.
+# A company's files; the tests have files of their own.
 TENANTS ?= tenants
 CARE_APP ?= care_app
-PINS ?= stacks/pins
 JUDGING := $(VENV)/dev.stamp build/checkov/stamp $(FUNCTIONS) node_modules/.package-lock.json
 # $(1) options of stacks.validators; $(2) what synthesizes more into build/synth. A folder without files of a care side has no templates of one.
 define judged
@@ -204,7 +203,7 @@ define judged
 		$(CDK) synth --quiet -c tenants='$(TENANTS)' -c care_app='$(CARE_APP)' -c stage=care_app --output build/synth/care_app '**' $(ARGS)
 	@$(2)
 	@$(WITH_NODE) $(BIN)/python -m stacks.validators $(1) cdk.out build/synth/*
-	@$(BIN)/python -m tools.template_proofs cdk.out --tenants '$(TENANTS)' --pins '$(PINS)'
+	@$(BIN)/python -m tools.template_proofs cdk.out --tenants '$(TENANTS)'
 endef
 .PHONY: check-company synth
 check-company: $(JUDGING) ##* Judge a company's files and their templates, without an account (TENANTS=folder CARE_APP=folder)
@@ -218,19 +217,18 @@ company_synth = for stage in tenants account care_app; do \
 .PHONY: check-templates
 check-templates: TENANTS := tests/tenants
 check-templates: CARE_APP := tests/care_app
-check-templates: PINS := tests/stacks/pins
 check-templates: $(JUDGING) ## The same of the tests' own files, and that every exception explains a finding
 	$(call judged,--every-row,$(WITH_NODE) $(BIN)/python -m tests.stacks.second_embedding build/synth/next; \
 		$(call company_synth,company); $(call company_synth,govcloud,-c images=tests/govcloud/images.lock.toml))
-	@$(BIN)/python -m tools.template_proofs build/synth/company-tenants --tenants tests/company/tenants --pins '$(PINS)'
-	@$(BIN)/python -m tools.template_proofs build/synth/govcloud-tenants --tenants tests/govcloud/tenants --pins '$(PINS)'
+	@$(BIN)/python -m tools.template_proofs build/synth/company-tenants --tenants tests/company/tenants
+	@$(BIN)/python -m tools.template_proofs build/synth/govcloud-tenants --tenants tests/govcloud/tenants
 
 .PHONY: check-stacks
 check-stacks: $(VENV)/dev.stamp $(FUNCTIONS) $(RIGHTS) node_modules/.package-lock.json ## Tests of the stacks: snapshots, rules, reachability, rights, upgrades, an emulated deploy
 	@$(WITH_NODE) $(BIN)/python -m pytest $($@.tests) -q -n 2 --dist loadfile $(ARGS)
 
 .PHONY: snapshots
-snapshots: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Accept the templates as they are now: a line for each resource in tests/stacks/snapshots
+snapshots: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Accept the templates as they are now: a line for each resource in tests/stacks/snapshots, and what no upgrade may replace in tests/stacks/pins
 	@$(WITH_NODE) $(BIN)/python -m tests.stacks.snapshot write
 
 KEYS ?=
@@ -243,11 +241,6 @@ AGAINST ?= HEAD
 .PHONY: template-diff
 template-diff: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Every line of the templates that differs from a landed revision (AGAINST=origin/main)
 	@$(WITH_NODE) $(BIN)/python -m tests.stacks.snapshot diff '$(AGAINST)'
-
-.PHONY: pin
-pin: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Accept today's stateful resources as the ones that no upgrade may replace (stacks/pins)
-	@rm -rf cdk.out; $(CDK) synth --quiet -c tenants='$(TENANTS)' '**'
-	@$(WITH_NODE) $(BIN)/python -m tools.template_proofs cdk.out --tenants '$(TENANTS)' --pins '$(PINS)' --write-pins
 
 .PHONY: evaluate
 evaluate: $(VENV)/local.stamp ##* Ask the committed questions and judge the answers (docs/evaluation.md)
@@ -367,7 +360,7 @@ build/awscli/stamp: $(VENV)/bootstrap.stamp requirements/awscli.txt
 	@touch $@
 
 .PHONY: check-walk
-check-walk: $(VENV)/dev.stamp build/awscli/stamp $(FUNCTIONS) node_modules/.package-lock.json ## docs/from-nothing.md and inferentia.md, their commands as they stand, on emulated accounts
+check-walk: $(VENV)/dev.stamp build/awscli/stamp $(FUNCTIONS) node_modules/.package-lock.json ## docs/from-nothing.md, the desk's page and inferentia.md, their commands as they stand, on emulated accounts
 	@$(BIN)/python -m pytest $($@.tests) -q -o timeout=1500 $(ARGS)
 
 # --- supply chain -----------------------------------------------------------------------------------------
@@ -375,7 +368,7 @@ check-walk: $(VENV)/dev.stamp build/awscli/stamp $(FUNCTIONS) node_modules/.pack
 SECRET_SCAN := --no-verify --cores 2 --disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString --disable-plugin KeywordDetector
 .PHONY: scan-secrets
 scan-secrets: $(VENV)/dev.stamp ## Private keys, tokens and passwords in what git tracks (detect-secrets; locks and documents left out)
-	@git ls-files -z -- . ':!:*.jsonl' ':!:package-lock.json' ':!:requirements' ':!:tests/stacks/snapshots' ':!:stacks/pins' | \
+	@git ls-files -z -- . ':!:*.jsonl' ':!:package-lock.json' ':!:requirements' ':!:tests/stacks/snapshots' | \
 		xargs -0 $(BIN)/detect-secrets-hook $(SECRET_SCAN)
 
 build/audit/stamp: $(VENV)/bootstrap.stamp requirements/audit.txt

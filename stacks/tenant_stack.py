@@ -60,7 +60,7 @@ class Caller:
 class TenantStack(cdk.Stack):
     """A stack of one tenant, tagged with its data class.
 
-    ``stateful`` protects it from deletion, and its logical ids are pinned (``stacks/pins``).
+    ``stateful`` protects it from deletion, and its logical ids are pinned (``tests/stacks/pins``).
     """
 
     def __init__(

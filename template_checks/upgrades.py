@@ -1,9 +1,8 @@
 """Stateful resources that an upgrade would replace or delete: data, keys, addresses that others use.
 
 Pins are the logical ids of stateful resources, with the properties whose change makes CloudFormation replace
-them (``createOnlyProperties`` of its own schemas; ``replacing.json``, beside the pins). They are compared
-with synthesized templates; ``pin`` makes them also of deployed ones. A file of pins,
-``stacks/pins/pharmacy.json``:
+them (``createOnlyProperties`` of its own schemas; ``replacing.json``). They are made of deployed templates,
+and compared with synthesized ones. Pins of one resource:
 
     {"assistant-pharmacy-Data": {"RecordsTable": {"type": "AWS::DynamoDB::Table", "properties": {"KeySchema":
     […]}}}}
@@ -14,12 +13,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from template_checks import InvalidInputError
 from template_checks.templates import read_templates
 
 STATEFUL_TYPES = frozenset(
@@ -40,6 +39,9 @@ STATEFUL_TYPES = frozenset(
 )
 """Types of resources that hold data, messages or logs, or that another account (the edge) or everything in
 the network refers to."""
+_LEFT_BEHIND = (
+    "would be left behind: its stack has no template any more. Delete that stack first if it may go"
+)
 
 
 class PinnedResource(BaseModel):
@@ -51,20 +53,8 @@ class PinnedResource(BaseModel):
     whose change replaces the resource."""
 
 
-Replacing = Mapping[str, tuple[str, ...]]
-"""Paths of the properties that force a replacement, by resource type."""
 PinnedStacks = Mapping[str, Mapping[str, PinnedResource]]
 """Resources by stack name and logical id."""
-_Read = TypeVar("_Read")
-_REPLACING_FILE = "replacing.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pins:
-    """The stateful resources of one set of stacks."""
-
-    replacing: Replacing
-    stacks: PinnedStacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,67 +70,35 @@ class Loss:
         return f"{self.stack}: {self.logical_id} ({self.type}) {self.reason}"
 
 
-def pin(stacks: Mapping[str, Mapping[str, Any]], replacing: Replacing) -> Pins:
+@cache
+def replacing() -> Mapping[str, tuple[str, ...]]:
+    """Return, for each stateful type, the paths of the properties whose change forces a replacement."""
+    return json.loads(Path(__file__).with_name("replacing.json").read_bytes())
+
+
+def pin(stacks: Mapping[str, Mapping[str, Any]]) -> PinnedStacks:
     """Return the pins of templates by stack name."""
-    return Pins(
-        replacing=replacing,
-        stacks={
-            name: {
-                logical_id: PinnedResource(
-                    type=resource["Type"], properties=_values(resource, replacing.get(resource["Type"], ()))
-                )
-                for logical_id, resource in sorted(template.get("Resources", {}).items())
-                if resource["Type"] in STATEFUL_TYPES
-            }
-            for name, template in sorted(stacks.items())
-        },
-    )
+    return {
+        name: {
+            logical_id: PinnedResource(
+                type=resource["Type"], properties=_values(resource, replacing().get(resource["Type"], ()))
+            )
+            for logical_id, resource in sorted(template.get("Resources", {}).items())
+            if resource["Type"] in STATEFUL_TYPES
+        }
+        for name, template in sorted(stacks.items())
+    }
 
 
-def losses(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> list[Loss]:
-    """Return the pinned resources that deploying these templates would replace or delete."""
+def losses(pins: PinnedStacks, stacks: Mapping[str, Mapping[str, Any]]) -> list[Loss]:
+    """Return the pinned resources that deploying these templates would replace, delete or leave behind."""
     lost: list[Loss] = []
-    for stack, resources in pins.stacks.items():
+    for stack, resources in pins.items():
         present = stacks.get(stack, {}).get("Resources", {})
         for logical_id, pinned in resources.items():
-            reasons = _reasons(pinned, present.get(logical_id), pins.replacing.get(pinned.type, ()))
+            reasons = _reasons(pinned, present.get(logical_id)) if stack in stacks else [_LEFT_BEHIND]
             lost += [Loss(stack, logical_id, pinned.type, reason) for reason in reasons]
     return lost
-
-
-def faults(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return a line for each resource that would be lost, and for each that is stateful and not pinned."""
-    new = (f"{name} is stateful and not pinned" for name in unpinned(pins, stacks))
-    return [*map(str, losses(pins, stacks)), *new]
-
-
-def unpinned(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the stateful resources that have no pin yet, as ``stack: logical id``."""
-    return [
-        f"{name}: {logical_id}"
-        for name, resources in pin(stacks, pins.replacing).stacks.items()
-        for logical_id in resources
-        if logical_id not in pins.stacks.get(name, {})
-    ]
-
-
-def read_pins(path: Path) -> Pins:
-    """Read a file of pins, and ``replacing.json`` beside it. Raises InvalidInputError naming the file."""
-    stacks = _read(path, TypeAdapter[PinnedStacks](PinnedStacks))
-    return Pins(replacing=read_replacing(path.parent), stacks=stacks)
-
-
-def read_replacing(folder: Path) -> Replacing:
-    """Read the properties that force a replacement. Raises InvalidInputError naming the file."""
-    return _read(folder / _REPLACING_FILE, TypeAdapter[Replacing](Replacing))
-
-
-def write_pins(path: Path, pins: Pins) -> None:
-    """Write the files that ``read_pins`` reads, sorted for review."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stacks = TypeAdapter[PinnedStacks](PinnedStacks).dump_python(pins.stacks, mode="json")
-    for file, content in ((path, stacks), (path.with_name(_REPLACING_FILE), dict(pins.replacing))):
-        file.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def templates_by_stack_name(folder: Path) -> dict[str, dict[str, Any]]:
@@ -148,14 +106,7 @@ def templates_by_stack_name(folder: Path) -> dict[str, dict[str, Any]]:
     return {template.name: dict(template.document) for template in read_templates([folder])}
 
 
-def _read(path: Path, kind: TypeAdapter[_Read]) -> _Read:
-    try:
-        return kind.validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise InvalidInputError(f"{path}: not a file of pins: {error}. Make it with make pin.") from None
-
-
-def _reasons(pinned: PinnedResource, now: Mapping[str, Any] | None, paths: Iterable[str]) -> Iterator[str]:
+def _reasons(pinned: PinnedResource, now: Mapping[str, Any] | None) -> Iterator[str]:
     """Yield why a pinned resource would be lost. ``now``: the template's resource of its logical id."""
     if now is None:
         yield "would be deleted: its logical id is no longer in the template"
@@ -163,7 +114,7 @@ def _reasons(pinned: PinnedResource, now: Mapping[str, Any] | None, paths: Itera
     if now["Type"] != pinned.type:
         yield f"would be replaced: its logical id is now a {now['Type']}"
         return
-    values = _values(now, tuple(paths))
+    values = _values(now, replacing().get(pinned.type, ()))
     for path in sorted(values.keys() | pinned.properties.keys()):
         before, after = pinned.properties.get(path), values.get(path)
         if before != after:

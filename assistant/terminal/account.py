@@ -109,6 +109,16 @@ class AwsAccount:
         body = self.call("cloudformation", "get_template", StackName=stack)["TemplateBody"]
         return cast("Mapping[str, Any]", json.loads(body) if isinstance(body, str) else body)
 
+    def stacks(self, prefix: str) -> list[Mapping[str, Any]]:
+        """Return a tenant's stacks and the record of those that are gone. Raises DeploymentError.
+
+        ``prefix``: ``assistant-pharmacy-``. After it there is no other "-": assistant-pharmacy-two-Data is
+        another tenant's, assistant-pharmacy-care-Link the care side's.
+        """
+        listed = self.listed("cloudformation", "list_stacks", "StackSummaries")
+        parts = ((stack, stack["StackName"].removeprefix(prefix)) for stack in listed)
+        return [stack for stack, part in parts if part != stack["StackName"] and "-" not in part]
+
     def outputs(self, stack: str) -> Mapping[str, str]:
         """Return a deployed stack's outputs; empty where there is none. Raises DeploymentError."""
         outputs = (self._described(stack) or {}).get("Outputs", [])

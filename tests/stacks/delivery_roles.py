@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,14 +88,23 @@ _RESOURCES: Mapping[str, tuple[str, str]] = {
 
 
 def requests_of(
-    call: Call, *, policies: tuple[Policy, ...], tenant: str, account: str, key: Store, is_tagged: bool
+    call: Call,
+    *,
+    policies: tuple[Policy, ...],
+    tenant: str,
+    account: str,
+    key: Store,
+    is_tagged: bool,
+    owner: str | None = None,
 ) -> Iterator[Request]:
-    """Yield what IAM is asked for one call, by a role with these policies."""
+    """Yield what IAM is asked for one call, by a role with these policies.
+
+    ``owner``: the tenant whose things the call names, which have its tag; by default the role's.
+    """
     name = f"{call.service}:{call.operation}"
     for action in _ACTIONS.get(name, (name,)):
         for resource in _resources(call, action, account=account):
-            # What has the tenant's tag is this tenant's: rights/test_crossing.py asks for another's.
-            context = {"aws:ResourceTag/tenant": tenant}
+            context = {"aws:ResourceTag/tenant": owner or tenant}
             context |= {"aws:ResourceAccount": account, "aws:PrincipalAccount": account}
             context |= {"aws:PrincipalTag/tenant": tenant} if is_tagged else {}
             if action in ("dynamodb:GetItem", "dynamodb:PutItem"):
@@ -182,6 +192,25 @@ def data_key(assembly: Path, tenant: str) -> Store:
     return key
 
 
+NEIGHBOUR = "neighbour"
+"""A second tenant of the account."""
+OF_ALL: Mapping[str, str] = {
+    r"sts:AssumeRole \S+:role/cdk-": "the bootstrap is the account's: docs/threat-model.md, deliveries",
+    r"ssm:GetParameter \S+:parameter/cdk-bootstrap/": "its version",
+    r"s3:GetEncryptionConfiguration \S+:::cdk-": "its bucket",
+    r"iam:GetRole ": "whether a role is there that a policy shall trust; no secret",
+    r"cloudformation:DescribeStacks \S+/assistant-account-Account/": "the account stage's version",
+    r"ecr:DescribeImages ": "images are the account's",
+    r"acm:DescribeCertificate ": "a certificate's name is an id, and what it says is public",
+}
+"""Pattern of action and resource = why a role may ask it of a neighbour too."""
+
+
+def _of_neighbour(value: Any, tenant: str) -> Any:
+    """Return a call's arguments, or a policy, with the neighbour's name where the tenant's stands."""
+    return json.loads(json.dumps(value, default=str).replace(tenant, NEIGHBOUR))
+
+
 def refused(
     calls: Iterable[Call],
     *,
@@ -191,17 +220,25 @@ def refused(
     key: Store,
     is_tagged: bool = True,
 ) -> list[str]:
-    """Return the calls that a role may not make, each once: action, resource and the judgement.
+    """Return the calls that a role may not make, and those that it may make with a neighbour's names and tag
+    in place of its tenant's. Each once: action, resource and the judgement.
 
     ``key``: of the tenant's tables; ``is_tagged``: whether the role has the tenant's tag.
     """
-    asked = {
+    made = [call for call in calls if call.operation != "GetCallerIdentity"]  # IAM refuses it to no identity
+    theirs = [replace(call, given=_of_neighbour(call.given, tenant)) for call in made]
+    other = replace(key, arn=_of_neighbour(key.arn, tenant), policy=_of_neighbour(key.policy, tenant))
+    by_role = {"policies": policies, "tenant": tenant, "account": account, "is_tagged": is_tagged}
+    own = {(one.action, one.resource): one for call in made for one in requests_of(call, key=key, **by_role)}
+    crossing = {
         (one.action, one.resource): one
-        for call in calls
-        if call.operation != "GetCallerIdentity"  # IAM refuses it to no identity
-        for one in requests_of(
-            call, policies=policies, tenant=tenant, account=account, key=key, is_tagged=is_tagged
-        )
+        for call in theirs
+        for one in requests_of(call, key=other, owner=NEIGHBOUR, **by_role)
+        if one.resource != "*" and not any(re.match(row, f"{one.action} {one.resource}") for row in OF_ALL)
     }
-    judged = [one for one in judge(asked.values()) if not one.is_allowed]
-    return sorted(f"{one.request.action} {one.request.resource}: {one.result}" for one in judged)
+    judged = judge([*own.values(), *crossing.values()])
+    return sorted(
+        f"{one.request.action} {one.request.resource}: {one.result}"
+        for number, one in enumerate(judged)
+        if one.is_allowed != (number < len(own))
+    )

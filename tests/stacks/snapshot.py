@@ -1,11 +1,14 @@
 """One text file for each stack: a line for each resource with its logical id, its type and a digest; for the
 company, whose files set what no other does, its properties below it where it carries a promise.
 
-``python -m tests.stacks.snapshot write`` writes the files. ``python -m tests.stacks.snapshot diff REVISION``
-synthesizes a landed revision too, and prints every line of a template that differs. A digest covers
-everything of a resource but its metadata and the hashes of assets, which change with every edit of a
-function's code.
+``python -m tests.stacks.snapshot write`` writes the files, and the pins: each stateful resource with the
+properties whose change replaces it, apart from all else that a review sees.
+``python -m tests.stacks.snapshot diff REVISION`` synthesizes a landed revision too, and prints every line of
+a template that differs. A digest covers everything of a resource but its metadata and the hashes of assets,
+which change with every edit of a function's code.
 """
+
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
 from __future__ import annotations
 
@@ -19,12 +22,19 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from pydantic import TypeAdapter
 
 from stacks.validators import templates_of
+from template_checks.upgrades import STATEFUL_TYPES, PinnedStacks, pin, templates_by_stack_name
 from tests.stacks.synthesized import COMPANY, ROOT, synthesize
 
 FOLDER = Path(__file__).with_name("snapshots")
+PINS = Path(__file__).with_name("pins")
+_REPLACING = ROOT / "template_checks" / "replacing.json"
+_SCHEMAS_OF = "us-east-1"
+"""Whose schemas of resource types are read: it has all types."""
 STAGES: Mapping[str, Mapping[str, Any]] = {
     "tenants": {},
     "account": {"stage": "account"},
@@ -168,16 +178,49 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> str:
 
 
 def write() -> None:
-    """Synthesize every stage of this folder and write the snapshots; remove those of stacks that left."""
+    """Synthesize every stage of this folder and write the snapshots; remove those of stacks that left. Write
+    the pins of its tenants."""
     made: dict[str, str] = {}
+    _write_json(_REPLACING, replacing_properties())
     with tempfile.TemporaryDirectory() as folder:
         for assembly in _synthesized(ROOT, Path(folder)):
             made |= snapshots(assembly, readable=is_readable(assembly.name))
+            for stage in assembly.glob("assembly-*") if assembly.name == "tenants" else ():
+                pins = TypeAdapter[PinnedStacks](PinnedStacks).dump_python(
+                    pin(templates_by_stack_name(stage))
+                )
+                _write_json(PINS / f"{stage.name.removeprefix('assembly-').lower()}.json", pins)
     for name in committed().keys() - made.keys():
         (FOLDER / name).unlink()
     for name, text in made.items():
         (FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
         (FOLDER / name).write_text(text, encoding="utf-8")
+
+
+def _write_json(file: Path, content: Any) -> None:
+    file.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_pins(file: Path) -> PinnedStacks:
+    """Return the pins of a file that ``write`` wrote."""
+    return TypeAdapter[PinnedStacks](PinnedStacks).validate_json(file.read_bytes())
+
+
+def replacing_properties() -> dict[str, tuple[str, ...]]:
+    """Return, for each stateful type, the paths whose change replaces it always or in some cases, by
+    CloudFormation's own schemas, which cfn-lint contains."""
+    from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
+
+    properties: dict[str, tuple[str, ...]] = {}
+    for kind in sorted(STATEFUL_TYPES):
+        found = PROVIDER_SCHEMA_MANAGER.get_resource_schema(_SCHEMAS_OF, kind)
+        schema = cast("dict[str, Any]", found.schema)
+        always, sometimes = (
+            schema.get(f"{name}Properties") or () for name in ("createOnly", "conditionalCreateOnly")
+        )
+        paths = (str(path).removeprefix("/properties/") for path in (*always, *sometimes))
+        properties[kind] = tuple(sorted(paths))
+    return properties
 
 
 def difference(revision: str) -> str:

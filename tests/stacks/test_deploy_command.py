@@ -30,10 +30,11 @@ from assistant.tenant.tenant import load_tenant
 from assistant.terminal.account import instance_changes
 from assistant.terminal.publishing import model_files
 from assistant.terminal.terminal import Terminal
-from template_checks.upgrades import pin, templates_by_stack_name, write_pins
+from template_checks.upgrades import templates_by_stack_name
 from tests.fakes.aws_calls import Call
 from tests.fakes.tenant_files import with_own_llm
-from tests.stacks.delivery_roles import GITHUB_ROLES, OPERATOR, data_key, policies_of, refused
+from tests.stacks import delivery_roles
+from tests.stacks.delivery_roles import GITHUB_ROLES, OF_ALL, OPERATOR, data_key, policies_of, refused
 from tests.stacks.emulated_account import (
     ACCOUNT,
     EmulatedAccount,
@@ -43,7 +44,6 @@ from tests.stacks.emulated_account import (
     printed,
 )
 from tests.stacks.synthesized import ROOT, assembly_folder, synthesize
-from tools.template_proofs import replacing_properties
 
 TENANT = "sandbox"
 COMPANY = "210987654321"
@@ -142,16 +142,6 @@ class Clone:
 
     def templates_now(self) -> dict[str, dict[str, Any]]:
         return templates_by_stack_name(assembly_folder(self.templates, TENANT))
-
-    def pin(self, change: Callable[[dict[str, Any]], None]) -> None:
-        stacks = copy.deepcopy(self.templates_now())
-        change(stacks)
-        write_pins(self.root / "stacks" / "pins" / f"{TENANT}.json", pin(stacks, replacing_properties()))
-
-    def unpin(self) -> None:
-        """As a clone is before anybody ran ``make pin`` for this tenant."""
-        self.pin(lambda stacks: None)
-        (self.root / "stacks" / "pins" / f"{TENANT}.json").unlink()
 
 
 @pytest.fixture
@@ -384,7 +374,6 @@ def test_a_new_tenant_is_paused_and_needs_the_issuer_s_keys(
 def test_a_deployment_keeps_the_power_state_on(clone: Clone, lock: Path, account: EmulatedAccount) -> None:
     account.put_parameter(f"/assistant/{TENANT}/power", "on")
     account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
-    clone.pin(lambda stacks: None)
     with (
         standing(account, "Data", template=EMPTY),
         pytest.raises(DeploymentError, match="No stack says which search schema"),
@@ -425,37 +414,26 @@ def test_a_stack_that_failed_its_creation_counts_as_absent(
     assert clone.lines()[-1].endswith("Sandbox/Data")
 
 
-def test_a_deployed_tenant_without_pins_is_refused(
-    clone: Clone, lock: Path, account: EmulatedAccount
+@pytest.mark.parametrize(
+    ("stack", "said"),
+    [
+        ("Network", r'would be replaced: CidrBlock was "10\.99\.0\.0/20"'),
+        ("Renamed", r"assistant-sandbox-Renamed: \w+ \(AWS::EC2::VPC\) would be left behind"),
+    ],
+)
+def test_what_stands_is_neither_replaced_nor_left_behind(
+    clone: Clone, lock: Path, account: EmulatedAccount, stack: str, said: str
 ) -> None:
+    """Against what CloudFormation keeps of the deployed stacks: no file of the clone has part in it."""
     account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
-    clone.unpin()
-    with standing(account, "Data", "Models", template=EMPTY):
-        for go in (deployment(clone, lock).deploy, deployment(clone, lock).diff):
-            with pytest.raises(DeploymentError, match=r"sandbox\.json is missing, and .*-Data.*make pin"):
-                go([])
-    assert clone.calls() == ["synth", "synth", "diff"]
-
-
-def test_a_new_tenant_without_pins_is_deployed_with_a_notice(
-    clone: Clone, lock: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    deployment(clone, lock).diff([])
-    assert "sandbox is not pinned yet: once all stacks are deployed, run make pin" in capsys.readouterr().err
-
-
-def test_deployed_stateful_resources_are_kept_even_without_pins(
-    clone: Clone, lock: Path, account: EmulatedAccount
-) -> None:
-    clone.unpin()
     template = only(clone.templates_now()[f"assistant-{TENANT}-Network"], "AWS::EC2::VPC")
     for resource in template["Resources"].values():
         resource["Properties"]["CidrBlock"] = "10.99.0.0/20"
-    with (
-        standing(account, "Network", template=template),
-        pytest.raises(DeploymentError, match=r'would be replaced: CidrBlock was "10\.99\.0\.0/20"'),
-    ):
-        deployment(clone, lock).diff([])
+    with standing(account, stack, template=template):
+        for go in (deployment(clone, lock).deploy, deployment(clone, lock).diff):
+            with pytest.raises(DeploymentError, match=said):
+                go([])
+    assert clone.calls() == ["synth", "synth", "diff"]
 
 
 @pytest.mark.parametrize("word", ["on", "pausing", "resuming"])
@@ -464,7 +442,6 @@ def test_the_instance_type_of_a_running_endpoint_is_not_changed(
 ) -> None:
     account.put_parameter(f"/assistant/{TENANT}/power", word)
     account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
-    clone.pin(lambda stacks: None)
     change = r"sandbox-llm, variant AllTraffic: from ml\.c7i\.large to ml\.c7i\.xlarge$"
     said = rf"says {word}\. Pause the tenant, deploy, resume(?s:.*){change}"
     with standing(account, "Data", "Models", template=with_a_smaller_instance(clone)):
@@ -478,7 +455,6 @@ def test_the_instance_type_may_change_while_paused(
     clone: Clone, lock: Path, account: EmulatedAccount
 ) -> None:
     account.put_parameter(f"/assistant/{TENANT}/power", "paused")
-    clone.pin(lambda stacks: None)
     with standing(account, "Data", "Models", template=with_a_smaller_instance(clone)):
         deployment(clone, lock).diff([])
 
@@ -581,19 +557,6 @@ def test_a_route_to_the_internet_stops_the_command_before_any_call_to_the_accoun
     assert clone.calls() == ["synth"]
 
 
-def test_a_replaced_store_is_named_and_nothing_is_deployed(clone: Clone, lock: Path) -> None:
-    def with_another_range(stacks: dict[str, Any]) -> None:
-        for template in stacks.values():
-            for resource in template["Resources"].values():
-                if resource["Type"] == "AWS::EC2::VPC":
-                    resource["Properties"]["CidrBlock"] = "10.99.0.0/20"
-
-    clone.pin(with_another_range)
-    with pytest.raises(DeploymentError, match=r'would be replaced: CidrBlock was "10\.99\.0\.0/20"'):
-        deployment(clone, lock).deploy([])
-    assert clone.calls() == ["synth"]
-
-
 def test_a_canary_stops_the_command_before_anything_is_deployed(
     clone: Clone, lock: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -642,24 +605,7 @@ BY_EMULATOR = ("--", "--method=direct", "--require-approval=never")
 
 
 @pytest.fixture(scope="module")
-def pinned_clone(complete: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone in which the tenant is pinned, as it is once all its stacks stand."""
-    clone = tmp_path_factory.mktemp("clone")
-    for entry in (*ROOT.iterdir(), *(ROOT / "stacks").iterdir()):
-        place = clone / entry.relative_to(ROOT)
-        place.parent.mkdir(exist_ok=True)
-        if entry.name not in ("stacks", "pins", ".git"):
-            place.symlink_to(entry)
-    (clone / "stacks" / "pins").mkdir()
-    stacks = templates_by_stack_name(assembly_folder(complete, TENANT))
-    write_pins(clone / "stacks" / "pins" / f"{TENANT}.json", pin(stacks, replacing_properties()))
-    return clone
-
-
-@pytest.fixture(scope="module")
-def called(
-    account: EmulatedAccount, lock: Path, complete: Path, tenants: Path, pinned_clone: Path
-) -> dict[str, list[Call]]:
+def called(account: EmulatedAccount, lock: Path, complete: Path, tenants: Path) -> dict[str, list[Call]]:
     """A first deployment in its two parts, a second one, a diff and an upgrade by the real ``cdk``: the calls
     by each command's own credentials."""
     forget(account, "power")
@@ -668,7 +614,7 @@ def called(
 
     def run(name: str, *words: str | Path, status: int = 0) -> str:
         before = len(account.calls())
-        done = account.run(*words, clone=pinned_clone)
+        done = account.run(*words)
         assert done.returncode == status, f"{name}: {printed(done)}{log_of(account)}"
         made[name] = account.calls()[before:]
         return done.stderr
@@ -728,6 +674,15 @@ def test_the_delivery_s_role_may_make_each_call_of_a_deployment(
 ) -> None:
     assert called[command]
     assert refused_to(called[command], GITHUB_ROLES, "DeployRole") == []
+
+
+def test_what_a_delivery_may_ask_of_a_neighbour_has_a_reason(
+    called: dict[str, list[Call]], refused_to: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every call was asked for a neighbour's names above; here without the table of reasons."""
+    monkeypatch.setattr(delivery_roles, "OF_ALL", {})
+    allowed = refused_to([*called["first part"], *called["again"]], GITHUB_ROLES, "DeployRole")
+    assert [row for row in OF_ALL if not any(re.match(row, each) for each in allowed)] == []
 
 
 def test_the_role_of_pull_requests_may_make_each_call_of_a_diff(

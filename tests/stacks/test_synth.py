@@ -255,7 +255,7 @@ def test_a_new_tenant_s_templates_have_no_finding(tmp_path: Path, source: str) -
 
 
 def prove(assembly: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Prove the templates of the tenants of ``folder``, which pins nothing."""
+    """Prove the templates of the tenants of ``folder``."""
     for beside in ("images.lock.toml", "model_artifacts"):
         (folder / beside).symlink_to(ROOT / beside)
     command = [sys.executable, "-m", "tools.template_proofs", str(assembly)]

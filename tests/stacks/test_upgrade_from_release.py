@@ -1,7 +1,7 @@
 """Today's templates deployed over the release before: what holds data stays, or the table says why not.
 
 ``released`` has the pins of the release before: each stateful resource with the properties that replace it.
-An update cannot be run on the emulator, so this is the proof; ``stacks/pins`` holds every single change.
+An update cannot be run on the emulator, so this is the proof; ``pins`` holds every single change.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from template_checks.upgrades import losses, read_pins, templates_by_stack_name
+from template_checks.upgrades import losses, templates_by_stack_name
+from tests.stacks.snapshot import read_pins
 from tests.stacks.synthesized import assembly_folder
 
 RELEASED = Path(__file__).parent / "released"

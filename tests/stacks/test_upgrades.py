@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import copy
-import shutil
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from assistant.tenant.tenant import load_tenant
 from template_checks.upgrades import (
     STATEFUL_TYPES,
-    Pins,
+    PinnedStacks,
     losses,
-    read_pins,
+    pin,
+    replacing,
     templates_by_stack_name,
-    unpinned,
 )
-from tests.fakes.tenant_files import committed_tenant
+from tests.stacks.snapshot import PINS, read_pins, replacing_properties
 from tests.stacks.synthesized import assembly_folder
-from tools.template_proofs import pin_tenants, replacing_properties
 
-PINS = Path(__file__).with_name("pins")
 TENANTS = ("pharmacy", "clinic", "sandbox")
 Stacks = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def pins() -> Pins:
-    return read_pins(PINS / "pharmacy.json")
+def pins(stacks: Stacks) -> PinnedStacks:
+    return pin(stacks)
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +37,13 @@ def stacks(assembly: Path) -> Stacks:
 @pytest.mark.parametrize("tenant", TENANTS)
 def test_the_committed_pins_match_the_templates(assembly: Path, tenant: str) -> None:
     now = templates_by_stack_name(assembly_folder(assembly, tenant))
-    pinned = read_pins(PINS / f"{tenant}.json")
-    assert [str(loss) for loss in losses(pinned, now)] == []
-    assert unpinned(pinned, now) == []
+    committed = read_pins(PINS / f"{tenant}.json")
+    assert [str(loss) for loss in losses(committed, now)] == []
+    assert committed == pin(now)
 
 
-def test_the_replacing_properties_match_cloudformation_s_schemas(pins: Pins) -> None:
-    assert pins.replacing == replacing_properties()
+def test_the_replacing_properties_match_cloudformation_s_schemas() -> None:
+    assert replacing() == json.loads(json.dumps(replacing_properties()))
 
 
 def of_type(stacks: Stacks, kind: str) -> tuple[str, str]:
@@ -68,7 +65,7 @@ def test_every_stateful_type_is_pinned_in_the_tenant(stacks: Stacks) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(STATEFUL_TYPES - {"AWS::ECR::Repository"}))
-def test_a_deleted_resource_is_named(stacks: Stacks, pins: Pins, kind: str) -> None:
+def test_a_deleted_resource_is_named(stacks: Stacks, pins: PinnedStacks, kind: str) -> None:
     changed = copy.deepcopy(stacks)
     stack, logical_id = of_type(changed, kind)
     del changed[stack]["Resources"][logical_id]
@@ -82,13 +79,12 @@ def renamed(resource: dict[str, Any], logical_id: str, resources: dict[str, Any]
     resources[f"{logical_id}2"] = resource
 
 
-def test_a_new_logical_id_is_a_deletion_and_a_creation(stacks: Stacks, pins: Pins) -> None:
+def test_a_new_logical_id_is_a_deletion_and_a_creation(stacks: Stacks, pins: PinnedStacks) -> None:
     changed = copy.deepcopy(stacks)
     stack, logical_id = of_type(changed, "AWS::S3::Bucket")
     resources = changed[stack]["Resources"]
     renamed(resources[logical_id], logical_id, resources)
     assert [loss.logical_id for loss in losses(pins, changed)] == [logical_id]
-    assert unpinned(pins, changed) == [f"{stack}: {logical_id}2"]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +102,7 @@ def test_a_new_logical_id_is_a_deletion_and_a_creation(stacks: Stacks, pins: Pin
     ],
 )
 def test_a_property_that_forces_a_replacement_is_named_with_both_values(
-    stacks: Stacks, pins: Pins, kind: str, path: str, value: object
+    stacks: Stacks, pins: PinnedStacks, kind: str, path: str, value: object
 ) -> None:
     changed = copy.deepcopy(stacks)
     stack, logical_id = of_type(changed, kind)
@@ -120,7 +116,7 @@ def test_a_property_that_forces_a_replacement_is_named_with_both_values(
     assert loss.reason.startswith(f"would be replaced: {path} was ")
 
 
-def test_another_type_under_the_same_id_is_a_replacement(stacks: Stacks, pins: Pins) -> None:
+def test_another_type_under_the_same_id_is_a_replacement(stacks: Stacks, pins: PinnedStacks) -> None:
     changed = copy.deepcopy(stacks)
     stack, logical_id = of_type(changed, "AWS::KMS::Key")
     changed[stack]["Resources"][logical_id]["Type"] = "AWS::KMS::ReplicaKey"
@@ -129,10 +125,10 @@ def test_another_type_under_the_same_id_is_a_replacement(stacks: Stacks, pins: P
     ]
 
 
-def test_a_renamed_stack_loses_everything(stacks: Stacks, pins: Pins) -> None:
+def test_a_renamed_stack_loses_everything(stacks: Stacks, pins: PinnedStacks) -> None:
     stack, _ = of_type(stacks, "AWS::DynamoDB::Table")
     moved = {f"{name}-2" if name == stack else name: template for name, template in stacks.items()}
-    assert {loss.logical_id for loss in losses(pins, moved)} == set(pins.stacks[stack])
+    assert {loss.logical_id for loss in losses(pins, moved)} == set(pins[stack])
 
 
 def harmless(template: dict[str, Any]) -> None:
@@ -140,20 +136,8 @@ def harmless(template: dict[str, Any]) -> None:
         resource.setdefault("Properties", {})["Tags"] = [{"Key": "team", "Value": "care"}]
 
 
-def test_a_change_that_replaces_nothing_passes(stacks: Stacks, pins: Pins) -> None:
+def test_a_change_that_replaces_nothing_passes(stacks: Stacks, pins: PinnedStacks) -> None:
     changed = copy.deepcopy(stacks)
     for template in changed.values():
         harmless(template)
     assert losses(pins, changed) == []
-
-
-def test_a_tenant_name_of_several_words_has_its_own_pin_file(assembly: Path, tmp_path: Path) -> None:
-    text = committed_tenant("sandbox")
-    (tmp_path / "tenants").mkdir()
-    file = tmp_path / "tenants/north-shop.toml"
-    file.write_text(text.replace('name = "sandbox"', 'name = "north-shop"', 1))
-    tenant = load_tenant(file)
-    shutil.copytree(assembly_folder(assembly, "sandbox"), tmp_path / f"assembly-{tenant.stage_id}")
-    written = pin_tenants(tmp_path, tenants=tmp_path / "tenants", pins=tmp_path / "pins")
-    assert written == [tmp_path / "pins" / f"{tenant.name}.json"]
-    assert read_pins(written[0]).stacks

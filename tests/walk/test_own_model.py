@@ -46,8 +46,6 @@ INSTEAD: Mapping[int, str] = {
     29: "the endpoint is in service at once; two stored evaluations stand for those of models_lab.md",
     30: "a raw call is put into the quarantine; the deployed function's handler runs here",
 }
-NOTHING_TO_MAKE = "-o .venv/dev.stamp -o build/functions/stamp -o node_modules/.package-lock.json"
-"""Targets of ``make pin`` that the environment of this test is."""
 JUMPSTART = (
     PAGES["models_lab"].partition("### A published row, to a deployment")[2].partition("Refused by name")[0]
 )
@@ -110,7 +108,6 @@ async def test_the_page_leads_to_a_model_of_one_s_own(
         )
         (tuned,) = re.findall(r'(?m)^sha256 = "(.+)"', manifest)
         assert tuned != sha256
-        await asyncio.to_thread(walk.run, f"make {NOTHING_TO_MAKE} pin")
         await control.auto(endpoints="InService")
         await run(walk, 28, block=2)
         assert (await asyncio.to_thread(walk.run, checked(OWN[27]))).strip() == "InService"

@@ -66,7 +66,7 @@ class Walk:
         """Put this tenant's values in place of the page's."""
         for shown, meant in {
             "111122223333": ASSISTANT,
-            "444455556666": CARE,
+            "444455556666": self.care.account,
             self.shown: self.tenant,
         }.items():
             text = text.replace(shown, meant)

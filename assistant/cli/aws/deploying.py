@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import httpx
 
-from assistant.cli.aws.doctor import DeploymentChecks, checked, tools
+from assistant.cli.aws.doctor import DeploymentChecks, checked, tools, unreviewed
 from assistant.cli.aws.templates import CdkCommand, refuse_broken_rules, refuse_paths
 from assistant.cli.tenant import refusals
 from assistant.domain.errors import DeploymentError
@@ -175,17 +175,12 @@ class Deployment:
         return list(tables_of(self.deployed.aws, data_stack=self.deployed.stack("Data")))
 
     def check(self) -> None:
-        """Synthesize, check the templates for rules and paths, and compare them with the pins."""
+        """Synthesize, and check the templates for rules and paths. Raises DeploymentError."""
         self.terminal.step("synthesizing and validating")
         self.cdk.synth()
         self.terminal.step("checking the templates")
         refuse_broken_rules(self.cdk.stage, tenant_file=self.tenant_file)
         refuse_paths(self.cdk.stage, tenant_file=self.tenant_file)
-        if self._pins.exists():
-            pinned = upgrade_checks.read_pins(self._pins)
-            _refuse_losses(upgrade_checks.losses(pinned, self._templates()))
-            for name in upgrade_checks.unpinned(pinned, self._templates()):
-                self.terminal.say(f"{name} is stateful and not pinned yet: run make pin and commit the file")
 
     def examinations(self) -> Iterator[list[Finding]]:
         """Yield the findings of the checks before a deployment, in three parts: the tenant's files, its
@@ -197,8 +192,9 @@ class Deployment:
                 return
 
     def _own_files(self) -> Iterator[Finding]:
-        reasons = refusals(self.deployed.config, load_tenants(self.tenant_file.parent))
-        yield from checked("tenant file", lambda: map(failure, reasons))
+        files = load_tenants(self.tenant_file.parent)
+        yield from checked("tenant file", lambda: map(failure, refusals(self.deployed.config, files)))
+        yield from checked("neighbours", lambda: unreviewed(self.deployed.place, files.tenants.values()))
         yield from checked("tools", lambda: tools(self.cdk.root))
 
     def _made_templates(self) -> Iterator[Finding]:
@@ -266,11 +262,6 @@ class Deployment:
             self.terminal.say(f"created {jwks} from the keys that {identity.issuer} publishes")
 
     @property
-    def _pins(self) -> Path:
-        """The file with the logical ids of the stateful resources, as ``make pin`` writes it."""
-        return self.cdk.root / "stacks" / "pins" / f"{self.deployed.config.name}.json"
-
-    @property
     def _power(self) -> str:
         """Name of the parameter with the power state: ``on``, ``pausing``, ``paused``, ``resuming``."""
         return self.deployed.place.parameter(self.deployed.config.name, "power")
@@ -280,33 +271,21 @@ class Deployment:
         return upgrade_checks.templates_by_stack_name(self.cdk.stage)
 
     def _deployed(self) -> Templates:
-        """Return the templates of the tenant's deployed stacks."""
-        templates = {stack: self.deployed.aws.template(stack) for stack in self._templates()}
-        return {stack: template for stack, template in templates.items() if template is not None}
+        """Return the templates of the tenant's deployed stacks, also of those that this release lacks."""
+        aws = self.deployed.aws
+        names = sorted({each["StackName"] for each in aws.stacks(self.deployed.stack(""))})
+        return {name: template for name in names if (template := aws.template(name)) is not None}
 
     def _compare_with(self, deployed: Templates) -> None:
-        """Refuse a change that deletes or replaces deployed state, and one without pins to review."""
-        if deployed:
-            deployed_pins = upgrade_checks.pin(deployed, upgrade_checks.read_replacing(self._pins.parent))
-            _refuse_losses(upgrade_checks.losses(deployed_pins, self._templates()))
-            self._refuse_instances(deployed)
-        if self._pins.exists():
-            return
-        first_part = {self.deployed.stack(name) for name in _FIRST}
-        if deployed and not deployed.keys() <= first_part:
-            raise DeploymentError(
-                f"{self._pins} is missing, and these stacks are deployed: {', '.join(deployed)}. Without it "
-                "no check refuses a change that replaces their data. Run make pin, review the file, commit."
-            )
-        self.terminal.say(
-            f"{self.deployed.config.name} is not pinned yet: once all stacks are deployed, run make pin"
-        )
+        """Raise DeploymentError for a change that loses deployed state. What CloudFormation keeps of the
+        deployed stacks is what the last deployment pinned (docs/decisions/0145)."""
+        _refuse_losses(upgrade_checks.losses(upgrade_checks.pin(deployed), self._templates()))
+        self._refuse_instances(deployed)
 
     def _refuse_instances(self, deployed: Templates) -> None:
         """Raise DeploymentError where endpoints that run would get another instance type."""
         changes = instance_changes(deployed, self._templates())
-        power = self.deployed.aws.parameter(self._power)
-        if changes and power != PAUSED:
+        if changes and (power := self.deployed.aws.parameter(self._power)) != PAUSED:
             listed = "\n  ".join(changes)
             raise DeploymentError(
                 f"SageMaker changes no instance of an endpoint that scales, and {self._power} says {power}. "

@@ -139,17 +139,9 @@ class Destruction:
     def _stacks(self) -> list[Mapping[str, Any]]:
         """Return the tenant's stacks and the record of those that are gone, the newest first.
 
-        A stack refers to older ones only, so this is the order in which they can be deleted. After the prefix
-        there is no other "-": assistant-pharmacy-two-Data is another tenant's, assistant-pharmacy-care-Link
-        the care side's.
+        A stack refers to older ones only, so this is the order in which they can be deleted.
         """
-        listed = self.aws.listed("cloudformation", "list_stacks", "StackSummaries")
-        prefix = f"{self.full_name}-"
-        of_tenant = [
-            stack
-            for stack in listed
-            if stack["StackName"].startswith(prefix) and "-" not in stack["StackName"].removeprefix(prefix)
-        ]
+        of_tenant = self.aws.stacks(f"{self.full_name}-")
         return sorted(of_tenant, key=lambda stack: stack["CreationTime"], reverse=True)
 
     def _standing(self) -> list[Mapping[str, Any]]:

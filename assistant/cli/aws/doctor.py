@@ -22,7 +22,7 @@ from assistant.domain.errors import ConfigurationError, DependencyError, Deploym
 from assistant.domain.identity import Role
 from assistant.option import Place
 from assistant.tenant.deployed_names import ACCOUNT_STACK, ACCOUNT_VERSION, ACCOUNT_VERSION_OUTPUT
-from assistant.tenant.deployment import load_account
+from assistant.tenant.deployment import PlaceSection, load_account
 from assistant.tenant.manifests import EmbeddingManifest, LlmManifest, load_compatibility
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.account import (
@@ -80,6 +80,20 @@ def tools(root: Path) -> Iterator[Finding]:
     ):
         if shutil.which(name) is None:
             yield warning(f"there is no {name} on this machine: {purpose}.")
+
+
+def unreviewed(place: PlaceSection, tenants: Iterable[TenantConfig]) -> Iterator[Finding]:
+    """Warn where a ``hipaa`` tenant shares its account with tenants whose deliveries nobody has to review.
+
+    Who deploys by the CDK's bootstrap may change every stack of the account.
+    """
+    deployed = ((each.name, each.deployment) for each in tenants if each.deployment is not None)
+    others = [name for name, its in deployed if its.account == place.account and its.profile != "hipaa"]
+    if place.profile == "hipaa" and others:
+        yield warning(
+            f"the account has {', '.join(others)} too, whose deliveries need no review: who deploys one "
+            "tenant may change every stack of an account. Give a hipaa tenant an account of its own."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

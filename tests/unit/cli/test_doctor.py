@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import pytest
 
-from assistant.cli.aws.doctor import DeploymentChecks, checked, token_findings, tools
+from assistant.cli.aws.doctor import DeploymentChecks, checked, token_findings, tools, unreviewed
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.tenant.deployment import IdentitySection
 from assistant.tenant.tenant import TenantConfig, load_tenant
@@ -286,6 +286,17 @@ def test_what_may_not_be_asked_is_never_a_pass() -> None:
 
     assert [each.kind for each in checked("zones", denied)] == ["unknown"]
     assert [each.kind for each in checked("templates", denied, otherwise="fail")] == ["fail"]
+
+
+def test_a_hipaa_tenant_beside_one_that_nobody_reviews_warns() -> None:
+    pharmacy, sandbox = (load_tenant(FILE.with_name(f"{name}.toml")) for name in ("pharmacy", "sandbox"))
+    assert pharmacy.deployment is not None
+    assert sandbox.deployment is not None
+    (finding,) = unreviewed(pharmacy.deployment, [pharmacy, sandbox])
+    assert (finding.kind, "the account has sandbox too" in finding.said) == ("warn", True)
+    elsewhere = pharmacy.deployment.model_copy(update={"account": "999988887777"})
+    for place in (sandbox.deployment, elsewhere):
+        assert list(unreviewed(place, [pharmacy, sandbox])) == []
 
 
 def test_a_folder_without_the_cdk_fails_with_the_command(tmp_path: Path) -> None:
