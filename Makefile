@@ -128,7 +128,7 @@ WAITING := -n 4 --dist loadfile --no-loadscope-reorder
 PYTEST := $(BIN)/python -m pytest -q
 
 .PHONY: test
-test: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ##* The tests that need nothing else installed (some five minutes)
+test: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ##* The tests that need nothing else installed (five to nine minutes)
 	@$(PYTEST) $($@.tests) $(PARALLEL) $(ARGS)
 
 .PHONY: test-processes

@@ -32,7 +32,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
-from assistant.laptop.layout import ORIGINALS, SAMPLE_PUBLISHER
 from assistant.process.http import open_socket, run, serve
 from assistant.process.telemetry import configure_logging
 
@@ -293,20 +292,22 @@ def order_application(data: OrderData, *, token_files: tuple[Path, ...]) -> Fast
     )
     _add_of_one(app, data)
     _add_of_customer(app, data)
-    _add_originals(app)
     return app
 
 
-def _add_originals(app: FastAPI) -> None:
+def add_originals(app: FastAPI, *, at: str, publisher: str) -> None:
     """Add the pages to which the addresses of the pharmacy's sample documents lead: each file as it is, and
-    for any other name the list of them. Their scripts do not run, as anybody may have written them."""
+    for any other name the list of them. Their scripts do not run, as anybody may have written them.
 
-    @app.get(ORIGINALS + "{name:path}", include_in_schema=False)
+    ``at``: the path of the pages. ``publisher``: begin of the addresses in the documents.
+    """
+
+    @app.get(at + "{name:path}", include_in_schema=False)
     async def original(name: str) -> Response:
         files = {file.stem: file for file in sorted(_PROCEDURES.iterdir())}
         if (file := files.get(name)) is None:
-            return HTMLResponse("".join(f'<p><a href="{ORIGINALS}{stem}">{stem}</a>' for stem in files))
-        text = file.read_text(encoding="utf-8").replace(SAMPLE_PUBLISHER, ORIGINALS)
+            return HTMLResponse("".join(f'<p><a href="{at}{stem}">{stem}</a>' for stem in files))
+        text = file.read_text(encoding="utf-8").replace(publisher, at)
         page = HTMLResponse if file.suffix == ".html" else PlainTextResponse
         return page(text, headers={"content-security-policy": "sandbox"})
 

@@ -111,23 +111,28 @@ class EndAnswer:
                 for part, evidence in enumerate(quote.evidence)
                 if mode is Mode.QUOTED and not evidence.is_found and part not in live_parts
             ),
-            escalation=None if needs_nobody else self._whom_to_ask(text_end, prepared),
+            escalation=None if needs_nobody else self._whom_to_ask(text_end, shown, prepared),
             degraded=tuple(dict.fromkeys(prepared.run.scope.degraded)),
             asked=prepared.run.hydration.with_live_states(begun.asked),
             loading=prepared.index.loading if is_done else (),
             reply_of=prepared.answer_id if mode and prepared.question.asks_reply else None,
         )
 
-    def _whom_to_ask(self, text_end: _TextEnd, prepared: PreparedAnswer) -> str | None:
+    def _whom_to_ask(self, text_end: _TextEnd, shown: Sentences, prepared: PreparedAnswer) -> str | None:
         """Return the first contact whose name stands in the section, in its marked lines before the others;
-        else the default. None beside an emergency, for a greeting or thanks, and where no document answers:
-        then no line says who knows, and a wrong desk is worse than none."""
+        else, and where a written text cites other documents, the default. None beside an emergency, for a
+        greeting or thanks, and where no document answers: a wrong desk is worse than none."""
         if text_end.finish_reason is None or prepared.red_flags or not prepared.queries.reading.asks:
             return None
         contacts = self._services.tenant.answers.escalation
         default = contacts.get(_DEFAULT_CONTACT)
         if text_end.finish_reason is FinishReason.NO_EVIDENCE:
             return default if prepared.live.answering else None  # a system that did not answer
+        sections = {
+            part.section.document.card.document_id for part in prepared.quote.evidence if part.section
+        }
+        if text_end.mode is Mode.WRITTEN and sections.isdisjoint(self._cited(shown, prepared)):
+            return default
         lines = sorted(prepared.quote.blocks, key=lambda block: not block.is_key)
         text = fold("\n".join(line.text for line in lines))
         places = {
@@ -142,11 +147,18 @@ class EndAnswer:
         A written text is from the documents that it cites; without citations, from all that the model read.
         """
         document_ids = [unit.document_id for unit in shown.quoted]
-        if mode is Mode.WRITTEN and prepared.prompt is not None:
-            read = {document.n: document.document.card.document_id for document in prepared.prompt.documents}
-            document_ids += [read[n] for n in shown.citations or read if n in read]
+        if mode is Mode.WRITTEN:
+            document_ids += self._cited(shown, prepared)
         sources = self._services.sources_of(document_ids)
         return not sources or prepared.index.is_whole(sources)
+
+    @staticmethod
+    def _cited(shown: Sentences, prepared: PreparedAnswer) -> list[str]:
+        """Return the ids of the documents that a written text cites; without citations, of all that the model
+        read."""
+        documents = prepared.prompt.documents if prepared.prompt else ()
+        read = {document.n: document.document.card.document_id for document in documents}
+        return [read[n] for n in shown.citations or read if n in read]
 
 
 @dataclass(frozen=True, slots=True)

@@ -302,8 +302,8 @@ class WriteReply:
         in ``degraded``, where the model does not judge.
 
         The model adds findings and takes none away. A finding's start is that of its sentence: of a sentence
-        in which both find something, the model's finding says more than "contradicts" or "reckoned" by code,
-        and takes its place.
+        in which both find something, the model's finding says more than "reckoned" by code, and takes its
+        place.
         """
         judged = await self._judge.run(
             text,

@@ -2,9 +2,8 @@
 what the patient said.
 
 A value is a number with its unit, a date, time, phone number, code or name. It is *held* where one of these
-texts has it, in whatever form: "two weeks" holds "14 days". A sentence is compared with the line that it
-repeats almost word for word: other paraphrases need a model (``reply_judge``; docs/decisions/0123 has the
-figures).
+texts has it, in whatever form: "two weeks" holds "14 days". Wording needs a model (``reply_judge``;
+docs/decisions/0123 has the figures).
 
 A *moment* is a date ("11/3"), a time of day or a phone number; a *measure* a number with its unit,
 ("14", "day"), whose ``Amount`` is its size in one base unit, such as seconds.
@@ -19,7 +18,7 @@ from datetime import date, timedelta
 from functools import cached_property
 from itertools import combinations, product
 
-from assistant.answer.support import LEAST_WEIGHT, OPPOSITE, Piece, piece_of
+from assistant.answer.support import LEAST_WEIGHT, Piece, piece_of
 from assistant.domain.answers import ReplyCheck
 from assistant.text.language import (
     WORD,
@@ -33,8 +32,6 @@ from assistant.text.language import (
 )
 from assistant.text.values import DAY_S, MOST_DAYS, ONE, SECONDS, Amount, Values, amount_of, moments_of
 
-_ALMOST_ALL = 0.8
-"""Least share of its words' weight that a sentence has in common with a sentence of a line to repeat it."""
 _SAME = 0.02
 """Amounts of time are equal within this share: a month has 30 days, and a twelfth of a year."""
 _LEAP_YEAR = 2024
@@ -42,6 +39,7 @@ _LEAP_YEAR = 2024
 _MINUTE = 60.0
 """Seconds."""
 _CLAUSE_END = re.compile(r"[,;:\u2013\u2014]")
+_STEP = re.compile(r"^[ \t]{0,8}\d{1,3}[.)][ \t]", re.MULTILINE)
 _VALUE = re.compile(r"[ /:]")
 """In the text of an amount, a date or a time, "14 day", "11/3", "9:00", and not of a bare number or a
 code."""
@@ -80,7 +78,7 @@ def check_reply(
 
     | text                                         | fault                          |
     | "A new one ships within three weeks."        | not_held, values ("3 week", …) |
-    | "The desk ships no replacement in 14 days."  | contradicts                    |
+    | "The desk ships no replacement in 14 days."  | none: wording is not compared  |
     | "We send a new one soon."                    | missing, values ("14 day",)    |
     | "A new one ships within two weeks."          | none                           |
 
@@ -95,9 +93,12 @@ class _Check:
 
     def __init__(self, lines: Sequence[str], given: Sequence[str], language: Language) -> None:
         self._language, self._question = language, given[-1] if given else ""
-        bodies = [line.split("\n", 2)[-1] for line in lines]  # without titles and headings
+        # without titles, headings and the number of a step
+        bodies = [_STEP.sub("", line.split("\n", 2)[-1]) for line in lines]
+        heads = ["\n".join(line.split("\n", 2)[:-1]) for line in lines]
         self._of_lines, self._given = (
-            Values.joined([Values.of(text, language) for text in (*texts, "")]) for texts in (lines, given)
+            Values.joined([Values.of(text, language) for text in (*texts, "")])
+            for texts in ((*heads, *bodies), given)
         )
         self._of_bodies = Values.joined([Values.of(body, language) for body in (*bodies, "")])
         self._held = Values.joined([self._of_lines, self._given])
@@ -113,8 +114,6 @@ class _Check:
             foreign = tuple(dict.fromkeys((*self._foreign(span.text), *names)))
             if not_held := tuple(value for value in foreign if value not in derived):
                 yield ReplyCheck.found("not_held", not_held[:20], words=span.text, start=span.start)
-            elif self._is_contradicted(span.text):
-                yield ReplyCheck.found("contradicts", (), words=span.text, start=span.start)
             elif foreign:
                 yield ReplyCheck.found("reckoned", foreign[:20], words=span.text, start=span.start)
         if missing := self._missing(text):
@@ -229,18 +228,6 @@ class _Check:
         """Return the sentences of a text, parsed."""
         return [piece_of(span.text, self._language) for span in split_sentences(text)]
 
-    def _is_contradicted(self, sentence: str) -> bool:
-        """Return whether the sentence of a line that this one repeats says the opposite."""
-        claim = piece_of(sentence, self._language)
-        line = max(self._stated, key=lambda stated: self._likeness(claim, stated), default=claim)
-        return self._likeness(claim, line) >= _ALMOST_ALL and _says_opposite(claim, line)
-
-    def _likeness(self, claim: Piece, other: Piece) -> float:
-        """Return the weight of the words in common, as a share of the longer one's, 0 to 1."""
-        return self._common(claim, other) / (
-            max(sum(map(self._weight, piece.stems)) for piece in (claim, other)) or 1.0
-        )
-
     def _weight(self, stem: str) -> float:
         return LEAST_WEIGHT + self._language.rarity(stem)
 
@@ -283,20 +270,6 @@ def _numbers(text: str) -> set[str]:
     claimed, counted = quantities(rest), quantities(ONE.sub("1 ", rest))
     measures = (" ".join(measure) for measure in claimed.measures | counted.measures)
     return {*moments, *claimed.bare, *claimed.codes, *measures} - _PRONOUNS
-
-
-def _says_opposite(claim: Piece, line: Piece) -> bool:
-    """Return whether two sentences differ in negation, in the side of a limit ("at least", "at most"), or in
-    a condition and its opposite ("before", "after")."""
-    if claim.marks["negation"] % 2 != line.marks["negation"] % 2:
-        return True
-    sides, conditions = claim.sides, claim.conditions
-    if sides and line.sides and not sides & line.sides:
-        return True
-    return any(
-        conditions & pair and line.conditions & pair and not conditions & line.conditions & pair
-        for pair in OPPOSITE
-    )
 
 
 def _date_of(moment: str) -> date | None:

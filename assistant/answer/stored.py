@@ -211,7 +211,8 @@ class AppendToAnswer:
         if guard is not None:
             await guard()
         await take_place(services, answer_id, "sends", sent.send_id)
-        # The record first: an id that is used for another text is refused before any value is kept.
+        # The record first: an id that is used for another text is refused before any value but the
+        # hash's key is kept.
         stored = await services.records.append_sent(
             answer_id,
             labelled,

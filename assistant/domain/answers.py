@@ -451,8 +451,8 @@ class ReplyCheck(PublicModel):
     """``not_held``: nothing holds its ``values``. ``reckoned``: no line has its ``values``, and code derived
     them from lines, as a date or a sum: it is shown and stops nothing. In records of older releases a model
     held them.
-    ``contradicts``: a line says the opposite of the sentence. ``missing``: the question asks for a value,
-    lines hold ``values``, and the text has none."""
+    ``contradicts``: a line says the opposite of the sentence, by a model alone. ``missing``: the question
+    asks for a value, lines hold ``values``, and the text has none."""
     start: int = 0
     end: int = 0
     """[start, end) in the text; the sentence. 0, 0 where something is missing."""
@@ -504,7 +504,8 @@ class AnswerEnding(PublicModel):
     """Questions of the message that nothing answers, in the agent's words, where another one is answered;
     absent in older records."""
     escalation: str | None = None
-    """Whom to ask, where a section is quoted, a written answer is to be checked, or nothing is answered."""
+    """Whom to ask, where a section is quoted, a written answer is to be checked, or a live system was asked;
+    none where nothing answers, for thanks, beside an emergency."""
     corrections: tuple[Correction, ...] = ()
     """Corrections of spelling, which earlier releases made; empty now."""
     degraded: tuple[str, ...] = ()

@@ -35,7 +35,16 @@ from starlette.types import ASGIApp
 from assistant.documents.worker import ConsumerLimits, WorkerLimits
 from assistant.domain.errors import AssistantError, LocalRuntimeError
 from assistant.laptop.issuer import issuer_application
-from assistant.laptop.layout import HOST, Address, Addresses, Layout, SharedSite
+from assistant.laptop.layout import (
+    HOST,
+    ORDER_SYSTEM,
+    ORIGINALS,
+    SAMPLE_PUBLISHER,
+    Address,
+    Addresses,
+    Layout,
+    SharedSite,
+)
 from assistant.laptop.worker import work
 from assistant.model_server.here import ModelsHere
 from assistant.option import Place
@@ -107,6 +116,8 @@ async def open_site(layout: Layout, *, ports: Mapping[str, int]) -> AsyncGenerat
         for name in addresses.systems:  # of a checkout: an installed package has none
             samples = import_module("tools.systems")
             systems[name] = samples.with_controls(samples.SYSTEMS[name](tuple(layout.system_tokens(name))))
+            if name == ORDER_SYSTEM:
+                samples.add_originals(systems[name], at=ORIGINALS, publisher=SAMPLE_PUBLISHER)
         apps |= systems
         for add in PAGES.joined():
             await stack.enter_async_context(add(layout, addresses, systems))

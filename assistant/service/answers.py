@@ -195,10 +195,11 @@ class Answers:
 
     async def reply(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write a reply to the patient from the caller's own answer: one to three sentences from the lines
-        that the answer cites and the live values that the request names. It is streamed as an answer, with an
-        answer_id of its own, which `sent` takes as reply_id, and without sources; done has its checks. The
-        replies to an answer are the conversation of that answer's id. A tenant without a model that writes
-        is refused (409), and so is an answer without lines. 410: a document of it was withdrawn.
+        that the answer cites and the live values that the request names with their `mac`. It is streamed as
+        an answer, with an answer_id of its own, which `sent` takes as reply_id, and without sources; done has
+        its checks. The replies to an answer are the conversation of that answer's id. A tenant without a
+        model that writes is refused (409), and so is an answer without lines. 410: a document of it was
+        withdrawn.
         """
 
         async def work() -> None:

@@ -351,9 +351,9 @@ class OverviewCounts(PublicModel):
     """The agent cancelled it, or went away."""
     thanks: int = 0
     gaps: int = 0
-    """Not found, and no document was near."""
+    """Not found: no document answers."""
     teachable: int = 0
-    """Not found, though a document was near: it may need a question, or another wording."""
+    """Of the gaps, those to which a document was near: it may need a question, or another wording."""
     sent_as_is: int = 0
     """With the words that the agent began with (lines, a written reply), whatever its Markdown."""
     sent_edited: int = 0

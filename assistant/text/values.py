@@ -50,7 +50,7 @@ _DATES_WITH_YEAR = (
 """Dates for counting days: as ``_DATES``, with the year where there is one."""
 MOST_DAYS = 400
 """Most days to or from a date that are counted: a birthday is farther away."""
-_AGO = re.compile(r"\b[\w-]+ (?:day|week)s? ago\b")
+_AGO = re.compile(r"(?<![\w-])[\w-]{1,20} (?:day|week)s? ago\b")
 _BEFORE_DATE = re.compile(r"\b(?:(?P<past>since)|(?P<coming>until|till))\s+(?:the\s+)?$")
 """A word before a date that says on which side of today it is."""
 _LIMIT = re.compile(
@@ -168,8 +168,9 @@ def counted_days(
 ) -> str | None:
     """Return the days between the date of a text and today, where a line of a document limits them:
     "11/20/2026 to today, 11/27/2026: 7 days", "today, 11/27/2026, to 12/1/2026: 4 days"; of two dates in
-    order the days between them, "11/20 to 12/1: 11 days". None where no line about the date has a limit in
-    days, or more than one reading is left. ``marked``: those of the lines that matter most.
+    order the days between them, "11/20 to 12/1: 11 days"; "two weeks ago: 14 days". None where no line about
+    the date has a limit in days, or more than one reading is left. ``marked``: those of the lines that matter
+    most.
 
     A date without a year is a past or a coming one: a word says which ("since", "until", "ago"), else the
     limit that it is near, which counts from an event or up to one. In a date of two numbers the first is the
@@ -189,7 +190,11 @@ def counted_days(
     days = [(then - today).days for then in dates[0]] if len(dates) == 1 and ahead + since else []
     if not any(match.groupdict().get("year") for match in matches):
         days = [n for n in days if 0 < n <= _NEAR * ahead or 0 < -n <= _NEAR * since]
-    return _days_sentence(today + timedelta(days[0]), today=today) if len(days) == 1 else None
+    if len(days) != 1:
+        return None
+    if matches[0].re is _AGO:  # the same each day, so a prompt with it stays recorded
+        return f"{matches[0][0]}: {-days[0]} days"
+    return _days_sentence(today + timedelta(days[0]), today=today)
 
 
 def has_date(text: str, *, today: date) -> bool:

@@ -18,7 +18,7 @@ import pytest_asyncio
 
 from assistant.domain.live import MOST_ELEMENTS, ElementProblem
 from tests.attacks.active_content import active_content
-from tests.attacks.live_scene import CUSTOMER, ORDER
+from tests.attacks.live_scene import ORDER
 from tests.attacks.live_site import CONNECTOR, OTHER_CUSTOMER, OTHER_ORDER, Site, opened, orders
 from tests.attacks.wrong_responses import (
     FLOOD_BYTES,
@@ -229,7 +229,7 @@ async def test_nothing_of_a_response_is_in_any_store(site: Site) -> None:
     files = [path for path in site.service.state_dir.rglob("*") if path.is_file()]
     stored = b"".join(path.read_bytes() for path in files).decode("latin-1")
     assert words_in(stored, ("orders.get_order", "system_invalid")) == ["orders.get_order", "system_invalid"]
-    said = ("hunter2", "C-9-another", "9999-0000", "Maintenance", "Lisinopril", CUSTOMER, ORDER)
+    said = ("hunter2", "C-9-another", "9999-0000", "Maintenance", "Lisinopril", ORDER)
     assert words_in(stored, said) == []
 
 

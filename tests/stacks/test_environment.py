@@ -50,6 +50,7 @@ NOT_SET_ON_AWS: Mapping[str, str] = {
     "only_tenants": "A task's and a function's folder holds one tenant file.",
     "quoted_tenants": "A deployed tenant is quoted by its file or by the manifest of its model.",
     "care_jwks_url": "The care application's keys are an SSM parameter, which the tenant file names.",
+    "originals": "Of sample documents on a person's machine; a deployed tenant's addresses are its own.",
     "queue_size": "16 by default: four wait for each slot of the smallest endpoint.",
     "certificate_authority": "The public ones judge the certificate of the balancer.",
     "client_certificate_parameter": "Only where the edge asks for client certificates.",

@@ -115,9 +115,9 @@ class OpenCases:
             indexes.append(index.with_ids((new_id,), at=case.opened_at))
         if case.joined is not None:
             indexes = []
-        elif record is not None:
+        elif record is not None and reason is not CaseReason.EMERGENCY:
             index = await _Index.read(self.store, _index_of_agent(record.agent), most=self.most_of_agent)
-            if len(index.case_ids) >= self.most_of_agent and reason is not CaseReason.EMERGENCY:
+            if len(index.case_ids) >= self.most_of_agent:
                 _log.warning("case_not_opened", answer_id=event.answer_id, open_cases=len(index.case_ids))
                 return
             indexes.append(index.with_ids((*index.case_ids, new_id), at=case.opened_at))

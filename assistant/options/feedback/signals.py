@@ -159,9 +159,12 @@ class Signals:
                     yield self._question_only(event, record)
 
     def _of_answer(self, record: AnswerRecord) -> Iterator[Signal]:
-        if record.is_for_desk:
-            kind = FeedbackKind.UNANSWERED if record.is_gap else FeedbackKind.DIFFERENT_VALUES
-            kind = FeedbackKind.EMERGENCY if record.red_flags else kind
+        kinds = {
+            FeedbackKind.EMERGENCY: bool(record.red_flags),
+            FeedbackKind.UNANSWERED: record.is_gap,
+            FeedbackKind.DIFFERENT_VALUES: bool(record.differing),
+        }
+        for kind in (kind for kind, applies in kinds.items() if applies):
             event = self._event(kind, record.answer_id, record.finished_at, record)
             yield self._question_only(event, record)
 

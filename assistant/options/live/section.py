@@ -155,8 +155,9 @@ class LiveSecrets(SecretsSection):
     """``[secrets]`` with the keys of this option."""
 
     live_reads: str = "state:live-reads"
-    """Key of customers' pseudonyms in the record of live reads, in the forms of ``document_links``. Never
-    make it anew: with another key nobody finds the reads of a customer that were recorded before."""
+    """Key of customers' pseudonyms in the record of live reads, and of the MACs of live values, in the forms
+    of ``document_links``. Never make it anew: with another key nobody finds the reads of a customer that were
+    recorded before."""
 
 
 class LiveTenant(TenantConfig):

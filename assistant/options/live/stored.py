@@ -68,7 +68,7 @@ LIVE_READS = Store(RECORDS_TABLE, lambda table, clock: StoredLiveReads(table, cl
 class StoredSentValues:
     """``SentValues`` in a table whose items expire: live values that a sent text holds.
 
-    Key: ("values#<answer id>", "<send id>").
+    Key: ("values#<answer id>", "<send id>" and "<send id>#key").
     """
 
     def __init__(self, table: Table, *, clock: Clock | None = None) -> None:

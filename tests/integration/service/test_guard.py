@@ -20,7 +20,6 @@ RIGHT = "The deposit is 40 dollars, and you get it back. Membership starts on Ma
 PLANTED = {
     "number": RIGHT.replace("40", "45"),
     "date": RIGHT.replace("March 3", "March 9"),
-    "negation": f"{RIGHT} Do stop the tablets on your own.",
     "name": f"{RIGHT} Dr. Brandt signs the form.",
 }
 EMERGENCY = "Possible heart attack. Hang up and dial 911 now, and do not drive."

@@ -1,4 +1,4 @@
-"""The numbers of the manager's page are those of a count by hand. ``OVERVIEW_ACTS`` acts (400 by default;
+"""The numbers of the manager's page are those of a count by hand. ``OVERVIEW_ACTS`` acts (1000 by default;
 ``make check-overview`` takes 5,000) of a seeded team go through the real stores."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.fakes.clock import SteppedClock
 from tests.fakes.running_service import RunningService, Scene, running_service
 from tests.options.overview.acts import WORDS, ByHand, Team, count_by_hand
 
-ACTS = int(os.environ.get("OVERVIEW_ACTS", "400"))
+ACTS = int(os.environ.get("OVERVIEW_ACTS", "1000"))
 SEED = int(os.environ.get("SEED", "41"))
 SMALLEST = 3
 GONE = "wthdrawn"
@@ -74,7 +74,7 @@ async def page(tmp_path: Path) -> AsyncIterator[Page]:
         ]
         states = service.tenants["clinic"].knowledge.states
         old = datetime.now(UTC).date() - timedelta(days=730)
-        found = await states.get_many(["cold", "claims"])
+        found = await states.get_many(["cold", "claims", "refill", "days"])
         aged = [status.model_copy(update={"effective_date": old}) for status in found.values()]
         await states.put_many([one.model_copy(update={"review_after": old}) for one in aged[:1]] + aged[1:])
         today = datetime.now(UTC).date()

@@ -13,13 +13,13 @@ from assistant.tenant.toml_file import keys_of
 
 TESTS = Path(__file__).parents[2]
 HASHES = {
-    "company/tenants/company.toml": "3c61f5ca8a7edfc59417ea93aa63acf4cb2f54ff0404e303599dddd4a695af0b",
-    "tenants/clinic.toml": "82b99b369d424912d3bb3052c50b2456bbd86f53ae5691e7f455e35ba9601234",
-    "tenants/pharmacy.toml": "c17db8ae4d837b8dba41eed03d0cdcfa85647915e4788ba92f359dc1bf27d2bd",
-    "tenants/sandbox.toml": "e8327d35ed5d8e85089fc63300fda36d27bf0be24e666f73ab0eb05054b770b9",
-    "tenants/shop.toml": "4e1b502eadc7084f225622a759f31223492118ab149860f1d3afa19fc400f604",
+    "company/tenants/company.toml": "f1fd351835f1a7c073af5156cc18dda9938bd27d6c10f1bcd20aa6708f2832aa",
+    "tenants/clinic.toml": "df62a97e6992da236420d2e35fd096d3e64591ac647a40f1e024c893d3e25a7d",
+    "tenants/pharmacy.toml": "7a0bc267354e2f6943e4bb89ffb03534c9897194bc133cbb0f0aa164eb26ab61",
+    "tenants/sandbox.toml": "a55ecb52ebfedfaf373852e1ff3d6ce6a85d7d22878a0b10c8e68abcdf0f1cf4",
+    "tenants/shop.toml": "9badd0d36669796fb9b5b7946fb023f9ad1930d6e89d66c7c738d7c82724e95a",
 }
-"""Of these files since ``[answers] reading`` is gone: records of answers hold them. Only a key with a say in
+"""Of these files since ``[answers] reply_headings`` is gone: records of answers hold them. Only a key with a say in
 answers or replies may change one."""
 FILE = (
     'schema_version = 1\nname = "mine"\ndisplay_name = "Mine"\n[[sources]]\nname = "a"\naccess = "everyone"\n'

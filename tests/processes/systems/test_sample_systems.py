@@ -30,6 +30,7 @@ from tools.systems import (
     OrderData,
     OrderStatus,
     RefillStatus,
+    add_originals,
     document_of,
     order_application,
     read_order_data,
@@ -208,7 +209,9 @@ async def test_every_address_that_a_sample_document_names_is_served(database: Or
         for url in re.findall(rf"(?:url: |canonical.*){SAMPLE_PUBLISHER}(\S+?)[\"\s]", text)
     }
     assert len(named) == len(files)
-    async with client_of(order_application(database, token_files=())) as client:
+    app = order_application(database, token_files=())
+    add_originals(app, at=ORIGINALS, publisher=SAMPLE_PUBLISHER)
+    async with client_of(app) as client:
         for name in named:
             page = await client.get(ORIGINALS + name)
             assert page.headers["content-security-policy"] == "sandbox", name

@@ -66,11 +66,10 @@ def test_what_code_derives_is_told_and_stops_nothing(text: str, value: str) -> N
     assert faults(text) == [("reckoned", (value,))]
 
 
-def test_a_line_said_the_other_way_round_is_a_contradiction() -> None:
-    line = "Refunds\n\nA closed card does not get a refund from the desk within 14 days."
-    assert faults("A closed card does get a refund from the desk within 14 days.", line=line) == [
-        ("contradicts", ())
-    ]
+def test_the_number_of_a_step_holds_no_value() -> None:
+    line = "Photos\n\n5. The desk ships a new one after three photos."
+    assert faults("We ship a new one after 5 photos.", line=line) == [("not_held", ("5",))]
+    assert faults("We ship a new one after 3 photos.", line=line) == []
 
 
 def test_a_reply_without_any_value_of_the_lines_lacks_one() -> None:

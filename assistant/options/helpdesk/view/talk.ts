@@ -23,6 +23,7 @@ interface Changes {
 const CALL_LIMIT_MS = 15_000;
 const AGAIN_AFTER_MS = 1_000;
 const LOST = "No connection. The page tries again.";
+const ENDED = "This chat has ended.";
 const SIGNED_OUT = "Your sign-in has ended. Copy what you wrote, and load the page again.";
 
 export class Talk {
@@ -46,7 +47,7 @@ export class Talk {
     return content as T;
   }
 
-  /** Ask for the chats of a path that changed, again and again until the signal ends it. `onLost`: why none come now; null while they come. */
+  /** Ask for the chats of a path that changed, again and again until the signal ends it or its chat is gone. `onLost`: why none come now; null while they come. */
   async follow(
     path: string,
     onChats: (chats: readonly Chat[]) => void,
@@ -59,7 +60,9 @@ export class Talk {
       const response = await fetch(`/helpdesk/${path}?after=${after}`, { headers: this.#headers(), signal: limit }).catch(() => null);
       const changes = response?.ok ? ((await response.json().catch(() => null)) as Changes | null) : null;
       if (signal.aborted) return;
-      onLost(changes !== null ? null : response?.status === 401 ? SIGNED_OUT : LOST);
+      const isGone = response?.status === 404 && path.startsWith("chats/");
+      onLost(changes !== null ? null : isGone ? ENDED : response?.status === 401 ? SIGNED_OUT : LOST);
+      if (isGone) return;
       if (changes !== null) {
         after = changes.number;
         if (changes.chats.length > 0) onChats(changes.chats);

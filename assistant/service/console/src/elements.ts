@@ -50,13 +50,6 @@ export function wordsOf({ data, kind }: Element): string {
   return values.map(labelled).join(", ");
 }
 
-/** Whether its values are quoted: each names its source. */
-export function isOfDocuments({ data }: Element): boolean {
-  const { values = [], rows = [] } = data ?? {};
-  const all = [...values, ...rows, ...rows.flatMap((row) => row.values)];
-  return all.some(({ citations = [] }) => citations.length > 0);
-}
-
 const SHORTEST = 2;
 
 /** What ready elements of systems say, whole and value by value. Facts of documents are nobody's own. */
@@ -113,7 +106,7 @@ function isFilledIn(element: Element): boolean {
 }
 
 /** "Status Shipped". */
-export function labelled({ label, text }: { readonly label: string; readonly text: string }): string {
+function labelled({ label, text }: { readonly label: string; readonly text: string }): string {
   return label === "" ? text : `${label} ${text}`;
 }
 

@@ -106,7 +106,7 @@ export class Replying {
       const lines = markedLines(turn);
       this.#kept.setDraft(answerId, before);
       this.#kept.setReply(answerId, draft);
-      if (draft === "") this.#kept.insert(answerId, lines.text, { began_with: "lines", lines: lines.sentences });
+      if (draft === "" && lines.text !== "") this.#kept.insert(answerId, lines.text, { began_with: "lines", lines: lines.sentences });
     };
     const onEvents: Reader["onEvents"] = (events) => {
       for (const { event, data } of events) {
@@ -194,7 +194,7 @@ export class Replying {
   }
 }
 
-/** Whether a text is opened before it is used: a value that the model reckoned too is only told. */
+/** Whether a text is opened before it is used: a value that code derived is only told. */
 export function stops({ checks }: Pick<Checked, "checks">): boolean {
   return checks.some(({ kind }) => kind !== "reckoned");
 }
