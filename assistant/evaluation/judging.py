@@ -450,8 +450,8 @@ class WrittenModel:
     generator: AnswerGenerator
     counter: TokenCounter
     name: str
-    recorded: Mapping[str, RecordedAnswer]
-    """Recorded answers by ``qid``; empty for a live model."""
+    recorded: Mapping[str, Mapping[str, str]]
+    """By ``qid`` the recorded answers, each by the SHA-256 of its prompt; empty for a live model."""
     replies: frozenset[str] = frozenset()
     """``qid`` of the questions with a recorded reply to the patient."""
 
@@ -459,7 +459,10 @@ class WrittenModel:
     def of_recording(cls, lines: Sequence[RecordedAnswer]) -> WrittenModel:
         """Return the model that plays recorded lines."""
         model = RecordedModel(lines)
-        answers = {line.id: line for line in lines if line.task == "answer"}
+        answers: dict[str, dict[str, str]] = {}
+        for line in lines:
+            if line.task == "answer":
+                answers.setdefault(line.id, {})[line.prompt_sha256] = line.answer
         replies = frozenset(line.id for line in lines if line.task == "reply")
         return cls(model, CharacterCount(), model.title, answers, replies)
 
@@ -643,7 +646,7 @@ class WrittenAnswers:
         self._heard.calls.clear()
         prepared = await self.prepare(question, before=before)
         answer = await self._answered(prepared)
-        values = _values(question, answer, self._model.recorded.get(question.qid))
+        values = _values(question, answer, self._model.recorded.get(question.qid, {}))
         calls = list(self._heard.calls)
         recorded = self._lines(question.qid, calls, "answer") if answer.is_written else []
         may_reply = self._model.is_live or question.qid in self._model.replies
@@ -721,12 +724,13 @@ class WrittenAnswers:
         ]
 
 
-def _values(question: EvaluationQuestion, answer: _Answered, line: RecordedAnswer | None) -> dict[str, float]:
-    """Return the values of an answer. ``line``: the recorded one; it plays where its prompt is today's."""
+def _values(question: EvaluationQuestion, answer: _Answered, recorded: Mapping[str, str]) -> dict[str, float]:
+    """Return the values of an answer. ``recorded``: by the SHA-256 of its prompt; one plays where its prompt
+    is today's."""
     values = {"written_withheld": float(not answer.is_whole)}
-    plays = line is not None and line.prompt_sha256 == answer.prompt
-    if line is not None and answer.prompt is not None:
-        values["plays"] = float(plays)
+    played = recorded.get(answer.prompt or "")
+    if recorded and answer.prompt is not None:
+        values["plays"] = float(played is not None)
     if not question.answerable:
         is_sure = answer.done is not None and answer.done.certainty is Certainty.ANSWERED
         return values | {"written_false": float(is_sure), "written_rightly_refused": float(answer.is_refused)}
@@ -734,8 +738,8 @@ def _values(question: EvaluationQuestion, answer: _Answered, line: RecordedAnswe
     values |= {"written_refused": float(answer.is_refused), "written_right": float(is_right)}
     if question.kind == "messy":
         values["written_messy"] = float(is_right)
-    if line is not None and plays:  # what the model itself wrote, before it was checked
-        values["raw_right"] = float(holds_all(normal(line.answer), question.answer_contains))
+    if played is not None:  # what the model itself wrote, before it was checked
+        values["raw_right"] = float(holds_all(normal(played), question.answer_contains))
     if values.get("raw_right"):
         values["unchanged"] = float(is_right and answer.is_whole)
     return values
