@@ -53,7 +53,9 @@ def element(**changes: Any) -> tuple[str, dict[str, Any]]:
 
 
 def ready(*values: dict[str, Any], **changes: Any) -> tuple[str, dict[str, Any]]:
-    return element(state="ready", as_of=AS_OF, data={"values": list(values)}, **changes)
+    of = changes.get("id", "e1")
+    texts = [{"element_id": of, "value": value["text"], "mac": "1795773600.code"} for value in values]
+    return element(state="ready", as_of=AS_OF, data={"values": list(values)}, texts=texts, **changes)
 
 
 def failed(**changes: Any) -> tuple[str, dict[str, Any]]:

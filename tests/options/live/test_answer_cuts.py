@@ -186,7 +186,9 @@ async def streamed(parts: Sequence[str]) -> tuple[str, list[object], list[object
     first += [one for one in asked.elements if one.state is ElementState.PENDING]
     last = {one.id: one for one in asked.elements}
     assert {one.state for one in last.values()} <= {ElementState.READY}
-    return asked.text, list(first), [last[name] for name in sorted(last)], asked.done.fallback
+    # the codes of their texts are of the second in which they were made
+    ended = [last[name].model_copy(update={"texts": ()}) for name in sorted(last)]
+    return asked.text, list(first), list(ended), asked.done.fallback
 
 
 STEP = 1 if os.environ.get("EXAMPLES") == "new" else 3

@@ -19,8 +19,8 @@ HASHES = {
     "tenants/sandbox.toml": "a55ecb52ebfedfaf373852e1ff3d6ce6a85d7d22878a0b10c8e68abcdf0f1cf4",
     "tenants/shop.toml": "9badd0d36669796fb9b5b7946fb023f9ad1930d6e89d66c7c738d7c82724e95a",
 }
-"""Of these files since ``[answers] reply_headings`` is gone: records of answers hold them. Only a key with a say in
-answers or replies may change one."""
+"""Of these files since ``[answers] reply_headings`` is gone: records of answers hold them. Only a key with
+a say in answers or replies may change one."""
 FILE = (
     'schema_version = 1\nname = "mine"\ndisplay_name = "Mine"\n[[sources]]\nname = "a"\naccess = "everyone"\n'
 )
