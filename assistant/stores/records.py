@@ -145,8 +145,8 @@ class Audited:
 
     async def _after_parts(self, key: Key, body: StoredBody, **more: Any) -> Item:
         """Insert the parts of a body; return the item that names them, to be inserted after them."""
-        for name, part in body.parts:
-            await self._table.insert(keyed((key[0], name), **part))
+        parts = (keyed((key[0], name), **part) for name, part in body.parts)
+        await asyncio.gather(*map(self._table.insert, parts))
         return keyed(key, **body.attributes, **more)
 
     async def _insert_item(self, item: Item) -> Item | None:
@@ -384,8 +384,10 @@ class StoredRecords(Audited):
         """
         body, once = store_row(stored), (f"{kind}#{record_id}", _USED_ONCE)
         in_list = f"answer#{stored.answer_id}", f"{kind}#{sortable(stored.at)}#{record_id}"
-        items = [await self._after_parts(once, body, **_in_outbox(stored.at, record_id))]
-        items.append(await self._after_parts(in_list, body))
+        items = await asyncio.gather(
+            self._after_parts(once, body, **_in_outbox(stored.at, record_id)),
+            self._after_parts(in_list, body),
+        )
         rows = _rows(stored_text(stored), *items)
         entry = AccessEntry(
             at=stored.at, agent=stored.agent, kind="said", subject_id=stored.answer_id, rows=rows
