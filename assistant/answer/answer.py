@@ -66,7 +66,7 @@ class AnswerQuestion:
         self.quote = MakeQuote(services, self.adaptations, self.rank)
         self.check = CheckText(services)
         self.end = EndAnswer(services)
-        self.keep = KeepRecord(services, self.adaptations)
+        self.keep = KeepRecord(services)
 
     async def prepare(
         self,

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from assistant.answer.adaptations import Adaptations
 from assistant.answer.check import Sentences
 from assistant.answer.choose import Evidence
 from assistant.answer.end import Ending
@@ -51,8 +50,8 @@ class KeepRecord:
         record.finish_reason, record.mode  # FinishReason.STOP, Mode.QUOTED
     """
 
-    def __init__(self, services: TenantServices, adaptations: Adaptations) -> None:
-        self._services, self._adaptations = services, adaptations
+    def __init__(self, services: TenantServices) -> None:
+        self._services = services
         self.writer = RecordWriter(services.records, timeout_s=RECORDS_TIMEOUT_S)
         kinds = ("ranker", "reranker", "units", "unit_vectors")
         self._shipped = {kind: shipped_weights(kind).sha256 for kind in kinds}
