@@ -3,6 +3,7 @@ import { announce } from "../announcer.ts";
 import type { Api } from "../api.ts";
 import { age, calendarDate, count, moment } from "../text.ts";
 import type { DocumentDetails, KeptContent, WithdrawalReceipt } from "../wire.ts";
+import { DialogClose } from "./dialog_close.tsx";
 import { FOLLOW_MS, MOVING, readers } from "./document_table.tsx";
 import { Failure, useCall } from "./failure.tsx";
 import { Receipt } from "./receipt.tsx";
@@ -60,11 +61,7 @@ export function DetailsDialog({ api, documentId, onClose }: DetailsDialogProps) 
       {details !== null && <Citing details={details} />}
       {details !== null && <h3>Versions</h3>}
       {details !== null && <Contents contents={details.contents} isBusy={restoring.isBusy} onRestore={restore} />}
-      <p class="dialog-actions">
-        <button type="button" class="button" onClick={() => dialog.current?.close()}>
-          Close
-        </button>
-      </p>
+      <DialogClose dialog={dialog} />
     </dialog>
   );
 }

@@ -6,6 +6,7 @@ import { groupBySpan } from "../spans.ts";
 import { blocksOf } from "../stored_text.ts";
 import { utf16Offset } from "../text.ts";
 import type { DocumentText, NotePlace } from "../wire.ts";
+import { DialogClose } from "./dialog_close.tsx";
 import { Failure, useCall } from "./failure.tsx";
 import { Markdown, drawRuns } from "./markdown_view.tsx";
 
@@ -28,11 +29,7 @@ export function TextDialog({ api, place, onClose }: TextDialogProps) {
       {failure !== null && <Failure>{failure}</Failure>}
       {stored === null && failure === null && <p class="hint">Reading…</p>}
       {stored !== null && <Text stored={stored} start={place.start ?? null} />}
-      <p class="dialog-actions">
-        <button type="button" class="button" onClick={() => dialog.current?.close()}>
-          Close
-        </button>
-      </p>
+      <DialogClose dialog={dialog} />
     </dialog>
   );
 }
