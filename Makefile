@@ -142,7 +142,7 @@ test-node: $(VENV)/dev.stamp $(FUNCTIONS) ## Whatever needs a real OpenSearch no
 	@$(PYTEST) $($@.tests) tests/contracts --node $(WAITING) $(ARGS)
 
 .PHONY: test-options
-test-options: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## What a tenant may leave out: all of it, or T=bedrock, desk, feedback, helpdesk, live, models_lab, note, office, openai, overview, panel, recall, shop, sources, suggest
+test-options: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## What a tenant may leave out: all of it, or T=bedrock, desk, helpdesk, live, models_lab, office, openai, overview, panel, shop, sources
 	@$(PYTEST) $($@.tests)$(if $(filter command,$(origin T)),/$(T)) $(PARALLEL) $(ARGS)
 
 .PHONY: test-browser
@@ -299,7 +299,7 @@ check-kills: $(VENV)/dev.stamp ## kill -9 of worker, service, the mover of feedb
 
 .PHONY: check-recall
 check-recall: $(VENV)/dev.stamp ## Recall over 500 sent replies and 40 changes of documents, kill -9 of the sweep at 20 points, by a new seed (2 minutes; REPLIES=, CHANGES=, KILLS=, SEED=)
-	@REPLIES="$${REPLIES:-500}" CHANGES="$${CHANGES:-40}" KILLS="$${KILLS:-20}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest tests/options/recall/test_sweep_kills.py -q -s $(ARGS)
+	@REPLIES="$${REPLIES:-500}" CHANGES="$${CHANGES:-40}" KILLS="$${KILLS:-20}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest tests/options/desk/test_sweep_kills.py -q -s $(ARGS)
 
 .PHONY: check-helpdesk
 check-helpdesk: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## From a patient's message to the reply in the chat, over 40 messages of independent writers: actions and seconds (2 minutes; CHATS=, SEED=)

@@ -14,8 +14,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 from pydantic import BaseModel, Field
 
 from assistant.domain.errors import ForbiddenError, InvalidRequestError, SecondPersonNeededError
-from assistant.options.feedback.opened import Moving, open_moving
-from assistant.options.feedback.settings import MovingSettings
+from assistant.options.desk.opened import Moving, open_moving
+from assistant.options.desk.settings import MovingSettings
 from assistant.service.function import Event, FunctionEntry, emit_metric
 from assistant.tenant import deployed_names
 

@@ -1,7 +1,7 @@
 """The client of the service's API.
 
 It has one method for each operation of docs/openapi.json, with the operation's name, except operations of
-options that only a page of the console or a helpdesk's server calls.
+options that a page of the console or a helpdesk's server calls: ``get`` and ``post`` take their paths.
 
     async with AssistantClient("https://assistant.example.com", token=Path("token")) as client:
         answer = await client.ask("How long is a return possible?")
@@ -30,7 +30,6 @@ from assistant.client.connection import (
     resume_call,
     stream_call,
 )
-from assistant.domain import desk
 from assistant.domain.answers import (
     Act,
     CheckBody,
@@ -106,15 +105,15 @@ class AssistantClient:
 
     async def list_models(self) -> wire.ChatModels:
         """Return the tenant's model in OpenAI's form."""
-        return await self._get(wire.ChatModels, "/v1/models")
+        return await self.get(wire.ChatModels, "/v1/models")
 
     async def read_answer(self, answer_id: str) -> wire.StoredAnswer:
         """Return the answer's record, verdicts and sent replies."""
-        return await self._get(wire.StoredAnswer, _path("answers", answer_id))
+        return await self.get(wire.StoredAnswer, _path("answers", answer_id))
 
     async def read_conversation(self, conversation_id: str) -> wire.Conversation:
         """Return the conversation's newest 50 answers, oldest first."""
-        return await self._get(wire.Conversation, "/v1/answers", conversation_id=conversation_id)
+        return await self.get(wire.Conversation, "/v1/answers", conversation_id=conversation_id)
 
     async def cancel_answer(self, answer_id: str) -> None:
         """Cancel an answer. An ended answer does not change."""
@@ -122,7 +121,7 @@ class AssistantClient:
 
     async def give_verdict(self, answer_id: str, verdict: Verdict) -> StoredVerdict:
         """Mark an answer; the same ``verdict_id`` with the same content is stored once."""
-        return await self._post(StoredVerdict, _path("answers", answer_id, "verdict"), verdict)
+        return await self.post(StoredVerdict, _path("answers", answer_id, "verdict"), verdict)
 
     async def write_reply(self, answer_id: str, body: ReplyBody | None = None) -> wire.WholeAnswer:
         """Return a reply to the patient, written from an answer, with its checks. Its ``answer_id`` is the
@@ -132,11 +131,11 @@ class AssistantClient:
 
     async def check_reply(self, answer_id: str, body: CheckBody) -> wire.ReplyChecks:
         """Return what is wrong with a text for the patient, by the lines of an answer."""
-        return await self._post(wire.ReplyChecks, _path("answers", answer_id, "reply", "check"), body)
+        return await self.post(wire.ReplyChecks, _path("answers", answer_id, "reply", "check"), body)
 
     async def keep_sent(self, answer_id: str, sent: Sent) -> StoredSent:
         """Store the reply that was sent; the same ``send_id`` with the same content is stored once."""
-        return await self._post(StoredSent, _path("answers", answer_id, "sent"), sent)
+        return await self.post(StoredSent, _path("answers", answer_id, "sent"), sent)
 
     async def confirm_sent(self, answer_id: str, text: str, *, contents: str | None = None) -> None:
         """Confirm another agent's text that waits for a second person; ``contents``: the digest that the
@@ -146,21 +145,21 @@ class AssistantClient:
 
     async def keep_act(self, answer_id: str, act: Act) -> StoredAct:
         """Store what was done with an answer; the same ``act_id`` with the same content is stored once."""
-        return await self._post(StoredAct, _path("answers", answer_id, "acts"), act)
+        return await self.post(StoredAct, _path("answers", answer_id, "acts"), act)
 
     async def read_element_again(
         self, answer_id: str, element_id: str, *, context: str | PlainContext | None = None
     ) -> Element:
         """Read a live element of an answer again. ``context``: of this conversation, as in a question."""
         body = wire.ElementRequest(context=context).model_dump(mode="json", exclude_none=True)
-        return await self._post(Element, _path("answers", answer_id, "elements", element_id), body)
+        return await self.post(Element, _path("answers", answer_id, "elements", element_id), body)
 
     async def list_documents(
         self, *, state: Sequence[DocumentState] = (), after: str | None = None, limit: int = 100
     ) -> wire.DocumentPage:
         """Return a page of the documents in order of their ids; pass ``next_after`` for the next page."""
         states = [str(item) for item in state]
-        return await self._get(wire.DocumentPage, "/v1/documents", limit=limit, state=states, after=after)
+        return await self.get(wire.DocumentPage, "/v1/documents", limit=limit, state=states, after=after)
 
     async def bring_document(
         self, document: Document, *, knowledge_source: str | None = None, path: str | None = None
@@ -176,7 +175,7 @@ class AssistantClient:
 
     async def list_sources(self) -> wire.WritableSources:
         """Return the sources that the caller may add documents to."""
-        return await self._get(wire.WritableSources, "/v1/knowledge-sources")
+        return await self.get(wire.WritableSources, "/v1/knowledge-sources")
 
     async def upload_file(
         self, path: str, content: bytes, *, knowledge_source: str | None = None
@@ -188,41 +187,41 @@ class AssistantClient:
 
     async def upload_results(self, upload_ids: Sequence[str]) -> wire.UploadStates:
         """Return what became of up to 50 uploads."""
-        return await self._get(wire.UploadStates, "/v1/uploads", upload_id=list(upload_ids))
+        return await self.get(wire.UploadStates, "/v1/uploads", upload_id=list(upload_ids))
 
     async def document_details(self, document_id: str) -> wire.DocumentDetails:
         """Return a document's state, its kept contents, and the answers that used it lately."""
-        return await self._get(wire.DocumentDetails, _path("documents", document_id, "details"))
+        return await self.get(wire.DocumentDetails, _path("documents", document_id, "details"))
 
     async def restore_document(self, document_id: str, content_hash: str) -> DocumentStatus:
         """Receive a kept content of a document again."""
         path = _path("documents", document_id, "restore")
-        return await self._post(DocumentStatus, path, {"content_hash": content_hash})
+        return await self.post(DocumentStatus, path, {"content_hash": content_hash})
 
     async def read_document_again(self, document_id: str) -> wire.ReadingAgain:
         """Have a document read again by the service's readers."""
-        return await self._post(wire.ReadingAgain, _path("documents", document_id, "read-again"), {})
+        return await self.post(wire.ReadingAgain, _path("documents", document_id, "read-again"), {})
 
     async def document_status(self, document_id: str) -> DocumentStatus:
         """Return the state of a document's indexing."""
-        return await self._get(DocumentStatus, _path("documents", document_id, "status"))
+        return await self.get(DocumentStatus, _path("documents", document_id, "status"))
 
     async def withhold_document(self, document_id: str, *, reason: str) -> DocumentStatus:
         """Remove a document from the answers until it is sent again; its text is kept."""
-        return await self._post(
+        return await self.post(
             DocumentStatus, _path("documents", document_id, "withhold"), {"reason": reason}
         )
 
     async def waiting_document(self, document_id: str) -> wire.WaitingDocument:
         """Return the content that waits for a second person, and the one that answered before."""
-        return await self._get(wire.WaitingDocument, _path("documents", document_id, "waiting"))
+        return await self.get(wire.WaitingDocument, _path("documents", document_id, "waiting"))
 
     async def release_documents(
         self, contents: Mapping[str, str], *, knowledge_source: str | None = None
     ) -> wire.ReleasedDocuments:
         """Release what waits for a second person in these contents: id = content hash."""
         asked = {"knowledge_source": knowledge_source, "contents": dict(contents)}
-        return await self._post(wire.ReleasedDocuments, "/v1/documents/release", asked)
+        return await self.post(wire.ReleasedDocuments, "/v1/documents/release", asked)
 
     async def withdraw_document(self, document_id: str) -> DocumentStatus:
         """Withdraw a document: it is unreadable at once, and the worker removes it from the index."""
@@ -230,7 +229,7 @@ class AssistantClient:
 
     async def source_contents(self, name: str) -> wire.SourceContents:
         """Return what a withdrawal of a source would withdraw."""
-        return await self._get(wire.SourceContents, _path("knowledge-sources", name, "contents"))
+        return await self.get(wire.SourceContents, _path("knowledge-sources", name, "contents"))
 
     async def withdraw_source(self, name: str, *, contents: str | None = None) -> wire.WithdrawnSource:
         """Withdraw every document of a source that the caller may know of. Under hipaa two people do, and the
@@ -240,7 +239,7 @@ class AssistantClient:
 
     async def withdrawal_receipt(self, document_id: str) -> WithdrawalReceipt:
         """Return what a withdrawal removed, place by place, and what remains until when."""
-        return await self._get(WithdrawalReceipt, _path("documents", document_id, "receipt"))
+        return await self.get(WithdrawalReceipt, _path("documents", document_id, "receipt"))
 
     async def read_document(
         self, document_id: str, *, content_hash: str | None = None, span: tuple[int, int] | None = None
@@ -248,12 +247,12 @@ class AssistantClient:
         """Return the stored text; with ``content_hash`` and ``span`` of a source, with the cited passage."""
         start, end = (None, None) if span is None else span
         path = _path("documents", document_id)
-        return await self._get(wire.DocumentText, path, content_hash=content_hash, start=start, end=end)
+        return await self.get(wire.DocumentText, path, content_hash=content_hash, start=start, end=end)
 
     async def read_linked_document(self, document_url: str) -> wire.DocumentText:
         """Return the stored text that a source's ``document_url`` opens, with the cited passage."""
         body = {"token": document_url.partition("#")[2]}
-        return await self._post(wire.DocumentText, "/v1/documents/linked", body)
+        return await self.post(wire.DocumentText, "/v1/documents/linked", body)
 
     async def read_original(self, document_id: str) -> bytes:
         """Return the file as it was received: ``read_document`` with ``format=original``."""
@@ -272,7 +271,7 @@ class AssistantClient:
     ) -> wire.AuditPage:
         """Return a page of who saw a document or what an agent saw; pass ``next_after`` for the next."""
         asked_for = {"document_id": document_id, "agent": agent, "since": since, "until": until}
-        return await self._get(wire.AuditPage, "/v1/audit", **asked_for, after=after, limit=limit)
+        return await self.get(wire.AuditPage, "/v1/audit", **asked_for, after=after, limit=limit)
 
     async def live_reads(
         self,
@@ -287,79 +286,12 @@ class AssistantClient:
         """Return a page of who read which data of live systems, whose by pseudonym, and when; no values.
         Pass ``next_after`` for the next page."""
         asked_for = {"agent": agent, "customer": customer, "since": since, "until": until}
-        return await self._get(wire.LiveReadsPage, "/v1/live-reads", **asked_for, after=after, limit=limit)
+        return await self.get(wire.LiveReadsPage, "/v1/live-reads", **asked_for, after=after, limit=limit)
 
     async def read_overview(self, *, first: date | None = None, last: date | None = None) -> Overview:
         """Return the numbers of at most 92 days, by default the last 30; for managers and auditors."""
         days = {"from": first and str(first), "to": last and str(last)}
-        return await self._get(Overview, "/v1/overview", **days)
-
-    async def list_cases(
-        self,
-        *,
-        state: desk.CaseState | None = None,
-        reason: desk.CaseReason | None = None,
-        gap: str | None = None,
-        document_id: str | None = None,
-        after: str | None = None,
-        limit: int = 50,
-    ) -> desk.DeskCasePage:
-        """Return a page of the review queue; pass ``next_after`` as ``after`` for the next."""
-        asked_for = {"state": state, "reason": reason, "gap": gap, "document_id": document_id}
-        return await self._get(desk.DeskCasePage, "/v1/desk/cases", **asked_for, after=after, limit=limit)
-
-    async def read_case(self, case_id: str) -> desk.DeskCase:
-        """Return a case with its answer and all its revisions."""
-        return await self._get(desk.DeskCase, _path("desk", "cases", case_id))
-
-    async def resolve_case(self, case_id: str, resolution: desk.CaseResolution) -> desk.DeskCase:
-        """Resolve a case, or propose how; raises ConflictError where another revision is newer."""
-        return await self._decide(case_id, "resolution", resolution)
-
-    async def approve_case(self, case_id: str, approval: desk.CaseApproval) -> desk.DeskCase:
-        """Approve or refuse what another person proposed."""
-        return await self._decide(case_id, "approval", approval)
-
-    async def reopen_case(self, case_id: str, reopening: desk.CaseReopening) -> desk.DeskCase:
-        """Open a case again; what its resolution made is withdrawn."""
-        return await self._decide(case_id, "reopen", reopening)
-
-    async def list_gaps(self) -> desk.DeskGaps:
-        """Return questions without an answer, grouped by what they ask for."""
-        return await self._get(desk.DeskGaps, "/v1/desk/gaps")
-
-    async def preview_answer(self, asked: desk.PreviewRequest) -> desk.DeskPreview:
-        """Return which of the last questions an approved answer would capture."""
-        return await self._post(desk.DeskPreview, "/v1/desk/preview", asked)
-
-    async def list_items(self, *, kind: desk.ItemKind | None = None) -> desk.DeskItems:
-        """Return what reviewers made: of one kind, or of all."""
-        return await self._get(desk.DeskItems, "/v1/desk/items", kind=kind)
-
-    async def read_item(self, kind: desk.ItemKind, item_id: str) -> desk.DeskItemHistory:
-        """Return all revisions of an item, oldest first."""
-        return await self._get(desk.DeskItemHistory, _path("desk", "items", kind, item_id))
-
-    async def set_item_state(
-        self, kind: desk.ItemKind, item_id: str, change: desk.StateChange
-    ) -> desk.DeskItemHistory:
-        """Withdraw an item, or make it live again."""
-        return await self._post(desk.DeskItemHistory, _path("desk", "items", kind, item_id, "state"), change)
-
-    async def restore_item(
-        self, kind: desk.ItemKind, item_id: str, restoring: desk.Restoring
-    ) -> desk.DeskItemHistory:
-        """Put an earlier revision of an item back."""
-        return await self._post(
-            desk.DeskItemHistory, _path("desk", "items", kind, item_id, "restore"), restoring
-        )
-
-    async def export_desk(self, *, contents: str | None = None) -> list[desk.DeskExportLine]:
-        """Return every case and item that the caller may see. Under hipaa two people ask, and the second
-        names the ``contents`` that the refusal tells."""
-        call = Call("GET", "/v1/desk/export", params=_given(contents=contents))
-        content = (await self._connection.send(call)).content
-        return [parse_response(desk.DeskExportLine, line) for line in content.splitlines() if line]
+        return await self.get(Overview, "/v1/overview", **days)
 
     async def alive(self) -> bool:
         """Return whether the service process answers."""
@@ -384,18 +316,15 @@ class AssistantClient:
         )
         return await self._read(model, call)
 
-    async def _decide(self, case_id: str, what: str, decision: BaseModel) -> desk.DeskCase:
-        """Send a decision on a case to ``/v1/desk/cases/ID/WHAT``. It is not repeated: a revision counts
-        once."""
-        path, body = _path("desk", "cases", case_id, what), decision.model_dump(mode="json")
-        return await self._read(desk.DeskCase, Call("POST", path, json=body, is_repeatable=False))
-
-    async def _get(
+    async def get(
         self, model: type[Body], path: str, **params: str | int | datetime | list[str] | None
     ) -> Body:
+        """Return what a path has, such as ``/v1/desk/gaps``: for operations of options, which have no method
+        here."""
         return await self._read(model, Call("GET", path, params=_given(**params)))
 
-    async def _post(self, model: type[Body], path: str, body: BaseModel | dict[str, Any]) -> Body:
+    async def post(self, model: type[Body], path: str, body: BaseModel | dict[str, Any]) -> Body:
+        """Send a body to a path, and return the response; as ``get``."""
         content = body if isinstance(body, dict) else body.model_dump(mode="json")
         return await self._read(model, Call("POST", path, json=content))
 

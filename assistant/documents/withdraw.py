@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from opentelemetry import trace
@@ -51,6 +51,7 @@ from assistant.option import Place, installed
 from assistant.stores.documents import KnowledgeStores, StoredDocuments
 from assistant.stores.events import StoredErasureKeys
 from assistant.stores.ports import AccessRecords, IndexVersions, PassageIndex, WriteTurn
+from assistant.stores.store import Stores
 from assistant.tenant.deployment import RECOVERY_DAYS, RETENTION, SNAPSHOT_DAYS
 from assistant.tenant.tenant import TenantConfig
 from assistant.text.caches import FORGET_EVERY_S
@@ -385,12 +386,6 @@ class _Places(PublicModel):
     """Places whose store is asked what it holds."""
     remains: tuple[_Place, ...] = ()
     """Places that cannot be asked."""
-
-
-class Stores(Protocol):
-    """One tenant's stores, by the ports of ``assistant.stores.opened``."""
-
-    async def of(self, port: Any, /) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

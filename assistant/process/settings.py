@@ -456,7 +456,7 @@ class LocalSettings(ProcessSettings):
     opensearch_url: str = "http://127.0.0.1:9200"
     """URL of that node, which needs no credentials."""
     capture: bool = False
-    """Whether calls of models are captured under the state folder: `assistant models capture`."""
+    """Whether calls of models are captured under the state folder, in `capture/clean`."""
     helpdesk: str = "pharmacy"
     """Tenant of the reference helpdesk; where the order system takes no replies of it, the first by name."""
     service_token: str | None = None
@@ -652,8 +652,6 @@ class PreparingSettings(ServiceSettings):
     """S3 bucket of sealed texts."""
     feedback_key_id: str | None = None
     """KMS key that encrypts both; the buckets' default when absent."""
-    capture_bucket: str = ""
-    """S3 bucket of clean captured calls; `assistant models capture` needs it."""
     evaluation_s3: str | None = Field(default=None, pattern=FOLDER_PATTERN)
     """`s3://bucket/prefix/` with the tenant's committed questions, as in the folder `evaluation`: copied at
     start."""

@@ -6,7 +6,7 @@ personal data, and deletes the raw object with all its versions.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -23,11 +23,15 @@ _RAW, _CLEAN = "The quarantine", "Clean capture"
 
 class StoredCaptures:
     """The quarantine and the clean copies, of a tenant or of this machine. All methods raise
-    DependencyError."""
+    DependencyError.
+
+    A clean copy has its raw object's key, which SageMaker names by the hour of the calls:
+    ``…/YYYY/MM/DD/HH/…``.
+    """
 
     def __init__(self, *, raw: Blobs, clean: Blobs) -> None:
         self._raw = raw
-        self._clean = clean
+        self.clean = clean
 
     @classmethod
     def here(cls, folder: Path) -> Self:
@@ -58,7 +62,7 @@ class StoredCaptures:
             raise TooLargeError(f"{error.message} {advice}") from None
 
     async def put_clean(self, key: str, content: bytes) -> None:
-        await self._clean.put(key, content)
+        await self.clean.put(key, content)
 
     async def delete_raw(self, key: str) -> None:
         """Delete every version and delete marker of the raw object. An unknown key is no error."""
@@ -72,20 +76,10 @@ class StoredCaptures:
             oldest[version.key] = min(oldest.get(version.key, version.written_at), version.written_at)
         return oldest
 
-    async def clean_keys(self) -> AsyncIterator[str]:
-        """Yield the key of every copy, in no order. It is its raw object's, which SageMaker names by the hour
-        of the calls: ``…/YYYY/MM/DD/HH/…``."""
-        async for version in self._clean.list(""):
-            yield version.key
-
-    async def read_clean(self, key: str) -> bytes | None:
-        """Return a copy; None if it is gone."""
-        return await self._clean.get(key)
-
     async def delete_clean(self, *, kept_for: timedelta) -> None:
         """Delete the copies that are older than ``kept_for`` by the store's own clock. Only for folders: a
         bucket's lifecycle does it."""
-        before = await self._clean.now("") - kept_for
-        async for version in self._clean.list(""):
+        before = await self.clean.now("") - kept_for
+        async for version in self.clean.list(""):
             if version.written_at < before:
-                await self._clean.remove(version.key)
+                await self.clean.remove(version.key)

@@ -11,7 +11,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.live import ElementKind
@@ -202,6 +202,18 @@ class ModelsSection(OpenSection):
     capture_passages_percent: int = Field(default=0, ge=0, le=100)
     """Percentage that the redactor keeps of captured calls for passages of the corpus. With ``direct``
     nothing drops any, so the embedding endpoint is captured with 100 only."""
+    capture_texts: Literal["none", "redacted"] = "none"
+    """``redacted``: the redactor keeps what was asked and answered, with patients' data replaced as far as
+    they are found, and without documents; clean copies then expire after 7 days."""
+
+    @model_validator(mode="after")
+    def _texts_need_the_redactor(self) -> Self:
+        if self.capture_texts == "redacted" and self.capture != "quarantine":
+            raise ValueError(
+                f'capture_texts = "redacted" is the work of the redactor, and capture = "{self.capture}" has '
+                'none. Write capture = "quarantine", or delete capture_texts'
+            )
+        return self
 
     @property
     def embeddings(self) -> tuple[str, ...]:
@@ -210,8 +222,7 @@ class ModelsSection(OpenSection):
 
     @property
     def keeps_captured_texts(self) -> bool:
-        """Whether the redactor keeps words. No, unless an option's keys of this table say so."""
-        return False
+        return self.capture_texts == "redacted"
 
 
 class PowerSection(StrictModel):

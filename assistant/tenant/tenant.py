@@ -372,7 +372,7 @@ class RecordsSection(StrictModel):
     """Written by the deployment; do not set it."""
 
 
-class ReviewSection(OpenSection):
+class ReviewSection(StrictModel):
     """``[review]``: how people decide what is served."""
 
     two_people: bool | None = None
@@ -416,7 +416,7 @@ class TenantConfig(OpenSection):
     limits: LimitsSection = LimitsSection()
     secrets: SecretsSection = Field(default_factory=SecretsSection)
     records: Annotated[RecordsSection, KeyMark.NO_ANSWER] = RecordsSection()
-    review: Annotated[ReviewSection, KeyMark.NO_ANSWER] = Field(default_factory=ReviewSection)
+    review: Annotated[ReviewSection, KeyMark.NO_ANSWER] = ReviewSection()
     care_context: Annotated[CareContextSection | None, KeyMark.NO_ANSWER] = None
     """Who signs whose conversation it is. Without it no question has a context."""
     glossary: Annotated[Mapping[GlossaryText, GlossaryText], Field(max_length=2000)] = {}

@@ -46,13 +46,17 @@ RETIRED_KEYS: Mapping[str, str] = {
     "stands around it",
     "answers.reading": "in 0.3.0: no model reads a message before its search. Delete the line",
     "answers.reply_headings": "in 0.3.0: no text of a document is opened as a reply. Delete the line",
+    "feedback": "in 0.3.0: write [desk.feedback] with the same keys",
     "knowledge": 'in 0.2.0: write [[sources]] with name = "knowledge", namespace = "" and the same paths '
     "instead",
     "learning.ranking": "in 0.3.0: ranking learns no more from what agents do. Delete the line",
     "prompt": 'in 0.3.0: [answers] prompt = "answer/4" names the prompt; history_turns and how the prompt is '
     "rendered come from the served model's manifest, table [answering]. Delete the section",
+    "recall": "in 0.3.0: write [desk.recall] with the same keys",
+    "review.open_cases_per_agent": "in 0.3.0: write open_cases_per_agent below [desk]",
     "sources.default_labels": 'in 0.3.0: labels come from where access says. access = "folder" with folders '
     '= { "" = […] } and the same labels keeps the meaning; access = "everyone" that of an empty list',
+    "suggest": "in 0.3.0: write [panel] with its least as least_suggestion",
 }
 """Key of an earlier release = in which release it was removed, and what to do. The text ends the sentence
 "KEY was removed …".

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from assistant.documents.worker import IngestionWorker
 from assistant.laptop.worker import prepare_each
-from assistant.options.feedback.opened import open_movers
+from assistant.options.desk.opened import open_movers
 from assistant.process.settings import ServiceSettings, WorkerSettings
 from assistant.service.opened import open_ingestion, open_loops
 from assistant.stores import sqlite_file

@@ -26,10 +26,10 @@ import structlog
 from assistant.domain.answers import Act, AgentAct, Sent, Verdict, VerdictLabel
 from assistant.domain.clock import SystemClock
 from assistant.domain.desk import DeskKind
+from assistant.options.desk.feedback_store import unseal_all
 from assistant.options.desk.intake import OpenCases
-from assistant.options.feedback.store import unseal_all
 from assistant.text.language import language
-from tests.options.feedback.moving import LaterClock, Moving, answered, moving, unanswered
+from tests.options.desk.moving import LaterClock, Moving, answered, moving, unanswered
 
 ACTS_A_ROUND = 4
 _COUNTED = ("call", "c_call", "c_return", "return")

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from assistant.domain.clock import Clock
-from assistant.options.feedback.store import FEEDBACK_FILES, TEXTS
+from assistant.options.desk.feedback_store import FEEDBACK_FILES, TEXTS
 from assistant.options.live.stored import Switches
 from assistant.process.aws import AwsService, ParameterWords, open_client
 from assistant.stores.captures import StoredCaptures

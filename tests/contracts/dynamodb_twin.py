@@ -9,7 +9,7 @@ from typing import Any
 
 from assistant.domain.clock import Clock
 from assistant.domain.errors import DependencyError
-from assistant.options.feedback.mover import StoredOutbox
+from assistant.options.desk.mover import StoredOutbox
 from assistant.options.live.stored import StoredLiveReads, StoredSentValues
 from assistant.options.sources.run import StoredSourceRuns
 from assistant.process.aws import open_client

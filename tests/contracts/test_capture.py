@@ -25,14 +25,14 @@ async def test_a_captured_call_becomes_a_clean_line_and_is_gone(twin: Twin) -> N
     await twin.put_raw(KEY, RAW)
     assert await sweep(twin) == 0.0
     assert await twin.capture.raw_objects() == {}
-    assert [key async for key in twin.capture.clean_keys()] == [KEY]
-    line = json.loads(await twin.capture.read_clean(KEY) or b"")
+    assert [blob.key async for blob in twin.capture.clean.list("")] == [KEY]
+    line = json.loads(await twin.capture.clean.get(KEY) or b"")
     assert (line["inference_id"], line["readable"]) == ("call-1", True)
     assert "Doe" not in str(line)
 
 
 async def test_an_empty_store_has_nothing(twin: Twin) -> None:
     assert await sweep(twin) == 0.0
-    assert [key async for key in twin.capture.clean_keys()] == []
-    assert await twin.capture.read_clean(KEY) is None
+    assert [blob.key async for blob in twin.capture.clean.list("")] == []
+    assert await twin.capture.clean.get(KEY) is None
     assert await twin.capture.read_raw(KEY) is None

@@ -10,12 +10,12 @@ import orjson
 import pytest
 
 from assistant.domain.errors import InvalidRequestError
-from assistant.options.feedback.events import FeedbackEvent
-from assistant.options.feedback.store import StoredFeedback
+from assistant.options.desk.events import FeedbackEvent
+from assistant.options.desk.feedback_store import StoredFeedback
 from assistant.stores.events import StoredErasureKeys
 from tests.contracts import samples
 from tests.contracts.twins import Twin
-from tests.options.feedback.samples import event, sealed_text
+from tests.options.desk.samples import event, sealed_text
 
 DAY = timedelta(days=1)
 EVENTS = "events/dt=2026-11-20/"

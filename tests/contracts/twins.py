@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
-from assistant.options.feedback.mover import StoredOutbox
+from assistant.options.desk.mover import StoredOutbox
 from assistant.options.live.stored import StoredLiveReads, SystemSwitches
 from assistant.options.sources.run import StoredSourceRuns
 from assistant.service.identity import KeySource

@@ -23,8 +23,8 @@ from assistant.stores.uploads import UPLOADS, UPLOADS_QUEUE
 from assistant.tenant.tenant import TenantConfig
 
 if TYPE_CHECKING:
-    from assistant.options.feedback.mover import StoredOutbox
-    from assistant.options.feedback.store import StoredFeedback
+    from assistant.options.desk.feedback_store import StoredFeedback
+    from assistant.options.desk.mover import StoredOutbox
     from assistant.options.live.stored import StoredLiveReads, StoredSentValues
     from assistant.options.sources.run import StoredSourceRuns
 
@@ -77,19 +77,19 @@ class TenantStores(EmbeddedTenant):
 
     @cached_property
     def outbox(self) -> StoredOutbox:
-        from assistant.options.feedback.mover import OUTBOX
+        from assistant.options.desk.mover import OUTBOX
 
         return self.get(OUTBOX)
 
     @cached_property
     def feedback_files(self) -> Blobs:
-        from assistant.options.feedback.store import FEEDBACK_FILES
+        from assistant.options.desk.feedback_store import FEEDBACK_FILES
 
         return self.get(FEEDBACK_FILES)
 
     @cached_property
     def feedback(self) -> StoredFeedback:
-        from assistant.options.feedback.store import StoredFeedback
+        from assistant.options.desk.feedback_store import StoredFeedback
 
         return StoredFeedback(self.feedback_files, tenant=self._name, keys=self.erasure_keys)
 

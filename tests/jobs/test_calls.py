@@ -18,7 +18,7 @@ from werkzeug.serving import make_server
 
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DeploymentError
-from assistant.options.feedback.stack import LearningStack
+from assistant.options.desk.stack import LearningStack
 from assistant.options.models_lab.commands import sagemaker_jobs
 from assistant.options.models_lab.commands.candidates import Trial
 from assistant.options.models_lab.commands.compiling import _Compiling

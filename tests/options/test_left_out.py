@@ -19,34 +19,31 @@ ROOT = Path(__file__).parents[2]
 LIFTED = (
     "bedrock",
     "desk",
-    "feedback",
     "live",
     "models_lab",
-    "note",
     "office",
     "openai",
     "overview",
     "panel",
-    "recall",
     "shop",
     "sources",
-    "suggest",
 )
 _OF_THE_LAB = r"\[learning\]|training = .*|corpora = .*|trials = .*"
 _OF_LIVE = r'(connector|whose|replies) = .*|\[\[sources\]\]\n(\w+ = .*\n)*kind = "live".*(\n\w+ = .*)*'
 _OF_OPENAI = r"\[openai\]|system_messages = .*"
 _OF_OVERVIEW = r"\[overview\]|smallest_group = .*"
-_OF_RECALL = r"\[recall\]|due_days = .*|conversation_url = .*"
+_OF_DESK = (
+    r"\[desk[.\w]*\]|open_cases_per_agent = .*|due_days = .*|conversation_url = .*"
+    r"|(purpose|edits|opened_sources|texts|pseudonyms) = .*"
+)
 LINES = {
     "bedrock": r"bedrock(_regions)? = .*",
     "openai": _OF_OPENAI,
     "overview": _OF_OVERVIEW,
     "models_lab": _OF_THE_LAB,
-    "recall": _OF_RECALL,
-    "desk": f"{_OF_THE_LAB}|{_OF_RECALL}",
-    "feedback": f"{_OF_THE_LAB}|{_OF_RECALL}",
+    "desk": f"{_OF_THE_LAB}|{_OF_DESK}",
     "live": _OF_LIVE,
-    "suggest": r"\[suggest\]|least = .*",
+    "panel": r"\[panel\]|least_suggestion = .*",
 }
 """Option = lines of the tests' tenants that are its own."""
 KEPT = ("assistant", "stacks", "template_checks", "lambdas", "containers", "requirements", "evaluation")

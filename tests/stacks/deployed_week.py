@@ -43,7 +43,7 @@ from tests.contracts import samples
 from tests.emulated_aws import create_documents_bucket, create_queue, create_table
 from tests.fakes.aws_server import REGION, create_key
 from tests.fakes.lambda_events import Context
-from tests.options.feedback.moving import unanswered
+from tests.options.desk.moving import unanswered
 from tests.stacks.synthesized import templates_in
 from tests.stacks.values import resources_of
 

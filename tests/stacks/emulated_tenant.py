@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from assistant.options.feedback.settings import MovingSettings
+from assistant.options.desk.settings import MovingSettings
 from assistant.process.settings import (
     IngestingSettings,
     LinkSecretSettings,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
 
-from assistant.options.feedback.stack import MOVER
+from assistant.options.desk.stack import MOVER
 from assistant.options.models_lab.stack.learning import RELEASE
 from tests.fakes.image_build import context_files
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assistant.documents.parsing_process import ParsingLimits
-from assistant.options.feedback.stack import MOVER
+from assistant.options.desk.stack import MOVER
 from assistant.process.settings import AuditSettings, RedactingSettings
 from assistant.service.parser import ADDRESS_LIFE_S
 from assistant.stores.ports import MAX_ATTEMPTS

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from assistant.options.feedback.stack import LearningStack
+from assistant.options.desk.stack import LearningStack
 from tests.stacks.policies import allowed_on, statements_of
 from tests.stacks.values import deployed, resources_of, stack_with, template_of
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from assistant.options.feedback.stack import MOVER, LearningStack
+from assistant.options.desk.stack import MOVER, LearningStack
 from stacks.outputs import Workload
 from tests.stacks.policies import statements_of
 from tests.stacks.values import (

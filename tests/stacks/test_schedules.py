@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from assistant.options.feedback.stack import LearningStack
+from assistant.options.desk.stack import LearningStack
 from stacks.data import DataStack
 from stacks.observability import ObservabilityStack
 from tests.stacks.orchestrator_template import orchestrator_of

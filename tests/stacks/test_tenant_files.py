@@ -11,7 +11,7 @@ import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from assistant.domain.errors import ConfigurationError
-from assistant.options.desk.section import most_open_cases
+from assistant.options.desk.section import desk_of
 from assistant.options.live.section import systems_of
 from assistant.options.models_lab import jumpstart
 from assistant.tenant.deployment_checks import artifact_contradictions
@@ -66,7 +66,7 @@ def test_the_deployed_file_has_the_model_s_context_and_the_index_s_copies(
     assert config.secrets.document_links == f"kms:/assistant/{name}/document-links"
     served = tomllib.loads(effective_tenant_file(deployed(name)))
     assert served["secrets"]["live_reads"] == f"kms:/assistant/{name}/live-read-pseudonyms"
-    assert served["feedback"]["pseudonyms"] == f"kms:/assistant/{name}/feedback-pseudonyms"
+    assert served["desk"]["feedback"]["pseudonyms"] == f"kms:/assistant/{name}/feedback-pseudonyms"
 
 
 @pytest.mark.parametrize(("name", "days"), [("pharmacy", 30), ("sandbox", 1)])
@@ -410,12 +410,12 @@ def test_a_container_knows_whether_decisions_need_two_people(
 
 
 def test_a_container_keeps_how_many_cases_of_an_agent_may_wait(folder: Path) -> None:
-    edit(folder, "schema_version = 1\n", "schema_version = 1\nreview.open_cases_per_agent = 7\n")
+    edit(folder, "schema_version = 1\n", "schema_version = 1\ndesk.open_cases_per_agent = 7\n")
     (tenant,) = read(folder)
     served = folder / "container" / "pharmacy.toml"
     served.parent.mkdir()
     served.write_text(effective_tenant_file(tenant))
-    assert most_open_cases(load_tenant(served)) == 7
+    assert desk_of(load_tenant(served)).open_cases_per_agent == 7
 
 
 def test_a_container_gets_the_connector_the_secret_and_the_parameter_of_the_keys(folder: Path) -> None:

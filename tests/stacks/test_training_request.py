@@ -12,7 +12,7 @@ from botocore.session import get_session
 from botocore.validate import ParamValidator
 
 from assistant.domain.errors import ConfigurationError
-from assistant.options.feedback.stack import LearningStack
+from assistant.options.desk.stack import LearningStack
 from assistant.options.models_lab.commands.training import TrainingJob
 from assistant.tenant.manifests import INSTANCES, TRAIN_OUTPUT, instance_named
 from assistant.terminal.account import AwsAccount

@@ -11,7 +11,7 @@ import pytest
 from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
 from pydantic import ValidationError
 
-from assistant.options.feedback.stack import LearningStack
+from assistant.options.desk.stack import LearningStack
 from assistant.options.models_lab.section import LearningSection
 from assistant.tenant.deployed_names import SETS_RUN
 from stacks.observability import ObservabilityStack

@@ -41,6 +41,16 @@ FLAG = '[[red_flags]]\nname = "fire"\ntext = "Go."\ncall = "911"\nexamples = ["a
             r"answers\.reply_headings was removed in 0\.3\.0: .* Delete the line",
         ),
         (
+            GOOD + "[feedback]\nedits = false",
+            r"feedback was removed .*: write \[desk\.feedback\] with the same",
+        ),
+        (GOOD + "[recall]\ndue_days = 5", r"recall was removed .*: write \[desk\.recall\] with the same"),
+        (
+            GOOD + "[review]\nopen_cases_per_agent = 5",
+            r"review\.open_cases_per_agent was removed .*: write open_cases_per_agent below \[desk\]",
+        ),
+        (GOOD + "[suggest]\nleast = 0.9", r"suggest was removed .*: write \[panel\] .* as least_suggestion"),
+        (
             GOOD + "[embedding]\ncosine_related = 0.12",
             r"line 4: embedding: .*cosine_related = 0.12 is not more than 0.05 over cosine_unrelated = 0.07",
         ),

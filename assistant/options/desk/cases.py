@@ -28,15 +28,8 @@ from assistant.domain.desk import (
     Case,
     CaseReason,
     CaseState,
-    DeskCase,
-    DeskCaseLine,
-    DeskDocument,
-    DeskGap,
     DeskItem,
     DeskKind,
-    DeskRevision,
-    DeskSent,
-    DeskVerdict,
     body_of_item,
     case_id,
     first_revision,
@@ -45,6 +38,7 @@ from assistant.domain.documents import DocumentStatus
 from assistant.domain.errors import ConflictError, InvalidRequestError, NotFoundError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import PublicModel, fields_of
+from assistant.options.desk import bodies
 from assistant.stores.desk import StoredDesk
 from assistant.stores.documents import KnowledgeStores
 from assistant.stores.ports import TextEmbedder
@@ -210,7 +204,7 @@ class ReviewDesk:
 
     async def page(
         self, wanted: CaseFilter, *, identity: Identity, after: str | None = None, limit: int = 50
-    ) -> tuple[list[DeskCaseLine], str | None]:
+    ) -> tuple[list[bodies.DeskCaseLine], str | None]:
         """Return up to ``limit`` lines of the queue, the latest opened first, and the ``after`` of the next
         page; None after the last.
 
@@ -240,7 +234,7 @@ class ReviewDesk:
             raise not_found()
         return stored
 
-    async def read(self, case_id: str, *, identity: Identity) -> DeskCase:
+    async def read(self, case_id: str, *, identity: Identity) -> bodies.DeskCase:
         """Return a case with its answer's texts, under the reader's own labels. Raises as ``find``, and
         DependencyError."""
         stored = await self.find(case_id, identity=identity)
@@ -253,7 +247,7 @@ class ReviewDesk:
         history = await self._services.store.history(DeskKind.CASE, case_id)
         return _desk_case(stored, answer, history)
 
-    async def gaps(self, *, identity: Identity) -> list[DeskGap]:
+    async def gaps(self, *, identity: Identity) -> list[bodies.DeskGap]:
         """Return the gaps with open cases, the largest first. Each has its oldest questions as examples."""
         by_gap: dict[str, list[StoredCase]] = {}
         for stored in await self._visible(identity, (CaseState.OPEN,)):
@@ -264,11 +258,11 @@ class ReviewDesk:
         if example_cases:
             await self._services.record_read("gaps", {}, identity=identity)
         questions = await self._questions(example_cases)
-        gaps: list[DeskGap] = []
+        gaps: list[bodies.DeskGap] = []
         for name, cases in by_gap.items():
             answer_ids = [stored.case.answer_id for stored in examples_of[name]]
             examples = tuple(questions[answer_id] for answer_id in answer_ids if answer_id in questions)
-            gap = DeskGap(
+            gap = bodies.DeskGap(
                 gap=name,
                 count=sum(1 + case.joined for case in cases),
                 title=examples[0] if examples else name,
@@ -278,7 +272,7 @@ class ReviewDesk:
             gaps.append(gap)
         return sorted(gaps, key=lambda gap: (-gap.count, gap.title))
 
-    async def export(self, *, identity: Identity) -> AsyncIterator[DeskCaseLine]:
+    async def export(self, *, identity: Identity) -> AsyncIterator[bodies.DeskCaseLine]:
         """Yield the visible cases, the latest opened first."""
         cases = await self._visible(identity, CaseState)
         for start in range(0, len(cases), _PAGE):
@@ -309,7 +303,7 @@ class ReviewDesk:
 
     async def _lines(
         self, cases: Sequence[StoredCase], *, identity: Identity, subject: str
-    ) -> list[DeskCaseLine]:
+    ) -> list[bodies.DeskCaseLine]:
         if not cases:
             return []
         names = (name for stored in cases for name in stored.case.documents)
@@ -317,17 +311,17 @@ class ReviewDesk:
         await self._services.record_read(subject, titles, identity=identity)
         questions = await self._questions(cases)
         return [
-            DeskCaseLine(
+            bodies.DeskCaseLine(
                 case_id=stored.item.item_id,
                 revision=stored.item.revision,
                 question=questions.get(stored.case.answer_id),
                 documents=tuple(
-                    DeskDocument(document_id=name, title=titles[name])
+                    bodies.DeskDocument(document_id=name, title=titles[name])
                     for name in stored.case.documents
                     if name in titles
                 ),
                 joined=stored.joined,
-                **fields_of(stored.case, DeskCaseLine, but=("documents", "joined")),
+                **fields_of(stored.case, bodies.DeskCaseLine, but=("documents", "joined")),
             )
             for stored in cases
         ]
@@ -339,24 +333,29 @@ class ReviewDesk:
         return {record.answer_id: record.question for record in records}
 
 
-def _desk_case(stored: StoredCase, answer: StoredAnswer | None, history: Iterable[DeskItem]) -> DeskCase:
+def _desk_case(
+    stored: StoredCase, answer: StoredAnswer | None, history: Iterable[DeskItem]
+) -> bodies.DeskCase:
     """Return the case as it is served; without an answer's texts where ``answer`` is None."""
     verdicts, sent = ((), ()) if answer is None else (answer.verdicts, answer.sent)
     better = [marked.verdict.better_text for marked in verdicts if marked.verdict.better_text]
     revisions = [
-        DeskRevision(**fields_of(body_of_item(item, Case), DeskRevision) | fields_of(item, DeskRevision))
+        bodies.DeskRevision(
+            **fields_of(body_of_item(item, Case), bodies.DeskRevision) | fields_of(item, bodies.DeskRevision)
+        )
         for item in history
     ]
-    return DeskCase(
+    return bodies.DeskCase(
         case_id=stored.item.item_id,
         revision=stored.item.revision,
         case=stored.case,
         asked="" if answer is None else answer.record.question,
         shown="" if answer is None else answer.record.text,
-        sent=tuple(DeskSent(at=sending.at, text=sending.sent.text) for sending in sent),
+        sent=tuple(bodies.DeskSent(at=sending.at, text=sending.sent.text) for sending in sent),
         better_text=better[-1] if better else None,
         verdicts=tuple(
-            DeskVerdict(at=marked.at, **fields_of(marked.verdict, DeskVerdict)) for marked in verdicts
+            bodies.DeskVerdict(at=marked.at, **fields_of(marked.verdict, bodies.DeskVerdict))
+            for marked in verdicts
         ),
         sources=() if answer is None else answer.sources,
         history=tuple(revisions),

@@ -25,18 +25,15 @@ from typing import Self
 import structlog
 
 from assistant.domain.answers import Verdict, VerdictLabel
-from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.clock import Clock
 from assistant.domain.desk import Case, CaseReason, DeskItem, DeskKind, body_of_item, case_id, first_revision
 from assistant.domain.errors import ConflictError, OpenCasesError, RecordsUnavailableError
 from assistant.domain.public import PublicModel, RecordId
 from assistant.options.desk.cases import CLOSED
-from assistant.options.desk.section import most_open_cases
-from assistant.options.feedback.events import FeedbackEvent, FeedbackKind
-from assistant.stores.desk import DESK, StoredDesk
-from assistant.stores.records import RECORDS, StoredRecords
-from assistant.stores.store import Stores
-from assistant.tenant.tenant import TenantConfig
-from assistant.text.language import Language, fold, language
+from assistant.options.desk.events import FeedbackEvent, FeedbackKind
+from assistant.stores.desk import StoredDesk
+from assistant.stores.records import StoredRecords
+from assistant.text.language import Language, fold
 
 INTAKE = "intake"
 """``by`` of the first revision of a case."""
@@ -57,7 +54,7 @@ def gap_id(question: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class OpenCases:
-    """``CaseIntake`` over a desk: the feedback's mover gives it each batch of events, perhaps again."""
+    """Opens cases at a desk: the mover gives it each batch of events, perhaps again."""
 
     store: StoredDesk
     records: StoredRecords
@@ -67,6 +64,8 @@ class OpenCases:
     """Unresolved cases that the work of one agent may have opened."""
 
     async def take(self, events: Sequence[FeedbackEvent]) -> None:
+        """Open a case where an event wants one; an event that was taken before changes nothing. Raises
+        RecordsUnavailableError."""
         for event in events:
             for reason in _reasons(event):
                 await self._open(event, reason)
@@ -127,17 +126,6 @@ class OpenCases:
         await self.store.put(first, *indexes)
 
 
-async def open_intake(tenant: TenantConfig, stores: Stores) -> OpenCases:
-    """Return the intake of one tenant's desk. ``option.py`` joins it to the feedback's mover."""
-    return OpenCases(
-        await stores.of(DESK),
-        records=await stores.of(RECORDS),
-        language=language(tenant.language),
-        clock=SystemClock(),
-        most_of_agent=most_open_cases(tenant),
-    )
-
-
 async def refuse_above(most: int, *, store: StoredDesk, verdict: Verdict, answer_id: str, agent: str) -> None:
     """Raise OpenCasesError where a bad verdict of this agent would open a case above ``most``.
 
@@ -154,7 +142,7 @@ async def refuse_above(most: int, *, store: StoredDesk, verdict: Verdict, answer
     if len(index.case_ids) >= most and existing is None:
         raise OpenCasesError(
             f"Your work has opened {len(index.case_ids)} cases that wait for a reviewer; this tenant allows"
-            f" {most} ([review] open_cases_per_agent). Mark it again when reviewers have closed some."
+            f" {most} ([desk] open_cases_per_agent). Mark it again when reviewers have closed some."
         )
 
 

@@ -24,27 +24,20 @@ from assistant.domain.desk import (
     JOINED,
     BoundSource,
     Case,
-    CaseApproval,
-    CaseReopening,
-    CaseResolution,
     CaseState,
     DeskItem,
     DeskKind,
     DocumentQuestion,
     GlossaryEntry,
     ItemState,
-    NewApprovedAnswer,
-    NewDocumentQuestion,
-    NewGlossaryEntry,
     Resolution,
-    Restoring,
-    StateChange,
     body_of_item,
     first_revision,
 )
 from assistant.domain.documents import DocumentStatus
 from assistant.domain.errors import AssistantError, ConflictError, ForbiddenError, InvalidRequestError
 from assistant.domain.identity import Identity, Role
+from assistant.options.desk import bodies
 from assistant.options.desk.approved import REMOVED_TEXT, ApprovedAnswer
 from assistant.options.desk.cases import (
     OPENED_AGAIN,
@@ -89,7 +82,9 @@ class DeskItems:
         self._services = services
         self._questions = questions
 
-    async def approved_answer(self, request: NewApprovedAnswer, *, case: Case, identity: Identity) -> Served:
+    async def approved_answer(
+        self, request: bodies.NewApprovedAnswer, *, case: Case, identity: Identity
+    ) -> Served:
         """Return the body, bound to its sources' live content, with the labels of its sources and its case.
 
         Raises InvalidRequestError (expiry, labels), NotFoundError (a source that the caller may not read, or
@@ -117,7 +112,7 @@ class DeskItems:
             proposed_by=identity.agent,
         )
 
-    async def document_question(self, request: NewDocumentQuestion, *, identity: Identity) -> Served:
+    async def document_question(self, request: bodies.NewDocumentQuestion, *, identity: Identity) -> Served:
         """Return the body. Raises as ``DocumentQuestions.check``, NotFoundError and ConflictError as
         ``approved_answer``."""
         await self._sources([request.document_id], identity=identity)
@@ -129,7 +124,7 @@ class DeskItems:
             proposed_by=identity.agent,
         )
 
-    async def glossary_entry(self, request: NewGlossaryEntry, *, identity: Identity) -> Served:
+    async def glossary_entry(self, request: bodies.NewGlossaryEntry, *, identity: Identity) -> Served:
         """Return the body. Raises ForbiddenError (it changes every question of the tenant, so reviewers alone
         may), ConflictError (a live entry has the same words)."""
         if Role.REVIEWER not in identity.roles:
@@ -169,7 +164,7 @@ class DeskItems:
         await self._record_read(f"{kind}:{item_id}", revisions, identity=identity)
         return revisions
 
-    async def set_state(self, item: DeskItem, change: StateChange, *, identity: Identity) -> DeskItem:
+    async def set_state(self, item: DeskItem, change: bodies.StateChange, *, identity: Identity) -> DeskItem:
         """Withdraw an item, or make it live again. Under ``hipaa`` the first call with ``live`` proposes it,
         and the call of another person makes it live.
 
@@ -189,7 +184,7 @@ class DeskItems:
             return await self.approve(item, identity=identity, note=change.note)
         return await self._propose(item, body, identity=identity, note=change.note)
 
-    async def restore(self, item: DeskItem, change: Restoring, *, identity: Identity) -> DeskItem:
+    async def restore(self, item: DeskItem, change: bodies.Restoring, *, identity: Identity) -> DeskItem:
         """Put an earlier revision back, as a new one. It goes live as a new item would; one that was not live
         comes back withdrawn. Raises as ``set_state``, NotFoundError."""
         check_revision(item, change.revision)
@@ -427,7 +422,7 @@ class Resolutions:
         self._desk = desk
         self._items = items
 
-    async def resolve(self, case_id: str, request: CaseResolution, *, identity: Identity) -> None:
+    async def resolve(self, case_id: str, request: bodies.CaseResolution, *, identity: Identity) -> None:
         """Resolve an open case; where two people are needed, propose its resolution. Raises
         InvalidRequestError, ForbiddenError, and as the methods of ``DeskItems``."""
         stored = await self._find(case_id, request, identity)
@@ -461,7 +456,7 @@ class Resolutions:
             raise
         return await items.take_effect(body, by=identity.agent)
 
-    async def approve(self, case_id: str, request: CaseApproval, *, identity: Identity) -> None:
+    async def approve(self, case_id: str, request: bodies.CaseApproval, *, identity: Identity) -> None:
         """Approve a proposal, or refuse it, which opens the case again. Raises ForbiddenError (the caller
         proposed it)."""
         stored = await self._find(case_id, request, identity)
@@ -480,7 +475,7 @@ class Resolutions:
             update = OPENED_AGAIN
         await self._desk.put_case(stored, update, by=identity.agent, note=request.note)
 
-    async def reopen(self, case_id: str, request: CaseReopening, *, identity: Identity) -> None:
+    async def reopen(self, case_id: str, request: bodies.CaseReopening, *, identity: Identity) -> None:
         """Open a case again, and withdraw the item that its resolution made."""
         stored = await self._find(case_id, request, identity)
         if stored.case.state is CaseState.OPEN:
@@ -504,7 +499,10 @@ class Resolutions:
             await self._items.move(item, body, ItemState.WITHDRAWN, identity=identity, note=note)
 
     async def _find(
-        self, case_id: str, request: CaseResolution | CaseApproval | CaseReopening, identity: Identity
+        self,
+        case_id: str,
+        request: bodies.CaseResolution | bodies.CaseApproval | bodies.CaseReopening,
+        identity: Identity,
     ) -> StoredCase:
         """Return the case. Raises ConflictError unless the decision was made on its newest revision."""
         stored = await self._desk.find(case_id, identity=identity)
@@ -512,7 +510,7 @@ class Resolutions:
         return stored
 
 
-def _without_item(case: Case, request: CaseResolution) -> Mapping[str, object]:
+def _without_item(case: Case, request: bodies.CaseResolution) -> Mapping[str, object]:
     """Return the update of the case's fields for a dismissal or a correction.
 
     The first correction asks the document's owner, a second one says that it is done. Raises

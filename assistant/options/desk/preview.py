@@ -18,9 +18,9 @@ from datetime import timedelta
 from assistant.domain.answers import AnswerRecord
 from assistant.domain.audit import AccessEntry, AccessQuery
 from assistant.domain.clock import Clock, Deadline
-from assistant.domain.desk import DeskCaptured, DeskNear, DeskPreview, PreviewRequest
 from assistant.domain.identity import Identity
 from assistant.domain.public import fields_of
+from assistant.options.desk import bodies
 from assistant.options.desk.approved import ApprovedAnswer, ApprovedAnswers, LiveAnswer, Reason
 from assistant.options.desk.cases import DeskServices, read_records
 from assistant.stores.ports import TextEmbedder
@@ -91,7 +91,7 @@ class PreviewAnswer:
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """At most two previews of a tenant run at the same time."""
 
-    async def __call__(self, request: PreviewRequest, *, identity: Identity) -> DeskPreview:
+    async def __call__(self, request: bodies.PreviewRequest, *, identity: Identity) -> bodies.DeskPreview:
         """Compare the last questions that the reader may see. The read is recorded.
 
         Raises RecordsUnavailableError, and as the embedder.
@@ -100,7 +100,7 @@ class PreviewAnswer:
         async with self._turn:
             recent = await self._recent(identity)
             if not recent:
-                return DeskPreview(captured=(), near=(), compared=0)
+                return bodies.DeskPreview(captured=(), near=(), compared=0)
             await services.record_read("preview", {}, identity=identity)
             answer_vectors = await self.vectors.of(request.questions)
             asked_vectors = await self.vectors.of([record.question for record in recent])
@@ -138,11 +138,11 @@ class PreviewAnswer:
 
     def _compared(
         self,
-        request: PreviewRequest,
+        request: bodies.PreviewRequest,
         answer_vectors: Sequence[Sequence[float]],
         recent: Sequence[AnswerRecord],
         vectors: Sequence[Sequence[float]],
-    ) -> DeskPreview:
+    ) -> bodies.DeskPreview:
         """Match each recent question with the answer. Takes CPU: run it in a thread."""
         now = self.services.clock.now()
         today = now.date()
@@ -161,7 +161,7 @@ class PreviewAnswer:
             for record, vector in zip(recent, vectors, strict=True)
         ]
         shown = [
-            DeskNear(
+            bodies.DeskNear(
                 answer_id=record.answer_id,
                 question=record.question,
                 cosine=round(match.cosine, 3),
@@ -171,6 +171,8 @@ class PreviewAnswer:
             if match.live is not None
         ]
         equal = [question for question in shown if question.why == WHY["equal"]]
-        captured = [DeskCaptured(**fields_of(question, DeskCaptured)) for question in equal]
+        captured = [bodies.DeskCaptured(**fields_of(question, bodies.DeskCaptured)) for question in equal]
         near = [question for question in shown if question.why != WHY["equal"]]
-        return DeskPreview(captured=tuple(captured), near=tuple(near[:MOST_NEAR]), compared=len(recent))
+        return bodies.DeskPreview(
+            captured=tuple(captured), near=tuple(near[:MOST_NEAR]), compared=len(recent)
+        )

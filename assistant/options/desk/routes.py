@@ -1,41 +1,45 @@
-"""The review desk: the queue of cases, decisions on them, and what reviewers made.
+"""The review desk: the queue of cases, decisions on them, and what reviewers made; and recall: the work list
+of replies whose words were changed in their documents, and the changes that were looked at.
 
-Reviewers and knowledge owners may call. ``cases.DeskServices.may_see`` decides which cases they see, and
-``items.DeskItems`` which items.
+Reviewers and knowledge owners may call. ``cases.DeskServices.may_see`` decides which cases, replies and
+changes they see, and ``items.DeskItems`` which items. Every read is recorded.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
 from starlette.responses import StreamingResponse
 
-from assistant.domain import desk as bodies
 from assistant.domain.desk import (
-    CaseApproval,
     CaseReason,
-    CaseReopening,
-    CaseResolution,
     CaseState,
     DeskApprovedAnswer,
     DeskItem,
     DeskKind,
-    DeskPreview,
     ItemKind,
-    PreviewRequest,
-    Restoring,
-    StateChange,
 )
 from assistant.domain.identity import Identity, Role
-from assistant.domain.public import RecordId, fields_of
+from assistant.domain.public import RecordId, csv_line, fields_of
+from assistant.options.desk import bodies
 from assistant.options.desk.approved import ApprovedAnswer
 from assistant.options.desk.cases import CaseFilter, DeskServices, ReviewDesk
 from assistant.options.desk.items import MODELS, DeskItems, Resolutions, served_body
 from assistant.options.desk.preview import PreviewAnswer
+from assistant.options.desk.read_recalls import ReadRecalls, every
+from assistant.options.desk.recalls import (
+    Recall,
+    RecallChange,
+    RecallChangePage,
+    RecallDecision,
+    RecallDetail,
+    RecallPage,
+    RecallState,
+)
 from assistant.options.desk.upkeep import DocumentQuestions
 from assistant.service.errors import declared, problems
 from assistant.service.identity import TenantOf, caller_with
@@ -43,22 +47,30 @@ from assistant.service.streams import json_body, stores_within
 
 _TIMEOUT_S = 20.0
 """For one request: texts of documents may take 6 s, vectors 10 s."""
-CONFLICTS = {409: "Another revision is newer, or its state does not allow this"}
+_CONFLICTS = {409: "Another revision is newer, or its state does not allow this"}
+_MEDIA_TYPES = {"csv": "text/csv", "ndjson": "application/x-ndjson"}
+_EXPORTED: dict[str, Any] = {
+    "description": "A row, or a line of JSON, for each reply or change",
+    "content": {media_type: {"schema": {"type": "string"}} for media_type in _MEDIA_TYPES.values()},
+}
 _NDJSON: dict[str, Any] = {
     "description": "A line of JSON for each case and each item",
     "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
 }
-Name = Annotated[str | None, Query(min_length=1, max_length=256)]
-Digest = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")]
+_Name = Annotated[str | None, Query(min_length=1, max_length=256)]
+_Digest = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")]
+_Limit = Annotated[int, Query(ge=1, le=100)]
 
 # Arguments of a route that decides something: those of ``declared``, with its 409.
-_decides = partial(declared, meanings=CONFLICTS)
+_decides = partial(declared, meanings=_CONFLICTS)
 
-router = APIRouter(tags=["desk"])
-Reviewer = Annotated[Identity, caller_with(Role.REVIEWER, Role.KNOWLEDGE_OWNER)]
+router = APIRouter()
+desk_routes = APIRouter(tags=["desk"])
+recall_routes = APIRouter(tags=["recall"])
+_Reviewer = Annotated[Identity, caller_with(Role.REVIEWER, Role.KNOWLEDGE_OWNER)]
 
 
-async def _services(tenant: TenantOf, _caller: Reviewer) -> AsyncGenerator[DeskServices]:
+async def _services(tenant: TenantOf, _caller: _Reviewer) -> AsyncGenerator[DeskServices]:
     async with stores_within(_TIMEOUT_S, stores="The desk's stores"):
         yield tenant.part(DeskServices)
 
@@ -88,16 +100,16 @@ async def _resolutions(desk: _Desk, items: _Items) -> Resolutions:
 _Decisions = Annotated[Resolutions, Depends(_resolutions)]
 
 
-@router.get("/v1/desk/cases", **declared())
+@desk_routes.get("/v1/desk/cases", **declared())
 async def list_cases(
     desk: _Desk,
-    caller: Reviewer,
+    caller: _Reviewer,
     state: CaseState | None = None,
     reason: CaseReason | None = None,
-    gap: Name = None,
-    document_id: Name = None,
-    after: Name = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    gap: _Name = None,
+    document_id: _Name = None,
+    after: _Name = None,
+    limit: _Limit = 50,
 ) -> bodies.DeskCasePage:
     """Return a page of the cases that the caller may see, the latest opened first.
 
@@ -109,17 +121,17 @@ async def list_cases(
     return bodies.DeskCasePage(cases=tuple(lines), next_after=next_after)
 
 
-@router.get("/v1/desk/cases/{case_id}", **declared(404))
-async def read_case(desk: _Desk, caller: Reviewer, case_id: RecordId) -> bodies.DeskCase:
+@desk_routes.get("/v1/desk/cases/{case_id}", **declared(404))
+async def read_case(desk: _Desk, caller: _Reviewer, case_id: RecordId) -> bodies.DeskCase:
     """Return one case: what was asked, shown and sent, and all its revisions. The read is recorded."""
     return await desk.read(case_id, identity=caller)
 
 
-@router.post("/v1/desk/cases/{case_id}/resolution", **_decides(404, 409, body=CaseResolution))
+@desk_routes.post("/v1/desk/cases/{case_id}/resolution", **_decides(404, 409, body=bodies.CaseResolution))
 async def resolve_case(
-    caller: Reviewer,
+    caller: _Reviewer,
     case_id: RecordId,
-    asked: Annotated[CaseResolution, json_body(CaseResolution)],
+    asked: Annotated[bodies.CaseResolution, json_body(bodies.CaseResolution)],
     desk: _Desk,
     decisions: _Decisions,
 ) -> bodies.DeskCase:
@@ -133,11 +145,11 @@ async def resolve_case(
     return await desk.read(case_id, identity=caller)
 
 
-@router.post("/v1/desk/cases/{case_id}/approval", **_decides(404, 409, body=CaseApproval))
+@desk_routes.post("/v1/desk/cases/{case_id}/approval", **_decides(404, 409, body=bodies.CaseApproval))
 async def approve_case(
-    caller: Reviewer,
+    caller: _Reviewer,
     case_id: RecordId,
-    asked: Annotated[CaseApproval, json_body(CaseApproval)],
+    asked: Annotated[bodies.CaseApproval, json_body(bodies.CaseApproval)],
     desk: _Desk,
     decisions: _Decisions,
 ) -> bodies.DeskCase:
@@ -146,11 +158,11 @@ async def approve_case(
     return await desk.read(case_id, identity=caller)
 
 
-@router.post("/v1/desk/cases/{case_id}/reopen", **_decides(404, 409, body=CaseReopening))
+@desk_routes.post("/v1/desk/cases/{case_id}/reopen", **_decides(404, 409, body=bodies.CaseReopening))
 async def reopen_case(
-    caller: Reviewer,
+    caller: _Reviewer,
     case_id: RecordId,
-    asked: Annotated[CaseReopening, json_body(CaseReopening)],
+    asked: Annotated[bodies.CaseReopening, json_body(bodies.CaseReopening)],
     desk: _Desk,
     decisions: _Decisions,
 ) -> bodies.DeskCase:
@@ -159,47 +171,47 @@ async def reopen_case(
     return await desk.read(case_id, identity=caller)
 
 
-@router.get("/v1/desk/gaps", **declared())
-async def list_gaps(desk: _Desk, caller: Reviewer) -> bodies.DeskGaps:
+@desk_routes.get("/v1/desk/gaps", **declared())
+async def list_gaps(desk: _Desk, caller: _Reviewer) -> bodies.DeskGaps:
     """Return questions without an answer, grouped by what they ask for: open cases that the caller may see.
     The read is recorded."""
     return bodies.DeskGaps(gaps=tuple(await desk.gaps(identity=caller)))
 
 
-@router.post("/v1/desk/preview", **declared(body=PreviewRequest))
+@desk_routes.post("/v1/desk/preview", **declared(body=bodies.PreviewRequest))
 async def preview_answer(
     tenant: TenantOf,
-    caller: Reviewer,
-    asked: Annotated[PreviewRequest, json_body(PreviewRequest)],
+    caller: _Reviewer,
+    asked: Annotated[bodies.PreviewRequest, json_body(bodies.PreviewRequest)],
     _services: _Services,  # for its time limit alone
-) -> DeskPreview:
+) -> bodies.DeskPreview:
     """Return which of the last questions an approved answer would capture, and why it would not the others
     that are near. The read is recorded."""
     return await tenant.part(PreviewAnswer)(asked, identity=caller)
 
 
-@router.get("/v1/desk/items", **declared())
-async def list_items(items: _Items, caller: Reviewer, kind: ItemKind | None = None) -> bodies.DeskItems:
+@desk_routes.get("/v1/desk/items", **declared())
+async def list_items(items: _Items, caller: _Reviewer, kind: ItemKind | None = None) -> bodies.DeskItems:
     """Return what reviewers made, as far as the caller may see it, the latest changed first."""
     kinds = [DeskKind(kind)] if kind is not None else list(MODELS)
     listed = await items.list(kinds, identity=caller)
     return bodies.DeskItems(items=tuple(map(_item, listed)))
 
 
-@router.get("/v1/desk/items/{kind}/{item_id}", **declared(404))
+@desk_routes.get("/v1/desk/items/{kind}/{item_id}", **declared(404))
 async def read_item(
-    items: _Items, caller: Reviewer, kind: ItemKind, item_id: RecordId
+    items: _Items, caller: _Reviewer, kind: ItemKind, item_id: RecordId
 ) -> bodies.DeskItemHistory:
     """Return all revisions of an item, oldest first."""
     return await _history(items, DeskKind(kind), item_id, identity=caller)
 
 
-@router.post("/v1/desk/items/{kind}/{item_id}/state", **_decides(404, 409, body=StateChange))
+@desk_routes.post("/v1/desk/items/{kind}/{item_id}/state", **_decides(404, 409, body=bodies.StateChange))
 async def set_item_state(
-    caller: Reviewer,
+    caller: _Reviewer,
     kind: ItemKind,
     item_id: RecordId,
-    change: Annotated[StateChange, json_body(StateChange)],
+    change: Annotated[bodies.StateChange, json_body(bodies.StateChange)],
     items: _Items,
 ) -> bodies.DeskItemHistory:
     """Withdraw an item, or make it live again. Under the profile `hipaa` `live` proposes it, and `live` of
@@ -209,12 +221,12 @@ async def set_item_state(
     return await _history(items, DeskKind(kind), item_id, identity=caller)
 
 
-@router.post("/v1/desk/items/{kind}/{item_id}/restore", **_decides(404, 409, body=Restoring))
+@desk_routes.post("/v1/desk/items/{kind}/{item_id}/restore", **_decides(404, 409, body=bodies.Restoring))
 async def restore_item(
-    caller: Reviewer,
+    caller: _Reviewer,
     kind: ItemKind,
     item_id: RecordId,
-    change: Annotated[Restoring, json_body(Restoring)],
+    change: Annotated[bodies.Restoring, json_body(bodies.Restoring)],
     items: _Items,
 ) -> bodies.DeskItemHistory:
     """Put an earlier revision back, as a new one."""
@@ -223,13 +235,13 @@ async def restore_item(
     return await _history(items, DeskKind(kind), item_id, identity=caller)
 
 
-@router.get(
+@desk_routes.get(
     "/v1/desk/export",
     response_class=StreamingResponse,
     responses=problems(401, 403, 409, 422, 429, 503) | {200: _NDJSON},
 )
 async def export_desk(
-    desk: _Desk, items: _Items, tenant: TenantOf, caller: Reviewer, contents: Digest = None
+    desk: _Desk, items: _Items, tenant: TenantOf, caller: _Reviewer, contents: _Digest = None
 ) -> StreamingResponse:
     """Return every item and, of each state, the newest 5,000 cases that the caller may see, a line of JSON
     each (``DeskExportLine``). The read is recorded.
@@ -239,10 +251,10 @@ async def export_desk(
     `contents` that the refusal tells and no case or item changed meanwhile.
     """
     await tenant.two_people.admit("export", "desk", by=caller.agent, contents=items.contents, named=contents)
-    return await exported(_export(desk, items, caller), "application/x-ndjson", name="desk.ndjson")
+    return await _exported(_export(desk, items, caller), "application/x-ndjson", name="desk.ndjson")
 
 
-async def exported(lines: AsyncIterator[str], media_type: str, *, name: str) -> StreamingResponse:
+async def _exported(lines: AsyncIterator[str], media_type: str, *, name: str) -> StreamingResponse:
     """Return lines as a file to save.
 
     The first line is read before the response begins: if a store is unavailable, its error gives a status and
@@ -293,7 +305,118 @@ def _item(item: DeskItem) -> bodies.DeskItemRevision:
     )
 
 
-REQUEST_BODIES = (CaseResolution, CaseApproval, CaseReopening, StateChange, Restoring, PreviewRequest)
-"""Bodies of the desk's requests."""
-STREAMED_LINES = (bodies.DeskExportLine,)
-"""What a streamed response has a line of."""
+# Recall
+
+
+async def _reading(tenant: TenantOf, _services: _Services) -> ReadRecalls:
+    return tenant.part(ReadRecalls)
+
+
+_Reading = Annotated[ReadRecalls, Depends(_reading)]
+
+
+@recall_routes.get("/v1/recalls", **declared())
+async def list_recalls(
+    reading: _Reading,
+    caller: _Reviewer,
+    state: RecallState | None = None,
+    document_id: _Name = None,
+    after: _Name = None,
+    limit: _Limit = 50,
+) -> RecallPage:
+    """Return a page of the replies that rest on words which do not stand any more.
+
+    A reply is visible to a reviewer who holds all labels under which its question was asked, and to a
+    knowledge owner who does and may write the document's source. The read is recorded.
+    """
+    found, after = await reading.page(state, document_id, identity=caller, after=after, limit=limit)
+    return RecallPage(recalls=tuple(found), next_after=after)
+
+
+@recall_routes.get("/v1/recalls/changes", **declared())
+async def list_recall_changes(
+    reading: _Reading, caller: _Reviewer, after: _Name = None, limit: _Limit = 50
+) -> RecallChangePage:
+    """Return a page of the changes that were looked at, the latest first, also those on whose words nothing
+    was sent. The read is recorded."""
+    found, after = await reading.changes(identity=caller, after=after, limit=limit)
+    return RecallChangePage(changes=tuple(found), next_after=after)
+
+
+@recall_routes.get(
+    "/v1/recalls/export",
+    response_class=StreamingResponse,
+    responses=problems(401, 403, 409, 422, 429, 503) | {200: _EXPORTED},
+)
+async def export_recalls(
+    tenant: TenantOf,
+    caller: _Reviewer,
+    what: Literal["replies", "changes"] = "replies",
+    form: Literal["csv", "ndjson"] = "csv",
+    contents: _Digest = None,
+) -> StreamingResponse:
+    """Return every reply, or every change, that the caller may see. The read is recorded.
+
+    Under the deployment profile `hipaa` two people ask for it, as for the export of the review desk.
+    """
+    reading = tenant.part(ReadRecalls)
+    await tenant.two_people.admit(
+        "export", "recalls", by=caller.agent, contents=reading.contents, named=contents
+    )
+    pages: Any = reading.changes if what == "changes" else partial(reading.page, None, None)
+    rows = every(partial(pages, identity=caller))
+    lines = (f"{row.model_dump_json()}\n" async for row in rows) if form == "ndjson" else _csv(rows)
+    return await _exported(lines, _MEDIA_TYPES[form], name=f"recall-{what}.{form}")
+
+
+async def _csv(rows: AsyncIterator[Recall | RecallChange]) -> AsyncIterator[str]:
+    """Yield a table of CSV, line by line, after a line of names. A reply's item, its reply and its lines
+    become
+    columns: ``old`` and ``new`` have a line for each cited line."""
+    is_first = True
+    async for row in rows:
+        cells: dict[str, Any] = row.model_dump(mode="json")
+        if isinstance(row, Recall):
+            item: dict[str, Any] = cells.pop("item")
+            cells = {**cells, **item.pop("reply"), **item}
+            lines = cells.pop("lines")
+            cells |= {name: "\n".join(line[name] or "" for line in lines) for name in ("old", "new")}
+            cells = {name: value for name, value in cells.items() if name not in ("units", "reader_labels")}
+        yield (csv_line(cells) if is_first else "") + csv_line(cells.values())
+        is_first = False
+
+
+@recall_routes.get("/v1/recalls/{item_id}", **declared(404))
+async def read_recall(reading: _Reading, caller: _Reviewer, item_id: RecordId) -> RecallDetail:
+    """Return one reply: what was sent, and all its revisions. The read is recorded."""
+    return await reading.one(item_id, identity=caller)
+
+
+@recall_routes.post("/v1/recalls/{item_id}", **_decides(404, 409, body=RecallDecision))
+async def decide_recall(
+    caller: _Reviewer,
+    item_id: RecordId,
+    asked: Annotated[RecallDecision, json_body(RecallDecision)],
+    reading: _Reading,
+) -> RecallDetail:
+    """Take a reply, or close it: the patient was told, or need not be. `reopen` takes that back."""
+    await reading.decide(item_id, asked, identity=caller)
+    return await reading.one(item_id, identity=caller)
+
+
+router.include_router(desk_routes)
+router.include_router(recall_routes)
+REQUEST_BODIES = (
+    *(
+        bodies.CaseResolution,
+        bodies.CaseApproval,
+        bodies.CaseReopening,
+        bodies.StateChange,
+        bodies.Restoring,
+        bodies.PreviewRequest,
+    ),
+    RecallDecision,
+)
+"""Bodies of requests."""
+STREAMED_LINES = (bodies.DeskExportLine, Recall, RecallChange)
+"""Models of which an export has a line each, for the OpenAPI file."""

@@ -22,7 +22,6 @@ import structlog
 from assistant.documents.files import SourceDocument
 from assistant.documents.readable import pages_of
 from assistant.documents.sources import Writer
-from assistant.documents.withdraw import KeptTexts, Stores
 from assistant.domain.desk import (
     BoundSource,
     Case,
@@ -55,7 +54,7 @@ from assistant.options.desk.cases import (
     open_case,
     read_cases,
 )
-from assistant.stores.desk import DESK, StoredDesk
+from assistant.stores.desk import StoredDesk
 
 UPKEEP_EVERY_S = 10.0
 _REVIEWS_EVERY_S = 3600.0
@@ -491,19 +490,3 @@ def _fault_of_source(bound: BoundSource, status: DocumentStatus | None) -> str:
     if bound.content_hash == status.live_content_hash or is_on_its_way:
         return ""
     return f"Its source {bound.document_id} has another content now."
-
-
-# The receipt of a withdrawal: it counts and removes a document's texts in approved answers.
-
-
-async def _counts(stores: Stores, document_id: str) -> Mapping[str, int]:
-    resting = await ApprovedTexts(await stores.of(DESK)).resting()
-    return {"approved_answers": len(resting.get(document_id, []))}
-
-
-async def _remove(stores: Stores, document_id: str) -> int:
-    return await ApprovedTexts(await stores.of(DESK)).remove(document_id)
-
-
-KEPT = KeptTexts(counts=_counts, remove=_remove)
-"""Approved answers in the receipt. ``DeskUpkeep`` removes the same texts where a service runs."""

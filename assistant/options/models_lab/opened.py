@@ -14,10 +14,10 @@ from pathlib import Path
 
 from assistant.domain.desk import DeskKind
 from assistant.options.desk.approved import ApprovedAnswer
-from assistant.options.feedback.events import FeedbackText
-from assistant.options.feedback.opened import LearningStores
-from assistant.options.feedback.patients import PatientsDataFilter
-from assistant.options.feedback.store import unseal_all
+from assistant.options.desk.events import FeedbackText
+from assistant.options.desk.feedback_store import unseal_all
+from assistant.options.desk.opened import LearningStores
+from assistant.options.desk.patients import PatientsDataFilter
 from assistant.options.models_lab.settings import MakingSetsSettings
 from assistant.options.models_lab.training_sets import (
     MANIFEST,

@@ -10,8 +10,8 @@ from assistant.option import Option
 OPTION = Option(
     # Extra of the wheel (pyproject.toml) = the module that must import with its packages alone.
     extras={"corpus": "corpus_here", "lambda": "make_sets"},
-    # Training sets are made of the feedback's events and of the desk's approved answers (training_sets.py).
-    needs=("feedback", "desk"),
+    # Training sets are made of the desk's events and approved answers (training_sets.py).
+    needs=("desk",),
     joins={
         "keys of TenantConfig": "section:LabTenant",
         "keys of ModelsSection": "section:LabModels",

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from assistant.options.feedback.settings import FeedbackSettings
+from assistant.options.desk.settings import FeedbackSettings
 from assistant.process.settings import FOLDER_PATTERN, SCRATCH
 
 

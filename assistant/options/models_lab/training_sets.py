@@ -41,8 +41,8 @@ from assistant.domain.answers import VerdictLabel
 from assistant.domain.desk import ItemState
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.options.desk.approved import ApprovedAnswer
-from assistant.options.feedback.events import FeedbackEvent, FeedbackKind, FeedbackText, PatientDataFilter
-from assistant.options.feedback.section import kept_of
+from assistant.options.desk.events import FeedbackEvent, FeedbackKind, FeedbackText, PatientDataFilter
+from assistant.options.desk.section import desk_of
 from assistant.options.models_lab.corpus import SIMILAR_FROM, word_triples
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.stores.ports import ChatMessage, DocumentTexts
@@ -455,7 +455,7 @@ def export_of_sets(sets: Sets, *, tenant: TenantConfig, window: tuple[datetime, 
             "events": sets.events,
             "since": f"{window[0]:%Y-%m-%d}",
             "until": f"{window[1]:%Y-%m-%d}",
-            "purpose": kept_of(tenant).purpose.rstrip(".") or "not stated in the tenant file",
+            "purpose": desk_of(tenant).feedback.purpose.rstrip(".") or "not stated in the tenant file",
             "origins": counts_told(Counter(example.origin.value for example in all_examples)),
             "replaced": counts_told(sets.replaced),
             "prompt_id": tenant.answers.prompt,

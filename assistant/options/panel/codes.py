@@ -11,9 +11,7 @@ Nothing is stored but that it was used. The issuer alone makes tokens (docs/deci
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from joserfc import jwe
@@ -27,15 +25,11 @@ from assistant.domain.identity import ContextToken
 from assistant.domain.public import PublicModel
 from assistant.stores.events import StoredClaims
 
-if TYPE_CHECKING:
-    from assistant.service.served import ServedTenant
-    from assistant.stores.opened import StoreChoice
-
 LIFETIME_S = 60
 """Seconds within which the panel must exchange a code."""
 MAX_CODE_CHARACTERS = 24 * 1024
 """Two tokens of 8 KiB, encrypted, in base64url."""
-_PURPOSE = b"panel-code/1"
+PURPOSE = b"panel-code/1"
 """Purpose from which the key is derived. Links to documents have another one, so that no code works as a
 link, and no link as a code."""
 _ALGORITHMS = ("dir", "A256GCM")
@@ -107,9 +101,3 @@ def refused_code() -> UnauthenticatedError:
     return UnauthenticatedError(
         f"The code is not valid, was used, or is older than {LIFETIME_S} s. Fetch a new one, or sign in."
     )
-
-
-async def open_codes(served: ServedTenant, stores: StoreChoice) -> Sequence[object]:
-    """Return the part of a served tenant that the routes ask for: ``tenant.part(PanelCodes)``."""
-    key = OctKey.import_key(served.links.derived_key(_PURPOSE))
-    return (PanelCodes(stores.tenant.name, key, served.claims, stores.clock),)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from assistant.options.feedback.store import FEEDBACK_FILES, TEXTS
+from assistant.options.desk.feedback_store import FEEDBACK_FILES, TEXTS
 from assistant.process.aws import open_client
 from assistant.stores.s3 import S3Blobs
 from tests.contracts.aws_twins import tenant_name

@@ -18,7 +18,7 @@ from assistant.domain.clock import SystemClock
 from assistant.domain.desk import BoundSource, DeskKind, ItemState, first_revision
 from assistant.domain.documents import Document
 from assistant.options.desk import upkeep
-from assistant.options.feedback.opened import open_movers
+from assistant.options.desk.opened import open_movers
 from assistant.text.caches import FORGET_EVERY_S
 from tests.fakes.running_service import DIGEST, DIMENSIONS, RunningService, Scene, eventually, running_service
 from tests.fakes.tenant_stores import TenantStores

@@ -23,10 +23,10 @@ from assistant.domain.answers import Verdict, VerdictLabel
 from assistant.domain.desk import Case, CaseReason, DeskKind
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError
-from assistant.options.feedback.events import FeedbackEvent, FeedbackKind
-from assistant.options.feedback.mover import StoredOutbox
-from assistant.options.feedback.settings import MovingSettings
-from assistant.options.feedback.store import FEEDBACK_FILES, TEXTS, StoredFeedback
+from assistant.options.desk.events import FeedbackEvent, FeedbackKind
+from assistant.options.desk.feedback_store import FEEDBACK_FILES, TEXTS, StoredFeedback
+from assistant.options.desk.mover import StoredOutbox
+from assistant.options.desk.settings import MovingSettings
 from assistant.process.aws import create_link_secret, open_client
 from assistant.process.settings import PreparingSettings
 from assistant.stores.desk import StoredDesk
@@ -40,7 +40,7 @@ from tests.contracts import samples
 from tests.emulated_aws import create_documents_bucket, create_table, documents_in
 from tests.fakes.aws_server import REGION, create_key
 from tests.node.lambdas.deployment import called_once, entry_of
-from tests.options.feedback.moving import QUOTE, answered, unanswered
+from tests.options.desk.moving import QUOTE, answered, unanswered
 
 TENANT_FILE = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
 GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)

@@ -16,8 +16,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from assistant.cli.main import app
-from assistant.options.feedback.settings import MovingSettings
-from assistant.options.feedback.store import FEEDBACK_FILES, TEXTS, StoredFeedback
+from assistant.options.desk.feedback_store import FEEDBACK_FILES, TEXTS, StoredFeedback
+from assistant.options.desk.settings import MovingSettings
 from assistant.options.models_lab.settings import MakingSetsSettings
 from assistant.process.aws import create_link_secret
 from assistant.process.settings import PreparingSettings

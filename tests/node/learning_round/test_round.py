@@ -26,7 +26,7 @@ from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ControlledSageMaker
 from tests.fakes.sagemaker_environment import request_of
 from tests.node.learning_round.conftest import LearningDeployment
-from tests.options.feedback.moving import QUOTE, answered
+from tests.options.desk.moving import QUOTE, answered
 from tests.stacks.test_training_request import JOB, shared_request
 
 PATIENT = "Marguerite Oyelaran"

@@ -14,8 +14,8 @@ import httpx
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.desk import CaseReason, case_id
 from assistant.options.desk.cases import DeskServices
+from assistant.options.desk.events import Edit, FeedbackEvent, FeedbackKind, ShownDocument
 from assistant.options.desk.intake import OpenCases
-from assistant.options.feedback.events import Edit, FeedbackEvent, FeedbackKind, ShownDocument
 from assistant.text.language import language
 from tests.fakes.running_service import RunningService, Scene, running_service
 

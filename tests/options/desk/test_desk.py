@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from assistant.domain.desk import CaseReason, case_id
-from assistant.options.feedback.events import FeedbackKind
+from assistant.options.desk.events import FeedbackKind
 from tests.options.desk.desk_scene import Desk, answer_of, desk_scene, fact_edit, feedback, resolution
 
 GLOSSARY = {"said": "jab", "means": "vaccination"}
@@ -113,7 +113,7 @@ async def test_an_event_opens_one_case_for_each_reason(desk: Desk) -> None:
 
 
 async def test_a_bad_verdict_above_the_cap_is_refused_by_name_and_a_repeat_is_not(tmp_path: Path) -> None:
-    async with desk_scene(tmp_path, more="[review]\nopen_cases_per_agent = 1\n") as desk:
+    async with desk_scene(tmp_path, more="[desk]\nopen_cases_per_agent = 1\n") as desk:
         first = await desk.case()
         answered = (await desk.get(f"cases/{first}")).json()["case"]["answer_id"]
         other = (await desk.service.answered(question="Where is it?"))["answer_id"]
@@ -125,7 +125,7 @@ async def test_a_bad_verdict_above_the_cap_is_refused_by_name_and_a_repeat_is_no
             response = await desk.service.client.post(path, json=body, headers=agent)
             statuses.append((response.status_code, response.json().get("code")))
             if response.status_code == 409:
-                assert "1 ([review] open_cases_per_agent)" in response.json()["detail"]
+                assert "1 ([desk] open_cases_per_agent)" in response.json()["detail"]
         assert statuses == [(200, None), (409, "open_cases_reached"), (200, None)]
 
 

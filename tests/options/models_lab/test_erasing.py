@@ -23,14 +23,14 @@ from assistant.domain.errors import (
     InvalidRequestError,
     SecondPersonNeededError,
 )
-from assistant.options.feedback.mover import MoveFeedback, MoverStores
-from assistant.options.feedback.opened import local_signals
-from assistant.options.feedback.store import unseal_all
+from assistant.options.desk.feedback_store import unseal_all
+from assistant.options.desk.mover import MoveFeedback, MoverStores
+from assistant.options.desk.opened import local_signals
 from assistant.options.models_lab.training_sets import Export
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.terminal import GlobalOptions
 from tests.fakes.tenant_stores import tenant_stores
-from tests.options.feedback.moving import MemberNumbers, Texts, answered
+from tests.options.desk.moving import Desk, MemberNumbers, Texts, answered
 
 SENT = (Sent(send_id="s1", text="M-77 may come."), Sent(send_id="s2", text="M-88 may come."))
 
@@ -53,6 +53,7 @@ async def with_two_patients(options: GlobalOptions) -> None:
         texts=Texts(),
         keys=stores.erasure_keys,
         feedback=stores.feedback,
+        open_cases=Desk().take,
         patients=MemberNumbers(),
     )
     await stores.records.put_answer(answered())

@@ -19,7 +19,7 @@ from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.desk import ItemState
 from assistant.domain.errors import ConflictError
 from assistant.options.desk.approved import ApprovedAnswer
-from assistant.options.feedback.events import (
+from assistant.options.desk.events import (
     Edit,
     FeedbackEvent,
     FeedbackKind,
@@ -27,8 +27,8 @@ from assistant.options.feedback.events import (
     ReplacedText,
     ShownDocument,
 )
-from assistant.options.feedback.opened import LearningStores
-from assistant.options.feedback.section import FeedbackSection
+from assistant.options.desk.opened import LearningStores
+from assistant.options.desk.section import FeedbackSection
 from assistant.options.models_lab.opened import training_sets
 from assistant.options.models_lab.training_sets import (
     CARD,
@@ -45,7 +45,7 @@ from assistant.options.models_lab.training_sets import (
 from assistant.stores.ports import ChatMessage
 from assistant.tenant.tenant import AnswersSection
 from tests.contracts.samples import NOON
-from tests.options.feedback.moving import QUOTE, answered, moving, tenant
+from tests.options.desk.moving import QUOTE, answered, moving, tenant
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DRAFT = "Keep the parcel in the refrigerator and call the pharmacist on duty today."

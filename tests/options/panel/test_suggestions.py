@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, Page, Route, expect
 from tests.options.panel.scene import PanelScene
 from tests.options.panel.test_panel import NOTHING_KEPT, helpdesk, panel_of
 
-pytest.importorskip("assistant.options.suggest.option")
+pytest.importorskip("assistant.options.panel.option")
 __all__ = ["helpdesk"]
 LINE = "A refill is due after 25 days."
 SUGGESTION = {

@@ -14,7 +14,7 @@ import assistant.client
 from assistant.client import AssistantClient
 
 DOCUMENT = orjson.loads((Path(__file__).parents[3] / "docs" / "openapi.json").read_bytes())
-OF_PAGES = {"notes", "panel", "recall", "suggestions"}
+OF_PAGES = {"desk", "notes", "panel", "recall", "suggestions"}
 """Tags of options whose routes a page of the console calls, or a helpdesk's server."""
 OPERATIONS = {
     operation["operationId"]
@@ -22,8 +22,9 @@ OPERATIONS = {
     for operation in operations.values()
     if OF_PAGES.isdisjoint(operation["tags"])
 }
-OF_OUR_OWN = {"stream", "read_original", "close"}
-"""``stream`` reads ``ask`` as events; ``read_original`` is ``read_document`` in its other form."""
+OF_OUR_OWN = {"stream", "read_original", "get", "post", "close"}
+"""``stream`` reads ``ask`` as events; ``read_original`` is ``read_document`` in its other form; ``get`` and
+``post`` take a path."""
 
 
 def methods(client: type) -> set[str]:

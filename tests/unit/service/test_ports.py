@@ -13,7 +13,7 @@ import pytest
 
 import assistant.options
 import assistant.stores
-from assistant.options.feedback.settings import MovingSettings
+from assistant.options.desk.settings import MovingSettings
 from assistant.process.settings import AuditSettings, IngestingSettings, ServiceSettings
 from assistant.stores.opened import EmbeddedTenant
 from assistant.stores.store import Primitive, Store

@@ -23,7 +23,7 @@ from assistant.answer.check import FAILED_CHECKS
 from assistant.domain.answers import AnswerRecord, Outcome, VerdictLabel
 from assistant.domain.errors import ConflictError, DeploymentError, NotFoundError
 from assistant.evaluation.measures import MEASURES, Estimate, TenantRun, paired
-from assistant.options.feedback.commands import asked_answers
+from assistant.options.desk.commands_learn import asked_answers
 from assistant.stores.records import StoredRecords
 from assistant.tenant.deployed_names import (
     CANARY_ARTIFACT_OUTPUT,

@@ -14,11 +14,11 @@ import typer
 from typer import Option
 
 from assistant.domain.errors import ConfigurationError
-from assistant.options.feedback.commands import CONTENTS, show
+from assistant.options.desk.commands_learn import CONTENTS, show
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, cli_reader, instant, table, window_of
 
 if TYPE_CHECKING:
-    from assistant.options.feedback.opened import LearningStores
+    from assistant.options.desk.opened import LearningStores
     from assistant.options.models_lab.training_sets import Export
 
 BY = "Name of the person who exports: under hipaa needed with --deployed. Else this machine's user counts."
@@ -77,7 +77,7 @@ def export(
 @asynccontextmanager
 async def _open_stores(options: GlobalOptions, tenant: str) -> AsyncGenerator[LearningStores]:
     """Open the stores of a tenant: a deployment's with ``--deployed``, else this machine's."""
-    from assistant.options.feedback.opened import LearningStores, open_deployed_learning
+    from assistant.options.desk.opened import LearningStores, open_deployed_learning
 
     if options.deployed:
         async with open_deployed_learning(options.preparing(), tenant) as deployed:

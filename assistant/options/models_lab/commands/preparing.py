@@ -110,7 +110,7 @@ def _on_emr(
     The role of whoever calls needs emr-serverless:StartJobRun and GetJobRun on the application, iam:PassRole
     on the job's role, and s3:PutObject and GetObject on the corpora.
     """
-    from assistant.options.feedback.opened import open_deployed_learning
+    from assistant.options.desk.opened import open_deployed_learning
     from assistant.terminal.account import AwsAccount
 
     bucket, application = settings.corpus_bucket, settings.corpus_application

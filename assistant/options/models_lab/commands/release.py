@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from typer import Argument, Option
 
 from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
-from assistant.options.feedback.commands import Hours, OfDeployment
+from assistant.options.desk.commands_learn import Hours, OfDeployment
 from assistant.tenant.deployment import ModelsSection
 from assistant.tenant.manifests import (
     CALLERS_PREFIX,

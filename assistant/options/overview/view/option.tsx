@@ -5,5 +5,5 @@ import "./overview.css";
 import { OverviewPage } from "./page.tsx";
 
 export const OPTION: Option = ({ api }) => ({
-  page: { name: "overview", label: "Overview", roles: ["manager", "auditor"], draw: () => <OverviewPage api={api} /> },
+  pages: [{ name: "overview", label: "Overview", roles: ["manager", "auditor"], draw: () => <OverviewPage api={api} /> }],
 });

@@ -19,7 +19,7 @@ export interface Shell {
 
 /** What an option brings for that agent. */
 export interface Joined {
-  readonly page?: Page;
+  readonly pages?: readonly Page[];
   readonly aboveComposer?: () => ComponentChildren;
   /** Of several options the first one's. */
   readonly context?: QuestionContext;

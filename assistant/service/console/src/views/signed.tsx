@@ -44,7 +44,7 @@ export function Signed({ config, session, options, host = null }: SignedProps) {
       roles: ["knowledge_owner"],
       draw: () => <Knowledge api={api} agent={session.agent} uploads={uploads} />,
     },
-    ...joined.flatMap(({ page }) => page ?? []),
+    ...joined.flatMap(({ pages }) => pages ?? []),
   ];
   const pages = (host === null ? all : all.slice(0, 1)).filter(({ roles }) => roles.some((role) => session.roles.includes(role)));
   const page = usePage(pages, config.service);

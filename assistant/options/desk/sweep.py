@@ -1,0 +1,319 @@
+"""Finds the sent replies whose cited words changed in their documents.
+
+A run has three steps:
+
+1. Note which documents and approved answers have another content than at the last run.
+2. Take what was sent since the last run: keep a reply under each document that its answer cites, and judge it
+   by the document's known content.
+3. Look at what changed: judge every reply that rests on it.
+
+Each step may be repeated, by this process after a kill and by others at the same time: a reply has one item
+in the list, and its item is written only while the content that it was judged by is the known one
+(docs/decisions/0136-recall-by-a-sweep.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from assistant.documents.readable import pages_of
+from assistant.domain.answers import APPROVED_PREFIX, AnswerRecord, QuotedUnit, StoredSent, source_kind
+from assistant.domain.desk import DeskItem, DeskKind, ItemState, body_of_item
+from assistant.domain.documents import DocumentState, DocumentStatus, ParsedDocument
+from assistant.domain.errors import AssistantError, DocumentInvalidError
+from assistant.options.desk.approved import REMOVED_TEXT, ApprovedAnswer, approved_hash
+from assistant.options.desk.cases import DeskServices
+from assistant.options.desk.lines import KeptContents, units_of
+from assistant.options.desk.recalls import (
+    GONE,
+    RECALL,
+    KnownContent,
+    RecallChange,
+    RecallRevision,
+    RecallState,
+    SentReply,
+    StoredRecalls,
+    StoredSends,
+    digest_of,
+)
+from assistant.options.desk.upkeep import is_expired
+from assistant.stores.table import sortable
+
+EVERY_S = 300.0
+"""Seconds between two runs: each reads the states of all documents, on DynamoDB 0.5 read units for each 4
+KB."""
+_STATES_AT_ONCE = 100
+"""States of one read: parsing so many blocks the event loop, which also answers, for 20 ms."""
+_AGAIN_S = 30.0
+"""Seconds after which a run that failed is repeated."""
+_OVERLAP = timedelta(hours=24)
+"""Sends of so long before the last run are read again: the clock of a task may have been wrong."""
+_Content = str | None
+"""What a document or approved answer says now: a content's hash; GONE; None while that is undecided, as for a
+withheld document, or one that was never live. The known content then stays as it is."""
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class RecallSweep:
+    """Keeps one tenant's list of replies consistent with its documents. For one event loop."""
+
+    services: DeskServices
+    recalls: StoredRecalls
+    sends: StoredSends
+    due_days: int
+    _approved: tuple[int, Mapping[str, _Content]] = field(default=(-1, {}), init=False)
+    """A version of the desk, and the contents of its approved answers then, by document id: they are read
+    again when the version has changed."""
+    _taken: set[str] = field(default_factory=set[str], init=False)
+    """Places of the sends that were taken within ``_OVERLAP``, so that they are not taken twice."""
+
+    async def run(self) -> None:
+        """Run every 300 s until cancelled; after 30 s where a store is unavailable, or a person or another
+        process wrote at the same moment."""
+        while True:
+            pause_s = EVERY_S
+            try:
+                await self()
+            except AssistantError as error:
+                _log.warning("recall_sweep_not_ended", reason=error.code)
+                pause_s = _AGAIN_S
+            await asyncio.sleep(pause_s)
+
+    async def __call__(self) -> None:
+        """Run once. Raises RecordsUnavailableError, DependencyError, ConflictError as ``_Judge.judge``."""
+        judge = _Judge(self.services, self.recalls, KeptContents(self._read), self.due_days)
+        changed = await self._note_changes()
+        await self._take_sends(judge)
+        for known in changed:
+            await judge.look(known)
+
+    async def _read(self, document_id: str, content_hash: str) -> ParsedDocument | None:
+        """Return a stored text without regard to labels; None where it is not stored, or damaged."""
+        if source_kind(document_id) == "document":
+            with suppress(DocumentInvalidError):
+                return await self.services.knowledge.documents.get_parsed(document_id, content_hash)
+            return None
+        item_id = document_id.removeprefix(APPROVED_PREFIX)
+        items = await self.services.store.history(DeskKind.APPROVED_ANSWER, item_id)
+        texts = (body_of_item(item, ApprovedAnswer).text for item in items)
+        return next((ParsedDocument(text, ()) for text in texts if approved_hash(text) == content_hash), None)
+
+    # Step 1: what changed
+
+    async def _note_changes(self) -> list[KnownContent]:
+        """Note the contents that changed; return those whose replies have to be looked at."""
+        changed: list[KnownContent] = []
+        async for page in pages_of(self.services.knowledge.states, size=_STATES_AT_ONCE):
+            changed += await self._note({status.document_id: _content(status) for status in page})
+        version, approved = self._approved
+        if version != (newest := await self.services.store.version()):
+            items = await self.services.store.list(DeskKind.APPROVED_ANSWER)
+            approved = {f"{APPROVED_PREFIX}{item.item_id}": _approved_content(item) for item in items}
+            self._approved = newest, approved
+        return changed + await self._note(approved)
+
+    async def _note(self, contents: Mapping[str, _Content]) -> list[KnownContent]:
+        """``_note_changes`` for these contents, by document id. The first content of a document is noted, and
+        is no change."""
+        if not contents:
+            return []
+        now = await self.services.store.now()
+        known = await self.recalls.known_between(min(contents), max(contents))
+        first = [
+            KnownContent(document_id=name, content=content, noted_at=now)
+            for name, content in contents.items()
+            if name not in known and content is not None and content != GONE
+        ]
+        await asyncio.gather(*map(self.recalls.add_known, first))
+        # Known contents of other documents may lie in the range; what they say now is undecided here.
+        noted = [await self._note_one(before, contents.get(name), now) for name, before in known.items()]
+        return [content for content in noted if content is not None]
+
+    async def _note_one(self, known: KnownContent, now: _Content, noted_at: datetime) -> KnownContent | None:
+        """Return the content of a document whose replies have to be looked at; None if there is none.
+
+        | known | now | result |
+        | --- | --- | --- |
+        | not looked at: an earlier run was killed | any | known; the next run notes a newer content |
+        | looked at | undecided, or as known | None |
+        | looked at | another | the new content, noted; None if another process noted one first |
+        """
+        if not known.is_looked_at:
+            return known
+        if now is None or now == known.content:
+            return None
+        new = KnownContent(
+            document_id=known.document_id,
+            content=now,
+            before=known.content,
+            number=known.number + 1,
+            noted_at=noted_at,
+            is_looked_at=False,
+        )
+        return new if await self.recalls.put_known(new, after=known) else None
+
+    # Step 2: what was sent
+
+    async def _take_sends(self, judge: _Judge) -> None:
+        """Take every send that was recorded since the last run: keep it as replies, and judge them."""
+        # The time is read before the sends: the next run reads what is recorded meanwhile.
+        now, until = await self.services.store.now(), await self.recalls.walked_until()
+        begin = "" if until is None else sortable(until - _OVERLAP)
+        self._taken = {place for place in self._taken if place > begin}
+        async for place, send in self.sends.after(begin):
+            if place in self._taken:
+                continue
+            record = await self.services.records.get_answer(send.answer_id)
+            if record is None:  # it may still be written: the next runs look again
+                continue
+            for reply in _replies_of(send, record):
+                # Before the known content is read: another process that then notes a change finds this reply.
+                await self.recalls.add_reply(reply)
+                await judge.judge(reply, await self._known_content(reply.units[0]))
+            self._taken.add(place)
+        await self.recalls.walk_until(now)
+
+    async def _known_content(self, cited: QuotedUnit) -> KnownContent:
+        """Return the known content of a cited document. If there is none, the cited content is noted as
+        known, so that the next run finds the live one as a change."""
+        known = await self.recalls.known([cited.document_id])
+        if not known:
+            now = await self.services.store.now()
+            first = KnownContent(document_id=cited.document_id, content=cited.content_hash, noted_at=now)
+            await self.recalls.add_known(first)  # unless another process added one meanwhile
+            known = await self.recalls.known([cited.document_id])
+        return known[cited.document_id]
+
+
+def _content(status: DocumentStatus) -> _Content:
+    if status.state is DocumentState.WITHDRAWN:
+        return GONE
+    return None if status.state is DocumentState.WITHHELD else status.live_content_hash
+
+
+def _approved_content(item: DeskItem) -> _Content:
+    """Return the text's hash while the answer is live, GONE if it was suspended or withdrawn; None before it
+    is live, and if only its date has passed: until then it was right."""
+    body = body_of_item(item, ApprovedAnswer)
+    if body.state is ItemState.LIVE:
+        return approved_hash(body.text)
+    if body.state is ItemState.PROPOSED or (is_expired(body) and body.text != REMOVED_TEXT):
+        return None
+    return GONE
+
+
+def _replies_of(send: StoredSent, record: AnswerRecord) -> Iterator[SentReply]:
+    """Yield a send as one reply for each document that its answer cites."""
+    for document_id, units in units_of(record).items():
+        yield SentReply(
+            send_id=send.sent.send_id,
+            answer_id=send.answer_id,
+            conversation_id=record.conversation_id,
+            agent=send.agent,
+            customer=record.customer,
+            chat=record.chat,
+            sent_at=send.at,
+            reader_labels=record.labels,
+            document_id=document_id,
+            units=tuple(units),
+        )
+
+
+# Step 3: which replies fell
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Judges replies by the known contents of their documents. For one run: ``contents`` keeps texts in
+    memory."""
+
+    services: DeskServices
+    recalls: StoredRecalls
+    contents: KeptContents
+    due_days: int
+
+    async def look(self, known: KnownContent) -> None:
+        """Judge every reply that rests on a changed document, store the change if words changed, and mark the
+        content as looked at."""
+        replies, affected = 0, 0
+        async for reply in self.recalls.replies(known.document_id):
+            item = await self.judge(reply, known)
+            replies += 1
+            # Its newest revision is by this content: of this look, or of an earlier one that was killed.
+            if item is not None and item.number == known.number and item.reply.units:
+                affected += 1
+        if await self._has_other_words(known):
+            kind = "withdrawn" if known.content == GONE else "restored" if known.before == GONE else "changed"
+            change = RecallChange(
+                # Each task and each repeated look makes the same id, so the change is kept once.
+                change_id=f"{sortable(known.noted_at)}#{digest_of(known.document_id)}#{known.number}",
+                document_id=known.document_id,
+                kind=kind,
+                before=known.before,
+                now=known.content,
+                noted_at=known.noted_at,
+                looked_at=await self.services.store.now(),
+                replies=replies,
+                affected=affected,
+            )
+            await self.recalls.add_change(change)
+        await self.recalls.put_known(known.model_copy(update={"is_looked_at": True}), after=known)
+        _log.info("recall_looked", document_id=known.document_id, replies=replies, affected=affected)
+
+    async def _has_other_words(self, known: KnownContent) -> bool:
+        """Return whether the words changed, and not only labels, questions or how the file was parsed."""
+        before = await self.contents.get(known.document_id, known.before)
+        now = await self.contents.get(known.document_id, known.content)
+        return before is None or now is None or not await asyncio.to_thread(now.has_words_of, before)
+
+    async def judge(self, reply: SentReply, known: KnownContent) -> RecallRevision | None:
+        """Judge a reply by the known content, and return its item in the work list; None if it has none.
+
+        A reply without an item gets an open one if a line fell. An item gets another revision if its fallen
+        lines (``units``) are others now, unless it was judged by a later content. Raises ConflictError where
+        a person decides, or another process judges, at the same moment.
+        """
+        fallen = await self.contents.fallen(reply.units, known.content)
+        item = await self.recalls.item(reply.item_id)
+        fallen_before = () if item is None else item.reply.units
+        if fallen == fallen_before or (item is not None and item.number > known.number):
+            return item
+        now = await self.services.store.now()
+        state, note = (RecallState.OPEN, "") if item is None else _state_and_note(item, fallen)
+        new = RecallRevision(
+            reply=reply.model_copy(update={"units": fallen}),
+            number=known.number,
+            revision=1 if item is None else item.revision + 1,
+            at=now,
+            by=RECALL,
+            note=note,
+            state=state,
+            owner=None if item is None else item.owner,
+            due_on=(now + timedelta(days=self.due_days)).date(),
+        )
+        await self.recalls.put_item(new, known=known)
+        return new
+
+
+def _state_and_note(item: RecallRevision, fallen: Sequence[QuotedUnit]) -> tuple[RecallState, str]:
+    """Return state and note of an item's next revision: now other lines have fallen than in ``item``.
+
+    | its state | fallen now | next state |
+    | --- | --- | --- |
+    | any | a line that had not fallen | open |
+    | told | fewer lines, or none | open: the patient was told of new words, and the old ones are back |
+    | open, not needed | no line | not needed |
+    | open, not needed | fewer lines | as before, with its note |
+    """
+    if set(fallen) - set(item.reply.units):
+        return RecallState.OPEN, "More of its words changed."
+    if item.state is RecallState.TOLD:
+        return RecallState.OPEN, "Words that were replaced stand again."
+    return (item.state, item.note) if fallen else (RecallState.NOT_NEEDED, "Its words stand again.")

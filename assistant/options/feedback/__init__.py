@@ -1,1 +1,0 @@
-"""What agents did with answers, as events, and captured calls of models."""

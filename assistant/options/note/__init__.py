@@ -1,1 +1,0 @@
-"""A note of a conversation, made from its record."""

@@ -1,1 +1,0 @@
-"""Unasked suggestions in a running chat: one at most, and mostly none."""

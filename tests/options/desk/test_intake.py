@@ -1,0 +1,214 @@
+"""Which events open a case, and what it knows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.domain.answers import Verdict, VerdictLabel
+from assistant.domain.desk import Case, CaseReason, CaseState, DeskKind, case_id
+from assistant.domain.errors import RecordsUnavailableError
+from assistant.options.desk.cases import MOST_CASES, CaseFilter, ReviewDesk, open_case
+from assistant.options.desk.events import Edit, FeedbackEvent, FeedbackKind
+from assistant.options.desk.intake import refuse_above
+from assistant.stores.desk import StoredDesk
+from assistant.stores.sqlite_table import SqliteTable
+from tests.options.desk.desk_scene import bad_verdict, fact_edit, feedback
+from tests.options.desk.desks import RITA, desk_of
+from tests.options.desk.learning_stores import MemoryDesk
+
+HARMLESS = Edit(distance=1, words=9)
+OPENED = {
+    "bad verdict": (bad_verdict("a1"), [CaseReason.BAD_VERDICT]),
+    "good verdict": (feedback("a1", FeedbackKind.VERDICT, label=VerdictLabel.GOOD), []),
+    "changed fact": (fact_edit("a1"), [CaseReason.FACT_EDITED]),
+    "changed words": (feedback("a1", FeedbackKind.SENT, edit=HARMLESS), []),
+    "unsupported text": (
+        feedback("a1", FeedbackKind.SENT, edit=HARMLESS, unsupported_sent=True),
+        [CaseReason.UNSUPPORTED_SENT],
+    ),
+    "both": (
+        fact_edit("a1", unsupported_sent=True),
+        [CaseReason.FACT_EDITED, CaseReason.UNSUPPORTED_SENT],
+    ),
+    "no answer": (feedback("a1", FeedbackKind.UNANSWERED), [CaseReason.UNANSWERED]),
+    "emergency": (feedback("a1", FeedbackKind.EMERGENCY), [CaseReason.EMERGENCY]),
+    "documents that differ": (feedback("a1", FeedbackKind.DIFFERENT_VALUES), [CaseReason.DIFFERENT_VALUES]),
+    "opened source": (feedback("a1", FeedbackKind.OPENED_SOURCE, opened="wait"), []),
+    "other words": (feedback("a1", FeedbackKind.REFORMULATED), []),
+}
+
+
+@pytest.mark.parametrize(("event", "reasons"), OPENED.values(), ids=OPENED)
+async def test_an_event_opens_the_cases_that_it_wants(
+    tmp_path: Path, event: FeedbackEvent, reasons: list[CaseReason]
+) -> None:
+    async with desk_of(tmp_path) as desk:
+        await desk.took(event)
+        items = await desk.services.store.list(DeskKind.CASE)
+        assert {item.item_id for item in items} == {case_id("a1", reason) for reason in reasons}
+
+
+async def test_a_case_keeps_what_the_event_says_and_no_text(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk:
+        await desk.took(bad_verdict("a1", "wait", "hall", reader_labels=("hr",)))
+        case = await desk.case("a1", CaseReason.BAD_VERDICT)
+        assert case is not None
+        assert (case.documents, case.reader_labels, case.verdict_reasons) == (("wait",), ("hr",), ("wrong",))
+
+
+async def test_without_a_quote_the_first_candidates_are_the_case_s_documents(tmp_path: Path) -> None:
+    event = bad_verdict("a1", "one", "two", "three", "four")
+    shown = tuple(one.model_copy(update={"is_quoted": False}) for one in event.documents)
+    async with desk_of(tmp_path) as desk:
+        await desk.took(event.model_copy(update={"documents": shown}))
+        case = await desk.case("a1", CaseReason.BAD_VERDICT)
+        assert case is not None
+        assert case.documents == ("one", "two", "three")
+
+
+async def test_an_event_that_was_taken_before_changes_nothing(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk:
+        for _ in range(2):
+            await desk.took(bad_verdict("a1", "wait"))
+        history = await desk.services.store.history(DeskKind.CASE, case_id("a1", CaseReason.BAD_VERDICT))
+        assert [item.revision for item in history] == [1]
+
+
+SAME = {
+    "the same question": ("how long is the  wait", {}, True),
+    "another question": ("How long is the queue?", {}, False),
+    "other readers": ("How long is the wait?", {"reader_labels": ("hr",)}, False),
+}
+
+
+@pytest.mark.parametrize(("question", "changed", "joins"), SAME.values(), ids=SAME)
+async def test_a_case_of_the_same_question_joins_the_open_one(
+    tmp_path: Path, question: str, changed: dict[str, Any], joins: bool
+) -> None:
+    async with desk_of(tmp_path) as desk:
+        await desk.answered("a1", "How long is the wait?")
+        await desk.answered("a2", question)
+        await desk.took(bad_verdict("a1", "wait"), bad_verdict("a2", "wait", **changed))
+        lines, _ = await desk.queue.page(CaseFilter(), identity=RITA)
+        counts = {line.case_id: line.joined for line in lines}
+        first, second = (case_id(name, CaseReason.BAD_VERDICT) for name in ("a1", "a2"))
+        assert counts == ({first: 1} if joins else {first: 0, second: 0})
+
+
+async def test_documents_that_differ_have_one_case_whatever_was_asked(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk:
+        for answer, question in (
+            ("a1", "price of gabapentin"),
+            ("a2", "gabapentin 300 cost?"),
+            ("a3", "else?"),
+        ):
+            await desk.answered(answer, question)
+        shown = {"a1": ("north", "south"), "a2": ("south", "north"), "a3": ("north", "west")}
+        for answer, documents in shown.items():
+            event = replace_kind(bad_verdict(answer, *documents))
+            await desk.took(event)
+        lines, _ = await desk.queue.page(CaseFilter(), identity=RITA)
+        first, other = (case_id(answer, CaseReason.DIFFERENT_VALUES) for answer in ("a1", "a3"))
+        assert {line.case_id: line.joined for line in lines} == {first: 1, other: 0}
+
+
+def replace_kind(event: FeedbackEvent) -> FeedbackEvent:
+    return event.model_copy(update={"kind": FeedbackKind.DIFFERENT_VALUES, "label": None, "reasons": ()})
+
+
+async def test_a_case_of_the_same_question_is_opened_once_the_first_is_dismissed(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk:
+        for answer in ("a1", "a2"):
+            await desk.answered(answer, "How long is the wait?")
+        await desk.took(bad_verdict("a1", "wait"))
+        first = await desk.queue.find(case_id("a1", CaseReason.BAD_VERDICT), identity=RITA)
+        await desk.queue.put_case(first, {"state": CaseState.DISMISSED}, by="rita", note="")
+        await desk.took(bad_verdict("a2", "wait"))
+        second = await desk.case("a2", CaseReason.BAD_VERDICT)
+        assert second is not None
+        assert second.joined is None
+
+
+async def test_an_agent_at_the_cap_opens_a_case_once_a_reviewer_closed_one(tmp_path: Path) -> None:
+    async with desk_of(tmp_path, most_of_agent=1) as desk:
+        for answer in ("a1", "a2", "a3"):
+            await desk.answered(answer, f"How long is wait {answer}?")
+        await desk.took(bad_verdict("a1", "wait"), fact_edit("a2", "wait"))
+        assert await desk.case("a2", CaseReason.FACT_EDITED) is None
+        first = await desk.queue.find(case_id("a1", CaseReason.BAD_VERDICT), identity=RITA)
+        await desk.queue.put_case(first, {"state": CaseState.DISMISSED}, by="rita", note="")
+        await desk.took(bad_verdict("a3", "wait"))
+        assert await desk.case("a3", CaseReason.BAD_VERDICT) is not None
+
+
+async def test_an_equal_question_joins_though_its_agent_is_at_the_cap(tmp_path: Path) -> None:
+    async with desk_of(tmp_path, most_of_agent=1) as desk:
+        for answer in ("a1", "a2"):
+            await desk.answered(answer)
+            await desk.took(bad_verdict(answer, "wait"))
+        joined = await desk.case("a2", CaseReason.BAD_VERDICT)
+        assert joined is not None
+        assert joined.joined == case_id("a1", CaseReason.BAD_VERDICT)
+
+
+async def test_a_bad_verdict_is_taken_while_the_desk_s_store_is_away(tmp_path: Path) -> None:
+    file = tmp_path / "desk.sqlite"
+    file.write_bytes(b"no database" * 1_000)
+    table = SqliteTable(file)
+    store, verdict = StoredDesk(table), Verdict(verdict_id="v", label=VerdictLabel.BAD)
+    with pytest.raises(RecordsUnavailableError):
+        await store.get(DeskKind.CASE, "a")
+    await refuse_above(1, store=store, verdict=verdict, answer_id="a", agent="ann")
+    await table.close()
+
+
+async def test_newer_cases_of_another_state_hide_no_open_one(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk:
+        services = replace(desk.services, store=MemoryDesk())
+        case = Case(answer_id="a", reason=CaseReason.FACT_EDITED, opened_at=desk.clock.now())
+        await open_case(services.store, case, by="intake")
+        desk.clock.step(1)
+        update = {"state": CaseState.DISMISSED, "opened_at": desk.clock.now()}
+        for number in range(MOST_CASES + 1):
+            newer = case.model_copy(update={**update, "answer_id": f"a{number}"})
+            await open_case(services.store, newer, by="intake")
+        (line,), _ = await ReviewDesk(services).page(CaseFilter(state=CaseState.OPEN), identity=RITA)
+        assert line.case_id == case_id("a", CaseReason.FACT_EDITED)
+
+
+async def test_the_next_page_of_open_cases_is_read_though_the_last_one_is_closed(tmp_path: Path) -> None:
+    wanted = CaseFilter(state=CaseState.OPEN)
+    async with desk_of(tmp_path) as desk:
+        for answer in ("a1", "a2"):
+            await desk.took(fact_edit(answer, "wait"))
+            desk.clock.step(1)
+        (last,), after = await desk.queue.page(wanted, identity=RITA, limit=1)
+        stored = await desk.queue.find(last.case_id, identity=RITA)
+        await desk.queue.put_case(stored, {"state": CaseState.DISMISSED}, by="rita", note="")
+        (line,), _ = await desk.queue.page(wanted, identity=RITA, after=after, limit=1)
+        assert line.case_id == case_id("a1", CaseReason.FACT_EDITED)
+
+
+async def test_a_gap_counts_the_questions_of_cases_that_joined(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk:
+        for name in ("a1", "a2"):
+            await desk.answered(name, "Do you rent crutches?")
+            await desk.took(feedback(name, FeedbackKind.UNANSWERED))
+        (gap,) = await desk.queue.gaps(identity=RITA)
+        assert (gap.count, len(gap.case_ids)) == (2, 1)
+
+
+async def test_gaps_are_counted_with_examples_under_the_reader_s_own_labels(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk:
+        for name, labels in (("a1", ()), ("a2", ("hr",)), ("a3", ("board",))):
+            await desk.answered(name, "Are you open?" if name == "a1" else "ARE YOU OPEN?")
+            await desk.took(feedback(name, FeedbackKind.UNANSWERED, reader_labels=labels))
+            desk.clock.step(60)
+        (gap,) = await desk.queue.gaps(identity=RITA)
+        assert (len(gap.case_ids), gap.examples) == (2, ("Are you open?", "ARE YOU OPEN?"))
+        (gap,) = await desk.queue.gaps(identity=replace(RITA, labels=frozenset()))
+        assert gap.examples == ("Are you open?",)

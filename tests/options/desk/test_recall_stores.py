@@ -1,0 +1,189 @@
+"""Recall over each table: pages, conditions, and a whole sweep."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from assistant.documents.parsing import parse_document
+from assistant.domain.answers import QuotedUnit, Sent, Verdict, VerdictLabel
+from assistant.domain.documents import Document
+from assistant.domain.errors import ConflictError
+from assistant.options.desk.recalls import (
+    KnownContent,
+    RecallRevision,
+    RecallState,
+    SentReply,
+    StoredRecalls,
+    StoredSends,
+)
+from assistant.options.desk.sweep import RecallSweep
+from tests.contracts import samples
+from tests.contracts.twins import TWINS, Twin
+from tests.fakes.running_service import live_status
+from tests.fakes.tenant_stores import TenantStores
+
+AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+UNIT = QuotedUnit(document_id="wait", content_hash="h1", span=(0, 4))
+
+
+@pytest.fixture(params=["embedded", "dynamodb"])
+async def twin(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Twin]:
+    if request.param == "dynamodb":
+        request.getfixturevalue("aws_server_url")
+    async with TWINS[request.param](tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def recalls(twin: Twin) -> StoredRecalls:
+    return StoredRecalls(twin.table)
+
+
+def known(number: int = 0, *, name: str = "wait", is_looked_at: bool = True) -> KnownContent:
+    return KnownContent(document_id=name, content="h1", number=number, noted_at=AT, is_looked_at=is_looked_at)
+
+
+def item(
+    send_id: str = "s1", revision: int = 1, *, due: int = 1, document_id: str = "wait"
+) -> RecallRevision:
+    reply = SentReply(
+        send_id=send_id,
+        answer_id="a1",
+        conversation_id="c1",
+        agent="ann",
+        sent_at=AT,
+        reader_labels=(),
+        document_id=document_id,
+        units=(UNIT,),
+    )
+    return RecallRevision(
+        reply=reply, number=0, revision=revision, at=AT, by="recall", due_on=date(2026, 3, due)
+    )
+
+
+async def test_the_first_content_stays_and_the_next_follows_it_once(recalls: StoredRecalls) -> None:
+    await recalls.add_known(known())
+    await recalls.add_known(known(5))
+    assert await recalls.known(["wait", "other"]) == {"wait": known()}
+    new = known(1, is_looked_at=False)
+    assert await recalls.put_known(new, after=known())
+    assert not await recalls.put_known(known(1), after=known())
+    await recalls.add_known(known(name="other"))
+    assert await recalls.known_between("a", "v") == {"other": known(name="other")}
+    assert await recalls.known_between("other", "wait") == {"other": known(name="other"), "wait": new}
+
+
+async def test_a_revision_follows_the_newest_one_while_the_content_is_the_known_one(
+    recalls: StoredRecalls,
+) -> None:
+    await recalls.add_known(known())
+    await recalls.put_item(item(), known=known())
+    for refused in (item(), item(revision=3)):
+        with pytest.raises(ConflictError):
+            await recalls.put_item(refused)
+    with pytest.raises(ConflictError):
+        await recalls.put_item(item(revision=2), known=known(1))
+    assert await recalls.item(item().reply.item_id) == item()
+    await recalls.put_item(item(revision=2), known=known())
+    assert await recalls.history(item().reply.item_id) == [item(), item(revision=2)]
+
+
+async def test_items_come_in_pages_by_state_and_by_document(recalls: StoredRecalls) -> None:
+    for number in range(5):
+        await recalls.put_item(item(f"s{number}", due=9 - number))
+    await recalls.put_item(item("s5", document_id="other"))
+    closed = item("s0", 2, due=9).model_copy(update={"state": RecallState.TOLD})
+    await recalls.put_item(closed)
+
+    async def every(items: Callable[..., Any]) -> list[str]:
+        found, after = list[str](), None
+        while True:
+            page, after = await items(after=after, limit=2)
+            found += [each.reply.send_id for each in page]
+            if after is None:
+                return found
+
+    assert await every(partial(recalls.items_in, "open")) == ["s5", "s4", "s3", "s2", "s1"]
+    assert await every(partial(recalls.items_in, "told")) == ["s0"]
+    assert sorted(await every(partial(recalls.items, "wait"))) == ["s0", "s1", "s2", "s3", "s4"]
+    assert len(await every(partial(recalls.items, None))) == 6
+
+
+async def test_the_walk_never_goes_back(recalls: StoredRecalls) -> None:
+    assert await recalls.walked_until() is None
+    await recalls.walk_until(AT)
+    await recalls.walk_until(AT - timedelta(days=1))
+    assert await recalls.walked_until() == AT
+
+
+async def test_sends_come_in_order_whether_they_were_moved_or_not(twin: Twin) -> None:
+    for number in range(3):
+        await twin.records.append_sent(f"a{number}", Sent(send_id=f"s{number}", text="Sent."), agent="ana")
+    await twin.outbox.confirm(await twin.outbox.pending(limit=2))
+    sends = [send async for send in StoredSends(twin.records_table).after("")]
+    assert [stored.sent.send_id for _, stored in sends] == ["s0", "s1", "s2"]
+    behind = [send async for send in StoredSends(twin.records_table).after(sends[0][0])]
+    assert [stored.sent.send_id for _, stored in behind] == ["s1", "s2"]
+
+
+async def test_sends_of_several_reads_come_in_order_and_once(
+    twin: Twin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assistant.options.desk.recalls._AT_ONCE", 2)
+    moved = 3
+    for number in range(8):
+        await twin.records.append_sent(f"a{number}", Sent(send_id=f"s{number}", text="Sent."), agent="ana")
+        if number == moved:
+            await twin.outbox.confirm(await twin.outbox.pending(limit=9))
+    await twin.records.append_verdict("a0", Verdict(verdict_id="v1", label=VerdictLabel.GOOD), agent="ana")
+    sends = [stored.sent.send_id async for _, stored in StoredSends(twin.records_table).after("")]
+    assert sends == [f"s{number}" for number in range(8)]
+
+
+async def test_replies_of_several_reads_come_once(
+    recalls: StoredRecalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assistant.options.desk.recalls._AT_ONCE", 2)
+    for number in range(5):
+        await recalls.add_reply(item(f"s{number}").reply)
+    assert [reply.send_id async for reply in recalls.replies("wait")] == [f"s{number}" for number in range(5)]
+
+
+async def test_a_sweep_lists_what_fell(twin: Twin, recalls: StoredRecalls, tmp_path: Path) -> None:
+    stores = TenantStores(tmp_path / "documents")
+    try:
+
+        async def know(text: str) -> Document:
+            document = Document(document_id="wait", title="Wait", content=text, media_type="text/plain")
+            await stores.documents.put_parsed("wait", document.content_hash(), parse_document(document))
+            await twin.states.put_many([live_status(document)])
+            return document
+
+        before = await know("Two days.\n\nBy mail.")
+        unit = UNIT.model_copy(update={"content_hash": before.content_hash(), "span": (0, 9)})
+        await twin.records.put_answer(samples.answer().model_copy(update={"quoted": (unit,)}))
+        await twin.records.append_sent("a1", Sent(send_id="s1", text="Two days."), agent="ana")
+        services: Any = SimpleNamespace(
+            store=twin.desk,
+            records=twin.records,
+            knowledge=SimpleNamespace(documents=stores.documents, states=twin.states),
+        )
+        sweep = RecallSweep(cast("Any", services), recalls, StoredSends(twin.records_table), due_days=3)
+        await sweep()
+        assert await recalls.items(None, after=None, limit=9) == ([], None)
+        await know("By mail.\n\nThree days.")
+        await sweep()
+        await sweep()
+        ((listed,), _) = await recalls.items_in("open", after=None, limit=9)
+        assert (listed.reply.send_id, listed.reply.units) == ("s1", (unit,))
+        ((change,), _) = await recalls.changes(after=None, limit=9)
+        assert (change.kind, change.replies, change.affected) == ("changed", 1, 1)
+    finally:
+        await stores.close()

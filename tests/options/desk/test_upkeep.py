@@ -1,0 +1,400 @@
+"""What happens to live items when documents change."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from assistant.documents.files import SourceDocument
+from assistant.documents.sources import Writer
+from assistant.domain.desk import (
+    Case,
+    CaseReason,
+    CaseState,
+    DeskKind,
+    DocumentQuestion,
+    ItemState,
+    body_of_item,
+    case_id,
+)
+from assistant.domain.documents import Document, DocumentState, ParsedDocument
+from assistant.domain.errors import ConflictError, InvalidRequestError
+from assistant.domain.identity import Identity
+from assistant.options.desk.bodies import (
+    CaseResolution,
+    DeskDocument,
+    NewApprovedAnswer,
+    NewDocumentQuestion,
+    StateChange,
+)
+from assistant.options.desk.cases import CaseFilter, ReviewDesk, StoredCase
+from assistant.options.desk.items import Resolutions
+from assistant.options.desk.upkeep import ReviewDates
+from tests.contracts import samples
+from tests.fakes.clock import SteppedClock
+from tests.options.desk.desk_scene import bad_verdict
+from tests.options.desk.desks import RITA, Desk, SteppedDesk, desk_of
+
+QUESTION = "When is it my turn?"
+TOMORROW = samples.NOON.date() + timedelta(days=1)
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    """A desk with the document ``wait``."""
+    async with desk_of(tmp_path) as opened:
+        await opened.know()
+        yield opened
+
+
+async def approve(desk: Desk, answer_id: str = "a1") -> None:
+    """Make an approved answer bound to ``wait``, which expires in a year."""
+    await desk.answered(answer_id)
+    await desk.took(bad_verdict(answer_id, "wait"))
+    answer = NewApprovedAnswer(
+        questions=("How long is the wait?",),
+        text="Three days.",
+        expires_on=TOMORROW + timedelta(days=365),
+        document_ids=("wait",),
+    )
+    asked = CaseResolution(revision=1, kind="approved_answer", approved_answer=answer)
+    await desk.resolutions.resolve(case_id(answer_id, CaseReason.BAD_VERDICT), asked, identity=RITA)
+
+
+async def add_question(desk: Desk, answer_id: str = "a2") -> str:
+    """Add a question to ``wait`` by a case of its own; return the item's id."""
+    await desk.answered(answer_id)
+    await desk.took(bad_verdict(answer_id, "wait"))
+    question = NewDocumentQuestion(document_id="wait", question=QUESTION)
+    asked = CaseResolution(revision=1, kind="document_question", document_question=question)
+    await desk.resolutions.resolve(case_id(answer_id, CaseReason.BAD_VERDICT), asked, identity=RITA)
+    (item,) = await desk.services.store.list(DeskKind.DOCUMENT_QUESTION)
+    return item.item_id
+
+
+async def load(desk: Desk, document: Document) -> None:
+    """Load a document from its file, as its owner does."""
+    source = desk.services.sources.all[0]
+    await desk.services.add_documents([SourceDocument(document, "")], source=source, writer=Writer("olga"))
+
+
+async def questions_of(desk: Desk) -> tuple[str, ...]:
+    document = await desk.stores.documents.get("wait")
+    assert document is not None
+    return document.questions
+
+
+async def test_an_answer_whose_source_is_as_it_was_stays_live(desk: Desk) -> None:
+    await approve(desk)
+    await desk.upkeep()()
+    assert [one.state for one in await desk.approved()] == [ItemState.LIVE]
+    assert await desk.case("a1", CaseReason.ANSWER_SUSPENDED) is None
+
+
+async def test_new_content_suspends_the_answer_and_opens_a_case(desk: Desk) -> None:
+    await approve(desk)
+    await desk.know(text="The wait is five days.")
+    await desk.upkeep()()
+    (answer,) = await desk.approved()
+    assert answer.state is ItemState.SUSPENDED
+    assert "wait has another content" in answer.suspended_because
+    case = await desk.case("a1", CaseReason.ANSWER_SUSPENDED)
+    assert case is not None
+    assert (case.state, case.documents) == (CaseState.OPEN, ("wait",))
+
+
+@pytest.mark.parametrize("state", [DocumentState.WITHDRAWN, DocumentState.WITHHELD])
+async def test_a_source_that_is_gone_suspends_the_answer(desk: Desk, state: DocumentState) -> None:
+    await approve(desk)
+    await desk.move("wait", state)
+    await desk.upkeep()()
+    (answer,) = await desk.approved()
+    assert answer.suspended_because == f"Its source wait is {state.value}."
+
+
+async def test_an_expired_answer_is_suspended_on_its_day(desk: Desk) -> None:
+    await approve(desk)
+    upkeep = desk.upkeep()
+    desk.clock.step(timedelta(days=365).total_seconds())
+    await upkeep()
+    assert [one.state for one in await desk.approved()] == [ItemState.LIVE]
+    desk.clock.step(timedelta(days=1).total_seconds())
+    await upkeep()
+    (answer,) = await desk.approved()
+    assert answer.suspended_because.startswith("It expired on ")
+
+
+async def test_two_processes_suspend_it_once(desk: Desk) -> None:
+    await approve(desk)
+    first, second = desk.upkeep(), desk.upkeep()
+    await first()
+    await second()
+    await desk.know(text="The wait is five days.")
+    await first()
+    await second()
+    (item,) = await desk.services.store.list(DeskKind.APPROVED_ANSWER)
+    assert item.revision == 2
+
+
+async def test_a_suspended_answer_is_made_live_again_on_the_new_content(desk: Desk) -> None:
+    await approve(desk)
+    document = await desk.know(text="The wait is five days.")
+    await desk.upkeep()()
+    (item,) = await desk.services.store.list(DeskKind.APPROVED_ANSWER)
+    await desk.items.set_state(item, StateChange(revision=2, state="live"), identity=RITA)
+    await desk.upkeep()()
+    (answer,) = await desk.approved()
+    assert (answer.state, answer.suspended_because) == (ItemState.LIVE, "")
+    assert answer.sources[0].content_hash == document.content_hash()
+
+
+async def test_an_expired_answer_is_not_made_live_again(desk: Desk) -> None:
+    await approve(desk)
+    desk.clock.step(timedelta(days=400).total_seconds())
+    await desk.upkeep()()
+    (item,) = await desk.services.store.list(DeskKind.APPROVED_ANSWER)
+    with pytest.raises(InvalidRequestError, match="It expired on"):
+        await desk.items.set_state(item, StateChange(revision=2, state="live"), identity=RITA)
+
+
+async def test_a_second_suspension_opens_the_same_case_again(desk: Desk) -> None:
+    await approve(desk)
+    for text in ("Five days.", "Six days."):
+        await desk.know(text=text)
+        await desk.upkeep()()
+        (item,) = await desk.services.store.list(DeskKind.APPROVED_ANSWER)
+        await desk.items.set_state(item, StateChange(revision=item.revision, state="live"), identity=RITA)
+        name = case_id("a1", CaseReason.ANSWER_SUSPENDED)
+        case = await desk.queue.find(name, identity=RITA)
+        assert case.case.state is CaseState.OPEN
+        dismissed = CaseResolution(revision=case.item.revision, kind="dismissed", note="Live again.")
+        await desk.resolutions.resolve(name, dismissed, identity=RITA)
+    assert len(await desk.services.store.history(DeskKind.CASE, name)) == 4
+
+
+async def test_a_question_added_to_a_source_leaves_its_answers_live(desk: Desk) -> None:
+    await approve(desk)
+    await add_question(desk)
+    upkeep = desk.upkeep()
+    await upkeep()
+    await desk.index()
+    await upkeep()
+    (answer,) = await desk.approved()
+    assert answer.state is ItemState.LIVE
+
+
+async def test_a_load_without_the_question_gets_it_back(desk: Desk) -> None:
+    await add_question(desk)
+    await desk.index()
+    await load(desk, await desk.know(text="The wait is five days."))
+    assert await questions_of(desk) == ()
+    await desk.upkeep()()
+    assert await questions_of(desk) == (QUESTION,)
+    assert await desk.stores.queue.depth() == 2
+
+
+async def test_a_withdrawn_question_does_not_come_back(desk: Desk) -> None:
+    item_id = await add_question(desk)
+    await desk.index()
+    item = await desk.items.find(DeskKind.DOCUMENT_QUESTION, item_id, identity=RITA)
+    await desk.items.set_state(item, StateChange(revision=1, state="withdrawn"), identity=RITA)
+    await desk.upkeep()()
+    assert await questions_of(desk) == ()
+
+
+async def test_an_owner_s_own_questions_stay(desk: Desk) -> None:
+    document = await desk.stores.documents.get("wait")
+    assert document is not None
+    await load(desk, document.model_copy(update={"questions": ("Own question?",)}))
+    await desk.index()
+    item_id = await add_question(desk)
+    await desk.index()
+    assert await questions_of(desk) == ("Own question?", QUESTION)
+    item = await desk.items.find(DeskKind.DOCUMENT_QUESTION, item_id, identity=RITA)
+    await desk.items.set_state(item, StateChange(revision=1, state="withdrawn"), identity=RITA)
+    assert await questions_of(desk) == ("Own question?",)
+
+
+async def test_a_question_that_the_document_has_is_refused(desk: Desk) -> None:
+    await add_question(desk)
+    await desk.index()
+    with pytest.raises(ConflictError, match="has this question already"):
+        await add_question(desk, "a3")
+
+
+class RivalFirst(ReviewDesk):
+    """Another reviewer dismisses each case just before it is decided."""
+
+    async def put_case(self, stored: StoredCase, update: Mapping[str, object], *, by: str, note: str) -> None:
+        await super().put_case(stored, {"state": CaseState.DISMISSED}, by="ruth", note="first")
+        await super().put_case(stored, update, by=by, note=note)
+
+
+async def test_a_decision_that_lost_its_case_takes_its_item_back(desk: Desk) -> None:
+    await desk.answered("a1")
+    await desk.took(bad_verdict("a1", "wait"))
+    name = case_id("a1", CaseReason.BAD_VERDICT)
+    question = NewDocumentQuestion(document_id="wait", question=QUESTION)
+    asked = CaseResolution(revision=1, kind="document_question", document_question=question)
+    slow = Resolutions(RivalFirst(desk.services), desk.items)
+    with pytest.raises(ConflictError):
+        await slow.resolve(name, asked, identity=RITA)
+    (item,) = await desk.services.store.list(DeskKind.DOCUMENT_QUESTION)
+    assert body_of_item(item, DocumentQuestion).state is ItemState.WITHDRAWN
+    assert await questions_of(desk) == ()
+
+
+async def test_a_passed_review_date_is_one_case_until_the_document_has_another(desk: Desk) -> None:
+    today = samples.NOON.date()
+    upkeep = ReviewDates(desk.services)
+
+    async def cases() -> list[Case]:
+        items = await desk.services.store.list(DeskKind.CASE)
+        return [body_of_item(item, Case) for item in items]
+
+    async def dated(day: date) -> None:
+        status = await desk.stores.states.get("wait")
+        assert status is not None
+        dated = status.model_copy(update={"review_after": day, "labels": ("hr",)})
+        await desk.stores.states.put_many([dated])
+        desk.clock.step(3600)
+        await upkeep()
+
+    await dated(today + timedelta(days=2))
+    assert await cases() == []
+    await dated(today)
+    await dated(today)
+    (case,) = await cases()
+    assert (case.reason, case.state, case.documents) == (CaseReason.REVIEW_DUE, CaseState.OPEN, ("wait",))
+    lines, _ = await desk.queue.page(CaseFilter(), identity=RITA)
+    assert [line.documents for line in lines] == [(DeskDocument(document_id="wait", title="wait"),)]
+    unlabelled = Identity("clinic", "rolf", RITA.roles, frozenset())
+    assert await desk.queue.page(CaseFilter(), identity=unlabelled) == ([], None)
+    await dated(today + timedelta(days=90))
+    (case,) = await cases()
+    assert (case.state, case.resolved_by) == (CaseState.RESOLVED, "desk")
+
+
+def leave_behind(desk: Desk) -> SteppedClock:
+    """Have the store keep the time while the process's clock is moved."""
+    store, clock = desk.services.store, SteppedClock(samples.NOON)
+    assert isinstance(store, SteppedDesk)
+    store.clock = clock
+    return clock
+
+
+async def test_a_process_whose_clock_is_ahead_suspends_nothing_and_opens_no_review(desk: Desk) -> None:
+    await approve(desk)
+    status = await desk.stores.states.get("wait")
+    assert status is not None
+    await desk.stores.states.put_many([status.model_copy(update={"review_after": TOMORROW})])
+    leave_behind(desk)
+    desk.clock.step(400 * 86_400)
+    await desk.upkeep()()
+    assert [one.state for one in await desk.approved()] == [ItemState.LIVE]
+    assert await desk.case("a1", CaseReason.ANSWER_SUSPENDED) is None
+    assert len(await desk.services.store.list(DeskKind.CASE)) == 1  # of the bad verdict
+
+
+async def test_an_answer_that_a_clock_ahead_suspended_is_put_back(desk: Desk) -> None:
+    await approve(desk)
+    desk.clock.step(400 * 86_400)
+    upkeep = desk.upkeep()
+    await upkeep()
+    (answer,) = await desk.approved()
+    assert (answer.state, answer.suspended_because) == (
+        ItemState.SUSPENDED,
+        f"It expired on {answer.expires_on}.",
+    )
+    store_clock = leave_behind(desk)
+    await upkeep()
+    await upkeep()
+    (answer,) = await desk.approved()
+    assert (answer.state, answer.suspended_because) == (ItemState.LIVE, "")
+    case = await desk.case("a1", CaseReason.ANSWER_SUSPENDED)
+    assert case is not None
+    assert (case.state, case.resolved_by) == (CaseState.RESOLVED, "desk")
+    store_clock.step(400 * 86_400)
+    await upkeep()
+    assert [one.state for one in await desk.approved()] == [ItemState.SUSPENDED]
+
+
+async def test_an_answer_that_was_suspended_by_date_stays_so_when_its_source_changed(desk: Desk) -> None:
+    await approve(desk)
+    desk.clock.step(400 * 86_400)
+    await desk.upkeep()()
+    leave_behind(desk)
+    await desk.know(text="The wait is five days.")
+    await desk.upkeep()()
+    assert [one.state for one in await desk.approved()] == [ItemState.SUSPENDED]
+
+
+async def test_a_review_that_a_clock_ahead_opened_is_closed_and_opened_when_it_is_due(desk: Desk) -> None:
+    status = await desk.stores.states.get("wait")
+    assert status is not None
+    await desk.stores.states.put_many([status.model_copy(update={"review_after": TOMORROW})])
+    upkeep = ReviewDates(desk.services)
+    states: list[CaseState] = []
+    desk.clock.step(2 * 86_400)
+    await upkeep()
+    store_clock = leave_behind(desk)
+    for days in (0, 2):
+        states += [body_of_item(item, Case).state for item in await desk.services.store.list(DeskKind.CASE)]
+        store_clock.step(days * 86_400)
+        desk.clock.step(3600)
+        await upkeep()
+    states += [body_of_item(item, Case).state for item in await desk.services.store.list(DeskKind.CASE)]
+    assert states == [CaseState.OPEN, CaseState.RESOLVED, CaseState.OPEN]
+
+
+async def test_a_run_opens_a_page_of_reviews_at_most_and_the_next_goes_on(desk: Desk) -> None:
+    status = await desk.stores.states.get("wait")
+    assert status is not None
+    dated = status.model_copy(update={"review_after": samples.NOON.date()})
+    await desk.stores.states.put_many(
+        [dated.model_copy(update={"document_id": f"d{number}"}) for number in range(130)]
+    )
+    upkeep = ReviewDates(desk.services)
+    counts: list[int] = []
+    for _ in range(3):
+        await upkeep()
+        desk.clock.step(3600)
+        counts.append(len(await desk.services.store.list(DeskKind.CASE)))
+    assert counts == [100, 130, 130]
+
+
+async def read(desk: Desk, document: Document, content_hash: str, text: str) -> None:
+    """Store a text of ``wait``, as readers made it of a content."""
+    parsed = ParsedDocument(text, (), labels=document.labels)
+    await desk.stores.documents.put_parsed("wait", content_hash, parsed)
+
+
+@pytest.mark.parametrize(
+    ("words", "label", "state"),
+    [
+        ("The wait is\ntwo days.", (), ItemState.LIVE),
+        ("The wait is 2 days.", (), ItemState.SUSPENDED),
+        ("The wait is two days.", ("hr",), ItemState.SUSPENDED),
+    ],
+)
+async def test_a_source_that_is_read_again_suspends_only_where_words_or_labels_changed(
+    desk: Desk, words: str, label: tuple[str, ...], state: ItemState
+) -> None:
+    before = await desk.stores.documents.get("wait")
+    assert before is not None
+    await approve(desk)
+    await read(desk, before, before.content_hash(), "The wait is two days.")
+    after = before.model_copy(update={"content": "As today's readers convert it.", "labels": label})
+    await read(desk, after, after.content_hash(), words)
+    await desk.stores.documents.put(after)
+    await desk.index()
+    upkeep = desk.upkeep()
+    await upkeep()
+    await upkeep()
+    (answer,) = await desk.approved()
+    assert answer.state is state
+    assert (answer.sources[0].content_hash == after.content_hash()) == (state is ItemState.LIVE)
+    assert (await desk.case("a1", CaseReason.ANSWER_SUSPENDED) is None) == (state is ItemState.LIVE)
