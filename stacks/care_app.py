@@ -12,8 +12,8 @@ the whole picture:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import aws_cdk as cdk
@@ -26,7 +26,6 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
-from assistant.option import Place
 from assistant.process.settings import ProbeSettings
 from assistant.tenant.care_app import CareApp, load_care_app
 from assistant.tenant.deployed_names import NAMESPACE, PROBE_DEGRADED, PROBE_DIMENSION, PROBE_FAILED
@@ -47,7 +46,6 @@ from stacks.policy import (
     DEFAULT_GROUP,
     LAMBDA_PLATFORM,
     PYTHON_RUNTIME,
-    Acknowledgement,
     acknowledge,
     exceptions,
     hipaa,
@@ -87,13 +85,7 @@ class LinkProbe(Construct):
         super().__init__(scope, construct_id)
         self._tenant = tenant_of(self)
         role = FunctionRole(self, "Role", description="Asks one question through the private link")
-        key = signing_key(
-            self,
-            "SigningKey",
-            signer="Probe",
-            role_arn=role.role_arn,
-            description="Signs the probe's tokens; its public half is in the tenant's key set",
-        )
+        key = self._signing_key(role.role_arn)
         self.signing_key_id = key.key_id
         statements = [allow("kms:Sign", key.key_arn, conditions=ONLY_ES256)]
         if certificate := care.config.probe.client_certificate_parameter:
@@ -126,6 +118,31 @@ class LinkProbe(Construct):
         )
         self._ask_on("EveryFiveMinutes", function, schedule="rate(5 minutes)")
         self._ask_on("AfterDeployment", function, pattern=self._deployments())
+
+    def _signing_key(self, role_arn: str) -> kms.Key:
+        """Create a key that only the probe may sign with. The assistant trusts tokens signed by it, once its
+        public half is in the tenant's key set."""
+        key = kms.Key(
+            self,
+            "SigningKey",
+            description="Signs the probe's tokens; its public half is in the tenant's key set",
+            key_spec=kms.KeySpec.ECC_NIST_P256,
+            key_usage=kms.KeyUsage.SIGN_VERIFY,
+            removal_policy=cdk.RemovalPolicy.DESTROY,
+            pending_window=cdk.Duration.days(7),
+            policy=iam.PolicyDocument(statements=administration(self, self._tenant)),
+        )
+        signs = iam.PolicyStatement(
+            sid="SignByProbe",
+            actions=["kms:Sign"],
+            resources=["*"],  # in a key's policy: this key
+            conditions={**ONLY_ES256, "ArnEquals": {"aws:PrincipalArn": role_arn}},
+        )
+        # The account with a condition, in place of the role as principal: KMS refuses a key policy whose
+        # principal is so new that IAM does not show it everywhere.
+        signs.add_aws_account_principal(self._tenant.place.account)
+        key.add_to_resource_policy(signs)
+        return key
 
     def _environment(self, care: CareApp, key: kms.Key) -> dict[str, str]:
         tenant, probe = self._tenant, care.config.probe
@@ -181,38 +198,6 @@ class LinkProbe(Construct):
             ],
         )
         let_rule_call(self, f"{construct_id}May", rule=rule, function=function.function_name)
-
-
-def signing_key(
-    scope: Construct, construct_id: str, *, signer: str, role_arn: str, description: str
-) -> kms.Key:
-    """Create a key that only the role may sign with. The assistant trusts tokens signed by it, once its
-    public half is in the tenant's key set.
-
-    ``signer`` (``Probe``) names the role in the statement's id (``SignByProbe``).
-    """
-    tenant = tenant_of(scope)
-    key = kms.Key(
-        scope,
-        construct_id,
-        description=description,
-        key_spec=kms.KeySpec.ECC_NIST_P256,
-        key_usage=kms.KeyUsage.SIGN_VERIFY,
-        removal_policy=cdk.RemovalPolicy.DESTROY,
-        pending_window=cdk.Duration.days(7),
-        policy=iam.PolicyDocument(statements=administration(scope, tenant)),
-    )
-    signs = iam.PolicyStatement(
-        sid=f"SignBy{signer}",
-        actions=["kms:Sign"],
-        resources=["*"],  # in a key's policy: this key
-        conditions={**ONLY_ES256, "ArnEquals": {"aws:PrincipalArn": role_arn}},
-    )
-    # The account with a condition, in place of the role as principal: KMS refuses a key policy whose
-    # principal is so new that IAM does not show it everywhere.
-    signs.add_aws_account_principal(tenant.place.account)
-    key.add_to_resource_policy(signs)
-    return key
 
 
 def add_probe_alarms(scope: Construct, construct_id: str, *, key_arn: str, email: str | None) -> None:
@@ -277,7 +262,7 @@ class CareAppStage(cdk.Stage):
         tenant_there = on_care_side(tenant, care)
         prepare_stage(self, tenant_there, role_path=place.role_path)
         CareAppStack(self, "Link", tenant=tenant_there, care=care)
-        acknowledge(self, exceptions_here())
+        acknowledge(self, EXCEPTIONS)
 
     @classmethod
     def for_tenants(
@@ -308,23 +293,8 @@ def on_care_side(tenant: DeployedTenant, care: CareApp) -> DeployedTenant:
     return replace(tenant, config=config, place=care.config.deployment)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CareSide:
-    """What an option's function gets, which adds constructs to the care side's stack and VPC."""
-
-    care: CareApp
-    vpc: TenantVpc
-    groups: CareGroups
-    key_arn: str
-    """The key of log groups."""
-
-
-CONSTRUCTS = Place[Callable[["CareAppStack", CareSide], None]]("constructs of the care side")
-"""Functions of options (``option.py``: ``"constructs of the care side": "stack:add_helpdesk"``)."""
-
-
 class CareAppStack(TenantStack):
-    """Network, link, probe, alarms and what options add. ``tenant``: as ``on_care_side`` returns it."""
+    """Network, link, probe and alarms. ``tenant``: as ``on_care_side`` returns it."""
 
     def __init__(self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, care: CareApp) -> None:
         super().__init__(scope, construct_id, tenant=tenant, data_class="internal", description="care side")
@@ -348,9 +318,6 @@ class CareAppStack(TenantStack):
             ),
         )
         add_probe_alarms(self, "Alarms", key_arn=key.key_arn, email=care.config.probe.alarm_email)
-        side = CareSide(care=care, vpc=vpc, groups=groups, key_arn=key.key_arn)
-        for add in CONSTRUCTS.joined():
-            add(self, side)
         self._add_service_endpoints(vpc, groups)  # last: roles above have added their calls to ``callers``
         self._output(
             "ProbeKeyId",
@@ -490,9 +457,3 @@ EXCEPTIONS = (
         "group is opened by hand.",
     ),
 )
-
-
-def exceptions_here() -> tuple[Acknowledgement, ...]:
-    """Return the rows above and those of options, whose modules import this one."""
-    joined = Place[Sequence[Acknowledgement]]("exceptions of the care side").joined()
-    return (*EXCEPTIONS, *(row for rows in joined for row in rows))

@@ -19,7 +19,7 @@ from typing import Any
 
 from assistant.domain.errors import ConfigurationError
 from stacks.account import EXCEPTIONS as ACCOUNT_EXCEPTIONS
-from stacks.care_app import exceptions_here
+from stacks.care_app import EXCEPTIONS as CARE_EXCEPTIONS
 from stacks.policy import Acknowledgement, pattern_of
 from stacks.tenant import ROOT
 from stacks.tenant_stage import EXCEPTIONS as TENANT_EXCEPTIONS
@@ -168,7 +168,7 @@ def rows_without_effect(
     ]
 
 
-TABLE = {"account": ACCOUNT_EXCEPTIONS, "tenant": TENANT_EXCEPTIONS, "care_app": exceptions_here()}
+TABLE = {"account": ACCOUNT_EXCEPTIONS, "tenant": TENANT_EXCEPTIONS, "care_app": CARE_EXCEPTIONS}
 """All exceptions, by stage."""
 _EVERY_ROW = "--every-row"
 

@@ -36,8 +36,7 @@ a subnet), tasks, functions and some 15 endpoints."""
 class TenantVpc(Construct):
     """The tenant's VPC: created here (``is_own``), or that of ``[network.vpc]`` in the tenant file.
 
-    ``id``, ``cidr``, ``subnet_ids`` (one per zone, in the tenant file's order), ``route_table_ids``;
-    ``network_acl``: None in a VPC that is not created here.
+    ``id``, ``cidr``, ``subnet_ids`` (one per zone, in the tenant file's order), ``route_table_ids``.
     """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
@@ -45,7 +44,6 @@ class TenantVpc(Construct):
         tenant = tenant_of(self)
         existing = tenant.config.network.vpc
         self.is_own = existing is None
-        self.network_acl: ec2.NetworkAcl | None = None
         if existing is None:
             self._create(tenant)
         else:
@@ -94,7 +92,7 @@ class TenantVpc(Construct):
         come answers of S3 and DynamoDB, whose addresses have no fixed range, and the care side's connections
         where the ACL sees the clients' own addresses.
         """
-        acl = self.network_acl = ec2.NetworkAcl(self, "NetworkAcl", vpc=vpc)
+        acl = ec2.NetworkAcl(self, "NetworkAcl", vpc=vpc)
         for number, subnet in enumerate(vpc.isolated_subnets, start=1):
             ec2.SubnetNetworkAclAssociation(self, f"NetworkAcl{number}", network_acl=acl, subnet=subnet)
         inside, anywhere = ec2.AclCidr.ipv4(vpc.vpc_cidr_block), ec2.AclCidr.any_ipv4()

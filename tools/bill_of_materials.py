@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 _TOOL = ROOT / "build/cyclonedx/bin"
 _LOCKS = {"wheel": "local", "functions": "functions", "probe": "probe"}
 """Lock of ``requirements/``, by the name of a file."""
-_WITH_CONSOLE = frozenset({"wheel", "image-helpdesk", "image-orchestrator"})
+_WITH_CONSOLE = frozenset({"wheel", "image-orchestrator"})
 """Files of what contains the console's bundled page."""
 _OPTIONS = ("requirements", "--pyproject", "pyproject.toml", "--output-reproducible", "--no-validate")
 _DEVELOPMENT = {"name": "cdx:npm:package:development", "value": "true"}

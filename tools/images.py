@@ -14,21 +14,18 @@ from pathlib import Path
 
 from assistant.domain.errors import AssistantError, ConfigurationError, DeploymentError
 from assistant.tenant.manifests import LockedImage, load_images, write_digest
-from assistant.terminal.publishing import PLATFORMS, Cosign, Registry
+from assistant.terminal.publishing import PLATFORMS, Registry
 
 BY_DEFAULT = ("orchestrator", "model_server", "learning", "otel_collector", "embedding_tei_cpu")
 """Images that every deployment needs. An LLM on an accelerator needs ``llm_neuronx`` or ``llm_gpu`` too,
-corpora need ``corpus_job``, a care side with ``[helpdesk]`` needs ``helpdesk``."""
+corpora need ``corpus_job``."""
 
 
-def publish(
-    registry: Registry, names: Sequence[str], *, platform: str, key: str | None, lock_file: Path
-) -> None:
+def publish(registry: Registry, names: Sequence[str], *, platform: str, lock_file: Path) -> None:
     """Publish each image of the lock, and write its digest: build or copy our own unless its tag is in the
-    registry already, and sign it; look up the digest of AWS's.
+    registry already; look up the digest of AWS's.
 
-    ``platform``: of the tasks. ``key``: cosign's, or None to sign nothing. Raises ConfigurationError,
-    DeploymentError.
+    ``platform``: of the tasks. Raises ConfigurationError, DeploymentError.
     """
     lock = load_images(lock_file)
     images = {name: lock.image(name) for name in names}
@@ -45,8 +42,6 @@ def publish(
             _push(name, image, registry, platform=platform)
         inspect = ("imagetools", "inspect", source.name_of(image), "--format", "{{.Manifest.Digest}}")
         digest = existing or _docker("buildx", *inspect)
-        if image.is_own and key is not None:
-            _sign(name, image, registry, digest=digest, is_new=existing is None, key=key)
         write_digest(lock_file, name=name, digest=digest)
         remark = ", as it was there: a changed image needs another tag" if existing else ""
         sys.stderr.write(f"{name} = {digest}{remark}\n")
@@ -62,18 +57,6 @@ def _push(name: str, image: LockedImage, registry: Registry, *, platform: str) -
     options = ("--platform", PLATFORMS.get(name, platform), "--build-arg", f"PYTHON_IMAGE={_base(name)}")
     definition = ("--file", f"containers/{name}/Dockerfile", ".")
     _docker("buildx", "build", "--push", "--provenance=false", *options, *tag, *definition)
-
-
-def _sign(name: str, image: LockedImage, registry: Registry, *, digest: str, is_new: bool, key: str) -> None:
-    """Sign an image. Raises DeploymentError for one that was in the registry with another digest than the
-    lock's: anyone who may push there could have put it there to be signed."""
-    if not is_new and digest != image.digest:
-        raise DeploymentError(
-            f"{name}:{image.tag} was in the registry already, with a digest that the lock does not have: "
-            f"{digest}. It is not signed. If it is your build, write that digest into the lock and run "
-            "this again. If not, find out who pushed it, and give the image another tag."
-        )
-    Cosign(key=key).sign(f"{registry.host}/{image.repository}@{digest}")
 
 
 def _base(name: str) -> str:
@@ -100,14 +83,12 @@ def main() -> None:
     parser.add_argument("to", metavar="ACCOUNT/REGION")
     parser.add_argument("names", nargs="*", default=BY_DEFAULT, metavar="NAME", help="of images.lock.toml")
     parser.add_argument("--platform", default="linux/amd64", help="linux/arm64 for tasks on Arm")
-    parser.add_argument("--key", help="sign with it: awskms:///ARN, or cosign's private key file")
     arguments = parser.parse_args()
     try:
         publish(
             Registry.parse(arguments.to),
             arguments.names,
             platform=arguments.platform,
-            key=arguments.key,
             lock_file=Path("images.lock.toml"),
         )
     except AssistantError as error:

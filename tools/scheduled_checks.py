@@ -41,7 +41,7 @@ _SHORT_LIMIT_S = 600
 
 
 class Check(StrictModel):
-    """A benchmark or check: a target of the Makefile."""
+    """A benchmark or check."""
 
     name: str
     listed: date

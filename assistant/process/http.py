@@ -454,19 +454,12 @@ def self_signed_context() -> ssl.SSLContext:
     certificates (Elastic Load Balancing, "Target groups"); the security group limits who may connect. A key
     that only this process has needs no authority, store or rotation. Takes 9 ms.
     """
-    return server_context(_key_and_certificate())
-
-
-def server_context(pem: bytes) -> ssl.SSLContext:
-    """Return a server's TLS context, TLS 1.2 or later, of a certificate with its chain and private key.
-
-    OpenSSL reads the key from a file that only its owner can read: Python cannot pass a key from memory.
-    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
+    # Python cannot pass a key from memory: OpenSSL reads it from a file that only its owner can read.
     with tempfile.NamedTemporaryFile(prefix="task-", suffix=".pem") as file:
-        file.write(pem)
+        file.write(_key_and_certificate())
         file.flush()
         context.load_cert_chain(file.name)
     return context

@@ -19,7 +19,7 @@ from assistant.domain.errors import ConfigurationError
 from assistant.tenant.deployment import CidrBlock, NetworkSection, ParameterName, PlaceSection
 from assistant.tenant.deployment_checks import network_contradictions
 from assistant.tenant.tenant import TenantConfig, TenantName
-from assistant.tenant.toml_file import OpenSection, StrictModel, read_strict
+from assistant.tenant.toml_file import StrictModel, read_strict
 
 
 class LinkSection(StrictModel):
@@ -48,7 +48,7 @@ class ProbeSection(StrictModel):
     alarm_email: str | None = Field(default=None, pattern=r"^[^\s@]+@[^\s@]+$")
 
 
-class CareAppConfig(OpenSection):
+class CareAppConfig(StrictModel):
     schema_version: Literal[1]
     tenant: TenantName
     """Equals the names of this file and of the tenant file."""
@@ -68,8 +68,6 @@ class CareApp:
     config: CareAppConfig
     certificate_authority: str | None
     """Content of ``probe.certificate_authority``."""
-    assistant: TenantConfig
-    """The tenant file."""
 
 
 _MAX_PEM_CHARACTERS = 2600
@@ -85,9 +83,7 @@ def load_care_app(path: Path, *, tenant: TenantConfig) -> CareApp:
     if errors:
         raise ConfigurationError(f"{path}: {'; '.join(errors)}.")
     name = config.probe.certificate_authority
-    return CareApp(
-        config=config, certificate_authority=_read_pem(path, name) if name else None, assistant=tenant
-    )
+    return CareApp(config=config, certificate_authority=_read_pem(path, name) if name else None)
 
 
 def _against_tenant(config: CareAppConfig, tenant: TenantConfig) -> list[str]:

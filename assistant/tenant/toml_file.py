@@ -47,6 +47,7 @@ RETIRED_KEYS: Mapping[str, str] = {
     "answers.reading": "in 0.3.0: no model reads a message before its search. Delete the line",
     "answers.reply_headings": "in 0.3.0: no text of a document is opened as a reply. Delete the line",
     "feedback": "in 0.3.0: write [desk.feedback] with the same keys",
+    "helpdesk": "in 0.3.0: the reference helpdesk is of the demo alone, and not deployed. Delete the section",
     "knowledge": 'in 0.2.0: write [[sources]] with name = "knowledge", namespace = "" and the same paths '
     "instead",
     "learning.ranking": "in 0.3.0: ranking learns no more from what agents do. Delete the line",

@@ -130,9 +130,9 @@ class AwsAccount:
         listed = self.listed("cloudformation", "list_stack_resources", **given)
         return {row["LogicalResourceId"]: str(row.get("PhysicalResourceId")) for row in listed}
 
-    def invoke(self, function: str) -> Mapping[str, Any]:
+    def invoke(self, function: str, event: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         """Invoke a function and return its result. Raises DeploymentError, also when it failed."""
-        answer = self.call("lambda", "invoke", FunctionName=function)
+        answer = self.call("lambda", "invoke", FunctionName=function, Payload=json.dumps(event or {}))
         payload = answer["Payload"].read()
         if answer.get("FunctionError"):
             raise DeploymentError(f"{function} failed: {payload.decode(errors='replace')[:500]}")

@@ -1,5 +1,5 @@
-"""What is put into a deployment from outside: models (``assistant aws put-artifacts``), signatures of images
-by cosign, and files for an inbox (``assistant knowledge push``).
+"""What is put into a deployment from outside: models (``assistant aws put-artifacts``), images with their
+signatures, and files for an inbox (``assistant knowledge push``).
 
 Models that come as Python packages are uploaded into a tenant's models bucket as they are. So a tenant that
 names them can answer before its own models are compiled.
@@ -236,69 +236,47 @@ _HOW_IMAGES_ARE_NAMED = frozenset({"Image", "ImageUri"})
 """Properties of CloudFormation: of a container or a model, and of a function or a Spark application."""
 _FIXED = re.compile(r"@sha256:[0-9a-f]{64}$")
 """End of an image's name with a digest."""
-_NO_SERVICES = {"mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json"}
-"""Signing configuration of cosign 3 without transparency log, certificate authority and time stamps."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cosign:
-    """Runs cosign 3 with one key. Each call raises ConfigurationError where there is no cosign.
+def unverified(
+    images: Sequence[str], *, key: str, login: tuple[str, tuple[str, str]] | None = None
+) -> Iterator[str]:
+    """Yield a message for each image, named by digest, that has no valid signature by a key, by cosign 3.
 
-    Nothing goes into a transparency log, which would publish the names of private images.
+    ``key``: ``awskms:///ARN``, or a file with the public key. ``login``: the registry's host, with user and
+    password; None: Docker's. Raises ConfigurationError where there is no cosign.
     """
-
-    key: str
-    """``awskms:///ARN`` for both, else a file: the private key to sign, the public key to verify."""
-    logins: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]], repr=False)
-    """Registry's host = user and password; Docker's where there is none."""
-
-    def sign(self, image: str) -> None:
-        """Put a signature of an image, named by digest, beside it. Raises DeploymentError."""
-        with tempfile.TemporaryDirectory() as folder:
-            services = Path(folder) / "signing.json"
-            services.write_text(json.dumps(_NO_SERVICES), encoding="utf-8")
-            refused = self._refusal(["sign", "--yes", "--signing-config", str(services)], image)
-        if refused is not None:
-            raise DeploymentError(f"cosign cannot sign {image} with {self.key}: {refused}")
-
-    def refusal(self, image: str) -> str | None:
-        """Return why an image, named by digest, has no valid signature by the key; None where it has one."""
-        return self._refusal(["verify", "--insecure-ignore-tlog=true"], image)
-
-    def _refusal(self, arguments: Sequence[str], image: str) -> str | None:
-        """Run cosign; return its last line where it fails, else None."""
-        command = ["cosign", *arguments, "--key", self.key, image]
+    with tempfile.TemporaryDirectory() as folder:
         environment = dict(os.environ)
-        with tempfile.TemporaryDirectory() as folder:
-            if self.logins:
-                auths = {
-                    host: {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
-                    for host, (user, password) in self.logins.items()
-                }
-                (Path(folder) / "config.json").write_text(json.dumps({"auths": auths}), encoding="utf-8")
-                environment["DOCKER_CONFIG"] = folder
-            try:
-                ended = subprocess.run(
-                    command, env=environment, capture_output=True, text=True, timeout=_LIMIT_S, check=False
+        if login is not None:
+            host, (user, password) = login
+            auth = base64.b64encode(f"{user}:{password}".encode()).decode()
+            config = json.dumps({"auths": {host: {"auth": auth}}})
+            (Path(folder) / "config.json").write_text(config, encoding="utf-8")
+            environment["DOCKER_CONFIG"] = folder
+        for image in images:
+            if (refused := _refusal(image, key=key, environment=environment)) is not None:
+                yield (
+                    f"{image} has no valid signature by {key}: {refused}. If it is your build, sign it "
+                    "(docs/from-nothing.md, Signed images). If not, find out who pushed it."
                 )
-            except FileNotFoundError:
-                raise ConfigurationError(
-                    "There is no cosign on this machine. Install cosign 3: docs/from-nothing.md, action 8."
-                ) from None
-            except subprocess.TimeoutExpired:
-                return f"cosign did not end within {_LIMIT_S} s"
-        lines = ended.stderr.strip().splitlines() or [f"cosign ended with {ended.returncode}"]
-        return lines[-1] if ended.returncode else None
 
 
-def unverified(images: Sequence[str], cosign: Cosign) -> Iterator[str]:
-    """Yield a message for each image that has no valid signature by the key."""
-    for image in images:
-        if (refused := cosign.refusal(image)) is not None:
-            yield (
-                f"{image} has no valid signature by {cosign.key}: {refused}. If it is your build, sign it: "
-                "make images TO=ACCOUNT/REGION ARGS='--key KEY'. If not, find out who pushed it."
-            )
+def _refusal(image: str, *, key: str, environment: Mapping[str, str]) -> str | None:
+    """Return the last line of cosign where it refuses an image, else None."""
+    command = ["cosign", "verify", "--insecure-ignore-tlog=true", "--key", key, image]
+    try:
+        ended = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=_LIMIT_S, check=False
+        )
+    except FileNotFoundError:
+        raise ConfigurationError(
+            "There is no cosign on this machine. Install cosign 3: docs/from-nothing.md, action 8."
+        ) from None
+    except subprocess.TimeoutExpired:
+        return f"cosign did not end within {_LIMIT_S} s"
+    lines = ended.stderr.strip().splitlines() or [f"cosign ended with {ended.returncode}"]
+    return lines[-1] if ended.returncode else None
 
 
 def images_of(templates: Templates, *, url_suffix: str) -> list[str]:

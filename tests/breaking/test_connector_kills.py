@@ -1,6 +1,6 @@
 """``kill -9`` of a connector's run at random points: nothing is lost, doubled or public.
 
-``KILLS`` points (5 unless told; ``make check-kills`` takes 50), drawn by ``SEED``. The run is the command's
+``KILLS`` points (5 unless told; ``check-kills`` takes 50), drawn by ``SEED``. The run is the command's
 own process, on a database that changes meanwhile.
 """
 

@@ -1,6 +1,6 @@
 """``kill -9`` of worker and service at random points, under concurrent adds, withdrawals and answers.
 
-``KILLS`` points (3 unless told; ``make check-kills`` takes 50), drawn by ``SEED``. The product runs as its
+``KILLS`` points (3 unless told; ``check-kills`` takes 50), drawn by ``SEED``. The product runs as its
 processes do, on a state folder of its own; all that is asked of it goes over HTTP.
 """
 

@@ -1,6 +1,6 @@
 """kill -9 of the process that moves feedback, at seeded points: no act is lost, and none is read twice.
 
-``KILLS=50`` and a new seed in ``make check-kills``; a few here.
+``KILLS=50`` and a new seed in ``check-kills``; a few here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A rehearsed restore that is killed again and again ends equal, and names what does not come back.
 
 ``KILLS`` of ten points (3 unless told) and ``RESTORED`` documents and records (120 unless told):
-``make check-restore`` takes all, and 10,000 of each, and prints the times. The command is a process of its
+``check-restore`` takes all, and 10,000 of each, and prints the times. The command is a process of its
 own, the account an emulator over HTTP.
 """
 

@@ -1,6 +1,6 @@
 """Spark makes the rows that the local engine makes, and that engine takes a hundred thousand documents.
 
-The packages of Spark are in an environment of their own: ``make check-corpus``.
+The packages of Spark are in an environment of their own: ``check-corpus``.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def cpu_s() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-@pytest.mark.skipif(not PYTHON.exists(), reason="make check-corpus installs Spark")
+@pytest.mark.skipif(not PYTHON.exists(), reason="the check check-corpus installs Spark")
 async def test_spark_makes_the_rows_of_the_local_engine(aws_server_url: str, tmp_path: Path) -> None:
     found = list(documents(int(os.environ.get("SPARK_DOCUMENTS", "1000"))))
     wanted = await wanted_of(found, tmp_path)

@@ -20,8 +20,8 @@ moto deletes whatever it is asked to. What resists here, with the page of its er
 - an endpoint that is ``Updating`` (docs.aws.amazon.com/sagemaker/latest/APIReference/API_DeleteEndpoint.html)
 - a table with deletion protection: ``ValidationException``
   (docs.aws.amazon.com/amazondynamodb/latest/developerguide/WorkingWithTables.Basics.html)
-- a stack with termination protection, or in ``DELETE_FAILED``: only there CloudFormation takes
-  ``RetainResources`` (docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DeleteStack.html)
+- a stack with termination protection, or in ``DELETE_FAILED``: only there CloudFormation forces a deletion
+  (docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DeleteStack.html)
 
 Not emulated: IAM, and how long anything takes: a change is over after a few looks at it.
 """
@@ -109,7 +109,7 @@ class Stack:
     protected: bool = True
     looks: int = 0
     deleted: datetime | None = None
-    retained: list[str] = field(default_factory=list)
+    forced: bool = False
 
 
 class LeavingAccount:
@@ -275,10 +275,10 @@ class LeavingAccount:
         for resource in stack.resources:
             if resource.status == "DELETE_COMPLETE":
                 continue
-            if resource.logical_id in stack.retained or resource.policy.startswith("Retain"):
+            if resource.policy.startswith("Retain"):
                 resource.status = "DELETE_SKIPPED"
             elif self._resists(resource):
-                resource.status = "DELETE_FAILED"
+                resource.status = "DELETE_SKIPPED" if stack.forced else "DELETE_FAILED"
             else:
                 resource.status = "DELETE_COMPLETE"
                 self.things.pop((resource.kind, resource.id), None)
@@ -305,7 +305,15 @@ class LeavingAccount:
         }
 
     def _stack(self, given: Any) -> Stack:
-        return next(stack for stack in self.stacks if given["StackName"] in (stack.id, stack.name))
+        name = given["StackName"]
+        standing = [each for each in self.stacks if each.name == name and each.status != "DELETE_COMPLETE"]
+        found = [*standing, *(each for each in self.stacks if each.id == name)]
+        if not found:
+            raise Refusal("ValidationError", f"Stack with id {name} does not exist")
+        return found[0]
+
+    def cloudformation_describe_stack_events(self, given: Any) -> Any:
+        return {"StackEvents": []}
 
     def cloudformation_list_stack_resources(self, given: Any) -> Any:
         listed = [
@@ -338,18 +346,19 @@ class LeavingAccount:
         return {}
 
     def cloudformation_delete_stack(self, given: Any) -> Any:
-        stack, retained = self._stack(given), given.get("RetainResources", [])
+        try:
+            stack, forced = self._stack(given), given.get("DeletionMode") == "FORCE_DELETE_STACK"
+        except Refusal:
+            return {}  # there is nothing to delete
         if stack.protected:
             raise Refusal(
                 "ValidationError",
                 f"Stack [{stack.name}] cannot be deleted while TerminationProtection is enabled",
             )
-        if retained and stack.status != "DELETE_FAILED":
-            raise Refusal(
-                "ValidationError", "specify resources to retain only when the stack is in DELETE_FAILED"
-            )
+        if forced and stack.status != "DELETE_FAILED":
+            raise Refusal("ValidationError", "a deletion is forced only when the stack is in DELETE_FAILED")
         if stack.status not in ("DELETE_COMPLETE", "DELETE_IN_PROGRESS"):
-            stack.status, stack.retained = "DELETE_IN_PROGRESS", retained
+            stack.status, stack.forced = "DELETE_IN_PROGRESS", forced
         return {}
 
     def elbv2_modify_load_balancer_attributes(self, given: Any) -> Any:

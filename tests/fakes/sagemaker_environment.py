@@ -1,6 +1,6 @@
 """``build/sagemaker`` of a checkout under test, and what ``model_artifacts/jobs.py`` asks of AWS.
 
-The SDK is a stand-in (tests/fakes/sagemaker_sdk). With SAGEMAKER_SDK=real, as ``make check-models`` says, it
+The SDK is a stand-in (tests/fakes/sagemaker_sdk). With SAGEMAKER_SDK=real, as ``check-models`` says, it
 is the one of the environment that ``make sagemaker-sdk`` made.
 """
 # pyright: basic

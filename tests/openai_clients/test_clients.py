@@ -1,4 +1,4 @@
-"""Three unmodified clients of OpenAI's API ask the service over HTTP: ``make check-openai-clients``."""
+"""Three unmodified clients of OpenAI's API ask the service over HTTP: ``check-openai-clients``."""
 
 from __future__ import annotations
 

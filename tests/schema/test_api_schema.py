@@ -2,7 +2,7 @@
 
 Whatever one agent gets or makes is asked for again by an agent of another tenant and, where it is the agent's
 own, by another agent of the same tenant: to them it is not there. The seed is fixed; API_EXAMPLES (20 by
-default) asks for more chains, as ``make check-api`` does.
+default) asks for more chains, as ``check-api`` does.
 """
 
 from __future__ import annotations

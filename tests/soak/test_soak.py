@@ -1,6 +1,6 @@
 """Many agents for a long time, while processes are killed, the disk is full, and stores and models are slow.
 
-``SOAK_S`` seconds (a short time unless told; ``make check-soak`` takes an hour, with 50 agents). After a
+``SOAK_S`` seconds (a short time unless told; ``check-soak`` takes an hour, with 50 agents). After a
 third of it the service is not killed any more, and in the last third its memory may not grow: its caches,
 each with a bound, are full some eight minutes after its start, and the most answers at once were there by
 then. What is judged is as after the kills: nothing lost, doubled or public.

@@ -22,7 +22,7 @@ from tests.stacks.values import deployed, resources_of, template_of, with_sectio
 
 ACCOUNT = "111122223333"
 SNAPSHOTS = Path(__file__).with_name("snapshots")
-VERSION = {4: "153417eabd90"}
+VERSION = {4: "fc8e3527b4f9"}
 """Of the account stage, and the digest of its snapshot."""
 
 

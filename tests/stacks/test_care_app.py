@@ -38,9 +38,7 @@ def template() -> Template:
 
 @pytest.fixture(scope="module")
 def in_own_vpc() -> Template:
-    care = care_of(IN_A_VPC_OF_ITS_OWN)
-    probe_alone = replace(care, config=care.config.model_copy(update={"helpdesk": None}))
-    return template_of(stack_of(IN_A_VPC_OF_ITS_OWN, probe_alone))
+    return template_of(stack_of(IN_A_VPC_OF_ITS_OWN, care_of(IN_A_VPC_OF_ITS_OWN)))
 
 
 def only(template: Template, kind: str) -> dict[str, Any]:

@@ -8,15 +8,17 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from assistant.cli.aws.destroying import Destruction, Ended
+from assistant.cli.aws.destroying import Destruction, Ended, run_cdk
 from assistant.cli.main import app
 from assistant.domain.errors import DeploymentError
 from assistant.terminal.account import AwsAccount
@@ -63,9 +65,30 @@ def deploy(account: LeavingAccount, assembly: Path, tenant: str = "pharmacy") ->
             account.fill(bucket.id, 2500 if number == 3 else 3)
 
 
-def destruction(tenant: str = "pharmacy", *, limit_s: float = 30.0) -> Destruction:
+def destroys(arguments: Sequence[str]) -> bool:
+    """Delete the stacks of an assembly in the order of cdk, by the calls that it makes; stop as it does."""
+    artifacts = json.loads((Path(arguments[-2]) / "manifest.json").read_text())["artifacts"]
+    aws = AwsAccount(account=ACCOUNT, region=REGION)
+    for name in sorted(artifacts, key=lambda name: len(artifacts[name]["dependencies"]), reverse=True):
+        aws.call("cloudformation", "delete_stack", StackName=name)
+        while described := aws.call(
+            "cloudformation", "describe_stacks", missing="ValidationError", StackName=name
+        ):
+            if described["Stacks"][0]["StackStatus"] == "DELETE_FAILED":
+                return False
+    return True
+
+
+CDK = partial(run_cdk, ROOT, limit_s=60.0)
+"""The real one."""
+
+
+def destruction(
+    tenant: str = "pharmacy", *, limit_s: float = 30.0, cdk: Callable[[Sequence[str]], bool] = destroys
+) -> Destruction:
     return Destruction(
         aws=AwsAccount(account=ACCOUNT, region=REGION),
+        cdk=cdk,
         full_name=f"assistant-{tenant}",
         tenant=tenant,
         parameters=f"/assistant/{tenant}/",
@@ -323,6 +346,53 @@ def kill_at(account: LeavingAccount, url: str, number: int, *, is_carried_out: b
         released.set()
 
 
+def test_a_killed_run_ends_cdk_and_the_next_one_ends_the_tenant(
+    served: tuple[LeavingAccount, str], assembly: Path
+) -> None:
+    account, url = served
+    account.looks = 1
+    deploy(account, assembly, "sandbox")
+    reached = threading.Event()
+
+    def hold(call: str) -> None:
+        if call == "cloudformation_delete_stack" and not reached.is_set():
+            reached.set()
+            ended.wait(30)
+
+    account.hold, ended = hold, threading.Event()
+    program = "from tests.stacks.test_destroy import CDK, destruction; destruction('sandbox', cdk=CDK).run()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, env=os.environ | {"AWS_ENDPOINT_URL": url}
+    )
+    try:
+        assert reached.wait(60)
+        (group,) = [row for row in processes() if row.ppid == process.pid]
+        assert any("node" in row.command for row in processes() if row.pgid == group.pid)
+    finally:
+        process.kill()
+        process.wait(30)
+    while any(row.pgid == group.pid for row in processes()):
+        reached.wait(0.05)
+    ended.set()
+    assert nothing_unexplained(destruction("sandbox", cdk=CDK).run(), account, "sandbox")
+
+
+@dataclass(frozen=True)
+class Process:
+    ppid: int
+    pid: int
+    pgid: int
+    command: str
+
+
+def processes() -> list[Process]:
+    listed = subprocess.run(
+        ["ps", "-eo", "ppid=,pid=,pgid=,args="], capture_output=True, text=True, timeout=30, check=True
+    )
+    rows = [line.split(None, 3) for line in listed.stdout.splitlines()]
+    return [Process(int(parent), int(pid), int(group), args) for parent, pid, group, args in rows]
+
+
 def command(*given: str, typed: str = "") -> Any:
     return CliRunner().invoke(app, ["aws", "destroy", "--tenant", "pharmacy", *given], input=typed)
 
@@ -350,6 +420,7 @@ def test_another_name_changes_nothing(account: LeavingAccount, assembly: Path) -
 
 
 def test_the_typed_name_is_the_only_question(account: LeavingAccount, assembly: Path) -> None:
+    """The command runs the real cdk."""
     deploy(account, assembly)
     account.looks = 0
     done = command(typed="pharmacy\n")

@@ -82,12 +82,6 @@ NOT_SET_IN: Mapping[tuple[str, str], str] = {
             ("MovingSettings", "ReceivingSettings", "MakingSetsSettings"),
             "The class has the one folder that a function may write to.",
         ),
-        (
-            ("tls_certificate", "tls_key", "system_token"),
-            ("HelpdeskSettings",),
-            "They are secrets of the container.",
-        ),
-        (("host", "client_id"), ("HelpdeskSettings",), "The class has what stands outside the demo."),
         (("sets_dir",), ("MakingSetsSettings",), "The class has the one folder that the task may write to."),
         (
             (
@@ -200,10 +194,9 @@ def processes(assembly: Path) -> list[Process]:  # noqa: F811 - the fixture
         for process in processes_in(f"{tenant}/{stack}", template)
     ]
     care = template_of(stack_of("pharmacy", care_of("pharmacy")))
-    desk = template_of(stack_of("sandbox", care_of("sandbox")))
     on_cpu = deployed(WITH_LLM)
     models = template_of(stack_with(ModelsStack, on_cpu, stage=stage_for(on_cpu)))
-    beside = {"pharmacy/CareApp": care, "sandbox/CareApp": desk, "sandbox/Models": models}
+    beside = {"pharmacy/CareApp": care, "sandbox/Models": models}
     return [*of_tenants, *(process for where in beside for process in processes_in(where, beside[where]))]
 
 

@@ -33,7 +33,6 @@ MOST_BYTES = 4 * 1024 * 1024
 """The service's code, with what it says of itself, and its lock fill 3.1 MiB, its page 0.3."""
 JOB = "containers/corpus_job/job.py"
 IMPORTED_BY_NAME = {
-    "assistant.options.helpdesk": ("tools.systems",),
     "assistant.service": ("assistant.options.sources.task",),
     "awslambdaric": (f"lambdas.{MOVER}", "assistant.options.models_lab.make_sets"),
 }
@@ -53,10 +52,9 @@ def final(definition: Path, instruction: str) -> list[str]:
     return [value for name, value in steps[start:] if name == instruction]
 
 
-def test_there_are_six_images() -> None:
+def test_there_are_five_images() -> None:
     assert [path.parent.name for path in DEFINITIONS] == [
         "corpus_job",
-        "helpdesk",
         "learning",
         "model_server",
         "orchestrator",
@@ -140,7 +138,7 @@ def test_the_image_holds_no_secret_and_no_build_step(definition: Path) -> None:
 def test_the_context_is_small_and_holds_nothing_private(definition: Path) -> None:
     names = context_files(definition, ROOT)
     assert sum((ROOT / name).stat().st_size for name in names) < MOST_BYTES
-    others = {"learning": {"lambdas"}, "corpus_job": {"containers"}, "helpdesk": {"tools"}}
+    others = {"learning": {"lambdas"}, "corpus_job": {"containers"}}
     beside = others.get(definition.parent.name, set())
     assert {name.split("/")[0] for name in names} == beside | {"assistant", "requirements"}
     assert {name for name in names if name.startswith("containers/")} <= {JOB}
@@ -159,11 +157,9 @@ def test_the_context_holds_every_module_that_the_process_may_import(definition: 
 
 
 @of_assistant
-def test_the_reference_helpdesk_is_in_its_own_image_alone(definition: Path) -> None:
-    held = [
-        name for name in context_files(definition, ROOT) if name.startswith("assistant/options/helpdesk/")
-    ]
-    assert bool(held) == (definition.parent.name == "helpdesk")
+def test_the_reference_helpdesk_is_in_no_image(definition: Path) -> None:
+    names = context_files(definition, ROOT)
+    assert not [name for name in names if name.startswith("assistant/options/helpdesk/")]
 
 
 def test_the_context_of_the_training_job_is_its_lock_and_its_programs() -> None:

@@ -65,7 +65,7 @@ def test_almost_every_package_has_its_licence(folder: Path, name: str) -> None:
     assert len(without) <= len(libraries) / 8, without
 
 
-@pytest.mark.parametrize("name", ["wheel", "image-helpdesk", "image-orchestrator"])
+@pytest.mark.parametrize("name", ["wheel", "image-orchestrator"])
 def test_the_console_s_packages_are_in_what_holds_its_page(folder: Path, name: str) -> None:
     bundled = json.loads((ROOT / "package.json").read_bytes())["dependencies"]
     listed = {each["name"]: each for each in components(folder, name)}

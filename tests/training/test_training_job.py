@@ -1,6 +1,6 @@
 """The training job on CPU, as SageMaker starts it: a small model, a few steps, an end in the middle.
 
-``make check-training`` runs it: torch is in an environment of its own (5.6 GB), so CI does not.
+``check-training`` runs it: torch is in an environment of its own (5.6 GB), so CI does not.
 """
 
 from __future__ import annotations

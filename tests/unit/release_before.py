@@ -1,6 +1,6 @@
 """What the release before (format 1) left: the tables of its files, an answer, and what it reads.
 
-``tests/data/release_before`` was written by that release. ``make check-upgrade`` runs that release itself.
+``tests/data/release_before`` was written by that release. ``check-upgrade`` runs that release itself.
 """
 
 from __future__ import annotations

@@ -69,6 +69,13 @@ def test_a_good_file_is_read_whole(tmp_path: Path, tenant: TenantConfig) -> None
     assert found.certificate_authority is None
 
 
+def test_a_section_of_an_earlier_release_is_refused_with_what_to_do(
+    tmp_path: Path, tenant: TenantConfig
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"line 22: helpdesk was removed .* Delete the section"):
+        load(tmp_path, tenant, f'{CARE}\n[helpdesk]\nhost_name = "desk.example.com"\n')
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [

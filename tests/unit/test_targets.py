@@ -1,4 +1,5 @@
-"""Every test file is run by exactly one target of the Makefile: its folder is in one row."""
+"""Every test file is run by exactly one target of the Makefile, or check of ``benchmarks/checks.toml``: its
+folder is in one row."""
 
 from __future__ import annotations
 
@@ -7,12 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from tools.scheduled_checks import read_checks
+
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-ROWS = {
+TARGETS = {
     target: folders.split() for target, folders in re.findall(r"^([\w-]+)\.tests := (.*)$", MAKEFILE, re.M)
 }
-"""The folders of each target."""
+ROWS = TARGETS | {
+    check.name: folders
+    for check in read_checks()
+    if (folders := re.findall(r"(?<= )tests/\w+(?= |$)", check.night or ""))
+}
+"""The folders of each target, and of each check that has one of its own."""
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("test_*.py"))
 
 
@@ -24,7 +32,7 @@ def test_a_test_file_is_in_one_row() -> None:
     assert {str(file): found for file in FILES if len(found := targets_of(file)) != 1} == {}
 
 
-@pytest.mark.parametrize("target", ROWS)
+@pytest.mark.parametrize("target", TARGETS)
 def test_a_target_runs_its_row(target: str) -> None:
     recipe = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.M)
     assert recipe is not None

@@ -1,4 +1,4 @@
-"""``make check-upgrade``: the release before makes a state, and this release takes it over.
+"""``check-upgrade``: the release before makes a state, and this release takes it over.
 
 ``build/release-before`` has that release with an environment of its own. ``RECORDS`` answers with feedback
 are written by its code; the commands of both releases ask, as a client would.

@@ -1,6 +1,5 @@
 """docs/from-nothing.md walked by its commands as they stand, for two tenants, on emulated accounts; then for
-the first one, whose care side is in its own account, the desk's page, and for the second one a delivery by
-GitHub.
+the second one a delivery by GitHub.
 
 The commands run in a copy of the repository, by the real ``cdk``, ``assistant`` and ``aws``. ``INSTEAD``
 names what no emulator has, and what stands for it. Behind a ``*Check:*`` its command runs too. The walk ends
@@ -16,7 +15,7 @@ import re
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -33,11 +32,11 @@ from tests.fakes.scripted_http import Exchange, ScriptedServer, scripted_http
 from tests.fakes.tls_front import Authority, tls_front
 from tests.fakes.tokens import EC_KEY
 from tests.options.bedrock.writer import ENDPOINT_VARIABLE, copies_a_line
-from tests.stacks.emulated_account import EmulatedAccount, issued
+from tests.stacks.emulated_account import EmulatedAccount
 from tests.stacks.emulated_tenant import EmulatedTenant
 from tests.stacks.synthesized import ROOT
 from tests.stacks.test_delivery import JOBS
-from tests.unit.test_from_nothing import FIRST, Action, actions, section
+from tests.unit.test_from_nothing import FIRST, Action, section
 from tests.walk.walking import (
     ASSISTANT,
     Walk,
@@ -49,9 +48,6 @@ from tests.walk.walking import (
     run_the_machine,
 )
 
-_DESK = (ROOT / "assistant/options/helpdesk/deployed.md").read_text(encoding="utf-8")
-DESK = [replace(each, number=100 + each.number) for each in actions(_DESK.split("\n## What only")[0])]
-"""The desk's actions, from 101."""
 OF_THE_CARE_TEAM = (14, 16)
 """Actions whose commands run with credentials of the care team's account."""
 INSTEAD: Mapping[int, str] = {
@@ -63,17 +59,19 @@ INSTEAD: Mapping[int, str] = {
     19: "no event and no function runs: the handlers of receiving and indexing run here, with the "
     "environments of their deployment but for DIFFERS",
     20: "the service is a process, and the probe's handler runs here, as 19",
-    101: "as 8",
-    103: "the made-up issuer cannot be reached",
-    105: "the emulator has no network",
-    111: "no function runs: the emulator answers for the probe, which the command asks at its end",
-    112: "the emulator keeps no secret of a template: one of its name is there",
-    114: "no task runs: tests/options/helpdesk and tests/browser have the desk's page",
 }
 DIFFERS: tuple[str, ...] = ("aws_endpoint_url", "sagemaker_endpoint_url", "search", "tls")
 """Emulators have addresses; the index is in a folder (tests/stacks/test_emulated_answer.py has a node); TLS
 is ended before the service, as the load balancer does it."""
 pytestmark = pytest.mark.loopback
+
+
+OF_SYSTEMS = {
+    r"\n\[\[reach\]\]\n(.+\n)+": "\n",
+    r"\n\[\[sources\]\]\n(.+\n)*kind = \"live\"\n(.+\n)*": "\n",
+    r"\n\[care_context\]\n(.+\n)+": "\n",
+}
+"""What the tests' tenant files have more than the shipped sandbox: a company's own systems."""
 
 
 # --- edits and what stands for a ticket -------------------------------------------------------------------
@@ -86,9 +84,6 @@ def edit_tenant_file(walk: Walk) -> None:
         walk,
         f"tenants/{walk.tenant}.toml",
         {
-            r"\n\[\[reach\]\]\n(.+\n)+": "\n",
-            r"\n\[\[sources\]\]\n(.+\n)*kind = \"live\"\n(.+\n)*": "\n",
-            r"\n\[care_context\]\n(.+\n)+": "\n",
             r'certificate_arn = ".*"': f'certificate_arn = "{walk.printed["ARN"]}"',
             r"allowed_principals = .*": f'allowed_principals = ["arn:aws:iam::{walk.care.account}:root"]',
             r"artifact_publishers = .*": f'artifact_publishers = ["{role}"]',
@@ -96,6 +91,7 @@ def edit_tenant_file(walk: Walk) -> None:
             r"111122223333": ASSISTANT,
             r"(?m)^((issuer|host_name) = .*)example\.com": r"\1northshop.net",
         }
+        | OF_SYSTEMS
         | ({} if walk.tenant == "pharmacy" else {r"(frame_ancestors|cors_origins) = .*\n": ""}),
     )
 
@@ -116,8 +112,7 @@ def edit_care_file(walk: Walk) -> None:
     }
     file = walk.clone / "care_app" / f"{walk.tenant}.toml"
     if walk.tenant == walk.shown:
-        gone = {r"permissions_boundary = .*\n": "", r"\n\[helpdesk\]\n(.+\n)+": ""}
-        edited(walk, f"care_app/{walk.tenant}.toml", own | gone)
+        edited(walk, f"care_app/{walk.tenant}.toml", own | {r"permissions_boundary = .*\n": ""})
         return
     file.write_text((ROOT / "tests/care_app/pharmacy.toml").read_text(encoding="utf-8"), encoding="utf-8")
     edited(walk, f"care_app/{walk.tenant}.toml", own | care_network(walk.care))
@@ -137,53 +132,15 @@ def care_network(care: EmulatedAccount) -> dict[str, str]:
     return made
 
 
-def make_certificate(walk: Walk) -> None:
-    certificate, key = issued("desk.sandbox.northshop.net")
-    (walk.clone / "desk.pem").write_bytes(certificate)
-    (walk.clone / "desk.key").write_bytes(key)
-
-
-SHIPPED = (ROOT / "tests/tenants/sandbox.toml").read_text(encoding="utf-8")
-
-
-def add_desk(walk: Walk) -> None:
-    """To the care side's file, and to the tenant's whose conversation it is."""
-    (contexts,) = re.findall(r"\n\[care_context\]\n(?:.+\n)+", SHIPPED)
-    with (walk.clone / "tenants/sandbox.toml").open("a", encoding="utf-8") as file:
-        file.write(contexts.replace("example.com", "northshop.net"))
-    host, arn = "desk.sandbox.northshop.net", walk.printed["SECRET_ARN"]
-    with (walk.clone / "care_app/sandbox.toml").open("a", encoding="utf-8") as file:
-        file.write(f'\n[helpdesk]\nhost_name = "{host}"\nsecret_arn = "{arn}"\n')
-
-
-def lead_to_desk(walk: Walk) -> None:
-    """Put what action 5 took out of the tenant file, as it ships, with the desk's own names."""
-    live = r"\[\[sources\]\]\n(?:.+\n)*kind = \"live\"\n(?:.+\n)*"
-    tables = re.findall(rf"\n(?:{live}|\[\[reach\]\]\n(?:.+\n)+)", SHIPPED)
-    origins = re.findall(r"(?:frame_ancestors|cors_origins) = .*\n", SHIPPED)
-    file = walk.clone / "tenants/sandbox.toml"
-    text = file.read_text(encoding="utf-8").replace("[edge]\n", "".join(["[edge]\n", *origins]), 1)
-    text = "".join([text, *tables]).replace("example.com", "northshop.net")
-    text = re.sub(r"(?m)^service_name = .*", f'service_name = "{walk.printed["DESK_SERVICE"]}"', text)
-    file.write_text(text, encoding="utf-8")
-
-
-def secret_is_there(walk: Walk) -> None:
-    walk.account.client("secretsmanager").create_secret(Name="assistant/sandbox/reach/orders")
-
-
-BEFORE: Mapping[int, Callable[[Walk], None]] = {10: issuer_publishes_keys, 112: secret_is_there}
+BEFORE: Mapping[int, Callable[[Walk], None]] = {10: issuer_publishes_keys}
 MEANWHILE: Mapping[int, Callable[[Walk], None]] = {13: run_the_machine}
 AFTER: Mapping[int, Callable[[Walk], None]] = {
     5: edit_tenant_file,
     8: push_manifests,
     15: edit_care_file,
-    102: make_certificate,
-    106: add_desk,
-    108: lead_to_desk,
 }
-NOT_RUN = (1, 8, 101)
-CHECKS_NOT_RUN = (1, 6, 8, 10, 15, 19, 20, 103)
+NOT_RUN = (1, 8)
+CHECKS_NOT_RUN = (1, 6, 8, 10, 15, 19, 20)
 """Of what does not run; 8 and 10 look at git and at the command's own output, 15 runs as action 16 begins,
 and 19 and 20 have their own."""
 STATUS = {10: 1}
@@ -246,9 +203,6 @@ async def test_the_page_leads_to_a_written_answer(
         assert (usage["prompt_tokens"], usage["completion_tokens"]) == (5, 2)  # as the frames say
         assert len(site.bedrock.exchanges) == 3
     if walk.tenant == walk.shown:
-        walk.printed.clear()
-        for action in DESK:
-            await asyncio.to_thread(take, walk, action)
         return
     for job in ("diff", "deploy"):
         (command,) = [step for each in JOBS[job]["steps"] if "assistant aws" in (step := each.get("run", ""))]
@@ -364,17 +318,6 @@ def remember(walk: Walk, action: Action, wrote: str) -> None:
     """Keep what the action printed and a later one names."""
     if action.number == 3:
         walk.printed["ARN"] = wrote.strip()
-    if action.number == 104:
-        walk.printed["SECRET_ARN"] = wrote.strip()
-    if action.number == 107:
-        outputs = outputs_of(walk.care, f"assistant-{walk.tenant}-care-Link")
-        walk.printed["DESK_SERVICE"] = outputs["HelpdeskServiceName"]
-        walk.printed["SERVICE_ID"] = outputs["HelpdeskServiceName"].rpartition(".")[2]
-        walk.printed["CONTEXTS_KEY_ID"] = outputs["HelpdeskContextsKeyId"]
-    if action.number == 111:
-        named = [{"Name": "service-name", "Values": [walk.printed["DESK_SERVICE"]]}]
-        (made,) = walk.account.client("ec2").describe_vpc_endpoints(Filters=named)["VpcEndpoints"]
-        walk.printed["ENDPOINT_ID"] = made["VpcEndpointId"]
     if action.number == 16:
         outputs = outputs_of(walk.care, f"assistant-{walk.tenant}-care-Link")
         names = {"EndpointId": "ENDPOINT_ID", "ProbeKeyId": "PROBE_KEY_ID"}

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,11 +23,11 @@ from assistant.cli.aws.deploying import (
     published_keys,
     upgrade_tables,
 )
-from assistant.cli.aws.destroying import Destruction
+from assistant.cli.aws.destroying import Destruction, run_cdk
 from assistant.cli.aws.doctor import token_findings
 from assistant.cli.aws.power import PowerCommand
 from assistant.cli.aws.restoring import Rehearsal
-from assistant.cli.aws.templates import IMAGE_LOCK, ImageLockFile
+from assistant.cli.aws.templates import DEPLOY_LIMIT_S, IMAGE_LOCK, ImageLockFile
 from assistant.cli.aws.verifying import audit, receipt
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.tenant.deployed_names import ON, PAUSED, REINDEX_OUTPUT
@@ -123,6 +124,7 @@ def destroy(context: typer.Context, tenant: Tenant, plan: ShowPlan = False) -> N
         tenant=tenant,
         parameters=deployed.place.parameter(tenant, ""),
         terminal=terminal,
+        cdk=partial(run_cdk, Path.cwd(), limit_s=DEPLOY_LIMIT_S),
     )
     destruction.aws.require()
     planned = destruction.plan()
@@ -174,19 +176,14 @@ def reindex(
 
 
 def reindex_by_function(aws: AwsAccount, *, stack: str, do: str, terminal: Terminal) -> Mapping[str, Any]:
-    """Call the tenant's function until it is done; return its report. Raises DeploymentError."""
+    """Call the tenant's function until it is done; return its report. Raises DeploymentError; after it the
+    same command goes on."""
     if (function := aws.outputs(stack).get(REINDEX_OUTPUT)) is None:
         raise DeploymentError(
             f"{stack} has no {REINDEX_OUTPUT}: it is made with [embedding_next]. See docs/runbook.md#upgrade."
         )
     while True:
-        given = {"FunctionName": function, "Payload": json.dumps({"do": do})}
-        answer = aws.call("lambda", "invoke", **given)
-        progress = json.loads(answer["Payload"].read())
-        if "FunctionError" in answer:
-            raise DeploymentError(
-                f"{function} failed: {progress.get('errorMessage')}. Run the same command again."
-            )
+        progress = aws.invoke(function, {"do": do})
         if (done := progress.get("done")) is not None:
             return done
         terminal.step(f"{progress['held']} of {progress['of']} documents are in the next index")

@@ -4,18 +4,24 @@ It keeps no state of its own: it reads the tenant's stacks, and CloudFormation's
 is kept for 90 days. So the command may be killed at any call and run again, also after ``cdk destroy``.
 Nothing is deleted by its tags: another system of the company may use the same.
 
-A run deletes the stacks, the newest first. Then the *sweep* deletes what the stacks retained (buckets,
-tables, vaults, keys). At last, what still has the tenant's tag without an explanation is listed as an
-*orphan*.
+A run lifts what protects the stacks, and has ``cdk destroy`` delete them, the newest first. Then the *sweep*
+deletes what the stacks retained (buckets, tables, vaults, keys). At last, what still has the tenant's tag
+without an explanation is listed as an *orphan*.
 """
 
 from __future__ import annotations
 
+import json
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
+from assistant.cli.aws.templates import STANDARD_ERROR, cdk_call
 from assistant.domain.errors import DeploymentError
 from assistant.terminal.account import AwsAccount, aws_errors, wait_until
 from assistant.terminal.terminal import Terminal
@@ -29,7 +35,16 @@ _BACKUP_DAYS = 35
 """DynamoDB keeps a backup of a deleted table with point-in-time recovery for so long, at no cost:
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/PointInTimeRecovery_Howitworks.html"""
 _ATTEMPTS = 3
-"""Deletions of one stack or bucket: a first one that fails shows what to remove, a last one retains it."""
+"""Deletions of a stack or bucket: a first one that fails shows what to remove."""
+_ENDS_WITH_US = """
+exec 3<&0
+"$@" </dev/null &
+cdk=$!
+{ read _ <&3; kill -TERM 0; } &
+wait $cdk
+"""
+"""Shell program that runs its arguments, and ends its process group when its input is closed: also where this
+command is killed, and whichever process Node was started by."""
 _MOST_PARAMETERS = 10
 """Names that one DeleteParameters takes."""
 
@@ -104,6 +119,8 @@ class Destruction:
     """The path of its parameters: ``/assistant/pharmacy/``. Names of its secrets begin likewise without the
     first slash: ``assistant/pharmacy/``."""
     terminal: Terminal
+    cdk: Callable[[Sequence[str]], bool]
+    """Runs cdk with these arguments, and returns whether it succeeded: ``run_cdk``."""
     poll_s: float = 10.0
     limit_s: float = 5400.0
     """Longest wait for one change: Lambda releases network interfaces after 40 minutes, and a search domain
@@ -129,8 +146,8 @@ class Destruction:
 
     def run(self) -> Ended:
         """Delete the tenant. Raises DeploymentError after ``limit_s`` of waiting, or where AWS refuses."""
-        for stack in self._standing():
-            self._delete(stack)
+        for chosen in (self._above_network, self._standing):
+            self._delete(chosen)
         self.terminal.step("removing what the stacks left")
         kept = list(self._sweep())
         return Ended(stays=kept, orphans=self._orphans(kept))
@@ -165,35 +182,73 @@ class Destruction:
             if summary.get("PhysicalResourceId")
         ]
 
-    def _delete(self, stack: Mapping[str, Any]) -> None:
-        """Delete one stack. At the last attempt it retains what it cannot delete, for the sweep. Raises
-        DeploymentError where the stack stays."""
-        name, given = stack["StackName"], {"StackName": stack["StackId"]}
-        self.terminal.step(f"deleting {name}")
-        self._until(f"{name} is changing", lambda: self._rests(stack))
-        for attempt in range(_ATTEMPTS):
-            remaining = [resource for resource in self._resources(stack) if resource.status != _GONE]
-            self._lift(remaining)
-            self.aws.call(
-                "cloudformation", "update_termination_protection", EnableTerminationProtection=False, **given
-            )
-            failed = [resource.logical_id for resource in remaining if resource.status == _FAILED]
-            # The last attempt retains the resources that failed: the sweep deletes them, or they are orphans.
-            # CloudFormation accepts RetainResources only for a stack in DELETE_FAILED.
-            is_last = attempt == _ATTEMPTS - 1 and self._status(stack) == _FAILED
-            self.aws.call(
-                "cloudformation", "delete_stack", **given, **({"RetainResources": failed} if is_last else {})
-            )
-            self._until(f"{name} is being deleted", lambda: self._rests(stack))
-            if self._status(stack) == _GONE:
+    def _above_network(self) -> list[Mapping[str, Any]]:
+        """Return the stacks that are newer than the one with the VPC. They go before it: some services
+        release its addresses long after their resources are deleted."""
+
+        def has_no_vpc(stack: Mapping[str, Any]) -> bool:
+            return all(resource.kind != "AWS::EC2::VPC" for resource in self._resources(stack))
+
+        return list(takewhile(has_no_vpc, self._standing()))
+
+    def _delete(self, chosen: Callable[[], list[Mapping[str, Any]]]) -> None:
+        """Have cdk delete stacks until none stands; what it cannot delete is retained in the end, for the
+        sweep. Raises DeploymentError where a stack stays. ``chosen``: returns those that still stand."""
+        for _ in range(_ATTEMPTS):
+            if not (stacks := chosen()):
                 return
-        reasons = [
-            f"{item.logical_id} ({item.id})" for item in self._resources(stack) if item.status == _FAILED
-        ]
-        raise DeploymentError(
-            f"{name} cannot be deleted: {', '.join(reasons) or 'see its events'}. Its events say why: aws "
-            f"cloudformation describe-stack-events --stack-name {name}. Then run the same command again."
+            for stack in stacks:
+                self._prepare(stack)
+            self.terminal.step(f"deleting {', '.join(stack['StackName'] for stack in stacks)}")
+            with tempfile.TemporaryDirectory() as folder:
+                self._write_assembly(Path(folder), stacks)
+                self.cdk(["destroy", "--force", "--app", folder, "**"])
+        for stack in chosen():
+            self._force(stack)
+
+    def _write_assembly(self, folder: Path, stacks: Sequence[Mapping[str, Any]]) -> None:
+        """Write the cloud assembly that cdk reads: the stacks that stand, not those of the tenant file, which
+        may have changed since. Each depends on all older ones. https://docs.aws.amazon.com/cdk/api/v2/docs/cloud-assembly-schema-readme.html
+        """
+        names = [str(stack["StackName"]) for stack in stacks]
+        artifacts = {
+            name: {
+                "type": "aws:cloudformation:stack",
+                "environment": f"aws://{self.aws.account}/{self.aws.region}",
+                "properties": {"templateFile": "none.json"},
+                "dependencies": names[number:],
+            }
+            for number, name in enumerate(names, start=1)
+        }
+        (folder / "none.json").write_text("{}", encoding="utf-8")
+        manifest = {"version": "36.0.0", "artifacts": artifacts}
+        (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+    def _prepare(self, stack: Mapping[str, Any]) -> None:
+        """Wait until nothing changes a stack, and remove its protections."""
+        self._until(f"{stack['StackName']} is changing", lambda: self._rests(stack))
+        self._lift([resource for resource in self._resources(stack) if resource.status != _GONE])
+        self.aws.call(
+            "cloudformation",
+            "update_termination_protection",
+            missing="ValidationError",  # a deletion that was under way has ended
+            StackName=stack["StackId"],
+            EnableTerminationProtection=False,
         )
+
+    def _force(self, stack: Mapping[str, Any]) -> None:
+        """Delete a stack without the resources that resist: the sweep deletes them, or they are orphans.
+        Raises DeploymentError where it stays."""
+        name = stack["StackName"]
+        if self._status(stack) == _FAILED:  # CloudFormation forces the deletion of such a stack alone
+            given = {"StackName": stack["StackId"], "DeletionMode": "FORCE_DELETE_STACK"}
+            self.aws.call("cloudformation", "delete_stack", **given)
+            self._until(f"{name} is being deleted", lambda: self._rests(stack))
+        if self._status(stack) != _GONE:
+            raise DeploymentError(
+                f"{name} cannot be deleted. Its events say why: aws cloudformation describe-stack-events "
+                f"--stack-name {name}. Then run the same command again."
+            )
 
     def _status(self, stack: Mapping[str, Any]) -> str:
         described = self.aws.call("cloudformation", "describe_stacks", StackName=stack["StackId"])
@@ -206,7 +261,7 @@ class Destruction:
 
     def _lift(self, resources: Sequence[Recorded]) -> None:
         """Remove what makes AWS refuse the deletion of these resources of one stack: protections,
-        connections, interfaces of services. A repository or bucket only after its deletion failed."""
+        connections, interfaces of services. What still resists, such as a bucket, is the sweep's."""
         for resource in resources:
             match resource.kind:
                 case "AWS::ElasticLoadBalancingV2::LoadBalancer":
@@ -218,10 +273,6 @@ class Destruction:
                     self._until(f"{endpoint} is updating", lambda name=endpoint: self._endpoint_rests(name))
                 case "AWS::EC2::VPC":
                     self._free_interfaces(resource.id)
-                case "AWS::ECR::Repository" if resource.status == _FAILED:
-                    self._remove_repository(resource.id)
-                case "AWS::S3::Bucket" if resource.status == _FAILED and self._lock(resource.id) is None:
-                    self._empty(resource.id)
                 case _:
                     pass
 
@@ -501,3 +552,23 @@ def _possible_ids(arn: str) -> set[str]:
     """
     resource = arn.split(":", 5)[-1].removesuffix(":*")
     return {resource, resource.partition("/")[2], resource.rpartition("/")[2], resource.partition(":")[2]}
+
+
+def run_cdk(root: Path, arguments: Sequence[str], *, limit_s: float) -> bool:
+    """Run cdk in a clone; return whether it succeeded. It ends with this process, however that ends. Raises
+    ConfigurationError where cdk is not installed, DeploymentError after ``limit_s``."""
+    command, environment = cdk_call(root, arguments)
+    with subprocess.Popen(
+        ["/bin/sh", "-c", _ENDS_WITH_US, "cdk", *command],
+        cwd=root,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=STANDARD_ERROR,
+        start_new_session=True,
+    ) as process:
+        try:
+            return process.wait(limit_s) == 0
+        except subprocess.TimeoutExpired:
+            raise DeploymentError(
+                f"cdk {arguments[0]} did not end within {limit_s:.0f} s. Run the command again."
+            ) from None

@@ -36,7 +36,7 @@ from assistant.terminal.account import (
     of_type,
     warning,
 )
-from assistant.terminal.publishing import Cosign, Registry, images_of, model_files, unverified
+from assistant.terminal.publishing import Registry, images_of, model_files, unverified
 
 Check = Callable[[], Iterable[Finding] | None]
 """A check yields a finding for each fault. It passes where it yields none or returns None, and raises
@@ -201,8 +201,8 @@ class DeploymentChecks:
         if not key.startswith("awskms:"):
             key = str(self.account.tenant_file.parent / key)
         try:
-            cosign = Cosign(key=key, logins={registry.host: registry.login()})
-            yield from map(failure, unverified(own_images, cosign))
+            login = (registry.host, registry.login())
+            yield from map(failure, unverified(own_images, key=key, login=login))
         except (ConfigurationError, DeploymentError) as error:
             # not "unknown", which would let a deployment go on
             yield failure(f"no signature of an image can be verified: {error.message}")

@@ -45,8 +45,8 @@ from template_checks.reachability import prove as prove_intended
 from template_checks.rules import check_rules
 from template_checks.templates import Templates
 
-_STANDARD_ERROR = 2
-"""File descriptor."""
+STANDARD_ERROR = 2
+"""File descriptor. Where CI is set, cdk writes to standard output, which belongs to --json."""
 _SYNTH_LIMIT_S = 300
 DEPLOY_LIMIT_S = 330 * 60
 """Longer than the templates' own timeouts, so that it never ends a healthy deployment: four hours for an
@@ -113,20 +113,13 @@ class CdkCommand:
     def _run(self, arguments: Sequence[str], *, limit_s: float) -> None:
         """Run cdk with its output on stderr. Raises ConfigurationError where it is not installed,
         DeploymentError where it fails or is too slow."""
-        command = self.root / "node_modules" / ".bin" / "cdk"
-        if not command.exists() or not (self.root / "cdk.json").exists():
-            raise ConfigurationError(
-                f"{self.root}: no CDK here. Run this in a clone of the repository, after make setup."
-            )
-        # The Node beside our Python comes first: the machine's own may be too old, or missing.
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        command, environment = cdk_call(self.root, arguments)
         try:
             ended = subprocess.run(
-                [str(command), *arguments],
+                command,
                 cwd=self.root,
-                env={**os.environ, "PATH": path},
-                # Where CI is set, cdk writes to standard output, which belongs to --json.
-                stdout=_STANDARD_ERROR,
+                env=environment,
+                stdout=STANDARD_ERROR,
                 timeout=limit_s,
                 check=False,
             )
@@ -134,6 +127,19 @@ class CdkCommand:
             raise DeploymentError(f"cdk {arguments[0]} did not end within {limit_s:.0f} s.") from None
         if ended.returncode:
             raise DeploymentError(f"cdk {arguments[0]} ended with {ended.returncode}; see its output above.")
+
+
+def cdk_call(root: Path, arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Return the command that runs cdk in ``root``, and its environment. Raises ConfigurationError where that
+    is no clone with ``cdk.json`` and its packages installed."""
+    command = root / "node_modules" / ".bin" / "cdk"
+    if not command.exists() or not (root / "cdk.json").exists():
+        raise ConfigurationError(
+            f"{root}: no CDK here. Run this in a clone of the repository, after make setup."
+        )
+    # The Node beside our Python comes first: the machine's own may be too old, or missing.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return [str(command), *arguments], {**os.environ, "PATH": path}
 
 
 # --- facts -------------------------------------------------------------------------------------------------

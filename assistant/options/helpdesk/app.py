@@ -3,8 +3,8 @@
 | route | called by |
 | --- | --- |
 | ``/``, ``/pages/…`` | a browser: the agents' page (``view/pages/``, built into ``DIST``) |
-| ``/patient``, ``/helpdesk/chats…`` | the patient's page, of the demo alone: it knows its chat's id |
-| ``/helpdesk/desk…`` | the agents' page, with an access token |
+| ``/patient``, ``/helpdesk/chats…`` | the patient's page: it knows its chat's id |
+| ``/helpdesk/desk…`` | the agents' page, which everybody on this machine may open |
 | ``/v1/replies`` | the assistant, with the token of the order system |
 
 A page asks every second for the chats that changed after a number, with one short request: a browser has six
@@ -71,38 +71,25 @@ A reference, not a helpdesk: it shows how a page holds the panel. Tenant: {tenan
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Agent:
-    """Who works at a desk, and the agent's access token for the assistant."""
-
-    name: str
-    token: str
-
-
 class CareSide(Protocol):
-    """Who the agents are, and what the care application signs. ``__main__`` has it for a closed VPC,
-    ``laptop`` for the demo."""
+    """What the care application signs for the one agent of the desk."""
 
-    async def agent(self, authorization: str | None) -> Agent:
-        """Return the agent of a request by its ``Authorization`` header. Each route of the desk calls it
-        first. Raises UnauthenticatedError, DependencyError."""
+    def token(self) -> str:
+        """Return the agent's access token for the assistant."""
         ...
 
-    async def context(self, chat: Chat, agent: str) -> str:
-        """Return the signed care context of a chat for an agent (by name): it says whose conversation it is,
-        with ``ids_of(chat)``. Raises DependencyError."""
+    def context(self, chat: Chat) -> str:
+        """Return the signed care context of a chat for the agent: it says whose conversation it is, with
+        ``ids_of(chat)``."""
         ...
 
 
 class DeskConfig(PublicModel):
-    """What the desk's page needs to know; without an issuer nobody signs in."""
+    """What the desk's page needs to know."""
 
     service: str
     tenant: str
     """Name of the tenant, as pages show it."""
-    issuer: str = ""
-    client_id: str = ""
-    scopes: tuple[str, ...] = ("openid",)
 
 
 class Written(PublicModel):
@@ -136,9 +123,8 @@ class Helpdesk:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Headers of the pages' files. A page may frame the assistant's panel and fetch from the issuer."""
-        service, issuer = self.config.service, self.config.issuer
-        csp = f"default-src 'self'; frame-src {service}; connect-src 'self' {issuer}; frame-ancestors 'none'"
+        """Headers of the pages' files. A page may frame the assistant's panel."""
+        csp = f"default-src 'self'; frame-src {self.config.service}; frame-ancestors 'none'"
         return {
             "content-security-policy": csp,
             "cross-origin-opener-policy": "same-origin-allow-popups",  # the panel's pop-up keeps its opener
@@ -152,14 +138,13 @@ class Helpdesk:
         content = _PAGE.format(name=name, title=title, tenant=escape(self.config.tenant))
         return HTMLResponse(content, headers=self.headers)
 
-    async def code(self, chat: Chat, agent: Agent) -> str:
+    async def code(self, chat: Chat) -> str:
         """Return a one-time code that signs the agent in to the panel. Raises DependencyError."""
-        context = await self.side.context(chat, agent.name)
         try:
             response = await self.http.post(
                 f"{self.config.service}/v1/panel/codes",
-                json={"context": context, "origin": self.origin},
-                headers={"authorization": f"Bearer {agent.token}"},
+                json={"context": self.side.context(chat), "origin": self.origin},
+                headers={"authorization": f"Bearer {self.side.token()}"},
                 timeout=_CODE_LIMIT_S,
             )
             return response.raise_for_status().json()["code"]
@@ -182,8 +167,6 @@ class Helpdesk:
         token on routes below ``/v1/``. The routes read this object from ``app.state.helpdesk``."""
         app.state.helpdesk = self
         app.include_router(_router)
-        if not self.config.issuer:  # no patient's browser reaches a closed VPC, where agents sign in
-            app.include_router(_patients)
         app.add_exception_handler(AssistantError, _refusal)
 
 
@@ -201,20 +184,9 @@ def _desk(request: Request) -> Helpdesk:
 
 DeskOf = Annotated[Helpdesk, Depends(_desk)]
 
-
-async def _agent(request: Request, desk: DeskOf) -> Agent:
-    return await desk.side.agent(request.headers.get("authorization"))
-
-
-AgentOf = Annotated[Agent, Depends(_agent)]
-_router, _patients = APIRouter(include_in_schema=False), APIRouter(include_in_schema=False)
+_router = APIRouter(include_in_schema=False)
 _OF_DESKS = {"customer", "ids", "story"}
 """Fields of a chat that its patient's page does not get."""
-
-
-@_router.get("/healthz", status_code=204)
-async def health() -> None:
-    """The process serves."""
 
 
 @_router.get("/pages/{name}")
@@ -229,7 +201,7 @@ async def desk_page(desk: DeskOf) -> Response:
     return desk.page(_DESK, "Agents' desk")
 
 
-@_patients.get("/patient")
+@_router.get("/patient")
 async def patient_page(desk: DeskOf) -> Response:
     return desk.page(_PATIENT, "Chat with your pharmacy")
 
@@ -239,47 +211,47 @@ async def config(desk: DeskOf) -> DeskConfig:
     return desk.config
 
 
-@_patients.post("/helpdesk/chats", status_code=201, response_model_exclude=_OF_DESKS)
+@_router.post("/helpdesk/chats", status_code=201, response_model_exclude=_OF_DESKS)
 async def begin(desk: DeskOf, asked: Begun) -> Chat:
     stories = desk.patients.stories
     customer = stories[asked.customer % len(stories)]
     return await desk.chats.open(customer.customer, dict(customer.ids), text=asked.text)
 
 
-@_patients.get("/helpdesk/chats/{chat_id}", response_model_exclude={"chats": {"__all__": _OF_DESKS}})
+@_router.get("/helpdesk/chats/{chat_id}", response_model_exclude={"chats": {"__all__": _OF_DESKS}})
 async def follow(desk: DeskOf, chat_id: str, after: int = 0) -> Changes:
     return await desk.chats.since(after, chat_id)
 
 
-@_patients.post("/helpdesk/chats/{chat_id}/messages", response_model_exclude=_OF_DESKS)
+@_router.post("/helpdesk/chats/{chat_id}/messages", response_model_exclude=_OF_DESKS)
 async def write(desk: DeskOf, chat_id: str, asked: Written) -> Chat:
     return await desk.chats.add(chat_id, "patient", asked.text, message_id=asked.message_id)
 
 
 @_router.get("/helpdesk/desk")
-async def follow_all(desk: DeskOf, _: AgentOf, after: int = 0) -> Changes:
+async def follow_all(desk: DeskOf, after: int = 0) -> Changes:
     desk.patients.see_desk()
     return await desk.chats.since(after)
 
 
 @_router.post("/helpdesk/desk/{chat_id}/messages")
-async def answer(desk: DeskOf, _: AgentOf, chat_id: str, asked: Written) -> Chat:
+async def answer(desk: DeskOf, chat_id: str, asked: Written) -> Chat:
     return await desk.chats.add(chat_id, "agent", asked.text, message_id=asked.message_id)
 
 
 @_router.post("/helpdesk/desk/{chat_id}/close", status_code=204)
-async def close(desk: DeskOf, _: AgentOf, chat_id: str) -> None:
+async def close(desk: DeskOf, chat_id: str) -> None:
     await desk.chats.close(chat_id)
 
 
 @_router.post("/helpdesk/desk/{chat_id}/code")
-async def code(desk: DeskOf, agent: AgentOf, chat_id: str) -> Mapping[str, str]:
-    return {"code": await desk.code(await desk.chats.get(chat_id), agent)}
+async def code(desk: DeskOf, chat_id: str) -> Mapping[str, str]:
+    return {"code": await desk.code(await desk.chats.get(chat_id))}
 
 
 @_router.post("/helpdesk/desk/{chat_id}/context")
-async def context(desk: DeskOf, agent: AgentOf, chat_id: str) -> Mapping[str, str]:
-    return {"context": await desk.side.context(await desk.chats.get(chat_id), agent.name)}
+async def context(desk: DeskOf, chat_id: str) -> Mapping[str, str]:
+    return {"context": desk.side.context(await desk.chats.get(chat_id))}
 
 
 @_router.post("/v1/replies", status_code=204)

@@ -18,7 +18,7 @@ from rich.text import Text
 from assistant.domain.clock import SystemClock
 from assistant.laptop.layout import ORDER_SYSTEM, Addresses, Layout
 from assistant.laptop.tokens import CareCase, Grant, issue_context, issue_token
-from assistant.options.helpdesk.app import Agent, DeskConfig, Helpdesk, ids_of
+from assistant.options.helpdesk.app import DeskConfig, Helpdesk, ids_of
 from assistant.options.helpdesk.chats import Chat, StoredChats
 from assistant.options.helpdesk.patients import SimulatedPatients, shipped_stories
 from assistant.options.live.contexts import CareContexts
@@ -43,15 +43,14 @@ class LaptopCareSide:
     issuer: str
     state_dir: Path
 
-    async def agent(self, authorization: str | None) -> Agent:  # noqa: ARG002 : nobody signs in on a laptop
-        token = issue_token(Grant(self.tenant, AGENT), state_dir=self.state_dir, issuer=self.issuer)
-        return Agent(AGENT, token)
+    def token(self) -> str:
+        return issue_token(Grant(self.tenant, AGENT), state_dir=self.state_dir, issuer=self.issuer)
 
-    async def context(self, chat: Chat, agent: str) -> str:
+    def context(self, chat: Chat) -> str:
         case = CareCase(chat.customer, ids_of(chat))
         return issue_context(
             case,
-            Grant(self.tenant, agent),
+            Grant(self.tenant, AGENT),
             state_dir=self.state_dir,
             issuer=self.care.issuer,
             audience=self.care.audience,

@@ -2,7 +2,7 @@
 
 Every question is a document's title, and both models give vectors of one size: a question embedded by one
 model and searched in the other's index would get an answer, but not the cosine 1 with its own title.
-``make check-reindex`` runs it with more documents and for longer (DOCUMENTS=, SECONDS=).
+``check-reindex`` runs it with more documents and for longer (DOCUMENTS=).
 """
 
 from __future__ import annotations

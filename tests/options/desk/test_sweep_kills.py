@@ -1,6 +1,6 @@
 """kill -9 of recall's sweep at seeded points: each affected reply is listed once, and none other.
 
-500 replies, 40 changes and 20 kills by a new seed in ``make check-recall``; a few here.
+500 replies, 40 changes and 20 kills by a new seed in ``check-recall``; a few here.
 """
 
 from __future__ import annotations

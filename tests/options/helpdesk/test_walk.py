@@ -1,6 +1,6 @@
 """From a patient's message to the reply in the chat, in Chromium, over the processes of the demo.
 
-``CHATS=24`` (``make check-helpdesk``) takes chats of writers who saw neither code nor documents, and prints
+``CHATS=24`` (``check-helpdesk``) takes chats of writers who saw neither code nor documents, and prints
 the agent's actions and the product's seconds: the driver acts as soon as it can.
 """
 

@@ -1,5 +1,5 @@
 """The numbers of the manager's page are those of a count by hand. ``OVERVIEW_ACTS`` acts (1000 by default;
-``make check-overview`` takes 5,000) of a seeded team go through the real stores."""
+``check-overview`` takes 5,000) of a seeded team go through the real stores."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ READ_ONCE = {
 }
 """For six elements of one answer."""
 WHOLE = os.environ.get("DEMO") == "whole"
-"""With all knowledge of the demo's tenants: ``make check-demo``."""
+"""With all knowledge of the demo's tenants: ``check-demo``."""
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 STARTS = re.compile(r"^ +([\d.]+) s  service ready", re.MULTILINE)
 LOADED = re.compile(r"^ +[\d.]+ s  (\w+): (\d+) documents, (\d+) new, in ([\d.]+) s$", re.MULTILINE)
@@ -91,7 +91,7 @@ def test_the_demo_answers_and_serves_until_ctrl_c(demo_shop: Shop) -> None:
     assert process.returncode == 0
     assert demo_shop.nothing_runs()
     if not WHOLE:
-        return  # the second run is for ``make check-demo``: with little knowledge it is the same work again
+        return  # the second run is for ``check-demo``: with little knowledge it is the same work again
 
     again = demo_shop.start("demo", "--exit", "--verbose")  # over the state of the first
     out, said = again.communicate(timeout=180)

@@ -1,6 +1,6 @@
 """The round from a mark to a served model and back, one command each.
 
-Training and its GGUF alone are replaced, by the packaged weights. ``make check-training`` has the job.
+Training and its GGUF alone are replaced, by the packaged weights. ``check-training`` has the job.
 """
 
 from __future__ import annotations

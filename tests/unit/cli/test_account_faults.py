@@ -26,6 +26,15 @@ ASSETS = f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}"
 REPOSITORY = "private-care-assistant/orchestrator"
 ZONES = [f"{REGION}{letter}" for letter in "abc"]
 CERTIFICATE = {"DomainName": "assistant.pharmacy.northshop.net", "Status": "ISSUED"}
+SYSTEM = "vpce-svc-0123456789abcdef0"
+"""Endpoint service of the tenant's live system."""
+RECORD = {"Name": "_a.northshop.net.", "Type": "CNAME", "Value": "_b.acm-validations.aws."}
+WAITS = CERTIFICATE | {
+    "Status": "PENDING_VALIDATION",
+    "DomainValidationOptions": [{"ValidationStatus": "PENDING_VALIDATION", "ResourceRecord": RECORD}],
+}
+KEY = {"kty": "EC", "kid": "care"}
+CARE_KEYS = "/assistant/pharmacy/care-jwks"
 ANYONE = json.dumps({"Version": "2012-10-17", "Statement": []})
 
 
@@ -50,6 +59,11 @@ def templates(image: str) -> dict[str, Any]:
         )
         for name in ("kms", "ssm", "sqs")
     }
+    endpoints["orders"] = resource(
+        "AWS::EC2::VPCEndpoint",
+        ServiceName=f"com.amazonaws.vpce.{REGION}.{SYSTEM}",
+        VpcEndpointType="Interface",
+    )
     scaled = resource("AWS::ApplicationAutoScaling::ScalableTarget", ServiceNamespace="ecs", MaxCapacity=6)
     source = resource("AWS::Lambda::EventSourceMapping", ScalingConfig={"MaximumConcurrency": 18})
     domain = resource(
@@ -89,7 +103,7 @@ class Account:
             "Fargate On-Demand vCPU resource count": 24.0,
         }
         self.search_zones = {"m7g.medium.search": ZONES, "m7g.large.search": ZONES}
-        self.zones = dict.fromkeys(("kms", "ssm", "sqs"), ZONES)
+        self.zones = dict.fromkeys(("kms", "ssm", "sqs", SYSTEM), ZONES)
         self.offered = {"g4dn.xlarge": ZONES}
         self.denied: set[str] = set()
         self.certificate: Mapping[str, Any] = CERTIFICATE
@@ -111,8 +125,7 @@ class Account:
         subnet = client("ec2").describe_subnets()["Subnets"][0]["SubnetId"]
         client("elbv2").create_load_balancer(Name="any", Subnets=[subnet], Type="network")
         client("ssm").put_parameter(Name="/cdk-bootstrap/hnb659fds/version", Value="21", Type="String")
-        care = json.dumps({"keys": [{"kty": "EC", "kid": "care"}]})
-        client("ssm").put_parameter(Name="/assistant/pharmacy/care-jwks", Value=care, Type="String")
+        client("ssm").put_parameter(Name=CARE_KEYS, Value=json.dumps({"keys": [KEY]}), Type="String")
         client("s3").create_bucket(Bucket=ASSETS)
         encrypt_assets({"SSEAlgorithm": "AES256"})
         for role in (ROLE, "artifact-publisher-pharmacy", "knowledge-owner-pharmacy"):
@@ -289,10 +302,13 @@ GPU, VPCS, VCPU = (
 )
 FAULTS = {
     "no bootstrap": Fault(
-        "bootstrap", parameter("/cdk-bootstrap/hnb659fds/version", None), "fail", "not bootstrapped"
+        "bootstrap",
+        parameter("/cdk-bootstrap/hnb659fds/version", None),
+        "fail",
+        f"not bootstrapped. Run: npx cdk bootstrap --app '' aws://{ACCOUNT}/{REGION} --qualifier hnb659fds",
     ),
     "old bootstrap": Fault(
-        "bootstrap", parameter("/cdk-bootstrap/hnb659fds/version", "5"), "fail", "has version 5"
+        "bootstrap", parameter("/cdk-bootstrap/hnb659fds/version", "5"), "fail", "has version 5, 6 is needed"
     ),
     "bootstrap under a key": Fault("bootstrap", bucket_key, "fail", "write bootstrap_key"),
     "no account stage": Fault(
@@ -312,10 +328,13 @@ FAULTS = {
         f"{GPU}: 2, others of the account use 1, and 2 are wanted",
     ),
     "no instances to compile on": Fault(
-        "instances", quota("ml.trn1.32xlarge for training job usage", 0), "warn", "to compile"
+        "instances",
+        quota("ml.trn1.32xlarge for training job usage", 0),
+        "warn",
+        "(to compile qwen3-8b",
     ),
     "few functions": Fault(
-        "functions at once", lambda a: setattr(a, "functions", 10), "warn", "runs 10 functions"
+        "functions at once", lambda a: setattr(a, "functions", 10), "warn", "--desired-value 1000"
     ),
     "networks of others": Fault(
         "VPCs", networks(4), "warn", f"{VPCS}: 5, others of the account use 5, and 1 are"
@@ -325,7 +344,7 @@ FAULTS = {
         "interface endpoints",
         quota("Interface VPC endpoints per VPC", 2),
         "warn",
-        "per VPC: 2, and 3 are wanted",
+        "per VPC: 2, and 4 are wanted",
     ),
     "little Fargate": Fault("Fargate", quota(VCPU, 6), "warn", f"{VCPU}: 6, and 24 are wanted"),
     "another tenant's tasks": Fault(
@@ -373,14 +392,39 @@ FAULTS = {
     "a zone without a service": Fault(
         "zones", lambda a: a.zones.update({"kms": ZONES[:2]}), "fail", f"kms is not in {ZONES[2]}"
     ),
+    "services with a zone of others": Fault(
+        "zones",
+        lambda a: a.zones.update({each: [*ZONES[:2], f"{REGION}d"] for each in a.zones}),
+        "fail",
+        'zones = ["us-east-1a", "us-east-1b", "us-east-1d"]',
+    ),
+    "services with too few zones together": Fault(
+        "zones",
+        lambda a: a.zones.update({"kms": ZONES[:2], "sqs": ZONES[1:]}),
+        "fail",
+        "All services together are in us-east-1b: another region.",
+    ),
+    "a system that does not let the account in": Fault(
+        "zones",
+        lambda a: a.zones.update({SYSTEM: []}),
+        "fail",
+        "reach.0.service_name: com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0 is not offered",
+    ),
     "a region without a service": Fault(
         "zones", lambda a: a.zones.update({"sqs": []}), "fail", f"sqs is not offered in {REGION}"
     ),
     "a certificate that waits": Fault(
         "certificate",
-        lambda a: setattr(a, "certificate", CERTIFICATE | {"Status": "PENDING_VALIDATION"}),
+        lambda a: setattr(a, "certificate", WAITS),
         "fail",
-        "it is PENDING_VALIDATION",
+        "it is PENDING_VALIDATION. Put this record into the domain's public zone, and wait until it is "
+        "ISSUED: _a.northshop.net. CNAME _b.acm-validations.aws.",
+    ),
+    "no certificate": Fault(
+        "certificate",
+        lambda a: a.served.refused.update({"DescribeCertificate": "ResourceNotFoundException"}),
+        "fail",
+        "edge.certificate_arn: there is no such certificate",
     ),
     "another's certificate": Fault(
         "certificate",
@@ -391,12 +435,25 @@ FAULTS = {
     "no publisher": Fault(
         "roles", without_role("artifact-publisher-pharmacy"), "fail", "there is no role artifact"
     ),
+    "no pusher": Fault(
+        "roles", without_role("knowledge-owner-pharmacy"), "fail", "deployment.pushers.procedures.0: there"
+    ),
     "no keys of the care side": Fault(
-        "care keys", parameter("/assistant/pharmacy/care-jwks", None), "warn", "missing"
+        "care keys", parameter(CARE_KEYS, None), "warn", f"The parameter {CARE_KEYS} is missing. Until it"
+    ),
+    "no list of keys": Fault("care keys", parameter(CARE_KEYS, '{"keys": {}}'), "warn", "holds no key set"),
+    "no keys in the list": Fault("care keys", parameter(CARE_KEYS, '{"keys": ["x"]}'), "warn", "no key set"),
+    "a private key": Fault(
+        "care keys",
+        parameter(CARE_KEYS, json.dumps({"keys": [KEY, KEY | {"d": "secret"}]})),
+        "fail",
+        "holds a private key",
     ),
     "no repository": Fault("images", without_repository, "fail", f"no repository {REPOSITORY}"),
-    "no image": Fault("images", another_image, "fail", "has no image"),
-    "no load balancer": Fault("load balancers", without_balancer, "unknown", "in a support case"),
+    "no image": Fault("images", another_image, "fail", f": make images TO={ACCOUNT}/{REGION}"),
+    "no load balancer": Fault(
+        "load balancers", without_balancer, "unknown", f"Load Balancers for account {ACCOUNT}"
+    ),
     "addresses twice": Fault("network", same_addresses, "warn", "overlaps"),
     "no right to quotas": Fault("VPCs", denied("ListServiceQuotas"), "unknown", "list_service_quotas"),
     "no right to endpoints": Fault("instances", denied("ListEndpoints"), "unknown", "list_endpoints"),
@@ -418,3 +475,12 @@ def test_a_planted_fault_is_named_or_unknown_and_without_it_the_check_passes(
     told = account.found(fault.check)
     assert {each.kind for each in told} == {fault.kind}
     assert any(fault.said in each.said for each in told), told
+
+
+@pytest.mark.parametrize(
+    "names",
+    [{"DomainName": "*.pharmacy.northshop.net"}, {"SubjectAlternativeNames": [CERTIFICATE["DomainName"]]}],
+)
+def test_a_certificate_with_the_name_among_others_fits(account: Account, names: Mapping[str, Any]) -> None:
+    account.certificate = {**CERTIFICATE, "DomainName": "x.net", **names}
+    assert [each.kind for each in account.found("certificate")] == ["pass"]

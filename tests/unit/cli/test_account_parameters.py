@@ -30,9 +30,11 @@ def aws() -> AwsAccount:
     return AwsAccount(account=ACCOUNT, region=REGION)
 
 
-def care_keys() -> list[Finding]:
-    """Return what a deployment's check says of the care application's keys."""
-    tenant = load_tenant(FILE).model_copy(update={"models": None})  # moto knows no quotas
+def care_keys(**changes: Any) -> list[Finding]:
+    """Return what a deployment's check says of the care application's keys, by other keys of its section."""
+    tenant = load_tenant(FILE)
+    assert tenant.care_context is not None
+    tenant = tenant.model_copy(update={"care_context": tenant.care_context.model_copy(update=changes)})
     assert tenant.deployment is not None
     checks = AccountChecks(aws=aws(), tenant=tenant, place=tenant.deployment, tenant_file=FILE, templates={})
     return list(checks.checks()["care keys"]())
@@ -63,6 +65,12 @@ def test_the_command_of_the_remark_ends_it() -> None:
     put(given)
     assert care_keys() == []
     put(given)  # a rotation is the same command
+
+
+def test_a_parameter_of_another_name_is_asked_for_and_none_where_nobody_signs() -> None:
+    put({"Name": "/care/keys", "Type": "String", "Value": KEY_SET})
+    assert care_keys(jwks_parameter="/care/keys") == care_keys(plain_ids=True) == []
+    assert [each.kind for each in care_keys()] == ["warn"]
 
 
 def test_a_key_set_that_is_damaged_is_told_again() -> None:

@@ -1,4 +1,4 @@
-"""``make images``: built once, and the registry's digest in the lock. Docker and cosign are stand-ins."""
+"""``make images``: built once, and the registry's digest in the lock. Docker is a stand-in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from moto import mock_aws
 
 from assistant.domain.errors import ConfigurationError, DeploymentError
-from assistant.tenant.manifests import ImageLock, load_images, write_digest
+from assistant.tenant.manifests import ImageLock, load_images
 from assistant.terminal.publishing import Registry
 from tools import images
 
@@ -103,9 +103,9 @@ def pushed(registry: Any, repository: str, tag: str) -> str:
     )
 
 
-def publish(clone: Path, *names: str, platform: str = "linux/amd64", key: str | None = None) -> ImageLock:
+def publish(clone: Path, *names: str, platform: str = "linux/amd64") -> ImageLock:
     lock_file = clone / "images.lock.toml"
-    images.publish(HERE, names, platform=platform, key=key, lock_file=lock_file)
+    images.publish(HERE, names, platform=platform, lock_file=lock_file)
     return load_images(lock_file)
 
 
@@ -158,32 +158,6 @@ def test_a_tag_that_is_there_is_taken_and_not_built_again(clone: Path, registry:
     there = pushed(registry, "care/orchestrator", "0.1.0")
     assert publish(clone, "orchestrator").image("orchestrator").digest == there
     assert builds(clone) == []
-
-
-def signed(clone: Path) -> list[str]:
-    """Publish the orchestrator with a key, and return what cosign is asked for."""
-    command = clone / "bin" / "cosign"
-    command.write_text(f'#!/bin/bash\necho "$1 ${{@: -3}}" >> {clone}/cosign.log\n')
-    command.chmod(0o755)
-    publish(clone, "orchestrator", key="awskms:///alias/images")
-    return (clone / "cosign.log").read_text().splitlines()
-
-
-def test_with_a_key_an_image_is_signed_by_digest(clone: Path) -> None:
-    assert signed(clone) == [f"sign --key awskms:///alias/images {HOST}/care/orchestrator@{DIGEST}"]
-
-
-def test_an_image_that_somebody_else_may_have_pushed_is_not_signed(clone: Path, registry: Any) -> None:
-    there = pushed(registry, "care/orchestrator", "0.1.0")
-    with pytest.raises(DeploymentError, match=f"the lock does not have: {there}. It is not signed"):
-        signed(clone)
-    assert not (clone / "cosign.log").exists()
-
-
-def test_an_image_that_is_there_with_the_digest_of_the_lock_is_signed(clone: Path, registry: Any) -> None:
-    there = pushed(registry, "care/orchestrator", "0.1.0")
-    write_digest(clone / "images.lock.toml", name="orchestrator", digest=there)
-    assert signed(clone) == [f"sign --key awskms:///alias/images {HOST}/care/orchestrator@{there}"]
 
 
 def test_the_password_goes_by_standard_input_alone(clone: Path, registry: Any) -> None:

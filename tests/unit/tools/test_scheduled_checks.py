@@ -50,7 +50,7 @@ def test_every_benchmark_and_check_of_the_makefile_has_a_row() -> None:
         "check-templates",
     }
     of_each_change |= {"check-short"}
-    assert targets - of_each_change == {name for name in CHECKS if not name.startswith("test")}
+    assert targets - of_each_change <= CHECKS.keys()
 
 
 def test_short_forms_fit_the_budget() -> None:

@@ -24,22 +24,14 @@ const CALL_LIMIT_MS = 15_000;
 const AGAIN_AFTER_MS = 1_000;
 const LOST = "No connection. The page tries again.";
 const ENDED = "This chat has ended.";
-const SIGNED_OUT = "Your sign-in has ended. Copy what you wrote, and load the page again.";
 
 export class Talk {
-  readonly #token: string | null;
-
-  /** `token`: the agent's, where agents sign in. */
-  constructor(token: string | null = null) {
-    this.#token = token;
-  }
-
   /** Throws an Error with what the server says. */
   async post<T>(path: string, body: object = {}): Promise<T> {
     const response = await fetch(`/helpdesk/${path}`, {
       method: "POST",
       body: JSON.stringify(body),
-      headers: { "content-type": "application/json", ...this.#headers() },
+      headers: { "content-type": "application/json" },
       signal: AbortSignal.timeout(CALL_LIMIT_MS),
     });
     const content = response.status === 204 ? null : await response.json().catch(() => null);
@@ -57,11 +49,11 @@ export class Talk {
     let after = 0;
     while (!signal.aborted) {
       const limit = AbortSignal.any([signal, AbortSignal.timeout(CALL_LIMIT_MS)]);
-      const response = await fetch(`/helpdesk/${path}?after=${after}`, { headers: this.#headers(), signal: limit }).catch(() => null);
+      const response = await fetch(`/helpdesk/${path}?after=${after}`, { signal: limit }).catch(() => null);
       const changes = response?.ok ? ((await response.json().catch(() => null)) as Changes | null) : null;
       if (signal.aborted) return;
       const isGone = response?.status === 404 && path.startsWith("chats/");
-      onLost(changes !== null ? null : isGone ? ENDED : response?.status === 401 ? SIGNED_OUT : LOST);
+      onLost(changes !== null ? null : isGone ? ENDED : LOST);
       if (isGone) return;
       if (changes !== null) {
         after = changes.number;
@@ -69,10 +61,6 @@ export class Talk {
       }
       await new Promise((resolve) => setTimeout(resolve, AGAIN_AFTER_MS));
     }
-  }
-
-  #headers(): Record<string, string> {
-    return this.#token === null ? {} : { authorization: `Bearer ${this.#token}` };
   }
 }
 

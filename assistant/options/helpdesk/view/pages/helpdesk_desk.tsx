@@ -1,7 +1,5 @@
 /** The agent's window: the chats that wait, the one the agent is in, and the assistant's panel beside it. */
 import { computed, signal } from "@preact/signals";
-import type { Config } from "@console/config.ts";
-import { leaveForSignIn, returnFromSignIn } from "@console/oidc.ts";
 import { render } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { Panel, openBeside } from "../../../panel/package/index.ts";
@@ -131,13 +129,11 @@ function Desk({ talk, service }: { talk: Talk; service: string }) {
 }
 
 async function start(): Promise<void> {
-  const config = (await (await fetch("/helpdesk/config")).json()) as Config;
-  const session = config.issuer === "" ? null : await returnFromSignIn(config);
-  if (config.issuer !== "" && session === null) return await leaveForSignIn(config, { isSilent: false });
-  const talk = new Talk(session?.accessToken ?? null);
+  const { service } = (await (await fetch("/helpdesk/config")).json()) as { readonly service: string };
+  const talk = new Talk();
   const take = (changed: readonly Chat[]) =>
     (chats.value = new Map([...chats.value, ...changed.map((chat) => [chat.chat_id, chat] as const)]));
-  render(<Desk talk={talk} service={config.service} />, document.getElementById("page") as HTMLElement);
+  render(<Desk talk={talk} service={service} />, document.getElementById("page") as HTMLElement);
   await talk.follow("desk", take, (why) => (lost.value = why));
 }
 

@@ -1,6 +1,6 @@
 """What ``model_artifacts/jobs.py`` uses of SageMaker's SDK, by boto3: tests need no 731 MB.
 
-``make check-models`` runs the same tests by the real one, and holds the calls of both against each other.
+``check-models`` runs the same tests by the real one, and holds the calls of both against each other.
 """
 # pyright: basic
 
