@@ -32,6 +32,13 @@ RETIRED_KEYS: Mapping[str, str] = {
     "ASSISTANT_MODEL_MODE": "in 0.3.0: unset it; each answer is computed alone, as reproducible was",
     **dict.fromkeys(
         (
+            "operations.parameters.type",
+            *(f"operations.results.{key}" for key in ("decimals", "most_characters", "pattern", "required")),
+        ),
+        "in 0.3.0: the system's OpenAPI file says it. Delete the line",
+    ),
+    **dict.fromkeys(
+        (
             *("gate.answered", "gate.possibly", "gate.min_cosine", "gate.min_coverage"),
             *("gate.right_sure", "gate.right_possible", "gate.wrong_possible", "gate.wrong_sure"),
         ),
@@ -55,6 +62,8 @@ RETIRED_KEYS: Mapping[str, str] = {
     "rendered come from the served model's manifest, table [answering]. Delete the section",
     "recall": "in 0.3.0: write [desk.recall] with the same keys",
     "review.open_cases_per_agent": "in 0.3.0: write open_cases_per_agent below [desk]",
+    "operations.results.type": 'in 0.3.0: the system\'s OpenAPI file says it. Write format = "date", '
+    '"date-time" or "uri" for a day, a time or a link; delete the line for any other type',
     "sources.default_labels": 'in 0.3.0: labels come from where access says. access = "folder" with folders '
     '= { "" = […] } and the same labels keeps the meaning; access = "everyone" that of an empty list',
     "suggest": "in 0.3.0: write [panel] with its least as least_suggestion",

@@ -49,17 +49,36 @@ async def answers_well(exchange: Exchange) -> None:
 
 
 @cache
+def of_page() -> tuple[str, str, str]:
+    """Return the page's part of a tenant file, its connector and the OpenAPI file of that."""
+    page = PAGE.read_text(encoding="utf-8")
+    tenant, file = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (openapi,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    return tenant, file, openapi
+
+
+def write_connector(
+    folder: Path, text: str | None = None, openapi: str | None = None, *, name: str = "orders"
+) -> Path:
+    """Write a connector with its OpenAPI file, by default the page's, and return its path."""
+    _, file, document = of_page()
+    folder.mkdir(exist_ok=True)
+    (folder / "orders.openapi.json").write_text(openapi or document, encoding="utf-8")
+    path = folder / f"{name}.toml"
+    path.write_text(text or file, encoding="utf-8")
+    return path
+
+
+@cache
 def connector(**changed: str) -> Connector:
-    """Return the page's connector, with texts of the file replaced: ``old=new`` as pairs of values."""
-    text = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1]
+    """Return the page's connector, with texts of both files replaced: ``old=new`` as pairs of values."""
+    _, text, document = of_page()
     for pair in changed.values():
         old, new = pair.split(" -> ")
-        assert old in text
-        text = text.replace(old, new)
+        assert old in text + document
+        text, document = text.replace(old, new), document.replace(old, new)
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "orders.toml"
-        path.write_text(text, encoding="utf-8")
-        return load_connector(path)
+        return load_connector(write_connector(Path(folder), text, document))
 
 
 @dataclass

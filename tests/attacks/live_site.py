@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ from typing import Any
 import orjson
 
 from assistant.domain.clock import SystemClock
-from tests.attacks.live_scene import CUSTOMER, ORDER, PAGE, order
+from tests.attacks.live_scene import CUSTOMER, ORDER, of_page, order, write_connector
 from tests.fakes.contexts import CARE, claims
 from tests.fakes.running_service import (
     RunningService,
@@ -25,7 +24,7 @@ from tests.fakes.sagemaker_socket import SageMakerSocket, sagemaker_socket
 from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http
 from tests.fakes.tokens import EC_KEY, RSA_KEY, token
 
-TENANT, CONNECTOR = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[:2]
+TENANT, CONNECTOR, _ = of_page()
 SOURCES = '\n[[sources]]\nname = "knowledge"\nnamespace = ""\naccess = "everyone"\nelements = true\n\n'
 BEARER = "t" * 40
 OTHER_ORDER, OTHER_CUSTOMER = "5000-0001", "C-2"
@@ -86,9 +85,8 @@ async def opened(
         care = await stack.enter_async_context(published_keys([EC_KEY, RSA_KEY]))
         system = await stack.enter_async_context(scripted_http(script))
         settings = service_settings(folder, scene, sagemaker_url=sagemaker.url, jwks_url=keys)
-        (folder / "tenants" / "connectors").mkdir()
         for name, text in files.items():
-            (folder / "tenants" / "connectors" / f"{name}.toml").write_text(text)
+            write_connector(folder / "tenants" / "connectors", text, name=name)
             for owner in scene.tenants:
                 secret = folder / "state" / "secrets" / owner / f"reach-{name}"
                 secret.parent.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,11 @@ async def metformin(exchange: Exchange) -> None:
         "next_fill_date": "2027-01-12",
         "refills_left": 3,
         "last_fill_date": "2026-11-01",
+        "schedule": "",
+        "days_supply": 30,
+        "automatic_refill": False,
+        "prescriber_npi": "1847536608",
+        "store": "10045",
     }
     await exchange.respond(200, orjson.dumps(found), Content_Type="application/json")
 

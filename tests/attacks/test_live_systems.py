@@ -246,7 +246,10 @@ async def test_nothing_personal_is_read_without_a_context() -> None:
 
 
 async def test_an_id_of_the_context_that_would_change_the_path_is_no_id() -> None:
-    free = connector(pattern=r"pattern = '\d{4}-\d{4}' -> question = false")
+    free = connector(
+        pattern=r'"type": "string", "pattern": "^\\d{4}-\\d{4}$" -> "type": "string"',
+        question='words = "order number" -> question = false\nwords = "order number"',
+    )
     async with live_scene(file=free) as scene:
         await shown_to_the_owner(scene)
         for hostile in ("..", ".", "../admin", "a/../../admin", "x?view=all", "x#y", "%2e%2e", "x;y=1"):

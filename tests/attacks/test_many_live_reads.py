@@ -363,9 +363,8 @@ async def test_the_record_names_whose_data_were_asked_for(
     ("question", "others"),
     [
         (f"Where is {OTHER}?", [f"order:{OTHER}"]),
-        ("Where is order 99990000?", [f"order:{OTHER}"]),
         (f"Where are {ORDER} and {OTHER}?", [f"order:{OTHER}"]),
-        (f"Where is {OTHER} of C-2001?", [f"order:{OTHER}", "C-2001"]),
+        (f"Where is {OTHER} of C-2001?", [f"order:{OTHER}"]),
         (" ".join(f"{number}-0000" for number in range(1001, 1020)), [f"order:100{n}-0000" for n in "1234"]),
     ],
 )

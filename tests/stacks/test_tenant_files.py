@@ -19,11 +19,11 @@ from assistant.tenant.manifests import LlmManifest
 from assistant.tenant.tenant import load_tenant
 from stacks.processes import effective_tenant_file
 from stacks.tenant import ROOT, DeployedTenant, read_tenants, released_prompts
+from tests.attacks.live_scene import of_page, write_connector
 from tests.fakes.tenant_files import committed_tenant
 from tests.stacks.values import deployed, llm_of
 
 IMAGES = ROOT / "images.lock.toml"
-PAGE = ROOT / "assistant/options/live/live.md"
 
 
 def read(folder: Path, only: str | None = None) -> list[DeployedTenant]:
@@ -386,9 +386,8 @@ def test_the_packaged_chat_template_disables_reasoning() -> None:
 # --- systems that are called for live data ----------------------------------------------------------------
 def with_connector(folder: Path, **changes: str) -> None:
     """Give the pharmacy the system and the connector of its page; ``changes`` are lines of its entry."""
-    tenant, connector = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)[:2]
-    (folder / "connectors").mkdir(exist_ok=True)
-    (folder / "connectors/orders.toml").write_text(connector)
+    tenant, _, _ = of_page()
+    write_connector(folder / "connectors")
     kept = [
         line for line in tenant.splitlines() if not line.startswith(tuple(f"{name} =" for name in changes))
     ]
@@ -427,7 +426,9 @@ def test_a_container_gets_the_connector_the_secret_and_the_parameter_of_the_keys
     served = load_tenant(container / "pharmacy.toml")
     (entry,) = systems_of(served)
     assert entry.inline is not None
-    assert entry.inline == systems_of(tenant.config)[0].inline
+    (of_file,) = systems_of(tenant.config)
+    assert of_file.inline is not None
+    assert entry.inline == of_file.inline.model_copy(update={"openapi": None})
     assert entry.secret_name == "secretsmanager:assistant/pharmacy/reach/orders"
     assert served.care_context is not None
     assert served.care_context.jwks_parameter == "/assistant/pharmacy/care-jwks"

@@ -2,8 +2,9 @@
 
 ``live.md`` has a complete example. Everything is a GET; nothing here can change a system. ``[[operations]]``
 are requests with ``parameters`` and ``results``; ``[[elements]]`` choose results and have the names that
-documents and models use. ``openapi.py`` fills in what an OpenAPI file says, ``section.py`` compares a
-connector with the ``[[reach]]`` entry that names it.
+documents and models use. The system's OpenAPI file says how requests and responses look, and ``openapi.py``
+fills that in; a result is a JMESPath expression over the response. ``section.py`` compares a connector with
+the ``[[reach]]`` entry that names it.
 
 Functions that yield strings yield what is wrong, as sentences for the file's author. Only the
 first is shown, so each check may rely on those before it.
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+import jmespath
+from jmespath.exceptions import JMESPathError
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, model_validator
 from pydantic_core import SchemaError
 
@@ -26,8 +29,8 @@ from assistant.domain.live import ElementKind, Tone
 from assistant.options.live.openapi import with_openapi
 from assistant.tenant.toml_file import StrictModel, read_strict
 
-EACH = "*"
-"""Step of a result's path that goes through a list: ``orders.*.status``."""
+EACH = "[*]."
+"""What a path has between a list and the value of each of its rows: ``orders[*].status``."""
 MOST_ROWS = 50
 """Rows of a list that are shown."""
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -44,66 +47,30 @@ LinkPrefix = Annotated[
 ]
 
 
-# Patterns of values: bounded regular expressions of Rust's engine
-
-
-_ESCAPED_OR_CLASS = re.compile(r"\\.|\[\^?\]?[^\]]*\]")
-"""One escaped character or one class: ``\\d``, ``[^a-z]``. Each counts as one character of a plain text."""
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-_CLASS_OPERATION = re.compile(r"(?<!\\)\[[^\]]*(\[|&&|--|~~|\|\|)")
-"""A class with what Rust's engine reads as an operation on sets and ``re`` as characters: ``[a-z&&b]``."""
-_ASCII_CLASSES: Mapping[str, str] = {
-    "d": "[0-9]",
-    "D": "[^0-9]",
-    "w": "[0-9A-Za-z_]",
-    "W": "[^0-9A-Za-z_]",
-    "s": r"[ \t\n\r\f\v]",
-    "S": r"[^ \t\n\r\f\v]",
-}
-"""Escaped letter = its class of ASCII: in Rust's engine ``\\d`` alone is any digit of Unicode."""
-_UNBOUNDED = re.compile(r"[*+]|\{\d*,\}|\)[?{]|\(\?")
-"""What may match texts of any length, or has another meaning in Rust's engine: ``a*``, ``a{3,}``, ``(ab)?``,
-``(?=…)``. Searched for where escaped characters and classes are replaced by a letter."""
-_BACK_REFERENCE = re.compile(r"\\[1-9]")
-_LONGEST_REPEAT = 64
-"""Largest count of a pattern: ``\\d{64}``."""
-
-
 @lru_cache(maxsize=4_096)
 def _compiled(pattern: str) -> TypeAdapter[str]:
-    """Return a validator that accepts the texts that a pattern matches whole.
+    """Return a validator of the texts in which a pattern is found. Raises SchemaError for what is no pattern.
 
     Rust's engine, which pydantic has: its time is linear in the text for every pattern. ``re`` tries each way
     through ``(a|a)(a|a)…`` or ``a?a?…`` in turn, which blocks the event loop for seconds on one word.
     """
-    ascii_only = _ESCAPED.sub(lambda match: _ASCII_CLASSES.get(match[1], match[0]), pattern)
-    constraint = StringConstraints(pattern=f"^(?:{ascii_only})$")
+    constraint = StringConstraints(pattern=pattern)
     return TypeAdapter(Annotated[str, constraint], config=ConfigDict(regex_engine="rust-regex"))
 
 
 def matches_whole(pattern: str, text: str) -> bool:
-    r"""Return whether a connector's pattern matches a whole text. ``\d``, ``\w`` and ``\s`` are of ASCII."""
-    return _compiled(pattern).validator.isinstance_python(text)
+    """Return whether a connector's pattern matches a whole text, which must be ASCII."""
+    return text.isascii() and _compiled(f"^(?:{pattern})$").validator.isinstance_python(text)
 
 
 def _checked_pattern(pattern: str) -> str:
-    r"""Return the pattern. Raises ValueError for what is no pattern ("("), means something else in Rust's
-    engine (``[a&&b]``), has no bound (``\d+``), or has a count over ``_LONGEST_REPEAT``."""
-    if _CLASS_OPERATION.search(pattern):
-        raise ValueError(r"a class has [, &&, --, ~~ or ||; write \[ for a bracket")
+    """Return the pattern. Raises ValueError for what is no pattern of Rust's engine, such as "(" or
+    "(?=a)"."""
     try:
-        re.compile(pattern)  # so that no pattern ends the group around it
-        _compiled(pattern)
-    except (re.error, SchemaError) as error:
+        _compiled(pattern)  # by itself, so that no pattern ends the group around it
+        matches_whole(pattern, "")
+    except SchemaError as error:
         raise ValueError(f"not a regular expression: {str(error).splitlines()[-1]}") from None
-    plain = _ESCAPED_OR_CLASS.sub("x", pattern)
-    if _UNBOUNDED.search(plain) or _BACK_REFERENCE.search(pattern):
-        raise ValueError(
-            "a pattern has no *, no +, no open count like {3,}, no repeated group and no look-around; "
-            r"write counts: \d{4}-\d{4}"
-        )
-    if any(int(count) > _LONGEST_REPEAT for count in re.findall(r"\d+(?=\})", plain)):
-        raise ValueError(f"a count is over {_LONGEST_REPEAT}")
     return pattern
 
 
@@ -128,9 +95,8 @@ class OperationParameter(StrictModel):
 
     name: ParameterName
     """In the path where the operation's ``path`` has it in braces, else in the query."""
-    type: Literal["text", "integer", "date"] = "text"
     pattern: ValuePattern | None = None
-    """Regular expression that a whole value must match."""
+    """Regular expression that a whole value must match; by default the OpenAPI file's."""
     check: Literal["none", "npi", "dea", "luhn"] = "none"
     """Check digit; a word with a wrong one is not taken for a value."""
     context: SubjectKind | None = None
@@ -142,10 +108,11 @@ class OperationParameter(StrictModel):
     words: Words
     """What to ask for: "order number"."""
     required: bool = True
+    """Whether nothing is asked without it; by default as the OpenAPI file says."""
 
     @model_validator(mode="after")
     def _comes_from_somewhere(self) -> Self:
-        if self.question and self.pattern is None and self.check == "none" and self.type != "date":
+        if self.question and self.pattern is None and self.check == "none":
             raise ValueError(
                 f'parameter "{self.name}": a value in a question is found by its pattern; write pattern or '
                 "check, or question = false"
@@ -159,29 +126,39 @@ class OperationParameter(StrictModel):
         return self.label or self.words
 
 
+def _checked_path(path: str) -> str:
+    """Return the path. Raises ValueError for one that is no JMESPath expression."""
+    if ".*" in path:
+        raise ValueError(f'[*] goes through a list now: write path = "{path.replace(".*", "[*]")}"')
+    for part in path.split(EACH, 1) if path else ():
+        try:
+            jmespath.compile(part)
+        except JMESPathError as error:
+            message = str(error).splitlines()[0]
+            raise ValueError(f'"{part}" is no JMESPath expression: {message}') from None
+    return path
+
+
 class ResultField(StrictModel):
-    """One value of a response."""
+    """One value of a response. How it looks there, the OpenAPI file says."""
 
     name: Name
-    path: str = Field(
-        default="", pattern=r"^([A-Za-z0-9_@$-]+|\*)(\.([A-Za-z0-9_@$-]+|\*))*$|^$", max_length=200
-    )
-    """Keys with dots; ``*`` goes through a list, once. By default the name."""
-    type: Literal["text", "integer", "number", "boolean", "date", "datetime", "money", "url"] = "text"
+    path: Annotated[str, StringConstraints(max_length=200), AfterValidator(_checked_path)] = ""
+    """JMESPath expression over the response, by default the name. ``orders[*].status`` is a value of each row
+    of the list ``orders``."""
+    format: Literal["date", "date-time", "uri"] | None = None
+    """How a text is shown: as a day, as a time, or as the address of a link."""
     label: Label = ""
-    required: bool = True
-    """If it is missing or null, the whole response is refused."""
     shown: bool = True
     """False: checked, never shown."""
     values: Annotated[Mapping[str, Words], Field(max_length=100)] = {}
     """Every allowed value = its words; empty allows any value."""
     tones: Annotated[Mapping[str, Tone], Field(max_length=100)] = {}
     """Value = the tone in which it is shown; the keys are among those of ``values``."""
-    pattern: ValuePattern | None = None
-    most_characters: int = Field(default=200, ge=1, le=500)
-    decimals: int | None = Field(default=None, ge=0, le=6)
     unit: Label = ""
+    """Shown after a number."""
     currency: str | None = Field(default=None, pattern=r"^[A-Z]{3}$")
+    """Of an amount of money."""
     same_as: ParameterName | None = None
     """Parameter whose value it must equal, or the whole response is refused."""
     same_as_context: SubjectKind | None = None
@@ -191,29 +168,26 @@ class ResultField(StrictModel):
     glossary entries are such names: those whose meaning has one of them, as "medicine"."""
 
     @model_validator(mode="after")
-    def _fits_its_type(self) -> Self:
-        if self.steps.count(EACH) > 1:
-            raise ValueError(f'result "{self.name}": path goes through one list at most, so it has one *')
+    def _holds_together(self) -> Self:
         if unknown := sorted(self.tones.keys() - self.values.keys()):
             raise ValueError(
                 f'result "{self.name}": tones has "{unknown[0]}", which is none of its values: '
                 f"{', '.join(self.values) or 'write values first'}"
             )
-        if self.names and (self.type != "text" or self.rows is not None):
-            raise ValueError(f'result "{self.name}": names is for one text, not for a list or another type')
-        if self.type == "money" and self.currency is None:
-            raise ValueError(f'result "{self.name}": type = "money" needs currency, like "USD"')
+        if self.names and self.rows is not None:
+            raise ValueError(f'result "{self.name}": names is for one text, not for a list')
         return self
 
     @property
-    def steps(self) -> tuple[str, ...]:
-        """The path in parts: ("orders", "*", "status")."""
-        return tuple((self.path or self.name).split("."))
+    def rows(self) -> str | None:
+        """Expression of the list that it is in: "orders"; None outside a list."""
+        before, each, _ = self.path.partition(EACH)
+        return before if each else None
 
     @property
-    def rows(self) -> tuple[str, ...] | None:
-        """The path of the list that it is in, such as ("orders",); None outside a list."""
-        return self.steps[: self.steps.index(EACH)] if EACH in self.steps else None
+    def value(self) -> str:
+        """Expression of the value, over the response or over a row of the list."""
+        return self.path.partition(EACH)[2] or self.path or self.name
 
     @property
     def proves_whose(self) -> bool:
@@ -225,9 +199,12 @@ class Operation(StrictModel):
     """One GET request of the system."""
 
     name: Name
-    operation_id: str | None = Field(default=None, max_length=100)
-    """``operationId`` in the OpenAPI file, which then gives path and types."""
+    operation_id: str = Field(min_length=1, max_length=100)
+    """``operationId`` in the OpenAPI file."""
     path: RequestPath
+    """In no connector file: of the OpenAPI file, as ``response``."""
+    response: str
+    """JSON Schema of the response, as JSON."""
     query: Annotated[Mapping[ParameterName, QueryValue], Field(max_length=20)] = {}
     """Fixed values of the query by name."""
     personal: bool
@@ -283,22 +260,21 @@ class Operation(StrictModel):
 def unproven(operation: Operation, proofs: Sequence[ResultField]) -> Iterator[str]:
     """Yield how a personal operation could show data of another person.
 
-    ``proofs``: its results that are compared with an id of the asked person. One of them must be required,
-    and outside the list if anything outside the list is shown.
+    ``proofs``: its results that are compared with an id of the asked person; a response without one of them
+    is refused. There must be one, and one outside the list if anything outside the list is shown.
     """
-    required = [result for result in proofs if result.required]
-    if not required:
+    if not proofs:
         yield (
-            "personal = true needs a required result with same_as or same_as_context: without it another "
-            "person's data would be shown"
+            "personal = true needs a result with same_as or same_as_context: without it another person's "
+            "data would be shown"
         )
         return
     shown_outside = [result.name for result in operation.results if result.rows is None and result.shown]
-    if shown_outside and all(result.rows is not None for result in required):
+    if shown_outside and all(result.rows is not None for result in proofs):
         yield (
             f'result "{shown_outside[0]}" is outside the list whose rows say whose data it is, and an empty '
-            "list says nothing. Add a required result with same_as or same_as_context outside the list, or "
-            f'read "{shown_outside[0]}" by another operation'
+            "list says nothing. Add a result with same_as or same_as_context outside the list, or read "
+            f'"{shown_outside[0]}" by another operation'
         )
 
 
@@ -314,7 +290,7 @@ class ConnectorElement(StrictModel):
     row_title: Name | None = None
     """For a table: the result that names each row."""
     link: Name | None = None
-    """For a link: a result of type ``url``."""
+    """For a link: a result with ``format = "uri"``."""
     about: Annotated[tuple[Annotated[str, StringConstraints(max_length=200)], ...], Field(max_length=20)] = ()
     """Example questions that it answers: "Where is my order?"."""
 
@@ -330,7 +306,7 @@ class Connector(StrictModel):
     links: Annotated[tuple[LinkPrefix, ...], Field(max_length=20)] = ()
     """Beginnings of the addresses that a link may lead to."""
     openapi: str | None = None
-    """The system's OpenAPI file, relative to this one."""
+    """The system's OpenAPI file, relative to this one; None in a container's tenant file."""
     operations: Annotated[tuple[Operation, ...], Field(min_length=1, max_length=20)]
     elements: Annotated[tuple[ConnectorElement, ...], Field(min_length=1, max_length=30)]
     not_about: Annotated[
@@ -363,46 +339,32 @@ class Connector(StrictModel):
             yield f'operation = "{element.operation}" is none of {", ".join(self._operations)}'
             return
         results = {result.name: result for result in operation.results}
-        for name in filter(None, (*element.fields, element.row_title, element.link)):
+        shown = tuple(filter(None, (*element.fields, element.row_title, element.link)))
+        for name in shown:
             if name not in results:
                 yield f'"{name}" is no result of {element.operation}; its results: {", ".join(results)}'
                 return
             if not results[name].shown:
                 yield f'"{name}" has shown = false'
-        yield from _wrong_fields(element.kind, [results[name] for name in element.fields])
-        target = None if element.link is None else results[element.link]
-        yield from _wrong_link(element.kind, target, has_links=bool(self.links))
-        row_title = None if element.row_title is None else results[element.row_title]
-        yield from _wrong_row_title(element.kind, row_title)
+        yield from self._misplaced(element, [results[name] for name in shown])
+
+    def _misplaced(self, element: ConnectorElement, shown: Sequence[ResultField]) -> Iterator[str]:
+        """Yield what of an element does not fit its kind. ``shown``: all results that it names."""
+        for result in shown:
+            if (result.rows is not None) != (element.kind is ElementKind.TABLE):
+                yield f'"{result.name}": results in a list (with [*] in path) are for tables, and others not'
+            if (result.format == "uri") != (result.name == element.link):
+                yield f'"{result.name}": link names a result with format = "uri", fields and row_title others'
+        for key, name, kind in (
+            ("link", element.link, ElementKind.LINK),
+            ("row_title", element.row_title, ElementKind.TABLE),
+        ):
+            if (name is None) == (element.kind is kind):
+                yield f'kind = "{kind}" needs {key}; other kinds have none'
+        if element.link is not None and not self.links:
+            yield 'a link needs links = ["https://…/"] at the top: what addresses may begin with'
         if element.kind is ElementKind.STATUS and len(element.fields) != 1:
             yield 'kind = "status" has exactly one field'
-
-
-def _wrong_fields(kind: ElementKind, fields: Sequence[ResultField]) -> Iterator[str]:
-    for field in fields:
-        is_in_list = field.rows is not None
-        if is_in_list != (kind is ElementKind.TABLE):
-            yield f'"{field.name}": results in a list (with * in path) are for tables, and tables for them'
-        if field.type == "url":
-            yield f'"{field.name}" is an address; show it by kind = "link" and link = "{field.name}"'
-
-
-def _wrong_link(kind: ElementKind, target: ResultField | None, *, has_links: bool) -> Iterator[str]:
-    """Yield what is wrong with the ``link`` of an element; ``target``: the result that it names."""
-    leads_somewhere = target is not None and target.type == "url"
-    if leads_somewhere != (kind is ElementKind.LINK):
-        yield 'kind = "link" needs link, a result of type "url"; other kinds have none'
-    if target is not None and target.rows is not None:
-        yield "link is a result outside a list"
-    if target is not None and not has_links:
-        yield 'a link needs links = ["https://…/"] at the top: beginnings of addresses that it may lead to'
-
-
-def _wrong_row_title(kind: ElementKind, row_title: ResultField | None) -> Iterator[str]:
-    """Yield what is wrong with the ``row_title`` of an element; ``row_title``: the result that it names."""
-    is_table, is_in_list = kind is ElementKind.TABLE, row_title is not None and row_title.rows is not None
-    if (is_table and not is_in_list) or (not is_table and row_title is not None):
-        yield 'kind = "table" needs row_title, a result with * in path; other kinds have none'
 
 
 def _doubled(

@@ -1,6 +1,6 @@
-"""A system's response, checked against its connector and made ready to be shown.
+"""A system's response, checked against its schema and its connector, and made ready to be shown.
 
-The response is untrusted: another type, a missing value or another person's id refuses it whole, and texts
+The response is untrusted: what breaks the OpenAPI schema, or another person's id, refuses it whole, and texts
 are neutralised as those of documents are.
 
     reader = ResponseReader(connector, operation, asked={"order_id": "4471-2208"}, context=context)
@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, cast
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any, cast
 from zoneinfo import ZoneInfo
 
+import jmespath
 import orjson
+from jmespath.exceptions import JMESPathError
 from rapidfuzz.distance import OSA
 
 from assistant.domain.identity import CareContext
@@ -35,17 +37,14 @@ from assistant.domain.live import (
     LiveReadError,
     Tone,
 )
-from assistant.options.live.connector import (
-    MOST_ROWS,
-    Connector,
-    ConnectorElement,
-    Operation,
-    ResultField,
-    matches_whole,
-)
-from assistant.options.live.parameters import context_ids, is_iso_date
+from assistant.options.live.connector import MOST_ROWS, Connector, ConnectorElement, Operation, ResultField
+from assistant.options.live.openapi import response_validator
+from assistant.options.live.parameters import context_ids
 from assistant.text.language import fold
 from assistant.text.safe_markdown import safe_markdown
+
+if TYPE_CHECKING:
+    from jsonschema_rs import ValidationError
 
 # "-12.50"; an address of ASCII with a path; a path with a step up, "/a/../b", also as "%2e%2e".
 _AMOUNT = re.compile(r"-?\d{1,12}(\.\d{1,6})?", re.ASCII)
@@ -59,15 +58,12 @@ _LEAST_OF_A_PART, _TWO_EDITS_FROM = 5, 9
 them."""
 _MOST_ITEMS = 1_000
 """Rows of a response's list. Of more than ``MOST_ROWS`` only the owner is checked."""
+_MOST_SAID = 5
+"""Broken rules of the schema that an error names."""
+_LONGEST_TEXT = 2_000
+"""Characters of a text before markup and addresses are taken out of it."""
 _SIGNS: Mapping[str, str] = {"USD": "$", "EUR": "\u20ac", "GBP": "\u00a3"}
 _WHOLE_CURRENCIES = frozenset({"JPY", "KRW"})
-_JSON_TYPES: Mapping[str, Sequence[type]] = {
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "money": (str, int, float),
-}
-"""Types of JSON that a result's type may have; the types that are not here are texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,31 +98,6 @@ class _WrongResponseError(Exception):
     """Says how a response contradicts its connector, without any of the response's values."""
 
 
-def _check_declared(field: ResultField, key: str) -> None:
-    """Raise _WrongResponseError for a value without the declared pattern, or that is not among the declared
-    values. ``key``: the value as text."""
-    if field.pattern is not None and not matches_whole(field.pattern, key):
-        raise _WrongResponseError(f"{field.name} has another form than its pattern")
-    if field.values and key not in field.values:
-        raise _WrongResponseError(f"{field.name} has a value that the connector does not know")
-
-
-def _document(body: bytes) -> dict[str, Any]:
-    """Return the JSON object of a response.
-
-    Raises _WrongResponseError, also for an object with the same key twice: of two customers the parser would
-    choose one.
-    """
-    try:
-        document: Any = orjson.loads(body)
-        json.loads(body, object_pairs_hook=_once, parse_int=str, parse_float=str)
-    except (ValueError, RecursionError):
-        raise _WrongResponseError("the response is not JSON") from None
-    if not isinstance(document, dict):
-        raise _WrongResponseError("it is no JSON object")
-    return cast("dict[str, Any]", document)
-
-
 def _once(pairs: list[tuple[str, Any]]) -> None:
     """Raises _WrongResponseError for a key that an object has twice."""
     if len({name for name, _ in pairs}) < len(pairs):
@@ -153,95 +124,75 @@ class ResponseReader:
         Raises LiveReadError: SYSTEM_INVALID for a response that breaks the schema or has another id than the
         one asked for, NOT_ALLOWED where it belongs to a customer that the context does not name.
         """
-        by_row: dict[int, dict[str, ShownValue | None]] = defaultdict(dict)
-        row_count = 0
         try:
-            for row, field, value in self._raw_values(body):
-                row_count = max(row, row_count)
-                if row <= MOST_ROWS:
-                    by_row[row][field.name] = self._value(field, value)
-                elif field.proves_whose:
-                    # A row of another customer refuses them all, also where it is not shown.
-                    self._value(field, value)
+            document = self._document(body)
+            single = {field.name: self._value(field, document) for field in self._fields(None)}
+            items, fields = self._listed(document)
+            for item in items[MOST_ROWS:]:  # a row of another customer refuses them all, shown or not
+                for field in fields:
+                    if field.proves_whose:
+                        self._value(field, item)
+            rows = [{field.name: self._value(field, item) for field in fields} for item in items[:MOST_ROWS]]
         except _WrongResponseError as wrong:
             message = f"{self.connector.source} gave a response that cannot be used: {wrong}."
             raise LiveReadError(ElementProblem.SYSTEM_INVALID, message) from None
-        single, rows = by_row.pop(0, {}), list(by_row.values())
         values = [value for row in (single, *rows) for value in row.values() if value is not None]
-        return Reading(single, rows, row_count, as_of, sum(len(value.text) + 50 for value in values))
+        return Reading(single, rows, len(items), as_of, sum(len(value.text) + 50 for value in values))
 
-    def problems(self, body: bytes) -> Sequence[str]:
-        """Return all contradictions between a response and its connector, without any value of the response.
+    def _document(self, body: bytes) -> Any:
+        """Return the JSON of a response.
 
-        For ``assistant live test``: each result is checked by itself, so that an author sees them all.
+        Raises _WrongResponseError for what breaks the OpenAPI file's schema, and for an object with the same
+        key twice: of two customers the parser would choose one.
         """
-        messages: list[str] = []
         try:
-            for _, field, value in self._raw_values(body):
-                messages += self._problems_of(field, value)
-        except _WrongResponseError as wrong:
-            messages.append(str(wrong))
-        return list(dict.fromkeys(messages))
+            json.loads(body, object_pairs_hook=_once, parse_int=str, parse_float=str)
+            document: Any = orjson.loads(body)
+            errors = response_validator(self.operation.response).iter_errors(document)
+            broken = "; ".join(map(_where, islice(errors, _MOST_SAID)))
+        except (ValueError, RecursionError):
+            raise _WrongResponseError("the response is not JSON") from None
+        if broken:
+            raise _WrongResponseError(broken)
+        return document
 
-    def _raw_values(self, body: bytes) -> Iterator[tuple[int, ResultField, Any]]:
-        """Yield row, result and value of JSON: rows count from 1, 0 is outside the list; None: absent or
-        null."""
-        document = _document(body)
-        for result in self.operation.results:
-            if result.rows is None:
-                yield 0, result, _walk(document, result.steps)
-        yield from self._listed(document)
+    def _fields(self, rows: str | None) -> list[ResultField]:
+        """Return the results of a list, or those outside it."""
+        return [field for field in self.operation.results if field.rows == rows]
 
-    def _listed(self, document: Any) -> Iterator[tuple[int, ResultField, Any]]:
-        """Yield row, result and value of the list, if the operation has one."""
-        listed = [(result, result.rows) for result in self.operation.results if result.rows is not None]
-        if not listed:
-            return
-        path = listed[0][1]  # a connector may name one list
-        items = _walk(document, path)
-        if items is None and not any(result.required for result, _ in listed):
-            return
+    def _listed(self, document: Any) -> tuple[Sequence[Any], Sequence[ResultField]]:
+        """Return the rows of the operation's list, if it has one, and its results."""
+        rows = next((field.rows for field in self.operation.results if field.rows is not None), None)
+        items = None if rows is None else _search(rows, document)
+        if items is None:
+            return (), ()
         if not isinstance(items, list):
-            raise _WrongResponseError(f"{'.'.join(path)} is no list")
-        if len(cast("list[Any]", items)) > _MOST_ITEMS:
+            raise _WrongResponseError(f"{rows} is no list")
+        listed = cast("list[Any]", items)
+        if len(listed) > _MOST_ITEMS:
             raise _WrongResponseError(f"its list is longer than {_MOST_ITEMS}")
-        for row, item in enumerate(cast("list[Any]", items), start=1):
-            for result, _ in listed:
-                # of "orders.*.status", whose list is at "orders", what follows the list's mark
-                yield row, result, _walk(item, result.steps[len(path) + 1 :])
+        return listed, self._fields(rows)
 
-    def _problems_of(self, field: ResultField, value: Any) -> Iterator[str]:
-        try:
-            shown = self._value(field, value)
-        except _WrongResponseError as wrong:
-            yield str(wrong)
-        except LiveReadError as refused:
-            yield f"{field.name}: {refused.message}"
-        else:
-            if shown is REFUSED_LINK:
-                yield f"{field.name} leads to an address that links does not allow"
+    def _value(self, field: ResultField, around: Any) -> ShownValue | None:
+        """Return a result as it is shown; None where the response has none. Its owner is checked first.
 
-    def _value(self, field: ResultField, value: Any) -> ShownValue | None:
-        """Return a value of JSON as it is shown; None for an absent one. Its owner is checked first.
-
-        Raises _WrongResponseError, LiveReadError (NOT_ALLOWED).
+        ``around``: the response, or a row of its list. Raises _WrongResponseError, LiveReadError
+        (NOT_ALLOWED).
         """
+        value = _search(field.value, around)
+        if field.proves_whose:
+            self._check_whose(field, value)
         if value is None:
-            if field.required:
-                raise _WrongResponseError(f"{field.name} is missing")
             return None
-        self._check_whose(field, value)
-        wrong = _WrongResponseError(f"{field.name} is no {field.type}")
-        if type(value) not in _JSON_TYPES.get(field.type, (str,)):
-            raise wrong
+        key = str(value).lower() if isinstance(value, bool) else str(value)
+        if field.values and key not in field.values:
+            raise _WrongResponseError(f"{field.name} has a value that the connector does not know")
         try:
-            text = _FORMATS[field.type](field, value, self.connector.time_zone)
-        except (ValueError, ArithmeticError):  # also a day before year 1 in this time zone
-            raise wrong from None
-        key = str(value).lower() if field.type == "boolean" else str(value)
-        _check_declared(field, key)
-        text = field.values.get(key, text)
-        if field.type == "url" and not is_allowed_link(text, self.connector.links):
+            text = field.values.get(key) or _shown(field, value, self.connector.time_zone)
+        except (TypeError, ValueError, ArithmeticError):  # also a day before year 1 in this time zone
+            as_what = field.format or (field.currency and "amount of money") or "single value to show"
+            raise _WrongResponseError(f"{field.name} is no {as_what}") from None
+        if field.format == "uri" and not is_allowed_link(text, self.connector.links):
             return REFUSED_LINK
         return ShownValue(text, field.tones.get(key, "neutral"))
 
@@ -251,7 +202,9 @@ class ResponseReader:
         Raises _WrongResponseError, LiveReadError (NOT_ALLOWED).
         """
         owner = str(value) if type(value) in (str, int) else None
-        if field.same_as is not None and (owner is None or owner != self.asked.get(field.same_as)):
+        if owner is None:
+            raise _WrongResponseError(f"{field.name} is missing, or no id")
+        if field.same_as is not None and owner != self.asked.get(field.same_as):
             raise _WrongResponseError(f"{field.name} is not the one asked for")
         kind, context = field.same_as_context, self.context
         if kind is not None and context is not None and owner not in context_ids(context, kind):
@@ -260,13 +213,23 @@ class ResponseReader:
             )  # without a context the system decides
 
 
-def _walk(value: Any, steps: Sequence[str]) -> Any:
-    """Return the value at a path of keys; None where a key is absent or its parent is no object."""
-    for step in steps:
-        if not isinstance(value, dict):
-            return None
-        value = cast("dict[str, Any]", value).get(step)
-    return value
+def _where(error: ValidationError) -> str:
+    """Return which rule of the schema a response breaks, by the schema's own names and without a value of the
+    response: "Order.status breaks the OpenAPI file's enum"."""
+    *steps, rule = map(str, error.schema_path)
+    named = (name for before, name in pairwise(steps) if before in ("definitions", "properties"))
+    names = [name.rpartition(".")[2] for name in named]  # "Order" of "components.schemas.Order"
+    if rule == "required":
+        names.append(str(getattr(error.kind, "property", "")))
+    return f"{'.'.join(names) or 'it'} breaks the OpenAPI file's {rule}"
+
+
+def _search(expression: str, around: Any) -> Any:
+    """Return the value of a JMESPath expression; None without one. Raises _WrongResponseError."""
+    try:
+        return jmespath.search(expression, around)
+    except JMESPathError:
+        raise _WrongResponseError(f"{expression} cannot be read of it") from None
 
 
 # --- values as text ---------------------------------------------------------------------------------------
@@ -289,49 +252,58 @@ def is_allowed_link(url: str, prefixes: Sequence[str]) -> bool:
     )
 
 
-# Each takes the result, its value of JSON and the time zone, and raises ValueError for a value that does not
-# fit.
-def _text(field: ResultField, value: str, _zone: str) -> str:
-    if len(value) > field.most_characters:
+def _shown(field: ResultField, value: Any, zone: str) -> str:
+    """Return a value of JSON as text. Raises ValueError or TypeError for one that cannot be shown."""
+    if field.currency is not None:
+        return _money(field.currency, str(value))
+    if isinstance(value, bool):
+        return "Yes" if value else "No"
+    if isinstance(value, int | float):
+        return _number(value, field.unit)
+    if not isinstance(value, str):
+        raise TypeError
+    return _text(field.format, value, zone)
+
+
+def _text(format_: str | None, value: str, zone: str) -> str:
+    """Return a text as its result's ``format`` says. Raises ValueError."""
+    match format_:
+        case "uri":
+            return value
+        case "date":
+            return _day(date.fromisoformat(value))
+        case "date-time":
+            local = _time(value).astimezone(ZoneInfo(zone))
+            return f"{_day(local)}, {local:%H:%M} {local.tzname()}"
+        case _:
+            shown = plain_text(value[: _LONGEST_TEXT + 1])
+            if (not shown and value.strip()) or len(shown) > LONGEST_SHOWN or len(value) > _LONGEST_TEXT:
+                raise ValueError
+            return shown
+
+
+def _time(value: str) -> datetime:
+    """Return a time of a day and a place. Raises ValueError, also for one without its offset."""
+    at = datetime.fromisoformat(value)
+    if at.tzinfo is None:
         raise ValueError
-    shown = plain_text(value)
-    if (not shown and value.strip() and field.required) or len(shown) > LONGEST_SHOWN:
-        raise ValueError
-    return shown
+    return at
 
 
-# 12500 is "12500", with a unit "12,500 kg"
-def _integer(field: ResultField, value: int, _zone: str) -> str:
-    if abs(value) > _LARGEST:
-        raise ValueError
-    return f"{value:,} {field.unit}" if field.unit else str(value)
-
-
-def _number(field: ResultField, value: float, _zone: str) -> str:
+def _number(value: float, unit: str) -> str:
+    """Return a number, with its unit: 12500 is "12500", with a unit "12,500 kg"."""
     if not abs(value) <= _LARGEST:  # also NaN
         raise ValueError
-    digits = "" if field.decimals is None else f".{field.decimals}"
-    return f"{Decimal(str(value)):,{digits}f} {field.unit}".strip()
+    if isinstance(value, int) and not unit:
+        return str(value)
+    return f"{Decimal(str(value)):,f} {unit}".strip()
 
 
-def _date(_field: ResultField, value: str, _zone: str) -> str:
-    if not is_iso_date(value):
+def _money(currency: str, amount_text: str) -> str:
+    """Return "$1,200.50" for "1200.5" of USD, "500 JPY" for "500" of JPY. Raises ValueError."""
+    if not _AMOUNT.fullmatch(amount_text):
         raise ValueError
-    return _day(date.fromisoformat(value))
-
-
-def _datetime(_field: ResultField, value: str, zone: str) -> str:
-    at = datetime.fromisoformat(value)
-    if len(value) > 40 or at.tzinfo is None:
-        raise ValueError
-    local = at.astimezone(ZoneInfo(zone))
-    return f"{_day(local)}, {local:%H:%M} {local.tzname()}"
-
-
-def _money(field: ResultField, value: str | float, _zone: str) -> str:
-    if not _AMOUNT.fullmatch(str(value)):
-        raise ValueError
-    amount, currency = Decimal(str(value)), field.currency or ""
+    amount = Decimal(amount_text)
     digits = 0 if currency in _WHOLE_CURRENCIES else 2
     sign, text = "-" if amount < 0 else "", f"{abs(amount):,.{digits}f}"
     return f"{sign}{_SIGNS[currency]}{text}" if currency in _SIGNS else f"{sign}{text} {currency}"
@@ -339,19 +311,6 @@ def _money(field: ResultField, value: str | float, _zone: str) -> str:
 
 def _day(at: date) -> str:
     return f"{at:%b} {at.day}, {at.year}"
-
-
-_FORMATS: Mapping[str, Callable[[ResultField, Any, str], str]] = {
-    "text": _text,
-    "url": lambda _field, value, _zone: value,
-    "integer": _integer,
-    "number": _number,
-    "boolean": lambda _field, value, _zone: "Yes" if value else "No",
-    "date": _date,
-    "datetime": _datetime,
-    "money": _money,
-}
-"""Type of a result = the function that returns its value as text."""
 
 
 # --- one element of a reading -----------------------------------------------------------------------------

@@ -141,13 +141,12 @@ def _undecided(operation: Operation) -> Iterator[str]:
             f"the context does not decide it: {fault}. Here a same_as counts where its parameter has "
             'context = "…", and a same_as_context always'
         )
-    compared = {result.same_as for result in operation.results if result.required}
+    compared = {result.same_as for result in operation.results}
     for parameter in operation.parameters:
         if parameter.name not in vouched and parameter.name not in compared:
             yield (
-                f'its parameter "{parameter.name}" comes from the question alone, and no required result is '
-                f'compared with it. Add context = "…" to it, or a required result with same_as = '
-                f'"{parameter.name}"'
+                f'its parameter "{parameter.name}" comes from the question alone, and no result is compared '
+                f'with it. Add context = "…" to it, or a result with same_as = "{parameter.name}"'
             )
 
 

@@ -17,7 +17,7 @@ from assistant.documents.shared_links import tenant_secret
 from assistant.options.live.commands import ConnectorTrial, TrialCaller, confusable_of, try_connector
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.terminal import GlobalOptions
-from tests.attacks.live_scene import CUSTOMER, ORDER, PAGE, answers_well, order
+from tests.attacks.live_scene import CUSTOMER, ORDER, answers_well, of_page, order, write_connector
 from tests.fakes.scripted_http import Exchange, Script, scripted_http
 from tests.fakes.tls_front import Authority, tls_front
 
@@ -26,13 +26,10 @@ RUNNER = CliRunner()
 
 @pytest.fixture
 def connector(tmp_path: Path) -> Path:
-    tenant, text = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[:2]
-    (tmp_path / "connectors").mkdir()
-    (tmp_path / "connectors" / "orders.toml").write_text(text)
     (tmp_path / "north.toml").write_text(
-        f'schema_version = 1\nname = "north"\ndisplay_name = "North"\n{tenant}'
+        f'schema_version = 1\nname = "north"\ndisplay_name = "North"\n{of_page()[0]}'
     )
-    return tmp_path / "connectors" / "orders.toml"
+    return write_connector(tmp_path / "connectors")
 
 
 def ran(folder: Path, *arguments: str) -> tuple[int, str]:
@@ -67,22 +64,40 @@ async def test_a_connector_that_fits_says_what_each_element_shows(
 
 
 @pytest.mark.loopback
-async def test_every_mismatch_is_named_at_once_without_a_value(
+async def test_every_break_of_the_schema_is_named_at_once_without_a_value(
     connector: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def last_year(exchange: Exchange) -> None:
-        body = order(status="in limbo", refill={"copay": "free"}, tracking={"url": "https://evil.example/"})
+        body = order(status="in limbo", refill={"copay": "free"}, items=[{"name": "x"}])
         await exchange.respond(200, orjson.dumps(body), Content_Type="application/json")
 
     fits, said = await tried(last_year, connector, capsys, customer="C-9")
     assert not fits
     assert said["outcome"] == "wrong"
     assert said["said"] == [
-        "customer: These are not data of this conversation's customer.",
-        "status has a value that the connector does not know",
-        "copay is no money",
-        "tracking leads to an address that links does not allow",
+        "system_invalid: orders gave a response that cannot be used: "
+        "Order.items.count breaks the OpenAPI file's required; "
+        "Order.refill.copay breaks the OpenAPI file's type; Order.status breaks the OpenAPI file's enum."
     ]
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"customer": {"id": "C-9"}}, "not_allowed: These are not data of this conversation's customer."),
+        ({"tracking": {"url": "https://evil.example/"}}, "leads to an address that is not allowed."),
+    ],
+)
+async def test_a_response_that_the_connector_refuses_is_wrong(
+    connector: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
+) -> None:
+    async def of_another(exchange: Exchange) -> None:
+        await exchange.respond(200, orjson.dumps(order(**changes)), Content_Type="application/json")
+
+    fits, said = await tried(of_another, connector, capsys, customer=CUSTOMER)
+    assert (fits, said["outcome"]) == (False, "wrong")
+    assert said["said"][0].endswith(message)
 
 
 @pytest.mark.loopback
@@ -177,13 +192,13 @@ async def test_a_sample_value_of_another_form_is_not_sent(
         assert not await try_connector(trial, as_json=True)
         assert server.exchanges == []
     said = json.loads(capsys.readouterr().out)["said"]
-    assert said == [r"order_id: the value given is no order number; it needs type text, pattern \d{4}-\d{4}"]
+    assert said == [r"order_id: the value given is no order number; it needs pattern \d{4}-\d{4}"]
 
 
 def of_prescribers(connector: Path) -> None:
     """Have the parameter be a number with a check digit."""
-    text = connector.read_text().replace(r"'\d{4}-\d{4}'", r"'\d{10}'")
-    connector.write_text(text.replace('context = "order"', 'context = "order"\ncheck = "npi"'))
+    number = 'context = "order"\npattern = \'\\d{10}\'\ncheck = "npi"'
+    connector.write_text(connector.read_text().replace('context = "order"', number))
 
 
 @pytest.mark.loopback
