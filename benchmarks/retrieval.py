@@ -18,9 +18,10 @@ from time import perf_counter
 
 import orjson
 
-from assistant.answer.sources import SearchScope, SourceSearch
+from assistant.answer.sources import SourceSearch
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Retrieved
+from assistant.evaluation.judging import untraced
 from assistant.process.settings import ServiceSettings
 from assistant.service.opened import open_tenants
 from benchmarks.indexing import TENANT, BenchLayout
@@ -88,7 +89,7 @@ async def measure_times(settings: ServiceSettings, questions: Sequence[str]) -> 
 
 async def _retrieve(retrieval: SourceSearch, question: str) -> Retrieved:
     """Embed the question and search by its words and its vector, as an answer does."""
-    scope = SearchScope.untraced(Deadline.after(_TIMEOUT_S, clock=SystemClock()))
+    scope = untraced(Deadline.after(_TIMEOUT_S, clock=SystemClock()))
     (vector,) = await retrieval.embed([question], scope)
     return (await retrieval.run(question, vector=vector, scope=scope)).retrieved
 

@@ -40,13 +40,8 @@ from assistant.answer.support import WEIGHTS
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.errors import AssistantError
 from assistant.evaluation.estimator import Estimator, Floats, Lists
-from assistant.evaluation.judging import (
-    Observed,
-    Observer,
-    is_gold,
-    observe_all,
-)
-from assistant.evaluation.questions import EvaluationQuestion, load_questions, load_rows
+from assistant.evaluation.judging import Observed, Observer, is_gold
+from assistant.evaluation.questions import EvaluationQuestion, load_questions, load_rows, split_of
 from assistant.evaluation.routing import RoutedQuestion
 from assistant.evaluation.trials import (
     HEADS,
@@ -93,7 +88,7 @@ _RULES_EVERY = 3
 _TENANTS = ("pharmacy", "clinic")
 _PULL = 5.0
 """Strength of the penalty of the support check, over all samples."""
-_CHAT_SCALE, _COUNT_SCALE = 1.2, 1.4
+_CHAT_SCALES = 1.2, 1.4
 """Factors of a vector and of counts beside it, chosen by leaving one of five writers out."""
 
 
@@ -270,10 +265,8 @@ class _RankingFit:
         ]
         vectors = await _vectors(services, [question.question for question in tuning])
         vocabulary = Vocabulary.of(services.tenant)
-        counts = [question_counts(question.question, vocabulary) for question in tuning]
-        rows = np.hstack([_HEAD_SCALE * vectors, np.array(counts)])
+        counts = np.array([question_counts(question.question, vocabulary) for question in tuning])
         leans = [question.kind == "follow_up" for question in tuning]
-        weights, bias = _raw_logistic(rows, leans)
         shop = [
             (row.question, _KINDS[row.kind])
             for row in load_rows(self._shop, RoutedQuestion)
@@ -282,17 +275,14 @@ class _RankingFit:
         rules = [(question.question, "rule") for question in tuning if question.answerable][::_RULES_EVERY]
         questions, kinds = zip(*shop, *rules, strict=True)
         names = tuple(sorted(set(kinds)))
-        # One head for each kind, which tells it from all other kinds.
         of_kinds = await _vectors(services, questions)
-        fitted = [_raw_logistic(_HEAD_SCALE * of_kinds, [kind == name for kind in kinds]) for name in names]
+        none = np.zeros((len(questions), 0))
         reading = ReadingWeights(
             embedding_model=services.tenant.embedding.model,
             fitted_on=f"{self._fitted_on}; {self._shop.name}",
-            leans=_question_head(weights, bias + _LEANS_EARLIER, dimensions=vectors.shape[1]),
-            kinds={
-                name: _question_head(values, bias, dimensions=vectors.shape[1])
-                for name, (values, bias) in zip(names, fitted, strict=True)
-            },
+            leans=text_head(vectors, counts, leans, more=_LEANS_EARLIER),
+            # One head for each kind, which tells it from all other kinds.
+            kinds={name: text_head(of_kinds, none, [kind == name for kind in kinds]) for name in names},
         )
         (self._folder / "reading.json").write_text(reading.model_dump_json() + "\n", encoding="utf-8")
 
@@ -306,8 +296,9 @@ class _RankingFit:
             await observer.check(questions)
             earlier = {question.qid: question.question for question in listed}
             with self._runtime.terminal.counting(f"{when}: {tenant}", "questions") as show:
-                async for observation in observe_all(observer, questions, earlier):
-                    observed.append(observation)
+                for question in questions:
+                    before = None if question.after is None else earlier[question.after]
+                    observed.append(await observer.ask(question, before=before))
                     show(len(observed), len(questions))
         return observed
 
@@ -318,9 +309,28 @@ def _write(folder: Path, kind: Kind, raw: bytes) -> None:
     shipped_weights.cache_clear()
 
 
-def _raw_logistic(rows: np.ndarray, labels: Sequence[bool]) -> tuple[list[float], float]:
-    """Fit without standardising, because the dimensions of a vector have equal scales."""
-    return fit_logistic(rows, labels, penalty=_HEAD_PENALTY, standardise=False)
+def text_head(
+    vectors: np.ndarray,
+    counts: np.ndarray,
+    labels: Sequence[bool],
+    *,
+    scales: tuple[float, float] = (_HEAD_SCALE, 1.0),
+    penalty: float = _HEAD_PENALTY,
+    more: float = 0.0,
+) -> TextHead:
+    """Return a head over vectors and counts, a row for each label.
+
+    ``scales``: factors of vectors and of counts in the fit; they are folded into the weights. The dimensions
+    of a vector have equal scales, so nothing is standardised. ``more``: is added to the bias.
+    """
+    rows = np.hstack([scales[0] * vectors, scales[1] * counts])
+    weights, bias = fit_logistic(rows, labels, penalty=penalty, standardise=False)
+    vector, of_counts = np.split(np.array(weights), [vectors.shape[1]])
+    return TextHead(
+        bias=round(bias + more, DECIMALS),
+        counts=tuple((scales[1] * of_counts).round(DECIMALS).tolist()),
+        vector=tuple((scales[0] * vector).round(3).tolist()),
+    )
 
 
 async def _vectors(services: TenantServices, texts: Sequence[str]) -> np.ndarray:
@@ -374,17 +384,7 @@ def support_rows(questions: Path) -> list[tuple[str, Case]]:
     names = ("sentences", "paraphrases", "wrong_claims", "recorded")
     paths = [questions / "support" / f"{name}.jsonl" for name in names]
     rows = support_cases(paths, knowledge=questions.parent / "knowledge")
-    return [(kind, case) for kind, case in rows if case.split == "tuning"]
-
-
-def _question_head(weights: Sequence[float], bias: float, *, dimensions: int) -> TextHead:
-    """Return a head by its weights, first those of a vector that was multiplied by ``_HEAD_SCALE``, then
-    those of counts."""
-    return TextHead(
-        bias=round(bias, 4),
-        counts=tuple(round(value, 4) for value in weights[dimensions:]),
-        vector=tuple(round(_HEAD_SCALE * value, 3) for value in weights[:dimensions]),
-    )
+    return [(kind, case) for kind, case in rows if split_of(case.group) == "tuning"]
 
 
 async def fit_chat(services: TenantServices, questions: Path) -> ChatWeights:
@@ -402,16 +402,10 @@ async def fit_chat(services: TenantServices, questions: Path) -> ChatWeights:
     vectors = await embedded(services.embedder, list(dict.fromkeys(texts)), clock=services.clock)
 
     def fit(rows: Iterable[tuple[str, Sequence[float]]], labels: Sequence[bool]) -> TextHead:
-        """Return a head over texts and counts, by its labels. Factors are folded into the weights."""
-        of_texts, of_counts = zip(*((vectors[text], counts) for text, counts in rows), strict=True)
-        design = np.hstack([_CHAT_SCALE * np.array(of_texts), _COUNT_SCALE * np.array(of_counts)])
-        weights, bias = fit_logistic(design, labels, penalty=0.5 / len(labels), standardise=False)
-        vector, counts = np.split(np.array(weights), [len(of_texts[0])])
-        return TextHead(
-            bias=round(bias, DECIMALS),
-            counts=tuple((_COUNT_SCALE * counts).round(DECIMALS).tolist()),
-            vector=tuple((_CHAT_SCALE * vector).round(3).tolist()),
-        )
+        """Return a head over texts and counts, by its labels."""
+        of_texts, counts = zip(*((vectors[text], counts) for text, counts in rows), strict=True)
+        penalty = 0.5 / len(labels)
+        return text_head(np.array(of_texts), np.array(counts), labels, scales=_CHAT_SCALES, penalty=penalty)
 
     going_on = load_rows(questions / "chats" / "several.jsonl", GoingOn, key="text")
     shop = [row.question for row in load_rows(questions / "shop" / "tuning.jsonl", RoutedQuestion)]

@@ -18,7 +18,7 @@ from assistant.answer.prepared import PreparedAnswer, Run
 from assistant.answer.prompt import BuildPrompt
 from assistant.answer.quote import MakeQuote, Quote
 from assistant.answer.rank import RankDocuments, Ranked
-from assistant.answer.read import Beside, ReadQuestion
+from assistant.answer.read import ReadQuestion
 from assistant.answer.record import KeepRecord
 from assistant.answer.search import SearchSources
 from assistant.answer.services import TenantServices, begin_answer, fail_span
@@ -50,8 +50,7 @@ class AnswerQuestion:
         stream   the model's text, beside it quote → check (sentence by sentence) → end → keep (the record)
     """
 
-    def __init__(self, services: TenantServices, *, beside: Beside | None = None) -> None:
-        """``beside``: finds what a question asks of live systems; None: the one that an option brings."""
+    def __init__(self, services: TenantServices) -> None:
         self._services = services
         self.adaptations = Adaptations(services)
         self.bounds = CallBounds()
@@ -59,7 +58,7 @@ class AnswerQuestion:
         self.take = TakeQuestion(services)
         self.sources = SourceSearch(services)
         self.chat = ReadChat(services, self.sources)
-        self.read = ReadQuestion(services, self.adaptations, self.sources, beside=beside)
+        self.read = ReadQuestion(services, self.adaptations, self.sources)
         self.search = SearchSources(services, self.adaptations, self.sources)
         self.rank = RankDocuments(services, self.adaptations, self.sources)
         self.prompt = BuildPrompt(services, self.adaptations)

@@ -29,14 +29,14 @@ from assistant.answer.services import TenantServices
 from assistant.answer.support import Checked, SupportChecker
 from assistant.answer.write import ModelText
 from assistant.domain.answers import CitedUnit, FinishReason, Mode, QuotedUnit, Sentence, Support
-from assistant.text.language import CITATION_MARKS, Language, SentenceSpan, SentenceSplitter, fold, language
+from assistant.text.language import Language, SentenceSpan, SentenceSplitter, fold, language
+from assistant.text.marks import CITATIONS, ELEMENTS, LIKE_CITATIONS
 from assistant.text.markup import (
     WORD_OR_MARK,
     Labelled,
     MarkupParser,
     Tag,
     label_of,
-    mark,
     with_labels,
     without_marks,
 )
@@ -58,8 +58,7 @@ _OPENING = re.compile(r"[\[<]")
 _ONE_REFERENCE = re.compile(r"(\d{1,3})(?:\.(\d{1,3}))?")
 _RANGE = re.compile(r"(\d{1,3})\.(\d{1,3})\s?[\u2013-]\s?(?:(\d{1,3})\.)?(\d{1,3})")
 """Units of one document: "2.4-2.6" or "2.4-6"."""
-_PRIVATE = re.compile(r"[\ue100-\uf8ff]")
-"""Characters that stand for citations (CITATION_MARKS): a model's text must bring none of its own."""
+_CITATION_LIKE = re.compile(f"[{LIKE_CITATIONS}]")
 _MOST_CITED = 12
 """Units that one sentence cites at most; more are no evidence for anything."""
 Reference = tuple[int, int | None]
@@ -69,7 +68,7 @@ Reference = tuple[int, int | None]
 class CitationFilter:
     """Takes the citations out of one answer's text, part by part. The result does not depend on the cuts.
 
-    In place of a citation, with the white space before it, the text has one character of CITATION_MARKS, so
+    In place of a citation, with the white space before it, the text has one mark of CITATIONS, so
     that it stays with its sentence. Text that may begin a citation is held back until that is decided.
 
     Example: of a prompt whose document 1 has two units (● is the character for the first citation)::
@@ -87,13 +86,13 @@ class CitationFilter:
         self._begun = False
         """Whether any text was returned; white space before the first is dropped."""
         self._cited: list[tuple[Reference, ...]] = []
-        """What each mark cites: the first for CITATION_MARKS[0]."""
+        """What each mark cites, by its number."""
         self.removed: list[str] = []
         """Citations that name no unit of the prompt, in order."""
 
     def push(self, text: str) -> str:
         """Take the next part and return the text that is decided, which may be empty."""
-        text = _PRIVATE.sub("", text)
+        text = _CITATION_LIKE.sub("", text)
         # fast path: nothing here can be part of a citation
         if self._begun and not self._held and not _OPENING.search(text) and text[-1:] not in (" ", "\t"):
             return text
@@ -110,9 +109,9 @@ class CitationFilter:
 
     def taken(self, text: str) -> tuple[str, tuple[Reference, ...]]:
         """Return a text that ``push`` returned without its marks, and what they cite, each once."""
-        marks = [ord(character) - CITATION_MARKS[0] for character in text if _is_mark(character)]
+        marks = [CITATIONS.number(character) for character in text if character in CITATIONS]
         cited = dict.fromkeys(reference for at in marks for reference in self._cited[at])
-        left = "".join(character for character in text if not _is_mark(character))
+        left = "".join(character for character in text if character not in CITATIONS)
         return left.strip(), tuple(cited)[:_MOST_CITED]
 
     def _clean(self, text: str) -> str:
@@ -132,10 +131,10 @@ class CitationFilter:
         known = tuple(reference for reference in wanted if self._is_known(reference))
         if not known or len(known) < len(wanted):
             self.removed.append(marker[0].strip())
-        if not known or len(self._cited) >= CITATION_MARKS[1] - CITATION_MARKS[0]:
+        if not known or len(self._cited) >= len(CITATIONS):
             return ""
         self._cited.append(known)
-        return chr(CITATION_MARKS[0] + len(self._cited) - 1)
+        return CITATIONS.mark(len(self._cited) - 1)
 
     def _is_known(self, reference: Reference) -> bool:
         document, unit = reference
@@ -154,10 +153,6 @@ def _references(text: str) -> Iterator[Reference]:
             )
     for single in _ONE_REFERENCE.finditer(_RANGE.sub(" ", text)):
         yield int(single[1]), None if single[2] is None else int(single[2])
-
-
-def _is_mark(character: str) -> bool:
-    return CITATION_MARKS[0] <= ord(character) <= CITATION_MARKS[1]
 
 
 LONGEST_SENTENCE_CHARACTERS = 1_500
@@ -375,7 +370,7 @@ class AnswerText:
     The model's text passes through three readers, each of which holds back what it cannot decide yet:
 
     1. ``MarkupParser``: "{{orders.status}}" becomes an element's mark, one character (``markup.mark``);
-    2. ``CitationFilter``: "[2.4]" becomes a citation's mark, one character of CITATION_MARKS;
+    2. ``CitationFilter``: "[2.4]" becomes a citation's mark, one of CITATIONS;
     3. ``SentenceSplitter``: whole sentences, which ``_release`` checks and shows.
     """
 
@@ -660,7 +655,7 @@ class AnswerText:
                 continue
             used = [slot for _, slot in self._marked]
             if self._hydration is not None and (slot := self._hydration.slot_for(part.name, but=used)):
-                pieces.append(mark(len(self._marked)))
+                pieces.append(ELEMENTS.mark(len(self._marked)))
                 self._marked.append((part, slot))
             else:
                 pieces.append(part.written)

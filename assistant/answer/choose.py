@@ -435,7 +435,7 @@ class ChooseSection:
 
     async def _reconsidered(self, evidence: Evidence, scope: SearchScope) -> Evidence:
         """Return the evidence with what the first option has in place of the section, once one is found."""
-        if not evidence.query.with_offers or not evidence.is_found or evidence.answer is not None:
+        if not evidence.is_found or evidence.answer is not None:
             return evidence
         ranked = evidence.ranked
         for offer in self._adaptations.offers:

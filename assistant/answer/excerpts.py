@@ -40,24 +40,23 @@ from assistant.domain.documents import ParsedDocument, Passage, Span
 from assistant.domain.errors import DependencyError
 from assistant.domain.identity import Identity
 from assistant.stores.ports import DocumentLinks, DocumentTexts
+from assistant.text.marks import EXCERPTS
 from assistant.text.markup import Labelled, Tag, with_labels, with_marks
 from assistant.text.safe_markdown import inert, safe_markdown
 
-_FIRST = 0xF0000
-"""Code point of mark 0; that of mark n is n higher."""
-_RUN = re.compile("([\U000f0000-\U000ffffd])\\1*")
+_RUN = re.compile(rf"([{EXCERPTS.characters}])\1*")
 _GONE = "[withdrawn] "
 """Opens the notice in place of a text that its reader may not read."""
 
 
 def run_of(excerpt: Excerpt) -> str:
     """Return what a record has in place of the excerpt's text: its character, once for each of the text's."""
-    return chr(_FIRST + excerpt.mark) * excerpt.letters
+    return EXCERPTS.mark(excerpt.mark) * excerpt.letters
 
 
 def marks_in(text: str) -> set[int]:
     """Return the numbers of the excerpts that have a run in the text."""
-    return {ord(run[1]) - _FIRST for run in _RUN.finditer(text)}
+    return {EXCERPTS.number(run[1]) for run in _RUN.finditer(text)}
 
 
 def fill(text: str, shown: Mapping[int, str], *, encode: Callable[[str], str] = str) -> str:
@@ -68,7 +67,7 @@ def fill(text: str, shown: Mapping[int, str], *, encode: Callable[[str], str] = 
     """
 
     def filled(run: re.Match[str]) -> str:
-        excerpt_text = shown.get(ord(run[1]) - _FIRST)
+        excerpt_text = shown.get(EXCERPTS.number(run[1]))
         if not excerpt_text:
             return run[0]
         times, rest = divmod(len(run[0]), len(excerpt_text))

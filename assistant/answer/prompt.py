@@ -41,6 +41,7 @@ from assistant.domain.errors import ConfigurationError, TooLargeError
 from assistant.domain.live import LiveElements
 from assistant.stores.ports import ChatMessage
 from assistant.text.caches import remember_texts
+from assistant.text.marks import CONTROL
 
 DOCUMENTS_IN_PROMPT = 5
 """Documents that a model reads for one question. In 95 to 97 % of unseen questions the right one is among
@@ -54,7 +55,7 @@ _SLOT = re.compile(r"\{\{([a-z]+)\}\}")
 _TAG_OPENING = re.compile(r"<(?=[A-Za-z/|!?<])")
 _BRACKET_TAG = re.compile(r"\[(/?[A-Z_]{3,})\]")
 _UNIT_NUMBER = re.compile(r"\[(?=\d{1,3}(?:\.\d{1,3})?\])")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL = re.compile(f"[{CONTROL}]")
 _COUNTS_KEPT = 2_000
 """Token counts that are cached by their text: about 4 MiB."""
 _MOST_LISTED = 40

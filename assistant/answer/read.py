@@ -104,21 +104,14 @@ class ReadQuestion:
         await queries.red_flags  # ()
     """
 
-    def __init__(
-        self,
-        services: TenantServices,
-        adaptations: Adaptations,
-        sources: SourceSearch,
-        *,
-        beside: Beside | None = None,
-    ) -> None:
-        """``beside``: finds what a question asks of live systems; None: the one that an option brings."""
+    def __init__(self, services: TenantServices, adaptations: Adaptations, sources: SourceSearch) -> None:
         tenant = services.tenant
         self._tenant, self._adaptations, self._sources = tenant, adaptations, sources
         self._known_words = KnownWordsReader(
             services.search, clock=services.clock, items_of=source_ids(tenant, kind="catalogue")
         )
-        self._beside = beside or open_beside(services)
+        self.beside = open_beside(services)
+        """Finds what a question asks of live systems."""
         self._red_flags = RedFlags(tenant, embedder=services.embedder, clock=services.clock)
         self._heads = Heads(adaptations.now.vocabulary, embedding_model=tenant.embedding.model)
 
@@ -138,7 +131,7 @@ class ReadQuestion:
             scope.degraded.append("words of the documents")
         await asyncio.gather(
             self._sources.embed(self._texts(message, known), scope),
-            self._beside.load(scope),
+            self.beside.load(scope),
             self._load_red_flags(scope),
         )
         red_flags = scope.beside(self._raised(whole, scope))  # a task: the search does not wait for it
@@ -164,7 +157,7 @@ class ReadQuestion:
             reading,
             each,
             self._for_systems(caller, items),
-            tuple(self._matched(each, vectors)) if self._beside.are_there else (),
+            tuple(self._matched(each, vectors)) if self.beside.are_there else (),
             red_flags,
             self._red_flags.unchecked_language(whole),
         )
@@ -188,7 +181,7 @@ class ReadQuestion:
         joined = [with_earlier(first, earlier) for earlier in words_above]
         joined += [with_earlier(question, first) for question in more]
         live: list[str] = []
-        if self._beside.are_there:
+        if self.beside.are_there:
             live = [self._as_examples(question, known) for question in message.questions]
         read_by_router = (*message.questions, *joined) if len(self._tenant.sources) > 1 else ()
         routed = [self._adaptations.without_names(text, known=known) for text in read_by_router]
@@ -260,7 +253,7 @@ class ReadQuestion:
         its number, the number is added on a line, for a connector finds parameters by their patterns alone:
         "Is it in stock?" becomes "Is it in stock?\\nHU-1011".
         """
-        names = self._beside.names(caller.question, known=self._adaptations.now.vocabulary.words)
+        names = self.beside.names(caller.question, known=self._adaptations.now.vocabulary.words)
         is_missing = len(items) == 1 and items[0].casefold() not in caller.question.casefold()
         question = f"{caller.question}\n{items[0]}" if is_missing else caller.question
         return replace(caller, question=question, names=names)
@@ -276,14 +269,14 @@ class ReadQuestion:
             uses_words_above = part == 0 and query.before is not None
             vector = query.vector if uses_words_above else vectors.get(text, query.vector)
             live = self._heads.live_score(vector)
-            matched += [(part, match) for match in self._beside.match(vector, live=live)]
+            matched += [(part, match) for match in self.beside.match(vector, live=live)]
         return matched
 
     def _as_examples(self, question: str, known: KnownWords | None) -> str:
         """Return a question as the examples of live elements are written: "the order" for an order's number,
         "it" for the name of an item, or of what a connector reads."""
-        text = self._beside.plain(self._adaptations.without_names(question, known=known))
-        return self._beside.without_names(text, known=self._adaptations.now.vocabulary.words)
+        text = self.beside.plain(self._adaptations.without_names(question, known=known))
+        return self.beside.without_names(text, known=self._adaptations.now.vocabulary.words)
 
     # Red flags
 

@@ -53,10 +53,10 @@ class SearchSources:
 
     async def _found(self, query: EvidenceQuery, scope: SearchScope) -> Hits:
         """Return what there is for one question: names and search, then what options offer."""
-        named = self._adaptations.named(query.text, known=query.known) if query.with_offers else None
+        named = self._adaptations.named(query.text, known=query.known)
         searched = self._adaptations.now.vocabulary.expand(query.text, known=query.known)
         asked = await self._sources.run(searched, vector=query.vector, scope=scope)
-        offered = await self._offered(query, scope) if query.with_offers else ()
+        offered = await self._offered(query, scope)
         return Hits(query, searched, self._cosines.retrieved(asked.retrieved), asked.states, offered, named)
 
     async def _offered(self, query: EvidenceQuery, scope: SearchScope) -> tuple[Offered, ...]:

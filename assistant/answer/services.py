@@ -111,9 +111,6 @@ class TenantServices:
     live: LiveData = LiveData()
     revisions: LiveDesk | None = None
     """The review desk: glossary entries, released routers, approved answers; None: there is none."""
-    counts_days: bool = True
-    """False where answers are recorded or played: a prompt that has today's date could be played today
-    alone."""
     new_id: Callable[[], str] = new_id
     """Makes answer and conversation ids; a test may make them countable."""
 
@@ -129,11 +126,11 @@ class TenantServices:
 
     def today(self, at: datetime | None) -> date | None:
         """Return the day on which a message was written, from which days are counted; None where ``at`` is
-        None, or none are counted.
+        None.
 
         The day is that of the time zone of ``at``; where this is UTC, of the tenant file's ``[power]``.
         """
-        if at is None or not self.counts_days:
+        if at is None:
             return None
         if at.utcoffset() == timedelta(0) and (power := self.tenant.power) is not None:
             at = at.astimezone(ZoneInfo(power.time_zone))

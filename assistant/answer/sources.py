@@ -24,7 +24,7 @@ from math import fsum, log2, sqrt
 from typing import Any, Literal
 
 import structlog
-from opentelemetry.trace import INVALID_SPAN, SpanKind
+from opentelemetry.trace import SpanKind
 
 from assistant.answer.services import PROVIDER, Result, Steps, TenantServices, call_within
 from assistant.domain.clock import Circuit, Deadline
@@ -64,8 +64,6 @@ class SearchScope:
     deadline: Deadline
     steps: Steps
     filters: SearchFilters = NO_FILTERS
-    size: int | None = None
-    """Passages to return; by default as many as the tenant's answers show."""
     embedded: dict[str, Sequence[float]] = field(default_factory=dict[str, Sequence[float]])
     """Unit-length vectors of the texts that were embedded so far, by text."""
     degraded: list[str] = field(default_factory=list[str])
@@ -80,11 +78,6 @@ class SearchScope:
         task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         self.tasks.append(task)
         return task
-
-    @classmethod
-    def untraced(cls, deadline: Deadline, *, size: int | None = None) -> SearchScope:
-        """Return a scope outside any answer: documents without labels, no spans."""
-        return cls(frozenset(), deadline, Steps(INVALID_SPAN, clock=deadline.clock), size=size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +96,6 @@ class EvidenceQuery:
     """Unit length, of ``routed_text``; empty: ``vector``."""
     known: KnownWords | None = None
     """Words and items of the tenant's documents; None while they are not read."""
-    with_offers: bool = True
-    """Whether options are asked what they offer; False to measure routing alone."""
     at: datetime | None = None
     """When the question was written: days are counted from then."""
     max_words: int = 160
@@ -166,14 +157,13 @@ class SourceSearch:
         Raises SearchUnavailableError when none answered, DeadlineExceededError.
         """
         settings = self._services.tenant.retrieval
-        size = scope.size or settings.passages
         query = PassageQuery(
             text=text,
             vector=vector,
             filters=scope.filters,
             labels=scope.labels,
-            leg_size=max(settings.leg_size, size),
-            size=size,
+            leg_size=max(settings.leg_size, settings.passages),
+            size=settings.passages,
         )
         with scope.steps.step(
             "search",

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -22,19 +21,12 @@ from typer import Option
 from assistant.answer.services import TenantServices
 from assistant.cli.learn import learn_first_router
 from assistant.domain.errors import ConfigurationError, NotFoundError
-from assistant.evaluation import measures, trials
-from assistant.evaluation.judging import (
-    Judge,
-    Observer,
-    WrittenAnswers,
-    WrittenModel,
-    observe_all,
-    shown_quotes,
-)
-from assistant.evaluation.measures import JUDGED, TITLES, Judged, figures, paired, spreads
-from assistant.evaluation.questions import EvaluationQuestion, TenantQuestions, draw, load_rows
-from assistant.evaluation.routing import RoutedQuestion, RoutingTrial
-from assistant.models.recorded import RecordedAnswer, read_recording
+from assistant.evaluation import measures
+from assistant.evaluation.judging import WrittenModel, ask_questions
+from assistant.evaluation.measures import JUDGED, TITLES, Figure, FigureRow, Judged, faults, figures, paired
+from assistant.evaluation.questions import TenantQuestions
+from assistant.evaluation.trials import trial_named
+from assistant.models.recorded import read_recording
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.terminal.loading import loaded
 from assistant.terminal.local import LocalRuntime, committed, open_services
@@ -44,7 +36,7 @@ app = typer.Typer(add_completion=False)
 _CHANGED_SHOWN = 20
 """Questions that are listed as right in one of two runs only."""
 _HEADINGS = ("measure", "value", "95 of 100", "questions", "asked", "")
-_SUMMARY = ("measure", "held out", "95 of 100", "questions", "tuning")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 
 
 @app.command(name="evaluate")
@@ -86,11 +78,6 @@ def evaluate_command(
         raise typer.BadParameter("--figure takes --show and the options of every command alone.")
     else:
         measure_figures(options, figure, show=show)
-
-
-SUBJECT_CHANGES = 12
-"""Most pairs of plain questions that are asked in one conversation."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,54 +137,82 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan, *, show: bool = False
     ``show``: print the misses of the tuning half too.
     """
     plan.check()
-    terminal = Terminal()
+    terminal, report = Terminal(), _Report(options)
     folder = committed(options)
     questions = questions_of(options, plan)
     evaluations_dir = options.state_dir / "evaluations"
     against = None if plan.against is None else measures.read_run(evaluations_dir, plan.against)
     series = folder / "series.jsonl"
-    last = measures.last_of_series(series)
+    last = {} if plan.accepts or plan.questions else measures.last_of_series(series)
     with loaded(options, terminal, questions, command="assistant evaluate") as runtime:
         run = asyncio.run(run_questions(runtime, questions, plan))
     make_private_folder(evaluations_dir)
     write_private(measures.run_path(evaluations_dir, run.name), run.model_dump_json().encode())
-    to_compare = () if plan.accepts or plan.questions else run.tenants
-    faults = [problem for tenant in run.tenants for problem in tenant.problems]
-    faults += [fallen for tenant in to_compare for fallen in _falls(terminal, tenant, last)]
-    held_out = {tenant.tenant: tenant.held_out for tenant in run.tenants}
-    if not options.writes({"name": run.name, "held_out": held_out, "titles": TITLES, "faults": faults}):
-        for tenant in run.tenants:
-            show_run(terminal, tenant)
+    for tenant in run.tenants:
+        figure = tenant_figure(tenant, last.get(tenant.tenant))
+        report.add(tenant.tenant, figure, tenant.results, figure.rows(tenant.held_out), show=show)
+        if not options.json:
             show_changes(terminal, against, tenant)
-    results = [result for tenant in run.tenants for result in tenant.results]
-    misses = [result.miss for result in results if show and result.miss and result.split != JUDGED]
     if plan.accepts:
-        measures.accept(series, run.tenants, made_on=run.made_at.date())
+        lines = (measures.SeriesRun.of(tenant, made_on=run.made_at.date()) for tenant in run.tenants)
+        with series.open("a", encoding="utf-8") as file:
+            file.writelines(line.model_dump_json() + "\n" for line in lines)
         terminal.say(f"{series} ends with this run now")
-    _warn(terminal, misses=misses, faults=faults)
-    if faults:
-        raise typer.Exit(1)
+    report.end()
 
 
-def _warn(terminal: Terminal, *, misses: Iterable[str], faults: Iterable[str]) -> None:
-    """Print misses, and faults in red."""
-    for miss in misses:
-        terminal.warn(miss, "")
-    for fault in faults:
-        terminal.warn(fault, "bold red")
+def tenant_figure(run: measures.TenantRun, last: measures.SeriesRun | None) -> Figure:
+    """Return the figure of all questions of a tenant: what the last run on main asks of its measures, and
+    that a recording plays.
+
+    ``last``: None where the run is compared with none.
+    """
+    title = f"{len(run.results)} questions"
+    if last is not None:
+        changed = run.questions_sha256 != last.questions_sha256
+        title += f", beside main on {last.made_on}" + (": the questions changed since" if changed else "")
+    least, most = ({} if last is None else last.bounds(better) for better in (1, -1))
+    if any("plays" in row.values for row in run.results):
+        least["plays"] = 1 - measures.MOST_STALE
+    return Figure(
+        title=title, run="answers", tenants=(run.tenant,), questions=(), half=JUDGED, least=least, most=most
+    )
 
 
-def show_run(terminal: Terminal, run: measures.TenantRun) -> None:
-    """Print a tenant's measures: the held-out half beside the tuning half."""
-    tuning = figures(run.results, split="tuning")
-    rows = [
-        (*measures.estimate_cells(name, estimate), f"{tuning[name].value:.3f}" if name in tuning else "")
-        for name, estimate in run.held_out.items()
-    ]
-    terminal.show(f"{run.tenant}: {len(run.results)} questions", "bold")
-    terminal.out.print(table(*_SUMMARY, right=_SUMMARY[1:], rows=rows))
-    sizes = ", ".join(f"{name} {p50:g} / {p95:g}" for name, (p50, p95) in spreads(run.results).items())
-    terminal.show(f"Milliseconds, and words, p50 / p95: {sizes}")
+class _Report:
+    """Prints measures beside their bounds, figure by figure, or all of them as JSON at the end."""
+
+    def __init__(self, options: GlobalOptions) -> None:
+        self._options, self._terminal = options, Terminal()
+        self._measured: dict[str, object] = {}
+        self._is_missed = False
+
+    def add(
+        self, name: str, figure: Figure, judged: Iterable[Judged], rows: Sequence[FigureRow], *, show: bool
+    ) -> None:
+        """Print a figure; ``show``: with the misses of questions that may be read. The held-out half of a
+        tenant's questions may not."""
+        judged = list(judged)
+        wrong = faults(judged)
+        self._is_missed |= bool(wrong) or not all(row.is_met for row in rows)
+        self._measured[name] = {
+            row.measure: {"estimate": row.estimate, "asked": row.asked, "met": row.is_met} for row in rows
+        }
+        if not self._options.json:
+            self._terminal.show(f"{name}: {figure.title}", "bold")
+            cells = [row.cells for row in rows]
+            self._terminal.out.print(table(*_HEADINGS, right=_HEADINGS[1:4], rows=cells))
+        for row in judged:
+            if show and row.miss and not (figure.half == row.split == JUDGED):
+                self._terminal.warn(row.miss, "")
+        for fault in wrong:
+            self._terminal.warn(fault, "bold red")
+
+    def end(self) -> None:
+        """Write the JSON. Exits with status 1 where a bound is missed, or no figure may rest on a run."""
+        self._options.writes(self._measured)
+        if self._is_missed:
+            raise typer.Exit(1)
 
 
 def show_changes(terminal: Terminal, against: measures.Run | None, after: measures.TenantRun) -> None:
@@ -218,7 +233,7 @@ def show_changes(terminal: Terminal, against: measures.Run | None, after: measur
     title = f"against {against.name}: differences of the held-out half, question by question"
     terminal.show(title if rows else f"No measure differs from {against.name}.", "bold")
     if rows:
-        terminal.out.print(table("measure", "difference", "95 of 100", right=_SUMMARY[2:3], rows=rows))
+        terminal.out.print(table("measure", "difference", "95 of 100", right=_HEADINGS[2:3], rows=rows))
     old = {result.id: result for result in before.results}
     changed = [row.id for row in after.results if row.id in old and row.is_right != old[row.id].is_right]
     more = len(changed) - _CHANGED_SHOWN
@@ -248,99 +263,25 @@ async def run_questions(
     """Ask each tenant's questions, and return the measured run. Adds the answers to ``plan.record``, if
     given."""
     made_at = datetime.now(UTC)
-    async with open_services(runtime, list(asked), generates=plan.record is not None) as services:
-        tenants = [
-            await _tenant_run(runtime, services[tenant], questions, plan)
-            for tenant, questions in asked.items()
-        ]
+    tenants: list[measures.TenantRun] = []
+    async with open_services(runtime, list(asked), generates=plan.record is not None) as opened:
+        for tenant, questions in asked.items():
+            model = plan.model(opened[tenant])
+            with runtime.terminal.counting(f"asking {tenant}", "questions") as show:
+                results, recorded = await ask_questions(opened[tenant], questions, model, show=show)
+            if plan.record is not None:
+                with plan.record.open("a", encoding="utf-8") as file:
+                    file.writelines(line.model_dump_json() + "\n" for line in recorded)
+            run = measures.TenantRun(
+                tenant=tenant,
+                questions_sha256=questions.sha256,
+                writer="" if model is None else model.name,
+                writer_sha256=opened[tenant].writer.model.digest if plan.record is not None else None,
+                results=tuple(results),
+            )
+            tenants.append(run)
     name = plan.name or f"{'-'.join(asked)}-{made_at:%Y%m%d-%H%M%S}"
     return measures.Run(name=name, made_at=made_at, tenants=tuple(tenants))
-
-
-async def _tenant_run(
-    runtime: LocalRuntime, services: TenantServices, questions: TenantQuestions, plan: EvaluationPlan
-) -> measures.TenantRun:
-    """Ask one tenant's questions, and return them judged, each with its value for each measure that applies.
-
-    Each question is asked once: what was retrieved is judged, and where a model writes, its answer, too. Then
-    pairs of questions are asked in one conversation, and messy questions are compared with their clean forms.
-    """
-    model, observer = plan.model(services), Observer(services)
-    writer = None if model is None else WrittenAnswers(services, model)
-    await observer.check(questions.asked)
-    judge = Judge(observer)
-    question_texts = {question.qid: question.question for question in questions.all}
-    pairs = subject_changes(questions.asked)
-    results: dict[str, Judged] = {}
-    quotes: dict[str, object] = {}
-    recorded: list[RecordedAnswer] = []
-    with runtime.terminal.counting(f"asking {services.tenant.name}", "questions") as show:
-        total = len(questions.asked) + len(pairs)
-        async for observed in observe_all(observer, questions.asked, question_texts):
-            question, result = observed.question, await judge.result(observed)
-            quotes[question.qid] = shown_quotes(observed)
-            if writer is not None:
-                written = await writer.ask(question, before=observed.before)
-                degraded = (*result.degraded, *written.degraded)
-                result = replace(result, values={**result.values, **written.values}, degraded=degraded)
-                recorded += written.recorded
-            results[question.qid] = result
-            show(len(results), total)
-        # Pairs of questions in one conversation: change_same is 1 where the second shows the same quotes as
-        # when it is asked alone, change_loss is 1 where it is right only when asked alone, -1 where only in
-        # the conversation.
-        for done, (first, second) in enumerate(pairs, start=1):
-            alone, observed = results[second.qid], await observer.ask(second, before=first.question)
-            loss = float(alone.is_right) - float((await judge.result(observed)).is_right)
-            change = {"change_same": float(shown_quotes(observed) == quotes[second.qid]), "change_loss": loss}
-            results[second.qid] = replace(alone, values={**alone.values, **change})
-            show(len(results) + done, total)
-    # messy_loss is 1 where the clean form of a messy question is right and the messy one is not, -1 where it
-    # is the other way round.
-    for question in questions.asked:
-        if clean := results.get(question.clean or ""):
-            messy = results[question.qid]
-            loss = float(clean.is_right) - float(messy.is_right)
-            results[question.qid] = replace(messy, values={**messy.values, "messy_loss": loss})
-    if plan.record is not None:
-        with plan.record.open("a", encoding="utf-8") as file:
-            file.writelines(line.model_dump_json() + "\n" for line in recorded)
-    return measures.TenantRun(
-        tenant=services.tenant.name,
-        questions_sha256=questions.sha256,
-        writer="" if model is None else model.name,
-        writer_sha256=services.writer.model.digest if plan.record is not None else None,
-        results=tuple(results.values()),
-    )
-
-
-def subject_changes(
-    questions: Sequence[EvaluationQuestion],
-) -> list[tuple[EvaluationQuestion, EvaluationQuestion]]:
-    """Return pairs of plain questions about different documents; the same questions give the same pairs."""
-    plain_ones = [question for question in questions if question.kind == "plain" and question.split == JUDGED]
-    order = draw(plain_ones, count=len(plain_ones), seed="changes of subject")
-    pairs = zip(order[::2], order[1::2], strict=False)
-    return [(first, second) for first, second in pairs if first.document != second.document][:SUBJECT_CHANGES]
-
-
-def _falls(
-    terminal: Terminal, run: measures.TenantRun, series: Mapping[str, measures.SeriesRun]
-) -> list[str]:
-    """Return a sentence for each measure that fell below the last run on main; print a warning if there is
-    none, or if the questions changed.
-
-    ``series``: the last run by tenant.
-    """
-    if (last := series.get(run.tenant)) is None:
-        terminal.say(f"{run.tenant} has no run on main, so nothing is compared: add one with --accept")
-        return []
-    if run.questions_sha256 != last.questions_sha256:
-        terminal.say(
-            f"the questions of {run.tenant} differ from those of {last.made_on}: "
-            "if that is intended, add a run with --accept"
-        )
-    return measures.falls(run, last)
 
 
 # --- figures by name -------------------------------------------------------------------------------------
@@ -350,7 +291,7 @@ def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool)
     Raises NotFoundError for an unknown name, ConfigurationError for ``show`` with a blind figure,
     whose questions nobody may look at.
     """
-    terminal, folder = Terminal(), committed(options)
+    folder, report = committed(options), _Report(options)
     all_figures = measures.read_figures(folder)
     asked = {name: measures.figure_named(all_figures, name) for name in names}
     if show and (blind := [name for name, figure in asked.items() if figure.blind]):
@@ -358,85 +299,37 @@ def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool)
             f"{', '.join(blind)}: --show would use up questions that nothing may be tuned on. "
             "Show the misses of a figure whose name ends in -tuning."
         )
-    missed, measured = False, dict[str, object]()
     tenants = dict.fromkeys(tenant for figure in asked.values() for tenant in figure.tenants)
-    with loaded(options, terminal, tenants, command="assistant evaluate") as runtime:
+    with loaded(options, Terminal(), tenants, command="assistant evaluate") as runtime:
         for name, figure in asked.items():
             judged: list[Judged] = []
             for tenant in figure.tenants:
-                judged += asyncio.run(_judged(runtime, figure, folder, tenant))
-            faults = measures.TenantRun(tenant=name, questions_sha256="", results=tuple(judged)).problems
-            rows = figure.rows(figures(judged))
-            missed = missed or bool(faults) or not all(row.is_met for row in rows)
-            measured[name] = {
-                row.measure: {"estimate": row.estimate, "asked": row.asked, "met": row.is_met} for row in rows
-            }
-            if not options.json:
-                terminal.show(f"{name}: {figure.title}", "bold")
-                cells = [row.cells for row in rows]
-                terminal.out.print(table(*_HEADINGS, right=_HEADINGS[1:4], rows=cells))
-            _warn(terminal, misses=[row.miss for row in judged if show and row.miss], faults=faults)
-    options.writes(measured)
-    if missed:
-        raise typer.Exit(1)
+                ask = _answers if figure.run == "answers" else _trial
+                rows = asyncio.run(ask(runtime, figure, folder, tenant))
+                judged += (row for row in rows if figure.half in (None, row.split))
+            report.add(name, figure, judged, figure.rows(figures(judged)), show=show)
+    report.end()
 
 
-async def _judged(runtime: LocalRuntime, figure: measures.Figure, folder: Path, tenant: str) -> list[Judged]:
-    """Return the judged answer to each question of a figure for one tenant, by the figure's kind of run."""
-    if figure.run == "answers":
-        return await _answers(runtime, figure, folder, tenant)
+async def _trial(runtime: LocalRuntime, figure: Figure, folder: Path, tenant: str) -> list[Judged]:
+    """Run a figure's trial on one tenant."""
+    trial = trial_named(figure.run)
     if figure.run == "routing":
         await learn_first_router(runtime, tenant=tenant)
     async with open_services(runtime, [tenant], generates=figure.run == "written_live") as services:
-        return await _trial(figure, folder, services[tenant])
+        return await trial(services[tenant], figure.paths(folder, tenant=tenant))
 
 
-async def _answers(runtime: LocalRuntime, figure: measures.Figure, folder: Path, tenant: str) -> list[Judged]:
+async def _answers(runtime: LocalRuntime, figure: Figure, folder: Path, tenant: str) -> list[Judged]:
     """Ask the questions of a figure as ``evaluate --tenant`` does: of its half alone, and with a recording
-    only those that it has an answer to. Ids get the tenant's name in front."""
+    only those that it has an answer to."""
     (path,) = figure.paths(folder, tenant=tenant)
     plan, recorded = EvaluationPlan((tenant,)), None
     if figure.recording is not None:
-        recording = folder / figure.recording.format(tenant=tenant)
-        recorded = {line.id for line in read_recording([recording])}
-        plan = EvaluationPlan((tenant,), replay=(recording,))
+        plan = replace(plan, replay=(folder / figure.recording.format(tenant=tenant),))
+        recorded = {line.id for line in read_recording(plan.replay)}
     questions = TenantQuestions.of(
         path, asks=lambda row: figure.half in (None, row.split) and (recorded is None or row.qid in recorded)
     )
-    run = (await run_questions(runtime, {tenant: questions}, plan)).tenants[0]
-    return [replace(row, id=f"{tenant} {row.id}", cluster=f"{tenant} {row.cluster}") for row in run.results]
-
-
-async def _trial(figure: measures.Figure, folder: Path, services: TenantServices) -> list[Judged]:
-    """Run a figure's trial on one tenant: one that an option brings, else that of ``figure.run``."""
-    tenant = services.tenant
-    first, *more = figure.paths(folder, tenant=tenant.name)
-    joined = (
-        trial for trials_of in trials.TRIALS.joined() for run, trial in trials_of.items() if run == figure.run
-    )
-    if (option_trial := next(joined, None)) is not None:
-        return await option_trial(services, (first, *more))
-    match figure.run:
-        case "red_flags":
-            own_flags, *written = (
-                load_rows(path, trials.FlaggedMessage, key="message") for path in (first, *more)
-            )
-            widened, messages = trials.with_own_flag(tenant, own_flags), list(chain.from_iterable(written))
-            return await trials.raise_flags(widened, services.embedder, messages, clock=services.clock)
-        case "chats":
-            written = [load_rows(path, trials.WrittenChat) for path in (first, *more)]
-            return await trials.read_chats(services, list(chain.from_iterable(written)))
-        case "live" | "written_live":
-            questions = load_rows(first, trials.LiveQuestion)
-            own_questions = [question for question in questions if question.tenant == tenant.name]
-            trial = trials.read_elements if figure.run == "live" else trials.write_elements
-            return await trial(services, own_questions)
-        case "routing":
-            routing = RoutingTrial(services)
-            await routing.load()
-            return [await routing.ask(row) for row in load_rows(first, RoutedQuestion)]
-        case _:
-            rows = trials.support_cases([first, *more], knowledge=folder.parent / "knowledge")
-            return trials.judge_support(
-                (kind, case) for kind, case in rows if figure.half in (None, case.split)
-            )
+    run = await run_questions(runtime, {tenant: questions}, plan)
+    return list(run.tenants[0].results)

@@ -1,13 +1,10 @@
 """Asks questions through the answer path, and judges what it prepared and what reaches the agent.
 
-``Observer`` and ``Judge`` take no model; ``WrittenAnswers`` takes one that writes, live or recorded. Values
-are by name of a measure: ``measures.MEASURES`` says what each is. ``cli.evaluate`` calls them in this order:
+``ask_questions`` asks all of a tenant's. ``Observer`` takes no model; ``WrittenAnswers`` takes one that
+writes, live or recorded. Values are by name of a measure: ``measures.MEASURES`` says what each is.
 
-    observer = Observer(services)
-    await observer.check(questions)
-    async for observed in observe_all(observer, questions, earlier):
-        judged = await Judge(observer).result(observed)  # the quoted answer
-        written = await writer.ask(observed.question)    # with a model: its values join the judged ones
+    judged, recorded = await ask_questions(services, TenantQuestions.of(path), model)
+    figures(judged)["right"].value  # 0.63
 
 - Gold: excerpts of documents that together are the answer (``EvaluationQuestion.gold``).
 - A part: a message of two questions is searched, ranked and quoted part by part.
@@ -15,22 +12,14 @@ are by name of a measure: ``measures.MEASURES`` says what each is. ``cli.evaluat
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Collection,
-    Iterable,
-    Mapping,
-    Sequence,
-)
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
-from datetime import date
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, fields, replace
+from datetime import date, datetime
 from statistics import fmean
 from typing import NamedTuple, TypeVar
+
+from opentelemetry.trace import INVALID_SPAN
 
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.choose import Evidence
@@ -38,10 +27,11 @@ from assistant.answer.events import Done, SentenceEnded, Token
 from assistant.answer.offers import QuotedBlock
 from assistant.answer.prepared import PreparedAnswer
 from assistant.answer.reply import PreparedReply, ReplyRequest, WriteReply
-from assistant.answer.services import AnswerWriter, TenantServices, elapsed_ms
+from assistant.answer.services import AnswerWriter, Steps, TenantServices
+from assistant.answer.sources import SearchScope
 from assistant.answer.take import MAX_EARLIER_CHARACTERS, AnswerRequest, ChatQuestion
 from assistant.domain.answers import Certainty, FinishReason, Mode
-from assistant.domain.clock import Clock, Deadline
+from assistant.domain.clock import Deadline
 from assistant.domain.documents import (
     VECTOR_LEG_WEIGHT,
     Passage,
@@ -51,34 +41,30 @@ from assistant.domain.documents import (
     UnitKind,
 )
 from assistant.domain.documents import reciprocal_rank_fusion as fuse
-from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, OverloadedError
-from assistant.domain.identity import Identity, Role
-from assistant.evaluation.measures import Judged
-from assistant.evaluation.questions import EvaluationQuestion
+from assistant.domain.errors import ConfigurationError, ConflictError
+from assistant.domain.identity import CareContext, Identity, Role
+from assistant.evaluation.measures import JUDGED, Judged
+from assistant.evaluation.questions import EvaluationQuestion, TenantQuestions, draw
 from assistant.models.recorded import (
     CONTEXT_TOKENS,
     MAX_TOKENS,
     CharacterCount,
+    HeardCall,
+    HeardModel,
     RecordedAnswer,
     RecordedModel,
     Task,
     prompt_sha256,
 )
-from assistant.stores.ports import (
-    AnswerGenerator,
-    GenerationDelta,
-    GenerationRequest,
-    GenerationStream,
-    TokenCounter,
-)
+from assistant.stores.ports import AnswerGenerator, TokenCounter
 from assistant.text.language import fold
 
 ResultT = TypeVar("ResultT")
 _DEADLINE_S = 30.0
 """Limit of preparing one answer, or of one read of documents."""
-_ATTEMPTS = 4
-_BACK_OFF_S = 0.2
-"""Seconds, doubled with each attempt: 0.4, 0.8 and 1.6 s between the four."""
+_MORE_ATTEMPTS = 3
+AGENT = "evaluation"
+"""Who asks."""
 _READ_AT_ONCE = 20
 """Documents of one read."""
 
@@ -88,18 +74,19 @@ class Observed:
     """What the answer path prepared for one question."""
 
     question: EvaluationQuestion
-    before: str | None
-    """The question that was asked before it in the conversation; None: it is the first."""
     prepared: PreparedAnswer
-    timings_ms: Mapping[str, float]
-    """Time of each step of the first attempt, and their ``total``."""
     degraded: tuple[str, ...]
     """Steps that were left out each time it was asked."""
 
 
+def untraced(deadline: Deadline) -> SearchScope:
+    """Return a scope outside any answer: documents without labels, no spans."""
+    return SearchScope(frozenset(), deadline, Steps(INVALID_SPAN, clock=deadline.clock))
+
+
 def identity_of(services: TenantServices) -> Identity:
     """Return the identity that asks in an evaluation: an agent of the tenant without access labels."""
-    return Identity(services.tenant.name, "evaluation", frozenset({Role.AGENT}), frozenset())
+    return Identity(services.tenant.name, AGENT, frozenset({Role.AGENT}), frozenset())
 
 
 def request_of(question: str, before: str | None) -> AnswerRequest:
@@ -109,28 +96,49 @@ def request_of(question: str, before: str | None) -> AnswerRequest:
     return ChatQuestion(question=question, earlier_questions=(before[:MAX_EARLIER_CHARACTERS],))
 
 
+async def prepare(
+    services: TenantServices,
+    answer: AnswerQuestion,
+    question: str,
+    before: str | None,
+    *,
+    labels: frozenset[str] = frozenset(),
+    context: CareContext | None = None,
+) -> tuple[PreparedAnswer, tuple[str, ...]]:
+    """Prepare an answer for an agent with these labels, and stop before it is written or an element is
+    filled. Return it, and the steps that were left out each time. Raises AssistantError.
+
+    ``before``: the question that was asked before it; None: it is the first.
+    """
+    identity, request = replace(identity_of(services), labels=labels), request_of(question, before)
+
+    async def once() -> tuple[PreparedAnswer, Sequence[str]]:
+        deadline = Deadline.after(_DEADLINE_S, clock=services.clock)
+        prepared = await answer.prepare(request, identity=identity, deadline=deadline, context=context)
+        prepared.run.hydration.cancel()
+        prepared.run.scope.steps.root.end()
+        return prepared, prepared.run.scope.degraded
+
+    return await until_whole(once)
+
+
 async def until_whole(
     ask: Callable[[], Awaitable[tuple[ResultT, Sequence[str]]]],
 ) -> tuple[ResultT, tuple[str, ...]]:
-    """Ask again while the embedding endpoint is overloaded or a step is left out.
+    """Ask again while a step is left out, up to four times.
 
     ``ask`` returns a result and the steps that were left out; those of the last attempt are returned.
     Raises what ``ask`` raises.
     """
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
+    result, degraded = await ask()
+    for _ in range(_MORE_ATTEMPTS):
+        if degraded:
             result, degraded = await ask()
-            if not degraded or attempt == _ATTEMPTS:
-                return result, tuple(degraded)
-        except OverloadedError:
-            if attempt == _ATTEMPTS:
-                raise
-            await asyncio.sleep(_BACK_OFF_S * 2**attempt)
-    raise AssertionError("unreachable")
+    return result, tuple(degraded)
 
 
 class Observer:
-    """Asks one tenant's questions, as an agent without access labels does."""
+    """Asks one tenant's questions, as an agent without access labels does, and judges what is quoted."""
 
     def __init__(self, services: TenantServices) -> None:
         model = replace(services.writer.model, writes_answers=False)
@@ -138,30 +146,12 @@ class Observer:
         self._services = replace(services, writer=writer, live=live, revisions=None)
         """The tenant's services without a model that writes and without live systems."""
         self._answer = AnswerQuestion(self._services)
-        self._identity = identity_of(services)
-        self.leg_size = services.tenant.retrieval.leg_size
         self._read: dict[str, StoredDocument] = {}
         """Documents that were read, by id: a run asks for the same ones again and again."""
 
     async def ask(self, question: EvaluationQuestion, *, before: str | None = None) -> Observed:
         """Return what an agent would be shown. Raises AssistantError."""
-        clock = self._services.clock
-        spent_ms: list[Mapping[str, float]] = []
-
-        async def once() -> tuple[PreparedAnswer, Sequence[str]]:
-            started_s = clock.monotonic_s()
-            prepared = await self._answer.prepare(
-                request_of(question.question, before),
-                identity=self._identity,
-                deadline=Deadline.after(_DEADLINE_S, clock=clock),
-            )
-            steps = prepared.run.scope.steps
-            steps.root.end()
-            spent_ms.append({**steps.timings_ms, "total": elapsed_ms(started_s, clock=clock)})
-            return prepared, prepared.run.scope.degraded
-
-        prepared, degraded = await until_whole(once)
-        return Observed(question, before, prepared, spent_ms[0], degraded)
+        return Observed(question, *await prepare(self._services, self._answer, question.question, before))
 
     async def documents(self, document_ids: Iterable[str]) -> Mapping[str, StoredDocument]:
         """Return documents by id; those that are not in the index are absent. Raises AssistantError."""
@@ -189,17 +179,54 @@ class Observer:
                     "shows to agents with a label only. Add the document, or correct the question."
                 )
 
+    async def judge(self, observed: Observed) -> Judged:
+        """Return one question's result. An answerable question for which nothing is shown is wrong."""
+        question, shown = observed.question, observed.prepared.quote
+        ranked = [[candidate.document_id for candidate in part.ranked.order] for part in shown.evidence]
+        fused = [
+            rrf_documents(part.ranked.hits.retrieved, leg_size=self._services.tenant.retrieval.leg_size)
+            for part in shown.evidence
+        ]
+        is_found = _is_found(observed)
+        quote = _text(_shown_units(shown.blocks))
+        values = {"refused" if question.answerable else "true_refused": float(not is_found)}
+        if is_found:
+            values |= quote_faults(shown.blocks, [each for part in shown.evidence for each in quotable(part)])
+        if question.telltale:
+            values["telltale"] = float(any(normal(text) in quote for text in question.telltale))
+        if question.answerable:
+            values["right"] = float(is_found and holds_all(quote, question.answer_contains))
+            right = await self._right_documents(question, [*ranked, *fused])
+            values["first"] = first_share(question, right, ranked)
+            values["gain"] = values["first"] - first_share(question, right, fused)
+        wanted = f"{', '.join(question.documents)} first, with {question.answer_contains}"
+        shown_first = ", ".join(ranking[0] for ranking in ranked if ranking) if is_found else "nothing near"
+        is_miss = 0.0 in (values.get("right"), values.get("first")) or values.get("telltale", 0.0) > 0
+        return Judged(
+            question.qid,
+            question.document,
+            values,
+            f"{question.qid}: {question.question} | {wanted} | {shown_first}: {quote}" if is_miss else "",
+            observed.degraded,
+        )
 
-async def observe_all(
-    observer: Observer, questions: Sequence[EvaluationQuestion], earlier: Mapping[str, str]
-) -> AsyncGenerator[Observed]:
-    """Ask the questions one at a time, so that times are right.
+    async def _right_documents(
+        self, question: EvaluationQuestion, rankings: Sequence[Sequence[str]]
+    ) -> frozenset[str]:
+        """Return the documents that answer: those that the question names, and those that are first in a
+        ranking and hold all its gold excerpts."""
+        first_unnamed = {ranking[0] for ranking in rankings if ranking} - set(question.documents)
+        holding = {
+            name
+            for name, document in (await self.documents(sorted(first_unnamed))).items()
+            if question.gold and holds_all(_text_of(document), question.gold)
+        }
+        return frozenset({*question.documents, *holding})
 
-    ``earlier``: text by ``qid`` of all questions of the file; a follow-up is asked after the one it names.
-    """
-    for question in questions:
-        before = None if question.after is None else earlier[question.after]
-        yield await observer.ask(question, before=before)
+
+def _text_of(document: StoredDocument) -> str:
+    passages = " ".join(passage.text for passage in document.passages)
+    return f"{normal(passages)} {_text(_units(document))}"
 
 
 def rrf_documents(retrieved: Retrieved, *, leg_size: int) -> list[str]:
@@ -241,70 +268,6 @@ def is_gold(text: str, gold: Iterable[str]) -> bool:
         normal(excerpt) in unit or (len(unit) > _SHORTEST_INSIDE and unit in normal(excerpt))
         for excerpt in gold
     )
-
-
-class Judge:
-    """Judges one tenant's questions. Reads the documents that it needs through the observer."""
-
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-        self._texts: dict[str, str] = {}
-        """Normal text of documents by id."""
-
-    async def result(self, observed: Observed) -> Judged:
-        """Return one question's result. An answerable question for which nothing is shown is wrong."""
-        question, shown = observed.question, observed.prepared.quote
-        ranked = [[candidate.document_id for candidate in part.ranked.order] for part in shown.evidence]
-        fused = [
-            rrf_documents(part.ranked.hits.retrieved, leg_size=self._observer.leg_size)
-            for part in shown.evidence
-        ]
-        is_found = _is_found(observed)
-        quote = _text(_shown_units(shown.blocks))
-        sizes = dict(observed.timings_ms)
-        values = {"refused" if question.answerable else "true_refused": float(not is_found)}
-        if is_found:
-            values |= quote_faults(shown.blocks, [each for part in shown.evidence for each in quotable(part)])
-        if question.telltale:
-            values["telltale"] = float(any(normal(text) in quote for text in question.telltale))
-        if question.answerable:
-            values["right"] = float(is_found and holds_all(quote, question.answer_contains))
-            right = await self._right_documents(question, [*ranked, *fused])
-            values["first"] = first_share(question, right, ranked)
-            values["gain"] = values["first"] - first_share(question, right, fused)
-        if question.answerable and is_found:
-            sizes["words of the quote"] = _words(block.before + block.text for block in shown.blocks)
-        wanted = f"{', '.join(question.documents)} first, with {question.answer_contains}"
-        shown_first = ", ".join(ranking[0] for ranking in ranked if ranking) if is_found else "nothing near"
-        is_miss = 0.0 in (values.get("right"), values.get("first")) or values.get("telltale", 0.0) > 0
-        return Judged(
-            question.qid,
-            question.document,
-            values,
-            f"{question.qid}: {question.question} | {wanted} | {shown_first}: {quote}" if is_miss else "",
-            observed.degraded,
-            sizes,
-        )
-
-    async def _right_documents(
-        self, question: EvaluationQuestion, rankings: Sequence[Sequence[str]]
-    ) -> frozenset[str]:
-        """Return the documents that answer: those that the question names, and those that are first in a
-        ranking and hold all its gold excerpts."""
-        first_unnamed = {ranking[0] for ranking in rankings if ranking} - set(question.documents)
-        holding = {
-            name
-            for name, document in (await self._observer.documents(sorted(first_unnamed))).items()
-            if question.gold and holds_all(self._text_of(name, document), question.gold)
-        }
-        return frozenset({*question.documents, *holding})
-
-    def _text_of(self, name: str, document: StoredDocument) -> str:
-        text = self._texts.get(name)
-        if text is None:
-            passages = " ".join(passage.text for passage in document.passages)
-            text = self._texts[name] = f"{normal(passages)} {_text(_units(document))}"
-        return text
 
 
 def first_share(
@@ -431,11 +394,6 @@ def _text(units: Iterable[Unit]) -> str:
     return normal(" ".join(unit.text for unit in units))
 
 
-def _words(texts: Iterable[str]) -> int:
-    """Return the number of words with a letter or digit, so that "-" and "•" do not count."""
-    return sum(any(letter.isalnum() for letter in word) for text in texts for word in text.split())
-
-
 # --- written answers -------------------------------------------------------------------------------------
 
 
@@ -472,84 +430,15 @@ class WrittenModel:
         return not self.recorded
 
 
-@dataclass(slots=True)
-class HeardCall:
-    """One call of a model, whose values are filled in while its stream is read."""
+class _UndatedServices(TenantServices):
+    """Services that count no days: a prompt with today's date could be played today alone."""
 
-    prompt: str
-    """SHA-256 of its messages."""
-    began_s: float
-    """When it began, on the monotonic clock."""
-    text: str = ""
-    first_s: float | None = None
-    """Seconds from the call to the first text; None before it."""
-    seconds: float = 0.0
-    """From the call to the last delta."""
-    tokens: int = 0
-    """Deltas with text, or the server's count."""
-    failed: bool = True
-    """Whether the model has given no finish reason."""
-    is_ended: bool = False
-    """Whether its reader left it without an error, and in time."""
+    @classmethod
+    def of(cls, services: TenantServices) -> TenantServices:
+        return cls(**{part.name: getattr(services, part.name) for part in fields(services)})
 
-
-class HeardModel:
-    """An ``AnswerGenerator`` that passes on a model's stream, and keeps text and times of each call.
-
-    A task reads the stream as it comes and hands it on by a queue, so that times are the model's: the answer
-    path takes the first text only when it has the vectors of the section beside it.
-    """
-
-    def __init__(self, generator: AnswerGenerator, clock: Clock) -> None:
-        self._generator, self._clock = generator, clock
-        self.calls: list[HeardCall] = []
-        """In order, since the caller last emptied it."""
-
-    @asynccontextmanager
-    async def stream(
-        self, request: GenerationRequest, *, deadline: Deadline
-    ) -> AsyncGenerator[GenerationStream]:
-        call = HeardCall(prompt_sha256(request.messages), self._clock.monotonic_s())
-        self.calls.append(call)
-        async with self._generator.stream(request, deadline=deadline) as stream:
-            handed_on = _HandedOnStream(stream.inference_id, stream.variant)
-            reading = asyncio.create_task(self._read(stream, handed_on, call))
-            try:
-                yield handed_on
-            finally:
-                reading.cancel()
-                await asyncio.wait([reading])
-        call.is_ended = True
-
-    async def _read(self, stream: GenerationStream, handed_on: _HandedOnStream, call: HeardCall) -> None:
-        try:
-            async for delta in stream:
-                call.seconds = self._clock.monotonic_s() - call.began_s
-                call.text += delta.text
-                if delta.text:
-                    call.first_s = call.seconds if call.first_s is None else call.first_s
-                    call.tokens += 1
-                if delta.usage is not None and delta.usage.completion_tokens:
-                    call.tokens = delta.usage.completion_tokens
-                call.failed = call.failed and delta.finish_reason is None
-                handed_on.items.put_nowait(delta)
-            handed_on.items.put_nowait(None)
-        except AssistantError as error:
-            handed_on.items.put_nowait(error)
-
-
-class _HandedOnStream:
-    """A ``GenerationStream`` of what another task has read: its deltas, then None at the end, or an error."""
-
-    def __init__(self, inference_id: str | None, variant: str | None) -> None:
-        self.inference_id, self.variant = inference_id, variant
-        self.items: asyncio.Queue[GenerationDelta | AssistantError | None] = asyncio.Queue()
-
-    async def __aiter__(self) -> AsyncIterator[GenerationDelta]:
-        while (item := await self.items.get()) is not None:
-            if isinstance(item, AssistantError):
-                raise item
-            yield item
+    def today(self, at: datetime | None) -> date | None:
+        del at
 
 
 class Written(NamedTuple):
@@ -620,12 +509,11 @@ class WrittenAnswers:
             recorded=None if model.is_live else model.name,
         )
         self._services = replace(
-            services,
+            _UndatedServices.of(services),
             tenant=tenant,
             writer=AnswerWriter(self._heard, served, model.counter),
             live=replace(services.live, elements=None),
             revisions=None,
-            counts_days=False,
         )
         self._model = model
         self._answer = AnswerQuestion(self._services)
@@ -743,3 +631,74 @@ def _values(question: EvaluationQuestion, answer: _Answered, recorded: Mapping[s
     if values.get("raw_right"):
         values["unchanged"] = float(is_right and answer.is_whole)
     return values
+
+
+# --- all questions of a tenant ---------------------------------------------------------------------------
+
+
+SUBJECT_CHANGES = 12
+"""Most pairs of plain questions that are asked in one conversation."""
+
+
+def subject_changes(
+    questions: Sequence[EvaluationQuestion],
+) -> list[tuple[EvaluationQuestion, EvaluationQuestion]]:
+    """Return pairs of plain questions about different documents; the same questions give the same pairs."""
+    plain = [question for question in questions if question.kind == "plain" and question.split == JUDGED]
+    order = draw(plain, count=len(plain), seed="changes of subject")
+    pairs = zip(order[::2], order[1::2], strict=False)
+    return [(first, second) for first, second in pairs if first.document != second.document][:SUBJECT_CHANGES]
+
+
+async def ask_questions(
+    services: TenantServices,
+    questions: TenantQuestions,
+    model: WrittenModel | None = None,
+    *,
+    show: Callable[[int, int], None] = lambda _done, _total: None,
+) -> tuple[list[Judged], list[RecordedAnswer]]:
+    """Ask one tenant's questions. Return them judged, and the recorded lines of a live model.
+
+    Each is asked once: what was retrieved is judged, and where a ``model`` writes, its answer, too. Then
+    pairs of questions are asked in one conversation, and messy questions are compared with their clean forms.
+    ``show`` is called with the numbers of questions that were asked, and of all.
+    """
+    observer = Observer(services)
+    writer = None if model is None else WrittenAnswers(services, model)
+    await observer.check(questions.asked)
+    pairs = subject_changes(questions.asked)
+    texts = {question.qid: question.question for question in questions.all}
+    judged: dict[str, Judged] = {}
+    quotes: dict[str, object] = {}
+    recorded: list[RecordedAnswer] = []
+    total = len(questions.asked) + len(pairs)
+
+    def add(qid: str, values: Mapping[str, float]) -> None:
+        judged[qid] = replace(judged[qid], values={**judged[qid].values, **values})
+
+    for question in questions.asked:  # one at a time: the calls that a model's listener hears are of one
+        before = None if question.after is None else texts[question.after]
+        observed = await observer.ask(question, before=before)
+        quotes[question.qid], result = shown_quotes(observed), await observer.judge(observed)
+        judged[question.qid] = result
+        if writer is not None:
+            written = await writer.ask(question, before=before)
+            judged[question.qid] = replace(result, degraded=(*result.degraded, *written.degraded))
+            add(question.qid, written.values)
+            recorded += written.recorded
+        show(len(judged), total)
+    # change_same is 1 where the second of a pair shows the same quotes as when it is asked alone, change_loss
+    # is 1 where it is right only when asked alone, -1 where only in the conversation.
+    for done, (first, second) in enumerate(pairs, start=1):
+        observed = await observer.ask(second, before=first.question)
+        loss = float(judged[second.qid].is_right) - float((await observer.judge(observed)).is_right)
+        is_same = shown_quotes(observed) == quotes[second.qid]
+        add(second.qid, {"change_same": float(is_same), "change_loss": loss})
+        show(len(judged) + done, total)
+    # messy_loss is 1 where the clean form of a messy question is right and the messy one is not, -1 where it
+    # is the other way round.
+    for question in questions.asked:
+        if clean := judged.get(question.clean or ""):
+            loss = float(clean.is_right) - float(judged[question.qid].is_right)
+            add(question.qid, {"messy_loss": loss})
+    return list(judged.values()), recorded

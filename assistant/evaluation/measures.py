@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple
 
 import numpy as np
-from pydantic import AwareDatetime, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, Field, ValidationError
 
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.domain.public import PublicModel
@@ -74,12 +74,14 @@ MEASURES: tuple[Measure, ...] = (
     Measure("checks_read", "… of these texts: read by the model", 0),
     Measure("written_false", "… unanswerable: answered without a warning", -1),
 )
-"""In the order of the summary: correctness first. A title that begins with "…" continues the row above it.
+"""In the order of the report: correctness first. A title that begins with "…" continues the row above it.
 
-``evaluation.judging`` and ``cli.evaluate`` write the values under these names. A trial of
-``evaluation.trials`` or ``evaluation.routing`` gives its values a readable name and needs no row here.
+``evaluation.judging`` writes the values under these names. A trial of ``evaluation.trials`` gives its values
+a readable name and needs no row here.
 """
 TITLES = {measure.name: measure.title for measure in MEASURES}
+MOST_STALE = 0.02
+"""Share of a run's questions whose recorded answer may be to another prompt than today's."""
 
 
 class Estimate(PublicModel):
@@ -139,8 +141,6 @@ class Judged:
     """What went wrong, for a reader; empty if nothing did."""
     degraded: tuple[str, ...] = ()
     """Steps that were left out each time it was asked. A run with one has no valid figures."""
-    sizes: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Milliseconds by step, and the words of the quote."""
 
     @property
     def split(self) -> Split:
@@ -176,20 +176,7 @@ def paired(before: Sequence[Judged], after: Sequence[Judged]) -> dict[str, Estim
     return figures(differences, split=JUDGED)
 
 
-def spreads(judged: Iterable[Judged]) -> dict[str, tuple[float, float]]:
-    """Return median and 95th percentile of each size, in the order in which they appear."""
-    by_name: dict[str, list[float]] = defaultdict(list)
-    for name, size in (sized for row in judged for sized in row.sizes.items()):
-        by_name[name].append(size)
-    quantiles = {name: np.quantile(sizes, [0.5, 0.95]) for name, sizes in by_name.items()}
-    return {name: (round(float(p50), 1), round(float(p95), 1)) for name, (p50, p95) in quantiles.items()}
-
-
 # --- runs and the series ------------------------------------------------------------------------------------
-MOST_STALE = 0.02
-"""Share of a run's questions whose recorded answer may be to another prompt than today's."""
-
-
 class TenantRun(PublicModel):
     """One tenant's results of one run."""
 
@@ -205,31 +192,23 @@ class TenantRun(PublicModel):
     def held_out(self) -> dict[str, Estimate]:
         return figures(self.results, split=JUDGED)
 
-    @property
-    def problems(self) -> list[str]:
-        """Return why the run's figures are not valid, a line each: a step that stayed degraded, a wrong
-        quote, a stale recording. Empty for a valid run."""
-        messages: list[str] = []
-        late = [result for result in self.results if result.degraded]
-        if late:
-            steps = ", ".join(sorted({step for result in late for step in result.degraded}))
-            messages.append(
-                f"DEGRADED  {self.tenant}: {len(late)} questions, {late[0].id} first: {steps}. "
-                "Free the machine, or take a faster model, and ask again."
-            )
-        messages += [
-            f"QUOTE  {self.tenant}, {result.id}: {TITLES[name]}. Correct assistant/answer/choose.py."
-            for result in self.results
-            for name in ("quote_differs", "quote_begins_late")
-            if result.values.get(name)
-        ]
-        stale = sum(result.values.get("plays") == 0.0 for result in self.results)
-        if stale > MOST_STALE * len(self.results):
-            messages.append(
-                f"STALE  {self.tenant}: {stale} recorded answers are of other prompts than today's. "
-                "Record again."
-            )
-        return messages
+
+def faults(judged: Iterable[Judged]) -> list[str]:
+    """Return why no figure may rest on these questions, a line each: a step that stayed degraded, a wrong
+    quote. Empty where one may."""
+    rows = list(judged)
+    quotes = [
+        f"QUOTE  {row.id}: {TITLES[name]}. Correct assistant/answer/choose.py."
+        for row in rows
+        for name in ("quote_differs", "quote_begins_late")
+        if row.values.get(name)
+    ]
+    late = [row for row in rows if row.degraded]
+    if not late:
+        return quotes
+    steps = ", ".join(sorted({step for row in late for step in row.degraded}))
+    advice = "Free the machine, or take a faster model, and ask again."
+    return [f"DEGRADED  {len(late)} questions, {late[0].id} first: {steps}. {advice}", *quotes]
 
 
 class Run(PublicModel):
@@ -254,6 +233,10 @@ class SeriesValue(PublicModel):
     value: float
     half_width: float
 
+    def bound(self, better: int) -> float:
+        """Return the worst value that a later run may have."""
+        return round(self.value - better * self.half_width, 4)
+
 
 class SeriesRun(PublicModel):
     """A line of ``evaluation/series.jsonl``: one tenant's figures as a landing on main left them."""
@@ -262,6 +245,19 @@ class SeriesRun(PublicModel):
     tenant: str
     questions_sha256: str
     measures: dict[str, SeriesValue]
+
+    @classmethod
+    def of(cls, run: TenantRun, *, made_on: date) -> SeriesRun:
+        values = {
+            name: SeriesValue(value=now.value, half_width=round(max(now.half_width, 1 / now.questions), 4))
+            for name, now in run.held_out.items()
+        }
+        return cls(made_on=made_on, tenant=run.tenant, questions_sha256=run.questions_sha256, measures=values)
+
+    def bounds(self, better: int) -> dict[str, float]:
+        """Return the bound of each measure of which more is better (1), or less (-1)."""
+        kept = [measure.name for measure in MEASURES if measure.better == better]
+        return {name: self.measures[name].bound(better) for name in kept if name in self.measures}
 
 
 def run_path(evaluations_dir: Path, name: str) -> Path:
@@ -290,37 +286,6 @@ def last_of_series(path: Path) -> dict[str, SeriesRun]:
     return {line.tenant: line for line in read_rows(path, SeriesRun)} if path.is_file() else {}
 
 
-def accept(path: Path, runs: Sequence[TenantRun], *, made_on: date) -> None:
-    """Append the runs to the series."""
-    with path.open("a", encoding="utf-8") as file:
-        for run in runs:
-            measures = {
-                name: SeriesValue(
-                    value=now.value, half_width=round(max(now.half_width, 1 / now.questions), 4)
-                )
-                for name, now in run.held_out.items()
-            }
-            line = SeriesRun(
-                made_on=made_on,
-                tenant=run.tenant,
-                questions_sha256=run.questions_sha256,
-                measures=measures,
-            )
-            file.write(line.model_dump_json() + "\n")
-
-
-def falls(run: TenantRun, last: SeriesRun) -> list[str]:
-    """Return a line for each measure that became worse than in the series' last run by more than its
-    noise."""
-    held_out, fallen = run.held_out, list[str]()
-    for name, title, better in MEASURES:
-        was, now = last.measures.get(name), held_out.get(name)
-        if was and now and better * (was.value - now.value) > was.half_width + 1e-9:  # rounding of floats
-            noise = f"its noise is {was.half_width:.3f}"
-            fallen.append(f"FELL  {run.tenant}: {title}: {now.value:.3f}, was {was.value:.3f}; {noise}")
-    return fallen
-
-
 # --- figures by name ---------------------------------------------------------------------------------------
 
 
@@ -336,19 +301,8 @@ class Figure(StrictModel):
     """
 
     title: str
-    run: Literal[
-        "answers",
-        "support",
-        "routing",
-        "approved",
-        "red_flags",
-        "live",
-        "written_live",
-        "chats",
-        "suggestions",
-    ]
-    """The trial that asks the questions: ``cli.evaluate`` runs it, or an option by this name in
-    ``trials.TRIALS``."""
+    run: str
+    """The trial that asks the questions: ``answers``, or a name of ``trials.trial_named``."""
     tenants: tuple[str, ...] = Field(min_length=1)
     questions: tuple[str, ...]
     """Files beside ``figures.toml``; ``{tenant}`` stands for the tenant's name."""
@@ -362,14 +316,9 @@ class Figure(StrictModel):
     """Measures that are shown; empty: all."""
     least: Mapping[str, float] = {}
     most: Mapping[str, float] = {}
-    """Bounds by measure: the value must be at least, or at most, this. For measures whose names begin with
-    ``gain`` or ``change_loss`` the lower end of the interval is compared, not the value."""
-
-    @model_validator(mode="after")
-    def _has_one_bound_a_measure(self) -> Self:
-        if both := self.least.keys() & self.most.keys():
-            raise ValueError(f"{', '.join(both)}: give it a least or a most value, not both.")
-        return self
+    """Bounds by measure: the value must be at least, or at most, this."""
+    by_low_end: tuple[str, ...] = ()
+    """Measures of which the lower end of the interval is compared with the bound, not the value."""
 
     def paths(self, folder: Path, *, tenant: str) -> list[Path]:
         """Return the files of one tenant's questions."""
@@ -386,10 +335,8 @@ class Figure(StrictModel):
         bound = self.most.get(name, self.least.get(name))
         if bound is None:
             return FigureRow(name, now)
-        is_met = False
-        if now is not None:
-            value = now.low if name.startswith(("gain", "change_loss")) else now.value
-            is_met = value <= bound if is_most else value >= bound
+        value = None if now is None else now.low if name in self.by_low_end else now.value
+        is_met = value is not None and (value <= bound if is_most else value >= bound)
         return FigureRow(name, now, f"{'≤' if is_most else '≥'} {bound:.2f}", is_met)
 
 
@@ -406,16 +353,10 @@ class FigureRow(NamedTuple):
     @property
     def cells(self) -> tuple[str, ...]:
         """Return title, value, interval, number of questions, bound and "met" or "missed"."""
-        state = ("met" if self.is_met else "missed") if self.asked else ""
-        return (*estimate_cells(self.measure, self.estimate), self.asked, state)
-
-
-def estimate_cells(measure: str, now: Estimate | None) -> tuple[str, ...]:
-    """Return a measure's title, value, interval and number of questions, for a table."""
-    numbers = ("-", "", "0")
-    if now is not None:
-        numbers = (f"{now.value:.3f}", f"{now.low:.3f} to {now.high:.3f}", str(now.questions))
-    return (TITLES.get(measure, measure), *numbers)
+        numbers, state = ("-", "", "0"), ("met" if self.is_met else "missed") if self.asked else ""
+        if (now := self.estimate) is not None:
+            numbers = (f"{now.value:.3f}", f"{now.low:.3f} to {now.high:.3f}", str(now.questions))
+        return (TITLES.get(self.measure, self.measure), *numbers, self.asked, state)
 
 
 class _Figures(StrictModel):

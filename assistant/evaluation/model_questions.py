@@ -16,6 +16,7 @@ from statistics import median
 
 from assistant.answer.prompt import rendered
 from assistant.domain.clock import Clock, Deadline
+from assistant.models.recorded import HeardCall, HeardModel
 from assistant.stores.ports import AnswerGenerator, ChatMessage, GenerationRequest
 from assistant.tenant.toml_file import StrictModel, read_strict
 
@@ -138,7 +139,7 @@ async def ask_model(
         show(len(answers), len(shipped.questions))
         probe = probe_messages(question.question, shipped.documents[question.document])
         messages = rendered(probe, system_role=system_role)
-        answers.append((await _answer(generator, messages, max_tokens=_ANSWER_TOKENS, clock=clock)).text)
+        answers.append((await _asked(generator, messages, max_tokens=_ANSWER_TOKENS, clock=clock)).text)
     return count_answers(shipped, answers)
 
 
@@ -186,36 +187,24 @@ async def measure_reading(generator: AnswerGenerator, *, context_tokens: int, cl
     return None if tokens >= context_tokens else max(1, math.floor(tokens))
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    text: str
-    first_s: float
-    """Seconds from the request to the first delta; 0.0 where none came."""
-    prompt_tokens: int | None
-    """As the server counted them; None where it does not say."""
-
-
 async def _reading(generator: AnswerGenerator, sentences: int, *, clock: Clock) -> tuple[int, float]:
     """Time a prompt of so many sentences. Return its tokens, and the seconds to the answer's first token."""
-    answers: list[_Answer] = []
+    calls: list[HeardCall] = []
     for _ in range(_READING_ROUNDS):
         content = f"{uuid.uuid4().hex} {_SENTENCE * sentences}\nWhat does the depot count?"
-        messages = (ChatMessage("user", content),)
-        answers.append(await _answer(generator, messages, max_tokens=1, clock=clock))
-    prompt_tokens = answers[0].prompt_tokens or _SENTENCE_TOKENS * sentences
-    return prompt_tokens, median(answer.first_s for answer in answers)
+        calls.append(await _asked(generator, (ChatMessage("user", content),), max_tokens=1, clock=clock))
+    # An answer of one token may have no text.
+    times_s = (call.seconds if call.first_s is None else call.first_s for call in calls)
+    return calls[0].prompt_tokens or _SENTENCE_TOKENS * sentences, median(times_s)
 
 
-async def _answer(
+async def _asked(
     generator: AnswerGenerator, messages: tuple[ChatMessage, ...], *, max_tokens: int, clock: Clock
-) -> _Answer:
+) -> HeardCall:
+    """Return the call when the model's text has ended. Raises as the generator does."""
+    heard = HeardModel(generator, clock)
     request = GenerationRequest(messages, max_tokens=max_tokens, temperature=0.0, seed=1)
-    began_s, texts, first_s, prompt_tokens = clock.monotonic_s(), list[str](), 0.0, None
-    async with generator.stream(request, deadline=Deadline.after(_ANSWER_LIMIT_S, clock=clock)) as stream:
-        async for delta in stream:
-            if not texts:
-                first_s = clock.monotonic_s() - began_s
-            texts.append(delta.text)
-            if delta.usage is not None:
-                prompt_tokens = delta.usage.prompt_tokens
-    return _Answer("".join(texts), first_s, prompt_tokens)
+    async with heard.stream(request, deadline=Deadline.after(_ANSWER_LIMIT_S, clock=clock)) as stream:
+        async for _ in stream:
+            pass
+    return heard.calls[0]

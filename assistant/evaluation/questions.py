@@ -119,9 +119,8 @@ def draw(questions: Sequence[EvaluationQuestion], *, count: int, seed: str) -> l
 class TenantQuestions:
     """One tenant's questions and their file."""
 
-    path: Path
     sha256: str
-    """Hash of the file: a run can be compared with the baseline only if both have the same."""
+    """Hash of the file: a run is compared with the series only by the same questions."""
     all: tuple[EvaluationQuestion, ...]
     asked: tuple[EvaluationQuestion, ...]
     """Those of ``all`` that are asked; a follow-up still finds the question before it in ``all``."""
@@ -134,4 +133,4 @@ class TenantQuestions:
         """
         questions = tuple(load_questions(path))
         asked = questions if asks is None else tuple(filter(asks, questions))
-        return cls(path, sha256(path.read_bytes()).hexdigest(), questions, asked)
+        return cls(sha256(path.read_bytes()).hexdigest(), questions, asked)

@@ -2,8 +2,8 @@
 from them.
 
 ``RoutingTrial`` asks a question three times of one tenant: as it is served, each source searched for itself
-and weighed; the same without the items that the question names; and with all documents as one merged source,
-as a tenant without sources is served.
+and weighed; the same without what options offer, such as items that the question names; and with all
+documents as one merged source, as a tenant without sources is served.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from assistant.answer.quote import section_blocks
 from assistant.answer.rank import SourceList
 from assistant.answer.route import Router, RouterFile, keyword_scores, question_words
 from assistant.answer.services import TenantServices
-from assistant.answer.sources import EvidenceQuery, SearchScope, source_ids
+from assistant.answer.sources import EvidenceQuery, source_ids
 from assistant.answer.vocabulary import KnownWordsReader
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.desk import DeskItem, DeskKind, ReleaseState, RouterRelease
 from assistant.domain.documents import KnownWords
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.domain.public import PublicModel
-from assistant.evaluation.estimator import Classes, Estimator, Floats
-from assistant.evaluation.judging import quotable, quote_faults, until_whole
-from assistant.evaluation.measures import Judged
+from assistant.evaluation.estimator import Classes, Estimator
+from assistant.evaluation.judging import holds_all, normal, quotable, quote_faults, until_whole, untraced
+from assistant.evaluation.measures import Judged, figures
 from assistant.stores.desk import StoredDesk
 from assistant.tenant.tenant import SourceEntry, TenantConfig
 
@@ -105,23 +105,25 @@ class RoutingTrial:
     def __init__(self, services: TenantServices) -> None:
         self._services = services
         self._sources = services.tenant.sources
-        self._routed = AnswerQuestion(services)
+        self._routed, self._alone = AnswerQuestion(services), AnswerQuestion(services)
         merged = SourceEntry(name="all", namespace="", access="everyone")
         tenant = services.tenant.model_copy(update={"sources": (merged,)})
         self._merged = AnswerQuestion(replace(services, tenant=tenant, revisions=None))
+        self._alone.adaptations.offers = self._merged.adaptations.offers = ()
         items_of = source_ids(services.tenant, kind="catalogue")
         self._known_words = KnownWordsReader(services.search, clock=services.clock, items_of=items_of)
 
     async def load(self) -> None:
         """Load the router that is to be measured, if one is released."""
         await self._routed.adaptations.refresh()
+        await self._alone.adaptations.refresh()
 
     async def ask(self, question: RoutedQuestion) -> Judged:
         """Return the values of one question. Raises what the search and the embedding endpoint raise."""
         known = await self._known_words.read()
         routed, skipped = await self._find(self._routed, question, known)
-        alone, skipped_alone = await self._find(self._routed, question, known, with_offers=False)
-        merged, skipped_merged = await self._find(self._merged, question, known, with_offers=False)
+        alone, skipped_alone = await self._find(self._alone, question, known)
+        merged, skipped_merged = await self._find(self._merged, question, known)
         values: dict[str, float] = {}
         if question.sources:
             values |= self._first(question, routed)
@@ -159,27 +161,18 @@ class RoutingTrial:
         }
 
     async def _find(
-        self,
-        answer: AnswerQuestion,
-        question: RoutedQuestion,
-        known: KnownWords | None,
-        *,
-        with_offers: bool = True,
+        self, answer: AnswerQuestion, question: RoutedQuestion, known: KnownWords | None
     ) -> tuple[Evidence, tuple[str, ...]]:
-        """Search as ``answer`` does; return the evidence and the steps that were left out.
-
-        ``with_offers``: also look up the items that the question names.
-        """
-        routed = answer.adaptations.without_names(question.question, known=known)
+        """Search as ``answer`` does; return the evidence and the steps that were left out."""
+        routed = self._routed.adaptations.without_names(question.question, known=known)
 
         async def once() -> tuple[Evidence, Sequence[str]]:
-            scope = SearchScope.untraced(Deadline.after(_DEADLINE_S, clock=self._services.clock))
+            scope = untraced(Deadline.after(_DEADLINE_S, clock=self._services.clock))
             vectors = await answer.sources.embed([question.question, routed], scope)
             query = EvidenceQuery(
                 question.question,
                 vectors[0],
                 known=known,
-                with_offers=with_offers,
                 routed_text=routed,
                 routed_vector=vectors[1],
             )
@@ -196,13 +189,12 @@ def _served(evidence: Evidence) -> list[str]:
 
 
 def _holds(evidence: Evidence, question: RoutedQuestion) -> bool:
-    """Return whether a quote is shown that holds all of ``must`` and one of ``any_of``, up to white space."""
+    """Return whether a quote is shown that holds all of ``must`` and one of ``any_of``."""
     if not evidence.is_found:
         return False
-    quote = " ".join("".join(block.before + block.text for block in _quoted(evidence)).split())
-    return all(" ".join(text.split()) in quote for text in question.must) and (
-        not question.any_of or any(" ".join(text.split()) in quote for text in question.any_of)
-    )
+    quote = normal("".join(block.before + block.text for block in _quoted(evidence)))
+    any_of = question.any_of or ("",)
+    return holds_all(quote, question.must) and any(normal(text) in quote for text in any_of)
 
 
 def _quoted(evidence: Evidence) -> list[QuotedBlock]:
@@ -224,8 +216,6 @@ LEAST_GROUPS = 2
 """A word gets a weight if it occurs in the questions of so many groups: a word of one group alone is probably
 an item's name."""
 FOLDS = 5
-_SEED = 20_261_121
-"""Any number: it is fixed so that a report is the same each time."""
 _DECIMALS = 5
 """Decimals of the weights in the router's file."""
 _PULL = 0.005
@@ -344,37 +334,25 @@ def cross_validated(
         )
         for fold in sorted(set(folds))
     }
-    right, by_words = np.array(
-        [
-            (
-                first_of(routers[fold].scores(question.text, question.vector)) == question.sources[0],
-                first_of(keyword_scores(question.text, sources)) == question.sources[0],
-            )
-            for question, fold in zip(questions, folds, strict=True)
-        ],
-        float,
-    ).T
-    low = lower_bound(right - by_words, level=0.025)
+    judged: list[Judged] = []
+    for number, (question, fold) in enumerate(zip(questions, folds, strict=True)):
+        scores = routers[fold].scores(question.text, question.vector)
+        by_router = float(first_of(scores) == question.sources[0])
+        by_words = float(first_of(keyword_scores(question.text, sources)) == question.sources[0])
+        values = {"router": by_router, "keywords": by_words, "gain": by_router - by_words}
+        judged.append(Judged(str(number), str(number), values))
+    shares = figures(judged)
     return RoutingReport(
         questions=len(questions),
         of_source=dict(Counter(question.sources[0] for question in questions)),
-        right_first=round(float(right.mean()), 4),
-        keywords_right_first=round(float(by_words.mean()), 4),
-        gain_low=round(low, 4),
+        right_first=shares["router"].value,
+        keywords_right_first=shares["keywords"].value,
+        gain_low=shares["gain"].low,
         words=len({word for question in questions for word in question_words(question.text)}),
-        refused_because="" if low > 0.0 else "it does not route better than the words of the kinds",
+        refused_because=""
+        if shares["gain"].low > 0.0
+        else "it does not route better than the words of the kinds",
     )
-
-
-def lower_bound(differences: Floats, *, level: float) -> float:
-    """Return the one-sided lower bound of a mean of paired differences, by bootstrap of 20,000 resamples.
-
-    They are drawn in 20 chunks to bound memory. ``level``: chance of a mean below the bound, 0.025 for the
-    lower end of a 95 % interval.
-    """
-    random, count = np.random.default_rng(_SEED), len(differences)
-    chunks = [differences[random.integers(0, count, size=(1_000, count))].mean(axis=1) for _ in range(20)]
-    return float(np.quantile(np.concatenate(chunks), level))
 
 
 # --- releases of routers, on the tenant's desk -------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Trials of the parts around an answer: red flags, live elements, pasted chats, and the check of sentences.
 
-Each takes one tenant's opened services and its questions, and returns a ``Judged`` for each question, whose
-values have readable names: {"emergencies that raise their flag": 1.0}. ``cli.evaluate`` calls them for the
-figure's ``run``, and reads the files of questions with ``load_rows``.
+Each takes one tenant's opened services and files of questions, and returns a ``Judged`` for each question,
+whose values have readable names: {"emergencies that raise their flag": 1.0}. ``trial_named`` finds the one of
+a figure's ``run``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from assistant.answer.prompt import Prompt
 from assistant.answer.red_flags import RedFlags
 from assistant.answer.scores import Kind
 from assistant.answer.services import TenantServices
-from assistant.answer.sources import SearchScope, SourceSearch
+from assistant.answer.sources import SourceSearch
 from assistant.answer.support import Checked, SupportChecker
 from assistant.answer.take import AnswerRequest
 from assistant.answer.vocabulary import Vocabulary
@@ -35,12 +35,13 @@ from assistant.documents.parsing import parse_document
 from assistant.domain.answers import LiveMatchState, Support
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.errors import AssistantError, ConfigurationError
-from assistant.domain.identity import CareContext, Identity, Role
+from assistant.domain.identity import CareContext
 from assistant.domain.live import Caller, ElementProblem, ElementType, Filled, LiveElements, LiveReadError
 from assistant.domain.public import PublicModel
-from assistant.evaluation.judging import request_of, until_whole
+from assistant.evaluation.judging import AGENT, prepare, untraced
 from assistant.evaluation.measures import Judged
-from assistant.evaluation.questions import Split, load_rows, split_of
+from assistant.evaluation.questions import load_rows
+from assistant.evaluation.routing import RoutedQuestion, RoutingTrial
 from assistant.option import Place
 from assistant.stores.ports import GenerationRequest, TextEmbedder
 from assistant.tenant.tenant import RedFlagEntry, TenantConfig
@@ -123,6 +124,12 @@ def with_own_flag(tenant: TenantConfig, messages: Sequence[FlaggedMessage]) -> T
     return tenant.model_copy(update={"red_flags": (*tenant.red_flags, entry)})
 
 
+async def _red_flags(services: TenantServices, paths: Sequence[Path]) -> list[Judged]:
+    own_flags, *written = (load_rows(path, FlaggedMessage, key="message") for path in paths)
+    widened, messages = with_own_flag(services.tenant, own_flags), list(chain.from_iterable(written))
+    return await raise_flags(widened, services.embedder, messages, clock=services.clock)
+
+
 async def raise_flags(
     tenant: TenantConfig, embedder: TextEmbedder, messages: Sequence[FlaggedMessage], *, clock: Clock
 ) -> list[Judged]:
@@ -185,7 +192,7 @@ class LiveQuestion(PublicModel):
 
 # Made-up ids, as the pharmacy's live system has them. The context does not expire during a run.
 _CONTEXT = CareContext(
-    agent="measuring",
+    agent=AGENT,
     customer="PT-204417",
     ids={"customer": ("PT-204417",), "order": ("4471-2208",), "prescription": ("7301842-04417",)},
     expires_at=datetime(9999, 1, 1, tzinfo=UTC),
@@ -211,56 +218,53 @@ class NoCalls:
         raise LiveReadError(ElementProblem.SWITCHED_OFF, "No system is called while questions are measured.")
 
 
-async def read_elements(services: TenantServices, questions: Sequence[LiveQuestion]) -> list[Judged]:
-    """Prepare each answer, and return which live elements it would read. Raises what preparing raises."""
-    answer = AnswerQuestion(silent(services))
-    await answer.adaptations.refresh()
-    judged: list[Judged] = []
-    for question in questions:
-        prepared, degraded = await until_whole(partial(prepare_live, answer, services, question))
-        read = dict.fromkeys(match.element for match in prepared.live.matches if match.state in _READ)
-        judged += [replace(part, degraded=degraded) for part in judge_reads(question, list(read))]
-    return judged
+async def ask_elements(
+    services: TenantServices, paths: Sequence[Path], *, writes: bool = False
+) -> list[Judged]:
+    """Prepare each answer, and return which live elements it would read; with ``writes`` let the tenant's
+    model write it, and return which elements it names as tags in its text.
 
-
-async def write_elements(services: TenantServices, questions: Sequence[LiveQuestion]) -> list[Judged]:
-    """Let the tenant's model write each answer, and return which live elements it names as tags in its text.
-
-    Raises what preparing raises, ConfigurationError where no model writes.
-
-    A question on which the model failed counts as degraded: no figure may rest on it.
+    Raises what preparing raises, ConfigurationError where no model writes. A question on which the model
+    failed counts as degraded: no figure may rest on it.
     """
-    if not services.writes_answers:
-        raise ConfigurationError(
-            f"No model writes for {services.tenant.name}. Choose one: assistant models use."
-        )
-    model = replace(services.writer.model, writes_elements=True)
-    services = replace(silent(services), writer=replace(services.writer, model=model))
-    elements = services.live.elements
-    types = dict[str, ElementType]() if elements is None else elements.types()
+    services = silent(services)
+    if writes:
+        if not services.writes_answers:
+            raise ConfigurationError(
+                f"No model writes for {services.tenant.name}. Choose one: assistant models use."
+            )
+        model = replace(services.writer.model, writes_elements=True)
+        services = replace(services, writer=replace(services.writer, model=model))
     answer = AnswerQuestion(services)
     await answer.adaptations.refresh()
     judged: list[Judged] = []
-    for question in questions:
-        prepared, degraded = await until_whole(partial(prepare_live, answer, services, question))
-        text = ""
-        try:
-            text = "" if prepared.prompt is None else await _written(services, prepared.prompt)
-        except AssistantError as error:
-            degraded = (*degraded, error.code)
-        tags = [part.name for part in tags_in(text, lambda tag: tag.name in types) if isinstance(part, Tag)]
-        named = list(dict.fromkeys(tags))
-        judged += [replace(part, degraded=degraded) for part in judge_reads(question, named)]
+    for question in chain.from_iterable(load_rows(path, LiveQuestion) for path in paths):
+        if question.tenant != services.tenant.name:
+            continue
+        prepared, degraded = await prepare_live(answer, services, question)
+        named = (match.element for match in prepared.live.matches if match.state in _READ)
+        if writes:
+            try:
+                named = await _named(services, prepared.prompt)
+            except AssistantError as error:
+                named, degraded = (), (*degraded, error.code)
+        rows = judge_reads(question, list(dict.fromkeys(named)))
+        judged += [replace(row, degraded=degraded) for row in rows]
     return judged
 
 
-async def _written(services: TenantServices, prompt: Prompt) -> str:
-    """Return the model's text. Raises AssistantError."""
+async def _named(services: TenantServices, prompt: Prompt | None) -> list[str]:
+    """Return the elements that the model's text names. Raises AssistantError."""
+    if prompt is None:
+        return []
     temperature = services.tenant.generation.temperature
     request = GenerationRequest(prompt.messages, max_tokens=prompt.max_tokens, temperature=temperature)
     deadline = Deadline.after(_DEADLINE_S, clock=services.clock)
     async with services.writer.generator.stream(request, deadline=deadline) as stream:
-        return "".join([delta.text async for delta in stream])
+        text = "".join([delta.text async for delta in stream])
+    elements = services.live.elements
+    types = dict[str, ElementType]() if elements is None else elements.types()
+    return [part.name for part in tags_in(text, lambda tag: tag.name in types) if isinstance(part, Tag)]
 
 
 def silent(services: TenantServices) -> TenantServices:
@@ -271,19 +275,13 @@ def silent(services: TenantServices) -> TenantServices:
 
 async def prepare_live(
     answer: AnswerQuestion, services: TenantServices, question: LiveQuestion
-) -> tuple[PreparedAnswer, Sequence[str]]:
-    """Prepare an answer and stop before it is written or an element is filled. Return it, and the steps that
-    failed."""
+) -> tuple[PreparedAnswer, tuple[str, ...]]:
+    """Prepare the answer for an agent with all labels, about a made-up customer. Return it, and the steps
+    that were left out."""
     labels = frozenset(services.tenant.labels)
-    prepared = await answer.prepare(
-        request_of(question.question, question.before),
-        identity=Identity(services.tenant.name, _CONTEXT.agent, frozenset({Role.AGENT}), labels),
-        deadline=Deadline.after(_DEADLINE_S, clock=services.clock),
-        context=_CONTEXT,
+    return await prepare(
+        services, answer, question.question, question.before, labels=labels, context=_CONTEXT
     )
-    prepared.run.hydration.cancel()
-    prepared.run.scope.steps.root.end()
-    return prepared, prepared.run.scope.degraded
 
 
 def judge_reads(question: LiveQuestion, read: Sequence[str]) -> list[Judged]:
@@ -369,12 +367,12 @@ def _is_of(text: str, parts: Iterable[str]) -> bool:
     return any(part in flat or (len(flat) > _LEAST_PART and flat in part) for part in map(_one_spaced, parts))
 
 
-async def read_chats(services: TenantServices, chats: Sequence[WrittenChat]) -> list[Judged]:
+async def _chats(services: TenantServices, paths: Sequence[Path]) -> list[Judged]:
     """Return whether the right question of each pasted chat is searched first."""
     chat, vocabulary = ReadChat(services, SourceSearch(services)), Vocabulary.of(services.tenant)
     judged: list[Judged] = []
-    for written in chats:
-        scope = SearchScope.untraced(Deadline.after(_DEADLINE_S, clock=services.clock))
+    for written in chain.from_iterable(load_rows(path, WrittenChat) for path in paths):
+        scope = untraced(Deadline.after(_DEADLINE_S, clock=services.clock))
         read = await chat.read(AnswerRequest(question=written.text), scope)
         first, *more = questions_of(read.text, vocabulary=vocabulary) if read else ("",)
         is_right = written.is_right(first)
@@ -421,10 +419,6 @@ class Case(NamedTuple):
     """What else the prompt gave the model, such as the question."""
     sentence: str
     citations: tuple[Citation, ...]
-
-    @property
-    def split(self) -> Split:
-        return split_of(self.group)
 
     @property
     def cited(self) -> list[str]:
@@ -515,10 +509,10 @@ def support_cases(paths: Iterable[Path], *, knowledge: Path) -> Iterator[tuple[s
             yield "other unit cited", case._replace(citations=(place(*line.other),))
 
 
-def judge_support(rows: Iterable[tuple[str, Case]]) -> list[Judged]:
+async def _support(_services: TenantServices, paths: Sequence[Path]) -> list[Judged]:
     """Check the sentences of ``support_cases``; each counts under the document that it is about."""
     judged: list[Judged] = []
-    for number, (kind, case) in enumerate(rows):
+    for number, (kind, case) in enumerate(support_cases(paths, knowledge=paths[0].parents[2] / "knowledge")):
         result = case.check()
         values = _support_values(kind, result)
         miss = "" if all(values.values()) else f"{kind}: {result} | {case.sentence} | {case.cited}"
@@ -538,3 +532,30 @@ def _support_values(kind: str, result: Checked) -> dict[str, float]:
             return {"negation or condition: not supported": float(not is_supported)}
         case _:
             return {f"{kind}: not supported": float(not is_supported)}
+
+
+# --- trials by name ---------------------------------------------------------------------------------------
+
+
+async def _routing(services: TenantServices, paths: Sequence[Path]) -> list[Judged]:
+    routing = RoutingTrial(services)
+    await routing.load()
+    return [await routing.ask(row) for path in paths for row in load_rows(path, RoutedQuestion)]
+
+
+_OF_THE_CORE: Mapping[str, Trial] = {
+    "red_flags": _red_flags,
+    "live": ask_elements,
+    "written_live": partial(ask_elements, writes=True),
+    "chats": _chats,
+    "routing": _routing,
+    "support": _support,
+}
+
+
+def trial_named(run: str) -> Trial:
+    """Return the trial of a figure's ``run``. Raises ConfigurationError for a name that none has."""
+    for trials in (_OF_THE_CORE, *TRIALS.joined()):
+        if run in trials:
+            return trials[run]
+    raise ConfigurationError(f'run = "{run}": there is no such trial. Correct evaluation/figures.toml.')

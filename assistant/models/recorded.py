@@ -1,4 +1,5 @@
-"""A recording in place of a language model: answers that a model once gave to exact prompts.
+"""Recordings: answers that a model once gave to exact prompts. ``RecordedModel`` plays them in place of a
+language model, ``HeardModel`` listens to one, so that they can be made.
 
 A line of a recording has the hash of the prompt that was answered, so that an answer is never played to
 another prompt. ``assistant evaluate`` records and replays; ``make demo MODEL=recorded`` plays.
@@ -10,6 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import date
 from math import ceil
 from pathlib import Path
@@ -18,10 +20,16 @@ from typing import Literal, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from assistant.domain.clock import Deadline
+from assistant.domain.clock import Clock, Deadline
 from assistant.domain.errors import ConfigurationError, GenerationUnavailableError
 from assistant.domain.public import PublicModel
-from assistant.stores.ports import ChatMessage, GenerationDelta, GenerationRequest, GenerationStream
+from assistant.stores.ports import (
+    AnswerGenerator,
+    ChatMessage,
+    GenerationDelta,
+    GenerationRequest,
+    GenerationStream,
+)
 
 RowT = TypeVar("RowT", bound=BaseModel)
 Task = Literal["answer", "reply", "reply_check"]
@@ -132,3 +140,68 @@ class RecordedModel:
         if line is None:
             raise GenerationUnavailableError("No answer to this prompt was recorded.")
         yield _Stream(line.answer)
+
+
+@dataclass(slots=True)
+class HeardCall:
+    """One call of a model, whose values are filled in while its stream is read."""
+
+    prompt: str
+    """SHA-256 of its messages."""
+    began_s: float
+    """When it began, on the monotonic clock."""
+    text: str = ""
+    first_s: float | None = None
+    """Seconds from the call to the first text; None before it."""
+    seconds: float = 0.0
+    """From the call to the last delta."""
+    tokens: int = 0
+    """Deltas with text, or the server's count."""
+    prompt_tokens: int | None = None
+    """As the server counted them; None where it does not say."""
+    failed: bool = True
+    """Whether the model has given no finish reason."""
+    is_ended: bool = False
+    """Whether its reader left it without an error, and in time."""
+
+
+class HeardModel:
+    """An ``AnswerGenerator`` that passes on a model's streams, and keeps text and times of each call, as
+    their reader sees them: from them a recording is made."""
+
+    def __init__(self, generator: AnswerGenerator, clock: Clock) -> None:
+        self._generator, self._clock = generator, clock
+        self.calls: list[HeardCall] = []
+        """In order, since the caller last emptied it."""
+
+    @asynccontextmanager
+    async def stream(
+        self, request: GenerationRequest, *, deadline: Deadline
+    ) -> AsyncGenerator[GenerationStream]:
+        call = HeardCall(prompt_sha256(request.messages), self._clock.monotonic_s())
+        self.calls.append(call)
+        async with self._generator.stream(request, deadline=deadline) as stream:
+            yield _HeardStream(stream, call, self._clock)
+        call.is_ended = True
+
+
+class _HeardStream:
+    """A ``GenerationStream`` that fills in its call."""
+
+    def __init__(self, stream: GenerationStream, call: HeardCall, clock: Clock) -> None:
+        self.inference_id, self.variant = stream.inference_id, stream.variant
+        self._stream, self._call, self._clock = stream, call, clock
+
+    async def __aiter__(self) -> AsyncIterator[GenerationDelta]:
+        call = self._call
+        async for delta in self._stream:
+            call.seconds = self._clock.monotonic_s() - call.began_s
+            call.text += delta.text
+            if delta.text:
+                call.first_s = call.seconds if call.first_s is None else call.first_s
+                call.tokens += 1
+            if delta.usage is not None:
+                call.tokens = delta.usage.completion_tokens or call.tokens
+                call.prompt_tokens = delta.usage.prompt_tokens
+            call.failed = call.failed and delta.finish_reason is None
+            yield delta

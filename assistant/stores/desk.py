@@ -140,7 +140,7 @@ class StoredDesk:
     async def get(self, kind: DeskKind, item_id: str) -> DeskItem | None:
         """Return the newest revision; None where the item does not exist."""
         pointer = await self._table.get((_pointers(kind), item_id))
-        return None if pointer is None else (await self._of_pointers([pointer]))[0]
+        return None if pointer is None else (await self._read_pointed([pointer]))[0]
 
     async def list(self, kind: DeskKind, *, listed: str | None = None, limit: int = 5_000) -> list[DeskItem]:
         """Return the newest revision of every item of a kind, the latest changed first.
@@ -150,7 +150,7 @@ class StoredDesk:
         """
         if kind is DeskKind.CASE:
             return await self._cases(CASE_LISTS if listed is None else (listed,), limit=limit)
-        items = await self._of_pointers(await self._table.query(Range(_pointers(kind))))
+        items = await self._read_pointed(await self._table.query(Range(_pointers(kind))))
         return sorted(items, key=lambda item: item.at, reverse=True)[:limit]
 
     async def history(self, kind: DeskKind, item_id: str) -> list[DeskItem]:
@@ -162,7 +162,7 @@ class StoredDesk:
         """Return the cases in these lists, latest first; also move some of the former list into theirs."""
         # The former list first: a case that leaves it meanwhile is met twice, and never missed.
         former = await self._listed(_FORMER_LIST)
-        cases = [Case.model_validate_json(item.body) for item in await self._of_pointers(former)]
+        cases = [Case.model_validate_json(item.body) for item in await self._read_pointed(former)]
         both = list(zip(former, cases, strict=True))
         await asyncio.gather(*(self._move_to_list(pointer, case) for pointer, case in both[:_MOST_MOVED]))
         rows = [pointer for pointer, case in both if case.listed in lists]
@@ -170,7 +170,7 @@ class StoredDesk:
             rows += await self._listed(_list_of(name), limit=limit)
         pointers = {key_of(row): row for row in rows}.values()  # a case that was met twice counts once
         latest = sorted(pointers, key=lambda row: str(row["listed_at"]), reverse=True)
-        return await self._of_pointers(latest[:limit])
+        return await self._read_pointed(latest[:limit])
 
     async def _listed(self, name: str, *, limit: int | None = None) -> list[Item]:
         """Return the pointers whose ``listed`` is this name, latest first."""
@@ -187,7 +187,7 @@ class StoredDesk:
         row = await self._table.get(_revision_key(item.kind, item.item_id, item.revision))
         return None if row is None else (await self._items([row]))[0]
 
-    async def _of_pointers(self, pointers: Sequence[Item]) -> list[DeskItem]:
+    async def _read_pointed(self, pointers: Sequence[Item]) -> list[DeskItem]:
         """Return the newest revisions; those too large for a pointer are read by their own keys."""
         keys = [(row["item"], row["revision_key"]) if "revision_key" in row else None for row in pointers]
         large = await self._table.get_many([key for key in keys if key is not None])

@@ -21,6 +21,7 @@ from typing import cast
 from snowballstemmer import stemmer  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 from assistant.domain.errors import ConfigurationError
+from assistant.text.marks import CITATIONS
 
 WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)*")
 """A word or number of folded text: "don't", "a1c". A hyphen separates words."""
@@ -151,10 +152,7 @@ def longest_names(
 
 
 _END_MARK = re.compile(r"[.!?\u2026\u3002\uff01\uff1f\n]")
-CITATION_MARKS = (0xE100, 0xEFFF)
-"""First and last private-use character that may replace a citation; a citation belongs to the sentence before
-it."""
-_CLOSING_SIGNS = r"[.!?\u2026\"'\u201d\u2019\u00bb)\]*_\ue100-\uefff]*"
+_CLOSING_SIGNS = rf"[.!?\u2026\"'\u201d\u2019\u00bb)\]*_{CITATIONS.characters}]*"
 """Further end marks, closing quotation marks, brackets, emphasis and citations, which belong to the
 sentence."""
 _AFTER_MARK = re.compile(rf"(?P<closers>{_CLOSING_SIGNS})(?P<space>[^\S\n]*)(?P<follows>\S|\n)?")

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from assistant.domain.live import MOST_ELEMENTS, ElementKind
+from assistant.text.marks import ELEMENTS, LIKE_ELEMENTS
 
 LONGEST_TAG_CHARACTERS = 105
 """Length of the longest tag with its blanks, and so the most that the parser holds back."""
@@ -120,13 +121,8 @@ def tags_in(text: str, known: Known, *, most: int = MOST_ELEMENTS) -> Iterator[s
 # Marks and labels: a tag is one character while its text is checked and cleaned, and words where it is shown
 
 
-MOST_MARKS = 64
-"""Tags of one text that can have a mark."""
-_FIRST_MARK = 0xE000
-"""First of Unicode's private-use characters: no text needs them."""
-_MARKS = re.compile(f"[{chr(_FIRST_MARK)}-{chr(_FIRST_MARK + MOST_MARKS - 1)}]")
-_MARK_LIKE = re.compile("[\ue000-\ue0ff]")
-"""Characters that are removed from texts before marks are set: those of marks, and some more."""
+_MARKS = re.compile(f"[{ELEMENTS.characters}]")
+_MARK_LIKE = re.compile(f"[{LIKE_ELEMENTS}]")
 WORD_OR_MARK = re.compile(rf"[^\W_]|{_MARKS.pattern}")
 """A letter, a digit or a mark: what makes a piece of text a sentence."""
 _NOT_IN_LABEL = re.compile(r"[^\w '-]+")
@@ -134,11 +130,6 @@ _LONGEST_LABEL = 60
 _LINK_SIGNS = ("(", "[", ":")
 """Signs that, right after a label's closing bracket, would make it a Markdown link or the definition of
 one."""
-
-
-def mark(number: int) -> str:
-    """Return the character that stands for the tag of this number, 0 to ``MOST_MARKS`` - 1."""
-    return chr(_FIRST_MARK + number)
 
 
 def without_marks(text: str, *, instead: str = "") -> str:
@@ -174,9 +165,9 @@ def with_marks(text: str, labels: Iterable[str]) -> tuple[str, tuple[Tag, ...]]:
     keys = frozenset(labels)
     tags: list[Tag] = []
     parts: list[str] = []
-    for part in tags_in(without_marks(text), lambda tag: tag.key in keys, most=MOST_MARKS):
+    for part in tags_in(without_marks(text), lambda tag: tag.key in keys, most=len(ELEMENTS)):
         if isinstance(part, Tag):
-            parts.append(mark(len(tags)))
+            parts.append(ELEMENTS.mark(len(tags)))
             tags.append(part)
         else:
             parts.append(part)
@@ -190,7 +181,7 @@ def with_labels(marked: str, labels: Mapping[int, str]) -> Labelled:
     places: list[tuple[int, int, int]] = []
     done = 0
     for match in _MARKS.finditer(marked):
-        number = ord(match[0]) - _FIRST_MARK
+        number = ELEMENTS.number(match[0])
         text += marked[done : match.start()]
         done = match.end()
         if label := labels.get(number):

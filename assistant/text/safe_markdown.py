@@ -29,12 +29,13 @@ import unicodedata
 from collections.abc import Collection, Iterator
 
 from assistant.text.language import word_set
+from assistant.text.marks import CONTROL
 
 MOST_PASSES = 8
 """Passes after which a text that still changes is removed as a whole."""
 
 # Characters
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(rf"[{CONTROL}\x80-\x9f]")
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
     "\u3164\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"

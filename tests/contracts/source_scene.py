@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from assistant.answer.sources import AskedSources, SearchScope, SourceSearch
+from assistant.answer.sources import AskedSources, SourceSearch
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Passage
+from assistant.evaluation.judging import untraced
 from assistant.stores.ports import PassageSearch
 from tests.contracts.samples import EAST, NORTH, UP, passage
 from tests.fakes.answering import FakeTenant
@@ -48,7 +49,7 @@ class SourceScene:
 
     async def ask(self) -> AskedSources:
         deadline = Deadline.after(60, clock=SystemClock())  # limits pass by themselves
-        return await self.sources.run(WORDS, vector=EAST, scope=SearchScope.untraced(deadline))
+        return await self.sources.run(WORDS, vector=EAST, scope=untraced(deadline))
 
 
 def documents_of(asked: AskedSources) -> set[str]:

@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from assistant.documents import page as model
-from assistant.documents.parsing.text import LINK_END, TextBuilder, link_begin, unmarked
+from assistant.documents.parsing.text import TextBuilder, link_begin, unmarked
 from assistant.domain.documents import ParsedDocument, UnitKind
 from assistant.domain.errors import DocumentInvalidError
+from assistant.text.marks import LINK_END
 
 MOST_CELLS = 500_000
 """Cells of a table once its spans are filled."""

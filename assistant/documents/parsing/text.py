@@ -13,6 +13,7 @@ from itertools import zip_longest
 
 from assistant.domain.documents import Link, ParsedDocument, Section, Span, Table, Unit, UnitKind
 from assistant.text.language import split_sentences
+from assistant.text.marks import LINK_BEGIN, LINK_END, LINK_WORDS
 
 _SPACES = re.compile(r"[^\S\n]+")
 _AROUND_NEWLINE = re.compile(r" ?\n ?")
@@ -29,12 +30,9 @@ _LONGEST_NAME = 2_000
 """Characters of a heading or a column's name: each unit below it repeats it, so a longer one is text. The
 longest of the 506 headings in ``knowledge`` has 77."""
 _CLAUSE_ENDS = (".", "!", "?", ";", ",", '"', "\u201d")
-LINK_END = "\ufdd2"
-"""The mark after the words of a link. U+FDD0 to U+FDD2 are no characters: ``normalize`` removes them from
-texts, so a document cannot contain a mark."""
-_LINK_MARK = re.compile("\ufdd0[^\ufdd1]*\ufdd1|\ufdd2")
+_LINK_MARK = re.compile(f"{LINK_BEGIN}[^{LINK_WORDS}]*{LINK_WORDS}|{LINK_END}")
 """A mark before the words of a link, with the address in it, or one after them."""
-_LINK = re.compile("\ufdd0([^\ufdd1]*)\ufdd1([^\ufdd0\ufdd2]*)\ufdd2")
+_LINK = re.compile(f"{LINK_BEGIN}([^{LINK_WORDS}]*){LINK_WORDS}([^{LINK_BEGIN}{LINK_END}]*){LINK_END}")
 """A link: group 1 is the address, group 2 the words."""
 
 
@@ -56,7 +54,7 @@ def _shown(char: str) -> str:
 
 def link_begin(address: str) -> str:
     """Return the mark before the words of a link to this address."""
-    return f"\ufdd0{''.join(normalize(address).split())}\ufdd1"
+    return f"{LINK_BEGIN}{''.join(normalize(address).split())}{LINK_WORDS}"
 
 
 def unmarked(marked: str) -> str:

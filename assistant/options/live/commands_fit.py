@@ -8,13 +8,11 @@ features ("cosine", "nearer", "live") = (0.71, 0.12, 1.5), label True.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.services import TenantServices
 from assistant.domain.answers import LiveMatch
-from assistant.evaluation.judging import until_whole
 from assistant.evaluation.questions import load_rows
 from assistant.evaluation.trials import Head, LiveQuestion, prepare_live, silent
 from assistant.options.live.examples import USUAL_LIVE, USUAL_NEARER, LiveExamples
@@ -47,10 +45,11 @@ async def _rows(
     labels: list[bool] = []
     for tenant, tenant_services in services.items():
         examples = _ObservedExamples(silent(tenant_services))
-        preparing = AnswerQuestion(silent(tenant_services), beside=examples)
+        preparing = AnswerQuestion(silent(tenant_services))
+        preparing.read.beside = examples
         for question in (question for question in questions if question.tenant == tenant):
             examples.observed.clear()
-            await until_whole(partial(prepare_live, preparing, tenant_services, question))
+            await prepare_live(preparing, tenant_services, question)
             for match, live in examples.observed:
                 nearer = USUAL_NEARER if match.against is None else match.cosine - match.against
                 rows.append((match.cosine, nearer, live))

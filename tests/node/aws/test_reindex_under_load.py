@@ -26,7 +26,7 @@ import pytest
 
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.scores import CosineScale
-from assistant.answer.sources import EvidenceQuery, SearchScope
+from assistant.answer.sources import EvidenceQuery
 from assistant.documents.files import SourceDocument
 from assistant.documents.receive import AddDocuments
 from assistant.documents.reindexing import ReindexReport
@@ -35,6 +35,7 @@ from assistant.documents.worker import IngestionWorker
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Document
 from assistant.domain.errors import AssistantError
+from assistant.evaluation.judging import untraced
 from assistant.process.settings import ServiceSettings, StoreSettings, WorkerSettings
 from assistant.service.opened import open_ingestion, open_tenants
 from assistant.service.served import Reindexing, ServedTenants, open_reindexing
@@ -114,7 +115,7 @@ class Load:
             name = drawn.choice(self.names)
             served = tenants["shop"]
             answer = found_by.setdefault(id(served), AnswerQuestion(served.answering))
-            scope, gone = SearchScope.untraced(Deadline.after(20.0, clock=SystemClock())), set(self.gone)
+            scope, gone = untraced(Deadline.after(20.0, clock=SystemClock())), set(self.gone)
             try:
                 [vector] = await answer.sources.embed([title_of(name)], scope)
                 [hits] = await answer.search.run([EvidenceQuery(title_of(name), vector)], scope)

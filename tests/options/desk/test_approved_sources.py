@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answer.sources import EvidenceQuery, SearchScope
+from assistant.answer.sources import EvidenceQuery
 from assistant.domain.desk import BoundSource
+from assistant.evaluation.judging import untraced
 from assistant.options.desk.approved import OfferApproved, ServedAnswer
 from tests.fakes.answering import FakeTenant, document, vector_of
 from tests.options.desk.desk import FakeDesk, approved
@@ -26,7 +27,7 @@ async def found(question: str, *, content_hash: str = "hash-of-refill") -> Serve
     offer = OfferApproved(tenant.services)
     await offer.load(desk)
     query = EvidenceQuery(question, vector_of(question))
-    return await offer.find(query, SearchScope.untraced(deadline(tenant)), meanings={})
+    return await offer.find(query, untraced(deadline(tenant)), meanings={})
 
 
 @pytest.mark.parametrize(("question", "is_equal"), [(SAME, True), (NEAR, False)])

@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 
 from assistant.answer.excerpts import labelled_unit, shown_unit
 from assistant.domain.live import MOST_ELEMENTS, ElementKind
+from assistant.text.marks import ELEMENTS
 from assistant.text.markup import (
     LONGEST_TAG_CHARACTERS,
-    MOST_MARKS,
     MarkupParser,
     Tag,
     label_of,
-    mark,
     tags_in,
     with_labels,
     with_marks,
@@ -240,18 +239,18 @@ def test_the_places_of_labels_are_those_of_the_shown_text() -> None:
 
 
 def test_a_text_cannot_hold_a_mark_of_its_own() -> None:
-    marked, tags = with_marks(f"{mark(0)}{{{{orders.status}}}}{mark(1)}", LABELS)
-    assert (marked, len(tags)) == (mark(0), 1)
+    marked, tags = with_marks(f"{ELEMENTS.mark(0)}{{{{orders.status}}}}{ELEMENTS.mark(1)}", LABELS)
+    assert (marked, len(tags)) == (ELEMENTS.mark(0), 1)
     assert with_labels(marked, {0: "[order status]"}).text == "[order status]"
-    assert without_marks(f"a{mark(3)}b", instead=" ") == "a b"
+    assert without_marks(f"a{ELEMENTS.mark(3)}b", instead=" ") == "a b"
 
 
 def test_a_text_without_a_known_tag_is_unchanged() -> None:
-    text = f"{mark(0)} {{{{orders.secret}}}}"
+    text = f"{ELEMENTS.mark(0)} {{{{orders.secret}}}}"
     assert with_marks(text, LABELS) == (text, ())
 
 
 def test_marks_of_one_text_are_bounded() -> None:
-    marked, tags = with_marks("{{orders.status}}" * (MOST_MARKS + 1), LABELS)
-    assert len(tags) == MOST_MARKS
+    marked, tags = with_marks("{{orders.status}}" * (len(ELEMENTS) + 1), LABELS)
+    assert len(tags) == len(ELEMENTS)
     assert marked.endswith("{{orders.status}}")

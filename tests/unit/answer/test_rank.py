@@ -20,10 +20,11 @@ from assistant.answer.scores import (
     candidates,
     standardised,
 )
-from assistant.answer.sources import EvidenceQuery, SearchScope
+from assistant.answer.sources import EvidenceQuery
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import PassageHit, Retrieved
+from assistant.evaluation.judging import untraced
 from assistant.text.language import language
 from tests.fakes.answering import FakeTenant, document, vector_of
 
@@ -66,7 +67,7 @@ REJECTS = [
 
 async def ranked_of(question: str, tenant: FakeTenant) -> tuple[Ranked, Evidence]:
     answer = AnswerQuestion(tenant.services)
-    scope = SearchScope.untraced(Deadline.after(60, clock=tenant.clock))
+    scope = untraced(Deadline.after(60, clock=tenant.clock))
     hits = await answer.search.run([EvidenceQuery(question, vector_of(question))], scope)
     [ranked] = await answer.rank.run(hits, scope)
     return ranked, await answer.quote.choose.run(ranked, scope)

@@ -18,6 +18,7 @@ from assistant.domain.answers import SourceFacts
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import ItemFacts, StoredDocument, id_prefix_of
 from assistant.domain.errors import SearchUnavailableError
+from assistant.evaluation.judging import untraced
 from tests.contracts.samples import EAST, NORTH, passage
 from tests.fakes.answering import FakeTenant, document, vector_of
 from tests.unit.answer.asking_and_reading import Asked, ask
@@ -44,8 +45,8 @@ def shop(*documents: StoredDocument, sources: list[dict[str, object]] | None = N
     return tenant
 
 
-def scope_of(tenant: FakeTenant, *, size: int | None = None) -> SearchScope:
-    return SearchScope.untraced(Deadline.after(60, clock=tenant.clock), size=size)
+def scope_of(tenant: FakeTenant) -> SearchScope:
+    return untraced(Deadline.after(60, clock=tenant.clock))
 
 
 def states(asked: Asked) -> dict[str, str]:

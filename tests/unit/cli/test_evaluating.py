@@ -10,17 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from assistant.cli.evaluate import (
-    SUBJECT_CHANGES,
     EvaluationPlan,
     questions_of,
     show_changes,
-    show_run,
-    subject_changes,
 )
 from assistant.cli.main import app
 from assistant.domain.errors import AssistantError, ConfigurationError, NotFoundError
 from assistant.evaluation.measures import Run
-from assistant.evaluation.questions import load_questions
 from assistant.terminal.terminal import GlobalOptions, Terminal
 from tests.fakes.answering import FakeTenant
 from tests.unit.evaluation import results
@@ -114,30 +110,14 @@ def test_recording_needs_a_model_that_writes_and_replaying_does_not(tmp_path: Pa
     assert BAKERY.model(writing) is None
 
 
-def test_changes_of_subject_are_pairs_of_plain_questions_about_different_documents() -> None:
-    questions = load_questions(ROOT / "evaluation" / "pharmacy.jsonl")
-    pairs = subject_changes(questions)
-    assert len(pairs) == SUBJECT_CHANGES
-    assert all(one.kind == other.kind == "plain" for one, other in pairs)
-    assert all(one.document != other.document for one, other in pairs)
-    assert len({other.qid for _, other in pairs}) == len(pairs)
-    assert subject_changes(list(reversed(questions))) == pairs
-
-
-def test_a_run_is_shown_by_halves_and_against_another(capsys: pytest.CaptureFixture[str]) -> None:
-    held_out, tuning = results.question("a"), results.question("b", documents=(results.TUNING,))
-    sized = replace(results.result(held_out, right=0.0), sizes={"total": 30.0})
-    after = results.run(sized, results.result(tuning))
-    before = results.run(results.result(held_out), results.result(tuning))
+def test_a_run_is_shown_against_another(capsys: pytest.CaptureFixture[str]) -> None:
+    after = results.run(results.result(results.question("a"), right=0.0))
+    before = results.run(results.result(results.question("a")))
     kept = Run(name="monday", made_at=datetime(2026, 1, 1, tzinfo=UTC), tenants=(before,))
-    show_run(Terminal(), after)
     show_changes(Terminal(), kept, after)
     show_changes(Terminal(), kept, results.run(results.result(), tenant="clinic"))
     captured = capsys.readouterr()
     shown = [" ".join(line.split()) for line in captured.out.splitlines()]
-    assert "pharmacy: 2 questions" in shown
-    assert "quoted answer right 0.000 0.000 to 0.000 1 1.000" in shown
-    assert "Milliseconds, and words, p50 / p95: total 30 / 30" in shown
     assert "quoted answer right -1.000 -1.000 to -1.000" in shown
     assert "Right in one of the two only: a" in shown
     assert "monday did not ask clinic" in captured.err

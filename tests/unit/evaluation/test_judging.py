@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,21 +10,23 @@ import pytest
 from assistant.answer.offers import QuotedBlock
 from assistant.domain.errors import ConfigurationError
 from assistant.evaluation.judging import (
-    Judge,
+    SUBJECT_CHANGES,
     Observer,
     holds_all,
     is_gold,
     normal,
     quote_faults,
     shown_quotes,
+    subject_changes,
     until_whole,
 )
 from assistant.evaluation.measures import Judged
-from assistant.evaluation.questions import EvaluationQuestion
+from assistant.evaluation.questions import EvaluationQuestion, load_questions
 from tests.fakes.answering import FakeTenant, document
 from tests.fakes.live import FakeLive
 from tests.unit.evaluation.results import question
 
+ROOT = Path(__file__).parents[3]
 PARCEL = """
 # When this applies
 
@@ -58,7 +61,7 @@ async def judged(
     asked: EvaluationQuestion, *, of: FakeTenant | None = None, before: str | None = None
 ) -> Judged:
     observer = Observer((of or tenant()).services)
-    return await Judge(observer).result(await observer.ask(asked, before=before))
+    return await observer.judge(await observer.ask(asked, before=before))
 
 
 def parcel(**fields: Any) -> EvaluationQuestion:
@@ -86,7 +89,6 @@ def test_a_unit_is_gold_when_it_holds_an_excerpt_or_is_part_of_one() -> None:
 async def test_a_quote_with_every_string_of_the_answer_is_right() -> None:
     found = await judged(parcel())
     assert (found.values["right"], found.values["first"], found.miss) == (1.0, 1.0, "")
-    assert found.sizes["words of the quote"] > 0
 
 
 async def test_a_quote_without_one_of_the_strings_is_wrong() -> None:
@@ -100,7 +102,6 @@ async def test_a_refused_question_counts_as_wrong_although_its_quote_would_be_ri
     strict.configure(gate=NOTHING_IS_NEAR)
     found = await judged(parcel(), of=strict)
     assert (found.values["right"], found.values["refused"]) == (0.0, 1.0)
-    assert "words of the quote" not in found.sizes
     assert "nothing near" in found.miss
 
 
@@ -146,6 +147,16 @@ async def test_a_change_of_subject_is_compared_with_the_question_alone() -> None
     assert shown_quotes(await observer.ask(parcel(question="On which day is a refill payable?"))) != alone
 
 
+def test_changes_of_subject_are_pairs_of_plain_questions_about_different_documents() -> None:
+    questions = load_questions(ROOT / "evaluation" / "pharmacy.jsonl")
+    pairs = subject_changes(questions)
+    assert len(pairs) == SUBJECT_CHANGES
+    assert all(one.kind == other.kind == "plain" for one, other in pairs)
+    assert all(one.document != other.document for one, other in pairs)
+    assert len({other.qid for _, other in pairs}) == len(pairs)
+    assert subject_changes(list(reversed(questions))) == pairs
+
+
 async def test_two_questions_are_judged_by_the_one_quote_that_is_shown() -> None:
     of = tenant(parcel=PARCEL, refill=REFILL)
     of.configure(answers={"max_words": 20})
@@ -157,7 +168,7 @@ async def test_two_questions_are_judged_by_the_one_quote_that_is_shown() -> None
     observer = Observer(of.services)
     observed = await observer.ask(asked)
     shown = " ".join(block.text for block in observed.prepared.quote.blocks)
-    result = await Judge(observer).result(observed)
+    result = await observer.judge(observed)
     assert len(observed.prepared.quote.evidence) == 2
     assert result.is_right == all(one in shown for one in asked.answer_contains)
 

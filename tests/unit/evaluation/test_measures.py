@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.evaluation.measures import Judged, estimate, figures, paired, spreads
+from assistant.evaluation.measures import Judged, estimate, figures, paired
 from tests.unit.evaluation.results import HELD_OUT, TUNING, question, result, unanswerable
 
 
@@ -55,12 +55,6 @@ def test_figures_are_means_with_intervals_by_cluster() -> None:
     assert found["first"].value == pytest.approx(2 / 3, abs=1e-4)
     assert (found["first"].low, found["first"].high) == (0.0, 1.0)
     assert (found["gain"].value, found["gain"].questions) == (0.5, 1)
-
-
-def test_a_spread_is_median_and_95th_percentile() -> None:
-    sized = [Judged(str(n), "k", {}, sizes={"total": float(n)}) for n in range(101)]
-    assert spreads(sized) == {"total": (50.0, 95.0)}
-    assert spreads([result()]) == {}
 
 
 @pytest.mark.parametrize("document", [HELD_OUT, TUNING])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.evaluate import measure_figures
+from assistant.cli.evaluate import measure_figures, tenant_figure
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation.measures import (
     JUDGED,
@@ -18,8 +18,8 @@ from assistant.evaluation.measures import (
     Run,
     SeriesRun,
     SeriesValue,
-    accept,
-    falls,
+    TenantRun,
+    faults,
     figure_named,
     last_of_series,
     read_figures,
@@ -66,37 +66,49 @@ def test_an_unknown_run_is_an_error_that_lists_those_that_there_are(tmp_path: Pa
         read_run(tmp_path, "tuesday")
 
 
-def test_a_fall_by_more_than_the_noise_is_found() -> None:
+def missed(now: TenantRun, before: SeriesRun) -> list[str]:
+    return [row.measure for row in tenant_figure(now, before).rows(now.held_out) if not row.is_met]
+
+
+def test_a_fall_by_more_than_the_noise_is_missed() -> None:
     now = run(*half_right())
-    assert falls(now, last(right=(0.9, 0.1))) == [
-        "FELL  pharmacy: quoted answer right: 0.500, was 0.900; its noise is 0.100"
-    ]
-    assert falls(now, last(right=(0.55, 0.1))) == []
-    assert falls(now, last(right=(0.1, 0.01))) == []
+    [row] = [row for row in tenant_figure(now, last(right=(0.9, 0.1))).rows(now.held_out) if row.asked]
+    assert (row.measure, row.asked, row.is_met) == ("right", "≥ 0.80", False)
+    assert missed(now, last(right=(0.55, 0.1))) == []
+    assert missed(now, last(right=(0.6, 0.1))) == []
+    assert missed(now, last(right=(0.1, 0.01))) == []
 
 
 def test_of_a_measure_where_less_is_better_a_rise_is_the_fall() -> None:
     now = run(*(result(question(f"q{n}"), refused=1.0, right=0.0) for n in range(20)))
-    [fall] = falls(now, last(refused=(0.05, 0.1)))
-    assert "answerable: nothing is near" in fall
+    assert missed(now, last(refused=(0.05, 0.1))) == ["refused"]
 
 
 def test_figures_for_comparison_cannot_fall() -> None:
-    refused = [result(unanswerable(f"u{n}"), true_refused=0.0) for n in range(9)]
-    assert falls(run(*refused), last(true_refused=(0.9, 0.01))) == []
-    assert falls(run(*half_right()), last(retired=(0.9, 0.01))) == []
+    refused = run(*(result(unanswerable(f"u{n}"), true_refused=0.0) for n in range(9)))
+    assert missed(refused, last(true_refused=(0.9, 0.01))) == []
+    assert missed(run(*half_right()), last(retired=(0.9, 0.01))) == []
+
+
+def test_other_questions_than_those_of_the_last_run_are_named() -> None:
+    now = run(result())
+    assert tenant_figure(now, None).title == "1 questions"
+    assert tenant_figure(now, last()).title == "1 questions, beside main on 2026-01-05"
+    other = last().model_copy(update={"questions_sha256": "1" * 64})
+    assert tenant_figure(now, other).title.endswith(": the questions changed since")
 
 
 def test_the_last_line_of_each_tenant_counts_and_leaves_room_for_one_question(tmp_path: Path) -> None:
     path = tmp_path / "series.jsonl"
     assert last_of_series(path) == {}
-    accept(path, [run(result(), tenant="clinic"), run(result())], made_on=MONDAY)
-    accept(path, [run(*half_right())], made_on=MONDAY + timedelta(days=1))
+    runs = [(run(result(), tenant="clinic"), 0), (run(result()), 0), (run(*half_right()), 1)]
+    lines = [SeriesRun.of(each, made_on=MONDAY + timedelta(days=days)) for each, days in runs]
+    path.write_text("".join(line.model_dump_json() + "\n" for line in lines))
     kept = last_of_series(path)
     assert {name: line.made_on.day for name, line in kept.items()} == {"clinic": 5, "pharmacy": 6}
     assert kept["pharmacy"].measures["right"].value == 0.5
     assert kept["pharmacy"].measures["refused"].half_width == 0.05
-    assert falls(run(*half_right()), kept["pharmacy"]) == []
+    assert missed(run(*half_right()), kept["pharmacy"]) == []
 
 
 def test_a_broken_line_of_the_series_is_named(tmp_path: Path) -> None:
@@ -123,17 +135,19 @@ def test_without_a_file_there_are_no_figures(tmp_path: Path) -> None:
 
 
 def test_what_no_figure_may_rest_on_is_named() -> None:
-    assert run(result()).problems == []
+    assert faults([result()]) == []
     late = replace(result(), degraded=("reranking",))
-    [degraded] = run(late).problems
-    assert degraded.startswith("DEGRADED  pharmacy: 1 questions, q1 first: reranking.")
-    [quote] = run(result(quote_differs=1.0)).problems
-    assert quote.startswith("QUOTE  pharmacy, q1: quote differs from the stored text.")
+    [degraded] = faults([late])
+    assert degraded.startswith("DEGRADED  1 questions, q1 first: reranking.")
+    [quote] = faults([result(quote_differs=1.0)])
+    assert quote.startswith("QUOTE  q1: quote differs from the stored text.")
+
+
+def test_a_recording_plays_but_for_two_of_a_hundred() -> None:
     played = [result(question(f"q{n}"), plays=1.0) for n in range(98)]
     stale = [result(question(f"s{n}"), plays=0.0) for n in range(3)]
-    assert run(*played, *stale[:1]).problems == []
-    [recorded] = run(*played, *stale).problems
-    assert recorded.startswith("STALE  pharmacy: 3 recorded answers")
+    assert missed(run(*played, *stale[:2]), last()) == []
+    assert missed(run(*played, *stale), last()) == ["plays"]
 
 
 def estimate(value: float, low: float = 0.0) -> Estimate:
@@ -158,8 +172,12 @@ def test_a_committed_figure_names_files_that_exist_and_measures_that_there_are(n
     assert found.blind is not name.endswith("-tuning")
 
 
-def test_a_share_counts_by_its_value_and_a_gain_by_its_lower_end() -> None:
-    asked = figure(least={"share": 0.85, "gain over it": 0.1}, most={"false": 0.02, "change_loss": 0.0})
+def test_a_share_counts_by_its_value_and_a_gain_by_its_low_end() -> None:
+    asked = figure(
+        least={"share": 0.85, "gain over it": 0.1},
+        most={"false": 0.02, "change_loss": 0.0},
+        by_low_end=("gain over it", "change_loss"),
+    )
 
     def missed(share: float, gain_low: float, false: float, loss_low: float) -> list[str]:
         found = {"share": estimate(share), "gain over it": estimate(0.5, gain_low)}
@@ -175,11 +193,6 @@ def test_a_measure_without_questions_is_missed_where_it_is_asked() -> None:
     assert row.cells == ("share", "-", "", "0", "≥ 0.50", "missed")
     [shown] = figure(measures=["share"]).rows({"share": estimate(0.1)})
     assert shown.cells == ("share", "0.100", "0.000 to 1.000", "100", "", "")
-
-
-def test_a_measure_has_one_bound() -> None:
-    with pytest.raises(ValueError, match="not both"):
-        figure(least={"share": 0.5}, most={"share": 0.5})
 
 
 def test_an_unknown_figure_is_an_error_that_lists_all() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import pytest
 
 from assistant.domain.errors import ConfigurationError, GenerationUnavailableError
@@ -9,10 +12,10 @@ from assistant.evaluation.measures import Judged, figures
 from assistant.evaluation.trials import (
     FlaggedMessage,
     LiveQuestion,
+    ask_elements,
     judge_reads,
     raise_flags,
     with_own_flag,
-    write_elements,
 )
 from tests.fakes.answering import FakeTenant
 from tests.fakes.live import FakeLive
@@ -52,7 +55,10 @@ def writing(*steps: str) -> FakeTenant:
 
 
 async def wrote(tenant: FakeTenant, asked: LiveQuestion) -> list[Judged]:
-    return await write_elements(tenant.services, [asked])
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "live.jsonl"
+        path.write_text(asked.model_copy(update={"tenant": tenant.config.name}).model_dump_json())
+        return await ask_elements(tenant.services, [path], writes=True)
 
 
 REFILLS = "On which day is a refill payable?"

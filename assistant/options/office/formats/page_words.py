@@ -4,7 +4,7 @@
 
 1. ``_Reader.words`` yields words, or parts of words that are drawn apart, without those that are not seen.
 2. ``_with_shifts`` joins parts, and marks what is raised or lowered: "mm" and "2" become one word, with
-   ``_RAISED`` before the "2" and ``_END`` after it.
+   ``RAISED`` before the "2" and ``RUN_END`` after it.
 3. Words of fonts whose letters are not what they show are left out (``_is_unreadable``).
 4. Words are sorted by direction, each direction upright; ruling lines and annotations are read.
 5. ``_Reader.strike`` marks struck letters, ``_with_fields`` adds the values of a form.
@@ -27,6 +27,7 @@ from math import hypot, pi
 from typing import Any
 
 from assistant.documents.page import Run, Runs, Shift
+from assistant.text.marks import LOWERED, RAISED, RUN_END, STRUCK
 
 pdfium: Any = import_module("pypdfium2.raw")
 """pdfium's functions by ctypes, without types."""
@@ -35,14 +36,12 @@ _WORD = re.compile(r"[^\s\x00\x02\ufdd0-\ufdef\ufffe\uffff]+[\x02\ufffe\u00ad]?"
 _CONTROL = re.compile(r"[\x01-\x1f]")
 _SOFT_HYPHEN = re.compile(r"[\x02\ufffe\u00ad]$")
 """A hyphen that the line's end made: pdfium gives U+0002 or U+FFFE for it."""
-_RAISED, _LOWERED, _STRUCK, _END = "\ufdd3", "\ufdd4", "\ufdd5", "\ufdd6"
-"""Marks around a part of a word. They are noncharacters, and no word of a file has them."""
 _RUNS = {
-    _RAISED: Run("", Shift.RAISED),
-    _LOWERED: Run("", Shift.LOWERED),
-    _STRUCK: Run("", is_struck=True),
+    RAISED: Run("", Shift.RAISED),
+    LOWERED: Run("", Shift.LOWERED),
+    STRUCK: Run("", is_struck=True),
 }
-_PART = re.compile(f"([{_RAISED}-{_STRUCK}])?([^{_RAISED}-{_END}]+){_END}?")
+_PART = re.compile(f"([{RAISED}-{STRUCK}])?([^{RAISED}-{RUN_END}]+){RUN_END}?")
 """A part of a text: the mark before it (group 1, empty without one) and its letters (group 2)."""
 SAME_LINE = 0.4
 """Share of a line's height: how far the middle of a word on it may lie from the line's."""
@@ -187,13 +186,13 @@ class PageText:
 
 
 def runs_of(marked: str) -> Runs:
-    """Return a text with marks as runs: for f"mm{_RAISED}2{_END}" "mm", and a raised "2"."""
+    """Return a text with marks as runs: for f"mm{RAISED}2{RUN_END}" "mm", and a raised "2"."""
     parts = _PART.findall(marked)
     return tuple(replace(_RUNS[mark], text=text) if mark else Run(text) for mark, text in parts)
 
 
 def unmarked(marked: str) -> str:
-    """Return a text without its marks: "mm2" for f"mm{_RAISED}2{_END}"."""
+    """Return a text without its marks: "mm2" for f"mm{RAISED}2{RUN_END}"."""
     return "".join(text for _, text in _PART.findall(marked))
 
 
@@ -426,7 +425,7 @@ class _Reader:
                     parts = groupby(zip(chars, struck, strict=True), key=lambda pair: pair[1])
                     texts = ((is_struck, "".join(char for char, _ in part)) for is_struck, part in parts)
                     word.text = "".join(
-                        f"{_STRUCK}{text}{_END}" if is_struck else text for is_struck, text in texts
+                        f"{STRUCK}{text}{RUN_END}" if is_struck else text for is_struck, text in texts
                     )
 
     def _style_at(self, index: int) -> _Style:
@@ -525,7 +524,7 @@ def _mark(rise: float) -> str:
     """Return the mark of characters whose baseline is ``rise`` of a font's size above the line's (negative:
     below); "" for none."""
     least, most = _RISE
-    return _RAISED if least < rise < most else _LOWERED if least < -2 * rise < most else ""
+    return RAISED if least < rise < most else LOWERED if least < -2 * rise < most else ""
 
 
 def shared(box: Box, other: Box) -> float:
@@ -551,11 +550,11 @@ def _with_shifts(parts: Iterable[Word]) -> list[Word]:
         is_joined = word.is_joined and before.direction == word.direction
         for small, host in ((word, before), (before, word)):
             if mark := _mark_beside(small, host, is_joined=is_joined):
-                small.text, small.size = f"{mark}{small.text}{_END}", host.size
+                small.text, small.size = f"{mark}{small.text}{RUN_END}", host.size
                 small.box = Box(small.box.left, host.box.top, small.box.right, host.box.bottom)
                 before.weight = word.weight = host.weight
                 before.font = word.font = host.font
-        touches = _END in (before.text[-1], word.text[-1]) and before.box.bottom == word.box.bottom
+        touches = RUN_END in (before.text[-1], word.text[-1]) and before.box.bottom == word.box.bottom
         if is_joined or (touches and word.box.left - before.box.right < _TOUCHING * word.size):
             before.text += word.text
             before.box = around([before.box, word.box])

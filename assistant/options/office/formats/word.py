@@ -25,6 +25,7 @@ from assistant.documents.parsing.html import read_html
 from assistant.documents.parsing.render import table_blocks
 from assistant.domain.errors import DocumentInvalidError
 from assistant.options.office.formats import ooxml
+from assistant.text.marks import PAGE_FIELD
 
 _BODY = "word/document.xml"
 _DEEPEST = 150
@@ -41,9 +42,7 @@ _UNSHOWN = frozenset(
 """Kinds of fields that show nothing where they have no result."""
 _OF_EACH_PAGE = frozenset(["PAGE", "NUMPAGES", "SECTIONPAGES", "SECTION", "STYLEREF"])
 """Kinds of fields that show another text on each page."""
-_PAGE_FIELD = "\ufdd3"
-"""Stands for a field of _OF_EACH_PAGE while a header or footer is read."""
-_PAGE_NUMBER = re.compile(rf"(?<!\w)(?:(?![A-Z]{{5}})[^\W\d]{{1,8}}\W{{1,3}})?{_PAGE_FIELD}")
+_PAGE_NUMBER = re.compile(rf"(?<!\w)(?:(?![A-Z]{{5}})[^\W\d]{{1,8}}\W{{1,3}})?{PAGE_FIELD}")
 """A page's number with a short word before it. A word in capitals ("DRAFT 3") is none."""
 _BETWEEN_PARTS = " |\u2022\u00b7\u2013\u2014-"
 """Signs between the parts of a header, of which the page's number is one."""
@@ -435,7 +434,7 @@ class _Reader:
         if not all(around.in_result for around in self._fields):
             return  # it is a part of an instruction
         if self._in_margin and kind in _OF_EACH_PAGE:
-            self._text(_PAGE_FIELD, style)
+            self._text(PAGE_FIELD, style)
         elif kind == "FORMCHECKBOX" and form is not None:
             states = form.find("checkBox/checked"), form.find("checkBox/default")
             self._text(_BOXES[ooxml.is_on(states[1] if states[0] is None else states[0])], style)
