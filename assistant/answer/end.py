@@ -22,6 +22,7 @@ from assistant.text.language import fold
 
 _DEFAULT_CONTACT = "default"
 """Key of ``[answers.escalation]`` for all sections that name no contact."""
+_NOTHING_ASKED = "The message thanks or greets: there is nothing to answer."
 _NOT_ANSWERED = "The documents that were read do not answer this question."
 CANCELLED_PROBLEM = Problem(
     title="Cancelled",
@@ -57,6 +58,7 @@ class Ending:
             timings_ms=dict(record.timings_ms),
             reason=self.reason,
             recorded=recorded,
+            asks=record.reading is None or record.reading.asks,
             **dict(self.details),
         )
 
@@ -187,7 +189,7 @@ def _text_end_of(shown: Sentences, prepared: PreparedAnswer) -> _TextEnd:
     | a section was quoted | DONE | STOP, LENGTH | QUOTED |
     | a text was due and none could be shown | DONE | SOURCES_ONLY | none |
     | a live system has the value | DONE | STOP | QUOTED |
-    | nothing answers | DONE | NO_EVIDENCE | none |
+    | nothing answers, or nothing is asked | DONE | NO_EVIDENCE | none |
     """
     if not shown.has_ended:  # who reads the stream handles the error
         return _TextEnd(Outcome.FAILED, AssistantError.code)
@@ -205,6 +207,8 @@ def _text_end_of(shown: Sentences, prepared: PreparedAnswer) -> _TextEnd:
         code = shown.fallback or NO_UNITS
         return _TextEnd(Outcome.DONE, code, FinishReason.SOURCES_ONLY, reason=code)
     why_no_document = _NOT_ANSWERED if shown.is_refused else _why_not_found(quote)
+    if not prepared.queries.reading.asks:
+        why_no_document = _NOTHING_ASKED
     return _end_without_documents(why_no_document, prepared)
 
 

@@ -106,6 +106,8 @@ class Done(AnswerEnding):
     timings_ms: dict[str, float]
     reason: str | None = None
     """For ``sources_only``: the code of what failed. For ``no_evidence``: what was missing, in words."""
+    asks: bool = Field(default=True, exclude_if=lambda asks: asks)
+    """False for a greeting or thanks, to which ``no_evidence`` is the right end. Omitted otherwise."""
     recorded: bool = True
     """False when the record could not be written yet: it follows as soon as the store answers again, and
     until then the answer cannot be marked."""

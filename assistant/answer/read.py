@@ -157,7 +157,7 @@ class ReadQuestion:
             reading,
             each,
             self._for_systems(caller, items),
-            tuple(self._matched(each, vectors)) if self.beside.are_there else (),
+            tuple(self._matched(each, vectors)) if self.beside.are_there and judged.asks else (),
             red_flags,
             self._red_flags.unchecked_language(whole),
         )
@@ -212,6 +212,7 @@ class ReadQuestion:
                     routed_text=routed,
                     routed_vector=vectors.get(routed, vectors[text]),
                     known=known,
+                    asks=judged.asks,
                     at=at,
                     max_words=lengths.max_words // count,
                     also_words=lengths.also_words // count,

@@ -16,7 +16,7 @@ from calendar import day_name, month_name
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from functools import cached_property
-from itertools import combinations, product
+from itertools import combinations, product, takewhile
 
 from assistant.answer.support import LEAST_WEIGHT, Piece, piece_of
 from assistant.domain.answers import ReplyCheck
@@ -38,7 +38,7 @@ _LEAP_YEAR = 2024
 """Dates without a year are taken to be of it, so that 29 February is one."""
 _MINUTE = 60.0
 """Seconds."""
-_CLAUSE_END = re.compile(r"[,;:\u2013\u2014]")
+_CLAUSE = re.compile(r"(?:(?! - )[^,;:!?\u2013\u2014])+")
 _STEP = re.compile(r"^[ \t]{0,8}\d{1,3}[.)][ \t]", re.MULTILINE)
 _VALUE = re.compile(r"[ /:]")
 """In the text of an amount, a date or a time, "14 day", "11/3", "9:00", and not of a bare number or a
@@ -47,16 +47,12 @@ _PRONOUNS = frozenset({"1", "2"})
 """Numbers that are words of a sentence: "one of them", "the two"."""
 _OF_DATES = frozenset(map(fold, (*month_name, *day_name)))
 """Names of months and days: no proper names."""
-_ADDRESS = {
-    group: tuple(phrase.replace("_", " ").split() for phrase in phrases)
-    for group, phrases in word_groups("en_address").items()
-}
-_NAMES = word_set("en_given_names") | word_set("en_name_words") | word_groups("en_patient_cues")["titles"]
-"""Common words that may begin a name."""
-_LONGEST_NAME = 4
-"""Words of a name in a greeting or closing line: "Dr. Ana de Souza"."""
-_CLOSING_SENTENCES = 3
-"""A closing line stands among the last sentences: a line break ends one."""
+_GIVEN = word_set("en_given_names") | word_set("en_name_words")
+_PERSONS = _GIVEN | word_set("en_surnames") | word_groups("en_patient_cues")["titles"]
+_LONGEST_LINE, _LONGEST_OPENING, _LONGEST_NAME = 9, 4, 4
+"""Words of a greeting or closing line; of what stands before a name ("Thank you for writing"); of a name
+("Dr. Ana de Souza")."""
+_CLOSING_LINES = 3
 _SHORT = 2
 """Letters of a word with a capital that is no name: "I", "PO"."""
 
@@ -153,7 +149,7 @@ class _Check:
 
     def _other_names(self, span: SentenceSpan, *, but: tuple[int, int]) -> Iterator[str]:
         """Yield the names that nothing holds: words with a capital inside the sentence, and one that opens it
-        or a clause and is no common word. ``but``: as from ``_address``."""
+        or a clause and is no plain English. ``but``: as from ``_address``."""
         sentence, (greeting_end, closing) = span.text, but
         for word in WORD.finditer(sentence):
             if not greeting_end <= span.start + word.start() < closing:
@@ -163,34 +159,87 @@ class _Check:
             is_inside = before != "" and (before[-1].isalnum() or before[-1] in ",;")
             is_name = bare.isalpha() and bare[0].isupper() and len(bare) > _SHORT
             is_held = name in self._names or self._language.stem(name) in self._held.stems
-            is_common = not is_inside and self._language.is_common(name)
-            if is_name and not (is_held or is_common or name in _OF_DATES):
+            is_plain = not is_inside and self._language.is_plain(name)
+            if is_name and not (is_held or is_plain or name in _OF_DATES):
                 yield bare
 
     def _address(self, text: str, spans: Sequence[SentenceSpan]) -> tuple[int, int]:
-        """Return where a greeting ends and where a closing line begins; 0 and the text's length without one:
-        "Hi Dana," and "Best regards, Sam"."""
-        greeting_end, closing = 0, len(text)
-        if spans:
-            greeting = _CLAUSE_END.split(spans[0].text, maxsplit=1)[0]
-            if self._is_address("greeting", greeting):
-                greeting_end = spans[0].start + len(greeting)
-        for span in spans[-_CLOSING_SENTENCES:]:
-            if self._is_address("closing", text[span.start :]):
-                closing = min(closing, span.start)
+        """Return where a greeting ends and where a closing begins, by place and shape; 0 and the text's
+        length without one.
+
+        | place                                          | example                                     |
+        | the first line, with a comma at its end        | "Hello Ana and family,"                     |
+        | the first words, up to the end of a name       | "Hi Ana, ", "Good question, Dr. Weiss."     |
+        | the last lines, after a sentence or empty line | "Stay well,", "Teresa from the refill line" |
+        | the last words, with a name                    | "Kind regards, Sam"                         |
+        """
+        text, closing = text.rstrip(), len(text)
+        first, *more = text.split("\n")
+        if not spans:
+            return 0, closing
+        is_line = first.rstrip().endswith(",") and self._is_line(first) and not self._orders(_words(first))
+        greeting_end = len(first) if is_line else spans[0].start + self._greeting_end(spans[0].text)
+        start = len(text) + 1
+        for line in reversed(more[-_CLOSING_LINES:]):
+            start -= len(line) + 1
+            above = text[:start].rstrip()
+            if line.strip() and not self._is_line(line, above=above, is_last=start + len(line) == len(text)):
+                break
+            if line.strip() and (above[-1:] in ".!?" or text[:start].endswith("\n\n")):
+                closing = start
+        opening, _, name = map(_words, spans[-1].text.rpartition(", "))
+        if fold(" ".join(name[:1])) in _GIVEN and "".join(name[1:]).islower():
+            name = name[:1]  # "Teresa from the diabetes line"
+        if spans[-1].start < closing and self._calls(opening, name):
+            closing = spans[-1].start
         return greeting_end, closing
 
-    def _is_address(self, group: str, words_with_name: str) -> bool:
-        """Return whether a text is a phrase of a group ("greeting", "closing") and one name, or what only
-        common words name: "Best regards, Your Pharmacy Team", and not "Thanks, Take Metformin"."""
-        words = [word[0] for word in WORD.finditer(words_with_name)]
-        folded = [fold(word) for word in words]
-        ends = [len(phrase) for phrase in _ADDRESS[group] if folded[: len(phrase)] == phrase]
-        name, plain = words[max(ends, default=0) :], folded[max(ends, default=0) :]
-        if not ends or len(name) > _LONGEST_NAME or not all(word[0].isupper() for word in name):
+    def _is_line(self, line: str, *, above: str = "", is_last: bool = True) -> bool:
+        """Return whether a line greets or closes: it is short, has no number, is no sentence and no item of a
+        list; and it, or the one ``above`` it, ends with a comma, or it names a person, or another closing
+        line follows.
+
+        "Kind regards," and "Take care, Sam", not "Take Metformin" and "Our courier is Humana".
+        """
+        line = line.strip().lstrip("\u2013\u2014 ")
+        words = _words(line)
+        if not 0 < len(words) <= _LONGEST_LINE or not line[0].isalpha() or line[-1] in ".!?:":
             return False
-        is_common = [self._language.is_common(word) for word in plain]
-        return all(is_common) or not is_common[0] or plain[0] in _NAMES
+        is_name = "," in line or not is_last or all(word.istitle() for word in words)
+        has_person = any(word.istitle() and fold(word) in _PERSONS for word in words)
+        is_greeting = has_person or "," in (line[-1], above[-1:]) or (is_name and not self._orders(words))
+        return is_greeting and not quantities(line).values
+
+    def _greeting_end(self, sentence: str) -> int:
+        """Return where the name ends that the first words of a text call: in its first clause at the end, or
+        as a clause. 0 without one."""
+        opening: list[str] = []
+        for clause in _CLAUSE.finditer(sentence):
+            words = _words(clause[0])
+            names = list(takewhile(str.istitle, reversed(words if opening else words[1:])))
+            opening += words[: len(words) - len(names)]
+            if names:
+                return clause.end() if self._calls(opening, names) else 0
+        return 0
+
+    def _calls(self, opening: Sequence[str], name: Sequence[str]) -> bool:
+        """Return whether words before a name go with one that is called: "Thank you", "Ana", and neither
+        "With", "Humana" nor "Take", "Metformin"."""
+        names = set(map(fold, name))
+        if not 0 < len(opening) <= _LONGEST_LINE or any(word.istitle() for word in opening[1:]):
+            return False
+        if names <= _GIVEN:
+            return True
+        begins, language = fold(opening[0]), self._language
+        is_opening = len(opening) <= _LONGEST_OPENING and not language.is_function(begins)
+        is_called = is_opening and language.is_plain(begins) and len(name) <= _LONGEST_NAME
+        is_person = names <= _PERSONS or is_called
+        return is_person and not self._orders(opening) and not any(self._orders([word]) for word in name)
+
+    def _orders(self, words: Sequence[str]) -> bool:
+        """Return whether words may begin with an imperative: "Take care", and not "Thank you"."""
+        verb, *more = map(fold, words)
+        return verb not in _PERSONS and self._language.is_verb(verb) and more[:1] != ["you"]
 
     def _sums(self, text: str) -> frozenset[str]:
         """Return the measures of a text that are the sum of two others of it, which something holds: "15
@@ -235,14 +284,17 @@ class _Check:
 
     def _missing(self, text: str) -> tuple[str, ...]:
         """Return the amounts, dates and times of the line's sentence that is nearest to the question; none
-        where the text has any value of the lines."""
+        where the text has any value of the lines, or repeats a sentence without one."""
         reply, held = Values.of(text, self._language), self._of_bodies
         if any(self._is_in(number, reply) for number in self._line_numbers) or reply.moments & held.moments:
             return ()
-        question = piece_of(self._question, self._language)
-        nearest = max(self._stated, key=lambda stated: self._common(question, stated), default=question)
-        values = _numbers(nearest.text) if self._common(question, nearest) else set[str]()
-        return tuple(sorted(value for value in values if _VALUE.search(value)))
+        values: list[tuple[str, ...]] = []
+        for asked in (self._question, f"{self._question}\n{text}"):
+            piece = piece_of(asked, self._language)
+            nearest = max(self._stated, key=lambda stated, to=piece: self._common(to, stated), default=piece)
+            found = _numbers(nearest.text) if self._common(piece, nearest) else set[str]()
+            values.append(tuple(sorted(value for value in found if _VALUE.search(value))))
+        return values[0] if all(values) else ()
 
     def _common(self, piece: Piece, other: Piece) -> float:
         """Return the summed weight of the content words that both have."""
@@ -254,6 +306,10 @@ class _Check:
         number, _, unit = value.partition(" ")
         amount = amount_of((number, unit)) if unit else (number, 0.0)
         return number in reply.quantities.values or _has(amount, reply.amounts)
+
+
+def _words(text: str) -> list[str]:
+    return [word[0] for word in WORD.finditer(text)]
 
 
 def _has(amount: Amount, amounts: frozenset[Amount]) -> bool:

@@ -52,7 +52,11 @@ class SearchSources:
         return await asyncio.gather(*(self._found(query, scope) for query in queries))
 
     async def _found(self, query: EvidenceQuery, scope: SearchScope) -> Hits:
-        """Return what there is for one question: names and search, then what options offer."""
+        """Return what there is for one question: names and search, then what options offer. Nothing for a
+        greeting or thanks."""
+        if not query.asks:
+            nothing = Retrieved(passages=(), best_cosine=0.0, index_version="")
+            return Hits(query, query.text, nothing, states={})
         named = self._adaptations.named(query.text, known=query.known)
         searched = self._adaptations.now.vocabulary.expand(query.text, known=query.known)
         asked = await self._sources.run(searched, vector=query.vector, scope=scope)

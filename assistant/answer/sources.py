@@ -96,6 +96,8 @@ class EvidenceQuery:
     """Unit length, of ``routed_text``; empty: ``vector``."""
     known: KnownWords | None = None
     """Words and items of the tenant's documents; None while they are not read."""
+    asks: bool = True
+    """False for a greeting or thanks: nothing is searched."""
     at: datetime | None = None
     """When the question was written: days are counted from then."""
     max_words: int = 160

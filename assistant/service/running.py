@@ -301,7 +301,8 @@ def _stored_problem(record: AnswerRecord) -> Problem | None:
 def _done(record: AnswerRecord) -> events.Done:
     """Return the last event of a recorded answer."""
     reason = record.error_code if record.finish_reason is FinishReason.SOURCES_ONLY else None
-    if record.finish_reason is FinishReason.NO_EVIDENCE and record.gate is not None:
+    asks = record.reading is None or record.reading.asks
+    if record.finish_reason is FinishReason.NO_EVIDENCE and record.gate is not None and asks:
         reason = ", ".join(record.gate.missing_terms)
     return events.Done(
         finish_reason=record.finish_reason or FinishReason.STOP,
@@ -309,6 +310,7 @@ def _done(record: AnswerRecord) -> events.Done:
         usage=record.usage,
         timings_ms=record.timings_ms,
         reason=reason,
+        asks=asks,
         # ``Done`` and ``AnswerRecord`` both inherit these fields
         **{name: getattr(record, name) for name in AnswerEnding.model_fields},
     )

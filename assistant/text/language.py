@@ -31,6 +31,11 @@ _CACHED_STEMS = 50_000
 """Words whose stems a language keeps."""
 _COMMON_RANK = 1_500
 """Rank, by frequency, up to which a word tells next to nothing about the subject of a question."""
+_FUNCTION_RANK = 500
+"""Rank up to which a stop word is a preposition, a pronoun or the like, and no word of greeting."""
+
+_LONGEST_NAME_IN_LY = 6
+"""Letters: "Emily" and "Lilly" are names, longer words that end in "-ly" are adverbs."""
 
 
 def word_file(name: str) -> list[str]:
@@ -100,6 +105,24 @@ class Language:
     def is_common(self, word: str) -> bool:
         """Return whether a folded word is one of about 12,000 common ones, or a stop word."""
         return word in self._ranks or word in self._stop_words
+
+    def is_plain(self, word: str) -> bool:
+        """Return whether a folded word is common, or formed as English words are: "gladly", "outlook"."""
+        stem = self.stem(word)
+        is_adverb = word.endswith("ly") and len(word) > _LONGEST_NAME_IN_LY
+        starts = range(2, len(word) - 2)
+        is_joined = any(word[:at] in self._stop_words and word[at:] in self._ranks for at in starts)
+        return is_adverb or is_joined or any(map(self.is_common, (word, stem, f"{stem}e", f"{stem}y")))
+
+    def is_function(self, word: str) -> bool:
+        """Return whether a folded word is one of the commonest that carry no content: "with", "your", and not
+        "hi"."""
+        return word in self._stop_words and self._ranks.get(word, _COMMON_RANK) < _FUNCTION_RANK
+
+    def is_verb(self, word: str) -> bool:
+        """Return whether a folded word may be a verb in its base form: "take", for "taking" is common."""
+        bases = (base for base in (word, word.removesuffix("e"), word + word[-1:]) if len(base) > 2)
+        return any(base + ending in self._ranks for base in bases for ending in ("ing", "ed"))
 
     def rarity(self, word: str) -> float:
         """Return how specific a word is, from 0.0 (very common) to 1.0 (not among the common words)."""

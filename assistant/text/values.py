@@ -54,13 +54,14 @@ _AGO = re.compile(r"(?<![\w-])[\w-]{1,20} (?:day|week)s? ago\b")
 _BEFORE_DATE = re.compile(r"\b(?:(?P<past>since)|(?P<coming>until|till))\s+(?:the\s+)?$")
 """A word before a date that says on which side of today it is."""
 _LIMIT = re.compile(
-    r"\b(?P<ahead>\d+) (?:calendar )?days before\b"
-    r"|(?:\b(?:within|last|past|after|lasts(?: at least)?)|:) (?P<since>\d+) (?:calendar )?days\b"
+    r"\b(?P<ahead>\d+) (?:calendar )?days before\b(?! an? )"
+    r"|(?:\b(?:within|last|past|after|for|more than|lasts(?: at least)?)|:)"
+    r" (?P<since>\d+) (?:calendar )?days\b(?! before)"
     r"|(?<!than )\b(?P<of>\d+) (?:calendar )?days (?:after|from|of|past|to)\b"
 )
 """A limit in days, before an event or after it: "14 days before departure"; "within 7 days", "180 days from
-the notice", "Limit: 90 days". Business days, and days of a supply ("fewer than 3 days of medicine"), are
-none."""
+the notice", "stays open for 14 days", "Limit: 90 days". Business days, days of a supply ("fewer than 3 days
+of medicine") and notices that we give ("a text 3 days before a refill") are none."""
 _CLAUSE_END = re.compile(r"[.,;:!?](?=\s)|\n|\b(?:and|but)\b")
 _SENTENCE_END = re.compile(r"[.!?](?=\s)|\n")
 _ROOT = 5
@@ -172,24 +173,30 @@ def counted_days(
     the date has a limit in days, or more than one reading is left. ``marked``: those of the lines that matter
     most.
 
-    A date without a year is a past or a coming one: a word says which ("since", "until", "ago"), else the
-    limit that it is near, which counts from an event or up to one. In a date of two numbers the first is the
-    month; with a year it is the day if it is above 12. "1/2 tablet" and "24/7" are no dates.
+    A date is a past or a coming one: a word says which ("since", "until", "ago"), else the limit that it is
+    near, which counts from an event or up to one. In a date of two numbers the first is the month; with a
+    year it is the day if it is above 12. "1/2 tablet" and "24/7" are no dates, "11/3 or 11/4" no span.
     """
-    found, ahead, since = list(_dates_in(fold(text), today=today)), 0, 0
+    found = list(_dates_in(fold(text), today=today))
     matches, dates = [match for match, _ in found], [readings for _, readings in found]
+    is_about, ahead, since = False, 0, 0
     for line in lines:
-        if any(_is_about(line, match, is_marked=line in marked, language=language) for match in matches):
-            for limit in _LIMIT.finditer(fold(line)):
-                ahead = max(ahead, int(limit["ahead"] or 0))
-                since = max(since, int(limit["since"] or limit["of"] or 0))
-    if len(dates) == 2:
+        folded, is_marked = fold(line), line in marked
+        for limit in _LIMIT.finditer(folded):
+            # of a row of a table, the cells up to the one with the limit
+            named = folded[: limit.end()] + folded[limit.end() :].partition(";")[0]
+            names_it = len(dates) == 2 or any(
+                _is_about(named, match, is_marked=is_marked, language=language) for match in matches
+            )
+            is_about, ahead = is_about or names_it, max(ahead, int(limit["ahead"] or 0))
+            since = max(since, names_it * int(limit["since"] or limit["of"] or 0))
+    ahead *= is_about
+    if len(dates) == 2 and matches[0].string[matches[0].end() : matches[1].start()].strip() != "or":
         most = timedelta(min(_NEAR * max(ahead, since), _HALF_A_YEAR))
         spans = [(b - a, a, b) for a in dates[0] for b in dates[1] if a < b <= a + most]
         return "{1.month}/{1.day} to {2.month}/{2.day}: {0.days} days".format(*min(spans)) if spans else None
-    days = [(then - today).days for then in dates[0]] if len(dates) == 1 and ahead + since else []
-    if not any(match.groupdict().get("year") for match in matches):
-        days = [n for n in days if 0 < n <= _NEAR * ahead or 0 < -n <= _NEAR * since]
+    days = [(then - today).days for then in dates[0]] if len(dates) == 1 else []
+    days = [n for n in days if 0 < n <= _NEAR * ahead or 0 < -n <= _NEAR * since]
     if len(days) != 1:
         return None
     if matches[0].re is _AGO:  # the same each day, so a prompt with it stays recorded

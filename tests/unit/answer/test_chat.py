@@ -21,6 +21,7 @@ from tests.fakes.answering import FakeEmbedder, FakeTenant, document
 from tests.unit.answer.asking_and_reading import QUESTION, ask
 
 NOTE, CHEAPER = "what do I tell him?", "And which one is cheaper?"
+THANKS = "great, thank you!"
 TURNS = [
     {"who": "customer", "text": "my claim is 10045"},
     {"who": "agent", "text": "Thank you. Which medicine is it?"},
@@ -46,7 +47,8 @@ class KnowsHeads(FakeEmbedder):
 
     async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
         weights = shipped_chat_weights()
-        heads = {NOTE: weights.note.vector, CHEAPER: weights.several.vector}
+        thanks = [-value for value in weights.open.vector]
+        heads = {NOTE: weights.note.vector, CHEAPER: weights.several.vector, THANKS: thanks}
         vectors = await super().embed(texts, deadline=deadline)
         pairs = zip(texts, vectors, strict=True)
         return [_unit_length(heads[text]) if text in heads else vector for text, vector in pairs]
@@ -200,6 +202,16 @@ def test_where_a_sentence_stands_is_counted() -> None:
     assert (second.counts[0], third.counts[0]) == (1.0, 0.0)
     assert (second.counts[6], third.counts[6]) == (1.0, 0.0)  # an agent answers next
     assert (third.counts[7], third.counts[8], third.counts[11]) == (1.0, 1.0, 1.0)
+
+
+async def test_thanks_are_not_searched_and_end_with_nothing_to_answer(tenant: FakeTenant) -> None:
+    thanked = [*TURNS, {"who": "agent", "text": "On day 68."}, {"who": "customer", "text": THANKS}]
+    for asked in (await ask(tenant, THANKS), await ask(tenant, "", turns=thanked)):
+        assert (asked.prepared.queries.reading.questions, asked.sources.sources) == ((THANKS,), ())
+        assert (asked.done.asks, asked.done.finish_reason) == (False, FinishReason.NO_EVIDENCE)
+        assert (asked.text, asked.done.reason) == ("", "The message thanks or greets: there is nothing to answer.")
+    unanswered = await ask(tenant, "", turns=[*TURNS, {"who": "customer", "text": THANKS}])
+    assert QUESTION in unanswered.prepared.queries.reading.questions
 
 
 def test_thanks_ask_for_nothing_and_are_no_case_of_the_desk() -> None:

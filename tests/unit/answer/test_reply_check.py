@@ -10,6 +10,22 @@ from assistant.text.language import language
 LINE = "Damaged item\n\nThe desk ships a replacement within 14 days. Keep the item for 7 days, not longer."
 SAID = "Rosa, order 7714402, came broken on 11/30. when does the replacement ship"
 
+CLOSINGS = (
+    "Get well soon, Ines",
+    "Warmly, Anna from the care line",
+    "Get well wishes from Pat in the pharmacy",
+    "Yours, Dr. Weiss's office",
+    "Kind regards, Teresa from the diabetes line",
+    "Wishing you strength, Helen",
+)
+NOT_CLOSINGS = (
+    " Humana pays.",
+    "\n\nOur courier is Humana",
+    "\n\nAsk your insurer, Humana",
+    "\n\nYou may need:\n- Humana",
+    " Please call Humana, Sam",
+)
+
 
 def faults(text: str, *, line: str = LINE) -> list[tuple[str, tuple[str, ...]]]:
     checks = check_reply(text, lines=[line], given=[SAID], language=language("en"))
@@ -27,8 +43,11 @@ def faults(text: str, *, line: str = LINE) -> list[tuple[str, tuple[str, ...]]]:
         "Good morning Ngozi! It ships within 14 days.\nThanks\nYour Support Team",
         "Hello, it ships within 14 days. Best, Ngozi",
         "Hey there Ngozi, it ships within 14 days.",
+        "Thank you for writing, Ngozi. It ships within 14 days.",
+        "Hello Xiomara and family,\nit ships within 14 days.\n\nTake care!\nSunniva",
+        *(f"{opening} it ships within 14 days." for opening in ("Gladly,", "Outlook:")),
+        *(f"It ships within 14 days.{break_}{closing}" for closing in CLOSINGS for break_ in ("\n", "\n\n")),
     ],
-    ids=["another unit", "a week", "no name", *"abcde"],
 )
 def test_a_right_reply_is_not_stopped(text: str) -> None:
     assert faults(text) == []
@@ -44,6 +63,8 @@ def test_a_right_reply_is_not_stopped(text: str) -> None:
         ("Hi, Rita Kowalski ships a new one within 14 days.", "Kowalski"),
         ("Hello Take Metformin, it ships within 14 days.", "Metformin"),
         ("It ships within 14 days. Thanks, Take Metformin.", "Metformin"),
+        *((f"It ships within 14 days.{line}", "Humana") for line in NOT_CLOSINGS),
+        ("With Humana, it ships within 14 days.", "Humana"),
         ("Dear Sam, it ships within 14 days. Ask Kowalski. Regards, Sam", "Kowalski"),
         ("It ships within 14 days, and 7 days more, so 22 days.", "22 day"),
         ("Ngozi, a new one ships within 14 days.", "Ngozi"),
@@ -64,6 +85,11 @@ def test_what_nothing_holds_is_named(text: str, value: str) -> None:
 )
 def test_what_code_derives_is_told_and_stops_nothing(text: str, value: str) -> None:
     assert faults(text) == [("reckoned", (value,))]
+
+
+def test_a_reply_that_repeats_a_line_without_a_value_lacks_none() -> None:
+    line = f"{LINE} The replacement ships in a plain box."
+    assert faults("Your replacement ships in a plain box.", line=line) == []
 
 
 def test_the_number_of_a_step_holds_no_value() -> None:

@@ -34,6 +34,8 @@ export interface Findings {
   readonly unanswered: readonly string[];
   /** The agent asked what to say: the reply opens. */
   readonly asksReply: boolean;
+  /** False for thanks or a greeting. */
+  readonly asks: boolean;
   readonly escalation: string | null;
   readonly fallback: string | null;
   /** Steps that were left out. */
@@ -121,6 +123,7 @@ function findingsOf(wire: WireFindings): Findings {
     clarify: wire.clarify ?? null,
     unanswered: wire.unanswered ?? [],
     asksReply: (wire.reply_of ?? null) !== null,
+    asks: wire.asks ?? wire.reading?.asks ?? true,
     escalation: wire.escalation ?? null,
     fallback: wire.fallback ?? null,
     degraded: wire.degraded ?? [],
@@ -132,7 +135,7 @@ const PHASES = { done: "finished", failed: "failed", cancelled: "stopped", disco
 
 /** A turn as the service has kept it. */
 export function storedTurn({ record, sources, verdicts, sent }: StoredAnswer): Turn {
-  const missing = record.gate?.missing_terms.join(", ") ?? "";
+  const missing = record.reading?.asks === false ? "" : (record.gate?.missing_terms.join(", ") ?? "");
   const phase = record.error_code === "interrupted" ? "interrupted" : PHASES[record.outcome];
   return {
     ...newTurn(record.answer_id, record.question),
@@ -158,6 +161,7 @@ export function storedTurn({ record, sources, verdicts, sent }: StoredAnswer): T
 
 /** What a turn without an answer is called. Where only a live system was asked, documents have nothing to do with it. */
 export function silentTitle(turn: Turn): string {
+  if (!turn.findings.asks) return "Nothing to answer";
   if (turn.findings.loading.length > 0) return "Not found in the documents that are loaded";
   if (turn.elements.length === 0) return "Not in the knowledge base";
   return turn.findings.clarify === null ? "No live value was shown" : "One more thing is needed";

@@ -244,6 +244,9 @@ export interface Findings {
   readonly unanswered?: readonly string[];
   /** The answer that the agent asks a reply from. */
   readonly reply_of?: string | null;
+  /** False for thanks or a greeting: there is nothing to answer. A record has it in its reading. */
+  readonly asks?: boolean;
+  readonly reading?: { readonly asks?: boolean } | null;
   /** Whom to ask. */
   readonly escalation?: string | null;
   /** Why quotes took the place of written text: a stable word or an error's code. */

@@ -8,6 +8,7 @@ import {
   afterStop,
   newTurn,
   sourceToOpen,
+  silentTitle,
   storedTurn,
 } from "../src/turn.ts";
 import type { AnswerEvent, Source, StoredAnswer } from "../src/wire.ts";
@@ -107,6 +108,11 @@ test("a stored answer without evidence says what was missing", () => {
     gate: { missing_terms: ["zebra", "migration"] },
   };
   assert.equal(storedTurn({ ...STORED, record }).reason, "zebra, migration");
+});
+
+test("a stored thanks has nothing to answer", () => {
+  const record = { ...STORED.record, finish_reason: "no_evidence" as const, reading: { asks: false } };
+  assert.equal(silentTitle(storedTurn({ ...STORED, record })), "Nothing to answer");
 });
 
 const STORED: StoredAnswer = {

@@ -79,7 +79,7 @@ function NoEvidence({ turn }: { turn: Turn }) {
       <p>
         {isSentence
           ? turn.reason
-          : "The knowledge base was searched and nothing in it answers this question, so no answer was written."}
+          : turn.findings.asks && "The knowledge base was searched and nothing in it answers this question, so no answer was written."}
         {turn.sources.length > 0 && ` The ${looked} are listed as sources; none of them is an answer.`}
       </p>
       {!isSentence && turn.reason !== null && turn.reason !== "" && (
