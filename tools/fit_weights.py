@@ -66,6 +66,7 @@ PENALTY: Mapping[Kind, float] = {
     "units": 0.02,
     "unit_vectors": 0.02,
     "reranker": 0.01,
+    "reranker_vectors": 0.01,
 }
 """Strength of the L2 penalty, for each list, by kind of weights."""
 _STEPS = 3_000
@@ -248,7 +249,7 @@ class _RankingFit:
             names = list(shipped_weights(kind).features)
             self._listwise(kind, unit_choices(observed, names), names)
         observed = await self._ask(services, "with new units")
-        for kind in ("unit_vectors", "reranker"):
+        for kind in ("unit_vectors", "reranker", "reranker_vectors"):
             names = list(shipped_weights(kind).features)
             choices = unit_choices if kind == "unit_vectors" else document_choices
             self._listwise(kind, choices(observed, names), names)

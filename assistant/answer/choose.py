@@ -27,6 +27,9 @@ from assistant.text.language import WORD, fold, word_groups
 
 _KEY_SHARE, _MOST_KEYS = 0.2, 3
 """Units of a run with at least this probability are keys, at most so many, and the likeliest always."""
+_LIKE_ROWS = 0.7
+"""Where the likeliest unit is a row, rows are keys from this share of its probability: the question hardly
+tells them apart, and one mark alone would say which one holds."""
 _LIKELY_BESIDE = 0.25
 """A row that the question does not name is shown from this share of the likeliest named row's probability."""
 _BELOW = " > "
@@ -101,7 +104,13 @@ def choose(
     shown: Collection[int] = section
     also_open = set[int]()  # the likeliest unit of the second run: not folded, and no key
     likeliest = sorted(run, key=lambda at: (-round(likely[at], 4), at))[:_MOST_KEYS]
-    keys = {units[at].unit.ordinal for at in likeliest if likely[at] >= _KEY_SHARE}
+    is_row, least_row = units[likeliest[0]].unit.kind is UnitKind.ROW, _LIKE_ROWS * likely[likeliest[0]]
+    keys = {
+        units[at].unit.ordinal
+        for at in likeliest
+        if likely[at] >= _KEY_SHARE
+        or (is_row and units[at].unit.kind is UnitKind.ROW and likely[at] >= least_row)
+    }
     keys.add(units[likeliest[0]].unit.ordinal)
     named = {row.unit.ordinal for row in rows if row.is_most}
     if not named and also_words:
@@ -110,7 +119,6 @@ def choose(
             shown, mass = {*section, *_whole(units, also)}, mass + also_mass
             also_open.add(units[max(also, key=lambda at: (round(likely[at], 4), -at))].unit.ordinal)
     chosen = [units[at] for at in sorted(shown)]
-    is_row = units[likeliest[0]].unit.kind is UnitKind.ROW
     if named and (is_row or not named.isdisjoint(units[at].unit.ordinal for at in run)):
         lesser = {row.unit.ordinal for row in rows} - named
         chosen, keys = _with_named_rows(units, likely, section, named=named, lesser=lesser), named

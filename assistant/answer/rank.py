@@ -31,6 +31,7 @@ from assistant.answer.scores import (
     RankedDocument,
     ScoredUnit,
     UnitScorer,
+    Weights,
     best_first,
     candidates,
     document_features,
@@ -146,7 +147,8 @@ class RankDocuments:
         tenant = services.tenant
         self.scorer = UnitScorer(adaptations.now.vocabulary.language)
         self._adaptations, self._sources = adaptations, sources
-        self._ranker, self._reranker = shipped_weights("ranker"), shipped_weights("reranker")
+        self._ranker = shipped_weights("ranker")
+        self._by_words, self._by_vectors = shipped_weights("reranker"), shipped_weights("reranker_vectors")
         self._gate = Gate(tenant.gate, asks_model=services.writer.model.writes_answers)
         self._entries, self._clock = tenant.sources, services.clock
 
@@ -212,8 +214,9 @@ class RankDocuments:
         were read are ranked, by words alone.
         """
         to_rank = cosines or ranked.documents
+        weights = self._by_vectors if cosines else self._by_words
         by_units = best_first(
-            self._by_units(ranked, candidate, cosines.get(candidate.document_id, {}))
+            self._by_units(ranked, candidate, cosines.get(candidate.document_id, {}), weights)
             for candidate in ranked.order
             if candidate.document_id in to_rank
         )
@@ -222,7 +225,7 @@ class RankDocuments:
         return _named_first(by_units, ranked.documents, ranked.hits.named)
 
     def _by_units(
-        self, ranked: Ranked, candidate: RankedDocument, cosines: Mapping[int, float]
+        self, ranked: Ranked, candidate: RankedDocument, cosines: Mapping[int, float], weights: Weights
     ) -> RankedDocument:
         """Return a document that was read with the score that its units give."""
         document, units = ranked.documents[candidate.document_id], ranked.scored[candidate.document_id]
@@ -235,9 +238,10 @@ class RankDocuments:
             units,
             asked=ranked.asked,
             stems=self.scorer.stems_of(document, units),
+            names=self.scorer.names_of(document),
             cosines=cosines,
         )
-        score = self._reranker.score(features) + (for_source + for_age)
+        score = weights.score(features) + (for_source + for_age)
         return RankedDocument(candidate.document_id, score, {**candidate.features, **features})
 
     def rows(self, document: StoredDocument, ranked: Ranked) -> tuple[Row, ...]:

@@ -53,7 +53,7 @@ class KeepRecord:
     def __init__(self, services: TenantServices) -> None:
         self._services = services
         self.writer = RecordWriter(services.records, timeout_s=RECORDS_TIMEOUT_S)
-        kinds = ("ranker", "reranker", "units", "unit_vectors")
+        kinds = ("ranker", "reranker", "reranker_vectors", "units", "unit_vectors")
         self._shipped = {kind: shipped_weights(kind).sha256 for kind in kinds}
 
     def begun(self, prepared: PreparedAnswer, quote: Quote) -> AnswerRecord:

@@ -7,11 +7,12 @@ cannot be added. So each feature of a document by the index is standardised over
 question (mean 0, deviation 1), and a weights file weighs the sum. A candidate that a leg did not find gets
 that leg's lowest score. Weights are fitted on questions with known answers (``make fit``).
 
-| weights file   | what it scores                              | features are made by       |
-| "ranker"       | documents, by the index                     | ``candidates``             |
-| "units"        | units of a document that was read, by words | ``UnitScorer.score``       |
-| "unit_vectors" | the same, with the cosines of their vectors | ``UnitScorer.score_again`` |
-| "reranker"     | documents that were read, by their units    | ``document_features``      |
+| weights file       | what it scores                              | features are made by       |
+| "ranker"           | documents, by the index                     | ``candidates``             |
+| "units"            | units of a document that was read, by words | ``UnitScorer.score``       |
+| "unit_vectors"     | the same, with the cosines of their vectors | ``UnitScorer.score_again`` |
+| "reranker"         | documents that were read, by words of units | ``document_features``      |
+| "reranker_vectors" | the same, with the cosines of their vectors | ``document_features``      |
 
 The names of features are keys of the weights files and of records.
 """
@@ -54,7 +55,7 @@ from assistant.text.language import Language
 # Weights files
 
 
-Kind = Literal["ranker", "units", "unit_vectors", "reranker", "live", "suggest"]
+Kind = Literal["ranker", "units", "unit_vectors", "reranker", "reranker_vectors", "live", "suggest"]
 
 
 class WeightsFile(PublicModel):
@@ -351,9 +352,12 @@ class UnitScorer:
 
     def stems_of(self, document: StoredDocument, units: Sequence[ScoredUnit]) -> frozenset[str]:
         """Return all stems of a document: title, questions, headings and units."""
-        headings = {unit.unit.heading for unit in units}
-        names = "\n".join((document.card.title, *document.card.questions, *sorted(headings)))
-        return self.stems(names).union(*(unit.unit.terms for unit in units))
+        headings = "\n".join(sorted({unit.unit.heading for unit in units}))
+        return self.names_of(document).union(self.stems(headings), *(unit.unit.terms for unit in units))
+
+    def names_of(self, document: StoredDocument) -> frozenset[str]:
+        """Return the stems of a document's title and listed questions."""
+        return self.stems("\n".join((document.card.title, *document.card.questions)))
 
     def _features(self, asked: QuestionTerms, title: str, units: Sequence[Unit]) -> list[dict[str, float]]:
         """Return the features of each unit by words and form. ``units``: all of the document, in order.
@@ -495,15 +499,19 @@ def document_features(
     *,
     asked: QuestionTerms,
     stems: frozenset[str],
+    names: frozenset[str],
     cosines: Mapping[int, float],
 ) -> dict[str, float]:
     """Return the features of a document that was read, by its units and its score by the index.
 
-    ``ranked``: with the score by the index alone. ``units``: scored without vectors. ``stems``:
-    ``UnitScorer.stems_of``. ``cosines``: of its embedded units, by ordinal; empty: none has a vector.
+    ``ranked``: with the score by the index alone. ``units``: scored without vectors. ``stems``, ``names``:
+    ``stems_of`` and ``names_of`` of ``UnitScorer``. ``cosines``: of its embedded units, by ordinal; empty:
+    none has a vector.
 
-    "mass" is the logarithm of the summed exponentials of the units' scores. "title_number": the title has a
-    number or code of the question; "title_other_number": both have numbers, but none in common.
+    "names" is the share of the question that the document's title and listed questions hold: what its author
+    says that it answers. "mass" is the logarithm of the summed exponentials of the units' scores.
+    "title_number": the title has a number or code of the question; "title_other_number": both have numbers,
+    but none in common.
     """
     scores = sorted((unit.score for unit in units), reverse=True)[:3]
     nearest = sorted(cosines.values(), reverse=True)
@@ -514,6 +522,7 @@ def document_features(
         "best_units": fmean(scores) if scores else 0.0,
         "mass": log(sum(exp(min(30.0, unit.score)) for unit in units)) if units else 0.0,
         "coverage": asked.coverage(stems),
+        "names": asked.coverage(names),
         "title_number": float(bool(in_title & in_question)),
         "title_other_number": float(bool(in_title and in_question) and not in_title & in_question),
         "unit_cosine": nearest[0] if nearest else 0.0,
