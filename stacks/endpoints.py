@@ -23,15 +23,7 @@ from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
 from assistant.process.settings import ModelServerSettings
-from assistant.tenant.deployed_names import (
-    CANARY_ARTIFACT_OUTPUT,
-    CANARY_CONFIG_OUTPUT,
-    CANARY_VARIANT,
-    NEXT_ENDPOINT,
-    RELEASER_OUTPUT,
-    SERVED_CONFIG_OUTPUT,
-    SERVED_VARIANT,
-)
+from assistant.tenant.deployed_names import NEXT_ENDPOINT, SERVED_VARIANT
 from assistant.tenant.manifests import EmbeddingManifest, Instance, LlmManifest
 from stacks.outputs import Workload
 from stacks.processes import PULL_IMAGE, image_repository_arn, image_uri
@@ -41,8 +33,6 @@ from stacks.roles import (
     allow,
     bucket_arn,
     interface_statements,
-    outside_role,
-    resource_arn,
     tag_duty,
     via_s3,
 )
@@ -117,7 +107,7 @@ def embedding_models(tenant: DeployedTenant) -> list[ServedModel]:
 
 
 def llm(tenant: DeployedTenant, manifest: LlmManifest) -> ServedModel:
-    """Return the tenant's LLM endpoint with the model of a manifest: the served one's, or the candidate's."""
+    """Return the tenant's LLM endpoint with the model of a manifest."""
     instance = tenant.llm_instance(manifest)
     return ServedModel(
         task="llm",
@@ -150,48 +140,23 @@ class ModelEndpoint(Construct):
         served: ServedModel,
         foundation: Foundation,
         condition: cdk.CfnCondition,
-        candidate: ServedModel | None = None,
     ) -> None:
-        """``condition`` holds while the endpoint exists. A ``candidate`` gets a model and a configuration in
-        which it runs beside the served one; ``assistant models release`` moves the endpoint to it."""
+        """``condition`` holds while the endpoint exists."""
         super().__init__(scope, construct_id)
         self._served = served
         tenant = self._tenant = foundation.tenant
         self._keys, self._network = foundation.keys, foundation.network
         data = self._data = foundation.data
         self._condition = condition
-        self._artifacts = [
-            (_artifact_prefix(self, model), model) for model in (served, candidate) if model is not None
-        ]
+        self._artifact = _artifact_prefix(self, served)
         buckets = {"quarantine": data.quarantine_bucket, "direct": data.capture_bucket, "off": None}
         # Captured calls go to the quarantine, to be redacted, or straight into the capture bucket.
         self._capture_bucket = buckets[tenant.models.capture] if served.captured else None
         role, policy = self._role()  # reads the attributes above
         serving = Construct(self, "Serving")
-        names = ("Model", "CanaryModel")
-        models = [
-            self._model(serving, name, role, prefix=prefix, served=model)
-            for name, (prefix, model) in zip(names, self._artifacts, strict=False)
-        ]
-        for model in models:
-            model.node.add_dependency(policy)  # SageMaker reads the artifact when it creates the model
-        variant = self._variant(SERVED_VARIANT, models[0], served, instances=tenant.models.min_instances)
-        config = self._config(serving, "Config", [variant])
-        self.release_outputs: dict[str, str] = {}
-        """Values for ``assistant models release``, by the name of the stack's output; empty without a
-        candidate."""
-        if candidate is not None:
-            # Weight 0: no calls until the release gives it a share, when its container has started.
-            canary = self._variant(CANARY_VARIANT, models[1], candidate, instances=1, weight=0.0)
-            # A child of the served configuration: that one's exceptions from rules then cover it too.
-            beside = self._config(config, "Canary", [variant, canary])
-            self.release_outputs = {
-                SERVED_CONFIG_OUTPUT: config.attr_endpoint_config_name,
-                CANARY_CONFIG_OUTPUT: beside.attr_endpoint_config_name,
-                CANARY_ARTIFACT_OUTPUT: str(candidate.manifest.sha256),
-            }
-            if tenant.place.artifact_publishers:
-                self._add_releaser([config.ref, beside.ref])
+        model = self._model(serving, role)
+        model.node.add_dependency(policy)  # SageMaker reads the artifact when it creates the model
+        config = self._config(serving, model)
         slow_us = served.slow_ms * 1000  # the unit of the metric
         alarms = [
             self._alarm(serving, "Errors", "Invocation5XXErrors", "fails", 5, statistic="Sum"),
@@ -199,33 +164,6 @@ class ModelEndpoint(Construct):
         ]
         endpoint = self._endpoint(serving, config, alarms)
         self._scale(serving, endpoint)
-
-    def _add_releaser(self, config_arns: list[str]) -> None:
-        """Create the role that the company's builds assume to release and to roll back.
-
-        Whoever updates an endpoint with a key must create a grant on the key, and the key admits the tenant's
-        roles alone (``stacks.keys``), so the deployment cannot do it. This role can set no configuration but
-        the stack's two.
-        """
-        # SageMaker writes names in ARNs in lower case.
-        endpoint = resource_arn(self, "sagemaker", "endpoint", self._served.endpoint_name.lower())
-        moves = ("sagemaker:DescribeEndpoint", "sagemaker:UpdateEndpointWeightsAndCapacities")
-        for_resource = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
-        statements = [
-            allow(moves, endpoint),
-            allow("sagemaker:UpdateEndpoint", endpoint, *config_arns),
-            allow("kms:CreateGrant", self._keys.models_key_arn, conditions=for_resource),
-        ]
-        role = outside_role(
-            self,
-            "Releaser",
-            "Releasing",
-            statements,
-            principals=self._tenant.place.artifact_publishers,
-            description=f"Releases a canary of {self._served.endpoint_name}, and rolls it back",
-            policy_description="The LLM endpoint: its two configurations, and their shares",
-        )
-        self.release_outputs[RELEASER_OUTPUT] = role.role_arn
 
     def _role(self) -> tuple[WorkloadRole, iam.ManagedPolicy]:
         served, keys = self._served, self._keys
@@ -274,27 +212,24 @@ class ModelEndpoint(Construct):
         ]
 
     def _artifact_statements(self) -> list[iam.PolicyStatement]:
-        """Let SageMaker read the artifacts: only the files that their manifests name."""
-        arn, artifacts = bucket_arn(self, self._data.models_bucket), self._artifacts
-        files = [[f"{arn}/{prefix}{name}" for name in model.manifest.files] for prefix, model in artifacts]
-        folders = [{"StringLike": {"s3:prefix": f"{prefix}*"}} for prefix, _ in artifacts]
+        """Let SageMaker read the artifact: only the files that its manifest names."""
+        arn, prefix = bucket_arn(self, self._data.models_bucket), self._artifact
         return [
-            *(allow("s3:GetObject", *names) for names in files),
-            *(allow("s3:ListBucket", arn, conditions=within) for within in folders),
+            allow("s3:GetObject", *(f"{arn}/{prefix}{name}" for name in self._served.manifest.files)),
+            allow("s3:ListBucket", arn, conditions={"StringLike": {"s3:prefix": f"{prefix}*"}}),
             allow("kms:Decrypt", self._keys.models_key_arn, conditions=via_s3(self)),
         ]
 
-    def _model(
-        self, serving: Construct, construct_id: str, role: WorkloadRole, *, prefix: str, served: ServedModel
-    ) -> sagemaker.CfnModel:
+    def _model(self, serving: Construct, role: WorkloadRole) -> sagemaker.CfnModel:
+        served = self._served
         source = sagemaker.CfnModel.S3DataSourceProperty(
-            s3_uri=f"s3://{self._data.models_bucket}/{prefix}",
+            s3_uri=f"s3://{self._data.models_bucket}/{self._artifact}",
             s3_data_type="S3Prefix",
             compression_type="None",
         )
         return sagemaker.CfnModel(
             serving,
-            construct_id,
+            "Model",
             execution_role_arn=role.role_arn,
             enable_network_isolation=True,
             primary_container=sagemaker.CfnModel.ContainerDefinitionProperty(
@@ -308,27 +243,19 @@ class ModelEndpoint(Construct):
             ),
         )
 
-    def _variant(
-        self,
-        name: str,
-        model: sagemaker.CfnModel,
-        served: ServedModel,
-        *,
-        instances: int,
-        weight: float = 1.0,
-    ) -> sagemaker.CfnEndpointConfig.ProductionVariantProperty:
-        manifest, instance = served.manifest, served.instance
+    def _variant(self, model: sagemaker.CfnModel) -> sagemaker.CfnEndpointConfig.ProductionVariantProperty:
+        manifest, instance = self._served.manifest, self._served.instance
         # SageMaker's timeouts of a start. With an accelerator they are longer: such instances are scarce, 16
         # GB are read, and loading them onto cores takes up to half an hour.
         provision_s, download_s, startup_s = (
             (1800, 600, 600) if instance.accelerator == "cpu" else (3600, 1800, 3600)
         )
         return sagemaker.CfnEndpointConfig.ProductionVariantProperty(
-            variant_name=name,
+            variant_name=SERVED_VARIANT,
             model_name=model.attr_model_name,
             instance_type=instance.name,
-            initial_instance_count=instances,
-            initial_variant_weight=weight,
+            initial_instance_count=self._tenant.models.min_instances,
+            initial_variant_weight=1.0,
             inference_ami_version=manifest.ami,
             volume_size_in_gb=None if instance.has_local_disk else _volume_gb(manifest.weights_bytes),
             routing_config=sagemaker.CfnEndpointConfig.RoutingConfigProperty(
@@ -340,21 +267,16 @@ class ModelEndpoint(Construct):
             enable_ssm_access=False,
         )
 
-    def _config(
-        self,
-        scope: Construct,
-        construct_id: str,
-        variants: list[sagemaker.CfnEndpointConfig.ProductionVariantProperty],
-    ) -> sagemaker.CfnEndpointConfig:
+    def _config(self, serving: Construct, model: sagemaker.CfnModel) -> sagemaker.CfnEndpointConfig:
         """Create a configuration. It names no key where the instance has a local disk, which its hardware
         encrypts: SageMaker would refuse it."""
         has_local_disk = self._served.instance.has_local_disk
         return sagemaker.CfnEndpointConfig(
-            scope,
-            construct_id,
+            serving,
+            "Config",
             kms_key_id=None if has_local_disk else self._keys.models_key_arn,
             data_capture_config=self._capture(),
-            production_variants=variants,
+            production_variants=[self._variant(model)],
         )
 
     def _capture(self) -> sagemaker.CfnEndpointConfig.DataCaptureConfigProperty | None:

@@ -223,12 +223,7 @@ class ModelsStack(TenantStack):
             ModelEndpoint(self, embedding.place, served=embedding, foundation=foundation, condition=condition)
         if tenant.llm is not None:
             served = llm(tenant, tenant.llm)
-            candidate = None if tenant.candidate is None else llm(tenant, tenant.candidate)
-            endpoint = ModelEndpoint(
-                self, "Llm", served=served, foundation=foundation, condition=condition, candidate=candidate
-            )
-            for name, value in endpoint.release_outputs.items():
-                cdk.CfnOutput(self, name, value=value, description="For assistant models release.")
+            ModelEndpoint(self, "Llm", served=served, foundation=foundation, condition=condition)
         for add in CONSTRUCTS.joined():
             add(self, foundation)
         machines = PowerMachines(

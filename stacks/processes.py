@@ -50,8 +50,7 @@ def ask_for_locks(stack: cdk.Stack, tenant: DeployedTenant) -> None:
     CloudFormation itself: a rule of the template accepts only the value ``done``.
     """
     option_images = (name for images in IMAGES.joined() for name in images(tenant))
-    served = [*tenant.served, *([] if tenant.candidate is None else [tenant.candidate])]
-    images = (manifest.image for manifest in served)
+    images = (manifest.image for manifest in tenant.served)
     names = dict.fromkeys((*TASK_IMAGES, LEARNING_IMAGE, *option_images, *images))
     missing = [name for name in names if _needs_lock(tenant, name)]
     if not missing:
@@ -71,7 +70,7 @@ def ask_for_locks(stack: cdk.Stack, tenant: DeployedTenant) -> None:
     warning = f"images.lock.toml has no digest of {', '.join(missing)}. Run: {commands}."
     if "@sha256:" not in _BASE_LOCK.read_text(encoding="utf-8"):
         warning += f" {_BASE_LOCK.relative_to(ROOT)} has none either: make lock-images."
-    if unpackaged := [manifest.name for manifest in served if manifest.sha256 is None]:
+    if unpackaged := [manifest.name for manifest in tenant.served if manifest.sha256 is None]:
         warning += f" Model artifacts without a hash (model_artifacts/README.md): {', '.join(unpackaged)}."
     sys.stderr.write(f"warning: {tenant.name} cannot be deployed yet: {warning}\n")
 

@@ -38,6 +38,7 @@ from assistant.tenant.manifests import (
     ImageLock,
     Instance,
     LlmManifest,
+    check_compared,
     check_embedding_fit,
     check_llm_fit,
     instance_named,
@@ -84,8 +85,6 @@ class DeployedTenant:
     llm: LlmManifest | None
     """None where the model that writes is behind no endpoint of this deployment."""
     embedding: EmbeddingManifest
-    candidate: LlmManifest | None = None
-    """The model that a release runs beside ``llm``."""
     embedding_next: EmbeddingManifest | None = None
     """The model of the index beside the live one."""
 
@@ -112,7 +111,7 @@ class DeployedTenant:
 
     @property
     def served(self) -> Sequence[LlmManifest | EmbeddingManifest]:
-        """The models that have an endpoint of their own; a candidate runs on that of ``llm``."""
+        """The models that have an endpoint."""
         embedding_next = () if self.embedding_next is None else (self.embedding_next,)
         return [*(() if self.llm is None else (self.llm,)), self.embedding, *embedding_next]
 
@@ -308,9 +307,8 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
     llm_name = tenant.models.llm if tenant.generation.has_endpoint else None
     llm = None if llm_name is None else LlmManifest.read(llms / llm_name)
     embedding = EmbeddingManifest.read(embeddings / tenant.models.embedding)
-    next_name, candidate_name = tenant.models.embedding_next, tenant.models.candidate
+    next_name = tenant.models.embedding_next
     embedding_next = None if next_name is None else EmbeddingManifest.read(embeddings / next_name)
-    candidate = None if candidate_name is None else LlmManifest.read(llms / candidate_name)
     wrong = [
         *contradictions(tenant, place=tenant.deployment, edge=tenant.edge, models=tenant.models),
         *artifact_contradictions(
@@ -318,7 +316,6 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
             models=tenant.models,
             llm=llm,
             embedding=embedding,
-            candidate=candidate,
             embedding_next=embedding_next,
             prompts=released_prompts(ROOT / "assistant" / "answer" / "prompts"),
         ),
@@ -334,7 +331,6 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
         images=lock,
         llm=llm,
         embedding=embedding,
-        candidate=candidate,
         embedding_next=embedding_next,
     )
     _check_artifacts(deployed, file=file)
@@ -357,11 +353,7 @@ def _effective_config(tenant: DeployedTenant) -> TenantConfig:
             "generation": config.generation
             if llm is None
             else config.generation.model_copy(
-                update={
-                    "model": llm.served_name,
-                    "context_tokens": llm.sequence_length,
-                    "canary_sha256": None if tenant.candidate is None else tenant.candidate.sha256,
-                }
+                update={"model": llm.served_name, "context_tokens": llm.sequence_length}
             ),
             **{
                 key: section.model_copy(
@@ -396,10 +388,9 @@ def _check_artifacts(tenant: DeployedTenant, *, file: Path) -> None:
         for manifest in tenant.served:
             table.check(manifest, images=tenant.images)
             tenant.images.account(manifest.image, region=tenant.place.region, own="")  # raises where none is
-        for llm in (tenant.llm, tenant.candidate):
-            if llm is not None:
-                table.check(llm, images=tenant.images)
-                check_llm_fit(llm, tenant.llm_instance(llm))
+        if (llm := tenant.llm) is not None:
+            check_llm_fit(llm, tenant.llm_instance(llm))
+            check_compared(llm, tenant=tenant.name, artifacts=ROOT / "model_artifacts" / "llm")
         for _, manifest, instance in tenant.embeddings:
             check_embedding_fit(manifest, instance)
     except ConfigurationError as error:

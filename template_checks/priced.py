@@ -65,14 +65,11 @@ def _resources(templates: Iterable[Mapping[str, Any]]) -> list[tuple[str, Resour
 
 def _endpoint(resource: Resource, _tasks: int, name: str) -> Iterator[Line]:
     """Yield the instances of an endpoint, by its configuration. In a pause the endpoint is removed and the
-    configuration, which costs nothing, stays: hence ``only_on``.
-
-    A configuration with two variants is a canary's. It is used only during a release, which shows its price
-    itself. ``name``: the logical id, which begins with ``Llm`` for the LLM's.
+    configuration, which costs nothing, stays: hence ``only_on``. ``name``: the logical id, which begins with
+    ``Llm`` for the LLM's.
     """
-    variants = resource["Properties"]["ProductionVariants"]
     part = LLM if name.startswith("Llm") else EMBEDDING
-    for variant in variants if len(variants) == 1 else ():
+    for variant in resource["Properties"]["ProductionVariants"]:
         count = float(variant["InitialInstanceCount"])
         yield Line(part, variant["InstanceType"], count, "endpoint", only_on=True)
         if volume := variant.get("VolumeSizeInGB"):

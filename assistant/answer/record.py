@@ -34,7 +34,6 @@ from assistant.domain.answers import (
 )
 from assistant.domain.errors import AssistantError, ConflictError
 from assistant.stores.records import StoredRecords
-from assistant.tenant.deployed_names import CANARY_VARIANT
 
 _WORST_FIRST = ("failed", "late", "answered", "empty", "not_asked")
 """States of a source of documents: of several questions the first of these counts."""
@@ -125,7 +124,7 @@ class KeepRecord:
                 "usage": usage,
                 "timings_ms": dict(steps.timings_ms),
                 "inference_id": text.inference_id if text else None,
-                **self._wrote(text),
+                "variant": text.variant if text else None,
                 "offered": ApprovedUse(item_id=offered.item_id, revision=offered.revision)
                 if offered
                 else None,
@@ -139,16 +138,6 @@ class KeepRecord:
             }
         )
         return record, await self.writer.write(record)
-
-    def _wrote(self, text: ModelText | None) -> dict[str, str | None]:
-        """Return the fields of the record that name the weights, where an endpoint has several variants:
-        those of the canary are not the served ones that ``begun`` names."""
-        if text is None or text.variant is None:
-            return {}
-        if text.variant != CANARY_VARIANT:
-            return {"variant": text.variant}
-        digest = self._services.tenant.generation.canary_sha256
-        return {"variant": text.variant, "model_digest": digest}
 
     def _weights(self, evidence: Sequence[Evidence]) -> dict[str, str]:
         """Return the SHA-256 of each weights file that shaped the answer, and of the router, by kind."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,12 +23,14 @@ from assistant.answer.services import TenantServices
 from assistant.cli.learn import learn_first_router
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation import measures
+from assistant.evaluation.comparison import MODEL, ComparedModel, comparison_rows, keep_comparisons
 from assistant.evaluation.judging import WrittenModel, ask_questions
 from assistant.evaluation.measures import JUDGED, TITLES, Figure, FigureRow, Judged, faults, figures, paired
 from assistant.evaluation.questions import TenantQuestions
 from assistant.evaluation.trials import trial_named
 from assistant.models.recorded import read_recording
 from assistant.process.private_files import make_private_folder, write_private
+from assistant.tenant.prices import load_prices
 from assistant.terminal.loading import loaded
 from assistant.terminal.local import LocalRuntime, committed, open_services
 from assistant.terminal.terminal import GlobalOptions, Terminal, table
@@ -64,6 +67,7 @@ def evaluate_command(
     replay: Annotated[
         list[Path] | None, Option(metavar="FILE", help="Play recorded answers in place of a model.")
     ] = None,
+    model: Annotated[list[str] | None, Option("--model", metavar="[ARTIFACT=]MODEL", help=MODEL)] = None,
 ) -> None:
     """Ask a tenant's questions that have known answers, and measure the answers; or measure a --figure."""
     if bool(tenant) == bool(figure):
@@ -73,8 +77,10 @@ def evaluate_command(
         plan = EvaluationPlan(
             tuple(tenant or ()), against, questions, name, accept, record, tuple(replay or ())
         )
+        if model:
+            plan = replace(plan, models=compared_models(options, plan, model))
         evaluate(options, plan, show=show)
-    elif any((against, questions, name, accept, record, replay)):
+    elif any((against, questions, name, accept, record, replay, model)):
         raise typer.BadParameter("--figure takes --show and the options of every command alone.")
     else:
         measure_figures(options, figure, show=show)
@@ -97,6 +103,8 @@ class EvaluationPlan:
     """File that the answers of the tenants' model are written to."""
     replay: tuple[Path, ...] = ()
     """Recordings that are played in place of a model."""
+    models: tuple[ComparedModel, ...] = ()
+    """Models that are asked in turn, in place of the tenant's, and compared."""
 
     def model(self, services: TenantServices) -> WrittenModel | None:
         """Return the model that writes for a tenant; None where answers are only quoted.
@@ -143,11 +151,14 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan, *, show: bool = False
     evaluations_dir = options.state_dir / "evaluations"
     against = None if plan.against is None else measures.read_run(evaluations_dir, plan.against)
     series = folder / "series.jsonl"
-    last = {} if plan.accepts or plan.questions else measures.last_of_series(series)
+    last = {} if plan.accepts or plan.questions or plan.models else measures.last_of_series(series)
     with loaded(options, terminal, questions, command="assistant evaluate") as runtime:
         run = asyncio.run(run_questions(runtime, questions, plan))
     make_private_folder(evaluations_dir)
     write_private(measures.run_path(evaluations_dir, run.name), run.model_dump_json().encode())
+    if plan.models:
+        _show_compared(options, plan, run)
+        return
     for tenant in run.tenants:
         figure = tenant_figure(tenant, last.get(tenant.tenant))
         report.add(tenant.tenant, figure, tenant.results, figure.rows(tenant.held_out), show=show)
@@ -159,6 +170,63 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan, *, show: bool = False
             file.writelines(line.model_dump_json() + "\n" for line in lines)
         terminal.say(f"{series} ends with this run now")
     report.end()
+
+
+def compared_models(
+    options: GlobalOptions, plan: EvaluationPlan, names: Sequence[str]
+) -> tuple[ComparedModel, ...]:
+    """Return the models of ``--model``. Raises ConfigurationError; typer.BadParameter for what they do not
+    go with."""
+    if len(plan.tenants) != 1 or len(set(names)) < len(names):
+        raise typer.BadParameter("--model takes one --tenant, and each model once.")
+    if any((plan.against, plan.accepts, plan.record, plan.replay)):
+        raise typer.BadParameter("--model takes --tenant, --questions and --name alone.")
+    (tenant,) = plan.tenants
+    config = options.tenant(tenant)
+    region = config.deployment.region if config.deployment else None
+    size, artifacts = config.generation.context_tokens, _artifacts(options)
+    models = (
+        ComparedModel.of(name, artifacts=artifacts, region=region, context_tokens=size) for name in names
+    )
+    return tuple(_priced(options, tenant, model) for model in models)
+
+
+def _artifacts(options: GlobalOptions) -> Path:
+    return options.tenants_dir.resolve().parent / "model_artifacts/llm"
+
+
+def _priced(options: GlobalOptions, tenant: str, model: ComparedModel) -> ComparedModel:
+    """Return an endpoint with its price; another model as it is. Raises ConfigurationError where the endpoint
+    serves other weights than the artifact's, DeploymentError."""
+    if model.served.region is None:
+        return model
+    from assistant.terminal.account import Deployed
+
+    aws, name = Deployed.named(options, tenant).aws, model.served.model
+    config = aws.call("sagemaker", "describe_endpoint", EndpointName=name)["EndpointConfigName"]
+    described = aws.call("sagemaker", "describe_endpoint_config", EndpointConfigName=config)
+    (variant,) = described["ProductionVariants"]
+    container = aws.call("sagemaker", "describe_model", ModelName=variant["ModelName"])["PrimaryContainer"]
+    weights = container["ModelDataSource"]["S3DataSource"]["S3Uri"]
+    if model.manifest is not None and f"/{model.manifest.sha256}/" not in weights:
+        raise ConfigurationError(f"{name} serves {weights}, which is not {model.manifest.name}.")
+    price = load_prices().endpoint.get(variant["InstanceType"])
+    return replace(model, usd_per_hour=price and price.usd)
+
+
+def _show_compared(options: GlobalOptions, plan: EvaluationPlan, run: measures.Run) -> None:
+    """Print one table of the compared models, and write the comparisons into manifests. Exits with status 1,
+    and writes none, if no measure may rest on the run."""
+    names = [model.name for model in plan.models]
+    by_model = dict(zip(names, (row.held_out for row in run.tenants), strict=True))
+    if not options.writes({"name": run.name, "models": by_model, "titles": TITLES}):
+        rows = comparison_rows(run.tenants)
+        Terminal().out.print(table("mean [95 of 100] of questions", *names, right=names, rows=rows))
+    if wrong := [fault for row in run.tenants for fault in faults(row.results)]:
+        for fault in wrong:
+            Terminal().warn(fault, "bold red")
+        raise typer.Exit(1)
+    keep_comparisons(plan.models, run.tenants, artifacts=_artifacts(options))
 
 
 def tenant_figure(run: measures.TenantRun, last: measures.SeriesRun | None) -> Figure:
@@ -266,22 +334,37 @@ async def run_questions(
     tenants: list[measures.TenantRun] = []
     async with open_services(runtime, list(asked), generates=plan.record is not None) as opened:
         for tenant, questions in asked.items():
-            model = plan.model(opened[tenant])
-            with runtime.terminal.counting(f"asking {tenant}", "questions") as show:
-                results, recorded = await ask_questions(opened[tenant], questions, model, show=show)
-            if plan.record is not None:
-                with plan.record.open("a", encoding="utf-8") as file:
-                    file.writelines(line.model_dump_json() + "\n" for line in recorded)
-            run = measures.TenantRun(
-                tenant=tenant,
-                questions_sha256=questions.sha256,
-                writer="" if model is None else model.name,
-                writer_sha256=opened[tenant].writer.model.digest if plan.record is not None else None,
-                results=tuple(results),
-            )
-            tenants.append(run)
+            services = opened[tenant]
+            if not plan.models:
+                tenants.append(await _tenant_run(runtime, services, questions, plan.model(services), plan))
+            for compared in plan.models:
+                async with AsyncExitStack() as stack:
+                    model, of_model = await compared.opened(services, stack)
+                    tenants.append(await _tenant_run(runtime, of_model, questions, model, plan))
     name = plan.name or f"{'-'.join(asked)}-{made_at:%Y%m%d-%H%M%S}"
     return measures.Run(name=name, made_at=made_at, tenants=tuple(tenants))
+
+
+async def _tenant_run(
+    runtime: LocalRuntime,
+    services: TenantServices,
+    questions: TenantQuestions,
+    model: WrittenModel | None,
+    plan: EvaluationPlan,
+) -> measures.TenantRun:
+    tenant = services.tenant.name
+    with runtime.terminal.counting(f"asking {tenant}", "questions") as show:
+        results, recorded = await ask_questions(services, questions, model, show=show)
+    if plan.record is not None:
+        with plan.record.open("a", encoding="utf-8") as file:
+            file.writelines(line.model_dump_json() + "\n" for line in recorded)
+    return measures.TenantRun(
+        tenant=tenant,
+        questions_sha256=questions.sha256,
+        writer="" if model is None else model.name,
+        writer_sha256=services.writer.model.digest if plan.record is not None else None,
+        results=tuple(results),
+    )
 
 
 # --- figures by name -------------------------------------------------------------------------------------

@@ -412,6 +412,8 @@ class WrittenModel:
     """By ``qid`` the recorded answers, each by the SHA-256 of its prompt; empty for a live model."""
     replies: frozenset[str] = frozenset()
     """``qid`` of the questions with a recorded reply to the patient."""
+    usd_per_hour: float | None = None
+    """Price of the instance that serves a live model; None where it is not known."""
 
     @classmethod
     def of_recording(cls, lines: Sequence[RecordedAnswer]) -> WrittenModel:
@@ -452,8 +454,6 @@ class Written(NamedTuple):
     degraded: tuple[str, ...]
     recorded: tuple[RecordedAnswer, ...]
     """Lines for the file of recorded answers, from a live model; empty where a recording plays."""
-    call: HeardCall | None
-    """The call that wrote the answer, or that failed to; None where the model was not asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -485,6 +485,19 @@ class _Answered:
         if self.done is None or self.prompt is None:
             return False
         return self.done.mode is Mode.WRITTEN or self.done.finish_reason is FinishReason.NO_EVIDENCE
+
+
+def _call_values(call: HeardCall, usd_per_hour: float | None) -> dict[str, float]:
+    """Return whether a call failed, and times and cost of one that gave text, by measure."""
+    values = {"written_failed": float(call.failed)}
+    if call.first_s is None:
+        return values
+    values["first_token_s"] = call.first_s
+    if call.tokens > 1 and call.seconds > call.first_s:
+        values["tokens_per_s"] = (call.tokens - 1) / (call.seconds - call.first_s)
+    if usd_per_hour is not None:
+        values["usd_per_1000"] = 1000 * usd_per_hour * call.seconds / 3600
+    return values
 
 
 class WrittenAnswers:
@@ -546,8 +559,9 @@ class WrittenAnswers:
                 of_reply = self._heard.calls[len(calls) :]
                 recorded += self._lines(question.qid, of_reply, "reply_check", reply=written_by)
         degraded = () if answer.done is None else answer.done.degraded
-        call = calls[-1] if calls else None
-        return Written(values, answer.is_written, answer.text, degraded, tuple(recorded), call)
+        if calls and self._model.is_live:
+            values |= _call_values(calls[-1], self._model.usd_per_hour)
+        return Written(values, answer.is_written, answer.text, degraded, tuple(recorded))
 
     async def _answered(self, prepared: PreparedAnswer) -> _Answered:
         """Stream the answer to its end."""

@@ -73,6 +73,10 @@ MEASURES: tuple[Measure, ...] = (
     Measure("rewordings_stopped", "right rewordings of replies that the check stops", -1),
     Measure("checks_read", "… of these texts: read by the model", 0),
     Measure("written_false", "… unanswerable: answered without a warning", -1),
+    Measure("written_failed", "… failed, or no text in the limit: a quote in its place", -1),
+    Measure("first_token_s", "first token, mean, s", 0),
+    Measure("tokens_per_s", "tokens a second", 0),
+    Measure("usd_per_1000", "USD per 1,000 answers, one at a time", 0),
 )
 """In the order of the report: correctness first. A title that begins with "…" continues the row above it.
 

@@ -659,12 +659,6 @@ class PreparingSettings(ServiceSettings):
     """`s3://bucket/prefix/` that gets each new set."""
     sets_key_id: str | None = None
     """KMS key that encrypts the sets; the bucket's default when absent."""
-    corpus_bucket: str = ""
-    """S3 bucket of corpora; `assistant knowledge prepare --engine emr` needs it and the next two."""
-    corpus_application: str = ""
-    """Id of the EMR Serverless application that makes corpora."""
-    corpus_role: str = ""
-    """Role (ARN) of the job that makes a corpus."""
 
     on_aws: ClassVar[tuple[str, ...]] = (*ServiceSettings.on_aws, "labels_bucket", "texts_bucket")
 

@@ -136,17 +136,6 @@ resources, when it moves from ``[embedding_next]`` to ``[embedding]``."""
 REINDEX_OUTPUT = "ReindexFunction"
 """Output of the ingestion stack: the function that fills and switches versions of the index; absent without
 ``[embedding_next]``."""
-CANARY_VARIANT = "Canary"
-"""Production variant of the LLM endpoint that runs ``models.candidate`` beside it."""
-SERVED_CONFIG_OUTPUT = "ServedConfigName"
-"""Output of the models stack: the LLM endpoint's configuration without the canary; absent without a
-candidate."""
-CANARY_CONFIG_OUTPUT = "CanaryConfigName"
-"""The configuration with both variants, to which ``assistant models release`` moves the endpoint."""
-CANARY_ARTIFACT_OUTPUT = "CanaryArtifactSha256"
-"""Hash of the artifact that the canary runs."""
-RELEASER_OUTPUT = "ReleaserArn"
-"""Output of the models stack: the role that moves the endpoint between the two configurations."""
 
 # --- metrics of the service's tasks -----------------------------------------------------------------------
 NAMESPACE = "PrivateCareAssistant"

@@ -176,9 +176,6 @@ class ModelsSection(OpenSection):
     """Kind of the instances of the LLM endpoint: the one that the artifact ``llm`` is made for."""
     llm: ArtifactName | None = None
     """Folder under ``model_artifacts/llm/`` with its manifest. Absent only where no LLM endpoint is made."""
-    candidate: ArtifactName | None = None
-    """Another folder there: a tuned model that can run beside ``llm`` as a canary. `assistant models release`
-    starts it and gives it a share of the calls."""
     embedding: ArtifactName
     """Folder under ``model_artifacts/embedding/``."""
     embedding_next: ArtifactName | None = None

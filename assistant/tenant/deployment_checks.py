@@ -165,7 +165,6 @@ def artifact_contradictions(
     llm: LlmManifest | None,
     embedding: EmbeddingManifest,
     prompts: Mapping[str, bool],
-    candidate: LlmManifest | None = None,
     embedding_next: EmbeddingManifest | None = None,
 ) -> Iterator[Contradiction]:
     """Yield each contradiction between the file and the manifests of its model artifacts.
@@ -175,7 +174,7 @@ def artifact_contradictions(
     """
     yield from _asking(tenant, llm, prompts=prompts)
     if llm is not None:
-        yield from _of_llm(tenant, llm, models=models, candidate=candidate)
+        yield from _of_llm(tenant, llm, models=models)
     yield from _of_embedding("embedding", tenant.embedding, embedding)
     if embedding_next is not None and (following := tenant.embedding_next) is not None:
         yield from _of_embedding("embedding_next", following, embedding_next)
@@ -210,12 +209,8 @@ def _of_embedding(
         )
 
 
-def _of_llm(
-    tenant: TenantConfig, llm: LlmManifest, *, models: ModelsSection, candidate: LlmManifest | None
-) -> Iterator[Contradiction]:
+def _of_llm(tenant: TenantConfig, llm: LlmManifest, *, models: ModelsSection) -> Iterator[Contradiction]:
     """Yield the contradictions of the file with the manifest of its LLM."""
-    if candidate is not None:
-        yield from _canary(candidate, served=llm)
     if llm.accelerator != models.accelerator:
         yield Contradiction(
             ("models", "llm"),
@@ -226,27 +221,6 @@ def _of_llm(
             ("generation", "max_tokens"),
             f"{tenant.generation.max_tokens} leaves no room for a prompt in the {llm.sequence_length} tokens "
             f"of {llm.name}.",
-        )
-
-
-_SAME_PROMPT = ("model", "accelerator", "image", "sequence_length", "chat_template", "answering")
-"""Fields of a manifest that decide how a prompt is made and cut, and the kind of the instance."""
-
-
-def _canary(candidate: LlmManifest, *, served: LlmManifest) -> Iterator[Contradiction]:
-    """Yield why a candidate cannot run beside the served model as a canary: each prompt goes to one of the
-    two, so both must take the same prompts."""
-    key = ("models", "candidate")
-    if candidate.sha256 is None:
-        how = f"assistant models package FOLDER --name {candidate.name}"
-        yield Contradiction(key, f"{candidate.name} has no sha256, so nothing can be released. Run {how}.")
-    elif candidate.sha256 == served.sha256:
-        yield Contradiction(key, f"{candidate.name} has the weights of {served.name}. Delete the line.")
-    if differing := [name for name in _SAME_PROMPT if getattr(candidate, name) != getattr(served, name)]:
-        yield Contradiction(
-            key,
-            f"{candidate.name} differs from {served.name} in {', '.join(differing)}, and one prompt goes to "
-            "either of them. A canary is the served model with other weights; deploy another model as llm.",
         )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -246,8 +246,26 @@ class _Manifest(StrictModel):
 _Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
+class Comparison(StrictModel):
+    """How a tuned model answered a tenant's held-out questions beside the served one: ``assistant evaluate
+    --model`` writes it."""
+
+    served: ArtifactName
+    """The artifact that was served; its manifest, deployed again, is the way back."""
+    served_sha256: _Sha256
+    tuned_sha256: _Sha256
+    """Of this artifact as it was asked."""
+    questions_sha256: _Sha256
+    """Of the file of questions."""
+    questions: int = Field(ge=1)
+    """Number of questions that both wrote an answer to."""
+    better_by: Mapping[str, tuple[float, float, float]]
+    """By measure: by how much the tuned model is better, and the ends of the 95 % interval."""
+
+
 class Lineage(StrictModel):
-    """``[lineage]`` of a tuned model's manifest: what it was made of, by its training job's card."""
+    """``[lineage]`` of a tuned model's manifest: what it was made of, by its training job's card, and how it
+    compares."""
 
     base: ArtifactName
     """The artifact that it can take the place of: its manifest gave every other value."""
@@ -257,8 +275,8 @@ class Lineage(StrictModel):
     """SHA-256 of the training set's manifest."""
     licences: Mapping[str, str]
     """Licences of the base model ("base") and of the training set ("set")."""
-    also: tuple[_Sha256, ...] = ()
-    """Hashes of the same weights in another form, in which an evaluation read them: a GGUF file."""
+    comparisons: Mapping[str, Comparison] = Field(default={}, exclude_if=lambda comparisons: not comparisons)
+    """By tenant. Synth serves a tuned model to a tenant only with one (``check_compared``)."""
 
 
 class LlmManifest(_Manifest):
@@ -347,6 +365,50 @@ def write_artifact(folder: Path, *, sha256: str, image_digest: str) -> None:
     document = tomlkit.parse(path.read_text(encoding="utf-8"))
     document["sha256"], document["image_digest"] = sha256, image_digest
     rewrite(path, tomlkit.dumps(document), LlmManifest)
+
+
+def write_comparison(folder: Path, *, tenant: str, comparison: Comparison) -> None:
+    """Write a tenant's comparison into ``folder/manifest.toml`` of a tuned model; the rest of the file stays.
+
+    Raises ConfigurationError; the file is then unchanged.
+    """
+    import tomlkit  # not in the service's image, which writes no manifest
+
+    path = folder / "manifest.toml"
+    document: Any = tomlkit.parse(path.read_text(encoding="utf-8"))
+    comparisons = document["lineage"].setdefault("comparisons", tomlkit.table(is_super_table=True))
+    comparisons[tenant] = comparison.model_dump(mode="json")
+    rewrite(path, tomlkit.dumps(document), LlmManifest)
+
+
+def check_compared(manifest: LlmManifest, *, tenant: str, artifacts: Path) -> None:
+    """Raise ConfigurationError for a tuned model, unless its manifest has a comparison with a served one on
+    the tenant's questions in which no measure's whole interval is on the worse side.
+
+    ``artifacts``: ``model_artifacts/llm``, which must still have the manifest of the served one.
+    """
+    if manifest.lineage is None:
+        return
+    name, base = manifest.name, manifest.lineage.base
+    run = f"Run: assistant evaluate --tenant {tenant} --model {base}=MODEL --model {name}=MODEL"
+    comparison = manifest.lineage.comparisons.get(tenant)
+    if comparison is None or comparison.tuned_sha256 != manifest.sha256:
+        raise ConfigurationError(
+            f"{name} is a tuned model, and its manifest has no comparison of its weights with the served "
+            f"ones on the questions of {tenant}. {run}"
+        )
+    if LlmManifest.read(artifacts / comparison.served).sha256 != comparison.served_sha256:
+        raise ConfigurationError(f"{name} was compared with other weights of {comparison.served}. {run}")
+    worse = [
+        f"{measure} by {-value:.3f} [{-high:.3f}, {-low:.3f}]"
+        for measure, (value, low, high) in comparison.better_by.items()
+        if high < 0
+    ]
+    if worse:
+        raise ConfigurationError(
+            f"{name} is worse than {comparison.served} on the questions of {tenant}: {'; '.join(worse)}. "
+            "Serve that one, or tune again."
+        )
 
 
 class CompatibleRow(StrictModel):

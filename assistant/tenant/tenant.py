@@ -224,11 +224,6 @@ class GenerationSection(OpenSection):
     """Longest written answer, in tokens."""
     temperature: float = Field(default=0.0, ge=0.0, le=2.0)
     """0: the likeliest token each time; higher values vary the words."""
-    canary_sha256: Annotated[str | None, KeyMark.DEPLOYMENT_WRITES] = Field(
-        default=None, pattern=r"^[0-9a-f]{64}$"
-    )
-    """Hash of the artifact of ``models.candidate``, which records name when it wrote; the deployment fills it
-    in."""
 
     @property
     def has_endpoint(self) -> bool:

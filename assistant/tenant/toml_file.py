@@ -58,6 +58,10 @@ RETIRED_KEYS: Mapping[str, str] = {
     "knowledge": 'in 0.2.0: write [[sources]] with name = "knowledge", namespace = "" and the same paths '
     "instead",
     "learning.ranking": "in 0.3.0: ranking learns no more from what agents do. Delete the line",
+    "lineage.also": "in 0.3.0: delete the line; assistant evaluate --model NAME=URL#MODEL compares the same "
+    "weights in another form, and writes [lineage.comparisons]",
+    "models.candidate": 'in 0.3.0: no canary runs beside the served model. Delete the line; llm = "NAME" '
+    "serves a tuned model that assistant evaluate --model compared, and the way back is the line before",
     "prompt": 'in 0.3.0: [answers] prompt = "answer/4" names the prompt; history_turns and how the prompt is '
     "rendered come from the served model's manifest, table [answering]. Delete the section",
     "recall": "in 0.3.0: write [desk.recall] with the same keys",

@@ -435,15 +435,15 @@ def endpoint_instances(templates: Templates) -> dict[str, int]:
     """Return how many instances of each type the endpoints may need.
 
     That is the most of a scaled fleet and one more, since a blue/green deployment runs a second fleet for a
-    while. A configuration of two variants is that of a canary, which takes one instance.
+    while.
     """
     targets = of_type(templates, "AWS::ApplicationAutoScaling::ScalableTarget")
     most = [int(target["MaxCapacity"]) for target in targets if target.get("ServiceNamespace") == "sagemaker"]
     wanted: dict[str, int] = {}
     for config in of_type(templates, "AWS::SageMaker::EndpointConfig"):
-        *canary_beside, variant = config["ProductionVariants"]
+        (variant,) = config["ProductionVariants"]
         kind = str(variant["InstanceType"])
-        wanted[kind] = wanted.get(kind, 0) + (1 if canary_beside else max(most, default=1) + 1)
+        wanted[kind] = wanted.get(kind, 0) + max(most, default=1) + 1
     return wanted
 
 

@@ -1,4 +1,4 @@
-"""Makes a corpus in Spark: ``spark-submit job.py JSON``, which ``assistant knowledge prepare`` starts.
+"""Makes a corpus in Spark: ``spark-submit job.py JSON``, which is started as models_lab.md says.
 
 The JSON has ``folder`` (of the corpus, with the wanted documents), ``mix`` (weight of each source),
 ``partitions``, ``bucket`` and ``region`` of the documents, and in tests ``url`` of an emulator:

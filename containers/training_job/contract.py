@@ -143,7 +143,7 @@ def card_of(
     """Return ``training.json``, the card beside the adapter: data, weights, licences, hyperparameters,
     versions.
 
-    ``assistant models release`` reads it. ``training_set``: the set's version. ``wanted``: the task's
+    ``assistant models package`` reads it. ``training_set``: the set's version. ``wanted``: the task's
     hyperparameters, a dataclass. ``packages``: names whose versions are recorded. ``measured``: what the task
     adds (``steps=120``).
     """

@@ -20,7 +20,7 @@ from constructs import Construct
 
 from assistant.option import Place
 from assistant.tenant import deployed_names
-from assistant.tenant.deployed_names import CANARY_VARIANT, SERVED_VARIANT
+from assistant.tenant.deployed_names import SERVED_VARIANT
 from stacks.outputs import (
     DataOutputs,
     EdgeOutputs,
@@ -142,9 +142,9 @@ class TenantMetrics:
         names = {"ClusterName": service.cluster_name, "ServiceName": service.service_name}
         return MetricSource("AWS/ECS", names, "Average")
 
-    def endpoint(self, endpoint: str, *, variant: str = SERVED_VARIANT) -> MetricSource:
+    def endpoint(self, endpoint: str) -> MetricSource:
         """Invocations: https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html"""
-        return MetricSource("AWS/SageMaker", {"EndpointName": endpoint, "VariantName": variant})
+        return MetricSource("AWS/SageMaker", {"EndpointName": endpoint, "VariantName": SERVED_VARIANT})
 
     def instances(self, endpoint: str) -> MetricSource:
         """An endpoint's instances; they have no data while the endpoint is paused."""
@@ -237,9 +237,6 @@ def _function(name: str) -> MetricSource:
 
 _MAX_SUMMED = 10
 """Metrics in the expression of one alarm: a quota of CloudWatch."""
-_CANARY_SLOW_US = 10_000_000
-"""Microseconds until the first chunk. Equal to the limit at which a deployment is rolled back (``slow_ms`` in
-``stacks.endpoints.llm``)."""
 RAW_CAPTURE_LATE_S = 2400
 """Raw capture must be deleted within the hour: this leaves a third of it to fix the cause."""
 MOST_HOURS = 168
@@ -373,13 +370,6 @@ class TenantAlarms(Construct):
             yield self.add("llm-overloaded", metrics.endpoint(llm)("Invocation4XXErrors", minutes=5), 20)
         failed = metrics.endpoint(embedding)("Invocation5XXErrors", minutes=5)
         yield self.add("embedding-failing", failed, 5)
-        if llm is not None and metrics.tenant.candidate is not None:
-            # A canary gets few calls, so fewer failures raise the alarm, and slowness is measured over 15
-            # minutes.
-            canary = metrics.endpoint(llm, variant=CANARY_VARIANT)
-            yield self.add("canary-failing", canary("Invocation5XXErrors", minutes=5), 2)
-            slow = canary("FirstChunkModelLatency", "p90", minutes=15)
-            yield self.add("canary-slow", slow, _CANARY_SLOW_US)
 
     def _knowledge(self) -> Iterator[cloudwatch.Alarm]:
         metrics, ingestion = self.metrics, self.metrics.ingestion

@@ -391,9 +391,7 @@ class BedrockModels:
 
 
 class DeployedSageMaker:
-    """Training jobs, quotas that a test sets, and updates of the endpoints that stacks made."""
-
-    _OF_ENDPOINTS = ("DescribeEndpoint", "UpdateEndpoint", "UpdateEndpointWeightsAndCapacities")
+    """Training jobs, and quotas that a test sets; endpoints are those of stacks."""
 
     def __init__(self, application: Any) -> None:
         from tests.fakes.sagemaker_control import SageMakerControl
@@ -402,9 +400,7 @@ class DeployedSageMaker:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
-        if service == "SageMaker" and operation in self._OF_ENDPOINTS:
-            self._adopt()
-        elif not self._control.handles(environ) or not self._is_ours(service, operation):
+        if not self._control.handles(environ) or not self._is_ours(service, operation):
             return self._application(environ, start_response)
         return self._control(environ, start_response)
 
@@ -412,21 +408,6 @@ class DeployedSageMaker:
         if service == "SageMaker":
             return "TrainingJob" in operation
         return operation != "ListServiceQuotas" or self._control.has_quotas
-
-    def _adopt(self) -> None:
-        """Let the control plane know the endpoints and configurations that stand now, and no others."""
-        from moto.sagemaker.models import sagemaker_backends
-
-        for account in list(sagemaker_backends.values()):
-            for region, backend in list(account.items()):
-                self._control.adopt(
-                    region,
-                    {one.endpoint_name: one.endpoint_config_name for one in backend.endpoints.values()},
-                    {
-                        one.endpoint_config_name: one.production_variants
-                        for one in backend.endpoint_configs.values()
-                    },
-                )
 
 
 def _be_of(account: str) -> None:

@@ -1,12 +1,12 @@
 """SageMaker's control plane for tests: training jobs and endpoints that take time, fail and stop, and quotas.
 
-moto ends every job at once and has no ``UpdateEndpoint``. Here a job is ``InProgress`` and an endpoint
-``Creating`` or ``Updating`` until the test moves it, through :class:`ControlledSageMaker`. Operations that
-are not listed in :meth:`SageMakerControl.handles` go to moto as before.
+moto ends every job at once. Here a job is ``InProgress`` and an endpoint ``Creating`` until the test moves
+it, through :class:`ControlledSageMaker`. Operations that are not listed in :meth:`SageMakerControl.handles`
+go to moto as before.
 
 Sources. Fields, enums, patterns and lengths: botocore's model of the service, which is read here. States and
-what they allow: the documentation inside that model (``StopTrainingJob``, ``UpdateEndpoint``,
-``EndpointStatus``). Codes and wording of refusals: aws/aws-sdk#165 and awslabs/benchmark-ai#928 (training
+what they allow: the documentation inside that model (``StopTrainingJob``, ``EndpointStatus``). Codes and
+wording of refusals: aws/aws-sdk#165 and awslabs/benchmark-ai#928 (training
 jobs), aws/sagemaker-python-sdk#101 and hashicorp/terraform-provider-aws#40048 (endpoints),
 awsdocs/amazon-sagemaker-developer-guide#70 (quotas), awslabs/stable-diffusion-aws-extension#342 (an endpoint
 that is Creating or Updating cannot be deleted), aws/amazon-sagemaker-examples#2236 (broken constraints).
@@ -57,8 +57,7 @@ class ControlledSageMaker:
         await self._post(f"training-jobs/{name}", {"status": "InProgress", "secondary": "Interrupted"})
 
     async def move_endpoint(self, name: str, status: str = "InService", *, reason: str = "") -> None:
-        """Move an endpoint. ``InService`` carries out what was requested; with a reason the update failed
-        and the endpoint keeps its old configuration, as after ``Failed`` and ``RollingBack``."""
+        """Move an endpoint that is being created: to ``InService``, or ``Failed`` with a reason."""
         await self._post(f"endpoints/{name}", {"status": status, "reason": reason})
 
     async def auto(self, **becomes: str) -> None:
@@ -123,8 +122,6 @@ class _Kept:
     kind: _Kind
     region: str
     shown: dict[str, Any]
-    pending: Callable[[], None] | None = None
-    """Carries out an endpoint's update when it ends well."""
 
     @property
     def arn(self) -> str:
@@ -188,8 +185,6 @@ class SageMakerControl:
             "CreateModel": self._create_model,
             "CreateEndpointConfig": self._create_config,
             "CreateEndpoint": self._create_endpoint,
-            "UpdateEndpoint": self._update_endpoint,
-            "UpdateEndpointWeightsAndCapacities": self._update_weights,
             **{f"Describe{name}": _bound(self._describe, kind) for name, kind in _KINDS.items()},
             **{f"List{name}s": _bound(self._list, kind) for name, kind in _KINDS.items()},
             **{f"Delete{each.name}": _bound(self._delete, each) for each in (_MODEL, _CONFIG, _ENDPOINT)},
@@ -271,100 +266,12 @@ class SageMakerControl:
         variants = self._variants(body["EndpointConfigName"], region)
         endpoint = self._keep(_ENDPOINT, body, region)
         endpoint.shown.pop("DeploymentConfig", None)
-        self._deploy(endpoint, body, variants, status="Creating")
-        return {"EndpointArn": endpoint.arn}
-
-    def _update_endpoint(self, body: dict[str, Any], region: str) -> dict[str, Any]:
-        endpoint = self._idle(body, region)
-        self._found(_CONFIG, endpoint.shown["EndpointConfigName"], region)
-        variants = self._variants(body["EndpointConfigName"], region)
-        if body.get("RetainAllVariantProperties"):
-            before = {each["VariantName"]: each for each in endpoint.shown.get("ProductionVariants", ())}
-            for each in variants:
-                for name in ("Weight", "InstanceCount"):
-                    if each["VariantName"] in before:
-                        kept = before[each["VariantName"]][f"Desired{name}"]
-                        each |= {f"Desired{name}": kept, f"Current{name}": kept}
-        self._deploy(endpoint, body, variants, status="Updating")
-        return {"EndpointArn": endpoint.arn}
-
-    def _deploy(
-        self, endpoint: _Kept, body: dict[str, Any], variants: list[dict[str, Any]], *, status: str
-    ) -> None:
-        def finish() -> None:
-            endpoint.shown |= {
-                "EndpointConfigName": body["EndpointConfigName"],
-                "ProductionVariants": variants,
-            }
-            config = self._kept.get((endpoint.region, _CONFIG.name, body["EndpointConfigName"]))
-            if config and "DataCaptureConfig" in config.shown:
-                given = config.shown["DataCaptureConfig"]
-                endpoint.shown["DataCaptureConfig"] = {
-                    "EnableCapture": given.get("EnableCapture", False),
-                    "CaptureStatus": "Started" if given.get("EnableCapture") else "Stopped",
-                    "CurrentSamplingPercentage": given["InitialSamplingPercentage"],
-                    "DestinationS3Uri": given["DestinationS3Uri"],
-                    "KmsKeyId": given.get("KmsKeyId", ""),
-                }
-            if "DeploymentConfig" in body:
-                endpoint.shown["LastDeploymentConfig"] = body["DeploymentConfig"]
-
-        endpoint.become(
-            status,
-            PendingDeploymentSummary={
-                "EndpointConfigName": body["EndpointConfigName"],
-                "ProductionVariants": variants,
-                "StartTime": time.time(),
-            },
-        )
-        endpoint.shown.pop("FailureReason", None)
-        endpoint.pending = finish
-
-    def _update_weights(self, body: dict[str, Any], region: str) -> dict[str, Any]:
-        endpoint = self._idle(body, region)
-        variants = {each["VariantName"]: each for each in endpoint.shown["ProductionVariants"]}
-        for wanted in body["DesiredWeightsAndCapacities"]:
-            if wanted["VariantName"] not in variants:
-                raise RefusedError(
-                    f'The variant name(s) "{wanted["VariantName"]}" is/are not present within endpoint '
-                    f'configuration "{endpoint.shown["EndpointConfigName"]}".'
-                )
-        for wanted in body["DesiredWeightsAndCapacities"]:
-            variants[wanted["VariantName"]] |= {
-                name: wanted[name] for name in ("DesiredWeight", "DesiredInstanceCount") if name in wanted
-            }
-
-        def finish() -> None:
-            for each in variants.values():
-                each |= {
-                    "CurrentWeight": each["DesiredWeight"],
-                    "CurrentInstanceCount": each["DesiredInstanceCount"],
-                }
-
-        endpoint.become("Updating")
-        endpoint.pending = finish
+        endpoint.shown["ProductionVariants"] = variants
+        endpoint.become("Creating")
         return {"EndpointArn": endpoint.arn}
 
     def _move_endpoint(self, endpoint: _Kept, status: str, *, reason: str) -> None:
-        if status == "InService" and endpoint.pending and not reason:
-            endpoint.pending()
-        if status not in _IN_PROGRESS or status == "RollingBack":
-            endpoint.pending = None
-            endpoint.shown.pop("PendingDeploymentSummary", None)
-            for each in endpoint.shown.get("ProductionVariants", ()):
-                each |= {
-                    "DesiredWeight": each["CurrentWeight"],
-                    "DesiredInstanceCount": each["CurrentInstanceCount"],
-                }
         endpoint.become(status, **({"FailureReason": reason} if reason else {}))
-
-    def _idle(self, body: dict[str, Any], region: str) -> _Kept:
-        endpoint = self._found(_ENDPOINT, body["EndpointName"], region)
-        if endpoint.status in _IN_PROGRESS:
-            raise RefusedError(f'Cannot update in-progress endpoint "{endpoint.arn}".')
-        if endpoint.status == "Failed":
-            raise RefusedError(f'Cannot update failed endpoint "{endpoint.arn}".')
-        return endpoint
 
     def _variants(self, config_name: str, region: str) -> list[dict[str, Any]]:
         variants = list[dict[str, Any]]()
@@ -448,30 +355,6 @@ class SageMakerControl:
     def has_quotas(self) -> bool:
         """Whether a test has set any."""
         return bool(self._quotas)
-
-    def adopt(
-        self, region: str, endpoints: Mapping[str, str], configs: Mapping[str, Iterable[Mapping[str, Any]]]
-    ) -> None:
-        """Keep exactly these endpoints of a region, name = configuration, as they are where they are known.
-        ``configs``: their configurations' variants. What a stack made has no other way here."""
-        with self._lock:
-            for key in [key for key in self._kept if key[:2] == (region, _ENDPOINT.name)]:
-                if key[2] not in endpoints:
-                    del self._kept[key]
-            for name, variants in configs.items():
-                if (region, _CONFIG.name, name) not in self._kept:
-                    made = [{"InitialVariantWeight": 1.0, **variant} for variant in variants]
-                    self._keep(_CONFIG, {"EndpointConfigName": name, "ProductionVariants": made}, region)
-            for name, config in endpoints.items():
-                if (region, _ENDPOINT.name, name) not in self._kept:
-                    body = {"EndpointName": name, "EndpointConfigName": config}
-                    self._deploy(
-                        self._keep(_ENDPOINT, body, region),
-                        body,
-                        self._variants(config, region),
-                        status="Creating",
-                    )
-                    self._move_endpoint(self._kept[region, _ENDPOINT.name, name], "InService", reason="")
 
     # Quotas, and what tests say
 

@@ -557,20 +557,6 @@ def test_a_route_to_the_internet_stops_the_command_before_any_call_to_the_accoun
     assert clone.calls() == ["synth"]
 
 
-def test_a_canary_stops_the_command_before_anything_is_deployed(
-    clone: Clone, lock: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the check asks the account: tests/options/models_lab/test_release_command.py."""
-
-    def canary(*_: object) -> None:
-        raise DeploymentError("sandbox-llm runs a canary")
-
-    monkeypatch.setattr("assistant.options.models_lab.commands.canary.refuse_canary", canary)
-    with pytest.raises(DeploymentError, match="runs a canary"):
-        deployment(clone, lock).deploy([])
-    assert clone.calls() == ["synth"]
-
-
 def test_a_failure_of_cdk_is_the_command_s_failure(
     clone: Clone, lock: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,9 +21,8 @@ MOST_CHARACTERS = 1024
 """Of an alarm's description (PutMetricAlarm, Amazon CloudWatch API reference)."""
 _OPTIONAL = {
     *("system-secret-old", "break-glass-used", "a-source-is-not-read"),
-    *("canary-failing", "canary-slow"),
 }
-"""Of a tenant whose file names break-glass roles, a connector or a candidate; none of the committed ones
+"""Of a tenant whose file names break-glass roles, a connector; none of the committed ones
 does."""
 
 

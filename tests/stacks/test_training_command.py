@@ -17,7 +17,6 @@ from typer.testing import CliRunner, Result
 
 from assistant.cli.models import app
 from assistant.domain.errors import AssistantError
-from assistant.options.models_lab.commands import training
 from assistant.tenant.manifests import TRAIN_OUTPUT
 from assistant.terminal.terminal import GlobalOptions
 from tests.fakes.aws_server import REGION
@@ -88,7 +87,6 @@ def aws(
         "AWS_DEFAULT_REGION": REGION,
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(training, "POLL_S", 0.01)
 
     def client(service: str) -> Any:
         return boto3.client(service, region_name=REGION, endpoint_url=aws_server_url)  # type: ignore[call-overload]
@@ -257,39 +255,3 @@ def test_a_quota_of_0_is_refused(
     asyncio.run(set_quotas(aws_server_url, **{usage: 0.0}))
     refused = refusal(train(root, job_name(), *GPU, *(["--spot"] * spot)))
     assert f"quota {usage}: 0, and 1 are wanted" in refused
-
-
-@pytest.mark.parametrize("status", ["Completed", "Failed", "Stopped"])
-def test_the_end_of_a_job_is_told(
-    root: Path, aws: Callable[[str], Any], aws_server_url: str, status: str
-) -> None:
-    name = job_name()
-
-    async def awaited() -> Result:
-        async with ControlledSageMaker(aws_server_url) as control:
-            waiting = asyncio.create_task(asyncio.to_thread(train, root, name, *GPU, "--wait"))
-            async with asyncio.timeout(30):
-                while (  # noqa: ASYNC110 : another process has the job
-                    not aws("sagemaker").list_training_jobs(NameContains=name)["TrainingJobSummaries"]
-                ):
-                    await asyncio.sleep(0.01)
-            await control.interrupt_job(name)
-            assert not waiting.done()
-            await control.end_job(name, status, reason="No example fits" if status == "Failed" else "")
-            return await waiting
-
-    result = asyncio.run(awaited())
-    if status == "Completed":
-        assert result.exit_code == 0
-        assert f"s3://{BUCKET}/checkpoints/{name}/output/model/" in result.output.replace("\n", "")
-    else:
-        assert f"{name} is {status}: " in refusal(result)
-        assert ("No example fits" in refusal(result)) is (status == "Failed")
-
-
-def test_the_wait_for_a_job_ends(
-    root: Path, aws: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(training, "STARTING_S", -86_400.0)
-    name = job_name()
-    assert f"{name} is InProgress: " in refusal(train(root, name, *GPU, "--wait"))

@@ -1,5 +1,5 @@
 """inferentia.md of the models lab walked, with the pharmacy as it ships: its own model is compiled and
-served, and a candidate compiled. No chip is here: ``INSTEAD`` says what stands for one, and
+served, then a tuned one, then its own again. No chip is here: ``INSTEAD`` says what stands for one, and
 docs/from-nothing.md has the command for each doubt that only a chip ends. Then a model of JumpStart, as
 models_lab.md has it."""
 
@@ -10,18 +10,18 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from assistant.evaluation.measures import Run
+from assistant.evaluation.comparison import ComparedModel, keep_comparisons
 from assistant.tenant.manifests import load_images, write_digest
 from tests.fakes.lambda_events import object_created, sqs_event
 from tests.fakes.sagemaker_control import ControlledSageMaker
 from tests.fakes.sagemaker_environment import install_sdk
 from tests.node.lambdas.test_redacting import KEY, RAW
 from tests.options.models_lab.test_compiling import NUMBERS, QUOTA, TINY, Company
+from tests.options.models_lab.test_packaging import CARD
 from tests.stacks.emulated_account import emulated_account
 from tests.stacks.emulated_tenant import EmulatedTenant
 from tests.stacks.synthesized import ROOT
@@ -43,7 +43,7 @@ INSTEAD: Mapping[int, str] = {
     24: "no chip: tests/fakes/neuron_container.py compiles, under the job's own entry and hyperparameters",
     27: "no chip: the endpoint is in service at once; the machine runs as in action 13",
     28: "as 23 and 24",
-    29: "the endpoint is in service at once; two stored evaluations stand for those of models_lab.md",
+    29: "no model answers here: made-up runs are compared; the endpoint is in service at once",
     30: "a raw call is put into the quarantine; the deployed function's handler runs here",
 }
 JUMPSTART = (
@@ -101,6 +101,7 @@ async def test_the_page_leads_to_a_model_of_one_s_own(
         shutil.copy(walk.clone / "weights/chat_template.jinja", walk.clone / "tuned/chat_template.jinja")
         # Weights here are shapes without content: another file makes it another model.
         (walk.clone / "tuned/tokenizer_config.json").write_text('{"tuned": true}', encoding="utf-8")
+        (walk.clone / "training.json").write_text(json.dumps(CARD), encoding="utf-8")
         await compiled(walk, 28, company, tmp_path / "second")
         await run(walk, 28, block=1)
         manifest = (walk.clone / "model_artifacts/llm/qwen3-8b-care/manifest.toml").read_text(
@@ -108,18 +109,18 @@ async def test_the_page_leads_to_a_model_of_one_s_own(
         )
         (tuned,) = re.findall(r'(?m)^sha256 = "(.+)"', manifest)
         assert tuned != sha256
-        await control.auto(endpoints="InService")
-        await run(walk, 28, block=2)
-        assert (await asyncio.to_thread(walk.run, checked(OWN[27]))).strip() == "InService"
-        evaluations(walk.clone, served=sha256, candidate=tuned)
-        said = await run(walk, 29)
-        assert "USD an hour" in said
-        assert "Canary 5 %" in said
+        assert "has no comparison of its weights" in await run(walk, 29, block=1, status=1)
+        keep_comparison(walk.clone / "model_artifacts/llm")
+        await run(walk, 29, block=1)
+        assert serves(walk) == tuned
+        assert digest_of(company) == tuned
         await captured(walk, tmp_path, monkeypatch)
         kept = await run(walk, 30)
         assert '"event_id":"e1"' in kept.replace(" ", "")
         assert "Doe" not in kept
-        assert "AllTraffic alone" in await run(walk, 31)
+        await run(walk, 31)
+        assert serves(walk) == sha256
+        assert digest_of(company) == sha256
 
 
 async def run(walk: Walk, number: int, *, block: int = 0, status: int = 0) -> str:
@@ -140,17 +141,30 @@ async def captured(walk: Walk, folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "Contents" not in walk.account.client("s3").list_objects_v2(Bucket=quarantine)
 
 
-def evaluations(clone: Path, *, served: str, candidate: str) -> None:
-    """Store the evaluations that action 29 rests on; options/models_lab/models_lab.md has their commands."""
-    for name, writer, right in (("served", served, 0.0), ("care", candidate, 1.0)):
-        asked = [results.result(results.question(f"q{number}"), written_right=right) for number in range(6)]
-        made = results.run(*asked, writer="model", writer_sha256=writer)
-        path = clone / ".state/evaluations" / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(
-            Run(name=name, made_at=datetime(2026, 11, 23, tzinfo=UTC), tenants=(made,)).model_dump_json(),
-            encoding="utf-8",
-        )
+def keep_comparison(artifacts: Path) -> None:
+    """Write what action 29 writes after the questions were asked: the tuned model is right more often."""
+    server = "http://127.0.0.1:8080/v1#care"
+    models = [
+        ComparedModel.of(f"{name}={server}", artifacts=artifacts, region=None, context_tokens=512)
+        for name in (NAME, "qwen3-8b-care")
+    ]
+    asked = [results.question(f"q{number}") for number in range(6)]
+    runs = [results.run(*(results.result(row, written_right=right) for row in asked)) for right in (0.0, 1.0)]
+    keep_comparisons(models, runs, artifacts=artifacts)
+
+
+def serves(walk: Walk) -> str:
+    """Return the hash of the weights that the endpoint's configuration names."""
+    sagemaker = walk.account.client("sagemaker")
+    config = sagemaker.describe_endpoint(EndpointName="pharmacy-llm")["EndpointConfigName"]
+    (variant,) = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"]
+    model = sagemaker.describe_model(ModelName=variant["ModelName"])
+    source = model["PrimaryContainer"]["ModelDataSource"]["S3DataSource"]
+    return str(source["S3Uri"]).split("/")[-2]
+
+
+def digest_of(company: Company) -> str:
+    return str(json.loads(company.keys("callers/Qwen3-8B/")["artifact.json"])["digest"])
 
 
 def checked(action: Action) -> str:

@@ -7,7 +7,7 @@ upgrade (``assistant aws upgrade``) is run before a deployment whose release wri
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +18,6 @@ from assistant.cli.aws.doctor import DeploymentChecks, checked, tools, unreviewe
 from assistant.cli.aws.templates import CdkCommand, refuse_broken_rules, refuse_paths
 from assistant.cli.tenant import refusals
 from assistant.domain.errors import DeploymentError
-from assistant.option import Place
 from assistant.stores.dynamodb_table import FORMAT_KEY, format_in, format_item, plain, typed
 from assistant.stores.formats import StoreFormat, format_of, refuse_format
 from assistant.stores.table import keyed
@@ -105,11 +104,6 @@ def _json(client: httpx.Client, address: str) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", answer)
 
 
-BEFORE_DEPLOYMENT = Place[Callable[[Deployed], None]]("before a deployment")
-"""Checks that options add. Each is called before anything is changed, and raises DeploymentError where the
-tenant must not be deployed now."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """The deployment of one tenant: ``npx cdk deploy``, with checks before it and a probe after it."""
@@ -128,8 +122,6 @@ class Deployment:
         to put there before the command is run again.
         """
         self._refuse_faults(require=require)
-        for refuse in BEFORE_DEPLOYMENT.joined():
-            refuse(self.deployed)
         self._make_parameters()
         deployed = self._deployed()
         self._compare_with(deployed)

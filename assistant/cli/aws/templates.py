@@ -196,7 +196,7 @@ def _architecture(name: str, tenant: TenantConfig) -> Literal["X86_64", "ARM64"]
 def _artifacts(models: ModelsSection, folder: Path) -> tuple[ArtifactFact, ...]:
     """Return the tenant's model artifacts; of LLMs also the shape that they are compiled for."""
     embeddings = [EmbeddingManifest.read(folder / "embedding" / name) for name in models.embeddings]
-    llms = [LlmManifest.read(folder / "llm" / name) for name in (models.llm, models.candidate) if name]
+    llms = [] if models.llm is None else [LlmManifest.read(folder / "llm" / models.llm)]
     return (
         *(
             ArtifactFact(

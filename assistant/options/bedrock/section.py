@@ -81,7 +81,7 @@ def _contradictions(generation: BedrockGeneration, tenant: TenantConfig) -> Iter
             "context_tokens is not given. Write how many tokens of a prompt and its answer you pay for at "
             "most, as context_tokens = 16384.",
         )
-    for name in ("llm", "candidate", "llm_instance"):
+    for name in ("llm", "llm_instance"):
         if tenant.models is not None and getattr(tenant.models, name) is not None:
             yield Contradiction(("models", name), "no LLM endpoint is made beside bedrock. Delete the key.")
     if tenant.deployment is None:

@@ -18,7 +18,6 @@ OPTION = Option(
         "commands of models": "commands:add_to_models",
         "commands of knowledge": "commands:add_to_knowledge",
         "commands of learn": "commands:add_to_learn",
-        "before a deployment": "commands.canary:refuse_canary",
         "models of a deployment": "jumpstart:refuse_unresolved",
         "constructs of the data stack": "stack.models:add_to_data",
         "constructs of the models stack": "stack.models:add_to_models",

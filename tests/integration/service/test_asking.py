@@ -6,8 +6,6 @@ import asyncio
 import re
 from pathlib import Path
 
-import pytest
-
 from assistant.documents.page import Page, Paragraph, plain
 from assistant.service.streams import StreamLimits
 from tests.fakes.running_service import (
@@ -22,12 +20,10 @@ STREAM = "text/event-stream"
 QUOTE = "The wait is two days."
 
 
-@pytest.mark.parametrize("variant", ["AllTraffic", "Canary"])
-async def test_the_record_keeps_the_variant_that_wrote(service: RunningService, variant: str) -> None:
-    service.sagemaker.variant = variant
+async def test_the_record_keeps_the_variant_that_wrote(service: RunningService) -> None:
     answer_id = (await service.answered())["answer_id"]
     stored = await service.client.get(f"/v1/answers/{answer_id}", headers=service.headers())
-    assert stored.json()["record"]["variant"] == variant
+    assert stored.json()["record"]["variant"] == "AllTraffic"
 
 
 async def test_event_ids_count_up_under_the_answer_s_id(service: RunningService) -> None:

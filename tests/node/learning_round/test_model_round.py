@@ -1,5 +1,5 @@
-"""The model loop on the emulator: marks, events, a set, a training job, a package that names the set, an
-evaluation, a canary, and the way back. A job that did not complete releases nothing."""
+"""The model loop on the emulator: marks, events, a set, a training job, and a package that names the set. No
+tenant serves its weights before they are compared. A job that did not complete makes no package."""
 # pyright: basic
 
 from __future__ import annotations
@@ -8,24 +8,22 @@ import asyncio
 import hashlib
 import json
 import shutil
-from typing import Any
 from uuid import uuid4
 
 import boto3
 import pytest
 
-from assistant.domain.errors import AssistantError
-from assistant.tenant.manifests import LlmManifest
+from assistant.domain.errors import AssistantError, ConfigurationError
+from assistant.tenant.manifests import LlmManifest, check_compared
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ControlledSageMaker
 from tests.node.learning_round.conftest import LearningDeployment
 from tests.node.learning_round.test_round import job_of, make_set
-from tests.options.models_lab.canary_scene import scene
-from tests.options.models_lab.test_release_command import CARD, REPORTS, Desk, desk, told
+from tests.options.models_lab.test_packaging import CARD, Desk, desk, told
 
-__all__ = ["desk", "scene"]
+__all__ = ["desk"]
 WEIGHTS = b"GGUF tuned weights"
-"""What the training step would write. The desk's stored evaluation is of these bytes."""
+"""What the training step would write."""
 
 
 async def train(deployment: LearningDeployment, folder: str, ending: str) -> str:
@@ -59,43 +57,28 @@ async def fetch(deployment: LearningDeployment, desk: Desk, job: str) -> None:
         (merged / name).write_bytes(content)
 
 
-async def command(run: Any, *arguments: str, answer: str = "") -> Any:
-    return await asyncio.to_thread(run, *arguments, **({"answer": answer} if answer else {}))
-
-
-async def test_a_mark_becomes_a_served_model_and_the_served_one_comes_back(
+async def test_a_mark_becomes_a_packaged_model_that_is_served_only_when_it_was_compared(
     deployment: LearningDeployment, desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = await make_set(deployment, capsys)
     await fetch(deployment, desk, await train(deployment, folder, "Completed"))
-    done = await command(desk.package, "--put", "sandbox")
+    done = await asyncio.to_thread(desk.package, "--put", "sandbox")
     assert done.exit_code == 0, told(done)
-    lineage = LlmManifest.read(desk.artifacts / "tuned").lineage
-    assert lineage is not None
-    assert lineage.training_set.startswith(folder.rstrip("/").rpartition("-")[2]), "the set of these marks"
-    done = await command(desk.release, *REPORTS, answer="y\n")
-    assert done.exit_code == 0, told(done)
-    shares = desk.scene.shares()
-    assert {name: count for name, (_, count) in shares.items()} == {"AllTraffic": 1, "Canary": 1}
-    assert shares["Canary"][0] / sum(weight for weight, _ in shares.values()) == pytest.approx(0.05)
-    done = await command(desk.run, "release", "--back", "--tenant", "sandbox")
-    assert done.exit_code == 0, told(done)
-    assert desk.scene.shares() == {"AllTraffic": (1.0, 1)}
+    manifest = LlmManifest.read(desk.artifacts / "tuned")
+    assert manifest.lineage is not None
+    assert manifest.lineage.training_set.startswith(folder.rstrip("/").rpartition("-")[2]), "of these marks"
+    with pytest.raises(ConfigurationError, match="has no comparison"):
+        check_compared(manifest, tenant="sandbox", artifacts=desk.artifacts)
 
 
 @pytest.mark.parametrize("ending", ["Failed", "Stopped"])
-async def test_a_job_that_did_not_complete_releases_nothing(
+async def test_a_job_that_did_not_complete_makes_no_package(
     deployment: LearningDeployment, desk: Desk, capsys: pytest.CaptureFixture[str], ending: str
 ) -> None:
     folder = await make_set(deployment, capsys)
     await fetch(deployment, desk, await train(deployment, folder, ending))
-    for run in (
-        await command(desk.package, "--put", "sandbox"),
-        await command(desk.release, *REPORTS, answer="y\n"),
-    ):
-        assert run.exit_code == 1
-        assert isinstance(run.exception, AssistantError)
+    run = await asyncio.to_thread(desk.package, "--put", "sandbox")
+    assert run.exit_code == 1
+    assert isinstance(run.exception, AssistantError)
     assert not (desk.artifacts / "tuned").exists()
     assert "Contents" not in boto3.client("s3", region_name=REGION).list_objects_v2(Bucket=desk.bucket)
-    assert desk.scene.shares() == {"AllTraffic": (1.0, 1)}
-    assert desk.scene.told()["EndpointStatus"] == "InService"

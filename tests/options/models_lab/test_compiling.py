@@ -206,7 +206,7 @@ async def company(tmp_path: Path, aws_server_url: str) -> AsyncIterator[Company]
 async def compiled(company: Company, folder: Path, model: Architecture = TINY) -> str:
     """Compile and return the job's name."""
     company.put_weights(folder / "weights", model)
-    started = await company.run("compile", NAME, "--no-wait")
+    started = await company.run("compile", NAME)
     await company.carry_out(started["TrainingJobName"], folder / "ml")
     return started["TrainingJobName"]
 
@@ -242,7 +242,7 @@ async def test_a_second_promotion_changes_nothing(company: Company, tmp_path: Pa
 
 async def test_the_job_is_asked_for_as_the_stack_bounds_it(company: Company, tmp_path: Path) -> None:
     company.put_weights(tmp_path / "weights")
-    started = await company.run("compile", NAME, "--no-wait")
+    started = await company.run("compile", NAME)
 
     job = company.described(started["TrainingJobName"])
     assert {name: job[name] for name in ("RoleArn", "VpcConfig", "EnableNetworkIsolation")} == {
@@ -278,30 +278,23 @@ async def test_a_job_that_ended_without_an_artifact_is_told(
     company: Company, tmp_path: Path, status: str
 ) -> None:
     company.put_weights(tmp_path / "weights")
-    started = await company.run("compile", NAME, "--no-wait")
+    started = await company.run("compile", NAME)
     await company.control.end_job(started["TrainingJobName"], status, reason="The capacity ended")
 
     with pytest.raises(DeploymentError, match=f"is {status} .*The capacity ended. Nothing is promoted"):
         await company.run("compile", NAME, "--promote")
 
 
-async def test_waiting_ends_with_the_job(company: Company, tmp_path: Path) -> None:
-    company.put_weights(tmp_path / "weights")
-    await company.control.auto(training_jobs="Completed")
-
-    assert (await company.run("compile", NAME))["TrainingJobStatus"] == "Completed"
-
-
 async def test_a_job_in_progress_is_not_promoted_and_no_second_one_is_started(
     company: Company, tmp_path: Path
 ) -> None:
     company.put_weights(tmp_path / "weights")
-    started = await company.run("compile", NAME, "--no-wait")
+    started = await company.run("compile", NAME)
 
     with pytest.raises(ConflictError, match=r"is InProgress .*Wait for its end"):
         await company.run("compile", NAME, "--promote")
     with pytest.raises(ConflictError, match=f"{started['TrainingJobName']} compiles {NAME} already"):
-        await company.run("compile", NAME, "--no-wait")
+        await company.run("compile", NAME)
     assert (await company.run("compile", NAME, "--status"))["TrainingJobStatus"] == "InProgress"
 
 
@@ -379,28 +372,12 @@ async def test_a_manifest_that_changed_since_is_refused(company: Company, tmp_pa
         await company.run("compile", NAME, "--promote")
 
 
-async def test_a_job_that_compiled_nothing_is_refused(company: Company) -> None:
-    other: dict[str, Any] = {
-        "HyperParameters": {"task": "answers"},
-        "TrainingJobName": f"train-{company.tenant}",
-    }
-    image = {"TrainingImage": f"{ACCOUNT}.dkr.ecr/training@{DIGEST}", "TrainingInputMode": "File"}
-    output = {"S3OutputPath": f"s3://{company.bucket}/checkpoints/"}
-    machine = {"InstanceType": "ml.trn1.32xlarge", "InstanceCount": 1, "VolumeSizeInGB": 30}
-    given = {"AlgorithmSpecification": image, "OutputDataConfig": output, "ResourceConfig": machine}
-    company.client("sagemaker").create_training_job(**(REQUEST | other | given))
-    await company.control.end_job(other["TrainingJobName"], "Completed")
-
-    with pytest.raises(ConflictError, match="compiled another name, revision, files, "):
-        await company.run("compile", NAME, "--promote", "--job", other["TrainingJobName"])
-
-
 async def test_a_quota_of_0_is_refused_before_anything_is_put(company: Company, tmp_path: Path) -> None:
     company.put_weights(tmp_path / "weights")
     await company.control.quotas({QUOTA: 0})
 
     with pytest.raises(DeploymentError, match=f"quota {QUOTA}: 0, and 1 are wanted.*request-service-quota"):
-        await company.run("compile", NAME, "--no-wait")
+        await company.run("compile", NAME)
     assert company.keys(f"llm/{NAME}/entry/") == {}
     with pytest.raises(AssistantError, match="No job has compiled"):
         await company.run("compile", NAME, "--status")
@@ -411,20 +388,18 @@ async def test_unknown_names_and_what_is_not_compiled_are_refused(company: Compa
         await company.run("compile", "unknown")
     with pytest.raises(ConfigurationError, match="is for gpu, for which nothing is compiled ahead"):
         await company.run("compile", "qwen3-8b-gpu")
-    with pytest.raises(DeploymentError, match="Requested resource not found"):
-        await company.run("compile", NAME, "--promote", "--job", "compile-other")
 
 
 async def test_weights_that_nobody_put_are_asked_for(company: Company) -> None:
     with pytest.raises(ConfigurationError, match=rf"aws s3 sync weights s3://{company.bucket}/llm/{NAME}/"):
-        await company.run("compile", NAME, "--no-wait")
+        await company.run("compile", NAME)
 
 
 async def test_an_artifact_that_does_not_fit_is_refused_with_the_sum_before_a_job(company: Company) -> None:
     company.edit(f"weights_bytes = {NUMBERS['weights_bytes']}", "weights_bytes = 33000000000")
 
     with pytest.raises(ConfigurationError, match=r"weights 33\.0 GB \+ key-value cache 0\.0 GB"):
-        await company.run("compile", NAME, "--no-wait")
+        await company.run("compile", NAME)
 
 
 async def test_an_image_without_a_digest_is_refused(company: Company) -> None:
@@ -432,7 +407,7 @@ async def test_an_image_without_a_digest_is_refused(company: Company) -> None:
     lock.write_text(lock.read_text().replace(f'digest = "{DIGEST}"\n', ""))
 
     with pytest.raises(ConfigurationError, match=r"make images TO=[0-9]+/us-east-1 ARGS=llm_neuronx"):
-        await company.run("compile", NAME, "--no-wait")
+        await company.run("compile", NAME)
 
 
 async def test_a_tenant_without_the_role_is_told_to_deploy(company: Company) -> None:
@@ -442,4 +417,4 @@ async def test_a_tenant_without_the_role_is_told_to_deploy(company: Company) -> 
     )
 
     with pytest.raises(DeploymentError, match="has no role to compile with"):
-        await company.run("compile", NAME, "--no-wait")
+        await company.run("compile", NAME)

@@ -78,22 +78,6 @@ async def serve(sagemaker: Any, control: ControlledSageMaker) -> str:
     return name
 
 
-async def second_variant(sagemaker: Any, served: str) -> str:
-    config = f"{served}-shared"
-    await sagemaker.create_endpoint_config(
-        EndpointConfigName=config,
-        ProductionVariants=[
-            variant(served, InitialVariantWeight=95),
-            variant(served, VariantName="Candidate", InitialVariantWeight=5),
-        ],
-    )
-    return config
-
-
-def weights(endpoint: dict[str, Any]) -> dict[str, float]:
-    return {each["VariantName"]: each["CurrentWeight"] for each in endpoint["ProductionVariants"]}
-
-
 @pytest.mark.parametrize(
     ("changed", "refusal"),
     [
@@ -119,48 +103,6 @@ async def test_a_job_that_aws_would_refuse_is_refused(
     with pytest.raises(ClientError, match="ValidationException") as caught:
         await sagemaker.create_training_job(**job(f"job-{uuid4().hex[:8]}", **changed))
     assert refusal in str(caught.value)
-
-
-async def test_an_update_changes_the_variants_when_it_ends(
-    sagemaker: Any, control: ControlledSageMaker
-) -> None:
-    name = await serve(sagemaker, control)
-    config = await second_variant(sagemaker, name)
-    await sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config)
-    found = await sagemaker.describe_endpoint(EndpointName=name)
-    assert (found["EndpointStatus"], found["EndpointConfigName"]) == ("Updating", name)
-    assert weights(found) == {"Served": 1.0}
-    assert found["PendingDeploymentSummary"]["EndpointConfigName"] == config
-    for again in (
-        sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config),
-        sagemaker.update_endpoint_weights_and_capacities(
-            EndpointName=name, DesiredWeightsAndCapacities=[{"VariantName": "Served", "DesiredWeight": 0}]
-        ),
-    ):
-        with pytest.raises(ClientError, match=r"ValidationException.*Cannot update in-progress endpoint"):
-            await again
-    await control.move_endpoint(name)
-    found = await sagemaker.describe_endpoint(EndpointName=name)
-    assert (found["EndpointStatus"], found["EndpointConfigName"]) == ("InService", config)
-    assert weights(found) == {"Served": 95.0, "Candidate": 5.0}
-    assert "PendingDeploymentSummary" not in found
-
-
-@pytest.mark.parametrize("status", ["InService", "RollingBack", "Failed"])
-async def test_a_failed_update_keeps_the_old_configuration(
-    sagemaker: Any, control: ControlledSageMaker, status: str
-) -> None:
-    name = await serve(sagemaker, control)
-    config = await second_variant(sagemaker, name)
-    await sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config)
-    await control.move_endpoint(name, status, reason="no capacity for ml.inf2.8xlarge")
-    found = await sagemaker.describe_endpoint(EndpointName=name)
-    assert (found["EndpointStatus"], found["EndpointConfigName"]) == (status, name)
-    assert found["FailureReason"] == "no capacity for ml.inf2.8xlarge"
-    if status == "RollingBack":
-        await control.move_endpoint(name)
-        found = await sagemaker.describe_endpoint(EndpointName=name)
-        assert (found["EndpointStatus"], found["EndpointConfigName"]) == ("InService", name)
 
 
 async def test_a_quota_of_zero_refuses_jobs_and_endpoints_and_is_listed(

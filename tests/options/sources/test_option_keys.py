@@ -13,13 +13,13 @@ from assistant.tenant.toml_file import keys_of
 
 TESTS = Path(__file__).parents[2]
 HASHES = {
-    "company/tenants/company.toml": "f1fd351835f1a7c073af5156cc18dda9938bd27d6c10f1bcd20aa6708f2832aa",
-    "tenants/clinic.toml": "df62a97e6992da236420d2e35fd096d3e64591ac647a40f1e024c893d3e25a7d",
-    "tenants/pharmacy.toml": "7a0bc267354e2f6943e4bb89ffb03534c9897194bc133cbb0f0aa164eb26ab61",
-    "tenants/sandbox.toml": "a55ecb52ebfedfaf373852e1ff3d6ce6a85d7d22878a0b10c8e68abcdf0f1cf4",
-    "tenants/shop.toml": "9badd0d36669796fb9b5b7946fb023f9ad1930d6e89d66c7c738d7c82724e95a",
+    "company/tenants/company.toml": "bf1d1e113a1e4769e3567aaa771bd3b8187238cbf43e61c4ec5be290ccd7db69",
+    "tenants/clinic.toml": "79746b4ec64d5f165219a07eac279aae143020f4957a876aed348d80294bcd85",
+    "tenants/pharmacy.toml": "0a91041232741736ba1ae38e2d26e2e828815ed628d98b31417df9bffa3def1c",
+    "tenants/sandbox.toml": "8a9ad80f08537f3515ace127b1290fb9700549dfa0b546315a0f60828cd52336",
+    "tenants/shop.toml": "521b9ec0ad1bcf5beaf90b96c35eead06bbb9b74d11b845565c52e71e6fd58a1",
 }
-"""Of these files since ``[answers] reply_headings`` is gone: records of answers hold them. Only a key with
+"""Of these files since ``[generation] canary_sha256`` is gone: records of answers hold them. Only a key with
 a say in answers or replies may change one."""
 FILE = (
     'schema_version = 1\nname = "mine"\ndisplay_name = "Mine"\n[[sources]]\nname = "a"\naccess = "everyone"\n'

@@ -1,4 +1,4 @@
-"""``assistant knowledge prepare``: a corpus of a thousand stored documents, here and by a job on AWS."""
+"""``assistant knowledge prepare``: a corpus of a thousand stored documents, or listed of a deployment."""
 
 from __future__ import annotations
 
@@ -6,35 +6,28 @@ import asyncio
 import json
 import os
 import uuid
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import boto3
 import orjson
 import pyarrow.dataset
 import pytest
 import tomlkit
-from botocore.session import get_session
-from botocore.validate import validate_parameters
 from typer.testing import CliRunner, Result
 
 from assistant.cli.main import app
 from assistant.domain.documents import Document, DocumentState
-from assistant.options.models_lab.commands import preparing
 from assistant.process.aws import open_client
 from assistant.process.settings import PreparingSettings
 from assistant.stores.documents import StoredStates
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.tenant.deployed_names import STATES
-from assistant.terminal.account import AwsAccount
 from tests.emulated_aws import create_table
 from tests.fakes.aws_server import REGION
 from tests.fakes.corpus_documents import TENANT, documents, statuses
 from tests.fakes.tenant_stores import open_tenant_stores
 
 LOCAL = 1000
-ROLE = "arn:aws:iam::123456789012:role/corpus-job"
 
 
 def prepare(folder: Path, *given: str) -> Result:
@@ -101,50 +94,6 @@ def test_a_corpus_is_never_changed_and_none_is_left_half_done(tmp_path: Path, st
     assert "exists. Name a new folder" in str(prepare(tmp_path).exception)
 
 
-class FakeEmr:
-    """EMR Serverless beside an emulator of the other services: its job tells these states, one a look.
-
-    Calls are checked against the service's own description.
-    """
-
-    def __init__(self, *states: str) -> None:
-        self.states, self.started = list(states), list[Mapping[str, Any]]()
-        self._model = get_session().get_service_model("emr-serverless")
-
-    def call(self, account: AwsAccount, service: str, call: str, **given: Any) -> Any:
-        client: Any = boto3.client(service, region_name=account.region)
-        if service != "emr-serverless":
-            return getattr(client, call)(**given)
-        operation = client.meta.method_to_api_mapping[call]
-        validate_parameters(given, self._model.operation_model(operation).input_shape)
-        if call == "start_job_run":
-            self.started.append(given)
-            return {"jobRunId": "00job"}
-        state = self.states.pop(0)
-        if state == "SUCCESS":
-            self._write_counts()
-        details = "Disk full" if state == "FAILED" else ""
-        return {
-            "jobRun": {
-                "state": state,
-                "stateDetails": details,
-                "billedResourceUtilization": {"vCPUHour": 0.5},
-            }
-        }
-
-    @property
-    def argument(self) -> dict[str, Any]:
-        """What the job is started with."""
-        (text,) = self.started[0]["jobDriver"]["sparkSubmit"]["entryPointArguments"]
-        return json.loads(text)
-
-    def _write_counts(self) -> None:
-        bucket, _, key = self.argument["folder"].removeprefix("s3://").partition("/")
-        counts = {"rows": {"handbook": 7}, "left_out": {"near-duplicates": 2}}
-        s3: Any = boto3.client("s3", region_name=REGION)
-        s3.put_object(Bucket=bucket, Key=f"{key}/counts/part-00000", Body=json.dumps(counts))
-
-
 @pytest.fixture
 def deployed(aws_server_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The deployment of a tenant with ten documents; gives the bucket of corpora."""
@@ -154,13 +103,11 @@ def deployed(aws_server_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
             monkeypatch.delenv(variable)
     settings: dict[str, Any] = dict.fromkeys(PreparingSettings.on_aws, name)
     settings |= {"region": REGION, "aws_endpoint_url": aws_server_url, "opensearch_url": "http://127.0.0.1:1"}
-    settings |= {"corpus_bucket": name, "corpus_application": "00app", "corpus_role": ROLE}
     for variable, value in PreparingSettings.variables(settings).items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", aws_server_url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
-    monkeypatch.setattr(preparing, "_POLL_S", 0.0)
 
     async def make() -> None:
         async with open_client("dynamodb", region=REGION, endpoint_url=aws_server_url) as dynamodb:
@@ -178,57 +125,19 @@ def deployed(aws_server_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-def on_emr(folder: Path, emr: FakeEmr, monkeypatch: pytest.MonkeyPatch, *given: str) -> Result:
-    monkeypatch.setattr(AwsAccount, "call", lambda account, *names, **sent: emr.call(account, *names, **sent))
-    return prepare(folder, "--engine", "emr", *given)
+def test_of_a_deployment_what_answers_now_is_listed_for_the_job(tmp_path: Path, deployed: str) -> None:
+    manifest = made(prepare(tmp_path, "--weight", "wiki=0.5", "--deployed"))
+
+    assert (manifest["documents"], manifest["mix"]) == (9, {"handbook": 1.0, "wiki": 0.5})
+    parts = sorted((tmp_path / "corpus/wanted").iterdir())
+    lines = [orjson.loads(line) for part in parts for line in part.read_bytes().splitlines()]
+    assert [line["document_id"] for line in lines] == sorted(
+        each.document_id for each in list(documents(10))[1:]
+    )
+    assert {"document_id", "content_hash", "source", "licence"} == lines[0].keys()
 
 
-def wanted_ids(argument: Mapping[str, Any]) -> Sequence[str]:
-    bucket, _, key = argument["folder"].removeprefix("s3://").partition("/")
-    s3: Any = boto3.client("s3", region_name=REGION)
-    parts = s3.list_objects_v2(Bucket=bucket, Prefix=f"{key}/wanted/")["Contents"]
-    lines = [s3.get_object(Bucket=bucket, Key=part["Key"])["Body"].read().splitlines() for part in parts]
-    return [orjson.loads(line)["document_id"] for part in lines for line in part]
-
-
-def test_a_job_gets_what_answers_now_and_its_states_are_told(
-    tmp_path: Path, deployed: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    emr = FakeEmr("SUBMITTED", "RUNNING", "RUNNING", "SUCCESS")
-
-    options = ("--weight", "wiki=0.5", "--limit-minutes", "30")
-    result = on_emr(tmp_path, emr, monkeypatch, *options)
-
-    manifest = made(result)
-    assert manifest["rows"] == {"handbook": 7}
-    assert manifest["billed"] == {"vCPUHour": 0.5}
-    assert manifest["folder"] == f"{emr.argument['folder']}/rows/"
-    assert wanted_ids(emr.argument) == sorted(each.document_id for each in list(documents(10))[1:])
-    assert emr.argument["mix"] == {"handbook": 1.0, "wiki": 0.5}
-    assert emr.argument["bucket"] == deployed
-    assert emr.argument["folder"].startswith(f"s3://{deployed}/corpora/clinic-")
-    assert emr.started[0]["executionTimeoutMinutes"] == 30
-    assert emr.started[0]["executionRoleArn"] == ROLE
-    told = [line for line in result.stderr.splitlines() if line.isupper()]
-    assert [line.split()[-1] for line in told] == ["SUBMITTED", "RUNNING", "SUCCESS"]
-    assert sorted(path.name for path in (tmp_path / "corpus").iterdir()) == ["manifest.json"]
-
-
-@pytest.mark.parametrize("state", ["FAILED", "CANCELLED"])
-def test_a_job_that_fails_leaves_no_corpus(
-    tmp_path: Path, deployed: str, monkeypatch: pytest.MonkeyPatch, state: str
-) -> None:
-    result = on_emr(tmp_path, FakeEmr("RUNNING", state), monkeypatch)
-
-    assert result.exit_code == 1
-    assert f"The job 00job is {state}, and there is no corpus" in str(result.exception)
+def test_where_nothing_answers_no_list_is_left(tmp_path: Path, deployed: str) -> None:
+    result = prepare(tmp_path, "--weight", "wiki=0", "--weight", "handbook=0", "--deployed")
+    assert "No document answers now" in str(result.exception)
     assert not (tmp_path / "corpus").exists()
-
-
-def test_without_the_corpus_stack_no_job_is_started(
-    tmp_path: Path, deployed: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv(PreparingSettings.variable("corpus_role"))
-    emr = FakeEmr()
-    assert "ASSISTANT_PREPARE_CORPUS_ROLE are needed" in str(on_emr(tmp_path, emr, monkeypatch).exception)
-    assert emr.started == []

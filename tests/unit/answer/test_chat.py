@@ -209,7 +209,10 @@ async def test_thanks_are_not_searched_and_end_with_nothing_to_answer(tenant: Fa
     for asked in (await ask(tenant, THANKS), await ask(tenant, "", turns=thanked)):
         assert (asked.prepared.queries.reading.questions, asked.sources.sources) == ((THANKS,), ())
         assert (asked.done.asks, asked.done.finish_reason) == (False, FinishReason.NO_EVIDENCE)
-        assert (asked.text, asked.done.reason) == ("", "The message thanks or greets: there is nothing to answer.")
+        assert (asked.text, asked.done.reason) == (
+            "",
+            "The message thanks or greets: there is nothing to answer.",
+        )
     unanswered = await ask(tenant, "", turns=[*TURNS, {"who": "customer", "text": THANKS}])
     assert QUESTION in unanswered.prepared.queries.reading.questions
 

@@ -73,14 +73,6 @@ async def test_the_record_names_model_prompt_settings_and_index() -> None:
     assert (record.inference_id, record.variant) == ("inference-1", "AllTraffic")
 
 
-async def test_the_record_of_a_canary_s_answer_names_the_candidate_s_weights() -> None:
-    tenant = FakeTenant.writing()
-    tenant.generator.variant = "Canary"
-    tenant.configure(generation={"canary_sha256": "c" * 64})
-    record = (await ask(tenant)).record
-    assert (record.variant, record.model_digest) == ("Canary", "c" * 64)
-
-
 async def test_a_quoted_answer_has_no_variant_and_can_be_read_by_an_older_release() -> None:
     record = (await ask(FakeTenant())).record
     assert record.variant is None

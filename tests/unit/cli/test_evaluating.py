@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
+import boto3
 import pytest
 from typer.testing import CliRunner
 
 from assistant.cli.evaluate import (
     EvaluationPlan,
+    compared_models,
     questions_of,
     show_changes,
 )
 from assistant.cli.main import app
 from assistant.domain.errors import AssistantError, ConfigurationError, NotFoundError
 from assistant.evaluation.measures import Run
+from assistant.tenant.manifests import LlmManifest
 from assistant.terminal.terminal import GlobalOptions, Terminal
 from tests.fakes.answering import FakeTenant
+from tests.fakes.aws_server import REGION
+from tests.fakes.sagemaker_control import ControlledSageMaker
+from tests.fakes.tenant_files import committed_tenant
 from tests.unit.evaluation import results
 
 ROOT = Path(__file__).parents[3]
@@ -121,3 +131,57 @@ def test_a_run_is_shown_against_another(capsys: pytest.CaptureFixture[str]) -> N
     assert "quoted answer right -1.000 -1.000 to -1.000" in shown
     assert "Right in one of the two only: a" in shown
     assert "monday did not ask clinic" in captured.err
+
+
+@pytest.fixture
+def endpoint(options: GlobalOptions, aws_server_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make an endpoint that serves the artifact ``small`` in the account of a deployed tenant; return its
+    name."""
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "local")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws_server_url)
+    (options.tenants_dir / "sandbox.toml").write_text(committed_tenant("sandbox"), encoding="utf-8")
+    shutil.copytree(ROOT / "model_artifacts", options.tenants_dir.parent / "model_artifacts")
+    sha256 = LlmManifest.read(ROOT / "model_artifacts/llm/smollm2-135m-cpu").sha256
+    name = f"llm-{uuid4().hex[:8]}"
+    sagemaker: Any = boto3.client("sagemaker", region_name=REGION)
+    folder = {"S3Uri": f"s3://models/llm/smollm2-135m-cpu/{sha256}/", "S3DataType": "S3Prefix"}
+    source = {"S3DataSource": folder | {"CompressionType": "None"}}
+    container = {"Image": "123.dkr.ecr/model-server", "ModelDataSource": source}
+    role = "arn:aws:iam::123456789012:role/endpoint"
+    sagemaker.create_model(ModelName=name, ExecutionRoleArn=role, PrimaryContainer=container)
+    variant = {"VariantName": "AllTraffic", "ModelName": name, "InstanceType": "ml.c7i.xlarge"}
+    variant |= {"InitialInstanceCount": 1}
+    sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    asyncio.run(ControlledSageMaker(aws_server_url).move_endpoint(name))
+    return name
+
+
+@pytest.mark.loopback
+def test_a_compared_endpoint_has_the_price_of_its_instance_and_the_weights_that_it_is_named_for(
+    options: GlobalOptions, endpoint: str
+) -> None:
+    plan = EvaluationPlan(tenants=("sandbox",))
+    named = f"smollm2-135m-cpu=endpoint:{endpoint}"
+    (model,) = compared_models(options, plan, [named])
+    assert model.usd_per_hour == pytest.approx(0.2142, abs=0.01)
+    assert (model.served.model, model.served.region) == (endpoint, REGION)
+    with pytest.raises(ConfigurationError, match="which is not qwen3-8b-gpu"):
+        compared_models(options, plan, [f"qwen3-8b-gpu=endpoint:{endpoint}"])
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("--tenant", "bakery", "--model", "a#b", "--model", "a#b"), "each model once"),
+        (("--tenant", "bakery", "--model", "a#b", "--accept"), "--model takes --tenant"),
+        (("--figure", "shop", "--model", "a#b"), "--figure takes --show"),
+    ],
+)
+def test_compared_models_go_with_few_options(
+    options: GlobalOptions, given: tuple[str, ...], told: str
+) -> None:
+    done = CliRunner().invoke(app, ["--tenants", str(options.tenants_dir), "evaluate", *given])
+    assert done.exit_code == 2
+    assert told in " ".join(done.stderr.replace("│", " ").split())

@@ -8,7 +8,6 @@ from assistant.cli.aws.templates import facts_of
 from assistant.domain.errors import ConfigurationError
 from template_checks import InvalidInputError
 from template_checks.facts import load_intended_paths
-from tests.fakes.tenant_files import committed_tenant
 
 ROOT = Path(__file__).parents[3]
 
@@ -32,14 +31,6 @@ def test_facts_of_a_tenant_are_what_its_file_lock_and_manifest_say() -> None:
     )
     tables = {image.repository: image.accounts for image in facts.images}
     assert tables["huggingface-vllm-inference-neuronx"]["us-east-1"] == "763104351884"
-
-
-def test_a_candidate_is_an_artifact_too(tmp_path: Path) -> None:
-    path = tmp_path / "pharmacy.toml"
-    text = committed_tenant("pharmacy").replace("[models]\n", '[models]\ncandidate = "qwen3-8b-trn1"\n')
-    path.write_text(text, encoding="utf-8")
-    served, candidate, _ = facts_of(path, root=ROOT).artifacts
-    assert (served.name, candidate.name) == ("qwen3-8b-inf2", "qwen3-8b-trn1")
 
 
 def test_a_tenant_that_is_only_served_locally_has_no_facts(tmp_path: Path) -> None:

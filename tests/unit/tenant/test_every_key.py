@@ -29,9 +29,7 @@ NOT_SET = {
     "sources.ocr": "a deployment refuses it",
     "sources.ocr_languages": "goes with ocr",
     "sources.connector.ca_pem": "a deployment writes it, from ca_file of the [[reach]] entry",
-    "generation.canary_sha256": "a deployment writes it, from the candidate's manifest",
     "records.deployed": "a deployment writes it",
-    "models.candidate": "needs a tuned model in model_artifacts; tests/stacks/test_canary.py makes one",
     "reach.inline": "is read from the connector file",
     "reach.ca_pem": "is read from ca_file",
 }

@@ -6,12 +6,12 @@ import typer
 
 
 def add_to_models(app: typer.Typer) -> None:
-    from assistant.options.models_lab.commands.candidates import candidates, compare, try_
+    from assistant.options.models_lab.commands.candidates import candidates, try_
     from assistant.options.models_lab.commands.compiling import compile_
-    from assistant.options.models_lab.commands.release import package, release
+    from assistant.options.models_lab.commands.packaging import package
     from assistant.options.models_lab.commands.training import train
 
-    for command in (candidates, try_, compare, train, compile_, package, release):
+    for command in (candidates, try_, train, compile_, package):
         app.command(name=command.__name__.rstrip("_"))(command)
 
 

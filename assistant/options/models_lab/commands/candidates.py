@@ -1,8 +1,7 @@
-"""``assistant models candidates | try | compare``: models of JumpStart, from an id to a manifest.
+"""``assistant models candidates | try``: models of JumpStart, from an id to a manifest.
 
     candidates --region R   fills rows of jumpstart.lock.toml from JumpStart's bucket
-    try ID                  a throw-away endpoint of a row
-    compare MODEL MODEL     the same questions to each
+    try ID                  a throw-away endpoint of a row, for assistant evaluate --model endpoint:NAME
     candidates --adopt ID   model_artifacts/TASK/ID/manifest.toml, which a tenant file may name
 
 The machine that runs ``candidates`` and ``try`` must reach AWS: the tenant's VPC is closed, and an endpoint
@@ -11,11 +10,9 @@ in it reads only the tenant's own bucket, so ``try`` first copies an artifact th
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,13 +34,10 @@ from assistant.options.models_lab.jumpstart import (
     TrialPlace,
 )
 from assistant.tenant import manifests as model_artifacts
-from assistant.tenant.added_models import ServedLlm
 from assistant.tenant.prices import load_prices
-from assistant.tenant.tenant import TenantConfig
-from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, pairs_of, table
+from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, table
 
 if TYPE_CHECKING:
-    from assistant.options.models_lab.comparison import Compared, Contender
     from assistant.terminal.account import AwsAccount
 
 _POLL_S = 20.0
@@ -53,7 +47,6 @@ _RETRIES = {"MaximumEventAgeInSeconds": 86_400, "MaximumRetryAttempts": 185}
 """The most that EventBridge Scheduler takes: SageMaker deletes no endpoint that is still Creating."""
 _SYSTEM_GB = 30
 """Disk of a trial's instance beside twice the weights."""
-RECORDED = "recorded"
 _IMAGES = {"llm": "llm_gpu", "embedding": "embedding_tei_cpu"}
 """Task = the image of ``images.lock.toml`` by which the stacks serve an adopted model, in place of the image
 that JumpStart names."""
@@ -230,10 +223,8 @@ def try_(
     with terminal.waiting("making the endpoint"):
         name = trial.start()
     if not options.writes({"endpoint": name, "deleted_at": ends_at.isoformat()}):
-        model = f"endpoint:{name}"
-        terminal.show(f"{name} answers until {ends_at:%Y-%m-%d %H:%M} UTC. Compare it:")
-        command = f"assistant models compare {RECORDED} {model} --tenant {tenant}"
-        terminal.show(f"  {command} --usd-per-hour {model}={price:g}")
+        terminal.show(f"{name} answers until {ends_at:%Y-%m-%d %H:%M} UTC. Compare it with others:")
+        terminal.show(f"  assistant evaluate --tenant {tenant} --model endpoint:{name} --model …")
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,119 +371,6 @@ class Trial:
                 f"{self.ends_at:%Y-%m-%d %H:%M} UTC and retried for a day. Look: aws sagemaker "
                 f"describe-endpoint --endpoint-name {name}"
             ) from None
-
-
-# --- compare ----------------------------------------------------------------------------------------------
-COMPARED = (
-    "Two or more; the others are held against the first. recorded (the committed answers of a strong model), "
-    "endpoint:NAME in the tenant's account, or URL#MODEL of a chat server on this machine or its network."
-)
-
-
-def compare(
-    context: typer.Context,
-    names: Annotated[list[str], Argument(metavar="MODEL…", help=COMPARED)],
-    tenant: Tenant,
-    questions: Annotated[
-        Path | None, Option(metavar="FILE.jsonl", help="Default: the tenant's committed ones.")
-    ] = None,
-    most: Annotated[int, Option(min=1, metavar="N", help="Ask so many, always the same.")] = 120,
-    context_tokens: Annotated[
-        int | None, Option(min=256, metavar="N", help="Of prompt and answer. Default: the tenant's.")
-    ] = None,
-    usd_per_hour: Annotated[
-        list[str] | None, Option(metavar="MODEL=N", help="Price of what serves it.")
-    ] = None,
-) -> None:
-    """Ask models that write the same questions; one table has right, refused, withheld, speed and cost."""
-    from assistant.answer.services import AnswerWriter
-    from assistant.domain.clock import SystemClock
-    from assistant.evaluation.judging import WrittenModel
-    from assistant.evaluation.questions import TenantQuestions, draw
-    from assistant.models.artifacts import model_elsewhere
-    from assistant.models.recorded import read_recording
-    from assistant.options.models_lab import comparison
-    from assistant.service.opened import served_generator
-    from assistant.terminal import loading, local
-
-    if len(set(names)) < max(2, len(names)):
-        raise typer.BadParameter("Name two models or more, each once.")
-    options, terminal = GlobalOptions.of(context), Terminal()
-    config, folder = options.tenant(tenant), local.committed(options)
-    prices = _prices(usd_per_hour or (), names)
-    size = context_tokens or config.generation.context_tokens
-    models = {name: _served(options, config, name, context_tokens=size) for name in names}
-    recording = read_recording([folder / "recorded" / f"{tenant}.jsonl"]) if RECORDED in names else []
-    path, only = questions or folder / f"{tenant}.jsonl", {line.id for line in recording}
-    file = TenantQuestions.of(path, asks=lambda question: not only or question.qid in only)
-    chosen = draw(file.asked, count=most, seed="comparison")
-    if not chosen:
-        raise ConfigurationError(f"{path} holds no question that all of them can be asked.")
-    earlier = {question.qid: question.question for question in file.all}
-
-    async def run() -> list[Compared]:
-        async with local.open_services(runtime, [tenant]) as opened, AsyncExitStack() as stack:
-            contenders: list[Contender] = []
-            for name, model in models.items():
-                if model is None:
-                    player = WrittenModel.of_recording(recording)
-                    contender = comparison.Contender(name, player, opened[tenant])
-                else:
-                    generator = await served_generator(model, stack)
-                    writer = AnswerWriter(generator, *model_elsewhere(model))
-                    contender = comparison.Contender.served(name, model, writer, opened[tenant])
-                contenders.append(replace(contender, usd_per_hour=prices.get(name)))
-            with terminal.counting("asking", "questions") as show:
-                asking = comparison.compare(
-                    contenders, chosen, earlier=earlier, clock=SystemClock(), show=show
-                )
-                return await asking
-
-    with loading.loaded(options, terminal, [tenant], command="assistant models compare") as runtime:
-        results = asyncio.run(run())
-    measured = {result.name: result.estimates for result in results}
-    if not options.writes({"models": measured}):
-        terminal.show(f"{len(chosen)} questions of {path.name} ({file.sha256[:12]}), tenant {tenant}", "bold")
-        rows = comparison.comparison_rows(results)
-        terminal.out.print(table("mean [95 of 100] of questions", *names, right=names, rows=rows))
-
-
-def _prices(given: Sequence[str], names: Sequence[str]) -> dict[str, float]:
-    """Return US dollars an hour by model, of values like "endpoint:trial-1=1.52". ``names``: the models that
-    are compared. Raises typer.BadParameter."""
-    option, form = "--usd-per-hour", "MODEL=N"
-    try:
-        prices = {name: float(usd) for name, usd in pairs_of(option, given, form=form)}
-    except ValueError:
-        raise typer.BadParameter(f"{option} {form}: N is a number of US dollars.") from None
-    if unknown := sorted(prices.keys() - set(names)):
-        raise typer.BadParameter(f"{option} names {', '.join(unknown)}, which is not compared.")
-    return prices
-
-
-def _served(
-    options: GlobalOptions, tenant: TenantConfig, name: str, *, context_tokens: int
-) -> ServedLlm | None:
-    """Return the model that a name of ``compare`` means; None for the recorded one.
-
-    "endpoint:trial-1" is an endpoint in the tenant's region, "http://127.0.0.1:8080#qwen3" the model "qwen3"
-    of a chat server. Raises ConfigurationError.
-    """
-    kind, _, endpoint = name.partition(":")
-    url, _, model = name.partition("#")
-    values: dict[str, Any] = {"name": "compared", "context_tokens": context_tokens}
-    if kind == "endpoint":
-        from assistant.terminal.account import place_of
-
-        place = place_of(tenant, options.tenants_dir / f"{tenant.name}.toml")
-        values |= {"model": endpoint, "region": place.region}
-    elif name != RECORDED:
-        values |= {"model": model, "url": url}
-    try:
-        return None if name == RECORDED else ServedLlm(**values)
-    except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise ConfigurationError(f"{name}: {reason}. Models to compare: {COMPARED}") from None
 
 
 # --- adopt ------------------------------------------------------------------------------------------------

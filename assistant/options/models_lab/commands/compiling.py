@@ -15,12 +15,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -33,9 +32,6 @@ from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal
 if TYPE_CHECKING:
     from assistant.terminal.account import Deployed
 
-_WAIT_S = 7 * 3600
-"""Longer than a job may run (assistant/options/models_lab/stack/models.py)."""
-_POLL_S = 30.0
 _ENTRY = Path("containers/compile_job/compile.py")
 _RUNNING = ("InProgress", "Stopping")
 """Values of ``TrainingJobStatus`` of a job that has not ended."""
@@ -44,35 +40,28 @@ _COMPILED_FROM = {
     *("continuous_batching", "chat_template", "weights_bytes", "revision"),
 }
 """Fields of the manifest that a job compiles from, or compares its result with."""
-Machine = Literal["ml.trn1.2xlarge", "ml.trn1.32xlarge"]
-"""What a training job can compile on: Inferentia2 runs none."""
+_MACHINE = "ml.trn1.32xlarge"
+"""What a training job compiles on: Inferentia2 runs none. Nobody measured yet whether the 32 GiB of
+ml.trn1.2xlarge's host do for 8B in 16 bits."""
 PROMOTE = "Check what the last job made, copy it to where endpoints read, write its hash into the manifest."
-SMALL = "Nobody measured yet whether the smaller's 32 GiB of host memory do for 8B in 16 bits."
 
 
 def compile_(
     context: typer.Context,
     name: Annotated[str, Argument(metavar="NAME", help="Folder below model_artifacts/llm.")],
     tenant: Tenant,
-    instance: Annotated[Machine, Option(help=SMALL)] = "ml.trn1.32xlarge",
-    wait: Annotated[bool, Option("--wait/--no-wait", help="Until the job has ended.")] = True,
     status: Annotated[bool, Option("--status", help="Only tell how the last job of NAME stands.")] = False,
     promote: Annotated[bool, Option("--promote", help=PROMOTE)] = False,
-    job_name: Annotated[str | None, Option("--job", metavar="JOB", help="For --promote: this job.")] = None,
 ) -> None:
     """Compile a language model for Inferentia2 or Trainium, by a training job with the serving image."""
     options = GlobalOptions.of(context)
     compiling = _open(options, name, tenant)
     if promote:
-        sha256 = compiling.promote(compiling.job(job_name) if job_name else compiling.last_job())
+        sha256 = compiling.promote(compiling.last_job())
         if not options.writes({"name": name, "sha256": sha256}):
             Terminal().show(f"{name} = {sha256}. Review and commit its manifest.toml, then deploy.")
         return
-    job = compiling.last_job() if status else compiling.start(instance)
-    ends_at = time.monotonic() + _WAIT_S
-    while wait and not status and job["TrainingJobStatus"] in _RUNNING and time.monotonic() < ends_at:
-        time.sleep(_POLL_S)
-        job = compiling.job(job["TrainingJobName"])
+    job = compiling.last_job() if status else compiling.start()
     fields = ("TrainingJobName", "TrainingJobStatus", "SecondaryStatus", "FailureReason")
     if not options.writes({field: job.get(field) for field in fields}):
         Terminal().show(_status_of(job))
@@ -91,7 +80,7 @@ class _Compiling:
     """Instance that will serve it: its memory bounds what a job may compile."""
     deployed: Deployed
 
-    def start(self, machine: Machine) -> Mapping[str, Any]:
+    def start(self) -> Mapping[str, Any]:
         """Start a job, and return it. Raises ConfigurationError, ConflictError, DeploymentError before it
         costs anything."""
         from assistant.terminal.account import aws_errors, require_quota
@@ -100,7 +89,7 @@ class _Compiling:
         lacks = f"role to compile with: name a role {where}"
         shared_json = self.deployed.output("Data", artifacts.COMPILE_OUTPUT, lacks=lacks)
         image, entry = self._image(), self.folder.parents[2] / _ENTRY
-        require_quota(self.deployed.aws, f"{machine} for training job usage")
+        require_quota(self.deployed.aws, f"{_MACHINE} for training job usage")
         for job in self._jobs():
             if job["TrainingJobStatus"] in _RUNNING:
                 raise ConflictError(
@@ -110,14 +99,14 @@ class _Compiling:
         with aws_errors("s3", "the weights or the entry"):
             channels = {"weights": self._weights(s3, bucket), "entry": self._put(s3, bucket, entry)}
         name = f"{self._prefix}{datetime.now(UTC):%y%m%d-%H%M%S}"
-        order = self.order(json.loads(shared_json), name=name, image=image, machine=machine) | {
+        order = self.order(json.loads(shared_json), name=name, image=image) | {
             "channels": {channel: f"s3://{bucket}/{key}" for channel, key in channels.items()}
         }
         region = self.deployed.place.region
         sagemaker_jobs.start("training_job", order, region=region, root=self.folder.parents[2])
         return self.job(name)
 
-    def order(self, shared: Mapping[str, Any], *, name: str, image: str, machine: Machine) -> dict[str, Any]:
+    def order(self, shared: Mapping[str, Any], *, name: str, image: str) -> dict[str, Any]:
         """Return what ``sagemaker_jobs.start`` is given, without the channels. ``shared``: what all requests
         share, as the stack's output has it (``stack/models.py``)."""
         entry = f"/opt/ml/input/data/entry/{_ENTRY.name}"
@@ -125,8 +114,8 @@ class _Compiling:
             "shared": shared,
             "name": name,
             "container": {"training_image": image, "container_entrypoint": ["python3", entry]},
-            "instance": machine,
-            "has_local_disk": artifacts.instance_named(machine).has_local_disk,
+            "instance": _MACHINE,
+            "has_local_disk": artifacts.instance_named(_MACHINE).has_local_disk,
             "is_spot": False,
             "hyperparameters": {"manifest": json.dumps(self.wanted())},
         }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from assistant.domain.errors import ConfigurationError, DeploymentError
+from assistant.domain.errors import ConfigurationError
 from assistant.options.models_lab.commands import sagemaker_jobs
 from assistant.tenant.manifests import TRAIN_OUTPUT, Instance, LlmManifest, instance_named
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal
@@ -36,10 +35,6 @@ _REPOSITORY = r"[a-z0-9]+(?:[._/-][a-z0-9]+)*"
 _FOLDER = r"([A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+)*/)+"
 """Folder of a training set: "2026-11/pharmacy-51ab9c/". It ends in a slash, so that no other folder is meant
 that begins alike."""
-_ENDED = frozenset({"Completed", "Failed", "Stopped"})
-POLL_S = 30.0
-STARTING_S = 3600.0
-"""For a job that waits for its instance, beyond the longest that it may run."""
 CLEARED = "The base's licence: a person has read that it allows a changed model in service."
 
 
@@ -59,7 +54,6 @@ def train(
     ] = None,
     spot: Annotated[bool, Option("--spot", help="Cheaper; goes on after an interruption.")] = False,
     cleared: Annotated[str | None, Option("--licence-cleared", metavar="NAME", help=CLEARED)] = None,
-    wait: Annotated[bool, Option("--wait", help="Until the job ends.")] = False,
 ) -> None:
     """Start a training job of a tenant in its account, inside the learning stack's bounds."""
     from assistant.terminal.account import Deployed
@@ -76,8 +70,8 @@ def train(
     order = job.order(json.loads(shared), root=root)
     arn = sagemaker_jobs.start("training_job", order, region=account.region, root=root)
     terminal.step(f"started {arn}")
-    if wait:
-        terminal.show(_ended(account, name))
+    waiter = f"aws sagemaker wait training-job-completed-or-stopped --training-job-name {name}"
+    terminal.show(f"{waiter} --region {account.region}")
 
 
 def refuse_impossible(task: Task, instance: str, *, spot: bool) -> None:
@@ -187,19 +181,3 @@ class TrainingJob:
         order["channels"]["code"] = f"s3://{bucket}/{folder}"
         order["container"]["container_entrypoint"] = ["torchrun", f"--nproc_per_node={cores}"]
         order["container"]["container_arguments"] = ["/opt/ml/input/data/code/train.py"]
-
-
-def _ended(account: AwsAccount, name: str) -> str:
-    """Wait for the job; return where its result is. Raises DeploymentError with the reason of a failure."""
-    began_s = time.monotonic()
-    while True:
-        job = account.call("sagemaker", "describe_training_job", TrainingJobName=name)
-        status, limits = job["TrainingJobStatus"], job["StoppingCondition"]
-        longest_s = limits.get("MaxWaitTimeInSeconds", limits["MaxRuntimeInSeconds"]) + STARTING_S
-        if status in _ENDED or time.monotonic() - began_s > longest_s:
-            break
-        time.sleep(POLL_S)
-    if status != "Completed":
-        reason = job.get("FailureReason", "its log in /aws/sagemaker/TrainingJobs may say why")
-        raise DeploymentError(f"{name} is {status}: {reason}")
-    return str(job["ModelArtifacts"]["S3ModelArtifacts"])

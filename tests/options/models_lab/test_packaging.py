@@ -1,18 +1,17 @@
-"""``assistant models package``, ``release``, ``variants`` on the emulator."""
+"""``assistant models package`` on the emulator."""
 # pyright: basic
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import boto3
 import pytest
@@ -22,19 +21,12 @@ from tokenizers.pre_tokenizers import Whitespace
 from typer.testing import CliRunner, Result
 
 from assistant.cli.main import app
-from assistant.domain.errors import AssistantError, DeploymentError
-from assistant.evaluation.measures import Run
-from assistant.options.models_lab.commands.canary import refuse_canary
+from assistant.domain.errors import AssistantError
 from assistant.tenant.manifests import LlmManifest
-from assistant.tenant.tenant import load_tenant
-from assistant.terminal.account import Deployed
 from tests.fakes.aws_server import REGION
-from tests.fakes.sagemaker_control import ACCOUNT, ControlledSageMaker
+from tests.fakes.sagemaker_control import ACCOUNT
 from tests.fakes.tenant_files import ROOT, committed_tenant, with_own_llm
-from tests.options.models_lab.canary_scene import Scene, scene
-from tests.unit.evaluation import results
 
-__all__ = ["scene"]
 pytestmark = pytest.mark.loopback
 CARD = {
     "schema_version": 1,
@@ -43,7 +35,6 @@ CARD = {
     "base_model": "b" * 64,
     "licenses": {"base": "Apache-2.0", "set": "proprietary"},
 }
-SERVED_SHA256 = LlmManifest.read(ROOT / "model_artifacts/llm/smollm2-135m-cpu").sha256
 
 
 @dataclass
@@ -51,11 +42,7 @@ class Desk:
     """A clone with a tenant that is deployed on the emulator, and the commands that a person runs there."""
 
     clone: Path
-    scene: Scene
-
-    @property
-    def prefix(self) -> str:
-        return self.scene.name
+    prefix: str = field(default_factory=lambda: f"llm-{uuid4().hex[:8]}")
 
     @property
     def bucket(self) -> str:
@@ -72,28 +59,19 @@ class Desk:
         weights.mkdir(parents=True)
         (weights / "tuned.gguf").write_bytes(b"GGUF tuned weights")
         (self.clone / "job/training.json").write_text(json.dumps(CARD))
-        self.declare('candidate = "tuned"')
+        self.declare()
         boto3.client("s3", region_name=REGION).create_bucket(Bucket=self.bucket)
         self.stack(
             "Data", ModelsBucketName=self.bucket, ArtifactPublisherArn=f"arn:aws:iam::{ACCOUNT}:role/p"
         )
-        self.stack(
-            "Models",
-            ServedConfigName=f"{self.prefix}-served",
-            CanaryConfigName=f"{self.prefix}-canary",
-            CanaryArtifactSha256=self.sha256,
-            ReleaserArn=f"arn:aws:iam::{ACCOUNT}:role/releaser",
-        )
 
-    def declare(self, line: str) -> None:
+    def declare(self) -> None:
         text = with_own_llm(committed_tenant("sandbox")).replace(
             'account = "111122223333"', f'account = "{ACCOUNT}"'
         )
         text = text.replace(
             'region = "us-east-1"\n', f'region = "us-east-1"\nname_prefix = "{self.prefix}"\n'
         )
-        text = text.replace('llm = "smollm2-135m-cpu"\n', f'llm = "smollm2-135m-cpu"\n{line}\n')
-        text = text.replace('endpoint = "sandbox-llm"', f'endpoint = "{self.prefix}"')
         (self.clone / "tenants/sandbox.toml").write_text(text)
 
     def stack(self, name: str, **outputs: str) -> None:
@@ -107,56 +85,37 @@ class Desk:
             StackName=f"{self.prefix}-sandbox-{name}", TemplateBody=json.dumps(template)
         )
 
-    def run(self, *command: str, answer: str = "") -> Result:
+    def run(self, *command: str) -> Result:
         options = ["--tenants", str(self.clone / "tenants"), "--state", str(self.clone / "state")]
-        return CliRunner().invoke(app, [*options, "models", *command], input=answer)
+        return CliRunner().invoke(app, [*options, "models", *command])
 
     def package(self, *more: str) -> Result:
         return self.run("package", "job/merged", "--name", "tuned", "--like", "smollm2-135m-cpu", *more)
-
-    def evaluate(self, name: str, *right: float, writer: str | None = None, **fields: Any) -> None:
-        """Store a run in which a model wrote; ``right``: its value for each question."""
-        asked = [
-            results.result(results.question(f"q{number}"), written_right=value)
-            for number, value in enumerate(right)
-        ]
-        made = results.run(*asked, tenant="sandbox", writer="model", writer_sha256=writer, **fields)
-        run = Run(name=name, made_at="2026-11-23T00:00:00Z", tenants=(made,))  # type: ignore[arg-type]
-        folder = self.clone / "state/evaluations"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.json").write_text(run.model_dump_json())
-
-    def release(self, *more: str, answer: str = "") -> Result:
-        return self.run("release", "tuned", "--tenant", "sandbox", *more, answer=answer)
 
     @property
     def sha256(self) -> str:
         return hashlib.sha256(b"GGUF tuned weights").hexdigest()
 
 
-REPORTS = ("--evaluation", "after", "--against", "before")
-
-
 @pytest.fixture
-def desk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    made = Desk(tmp_path, scene)
+def desk(aws_server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    for name, value in {
+        "AWS_ENDPOINT_URL": aws_server_url,
+        "AWS_ACCESS_KEY_ID": "AKIDLOCAL",
+        "AWS_SECRET_ACCESS_KEY": "x",
+    }.items():
+        monkeypatch.setenv(name, value)
+    made = Desk(tmp_path)
     made.make()
     monkeypatch.chdir(tmp_path)
-    made.evaluate("before", 1, 0, 1, 0, 1, 0, writer=SERVED_SHA256)
-    made.evaluate("after", 1, 1, 1, 0, 1, 0, writer=made.sha256)
-    asyncio.run(ControlledSageMaker(scene.url).auto(endpoints="InService"))
-    yield made
-    asyncio.run(ControlledSageMaker(scene.url).auto())
+    return made
 
 
 def told(done: Result) -> str:
     return done.output + (str(done.exception.message) if isinstance(done.exception, AssistantError) else "")
 
 
-# --- package ----------------------------------------------------------------------------------------------
-
-
-def test_an_artifact_is_packaged_put_released_and_rolled_back(desk: Desk) -> None:
+def test_an_artifact_is_packaged_and_put(desk: Desk) -> None:
     done = desk.package("--put", "sandbox")
     assert done.exit_code == 0, told(done)
     manifest = LlmManifest.read(desk.artifacts / "tuned")
@@ -166,18 +125,6 @@ def test_an_artifact_is_packaged_put_released_and_rolled_back(desk: Desk) -> Non
     assert manifest.lineage.licences == {"base": "Apache-2.0", "set": "proprietary"}
     keys = boto3.client("s3", region_name=REGION).list_objects_v2(Bucket=desk.bucket)["Contents"]
     assert [one["Key"] for one in keys] == [f"llm/tuned/{desk.sha256}/tuned.gguf"]  # no callers': not served
-
-    done = desk.release(*REPORTS, answer="y\n")
-    assert done.exit_code == 0, told(done)
-    price, question = done.output.index("0.21 USD an hour"), done.output.index("Release tuned to 5 %")
-    assert price < question
-    assert "InService; AllTraffic 95 %, Canary 5 %" in done.output
-
-    assert desk.scene.shares()["Canary"] == (1 / 19, 1)
-    done = desk.run("release", "--back", "--tenant", "sandbox")
-    assert done.exit_code == 0, told(done)
-    assert "InService; AllTraffic alone" in done.output
-    assert desk.scene.shares() == {"AllTraffic": (1.0, 1)}
 
 
 def gpu_folder(desk: Desk) -> Path:
@@ -284,88 +231,3 @@ def test_another_model_under_a_used_name_is_refused(desk: Desk) -> None:
     done = desk.package()
     assert "An artifact never changes" in told(done)
     assert LlmManifest.read(desk.artifacts / "tuned").sha256 == desk.sha256
-
-
-# --- release ----------------------------------------------------------------------------------------------
-
-
-def test_a_no_to_the_price_changes_nothing(desk: Desk) -> None:
-    desk.package("--put", "sandbox")
-    done = desk.release(*REPORTS, answer="n\n")
-    assert done.exit_code != 0
-    assert desk.scene.shares() == {"AllTraffic": (1.0, 1)}
-
-
-def refused(desk: Desk, said: str, *more: str) -> None:
-    done = desk.release(*more, "--yes")
-    assert done.exit_code != 0
-    assert said in told(done)
-    assert desk.scene.shares() == {"AllTraffic": (1.0, 1)}
-
-
-def test_without_a_report_nothing_is_released(desk: Desk) -> None:
-    desk.package("--put", "sandbox")
-    refused(desk, "A release rests on an evaluation of both models")
-    refused(desk, "There is no evaluation nowhere", "--evaluation", "nowhere", "--against", "before")
-
-
-def test_a_worse_candidate_is_refused_with_the_interval(desk: Desk) -> None:
-    desk.package("--put", "sandbox")
-    desk.evaluate("before", *[1.0] * 12, writer=SERVED_SHA256)
-    desk.evaluate("after", *[0.0] * 10, 1.0, 1.0, writer=desk.sha256)
-    refused(desk, "The candidate is worse than the served model: written answer right: -0.833 [", *REPORTS)
-
-
-def test_reports_of_other_questions_other_weights_or_quotes_are_refused(desk: Desk) -> None:
-    desk.package("--put", "sandbox")
-    desk.evaluate("other", 1, 1, 1, questions_sha256="9" * 64)
-    refused(desk, "asked different questions", "--evaluation", "other", "--against", "before")
-    desk.evaluate("other", 1, 1, 1, writer="9" * 64)
-    refused(
-        desk, f"The evaluation is of the weights {'9' * 64}", "--evaluation", "other", "--against", "before"
-    )
-    desk.evaluate("other")
-    refused(desk, "no answers that both models wrote", "--evaluation", "other", "--against", "before")
-
-
-def test_the_same_weights_in_another_form_count_as_evaluated(desk: Desk) -> None:
-    (desk.clone / "evaluated.gguf").write_bytes(b"GGUF the same, quantised")
-    desk.package("--evaluated", "evaluated.gguf", "--put", "sandbox")
-    desk.evaluate("after", 1, 1, 1, 0, 1, 0, writer=hashlib.sha256(b"GGUF the same, quantised").hexdigest())
-    done = desk.release(*REPORTS, "--yes")
-    assert done.exit_code == 0, told(done)
-
-
-def test_other_bytes_in_the_bucket_are_refused(desk: Desk) -> None:
-    desk.package("--put", "sandbox")
-    s3 = boto3.client("s3", region_name=REGION)
-    key = f"llm/tuned/{desk.sha256}/tuned.gguf"
-    s3.put_object(Bucket=desk.bucket, Key=key, Body=b"GGUF swapped weights")
-    refused(desk, "holds another artifact", *REPORTS)
-    s3.delete_object(Bucket=desk.bucket, Key=key)
-    refused(desk, "does not hold exactly the files of tuned: tuned.gguf", *REPORTS)
-
-
-def test_what_no_tenant_or_stack_declares_is_refused(desk: Desk) -> None:
-    desk.package("--put", "sandbox")
-    desk.declare("")
-    refused(desk, 'Write candidate = "tuned" under [models]', *REPORTS)
-
-
-def test_a_stack_that_declares_another_artifact_than_the_manifest_is_refused(desk: Desk) -> None:
-    desk.package("--put", "sandbox")
-    path = desk.artifacts / "tuned/manifest.toml"
-    path.write_text(path.read_text().replace(desk.sha256, "9" * 64))
-    desk.evaluate("after", 1, 1, 1, 0, 1, 0)
-    refused(desk, f"The stack declares {desk.sha256}, not the tuned of the manifest", *REPORTS)
-
-
-def test_no_deployment_while_a_canary_runs(desk: Desk) -> None:
-    file = desk.clone / "tenants/sandbox.toml"
-    deployed = Deployed.of(load_tenant(file), file)
-    refuse_canary(deployed)
-    desk.scene.canary.release(5)
-    with pytest.raises(DeploymentError, match=r"runs a canary.*Canary 5 %.*assistant models release --back"):
-        refuse_canary(deployed)
-    desk.scene.canary.rollback()
-    refuse_canary(deployed)
