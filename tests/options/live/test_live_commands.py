@@ -76,8 +76,8 @@ async def test_every_break_of_the_schema_is_named_at_once_without_a_value(
     assert said["outcome"] == "wrong"
     assert said["said"] == [
         "system_invalid: orders gave a response that cannot be used: "
-        "Order.items.count breaks the OpenAPI file's required; "
-        "Order.refill.copay breaks the OpenAPI file's type; Order.status breaks the OpenAPI file's enum."
+        "Order.status breaks the OpenAPI file's enum; Order.refill.copay breaks the OpenAPI file's type; "
+        "Order.items.count breaks the OpenAPI file's required."
     ]
 
 
