@@ -103,7 +103,10 @@ class ReadChat:
             asked = [*asked_note, *self.open(sentences, scope.embedded, more=dated)]
         answered_at = max((at for at, message in enumerate(messages) if message.who == "agent"), default=-1)
         newest = [sentence.text for sentence in sentences if sentence.message > answered_at]
-        if not (asked_note or any(self._heads.asks_something(each, scope.embedded) for each in newest)):
+        is_asked_back = answered_at >= 0 and "?" in messages[answered_at].text  # "yes" answers the agent
+        if not (asked_note or is_asked_back) and not any(
+            self._heads.asks_something(each, scope.embedded) for each in newest
+        ):
             asked = newest[-1:] or asked  # thanks: what was asked before it is answered
         text = "\n".join(asked)
         if not text:

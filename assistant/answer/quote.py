@@ -350,9 +350,8 @@ class MakeQuote:
             return []
         composing.note_shown(section)
         query = part.ranked.hits.query
-        lines = {scored.unit.ordinal: scored.unit.text for scored in section.units}
-        marked = [lines[ordinal] for ordinal in section.keys or lines]
-        days = self._services.counted_days(query.text, list(lines.values()), marked, at=query.at)
+        lines = [scored.unit.text for scored in section.units]
+        days = self._services.counted_days(query.text, lines, at=query.at)
         opening += "".join(f"{line}.\n\n" for line in days)
         if not part.differing:
             return self._section_blocks(section, part, composing, opening=opening)

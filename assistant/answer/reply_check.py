@@ -48,7 +48,8 @@ _PRONOUNS = frozenset({"1", "2"})
 _OF_DATES = frozenset(map(fold, (*month_name, *day_name)))
 """Names of months and days: no proper names."""
 _GIVEN = word_set("en_given_names") | word_set("en_name_words")
-_PERSONS = _GIVEN | word_set("en_surnames") | word_groups("en_patient_cues")["titles"]
+_TITLES = word_groups("en_patient_cues")["titles"]
+_PERSONS = _GIVEN | word_set("en_surnames") | _TITLES
 _LONGEST_LINE, _LONGEST_OPENING, _LONGEST_NAME = 9, 4, 4
 """Words of a greeting or closing line; of what stands before a name ("Thank you for writing"); of a name
 ("Dr. Ana de Souza")."""
@@ -177,7 +178,9 @@ class _Check:
         first, *more = text.split("\n")
         if not spans:
             return 0, closing
-        is_line = first.rstrip().endswith(",") and self._is_line(first) and not self._orders(_words(first))
+        is_line = (
+            first.rstrip().endswith(",") and self._is_line(first) and not self._orders(WORD.findall(first))
+        )
         greeting_end = len(first) if is_line else spans[0].start + self._greeting_end(spans[0].text)
         start = len(text) + 1
         for line in reversed(more[-_CLOSING_LINES:]):
@@ -187,7 +190,7 @@ class _Check:
                 break
             if line.strip() and (above[-1:] in ".!?" or text[:start].endswith("\n\n")):
                 closing = start
-        opening, _, name = map(_words, spans[-1].text.rpartition(", "))
+        opening, _, name = map(WORD.findall, spans[-1].text.rpartition(", "))
         if fold(" ".join(name[:1])) in _GIVEN and "".join(name[1:]).islower():
             name = name[:1]  # "Teresa from the diabetes line"
         if spans[-1].start < closing and self._calls(opening, name):
@@ -202,7 +205,7 @@ class _Check:
         "Kind regards," and "Take care, Sam", not "Take Metformin" and "Our courier is Humana".
         """
         line = line.strip().lstrip("\u2013\u2014 ")
-        words = _words(line)
+        words = WORD.findall(line)
         if not 0 < len(words) <= _LONGEST_LINE or not line[0].isalpha() or line[-1] in ".!?:":
             return False
         is_name = "," in line or not is_last or all(word.istitle() for word in words)
@@ -215,26 +218,25 @@ class _Check:
         as a clause. 0 without one."""
         opening: list[str] = []
         for clause in _CLAUSE.finditer(sentence):
-            words = _words(clause[0])
-            names = list(takewhile(str.istitle, reversed(words if opening else words[1:])))
+            words = WORD.findall(clause[0])
+            names = list(takewhile(_is_title, reversed(words if opening else words[1:])))
             opening += words[: len(words) - len(names)]
             if names:
-                return clause.end() if self._calls(opening, names) else 0
+                is_near = clause.start() > 0 or len(opening) < _LONGEST_OPENING - 1  # "Good news of Humana"
+                return clause.end() if is_near and self._calls(opening, names) else 0
         return 0
 
     def _calls(self, opening: Sequence[str], name: Sequence[str]) -> bool:
         """Return whether words before a name go with one that is called: "Thank you", "Ana", and neither
         "With", "Humana" nor "Take", "Metformin"."""
-        names = set(map(fold, name))
-        if not 0 < len(opening) <= _LONGEST_LINE or any(word.istitle() for word in opening[1:]):
+        names, begins = set(map(fold, name)), fold("".join(opening[:1]))
+        if not 0 < len(opening) <= _LONGEST_LINE or any(map(_is_title, opening[1:])):
             return False
-        if names <= _GIVEN:
-            return True
-        begins, language = fold(opening[0]), self._language
-        is_opening = len(opening) <= _LONGEST_OPENING and not language.is_function(begins)
-        is_called = is_opening and language.is_plain(begins) and len(name) <= _LONGEST_NAME
-        is_person = names <= _PERSONS or is_called
-        return is_person and not self._orders(opening) and not any(self._orders([word]) for word in name)
+        is_opening = self._language.is_plain(begins) and not self._language.is_function(begins)
+        is_short = len(opening) <= _LONGEST_OPENING and len(name) <= _LONGEST_NAME
+        is_called = is_opening and (is_short or not names.isdisjoint(_TITLES))
+        is_order = self._orders(opening) or any(self._orders([word]) for word in name)
+        return names <= _GIVEN or (not is_order and (is_called or names <= _PERSONS))
 
     def _orders(self, words: Sequence[str]) -> bool:
         """Return whether words may begin with an imperative: "Take care", and not "Thank you"."""
@@ -308,8 +310,9 @@ class _Check:
         return number in reply.quantities.values or _has(amount, reply.amounts)
 
 
-def _words(text: str) -> list[str]:
-    return [word[0] for word in WORD.finditer(text)]
+def _is_title(word: str) -> bool:
+    """Return whether a word has its first letter alone in capitals, and is no month or day."""
+    return word.istitle() and fold(word) not in _OF_DATES
 
 
 def _has(amount: Amount, amounts: frozenset[Amount]) -> bool:

@@ -136,13 +136,11 @@ class TenantServices:
             at = at.astimezone(ZoneInfo(power.time_zone))
         return at.date()
 
-    def counted_days(
-        self, text: str, lines: Sequence[str], marked: Sequence[str] = (), *, at: datetime | None
-    ) -> tuple[str, ...]:
+    def counted_days(self, text: str, lines: Sequence[str], *, at: datetime | None) -> tuple[str, ...]:
         """Return the days that ``values.counted_days`` counts for a message of ``at``, if any."""
         if (today := self.today(at)) is None:
             return ()
-        days = counted_days(text, lines, marked, today=today, language=language(self.tenant.language))
+        days = counted_days(text, lines, today=today, language=language(self.tenant.language))
         return () if days is None else (days,)
 
     @property

@@ -62,7 +62,6 @@ _LIMIT = re.compile(
 """A limit in days, before an event or after it: "14 days before departure"; "within 7 days", "180 days from
 the notice", "stays open for 14 days", "Limit: 90 days". Business days, days of a supply ("fewer than 3 days
 of medicine") and notices that we give ("a text 3 days before a refill") are none."""
-_CLAUSE_END = re.compile(r"[.,;:!?](?=\s)|\n|\b(?:and|but)\b")
 _SENTENCE_END = re.compile(r"[.!?](?=\s)|\n")
 _ROOT = 5
 """Letters in which two stems of one word agree: "deliv" of "delivered", "deliveri" of "delivery"."""
@@ -164,14 +163,11 @@ class Values:
         )
 
 
-def counted_days(
-    text: str, lines: Sequence[str], marked: Sequence[str] = (), *, today: date, language: Language
-) -> str | None:
+def counted_days(text: str, lines: Sequence[str], *, today: date, language: Language) -> str | None:
     """Return the days between the date of a text and today, where a line of a document limits them:
     "11/20/2026 to today, 11/27/2026: 7 days", "today, 11/27/2026, to 12/1/2026: 4 days"; of two dates in
     order the days between them, "11/20 to 12/1: 11 days"; "two weeks ago: 14 days". None where no line about
-    the date has a limit in days, or more than one reading is left. ``marked``: those of the lines that matter
-    most.
+    the date has a limit in days, or more than one reading is left.
 
     A date is a past or a coming one: a word says which ("since", "until", "ago"), else the limit that it is
     near, which counts from an event or up to one. In a date of two numbers the first is the month; with a
@@ -180,14 +176,11 @@ def counted_days(
     found = list(_dates_in(fold(text), today=today))
     matches, dates = [match for match, _ in found], [readings for _, readings in found]
     is_about, ahead, since = False, 0, 0
-    for line in lines:
-        folded, is_marked = fold(line), line in marked
+    for folded in map(fold, lines):
         for limit in _LIMIT.finditer(folded):
             # of a row of a table, the cells up to the one with the limit
             named = folded[: limit.end()] + folded[limit.end() :].partition(";")[0]
-            names_it = len(dates) == 2 or any(
-                _is_about(named, match, is_marked=is_marked, language=language) for match in matches
-            )
+            names_it = len(dates) == 2 or any(_is_about(named, match, language=language) for match in matches)
             is_about, ahead = is_about or names_it, max(ahead, int(limit["ahead"] or 0))
             since = max(since, names_it * int(limit["since"] or limit["of"] or 0))
     ahead *= is_about
@@ -222,12 +215,10 @@ def _dates_in(folded: str, *, today: date) -> Iterator[tuple[re.Match[str], list
             yield match, past + coming
 
 
-def _is_about(line: str, match: re.Match[str], *, is_marked: bool, language: Language) -> bool:
-    """Return whether a line has a word of the clause in which a date stands; a marked one, of its
-    sentence."""
-    end = _SENTENCE_END if is_marked else _CLAUSE_END
+def _is_about(line: str, match: re.Match[str], *, language: Language) -> bool:
+    """Return whether a line has a word of the sentence in which a date stands."""
     before, after = match.string[: match.start()], match.string[match.end() :]
-    words = language.content_stems(f"{end.split(before)[-1]} {end.split(after)[0]}")
+    words = language.content_stems(f"{_SENTENCE_END.split(before)[-1]} {_SENTENCE_END.split(after)[0]}")
     pairs = product(words, language.content_stems(line))
     return any(a == b or (a[:_ROOT] == b[:_ROOT] and len(min(a, b, key=len)) >= _ROOT) for a, b in pairs)
 

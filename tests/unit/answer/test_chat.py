@@ -213,8 +213,9 @@ async def test_thanks_are_not_searched_and_end_with_nothing_to_answer(tenant: Fa
             "",
             "The message thanks or greets: there is nothing to answer.",
         )
-    unanswered = await ask(tenant, "", turns=[*TURNS, {"who": "customer", "text": THANKS}])
-    assert QUESTION in unanswered.prepared.queries.reading.questions
+    for before in (TURNS, [*TURNS, {"who": "agent", "text": "By mail or at a store?"}]):
+        open_still = await ask(tenant, "", turns=[*before, {"who": "customer", "text": THANKS}])
+        assert QUESTION in open_still.prepared.queries.reading.questions
 
 
 def test_thanks_ask_for_nothing_and_are_no_case_of_the_desk() -> None:
