@@ -153,6 +153,14 @@ def test_the_likeliest_unit_is_marked_and_others_that_matter() -> None:
     assert keys(chosen(FOUR, Bravo=5.0, Delta=4.5)) == ["Bravo goes second.", "Delta goes last."]
 
 
+@pytest.mark.parametrize(("mail", "marked"), [(3.3, ["Mail", "Retail"]), (3.8, ["Mail"])])
+def test_rows_that_a_question_hardly_tells_apart_are_marked_together(mail: float, marked: list[str]) -> None:
+    table = "| Fill | Day |\n|---|---|\n| Retail | 23 |\n| Mail | 63 |\n| Other | 27 |"
+    others = dict.fromkeys(("Alpha", "Bravo", "Charlie", "Delta"), 3.0)
+    section = chosen(f"{FOUR}\n\n{table}", Mail=mail, Retail=3.2, **others)
+    assert sorted(row.split(";")[0].removeprefix("Fill: ") for row in keys(section)) == marked
+
+
 def test_a_section_too_long_to_read_is_shown_by_its_likeliest_run() -> None:
     lines = "\n".join(f"| Plan{n} | {n} days |" for n in range(900))
     content = f"Limits of filing.\n\n| Plan | File within |\n| --- | --- |\n{lines}\n"

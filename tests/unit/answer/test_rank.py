@@ -94,6 +94,14 @@ async def test_a_model_reads_the_best_by_its_words_before_the_best_by_the_index(
     assert [one.card.document_id for one in found.for_model] == ["r80", "r70", "r75"]
 
 
+async def test_a_listed_question_counts_for_more_than_the_same_words_in_the_text() -> None:
+    text = "A suitcase went missing. Ask the desk."
+    in_text = document("a", text, title="Losses")
+    listed = document("b", text, title="Losses", questions=("Is a missing suitcase replaced?",))
+    found = await evidence("My suitcase is missing.", FakeTenant().with_documents(in_text, listed))
+    assert [(one.document_id, one.features["names"]) for one in found.order] == [("b", 1.0), ("a", 0.0)]
+
+
 async def test_a_title_with_another_number_than_the_question_s_is_known() -> None:
     tenant = FakeTenant().with_documents(REJECTS[3])
     found = await evidence("Reject 81 means a diagnosis code?", tenant)
