@@ -218,7 +218,7 @@ def faults(judged: Iterable[Judged]) -> list[str]:
 class Run(PublicModel):
     """An evaluation as it is kept under ``STATE/evaluations``."""
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     name: str
     made_at: AwareDatetime
     tenants: tuple[TenantRun, ...]
