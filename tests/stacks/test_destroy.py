@@ -261,6 +261,22 @@ def test_a_repository_with_images_goes(account: LeavingAccount, assembly: Path) 
     assert account.of_kind("AWS::ECR::Repository") == []
 
 
+def test_each_stack_that_resists_is_left_to_the_sweep(account: LeavingAccount) -> None:
+    repository = {"Type": "AWS::ECR::Repository", "Properties": {"RepositoryName": "two"}}
+    account.deploy(
+        {
+            "assistant-two-Keys": {"Resources": {"DataKey": {"Type": "AWS::KMS::Key"}}},
+            "assistant-two-Data": {"Resources": {"Bucket": {"Type": BUCKET}}},
+            "assistant-two-Images": {"Resources": {"Images": repository}},
+        },
+        tenant="two",
+    )
+    account.fill(account.of_kind(BUCKET)[0].id, 3)
+    one(account, "AWS::ECR::Repository", "two").state["images"] = 3
+    assert nothing_unexplained(destruction("two").run(), account, "two")
+    assert standing(account, "two") == set()
+
+
 def test_a_secret_that_waits_for_its_deletion_frees_its_name(account: LeavingAccount, assembly: Path) -> None:
     deploy(account, assembly)
     (secret,) = account.of_kind(SECRET)
@@ -416,6 +432,20 @@ def test_another_name_changes_nothing(account: LeavingAccount, assembly: Path) -
     done = command(typed="clinic\n")
     assert done.exit_code != 0
     assert "That is not pharmacy" in str(done.exception)
+    assert not [call for call in account.calls if "delete" in call or "update" in call or "modify" in call]
+
+
+def test_a_folder_without_the_cdk_changes_nothing(
+    account: LeavingAccount, assembly: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(account, assembly)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(
+        app,
+        ["--tenants", str(ROOT / "tenants"), "aws", "destroy", "--tenant", "pharmacy"],
+        input="pharmacy\n",
+    )
+    assert "no CDK here" in str(done.exception)
     assert not [call for call in account.calls if "delete" in call or "update" in call or "modify" in call]
 
 

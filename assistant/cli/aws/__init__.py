@@ -27,7 +27,7 @@ from assistant.cli.aws.destroying import Destruction, run_cdk
 from assistant.cli.aws.doctor import token_findings
 from assistant.cli.aws.power import PowerCommand
 from assistant.cli.aws.restoring import Rehearsal
-from assistant.cli.aws.templates import DEPLOY_LIMIT_S, IMAGE_LOCK, ImageLockFile
+from assistant.cli.aws.templates import DEPLOY_LIMIT_S, IMAGE_LOCK, ImageLockFile, cdk_call
 from assistant.cli.aws.verifying import audit, receipt
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.tenant.deployed_names import ON, PAUSED, REINDEX_OUTPUT
@@ -132,6 +132,7 @@ def destroy(context: typer.Context, tenant: Tenant, plan: ShowPlan = False) -> N
         if not options.writes(planned):
             Terminal().out.print(planned.as_text())
         return
+    cdk_call(Path.cwd(), ())  # a folder without the CDK is refused before anything changes
     terminal.say(planned.as_text())
     if typer.prompt(f"Everything of {tenant} is deleted. Type its name to go on", err=True) != tenant:
         raise ConfigurationError(f"That is not {tenant}: nothing was changed.")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -194,17 +195,20 @@ class Destruction:
     def _delete(self, chosen: Callable[[], list[Mapping[str, Any]]]) -> None:
         """Have cdk delete stacks until none stands; what it cannot delete is retained in the end, for the
         sweep. Raises DeploymentError where a stack stays. ``chosen``: returns those that still stand."""
-        for _ in range(_ATTEMPTS):
-            if not (stacks := chosen()):
-                return
+        failures = Counter[str]()
+        while stacks := chosen():
             for stack in stacks:
                 self._prepare(stack)
             self.terminal.step(f"deleting {', '.join(stack['StackName'] for stack in stacks)}")
             with tempfile.TemporaryDirectory() as folder:
                 self._write_assembly(Path(folder), stacks)
                 self.cdk(["destroy", "--force", "--app", folder, "**"])
-        for stack in chosen():
-            self._force(stack)
+            left = chosen()  # cdk stops at the first stack that resists
+            failed = [stack for stack in left if stack["StackStatus"] == _FAILED]
+            failures.update(stack["StackName"] for stack in failed)
+            for stack in failed or left:
+                if failures[stack["StackName"]] in (0, _ATTEMPTS):
+                    self._force(stack)
 
     def _write_assembly(self, folder: Path, stacks: Sequence[Mapping[str, Any]]) -> None:
         """Write the cloud assembly that cdk reads: the stacks that stand, not those of the tenant file, which
