@@ -22,26 +22,24 @@ from tests.faults.dependencies import (
 )
 
 _OF_DEPENDENCY = {
-    EMBEDDING.name: "agents ask again; look at the endpoint's instances, scaling and model",
-    LLM.name: "agents work from the section that is shown; look at the endpoint's instances and scaling",
-    SEARCH.name: "agents ask again; look at the domain's health and at the tenant's alias",
-    RECORDS.name: "nothing, while the task lives: it follows; look at throttling and the table's policy",
-    EVENTS.name: "nothing for questions without a key; look at throttling and the table's policy",
-    STATES.name: "bring the document again; look at throttling and the table's policy",
-    DOCUMENTS.name: "bring or open the document again; look at the bucket's policy and its KMS key",
+    EMBEDDING.name: "look at the endpoint's instances, scaling and model",
+    LLM.name: "look at the endpoint's instances and scaling",
+    SEARCH.name: "look at the domain's health and the tenant's alias",
+    RECORDS.name: "it follows; look at throttling and the table's policy",
+    EVENTS.name: "look at throttling and the table's policy",
+    STATES.name: "look at throttling and the table's policy",
+    DOCUMENTS.name: "look at the bucket's policy and its KMS key",
     QUEUE.name: "bring the document again: it resumes where it stopped",
-    KEYS.name: "agents ask again; look at the issuer and the way to it",
-    KEYS_PARAMETER.name: "agents ask again; look at the parameter and who may read it",
+    KEYS.name: "look at the issuer and the way to it",
+    KEYS_PARAMETER.name: "look at the parameter and who may read it",
     POWER.name: "nothing; put `on` or `paused` into the parameter",
-    LIVE_SYSTEM.name: "agents work from the text; its owner repairs it, and calls begin again by themselves",
-    CARE_KEYS.name: "agents ask again; look at the parameter and who may read it",
-    LINK_SECRET.name: "the scheduler starts the task again; look at the key, its policy and the parameter",
+    LIVE_SYSTEM.name: "its owner repairs it; calls begin again by themselves",
+    CARE_KEYS.name: "look at the parameter and who may read it",
+    LINK_SECRET.name: "look at the key, its policy and the parameter",
 }
 _OF_CELL = {
     Cell(EMBEDDING.name, cells.WRONG_ANSWER): "serve the model that the tenant file names",
-    Cell(
-        LLM.name, cells.LATE_IN_THE_TEXT
-    ): "agents work from the section that is shown; look at the endpoint's load",
+    Cell(LLM.name, cells.LATE_IN_THE_TEXT): "look at the endpoint's load",
     Cell(SEARCH.name, cells.WRONG_ANSWER): "fill an index of the served model and swap the alias",
     Cell(SEARCH.name, cells.DOCUMENTS_LOST): "start the worker again: it writes what is missing",
     Cell(SEARCH.name, cells.INDEX_CLOSED): "open the index, or fill a new one and swap the alias",
@@ -53,10 +51,9 @@ _OF_CELL = {
     Cell(LIVE_SYSTEM.name, cells.CIRCUIT_OPEN): "its owner repairs it, or switch the system off",
     Cell(CARE_KEYS.name, cells.KEY_SET_MISSING): "put the care application's key set into the parameter",
     Cell(DOCUMENTS.name, cells.DAMAGED): "add the document again",
-    Cell(DOCUMENTS.name, cells.DOWN_WHEN_BACK): "agents come back again; look at the bucket's policy and its "
-    "KMS key",
-    Cell(THE_SERVICE, cells.KILLED): "agents ask again; look at why the task ended (memory, its host)",
-    Cell(THE_SERVICE, cells.KILLED_WAITING): "agents ask again; look at the store, and at why the task ended",
+    Cell(DOCUMENTS.name, cells.DOWN_WHEN_BACK): "look at the bucket's policy and its KMS key",
+    Cell(THE_SERVICE, cells.KILLED): "look at why the task ended (memory, its host)",
+    Cell(THE_SERVICE, cells.KILLED_WAITING): "look at the store, and at why the task ended",
     Cell(THE_SERVICE, cells.KILLED_WITH_KEY): "nothing: a client that repeats its request gets an answer",
     Cell(THE_SERVICE, cells.SAME_KEY): "nothing",
     Cell(THE_SERVICE, cells.OTHER_TASK_VERDICT): "nothing",

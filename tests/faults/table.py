@@ -25,13 +25,10 @@ COLLECT = "ASSISTANT_TESTS_FAULT_ROWS"
 _BETWEEN = "<br>"
 _HEAD = """# Faults
 
-What happens when something that the service depends on fails, as `tests/faults` sees it: the service as a
-process on its AWS adapters, an emulator of AWS, a real OpenSearch node and a SageMaker Runtime on a socket.
-The tenant's model writes. `python -m tests.faults.table` writes this page; the tests fail when it says
-something else, and at night when something that can happen has no test.
-
-In every row: the model was called at most once for a question, no record was written twice, and when the
-fault was over the next question was answered and recorded.
+What happens when something that the service depends on fails, as `tests/faults` sees it with a model that
+writes; retryable means that agents ask, or bring the document, again. In every row the model was called at
+most once for a question, no record was written twice, and when the fault was over the next question was
+answered and recorded. `python -m tests.faults.table` writes this page.
 
 | what fails: made by | the agent sees | recorded | log line | figure | what to do |
 | --- | --- | --- | --- | --- | --- |
