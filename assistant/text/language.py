@@ -32,7 +32,7 @@ _CACHED_STEMS = 50_000
 _COMMON_RANK = 1_500
 """Rank, by frequency, up to which a word tells next to nothing about the subject of a question."""
 _FUNCTION_RANK = 500
-"""Rank up to which a stop word is a preposition, a pronoun or the like, and no word of greeting."""
+"""Rank up to which a stop word is a word of grammar (a preposition, a pronoun), and no greeting."""
 
 _LONGEST_NAME_IN_LY = 6
 """Letters: "Emily" and "Lilly" are names, longer words that end in "-ly" are adverbs."""

@@ -95,7 +95,7 @@ def orders(kind: str) -> tuple[str, Mapping[str, Any], dict[str, Any]]:
         compiling = _Compiling(
             LlmManifest.read(folder), folder, served_on, Deployed.of(load_tenant(file), file)
         )
-        order = compiling.order(said, name="compile-1", image=IMAGE, machine="ml.trn1.32xlarge")
+        order = compiling.order(said, name="compile-1", image=IMAGE)
         return "pharmacy", said, order | {"channels": {"weights": "s3://value/llm/w/"}}
     said = said_by(ModelsStack, "TrialPlace", tenant=TENANT)
     facts = Facts(

@@ -180,7 +180,7 @@ def test_a_small_model_may_not_write_and_an_instruct_model_may() -> None:
     trusted = {path.parent.name: LlmManifest.read(path.parent).answering for path in LLMS}
 
     assert not trusted.pop("smollm2-135m-cpu").writes_answers
-    assert list(trusted.values()) == [WRITER] * 3
+    assert list(trusted.values()) == [WRITER] * 2
 
 
 def test_a_manifest_without_the_table_is_named(tmp_path: Path) -> None:
