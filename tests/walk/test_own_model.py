@@ -154,12 +154,13 @@ def keep_comparison(artifacts: Path) -> None:
 
 
 def serves(walk: Walk) -> str:
-    """Return the hash of the weights that the endpoint's configuration names."""
+    """Return the hash of the weights of the stack's one LLM. The emulator keeps an endpoint's first
+    configuration, so it is asked for the model."""
     sagemaker = walk.account.client("sagemaker")
-    config = sagemaker.describe_endpoint(EndpointName="pharmacy-llm")["EndpointConfigName"]
-    (variant,) = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"]
-    model = sagemaker.describe_model(ModelName=variant["ModelName"])
-    source = model["PrimaryContainer"]["ModelDataSource"]["S3DataSource"]
+    (name,) = (
+        model["ModelName"] for model in sagemaker.list_models()["Models"] if "Llm" in model["ModelName"]
+    )
+    source = sagemaker.describe_model(ModelName=name)["PrimaryContainer"]["ModelDataSource"]["S3DataSource"]
     return str(source["S3Uri"]).split("/")[-2]
 
 
