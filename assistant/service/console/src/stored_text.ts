@@ -101,10 +101,27 @@ export function quotesIn(stored: DocumentText, turn: Turn | null, n: number, of:
   return findQuotes(stored.text, quotes, utf16Span(stored.text, stored.span));
 }
 
-/** "Section 3 of 7: Steps": where in the document the first mark stands, else the passage. */
-export function whereabouts({ text, sections, span, title }: DocumentText, [first]: readonly Span[]): string | null {
+/**
+ * The index of the mark with the most letters of words that the sentences have too: a sentence often cites the line
+ * that introduces a list before the line that it says. `of`: indexes of sentences; null: the first mark.
+ */
+export function fullestOf(marks: readonly Span[], stored: DocumentText, turn: Turn | null, of: readonly number[] | null): number {
+  const sentences = turn?.sentences.filter(({ index }) => of?.includes(index)) ?? [];
+  const said = new Set(sentences.flatMap(({ start, end }) => wordsOf(textAt(turn?.text ?? "", [start, end]))));
+  const shared = marks.map(([start, end]) =>
+    [...new Set(wordsOf(stored.text.slice(start, end)))].reduce((sum, word) => sum + (said.has(word) ? word.length : 0), 0),
+  );
+  return Math.max(0, shared.indexOf(Math.max(...shared)));
+}
+
+function wordsOf(text: string): string[] {
+  return text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
+}
+
+/** "Section 3 of 7: Steps": where in the document the mark stands, else the passage. */
+export function whereabouts({ text, sections, span, title }: DocumentText, mark: Span | undefined): string | null {
   if (span === null || sections.length < 2) return null;
-  const at = first?.[0] ?? utf16Span(text, span)[0];
+  const at = mark?.[0] ?? utf16Span(text, span)[0];
   const index = sections.findLastIndex(({ start, end }) => utf16Span(text, [start, end])[0] <= at);
   const section = sections[Math.max(0, index)];
   if (section === undefined) return null;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { leavesOf } from "../src/spans.ts";
-import { blocksOf, quotesIn, whereabouts } from "../src/stored_text.ts";
+import { blocksOf, fullestOf, quotesIn, whereabouts } from "../src/stored_text.ts";
 import { type Turn, newTurn } from "../src/turn.ts";
 import type { CitedUnit, DocumentText, SentenceEnded } from "../src/wire.ts";
 
@@ -50,8 +50,23 @@ test("the units of the pressed sentences are marked, and name the section; those
   const turn = (...sentences: SentenceEnded[]): Turn => ({ ...newTurn("t", "?"), text, sentences });
   const written = turn(sentence(0, 0, [{ n: 1, start: 9, end: 12 }]), sentence(1, 4, [{ n: 1, start: 2, end: 5 }]));
   assert.deepEqual(quotesIn(stored, written, 1, [0]), [[10, 13]]);
-  assert.equal(whereabouts(stored, quotesIn(stored, written, 1, [0])), "Section 2 of 2: Leave");
+  assert.equal(whereabouts(stored, quotesIn(stored, written, 1, [0])[0]), "Section 2 of 2: Leave");
   assert.deepEqual(quotesIn(stored, written, 1, null), [[3, 6], [10, 13]]);
   assert.deepEqual(quotesIn(stored, turn({ ...sentence(0, 5, []), end: 10 }), 1, null), [[3, 6]]);
   assert.deepEqual(quotesIn({ ...stored, span: null }, written, 1, null), []);
+});
+
+test("a source opens at the mark that says most of the pressed sentence, else at the first", () => {
+  const text = "To pay, bring all of these:\nA form of leave\nA letter";
+  const stored: DocumentText = { ...STORED, text, links: [], tables: [], span: [0, text.length], sections: [] };
+  const said = "Bring a form of leave.";
+  const turn: Turn = {
+    ...newTurn("t", "?"),
+    text: said,
+    sentences: [{ index: 0, start: 0, end: said.length, citations: [1], support: "supported", cited: [] }],
+  };
+  const marks: [number, number][] = [[0, 27], [28, 43], [44, 52]];
+  assert.equal(fullestOf(marks, stored, turn, [0]), 1);
+  assert.equal(fullestOf(marks, stored, turn, null), 0);
+  assert.equal(fullestOf([], stored, null, [0]), 0);
 });

@@ -4,7 +4,7 @@ import type { Runs } from "../markdown.ts";
 import { ApiError } from "../problems.ts";
 import { scrollTo } from "../scrolling.ts";
 import { type Span, groupBySpan } from "../spans.ts";
-import { blocksOf, quotesIn, whereabouts } from "../stored_text.ts";
+import { blocksOf, fullestOf, quotesIn, whereabouts } from "../stored_text.ts";
 import { inForce, utf16Span } from "../text.ts";
 import type { Turn } from "../turn.ts";
 import type { DocumentOriginal, DocumentText, Problem, Source } from "../wire.ts";
@@ -160,17 +160,18 @@ interface StoredTextProps {
   readonly open: OpenSource;
 }
 
-/** The units of the sentences that cite the source are marked, from the first on; without one, the whole passage is. */
+/** The units of the sentences that cite the source are marked; the text opens at the one that says most of the pressed sentence. */
 function StoredText({ document: stored, turn, open: { n, sentences } }: StoredTextProps) {
   const scroller = useRef<HTMLDivElement>(null);
-  useLayoutEffect(() => {
-    const passages = [...(scroller.current?.querySelectorAll<HTMLElement>(".passage") ?? [])];
-    const [first, last] = [passages[0], passages.at(-1)];
-    if (scroller.current !== null && first && last) scrollTo(scroller.current, first, last);
-  }, [sentences]);
   // not the turn: each word of an answer that is written changes it
   const quotes = useMemo(() => quotesIn(stored, turn, n, sentences), [stored, turn?.sentences, n, sentences]);
-  const place = whereabouts(stored, quotes);
+  const opensAt = fullestOf(quotes, stored, turn, sentences);
+  useLayoutEffect(() => {
+    const passages = scroller.current?.querySelectorAll<HTMLElement>(`.passage[data-span="${opensAt}"]`) ?? [];
+    const [first, last] = [passages[0], [...passages].at(-1)];
+    if (scroller.current !== null && first && last) scrollTo(scroller.current, first, last);
+  }, [sentences]);
+  const place = whereabouts(stored, quotes[opensAt]);
   return (
     <>
       <p class="source-meta">
@@ -211,7 +212,7 @@ function StoredBlocks({ stored, quotes }: { stored: DocumentText; quotes: readon
       const label = isFirst && <span class="visually-hidden">Cited passage: </span>;
       isFirst = false;
       return (
-        <mark key={index} class="passage">
+        <mark key={index} class="passage" data-span={group.span}>
           {label}
           {drawRuns(group.runs)}
         </mark>
