@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import asdict
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 from typer import Option
 
-from assistant.domain.answers import AnswerRecord
-from assistant.domain.audit import AccessQuery
 from assistant.domain.errors import ConfigurationError
-from assistant.stores.records import StoredRecords
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, cli_reader, plain
 
 if TYPE_CHECKING:
@@ -22,10 +17,6 @@ if TYPE_CHECKING:
     from assistant.stores.opened import EmbeddedTenant
 
 CONTENTS = "Of the second person, under hipaa: the contents that the first one's refusal told."
-Hours = Annotated[int, Option("--hours", min=1, max=24 * 90, metavar="N", help="How far back.")]
-OfDeployment = Annotated[
-    bool, Option("--deployed", help="Of a deployment, which ASSISTANT_PREPARE_… names: inside its network.")
-]
 
 
 def add_to_learn(learn: typer.Typer) -> None:
@@ -68,19 +59,3 @@ def show(options: GlobalOptions, value: object, *parts: str | Table) -> None:
     if not options.writes(value):
         for part in parts:
             Terminal().out.print(plain(part) if isinstance(part, str) else part)
-
-
-async def asked_answers(
-    records: StoredRecords, *, since: datetime, until: datetime
-) -> AsyncIterator[AnswerRecord]:
-    """Yield the records of the answers asked in [since, until). Raises RecordsUnavailableError."""
-    query = AccessQuery(since=since, until=until, limit=1_000)
-    while True:
-        page = await records.list_accesses(query)
-        for entry in page.entries:
-            record = await records.get_answer(entry.subject_id) if entry.kind == "asked" else None
-            if record is not None:
-                yield record
-        if page.next_after is None:
-            return
-        query = AccessQuery(since=since, until=until, limit=1_000, after=page.next_after)

@@ -26,7 +26,6 @@ from typer import Option
 
 from assistant.documents.sources import KnowledgeSources
 from assistant.domain.errors import ConflictError, InvalidRequestError
-from assistant.options.desk.commands_learn import OfDeployment
 from assistant.options.models_lab import corpus
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.process.settings import PreparingSettings
@@ -41,7 +40,10 @@ def prepare(
     tenant: Tenant,
     out: Annotated[Path, Option(metavar="FOLDER", help="New folder.")],
     weight: Annotated[list[str] | None, Option(metavar="SOURCE=N", help=WEIGHT)] = None,
-    deployed: OfDeployment = False,
+    deployed: Annotated[
+        bool,
+        Option("--deployed", help="Of a deployment, which ASSISTANT_PREPARE_… names: inside its network."),
+    ] = False,
 ) -> None:
     """Make a corpus for training: cleaned texts without near-duplicates, mixed by weight, as Parquet. Of a
     deployment: the list of documents that the job on EMR Serverless reads."""
