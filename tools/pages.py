@@ -1,4 +1,4 @@
-"""Writes the tables in pages of docs that follow from templates and from the classes of settings.
+"""Writes the tables and lists in pages of docs that follow from templates and from the classes of settings.
 
 - ``python -m tools.pages [cdk.out]``, after ``make synth``: what tenants cost (docs/cost.md), what reaches
   and calls what (docs/architecture.md), the variables of the processes (docs/start-alone.md);
@@ -6,7 +6,7 @@
 - ``python -m tools.pages schemas``: docs/openapi.json, and the schemas of options.
 
 A table stands in its page between two comments, such as ``<!-- costs, made by … -->`` and
-``<!-- end of costs -->``; only what is between them is replaced. Tests compare the pages with the tables.
+``<!-- end of costs -->``; only what is between them is replaced. Tests compare the pages with what is made.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import re
 import sys
 import textwrap
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from operator import itemgetter
@@ -107,34 +107,39 @@ _SERVICE, _WORKER = "ASSISTANT_SERVICE_", "ASSISTANT_WORKER_"
 
 
 def with_variables(page: str) -> str:
-    """Return the page with new tables of variables. The worker's table has only the rows that differ from the
+    """Return the page with new lists of variables. The worker's has only the entries that differ from the
     service's; a line above it names the others."""
-    service, worker, local = map(_variable_rows, (ServiceSettings, WorkerSettings, LocalSettings))
-    service_of_worker = [tuple(cell.replace(_SERVICE, _WORKER) for cell in row) for row in service]
-    shared = ", ".join(row[0] for row in worker if row in service_of_worker)
-    differing = _variable_table(row for row in worker if row not in service_of_worker)
-    worker_part = f"As those of the service: {shared}.\n\n{differing}"
-    tables = (_variable_table(service), worker_part, _variable_table(local))
-    for name, table in zip(("service", "worker", "command line"), tables, strict=True):
-        page = with_table(page, table, begin=f"variables of the {name},", end="end")
+    service, worker, local = map(_variables, (ServiceSettings, WorkerSettings, LocalSettings))
+    shared = [name for name, entry in worker.items() if entry.replace(_WORKER, _SERVICE) in service.values()]
+    differing = "".join(entry for name, entry in worker.items() if name not in shared)
+    worker_part = f"As those of the service: {', '.join(shared)}.\n\n{differing}"
+    lists = ("".join(service.values()), worker_part, "".join(local.values()))
+    for name, text in zip(("service", "worker", "command line"), lists, strict=True):
+        page = with_table(page, text, begin=f"variables of the {name},", end="end")
     return page
 
 
-def _variable_table(rows: Iterable[tuple[str, ...]]) -> str:
-    return markdown_table(("variable", "values", "default", "what"), rows)
-
-
-def _variable_rows(settings: type[ProcessSettings]) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = []
+def _variables(settings: type[ProcessSettings]) -> dict[str, str]:
+    """Return the entry of each variable by its name."""
+    entries: dict[str, str] = {}
     what_by_field = dict(docstrings(settings))
     needed_on_aws = settings.on_aws if issubclass(settings, StoreSettings) else ()
     for name, field in settings.model_fields.items():
         default = "needed with `stores=aws`" if name in needed_on_aws else _default(field)
         what = re.sub(r"`(\w+)`", lambda quoted: _as_variable(quoted, settings), what_by_field[name])
-        variable = field.validation_alias or settings.variable(name)
+        variable = f"`{field.validation_alias or settings.variable(name)}`"
         values = "JSON" if get_origin(field.annotation) in (dict, tuple) else type_of(field)
-        rows.append((f"`{variable}`", values, default, what))
-    return rows
+        entries[variable] = _entry(variable, values, default, what=what)
+    return entries
+
+
+def _entry(name: str, *value: str, what: str) -> str:
+    """Return the line of a variable or a key; empty parts of ``value`` are left out.
+
+    >>> _entry("`PORT`", "whole number", "", "default `80`", what="Port to listen on.")
+    '- `PORT` (whole number; default `80`): Port to listen on.\\n'
+    """
+    return f"- {name} ({'; '.join(filter(None, value))}): {what}\n"
 
 
 def _as_variable(quoted: re.Match[str], settings: type[ProcessSettings]) -> str:
@@ -147,7 +152,7 @@ def _default(field: FieldInfo) -> str:
         return "**required**"
     if field.default_factory is not None or field.default in (None, "", ()):
         return ""
-    return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
+    return f"default `{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
 
 
 # --- keys of the tenant file --------------------------------------------------------------------------------
@@ -165,8 +170,10 @@ removes; a text where nothing is measured. A table has no ``example``, and is le
 _NUMBERS = {"exclusiveMinimum": "over {:g}", "minimum": "{:g} or more", "maximum": "at most {:g}"}
 _BOUNDS = _NUMBERS | {"minItems": "{} or more", "maxItems": "at most {}"}
 _KINDS = {"boolean": "`true`, `false`", "integer": "whole number", "number": "number"}
+_SERVICE_STACKS = "the service"
+"""What most keys change: left out of a key's row."""
 _STACKS = {
-    "Ingestion, Learning, Orchestrator": "the service",
+    "Ingestion, Learning, Orchestrator": _SERVICE_STACKS,
     "Corpus, Data, Edge, Ingestion, Keys, Learning, Models, Network, "
     "Observability, Orchestrator": "every stack",
 }
@@ -323,8 +330,9 @@ def toml(value: Any) -> str:
 def effect_in_words(effect: str | Mapping[str, Sequence[str]]) -> str:
     """Return which stacks a key changes, and what CloudFormation replaces or removes in them.
 
-    >>> effect_in_words({"Data": [], "Keys": [], "Models": ["replaces EC2::Subnet", "removes IAM::Role"]})
-    'Data, Keys; **Models** removes IAM::Role, replaces EC2::Subnet'
+    >>> lost = ["replaces EC2::Subnet", "removes IAM::Role"]
+    >>> effect_in_words({"Data": [], "Edge": lost, "Keys": [], "Models": lost})
+    'Data, Keys; **Edge**, **Models** removes IAM::Role, replaces EC2::Subnet'
 
     ``effect`` is the value of ``on_aws`` in docs/tenant-file.json; a text is returned as it is.
     """
@@ -332,7 +340,11 @@ def effect_in_words(effect: str | Mapping[str, Sequence[str]]) -> str:
         return effect
     losses = {stack: [loss for loss in lost if loss != _REVISION] for stack, lost in effect.items()}
     without_loss = ", ".join(stack for stack, lost in losses.items() if not lost)
-    with_loss = [f"**{stack}** {_grouped(lost)}" for stack, lost in losses.items() if lost]
+    stacks_by_loss: dict[str, list[str]] = defaultdict(list)
+    for stack, lost in losses.items():
+        if lost:
+            stacks_by_loss[_grouped(lost)].append(f"**{stack}**")
+    with_loss = [f"{', '.join(stacks)} {loss}" for loss, stacks in stacks_by_loss.items()]
     return "; ".join(filter(None, [_STACKS.get(without_loss, without_loss), *with_loss])) or "nothing"
 
 
@@ -345,11 +357,11 @@ def _grouped(losses: Sequence[str]) -> str:
 
 # --- page -------------------------------------------------------------------------------------------------
 def with_keys(page: str, data: Mapping[str, Any]) -> str:
-    """Return the page with its tables made anew; ``data`` is docs/tenant-file.json. A key that differs from
+    """Return the page with its keys made anew; ``data`` is docs/tenant-file.json. A key that differs from
     that of an earlier kind by its example alone is named there. Raises ConfigurationError where a marker is
     missing, KeyError for a key that was not measured."""
     parts: list[str] = []
-    told: dict[tuple[str, str], list[str]] = {}
+    told: dict[tuple[str, str], _KeyRow] = {}
     for table in tenant_tables():
         of_kind = f', `kind = "{table.kind}"`' if table.kind else ""
         parts.append(f"## {f'`{table.head}`' if table.head else 'Above all tables'}{of_kind}\n")
@@ -357,22 +369,51 @@ def with_keys(page: str, data: Mapping[str, Any]) -> str:
         effect = f" To add or delete it changes: {effect_in_words(measured['on_aws'])}." if measured else ""
         parts.append(f"{table.what}{effect}\n\n".replace("``", "`") if table.what else "\n")
         if table.keys:
-            head = ("key", "type", "default", "example", "what", "on AWS")
             rows = [_key_row(key, data[key.path]) for key in table.keys]
-            known = [row[0] for row in rows if told.get((table.head, row[0])) == [*row[:3], *row[4:]]]
-            told |= {(table.head, row[0]): [*row[:3], *row[4:]] for row in rows}
+            known = [row.name for row in rows if told.get((table.head, row.name)) == replace(row, example="")]
+            told |= {(table.head, row.name): replace(row, example="") for row in rows}
             if known:
                 parts.append(f"As in the last table above that has them: {', '.join(known)}.\n\n")
-            parts.append(markdown_table(head, [row for row in rows if row[0] not in known]) + "\n")
+            parts.extend(str(row) for row in rows if row.name not in known)
+            parts.append("\n")
     return with_table(page, "".join(parts), begin="keys, made by", end="end of keys")
 
 
-def _key_row(key: Key, measured: Mapping[str, Any]) -> Sequence[str]:
-    field, what = key.field, key.what.replace("``", "`")
-    default = "**required**" if field.is_required() else toml(field.get_default(call_default_factory=True))
-    name, example = f"`{key.path.rpartition('.')[2]}`", toml(measured["example"])
-    cells = (name, type_of(field), default, example, what, effect_in_words(measured["on_aws"]))
-    return [cell.replace("|", "\\|") for cell in cells]
+@dataclass(frozen=True, slots=True)
+class _KeyRow:
+    """A key's entry in the page."""
+
+    name: str
+    kind: str
+    default: str
+    """``**required**`` or ``default `64` ``; empty for none."""
+    example: str
+    what: str
+    effect: str
+    """Empty for the service."""
+
+    def __str__(self) -> str:
+        example = f"like {self.example}" if self.example else ""
+        effect = f" → {self.effect}" if self.effect else ""
+        return _entry(self.name, self.kind, self.default, example, what=f"{self.what}{effect}")
+
+
+def _key_row(key: Key, measured: Mapping[str, Any]) -> _KeyRow:
+    """Return the entry of a key. Its example is left out where type and default show as much."""
+    field, kind, example = key.field, type_of(key.field), toml(measured["example"])
+    default = "" if field.is_required() else toml(field.get_default(call_default_factory=True))
+    is_plain = isinstance(measured["example"], int | float)
+    if is_plain or example == default or example.strip('`"') in re.findall(r"`(\w+)`", kind):
+        example = ""
+    effect = effect_in_words(measured["on_aws"])
+    return _KeyRow(
+        name=f"`{key.path.rpartition('.')[2]}`",
+        kind=kind,
+        default="**required**" if field.is_required() else f"default {default}" if default else "",
+        example=example,
+        what=key.what.replace("``", "`"),
+        effect="" if effect == _SERVICE_STACKS else effect,
+    )
 
 
 SCHEMAS = Place[Mapping[str, Callable[[], bytes]]]("schemas of docs")

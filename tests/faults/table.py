@@ -25,10 +25,10 @@ COLLECT = "ASSISTANT_TESTS_FAULT_ROWS"
 _BETWEEN = "<br>"
 _HEAD = """# Faults
 
-What happens when something that the service depends on fails, as `tests/faults` sees it with a model that
-writes; retryable means that agents ask, or bring the document, again. In every row the model was called at
-most once for a question, no record was written twice, and when the fault was over the next question was
-answered and recorded. `python -m tests.faults.table` writes this page.
+What happens when a dependency of the service fails, as `tests/faults` sees it with a model that writes.
+Retryable: agents ask, or bring the document, again. In every row a question called the model at most once, no
+record was written twice, and after the fault the next question was answered and recorded.
+`python -m tests.faults.table` writes this page.
 
 | what fails: made by | the agent sees | recorded | log line | figure | what to do |
 | --- | --- | --- | --- | --- | --- |

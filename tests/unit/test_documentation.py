@@ -144,7 +144,7 @@ def test_every_key_of_the_tenant_file_says_what_it_is_for() -> None:
 @pytest.mark.parametrize("settings", [ServiceSettings, WorkerSettings])
 def test_every_variable_is_on_the_page_with_what_it_is_for(settings: type[StoreSettings]) -> None:
     page = VARIABLES.read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (.+) \|$", page, re.MULTILINE))
+    rows = dict(re.findall(r"^- `(\w+)` \(.*?\): (.+)$", page, re.MULTILINE))
     shared = re.findall(r"`(\w+)`", re.findall(r"^As those of the service: (.+)$", page, re.MULTILINE)[0])
     rows |= {name: rows[name.replace("WORKER", "SERVICE")] for name in shared}
     assert [name for name in settings.model_fields if len(rows[settings.variable(name)]) < 10] == []
