@@ -193,7 +193,7 @@ class _Check:
         opening, _, name = map(WORD.findall, spans[-1].text.rpartition(", "))
         if fold(" ".join(name[:1])) in _GIVEN and "".join(name[1:]).islower():
             name = name[:1]  # "Teresa from the diabetes line"
-        if spans[-1].start < closing and self._calls(opening, name):
+        if spans[-1].start < closing and all(map(_is_title, name)) and self._calls(opening, name):
             closing = spans[-1].start
         return greeting_end, closing
 
@@ -222,7 +222,8 @@ class _Check:
             names = list(takewhile(_is_title, reversed(words if opening else words[1:])))
             opening += words[: len(words) - len(names)]
             if names:
-                is_near = clause.start() > 0 or len(opening) < _LONGEST_OPENING - 1  # "Good news of Humana"
+                # neither "Good news of Humana" nor "The wait is two days, says Dr. Brandt"
+                is_near = len(opening) < _LONGEST_OPENING - 1 if clause.start() == 0 else names[::-1] == words
                 return clause.end() if is_near and self._calls(opening, names) else 0
         return 0
 
@@ -236,7 +237,8 @@ class _Check:
         is_short = len(opening) <= _LONGEST_OPENING and len(name) <= _LONGEST_NAME
         is_called = is_opening and (is_short or not names.isdisjoint(_TITLES))
         is_order = self._orders(opening) or any(self._orders([word]) for word in name)
-        return names <= _GIVEN or (not is_order and (is_called or names <= _PERSONS))
+        is_person = is_short and names <= _PERSONS
+        return names <= _GIVEN or (not is_order and (is_called or is_person))
 
     def _orders(self, words: Sequence[str]) -> bool:
         """Return whether words may begin with an imperative: "Take care", and not "Thank you"."""

@@ -181,8 +181,8 @@ def demo(
             if runtime.site_here is None:
                 terminal.step(f"joining what runs already, of {runtime.address.command}")
             if not exits:
+                is_serving = True  # Ctrl-C may come with the last line of what follows
                 _show_console(terminal, runtime)
-                is_serving = True
             steps = _Demo(runtime, terminal, served.plays_recording)
             asyncio.run(steps.run())
             if exits:

@@ -16,7 +16,7 @@ import httpx
 import orjson
 
 from assistant.process.settings import ServiceSettings, inherited_environment
-from tests.attacks.live_scene import PAGE, answers_well
+from tests.attacks.live_scene import answers_well, write_connector
 from tests.fakes.aws_tenants import AwsTenants, aws_tenants
 from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind, faulty_proxy
 from tests.fakes.forked import ForkedProcess, start_forked
@@ -29,7 +29,6 @@ from tests.faults.dependencies import DEPENDENCIES, Dependency
 
 TENANT = "clinic"
 CARE_ISSUER = "https://care.example.com"
-CONNECTOR = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1]
 DOCUMENT = "The wait is two days. Ask the desk on the third day."
 WRITTEN = "Wait two days. Ask the desk on the third day."
 """What the model writes: both sentences are supported, so none of them is quoted."""
@@ -127,8 +126,7 @@ class FaultScene:
         file = settings.tenants_dir / f"{TENANT}.toml"
         basic = file.read_text().replace(KNOWLEDGE_SOURCE, "")
         file.write_text(basic + _LIVE.format(issuer=CARE_ISSUER, parameter=parameter))
-        (settings.tenants_dir / "connectors").mkdir()
-        (settings.tenants_dir / "connectors" / "orders.toml").write_text(CONNECTOR)
+        write_connector(settings.tenants_dir / "connectors")
         return settings.model_copy(update={"reach_addresses": {"orders": self.proxies["orders"].url}})
 
     def environment(self) -> dict[str, str]:
