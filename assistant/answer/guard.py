@@ -98,7 +98,7 @@ class GuardSent:
                 f"with the id of each finding in confirmed{further_steps[guard]}.",
                 stopping,
             )
-        if guard == "reason" and not (sent.reason or "").strip():
+        if guard == "reason" and not any(map(str.isalnum, sent.reason or "")):
             raise ReplyFindingsError("Nothing is sent: write in reason why the text is right.", stopping)
         if guard == "second_person":
             await self._admit(answer_id, sent.text, stopping, by=identity.agent)
@@ -228,14 +228,22 @@ class Emergencies:
         to_call = sorted(numbers & self._to_call)
         if not to_call or numbers - known_numbers or values.quantities.measures - known.quantities.measures:
             return False
-        clause = _CLAUSE.split(fold(sentence).partition(to_call[0])[0])[-1]
-        return piece_of(f"{clause} {to_call[0]}", self.language).marks["negation"] % 2 == 0
+        return self._is_told(to_call[0], fold(sentence))
 
     def _is_verbatim(self, sentence: str) -> bool:
-        """Return whether a sentence of more than a few words stands in a flag's text and contact."""
-        plain = _plain(sentence)
+        """Return whether a sentence of more than a few words stands in a flag's text and contact, and says
+        the same there: "Leave them alone." does not stand in "Do not leave them alone."."""
+        plain = f" {_plain(sentence)}"
+        wholes = [f" {_plain(f'{flag.text} {flag.call}')}" for flag in self.flags]
         return len(plain.split()) > _FEW and any(
-            plain in _plain(f"{flag.text} {flag.call}") for flag in self.flags
+            plain in whole and self._is_told(plain, whole) for whole in wholes
+        )
+
+    def _is_told(self, words: str, text: str) -> bool:
+        """Return whether a text tells these words of it, and not the opposite."""
+        clause = _CLAUSE.split(text.partition(words)[0])[-1]
+        return piece_of(f"{clause} {words}", self.language).marks["negation"] % 2 == (
+            piece_of(words, self.language).marks["negation"] % 2
         )
 
     @cached_property

@@ -220,6 +220,8 @@ class _Check:
         for clause in _CLAUSE.finditer(sentence):
             words = WORD.findall(clause[0])
             names = list(takewhile(_is_title, reversed(words if opening else words[1:])))
+            if opening and names and len(names) < len(words):  # "The wait is two days, says Dr. Brandt"
+                return 0
             opening += words[: len(words) - len(names)]
             if names:
                 # neither "Good news of Humana" nor "The wait is two days, says Dr. Brandt"

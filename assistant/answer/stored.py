@@ -36,7 +36,7 @@ from assistant.domain.answers import (
 from assistant.domain.audit import AccessEntry, AccessPage, AccessQuery, LiveReadQuery
 from assistant.domain.clock import Clock
 from assistant.domain.errors import ConflictError, ContextRefusedError, InvalidRequestError, NotFoundError
-from assistant.domain.identity import ContextToken, Identity, Role
+from assistant.domain.identity import CareContext, ContextToken, Identity, Role
 from assistant.domain.live import ElementUse, Reply
 from assistant.stores.ports import LiveDocuments, ValuesOfSent
 from assistant.stores.records import PlaceKind, StoredRecords
@@ -178,21 +178,21 @@ class AppendToAnswer:
         identity: Identity,
         guard: Callable[[], Awaitable[None]] | None = None,
         context: ContextToken | None = None,
-        context_id: str | None = None,
+        whose: CareContext | None = None,
     ) -> StoredSent:
         """Append what was sent, then deliver it where a system of the tenant takes replies. The record has
         labels in place of live values, which are kept apart and expire (``SentValues``). A repetition with
         the same id and the same text as delivered appends nothing, and delivers again.
 
         ``guard``: awaited before anything is written; raises where the text may not be sent (``GuardSent``).
-        ``context``: passed on with the reply; its verified ``context_id`` must be the question's. Raises
+        ``context``: passed on with the reply; ``whose``: the same, verified, is the question's. Raises
         NotFoundError, InvalidRequestError (a span of an element that the answer does not have, or without a
         right MAC), ContextRefusedError, ConflictError (same id, other text; too many),
         RecordsUnavailableError, ReplyNotDeliveredError (it is recorded).
         """
         services = self._services
         record = await own_answer(self._services, answer_id, identity=identity)
-        if context is not None and (context_id is None or context_id != record.context_id):
+        if context is not None and (whose is None or not _is_of_question(whose, record)):
             raise ContextRefusedError(
                 "The context is not the one that the question came with. Send the reply with that one."
             )
@@ -260,6 +260,13 @@ async def take_place(services: TenantServices, answer_id: str, kind: PlaceKind, 
     most = MOST[kind]
     if not await services.records.take_place(answer_id, kind, name, most=most):
         raise ConflictError(f"This answer has {most} {kind} already, the most of one. Ask anew.")
+
+
+def _is_of_question(context: CareContext, record: AnswerRecord) -> bool:
+    """Return whether a context is the one of a record's question: the same token, customer and chat."""
+    chat = next(iter(context.ids.get("chat", ())), None)
+    asked_with = record.context_id, record.customer, record.chat
+    return context.token_id is not None and (context.token_id, context.customer, chat) == asked_with
 
 
 async def own_answer(services: TenantServices, answer_id: str, *, identity: Identity) -> AnswerRecord:

@@ -727,7 +727,7 @@ async def keep_sent(
             )
         service.metrics.live.use(caller.tenant, tokens_of(checked.usage))
 
-    context = await service.context_of(asked.context, identity=caller, of_reply=True)
+    whose = await service.context_of(asked.context, identity=caller, of_reply=True)
     append = AppendToAnswer(answering)
     stored = await append.sent(
         answer_id,
@@ -735,7 +735,7 @@ async def keep_sent(
         identity=caller,
         guard=guard,
         context=asked.context,
-        context_id=context and context.token_id,
+        whose=whose,
     )
     return KeptSent(**fields_of(stored, StoredSent), degraded=checked.degraded)
 

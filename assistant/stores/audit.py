@@ -279,7 +279,8 @@ class AuditFinding(PublicModel):
     day: date
     fault: str
     """``gap``, ``fork``, ``altered``, ``truncated``, ``missing writer``, ``late``, ``unchained``, ``missing
-    day``, ``swapped``, ``rewritten``; of a row ``altered``, ``deleted``, ``invented``, ``unhashed``."""
+    day``, ``swapped``, ``rewritten``; of a row ``altered``, ``deleted``, ``invented``, ``unreadable``,
+    ``unhashed``."""
     said: str
     """What was found, and what to do."""
 
@@ -346,7 +347,8 @@ class VerifyAudit:
                 faults.append(("release", "unchained", f"{loose} records have no chain."))
             findings += [_finding(day, fault) for fault in faults]
             previous, chained, unchained = stored, chained + len(records) - loose, unchained + loose
-        findings += [_finding(day, fault) async for day, fault in rows.faults(self.records)]
+        today = day_of(written.now)
+        findings += [_finding(day, fault) async for day, fault in rows.faults(self.records, today=today)]
         return AuditReport(
             since=since,
             until=until,
@@ -411,17 +413,23 @@ class _Rows:
             yield "release", "unhashed", f"{self.bare} answers have no hash."
         self.began = self.began or bool(hashes)
 
-    async def faults(self, records: AuditedDays) -> AsyncIterator[tuple[date, Fault]]:
-        """Read all rows, and yield each that is not as the records say, with its day."""
+    async def faults(self, records: AuditedDays, *, today: date) -> AsyncIterator[tuple[date, Fault]]:
+        """Read all rows, and yield each that is not as the records say, with its day. A row without a hash is
+        invented also where its own time is to come, or before its answer: by a day, as clocks may differ."""
+        began = ((name, day) for name, (day, _) in self._expected.items() if name.count("#") == 1)
+        asked = {name.partition(" ")[0]: day for name, day in began}
         async for name, row in records.hashed_rows():
+            earliest = asked.get(name.partition(" ")[0], date.min + _DAY) - _DAY
             expected = self._expected.pop(name, None)
             if expected is not None and expected != row:
                 yield expected[0], ("row", "altered", f"The row {name} is not as it was written.")
             elif expected is not None:
                 self.good += 1
-            elif row is not None and self._closed.get(row[0]):
+            elif row is None:
+                yield today, ("row", "unreadable", f"The row {name} cannot be read, and has no hash.")
+            elif self._closed.get(row[0]) or not earliest <= row[0] <= today + _DAY:
                 yield row[0], ("row", "invented", f"The row {name} is in no audit record.")
-            elif row is not None:
+            else:
                 self.unhashed += row[0] in self._closed
         for name, (day, _) in self._expected.items():
             yield day, ("row", "deleted", f"The row {name} is gone.")

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -254,8 +255,9 @@ def refuse_files(folder: Path) -> None:
         try:
             with closing(open_connection(path)) as connection:
                 stamped = read_format(connection)
-        except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        except (sqlite3.DatabaseError, TypeError) as error:
+            damaged = sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT
+            if isinstance(error, sqlite3.DatabaseError) and error.sqlite_errorcode not in damaged:
                 raise ConfigurationError(
                     f"{path} cannot be opened ({error}), so {path.parent.name} is not served. End "
                     "the program that has it open, a backup or a database browser, and start again."
@@ -271,12 +273,14 @@ def refuse_files(folder: Path) -> None:
 
 
 def read_format(connection: sqlite3.Connection) -> StoreFormat | None:
-    """Return the format in a file's stamp; FIRST for a file with tables and no stamp, None for a new file."""
+    """Return the format in a file's stamp; FIRST for a file with tables and no stamp, None for a new file.
+
+    Raises sqlite3.DatabaseError, TypeError (a stamp of no two numbers)."""
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if "store_format" not in tables:
         return FIRST if tables else None
     row = connection.execute("SELECT number, readable_from FROM store_format").fetchone()
-    return StoreFormat(*row)
+    return StoreFormat(*map(index, row))
 
 
 def _refuse_file(found: StoreFormat, *, path: Path) -> None:

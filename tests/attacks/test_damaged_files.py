@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,3 +144,34 @@ async def test_the_command_that_is_named_lets_the_tenant_be_served_again(site: S
     async with site.started() as service:
         assert (await service.operated("/readyz")).status_code == 200
         await service.answered(tenant="clinic")
+
+
+def execute(file: Path, script: str) -> None:
+    with closing(sqlite3.connect(file)) as other:
+        other.executescript(script)
+
+
+WRECKS: dict[str, Callable[[Path], object]] = {
+    "a folder": lambda file: (file.unlink(), file.mkdir()),
+    "a link to nowhere": lambda file: (file.unlink(), file.symlink_to("/nowhere/records")),
+    "a link to itself": lambda file: (file.unlink(), file.symlink_to(file)),
+    "half of it": lambda file: os.truncate(file, file.stat().st_size // 2),
+    "its first bytes": lambda file: os.truncate(file, 60),
+    "no stamp in it": lambda file: execute(file, "DELETE FROM store_format"),
+    "a stamp of words": lambda file: execute(file, "UPDATE store_format SET readable_from = 'all'"),
+    "a stamp of others": lambda file: execute(file, "ALTER TABLE store_format RENAME COLUMN number TO n"),
+    "a garbled log": lambda file: file.with_name(f"{file.name}-wal").mkdir(),
+}
+
+
+@pytest.mark.parametrize("wreck", WRECKS)
+async def test_a_wrecked_file_of_one_tenant_leaves_the_others_serving(site: Site, wreck: str) -> None:
+    folder = site.settings.state_dir / "tenants" / "clinic"
+    WRECKS[wreck](folder / "records.sqlite")
+    with capture_logs() as logged:
+        async with site.started() as service:
+            assert (await service.answered(tenant="pharmacy"))["finish_reason"] == "stop"
+            refused = await service.ask(tenant="clinic")
+            assert (refused.status_code, refused.json()["code"]) == (503, "tenant_not_served")
+    reasons = {line["reason"] for line in logged if line["event"] == "tenant_not_served"}
+    assert [reason for reason in reasons if str(folder / "records.sqlite") in reason], reasons

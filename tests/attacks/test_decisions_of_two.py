@@ -82,3 +82,81 @@ async def test_a_release_without_contents_is_refused(service: RunningService) ->
         who = owner(service, "hanna")
         refused = await service.client.post("/v1/documents/release", json=asked, headers=who)
         assert refused.status_code == 422
+
+
+ALL = ("board", "desk", "hr")
+CHAINS = (
+    "none; desk+hr; desk; desk none; none desk; none desk none; board+hr board none; withhold none"
+    "; none restore; withdraw none; none withhold none; none withdraw none; desk restore none"
+    "; withdraw withhold desk none"
+)
+"""What is done with a live document for hr: labels under which it is brought again, or acts."""
+READS = ("waiting", "status", "details", "receipt")
+
+
+async def test_who_lacks_the_label_of_what_answered_decides_nothing(tmp_path: Path) -> None:
+    declared = SOURCES.replace("everyone", "declared")
+    async with running_service(tmp_path, Scene(tenants=("clinic",), more_of_tenants=declared)) as service:
+
+        def who(agent: str, *labels: str) -> dict[str, str]:
+            return service.headers(agent, roles=["knowledge_owner"], labels=labels)
+
+        async def asked(
+            method: str, path: str, headers: dict[str, str], json: Any = None, **params: str
+        ) -> tuple[int, Any]:
+            """Ask as the owner; return status and body."""
+            path = f"/v1/{path}"
+            response = await service.client.request(method, path, headers=headers, json=json, params=params)
+            return response.status_code, response.json()
+
+        async def act(name: str, step: str, by: dict[str, str], content_hash: str = "") -> int:
+            path, bodies = (
+                f"documents/{name}",
+                {"withhold": {"reason": "x"}, "restore": {"content_hash": content_hash}},
+            )
+            if step in READS:
+                return (await asked("GET", f"{path}/{step}", by))[0]
+            if step == "withdraw":
+                return (await asked("DELETE", path, by))[0]
+            if step == "release":
+                return await release(by, {name: content_hash})
+            if step in bodies:
+                return (await asked("POST", f"{path}/{step}", by, bodies[step]))[0]
+            body = {
+                "document_id": name,
+                "title": "Pay",
+                "content": f"{step} {by}",
+                "media_type": "text/plain",
+            }
+            body |= {"labels": [] if step == "none" else step.split("+")}
+            return (await asked("POST", "documents", by, body))[0]
+
+        async def release(by: dict[str, str], contents: dict[str, str]) -> int:
+            body = {"knowledge_source": "handbook", "contents": contents}
+            return (await asked("POST", "documents/release", by, body))[0]
+
+        async def contents(by: dict[str, str]) -> dict[str, Any]:
+            return (await asked("GET", "knowledge-sources/handbook/contents", by))[1]
+
+        olga, nora, without = who("olga", *ALL), who("nora", *ALL), who("hanna", "desk", "board")
+        names = {chain: f"d{number}" for number, chain in enumerate(CHAINS.split("; "))}
+        for chain, name in names.items():
+            first = await service.know(name, "The first pay.", labels=("hr",))
+            for step in chain.split():
+                assert (chain, step, await act(name, step, olga, first.content_hash())) == (chain, step, 202)
+        await service.know("open", "The wait is two days.")
+        listed, whole = (await contents(nora))["listed"], (await contents(nora))["contents"]
+        for by in (who("hanna"), who("hanna", "desk"), without):
+            for chain, name in names.items():
+                for step in (*READS, "release", "restore", "withhold", "withdraw", "none", "desk"):
+                    assert (chain, step, await act(name, step, by, listed[name])) == (chain, step, 404)
+            assert list((await contents(by))["listed"]) == ["open"]
+            assert await release(by, listed) == 404, "of many, those that she does not know"
+        path = "knowledge-sources/handbook/documents"
+        assert (await asked("DELETE", path, nora))[0] == 409, "a second person is needed"
+        for digest in (whole, (await contents(without))["contents"]):
+            assert (await asked("DELETE", path, without, contents=digest))[0] == 409, "other contents"
+        for chain, name in names.items():
+            steps = ("waiting", "release", "waiting", "release")
+            got = [await act(name, step, nora, listed[name]) for step in steps]
+            assert (chain, got) == (chain, [200, 200, 404, 409]), "who holds the labels decides, once"

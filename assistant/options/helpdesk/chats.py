@@ -123,10 +123,14 @@ class StoredChats:
     async def add(
         self, chat_id: str, who: Literal["patient", "agent"], text: str, *, message_id: str
     ) -> Chat:
-        """Add a message; one of this id is added once. Raises NotFoundError, ConflictError (it has ended)."""
+        """Add a message; one of this id is added once. Raises NotFoundError, ConflictError (it has ended; the
+        id is of another message)."""
 
         def with_message(chat: Chat) -> Chat:
-            if any(message.message_id == message_id for message in chat.messages):
+            same_id = [message for message in chat.messages if message.message_id == message_id]
+            if any((message.who, message.text) != (who, text) for message in same_id):
+                raise ConflictError("The id is of another message of this chat: use a new one.")
+            if same_id:
                 return chat
             if chat.closed_at is not None or chat.is_full:
                 raise ConflictError("The chat has ended: begin another one.")

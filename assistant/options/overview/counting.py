@@ -46,10 +46,13 @@ from assistant.domain.public import PublicModel
 from assistant.stores.ports import DocumentTexts
 from assistant.stores.records import FoundAnswer, StoredRecords
 
-RULES = 2
+RULES = 3
 """Increase it when answers are counted in another way: stored days are counted again."""
 OTHERS = "others"
 NO_LABEL = "no label"
+NO_ROW = ""
+"""The answers of which a table has no row: not shown, and joined to others where they are few. What they lack
+of the total would else tell what one agent did."""
 REPLIED_WITHIN_S = (10, 30, 60, 120, 300, 900)
 CONDUCT = (
     *("sent_as_is", "sent_edited", "sent_own", "sent_not_compared", "not_sent"),
@@ -116,14 +119,13 @@ class _Tally:
         """Add an answer's counts to the total, and to each table's row that it belongs to."""
         self.agents.add(record.agent)
         self.total.update(counts)
-        rows = [self.groups[", ".join(record.labels) or NO_LABEL]]
-        if record.escalation is not None:
-            rows.append(self.desks[record.escalation])
+        rows = [self.groups[", ".join(record.labels) or NO_LABEL], self.desks[record.escalation or NO_ROW]]
         source_of = {use.document_id: use.source for use in record.passages}
         # ``quoted`` has a document once, however often the answer quotes it: it counts once for each
         rests_on = [name for name in record.sight().quoted if source_kind(name) == "document"]
-        rows += [self.documents[document_id] for document_id in rests_on]
-        rows += map(self.sources.__getitem__, {source_of[name] for name in rests_on if name in source_of})
+        rows += [self.documents[document_id] for document_id in rests_on or [NO_ROW]]
+        sources = {source_of[name] for name in rests_on if name in source_of}
+        rows += [self.sources[source] for source in sources or {NO_ROW}]
         for agents, of_row in rows:
             agents.add(record.agent)
             of_row.update(counts)
@@ -252,6 +254,8 @@ def _without_small_groups(tally: _Tally, *, smallest: int, **of_day: Any) -> Cou
         done = {name: (agents, _part(counts, of_conduct=True)) for name, (agents, counts) in table.items()}
         joined = {} if is_small else {name: shown(counts) for name, counts in _joined(done, smallest)}
         facts = {name: _part(counts, of_conduct=False) for name, (_, counts) in table.items()}
+        facts.pop(NO_ROW, None)
+        joined.pop(NO_ROW, None)
         return {name: facts.get(name, Counter()) + Counter(joined.get(name)) for name in {**facts, **joined}}
 
     documents = rows(tally.documents)
@@ -261,7 +265,7 @@ def _without_small_groups(tally: _Tally, *, smallest: int, **of_day: Any) -> Cou
         sources=rows(tally.sources),
         desks=rows(tally.desks),
         groups={} if is_small else {name: shown(n) for name, n in _joined(tally.groups, smallest)},
-        documents=dict(_most_used({name: documents[name] for name in tally.documents})),
+        documents=dict(_most_used({name: documents[name] for name in tally.documents if name != NO_ROW})),
         **of_day,
     )
 

@@ -216,6 +216,45 @@ async def test_chats_and_their_messages_are_bounded(scene: Scene) -> None:
     await scene.begin()
 
 
+@pytest.mark.parametrize("method", ["PUT", "POST", "GET", "DELETE"])
+async def test_nobody_sets_a_fault_of_the_order_system_or_lists_what_came(scene: Scene, method: str) -> None:
+    chat = await scene.begin()
+    paths = ("/control/fault", "/control/requests", "/control/fault/", "//control/fault", "/CONTROL/fault")
+    paths += ("/helpdesk/../control/fault", "/%63ontrol/fault", "/control%2Ffault", "/v1/control/fault")
+    secret = {"authorization": f"Bearer {SECRET}"}
+    for path in paths:
+        url = scene.client.base_url.copy_with(raw_path=path.encode())
+        for headers in ({}, secret):
+            response = await scene.client.request(method, url, json="status=503", headers=headers)
+            assert (path, response.status_code in (401, 404, 405)) == (path, True)
+    assert await scene.reply(scene.desk.side.context(chat)) == 204
+    order = await scene.client.get("/v1/orders/4471-2208", headers=secret | {"x-assistant-agent": "dana"})
+    assert order.status_code == 200, "its owner reads"
+
+
+async def test_a_patient_is_no_agent_and_takes_no_reply_s_place(scene: Scene) -> None:
+    chat = await scene.begin()
+    path = f"/helpdesk/chats/{chat.chat_id}/messages"
+    own = {"message_id": "m1", "text": "hello?"}
+    for body in (
+        own | {"who": "agent"},
+        own | {"message_id": ""},
+        own | {"message_id": "a b"},
+        own | {"at": 1},
+    ):
+        assert (await scene.client.post(path, json=body)).status_code == 422
+    assert (await scene.client.post(path, json=own | {"message_id": "s1"})).is_success
+    assert await scene.reply(scene.desk.side.context(chat)) == 409, "not taken for sent"
+    assert await scene.reply(scene.desk.side.context(chat), send_id="s2") == 204
+    assert await scene.reply(scene.desk.side.context(chat), send_id="s2", text="other") == 409
+    for _ in range(49):
+        await scene.begin()
+    assert (await scene.client.post("/helpdesk/chats", json={"text": "x"})).status_code == 429
+    assert (await scene.client.get("/helpdesk/desk")).status_code == 200, "the agents' page goes on"
+    assert await scene.reply(scene.desk.side.context(chat), send_id="s3", text="bye") == 204
+    assert await scene.texts(chat) == ["hello", "hello?", "hi", "bye"]
+
+
 async def test_a_chat_that_changes_while_it_is_closed_is_closed(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

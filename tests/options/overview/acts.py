@@ -196,12 +196,13 @@ def count_by_hand(answers: Sequence[Answered], *, smallest: int, gone: str) -> B
             hand.total += counts
             hand.tables["days"][str(day)] += counts
             for table, row_of in ROWS.items():
-                if (row := row_of(one)) is not None and not (is_small and table == "groups"):
+                row = row_of(one) or ""  # those without a row: joined where they are few, and not shown
+                if not (is_small and table == "groups"):
                     joined = joined_rows(of_day, row_of, smallest)
                     for name, n in counts.items():
                         is_joined = row in joined and (table == "groups" or is_conduct(name))
                         shown = joined[row] if is_joined else row
-                        if shown is not None and (shown, table) != ("others", "documents"):
+                        if shown and (shown, table) != ("others", "documents"):
                             hand.tables[table][shown][name] += n
             if one.gap == "teachable":
                 hand.tables["documents"][one.document]["teachable"] += 1
@@ -239,8 +240,7 @@ def joined_rows(
     name of what they are; None where they are not enough."""
     members: dict[str, set[str]] = defaultdict(set)
     for one in of_day:
-        if (name := row_of(one)) is not None:
-            members[name].add(one.agent)
+        members[row_of(one) or ""].add(one.agent)
     joined: list[str] = []
     together = set[str]()
     for name in sorted(members, key=lambda name: (len(members[name]), name)):

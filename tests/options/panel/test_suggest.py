@@ -138,6 +138,38 @@ async def test_what_became_of_a_suggestion_is_kept_with_the_answer_and_counted_o
 
 
 @pytest.mark.usefixtures("certain")
+async def test_a_mark_of_a_suggestion_that_was_not_shown_so_is_not_counted(service: RunningService) -> None:
+    shown = [(await turns(service, "How long is the wait?")).json()["suggestion"] for _ in range(2)]
+    (one, step), other = (shown[0]["suggestion_id"], shown[0]["step"]), shown[1]["suggestion_id"]
+    bobs = (await turns(service, "How long is the wait?", agent="bob")).json()["suggestion"]["suggestion_id"]
+    answers = [(await service.answered(agent=agent))["answer_id"] for agent in ("ann", "ann", "bob")]
+    await service.idle()
+
+    async def act(shown_id: str, of: int = 0, kind: str = "inserted", at: int = step, **who: Any) -> int:
+        body = {"answer_id": answers[of], "kind": kind, "step": at}
+        path = f"/v1/turns/{shown_id}/acts"
+        return (await service.client.post(path, json=body, headers=service.headers(**who))).status_code
+
+    async def counted() -> dict[str, int]:
+        [of_step] = (await counts(service)).json()["steps"]
+        return {kind: of_step[kind] for kind in ("shown", "opened", "inserted")}
+
+    made_up = (f"2020-01-01{one[10:]}", one[:-1], f"{one}0", one.swapcase(), one[:-8] + bobs[-8:], one[:43])
+    for shown_id in (*made_up, bobs[:-8] + one[-8:], "-"):
+        assert await act(shown_id) in (404, 422), shown_id
+    for at in range(20):
+        assert await act(one, at=at) == 404 or at == step
+    assert await act(one, of=2, agent="bob") == await act(bobs) == await act(one, of=2) == 404
+    assert await act(one, kind="shown") == 422
+    assert await act(one, tenant="pharmacy") in (404, 503)
+    assert await act(one, roles=["manager"]) == 403
+    assert await counted() == {"shown": 3, "opened": 0, "inserted": 1}
+    repeated = [await act(one), await act(one, of=1), await act(one), await act(other, kind="opened")]
+    assert repeated == [200, 409, 200, 200]
+    assert await counted() == {"shown": 3, "opened": 1, "inserted": 1}
+
+
+@pytest.mark.usefixtures("certain")
 async def test_a_document_is_suggested_under_the_agents_labels_alone(service: RunningService) -> None:
     await service.withdraw("wait")
     await service.know("board", "The wait of the board is nine days.", labels=("board",))
