@@ -224,8 +224,7 @@ class _Check:
                 return 0
             opening += words[: len(words) - len(names)]
             if names:
-                # neither "Good news of Humana" nor "The wait is two days, says Dr. Brandt"
-                is_near = len(opening) < _LONGEST_OPENING - 1 if clause.start() == 0 else names[::-1] == words
+                is_near = clause.start() > 0 or len(opening) < _LONGEST_OPENING - 1  # "Good news of Humana"
                 return clause.end() if is_near and self._calls(opening, names) else 0
         return 0
 
