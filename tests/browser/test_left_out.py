@@ -15,7 +15,7 @@ from tests.browser.test_units import REPOSITORY, run_node
 
 CONSOLE = Path("assistant", "service", "console")
 OPTIONS = Path("assistant", "options")
-ALL = "desk helpdesk live note overview panel recall suggest"
+ALL = "desk helpdesk live overview panel"
 TSC = REPOSITORY / "node_modules" / "typescript" / "bin" / "tsc"
 
 
