@@ -119,7 +119,7 @@ WAITING := -n 4 --dist loadfile --no-loadscope-reorder
 PYTEST := $(BIN)/python -m pytest -q
 
 .PHONY: test
-test: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ##* The tests that need nothing else installed (five to nine minutes)
+test: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ##* The tests that need nothing else installed (five to ten minutes)
 	@$(PYTEST) $($@.tests) $(PARALLEL) $(ARGS)
 
 .PHONY: test-processes
