@@ -9,16 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from itertools import count
 from pathlib import Path
 from random import Random
-from types import FrameType
 from typing import Any
 
 import structlog
@@ -29,10 +24,10 @@ from assistant.domain.desk import DeskKind
 from assistant.options.desk.feedback_store import unseal_all
 from assistant.options.desk.intake import OpenCases
 from assistant.text.language import language
+from tests.fakes import killed_calls
 from tests.options.desk.moving import LaterClock, Moving, answered, moving, unanswered
 
 ACTS_A_ROUND = 4
-_COUNTED = ("call", "c_call", "c_return", "return")
 Work = Callable[[Moving], Coroutine[Any, Any, object]]
 
 
@@ -66,35 +61,7 @@ async def in_scene(place: Path, work: Work) -> object:
 
 
 def forked(place: Path, work: Work, *, kill_after: int | None = None) -> tuple[bool, int]:
-    """Run ``work`` in a process of its own; return whether it was killed, and the calls that it made."""
-    reading, writing = os.pipe()
-    process = os.fork()
-    if process == 0:
-        calls = _count_calls(kill_after)
-        asyncio.run(in_scene(place, work))
-        sys.setprofile(None)
-        os.write(writing, str(next(calls)).encode())
-        os._exit(0)
-    os.close(writing)
-    _, status = os.waitpid(process, 0)
-    said = os.read(reading, 100)
-    os.close(reading)
-    if status and not os.WIFSIGNALED(status):
-        raise AssertionError("the mover failed by itself")
-    return os.WIFSIGNALED(status), int(said or 0)
-
-
-def _count_calls(kill_after: int | None) -> count[int]:
-    """Count the calls in our own code, in every thread, and kill this process after so many."""
-    calls = count()
-
-    def profile(frame: FrameType, event: str, _argument: object) -> None:
-        if event in _COUNTED and "/assistant/" in frame.f_code.co_filename and next(calls) == kill_after:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.setprofile(profile)
-    sys.setprofile(profile)
-    return calls
+    return killed_calls.forked(lambda: in_scene(place, work), kill_after=kill_after)
 
 
 async def judged(scene: Moving) -> dict[str, Any]:

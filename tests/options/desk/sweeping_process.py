@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 from pathlib import Path
 from random import Random
-from types import FrameType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import structlog
@@ -34,12 +31,12 @@ from assistant.options.desk.approved import approved_hash
 from assistant.options.desk.recalls import RECALLS, SENDS, StoredRecalls
 from assistant.options.desk.sweep import RecallSweep
 from tests.contracts import samples
+from tests.fakes import killed_calls
 from tests.fakes.running_service import live_status
 from tests.fakes.tenant_stores import TenantStores
 from tests.options.desk.desk import AT, approved
 
 DOCUMENTS, LINES, APPROVED = 12, 10, 4
-_COUNTED = ("call", "c_call", "c_return", "return")
 Lines = dict[str, list[str]]
 Work = Callable[[TenantStores], Coroutine[Any, Any, object]]
 
@@ -84,35 +81,7 @@ class Model:
 
 
 def forked(place: Path, work: Work, *, kill_after: int | None = None) -> tuple[bool, int]:
-    """Run ``work`` in a process of its own; return whether it was killed, and the calls that it made."""
-    reading, writing = os.pipe()
-    process = os.fork()
-    if process == 0:
-        calls = _count_calls(kill_after)
-        asyncio.run(in_stores(place, work))
-        sys.setprofile(None)
-        os.write(writing, str(next(calls)).encode())
-        os._exit(0)
-    os.close(writing)
-    _, status = os.waitpid(process, 0)
-    said = os.read(reading, 100)
-    os.close(reading)
-    if status and not os.WIFSIGNALED(status):
-        raise AssertionError("the sweep failed by itself")
-    return os.WIFSIGNALED(status), int(said or 0)
-
-
-def _count_calls(kill_after: int | None) -> Any:
-    """Count the calls in our own code, in every thread, and kill this process after so many."""
-    calls = count()
-
-    def profile(frame: FrameType, event: str, _argument: object) -> None:
-        if event in _COUNTED and "/assistant/" in frame.f_code.co_filename and next(calls) == kill_after:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.setprofile(profile)
-    sys.setprofile(profile)
-    return calls
+    return killed_calls.forked(lambda: in_stores(place, work), kill_after=kill_after)
 
 
 async def in_stores(place: Path, work: Work) -> object:
