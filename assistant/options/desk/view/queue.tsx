@@ -3,8 +3,9 @@ import { announce } from "@console/announcer.ts";
 import { age, count } from "@console/text.ts";
 import { Icon } from "@console/views/icons.tsx";
 import { useReview } from "./context.ts";
+import { FilterChoice } from "./filter_choice.tsx";
 import { NO_FILTERS } from "./review.ts";
-import type { CaseReason, CaseRow, CaseState } from "./wire.ts";
+import type { CaseReason, CaseRow } from "./wire.ts";
 import { REASONS, STATES, STATE_LOOKS, reasonWords } from "./words.ts";
 
 /** The cases under the filters. */
@@ -62,34 +63,24 @@ function Filters() {
   return (
     <div class="queue-filters">
       <span class="queue-filter">
-        <label for="filter-state">State</label>
-        <select
+        <FilterChoice
           id="filter-state"
-          value={state ?? ""}
-          onChange={(event) => void review.filter({ state: (event.currentTarget.value || null) as CaseState | null })}
-        >
-          <option value="">All states</option>
-          {Object.entries(STATES).map(([value, words]) => (
-            <option key={value} value={value}>
-              {words}
-            </option>
-          ))}
-        </select>
+          label="State"
+          all="All states"
+          words={STATES}
+          value={state}
+          onChoose={(chosen) => void review.filter({ state: chosen })}
+        />
       </span>
       <span class="queue-filter">
-        <label for="filter-reason">Reason</label>
-        <select
+        <FilterChoice
           id="filter-reason"
-          value={reason ?? ""}
-          onChange={(event) => void review.filter({ reason: (event.currentTarget.value || null) as CaseReason | null })}
-        >
-          <option value="">All reasons</option>
-          {Object.entries(REASONS).map(([value, words]) => (
-            <option key={value} value={value}>
-              {words}
-            </option>
-          ))}
-        </select>
+          label="Reason"
+          all="All reasons"
+          words={REASONS}
+          value={reason}
+          onChoose={(chosen) => void review.filter({ reason: chosen })}
+        />
       </span>
       {gap !== null && (
         <ChosenFilter words={`Gap: ${review.gapTitle(gap)}`} onClear={() => void review.filter({ gap: null })} />

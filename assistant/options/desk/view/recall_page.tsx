@@ -5,6 +5,7 @@ import { count, moment } from "@console/text.ts";
 import { saveFile } from "@console/saving.ts";
 import { Failure, useCall } from "@console/views/failure.tsx";
 import { Icon } from "@console/views/icons.tsx";
+import { FilterChoice } from "./filter_choice.tsx";
 import { Reply } from "./recall_reply.tsx";
 import type { Recall, RecallChange, RecallChangePage, RecallPage as Page, RecallState } from "./wire.ts";
 
@@ -113,19 +114,14 @@ function Replies({ api, wanted, onWanted }: { api: Api; wanted: Wanted; onWanted
     <section aria-labelledby="replies-title">
       <h3 id="replies-title">Replies on words that do not stand any more</h3>
       <p class="recall-filters">
-        <label for="recall-state">State</label>
-        <select
+        <FilterChoice
           id="recall-state"
-          value={wanted.state ?? ""}
-          onChange={(event) => onWanted({ ...wanted, state: (event.currentTarget.value || null) as RecallState | null })}
-        >
-          <option value="">All states</option>
-          {Object.entries(STATES).map(([value, words]) => (
-            <option key={value} value={value}>
-              {words}
-            </option>
-          ))}
-        </select>
+          label="State"
+          all="All states"
+          words={STATES}
+          value={wanted.state}
+          onChoose={(state) => onWanted({ ...wanted, state })}
+        />
         {wanted.document_id !== null && (
           <button type="button" class="link" onClick={() => onWanted({ ...wanted, document_id: null })}>
             Show replies of all documents

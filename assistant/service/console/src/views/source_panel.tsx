@@ -164,8 +164,10 @@ interface StoredTextProps {
 function StoredText({ document: stored, turn, open: { n, sentences } }: StoredTextProps) {
   const scroller = useRef<HTMLDivElement>(null);
   // not the turn: each word of an answer that is written changes it
-  const quotes = useMemo(() => quotesIn(stored, turn, n, sentences), [stored, turn?.sentences, n, sentences]);
-  const opensAt = fullestOf(quotes, stored, turn, sentences);
+  const [quotes, opensAt] = useMemo(() => {
+    const marks = quotesIn(stored, turn, n, sentences);
+    return [marks, fullestOf(marks, stored, turn, sentences)] as const;
+  }, [stored, turn?.sentences, n, sentences]);
   useLayoutEffect(() => {
     const passages = scroller.current?.querySelectorAll<HTMLElement>(`.passage[data-span="${opensAt}"]`) ?? [];
     const [first, last] = [passages[0], [...passages].at(-1)];
