@@ -270,7 +270,7 @@ check: lint scan-secrets typecheck test test-processes test-node test-options ch
 check-extras: $(VENV)/bootstrap.stamp ## Each extra alone in an environment of its own: does its process import?
 	@for pair in client:assistant.client service:assistant.service.__main__ worker:assistant.laptop.worker \
 		model:assistant.model_server.__main__ probe:lambdas.ask_probe \
-		$$($(BIN)/python -c "from assistant.option import installed; print(*(f'{extra}:{package}.{module}' for package, option in installed().items() for extra, module in option.extras.items()))"); do \
+		$$($(BIN)/python -c "from assistant.option import installed; print(*(f'{extra}:{option.package}.{module}' for option in installed() for extra, module in option.extras.items()))"); do \
 		extra=$${pair%%:*}; module=$${pair#*:}; home=build/extras/$$extra; \
 		$(BIN)/uv venv --quiet --clear --python $(BIN)/python $$home; \
 		$(BIN)/uv pip install --quiet --python $$home/bin/python --require-hashes -r requirements/$$extra.txt; \

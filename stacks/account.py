@@ -25,10 +25,10 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
-from assistant.option import Place
 from assistant.tenant.deployed_names import ACCOUNT_VERSION, ACCOUNT_VERSION_OUTPUT
 from assistant.tenant.deployment import AccountConfig, load_account
 from assistant.tenant.manifests import ImageLock
+from stacks.options import option_stacks
 from stacks.policy import acknowledge, exceptions, hipaa, nag, wildcard
 from stacks.processes import CORPUS_IMAGE, LEARNING_IMAGE, PULL_IMAGE
 from stacks.roles import DUTY_TAG, Duty, allow_service, log_group_arn, resource_arn
@@ -72,9 +72,6 @@ SERVICES = (
 ``ssmmessages`` for ECS Exec, ``Invoke`` for live systems that want signed requests, ``ecs`` and ``PassRole``
 for scheduled tasks. A policy beyond them grants nothing."""
 
-OF_AWS = Place[Callable[[DeployedTenant], Sequence[str]]]("actions on resources of AWS")
-"""What options join: the further actions of a tenant's roles on what AWS owns, such as models of Bedrock. Its
-resources are in no account of the company's, and may be in any region."""
 _UNDOING = (
     "dynamodb:DeleteTable*",
     "dynamodb:PutResourcePolicy",
@@ -372,8 +369,8 @@ class AccountStack(cdk.Stack):
                 action
                 for tenant in bounded
                 if tenant.place.name_prefix == prefix
-                for actions in OF_AWS.joined()
-                for action in actions(tenant)
+                for option in option_stacks()
+                for action in option.actions(tenant)
             }
             TenantBoundary(
                 scope,

@@ -12,7 +12,7 @@ Exceptions at the end name findings of validators, with two kinds of placeholder
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aws_cdk as cdk
@@ -26,12 +26,12 @@ from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from assistant.option import Place
 from assistant.process.settings import PUSHED_PREFIX
 from assistant.tenant.deployed_names import PARTITION, RECOVERY_VAULT_OUTPUT, SORT, TABLES, TableDefinition
 from assistant.tenant.deployment import RECOVERY, RETENTION, ReachEntry
 from stacks.buckets import TenantBuckets, publisher_statements, pusher_statements
 from stacks.functions import FunctionRole, platform_statements
+from stacks.options import option_stacks
 from stacks.outputs import DataOutputs, KeysOutputs, NetworkOutputs
 from stacks.policy import ANY_RESOURCE, LAMBDA_PLATFORM, NO_REPLICATION, exceptions, hipaa, nag, wildcard
 from stacks.roles import (
@@ -52,12 +52,6 @@ from stacks.roles import (
 from stacks.search import SearchDomain
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import NEVER_DELETED, OUTLIVES, TenantStack, pascal_case, pin, removal_of, tenant_of
-
-CONSTRUCTS = Place[Callable[[TenantStack, KeysOutputs, NetworkOutputs, s3.IBucket], None]](
-    "constructs of the data stack"
-)
-"""Functions of options (``option.py`` names them), each of which adds its own constructs to the stack. The
-last argument is the bucket of models."""
 
 
 class DataStack(TenantStack):
@@ -94,8 +88,8 @@ class DataStack(TenantStack):
             self._add_publisher(buckets.models, key_arn=keys.models_key_arn)
         if tenant.place.pushers:
             self._add_pushers(buckets.inbox, key_arn=keys.data_key_arn)
-        for add in CONSTRUCTS.joined():
-            add(self, keys, network, buckets.models)
+        for option in option_stacks():
+            option.add_to_data(self, keys, network, buckets.models)
         self.outputs = DataOutputs(
             documents_bucket=buckets.documents.bucket_name,
             models_bucket=buckets.models.bucket_name,

@@ -12,16 +12,16 @@ a named role, because a later stack's role does not exist yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from assistant.option import Place
 from assistant.tenant.deployed_names import RECEIPT_KEY_OUTPUT
 from assistant.tenant.deployment import RECOVERY
+from stacks.options import option_stacks
 from stacks.outputs import KeysOutputs
 from stacks.processes import ask_for_locks
 from stacks.roles import (
@@ -245,10 +245,6 @@ def published_by_alarms(scope: Construct, tenant: DeployedTenant) -> list[iam.Po
     ]
 
 
-LOG_GROUPS = Place[Callable[[DeployedTenant], Iterable[str]]]("log groups of a tenant")
-"""Functions of options that return names of further log groups, which the patterns below do not cover."""
-
-
 def use_by_logs(scope: Construct, tenant: DeployedTenant) -> iam.PolicyStatement:
     """Let CloudWatch Logs encrypt this tenant's groups: the encryption context is the group's ARN.
 
@@ -261,7 +257,7 @@ def use_by_logs(scope: Construct, tenant: DeployedTenant) -> iam.PolicyStatement
         tenant.insights_log_group,
         *(endpoint_log_group(section.endpoint) for section, _, _ in tenant.embeddings),
         *([] if tenant.llm is None else [endpoint_log_group(tenant.config.generation.endpoint)]),
-        *(name for groups in LOG_GROUPS.joined() for name in groups(tenant)),
+        *(name for option in option_stacks() for name in option.log_groups(tenant)),
     )
     groups = [log_group_arn(scope, name) for name in names]
     return allow_service(

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -33,10 +33,10 @@ from aws_cdk import aws_ssm as ssm
 from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
-from assistant.option import Place
 from assistant.tenant.deployed_names import ON, PAUSED, PAUSING, RESUMING
 from assistant.tenant.deployment import PowerSection
 from stacks.endpoints import ModelEndpoint, embedding_models, llm
+from stacks.options import option_stacks
 from stacks.outputs import ModelsOutputs
 from stacks.policy import QUARANTINE_BUCKET, exceptions, hipaa, wildcard
 from stacks.processes import image_stamp
@@ -207,10 +207,6 @@ def _switching_statements(scope: Construct, tenant: DeployedTenant) -> list[iam.
     ]
 
 
-CONSTRUCTS = Place[Callable[[TenantStack, Foundation], None]]("constructs of the models stack")
-"""Functions of options, each of which adds its own constructs to the stack."""
-
-
 class ModelsStack(TenantStack):
     """An endpoint for each embedding model, one for the LLM where the tenant has one, and the power
     machines."""
@@ -224,8 +220,8 @@ class ModelsStack(TenantStack):
         if tenant.llm is not None:
             served = llm(tenant, tenant.llm)
             ModelEndpoint(self, "Llm", served=served, foundation=foundation, condition=condition)
-        for add in CONSTRUCTS.joined():
-            add(self, foundation)
+        for option in option_stacks():
+            option.add_to_models(self, foundation)
         machines = PowerMachines(
             self,
             "PowerMachines",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -22,7 +22,6 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from assistant.option import Place
 from assistant.process.settings import UPLOADS_PREFIX, ServiceSettings
 from assistant.tenant import deployed_names
 from assistant.tenant.deployed_names import (
@@ -38,6 +37,7 @@ from stacks.buckets import document_statements
 from stacks.ingestion import grant_search_access
 from stacks.network import OPERATIONS_PORT, TASK_PORT
 from stacks.observability.alarms import published_by
+from stacks.options import option_stacks
 from stacks.outputs import (
     IngestionOutputs,
     KeysOutputs,
@@ -303,12 +303,6 @@ _CALLERS_FILES = ("artifact.json", "tokenizer.json")
 """Files of a model artifact that its callers need."""
 
 
-STATEMENTS = Place[Callable[[Construct, DeployedTenant], Sequence[iam.PolicyStatement]]](
-    "statements of the task role"
-)
-"""Functions of options that return further statements."""
-
-
 def task_statements(
     scope: Construct, *, foundation: Foundation, models: ModelsOutputs, ingestion: IngestionOutputs
 ) -> list[iam.PolicyStatement]:
@@ -347,7 +341,7 @@ def task_statements(
     return [
         allow("sagemaker:InvokeEndpoint", *embeddings),
         *(allow("sagemaker:InvokeEndpointWithResponseStream", llm) for llm in llms),
-        *(statement for statements in STATEMENTS.joined() for statement in statements(scope, tenant)),
+        *(statement for option in option_stacks() for statement in option.task_statements(scope, tenant)),
         allow("es:ESHttpPost", f"{alias}/_search", f"{versions}/_search"),
         allow("es:ESHttpGet", f"{alias}/_mapping", f"{versions}/_mapping"),
         *(
@@ -435,10 +429,6 @@ class BesideTheService:
     log_group: logs.ILogGroup
 
 
-CONSTRUCTS = Place[Callable[[TenantStack, BesideTheService], None]]("constructs of the orchestrator stack")
-"""Functions of options, each of which adds its own constructs to the stack."""
-
-
 class OrchestratorStack(TenantStack):
     """Cluster, task, service behind the edge's target group, scaling, and what options add."""
 
@@ -497,8 +487,8 @@ class OrchestratorStack(TenantStack):
             execution_role=task.execution_role,
             log_group=self._log_group,
         )
-        for add in CONSTRUCTS.joined():
-            add(self, beside)
+        for option in option_stacks():
+            option.add_to_orchestrator(self, beside)
         self.outputs = OrchestratorOutputs(
             cluster_name=cluster.cluster_name,
             service_name=service.service_name,

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import aws_cdk as cdk
@@ -14,10 +13,10 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
 
-from assistant.option import Place
 from assistant.tenant.manifests import DIGEST_PATTERN
 from assistant.tenant.tenant import TenantConfig
 from assistant.tenant.toml_file import KeyMark, marked
+from stacks.options import option_stacks
 from stacks.outputs import NetworkOutputs, Workload
 from stacks.roles import WorkloadRole, allow, interface_statements, log_group_arn, via
 from stacks.tenant import ROOT, DeployedTenant
@@ -38,10 +37,6 @@ _BASE_LOCK = ROOT / "containers" / "base-image.lock"
 _FOLDER = ROOT / "build" / "tenant-files"
 
 
-IMAGES = Place[Callable[[DeployedTenant], Sequence[str]]]("images of a tenant")
-"""Functions of options that return the names of the images that their stacks start."""
-
-
 def ask_for_locks(stack: cdk.Stack, tenant: DeployedTenant) -> None:
     """While an image of the tenant has no digest, give ``stack`` (the first one, keys) a parameter without
     default and write one warning to stderr that names what is not locked.
@@ -49,7 +44,7 @@ def ask_for_locks(stack: cdk.Stack, tenant: DeployedTenant) -> None:
     So the templates can be synthesized and reviewed, but no deployment begins, neither by CDK nor by
     CloudFormation itself: a rule of the template accepts only the value ``done``.
     """
-    option_images = (name for images in IMAGES.joined() for name in images(tenant))
+    option_images = (name for option in option_stacks() for name in option.images(tenant))
     images = (manifest.image for manifest in tenant.served)
     names = dict.fromkeys((*TASK_IMAGES, LEARNING_IMAGE, *option_images, *images))
     missing = [name for name in names if _needs_lock(tenant, name)]
@@ -171,18 +166,14 @@ class TenantFileAsset(Construct):
             role.may(allow("kms:Decrypt", key, conditions=via(self._tenant, "s3")))
 
 
-FILE = Place[Callable[[DeployedTenant, dict[str, Any]], None]]("tenant file of a container")
-"""Functions of options that fill in, in the given dict, values of their keys that the deployment knows."""
-
-
 def effective_tenant_file(tenant: DeployedTenant) -> str:
     """Return the TOML that processes on AWS read: every value that shapes an answer, with defaults, in the
     order of the settings; from options also the secrets and authorities of connectors, and the systems that
     are called."""
     left_out = marked(TenantConfig, KeyMark.DEPLOYMENT_READS)
     data = tenant.config.model_dump(mode="json", exclude=left_out, exclude_none=True)
-    for fill in FILE.joined():
-        fill(tenant, data)
+    for option in option_stacks():
+        option.fill_in(tenant, data)
     if "care_context" in data:
         data["care_context"].setdefault("jwks_parameter", tenant.care_jwks_parameter)
     return tomlkit.dumps(data)

@@ -9,12 +9,11 @@ effective one, which the tasks on AWS get.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assistant.domain.errors import ConfigurationError
-from assistant.option import Place
 from assistant.process.settings import ServiceSettings
 from assistant.tenant.deployment import (
     RETENTION,
@@ -54,11 +53,9 @@ from assistant.tenant.tenant import (
     load_tenants,
 )
 from assistant.tenant.toml_file import line_of
+from stacks.options import option_stacks
 
 ROOT = Path(__file__).parents[1]
-MODELS = Place[Callable[[Path, Sequence[str]], None]]("models of a deployment")
-"""What options join: it gets the root of the repository and the names of a tenant's artifacts, and raises
-ConfigurationError where a deployment must not serve one of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,8 +298,9 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
         raise ConfigurationError(f"{file}: a deployment needs {', '.join(missing)} too.")
     if why := wrong_ending(tenant.name):
         raise ConfigurationError("".join(said_of(file, [Contradiction(("name",), why)])))
-    for refuse in MODELS.joined():
-        refuse(ROOT, [name for name in (tenant.models.llm, *tenant.models.embeddings) if name is not None])
+    served = [name for name in (tenant.models.llm, *tenant.models.embeddings) if name is not None]
+    for option in option_stacks():
+        option.refuse_models(ROOT, served)
     llms, embeddings = ROOT / "model_artifacts" / "llm", ROOT / "model_artifacts" / "embedding"
     llm_name = tenant.models.llm if tenant.generation.has_endpoint else None
     llm = None if llm_name is None else LlmManifest.read(llms / llm_name)

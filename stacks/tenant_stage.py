@@ -7,12 +7,9 @@ Each stack gets the outputs of earlier ones (``stacks.outputs``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import aws_cdk as cdk
 from constructs import Construct
 
-from assistant.option import Place
 from stacks.data import EXCEPTIONS as DATA_EXCEPTIONS
 from stacks.data import DataStack
 from stacks.edge import EXCEPTIONS as EDGE_EXCEPTIONS
@@ -26,10 +23,11 @@ from stacks.network import EXCEPTIONS as NETWORK_EXCEPTIONS
 from stacks.network import NetworkStack
 from stacks.observability import ObservabilityStack
 from stacks.observability.alarms import TenantMetrics
+from stacks.options import option_stacks
 from stacks.orchestrator import EXCEPTIONS as ORCHESTRATOR_EXCEPTIONS
 from stacks.orchestrator import OrchestratorStack
 from stacks.outputs import OptionOutputs
-from stacks.policy import Acknowledgement, acknowledge
+from stacks.policy import acknowledge
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack, prepare_stage
 
@@ -40,15 +38,9 @@ EXCEPTIONS = (
     *MODELS_EXCEPTIONS,
     *INGESTION_EXCEPTIONS,
     *ORCHESTRATOR_EXCEPTIONS,
-    *(row for rows in Place[Sequence[Acknowledgement]]("exceptions of stacks").joined() for row in rows),
+    *(row for option in option_stacks() for row in option.exceptions),
 )
 """Findings of validators that stay, with their reasons, for all stacks of a tenant."""
-
-STACKS = Place[Callable[[Construct, Foundation], tuple[TenantStack, OptionOutputs] | None]](
-    "stacks of a tenant"
-)
-"""Functions of options, each of which adds its stack if the tenant wants it (else None). Its tasks run in the
-orchestrator's cluster."""
 
 
 class TenantStage(cdk.Stage):
@@ -92,8 +84,8 @@ class TenantStage(cdk.Stage):
         )
         calling: list[TenantStack] = [stores, endpoints, ingesting, serving]
         options: list[OptionOutputs] = []
-        for add in STACKS.joined():
-            if added := add(self, foundation):
+        for option in option_stacks():
+            if added := option.add_stack(self, foundation):
                 # Its schedules begin to run when they are created, and need the cluster.
                 added[0].add_stack_dependency(serving)
                 calling.append(added[0])

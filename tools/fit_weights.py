@@ -44,7 +44,6 @@ from assistant.evaluation.judging import Observed, Observer, is_gold
 from assistant.evaluation.questions import EvaluationQuestion, load_questions, load_rows, split_of
 from assistant.evaluation.routing import RoutedQuestion
 from assistant.evaluation.trials import (
-    HEADS,
     Case,
     FlaggedMessage,
     GoingOn,
@@ -54,6 +53,7 @@ from assistant.evaluation.trials import (
     embedded,
     support_cases,
 )
+from assistant.option import joined
 from assistant.terminal.loading import load_if_empty
 from assistant.terminal.local import LocalRuntime, committed, local_runtime, open_services
 from assistant.terminal.terminal import GlobalOptions, Terminal, plain
@@ -465,7 +465,7 @@ def _hashes(paths: Iterable[Path]) -> str:
 async def _fit(runtime: LocalRuntime, folder: Path, what: str) -> None:
     """Fit ``what`` (an argument of the command), and write its files into ``folder``."""
     questions = committed(runtime.options)
-    head = {each.kind: each for each in HEADS.joined()}.get(cast("Kind", what))
+    head = {each.kind: each for each in joined(lambda option: option.head())}.get(cast("Kind", what))
     async with open_services(runtime, _TENANTS if head is None else head.tenants) as services:
         if head is not None:
             _write(folder, head.kind, await fit_head(head, services, questions))
@@ -483,7 +483,7 @@ async def _fit(runtime: LocalRuntime, folder: Path, what: str) -> None:
 
 
 def main() -> int:
-    heads = HEADS.joined()
+    heads = joined(lambda option: option.head())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
         "what",

@@ -18,7 +18,7 @@ import re
 import sys
 import textwrap
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from operator import itemgetter
@@ -31,7 +31,7 @@ from pydantic.fields import FieldInfo
 from assistant.cli.aws.cost import Bill, make_bill, rows_of
 from assistant.cli.aws.templates import prove
 from assistant.domain.errors import ConfigurationError
-from assistant.option import Place
+from assistant.option import installed
 from assistant.process.settings import (
     LocalSettings,
     ProcessSettings,
@@ -416,10 +416,6 @@ def _key_row(key: Key, measured: Mapping[str, Any]) -> _KeyRow:
     )
 
 
-SCHEMAS = Place[Mapping[str, Callable[[], bytes]]]("schemas of docs")
-"""What options join: name of a file in docs = the function that returns its content."""
-
-
 def write_tables(assembly: Path) -> None:
     """Write the tables of costs, paths and variables anew. Raises ConfigurationError, InvalidInputError."""
     if not (assembly / "manifest.json").exists():
@@ -440,8 +436,8 @@ def write_keys() -> None:
 def write_schemas() -> None:
     """Write docs/openapi.json and the schemas of options anew."""
     (DOCS / "openapi.json").write_bytes(rendered(openapi_document(build_routes())))
-    for schemas in SCHEMAS.joined():
-        for name, schema in schemas.items():
+    for option in installed():
+        for name, schema in option.schemas().items():
             (DOCS / name).write_bytes(schema())
 
 

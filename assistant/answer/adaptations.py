@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import structlog
 from pydantic import ValidationError
 
-from assistant.answer.offers import OFFERS, Named
+from assistant.answer.offers import Named
 from assistant.answer.route import Router, read_router
 from assistant.answer.services import TenantServices
 from assistant.answer.vocabulary import Vocabulary
@@ -31,6 +31,7 @@ from assistant.domain.desk import (
 )
 from assistant.domain.documents import KnownWords
 from assistant.domain.errors import AssistantError, ConfigurationError
+from assistant.option import joined
 from assistant.stores.ports import LiveDesk
 from assistant.tenant.tenant import TenantConfig
 
@@ -110,7 +111,7 @@ class Adaptations:
     def __init__(self, services: TenantServices) -> None:
         """``services.revisions`` None: there is no desk, and nothing is ever loaded."""
         self._tenant, self._revisions = services.tenant, services.revisions
-        self.offers = tuple(open_offer(services) for open_offer in OFFERS.joined())
+        self.offers = tuple(joined(lambda option: option.offer(services)))
         self._glossary: Mapping[str, str] = {}
         """The desk's live entries that ``now.vocabulary`` has: term to meaning."""
         self._is_away = False

@@ -8,12 +8,10 @@ from typing import Protocol
 
 from assistant.answer.elements import ReadyElement
 from assistant.answer.excerpts import Excerpts
-from assistant.answer.services import TenantServices
 from assistant.answer.sources import EvidenceQuery, SearchScope
 from assistant.domain.answers import ApprovedUse, Cell, QuotedAs
 from assistant.domain.documents import KnownWords, Passage, StoredDocument
-from assistant.option import Place
-from assistant.stores.ports import DocumentTexts, LiveDesk
+from assistant.stores.ports import LiveDesk
 
 Cite = Callable[[Passage], int]
 """Returns the number of a passage's document among the answer's sources; a new one where it has none yet."""
@@ -162,8 +160,3 @@ class Offer:
         ``read``: the documents that were read, by id; ``ranked``: those of them that the search found,
         best first. Raises as ``find``.
         """
-
-
-OFFERS = Place[Callable[[TenantServices], Offer]]("offers")
-TEXTS = Place[Callable[[DocumentTexts, LiveDesk], DocumentTexts]]("texts of offers")
-"""Adds the texts of what is offered to those of documents: records keep both by their places."""

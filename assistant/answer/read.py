@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -19,7 +19,7 @@ from assistant.domain.answers import AnswerRecord, LiveMatch, Reading, RedFlag
 from assistant.domain.documents import KnownWords
 from assistant.domain.errors import EmbeddingUnavailableError, OverloadedError
 from assistant.domain.live import Caller
-from assistant.option import Place
+from assistant.option import joined
 
 _RED_FLAGS_LIMIT_S = 2.0
 """How long a question of a new process waits for the examples of red flags."""
@@ -84,13 +84,9 @@ class Beside:
         return []
 
 
-BESIDE = Place[Callable[[TenantServices], Beside]]("beside an answer")
-"""Where an option brings its subclass of ``Beside``, which is called with the tenant's services."""
-
-
 def open_beside(services: TenantServices) -> Beside:
     """Return the ``Beside`` of the first option that brings one, else the one that finds nothing."""
-    return next((opens(services) for opens in BESIDE.joined()), Beside())
+    return next(iter(joined(lambda option: option.beside(services))), Beside())
 
 
 class ReadQuestion:

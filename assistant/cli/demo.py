@@ -4,7 +4,7 @@ options."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from textwrap import shorten
@@ -29,7 +29,7 @@ from assistant.domain.errors import NotFoundError
 from assistant.evaluation.routing import content_note
 from assistant.laptop.layout import ORDER_SYSTEM
 from assistant.laptop.tokens import CareCase, Grant
-from assistant.option import Place
+from assistant.option import installed
 from assistant.terminal.answer_view import answer_on, question_of, reply_on
 from assistant.terminal.loading import load, own_folders
 from assistant.terminal.local import LocalRuntime, local_runtime
@@ -59,13 +59,6 @@ _RECORDED_QUESTIONS = (
 """Asked where recorded answers are played: one that the documents answer in part, and one whose answer has a
 phone number, changed by hand, that no document has."""
 
-STORIES = Place[Callable[[LocalRuntime, Terminal, str], Awaitable[None]]]("stories of the demo")
-"""Functions that options add: each prints a story of the tenant, whose knowledge is loaded before the
-call."""
-
-PAGES = Place[Callable[[LocalRuntime, Terminal], None]]("pages of the demo")
-"""Functions that options add: each prints the addresses of pages that the demo serves beside the console."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Demo:
@@ -83,8 +76,8 @@ class _Demo:
             if tenant != _AFTER_STORY:
                 await self.load_and_ask(tenant)
         if _STORY_TENANT in tenants:
-            for tell in STORIES.joined():
-                await tell(self.runtime, self.terminal, _STORY_TENANT)
+            for option in installed():
+                await option.tell_story(self.runtime, self.terminal, _STORY_TENANT)
         if _AFTER_STORY in tenants:
             await self.load_and_ask(_AFTER_STORY)
 
@@ -227,6 +220,6 @@ def _show_console(terminal: Terminal, runtime: LocalRuntime) -> None:
         "documents, auditor everybody's answers, manager numbers of them.",
         "dim",
     )
-    for show in PAGES.joined():
-        show(runtime, terminal)
+    for option in installed():
+        option.show_pages(runtime, terminal)
     terminal.show(how_to_end, "dim")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from assistant.client import AssistantClient, NotThereError
 from assistant.documents.page import first_of
 from assistant.documents.readable import ListDocuments
 from assistant.documents.sources import KnowledgeSources
-from assistant.documents.withdraw import KEPT_TEXTS, WithdrawalReceipts, WithdrawDocuments
+from assistant.documents.withdraw import WithdrawalReceipts, WithdrawDocuments
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import (
     DocumentState,
@@ -30,7 +30,7 @@ from assistant.domain.documents import (
     WithdrawalReceipt,
 )
 from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
-from assistant.option import Place
+from assistant.option import installed, joined
 from assistant.stores.documents import STATES
 from assistant.terminal.loading import (
     CHECKED,
@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from assistant.stores.opened import EmbeddedTenant
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
-for add_commands in Place[Callable[[typer.Typer], None]]("commands of knowledge").joined():
-    add_commands(app)
+for option in installed():
+    option.add_to_knowledge(app)
 PATHS = "Files, or folders of files in the formats of docs/documents.md. Default: those of the tenant file."
 SOURCE = "Name of a source in the tenant file. Default: the one without a namespace."
 LABEL = "An access label that you hold; lets you make documents with it readable to more agents."
@@ -400,7 +400,7 @@ async def _withdraw(runtime: LocalRuntime, tenant: str, document_ids: Sequence[s
     async with runtime.options.stores(tenant) as stores:
         await WithdrawDocuments(stores.knowledge, clock=SystemClock())(document_ids)
         await follow_here(runtime, tenant, document_ids, doing="removing from")
-        for kept in KEPT_TEXTS.joined():
+        for kept in joined(lambda option: option.kept_texts()):
             if kept.remove is not None:
                 for document_id in document_ids:
                     await kept.remove(stores, document_id)

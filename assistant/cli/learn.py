@@ -24,7 +24,7 @@ from typer import Option
 from assistant.domain.clock import SystemClock
 from assistant.domain.desk import DeskKind, ReleaseState
 from assistant.domain.errors import ConfigurationError
-from assistant.option import Place
+from assistant.option import installed
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal
 
 if TYPE_CHECKING:
@@ -229,5 +229,5 @@ def _as_json(release: Release) -> Mapping[str, object]:
     return {"release": release.name, "note": release.item.note, **content, "report": report}
 
 
-for add_commands in Place[Callable[[typer.Typer], None]]("commands of learn").joined():
-    add_commands(app)
+for option in installed():
+    option.add_to_learn(app)

@@ -48,9 +48,7 @@ _CORE = {
     ),
 }
 COMMANDS = _CORE | {
-    name: (f"{package}.{module}", help_text)
-    for package, option in installed().items()
-    for name, (module, help_text) in option.commands.items()
+    option.name: (f"{option.package}.commands", option.help) for option in installed() if option.help
 }
 """Command or group = its module, whose ``app`` is imported when it is called, and its help."""
 PORT = "Port of the service; the issuer takes N+1; 0 takes free ones. Default 8700."

@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ from assistant.laptop.layout import models_dir
 from assistant.models.artifacts import FileTokenCounter
 from assistant.models.chat_server import CompletionParser
 from assistant.models.recorded import CONTEXT_TOKENS, MAX_TOKENS
-from assistant.option import Place
+from assistant.option import installed
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.process.settings import ModelServerSettings, inherited_environment
 from assistant.stores.ports import ChatMessage
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from assistant.model_server.weights import Wishes
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
-for add_commands in Place[Callable[[typer.Typer], None]]("commands of models").joined():
-    add_commands(app)
+for option in installed():
+    option.add_to_models(app)
 _BUILD_TIMEOUT_S = 600.0
 _SHOWN_DIGITS = 12
 """Of a SHA-256."""

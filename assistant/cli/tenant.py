@@ -7,7 +7,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network
@@ -26,7 +26,7 @@ from assistant.domain.errors import ConfigurationError, ConflictError
 from assistant.domain.identity import REVOCATIONS, Role
 from assistant.laptop.layout import HOST, Address, SharedSite
 from assistant.laptop.tokens import CareCase, Grant, issue_token
-from assistant.option import Place
+from assistant.option import installed
 from assistant.process.private_files import make_private_folder, replace_private
 from assistant.stores.clients import revocations_file
 from assistant.tenant import deployment_checks
@@ -39,8 +39,6 @@ from assistant.terminal.local import local_runtime
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind, instant
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
-WARNINGS = Place[Callable[[TenantConfig], Iterable[str]]]("warnings on a tenant")
-"""Functions that options add: each returns sentences that ``check`` prints."""
 _CARE_APP = "care_app"
 _DEFAULT_SOURCE = '[[sources]]\nname = "knowledge"\nnamespace = ""\naccess = "everyone"\n'
 """What a tenant file without ``[[sources]]`` means. The copy of one writes it out, to have a place for its
@@ -291,7 +289,7 @@ def check_tenant(options: GlobalOptions, name: str, *, care: bool = False) -> No
     terminal = Terminal()
     files = load_tenants(options.tenants_dir)
     tenant = files.one(name)
-    option_warnings = (sentence for warn in WARNINGS.joined() for sentence in warn(tenant))
+    option_warnings = (sentence for option in installed() for sentence in option.warnings(tenant))
     for sentence in (*option_warnings, *open_rests(tenant)):
         terminal.warn(f"warning: {sentence}", "yellow")
     reasons = list(refusals(tenant, files))

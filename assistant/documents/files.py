@@ -19,7 +19,6 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, BinaryIO, cast
@@ -27,6 +26,7 @@ from urllib.parse import unquote
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from assistant.documents.formats import LARGEST_DOCUMENT_BYTES, converted_kinds
 from assistant.documents.page import Loss
 from assistant.documents.parsing_process import (
     MALFORMED,
@@ -37,9 +37,6 @@ from assistant.documents.parsing_process import (
 )
 from assistant.domain.documents import Document, OriginalFile, id_prefix_of
 from assistant.domain.errors import DocumentInvalidError, NotFoundError, ParsingStoppedError, TooLargeError
-from assistant.option import Place
-
-LARGEST_DOCUMENT_BYTES = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,36 +169,6 @@ LARGEST_LINES_BYTES = 256 * 1024 * 1024
 _LINES = (".jsonl", ".jsonl.gz")
 _MARKDOWN = (".md", ".markdown", ".mdx", ".md.erb")
 PAGES = (*_MARKDOWN, ".html", ".htm")
-
-
-@dataclass(frozen=True, slots=True)
-class ConvertedKind:
-    """A kind of file that is converted into a page."""
-
-    most_bytes: int
-    """Limit for a file."""
-    reader: str
-    """``module:function`` that returns the page of a file's bytes. The parsing process alone imports it."""
-    has_scans: bool = False
-    """Whether the reader takes ``ocr``, the languages in which scans are read."""
-
-
-_TABLE_OF_TEXT = ConvertedKind(LARGEST_DOCUMENT_BYTES, "assistant.documents.formats.text_files:convert_csv")
-_KINDS = {
-    **dict.fromkeys((".csv", ".tsv"), _TABLE_OF_TEXT),
-    ".txt": ConvertedKind(LARGEST_DOCUMENT_BYTES, "assistant.documents.formats.text_files:convert_txt"),
-}
-KINDS_OF_OPTIONS = Place[Mapping[str, ConvertedKind]]("kinds of files")
-"""Kinds of files that options read, by suffix."""
-
-
-@cache
-def converted_kinds() -> Mapping[str, ConvertedKind]:
-    """Return the kinds of files that are converted here, by suffix."""
-    kinds = dict(_KINDS)
-    for kinds_of_option in KINDS_OF_OPTIONS.joined():
-        kinds |= kinds_of_option
-    return kinds
 
 
 def kinds_read() -> tuple[str, ...]:

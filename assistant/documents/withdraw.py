@@ -47,7 +47,7 @@ from assistant.domain.documents import (
 )
 from assistant.domain.errors import ConflictError, ContentsChangedError, NotFoundError
 from assistant.domain.public import PublicModel
-from assistant.option import Place, installed
+from assistant.option import installed, joined
 from assistant.stores.documents import KnowledgeStores, StoredDocuments
 from assistant.stores.events import StoredErasureKeys
 from assistant.stores.ports import AccessRecords, IndexVersions, PassageIndex, WriteTurn
@@ -403,13 +403,10 @@ class KeptTexts:
     """Returns the conditions ``when`` of its places that hold for a tenant."""
 
 
-KEPT_TEXTS = Place[KeptTexts]("texts of documents")
-
-
 @cache
 def _places() -> _Places:
     """Return the places of receipt_places.toml in this folder, then of those in the folders of options."""
-    packages = ("assistant.documents", *installed())
+    packages = ("assistant.documents", *(option.package for option in installed()))
     paths = (files(package).joinpath("receipt_places.toml") for package in packages)
     texts = [file.read_text("utf-8") for file in paths if file.is_file()]
     lists = [_Places.model_validate(tomllib.loads(text)) for text in texts]
@@ -468,9 +465,9 @@ class WithdrawalReceipts:
             "older_indices": sum(older_rows),
             "vectors": sum(rows_by_version.values()),
         }
-        for option in KEPT_TEXTS.joined():
-            if option.counts is not None:
-                counts |= await option.counts(self.stores, document_id)
+        for kept in joined(lambda option: option.kept_texts()):
+            if kept.counts is not None:
+                counts |= await kept.counts(self.stores, document_id)
         facts, places = {"older": len(older_rows)}, list[ReceiptPlace]()
         for place in _places().asked:
             count = counts.get(place.place)
@@ -504,8 +501,8 @@ class WithdrawalReceipts:
             holds |= {"backup"} if days["backup"] else set()
             facts |= {"profile": deployed.profile, **days}
             periods = _PERIODS | {name: timedelta(days=days[name] + _MIDNIGHT) for name in days}
-        for option in KEPT_TEXTS.joined():
-            holds |= set() if option.holds is None else set(option.holds(self.tenant))
+        for kept in joined(lambda option: option.kept_texts()):
+            holds |= set() if kept.holds is None else set(kept.holds(self.tenant))
         places: list[ReceiptPlace] = []
         for place in _places().remains:
             if place.when not in holds:

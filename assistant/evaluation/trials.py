@@ -42,7 +42,7 @@ from assistant.evaluation.judging import AGENT, prepare, untraced
 from assistant.evaluation.measures import Judged
 from assistant.evaluation.questions import load_rows
 from assistant.evaluation.routing import RoutedQuestion, RoutingTrial
-from assistant.option import Place
+from assistant.option import installed
 from assistant.stores.ports import GenerationRequest, TextEmbedder
 from assistant.tenant.tenant import RedFlagEntry, TenantConfig
 from assistant.text.language import language
@@ -50,8 +50,6 @@ from assistant.text.markup import Tag, tags_in
 
 Trial = Callable[[TenantServices, Sequence[Path]], Coroutine[None, None, list[Judged]]]
 """Asks one tenant the questions of a figure's files, and returns the judged questions."""
-TRIALS = Place[Mapping[str, Trial]]("trials")
-"""Trials that options add, by the ``run`` of a figure: {"approved": match_approved}."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +72,6 @@ class Head:
     """Asks the files' questions; returns the features and the label of each row."""
 
 
-HEADS = Place[Head]("heads to fit")
 _DEADLINE_S = 60.0
 """Limit of one call of a model or of preparing one answer."""
 _EMBEDDED_AT_ONCE = 32
@@ -555,7 +552,7 @@ _OF_THE_CORE: Mapping[str, Trial] = {
 
 def trial_named(run: str) -> Trial:
     """Return the trial of a figure's ``run``. Raises ConfigurationError for a name that none has."""
-    for trials in (_OF_THE_CORE, *TRIALS.joined()):
+    for trials in (_OF_THE_CORE, *(option.trials() for option in installed())):
         if run in trials:
             return trials[run]
     raise ConfigurationError(f'run = "{run}": there is no such trial. Correct evaluation/figures.toml.')

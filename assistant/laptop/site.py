@@ -19,8 +19,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -47,7 +47,7 @@ from assistant.laptop.layout import (
 )
 from assistant.laptop.worker import work
 from assistant.model_server.here import ModelsHere
-from assistant.option import Place
+from assistant.option import installed
 from assistant.process.http import open_socket, serving
 from assistant.service.__main__ import open_application
 from assistant.service.health import ServiceMetrics, TenantReads
@@ -57,13 +57,6 @@ _WORKER_STOP_S = 0.3
 """Time for batches in progress at the end. It is longer than ``receive_wait_s`` below, so that a worker
 without any ends by itself."""
 _WORKER_LIMITS = WorkerLimits(consumer=ConsumerLimits(receive_wait_s=0.2))
-
-
-PAGES = Place[Callable[[Layout, Addresses, Mapping[str, FastAPI]], AbstractAsyncContextManager[None]]](
-    "pages of sample systems"
-)
-"""Options that add pages to the applications of sample systems (the third argument, by name). Each is a
-context that is open while the site serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +112,8 @@ async def open_site(layout: Layout, *, ports: Mapping[str, int]) -> AsyncGenerat
             if name == ORDER_SYSTEM:
                 samples.add_originals(systems[name], at=ORIGINALS, publisher=SAMPLE_PUBLISHER)
         apps |= systems
-        for add in PAGES.joined():
-            await stack.enter_async_context(add(layout, addresses, systems))
+        for option in installed():
+            await stack.enter_async_context(option.sample_pages(layout, addresses, systems))
 
         def begin_to_stop() -> None:
             stopping.set()

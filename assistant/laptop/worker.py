@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -22,16 +22,14 @@ import structlog
 from assistant.documents.worker import IngestionWorker, WorkerLimits
 from assistant.domain.errors import AssistantError, DependencyError
 from assistant.models.redaction import LocalCapture
-from assistant.option import Place
+from assistant.option import installed
 from assistant.process.settings import WorkerSettings
 from assistant.process.telemetry import configure_logging, configure_tracing
-from assistant.service.opened import Loop, open_ingestion, open_loops
+from assistant.service.opened import open_ingestion, open_loops
 
 if TYPE_CHECKING:
     from assistant.model_server.here import ModelsHere
 
-LOOPS = Place[Callable[[WorkerSettings], AbstractAsyncContextManager[Sequence[Loop]]]]("runs of a machine")
-"""Loops of options: each returns a context that yields loops, which run beside the workers."""
 _log = structlog.get_logger(__name__)
 
 
@@ -77,7 +75,7 @@ async def work(
         open_loops(settings) as loops,
         AsyncExitStack() as stack,
     ):
-        loops_of_options = [await stack.enter_async_context(opens(settings)) for opens in LOOPS.joined()]
+        loops_of_options = [await stack.enter_async_context(option.loops(settings)) for option in installed()]
         reasons: list[str] = []
         prepared = await prepare_each(
             [IngestionWorker(tenant, limits=limits) for tenant in tenants], settings, reasons

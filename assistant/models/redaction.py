@@ -30,7 +30,7 @@ import structlog
 
 from assistant.domain.clock import set_within
 from assistant.domain.errors import DependencyError
-from assistant.option import Place
+from assistant.option import joined
 from assistant.process.private_files import CAPTURE_FOLDER
 from assistant.process.settings import RedactingSettings, StoreSettings
 from assistant.stores.captures import StoredCaptures
@@ -41,9 +41,6 @@ from assistant.tenant.tenant import load_tenants
 
 Replace = Callable[[str], str]
 """A function that returns a text with patients' data replaced."""
-REPLACES = Place[Callable[[], Replace | None]]("patients' data in captured calls")
-"""The function by which an option makes a ``Replace``. Without the option, or where it returns None, no text
-of a call is kept."""
 
 SCHEMA_VERSION = 3
 """2 added ``purpose``, 3 ``text`` and ``event_version``."""
@@ -196,8 +193,9 @@ class LocalCapture:
 
 
 def _replaces(*, is_kept: bool) -> Replace | None:
-    """Return the function that replaces patients' data; None where no text is kept."""
-    return next((make() for make in REPLACES.joined()), None) if is_kept else None
+    """Return the function that replaces patients' data; None where no text is kept, as without an option that
+    has one."""
+    return next(iter(joined(lambda option: option.replacer())), None) if is_kept else None
 
 
 def redacted(raw: bytes, *, passages_percent: int, replace: Replace | None = None) -> Iterator[bytes]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
 from assistant.answer.adaptations import Adaptations
-from assistant.domain.clock import Clock, SystemClock
-from assistant.option import Place
+from assistant.domain.clock import SystemClock
+from assistant.option import installed
 from assistant.process.http import open_socket, run, self_signed_context, serve
 from assistant.process.settings import ServiceSettings
 from assistant.process.telemetry import configure_logging, configure_tracing
@@ -19,8 +19,6 @@ from assistant.service.app import Application, OtherOrigins, build_application
 from assistant.service.health import ServiceMetrics, TaskMetrics, TenantReads, report_metrics
 from assistant.service.identity import (
     CachedKeySet,
-    Contexts,
-    KeySet,
     KeySource,
     RevokedTokens,
     Service,
@@ -28,24 +26,12 @@ from assistant.service.identity import (
 )
 from assistant.service.opened import open_tenants
 from assistant.service.running import AgentRates, RunningAnswers, admissions, watch_cancellations
-from assistant.service.served import ServedTenant, ServedTenants
+from assistant.service.served import ServedTenants
 from assistant.service.streams import BytesInFlight, StreamLimits
 from assistant.service.wire import ConsoleConfig, DeployedVersions
 from assistant.stores.clients import open_key_source, open_revocation_sources
-from assistant.tenant.tenant import TenantConfig
 from assistant.text.caches import FORGET_EVERY_S, forget_regularly
 
-RUNS = Place[Callable[[ServedTenant], Sequence[Coroutine[Any, Any, None]]]]("runs of a tenant")
-"""Functions that options add: each returns coroutines that run beside a tenant's answers until they are
-cancelled."""
-CONTEXTS = Place[
-    Callable[
-        [ServiceSettings, Sequence[TenantConfig], Callable[[KeySource], KeySet], AsyncExitStack, Clock],
-        Awaitable[Contexts],
-    ]
-]("contexts of questions")
-"""The function by which an option opens the verifier of context tokens; without one, no question has a
-context. One option has it: of more, the first would count."""
 _RESUME_S = 5.0
 """Wait at shutdown for answers that lost their reader, who may come back and read them from their records."""
 _CANCEL_AGAIN_S = 0.2
@@ -126,13 +112,14 @@ async def open_application(
 
 async def _run_beside(tenants: ServedTenants, name: str) -> None:
     """Run a tenant's tasks beside its answers until cancelled; start them again when the tenant is served
-    from another index. The tasks watch the index, load what reviewers change, and do what ``RUNS`` adds."""
+    from another index. The tasks watch the index, load what reviewers change, and do what
+    options add (``Option.runs``)."""
     while True:
         served = tenants[name]
         tasks = [
             asyncio.create_task(served.answering.index_watch.run()),
             asyncio.create_task(served.answer_question.adaptations.run()),
-            *(asyncio.create_task(run) for runs in RUNS.joined() for run in runs(served)),
+            *(asyncio.create_task(run) for option in installed() for run in option.runs(served)),
         ]
         try:
             await tenants.changed(name, served)
@@ -172,7 +159,7 @@ async def _service(
         return keys
 
     configs = [tenant.answering.tenant for tenant in tenants.values()]
-    contexts = [await open_one(settings, configs, cached, stack, clock) for open_one in CONTEXTS.joined()]
+    contexts = [await option.contexts(settings, configs, cached, stack, clock) for option in installed()]
     revocations = await stack.enter_async_context(open_revocation_sources(settings, configs))
     revoked = {name: RevokedTokens(source, clock=clock) for name, source in revocations.items()}
     verifier = TokenVerifier(
@@ -186,7 +173,7 @@ async def _service(
     )
     return Service(
         tenants=tenants,
-        contexts=next(iter(contexts), None),
+        contexts=next(filter(None, contexts), None),
         verifier=verifier,
         running=RunningAnswers(),
         rates=AgentRates(clock=clock),

@@ -46,7 +46,7 @@ from assistant.domain.clock import Deadline
 from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.domain.identity import CareContext, Identity, Role
 from assistant.domain.public import fields_of
-from assistant.option import Place
+from assistant.option import installed
 from assistant.service import streams
 from assistant.service.errors import (
     INTERNAL_PROBLEM,
@@ -73,9 +73,6 @@ from assistant.stores.events import Claim
 
 EVENTS_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/events")
 REPLY_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/reply")
-VERDICTS = Place[Callable[[ServedTenant, str, Verdict, Identity], Awaitable[None]]]("admission of a verdict")
-"""Checks that options add, called before a verdict is stored with (tenant, answer id, verdict, caller). Each
-raises an AssistantError that refuses the verdict."""
 _CANCEL_TIMEOUT_S = 1.0
 """Longest wait for what is cancelled or undone for an answer that does not begin."""
 _CLAIM_TIMEOUT_S = 3.0
@@ -637,8 +634,8 @@ async def give_verdict(
     A verdict `bad` opens a case for reviewers. It is refused with 409 `open_cases_reached` while as many
     cases of the caller wait as the tenant allows.
     """
-    for admit in VERDICTS.joined():
-        await admit(tenant, answer_id, verdict, caller)
+    for option in installed():
+        await option.admit_verdict(tenant, answer_id, verdict, caller)
     return await AppendToAnswer(tenant.answering).verdict(answer_id, verdict, identity=caller)
 
 

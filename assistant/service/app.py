@@ -13,7 +13,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
@@ -37,7 +37,7 @@ from assistant.domain.answers import CheckBody, ReplyBody, Verdict
 from assistant.domain.documents import Document
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError
 from assistant.domain.public import PublicModel
-from assistant.option import Place
+from assistant.option import joined
 from assistant.service import answers, documents, errors, health, uploads, wire
 from assistant.service.answers import EVENTS_PATH, REPLY_PATH, Answers
 from assistant.service.errors import NOT_FOUND
@@ -152,13 +152,26 @@ class RawRoute:
     """Returns its operation object of the OpenAPI file."""
 
 
-ROUTES = Place[APIRouter]("routes")
-"""Routes of options that FastAPI serves."""
-RAW_ROUTES = Place[Sequence[RawRoute]]("raw routes")
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Routes of an option."""
+
+    router: APIRouter | None = None
+    """Those that FastAPI serves."""
+    raw: Sequence[RawRoute] = ()
+    read: Sequence[type[PublicModel]] = ()
+    """Bodies that routes read themselves: FastAPI does not know them."""
+    written: Sequence[type[PublicModel]] = ()
+    """Models that routes write themselves."""
+
+
+@cache
+def option_routes() -> list[Routes]:
+    return joined(lambda option: option.routes())
 
 
 def raw_routes() -> Iterable[RawRoute]:
-    return chain.from_iterable(RAW_ROUTES.joined())
+    return chain.from_iterable(routes.raw for routes in option_routes())
 
 
 def build_routes() -> FastAPI:
@@ -170,7 +183,8 @@ def build_routes() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,  # the operation's id in the OpenAPI file
     )
     knowledge = (uploads.router, documents.router, documents.audit_router)
-    for router in (answers.router, *knowledge, *ROUTES.joined(), health.router):
+    of_options = (of_option.router for of_option in option_routes() if of_option.router is not None)
+    for router in (answers.router, *knowledge, *of_options, health.router):
         routes.include_router(router)
     routes.include_router(_description_router)
     routes.include_router(_console_router)  # last: it takes every name at the top
@@ -455,14 +469,9 @@ _READ = (
     wire.ReleaseRequest,
     wire.RestoreContentRequest,
     wire.LinkToken,
-    *chain.from_iterable(Place[Sequence[type[PublicModel]]]("bodies of routes").joined()),
 )
 # Models that raw endpoints write
-_WRITTEN = (
-    *EVENTS,
-    *chain.from_iterable(Place[Sequence[type[PublicModel]]]("lines of routes").joined()),
-    wire.WholeAnswer,
-)
+_WRITTEN = (*EVENTS, wire.WholeAnswer)
 # Paths that need no token
 _OPEN_PATHS = ("/healthz", "/openapi.json")
 
@@ -477,7 +486,9 @@ def openapi_document(routes: FastAPI) -> dict[str, Any]:
     )
     components: dict[str, Any] = document.setdefault("components", {})
     schemas: dict[str, Any] = components.setdefault("schemas", {})
-    schemas |= _schemas(_READ, "validation") | _schemas(_WRITTEN, "serialization")
+    read = chain(_READ, *(of_option.read for of_option in option_routes()))
+    written = chain(_WRITTEN, *(of_option.written for of_option in option_routes()))
+    schemas |= _schemas([*read], "validation") | _schemas([*written], "serialization")
     for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own 422 body is never sent
         schemas.pop(unused, None)
     paths: defaultdict[str, dict[str, Any]] = defaultdict(dict, document["paths"])

@@ -31,7 +31,7 @@ from assistant.models.artifacts import (
 )
 from assistant.models.opened import ModelClients, ModelStores, open_model_clients, read_facts
 from assistant.models.recorded import CharacterCount, RecordedModel, read_recording
-from assistant.option import Place
+from assistant.option import installed
 from assistant.process.private_files import CAPTURE_FOLDER
 from assistant.process.settings import (
     BULK_PREFIX,
@@ -71,7 +71,7 @@ from assistant.tenant.tenant import TenantConfig, load_tenants
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
 
-    from assistant.answer.services import AnswerWriter, LiveData
+    from assistant.answer.services import AnswerWriter
     from assistant.documents.parsing_process import Parsing
     from assistant.documents.uploads import ReceiveRawFiles, ReceiveUpload
     from assistant.documents.work import TenantIngestion
@@ -99,16 +99,6 @@ class TenantObserver(Protocol):
     def watch_credentials(self, put_at: Callable[[], Iterable[datetime]]) -> None: ...
 
 
-LIVE = Place[Callable[[StoreChoice, ServiceSettings, TenantObserver | None], Awaitable["LiveData"]]](
-    "live data of a tenant"
-)
-"""The function by which an option opens the live systems of a tenant."""
-WRITERS = Place[Callable[[ModelStores], Awaitable["AnswerWriter | None"]]]("writers of a tenant")
-"""Functions that options add: each returns the model that writes for a tenant in place of its SageMaker
-endpoint, or None where it has none. The first one counts."""
-PARTS = Place[Callable[[ServedTenant, StoreChoice], Awaitable[Sequence[object]]]]("parts of a tenant")
-"""Functions that options add: each opens objects of its option for a tenant; ``ServedTenant.part`` finds
-them."""
 Tenant = TypeVar("Tenant")
 
 
@@ -178,7 +168,6 @@ async def _served(
     """
     from assistant.answer.answer import AnswerQuestion
     from assistant.answer.index_watch import IndexWatch
-    from assistant.answer.offers import TEXTS
     from assistant.answer.reply import WriteReply
     from assistant.answer.services import CitedDocuments, LiveData, TenantServices
     from assistant.documents.withdraw import WithdrawalReceipts
@@ -188,12 +177,12 @@ async def _served(
     await stores.refuse_formats()
     secret = await tenant_secret_of(stores, settings, key="document_links", purpose=LINK_SECRET_PURPOSE)
     links = SignedDocumentLinks(tenant=tenant.name, secret=secret, clock=clock)
-    live = [await open_live(stores, settings, observer) for open_live in LIVE.joined()]
+    live = [await option.live(stores, settings, observer) for option in installed()]
     knowledge = await knowledge_of(stores)
     desk = await stores.of(DESK)
     texts: DocumentTexts = ReadableDocuments(knowledge.documents, states=knowledge.states)
-    for with_offered in TEXTS.joined():
-        texts = with_offered(texts, desk)
+    for option in installed():
+        texts = option.texts(texts, desk)
     search = await stores.search(pinned=pinned)
     uploads = await stores.of(UPLOADS) if settings.stores == "embedded" or settings.inbox_bucket else None
     first_loads = FirstLoads(knowledge.states, unread=uploads.unread_first if uploads else None)
@@ -215,7 +204,7 @@ async def _served(
         documents=CitedDocuments(texts, knowledge.states, links),
         clock=clock,
         revisions=desk,
-        live=next(iter(live), LiveData()),
+        live=next(filter(None, live), LiveData()),
     )
     answer_question = AnswerQuestion(answering)
     served = ServedTenant(
@@ -242,8 +231,8 @@ async def _served(
             sign=None if settings.receipt_key is None else await _signer(stores, settings.receipt_key),
         ),
     )
-    for open_parts in PARTS.joined():  # in order: an option finds the parts of options that it needs
-        served = replace(served, parts=(*served.parts, *await open_parts(served, stores)))
+    for option in installed():
+        served = replace(served, parts=(*served.parts, *await option.parts(served, stores)))
     return served
 
 
@@ -277,8 +266,8 @@ async def _writer(stores: ModelStores, settings: ServiceSettings, *, generates: 
         server = ChatServer(connections, f"{runtime.address}/v1", name, lambda: runtime.api_key, captures)
         return AnswerWriter(server, model, token_counter)
     if not isinstance(chosen, ServedLlm):
-        for open_writer in WRITERS.joined():
-            if (writer := await open_writer(stores)) is not None:
+        for option in installed():
+            if (writer := await option.writer(stores)) is not None:
                 return writer
         from assistant.models.sagemaker import SageMakerGenerator
 
@@ -439,14 +428,10 @@ class Loop(Protocol):
     async def run(self, stopping: asyncio.Event, /) -> None: ...
 
 
-LOOPS = Place[Callable[[TenantConfig, EmbeddedTenant, StoreSettings], Sequence[Loop]]]("runs of a laptop")
-"""Functions by which options add loops over one tenant's stores."""
-
-
 @asynccontextmanager
 async def open_loops(settings: StoreSettings) -> AsyncGenerator[list[Loop]]:
-    """Open the loops of every tenant of the folder: one reads uploads, one closes audited days, and those of
-    options. Raises ConfigurationError."""
+    """Open the loops of every tenant of the folder: one reads uploads, one closes audited days. Raises
+    ConfigurationError."""
     from assistant.documents.parsing_process import ParsingProcess
     from assistant.documents.uploads import ReceiveUpload, ReceivingLoop
     from assistant.stores.audit import CloseDays
@@ -459,8 +444,7 @@ async def open_loops(settings: StoreSettings) -> AsyncGenerator[list[Loop]]:
             parsing=stack.enter_context(ParsingProcess()),
         )
         closing = CloseDays(stores.get(RECORDS), stores.get(DIGESTS))
-        of_options = [loop for loops in LOOPS.joined() for loop in loops(tenant, stores, settings)]
-        return [ReceivingLoop(receive, stores.get(UPLOADS_QUEUE)), closing, *of_options]
+        return [ReceivingLoop(receive, stores.get(UPLOADS_QUEUE)), closing]
 
     async with open_embedded(settings, open_one) as opened:
         yield [loop for loops in opened for loop in loops]

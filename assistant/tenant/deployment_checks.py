@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import BaseModel
 
-from assistant.option import Place
+from assistant.option import installed
 from assistant.tenant.deployed_names import NEXT_ENDPOINT
 from assistant.tenant.deployment import EdgeSection, ModelsSection, NetworkSection, PlaceSection, ReachEntry
 from assistant.tenant.manifests import EmbeddingManifest, LlmManifest
@@ -46,10 +46,6 @@ class Contradiction:
         return ".".join(str(part) for part in self.place)
 
 
-CONTRADICTIONS = Place[Callable[[TenantConfig], Iterable[Contradiction]]]("contradictions of a deployment")
-"""Functions by which options yield contradictions between their keys and others."""
-
-
 def contradictions(
     tenant: TenantConfig, *, place: PlaceSection, edge: EdgeSection, models: ModelsSection
 ) -> Iterator[Contradiction]:
@@ -66,8 +62,8 @@ def contradictions(
         yield Contradiction(("models", "llm"), "is needed: a folder under model_artifacts/llm.")
     yield from _models(tenant, models)
     yield from _power(tenant)
-    for contradict in CONTRADICTIONS.joined():
-        yield from contradict(tenant)
+    for option in installed():
+        yield from option.contradictions(tenant)
     yield from _reach(tenant)
 
 

@@ -3,14 +3,14 @@ that are assumed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from assistant.domain.errors import ConfigurationError
-from assistant.option import Place
+from assistant.option import installed
 from assistant.tenant.tenant import TenantConfig
 from assistant.tenant.toml_file import StrictModel, read_strict
 
@@ -60,10 +60,6 @@ class Use(StrictModel):
     why: str
 
 
-USES = Place[Callable[[TenantConfig], Sequence[tuple[Use, Price]]]]("uses of a tenant")
-"""Functions by which options add lines for a tenant that uses them, each with its price."""
-
-
 class AssumedLoad(StrictModel):
     questions_a_month: float = Field(gt=0)
     busy_hours: int = Field(ge=1, le=24)
@@ -93,7 +89,7 @@ class Prices(StrictModel):
 
     def of_tenant(self, tenant: TenantConfig) -> Prices:
         """Return the prices with what a tenant pays by use of options. Raises ConfigurationError."""
-        added = [line for uses in USES.joined() for line in uses(tenant)]
+        added = [line for option in installed() for line in option.prices(tenant)]
         units = {use.price: price for use, price in added}
         lines = (*self.use, *(use for use, _ in added))
         return self.model_copy(update={"unit": {**self.unit, **units}, "use": lines})

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationErro
 from pydantic_core import CoreSchema, ErrorDetails
 
 from assistant.domain.errors import ConfigurationError
-from assistant.option import Place
+from assistant.option import installed
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 KeyPath = tuple[str | int, ...]
@@ -89,16 +89,13 @@ class StrictModel(BaseModel):
 class OpenSection(StrictModel):
     """A table of a settings file to which options add keys.
 
-    Each option adds its keys by a subclass of the table's class, which it joins at the place ``keys of`` that
-    class::
+    Each option adds its keys by a subclass of the table's class, which its ``tables`` returns::
 
         class ModelsSection(OpenSection):  # in the core
             llm: str | None = None
 
         class LabModels(ModelsSection):  # in an option
             trials: bool = False
-
-        OPTION = Option(joins={"keys of ModelsSection": "section:LabModels"})
 
     To call either class, or to validate a file with it, gives a value of the *joined class*: one subclass of
     ``LabModels`` and of the classes of all other options that are installed::
@@ -164,7 +161,7 @@ def with_options(model: type[ModelT]) -> type[ModelT]:
 @cache
 def _joined_class(table: type[OpenSection]) -> type[OpenSection]:
     """Return the subclass of all that options join to a table, made once: a second would be another type."""
-    option_classes = Place[type[OpenSection]](f"keys of {table.__name__}").joined()
+    option_classes = [each for option in installed() for each in option.tables() if issubclass(each, table)]
     if not option_classes:
         return table
     return create_model(table.__name__, __base__=tuple(option_classes), __module__=table.__module__)

@@ -8,7 +8,7 @@ such as ``KEY_REFUSED`` are metrics of filters over the trail (``stacks.observab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,9 +18,9 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from assistant.option import Place
 from assistant.tenant import deployed_names
 from assistant.tenant.deployed_names import SERVED_VARIANT
+from stacks.options import option_stacks
 from stacks.outputs import (
     DataOutputs,
     EdgeOutputs,
@@ -289,7 +289,7 @@ class TenantAlarms(Construct):
             *self._answers(),
             *self._models(),
             *self._knowledge(),
-            *(alarm for alarms in ALARMS.joined() for alarm in alarms(self)),
+            *(alarm for option in option_stacks() for alarm in option.alarms(self)),
             *self._search(),
             *self._tables(),
             *self._recovery(),
@@ -465,7 +465,3 @@ def _sum(label: str, metrics: dict[str, cloudwatch.IMetric], *, minutes: int) ->
         label=label,
         period=cdk.Duration.minutes(minutes),
     )
-
-
-ALARMS = Place[Callable[[TenantAlarms], Iterable[cloudwatch.Alarm]]]("alarms of a tenant")
-"""Functions of options that create their alarms by ``TenantAlarms.add``."""

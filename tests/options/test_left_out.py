@@ -106,10 +106,7 @@ def option(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def gone(option: str) -> list[str]:
     """Return the names of the option and of those that need it."""
-    return [
-        option,
-        *(package.rpartition(".")[2] for package, one in installed().items() if option in one.needs),
-    ]
+    return [option, *(other.name for other in installed() if option in other.needs)]
 
 
 @pytest.fixture

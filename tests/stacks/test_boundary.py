@@ -10,14 +10,14 @@ from typing import Any
 import aws_cdk as cdk
 import pytest
 
-from stacks.account import OF_AWS as ACTIONS
 from stacks.account import SERVICES, TenantBoundary
+from stacks.options import option_stacks
 from tests.stacks.synthesized import assembly_folder, templates_in
 from tests.stacks.values import deployed, resources_of, stage_for, template_of
 
 TENANTS = ("pharmacy", "clinic", "sandbox")
 OF_AWS = sorted(
-    {action for name in TENANTS for actions in ACTIONS.joined() for action in actions(deployed(name))}
+    {action for name in TENANTS for option in option_stacks() for action in option.actions(deployed(name))}
 )
 """Actions on what AWS owns, of these tenants."""
 

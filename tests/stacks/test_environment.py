@@ -135,9 +135,9 @@ def settings_classes() -> set[type[ProcessSettings]]:
     """Return every class of assistant.process, and of options, that reads the environment."""
     for module in pkgutil.iter_modules(assistant.process.__path__):
         importlib.import_module(f"assistant.process.{module.name}")
-    for package in installed():
-        if importlib.util.find_spec(f"{package}.settings"):
-            importlib.import_module(f"{package}.settings")
+    for option in installed():
+        if importlib.util.find_spec(f"{option.package}.settings"):
+            importlib.import_module(f"{option.package}.settings")
     found: set[type[ProcessSettings]] = set()
     waiting: list[type[ProcessSettings]] = [ProcessSettings]
     while waiting:

@@ -120,7 +120,7 @@ def naming(option: str) -> list[str]:
     """Return the files of code and settings that name an option's folder, but for its own, its handlers in
     ``lambdas``, its images in ``containers``, and options that declare that they need it."""
     package = f"assistant.options.{option}"
-    needing = [name for name, other in installed().items() if option in other.needs]
+    needing = [other.package for other in installed() if option in other.needs]
     own = [f"{name.replace('.', '/')}/" for name in (package, *needing)]
     named = re.compile(rf"^[^#\n]*\b{package.replace('.', '[./]')}\b", re.MULTILINE)
     files = {path: path.relative_to(ROOT).as_posix() for path in committed(".py", ".toml", ".mjs", "")}
@@ -133,7 +133,7 @@ def naming(option: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("option", [name.rpartition(".")[2] for name in installed()])
+@pytest.mark.parametrize("option", [option.name for option in installed()])
 def test_few_files_outside_an_options_folder_name_it(option: str) -> None:
     assert len(naming(option)) <= 2, naming(option)
 

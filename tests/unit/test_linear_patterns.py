@@ -89,7 +89,7 @@ def patterns() -> dict[str, re.Pattern[str]]:
             assistant.text,
             assistant.documents,
             assistant.answer,
-            *map(importlib.import_module, installed()),
+            *(importlib.import_module(option.package) for option in installed()),
         )
         for module in modules(package)
         for name, value in vars(module).items()

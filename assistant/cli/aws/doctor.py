@@ -20,7 +20,7 @@ from typing import Any, cast
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, DependencyError, DeploymentError, UnauthenticatedError
 from assistant.domain.identity import Role
-from assistant.option import Place
+from assistant.option import installed
 from assistant.tenant.deployed_names import ACCOUNT_STACK, ACCOUNT_VERSION, ACCOUNT_VERSION_OUTPUT
 from assistant.tenant.deployment import PlaceSection, load_account
 from assistant.tenant.manifests import EmbeddingManifest, LlmManifest, load_compatibility
@@ -41,8 +41,6 @@ from assistant.terminal.publishing import Registry, images_of, model_files, unve
 Check = Callable[[], Iterable[Finding] | None]
 """A check yields a finding for each fault. It passes where it yields none or returns None, and raises
 DeploymentError where it cannot be asked. ``checked`` runs it, and fills in ``Finding.check``."""
-CHECKS = Place[Callable[[AccountChecks], Mapping[str, Check]]]("checks of an account")
-"""Checks by name that options add."""
 CLAIMS = frozenset({"tenant", "roles"})
 """What the assistant reads in an agent's token, beside the claims that RFC 7519 registers."""
 _MOST_TRAILS = 5
@@ -111,7 +109,11 @@ class DeploymentChecks:
 
     def checks(self) -> Mapping[str, Check]:
         """Return the checks by name. They raise DeploymentError for what cannot be asked."""
-        of_options = {name: check for add in CHECKS.joined() for name, check in add(self.account).items()}
+        of_options = {
+            name: check
+            for option in installed()
+            for name, check in option.account_checks(self.account).items()
+        }
         return {
             **self.account.checks(),
             "account stage": self._account_stage,

@@ -5,14 +5,57 @@ It runs in the parsing process. A reader is imported only when a file of its kin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import PurePath
 from warnings import catch_warnings
 
-from assistant.documents.files import converted_kinds
 from assistant.documents.page import Page
 from assistant.domain.errors import DocumentInvalidError
-from assistant.option import imported
+from assistant.option import installed
+
+LARGEST_DOCUMENT_BYTES = 5_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertedKind:
+    """A kind of file that is converted into a page."""
+
+    most_bytes: int
+    """Limit for a file."""
+    read: Callable[[bytes, Sequence[str]], Page]
+    """Returns the page of a file's bytes; the second argument is ``ocr``, the languages in which scans are
+    read. It imports its parser when it is called: the parsing process alone does."""
+    has_scans: bool = False
+    """Whether it reads scans."""
+
+
+def _read_csv(raw: bytes, _ocr: Sequence[str]) -> Page:
+    from assistant.documents.formats.text_files import convert_csv
+
+    return convert_csv(raw)
+
+
+def _read_txt(raw: bytes, _ocr: Sequence[str]) -> Page:
+    from assistant.documents.formats.text_files import convert_txt
+
+    return convert_txt(raw)
+
+
+_KINDS = {
+    **dict.fromkeys((".csv", ".tsv"), ConvertedKind(LARGEST_DOCUMENT_BYTES, _read_csv)),
+    ".txt": ConvertedKind(LARGEST_DOCUMENT_BYTES, _read_txt),
+}
+
+
+@cache
+def converted_kinds() -> Mapping[str, ConvertedKind]:
+    """Return the kinds of files that are converted here, by suffix."""
+    kinds = dict(_KINDS)
+    for option in installed():
+        kinds |= option.kinds_of_files()
+    return kinds
 
 
 def convert(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> Page:
@@ -26,9 +69,8 @@ def convert(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> Page:
     kind = converted_kinds().get(suffix)
     if kind is None:
         raise DocumentInvalidError(f'files with the suffix "{suffix:.20}" are not read. Convert it.')
-    read: Callable[..., Page] = imported(kind.reader)
     with catch_warnings(action="ignore"):  # of libraries, about parts of a file that they do not read
-        page = read(raw, ocr=ocr) if kind.has_scans else read(raw)
+        page = kind.read(raw, ocr)
     if not page.blocks:
         raise DocumentInvalidError(". ".join(["there is no text in it", *map(str, page.losses)]))
     return page

@@ -1,21 +1,47 @@
-"""What the option for Amazon Bedrock brings to the core: one of its models writes the answers, in place of an
-LLM endpoint.
-
-``joins``: name of a place in the core = "module:name" below this folder.
-"""
+"""One of the models of Amazon Bedrock writes the answers, in place of an LLM endpoint."""
+# ``Option`` has the types of its doors.
+# pyright: reportMissingParameterType=false
 
 from assistant.option import Option
 
-OPTION = Option(
-    commands={"bedrock": ("commands", "Ask the model of a tenant that writes by Amazon Bedrock.")},
-    joins={
-        "keys of GenerationSection": "section:BedrockGeneration",
-        "contradictions of a deployment": "section:contradictions",
-        "writers of a tenant": "opened:open_writer",
-        "statements of the task role": "stack:statements",
-        "actions on resources of AWS": "stack:actions",
-        "checks of an account": "account:checks",
-        "uses of a tenant": "models:uses",
-        "texts of documents": "receipt:KEPT",
-    },
-)
+
+class Bedrock(Option):
+    help = "Ask the model of a tenant that writes by Amazon Bedrock."
+
+    def tables(self):
+        from assistant.options.bedrock.section import BedrockGeneration
+
+        return (BedrockGeneration,)
+
+    def contradictions(self, tenant):
+        from assistant.options.bedrock.section import contradictions
+
+        return contradictions(tenant)
+
+    def prices(self, tenant):
+        from assistant.options.bedrock.models import uses
+
+        return uses(tenant)
+
+    def kept_texts(self):
+        from assistant.options.bedrock.receipt import KEPT
+
+        return KEPT
+
+    async def writer(self, stores):
+        from assistant.options.bedrock.opened import open_writer
+
+        return await open_writer(stores)
+
+    def account_checks(self, account):
+        from assistant.options.bedrock.account import checks
+
+        return checks(account)
+
+    def stacks(self):
+        from assistant.options.bedrock.stack import BedrockStacks
+
+        return BedrockStacks()
+
+
+OPTION = Bedrock()

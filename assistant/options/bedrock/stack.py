@@ -9,6 +9,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from assistant.options.bedrock.section import bedrock_of
+from stacks.options import OptionStacks
 from stacks.roles import allow, resource_arn
 from stacks.tenant import DeployedTenant
 
@@ -16,23 +17,25 @@ INVOKE = "bedrock:InvokeModelWithResponseStream"
 """The action of ConverseStream."""
 
 
-def statements(scope: Construct, tenant: DeployedTenant) -> Sequence[iam.PolicyStatement]:
-    """Return the statements of the task's role. Through a profile its models may be called in the declared
-    regions, and not by themselves
-    (https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-prereq.html)."""
-    if (generation := bedrock_of(tenant.config)) is None or generation.bedrock is None:
-        return []
-    if generation.bedrock_regions is None:
-        return [allow(INVOKE, _model_arn(tenant.place.region, generation.model_id))]
-    profile = resource_arn(scope, "bedrock", "inference-profile", generation.bedrock)
-    models = [_model_arn(region, generation.model_id) for region in generation.bedrock_regions]
-    by_profile = {"StringEquals": {"bedrock:InferenceProfileArn": profile}}
-    return [allow(INVOKE, profile), allow(INVOKE, *models, conditions=by_profile)]
+class BedrockStacks(OptionStacks):
+    """The statements of a tenant that writes by Bedrock."""
 
+    def task_statements(self, scope: Construct, tenant: DeployedTenant) -> Sequence[iam.PolicyStatement]:
+        """Return the statements of the task's role. Through a profile its models may be called in the
+        declared regions, and not by themselves
+        (https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-prereq.html)."""
+        if (generation := bedrock_of(tenant.config)) is None or generation.bedrock is None:
+            return []
+        if generation.bedrock_regions is None:
+            return [allow(INVOKE, _model_arn(tenant.place.region, generation.model_id))]
+        profile = resource_arn(scope, "bedrock", "inference-profile", generation.bedrock)
+        models = [_model_arn(region, generation.model_id) for region in generation.bedrock_regions]
+        by_profile = {"StringEquals": {"bedrock:InferenceProfileArn": profile}}
+        return [allow(INVOKE, profile), allow(INVOKE, *models, conditions=by_profile)]
 
-def actions(tenant: DeployedTenant) -> Sequence[str]:
-    """Return the actions on models, which AWS owns."""
-    return [] if bedrock_of(tenant.config) is None else [INVOKE]
+    def actions(self, tenant: DeployedTenant) -> Sequence[str]:
+        """Return the actions on models, which AWS owns."""
+        return [] if bedrock_of(tenant.config) is None else [INVOKE]
 
 
 def _model_arn(region: str, model_id: str) -> str:

@@ -1,35 +1,92 @@
-"""What the review desk brings to the core: what agents did with answers goes into a store by day, reviewers
-correct and approve answers, serving loads what they decide without a restart, and replies that were sent on
-words which changed become a work list.
-
-``joins``: name of a place in the core = "module:name" below this folder.
+"""What agents did with answers goes into a store by day, reviewers correct and approve answers, serving loads
+what they decide without a restart, and replies that were sent on words which changed become a work list.
 """
+# ``Option`` has the types of its doors.
+# pyright: reportMissingParameterType=false
+
+from typing import ClassVar
 
 from assistant.option import Option
 
-OPTION = Option(
-    commands={"desk": ("commands", "Show recorded answers and how they were made; list who saw what.")},
-    extras={"learning": "patients"},
-    joins={
-        "keys of TenantConfig": "section:DeskTenant",
-        "commands of learn": "commands_learn:add_to_learn",
-        "offers": "approved:OfferApproved",
-        "texts of offers": "approved:TextsWithApproved",
-        "trials": "trial:TRIALS",
-        "parts of a tenant": "opened:open_desk",
-        "texts of documents": "opened:KEPT",
-        "runs of a tenant": "opened:run_desk",
-        "runs of a machine": "opened:open_movers",
-        "admission of a verdict": "opened:admit_verdict",
-        "patients' data in captured calls": "patients_opened:replace_patients_data",
-        "stories of the demo": "commands_demo:tell_desk_story",
-        "routes": "routes:router",
-        "bodies of routes": "routes:REQUEST_BODIES",
-        "lines of routes": "routes:STREAMED_LINES",
-        "stacks of a tenant": "stack:add_learning",
-        "exceptions of stacks": "stack:EXCEPTIONS",
-        "alarms of a tenant": "stack:alarms",
-        "tenant file of a container": "stack:fill_in",
-        "schemas of docs": "events:SCHEMAS",
-    },
-)
+
+class Desk(Option):
+    help = "Show recorded answers and how they were made; list who saw what."
+    extras: ClassVar = {"learning": "patients"}
+
+    def tables(self):
+        from assistant.options.desk.section import DeskTenant
+
+        return (DeskTenant,)
+
+    def kept_texts(self):
+        from assistant.options.desk.opened import KEPT
+
+        return KEPT
+
+    def offer(self, services):
+
+        return OfferApproved(services)
+
+    def texts(self, documents, desk):
+        from assistant.options.desk.approved import TextsWithApproved
+
+        return TextsWithApproved(documents, desk)
+
+    def replacer(self):
+        from assistant.options.desk.patients_opened import replace_patients_data
+
+        return replace_patients_data()
+
+    def routes(self):
+        from assistant.options.desk import routes
+        from assistant.service.app import Routes
+
+        return Routes(routes.router, read=routes.REQUEST_BODIES, written=routes.STREAMED_LINES)
+
+    async def parts(self, served, stores):
+        from assistant.options.desk.opened import open_desk
+
+        return await open_desk(served, stores)
+
+    def runs(self, served):
+        from assistant.options.desk.opened import run_desk
+
+        return run_desk(served)
+
+    async def admit_verdict(self, served, answer_id, verdict, identity):
+        from assistant.options.desk.opened import admit_verdict
+
+        await admit_verdict(served, answer_id, verdict, identity)
+
+    def loops(self, settings):
+        from assistant.options.desk.opened import open_movers
+
+        return open_movers(settings)
+
+    def add_to_learn(self, app):
+        from assistant.options.desk.commands_learn import add_to_learn
+
+        add_to_learn(app)
+
+    async def tell_story(self, runtime, terminal, tenant):
+        from assistant.options.desk.commands_demo import tell_desk_story
+
+        await tell_desk_story(runtime, terminal, tenant)
+
+    def trials(self):
+        from assistant.options.desk.trial import TRIALS
+
+        return TRIALS
+
+    def schemas(self):
+        from assistant.options.desk.events import SCHEMAS
+
+        return SCHEMAS
+
+    def stacks(self):
+        from assistant.options.desk.stack import DeskStacks
+
+        return DeskStacks()
+
+
+OPTION = Desk()

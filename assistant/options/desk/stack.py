@@ -1,6 +1,6 @@
 """The learning stack of a tenant: a function that moves feedback out of the records, each minute, and what
-options add (``CONSTRUCTS``), such as the task that makes training sets, its bucket and the role of training
-jobs.
+options add (``LearningParts``), such as the task that makes training sets, its bucket and the role of
+training jobs.
 
 A person or a pipeline of the company's starts a training job by ``assistant models train`` (docs/runbook.md).
 The function costs what it is called for; nothing in the stack costs by the hour.
@@ -12,14 +12,13 @@ none to reserve, and two at once do no harm (docs/decisions/0050-feedback-on-aws
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from assistant.option import Place
 from assistant.options.desk.settings import MovingSettings
 from assistant.process.settings import ServiceSettings
 from assistant.tenant.deployed_names import (
@@ -38,6 +37,7 @@ from assistant.tenant.deployed_names import (
 )
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
 from stacks.observability.alarms import TenantAlarms
+from stacks.options import OptionStacks, option_stacks
 from stacks.outputs import OptionOutputs, Workload
 from stacks.policy import (
     ANY_RESOURCE,
@@ -159,13 +159,16 @@ class FeedbackMover(Construct):
         ]
 
 
-CONSTRUCTS = Place[Callable[[TenantStack, Foundation, dict[str, str]], str | None]](
-    "constructs of the learning stack"
-)
-"""What options join: a function that adds constructs to the stack, and puts the names of their log groups
-into the dict, by the module of the function or by the task. It returns the name of the bucket of what its
-jobs make, or None. The outputs have one such bucket: the first.
-"""
+class LearningParts(OptionStacks):
+    """What an option that needs this one adds to the learning stack, too."""
+
+    def add_to_learning(
+        self, stack: TenantStack, foundation: Foundation, log_groups: dict[str, str]
+    ) -> str | None:
+        """Add constructs, and put the names of their log groups into ``log_groups``, by the module of the
+        function or by the task. Return the name of the bucket of what its jobs make, or None. The outputs
+        have one such bucket: the first."""
+        raise NotImplementedError
 
 
 class LearningStack(TenantStack):
@@ -175,7 +178,8 @@ class LearningStack(TenantStack):
         tenant = foundation.tenant
         super().__init__(scope, "Learning", tenant=tenant, data_class="phi", stateful=True)
         log_groups: dict[str, str] = {}
-        buckets = [add(self, foundation, log_groups) for add in CONSTRUCTS.joined()]
+        parts = [option for option in option_stacks() if isinstance(option, LearningParts)]
+        buckets = [part.add_to_learning(self, foundation, log_groups) for part in parts]
         bucket = next((bucket for bucket in buckets if bucket is not None), None)
         mover = FeedbackMover(self, "Functions", foundation=foundation).function
         log_groups[MOVER] = mover.log_group_name
@@ -184,30 +188,8 @@ class LearningStack(TenantStack):
         )
 
 
-def add_learning(scope: Construct, foundation: Foundation) -> tuple[TenantStack, OptionOutputs]:
-    """Add the stack, which every tenant has, and return what the tenant's stage reads of it."""
-    stack = LearningStack(scope, foundation=foundation)
-    return stack, stack.outputs
-
-
-def fill_in(tenant: DeployedTenant, data: dict[str, Any]) -> None:
-    """Write into the tenant file of a container where the key of pseudonyms is: ``pseudonyms =
-    "kms:/acme/pharmacy/feedback-pseudonyms"``. ``data`` is that file, before it is written as TOML."""
-    data["desk"]["feedback"]["pseudonyms"] = f"kms:{tenant.feedback_secret_parameter}"
-
-
-ALARMS = Place[Callable[[TenantAlarms], Iterable[cloudwatch.Alarm]]]("alarms of learning")
-"""What options join: alarms on what they add to the stack."""
 _LATE_S = 900
 """Age of the oldest row that waits. The mover is called each minute: fifteen calls have not moved it."""
-
-
-def alarms(tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
-    """Yield the alarms on the way from verdicts to training sets."""
-    age = tenant_alarms.metrics.service(OLDEST_SIGNAL_AGE, "Maximum", minutes=5)
-    yield tenant_alarms.add("feedback-late", age, _LATE_S, periods=2)
-    for more in ALARMS.joined():
-        yield from more(tenant_alarms)
 
 
 # Findings of checks that the stack is excused from: path of the construct, findings, reason
@@ -245,3 +227,24 @@ EXCEPTIONS = (
         "unreadable: one folder of each bucket.",
     ),
 )
+
+
+class DeskStacks(OptionStacks):
+    """The learning stack, its alarm, and where a container finds the key of pseudonyms."""
+
+    exceptions = EXCEPTIONS
+
+    def add_stack(self, scope: Construct, foundation: Foundation) -> tuple[TenantStack, OptionOutputs]:
+        """Add the stack, which every tenant has, and return what the tenant's stage reads of it."""
+        stack = LearningStack(scope, foundation=foundation)
+        return stack, stack.outputs
+
+    def fill_in(self, tenant: DeployedTenant, data: dict[str, Any]) -> None:
+        """Write into the tenant file of a container where the key of pseudonyms is: ``pseudonyms =
+        "kms:/acme/pharmacy/feedback-pseudonyms"``. ``data`` is that file, before it is written as TOML."""
+        data["desk"]["feedback"]["pseudonyms"] = f"kms:{tenant.feedback_secret_parameter}"
+
+    def alarms(self, tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
+        """Yield the alarms on the way from verdicts to training sets."""
+        age = tenant_alarms.metrics.service(OLDEST_SIGNAL_AGE, "Maximum", minutes=5)
+        yield tenant_alarms.add("feedback-late", age, _LATE_S, periods=2)

@@ -1,14 +1,22 @@
-"""What the reference helpdesk brings to the demo: a patient's window, the agents' desk, simulated patients.
-
-``joins``: name of a place = "module:name" below this folder.
-"""
+"""The reference helpdesk of the demo: a patient's window, the agents' desk, simulated patients."""
+# ``Option`` has the types of its doors.
+# pyright: reportMissingParameterType=false
 
 from assistant.option import Option
 
-OPTION = Option(
-    needs=("live", "panel"),
-    joins={
-        "pages of sample systems": "laptop:open_helpdesk",
-        "pages of the demo": "laptop:show_pages",
-    },
-)
+
+class Helpdesk(Option):
+    needs = ("live", "panel")
+
+    def sample_pages(self, layout, addresses, systems):
+        from assistant.options.helpdesk.laptop import open_helpdesk
+
+        return open_helpdesk(layout, addresses, systems)
+
+    def show_pages(self, runtime, terminal):
+        from assistant.options.helpdesk.laptop import show_pages
+
+        show_pages(runtime, terminal)
+
+
+OPTION = Helpdesk()

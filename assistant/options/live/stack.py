@@ -1,5 +1,4 @@
-"""Alarms on live systems, and their entries in a container's tenant file. ``option.py`` joins both to the
-stacks."""
+"""Alarms on live systems, and their entries in a container's tenant file."""
 
 from __future__ import annotations
 
@@ -12,6 +11,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from assistant.options.live.section import LiveReach, called_of
 from assistant.tenant import deployed_names
 from stacks.observability.alarms import TenantAlarms
+from stacks.options import OptionStacks
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import pascal_case
 
@@ -23,27 +23,6 @@ _LEAST_CALLS = 5
 _FAILED_PERCENT = 50
 _UNUSABLE_RESPONSES = 3
 """Responses in a quarter of an hour; a system that works gives none."""
-
-
-def fill_in(tenant: DeployedTenant, data: dict[str, Any]) -> None:
-    """Write the called systems, each with its connector in place of the file's path, into a container's
-    tenant file, and the parameter of the key of pseudonyms.
-
-    ``data``: the file's tables, changed in place.
-    """
-    data["secrets"]["live_reads"] = f"kms:{tenant.live_reads_secret_parameter}"
-    if systems := [entry.called(secret=tenant.secret_of(entry)) for entry in called_of(tenant.config)]:
-        data["reach"] = systems
-
-
-def alarms(tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
-    """Yield the alarms on live systems."""
-    metrics = tenant_alarms.metrics
-    if any(metrics.tenant.secret_of(entry) for entry in metrics.tenant.callable_systems):
-        age = metrics.service(deployed_names.SYSTEM_CREDENTIAL_AGE, "Maximum", minutes=60)
-        yield tenant_alarms.add("system-secret-old", age, _SYSTEM_SECRET_OLD_DAYS)
-    for entry in called_of(metrics.tenant.config):
-        yield from _system_alarms(tenant_alarms, entry)
 
 
 def _system_alarms(tenant_alarms: TenantAlarms, entry: LiveReach) -> Iterator[cloudwatch.Alarm]:
@@ -69,3 +48,26 @@ def _system_alarms(tenant_alarms: TenantAlarms, entry: LiveReach) -> Iterator[cl
         yield tenant_alarms.add(
             "a-system-answers-for-another-customer", refused, _UNUSABLE_RESPONSES, part=part
         )
+
+
+class LiveStacks(OptionStacks):
+    """Alarms and a container's entries of live systems."""
+
+    def fill_in(self, tenant: DeployedTenant, data: dict[str, Any]) -> None:
+        """Write the called systems, each with its connector in place of the file's path, into a container's
+        tenant file, and the parameter of the key of pseudonyms.
+
+        ``data``: the file's tables, changed in place.
+        """
+        data["secrets"]["live_reads"] = f"kms:{tenant.live_reads_secret_parameter}"
+        if systems := [entry.called(secret=tenant.secret_of(entry)) for entry in called_of(tenant.config)]:
+            data["reach"] = systems
+
+    def alarms(self, tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
+        """Yield the alarms on live systems."""
+        metrics = tenant_alarms.metrics
+        if any(metrics.tenant.secret_of(entry) for entry in metrics.tenant.callable_systems):
+            age = metrics.service(deployed_names.SYSTEM_CREDENTIAL_AGE, "Maximum", minutes=60)
+            yield tenant_alarms.add("system-secret-old", age, _SYSTEM_SECRET_OLD_DAYS)
+        for entry in called_of(metrics.tenant.config):
+            yield from _system_alarms(tenant_alarms, entry)

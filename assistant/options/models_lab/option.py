@@ -1,32 +1,41 @@
-"""What this option brings to the core, and to the options that it needs.
+"""Training sets, training and compile jobs, and candidates of JumpStart."""
+# ``Option`` has the types of its doors.
+# pyright: reportMissingParameterType=false
 
-``Option`` explains the fields. Modules are named below this folder: "section:LabTenant" is the class
-``LabTenant`` of ``assistant.options.models_lab.section``. A key of ``joins`` is the name of a ``Place``, in
-the module that asks what joins there (``git grep`` the key).
-"""
+from typing import ClassVar
 
 from assistant.option import Option
 
-OPTION = Option(
-    # Extra of the wheel (pyproject.toml) = the module that must import with its packages alone.
-    extras={"corpus": "corpus_here", "lambda": "make_sets"},
+
+class ModelsLab(Option):
+    extras: ClassVar = {"corpus": "corpus_here", "lambda": "make_sets"}
     # Training sets are made of the desk's events and approved answers (training_sets.py).
-    needs=("desk",),
-    joins={
-        "keys of TenantConfig": "section:LabTenant",
-        "keys of ModelsSection": "section:LabModels",
-        "commands of models": "commands:add_to_models",
-        "commands of knowledge": "commands:add_to_knowledge",
-        "commands of learn": "commands:add_to_learn",
-        "models of a deployment": "jumpstart:refuse_unresolved",
-        "constructs of the data stack": "stack.models:add_to_data",
-        "constructs of the models stack": "stack.models:add_to_models",
-        "constructs of the learning stack": "stack.learning:add_to_learning",
-        "stacks of a tenant": "stack.learning:add_corpus",
-        "exceptions of stacks": "stack:EXCEPTIONS",
-        "images of a tenant": "stack.learning:images",
-        "log groups of a tenant": "stack.models:log_groups",
-        "alarms of learning": "stack.learning:alarms",
-        "tenant file of a container": "stack.learning:fill_in",
-    },
-)
+    needs = ("desk",)
+
+    def tables(self):
+        from assistant.options.models_lab.section import LabModels, LabTenant
+
+        return (LabTenant, LabModels)
+
+    def add_to_models(self, app):
+        from assistant.options.models_lab.commands import add_to_models
+
+        add_to_models(app)
+
+    def add_to_knowledge(self, app):
+        from assistant.options.models_lab.commands import add_to_knowledge
+
+        add_to_knowledge(app)
+
+    def add_to_learn(self, app):
+        from assistant.options.models_lab.commands import add_to_learn
+
+        add_to_learn(app)
+
+    def stacks(self):
+        from assistant.options.models_lab.stack import LabStacks
+
+        return LabStacks()
+
+
+OPTION = ModelsLab()

@@ -1,9 +1,13 @@
-"""What the option for office files brings to the core: readers of PDF, Word, PowerPoint, Excel and e-mails.
-
-``KINDS`` of ``kinds.py`` in this folder joins the core's place "kinds of files"
-(``assistant/documents/files.py``).
-"""
+"""Readers of PDF, Word, PowerPoint, Excel and e-mails."""
 
 from assistant.option import Option
 
-OPTION = Option(joins={"kinds of files": "kinds:KINDS"})
+
+class Office(Option):
+    def kinds_of_files(self):
+        from assistant.options.office.kinds import KINDS
+
+        return KINDS
+
+
+OPTION = Office()

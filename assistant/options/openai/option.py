@@ -1,16 +1,19 @@
-"""What the option for clients of OpenAI's API brings to the core: ``POST /v1/chat/completions`` with the
-answers of ``POST /v1/answers``.
-
-``joins``: name of a place in the core = "module:name" below this folder.
-"""
+"""Clients of OpenAI's API: ``POST /v1/chat/completions`` with the answers of ``POST /v1/answers``."""
 
 from assistant.option import Option
 
-OPTION = Option(
-    joins={
-        "keys of TenantConfig": "section:OpenAiTenant",
-        "raw routes": "routes:ROUTES",
-        "bodies of routes": "routes:REQUEST_BODIES",
-        "lines of routes": "routes:WRITTEN",
-    }
-)
+
+class OpenAi(Option):
+    def tables(self):
+        from assistant.options.openai.section import OpenAiTenant
+
+        return (OpenAiTenant,)
+
+    def routes(self):
+        from assistant.options.openai import routes
+        from assistant.service.app import Routes
+
+        return Routes(raw=routes.ROUTES, read=routes.REQUEST_BODIES, written=routes.WRITTEN)
+
+
+OPTION = OpenAi()

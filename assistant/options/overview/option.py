@@ -1,16 +1,31 @@
-"""What the overview for managers brings to the core: counts of what was asked, how it was answered, and what
-agents did with it.
-
-``joins``: name of a place in the core = "module:name" below this folder.
-"""
+"""Counts for managers of what was asked, how it was answered, and what agents did with it."""
+# ``Option`` has the types of its doors.
+# pyright: reportMissingParameterType=false
 
 from assistant.option import Option
 
-OPTION = Option(
-    joins={
-        "keys of TenantConfig": "section:OverviewTenant",
-        "parts of a tenant": "overview:open_overview",
-        "runs of a tenant": "overview:run_overview",
-        "routes": "routes:router",
-    },
-)
+
+class OverviewOption(Option):
+    def tables(self):
+        from assistant.options.overview.section import OverviewTenant
+
+        return (OverviewTenant,)
+
+    def routes(self):
+        from assistant.options.overview.routes import router
+        from assistant.service.app import Routes
+
+        return Routes(router)
+
+    async def parts(self, served, stores):
+        from assistant.options.overview.overview import open_overview
+
+        return await open_overview(served, stores)
+
+    def runs(self, served):
+        from assistant.options.overview.overview import run_overview
+
+        return run_overview(served)
+
+
+OPTION = OverviewOption()

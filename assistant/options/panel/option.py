@@ -1,19 +1,43 @@
-"""What the panel brings to the core: the console in a page of a helpdesk, opened by one-time codes, unasked
-suggestions in the chat there, and the note of a conversation.
-
-``joins``: name of a place in the core = "module:name" below this folder.
+"""The console in a page of a helpdesk, opened by one-time codes, unasked suggestions in the chat there, and
+the note of a conversation.
 """
+# ``Option`` has the types of its doors.
+# pyright: reportMissingParameterType=false
 
 from assistant.option import Option
 
-OPTION = Option(
-    joins={
-        "keys of TenantConfig": "section:PanelTenant",
-        "parts of a tenant": "opened:open_panel",
-        "routes": "routes:router",
-        "bodies of routes": "routes:REQUEST_BODIES",
-        "commands of learn": "commands:add_to_learn",
-        "heads to fit": "fitting:HEAD",
-        "trials": "fitting:TRIALS",
-    }
-)
+
+class Panel(Option):
+    def tables(self):
+        from assistant.options.panel.section import PanelTenant
+
+        return (PanelTenant,)
+
+    def routes(self):
+        from assistant.options.panel import routes
+        from assistant.service.app import Routes
+
+        return Routes(routes.router, read=routes.REQUEST_BODIES)
+
+    async def parts(self, served, stores):
+        from assistant.options.panel.opened import open_panel
+
+        return await open_panel(served, stores)
+
+    def add_to_learn(self, app):
+        from assistant.options.panel.commands import add_to_learn
+
+        add_to_learn(app)
+
+    def trials(self):
+        from assistant.options.panel.fitting import TRIALS
+
+        return TRIALS
+
+    def head(self):
+        from assistant.options.panel.fitting import HEAD
+
+        return HEAD
+
+
+OPTION = Panel()

@@ -1,9 +1,15 @@
-"""What the option for catalogues brings to the core: tables of the items that a question names or asks for.
-
-``OfferItems`` of ``tables.py`` in this folder joins the core's place "offers"
-(``assistant/answer/offers.py``).
-"""
+"""Tables of the items of catalogues that a question names or asks for."""
+# ``Option`` has the types of its doors.
+# pyright: reportMissingParameterType=false
 
 from assistant.option import Option
 
-OPTION = Option(joins={"offers": "tables:OfferItems"})
+
+class Shop(Option):
+    def offer(self, services):
+        from assistant.options.shop.tables import OfferItems
+
+        return OfferItems(services)
+
+
+OPTION = Shop()

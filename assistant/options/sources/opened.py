@@ -4,7 +4,7 @@ AWS)."""
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.options.sources.run import SOURCE_RUNS, StoredTarget, SyncSource, turn_of
 from assistant.options.sources.section import AnyConnector, MediaWikiConnector, SqlConnector, connector_of
 from assistant.process.settings import StoreSettings
-from assistant.stores.opened import EmbeddedTenant
+from assistant.stores.opened import EmbeddedTenant, open_embedded
 from assistant.stores.records import RECORDS
 from assistant.tenant.tenant import TenantConfig
 
@@ -90,10 +90,19 @@ def sync_of(stores: EmbeddedTenant, source: KnowledgeSource, password: ReadPassw
     )
 
 
-def syncs_of(tenant: TenantConfig, stores: EmbeddedTenant, settings: StoreSettings) -> list[SyncSource]:
-    """Return the runs of all sources with a connector, on a laptop."""
-    secrets = LocalSecrets(tenant.name, settings.tenants_dir, settings.state_dir)
-    return [sync_of(stores, source, secrets) for source in connected_sources(tenant)]
+@asynccontextmanager
+async def open_syncs(settings: StoreSettings) -> AsyncGenerator[list[SyncSource]]:
+    """Open the runs of all sources with a connector, of every tenant of the folder, over embedded stores.
+    Empty where stores are AWS's. Raises ConfigurationError."""
+
+    async def open_one(
+        tenant: TenantConfig, stores: EmbeddedTenant, _stack: AsyncExitStack
+    ) -> list[SyncSource]:
+        secrets = LocalSecrets(tenant.name, settings.tenants_dir, settings.state_dir)
+        return [sync_of(stores, source, secrets) for source in connected_sources(tenant)]
+
+    async with open_embedded(settings, open_one) as opened:
+        yield [sync for syncs in opened for sync in syncs]
 
 
 def connected_sources(tenant: TenantConfig) -> list[KnowledgeSource]:

@@ -1,21 +1,39 @@
-"""What connectors of sources bring to the core: wikis and databases are read on a schedule, and become
-documents.
+"""Wikis and databases are read on a schedule, and become documents."""
+# ``Option`` has the types of its doors.
+# pyright: reportMissingParameterType=false
 
-``joins``: name of a place in the core = "module:name" below this folder.
-"""
+from typing import ClassVar
 
 from assistant.option import Option
 
-OPTION = Option(
-    extras={"service": "task"},
-    joins={
-        "commands of knowledge": "commands:add_to_knowledge",
-        "keys of SourceEntry": "section:ConnectedSource",
-        "contradictions of a deployment": "section:contradictions",
-        "runs of a laptop": "opened:syncs_of",
-        "constructs of the orchestrator stack": "stack:add_runs",
-        "exceptions of stacks": "stack:EXCEPTIONS",
-        "tenant file of a container": "stack:fill_in",
-        "alarms of a tenant": "stack:alarms",
-    },
-)
+
+class Sources(Option):
+    extras: ClassVar = {"service": "task"}
+
+    def tables(self):
+        from assistant.options.sources.section import ConnectedSource
+
+        return (ConnectedSource,)
+
+    def contradictions(self, tenant):
+        from assistant.options.sources.section import contradictions
+
+        return contradictions(tenant)
+
+    def loops(self, settings):
+        from assistant.options.sources.opened import open_syncs
+
+        return open_syncs(settings)
+
+    def add_to_knowledge(self, app):
+        from assistant.options.sources.commands import add_to_knowledge
+
+        add_to_knowledge(app)
+
+    def stacks(self):
+        from assistant.options.sources.stack import SourceStacks
+
+        return SourceStacks()
+
+
+OPTION = Sources()

@@ -1,7 +1,6 @@
 """Runs of sources' connectors: a schedule for each source starts a task on Fargate, which ends with its run.
 
 The lock of a source refuses a second run beside the first. The alarm *A source is not read* watches the runs.
-``option.py`` joins ``add_runs``, ``alarms`` and ``fill_in`` to the stacks.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from assistant.options.sources.settings import SOURCE_DIMENSION, SOURCE_READ, Sy
 from assistant.tenant.deployed_names import STATES
 from stacks.buckets import document_statements
 from stacks.observability.alarms import MOST_HOURS, TenantAlarms, published_by
+from stacks.options import OptionStacks
 from stacks.orchestrator import BesideTheService
 from stacks.outputs import IngestionOutputs, Workload
 from stacks.processes import TenantFileAsset, image_uri
@@ -99,39 +99,6 @@ def connectors_of(tenant: DeployedTenant) -> Mapping[str, AnyConnector]:
     return {source.name: connector for source in sources if (connector := connector_of(source)) is not None}
 
 
-def add_runs(stack: TenantStack, beside: BesideTheService) -> None:
-    """Add the scheduled runs to a stack, if its tenant has connectors."""
-    if connectors := connectors_of(stack.tenant):
-        ConnectorRuns(stack, "Connectors", beside=beside, connectors=connectors)
-
-
-def alarms(tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
-    """Yield an alarm for each connector, which fires after three missed runs.
-
-    A task that did not start, or was killed, publishes nothing, which counts as a missed run.
-    """
-    tenant = tenant_alarms.metrics.tenant
-    for source, connector in connectors_of(tenant).items():
-        runs = published_by(tenant.full_name, **{SOURCE_DIMENSION: source})
-        read = tenant_alarms.metrics.or_zero(runs(SOURCE_READ, "Maximum", minutes=60), label=f"{source} read")
-        hours, part = min(3 * connector.every_minutes // 60 + 2, MOST_HOURS), pascal_case(source)
-        yield tenant_alarms.add("a-source-is-not-read", read, 1, periods=hours, below=True, part=part)
-
-
-def fill_in(tenant: DeployedTenant, data: dict[str, Any]) -> None:
-    """Write the names of secrets and the authorities of connectors into a container's tenant file.
-
-    ``data``: the file's tables, changed in place.
-    """
-    systems = {entry.name: entry for entry in tenant.connected_systems}
-    for connector in filter(None, (source.get("connector") for source in data["sources"])):
-        system = systems[connector["reach"]]
-        if system.ca_pem is not None:
-            connector["ca_pem"] = system.ca_pem
-        if "secret" in connector:
-            connector["secret"] = f"secretsmanager:{tenant.secret_of(system)}"
-
-
 def _statements(
     scope: Construct, foundation: Foundation, ingestion: IngestionOutputs
 ) -> list[iam.PolicyStatement]:
@@ -151,3 +118,41 @@ def _statements(
 
 EXCEPTIONS = starting_exceptions("Orchestrator/Connectors/Task")
 """Validators' findings that stay in runs of connectors."""
+
+
+class SourceStacks(OptionStacks):
+    """Runs of connectors, their alarms, and a container's entries."""
+
+    exceptions = EXCEPTIONS
+
+    def add_to_orchestrator(self, stack: TenantStack, beside: BesideTheService) -> None:
+        """Add the scheduled runs to a stack, if its tenant has connectors."""
+        if connectors := connectors_of(stack.tenant):
+            ConnectorRuns(stack, "Connectors", beside=beside, connectors=connectors)
+
+    def alarms(self, tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
+        """Yield an alarm for each connector, which fires after three missed runs.
+
+        A task that did not start, or was killed, publishes nothing, which counts as a missed run.
+        """
+        tenant = tenant_alarms.metrics.tenant
+        for source, connector in connectors_of(tenant).items():
+            runs = published_by(tenant.full_name, **{SOURCE_DIMENSION: source})
+            read = tenant_alarms.metrics.or_zero(
+                runs(SOURCE_READ, "Maximum", minutes=60), label=f"{source} read"
+            )
+            hours, part = min(3 * connector.every_minutes // 60 + 2, MOST_HOURS), pascal_case(source)
+            yield tenant_alarms.add("a-source-is-not-read", read, 1, periods=hours, below=True, part=part)
+
+    def fill_in(self, tenant: DeployedTenant, data: dict[str, Any]) -> None:
+        """Write the names of secrets and the authorities of connectors into a container's tenant file.
+
+        ``data``: the file's tables, changed in place.
+        """
+        systems = {entry.name: entry for entry in tenant.connected_systems}
+        for connector in filter(None, (source.get("connector") for source in data["sources"])):
+            system = systems[connector["reach"]]
+            if system.ca_pem is not None:
+                connector["ca_pem"] = system.ca_pem
+            if "secret" in connector:
+                connector["secret"] = f"secretsmanager:{tenant.secret_of(system)}"

@@ -11,7 +11,7 @@ import aws_cdk as cdk
 import pytest
 
 from assistant.cli.aws.templates import refuse_broken_rules, refuse_paths
-from assistant.options.bedrock.stack import INVOKE, statements
+from assistant.options.bedrock.stack import INVOKE, BedrockStacks
 from stacks.account import TenantBoundary
 from stacks.tenant import DeployedTenant, read_tenants
 from tests.stacks.synthesized import COMPANY, ROOT, synthesize, templates_in
@@ -83,7 +83,7 @@ def test_the_task_may_call_the_profile_and_through_it_its_models_in_the_declared
 
 def test_a_model_of_the_region_is_the_only_one() -> None:
     tenant = with_sections(scribe(), generation={"bedrock": "amazon.nova-lite-v1:0", "context_tokens": 16384})
-    (statement,) = statements(cdk.Stack(), tenant)
+    (statement,) = BedrockStacks().task_statements(cdk.Stack(), tenant)
     assert arns(statement.resources) == [MODELS[0]]
     assert not statement.conditions
 

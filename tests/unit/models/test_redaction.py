@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant.answer import prompt as prompt_module
-from assistant.models.redaction import REPLACES, Replace, redacted
+from assistant.models.redaction import Replace, redacted
+from assistant.option import joined
 
 QUESTION = "Mrs Doe, born 1961-02-03, asks about warfarin"
 REQUEST = {
@@ -262,9 +263,7 @@ CANARIES = ("Marisol", "Quintero", "88213", "04417", "555-017-2299", "4471", "Ti
 
 @pytest.fixture(scope="module")
 def replace() -> Replace:
-    (make,) = REPLACES.joined()
-    made = make()
-    assert made is not None
+    (made,) = joined(lambda option: option.replacer())
     return made
 
 

@@ -9,8 +9,6 @@ The corpus stack is an EMR Serverless application that makes corpora of the tena
 bucket. ``assistant knowledge prepare --engine emr`` starts a job of it; an application that runs none costs
 nothing.
 
-``option.py`` joins ``add_to_learning`` (constructs of the learning stack), ``add_corpus`` (a stack of its
-own), ``alarms``, ``images`` and ``fill_in``.
 """
 
 from __future__ import annotations

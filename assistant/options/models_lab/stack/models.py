@@ -8,8 +8,7 @@ A tenant that tries candidates (``[models] trials = true``) has roles and logs o
 ``assistant models try`` makes the endpoints themselves, with the permissions of the person who runs it. That
 person may pass the two roles; no other role of the tenant may (the boundary denies ``iam:PassRole``).
 
-``option.py`` joins ``add_to_data`` and ``add_to_models``, which the data stack and the models stack call. The
-commands read two outputs, each a JSON text: ``COMPILE_OUTPUT`` of the data stack, ``TRIAL_OUTPUT`` of the
+The commands read two outputs, each a JSON text: ``COMPILE_OUTPUT`` of the data stack, ``TRIAL_OUTPUT`` of the
 models stack.
 """
 
