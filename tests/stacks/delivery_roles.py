@@ -1,4 +1,5 @@
-"""The roles that deliver, diff and operate a tenant, and the calls of our commands as requests to IAM."""
+"""The workflow that delivers a tenant, the roles that deliver, diff and operate it, and the calls of our
+commands as requests to IAM."""
 
 from __future__ import annotations
 
@@ -18,6 +19,8 @@ from tests.stacks.synthesized import ROOT
 
 REGION = "us-east-1"
 GITHUB_ROLES = ROOT / ".github" / "deploy-roles.yaml"
+WORKFLOW = ROOT / ".github" / "workflows" / "deliver.yml"
+JOBS: dict[str, dict[str, Any]] = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["jobs"]
 OPERATOR = ROOT / "docs" / "operator-policy.yaml"
 NONE: tuple[Policy, ...] = ({"Version": "2012-10-17", "Statement": []},)
 """The policies of a role that may nothing."""

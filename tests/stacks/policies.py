@@ -13,7 +13,7 @@ def statements_of(template: Mapping[str, Any], logical_id: str) -> list[dict[str
         {
             **statement,
             "Action": _list(statement["Action"]),
-            "Resource": [_text(resource) for resource in _list(statement["Resource"])],
+            "Resource": [text_of(resource) for resource in _list(statement["Resource"])],
         }
         for statement in document["Statement"]
     ]
@@ -33,7 +33,8 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Return a template's text with references as in ``Fn::Sub``."""
     match value:
         case str():
             return value
@@ -42,6 +43,6 @@ def _text(value: Any) -> str:
         case {"Fn::GetAtt": [str(name), str(attribute)]}:
             return f"${{{name}.{attribute}}}"
         case {"Fn::Join": [str(glue), list(parts)]}:
-            return glue.join(_text(part) for part in parts)
+            return glue.join(text_of(part) for part in parts)
         case _:
             raise TypeError(f"{value} is no reference that a test of one stack should meet")

@@ -66,6 +66,12 @@ def care_assembly(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> P
     return once(tmp_path_factory, worker_id, name="care", stage="care_app", tenant="pharmacy")
 
 
+@pytest.fixture(scope="session")
+def company_assembly(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of the templates of the company's tenants, whose files set what no other does."""
+    return once(tmp_path_factory, worker_id, name="company", **COMPANY)
+
+
 def once(factory: pytest.TempPathFactory, worker_id: str, *, name: str, **context: Any) -> Path:
     """Synthesize once per test run, in the first worker that needs it; return the folder."""
     base = factory.getbasetemp()

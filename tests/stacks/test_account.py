@@ -76,17 +76,15 @@ def test_each_service_of_the_stacks_has_its_service_linked_role(shared: dict[str
     assert services_with_a_role(shared) == set(SERVICE_ROLES.values())
 
 
-@pytest.mark.parametrize("item", SERVICE_ROLES)
-def test_an_existing_service_linked_role_is_not_created(tmp_path: Path, item: str) -> None:
-    (tmp_path / f"{ACCOUNT}-us-east-1.toml").write_text(f'{item} = "existing"\n')
+def test_existing_items_are_not_created(tmp_path: Path) -> None:
+    items = (*SERVICE_ROLES, "log_policy", "repositories", "boundary", "budget_topic")
+    (tmp_path / f"{ACCOUNT}-us-east-1.toml").write_text("".join(f'{item} = "existing"\n' for item in items))
 
-    made = services_with_a_role(template([deployed("sandbox")], tmp_path))
-
-    assert made == set(SERVICE_ROLES.values()) - {SERVICE_ROLES[item]}
+    assert "Resources" not in template([deployed("sandbox")], tmp_path)
 
 
-@pytest.mark.parametrize("item", SERVICE_ROLES)
-def test_a_second_region_uses_the_service_linked_roles_of_the_first(tmp_path: Path, item: str) -> None:
+def test_a_second_region_uses_the_service_linked_roles_of_the_first(tmp_path: Path) -> None:
+    item = "ecs_service_role"
     elsewhere = in_place(
         deployed("clinic"), region="eu-central-1", zones=[f"eu-central-1{zone}" for zone in "abc"]
     )
@@ -118,36 +116,6 @@ def test_each_own_image_has_a_repository_scanned_encrypted_and_unmovable(shared:
         assert one["EncryptionConfiguration"]["EncryptionType"] == "KMS"
 
 
-def test_functions_and_applications_of_this_account_may_pull_their_image_alone(
-    shared: dict[str, Any],
-) -> None:
-    policies = {
-        body["Properties"]["RepositoryName"]: body["Properties"].get("RepositoryPolicyText")
-        for body in resources_of(shared, "AWS::ECR::Repository").values()
-    }
-    (statement,) = policies.pop("private-care-assistant/learning")["Statement"]
-    assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
-    assert statement["Action"] == ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
-    assert "111122223333" in json.dumps(statement["Condition"])
-    (statement,) = policies.pop("private-care-assistant/corpus-job")["Statement"]
-    assert statement["Principal"] == {"Service": "emr-serverless.amazonaws.com"}
-    assert set(statement["Action"]) == {
-        "ecr:BatchGetImage",
-        "ecr:DescribeImages",
-        "ecr:GetDownloadUrlForLayer",
-    }
-    (applications,) = statement["Condition"]["ArnLike"].values()
-    assert ":emr-serverless:us-east-1:111122223333:/applications/*" in json.dumps(applications)
-    assert set(policies.values()) == {None}
-
-
-def test_the_lifecycle_policy_deletes_no_tagged_image(shared: dict[str, Any]) -> None:
-    for body in resources_of(shared, "AWS::ECR::Repository").values():
-        rules = json.loads(body["Properties"]["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
-
-        assert {rule["selection"]["tagStatus"] for rule in rules} == {"untagged"}
-
-
 def test_only_search_domains_of_this_account_write_through_the_log_policy(shared: dict[str, Any]) -> None:
     (statement,) = json.loads(_only(shared, "AWS::Logs::ResourcePolicy")["PolicyDocument"])["Statement"]
 
@@ -155,22 +123,6 @@ def test_only_search_domains_of_this_account_write_through_the_log_policy(shared
     assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
     assert statement["Condition"]["ArnLike"] == {"aws:SourceArn": f"arn:aws:es:us-east-1:{ACCOUNT}:domain/*"}
     assert statement["Resource"] == f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:*-Data-Search*"
-
-
-def test_one_prefix_takes_the_log_policy_of_no_other_away(tmp_path: Path) -> None:
-    alone = [
-        template([in_place(deployed("clinic"), name_prefix=prefix)], tmp_path) for prefix in ("care", "one")
-    ]
-    policies = [_only(each, "AWS::Logs::ResourcePolicy") for each in alone]
-    assert policies[0] == policies[1]
-
-
-def test_the_log_policy_covers_each_log_group_of_a_search_domain() -> None:
-    for tenant in ("Pharmacy", "Clinic", "Sandbox", "Scribe"):
-        rows = (SNAPSHOTS / tenant / "Data.txt").read_text().splitlines()
-        groups = [row.split()[0] for row in rows if " AWS::Logs::LogGroup " in row and "Search" in row]
-        assert len(groups) == 4
-        assert all(group.startswith("Search") for group in groups)
 
 
 def test_one_tenant_s_account_stage_has_what_the_others_of_its_place_need(tmp_path: Path) -> None:
@@ -196,52 +148,12 @@ def test_another_template_of_the_account_stage_has_another_version(shared: dict[
     assert shared["Outputs"]["Version"]["Value"] == str(ACCOUNT_VERSION)
 
 
-def test_only_budgets_of_this_account_publish_to_the_topic(shared: dict[str, Any]) -> None:
-    statements = _only(shared, "AWS::SNS::TopicPolicy")["PolicyDocument"]["Statement"]
-    (allowed,) = [statement for statement in statements if statement["Effect"] == "Allow"]
-
-    assert allowed["Principal"] == {"Service": "budgets.amazonaws.com"}
-    assert allowed["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
-
-
 def test_the_boundary_fits_its_quota(shared: dict[str, Any]) -> None:
     document = _only(shared, "AWS::IAM::ManagedPolicy")["PolicyDocument"]
 
     assert (
         len(json.dumps(document, separators=(",", ":"))) <= 6144
     )  # characters of a managed policy, IAM quotas
-
-
-def test_each_prefix_has_its_boundary_by_name(tmp_path: Path) -> None:
-    tenants = [deployed("pharmacy"), in_place(deployed("clinic"), name_prefix="care")]
-
-    policies = resources_of(template(tenants, tmp_path), "AWS::IAM::ManagedPolicy").values()
-
-    assert {body["Properties"]["ManagedPolicyName"] for body in policies} == {
-        "assistant-boundary",
-        "care-boundary",
-    }
-
-
-def test_a_tenant_with_the_companys_boundary_gets_no_other(tmp_path: Path) -> None:
-    tenant = in_place(deployed("pharmacy"), permissions_boundary="company/boundary")
-
-    assert not resources_of(template([tenant], tmp_path), "AWS::IAM::ManagedPolicy")
-
-
-@pytest.mark.parametrize(
-    ("item", "kind"),
-    [
-        ("log_policy", "AWS::Logs::ResourcePolicy"),
-        ("repositories", "AWS::ECR::Repository"),
-        ("boundary", "AWS::IAM::ManagedPolicy"),
-        ("budget_topic", "AWS::SNS::Topic"),
-    ],
-)
-def test_existing_items_are_not_created(tmp_path: Path, item: str, kind: str) -> None:
-    (tmp_path / f"{ACCOUNT}-us-east-1.toml").write_text(f'{item} = "existing"\n')
-
-    assert not resources_of(template([deployed("sandbox")], tmp_path), kind)
 
 
 def test_tenants_of_one_place_agree_on_the_bootstrap(tmp_path: Path) -> None:

@@ -119,24 +119,6 @@ def test_only_the_role_of_aws_backup_does_what_the_boundary_leaves_it(
     assert taken == {("Recovery", "dynamodb:DeleteBackup"), ("Recovery", "s3:PutBucketNotification")}
 
 
-def test_the_boundary_allows_no_service_that_no_role_needs(assembly: Path) -> None:
-    needed = {action.partition(":")[0] for _, action in granted(assembly)}
-    by_tenant_file = {"ssmmessages", "execute-api", "vpc-lattice-svcs", "ecs", "iam"}
-
-    assert {action.partition(":")[0] for action in SERVICES} - needed <= by_tenant_file
-
-
-def test_every_role_of_a_tenant_has_the_boundary_and_the_tenant_tag(assembly: Path) -> None:
-    for tenant in TENANTS:
-        for stack, template in templates_in(assembly_folder(assembly, tenant)).items():
-            for name, body in resources_of(template, "AWS::IAM::Role").items():
-                where = f"{tenant}/{stack}/{name}"
-                properties = body["Properties"]
-                assert str(properties["PermissionsBoundary"]).endswith(":policy/assistant-boundary"), where
-                assert {"Key": "tenant", "Value": tenant} in properties["Tags"], where
-                assert properties["Path"] == f"/assistant/{tenant}/", where
-
-
 def test_a_resource_of_another_tenant_is_denied_and_a_shared_one_not(
     statements: Mapping[str, Mapping[str, Any]],
 ) -> None:

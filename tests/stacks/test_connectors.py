@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from typing import Any
 
@@ -10,62 +9,12 @@ import pytest
 
 from assistant.options.sources.settings import SOURCE_DIMENSION, SOURCE_READ
 from assistant.tenant.deployment_checks import contradictions
-from stacks.network import NetworkStack
 from stacks.observability import ObservabilityStack
-from stacks.outputs import Workload
 from stacks.processes import effective_tenant_file
-from stacks.tenant import ROOT, DeployedTenant
+from stacks.tenant import ROOT
 from tests.stacks.first_week import alarms_on_run, raised_in
-from tests.stacks.orchestrator_template import only, orchestrator_of
-from tests.stacks.scheduled import started
-from tests.stacks.values import NETWORK, deployed, stack_with, template_of, with_sections
-
-HOST = "wiki.clinic.example.com"
-CONNECTOR = {
-    "kind": "mediawiki",
-    "api": f"https://{HOST}/api.php",
-    "user": "Reader@assistant",
-    "secret": "state:wiki",
-    "every_minutes": 30,
-    "reach": "wiki",
-}
-WAY = {
-    "name": "wiki",
-    "caller": "connectors",
-    "port": 443,
-    "service_name": "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0",
-    "host_name": HOST,
-    "ca_pem": "PEM",
-}
-
-
-def connected(way: dict[str, Any] | None = None, **connector: Any) -> DeployedTenant:
-    source = {"name": "wiki", "access": "everyone", "kind": "procedures", "connector": CONNECTOR | connector}
-    return with_sections(deployed("clinic"), reach=[WAY | (way or {})], sources=[source])
-
-
-def test_a_schedule_starts_the_run_of_its_source_in_the_group_of_connectors() -> None:
-    template = orchestrator_of(connected())
-    schedule = only(template, "AWS::Scheduler::Schedule")
-    task = started(template)
-    (override,) = task["Overrides"]["ContainerOverrides"]
-    assert schedule["ScheduleExpression"] == "rate(30 minutes)"
-    assert json.loads(schedule["Target"]["Input"]) == {"command": ["wiki"]}
-    where = task["NetworkConfiguration"]["AwsvpcConfiguration"]
-    assert where["SecurityGroups"] == [NETWORK.security_group_ids[Workload.CONNECTORS]]
-    definition = template["Resources"][task["TaskDefinition"]["Ref"]]["Properties"]
-    (container,) = definition["ContainerDefinitions"]
-    assert (container["Name"], container["EntryPoint"][-1]) == (
-        override["Name"],
-        "assistant.options.sources.task",
-    )
-
-
-def test_the_host_of_its_url_leads_to_the_system_in_the_vpc() -> None:
-    template = template_of(stack_with(NetworkStack, connected()))
-    zone, record = only(template, "AWS::Route53::HostedZone"), only(template, "AWS::Route53::RecordSet")
-    assert (zone["Name"], record["Name"], zone["VPCs"][0]["VPCId"]) == (HOST, HOST, {"Ref": "Vpc"})
-    assert "ReachWikiEndpoint" in json.dumps(record["AliasTarget"])
+from tests.stacks.scheduled import connected
+from tests.stacks.values import stack_with, template_of
 
 
 def test_a_run_gets_the_secret_and_the_authorities_of_the_entry() -> None:

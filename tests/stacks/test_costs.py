@@ -14,7 +14,7 @@ import pytest
 from assistant.cli.aws.cost import STATES, Bill, make_bill
 from assistant.cli.main import run
 from assistant.domain.errors import ConfigurationError
-from assistant.tenant.prices import FILE, HOURS_A_MONTH, load_prices
+from assistant.tenant.prices import FILE, load_prices
 from template_checks.priced import priced
 from template_checks.upgrades import templates_by_stack_name
 from tests.stacks.synthesized import ROOT, assembly_folder
@@ -116,54 +116,6 @@ def test_the_page_has_the_costs_of_the_templates(assembly: Path) -> None:
 
     made = with_costs(page, assembly=assembly, tenants=ROOT / "tests/tenants")
     assert page == made, "run: make synth && python -m tools.pages"
-
-
-def test_an_endpoint_costs_only_while_on_and_the_llm_only_where_it_writes() -> None:
-    both = template(
-        LlmConfig=endpoint("ml.g6e.2xlarge", count=2),
-        EmbeddingConfig=endpoint("ml.c7i.xlarge", VolumeSizeInGB=50),
-    )
-
-    bill = bill_of([both])
-
-    llm, embedding = 2 * 2.80 * HOURS_A_MONTH, 0.214 * HOURS_A_MONTH + 50 * 0.14
-    months = dict(zip(STATES, (0.0, llm + embedding, embedding, llm + embedding), strict=True))
-    assert {state: bill.month(state) for state in STATES} == pytest.approx(months)
-
-
-def test_more_llm_instances_are_counted_under_the_load_alone() -> None:
-    one = [template(LlmConfig=endpoint("ml.g6e.2xlarge"), EmbeddingConfig=endpoint("ml.c7i.xlarge"))]
-
-    usual, busy = bill_of(one), bill_of(one, llm_instances=3)
-
-    assert busy.month("written") - usual.month("written") == pytest.approx(2 * 2.80 * HOURS_A_MONTH)
-    assert [busy.month(state) for state in STATES[:3]] == [usual.month(state) for state in STATES[:3]]
-
-
-def test_what_is_used_grows_with_the_questions_and_what_stands_does_not() -> None:
-    tables = [template(Records=("AWS::DynamoDB::Table", {}))]
-
-    few, many = bill_of(tables), bill_of(tables, questions=3 * QUESTIONS)
-
-    assert many.month("on") == few.month("on") == many.month("paused")
-    assert many.month("quoted") - many.month("on") == pytest.approx(
-        3 * (few.month("quoted") - few.month("on"))
-    )
-    assert few.month("on") < few.month("quoted") < few.month("written")
-
-
-def test_tasks_are_priced_at_the_minimum_of_their_scaling() -> None:
-    tasks = template(
-        Tasks=("AWS::ECS::TaskDefinition", {"Cpu": "1024", "Memory": "2048"}),
-        Service=("AWS::ECS::Service", {"TaskDefinition": {"Ref": "Tasks"}}),
-        OfASchedule=("AWS::ECS::TaskDefinition", {"Cpu": "256", "Memory": "512"}),
-        Scaling=(
-            "AWS::ApplicationAutoScaling::ScalableTarget",
-            {"ServiceNamespace": "ecs", "MinCapacity": 3},
-        ),
-    )
-
-    assert [(line.name, line.amount) for line in priced([tasks])] == [("task_vcpu", 3), ("task_gib", 6)]
 
 
 @pytest.mark.parametrize("tenant", TENANTS)

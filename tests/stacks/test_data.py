@@ -13,15 +13,12 @@ from assistant.domain.errors import ConfigurationError
 from assistant.tenant.deployed_names import TABLES
 from assistant.tenant.deployment import RECOVERY, RETENTION
 from assistant.tenant.deployment_checks import contradictions
-from stacks.data import EXCEPTIONS, DataStack
+from stacks.data import DataStack
 from stacks.outputs import Workload
-from stacks.policy import hipaa as finding
 from stacks.tenant import DeployedTenant
-from tests.stacks.policies import allowed_on, statements_of
 from tests.stacks.values import KEYS, NETWORK, deployed, resources_of, stack_with, template_of, with_sections
 
 Template = Mapping[str, Any]
-PLAN_RULE = finding("DynamoDBInBackupPlan")
 BUCKETS = {
     "DocumentsBucket": KEYS.data_key_arn,
     "FeedbackBucket": KEYS.feedback_key_arn,
@@ -51,11 +48,6 @@ def template(request: pytest.FixtureRequest) -> Template:
 @pytest.fixture
 def hipaa() -> Template:
     return template_for("pharmacy")
-
-
-@pytest.fixture
-def dev() -> Template:
-    return template_for("sandbox")
 
 
 def properties(template: Template, logical_id: str) -> Mapping[str, Any]:
@@ -91,19 +83,6 @@ def test_every_store_but_the_logs_is_under_the_tenants_key_with_one_data_key_a_b
         assert rule["BucketKeyEnabled"] is True
 
 
-def test_the_logs_bucket_can_be_written_by_balancers_and_access_logs(template: Template) -> None:
-    logs = properties(template, "LogsBucket")
-    (rule,) = logs["BucketEncryption"]["ServerSideEncryptionConfiguration"]
-    assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
-    assert not {"ObjectLockEnabled", "ObjectLockConfiguration", "LoggingConfiguration"} & set(logs)
-    writers = {
-        one["Principal"]["Service"]
-        for one in statements(template, "LogsBucket")
-        if one["Effect"] == "Allow" and one["Action"] == "s3:PutObject"
-    }
-    assert writers == {"logging.s3.amazonaws.com", "logdelivery.elasticloadbalancing.amazonaws.com"}
-
-
 @pytest.mark.parametrize(
     ("name", "mode", "days"),
     [("pharmacy", "COMPLIANCE", 2192), ("clinic", "GOVERNANCE", 365), ("sandbox", "GOVERNANCE", 1)],
@@ -125,47 +104,6 @@ def test_labels_are_locked_under_hipaa_for_as_long_as_they_are_kept() -> None:
     assert bounded["ExpirationInDays"] == 400
 
 
-@pytest.mark.parametrize(
-    ("name", "bucket"),
-    [
-        ("clinic", "LabelsBucket"),
-        ("sandbox", "LabelsBucket"),
-        *((name, "FeedbackBucket") for name in ("pharmacy", "clinic", "sandbox")),
-    ],
-)
-def test_texts_and_labels_of_other_profiles_are_never_locked(name: str, bucket: str) -> None:
-    assert not {"ObjectLockEnabled", "ObjectLockConfiguration"} & set(properties(template_for(name), bucket))
-
-
-@pytest.mark.parametrize(("name", "days"), [("pharmacy", 400), ("clinic", 400), ("sandbox", 30)])
-def test_feedback_expires(name: str, days: int) -> None:
-    for bucket in ("LabelsBucket", "FeedbackBucket"):
-        (bounded, _) = properties(template_for(name), bucket)["LifecycleConfiguration"]["Rules"]
-        assert bounded["ExpirationInDays"] == days
-
-
-def test_nobody_unlocks_a_label(template: Template) -> None:
-    refused = {one.get("Sid"): one for one in statements(template, "LabelsBucket")}
-    assert "s3:BypassGovernanceRetention" in refused["NobodyUnlocks"]["Action"]
-    assert "Condition" not in refused["NobodyUnlocks"]
-
-
-def test_only_cloudtrail_writes_the_trail_and_nobody_unlocks_it(template: Template) -> None:
-    written = [one for one in statements(template, "TrailBucket") if one["Effect"] == "Allow"]
-    assert {one["Principal"]["Service"] for one in written} == {"cloudtrail.amazonaws.com"}
-    refused = {one.get("Sid"): one for one in statements(template, "TrailBucket") if one["Effect"] == "Deny"}
-    assert "s3:PutObject" in refused["OnlyTrailsPut"]["Action"]
-    assert refused["OnlyTrailsPut"]["Condition"] == {
-        "BoolIfExists": {"aws:PrincipalIsAWSService": "false"},
-        "StringNotEquals": {"aws:PrincipalTag/duty": "audit-closer"},
-    }
-    assert refused["OnlyCloserPutsDigests"]["Condition"] == {
-        "StringNotEquals": {"aws:PrincipalTag/duty": "audit-closer"}
-    }
-    assert "s3:BypassGovernanceRetention" in refused["NobodyUnlocks"]["Action"]
-    assert "Condition" not in refused["NobodyUnlocks"]
-
-
 def test_tls_before_1_2_is_denied(template: Template) -> None:
     for name in (*BUCKETS, "LogsBucket"):
         refused = [one for one in statements(template, name) if one["Effect"] == "Deny"]
@@ -174,45 +112,11 @@ def test_tls_before_1_2_is_denied(template: Template) -> None:
         assert {"NumericLessThan": {"s3:TlsVersion": 1.2}} in conditions
 
 
-def test_buckets_with_consumers_send_events_to_eventbridge(template: Template) -> None:
-    told = {
-        name
-        for name, bucket in resources_of(template, "AWS::S3::Bucket").items()
-        if "EventBridgeConfiguration" in bucket["Properties"].get("NotificationConfiguration", {})
-    }
-    assert told == {"DocumentsBucket", "InboxBucket", "QuarantineBucket"}
-
-
 def test_raw_capture_expires_within_days_without_the_redactor(template: Template) -> None:
     rules = properties(template, "QuarantineBucket")["LifecycleConfiguration"]["Rules"]
     bounded = next(rule for rule in rules if rule["Id"] == "Bounded")
     assert bounded["ExpirationInDays"] == 1
     assert bounded["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
-
-
-@pytest.mark.parametrize(("texts", "days"), [("none", 365), ("redacted", 7)])
-def test_clean_capture_expires_within_days_where_it_has_words(texts: str, days: int) -> None:
-    tenant = deployed("pharmacy")
-    models = tenant.models.model_dump(mode="json", exclude_none=True) | {"capture_texts": texts}
-    template = template_of(built(with_sections(tenant, models=models)))
-
-    rules = properties(template, "CaptureBucket")["LifecycleConfiguration"]["Rules"]
-    bounded = next(rule for rule in rules if rule["Id"] == "Bounded")
-    assert bounded["ExpirationInDays"] == days
-
-
-@pytest.mark.parametrize(
-    ("name", "logs_days", "replaced_days"), [("pharmacy", 2192, 35), ("clinic", 365, 14), ("sandbox", 30, 1)]
-)
-def test_logs_and_replaced_versions_are_kept_as_the_profile_asks(
-    name: str, logs_days: int, replaced_days: int
-) -> None:
-    template = template_for(name)
-    logs = properties(template, "LogsBucket")["LifecycleConfiguration"]["Rules"][0]
-    documents = properties(template, "DocumentsBucket")["LifecycleConfiguration"]["Rules"][0]
-    assert logs["ExpirationInDays"] == logs_days
-    assert documents["NoncurrentVersionExpiration"] == {"NoncurrentDays": replaced_days}
-    assert "ExpirationInDays" not in documents
 
 
 NOT_COPIED = {
@@ -239,21 +143,6 @@ def test_under_hipaa_a_plan_has_each_store_that_nothing_can_make_again(hipaa: Te
     ]
     assert {*selected, *NOT_COPIED} == stores
     assert sorted(selected) == sorted(stores - NOT_COPIED.keys())
-
-
-def test_only_what_a_plan_leaves_out_is_excused_from_one() -> None:
-    """A table below ``BackedUp`` that no plan selects fails cdk-nag: no row has its path."""
-    excused = [row.construct for row in EXCEPTIONS if PLAN_RULE in row.findings]
-    tables = [each.node.path for each in built(deployed("pharmacy")).node.find_all()]
-    below = {path.rpartition("/")[2] for path in tables if "Data/Tables/" in path and path.endswith("Table")}
-    assert excused == ["Data/Tables"]
-    assert below == {"EventsTable"}
-
-
-@pytest.mark.parametrize("name", ["clinic", "sandbox"])
-def test_other_profiles_have_no_recovery_points(name: str) -> None:
-    assert not [each for each in template_for(name)["Resources"].values() if "::Backup::" in each["Type"]]
-    assert "RecoveryVault" not in template_for(name)["Outputs"]
 
 
 def test_a_point_ends_on_the_day_of_the_receipt_and_nobody_ends_or_copies_it_before(hipaa: Template) -> None:
@@ -306,41 +195,6 @@ def test_what_outlives_the_stack_keeps_its_policy(hipaa: Template) -> None:
             assert resource["UpdateReplacePolicy"] == "Retain", name
 
 
-def test_a_failed_first_creation_deletes_all_that_a_rollback_can_delete(hipaa: Template) -> None:
-    left = {
-        name
-        for name, resource in hipaa["Resources"].items()
-        if resource.get("DeletionPolicy") == "Retain" and not name.startswith("BucketsLogsBucketPolicy")
-    }
-    tables = resources_of(hipaa, "AWS::DynamoDB::Table")
-    assert left == {"LogsBucket", *tables}
-    assert all(table["Properties"]["DeletionProtectionEnabled"] for table in tables.values())
-
-
-def test_a_sandbox_is_deleted_completely(dev: Template) -> None:
-    kept = {
-        name
-        for name, resource in dev["Resources"].items()
-        if resource.get("DeletionPolicy", "").startswith("Retain")
-    }
-    assert kept == set()
-
-
-def test_the_schema_s_master_role_may_not_use_secrets_or_keys(template: Template) -> None:
-    """Making the link secret is another function's, with another role."""
-    allowed = {
-        action
-        for kind in ("AWS::IAM::ManagedPolicy", "AWS::IAM::Policy")
-        for name, policy in resources_of(template, kind).items()
-        if not name.startswith(("ArtifactPublisher", "Compiling", "Pushers", "Recovery"))
-        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
-        if statement["Effect"] == "Allow"
-        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
-    }
-    assert "es:ESHttp*" in allowed
-    assert not {action for action in allowed if action.startswith(("ssm:", "kms:", "s3:"))}
-
-
 def test_builds_named_in_the_tenant_file_may_take_the_publishers_role(hipaa: Template) -> None:
     (role,) = (
         role["Properties"]
@@ -354,23 +208,6 @@ def test_builds_named_in_the_tenant_file_may_take_the_publishers_role(hipaa: Tem
     assert "ArtifactPublisherArn" in hipaa["Outputs"]
 
 
-def test_a_source_s_pushers_are_those_of_the_tenant_file_and_know_the_role_by_its_name(
-    hipaa: Template,
-) -> None:
-    (role,) = (
-        role["Properties"]
-        for name, role in resources_of(hipaa, "AWS::IAM::Role").items()
-        if name.startswith("Pushers")
-    )
-    (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
-    (named,) = deployed("pharmacy").place.pushers["procedures"]
-    assert (trust["Principal"], trust["Action"]) == ({"AWS": named}, "sts:AssumeRole")
-    assert role["RoleName"] == "pharmacy.procedures"
-    assert {"Key": "inbox", "Value": "procedures"} in role["Tags"]
-    (parameter,) = (each["Properties"] for each in resources_of(hipaa, "AWS::SSM::Parameter").values())
-    assert parameter["Name"] == "/assistant/pharmacy/inbox"
-
-
 def test_pushers_of_no_source_are_refused() -> None:
     tenant = deployed("pharmacy")
     arns = {"orders": ["arn:aws:iam::111122223333:role/x"]}
@@ -378,21 +215,6 @@ def test_pushers_of_no_source_are_refused() -> None:
     changed = with_sections(tenant, deployment=place)
     found = contradictions(changed.config, place=changed.place, edge=changed.edge, models=changed.models)
     assert "deployment.pushers.orders" in [each.key for each in found]
-
-
-def test_without_pushers_there_is_neither_role_nor_parameter() -> None:
-    tenant = deployed("pharmacy")
-    place = tenant.place.model_dump(mode="json") | {"pushers": {}}
-    template = template_of(built(with_sections(tenant, deployment=place)))
-    assert not [name for name in template["Resources"] if name.startswith("Pushers")]
-
-
-def test_without_a_named_build_there_is_no_publisher() -> None:
-    tenant = deployed("pharmacy")
-    place = tenant.place.model_dump(mode="json") | {"artifact_publishers": []}
-    template = template_of(built(with_sections(tenant, deployment=place)))
-    assert not [name for name in template["Resources"] if name.startswith("ArtifactPublisher")]
-    assert "ArtifactPublisherArn" not in template["Outputs"]
 
 
 @pytest.mark.parametrize(
@@ -423,42 +245,6 @@ def test_a_compile_job_runs_closed_bounded_and_in_the_tenants_network(hipaa: Tem
     # Trainium's disks are local: SageMaker takes no key for them
     assert request["ResourceConfig"] == {"InstanceCount": 1, "VolumeSizeInGB": 200}
     assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 6 * 3600}
-
-
-def test_sagemaker_alone_takes_the_role_of_compile_jobs(hipaa: Template) -> None:
-    (role,) = (
-        role["Properties"]
-        for name, role in resources_of(hipaa, "AWS::IAM::Role").items()
-        if name.startswith("Compiling")
-    )
-    (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
-    assert trust["Principal"] == {"Service": "sagemaker.amazonaws.com"}
-    assert {"Key": "duty", "Value": "compiler"} in role["Tags"]
-    (rights,) = (name for name in hipaa["Resources"] if name.startswith("CompilingRights"))
-    pulled = allowed_on(statements_of(hipaa, rights), "ecr:BatchGetImage")
-    assert [repository.rpartition("/")[2] for repository in pulled] == ["huggingface-vllm-inference-neuronx"]
-
-
-@pytest.mark.parametrize("changed", [{"artifact_publishers": []}, {"region": "eu-north-1"}])
-def test_nothing_compiles_where_nobody_publishes_or_aws_has_no_image(changed: dict[str, Any]) -> None:
-    tenant = deployed("pharmacy")
-    place = tenant.place.model_dump(mode="json") | changed
-    template = template_of(built(with_sections(tenant, deployment=place)))
-    assert not [resource for resource in template["Resources"] if resource.startswith("Compiling")]
-    assert "CompileJob" not in template["Outputs"]
-
-
-@pytest.mark.parametrize("name", ["pharmacy", "clinic", "sandbox"])
-def test_what_was_compiled_and_not_promoted_expires_and_artifacts_never_do(name: str) -> None:
-    rules = properties(template_for(name), "ModelsBucket")["LifecycleConfiguration"]["Rules"]
-    expiring = [
-        (rule.get("Prefix"), rule["ExpirationInDays"]) for rule in rules if "ExpirationInDays" in rule
-    ]
-    assert expiring == [("compiled/", 30)]
-
-
-def test_the_stack_is_protected_from_deletion() -> None:
-    assert built(deployed("sandbox")).termination_protection
 
 
 def test_tables_match_the_service_s_definitions(template: Template) -> None:
@@ -506,17 +292,6 @@ def test_the_domain_logs_audit_errors_and_slow_calls_under_the_logs_key(template
     for option in published.values():
         group = option["CloudWatchLogsLogGroupArn"]["Fn::GetAtt"][0]
         assert properties(template, group)["KmsKeyId"] == KEYS.logs_key_arn
-
-
-def test_a_newer_engine_is_an_upgrade_in_place(template: Template) -> None:
-    assert template["Resources"]["Search"]["UpdatePolicy"] == {"EnableVersionUpgrade": True}
-
-
-def test_a_sandbox_has_one_node(dev: Template) -> None:
-    cluster = properties(dev, "Search")["ClusterConfig"]
-    assert cluster["InstanceCount"] == 1
-    assert cluster["ZoneAwarenessEnabled"] is False
-    assert len(properties(dev, "Search")["VPCOptions"]["SubnetIds"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -162,28 +162,6 @@ def test_a_hipaa_tenant_is_taken_away_but_for_what_a_lock_keeps(
         assert refused_to(GITHUB_ROLES, role, takes, is_tagged=True) == every
 
 
-def test_the_same_tenant_is_deployed_again_and_answers(account: LeavingAccount, assembly: Path) -> None:
-    deploy(account, assembly)
-    assert account.answers("pharmacy")
-    destruction().run()
-    deploy(account, assembly)
-    assert account.answers("pharmacy")
-
-
-def test_without_it_the_next_deployment_meets_what_stayed(account: LeavingAccount, assembly: Path) -> None:
-    """The check of the emulator: it refuses a name that stays, and the old key's link secret."""
-    deploy(account, assembly)
-    for stack in account.stacks:
-        stack.status = "DELETE_COMPLETE"
-    with pytest.raises(AssertionError, match="already exists"):
-        deploy(account, assembly)
-    account.things = {
-        place: thing for place, thing in account.things.items() if thing.kind == "AWS::KMS::Key"
-    }
-    deploy(account, assembly)
-    assert not account.answers("pharmacy")
-
-
 def test_a_sandbox_goes_with_all_its_buckets(account: LeavingAccount, assembly: Path) -> None:
     deploy(account, assembly, "sandbox")
     ended = destruction("sandbox").run()
@@ -244,23 +222,6 @@ def test_an_endpoint_that_is_updating_is_waited_for(account: LeavingAccount, ass
     )
 
 
-def test_a_stack_that_could_not_be_deleted_before_is_deleted(account: LeavingAccount, assembly: Path) -> None:
-    deploy(account, assembly)
-    network = next(stack for stack in account.stacks if stack.name.endswith("-Network"))
-    network.status = "DELETE_FAILED"
-    next(each for each in network.resources if each.kind == "AWS::EC2::Subnet").status = "DELETE_FAILED"
-    assert nothing_unexplained(destruction().run(), account)
-
-
-def test_a_repository_with_images_goes(account: LeavingAccount, assembly: Path) -> None:
-    deploy(account, assembly)
-    repository = {"Type": "AWS::ECR::Repository", "Properties": {"RepositoryName": "assistant/pharmacy"}}
-    account.deploy({"assistant-pharmacy-Images": {"Resources": {"Images": repository}}}, tenant="pharmacy")
-    one(account, "AWS::ECR::Repository", "pharmacy").state["images"] = 3
-    assert nothing_unexplained(destruction().run(), account)
-    assert account.of_kind("AWS::ECR::Repository") == []
-
-
 def test_each_stack_that_resists_is_left_to_the_sweep(account: LeavingAccount) -> None:
     repository = {"Type": "AWS::ECR::Repository", "Properties": {"RepositoryName": "two"}}
     account.deploy(
@@ -275,14 +236,6 @@ def test_each_stack_that_resists_is_left_to_the_sweep(account: LeavingAccount) -
     one(account, "AWS::ECR::Repository", "two").state["images"] = 3
     assert nothing_unexplained(destruction("two").run(), account, "two")
     assert standing(account, "two") == set()
-
-
-def test_a_secret_that_waits_for_its_deletion_frees_its_name(account: LeavingAccount, assembly: Path) -> None:
-    deploy(account, assembly)
-    (secret,) = account.of_kind(SECRET)
-    secret.state["deleted"] = account.now
-    destruction().run()
-    assert account.of_kind(SECRET) == []
 
 
 def test_an_object_under_a_hold_keeps_its_bucket_and_is_told(account: LeavingAccount, assembly: Path) -> None:
@@ -424,28 +377,6 @@ def test_the_plan_changes_nothing(account: LeavingAccount, assembly: Path) -> No
     assert len([each for each in plan["stays"] if "object lock" in each["why"]]) == 2
     assert "/assistant/pharmacy/document-links" in plan["parameters"]
     assert standing(account) == before
-    assert not [call for call in account.calls if "delete" in call or "update" in call or "modify" in call]
-
-
-def test_another_name_changes_nothing(account: LeavingAccount, assembly: Path) -> None:
-    deploy(account, assembly)
-    done = command(typed="clinic\n")
-    assert done.exit_code != 0
-    assert "That is not pharmacy" in str(done.exception)
-    assert not [call for call in account.calls if "delete" in call or "update" in call or "modify" in call]
-
-
-def test_a_folder_without_the_cdk_changes_nothing(
-    account: LeavingAccount, assembly: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    deploy(account, assembly)
-    monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(
-        app,
-        ["--tenants", str(ROOT / "tenants"), "aws", "destroy", "--tenant", "pharmacy"],
-        input="pharmacy\n",
-    )
-    assert "no CDK here" in str(done.exception)
     assert not [call for call in account.calls if "delete" in call or "update" in call or "modify" in call]
 
 

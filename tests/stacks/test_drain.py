@@ -12,7 +12,7 @@ import pytest
 from assistant.process.http import KEEP_ALIVE_S
 from assistant.process.settings import ServiceSettings
 from assistant.service.__main__ import AFTER_DRAIN_S
-from tests.stacks.synthesized import assembly, assembly_folder, templates_in  # noqa: F401 - a fixture
+from tests.stacks.synthesized import assembly_folder, templates_in
 from tests.stacks.values import resources_of
 
 LONGEST_STOP_S = 120.0
@@ -22,7 +22,7 @@ LONGEST_STOP_S = 120.0
 class Deployed:
     """What a tenant's templates say of time-outs, in seconds."""
 
-    def __init__(self, assembly: Path, tenant: str) -> None:  # noqa: F811 - the folder
+    def __init__(self, assembly: Path, tenant: str) -> None:
         templates = templates_in(assembly_folder(assembly, tenant))
         edge, orchestrator = templates["Edge"], templates["Orchestrator"]
         (definition,) = resources_of(orchestrator, "AWS::ECS::TaskDefinition").values()
@@ -54,7 +54,7 @@ def attributes(properties: Mapping[str, Any], name: str = "TargetGroupAttributes
 
 
 @pytest.fixture(scope="module", params=["pharmacy", "clinic", "sandbox"])
-def deployed(request: pytest.FixtureRequest, assembly: Path) -> Deployed:  # noqa: F811 - the fixture
+def deployed(request: pytest.FixtureRequest, assembly: Path) -> Deployed:
     return Deployed(assembly, request.param)
 
 

@@ -22,7 +22,6 @@ from assistant.terminal.terminal import Terminal
 from lambdas.reindex_passages import run
 from stacks.ingestion import IngestionStack
 from stacks.models import ModelsStack
-from stacks.orchestrator import task_statements
 from stacks.tenant import DeployedTenant
 from tests.stacks.values import (
     MODELS,
@@ -73,26 +72,6 @@ def policy_of(role: str) -> dict[str, list[str]]:
     return found
 
 
-def test_the_second_model_has_an_endpoint_that_scales_and_pauses_as_the_first() -> None:
-    template = models_of(tenant())
-    for kind in (
-        "AWS::SageMaker::Endpoint",
-        "AWS::ApplicationAutoScaling::ScalableTarget",
-        "AWS::CloudWatch::Alarm",
-    ):
-        beside = [
-            body for name, body in resources_of(template, kind).items() if name.startswith("EmbeddingNext")
-        ]
-        assert beside, kind
-        assert all(body.get("Condition") for body in beside)
-    (endpoint,) = (
-        body["Properties"]
-        for name, body in resources_of(template, "AWS::SageMaker::Endpoint").items()
-        if name.startswith("EmbeddingNext")
-    )
-    assert endpoint["EndpointName"] == NEXT
-
-
 def test_the_second_model_becomes_the_first_and_its_resources_stay() -> None:
     """Otherwise CloudFormation would create an endpoint under a name that exists."""
     both, config = tenant(), tenant().config
@@ -110,29 +89,6 @@ def test_the_second_model_becomes_the_first_and_its_resources_stay() -> None:
     assert not [name for name in after if name.startswith("EmbeddingServing")]
 
 
-def test_the_service_and_the_worker_may_call_both_endpoints_and_read_both_artifacts() -> None:
-    models = replace(MODELS, embedding_next_endpoint_name=NEXT)
-    stack = stack_with(IngestionStack, tenant(), models=models)
-    foundation = stack_foundation()
-    said = [
-        each.to_json()
-        for each in task_statements(stack, foundation=foundation, models=models, ingestion=stack.outputs)
-    ]
-    assert [each for each in said if each["Action"] == "sagemaker:InvokeEndpoint" and NEXT in str(each)]
-    artifacts = str([each for each in said if "callers" in str(each)])
-    assert "/tuned/artifact.json" in artifacts
-    worker = policy_of("IngestRole")
-    assert NEXT in str(worker["sagemaker:InvokeEndpoint"])
-    assert "/tuned/tokenizer.json" in str(worker["s3:GetObject"])
-
-
-def stack_foundation() -> Any:
-    from stacks.tenant_stack import Foundation
-    from tests.stacks.values import DATA, KEYS, NETWORK
-
-    return Foundation(tenant=tenant(), keys=KEYS, network=NETWORK, data=DATA)
-
-
 def test_only_the_function_that_reindexes_creates_deletes_and_switches_versions() -> None:
     may = policy_of("ReindexRole")
     assert "*-passages-v*" in str(may["es:ESHttpDelete"])
@@ -148,11 +104,6 @@ def test_only_the_function_that_reindexes_creates_deletes_and_switches_versions(
     ]
     assert len(access) == 1
     assert "ReindexRole" in str(access[0]["RoleArns"])
-
-
-def test_a_tenant_without_a_second_model_has_none_of_it() -> None:
-    template = template_of(stack_with(IngestionStack, deployed("pharmacy")))
-    assert "Reindex" not in json.dumps(template)
 
 
 @pytest.mark.parametrize(

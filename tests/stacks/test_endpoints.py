@@ -9,7 +9,7 @@ from aws_cdk import aws_iam as iam
 
 from assistant.domain.errors import ConfigurationError
 from stacks.network import NetworkStack
-from stacks.roles import WorkloadRole, allow, attach
+from stacks.roles import WorkloadRole, allow
 from stacks.tenant_stack import TenantStack
 from template_checks.policies import Context, Request, endpoint_allows, statements
 from tests.stacks.values import deployed, resources_of, stack_with, stage_for, template_of, with_sections
@@ -47,31 +47,6 @@ def names(endpoints: dict[str, Any]) -> set[str]:
     return set(endpoints) - {_REACH}
 
 
-@pytest.mark.parametrize(
-    ("action", "expected"),
-    [
-        ("sqs:SendMessage", {"SqsEndpoint"}),
-        ("cloudwatch:PutMetricData", {"MonitoringEndpoint"}),
-        ("sagemaker:InvokeEndpointWithResponseStream", {"SagemakerRuntimeEndpoint"}),
-        ("sagemaker:DescribeEndpoint", {"SagemakerApiEndpoint"}),
-        ("ecr:GetAuthorizationToken", {"EcrApiEndpoint", "EcrDkrEndpoint"}),
-        ("s3:GetObject", {"S3Endpoint"}),
-        ("es:ESHttpGet", set()),
-    ],
-)
-def test_a_role_that_calls_a_service_adds_its_endpoint(action: str, expected: set[str]) -> None:
-    assert names(Scene().calls(action).endpoints()) == expected
-
-
-def test_own_attached_and_declared_statements_count() -> None:
-    scene = Scene()
-    attach(scene.workload, "Attached", scene.role("ByAttached"), [allow("events:PutEvents", "*")])
-    scene.role("ByOther").declare([allow("states:StartExecution", "*")])
-    scene.calls("sts:AssumeRole")
-
-    assert names(scene.endpoints()) == {"StatesEndpoint", "EventsEndpoint", "StsEndpoint"}
-
-
 def test_a_denied_action_adds_no_endpoint() -> None:
     scene = Scene()
     scene.role().may(
@@ -87,21 +62,10 @@ def test_calls_from_a_platform_s_own_network_add_no_endpoint() -> None:
     assert names(scene.calls("logs:PutLogEvents", "ec2:CreateNetworkInterface").endpoints()) == set()
 
 
-def test_calls_from_a_task_add_an_endpoint() -> None:
-    assert names(Scene().calls("logs:PutLogEvents").endpoints()) == {"LogsEndpoint"}
-
-
 def test_a_key_used_through_a_service_adds_no_kms_endpoint() -> None:
     through_s3 = {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}
 
     assert names(Scene().calls("kms:Decrypt", conditions=through_s3).endpoints()) == set()
-
-
-def test_a_role_names_the_services_that_its_platform_needs() -> None:
-    scene = Scene()
-    scene.role(through=["ssmmessages"])
-
-    assert names(scene.endpoints()) == {"SsmmessagesEndpoint"}
 
 
 @pytest.mark.parametrize(
@@ -118,35 +82,6 @@ def test_not_action_is_refused() -> None:
 
     with pytest.raises(ConfigurationError, match="NotAction"):
         scene.endpoints()
-
-
-def test_logical_ids_do_not_depend_on_order() -> None:
-    one, other = Scene(), Scene()
-    for scene, order in (
-        (one, ("kms:Decrypt", "ssm:GetParameter")),
-        (other, ("ssm:GetParameter", "kms:Decrypt")),
-    ):
-        for number, action in enumerate(order):
-            role = scene.role(f"Role{number}")
-            role.may(allow(action, "*"))
-
-    assert one.endpoints() == other.endpoints()
-
-
-def test_an_interface_endpoint_has_private_dns_and_admits_only_callers() -> None:
-    endpoint = Scene().calls("kms:Decrypt").endpoints()["KmsEndpoint"]["Properties"]
-
-    assert endpoint["VpcEndpointType"] == "Interface"
-    assert endpoint["PrivateDnsEnabled"] is True
-    assert endpoint["SecurityGroupIds"] == [{"Fn::GetAtt": ["EndpointsGroup", "GroupId"]}]
-    assert endpoint["SubnetIds"] == [{"Ref": f"Subnet{number}"} for number in (1, 2, 3)]
-
-
-def test_a_gateway_endpoint_is_in_every_route_table() -> None:
-    endpoint = Scene().calls("dynamodb:GetItem").endpoints()["DynamodbEndpoint"]["Properties"]
-
-    assert endpoint["VpcEndpointType"] == "Gateway"
-    assert endpoint["RouteTableIds"] == [{"Ref": f"RouteTable{number}"} for number in (1, 2, 3)]
 
 
 def test_endpoint_policies_allow_only_the_tenant_s_principals_and_account() -> None:
@@ -168,21 +103,15 @@ def test_endpoint_policies_allow_only_the_roles_actions() -> None:
     assert statement["Action"] == ["sqs:GetQueueUrl", "sqs:SendMessage"]
 
 
-def test_the_s3_policy_allows_image_layers_and_custom_resource_responses() -> None:
-    endpoint = Scene().calls("s3:GetObject", "ecr:BatchGetImage").endpoints()["S3Endpoint"]
-
-    by_name = {s["Sid"]: s for s in endpoint["Properties"]["PolicyDocument"]["Statement"]}
-    layers, answers = by_name["LayersOfImages"], by_name["AnswerOfCustomResource"]
-    assert "prod-us-east-1-starport-layer-bucket/*" in str(layers["Resource"])
-    assert layers["Action"] == ["s3:GetObject"]
-    assert "cloudformation-custom-resource-response-useast1/*" in str(answers["Resource"])
-    assert answers["Action"] == ["s3:PutObject"]
-
-
 OWN, OF_AWS, FOREIGN = "111122223333", "763104351884", "999988887777"
 UNTAGGED = {"aws:principalisawsservice": ("false",)}
 TENANT = UNTAGGED | {"aws:principalaccount": (OWN,), "aws:principaltag/tenant": ("pharmacy",)}
 SERVICE_OF_AWS = {"aws:principalisawsservice": ("true",)}
+
+
+@pytest.fixture(scope="module")
+def pulling() -> dict[str, Any]:
+    return Scene().calls("ecr:BatchGetImage", "ecr:GetAuthorizationToken").endpoints()
 
 
 @pytest.mark.parametrize(
@@ -203,15 +132,19 @@ SERVICE_OF_AWS = {"aws:principalisawsservice": ("true",)}
     ],
 )
 def test_images_are_pulled_from_the_own_account_and_those_of_the_lock(
-    endpoint: str, caller: dict[str, tuple[str, ...]], action: str, account: str, allowed: bool
+    pulling: dict[str, Any],
+    endpoint: str,
+    caller: dict[str, tuple[str, ...]],
+    action: str,
+    account: str,
+    allowed: bool,
 ) -> None:
-    made = Scene().calls("ecr:BatchGetImage", "ecr:GetAuthorizationToken").endpoints()[endpoint]
     context = Context(known=caller | {"aws:resourceaccount": (account,)}, absent=("aws:principal",))
     request = Request(
         action=action, resources=(f"arn:aws:ecr:us-east-1:{account}:repository/any",), context=context
     )
 
-    policy = statements(made["Properties"]["PolicyDocument"])
+    policy = statements(pulling[endpoint]["Properties"]["PolicyDocument"])
     assert endpoint_allows(policy, request, role=None) is allowed
 
 
@@ -226,31 +159,6 @@ def test_an_existing_endpoint_without_a_caller_is_refused() -> None:
 
     with pytest.raises(ConfigurationError, match="kmz"):
         scene.calls("kms:Decrypt").endpoints()
-
-
-def test_a_reach_entry_has_its_own_endpoint_and_security_group() -> None:
-    endpoint = Scene().endpoints()[_REACH]["Properties"]
-
-    assert endpoint["ServiceName"] == "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0"
-    assert endpoint["SecurityGroupIds"] == [{"Fn::GetAtt": ["ReachOrdersGroup", "GroupId"]}]
-
-
-def test_a_reach_entry_may_be_a_lattice_resource() -> None:
-    arn = "arn:aws:vpc-lattice:us-east-1:111122223333:resourceconfiguration/rcfg-0123456789abcdef0"
-    reach = [{"name": "ledger", "port": 5432, "resource_configuration_arn": arn, "caller": "connectors"}]
-
-    scene = Scene(reach=reach)
-    scene.network.create_endpoints(scene.workload.callers)
-    template = template_of(scene.network)
-
-    endpoint = resources_of(template, "AWS::EC2::VPCEndpoint")["ReachLedgerEndpoint"]["Properties"]
-    assert (endpoint["VpcEndpointType"], endpoint["ResourceConfigurationArn"]) == ("Resource", arn)
-    into = [
-        (rule["Properties"]["SourceSecurityGroupId"]["Fn::GetAtt"][0], rule["Properties"]["FromPort"])
-        for rule in resources_of(template, "AWS::EC2::SecurityGroupIngress").values()
-        if rule["Properties"]["GroupId"] == {"Fn::GetAtt": ["ReachLedgerGroup", "GroupId"]}
-    ]
-    assert into == [("ConnectorsGroup", 5432)]
 
 
 def test_more_endpoints_than_a_vpc_holds_are_refused() -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.stacks.order import Template, before, named, rights_of
 from tests.stacks.synthesized import templates_in
 from tests.stacks.values import mappings, resources_of
 
-Template = Mapping[str, Any]
 RUNNING = (
     "AWS::CloudTrail::Trail",
     "AWS::EC2::FlowLog",
@@ -34,32 +34,6 @@ def templates(assembly: Path, account_assembly: Path, care_assembly: Path) -> di
         for folder in whole.glob("assembly-*")
         for name, template in templates_in(folder).items()
     }
-
-
-def named(value: object) -> set[str]:
-    """The logical ids that a value refers to."""
-    found: set[str] = set()
-    for each in mappings(value):
-        if isinstance(each.get("Ref"), str):
-            found.add(each["Ref"])
-        if isinstance(each.get("Fn::GetAtt"), list):
-            found.add(each["Fn::GetAtt"][0])
-    return found
-
-
-def before(template: Template, logical_id: str) -> set[str]:
-    """The resources that CloudFormation makes before one."""
-    resources = template["Resources"]
-    seen: set[str] = set()
-    waiting = [logical_id]
-    while waiting:
-        body = resources.get(waiting.pop(), {})
-        depends = body.get("DependsOn", [])
-        depends = {depends} if isinstance(depends, str) else set(depends)
-        new = (named(body.get("Properties", {})) | depends) & resources.keys() - seen
-        seen |= new
-        waiting += new
-    return seen
 
 
 def principals(template: Template) -> Iterator[tuple[str, Any]]:
@@ -89,16 +63,6 @@ def test_principals_are_found_in_policies(templates: dict[str, Template]) -> Non
         for logical_id, _ in principals(template)
     }
     assert {"AWS::KMS::Key", "AWS::S3::BucketPolicy", "AWS::OpenSearchService::Domain"} <= kinds
-
-
-def rights_of(template: Template) -> dict[str, set[str]]:
-    """The policies that are attached to each role of the template."""
-    found: dict[str, set[str]] = {}
-    for kind in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
-        for logical_id, body in resources_of(template, kind).items():
-            for role in named(body["Properties"].get("Roles", [])):
-                found.setdefault(role, set()).add(logical_id)
-    return found
 
 
 def test_workloads_depend_on_their_role_s_policies(templates: dict[str, Template]) -> None:

@@ -32,7 +32,6 @@ from tests.stacks.first_week import (
     Samples,
     points_of,
     raised,
-    state_after,
     states_of,
 )
 from tests.stacks.synthesized import ROOT, assembly_folder, templates_in
@@ -325,28 +324,3 @@ def test_queries_of_alarms_name_the_level_as_lines_of_a_log_do(runs: Sequence[Ru
     levels = {field for field in named if "level" in field}
     assert levels == {"level"}
     assert {line["level"] for line in errors} == {"error"}
-
-
-@pytest.mark.parametrize(
-    ("points", "enough", "states"),
-    [
-        ("0-X-X", 3, (OK, OK, OK, OK)),
-        ("0----", 3, (OK, OK, OK, OK)),
-        ("-----", 3, (INSUFFICIENT, "kept", ALARM, OK)),
-        ("0XX-X", 3, (ALARM, ALARM, ALARM, ALARM)),
-        ("----X", 3, (INSUFFICIENT, "kept", ALARM, OK)),
-        ("X----", 3, (ALARM, "kept", ALARM, OK)),
-        ("0-X-X", 2, (ALARM, ALARM, ALARM, ALARM)),
-        ("00X0X", 2, (ALARM, ALARM, ALARM, ALARM)),
-        ("0-X--", 2, (OK, OK, ALARM, OK)),
-        ("----0", 2, (OK, OK, ALARM, OK)),
-        ("----X", 2, (INSUFFICIENT, "kept", ALARM, OK)),
-    ],
-)
-def test_missing_data_are_judged_as_the_page_of_cloudwatch_shows(
-    points: str, enough: int, states: tuple[str, ...]
-) -> None:
-    seen = [None if point == "-" else point == "X" for point in points]
-    treatments = ("missing", "ignore", "breaching", "notBreaching")
-    judged = [state_after(seen, "kept", periods=3, enough=enough, missing=each) for each in treatments]
-    assert tuple(judged) == states

@@ -8,10 +8,8 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aws_cdk import assertions
 
 from assistant.domain.errors import ConfigurationError
 from assistant.tenant.tenant import load_tenant
@@ -22,31 +20,34 @@ from stacks.processes import TenantFileAsset, effective_tenant_file
 from stacks.tenant import ROOT
 from stacks.tenant_stack import TenantStack
 from tests.stacks.synthesized import LIMIT_S
-from tests.stacks.values import KEYS, deployed, stage_for, template_of, with_sections
+from tests.stacks.values import KEYS, deployed, resources_of, stage_for, template_of, with_sections
 
 UNPACKED_LIMIT_BYTES = 250_000_000
 
 
-@pytest.fixture(scope="module")
-def template() -> dict[str, Any]:
+def test_a_functions_code_may_not_make_network_interfaces() -> None:
     tenant = deployed("pharmacy")
     stack = TenantStack(stage_for(tenant), "Functions", tenant=tenant, data_class="phi")
     role = FunctionRole(stack, "Role", description="of a test")
-    TenantFileAsset(stack, "TenantFile", tenant=tenant).grant_read(role)
-    for name in ("First", "Second"):
-        VpcFunction(
-            stack,
-            name,
-            program=FunctionProgram(module="ingest_documents", timeout_s=60, environment={"A": "b"}),
-            place=FunctionPlace(
-                subnet_ids=("subnet-1", "subnet-2"),
-                security_group_id="sg-1",
-                logs_key_arn=KEYS.logs_key_arn,
-                environment_key_arn=KEYS.data_key_arn,
-            ),
-            role=role,
-        )
-    return template_of(stack)
+    VpcFunction(
+        stack,
+        "Function",
+        program=FunctionProgram(module="ingest_documents", timeout_s=60, environment={"A": "b"}),
+        place=FunctionPlace(
+            subnet_ids=("subnet-1", "subnet-2"),
+            security_group_id="sg-1",
+            logs_key_arn=KEYS.logs_key_arn,
+            environment_key_arn=KEYS.data_key_arn,
+        ),
+        role=role,
+    )
+    (policy,) = resources_of(template_of(stack), "AWS::IAM::ManagedPolicy").values()
+    statements = policy["Properties"]["PolicyDocument"]["Statement"]
+    allowed = next(s for s in statements if "ec2:CreateNetworkInterface" in s["Action"])
+    denied = next(s for s in statements if s["Effect"] == "Deny")
+
+    assert set(denied["Action"]) == {a for a in allowed["Action"] if a.startswith("ec2:")}
+    assert "lambda:SourceFunctionArn" in denied["Condition"]["ArnLike"]
 
 
 def test_a_declared_key_of_the_bootstrap_bucket_may_be_used_through_s3_only() -> None:
@@ -67,48 +68,6 @@ def test_a_declared_key_of_the_bootstrap_bucket_may_be_used_through_s3_only() ->
 
     assert decrypts["Resource"] == key
     assert decrypts["Condition"] == {"StringEquals": {"kms:ViaService": ["s3.us-east-1.amazonaws.com"]}}
-
-
-def functions_of(template: dict[str, Any]) -> list[dict[str, Any]]:
-    return [r["Properties"] for r in template["Resources"].values() if r["Type"] == "AWS::Lambda::Function"]
-
-
-def test_every_function_is_in_the_vpc_and_encrypts_its_environment(template: dict[str, Any]) -> None:
-    functions = functions_of(template)
-
-    assert len(functions) == 2
-    for function in functions:
-        assert function["VpcConfig"] == {"SubnetIds": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
-        assert function["KmsKeyArn"] == KEYS.data_key_arn
-        assert function["TracingConfig"] == {"Mode": "Active"}
-        assert function["Runtime"] == "python3.13"
-
-
-def test_functions_of_a_stack_share_code_and_one_layer(template: dict[str, Any]) -> None:
-    first, second = functions_of(template)
-
-    assert first["Code"] == second["Code"]
-    assert first["Layers"] == second["Layers"]
-    assertions.Template.from_json(template).resource_count_is("AWS::Lambda::LayerVersion", 1)
-
-
-def test_a_functions_code_may_not_make_network_interfaces(template: dict[str, Any]) -> None:
-    (policy, _) = [r for r in template["Resources"].values() if r["Type"] == "AWS::IAM::ManagedPolicy"]
-    statements = policy["Properties"]["PolicyDocument"]["Statement"]
-    allowed = next(s for s in statements if "ec2:CreateNetworkInterface" in s["Action"])
-    denied = next(s for s in statements if s["Effect"] == "Deny")
-
-    assert set(denied["Action"]) == {a for a in allowed["Action"] if a.startswith("ec2:")}
-    assert "lambda:SourceFunctionArn" in denied["Condition"]["ArnLike"]
-
-
-def test_a_role_may_read_the_one_object_of_the_tenant_file(template: dict[str, Any]) -> None:
-    (policy,) = [r for r in template["Resources"].values() if r["Type"] == "AWS::IAM::Policy"]
-    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
-
-    assert statement["Action"] == "s3:GetObject"
-    assert ".toml" in str(statement["Resource"])
-    assert "*" not in str(statement["Resource"])
 
 
 @pytest.mark.parametrize("dependencies", [FUNCTIONS, PROBE], ids=lambda each: each.lock)

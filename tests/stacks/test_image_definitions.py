@@ -21,11 +21,8 @@ ROOT = Path(__file__).parents[2]
 DEFINITIONS = sorted((ROOT / "containers").glob("*/Dockerfile"))
 OF_ASSISTANT = [one for one in DEFINITIONS if one.parent.name != "training_job"]
 """A job imports nothing of ours, and starts as root, which owns its folders."""
-SERVING = [one for one in OF_ASSISTANT if one.parent.name not in ("learning", "corpus_job")]
-"""Images of processes that serve. Lambda asks a function for no health check, EMR Serverless no job."""
 OWN_ENTRY = [one for one in DEFINITIONS if one.parent.name != "corpus_job"]
 """The base of the corpus job, which is EMR Serverless's, brings its entry point and its user."""
-serving = pytest.mark.parametrize("definition", SERVING, ids=lambda path: path.parent.name)
 own_entry = pytest.mark.parametrize("definition", OWN_ENTRY, ids=lambda path: path.parent.name)
 of_assistant = pytest.mark.parametrize("definition", OF_ASSISTANT, ids=lambda path: path.parent.name)
 each = pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda path: path.parent.name)
@@ -37,7 +34,6 @@ IMPORTED_BY_NAME = {
     "awslambdaric": (f"lambdas.{MOVER}", "assistant.options.models_lab.make_sets"),
 }
 """Program = modules that no import statement of it names, scheduled tasks of its image among them."""
-BASE = re.compile(r"[a-z0-9./-]+:[a-z0-9.-]+(@sha256:[0-9a-f]{64})?")
 
 
 def instructions(definition: Path) -> list[tuple[str, str]]:
@@ -50,16 +46,6 @@ def final(definition: Path, instruction: str) -> list[str]:
     steps = instructions(definition)
     start = max(number for number, (name, _) in enumerate(steps) if name == "FROM")
     return [value for name, value in steps[start:] if name == instruction]
-
-
-def test_there_are_five_images() -> None:
-    assert [path.parent.name for path in DEFINITIONS] == [
-        "corpus_job",
-        "learning",
-        "model_server",
-        "orchestrator",
-        "training_job",
-    ]
 
 
 @each
@@ -75,14 +61,6 @@ def test_every_stage_stands_on_the_one_pinned_base(definition: Path) -> None:
     named = {stage[1] for stage in stages[:-1]}
     assert {base for base, *_ in stages} - named == {"${PYTHON_IMAGE}"}
     assert [value for name, value in instructions(definition) if name == "ARG"] == ["PYTHON_IMAGE"]
-
-
-@pytest.mark.parametrize("lock", ["base-image.lock", "corpus_job/base-image.lock"])
-def test_the_base_is_one_reference_with_room_for_its_digest(lock: str) -> None:
-    lines = (ROOT / "containers" / lock).read_text(encoding="utf-8").splitlines()
-    references = [line for line in lines if line and not line.startswith("#")]
-    assert len(references) == 1
-    assert BASE.fullmatch(references[0])
 
 
 @each
@@ -115,18 +93,6 @@ def test_no_shell_stands_between_the_signal_and_the_process(definition: Path) ->
     assert final(definition, "STOPSIGNAL") == ["SIGTERM"]
 
 
-@serving
-def test_a_process_that_serves_is_asked_whether_it_lives(definition: Path) -> None:
-    assert json.loads(final(definition, "HEALTHCHECK")[-1].partition("CMD ")[2])
-
-
-@each
-def test_the_image_says_what_it_is(definition: Path) -> None:
-    labels = " ".join(final(definition, "LABEL"))
-    wanted = ("title", "description", "licenses")
-    assert [name for name in wanted if f"org.opencontainers.image.{name}=" not in labels] == []
-
-
 @each
 def test_the_image_holds_no_secret_and_no_build_step(definition: Path) -> None:
     assert final(definition, "RUN") == []
@@ -154,12 +120,6 @@ def test_the_context_holds_every_module_that_the_process_may_import(definition: 
     needed = {name for start in started(definition) for name in reached(start)}
     assert len(needed) > 10
     assert sorted(needed - set(context_files(definition, ROOT))) == []
-
-
-@of_assistant
-def test_the_reference_helpdesk_is_in_no_image(definition: Path) -> None:
-    names = context_files(definition, ROOT)
-    assert not [name for name in names if name.startswith("assistant/options/helpdesk/")]
 
 
 def test_the_context_of_the_training_job_is_its_lock_and_its_programs() -> None:

@@ -19,26 +19,16 @@ from stacks import document_functions as tenant_queues
 from stacks import ingestion as ingestion_stack
 from stacks.ingestion import IngestionStack, schema_stamp
 from stacks.observability import alarms
-from stacks.outputs import Workload
 from stacks.tenant import ROOT
 from tests.stacks.values import (
     DATA,
     KEYS,
-    NETWORK,
     deployed,
     resources_of,
     stack_with,
     template_of,
     with_sections,
 )
-
-WORKLOADS = {
-    "apply_search_schema": Workload.SCHEMA,
-    "create_link_secret": Workload.SCHEMA,
-    "parse_documents": Workload.PARSER,
-    "redact_capture": Workload.REDACTOR,
-    "sweep_quarantine": Workload.REDACTOR,
-}
 
 
 def ingestion(name: str = "pharmacy", **sections: Any) -> IngestionStack:
@@ -77,12 +67,6 @@ def actions_of(template: Mapping[str, Any], role: str) -> set[str]:
     return actions
 
 
-def test_each_function_has_the_security_group_that_it_needs(template: dict[str, Any]) -> None:
-    for module, function in functions_of(template).items():
-        group = NETWORK.security_group_ids[WORKLOADS.get(module, Workload.INGESTION)]
-        assert function["VpcConfig"] == {"SubnetIds": list(NETWORK.subnet_ids), "SecurityGroupIds": [group]}
-
-
 def test_each_module_of_lambdas_is_a_function(template: dict[str, Any]) -> None:
     """But the reindex, which a tenant with a second embedding model has (test_embedding_next.py)."""
     modules = {path.stem for path in (ROOT / "lambdas").glob("*.py")} - {"__init__"}
@@ -114,63 +98,12 @@ def test_every_queue_is_encrypted_and_work_queues_have_a_dead_letter_queue(templ
     assert tenant_queues.MAX_ATTEMPTS == MAX_ATTEMPTS
 
 
-def test_bulk_files_and_their_documents_have_their_own_queues(template: dict[str, Any]) -> None:
-    rules = resources_of(template, "AWS::Events::Rule").values()
-    keys = [
-        rule["Properties"]["EventPattern"]["detail"]["object"]["key"]
-        for rule in rules
-        if "object" in rule["Properties"].get("EventPattern", {}).get("detail", {})
-    ]
-    receiving = functions_of(template)["receive_documents"]["Environment"]["Variables"]
-
-    assert sorted(map(str, keys)) == sorted(
-        map(str, [[{"prefix": "bulk/"}], [{"anything-but": {"prefix": "bulk/"}}]])
-    )
-    assert receiving["ASSISTANT_RECEIVE_BULK_QUEUE_URL"] != receiving["ASSISTANT_RECEIVE_INGESTION_QUEUE_URL"]
-
-
 def test_only_the_functions_of_the_index_may_write_it(template: dict[str, Any]) -> None:
     writers = {
         role for role in ("Receive", "Ingest", "Remove") if "es:ESHttpPost" in actions_of(template, role)
     }
 
     assert writers == {"Ingest", "Remove"}
-
-
-def test_the_schema_function_has_the_domain_s_master_role(template: dict[str, Any]) -> None:
-    (attached,) = [
-        body["Properties"]
-        for name, body in resources_of(template, "AWS::IAM::ManagedPolicy").items()
-        if name.startswith("SearchSchemaReading")
-    ]
-
-    assert functions_of(template)["apply_search_schema"]["Role"] == DATA.schema_role_arn
-    assert attached["Roles"] == [DATA.schema_role_name]
-    assert "artifact.json" in str(attached["PolicyDocument"])
-
-
-def test_the_closer_of_audit_days_reads_audit_records_and_puts_digests_alone(
-    template: dict[str, Any],
-) -> None:
-    assert actions_of(template, "CloseAudit") == {
-        *("dynamodb:Query", "dynamodb:BatchGetItem"),
-        *("s3:PutObject", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucketVersions"),
-        *("kms:Decrypt", "kms:GenerateDataKey"),
-    }
-    for statement in statements_of(template, "CloseAudit"):
-        if "dynamodb:Query" in statement["Action"]:
-            keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
-            assert keys == ["access#*", "live#*"]
-        if "s3:PutObject" in statement["Action"]:
-            assert statement["Resource"] == f"arn:aws:s3:::{DATA.trail_bucket}/audit/*"
-
-
-def test_what_receives_files_adds_accesses_to_the_records_and_nothing_else(template: dict[str, Any]) -> None:
-    on_records = [
-        one for one in statements_of(template, "Receive") if DATA.records_table in str(one["Resource"])
-    ]
-    partitions = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["access#*"]}}
-    assert [(one["Action"], one.get("Condition")) for one in on_records] == [("dynamodb:PutItem", partitions)]
 
 
 def test_an_output_says_where_audit_records_and_digests_are(template: dict[str, Any]) -> None:
@@ -190,65 +123,12 @@ def test_the_function_that_creates_the_link_secret_cannot_read_it(template: dict
             assert "kms:ViaService" in statement["Condition"]["StringEquals"]
 
 
-def test_event_sources_depend_on_the_index_and_its_permissions(template: dict[str, Any]) -> None:
-    (access,) = resources_of(template, "Custom::SearchAccess")
-    waiting = [
-        mapping
-        for mapping in resources_of(template, "AWS::Lambda::EventSourceMapping").values()
-        if access in mapping["DependsOn"]
-    ]
-
-    assert len(waiting) == 3
-    (schema,) = resources_of(template, "Custom::SearchSchema")
-    assert schema in template["Resources"][access]["DependsOn"]
-
-
 def test_custom_resources_have_a_timeout_far_below_an_hour(template: dict[str, Any]) -> None:
     functions = resources_of(template, "AWS::Lambda::Function")
     for kind in ("Custom::SearchSchema", "Custom::SearchAccess", "Custom::LinkSecret"):
         (resource,) = resources_of(template, kind).values()
         name = resource["Properties"]["ServiceToken"]["Fn::GetAtt"][0]
         assert functions[name]["Properties"]["Timeout"] < int(resource["Properties"]["ServiceTimeout"]) <= 600
-
-
-@pytest.mark.parametrize("capture", ["direct", "off"])
-def test_without_quarantine_there_is_no_redactor(capture: str) -> None:
-    models = deployed("pharmacy").models.model_dump(mode="json") | {"capture": capture}
-
-    functions = functions_of(template_of(ingestion(models=models)))
-
-    assert not {"redact_capture", "sweep_quarantine"} & functions.keys()
-
-
-def test_where_words_are_kept_the_redactor_runs_out_of_the_image_that_finds_patients_data() -> None:
-    models = deployed("pharmacy").models.model_dump(mode="json") | {"capture_texts": "redacted"}
-    kept = template_of(ingestion(models=models))
-
-    images = {
-        name: body["Properties"]
-        for name, body in resources_of(kept, "AWS::Lambda::Function").items()
-        if body["Properties"].get("PackageType") == "Image"
-    }
-    assert {name.partition("Function")[0] for name in images} == {"RedactionRedact", "RedactionSweep"}
-    for body in images.values():
-        assert "/private-care-assistant/learning@" in str(body["Code"])
-        assert body["Environment"]["Variables"]["ASSISTANT_REDACT_KEEPS_TEXTS"] == "true"
-        assert body["MemorySize"] == 1769
-    usual = resources_of(template_of(ingestion()), "AWS::IAM::Policy")
-    assert resources_of(kept, "AWS::IAM::Policy") == usual  # an image brings no right
-
-
-def test_outputs_name_every_queue_and_function(template: dict[str, Any]) -> None:
-    outputs = ingestion().outputs
-
-    assert len(outputs.queue_names) == len(outputs.dead_letter_queue_names) == 6
-    assert len(outputs.function_names) == len(functions_of(template))
-
-
-def test_the_schema_stamp_is_an_output(template: dict[str, Any]) -> None:
-    (applied,) = resources_of(template, "Custom::SearchSchema").values()
-
-    assert template["Outputs"]["SchemaStamp"]["Value"] == applied["Properties"]["Stamp"]
 
 
 def test_the_schema_stamp_changes_with_the_index() -> None:
@@ -281,23 +161,6 @@ def test_what_a_withdrawal_left_on_the_domain_s_disks_goes_within_the_hour(templ
     number, unit = rule["ScheduleExpression"].removeprefix("rate(").removesuffix(")").split()
     assert (unit, rule.get("State", "ENABLED")) == ("minutes", "ENABLED")
     assert 2 * int(number) <= 60
-
-
-def test_the_redactor_is_fed_by_the_quarantine_alone(template: dict[str, Any]) -> None:
-    (rule,) = [
-        body["Properties"]
-        for name, body in resources_of(template, "AWS::Events::Rule").items()
-        if name.startswith("Redaction") and "EventPattern" in body["Properties"]
-    ]
-    assert rule["EventPattern"]["detail"]["bucket"]["name"] == [DATA.quarantine_bucket]
-    (target,) = rule["Targets"]
-    fed = [
-        body["Properties"]["FunctionName"]["Fn::GetAtt"][0]
-        for body in resources_of(template, "AWS::Lambda::EventSourceMapping").values()
-        if body["Properties"]["EventSourceArn"] == target["Arn"]
-    ]
-    handlers = {template["Resources"][name]["Properties"]["Handler"] for name in fed}
-    assert {one.split(".")[1] for one in handlers} == {"redact_capture"}
 
 
 def test_what_the_redactor_left_is_swept_before_its_alarm_and_within_the_hour(
@@ -341,22 +204,6 @@ def test_the_parser_s_code_has_no_right_no_secret_and_no_key(template: dict[str,
     assert denied["Resource"] == "*"
     assert denied["Condition"].keys() == {"ArnLike"}
     assert denied["Condition"]["ArnLike"].keys() == {"lambda:SourceFunctionArn"}
-
-
-def test_only_what_reads_files_and_documents_calls_the_parser(template: dict[str, Any]) -> None:
-    roles = ("Receive", "Ingest", "Remove")
-    assert {r for r in roles if "lambda:InvokeFunction" in actions_of(template, r)} == {"Receive", "Ingest"}
-    (parser,) = [
-        name
-        for name, body in resources_of(template, "AWS::Lambda::Function").items()
-        if "parse_documents" in body["Properties"]["Handler"]
-    ]
-    for role in ("Receive", "Ingest"):
-        (call,) = [s for s in statements_of(template, role) if s["Action"] == "lambda:InvokeFunction"]
-        assert call["Resource"] == {"Fn::GetAtt": [parser, "Arn"]}
-    for module, name in (("receive_documents", "RECEIVE"), ("ingest_documents", "INGEST")):
-        variables = functions_of(template)[module]["Environment"]["Variables"]
-        assert variables[f"ASSISTANT_{name}_PARSER_FUNCTION"] == {"Ref": parser}
 
 
 def test_a_bomb_ends_the_parsing_child_and_costs_no_other_file(template: dict[str, Any]) -> None:

@@ -18,9 +18,7 @@ from tests.stacks.first_week import alarms_on_run, raised_in
 from tests.stacks.trail_filters import matches
 from tests.stacks.values import (
     DATA,
-    INGESTION,
     KEYS,
-    ORCHESTRATOR,
     deployed,
     entry_of,
     metrics_of,
@@ -85,28 +83,6 @@ def test_alarms_that_a_pause_would_raise_depend_on_an_endpoint(template: dict[st
     assert len(running) == 1
 
 
-def test_every_alarm_notifies_a_topic_at_its_start_and_end(template: dict[str, Any]) -> None:
-    topics = resources_of(template, "AWS::SNS::Topic").keys()
-
-    for alarm in alarms(template).values():
-        (action,) = alarm["AlarmActions"]
-        assert action["Ref"] in topics
-        assert alarm["OKActions"] == [action]
-
-
-def test_each_topic_is_encrypted_and_only_this_account_publishes(template: dict[str, Any]) -> None:
-    topics = resources_of(template, "AWS::SNS::Topic")
-    policies = [body["Properties"] for body in resources_of(template, "AWS::SNS::TopicPolicy").values()]
-
-    assert len(topics) == 2  # one for pages, one for tickets
-    assert {topic["Properties"]["KmsMasterKeyId"] for topic in topics.values()} == {KEYS.logs_key_arn}
-    assert {topic["Ref"] for policy in policies for topic in policy["Topics"]} == topics.keys()
-    for policy in policies:
-        (allowed,) = [s for s in policy["PolicyDocument"]["Statement"] if s["Effect"] == "Allow"]
-        assert allowed["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
-        assert allowed["Condition"] == {"StringEquals": {"aws:SourceAccount": "111122223333"}}
-
-
 def test_tickets_and_pages_reach_the_addresses_that_are_declared(
     template: dict[str, Any], with_glass: dict[str, Any]
 ) -> None:
@@ -141,16 +117,6 @@ def test_every_metric_of_ours_is_emitted_or_counted_by_a_filter(template: dict[s
     dashboard = json.dumps(resources_of(template, "AWS::CloudWatch::Dashboard"))
     drawn = {name for name in counted if f'\\"{name}\\"' in dashboard or f'"{name}"' in dashboard}
     assert counted <= watched | drawn
-
-
-def test_answers_are_counted_by_the_fields_of_the_services_own_line(template: dict[str, Any]) -> None:
-    counted = resources_of(template, "AWS::Logs::MetricFilter")["AnswersEnded"]["Properties"]
-
-    assert counted["LogGroupName"] == ORCHESTRATOR.log_group_name
-    assert counted["FilterPattern"] == '{ $.event = "answer_ended" }'
-    assert counted["MetricTransformations"][0]["Dimensions"] == [
-        {"Key": "FinishReason", "Value": "$.finish_reason"}
-    ]
 
 
 def counted_by(template: Mapping[str, Any], event: Mapping[str, Any]) -> set[str]:
@@ -282,12 +248,6 @@ def test_changes_of_other_resources_are_not_counted(template: dict[str, Any], ev
     assert counted_by(template, event) == set()
 
 
-def test_patterns_with_the_longest_names_fit_cloudwatch_s_limit() -> None:
-    tenant = named("care-for-everyone", "in-northern-district")
-    for body in resources_of(built(tenant), "AWS::Logs::MetricFilter").values():
-        assert len(body["Properties"]["FilterPattern"]) <= patterns.LONGEST
-
-
 def test_the_trail_is_complete_signed_encrypted_and_multi_region(template: dict[str, Any]) -> None:
     (trail,) = resources_of(template, "AWS::CloudTrail::Trail").values()
     properties = trail["Properties"]
@@ -296,14 +256,6 @@ def test_the_trail_is_complete_signed_encrypted_and_multi_region(template: dict[
     assert properties["EnableLogFileValidation"] is True
     assert properties["KMSKeyId"] == KEYS.logs_key_arn
     assert properties["S3BucketName"] == DATA.trail_bucket
-
-
-@pytest.mark.parametrize(("name", "days"), [("pharmacy", 2192), ("clinic", 365), ("sandbox", 30)])
-def test_the_trail_s_log_group_has_the_profile_s_retention(name: str, days: int) -> None:
-    (group,) = resources_of(built(deployed(name)), "AWS::Logs::LogGroup").values()
-
-    assert group["Properties"]["RetentionInDays"] == days
-    assert group["Properties"]["KmsKeyId"] == KEYS.logs_key_arn
 
 
 def test_readers_outside_the_tenant_s_path_and_the_declared_ones_are_strangers(
@@ -341,13 +293,17 @@ def test_a_break_glass_read_raises_its_own_alarm(
     assert "break-glass-used" not in alarms(template)
 
 
-def test_changes_are_counted_for_names_that_cloudformation_truncates() -> None:
+def test_changes_are_counted_for_the_longest_names_which_cloudformation_truncates() -> None:
     """Of `care-for-everyone-in-northern-district-Orchestrator` a role's name has the first 25 characters."""
-    cut = "care-for-everyone-in-nort"
-    patterns_of_long = filters(built(named("care-for-everyone", "in-northern-district")))["PolicyChanged"]
+    cut, template = "care-for-everyone-in-nort", built(named("care-for-everyone", "in-northern-district"))
+    patterns_of_long = filters(template)["PolicyChanged"]
 
     assert f'$.requestParameters.roleName = "{cut}*"' in patterns_of_long
     assert f'$.requestParameters.bucketName = "{cut}*"' in patterns_of_long
+    for body in resources_of(template, "AWS::Logs::MetricFilter").values():
+        assert len(body["Properties"]["FilterPattern"]) <= patterns.LONGEST
+    (group,) = resources_of(template, "AWS::XRay::Group").values()
+    assert len(group["Properties"]["GroupName"]) == 32, "of 38, which X-Ray would refuse"
 
 
 def test_a_pattern_beyond_cloudwatch_s_limit_is_refused_at_synth() -> None:
@@ -357,61 +313,12 @@ def test_a_pattern_beyond_cloudwatch_s_limit_is_refused_at_synth() -> None:
         patterns.read_by_strangers(roles="arn:aws:iam::111122223333:role/a/*", declared=declared)
 
 
-def test_a_budget_filters_by_the_tenant_s_tag_and_notifies_topic_and_address(
-    with_glass: dict[str, Any],
-) -> None:
-    (budget,) = resources_of(with_glass, "AWS::Budgets::Budget").values()
-    notifications = budget["Properties"]["NotificationsWithSubscribers"]
-
-    assert budget["Properties"]["Budget"]["CostFilters"] == {"TagKeyValue": ["user:tenant$pharmacy"]}
-    for notification in notifications:
-        assert notification["Subscribers"] == [
-            {"Address": "arn:aws:sns:us-east-1:111122223333:assistant-budget", "SubscriptionType": "SNS"},
-            {"Address": "care@example.com", "SubscriptionType": "EMAIL"},
-        ]
-
-
-def test_a_budget_notifies_the_company_s_topic_if_the_file_names_one() -> None:
-    topic = "arn:aws:sns:us-east-1:444455556666:finance"
-    tenant = with_sections(deployed("sandbox"), observability={"budget_topic": topic})
-    (budget,) = resources_of(built(tenant), "AWS::Budgets::Budget").values()
-
-    told = [
-        subscriber["Address"]
-        for notification in budget["Properties"]["NotificationsWithSubscribers"]
-        for subscriber in notification["Subscribers"]
-    ]
-    assert set(told) == {topic}
-
-
-@pytest.mark.parametrize("capture", ["quarantine", "direct", "off"])
-def test_overdue_raw_capture_raises_an_alarm_within_the_hour(capture: str) -> None:
-    tenant = deployed("pharmacy")
-    models = json.loads(tenant.models.model_dump_json()) | {"capture": capture}
-    late = alarms(built(with_sections(tenant, models=models))).get("raw-capture-late")
-
-    assert (late is not None) == (capture == "quarantine")
-    if late is not None:
-        assert late["MetricName"] == deployed_names.OLDEST_RAW_CAPTURE_AGE
-        assert late["Statistic"] == "Maximum"
-        assert late["Threshold"] + late["Period"] * late["EvaluationPeriods"] < HOUR_S
-        assert late["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
-
-
-def test_the_trace_group_s_name_is_valid_in_x_ray(template: dict[str, Any]) -> None:
-    (group,) = resources_of(template, "AWS::XRay::Group").values()
-    assert group["Properties"]["GroupName"] == "assistant-pharmacy"
-
-    one, other = (group_name("a" * 20, "b" * 30 + last) for last in "bc")
-
-    assert len(one) == len(other) == 32
-    assert one.startswith(f"{'a' * 20}-bb-")
-    assert one != other
-
-
-def group_name(prefix: str, name: str) -> str:
-    (group,) = resources_of(built(named(prefix, name)), "AWS::XRay::Group").values()
-    return group["Properties"]["GroupName"]
+def test_overdue_raw_capture_raises_an_alarm_within_the_hour(template: dict[str, Any]) -> None:
+    late = alarms(template)["raw-capture-late"]
+    assert late["MetricName"] == deployed_names.OLDEST_RAW_CAPTURE_AGE
+    assert late["Statistic"] == "Maximum"
+    assert late["Threshold"] + late["Period"] * late["EvaluationPeriods"] < HOUR_S
+    assert late["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
 
 
 def named(prefix: str, name: str) -> DeployedTenant:
@@ -420,41 +327,13 @@ def named(prefix: str, name: str) -> DeployedTenant:
     return with_sections(tenant, deployment=place, name=name)
 
 
-@pytest.mark.parametrize("tenant", ["pharmacy", "clinic", "sandbox"])
-def test_the_first_week_raises_no_alarm_on_audit_and_six_hours_without_a_run_do(tenant: str) -> None:
-    (alarm,) = alarms_on_run(built(deployed(tenant)), deployed_names.AUDIT_CLOSED)
+def test_the_first_week_raises_no_alarm_on_audit_and_six_hours_without_a_run_do(
+    template: dict[str, Any],
+) -> None:
+    (alarm,) = alarms_on_run(template, deployed_names.AUDIT_CLOSED)
     week: list[float | None] = [None, *[1.0] * 167]
     assert raised_in(alarm, week) == [], "the first run comes an hour after the deployment"
     assert raised_in(alarm, [*week, *[None] * 6]) == [174]
     assert raised_in(alarm, [None] * 6) == [6], "runs that never began"
     before = [None] * 24
     assert raised_in(alarm, [*before, *week], serving_from=24) == [], "stacks stand a day before the service"
-
-
-def test_a_copy_that_fails_or_never_begins_is_told(template: dict[str, Any]) -> None:
-    (alarm,) = (
-        one["Properties"]
-        for one in template["Resources"].values()
-        if one["Type"] == "AWS::CloudWatch::Alarm" and "Backup" in str(one["Properties"].get("Metrics"))
-    )
-    metrics = [one["MetricStat"]["Metric"] for one in alarm["Metrics"] if "MetricStat" in one]
-    assert {one["MetricName"].removeprefix("NumberOfBackupJobs") for one in metrics} == {
-        "Failed",
-        "Aborted",
-        "Expired",
-    }
-    vault = [{"Name": "BackupVaultName", "Value": DATA.recovery_vault}]
-    assert all(one["Dimensions"] == vault for one in metrics)
-
-
-def test_a_file_that_ends_the_parser_is_no_failing_function(template: dict[str, Any]) -> None:
-    named = {
-        (metric["MetricName"], metric["Dimensions"][0]["Value"])
-        for one in template["Resources"].values()
-        if one["Type"] == "AWS::CloudWatch::Alarm"
-        for query in one["Properties"].get("Metrics", ())
-        if (metric := query.get("MetricStat", {}).get("Metric", {})).get("Namespace") == "AWS/Lambda"
-    }
-    assert ("Errors", "value-ingest") in named
-    assert ("Throttles", INGESTION.parser_function) in named
-    assert ("Errors", INGESTION.parser_function) not in named

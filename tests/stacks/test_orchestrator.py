@@ -1,15 +1,21 @@
-"""The orchestrator stack alone: how its tasks run, are replaced, and are entered. How many there are:
-``test_orchestrator_scaling``; what they may do: ``test_task_rights``."""
+"""The orchestrator stack alone: how its tasks run, are replaced, entered and scaled. What they may do:
+``test_task_rights``."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
+from prometheus_client import CollectorRegistry
 
+from assistant.domain.clock import SystemClock
 from assistant.process.settings import ServiceSettings
+from assistant.service.health import LiveMetrics, TaskMetrics
+from assistant.tenant import deployed_names
 from stacks.outputs import Workload
 from tests.stacks.orchestrator_template import (
     Template,
@@ -19,7 +25,7 @@ from tests.stacks.orchestrator_template import (
     only,
     orchestrator_of,
 )
-from tests.stacks.values import EDGE, INGESTION, KEYS, MODELS, NETWORK, deployed, resources_of, with_sections
+from tests.stacks.values import INGESTION, KEYS, MODELS, NETWORK, deployed, resources_of, with_sections
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +35,11 @@ def template() -> Template:
 
 @pytest.fixture(scope="module")
 def entered() -> Template:
-    """Of a tenant that lets its operators into tasks, on the other architecture."""
-    tasks = {"exec_enabled": True, "architecture": "ARM64", "min_tasks": 3, "max_tasks": 9}
-    return orchestrator_of(with_sections(deployed("pharmacy"), tasks=tasks))
+    """Of a tenant that lets its operators into tasks."""
+    return orchestrator_of(with_sections(deployed("pharmacy"), tasks={"exec_enabled": True}))
 
 
 # --- the container is the image's ---
-
-
-def test_the_task_runs_the_image_s_own_program(template: Template) -> None:
-    assert {"Command", "EntryPoint", "WorkingDirectory"} & container(template).keys() == set()
 
 
 def test_user_and_port_are_the_image_s(template: Template) -> None:
@@ -47,16 +48,6 @@ def test_user_and_port_are_the_image_s(template: Template) -> None:
     (mapping,) = task["PortMappings"]
     assert str(mapping["ContainerPort"]) == of_dockerfile("EXPOSE")
     assert environment(template)[ServiceSettings.variable("port")] == of_dockerfile("EXPOSE")
-
-
-def test_other_origins_are_those_of_the_tenant_file(template: Template) -> None:
-    named = ("https://care.example.com",)
-    tenant = deployed("pharmacy")
-    edge = tenant.edge.model_dump() | {"cors_origins": named}
-    opened = orchestrator_of(with_sections(tenant, edge=edge))
-    variable = ServiceSettings.variable("cors_origins")
-    assert (environment(template)[variable], environment(opened)[variable]) == ("[]", json.dumps(named))
-    assert environment(opened)[ServiceSettings.variable("frame_ancestors")] == "[]"
 
 
 def test_the_health_check_is_the_image_s(template: Template) -> None:
@@ -73,6 +64,7 @@ def test_the_root_file_system_is_read_only_and_no_process_is_root(template: Temp
     assert task["ReadonlyRootFilesystem"] is True
     assert not task["User"].startswith("0")
     assert not task.get("Privileged")
+    assert "@" in json.dumps(task["Image"])  # by its digest
 
 
 def test_every_writable_setting_is_below_tmp(template: Template) -> None:
@@ -80,10 +72,6 @@ def test_every_writable_setting_is_below_tmp(template: Template) -> None:
     there = image | environment(template)
     folders = ("tenants_dir", "state_dir", "model_artifacts_dir")
     assert [there[ServiceSettings.variable(name)].split("/")[1] for name in folders] == ["tmp"] * 3
-
-
-def test_a_task_has_no_linux_capability(template: Template) -> None:
-    assert container(template)["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
 
 
 def test_tasks_run_in_every_isolated_subnet_with_only_their_security_group(template: Template) -> None:
@@ -95,11 +83,6 @@ def test_tasks_run_in_every_isolated_subnet_with_only_their_security_group(templ
     }
 
 
-def test_the_stack_creates_no_security_group_rule(template: Template) -> None:
-    kinds = {body["Type"] for body in template["Resources"].values()}
-    assert [kind for kind in kinds if kind.startswith("AWS::EC2::")] == []
-
-
 def test_logs_are_encrypted_and_outlive_the_stack(template: Template) -> None:
     groups = resources_of(template, "AWS::Logs::LogGroup").values()
     assert len(groups) == 2  # the tasks' and that of Container Insights
@@ -109,33 +92,7 @@ def test_logs_are_encrypted_and_outlive_the_stack(template: Template) -> None:
         assert (group["DeletionPolicy"], group["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
 
 
-@pytest.mark.parametrize("name", ["Service", "Traces"])
-def test_a_stalled_log_driver_does_not_block_the_task(template: Template, name: str) -> None:
-    options = container(template, name)["LogConfiguration"]["Options"]
-    assert options["mode"] == "non-blocking"
-
-
 # --- how tasks end, and are replaced ---
-
-
-def test_a_deployment_that_fails_is_rolled_back(template: Template) -> None:
-    deployment = only(template, "AWS::ECS::Service")["DeploymentConfiguration"]
-    (alarm,) = resources_of(template, "AWS::CloudWatch::Alarm")
-    assert deployment == {
-        "Alarms": {"AlarmNames": [{"Ref": alarm}], "Enable": True, "Rollback": True},
-        "DeploymentCircuitBreaker": {"Enable": True, "Rollback": True},
-        "MaximumPercent": 200,
-        "MinimumHealthyPercent": 100,
-    }
-
-
-def test_the_target_group_is_the_edge_s(template: Template) -> None:
-    (balancer,) = only(template, "AWS::ECS::Service")["LoadBalancers"]
-    assert balancer == {
-        "ContainerName": "Service",
-        "ContainerPort": ServiceSettings.model_fields["port"].default,
-        "TargetGroupArn": EDGE.target_group_arn,
-    }
 
 
 @pytest.mark.parametrize(
@@ -161,12 +118,6 @@ def test_a_changed_tenant_file_replaces_the_tasks(template: Template) -> None:
 # --- sessions in a task ---
 
 
-def test_ecs_exec_is_off_unless_the_tenant_file_enables_it(template: Template) -> None:
-    assert not only(template, "AWS::ECS::Service").get("EnableExecuteCommand")
-    assert "Configuration" not in only(template, "AWS::ECS::Cluster")
-    assert "ssmmessages" not in json.dumps(template)
-
-
 def test_a_session_is_recorded_under_the_logs_key(entered: Template) -> None:
     sessions = only(entered, "AWS::ECS::Cluster")["Configuration"]["ExecuteCommandConfiguration"]
     assert sessions["KmsKeyId"] == KEYS.logs_key_arn
@@ -175,21 +126,45 @@ def test_a_session_is_recorded_under_the_logs_key(entered: Template) -> None:
     assert only(entered, "AWS::ECS::Service")["EnableExecuteCommand"] is True
 
 
-def test_the_session_agent_has_writable_folders_on_a_read_only_root(entered: Template) -> None:
-    task = container(entered)
-    assert task["ReadonlyRootFilesystem"] is True
-    assert {each["ContainerPath"] for each in task["MountPoints"]} == {
-        "/tmp",
-        "/managed-agents",
-        "/var/lib/amazon/ssm",
-        "/var/log/amazon/ssm",
-    }
+# --- by which metric tasks are scaled and rolled back ---
 
 
-def test_the_service_depends_on_its_role_s_access_to_the_index(template: Template) -> None:
-    ((name, access),) = resources_of(template, "Custom::SearchAccess").items()
-    (service,) = resources_of(template, "AWS::ECS::Service").values()
-    role = only(template, "AWS::ECS::TaskDefinition")["TaskRoleArn"]
+def test_scaling_uses_a_metric_that_a_task_emits(template: Template) -> None:
+    line = emitted(template)
+    (declared,) = line["_aws"]["CloudWatchMetrics"]
+    policy = only(template, "AWS::ApplicationAutoScaling::ScalingPolicy")
+    tracking = policy["TargetTrackingScalingPolicyConfiguration"]
+    metric = tracking["CustomizedMetricSpecification"]
+    assert metric["Namespace"] == declared["Namespace"]
+    assert metric["MetricName"] in {each["Name"] for each in declared["Metrics"]}
+    assert {each["Name"]: each["Value"] for each in metric["Dimensions"]} == dimensions(line)
+    assert metric["Statistic"] == "Average"
+    assert 0 < tracking["TargetValue"] < deployed("pharmacy").config.limits.streams
 
-    assert (access["Properties"]["Access"], access["Properties"]["RoleArns"]) == ("read", [role])
-    assert name in service["DependsOn"]
+
+def test_the_rollback_alarm_uses_a_metric_that_a_task_emits(template: Template) -> None:
+    line = emitted(template)
+    alarm = only(template, "AWS::CloudWatch::Alarm")
+    assert alarm["MetricName"] == deployed_names.INTERNAL_ERRORS
+    assert alarm["MetricName"] in line
+    assert {each["Name"]: each["Value"] for each in alarm["Dimensions"]} == dimensions(line)
+    assert alarm["TreatMissingData"] == "notBreaching"
+
+
+def emitted(template: Template) -> dict[str, Any]:
+    """Return a line that a task with the template's environment emits."""
+    service = environment(template)[ServiceSettings.variable("metrics_service")]
+    metrics = TaskMetrics(
+        service=service,
+        active=lambda: 1,
+        failures=lambda: 0,
+        clock=SystemClock(),
+        live=LiveMetrics(CollectorRegistry()),
+    )
+    metrics.sample()
+    return orjson.loads(metrics.lines())
+
+
+def dimensions(line: Mapping[str, Any]) -> dict[str, str]:
+    (names,) = line["_aws"]["CloudWatchMetrics"][0]["Dimensions"]
+    return {name: line[name] for name in names}

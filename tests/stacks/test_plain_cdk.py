@@ -38,14 +38,6 @@ def test_an_unlocked_tenant_stops_before_keys_and_network(account: EmulatedAccou
     assert standing(account) == []
 
 
-def test_cloudformation_itself_refuses_the_template(account: EmulatedAccount, assembly: Path) -> None:
-    (template,) = assembly_folder(assembly, TENANT).glob("*Keys*.template.json")
-    client = account.client("cloudformation")
-    with pytest.raises(client.exceptions.ClientError, match="RunMakeImages"):
-        client.create_stack(StackName="by-hand", TemplateBody=template.read_text(encoding="utf-8"))
-    assert standing(account) == []
-
-
 def test_a_difference_from_the_deployed_stacks_is_told(
     account: EmulatedAccount, assembly: Path, tmp_path: Path
 ) -> None:

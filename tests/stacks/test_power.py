@@ -6,6 +6,8 @@ The tests execute the state machines of the synthesized template call by call, i
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from assistant.tenant.deployed_names import ON, PAUSED, PAUSING, RESUMING
 from tests.stacks.power.simulation import LONGEST_ANSWER_S, STALEST_WORD_S, Tenant
 from tests.stacks.power.templates import machines, models_template, switched, tenant_of
+from tests.stacks.synthesized import assembly_folder, templates_in
 from tests.stacks.values import resources_of
 
 
@@ -47,21 +50,6 @@ def tenant() -> Tenant:
 # --- one night ------------------------------------------------------------------------------------------
 
 
-def test_pausing_deletes_the_endpoints_and_resuming_creates_them(tenant: Tenant) -> None:
-    assert switched(tenant, "pause") == "SUCCEEDED"
-    assert (tenant.word, tenant.stack.stands, tenant.enabled) == (PAUSED, False, False)
-
-    assert switched(tenant, "resume") == "SUCCEEDED"
-    assert (tenant.word, tenant.stack.stands, tenant.enabled) == (ON, True, True)
-
-
-def test_the_power_states_follow_in_order(tenant: Tenant) -> None:
-    switched(tenant, "pause")
-    switched(tenant, "resume")
-
-    assert tenant.words == [ON, PAUSING, PAUSED, RESUMING, ON]
-
-
 def test_a_second_pause_and_a_second_resume_change_nothing(tenant: Tenant) -> None:
     switched(tenant, "pause")
     assert switched(tenant, "pause") == "SUCCEEDED"
@@ -82,46 +70,6 @@ def test_a_redeploy_leaves_a_paused_tenant_paused(tenant: Tenant) -> None:
     assert tenant.word == PAUSED
 
 
-def test_a_switch_waits_for_the_end_of_a_deployment(tenant: Tenant) -> None:
-    tenant.deploy()
-    execution = tenant.start("pause")
-    tenant.run()
-
-    assert execution.outcome == "SUCCEEDED"
-    assert tenant.blind_updates == 0
-    assert tenant.is_consistent()
-    assert tenant.word == PAUSED
-
-
-def test_work_in_progress_ends_before_the_endpoints_are_deleted(tenant: Tenant) -> None:
-    for _ in range(3):
-        tenant.arrive()
-    tenant.poll(until_s=300)
-    tenant.run(until_s=200)
-    tenant.ask()
-    tenant.run(until_s=201)
-    tenant.start("pause")
-    tenant.run()
-
-    assert tenant.failed_calls == []
-    assert tenant.answered["answered"] == 1
-
-
-@pytest.mark.parametrize(
-    ("kind", "written", "asked", "rest"), [("resume", ON, PAUSING, PAUSED), ("pause", PAUSED, RESUMING, ON)]
-)
-def test_a_request_that_a_state_machine_overwrites_is_restored(
-    tenant: Tenant, kind: str, written: str, asked: str, rest: str
-) -> None:
-    if kind == "resume":
-        switched(tenant, "pause")
-    tenant.slip_in = {written: asked}
-
-    assert switched(tenant, kind) == "SUCCEEDED"
-    assert tenant.word == rest
-    assert tenant.is_consistent()
-
-
 # --- when something fails -------------------------------------------------------------------------------
 
 
@@ -134,50 +82,12 @@ def test_a_resume_without_capacity_fails_and_leaves_the_tenant_paused(tenant: Te
     assert tenant.word == PAUSED
 
 
-def test_a_redundant_resume_enables_no_event_source_after_a_pause() -> None:
-    """A busy mapping is retried: some seeds disable the source before the resume enables it."""
-    for seed in range(100):
-        tenant = tenant_of(Random(seed))  # noqa: S311
-        tenant.failures = {"lambda:updateEventSourceMapping": 0.5}
-        tenant.follow_ups = [(7, "pause")]
-        tenant.start("resume")
-        tenant.run()
-
-        assert not (tenant.word == PAUSED and tenant.enabled), seed
-
-
 @pytest.mark.parametrize("seed", range(8))
 def test_a_failed_pause_leaves_the_tenant_on(seed: int) -> None:
     tenant = tenant_of(Random(seed))  # noqa: S311
     tenant.update_fails = 1.0
 
     assert switched(tenant, "pause") == "NotDone"
-    assert tenant.is_consistent()
-    assert tenant.word == ON
-
-
-def test_a_failed_second_pause_never_writes_on_without_endpoints(tenant: Tenant) -> None:
-    switched(tenant, "pause")
-    for _ in range(3):
-        tenant.arrive()
-    tenant.failures = {"cloudformation:updateStack": 1.0}
-    execution = tenant.start("pause")
-    tenant.poll(until_s=tenant.now_s + 24 * 3600)
-    tenant.run()
-
-    assert execution.outcome == "NotDone"
-    assert (tenant.word, tenant.stack.stands) == (PAUSED, False)
-    assert (tenant.failed_calls, tenant.dead_letters) == ([], 0)
-
-
-def test_a_resume_waits_for_capacity(tenant: Tenant) -> None:
-    switched(tenant, "pause")
-    tenant.update_fails = 1.0
-    execution = tenant.start("resume")
-    tenant.at(tenant.now_s + 60, lambda: setattr(tenant, "update_fails", 0.0))
-    tenant.run()
-
-    assert execution.outcome == "SUCCEEDED"
     assert tenant.is_consistent()
     assert tenant.word == ON
 
@@ -196,14 +106,6 @@ def test_the_wait_for_a_deployment_is_bounded(tenant: Tenant) -> None:
     tenant.run()
 
     assert execution.outcome == "DeployTooLong"
-
-
-def test_a_missing_event_source_is_ignored() -> None:
-    (catch,) = machines()["pause"]["States"]["StopSources"]["ItemProcessor"]["States"]["SetEventSource"][
-        "Catch"
-    ]
-
-    assert catch == {"ErrorEquals": ["Lambda.ResourceNotFoundException"], "Next": "EventSourceDeleted"}
 
 
 def test_the_longest_execution_fits_step_functions_history() -> None:
@@ -257,22 +159,6 @@ def test_a_pause_waits_longer_than_an_answer_that_started_before_it() -> None:
 # --- what stands only while the power is on ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "AWS::SageMaker::Endpoint",
-        "AWS::ApplicationAutoScaling::ScalableTarget",
-        "AWS::ApplicationAutoScaling::ScalingPolicy",
-        "AWS::CloudWatch::Alarm",
-    ],
-)
-def test_endpoints_scaling_and_alarms_have_the_same_condition(kind: str) -> None:
-    found = resources_of(models_template(), kind)
-
-    assert found
-    assert {body.get("Condition") for body in found.values()} == {"Stands"}
-
-
 def test_nothing_refers_to_an_endpoint() -> None:
     """Names are fixed, so consumers need no attribute of an endpoint, which does not exist while paused."""
     endpoints = set(resources_of(models_template(), "AWS::SageMaker::Endpoint"))
@@ -307,3 +193,40 @@ def _references(value: Any) -> list[str]:
         return []
     own = [value["Ref"]] if "Ref" in value else [value["Fn::GetAtt"][0]] if "Fn::GetAtt" in value else []
     return [*own, *(name for part in value.values() for name in _references(part))]
+
+
+# --- the event sources that a pause disables --------------------------------------------------------------
+
+
+@pytest.fixture
+def ingestion(assembly: Path) -> dict[str, Any]:
+    return dict(templates_in(assembly_folder(assembly, "pharmacy"))["Ingestion"])
+
+
+def _switched(template: dict[str, Any]) -> dict[str, Any]:
+    """Return the mappings that the power state switches, by logical id."""
+    mappings = resources_of(template, "AWS::Lambda::EventSourceMapping")
+    return {name: body for name, body in mappings.items() if isinstance(body["Properties"]["Enabled"], dict)}
+
+
+def test_withdrawals_are_processed_during_a_pause(ingestion: dict[str, Any]) -> None:
+    mappings = resources_of(ingestion, "AWS::Lambda::EventSourceMapping")
+    always = [body for name, body in mappings.items() if name not in _switched(ingestion)]
+
+    assert any("Withdrawals" in str(body["Properties"]["EventSourceArn"]) for body in always)
+    assert all(body["Properties"]["Enabled"] is True for body in always)
+
+
+def test_the_state_machines_switch_exactly_these_event_sources(ingestion: dict[str, Any]) -> None:
+    (told,) = (
+        body["Properties"]
+        for body in resources_of(ingestion, "AWS::SSM::Parameter").values()
+        if body["Properties"]["Name"] == "/assistant/pharmacy/power-sources"
+    )
+    parts = told["Value"]["Fn::Join"][1]
+    named = [part["Ref"] for part in parts if isinstance(part, dict)]
+
+    written = json.loads("".join(part if isinstance(part, str) else part["Ref"] for part in parts))
+    assert set(written["event_sources"]) == set(_switched(ingestion))
+    assert len(written["queues"]) == 2
+    assert len(named) == 4

@@ -15,12 +15,10 @@ from assistant.options.desk.stack import LearningStack
 from stacks.data import DataStack
 from stacks.observability import ObservabilityStack
 from tests.stacks.orchestrator_template import orchestrator_of
+from tests.stacks.order import before, rights_of
 from tests.stacks.power.state_language import Call, CallFailedError, ExecutionFailedError, Pause, execute
-from tests.stacks.scheduled import machine, started
+from tests.stacks.scheduled import connected, machine, started
 from tests.stacks.synthesized import assembly_folder, templates_in
-from tests.stacks.test_connectors import connected
-from tests.stacks.test_first_deployment import before, rights_of
-from tests.stacks.test_training_sets import learning
 from tests.stacks.values import DATA, KEYS, deployed, resources_of, stack_with, template_of
 
 TENANTS = ("pharmacy", "clinic", "sandbox")
@@ -31,7 +29,7 @@ ONE = {"Tasks": [{"TaskArn": "arn"}], "Failures": []}
 
 @cache
 def sets() -> Mapping[str, Any]:
-    return template_of(stack_with(LearningStack, learning(training=True)))
+    return template_of(stack_with(LearningStack, deployed("pharmacy")))
 
 
 @cache
@@ -54,14 +52,6 @@ def test_every_schedule_is_in_a_group_and_leaves_a_start_that_failed_in_the_queu
         assert schedule["GroupName"]["Ref"] in resources_of(template, GROUP), name
         assert "issed" in json.dumps(schedule["Target"]["DeadLetterConfig"]), name
         assert schedule["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"] == 3600, name
-
-
-def test_a_group_of_schedules_and_a_task_definition_have_the_tenants_tag(assembly: Path) -> None:
-    for tenant in TENANTS:
-        for name, template in templates_in(assembly_folder(assembly, tenant)).items():
-            for kind in (GROUP, "AWS::ECS::TaskDefinition"):
-                for body in resources_of(template, kind).values():
-                    assert {"Key": "tenant", "Value": tenant} in body["Properties"]["Tags"], (name, kind)
 
 
 @pytest.mark.parametrize("template", [sets, connectors])

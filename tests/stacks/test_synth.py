@@ -16,11 +16,6 @@ import pytest
 
 from assistant.cli.tenant import write_tenant
 from assistant.domain.errors import ConfigurationError
-from assistant.tenant.deployed_names import (
-    LINK_SECRET_RESOURCE,
-    SEARCH_ACCESS_RESOURCE,
-    SEARCH_SCHEMA_RESOURCE,
-)
 from assistant.tenant.manifests import load_images, write_digest
 from assistant.terminal.terminal import GlobalOptions
 from stacks.policy import Acknowledgement
@@ -96,22 +91,6 @@ def test_the_synth_is_reproducible(assembly: Path, tmp_path: Path) -> None:
     first = contents(assembly_folder(assembly, "sandbox"))
     assert contents(assembly_folder(tmp_path / "again", "sandbox")) == first
     assert len(first) > 10
-
-
-def test_the_synth_needs_no_account(assembly: Path) -> None:
-    for manifest in assembly.rglob("manifest.json"):
-        assert "missing" not in json.loads(manifest.read_text(encoding="utf-8"))
-
-
-def test_no_function_of_the_cdk_is_synthesized(assembly: Path) -> None:
-    ours = {SEARCH_SCHEMA_RESOURCE, SEARCH_ACCESS_RESOURCE, LINK_SECRET_RESOURCE}
-    made = {
-        resource["Type"]
-        for template in templates_of(assembly)
-        for resource in template.body["Resources"].values()
-        if resource["Type"].startswith("Custom::")
-    }
-    assert made == ours
 
 
 def test_only_the_tenant_s_account_and_partition_are_literal(assembly: Path) -> None:
@@ -265,16 +244,6 @@ def prove(assembly: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_an_invalid_file_fails_the_proof_after_the_other_tenants(tmp_path: Path, assembly: Path) -> None:
-    shutil.copytree(ROOT / "tests/tenants", tmp_path / "tenants")
-    (tmp_path / "tenants" / "typo.toml").write_text("name =")
-
-    done = prove(assembly, tmp_path)
-    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["clinic", "pharmacy", "sandbox"]
-    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-    assert "typo.toml: not valid TOML" in done.stderr
-
-
 def locked(folder: Path, *, but: str | None = None) -> Path:
     """A lock in which every image has a digest, but one."""
     path = folder / "images.lock.toml"
@@ -315,15 +284,6 @@ def test_one_image_by_tag_stops_a_deployment_of_hipaa(tmp_path: Path) -> None:
         in done.stderr
     )
     assert asked_first(tmp_path / "out", "pharmacy") == ["RunMakeImages"]
-
-
-@pytest.mark.parametrize("tenant", ["pharmacy", pytest.param("clinic", marks=pytest.mark.night)])
-def test_a_locked_tenant_asks_for_nothing_and_warns_of_nothing(tmp_path: Path, tenant: str) -> None:
-    done = synthesize(tmp_path / "out", tenant=tenant, images=str(locked(tmp_path)))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert asked_first(tmp_path / "out", tenant) == []
-    for path in (tmp_path / "out").rglob("*.template.json"):
-        assert "ImageDigest" not in path.read_text(encoding="utf-8")
 
 
 def test_no_stack_is_deployed_before_the_one_that_asks(assembly: Path) -> None:

@@ -58,17 +58,6 @@ def test_a_sample_of_keys_changes_the_stacks_that_the_page_names() -> None:
     assert effects.measured(sample) == {key: KNOWN[key]["on_aws"] for key in sample}, "run: make tenant-file"
 
 
-def test_what_refers_to_a_replaced_resource_by_a_fixed_property_is_replaced_too() -> None:
-    base = effects.base_of("network.cidr")
-    gone = effects.effect(
-        effects.synthesized(base), effects.synthesized(effects.changed("network.cidr", base))
-    )
-
-    assert isinstance(gone, dict)
-    assert {"replaces EC2::VPC", "replaces EC2::SecurityGroup"} <= set(gone["Network"])
-    assert "replaces ElasticLoadBalancingV2::TargetGroup" in gone["Edge"]
-
-
 def test_the_page_s_tenant_in_an_existing_vpc_is_complete_and_creates_no_vpc() -> None:
     block = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[0]
     data = tomllib.loads(block)

@@ -42,10 +42,3 @@ def test_an_upgrade_from_the_previous_release_replaces_no_store(assembly: Path, 
 
 def test_every_accepted_replacement_happens(assembly: Path) -> None:
     assert {accepted(loss) for tenant in TENANTS for loss in lost(assembly, tenant)} == set(ACCEPTED)
-
-
-@pytest.mark.parametrize("tenant", TENANTS)
-def test_the_previous_release_has_every_kind_of_store(tenant: str) -> None:
-    text = (RELEASED / f"{tenant}.json").read_text(encoding="utf-8")
-    for kind in ("S3::Bucket", "DynamoDB::Table", "OpenSearchService::Domain", "KMS::Key", "SQS::Queue"):
-        assert f"AWS::{kind}" in text

@@ -32,10 +32,10 @@ from tests.fakes.scripted_http import Exchange, ScriptedServer, scripted_http
 from tests.fakes.tls_front import Authority, tls_front
 from tests.fakes.tokens import EC_KEY
 from tests.options.bedrock.writer import ENDPOINT_VARIABLE, copies_a_line
+from tests.stacks.delivery_roles import JOBS
 from tests.stacks.emulated_account import EmulatedAccount
 from tests.stacks.emulated_tenant import EmulatedTenant
 from tests.stacks.synthesized import ROOT
-from tests.stacks.test_delivery import JOBS
 from tests.unit.test_from_nothing import FIRST, Action, section
 from tests.walk.walking import (
     ASSISTANT,

@@ -19,8 +19,8 @@ import pytest
 from assistant.tenant.manifests import load_images, write_digest
 from tests.fakes.tenant_files import CARE_APP, checkout_tenants
 from tests.stacks.emulated_account import EmulatedAccount, emulated_account, log_of
+from tests.stacks.power.deployed_machines import switched
 from tests.stacks.synthesized import ROOT
-from tests.stacks.test_emulated_power import switched
 
 ASSISTANT, CARE = "210987654321", "543210987654"
 

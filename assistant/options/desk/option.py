@@ -24,6 +24,7 @@ class Desk(Option):
         return KEPT
 
     def offer(self, services):
+        from assistant.options.desk.approved import OfferApproved
 
         return OfferApproved(services)
 

@@ -190,18 +190,3 @@ async def test_a_digest_that_is_put_again_hides_no_removed_record(audit: Audit) 
     forged = json.dumps({**digest, "writers": []}).encode()
     await audit.s3.put_object(Bucket=audit.bucket, Key=audit.key, Body=forged)
     assert sorted(await audit.faults()) == ["rewritten", "truncated"]
-
-
-async def test_findings_say_what_to_do(audit: Audit) -> None:
-    await audit.call()
-    await audit.read("ana")
-    (finding,) = json.loads((await audit.verify()).stdout)["findings"]
-    assert finding["fault"] == "late"
-    assert "restore of the records" in finding["said"]
-
-
-async def test_a_stack_without_the_output_is_named(audit: Audit) -> None:
-    await asyncio.to_thread(stacks, "delete_stack", StackName=STACK)
-    result = await audit.verify()
-    assert result.exit_code != 0
-    assert STACK in str(result.exception)

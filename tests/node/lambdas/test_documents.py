@@ -11,7 +11,6 @@ import pytest
 
 from assistant.documents.work import EmbeddingLimits
 from assistant.domain.documents import DocumentState, UploadResult
-from assistant.stores.ports import MAX_ATTEMPTS
 from assistant.stores.s3 import S3Blobs
 from assistant.stores.uploads import UPLOAD_BLOBS, StoredUploads
 from assistant.tenant import deployed_names
@@ -82,14 +81,6 @@ async def test_what_became_of_a_file_lies_by_its_version_below_the_folder_s_resu
         assert result.refusals[0].reason
 
 
-@pytest.mark.parametrize("prefix", ["", "bulk/"])
-async def test_the_first_folder_names_the_source_of_a_file(deployment: Deployment, prefix: str) -> None:
-    await receive(deployment, f"{prefix}intranet/hr/pay.md", PAGE)
-    status = await deployment.status("intranet:hr-pay")
-    assert status is not None
-    assert status.labels == ("hr",)
-
-
 @pytest.mark.parametrize(
     ("again", "state"),
     [
@@ -155,27 +146,11 @@ async def test_an_event_that_comes_twice_embeds_nothing_twice(deployment: Deploy
     assert await deployment.found() == ["wiki-refill"]
 
 
-async def test_a_file_that_comes_twice_is_enqueued_until_it_is_live(deployment: Deployment) -> None:
-    await live(deployment)
-
-    await receive(deployment, "wiki/refill.md", PAGE)
-
-    assert await deployment.messages("ids") == []
-
-
 async def test_bulk_files_go_by_their_own_queue_under_the_same_names(deployment: Deployment) -> None:
     await receive(deployment, "bulk/wiki/refill.md", PAGE)
 
     assert await deployment.messages("ids") == []
     assert await deployment.messages("bulk") == [message("wiki-refill").replace(": ", ":").replace(", ", ",")]
-
-
-async def test_documents_from_bulk_go_live_too(deployment: Deployment) -> None:
-    await receive(deployment, "bulk/wiki/refill.md", PAGE)
-
-    await deployment.ingesting()(await deployment.event("bulk"))
-
-    assert await deployment.found() == ["wiki-refill"]
 
 
 async def test_a_compressed_file_of_many_documents_is_taken_in_without_its_bad_lines(
@@ -189,41 +164,6 @@ async def test_a_compressed_file_of_many_documents_is_taken_in_without_its_bad_l
     assert await deployment.found() == ["q0", "q1", "q2"]
     (told,) = [line for line in capsys.readouterr().out.splitlines() if "_aws" in line]
     assert json.loads(told)[deployed_names.RAW_FILES_REFUSED] == [1.0]
-
-
-async def test_a_file_that_was_deleted_is_no_failure(deployment: Deployment) -> None:
-    body = object_created(deployment.named("inbox"), "wiki/gone.md")
-
-    assert await deployment.receiving()(sqs_event("inbox", [body])) == {"batchItemFailures": []}
-
-
-@pytest.mark.parametrize("key", ["Intranet/pay.md", "Bulk/intranet/pay.md", "bulk/./intranet/pay.md"])
-async def test_a_folder_that_resembles_a_source_s_name_is_refused_by_name(
-    deployment: Deployment, capsys: pytest.CaptureFixture[str], key: str
-) -> None:
-    await deployment.put_raw(key, PAGE)
-    body = object_created(deployment.named("inbox"), key)
-    assert await deployment.receiving()(sqs_event("inbox", [body])) == {"batchItemFailures": []}
-    assert deployed_names.RAW_FILES_REFUSED in capsys.readouterr().out
-    assert await deployment.messages("ids") == []
-
-
-async def test_an_invalid_event_is_kept_and_stops_no_other(deployment: Deployment) -> None:
-    await deployment.put_raw("wiki/refill.md", PAGE)
-    good = object_created(deployment.named("inbox"), "wiki/refill.md")
-
-    answered = await deployment.receiving()(sqs_event("inbox", ["{}", good]))
-
-    assert answered == {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
-    assert len(await deployment.messages("ids")) == 1
-
-
-async def test_an_invalid_message_is_kept_and_stops_no_other(deployment: Deployment) -> None:
-    await receive(deployment, "wiki/refill.md", PAGE)
-    event = sqs_event(deployment.named("ids"), ["garbage", message("wiki-refill")])
-
-    assert await deployment.ingesting()(event) == {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
-    assert await deployment.found() == ["wiki-refill"]
 
 
 @pytest.mark.parametrize("queue", ["ids", "withdrawals"])
@@ -273,17 +213,6 @@ async def test_documents_wait_for_an_endpoint_that_fails_whatever_their_attempt(
     status = await deployment.status("wiki-refill")
     assert status is not None
     assert status.state == DocumentState.PARSED
-
-
-async def test_deliveries_to_functions_that_ended_fail_no_document(deployment: Deployment) -> None:
-    await receive(deployment, "wiki/refill.md", PAGE)
-
-    event = sqs_event(deployment.named("ids"), [message("wiki-refill")], attempt=MAX_ATTEMPTS)
-    await deployment.ingesting()(event)
-
-    status = await deployment.status("wiki-refill")
-    assert status is not None
-    assert (status.state, status.tried_alone) == (DocumentState.LIVE, 0)
 
 
 async def test_an_interrupted_withdrawal_is_resumed_by_the_purge(deployment: Deployment) -> None:

@@ -144,17 +144,6 @@ async def test_versions_under_a_delete_marker_are_deleted(buckets: Buckets) -> N
     assert await buckets.raw_versions() == []
 
 
-async def test_passages_alone_leave_nothing_raw_and_no_clean_copy(buckets: Buckets) -> None:
-    call = {"endpointInput": {"data": '{"inputs":["Mrs Doe"]}', "encoding": "JSON"}}
-    event = {"eventId": "e1", "customAttributes": ["purpose=passage"]}
-    await buckets.put(content=json.dumps({"captureData": call, "eventMetadata": event}).encode())
-
-    await RedactCapture(buckets.store(), passages_percent=0)(KEY)
-
-    assert await buckets.raw_versions() == []
-    assert "Contents" not in await buckets.s3.list_objects_v2(Bucket=buckets.clean)
-
-
 async def test_an_object_whose_name_begins_alike_stays(buckets: Buckets) -> None:
     await buckets.put()
     await buckets.put(f"{KEY}.other")

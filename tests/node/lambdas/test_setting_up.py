@@ -67,7 +67,9 @@ def request(cloudformation: CloudFormation, kind: str = "Custom::Any", **given: 
     return custom_resource(kind, given.pop("request", "Create"), response_url=cloudformation.url, **given)
 
 
-async def test_a_created_resource_is_reported_with_its_id(cloudformation: CloudFormation) -> None:
+async def test_a_created_resource_is_reported_with_its_id_to_the_signed_url_unchanged(
+    cloudformation: CloudFormation,
+) -> None:
     async def make(_asked: ResourceRequest) -> str:
         return "made-1"
 
@@ -76,14 +78,6 @@ async def test_a_created_resource_is_reported_with_its_id(cloudformation: CloudF
     (told,) = cloudformation.told
     assert (told["Status"], told["PhysicalResourceId"]) == ("SUCCESS", "made-1")
     assert {told["RequestId"], told["LogicalResourceId"]} == {"request-1", "MyResource"}
-
-
-async def test_the_reply_uses_the_signed_url_unchanged(cloudformation: CloudFormation) -> None:
-    async def make(_asked: ResourceRequest) -> str:
-        return "made-1"
-
-    await reply_to_cloudformation(make, request(cloudformation), Context())
-
     (exchange,) = cloudformation.server.exchanges
     assert f"{cloudformation.server.url}{exchange.target}" == cloudformation.url
     assert "content-type" not in exchange.headers
@@ -243,19 +237,6 @@ async def test_a_deleted_access_is_removed(
 
     assert cloudformation.told[0]["Status"] == "SUCCESS"
     assert [each[0] for each in asked_of_security(domain)] == ["DELETE", "DELETE"]
-
-
-async def test_an_unknown_access_is_refused_by_name(
-    deployment: Deployment, domain: ScriptedServer, cloudformation: CloudFormation
-) -> None:
-    settings = schema_settings(deployment, alias="clinic-passages", opensearch_url=domain.url)
-    apply = deployment.function("apply_search_schema", SchemaSettings, settings)
-
-    await apply(request(cloudformation, SEARCH_ACCESS_RESOURCE, Access="admin", RoleArns=["arn"]))
-
-    assert cloudformation.told[0]["Status"] == "FAILED"
-    assert "read, write" in cloudformation.told[0]["Reason"]
-    assert asked_of_security(domain) == []
 
 
 async def test_the_key_of_links_is_made_once_and_outlives_its_resource(

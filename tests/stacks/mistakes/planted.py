@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.stacks.mistakes.scene import Raw, Scene, raw_properties
+from tests.stacks.mistakes.scene import Scene, raw_properties
 
 LOAD_BALANCER = "AWS::ElasticLoadBalancingV2::LoadBalancer"
 LISTENER = "AWS::ElasticLoadBalancingV2::Listener"
 TARGET_GROUP = "AWS::ElasticLoadBalancingV2::TargetGroup"
 DOMAIN = "AWS::OpenSearchService::Domain"
-NOWHERE = "203.0.113.0/24"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,46 +39,6 @@ def plant(number: int, code: str) -> Callable[[Callable[[Scene], None]], Callabl
 
 
 # --- 1 to 3: the way in -----------------------------------------------------------------------------------
-@plant(1, "nlb-to-alb-egress")
-def nlb_may_not_leave(scene: Scene) -> None:
-    (group,) = scene.groups_of(LOAD_BALANCER, Type="network")
-    scene.close(group, "Egress")
-
-
-@plant(1, "nlb-to-alb-ingress")
-def alb_lets_nobody_in(scene: Scene) -> None:
-    (group,) = scene.groups_of(LOAD_BALANCER, LoadBalancerAttributes="idle_timeout.timeout_seconds")
-    scene.close(group, "Ingress")
-
-
-@plant(1, "nlb-to-alb-ingress")
-def alb_group_opens_another_port(scene: Scene) -> None:
-    for listener in scene.all(LISTENER, Protocol="HTTPS"):
-        raw_properties(listener)["Port"] = 9999
-    scene.properties(TARGET_GROUP, TargetType="alb").update(Port=9999)
-
-
-@plant(1, "nlb-to-alb-ingress")
-def alb_without_a_group_of_its_own(scene: Scene) -> None:
-    del scene.properties(LOAD_BALANCER, LoadBalancerAttributes="idle_timeout.timeout_seconds")[
-        "SecurityGroups"
-    ]
-
-
-@plant(2, "nlb-without-group")
-def nlb_without_a_group(scene: Scene) -> None:
-    del scene.properties(LOAD_BALANCER, Type="network")["SecurityGroups"]
-
-
-@plant(3, "consumer-cidr")
-def consumer_of_another_block(scene: Scene) -> None:
-    scene.know(consumer_cidrs=(*scene.facts.consumer_cidrs, NOWHERE))
-
-
-@plant(3, "consumer-cidr")
-def nobody_is_let_in(scene: Scene) -> None:
-    (group,) = scene.groups_of(LOAD_BALANCER, Type="network")
-    scene.close(group, "Ingress")
 
 
 # --- 4 to 6: listeners ------------------------------------------------------------------------------------
@@ -105,12 +64,6 @@ def alb_target_before_its_listener(scene: Scene) -> None:
 
 
 @plant(6, "alb-idle-timeout")
-def alb_cuts_after_a_minute(scene: Scene) -> None:
-    attributes = scene.properties(LOAD_BALANCER, LoadBalancerAttributes="idle_timeout.timeout_seconds")
-    _attribute(attributes["LoadBalancerAttributes"], "idle_timeout.timeout_seconds")["Value"] = "60"
-
-
-@plant(6, "alb-idle-timeout")
 def alb_by_its_default(scene: Scene) -> None:
     balancer = scene.properties(LOAD_BALANCER, LoadBalancerAttributes="idle_timeout.timeout_seconds")
     kept = [one for one in balancer["LoadBalancerAttributes"] if "idle" not in one["Key"]]
@@ -122,17 +75,7 @@ def nlb_by_its_default(scene: Scene) -> None:
     del scene.properties(LISTENER, Protocol="TCP")["ListenerAttributes"]
 
 
-def _attribute(attributes: list[Raw], key: str) -> Raw:
-    return next(one for one in attributes if one["Key"] == key)
-
-
 # --- 7 and 8: names and zones -----------------------------------------------------------------------------
-@plant(7, "consumer-private-dns")
-def private_dns_in_the_first_phase(scene: Scene) -> None:
-    link = next(
-        one for one in scene.all("AWS::EC2::VPCEndpoint") if "vpce-svc" in str(one.properties["ServiceName"])
-    )
-    raw_properties(link)["PrivateDnsEnabled"] = True
 
 
 @plant(8, "invented-zone")
@@ -156,76 +99,9 @@ def standby_with_four_nodes(scene: Scene) -> None:
 
 
 # --- 9 and 10: endpoints ----------------------------------------------------------------------------------
-@plant(9, "missing-endpoint")
-def no_endpoint_for_the_model(scene: Scene) -> None:
-    scene.remove(scene.endpoint("sagemaker.runtime"))
-
-
-@plant(9, "missing-endpoint")
-def no_endpoint_for_logs(scene: Scene) -> None:
-    scene.remove(scene.endpoint("logs"))
-
-
-@plant(9, "missing-endpoint")
-def no_endpoint_for_image_layers(scene: Scene) -> None:
-    scene.remove(scene.endpoint("ecr.dkr"))
-
-
-@plant(9, "missing-endpoint")
-def no_endpoint_for_keys(scene: Scene) -> None:
-    scene.remove(scene.endpoint("kms"))
-
-
-@plant(9, "endpoint-private-dns")
-def private_dns_off(scene: Scene) -> None:
-    raw_properties(scene.endpoint("ecr.api"))["PrivateDnsEnabled"] = False
-
-
-@plant(9, "endpoint-private-dns")
-def private_dns_left_to_its_default(scene: Scene) -> None:
-    del raw_properties(scene.endpoint("sagemaker.runtime"))["PrivateDnsEnabled"]
 
 
 @plant(9, "endpoint-private-dns")
 def vpc_without_names(scene: Scene) -> None:
     for vpc in scene.all("AWS::EC2::VPC"):
         raw_properties(vpc)["EnableDnsHostnames"] = False
-
-
-def _s3_statements(scene: Scene) -> list[Raw]:
-    return raw_properties(scene.endpoint("s3"))["PolicyDocument"]["Statement"]
-
-
-@plant(10, "s3-policy-layers")
-def image_layers_forgotten(scene: Scene) -> None:
-    statements = _s3_statements(scene)
-    statements[:] = [one for one in statements if "starport" not in str(one)]
-
-
-@plant(10, "s3-policy-layers")
-def image_layers_only_of_ones_own(scene: Scene) -> None:
-    for statement in _s3_statements(scene):
-        own = {"StringEquals": {"aws:ResourceAccount": {"Ref": "AWS::AccountId"}}}
-        statement["Condition"] = own
-
-
-def _only_another_bucket(scene: Scene) -> None:
-    for statement in _s3_statements(scene):
-        if "starport" not in str(statement):
-            statement["Resource"] = "arn:aws:s3:::some-other-bucket/*"
-
-
-@plant(10, "s3-policy-model")
-def model_bucket_forgotten(scene: Scene) -> None:
-    _only_another_bucket(scene)
-
-
-@plant(10, "s3-policy-capture")
-def capture_may_not_be_put(scene: Scene) -> None:
-    for statement in _s3_statements(scene):
-        statement["Action"] = "s3:GetObject"
-
-
-@plant(10, "s3-policy-documents")
-def document_bucket_forgotten(scene: Scene) -> None:
-    _only_another_bucket(scene)

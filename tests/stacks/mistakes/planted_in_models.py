@@ -26,11 +26,6 @@ def inferentia_with_ten_minutes_to_start(scene: Scene) -> None:
     scene.variant()["ContainerStartupHealthCheckTimeoutInSeconds"] = 600
 
 
-@plant(11, "neuron-start-limit")
-def inferentia_with_the_default_limit(scene: Scene) -> None:
-    del scene.variant()["ContainerStartupHealthCheckTimeoutInSeconds"]
-
-
 @plant(12, "image-unpinned")
 def image_latest(scene: Scene) -> None:
     address = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/chat:latest"
@@ -81,11 +76,6 @@ def another_batch_size(scene: Scene) -> None:
 
 
 @plant(14, "artifact-parameters")
-def another_sequence_length(scene: Scene) -> None:
-    scene.llm()["Environment"]["SM_ON_SEQUENCE_LENGTH"] = "2048"
-
-
-@plant(14, "artifact-parameters")
 def no_tensor_parallel(scene: Scene) -> None:
     del scene.llm()["Environment"]["SM_ON_TENSOR_PARALLEL_SIZE"]
 
@@ -102,30 +92,14 @@ def model_with_a_name(scene: Scene) -> None:
     scene.properties(MODEL, PrimaryContainer="SM_ON_BATCH_SIZE")["ModelName"] = "llm"
 
 
-@plant(15, "hard-coded-name")
-def configuration_with_a_name(scene: Scene) -> None:
-    name = {"Fn::Sub": "${AWS::StackName}-llm"}
-    scene.properties(CONFIG, ProductionVariants="ml.inf2")["EndpointConfigName"] = name
-
-
 @plant(15, "hard-coded-reference")
 def variant_by_a_fixed_name(scene: Scene) -> None:
     scene.variant()["ModelName"] = "llm-2024"
 
 
-@plant(15, "hard-coded-reference")
-def endpoint_by_a_fixed_name(scene: Scene) -> None:
-    scene.properties(ENDPOINT)["EndpointConfigName"] = "llm-config"
-
-
 @plant(16, "retain-variants")
 def variants_not_retained(scene: Scene) -> None:
     del scene.properties(ENDPOINT)["RetainAllVariantProperties"]
-
-
-@plant(16, "retain-variants")
-def variants_retained_by_no_means(scene: Scene) -> None:
-    scene.properties(ENDPOINT)["RetainAllVariantProperties"] = False
 
 
 @plant(16, "scaling-before-endpoint")
@@ -140,23 +114,6 @@ def scaling_before_the_endpoint(scene: Scene) -> None:
 @plant(17, "capture-without-key")
 def capture_without_a_key(scene: Scene) -> None:
     del scene.properties(CONFIG, DataCaptureConfig="DestinationS3Uri")["DataCaptureConfig"]["KmsKeyId"]
-
-
-@plant(17, "capture-put-rights")
-def capture_without_the_right_to_put(scene: Scene) -> None:
-    scene.forget_action("s3:PutObject")
-
-
-@plant(17, "capture-key-rights")
-def capture_without_the_right_to_its_key(scene: Scene) -> None:
-    scene.forget_action("kms:GenerateDataKey")
-
-
-@plant(17, "log-key-principal")
-def log_key_without_the_logs_service(scene: Scene) -> None:
-    for key in scene.all("AWS::KMS::Key"):
-        policy = raw_properties(key)["KeyPolicy"]
-        policy["Statement"] = [one for one in policy["Statement"] if "logs." not in str(one)]
 
 
 @plant(23, "local-disk-key")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tests.stacks.mistakes.planted import DOMAIN, LISTENER, LOAD_BALANCER, TARGET_GROUP, plant
 from tests.stacks.mistakes.scene import Raw, Scene, raw_properties
 
 BUCKET = "AWS::S3::Bucket"
-FUNCTION = "AWS::Lambda::Function"
 SERVICE = "AWS::ECS::Service"
 TASK = "AWS::ECS::TaskDefinition"
 
@@ -24,16 +21,6 @@ def eleven_log_policies(scene: Scene) -> None:
     for number in range(11):
         policy = {"PolicyName": f"search-{number}", "PolicyDocument": "{}"}
         scene.add(scene.one(DOMAIN), f"Logs{number}", "AWS::Logs::ResourcePolicy", policy)
-
-
-@plant(18, "domain-ingress")
-def nobody_reaches_the_domain(scene: Scene) -> None:
-    (group,) = (
-        one
-        for one in scene.groups_of(DOMAIN)
-        if one.logical_id in str(scene.one(DOMAIN).properties["VPCOptions"])
-    )
-    scene.close(group, "Ingress")
 
 
 @plant(18, "burstable-with-standby")
@@ -77,22 +64,6 @@ def exec_without_rights(scene: Scene) -> None:
     scene.forget_action("ssmmessages:OpenDataChannel")
 
 
-@plant(20, "exec-without-rights")
-def exec_without_an_endpoint(scene: Scene) -> None:
-    scene.properties(SERVICE)["EnableExecuteCommand"] = True
-    for one in scene.all("AWS::EC2::VPCEndpoint"):
-        if "ssmmessages" in str(one.properties["ServiceName"]):
-            scene.remove(one)
-
-
-@plant(20, "no-pull-rights")
-def no_rights_to_pull(scene: Scene) -> None:
-    for role in scene.all("AWS::IAM::Role"):
-        arns = raw_properties(role).get("ManagedPolicyArns", [])
-        arns[:] = [arn for arn in arns if "AmazonECSTaskExecutionRolePolicy" not in str(arn)]
-    scene.forget_action("ecr:BatchGetImage")
-
-
 @plant(20, "no-pull-rights")
 def no_execution_role(scene: Scene) -> None:
     del scene.properties(TASK)["ExecutionRoleArn"]
@@ -102,24 +73,6 @@ def no_execution_role(scene: Scene) -> None:
 def another_architecture(scene: Scene) -> None:
     platform = scene.properties(TASK)["RuntimePlatform"]
     platform["CpuArchitecture"] = "ARM64" if platform["CpuArchitecture"] == "X86_64" else "X86_64"
-
-
-@plant(21, "function-outside-vpc")
-def function_outside_the_vpc(scene: Scene) -> None:
-    del scene.properties(FUNCTION, VpcConfig="SubnetIds")["VpcConfig"]
-
-
-@plant(21, "function-outside-vpc")
-def helper_for_bucket_notifications(scene: Scene) -> None:
-    bucket = scene.one(BUCKET)
-    code: dict[str, Any] = {
-        "Code": {"ZipFile": "pass"},
-        "Handler": "index.handler",
-        "Role": "arn:aws:iam::1:role/x",
-    }
-    scene.add(bucket, "BucketNotificationsHandler", FUNCTION, code)
-    properties = {"ServiceToken": {"Fn::GetAtt": ["BucketNotificationsHandler", "Arn"]}}
-    scene.add(bucket, "Notifications", "Custom::S3BucketNotifications", properties)
 
 
 @plant(22, "plaintext-hop")
@@ -135,11 +88,6 @@ def http_at_the_alb(scene: Scene) -> None:
 @plant(22, "plaintext-hop")
 def tls_that_ends_at_the_nlb(scene: Scene) -> None:
     scene.properties(LISTENER, Protocol="TCP")["Protocol"] = "TLS"
-
-
-@plant(22, "plaintext-hop")
-def search_between_nodes(scene: Scene) -> None:
-    scene.properties(DOMAIN)["NodeToNodeEncryptionOptions"] = {"Enabled": False}
 
 
 @plant(22, "plaintext-hop")
@@ -159,10 +107,11 @@ def answers_longer_than_the_drain(scene: Scene) -> None:
 
 
 @plant(22, "deadline")
-def answers_longer_than_the_stop(scene: Scene) -> None:
-    del scene.container()["StopTimeout"]
-
-
-@plant(22, "deadline")
 def answers_of_three_minutes(scene: Scene) -> None:
     scene.know(answer_deadline_s=180.0)
+
+
+@plant(22, "plaintext-hop")
+def event_sent_by_http(scene: Scene) -> None:
+    destination = {"InvocationEndpoint": "http://hook.internal/x", "HttpMethod": "POST", "ConnectionArn": "x"}
+    scene.add(scene.one("AWS::ECS::Service"), "Hook", "AWS::Events::ApiDestination", destination)

@@ -10,7 +10,6 @@ from typing import Any
 
 from assistant.cli.aws.templates import prove
 from template_checks.facts import Facts, Finding, Status
-from template_checks.networks import key_of
 from template_checks.rules import check_rules
 from template_checks.templates import (
     Resource,
@@ -19,7 +18,6 @@ from template_checks.templates import (
     World,
     items,
     read_templates,
-    targets,
     text,
 )
 
@@ -76,9 +74,6 @@ class Scene:
         """Return the raw properties of the first of them, to be changed."""
         return raw_properties(self.one(kind, **having))
 
-    def remove(self, resource: Resource) -> None:
-        del self._resources(resource.template)[resource.logical_id]
-
     def add(self, beside: Resource, logical_id: str, kind: str, properties: Raw, **more: Any) -> None:
         """Add a resource to the template of another."""
         self._resources(beside.template)[logical_id] = {"Type": kind, "Properties": properties, **more}
@@ -88,19 +83,6 @@ class Scene:
         return found.document["Resources"]
 
     # --- parts of a deployment ----------------------------------------------------------------------------
-    def groups_of(self, kind: str, **having: str) -> list[Resource]:
-        """Return the security groups of a resource, whatever its property is called."""
-        owner = self.one(kind, **having)
-        found = [target.resource for target in targets(dict(owner.properties))]
-        return [one for one in dict.fromkeys(found) if one.type == "AWS::EC2::SecurityGroup"]
-
-    def close(self, group: Resource, direction: str) -> None:
-        """Remove every rule of a direction from a group."""
-        for rule in self.all(f"AWS::EC2::SecurityGroup{direction}"):
-            if getattr(key_of(rule.properties.get("GroupId")), "logical_id", "") == group.logical_id:
-                self.remove(rule)
-        nothing = {"IpProtocol": "icmp", "CidrIp": "255.255.255.255/32", "FromPort": 252, "ToPort": 86}
-        raw_properties(group)[f"SecurityGroup{direction}"] = [nothing] if direction == "Egress" else []
 
     def endpoint(self, service: str) -> Resource:
         """Return the endpoint of an AWS service."""

@@ -98,6 +98,15 @@ class Account:
             [store for store in self.stores if store.tenant == tenant],
         )
 
+    def store(self, tenant: str, logical_id: str) -> Store:
+        """Return the tenant's store of a logical id."""
+        return next(one for one in self.stores if (one.tenant, one.logical_id) == (tenant, logical_id))
+
+    def role(self, tenant: str, name: str) -> Role:
+        """Return the tenant's one role whose logical id begins with a name."""
+        (found,) = [one for one in self.roles if one.tenant == tenant and one.logical_id.startswith(name)]
+        return found
+
     def twin(self, store: Store, *, tenant: str) -> Store | None:
         """Return the other tenant's store of the same role; None where that tenant has none."""
         for other in self.stores:

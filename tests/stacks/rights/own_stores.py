@@ -93,14 +93,3 @@ def _of_key(account: Account, role: Role, action: str, store: Store, keys: dict[
     if store.key is None or action not in KEY_USE:
         return []
     return list(key_requests(account, role, action, keys[store.key]))
-
-
-def untouched(rights: list[Right], stores: list[Store]) -> list[Store]:
-    """Return the stores on which no role of the tenant has a permission."""
-    held = {id(right.store) for right in rights if right.is_held}
-    return [store for store in stores if store.kind in _USED and id(store) not in held]
-
-
-_USED = ("bucket", "domain", "endpoint", "key", "parameter", "queue", "secret", "table", "topic")
-"""Kinds of which each is there for a role of the tenant; logs are written by platforms, functions called by
-them."""

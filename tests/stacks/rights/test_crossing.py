@@ -9,7 +9,7 @@ import pytest
 
 from tests.stacks.rights import isolation
 from tests.stacks.rights.model import Account
-from tests.stacks.rights.own_stores import Right, claimed_rights, untouched
+from tests.stacks.rights.own_stores import Right, claimed_rights
 
 WAYS = [("clinic", "pharmacy"), ("pharmacy", "clinic")]
 BOTH_WAYS = pytest.mark.parametrize(("attacker", "owner"), WAYS)
@@ -18,12 +18,6 @@ ONE_WAY = pytest.mark.parametrize(
 )
 """And the other one by night: each takes ten seconds or more."""
 OWNERS = pytest.mark.parametrize("owner", ["pharmacy", "clinic"])
-FOR_OTHERS = {
-    ("Data", "LogsBucket"): "AWS's log delivery writes it; people read it, with roles of the company's",
-    ("Observability", "AlarmTopicD01E77F9"): "alarms for a ticket publish to it",
-    ("Observability", "PageTopicD5E18B2D"): "alarms for a page publish to it",
-}
-"""Stores that no role of the tenant has anything to do with, and who has."""
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +32,6 @@ def test_each_role_is_let_do_to_its_own_stores_what_its_policies_name(
 ) -> None:
     assert len(rights[owner]) > 150
     assert [str(right) for right in rights[owner] if not right.is_held] == []
-
-
-@OWNERS
-def test_every_store_is_used_by_a_role_of_its_tenant(
-    rights: dict[str, list[Right]], account: Account, owner: str
-) -> None:
-    left = untouched(rights[owner], account.of(owner)[1])
-    dead_letters = [store for store in left if store.kind == "queue"]
-    assert all("DeadLetters" in store.logical_id for store in dead_letters)  # SQS itself moves them there
-    assert {(store.stack, store.logical_id) for store in left if store.kind != "queue"} == set(FOR_OTHERS)
 
 
 @OWNERS

@@ -4,46 +4,18 @@ and what a pusher may do."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
+from tests.stacks.rights.deployed import as_deployed, let, request
 from tests.stacks.rights.evaluator import Request, judge
 from tests.stacks.rights.isolation import ANYTHING, key_requests
-from tests.stacks.rights.model import Account, Role, Store
+from tests.stacks.rights.model import Account, Store
 from tests.stacks.rights.requests import ACCOUNT, context_of
 
 MADE_BY_CDK = re.compile(r"[0-9A-F]{8}$")
 TENANT = pytest.mark.parametrize("tenant", ["pharmacy", "clinic"])
-
-
-def store(account: Account, tenant: str, logical_id: str) -> Store:
-    return next(one for one in account.stores if (one.tenant, one.logical_id) == (tenant, logical_id))
-
-
-def let(account: Account, tenant: str, logical_id: str, action: str) -> set[str]:
-    """Return the tenant's roles that the store's policies admit, if each role may do anything."""
-    bucket = store(account, tenant, logical_id)
-    roles = account.of(tenant)[0]
-    asked = [request(role, action, bucket, inside="/llm/x") for role in roles]
-    return {
-        role.logical_id for role, judgement in zip(roles, judge(asked), strict=True) if judgement.is_allowed
-    }
-
-
-def request(
-    role: Role, action: str, of: Store, *, inside: str = "", tags: Mapping[str, str] | None = None
-) -> Request:
-    return Request(
-        principal=role.arn,
-        action=action,
-        resource=of.arn + inside,
-        account=ACCOUNT,
-        context=context_of(replace(role, tags={**role.tags, **(tags or {})})),
-        identity=(ANYTHING,),
-        resource_policy=of.policy,
-    )
 
 
 @TENANT
@@ -63,8 +35,8 @@ def test_sagemaker_alone_puts_into_the_quarantine(account: Account, tenant: str)
 @pytest.mark.parametrize("endpoint", ["Llm", "Embedding"])
 def test_a_captured_call_passes_bucket_and_key(account: Account, tenant: str, endpoint: str) -> None:
     """SageMaker writes with the endpoint's role, limited by its policies and boundary."""
-    role = next(one for one in account.of(tenant)[0] if one.logical_id.startswith(f"{endpoint}Role"))
-    bucket = store(account, tenant, "QuarantineBucket")
+    role = account.role(tenant, f"{endpoint}Role")
+    bucket = account.store(tenant, "QuarantineBucket")
     folders = {f"s3://{bucket.arn.rpartition(':')[2]}/{one}/" for one in ("llm", "embedding")}
     assert account.captured[tenant] == folders
     assert role.boundary
@@ -122,8 +94,8 @@ def test_the_mover_alone_puts_feedback(account: Account, tenant: str, bucket: st
 
 @TENANT
 def test_a_label_passes_policies_boundary_bucket_and_key(account: Account, tenant: str) -> None:
-    mover, preparer = (role_of(account, tenant, name) for name in ("FunctionsMoveRole", "SetsRole"))
-    bucket = store(account, tenant, "LabelsBucket")
+    mover, preparer = (account.role(tenant, name) for name in ("FunctionsMoveRole", "SetsRole"))
+    bucket = account.store(tenant, "LabelsBucket")
     key = next(one for one in account.stores if one.arn == bucket.key)
     inside = "/events/dt=2026-11-20/aa.jsonl"
     for role, action in ((mover, "s3:PutObject"), (preparer, "s3:GetObject")):
@@ -132,16 +104,6 @@ def test_a_label_passes_policies_boundary_bucket_and_key(account: Account, tenan
         assert any(judgement.is_allowed for judgement in judge(used))
     for role, action in ((mover, "s3:GetObject"), (preparer, "s3:PutObject")):
         assert not judge([as_deployed(account, role, action, bucket, inside=inside)])[0].is_allowed
-
-
-@TENANT
-@pytest.mark.parametrize("logical_id", ["LabelsBucket", "FeedbackBucket"])
-def test_the_service_reads_no_feedback_whatever_its_policies_allow(
-    account: Account, tenant: str, logical_id: str
-) -> None:
-    role, bucket = role_of(account, tenant, "TaskRole"), store(account, tenant, logical_id)
-    asked = [request(role, action, bucket, inside="/x") for action in ("s3:GetObject", "s3:PutObject")]
-    assert not any(judgement.is_allowed for judgement in judge(asked))
 
 
 @TENANT
@@ -158,15 +120,10 @@ def test_the_service_reads_no_feedback_whatever_its_policies_allow(
 def test_the_mover_puts_only_its_own_kinds_on_the_desk(
     account: Account, tenant: str, partition: str, is_let: bool
 ) -> None:
-    role, desk = role_of(account, tenant, "FunctionsMoveRole"), store(account, tenant, "DeskTable")
+    role, desk = account.role(tenant, "FunctionsMoveRole"), account.store(tenant, "DeskTable")
     put = as_deployed(account, role, "dynamodb:PutItem", desk)
     put = replace(put, context={**put.context, "dynamodb:LeadingKeys": partition})
     assert judge([put])[0].is_allowed is is_let
-
-
-def role_of(account: Account, tenant: str, name: str) -> Role:
-    (role,) = (one for one in account.of(tenant)[0] if one.logical_id.startswith(name))
-    return role
 
 
 @TENANT
@@ -178,8 +135,11 @@ def test_no_role_deletes_feedback(account: Account, tenant: str, bucket: str, ac
 
 @TENANT
 @pytest.mark.parametrize("action", ["s3:BypassGovernanceRetention", "s3:PutObjectRetention"])
-def test_no_role_shortens_the_lock_of_a_label(account: Account, tenant: str, action: str) -> None:
-    assert let(account, tenant, "LabelsBucket", action) == set()
+def test_no_role_shortens_the_lock_of_a_label_or_of_the_trail(
+    account: Account, tenant: str, action: str
+) -> None:
+    for bucket in ("LabelsBucket", "TrailBucket"):
+        assert let(account, tenant, bucket, action) == set()
 
 
 @TENANT
@@ -194,11 +154,11 @@ def test_a_compile_job_alone_puts_what_it_compiled_and_puts_it_nowhere_else(
     account: Account, tenant: str, inside: str
 ) -> None:
     """A publisher reads it there, and copies it."""
-    models = store(account, tenant, "ModelsBucket")
+    models = account.store(tenant, "ModelsBucket")
     put = [request(role, "s3:PutObject", models, inside=inside) for role in account.of(tenant)[0]]
     names = [role.logical_id for role in account.of(tenant)[0]]
     admitted = [name for name, judgement in zip(names, judge(put), strict=True) if judgement.is_allowed]
-    job, role = compiler(account, tenant), publisher(account, tenant)
+    job, role = account.role(tenant, "Compiling"), account.role(tenant, "ArtifactPublisher")
     wanted, other = (job, role) if inside == "/compiled/x" else (role, job)
     assert admitted == [wanted.logical_id]
     (own, foreign, read) = judge(
@@ -213,7 +173,7 @@ def test_a_compile_job_alone_puts_what_it_compiled_and_puts_it_nowhere_else(
 
 @TENANT
 def test_a_compile_job_reads_models_and_no_other_store(account: Account, tenant: str) -> None:
-    job = compiler(account, tenant)
+    job = account.role(tenant, "Compiling")
     stores = [one for one in account.of(tenant)[1] if one.kind == "bucket"]
     asked = [as_deployed(account, job, "s3:GetObject", bucket, inside="/llm/x") for bucket in stores]
     read = [
@@ -230,7 +190,7 @@ def test_a_compile_job_reads_models_and_no_other_store(account: Account, tenant:
 @TENANT
 def test_no_role_of_a_tenant_passes_the_role_of_compile_jobs(account: Account, tenant: str) -> None:
     """Whoever starts one acts with rights of the company's own."""
-    models, job = store(account, tenant, "ModelsBucket"), compiler(account, tenant)
+    models, job = account.store(tenant, "ModelsBucket"), account.role(tenant, "Compiling")
     asked = [
         replace(as_deployed(account, role, "iam:PassRole", models), resource=job.arn, resource_policy=None)
         for role in account.of(tenant)[0]
@@ -240,15 +200,10 @@ def test_no_role_of_a_tenant_passes_the_role_of_compile_jobs(account: Account, t
     assert [str(judgement) for judgement in judge(asked) if judgement.is_allowed] == []
 
 
-def compiler(account: Account, tenant: str) -> Role:
-    (role,) = (one for one in account.of(tenant)[0] if one.logical_id.startswith("Compiling"))
-    return role
-
-
 @TENANT
 def test_an_artifact_passes_policies_boundary_bucket_and_key(account: Account, tenant: str) -> None:
-    role = publisher(account, tenant)
-    bucket = store(account, tenant, "ModelsBucket")
+    role = account.role(tenant, "ArtifactPublisher")
+    bucket = account.store(tenant, "ModelsBucket")
     (models_key,) = (one for one in account.stores if one.arn == bucket.key)
     places = ("/llm/name/hash/model.pt", "/embedding/name/hash/config.json", "/callers/model/tokenizer.json")
     asked = [
@@ -265,8 +220,8 @@ def test_an_artifact_passes_policies_boundary_bucket_and_key(account: Account, t
 
 @TENANT
 def test_a_publisher_takes_nothing_away_and_opens_no_other_store(account: Account, tenant: str) -> None:
-    role = publisher(account, tenant)
-    models = store(account, tenant, "ModelsBucket")
+    role = account.role(tenant, "ArtifactPublisher")
+    models = account.store(tenant, "ModelsBucket")
     others = [one for one in account.of(tenant)[1] if one.kind == "bucket" and one is not models]
     asked = [
         as_deployed(account, role, "s3:DeleteObject", models, inside="/llm/name/hash/config.json"),
@@ -281,36 +236,9 @@ def test_a_publisher_takes_nothing_away_and_opens_no_other_store(account: Accoun
 
 
 @TENANT
-def test_another_tenants_publisher_is_refused_even_if_it_may_do_anything(
-    account: Account, tenant: str
-) -> None:
-    other = {"pharmacy": "clinic", "clinic": "pharmacy"}[tenant]
-    role = publisher(account, other)
-    models = store(account, tenant, "ModelsBucket")
-    actions = ("s3:PutObject", "s3:GetObject", "s3:AbortMultipartUpload")
-    asked = [request(role, action, models, inside="/llm/x") for action in actions]
-    assert [str(judgement) for judgement in judge(asked) if judgement.is_allowed] == []
-
-
-def publisher(account: Account, tenant: str) -> Role:
-    (role,) = (one for one in account.of(tenant)[0] if one.logical_id.startswith("ArtifactPublisher"))
-    return role
-
-
-def as_deployed(account: Account, role: Role, action: str, of: Store, *, inside: str = "") -> Request:
-    """By the role's own policies and its boundary."""
-    assert role.boundary
-    return replace(
-        request(role, action, of, inside=inside),
-        identity=tuple(role.policies.values()),
-        boundary=account.policies[role.boundary],
-    )
-
-
-@TENANT
 def test_no_role_but_a_pushers_puts_into_the_inbox(account: Account, tenant: str) -> None:
     named = {"pharmacy": 1, "clinic": 0}[tenant]
-    roles, inbox = account.of(tenant)[0], store(account, tenant, "InboxBucket")
+    roles, inbox = account.of(tenant)[0], account.store(tenant, "InboxBucket")
     asked = [request(role, "s3:PutObject", inbox, inside="/procedures/x") for role in roles]
     allowed = [role for role, judgement in zip(roles, judge(asked), strict=True) if judgement.is_allowed]
     assert [role.tags["duty"] for role in allowed] == ["pusher"] * named
@@ -321,8 +249,8 @@ def test_the_role_of_a_source_s_pushers_puts_and_reads_its_own_and_reaches_nothi
     account: Account,
 ) -> None:
     """By its own policies, its boundary, the bucket's policy and the key's: first what the owner may."""
-    (role,) = (one for one in account.of("pharmacy")[0] if one.logical_id.startswith("PushersProcedures"))
-    inbox = store(account, "pharmacy", "InboxBucket")
+    role = account.role("pharmacy", "PushersProcedures")
+    inbox = account.store("pharmacy", "InboxBucket")
     key = next(one for one in account.stores if one.arn == inbox.key)
 
     def asked(action: str, inside: str, of: Store = inbox, /, **context: str) -> Request:
@@ -371,34 +299,8 @@ def test_the_role_of_a_source_s_pushers_puts_and_reads_its_own_and_reaches_nothi
 
 
 @TENANT
-def test_a_pusher_puts_into_its_own_folder_and_does_nothing_else(account: Account, tenant: str) -> None:
-    role = account.of(tenant)[0][0]
-    tags = {"duty": "pusher", "inbox": "wiki"}
-    inbox = store(account, tenant, "InboxBucket")
-    buckets = [one for one in account.stores if (one.tenant, one.kind) == (tenant, "bucket")]
-    own = request(role, "s3:PutObject", inbox, inside="/wiki/page.html", tags=tags)
-    others = [
-        request(role, "s3:PutObject", inbox, inside="/other/page.html", tags=tags),
-        request(role, "s3:PutObject", inbox, inside="/wiki", tags=tags),
-        request(role, "s3:GetObject", inbox, inside="/wiki/page.html", tags=tags),
-        request(role, "s3:DeleteObject", inbox, inside="/wiki/page.html", tags=tags),
-        request(role, "s3:ListBucket", inbox, tags=tags),
-        request(role, "s3:GetObject", inbox, inside="/.uploads/pushed/other/v1/result.json", tags=tags),
-        request(role, "s3:PutObject", inbox, inside="/wiki/page.html", tags={"duty": "pusher"}),
-        *(
-            request(role, action, bucket, inside="/wiki/page.html", tags=tags)
-            for bucket in buckets
-            if bucket is not inbox
-            for action in ("s3:GetObject", "s3:PutObject")
-        ),
-    ]
-    assert judge([own])[0].is_allowed
-    assert [str(judgement) for judgement in judge(others) if judgement.is_allowed] == []
-
-
-@TENANT
 def test_uploaders_alone_put_uploads_and_put_nothing_else(account: Account, tenant: str) -> None:
-    role, inbox = account.of(tenant)[0][0], store(account, tenant, "InboxBucket")
+    role, inbox = account.of(tenant)[0][0], account.store(tenant, "InboxBucket")
     upload, pushed = "/.uploads/aa/content", "/wiki/page.html"
     uploader, pusher = {"duty": "uploader"}, {"duty": "pusher", "inbox": "wiki"}
     places = [
@@ -414,8 +316,8 @@ def test_uploaders_alone_put_uploads_and_put_nothing_else(account: Account, tena
 
 @TENANT
 def test_an_upload_passes_policies_boundary_bucket_and_key(account: Account, tenant: str) -> None:
-    service, reader = (role_of(account, tenant, name) for name in ("TaskRole", "ReceiveRole"))
-    inbox = store(account, tenant, "InboxBucket")
+    service, reader = (account.role(tenant, name) for name in ("TaskRole", "ReceiveRole"))
+    inbox = account.store(tenant, "InboxBucket")
     key = next(one for one in account.stores if one.arn == inbox.key)
     content, result = "/.uploads/aa/content", "/.uploads/aa/result.json"
     let_do = [
@@ -436,7 +338,7 @@ def test_an_upload_passes_policies_boundary_bucket_and_key(account: Account, ten
     for calls, is_let in ((let_do, True), (refused, False)):
         asked = [as_deployed(account, role, action, inbox, inside=inside) for role, action, inside in calls]
         assert [str(judgement) for judgement in judge(asked) if judgement.is_allowed is not is_let] == []
-    documents = store(account, tenant, "DocumentsBucket")
+    documents = account.store(tenant, "DocumentsBucket")
     read_again = [("s3:GetObject", "/documents/aa"), ("s3:PutObject", "/documents/aa"), ("s3:ListBucket", "")]
     asked = [as_deployed(account, reader, action, documents, inside=inside) for action, inside in read_again]
     assert [str(judgement) for judgement in judge(asked) if not judgement.is_allowed] == []
@@ -448,8 +350,8 @@ def test_an_upload_passes_policies_boundary_bucket_and_key(account: Account, ten
 
 @TENANT
 def test_a_writer_names_no_other_key_than_the_buckets_own(account: Account, tenant: str) -> None:
-    role = next(one for one in account.of(tenant)[0] if one.logical_id.startswith("IngestRole"))
-    bucket = store(account, tenant, "DocumentsBucket")
+    role = account.role(tenant, "IngestRole")
+    bucket = account.store(tenant, "DocumentsBucket")
     header = "s3:x-amz-server-side-encryption-aws-kms-key-id"
     put = request(role, "s3:PutObject", bucket, inside="/documents/x")
     foreign = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/00000000-0000-4000-8000-000000000000"
@@ -466,8 +368,8 @@ def test_a_writer_names_no_other_key_than_the_buckets_own(account: Account, tena
 
 
 def test_a_trial_s_role_reads_artifacts_and_nothing_else(account: Account) -> None:
-    role, models = role_of(account, "clinic", "TrialsRole"), store(account, "clinic", "ModelsBucket")
-    documents = store(account, "clinic", "DocumentsBucket")
+    role, models = account.role("clinic", "TrialsRole"), account.store("clinic", "ModelsBucket")
+    documents = account.store("clinic", "DocumentsBucket")
     key = next(one for one in account.stores if one.arn == models.key)
     read = as_deployed(account, role, "s3:GetObject", models, inside="/llm/a-candidate/0/config.json")
     refused = [
@@ -491,7 +393,7 @@ def test_a_trial_s_role_reads_artifacts_and_nothing_else(account: Account) -> No
     ],
 )
 def test_the_clean_up_role_deletes_nothing_that_serves(account: Account, kind: str, place: str) -> None:
-    role = role_of(account, "clinic", "TrialsCleanUpRole")
+    role = account.role("clinic", "TrialsCleanUpRole")
 
     def deletes(name: str) -> bool:
         asked = Request(

@@ -24,10 +24,6 @@ def stores(account: Account, tenant: str, kind: str) -> list[Store]:
     return [store for store in account.stores if (store.tenant, store.kind) == (tenant, kind)]
 
 
-def store(account: Account, tenant: str, logical_id: str) -> Store:
-    return next(one for one in account.stores if (one.tenant, one.logical_id) == (tenant, logical_id))
-
-
 def by_service(
     service: str, action: str, of: Store, *, inside: str = "", context: Mapping[str, str] | None = None
 ) -> Request:
@@ -84,14 +80,14 @@ def test_each_log_group_may_use_its_key(account: Account, tenant: str) -> None:
 
 @TENANT
 def test_the_logs_key_serves_no_group_of_another_tenant(account: Account, tenant: str) -> None:
-    key = store(account, {"pharmacy": "clinic", "clinic": "pharmacy"}[tenant], "LogsKey")
+    key = account.store({"pharmacy": "clinic", "clinic": "pharmacy"}[tenant], "LogsKey")
     context = {"kms:EncryptionContext:aws:logs:arn": stores(account, tenant, "log group")[0].arn}
     assert allowed([by_service(f"logs.{REGION}.amazonaws.com", "kms:Encrypt", key, context=context)]) == []
 
 
 @TENANT
 def test_event_rules_put_into_their_encrypted_queues(account: Account, tenant: str) -> None:
-    key = store(account, tenant, "DataKey")
+    key = account.store(tenant, "DataKey")
     fed = [queue for queue in stores(account, tenant, "queue") if "events.amazonaws.com" in str(queue.policy)]
     rule = f"arn:aws:events:{REGION}:{ACCOUNT}:rule/"
     sent = [
@@ -131,7 +127,7 @@ def _sources(queue: Store) -> list[str]:
 
 @TENANT
 def test_logs_are_delivered_to_the_logs_bucket(account: Account, tenant: str) -> None:
-    bucket = store(account, tenant, "LogsBucket")
+    bucket = account.store(tenant, "LogsBucket")
     assert account.logged[tenant] == {bucket.arn.rpartition(":")[2]}
     asked = [
         by_service(
@@ -197,7 +193,7 @@ def _starts(account: Account, tenant: str, task: Mapping[str, Any]) -> None:
 
 @TENANT
 def test_a_trail_is_delivered_to_a_bucket_of_its_own(account: Account, tenant: str) -> None:
-    bucket = store(account, tenant, "TrailBucket")
+    bucket = account.store(tenant, "TrailBucket")
     trail = {
         "aws:SourceArn": f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/assistant-{tenant}-Observability-x"
     }
@@ -227,7 +223,7 @@ def test_a_trail_is_delivered_to_a_bucket_of_its_own(account: Account, tenant: s
 
 @TENANT
 def test_trails_and_alarms_use_the_logs_key(account: Account, tenant: str) -> None:
-    key = store(account, tenant, "LogsKey")
+    key = account.store(tenant, "LogsKey")
     topics = stores(account, tenant, "topic")
     assert topics
     trail = f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/assistant-{tenant}-Observability-x"
@@ -283,7 +279,7 @@ def test_a_deployment_makes_changes_and_destroys_buckets_and_keys(account: Accou
 def test_a_deployment_makes_encrypted_tables_and_functions(
     account: Account, tenant: str, service: str
 ) -> None:
-    key = store(account, tenant, "DataKey")
+    key = account.store(tenant, "DataKey")
     via = {"kms:ViaService": f"{service}.{REGION}.amazonaws.com"}
     actions = ("kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey")
     assert refused([by_person(EXECUTION_ROLE, action, key, context=via) for action in actions]) == []
@@ -323,12 +319,3 @@ def test_an_administrator_administers_and_reads_nothing(account: Account, tenant
     ]
     assert allowed(reads) == []
     assert refused(administers) == []
-
-
-@TENANT
-def test_nothing_is_read_or_written_without_tls(account: Account, tenant: str) -> None:
-    asked = [
-        by_person(EXECUTION_ROLE, "s3:PutBucketPolicy", bucket, context={"aws:SecureTransport": "false"})
-        for bucket in stores(account, tenant, "bucket")
-    ]
-    assert allowed(asked) == []

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from tests.stacks.rights.deployed import as_deployed, let
 from tests.stacks.rights.evaluator import Request, judge
 from tests.stacks.rights.isolation import key_requests
 from tests.stacks.rights.model import Account
-from tests.stacks.rights.test_duties import TENANT, as_deployed, let, role_of, store
 
+TENANT = pytest.mark.parametrize("tenant", ["pharmacy", "clinic"])
 READS = (
     ("LabelsBucket", "s3:GetObject", "/events/dt=2026-11-20/aa.jsonl"),
     ("FeedbackBucket", "s3:GetObject", "/texts/00/00.json"),
@@ -49,9 +50,9 @@ DENIED_ITEMS = (
 
 
 def asked(account: Account, tenant: str, rows: tuple[tuple[str, str, str], ...]) -> list[Request]:
-    role = role_of(account, tenant, "SetsRole")
+    role = account.role(tenant, "SetsRole")
     return [
-        as_deployed(account, role, action, store(account, tenant, name), inside=inside)
+        as_deployed(account, role, action, account.store(tenant, name), inside=inside)
         for name, action, inside in rows
     ]
 
@@ -72,9 +73,9 @@ def test_it_reads_what_a_set_is_made_of_and_puts_sets(account: Account, tenant: 
 
 @TENANT
 def test_it_may_use_the_keys_of_what_it_reads_and_puts(account: Account, tenant: str) -> None:
-    role = role_of(account, tenant, "SetsRole")
+    role = account.role(tenant, "SetsRole")
     for name, action in [(name, action) for name, action, _ in (*READS, *ITEMS)]:
-        arn = store(account, tenant, name).key
+        arn = account.store(tenant, name).key
         key = next(one for one in account.stores if one.arn == arn)
         assert any(one.is_allowed for one in judge(key_requests(account, role, action, key))), name
 
@@ -85,22 +86,12 @@ def test_it_reads_and_writes_nothing_else(account: Account, tenant: str) -> None
     assert [str(one) for one in judge(requests) if one.is_allowed] == []
 
 
-@pytest.mark.parametrize(("tenant", "other"), [("pharmacy", "clinic"), ("clinic", "pharmacy")])
-def test_it_reads_nothing_of_another_tenant(account: Account, tenant: str, other: str) -> None:
-    role = role_of(account, tenant, "SetsRole")
-    requests = [
-        as_deployed(account, role, action, store(account, other, name), inside=inside)
-        for name, action, inside in READS
-    ]
-    assert [str(one) for one in judge(requests) if one.is_allowed] == []
-
-
 @TENANT
 def test_no_role_of_the_service_reads_sets(account: Account, tenant: str) -> None:
     """Buckets of learning admit the tenant's roles; their policies decide, and the service's have no word."""
     assert let(account, tenant, "TrainingBucket", "s3:GetObject"), "the bucket admits roles by the tenant"
-    role = role_of(account, tenant, "TaskRole")
+    role = account.role(tenant, "TaskRole")
     asked_for = as_deployed(
-        account, role, "s3:GetObject", store(account, tenant, "TrainingBucket"), inside="/sets/x"
+        account, role, "s3:GetObject", account.store(tenant, "TrainingBucket"), inside="/sets/x"
     )
     assert not judge([asked_for])[0].is_allowed
