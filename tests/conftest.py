@@ -6,21 +6,23 @@ import gc
 import logging
 import os
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 import structlog
 from pytest_socket import disable_socket, enable_socket, socket_allow_hosts  # pyright: ignore[reportMissingTypeStubs]
 
-from tests.contracts.matrix import ContractMatrix
-from tests.contracts.suites import suites_of_run
 from tests.fakes import opensearch_node
 from tests.fakes.aws_server import URL_VARIABLE, aws_server
 from tests.faults.holes import FaultCells
 from tests.programs import MissingPrograms
+
+if TYPE_CHECKING:
+    from tests.fakes.tenant_stores import TenantStores
 
 # How long an example takes says something of the machine, and nothing of the code. The same 25 examples each
 # time, so that a change is judged by what it changed; at night (EXAMPLES=new) 300 that are drawn anew.
@@ -46,9 +48,6 @@ def pytest_configure(config: pytest.Config) -> None:
     # and a killed process loses nothing that it had written, so a disk would prove no more.
     if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _MEMORY_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
-    config.pluginmanager.register(
-        ContractMatrix(config, suites=suites_of_run(node=bool(config.getoption("--node"))))
-    )
     config.pluginmanager.register(FaultCells(config))
     if not hasattr(config, "workerinput"):  # a worker's reports are counted by the process that reports
         config.pluginmanager.register(MissingPrograms())
@@ -115,6 +114,16 @@ def opensearch_url() -> Iterator[str]:
         os.environ[opensearch_node.URL_VARIABLE] = url
         yield url
         del os.environ[opensearch_node.URL_VARIABLE]
+
+
+@pytest.fixture
+async def stores(tmp_path: Path) -> AsyncIterator[TenantStores]:
+    """A tenant's embedded stores."""
+    from tests.fakes.tenant_stores import TenantStores
+
+    made = TenantStores(tmp_path / "tenant")
+    yield made
+    await made.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,47 +1,56 @@
-"""The twin under test, and other processes on the same tenant."""
+"""The twin under test, and other processes on the same tenant. A test runs over every twin of its module."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.contracts.matrix import CONTRACT
-from tests.contracts.suites import NODE, suites_of_run
 from tests.contracts.twins import TWINS, Twin
 from tests.fakes.forked import start_forked
 
+NODE = "opensearch"
+"""The twin of a real OpenSearch node. ``make test-node`` runs it alone, ``make test`` all others."""
+SUITES: Mapping[str, tuple[str, ...]] = {
+    "test_blobs": ("embedded", "s3"),
+    "test_index_damage": ("embedded", NODE),
+    "test_index_versions": ("embedded", NODE),
+    "test_ingestion_queue": ("embedded", "sqs"),
+    "test_passage_filters": ("embedded", NODE),
+    "test_passage_index": ("embedded", NODE),
+    "test_table": ("embedded", "dynamodb"),
+    "test_words": ("embedded", "ssm"),
+}
 OtherProcess = Callable[[str], Awaitable[object]]
+
+
+def _twins(module: Path, config: pytest.Config) -> list[str]:
+    """Return the module's twins in this run."""
+    node = bool(config.getoption("--node"))
+    return [twin for twin in SUITES[module.stem] if (twin == NODE) is node]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out the modules that have no twin in this run."""
-    module = collection_path.stem
-    return True if module.startswith("test_") and module not in _suites(config) else None
+    return True if collection_path.stem in SUITES and not _twins(collection_path, config) else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run every test of a module over every twin that its suite has in this run."""
-    if "twin_name" in metafunc.fixturenames:
-        metafunc.parametrize("twin_name", _suites(metafunc.config)[metafunc.definition.path.stem])
+    """A test without the twin is an error of its collection."""
+    metafunc.parametrize("twin_name", _twins(metafunc.definition.path, metafunc.config))
 
 
-def _suites(config: pytest.Config) -> Mapping[str, tuple[str, ...]]:
-    return suites_of_run(node=bool(config.getoption("--node")))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say in each report of the suite which case it is of, and which twin, for the matrix."""
-    for item in items:
-        if isinstance(item, pytest.Function) and "twin_name" in item.fixturenames:
-            name = item.callspec.params["twin_name"]
-            parameters = [part for part in item.callspec.id.split("-") if part != name]
-            case = "-".join([item.originalname, *parameters])
-            item.user_properties.append((CONTRACT, (item.path.stem, case, name)))
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """No contract is skipped, or expected to fail, on one of its twins."""
+    report = yield
+    if report.skipped:
+        report.outcome = "failed"
+    return report
 
 
 @pytest.fixture

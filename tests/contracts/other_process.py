@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from pathlib import Path
 
-from assistant.domain.answers import Verdict, VerdictLabel
-from assistant.domain.documents import DocumentState
+from assistant.stores.table import keyed
 from tests.contracts import samples
 from tests.contracts.twins import TWINS, Twin
 
 
-async def put_document(twin: Twin) -> object:
-    await twin.documents.put(samples.document(content="Written elsewhere."))
+async def insert_item(twin: Twin) -> object:
+    return await twin.table.insert(keyed(("p", "a"), by="elsewhere"))
+
+
+async def put_blob(twin: Twin) -> object:
+    await twin.blobs.put("a/b.json", b"Written elsewhere.")
     return None
-
-
-async def mark_live(twin: Twin) -> object:
-    return sorted(await twin.states.advance_many([samples.status(state=DocumentState.LIVE)]))
 
 
 async def send_one(twin: Twin) -> object:
@@ -39,30 +37,6 @@ async def drain_queue(twin: Twin) -> object:
     return taken
 
 
-async def append_verdict(twin: Twin) -> object:
-    verdict = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
-    stored = await twin.records.append_verdict("a1", verdict, agent="ana")
-    return stored.model_dump(mode="json")
-
-
-async def read_and_die(twin: Twin) -> object:
-    """Record reads one after the other, and end without any goodbye while more are under way."""
-    for minute in range(3):
-        await twin.records.record_access(samples.read(f"elsewhere {minute}", minute=minute))
-    sys.stdout.write("null\n")
-    sys.stdout.flush()
-    asyncio.get_running_loop().call_later(0.01, os._exit, 0)
-    await asyncio.gather(
-        *(twin.records.record_access(samples.read("dying", minute=minute)) for minute in range(200))
-    )
-    raise AssertionError("It lived on.")
-
-
-async def claim_and_cancel(twin: Twin) -> object:
-    await twin.claims.cancel("here")
-    return (await twin.claims.claim(samples.claim("there"))).answer_id
-
-
 async def index_document(twin: Twin) -> object:
     entry = samples.passage("elsewhere", text="Written by another process.")
     await twin.index.replace_documents(samples.documents_of((entry, samples.EAST)))
@@ -74,25 +48,9 @@ async def search(twin: Twin) -> object:
     return [ranked.passage.passage_id for ranked in found.passages]
 
 
-async def pause_endpoints(twin: Twin) -> object:
-    await twin.set_power("paused")
-    return None
-
-
 ACTIONS = {
     action.__name__: action
-    for action in (
-        put_document,
-        mark_live,
-        send_one,
-        drain_queue,
-        pause_endpoints,
-        append_verdict,
-        read_and_die,
-        claim_and_cancel,
-        index_document,
-        search,
-    )
+    for action in (insert_item, put_blob, send_one, drain_queue, index_document, search)
 }
 
 

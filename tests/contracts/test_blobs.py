@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from assistant.stores.uploads import PART_BYTES
+from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin
 
 KEY = "events/dt=2026-11-20/x.json"
@@ -134,3 +135,9 @@ async def test_another_tenant_s_blobs_are_unknown(twin: Twin, stranger: Twin) ->
     await twin.blobs.put(KEY, b"x")
     assert await stranger.blobs.get(KEY) is None
     assert await keys_in(stranger, "") == []
+
+
+async def test_another_process_s_blob_is_read(twin: Twin, elsewhere: OtherProcess) -> None:
+    await twin.blobs.put("a/b.json", b"old")
+    await elsewhere("put_blob")
+    assert await twin.blobs.get("a/b.json") == b"Written elsewhere."

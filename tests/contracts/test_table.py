@@ -9,6 +9,7 @@ import pytest
 
 from assistant.stores.table import ABSENT, Condition, Item, Range, Table, equal, keyed
 from assistant.tenant.deployed_names import DESK, STATES
+from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin
 
 KEY = ("p", "a")
@@ -170,3 +171,23 @@ async def test_an_append_only_table_takes_items_out_of_its_index(twin: Twin) -> 
     assert not await table.insert(keyed(KEY, body="other"))
     await table.change(KEY, remove=["listed", "listed_at"], when=equal(listed="here"))
     assert await table.get(KEY) == keyed(KEY, body="b")
+
+
+async def test_another_process_s_insert_is_seen(table: Table, elsewhere: OtherProcess) -> None:
+    assert await table.get(KEY) is None
+    assert await elsewhere("insert_item") is True
+    assert not await table.insert(FIRST)
+    assert await table.get(KEY) == keyed(KEY, by="elsewhere")
+
+
+async def test_another_tenant_s_items_are_unknown(twin: Twin, stranger: Twin) -> None:
+    for own, other in (
+        (twin.table, stranger.table),
+        (twin.records_table, stranger.records_table),
+        (twin.states_table, stranger.states_table),
+        (twin.expiring_table, stranger.expiring_table),
+    ):
+        assert await own.insert(FIRST)
+        assert await other.get(KEY) is None
+        assert await other.query(Range("p")) == []
+        assert await other.insert(keyed(KEY, number=2))

@@ -1,32 +1,21 @@
-"""The implementations of the ports. A twin is opened by its place, a folder.
+"""The implementations of the primitives. A twin is opened by its place, a folder.
 
-Two twins of one place are two processes' views of one tenant. A twin of one service has only the ports
-whose suites ``suites`` gives it.
+Two twins of one place are two processes' views of one tenant. A twin of one service has only the primitives
+whose suites ``conftest`` gives it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
-from assistant.options.desk.mover import StoredOutbox
-from assistant.options.live.stored import StoredLiveReads, SystemSwitches
-from assistant.options.sources.run import StoredSourceRuns
-from assistant.service.identity import KeySource
 from assistant.stores.blobs import Blobs
-from assistant.stores.captures import StoredCaptures
-from assistant.stores.desk import StoredDesk
-from assistant.stores.documents import StoredDocuments, StoredStates
-from assistant.stores.events import StoredClaims, StoredErasureKeys
-from assistant.stores.ports import IndexVersions, IngestionQueue, PassageIndex, PassageSearch, SentValues
-from assistant.stores.records import StoredRecords
+from assistant.stores.ports import IndexVersions, IngestionQueue, PassageIndex, PassageSearch
+from assistant.stores.store import Words
 from assistant.stores.table import Table
-from assistant.stores.uploads import StoredUploads
-from assistant.stores.words import Power
 from tests.contracts.aws_twins import open_s3_twin, open_sqs_twin, open_ssm_twin
 from tests.contracts.dynamodb_twin import open_dynamodb_twin
 from tests.contracts.embedded_twin import DIMENSIONS, EMBEDDING_MODEL, open_embedded_twin
@@ -36,7 +25,7 @@ __all__ = ["DIMENSIONS", "EMBEDDING_MODEL", "TWINS", "Twin"]
 
 
 class Twin(Protocol):
-    """All stores of one tenant."""
+    """All primitives of one tenant."""
 
     shortest_visibility_s: ClassVar[float]
     """The shortest visibility time-out that its queue takes."""
@@ -55,73 +44,17 @@ class Twin(Protocol):
     @property
     def blobs(self) -> Blobs: ...
     @property
-    def documents(self) -> StoredDocuments: ...
-    @property
-    def states(self) -> StoredStates: ...
-    @property
-    def uploads(self) -> StoredUploads: ...
-    @property
-    def capture(self) -> StoredCaptures: ...
-    def put_raw(self, key: str, content: bytes) -> Awaitable[None]:
-        """Capture a call, as an endpoint does."""
-        ...
-
-    @property
     def queue(self) -> IngestionQueue: ...
-    @property
-    def source_runs(self) -> StoredSourceRuns: ...
     @property
     def withdrawals(self) -> IngestionQueue: ...
     @property
-    def records(self) -> StoredRecords: ...
-    @property
-    def claims(self) -> StoredClaims: ...
-    @property
-    def outbox(self) -> StoredOutbox: ...
-    @property
-    def erasure_keys(self) -> StoredErasureKeys: ...
-    @property
-    def feedback_files(self) -> Blobs: ...
-    @property
-    def desk(self) -> StoredDesk: ...
-    def claims_by(self, clock: Clock) -> StoredClaims:
-        """Return the same claims as a process sees it whose clock is ``clock``."""
-        ...
-
-    def sent_values_by(self, clock: Clock) -> SentValues:
-        """Return the live values of sent texts as a process sees them whose clock is ``clock``."""
-        ...
-
-    def stored_bytes(self, clock: Clock) -> Awaitable[bytes]:
-        """Return every byte that the stores of answers keep at that time."""
-        ...
-
-    def power_by(self, clock: Clock) -> Power:
-        """Return the power switch as a process sees it whose clock is ``clock``."""
-        ...
-
-    async def set_power(self, word: str) -> None:
+    def words(self) -> Words: ...
+    async def set_word(self, name: str, word: str) -> None:
         """Say it as an operator does."""
         ...
 
-    @property
-    def live_reads(self) -> StoredLiveReads: ...
-    def switches_by(self, clock: Clock) -> SystemSwitches:
-        """Return the systems' switches as a process sees them whose clock is ``clock``."""
-        ...
-
-    async def set_switch(self, system: str, word: str) -> None:
-        """Say it as an operator does."""
-        ...
-
-    @property
-    def revocations(self) -> KeySource: ...
-    async def put_revocations(self, content: str) -> None:
-        """Revoke as an operator does."""
-        ...
-
-    def unreadable_switches(self) -> AbstractAsyncContextManager[None]:
-        """Have the switches' store out of reach inside the context."""
+    def unreadable_words(self) -> AbstractAsyncContextManager[None]:
+        """Have the words' store out of reach inside the context."""
         ...
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -19,6 +20,7 @@ from assistant.stores.events import CLAIMS, ERASURE_KEYS
 from assistant.stores.index.embedded import EmbeddedPassageIndex
 from assistant.stores.opened import EmbeddedTenant
 from assistant.stores.records import RECORDS
+from assistant.stores.sqlite_table import SqliteTable
 from assistant.stores.uploads import UPLOADS, UPLOADS_QUEUE
 from assistant.tenant.tenant import TenantConfig
 
@@ -53,6 +55,7 @@ class TenantStores(EmbeddedTenant):
         self.versions, self.search = index.versions(self.model), index.search(self.model)
         self.index = index.writer(self.model, holds=True)
         self._name = folder.name
+        self._expiring: list[SqliteTable] = []
         self.texts = ReadableDocuments(self.documents, states=self.states)
 
     # Of options, each of which may be left out.
@@ -95,6 +98,24 @@ class TenantStores(EmbeddedTenant):
 
     def index_of(self, model: IndexModel) -> EmbeddedPassageIndex:
         return self.passage_index.beside(model)
+
+    def expiring_table(self, clock: Clock) -> SqliteTable:
+        """Return a table whose items expire by this clock, and are deleted at once."""
+        table = SqliteTable(self.folder / "expiring.sqlite", clock=clock, sweep_every_s=0.02)
+        table.begin_sweep()
+        self._expiring.append(table)
+        return table
+
+    async def stored_bytes(self) -> bytes:
+        """Return every byte of the tables."""
+        return await asyncio.to_thread(
+            lambda: b"".join(path.read_bytes() for path in self.folder.glob("*.sqlite*"))
+        )
+
+    async def close(self) -> None:
+        for table in self._expiring:
+            await table.close()
+        await super().close()
 
 
 def tenant_stores(tenant: TenantConfig, *, state_dir: Path) -> TenantStores:

@@ -27,11 +27,6 @@ def test_a_page_has_one_row_for_each_cell() -> None:
     assert sorted(found) == sorted((each.how, each.effect()) for each in ROWS)
 
 
-def test_faults_with_one_effect_are_one_line() -> None:
-    page = rendered(ROWS)
-    assert page.count("`x`") == len({each.effect() for each in ROWS}) < len(ROWS)
-
-
 def test_a_cell_without_a_row_is_no_page() -> None:
     with pytest.raises(ValueError, match=f"No test told of: .*{ROWS[0].dependency}"):
         rendered(ROWS[1:])

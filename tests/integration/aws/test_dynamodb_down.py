@@ -34,7 +34,6 @@ RECORDS: dict[str, Use] = {
     "append_sent": lambda twin: twin.records.append_sent("a1", Sent(send_id="s1", text="x"), agent="ana"),
     "append_act": lambda twin: twin.records.append_act("a1", OPENED, agent="ana"),
     "list_acts": lambda twin: twin.records.list_acts("a1"),
-    "pending": lambda twin: twin.outbox.pending(),
     "keys_of": lambda twin: twin.erasure_keys.keys_of(["document:a"], create=True),
     "destroy": lambda twin: twin.erasure_keys.destroy("document:a"),
     "destroyed": lambda twin: twin.erasure_keys.destroyed(["document:a"]),

@@ -19,7 +19,7 @@ from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.audit import AccessEntry
 from assistant.domain.desk import Case, CaseReason, CaseState, DeskKind, first_revision
 from assistant.domain.documents import DocumentState
-from assistant.domain.errors import DependencyError, RecordsUnavailableError
+from assistant.domain.errors import ConflictError, DependencyError, RecordsUnavailableError
 from assistant.process.aws import open_client
 from assistant.stores.documents import StoredStates
 from assistant.stores.dynamodb_table import DynamoDbTable
@@ -161,6 +161,14 @@ async def test_a_conversation_of_many_pages_is_listed(stores: Stores) -> None:
     for answer in answers:
         await stores.twin.records.put_answer(answer)
     assert await stores.twin.records.list_conversation("c1") == answers
+
+
+async def test_an_answer_larger_than_any_item_is_kept_and_recorded_once(stores: Stores) -> None:
+    huge = samples.answer().model_copy(update={"text": _noise(1_000_000).hex()})
+    await stores.twin.records.put_answer(huge)
+    assert await stores.twin.records.get_answer("a1") == huge
+    with pytest.raises(ConflictError):
+        await stores.twin.records.put_answer(samples.answer())
 
 
 async def test_sends_of_many_pages_are_listed(stores: Stores) -> None:

@@ -16,9 +16,9 @@ from assistant.stores.index.opensearch_search import OpenSearchPassageSearch
 from tests.contracts import samples
 from tests.contracts.aws_twins import tenant_name
 from tests.contracts.opensearch_twin import SCHEMA, open_opensearch_twin
-from tests.contracts.source_scene import CIRCUIT_S, ENTRIES, SOURCES, SourceScene, documents_of
 from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind, Request, faulty_proxy
 from tests.fakes.running_service import eventually
+from tests.node.aws.source_scene import CIRCUIT_S, ENTRIES, SOURCES, SourceScene, documents_of
 
 
 def source_of(request: Request) -> str | None:

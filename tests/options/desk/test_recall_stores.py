@@ -1,11 +1,10 @@
-"""Recall over each table: pages, conditions, and a whole sweep."""
+"""Recall over a table: pages, conditions, and a whole sweep."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -24,8 +23,9 @@ from assistant.options.desk.recalls import (
     StoredSends,
 )
 from assistant.options.desk.sweep import RecallSweep
+from assistant.stores.desk import DESK_TABLE
+from assistant.stores.records import RECORDS_TABLE
 from tests.contracts import samples
-from tests.contracts.twins import TWINS, Twin
 from tests.fakes.running_service import live_status
 from tests.fakes.tenant_stores import TenantStores
 
@@ -33,17 +33,9 @@ AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 UNIT = QuotedUnit(document_id="wait", content_hash="h1", span=(0, 4))
 
 
-@pytest.fixture(params=["embedded", "dynamodb"])
-async def twin(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Twin]:
-    if request.param == "dynamodb":
-        request.getfixturevalue("aws_server_url")
-    async with TWINS[request.param](tmp_path) as opened:
-        yield opened
-
-
 @pytest.fixture
-def recalls(twin: Twin) -> StoredRecalls:
-    return StoredRecalls(twin.table)
+def recalls(stores: TenantStores) -> StoredRecalls:
+    return StoredRecalls(stores.get(DESK_TABLE))
 
 
 def known(number: int = 0, *, name: str = "wait", is_looked_at: bool = True) -> KnownContent:
@@ -123,27 +115,27 @@ async def test_the_walk_never_goes_back(recalls: StoredRecalls) -> None:
     assert await recalls.walked_until() == AT
 
 
-async def test_sends_come_in_order_whether_they_were_moved_or_not(twin: Twin) -> None:
+async def test_sends_come_in_order_whether_they_were_moved_or_not(stores: TenantStores) -> None:
     for number in range(3):
-        await twin.records.append_sent(f"a{number}", Sent(send_id=f"s{number}", text="Sent."), agent="ana")
-    await twin.outbox.confirm(await twin.outbox.pending(limit=2))
-    sends = [send async for send in StoredSends(twin.records_table).after("")]
+        await stores.records.append_sent(f"a{number}", Sent(send_id=f"s{number}", text="Sent."), agent="ana")
+    await stores.outbox.confirm(await stores.outbox.pending(limit=2))
+    sends = [send async for send in StoredSends(stores.get(RECORDS_TABLE)).after("")]
     assert [stored.sent.send_id for _, stored in sends] == ["s0", "s1", "s2"]
-    behind = [send async for send in StoredSends(twin.records_table).after(sends[0][0])]
+    behind = [send async for send in StoredSends(stores.get(RECORDS_TABLE)).after(sends[0][0])]
     assert [stored.sent.send_id for _, stored in behind] == ["s1", "s2"]
 
 
 async def test_sends_of_several_reads_come_in_order_and_once(
-    twin: Twin, monkeypatch: pytest.MonkeyPatch
+    stores: TenantStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("assistant.options.desk.recalls._AT_ONCE", 2)
     moved = 3
     for number in range(8):
-        await twin.records.append_sent(f"a{number}", Sent(send_id=f"s{number}", text="Sent."), agent="ana")
+        await stores.records.append_sent(f"a{number}", Sent(send_id=f"s{number}", text="Sent."), agent="ana")
         if number == moved:
-            await twin.outbox.confirm(await twin.outbox.pending(limit=9))
-    await twin.records.append_verdict("a0", Verdict(verdict_id="v1", label=VerdictLabel.GOOD), agent="ana")
-    sends = [stored.sent.send_id async for _, stored in StoredSends(twin.records_table).after("")]
+            await stores.outbox.confirm(await stores.outbox.pending(limit=9))
+    await stores.records.append_verdict("a0", Verdict(verdict_id="v1", label=VerdictLabel.GOOD), agent="ana")
+    sends = [stored.sent.send_id async for _, stored in StoredSends(stores.get(RECORDS_TABLE)).after("")]
     assert sends == [f"s{number}" for number in range(8)]
 
 
@@ -156,34 +148,29 @@ async def test_replies_of_several_reads_come_once(
     assert [reply.send_id async for reply in recalls.replies("wait")] == [f"s{number}" for number in range(5)]
 
 
-async def test_a_sweep_lists_what_fell(twin: Twin, recalls: StoredRecalls, tmp_path: Path) -> None:
-    stores = TenantStores(tmp_path / "documents")
-    try:
+async def test_a_sweep_lists_what_fell(stores: TenantStores, recalls: StoredRecalls) -> None:
+    async def know(text: str) -> Document:
+        document = Document(document_id="wait", title="Wait", content=text, media_type="text/plain")
+        await stores.documents.put_parsed("wait", document.content_hash(), parse_document(document))
+        await stores.states.put_many([live_status(document)])
+        return document
 
-        async def know(text: str) -> Document:
-            document = Document(document_id="wait", title="Wait", content=text, media_type="text/plain")
-            await stores.documents.put_parsed("wait", document.content_hash(), parse_document(document))
-            await twin.states.put_many([live_status(document)])
-            return document
-
-        before = await know("Two days.\n\nBy mail.")
-        unit = UNIT.model_copy(update={"content_hash": before.content_hash(), "span": (0, 9)})
-        await twin.records.put_answer(samples.answer().model_copy(update={"quoted": (unit,)}))
-        await twin.records.append_sent("a1", Sent(send_id="s1", text="Two days."), agent="ana")
-        services: Any = SimpleNamespace(
-            store=twin.desk,
-            records=twin.records,
-            knowledge=SimpleNamespace(documents=stores.documents, states=twin.states),
-        )
-        sweep = RecallSweep(cast("Any", services), recalls, StoredSends(twin.records_table), due_days=3)
-        await sweep()
-        assert await recalls.items(None, after=None, limit=9) == ([], None)
-        await know("By mail.\n\nThree days.")
-        await sweep()
-        await sweep()
-        ((listed,), _) = await recalls.items_in("open", after=None, limit=9)
-        assert (listed.reply.send_id, listed.reply.units) == ("s1", (unit,))
-        ((change,), _) = await recalls.changes(after=None, limit=9)
-        assert (change.kind, change.replies, change.affected) == ("changed", 1, 1)
-    finally:
-        await stores.close()
+    before = await know("Two days.\n\nBy mail.")
+    unit = UNIT.model_copy(update={"content_hash": before.content_hash(), "span": (0, 9)})
+    await stores.records.put_answer(samples.answer().model_copy(update={"quoted": (unit,)}))
+    await stores.records.append_sent("a1", Sent(send_id="s1", text="Two days."), agent="ana")
+    services: Any = SimpleNamespace(
+        store=stores.desk,
+        records=stores.records,
+        knowledge=SimpleNamespace(documents=stores.documents, states=stores.states),
+    )
+    sweep = RecallSweep(cast("Any", services), recalls, StoredSends(stores.get(RECORDS_TABLE)), due_days=3)
+    await sweep()
+    assert await recalls.items(None, after=None, limit=9) == ([], None)
+    await know("By mail.\n\nThree days.")
+    await sweep()
+    await sweep()
+    ((listed,), _) = await recalls.items_in("open", after=None, limit=9)
+    assert (listed.reply.send_id, listed.reply.units) == ("s1", (unit,))
+    ((change,), _) = await recalls.changes(after=None, limit=9)
+    assert (change.kind, change.replies, change.affected) == ("changed", 1, 1)

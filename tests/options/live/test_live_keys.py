@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from assistant.documents.sources import KnowledgeSources
 from assistant.domain.errors import ConfigurationError
-from assistant.tenant.tenant import load_tenant
+from assistant.options.live.section import LiveReach
+from assistant.tenant.tenant import SourceEntry, TenantConfig, load_tenant
 from tests.unit.test_settings import GOOD
 
 TAKER = '\n[[reach]]\nname = "care"\nport = 443\nreplies = "/replies"\n'
@@ -54,3 +56,15 @@ def test_a_live_source_names_its_system_and_nothing_else(tmp_path: Path, source:
     )
     with pytest.raises(ConfigurationError, match=re.escape(said)):
         load_tenant(file)
+
+
+def test_a_live_system_has_no_documents() -> None:
+    reach = LiveReach(name="orders", port=443, connector="orders.toml")
+    entries = (
+        SourceEntry(name="handbook", access="everyone"),
+        SourceEntry(name="orders", kind="live", reach="orders"),
+    )
+    tenant = TenantConfig(
+        schema_version=1, name="clinic", display_name="Clinic", sources=entries, reach=(reach,)
+    )
+    assert [source.name for source in KnowledgeSources.of(tenant).all] == ["handbook"]

@@ -7,9 +7,6 @@ import zipfile
 from typing import Any
 
 import pytest
-from docx import Document as new_docx
-from docx.oxml import OxmlElement
-from docx.oxml.ns import qn
 
 from assistant.documents.formats import convert
 from assistant.documents.page import Page
@@ -385,16 +382,6 @@ def test_a_table_in_a_cell_does_not_take_the_names_of_the_others() -> None:
     ]
 
 
-def test_a_row_that_belongs_to_the_cells_above_moves_no_value() -> None:
-    body = table(
-        ["Item", "Fee"],
-        [cell("Tea", properties=BEGIN), cell("5", properties=BEGIN)],
-        [cell("", properties=GO_ON), cell("", properties=GO_ON)],
-        ["Oil", "7"],
-    )
-    assert rows(body) == ["Item: Tea; Fee: 5", "Item: Oil; Fee: 7"]
-
-
 def test_a_title_across_a_table_is_no_name_of_a_column() -> None:
     title = cell("Prices of May", properties='<w:gridSpan w:val="3"/>')
     body = table([title], ["Item", "Size", "Price"], ["Tube", "4 cm", "$3"])
@@ -441,20 +428,6 @@ def test_a_row_that_begins_later_keeps_its_columns() -> None:
     later = "<w:tr><w:trPr><w:gridBefore w:val='1'/></w:trPr>" + cell("9") + cell("8") + "</w:tr>"
     body = table(["Ward", "Beds", "Rooms"], ["North", "4", "2"]).replace("</w:tbl>", f"{later}</w:tbl>")
     assert rows(body)[-1] == "Beds: 9; Rooms: 8"
-
-
-def test_tables_in_tables_are_read_with_their_own_names() -> None:
-    inner = table(["Ward", "Beds", "Rooms"], ["North", "4", "2"])
-    body = table([cell("Numbers", inner + p("")), cell("Ask the desk.")])
-    assert text(body) == "Numbers\n\nWard: North; Beds: 4; Rooms: 2\n\nAsk the desk."
-
-
-def test_hidden_rows_are_left_out_and_counted() -> None:
-    body = table(["Item", "Size", "Price"], ["Brace", "small", "$9"])
-    old = "<w:tr><w:trPr><w:hidden/></w:trPr>" + cell("Brace") + cell("old") + cell("$7") + "</w:tr>"
-    body = body.replace("</w:tbl>", f"{old}</w:tbl>")
-    assert rows(body) == ["Item: Brace; Size: small; Price: $9"]
-    assert lost(body) == ["hidden words: 3"]
 
 
 # --- changes, controls, links, fields -----------------------------------------------------------------------
@@ -528,12 +501,6 @@ def test_a_field_shows_its_result_and_not_its_instruction() -> None:
     custom = '<Properties><property name="Limit">15</property></Properties>'
     assert text(body, **{"docProps/custom.xml": custom}) == "A call takes seven of 12 minutes."
     assert lost(body) == []
-
-
-def test_a_field_without_a_result_is_counted() -> None:
-    body = p("A call takes ", '<w:fldSimple w:instr="DOCPROPERTY Limit"/>', " minutes.")
-    assert lost(body) == ["fields without a stored value"]
-    assert lost(p("Index", field(' XE "index" '))) == []
 
 
 # --- notes, comments, boxes, pictures -----------------------------------------------------------------------
@@ -612,12 +579,6 @@ def test_a_formula_is_one_line(formula: str, shown: str) -> None:
     assert text(p("Clearance: ", f"<m:oMath>{written}</m:oMath>", ".")) == f"Clearance: {shown}."
 
 
-def test_numbers_beside_a_fraction_and_after_a_formula_stay_apart() -> None:
-    number = "<m:r><m:t>{}</m:t></m:r>".format
-    half = f"<m:f><m:num>{number(1)}</m:num><m:den>{number(2)}</m:den></m:f>"
-    assert text(p(f"<m:oMath>{number(2)}{half}</m:oMath>", "3 tablets")) == "2 1/2 3 tablets"
-
-
 # --- inserted files -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("name", "content"),
@@ -630,11 +591,6 @@ def test_an_inserted_file_is_read_in_its_place(name: str, content: bytes) -> Non
     body = p("Before.") + '<w:altChunk r:id="f"/>' + p("After.")
     parts = {"relations": {"f": ("aFChunk", name)}, f"word/{name}": content}
     assert text(body, **parts).split("\n\n") == ["Before.", "Returns take 5 days.", "After."]
-
-
-def test_an_inserted_file_of_another_kind_is_named() -> None:
-    parts = {"relations": {"f": ("aFChunk", "a.rtf")}, "word/a.rtf": b"{}"}
-    assert lost(p("Before.") + '<w:altChunk r:id="f"/>', **parts) == ["inserted rtf files"]
 
 
 # --- headers and footers ------------------------------------------------------------------------------------
@@ -723,33 +679,3 @@ def test_elements_that_are_nested_too_deep_are_refused(nested: str) -> None:
     raw = a_word_file(before * 1_000 + p("Deep.") + after * 1_000)
     with pytest.raises(DocumentInvalidError, match="nested deeper"):
         convert("a.docx", raw)
-
-
-def test_a_file_of_python_docx_is_read_as_word_shows_it() -> None:
-    file = new_docx()
-    for words in ("Lift.", "Turn."):
-        file.add_paragraph(words, style="List Number")
-    file.add_paragraph("Wait.")
-    file.add_paragraph("Push.", style="List Number")
-    file.sections[0].header.paragraphs[0].text = "VOID"
-    run = file.add_paragraph("36").add_run("2")
-    run.font.superscript = True
-    shape = OxmlElement("w:vanish")
-    shape.set(qn("w:val"), "false")
-    run._r.get_or_add_rPr().append(shape)
-    buffer = io.BytesIO()
-    file.save(buffer)
-    converted = convert("a.docx", buffer.getvalue())
-    assert converted.banner == "VOID"
-    assert render(converted).parsed.text.splitlines() == [
-        "VOID",
-        "",
-        "1. Lift.",
-        "2. Turn.",
-        "",
-        "Wait.",
-        "",
-        "3. Push.",
-        "",
-        "36^2",
-    ]

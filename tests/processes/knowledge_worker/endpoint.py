@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Literal, cast
 
 from tests.unit.documents.knowledge import vector_of
 
-Behaviour = Literal["answers", "holds", "hangs up", "garbage", "cut"]
+Behaviour = Literal["answers", "holds", "cut"]
 
 
 class ScriptedEndpoint(ThreadingHTTPServer):
@@ -48,15 +47,9 @@ class _Handler(BaseHTTPRequestHandler):
         server.asked.set()
         if server.before is not None:
             server.before(texts)
-        if behaviour == "hangs up":
-            self.connection.shutdown(socket.SHUT_RDWR)
-            self.close_connection = True
-            return
         if behaviour == "holds":
             server.go_on.wait(60)
         body = json.dumps([vector_of(text) for text in texts]).encode()
-        if behaviour == "garbage":
-            body = b"<html>no vectors</html>"
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

@@ -12,7 +12,7 @@ import pytest
 
 from assistant.domain.documents import DocumentState
 from tests.fakes.kept_vectors import write_kept_vectors
-from tests.processes.knowledge_worker.endpoint import Behaviour, ScriptedEndpoint, scripted_endpoint
+from tests.processes.knowledge_worker.endpoint import ScriptedEndpoint, scripted_endpoint
 from tests.processes.knowledge_worker.site import WITHIN_S, Site
 from tests.unit.documents.knowledge import Knowledge, document, until, vector_of
 
@@ -40,13 +40,6 @@ async def all_live(knowledge: Knowledge, count: int) -> None:
         return await knowledge.stores.states.count_by_state() == {DocumentState.LIVE: count}
 
     await until(holds, within_s=WITHIN_S)
-
-
-async def test_documents_become_searchable_in_another_process(site: Site, knowledge: Knowledge) -> None:
-    async with site.worker():
-        await knowledge.add(document("a"), document("b", "Other text."))
-        await all_live(knowledge, 2)
-    assert await knowledge.found() == {"a": ["Wait until day 24."], "b": ["Other text."]}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -83,22 +76,16 @@ async def test_a_killed_worker_s_documents_are_processed_by_the_next(
     assert len(await knowledge.found()) == 100
 
 
-@pytest.mark.parametrize("behaviour", ["hangs up", "garbage", "cut"])
 async def test_an_endpoint_that_fails_delays_documents_and_fails_none(
-    site: Site, knowledge: Knowledge, behaviour: Behaviour
+    site: Site, knowledge: Knowledge
 ) -> None:
-    site.endpoint.behaviour = behaviour
+    site.endpoint.behaviour = "cut"
     await knowledge.add(document())
     async with site.worker():
         await asyncio.to_thread(site.endpoint.asked.wait, WITHIN_S)
         assert await knowledge.state() != DocumentState.FAILED
         site.endpoint.behaviour = "answers"
         await all_live(knowledge, 1)
-
-
-async def test_two_workers_at_once_are_refused(site: Site) -> None:
-    async with site.worker():
-        assert (await site.failing_worker()).startswith("Another worker writes the index")
 
 
 async def test_a_missing_model_is_reported_in_one_line(site: Site) -> None:
@@ -142,9 +129,3 @@ async def test_texts_with_kept_vectors_are_not_sent_to_the_endpoint(
         "same": ["Wait until day 24."],
         "new": ["Other text."],
     }
-
-
-async def test_damaged_kept_vectors_are_reported_in_one_line(site: Site) -> None:
-    (site.root / "vectors.npz").write_bytes(b"PK")
-    site.name_vectors("../vectors.npz")
-    assert "vectors.npz: the file of kept vectors is damaged" in await site.failing_worker()

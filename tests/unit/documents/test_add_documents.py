@@ -38,8 +38,11 @@ async def test_an_unchanged_live_document_is_not_enqueued(knowledge: Knowledge) 
     await add(knowledge, line(1))
     await knowledge.work()
     before = await knowledge.status()
+    embedded = len(knowledge.embedder.texts)
     summary = await add(knowledge, line(1))
+    await knowledge.work()
     assert (summary.unchanged, summary.resumed, summary.enqueued_ids) == (1, 0, [])
+    assert len(knowledge.embedder.texts) == embedded
     assert await knowledge.status() == before
     assert await waiting(knowledge) == []
 
@@ -93,18 +96,16 @@ async def test_an_id_that_comes_again_with_other_content_is_an_error_by_line(kno
     assert stored.content == "Wait."
 
 
-async def test_repeats_are_seen_across_batches(knowledge: Knowledge) -> None:
-    many = [line(number, f"d{number}") for number in range(1200)]
-    summary = await add(knowledge, *many, line(1201, "d0"), line(1202, "d1", "Other."))
-    assert (summary.added, summary.duplicates, len(summary.failures)) == (1200, 1, 1)
-
-
-async def test_progress_is_reported_after_each_batch(knowledge: Knowledge) -> None:
+async def test_progress_is_reported_and_repeats_are_seen_across_batches(knowledge: Knowledge) -> None:
     seen: list[int] = []
     use_case = AddDocuments(knowledge.knowledge_stores, clock=knowledge.clock)
-    many = [line(number, f"d{number}") for number in range(1200)]
-    await use_case(many, source=HANDBOOK, writer=OLGA, progress=lambda summary: seen.append(summary.lines))
+    many = [line(number, f"d{number}") for number in range(1198)]
+    repeats = line(1201, "d0"), line(1202, "d1", "Other.")  # of documents in the first batch
+    summary = await use_case(
+        [*many, *repeats], source=HANDBOOK, writer=OLGA, progress=lambda told: seen.append(told.lines)
+    )
     assert seen == [500, 1000, 1200]
+    assert (summary.added, summary.duplicates, len(summary.failures)) == (1198, 1, 1)
 
 
 async def test_an_error_of_the_store_reaches_the_caller(knowledge: Knowledge) -> None:

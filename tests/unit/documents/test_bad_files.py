@@ -6,15 +6,11 @@ sheets, formulas, macros, encodings.
 
 from __future__ import annotations
 
-import io
 import os
 import tracemalloc
-import zipfile
 from pathlib import Path
 
 import pytest
-from docx import Document as new_docx
-from openpyxl import Workbook
 
 from assistant.documents.files import SourceDocument, SourceFailure, read_sources, skipped_files
 from assistant.documents.parsing_process import ParsingLimits, ParsingProcess
@@ -24,34 +20,15 @@ from tests.unit.documents.knowledge import HANDBOOK, OLGA, Knowledge
 from tests.unit.documents.source_files import read, write
 
 TAGS = 100_000
-DATA = Path(__file__).parents[2] / "data"
-
-
-def with_nested(saved: object, part: str, tag: str, around: bytes) -> bytes:
-    """Return an Office file with elements inside each other before ``around`` in one part."""
-    buffer, nested = io.BytesIO(), io.BytesIO()
-    saved.save(buffer)  # type: ignore[attr-defined]
-    deep = f"<{tag}>" * TAGS + f"</{tag}>" * TAGS
-    with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(nested, "w", zipfile.ZIP_DEFLATED) as new:
-        for entry in old.infolist():
-            content = old.read(entry)
-            if entry.filename == part:
-                assert around in content
-                content = content.replace(around, deep.encode() + around, 1)
-            new.writestr(entry.filename, content)
-    return nested.getvalue()
 
 
 def test_a_hundred_thousand_nested_tags_are_refused_or_read_within_two_seconds_of_cpu(tmp_path: Path) -> None:
     files: dict[str, str | bytes] = {
         "a.html": "<div>" * TAGS + "text",
         "b.md": "<div>" * TAGS + "text",
-        "c.eml": "Subject: a\nContent-Type: text/html\n\n" + "<div>" * TAGS + "text",
         "d.jsonl": '{"id": "a", "title": "b", "text": "c", "metadata": ' + "[" * TAGS + "]" * TAGS + "}",
         "e.md": ">" * TAGS + "text",
         "e2.md": "[" * TAGS,
-        "f.docx": with_nested(new_docx(), "word/document.xml", "w:ins", b"<w:sectPr"),
-        "g.xlsx": with_nested(Workbook(), "xl/worksheets/sheet1.xml", "is", b"</worksheet>"),
     }
     for name, content in files.items():
         write(tmp_path / name, content)
@@ -63,7 +40,7 @@ def test_a_hundred_thousand_nested_tags_are_refused_or_read_within_two_seconds_o
     assert isinstance(items[-1], SourceDocument)
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.txt", "a.md", "a.html", "a.jsonl", "a.pdf", "a.eml"])
+@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.md", "a.html", "a.jsonl"])
 def test_a_line_of_a_gigabyte_is_refused_within_bounded_memory(name: str, tmp_path: Path) -> None:
     with (tmp_path / name).open("wb") as file:
         file.truncate(1_000_000_000)
@@ -93,7 +70,7 @@ def test_names_with_tricks_stop_no_load_and_make_plain_ids(tmp_path: Path) -> No
 async def test_a_file_that_changes_while_it_is_read_is_a_failure(
     tmp_path: Path, knowledge: Knowledge
 ) -> None:
-    path = write(tmp_path / "files" / "fees.pdf", (DATA / "tariff.pdf").read_bytes())
+    path = write(tmp_path / "files" / "fees.txt", b"A call takes 5 minutes.")
     (item,) = read(path)
     add = AddDocuments(knowledge.knowledge_stores, clock=knowledge.clock)
     write(path, b"Something else.")
@@ -101,7 +78,7 @@ async def test_a_file_that_changes_while_it_is_read_is_a_failure(
     assert [failure.reason for failure in summary.failures] == [
         "The file changed while it was read. Add it again."
     ]
-    assert await knowledge.stores.documents.get("fees.pdf") is None
-    write(path, (DATA / "tariff.pdf").read_bytes())
+    assert await knowledge.stores.documents.get("fees.txt") is None
+    write(path, b"A call takes 5 minutes.")
     assert (await add(read(path), source=HANDBOOK, writer=OLGA)).added == 1
-    assert await knowledge.state("fees.pdf") is DocumentState.RECEIVED
+    assert await knowledge.state("fees.txt") is DocumentState.RECEIVED

@@ -83,16 +83,6 @@ async def test_a_batch_is_handled_together_and_each_document_once() -> None:
     assert queue.sent == []
 
 
-async def test_a_batch_with_an_unavailable_dependency_is_postponed_without_an_attempt() -> None:
-    handling, queue = Handling(lambda _: EmbeddingUnavailableError("Not now.")), Later()
-
-    postponed = await handling.on(queue).handle(messages("a", "b"))
-
-    assert postponed == 2
-    assert queue.sent == [("a", UNAVAILABLE_DELAY_S), ("b", UNAVAILABLE_DELAY_S)]
-    assert handling.given_up == {}
-
-
 async def test_only_unfinished_messages_are_postponed() -> None:
     handling = Handling(lambda name: EmbeddingUnavailableError("Not now.") if name == "second" else None)
     queue = Later()
@@ -101,6 +91,7 @@ async def test_only_unfinished_messages_are_postponed() -> None:
 
     assert postponed == 1
     assert queue.sent == [("second", UNAVAILABLE_DELAY_S)]
+    assert handling.given_up == {}
 
 
 async def test_a_document_that_fails_by_itself_is_given_up_and_stops_no_other() -> None:

@@ -209,17 +209,6 @@ def test_a_link_out_of_its_folder_is_refused(tmp_path: Path) -> None:
     assert all(isinstance(items[name], SourceDocument) for name in ("own.md", "alias.md"))
 
 
-def test_a_name_that_is_not_utf_8_is_a_failure_and_stops_no_other(tmp_path: Path) -> None:
-    for name in (b"a\xff.md", b"b\xfe.xyz", b"c\nd.md"):
-        (tmp_path / os.fsdecode(name)).write_text("# T\n\nText.")
-    refused, other = read_sources([tmp_path])
-    assert isinstance(refused, SourceFailure)
-    assert isinstance(other, SourceDocument)
-    assert (refused.origin, refused.reason) == ("a\\xff.md", "its name is not UTF-8. Rename the file.")
-    assert other.document.document_id == "c-d"
-    assert skipped_files([tmp_path]) == ["b\\xfe.xyz"]
-
-
 def test_a_special_file_in_a_folder_is_a_failure(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.md")
     (tmp_path / "gone.md").symlink_to(tmp_path / "nowhere.md")
@@ -230,10 +219,3 @@ def test_a_special_file_in_a_folder_is_a_failure(tmp_path: Path) -> None:
     assert {
         name: item.code for name, item in items.items() if isinstance(item, SourceFailure)
     } == dict.fromkeys(("pipe.md", "gone.md", "circle.md"), "document_invalid")
-
-
-def test_a_pipe_is_refused_without_blocking(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.md")
-    (item,) = read(tmp_path / "pipe.md")
-    assert isinstance(item, SourceFailure)
-    assert item.reason == "cannot be read: not a regular file"

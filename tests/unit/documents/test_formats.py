@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from assistant.documents.files import LARGEST_DOCUMENT_BYTES, SourceDocument
+from assistant.documents.files import SourceDocument
 from assistant.documents.parsing import parse_document
 from assistant.documents.sources import check_new_id
 from assistant.domain.documents import Document, ItemFacts
@@ -111,19 +111,6 @@ def test_a_page_is_read_by_the_encoding_that_it_declares(tmp_path: Path) -> None
         assert document.title == text
 
 
-PROSE = "Die Gebühr für Patienten beträgt fünf Euro, und der Übertrag wird geprüft."
-
-
-@pytest.mark.parametrize("suffix", ["html", "md", "txt", "csv"])
-@pytest.mark.parametrize("encoding", ["iso-8859-1", "cp1252", "utf-16", "utf-8-sig", "mac_roman"])
-def test_a_text_is_read_by_its_encoding(tmp_path: Path, suffix: str, encoding: str) -> None:
-    declared = encoding if encoding not in ("utf-16", "utf-8-sig") else "utf-8"
-    head = f'<meta charset="{declared.replace("mac_roman", "macintosh")}">' if suffix == "html" else ""
-    content = {"html": f"{head}<p>{PROSE}", "csv": f"Id;Text\n1;{PROSE}\n2;{PROSE}\n"}.get(suffix, PROSE)
-    document = one(write(tmp_path / f"a.{suffix}", content.encode(encoding)))
-    assert PROSE in parse_document(document).text
-
-
 def test_a_name_is_one_in_both_forms_of_its_letters(tmp_path: Path) -> None:
     ids: set[str] = set()
     for form in ("NFC", "NFD"):
@@ -137,24 +124,6 @@ def test_a_name_is_one_in_both_forms_of_its_letters(tmp_path: Path) -> None:
     check_new_id(*ids)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "IL6\u03b2-test",
-        "TNF\u03b1-storage",
-        "5\u00b5g-patch",
-        "\u00bd-tablet",
-        "\u2163-line",
-        "COVID\u201119",
-        "na\u00efve\u2122",
-    ],
-)
-def test_names_of_a_pharmacy_are_read(tmp_path: Path, name: str) -> None:
-    (item,) = read(write(tmp_path / f"{name}.md", "# T\n\nText."))
-    assert isinstance(item, SourceDocument), item
-    check_new_id(item.document.document_id)
-
-
 async def test_addresses_that_a_document_shows_stand_in_its_text_and_in_the_answer(tmp_path: Path) -> None:
     shown = "Patients sign in at https://portal.example.org/login. Forms are at www.example.org/forms."
     text = parse_document(one(write(tmp_path / "a.md", shown))).text
@@ -162,13 +131,6 @@ async def test_addresses_that_a_document_shows_stand_in_its_text_and_in_the_answ
     tenant = FakeTenant().with_documents(stored_document("portal", text, title="Portal"))
     asked = await ask(tenant, "Where do patients sign in?")
     assert "https://portal.example.org/login" in asked.text
-
-
-def test_a_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.html", b"")
-    with path.open("r+b") as file:
-        file.truncate(LARGEST_DOCUMENT_BYTES + 1)
-    assert failure(path).code == "too_large"
 
 
 HTML = """<!doctype html><html><head><title>Refill
@@ -304,19 +266,6 @@ def test_invalid_questions_are_refused(tmp_path: Path, written: str, said: str) 
 
 # Restrictions
 
-UNREADABLE = {
-    "a mapping": "---\ntitle: T\nlabels: {hr: true}\n---\nText.",
-    "a mapping in lines": "---\ntitle: T\nlabels:\n  hr:\n---\nText.",
-    "a nested list": "---\ntitle: T\nlabels: [[hr]]\n---\nText.",
-    "a set": "---\ntitle: T\nlabels: !!set {hr}\n---\nText.",
-    "nothing": "---\ntitle: T\nlabels:\n---\nText.",
-    "null": "---\ntitle: T\nlabels: [hr, null]\n---\nText.",
-    "an empty text": "---\ntitle: T\nlabels: ''\n---\nText.",
-    "commas alone": "---\ntitle: T\nlabels: ', ,'\n---\nText.",
-    "twice": "---\ntitle: T\nlabels: [hr]\nlabels: []\n---\nText.",
-    "no end": "---\ntitle: T\nlabels: [hr]\n\nText.",
-    "sentences": "---\ntitle: T\nlabels: only for hr please\n---\nText.",
-}
 RESTRICTED = {
     "read as a truth by YAML 1.1": ("---\ntitle: T\nlabels: [NO]\n---\nText.", ("NO",)),
     "read as another": ("---\ntitle: T\nlabels: [yes]\n---\nText.", ("yes",)),
@@ -328,11 +277,6 @@ RESTRICTED = {
     "ends of lines of an old Mac": ("---\rtitle: T\rlabels: [hr]\r---\rText.", ("hr",)),
     "ends of lines of Windows": ("---\r\ntitle: T\r\nlabels: [hr]\r\n---\r\nText.", ("hr",)),
 }
-
-
-@pytest.mark.parametrize("written", UNREADABLE)
-def test_a_restriction_that_cannot_be_read_makes_no_document(tmp_path: Path, written: str) -> None:
-    assert failure(write(tmp_path / "a.md", UNREADABLE[written])).code == "document_invalid"
 
 
 @pytest.mark.parametrize("written", RESTRICTED)
@@ -349,35 +293,6 @@ def test_an_empty_list_of_labels_opens_a_document_to_everybody(tmp_path: Path) -
 def test_a_body_may_contain_the_word_labels(tmp_path: Path) -> None:
     content = "# Bottles\n\nLabels: print two.\n"
     assert one(write(tmp_path / "a.md", content)).labels == ()
-
-
-@pytest.mark.parametrize(
-    "head",
-    [
-        '<meta name="labels" content="hr"><meta name="labels" content="claims">',
-    ],
-)
-def test_a_restriction_of_html_that_cannot_be_read_makes_no_document(tmp_path: Path, head: str) -> None:
-    page = f"<html><head><title>T</title>{head}</head><body><p>Text.</body></html>"
-    assert "label" in failure(write(tmp_path / "a.html", page)).reason
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        '"labels": {"hr": true}',
-        '"labels": false',
-        '"labels": null',
-        '"labels": [1]',
-        '"Labels": ["hr"]',
-        '"label": "hr"',
-    ],
-)
-def test_a_restriction_of_a_json_line_that_cannot_be_read_makes_no_document(
-    tmp_path: Path, said: str
-) -> None:
-    line = f'{{"id": "a", "question": "Q?", "answer": "A.", {said}}}\n'
-    assert "label" in failure(write(tmp_path / "a.jsonl", line)).reason
 
 
 # Items of a shop
@@ -419,13 +334,10 @@ def test_an_item_is_read_from_the_front_matter(tmp_path: Path) -> None:
     ("before", "after", "line", "reason"),
     [
         ("price: 49.90", "price: 49.901", 7, "item.price: "),
-        ("rating: 4.3", "rating: five", 9, "item.rating: "),
         ("rating: 4.3", "rating: 6", 9, "item.rating: "),
         ("brand: Aurelo", "Brand: Aurelo", 6, "item.Brand: Extra inputs are not permitted"),
         ("brand: Aurelo", "category: Toys", 6, 'the front matter\'s "item" says "category" twice'),
         ("brand: Aurelo", "brand: [Aurelo]", 6, 'the front matter\'s "item.brand" is not a mapping'),
-        ("brand: Aurelo", "labels: [hr]", 6, 'the front matter\'s "item.labels" is not a mapping'),
-        ("Cordless: NO", "Cordless: {a: b}", 14, 'the front matter\'s "item.properties.Cordless" is not'),
         ("Cordless: NO", f"Cordless: {'x' * 501}", 14, "item.properties.Cordless: "),
         ("Cordless: NO", "Category: B/C", 14, 'item.properties.Category: every item has a line "Category"'),
         ("  item_id: kettle-k2\n", "", 4, "item.item_id: Field required"),
@@ -488,16 +400,9 @@ def test_a_pair_of_question_and_answer_may_have_an_item_and_a_field_called_text(
     ("changed", "reason"),
     [
         ({"item": {"rating": 5}}, "item.item_id: Field required"),
-        ({"item": {"item_id": "k2", "rating": 0}}, "item.rating: "),
         ({"item": {"item_id": "k2", "stars": 5}}, "item.stars: Extra inputs are not permitted"),
-        ({"item": ["k2"]}, "item: Input should be a valid dictionary"),
         ({"item": {"item_id": "k2", "labels": ["hr"]}}, "item.labels: Extra inputs are not permitted"),
-        (
-            {"item": {"item_id": "k2", "properties": {"rating": "A"}}},
-            "item.properties.rating: every item has",
-        ),
         ({"title": ""}, "missing or empty: title"),
-        ({"text": " "}, "missing or empty: text"),
         ({"markdown": "A."}, "it has text and markdown; write one of them"),
     ],
 )

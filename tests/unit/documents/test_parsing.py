@@ -376,10 +376,6 @@ def test_content_around_the_main_element_is_omitted() -> None:
     assert list(map(str, read_html(page).losses)) == ["words of menus and footers: 2"]
 
 
-def test_several_articles_are_all_content() -> None:
-    assert parse_html("<article>One</article><article>Two</article>").text == "One\n\nTwo"
-
-
 def test_a_question_is_the_title_of_its_answer() -> None:
     parsed = parse_document(
         document(media_type="text/plain", title="What?", question="What?", content="This.\n\nThat.")

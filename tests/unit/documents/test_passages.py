@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from assistant.documents.parsing import parse_document
 from assistant.documents.passages import PassageCutter, TokenCounts
-from assistant.domain.documents import Document, ParsedDocument, Passage, UnitKind
+from assistant.domain.documents import Document, ParsedDocument, Passage
 from assistant.domain.errors import ConfigurationError, DocumentInvalidError
 from assistant.text.language import language
 from tests.unit.documents.knowledge import document, model_tokenizer, word_counts
@@ -91,12 +91,6 @@ def test_a_long_text_is_cut_between_sentences(counts: TokenCounts) -> None:
         passage.text.startswith("The ") and passage.text.endswith("disclosure.") for passage in passages
     )
     assert min(passage.token_count for passage in passages[:-1]) > 0.8 * MAX_TOKENS
-
-
-def test_a_sentence_over_the_limit_is_cut_between_words(counts: TokenCounts) -> None:
-    _, passages = cut(counts, document(content="pharmacist " * 600))
-    assert len(passages) > 2
-    assert {word for passage in passages for word in passage.text.split()} == {"pharmacist"}
 
 
 @pytest.mark.parametrize("run", ["_", "a", "1", "|a", "漢"])
@@ -198,10 +192,3 @@ def test_an_odd_document_keeps_its_text_and_units(counts: TokenCounts, content: 
     assert passages
     assert_no_unit_is_lost(parsed, passages)
     assert all(unit.text.strip() for unit in parsed.units)
-
-
-def test_each_row_of_a_long_table_is_a_unit(counts: TokenCounts) -> None:
-    _, passages = cut(counts, document(content=ODD["a table of 300 rows"]), max_tokens=64)
-    rows = [unit for passage in passages for unit in passage.units]
-    assert len(rows) == 300
-    assert (rows[299].kind, rows[299].text) == (UnitKind.ROW, "A: row 299; B: 299 days")

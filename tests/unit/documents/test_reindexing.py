@@ -175,17 +175,6 @@ async def test_all_documents_are_embedded_again_and_the_new_version_is_live(site
     assert site.seen[-1] == (DOCUMENTS, DOCUMENTS)
 
 
-async def test_the_live_version_is_the_old_one_until_the_new_one_is_whole(site: Site) -> None:
-    lives: list[str] = []
-
-    async def note() -> None:
-        lives.append(await site.live())
-
-    site.on_embedding(note, after=OF_FIRST_BATCH)
-    await site.reindex()
-    assert lives == [site.name(OLD)]
-
-
 async def test_a_reindex_that_was_interrupted_embeds_only_what_is_missing(site: Site) -> None:
     async def fail() -> None:
         raise asyncio.CancelledError
@@ -313,15 +302,9 @@ async def test_a_third_version_is_refused_until_the_second_is_dropped(
     with pytest.raises(ConflictError, match="--drop-old"):
         await site.reindex(THIRD)
     assert await site.reindexing().drop_others() == [site.name(OLD)]
-    assert (await site.reindex(THIRD)).live == site.name(THIRD)
-
-
-async def test_a_dropped_version_leaves_nothing_on_disk(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assistant.documents.reindexing.DROP_AFTER_S", 0.0)
-    await site.reindex()
-    await site.reindexing().drop_others()
     assert not (site.knowledge.folder / "index" / site.name(OLD)).exists()
     assert len(await site.found(NEW)) == DOCUMENTS
+    assert (await site.reindex(THIRD)).live == site.name(THIRD)
 
 
 async def test_of_two_at_once_one_is_refused_at_once(site: Site) -> None:
@@ -373,14 +356,6 @@ async def test_a_title_over_the_model_s_limit_gets_the_first_passage_s_vector(si
     site.embedders[NEW].before = before
     await site.reindex()
     assert len(await site.found(NEW)) == DOCUMENTS
-
-
-async def test_a_switch_from_a_version_that_is_not_live_is_refused(site: Site) -> None:
-    await site.reindex()
-    versions = site.knowledge.stores.versions
-    with pytest.raises(ConflictError, match="The live index is"):
-        await versions.switch(site.name(OLD), live=site.name(OLD))
-    assert await site.live() == site.name(NEW)
 
 
 async def test_a_worker_that_starts_with_another_model_begins_anew(site: Site) -> None:

@@ -13,7 +13,6 @@ from assistant.documents.sources import KnowledgeSource, KnowledgeSources, check
 from assistant.domain.documents import Document
 from assistant.domain.errors import DocumentInvalidError, NotFoundError, SourceNeededError
 from assistant.domain.identity import Identity, Role
-from assistant.options.live.section import LiveReach
 from assistant.tenant.tenant import SourceEntry, TenantConfig, WritersSection
 
 LABELS = ("controlled", "hr", "staff")
@@ -96,31 +95,9 @@ def test_a_tag_in_an_address_leaves_its_path_and_a_printed_value_a_mark(written:
     assert BOTH.named("handbook").as_tenant_document(given).content == left
 
 
-def test_a_title_has_no_tags_unless_nothing_else() -> None:
-    for written, title in (
-        ("Pay at {{ site.name }}", "Pay at […]"),
-        ("{{ page.title }}", "{{ page.title }}"),
-    ):
-        given = item(document(title=written, media_type="text/markdown"))
-        assert BOTH.named("handbook").as_tenant_document(given).title == title
-
-
 def test_many_openings_of_template_tags_take_no_time() -> None:
     hostile = "{%" * 200_000 + "{{" * 200_000 + "<%" * 200_000 + '{% a "b" %}' * 200_000
     assert BOTH.named("handbook").as_tenant_document(item(document(content=hostile, media_type="text/html")))
-
-
-def test_a_live_system_has_no_documents() -> None:
-    reach = LiveReach(name="orders", port=443, connector="orders.toml")
-    entries = (
-        SourceEntry(name="handbook", access="everyone"),
-        SourceEntry(name="orders", kind="live", reach="orders"),
-    )
-    tenant = TenantConfig(
-        schema_version=1, name="clinic", display_name="Clinic", sources=entries, reach=(reach,)
-    )
-
-    assert [source.name for source in KnowledgeSources.of(tenant).all] == ["handbook"]
 
 
 @pytest.mark.parametrize("own_id", ["wiki:refill", ":refill", "refill:", "a:b:c"])

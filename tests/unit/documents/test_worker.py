@@ -15,7 +15,6 @@ import pytest
 from assistant.documents.work import EmbeddingLimits
 from assistant.documents.worker import (
     MAX_TRIES_ALONE,
-    ConsumerLimits,
     SharedLock,
     WorkerLimits,
     give_up_unqueued,
@@ -100,14 +99,6 @@ async def test_a_change_that_fails_leaves_the_old_content_answering(knowledge: K
     assert (status.state, status.failure_code) == (DocumentState.STALE, "document_invalid")
     assert status.live_content_hash == document(content="Old.").content_hash()
     assert await knowledge.found() == {"refill": ["Old."]}
-
-
-async def test_a_changed_document_replaces_the_old_content(knowledge: Knowledge) -> None:
-    await knowledge.add(document(content="Old."))
-    await knowledge.work()
-    await knowledge.add(document(content="New."))
-    await knowledge.work()
-    assert await knowledge.found() == {"refill": ["New."]}
 
 
 async def test_replaced_text_is_purged_when_the_worker_is_idle(knowledge: Knowledge) -> None:
@@ -477,22 +468,6 @@ async def test_a_worker_s_own_mistake_fails_one_document_and_no_other(knowledge:
     await knowledge.work()
     assert (await knowledge.status("bad")).failure_code == "internal"
     assert [await knowledge.state(name) for name in "ac"] == [DocumentState.LIVE] * 2
-
-
-async def test_unchanged_documents_are_not_embedded_again(knowledge: Knowledge) -> None:
-    await knowledge.add(document())
-    await knowledge.work()
-    knowledge.embedder.texts.clear()
-    summary = await knowledge.add(document())
-    await knowledge.work()
-    assert (summary.unchanged, summary.enqueued_ids) == (1, [])
-    assert knowledge.embedder.texts == []
-
-
-def test_the_limits_fit_together() -> None:
-    consumer, embedding = ConsumerLimits(), EmbeddingLimits()
-    held_s = embedding.retry_for_s + embedding.request_timeout_s
-    assert held_s < consumer.visibility_timeout_s
 
 
 class CountedIndex:

@@ -26,14 +26,6 @@ class HeldWrites:
         return [self._outcome(item) for item in items]
 
 
-async def test_an_idle_process_writes_at_once() -> None:
-    writes = HeldWrites()
-    task = asyncio.create_task(_write(_commit(writes), "a"))
-    await _until(lambda: writes.calls == [["a"]])
-    writes.free.set()
-    assert await task
-
-
 async def test_writes_of_one_turn_go_together() -> None:
     writes = HeldWrites()
     writes.free.set()
@@ -75,15 +67,6 @@ async def test_a_slow_call_does_not_delay_other_writes() -> None:
     await _until(lambda: writes.calls == [["slow"], ["next"]])
     writes.free.set()
     assert await asyncio.gather(*tasks) == [True, True]
-
-
-async def test_the_end_of_a_call_sends_waiting_writes() -> None:
-    writes = HeldWrites()
-    writes.free.set()
-    commit = _commit(writes)
-    names = [f"{number}" for number in range(300)]
-    assert all(await asyncio.gather(*(_write(commit, name) for name in names)))
-    assert [name for call in writes.calls for name in call] == names
 
 
 async def test_calls_in_flight_are_bounded() -> None:

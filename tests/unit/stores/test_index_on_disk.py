@@ -18,7 +18,7 @@ from assistant.domain.documents import IndexedDocument, SourceIds, Span, Unit, U
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError, SearchUnavailableError
 from assistant.stores.index import embedded_files as index_files
 from assistant.stores.index.embedded import EmbeddedPassageIndex
-from assistant.stores.index.embedded_files import IndexModel, index_version
+from assistant.stores.index.embedded_files import index_version
 from assistant.stores.index.embedded_reader import IndexReader, IndexView
 from assistant.stores.index.embedded_writer import LEXICAL_PREFIX
 from tests.contracts.samples import EAST, NORTH, card_of, indexed, passage, query
@@ -27,18 +27,12 @@ from tests.unit.stores.index_folder import MODEL, IndexFolder
 MARKER = "Quetzalcoatlus prescribes xylophonium"
 
 
-async def test_the_marker_is_seen_while_it_is_there(tmp_path: Path) -> None:
-    opened = IndexFolder(tmp_path)
-    await opened.put((passage("marked", text=MARKER), EAST))
-    assert opened.files_with(MARKER) != []
-    assert opened.posted("xylophonium") == 1
-    await opened.close()
-
-
 @pytest.mark.parametrize("reader_is_open", [False, True])
 async def test_a_deletion_leaves_nothing_on_disk(tmp_path: Path, reader_is_open: bool) -> None:
     opened = IndexFolder(tmp_path)
     await opened.put((passage("marked", text=MARKER), EAST), (passage("kept"), NORTH))
+    assert opened.files_with(MARKER) != []
+    assert opened.posted("xylophonium") == 1
     if reader_is_open:
         await opened.search(query("xylophonium"))
     await opened.index.delete_documents(["marked"])
@@ -134,17 +128,6 @@ async def test_nothing_of_titles_questions_cards_and_units_is_left_on_disk(tmp_p
     assert [opened.files_holding(blob) for blob in packed] == [[], []]
     assert (opened.posted_titles("xylophonium"), opened.posted_texts("xylophonium")) == (0, 0)
     assert opened.posted_titles("procedur") == (1 if how == "delete" else 2)
-    await opened.close()
-
-
-async def test_a_replacement_leaves_nothing_on_disk_once_optimized(tmp_path: Path) -> None:
-    opened = IndexFolder(tmp_path)
-    await opened.put((passage("marked", text=MARKER), EAST), (passage("kept"), NORTH))
-    await opened.put((passage("marked", text="Now harmless."), EAST))
-    assert opened.posted("xylophonium") == 1  # why optimizing is needed: deleted postings stay
-    await opened.index.optimize()
-    assert opened.files_with(MARKER) == []
-    assert opened.posted("xylophonium") == 0
     await opened.close()
 
 
@@ -374,28 +357,6 @@ async def test_two_writers_at_once_are_refused(tmp_path: Path, monkeypatch: pyte
     await first.close()
     assert (await second.info()).passage_count == 0
     await second.close()
-
-
-async def test_the_index_of_another_model_is_removed_when_the_new_one_is_written(tmp_path: Path) -> None:
-    opened = IndexFolder(tmp_path)
-    await opened.put((passage("marked", text=MARKER), EAST))
-    await opened.close()
-    other = EmbeddedPassageIndex(tmp_path, model=IndexModel(name="another", dimensions=4))
-    await other.info()
-    assert opened.files_with(MARKER) == []
-    await other.close()
-
-
-def test_an_index_version_names_model_dimensions_and_weights() -> None:
-    versions = {
-        index_version(IndexModel(name="m", dimensions=4)),
-        index_version(IndexModel(name="m", dimensions=5)),
-        index_version(IndexModel(name="n", dimensions=4)),
-        index_version(IndexModel(name="m", dimensions=4, digest="abc")),
-    }
-    assert len(versions) == 4
-    readable = index_version(IndexModel(name="org/a model", dimensions=4))
-    assert readable.startswith(f"v{index_files.SCHEMA_VERSION}-org-a-model-4-")
 
 
 @pytest.mark.parametrize(

@@ -71,24 +71,12 @@ async def test_known_texts_come_from_the_file_and_the_rest_from_the_endpoint_in_
         assert vectors[place] @ EXACT[texts[place]] >= 0.9999
 
 
-async def test_the_endpoint_is_not_asked_for_known_texts_alone(file: Path) -> None:
-    endpoint = Endpoint()
-    await with_kept_vectors(endpoint, file, model=MODEL).embed(TEXTS, deadline=deadline())
-    assert endpoint.asked == []
-
-
 async def test_every_vector_has_unit_length_and_the_direction_that_was_written(file: Path) -> None:
     vectors = np.asarray(
         await with_kept_vectors(Endpoint(), file, model=MODEL).embed(TEXTS, deadline=deadline())
     )
     assert np.abs(np.linalg.norm(vectors, axis=1) - 1.0).max() < 1e-6
     assert (vectors * np.asarray(list(EXACT.values()))).sum(axis=1).min() >= 0.9999
-
-
-def test_the_order_of_the_texts_does_not_change_the_bytes(file: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.npz"
-    write_kept_vectors(other, dict(reversed(EXACT.items())), model_digest=MODEL.digest)
-    assert other.read_bytes() == file.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -100,13 +88,6 @@ def test_vectors_of_another_model_are_not_used_and_one_line_says_so(file: Path, 
         assert with_kept_vectors(endpoint, file, model=model) is endpoint
     assert [line["event"] for line in logs] == ["kept_vectors_not_used"]
     assert logs[0]["file"] == str(file)
-
-
-def test_a_missing_file_is_not_used_and_one_line_says_so(tmp_path: Path) -> None:
-    endpoint = Endpoint()
-    with capture_logs() as logs:
-        assert with_kept_vectors(endpoint, tmp_path / "none.npz", model=MODEL) is endpoint
-    assert [line["event"] for line in logs] == ["kept_vectors_not_used"]
 
 
 def cut(content: bytes) -> bytes:

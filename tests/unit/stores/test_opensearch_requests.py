@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from assistant.domain.documents import RRF_K, IndexModel, SearchFilters
+from assistant.domain.documents import IndexModel, SearchFilters
 from assistant.stores.index.opensearch_schema import (
-    HYBRID_WEIGHTS,
-    LEG_WEIGHTS,
     PassageSchema,
     index_body,
-    pipeline_body,
 )
-from assistant.stores.index.opensearch_search import MOST_QUERY_WORDS, TIE_MARGIN, search_body
-from assistant.stores.index.opensearch_writer import card_of, passage_of, passage_row, rows_of
+from assistant.stores.index.opensearch_search import MOST_QUERY_WORDS, search_body
+from assistant.stores.index.opensearch_writer import card_of, passage_of, rows_of
 from tests.contracts.samples import EAST, NOON, indexed, passage, query
 
 SCHEMA = PassageSchema(model=IndexModel("all-MiniLM-L6-v2", 384, "53aa"))
@@ -38,29 +34,6 @@ def test_one_filter_stands_over_all_legs() -> None:
     assert [next(iter(leg)) for leg in hybrid["queries"]] == ["multi_match", "knn", "match", "match", "knn"]
 
 
-def test_without_labels_only_unlabelled_passages_are_asked_for() -> None:
-    hybrid = search_body(query())["query"]["hybrid"]
-    assert hybrid["filter"]["bool"]["filter"] == [{"terms": {"visible_to": ["*"]}}]
-
-
-def test_the_legs_are_in_the_order_of_the_pipeline_s_weights() -> None:
-    weights = pipeline_body()["phase_results_processors"][0]["score-ranker-processor"]["combination"]
-    legs = search_body(query())["query"]["hybrid"]["queries"]
-    assert len(legs) == len(HYBRID_WEIGHTS) <= 5
-    assert list(HYBRID_WEIGHTS)[:2] == list(LEG_WEIGHTS) == ["lexical", "vector"]
-    assert weights["rank_constant"] == RRF_K
-    assert weights["parameters"]["weights"] == pytest.approx([2 / 11, 3 / 11, 2 / 11, 2 / 11, 2 / 11])
-    assert sum(weights["parameters"]["weights"]) == pytest.approx(1.0)
-
-
-def test_all_hits_of_all_legs_come_back_whatever_is_shown() -> None:
-    body = search_body(query(leg_size=7, size=1))
-    hybrid = body["query"]["hybrid"]
-    depth = 7 + TIE_MARGIN
-    assert hybrid["pagination_depth"] == hybrid["queries"][1]["knn"]["vector"]["k"] == depth
-    assert body["size"] == 5 * depth
-
-
 def test_a_long_question_keeps_its_most_frequent_words() -> None:
     words = [f"w{number}" for number in range(MOST_QUERY_WORDS + 50)]
     asked = " ".join([*words, "dose", "dose"])
@@ -70,12 +43,6 @@ def test_a_long_question_keeps_its_most_frequent_words() -> None:
         kept = matched.split()
         assert len(kept) == MOST_QUERY_WORDS
         assert kept[0] == "dose"
-
-
-def test_a_question_s_text_goes_nowhere_but_into_the_matched_words() -> None:
-    body = search_body(query('"}} OR {"match_all'))
-    assert matched_words(body) == ['"}} OR {"match_all'] * 3
-    assert str(body).count("match_all") == 3
 
 
 def matched_words(body: dict[str, Any]) -> list[str]:
@@ -113,21 +80,6 @@ def test_how_an_index_is_spread_is_no_part_of_its_version() -> None:
 def test_a_domain_with_standby_gets_its_copies() -> None:
     index = index_body(replace(SCHEMA, replicas=2), alias="clinic-passages")["settings"]["index"]
     assert (index["number_of_replicas"], index["number_of_shards"]) == (2, 1)
-
-
-def test_vectors_are_indexed_by_the_engine_that_both_sides_have() -> None:
-    method = index_body(SCHEMA, alias="a")["mappings"]["properties"]["vector"]["method"]
-    assert (method["engine"], method["space_type"]) == ("lucene", "cosinesimil")
-
-
-def test_a_passage_is_kept_whole_beside_its_fields() -> None:
-    written = replace(
-        passage("ré:fill", 3, text="Täglich\x00 „einmal“", labels=("staff",)),
-        url=None,
-        updated_at=NOON + timedelta(microseconds=1),
-    )
-    row = passage_row(written, EAST, indexed_at=NOON)
-    assert passage_of(as_column(row["kept"])) == written
 
 
 def test_the_title_s_row_leads_and_keeps_the_card() -> None:

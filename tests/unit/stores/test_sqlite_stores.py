@@ -60,17 +60,6 @@ async def test_a_damaged_file_of_records_is_unavailable(tmp_path: Path) -> None:
     await records_table.close()
 
 
-async def test_records_are_there_after_reopening(tmp_path: Path) -> None:
-    first_table = SqliteTable(tmp_path / "records.sqlite")
-    first = StoredRecords(first_table)
-    await first.put_answer(samples.answer())
-    await first_table.close()
-    second_table = SqliteTable(tmp_path / "records.sqlite")
-    second = StoredRecords(second_table)
-    assert await second.get_answer("a1") == samples.answer()
-    await second_table.close()
-
-
 async def test_a_full_queue_refuses_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingestion, "MOST_MESSAGES", 3)
     queue = SqliteIngestionQueue(tmp_path / "queue.sqlite")

@@ -1,10 +1,11 @@
-"""What the feedback store does over every Blobs."""
+"""What the feedback store does."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import orjson
 import pytest
@@ -14,7 +15,7 @@ from assistant.options.desk.events import FeedbackEvent
 from assistant.options.desk.feedback_store import StoredFeedback
 from assistant.stores.events import StoredErasureKeys
 from tests.contracts import samples
-from tests.contracts.twins import Twin
+from tests.fakes.tenant_stores import TenantStores
 from tests.options.desk.samples import event, sealed_text
 
 DAY = timedelta(days=1)
@@ -37,8 +38,8 @@ class Tombstones(StoredErasureKeys):
         return {subject: self.at[subject] for subject in subjects if subject in self.at}
 
 
-def store_of(twin: Twin, keys: Tombstones | None = None) -> StoredFeedback:
-    return StoredFeedback(twin.feedback_files, tenant="clinic", keys=keys or Tombstones())
+def store_of(stores: TenantStores, keys: Tombstones | None = None) -> StoredFeedback:
+    return StoredFeedback(stores.feedback_files, tenant="clinic", keys=keys or Tombstones())
 
 
 async def read(
@@ -47,12 +48,12 @@ async def read(
     return [event async for event in store.read(since, until)]
 
 
-async def keys_in(twin: Twin, prefix: str) -> list[str]:
-    return sorted([found.key async for found in twin.feedback_files.list(prefix)])
+async def keys_in(stores: TenantStores, prefix: str) -> list[str]:
+    return sorted([found.key async for found in stores.feedback_files.list(prefix)])
 
 
-async def test_events_come_back_by_time_whatever_group_they_came_in(twin: Twin) -> None:
-    store = store_of(twin)
+async def test_events_come_back_by_time_whatever_group_they_came_in(stores: TenantStores) -> None:
+    store = store_of(stores)
     late, first, last = (
         event(1, minute=5),
         event(2),
@@ -63,40 +64,36 @@ async def test_events_come_back_by_time_whatever_group_they_came_in(twin: Twin) 
     assert await read(store) == [first, late, last]
 
 
-async def test_an_event_that_came_twice_is_read_once(twin: Twin) -> None:
-    store = store_of(twin)
+async def test_an_event_that_came_twice_is_read_once(stores: TenantStores) -> None:
+    store = store_of(stores)
     await store.append([event(1), event(2)], [])
     await store.append([event(1)], [])
     await store.append([event(1).model_copy(update={"at": samples.NOON + DAY / 2})], [])
     assert await read(store) == [event(1), event(2)]
 
 
-async def test_the_same_group_again_is_one_file(twin: Twin) -> None:
-    store = store_of(twin)
+async def test_the_same_group_again_is_one_file(stores: TenantStores) -> None:
+    store = store_of(stores)
     for _ in range(2):
         await store.append([event(1), event(2)], [sealed_text()])
-    assert len(await keys_in(twin, EVENTS)) == 1
-    assert await keys_in(twin, "texts/") == [f"texts/00/{1:064x}.json"]
+    assert len(await keys_in(stores, EVENTS)) == 1
+    assert await keys_in(stores, "texts/") == [f"texts/00/{1:064x}.json"]
 
 
-async def test_events_are_filed_by_the_day_of_the_act(twin: Twin) -> None:
-    await store_of(twin).append([event(1), event(2, minute=12 * 60)], [])
-    assert len(await keys_in(twin, EVENTS)) == len(await keys_in(twin, "events/dt=2026-11-21/")) == 1
+async def test_events_are_filed_by_the_day_of_the_act(stores: TenantStores) -> None:
+    await store_of(stores).append([event(1), event(2, minute=12 * 60)], [])
+    assert len(await keys_in(stores, EVENTS)) == len(await keys_in(stores, "events/dt=2026-11-21/")) == 1
 
 
-async def test_only_the_time_asked_for_is_read(twin: Twin) -> None:
-    store = store_of(twin)
+async def test_only_the_time_asked_for_is_read(stores: TenantStores) -> None:
+    store = store_of(stores)
     await store.append([event(n, minute=n) for n in range(4)], [])
     since, until = samples.NOON + timedelta(minutes=1), samples.NOON + timedelta(minutes=3)
     assert await read(store, since=since, until=until) == [event(n, minute=n) for n in (1, 2)]
 
 
-async def test_an_empty_time_has_no_events(twin: Twin) -> None:
-    assert await read(store_of(twin)) == []
-
-
-async def test_sealed_texts_come_back_by_id(twin: Twin) -> None:
-    store = store_of(twin)
+async def test_sealed_texts_come_back_by_id(stores: TenantStores) -> None:
+    store = store_of(stores)
     await store.append([], [sealed_text(1), sealed_text(2, subjects=("patient:ab",))])
     one, other = sealed_text(1).text_id, sealed_text(2).text_id
     assert await store.texts([one, "f" * 64]) == {one: sealed_text(1)}
@@ -118,17 +115,17 @@ def line(**changed: object) -> bytes:
     ],
 )
 async def test_a_line_that_is_not_ours_to_read_is_refused_by_name(
-    twin: Twin, second: bytes, said: str
+    stores: TenantStores, second: bytes, said: str
 ) -> None:
-    await twin.feedback_files.add(f"{EVENTS}abc.jsonl", line() + b"\n" + second + b"\n")
+    await stores.feedback_files.add(f"{EVENTS}abc.jsonl", line() + b"\n" + second + b"\n")
     with pytest.raises(InvalidRequestError) as raised:
-        await read(store_of(twin))
+        await read(store_of(stores))
     assert raised.value.message.startswith(f"{EVENTS}abc.jsonl, line 2: ")
     assert said in raised.value.message
 
 
-async def test_a_withdrawn_document_s_signals_go_with_it(twin: Twin) -> None:
-    store = store_of(twin, Tombstones({"document:gone": samples.NOON + DAY}))
+async def test_a_withdrawn_document_s_signals_go_with_it(stores: TenantStores) -> None:
+    store = store_of(stores, Tombstones({"document:gone": samples.NOON + DAY}))
     about_it, beside_it = (
         event(1, shown=("gone", "refill")),
         event(2, shown=("refill", "gone")),
@@ -139,14 +136,16 @@ async def test_a_withdrawn_document_s_signals_go_with_it(twin: Twin) -> None:
     assert left == beside_it.model_copy(update={"documents": beside_it.documents[:1]})
 
 
-async def test_a_document_that_was_added_again_has_signals_again(twin: Twin) -> None:
-    store = store_of(twin, Tombstones({"document:refill": samples.NOON + timedelta(minutes=5)}))
+async def test_a_document_that_was_added_again_has_signals_again(stores: TenantStores) -> None:
+    store = store_of(stores, Tombstones({"document:refill": samples.NOON + timedelta(minutes=5)}))
     before, after = event(1), event(2, minute=10)
     await store.append([before, after], [])
     assert await read(store) == [after]
 
 
-async def test_another_tenant_s_feedback_is_unknown(twin: Twin, stranger: Twin) -> None:
-    await store_of(twin).append([event()], [sealed_text()])
+async def test_another_tenant_s_feedback_is_unknown(stores: TenantStores, tmp_path: Path) -> None:
+    stranger = TenantStores(tmp_path / "stranger")
+    await store_of(stores).append([event()], [sealed_text()])
     assert await read(store_of(stranger)) == []
     assert await store_of(stranger).texts([sealed_text().text_id]) == {}
+    await stranger.close()

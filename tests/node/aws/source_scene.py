@@ -1,4 +1,4 @@
-"""A tenant with three sources of documents in one index, asked through any adapter of the search."""
+"""A tenant with three sources of documents in one index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every SentValues does, and what of a live value is left in the stores after a text was sent."""
+"""The live values of sent texts: how long they are kept, and what of one is left in the stores after."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from assistant.domain.answers import LiveSpan, Sent
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.live import ElementDisplay, ElementKind, ElementState, ElementUse
+from assistant.options.live.stored import StoredSentValues
 from assistant.stores.ports import ValuesOfSent
 from assistant.tenant.tenant import RecordsSection
 from tests.contracts import samples
-from tests.contracts.twins import Twin
 from tests.fakes.answering import FakeTenant, agent
 from tests.fakes.clock import SteppedClock
+from tests.fakes.tenant_stores import TenantStores
 
 VALUE = "Out for delivery to Elm Street"
 DAY_S = 24 * 3600
@@ -36,15 +37,19 @@ STATUS = ElementUse(
 )
 
 
+def values_by(stores: TenantStores, clock: SteppedClock) -> StoredSentValues:
+    return StoredSentValues(stores.expiring_table(clock), clock=clock)
+
+
 def values(
     clock: SteppedClock, *words: str, answer_id: str = "a1", send_id: str = "s1", for_s: float = 60.0
 ) -> ValuesOfSent:
     return ValuesOfSent(answer_id, send_id, words or (VALUE,), clock.now() + timedelta(seconds=for_s))
 
 
-async def test_values_are_kept_by_answer_and_text(twin: Twin) -> None:
+async def test_values_are_kept_by_answer_and_text(stores: TenantStores) -> None:
     clock = SteppedClock()
-    kept = twin.sent_values_by(clock)
+    kept = values_by(stores, clock)
     first, second = values(clock, VALUE, "24 Nov"), values(clock, "\u20ac 12.50", send_id="s2")
     other = values(clock, "another", answer_id="a2")
     for each in (first, second, other):
@@ -53,9 +58,9 @@ async def test_values_are_kept_by_answer_and_text(twin: Twin) -> None:
     assert await kept.of("a3") == {}
 
 
-async def test_the_first_values_of_a_text_stay(twin: Twin) -> None:
+async def test_the_first_values_of_a_text_stay(stores: TenantStores) -> None:
     clock = SteppedClock()
-    kept = twin.sent_values_by(clock)
+    kept = values_by(stores, clock)
     first = values(clock)
     await kept.keep(first)
     assert await kept.keep(values(clock, "another")) == first
@@ -63,28 +68,24 @@ async def test_the_first_values_of_a_text_stay(twin: Twin) -> None:
 
 
 @pytest.mark.parametrize(("age_s", "found"), [(59, True), (61, False)])
-async def test_values_expire_whether_or_not_they_were_deleted(twin: Twin, age_s: float, found: bool) -> None:
+async def test_values_expire_whether_or_not_they_were_deleted(
+    stores: TenantStores, age_s: float, found: bool
+) -> None:
     clock = SteppedClock()
-    await twin.sent_values_by(clock).keep(values(clock))
+    await values_by(stores, clock).keep(values(clock))
     later = SteppedClock(clock.now() + timedelta(seconds=age_s))
-    assert bool(await twin.sent_values_by(later).of("a1")) is found
-
-
-async def test_another_tenant_s_values_are_others(twin: Twin, stranger: Twin) -> None:
-    clock = SteppedClock()
-    await twin.sent_values_by(clock).keep(values(clock))
-    assert await stranger.sent_values_by(clock).of("a1") == {}
+    assert bool(await values_by(stores, later).of("a1")) is found
 
 
 # --- a text that was sent ---------------------------------------------------------------------------------
-def services_of(twin: Twin, clock: SteppedClock, *, days: int = 30) -> TenantServices:
+def services_of(stores: TenantStores, clock: SteppedClock, *, days: int = 30) -> TenantServices:
     fake = FakeTenant()
     config = fake.config.model_copy(update={"records": RecordsSection(live_values_days=days)})
     return replace(
         fake.services,
         tenant=config,
-        records=twin.records,
-        live=LiveData(sent_values=twin.sent_values_by(clock), mac_key=b"of-the-tenant"),
+        records=stores.records,
+        live=LiveData(sent_values=values_by(stores, clock), mac_key=b"of-the-tenant"),
         clock=clock,
     )
 
@@ -107,8 +108,8 @@ def now() -> SteppedClock:
     return SteppedClock(datetime.now(UTC))
 
 
-async def asked(twin: Twin) -> None:
-    await twin.records.put_answer(samples.answer().model_copy(update={"elements": (STATUS,)}))
+async def asked(stores: TenantStores) -> None:
+    await stores.records.put_answer(samples.answer().model_copy(update={"elements": (STATUS,)}))
 
 
 async def texts(services: TenantServices, identity: Identity = ANA) -> list[str]:
@@ -116,16 +117,16 @@ async def texts(services: TenantServices, identity: Identity = ANA) -> list[str]
     return [one.sent.text for one in reading.sent]
 
 
-async def until_no_byte_is_left(twin: Twin, clock: SteppedClock) -> None:
+async def until_no_byte_is_left(stores: TenantStores) -> None:
     async with asyncio.timeout(60):
-        while VALUE.encode() in await twin.stored_bytes(clock):
+        while VALUE.encode() in await stores.stored_bytes():
             pass
 
 
-async def test_a_sent_text_is_read_with_its_live_values_while_they_live(twin: Twin) -> None:
+async def test_a_sent_text_is_read_with_its_live_values_while_they_live(stores: TenantStores) -> None:
     clock = now()
-    services = services_of(twin, clock)
-    await asked(twin)
+    services = services_of(stores, clock)
+    await asked(stores)
     stored = await AppendToAnswer(services).sent("a1", sent(services), identity=ANA)
     assert stored.sent == sent(services)
     assert stored.live_until is not None
@@ -135,59 +136,59 @@ async def test_a_sent_text_is_read_with_its_live_values_while_they_live(twin: Tw
     assert [one.sent.text for one in desk.sent] == [LABELLED]
 
 
-async def test_records_and_what_is_learned_from_have_labels_alone(twin: Twin) -> None:
+async def test_records_and_what_is_learned_from_have_labels_alone(stores: TenantStores) -> None:
     clock = now()
-    services = services_of(twin, clock)
-    await asked(twin)
+    services = services_of(stores, clock)
+    await asked(stores)
     await AppendToAnswer(services).sent("a1", sent(services), identity=ANA)
-    [kept] = await twin.records.list_sent("a1")
+    [kept] = await stores.records.list_sent("a1")
     assert (kept.sent.text, kept.live_until) == (LABELLED, None)
-    rows = [row.stored for row in await twin.outbox.pending() if row.kind == "sent"]
+    rows = [row.stored for row in await stores.outbox.pending() if row.kind == "sent"]
     assert rows == [kept]
-    never = services_of(twin, clock, days=0)
+    never = services_of(stores, clock, days=0)
     assert await texts(never) == [LABELLED]
 
 
-async def test_no_byte_of_a_live_value_is_left_after_its_time(twin: Twin) -> None:
+async def test_no_byte_of_a_live_value_is_left_after_its_time(stores: TenantStores) -> None:
     clock = now()
-    services = services_of(twin, clock)
-    await asked(twin)
+    services = services_of(stores, clock)
+    await asked(stores)
     await AppendToAnswer(services).sent("a1", sent(services), identity=ANA)
-    assert VALUE.encode() in await twin.stored_bytes(clock)
+    assert VALUE.encode() in await stores.stored_bytes()
     clock.step(31 * DAY_S)
     assert await texts(services) == [LABELLED]
-    await until_no_byte_is_left(twin, clock)
+    await until_no_byte_is_left(stores)
     with pytest.raises(ConflictError):  # nobody knows any more what was delivered
         await AppendToAnswer(services).sent("a1", sent(services), identity=ANA)
-    assert VALUE.encode() not in await twin.stored_bytes(clock)
+    assert VALUE.encode() not in await stores.stored_bytes()
 
 
-async def test_a_tenant_that_keeps_no_live_value_has_labels_at_once(twin: Twin) -> None:
+async def test_a_tenant_that_keeps_no_live_value_has_labels_at_once(stores: TenantStores) -> None:
     clock = now()
-    services = services_of(twin, clock, days=0)
-    await asked(twin)
+    services = services_of(stores, clock, days=0)
+    await asked(stores)
     stored = await AppendToAnswer(services).sent("a1", sent(services), identity=ANA)
     assert (stored.sent.text, stored.live_until) == (LABELLED, None)
-    assert VALUE.encode() not in await twin.stored_bytes(clock)
+    assert VALUE.encode() not in await stores.stored_bytes()
 
 
-async def test_the_same_text_twice_is_one_and_another_text_is_refused(twin: Twin) -> None:
+async def test_the_same_text_twice_is_one_and_another_text_is_refused(stores: TenantStores) -> None:
     clock = now()
-    services = services_of(twin, clock)
+    services = services_of(stores, clock)
     append = AppendToAnswer(services)
-    await asked(twin)
+    await asked(stores)
     first = await append.sent("a1", sent(services), identity=ANA)
     assert await append.sent("a1", sent(services), identity=ANA) == first
     with pytest.raises(ConflictError):
         await append.sent("a1", sent(services, f"Now it is {VALUE}."), identity=ANA)
     with pytest.raises(ConflictError):  # the label would be the same
         await append.sent("a1", sent(services, TEXT.replace(VALUE, "Lost"), value="Lost"), identity=ANA)
-    assert await texts(services_of(twin, clock)) == [TEXT]
+    assert await texts(services_of(stores, clock)) == [TEXT]
 
 
-async def test_a_span_of_an_element_that_the_answer_lacks_is_refused(twin: Twin) -> None:
-    services = services_of(twin, SteppedClock())
-    await twin.records.put_answer(samples.answer())
+async def test_a_span_of_an_element_that_the_answer_lacks_is_refused(stores: TenantStores) -> None:
+    services = services_of(stores, SteppedClock())
+    await stores.records.put_answer(samples.answer())
     with pytest.raises(InvalidRequestError):
         await AppendToAnswer(services).sent("a1", sent(services), identity=ANA)
-    assert await twin.records.list_sent("a1") == []
+    assert await stores.records.list_sent("a1") == []
