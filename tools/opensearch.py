@@ -1,4 +1,4 @@
-"""``python -m tools.opensearch up|down|status|fetch``: one OpenSearch node on this machine, of Maven's
+"""``python -m tools.opensearch up|down|fetch``: one OpenSearch node on this machine, of Maven's
 packages.
 
 ``fetch`` only gets the files: those of ``opensearch.toml`` are fetched once from a Maven repository, checked
@@ -27,8 +27,7 @@ import tempfile
 import time
 import tomllib
 import zipfile
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -208,8 +207,6 @@ _UNPRIVILEGED = "nobody"
 """Account that runs the node when root starts it."""
 _START_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 30.0
-_NODE_LOCK_TIMEOUT_S = 780.0
-"""How long a command waits for another: unpacking and a start may take 780 s together."""
 _POLL_S = 0.2
 _SAME_START_S = 2.0
 """Start times of one process may differ so much: they are wall-clock times, which a clock change moves."""
@@ -243,7 +240,7 @@ class RunningNode(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class LocalNode:
-    """The node with its data, logs and pid file below ``state_dir``; one runs at a time (``node.lock``).
+    """The node with its data, logs and pid file below ``state_dir``; one runs at a time.
 
     The node goes on after the command that starts it: a later ``down`` finds it by ``node.json``.
     """
@@ -259,30 +256,24 @@ class LocalNode:
 
         Raises LocalRuntimeError: no Java, port in use, not healthy within three minutes.
         """
-        with self._locked():
-            node = self._running()
-            address = f"http://{HOST}:{self.port}"
-            if node is None and self.port and _is_healthy(address):
-                return address  # another node on the port, such as Docker's: it is used, and never stopped
-            node = node or self._start(say)
-            try:
-                self._await_health(node)
-            except LocalRuntimeError:
-                self._end(node)
-                raise
-            return node.url
+        node = self._running()
+        address = f"http://{HOST}:{self.port}"
+        if node is None and self.port and _is_healthy(address):
+            return address  # another node on the port, such as Docker's: it is used, and never stopped
+        node = node or self._start(say)
+        try:
+            self._await_health(node)
+        except LocalRuntimeError:
+            self._end(node)
+            raise
+        return node.url
 
     def down(self) -> bool:
         """Stop the node, by force after 30 s; data and logs stay. Return whether one ran."""
-        with self._locked():
-            node = self._running()
-            if node is not None:
-                self._end(node)
-            return node is not None
-
-    def running(self) -> str | None:
-        """Return the URL of the node while its process lives."""
-        return node.url if (node := self._running()) else None
+        node = self._running()
+        if node is not None:
+            self._end(node)
+        return node is not None
 
     def _running(self) -> RunningNode | None:
         """Return the node of the pid file while its process lives."""
@@ -299,16 +290,6 @@ class LocalNode:
     @property
     def _pid_file(self) -> Path:
         return self.state_dir / "node.json"
-
-    @contextmanager
-    def _locked(self) -> Generator[None]:
-        """Let one command at a time start or stop the node. Raises LocalRuntimeError after 13 minutes."""
-        self.state_dir.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.state_dir / "node.lock", timeout=_NODE_LOCK_TIMEOUT_S):
-                yield
-        except Timeout:
-            raise LocalRuntimeError("Another command has been starting OpenSearch for minutes.") from None
 
     def _start(self, say: Say) -> RunningNode:
         """Start the process in a session of its own, and write the pid file. Raises LocalRuntimeError."""
@@ -536,7 +517,7 @@ class OpenSearchNodeSettings(ProcessSettings):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("action", choices=("up", "down", "status", "fetch"))
+    parser.add_argument("action", choices=("up", "down", "fetch"))
     action = parser.parse_args().action
     try:
         settings = OpenSearchNodeSettings.read()
@@ -547,10 +528,8 @@ def main() -> None:
         node = LocalNode(settings.state_dir, distribution, port=settings.port, heap_mib=settings.heap_mib)
         if action == "up":
             print(f"OpenSearch answers at {node.up(_say)}")
-        elif action == "down":
-            print("stopped" if node.down() else "nothing ran")
         else:
-            print(node.running() or "not running")
+            print("stopped" if node.down() else "nothing ran")
     except AssistantError as error:
         sys.exit(error.message)
 

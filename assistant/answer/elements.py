@@ -42,6 +42,7 @@ from assistant.domain.live import (
     LiveElements,
     LiveReadError,
 )
+from assistant.text.marks import EXCERPTS
 from assistant.text.markup import label_of
 
 MOST_CALLS = 1_024
@@ -65,8 +66,8 @@ _STATES = {
 """State of a live source (``SourceAsked.state``) by the problem of one of its elements."""
 _WORST_FIRST = ("failed", "late", "off", "refused", "answered", "empty")
 """A source has the first of these states that one of its elements has."""
-_RUN_LIKE = re.compile("[\U000f0000-\U000ffffd]")
-"""Characters that stand for documents' texts in a record (``excerpts.run_of``): a value must bring none."""
+_RUN_LIKE = re.compile(f"[{EXCERPTS.characters}]")
+"""Characters that stand for documents' texts in a record: a value must bring none."""
 _ENDS_ITSELF_WITHIN_S = 0.25
 """After its deadline, a fill has this long to say how it ended."""
 NOT_KEPT = "The value is not kept. Read it again."

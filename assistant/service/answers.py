@@ -89,7 +89,7 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _log = structlog.get_logger(__name__)
 
 
-class Steps(Protocol):
+class AnswerPlan(Protocol):
     """What makes an answer (``AnswerQuestion``) or a reply (``WriteReply``): first ``take.begin`` makes its
     record, then ``prepare`` finds what it needs, then ``stream`` yields its events."""
 
@@ -127,7 +127,7 @@ class Question:
     """Whose live data may be read, from a verified token; None: of nobody."""
 
     @property
-    def steps(self) -> Steps:
+    def plan(self) -> AnswerPlan:
         is_reply = isinstance(self.request, ReplyRequest)
         return self.tenant.write_reply if is_reply else self.tenant.answer_question
 
@@ -340,7 +340,7 @@ class Answers:
             )
         leave = self.service.admissions[question.identity.tenant].enter(question.identity.agent)
         try:
-            begun = question.steps.take.begin(
+            begun = question.plan.take.begin(
                 question.request, identity=question.identity, context=question.context
             )
             async with _context_counted(question, begun.answer_id):
@@ -353,7 +353,7 @@ class Answers:
     async def _prepare(self, question: Question, begun: AnswerRecord, gone: asyncio.Task[None]) -> Prepared:
         """Prepare the answer, and meanwhile take its key."""
         preparing = asyncio.create_task(
-            question.steps.prepare(
+            question.plan.prepare(
                 question.request,
                 identity=question.identity,
                 deadline=question.deadline,
@@ -434,7 +434,7 @@ class Answers:
         tenant, service = question.identity.tenant, self.service
         answer = RunningAnswer(
             prepared,
-            question.steps.stream(prepared, resumable=question.is_resumable),
+            question.plan.stream(prepared, resumable=question.is_resumable),
             observer=AnswerObserver(
                 service.metrics, tenant=tenant, started_s=question.started_s, clock=service.clock
             ),

@@ -47,7 +47,9 @@ class Marks:
 
 ELEMENTS, CITATIONS, EXCERPTS = Marks(0xE000, 0xE03F), Marks(0xE100, 0xEFFF), Marks(0xF0000, 0xFFFFD)
 LIKE_ELEMENTS, LIKE_CITATIONS = "\ue000-\ue0ff", "\ue100-\uf8ff"
-"""Characters that are removed before marks are set: together the first plane's private-use characters."""
+"""Characters that are removed before marks are set: together ``PRIVATE_USE``."""
+PRIVATE_USE = "\ue000-\uf8ff"
+"""The first plane's private-use characters, by which symbol fonts of documents show bullets and signs."""
 LINK_BEGIN, LINK_WORDS, LINK_END = "\ufdd0", "\ufdd1", "\ufdd2"
 """Before a link's address, after it, and after its words."""
 RAISED, LOWERED, STRUCK, RUN_END = "\ufdd3", "\ufdd4", "\ufdd5", "\ufdd6"

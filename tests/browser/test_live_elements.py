@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import httpx
 import pytest
@@ -35,12 +35,14 @@ def orders(product: Product) -> Iterator[httpx.Client]:
 def of_the_customer() -> tuple[str, ...]:
     """What an answer shows of the case, as the console writes it. The system counts its dates from today."""
     data = read_order_data(today=datetime.now(UTC).date())
-    [promised] = [one.promised_on for one in data.deliveries if one.order_id in CASE.ids["order"]]
+    [promised] = [row["promised_on"] for row in data["deliveries"] if row["order_id"] in CASE.ids["order"]]
     [fill] = [
-        one.next_fill_date for one in data.prescriptions if one.prescription_id in CASE.ids["prescription"]
+        row["next_fill_date"]
+        for row in data["prescriptions"]
+        if row["prescription_id"] in CASE.ids["prescription"]
     ]
-    assert fill is not None
-    shown = (f"{day:%b} {day.day}, {day.year}" for day in (promised, fill))
+    days = map(date.fromisoformat, (promised, fill))
+    shown = (f"{day:%b} {day.day}, {day.year}" for day in days)
     return ("Delayed", "Filled and shipped", *shown)
 
 

@@ -126,17 +126,20 @@ def _signatures(receipts: Sequence[Mapping[str, Any]], deployed: Deployed) -> li
     public = deployed.aws.call("kms", "get_public_key", KeyId=arn)["PublicKey"]
     key = cast("EllipticCurvePublicKey", load_der_public_key(public))
     return [
-        {"document_id": str(receipt.get("document_id")), "verified": judged(receipt, arn=arn, key=key)}
+        {
+            "document_id": str(receipt.get("document_id")),
+            "verified": signature_fault(receipt, arn=arn, key=key),
+        }
         for receipt in receipts
     ]
 
 
 def _points(receipts: Sequence[Mapping[str, Any]], deployed: Deployed) -> list[Mapping[str, Any]]:
-    """Return the rows of ``holding`` for all receipts."""
+    """Return the rows of ``points_after`` for all receipts."""
     vault = deployed.output("Data", RECOVERY_VAULT_OUTPUT, lacks="recovery points: take the profile hipaa")
     given = {"BackupVaultName": vault}
     listed = deployed.aws.listed("backup", "list_recovery_points_by_backup_vault", "RecoveryPoints", **given)
-    return [point for receipt in receipts for point in holding(receipt, listed)]
+    return [point for receipt in receipts for point in points_after(receipt, listed)]
 
 
 IN_TIME = "in time"
@@ -146,7 +149,7 @@ _RUN = timedelta(hours=max(each.run_hours for each in RECOVERY.values()))
 not say whether a point's time is the begin or the end of its copy."""
 
 
-def holding(receipt: Mapping[str, Any], listed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def points_after(receipt: Mapping[str, Any], listed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return a row for each of the ``listed`` recovery points that may hold the receipt's document.
 
     ``listed``: as ListRecoveryPointsByBackupVault returns them. A row: ``{"document_id": "returns-policy",
@@ -175,7 +178,7 @@ SIGNED = "as signed"
 """The signature is valid."""
 
 
-def judged(receipt: Mapping[str, Any], *, arn: str, key: EllipticCurvePublicKey) -> str:
+def signature_fault(receipt: Mapping[str, Any], *, arn: str, key: EllipticCurvePublicKey) -> str:
     """Return ``SIGNED``, or what is wrong with a receipt's signature."""
     match receipt.get("signature"):
         case {"key": str() as key_arn, "value": str() as value}:

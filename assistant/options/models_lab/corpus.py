@@ -38,6 +38,7 @@ from assistant.domain.errors import (
     ParsingStoppedError,
 )
 from assistant.stores.documents import StoredDocuments, StoredStates
+from assistant.text.marks import CONTROL
 
 READER_VERSION = "1"
 """Raise it when a document becomes another text: by a reader, or by ``cleaned``."""
@@ -62,7 +63,7 @@ _CHANCE = 1 / 256
 """Share of equal bytes of two signatures without a common triple."""
 _TEXT_OR_REASON = TypeAdapter[tuple[str] | str](tuple[str] | str)
 """What the parsing process answers to a request "text": the text in a tuple, or why there is none."""
-_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2060\ufeff]")
+_INVISIBLE = re.compile(rf"[{CONTROL}\x80-\x9f\u200b\u2060\ufeff]")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 

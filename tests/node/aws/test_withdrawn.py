@@ -14,7 +14,7 @@ import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from assistant.cli.aws.verifying import SIGNED, judged
+from assistant.cli.aws.verifying import SIGNED, signature_fault
 from assistant.documents.withdraw import remove_documents
 from assistant.domain.clock import SystemClock
 from assistant.domain.desk import BoundSource, DeskKind, ItemState, first_revision
@@ -85,9 +85,9 @@ async def check_signature(service: AwsService, receipt: Mapping[str, Any]) -> No
     kms, signature = service.stores.clients["kms"], receipt["signature"]
     public = load_der_public_key((await kms.get_public_key(KeyId=signature["key"]))["PublicKey"])
     assert isinstance(public, EllipticCurvePublicKey)
-    assert judged(receipt, arn=signature["key"], key=public) == SIGNED
+    assert signature_fault(receipt, arn=signature["key"], key=public) == SIGNED
     changed = {**receipt, "title": "another"}
-    assert judged(changed, arn=signature["key"], key=public) == "changed since it was signed"
+    assert signature_fault(changed, arn=signature["key"], key=public) == "changed since it was signed"
 
 
 async def approve(service: AwsService) -> None:

@@ -381,6 +381,6 @@ async def test_a_simulated_chat_that_ends_while_patients_write_does_not_stop_the
 
 
 def test_the_shipped_stories_are_of_customers_of_the_order_system() -> None:
-    known = {one.customer_id for one in read_order_data(today=AT.date()).prescriptions}
+    known = {row["customer_id"] for row in read_order_data(today=AT.date())["prescriptions"]}
     assert {story.customer for story in shipped_stories()} <= known
     assert len({story.name for story in shipped_stories()}) == 8

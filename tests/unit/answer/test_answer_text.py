@@ -179,11 +179,6 @@ def test_what_a_program_would_read_is_debris(debris: str) -> None:
     assert written(debris)[0].failure == "debris"
 
 
-@pytest.mark.parametrize("sentence", SUPPORTED)
-def test_an_ordinary_sentence_is_none(sentence: str) -> None:
-    assert written(sentence)[0].failure is None
-
-
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 def test_text_without_an_end_is_debris_however_it_comes(size: int) -> None:
     run_on = "retail refills are payable " * 80
@@ -229,11 +224,6 @@ def test_a_sentence_that_was_cut_short_is_dropped(last: str, kept: str) -> None:
     assert (text.text, text.failure) == (SUPPORTED[0] + kept, None)
 
 
-def test_a_text_that_is_cut_in_its_first_sentence_is_none() -> None:
-    text, _ = written("Retail refills are", cut_short=True)
-    assert (text.begun, text.failure) == (False, None)
-
-
 @pytest.mark.parametrize("nothing", ["", " \n", "[1]", "[7.7]", "---\n***\n", "..."])
 def test_text_without_a_word_is_none(nothing: str) -> None:
     text, events = written(nothing)
@@ -258,12 +248,6 @@ def test_a_citation_after_the_full_stop_belongs_to_the_sentence_before_it() -> N
     assert [one.citations for one in text.sentences] == [(1,), ()]
 
 
-def test_a_citation_of_a_unit_that_is_not_there_is_kept_apart() -> None:
-    text, _ = written("Retail refills are payable [1.1] on day 23 of 30 [1.9][2.1].")
-    assert (text.text, text.shown().removed_markers) == (SUPPORTED[0], ("[1.9]", "[2.1]"))
-    assert text.shown().citations == (1,)
-
-
 def test_a_model_cannot_write_the_character_that_stands_for_a_citation() -> None:
     text, _ = written(f"Wait [1.1]. {chr(0xE100)}Call{chr(0xE100)}.")
     assert (text.text, [one.citations for one in text.sentences]) == ("Wait. Call.", [(1,), ()])
@@ -272,40 +256,11 @@ def test_a_model_cannot_write_the_character_that_stands_for_a_citation() -> None
 # What is withheld, refused or partial
 
 
-def test_a_sentence_with_a_foreign_value_is_withheld_and_the_text_goes_on() -> None:
-    text, events = written(f"{SUPPORTED[0]} {WITHHELD} {SUPPORTED[1]}")
-    assert text.text == f"{SUPPORTED[0]} {SUPPORTED[1]}"
-    assert [event.event for event in events] == ["token", "sentence", "sentence", "token", "sentence"]
-    withheld = text.sentences[1]
-    assert (withheld.detail, withheld.values, withheld.citations) == ("withheld", ("25",), ())
-    assert withheld.start == withheld.end == len(SUPPORTED[0])
-    assert (text.failure, text.shown().is_sure) == (None, False)
-
-
 def test_a_number_of_the_question_is_not_foreign() -> None:
     text = answer_text("May it be filled on day 25 of 30?")
     list(text.write(WITHHELD))
     list(text.end(cut_short=False))
     assert text.text == WITHHELD
-
-
-@pytest.mark.parametrize(
-    "refusal", [REFUSAL, f"**{REFUSAL}**", REFUSAL.upper(), f"{REFUSAL} It is not there."]
-)
-def test_after_a_refusal_nothing_is_shown(refusal: str) -> None:
-    text, events = written(f"{refusal} {SUPPORTED[0]}")
-    assert (events, text.is_refused, text.failure) == ([], True, None)
-
-
-def test_that_the_documents_do_not_say_something_needs_no_citation() -> None:
-    text, _ = written(f"{CITED[0]} {PARTIAL}")
-    assert [one.support for one in text.sentences] == [Support.SUPPORTED] * 2
-    assert (text.is_partial, text.is_refused) == (True, False)
-
-
-def test_an_answer_is_certain_when_one_sentence_is_supported_and_none_is_withheld() -> None:
-    texts = (f"{CITED[0]} {UNCITED}", UNCITED, f"{CITED[0]} {WITHHELD}")
-    assert [written(text)[0].shown().is_sure for text in texts] == [True, False, False]
 
 
 @pytest.mark.parametrize("between", ["<!--", "```", "~~~", "![](", "---", "<"])
@@ -446,14 +401,3 @@ def test_little_is_held_back(text: str, data: st.DataObject) -> None:
         given_out += len(citations.push(part))
         taken += len(part)
     assert taken - given_out - (len(text) - visible) <= 100
-
-
-def test_text_without_brackets_goes_out_at_once() -> None:
-    citations = CitationFilter(PROMPT.documents)
-    parts = ["Payable", " on", " day 23."]
-    assert [citations.push(part) for part in parts] == parts
-
-
-def test_what_cannot_become_a_citation_is_released() -> None:
-    citations = CitationFilter(PROMPT.documents)
-    assert [citations.push(part) for part in ("Form ", "[", "P", "R]")] == ["Form", "", " [P", "R]"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import ValidationError
 
 from assistant.answer.rank import Gate
 from assistant.tenant.tenant import GateSection
@@ -20,13 +19,3 @@ def test_a_model_is_asked_of_what_is_too_far_for_a_section() -> None:
     assert not Gate(settings, asks_model=False).run(0.3).passed
     assert Gate(settings, asks_model=True).run(0.3).passed
     assert not Gate(settings, asks_model=True).run(0.2).passed
-
-
-def test_no_other_number_is_kept_of_a_decision() -> None:
-    decision = Gate(GateSection(), asks_model=False).run(0.5).model_dump(exclude_defaults=True)
-    assert decision == {"passed": True, "best_cosine": 0.5, "min_cosine": 0.38}
-
-
-def test_a_cosine_beyond_1_is_refused() -> None:
-    with pytest.raises(ValidationError):
-        GateSection(hopeless_cosine=1.1)

@@ -21,25 +21,6 @@ async def wait_under(interruption: Interruption, waiting: asyncio.Event) -> Caus
     return None
 
 
-async def test_a_wait_is_interrupted_with_its_cause() -> None:
-    interruption, waiting = Interruption(), asyncio.Event()
-    task = asyncio.create_task(wait_under(interruption, waiting))
-    await asyncio.wait_for(waiting.wait(), LIMIT_S)
-    interruption.interrupt(Cause.CANCELLED)
-    interruption.interrupt(Cause.DEADLINE)
-    assert await asyncio.wait_for(task, LIMIT_S) is Cause.CANCELLED
-    assert task.cancelling() == 0
-
-
-async def test_what_comes_between_two_waits_is_raised_at_the_next() -> None:
-    interruption = Interruption()
-    await interruption.wait(asyncio.sleep(0))
-    interruption.interrupt(Cause.DEADLINE)
-    await asyncio.sleep(0)  # the task's own waits go on
-    with pytest.raises(InterruptedAnswerError):
-        await interruption.wait(asyncio.Future())
-
-
 async def test_the_cancellation_of_somebody_else_goes_on() -> None:
     interruption, waiting = Interruption(), asyncio.Event()
     task = asyncio.create_task(wait_under(interruption, waiting))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import pytest
 
@@ -13,20 +12,8 @@ from assistant.answer.vocabulary import FRESH_FOR_S, KnownWordsReader
 from assistant.domain.documents import KnownWords, SourceIds
 from assistant.domain.errors import SearchUnavailableError
 from tests.fakes.answering import FakeSearch, FakeTenant, Gate, document
+from tests.fakes.clock import SteppedClock
 from tests.unit.answer.asking_and_reading import ask
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.seconds = 1_000.0
-
-    def now(self) -> datetime:
-        return datetime(2026, 3, 1, tzinfo=UTC)
-
-    def monotonic_s(self) -> float:
-        return self.seconds
 
 
 class Search(FakeSearch):
@@ -51,12 +38,12 @@ def search() -> Search:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> SteppedClock:
+    return SteppedClock()
 
 
 @pytest.fixture
-def reader(search: Search, clock: Clock) -> KnownWordsReader:
+def reader(search: Search, clock: SteppedClock) -> KnownWordsReader:
     return KnownWordsReader(search, clock=clock)
 
 
@@ -66,28 +53,18 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_the_first_question_gets_the_words(reader: KnownWordsReader) -> None:
-    known = await reader.read()
-    assert known is not None
-    assert known.abbreviations == {"pa": "prior authorization"}
-
-
-async def test_words_that_are_fresh_are_not_read_again(
-    reader: KnownWordsReader, search: Search, clock: Clock
-) -> None:
-    await reader.read()
-    clock.seconds += FRESH_FOR_S - 1
-    await reader.read()
-    assert search.readings == 1
-
-
 async def test_a_question_after_that_does_not_wait_for_the_new_words(
-    reader: KnownWordsReader, search: Search, clock: Clock
+    reader: KnownWordsReader, search: Search, clock: SteppedClock
 ) -> None:
     before = await reader.read()
+    assert before is not None
+    assert before.abbreviations == {"pa": "prior authorization"}
+    clock.step(FRESH_FOR_S - 1)
+    await reader.read()
+    assert search.readings == 1
     search.documents = [document(content="Deductible.")]
     search.gate = Gate()
-    clock.seconds += FRESH_FOR_S
+    clock.step(1)
     assert await reader.read() is before
     await asyncio.wait_for(search.gate.reached.wait(), 60)
     assert await reader.read() is before
@@ -113,23 +90,23 @@ async def test_the_first_questions_wait_a_moment_for_one_reading(
 
 
 async def test_an_index_that_fails_gives_no_words_and_is_asked_again_later(
-    reader: KnownWordsReader, search: Search, clock: Clock
+    reader: KnownWordsReader, search: Search, clock: SteppedClock
 ) -> None:
     search.words_error = SearchUnavailableError("down")
     assert await reader.read() is None
     assert await reader.read() is None
     assert search.readings == 1
     search.words_error = None
-    clock.seconds += 60
+    clock.step(60)
     assert await reader.read() is not None
 
 
 async def test_while_the_index_fails_the_last_words_are_given(
-    reader: KnownWordsReader, search: Search, clock: Clock
+    reader: KnownWordsReader, search: Search, clock: SteppedClock
 ) -> None:
     before = await reader.read()
     search.words_error = SearchUnavailableError("down")
-    clock.seconds += FRESH_FOR_S
+    clock.step(FRESH_FOR_S)
     assert await reader.read() is before
     await settle()
     assert await reader.read() is before

@@ -79,21 +79,6 @@ async def test_the_glossary_is_joined_to_what_is_searched_and_told_to_the_model(
     assert 'Words of the company: "payable" is covered.' in prepared.prompt.messages[-1].content
 
 
-async def test_a_question_of_one_endless_word_is_embedded_in_pieces_or_refused() -> None:
-    tenant = FakeTenant()
-    tenant.embedder.too_long_words = 0
-    with pytest.raises(AssistantError) as raised:
-        await prepare(tenant, "x" * 4000)
-    assert raised.value.code == "passage_too_long"
-
-
-async def test_a_new_conversation_is_begun_without_an_id() -> None:
-    tenant = FakeTenant()
-    _, prepared = await prepare(tenant)
-    assert (prepared.answer_id, prepared.question.begun.conversation_id) == ("id-1", "id-2")
-    assert tenant.records.reads == 0
-
-
 async def test_the_turns_before_go_into_the_prompt() -> None:
     tenant = FakeTenant.writing()
     first = await ask(tenant)
@@ -220,21 +205,3 @@ async def test_a_tenant_whose_prompt_is_unknown_is_found_when_its_tenant_is_made
     tenant.configure(answers={"prompt": "answer/999"})
     with pytest.raises(ConfigurationError, match="answer/999"):
         AnswerQuestion(tenant.services)
-
-
-@pytest.mark.parametrize(
-    "question",
-    [
-        "And then what?",
-        "?",
-        "Quand puis-je renouveler mon ordonnance ?",
-        "x" * 4000,
-        "What do I do about reject 99?",
-    ],
-    ids=lambda question: str(question)[:30],
-)
-async def test_a_question_that_nothing_here_answers_is_told_so(question: str) -> None:
-    asked = await ask(FakeTenant(), question)
-    assert asked.names == ["started", "sources", "done"]
-    assert asked.done.finish_reason is FinishReason.NO_EVIDENCE
-    assert asked.done.reason

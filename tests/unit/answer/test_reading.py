@@ -7,7 +7,7 @@ import time
 import pytest
 
 from assistant.answer.heads import Heads, shipped_chat_weights, shipped_reading_weights
-from assistant.answer.message import LONG_MESSAGE_WORDS, Message, ids_in, questions_of
+from assistant.answer.message import Message, ids_in, questions_of
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.answers import Reading
 from assistant.text.language import language
@@ -28,11 +28,6 @@ def read(message: str) -> tuple[str, ...]:
 
 
 # A long message
-
-
-def test_a_short_message_is_searched_whole() -> None:
-    short = "Hello. " + "word " * (LONG_MESSAGE_WORDS - 3) + "why?"
-    assert read(short) == (short,)
 
 
 def test_of_a_long_message_the_question_and_the_most_specific_sentences_are_kept_in_order() -> None:
@@ -129,19 +124,6 @@ def test_the_kind_is_that_with_the_highest_score_and_rule_without_known_vectors(
         assert known.kind(REFILL, vectors) == kind
         assert heads().kind(REFILL, vectors) == "rule"
     assert known.kind(REFILL, {}) == "rule"
-
-
-def test_a_message_that_leans_does_so_on_the_question_before_it() -> None:
-    after = Message.after([FORM, REFILL], "And by mail?", vocabulary=VOCABULARY)
-    assert heads().judge(after, {}).earlier == (REFILL,)
-    alone = Message.after([], "And by mail?", vocabulary=VOCABULARY)
-    assert heads().judge(alone, {}).earlier == (None,)
-
-
-def test_a_later_question_leans_on_the_first() -> None:
-    two = Message.after([], f"{REFILL} Who signs it by mail?", vocabulary=VOCABULARY)
-    assert len(two.questions) == 2
-    assert heads().judge(two, {}).earlier == (None, REFILL)
 
 
 def test_a_message_that_goes_on_with_several_things_leans_on_what_names_them() -> None:

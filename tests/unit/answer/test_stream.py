@@ -6,9 +6,8 @@ import asyncio
 
 import pytest
 
-from assistant.answer.check import MOST_CHARACTERS
 from assistant.answer.events import SentenceEnded, Token
-from assistant.domain.answers import Certainty, CitedUnit, FinishReason, Mode, Outcome, Support, Usage
+from assistant.domain.answers import Certainty, FinishReason, Mode, Outcome, Support, Usage
 from assistant.domain.errors import (
     AssistantError,
     DeadlineExceededError,
@@ -174,23 +173,6 @@ async def test_the_section_comes_with_the_sources_while_a_model_writes() -> None
     assert quoted.sources.section is None
 
 
-async def test_a_supported_sentence_comes_with_the_units_that_it_cites() -> None:
-    asked = await ask(FakeTenant.writing(CITED))
-    [sentence] = asked.sentences
-    assert (sentence.support, sentence.detail, sentence.reasons) == (Support.SUPPORTED, None, ())
-    assert (sentence.citations, sentence.cited) == ((1,), (CitedUnit(n=1, start=0, end=43),))
-    assert asked.done.citations == (1,)
-
-
-async def test_citations_are_taken_out_also_when_split() -> None:
-    asked = await ask(
-        FakeTenant.writing("Retail refills are payable on day 23 [1", ".", "1] of 30 [7.", "2].")
-    )
-    assert asked.text == FIRST
-    assert asked.record.text == asked.text
-    assert asked.sentences[0].citations == (1,)
-
-
 async def test_a_citation_of_a_unit_that_is_not_there_is_removed_and_kept_in_the_record() -> None:
     asked = await ask(FakeTenant.writing("Retail refills are payable on day 23 of 30 [1.9][7.1]."))
     assert (asked.text, asked.done.citations) == (FIRST, ())
@@ -333,19 +315,6 @@ async def test_text_that_ends_in_debris_ends_there_and_is_possible(second: str, 
     assert tenant.generator.log == ["opened", "closed"]
 
 
-async def test_fifty_thousand_tokens_end_at_the_limit() -> None:
-    sentences = [f"Retail refills wait {'a' * (n // 26)}{chr(97 + n % 26)}{'b' * 40}. " for n in range(2_000)]
-    tenant = FakeTenant.writing(
-        *(word for one in sentences for word in one.split(" ")[:-1] for word in (word, " "))
-    )
-    asked = await ask(tenant)
-    done = asked.done
-    assert (done.finish_reason, done.mode, done.fallback) == (FinishReason.LENGTH, Mode.WRITTEN, "too_long")
-    assert done.certainty is Certainty.POSSIBLY
-    assert 0 < len(asked.text) <= MOST_CHARACTERS
-    assert asked.text.endswith(".")
-
-
 async def test_the_connection_is_closed_before_the_section_is_shown() -> None:
     tenant = FakeTenant.writing("<think>Wait.\n", "Send", Gate())
     use_case, prepared = await prepare(tenant)
@@ -480,9 +449,3 @@ async def test_a_defect_reaches_the_edge_and_is_recorded() -> None:
         await ask(tenant)
     [record] = map(tenant.shown, tenant.records.answers.values())
     assert (record.outcome, record.error_code, record.text) == (Outcome.FAILED, "internal", FIRST)
-
-
-async def test_what_the_model_wrote_between_two_sentences_is_not_given_out() -> None:
-    """An opened comment or fence has no word of its own, so it is no sentence; it would hide the rest."""
-    asked = await ask(FakeTenant.writing(f"{FIRST}\n<!--\n```\n{SECOND}"))
-    assert asked.text == f"{FIRST}\n\n\n{SECOND}"

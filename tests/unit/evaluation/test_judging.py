@@ -157,22 +157,6 @@ def test_changes_of_subject_are_pairs_of_plain_questions_about_different_documen
     assert subject_changes(list(reversed(questions))) == pairs
 
 
-async def test_two_questions_are_judged_by_the_one_quote_that_is_shown() -> None:
-    of = tenant(parcel=PARCEL, refill=REFILL)
-    of.configure(answers={"max_words": 20})
-    asked = parcel(
-        question="How many days to report a broken parcel? Which desk takes the form for a broken parcel?",
-        gold=("A broken parcel must be reported within 7 days.", "Send the form to the Returns Desk."),
-        answer_contains=("within 7 days", "Returns Desk"),
-    )
-    observer = Observer(of.services)
-    observed = await observer.ask(asked)
-    shown = " ".join(block.text for block in observed.prepared.quote.blocks)
-    result = await observer.judge(observed)
-    assert len(observed.prepared.quote.evidence) == 2
-    assert result.is_right == all(one in shown for one in asked.answer_contains)
-
-
 async def test_the_right_document_behind_another_is_not_first_and_no_gain() -> None:
     behind = await judged(parcel(documents=("refill",), gold=("A refill is payable on day 23 of 30.",)))
     assert (behind.values["first"], behind.values["gain"]) == (0.0, 0.0)
@@ -251,10 +235,3 @@ def test_a_sentence_that_goes_on_in_the_next_passage_does_not_differ() -> None:
 
 def test_a_quote_with_another_symbol_differs() -> None:
     assert quoted("- Wait.", **{"-": "- Wait!"}) == {"quote_differs": 1.0, "quote_begins_late": 0.0}
-
-
-async def test_a_shown_quote_is_judged_and_a_refused_one_is_not() -> None:
-    assert (await judged(parcel())).values["quote_differs"] == 0.0
-    refused = tenant()
-    refused.configure(gate=NOTHING_IS_NEAR)
-    assert "quote_differs" not in (await judged(parcel(), of=refused)).values

@@ -59,41 +59,24 @@ def right(question: ModelQuestion) -> str:
     return " ".join(f"{lines[int(unit.removeprefix('1.')) - 1]} [{unit}]" for unit in question.units)
 
 
-def counts_where(change: Callable[[ModelQuestion], str | None]) -> tuple[int, int, int, bool]:
-    """Count right answers, some of them changed."""
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [
+        (lambda _: None, (14, 14, 6, True)),
+        (lambda one: right(one).partition(" [")[0], (0, 14, 6, False)),
+        (lambda one: f"{right(one)} [1.1][1.5]" if one.units else None, (0, 14, 6, False)),
+        (lambda one: f"{right(one)} 99" if one.units else None, (14, 0, 6, False)),
+        (lambda one: f"See [{one.units[0]}]." if one.units else None, (14, 0, 6, False)),
+        (lambda one: None if one.units else "Our partner. [1.2]", (14, 14, 0, False)),
+        (lambda one: None if one.units else f'"{REFUSAL}"\n', (14, 14, 6, True)),
+    ],
+    ids=["right", "never cites", "cites too much", "wrong number", "no number", "never refuses", "quotes"],
+)
+def test_a_model_may_write_when_it_cites_copies_and_refuses(
+    change: Callable[[ModelQuestion], str | None], counts: tuple[int, int, int, bool]
+) -> None:
     found = count_answers(SHIPPED, [change(one) or right(one) for one in SHIPPED.questions])
-    return found.cites, found.copies, found.refuses, found.may_write
-
-
-def test_twenty_questions_ship_and_six_have_no_answer() -> None:
-    assert len(SHIPPED.questions) == 20
-    assert counts_where(lambda _: None) == (14, 14, 6, True)
-
-
-def test_a_model_that_never_cites_may_not_write() -> None:
-    assert counts_where(lambda one: right(one).partition(" [")[0]) == (0, 14, 6, False)
-
-
-def test_a_model_that_cites_every_unit_may_not_write() -> None:
-    cited = counts_where(lambda one: f"{right(one)} [1.1][1.5]" if one.units else None)
-    assert cited == (0, 14, 6, False)
-
-
-def test_a_number_that_the_document_does_not_hold_is_no_copy() -> None:
-    assert counts_where(lambda one: f"{right(one)} 99" if one.units else None) == (14, 0, 6, False)
-
-
-def test_a_number_that_is_missing_is_no_copy() -> None:
-    cites = counts_where(lambda one: f"See [{one.units[0]}]." if one.units else None)
-    assert cites == (14, 0, 6, False)
-
-
-def test_a_model_that_answers_everything_may_not_write() -> None:
-    assert counts_where(lambda one: None if one.units else "Our partner. [1.2]") == (14, 14, 0, False)
-
-
-def test_quotes_around_a_refusal_do_not_count() -> None:
-    assert counts_where(lambda one: None if one.units else f'"{REFUSAL}"\n') == (14, 14, 6, True)
+    assert (found.cites, found.copies, found.refuses, found.may_write) == counts
 
 
 async def test_each_question_is_asked_over_its_numbered_document() -> None:

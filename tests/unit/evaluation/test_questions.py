@@ -32,11 +32,6 @@ def test_a_bad_line_is_named(tmp_path: Path, text: str, said: str) -> None:
         load_questions(path)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"none\.jsonl: cannot be read"):
-        load_questions(tmp_path / "none.jsonl")
-
-
 def test_a_seed_always_draws_the_same() -> None:
     questions = [question(f"q{n}") for n in range(50)]
     assert draw(questions, count=5, seed="a") == draw(list(reversed(questions)), count=5, seed="a")

@@ -111,13 +111,6 @@ def test_the_last_line_of_each_tenant_counts_and_leaves_room_for_one_question(tm
     assert missed(run(*half_right()), kept["pharmacy"]) == []
 
 
-def test_a_broken_line_of_the_series_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "series.jsonl"
-    path.write_text('{"tenant": 1}')
-    with pytest.raises(ConfigurationError, match=r"series\.jsonl:1"):
-        last_of_series(path)
-
-
 def test_the_printed_figures_are_those_of_the_last_run_on_main() -> None:
     """A series that is older than what docs/benchmarks.md prints would let a figure fall unseen."""
     page = (ROOT / "docs" / "benchmarks.md").read_text()
@@ -128,10 +121,6 @@ def test_the_printed_figures_are_those_of_the_last_run_on_main() -> None:
     kept = [tenants[name] for name in ("pharmacy", "clinic")]
     assert [str(line.made_on) for line in kept] == [printed[1]] * 2
     assert [f"{100 * line.measures['right'].value:.1f}" for line in kept] == [printed[2], printed[3]]
-
-
-def test_without_a_file_there_are_no_figures(tmp_path: Path) -> None:
-    assert read_figures(tmp_path) == {}
 
 
 def test_what_no_figure_may_rest_on_is_named() -> None:

@@ -42,14 +42,7 @@ def nights(days: int, name: str = "bench-load") -> dict[str, NightRun]:
 # --- the table --------------------------------------------------------------------------------------------
 def test_every_benchmark_and_check_of_the_makefile_has_a_row() -> None:
     targets = set(re.findall(r"^((?:bench|check|evaluate)(?:-[\w-]+)?):", MAKEFILE, re.M))
-    of_each_change = {
-        "check",
-        "check-company",
-        "check-full",
-        "check-night",
-        "check-templates",
-    }
-    of_each_change |= {"check-short"}
+    of_each_change = {"check", "check-company", "check-full", "check-night", "check-short", "check-templates"}
     assert targets - of_each_change <= CHECKS.keys()
 
 
@@ -85,18 +78,12 @@ def test_a_night_run_that_is_too_old_is_refused(
     assert sentence == f'bench-load {age}. Run make check-night ARGS="bench-load" and commit night.json.'
 
 
-def test_a_night_run_that_is_not_too_old_passes_and_a_shallow_clone_judges_by_date() -> None:
+def test_the_age_is_of_the_last_run_or_of_the_row_and_a_shallow_clone_and_a_week_go_by_date() -> None:
     assert overdue([LOAD], nights(MOST_DAYS), today=TODAY, commits={"c" * 40: MOST_COMMITS}) == []
     assert overdue([LOAD], nights(0), today=TODAY, commits={}) == []
-
-
-def test_a_check_that_has_not_run_yet_is_as_old_as_its_row() -> None:
     new = LOAD.model_copy(update={"listed": TODAY - timedelta(MOST_DAYS)})
     assert overdue([new], {}, today=TODAY, commits={}) == []
     assert len(overdue([new], {}, today=TODAY + timedelta(1), commits={})) == 1
-
-
-def test_a_weekly_check_is_judged_by_its_own_age_and_no_commits() -> None:
     runs = nights(MOST_DAYS_WEEKLY, WEEKLY.name)
     assert overdue([WEEKLY], runs, today=TODAY, commits={"c" * 40: 400}) == []
     assert overdue([WEEKLY], runs, today=TODAY + timedelta(1), commits={}) != []

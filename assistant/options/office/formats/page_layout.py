@@ -34,6 +34,7 @@ from assistant.options.office.formats.page_words import (
     shared,
     text_rows,
 )
+from assistant.text.marks import PRIVATE_USE
 
 _WIDE_GAP = 0.7
 """Share of a line's height: a wider gap separates cells. Few spaces of justified text are wider."""
@@ -68,7 +69,7 @@ _BOXES = ("\u2610", "\u2611")
 """Check boxes: each belongs to the nearer of the texts beside it."""
 _MARKER = re.compile(r"[^\w\s]|\(?\w{1,3}[.)]")
 """A bullet or a number before a list item: it belongs to the text after it, however wide the gap."""
-BULLET = re.compile(r"[\u2022\u2023\u2043\u00b7\u2013\u25a0-\u25ff\u2700-\u27bf\ue000-\uf8ff*-]\s+(?=\S)")
+BULLET = re.compile(rf"[\u2022\u2023\u2043\u00b7\u2013\u25a0-\u25ff\u2700-\u27bf{PRIVATE_USE}*-]\s+(?=\S)")
 """Bullets, shapes, and the private characters of symbol fonts."""
 NUMBER = re.compile(r"\(?(\d{1,3}|[^\W\d_])[.)]\s+(?=\S)")
 """Before an item of a list; group 1 is its number or letter."""

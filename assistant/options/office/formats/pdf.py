@@ -35,6 +35,7 @@ from assistant.options.office.formats.page_layout import (
     page_blocks,
 )
 from assistant.options.office.formats.page_words import UNREADABLE, Box, read_page, runs_of, unmarked
+from assistant.text.marks import PRIVATE_USE
 
 MOST_PAGES = 1_000
 """Pages of a file. A page takes 15 to 20 ms, and the child has 20 s of CPU time."""
@@ -62,7 +63,7 @@ _DIVIDED = re.compile(r"[^\W_][-\u2010]$")
 """The first part of a word or number that the line's end divides."""
 _LEADER = re.compile(r"[.\u2026_]{4,}")
 """Dots between an entry of a table of contents and its page."""
-_PRIVATE = re.compile(r"[\ue000-\uf8ff]")
+_PRIVATE = re.compile(f"[{PRIVATE_USE}]")
 _LONGEST_PAGE_NUMBER = 4
 _LONGEST_LIST = 3
 """Most rows of a table of two columns that counts as labels with values where neither lines nor fonts tell
