@@ -82,7 +82,7 @@ setup: $(VENV)/dev.stamp build/functions/stamp build/checkov/stamp tests/stacks/
 
 # --- use --------------------------------------------------------------------------------------------------
 .PHONY: demo
-demo: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ##* Three tenants, then the console (ARGS=--exit, MODEL=recorded, MODEL_URL=… MODEL=name)
+demo: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ##* Three tenants, then the console (ARGS=--exit, MODEL_URL=… MODEL=name)
 	@test '$(SEARCH)' != opensearch || test -n "$${ASSISTANT_LOCAL_OPENSEARCH_URL:-}" || $(BIN)/python -m tools.opensearch up
 	@ASSISTANT_LOCAL_SEARCH='$(SEARCH)' exec $(BIN)/assistant demo $(if $(MODEL_URL),--url '$(MODEL_URL)') $(if $(MODEL),--model '$(MODEL)') $(ARGS)
 

@@ -21,7 +21,6 @@ from assistant.cli.models import (
     ServedOptions,
     Url,
     play_recorded_answers,
-    use_recorded_model,
     use_served_model,
 )
 from assistant.client.connection import RefusedByServiceError
@@ -48,16 +47,10 @@ _QUESTIONS = {
 _AFTER_STORY = "clinic"
 """The tenant that is loaded after the stories: its 441 documents, without kept vectors, take longest."""
 _STORY_TENANT = "pharmacy"
-"""The tenant whose stories options tell, and which is asked about live data and recorded answers."""
+"""The tenant whose stories options tell, and which is asked about live data."""
 _LIVE_QUESTION = "Where is her order, and may I refill it?"
 LIVE_CASE = CareCase("PT-204417", {"order": ("4471-2208",), "prescription": ("7301842-04417",)})
 """A customer of the sample order system (tools/systems.py), with an order that is late."""
-_RECORDED_QUESTIONS = (
-    "Her insulin came warm. What do I do first, and may she claim the cost of a cool box?",
-    "A cold pack arrived melted. How long may the patient keep the medicine before I call?",
-)
-"""Asked where recorded answers are played: one that the documents answer in part, and one whose answer has a
-phone number, changed by hand, that no document has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +59,6 @@ class _Demo:
 
     runtime: LocalRuntime
     terminal: Terminal
-    plays_recording: bool
-    """Whether the user chose --model recorded: then ``_RECORDED_QUESTIONS`` are asked, too."""
 
     async def run(self) -> None:
         """Load and ask the demo's tenants, and tell the stories of options."""
@@ -91,8 +82,6 @@ class _Demo:
         order_tenants = {name for name, _ in self.runtime.layout.sample_systems.get(ORDER_SYSTEM, ())}
         if tenant == _STORY_TENANT and tenant in order_tenants:  # in a checkout, with its own file
             await self.ask(tenant, _LIVE_QUESTION, LIVE_CASE)
-        for question in _RECORDED_QUESTIONS if self.plays_recording and tenant == _STORY_TENANT else ():
-            await self.ask(tenant, question)
         if (learned := await learn_first_router(self.runtime, tenant=tenant)) is not None:
             self.terminal.step(f"{tenant}: learned which source matters: {content_note(learned.content)}")
 
@@ -161,8 +150,7 @@ def demo(
     options.
 
     With a model, its tenants' answers are written by it, as after: assistant models use. Without one, answers
-    are sections of documents, and a few questions have committed answers of a language model, labelled so;
-    the model "recorded" shows two more of these."""
+    are sections of documents, and a few questions have committed answers of a language model, labelled so."""
     options, terminal = GlobalOptions.of(context), Terminal(steps=True, brief=not verbose)
     served = ServedOptions(url, model)
     tenants = [tenant for tenant in options.tenants().tenants if tenant in _QUESTIONS]
@@ -176,7 +164,7 @@ def demo(
             if not exits:
                 is_serving = True  # Ctrl-C may come with the last line of what follows
                 _show_console(terminal, runtime)
-            steps = _Demo(runtime, terminal, served.plays_recording)
+            steps = _Demo(runtime, terminal)
             asyncio.run(steps.run())
             if exits:
                 terminal.step("the demo has ended; without --exit the console serves from its start on")
@@ -195,9 +183,6 @@ def demo(
 
 def _choose_model(options: GlobalOptions, served: ServedOptions, *, tenants: Sequence[str]) -> None:
     """Choose the model that the command names for the tenants; without one, the committed recordings."""
-    if served.plays_recording:
-        use_recorded_model(options, tenants=tenants)
-        return
     served.check(others=served.url is None)
     if served.url is not None:
         use_served_model(options, tenants=tenants, served=served)

@@ -184,9 +184,6 @@ def _show_what_a_load_does(
     )
     for reason, origins in checked.refused.items():
         terminal.warn(f"refused, {reason}: {first_of(origins, most=SHOWN_NAMES)}", "red")
-    if broken := checked.broken_links():
-        named = first_of([f"{file} ({len(links):,})" for file, links in broken.items()], most=SHOWN_NAMES)
-        terminal.warn(f"links that lead to no document of the source stay text: {named}", "yellow")
     for remark in reading.remarks():
         terminal.warn(remark, "yellow")
 

@@ -359,11 +359,6 @@ class ServedOptions:
     sends_questions_to: str | None = None
     system_role: bool = True
 
-    @property
-    def plays_recording(self) -> bool:
-        """Whether committed answers are played in place of a model."""
-        return self == ServedOptions(model=RECORDED)
-
     def check(self, *, others: int) -> None:
         """Raise typer.BadParameter unless exactly one model is named. ``others``: how many of the command's
         other options name one (NAME, --packaged)."""
@@ -406,18 +401,10 @@ def _recordings(options: GlobalOptions) -> Path:
 
 def play_recorded_answers(options: GlobalOptions, *, tenants: Sequence[str]) -> None:
     """Choose the recorded answers, if the folder has any, for the tenants that have chosen no LLM."""
-    without_model = [name for name in tenants if options.local_models([name])[name].generation is None]
-    if without_model and any(_recordings(options).glob("*.jsonl")):
-        use_recorded_model(options, tenants=without_model)
-
-
-def use_recorded_model(options: GlobalOptions, *, tenants: Sequence[str]) -> None:
-    """Choose the recorded answers beside the tenants' folder for the tenants. Raises ConfigurationError."""
     folder = _recordings(options)
-    if not any(folder.glob("*.jsonl")):
-        raise ConfigurationError(
-            f"{folder}: there are no recorded answers. Use a checkout, or another model."
-        )
+    without_model = [name for name in tenants if options.local_models([name])[name].generation is None]
+    if not without_model or not any(folder.glob("*.jsonl")):
+        return
     model = ServedLlm(
         name=RECORDED,
         model=RECORDED,
@@ -428,7 +415,7 @@ def use_recorded_model(options: GlobalOptions, *, tenants: Sequence[str]) -> Non
         answering=WRITER.model_copy(update={"writes_elements": True}),
     )
     describe(options, model)
-    for tenant in tenants:
+    for tenant in without_model:
         choose_for(options, tenant, model, Terminal(brief=True).detail)
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +12,6 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-import psutil
 import typer
 from pydantic import TypeAdapter, ValidationError
 from typer import Argument, Option
@@ -45,7 +42,6 @@ _DEFAULT_SOURCE = '[[sources]]\nname = "knowledge"\nnamespace = ""\naccess = "ev
 paths."""
 _OF_ONE_BUSINESS = (("glossary",), ("embedding", "vectors"), ("answers", "examples"))
 """Keys that ``new`` does not copy: they belong to the words and documents of the source tenant."""
-_MIB = 1024 * 1024
 _REVOKED_DAYS = 90
 """After that a revocation is dropped: no access token may live longer."""
 _MOST_REVOKED_BYTES = 8_192
@@ -59,20 +55,12 @@ Name = Annotated[str, Argument(metavar="NAME", help="Name of the tenant and its 
 @app.command(name="new")
 def new_(
     context: typer.Context,
-    name: Annotated[str | None, Argument(metavar="NAME", help="Name of the tenant and its file.")] = None,
-    source: Annotated[str | None, Option("--from", metavar="T", help="Copy this tenant's file.")] = None,
+    name: Name,
+    source: Annotated[str, Option("--from", metavar="T", help="Copy this tenant's file.")],
     knowledge: Annotated[Path | None, Option(metavar="PATH", help="Default: knowledge/NAME.")] = None,
 ) -> None:
-    """Copy another tenant's file to tenants/NAME.toml, with own names and with placeholders.
-
-    Without --from it asks, on a terminal: for the tenant to copy, and for each value that a deployment needs.
-    """
-    if name is None or source is None:
-        if not sys.stdin.isatty():
-            context.fail(f"Missing {'argument NAME' if name is None else 'option --from'}.")
-        name = name or str(typer.prompt("Name of the tenant"))
-    copied = source or str(typer.prompt("Copy the file of which tenant"))
-    write_tenant(GlobalOptions.of(context), name, copied=copied, knowledge=knowledge, asks=source is None)
+    """Copy another tenant's file to tenants/NAME.toml, with own names and with placeholders."""
+    write_tenant(GlobalOptions.of(context), name, copied=source, knowledge=knowledge)
 
 
 @app.command()
@@ -202,19 +190,11 @@ def revoke(
 # --- what serves here -------------------------------------------------------------------------------------
 def _views(address: Address) -> list[dict[str, Any]]:
     """Return the rows of ``tenant up``, as its JSON has them: a row a listener, all of one process."""
-    try:
-        memory_mib = psutil.Process(address.pid).memory_info().rss // _MIB
-    except psutil.Error:
-        memory_mib = None
-    of_process = {
-        "state": "ready",
-        "pid": address.pid,
-        "memory_mib": memory_mib,
-        "uptime_s": int(time.time() - address.started_at),
-        "used_by": [address.command],
-    }
     listeners = {"service": address.service, "issuer": address.issuer, **address.systems}
-    return [{"name": name, "address": url, **of_process} for name, url in listeners.items()]
+    return [
+        {"name": name, "address": url, "state": "ready", "pid": address.pid}
+        for name, url in listeners.items()
+    ]
 
 
 def _issuer(options: GlobalOptions) -> str:
@@ -231,14 +211,11 @@ def _issuer(options: GlobalOptions) -> str:
 
 
 # --- tenant files -----------------------------------------------------------------------------------------
-def write_tenant(
-    options: GlobalOptions, name: str, *, copied: str, knowledge: Path | None = None, asks: bool = False
-) -> None:
+def write_tenant(options: GlobalOptions, name: str, *, copied: str, knowledge: Path | None = None) -> None:
     """Write tenants/NAME.toml from the file of the tenant ``copied``, and print what to do with it.
 
-    ``knowledge``: the folder of the new tenant's documents. ``asks``: the user is asked on the terminal for
-    the values of the deployment. Raises ConfigurationError or ConflictError, naming the conflicting file;
-    then it writes nothing.
+    ``knowledge``: the folder of the new tenant's documents. Raises ConfigurationError or ConflictError,
+    naming the conflicting file; then it writes nothing.
     """
     terminal = Terminal()
     files = load_tenants(options.tenants_dir)
@@ -252,8 +229,6 @@ def write_tenant(
     left_out = [number for number, paths in documents.items() if not paths]
     text = with_values(text, _own_values(name, source, documents, files=files))
     text = without(text, [*_OF_ONE_BUSINESS, *(("sources", number) for number in left_out)])
-    if asks:
-        text = _answered(text, name, place=options.tenants_dir, terminal=terminal)
     tenant = _loaded(text, name, place=options.tenants_dir)
     _refuse_clashes(tenant, files)
     with path.open("x", encoding="utf-8") as file:
@@ -494,34 +469,6 @@ def _free_range(source: TenantConfig, files: TenantFiles) -> str:
     raise ConflictError(
         f"No /{size} below 10.64.0.0/10 is free of address ranges of other tenants. Copy the file by hand."
     )
-
-
-def _answered(text: str, name: str, *, place: Path, terminal: Terminal) -> str:
-    """Return the text of a tenant file with its placeholders replaced by the user's answers.
-
-    Each placeholder is asked for once. An empty answer leaves it; an invalid one is asked for again.
-    ``place``: the folder that the file's relative paths start from.
-    """
-    asked: set[Sequence[str | int]] = set()
-    while open_ones := [
-        item
-        for item in deployment_checks.placeholders(_loaded(text, name, place=place))
-        if item.place not in asked
-    ]:
-        asked.add(open_ones[0].place)
-        terminal.say(f"{open_ones[0].key}: {open_ones[0].said} Empty: later.")
-        while answer := typer.prompt(open_ones[0].key, default="", show_default=False):
-            try:
-                changed = with_values(text, {tuple(open_ones[0].place): answer})
-                if open_ones[0].place == ("deployment", "account"):  # its ARNs have it too
-                    changed = changed.replace(deployment_checks.SAMPLE_ACCOUNT, answer)
-                _loaded(changed, name, place=place)
-            except ConfigurationError as error:
-                terminal.warn(error.message.partition(": ")[2])  # without the path of a copy
-            else:
-                text = changed
-                break
-    return text
 
 
 def _loaded(text: str, name: str, *, place: Path) -> TenantConfig:

@@ -2,7 +2,7 @@
 language model, ``HeardModel`` listens to one, so that they can be made.
 
 A line of a recording has the hash of the prompt that was answered, so that an answer is never played to
-another prompt. ``assistant evaluate`` records and replays; ``make demo MODEL=recorded`` plays.
+another prompt. ``assistant evaluate`` records and replays; ``make demo`` plays.
 """
 
 from __future__ import annotations

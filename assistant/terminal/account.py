@@ -159,10 +159,14 @@ class AwsAccount:
                     raise
                 return None
 
+    def pages(self, service: str, call: str, **given: Any) -> Iterator[Mapping[str, Any]]:
+        """Yield the pages of a call. Raises DeploymentError."""
+        with aws_errors(service, call):
+            yield from self.client(service).get_paginator(call).paginate(**given)
+
     def listed(self, service: str, call: str, key: str, **given: Any) -> list[Mapping[str, Any]]:
         """Return the entries under ``key`` of all pages of a call. Raises DeploymentError."""
-        with aws_errors(service, call):
-            return self.client(service).get_paginator(call).paginate(**given).build_full_result()[key]
+        return [entry for page in self.pages(service, call, **given) for entry in page.get(key, ())]
 
     def client(self, service: str) -> Any:
         """Return a client of boto3 with these credentials and timeouts."""

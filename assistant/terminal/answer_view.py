@@ -1,9 +1,8 @@
 """Prints answers on the terminal: one that arrives, a recorded one again, and how it was made.
 
 What is printed cannot be changed. So a sentence is printed when it has ended, with its mark (citations, and
-what is wrong with it), and waits at the label of a live value until the value came or its system failed,
-which its deadline bounds. ``AnswerPrinter`` turns events into sentences and tables, ``HeldText`` holds them
-back. Words for codes are in ``answer_words.toml``.
+what is wrong with it). From the first label of a live value on, text waits for the answer's end, when all
+values are known. Words for codes are in ``answer_words.toml``.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from __future__ import annotations
 import re
 import time
 import tomllib
-from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -20,26 +19,19 @@ from functools import cache
 from pathlib import Path
 
 from rich.style import Style
-from rich.table import Table
 from rich.text import Text
 
 from assistant.answer import events
 from assistant.answer.events import AnswerEvent, Done, Problem
-from assistant.answer.prompt import load_prompt
 from assistant.client import AssistantClient, Question
 from assistant.client.connection import refusal
 from assistant.domain import answers
-from assistant.domain.errors import ConfigurationError
 from assistant.domain.live import Element, ElementData, ElementState, ElementValue, LiveText
-from assistant.terminal.terminal import Terminal, plain, styled, table
+from assistant.terminal.terminal import Terminal, plain, styled
 
 _UNCERTAIN = "Not certain: check before you send."
 _BOLD = re.compile(r"\*\*(?=\S)(.+?)(?<=\S)\*\*")
 _INDENT = "  "
-_ROW_MARKER = "- "
-"""Before a table's row in the text: a quoted row is an item of a list, "- Plan: Retail; Day: 23"."""
-_BETWEEN_ROWS = f"\n{_ROW_MARKER}"
-"""Between two rows of one table."""
 _LONGEST_LINK = 100
 """Characters of an address that is printed as text too."""
 _MAYBE_LABEL = re.compile(r"\[(?!\d+\])[^\[\]\n]{1,120}\]")
@@ -47,7 +39,6 @@ _MAYBE_LABEL = re.compile(r"\[(?!\d+\])[^\[\]\n]{1,120}\]")
 _TONES = {"neutral": "bold", "good": "bold green", "warning": "bold yellow", "bad": "bold red"}
 _CANDIDATES = 5
 """Candidates that are shown; ``--json`` has them all."""
-Row = answers.Sentence | answers.TableRow
 
 # Fields of a record, and of its passages, that ``explain`` prints.
 _OF_MODEL = {
@@ -72,6 +63,15 @@ def _words(kind: str) -> Mapping[str, str]:
     return words[kind]
 
 
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    shown: Text
+    text: str
+    """As it came; empty for a mark, which has no labels."""
+    start: int
+    """Of ``text`` in the answer."""
+
+
 @dataclass(slots=True)
 class AnswerPrinter:
     """Prints the events of one answer in order, and keeps its id, timings and problem.
@@ -83,8 +83,8 @@ class AnswerPrinter:
         printer.show(SentenceEnded(start=0, end=14, citations=(1, 2), …))  # "Call the plan. [1][2]"
         printer.show(Done(…))  # " T", remarks, sources and timings
 
-    ``Started`` and ``Sources`` come before the text; ``ElementChanged`` before the token after its label, and
-    again at each change; ``Done`` or ``Problem`` is the last event.
+    ``Started`` and ``Sources`` come before the text; ``ElementChanged`` at each change of a live element;
+    ``Done`` or ``Problem`` is the last event.
     """
 
     terminal: Terminal
@@ -102,20 +102,20 @@ class AnswerPrinter:
     _text: str = ""
     """All that came."""
     _added_to: int = 0
-    """Where in the text ends what was added to ``_held`` and ``_rows``: the end of a sentence."""
-    _rows: list[answers.Sentence] = field(default_factory=list[answers.Sentence])
-    """Rows of a table that may go on: its text is added as one table, when other text follows."""
-    _held: HeldText = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._held = HeldText(lambda text: self.terminal.out.print(text, end=""))
+    """Where in the text ends what was written: the end of a sentence."""
+    _elements: dict[str, Element] = field(default_factory=dict[str, Element])
+    """The present state of each live element, by id."""
+    _waiting: list[_Piece] = field(default_factory=list[_Piece])
+    """What is not printed yet: the first piece may have the label of an element."""
+    _in_text: set[str] = field(default_factory=set[str])
+    """Ids of the elements whose values were printed in the text."""
 
     @property
     def live(self) -> tuple[LiveText, ...]:
         """The live values that the answer shows, with their MACs."""
         return tuple(
             text
-            for element in self._held.elements
+            for element in self._elements.values()
             if element.data is not None
             for text in element.texts
             if text.value in {value.text for value in element.data.values}
@@ -147,7 +147,7 @@ class AnswerPrinter:
             case events.SentenceEnded():
                 self._show_sentence(event)
             case events.ElementChanged():
-                self._held.update(event)
+                self._elements[event.id] = event
             case Done():
                 self._show_done(event)
             case events.Checks() | Problem():  # checks come with a reply alone
@@ -157,40 +157,29 @@ class AnswerPrinter:
     def _show_text(self, text: str) -> None:
         if self.first_text_s is None:
             self.first_text_s = time.monotonic() - self.began_s
-        self._held.announced_to(len(self._text))
         self._text += text
 
     def _show_sentence(self, sentence: answers.Sentence) -> None:
-        """Add a sentence with its mark. Rows of a table wait for its last one."""
+        """Write a sentence, or the row of a table, with its mark."""
         self._sentences.append(sentence)
-        if not sentence.cells:
-            self._add_to(sentence.end)
-            self._held.add(mark_of(sentence, after=self._text[: sentence.end]))
-            return
-        if self._text[self._added_to : sentence.start] != _BETWEEN_ROWS or not self._rows:
-            self._add_to(sentence.start - len(_ROW_MARKER))  # it begins a table
-        self._rows.append(sentence)
-        self._added_to = sentence.end
+        self._add_to(sentence.end)
+        self._write(mark_of(sentence, after=self._text[: sentence.end]))
 
     def _add_to(self, end: int) -> None:
-        """End the table that waits, with the mark of its last row; add the text after it, up to ``end``."""
-        if rows := self._rows:
-            self._rows = []
-            self._held.add(quoted_table(self._text, rows))
-            self._held.add(mark_of(rows[-1].model_copy(update={"is_key": False})))
+        """Write the text that is not written yet, up to ``end``."""
         text = self._text[self._added_to : end]
-        self._held.add(with_bold(text), text=text, start=self._added_to)
+        self._write(with_bold(text), text=text, start=self._added_to)
         self._added_to = max(self._added_to, end)
 
     def _show_done(self, done: Done) -> None:
         self.done = done
         total_s = time.monotonic() - self.began_s
         self.end_text()
-        live_only = bool(self._held.elements) and not self._sentences
+        live_only = bool(self._elements) and not self._sentences
         show_remarks(self.terminal, done, self._sentences, live_only=live_only)
         looked_at = done.finish_reason is answers.FinishReason.NO_EVIDENCE
         sources = self._sources
-        if self._held.elements and not looked_at:  # what is not cited has nothing to do with the values
+        if self._elements and not looked_at:  # what is not cited has nothing to do with the values
             cited = {*done.citations, *(n for also in done.also for n in also.citations)}
             sources = [source for source in sources if source.n in cited]
         print_sources(
@@ -204,11 +193,44 @@ class AnswerPrinter:
     def end_text(self) -> None:
         """Print what waits, and the elements that have no place in the text."""
         self._add_to(len(self._text.rstrip()))
-        elements = [element for element in self._held.end() if not is_in_text(element, self._text)]
+        for piece in self._waiting:
+            self.terminal.out.print(self._filled(piece), end="")
+        self._waiting.clear()
+        left = [element for element in self._elements.values() if element.id not in self._in_text]
+        elements = [element for element in left if not is_in_text(element, self._text)]
         if self._text:
             self.terminal.out.print()
-        for line in below_the_text(elements):
-            self.terminal.out.print(line)
+        for element in elements:
+            title = plain(f"  {_line(element.title)}: ")
+            self.terminal.out.print(title.append_text(shown_element(element)))
+
+    def _write(self, shown: Text, *, text: str = "", start: int = 0) -> None:
+        """Print a piece, unless it or one before it may have the label of an element.
+
+        ``text``: as it came; ``start``: where it starts in the answer. A mark has no text.
+        """
+        if self._waiting or _MAYBE_LABEL.search(text):
+            self._waiting.append(_Piece(shown, text, start))
+        else:
+            self.terminal.out.print(shown, end="")
+
+    def _filled(self, piece: _Piece) -> Text:
+        """Return a piece with values in place of labels.
+
+        A label is text such as "[Order status]" that an element names by its span. Labels are found by their
+        words: ``shown`` is shorter than ``text``, where "**" has become bold.
+        """
+        filled, rest = Text(), piece.shown
+        for element in sorted(self._elements.values(), key=lambda element: element.display.start):
+            start, end = element.display.start - piece.start, element.display.end - piece.start
+            if not 0 <= start < end <= len(piece.text) or element.state is ElementState.PENDING:
+                continue
+            label = piece.text[start:end]
+            if (at := rest.plain.find(label)) >= 0:
+                self._in_text.add(element.id)
+                filled.append_text(rest[:at]).append_text(shown_element(element, label=label))
+                rest = rest[at + len(label) :]
+        return filled.append_text(rest)
 
 
 def with_bold(text: str) -> Text:
@@ -325,56 +347,11 @@ def _show_no_answer(terminal: Terminal, ending: Done | answers.AnswerRecord) -> 
 
 
 def _show_other(terminal: Terminal, head: str, also: answers.AlsoPossible) -> None:
-    """Print another section than the answer's, its rows as tables."""
+    """Print another section than the answer's."""
     numbers = "".join(f"[{n}]" for n in also.citations)
     title, effective = (also.title, "bold"), (_effective(also.effective_date), "dim")
     terminal.out.print(styled((f"{head}  ", "bold cyan"), title, effective, (f" {numbers}", "cyan")))
-    tables: list[list[answers.TableRow]] = []
-    for row in also.rows:
-        if tables and also.text[tables[-1][-1].end : row.start] == _BETWEEN_ROWS:
-            tables[-1].append(row)
-        else:
-            tables.append([row])
-    at = 0
-    for rows in tables:
-        before = also.text[at : rows[0].start - len(_ROW_MARKER)]
-        terminal.out.print(with_bold(_indented(before)), end="")
-        terminal.out.print(quoted_table(also.text, rows))
-        at = rows[-1].end
-    terminal.out.print(with_bold(_indented(also.text[at:])))
-
-
-def quoted_table(text: str, rows: Sequence[Row]) -> Table:
-    """Return rows that stand as lines in a text as a table; those that matter most are bold.
-
-    The text "- Plans\\n- Plan: Retail; Day: 23\\n- Plan: Mail; Approver: Desk" becomes::
-
-        Plan    Day  Approver
-        Plans
-        Retail  23
-        Mail         Desk
-
-    A row of one cell that is in no column, as the first one, is a title.
-    """
-    cells_of_rows = [_cells_by_column(text, row) for row in rows]
-    in_columns = (column for cells in cells_of_rows if len(cells) > 1 for column in cells)
-    columns = list(dict.fromkeys(in_columns)) or list(cells_of_rows[0])
-    lines: list[list[Text]] = []
-    for row, cells in zip(rows, cells_of_rows, strict=True):
-        line = [cells.get(column, "") for column in columns]
-        if not any(line):
-            line = [*cells.values(), *line[1:]]
-        lines.append([plain(cell, style="bold" if row.is_key else "") for cell in line])
-    return table(*(name for name, _ in columns), rows=lines)
-
-
-def _cells_by_column(text: str, row: Row) -> dict[tuple[str, int], str]:
-    """Return a row's cells by column: its name, and which of the row's columns of this name it is, from 0."""
-    cells: dict[tuple[str, int], str] = {}
-    for cell in row.cells:
-        name = text[slice(*cell.name)]
-        cells[name, sum(other == name for other, _ in cells)] = text[slice(*cell.value)]
-    return cells
+    terminal.out.print(with_bold(_indented(also.text)))
 
 
 def _effective(day: date | None) -> str:
@@ -432,23 +409,10 @@ def print_sources(
         link = _line(plain(first.url or base_url + first.document_url).plain)
         shown = styled((f"  {listed:>{width}}  ", "cyan"), (first.title, "bold" if is_cited else ""))
         shown.stylize(Style(link=link), width + 4)
-        about = f"  {first.document_id}{_effective(first.effective_date)}{_facts(first.facts)}"
+        about = f"  {first.document_id}{_effective(first.effective_date)}"
         terminal.out.print(shown.append_text(plain(about, style="dim")))
         if len(link) <= _LONGEST_LINK:
             terminal.show(f"{'':{width + 4}}{link}", "dim")
-
-
-def _facts(facts: answers.SourceFacts | None) -> str:
-    """Return price, stars and votes of a shop's source, each after a comma."""
-    if facts is None:
-        return ""
-    parts = [f"{facts.price} {facts.currency or ''}".strip() if facts.price is not None else ""]
-    if facts.rating is not None:
-        mean = f" of {facts.ratings} ratings" if facts.ratings is not None else ""
-        parts.append(f"{facts.rating:g} of 5 stars{mean}")
-    if facts.helpful_votes:
-        parts.append(f"{facts.helpful_votes} found it helpful")
-    return "".join(f", {part}" for part in parts if part)
 
 
 # --- live elements -------------------------------------------------------------------------------------
@@ -515,127 +479,6 @@ def is_in_text(element: Element, text: str) -> bool:
     )
 
 
-def below_the_text(elements: Sequence[Element]) -> Iterator[Text | Table]:
-    """Yield what to print for the elements that have no place in the printed text: a line, or a table."""
-    for element in elements:
-        if element.state is ElementState.READY and element.data is not None and element.data.rows:
-            yield styled(("\n", ""), (_line(element.title), "bold cyan")).append_text(_origin(element))
-            yield _table(element.data)
-        else:
-            yield plain(f"  {_line(element.title)}: ").append_text(shown_element(element))
-
-
-def _table(data: ElementData) -> Table:
-    names = [column.name for column in data.columns]
-    cells = ({value.name: value for value in row.values} for row in data.rows)
-    rows = (
-        (plain(_line(row.title), style="bold"), *(_shown(named.get(name)) for name in names))
-        for row, named in zip(data.rows, cells, strict=True)
-    )
-    return table("", *(_line(column.label) for column in data.columns), rows=rows)
-
-
-def _shown(value: ElementValue | None) -> Text:
-    return Text() if value is None else plain(_line(value.text), style=_TONES[value.tone].replace("bold", ""))
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    shown: Text | Table
-    text: str
-    """As it came; empty for a mark or a table, which have no labels."""
-    start: int
-    """Of ``text`` in the answer."""
-
-    @property
-    def end(self) -> int:
-        return self.start + len(self.text)
-
-
-@dataclass(slots=True)
-class HeldText:
-    """Writes the pieces of an answer in their order, each when its labels have their values.
-
-    A label is text such as "[Order status]" that an element names by its span. Example::
-
-        held = HeldText(write)
-        held.add(Text("It is [Order status]"), text="It is [Order status]", start=0)  # may be a label: waits
-        held.update(element)  # a pending element with the span (6, 20): waits
-        held.announced_to(20)  # all elements up to here are known
-        held.update(ready)  # writes "It is Delayed (orders, 14:02)"
-    """
-
-    write: Callable[[Text | Table], None]
-    _queue: deque[_Piece] = field(default_factory=deque[_Piece])
-    _elements: dict[str, Element] = field(default_factory=dict[str, Element])
-    """The present state of each element, by id."""
-    _in_text: set[str] = field(default_factory=set[str])
-    """Ids of the elements whose values were written in the text."""
-    _announced_to: int = 0
-
-    def add(self, shown: Text | Table, *, text: str = "", start: int = 0) -> None:
-        """Add a piece: ``text`` as it came and where it starts in the answer; a mark has none."""
-        self._queue.append(_Piece(shown, text, start))
-        self._write_ready()
-
-    def announced_to(self, end: int) -> None:
-        """Say that all elements before ``end`` have been announced: they come before the next token."""
-        self._announced_to = end
-        self._write_ready()
-
-    def update(self, element: Element) -> None:
-        """Take the present state of an element."""
-        self._elements[element.id] = element
-        self._write_ready()
-
-    @property
-    def elements(self) -> Collection[Element]:
-        return self._elements.values()
-
-    def end(self) -> list[Element]:
-        """Write what waits, and return the elements whose values are not in the text."""
-        while self._queue:
-            self.write(self._filled(self._queue.popleft()))
-        return [element for element in self._elements.values() if element.id not in self._in_text]
-
-    def _write_ready(self) -> None:
-        while self._queue and not self._waits(self._queue[0]):
-            self.write(self._filled(self._queue.popleft()))
-
-    def _waits(self, piece: _Piece) -> bool:
-        """Return whether a piece may have a label of an element to come, or has one without a value yet."""
-        if piece.end > self._announced_to and _MAYBE_LABEL.search(piece.text):
-            return True
-        return any(element.state is ElementState.PENDING for element in self._inside(piece))
-
-    def _inside(self, piece: _Piece) -> list[Element]:
-        """Return the elements whose labels are in a piece, in their order."""
-        inside = (
-            element
-            for element in self._elements.values()
-            if piece.start <= element.display.start < element.display.end <= piece.end
-        )
-        return sorted(inside, key=lambda element: element.display.start)
-
-    def _filled(self, piece: _Piece) -> Text | Table:
-        """Return a piece with values in place of labels.
-
-        Labels are found by their words: ``shown`` is shorter than ``text``, where "**" has become bold.
-        """
-        if isinstance(piece.shown, Table):
-            return piece.shown
-        filled, rest = Text(), piece.shown
-        for element in self._inside(piece):
-            label = piece.text[element.display.start - piece.start : element.display.end - piece.start]
-            at = rest.plain.find(label)
-            if element.state is ElementState.PENDING or at < 0:
-                continue
-            self._in_text.add(element.id)
-            filled.append_text(rest[:at]).append_text(shown_element(element, label=label))
-            rest = rest[at + len(label) :]
-        return filled.append_text(rest)
-
-
 # --- records -------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Replayed:
@@ -648,7 +491,7 @@ class Replayed:
 
 
 def show_replayed(terminal: Terminal, replayed: Replayed) -> None:
-    """Print a record with the text of its passages, its prompt, how it was made and its verdicts."""
+    """Print a record with the text of its passages, how it was made and its verdicts."""
     record = replayed.record
     terminal.show(record.question, "bold")
     terminal.out.print(
@@ -661,36 +504,9 @@ def show_replayed(terminal: Terminal, replayed: Replayed) -> None:
         terminal.out.print(styled((f"\n{use.n:>3}  ", "cyan"), title, passage_id))
         gone = "(no longer stored: the document was withdrawn or replaced)"
         terminal.out.print(plain(gone, style="dim") if text is None else plain(text))
-    _show_prompt(terminal, record)
     explain(terminal, record)
     for stored in replayed.verdicts:
         show_verdict(terminal, stored)
-
-
-def _show_prompt(terminal: Terminal, record: answers.AnswerRecord) -> None:
-    """Print the released prompt file as it was filled; warn if its hash is another one.
-
-    ``template.user`` has text and names of slots in turn: ("Question: ", "question", "").
-    """
-    if record.prompt_hash is None:
-        return
-    read = ", ".join(str(use.n) for use in record.passages if use.in_prompt) or "none"
-    above = f"(passages {read}, as above)"
-    slots = {"passages": above, "documents": above, "question": record.question}
-    try:
-        template = load_prompt(record.prompt_id)
-    except ConfigurationError as error:
-        terminal.show(f"\n{error.message}", "yellow")
-        return
-    terminal.show(f"\nPrompt {record.prompt_id}", "bold")
-    if template.sha256 != record.prompt_hash:
-        terminal.out.print(
-            plain("(this file is not the one that was used: its hash differs)", style="yellow")
-        )
-    user = "".join(
-        slots.get(part, f"({part})") if place % 2 else part for place, part in enumerate(template.user)
-    )
-    terminal.show(f"system: {template.system}\nuser: {user}")
 
 
 def _show_text(terminal: Terminal, record: answers.AnswerRecord) -> None:

@@ -12,14 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from pydantic import TypeAdapter
-from rapidfuzz.distance import OSA
 
 from assistant.documents.files import (
     SourceDocument,
     SourceFailure,
     SourceItem,
     file_of,
-    linked_ids,
     read_sources,
     skipped_files,
 )
@@ -70,8 +68,6 @@ SHOWN_NAMES = 5
 """Names that a remark lists."""
 _TAG_LIKE = re.compile(r"\{\{[^{}\n]{1,100}\}\}")
 """A tag of a live element, or what may be meant as one: ``{{orders.status}}``."""
-_INCLUDE = re.compile(r"\{[%{]-?[<%]?\s{0,9}include[\w-]{0,30}\s{1,9}([^\s{}%]{1,200})")
-"""An include of Jekyll, Hugo or MkDocs, with the file that it names: ``{% include "hours.md" %}``."""
 Show = Callable[[int, int], None]
 """Shows progress: (documents done, all documents; 0: unknown)."""
 CHECKED = ("read", "withdrawn", "refused", "skipped")
@@ -153,8 +149,6 @@ class FileReading:
     """Files of a kind that is not read."""
     tags: list[str] = field(default_factory=list[str])
     """``ORIGIN: reason`` for each tag that nothing fills: agents see it as it is written."""
-    includes: list[str] = field(default_factory=list[str])
-    """``ORIGIN: FILE`` for each file that a template would include in a document: it is not read there."""
     unread_keys: Counter[str] = field(default_factory=Counter[str])
     """Keys in heads of documents that nothing reads = number of documents with it: {"author": 12}."""
     unread: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
@@ -179,8 +173,6 @@ class FileReading:
             if isinstance(item, SourceDocument):
                 self.unread.extend((item.origin, str(loss)) for loss in item.losses)
                 self.tags.extend(f"{item.origin}: {reason}" for reason in self._unfilled(item, folder.source))
-                included = dict.fromkeys(_INCLUDE.findall(item.document.content))
-                self.includes.extend(f"{item.origin}: {name}" for name in included)
                 is_line = file_of(item.origin) != item.origin  # "faq.jsonl:12"
                 # Unknown keys of a line are refused elsewhere, and the head of an HTML page is for browsers.
                 if item.document.media_type != "text/html" and not is_line:
@@ -198,7 +190,6 @@ class FileReading:
         named = {
             "skipped, not a format that is read": self.skipped,
             "keys that are not read": keys,
-            "files that a template would include are not read there": self.includes,
         }
         lines = [f"{what}: {first_of(names, most=SHOWN_NAMES)}" for what, names in named.items() if names]
         kinds = (
@@ -235,17 +226,11 @@ class FileReading:
                 if kind is not None:  # other braces belong to a template
                     yield f'{written} leaves the text: the source "{source.name}" has no elements = true'
             elif tag is None or kind is None:
-                yield f"{written} names no live element and stays text; {self._names_near(written)}"
+                names = first_of(sorted(self.elements), most=SHOWN_NAMES)
+                others = f"there are {names}" if names else "this tenant has none"
+                yield f"{written} names no live element and stays text; {others}"
             elif tag.kind not in (None, kind):
                 yield f"{written} stays text: {tag.name} is a {kind}. Write {{{{{tag.name}}}}}"
-
-    def _names_near(self, written: str) -> str:
-        """Return which live elements have names like the one in a tag, by edit distance."""
-        if not self.elements:
-            return "this tenant has none"
-        name = written.strip("{} ").rpartition(" ")[2].casefold()
-        near = sorted(self.elements, key=lambda element: (OSA.distance(name, element), element))
-        return f"there are {first_of(near, most=SHOWN_NAMES)}"
 
 
 @dataclass(slots=True)
@@ -258,10 +243,6 @@ class CheckedFiles:
     """Reason = origins of the documents that would be refused for it."""
     characters: int = 0
     """Of all documents that would be read."""
-    _ids: set[str] = field(default_factory=set[str])
-    """Of the documents that would be read."""
-    _linked: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
-    """(document id, origin, address) of each link."""
 
     def read(self, folder: SourceFolders, reading: FileReading) -> None:
         """Count the files of one source, with their bodies parsed as a load does. Raises as
@@ -281,9 +262,8 @@ class CheckedFiles:
             for answer in parsing.run(bodies()):
                 origin, document = sent.popleft()
                 match read_answer(_LINKS_OR_REASON, answer):
-                    case list() as addresses:
+                    case list():
                         self._count(origin, document, None)
-                        self._linked += ((document.document_id, origin, address) for address in addresses)
                     case refusal:
                         # The parser's reason, or the error of one that stopped. ``parse_document`` says
                         # "wiki:fees: there is no text in it.": the reasons of several documents are counted
@@ -303,16 +283,6 @@ class CheckedFiles:
             self.refused[reason].append(origin)
         elif document is not None:
             self.characters += len(document.content)
-            self._ids.add(document.document_id)
-
-    def broken_links(self) -> dict[str, list[str]]:
-        """Return by origin the addresses that should lead to a document of the source, and lead to none."""
-        broken: dict[str, list[str]] = defaultdict(list)
-        for document_id, origin, address in dict.fromkeys(self._linked):
-            ids = list(linked_ids(address, document_id=document_id, origin=origin))
-            if ids and self._ids.isdisjoint(ids):
-                broken[origin].append(address)
-        return broken
 
     def as_json(self, reading: FileReading) -> dict[str, object]:
         """Return what ``knowledge add --dry-run --json`` prints."""
@@ -322,9 +292,7 @@ class CheckedFiles:
             },
             "characters": self.characters,
             "refused": self.refused,
-            "broken_links": self.broken_links(),
             "skipped": reading.skipped,
-            "includes": reading.includes,
             "unread_keys": dict(reading.unread_keys),
         }
 

@@ -21,7 +21,14 @@ import orjson
 import typer
 from pydantic import BaseModel
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -290,16 +297,6 @@ def _stderr() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def pace_of(done: int, total: int, *, seconds: float) -> str:
-    """Return the measured rate, and the time that the rest takes at that rate: "80 a minute, about 2 min
-    left"; nothing before anything is done. ``total`` 0: unknown."""
-    if not done or seconds <= 0:
-        return ""
-    left_s = seconds * (total - done) / done
-    left = f"{left_s / 60:,.0f} min" if left_s >= 60 else f"{left_s:.0f} s"
-    return f"{60 * done / seconds:,.0f} a minute" + (f", about {left} left" if total > done else "")
-
-
 @dataclass(frozen=True, slots=True)
 class Terminal:
     """Both streams of one command, and the start time of its progress lines."""
@@ -395,29 +392,23 @@ class Terminal:
             BarColumn(bar_width=32),
             MofNCompleteColumn(),
             TextColumn(of),
-            TextColumn("{task.fields[pace]}"),
             TimeElapsedColumn(),
+            TimeRemainingColumn(),
         )
         with Progress(*columns, console=self.err, transient=True) as progress:
-            task, began_s = progress.add_task(what, total=None, pace=""), time.monotonic()
-
-            def show(done: int, total: int) -> None:
-                pace = pace_of(done, total, seconds=time.monotonic() - began_s)
-                progress.update(task, completed=done, total=total or None, pace=pace)
-
-            yield show
+            task = progress.add_task(what, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total or None)
 
     def _count_in_lines(self, what: str, of: str) -> Callable[[int, int], None]:
         """Return a function that prints a line of progress, at most one every five seconds."""
-        began_s = last_line_s = time.monotonic()
+        last_line_s = time.monotonic()
 
         def show(done: int, total: int) -> None:
             nonlocal last_line_s
             if not self.brief and time.monotonic() - last_line_s >= _COUNT_EVERY_S:
                 last_line_s = time.monotonic()
                 of_total = f" of {total:,}" if total else ""
-                pace = pace_of(done, total, seconds=last_line_s - began_s)
-                self.say(f"{what}: {done:,}{of_total} {of}{', ' if pace else ''}{pace}")
+                self.say(f"{what}: {done:,}{of_total} {of}")
 
         return show
 

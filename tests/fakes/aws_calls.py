@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.request import Request
 from moto.core.routing import get_service_router
+from moto.core.serialize import get_serializer_class
 from moto.core.utils import get_service_model
 from werkzeug.wrappers import Response
 
@@ -60,6 +61,35 @@ def read_operation(request: Request) -> tuple[str, Any, Any]:
         }
     )
     return service, operation, given
+
+
+def serialized(service: str, operation: Any, result: Any) -> Response:
+    """Return the service's response: of a result, or of an exception with ``code`` and ``message``."""
+    protocol = str(get_service_model(service).resolved_protocol)
+    answer = get_serializer_class(service, protocol)(operation).serialize(result)
+    return Response(answer["body"], status=answer["status_code"], headers=dict(answer["headers"]))
+
+
+class AnsweredCalls:
+    """A WSGI application that answers some operations of one service, and passes all other requests on.
+
+    ``answers``: by operation; each is called with what is given, and returns None to pass the request on.
+    """
+
+    def __init__(self, application: Any, service: str, answers: Mapping[str, Callable[[Any], Any]]) -> None:
+        self._application, self._service, self._answers = application, service, answers
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        request = Request(environ)
+        if signed_by(request)[1] == self._service:
+            body = request.get_data()  # before the form is read, which would leave none
+            environ["wsgi.input"] = io.BytesIO(body)
+            service, operation, given = read_operation(Request(environ))
+            environ["wsgi.input"] = io.BytesIO(body)
+            answer = self._answers.get(operation.name)
+            if answer is not None and (result := answer(given)) is not None:
+                return serialized(service, operation, result)(environ, start_response)
+        return self._application(environ, start_response)
 
 
 _REFUSAL = (

@@ -13,7 +13,6 @@ that templates fit together, not that AWS would take every property: properties 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import sys
@@ -34,7 +33,6 @@ def patch_moto() -> None:
     _let_parameters_have_tags()
     _let_updates_heed_conditions()
     _keep_names_of_configurations_short()
-    _tell_rights_of_types()
     _answer_for_probe()
 
 
@@ -284,20 +282,6 @@ def _keep_names_of_configurations_short() -> None:
     parsing.generate_resource_name = generate
 
 
-def _tell_rights_of_types() -> None:
-    """Every type is made by one action, and IAM's simulator allows all that it is asked."""
-    from moto.cloudformation.responses import CloudFormationResponse
-    from moto.core.responses import ActionResult
-    from moto.iam.responses import IamResponse
-
-    schema = json.dumps({"handlers": {"create": {"permissions": ["ec2:CreateVpc"]}}})
-    judged = [{"EvalActionName": "ec2:CreateVpc", "EvalDecision": "allowed"}]
-    CloudFormationResponse.describe_type = lambda self: ActionResult({"Schema": schema})
-    IamResponse.simulate_principal_policy = lambda self: ActionResult(
-        {"EvaluationResults": judged, "IsTruncated": False}
-    )
-
-
 def _answer_for_probe() -> None:
     """No function runs, and a deployment asks the probe of a care side in the same account."""
     from moto.awslambda.models import LambdaFunction
@@ -312,51 +296,33 @@ def _answer_for_probe() -> None:
     LambdaFunction._invoke_lambda = invoke_or_answer
 
 
-class EndpointConnections:
-    """The two operations by which the owner of an endpoint service accepts an endpoint and sees it, and the
-    one that tells of such a service: it is offered in each zone."""
+def _endpoint_connections() -> dict[str, Any]:
+    """Return the two operations by which the owner of an endpoint service accepts an endpoint and sees it,
+    and the one that tells of such a service: it is offered in each zone."""
+    accepted: dict[str, str] = {}
 
-    def __init__(self, application: Any) -> None:
-        self._application = application
-        self._accepted: dict[str, str] = {}
+    def accept(given: Any) -> Any:
+        accepted.update(dict.fromkeys(given["VpcEndpointIds"], given["ServiceId"]))
+        return {"Unsuccessful": []}
 
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        from moto.core.parse import EC2QueryParser
-        from moto.core.request import Request
-        from moto.core.serialize import EC2Serializer
-        from moto.core.utils import get_service_model
-        from werkzeug.wrappers import Response
+    def describe(given: Any) -> Any:
+        states = [
+            {"VpcEndpointId": endpoint, "ServiceId": service, "VpcEndpointState": "available"}
+            for endpoint, service in accepted.items()
+        ]
+        return {"VpcEndpointConnections": states}
 
-        if not environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
-            return self._application(environ, start_response)
-        request = Request(environ)
-        body = request.get_data()  # before .form, which would leave none
-        action = request.form.get("Action") or ""
-        service = request.form.get("ServiceName.1", "")
-        is_told = action == "DescribeVpcEndpointServices" and "vpce-svc-" in service
-        if action not in ("AcceptVpcEndpointConnections", "DescribeVpcEndpointConnections") and not is_told:
-            environ["wsgi.input"] = io.BytesIO(body)
-            return self._application(environ, start_response)
-        operation = get_service_model("ec2").operation_model(action)
-        parts: Any = {"method": "POST", "headers": request.headers, "body": b""}
-        parts |= {"url_path": "/", "url_params": {}}
-        given = EC2QueryParser(operation).parse(parts | {"values": request.values})
-        result: dict[str, Any] = {"Unsuccessful": []}
-        if is_told:
-            zones = [f"us-east-1{letter}" for letter in "abcdef"]
-            result = {"ServiceDetails": [{"ServiceName": service, "AvailabilityZones": zones}]}
-        elif action.startswith("Accept"):
-            self._accepted |= dict.fromkeys(given["VpcEndpointIds"], given["ServiceId"])
-        else:
-            listed = self._accepted.items()
-            result = {
-                "VpcEndpointConnections": [
-                    {"VpcEndpointId": made, "ServiceId": service, "VpcEndpointState": "available"}
-                    for made, service in listed
-                ]
-            }
-        answer = EC2Serializer(operation).serialize(result)
-        return Response(answer["body"], headers=dict(answer["headers"]))(environ, start_response)
+    def offered(given: Any) -> Any:
+        (service, *_) = given.get("ServiceNames", [""])
+        zones = [f"us-east-1{letter}" for letter in "abcdef"]
+        details = {"ServiceName": service, "AvailabilityZones": zones}
+        return {"ServiceDetails": [details]} if "vpce-svc-" in service else None
+
+    return {
+        "AcceptVpcEndpointConnections": accept,
+        "DescribeVpcEndpointConnections": describe,
+        "DescribeVpcEndpointServices": offered,
+    }
 
 
 class BedrockModels:
@@ -424,12 +390,12 @@ def _serve(*, key_id: str, calls: str) -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
 
-    from tests.fakes.aws_calls import KeptCalls
+    from tests.fakes.aws_calls import AnsweredCalls, KeptCalls
 
     patch_moto()
-    application = BedrockModels(
-        DeployedSageMaker(EndpointConnections(DomainDispatcherApplication(create_backend_app)))
-    )
+    by_moto = DomainDispatcherApplication(create_backend_app)
+    answered = AnsweredCalls(by_moto, "ec2", _endpoint_connections())
+    application = BedrockModels(DeployedSageMaker(answered))
     application = KeptCalls(application, key_id=key_id, file=Path(calls))
     server = make_server("127.0.0.1", 0, application, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -11,8 +11,6 @@ moto deletes whatever it is asked to. What resists here, with the page of its er
   (docs.aws.amazon.com/vpc/latest/userguide/delete-vpc.html)
 - a bucket with versions: ``BucketNotEmpty``; a version under a lock: ``AccessDenied``
   (docs.aws.amazon.com/AmazonS3/latest/userguide/delete-bucket.html, object-lock-managing.html)
-- a repository with images: ``RepositoryNotEmptyException``
-  (docs.aws.amazon.com/AmazonECR/latest/APIReference/API_DeleteRepository.html)
 - a log group, secret or parameter of a fixed name that stayed: the next deployment's ``AlreadyExists``; a
   secret that waits for its deletion keeps its name
   (docs.aws.amazon.com/secretsmanager/latest/userguide/manage_delete-secret.html)
@@ -40,12 +38,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from moto.core.request import Request
-from moto.core.serialize import get_serializer_class
-from moto.core.utils import get_service_model
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
-from tests.fakes.aws_calls import Call, read_operation, signed_by
+from tests.fakes.aws_calls import Call, read_operation, serialized, signed_by
 
 REGION = "us-east-1"
 _BY_TEMPLATE = {
@@ -55,7 +51,6 @@ _BY_TEMPLATE = {
     "AWS::EC2::Subnet": "ec2:{}:subnet/{}",
     "AWS::EC2::VPC": "ec2:{}:vpc/{}",
     "AWS::EC2::VPCEndpointService": "ec2:{}:vpc-endpoint-service/{}",
-    "AWS::ECR::Repository": "ecr:{}:repository/{}",
     "AWS::ElasticLoadBalancingV2::LoadBalancer": "",
     "AWS::KMS::Key": "kms:{}:key/{}",
     "AWS::Logs::LogGroup": "logs:{}:log-group:{}",
@@ -66,7 +61,7 @@ _BY_TEMPLATE = {
 }
 """The types whose resources exist outside their stack, and how their ARNs end; "" where the id is the ARN."""
 _NAMES = (
-    "TableName", "RepositoryName", "LogGroupName", "DomainName", "BucketName", "EndpointName", "Name",
+    "TableName", "LogGroupName", "DomainName", "BucketName", "EndpointName", "Name",
 )  # fmt: skip
 
 
@@ -208,7 +203,7 @@ class LeavingAccount:
                 thing.state = {"status": "InService", "looks": 0}
             case "AWS::Backup::BackupVault":
                 thing.state = {"points": {}}
-            case "AWS::KMS::Key" | "AWS::ECR::Repository" | "AWS::SecretsManager::Secret":
+            case "AWS::KMS::Key" | "AWS::SecretsManager::Secret":
                 thing.state = {}
 
     def _resolved(self, properties: Mapping[str, Any]) -> str:
@@ -264,8 +259,6 @@ class LeavingAccount:
                 return f"DependencyViolation: {resource.id} has dependencies and cannot be deleted."
             case "AWS::S3::Bucket" if state.get("versions"):
                 return "BucketNotEmpty: The bucket you tried to delete is not empty."
-            case "AWS::ECR::Repository" if state.get("images"):
-                return "RepositoryNotEmptyException: it still contains images."
             case "AWS::SageMaker::Endpoint" if state.get("status") == "Updating":
                 return "ValidationException: Cannot update in-progress endpoint"
             case _:
@@ -513,14 +506,6 @@ class LeavingAccount:
         del self.things["AWS::DynamoDB::Table", given["TableName"]]
         return {}
 
-    def ecr_delete_repository(self, given: Any) -> Any:
-        name = given["repositoryName"]
-        thing = self._thing("AWS::ECR::Repository", name, "RepositoryNotFoundException")
-        if thing.state.get("images") and not given.get("force"):
-            raise Refusal("RepositoryNotEmptyException", "it still contains images")
-        del self.things["AWS::ECR::Repository", name]
-        return {}
-
     def logs_delete_log_group(self, given: Any) -> Any:
         self._thing("AWS::Logs::LogGroup", given["logGroupName"], "ResourceNotFoundException")
         del self.things["AWS::Logs::LogGroup", given["logGroupName"]]
@@ -611,9 +596,7 @@ class LeavingAccount:
             result: Any = getattr(self, call)(given) or {}
         except Refusal as error:
             result = error
-        protocol = str(get_service_model(service).resolved_protocol)
-        answer = get_serializer_class(service, protocol)(operation).serialize(result)
-        return Response(answer["body"], status=answer["status_code"], headers=dict(answer["headers"]))
+        return serialized(service, operation, result)
 
 
 class _Quiet(WSGIRequestHandler):

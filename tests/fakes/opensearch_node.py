@@ -70,21 +70,17 @@ def _lives(mark: Path) -> bool:
     return False
 
 
-def node_settings(state: Path, *, heap_mib: int, port: int = 0) -> dict[str, str]:
-    """Return the variables for the command of a node that keeps its state in a folder."""
-    return {
-        "ASSISTANT_OPENSEARCH_STATE_DIR": str(state),
-        "ASSISTANT_OPENSEARCH_BUILD_DIR": str(BUILD),
-        "ASSISTANT_OPENSEARCH_PORT": str(port),
-        "ASSISTANT_OPENSEARCH_HEAP_MIB": str(heap_mib),
-    }
-
-
 def _command(action: str) -> str:
+    settings = {
+        "ASSISTANT_OPENSEARCH_STATE_DIR": str(SHARED),
+        "ASSISTANT_OPENSEARCH_BUILD_DIR": str(BUILD),
+        "ASSISTANT_OPENSEARCH_PORT": "0",
+        "ASSISTANT_OPENSEARCH_HEAP_MIB": "512",
+    }
     ran = subprocess.run(
         [sys.executable, "-m", "tools.opensearch", action],
         cwd=_ROOT,
-        env=inherited_environment() | node_settings(SHARED, heap_mib=512),
+        env=inherited_environment() | settings,
         capture_output=True,
         text=True,
         timeout=_START_TIMEOUT_S,

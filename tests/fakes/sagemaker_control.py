@@ -52,10 +52,6 @@ class ControlledSageMaker:
         """End a training job: ``Completed``, ``Failed`` (with a reason) or ``Stopped``."""
         await self._post(f"training-jobs/{name}", {"status": status, "reason": reason})
 
-    async def interrupt_job(self, name: str) -> None:
-        """Take a spot instance away: the job stays InProgress, its secondary status says Interrupted."""
-        await self._post(f"training-jobs/{name}", {"status": "InProgress", "secondary": "Interrupted"})
-
     async def move_endpoint(self, name: str, status: str = "InService", *, reason: str = "") -> None:
         """Move an endpoint that is being created: to ``InService``, or ``Failed`` with a reason."""
         await self._post(f"endpoints/{name}", {"status": status, "reason": reason})
@@ -408,8 +404,7 @@ class SageMakerControl:
                     raise RefusedError(
                         f"{body['status']} is no status of a {kind.words}: {', '.join(status)}"
                     )
-                extra = {"secondary": body["secondary"]} if "secondary" in body else {}
-                self._move(kept, body["status"], reason=body.get("reason", ""), **extra)
+                self._move(kept, body["status"], reason=body.get("reason", ""))
             case _:
                 raise RefusedError(f"No such control route: {path}")
         return {}

@@ -219,7 +219,6 @@ def test_a_load_beyond_the_tenants_most_instances_is_told(
     load, twice = shown["plans"]["clinic"]
     assert twice["questions_per_s"] == 2 * load["questions_per_s"]
     assert 2 < load["needed"] < twice["needed"] <= 2 * load["needed"]
-    assert load["with_a_zone_lost"] > load["needed"]
     assert (load["p95_first_token_s"], twice["p95_first_token_s"]) == (None, None)
     (calm, _) = under_load(assembly, capfdbinary, "0.05")["plans"]["clinic"]
     assert 0 < calm["p95_first_token_s"] < 5

@@ -159,7 +159,8 @@ def clone(
 
 def deployment(clone: Clone, lock: Path, *, tenants: Path | None = None) -> Deployment:
     file = (tenants or clone.tenants) / f"{TENANT}.toml"
-    return deployment_of(file, images=lock, root=clone.root, terminal=Terminal())
+    shutil.copy(lock, clone.root)
+    return deployment_of(file, root=clone.root, terminal=Terminal())
 
 
 @contextmanager
@@ -303,7 +304,7 @@ def test_a_check_that_could_not_be_asked_stops_the_command_where_it_is_told_to(
     forget(account, "power")
     monkeypatch.chdir(clone.root)
     shutil.copy(lock, clone.root)
-    options = ["--tenant", TENANT, "--images", str(lock), "--require"]
+    options = ["--tenant", TENANT, "--require"]
     done = CliRunner().invoke(app, ["--tenants", str(clone.tenants), "aws", "deploy", *options])
     assert isinstance(done.exception, DeploymentError)
     assert re.match(r"\d+ checks could not be asked, .*functions at once", done.exception.message)
@@ -488,25 +489,40 @@ def test_a_failure_of_cdk_is_the_command_s_failure(
         deployment(clone, lock).deploy([])
 
 
-def examined(account: EmulatedAccount, tenants: Path, lock: Path) -> dict[str, list[str]]:
+@pytest.fixture(scope="module")
+def checkout(lock: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with that lock. Python looks for modules beside the file that a link leads to, so the
+    application is a copy."""
+    root = tmp_path_factory.mktemp("checkout")
+    for entry in ROOT.iterdir():
+        if entry.name not in ("app.py", "build", lock.name):
+            (root / entry.name).symlink_to(entry)
+    shutil.copy(ROOT / "app.py", root)
+    shutil.copy(lock, root)
+    (root / "build").mkdir()
+    (root / "build" / "functions").symlink_to(ROOT / "build" / "functions")
+    return root
+
+
+def examined(account: EmulatedAccount, tenants: Path, checkout: Path) -> dict[str, list[str]]:
     """Return what ``assistant aws doctor`` finds, by check."""
     command, found = Path(sys.executable).parent / "assistant", dict[str, list[str]]()
-    options = ["--json", "aws", "doctor", "--tenants", tenants, "--tenant", TENANT, "--images", lock]
-    done = account.run(command, *options)
+    options = ["--json", "aws", "doctor", "--tenants", tenants, "--tenant", TENANT]
+    done = account.run(command, *options, clone=checkout)
     for finding in json.loads(done.stdout):
         found.setdefault(finding["check"], []).append(finding["kind"])
     failed = any("fail" in kinds for kinds in found.values())
     assert done.returncode == int(failed), printed(done)
     unknown = sorted(name for name, kinds in found.items() if "unknown" in kinds)
     assert f"{len(unknown)} checks could not be asked, and none is a pass: " in done.stderr
-    assert account.run(command, *options, "--require").returncode == 1
+    assert account.run(command, *options, "--require", clone=checkout).returncode == 1
     return found
 
 
-def commanded(account: EmulatedAccount, tenants: Path, lock: Path, *words: str) -> list[str | Path]:
+def commanded(tenants: Path, *words: str) -> list[str | Path]:
     """Return the arguments of one of our commands for the tenant."""
     command = Path(sys.executable).parent / "assistant"
-    return [command, "aws", *words, "--tenants", tenants, "--tenant", TENANT, "--images", lock]
+    return [command, "aws", *words, "--tenants", tenants, "--tenant", TENANT]
 
 
 BY_EMULATOR = ("--", "--method=direct", "--require-approval=never")
@@ -514,7 +530,7 @@ BY_EMULATOR = ("--", "--method=direct", "--require-approval=never")
 
 
 @pytest.fixture(scope="module")
-def called(account: EmulatedAccount, lock: Path, complete: Path, tenants: Path) -> dict[str, list[Call]]:
+def called(account: EmulatedAccount, checkout: Path, complete: Path, tenants: Path) -> dict[str, list[Call]]:
     """A first deployment in its two parts, a second one, a diff and an upgrade by the real ``cdk``: the calls
     by each command's own credentials."""
     forget(account, "power")
@@ -523,20 +539,19 @@ def called(account: EmulatedAccount, lock: Path, complete: Path, tenants: Path) 
 
     def run(name: str, *words: str | Path, status: int = 0) -> str:
         before = len(account.calls())
-        done = account.run(*words)
+        done = account.run(*words, clone=checkout)
         assert done.returncode == status, f"{name}: {printed(done)}{log_of(account)}"
         made[name] = account.calls()[before:]
         return done.stderr
 
-    deploy = [*commanded(account, tenants, lock, "deploy"), *BY_EMULATOR]
+    deploy = [*commanded(tenants, "deploy"), *BY_EMULATOR]
     said = run("first part", *deploy, status=1)
     assert re.search(r"run the same command again:\s+s3://\S+/llm/smollm2-135m-cpu/b179", said)
     assert "ArtifactPublisherArn = arn:" in said
     assert set(stacks_of(account)) == {f"assistant-{TENANT}-{name}" for name in ("Keys", "Network", "Data")}
-    put = commanded(account, tenants, lock, "put-artifacts")
-    run("artifacts", *put[:-2])
+    run("artifacts", *commanded(tenants, "put-artifacts"))
     assert objects_of_models(account) == wanted_files(tenants)
-    found = examined(account, tenants, lock)
+    found = examined(account, tenants, checkout)
     assert {name for name, kinds in found.items() if "fail" in kinds} == set()
     for name in ("bootstrap", "images", "model artifacts", "templates"):
         assert found[name] == ["pass"]
@@ -550,8 +565,8 @@ def called(account: EmulatedAccount, lock: Path, complete: Path, tenants: Path) 
     assert account.client("sagemaker").list_endpoints()["Endpoints"] == []  # paused: none was made
     run("again", *deploy)
     with account.without_roles():  # which a pull request's role may not assume
-        run("diff", *commanded(account, tenants, lock, "diff"))
-    run("upgrade", *commanded(account, tenants, lock, "upgrade"))
+        run("diff", *commanded(tenants, "diff"))
+    run("upgrade", *commanded(tenants, "upgrade"))
     return made
 
 

@@ -222,18 +222,25 @@ def test_an_endpoint_that_is_updating_is_waited_for(account: LeavingAccount, ass
     )
 
 
+def test_a_stack_that_could_not_be_deleted_before_is_deleted(account: LeavingAccount, assembly: Path) -> None:
+    deploy(account, assembly)
+    network = next(stack for stack in account.stacks if stack.name.endswith("-Network"))
+    network.status = "DELETE_FAILED"
+    next(each for each in network.resources if each.kind == "AWS::EC2::Subnet").status = "DELETE_FAILED"
+    assert nothing_unexplained(destruction().run(), account)
+
+
 def test_each_stack_that_resists_is_left_to_the_sweep(account: LeavingAccount) -> None:
-    repository = {"Type": "AWS::ECR::Repository", "Properties": {"RepositoryName": "two"}}
     account.deploy(
         {
             "assistant-two-Keys": {"Resources": {"DataKey": {"Type": "AWS::KMS::Key"}}},
             "assistant-two-Data": {"Resources": {"Bucket": {"Type": BUCKET}}},
-            "assistant-two-Images": {"Resources": {"Images": repository}},
+            "assistant-two-Trail": {"Resources": {"Bucket": {"Type": BUCKET}}},
         },
         tenant="two",
     )
-    account.fill(account.of_kind(BUCKET)[0].id, 3)
-    one(account, "AWS::ECR::Repository", "two").state["images"] = 3
+    for bucket in account.of_kind(BUCKET):
+        account.fill(bucket.id, 3)
     assert nothing_unexplained(destruction("two").run(), account, "two")
     assert standing(account, "two") == set()
 

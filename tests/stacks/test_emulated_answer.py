@@ -22,7 +22,7 @@ import pytest
 from assistant.stores.index.opensearch_client import open_opensearch
 from assistant.tenant.deployed_names import LINK_SECRET_RESOURCE, SEARCH_SCHEMA_RESOURCE
 from tests.fakes.lambda_events import custom_resource, object_created, sqs_event
-from tests.fakes.model_processes import start_models
+from tests.fakes.model_processes import start_embedding
 from tests.fakes.opensearch_index import delete_index
 from tests.fakes.scripted_http import Exchange, scripted_http
 from tests.fakes.tokens import EC_KEY
@@ -70,7 +70,7 @@ async def deployed(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "emulated")
     async with AsyncExitStack() as stack:
-        gateway_url = await start_models(stack, embedding=f"{TENANT}-embedding", llm=None)
+        gateway_url = await start_embedding(stack, endpoint=f"{TENANT}-embedding")
 
         async def taken(exchange: Exchange) -> None:
             assert orjson.loads(exchange.body)["Status"] == "SUCCESS", exchange.body

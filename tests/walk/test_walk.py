@@ -27,7 +27,7 @@ from assistant.process.settings import UPLOADS_PREFIX, ProbeSettings
 from assistant.tenant.deployed_names import LINK_SECRET_RESOURCE
 from assistant.tenant.tenant import load_tenant
 from tests.fakes.lambda_events import custom_resource, object_created, sqs_event
-from tests.fakes.model_processes import start_models
+from tests.fakes.model_processes import start_embedding
 from tests.fakes.scripted_http import Exchange, ScriptedServer, scripted_http
 from tests.fakes.tls_front import Authority, tls_front
 from tests.fakes.tokens import EC_KEY
@@ -300,7 +300,7 @@ async def answering(walk: Walk, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     authority = Authority.make()
     (folder / "authority.pem").write_text(authority.pem)
     async with AsyncExitStack() as stack:
-        gateway = await start_models(stack, embedding=f"{walk.tenant}-embedding", llm=None)
+        gateway = await start_embedding(stack, endpoint=f"{walk.tenant}-embedding")
         bedrock = await stack.enter_async_context(scripted_http(copies_a_line("79")))
         differs = dict(zip(DIFFERS, (walk.account.url, gateway, "embedded", "off"), strict=True))
         deployed = EmulatedTenant(walk.account, walk.tenant, differs, monkeypatch, folder)

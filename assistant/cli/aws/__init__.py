@@ -27,7 +27,7 @@ from assistant.cli.aws.destroying import Destruction, run_cdk
 from assistant.cli.aws.doctor import token_findings
 from assistant.cli.aws.power import PowerCommand
 from assistant.cli.aws.restoring import Rehearsal
-from assistant.cli.aws.templates import DEPLOY_LIMIT_S, IMAGE_LOCK, ImageLockFile, cdk_call
+from assistant.cli.aws.templates import DEPLOY_LIMIT_S, cdk_call
 from assistant.cli.aws.verifying import audit, receipt
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.tenant.deployed_names import ON, PAUSED, REINDEX_OUTPUT
@@ -50,19 +50,17 @@ CdkArguments = Annotated[list[str] | None, Argument(metavar="[-- CDK ARGUMENTS]"
 def deploy(
     context: typer.Context,
     tenant: Tenant,
-    images: ImageLockFile = IMAGE_LOCK,
     require: Require = False,
     cdk: CdkArguments = None,
 ) -> None:
     """Deploy a tenant: checks, images, parameters, cdk deploy, schema, probe."""
-    _deployment(GlobalOptions.of(context), tenant, images).deploy(cdk or [], require=require)
+    _deployment(GlobalOptions.of(context), tenant).deploy(cdk or [], require=require)
 
 
 @app.command()
 def doctor(
     context: typer.Context,
     tenant: Tenant,
-    images: ImageLockFile = IMAGE_LOCK,
     token: FromStdin = False,
     require: Require = False,
 ) -> None:
@@ -72,7 +70,7 @@ def doctor(
         config = load_tenant(options.tenants_dir / f"{tenant}.toml")
         found = list(token_findings(sys.stdin.read().strip(), tenant=config, keys_of=published_keys))
     else:
-        found = [each for part in _deployment(options, tenant, images).examinations() for each in part]
+        found = [each for part in _deployment(options, tenant).examinations() for each in part]
     if not options.writes(found):
         shown = [(SIGNS[each.kind], each.check, each.said) for each in found]
         Terminal().out.print(table("", "check", "what to do", rows=shown))
@@ -84,24 +82,21 @@ def doctor(
 
 
 @app.command()
-def diff(
-    context: typer.Context, tenant: Tenant, images: ImageLockFile = IMAGE_LOCK, cdk: CdkArguments = None
-) -> None:
+def diff(context: typer.Context, tenant: Tenant, cdk: CdkArguments = None) -> None:
     """Show what a deployment would change; fail if it would delete or replace stateful resources."""
-    _deployment(GlobalOptions.of(context), tenant, images).diff(cdk or [])
+    _deployment(GlobalOptions.of(context), tenant).diff(cdk or [])
 
 
 @app.command()
 def upgrade(
     context: typer.Context,
     tenant: Tenant,
-    images: ImageLockFile = IMAGE_LOCK,
     plan: Annotated[bool, Option("--plan", help="Show what would move; change nothing.")] = False,
     back: Annotated[bool, Option("--back", help="Give the stores back to the release before.")] = False,
 ) -> None:
     """Move a tenant's stores to this release, before its deployment; --back gives them back after one."""
     options = GlobalOptions.of(context)
-    deployment = _deployment(options, tenant, images)
+    deployment = _deployment(options, tenant)
     if not back:
         deployment.refuse_losses()
     deployment.deployed.aws.require()
@@ -235,6 +230,6 @@ def put_artifacts(context: typer.Context, tenant: Tenant) -> None:
     put_models(load_tenant(file), tenant_file=file, root=Path.cwd(), terminal=Terminal(steps=True))
 
 
-def _deployment(options: GlobalOptions, tenant: str, images: Path) -> Deployment:
+def _deployment(options: GlobalOptions, tenant: str) -> Deployment:
     file = options.tenants_dir / f"{tenant}.toml"
-    return deployment_of(file, images=images, root=Path.cwd(), terminal=Terminal(steps=True))
+    return deployment_of(file, root=Path.cwd(), terminal=Terminal(steps=True))

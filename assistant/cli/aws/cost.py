@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal, Self
 import typer
 from typer import Argument, Option
 
-from assistant.cli.aws.templates import IMAGE_LOCK, CdkCommand, ImageLockFile
+from assistant.cli.aws.templates import CdkCommand
 from assistant.domain.errors import ConfigurationError
 from assistant.tenant.manifests import (
     DEFAULT_INSTANCES,
@@ -60,7 +60,6 @@ def cost(
     assembly: Annotated[
         Path | None, Option(metavar="DIR", help="Read these templates: cdk.out. Default: synthesize.")
     ] = None,
-    images: ImageLockFile = IMAGE_LOCK,
 ) -> None:
     """Show a month's cost by the dated price file: paused, on, under a load; per 1,000 questions."""
     options, terminal, prices = GlobalOptions.of(context), Terminal(), load_prices()
@@ -82,7 +81,7 @@ def cost(
     for name in tenants:
         config = options.tenant(name)
         place = place_of(config, options.tenants_dir / f"{name}.toml")
-        cdk = CdkCommand(root=Path.cwd(), tenant=name, tenants_dir=options.tenants_dir, images=images)
+        cdk = CdkCommand(root=Path.cwd(), tenant=name, tenants_dir=options.tenants_dir)
         templates = _templates(
             cdk, terminal, None if assembly is None else assembly / f"assembly-{config.stage_id}"
         )
@@ -91,10 +90,8 @@ def cost(
         within_s = p95_first_token_ms / 1000
         llm_instances, note = _llm_instances(config, speed, rate=rate, within_s=within_s)
         if questions_per_second is not None and speed is not None:
-            zones = len(place.zones)
             plans[name] = [
-                speed.under(rate * times, within_s=within_s, zones=zones, running=llm_instances)
-                for times in (1, 2)
+                speed.under(rate * times, within_s=within_s, running=llm_instances) for times in (1, 2)
             ]
             note += f"; {_LENGTHS}"
         notes.append(f"{name}, {place.region}: {note}")
@@ -150,8 +147,6 @@ class LoadRow:
     questions_per_s: float
     needed: int | None
     """Instances that give 95 of 100 questions a first token in time; None: no number does."""
-    with_a_zone_lost: int | None
-    """The fewest of which ``needed`` are left when the fullest zone is lost."""
     p95_first_token_s: float | None
     """On the instances that the bill counts; None where they cannot keep up."""
 
@@ -192,17 +187,13 @@ class LlmSpeed:
             return None
         return max(1, ceil(rate * self.question_s * (1 + self.question_s / most_wait_s)))
 
-    def under(self, rate: float, *, within_s: float, zones: int, running: int) -> LoadRow:
+    def under(self, rate: float, *, within_s: float, running: int) -> LoadRow:
         """Return what a load meets on ``running`` instances."""
-        needed, spared = self.needed(rate, within_s=within_s), None
-        if needed is not None:
-            sizes = range(needed, 2 * needed + 2)
-            spared = next(size for size in sizes if zones == 1 or size - ceil(size / zones) >= needed)
         utilization = rate * self.question_s / max(running, 1)
         first_s = None
         if utilization < 1:
             first_s = self.read_s + _LATEST * utilization / (1 - utilization) * self.question_s
-        return LoadRow(rate, needed, spared, first_s)
+        return LoadRow(rate, self.needed(rate, within_s=within_s), first_s)
 
 
 def _llm_speed(config: TenantConfig, tenants_dir: Path) -> LlmSpeed | None:
@@ -248,12 +239,12 @@ def _llm_instances(
 
 def _show_plan(terminal: Terminal, tenant: str, plan: Sequence[LoadRow]) -> None:
     """Print what a load and twice the load need and meet."""
-    right = ("questions/s", "instances", "with a zone lost", "p95 first token")
+    right = ("questions/s", "instances", "p95 first token")
     rows = table(f"{tenant}: LLM", *right, right=right)
     for title, row in zip(("the load", "twice the load"), plan, strict=True):
-        counts = ("none is enough" if n is None else str(n) for n in (row.needed, row.with_a_zone_lost))
+        count = "none is enough" if row.needed is None else str(row.needed)
         first = "never" if row.p95_first_token_s is None else f"{row.p95_first_token_s * 1000:,.0f} ms"
-        rows.add_row(title, f"{row.questions_per_s:.2g}", *counts, first)
+        rows.add_row(title, f"{row.questions_per_s:.2g}", count, first)
     terminal.out.print(rows)
 
 

@@ -365,13 +365,13 @@ def _refuse_losses(lost: Sequence[upgrade_checks.Loss]) -> None:
         raise DeploymentError(f"This change would delete or replace stateful resources:\n  {listed}")
 
 
-def deployment_of(file: Path, *, images: Path, root: Path, terminal: Terminal) -> Deployment:
+def deployment_of(file: Path, *, root: Path, terminal: Terminal) -> Deployment:
     """Return the deployment of a file's tenant. Raises ConfigurationError when it is only served locally."""
     tenant = load_tenant(file)
     return Deployment(
         deployed=Deployed.of(tenant, file),
         tenant_file=file,
-        cdk=CdkCommand(root=root, tenant=tenant.name, tenants_dir=file.parent, images=images),
+        cdk=CdkCommand(root=root, tenant=tenant.name, tenants_dir=file.parent),
         terminal=terminal,
     )
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from assistant.cli.aws.templates import STANDARD_ERROR, cdk_call
 from assistant.domain.errors import DeploymentError
-from assistant.terminal.account import AwsAccount, aws_errors, wait_until
+from assistant.terminal.account import AwsAccount, wait_until
 from assistant.terminal.terminal import Terminal
 
 _GONE = "DELETE_COMPLETE"
@@ -345,7 +345,6 @@ class Destruction:
         removers: Mapping[str, Callable[[str], Kept | None]] = {
             "AWS::Backup::BackupVault": self._remove_vault,
             "AWS::DynamoDB::Table": self._remove_table,
-            "AWS::ECR::Repository": self._remove_repository,
             "AWS::Logs::LogGroup": self._remove_log_group,
             "AWS::OpenSearchService::Domain": self._remove_domain,
         }
@@ -434,13 +433,12 @@ class Destruction:
         first: it lets only the tenant's processes list the bucket."""
         self.aws.call("s3", "delete_bucket_policy", missing="NoSuchBucket", Bucket=bucket)
         held = 0
-        with aws_errors("s3", "list_object_versions"):
-            for page in self.aws.client("s3").get_paginator("list_object_versions").paginate(Bucket=bucket):
-                versions = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-                keys = [{name: version[name] for name in ("Key", "VersionId")} for version in versions]
-                if keys:
-                    deletion = {"Bucket": bucket, "Delete": {"Objects": keys, "Quiet": True}}
-                    held += len(self.aws.call("s3", "delete_objects", **deletion).get("Errors", ()))
+        for page in self.aws.pages("s3", "list_object_versions", Bucket=bucket):
+            versions = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+            keys = [{name: version[name] for name in ("Key", "VersionId")} for version in versions]
+            if keys:
+                deletion = {"Bucket": bucket, "Delete": {"Objects": keys, "Quiet": True}}
+                held += len(self.aws.call("s3", "delete_objects", **deletion).get("Errors", ()))
         return held
 
     def _key_of(self, bucket: str) -> str:
@@ -487,12 +485,6 @@ class Destruction:
         ends = [point.get("CalculatedLifecycle", {}).get("DeleteAt") for point in points]
         until = None if None in ends else max(ends)
         return Kept(what=f"vault {vault}", why=f"{len(points)} recovery points", until=until)
-
-    def _remove_repository(self, name: str) -> None:
-        self.aws.call(
-            "ecr", "delete_repository", missing="RepositoryNotFoundException", repositoryName=name, force=True
-        )
-        self.gone.add(name)
 
     def _remove_log_group(self, name: str) -> None:
         self.aws.call("logs", "delete_log_group", missing="ResourceNotFoundException", logGroupName=name)

@@ -30,7 +30,6 @@ from assistant.terminal.account import (
     AccountChecks,
     Finding,
     Kind,
-    endpoint_instances,
     failure,
     low_quotas,
     of_type,
@@ -47,7 +46,7 @@ _MOST_TRAILS = 5
 """Trails in a region; AWS raises this quota for nobody:
 https://docs.aws.amazon.com/awscloudtrail/latest/userguide/WhatIsCloudTrail-Limits.html"""
 _MOST_AT_ONCE = 100
-"""Tasks that one DescribeTasks takes; one SimulatePrincipalPolicy gets as many actions."""
+"""Tasks that one DescribeTasks takes."""
 _CPU_UNITS = 1024
 """Of a task definition, for one vCPU."""
 
@@ -122,8 +121,6 @@ class DeploymentChecks:
             "interface endpoints": self._endpoints,
             "Fargate": self._fargate,
             "search instances": self._search_instances,
-            "endpoint instances": self._endpoint_instances,
-            "execution role": self._execution_role,
             **of_options,
             "bootstrap": self._bootstrap,
             "load balancers": self._balancers,
@@ -383,79 +380,6 @@ class DeploymentChecks:
                         f"OpenSearch offers no {kind} in {', '.join(lacking)}: choose other zones "
                         "([deployment] zones), or another instance ([search])."
                     )
-
-    def _endpoint_instances(self) -> Iterator[Finding]:
-        """Check that the tenant's zones have the instance types of the endpoints. SageMaker does not tell
-        zones, so EC2 is asked for the same type; one that only SageMaker has is *unknown*."""
-        in_each_zone: list[str] = []
-        for kind in sorted(endpoint_instances(self.account.templates)):
-            name = kind.removeprefix("ml.")
-            given = {"Filters": [{"Name": "instance-type", "Values": [name]}]}
-            listed = self.account.aws.listed(
-                "ec2",
-                "describe_instance_type_offerings",
-                "InstanceTypeOfferings",
-                LocationType="availability-zone",
-                **given,
-            )
-            zones = sorted({str(offer["Location"]) for offer in listed})
-            lacking = [zone for zone in self.account.place.zones if zone not in zones]
-            if not zones:
-                text = f"EC2 has no {name}, and SageMaker tells no zones of {kind}: try an endpoint on it."
-                yield Finding(kind="unknown", said=text)
-            elif lacking:
-                yield warning(
-                    f"EC2 has no {name} in {', '.join(lacking)}, but in {', '.join(zones)}: an endpoint on "
-                    f"{kind} starts in the other zones alone. Choose zones that have it ([deployment] zones)."
-                )
-            else:
-                in_each_zone.append(name)
-        if in_each_zone:
-            text = f"EC2 has {', '.join(in_each_zone)} in each zone; SageMaker tells no zones of its own"
-            yield Finding(kind="pass", said=text)
-
-    def _execution_role(self) -> Iterator[Finding]:
-        """Ask IAM whether CloudFormation's role may create each resource type of the templates.
-
-        The type's schema lists the permissions that its creation needs. The question names no resource, so a
-        policy that allows only named resources counts as denied: hence a warning, not a failure.
-        """
-        aws, place = self.account.aws, self.account.place
-        role = f"cdk-{place.bootstrap_qualifier}-cfn-exec-role-{aws.account}-{aws.region}"
-        described_role = aws.call("iam", "get_role", missing="NoSuchEntity", RoleName=role)
-        if described_role is None:
-            raise DeploymentError(f"there is no role {role}: a bootstrap of the company's own?")
-        kinds = {
-            str(resource["Type"])
-            for template in self.account.templates.values()
-            for resource in template.get("Resources", {}).values()
-        }
-        actions: set[str] = set()
-        for kind in sorted(
-            item for item in kinds if item.startswith("AWS::") and item != "AWS::CDK::Metadata"
-        ):
-            described = aws.call(
-                "cloudformation",
-                "describe_type",
-                missing="TypeNotFoundException",
-                Type="RESOURCE",
-                TypeName=kind,
-            )
-            handlers = json.loads("{}" if described is None else described["Schema"]).get("handlers", {})
-            actions |= set(handlers.get("create", {}).get("permissions", ()))
-        if not actions:
-            raise DeploymentError("CloudFormation tells the rights of no type (cloudformation:DescribeType).")
-        denied: list[str] = []
-        for batch in _batches(sorted(actions)):
-            given = {"PolicySourceArn": described_role["Role"]["Arn"], "ActionNames": batch}
-            results = aws.listed("iam", "simulate_principal_policy", "EvaluationResults", **given)
-            denied += [str(item["EvalActionName"]) for item in results if item["EvalDecision"] != "allowed"]
-        if denied:
-            yield warning(
-                f"{role}, by which CloudFormation makes the stacks, may not, on any resource: "
-                f"{', '.join(denied)}. Let the bootstrap's policies "
-                "(--cloudformation-execution-policies) allow what the tenant needs."
-            )
 
 
 def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

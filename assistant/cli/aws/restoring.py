@@ -40,7 +40,7 @@ from assistant.stores.records import StoredRecords
 from assistant.stores.table import Key, sortable
 from assistant.tenant.deployed_names import PARTITION, RECORDS, SORT, TABLES
 from assistant.tenant.manifests import CALLERS_PREFIX
-from assistant.terminal.account import Deployed, aws_errors, wait_until
+from assistant.terminal.account import Deployed, wait_until
 from assistant.terminal.terminal import GlobalOptions, Terminal
 
 _MARK = "-rehearsal-"
@@ -229,11 +229,9 @@ class Rehearsal:
 
     def _rows_of(self, table: str) -> Iterator[tuple[Key, Mapping[str, Any]]]:
         """Yield key and item (in DynamoDB's JSON) of each row of a table."""
-        with aws_errors("dynamodb", "scan"):
-            scan = self.deployed.aws.client("dynamodb").get_paginator("scan")
-            for page in scan.paginate(TableName=table, ConsistentRead=True):
-                for item in page["Items"]:
-                    yield (item[PARTITION]["S"], item[SORT]["S"]), item
+        for page in self.deployed.aws.pages("dynamodb", "scan", TableName=table, ConsistentRead=True):
+            for item in page["Items"]:
+                yield (item[PARTITION]["S"], item[SORT]["S"]), item
 
     async def _documents(self, resources: Mapping[str, str], ending: str, folder: Path) -> None:
         """Bring the documents of the copied states back into stores in ``folder``, a page at a time, and

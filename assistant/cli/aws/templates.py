@@ -14,9 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
-
-from typer import Option
+from typing import Literal
 
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.tenant.deployment import ModelsSection
@@ -52,8 +50,6 @@ DEPLOY_LIMIT_S = 330 * 60
 """Longer than the templates' own timeouts, so that it never ends a healthy deployment: four hours for an
 endpoint's blue/green deployment (capacity 60 minutes, download 30, start 60, twice ten of baking; the two
 endpoints in parallel), and one and a half for the other stacks, half of that the search domain."""
-IMAGE_LOCK = Path("images.lock.toml")
-ImageLockFile = Annotated[Path, Option("--images", metavar="FILE", help="Lock file of image digests.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +59,6 @@ class CdkCommand:
     root: Path
     tenant: str
     tenants_dir: Path
-    images: Path
 
     @property
     def assembly(self) -> Path:
@@ -87,7 +82,6 @@ class CdkCommand:
         """Write the tenant's templates; cdk-nag's findings are errors. Raises DeploymentError."""
         shutil.rmtree(self.assembly, ignore_errors=True)
         context = ["-c", f"tenant={self.tenant}", "-c", f"tenants={self.tenants_dir.resolve()}"]
-        context += ["-c", f"images={self.images.resolve()}"]
         self._run(
             ["synth", "--quiet", "--output", str(self.assembly), *context, "**"], limit_s=_SYNTH_LIMIT_S
         )

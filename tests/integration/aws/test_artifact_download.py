@@ -14,9 +14,6 @@ from assistant.domain.errors import ConfigurationError, DependencyError
 from assistant.models.artifacts import read_model_facts
 from assistant.models.opened import download_artifacts
 from assistant.process.aws import open_client
-from assistant.process.settings import WorkerSettings
-from assistant.stores.clients import open_clients
-from assistant.stores.opened import read_tenants
 from assistant.stores.s3 import download_tenant_file
 from assistant.tenant.tenant import load_tenants
 from tests.fakes.aws_server import REGION
@@ -87,15 +84,6 @@ async def test_an_object_over_the_bound_is_not_read(tmp_path: Path) -> None:
         await download_from(is_huge, tmp_path)
 
 
-async def test_a_folder_that_cannot_be_written_is_named(s3: Any, tmp_path: Path) -> None:
-    await put(s3, "artifacts-nowrite", artifact=FACTS, tokenizer=TOKENIZER)
-    (tmp_path / "tiny").write_text("a file where the folder belongs")
-    with pytest.raises(ConfigurationError, match="name a writable folder"):
-        await download_artifacts(
-            s3, prefix="s3://artifacts-nowrite/models/v7/", models={"tiny"}, into=tmp_path
-        )
-
-
 TENANT_FILE = b'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
 
 
@@ -118,24 +106,3 @@ async def test_a_tenant_file_is_never_written_elsewhere(s3: Any, tmp_path: Path,
     with pytest.raises(ConfigurationError, match="is no tenant file"):
         await bring(s3, f"tenant-file-{len(name)}", content, tmp_path / "tenants")
     assert not (tmp_path / "tenants").exists()
-
-
-async def test_an_invalid_toml_is_refused_as_tenant_file(s3: Any, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"3fa9\.toml is no tenant file"):
-        await bring(s3, "tenant-file-garbage", b"\xff\xfe", tmp_path)
-
-
-async def test_tenants_are_read_from_the_file_in_s3(s3: Any, aws_server_url: str, tmp_path: Path) -> None:
-    await s3.create_bucket(Bucket="tenant-file-read")
-    await s3.put_object(Bucket="tenant-file-read", Key="a.toml", Body=TENANT_FILE)
-    settings = WorkerSettings(
-        tenants_dir=tmp_path / "tenants",
-        tenant_file_s3="s3://tenant-file-read/a.toml",
-        aws_endpoint_url=aws_server_url,
-        region=REGION,
-    )
-
-    async with open_clients(settings) as clients:
-        tenants = (await read_tenants(settings, clients)).tenants
-
-    assert list(tenants) == ["clinic"]

@@ -57,15 +57,6 @@ async def stall(exchange: Exchange) -> None:
     await exchange.peer_left()
 
 
-async def stall_midway(exchange: Exchange) -> None:
-    await exchange.respond_in_chunks(b'{"Item"', end=False)
-    await exchange.peer_left()
-
-
-async def reset(exchange: Exchange) -> None:
-    exchange.reset()
-
-
 async def reset_midway(exchange: Exchange) -> None:
     await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
     exchange.reset()
@@ -79,16 +70,8 @@ async def internal_error(exchange: Exchange) -> None:
     await exchange.respond(500, _refusal("InternalServerError"))
 
 
-async def error_page(exchange: Exchange) -> None:
-    await exchange.respond(503, b"<html>", Content_Type="text/html")
-
-
 async def garbage(exchange: Exchange) -> None:
     await exchange.respond(200, b"\x00\xff garbage")
-
-
-async def no_object(exchange: Exchange) -> None:
-    await exchange.respond(200, b"[1]")
 
 
 async def wrong_checksum(exchange: Exchange) -> None:
@@ -99,13 +82,9 @@ async def throttled(exchange: Exchange) -> None:
     await exchange.respond(400, _refusal("ThrottlingException"))
 
 
-async def over_capacity(exchange: Exchange) -> None:
-    await exchange.respond(400, _refusal("ProvisionedThroughputExceededException"))
-
-
 FAULTS = [
-    *(stall, stall_midway, reset, reset_midway, cut, internal_error, error_page),
-    *(garbage, no_object, wrong_checksum, throttled, over_capacity),
+    *(stall, reset_midway, cut, internal_error),
+    *(garbage, wrong_checksum, throttled),
 ]
 
 
@@ -129,26 +108,14 @@ async def test_a_fault_that_passes_is_not_noticed(fault: Script) -> None:
         assert await calls.call("GetItem", {}) == {"Item": {}}
 
 
-async def test_a_right_checksum_is_accepted() -> None:
+async def test_a_refusal_is_not_repeated() -> None:
     async def script(exchange: Exchange) -> None:
-        await exchange.respond(200, b"{}", x_amz_crc32=str(zlib.crc32(b"{}")))
-
-    async with _calls(script) as (calls, exchanges):
-        assert await calls.call("GetItem", {}) == {}
-    assert len(exchanges) == 1
-
-
-@pytest.mark.parametrize(
-    "code", ["AccessDeniedException", "ValidationException", "ResourceNotFoundException"]
-)
-async def test_a_refusal_is_not_repeated(code: str) -> None:
-    async def script(exchange: Exchange) -> None:
-        await exchange.respond(400, _refusal(code))
+        await exchange.respond(400, _refusal("AccessDeniedException"))
 
     async with _calls(script) as (calls, exchanges):
         with pytest.raises(DynamoDbRefusal) as refused:
             await calls.call("PutItem", {})
-        assert refused.value.code == code
+        assert refused.value.code == "AccessDeniedException"
         with pytest.raises(RecordsUnavailableError):
             await calls.ask("PutItem", {})
     assert len(exchanges) == 2

@@ -1,9 +1,8 @@
-"""Every method of the DynamoDB stores while DynamoDB is down, throttles, answers garbage or resets."""
+"""Every method of the DynamoDB stores where DynamoDB refuses a call; test_dynamodb_calls has more faults."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -18,7 +17,7 @@ from assistant.process.aws import open_client
 from tests.contracts import samples
 from tests.contracts.dynamodb_twin import DynamoDbTwin
 from tests.fakes.aws_server import REGION
-from tests.fakes.scripted_http import Exchange, Script, scripted_http
+from tests.fakes.scripted_http import Exchange, scripted_http
 
 Use = Callable[[DynamoDbTwin], Awaitable[object]]
 GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
@@ -70,41 +69,15 @@ USES = [
 ]
 
 
-async def reset(exchange: Exchange) -> None:
-    exchange.reset()
-
-
-async def garbage(exchange: Exchange) -> None:
-    await exchange.respond(200, b"<html>")
-
-
-async def throttle(exchange: Exchange) -> None:
-    code = "com.amazonaws.dynamodb.v20120810#ThrottlingException"
-    await exchange.respond(400, orjson.dumps({"__type": code}))
-
-
 async def refuse_rights(exchange: Exchange) -> None:
     await exchange.respond(400, orjson.dumps({"__type": "com.amazon.coral.service#AccessDeniedException"}))
 
 
-@pytest.mark.parametrize("fault", [reset, garbage, throttle, refuse_rights], ids=lambda fault: fault.__name__)
 @pytest.mark.parametrize(("use", "error"), USES)
-async def test_a_fault_has_its_code(fault: Script, use: Use, error: type[DependencyError]) -> None:
-    async with scripted_http(fault) as server, _twin(server.url) as twin:
-        await _raises(use, twin, error)
-
-
-@pytest.mark.parametrize(("use", "error"), USES)
-async def test_an_unreachable_server_has_its_error_code(use: Use, error: type[DependencyError]) -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        async with _twin(f"http://127.0.0.1:{closed.getsockname()[1]}") as twin:
-            await _raises(use, twin, error)
-
-
-async def _raises(use: Use, twin: DynamoDbTwin, error: type[DependencyError]) -> None:
-    with pytest.raises(DependencyError) as raised:
-        await asyncio.wait_for(use(twin), 10)
+async def test_a_refusal_has_its_code(use: Use, error: type[DependencyError]) -> None:
+    async with scripted_http(refuse_rights) as server, _twin(server.url) as twin:
+        with pytest.raises(DependencyError) as raised:
+            await asyncio.wait_for(use(twin), 10)
     assert type(raised.value) is error
 
 

@@ -95,13 +95,6 @@ async def test_rows_refused_for_another_reason_are_named_and_not_retried() -> No
     assert len(domain.written) == 1
 
 
-async def test_many_refused_documents_are_counted() -> None:
-    names = [f"d{number}" for number in range(9)]
-    async with adapters(Domain([400] * 18)) as opened:
-        with pytest.raises(SearchUnavailableError, match=r"d0, d1, d2, d3, d4 and 4 more"):
-            await opened.index.replace_documents(documents(*names))
-
-
 @pytest.mark.parametrize("items", [[], [{"index": {}}], "?", None])
 async def test_an_unexpected_response_to_a_bulk_write_is_an_error(items: object) -> None:
     async def script(exchange: Exchange) -> None:

@@ -94,9 +94,7 @@ async def test_a_parameter_that_went_back_is_not_used(parameter: Parameter) -> N
 
 
 FAULTS = {
-    "refused": Fault(Kind.REFUSE),
     "stalled": Fault(Kind.STALL),
-    "garbage": Fault(Kind.GARBAGE),
     "other json": Fault(Kind.ANSWER, answer=json_answer(b'{"weather":"fine"}')),
     "no key set": Fault(Kind.ANSWER, answer=json_answer(b'{"Parameter":{"Version":99,"Value":"on"}}')),
     "gone": Fault(
@@ -124,35 +122,6 @@ async def test_while_it_cannot_be_read_the_last_good_keys_serve_for_an_hour(
         for _ in range(99):
             await parameter.publish(OLD)
     assert await parameter.keys.key("old") is not None
-
-
-async def becomes(power: Power, clock: SteppedClock, *, paused: bool) -> None:
-    async with asyncio.timeout(60):
-        while await power.is_paused() != paused:
-            clock.step(5.0)
-            await asyncio.sleep(0.05)
-
-
-@pytest.mark.parametrize("fault", ["refused", "stalled", "garbage", "other json"])
-async def test_a_switch_that_cannot_be_read_stays_as_it_was_and_keeps_nobody_waiting(
-    parameter: Parameter, fault: str
-) -> None:
-    await put_parameter(parameter.client, name=parameter.name, value="paused")
-    power = Power(ParameterWords(parameter.read_by, place=parameter.name), clock=parameter.clock)
-    try:
-        await becomes(power, parameter.clock, paused=True)
-        await parameter.way.break_by(FAULTS[fault])
-        for _ in range(5):
-            parameter.clock.step(5.0)
-            before = len(asyncio.all_tasks())
-            assert await power.is_paused()
-            assert len(asyncio.all_tasks()) <= before + 1  # one reading beside the requests, never more
-            await asyncio.sleep(0)
-        await parameter.way.heal()
-        await put_parameter(parameter.client, name=parameter.name, value="on")
-        await becomes(power, parameter.clock, paused=False)
-    finally:
-        await power.close()
 
 
 async def test_a_switch_that_stalls_keeps_the_first_question_a_little_and_the_next_not_at_all(

@@ -99,11 +99,8 @@ async def test_messages_that_came_are_not_lost_when_the_next_call_fails(sqs: Sqs
 
 
 FAULTS = {
-    "refused": Fault(Kind.REFUSE),
     "stalled": Fault(Kind.STALL),
     "reset": Fault(Kind.CUT),
-    "garbage": Fault(Kind.GARBAGE),
-    "500": Fault(Kind.ANSWER, answer=json_answer(b"{}", status="500 X")),
     "503": Fault(
         Kind.ANSWER,
         answer=json_answer(b'{"__type":"com.amazonaws.sqs#RequestThrottled"}', status="503 X"),
@@ -210,11 +207,3 @@ async def test_a_receipt_that_is_no_longer_valid_is_no_error(code: str) -> None:
         await queue.delete_many(["old", "new"])
         await queue.extend_many(["old", "new"], visibility_timeout_s=60.0)
     assert len(server.exchanges) == 2
-
-
-async def test_batches_have_ten_entries_and_time_outs_whole_seconds() -> None:
-    async with scripted({"Successful": done(*range(10))}) as (queue, server):
-        await queue.extend_many([f"r{number}" for number in range(23)], visibility_timeout_s=1.2)
-    bodies = [orjson.loads(exchange.body)["Entries"] for exchange in server.exchanges]
-    assert [len(entries) for entries in bodies] == [10, 10, 3]
-    assert {entry["VisibilityTimeout"] for entries in bodies for entry in entries} == {2}

@@ -13,16 +13,11 @@ import pytest
 from assistant.cli.aws.deploying import StampedTable, tables_of, upgrade_tables
 from assistant.domain.errors import ConfigurationError
 from assistant.process.aws import open_client
-from assistant.stores.desk import StoredDesk
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.formats import StoreFormat
-from assistant.stores.records import StoredRecords
-from assistant.tenant.deployed_names import DESK, RECORDS
 from assistant.terminal.account import AwsAccount
 from assistant.terminal.terminal import GlobalOptions
-from tests.emulated_aws import create_table
 from tests.fakes.aws_server import REGION
-from tests.unit.release_before import ANSWER, new_access, new_act, new_answer, new_case, refusals
 
 OPTIONS = GlobalOptions(tenants_dir=Path("tenants"), state_dir=Path(".state"), port=None, json=True)
 
@@ -99,56 +94,3 @@ async def test_a_service_refuses_a_table_of_a_newer_release(aws: AwsAccount, sta
 async def client(aws_server_url: str) -> AsyncGenerator[Any]:
     async with open_client("dynamodb", region=REGION, endpoint_url=aws_server_url) as opened:
         yield opened
-
-
-async def made(client: Any, definition: Any) -> str:
-    name = f"{uuid4().hex}-{definition.role}"
-    await create_table(client, definition, name=name)
-    return name
-
-
-async def test_the_release_before_reads_each_row_of_a_table(client: Any) -> None:
-    table, desk_name = await made(client, RECORDS), await made(client, DESK)
-    records_table = DynamoDbTable(client, name=table)
-    records = StoredRecords(records_table)
-    desk_table = DynamoDbTable(client, name=desk_name)
-    desk = StoredDesk(desk_table)
-    await records.put_answer(new_answer())
-    await records.append_act("new", new_act().act, agent="ana")
-    await records.record_access(new_access())
-    await desk.put(new_case())
-    kinds = {"answer#new answer": "AnswerRecord", "answer#new act#": "StoredAct", "act#": "StoredAct"}
-    kinds |= {"access#": "AccessEntry"}
-    items = (await client.scan(TableName=table))["Items"]
-    read = 0
-    for item in items:
-        named = f"{item['pk']['S']} {item['sk']['S']}"
-        if item["pk"]["S"].endswith("#writers"):  # a partition that the release before does not read
-            continue
-        for beginning, model in kinds.items():
-            if named.startswith(beginning):
-                assert refusals(model, item["body"]["S"]) == []
-                read += 1
-    assert read == 6
-    for item in (await client.scan(TableName=desk_name))["Items"]:
-        body = json.loads(item["body"]["S"])["body"]
-        assert refusals("Case", body) == []
-    await records_table.close()
-    await desk_table.close()
-
-
-async def test_rows_of_the_release_before_are_read(client: Any) -> None:
-    table = await made(client, RECORDS)
-    at = f"{ANSWER['asked_at'].replace('Z', '')}+00:00"
-    name, conversation = ANSWER["answer_id"], ANSWER["conversation_id"]
-    rows = (
-        {"pk": f"answer#{name}", "sk": "answer", "body": json.dumps(ANSWER)},
-        {"pk": f"conversation#{conversation}", "sk": f"{at}#{name}", "answer_id": name},
-    )
-    for row in rows:
-        await client.put_item(TableName=table, Item={key: {"S": value} for key, value in row.items()})
-    records_table = DynamoDbTable(client, name=table)
-    records = StoredRecords(records_table)
-    (kept,) = await records.list_conversation(conversation)
-    assert kept.text == ANSWER["text"]
-    await records_table.close()

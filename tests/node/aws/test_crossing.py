@@ -14,16 +14,11 @@ from assistant.stores.documents import StoredStates
 from assistant.stores.dynamodb_table import DynamoDbTable
 from tests.fakes.aws_service import AwsService, aws_service
 from tests.fakes.aws_tenants import AwsTenants
-from tests.integration.service.test_crossing import (
-    ANN,
-    ANN_OF_PHARMACY,
-    BOB,
-    Who,
-    read_answer,
-    read_conversation,
-)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+ANN = {"agent": "ann"}
+BOB = {"agent": "bob"}
+ANN_OF_PHARMACY = {"agent": "ann", "tenant": "pharmacy"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -123,9 +118,11 @@ async def test_the_same_document_id_is_two_documents(service: AwsService) -> Non
 
 async def test_an_auditor_s_reads_are_kept_in_the_tenant_s_own_table(service: AwsService) -> None:
     answer = await service.answered(**ANN)
-    auditor: Who = {"agent": "ada", "roles": ["auditor"]}
-    assert (await read_answer(service, auditor, answer["answer_id"])).status_code == 200
-    assert (await read_conversation(service, auditor, answer["conversation_id"])).status_code == 200
+    auditor = service.headers("ada", roles=["auditor"])
+    one, all_of_it = f"/{answer['answer_id']}", f"?conversation_id={answer['conversation_id']}"
+    for asked in (one, all_of_it):
+        read = await service.client.get(f"/v1/answers{asked}", headers=auditor)
+        assert read.status_code == 200
     assert await accesses(service.stores, "clinic") == [
         ("ann", "asked", answer["answer_id"]),  # she was given it, and its sources
         ("ada", "answer", answer["answer_id"]),

@@ -29,7 +29,6 @@ from tests.contracts.samples import EAST, NORTH, UP, between, documents_of, inde
 from tests.fakes.opensearch_index import delete_index
 
 SCHEMA = PassageSchema(model=IndexModel("model-of-four", 4))
-NEWER = PassageSchema(model=IndexModel("model-of-four", 4, "other weights"))
 
 
 @pytest.fixture
@@ -59,53 +58,11 @@ async def found(
     return [one.passage.passage_id for one in retrieved.passages]
 
 
-async def test_a_new_version_is_searched_only_when_the_alias_is_swapped(
-    client: AsyncOpenSearch, alias: str
-) -> None:
-    await index_of(client, alias).replace_documents(documents_of((passage("old"), EAST)))
-    await index_of(client, alias, NEWER).replace_documents(documents_of((passage("new"), EAST)))
-    assert await found(client, alias) == ["old#0"]
-    await swap_alias(client, alias=alias, schema=NEWER)
-    assert await found(client, alias, schema=NEWER) == ["new#0"]
-
-
-async def test_after_a_swap_questions_of_the_older_model_are_refused(
-    client: AsyncOpenSearch, alias: str
-) -> None:
-    await apply_schema(client, alias=alias, schema=SCHEMA)
-    await index_of(client, alias, NEWER).replace_documents(documents_of((passage("new"), EAST)))
-    await swap_alias(client, alias=alias, schema=NEWER)
-    with pytest.raises(SearchUnavailableError, match="vectors of another model"):
-        await found(client, alias)
-
-
-async def test_a_withdrawal_reaches_every_version(client: AsyncOpenSearch, alias: str) -> None:
-    older, newer = index_of(client, alias), index_of(client, alias, NEWER)
-    for index in (older, newer):
-        await index.replace_documents(documents_of((passage("gone"), EAST), (passage("stays"), EAST)))
-    await newer.delete_documents(["gone"])
-    assert [(await index.info()).document_count for index in (older, newer)] == [1, 1]
-
-
 async def test_applying_the_schema_again_keeps_what_is_there(client: AsyncOpenSearch, alias: str) -> None:
     await index_of(client, alias).replace_documents(documents_of((passage("kept"), EAST)))
     await asyncio.gather(*(apply_schema(client, alias=alias, schema=SCHEMA) for _ in range(2)))
     assert await found(client, alias) == ["kept#0"]
     assert await versions_of(client, alias) == [SCHEMA.index_name(alias)]
-
-
-async def test_a_swap_to_a_version_that_is_not_there_changes_nothing(
-    client: AsyncOpenSearch, alias: str
-) -> None:
-    await index_of(client, alias).replace_documents(documents_of((passage("old"), EAST)))
-    with pytest.raises(SearchUnavailableError):
-        await swap_alias(client, alias=alias, schema=NEWER)
-    assert await found(client, alias) == ["old#0"]
-
-
-async def test_a_search_without_a_schema_is_an_error(client: AsyncOpenSearch, alias: str) -> None:
-    with pytest.raises(SearchUnavailableError, match="schema was not applied"):
-        await found(client, alias)
 
 
 async def test_the_next_write_removes_passages_of_a_failed_write(client: AsyncOpenSearch, alias: str) -> None:

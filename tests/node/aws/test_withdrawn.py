@@ -30,7 +30,7 @@ from tests.emulated_aws import documents_in
 from tests.fakes.aws_service import AwsService, aws_service
 from tests.fakes.aws_tenants import SCHEMA
 from tests.fakes.running_service import events_of, eventually
-from tests.integration.service.test_withdrawn import LEAFLET, MARKER, QUESTION, SENT, asked, come_back, read
+from tests.integration.service.withdrawal import LEAFLET, MARKER, QUESTION, SENT, asked, come_back, read
 from tests.options.desk.desk import AT, approved
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

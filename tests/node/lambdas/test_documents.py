@@ -8,13 +8,13 @@ import json
 from typing import Any
 
 import pytest
+from tests.contracts.test_uploads import parts_of, upload
 
 from assistant.documents.work import EmbeddingLimits
 from assistant.domain.documents import DocumentState, UploadResult
 from assistant.stores.s3 import S3Blobs
 from assistant.stores.uploads import UPLOAD_BLOBS, StoredUploads
 from assistant.tenant import deployed_names
-from tests.contracts.test_uploads import parts_of, upload
 from tests.fakes.lambda_events import object_created, sqs_event
 from tests.node.lambdas.deployment import Deployment, message
 

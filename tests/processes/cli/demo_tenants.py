@@ -49,9 +49,3 @@ def _copy_a_part(folder: Path) -> None:
         lines = (KNOWLEDGE / "shop" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if json.loads(line)["id"].startswith(ITEMS)]
         (folder / "shop" / f"{name}.jsonl").write_text("\n".join(kept) + "\n", encoding="utf-8")
-
-
-def reviews_of(folder: Path) -> dict[str, str]:
-    """Return the texts of the shop's reviews by document id."""
-    lines = (folder / "knowledge" / "shop" / "reviews.jsonl").read_text(encoding="utf-8").splitlines()
-    return {f"reviews:{row['id']}": row["text"] for row in map(json.loads, lines)}

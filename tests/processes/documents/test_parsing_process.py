@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,14 +18,14 @@ import psutil
 import pytest
 
 from assistant.documents.files import SourceDocument, read_item
-from assistant.documents.parsing_process import ParsingLimits, ParsingProcess, ParsingRequest
+from assistant.documents.parsing_process import ParsingLimits, ParsingProcess
 from assistant.documents.passages import InProcessParser, ParsedParts, Received, SeparateParser
 from assistant.domain.documents import ItemFacts
 from assistant.domain.errors import AssistantError, LocalRuntimeError, ParsingStoppedError
+from tests.processes.documents.parsing_requests import GOOD, line, page, titles_of
 from tests.unit.documents.knowledge import document
 
 LARGEST_BYTES = 5_000_000 if os.environ.get("EXAMPLES") == "new" else 500_000
-GOOD = b"# Refill\n\nWait until day 24.\n"
 SLOW = "# Slow\n\n" + "![" * 300_000
 """Half a minute of work for the Markdown parser, and linear."""
 LARGE = "# Large\n\n" + "a\n\n" * 1_500_000
@@ -38,29 +38,8 @@ LONG_LINE = b'{"id":"a","question":"q","answer":"a","more":[' + b'{"a":1},' * 1_
 """Some hundreds of megabytes of objects."""
 
 
-def page(body: bytes = GOOD, name: str = "a.md") -> ParsingRequest:
-    return ParsingRequest(operation="page", header={"name": name, "is_markdown": True}, body=body)
-
-
-def line(body: bytes) -> ParsingRequest:
-    return ParsingRequest(operation="line", header={"name": "a.jsonl:1"}, body=body)
-
-
 def answers(process: ParsingProcess, *bodies: bytes) -> list[str]:
     return titles_of(process.run(page(body) for body in bodies))
-
-
-def titles_of(answered: Iterable[bytes | ParsingStoppedError]) -> list[str]:
-    """Return the title of each document, or the reason of its failure."""
-    titles: list[str] = []
-    for answer in answered:
-        if isinstance(answer, ParsingStoppedError):
-            titles.append(answer.message)
-        else:
-            item = read_item(answer)
-            assert isinstance(item, SourceDocument)
-            titles.append(item.document.title)
-    return titles
 
 
 @pytest.fixture

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
 from moto import mock_aws
 from rich.console import Console
 
 from assistant.terminal.answer_view import AnswerPrinter
 from assistant.terminal.terminal import Terminal
+
+Answer = Mapping[str, Any] | Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 @pytest.fixture
@@ -35,3 +41,30 @@ def emulated_aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv(name, "testing")
     with mock_aws():
         yield
+
+
+@dataclass
+class PlannedCalls:
+    """What boto3 answers in moto's place."""
+
+    answers: dict[str, Answer] = field(default_factory=dict[str, Answer])
+    """By operation, for those that moto lacks."""
+    refused: dict[str, str] = field(default_factory=dict[str, str])
+    """Error codes by operation."""
+
+
+@pytest.fixture
+def planned_calls(emulated_aws: None, monkeypatch: pytest.MonkeyPatch) -> PlannedCalls:
+    planned = PlannedCalls()
+    by_moto: Any = vars(BaseClient)["_make_api_call"]
+
+    def answered(client: BaseClient, operation: str, given: Mapping[str, Any]) -> Any:
+        if code := planned.refused.get(operation):
+            raise ClientError({"Error": {"Code": code, "Message": "No policy allows it."}}, operation)
+        answer = planned.answers.get(operation)
+        if answer is None:
+            return by_moto(client, operation, given)
+        return answer(given) if callable(answer) else answer
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", answered)
+    return planned

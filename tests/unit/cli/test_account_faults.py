@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,12 @@ from assistant.cli.aws.doctor import DeploymentChecks, checked
 from assistant.tenant.deployed_names import ACCOUNT_STACK, ACCOUNT_VERSION
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.account import AccountChecks, AwsAccount, Finding
-from tests.fakes.planned_account import PlannedAccount, planned_account
 from tests.fakes.tenant_files import committed_tenant
+from tests.unit.cli.conftest import PlannedCalls
 
-pytestmark = pytest.mark.loopback
 ROOT = Path(__file__).parents[3]
 ACCOUNT, REGION = "123456789012", "us-east-1"
-ROLE = f"cdk-hnb659fds-cfn-exec-role-{ACCOUNT}-{REGION}"
+CIDR = load_tenant(ROOT / "tests/tenants/pharmacy.toml").network.cidr
 ASSETS = f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}"
 REPOSITORY = "private-care-assistant/orchestrator"
 ZONES = [f"{REGION}{letter}" for letter in "abc"]
@@ -93,8 +92,8 @@ def templates(image: str) -> dict[str, Any]:
 class Account:
     """An account that has all that the tenant needs, until a fault is planted."""
 
-    def __init__(self, served: PlannedAccount, folder: Path) -> None:
-        self.served, self.folder = served, folder
+    def __init__(self, planned: PlannedCalls, folder: Path) -> None:
+        self.planned, self.folder = planned, folder
         self.quotas = {
             "ml.g4dn.xlarge for endpoint usage": 2.0,
             "ml.trn1.32xlarge for training job usage": 1.0,
@@ -104,31 +103,25 @@ class Account:
         }
         self.search_zones = {"m7g.medium.search": ZONES, "m7g.large.search": ZONES}
         self.zones = dict.fromkeys(("kms", "ssm", "sqs", SYSTEM), ZONES)
-        self.offered = {"g4dn.xlarge": ZONES}
-        self.denied: set[str] = set()
         self.certificate: Mapping[str, Any] = CERTIFICATE
         self.functions = 1000
-        served.answers |= {
+        planned.answers |= {
             "ListServiceQuotas": self._listed_quotas,
             "ListAWSDefaultServiceQuotas": {"Quotas": []},
             "GetAccountSettings": lambda _: {"AccountLimit": {"ConcurrentExecutions": self.functions}},
             "DescribeCertificate": lambda _: {"Certificate": self.certificate},
             "DescribeVpcEndpointServices": self._services,
             "ListInstanceTypeDetails": self._search_instances,
-            "DescribeInstanceTypeOfferings": self._offerings,
-            "DescribeType": {
-                "Schema": json.dumps({"handlers": {"create": {"permissions": ["ec2:CreateVpc"]}}})
-            },
-            "SimulatePrincipalPolicy": self._simulated,
         }
-        self.vpc = client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]  # the default one
+        tags = [{"ResourceType": "vpc", "Tags": [{"Key": "tenant", "Value": "pharmacy"}]}]
+        client("ec2").create_vpc(CidrBlock=CIDR, TagSpecifications=tags)  # the tenant's own
         subnet = client("ec2").describe_subnets()["Subnets"][0]["SubnetId"]
         client("elbv2").create_load_balancer(Name="any", Subnets=[subnet], Type="network")
         client("ssm").put_parameter(Name="/cdk-bootstrap/hnb659fds/version", Value="21", Type="String")
         client("ssm").put_parameter(Name=CARE_KEYS, Value=json.dumps({"keys": [KEY]}), Type="String")
         client("s3").create_bucket(Bucket=ASSETS)
         encrypt_assets({"SSEAlgorithm": "AES256"})
-        for role in (ROLE, "artifact-publisher-pharmacy", "knowledge-owner-pharmacy"):
+        for role in ("artifact-publisher-pharmacy", "knowledge-owner-pharmacy"):
             client("iam").create_role(RoleName=role, AssumeRolePolicyDocument=ANYONE)
         client("ecr").create_repository(repositoryName=REPOSITORY)
         manifest = json.dumps({"mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": []})
@@ -163,17 +156,6 @@ class Account:
         listed = [] if zones is None else [{"InstanceType": kind, "AvailabilityZones": zones}]
         return {"InstanceTypeDetails": listed}
 
-    def _offerings(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        assert given["LocationType"] == "availability-zone"
-        (kind,) = given["Filters"][0]["Values"]
-        listed = [{"InstanceType": kind, "Location": zone} for zone in self.offered[kind]]
-        return {"InstanceTypeOfferings": listed}
-
-    def _simulated(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        judged = {name: "explicitDeny" if name in self.denied else "allowed" for name in given["ActionNames"]}
-        results = [{"EvalActionName": name, "EvalDecision": decision} for name, decision in judged.items()]
-        return {"EvaluationResults": results, "IsTruncated": False}
-
     def found(self, check: str) -> list[Finding]:
         """Return what one check finds."""
         text = (
@@ -201,12 +183,8 @@ class Account:
 
 
 @pytest.fixture
-def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
-    with planned_account() as served:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", served.url)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "planned")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planned")
-        yield Account(served, tmp_path)
+def account(tmp_path: Path, planned_calls: PlannedCalls) -> Account:
+    return Account(planned_calls, tmp_path)
 
 
 # --- what is planted --------------------------------------------------------------------------------------
@@ -234,16 +212,11 @@ def trails(account: Account) -> None:
 
 
 def another_tenants_tasks(account: Account) -> None:
-    account.served.answers |= {
+    account.planned.answers |= {
         "ListClusters": {"clusterArns": [f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/assistant-clinic"]},
         "ListTasks": {"taskArns": ["one", "two"]},
         "DescribeTasks": {"tasks": [{"cpu": "1024"}, {"cpu": "512"}], "failures": []},
     }
-
-
-def bucket_key(account: Account) -> None:
-    key = client("kms").create_key()["KeyMetadata"]["Arn"]
-    encrypt_assets({"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key})
 
 
 def parameter(name: str, value: str | None) -> Callable[[Account], None]:
@@ -266,7 +239,7 @@ def without_balancer(account: Account) -> None:
 
 
 def same_addresses(account: Account) -> None:
-    client("ec2").create_vpc(CidrBlock=load_tenant(ROOT / "tests/tenants/pharmacy.toml").network.cidr)
+    client("ec2").create_vpc(CidrBlock=CIDR)
 
 
 def without_repository(account: Account) -> None:
@@ -282,8 +255,7 @@ def quota(name: str, value: float) -> Callable[[Account], None]:
 
 
 def denied(operation: str) -> Callable[[Account], None]:
-    code = "AccessDenied" if operation in ("GetRole", "SimulatePrincipalPolicy") else "AccessDeniedException"
-    return lambda account: account.served.refused.update({operation: code})
+    return lambda account: account.planned.refused.update({operation: "AccessDeniedException"})
 
 
 @dataclass(frozen=True)
@@ -310,7 +282,6 @@ FAULTS = {
     "old bootstrap": Fault(
         "bootstrap", parameter("/cdk-bootstrap/hnb659fds/version", "5"), "fail", "has version 5, 6 is needed"
     ),
-    "bootstrap under a key": Fault("bootstrap", bucket_key, "fail", "write bootstrap_key"),
     "no account stage": Fault(
         "account stage", lambda a: a.stage_of(None), "fail", "-c stage=account -c tenant=pharmacy"
     ),
@@ -359,36 +330,6 @@ FAULTS = {
     "search master nowhere": Fault(
         "search instances", lambda a: a.search_zones.pop("m7g.large.search"), "fail", "no m7g.large.search in"
     ),
-    "endpoint instance not in a zone": Fault(
-        "endpoint instances",
-        lambda a: a.offered.update({"g4dn.xlarge": ZONES[1:]}),
-        "warn",
-        f"no g4dn.xlarge in {ZONES[0]}, but in {ZONES[1]}",
-    ),
-    "endpoint instance that EC2 has not": Fault(
-        "endpoint instances",
-        lambda a: a.offered.update({"g4dn.xlarge": []}),
-        "unknown",
-        "SageMaker tells no zones of ml.g4dn.xlarge",
-    ),
-    "no right to offerings": Fault(
-        "endpoint instances",
-        denied("DescribeInstanceTypeOfferings"),
-        "unknown",
-        "describe_instance_type_offerings",
-    ),
-    "a bootstrap that may too little": Fault(
-        "execution role", lambda a: a.denied.add("ec2:CreateVpc"), "warn", "on any resource: ec2:CreateVpc."
-    ),
-    "no type's rights": Fault(
-        "execution role",
-        lambda a: a.served.answers.update({"DescribeType": {"Schema": "{}"}}),
-        "unknown",
-        "of no type",
-    ),
-    "no execution role": Fault(
-        "execution role", without_role(ROLE), "unknown", "a bootstrap of the company's own?"
-    ),
     "a zone without a service": Fault(
         "zones", lambda a: a.zones.update({"kms": ZONES[:2]}), "fail", f"kms is not in {ZONES[2]}"
     ),
@@ -422,7 +363,7 @@ FAULTS = {
     ),
     "no certificate": Fault(
         "certificate",
-        lambda a: a.served.refused.update({"DescribeCertificate": "ResourceNotFoundException"}),
+        lambda a: a.planned.refused.update({"DescribeCertificate": "ResourceNotFoundException"}),
         "fail",
         "edge.certificate_arn: there is no such certificate",
     ),
@@ -442,7 +383,6 @@ FAULTS = {
         "care keys", parameter(CARE_KEYS, None), "warn", f"The parameter {CARE_KEYS} is missing. Until it"
     ),
     "no list of keys": Fault("care keys", parameter(CARE_KEYS, '{"keys": {}}'), "warn", "holds no key set"),
-    "no keys in the list": Fault("care keys", parameter(CARE_KEYS, '{"keys": ["x"]}'), "warn", "no key set"),
     "a private key": Fault(
         "care keys",
         parameter(CARE_KEYS, json.dumps({"keys": [KEY, KEY | {"d": "secret"}]})),
@@ -456,12 +396,7 @@ FAULTS = {
     ),
     "addresses twice": Fault("network", same_addresses, "warn", "overlaps"),
     "no right to quotas": Fault("VPCs", denied("ListServiceQuotas"), "unknown", "list_service_quotas"),
-    "no right to endpoints": Fault("instances", denied("ListEndpoints"), "unknown", "list_endpoints"),
     "no right to trails": Fault("trails", denied("DescribeTrails"), "unknown", "describe_trails"),
-    "no right to clusters": Fault("Fargate", denied("ListClusters"), "unknown", "list_clusters"),
-    "no right to simulate": Fault(
-        "execution role", denied("SimulatePrincipalPolicy"), "unknown", "simulate_principal"
-    ),
 }
 
 

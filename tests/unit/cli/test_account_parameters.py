@@ -73,23 +73,15 @@ def test_a_parameter_of_another_name_is_asked_for_and_none_where_nobody_signs() 
     assert [each.kind for each in care_keys()] == ["warn"]
 
 
-def test_a_key_set_that_is_damaged_is_told_again() -> None:
-    put({"Name": CARE_KEYS, "Type": "String", "Value": KEY_SET})
-    assert care_keys() == []
-    put({"Name": CARE_KEYS, "Type": "String", "Value": KEY_SET[:-3], "Overwrite": True})
-    assert "holds no key set" in care_keys()[0].said
-
-
-@pytest.mark.parametrize("word", ["off", "on"])
-def test_the_command_of_a_switch_puts_the_parameter_that_tasks_read(tmp_path: Path, word: str) -> None:
+def test_the_command_of_a_switch_puts_the_parameter_that_tasks_read(tmp_path: Path) -> None:
     arguments = ["--tenants", str(FILE.parent), "--state", str(tmp_path)]
-    done = CliRunner().invoke(app, [*arguments, "live", "switch", "orders", word, "--tenant", "pharmacy"])
+    done = CliRunner().invoke(app, [*arguments, "live", "switch", "orders", "off", "--tenant", "pharmacy"])
     assert done.exit_code == 0, done.output
     given = typed(" ".join(done.output.split()))
     assert aws().parameter(SWITCH) is None
     put(given)
     put(given)
-    assert (given["Name"], aws().parameter(SWITCH)) == (SWITCH, word)
+    assert (given["Name"], aws().parameter(SWITCH)) == (SWITCH, "off")
 
 
 @pytest.mark.parametrize(

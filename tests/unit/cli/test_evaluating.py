@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,22 +17,18 @@ from assistant.cli.evaluate import (
     EvaluationPlan,
     compared_models,
     questions_of,
-    show_changes,
 )
 from assistant.cli.main import app
 from assistant.domain.errors import AssistantError, ConfigurationError, NotFoundError
-from assistant.evaluation.measures import Run
 from assistant.tenant.manifests import LlmManifest
-from assistant.terminal.terminal import GlobalOptions, Terminal
+from assistant.terminal.terminal import GlobalOptions
 from tests.fakes.answering import FakeTenant
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ControlledSageMaker
 from tests.fakes.tenant_files import committed_tenant
-from tests.unit.evaluation import results
 
 ROOT = Path(__file__).parents[3]
 BAKERY = EvaluationPlan(tenants=("bakery",))
-GOOD = '{"qid": "a", "kind": "plain", "question": "How?", "documents": ["d"]}\n'
 
 
 @pytest.fixture
@@ -76,35 +71,6 @@ def test_what_is_not_there_is_named(
         questions_of(options, plan)
 
 
-@pytest.mark.parametrize(
-    ("given", "told"),
-    [
-        ((), "Give either --tenant T or --figure NAME"),
-        (("--tenant", "bakery", "--figure", "shop"), "Give either --tenant T or --figure NAME"),
-        (("--figure", "shop", "--name", "monday"), "--figure takes --show"),
-    ],
-)
-def test_a_tenant_or_a_figure_is_asked(given: tuple[str, ...], told: str) -> None:
-    run = CliRunner().invoke(app, ["evaluate", *given], env={"COLUMNS": "200"})
-    assert run.exit_code == 2
-    assert told in run.output
-
-
-def test_an_empty_file_is_refused(options: GlobalOptions, tmp_path: Path) -> None:
-    (tmp_path / "empty.jsonl").write_text("\n")
-    with pytest.raises(ConfigurationError, match="holds no question"):
-        questions_of(options, replace(BAKERY, questions=tmp_path / "empty.jsonl"))
-
-
-def test_a_file_of_ones_own_stands_in_for_the_committed_questions(
-    options: GlobalOptions, tmp_path: Path
-) -> None:
-    (tmp_path / "mine.jsonl").write_text(GOOD)
-    found = questions_of(options, replace(BAKERY, questions=tmp_path / "mine.jsonl"))["bakery"]
-    assert [question.qid for question in found.asked] == ["a"]
-    assert len(found.sha256) == 64
-
-
 def test_recording_needs_a_model_that_writes_and_replaying_does_not(tmp_path: Path) -> None:
     recording = replace(BAKERY, record=tmp_path / "mine.jsonl")
     quoting, writing = FakeTenant().services, FakeTenant.writing().services
@@ -118,19 +84,6 @@ def test_recording_needs_a_model_that_writes_and_replaying_does_not(tmp_path: Pa
     assert played is not None
     assert played.generator is not quoting.writer.generator
     assert BAKERY.model(writing) is None
-
-
-def test_a_run_is_shown_against_another(capsys: pytest.CaptureFixture[str]) -> None:
-    after = results.run(results.result(results.question("a"), right=0.0))
-    before = results.run(results.result(results.question("a")))
-    kept = Run(name="monday", made_at=datetime(2026, 1, 1, tzinfo=UTC), tenants=(before,))
-    show_changes(Terminal(), kept, after)
-    show_changes(Terminal(), kept, results.run(results.result(), tenant="clinic"))
-    captured = capsys.readouterr()
-    shown = [" ".join(line.split()) for line in captured.out.splitlines()]
-    assert "quoted answer right -1.000 -1.000 to -1.000" in shown
-    assert "Right in one of the two only: a" in shown
-    assert "monday did not ask clinic" in captured.err
 
 
 @pytest.fixture

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
 import shutil
-import subprocess
-import sys
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -165,16 +160,6 @@ def test_each_source_of_a_shop_reads_what_has_its_name_and_the_others_are_left_o
     assert "left out, because nothing in my-notes has its name: help\n" in capsys.readouterr().err
 
 
-def test_a_folder_in_which_nothing_is_named_as_a_source_goes_to_the_first_one(
-    options: GlobalOptions, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (Path("my-notes") / "returns.md").write_text("# Returns")
-    new(options, source="shop", knowledge=Path("my-notes"))
-    assert sources_of(options) == {"catalogue": ("../my-notes",), "stores": ()}
-    said = capsys.readouterr().err
-    assert "left out, because nothing in my-notes has its name: reviews, community, help\n" in said
-
-
 def test_the_words_and_vectors_of_another_business_are_not_copied(
     options: GlobalOptions, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -226,13 +211,6 @@ def test_another_tenant_s_typo_is_in_nobody_s_way(options: GlobalOptions) -> Non
         new(options, "typo")
     with pytest.raises(ConfigurationError, match=r"typo\.toml: not valid TOML"):
         new(options, "other", source="typo")
-
-
-def test_a_dangling_link_is_not_written_through(options: GlobalOptions) -> None:
-    (options.tenants_dir / "mine.toml").symlink_to("elsewhere.toml")
-    with pytest.raises(AssistantError, match="exists already"):
-        new(options)
-    assert not os.path.lexists(options.tenants_dir / "elsewhere.toml")
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -343,67 +321,3 @@ def test_a_key_of_an_inline_table_is_changed_and_removed() -> None:
     text = without(text, [("embedding", "vectors")])
     assert tomllib.loads(text) == {"embedding": {"endpoint": "c"}}
     assert text.endswith("# kept\n")
-
-
-# --- asked on a terminal ----------------------------------------------------------------------------------
-def on_a_terminal(*arguments: str, answers: Sequence[str] | None) -> subprocess.CompletedProcess[str]:
-    """Run ``tenant new`` in the working folder with these lines typed; None: without a terminal."""
-    ours, theirs = pty.openpty()
-    try:
-        os.write(ours, "".join(f"{answer}\n" for answer in answers or ()).encode())
-        return subprocess.run(
-            [sys.executable, "-m", "assistant.cli.main", "tenant", "new", *arguments],
-            stdin=subprocess.DEVNULL if answers is None else theirs,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    finally:
-        os.close(ours)
-        os.close(theirs)
-
-
-def test_a_terminal_is_asked_for_names_and_for_what_a_deployment_needs(options: GlobalOptions) -> None:
-    ran = on_a_terminal(answers=["mine", "pharmacy", "12", "210987654321", *[""] * 9])
-
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.count("deployment.account: ") == 2, "a refused answer is asked for again"
-    assert "(got '12')" in ran.stderr
-    tenant = load_tenants(options.tenants_dir).one("mine")
-    assert tenant.deployment is not None
-    assert tenant.deployment.account == "210987654321"
-    assert "111122223333" not in (options.tenants_dir / "mine.toml").read_text()
-    left = {each.key for each in placeholders(tenant)}
-    assert "identity.issuer" in left
-    assert "deployment.account" not in left
-
-
-def test_an_entry_of_a_list_can_be_answered(options: GlobalOptions) -> None:
-    arn = "arn:aws:iam::444466667777:root"
-    keys = [each.key for each in placeholders(load_tenants(options.tenants_dir).one("pharmacy"))]
-    answers = ["" if key != "edge.allowed_principals.0" else arn for key in keys]
-    ran = on_a_terminal("mine", answers=["pharmacy", *answers, *[""] * 9])
-
-    assert ran.returncode == 0, ran.stderr
-    tenant = load_tenants(options.tenants_dir).one("mine")
-    assert tenant.edge is not None
-    assert tenant.edge.allowed_principals == (arn,)
-
-
-@pytest.mark.parametrize(("given", "missing"), [((), "argument NAME"), (("mine",), "option --from")])
-def test_without_a_terminal_the_missing_option_is_named(
-    options: GlobalOptions, given: tuple[str, ...], missing: str
-) -> None:
-    ran = on_a_terminal(*given, answers=None)
-
-    assert ran.returncode == 2
-    assert f"Missing {missing}" in " ".join(ran.stderr.split())
-    assert not (options.tenants_dir / "mine.toml").exists()
-
-
-def test_with_both_named_nothing_is_asked(options: GlobalOptions) -> None:
-    ran = on_a_terminal("mine", "--from", "pharmacy", answers=[])
-
-    assert ran.returncode == 0, ran.stderr
-    assert (options.tenants_dir / "mine.toml").exists()

@@ -154,17 +154,3 @@ def test_a_source_without_pushers_is_refused_before_anything_is_put(
     assert isinstance(done.exception, AssistantError)
     assert "deployment.pushers" in done.exception.message
     assert keys(account) == set()
-
-
-@pytest.mark.parametrize(
-    ("key", "place"),
-    [
-        ("wiki/a/b.md", ".uploads/pushed/wiki/v1/result.json"),
-        ("bulk/wiki/b.md", ".uploads/pushed/bulk/wiki/v1/result.json"),
-        ("bulk/b.md", None),
-        ("b.md", None),
-    ],
-)
-def test_a_result_lies_below_the_folder_that_a_pusher_s_tag_names(key: str, place: str | None) -> None:
-    assert pushed_result(key, "v1", bulk_prefix="bulk/") == place
-    assert pushed_result(key, "", bulk_prefix="bulk/") is None

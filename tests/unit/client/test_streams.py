@@ -14,18 +14,10 @@ from assistant.client import (
     UnavailableError,
     UnreachableError,
 )
-from assistant.domain.answers import Certainty, Mode
 from tests.unit.client.served import DONE, STARTED, STREAM, Served, problem, serving, token
 
 pytestmark = pytest.mark.loopback
 
-UNCERTAIN = (
-    b'id: a:9\nevent: done\ndata: {"finish_reason": "stop", "citations": [], "usage": {}, "timings_ms": {},'
-    b' "mode": "quoted", "certainty": "possibly", "fallback": "unsupported", "clarify": "Warm?",'
-    b' "also": [{"document_id": "d", "title": "Other", "effective_date": "2026-02-01", "text": "Or call.",'
-    b' "citations": [2]}], "reply_draft": "Please wait.", "escalation": "Lead, ext. 1",'
-    b' "corrections": [{"said": "colde", "read_as": "cold"}]}\n\n'
-)
 SOURCES = b'event: sources\ndata: {"sources": []}\n\n'
 KEPT = Question(question="Why?")
 LEFT = Question(question="Why?", resume_window_s=0)
@@ -48,16 +40,6 @@ async def test_events_come_in_order_and_unknown_ones_and_fields_are_passed_over(
         events = await events_of(served)
     assert [type(event) for event in events] == [Started, Token, Done]
     assert events[1] == Token("Hi")
-
-
-async def test_done_says_how_the_text_was_made_and_whether_it_is_certain() -> None:
-    async with serving((STREAM, STARTED, UNCERTAIN)) as served:
-        done = (await events_of(served))[-1]
-    assert isinstance(done, Done)
-    assert (done.mode, done.certainty, done.fallback) == (Mode.QUOTED, Certainty.POSSIBLY, "unsupported")
-    assert (done.also[0].title, done.also[0].citations) == ("Other", (2,))
-    assert (done.clarify, done.escalation) == ("Warm?", "Lead, ext. 1")
-    assert [(one.said, one.read_as) for one in done.corrections] == [("colde", "cold")]
 
 
 async def test_the_token_goes_with_the_request() -> None:
@@ -101,13 +83,6 @@ async def test_an_answer_that_nobody_keeps_is_never_asked_twice() -> None:
             await events_of(served, LEFT)
     assert len(served.requests) == 1
     assert "idempotency-key" not in served.headers(0)
-
-
-async def test_coming_back_ends_when_nothing_comes_for_some_tries() -> None:
-    async with serving((STREAM, STARTED), ()) as served:
-        with pytest.raises(UnreachableError):
-            await events_of(served)
-    assert len(served.requests) == 3
 
 
 async def test_coming_back_ends_when_the_same_text_comes_for_some_tries() -> None:

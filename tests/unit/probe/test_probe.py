@@ -90,8 +90,3 @@ def test_the_metrics_have_one_dimension_the_tenant(capsys: pytest.CaptureFixture
     assert (declared["Namespace"], declared["Dimensions"]) == (NAMESPACE, [[PROBE_DIMENSION]])
     assert line[PROBE_DIMENSION] == "clinic"
     assert PROBE_DURATION in {metric["Name"] for metric in declared["Metrics"]}
-
-
-def test_the_line_says_why(capsys: pytest.CaptureFixture[str]) -> None:
-    line = line_of(Outcome.FAILED, capsys)
-    assert (line["outcome"], line["reason"]) == ("failed", "some_code")
