@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator, Generator, Iterator
 from importlib.util import find_spec
@@ -31,6 +32,24 @@ hypothesis.settings.register_profile("new examples", deadline=None, max_examples
 hypothesis.settings.load_profile(os.environ.get("EXAMPLES", "same") + " examples")
 
 AT_NIGHT = os.environ.get("EXAMPLES") == "new"
+TESTS = Path(__file__).parent
+OPTIONS = TESTS.parent / "assistant" / "options"
+OF_OPTIONS_TOO = (
+    "breaking",
+    "corpus",
+    "faults",
+    "jobs",
+    "node",
+    "options",
+    "processes",
+    "stacks",
+    "training",
+    "walk",
+)
+"""Folders of which some tests run an option, or one option with another: they go with it. What is left of the
+core's tests names none."""
+collect_ignore = [] if (OPTIONS / "models_lab").is_dir() else ["node/learning_round"]
+"""A folder whose conftest runs that option."""
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 _MEMORY = Path("/dev/shm")
 _MEMORY_BYTES = 4_000_000_000
@@ -59,6 +78,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left = [item for item in items if item.get_closest_marker("night")]
     items[:] = [item for item in items if not item.get_closest_marker("night")]
     config.hook.pytest_deselected(items=left)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Leave out what names an option whose folder is deleted, where options run together with the core."""
+    report = yield
+    named = re.findall(r"(?:module named|such file).*?options[./](\w+)", str(report.longrepr))
+    is_left_out = bool(named) and not any((OPTIONS / name).is_dir() for name in named)
+    if is_left_out and collector.path.relative_to(TESTS).parts[0] in OF_OPTIONS_TOO:
+        report.outcome, report.longrepr, report.result = "passed", None, []
+    return report
 
 
 @pytest.hookimpl(wrapper=True)

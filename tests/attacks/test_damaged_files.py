@@ -14,18 +14,16 @@ from structlog.testing import capture_logs
 
 from assistant.documents.worker import IngestionWorker
 from assistant.laptop.worker import prepare_each
-from assistant.options.desk.opened import open_movers
 from assistant.process.settings import ServiceSettings, WorkerSettings
 from assistant.service.opened import open_ingestion, open_loops
 from assistant.stores import sqlite_file
+from tests.fakes.declared_stores import declared_files
 from tests.fakes.running_service import RunningService, Scene, published_keys, service_on, service_settings
 from tests.fakes.sagemaker_socket import SageMakerSocket, sagemaker_socket
-from tests.fakes.tenant_stores import TenantStores
 from tests.fakes.tokens import EC_KEY
 
 GARBAGE = bytes(range(1, 256)) * 16 + b"\x01" * 16
 """4 KiB, as on a disk that lost a block."""
-FILES = ("records", "events", "queue", "desk", "connectors", "sent-values", "erasure")
 
 
 def damage(path: Path) -> None:
@@ -34,13 +32,6 @@ def damage(path: Path) -> None:
         assert not path.with_name(f"{path.name}{suffix}").exists(), "the file is open"
     with path.open("r+b" if path.exists() else "wb") as file:
         file.write(GARBAGE)
-
-
-def test_every_store_file_is_damaged_here(tmp_path: Path) -> None:
-    stores = TenantStores(tmp_path, embedding_model="m", dimensions=8)
-    _ = stores.source_runs, stores.sent_values, stores.outbox  # of options: made when they are asked for
-    tables = {opened for opened in stores._opened if isinstance(opened, str)}
-    assert tables | {"queue.sqlite"} == {f"{name}.sqlite" for name in FILES}
 
 
 @dataclass
@@ -73,16 +64,16 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         yield site
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", declared_files())
 async def test_a_damaged_file_of_one_tenant_leaves_the_others_serving(site: Site, name: str) -> None:
-    file = site.settings.state_dir / "tenants" / "clinic" / f"{name}.sqlite"
+    file = site.settings.state_dir / "tenants" / "clinic" / name
     damage(file)
     with capture_logs() as logged:
         async with site.started() as service:
             await _serves_the_others(service, file)
         worker = site.worker
-        async with open_ingestion(worker) as tenants, open_movers(worker) as movers:
-            assert ([tenant.tenant for tenant in tenants], len(movers)) == (["pharmacy"], 1)
+        async with open_ingestion(worker) as tenants:
+            assert [tenant.tenant for tenant in tenants] == ["pharmacy"]
             await IngestionWorker(tenants[0]).prepare()
         async with open_loops(worker) as loops:
             assert loops

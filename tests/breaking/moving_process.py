@@ -23,6 +23,7 @@ from assistant.domain.clock import SystemClock
 from assistant.domain.desk import DeskKind
 from assistant.options.desk.feedback_store import unseal_all
 from assistant.options.desk.intake import OpenCases
+from assistant.options.desk.mover import OUTBOX
 from assistant.text.language import language
 from tests.fakes import killed_calls
 from tests.options.desk.moving import LaterClock, Moving, answered, moving, unanswered
@@ -74,7 +75,7 @@ async def judged(scene: Moving) -> dict[str, Any]:
         "events": dict(Counter(event.event_id for event in events)),
         "readable": len(words),
         "cases": len(cases),
-        "pending": len(await scene.stores.outbox.pending()),
+        "pending": len(await scene.stores.get(OUTBOX).pending()),
     }
 
 

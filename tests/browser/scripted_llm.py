@@ -15,7 +15,7 @@ import orjson
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 _HOLD_LIMIT_S = 30.0
@@ -33,30 +33,23 @@ class Held:
 
 @dataclass
 class ScriptedLlm:
-    """Writes ``script`` word by word as OpenAI chunks; ``status`` other than 200 answers before any text.
+    """Writes ``script`` word by word as OpenAI chunks.
 
     As its prompt asks, it ends each sentence that a line of the prompt states with the number of that line.
     """
 
     port: int
     script: tuple[str | Held, ...] = ("Nothing was scripted.",)
-    finish_reason: str = "stop"
-    status: int = 200
     calls: int = 0
     """Answers that were begun."""
 
-    def says(self, *script: str | Held, finish_reason: str = "stop") -> None:
-        self.script, self.finish_reason, self.status = script, finish_reason, 200
-
-    def fails(self, status: int) -> None:
-        self.status = status
+    def says(self, *script: str | Held) -> None:
+        self.script = script
 
     def application(self) -> Starlette:
         return Starlette(routes=[Route("/v1/chat/completions", self._invoke, methods=["POST"])])
 
     async def _invoke(self, request: Request) -> Response:
-        if self.status != 200:
-            return JSONResponse({"error": {"message": "scripted"}}, self.status)
         self.calls += 1
         lines = _LINE.findall(orjson.loads(await request.body())["messages"][-1]["content"])
         return StreamingResponse(self._chunks(lines), media_type="text/event-stream")
@@ -69,7 +62,7 @@ class ScriptedLlm:
                 for word in _cited(part, lines).split(" "):
                     yield _chunk({"delta": {"content": f"{word} "}, "finish_reason": None})
                     await asyncio.sleep(0)
-        yield _chunk({"delta": {}, "finish_reason": self.finish_reason})
+        yield _chunk({"delta": {}, "finish_reason": "stop"})
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         yield _event({"choices": [], "usage": usage})
         yield b"data: [DONE]\n\n"

@@ -55,8 +55,6 @@ class StandIn:
     roles: tuple[str, ...] = ("agent",)
     acts: list[Body] = field(default_factory=list[Body])
     """What the page reported of answers."""
-    acts_refused: int = 0
-    """How many reports the service refuses before it takes one."""
     refilled: list[Body] = field(default_factory=list[Body])
     """States of elements that a second try of each gets, first come first served; none: the try fails."""
     tried: list[tuple[str, Body]] = field(default_factory=list[tuple[str, Body]])
@@ -72,8 +70,6 @@ class StandIn:
     """What was asked of replies, and of their check."""
     checks: dict[str, list[Body]] = field(default_factory=dict[str, list[Body]])
     """What the check finds in a text."""
-    delivers: list[str] = field(default_factory=list[str])
-    """Tenants whose replies are delivered."""
     dist: Path = DIST
     """The built console."""
 
@@ -103,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
                         "client_id": "console",
                         "scopes": ["openid"],
                         "service": "Care",
-                        "delivers": self.stand_in.delivers,
+                        "delivers": [],
                         "replies": ["pharmacy"] if self.stand_in.replies else [],
                         "guards": self.stand_in.guards,
                     }
@@ -122,8 +118,6 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reply(302, b"", {"location": f"{query['redirect_uri']}?{back}"})
             case "/v1/answers":
                 self._conversation(query["conversation_id"])
-            case "/v1/desk/export":
-                self._reply(200, b'{"kind": "case"}\n', {"content-type": "application/x-ndjson"})
             case path if path.startswith(_DESK):
                 self._problem_or_json(self.stand_in.desk.read(path.removeprefix(_DESK), query))
             case path if path.startswith("/v1/documents/"):
@@ -193,10 +187,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _act(self, act: Body) -> None:
         stand_in = self.stand_in
-        if stand_in.acts_refused > 0:
-            stand_in.acts_refused -= 1
-            self._problem_or_json((404, problem(404, "not_found", "There is no such answer.")))
-            return
         stand_in.acts.append(act)
         stored = {"answer_id": "answer-1", "agent": stand_in.agent, "at": "2026-11-20T08:00:00Z"}
         self._json({**stored, "act": act})

@@ -52,11 +52,9 @@ def _verdict() -> Body:
 
 @dataclass
 class StandInDesk:
-    """``refusals``: path suffix → the reply to the next change there. ``changes``: the changes that came."""
+    """``changes``: the changes that came."""
 
     cases: list[Body] = field(default_factory=queue_of_four)
-    needs_two: bool = True
-    refusals: dict[str, Reply] = field(default_factory=dict[str, Reply])
     changes: list[tuple[str, Body]] = field(default_factory=list[tuple[str, Body]])
     resolutions: dict[str, Body] = field(default_factory=dict[str, Body])
     items: dict[str, list[Body]] = field(default_factory=dict[str, list[Body]])
@@ -89,8 +87,6 @@ class StandInDesk:
         """Reply to POST."""
         self.changes.append((path, body))
         parts = path.split("/")
-        if (refusal := self.refusals.pop(parts[-1], None)) is not None:
-            return refusal
         match parts:
             case ["preview"]:
                 near = {"answer_id": "a3", "question": "When can a 90-day supply be filled again?"}
@@ -101,16 +97,6 @@ class StandInDesk:
                 }
             case ["cases", case_id, "resolution"]:
                 return 200, self._resolve(self._row(case_id), body, by=by)
-            case ["cases", case_id, "approval"]:
-                state = "resolved" if body["approve"] else "open"
-                return 200, self._turn(self._row(case_id), state, by=by, approved=body["approve"])
-            case ["cases", case_id, "reopen"]:
-                return 200, self._turn(self._row(case_id), "open", by=by)
-            case ["items", _, item_id, "state"]:
-                return 200, self._revise(item_id, body, by=by, state=body["state"])
-            case ["items", _, item_id, "restore"]:
-                old = self.items[item_id][body["to_revision"] - 1]
-                return 200, self._revise(item_id, body, by=by, state=old["state"])
             case _:
                 return 404, problem(404, "not_found", "There is no such thing.")
 
@@ -121,25 +107,24 @@ class StandInDesk:
         kind = body["kind"]
         item_id = f"item-{len(self.items) + 1}" if kind == "approved_answer" else None
         self.resolutions[row["case_id"]] = {"kind": kind, "item_id": item_id, "note": body["note"]}
-        state = "dismissed" if kind == "dismissed" else "proposed" if self.needs_two else "resolved"
+        state = "dismissed" if kind == "dismissed" else "proposed"
         if item_id is not None:
-            live = "proposed" if self.needs_two else "live"
-            answer = {**body["approved_answer"], "state": live, "owner": by, "labels": [], "sources": []}
+            answer = {
+                **body["approved_answer"],
+                "state": "proposed",
+                "owner": by,
+                "labels": [],
+                "sources": [],
+            }
             answer |= {"proposed_by": by, "approved_by": None, "suspended_because": ""}
             self.items[item_id] = [_revision(item_id, 1, answer, by=by, note=body["note"])]
         row["resolved_by"] = by
         return self._turn(row, state, by=by)
 
-    def _turn(self, row: Body, state: str, *, by: str, approved: bool = False) -> Body:
-        row |= {"state": state, "revision": row["revision"] + 1, "approved_by": by if approved else None}
+    def _turn(self, row: Body, state: str, *, by: str) -> Body:
+        row |= {"state": state, "revision": row["revision"] + 1, "approved_by": None}
         row.setdefault("history", []).append((state, by))
         return self._detail(row)
-
-    def _revise(self, item_id: str, body: Body, *, by: str, state: str) -> Body:
-        revisions = self.items[item_id]
-        answer = {**revisions[-1]["approved_answer"], "state": state}
-        revisions.append(_revision(item_id, len(revisions) + 1, answer, by=by, note=body["note"]))
-        return self._item(item_id)
 
     def _item(self, item_id: str) -> Body:
         return {"revisions": self.items[item_id]}

@@ -8,7 +8,6 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 
 _PIECE_BYTES = 65_536
-_ASKS = b"POST /v1/answers HTTP"
 _LIMIT_S = 10.0
 
 
@@ -18,8 +17,6 @@ class _Link:
     def __init__(self, client: asyncio.StreamWriter, service: asyncio.StreamWriter) -> None:
         self.client = client
         self.service = service
-        self.asks = False
-        """Whether a question went over it."""
 
     def abort(self) -> None:
         """Reset both connections."""
@@ -32,12 +29,8 @@ class Front:
 
     def __init__(self, *, to_port: int) -> None:
         self.port = 0
-        self.questions = 0
-        """Questions that came, repeats among them."""
         self._to_port = to_port
         self._links: set[_Link] = set()
-        self._silenced = 0
-        self._is_down = False
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
 
@@ -49,24 +42,6 @@ class Front:
                 link.abort()
 
         self._run(cut())
-
-    @contextmanager
-    def down(self) -> Iterator[None]:
-        """Reset every open connection, and each new one for as long as the block runs."""
-        self._is_down = True
-        try:
-            self.cut()
-            yield
-        finally:
-            self._is_down = False
-
-    def cut_next_answers(self, count: int) -> None:
-        """Forward this many questions, but reset their connections at the first byte of the answer."""
-        self._silenced = count
-
-    @property
-    def has_cut_all(self) -> bool:
-        return self._silenced == 0
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
@@ -95,9 +70,6 @@ class Front:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(_LIMIT_S)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._is_down:
-            writer.transport.abort()
-            return
         try:
             from_service, to_service = await asyncio.open_connection("127.0.0.1", self._to_port)
         except OSError:  # the service is down
@@ -116,9 +88,6 @@ class Front:
     async def _forward_requests(self, reader: asyncio.StreamReader, link: _Link) -> None:
         with suppress(OSError):
             while piece := await reader.read(_PIECE_BYTES):
-                if piece.startswith(_ASKS):
-                    link.asks = True
-                    self.questions += 1
                 link.service.write(piece)
                 await link.service.drain()
         link.abort()
@@ -126,9 +95,6 @@ class Front:
     async def _forward_answers(self, reader: asyncio.StreamReader, link: _Link) -> None:
         with suppress(OSError):
             while piece := await reader.read(_PIECE_BYTES):
-                if link.asks and self._silenced > 0:
-                    self._silenced -= 1
-                    break
                 link.client.write(piece)
                 await link.client.drain()
             else:

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from tests.browser.answers import QUESTION, SUPPORTED, UNANSWERABLE, UNSUPPORTED, done, refill_sources, units
 from tests.browser.console_page import ConsolePage, OpenConsole
 from tests.browser.product import Rehearsal
-from tests.browser.scripted_llm import Held, ScriptedLlm
+from tests.browser.scripted_llm import Held
 from tests.browser.stand_in import StandIn
 
 VIEWS: dict[str, dict[str, Any]] = {
@@ -97,16 +97,6 @@ def test_answers_that_went_wrong(
     written.ask_to_the_end(QUESTION)
     expect(written.notice).to_contain_text("Sources only")
     check(written)
-
-
-def test_a_long_answer_to_a_long_question(
-    view: ConsolePage, llm: ScriptedLlm, check: Callable[[ConsolePage], None]
-) -> None:
-    llm.says(" ".join([SUPPORTED, UNSUPPORTED] * 12), "x" * 300)
-    view.sign_in()
-    view.ask_to_the_end(" ".join([QUESTION] * 6) + " " + "y" * 200)
-    expect(view.page.locator(".measure")).to_be_attached()
-    check(view)
 
 
 def test_the_list_of_keys(view: ConsolePage, check: Callable[[ConsolePage], None]) -> None:

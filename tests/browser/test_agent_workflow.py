@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from tests.browser.answers import QUESTION, UNANSWERABLE
+from tests.browser.answers import QUESTION
 from tests.browser.console_page import ANSWER_LIMIT_MS, ConsolePage
-
-TABLE_QUESTION = "What do I do when a delivery that must stay cold arrives warm?"
 
 
 def test_an_agent_asks_reads_edits_reloads_sends_and_gives_a_verdict(console: ConsolePage) -> None:
@@ -55,51 +53,3 @@ def test_an_agent_asks_reads_edits_reloads_sends_and_gives_a_verdict(console: Co
     page.reload()
     expect(page.locator(".latest")).to_contain_text("Marked bad")
     expect(page.locator(".sent-list summary")).to_contain_text("Recorded as sent at")
-
-
-def test_the_lines_of_an_answer_are_copied_as_internal_text(console: ConsolePage) -> None:
-    console.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    console.sign_in()
-    console.ask_to_the_end(QUESTION)
-    console.button("Copy these lines").click()
-    expect(console.button("Copied: internal lines")).to_be_visible()
-    copied: str = console.page.evaluate("navigator.clipboard.readText()")
-    assert "75 percent" in copied
-
-
-def test_a_table_is_a_table_on_a_phone_and_when_the_answer_is_read_again(console: ConsolePage) -> None:
-    console.page.set_viewport_size({"width": 390, "height": 844})
-    console.sign_in()
-    console.ask_to_the_end(TABLE_QUESTION)
-    for _ in range(2):
-        expect(console.answer.locator("th")).to_have_text(["Situation", "First action"])
-        expect(console.answer.get_by_role("row", name="Card red or missing")).to_be_visible()
-        expect(console.answer).not_to_contain_text("First action:")
-        width: int = console.page.evaluate("document.documentElement.scrollWidth")
-        assert width <= 390
-        console.page.reload()
-
-
-def test_a_question_without_an_answer_shows_a_notice(console: ConsolePage) -> None:
-    console.sign_in()
-    console.ask_to_the_end(UNANSWERABLE)
-    expect(console.page.locator(".outcome")).to_contain_text("Not in the knowledge base")
-    expect(console.answer).to_have_count(0)
-    expect(console.status).to_have_text("Not in the knowledge base")
-    expect(console.page.locator(".sources h2")).to_contain_text("Nearest, but no answer")
-
-
-def test_a_follow_up_keeps_the_conversation_and_a_new_one_is_empty(console: ConsolePage) -> None:
-    console.sign_in()
-    console.ask_to_the_end(QUESTION)
-    console.question.fill("And what do I tell the patient?")
-    console.question.press("Alt+Enter")
-    console.await_end()
-    expect(console.turns).to_have_count(2)
-    console.turns.first.click()
-    expect(console.page.locator("#question-title")).to_have_text(QUESTION)
-    console.button("New question").click()
-    expect(console.turns).to_have_count(0)
-    console.page.reload()
-    expect(console.question).to_be_visible()
-    expect(console.turns).to_have_count(0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,6 @@ from playwright.sync_api import Route, expect
 
 from tests.browser.answers import (
     LOST,
-    QUESTION,
     REFILL,
     REFILL_TEXT,
     SUPPORTED,
@@ -20,23 +18,13 @@ from tests.browser.answers import (
     done,
     quoted_refill,
     refill_sources,
-    source,
     units,
 )
 from tests.browser.console_page import ConsolePage, OpenConsole
-from tests.browser.scripted_llm import Held
 from tests.browser.stand_in import StandIn
 
 PHONE = {"width": 390, "height": 844}
 PASTED = "From: a patient\n" + "My claim came back and I do not know what to do about it. " * 8
-_RAW = re.compile(r"\*\*|\||^\s*[-\d]", re.MULTILINE)
-_NOTE_TEXTS = """
-window.texts = [];
-new MutationObserver(() => {
-  const leaves = document.querySelectorAll(".answer p, .answer .md-heading, .answer td, .answer th");
-  window.texts.push(...[...leaves].map((leaf) => leaf.firstChild?.textContent ?? ""));
-}).observe(document, { subtree: true, childList: true, characterData: true });
-"""
 
 
 def test_markdown_is_rendered_as_steps_tables_bold_and_headings(answered: OpenConsole) -> None:
@@ -48,42 +36,6 @@ def test_markdown_is_rendered_as_steps_tables_bold_and_headings(answered: OpenCo
     )
     expect(console.answer.locator("strong").last).to_have_text("offer to queue")
     expect(console.page.locator(".part-head .badge")).to_have_text("Quoted from the documents")
-
-
-def test_no_markdown_syntax_is_visible_while_the_text_streams(at: OpenConsole, stand_in: StandIn) -> None:
-    table = "   | Fill | Share |\n   |---|---|\n   | Mail | 70 |\n"
-    text = f"**Steps**\n\n1. Ask **her**.\n\n{table}\n2. Call the desk."
-    pieces: list[Any] = []
-    held = [Held() for _ in text]
-    for letter, wait in zip(text, held, strict=True):
-        pieces += [("token", {"text": letter}), wait]
-    stand_in.answers(refill_sources(), *pieces, done(mode="written"))
-    console = at()
-    console.page.evaluate(_NOTE_TEXTS)
-    console.ask(QUESTION)
-    console.wait_until(lambda: stand_in.asked != [])
-    for wait in held:
-        wait.released.set()
-        console.page.wait_for_timeout(10)
-    console.await_end()
-    texts: list[str] = console.page.evaluate("window.texts")
-    assert len(set(texts)) > 20, "the text came at once"
-    assert [text for text in texts if _RAW.search(text) and text != "70"] == []
-    expect(console.page.locator(".part-head .badge")).to_have_text("Written by the model, checked")
-
-
-def test_hostile_markdown_is_shown_as_text(answered: OpenConsole) -> None:
-    hostile = (
-        "<img src=x onerror=alert(1)> ![i](https://evil.example/i.png) [go](javascript:alert(2)) "
-        f"[away](https://evil.example/) [home](https://procedures.pharmacy.example/{REFILL})"
-    )
-    console = answered(refill_sources(), *units((hostile, "", [])), done())
-    expect(console.answer.locator("img, script, iframe, style")).to_have_count(0)
-    expect(console.answer.locator("a")).to_have_count(1)
-    expect(console.answer.locator("a")).to_have_attribute(
-        "href", f"https://procedures.pharmacy.example/{REFILL}"
-    )
-    expect(console.answer).to_contain_text("away (https://evil.example/)")
 
 
 def test_sources_are_grouped_by_document_with_their_dates(answered: OpenConsole) -> None:
@@ -109,21 +61,6 @@ def test_an_opened_source_highlights_the_quote_and_names_its_section(
     expect(console.panel.locator("ul > li")).to_have_count(2)
 
 
-def test_an_approved_answer_is_named_and_needs_no_stored_text(answered: OpenConsole) -> None:
-    words = "A headset comes from the Equipment Desk."
-    approved = source(1, "approved/one", "Where is a headset?", kind="approved", url=None, snippet=words)
-    console = answered(
-        ("sources", {"sources": [approved]}),
-        *units((words, "supported", [1])),
-        done(mode="quoted"),
-        question="Where do I get a headset?",
-    )
-    expect(console.page.locator(".part-head .badge")).to_have_text("Approved by your reviewers")
-    console.button("Open approved answer 1: Where is a headset?").click()
-    expect(console.panel).to_contain_text("Your reviewers wrote and approved this answer.")
-    expect(console.panel).to_contain_text(words)
-
-
 def test_a_reply_begins_empty_and_the_agent_inserts_the_lines(
     answered: OpenConsole, stand_in: StandIn
 ) -> None:
@@ -138,14 +75,6 @@ def test_a_reply_begins_empty_and_the_agent_inserts_the_lines(
     expect(console.page.get_by_text("Recorded as sent at")).to_be_visible()
     [sent] = [body for kind, body in stand_in.marks if kind == "sent"]
     assert (sent["began_with"], sent["lines"]) == ("lines", [0])
-
-
-def test_a_written_answer_that_is_not_certain_has_a_warning_and_a_contact(answered: OpenConsole) -> None:
-    ending = done(mode="written", certainty="possibly", escalation="Claims Desk, ext. 4100")
-    console = answered(refill_sources(), *units((SUPPORTED, "supported", [1])), ending)
-    expect(console.notice).to_contain_text("Not certain. Check before you send.")
-    expect(console.page.locator(".escalation")).to_contain_text("Claims Desk, ext. 4100")
-    expect(console.turns.first).to_contain_text("Not certain")
 
 
 def test_a_quoted_section_says_so_with_a_contact_and_why_no_model_wrote(answered: OpenConsole) -> None:
@@ -181,26 +110,6 @@ def test_an_alternative_document_is_listed_and_can_be_opened(answered: OpenConso
     expect(console.page.locator("#panel-title")).to_contain_text("Lost medication")
 
 
-def test_the_half_of_a_message_that_nothing_answers_is_named(
-    answered: OpenConsole, check: Callable[[ConsolePage], None]
-) -> None:
-    console = answered(
-        *quoted_refill(unanswered=["Who pays for <b>it</b>?"]),
-        question="May I refill it, and who pays for it?",
-    )
-    expect(console.notice).to_have_text("Not answered: “Who pays for <b>it</b>?”")
-    check(console)
-
-
-def test_what_a_live_system_needs_to_know_stands_above_the_quotes(answered: OpenConsole) -> None:
-    console = answered(
-        *quoted_refill(clarify="Which order? Give the order number."), question="How do I get more?"
-    )
-    asked = console.page.get_by_role("region", name="Needed for live values")
-    expect(asked).to_contain_text("Which order? Give the order number.")
-    expect(console.answer).to_contain_text("Find the next fill date")
-
-
 def test_a_question_starts_a_conversation_unless_it_is_a_follow_up(
     at: OpenConsole, stand_in: StandIn
 ) -> None:
@@ -217,17 +126,6 @@ def test_a_question_starts_a_conversation_unless_it_is_a_follow_up(
     expect(console.page.get_by_role("radio", name="New question")).to_be_checked()
     asked = [request.get("conversation_id") for request in stand_in.asked]
     assert asked == [None, None, "conversation-2", "conversation-2"]
-
-
-def test_a_pasted_message_is_folded_to_two_lines(answered: OpenConsole) -> None:
-    console = answered(question=PASTED)
-    title = console.page.locator("#question-title")
-    lines = "(title) => title.clientHeight / parseFloat(getComputedStyle(title).lineHeight)"
-    assert round(title.evaluate(lines)) == 2
-    console.button("Show all").click()
-    assert round(title.evaluate(lines)) > 4
-    console.button("Show less").click()
-    assert round(title.evaluate(lines)) == 2
 
 
 def test_earlier_conversations_are_listed_opened_and_removed(at: OpenConsole) -> None:
@@ -319,15 +217,6 @@ def test_axe_finds_nothing(
     expect(console.reply).to_be_visible()
     console.button("Bad").click()
     check(console)
-
-
-def test_an_answer_without_optional_fields_is_displayed(answered: OpenConsole) -> None:
-    bare = source(1, REFILL, "A title")
-    del bare["heading"], bare["effective_date"]
-    console = answered(("sources", {"sources": [bare]}), *units((SUPPORTED, "supported", [1])), done())
-    expect(console.answer).to_contain_text(SUPPORTED)
-    expect(console.page.locator(".part-head .badge, .also, .clarify, .above")).to_have_count(0)
-    expect(console.page.get_by_role("button", name="Open passage 1: A title")).to_be_visible()
 
 
 def test_a_document_that_comes_late_is_not_shown_under_another_title(

@@ -14,13 +14,11 @@ from tests.browser.answers import (
     OFFERED,
     OVERDOSE,
     QUESTION,
-    REFILL,
     SECTION,
     SUPPORTED,
     UNSUPPORTED,
     done,
     quoted_refill,
-    refill_document,
     refill_sources,
     units,
     withheld,
@@ -49,20 +47,6 @@ def begins(stand_in: StandIn) -> Held:
         refill_sources(section=SECTION, offered=OFFERED), held, first, last[0], gap, *last[1:], ending
     )
     return held
-
-
-def test_an_emergency_stays_with_its_answer_in_the_list_and_when_it_is_reopened(
-    answered: OpenConsole, stand_in: StandIn
-) -> None:
-    begins(stand_in).released.set()
-    console = answered()
-    banner = console.page.get_by_role("alert")
-    expect(banner).to_contain_text(OVERDOSE["text"])
-    expect(banner.get_by_role("link")).to_have_attribute("href", "tel:18002221222")
-    expect(console.turns.first).to_contain_text(OVERDOSE["name"])
-    console.page.reload()
-    expect(banner).to_contain_text(OVERDOSE["name"])
-    expect(console.turns.first).to_contain_text(OVERDOSE["name"])
 
 
 def test_above_an_answer_is_one_box_with_the_emergency_first(
@@ -153,20 +137,6 @@ def test_one_key_opens_the_source_of_a_sentence_to_check(answered: OpenConsole, 
     expect(check).to_be_focused()
 
 
-def test_a_withheld_sentence_is_neither_copied_nor_sent(answered: OpenConsole, stand_in: StandIn) -> None:
-    begins(stand_in).released.set()
-    console = answered()
-    expect(console.answer.get_by_role("note")).to_contain_text("“17 mg”")
-    console.page.evaluate("getSelection().selectAllChildren(document.querySelector('.answer'))")
-    selected: str = console.page.evaluate("getSelection().toString()")
-    assert SUPPORTED in selected
-    assert "17 mg" not in selected
-    console.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    console.button("Copy these lines").click()
-    expect(console.button("Copied: internal lines")).to_be_visible()
-    assert console.page.evaluate("navigator.clipboard.readText()") == SUPPORTED
-
-
 @pytest.mark.parametrize("has_section", [True, False], ids=["section", "quoted"])
 def test_the_source_opens_by_itself_and_leaves_the_focus(
     at: At, stand_in: StandIn, has_section: bool
@@ -187,16 +157,6 @@ def test_the_source_opens_by_itself_and_leaves_the_focus(
     assert stand_in.acts == []
 
 
-def test_a_source_that_opened_by_itself_gives_the_focus_to_the_answer(
-    answered: OpenConsole,
-) -> None:
-    console = answered()
-    console.button("Close").click()
-    expect(console.page.locator("#answer-title")).to_be_focused()
-    console.citations.first.click()
-    expect(console.page.locator("#panel-title")).to_be_focused()
-
-
 def test_a_citation_of_the_open_source_takes_the_focus_into_it(answered: OpenConsole) -> None:
     console = answered()
     expect(console.panel).to_be_visible()
@@ -204,36 +164,6 @@ def test_a_citation_of_the_open_source_takes_the_focus_into_it(answered: OpenCon
     expect(console.page.locator("#panel-title")).to_be_focused()
     console.page.keyboard.press("Escape")
     expect(console.citations.first).to_be_focused()
-
-
-def test_no_source_opens_by_itself_on_a_phone_or_beside_a_reopened_answer(at: At) -> None:
-    phone = at(viewport=PHONE)
-    phone.ask_to_the_end(QUESTION)
-    expect(phone.panel).to_have_count(0)
-    desk = at(viewport=DESK)
-    desk.ask_to_the_end(QUESTION)
-    expect(desk.panel).to_be_visible()
-    desk.page.reload()
-    expect(desk.answer).to_contain_text("Find the next fill date")
-    expect(desk.panel).to_have_count(0)
-
-
-def test_a_cited_section_of_250_words_is_seen_without_scrolling(
-    answered: OpenConsole, stand_in: StandIn
-) -> None:
-    # the pharmacy's 27,803 words have 5.5 characters each, with the blank after it
-    before, section = "An older rule. " * 300, " ".join(["claim"] * 250)
-    text = f"{before}\n\n{section}\n\n{before}"
-    span = [len(before) + 2, len(before) + 2 + len(section)]
-    stand_in.documents[REFILL] = {**refill_document(), "text": text, "sections": [], "span": span}
-    console = answered(
-        refill_sources(section={**SECTION, "text": section}),
-        *units(("From day 23.", "supported", [1])),
-        done(mode="written"),
-        viewport=DESK,
-    )
-    mark = console.panel.locator("mark.passage")
-    expect(mark).to_be_in_viewport(ratio=1)
 
 
 @pytest.mark.parametrize(

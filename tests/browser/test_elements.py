@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.answers import REFILL, done, refill_sources, source, units
+from tests.browser.answers import done, refill_sources, units
 from tests.browser.console_page import ConsolePage, OpenConsole
 from tests.browser.scripted_llm import Held
 from tests.browser.stand_in import StandIn
@@ -157,12 +157,6 @@ def test_a_failed_element_says_so_and_can_be_asked_again(
     assert [path for path, _ in stand_in.tried] == ["/v1/answers/answer-1/elements/e1"]
 
 
-def test_a_second_try_that_fails_says_why(answered: OpenConsole) -> None:
-    console = answered(*script(failed()))
-    console.answer.get_by_role("button", name="Try again").click()
-    expect(console.answer.locator(".element")).to_contain_text("Not asked again: Orders is down.")
-
-
 def test_what_is_not_allowed_offers_no_second_try(answered: OpenConsole, check: Check) -> None:
     detail = "Your role may not see this."
     console = answered(*script(element(state="not_allowed", problem="not_allowed", detail=detail)))
@@ -225,117 +219,9 @@ def test_a_value_in_a_line_of_text_says_what_was_asked(answered: OpenConsole, ch
     check(console)
 
 
-def test_a_question_back_for_a_live_value_is_no_gap_of_the_knowledge_base(
-    answered: OpenConsole, check: Check
-) -> None:
-    asked = "Which order? Give the order number."
-    missing = element(state="failed", problem="parameter_missing", detail=asked)
-    ending = done(finish_reason="no_evidence", reason=asked, clarify=asked)
-    console = answered(("sources", {"sources": []}), missing, ending)
-    expect(console.page.locator(".outcome-title")).to_have_text("One more thing is needed")
-    expect(console.page.get_by_text("Not in the knowledge base")).to_have_count(0)
-    check(console)
-
-
-def test_a_sent_reply_names_its_live_values(answered: OpenConsole, stand_in: StandIn, check: Check) -> None:
-    console = answered(*script(ready(value("Status", "Shipped"))))
-    console.edit_reply()
-    console.reply.fill("Good news: it is Shipped. Bye.")
-    check(console)
-    console.button("Record as sent").click()
-    expect(console.page.get_by_text("Recorded as sent at")).to_be_visible()
-    [sent] = [body for kind, body in stand_in.marks if kind == "sent"]
-    [span] = sent["live"]
-    assert (span["element_id"], span["start"], span["end"]) == ("e1", 17, 24)
-    console.button("Bad").click()
-    console.button("Take my edited reply").click()
-    better = console.page.get_by_label("A better answer")
-    expect(better).to_have_value("Good news: it is [Order status]. Bye.")
-
-
-def test_a_reply_is_sent_with_the_context_of_its_question_where_it_is_delivered(
-    at: Open, stand_in: StandIn, check: Check
-) -> None:
-    stand_in.delivers = ["pharmacy"]
-    stand_in.answers(*script(ready(value("Status", "Shipped"))))
-    console = at()
-    token = open_from_chat(console, customer="C-1042")
-    console.ask_to_the_end(QUESTION)
-    console.edit_reply()
-    console.reply.fill("It is Shipped.")
-    expect(console.page.locator("#reply-hint")).to_have_text("Kept in this tab until you send or discard it.")
-    check(console)
-    open_from_chat(console, customer="C-2000")
-    console.button("Send").click()
-    expect(console.page.get_by_text("Sent at")).to_be_visible()
-    [sent] = [body for kind, body in stand_in.marks if kind == "sent"]
-    assert sent["context"] == token
-
-
-def test_a_sentence_whose_value_did_not_come_is_not_in_the_reply(answered: OpenConsole) -> None:
-    console = answered(*script(failed()))
-    expect(console.button("Write a reply")).to_be_visible()
-    expect(console.button("Insert these lines")).to_have_count(0)
-
-
-def test_a_restored_answer_says_that_live_data_are_not_kept(answered: OpenConsole) -> None:
-    console = answered(
-        ("sources", {"sources": [source(1, REFILL, "Refill")]}),
-        *units((TEXT, "supported", [1])),
-        ready(value("Status", "Shipped")),
-        done(mode="quoted"),
-    )
-    expect(console.answer).to_contain_text("Shipped")
-    console.page.reload()
-    console.await_end()
-    expect(console.answer.locator(".element")).to_contain_text("Live data are not kept")
-    expect(console.answer).not_to_contain_text("Shipped")
-
-
-def test_a_source_of_a_shop_shows_its_price_and_stars(answered: OpenConsole, check: Check) -> None:
-    none = dict.fromkeys(("price", "currency", "rating", "ratings", "helpful_votes", "verified"))
-    item = {**none, "item_id": "HU-1", "price": "59.00", "currency": "USD", "rating": 4.4, "ratings": 11}
-    review = {**none, "item_id": "HU-1", "rating": 2, "helpful_votes": 3, "verified": True}
-    sources = [source(1, REFILL, "Quiet Mist", facts=item), source(2, "r2", "Too loud", facts=review)]
-    console = answered(
-        ("sources", {"sources": sources}),
-        *units((TEXT, "supported", [1])),
-        done(),
-        question="How much is it?",
-    )
-    listed = console.page.locator(".sources")
-    expect(listed).to_contain_text("59.00 USD · 4.4 of 5 stars, 11 ratings")
-    expect(listed).to_contain_text("2 of 5 stars · 3 found it helpful · bought here")
-    check(console)
-
-
 def signed_context(**claims: Any) -> str:
     payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
     return f"e30.{payload}.signature"
-
-
-def open_from_chat(console: ConsolePage, *, customer: str) -> str:
-    """Open the console as the care application does from a customer's chat; return the token it signed."""
-    token = signed_context(customer=customer, exp=4_102_444_800)
-    console.page.evaluate("token => { location.hash = `context=${token}` }", token)
-    expect(console.page.locator(".context-bar")).to_contain_text(customer)
-    return token
-
-
-def test_the_care_application_s_context_goes_with_the_question_and_not_into_the_history(
-    at: Open, stand_in: StandIn, check: Check
-) -> None:
-    stand_in.answers(*script(ready(value("Status", "Shipped"))))
-    console = at()
-    token = signed_context(customer="C-1042", exp=4_102_444_800)
-    console.page.evaluate("token => { location.hash = `context=${token}` }", token)
-    expect(console.page.locator(".context-bar")).to_contain_text("Live data of C-1042")
-    assert "context=" not in console.page.url
-    check(console)
-    console.ask_to_the_end(QUESTION)
-    console.button("Leave out").click()
-    console.ask_to_the_end(QUESTION)
-    assert [asked.get("context") for asked in stand_in.asked] == [token, None]
 
 
 def test_an_expired_context_says_where_a_new_one_is_from(at: Open) -> None:
@@ -344,18 +230,3 @@ def test_an_expired_context_says_where_a_new_one_is_from(at: Open) -> None:
         "token => { location.hash = `context=${token}` }", signed_context(customer="C-1042", exp=1)
     )
     expect(console.page.locator(".context-bar")).to_contain_text("link has expired")
-
-
-def test_a_new_question_leaves_the_customer_of_the_conversation_before(
-    at: Open, stand_in: StandIn, check: Check
-) -> None:
-    stand_in.answers(*script(ready(value("Status", "Shipped"))))
-    console = at()
-    token = open_from_chat(console, customer="C-1042")
-    console.ask_to_the_end(QUESTION)
-    expect(console.page.locator(".context-bar")).to_contain_text("link is for one question")
-    console.button("New question").click()
-    expect(console.page.locator(".context-bar")).to_have_count(0)
-    check(console)
-    console.ask_to_the_end(QUESTION)
-    assert [asked.get("context") for asked in stand_in.asked] == [token, None]

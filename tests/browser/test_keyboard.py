@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.answers import CITED_TITLE, QUESTION, SUPPORTED, UNSUPPORTED
+from tests.browser.answers import QUESTION, SUPPORTED, UNSUPPORTED
 from tests.browser.console_page import ConsolePage
 from tests.browser.scripted_llm import ScriptedLlm
 
@@ -16,15 +16,6 @@ _FOCUSED = """() => {
 _SHOWS_FOCUS = """() => {
   const at = document.activeElement, { outlineStyle, outlineWidth } = getComputedStyle(at);
   return at === document.body || (outlineStyle === "solid" && parseFloat(outlineWidth) > 1);
-}"""
-
-_PRESS = """async (name) => {
-  const nameOf = (at) => `${at.id} ${at.ariaLabel ?? ""} ${at.textContent.trim()}`;
-  const button = [...document.querySelectorAll("button")].find((at) => nameOf(at).includes(name));
-  button.focus();
-  button.click();
-  for (let turn = 0; turn < 20; turn += 1) await null;  // microtasks only: no frame comes between
-  return nameOf(document.activeElement);
 }"""
 
 
@@ -133,37 +124,3 @@ def test_a_dialog_traps_the_focus_and_restores_it(stage: ConsolePage) -> None:
         assert inside
     stage.page.keyboard.press("Escape")
     expect(stage.button("Keyboard")).to_be_focused()
-
-
-def test_the_focus_moves_before_the_next_frame(stage: ConsolePage, llm: ScriptedLlm) -> None:
-    """If the focus moved a frame later, it would interrupt what a fast user has already pressed."""
-    llm.says(SUPPORTED)
-    stage.sign_in()
-    stage.ask_to_the_end(QUESTION)
-    source = f"Source {stage.citations.first.inner_text()}: {CITED_TITLE}"
-    for pressed, focused in (
-        ("Reply to the patient", "reply"),
-        ("Discard edit", "edit-reply"),
-        (source, "panel-title"),
-        ("Close", source),
-        ("Good", "Good"),
-        ("Cancel", "verdict-good"),
-        ("Keyboard", "shortcuts-title"),
-    ):
-        found: str = stage.page.evaluate(_PRESS, pressed)
-        assert focused in found, f"after {pressed}"
-
-
-def test_escape_closes_the_preview_before_the_source(stage: ConsolePage, llm: ScriptedLlm) -> None:
-    llm.says(SUPPORTED)
-    stage.sign_in()
-    stage.ask_to_the_end(QUESTION)
-    stage.citations.first.press("Enter")
-    expect(stage.panel).to_be_visible()
-    stage.citations.first.focus()
-    expect(stage.page.locator("#citation-preview")).to_be_visible()
-    stage.page.keyboard.press("Escape")
-    expect(stage.page.locator("#citation-preview")).to_have_count(0)
-    expect(stage.panel).to_be_visible()
-    stage.page.keyboard.press("Escape")
-    expect(stage.panel).to_have_count(0)

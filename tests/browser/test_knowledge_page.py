@@ -60,11 +60,6 @@ def owner(leaflets: Product, console: ConsolePage) -> ConsolePage:
     return console
 
 
-def test_an_owner_without_the_agent_role_sees_documents_and_the_desk(owner: ConsolePage) -> None:
-    expect(owner.page.get_by_role("link", name="Answers")).to_have_count(0)
-    expect(owner.page.locator("nav .tabs a")).to_have_text(["Knowledge", "Review", "Recall"])
-
-
 def test_a_document_shows_state_age_and_original(product: Product, console: ConsolePage) -> None:
     console.sign_in(roles=("agent", "knowledge_owner"))
     console.page.get_by_role("link", name="Knowledge").click()
@@ -79,22 +74,6 @@ def test_a_document_shows_state_age_and_original(product: Product, console: Cons
     expect(row.get_by_role("link")).to_have_attribute("href", served)
 
 
-def test_a_failed_document_shows_its_reason(owner: ConsolePage) -> None:
-    owner.page.get_by_label("State").select_option("failed")
-    row = owner.page.get_by_role("row").filter(has_text="empty-page")
-    expect(row).to_contain_text("there is no text in it")
-    expect(row).to_contain_text("document_invalid")
-    expect(owner.page.locator(".documents tbody tr")).to_have_count(1)
-
-
-def test_a_withheld_document_shows_its_reason_and_owner(owner: ConsolePage) -> None:
-    owner.page.get_by_label("State").select_option("withheld")
-    row = owner.page.get_by_role("row").filter(has_text="leaflet-59")
-    expect(row.get_by_role("cell").nth(0)).to_have_text("withheld")
-    expect(row).to_contain_text('did you mean "hr"?')
-    expect(row.get_by_role("cell").nth(3)).to_contain_text("medquad")
-
-
 def test_the_list_has_pages(owner: ConsolePage) -> None:
     rows = owner.page.locator(".documents tbody tr")
     first = rows.first.inner_text()
@@ -104,23 +83,6 @@ def test_the_list_has_pages(owner: ConsolePage) -> None:
     expect(rows.first).not_to_have_text(first)
     owner.button("Back").click()
     expect(owner.page.locator(".pager")).to_contain_text("Page 1")
-
-
-def test_a_list_that_is_still_read_shows_nothing_of_the_list_before(owner: ConsolePage) -> None:
-    rows, held = owner.page.locator(".documents tbody tr"), list[Route]()
-    expect(rows).to_have_count(50)
-    owner.page.route("**/v1/documents?*", lambda route: held.append(route))
-    owner.button("Next").click()
-    expect(rows).to_have_count(0)
-    expect(owner.button("Next")).to_be_disabled()
-    owner.wait_until(lambda: len(held) == 1)
-    owner.page.get_by_label("State").select_option("failed")
-    owner.wait_until(lambda: len(held) == 2)
-    held.pop().continue_()
-    expect(rows.first).to_contain_text("failed")
-    with owner.page.expect_response("**/v1/documents?*"):
-        held.pop().continue_()
-    expect(rows.filter(has_not_text="failed")).to_have_count(0)
 
 
 def test_a_version_is_restored_while_the_document_is_read_again(owner: ConsolePage) -> None:

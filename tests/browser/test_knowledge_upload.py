@@ -57,12 +57,6 @@ def row(owner: ConsolePage, document_id: str) -> Locator:
     return owner.page.get_by_role("row").filter(has_text=document_id)
 
 
-def press(owner: ConsolePage, document_id: str, name: str) -> Locator:
-    """Press a button of a document, and return the dialog that it opens."""
-    row(owner, document_id).get_by_role("button", name=name).click()
-    return owner.page.get_by_role("dialog")
-
-
 def counts(owner: ConsolePage) -> Locator:
     return owner.page.locator(".upload-counts")
 
@@ -105,36 +99,6 @@ def test_a_dropped_folder_is_answered_from_and_its_refusals_are_told(
     owner.ask_to_the_end("For how long is an umbrella lent?")
     expect(owner.answer).to_contain_text("nine days against a deposit of 4 euros")
     expect(owner.page.get_by_role("heading", name="Lending umbrellas").first).to_be_visible()
-
-
-def test_a_document_is_replaced_restored_and_withdrawn_with_a_receipt(
-    owner: ConsolePage, tmp_path: Path, check: Callable[[ConsolePage], None]
-) -> None:
-    drop(owner, write(tmp_path / "keys.md", "# Keys\n\nThe keys hang in room 7.\n"))
-    expect(row(owner, "keys")).to_contain_text("live", timeout=LIVE_MS)
-    other = write(tmp_path / "other.md", "# Keys, all of them\n\nThe keys hang in room 8 now, on the left.\n")
-    with owner.page.expect_file_chooser() as chooser:
-        row(owner, "keys").get_by_role("button", name="Replace").click()
-    chooser.value.set_files(other)
-    expect(row(owner, "keys")).to_contain_text("Keys, all of them", timeout=LIVE_MS)
-    expect(row(owner, "other")).to_have_count(0)
-    dialog = press(owner, "keys", "Details")
-    expect(dialog).to_contain_text("Used in 0 answers")
-    check(owner)
-    dialog.get_by_role("button", name="Restore").click()
-    expect(dialog.get_by_role("heading", level=2)).to_have_text("Keys")
-    expect(dialog.get_by_role("definition").first).to_have_text("live", timeout=LIVE_MS)
-    expect(dialog.locator(".contents li")).to_have_count(2)
-    owner.button("Close").click()
-    press(owner, "keys", "Withdraw").get_by_role("button", name="Withdraw").click()
-    receipt = owner.page.locator(".receipt")
-    expect(receipt.locator("caption")).to_contain_text(
-        "Keys is withdrawn and answers nothing. All", timeout=LIVE_MS
-    )
-    expect(receipt.get_by_role("row").filter(has_text="Search index")).to_contain_text("removed")
-    check(owner)
-    owner.button("Close").click()
-    expect(row(owner, "keys")).to_contain_text("withdrawn")
 
 
 def test_500_files_say_that_they_load_and_leave_the_page_responsive(

@@ -77,15 +77,6 @@ def test_a_reply_is_written_anew_edited_checked_and_recorded(console: ConsolePag
     ]
 
 
-def test_a_reply_that_cannot_be_written_opens_with_the_lines(console: ConsolePage, stand_in: StandIn) -> None:
-    problem = {"title": "x", "status": 503, "detail": "x", "retryable": True}
-    stand_in.replies = [(("error", {**problem, "code": "generation_unavailable"}),)]
-    console.button("Reply to the patient").click()
-    expect(console.reply).to_have_value(SUPPORTED)
-    expect(console.page.get_by_text("No reply was written: no model answered.")).to_be_visible()
-    expect(console.page.get_by_role("alert")).to_have_count(0)
-
-
 def test_a_reply_goes_once_and_as_checked_however_slow_the_check_is(
     console: ConsolePage, stand_in: StandIn
 ) -> None:

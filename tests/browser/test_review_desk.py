@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Route, expect
+from playwright.sync_api import Locator, expect
 
 from tests.browser.console_page import ConsolePage, OpenConsole
 from tests.browser.product import Product
 from tests.browser.stand_in import StandIn
-from tests.browser.stand_in_desk import BETTER, HOLIDAY, case_row, problem
+from tests.browser.stand_in_desk import BETTER
 
 OpenDesk = OpenConsole
 PARKING = "Where does a visitor get a parking permit for the garage?"
@@ -46,18 +46,6 @@ def begin_approved_answer(console: ConsolePage) -> None:
     """Open the first case and choose to resolve it by an approved answer."""
     lines(console).first.click()
     console.page.get_by_label("Approved answer").check()
-
-
-def open_decided_item(desk: OpenDesk, stand_in: StandIn) -> ConsolePage:
-    """Resolve the first case by an approved answer that no second person decides on, and open that answer."""
-    stand_in.desk.needs_two = False
-    console = desk()
-    begin_approved_answer(console)
-    console.button("Save the resolution").click()
-    expect(console.page.locator(".outcome")).to_be_visible()
-    console.button("Decided").click()
-    console.page.locator(".item-head button").click()
-    return console
 
 
 def test_a_case_shows_what_was_asked_shown_and_sent(desk: OpenDesk) -> None:
@@ -155,145 +143,6 @@ def test_a_case_is_resolved_by_keyboard_alone(desk: OpenDesk, stand_in: StandIn)
     expect(lines(console).nth(1)).to_be_focused()
     sent = {"revision": 1, "kind": "dismissed", "note": "The agent misread the scale."}
     assert stand_in.desk.changes == [("cases/case-2/resolution", sent)]
-
-
-def test_a_newer_revision_says_what_to_do_and_loses_nothing(desk: OpenDesk, stand_in: StandIn) -> None:
-    console = desk()
-    begin_approved_answer(console)
-    console.page.locator("#approved-text").fill("On day 23, not before.")
-    stand_in.desk.refusals["resolution"] = (409, problem(409, "conflict", "The newest revision is 2."))
-    console.button("Save the resolution").click()
-    expect(console.page.get_by_role("alert")).to_contain_text("The newest revision is 2.")
-    expect(console.page.locator("#approved-text")).to_have_value("On day 23, not before.")
-    console.button("Save the resolution").click()
-    expect(console.page.locator(".outcome")).to_contain_text("On day 23, not before.")
-
-
-def test_what_is_typed_outlives_a_reload(desk: OpenDesk) -> None:
-    console = desk()
-    begin_approved_answer(console)
-    console.page.locator("#approved-text").fill("On day 23, not before.")
-    console.page.reload()  # the issuer still knows the reviewer
-    expect(lines(console).first).to_contain_text("Not saved")
-    lines(console).first.click()
-    expect(console.page.locator("#approved-text")).to_have_value("On day 23, not before.")
-
-
-def test_a_missing_field_is_named_and_focused(desk: OpenDesk, stand_in: StandIn) -> None:
-    console = desk()
-    lines(console).nth(1).click()
-    console.page.get_by_label("Approved answer").check()
-    console.button("Save the resolution").click()
-    expect(console.page.get_by_role("alert")).to_have_text("Enter the answer.")
-    expect(console.page.locator("#approved-text")).to_be_focused()
-    assert stand_in.desk.changes == []
-
-
-def test_a_gap_leads_to_its_cases(desk: OpenDesk) -> None:
-    console = desk()
-    console.button("Gaps").click()
-    expect(console.page.get_by_text("31 questions without a document, in 1 gap")).to_be_visible()
-    expect(console.page.locator(".gap")).to_contain_text("31 questions on holiday hours, no document")
-    expect(console.page.locator(".gap-examples li").first).to_have_text(HOLIDAY)
-    console.page.locator(".gap").get_by_role("button").click()
-    expect(lines(console)).to_have_count(1)
-    expect(console.page.locator(".chosen-filter")).to_contain_text("holiday hours")
-
-
-def test_emergencies_have_a_list_of_their_own(
-    desk: OpenDesk, stand_in: StandIn, check: Callable[[ConsolePage], None]
-) -> None:
-    stand_in.desk.cases.append(case_row("case-9", "She says that she wants to die.", reason="emergency"))
-    console = desk()
-    everything = lines(console).count()
-    console.button("Emergencies").click()
-    expect(lines(console)).to_have_count(1)
-    expect(lines(console)).to_contain_text("Emergency")
-    check(console)
-    console.button("Queue").click()
-    expect(lines(console)).to_have_count(everything)
-
-
-def test_a_list_that_is_still_read_shows_nothing_of_the_list_before(
-    desk: OpenDesk, stand_in: StandIn
-) -> None:
-    stand_in.desk.needs_two = False
-    console = desk()
-    begin_approved_answer(console)
-    console.button("Save the resolution").click()
-    held: list[Route] = []
-    console.page.route("**/desk/cases?*state=proposed*", lambda route: held.append(route))
-    console.page.get_by_label("State").select_option("proposed")
-    expect(lines(console)).to_have_count(0)
-    console.wait_until(lambda: len(held) == 1)
-    held.pop().continue_()
-    expect(console.page.locator(".queue-count")).to_contain_text("No case here")
-
-    console.page.route("**/desk/items?kind=approved_answer", lambda route: held.append(route))
-    console.button("Decided").click()
-    console.wait_until(lambda: len(held) == 1)
-    console.page.get_by_role("combobox", name="What was decided").select_option("glossary_entry")
-    expect(console.page.locator(".items")).to_contain_text("None yet.")
-    with console.page.expect_response("**/desk/items?kind=approved_answer"):
-        held.pop().continue_()
-    expect(console.page.locator(".item")).to_have_count(0)
-
-
-def test_an_item_is_withdrawn_and_an_earlier_revision_restored(desk: OpenDesk, stand_in: StandIn) -> None:
-    console = open_decided_item(desk, stand_in)
-    console.button("Withdraw").click()
-    expect(console.page.get_by_role("alert")).to_contain_text("Say why")
-    console.page.get_by_label("Note on a change").fill("The plan has changed.")
-    console.button("Withdraw").click()
-    expect(console.page.locator(".item-head .badge")).to_have_text("Withdrawn")
-    console.page.get_by_label("Note on a change").fill("It has not.")
-    console.page.get_by_role("button", name="Restore revision 1").click()
-    expect(console.page.locator(".item-head .badge")).to_have_text("Live")
-    expect(console.page.locator(".revisions li")).to_have_count(3)
-
-
-def test_a_note_on_a_change_stays_when_the_connection_is_lost(desk: OpenDesk, stand_in: StandIn) -> None:
-    console = open_decided_item(desk, stand_in)
-    note = console.page.get_by_label("Note on a change")
-    note.fill("The plan has changed.")
-    console.page.route("**/desk/items/**", lambda route: route.abort())
-    console.button("Withdraw").click()
-    expect(console.page.get_by_role("alert")).to_have_count(2)
-    expect(note).to_have_value("The plan has changed.")
-
-
-def test_a_case_that_comes_late_takes_no_focus(desk: OpenDesk) -> None:
-    console, held = desk(), list[Route]()
-    console.page.route("**/desk/cases/*", lambda route: held.append(route))
-    lines(console).first.click()
-    console.wait_until(lambda: len(held) == 1)
-    lines(console).nth(1).click()
-    console.wait_until(lambda: len(held) == 2)
-    held.pop().continue_()
-    expect(title(console)).to_be_focused()
-    state = console.page.get_by_label("State")
-    state.focus()
-    with console.page.expect_response("**/desk/cases/*"):
-        held.pop().continue_()
-    expect(state).to_be_focused()
-    console.button("Gaps").click()
-    console.button("Queue").click()
-    lines(console).first.click()
-    console.wait_until(lambda: len(held) == 1)
-    state.focus()
-    state.select_option("proposed")
-    with console.page.expect_response("**/desk/cases/*"):
-        held.pop().continue_()
-    expect(console.page.locator(".queue-count")).to_contain_text("No case here")
-    expect(state).to_be_focused()
-
-
-def test_the_desk_is_exported_as_a_file(desk: OpenDesk) -> None:
-    console = desk()
-    with console.page.expect_download() as download:
-        console.button("Export").click()
-    assert download.value.suggested_filename.endswith(".ndjson")
-    assert download.value.path().read_text(encoding="utf-8") == '{"kind": "case"}\n'
 
 
 @pytest.mark.parametrize(

@@ -57,41 +57,8 @@ def test_hovering_over_a_citation_previews_its_passage_and_a_click_opens_it(
     expect(citation).to_be_focused()
 
 
-def test_a_restored_source_shows_its_passage_again(stage: ConsolePage, llm: ScriptedLlm) -> None:
-    llm.says(SUPPORTED)
-    stage.sign_in()
-    stage.ask_to_the_end(QUESTION)
-    number = stage.citations.first.inner_text()
-    snippet = stage.page.locator(f".source[data-source='{number}'] .snippet")
-    before = snippet.inner_text().strip("…")
-    stage.page.reload()
-    expect(stage.citations.first).to_be_visible()
-    expect(snippet).to_have_count(0)
-    stage.citations.first.hover()
-    expect(snippet).to_contain_text(before[:30])
-
-
-def test_a_truncated_answer_has_a_notice(stage: ConsolePage, llm: ScriptedLlm) -> None:
-    llm.says(SUPPORTED, finish_reason="length")
-    stage.sign_in()
-    stage.ask_to_the_end(QUESTION)
-    expect(stage.notice).to_contain_text("Cut short")
-
-
 HALF = ("token", {"text": "The first half "})
 REST = ("token", {"text": "and the rest."})
-
-
-def test_words_are_shown_while_the_answer_streams(at: OpenConsole, stand_in: StandIn) -> None:
-    middle = Held()
-    stand_in.answers(refill_sources(), HALF, middle, REST, done())
-    console = at()
-    console.ask(QUESTION)
-    expect(console.answer).to_have_text("The first half")
-    expect(console.button("Stop")).to_be_visible()
-    middle.released.set()
-    expect(console.answer).to_have_text("The first half and the rest.")
-    console.await_end()
 
 
 def test_a_stopped_answer_keeps_its_text_and_notice_after_a_reload(
@@ -127,12 +94,6 @@ def test_an_unsupported_sentence_is_marked_with_its_reason(answered: OpenConsole
     expect(console.page.locator("#reply-hint")).to_contain_text("until you record or discard it.")
 
 
-def test_an_answer_without_support_starts_with_a_warning(answered: OpenConsole) -> None:
-    console = answered(refill_sources(), *units((UNSUPPORTED, "unsupported", [])), done())
-    expect(console.notice).to_have_text("No sentence of this answer is supported. Read the sources instead.")
-    expect(console.button("Write a reply")).to_be_visible()
-
-
 def test_a_failed_answer_keeps_its_text_and_offers_a_retry(answered: OpenConsole, stand_in: StandIn) -> None:
     broken = {"title": "The model broke off", "status": 502, "detail": "x", "code": "generation_interrupted"}
     console = answered(refill_sources(), HALF, ("error", {**broken, "retryable": True}))
@@ -142,26 +103,3 @@ def test_a_failed_answer_keeps_its_text_and_offers_a_retry(answered: OpenConsole
     console.button("Ask again").click()
     console.await_end()
     expect(console.answer).to_contain_text(SUPPORTED)
-
-
-def test_an_answer_without_text_still_shows_its_sources(answered: OpenConsole) -> None:
-    ending = {"finish_reason": "sources_only", "reason": "generation_unavailable", "citations": []}
-    console = answered(refill_sources(), done(**ending))
-    expect(console.notice).to_contain_text("Sources only")
-    expect(console.notice).to_contain_text("generation_unavailable")
-    expect(console.sources).to_have_count(3)
-    expect(console.button("Write a reply")).to_be_visible()
-
-
-def test_a_second_question_waits_until_the_first_is_answered(at: OpenConsole, stand_in: StandIn) -> None:
-    middle = Held()
-    stand_in.answers(refill_sources(), HALF, middle, REST, done())
-    console = at()
-    console.ask(QUESTION)
-    expect(console.answer).to_have_text("The first half")
-    console.ask("Meanwhile, another one?")
-    expect(console.turns).to_have_count(1)
-    expect(console.question).to_have_value("Meanwhile, another one?")
-    middle.released.set()
-    console.await_end()
-    expect(console.question).to_have_value("Meanwhile, another one?")

@@ -15,19 +15,16 @@ import httpx
 import orjson
 
 from assistant.process.settings import ServiceSettings, inherited_environment
-from tests.attacks.live_scene import answers_well, write_connector
 from tests.fakes.aws_tenants import AwsTenants, aws_tenants
 from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind, faulty_proxy
 from tests.fakes.forked import ForkedProcess, start_forked
-from tests.fakes.running_service import KNOWLEDGE_SOURCE, published_keys, service_settings
 from tests.fakes.running_service import Scene as ServiceScene
+from tests.fakes.running_service import published_keys, service_settings
 from tests.fakes.sagemaker_socket import SageMakerSocket, sagemaker_socket
-from tests.fakes.scripted_http import scripted_http
 from tests.fakes.tokens import EC_KEY
 from tests.faults.dependencies import DEPENDENCIES, Dependency
 
 TENANT = "clinic"
-CARE_ISSUER = "https://care.example.com"
 DOCUMENT = "The wait is two days. Ask the desk on the third day."
 WRITTEN = "Wait two days. Ask the desk on the third day."
 """What the model writes: both sentences are supported, so none of them is quoted."""
@@ -116,17 +113,6 @@ class FaultScene:
                 "opensearch_url": self.proxies["opensearch"].url,
             }
         )
-
-    def live_settings(self) -> ServiceSettings:
-        """Return the settings of a service whose quoted answers show values of the live system, in the
-        conversation of a customer whom the care application signs."""
-        settings = self.settings(quoted=True)
-        parameter = self.aws.parameter("care-jwks", TENANT)
-        file = settings.tenants_dir / f"{TENANT}.toml"
-        basic = file.read_text().replace(KNOWLEDGE_SOURCE, "")
-        file.write_text(basic + _LIVE.format(issuer=CARE_ISSUER, parameter=parameter))
-        write_connector(settings.tenants_dir / "connectors")
-        return settings.model_copy(update={"reach_addresses": {"orders": self.proxies["orders"].url}})
 
     def environment(self) -> dict[str, str]:
         addresses = {f"AWS_ENDPOINT_URL_{name.upper()}": self.proxies[name].url for name in _AWS}
@@ -228,23 +214,6 @@ class FaultScene:
         return [orjson.loads(item["body"]["S"]) | {"kind": item["sk"]["S"]} for item in answers]
 
 
-_LIVE = """
-[[sources]]
-name = "knowledge"
-access = "everyone"
-namespace = ""
-elements = true
-
-[care_context]
-issuer = "{issuer}"
-jwks_parameter = "{parameter}"
-
-[[reach]]
-name = "orders"
-port = 443
-connector = "connectors/orders.toml"
-deadline_s = 1.0
-"""
 _LIMITS = "embedding_timeout_s = 3.0\nsearch_timeout_s = 4.0"
 """Short, for a stalled dependency is waited for so long; not too short for what works on a busy machine."""
 
@@ -260,9 +229,7 @@ async def fault_scene(folder: Path, *, aws_url: str, opensearch_url: str) -> Asy
         sagemaker.texts = PARTS
         jwks_url = await stack.enter_async_context(published_keys([EC_KEY]))
         upstreams = dict.fromkeys(_AWS, aws_url)
-        orders = await stack.enter_async_context(scripted_http(answers_well))
         upstreams |= {
-            "orders": orders.url,
             "sagemaker": sagemaker.url,
             "opensearch": opensearch_url,
             "jwks": jwks_url,

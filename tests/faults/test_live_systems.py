@@ -4,18 +4,21 @@ values and never the text."""
 from __future__ import annotations
 
 import uuid
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+import pytest_asyncio
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from tests.attacks.live_scene import CUSTOMER, ORDER, order
+from assistant.process.settings import ServiceSettings
 from tests.fakes.aws_server import put_parameter
-from tests.fakes.faulty_proxy import Kind, json_answer
-from tests.fakes.running_service import eventually
+from tests.fakes.faulty_proxy import Kind, faulty_proxy, json_answer
+from tests.fakes.running_service import KNOWLEDGE_SOURCE, eventually
+from tests.fakes.scripted_http import scripted_http
 from tests.faults.asking import Answered, asked, asking, headers, idle
 from tests.faults.cells import (
     CIRCUIT_OPEN,
@@ -27,9 +30,11 @@ from tests.faults.cells import (
     WRONG_ANSWER,
 )
 from tests.faults.dependencies import CARE_KEYS, LIVE_SYSTEM
-from tests.faults.scene import CARE_ISSUER, TENANT, FaultScene, ServiceProcess
+from tests.faults.scene import TENANT, FaultScene, ServiceProcess
 from tests.faults.watching import Watch, ended, refused, tell_of
+from tests.options.live.live_scene import CUSTOMER, ORDER, answers_well, order, write_connector
 
+CARE_ISSUER = "https://care.example.com"
 CARE_KEY = ECKey.generate_key("P-256", {"kid": "care"})
 CARE_KEY_SET = orjson.dumps({"keys": [CARE_KEY.as_dict(private=False)]}).decode()
 LABEL = "desk"
@@ -41,6 +46,44 @@ STALLED = "accepted, never answered"
 CIRCUIT = 'assistant_live_circuit_open{system="orders",tenant="clinic"}'
 MOST_QUESTIONS = 8
 """Five failures in a row open a circuit."""
+
+
+_LIVE = """
+[[sources]]
+name = "knowledge"
+access = "everyone"
+namespace = ""
+elements = true
+
+[care_context]
+issuer = "{issuer}"
+jwks_parameter = "{parameter}"
+
+[[reach]]
+name = "orders"
+port = 443
+connector = "connectors/orders.toml"
+deadline_s = 1.0
+"""
+
+
+@pytest_asyncio.fixture(loop_scope="session", autouse=True)
+async def _orders(scene: FaultScene) -> AsyncIterator[None]:
+    """Serve the live system behind a proxy."""
+    async with scripted_http(answers_well) as system, faulty_proxy(system.url) as proxy:
+        scene.proxies["orders"] = proxy
+        yield
+
+
+def live_settings(scene: FaultScene) -> ServiceSettings:
+    """Return the settings of a service whose quoted answers show values of the live system to an agent in the
+    conversation of a customer whom the care application signs."""
+    settings = scene.settings(quoted=True)
+    file = settings.tenants_dir / f"{TENANT}.toml"
+    live = _LIVE.format(issuer=CARE_ISSUER, parameter=scene.aws.parameter("care-jwks", TENANT))
+    file.write_text(file.read_text().replace(KNOWLEDGE_SOURCE, "") + live)
+    write_connector(settings.tenants_dir / "connectors")
+    return settings.model_copy(update={"reach_addresses": {"orders": scene.proxies["orders"].url}})
 
 
 def signed() -> str:
@@ -89,7 +132,7 @@ async def test_a_system_that_fails_costs_its_values_and_no_word_of_the_text(scen
     await know_the_step(scene)
     for dependency in (LIVE_SYSTEM, CARE_KEYS):
         await scene.break_(dependency, Kind.REFUSE)
-    async with scene.service(scene.live_settings()) as service:
+    async with scene.service(live_settings(scene)) as service:
         await _warmed_up(service)
         await _tell_no_keys(scene, service, DOWN_AT_START, made_by="its connections reset")
         await scene.heal(CARE_KEYS)
@@ -253,7 +296,7 @@ async def test_keys_that_are_slow_or_wrong_refuse_contexts_and_keys_that_are_kno
     await _put_key_set(scene)
     await scene.break_(CARE_KEYS, Kind.STALL)
     async with AsyncExitStack() as stack:
-        service = await stack.enter_async_context(scene.service(scene.live_settings()))
+        service = await stack.enter_async_context(scene.service(live_settings(scene)))
         await _warmed_up(service)
         made_by = "accepted, never answered, before any key was known"
         await _tell_no_keys(scene, service, SLOW, made_by=made_by)

@@ -19,8 +19,8 @@ from assistant.tenant.manifests import LlmManifest
 from assistant.tenant.tenant import load_tenant
 from stacks.processes import effective_tenant_file
 from stacks.tenant import ROOT, DeployedTenant, read_tenants, released_prompts
-from tests.attacks.live_scene import of_page, write_connector
 from tests.fakes.tenant_files import committed_tenant
+from tests.options.live.live_scene import of_page, write_connector
 from tests.stacks.values import deployed
 
 IMAGES = ROOT / "images.lock.toml"

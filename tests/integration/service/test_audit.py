@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -187,29 +185,6 @@ async def test_the_command_shows_a_table_of_who_saw_a_document(service: RunningS
     ] * 4
     assert len(rows) == 2
     assert "2 entries from" in err
-
-
-async def test_the_command_gives_a_program_a_line_each_and_is_recorded(service: RunningService) -> None:
-    for number in range(3):
-        await read(service, "wait", agent=f"agent-{number}")
-    status, out, err = await assistant(service, "--document", "wait", "--json")
-    assert status == 0, err
-    assert [json.loads(line)["agent"] for line in out.splitlines()] == ["agent-0", "agent-1", "agent-2"]
-    audits = await audited(service, agent=f"cli:uid-{os.getuid()}")
-    assert [entry["subject_id"] for entry in audits] == ["document:wait"]
-
-
-async def test_the_command_asks_a_service_elsewhere_with_an_auditor_s_token(service: RunningService) -> None:
-    await read(service, "wait", agent="bob")
-    where = ("--agent", "bob", "--service", service.url, "--json")
-    token = service.headers(**ADA)["authorization"].removeprefix("Bearer ")
-    status, out, err = await assistant(service, *where, token=token)
-    assert (status, [json.loads(line)["subject_id"] for line in out.splitlines()]) == (0, ["wait"]), err
-    assert ("ada", "audit", "agent:bob") in seen(await audited(service, agent="ada"))
-    agents = service.headers()["authorization"].removeprefix("Bearer ")
-    refused, _, why = await assistant(service, *where, token=agents)
-    assert (refused, why.count("\n")) == (1, 1)
-    assert (await assistant(service, *where))[0] == 1
 
 
 async def test_days_are_utc_and_a_last_day_is_whole(service: RunningService) -> None:

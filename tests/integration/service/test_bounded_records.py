@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -37,19 +35,3 @@ async def test_a_program_without_end_fills_one_answer_to_its_bound_and_no_furthe
     assert [await put(most), await put(most + 1)] == [409, 409]
     assert await put(0) == 200  # a repetition after a lost response
     assert await put(most, to=other) == 200
-
-
-async def test_programs_at_once_fill_one_answer_to_its_bound_and_no_further(service: RunningService) -> None:
-    answer = (await service.answered())["answer_id"]
-
-    async def send(number: int) -> int:
-        sent = {"send_id": f"id-{number}", "text": "Two days."}
-        response = await service.client.post(
-            f"/v1/answers/{answer}/sent", json=sent, headers=service.headers()
-        )
-        return response.status_code
-
-    statuses = await asyncio.gather(*map(send, range(MOST["sends"] + 30)))
-    assert Counter(statuses) == {200: MOST["sends"], 409: 30}
-    read = await service.client.get(f"/v1/answers/{answer}", headers=service.headers())
-    assert len(read.json()["sent"]) == MOST["sends"]

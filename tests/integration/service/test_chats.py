@@ -6,10 +6,7 @@ from typing import Any
 
 import pytest
 
-from assistant.client import Question
-from assistant.domain.answers import ChatTurn
 from tests.fakes.running_service import RunningService
-from tests.integration.service.test_client import calling
 
 TURNS = [
     {"who": "customer", "text": "hi there", "at": "2026-03-14T09:00:00Z"},
@@ -56,19 +53,6 @@ async def test_the_agents_own_question_is_asked_first(service: RunningService) -
     assert "How long is the wait" in record["reading"]["questions"][1]
 
 
-async def test_two_questions_of_a_chat_are_two(service: RunningService) -> None:
-    more = [*TURNS, {"who": "customer", "text": "Where do I park on Sundays?"}]
-    record = await recorded(service, {"turns": more})
-    assert len(record["reading"]["questions"]) == 2
-
-
-async def test_the_last_messages_of_a_long_chat_are_read(service: RunningService) -> None:
-    early = [{"who": "customer", "text": "How long is the wait for a splint?"}]
-    record = await recorded(service, {"turns": early + TURNS[:2] * 40 + TURNS})
-    assert "plaster" in record["question"]
-    assert "splint" not in record["question"]
-
-
 @pytest.mark.parametrize(
     ("body", "status", "named"),
     [
@@ -88,11 +72,3 @@ async def test_a_malformed_chat_is_refused_with_its_place(
 ) -> None:
     response = await service.client.post("/v1/answers", json=body, headers=service.headers())
     assert (response.status_code, named in response.json()["detail"]) == (status, True), response.text
-
-
-async def test_the_typed_client_sends_turns(service: RunningService) -> None:
-    turns = tuple(ChatTurn.model_validate(turn) for turn in TURNS)
-    async with calling(service) as client:
-        answer = await client.ask(Question(turns=turns))
-        record = (await client.read_answer(answer.answer_id)).record
-    assert "How long is the wait for a plaster?" in record.question

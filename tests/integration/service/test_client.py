@@ -12,7 +12,7 @@ import pytest
 from assistant.answer.events import Done, Problem, SentenceEnded, Sources, Started, Token
 from assistant.client import AssistantClient, Patience, Question
 from assistant.domain.answers import FinishReason, Sent, Verdict, VerdictLabel
-from assistant.domain.documents import Document, DocumentState
+from assistant.domain.documents import Document
 from tests.fakes.running_service import RunningService
 from tests.fakes.socket_server import socket_server
 
@@ -54,12 +54,6 @@ async def test_an_answer_goes_its_whole_way(client: AssistantClient) -> None:
     conversation = await client.read_conversation(whole.conversation_id)
     assert [answer.record.answer_id for answer in conversation.answers] == [whole.answer_id]
     await client.cancel_answer(whole.answer_id)
-
-
-async def test_a_chat_is_an_answer(client: AssistantClient) -> None:
-    completion = await client.chat([{"role": "user", "content": "How long is the wait?"}])
-    assert completion.choices[0].message.content == "Wait two days."
-    assert (await client.read_answer(completion.id)).record.text == "Wait two days."
 
 
 async def test_a_cut_connection_costs_no_text(service: RunningService) -> None:
@@ -116,28 +110,6 @@ async def test_a_cancelled_answer_ends_with_its_problem(
     assert rest[-1].code == "cancelled"
 
 
-async def test_documents_come_and_go(service: RunningService) -> None:
-    async with calling(service, roles=["knowledge_owner"]) as owner:
-        status = await owner.bring_document(DOCUMENT)
-        assert status.state is DocumentState.RECEIVED
-        assert await owner.document_status("new") == status
-        page = await owner.list_documents(state=[DocumentState.LIVE], limit=1)
-        assert [document.document_id for document in page.documents] == ["wait"]
-        assert (await owner.withdraw_document("new")).state is DocumentState.WITHDRAWN
-
-
-async def test_a_file_is_uploaded_and_a_document_restored(service: RunningService) -> None:
-    async with calling(service, roles=["knowledge_owner"]) as owner:
-        (source,) = (await owner.list_sources()).sources
-        upload = await owner.upload_file("guides/hours.md", b"# Hours", knowledge_source=source.name)
-        (state,) = (await owner.upload_results([upload.upload_id])).uploads
-        assert (state.path, state.size_bytes) == ("guides/hours.md", 7)
-        (kept,) = (await owner.document_details("wait")).contents
-        restored = await owner.restore_document("wait", kept.content_hash)
-        assert restored.content_hash == kept.content_hash
-        assert (await owner.read_document_again("wait")).upload_id is None
-
-
 async def test_a_document_is_read_as_text_and_as_it_was_brought(client: AssistantClient) -> None:
     whole = await client.ask(KEPT)
     source = whole.sources[0]
@@ -145,8 +117,3 @@ async def test_a_document_is_read_as_text_and_as_it_was_brought(client: Assistan
     assert cited.span == source.span
     assert await client.read_linked_document(source.document_url) == cited
     assert await client.read_original("wait") == cited.text.encode()
-
-
-async def test_the_service_tells_of_itself(client: AssistantClient) -> None:
-    assert await client.alive()
-    assert (await client.openapi())["info"]["title"] == "Private care assistant"

@@ -83,11 +83,6 @@ async def test_right_replies_and_emergency_lines_go_straight(service: RunningSer
     assert (sent.status_code, sent.json()["sent"]["text"]) == (200, text)
 
 
-@pytest.mark.parametrize("text", ["Take 911 tablets.", "Do not call 911.", "Call 911, says Dr. Brandt."])
-async def test_other_words_with_the_number_are_no_emergency_line(service: RunningService, text: str) -> None:
-    assert ids(await service.send(await answered(service), f"{RIGHT} {text}"))
-
-
 @guarded("reason")
 async def test_a_reason_is_asked_for_and_kept(service: RunningService) -> None:
     answer_id, text = await answered(service), PLANTED["number"]
@@ -134,14 +129,6 @@ async def test_without_the_model_the_text_is_sent_and_the_response_says_so(tmp_p
         assert (sent.status_code, sent.json()["degraded"]) == (200, ["reply_check"])
         assert ids(await service.send(answer_id, "You wait nine days.", more={"send_id": "s2"}))
         service.sagemaker.of_check = None
-
-
-async def test_a_text_that_rests_on_no_line_is_checked_by_its_values(service: RunningService) -> None:
-    answer_id = await answered(service)
-    await service.withdraw("deposit")
-    straight = await service.send(answer_id, "I am looking into it and come back to you.")
-    assert (straight.status_code, straight.json()["degraded"]) == (200, ["no_lines"])
-    assert ids(await service.send(answer_id, RIGHT, more={"send_id": "s2"}))
 
 
 async def test_a_repetition_of_a_recorded_send_is_not_asked_again(service: RunningService) -> None:

@@ -115,15 +115,6 @@ async def test_a_list_shows_the_caller_s_sources_only(service: RunningService) -
     assert await seen("wim", "hr") == ([own, *of_wiki, ("zebra", "handbook")], {"live": 1, "received": 3})
 
 
-async def test_a_label_that_the_source_does_not_know_is_422_and_names_the_nearest(
-    service: RunningService,
-) -> None:
-    status, problem = await bring(service, "wiki", labels=["HR"])
-    assert (status, problem["code"]) == (422, "document_invalid")
-    assert 'did you mean "hr"?' in problem["detail"]
-    assert await service.tenants["clinic"].knowledge.states.get("wiki:new") is None
-
-
 async def reads(service: RunningService, document_id: str, *labels: str) -> int:
     path = f"/v1/documents/{document_id}"
     return (await service.client.get(path, headers=service.headers(labels=labels))).status_code
@@ -184,19 +175,6 @@ async def test_a_body_that_is_no_json_withholds_the_document_that_it_names(servi
     assert await reads(service, "wait") == 404
 
 
-async def test_the_older_text_stays_its_readers_until_the_wider_one_is_live(service: RunningService) -> None:
-    await service.know("salaries", "Secret.", labels=("hr",))
-    public = {"document_id": "salaries", "title": "Open", "content": "No secret.", "labels": []}
-    taken = await service.client.post(
-        "/v1/documents",
-        params={"knowledge_source": "handbook"},
-        json=NEW | public,
-        headers=owner(service, "hanna", "hr"),
-    )
-    assert taken.status_code == 202
-    assert (await reads(service, "salaries"), await reads(service, "salaries", "hr")) == (404, 200)
-
-
 @pytest.mark.parametrize(
     "labels",
     [
@@ -255,39 +233,6 @@ async def _recorded(service: RunningService) -> list[tuple[str, str, str]]:
     file = service.state_dir / "tenants" / "clinic" / "records.sqlite"
     bodies = stored_bodies(file, partition="access#????-??-??")
     return [(one["agent"], one["kind"], one["subject_id"]) for one in bodies]
-
-
-async def test_under_hipaa_a_second_person_releases_what_every_agent_may_read(tmp_path: Path) -> None:
-    scene = Scene(tenants=("clinic",), more_of_tenants=f"{SOURCES}\n[review]\ntwo_people = true\n")
-    async with running_service(tmp_path, scene) as service:
-
-        async def state() -> tuple[str, str | None]:
-            status = await service.client.get("/v1/documents/new/status", headers=owner(service, "nora"))
-            return status.json()["state"], status.json()["failure_code"]
-
-        async def release(agent: str, **contents: str) -> tuple[int, Any]:
-            response = await service.client.post(
-                "/v1/documents/release",
-                json={"knowledge_source": "handbook", "contents": contents},
-                headers=owner(service, agent),
-            )
-            return response.status_code, response.json()
-
-        status, brought = await bring(service, "handbook", "olga")
-        assert (status, brought["state"], brought["brought_by"]) == (202, "withheld", "olga")
-        assert "by another person than olga" in brought["failure_reason"]
-        looked_at = brought["content_hash"]
-        status, problem = await release("olga", new=looked_at)
-        assert (status, problem["code"]) == (403, "forbidden")
-        assert await state() == ("withheld", "release_needed")
-        for ids in ({}, {"other": looked_at}, {"wiki:new": looked_at}):
-            assert (await release("nora", **ids))[0] == (404 if ids else 422)
-        assert await release("nora", new=looked_at) == (200, {"released": 1, "waiting": []})
-        assert await state() == ("received", None)
-        assert await service.tenants["clinic"].knowledge.queue.depth() == 1
-        assert ("nora", "release", "handbook") in await _recorded(service)
-        refused = await service.client.post("/v1/documents/release", json={}, headers=service.headers("ann"))
-        assert refused.status_code == 403
 
 
 async def _withdraw(

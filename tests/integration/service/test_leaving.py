@@ -161,17 +161,6 @@ async def _all_records(service: RunningService, tenant: str = "clinic") -> list[
     return stored_bodies(file, partition="answer#*", sort="answer") if file.exists() else []
 
 
-async def test_an_answer_that_is_left_gives_its_place_back(service: RunningService) -> None:
-    service.sagemaker.stall_after = 2
-    for _ in range(6):  # twice an agent's share
-        async with asking(service) as (reader, writer):
-            await reader.readuntil(b"event: token")
-            await leaves(writer)
-        await service.idle()
-    service.sagemaker.stall_after = None
-    assert (await service.ask()).status_code == 200
-
-
 async def test_cancelling_ends_the_stream_and_the_generation_at_once(service: RunningService) -> None:
     service.sagemaker.stall_after = 2
     async with asking(service) as (reader, _):
@@ -186,14 +175,6 @@ async def test_cancelling_ends_the_stream_and_the_generation_at_once(service: Ru
         assert b'"code":"cancelled"' in rest
     records = await _all_records(service)
     assert [(record["answer_id"], record["outcome"]) for record in records] == [(answer_id, "cancelled")]
-
-
-async def test_cancelling_what_has_ended_changes_nothing(service: RunningService) -> None:
-    answer_id = (await service.answered())["answer_id"]
-    response = await service.client.delete(f"/v1/answers/{answer_id}", headers=service.headers())
-    assert response.status_code == 204
-    stored = await service.client.get(f"/v1/answers/{answer_id}", headers=service.headers())
-    assert stored.json()["record"]["outcome"] == "done"
 
 
 async def test_nobody_else_cancels_a_running_answer(service: RunningService) -> None:
@@ -265,17 +246,6 @@ async def test_a_reader_that_takes_nothing_loses_the_connection_not_the_record(t
             await eventually(lambda: counts_a_stalled_reader(service))
             text = await asyncio.wait_for(reader.read(), 60)  # what was under way, then the end
             assert b"event: done" not in text
-
-
-async def test_a_deadline_ends_an_answer_that_takes_too_long(tmp_path: Path) -> None:
-    async with running_service(tmp_path, Scene(answer_deadline_s=0.7)) as service:
-        await service.know("wait", "The wait is two days.")
-        service.sagemaker.stall_after = 2
-        events = events_of((await service.ask(accept=STREAM)).text)
-        name, done = events[-1]
-        assert (name, done["mode"], done["fallback"]) == ("done", "quoted", "deadline")
-        call = await service.sagemaker.generation()
-        await asyncio.wait_for(call.left.wait(), ENDPOINT_CLOSES_WITHIN_S)
 
 
 async def test_after_many_ends_no_connection_to_the_endpoint_is_left(service: RunningService) -> None:

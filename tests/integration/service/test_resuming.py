@@ -176,20 +176,6 @@ async def test_without_a_window_leaving_ends_the_answer(
         assert (name, problem["code"], problem["retryable"]) == ("error", "interrupted", True)
 
 
-async def test_without_a_window_a_second_reader_reads_on_with_the_first(
-    service: RunningService,
-) -> None:
-    go_on = service.sagemaker.hold_after(2)
-    async with asking(service) as response:
-        parts = response.aiter_text()
-        seen = await read_until(parts, "token")
-        assert seen[0][1]["resumable"] is False
-        again = asyncio.create_task(come_back(service, seen[0][1]["answer_id"]))
-        go_on.set()
-        await read_until(parts, "done")
-    assert text_of(events_of((await again).text)).strip() == WRITTEN
-
-
 @pytest.mark.parametrize(
     "who", [{"agent": "bob"}, {"tenant": "pharmacy"}, {"roles": ("agent", "auditor"), "agent": "eve"}]
 )

@@ -10,10 +10,8 @@ import pytest
 
 from assistant.documents.receive import AddDocuments
 from assistant.documents.uploads import MOST_TRIES, ReceiveUpload, ReceivingLoop
-from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError
 from assistant.stores.uploads import PART_BYTES
-from tests.fakes.older_readers import older_readers
 from tests.fakes.running_service import RunningService, Scene, eventually, running_service
 from tests.fakes.sagemaker_socket import DIMENSIONS
 from tests.fakes.tenant_stores import TenantStores
@@ -83,27 +81,6 @@ async def test_a_file_becomes_a_document_by_its_path(service: RunningService) ->
     assert (result["added"], result["document_ids"]) == (1, ["wiki:pay-refunds"])
     code, found = await status(service, "wiki:pay-refunds", who)
     assert (code, found["title"], found["labels"]) == (200, "Refunds", ["hr"])
-
-
-async def test_files_that_wait_to_be_read_keep_their_source_loading(service: RunningService) -> None:
-    who = owner(service, "wim", "hr")
-
-    async def loading() -> list[tuple[int, int]]:
-        page = (await service.client.get("/v1/documents", headers=who)).json()
-        return [(one["live"], one["expected"]) for one in page["loading"] if one["source"] == "wiki"]
-
-    for path in ("a.md", "b.md"):
-        assert (await send(service, path, PAGE, who, knowledge_source="wiki")).status_code == 202
-    assert await loading() == [(0, 2)]
-    assert (await service.answered())["loading"][0]["source"] == "wiki"
-    stores = stores_of(service)
-    for after, expected in (("wiki:", [(1, 2)]), ("wiki:a", [])):
-        await read(service)
-        (status,) = await stores.states.list(after=after, limit=1)
-        assert status.first_load
-        await stores.states.put_many([status.model_copy(update={"state": DocumentState.LIVE})])
-        assert await loading() == expected
-    await stores.close()
 
 
 async def test_a_file_of_several_parts_is_stored_as_it_was_sent(service: RunningService) -> None:
@@ -283,32 +260,3 @@ async def test_the_sources_that_a_person_may_write_are_told(service: RunningServ
 
 async def read_again(service: RunningService, document_id: str, who: dict[str, str]) -> Any:
     return await service.client.post(f"/v1/documents/{document_id}/read-again", headers=who)
-
-
-async def test_a_document_of_older_readers_is_read_again(service: RunningService) -> None:
-    who = owner(service, "olga", "hr")
-    with older_readers():
-        await service.know("dose", "Take 510 mg.", labels=("hr",), original=("dose.txt", b"Take 5, 10 mg."))
-    begun = await read_again(service, "dose", who)
-    assert begun.status_code == 202
-    assert await result_of(service, begun, who) is None
-    await read(service)
-    result = await result_of(service, begun, who)
-    assert result is not None
-    assert (result["changed"], result["words_changed"], result["words"]) == (1, 3, 4)
-    code, found = await status(service, "dose", who)
-    assert (code, found["state"], found["labels"]) == (200, "received", ["hr"])
-    again = await read_again(service, "dose", who)
-    assert (again.status_code, again.json()) == (202, {"upload_id": None})
-    assert (await read_again(service, "dose", owner(service))).status_code == 404
-
-
-async def test_a_document_without_its_file_is_not_read_again(service: RunningService) -> None:
-    with older_readers():
-        document = await service.know("dose", "Take 510 mg.")
-    stores = stores_of(service)
-    await stores.documents.put(document.model_copy(update={"media_type": "application/vnd.page+json"}))
-    await stores.close()
-    response = await read_again(service, "dose", owner(service))
-    assert (response.status_code, response.json()["code"]) == (409, "conflict")
-    assert (await service.answered())["sources"]

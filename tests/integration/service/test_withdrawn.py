@@ -175,3 +175,14 @@ async def test_nothing_of_a_withdrawn_document_is_left_on_disk_but_what_was_sent
     await service.withdraw("leaflet")
     assert files_with(service.state_dir, MARKER[:-1]) == set()  # its stem, as indices keep it
     assert {name.partition("-")[0] for name in files_with(service.state_dir, SENT)} == {"records.sqlite"}
+
+
+async def test_a_receipt_needs_the_label_that_the_document_had(service: RunningService) -> None:
+    await service.know("pay", "Pay is on day one.", labels=("hr",))
+    path = "/v1/documents/pay"
+    owner = service.headers("olga", roles=["knowledge_owner"], labels=["hr"])
+    assert (await service.client.delete(path, headers=owner)).status_code == 202
+    outsider = service.headers("olga", roles=["knowledge_owner"])
+    for headers, status in ((owner, 200), (outsider, 404), (service.headers(labels=["hr"]), 403)):
+        receipt = await service.client.get(f"{path}/receipt", headers=headers)
+        assert receipt.status_code == status, receipt.text

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import unquote
 
@@ -29,10 +28,8 @@ from assistant.domain.errors import (
 )
 from assistant.models.opened import ModelStores, open_model_clients
 from assistant.options.bedrock.converse import (
-    FINISH_REASONS,
     BedrockGenerator,
     BedrockRuntime,
-    ConverseParser,
 )
 from assistant.options.bedrock.opened import open_writer
 from assistant.process.settings import StoreSettings
@@ -56,7 +53,6 @@ REQUEST = GenerationRequest(
 )
 CONTENT_TYPE = "application/vnd.amazon.eventstream"
 REQUEST_ID = "0f3b"
-Opened = Callable[[Script], AbstractAsyncContextManager[tuple[BedrockGenerator, ScriptedServer]]]
 LEAVING_LIMIT_S = 15.0
 
 
@@ -147,12 +143,6 @@ async def test_the_signature_is_bedrock_s_and_covers_what_arrives(deadline: Dead
     expected = signer.signature(signer.string_to_sign(again, signer.canonical_request(again)), again)
     assert exchange.target == f"/model/{frames.MODEL.replace(':', '%3A')}/converse-stream"
     assert authorization.endswith(f"Signature={expected}")
-
-
-def test_botocore_knows_nine_errors_five_exceptions_and_nine_stop_reasons() -> None:
-    """A new one needs a decision what it is."""
-    assert (len(frames.ERRORS), len(frames.EXCEPTIONS), len(frames.STOP_REASONS)) == (9, 5, 9)
-    assert set(FINISH_REASONS) < set(frames.STOP_REASONS)
 
 
 OVERLOADED = {"ThrottlingException", "ModelNotReadyException", "ServiceUnavailableException"}
@@ -271,32 +261,6 @@ async def test_leaving_closes_the_connection(deadline: Deadline) -> None:
         async with asyncio.timeout(LEAVING_LIMIT_S):
             await left.wait()
         await asyncio.wait({task})
-
-
-def test_of_1000_streams_cut_anywhere_no_text_is_lost_or_doubled() -> None:
-    """The text is what botocore reads in the same bytes."""
-    draw = random.Random(39)  # noqa: S311 (no secret)
-    for _ in range(1_000):
-        pieces = [
-            "".join(draw.choices('aé €[1.]\n"\\', k=draw.randrange(1, 30))) for _ in range(draw.randrange(12))
-        ]
-        reason = draw.choice(sorted(FINISH_REASONS))
-        stream = frames.whole(*pieces, reason=reason)
-        theirs = list(frames.read_by_botocore(stream))
-        cuts = sorted(draw.choices(range(len(stream) + 1), k=draw.randrange(40)))
-        parser, read = ConverseParser(), ""
-        for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-            text, fault = parser.feed(stream[start:end])
-            read += text
-            assert fault is None
-        deltas = [
-            each["contentBlockDelta"]["delta"]["text"] for each in theirs if "contentBlockDelta" in each
-        ]
-        assert read == "".join(deltas) == "".join(pieces)
-        assert parser.is_done
-        assert parser.last_delta() == GenerationDelta(
-            "", FINISH_REASONS[reason], Usage(prompt_tokens=5, completion_tokens=2)
-        )
 
 
 async def test_a_tenant_that_names_a_model_is_written_for_by_it(

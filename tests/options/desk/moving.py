@@ -24,8 +24,8 @@ from assistant.domain.answers import (
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.documents import ParsedDocument, Section, Span, Unit, UnitKind
 from assistant.options.desk.events import FeedbackEvent, ReplacedText
-from assistant.options.desk.feedback_store import StoredFeedback
-from assistant.options.desk.mover import MoveFeedback, MoverStores
+from assistant.options.desk.feedback_store import FEEDBACK_FILES, StoredFeedback
+from assistant.options.desk.mover import OUTBOX, MoveFeedback, MoverStores
 from assistant.options.desk.section import DeskSection, DeskTenant, FeedbackSection
 from assistant.options.desk.signals import Signals
 from assistant.stores.records import RECORDS_TABLE, StoredRecords
@@ -154,7 +154,7 @@ class Moving:
     @property
     def move(self) -> MoveFeedback:
         stores = MoverStores(
-            outbox=self.stores.outbox,
+            outbox=self.stores.get(OUTBOX),
             records=self.stores.records,
             texts=self.texts,
             keys=self.stores.erasure_keys,
@@ -169,6 +169,10 @@ class Moving:
         return [event async for event in self.feedback.read(since, until)]
 
 
+def feedback_of(stores: TenantStores) -> StoredFeedback:
+    return StoredFeedback(stores.get(FEEDBACK_FILES), tenant="clinic", keys=stores.erasure_keys)
+
+
 @asynccontextmanager
 async def moving(
     place: Path, *, feedback: FeedbackSection | None = None, clock: Clock | None = None
@@ -177,7 +181,6 @@ async def moving(
     stores = TenantStores(place, embedding_model="model-of-four", dimensions=4)
     stores.records = StoredRecords(stores.get(RECORDS_TABLE), clock=clock or LaterClock())
     try:
-        store = StoredFeedback(stores.feedback_files, tenant="clinic", keys=stores.erasure_keys)
-        yield Moving(stores, store, Signals(tenant(feedback), secret=SECRET))
+        yield Moving(stores, feedback_of(stores), Signals(tenant(feedback), secret=SECRET))
     finally:
         await stores.close()

@@ -9,11 +9,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from assistant.answer.adaptations import POLL_EVERY_S, Adaptations
-from assistant.domain.answers import APPROVED_PREFIX
-from assistant.domain.desk import BoundSource, ItemState
-from assistant.domain.errors import EmbeddingUnavailableError, RecordsUnavailableError
-from assistant.options.desk.approved import ApprovedAnswer, OfferApproved, TextsWithApproved, approved_hash
-from tests.fakes.answering import FakeTenant, document, vector_of
+from assistant.domain.desk import ItemState
+from assistant.domain.errors import RecordsUnavailableError
+from assistant.options.desk.approved import OfferApproved
+from tests.fakes.answering import FakeTenant, vector_of
 from tests.options.desk.desk import AT, FakeDesk, approved, glossary
 
 QUESTION = "May a child pick up a controlled prescription?"
@@ -51,16 +50,6 @@ async def test_an_answer_that_is_not_live_any_more_is_gone_after_the_next_refres
     assert matched(made) is None
 
 
-async def test_vectors_of_the_served_model_are_used_as_they_are() -> None:
-    desk, tenant = FakeDesk(), FakeTenant()
-    vectors = (tuple(vector_of(QUESTION)),)
-    desk.add(approved(vectors=vectors, embedding_model=tenant.config.embedding.model))
-    made = adaptations(desk, tenant)
-    await made.refresh()
-    assert tenant.embedder.texts == []
-    assert matched(made) == "equal"
-
-
 async def test_a_live_glossary_entry_joins_the_vocabulary_and_a_withdrawn_one_leaves_it() -> None:
     desk = FakeDesk()
     made = adaptations(desk)
@@ -87,17 +76,6 @@ async def test_the_last_snapshot_serves_while_the_store_is_away_and_one_line_say
     assert [entry["event"] for entry in logs] == ["desk_unavailable", "desk_available"]
 
 
-async def test_a_load_that_fails_is_tried_again() -> None:
-    desk, tenant = FakeDesk(), FakeTenant()
-    made = adaptations(desk, tenant)
-    desk.add(approved())
-    tenant.embedder.error = EmbeddingUnavailableError("Down.")
-    assert not await made.refresh()
-    tenant.embedder.error = None
-    assert await made.refresh()
-    assert matched(made) == "equal"
-
-
 async def test_an_item_that_this_release_cannot_read_is_left_out_and_the_others_serve() -> None:
     desk = FakeDesk()
     desk.add(approved(), item_id="one")
@@ -121,36 +99,3 @@ async def test_the_pauses_grow_while_the_store_is_away(monkeypatch: pytest.Monke
     with pytest.raises(asyncio.CancelledError):
         await adaptations(desk).run()
     assert pauses == [2 * POLL_EVERY_S, 4 * POLL_EVERY_S, 15.0, 15.0, 15.0]
-
-
-class TestTextsOfApprovedAnswers:
-    async def read(self, body: ApprovedAnswer, *, labels: frozenset[str] = frozenset()) -> str | None:
-        desk, tenant = FakeDesk(), FakeTenant(withdrawn=set[str]()).with_documents(document("refill"))
-        desk.add(approved())
-        desk.add(body)
-        texts = TextsWithApproved(tenant.texts, desk)
-        found = await texts.read(APPROVED_PREFIX + "one", approved_hash(approved().text), labels=labels)
-        return found.text if found else None
-
-    async def test_a_text_is_read_by_its_hash_from_any_revision(self) -> None:
-        assert await self.read(approved(text="Another one.")) == approved().text
-
-    async def test_a_withdrawn_answer_has_no_text(self) -> None:
-        assert await self.read(approved(state=ItemState.WITHDRAWN)) is None
-
-    async def test_a_reader_needs_every_label(self) -> None:
-        body = approved(labels=("hr", "controlled"))
-        assert await self.read(body, labels=frozenset({"hr"})) is None
-        assert await self.read(body, labels=frozenset({"hr", "controlled"})) == approved().text
-
-    async def test_a_text_goes_with_its_source(self) -> None:
-        here = approved(sources=[BoundSource(document_id="refill", content_hash="h")])
-        gone = approved(sources=[BoundSource(document_id="withdrawn", content_hash="h")])
-        assert await self.read(here) == approved().text
-        assert await self.read(gone) is None
-
-    async def test_documents_are_read_as_before(self) -> None:
-        tenant = FakeTenant().with_documents(document("refill"))
-        texts = TextsWithApproved(tenant.texts, FakeDesk())
-        assert await texts.is_readable("refill", labels=frozenset())
-        assert await texts.read("refill", "hash-of-refill", labels=frozenset()) is not None

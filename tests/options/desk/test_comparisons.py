@@ -9,21 +9,9 @@ from assistant.options.desk.signals import compare, keeps_any
 SHOWN = "Take 5 mg twice a day. Do **not** take it with alcohol. Come on May 3 [1]. Use form RX100."
 
 
-def test_a_text_that_was_sent_as_it_stood_has_no_distance() -> None:
-    sent = "Take 5 mg twice a day. Do not take it with alcohol. Come on May 3. Use form RX100."
-    edit = compare([SHOWN], sent)
-    assert (edit.distance, edit.changed_facts) == (0, ())
-    assert edit.words == 19
-
-
 def test_the_distance_is_in_words_and_to_the_nearest_text() -> None:
     edit = compare(["Come on day 24.", "Something else entirely, at length."], "Come by on day 24.")
     assert (edit.distance, edit.words) == (1, 5)
-
-
-def test_a_text_that_began_with_nothing_is_all_new() -> None:
-    edit = compare([], "Three new words.")
-    assert (edit.distance, edit.words, edit.changed_facts) == (3, 3, ())
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.domain.desk import CaseReason, case_id
 from assistant.options.desk.events import FeedbackKind
-from tests.options.desk.desk_scene import Desk, answer_of, desk_scene, fact_edit, feedback, resolution
+from tests.options.desk.desk_scene import Desk, answer_of, desk_scene, feedback, resolution
 
 GLOSSARY = {"said": "jab", "means": "vaccination"}
 
@@ -99,17 +97,6 @@ async def test_pages_and_filters_go_together(desk: Desk) -> None:
     assert (await desk.get("cases", document_id="other")).json()["cases"] == []
     assert (await desk.get("cases", state="resolved")).json()["cases"] == []
     assert (await desk.get("cases", after="nothing")).status_code == 422
-
-
-async def test_an_event_opens_one_case_for_each_reason(desk: Desk) -> None:
-    await desk.case()
-    (line,) = (await desk.get("cases")).json()["cases"]
-    answer = (await desk.get(f"cases/{line['case_id']}")).json()["case"]["answer_id"]
-    await desk.took(fact_edit(answer, "wait"), fact_edit(answer, "wait"))
-    reasons = [one["reason"] for one in (await desk.get("cases")).json()["cases"]]
-    assert sorted(reasons) == ["bad_verdict", "fact_edited"]
-    edited = (await desk.get(f"cases/{case_id(answer, CaseReason.FACT_EDITED)}")).json()
-    assert edited["case"]["changed_facts"] == ["number"]
 
 
 async def test_a_bad_verdict_above_the_cap_is_refused_by_name_and_a_repeat_is_not(tmp_path: Path) -> None:
@@ -274,19 +261,6 @@ async def test_under_hipaa_a_withdrawn_item_comes_back_by_two_people(hipaa: Desk
     ] == "live"
 
 
-async def test_of_two_reviewers_at_once_one_is_told_of_the_other(desk: Desk) -> None:
-    case = await desk.case()
-    mine = resolution("approved_answer", approved_answer=answer_of("wait"))
-    theirs = resolution("approved_answer", approved_answer=answer_of("wait", text="Another."))
-    results = await asyncio.gather(
-        desk.post(f"cases/{case}/resolution", mine),
-        desk.post(f"cases/{case}/resolution", theirs, desk.reviewer("ruth")),
-    )
-    assert sorted(one.status_code for one in results) == [200, 409]
-    items = (await desk.get("items")).json()["items"]
-    assert [one["state"] for one in items] == ["live"]
-
-
 async def test_a_decision_on_an_older_revision_names_the_newest(desk: Desk) -> None:
     case = await desk.case()
     await resolved(desk, case, "dismissed", note="A test.")
@@ -373,18 +347,6 @@ async def test_a_question_is_added_to_its_document_and_withdrawn_again(desk: Des
     stored = await knowledge.documents.get("wait")
     assert stored is not None
     assert stored.questions == ()
-
-
-async def test_the_export_has_a_line_for_each_case_and_item(desk: Desk) -> None:
-    case = await desk.case()
-    await resolved(desk, case)
-    hidden = await desk.case(labels=("hr",))
-    exported = await desk.get("export")
-    assert exported.headers["content-type"].startswith("application/x-ndjson")
-    lines = [orjson.loads(line) for line in exported.text.splitlines()]
-    assert [line["case"]["case_id"] for line in lines if "case" in line] == [case]
-    assert [line["item"]["glossary_entry"]["said"] for line in lines if "item" in line] == ["jab"]
-    assert hidden not in exported.text
 
 
 @pytest.mark.parametrize(

@@ -41,14 +41,6 @@ def test_near_questions_are_one_group_and_others_are_not() -> None:
     ]
 
 
-def test_no_question_makes_no_group() -> None:
-    assert grouped() == []
-
-
-def test_a_single_question_is_a_group() -> None:
-    assert grouped(opened("1", "a")) == [["1"]]
-
-
 @pytest.mark.parametrize(
     ("first", "second"), [("Is code 70 a refusal?", "Is code 75 one?"), ("Do we sell AB-12?", "And AB-13?")]
 )
@@ -63,15 +55,6 @@ def test_questions_held_apart_stay_apart_however_near() -> None:
         opened("3", "gap-a", EAST, is_held=True),
     ]
     assert grouped(*questions) == [["1", "3"], ["2"]]
-
-
-def test_a_question_joins_a_held_group() -> None:
-    assert grouped(opened("1", "gap-a", is_held=True), opened("2", "gap-b", NEAR_NORTH)) == [["1", "2"]]
-
-
-def test_the_same_questions_give_the_same_groups() -> None:
-    questions = [opened(str(number), "a", (1.0, number / 9, 0.3)) for number in range(9)]
-    assert grouped(*questions) == grouped(*questions)
 
 
 def test_a_group_keeps_the_gap_of_most_of_its_questions() -> None:
@@ -140,11 +123,6 @@ async def act(desk: Desk, answer: str) -> None:
     body = body_of_item(item, Case).model_copy(update={"assigned_to": "rita"}).model_dump_json()
     update = {"revision": item.revision + 1, "by": "rita", "body": body}
     await desk.services.store.put(item.model_copy(update=update))
-
-
-async def test_open_questions_are_put_into_their_gaps(desk: Desk) -> None:
-    assert await GapUpkeep(desk.services, ENGLISH)() == 1
-    assert await gaps_of(desk) == ["gap-first", gap_id("gluten capsules"), "gap-first"]
 
 
 async def test_a_gap_that_a_reviewer_acted_on_stays_as_it_is(desk: Desk) -> None:

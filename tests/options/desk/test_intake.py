@@ -18,7 +18,6 @@ from assistant.stores.desk import StoredDesk
 from assistant.stores.sqlite_table import SqliteTable
 from tests.options.desk.desk_scene import bad_verdict, fact_edit, feedback
 from tests.options.desk.desks import RITA, desk_of
-from tests.options.desk.learning_stores import MemoryDesk
 
 HARMLESS = Edit(distance=1, words=9)
 OPENED = {
@@ -70,14 +69,6 @@ async def test_without_a_quote_the_first_candidates_are_the_case_s_documents(tmp
         assert case.documents == ("one", "two", "three")
 
 
-async def test_an_event_that_was_taken_before_changes_nothing(tmp_path: Path) -> None:
-    async with desk_of(tmp_path) as desk:
-        for _ in range(2):
-            await desk.took(bad_verdict("a1", "wait"))
-        history = await desk.services.store.history(DeskKind.CASE, case_id("a1", CaseReason.BAD_VERDICT))
-        assert [item.revision for item in history] == [1]
-
-
 SAME = {
     "the same question": ("how long is the  wait", {}, True),
     "another question": ("How long is the queue?", {}, False),
@@ -120,19 +111,6 @@ def replace_kind(event: FeedbackEvent) -> FeedbackEvent:
     return event.model_copy(update={"kind": FeedbackKind.DIFFERENT_VALUES, "label": None, "reasons": ()})
 
 
-async def test_a_case_of_the_same_question_is_opened_once_the_first_is_dismissed(tmp_path: Path) -> None:
-    async with desk_of(tmp_path) as desk:
-        for answer in ("a1", "a2"):
-            await desk.answered(answer, "How long is the wait?")
-        await desk.took(bad_verdict("a1", "wait"))
-        first = await desk.queue.find(case_id("a1", CaseReason.BAD_VERDICT), identity=RITA)
-        await desk.queue.put_case(first, {"state": CaseState.DISMISSED}, by="rita", note="")
-        await desk.took(bad_verdict("a2", "wait"))
-        second = await desk.case("a2", CaseReason.BAD_VERDICT)
-        assert second is not None
-        assert second.joined is None
-
-
 async def test_an_agent_at_the_cap_opens_a_case_once_a_reviewer_closed_one(tmp_path: Path) -> None:
     async with desk_of(tmp_path, most_of_agent=1) as desk:
         for answer in ("a1", "a2", "a3"):
@@ -168,7 +146,7 @@ async def test_a_bad_verdict_is_taken_while_the_desk_s_store_is_away(tmp_path: P
 
 async def test_newer_cases_of_another_state_hide_no_open_one(tmp_path: Path) -> None:
     async with desk_of(tmp_path) as desk:
-        services = replace(desk.services, store=MemoryDesk())
+        services = desk.services
         case = Case(answer_id="a", reason=CaseReason.FACT_EDITED, opened_at=desk.clock.now())
         await open_case(services.store, case, by="intake")
         desk.clock.step(1)
@@ -193,15 +171,6 @@ async def test_the_next_page_of_open_cases_is_read_though_the_last_one_is_closed
         assert line.case_id == case_id("a1", CaseReason.FACT_EDITED)
 
 
-async def test_a_gap_counts_the_questions_of_cases_that_joined(tmp_path: Path) -> None:
-    async with desk_of(tmp_path) as desk:
-        for name in ("a1", "a2"):
-            await desk.answered(name, "Do you rent crutches?")
-            await desk.took(feedback(name, FeedbackKind.UNANSWERED))
-        (gap,) = await desk.queue.gaps(identity=RITA)
-        assert (gap.count, len(gap.case_ids)) == (2, 1)
-
-
 async def test_gaps_are_counted_with_examples_under_the_reader_s_own_labels(tmp_path: Path) -> None:
     async with desk_of(tmp_path) as desk:
         for name, labels in (("a1", ()), ("a2", ("hr",)), ("a3", ("board",))):
@@ -212,3 +181,16 @@ async def test_gaps_are_counted_with_examples_under_the_reader_s_own_labels(tmp_
         assert (len(gap.case_ids), gap.examples) == (2, ("Are you open?", "ARE YOU OPEN?"))
         (gap,) = await desk.queue.gaps(identity=replace(RITA, labels=frozenset()))
         assert gap.examples == ("Are you open?",)
+
+
+async def test_a_case_of_the_same_question_is_opened_once_the_first_is_dismissed(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk:
+        for answer in ("a1", "a2"):
+            await desk.answered(answer, "How long is the wait?")
+        await desk.took(bad_verdict("a1", "wait"))
+        first = await desk.queue.find(case_id("a1", CaseReason.BAD_VERDICT), identity=RITA)
+        await desk.queue.put_case(first, {"state": CaseState.DISMISSED}, by="rita", note="")
+        await desk.took(bad_verdict("a2", "wait"))
+        second = await desk.case("a2", CaseReason.BAD_VERDICT)
+        assert second is not None
+        assert second.joined is None

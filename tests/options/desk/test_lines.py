@@ -48,12 +48,6 @@ def test_a_written_answer_rests_on_the_units_that_its_shown_sentences_cite() -> 
     assert units == {"wait": [QuotedUnit(document_id="wait", content_hash="hash", span=(0, 9))]}
 
 
-async def test_a_line_stands_wherever_it_stands() -> None:
-    before = "Two days. By mail only.\n\nAsk Ana."
-    assert await fallen(before, "Ask Ana.\n\nBy fax too.\nTwo   days.", "Two days.") == []
-    assert await fallen(before, "Three days. By mail only.", "Two days. By mail only.") == ["Two days."]
-
-
 async def test_a_longer_line_is_another_one() -> None:
     before, now = "- The label is free\n- Print it", "- The label is free for members\n- Print it"
     assert await fallen(before, now, "The label is free", "text/markdown") == ["The label is free"]
@@ -65,12 +59,6 @@ async def test_a_row_of_a_table_is_a_line() -> None:
     gold, silver = (row.text for row in old.units)
     assert await fallen(before, now, gold, "text/markdown") == [gold]
     assert await fallen(before, now, silver, "text/markdown") == []
-
-
-async def test_the_same_words_in_other_lines_are_no_change() -> None:
-    old = parsed("Two days. By mail.")
-    new = ParsedDocument("Two days. By\nmail.", ())
-    assert await kept(old=old, new=new).fallen([unit(old, "By mail.")], "new") == ()
 
 
 async def test_nothing_stands_in_what_is_gone_or_of_what_is_not_stored() -> None:

@@ -13,6 +13,7 @@ from assistant.domain.errors import DependencyError, RecordsUnavailableError
 from assistant.options.desk import mover
 from assistant.options.desk.events import FeedbackKind, ReplacedText
 from assistant.options.desk.feedback_store import unseal_all
+from assistant.options.desk.mover import OUTBOX
 from assistant.options.desk.section import FeedbackSection
 from assistant.options.desk.signals import ShownAnswer, Signal
 from tests.fakes.clock import SteppedClock
@@ -29,7 +30,7 @@ def files_in(folder: Path) -> list[bytes]:
 async def drained(scene: Moving, *, left: int = 0) -> None:
     """Return when no more than ``left`` rows are pending."""
     for _ in range(1_000):
-        if len(await scene.stores.outbox.pending()) <= left:
+        if len(await scene.stores.get(OUTBOX).pending()) <= left:
             return
         await asyncio.sleep(0.01)
     raise AssertionError("rows are still pending")
@@ -134,11 +135,11 @@ async def test_nothing_is_lost_while_a_store_is_away(tmp_path: Path, error: Exce
         for _ in range(2):
             with pytest.raises(type(error)):
                 await scene.move()
-        assert len(await scene.stores.outbox.pending()) == 3
+        assert len(await scene.stores.get(OUTBOX).pending()) == 3
         scene.desk.error = None
         await scene.move()
         assert len(await scene.events()) == 3
-        assert await scene.stores.outbox.pending() == []
+        assert await scene.stores.get(OUTBOX).pending() == []
 
 
 async def test_a_row_of_an_unknown_answer_is_dropped_and_counted(tmp_path: Path) -> None:
@@ -151,7 +152,7 @@ async def test_a_row_of_an_unknown_answer_is_dropped_and_counted(tmp_path: Path)
             assert await scene.move() == 4
         assert len(await scene.events()) == 3
         assert {"event": "feedback_rows_dropped", "log_level": "warning", "rows": 1, "of": 4} in lines
-        assert await scene.stores.outbox.pending() == []
+        assert await scene.stores.get(OUTBOX).pending() == []
 
 
 async def test_a_row_that_cannot_be_read_does_not_hold_up_the_others(
@@ -175,7 +176,7 @@ async def test_a_row_that_cannot_be_read_does_not_hold_up_the_others(
             FeedbackKind.VERDICT,
         ]
         assert "M-77" not in str(lines)
-        assert await scene.stores.outbox.pending() == []
+        assert await scene.stores.get(OUTBOX).pending() == []
 
 
 async def test_a_row_whose_words_cannot_be_filtered_does_not_hold_up_the_others(
@@ -197,18 +198,7 @@ async def test_a_row_whose_words_cannot_be_filtered_does_not_hold_up_the_others(
             assert [await move() for _ in range(5)] == [2, 0, 0, 0, 1]
         assert FeedbackKind.SENT not in {event.kind for event in await scene.events()}
         assert "M-77" not in str(lines)
-        assert await scene.stores.outbox.pending() == []
-
-
-async def test_a_row_that_failed_once_is_moved_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with moving(tmp_path) as scene:
-        await acted(scene)
-        move = scene.move
-        with monkeypatch.context() as failing:
-            failing.setattr(scene.signals, "of", lambda *_given, **_named: 1 / 0)
-            assert await move() == 0
-        assert await move() == 3
-        assert len(await scene.events()) == 3
+        assert await scene.stores.get(OUTBOX).pending() == []
 
 
 async def opened_sources(scene: Moving, count: int) -> None:
@@ -249,19 +239,6 @@ async def test_rows_behind_one_that_fails_are_moved_in_the_same_turn_and_it_is_t
         assert len(await scene.events()) == 7
 
 
-async def test_a_turn_ends_where_a_whole_group_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mover, "GROUP_ROWS", 2)
-    async with moving(tmp_path) as scene:
-        await opened_sources(scene, 6)
-        move, clock = scene.move, SteppedClock()
-        tried = fail_on({"o0", "o1", "o2"}, scene, monkeypatch)
-        assert await move.drain(clock=clock, within_s=1.0) == 0
-        assert sorted(tried) == ["o0", "o1"]
-        assert [await move.drain(clock=clock, within_s=1.0) for _ in range(4)] == [0, 0, 0, 5]
-        assert [await move.drain(clock=clock, within_s=1.0) for _ in range(4)] == [0, 0, 0, 1]
-        assert len(await scene.events()) == 3
-
-
 async def test_the_mover_pauses_only_where_nothing_but_failing_rows_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,31 +254,14 @@ async def test_the_mover_pauses_only_where_nothing_but_failing_rows_is_left(
         assert sorted(tried) == [f"o{number}" for number in range(8)]
 
 
-async def test_groups_are_moved_until_none_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_turn_ends_where_a_whole_group_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mover, "GROUP_ROWS", 2)
     async with moving(tmp_path) as scene:
-        await opened_sources(scene, 5)
-        stopping = asyncio.Event()
-        running = asyncio.create_task(scene.move.run(stopping, every_s=0.01))
-        await drained(scene)
-        stopping.set()
-        await running
-        assert len(await scene.events()) == 5
-
-
-async def test_the_mover_goes_on_after_errors(tmp_path: Path) -> None:
-    async with moving(tmp_path) as scene:
-        await acted(scene)
-        scene.desk.error = Away("bug")
-        stopping = asyncio.Event()
-        with capture_logs() as lines:
-            running = asyncio.create_task(scene.move.run(stopping, every_s=0.01))
-            for _ in range(1_000):
-                if any(line["event"] == "feedback_not_moved" for line in lines):
-                    break
-                await asyncio.sleep(0.01)
-            scene.desk.error = None
-            await drained(scene)
-            stopping.set()
-            await running
+        await opened_sources(scene, 6)
+        move, clock = scene.move, SteppedClock()
+        tried = fail_on({"o0", "o1", "o2"}, scene, monkeypatch)
+        assert await move.drain(clock=clock, within_s=1.0) == 0
+        assert sorted(tried) == ["o0", "o1"]
+        assert [await move.drain(clock=clock, within_s=1.0) for _ in range(4)] == [0, 0, 0, 5]
+        assert [await move.drain(clock=clock, within_s=1.0) for _ in range(4)] == [0, 0, 0, 1]
         assert len(await scene.events()) == 3

@@ -90,25 +90,6 @@ async def test_where_a_line_stands_elsewhere_nobody_has_to_be_called_and_that_is
     assert all(change["noted_at"] <= change["looked_at"] for change in changes)
 
 
-async def test_other_labels_of_the_same_words_are_no_change(scene: RecallScene) -> None:
-    await scene.sent("s1")
-    await scene.sweep()
-    await scene.service.know("wait", WAIT, labels=("hr",))
-    await scene.sweep()
-    assert (await scene.listed(), await scene.changes()) == ([], [])
-
-
-async def test_words_that_end_otherwise_do_not_stand(scene: RecallScene) -> None:
-    await scene.service.know("label", "- The return label is free\n- Print it", media_type="text/markdown")
-    await scene.sent("s1", question="Is the return label free?")
-    await scene.sweep()
-    longer = "- The return label is free for members\n- Print it"
-    await scene.service.know("label", longer, media_type="text/markdown")
-    await scene.sweep()
-    listed = await scene.listed(document_id="label")
-    assert "The return label is free for members" in orjson.dumps(listed).decode()
-
-
 async def test_a_withdrawn_document_lists_every_reply_and_shows_no_word(
     scene: RecallScene, tmp_path: Path
 ) -> None:
@@ -225,18 +206,6 @@ async def test_who_has_the_new_words_is_listed_again_where_the_old_ones_return(
     assert again["item"]["note"] == "Words that were replaced stand again."
 
 
-async def test_another_line_that_falls_opens_a_closed_reply(
-    scene: RecallScene, fallen: dict[str, Any]
-) -> None:
-    assert (await scene.decide(fallen["item_id"], revision=1, do="told")).is_success
-    await scene.service.know("wait", THREE + "\n\nAnother line.")
-    await scene.sweep()
-    assert await scene.listed(state="open") == []
-    await scene.service.withdraw("wait")
-    await scene.sweep()
-    assert len(await scene.listed(state="open")) == 1
-
-
 async def test_who_lacks_a_label_sees_neither_reply_nor_change(tmp_path: Path) -> None:
     async with recall_scene(tmp_path) as scene:
         await scene.service.know("pay", "Pay comes on Friday.", labels=("hr",))
@@ -276,41 +245,6 @@ async def test_an_owner_sees_replies_of_own_sources_alone(scene: RecallScene, fa
     assert (await scene.listed(who=wim), await scene.changes(wim)) == ([], [])
     agent = await scene.service.client.get("/v1/recalls", headers=scene.service.headers())
     assert agent.status_code == 403
-
-
-async def test_a_page_ends_with_where_the_next_one_begins(scene: RecallScene) -> None:
-    for number in range(5):
-        await scene.sent(f"s{number}")
-    await scene.sweep()
-    await scene.service.know("wait", THREE)
-    await scene.sweep()
-    for filters in ({}, {"state": "open"}, {"document_id": "wait"}, {"document_id": "wait", "state": "open"}):
-        found, after = list[str](), None
-        while True:
-            params = {**filters, "limit": 2} | ({"after": after} if after else {})
-            page = await scene.get(**params)
-            found += [item["item"]["reply"]["send_id"] for item in page["recalls"]]
-            if (after := page["next_after"]) is None:
-                break
-        assert sorted(found) == [f"s{number}" for number in range(5)], filters
-    assert await scene.listed(document_id="other") == []
-
-
-async def test_the_export_is_a_table_without_formulas(scene: RecallScene) -> None:
-    await scene.service.know("wait", "=1+1 is the wait of two days.")
-    await scene.sent("s1", agent="ann")
-    await scene.sweep()
-    await scene.service.know("wait", "The wait is three days.")
-    await scene.sweep()
-    headers = scene.desk.reviewer()
-    response = await scene.service.client.get("/v1/recalls/export", headers=headers)
-    assert response.headers["content-disposition"] == 'attachment; filename="recall-replies.csv"'
-    (row,) = csv.DictReader(io.StringIO(response.text))
-    assert (row["old"], row["agent"], row["state"]) == ("'=1+1 is the wait of two days.", "ann", "open")
-    assert row["note"] == row["owner"] == "", "an empty cell stays empty"
-    changes = await scene.service.client.get("/v1/recalls/export?what=changes", headers=headers)
-    (change,) = csv.DictReader(io.StringIO(changes.text))
-    assert (change["document_id"], change["replies"], change["affected"]) == ("wait", "1", "1")
 
 
 async def test_under_hipaa_two_people_export(tmp_path: Path) -> None:
@@ -394,3 +328,40 @@ async def test_sweeps_at_the_same_time_list_each_reply_once(scene: RecallScene) 
         (12, 0),
         (12, 12),
     ]
+
+
+async def test_other_labels_of_the_same_words_are_no_change(scene: RecallScene) -> None:
+    await scene.sent("s1")
+    await scene.sweep()
+    await scene.service.know("wait", WAIT, labels=("hr",))
+    await scene.sweep()
+    assert (await scene.listed(), await scene.changes()) == ([], [])
+
+
+async def test_another_line_that_falls_opens_a_closed_reply(
+    scene: RecallScene, fallen: dict[str, Any]
+) -> None:
+    assert (await scene.decide(fallen["item_id"], revision=1, do="told")).is_success
+    await scene.service.know("wait", THREE + "\n\nAnother line.")
+    await scene.sweep()
+    assert await scene.listed(state="open") == []
+    await scene.service.withdraw("wait")
+    await scene.sweep()
+    assert len(await scene.listed(state="open")) == 1
+
+
+async def test_the_export_is_a_table_without_formulas(scene: RecallScene) -> None:
+    await scene.service.know("wait", "=1+1 is the wait of two days.")
+    await scene.sent("s1", agent="ann")
+    await scene.sweep()
+    await scene.service.know("wait", "The wait is three days.")
+    await scene.sweep()
+    headers = scene.desk.reviewer()
+    response = await scene.service.client.get("/v1/recalls/export", headers=headers)
+    assert response.headers["content-disposition"] == 'attachment; filename="recall-replies.csv"'
+    (row,) = csv.DictReader(io.StringIO(response.text))
+    assert (row["old"], row["agent"], row["state"]) == ("'=1+1 is the wait of two days.", "ann", "open")
+    assert row["note"] == row["owner"] == "", "an empty cell stays empty"
+    changes = await scene.service.client.get("/v1/recalls/export?what=changes", headers=headers)
+    (change,) = csv.DictReader(io.StringIO(changes.text))
+    assert (change["document_id"], change["replies"], change["affected"]) == ("wait", "1", "1")

@@ -68,10 +68,3 @@ def test_words_about_too_many_are_not_sealed() -> None:
 def test_an_altered_text_is_refused(changed: dict[str, object]) -> None:
     with pytest.raises(InvalidRequestError):
         unseal(sealed().model_copy(update=changed), KEYS)
-
-
-def test_a_flipped_bit_is_refused() -> None:
-    content = bytearray(base64.b64decode(sealed().sealed))
-    content[-1] ^= 1
-    with pytest.raises(InvalidRequestError):
-        unseal(sealed().model_copy(update={"sealed": base64.b64encode(content).decode()}), KEYS)

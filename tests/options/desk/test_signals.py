@@ -103,10 +103,6 @@ def test_a_verdict_s_event_replays_the_choice_and_names_nobody() -> None:
         assert private == "ana" or private not in said
 
 
-def test_only_reasons_that_the_console_offers_are_kept() -> None:
-    assert of(verdict(), answered())[0].event.reasons == ("correct",)
-
-
 def test_wrong_citations_become_their_documents() -> None:
     bad = Verdict(verdict_id="v1", label=VerdictLabel.BAD, wrong_citations=(2, 2), better_text="M12 asks.")
     (signal,) = of(verdict(bad), answered())
@@ -135,28 +131,10 @@ def test_a_pseudonym_is_the_agent_s_own_and_needs_the_key() -> None:
     assert len({first.agent, of_ben.agent, by_other_key.agent, first.conversation}) == 4
 
 
-def test_a_sent_text_is_compared_with_the_answer() -> None:
-    (signal,) = of(sent("Take 10 mg twice a day."), answered())
-    assert signal.event.edit is not None
-    assert signal.event.edit.changed_facts == ("dose",)
-    assert signal.words.sent == "Take 10 mg twice a day."
-
-
-def test_a_sent_text_is_not_compared_with_what_is_gone() -> None:
-    (signal,) = of(sent("Take 10 mg twice a day."), answered(), is_whole=False)
-    assert signal.event.edit is None
-    assert signal.words.shown == ""
-
-
 @pytest.mark.parametrize(("kept", "expected"), [("It never expires.", True), ("", False)])
 def test_an_unsupported_sentence_that_was_sent_is_marked(kept: str, expected: bool) -> None:
     (signal,) = of(sent(f"Take 5 mg twice a day. {kept}"), answered(unsupported="It never expires."))
     assert signal.event.unsupported_sent is expected
-
-
-def test_an_opened_source_is_its_document() -> None:
-    (signal,) = of(act(), answered())
-    assert (signal.event.kind, signal.event.opened) == (FeedbackKind.OPENED_SOURCE, "claims")
 
 
 def test_an_offered_answer_that_was_used_is_an_event_with_its_item() -> None:
@@ -204,3 +182,13 @@ def test_a_member_number_is_one_patient_however_it_is_written() -> None:
     assert signals.patient("m-12 3") == signals.patient("M123")
     assert signals.patient("M124") != signals.patient("M123")
     assert "123" not in signals.patient("M123").replace("0123", "")
+
+
+def test_only_reasons_that_the_console_offers_are_kept() -> None:
+    assert of(verdict(), answered())[0].event.reasons == ("correct",)
+
+
+def test_a_sent_text_is_not_compared_with_what_is_gone() -> None:
+    (signal,) = of(sent("Take 10 mg twice a day."), answered(), is_whole=False)
+    assert signal.event.edit is None
+    assert signal.words.shown == ""

@@ -87,13 +87,6 @@ async def questions_of(desk: Desk) -> tuple[str, ...]:
     return document.questions
 
 
-async def test_an_answer_whose_source_is_as_it_was_stays_live(desk: Desk) -> None:
-    await approve(desk)
-    await desk.upkeep()()
-    assert [one.state for one in await desk.approved()] == [ItemState.LIVE]
-    assert await desk.case("a1", CaseReason.ANSWER_SUSPENDED) is None
-
-
 async def test_new_content_suspends_the_answer_and_opens_a_case(desk: Desk) -> None:
     await approve(desk)
     await desk.know(text="The wait is five days.")
@@ -322,16 +315,6 @@ async def test_an_answer_that_a_clock_ahead_suspended_is_put_back(desk: Desk) ->
     assert [one.state for one in await desk.approved()] == [ItemState.SUSPENDED]
 
 
-async def test_an_answer_that_was_suspended_by_date_stays_so_when_its_source_changed(desk: Desk) -> None:
-    await approve(desk)
-    desk.clock.step(400 * 86_400)
-    await desk.upkeep()()
-    leave_behind(desk)
-    await desk.know(text="The wait is five days.")
-    await desk.upkeep()()
-    assert [one.state for one in await desk.approved()] == [ItemState.SUSPENDED]
-
-
 async def test_a_review_that_a_clock_ahead_opened_is_closed_and_opened_when_it_is_due(desk: Desk) -> None:
     status = await desk.stores.states.get("wait")
     assert status is not None
@@ -398,3 +381,13 @@ async def test_a_source_that_is_read_again_suspends_only_where_words_or_labels_c
     assert answer.state is state
     assert (answer.sources[0].content_hash == after.content_hash()) == (state is ItemState.LIVE)
     assert (await desk.case("a1", CaseReason.ANSWER_SUSPENDED) is None) == (state is ItemState.LIVE)
+
+
+async def test_an_answer_that_was_suspended_by_date_stays_so_when_its_source_changed(desk: Desk) -> None:
+    await approve(desk)
+    desk.clock.step(400 * 86_400)
+    await desk.upkeep()()
+    leave_behind(desk)
+    await desk.know(text="The wait is five days.")
+    await desk.upkeep()()
+    assert [one.state for one in await desk.approved()] == [ItemState.SUSPENDED]

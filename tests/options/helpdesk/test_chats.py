@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -174,18 +173,6 @@ async def test_a_patient_sees_the_own_chat_and_a_desk_all(scene: Scene) -> None:
     assert {one.chat_id for one in both} == {own.chat_id, other.chat_id}
 
 
-async def test_a_page_that_asks_again_gets_what_changed_since(scene: Scene) -> None:
-    chat, other = await scene.begin(), await scene.begin()
-    seen = (await changes(scene, "desk")).number
-    await scene.desk.chats.add(chat.chat_id, "agent", "hi", message_id="m1")
-    for path, changed in (("desk", 1), (f"chats/{chat.chat_id}", 1), (f"chats/{other.chat_id}", 0)):
-        now = await changes(scene, path, seen)
-        assert [len(one.messages) for one in now.chats] == [2] * changed
-        assert (await changes(scene, path, now.number)).chats == ()
-    of_another_process = seen - 10_000
-    assert len((await changes(scene, "desk", of_another_process)).chats) == 2
-
-
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
@@ -255,37 +242,6 @@ async def test_a_patient_is_no_agent_and_takes_no_reply_s_place(scene: Scene) ->
     assert await scene.texts(chat) == ["hello", "hello?", "hi", "bye"]
 
 
-async def test_a_chat_that_changes_while_it_is_closed_is_closed(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chat, chats = await scene.begin(), scene.desk.chats
-    read, reads = chats._read, 0  # pyright: ignore[reportPrivateUsage]
-
-    async def read_before_others_write(chat_id: str) -> tuple[Chat, int]:
-        nonlocal reads
-        reads += 1
-        found, number = await read(chat_id), reads
-        if number <= others:
-            with monkeypatch.context() as plain:
-                plain.setattr(chats, "_read", read)
-                await chats.add(chat_id, "patient", "wait", message_id=f"m{number}")
-        return found
-
-    monkeypatch.setattr(chats, "_read", read_before_others_write)
-    others = 5
-    response = await scene.client.post(f"/helpdesk/desk/{chat.chat_id}/close")
-    assert (response.status_code, reads) == (409, 5)
-    others = 7
-    assert (await scene.client.post(f"/helpdesk/desk/{chat.chat_id}/close")).status_code == 204
-    kept = await chats.get(chat.chat_id)
-    assert (len(kept.messages), kept.closed_at is not None) == (8, True)
-
-
-async def test_what_the_assistant_does_not_answer_gives_no_code(scene: Scene) -> None:
-    chat = await scene.begin()
-    assert (await scene.client.post(f"/helpdesk/desk/{chat.chat_id}/code")).status_code == 503
-
-
 async def test_pages_say_that_it_is_a_reference_and_hold_the_assistant_alone(scene: Scene) -> None:
     for path in ("/", "/patient"):
         page = await scene.client.get(path)
@@ -343,41 +299,6 @@ async def test_simulated_patients_write_where_a_desk_is_open_and_nobody_else_wri
     clock.step(1_300)
     await patients.step()
     assert [is_closed for story, _, is_closed in (await kept())[2:4] if story] == [True, True]
-
-
-async def test_a_full_chat_of_a_simulated_patient_ends_and_the_others_go_on(scene: Scene) -> None:
-    patients, chats, clock = scene.desk.patients, scene.desk.chats, scene.clock
-    patients.open_until, patients.stories = AT + timedelta(days=9_999), (STORIES[0],)
-    await patients.step()
-    clock.step(9)
-    await patients.step()
-    full, other = await chats.list()
-    for number in range(99):
-        await chats.add(full.chat_id, "agent", "hi", message_id=f"a{number}")
-    await chats.add(other.chat_id, "agent", "hi", message_id="a")
-    clock.step(4)
-    await patients.step()
-    assert await scene.texts(other) == ["first", "hi", "second"]
-    assert (await chats.get(full.chat_id)).closed_at is not None
-
-
-async def test_a_simulated_chat_that_ends_while_patients_write_does_not_stop_the_others(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    patients, chats, clock = scene.desk.patients, scene.desk.chats, scene.clock
-    patients.open_until, patients.stories = AT + timedelta(days=9_999), (STORIES[0],)
-    for _ in range(2):
-        await patients.step()
-        clock.step(9)
-    read = await chats.list()
-    for chat in read:
-        await chats.add(chat.chat_id, "agent", "hi", message_id="a")
-    clock.step(4)
-    read = await chats.list()
-    await chats.close(read[0].chat_id)
-    monkeypatch.setattr(chats, "list", lambda: asyncio.sleep(0, read))
-    await patients.step()
-    assert [len(await scene.texts(chat)) for chat in read] == [2, 3]
 
 
 def test_the_shipped_stories_are_of_customers_of_the_order_system() -> None:

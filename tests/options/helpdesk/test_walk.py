@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import httpx
 import pytest
 from playwright.sync_api import (
     Browser,
@@ -223,30 +222,4 @@ def test_both_pages_are_accessible(browser: Browser, runtime: LocalRuntime, widt
     desk.locator(".queue button").last.click()
     expect(_panel(desk).locator(".chat-bar")).to_be_visible()
     assert desk.evaluate(f"{axe};{RUN_AXE}") == []
-    context.close()
-
-
-def test_a_desk_of_forty_chats_scrolls_inside_its_window_beside_eight_patients(
-    browser: Browser, runtime: LocalRuntime
-) -> None:
-    with httpx.Client(base_url=_address(runtime), trust_env=False) as client:
-        for _ in range(40 - 8):
-            client.post("/helpdesk/chats", json={"text": "hello"}).raise_for_status()
-    context = _context(browser, width=1_400)
-    for number in range(8):
-        patient = context.new_page()
-        patient.goto(f"{_address(runtime)}/patient")
-        patient.get_by_label("Your message").fill(f"patient {number}")
-        patient.keyboard.press("Enter")
-        expect(patient.locator(".messages .own")).to_have_count(1)
-    desk = context.new_page()
-    last = context.pages[7].evaluate("sessionStorage.getItem('helpdesk-chat')")
-    desk.goto(f"{_address(runtime)}/#{last}")
-    message = desk.get_by_label("Your message")
-    message.fill("Good morning.")
-    message.press("Enter")
-    expect(context.pages[7].get_by_text("Good morning.")).to_be_in_viewport()
-    expect(desk.locator(".messages").get_by_text("Good morning.")).to_be_in_viewport()
-    expect(message).to_be_in_viewport(ratio=1)
-    assert desk.evaluate("document.documentElement.scrollHeight <= innerHeight")
     context.close()

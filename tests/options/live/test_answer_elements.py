@@ -15,7 +15,6 @@ from assistant.domain.answers import Certainty, FinishReason, LiveMatchState, Mo
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import EmbeddingUnavailableError
 from assistant.domain.live import (
-    MOST_ELEMENTS,
     Caller,
     ElementData,
     ElementProblem,
@@ -26,7 +25,6 @@ from assistant.domain.live import (
     LiveReadError,
 )
 from assistant.options.live.examples import LiveExamples
-from assistant.tenant.tenant import SourceEntry
 from tests.fakes.answering import FakeTenant, Gate, agent, document, vector_of
 from tests.fakes.live import STATUS, SUMMARY, FakeLive, of_customer
 from tests.options.live.test_live_elements import read_of
@@ -54,38 +52,11 @@ def with_live(
     return tenant
 
 
-def with_orders(tenant: FakeTenant, **more: object) -> FakeTenant:
-    """Return the tenant with its order system as a source of its own."""
-    source = SourceEntry.model_validate({"name": "order-system", "kind": "live", "reach": "orders", **more})
-    # copied unchecked: a whole file also has the system with its connector
-    tenant.config = tenant.config.model_copy(update={"sources": (*tenant.config.sources, source)})
-    return tenant
-
-
 def states(asked: Asked) -> list[tuple[str, ElementState]]:
     return [(one.id, one.state) for one in asked.elements]
 
 
 # Named by a document
-
-
-async def test_the_same_element_twice_has_two_places() -> None:
-    twice = (
-        "Retail refills are payable on day 23 when {{orders.status}} or {{ status orders.status }} says so."
-    )
-    asked = await ask(with_live(content=twice), context=BO)
-    places = {one.id: (one.display.start, one.display.end) for one in asked.elements}
-    assert [asked.text[start:end] for start, end in places.values()] == ["[order status]"] * 2
-    assert len(set(places.values())) == 2
-
-
-@pytest.mark.parametrize(
-    "written", ["{{orders.secret}}", "{{card orders.status}}", "{{orders.status", "{{orders.status x=1}}"]
-)
-async def test_what_is_not_a_known_tag_stays_text(written: str) -> None:
-    live = FakeLive()
-    asked = await ask(with_live(live, STEP.replace("{{orders.status}}", written)), context=BO)
-    assert (asked.text, asked.elements, live.calls) == (SHOWN.replace("[order status]", written), [], [])
 
 
 async def test_a_source_that_may_not_name_elements_shows_the_tag() -> None:
@@ -94,41 +65,11 @@ async def test_a_source_that_may_not_name_elements_shows_the_tag() -> None:
     assert (asked.text, asked.elements, live.calls) == (STEP, [], [])
 
 
-async def test_more_tags_than_an_answer_may_have_are_labels_alone() -> None:
-    many = "Retail refills are payable: " + " ".join(["{{orders.status}}"] * (MOST_ELEMENTS + 3)) + "."
-    live = FakeLive()
-    asked = await ask(with_live(live, many), context=BO)
-    assert asked.text.count("[order status]") == MOST_ELEMENTS + 3
-    assert {one.id for one in asked.elements} == {f"e{n}" for n in range(1, MOST_ELEMENTS + 1)}
-    assert len(live.calls) == MOST_ELEMENTS
-
-
-@pytest.mark.parametrize(
-    ("after", "shown"), [("(x)", " (x)"), (": x", " : x"), ("[x]", " [x]"), (", x", ", x")]
-)
-async def test_a_label_never_becomes_a_link(after: str, shown: str) -> None:
-    asked = await ask(
-        with_live(content=f"Retail refills are payable {{{{orders.status}}}}{after}"), context=BO
-    )
-    assert asked.text == f"Retail refills are payable [order status]{shown}"
-
-
 async def test_reads_begin_before_the_stream() -> None:
     live = FakeLive(gates={"orders.status": Gate()})
     _, prepared = await prepare(with_live(live), context=BO)
     await asyncio.wait_for(live.gates["orders.status"].reached.wait(), 60)
     prepared.run.hydration.cancel()
-
-
-async def test_text_never_waits_for_an_element() -> None:
-    live = FakeLive(gates={"orders.status": Gate()})
-    use_case, prepared = await prepare(with_live(live), context=BO)
-    async with aclosing(use_case.stream(prepared)) as events:
-        seen = [await anext(events) for _ in range(5)]
-        assert isinstance(seen[-1], ElementChanged)
-        live.gates["orders.status"].opened.set()
-        rest = [event async for event in events]
-    assert [event.event for event in rest] == ["element", "done"]
 
 
 async def test_elements_are_sent_as_they_end() -> None:
@@ -184,12 +125,6 @@ async def test_an_element_ends_at_its_own_limit() -> None:
     assert asked.elements[-1].detail == "orders did not answer in time."
 
 
-async def test_an_element_ends_at_the_answer_s_deadline() -> None:
-    asked = await ask(with_live(FakeLive(gates={"orders.status": Gate()})), context=BO, seconds=0.3)
-    assert asked.elements[-1].problem is ElementProblem.SYSTEM_LATE
-    assert asked.done.finish_reason is FinishReason.STOP
-
-
 @pytest.mark.parametrize("cause", [Cause.CANCELLED, Cause.DISCONNECTED])
 async def test_leaving_ends_the_reads_at_once(cause: Cause) -> None:
     live = FakeLive(gates={"orders.status": Gate()})
@@ -208,18 +143,6 @@ async def test_leaving_ends_the_reads_at_once(cause: Cause) -> None:
     [record] = tenant.records.answers.values()
     assert record.outcome is (Outcome.CANCELLED if cause is Cause.CANCELLED else Outcome.DISCONNECTED)
     assert [(one.state, one.problem) for one in record.elements] == [(FAILED, ElementProblem.CANCELLED)]
-
-
-async def test_closing_the_stream_ends_the_reads() -> None:
-    live = FakeLive(gates={"orders.status": Gate()})
-    use_case, prepared = await prepare(with_live(live), context=BO)
-    async with aclosing(use_case.stream(prepared)) as events:
-        async for event in events:
-            if isinstance(event, ElementChanged):
-                await live.gates["orders.status"].reached.wait()
-                break
-    await asyncio.sleep(0)
-    assert (live.cancelled, live.active) == (["orders.status"], 0)
 
 
 async def test_reads_of_one_system_are_bounded() -> None:
@@ -290,13 +213,6 @@ async def test_a_model_s_element_is_filled_while_it_goes_on_writing() -> None:
     assert text == f"{FIRST}\n[order status]\nSend other requests to the Claims Desk."
 
 
-async def test_digits_around_an_element_are_two_numbers() -> None:
-    tenant = with_live(content=f"{FIRST} {{{{orders.status}}}}")
-    tenant.model = FakeTenant.writing().model
-    tenant.generator.steps[:] = ["Retail refills are payable on day 2{{orders.status}}3 of 30."]
-    assert (await ask(tenant, context=BO)).sentences[0].detail == "withheld"
-
-
 async def test_a_model_that_may_write_elements_is_offered_all_of_them() -> None:
     tenant = with_live(content=FIRST, writes=(f"{FIRST}\n{{{{stores.stock}}}}",))
     tenant.use_model(writes_elements=True)
@@ -326,15 +242,6 @@ async def test_a_model_that_may_not_is_told_of_none_and_its_tag_calls_nothing() 
     assert asked.text == FIRST
 
 
-async def test_a_model_that_writes_ten_thousand_tags_is_bounded_and_the_text_is_whole() -> None:
-    live = FakeLive()
-    tenant = with_live(live, STEP, writes=("{{orders.status}} " * 10_000,))
-    asked = await ask(tenant, context=BO)
-    assert (asked.done.mode, asked.done.fallback) == (Mode.QUOTED, "debris")
-    assert asked.text == SHOWN
-    assert len(live.calls) <= MOST_ELEMENTS
-
-
 async def test_a_model_s_tags_take_no_element_from_the_section_that_replaces_its_text() -> None:
     live = FakeLive(gates={"orders.status": Gate()})
     content = STEP.replace("{{orders.status}}", "{{orders.summary}}")
@@ -354,14 +261,6 @@ async def test_an_element_of_a_withheld_sentence_is_not_shown() -> None:
     asked = await ask(tenant, context=BO)
     assert (asked.text, asked.elements) == (f"{FIRST} More.", [])
     assert live.active == 0
-
-
-@pytest.mark.parametrize("written", ["\ue000 refills are payable.", "\ue001\ue000"])
-async def test_a_model_cannot_write_a_mark_itself(written: str) -> None:
-    tenant = with_live(content=f"{FIRST} {{{{orders.status}}}}", writes=(f"{FIRST}\n{written}",))
-    asked = await ask(tenant, context=BO)
-    assert asked.elements == [] or asked.done.mode is Mode.QUOTED
-    assert "\ue000" not in asked.text
 
 
 # A live system that answers by itself
@@ -440,13 +339,6 @@ async def test_a_system_that_fails_leaves_no_evidence_that_names_it_and_no_docum
     assert (done.escalation, asked.text) == ("Team Lead, ext. 1", "")
 
 
-async def test_the_half_of_a_message_that_nothing_answers_is_named() -> None:
-    asked = await ask(with_live(content=FIRST), f"{QUESTION} Which parking garage opens on Sunday evening?")
-    assert asked.text == FIRST
-    assert asked.done.unanswered == ("Which parking garage opens on Sunday evening?",)
-    assert asked.record.unanswered == asked.done.unanswered
-
-
 async def test_values_stand_in_the_order_of_the_question_whichever_system_is_faster() -> None:
     paid = replace(SUMMARY, about=("What price did the customer pay?",))
     live = FakeLive(offered=(STATUS, paid), gates={"orders.status": Gate()})
@@ -488,13 +380,6 @@ async def test_an_answer_cancelled_before_its_element_has_a_place_ends_as_cancel
     assert [use.problem for use in record.elements] == [ElementProblem.CANCELLED]
 
 
-async def test_a_missing_parameter_is_asked_for() -> None:
-    asked = await ask(with_live(content=LIVE_ONLY), WHERE)
-    assert asked.done.clarify == "Which order? Give the order number."
-    assert asked.done.finish_reason is FinishReason.NO_EVIDENCE
-    assert asked.record.clarify == asked.done.clarify
-
-
 async def test_a_system_that_fails_beside_a_document_leaves_the_section() -> None:
     live = FakeLive(errors={"orders.status": LiveReadError(ElementProblem.SYSTEM_LATE, "Late.")})
     asked = await ask(with_live(live, FIRST), BOTH, context=BO)
@@ -530,28 +415,6 @@ async def test_without_vectors_of_the_examples_the_answer_goes_on() -> None:
 
 
 # The sources that were asked
-
-
-@pytest.mark.parametrize(
-    ("problem", "state"),
-    [
-        (None, "answered"),
-        (ElementProblem.SYSTEM_LATE, "late"),
-        (ElementProblem.SYSTEM_UNAVAILABLE, "failed"),
-        (ElementProblem.SYSTEM_INVALID, "failed"),
-        (ElementProblem.SWITCHED_OFF, "off"),
-        (ElementProblem.NOT_FOUND, "empty"),
-        (ElementProblem.PARAMETER_MISSING, "not_asked"),
-        (ElementProblem.NOT_ALLOWED, "not_asked"),
-    ],
-)
-async def test_the_answer_says_which_live_source_did_not_answer(
-    problem: ElementProblem | None, state: str
-) -> None:
-    live = FakeLive(errors={"orders.status": LiveReadError(problem, "No.")} if problem else {})
-    asked = await ask(with_orders(with_live(live)), context=BO)
-    assert {one.name: one.state for one in asked.done.asked}["order-system"] == state
-    assert asked.record.asked == asked.done.asked
 
 
 class OfCustomers(FakeLive):
@@ -592,3 +455,10 @@ async def test_a_written_answer_that_withholds_a_value_of_another_thing_is_only_
     live = FakeLive(errors={"orders.status": error})
     written = (f"{FIRST} [1.1] It is {{{{orders.status}}}}.",)
     assert (await ask(with_live(live, writes=written), context=BO)).done.certainty is Certainty.POSSIBLY
+
+
+async def test_digits_around_an_element_are_two_numbers() -> None:
+    tenant = with_live(content=f"{FIRST} {{{{orders.status}}}}")
+    tenant.model = FakeTenant.writing().model
+    tenant.generator.steps[:] = ["Retail refills are payable on day 2{{orders.status}}3 of 30."]
+    assert (await ask(tenant, context=BO)).sentences[0].detail == "withheld"

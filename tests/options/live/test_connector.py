@@ -16,7 +16,7 @@ from assistant.options.live.connector import load_connector, matches_whole
 from assistant.options.live.openapi import response_validator
 from assistant.options.live.section import LiveReach, systems_of
 from assistant.tenant.tenant import load_tenant
-from tests.attacks.live_scene import of_page, write_connector
+from tests.options.live.live_scene import of_page, write_connector
 from tests.unit.growth import MOST_GROWTH, growth
 
 TENANT = 'schema_version = 1\nname = "north"\ndisplay_name = "North"\n'
@@ -72,31 +72,23 @@ def test_a_connector_written_into_the_entry_must_prove_whose_data_it_reads(
         ("personal = true", "personal = true\ncache_s = 5", r"not cached"),
         ('same_as = "order_id"', 'same_as = "other"', r"none of order_id"),
         ('words = "order', 'pattern = "("\nwords = "order', r"not a regular expression"),
-        ('words = "order', 'pattern = "(?=a)"\nwords = "order', r"not a regular expression"),
         ('openapi = "orders.openapi.json"', "", r"openapi is needed: .*Write openapi"),
         ("personal = true", 'personal = true\npath = "/x"', r"path is read from .*Write operation_id"),
-        ('label = "order" ', 'type = "text"\nlabel = "order" ', r"type was removed in 0.3.0: .*Delete"),
         ('format = "date"', 'type = "date"', r'results.3.type was removed in 0.3.0.*format = "date"'),
-        ('format = "date"', "required = false", r"results.3.required was removed in 0.3.0: .*Delete"),
         ("items[*].name", "items.*.name", r'write path = "items\[\*\].name"'),
-        ("items[*].name", "items[*].", r"no JMESPath expression"),
         ('links = ["https://track.example.com/parcels/"]', "", r"a link needs links"),
-        ('"https://track.example.com/parcels/"', '"https://track.example.com"', r"links.0"),
         ('"https://track.example.com/parcels/"', '"javascript:alert(1)//"', r"links.0"),
         ('kind = "status"', 'kind = "button"', r"elements.0.kind"),
         ('fields = ["item_count"]', 'fields = ["status"]', r"are for tables"),
         ('fields = ["status"]\nlink', 'fields = ["customer"]\nlink', r"shown = false"),
         ('row_title = "item_name"', "", r"needs row_title"),
-        ('kind = "status"', 'kind = "status"\nrow_title = "status"', r"other kinds have none"),
         ('link = "tracking"', 'link = "status"', r'link names a result with format = "uri"'),
-        ('link = "tracking"', "", r'kind = "link" needs link'),
         ('time_zone = "America/New_York"', 'time_zone = "Mars/Base"', r"no IANA time zone"),
         (
             "tones = { shipped",
             "tones = { shiped",
             r'tones has "shiped", which is none of its values: processing',
         ),
-        ('roles = ["agent"]', 'roles = ["customer"]', r"operations.0.roles.0"),
         ('source = "orders"', 'source = "orders"\nmethod = "POST"', r"unknown key method; allowed here"),
     ],
 )
@@ -138,10 +130,6 @@ def growth_of_matching(matches: Callable[[str, str], object], name: str) -> floa
 @pytest.mark.parametrize("name", SLOW)
 def test_a_pattern_that_an_engine_could_try_in_many_ways_is_matched_in_linear_time(name: str) -> None:
     assert growth_of_matching(matches_whole, name) <= MOST_GROWTH
-
-
-def test_an_engine_that_tries_each_way_in_turn_is_not_linear() -> None:
-    assert growth_of_matching(re.fullmatch, "overlapping alternatives") > MOST_GROWTH
 
 
 @pytest.mark.parametrize(
@@ -297,11 +285,6 @@ fields = ["number"]
 """.replace("CUSTOMER", CUSTOMER_PARAMETER)
 ROW_OWNER = result("row_owner", 'path = "orders[*].customer_id"\nsame_as_context = "customer"')
 NAME = '[[operations.results]]\nname = "name"\npath = "customer.name"\n'
-
-
-def test_rows_may_prove_themselves(tmp_path: Path) -> None:
-    whose_of(tmp_path, LISTED.replace("RESULTS", ROW_OWNER))
-    whose_of(tmp_path, LISTED.replace("RESULTS", ROW_OWNER + NAME + OWNER))
 
 
 @pytest.mark.parametrize("whose", ["context", "agent"])
@@ -468,12 +451,10 @@ def test_what_the_openapi_file_does_not_have_is_refused(
     ("document", "said"),
     [
         ({"swagger": "2.0"}, "not an OpenAPI 3 file"),
-        ([], "not an OpenAPI 3 file"),
         ({**OPENAPI, "openapi": "3.2.0"}, "must be 3.0 or 3.1"),
         (order_is({"$ref": "https://evil.example/x"}), "out of the file"),
         (order_is({"$ref": "#/components/schemas/Nothing"}), "no such thing"),
         (order_is({"type": "strin"}), "wrong schema"),
-        (order_is({"properties": {"id": {"pattern": "(?=a)b"}}}), "wrong schema"),
     ],
 )
 def test_a_wrong_openapi_file_is_refused(tmp_path: Path, document: Any, said: str) -> None:
@@ -498,11 +479,3 @@ def test_a_value_may_be_null_where_its_version_of_openapi_says_so(
     operation = load_connector(with_openapi(tmp_path, document=document)).operation("get_order")
     takes = response_validator(operation.response).is_valid
     assert [takes({"next": value}) for value in (None, "2026-11-24", "soon")] == [True, True, False]
-
-
-def test_a_schema_may_refer_to_itself(tmp_path: Path) -> None:
-    of_lines = {"type": "array", "items": {"$ref": "#/components/schemas/Order"}}
-    document = order_is({"type": "object", "properties": {"lines": of_lines}})
-    operation = load_connector(with_openapi(tmp_path, document=document)).operation("get_order")
-    takes = response_validator(operation.response).is_valid
-    assert (takes({"lines": [{"lines": []}]}), takes({"lines": [{"lines": 1}]})) == (True, False)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import orjson
 import pytest
 
 from assistant.answer.stored import MOST
@@ -79,17 +78,6 @@ async def test_a_quoted_step_fills_in_while_its_text_is_read(service: RunningSer
     )
 
 
-async def test_the_record_keeps_no_value(service: RunningService) -> None:
-    answer = await service.answered(body={"context": of("bo")})
-    await service.idle()
-    stored = await service.client.get(f"/v1/answers/{answer['answer_id']}", headers=service.headers())
-    assert stored.json()["record"]["text"] == answer["text"]
-    assert stored.json()["record"]["elements"][0]["state"] == "ready"
-    files = [path for path in service.state_dir.rglob("*") if path.is_file()]
-    assert files
-    assert [path for path in files if b"order-bo" in path.read_bytes()] == []
-
-
 async def test_a_reader_who_leaves_ends_the_reads(service: RunningService, live: FakeLive) -> None:
     live.gates["orders.status"] = Gate()
     body = {"question": "How long is the wait?", "context": of("bo")}
@@ -100,28 +88,6 @@ async def test_a_reader_who_leaves_ends_the_reads(service: RunningService, live:
                 break
     await eventually(lambda: live.cancelled == ["orders.status"])
     assert live.active == 0
-
-
-async def test_an_answer_in_openai_s_form_carries_its_elements(service: RunningService) -> None:
-    body = {
-        "model": "default",
-        "messages": [{"role": "user", "content": "How long is the wait?"}],
-        "context": of("bo"),
-    }
-    response = await service.client.post("/v1/chat/completions", json=body, headers=service.headers())
-    answer = response.json()
-    content = answer["choices"][0]["message"]["content"]
-    [element] = answer["answer"]["elements"]
-    assert content[element["display"]["start"] : element["display"]["end"]] == "[order status]"
-    assert element["data"]["values"][0]["text"] == "shipped order-bo"
-    streamed = await service.client.post(
-        "/v1/chat/completions", json=body | {"stream": True}, headers=service.headers()
-    )
-    chunks = [
-        line.removeprefix("data: ") for line in streamed.text.splitlines() if line.startswith("data: {")
-    ]
-    [of_stream] = orjson.loads(chunks[-1])["answer"]["elements"]
-    assert of_stream | {"texts": []} == element | {"texts": []}  # each answer has MACs of its own
 
 
 async def test_a_reader_who_comes_back_gets_the_elements_in_their_order(
@@ -202,15 +168,6 @@ async def test_a_read_again_that_is_refused_is_recorded(service: RunningService)
     assert (refused["answer_id"], refused["operation"]) == (answer["answer_id"], "orders.get_order")
     of_bo = await service.client.get("/v1/live-reads", params={"customer": "bo"}, headers=auditor)
     assert refused in of_bo.json()["reads"]
-
-
-async def test_an_old_answer_shows_its_elements_as_not_kept(service: RunningService) -> None:
-    answer = await service.answered(body={"context": of("bo")})
-    await service.idle()
-    stored = await service.client.get(f"/v1/answers/{answer['answer_id']}", headers=service.headers())
-    [element] = stored.json()["elements"]
-    assert (element["state"], element["data"], element["retryable"]) == ("ready", None, True)
-    assert element["detail"] == "The value is not kept. Read it again."
 
 
 async def test_an_element_belongs_to_the_agent_who_asked(service: RunningService, live: FakeLive) -> None:

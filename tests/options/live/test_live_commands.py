@@ -17,9 +17,8 @@ from assistant.documents.shared_links import tenant_secret
 from assistant.options.live.commands import ConnectorTrial, TrialCaller, confusable_of, try_connector
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.terminal import GlobalOptions
-from tests.attacks.live_scene import CUSTOMER, ORDER, answers_well, of_page, order, write_connector
 from tests.fakes.scripted_http import Exchange, Script, scripted_http
-from tests.fakes.tls_front import Authority, tls_front
+from tests.options.live.live_scene import CUSTOMER, ORDER, answers_well, of_page, order, write_connector
 
 RUNNER = CliRunner()
 
@@ -81,37 +80,6 @@ async def test_every_break_of_the_schema_is_named_at_once_without_a_value(
     ]
 
 
-@pytest.mark.loopback
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"customer": {"id": "C-9"}}, "not_allowed: These are not data of this conversation's customer."),
-        ({"tracking": {"url": "https://evil.example/"}}, "leads to an address that is not allowed."),
-    ],
-)
-async def test_a_response_that_the_connector_refuses_is_wrong(
-    connector: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
-) -> None:
-    async def of_another(exchange: Exchange) -> None:
-        await exchange.respond(200, orjson.dumps(order(**changes)), Content_Type="application/json")
-
-    fits, said = await tried(of_another, connector, capsys, customer=CUSTOMER)
-    assert (fits, said["outcome"]) == (False, "wrong")
-    assert said["said"][0].endswith(message)
-
-
-@pytest.mark.loopback
-async def test_a_system_that_is_down_fails_the_trial(
-    connector: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async def down(exchange: Exchange) -> None:
-        await exchange.respond(500, b"")
-
-    fits, said = await tried(down, connector, capsys)
-    assert not fits
-    assert said["said"][0].startswith("system_unavailable: ")
-
-
 def caller_of(connector: Path, entry: str) -> TrialCaller:
     """Return how the tenant calls the system, with these keys in its entry."""
     folder = connector.parents[1]
@@ -149,25 +117,6 @@ async def test_a_tenant_s_entry_says_how_its_system_is_called(
 
 
 @pytest.mark.loopback
-async def test_a_system_with_a_private_authority_is_tried_by_the_tenant_s_entry(
-    connector: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    authority = Authority.make()
-    (connector.parents[1] / "ca.pem").write_text(authority.pem)
-    caller = caller_of(connector, 'host_name = "orders.corp.example"\nca_file = "ca.pem"')
-    values = {"order_id": ORDER}
-    async with (
-        scripted_http(answers_well) as server,
-        tls_front(server.url, tmp_path, authority=authority, host="orders.corp.example") as url,
-    ):
-        assert not await try_connector(ConnectorTrial(connector, url, values), as_json=True)
-        assert "certificate" in json.loads(capsys.readouterr().out)["said"][0]
-        assert await try_connector(ConnectorTrial(connector, url, values, caller=caller), as_json=True)
-        assert server.exchanges[0].headers["host"] == "orders.corp.example"
-        assert "x-assistant-agent" not in server.exchanges[0].headers
-
-
-@pytest.mark.loopback
 async def test_ids_of_the_context_are_sample_values_and_are_compared(
     connector: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,24 +144,6 @@ async def test_a_sample_value_of_another_form_is_not_sent(
     assert said == [r"order_id: the value given is no order number; it needs pattern \d{4}-\d{4}"]
 
 
-def of_prescribers(connector: Path) -> None:
-    """Have the parameter be a number with a check digit."""
-    number = 'context = "order"\npattern = \'\\d{10}\'\ncheck = "npi"'
-    connector.write_text(connector.read_text().replace('context = "order"', number))
-
-
-@pytest.mark.loopback
-async def test_a_sample_value_without_its_check_digit_is_not_sent(
-    connector: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    of_prescribers(connector)
-    async with scripted_http(answers_well) as server:
-        trial = ConnectorTrial(connector, server.url, {"order_id": "1234567890"})
-        assert not await try_connector(trial, as_json=True)
-        assert server.exchanges == []
-    assert "check digit npi" in json.loads(capsys.readouterr().out)["said"][0]
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -230,17 +161,6 @@ def test_a_trial_that_cannot_be_meant_is_refused(
     result = RUNNER.invoke(app, [*given, "--address", "http://127.0.0.1:9", *arguments])
     assert result.exit_code == 1
     assert re.search(said, str(result.exception))
-
-
-@pytest.mark.loopback
-async def test_an_operation_without_its_values_is_skipped_and_nothing_called_is_no_success(
-    connector: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async with scripted_http(answers_well) as server:
-        fits = await try_connector(ConnectorTrial(connector, server.url, {}), as_json=True)
-        assert server.exchanges == []
-    assert not fits
-    assert json.loads(capsys.readouterr().out)["said"] == ["needs --set order_id=…"]
 
 
 def with_examples(connector: Path, *, track: str) -> None:
@@ -263,12 +183,6 @@ def test_examples_of_two_elements_with_the_same_words_are_named(
     pair = f'"Where is my order?" of {system}status and "{same}" of {system}track ask the same'
     assert pair in " ".join(said.split())
     assert code == (1 if command == "live" else 0)
-
-
-@pytest.mark.parametrize("other", ["What did she order?", "Where is my tracking link?"])
-def test_examples_that_differ_in_more_are_not_told(connector: Path, other: str) -> None:
-    with_examples(connector, track=other)
-    assert "ask the same" not in ran(connector.parents[1], "tenant", "check", "north")[1]
 
 
 @pytest.mark.parametrize("tenant", ["pharmacy", "shop"])

@@ -12,9 +12,9 @@ import httpx
 import orjson
 import pytest
 
-from tests.attacks.live_scene import CUSTOMER, ORDER, order
-from tests.attacks.live_site import OTHER_CUSTOMER, OTHER_ORDER, SOURCES, Site, opened, orders
 from tests.fakes.scripted_http import Exchange, Script
+from tests.options.live.live_scene import CUSTOMER, ORDER, order
+from tests.options.live.live_site import OTHER_CUSTOMER, OTHER_ORDER, SOURCES, Site, opened, orders
 
 STEP = "The wait is two days; the order is {{orders.status}} now."
 ANSWERS = "/v1/answers"
@@ -33,12 +33,6 @@ async def element_of(site: Site, context: str | None, *, agent: str = "ann") -> 
     assert "two days" in answer["text"]
     elements = [each for each in answer["elements"] if each["name"] == "orders.status"]
     return elements[0]
-
-
-def mac_of(answer: dict[str, Any], value: str) -> str:
-    return next(
-        text["mac"] for each in answer["elements"] for text in each["texts"] if text["value"] == value
-    )
 
 
 async def test_the_agent_of_a_conversation_sees_its_customer_s_order(site: Site) -> None:
@@ -131,88 +125,6 @@ async def test_a_key_is_bound_to_what_was_signed_and_not_to_the_token(site: Site
         None,
     ):
         assert (await asked(other)).status_code == 409
-
-
-async def test_a_sent_value_is_kept_apart_from_the_record(site: Site) -> None:
-    answer = await site.service.answered(agent="ann", body={"context": site.context()})
-    await site.service.idle()
-    path, headers = f"{ANSWERS}/{answer['answer_id']}", site.service.headers()
-    text = "Your order is Shipped."
-    span = {"element_id": "e1", "start": 14, "end": 21, "mac": mac_of(answer, "Shipped")}
-    sent = {"send_id": "s1", "text": text, "live": [span]}
-    refused = await site.service.client.post(f"{path}/sent", json=sent, headers=headers)
-    sent["confirmed"] = [one["id"] for one in refused.json()["findings"]]  # it leaves the wait out
-    kept = await site.service.client.post(f"{path}/sent", json=sent, headers=headers)
-    assert (kept.status_code, kept.json()["sent"]["text"]) == (200, text)
-    assert kept.json()["sent"]["live"][0]["mac"] != ""
-    stored = await site.service.client.get(path, headers=headers)
-    assert [one["sent"]["text"] for one in stored.json()["sent"]] == [text]
-    records = site.service.state_dir / "tenants" / "clinic"
-    assert not [one for one in records.glob("records.sqlite*") if b"Shipped" in one.read_bytes()]
-    assert [one for one in records.glob("sent-values.sqlite*") if b"Shipped" in one.read_bytes()]
-    for wrong in ({"element_id": "e9"}, {"end": 40}, {"start": 21}, {"start": 13}, {"mac": ""}):
-        span = sent["live"][0] | wrong
-        response = await site.service.client.post(
-            f"{path}/sent", json=sent | {"send_id": "s2", "live": [span]}, headers=headers
-        )
-        assert response.status_code == 422
-
-
-async def test_nothing_that_comes_with_a_request_is_evidence_without_the_service_s_mac(site: Site) -> None:
-    body = {"context": site.context()}
-    answer, other = [await site.service.answered(agent="ann", body=one) for one in (body, {})]
-    await site.service.idle()
-    right = {"element_id": "e1", "value": "Shipped", "mac": mac_of(answer, "Shipped")}
-    headers = site.service.headers()
-
-    async def found(of: dict[str, Any], text: str, *shown: dict[str, Any]) -> list[str]:
-        """Return what code finds, and what stops the text at Send."""
-        path, asked = f"{ANSWERS}/{of['answer_id']}", {"text": text, "by_model": False, "live": shown}
-        checked = await site.service.client.post(f"{path}/reply/check", json=asked, headers=headers)
-        sent = {"send_id": "s9", "text": text, "shown": shown}
-        kept = await site.service.client.post(f"{path}/sent", json=sent, headers=headers)
-        stopping = kept.json().get("findings", [])
-        if checked.is_success:
-            assert stopping == checked.json()["checks"]
-        return [value for one in stopping for value in one["values"]]
-
-    wait = "The wait is two days. "
-    assert await found(answer, f"{wait}It is with Kowalski.", right) == ["Kowalski"]
-    for value in ("Kowalski", "400 mg"):
-        forged = [
-            right | {"value": value},
-            right | {"value": value, "mac": ""},
-            {**right, "value": f"{value} "},
-        ]
-        assert await found(answer, f"{wait}Take it with {value}.", *forged) == [value]
-    text = f"{wait}Take 400 mg."
-    assert await found(other, text, right | {"value": text}) == ["400 mg"]  # an answer without an element
-    span = {"element_id": "e1", "start": 0, "end": len(text), "mac": right["mac"]}
-    for spans in ([span], [span | {"mac": ""}], [span | {"start": 29, "end": 35}]):
-        sent = {"send_id": "s9", "text": text, "live": spans}
-        path = f"{ANSWERS}/{answer['answer_id']}/sent"
-        assert (await site.service.client.post(path, json=sent, headers=headers)).status_code == 422
-
-
-async def test_a_send_id_delivers_one_text(site: Site) -> None:
-    answer = await site.service.answered(agent="ann", body={"context": site.context()})
-    again = await site.service.answered(agent="ann", body={"context": site.context()})
-    await site.service.idle()
-    macs = [mac_of(one, "Shipped") for one in (answer, again)]
-    headers, text = site.service.headers(), "The wait is two days. It is Shipped now."
-
-    async def send(mac: str, text: str) -> httpx.Response:
-        span = {"element_id": "e1", "start": 28, "end": 35, "mac": mac}
-        sent = {"send_id": "s1", "text": text, "live": [span]}
-        path = f"{ANSWERS}/{answer['answer_id']}/sent"
-        return await site.service.client.post(path, json=sent, headers=headers)
-
-    first = await send(macs[0], text)
-    assert (first.status_code, (await send(macs[0], text)).status_code) == (200, 200)
-    assert (await send(macs[0], f"{text} Bye.")).status_code == 409
-    assert (await send(macs[1], text)).status_code == 422  # another answer's
-    read = await site.service.client.get(f"{ANSWERS}/{answer['answer_id']}", headers=headers)
-    assert [one["delivered_hash"] for one in read.json()["sent"]] == [first.json()["delivered_hash"]]
 
 
 async def test_a_context_counts_for_one_answer_and_a_repeat_under_its_key_joins_it(site: Site) -> None:

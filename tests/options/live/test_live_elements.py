@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from assistant.answer.scores import shipped_weights
 from assistant.domain.answers import LiveMatch, LiveMatchState
 from assistant.domain.live import ElementType
 from assistant.options.live.examples import USUAL_LIVE, Example, LiveExamples
@@ -137,40 +135,7 @@ def test_how_much_a_question_asks_for_live_data_moves_the_least_cosine() -> None
     assert unsure.least > usual.least > sure.least
 
 
-def test_a_vector_that_the_head_does_not_know_counts_as_usual() -> None:
-    examples = with_examples((ORDER, NEAR), (None, BESIDE))
-    assert matches(examples, NEAR, None) == matches(examples, NEAR)
-
-
-def test_the_least_cosine_is_where_the_weights_are_undecided() -> None:
-    [found] = matches(with_examples((ORDER, NEAR), (None, BESIDE)), NEAR)
-    assert found.against is not None
-    values = {"cosine": found.least, "nearer": found.least - found.against, "live": USUAL_LIVE}
-    assert shipped_weights("live").score(values) == pytest.approx(0.0, abs=0.04)
-
-
 def test_a_name_is_read_as_it() -> None:
     examples = examples_of()
     assert examples.without_names("Are refills of Lisinopril left?", known=()) == "Are refills of it left?"
     assert examples.without_names("Is Lisinopril left?", known={"lisinopril"}) == "Is Lisinopril left?"
-
-
-def test_an_id_s_pattern_is_matched_in_linear_time() -> None:
-    def seconds(many: int) -> float:
-        pattern = "(a|ab?)" * many + "b"
-        config = load_tenant(TENANTS / "pharmacy.toml")
-        orders = systems_of(config)[0]
-        assert orders.inline is not None
-        operation = orders.inline.operations[0]
-        parameter = operation.parameters[0].model_copy(update={"pattern": pattern})
-        operations = (operation.model_copy(update={"parameters": (parameter,)}),)
-        connector = orders.inline.model_copy(update={"operations": operations})
-        changed = config.model_copy(update={"reach": (orders.model_copy(update={"inline": connector}),)})
-        examples = LiveExamples(FakeTenant(config=changed).services)
-        word = "a" * many + "c"
-        assert examples.plain(word) == word  # compiled
-        began_s = time.process_time()
-        examples.plain(" ".join([word] * 20))
-        return time.process_time() - began_s
-
-    assert seconds(16) < 60 * max(seconds(4), 1e-4)  # each way in turn is 2 ** 12 as much

@@ -11,8 +11,8 @@ from assistant.documents.sources import KnowledgeSources
 from assistant.domain.errors import ConfigurationError
 from assistant.options.live.section import LiveReach
 from assistant.tenant.tenant import SourceEntry, TenantConfig, load_tenant
-from tests.unit.test_settings import GOOD
 
+GOOD = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
 TAKER = '\n[[reach]]\nname = "care"\nport = 443\nreplies = "/replies"\n'
 
 

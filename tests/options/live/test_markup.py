@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.answer.excerpts import labelled_unit, shown_unit
-from assistant.domain.live import MOST_ELEMENTS, ElementKind
+from assistant.domain.live import MOST_ELEMENTS
 from assistant.text.marks import ELEMENTS
 from assistant.text.markup import (
     LONGEST_TAG_CHARACTERS,
@@ -68,11 +68,6 @@ def test_every_cut_in_two_or_three_gives_the_same(text: str) -> None:
     whole = parsed([text])
     for places in (*combinations(range(len(text) + 1), 1), *combinations(range(len(text) + 1), 2)):
         assert parsed(cut(text, *places)) == whole
-
-
-@pytest.mark.parametrize("text", TEXTS)
-def test_one_character_at_a_time_gives_the_same(text: str) -> None:
-    assert parsed(list(text)) == parsed([text])
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=30), st.randoms(use_true_random=False))
@@ -140,13 +135,6 @@ def test_what_is_no_tag_is_text(text: str) -> None:
 def test_a_tag_in_a_tag_is_the_inner_one() -> None:
     found = joined(list(tags_in("{{orders.{{orders.status}}}}", known)))
     assert found == ["{{orders.", Tag("orders.status", None, "{{orders.status}}"), "}}"]
-
-
-def test_a_kind_is_one_of_those_there_are() -> None:
-    for kind in ElementKind:
-        [tag] = tags_in(f"{{{{{kind} orders.status}}}}", lambda _: True)
-        assert isinstance(tag, Tag)
-        assert tag.kind is kind
 
 
 def test_tags_are_bounded_in_number() -> None:
@@ -243,11 +231,6 @@ def test_a_text_cannot_hold_a_mark_of_its_own() -> None:
     assert (marked, len(tags)) == (ELEMENTS.mark(0), 1)
     assert with_labels(marked, {0: "[order status]"}).text == "[order status]"
     assert without_marks(f"a{ELEMENTS.mark(3)}b", instead=" ") == "a b"
-
-
-def test_a_text_without_a_known_tag_is_unchanged() -> None:
-    text = f"{ELEMENTS.mark(0)} {{{{orders.secret}}}}"
-    assert with_marks(text, LABELS) == (text, ())
 
 
 def test_marks_of_one_text_are_bounded() -> None:

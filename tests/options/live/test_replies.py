@@ -17,10 +17,9 @@ from assistant.domain.live import Reply
 from assistant.options.live.replies import PostedReplies
 from assistant.options.live.section import LiveReach
 from assistant.options.live.systems import HttpSystems, SystemAccess
-from tests.attacks.live_scene import Switches
-from tests.attacks.live_site import BEARER, Site, opened, orders
 from tests.fakes.scripted_http import Exchange, Script, scripted_http
-from tests.fakes.tokens import unsigned
+from tests.options.live.live_scene import Switches
+from tests.options.live.live_site import BEARER, Site, opened, orders
 
 PATH = "/v1/replies"
 TEXT = "The wait is two days."
@@ -85,29 +84,6 @@ async def test_a_sent_reply_is_recorded_and_posted_with_its_context(tmp_path: Pa
         assert body["at"] == response.json()["at"]
         assert await kept(site, answer_id) == [TEXT]
         assert context not in response.text
-
-
-async def test_a_reply_goes_to_the_conversation_of_its_question_alone(tmp_path: Path) -> None:
-    async with opened(tmp_path, script=of_statuses(202), replies=PATH) as site:
-        own = site.context()
-        answer_id, alone = await answered(site, context=own), await answered(site)
-        assert (await send(site, answer_id, context=own)).status_code == 200
-        head, claims, signature = own.split(".")
-        of_another = site.context(customer="C-2").split(".")[1]
-        wrong = {
-            "another of this customer": site.context(),
-            "of another customer": site.context(customer="C-2"),
-            "of another agent": site.context(agent="bob"),
-            "of another tenant": site.context(tenant="pharmacy"),
-            "of another claim": ".".join((head, of_another, signature)),
-            "without a signature": f"{head}.{claims}.",
-            "of no algorithm": unsigned({"customer": "C-1"}),
-        }
-        for name, context in wrong.items():
-            refused = await send(site, answer_id, send_id="s2", context=context)
-            assert (refused.status_code, refused.json()["code"]) == (422, "context_refused"), name
-        assert (await send(site, alone, send_id="s3", context=own)).status_code == 422
-        assert len(posted(site)) == 1
 
 
 @pytest.mark.parametrize("text", ["The wait is nine days.", "The wait is two days, says Dr. Brandt."])

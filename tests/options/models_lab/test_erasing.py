@@ -24,13 +24,13 @@ from assistant.domain.errors import (
     SecondPersonNeededError,
 )
 from assistant.options.desk.feedback_store import unseal_all
-from assistant.options.desk.mover import MoveFeedback, MoverStores
+from assistant.options.desk.mover import OUTBOX, MoveFeedback, MoverStores
 from assistant.options.desk.opened import local_signals
 from assistant.options.models_lab.training_sets import Export
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.terminal import GlobalOptions
 from tests.fakes.tenant_stores import tenant_stores
-from tests.options.desk.moving import Desk, MemberNumbers, Texts, answered
+from tests.options.desk.moving import Desk, MemberNumbers, Texts, answered, feedback_of
 
 SENT = (Sent(send_id="s1", text="M-77 may come."), Sent(send_id="s2", text="M-88 may come."))
 
@@ -48,11 +48,11 @@ async def with_two_patients(options: GlobalOptions) -> None:
     stores = tenant_stores(tenant, state_dir=options.state_dir)
     signals = local_signals(tenant, tenants_dir=options.tenants_dir, state_dir=options.state_dir)
     moved = MoverStores(
-        outbox=stores.outbox,
+        outbox=stores.get(OUTBOX),
         records=stores.records,
         texts=Texts(),
         keys=stores.erasure_keys,
-        feedback=stores.feedback,
+        feedback=feedback_of(stores),
         open_cases=Desk().take,
         patients=MemberNumbers(),
     )
@@ -65,7 +65,8 @@ async def with_two_patients(options: GlobalOptions) -> None:
 
 async def readable(options: GlobalOptions, tenant: TenantConfig) -> list[str | None]:
     stores = tenant_stores(tenant, state_dir=options.state_dir)
-    texts = await stores.feedback.texts(await stores.feedback.texts_about("document:refill"))
+    feedback = feedback_of(stores)
+    texts = await feedback.texts(await feedback.texts_about("document:refill"))
     words = await unseal_all(texts.values(), stores.erasure_keys)
     await stores.close()
     return [each.sent for each in words.values()]

@@ -12,7 +12,7 @@ import pytest
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionChunk
 
-from tests.fakes.running_service import TWO_SENTENCES, RunningService, Scene, running_service, service_of_two
+from tests.fakes.running_service import RunningService, Scene, running_service, service_of_two
 
 QUESTION: list[Any] = [{"role": "user", "content": "How long is the wait?"}]
 
@@ -61,31 +61,6 @@ async def test_a_whole_completion_is_an_answer_on_record(service: RunningService
     assert completion.usage.total_tokens == 8
     record = await record_of(service, completion.id)
     assert (record["question"], record["text"]) == ("How long is the wait?", "Wait two days.")
-
-
-async def test_the_stream_says_what_the_whole_says(chat: AsyncOpenAI) -> None:
-    chunks = await streamed(chat, stream_options={"include_usage": True})
-    assert text_of(chunks) == "Wait two days."
-    assert len({chunk.id for chunk in chunks}) == 1
-    last = chunks[-2].choices[0]
-    assert last.finish_reason == "stop"
-    assert getattr(last.delta, "annotations")[0]["url_citation"]["title"] == "Title of wait"  # noqa: B009
-    assert chunks[-1].usage is not None
-    assert chunks[-1].usage.total_tokens == 8
-
-
-async def test_a_follow_up_is_retrieved_with_the_user_s_message_before(
-    service: RunningService, chat: AsyncOpenAI
-) -> None:
-    turns: list[Any] = [*QUESTION, {"role": "assistant", "content": "SECRETWORD"}]
-    asked = [*turns, {"role": "user", "content": "And by mail?"}]
-    completion = await chat.chat.completions.create(model="default", messages=asked)
-    record = await record_of(service, completion.id)
-    assert record["question"] == "And by mail?"
-    assert record["retrieval_question"] == "How long is the wait?\nAnd by mail?"
-    prompt = str(service.sagemaker.generations[-1].body)
-    assert "How long is the wait?\\nAnd by mail?" in prompt
-    assert "SECRETWORD" not in prompt
 
 
 async def test_a_recorded_conversation_goes_on_by_its_id(service: RunningService, chat: AsyncOpenAI) -> None:
@@ -192,56 +167,6 @@ async def test_the_bound_on_streams_is_one_for_both_endpoints(service: RunningSe
             await stream.close()
 
 
-async def test_closing_the_stream_ends_the_generation(service: RunningService, chat: AsyncOpenAI) -> None:
-    service.sagemaker.stall_after = 1
-    stream = await chat.chat.completions.create(model="default", messages=QUESTION, stream=True)
-    begun = await anext(aiter(stream))
-    generation = await service.sagemaker.generation()
-    await stream.close()
-    await service.idle()
-    assert generation.left.is_set()
-    assert (await record_of(service, begun.id))["outcome"] == "disconnected"
-
-
-async def test_an_answer_that_is_cancelled_is_an_error_of_the_client(
-    service: RunningService, chat: AsyncOpenAI
-) -> None:
-    service.sagemaker.texts = TWO_SENTENCES
-    service.sagemaker.stall_after = 2
-    seen: list[ChatCompletionChunk] = []
-
-    async def read() -> None:
-        async for chunk in await chat.chat.completions.create(
-            model="default", messages=QUESTION, stream=True
-        ):
-            seen.append(chunk)
-            if text_of(seen):
-                await service.client.delete(f"/v1/answers/{chunk.id}", headers=service.headers())
-
-    with pytest.raises(openai.APIError) as caught:
-        await read()
-    assert text_of(seen) == "Wait two days."
-    assert caught.value.code == "cancelled"
-
-
-async def test_a_silent_model_is_bridged_by_comments(tmp_path: Path) -> None:
-    from assistant.service.streams import StreamLimits
-
-    async with running_service(tmp_path, Scene(limits=StreamLimits(heartbeat_s=0.02))) as service:
-        await service.know("wait", "The wait is two days.")
-        go_on = service.sagemaker.hold_after(1)
-        body = {"model": "default", "messages": QUESTION, "stream": True}
-        async with service.client.stream(
-            "POST", "/v1/chat/completions", json=body, headers=service.headers()
-        ) as response:
-            lines = response.aiter_lines()
-            async for line in lines:
-                if line == ": alive":
-                    go_on.set()
-                    break
-            assert "data: [DONE]" in [line async for line in lines]
-
-
 @pytest.mark.parametrize("stop", ["The wait is", ["never", "The wait"], [". "]])
 @pytest.mark.parametrize("is_streamed", [False, True])
 async def test_a_text_ends_before_a_stop_and_the_model_stops_writing(
@@ -264,11 +189,6 @@ async def test_a_text_ends_before_a_stop_and_the_model_stops_writing(
     assert record["usage"]["completion_tokens"] > 0
 
 
-async def test_a_text_that_only_begins_a_stop_is_whole(service: RunningService, chat: AsyncOpenAI) -> None:
-    completion = await chat.chat.completions.create(model="default", messages=QUESTION, stop="days.!")
-    assert completion.choices[0].message.content == "Wait two days."
-
-
 async def test_a_quote_ends_before_the_line_with_a_stop_and_no_line_is_cut(tmp_path: Path) -> None:
     async with running_service(tmp_path, Scene(writes=False)) as service, chatting(service) as chat:
         await service.know("wait", "The wait is two days.\n\nCall the desk then.")
@@ -280,12 +200,6 @@ async def test_a_quote_ends_before_the_line_with_a_stop_and_no_line_is_cut(tmp_p
             content = stopped.choices[0].message.content or ""
             assert ("The wait is two days." in content, "Call" in content) == (True, False)
             assert stopped.choices[0].finish_reason == "stop"
-
-
-async def test_a_limit_that_cuts_ends_with_length(service: RunningService, chat: AsyncOpenAI) -> None:
-    service.sagemaker.texts, service.sagemaker.finish_reason = ("Wait two days. The", " wait"), "length"
-    completion = await chat.chat.completions.create(model="default", messages=QUESTION, max_tokens=5)
-    assert completion.choices[0].finish_reason == "length"
 
 
 async def test_a_tenant_may_refuse_system_messages(tmp_path: Path) -> None:

@@ -37,7 +37,6 @@ from assistant.domain.live import (
     ElementDisplay,
     ElementKind,
     ElementProblem,
-    ElementRow,
     ElementState,
     ElementValue,
 )
@@ -189,13 +188,6 @@ def test_the_content_names_what_is_not_answered() -> None:
     assert text_of(chunks((*WRITTEN[:-1], half))).endswith("days. 💊\n\nNot answered: Who pays?")
 
 
-def test_a_table_of_quotes_is_not_said_twice() -> None:
-    price = ElementValue(name="price", label="Price", text="$59", citations=(1,))
-    rows = (ElementRow(title="Mist", values=(price,)),)
-    quoted = element(kind=ElementKind.TABLE, data=ElementData(rows=rows))
-    assert said_with(quoted) == "[order status]"
-
-
 def test_a_citation_is_an_annotation_over_its_sentence() -> None:
     annotations = chunks(WRITTEN)[-1]["choices"][0]["delta"]["annotations"]
     assert annotations == [
@@ -259,13 +251,6 @@ def test_no_answer_is_said_in_words_and_told_by_our_own_field(
     assert (whole.choices[0].message.content, whole.answer.finish_reason) == (text, reason)
 
 
-def test_no_evidence_says_whom_to_ask() -> None:
-    ending = done(FinishReason.NO_EVIDENCE, why="Not in it.").model_copy(
-        update={"escalation": "Team Lead, ext. 1"}
-    )
-    assert text_of(chunks((STARTED, SOURCES, ending))) == "Not in it.\n\nAsk: Team Lead, ext. 1"
-
-
 def test_marks_of_an_answer_behind_a_notice_are_offsets_of_the_content() -> None:
     started = STARTED.model_copy(update={"unchecked_language": "es"})
     events = (started, *WRITTEN[1:])
@@ -298,20 +283,6 @@ def test_a_quoted_section_ends_with_a_notice_and_an_approved_answer_has_none() -
     first, *others = SOURCES.sources
     approved = Sources(sources=(first.model_copy(update={"kind": "approved"}), *others))
     assert text_of(chunks((STARTED, approved, *WRITTEN[2:-1], ending))).endswith("days. 💊")
-
-
-def test_a_message_in_a_language_without_red_flags_begins_with_the_notice() -> None:
-    started = STARTED.model_copy(update={"unchecked_language": "es"})
-    found = chunks((started, *WRITTEN[1:]))
-    assert text_of(found).startswith(f"{UNCHECKED}\n\nWait")
-    assert found[-1]["answer"]["unchecked_language"] == "es"
-    assert not text_of(chunks(WRITTEN)).startswith(UNCHECKED)
-
-
-def test_our_own_field_has_all_that_done_says() -> None:
-    answer = chunks(UNSURE)[-1]["answer"]
-    said = POSSIBLY.model_dump(mode="json", exclude={"citations", "usage"})
-    assert {name: answer[name] for name in said} == said
 
 
 def test_a_problem_in_mid_stream_is_an_error_and_no_end() -> None:

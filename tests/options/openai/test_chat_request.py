@@ -61,11 +61,6 @@ def test_a_message_of_another_role_is_ignored_and_named(role: str) -> None:
     assert "bold" not in repr(chat)
 
 
-def test_a_role_that_there_is_not_is_refused() -> None:
-    error = refused(messages=[{"role": "oracle", "content": "Be bold."}, QUESTION])
-    assert (error.param, "each with a role" in error.message) == ("messages.0", True)
-
-
 def test_the_last_message_must_be_the_user_s() -> None:
     error = refused(messages=[QUESTION, {"role": "assistant", "content": "Two days."}])
     assert error.param == "messages.1.role"
@@ -124,64 +119,6 @@ def test_what_is_unknown_is_ignored_and_named(name: str, value: Any) -> None:
 
 def test_only_a_plain_name_reaches_the_header() -> None:
     assert asked(**{'x"\r\nset-cookie: a': 1, "n\u00e9": 1, "a" * 90: 1}).ignored == ("a" * 64,)
-
-
-# What clients send unasked, by their sources
-CLIENTS: dict[str, dict[str, Any]] = {
-    "Open WebUI": {
-        "model": "default",
-        "stream": True,
-        "chat_id": "c1",
-        "top_k": 40,
-        "messages": [
-            {"role": "system", "content": "You are helpful."},
-            {"role": "user", "content": [{"type": "text", "text": "How long is the wait?"}]},
-        ],
-    },
-    "LangChain": {
-        "model": "default",
-        "stream": False,
-        "temperature": 0.7,
-        "n": 1,
-        "logprobs": None,
-        "stop": None,
-        "messages": [
-            {"role": "user", "content": "First?"},
-            {
-                "role": "assistant",
-                "content": None,
-                "tool_calls": None,
-                "function_call": None,
-                "refusal": None,
-            },
-            {"role": "user", "content": "How long is the wait?", "name": None},
-        ],
-    },
-    "LibreChat": {
-        "model": "default",
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        "user": "65f0",
-        "top_p": 1,
-        "presence_penalty": 0,
-        "frequency_penalty": 0,
-        "tools": [{"type": "function", "function": {"name": "search"}}],
-        "messages": [
-            {"role": "developer", "content": "Today is Monday."},
-            {"role": "user", "content": "How long is the wait?"},
-        ],
-    },
-}
-
-
-@pytest.mark.parametrize("body", CLIENTS.values(), ids=CLIENTS)
-def test_what_clients_send_unasked_is_a_question(body: dict[str, Any]) -> None:
-    assert question_of(read_chat_request(orjson.dumps(body))).question == "How long is the wait?"
-
-
-def test_the_newer_name_of_the_limit_stands_above_the_older() -> None:
-    assert read(max_tokens=9).max_tokens == 9
-    assert read(max_tokens=9, max_completion_tokens=5).max_tokens == 5
 
 
 def test_options_of_a_stream_go_only_with_one() -> None:

@@ -78,6 +78,13 @@ async def test_a_document_that_the_manager_may_not_read_is_counted_and_not_named
     assert [one["name"] for one in shown["groups"]] == ["hr"]
 
 
+@pytest.mark.parametrize("days", [-1, 92, 4000])
+async def test_a_period_has_one_to_92_days(service: RunningService, days: int) -> None:
+    last = datetime.now(UTC).date()
+    asked: dict[str, Any] = {"from": str(last - timedelta(days=days)), "to": str(last)}
+    assert (await read(service, **asked)).status_code == 422
+
+
 async def test_today_is_counted_at_most_once_a_minute(service: RunningService) -> None:
     await service.answered()
     assert (await read(service)).json()["total"]["questions"] == 1
@@ -97,10 +104,3 @@ async def test_a_title_that_begins_like_a_formula_is_text_in_a_spreadsheet(servi
     header, row = response.text.splitlines()
     assert header.startswith("document_id,title,answers")
     assert row.startswith("wait,'=1+2,1")
-
-
-@pytest.mark.parametrize("days", [-1, 92, 4000])
-async def test_a_period_has_one_to_92_days(service: RunningService, days: int) -> None:
-    last = datetime.now(UTC).date()
-    asked: dict[str, Any] = {"from": str(last - timedelta(days=days)), "to": str(last)}
-    assert (await read(service, **asked)).status_code == 422

@@ -221,13 +221,3 @@ def ask_the_panel(zendesk: Page) -> FrameLocator:
     panel.get_by_role("button", name="Answer the customer").click()
     expect(panel.locator(".answer")).to_contain_text("25 days")
     return panel
-
-
-def test_a_second_ticket_begins_anew_with_a_context_of_its_own(zendesk: Page) -> None:
-    panel = panel_of(zendesk)
-    expect(panel.locator(".chat-bar")).to_have_text("4711")
-    zendesk.evaluate("conversation = said; changed()")
-    expect(panel.locator(".chat-bar")).to_contain_text("4711, 2 messages")
-    zendesk.evaluate("ticket = 4712; conversation = []; changed()")
-    expect(panel.locator(".chat-bar")).to_have_text("4712")
-    assert app_of(zendesk).evaluate("asked") == ["4711", "4712"]

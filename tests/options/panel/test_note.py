@@ -78,9 +78,3 @@ async def test_what_stayed_open_is_said(tmp_path: Path) -> None:
         assert entry["open"] == [["Do you ship to Norway?", "no_document"]]
         plain = (await note_of(service, answer["conversation_id"], accept="text/plain")).text
         assert "Do you ship to Norway? (no document answers)" in plain.partition("\nOpen\n")[2]
-
-
-async def test_an_answered_question_without_a_reply_is_open(service: RunningService) -> None:
-    answer = await service.answered()
-    [entry] = (await note_of(service, answer["conversation_id"])).json()["entries"]
-    assert entry["open"] == [["How long is the wait?", "not_sent"]]

@@ -68,28 +68,6 @@ def test_the_pop_up_signs_in_and_nothing_is_kept(
     assert page.frames[1].evaluate(NOTHING_KEPT) == 0
 
 
-def test_the_panel_works_where_the_browser_refuses_it_storage(
-    helpdesk: Callable[..., Page], context: BrowserContext, scene: PanelScene
-) -> None:
-    """As browsers do to a frame of another site."""
-    context.add_init_script("""
-      const refused = { get: () => { throw new DOMException("refused", "SecurityError"); } };
-      Object.defineProperty(window, "sessionStorage", refused);
-      Object.defineProperty(window, "localStorage", refused);""")
-    panel = panel_of(helpdesk(scene.code()))
-    panel.get_by_role("button", name="Answer the customer").click()
-    expect(panel.locator(".answer")).to_contain_text("25 days")
-
-
-def test_a_pop_up_that_was_cut_off_says_so(context: BrowserContext, scene: PanelScene) -> None:
-    page = context.new_page()
-    page.goto(f"{scene.url}/panel?code=x&state=y")
-    expect(page.locator("main")).to_contain_text("cut this window off")
-    assert page.url == f"{scene.url}/panel"
-    page.goto(f"{scene.url}/panel")
-    expect(page.locator("main")).to_contain_text("belongs in a page of your helpdesk")
-
-
 def test_source_and_note_go_to_the_page(
     helpdesk: Callable[..., Page], context: BrowserContext, scene: PanelScene
 ) -> None:
@@ -236,24 +214,6 @@ def test_the_package_refuses_what_was_made_in_another_conversation(
     assert page.evaluate("panel.taken") == []
 
 
-def test_a_context_in_the_frame_s_address_is_not_taken(own: Callable[[], Page], scene: PanelScene) -> None:
-    page = own()
-    panel = panel_of(page)
-    page.frames[1].evaluate("token => { location.hash = `context=${token}` }", scene.context(customer="C-9"))
-    hand(page, "T-1", "When is a refill due?", context=scene.context())
-    expect(panel.locator(".context-bar")).to_contain_text("Live data of C-1")
-
-
-def test_a_long_chat_is_asked_with_its_newest_messages(own: Callable[[], Page]) -> None:
-    page = own()
-    panel = panel_of(page)
-    hand(page, "T-1", *["é" * 3_900] * 24, "When is a refill due?")
-    with page.expect_response("**/v1/answers") as asked:
-        panel.get_by_role("button", name="Answer the customer").click()
-    assert asked.value.status == 200
-    expect(panel.locator(".answer")).to_contain_text("25 days")
-
-
 def test_another_customer_of_the_same_ticket_begins_anew(own: Callable[[], Page], scene: PanelScene) -> None:
     page = own()
     panel = panel_of(page)
@@ -298,24 +258,6 @@ def test_a_page_that_cannot_take_the_reply_is_told_to_the_agent(
     panel.get_by_role("button", name="Insert", exact=True).click()
     expect(panel.get_by_role("button", name="The page did not take it: copy it")).to_be_visible()
     expect(panel.get_by_role("button", name="Add as note")).to_have_count(0)
-
-
-def test_a_sign_in_that_ended_is_renewed_by_a_code_and_the_work_stays(
-    own: Callable[[], Page], scene: PanelScene
-) -> None:
-    page = own()
-    panel = panel_of(page)
-    hand(page, "T-1", "When is a refill due?")
-    panel.get_by_role("button", name="Answer the customer").click()
-    expect(panel.locator(".answer")).to_contain_text("25 days")
-    panel.locator("#edit-reply").click()
-    panel.locator("#reply").fill("My words")
-    page.evaluate("code => { window.code = code; told.length = 0 }", scene.code())
-    page.route("**/reply/check", lambda route: route.fulfill(status=401, body="{}"), times=1)
-    panel.get_by_role("button", name="Insert", exact=True).click()
-    page.wait_for_function("told.includes('signed in')")
-    expect(panel.locator(".panel-sign-in")).to_have_count(0)
-    expect(panel.locator("#reply")).to_have_value("My words")
 
 
 @pytest.mark.parametrize(("agent", "tenant"), [("bob", "clinic"), ("ann", "pharmacy")])
@@ -370,14 +312,6 @@ def test_the_panel_has_no_violation_of_accessibility_rules(
     panel.locator("#question").press("Enter")
     expect(panel.locator(".panel-sign-in")).to_be_visible()
     check()
-
-
-def test_the_sign_in_of_the_panel_has_no_violation_of_accessibility_rules(
-    helpdesk: Callable[..., Page], axe_source: str
-) -> None:
-    page = helpdesk()
-    expect(panel_of(page).get_by_role("button", name="Sign in")).to_be_visible()
-    assert page.frames[1].evaluate(axe_source + RUN_AXE) == []
 
 
 RUN_AXE = """;

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date
-from decimal import Decimal
 
 import pytest
 
-from assistant.answer.answer import AnswerQuestion
 from assistant.answer.events import ElementChanged
 from assistant.domain.answers import Mode
-from assistant.domain.documents import ItemFacts, StoredDocument
+from assistant.domain.documents import StoredDocument
 from assistant.domain.live import (
     ElementData,
     ElementKind,
@@ -23,69 +20,13 @@ from assistant.domain.live import (
     ElementValue,
     LiveReadError,
 )
-from assistant.options.live.reads import ReadElementAgain
-from tests.attacks.live_scene import KeptReads
-from tests.fakes.answering import FakeTenant, agent, document
+from tests.fakes.answering import FakeTenant
 from tests.fakes.live import STOCK, FakeLive
+from tests.options.shop.shelf import DATED, HEAVY, LIGHT, REVIEWS, SOURCES, item, review, shop
 from tests.unit.answer.asking_and_reading import Asked, ask, prepare
 
-DATED = date(2026, 11, 20)
-SOURCES: list[dict[str, object]] = [
-    {"name": "catalogue", "access": "everyone", "kind": "catalogue"},
-    {"name": "reviews", "access": "everyone", "kind": "reviews"},
-    {"name": "help", "access": "everyone", "kind": "help"},
-]
 WEIGHTS = "What is the weight of the Aria Mist 200 and of the Aria Mist 300?"
 QUIET = "a humidifier with a noise level under 40 dB"
-LONG_AGO = date(2025, 2, 3)
-
-
-def item(
-    number: int, *, weight: str, noise: str, price: str, labels: tuple[str, ...] = (), **more: str
-) -> StoredDocument:
-    properties = {"Weight": weight, "Noise level": noise, **more}
-    lines = "\n".join(f"- {name}: {value}" for name, value in {"Price": f"${price}", **properties}.items())
-    title = f"Aria Mist {number}"
-    made = document(
-        f"catalogue:A-{number}",
-        f"A humidifier: {title}.\n\n{lines}\n\nBoil the water.",
-        title=title,
-        labels=labels,
-        effective_date=DATED,
-    )
-    facts = ItemFacts(
-        item_id=f"A-{number}",
-        category="Humidifiers",
-        price=Decimal(price),
-        currency="USD",
-        properties=properties,
-        ratings=0,
-    )
-    return replace(made, card=replace(made.card, item=facts))
-
-
-def review(item_id: str, number: int, stars: float, text: str, *, votes: int = 0) -> StoredDocument:
-    title = f"Aria Mist {item_id.removeprefix('A-')}: so so"
-    made = document(f"reviews:{item_id}-r{number}", text, title=title, effective_date=LONG_AGO)
-    facts = ItemFacts(item_id=item_id, rating=stars, helpful_votes=votes)
-    return replace(made, card=replace(made.card, item=facts))
-
-
-LIGHT = item(200, weight="1.2 kg", noise="38 dB", price="59.90", Mist="cool")
-HEAVY = item(300, weight="2 kg", noise="28 dB", price="89.00", Mist="warm")
-GONE = item(100, weight="1 kg", noise="24 dB", price="19.00", Discontinued="no longer made")
-REVIEWS = [
-    review("A-300", 1, 5.0, "You barely hear it at night."),
-    review("A-300", 2, 1.0, "It leaked on the dresser."),
-    review("A-300", 3, 1.0, "It broke within a week.", votes=40),
-    review("A-200", 1, 3.0, "It does its job."),
-]
-
-
-def shop(*documents: StoredDocument) -> FakeTenant:
-    tenant = FakeTenant()
-    tenant.configure(sources=SOURCES)  # pyright: ignore[reportArgumentType]
-    return tenant.with_documents(*(documents or (LIGHT, HEAVY, GONE, *REVIEWS)))
 
 
 async def table(tenant: FakeTenant, question: str = WEIGHTS) -> Asked:
@@ -293,21 +234,6 @@ async def test_a_system_that_is_down_costs_one_element_and_no_word() -> None:
         ElementProblem.SYSTEM_UNAVAILABLE,
         True,
     )
-
-
-async def test_the_stock_of_the_same_items_is_read_again() -> None:
-    tenant, live = with_stock()
-    answered = await ask(tenant, QUIET)
-    assert answered.record.elements[1].items == ("A-200", "A-300")
-    live.by_word["A-300"] = state("In stock")
-    answers = AnswerQuestion(tenant.services)
-    again = ReadElementAgain(
-        tenant.services, reads=KeptReads(), bounds=answers.bounds, as_asked=answers.read.as_asked
-    )
-    element = await again.read(answered.record.answer_id, "e2", identity=agent(), context=None)
-    assert element.kind is ElementKind.TABLE
-    assert element.data is not None
-    assert [row.values[0].text for row in element.data.rows] == ["In stock", "In stock"]
 
 
 # --- what may be seen -------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from assistant.documents.sources import KnowledgeSource
 from assistant.domain.clock import SystemClock
 from assistant.options.sources.connector import Connector
 from assistant.options.sources.opened import LocalSecrets, open_connector
-from assistant.options.sources.run import StoredTarget, SyncSource, turn_of
+from assistant.options.sources.run import SOURCE_RUNS, StoredTarget, SyncSource, turn_of
 from assistant.options.sources.section import AnyConnector, MediaWikiConnector, SqlConnector
 from assistant.tenant.tenant import SourceEntry
 from assistant.terminal.sending import ServiceTarget, open_target
@@ -170,7 +170,7 @@ def sync_of(
         WIKI,
         connect=connect,
         open_target=partial(nullcontext, target) if service is None else partial(pushing, service, settings),
-        runs=knowledge.stores.source_runs,
+        runs=knowledge.stores.get(SOURCE_RUNS),
         into="" if service is None else service.url,
         turn=knowledge.stores.get(turn_of("wiki")),
         clock=SystemClock(),

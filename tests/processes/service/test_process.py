@@ -126,17 +126,6 @@ async def one_sentence(environment: dict[str, str]) -> str:
     return said
 
 
-async def test_a_missing_setting_is_named() -> None:
-    assert "ASSISTANT_SERVICE_ISSUER" in await one_sentence({})
-
-
-async def test_a_missing_model_artifact_is_named(settings: ServiceSettings) -> None:
-    path = settings.model_artifacts_dir / "tiny-llm" / "artifact.json"
-    path.unlink()
-    settings = settings.model_copy(update={"only_tenants": ("clinic",)})
-    assert str(path) in await one_sentence(settings.environment())
-
-
 async def test_where_answers_are_quoted_no_artifact_of_the_llm_is_waited_for(
     settings: ServiceSettings, sagemaker: SageMakerSocket
 ) -> None:
@@ -190,3 +179,10 @@ async def test_a_tenant_that_cannot_be_served_is_logged_and_the_others_are_serve
     assert (line["tenant"], line["level"]) == ("bakery", "warning")
     told = {"a typo": "unknown key oven", "a damaged file": f"{folder / 'records.sqlite'} is damaged"}
     assert told.get(wrong, "nowhere") in line["reason"]
+
+
+async def test_a_missing_model_artifact_is_named(settings: ServiceSettings) -> None:
+    path = settings.model_artifacts_dir / "tiny-llm" / "artifact.json"
+    path.unlink()
+    settings = settings.model_copy(update={"only_tenants": ("clinic",)})
+    assert str(path) in await one_sentence(settings.environment())

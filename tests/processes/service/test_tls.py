@@ -4,37 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import httpx
-import orjson
 import pytest
 import pytest_asyncio
 
 from assistant.process.http import self_signed_context
 from assistant.process.settings import ServiceSettings
 from assistant.service import alive
-from assistant.tenant import deployed_names
 from tests.fakes.processes import RunningProcess, process
 from tests.fakes.running_service import (
     NO_TENANTS,
     RunningService,
     Scene,
-    events_of,
     published_keys,
     served,
     service_settings,
 )
 from tests.fakes.sagemaker_socket import SageMakerSocket, sagemaker_socket
 from tests.fakes.tokens import EC_KEY
-
-KERNEL_AND_TLS_BYTES = 384 * 1024
-"""What the two kernels keep of a connection with the buffers set below, and a record of TLS."""
 
 STAMPS = {"release": "1.2.3", "model_stamp": "m-1", "schema_stamp": "s-1"}
 
@@ -60,13 +52,6 @@ for_module = pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def endpoints() -> AsyncIterator[SageMakerSocket]:
     async with sagemaker_socket() as made:
         yield made
-
-
-@pytest.fixture
-def sagemaker(endpoints: SageMakerSocket) -> SageMakerSocket:
-    endpoints.hold = endpoints.stall_after = None
-    endpoints.generations.clear()
-    return endpoints
 
 
 @for_module
@@ -110,37 +95,9 @@ async def test_plain_http_is_not_understood(running: RunningProcess) -> None:
             await client.get(running.url.replace("https", "http") + "/healthz")
 
 
-async def test_a_stream_in_progress_outlives_the_signal_to_stop(
-    service: RunningService, settings: ServiceSettings, sagemaker: SageMakerSocket
-) -> None:
-    gate = sagemaker.hold_after(1)
-    async with process("service", settings.environment()) as other, balanced(other.url) as client:
-        there = replace(service, url=other.url, client=client)
-        asking = asyncio.create_task(there.ask(accept="text/event-stream"))
-        await sagemaker.generation()
-        other.child.terminate()
-        gate.set()
-        kinds = [kind for kind, _ in events_of((await asking).text)]
-        assert (kinds[0], kinds[-1]) == ("started", "done")
-        await client.aclose()  # as a balancer does after a close notice
-        assert (await other.ended())[0] == 0
-
-
 async def test_readiness_shows_what_was_deployed(service: RunningService, running: RunningProcess) -> None:
     response = await service.client.get(f"{running.operations_url}/readyz")
     assert response.json()["deployed"] == STAMPS
-
-
-async def test_a_client_that_leaves_stops_the_model(
-    service: RunningService, sagemaker: SageMakerSocket
-) -> None:
-    sagemaker.stall_after = 1
-    headers = service.headers(accept="text/event-stream")
-    body = {"question": "How long is the wait?"}
-    async with service.client.stream("POST", "/v1/answers", json=body, headers=headers) as response:
-        assert response.status_code == 200
-        call = await sagemaker.generation()
-    await asyncio.wait_for(call.left.wait(), 8)  # before a first token is late, after 10 s
 
 
 async def test_the_container_s_health_check_finds_it_alive(running: RunningProcess) -> None:
@@ -149,51 +106,6 @@ async def test_the_container_s_health_check_finds_it_alive(running: RunningProce
         *(sys.executable, "-m", "assistant.service.alive"), env=dict(os.environ) | environment
     )
     assert await asyncio.wait_for(check.wait(), 60) == 0
-
-
-async def test_the_process_tells_its_active_streams(
-    service: RunningService, running: RunningProcess, sagemaker: SageMakerSocket
-) -> None:
-    sagemaker.hold_after(1)
-    asking = asyncio.create_task(service.ask(accept="text/event-stream"))
-    assert running.child.stdout is not None
-    told: list[int] = []
-    while 1 not in told:
-        line = await asyncio.wait_for(running.child.stdout.readline(), 60)
-        told += orjson.loads(line)[deployed_names.ACTIVE_STREAMS]
-    asking.cancel()
-
-
-async def test_a_slow_reader_holds_no_more_than_without_tls() -> None:
-    sent = 0
-    blocked = asyncio.Event()
-
-    async def endless(scope: Any, receive: Any, send: Any) -> None:
-        nonlocal sent
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        part = {"type": "http.response.body", "body": bytes(4096), "more_body": True}
-        while sent < 4 * KERNEL_AND_TLS_BYTES:
-            sending = asyncio.create_task(send(part))
-            if not (await asyncio.wait({sending}, timeout=1))[0]:
-                sending.cancel()
-                break
-            sent += 4096
-        blocked.set()
-
-    async with served(endless, tls=self_signed_context()) as url:
-        reader = await asyncio.to_thread(connect_and_read_nothing, int(url.rpartition(":")[2]))
-        await asyncio.wait_for(blocked.wait(), 30)
-        reader.close()
-    assert 0 < sent < KERNEL_AND_TLS_BYTES
-
-
-def connect_and_read_nothing(port: int) -> ssl.SSLSocket:
-    raw = socket.socket()
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    raw.connect(("127.0.0.1", port))
-    reader = balancer().wrap_socket(raw)
-    reader.sendall(b"GET / HTTP/1.1\r\nhost: task\r\n\r\n")
-    return reader
 
 
 async def test_a_new_task_has_a_key_of_its_own() -> None:

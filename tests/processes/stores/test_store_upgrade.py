@@ -16,7 +16,7 @@ from assistant.domain.audit import AccessQuery
 from assistant.domain.desk import DeskKind
 from assistant.domain.errors import ConfigurationError
 from assistant.stores.sqlite_file import refuse_files
-from tests.fakes.kept_state import FILES, open_tenant, read, restore
+from tests.processes.stores.kept_state import FILES, open_tenant, read, restore
 from tests.unit.release_before import ANSWER, make_state
 
 COUNT = 200
@@ -72,7 +72,7 @@ OPEN = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from assistant.stores import earlier_files
-from tests.fakes.kept_state import open_tenant
+from tests.processes.stores.kept_state import open_tenant
 left = int(sys.argv[2])
 def progress():
     global left

@@ -21,19 +21,6 @@ def fields(encoded: bytes) -> dict[str, str]:
     return dict(line.split(": ", 1) for line in lines)
 
 
-def test_ids_count_up_under_the_answer() -> None:
-    events: tuple[AnswerEvent, ...] = (STARTED, Token("x"), DONE)
-    encoded = [
-        encode_events([(sequence, event)], answer_id="a1") for sequence, event in enumerate(events, start=1)
-    ]
-    assert [fields(frame)["id"] for frame in encoded] == ["a1:1", "a1:2", "a1:3"]
-
-
-@pytest.mark.parametrize("event", [Token("x"), DONE], ids=["token", "done"])
-def test_an_event_of_the_connection_alone_has_no_id(event: AnswerEvent) -> None:
-    assert "id" not in fields(encode_events([(0, event)], answer_id="a1"))
-
-
 @pytest.mark.parametrize("event", [STARTED, DONE], ids=["started", "done"])
 def test_data_is_the_event_as_json(event: Started | Done) -> None:
     read = fields(encode_events([(1, event)], answer_id="a1"))
@@ -90,25 +77,10 @@ async def test_who_comes_back_gets_what_comes_after() -> None:
     assert await written.taken() == [(3, Token("c"))]
 
 
-async def test_a_waiting_reader_gets_what_comes() -> None:
-    written = Written()
-    taking = asyncio.create_task(written.taken(beat_s=5))
-    await asyncio.sleep(0)
-    written.add(Token("a"))
-    assert await taking == [(1, Token("a"))]
-
-
 async def test_when_nothing_comes_the_beat_does_again_and_again() -> None:
     written = Written()
     for _ in range(3):
         assert await written.taken(beat_s=0.01) == []
-
-
-async def test_a_beat_may_become_shorter() -> None:
-    written = Written()
-    asyncio.get_running_loop().call_soon(written.add, Token("a"))
-    await written.taken(beat_s=1e6)
-    assert await asyncio.wait_for(written.taken(beat_s=0.01), 60) == []
 
 
 async def test_a_beat_counts_from_the_last_that_came() -> None:

@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 from assistant.answer.events import Done, Problem
 from assistant.domain.answers import FinishReason, Mode, SourceAsked, Usage
 from assistant.domain.errors import AssistantError
-from assistant.process.settings import ServiceSettings
 from assistant.service.health import (
     AnswerObserver,
     LiveMetrics,
@@ -77,15 +76,6 @@ def test_a_line_has_the_age_of_the_oldest_credential_that_is_in_use() -> None:
     assert deployed_names.SYSTEM_CREDENTIAL_AGE in told
 
 
-def test_a_failure_is_counted_in_one_line() -> None:
-    task = Task()
-    reported: list[int] = []
-    for task.failures in (2, 2, 5):
-        task.metrics.sample()
-        reported.append(task.line()[deployed_names.INTERNAL_ERRORS])
-    assert reported == [2, 0, 3]
-
-
 def test_every_metric_that_is_declared_has_its_values_and_dimension() -> None:
     task = Task()
     task.metrics.sample()
@@ -97,15 +87,6 @@ def test_every_metric_that_is_declared_has_its_values_and_dimension() -> None:
     declared = {metric["Name"] for metric in directive["Metrics"]}
     assert line.keys() == {"_aws", deployed_names.DIMENSION} | declared
     assert line["_aws"]["Timestamp"] == int(SteppedClock().now().timestamp() * 1000)
-
-
-def test_the_longest_interval_fits_a_line() -> None:
-    (longest_s,) = [
-        constraint.le
-        for constraint in ServiceSettings.model_fields["metrics_interval_s"].metadata
-        if hasattr(constraint, "le")
-    ]
-    assert longest_s <= LONGEST_METRIC_VALUES
 
 
 @pytest.mark.parametrize(("identified", "counted"), [(True, 2), (False, 0)])
@@ -261,3 +242,12 @@ def ended(mode: Mode, *, usage: Usage) -> Done:
 
 def problem(code: str) -> Problem:
     return Problem(title="t", status=500, detail="d", code=code, retryable=False)
+
+
+def test_a_failure_is_counted_in_one_line() -> None:
+    task = Task()
+    reported: list[int] = []
+    for task.failures in (2, 2, 5):
+        task.metrics.sample()
+        reported.append(task.line()[deployed_names.INTERNAL_ERRORS])
+    assert reported == [2, 0, 3]

@@ -72,10 +72,6 @@ async def test_one_of_several_audiences_suffices() -> None:
     assert (await identify(token(claims(NOW, aud=["other", AUDIENCE])))).agent == "ann"
 
 
-async def test_a_role_that_nobody_knows_gives_no_right() -> None:
-    assert (await identify(token(claims(NOW, roles=["root", "agent"])))).roles == {Role.AGENT}
-
-
 @pytest.mark.parametrize("change", [{"exp": -59}, {"iat": 59}, {"nbf": 59}])
 async def test_clocks_may_differ_by_a_minute(change: dict[str, int]) -> None:
     shifted = {name: int(NOW.timestamp()) + seconds for name, seconds in change.items()}
@@ -206,3 +202,7 @@ def test_a_missing_role_is_forbidden() -> None:
     require_role(auditor, Role.AGENT, Role.AUDITOR)
     with pytest.raises(ForbiddenError, match="agent or knowledge_owner"):
         require_role(auditor, Role.AGENT, Role.KNOWLEDGE_OWNER)
+
+
+async def test_a_role_that_nobody_knows_gives_no_right() -> None:
+    assert (await identify(token(claims(NOW, roles=["root", "agent"])))).roles == {Role.AGENT}

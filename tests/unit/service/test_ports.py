@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Iterator
 from dataclasses import fields
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import assistant.options
-import assistant.stores
-from assistant.options.desk.settings import MovingSettings
-from assistant.process.settings import AuditSettings, IngestingSettings, ServiceSettings
+from assistant.process.settings import FunctionSettings, StoreSettings
 from assistant.stores.opened import EmbeddedTenant
 from assistant.stores.store import Primitive, Store
+from tests.fakes.declared_stores import declared_stores
 
-SETTINGS = {
-    name
-    for settings in (AuditSettings, IngestingSettings, MovingSettings, ServiceSettings)
-    for name in settings.model_fields
-}
+STORES = declared_stores()
 
 
-def declared() -> Iterator[tuple[str, Store[Any, Any] | Primitive[Any]]]:
-    for package in (assistant.stores, assistant.options):
-        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if {"stack", "commands"} & set(found.name.split(".")):
-                continue
-            for name, value in vars(import_module(found.name)).items():
-                if isinstance(value, Store | Primitive):
-                    yield name, value
+def settings(kind: type[Any]) -> Iterator[str]:
+    """Yield the names of a class's settings, and of those that classes of options add to it."""
+    yield from kind.model_fields
+    for below in kind.__subclasses__():
+        yield from settings(below)
 
 
-STORES = dict(declared())
+SETTINGS = {*settings(StoreSettings), *settings(FunctionSettings)}
 
 
 def settings_of(primitive: Primitive[Any]) -> set[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Route, expect
+from playwright.sync_api import Locator, expect
 
 from tests.browser.console_page import ConsolePage
 from tests.options.desk.browser.conftest import Site
@@ -55,24 +55,6 @@ def test_changes_have_counts_and_lines_stand_side_by_side(recall: OpenRecall) ->
     assert (link.get_attribute("href") or "").startswith("https://desk.example/c/")
 
 
-def test_replies_that_are_still_read_show_nothing_of_the_choice_before(recall: OpenRecall) -> None:
-    console = recall()
-    page, shown, held = console.page, console.page.locator(".recall-reply"), list[Route]()
-    expect(shown).to_have_count(3)
-    page.route("**/v1/recalls?*", lambda route: held.append(route))
-    page.get_by_label("State").select_option("told")
-    console.wait_until(lambda: len(held) == 1)
-    expect(shown).to_have_count(0)
-    page.get_by_label("State").select_option("")
-    console.wait_until(lambda: len(held) == 2)
-    held.pop().fallback()
-    expect(shown).to_have_count(3)
-    with page.expect_response("**/v1/recalls?*state=told*"):
-        held.pop().fallback()
-    expect(page.get_by_text("No reply here.")).to_have_count(0)
-    expect(shown).to_have_count(3)
-
-
 def test_a_reply_is_taken_and_closed_and_a_late_decision_is_refused(recall: OpenRecall, site: Site) -> None:
     console = recall()
     console.page.get_by_role("button", name="2 replies on Title of wait").click()
@@ -96,11 +78,3 @@ def test_a_reply_is_taken_and_closed_and_a_late_decision_is_refused(recall: Open
     assert site.run(decided).is_success
     second.get_by_role("button", name="Take").click()
     expect(second.locator(".badge")).to_have_text("Not needed")
-
-
-def test_the_list_is_saved_as_a_file(recall: OpenRecall) -> None:
-    console = recall()
-    with console.page.expect_download() as saved:
-        console.button("Changes, CSV").click()
-    assert saved.value.suggested_filename == "recall-changes.csv"
-    assert "parking" in saved.value.path().read_text(encoding="utf-8")

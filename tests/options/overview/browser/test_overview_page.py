@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -142,33 +141,6 @@ def test_a_table_has_the_numbers_of_its_plot_for_each_day_of_the_period(manager:
     expect(rows).to_have_count(7)
     expect(page.locator(".headline")).to_contain_text("Half of the replies≤ 2 min")
     expect(page.get_by_text("On 2 days fewer than 5 agents asked")).to_be_visible()
-
-
-def test_a_period_that_is_still_read_shows_no_numbers_of_the_one_before(manager: OpenConsole) -> None:
-    console = manager()
-    page, rows, held = console.page, console.page.locator(".plot").first.locator("tbody tr"), list[Route]()
-    expect(rows).to_have_count(30)
-    page.route("**/v1/overview?*", lambda route: held.append(route))
-    page.get_by_role("button", name="90 days").click()
-    console.wait_until(lambda: len(held) == 1)
-    expect(rows).to_have_count(0)
-    page.get_by_role("button", name="7 days").click()
-    console.wait_until(lambda: len(held) == 2)
-    held.pop().fallback()
-    expect(rows).to_have_count(7)
-    with page.expect_response("**/v1/overview?*"):
-        held.pop().fulfill(status=503)
-    expect(page.get_by_role("alert")).to_have_count(0)
-    expect(rows).to_have_count(7)
-
-
-def test_a_table_is_saved_as_a_file(manager: OpenConsole, tmp_path: Path) -> None:
-    page = manager().page
-    with page.expect_download() as download:
-        page.get_by_role("button", name="CSV of documents").click()
-    assert download.value.suggested_filename == "documents.csv"
-    download.value.save_as(tmp_path / "documents.csv")
-    assert (tmp_path / "documents.csv").read_bytes() == b"name\r\ndocuments\r\n"
 
 
 def test_who_may_work_at_the_desk_is_led_there_to_teach_a_document(manager: OpenConsole) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import orjson
 
 from assistant.domain.clock import SystemClock
-from tests.attacks.live_scene import CUSTOMER, ORDER, of_page, order, write_connector
 from tests.fakes.contexts import CARE, claims
 from tests.fakes.running_service import (
     RunningService,
@@ -23,6 +22,7 @@ from tests.fakes.running_service import (
 from tests.fakes.sagemaker_socket import SageMakerSocket, sagemaker_socket
 from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http
 from tests.fakes.tokens import EC_KEY, RSA_KEY, token
+from tests.options.live.live_scene import CUSTOMER, ORDER, of_page, order, write_connector
 
 TENANT, CONNECTOR, _ = of_page()
 SOURCES = '\n[[sources]]\nname = "knowledge"\nnamespace = ""\naccess = "everyone"\nelements = true\n\n'

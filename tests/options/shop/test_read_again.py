@@ -1,19 +1,22 @@
-"""How live systems are asked a question that leans on the one before it."""
+"""Live systems are asked for an item that a question means, and again for the element of its answer."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.elements import element_of, use_of
-from assistant.domain.live import ElementDisplay
+from assistant.domain.live import ElementData, ElementDisplay, ElementKind, ElementValue, LiveReadError
 from assistant.options.live.reads import ReadElementAgain
-from tests.attacks.live_scene import KeptReads
 from tests.fakes.answering import agent
 from tests.fakes.live import STOCK, FakeLive
-from tests.options.shop.test_tables import HEAVY, LIGHT, shop
+from tests.options.live.live_scene import KeptReads
+from tests.options.shop.shelf import HEAVY, LIGHT, shop
 from tests.unit.answer.asking_and_reading import ask, prepare
 
+STOCKED = replace(STOCK, kind=ElementKind.CARD, title="Availability", about=("Is it in stock?",))
 FIRST = "What is the price of the Aria Mist 300?"
 
 
@@ -60,3 +63,24 @@ async def test_the_element_of_a_follow_up_is_read_again_for_the_item_that_it_mea
     await again.read("again", "e1", identity=agent(), context=None)
     _, caller = live.calls[-1]
     assert caller.question.splitlines() == [follow_up.record.question, "A-300"]
+
+
+async def test_the_stock_of_the_items_of_a_table_is_read_again() -> None:
+    tenant = shop()
+    out, there = (
+        ElementData(values=(ElementValue(name="state", label="Stock", text=text),))
+        for text in ("Out", "In stock")
+    )
+    known: dict[str, ElementData | LiveReadError] = {"A-200": out, "A-300": out}
+    tenant.live_elements = live = FakeLive(offered=(STOCKED,), by_word=known)
+    answered = await ask(tenant, "a humidifier with a noise level under 40 dB")
+    assert answered.record.elements[1].items == ("A-200", "A-300")
+    live.by_word["A-300"] = there
+    answers = AnswerQuestion(tenant.services)
+    again = ReadElementAgain(
+        tenant.services, reads=KeptReads(), bounds=answers.bounds, as_asked=answers.read.as_asked
+    )
+    element = await again.read(answered.record.answer_id, "e2", identity=agent(), context=None)
+    assert element.kind is ElementKind.TABLE
+    assert element.data is not None
+    assert [row.values[0].text for row in element.data.rows] == ["Out", "In stock"]

@@ -26,7 +26,7 @@ from assistant.options.live.stored import StoredLiveReads
 from assistant.options.live.systems import HttpSystems, SystemAccess
 from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http
 
-PAGE = Path(__file__).parents[2] / "assistant/options/live/live.md"
+PAGE = Path(__file__).parents[3] / "assistant/options/live/live.md"
 ORDER, CUSTOMER, AGENT = "4471-2208", "C-1044", "ann"
 QUESTION = "Where is her order?"
 

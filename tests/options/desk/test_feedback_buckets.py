@@ -52,22 +52,3 @@ async def test_labels_and_texts_are_in_buckets_of_their_own(stored: tuple[Any, s
     assert (await keys(client, labels), await keys(client, texts)) == ([LABEL], [TEXT])
     assert [found.key async for found in files.list("texts/")] == [TEXT]
     assert await files.get(TEXT) == await files.get(LABEL) == b"{}"
-
-
-async def test_a_label_is_locked_by_its_bucket_and_may_be_put_again(stored: tuple[Any, str, str]) -> None:
-    client, labels, texts = stored
-    files = S3Blobs.of(FEEDBACK_FILES, client, bucket=labels, beside={TEXTS: texts})
-    for _ in range(2):
-        await files.add(LABEL, b"{}")
-    versions = (await client.list_object_versions(Bucket=labels))["Versions"]
-    assert len(versions) == 1
-    with pytest.raises(client.exceptions.ClientError, match="AccessDenied"):
-        await client.delete_object(Bucket=labels, Key=LABEL, VersionId=versions[0]["VersionId"])
-
-
-async def test_one_bucket_may_have_both(stored: tuple[Any, str, str]) -> None:
-    client, _, texts = stored
-    files = S3Blobs.of(FEEDBACK_FILES, client, bucket=texts)
-    await files.add(LABEL, b"{}")
-    await files.add(TEXT, b"{}")
-    assert await keys(client, texts) == [LABEL, TEXT]

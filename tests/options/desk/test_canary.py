@@ -147,13 +147,3 @@ async def test_a_canary_is_found_nowhere_but_where_the_receipt_says(tmp_path: Pa
         remaining = {place["place"] for place in receipt["places"] if place["state"] == "remains"}
         assert "record_words" in remaining  # and so what was sent may stay
         assert {name.partition("-")[0] for name in files_with(service.state_dir, SENT)} == {"records.sqlite"}
-
-
-async def test_a_receipt_needs_the_label_that_the_document_had(tmp_path: Path) -> None:
-    async with running_service(tmp_path / "service", Scene(tenants=("clinic",))) as service:
-        await service.know("leaflet", TEXT, labels=("hr",))
-        owner = service.headers("olga", roles=["knowledge_owner"], labels=["hr"])
-        assert (await service.client.delete("/v1/documents/leaflet", headers=owner)).status_code == 202
-        assert (await receipt_of(service, labels=["hr"]))["document_id"] == "leaflet"
-        await receipt_of(service, 404)
-        await receipt_of(service, 403, roles=["agent"], labels=["hr"])

@@ -16,7 +16,9 @@ import pytest
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.live import Caller, ElementKind, ElementProblem
 from assistant.options.live.systems import HttpSystems, SystemAccess, checked_address
-from tests.attacks.live_scene import (
+from tests.fakes.scripted_http import Exchange
+from tests.fakes.tls_front import Authority, tls_front
+from tests.options.live.live_scene import (
     CUSTOMER,
     ORDER,
     LiveScene,
@@ -27,7 +29,7 @@ from tests.attacks.live_scene import (
     live_scene,
     order,
 )
-from tests.attacks.wrong_responses import (
+from tests.options.live.wrong_responses import (
     FLOOD_BYTES,
     HOSTILE,
     INVALID,
@@ -45,8 +47,6 @@ from tests.attacks.wrong_responses import (
     raw,
     silent,
 )
-from tests.fakes.scripted_http import Exchange
-from tests.fakes.tls_front import Authority, tls_front
 
 
 async def shown_to_the_owner(scene: LiveScene) -> None:

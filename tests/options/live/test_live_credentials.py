@@ -13,8 +13,8 @@ from botocore.credentials import ReadOnlyCredentials
 
 from assistant.domain.errors import ConfigurationError, DependencyError
 from assistant.process.aws import GetSigner, StoredSecret, open_client
-from tests.attacks.live_scene import live_scene
 from tests.fakes.aws_server import REGION
+from tests.options.live.live_scene import live_scene
 
 
 @pytest.fixture

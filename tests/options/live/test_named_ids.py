@@ -7,8 +7,8 @@ import pytest
 
 from assistant.domain.live import ElementProblem
 from assistant.options.live.parameters import NamedIds
-from tests.attacks.live_scene import ORDER, connector, context, live_scene, order
 from tests.fakes.scripted_http import Exchange
+from tests.options.live.live_scene import ORDER, connector, context, live_scene, order
 
 CUSTOMER = "PT-204417"
 OWN = context(CUSTOMER, prescription=("7301842-04417",))

@@ -18,7 +18,9 @@ from assistant.domain.answers import Act, AgentAct, Sent, Verdict, VerdictLabel
 from assistant.domain.audit import AccessQuery, LiveRead, LiveReadQuery
 from assistant.domain.desk import Case, CaseReason, CaseState, DeskItem, DeskKind
 from assistant.domain.documents import DocumentState
-from assistant.options.sources.run import SourceRun
+from assistant.options.desk.mover import OUTBOX
+from assistant.options.live.stored import LIVE_READS, SENT_VALUES
+from assistant.options.sources.run import SOURCE_RUNS, SourceRun
 from assistant.stores.ports import ValuesOfSent
 from tests.contracts import samples
 from tests.fakes.tenant_stores import TenantStores
@@ -53,7 +55,9 @@ async def fill(stores: TenantStores) -> None:
         await records.append_act("a0", act, agent="ana")
         await records.take_place("a0", "verdicts", f"v{number}", most=2)
         await records.record_access(samples.read("ada", minute=number))
-    await stores.outbox.confirm([row for row in await stores.outbox.pending() if row.kind == "verdict"][:1])
+    await stores.get(OUTBOX).confirm(
+        [row for row in await stores.get(OUTBOX).pending() if row.kind == "verdict"][:1]
+    )
     for number, subject in enumerate(("patient", None)):
         read = LiveRead(
             read_id=f"r{number}",
@@ -64,7 +68,7 @@ async def fill(stores: TenantStores) -> None:
             subject=subject,
             outcome="ready",
         )
-        await stores.live_reads.record(read)
+        await stores.get(LIVE_READS).record(read)
     for number, (state, joined) in enumerate(
         ((CaseState.OPEN, None), (CaseState.DISMISSED, None), (CaseState.OPEN, "c0"))
     ):
@@ -78,11 +82,11 @@ async def fill(stores: TenantStores) -> None:
         await stores.states.put_many([samples.status(name, state=state)])
     await stores.queue.send_many(["live"])
     run = SourceRun(source="source", started_at=NOW)
-    await stores.source_runs.put_run(run)
+    await stores.get(SOURCE_RUNS).put_run(run)
     await stores.claims.claim(samples.claim("a0", at=FAR))
     await stores.claims.cancel("a0")
     await stores.claims.count_context("7" * 64, answer_id="a0", key=None)
-    await stores.sent_values.keep(ValuesOfSent("a0", "s0", ("µ", "24"), FAR))
+    await stores.get(SENT_VALUES).keep(ValuesOfSent("a0", "s0", ("µ", "24"), FAR))
     await stores.erasure_keys.keys_of(["document:a", "document:b"], create=True)
     await stores.erasure_keys.destroy("document:b")
 
@@ -95,7 +99,7 @@ def _revision(kind: DeskKind, item_id: str, revision: int, body: str, *, minute:
 async def read(stores: TenantStores) -> dict[str, Any]:
     records, desk = stores.records, stores.desk
     accesses = await records.list_accesses(AccessQuery(since=NOW - DAY, until=NOW + DAY))
-    reads = await stores.live_reads.list(LiveReadQuery(since=NOW - DAY, until=NOW + DAY))
+    reads = await stores.get(LIVE_READS).list(LiveReadQuery(since=NOW - DAY, until=NOW + DAY))
     of_one = LiveReadQuery(since=NOW - DAY, until=NOW + DAY, subject="patient")
     found = {name: await records.find_answer(name) for name in ("a0", "begun", "left", "alone", "none")}
     keys = await stores.erasure_keys.keys_of(["document:a", "document:b"], create=False)
@@ -116,8 +120,8 @@ async def read(stores: TenantStores) -> dict[str, Any]:
             [record.content, "" if record.link is None else record.link.model_dump_json()]
             for record in await records.audited(NOW.date())
         ),
-        "outbox": sorted([row.kind, row.answer_id] for row in await stores.outbox.pending()),
-        "live_reads": [_json(reads.reads), _json((await stores.live_reads.list(of_one)).reads)],
+        "outbox": sorted([row.kind, row.answer_id] for row in await stores.get(OUTBOX).pending()),
+        "live_reads": [_json(reads.reads), _json((await stores.get(LIVE_READS).list(of_one)).reads)],
         "desk": {
             kind.value: [_json(await desk.list(kind)), _json(await desk.history(kind, item_id))]
             for kind, item_id in ((DeskKind.CASE, "c0"), (DeskKind.APPROVED_ANSWER, "approved"))
@@ -126,14 +130,16 @@ async def read(stores: TenantStores) -> dict[str, Any]:
         "states": _json(await stores.states.list()),
         "counts": {str(state): count for state, count in (await stores.states.count_by_state()).items()},
         "queued": await stores.queue.depth(),
-        "runs": _json(await stores.source_runs.runs()),
+        "runs": _json(await stores.get(SOURCE_RUNS).runs()),
         "claims": [
             held.answer_id,
             held.request_hash,
             list(await stores.claims.cancelled(["a0"])),
             await stores.claims.count_context("7" * 64, answer_id="a1", key=None),
         ],
-        "values": {name: [*values.values] for name, values in (await stores.sent_values.of("a0")).items()},
+        "values": {
+            name: [*values.values] for name, values in (await stores.get(SENT_VALUES).of("a0")).items()
+        },
         "keys": {name: key.hex() for name, key in keys.items()},
         "destroyed": [*await stores.erasure_keys.destroyed(["document:a", "document:b"])],
     }

@@ -18,9 +18,11 @@ import pytest_asyncio
 
 from assistant.domain.live import MOST_ELEMENTS, ElementProblem
 from tests.attacks.active_content import active_content
-from tests.attacks.live_scene import ORDER
-from tests.attacks.live_site import CONNECTOR, OTHER_CUSTOMER, OTHER_ORDER, Site, opened, orders
-from tests.attacks.wrong_responses import (
+from tests.fakes.contexts import FORGED
+from tests.fakes.running_service import Scene, events_of
+from tests.options.live.live_scene import ORDER
+from tests.options.live.live_site import CONNECTOR, OTHER_CUSTOMER, OTHER_ORDER, Site, opened, orders
+from tests.options.live.wrong_responses import (
     FLOOD_BYTES,
     HOSTILE,
     INVALID,
@@ -38,8 +40,6 @@ from tests.attacks.wrong_responses import (
     redirect,
     silent,
 )
-from tests.fakes.contexts import FORGED
-from tests.fakes.running_service import Scene, events_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

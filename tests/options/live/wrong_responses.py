@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from assistant.domain.live import ElementProblem
-from tests.attacks.live_scene import ORDER, answers_well, order
 from tests.fakes.scripted_http import Exchange, head
+from tests.options.live.live_scene import ORDER, answers_well, order
 
 Respond = Callable[[Exchange], Awaitable[None]]
 INVALID, UNAVAILABLE, LATE = (

@@ -10,10 +10,10 @@ import pytest
 from assistant.domain.clock import Deadline
 from assistant.domain.live import Caller, ElementProblem, Filled, LiveReadError
 from assistant.options.live.connector import load_connector
-from tests.attacks.live_scene import LiveScene, context, identity, live_scene
 from tests.fakes.scripted_http import Exchange
+from tests.options.live.live_scene import LiveScene, context, identity, live_scene
 
-FILE = load_connector(Path(__file__).parents[2] / "tests/tenants/connectors" / "orders.toml")
+FILE = load_connector(Path(__file__).parents[3] / "tests/tenants/connectors" / "orders.toml")
 CUSTOMER, NUMBER = "PT-204417", "7301842-04417"
 
 

@@ -15,9 +15,9 @@ import orjson
 import pytest
 
 from tests.attacks.active_content import hidden_content
-from tests.attacks.live_scene import KeptReads, connector, live_scene, order
 from tests.fakes.running_service import RunningService, Scene, events_of, running_service
 from tests.fakes.scripted_http import Exchange
+from tests.options.live.live_scene import KeptReads, connector, live_scene, order
 
 CUSTOMERS = 24
 STEP = "The wait is two days while {{orders.status}} and {{orders.items}} say so."

@@ -14,7 +14,8 @@ from assistant.answer.elements import CallBounds
 from assistant.domain.clock import Deadline
 from assistant.domain.live import Caller, ElementProblem, Filled, LiveReadError
 from assistant.options.live.stored import SwitchUnreadableError
-from tests.attacks.live_scene import (
+from tests.fakes.scripted_http import Exchange
+from tests.options.live.live_scene import (
     CUSTOMER,
     ORDER,
     QUESTION,
@@ -25,7 +26,6 @@ from tests.attacks.live_scene import (
     live_scene,
     order,
 )
-from tests.fakes.scripted_http import Exchange
 
 ANSWERS, ELEMENTS = 50, ("status", "refill", "items", "track", "status")
 JSON = {"Content_Type": "application/json"}

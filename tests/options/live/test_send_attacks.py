@@ -16,7 +16,6 @@ import pytest
 
 from assistant.answer.live_macs import COUNTS_FOR, LiveMacs
 from assistant.text.language import split_sentences
-from tests.attacks.live_site import SOURCES, Site, opened, orders
 from tests.fakes.answering import verdicts
 from tests.fakes.clock import SteppedClock
 from tests.fakes.contexts import FORGED, claims
@@ -24,6 +23,7 @@ from tests.fakes.running_service import RunningService, Scene, running_service
 from tests.fakes.sagemaker_socket import SageMakerSocket
 from tests.fakes.scripted_http import Exchange
 from tests.fakes.tokens import token
+from tests.options.live.live_site import SOURCES, Site, opened, orders
 
 FLAGS = """[[red_flags]]
 name = "poison"

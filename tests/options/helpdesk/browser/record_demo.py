@@ -1,5 +1,5 @@
-"""``python -m tests.browser.record_demo [STATE]``: gives the demo's recorded texts to today's
-prompts, after a change of these.
+"""``python -m tests.options.helpdesk.browser.record_demo [STATE]``: gives the demo's recorded texts to the
+prompts of today, after a change of these.
 
 It asks each question that the pages of pharmacy and clinic offer, and each line of the simulated patients, as
 the console and the agents' desk do, and adds a line to ``evaluation/recorded/demo.jsonl`` for each prompt
