@@ -253,8 +253,14 @@ bench-formats: $(VENV)/local.stamp ## PDF against typed truths (TRUTH=folder wit
 	@$(if $(SECOND),exec $(BIN)/python -m tests.formats.public --truth '$(TRUTH)' --second '$(SECOND)' $(ARGS),\
 	$(BIN)/python -m tests.formats.rendered --out '$(TRUTH)/rendered' && exec $(BIN)/python -m tests.formats --truth '$(TRUTH)' $(ARGS))
 
+build/peers/stamp: $(VENV)/bootstrap.stamp requirements/peers.txt
+	@echo "· Haystack, LlamaIndex and LangChain, in an environment of their own (0.3 GB)"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/peers
+	$(call fetched,$(BIN)/uv pip install --quiet --python build/peers/bin/python --require-hashes -r requirements/peers.txt,other frameworks)
+	@touch $@
+
 .PHONY: bench-load
-bench-load: $(VENV)/dev.stamp ## The service under load on the embedded stores, beside a bare relay (about 3 minutes; ARGS=--quick)
+bench-load: $(VENV)/dev.stamp build/peers/stamp ## The service under load on the embedded stores, beside a bare relay and three frameworks (about 4 minutes; ARGS=--quick)
 	@$(BIN)/python -m benchmarks.load $(ARGS)
 
 .PHONY: check
@@ -304,7 +310,7 @@ build/audit/stamp: $(VENV)/bootstrap.stamp requirements/audit.txt
 
 .PHONY: advisories
 advisories: build/audit/stamp ## Known advisories of each lock, of Python and Node (asks PyPI's and npm's services; ARGS="--ignore-vuln ID" accepts one)
-	@for lock in requirements/{client,service,worker,model,functions,probe,learning,lambda,corpus,cdk,local,dev,openai_clients}.txt {containers/training_job,model_artifacts}/requirements.txt; do \
+	@for lock in requirements/{client,service,worker,model,functions,probe,learning,lambda,corpus,cdk,local,dev,openai_clients,peers}.txt {containers/training_job,model_artifacts}/requirements.txt; do \
 		echo "· $$lock"; build/audit/bin/pip-audit --require-hashes --disable-pip --progress-spinner off --requirement $$lock $(ARGS); done
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npm audit --package-lock-only
 
@@ -358,6 +364,7 @@ lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Py
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra $$extra -o requirements/$$extra.txt; done
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra local --extra corpus --extra cdk --group dev -o requirements/dev.txt
 	@printf 'openai\nlangchain-openai\npydantic-ai-slim[openai]\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/openai_clients.txt
+	@printf 'haystack-ai\nllama-index-core\nllama-index-llms-openai-like\nllama-index-retrievers-bm25\nlangchain-openai\nrank-bm25\nstarlette\nuvicorn[standard]\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/peers.txt
 	@echo 'pyspark==3.5.9' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/spark.txt
 	@echo 'checkov==3.3.30' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/checkov.txt
 	@echo 'pip-audit==2.10.1' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/audit.txt

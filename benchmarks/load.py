@@ -1,4 +1,4 @@
-"""The service under load, beside a bare relay of the same stream: ``make bench-load``.
+"""The service under load, beside a bare relay of the same stream and other frameworks: ``make bench-load``.
 
 The service runs on the embedded stores and models, with the product's own worker.
 ``benchmarks.stand_in`` streams the answers at a set pace. Every answer must be whole, equal to what the
@@ -53,6 +53,9 @@ first_token_timeout_s = 90.0
 into quoted sources."""
 _CONTEXT_TOKENS = 16_384
 _TIMEOUT_S = 120.0
+PEERS = Path("build/peers/bin/python")
+"""Python of the environment with the other frameworks, which ``make bench-load`` creates."""
+FRAMEWORKS = ("Haystack", "LlamaIndex", "LangChain")
 _SHORT = Pace(first_s=0.0, token_s=0.0, tokens=20)
 _CITATION = re.compile(r" \[\d+\.\d+\]")
 """What the stand-in writes behind a cited line (`` [1.12]``: source 1, line 12), and the service removes."""
@@ -88,8 +91,8 @@ class Answer:
         """Return what is wrong with the answer to a question; empty when it is right to the last character.
 
         ``written``: what the stand-in wrote (``The clerk … line 12 [1.12].``). ``cites``: whether the answer
-        comes from the service, which takes the numbers out of the text and cites those lines; the relay
-        passes them on.
+        comes from the service, which takes the numbers out of the text and cites those lines; the relay and
+        the frameworks pass them on.
         """
         if self.status != 200:
             return f"status {self.status}"
@@ -161,7 +164,7 @@ class Load:
 
 @dataclass(slots=True)
 class Loads:
-    """Sends questions to a target (the service or the relay); both use one stand-in.
+    """Sends questions to a target (the service, the relay or a framework), all of which use one stand-in.
 
     ``asked`` counts the questions so far: each run goes on with the next numbers.
     """
@@ -196,6 +199,28 @@ class Loads:
             async with session.get(f"{self.stand_in.url}/sent") as response:
                 sent = await response.json()
         return Load([answer for answers in by_stream for answer in answers], sent, cpu_s, cites)
+
+
+async def measure_peers(loads: Loads, relay: Started, effort: Effort) -> list[Figure]:
+    """Measure each framework beside the relay, in one round: our changes do not affect a framework."""
+    figures = list[Figure]()
+    texts = [document(device) for device in range(DEVICES)]
+    for framework in FRAMEWORKS:
+        plan = {"framework": framework, "url": f"{loads.stand_in.url}/v1", "documents": texts}
+        with started("benchmarks.peers", plan=plan, python=str(PEERS), timeout_s=_TIMEOUT_S) as peer:
+            await loads.run(peer, _SHORT, each=DEVICES, cites=False)  # warm-up
+            one, short = [  # one stream at the pace; short answers
+                (
+                    await loads.run(peer, pace, each=each, cites=False),
+                    await loads.run(relay, pace, each=each, cites=False),
+                )
+                for pace, each in ((effort.pace, 3), (_SHORT, effort.short_answers))
+            ]
+            figures += [
+                beside(f"{framework}: first text after the stand-in's, one stream, p50", [one], Load.late_ms),
+                beside(f"{framework}: CPU of an answer of {_SHORT.tokens} tokens", [short], Load.cpu_ms),
+            ]
+    return figures
 
 
 async def _ask(session: aiohttp.ClientSession, url: str, number: int) -> Answer:
@@ -256,7 +281,7 @@ def right(loads: Sequence[Load]) -> Figure:
 def beside(what: str, pairs: Sequence[tuple[Load, Load]], measure: Callable[[Load], float]) -> Figure:
     """Return the median of a measure (``Load.late_ms``) for the service and for the relay, and their ratio.
 
-    ``pairs``: of each round, the load of the service and that of the relay.
+    ``pairs``: of each round, the load of the service (or a framework) and that of the relay.
     """
     service, relay = (statistics.median(measure(pair[side]) for pair in pairs) for side in (0, 1))
     return Figure(
@@ -327,6 +352,7 @@ def main() -> int:
     effort, before = QUICK if parser.parse_args().quick else Effort(), machine_line()
     with tempfile.TemporaryDirectory() as folder, scene(Path(folder)) as (loads, service, relay):
         figures = asyncio.run(measure(loads, service, relay, effort))
+        figures += asyncio.run(measure_peers(loads, relay, effort))
     return print_figures(figures, before=before)
 
 

@@ -89,7 +89,8 @@ class StandIn:
     def _written(self, prompt: str, device: int, *, tokens: int) -> str:
         """Return the prompt's lines about the device, each with its number: ``The clerk … line 12 [1.12].``
 
-        A prompt without such lines (the relay's has no documents) gets the document's own lines, all as 1.1.
+        A prompt without such lines (the relay's has no documents; the frameworks number none) gets the
+        document's own lines, all as 1.1.
         """
         lines = re.findall(_PROMPT_LINE.format(device=device), prompt, re.MULTILINE)
         lines = lines or [("1.1", line) for line in document(device).splitlines()[2:]]

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -67,10 +66,6 @@ class OptionStacks:
         """Return actions of the tenant's roles on what AWS owns, such as models of Bedrock. Its resources are
         in no account of the company's, and may be in any region."""
         return ()
-
-    def refuse_models(self, root: Path, names: Sequence[str]) -> None:
-        """Raise ConfigurationError where a deployment must not serve one of a tenant's artifacts. ``root``:
-        the repository."""
 
 
 def option_stacks() -> list[OptionStacks]:

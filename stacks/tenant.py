@@ -53,7 +53,6 @@ from assistant.tenant.tenant import (
     load_tenants,
 )
 from assistant.tenant.toml_file import line_of
-from stacks.options import option_stacks
 
 ROOT = Path(__file__).parents[1]
 
@@ -298,9 +297,6 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
         raise ConfigurationError(f"{file}: a deployment needs {', '.join(missing)} too.")
     if why := wrong_ending(tenant.name):
         raise ConfigurationError("".join(said_of(file, [Contradiction(("name",), why)])))
-    served = [name for name in (tenant.models.llm, *tenant.models.embeddings) if name is not None]
-    for option in option_stacks():
-        option.refuse_models(ROOT, served)
     llms, embeddings = ROOT / "model_artifacts" / "llm", ROOT / "model_artifacts" / "embedding"
     llm_name = tenant.models.llm if tenant.generation.has_endpoint else None
     llm = None if llm_name is None else LlmManifest.read(llms / llm_name)

@@ -655,10 +655,6 @@ class PreparingSettings(ServiceSettings):
     evaluation_s3: str | None = Field(default=None, pattern=FOLDER_PATTERN)
     """`s3://bucket/prefix/` with the tenant's committed questions, as in the folder `evaluation`: copied at
     start."""
-    sets_s3: str | None = Field(default=None, pattern=FOLDER_PATTERN)
-    """`s3://bucket/prefix/` that gets each new set."""
-    sets_key_id: str | None = None
-    """KMS key that encrypts the sets; the bucket's default when absent."""
 
     on_aws: ClassVar[tuple[str, ...]] = (*ServiceSettings.on_aws, "labels_bucket", "texts_bucket")
 

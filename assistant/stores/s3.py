@@ -379,20 +379,20 @@ async def download_folder(client: Any, *, uri: str, into: Path) -> int:
     return count
 
 
-async def upload_folder(client: Any, *, folder: Path, uri: str, last: str, kms_key_id: str | None) -> None:
+async def upload_folder(client: Any, *, folder: Path, uri: str, last: str) -> None:
     """Copy the files of a folder below ``uri`` (``s3://bucket/prefix/``), the file ``last`` at the end: a
     folder that has it is whole. A file that is there is left: names are of the content. Raises
     DependencyError."""
-    blobs = _below(client, uri, kms_key_id=kms_key_id)
+    blobs = _below(client, uri)
     paths = await asyncio.to_thread(lambda: sorted(folder.iterdir()))
     for path in sorted(paths, key=lambda each: each.name == last):
         await blobs.add(path.name, await asyncio.to_thread(path.read_bytes))
 
 
-def _below(client: Any, uri: str, *, kms_key_id: str | None = None) -> S3Blobs:
+def _below(client: Any, uri: str) -> S3Blobs:
     """Return the blobs of "s3://bucket/prefix/"."""
     url = urlsplit(uri)
-    return S3Blobs(client, bucket=url.netloc, prefix=url.path.lstrip("/"), kms_key_id=kms_key_id)
+    return S3Blobs(client, bucket=url.netloc, prefix=url.path.lstrip("/"))
 
 
 async def read_file(client: Any, uri: str, *, longest_bytes: int, advice: str) -> bytes:

@@ -591,12 +591,6 @@ def memory_of(manifest: LlmManifest) -> MemorySum:
     return MemorySum(manifest.weights_bytes, prod(factors.values()), words)
 
 
-def usable_bytes(manifest: LlmManifest, instance: Instance) -> float:
-    """Return the bytes for weights and cache on the cores that one copy of the model takes
-    (``tensor_parallel``)."""
-    return _DEVICE_SHARE * instance.device_gb * _GB * manifest.tensor_parallel / instance.cores
-
-
 def check_llm_fit(manifest: LlmManifest, instance: Instance) -> None:
     """Raise ConfigurationError, with the sum of memory, unless the model fits the instance."""
     _check_accelerator(manifest, instance)
@@ -609,7 +603,8 @@ def check_llm_fit(manifest: LlmManifest, instance: Instance) -> None:
             f"{manifest.name} is spread over {manifest.tensor_parallel} cores (tensor_parallel), and "
             f"{instance.name} has {instance.cores}."
         )
-    usable = usable_bytes(manifest, instance)
+    # For weights and cache, on the cores that one copy of the model takes.
+    usable = _DEVICE_SHARE * instance.device_gb * _GB * manifest.tensor_parallel / instance.cores
     if needed.total > usable:
         raise ConfigurationError(
             f"{manifest.name} does not fit the devices of {instance.name}: {needed}, and {_DEVICE_SHARE:.0%} "

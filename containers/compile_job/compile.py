@@ -1,17 +1,16 @@
 """Entry of the SageMaker training job that compiles a model for Inferentia2 or Trainium.
 
 ``assistant models compile`` starts it in the serving image, on Python 3.10 and with the standard library
-alone. It exports the weights with optimum-neuron 0.4.5 (commit abf59858), compares files, numbers and memory
+alone. It exports the weights with optimum-neuron 0.4.5 (commit abf59858), compares files and numbers
 with the artifact's manifest, and leaves exactly the manifest's files in ``model/artifact``. It has no
 network. Below the root (``/opt/ml``):
 
 - ``input/config/hyperparameters.json``: ``{"manifest": "<JSON>"}``, from ``_Compiling.wanted`` of
   ``assistant/options/models_lab/commands/compiling.py``: fields of the manifest (``name``, ``files``,
-  ``batch_size``, ``sequence_length``, ``tensor_parallel``, ``dtype``, …), ``cache_bytes``, ``usable_bytes``
-  and the ``instance`` that will serve.
+  ``batch_size``, ``sequence_length``, ``tensor_parallel``, ``dtype``, …).
 - ``input/data/weights``: the channel with the Hugging Face model.
-- ``model/artifact.json``, for ``assistant models compile --promote``: ``{"name": …, "sha256": …, "memory":
-  "weights 16.1 GB + …", "left_out": [], "files": {"config.json": "<sha256>"}}``.
+- ``model/artifact.json``, for ``assistant models compile --promote``: ``{"name": …, "sha256": …,
+  "left_out": [], "files": {"config.json": "<sha256>"}}``.
 - ``output/failure``: the reason of a failure.
 
 Names in brackets (``kvcache_manager.py:46``) are files of optimum-neuron at that commit.
@@ -28,18 +27,10 @@ import shutil
 import subprocess
 import sys
 from collections import deque
-from math import prod
 from pathlib import Path
 from typing import Any
 
 PLACES = Path("/opt/ml")
-ITEM_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
-"""Bytes of one number, by the manifest's ``dtype``."""
-_GB = 1e9
-_SHARDS = "checkpoint/weights/tp{rank}_sharded_checkpoint.safetensors"
-"""Weights of one core: optimum/neuron/models/inference/backend/pretrained_model.py:50, 194."""
-_SHARDS_FACTOR = 1.01
-"""The shards together may be so much larger than the weights: each core has its own norms and its rank."""
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
@@ -55,18 +46,16 @@ def compile_artifact(root: Path) -> str:
     weights, artifact = root / "input/data/weights", root / "model/artifact"
     if not (weights / "config.json").is_file():
         raise CompileError(f"The weights of {wanted['name']} have no config.json: put the whole model there.")
-    cache_bytes(wanted, weights)  # raises now what would else be found after an hour of compiling
     _export(wanted, weights, artifact)
     _complete(wanted, weights, artifact)
     check_numbers(wanted, artifact)
-    memory = check_memory(wanted, artifact)
     files = {path.relative_to(artifact).as_posix(): path for path in artifact.rglob("*") if path.is_file()}
     left_out = sorted(files.keys() - set(wanted["files"]))
     # The endpoint loads the whole folder, and its role may read the manifest's files only.
     for name in left_out:
         files.pop(name).unlink()
     hashes = {name: _sha256(path) for name, path in files.items()}
-    summary = {"name": wanted["name"], "sha256": hash_of(hashes), "memory": memory, "left_out": left_out}
+    summary = {"name": wanted["name"], "sha256": hash_of(hashes), "left_out": left_out}
     (root / "model/artifact.json").write_text(json.dumps({**summary, "files": hashes}), encoding="utf-8")
     return json.dumps(summary)
 
@@ -82,8 +71,8 @@ def hash_of(hashes: dict[str, str]) -> str:
 
 
 def _export(wanted: dict[str, Any], weights: Path, artifact: Path) -> None:
-    """Run the export, and pass its output on. It uses no chip, so the memory is checked by computation
-    (``check_memory``). Raises CompileError with the last lines."""
+    """Run the export, and pass its output on. It uses no chip: whether the memory does is known from the
+    manifest alone. Raises CompileError with the last lines."""
     # The default, --task=auto, looks the task up on the network, which the job does not have.
     command = ["optimum-cli", "export", "neuron", f"--model={weights}", "--task=text-generation"]
     command += [f"--{name}={wanted[name]}" for name in ("batch_size", "sequence_length")]
@@ -140,62 +129,6 @@ def check_numbers(wanted: dict[str, Any], artifact: Path) -> None:
     if wrong := [name for name, value in expected.items() if actual[name] != value]:
         text = "; ".join(f"{name} is {actual[name]}, the manifest says {expected[name]}" for name in wrong)
         raise CompileError(f"neuron_config.json: {text}.")
-
-
-def check_memory(wanted: dict[str, Any], artifact: Path) -> str:
-    """Return the sum of weights and cache: ``weights 16.1 GB + key-value cache 4.3 GB = 20.4 GB``.
-
-    Raises CompileError with the sum where the weights exceed the manifest's ``weights_bytes``, or where
-    weights and cache exceed ``usable_bytes``. A core's share of memory is fixed, so the largest shard counts
-    for each.
-    """
-    ranks = range(wanted["tensor_parallel"])
-    shards = [_tensor_bytes(artifact / _SHARDS.format(rank=rank)) for rank in ranks]
-    cache = cache_bytes(wanted, artifact)
-    total = f"{(sum(shards) + cache) / _GB:.1f} GB"
-    memory = f"weights {sum(shards) / _GB:.1f} GB + key-value cache {cache / _GB:.1f} GB = {total}"
-    if sum(shards) > _SHARDS_FACTOR * wanted["weights_bytes"]:
-        manifest = f"weights_bytes = {wanted['weights_bytes']}"
-        raise CompileError(
-            f"{memory}; the manifest says {manifest}: write {sum(shards)} and look if that fits."
-        )
-    if len(ranks) * max(shards) + cache > wanted["usable_bytes"]:
-        raise CompileError(
-            f"{memory} does not fit {len(ranks)} cores of {wanted['instance']}, which give "
-            f"{wanted['usable_bytes'] / _GB:.1f} GB. Fewer streams (batch_size), shorter ones "
-            "(sequence_length) or more cores (tensor_parallel)."
-        )
-    return memory
-
-
-def cache_bytes(wanted: dict[str, Any], folder: Path) -> int:
-    """Return the bytes of the key-value cache of all cores, as optimum-neuron allocates it.
-
-    ``folder`` has the model's ``config.json``. A model with 8 heads on 2 cores: batch 8 x 8 heads x 4096
-    tokens x 128 x 32 layers x 2 (keys and values) x 2 bytes. With more cores than heads each core keeps one
-    head. optimum/neuron/models/inference/backend/modules/kvcache/kv_cache_manager.py:46-63; the manifest's
-    check leaves only the cases in which heads are split evenly or copied once a core (attention/gqa.py:58).
-    Raises CompileError where the result is not the manifest's ``cache_bytes``.
-    """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    heads = max(config["num_key_value_heads"], wanted["tensor_parallel"])
-    size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-    shape = (wanted["batch_size"], heads, wanted["sequence_length"], size, config["num_hidden_layers"], 2)
-    cache = prod(shape) * ITEM_BYTES[wanted["dtype"]]
-    if cache != wanted["cache_bytes"]:
-        raise CompileError(
-            f"config.json: {config['num_hidden_layers']} layers, {config['num_key_value_heads']} key-value "
-            f"heads of {size} make a cache of {cache / _GB:.1f} GB; the manifest's make "
-            f"{wanted['cache_bytes'] / _GB:.1f} GB. Correct its layers, kv_heads and head_size."
-        )
-    return cache
-
-
-def _tensor_bytes(path: Path) -> int:
-    """Return the bytes of the tensors in a safetensors file: 8 bytes with the header's length, the header,
-    the tensors."""
-    with path.open("rb") as file:
-        return path.stat().st_size - 8 - int.from_bytes(file.read(8), "little")
 
 
 def _sha256(path: Path) -> str:

@@ -6,9 +6,9 @@ The JSON has ``folder`` (of the corpus, with the wanted documents), ``mix`` (wei
 "us-east-1"}``. It reads ``<folder>/wanted``, lines of JSON with the fields of ``WantedDocument``, and writes
 ``<folder>/rows`` (Parquet) and ``<folder>/counts``.
 
-The rows are those of ``assistant.options.models_lab.corpus_here``: both engines run the functions of
-``assistant.options.models_lab.corpus``. Python 3.11, the newest that Spark 3.5 supports
-(https://spark.apache.org/docs/3.5.5/: "Python 3.8+", and its own packages are built for 3.8 to 3.11).
+The rows are made by functions of ``assistant.options.models_lab.corpus``. Python 3.11, the newest that Spark
+3.5 supports (https://spark.apache.org/docs/3.5.5/: "Python 3.8+", and its own packages are built for 3.8 to
+3.11).
 """
 
 from __future__ import annotations

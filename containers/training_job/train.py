@@ -1,7 +1,7 @@
 """Entry of a SageMaker training job: runs the program that the hyperparameter ``task`` names.
 
 In our image (GPU, CPU) ``task`` is ``answers`` (the default) or ``preference``, both by LoRA. In AWS's image
-for Trainium it is ``answers`` or ``domain``; Python there is 3.10. ``TRAINING_ROOT`` replaces ``/opt/ml`` in
+for Trainium it is ``domain``; Python there is 3.10. ``TRAINING_ROOT`` replaces ``/opt/ml`` in
 tests. ``TRAINING_USER``, which our image sets, is the id of the user that the job runs as after it starts as
 root; 0 or nothing: it stays root. The programs lie beside this file: ``train_lora`` in our image,
 ``train_neuron`` in the channel ``code``.
@@ -19,13 +19,13 @@ from pathlib import Path
 from contract import TASK, Places, TrainingError, given_hyperparameters
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1")
-TASKS = {"train_lora": ("answers", "preference"), "train_neuron": ("answers", "domain")}
+TASKS = {"train_lora": ("answers", "preference"), "train_neuron": ("domain",)}
 """Tasks by the module that knows them."""
 REFUSED = {
-    "preference": "optimum-neuron has no trainer for preferences; take a GPU or CPU instance",
-    "domain": "continued pre-training is built for Trainium alone; take a trn1 instance",
+    "train_neuron": "feedback trains on a GPU or CPU instance",
+    "train_lora": "continued pre-training is built for Trainium alone; take a trn1 instance",
 }
-"""Why a task is refused by the other module, for the error."""
+"""Why a module has no more tasks, for the error."""
 
 
 def program_of(places: Places, *, is_neuron: bool) -> str:
@@ -37,8 +37,8 @@ def program_of(places: Places, *, is_neuron: bool) -> str:
     program = "train_neuron" if is_neuron else "train_lora"
     task = given_hyperparameters(places.hyperparameters).get(TASK, "answers")
     if task not in TASKS[program]:
-        reason = f": {REFUSED[task]}" if task in REFUSED else ""
-        raise TrainingError(f"{TASK} = {task} is none of {', '.join(TASKS[program])} here{reason}.")
+        known = ", ".join(TASKS[program])
+        raise TrainingError(f"{TASK} = {task} is none of {known} here: {REFUSED[program]}.")
     return program
 
 

@@ -62,10 +62,6 @@ class Hyperparameters:
     lora_rank: int = 16
     lora_alpha: int = 32
     lora_dropout: float = 0.05
-    lora_from_layer: int = 0
-    """Layers with a lower number get no adapter, which saves their backward pass."""
-    bfloat16: int = 0
-    """1: compute in bfloat16 on CPU too. A GPU that supports it always does."""
     warmup_share: float = 0.03
     save_steps: int = 50
     seed: int = 1
@@ -80,8 +76,6 @@ class PreferenceHyperparameters(Hyperparameters):
     learning_rate: float = 2e-5
     beta: float = 0.1
     """DPO's beta: the higher, the closer the model stays to the base model."""
-    sft_weight: float = 0.0
-    """Weight of the SFT loss of the chosen text, which is added to DPO's loss; 0: none."""
 
 
 def train(places: Places) -> Mapping[str, Any]:
@@ -100,10 +94,7 @@ def _train_preference(places: Places) -> Mapping[str, Any]:
     columns = ("prompt", "chosen", "rejected")
     job = LoraJob(places, "preference", PreferenceHyperparameters, split="preference", columns=columns)
     wanted: Any = job.wanted
-    losses = {"sigmoid": 1.0} | ({"sft": wanted.sft_weight} if wanted.sft_weight else {})
-    arguments = DPOConfig(
-        **job.arguments(), beta=wanted.beta, loss_type=list(losses), loss_weights=list(losses.values())
-    )
+    arguments = DPOConfig(**job.arguments(), beta=wanted.beta)
     return job.run(DPOTrainer(args=arguments, **job.for_trainer()))
 
 
@@ -176,7 +167,6 @@ class LoraJob:
 
     def for_trainer(self) -> Mapping[str, Any]:
         """Return what the constructor of each trl trainer takes beside ``args``."""
-        frozen = "|".join(map(str, range(self.wanted.lora_from_layer)))
         return {
             "model": str(self.places.base),
             "train_dataset": self._training,
@@ -187,7 +177,6 @@ class LoraJob:
                 lora_alpha=self.wanted.lora_alpha,
                 lora_dropout=self.wanted.lora_dropout,
                 target_modules="all-linear",
-                exclude_modules=rf".*\.layers\.({frozen})\..*" if frozen else None,
                 task_type="CAUSAL_LM",
             ),
             "callbacks": [self._checkpoints],
@@ -206,7 +195,7 @@ class LoraJob:
             "gradient_accumulation_steps": wanted.gradient_accumulation,
             "max_length": wanted.max_length,
             "warmup_steps": wanted.warmup_share,  # under 1 it is a share of all steps
-            "bf16": torch.cuda.is_bf16_supported() if is_gpu else bool(wanted.bfloat16),
+            "bf16": is_gpu and torch.cuda.is_bf16_supported(),
             "use_cpu": not is_gpu,
             "activation_checkpointing": is_gpu,
             "save_strategy": "steps",

@@ -9,7 +9,6 @@ that are not.
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,28 +45,6 @@ def manifest(*versions: str, model: str = MODEL, deprecated: str = "") -> bytes:
         for version in versions
     ]
     return json.dumps(entries).encode()
-
-
-def published_file(*versions: str, **changed: Any) -> bytes:
-    """Return a ``jumpstart-models.json`` with versions of one model: a Node buffer of deflated JSON."""
-    entry = {
-        "modelId": MODEL,
-        "defaultInstanceType": "ml.g5.12xlarge",
-        "instanceTypes": ["ml.g5.2xlarge", "ml.g5.12xlarge"],
-        "artifactKey": f"example/{MODEL}/artifacts/inference/v1.0.0/",
-        "prepackedArtifactKey": f"example/{MODEL}/artifacts/inference-prepack/v1.0.0/",
-        "environment": {"NUM_SHARD": 4, "HF_MODEL_ID": "/opt/ml/model"},
-        "instanceAliases": [{"region": "us-east-1", "aliases": {"gpu_1": f"{REGISTRY}/example-llm:1.0"}}],
-        "instanceVariants": [
-            {"instanceType": "g5", "imageUri": "$gpu_1"},
-            {"instanceType": "ml.g5.2xlarge", "environment": {"NUM_SHARD": 1}},
-        ],
-        **changed,
-    }
-    entries = {f"EXAMPLE_{version}": {**entry, "version": version} for version in versions}
-    packed = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    content = packed.compress(json.dumps(entries).encode()) + packed.flush()
-    return json.dumps({"type": "Buffer", "data": list(content)}).encode()
 
 
 def specification(**changed: Any) -> bytes:
@@ -135,7 +112,6 @@ task = "llm"
 model = "example/Small-Instruct"  # why it is here
 family = "Example"
 purpose = "Tests."
-resolved = false
 
 [[candidate]]
 id = "example-not-offered"
@@ -143,5 +119,4 @@ task = "embedding"
 model = "example/Embedder"
 family = "Example"
 purpose = "Tests."
-resolved = false
 """

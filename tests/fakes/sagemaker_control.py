@@ -36,7 +36,7 @@ _JOB_ENDED = ("Completed", "Failed", "Stopped")
 
 
 class ControlledSageMaker:
-    """Moves what ordinary clients created in the emulator at ``url``. On exit it unsets auto and quotas."""
+    """Moves what ordinary clients created in the emulator at ``url``. On exit it unsets quotas."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -45,21 +45,15 @@ class ControlledSageMaker:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        await self.auto()
         await self.quotas({})
 
     async def end_job(self, name: str, status: str, *, reason: str = "") -> None:
-        """End a training job: ``Completed``, ``Failed`` (with a reason) or ``Stopped``."""
+        """End a training job: ``Completed``, or ``Failed`` with a reason."""
         await self._post(f"training-jobs/{name}", {"status": status, "reason": reason})
 
     async def move_endpoint(self, name: str, status: str = "InService", *, reason: str = "") -> None:
         """Move an endpoint that is being created: to ``InService``, or ``Failed`` with a reason."""
         await self._post(f"endpoints/{name}", {"status": status, "reason": reason})
-
-    async def auto(self, **becomes: str) -> None:
-        """Set what each describe moves an object in progress to: ``auto(training_jobs="Completed",
-        endpoints="InService")``. What is not named stays until it is moved."""
-        await self._post("auto", {kind.replace("_", "-"): status for kind, status in becomes.items()})
 
     async def quotas(self, values: Mapping[str, float]) -> None:
         """Set the account's quotas, ``{"ml.inf2.8xlarge for endpoint usage": 0}``. Others are unlimited."""
@@ -136,7 +130,6 @@ class SageMakerControl:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str, str], _Kept] = {}
-        self._auto: dict[str, str] = {}
         self._quotas: dict[str, float] = {}
         self._lock = threading.RLock()
 
@@ -177,7 +170,6 @@ class SageMakerControl:
     def _operations(self) -> dict[str, Callable[[dict[str, Any], str], dict[str, Any]]]:
         return {
             "CreateTrainingJob": self._create_job,
-            "StopTrainingJob": self._stop,
             "CreateModel": self._create_model,
             "CreateEndpointConfig": self._create_config,
             "CreateEndpoint": self._create_endpoint,
@@ -205,41 +197,15 @@ class SageMakerControl:
         self._heed_quota(cluster.get("InstanceType", ""), count, usage="training job usage")
         job = self._keep(_TRAINING, body, region)
         job.become("InProgress")
-        job.shown |= {"SecondaryStatus": "Starting", "SecondaryStatusTransitions": []}
-        self._move(job, "InProgress", secondary="Starting")
         return {"TrainingJobArn": job.arn}
 
-    def _stop(self, body: dict[str, Any], region: str) -> dict[str, Any]:
-        job = self._found(_TRAINING, body["TrainingJobName"], region)
-        if job.status in _JOB_ENDED:
-            raise RefusedError(
-                f"The request was rejected because the training job is in status {job.status}."
-            )
-        self._move(job, "Stopping")
-        return {}
-
-    def _move_job(self, job: _Kept, status: str, *, reason: str, secondary: str) -> None:
-        now = time.time()
+    def _end_job(self, job: _Kept) -> None:
         if job.status in _JOB_ENDED:
             raise RefusedError(f"{job.shown['TrainingJobName']} is {job.status} and cannot change.")
-        job.become(status)
-        if reason:
-            job.shown["FailureReason"] = reason
-        if status in _JOB_ENDED:
-            job.shown["TrainingEndTime"] = now
-        job.shown["SecondaryStatus"] = secondary or ("Training" if status == "InProgress" else status)
-        job.shown["SecondaryStatusTransitions"].append(
-            {"Status": job.shown["SecondaryStatus"], "StartTime": now}
-        )
-        # A stopped job may have saved its model in its 120 s; a failed one has none.
-        if status in ("Completed", "Stopped"):
-            output = job.shown["OutputDataConfig"]
-            folder = f"{output['S3OutputPath'].rstrip('/')}/{job.shown['TrainingJobName']}/output/model"
-            job.shown["ModelArtifacts"] = {
-                "S3ModelArtifacts": f"{folder}/"
-                if output.get("CompressionType") == "NONE"
-                else f"{folder}.tar.gz"
-            }
+        output = job.shown["OutputDataConfig"]
+        folder = f"{output['S3OutputPath'].rstrip('/')}/{job.shown['TrainingJobName']}/output/model"
+        packed = "/" if output.get("CompressionType") == "NONE" else ".tar.gz"
+        job.shown["ModelArtifacts"] = {"S3ModelArtifacts": f"{folder}{packed}"}
 
     # Models and endpoints
 
@@ -265,9 +231,6 @@ class SageMakerControl:
         endpoint.shown["ProductionVariants"] = variants
         endpoint.become("Creating")
         return {"EndpointArn": endpoint.arn}
-
-    def _move_endpoint(self, endpoint: _Kept, status: str, *, reason: str) -> None:
-        endpoint.become(status, **({"FailureReason": reason} if reason else {}))
 
     def _variants(self, config_name: str, region: str) -> list[dict[str, Any]]:
         variants = list[dict[str, Any]]()
@@ -307,11 +270,6 @@ class SageMakerControl:
 
     def _describe(self, kind: _Kind, body: dict[str, Any], region: str) -> dict[str, Any]:
         kept = self._found(kind, body[f"{kind.name}Name"], region)
-        becomes = self._auto.get(f"{kind.route}s")
-        if becomes and kept.status == "Stopping":
-            becomes = "Stopped"
-        if becomes and kept.status in ("InProgress", "Stopping", *_IN_PROGRESS):
-            self._move(kept, becomes)
         members = self._api.operation_model(f"Describe{kind.name}").output_shape.members
         return {name: value for name, value in kept.shown.items() if name in members}
 
@@ -341,11 +299,10 @@ class SageMakerControl:
         del self._kept[region, kind.name, body[f"{kind.name}Name"]]
         return {}
 
-    def _move(self, kept: _Kept, status: str, *, reason: str = "", secondary: str = "") -> None:
-        if kept.kind is _ENDPOINT:
-            self._move_endpoint(kept, status, reason=reason)
-        else:
-            self._move_job(kept, status, reason=reason, secondary=secondary)
+    def _move(self, kept: _Kept, status: str, *, reason: str) -> None:
+        if kept.kind is _TRAINING:
+            self._end_job(kept)
+        kept.become(status, **({"FailureReason": reason} if reason else {}))
 
     @property
     def has_quotas(self) -> bool:
@@ -386,8 +343,6 @@ class SageMakerControl:
 
     def _controlled(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         match path.split("/"):
-            case ["auto"]:
-                self._auto = body
             case ["quotas"]:
                 self._quotas = body
             case [route, name]:

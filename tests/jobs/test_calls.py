@@ -35,7 +35,7 @@ from tests.fakes.sagemaker_environment import install_sdk
 from tests.programs import lacks
 from tests.stacks.delivery_roles import OPERATOR, REGION, policies_of
 from tests.stacks.rights.evaluator import Request, judge
-from tests.stacks.test_training_request import written
+from tests.stacks.training_request import written
 from tests.stacks.values import ROOT, deployed, stack_with, template_of
 
 KINDS = ("train", "compile", "try")
@@ -61,18 +61,12 @@ class Started:
 
     kind: str
     tenant: str
-    said: Mapping[str, Any]
-    """The stack's output."""
     order: Mapping[str, Any]
     calls: list[Call]
 
-    def given(self, operation: str) -> Mapping[str, Any]:
-        (call,) = [call for call in self.calls if call.operation == operation]
-        return call.given
 
-
-def orders(kind: str) -> tuple[str, Mapping[str, Any], dict[str, Any]]:
-    """Return tenant, what its stack says, and the order of a command."""
+def orders(kind: str) -> tuple[str, dict[str, Any]]:
+    """Return the tenant and the order of a command."""
     account = AwsAccount(account=ACCOUNT, region=REGION)
     if kind == "train":
         said = said_by(LearningStack, TRAIN_OUTPUT, tenant="pharmacy")
@@ -86,17 +80,14 @@ def orders(kind: str) -> tuple[str, Mapping[str, Any], dict[str, Any]]:
             {"beta": "1"},
             True,
         )
-        return "pharmacy", said, job.completed(said)
+        return "pharmacy", job.completed(said)
     if kind == "compile":
         said = said_by(DataStack, COMPILE_OUTPUT, tenant="pharmacy")
         file = ROOT / "tests/tenants/pharmacy.toml"
         folder = ROOT / "model_artifacts/llm/qwen3-8b-inf2"
-        served_on = instance_named("ml.inf2.8xlarge")
-        compiling = _Compiling(
-            LlmManifest.read(folder), folder, served_on, Deployed.of(load_tenant(file), file)
-        )
+        compiling = _Compiling(LlmManifest.read(folder), folder, Deployed.of(load_tenant(file), file))
         order = compiling.order(said, name="compile-1", image=IMAGE)
-        return "pharmacy", said, order | {"channels": {"weights": "s3://value/llm/w/"}}
+        return "pharmacy", order | {"channels": {"weights": "s3://value/llm/w/"}}
     said = said_by(ModelsStack, "TrialPlace", tenant=TENANT)
     facts = Facts(
         region=REGION,
@@ -110,9 +101,9 @@ def orders(kind: str) -> tuple[str, Mapping[str, Any], dict[str, Any]]:
         instance="ml.m7i.xlarge",
         environment={"WORKERS": "1"},
     )
-    row = Candidate(id="one", task="llm", model="a/b", family="f", purpose="p", resolved=True, facts=facts)
+    row = Candidate(id="one", task="llm", model="a/b", family="f", purpose="p", facts=facts)
     place, now = TrialPlace.model_validate(said), SystemClock().now()
-    return TENANT, said, Trial(account, place, row, facts, TENANT, ROOT, now).order(place.endpoints[0])
+    return TENANT, Trial(account, place, row, facts, TENANT, ROOT, now).order(place.endpoints[0])
 
 
 @contextmanager
@@ -153,9 +144,9 @@ def _sdk() -> None:
 
 @pytest.fixture(scope="module", params=KINDS)
 def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Started:
-    tenant, said, order = orders(request.param)
+    tenant, order = orders(request.param)
     calls = start(request.param, order, tmp_path_factory.mktemp("real"), real=True)
-    return Started(request.param, tenant, said, order, calls)
+    return Started(request.param, tenant, order, calls)
 
 
 def test_the_sdk_makes_the_calls_of_the_stand_in_and_no_other(started: Started, tmp_path: Path) -> None:
@@ -164,27 +155,6 @@ def test_the_sdk_makes_the_calls_of_the_stand_in_and_no_other(started: Started, 
     assert [call.operation for call in started.calls] == [call.operation for call in stand_in]
     assert [dict(call.given) for call in started.calls] == [dict(call.given) for call in stand_in]
     assert {call.service for call in started.calls} == {"sagemaker"}
-
-
-def test_a_request_has_role_network_keys_and_tags_of_the_stack(started: Started) -> None:
-    said = started.said
-    if started.kind == "try":
-        model, config = started.given("CreateModel"), started.given("CreateEndpointConfig")
-        assert model["ModelName"] in said["endpoints"]
-        assert model["ExecutionRoleArn"] == said["role_arn"]
-        assert model["EnableNetworkIsolation"] is True
-        group = [said["security_group"]]
-        assert model["VpcConfig"] == {"Subnets": list(said["subnets"]), "SecurityGroupIds": group}
-        assert config["KmsKeyId"] == said["key_arn"]
-        assert {each["Value"] for each in model["Tags"] if each["Key"] == "tenant"} == {started.tenant}
-        return
-    job = started.given("CreateTrainingJob")
-    whole = ("RoleArn", "OutputDataConfig", "VpcConfig", "EnableNetworkIsolation", "Tags", "ProfilerConfig")
-    assert {name: job[name] for name in whole} == {name: said[name] for name in whole}
-    assert job["EnableInterContainerTrafficEncryption"] is True
-    assert job["AlgorithmSpecification"]["TrainingImage"] == IMAGE
-    assert job["StoppingCondition"]["MaxRuntimeInSeconds"] == said["StoppingCondition"]["MaxRuntimeInSeconds"]
-    assert job["ResourceConfig"]["InstanceCount"] == 1
 
 
 # --- rights -----------------------------------------------------------------------------------------------
@@ -252,6 +222,6 @@ def test_a_job_outside_the_tenant_s_network_is_refused(started: Started, lost: s
 
 # --- the process ------------------------------------------------------------------------------------------
 def test_an_order_that_the_sdk_refuses_is_told(tmp_path: Path) -> None:
-    _, _, order = orders("train")
+    _, order = orders("train")
     with pytest.raises(DeploymentError, match=r"SDK cannot start 7: (?s:.*)training_job_name"):
         start("train", order | {"name": 7}, tmp_path, real=True)

@@ -19,7 +19,7 @@ from tests.stacks.order import before, rights_of
 from tests.stacks.power.state_language import Call, CallFailedError, ExecutionFailedError, Pause, execute
 from tests.stacks.scheduled import connected, machine, started
 from tests.stacks.synthesized import assembly_folder, templates_in
-from tests.stacks.values import DATA, KEYS, deployed, resources_of, stack_with, template_of
+from tests.stacks.values import DATA, KEYS, deployed, resources_of, stack_with, template_of, with_sections
 
 TENANTS = ("pharmacy", "clinic", "sandbox")
 SCHEDULE, GROUP = "AWS::Scheduler::Schedule", "AWS::Scheduler::ScheduleGroup"
@@ -29,7 +29,8 @@ ONE = {"Tasks": [{"TaskArn": "arn"}], "Failures": []}
 
 @cache
 def sets() -> Mapping[str, Any]:
-    return template_of(stack_with(LearningStack, deployed("pharmacy")))
+    tenant = with_sections(deployed("pharmacy"), learning={"training": True})
+    return template_of(stack_with(LearningStack, tenant))
 
 
 @cache

@@ -13,7 +13,6 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from assistant.domain.errors import ConfigurationError
 from assistant.options.desk.section import desk_of
 from assistant.options.live.section import systems_of
-from assistant.options.models_lab import jumpstart
 from assistant.tenant.deployment_checks import artifact_contradictions
 from assistant.tenant.manifests import LlmManifest
 from assistant.tenant.tenant import load_tenant
@@ -260,19 +259,6 @@ def test_a_missing_artifact_is_refused_with_the_existing_ones(folder: Path) -> N
 # --- how the model is asked, by its manifest -------------------------------------------------------------
 
 PROMPTS = {"answer/1": False, "answer/4": True}
-
-
-def test_an_unresolved_candidate_is_refused_with_the_command(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = (ROOT / jumpstart.LOCK_FILE).read_text()
-    row = rows[rows.index("[[candidate]]") :].partition("[candidate.published]")[0]
-    lock = folder / "lock.toml"
-    lock.write_text(rows + row.replace("huggingface-sentencesimilarity-bge-base-en-v1-5", "example-model"))
-    monkeypatch.setattr(jumpstart, "LOCK_FILE", str(lock))
-    edit(folder, "qwen3-8b-inf2", "example-model")
-    with pytest.raises(ConfigurationError, match=r"without facts .* assistant models candidates --region"):
-        read(folder)
 
 
 def asked_with(prompt: str) -> list[str]:

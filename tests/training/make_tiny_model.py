@@ -1,7 +1,6 @@
-"""Makes a language model or a BERT encoder of two layers with random weights; runs in the training job's
-environment.
+"""Makes a language model of two layers with random weights; runs in the training job's environment.
 
-python make_tiny_model.py model|encoder FOLDER TEXTS.jsonl
+python make_tiny_model.py FOLDER TEXTS.jsonl
 """
 
 from __future__ import annotations
@@ -11,15 +10,14 @@ import sys
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 MODEL_SPECIAL = ["<pad>", "<|im_start|>", "<|im_end|>"]
-ENCODER_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
 def make_model(folder: Path, texts: list[str]) -> None:
@@ -50,33 +48,6 @@ def make_model(folder: Path, texts: list[str]) -> None:
     fast.save_pretrained(folder)
 
 
-def make_encoder(folder: Path, texts: list[str]) -> None:
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.train_from_iterator(
-        texts, trainers.WordPieceTrainer(vocab_size=600, special_tokens=ENCODER_SPECIAL)
-    )
-    ends = [(name, tokenizer.token_to_id(name)) for name in ("[SEP]", "[CLS]")]
-    tokenizer.post_processor = processors.BertProcessing(*ends)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    )
-    torch.manual_seed(1)
-    config = BertConfig(
-        vocab_size=len(fast),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=256,
-        initializer_range=0.3,  # so that frozen word embeddings tell words apart
-    )
-    BertModel(config).save_pretrained(folder)
-    fast.save_pretrained(folder)
-
-
 if __name__ == "__main__":
-    kind, folder, texts = sys.argv[1:]
-    make = {"model": make_model, "encoder": make_encoder}[kind]
-    make(Path(folder), [json.loads(line) for line in Path(texts).read_text().splitlines()])
+    folder, texts = map(Path, sys.argv[1:])
+    make_model(folder, [json.loads(line) for line in texts.read_text().splitlines()])

@@ -12,13 +12,13 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.options.models_lab.test_training_sets import Signals, write
+from tests.options.models_lab.signals import Signals, write
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("TRAINING_PYTHON", ROOT / "build/training/bin/python"))
@@ -44,9 +44,6 @@ def exported(folder: Path) -> Path:
 class Job:
     """One training job below a folder that stands for /opt/ml."""
 
-    kind = "model"
-    """What is trained, as make_tiny_model.py names it."""
-
     def __init__(self, root: Path, **hyperparameters: Any) -> None:
         self.root = root
         config = root / "input/config"
@@ -55,18 +52,10 @@ class Job:
         (config / "hyperparameters.json").write_text(json.dumps(texts))
         data = root / "input/data"
         data.mkdir()
-        self.exported(root / "sets").rename(data / "training")
-        (root / "texts.jsonl").write_text("\n".join(map(json.dumps, self.texts(data / "training"))))
-        command = [PYTHON, ROOT / "tests/training/make_tiny_model.py", self.kind]
-        command += [data / "model", root / "texts.jsonl"]
+        exported(root / "sets").rename(data / "training")
+        (root / "texts.jsonl").write_text("\n".join(map(json.dumps, ANSWERS)))
+        command = [PYTHON, ROOT / "tests/training/make_tiny_model.py", data / "model", root / "texts.jsonl"]
         subprocess.run(command, check=True, capture_output=True, timeout=LIMIT_S)
-
-    def exported(self, folder: Path) -> Path:
-        return exported(folder)
-
-    def texts(self, folder: Path) -> Sequence[str]:
-        """Return the texts of which the tokenizer is made."""
-        return ANSWERS
 
     def start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -169,7 +158,7 @@ def test_a_resumed_job_makes_the_bytes_of_one_that_was_not_killed(tmp_path: Path
 
 
 def test_preferences_are_learned_and_the_whole_model_is_written(tmp_path: Path) -> None:
-    job = Job(tmp_path, **{**STEPS, "learning_rate": 0.002}, task="preference", merge=1, sft_weight=0.5)
+    job = Job(tmp_path, **{**STEPS, "learning_rate": 0.002}, task="preference", merge=1)
     ended = job.run()
     assert ended.returncode == 0, ended.stderr[-2000:]
     found = job.facts()["validation"]
@@ -185,7 +174,7 @@ def test_preferences_are_learned_and_the_whole_model_is_written(tmp_path: Path) 
         ({"lora_rnak": 4}, "Unknown hyperparameter lora_rnak"),
         ({"batch_size": "many"}, "batch_size = many is no int"),
         ({"max_length": 3}, "No example fits max_length = 3"),
-        ({"task": "domain"}, "domain is none of answers, preference, embedding here: continued pre-training"),
+        ({"task": "domain"}, "domain is none of answers, preference here: continued pre-training"),
     ],
 )
 def test_a_wrong_hyperparameter_is_named(tmp_path: Path, wrong: dict[str, Any], words: str) -> None:

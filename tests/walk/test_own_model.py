@@ -17,11 +17,11 @@ import pytest
 from assistant.evaluation.comparison import ComparedModel, keep_comparisons
 from assistant.tenant.manifests import load_images, write_digest
 from tests.fakes.lambda_events import object_created, sqs_event
+from tests.fakes.neuron_container import Weights
 from tests.fakes.sagemaker_control import ControlledSageMaker
 from tests.fakes.sagemaker_environment import install_sdk
 from tests.node.lambdas.test_redacting import KEY, RAW
-from tests.options.models_lab.test_compiling import NUMBERS, QUOTA, TINY, Company
-from tests.options.models_lab.test_packaging import CARD
+from tests.options.models_lab.company import CARD, NUMBERS, QUOTA, Company
 from tests.stacks.emulated_account import emulated_account
 from tests.stacks.emulated_tenant import EmulatedTenant
 from tests.stacks.synthesized import ROOT
@@ -74,7 +74,7 @@ async def test_the_page_leads_to_a_model_of_one_s_own(
     assert "ModelsBucketName" in await run(walk, 21)
     bucket = outputs_of(walk.account, "assistant-pharmacy-Data")["ModelsBucketName"]
     walk.printed["MODELS_BUCKET"] = bucket
-    TINY.write(walk.clone / "weights")
+    Weights().write(walk.clone / "weights")
     await run(walk, 23, block=1)
 
     async with ControlledSageMaker(walk.account.url) as control:
@@ -83,7 +83,7 @@ async def test_the_page_leads_to_a_model_of_one_s_own(
         assert "aws service-quotas request-service-quota-increase" in await run(walk, 24, status=1)
         await control.quotas({QUOTA: 1})
         await compiled(walk, 24, company, tmp_path / "first")
-        assert "Completed" in await asyncio.to_thread(walk.run, checked(OWN[24]))
+        assert "Completed" in await asyncio.to_thread(walk.run, walk.told(checked(OWN[24])))
         await run(walk, 25)
         manifest = (walk.clone / f"model_artifacts/llm/{NAME}/manifest.toml").read_text(encoding="utf-8")
         (sha256,) = re.findall(r'(?m)^sha256 = "(.+)"', manifest)
@@ -97,9 +97,9 @@ async def test_the_page_leads_to_a_model_of_one_s_own(
         await resuming
         assert (await asyncio.to_thread(walk.run, checked(OWN[27]))).strip() == "InService"
 
-        TINY.write(walk.clone / "tuned")
+        Weights().write(walk.clone / "tuned")
         shutil.copy(walk.clone / "weights/chat_template.jinja", walk.clone / "tuned/chat_template.jinja")
-        # Weights here are shapes without content: another file makes it another model.
+        # Weights here have no content: another file makes it another model.
         (walk.clone / "tuned/tokenizer_config.json").write_text('{"tuned": true}', encoding="utf-8")
         (walk.clone / "training.json").write_text(json.dumps(CARD), encoding="utf-8")
         await compiled(walk, 28, company, tmp_path / "second")
@@ -178,8 +178,9 @@ def checked(action: Action) -> str:
 
 async def compiled(walk: Walk, number: int, company: Company, folder: Path) -> None:
     """Run the page's command that starts a job, then the job."""
-    job = re.search(r"(compile-pharmacy-\S+) is InProgress", await run(walk, number))
+    job = re.search(r"--promote (compile-pharmacy-\S+)", await run(walk, number))
     assert job is not None
+    walk.printed["JOB"] = job[1]
     await company.carry_out(job[1], folder)
 
 

@@ -1,11 +1,11 @@
 """Turns documents into the rows of a corpus for training: one cleaned text a document, with its provenance.
 
-Functions of documents and rows alone. Two engines run them and make equal rows: processes of one machine
-(``corpus_here`` beside this module) and Spark (``containers/corpus_job``); docs/decisions/0085 says why.
+Functions of documents and rows alone. Spark runs them (``containers/corpus_job``); docs/decisions/0085 says
+why.
 
     wanted_documents   documents that answer now, as WantedDocument
     read_texts         CorpusText (row and MinHash), or a reason such as "shorter than 5 words"
-    candidate_of       Candidate, which an engine puts into a bucket for each of BANDS bands (band_of)
+    candidate_of       Candidate, which Spark puts into a bucket for each of BANDS bands (band_of)
     duplicates_in      ids of near-duplicates in one bucket
     mixed              the row with its weight, or why it is left out
     counts_of          {"rows": {"wiki": 812}, "left_out": {"near-duplicates": 40}}

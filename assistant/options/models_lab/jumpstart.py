@@ -11,7 +11,7 @@ A row names a model by its id, and is in one of three states:
 
 How ``assistant models candidates`` resolves a row from the bucket's files: ``newest`` finds the model's
 specification in the manifest, ``Specification`` reads it, and ``Specification.facts`` adds the files of the
-artifact. How it publishes a row from the public file: ``read_published``, then ``published``.
+artifact.
 
 The bucket's files, as the SageMaker SDK reads them (github.com/aws/sagemaker-python-sdk, commit a2481266,
 ``sagemaker-core/src/sagemaker/core/jumpstart``): ``constants.py`` names the manifest,
@@ -24,15 +24,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
+from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.tenant.deployment import ArtifactName
 from assistant.tenant.manifests import Dtype, rewrite
 from assistant.tenant.toml_file import StrictModel, read_strict
@@ -103,9 +101,6 @@ class Facts(Published, Card):
     """What JumpStart's bucket says of a model in one region, on one instance type."""
 
     listing_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    eula: str | None = None
-    """Address of the licence agreement that must be accepted."""
-    min_memory_mb: int | None = None
 
 
 class Candidate(StrictModel):
@@ -120,20 +115,11 @@ class Candidate(StrictModel):
     purpose: str
     instance: _Instance | None = None
     """Instance type to try it on; the specification's default when absent."""
-    eula_accepted: str | None = None
-    """Address of the agreement that was accepted: ``assistant models candidates --accept-eula ID``."""
-    resolved: bool
     facts: Facts | None = None
     published: Published | None = None
-    """By ``assistant models candidates --published FILE``."""
+    """Written by people, from a public file."""
     card: Card | None = None
     """Written by people, from the model's own page."""
-
-    @model_validator(mode="after")
-    def _has_facts_when_resolved(self) -> Self:
-        if self.resolved != (self.facts is not None):
-            raise ValueError("resolved is true for a row with facts and false for one without")
-        return self
 
     @property
     def served(self) -> Published | None:
@@ -142,7 +128,7 @@ class Candidate(StrictModel):
 
     @property
     def state(self) -> Literal["resolved", "published", "unresolved"]:
-        return "resolved" if self.resolved else "published" if self.published else "unresolved"
+        return "resolved" if self.facts else "published" if self.published else "unresolved"
 
 
 class CandidateLock(StrictModel):
@@ -162,26 +148,16 @@ class CandidateLock(StrictModel):
         known = ", ".join(row.id for row in self.candidate)
         raise NotFoundError(f"{LOCK_FILE} has no candidate {name}; it has {known}. Add a row, or take one.")
 
-    def eula(self, name: str) -> str:
-        """Return the agreement that a row asks for. Raises NotFoundError, ConfigurationError without one."""
-        facts = self.row(name).facts
-        if facts is None or facts.eula is None:
-            raise ConfigurationError(f"{name} asks for no licence agreement, or is not resolved.")
-        return facts.eula
-
     def usable(self, name: str) -> tuple[Candidate, Facts]:
         """Return a row that may be deployed. Raises NotFoundError, ConfigurationError with what to do."""
         row = self.row(name)
         if row.facts is None:
-            raise ConfigurationError(_unresolved(row))
-        facts = row.facts
-        self._check_licence(name, facts)
-        if facts.eula not in (None, row.eula_accepted):
             raise ConfigurationError(
-                f"{name} asks for the acceptance of {facts.eula}. Read it; then: "
-                f"assistant models candidates --accept-eula {name}"
+                f"{name} is a candidate without facts ({row.state} in {LOCK_FILE}). Where JumpStart's bucket "
+                "can be reached, run: assistant models candidates --region REGION"
             )
-        return row, facts
+        self._check_licence(name, row.facts)
+        return row, row.facts
 
     def adoptable(self, name: str) -> tuple[Candidate, Published, Card, str | None]:
         """Return a row that a manifest may be written from, how it is served, what the model is, and the
@@ -202,13 +178,6 @@ class CandidateLock(StrictModel):
                 f'{name}: its licence is "{card.licence}", and allowed_licences of {LOCK_FILE} has '
                 f"{', '.join(self.allowed_licences)}. Add it there once it was read, or take another."
             )
-
-
-def _unresolved(row: Candidate) -> str:
-    return (
-        f"{row.id} is a candidate without facts ({row.state} in {LOCK_FILE}). Where JumpStart's bucket "
-        "can be reached, run: assistant models candidates --region REGION"
-    )
 
 
 def load_candidates(path: Path) -> CandidateLock:
@@ -234,93 +203,16 @@ class TrialPlace(StrictModel):
 TRIAL_OUTPUT = "TrialPlace"
 
 
-def refuse_unresolved(root: Path, names: Sequence[str]) -> None:
-    """Raise ConfigurationError when an artifact that a tenant file names is an unresolved candidate."""
-    rows = {row.id: row for row in load_candidates(root / LOCK_FILE).candidate}
-    if found := [rows[name] for name in names if name in rows and rows[name].state == "unresolved"]:
-        raise ConfigurationError(_unresolved(found[0]))
-
-
-def write_rows(path: Path, before: bytes, updates: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write keys into rows by id; comments and everything else stay. The file is replaced whole or not.
-
-    ``updates``: {"huggingface-sentencesimilarity-bge-base-en-v1-5": {"resolved": True, "facts": {…}}}.
-    ``before``: the file as it was read. Raises ConflictError when it changed since, ConfigurationError when
-    it would be invalid.
-    """
+def write_facts(path: Path, found: Mapping[str, Facts]) -> None:
+    """Write facts into rows by their ids; comments and everything else stay. The file is replaced whole or
+    not. Raises ConfigurationError when it would be invalid."""
     import tomlkit  # not in the service's image
 
-    document: Any = tomlkit.parse(before.decode())
+    document: Any = tomlkit.parse(path.read_text(encoding="utf-8"))
     for row in document["candidate"]:
-        for key, value in updates.get(str(row["id"]), {}).items():
-            row[key] = value
-    if path.read_bytes() != before:
-        raise ConflictError(f"{path} was changed meanwhile, and not written. Run the command again.")
+        if (facts := found.get(str(row["id"]))) is not None:
+            row["facts"] = facts.model_dump(mode="json", exclude_none=True)
     rewrite(path, tomlkit.dumps(document), CandidateLock)
-
-
-# --- What a public file says ------------------------------------------------------------------------------
-class _Entry(BaseModel):
-    """One version of one model in ``jumpstart-models.json`` of the npm package
-    ``@cdklabs/generative-ai-cdk-constructs`` (Apache-2.0), which its authors read from JumpStart."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel)
-    model_id: str
-    version: str
-    default_instance_type: str
-    instance_types: tuple[str, ...] = ()
-    artifact_key: str | None = None
-    prepacked_artifact_key: str | None = None
-    gated_bucket: bool = False
-    environment: Mapping[str, str | int | float | bool] = {}
-    instance_aliases: tuple[Mapping[str, Any], ...] = ()
-    instance_variants: tuple[Mapping[str, Any], ...] = ()
-
-
-def read_published(body: bytes) -> list[_Entry]:
-    """Return the entries of a ``jumpstart-models.json``: a Node buffer of deflated JSON. Raises
-    ConfigurationError."""
-    try:
-        entries = json.loads(zlib.decompress(bytes(json.loads(body)["data"]), wbits=-zlib.MAX_WBITS))
-        return [_Entry.model_validate(entry) for entry in entries.values()]
-    except (ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
-        raise ConfigurationError(f"not a jumpstart-models.json: {type(error).__name__}.") from None
-
-
-def published(entries: Sequence[_Entry], row: Candidate, *, region: str) -> Published:
-    """Return what the file says of a row, in the newest version of the model. The row's instance type is
-    taken where the model runs on it, else the model's default.
-
-    Raises NotFoundError, ConfigurationError.
-    """
-    of_row = [entry for entry in entries if entry.model_id == row.id]
-    if not of_row:
-        raise NotFoundError("the file does not have this id.")
-    entry = max(of_row, key=lambda entry: [int(part) for part in entry.version.split(".")])
-    instance = row.instance if row.instance in entry.instance_types else entry.default_instance_type
-    family = instance.split(".")[1]  # "g5" of "ml.g5.xlarge"
-    variants = {variant["instanceType"]: variant for variant in entry.instance_variants}
-    variant: dict[str, Any] = {**variants.get(family, {}), **variants.get(instance, {})}
-    of_region = [each["aliases"] for each in entry.instance_aliases if each["region"] == region]
-    aliases: Mapping[str, str] = of_region[-1] if of_region else {}
-    environment = {**entry.environment, **variant.get("environment", {})}
-    shards = environment.get("NUM_SHARD")
-    key = entry.prepacked_artifact_key or entry.artifact_key
-    try:
-        if entry.gated_bucket:
-            raise ConfigurationError("its artifact lies in the gated bucket, which no VPC reaches.")
-        return Published(
-            region=region,
-            version=entry.version,
-            # An alias, "$gpu_image_uri". Without an image, "" is refused below.
-            image=aliases.get(str(variant.get("imageUri", "")).removeprefix("$"), ""),
-            artifact=f"s3://{content_bucket(region)}/{key}",
-            instance=instance,
-            accelerators=None if shards is None else int(shards),
-            environment={name: str(value) for name, value in environment.items()},
-        )
-    except ValidationError as error:
-        raise ConfigurationError(f"in {region}: {_fault(error)}.") from None
 
 
 # --- JumpStart's own files --------------------------------------------------------------------------------
@@ -410,6 +302,11 @@ class Specification:
                 f'its artifact ("{spec.license}") lies in the gated bucket, which only SageMaker reads, and '
                 "no closed VPC reaches. Fetch the weights from their publisher (model_artifacts/README.md)."
             )
+        if spec.hosting_eula_key is not None:
+            yield (
+                f"it asks for the acceptance of {spec.hosting_eula_key}. Fetch the weights from their "
+                "publisher (model_artifacts/README.md)."
+            )
         if self._instance not in spec.supported_inference_instance_types:
             yield (
                 f"it does not run on {self._instance}; write one of these as instance: "
@@ -448,9 +345,7 @@ class Specification:
                 files=tuple(sorted(listed.key for listed in objects)),
                 weights_bytes=sum(listed.size_bytes for listed in weights),
                 licence=spec.license,
-                eula=spec.hosting_eula_key and f"s3://{bucket}/{spec.hosting_eula_key}",
                 instance=self._instance,
-                min_memory_mb=needs.get("min_memory_mb"),
                 accelerators=needs.get("num_accelerators"),
                 environment=environment,
                 architecture=_architecture(json.loads(config)),

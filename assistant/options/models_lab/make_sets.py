@@ -35,7 +35,7 @@ async def prepare() -> bool:
         async with open_making_sets(settings) as stores:
             exported = await training_sets(stores, now - WINDOW, now)
         folder = await asyncio.to_thread(exported.write, settings.sets_dir)
-        place = await put_set(settings, folder, key_id=None)
+        place = await put_set(settings, folder)
         rows = {row[0]: int(row[1]) for row in exported.rows}  # examples by split
         _log.info("training_set_made", place=place, examples=rows, left_out=dict(exported.left_out))
         ended_well = True

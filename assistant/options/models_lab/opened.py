@@ -1,7 +1,7 @@
 """Makes training sets of what a tenant's stores hold, and opens those stores for the task that makes them.
 
-``assistant learn export`` and the task (``make_sets``) both call ``training_sets``, then ``Export.write``,
-then ``put_set``.
+``assistant learn export`` and the task (``make_sets``) both call ``training_sets``, then ``Export.write``;
+then the task calls ``put_set``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from assistant.options.models_lab.training_sets import (
     export_of_sets,
     recorded_prompt,
 )
-from assistant.process.settings import PreparingSettings
 from assistant.service.opened import tenant_in
 from assistant.stores.clients import AwsClients
 from assistant.stores.opened import AwsStores
@@ -74,15 +73,12 @@ async def open_making_sets(settings: MakingSetsSettings) -> AsyncGenerator[Learn
         yield await LearningStores.of(AwsStores(clients, settings, stack=stack), tenant)
 
 
-async def put_set(
-    settings: MakingSetsSettings | PreparingSettings, folder: Path, *, key_id: str | None
-) -> str:
+async def put_set(settings: MakingSetsSettings, folder: Path) -> str:
     """Copy a set's folder to the bucket of sets that the settings name, its manifest last; return its place,
-    "s3://BUCKET/sets/pharmacy-51ab9c…/". ``key_id``: KMS key of the copy; None: the bucket's. Raises
-    DependencyError."""
+    "s3://BUCKET/sets/pharmacy-51ab9c…/". Raises DependencyError."""
 
     place = f"{settings.sets_s3}{folder.name}/"
     async with AsyncExitStack() as stack:
         s3 = await AwsClients(settings, stack).aws("s3")
-        await upload_folder(s3, folder=folder, uri=place, last=MANIFEST, kms_key_id=key_id)
+        await upload_folder(s3, folder=folder, uri=place, last=MANIFEST)
     return place

@@ -8,7 +8,7 @@ from assistant.option import Option
 
 
 class ModelsLab(Option):
-    extras: ClassVar = {"corpus": "corpus_here", "lambda": "make_sets"}
+    extras: ClassVar = {"corpus": "corpus", "lambda": "make_sets"}
     # Training sets are made of the desk's events and approved answers (training_sets.py).
     needs = ("desk",)
 

@@ -1,4 +1,4 @@
-"""Trains on Trainium, in AWS's own image: tasks ``answers`` (SFT) and ``domain`` (continued pre-training).
+"""Trains on Trainium, in AWS's own image: the task ``domain`` (continued pre-training).
 
 The image is ``huggingface-pytorch-training-neuronx`` (images.lock.toml): Python 3.10, optimum-neuron 0.4.1,
 trl 0.11.4, peft 0.17.0, transformers 4.55.4
@@ -9,7 +9,7 @@ This file, ``train.py`` and ``contract.py`` come as the job's channel ``code``; 
 That version can neither resume from a checkpoint nor validate, by its source
 (https://github.com/huggingface/optimum-neuron/tree/v0.4.1, optimum/neuron/trainers/transformers.py). So there
 is neither a spot instance nor a validation loss. Texts are packed into sequences of one length, because each
-new shape is compiled, and the loss covers prompts too.
+new shape is compiled.
 """
 
 from __future__ import annotations
@@ -22,16 +22,7 @@ from typing import Any
 
 import torch
 import torch_xla.core.xla_model as xm
-from contract import (
-    TASK,
-    Places,
-    TrainingError,
-    card_of,
-    digest_of,
-    given_hyperparameters,
-    read_hyperparameters,
-    read_splits,
-)
+from contract import Places, TrainingError, card_of, digest_of, read_hyperparameters
 from datasets import Dataset, load_dataset
 from optimum.neuron import NeuronSFTConfig, NeuronSFTTrainer, NeuronTrainingArguments
 from optimum.neuron.models.training import NeuronModelForCausalLM
@@ -51,7 +42,7 @@ MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Hyperparameters of both tasks; SageMaker passes them by these names."""
+    """Hyperparameters of the task; SageMaker passes them by these names."""
 
     epochs: float = 1.0
     max_steps: int = -1
@@ -67,24 +58,15 @@ class Hyperparameters:
     """Cores that share one copy of the model; the instance's cores are a multiple of it."""
 
 
-def examples_of(task: str, places: Places) -> tuple[str, Dataset]:
-    """Return the version of the set, and its training examples. Raises TrainingError.
-
-    ``answers``: conversations of an exported set (column ``messages``). ``domain``: the texts of a corpus's
-    Parquet files (column ``text``).
-    """
-    if task == "answers":
-        set_version, examples, _ = read_splits(places.training, "sft")
-        return set_version, Dataset.from_list(
-            [{"messages": example["prompt"] + example["completion"]} for example in examples]
-        )
+def examples_of(places: Places) -> Dataset:
+    """Return the texts of a corpus's Parquet files (column ``text``). Raises TrainingError."""
     files = sorted(str(path) for path in places.training.rglob("*.parquet"))
     if not files:
         raise TrainingError(f"{places.training} has no Parquet: give what the corpus job wrote.")
     texts = load_dataset("parquet", data_files=files, split="train")
     if "text" not in texts.column_names:
         raise TrainingError(f"The Parquet has no column text, but {', '.join(texts.column_names)}.")
-    return digest_of(places.training), texts.select_columns(["text"])
+    return texts.select_columns(["text"])
 
 
 def train(places: Places) -> Mapping[str, Any]:
@@ -93,9 +75,8 @@ def train(places: Places) -> Mapping[str, Any]:
     Each core runs this in a process of its own (``torchrun``). All save their shards; after the rendezvous
     the process with RANK 0 alone joins them into the adapter below ``model``.
     """
-    task = given_hyperparameters(places.hyperparameters).get(TASK, "answers")
     wanted = read_hyperparameters(places.hyperparameters, Hyperparameters, over_0=_OVER_0)
-    set_version, examples = examples_of(task, places)
+    examples = examples_of(places)
     tokenizer, shards = AutoTokenizer.from_pretrained(places.base), places.root / "shards"
     arguments = NeuronTrainingArguments(
         output_dir=str(shards),
@@ -115,15 +96,13 @@ def train(places: Places) -> Mapping[str, Any]:
         torch_dtype=torch.bfloat16,
         attn_implementation="flash_attention_2",
     )
-    column: dict[str, Any] = {"dataset_text_field": "text"} if task == "domain" else {}
     trainer = NeuronSFTTrainer(
-        args=NeuronSFTConfig(max_seq_length=wanted.max_length, packing=True, **column, **arguments.to_dict()),
+        args=NeuronSFTConfig(
+            max_seq_length=wanted.max_length, packing=True, dataset_text_field="text", **arguments.to_dict()
+        ),
         model=model,
         tokenizer=tokenizer,
         train_dataset=examples,
-        formatting_func=None
-        if column
-        else lambda row: tokenizer.apply_chat_template(row["messages"], tokenize=False),
         peft_config=LoraConfig(
             r=wanted.lora_rank, lora_alpha=wanted.lora_alpha, target_modules=MODULES, task_type="CAUSAL_LM"
         ),
@@ -132,7 +111,7 @@ def train(places: Places) -> Mapping[str, Any]:
     trainer.save_model(str(shards))
     xm.rendezvous("saved")
     measured = {"examples": {"train": len(examples)}, "steps": trainer.state.global_step, "device": "neuron"}
-    card = card_of(places, task, set_version, wanted, PACKAGES, **measured)
+    card = card_of(places, "domain", digest_of(places.training), wanted, PACKAGES, **measured)
     if os.environ.get("RANK", "0") == "0":  # one process a core, and one result
         consolidate(shards, places.model)
         trainer.model.peft_config["default"].save_pretrained(str(places.model))

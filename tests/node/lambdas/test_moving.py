@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import re
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,32 +13,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from assistant.cli.main import app
-from assistant.documents.parsing import parse_document
 from assistant.domain.answers import Verdict, VerdictLabel
 from assistant.domain.desk import Case, CaseReason, DeskKind
-from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError
 from assistant.options.desk.events import FeedbackEvent, FeedbackKind
 from assistant.options.desk.feedback_store import FEEDBACK_FILES, TEXTS, StoredFeedback
 from assistant.options.desk.mover import StoredOutbox
 from assistant.options.desk.settings import MovingSettings
 from assistant.process.aws import create_link_secret, open_client
-from assistant.process.settings import PreparingSettings
 from assistant.stores.desk import StoredDesk
-from assistant.stores.documents import StoredStates
 from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.stores.events import StoredErasureKeys
 from assistant.stores.records import StoredRecords
 from assistant.stores.s3 import S3Blobs
 from assistant.tenant.deployed_names import DESK, EVENTS, FEEDBACK_SECRET_PURPOSE, RECORDS, STATES
 from tests.contracts import samples
-from tests.emulated_aws import create_documents_bucket, create_table, documents_in
+from tests.emulated_aws import create_documents_bucket, create_table
 from tests.fakes.aws_server import REGION, create_key
 from tests.node.lambdas.deployment import called_once, entry_of
-from tests.options.desk.moving import QUOTE, answered, unanswered
+from tests.options.desk.moving import unanswered
 
 TENANT_FILE = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
 GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
@@ -188,75 +180,3 @@ async def test_under_hipaa_two_people_order_an_erasure(
     contents = re.findall("[0-9a-f]{64}", told["detail"])[-1]
     receipt = await order({"erase_member": "m 4711", "by": "otto", "contents": contents})
     assert (receipt["had_key"], receipt["texts"]) == (False, ())
-
-
-def prepared(deployed: Deployed) -> Mapping[str, str]:
-    """Return the environment of a task that makes training sets."""
-    name = deployed.name
-    given = {
-        "region": REGION,
-        "aws_endpoint_url": deployed.aws_url,
-        "tenant_file_s3": f"s3://{name}-documents/clinic.toml",
-        "documents_bucket": f"{name}-documents",
-        **{f"{role}_table": f"{name}-{role}" for role in ("states", "records", "events", "desk")},
-        "ingestion_queue_url": f"{deployed.aws_url}/not-used",
-        "withdrawals_queue_url": f"{deployed.aws_url}/not-used",
-        "opensearch_url": "http://127.0.0.1:9",
-        "labels_bucket": f"{name}-labels",
-        "texts_bucket": f"{name}-texts",
-        "sets_s3": f"s3://{name}-documents/sets/",
-        "sets_key_id": deployed.key_id,
-    }
-    return PreparingSettings.variables(given)
-
-
-async def export(deployed: Deployed, *, until: str = "", by: str = "", contents: str = "") -> Any:
-    folder = str(deployed.folder / "tenants")
-    command = ["--tenants", folder, "--json", "learn", "--deployed", "export", "--tenant", "clinic"]
-    window = ["--since", "2026-01-01", *(["--until", until] if until else []), *(["--by", by] if by else [])]
-    command += ["--contents", contents] if contents else []
-    arguments = [*command, "--out", str(deployed.folder / "sets"), *window]
-    return await asyncio.to_thread(CliRunner().invoke, app, arguments, env=prepared(deployed))
-
-
-async def test_marks_of_a_deployment_become_a_training_set_in_its_bucket(
-    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with (
-        open_client("s3", region=REGION, endpoint_url=deployed.aws_url) as s3,
-        open_client("dynamodb", region=REGION, endpoint_url=deployed.aws_url) as dynamodb,
-    ):
-        documents = documents_in(s3, bucket=f"{deployed.name}-documents")
-        states_table = DynamoDbTable(dynamodb, name=f"{deployed.name}-states")
-        states = StoredStates(states_table)
-        for name in ("refill", "claims"):
-            document = samples.document(name, content=QUOTE)
-            await documents.put(document)
-            await documents.put_parsed(name, "hash", parse_document(document))
-            await states.put_many([samples.status(name, state=DocumentState.LIVE, content_hash="hash")])
-        await states_table.close()
-        await deployed.records.put_answer(answered())
-        await deployed.records.append_verdict("a1", GOOD, agent="ana")
-        await deployed.function(monkeypatch)(SCHEDULED)
-
-        done = await export(deployed)
-
-        assert done.exit_code == 0, done.output
-        told = json.loads(done.stdout)
-        assert sum(told["examples"].values()) == 1
-        place = told["folder"].removeprefix(f"s3://{deployed.name}-documents/")
-        listed = await s3.list_objects_v2(Bucket=f"{deployed.name}-documents", Prefix="sets/")
-        keys = {found["Key"] for found in listed["Contents"]}
-        assert {f"{place}manifest.json", f"{place}card.md", f"{place}sft.train.jsonl"} <= keys
-        assert (await export(deployed)).exit_code == 0, "the same set again is left as it is"
-
-        await deployed.file_says("[review]\ntwo_people = true\n")
-        asked = [await export(deployed, by=by) for by in ("", "olaf", "olaf", "rita")]
-        assert [one.exit_code for one in asked] == [1, 1, 1, 1]
-        contents = re.findall("[0-9a-f]{64}", f"{asked[-1].exception}")[-1]
-        assert (await export(deployed, by="rita", contents=contents)).exit_code == 0
-
-
-async def test_a_window_without_marks_makes_no_set(deployed: Deployed) -> None:
-    done = await export(deployed, until="2026-01-02")
-    assert done.exit_code == 1

@@ -98,7 +98,6 @@ class LearningDeployment:
             "model_artifacts_dir": str(self.folder / "models"),
             "model_artifacts_s3": f"{self.bucket('models')}callers/",
             "evaluation_s3": f"{self.bucket('models')}evaluation/",
-            "sets_s3": f"{self.bucket('training')}sets/",
         }
         folders = ("--tenants", str(self.folder / "tenants"), "--state", str(self.folder / "state"))
         command = [*folders, "--json", "learn", "--deployed", *arguments, "--tenant", TENANT]

@@ -4,14 +4,8 @@
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import replace
-from typing import Any
-from uuid import uuid4
 
 import pytest
-from aiobotocore.session import get_session
-from botocore.exceptions import ClientError
 
 from assistant.documents.parsing import parse_document
 from assistant.domain.answers import Verdict, VerdictLabel
@@ -22,12 +16,8 @@ from assistant.stores.dynamodb_table import DynamoDbTable
 from assistant.tenant.deployed_names import SETS_RUN
 from tests.contracts import samples
 from tests.emulated_aws import documents_in
-from tests.fakes.aws_server import REGION
-from tests.fakes.sagemaker_control import ControlledSageMaker
-from tests.fakes.sagemaker_environment import request_of
 from tests.node.learning_round.conftest import LearningDeployment
 from tests.options.desk.moving import QUOTE, answered
-from tests.stacks.test_training_request import JOB, shared_request
 
 PATIENT = "Marguerite Oyelaran"
 CANARIES = ("Marguerite", "Oyelaran", "4711-2208", "555-0132")
@@ -117,57 +107,3 @@ async def test_a_run_that_reaches_no_bucket_fails_and_says_so_in_its_metric(
     deployment.monkeypatch.setenv("ASSISTANT_SETS_SETS_S3", f"s3://{deployment.named('gone')}/sets/")
     assert not await prepare()
     assert metric(capsys.readouterr().out) == 0.0
-
-
-# The training job
-
-
-def job_of(deployment: LearningDeployment, name: str, folder: str) -> dict[str, Any]:
-    """Return the call that ``assistant models train`` makes for this set."""
-    job = replace(JOB, name=name, training_set=folder, hyperparameters={"task": "preference"})
-    call = json.dumps(job.completed(shared_request()))
-    call = call.replace("${TrainingBucket}", deployment.named("training"))
-    call = re.sub(r"\$\{TrainingRole\w+\.Arn\}", "arn:aws:iam::123456789012:role/assistant/Training", call)
-    assert "${" not in call, call
-    return request_of(json.loads(call))
-
-
-@pytest.mark.parametrize("ending", ["Completed", "Failed", "Stopped"])
-async def test_a_job_trains_on_the_set_and_what_did_not_complete_leaves_no_model(
-    deployment: LearningDeployment, capsys: pytest.CaptureFixture[str], ending: str
-) -> None:
-    folder, name = await make_set(deployment, capsys), f"answers-{uuid4().hex[:8]}"
-    opened: Any = get_session().create_client(
-        "sagemaker",
-        region_name=REGION,
-        endpoint_url=deployment.aws.aws_url,
-        aws_access_key_id="AKIDLOCAL",
-        aws_secret_access_key="x",
-    )
-    async with opened as sagemaker, ControlledSageMaker(deployment.aws.aws_url) as control:
-        call = job_of(deployment, name, folder)
-        await sagemaker.create_training_job(**call)
-        told = await sagemaker.describe_training_job(TrainingJobName=name)
-        assert told["TrainingJobStatus"] == "InProgress"
-        (channel,) = [one for one in told["InputDataConfig"] if one["ChannelName"] == "training"]
-        place = channel["DataSource"]["S3DataSource"]["S3Uri"]
-        assert "sft.train.jsonl" in await deployment.files(place), "the job reads the folder of the set"
-        assert told["EnableNetworkIsolation"] is True
-
-        if ending == "Completed":
-            key = f"checkpoints/{name}/output/model/adapter_model.safetensors"
-            await deployment.aws.clients["s3"].put_object(
-                Bucket=deployment.named("training"), Key=key, Body=b"x"
-            )
-        if ending == "Stopped":
-            await sagemaker.stop_training_job(TrainingJobName=name)
-        await control.end_job(
-            name, ending, reason="AlgorithmError: out of memory" if ending == "Failed" else ""
-        )
-        told = await sagemaker.describe_training_job(TrainingJobName=name)
-        assert told["TrainingJobStatus"] == ending
-        model = await deployment.files(f"{deployment.bucket('training')}checkpoints/{name}/output/model/")
-        assert bool(model) is (ending == "Completed")
-        assert ("FailureReason" in told) is (ending == "Failed")
-        with pytest.raises(ClientError, match="ResourceInUse"):
-            await sagemaker.create_training_job(**call)

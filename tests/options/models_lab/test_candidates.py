@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -20,7 +19,7 @@ from typer.testing import CliRunner, Result
 
 from assistant.cli.models import app
 from assistant.domain.errors import AssistantError, NotFoundError
-from assistant.options.models_lab.commands import candidates
+from assistant.options.models_lab.commands import candidates, sagemaker_jobs
 from assistant.options.models_lab.jumpstart import (
     LOCK_FILE,
     TRIAL_OUTPUT,
@@ -87,13 +86,8 @@ class Account:
         assert isinstance(error, AssistantError), error
         return error.message
 
-    def control(self, **auto: str) -> None:
-        async def set_auto() -> None:
-            control = ControlledSageMaker(self.url)
-            await control.auto(**auto)
-            await control.quotas({QUOTA: 1})
-
-        asyncio.run(set_auto())
+    def quota(self, instances: int) -> None:
+        asyncio.run(ControlledSageMaker(self.url).quotas({QUOTA: instances}))
 
     def made(self) -> dict[str, list[str]]:
         """Return all that a trial of this tenant makes, by kind."""
@@ -116,7 +110,6 @@ def account(aws_server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("AWS_ENDPOINT_URL", aws_server_url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDLOCAL")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    monkeypatch.setattr(candidates, "_POLL_S", 0.01)
     tenant = f"t{uuid4().hex[:10]}"
     account = Account(aws_server_url, tenant, tmp_path)
     text = (ROOT / "tests/tenants/sandbox.toml").read_text().replace('name = "sandbox"', f'name = "{tenant}"')
@@ -134,7 +127,7 @@ def account(aws_server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     offer(account)
     account.stack("Models", **{TRIAL_OUTPUT: account.place.model_dump_json()})
     account.stack("Data", ModelsBucketName=account.place.bucket, ArtifactPublisherArn=ROLE)
-    account.control(endpoints="InService")
+    account.quota(1)
     yield account
     asyncio.run(ControlledSageMaker(aws_server_url).__aexit__())
 
@@ -153,7 +146,7 @@ def offer(account: Account, **changed: Any) -> None:
 
 def resolve(account: Account) -> None:
     account.run("candidates", "--region", REGION)
-    assert load_candidates(account.root / LOCK_FILE).row(jumpstart.MODEL).resolved
+    assert load_candidates(account.root / LOCK_FILE).row(jumpstart.MODEL).state == "resolved"
 
 
 def attempt(account: Account, *more: str, model: str = jumpstart.MODEL) -> tuple[str, ...]:
@@ -172,31 +165,16 @@ def test_a_row_that_cannot_be_resolved_leaves_the_others_resolved(account: Accou
     facts = lock.usable(jumpstart.MODEL)[1]
     assert (facts.version, facts.architecture.layers) == ("1.10.0", 4)
     assert facts.files == ("config.json", "model.safetensors", "tokenizer.json")
-    assert not lock.row("example-not-offered").resolved
-
-
-def test_a_bucket_that_cannot_be_reached_leaves_the_lock_as_it_was(
-    account: Account, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-
-    assert "Cannot call s3" in account.refused("candidates", "--region", REGION)
-    assert (account.root / LOCK_FILE).read_text() == jumpstart.LOCK
-
-
-def test_without_a_region_nothing_is_asked(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-
-    listed = json.loads(account.run("candidates").stdout)
-    assert [row["resolved"] for row in listed["candidate"]] == [False, False]
+    assert lock.row("example-not-offered").state == "unresolved"
 
 
 # try
 
 
-def test_a_trial_is_an_isolated_endpoint_in_the_tenant_s_network(account: Account) -> None:
+def test_a_trial_is_an_isolated_endpoint_whose_parts_have_a_scheduled_deletion(account: Account) -> None:
     resolve(account)
-    name = json.loads(account.run(*attempt(account)).stdout.splitlines()[-1])["endpoint"]
+    done = json.loads(account.run(*attempt(account, "--hours", "2")).stdout.splitlines()[-1])
+    name = done["endpoint"]
 
     sagemaker = account.client("sagemaker")
     model = sagemaker.describe_model(ModelName=name)
@@ -209,22 +187,15 @@ def test_a_trial_is_an_isolated_endpoint_in_the_tenant_s_network(account: Accoun
     assert {each["Key"].removeprefix(prefix) for each in listed} == set(jumpstart.FILES)
     variant = sagemaker.describe_endpoint_config(EndpointConfigName=name)["ProductionVariants"][0]
     assert (variant["InstanceType"], variant["InitialInstanceCount"]) == ("ml.g5.2xlarge", 1)
-    assert sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService"
 
-
-def test_each_part_has_a_scheduled_deletion_by_the_clean_up_role(account: Account) -> None:
-    resolve(account)
-    done = json.loads(account.run(*attempt(account, "--hours", "2")).stdout.splitlines()[-1])
-
-    scheduler, name = account.client("scheduler"), done["endpoint"]
-    schedule = scheduler.get_schedule(Name=f"{name}-Endpoint")
-    assert schedule["Target"]["Arn"] == "arn:aws:scheduler:::aws-sdk:sagemaker:deleteEndpoint"
-    assert schedule["Target"]["RoleArn"] == account.place.clean_up_role_arn
-    assert json.loads(schedule["Target"]["Input"]) == {"EndpointName": name}
-    assert schedule["ScheduleExpression"] == f"at({done['deleted_at'][:19]})"
-    for kind in ("EndpointConfig", "Model"):
+    scheduler = account.client("scheduler")
+    assert scheduler.get_schedule(Name=f"{name}-Endpoint")["ScheduleExpression"] == (
+        f"at({done['deleted_at'][:19]})"
+    )
+    for kind in ("Endpoint", "EndpointConfig", "Model"):
         target = scheduler.get_schedule(Name=f"{name}-{kind}")["Target"]
-        assert target["Arn"].endswith(f"delete{kind}")
+        assert target["Arn"] == f"arn:aws:scheduler:::aws-sdk:sagemaker:delete{kind}"
+        assert target["RoleArn"] == account.place.clean_up_role_arn
         assert json.loads(target["Input"]) == {f"{kind}Name": name}
 
 
@@ -248,23 +219,12 @@ def test_a_schedule_that_fails_makes_no_endpoint(account: Account, monkeypatch: 
     assert not any(account.made().values())
 
 
-def test_an_endpoint_that_fails_leaves_nothing(account: Account) -> None:
-    resolve(account)
-    account.control(endpoints="Failed")
-
-    assert "is Failed" in account.refused(*attempt(account))
-    assert not any(account.made().values())
-
-
 def test_a_creation_that_is_refused_leaves_nothing(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The endpoint's instance passes the first look at the quota, and is refused when it is created."""
+    """A quota of 0 is refused before anything is made; where the first look misses it, when it is created."""
     resolve(account)
-
-    async def no_quota() -> None:
-        await ControlledSageMaker(account.url).quotas({QUOTA: 0})
-
+    account.quota(0)
+    assert f"quota {QUOTA}: 0, and 1 are wanted" in account.refused(*attempt(account))
     monkeypatch.setattr("assistant.terminal.account.low_quotas", lambda *_: [])
-    asyncio.run(no_quota())
 
     assert "when calling the CreateEndpoint operation" in account.refused(*attempt(account))
     assert not any(account.made().values())
@@ -273,15 +233,15 @@ def test_a_creation_that_is_refused_leaves_nothing(account: Account, monkeypatch
 def test_an_endpoint_that_cannot_be_deleted_keeps_its_schedules(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It stays Creating, as for somebody who presses Ctrl-C: SageMaker deletes no such endpoint."""
+    """It is Creating when somebody presses Ctrl-C: SageMaker deletes no such endpoint."""
     resolve(account)
-    account.control()
+    start = sagemaker_jobs.start
 
-    def interrupted(_: float) -> None:
+    def interrupted(*order: Any, **more: Any) -> None:
+        start(*order, **more)
         raise KeyboardInterrupt
 
-    # The module's own name for it: ``subprocess`` waits for the SDK's process with ``time.sleep`` too.
-    monkeypatch.setattr(candidates, "time", SimpleNamespace(sleep=interrupted))
+    monkeypatch.setattr(sagemaker_jobs, "start", interrupted)
     said = account.refused(*attempt(account))
 
     assert "cannot be deleted now" in said
@@ -295,20 +255,6 @@ def test_two_trials_have_two_names_and_a_third_is_refused(account: Account) -> N
     assert names == list(account.place.endpoints)
     assert "are in use" in account.refused(*attempt(account))
     assert account.made()["endpoints"] == names
-
-
-def test_a_quota_of_0_is_refused_with_how_to_ask_for_more(account: Account) -> None:
-    resolve(account)
-
-    async def no_quota() -> None:
-        await ControlledSageMaker(account.url).quotas({QUOTA: 0})
-
-    asyncio.run(no_quota())
-    said = account.refused(*attempt(account))
-
-    assert f"quota {QUOTA}: 0, and 1 are wanted" in said
-    assert "request-service-quota-increase" in said
-    assert not any(account.made().values())
 
 
 def test_an_unresolved_row_and_an_unknown_id_are_refused(account: Account) -> None:
@@ -348,13 +294,6 @@ def test_a_no_makes_nothing(account: Account) -> None:
     assert not any(account.made().values())
 
 
-def test_a_deployment_without_the_roles_is_refused(account: Account) -> None:
-    resolve(account)
-    account.client("cloudformation").delete_stack(StackName=f"assistant-{account.tenant}-Models")
-
-    assert "write models.trials = true" in account.refused(*attempt(account))
-
-
 # adopt
 
 
@@ -384,15 +323,22 @@ files = ["config.json"]
 weights_bytes = 2048
 architecture = { layers = 4, kv_heads = 2, head_size = 8, max_tokens = 4096, dtype = "bfloat16" }
 """
+PUBLISHED = f"""
+[candidate.published]
+region = "{REGION}"
+version = "1.0.0"
+image = "{jumpstart.REGISTRY}/example-llm:1.0"
+artifact = "s3://jumpstart-cache-prod-{REGION}/example/"
+instance = "ml.g5.2xlarge"
+accelerators = 1
+"""
 
 
 def test_a_published_row_is_adopted_without_a_hash_and_one_online_command_adds_it(account: Account) -> None:
-    lock, file = account.root / LOCK_FILE, account.root / "jumpstart-models.json"
-    file.write_bytes(jumpstart.published_file("1.0.0"))
-    lock.write_text(lock.read_text().replace("resolved = false", f"resolved = false\n{CARD}", 1))
+    lock = account.root / LOCK_FILE
+    purpose = 'purpose = "Tests."'
+    lock.write_text(lock.read_text().replace(purpose, f"{purpose}\n{CARD}{PUBLISHED}", 1))
 
-    account.run("candidates", "--region", REGION, "--published", str(file))  # of another row it knows nothing
-    assert load_candidates(lock).row(jumpstart.MODEL).state == "published"
     assert "candidate without facts" in account.refused("try", jumpstart.MODEL, "--tenant", account.tenant)
     adopted = account.run("candidates", "--adopt", jumpstart.MODEL)
     assert f"--region {REGION} --adopt {jumpstart.MODEL}" in " ".join(adopted.output.split())
@@ -401,10 +347,6 @@ def test_a_published_row_is_adopted_without_a_hash_and_one_online_command_adds_i
 
     account.run("candidates", "--region", REGION, "--adopt", jumpstart.MODEL)
     assert LlmManifest.read(folder).sha256 == load_candidates(lock).usable(jumpstart.MODEL)[1].listing_sha256
-
-
-def test_a_published_file_needs_a_region(account: Account) -> None:
-    assert account.run("candidates", "--published", "x").exit_code == 2
 
 
 def test_missing_facts_are_named_and_nothing_is_written(account: Account) -> None:
@@ -418,16 +360,3 @@ def test_missing_facts_are_named_and_nothing_is_written(account: Account) -> Non
         "candidates", "--adopt", jumpstart.MODEL
     )
     assert not (account.root / "model_artifacts" / "llm").exists()
-
-
-@pytest.mark.parametrize(
-    ("licence", "error"), [("Research only", "its licence"), ("Apache 2.0", "is a candidate without facts")]
-)
-def test_neither_a_forbidden_licence_nor_an_unresolved_row_is_adopted(
-    account: Account, licence: str, error: str
-) -> None:
-    if licence == "Research only":
-        offer(account, license=licence)
-        resolve(account)
-
-    assert error in account.refused("candidates", "--adopt", jumpstart.MODEL)

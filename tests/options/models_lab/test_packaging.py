@@ -26,15 +26,9 @@ from assistant.tenant.manifests import LlmManifest
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ACCOUNT
 from tests.fakes.tenant_files import ROOT, committed_tenant, with_own_llm
+from tests.options.models_lab.company import CARD
 
 pytestmark = pytest.mark.loopback
-CARD = {
-    "schema_version": 1,
-    "task": "preference",
-    "training_set": "5" * 64,
-    "base_model": "b" * 64,
-    "licenses": {"base": "Apache-2.0", "set": "proprietary"},
-}
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""``assistant knowledge prepare``: a corpus of a thousand stored documents, or listed of a deployment."""
+"""``assistant knowledge prepare``: lists the documents of a deployment for the job that makes a corpus."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pyarrow.dataset
 import pytest
 import tomlkit
 from typer.testing import CliRunner, Result
 
 from assistant.cli.main import app
-from assistant.domain.documents import Document, DocumentState
+from assistant.domain.documents import DocumentState
 from assistant.process.aws import open_client
 from assistant.process.settings import PreparingSettings
 from assistant.stores.documents import StoredStates
@@ -25,9 +24,6 @@ from assistant.tenant.deployed_names import STATES
 from tests.emulated_aws import create_table
 from tests.fakes.aws_server import REGION
 from tests.fakes.corpus_documents import TENANT, documents, statuses
-from tests.fakes.tenant_stores import open_tenant_stores
-
-LOCAL = 1000
 
 
 def prepare(folder: Path, *given: str) -> Result:
@@ -42,56 +38,6 @@ def prepare(folder: Path, *given: str) -> Result:
 def made(result: Result) -> dict[str, Any]:
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
-
-
-@pytest.fixture
-def stored(tmp_path: Path) -> list[Document]:
-    """Documents of which every seventh was withdrawn and each eleventh is withheld."""
-    found = list(documents(LOCAL))
-
-    async def store() -> None:
-        async with open_tenant_stores(TENANT, state_dir=tmp_path / "state") as stores:
-            for document in found:
-                await stores.documents.put(document)
-            await stores.states.put_many(statuses(found))
-            await stores.states.put_many(statuses(found[::7], DocumentState.WITHDRAWN))
-            await stores.states.put_many(statuses(found[::11], DocumentState.WITHHELD))
-
-    asyncio.run(store())
-    return found
-
-
-def test_a_corpus_of_a_thousand_documents_holds_what_answers_now(
-    tmp_path: Path, stored: list[Document]
-) -> None:
-    manifest = made(prepare(tmp_path, "--weight", "wiki=0.5", "--weight", "handbook=2"))
-
-    corpus = tmp_path / "corpus"
-    rows = pyarrow.dataset.dataset(corpus / "rows", format="parquet").to_table().to_pylist()
-    hidden = {document.document_id for document in [*stored[::7], *stored[::11]]}
-    assert len(rows) == sum(manifest["rows"].values()) > 300
-    assert {row["document_id"] for row in rows} & hidden == set()
-    assert sum(manifest["left_out"].values()) == LOCAL - len(hidden) - len(rows)
-    by_id = {document.document_id: document for document in stored}
-    for row in rows:
-        document = by_id[row["document_id"]]
-        assert row["content_hash"] == document.content_hash()
-        assert tuple(row["labels"]) == document.labels
-        assert row["weight"] == (1.0 if row["source"] == "wiki" else 2.0)
-        assert row["licence"] == ("" if row["source"] == "wiki" else "own texts")
-    assert [row["document_id"] for row in rows] == sorted(row["document_id"] for row in rows)
-    assert json.loads((corpus / "manifest.json").read_bytes()) == manifest
-    assert corpus.stat().st_mode & 0o077 == 0
-
-
-def test_a_corpus_is_never_changed_and_none_is_left_half_done(tmp_path: Path, stored: list[Document]) -> None:
-    nothing = prepare(tmp_path, "--weight", "wiki=0", "--weight", "handbook=0")
-    assert nothing.exit_code == 1
-    assert "No document became a row" in str(nothing.exception)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["state", "tenants"]
-
-    (tmp_path / "corpus").mkdir()
-    assert "exists. Name a new folder" in str(prepare(tmp_path).exception)
 
 
 @pytest.fixture
@@ -126,7 +72,7 @@ def deployed(aws_server_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_of_a_deployment_what_answers_now_is_listed_for_the_job(tmp_path: Path, deployed: str) -> None:
-    manifest = made(prepare(tmp_path, "--weight", "wiki=0.5", "--deployed"))
+    manifest = made(prepare(tmp_path, "--weight", "wiki=0.5"))
 
     assert (manifest["documents"], manifest["mix"]) == (9, {"handbook": 1.0, "wiki": 0.5})
     parts = sorted((tmp_path / "corpus/wanted").iterdir())
@@ -135,9 +81,12 @@ def test_of_a_deployment_what_answers_now_is_listed_for_the_job(tmp_path: Path, 
         each.document_id for each in list(documents(10))[1:]
     )
     assert {"document_id", "content_hash", "source", "licence"} == lines[0].keys()
+    assert json.loads((tmp_path / "corpus/manifest.json").read_bytes()) == manifest
+    assert (tmp_path / "corpus").stat().st_mode & 0o077 == 0
+    assert "exists. Name a new folder" in str(prepare(tmp_path).exception)
 
 
 def test_where_nothing_answers_no_list_is_left(tmp_path: Path, deployed: str) -> None:
-    result = prepare(tmp_path, "--weight", "wiki=0", "--weight", "handbook=0", "--deployed")
+    result = prepare(tmp_path, "--weight", "wiki=0", "--weight", "handbook=0")
     assert "No document answers now" in str(result.exception)
     assert not (tmp_path / "corpus").exists()

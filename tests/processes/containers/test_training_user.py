@@ -92,18 +92,13 @@ def test_the_image_names_a_user_that_is_not_root() -> None:
 
 
 @needs_root
-def test_the_program_trains_as_that_user_and_cannot_become_root_again(home: Path) -> None:
+def test_the_program_trains_as_that_user_and_writes_checkpoints_and_the_model_alone(home: Path) -> None:
     done = run(home)
     assert done.returncode == 0, done.stderr
     facts, user = json.loads(done.stdout), int(image_user())
     assert facts["user"] == facts["group"] == [user, user, user]
     assert facts["groups"] == []
     assert facts["root_comes_back"] is False
-
-
-@needs_root
-def test_it_writes_checkpoints_and_the_model_and_nothing_else(home: Path) -> None:
-    facts = json.loads(run(home).stdout)
     assert owner(home / "ml/model/adapter") == int(image_user())
     assert owner(home / "ml/checkpoints/checkpoint-1/weights") == int(image_user())  # so it can delete it
     assert facts["hyperparameters"] == '{"task": "answers"}'

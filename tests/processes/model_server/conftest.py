@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import httpx
 import orjson
 import pytest
 
+from assistant.domain.clock import Deadline
 from assistant.process.settings import ModelServerSettings, inherited_environment
 
 STOP_LIMIT_S = 30.0
@@ -33,6 +34,22 @@ class Server:
         """Send SIGTERM and return the status. Raises TimeoutExpired when it does not end in time."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=STOP_LIMIT_S)
+
+
+class ServerEmbedder:
+    """``TextEmbedder`` over a model server, 32 texts a call."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
+        del deadline
+        vectors: list[list[float]] = []
+        async with httpx.AsyncClient(base_url=self._url, timeout=60, trust_env=False) as client:
+            for start in range(0, len(texts), 32):
+                body = {"inputs": texts[start : start + 32], "normalize": True}
+                vectors += (await client.post("/invocations", json=body)).raise_for_status().json()
+        return vectors
 
 
 Start = Callable[..., AbstractContextManager[Server]]

@@ -75,11 +75,7 @@ def onnx(tmp_path: Path) -> Path:
 # --- brought and used ------------------------------------------------------------------------------------
 
 
-def test_a_gguf_is_described_and_used_by_the_tenant_that_was_named(
-    options: GlobalOptions, tmp_path: Path
-) -> None:
-    llm = Path(shutil.copy(GGUF, tmp_path / "our-llm.gguf"))
-
+def test_a_gguf_is_described_and_used_by_the_tenant_that_was_named(options: GlobalOptions, llm: Path) -> None:
     model = add(options, llm)
 
     assert isinstance(model, AddedLlm)
@@ -135,19 +131,6 @@ def test_a_graph_gives_its_vectors_pooled_by_itself_or_by_the_server(
 
     with start("embedding", manifest=manifest, artifacts_dir=options.state_dir / "models") as server:
         np.testing.assert_allclose(vectors(server), of_unit_length(expected), atol=1e-3)
-
-
-def test_other_dimensions_are_told_with_what_follows(
-    options: GlobalOptions, minilm: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = (options.tenants_dir / "shop.toml").read_text()
-    (options.tenants_dir / "shop.toml").write_text(text + "[embedding]\ndimensions = 512\n")
-
-    add(options, minilm)
-
-    said = " ".join(capsys.readouterr().err.split())
-    assert "384 dimensions, the index of shop has 512" in said
-    assert "embedded again into a new index version" in said
 
 
 def test_another_pooling_s_cosines_reach_the_tenant(options: GlobalOptions, minilm: Path) -> None:
@@ -220,7 +203,7 @@ def test_a_file_that_is_no_gguf_is_refused(options: GlobalOptions, tmp_path: Pat
     assert "no such file" in refused(options, tmp_path / "nowhere.gguf")
 
 
-@pytest.mark.parametrize("kept", [20, 3_000, 1_000_000], ids=["magic", "header", "tensors"])
+@pytest.mark.parametrize("kept", [20, 1_000_000], ids=["header", "tensors"])
 def test_a_gguf_that_is_cut_off_is_refused(
     options: GlobalOptions, tmp_path: Path, llm: Path, kept: int
 ) -> None:
@@ -247,9 +230,7 @@ def test_what_the_runtime_cannot_load_leaves_nothing_behind(options: GlobalOptio
         (lambda folder: (folder / "tokenizer.json").unlink(), "the tokenizer is missing"),
         (lambda folder: (folder / "tokenizer.json").write_text("{}"), "the tokenizer cannot be read"),
         (lambda folder: (folder / "config.json").unlink(), "the configuration is missing"),
-        (lambda folder: (folder / "config.json").write_text("{}"), "config.json"),
         (lambda folder: (folder / "model.safetensors").unlink(), "there are no weights"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"abc"), "cut off"),
     ],
 )
 def test_an_embedding_folder_that_is_not_whole_is_refused(
@@ -259,9 +240,8 @@ def test_an_embedding_folder_that_is_not_whole_is_refused(
     assert said in refused(options, minilm)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a graph"])
-def test_a_graph_that_is_none_is_refused(options: GlobalOptions, onnx: Path, content: bytes) -> None:
-    (onnx / "onnx" / "model.onnx").write_bytes(content)
+def test_a_graph_that_is_none_is_refused(options: GlobalOptions, onnx: Path) -> None:
+    (onnx / "onnx" / "model.onnx").write_bytes(b"not a graph")
     assert "the ONNX graph cannot be read" in refused(options, onnx)
 
 

@@ -18,7 +18,9 @@ from assistant.model_server.artifact import ModelArtifact, ensure_artifact, toke
 from assistant.model_server.generation import LlamaRuntime
 from assistant.model_server.weights import locate_weights
 from assistant.process.settings import ModelServerSettings
+from tests.processes.model_server.tiny_gguf import write_tiny_gguf
 
+PACKAGED = locate_weights(ModelServerSettings(task="generation")).path
 TEXTS = st.lists(
     st.one_of(
         st.text(max_size=40),
@@ -46,9 +48,8 @@ def tokenizer(artifact: ModelArtifact, artifacts_dir: Path) -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
-def runtime(settings: ModelServerSettings) -> Generator[httpx.Client]:
-    path = locate_weights(settings).path
-    running = LlamaRuntime(path, model="probe", slots=1, context_tokens=512, threads=1)
+def runtime() -> Generator[httpx.Client]:
+    running = LlamaRuntime(PACKAGED, model="probe", slots=1, context_tokens=512, threads=1)
     running.start()
     with httpx.Client(base_url=running.address, headers=running.authorization, timeout=30) as client:
         yield client
@@ -119,3 +120,23 @@ def test_a_vocabulary_of_an_unknown_kind_is_refused_with_the_way_out(tmp_path: P
 
     with pytest.raises(ConfigurationError, match=r"put the model's tokenizer\.json beside"):
         tokenizer_from_gguf(path)
+
+
+@pytest.mark.parametrize("cutting", ["gpt-2", "llama-bpe", "qwen2"])
+def test_each_known_way_of_cutting_words_is_the_runtime_s(tmp_path: Path, cutting: str) -> None:
+    """``ensure_artifact`` itself compares a tokenizer with the runtime."""
+    path = write_tiny_gguf(tmp_path / "tiny.gguf", vocabulary_of=PACKAGED, cutting=cutting)
+    settings = ModelServerSettings(task="generation", path=path, artifacts_dir=tmp_path / "models")
+
+    assert ensure_artifact(settings).model == "tiny"
+
+
+def test_a_tokenizer_that_differs_from_the_runtime_is_refused(
+    tmp_path: Path, artifact: ModelArtifact, artifacts_dir: Path
+) -> None:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf", vocabulary_of=PACKAGED, cutting="qwen2")
+    other = artifacts_dir / artifact.model / "tokenizer.json"
+    (tmp_path / "tokenizer.json").write_bytes(other.read_bytes())  # it cuts words in another way
+
+    with pytest.raises(ConfigurationError, match="differs from the runtime"):
+        ensure_artifact(ModelServerSettings(task="generation", path=path, artifacts_dir=tmp_path / "models"))

@@ -7,9 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from assistant.model_server.artifact import ensure_artifact
-from tests.processes.model_server.conftest import Server, Start
-from tests.unit.model_server.tiny_bert import TinyBert
+from tests.processes.model_server.conftest import Start
 
 
 @pytest.mark.parametrize("task", ["embedding", "generation"])
@@ -56,26 +54,3 @@ def test_weights_that_cannot_be_served_end_it_with_one_sentence(
         pass
 
     assert "Traceback" not in str(caught.value)
-
-
-async def test_another_embedding_folder_is_one_setting_away(
-    client: httpx.AsyncClient, start: Start, tmp_path: Path
-) -> None:
-    folder = TinyBert().write(tmp_path / "tiny-bert")
-    with start("embedding", path=folder, artifacts_dir=tmp_path / "models", max_input_tokens=16) as server:
-        response = await client.post(f"{server.url}/invocations", json={"inputs": ["refill claim"]})
-
-    assert len(response.json()[0]) == 32
-    assert ensure_artifact(server.settings).model == "tiny-bert"
-
-
-async def test_a_process_that_was_built_before_starts_without_building(
-    client: httpx.AsyncClient, embedding: Server, start: Start, artifacts_dir: Path
-) -> None:
-    artifact = artifacts_dir / "all-MiniLM-L6-v2" / "artifact.json"
-    before = artifact.stat().st_mtime_ns
-
-    with start("embedding") as server:
-        assert (await client.get(f"{server.url}/ping")).status_code == 200
-
-    assert artifact.stat().st_mtime_ns == before

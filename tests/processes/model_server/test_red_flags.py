@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
-import httpx
 import pytest
 
-from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.clock import SystemClock
 from assistant.evaluation.measures import figures, read_figures
 from assistant.evaluation.questions import load_rows
 from assistant.evaluation.trials import FlaggedMessage, raise_flags, with_own_flag
 from assistant.tenant.tenant import load_tenant
-from tests.processes.model_server.conftest import Start
+from tests.processes.model_server.conftest import ServerEmbedder, Start
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "evaluation"
 FIGURES = read_figures(FOLDER)
-
-
-class Endpoint:
-    """``TextEmbedder`` over a server of the packaged model."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
-        del deadline
-        body = {"inputs": list(texts), "normalize": True}
-        async with httpx.AsyncClient(base_url=self._url, timeout=60, trust_env=False) as client:
-            return (await client.post("/invocations", json=body)).raise_for_status().json()
 
 
 @pytest.mark.parametrize(
@@ -49,7 +34,7 @@ async def test_red_flags_are_raised_as_often_as_docs_red_flags_says(
     messages = list(chain.from_iterable(written))
     with start("embedding", precision="float32") as server:
         judged = await raise_flags(
-            with_own_flag(tenant, own), Endpoint(server.url), messages, clock=SystemClock()
+            with_own_flag(tenant, own), ServerEmbedder(server.url), messages, clock=SystemClock()
         )
     found = figures(judged)
     assert found["ordinary messages that raise a flag"].questions == 300

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 from gguf import GGUFReader
 
-from assistant.answer.prompt import rendered
 from assistant.cli.models import ServedOptions, list_models, use_model, use_served_model
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.evaluation.model_questions import REFUSAL, load_model_questions
 from assistant.model_server.generation import LlamaRuntime
 from assistant.model_server.weights import gguf_field, locate_weights
 from assistant.process.settings import ModelServerSettings
-from assistant.stores.ports import ChatMessage
 from assistant.tenant.added_models import ServedLlm, TenantModels
 from assistant.terminal.terminal import GlobalOptions
 from tests.fakes.chat_server import answers, refuses, renders
@@ -145,7 +141,6 @@ def smollm_template() -> str:
     ("template", "system_role", "turn"),
     [
         (smollm_template, True, "<|im_start|>system\n"),
-        (smollm_template, False, "<|im_start|>user\n"),
         (lambda: GEMMA, False, "<start_of_turn>user\n"),
     ],
 )
@@ -162,34 +157,6 @@ def test_a_model_reads_the_rules_in_the_turn_that_its_template_has(
     assert (model.answering.writes_answers, model.answering.system_role) == (True, system_role)
     rules = "You answer questions of customer-care agents."
     assert sum(f"{turn}{rules}" in prompt for prompt in prompts) == len(load_model_questions().questions)
-
-
-def test_the_local_runtime_reads_the_rules_in_the_first_turn_of_gemmas_template(tmp_path: Path) -> None:
-    """It folds a system message itself, so an added GGUF needs no declaration."""
-    packaged = locate_weights(ModelServerSettings(task="generation")).path
-    weights = write_tiny_gguf(
-        tmp_path / "gemma.gguf", vocabulary_of=packaged, cutting="smollm", template=GEMMA
-    )
-    messages = (ChatMessage("system", "Be brief."), ChatMessage("user", "May she refill it?"))
-    runtime = LlamaRuntime(weights, model="tiny", slots=1, context_tokens=512, threads=1)
-    runtime.start()
-    prompts: list[str] = []
-    try:
-        for system_role in (True, False):
-            told = [as_json(message) for message in rendered(messages, system_role=system_role)]
-            answer = httpx.post(
-                f"{runtime.address}/apply-template", json={"messages": told}, headers=runtime.authorization
-            )
-            prompts.append(answer.json()["prompt"])
-    finally:
-        runtime.close()
-
-    turn = r"<start_of_turn>user\nBe brief\.\n+May she refill it\?<end_of_turn>\n<start_of_turn>model\n$"
-    assert all(re.search(turn, prompt) for prompt in prompts)
-
-
-def as_json(message: ChatMessage) -> dict[str, str]:
-    return {"role": message.role, "content": message.content}
 
 
 def test_a_template_without_a_system_role_is_told_from_its_refusal(options: GlobalOptions) -> None:
@@ -225,13 +192,6 @@ def test_what_is_refused_is_not_chosen(
 
     assert chosen(options) is None
     assert not (options.state_dir / "models").exists()
-
-
-def test_a_tenant_that_does_not_exist_is_named_before_anything_is_asked(options: GlobalOptions) -> None:
-    with pytest.raises(ConfigurationError, match="no tenant nobody"):
-        use_served_model(
-            options, tenants=["nobody"], served=ServedOptions(url="http://127.0.0.1:1/v1", model="tall")
-        )
 
 
 def test_a_llama_cpp_server_is_taken_with_its_key_and_its_context(

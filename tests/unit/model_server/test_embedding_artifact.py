@@ -11,9 +11,8 @@ from tokenizers import Tokenizer
 
 from assistant.domain.errors import ConfigurationError
 from assistant.model_server.artifact import ModelArtifact, ensure_artifact, read_artifact
-from assistant.model_server.weights import Wishes, locate_weights, look_at
+from assistant.model_server.weights import locate_weights
 from assistant.process.settings import ModelServerSettings
-from assistant.tenant.manifests import AnsweringTable
 from assistant.tenant.tenant import EmbeddingSection
 from tests.unit.model_server.tiny_bert import TinyBert
 
@@ -98,22 +97,6 @@ def test_the_defaults_of_a_tenant_file_are_the_packaged_model_s_cosines(tmp_path
     assert made.cosine_related == pytest.approx(default.cosine_related, abs=0.01)
 
 
-def test_an_added_model_that_cannot_tell_texts_apart_is_refused(folder: Path, tmp_path: Path) -> None:
-    """Random weights, as a wrong pooling may be."""
-    model = look_at(folder, Wishes(answering=AnsweringTable()))
-    manifest = tmp_path / "models" / model.name / "manifest.toml"
-    manifest.parent.mkdir(parents=True)
-    manifest.write_text(model.as_toml())
-    chosen = ModelServerSettings(
-        task="embedding", manifest=manifest, artifacts_dir=tmp_path / "models", max_input_tokens=32
-    )
-
-    with pytest.raises(ConfigurationError, match=r"does not tell related from unrelated text.*--pooling"):
-        ensure_artifact(chosen)
-
-    assert read_artifact(manifest.parent) is None
-
-
 def test_a_broken_artifact_is_built_anew(folder: Path, tmp_path: Path) -> None:
     chosen = settings(folder, tmp_path)
     made = ensure_artifact(chosen)
@@ -138,11 +121,6 @@ def test_two_starts_at_once_both_get_a_whole_artifact(folder: Path, tmp_path: Pa
 def test_a_limit_over_the_model_s_own_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="at most 40"):
         ensure_artifact(settings(folder, tmp_path, max_input_tokens=41))
-
-
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="nowhere"):
-        ensure_artifact(settings(tmp_path / "nowhere", tmp_path))
 
 
 def test_the_packaged_models_have_their_published_names(tmp_path: Path) -> None:

@@ -1,10 +1,9 @@
-"""A small random BERT in the published folder layout, and its mathematics in plain numpy."""
+"""A small random BERT in the published folder layout."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from math import erf, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -68,35 +67,6 @@ class TinyBert:
         tokenizer().save(str(folder / "tokenizer.json"))
         return folder
 
-    def pooled(self, ids: list[int], *, pooling: str = "mean") -> Floats:
-        """The model's output before normalisation, computed without any runtime."""
-        weights = self.tensors()
-        hidden = (
-            weights["embeddings.word_embeddings.weight"][ids]
-            + weights["embeddings.position_embeddings.weight"][: len(ids)]
-            + weights["embeddings.token_type_embeddings.weight"][0]
-        )
-        hidden = _normal(hidden, weights, "embeddings.LayerNorm")
-        heads = self.config["num_attention_heads"]
-        size = self.config["hidden_size"] // heads
-        for layer in range(self.config["num_hidden_layers"]):
-            at = f"encoder.layer.{layer}."
-            query, key, value = (
-                _apply(hidden, weights, at + f"attention.self.{name}")
-                .reshape(-1, heads, size)
-                .transpose(1, 0, 2)
-                for name in ("query", "key", "value")
-            )
-            scores = np.exp(query @ key.transpose(0, 2, 1) / sqrt(size))
-            mixed = (scores / scores.sum(-1, keepdims=True)) @ value
-            mixed = mixed.transpose(1, 0, 2).reshape(len(ids), -1)
-            attended = _apply(mixed, weights, at + "attention.output.dense") + hidden
-            hidden = _normal(attended, weights, at + "attention.output.LayerNorm")
-            inner = _gelu(_apply(hidden, weights, at + "intermediate.dense"))
-            outer = _apply(inner, weights, at + "output.dense") + hidden
-            hidden = _normal(outer, weights, at + "output.LayerNorm")
-        return hidden[0] if pooling == "cls" else hidden.mean(axis=0)
-
 
 def tokenizer() -> Tokenizer:
     """Words of a small vocabulary; it truncates and pads as shipped tokenizers do."""
@@ -127,17 +97,3 @@ def safetensors(tensors: dict[str, Floats], prefix: str = "") -> bytes:
 
 def _dense(name: str, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
     return {name + ".weight": (rows, columns), name + ".bias": (rows,)}
-
-
-def _apply(hidden: Floats, weights: dict[str, Floats], name: str) -> Floats:
-    return hidden @ weights[name + ".weight"].T + weights[name + ".bias"]
-
-
-def _normal(hidden: Floats, weights: dict[str, Floats], name: str) -> Floats:
-    centred = hidden - hidden.mean(-1, keepdims=True)
-    deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-12)
-    return centred / deviation * weights[name + ".weight"] + weights[name + ".bias"]
-
-
-def _gelu(values: Floats) -> Floats:
-    return (values * 0.5 * (1.0 + np.vectorize(erf)(values / sqrt(2.0)))).astype(np.float32)

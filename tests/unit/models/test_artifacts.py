@@ -96,12 +96,6 @@ def test_a_broken_tokenizer_is_named(tmp_path: Path) -> None:
         FileTokenCounter(tmp_path / "tokenizer.json").load()
 
 
-def test_a_measured_reading_reaches_answering(tmp_path: Path) -> None:
-    answering = WRITER.model_copy(update={"reads_tokens": 900}).model_dump()
-    served = served_generation_model(write(tmp_path, CHAT_MODEL | {"answering": answering}), "m")
-    assert served.reads_tokens == 900
-
-
 ELSEWHERE = ServedLlm(
     name="tall",
     model="tall:8b",

@@ -11,8 +11,7 @@ in it reads only the tenant's own bucket, so ``try`` first copies an artifact th
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,7 +39,6 @@ from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, table
 if TYPE_CHECKING:
     from assistant.terminal.account import AwsAccount
 
-_POLL_S = 20.0
 _KINDS = {"Endpoint": "endpoint", "EndpointConfig": "endpoint_config", "Model": "model"}
 """Name in the API = name in boto3's calls, in the order in which they are deleted."""
 _RETRIES = {"MaximumEventAgeInSeconds": 86_400, "MaximumRetryAttempts": 185}
@@ -57,15 +55,6 @@ def candidates(
     region: Annotated[
         str | None, Option(metavar="R", help="Fill rows from this region's JumpStart bucket.")
     ] = None,
-    published: Annotated[
-        Path | None,
-        Option(
-            metavar="FILE", help="With --region: fill rows from a published jumpstart-models.json, offline."
-        ),
-    ] = None,
-    accept_eula: Annotated[
-        list[str] | None, Option(metavar="ID", help="Record that its licence is accepted.")
-    ] = None,
     adopt: Annotated[
         str | None, Option("--adopt", metavar="ID", help=f"Id of a resolved row of {LOCK_FILE}.")
     ] = None,
@@ -79,17 +68,12 @@ def candidates(
 ) -> None:
     """List the candidates; with --region write what JumpStart says of them into the lock; with --adopt write
     the manifest of one, by which a tenant file can name it."""
-    if published is not None and region is None:
-        raise typer.BadParameter("--published needs --region: images and buckets are a region's.")
     options, terminal = GlobalOptions.of(context), Terminal()
-    path = _root(options) / LOCK_FILE
-    lock, before = jumpstart.load_candidates(path), path.read_bytes()
-    updates: dict[str, dict[str, Any]] = {
-        name: {"eula_accepted": lock.eula(name)} for name in accept_eula or ()
-    }
-    failed = [] if region is None else _read_rows(lock.candidate, _reader(region, published), updates)
-    if updates:
-        jumpstart.write_rows(path, before, updates)
+    path, failed = _root(options) / LOCK_FILE, list[str]()
+    lock = jumpstart.load_candidates(path)
+    if region is not None:
+        found, failed = _read_rows(lock.candidate, region)
+        jumpstart.write_facts(path, found)
         lock = jumpstart.load_candidates(path)
     if adopt is not None:
         _adopt(path.parent, adopt, sequence_length, batch_size, pooling)
@@ -116,48 +100,25 @@ def _show_candidates(terminal: Terminal, lock: CandidateLock) -> None:
     terminal.out.print(table(*headings, rows=rows))
 
 
-def _reader(region: str, published: Path | None) -> Callable[[Candidate], Mapping[str, Any]]:
-    """Return a function that reads the keys to write into a row: ``{"published": {…}}`` from a published
-    file, ``{"resolved": True, "facts": {…}}`` from JumpStart's bucket. It raises AssistantError for a row
-    that it finds nothing for."""
+def _read_rows(rows: Sequence[Candidate], region: str) -> tuple[dict[str, Facts], list[str]]:
+    """Return what the region's JumpStart bucket says of each row, by id, and a line for each row that it
+    refused."""
     from assistant.terminal.account import AwsAccount
 
-    if published is not None:
-        entries = jumpstart.read_published(published.read_bytes())
-
-        def by_file(row: Candidate) -> Mapping[str, Any]:
-            served = jumpstart.published(entries, row, region=region)
-            return {"published": served.model_dump(mode="json", exclude_none=True)}
-
-        return by_file
     aws = AwsAccount(account="", region=region)
     manifest = _read(aws, jumpstart.MANIFEST_KEY)
-
-    def by_bucket(row: Candidate) -> Mapping[str, Any]:
-        body = _read(aws, jumpstart.newest(manifest, row.id).spec_key)
-        spec = jumpstart.Specification(body, region=region, instance=row.instance)
-        objects = _listed(aws, spec.prefix)
-        has_config = any(listed.key == "config.json" for listed in objects)
-        facts = spec.facts(objects, _read(aws, f"{spec.prefix}config.json") if has_config else b"{}")
-        return {"resolved": True, "facts": facts.model_dump(mode="json", exclude_none=True)}
-
-    return by_bucket
-
-
-def _read_rows(
-    rows: Sequence[Candidate],
-    read: Callable[[Candidate], Mapping[str, Any]],
-    updates: dict[str, dict[str, Any]],
-) -> list[str]:
-    """Add to ``updates`` (keys to write, by the row's id) what ``read`` gives; return a line for each row
-    that it refused."""
-    failed: list[str] = []
+    found, failed = dict[str, Facts](), list[str]()
     for row in rows:
         try:
-            updates.setdefault(row.id, {}).update(read(row))
+            body = _read(aws, jumpstart.newest(manifest, row.id).spec_key)
+            spec = jumpstart.Specification(body, region=region, instance=row.instance)
+            objects = _listed(aws, spec.prefix)
+            has_config = any(listed.key == "config.json" for listed in objects)
+            config = _read(aws, f"{spec.prefix}config.json") if has_config else b"{}"
+            found[row.id] = spec.facts(objects, config)
         except AssistantError as error:
             failed.append(f"{row.id}: {error.message}")
-    return failed
+    return found, failed
 
 
 def _root(options: GlobalOptions) -> Path:
@@ -223,7 +184,8 @@ def try_(
     with terminal.waiting("making the endpoint"):
         name = trial.start()
     if not options.writes({"endpoint": name, "deleted_at": ends_at.isoformat()}):
-        terminal.show(f"{name} answers until {ends_at:%Y-%m-%d %H:%M} UTC. Compare it with others:")
+        terminal.show(f"{name} is being made; it is deleted at {ends_at:%Y-%m-%d %H:%M} UTC. Compare it:")
+        terminal.show(f"  aws sagemaker wait endpoint-in-service --endpoint-name {name} --region {region}")
         terminal.show(f"  assistant evaluate --tenant {tenant} --model endpoint:{name} --model …")
 
 
@@ -279,7 +241,7 @@ class Trial:
                 terminal.step(f"s3://{self.place.bucket}/{key}")
 
     def start(self) -> str:
-        """Schedule the deletion, make the endpoint and wait until it answers; return its name.
+        """Schedule the deletion and begin to make the endpoint; return its name.
 
         Whatever fails, what was made is removed. Raises DeploymentError.
         """
@@ -292,7 +254,6 @@ class Trial:
             for kind in ("EndpointConfig", "Model"):  # they cost nothing, and an endpoint may need them
                 self._schedule(kind, name, self.ends_at + timedelta(hours=1))
             sagemaker_jobs.start("endpoint", self.order(name), region=self.aws.region, root=self.root)
-            self._wait(name)
         except BaseException:
             self._remove(name)
             raise
@@ -339,18 +300,6 @@ class Trial:
             "disk_key": {} if instance.has_local_disk else {"kms_key_id": place.key_arn},
             "tags": {"tenant": self.tenant, "candidate": self.row.id},
         }
-
-    def _wait(self, name: str) -> None:
-        """Return when the endpoint answers. Raises DeploymentError when it fails or its time is over."""
-        while True:
-            endpoint = self.aws.call("sagemaker", "describe_endpoint", EndpointName=name)
-            if (status := endpoint["EndpointStatus"]) == "InService":
-                return
-            if status != "Creating" or datetime.now(UTC) >= self.ends_at:
-                raise DeploymentError(
-                    f"{name} is {status}: {endpoint.get('FailureReason', 'no reason given')}"
-                )
-            time.sleep(_POLL_S)
 
     def _remove(self, name: str) -> None:
         """Delete all that there is of a trial, its schedules last: where a deletion is refused, they stay.

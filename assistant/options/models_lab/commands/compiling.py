@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from assistant.domain.errors import ConfigurationError, ConflictError, DeploymentError, NotFoundError
+from assistant.domain.errors import ConfigurationError, ConflictError, DeploymentError
 from assistant.options.models_lab.commands import sagemaker_jobs
 from assistant.tenant import manifests as artifacts
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal
@@ -33,56 +33,51 @@ if TYPE_CHECKING:
     from assistant.terminal.account import Deployed
 
 _ENTRY = Path("containers/compile_job/compile.py")
-_RUNNING = ("InProgress", "Stopping")
-"""Values of ``TrainingJobStatus`` of a job that has not ended."""
 _COMPILED_FROM = {
     *("name", "files", "accelerator", "dtype", "batch_size", "sequence_length", "tensor_parallel"),
-    *("continuous_batching", "chat_template", "weights_bytes", "revision"),
+    *("continuous_batching", "chat_template", "revision"),
 }
 """Fields of the manifest that a job compiles from, or compares its result with."""
 _MACHINE = "ml.trn1.32xlarge"
 """What a training job compiles on: Inferentia2 runs none. Nobody measured yet whether the 32 GiB of
 ml.trn1.2xlarge's host do for 8B in 16 bits."""
-PROMOTE = "Check what the last job made, copy it to where endpoints read, write its hash into the manifest."
+PROMOTE = "Check what a job made, copy it to where endpoints read, write its hash into the manifest."
 
 
 def compile_(
     context: typer.Context,
     name: Annotated[str, Argument(metavar="NAME", help="Folder below model_artifacts/llm.")],
     tenant: Tenant,
-    status: Annotated[bool, Option("--status", help="Only tell how the last job of NAME stands.")] = False,
-    promote: Annotated[bool, Option("--promote", help=PROMOTE)] = False,
+    promote: Annotated[str | None, Option(metavar="JOB", help=PROMOTE)] = None,
 ) -> None:
     """Compile a language model for Inferentia2 or Trainium, by a training job with the serving image."""
-    options = GlobalOptions.of(context)
+    options, terminal = GlobalOptions.of(context), Terminal()
     compiling = _open(options, name, tenant)
-    if promote:
-        sha256 = compiling.promote(compiling.last_job())
+    if promote is not None:
+        sha256 = compiling.promote(promote)
         if not options.writes({"name": name, "sha256": sha256}):
-            Terminal().show(f"{name} = {sha256}. Review and commit its manifest.toml, then deploy.")
+            terminal.show(f"{name} = {sha256}. Review and commit its manifest.toml, then deploy.")
         return
-    job = compiling.last_job() if status else compiling.start()
-    fields = ("TrainingJobName", "TrainingJobStatus", "SecondaryStatus", "FailureReason")
-    if not options.writes({field: job.get(field) for field in fields}):
-        Terminal().show(_status_of(job))
-    _refuse_failed(job)
+    job = compiling.start()
+    if not options.writes({"job": job}):
+        region = compiling.deployed.place.region
+        waiter = f"aws sagemaker wait training-job-completed-or-stopped --training-job-name {job}"
+        terminal.show(f"{waiter} --region {region}")
+        terminal.show(f"assistant models compile {name} --tenant {tenant} --promote {job}")
 
 
 @dataclass(frozen=True, slots=True)
 class _Compiling:
-    """An artifact, and the tenant in whose account it is compiled. A *job* here is what SageMaker's
-    DescribeTrainingJob returns."""
+    """An artifact, and the tenant in whose account it is compiled."""
 
     manifest: artifacts.LlmManifest
     folder: Path
     """Folder of the manifest, ``model_artifacts/llm/NAME``: three folders up is the checkout."""
-    served_on: artifacts.Instance
-    """Instance that will serve it: its memory bounds what a job may compile."""
     deployed: Deployed
 
-    def start(self) -> Mapping[str, Any]:
-        """Start a job, and return it. Raises ConfigurationError, ConflictError, DeploymentError before it
-        costs anything."""
+    def start(self) -> str:
+        """Start a job, and return its name: "compile-pharmacy-qwen3-8b-inf2-261018-091403". Raises
+        ConfigurationError, DeploymentError before it costs anything."""
         from assistant.terminal.account import aws_errors, require_quota
 
         where = "in deployment.artifact_publishers, in a region that has the image"
@@ -90,21 +85,17 @@ class _Compiling:
         shared_json = self.deployed.output("Data", artifacts.COMPILE_OUTPUT, lacks=lacks)
         image, entry = self._image(), self.folder.parents[2] / _ENTRY
         require_quota(self.deployed.aws, f"{_MACHINE} for training job usage")
-        for job in self._jobs():
-            if job["TrainingJobStatus"] in _RUNNING:
-                raise ConflictError(
-                    f"{job['TrainingJobName']} compiles {self.manifest.name} already: --status."
-                )
         bucket, s3 = self.deployed.models_bucket(), self.deployed.publisher()
         with aws_errors("s3", "the weights or the entry"):
             channels = {"weights": self._weights(s3, bucket), "entry": self._put(s3, bucket, entry)}
-        name = f"{self._prefix}{datetime.now(UTC):%y%m%d-%H%M%S}"
+        compiled = f"compile-{self.deployed.config.name}-{self.manifest.name}"
+        name = re.sub(r"[^a-z0-9]+", "-", compiled) + f"-{datetime.now(UTC):%y%m%d-%H%M%S}"
         order = self.order(json.loads(shared_json), name=name, image=image) | {
             "channels": {channel: f"s3://{bucket}/{key}" for channel, key in channels.items()}
         }
         region = self.deployed.place.region
         sagemaker_jobs.start("training_job", order, region=region, root=self.folder.parents[2])
-        return self.job(name)
+        return name
 
     def order(self, shared: Mapping[str, Any], *, name: str, image: str) -> dict[str, Any]:
         """Return what ``sagemaker_jobs.start`` is given, without the channels. ``shared``: what all requests
@@ -123,25 +114,9 @@ class _Compiling:
     def wanted(self) -> dict[str, Any]:
         """Return the hyperparameter ``manifest`` of the job, in the types of JSON: what it compiles, and what
         it compares its result with. ``promote`` refuses a job that had another one."""
-        return self.manifest.model_dump(mode="json", include=_COMPILED_FROM) | {
-            "cache_bytes": artifacts.memory_of(self.manifest).cache,
-            "usable_bytes": artifacts.usable_bytes(self.manifest, self.served_on),
-            "instance": self.served_on.name,
-        }
+        return self.manifest.model_dump(mode="json", include=_COMPILED_FROM)
 
-    def job(self, name: str) -> Mapping[str, Any]:
-        """Return a job. Raises DeploymentError where there is none of this name."""
-        return self.deployed.aws.call("sagemaker", "describe_training_job", TrainingJobName=name)
-
-    def last_job(self) -> Mapping[str, Any]:
-        """Return the newest job of this artifact. Raises NotFoundError where there is none."""
-        if not (jobs := self._jobs()):
-            raise NotFoundError(
-                f"No job has compiled {self.manifest.name} for {self.deployed.config.name} yet."
-            )
-        return self.job(jobs[0]["TrainingJobName"])
-
-    def promote(self, job: Mapping[str, Any]) -> str:
+    def promote(self, name: str) -> str:
         """Copy what a job made to where endpoints read, and register it in the manifest; return its hash. A
         second time nothing changes.
 
@@ -149,15 +124,15 @@ class _Compiling:
         """
         from assistant.terminal.account import aws_errors
 
-        _refuse_failed(job)
-        if job["TrainingJobStatus"] in _RUNNING:
-            raise ConflictError(f"{_status_of(job)}. Wait for its end: models compile --status tells.")
+        job = self.deployed.aws.call("sagemaker", "describe_training_job", TrainingJobName=name)
+        if (status := job["TrainingJobStatus"]) != "Completed":
+            reason = job.get("FailureReason", "no reason told")
+            raise DeploymentError(f"{name} is {status}: {reason}. Nothing is promoted.")
         compiled = json.loads(job.get("HyperParameters", {}).get("manifest", "{}"))
         wanted = self.wanted()
         if changed := [name for name, value in wanted.items() if compiled.get(name) != value]:
             raise ConflictError(
-                f"{job['TrainingJobName']} compiled another {', '.join(changed)} than the manifest has now. "
-                "Compile again."
+                f"{name} compiled another {', '.join(changed)} than the manifest has now. Compile again."
             )
         with aws_errors("s3", "promote"):
             # "s3://BUCKET/compiled/JOB/…/": the key after the bucket
@@ -191,19 +166,6 @@ class _Compiling:
             key = f"llm/{manifest.name}/{sha256}/{name}"
             s3.copy(source, bucket, key, ExtraArgs={"CopySourceIfMatch": etag})
         return sha256
-
-    @property
-    def _prefix(self) -> str:
-        """Begins the names of this artifact's jobs: "compile-TENANT-NAME-". The time of the start follows:
-        "261018-091403"."""
-        return re.sub(r"[^a-z0-9]+", "-", f"compile-{self.deployed.config.name}-{self.manifest.name}") + "-"
-
-    def _jobs(self) -> list[Mapping[str, Any]]:
-        """Return the jobs of this artifact, the newest first."""
-        query = {"NameContains": self._prefix, "SortBy": "CreationTime", "SortOrder": "Descending"}
-        listed = self.deployed.aws.listed("sagemaker", "list_training_jobs", "TrainingJobSummaries", **query)
-        job_name = re.compile(rf"{self._prefix}\d{{6}}-\d{{6}}")  # no artifact whose name begins alike
-        return [job for job in listed if job_name.fullmatch(job["TrainingJobName"])]
 
     def _image(self) -> str:
         """Return the serving image by its digest, which the manifest will name."""
@@ -255,16 +217,4 @@ def _open(options: GlobalOptions, name: str, tenant: str) -> _Compiling:
     served_on = artifacts.instance_named(of_tenant or artifacts.DEFAULT_INSTANCES[manifest.accelerator])
     artifacts.check_llm_fit(manifest, served_on)
     deployed.aws.require()
-    return _Compiling(manifest, folder, served_on, deployed)
-
-
-def _status_of(job: Mapping[str, Any]) -> str:
-    """Return "compile-… is InProgress (Training)"."""
-    return f"{job['TrainingJobName']} is {job['TrainingJobStatus']} ({job.get('SecondaryStatus', 'no more')})"
-
-
-def _refuse_failed(job: Mapping[str, Any]) -> None:
-    if job["TrainingJobStatus"] in ("Failed", "Stopped"):
-        raise DeploymentError(
-            f"{_status_of(job)}: {job.get('FailureReason', 'no reason told')}. Nothing is promoted."
-        )
+    return _Compiling(manifest, folder, deployed)

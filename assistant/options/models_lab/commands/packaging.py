@@ -85,7 +85,7 @@ def make_artifact(
         "sha256": artifact_sha256({file: file_sha256(path) for file, path in files.items()}),
         "files": tuple(files),
         "weights_bytes": sum(sizes),
-        "lineage": _lineage(base, card or next(filter(Path.is_file, cards), cards[-1])),
+        "lineage": lineage_of(base, card or next(filter(Path.is_file, cards), cards[-1])),
     }
     _write_manifest(base.model_copy(update=update), into)
     return LlmManifest.read(into), files
@@ -108,11 +108,11 @@ def _faults(base: LlmManifest, files: Mapping[str, Path], *, templates: Iterable
         yield f"{template.name} is none of model_artifacts/llm/*.jinja, and the model could reason aloud"
 
 
-def _lineage(base: LlmManifest, card: Path) -> Lineage:
+def lineage_of(base: LlmManifest, card: Path) -> Lineage:
     """Return what a tuned model was made of, by the card that its training job wrote
     (``containers/training_job``). Raises ConfigurationError.
 
-        {"base_model": SHA256, "training_set": SHA256, "licenses": {"base": "Apache-2.0", "set": "…"}, …}
+        {"base_model": SHA256, "training_set": SHA256, "licences": {"base": "Apache-2.0", "set": "…"}, …}
     """
     try:
         job_card = json.loads(card.read_bytes())
@@ -120,7 +120,7 @@ def _lineage(base: LlmManifest, card: Path) -> Lineage:
             base=base.name,
             base_model=job_card["base_model"],
             training_set=job_card["training_set"],
-            licences={name: job_card["licenses"][name] for name in ("base", "set")},
+            licences={name: job_card["licences"][name] for name in ("base", "set")},
         )
     except FileNotFoundError as error:
         raise ConfigurationError(

@@ -1,10 +1,5 @@
-"""``assistant knowledge prepare``: makes a corpus for training of a tenant's documents, in a new folder:
-
-    manifest.json   {"tenant": "pharmacy", "rows": {"wiki": 812}, "left_out": {…}, "mix": {"wiki": 1.0}, …}
-    rows/*.parquet  the rows (``corpus.CorpusRow``)
-
-Of a deployment (``--deployed``) it lists the documents for the job on EMR Serverless, which makes the rows
-(``containers/corpus_job``, started as models_lab.md says):
+"""``assistant knowledge prepare``: lists a deployment's documents for the job that makes a corpus of them
+(``containers/corpus_job``, started as models_lab.md says), in a new folder:
 
     manifest.json   {"tenant": "pharmacy", "documents": 1204, "mix": {"wiki": 1.0}, …}
     wanted/*.jsonl  a ``WantedDocument`` a line
@@ -13,7 +8,6 @@ Of a deployment (``--deployed``) it lists the documents for the job on EMR Serve
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -29,7 +23,6 @@ from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.options.models_lab import corpus
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.process.settings import PreparingSettings
-from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, plain
 
 WEIGHT = "How much of a source: 0 none, 0.5 half of its documents, 2 each read twice. Default 1. Repeatable."
@@ -40,14 +33,10 @@ def prepare(
     tenant: Tenant,
     out: Annotated[Path, Option(metavar="FOLDER", help="New folder.")],
     weight: Annotated[list[str] | None, Option(metavar="SOURCE=N", help=WEIGHT)] = None,
-    deployed: Annotated[
-        bool,
-        Option("--deployed", help="Of a deployment, which ASSISTANT_PREPARE_… names: inside its network."),
-    ] = False,
 ) -> None:
-    """Make a corpus for training: cleaned texts without near-duplicates, mixed by weight, as Parquet. Of a
-    deployment: the list of documents that the job on EMR Serverless reads."""
-    options, out, weights = GlobalOptions.of(context), out.absolute(), weight or ()
+    """List the documents of a deployment, which ASSISTANT_PREPARE_… names, for the job on EMR Serverless that
+    makes a corpus for training: inside the deployment's network."""
+    options, out = GlobalOptions.of(context), out.absolute()
     if out.exists():
         raise ConflictError(f"{out} exists. Name a new folder: a corpus is never changed.")
     make_private_folder(out.parent)
@@ -55,39 +44,13 @@ def prepare(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as draft:
         folder = Path(draft) / out.name
         make_private_folder(folder)
-        if deployed:
-            result = asyncio.run(_list_wanted(options.preparing(), tenant, folder, weights=weights))
-        else:
-            result = asyncio.run(_here(options, options.tenant(tenant), folder, weights=weights))
-        facts = {"tenant": tenant, "made_at": datetime.now(UTC), **result}
+        listed = asyncio.run(_list_wanted(options.preparing(), tenant, folder, weights=weight or ()))
+        facts = {"tenant": tenant, "made_at": datetime.now(UTC), **listed}
         facts |= {"reader": corpus.READER_VERSION, "similar_from": corpus.SIMILAR_FROM}
         write_private(folder / corpus.MANIFEST, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
         folder.rename(out)
-    if options.writes(facts):
-        return
-    for source, count in result.get("rows", {}).items():
-        Terminal().say(f"{source}: {count:,} rows, weight {result['mix'][source]:g}")
-    for reason, count in result.get("left_out", {}).items():
-        Terminal().say(f"left out: {count:,} {reason}")
-    Terminal().out.print(plain(str(out / (corpus.WANTED if deployed else corpus.ROWS))))
-
-
-async def _here(
-    options: GlobalOptions, tenant: TenantConfig, folder: Path, *, weights: Sequence[str]
-) -> dict[str, Any]:
-    """Write the rows into ``folder``; return ``rows``, ``left_out`` and ``mix`` of the manifest."""
-    from assistant.options.models_lab.corpus_here import write_corpus
-
-    sources, processes = KnowledgeSources.of(tenant), os.cpu_count() or 1
-    mix = corpus.mix_of(weights, sources=sources)
-    async with options.stores(tenant.name) as stores:
-        wanted = corpus.wanted_documents(stores.knowledge.states, sources=sources, mix=mix)
-        counts = await write_corpus(
-            folder, wanted, documents=stores.knowledge.documents, mix=mix, processes=processes
-        )
-    if not counts["rows"]:
-        raise InvalidRequestError(f"No document became a row. Left out: {counts['left_out'] or 'none'}.")
-    return {**counts, "mix": mix}
+    if not options.writes(facts):
+        Terminal().out.print(plain(str(out / corpus.WANTED)))
 
 
 async def _list_wanted(

@@ -80,8 +80,8 @@ def refuse_impossible(task: Task, instance: str, *, spot: bool) -> None:
     if accelerator == "inf2":
         reason = "SageMaker trains on no Inferentia; take ml.trn1.2xlarge or a GPU"
     elif accelerator == "trn1":
-        if task == "preference":
-            reason = "optimum-neuron has no trainer for preferences; take a GPU or CPU instance"
+        if task != "domain":
+            reason = "feedback trains on a GPU or CPU instance, Trainium on a corpus alone"
         elif spot:
             reason = "optimum-neuron goes on from no checkpoint, an interruption loses all; leave out --spot"
     elif task == "domain":

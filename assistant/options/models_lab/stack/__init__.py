@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -11,7 +10,6 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from assistant.options.desk.stack import LearningParts
-from assistant.options.models_lab.jumpstart import refuse_unresolved
 from assistant.options.models_lab.stack import learning
 from assistant.options.models_lab.stack import models as of_models
 from stacks.observability.alarms import TenantAlarms
@@ -52,6 +50,3 @@ class LabStacks(LearningParts):
 
     def fill_in(self, tenant: DeployedTenant, data: dict[str, Any]) -> None:
         learning.fill_in(tenant, data)
-
-    def refuse_models(self, root: Path, names: Sequence[str]) -> None:
-        refuse_unresolved(root, names)

@@ -6,8 +6,7 @@ finds patients' data. It is no function: 90 days of texts may take longer than t
 gives. The alarm *Sets not made* watches.
 
 The corpus stack is an EMR Serverless application that makes corpora of the tenant's documents, and their
-bucket. ``assistant knowledge prepare --engine emr`` starts a job of it; an application that runs none costs
-nothing.
+bucket. A person starts its job (models_lab.md); an application that runs none costs nothing.
 
 """
 
@@ -304,8 +303,7 @@ def _bucket_arn(bucket: str) -> str:
 # --- corpora ------------------------------------------------------------------------------------------------
 class CorpusStack(TenantStack):
     """The application that makes corpora, the role of its jobs, and their bucket. Its outputs
-    (``CorpusApplicationId``, ``CorpusJobRoleArn``, ``CorpusBucketName``) are the settings of ``assistant
-    knowledge prepare``."""
+    (``CorpusApplicationId``, ``CorpusJobRoleArn``, ``CorpusBucketName``) are what starts a job."""
 
     def __init__(self, scope: Construct, *, foundation: Foundation) -> None:
         tenant, keys, data = foundation.tenant, foundation.keys, foundation.data
