@@ -298,7 +298,7 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
     if why := wrong_ending(tenant.name):
         raise ConfigurationError("".join(said_of(file, [Contradiction(("name",), why)])))
     llms, embeddings = ROOT / "model_artifacts" / "llm", ROOT / "model_artifacts" / "embedding"
-    llm_name = tenant.models.llm if tenant.generation.has_endpoint else None
+    llm_name = tenant.models.llm if tenant.has_llm_endpoint else None
     llm = None if llm_name is None else LlmManifest.read(llms / llm_name)
     embedding = EmbeddingManifest.read(embeddings / tenant.models.embedding)
     next_name = tenant.models.embedding_next

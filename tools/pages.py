@@ -42,7 +42,7 @@ from assistant.process.settings import (
 from assistant.service.app import build_routes, openapi_document, rendered
 from assistant.tenant.prices import load_prices
 from assistant.tenant.tenant import TenantConfig, load_tenant
-from assistant.tenant.toml_file import KeyMark, OpenSection, StrictModel, with_options
+from assistant.tenant.toml_file import KeyMark, models_in, with_options
 from template_checks import InvalidInputError
 from template_checks.reachability import Report
 from template_checks.templates import Templates
@@ -235,7 +235,7 @@ def _tables(model: type[BaseModel], table: Table, *, listed: set[type[BaseModel]
         if KeyMark.IN_A_FILE in field.metadata or KeyMark.DEPLOYMENT_WRITES in field.metadata:
             continue
         path, what = f"{table.path}.{name}".lstrip("."), what_by_key.get(name, "")
-        classes = [with_options(inner_model) for inner_model in models_in(field.annotation)]
+        classes = list(models_in(field.annotation))
         if not classes:
             keys.append(Key(path, field, what))
         name_in_file = f"{table.head.strip('[]')}.{name}".lstrip(".")
@@ -250,20 +250,8 @@ def _tables(model: type[BaseModel], table: Table, *, listed: set[type[BaseModel]
 
 
 def _first_paragraph(table: type[BaseModel]) -> str:
-    """Return the first paragraph of a class's docstring. The class that joins the keys of options has none:
-    then that of the core's class, the last of its parents above the base classes of all tables."""
-    bases = (object, BaseModel, StrictModel, OpenSection)
-    core = next(parent for parent in reversed(table.__mro__) if parent not in bases)
-    return " ".join(inspect.cleandoc(table.__doc__ or core.__doc__ or "").split("\n\n")[0].split())
-
-
-def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the models in a field's annotation: SqlConnector and WikiConnector of
-    ``SqlConnector | WikiConnector | None``, ReachEntry of ``tuple[ReachEntry, ...]``."""
-    if inspect.isclass(annotation) and not get_args(annotation) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from models_in(inner)
+    """Return the first paragraph of a class's docstring."""
+    return " ".join(inspect.cleandoc(table.__doc__ or "").split("\n\n")[0].split())
 
 
 def docstrings(model: type[BaseModel]) -> Iterator[tuple[str, str]]:

@@ -28,7 +28,6 @@ from assistant.process.private_files import make_private_folder, replace_private
 from assistant.stores.clients import revocations_file
 from assistant.tenant import deployment_checks
 from assistant.tenant.care_app import load_care_app
-from assistant.tenant.deployment import ReachEntry
 from assistant.tenant.tenant import TenantConfig, TenantFiles, TenantName, load_tenant, load_tenants
 from assistant.tenant.toml_file import KeyMark, marked, with_values, without
 from assistant.terminal.account import Deployed
@@ -337,13 +336,13 @@ def _own_values(
         **{("sources", number, "paths"): paths for number, paths in documents.items() if paths},
         ("embedding", "endpoint"): f"{name}-embedding",
     }
-    if source.generation.has_endpoint:
+    if source.has_llm_endpoint:
         values["generation", "endpoint"] = f"{name}-llm"
     if source.deployment is None:
         return values
     values[("network", "cidr")] = _free_range(source, files)
-    contents_of_files = {"reach": {"__all__": marked(ReachEntry, KeyMark.NAMES_A_FILE, KeyMark.IN_A_FILE)}}
-    sections = source.model_dump(mode="json", exclude_unset=True, exclude=contents_of_files)
+    of_files = marked(TenantConfig, KeyMark.NAMES_A_FILE, KeyMark.IN_A_FILE)
+    sections = source.model_dump(mode="json", exclude_unset=True, exclude=of_files)
     samples = _Samples(name, source.name)
     for section in (*sorted(marked(TenantConfig, KeyMark.DEPLOYMENT_READS)), "care_context"):
         for place, value in _leaves(sections.get(section), (section,)):

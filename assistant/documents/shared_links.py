@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import re
 import secrets
-from operator import attrgetter
 from pathlib import Path
 
 from assistant.domain.clock import Clock
@@ -20,7 +19,6 @@ from assistant.domain.errors import ConfigurationError, UnauthenticatedError
 from assistant.domain.identity import Identity
 from assistant.domain.public import PublicModel
 from assistant.process.private_files import make_secret_file
-from assistant.tenant.tenant import TenantConfig
 
 LINK_LIFETIME_S = 600
 """The 10 minutes of ``refused_link``'s message."""
@@ -144,10 +142,3 @@ def local_secret(reference: str, *, tenant: str, key: str, tenants_dir: Path, st
     if len(secret) < _SECRET_BYTES:
         raise ConfigurationError(f"{place}: {path} holds fewer than {_SECRET_BYTES} bytes.")
     return secret
-
-
-def tenant_secret(tenant: TenantConfig, key: str, *, tenants_dir: Path, state_dir: Path) -> bytes:
-    """Return the secret that a dotted key of the tenant file names, such as "secrets.live_reads". Raises as
-    ``local_secret``."""
-    reference = attrgetter(key)(tenant)
-    return local_secret(reference, tenant=tenant.name, key=key, tenants_dir=tenants_dir, state_dir=state_dir)

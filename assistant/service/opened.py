@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from assistant.documents.readable import ReadableDocuments
 from assistant.documents.receive import AddDocuments
-from assistant.documents.shared_links import SignedDocumentLinks, tenant_secret
+from assistant.documents.shared_links import SignedDocumentLinks, local_secret
 from assistant.documents.sources import FirstLoads, KnowledgeSources
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.documents import IndexModel
@@ -130,7 +130,7 @@ async def open_tenants(
 
         async def open_one(tenant: TenantConfig) -> LiveTenant:
             writes = generates and may_write(tenant, settings)
-            has_artifact = writes and tenant.generation.has_endpoint
+            has_artifact = writes and tenant.has_llm_endpoint
             models = {tenant.embedding.model, *([tenant.generation.model] if has_artifact else [])}
             stores = await ModelStores.open(
                 tenant, settings=settings, clients=clients, stack=stack, clock=clock, models=models
@@ -175,7 +175,8 @@ async def _served(
 
     tenant, clock = stores.tenant, stores.clock
     await stores.refuse_formats()
-    secret = await tenant_secret_of(stores, settings, key="document_links", purpose=LINK_SECRET_PURPOSE)
+    location, key = tenant.secrets.document_links, "secrets.document_links"
+    secret = await tenant_secret_of(stores, settings, location, key=key, purpose=LINK_SECRET_PURPOSE)
     links = SignedDocumentLinks(tenant=tenant.name, secret=secret, clock=clock)
     live = [await option.live(stores, settings, observer) for option in installed()]
     knowledge = await knowledge_of(stores)
@@ -308,21 +309,20 @@ async def served_generator(
 
 
 async def tenant_secret_of(
-    stores: StoreChoice, settings: ServiceSettings, *, key: str, purpose: str
+    stores: StoreChoice, settings: ServiceSettings, reference: str, *, key: str, purpose: str
 ) -> bytes:
-    """Return the secret that the tenant file's ``[secrets]`` names as ``key``: "kms:PARAMETER" is encrypted
-    in SSM, any other form is read or made on this machine (``tenant_secret``). ``purpose``: what the secret
-    is for."""
-    tenant, clients = stores.tenant, stores.clients
-    location: str = getattr(tenant.secrets, key)
-    scheme, _, name = location.partition(":")
+    """Return the secret that ``reference`` names, the value of ``key`` in the tenant file: "kms:PARAMETER" is
+    encrypted in SSM, any other form is read or made on this machine (``local_secret``). ``purpose``: what the
+    secret is for."""
+    tenant, clients = stores.tenant.name, stores.clients
+    scheme, _, name = reference.partition(":")
     if scheme == "kms" and name:
         from assistant.process.aws import kms_link_secret
 
         ssm, kms = await clients.aws("ssm"), await clients.aws("kms")
-        return await kms_link_secret(ssm=ssm, kms=kms, name=name, tenant=tenant.name, purpose=purpose)
+        return await kms_link_secret(ssm=ssm, kms=kms, name=name, tenant=tenant, purpose=purpose)
     folders = {"tenants_dir": settings.tenants_dir, "state_dir": settings.state_dir}
-    return tenant_secret(tenant, f"secrets.{key}", **folders)
+    return local_secret(reference, tenant=tenant, key=key, **folders)
 
 
 @asynccontextmanager

@@ -14,8 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from assistant.domain.errors import ConfigurationError
-from assistant.domain.live import ElementKind
-from assistant.tenant.toml_file import KeyMark, OpenSection, StrictModel, read_strict
+from assistant.tenant.toml_file import KeyMark, OpenSection, OptionTable, StrictModel, read_strict
 
 Profile = Literal["dev", "standard", "hipaa"]
 """``dev``: two zones, smallest sizes, paused at night. ``standard``. ``hipaa``: three zones, standby,
@@ -169,7 +168,7 @@ class EdgeSection(StrictModel):
     """Origins whose pages may call the API from a browser, with a bearer token. None by default."""
 
 
-class ModelsSection(OpenSection):
+class ModelsSection(StrictModel):
     """``[models]``: hardware and artifacts of the two endpoints, and what is captured of their calls."""
 
     accelerator: Accelerator = "inf2"
@@ -297,12 +296,34 @@ class CareContextSection(StrictModel):
     profile ``dev``."""
 
 
+class ReachTable(OptionTable):
+    """A table of an option in a ``[[reach]]`` entry, which says what the service calls the entry for."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the entry is asked for live data."""
+        return False
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Other files that the table names, relative to the tenant file."""
+        return ()
+
+    def with_files(self, entry: ReachEntry, folder: Path) -> Self:
+        """Return the table with what its files say. Raises ConfigurationError."""
+        del entry, folder
+        return self
+
+    def shaping(self) -> Mapping[str, Any]:
+        """Return what of a live table shapes answers, as JSON values."""
+        return {}
+
+
 class ReachEntry(OpenSection):
     """``[[reach]]``: one internal system that the assistant calls through PrivateLink.
 
-    Options add keys that say what it is called for: live data, replies, the documents of a source. Their
-    subclasses override ``is_called``, ``is_live``, ``elements`` and ``shaping``, whose answers here are those
-    of an entry that nothing calls.
+    The table of an option in it says what it is called for: live data, replies. Without one the service does
+    not call it.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{1,30}$")
@@ -343,22 +364,18 @@ class ReachEntry(OpenSection):
     @property
     def is_called(self) -> bool:
         """Whether the service calls it."""
-        return False
+        return any(self.option_tables(ReachTable))
 
     @property
     def is_live(self) -> bool:
         """Whether it is asked for live data."""
-        return False
-
-    @property
-    def elements(self) -> Mapping[str, ElementKind]:
-        """Name = kind of each live element that it fills."""
-        return {}
+        return any(table.is_live for table in self.option_tables(ReachTable))
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Other files that it names, relative to the tenant file."""
-        return () if self.ca_file is None else (self.ca_file,)
+        """Other files that it names, relative to the tenant file; those of options first."""
+        of_options = (file for table in self.option_tables(ReachTable) for file in table.files)
+        return (*of_options, *([] if self.ca_file is None else [self.ca_file]))
 
     @property
     def secret_name(self) -> str:
@@ -366,17 +383,19 @@ class ReachEntry(OpenSection):
 
     def with_files(self, folder: Path) -> Self:
         """Return the entry with what its files say. Raises ConfigurationError."""
-        if self.ca_file is None:
-            return self
-        try:
-            pem = (folder / self.ca_file).read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{folder / self.ca_file}: cannot be read as PEM: {error}.") from None
-        return self.model_copy(update={"ca_pem": pem})
-
-    def shaping(self) -> Mapping[str, Any] | None:
-        """Return what of the entry shapes answers, as JSON values; None where it shapes none."""
-        return None
+        update: dict[str, object] = {
+            name: table.with_files(self, folder)
+            for name, table in self.__dict__.items()
+            if isinstance(table, ReachTable)
+        }
+        if self.ca_file is not None:
+            try:
+                update["ca_pem"] = (folder / self.ca_file).read_text(encoding="ascii")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigurationError(
+                    f"{folder / self.ca_file}: cannot be read as PEM: {error}."
+                ) from None
+        return self.model_copy(update=update)
 
 
 Making = Literal["create", "existing"]

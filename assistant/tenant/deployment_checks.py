@@ -58,7 +58,7 @@ def contradictions(
         place.pushers.keys() - {source.name for source in tenant.sources if source.kind != "live"}
     ):
         yield Contradiction(("deployment", "pushers", name), "there is no source of documents of this name.")
-    if models.llm is None and tenant.generation.has_endpoint:
+    if models.llm is None and tenant.has_llm_endpoint:
         yield Contradiction(("models", "llm"), "is needed: a folder under model_artifacts/llm.")
     yield from _models(tenant, models)
     yield from _power(tenant)
@@ -99,7 +99,7 @@ def clashes(tenants: Iterable[TenantConfig]) -> Iterator[Clash]:
 
 def endpoint_names(tenant: TenantConfig) -> tuple[str, ...]:
     """Return the names of the tenant's endpoints, which are unique in an account and region."""
-    llm = (tenant.generation.endpoint,) if tenant.generation.has_endpoint else ()
+    llm = (tenant.generation.endpoint,) if tenant.has_llm_endpoint else ()
     next_embedding = () if tenant.embedding_next is None else (tenant.embedding_next.endpoint,)
     return (tenant.embedding.endpoint, *next_embedding, *llm)
 
@@ -468,9 +468,7 @@ def placeholders_of(file: BaseModel) -> Iterator[Contradiction]:
 
 def _in_sections(file: BaseModel, names: Sequence[str]) -> Iterator[Contradiction]:
     """Yield each placeholder in the sections of a file, one a string."""
-    data = file.model_dump(
-        mode="json", exclude_unset=True, exclude={"reach": {"__all__": marked(ReachEntry, KeyMark.IN_A_FILE)}}
-    )
+    data = file.model_dump(mode="json", exclude_unset=True, exclude=marked(type(file), KeyMark.IN_A_FILE))
     for name in names:
         for place, value in _texts(data.get(name), (name,)):
             for sample in _SAMPLES:

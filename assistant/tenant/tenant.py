@@ -12,7 +12,7 @@ import posixpath
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -31,10 +31,11 @@ from assistant.tenant.deployment import (
     PowerSection,
     Profile,
     ReachEntry,
+    ReachTable,
     SearchSection,
     TasksSection,
 )
-from assistant.tenant.toml_file import KeyMark, OpenSection, StrictModel, marked, read_strict
+from assistant.tenant.toml_file import KeyMark, OpenSection, OptionTable, StrictModel, marked, read_strict
 
 GlossaryText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
@@ -71,6 +72,15 @@ _SEARCH_LIMIT_S = 2.0
 _OcrLanguage = Annotated[str, StringConstraints(pattern=r"^[a-z]{3,4}(_[a-z]{2,5})?$")]
 
 
+class SourceTable(OptionTable):
+    """A table of an option in a ``[[sources]]`` entry."""
+
+    @property
+    def labels_given(self) -> set[str]:
+        """The labels that restrictions of another system map to."""
+        return set()
+
+
 class SourceEntry(OpenSection):
     """One ``[[sources]]`` of the tenant file: where documents come from, and who may send them."""
 
@@ -95,9 +105,7 @@ class SourceEntry(OpenSection):
     kind: SourceKind = "procedures"
     """What it has. Without a learned router, words that are usual for a kind choose sources; ``catalogue``
     and ``reviews`` are also read as a shop's items, and ``live`` is a system without documents."""
-    reach: Annotated[
-        Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")] | None, KeyMark.DEPLOYMENT_READS
-    ] = None
+    reach: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9-]{1,30}$")
     """The ``[[reach]]`` entry with the connector of a ``live`` source."""
     licence: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
     """Terms under which its texts may be used, as their owner states them: rows of a corpus carry it."""
@@ -148,11 +156,6 @@ class SourceEntry(OpenSection):
         return self
 
     @property
-    def labels_of_its_system(self) -> frozenset[str]:
-        """The labels that restrictions of another system map to."""
-        return frozenset()
-
-    @property
     def recognised(self) -> tuple[str, ...]:
         """Languages in which its scans are read; none where they are not."""
         return self.ocr_languages if self.ocr else ()
@@ -197,7 +200,9 @@ class EmbeddingSection(StrictModel):
     another model has its own."""
     cosine_related: float = Field(default=0.517, ge=-1.0, le=1.0)
     """Mean cosine of a question with the text that answers it, over the same pairs."""
-    vectors: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
+    vectors: Annotated[
+        Annotated[str, StringConstraints(min_length=1, max_length=500)] | None, KeyMark.NO_ANSWER
+    ] = None
     """File with vectors of documents that are loaded again and again, relative to the tenant file. Only with
     embedded stores; refused in a deployed tenant."""
 
@@ -211,7 +216,7 @@ class EmbeddingSection(StrictModel):
         return self
 
 
-class GenerationSection(OpenSection):
+class GenerationSection(StrictModel):
     """``[generation]``: the model that writes answers."""
 
     endpoint: str = "llm"
@@ -224,12 +229,6 @@ class GenerationSection(OpenSection):
     """Longest written answer, in tokens."""
     temperature: float = Field(default=0.0, ge=0.0, le=2.0)
     """0: the likeliest token each time; higher values vary the words."""
-
-    @property
-    def has_endpoint(self) -> bool:
-        """Whether the model is behind an LLM endpoint. Yes, unless an option's keys of this table say
-        otherwise."""
-        return True
 
 
 class RetrievalSection(StrictModel):
@@ -331,7 +330,7 @@ class LimitsSection(StrictModel):
     """Time after which a quote replaces written text."""
 
 
-class SecretsSection(OpenSection):
+class SecretsSection(StrictModel):
     """``[secrets]``: where keys are."""
 
     document_links: str = "state:document-links"
@@ -379,6 +378,25 @@ class ReviewSection(StrictModel):
     confirms the text. Under the profile ``hipaa`` it is one of the last two, by default ``reason``."""
 
 
+class TenantTable(OptionTable):
+    """A table of an option at the top of a tenant file."""
+
+    writes: ClassVar[bool] = False
+    """Whether a model of the option writes answers, so that there is no LLM endpoint."""
+
+
+class TenantSection(TenantTable):
+    """A table at the top of a tenant file that is there with its defaults where the file has none."""
+
+    @classmethod
+    def field(cls) -> tuple[Any, Any]:
+        return Annotated[cls, cls.mark], cls()
+
+    @classmethod
+    def of(cls, section: OpenSection) -> Self:
+        return next(section.option_tables(cls))
+
+
 class TenantConfig(OpenSection):
     """One tenant file, ``tenants/<name>.toml``."""
 
@@ -401,7 +419,7 @@ class TenantConfig(OpenSection):
     embedding_next: Annotated[EmbeddingSection | None, KeyMark.NO_ANSWER] = None
     """The embedding model of an index that is filled beside the live one, or that is kept to go back to. Both
     endpoints exist while it is set; the live index decides which one embeds questions."""
-    generation: GenerationSection = Field(default_factory=GenerationSection)
+    generation: GenerationSection = GenerationSection()
     retrieval: RetrievalSection = RetrievalSection()
     index: IndexSection = IndexSection()
     gate: GateSection = GateSection()
@@ -409,7 +427,7 @@ class TenantConfig(OpenSection):
     red_flags: Annotated[tuple[RedFlagEntry, ...], Field(max_length=30)] = ()
     """Emergencies that messages may be about (docs/red-flags.md)."""
     limits: LimitsSection = LimitsSection()
-    secrets: SecretsSection = Field(default_factory=SecretsSection)
+    secrets: SecretsSection = SecretsSection()
     records: Annotated[RecordsSection, KeyMark.NO_ANSWER] = RecordsSection()
     review: Annotated[ReviewSection, KeyMark.NO_ANSWER] = ReviewSection()
     care_context: Annotated[CareContextSection | None, KeyMark.NO_ANSWER] = None
@@ -441,10 +459,11 @@ class TenantConfig(OpenSection):
                 raise ValueError(f'two sources have the {what} "{doubled[0]}"; ids of both would be the same')
         for source in self.sources:
             allowed = self.labels if source.labels is None else source.labels
+            of_system = {label for table in source.option_tables(SourceTable) for label in table.labels_given}
             for key, named, known in (
                 ("labels", source.labels or (), self.labels),
                 *(("folders", labels, allowed) for labels in source.folders.values()),
-                ("connector", sorted(source.labels_of_its_system), allowed),
+                ("connector", sorted(of_system), allowed),
             ):
                 unknown = [label for label in named if label not in known]
                 if unknown:
@@ -515,6 +534,11 @@ class TenantConfig(OpenSection):
         return by_prefix.get(prefix) or by_prefix.get("")
 
     @property
+    def has_llm_endpoint(self) -> bool:
+        """Whether an LLM endpoint of the tenant writes, and not a model of an option."""
+        return not any(table.writes for table in self.option_tables(TenantTable))
+
+    @property
     def stage_id(self) -> str:
         """Name of the tenant's CDK stage and of the folder of its templates: ``NorthShop`` for north-shop."""
         return "".join(part.capitalize() for part in self.name.split("-"))
@@ -546,15 +570,10 @@ class TenantConfig(OpenSection):
         of kept vectors and the console's examples are not part of it; connectors are. A release that adds a
         key with a say in answers or replies changes it.
         """
-        left_out = {
-            **dict.fromkeys(marked(TenantConfig, KeyMark.DEPLOYMENT_READS, KeyMark.NO_ANSWER), True),
-            "embedding": {"vectors"},
-            "answers": marked(AnswersSection, KeyMark.NO_ANSWER),
-            "generation": marked(GenerationSection, KeyMark.NO_ANSWER),
-            "sources": {"__all__": marked(SourceEntry, KeyMark.NO_ANSWER)},
-        }
+        left_out = marked(TenantConfig, KeyMark.DEPLOYMENT_READS, KeyMark.NO_ANSWER)
         shaping = self.model_dump_json(exclude=left_out)
-        if systems := [values for entry in self.reach if (values := entry.shaping()) is not None]:
+        tables = ((entry, table) for entry in self.reach for table in entry.option_tables(ReachTable))
+        if systems := [{"name": entry.name, **table.shaping()} for entry, table in tables if table.is_live]:
             shaping += json.dumps(systems, sort_keys=True)
         return hashlib.sha256(shaping.encode()).hexdigest()
 

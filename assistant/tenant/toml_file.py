@@ -1,7 +1,7 @@
 """Settings files in TOML: reading with errors that name file, line and key, and edits that keep layout.
 
-The file has three parts: the classes that tables of a settings file are made of, and how options add keys to
-them; ``read_strict``, with its errors; and the edits of the command line.
+The file has three parts: the classes that tables of a settings file are made of, and how options add tables
+to them; ``read_strict``, with its errors; and the edits of the command line.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import cache, reduce
 from operator import getitem
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast, get_args
+from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model_validator
 from pydantic_core import CoreSchema, ErrorDetails
 
 from assistant.domain.errors import ConfigurationError
@@ -26,7 +26,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 KeyPath = tuple[str | int, ...]
 """Where a key or table is, as pydantic says it: ``("reach", 0, "port")`` is ``port`` in the first
 ``[[reach]]``."""
-SectionT = TypeVar("SectionT", bound="OpenSection")
+TableT = TypeVar("TableT", bound="OptionTable")
 
 RETIRED_KEYS: Mapping[str, str] = {
     "ASSISTANT_MODEL_MODE": "in 0.3.0: unset it; each answer is computed alone, as reproducible was",
@@ -54,20 +54,28 @@ RETIRED_KEYS: Mapping[str, str] = {
     "answers.reading": "in 0.3.0: no model reads a message before its search. Delete the line",
     "answers.reply_headings": "in 0.3.0: no text of a document is opened as a reply. Delete the line",
     "feedback": "in 0.3.0: write [desk.feedback] with the same keys",
+    "generation.bedrock": "in 0.3.0: write [bedrock] with the same value as model",
+    "generation.bedrock_regions": "in 0.3.0: write [bedrock] with the same list as regions",
     "helpdesk": "in 0.3.0: the reference helpdesk is of the demo alone, and not deployed. Delete the section",
     "knowledge": 'in 0.2.0: write [[sources]] with name = "knowledge", namespace = "" and the same paths '
     "instead",
-    "learning.ranking": "in 0.3.0: ranking learns no more from what agents do. Delete the line",
+    "learning": "in 0.3.0: write [models_lab] with the same keys, without ranking",
     "lineage.also": "in 0.3.0: delete the line; assistant evaluate --model NAME=URL#MODEL compares the same "
     "weights in another form, and writes [lineage.comparisons]",
     "models.candidate": 'in 0.3.0: no canary runs beside the served model. Delete the line; llm = "NAME" '
     "serves a tuned model that assistant evaluate --model compared, and the way back is the line before",
+    "models.trials": "in 0.3.0: write trials below [models_lab]",
     "prompt": 'in 0.3.0: [answers] prompt = "answer/4" names the prompt; history_turns and how the prompt is '
     "rendered come from the served model's manifest, table [answering]. Delete the section",
+    **{
+        f"reach.{key}": f"in 0.3.0: write {key} below [reach.live], at the end of its [[reach]] entry"
+        for key in ("connector", "replies", "whose")
+    },
     "recall": "in 0.3.0: write [desk.recall] with the same keys",
     "review.open_cases_per_agent": "in 0.3.0: write open_cases_per_agent below [desk]",
     "operations.results.type": 'in 0.3.0: the system\'s OpenAPI file says it. Write format = "date", '
     '"date-time" or "uri" for a day, a time or a link; delete the line for any other type',
+    "secrets.live_reads": "in 0.3.0: write [live] with the same value as pseudonyms",
     "sources.default_labels": 'in 0.3.0: labels come from where access says. access = "folder" with folders '
     '= { "" = […] } and the same labels keeps the meaning; access = "everyone" that of an empty list',
     "suggest": "in 0.3.0: write [panel] with its least as least_suggestion",
@@ -86,39 +94,6 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class OpenSection(StrictModel):
-    """A table of a settings file to which options add keys.
-
-    Each option adds its keys by a subclass of the table's class, which its ``tables`` returns::
-
-        class ModelsSection(OpenSection):  # in the core
-            llm: str | None = None
-
-        class LabModels(ModelsSection):  # in an option
-            trials: bool = False
-
-    To call either class, or to validate a file with it, gives a value of the *joined class*: one subclass of
-    ``LabModels`` and of the classes of all other options that are installed::
-
-        models = ModelsSection(trials=True)
-        models.llm  # None
-        keys_of(models, LabModels).trials  # True; keys_of tells the type checker that the key is there
-    """
-
-    # Pydantic must not look for the joined class before it is first used: the options' modules import the one
-    # in which the table is.
-    model_config = ConfigDict(defer_build=True)
-
-    def __new__(cls, *_: object, **__: object) -> Self:
-        """Make a value of the joined class, whose ``__init__`` Python calls: it is a subclass of ``cls``."""
-        return super().__new__(with_options(cls))
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Validate as the joined class, wherever a field has this class as its type."""
-        return handler(with_options(cls))
-
-
 class KeyMark(Enum):
     """What is special about a key. It stands in the annotation of the key's field.
 
@@ -132,45 +107,112 @@ class KeyMark(Enum):
     NO_ANSWER = "It changes no answer, so the hash of the settings leaves it out."
 
 
-def marked(section: type[StrictModel], *marks: KeyMark) -> set[str]:
-    """Return the names of the table's keys that have at least one of the marks."""
-    fields = with_options(section).model_fields.items()
-    return {name for name, field in fields if any(mark in field.metadata for mark in marks)}
+class OptionTable(StrictModel):
+    """A table that an option adds to a table of the core, as ``Option.tables`` says.
 
+    It has the name of the option's folder::
 
-def keys_of(section: OpenSection, option_class: type[SectionT]) -> SectionT:
-    """Return ``section`` itself, typed as the class by which an option adds keys to it.
+        class BedrockSection(TenantTable):  # in assistant/options/bedrock
+            model: str
 
-    Raises TypeError where that class extends another table: a fault of the code, not of a settings file.
+        TABLES = {TenantConfig: BedrockSection}
+
+        BedrockSection.of(tenant)  # [bedrock] of a tenant file, and None for a file without it
+
+    Where the core asks what an option's table means for the table around it, there is a subclass with the
+    answers of a table that means nothing: ``TenantTable``, ``SourceTable``, ``ReachTable``.
     """
-    if not isinstance(section, option_class):
-        raise TypeError(f"{option_class.__name__} joins no table {type(section).__name__}")
-    return section
+
+    table_name: ClassVar[str | None] = None
+    """Name of the table, where that is not the name of the option's folder."""
+    mark: ClassVar[KeyMark] = KeyMark.NO_ANSWER
+    """What is special about the table, as of a key."""
+
+    @classmethod
+    def of(cls, section: OpenSection) -> Self | None:
+        """Return the option's table in a table of the core; None where the file has none."""
+        return next(section.option_tables(cls), None)
+
+    @classmethod
+    def field(cls) -> tuple[Any, Any]:
+        """Return type and default of the field that holds the table, as ``create_model`` takes them."""
+        return Annotated[cls | None, cls.mark], None
+
+    def check(self, section: Any, /) -> None:
+        """Raise ValueError where the table contradicts ``section``, the table of the core that it is in."""
 
 
-def with_options(model: type[ModelT]) -> type[ModelT]:
-    """Return the joined class of a table: a subclass of ``model`` with the keys of all options.
+class OpenSection(StrictModel):
+    """A table of a settings file to which options add tables of their own.
 
-    ``model`` is a table's class, an option's subclass of it, or the joined class. A model that is no open
-    section, or one that no option extends, is returned as it is.
+    To call the class, or to validate a file with it, gives a value of the class *with options*: its one
+    subclass, which has a field for each ``OptionTable``.
     """
-    table = next((parent for parent in model.__mro__ if OpenSection in parent.__bases__), None)
-    return model if table is None else cast("type[ModelT]", _joined_class(table))
+
+    # Pydantic must not look for the tables of options before they are first used: the options' modules import
+    # the one in which the table is.
+    model_config = ConfigDict(defer_build=True)
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        """Make a value of the class with options, whose ``__init__`` Python calls: it is a subclass."""
+        return super().__new__(with_options(cls))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: Any, handler: Callable[[Any], CoreSchema]) -> CoreSchema:
+        """Validate as the class with options, wherever a field has this class as its type."""
+        return handler(with_options(cls))
+
+    def option_tables(self, kind: type[TableT]) -> Iterator[TableT]:
+        """Yield the tables of a class that options added and the file has."""
+        return (value for value in self.__dict__.values() if isinstance(value, kind))
+
+    @model_validator(mode="after")
+    def _fits_option_tables(self) -> Self:
+        for table in self.option_tables(OptionTable):
+            table.check(self)
+        return self
 
 
 @cache
-def _joined_class(table: type[OpenSection]) -> type[OpenSection]:
-    """Return the subclass of all that options join to a table, made once: a second would be another type."""
-    option_classes = [each for option in installed() for each in option.tables() if issubclass(each, table)]
-    if not option_classes:
-        return table
-    return create_model(table.__name__, __base__=tuple(option_classes), __module__=table.__module__)
+def with_options(model: type[BaseModel]) -> type[Any]:
+    """Return the subclass of an open section with the tables of all options, made once: a second would be
+    another type. A model to which no option adds is returned as it is."""
+    if not issubclass(model, OpenSection):
+        return model
+    fields: dict[str, Any] = {}
+    for option in installed():
+        if (table := option.tables().get(model)) is not None:
+            fields[table.table_name or option.name] = table.field()
+    names = {"__module__": model.__module__, "__doc__": model.__doc__}
+    return create_model(model.__name__, __base__=model, **names, **fields) if fields else model
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models in a field's annotation, with the fields of options: SqlConnector and WikiConnector of
+    ``SqlConnector | WikiConnector | None``, ReachEntry of ``tuple[ReachEntry, ...]``."""
+    if isinstance(annotation, type) and not get_args(annotation) and issubclass(annotation, BaseModel):
+        yield with_options(annotation)
+    for inner in get_args(annotation):
+        yield from models_in(inner)
+
+
+def marked(model: type[BaseModel], *marks: KeyMark) -> dict[str, Any]:
+    """Return the keys that have at least one of the marks, in the tables in it too, as ``model_dump`` takes
+    them: ``{"deployment": True, "reach": {"__all__": {"ca_pem": True}}}``."""
+    found: dict[str, Any] = {}
+    for name, field in with_options(model).model_fields.items():
+        inner = {k: v for each in models_in(field.annotation) for k, v in marked(each, *marks).items()}
+        if any(mark in field.metadata for mark in marks):
+            found[name] = True
+        elif inner:
+            found[name] = {"__all__": inner} if get_origin(field.annotation) is tuple else inner
+    return found
 
 
 def read_strict(
     path: Path, model: type[ModelT], *, complete: Callable[[dict[str, Any]], dict[str, Any]] = dict
 ) -> ModelT:
-    """Return the file as a value of ``model``, with the keys of options.
+    """Return the file as a value of ``model``, with the tables of options.
 
     Raises ConfigurationError with every error of the file: ``tenants/clinic.toml: line 7: unknown key
     sources.0.conector; allowed here: access, connector, …; line 9: name is needed``.
@@ -253,10 +295,7 @@ def _table_at(model: type[BaseModel], place: Sequence[str | int]) -> type[BaseMo
     table = with_options(model)
     for part in place:
         field = table.model_fields.get(str(part))
-        annotation = None if field is None else field.annotation
-        for candidate in (annotation, *get_args(annotation)):
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                table = with_options(candidate)
+        *_, table = table, *models_in(None if field is None else field.annotation)
     return table
 
 

@@ -30,6 +30,7 @@ def with_own_llm(text: str) -> str:
     """Return a tenant file that writes by Bedrock with the smallest LLM, on an endpoint, in its place."""
     name = re.search(r'(?m)^name = "(.+)"', text)
     assert name is not None
+    text = re.sub(r"(?m)^\[bedrock\]\n(.+\n)+", "", text)
     text = re.sub(r"(?m)^\[generation\]\n(.+\n)+", f'[generation]\nendpoint = "{name[1]}-llm"\n', text)
     return text.replace("[models]\n", '[models]\nllm = "smollm2-135m-cpu"\n')
 

@@ -62,8 +62,8 @@ jwks_parameter = "{parameter}"
 [[reach]]
 name = "orders"
 port = 443
-connector = "connectors/orders.toml"
 deadline_s = 1.0
+live.connector = "connectors/orders.toml"
 """
 
 

@@ -13,6 +13,8 @@ import orjson
 import pytest
 
 from assistant.option import installed
+from assistant.tenant.toml_file import lines_of_keys
+from assistant.tenant.toml_file import without as without_tables
 from tests.fakes.tenant_files import with_own_llm
 
 ROOT = Path(__file__).parents[2]
@@ -28,24 +30,7 @@ LIFTED = (
     "shop",
     "sources",
 )
-_OF_THE_LAB = r"\[learning\]|training = .*|corpora = .*|trials = .*"
-_OF_LIVE = r'(connector|whose|replies) = .*|\[\[sources\]\]\n(\w+ = .*\n)*kind = "live".*(\n\w+ = .*)*'
-_OF_OPENAI = r"\[openai\]|system_messages = .*"
-_OF_OVERVIEW = r"\[overview\]|smallest_group = .*"
-_OF_DESK = (
-    r"\[desk[.\w]*\]|open_cases_per_agent = .*|due_days = .*|conversation_url = .*"
-    r"|(purpose|edits|opened_sources|texts|pseudonyms) = .*"
-)
-LINES = {
-    "bedrock": r"bedrock(_regions)? = .*",
-    "openai": _OF_OPENAI,
-    "overview": _OF_OVERVIEW,
-    "models_lab": _OF_THE_LAB,
-    "desk": f"{_OF_THE_LAB}|{_OF_DESK}",
-    "live": _OF_LIVE,
-    "panel": r"\[panel\]|least_suggestion = .*",
-}
-"""Option = lines of the tests' tenants that are its own."""
+LIVE_SOURCE = r'(?m)^\[\[sources\]\]\n(\w+ = .*\n)*kind = "live".*\n(\w+ = .*\n)*'
 KEPT = ("assistant", "stacks", "template_checks", "lambdas", "containers", "requirements", "evaluation")
 READ_BY_STACKS = ("model_artifacts", "docs")
 FILES = ("app.py", "images.lock.toml", "jumpstart.lock.toml", "pyproject.toml")
@@ -88,8 +73,8 @@ api = "https://wiki.example/w/api.php"
 """
 OF_OPTIONS = {
     "models_lab": (
-        "[learning]\ntraining = true\n",
-        r"desk.toml: line 10: unknown key learning; allowed here: ",
+        "[models_lab]\ntraining = true\n",
+        r"desk.toml: line 10: unknown key models_lab; allowed here: ",
     ),
     "sources": (CONNECTOR, r"desk.toml: line 11: unknown key sources\.0\.connector; allowed here: "),
 }
@@ -143,13 +128,17 @@ def run(folder: Path, *arguments: str, **environment: str) -> str:
     return done.stdout
 
 
-def leave_out_lines(tenants: Path, option: str) -> None:
+def leave_out_tables(tenants: Path, gone: list[str]) -> None:
+    names = {*gone} - {"sources"}  # [[sources]] is the core's
     for file in tenants.glob("*.toml"):
         text = file.read_text()
-        if option == "bedrock" and "\nbedrock = " in text:  # then an endpoint writes
+        if "bedrock" in gone and "[bedrock]" in text:  # then an endpoint writes
             text = with_own_llm(text)
-        if lines := LINES.get(option):
-            file.write_text(re.sub(rf"^({lines})\n", "", text, flags=re.MULTILINE))
+        if "live" in gone:
+            text = re.sub(LIVE_SOURCE, "", text)
+        file.write_text(
+            without_tables(text, [path for path in lines_of_keys(text) if names.intersection(path)])
+        )
 
 
 def test_the_rest_imports_and_answers(without: Path, option: str) -> None:
@@ -178,11 +167,11 @@ def test_the_rest_imports_and_answers(without: Path, option: str) -> None:
     ],
     indirect=["option"],
 )
-def test_the_rest_synthesizes(without: Path, option: str, tenant: str) -> None:
+def test_the_rest_synthesizes(without: Path, gone: list[str], tenant: str) -> None:
     tenants = without / "tests" / "tenants"
     shutil.copytree(ROOT / "tests" / "tenants", tenants)
     context = orjson.dumps({"tenants": str(tenants), "tenant": tenant}).decode()
-    leave_out_lines(tenants, option)
+    leave_out_tables(tenants, gone)
     out = without / "cdk.out"
     run(without, "app.py", CDK_CONTEXT_JSON=context, CDK_OUTDIR=str(out), CDK_VALIDATION="false")
     assert [*(out / f"assembly-{tenant.capitalize()}").glob("*.template.json")]
@@ -193,9 +182,7 @@ def test_the_rest_synthesizes(without: Path, option: str, tenant: str) -> None:
     [name if name in BY_DAY else pytest.param(name, marks=NIGHT) for name in LIFTED],
     indirect=True,
 )
-def test_the_other_tests_are_collected_and_those_of_the_core_pass(
-    without: Path, option: str, gone: list[str]
-) -> None:
+def test_the_other_tests_are_collected_and_those_of_the_core_pass(without: Path, gone: list[str]) -> None:
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
     )
@@ -205,7 +192,7 @@ def test_the_other_tests_are_collected_and_those_of_the_core_pass(
             (without / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, without / name)
     for tenants in ("tests/tenants", "tests/company/tenants", "tenants"):
-        leave_out_lines(without / tenants, option)
+        leave_out_tables(without / tenants, gone)
     quiet = ("-m", "pytest", "-p", "no:cacheprovider", "-q", "-n0")
     run(without, *quiet, "--collect-only", "tests")
     assert " passed" in run(without, *quiet, *OF_THE_CORE, "--ignore", OF_THE_WHOLE, EXAMPLES="same")

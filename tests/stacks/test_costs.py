@@ -142,7 +142,7 @@ def test_the_dashboard_shows_the_cost_of_a_question_by_the_same_prices(assembly:
 
     assert shown is not None
     terms = {name: float(value) for name, value in shown.groupdict("0").items()}
-    assert bool(terms["llm"]) == deployed(tenant).config.generation.has_endpoint
+    assert bool(terms["llm"]) == deployed(tenant).config.has_llm_endpoint
     assert terms["rest"] == pytest.approx(hourly[False], abs=1e-3)
     assert terms["llm"] + terms["embedding"] == pytest.approx(hourly[True], abs=1e-3)
     one, two = (make_bill(templates, prices, questions=times * QUESTIONS) for times in (1, 2))

@@ -91,7 +91,7 @@ def test_the_container_can_write_to_its_tmp_alone() -> None:
 
 
 def test_missing_runs_raise_the_alarm_as_failed_ones_do_and_a_week_of_runs_does_not() -> None:
-    tenant = with_sections(deployed("pharmacy"), learning={"training": True, "sets_every_days": 2})
+    tenant = with_sections(deployed("pharmacy"), models_lab={"training": True, "sets_every_days": 2})
     (alarm,) = alarms_on_run(template_of(stack_with(ObservabilityStack, tenant)), SETS_RUN)
     assert alarm["EvaluationPeriods"] == 120, "two missed runs and a day"
     assert raised_in(alarm, [0.0] * 120) == raised_in(alarm, [None] * 120) == [120]

@@ -32,7 +32,7 @@ ORDERS: dict[str, Any] = {
     "name": "orders",
     "port": 443,
     "service_name": SERVICE,
-    "connector": "connectors/orders.toml",
+    "live": {"connector": "connectors/orders.toml"},
     "auth": "token",
 }
 
@@ -148,6 +148,6 @@ def test_a_system_fails_by_the_share_of_its_calls_and_only_with_enough_of_them()
 
 
 def test_a_system_that_decides_by_the_agent_may_refuse_agents() -> None:
-    by_agent = reaching({**ORDERS, "whose": "agent"})
+    by_agent = reaching({**ORDERS, "live": {**ORDERS["live"], "whose": "agent"}})
     assert alarms(by_agent, OTHER_CUSTOMER) == []
     assert len(alarms(by_agent, OTHER_FORM)) == 1

@@ -87,16 +87,14 @@ def test_trials_are_refused_where_no_registry_of_aws_is_known() -> None:
         name: accounts for name, accounts in lock.registries.items() if name != "deep-learning-containers"
     }
     tenant = replace(deployed("sandbox"), images=lock.model_copy(update={"registries": registries}))
-    says = r"sandbox: \[models\] trials = true.*no account of us-east-1 under \[registries\.deep-learning"
+    says = r"sandbox: \[models_lab\] trials = true.*no account of us-east-1 under \[registries\.deep-learning"
 
     with pytest.raises(ConfigurationError, match=says):
         stack_with(ModelsStack, tenant)
 
 
 def test_bedrock_is_refused_where_the_region_has_none(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"generation\.bedrock: botocore knows no Bedrock in ap-east-1"
-    ):
+    with pytest.raises(ConfigurationError, match=r"bedrock\.model: botocore knows no Bedrock in ap-east-1"):
         read_tenants(folder=sandbox(tmp_path), only="sandbox", images=LOCK)
 
 

@@ -29,7 +29,7 @@ ONE = {"Tasks": [{"TaskArn": "arn"}], "Failures": []}
 
 @cache
 def sets() -> Mapping[str, Any]:
-    tenant = with_sections(deployed("pharmacy"), learning={"training": True})
+    tenant = with_sections(deployed("pharmacy"), models_lab={"training": True})
     return template_of(stack_with(LearningStack, tenant))
 
 

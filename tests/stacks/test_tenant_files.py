@@ -11,7 +11,7 @@ import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from assistant.domain.errors import ConfigurationError
-from assistant.options.desk.section import desk_of
+from assistant.options.desk.section import DeskSection
 from assistant.options.live.section import systems_of
 from assistant.tenant.deployment_checks import artifact_contradictions
 from assistant.tenant.manifests import LlmManifest
@@ -64,7 +64,7 @@ def test_the_deployed_file_has_the_model_s_context_and_the_index_s_copies(
     assert config.index.replicas == copies
     assert config.secrets.document_links == f"kms:/assistant/{name}/document-links"
     served = tomllib.loads(effective_tenant_file(deployed(name)))
-    assert served["secrets"]["live_reads"] == f"kms:/assistant/{name}/live-read-pseudonyms"
+    assert served["live"]["pseudonyms"] == f"kms:/assistant/{name}/live-read-pseudonyms"
     assert served["desk"]["feedback"]["pseudonyms"] == f"kms:/assistant/{name}/feedback-pseudonyms"
 
 
@@ -329,7 +329,7 @@ def with_connector(folder: Path) -> None:
     tenant, _, _ = of_page()
     write_connector(folder / "connectors")
     file = folder / "pharmacy.toml"
-    before = re.sub(r"\[\[reach\]\]\n(.+\n)+", "", file.read_text())
+    before = re.sub(r"\[\[?reach[.\w]*\]\]?\n(.+\n)+", "", file.read_text())
     before = re.sub(r"\[care_context\]\n(.+\n)+", "", before)
     file.write_text(f"{before}\n{tenant}\n")
 
@@ -350,7 +350,7 @@ def test_a_container_keeps_how_many_cases_of_an_agent_may_wait(folder: Path) -> 
     served = folder / "container" / "pharmacy.toml"
     served.parent.mkdir()
     served.write_text(effective_tenant_file(tenant))
-    assert desk_of(load_tenant(served)).open_cases_per_agent == 7
+    assert DeskSection.of(load_tenant(served)).open_cases_per_agent == 7
 
 
 def test_a_container_gets_the_connector_the_secret_and_the_parameter_of_the_keys(folder: Path) -> None:
@@ -360,12 +360,9 @@ def test_a_container_gets_the_connector_the_secret_and_the_parameter_of_the_keys
     container.mkdir()
     (container / "pharmacy.toml").write_text(effective_tenant_file(tenant))
     served = load_tenant(container / "pharmacy.toml")
-    (entry,) = systems_of(served)
-    assert entry.inline is not None
-    (of_file,) = systems_of(tenant.config)
-    assert of_file.inline is not None
-    assert entry.inline == of_file.inline.model_copy(update={"openapi": None})
-    assert entry.secret_name == "secretsmanager:assistant/pharmacy/reach/orders"
+    (system,), (of_file,) = systems_of(served), systems_of(tenant.config)
+    assert system.connector == of_file.connector.model_copy(update={"openapi": None})
+    assert served.reach[0].secret_name == "secretsmanager:assistant/pharmacy/reach/orders"
     assert served.care_context is not None
     assert served.care_context.jwks_parameter == "/assistant/pharmacy/care-jwks"
     expected = tenant.config.model_copy(update={"secrets": served.secrets})
@@ -377,7 +374,7 @@ def test_personal_operations_need_a_care_application_that_signs(folder: Path) ->
     with_connector(folder)
     edit(folder, "[care_context]                     # who signs whose conversation it is\n", "")
     edit(folder, 'issuer = "https://care.pharmacy.example.com"\n', "")
-    with pytest.raises(ConfigurationError, match=r"reach.0.whose: .*needs \[care_context\]"):
+    with pytest.raises(ConfigurationError, match=r"reach.0.live.whose: .*needs \[care_context\]"):
         read(folder, "pharmacy")
 
 

@@ -176,7 +176,7 @@ def with_sections(tenant: DeployedTenant, **sections: Any) -> DeployedTenant:
     A section is given whole, as in the file; a list of them for ``reach``, whose live sources go with them.
     """
     data = json.loads(tenant.config.model_dump_json()) | sections
-    called = [entry["name"] for entry in data["reach"] if entry.get("connector") or entry.get("inline")]
+    called = [entry["name"] for entry in data["reach"] if (entry.get("live") or {}).get("connector")]
     data["sources"] = [one for one in data["sources"] if one["kind"] != "live" or one["reach"] in called]
     config = TenantConfig.model_validate_json(json.dumps(data), strict=True)
     assert config.deployment

@@ -51,6 +51,23 @@ FLAG = '[[red_flags]]\nname = "fire"\ntext = "Go."\ncall = "911"\nexamples = ["a
         ),
         (GOOD + "[suggest]\nleast = 0.9", r"suggest was removed .*: write \[panel\] .* as least_suggestion"),
         (
+            GOOD + '[generation]\nbedrock = "a.b"\nbedrock_regions = ["us-east-1"]',
+            r"bedrock was removed .*: write \[bedrock\] .* as model; .*: write \[bedrock\] .* as regions",
+        ),
+        (GOOD + "[learning]\ncorpora = true", r"learning was removed .*: write \[models_lab\] with the same"),
+        (
+            GOOD + '[models]\nembedding = "a-model"\ntrials = true',
+            r"models\.trials was removed .*: write trials below \[models_lab\]",
+        ),
+        (
+            GOOD + '[secrets]\nlive_reads = "state:a"',
+            r"secrets\.live_reads was removed .*: write \[live\] with the same value as pseudonyms",
+        ),
+        (
+            GOOD + '[[reach]]\nname = "orders"\nport = 443\nconnector = "a.toml"',
+            r"line 7: reach\.0\.connector was removed .*: write connector below \[reach\.live\]",
+        ),
+        (
             GOOD + "[embedding]\ncosine_related = 0.12",
             r"line 4: embedding: .*cosine_related = 0.12 is not more than 0.05 over cosine_unrelated = 0.07",
         ),

@@ -200,7 +200,7 @@ def _llm_speed(config: TenantConfig, tenants_dir: Path) -> LlmSpeed | None:
     """Return the speed of the tenant's LLM on its instance; None without an endpoint of its own, or on a
     processor. Raises ConfigurationError."""
     models = config.models
-    if not config.generation.has_endpoint:
+    if not config.has_llm_endpoint:
         return None
     if models is None or models.llm is None or config.deployment is None:
         raise ConfigurationError(f"{config.name}: its file has no [models] with an llm, or no [deployment].")
@@ -218,7 +218,7 @@ def _llm_instances(
     Never fewer than the tenant's ``min_instances``, never more than its ``max_instances``. ``rate``:
     questions a second.
     """
-    if not config.generation.has_endpoint:
+    if not config.has_llm_endpoint:
         return 0, f"{config.generation.model} is paid by token; no LLM endpoint"
     assert config.models is not None  # noqa: S101 - _llm_speed raises for such a tenant
     fewest, most = config.models.min_instances, config.models.max_instances

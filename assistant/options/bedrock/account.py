@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from assistant.options.bedrock.section import BedrockGeneration, bedrock_of
+from assistant.options.bedrock.section import BedrockSection
 from assistant.terminal.account import AccountChecks, Finding, failure, low_quotas, warning
 
 _MISSING = ("ResourceNotFoundException", "ValidationException")
@@ -19,10 +19,10 @@ _MISSING = ("ResourceNotFoundException", "ValidationException")
 
 def checks(account: AccountChecks) -> Mapping[str, Callable[[], Iterator[Finding]]]:
     """Return the checks by name; none for a tenant whose own endpoint writes. ``option.py`` joins them."""
-    generation = bedrock_of(account.tenant)
-    if generation is None:
+    section = BedrockSection.of(account.tenant)
+    if section is None:
         return {}
-    bedrock = _Checks(account, generation)
+    bedrock = _Checks(account, section)
     return {
         "bedrock model": bedrock.model,
         "bedrock access": bedrock.access,
@@ -39,7 +39,7 @@ class _Checks:
     role."""
 
     account: AccountChecks
-    generation: BedrockGeneration
+    section: BedrockSection
 
     def _response(self, call: str, **parameters: Any) -> Mapping[str, Any]:
         """Return Bedrock's response to a call of boto3; empty where there is no such thing."""
@@ -47,22 +47,22 @@ class _Checks:
 
     def _model(self) -> Mapping[str, Any] | None:
         """Return the model's details; None where the region does not have it."""
-        response = self._response("get_foundation_model", modelIdentifier=self.generation.model_id)
+        response = self._response("get_foundation_model", modelIdentifier=self.section.model_id)
         return response.get("modelDetails")
 
     def model(self) -> Iterator[Finding]:
         """Check that the region serves the model as the tenant file names it."""
-        model_id, region = self.generation.model_id, self.account.aws.region
+        model_id, region = self.section.model_id, self.account.aws.region
         model = self._model()
         if model is None:
             yield failure(f"{region} has no model {model_id}: aws bedrock list-foundation-models lists them.")
             return
         if not model.get("responseStreamingSupported"):
             yield failure(f"{model_id} does not stream, and answers are streamed. Name another model.")
-        if self.generation.bedrock_regions is None and "ON_DEMAND" not in model["inferenceTypesSupported"]:
+        if self.section.regions is None and "ON_DEMAND" not in model["inferenceTypesSupported"]:
             yield failure(
-                f"{region} serves {model_id} only through an inference profile. Write its id as bedrock, and "
-                "the regions of its models as bedrock_regions: aws bedrock list-inference-profiles."
+                f"{region} serves {model_id} only through an inference profile. Write its id as model, and "
+                "the regions of its models as regions: aws bedrock list-inference-profiles."
             )
         if (status := model.get("modelLifecycle", {}).get("status")) != "ACTIVE":
             yield warning(f"{model_id} is {status}: AWS says when it ends.")
@@ -73,7 +73,7 @@ class _Checks:
         For a third party's model, Bedrock subscribes the account at the first call by a role that may
         subscribe. The service's role may not, so an operator subscribes beforehand.
         """
-        model_id = self.generation.model_id
+        model_id = self.section.model_id
         known = self._response("get_foundation_model_availability", modelId=model_id)
         if known.get("agreementAvailability", {}).get("status") != "AVAILABLE":
             yield failure(
@@ -91,26 +91,26 @@ class _Checks:
     def profile(self) -> Iterator[Finding]:
         """Check that the inference profile leads to the model, in exactly the declared regions: the task's
         role may call no other region."""
-        regions = self.generation.bedrock_regions
+        regions = self.section.regions
         if regions is None:
             return
-        name = self.generation.bedrock
+        name = self.section.model
         profile = self._response("get_inference_profile", inferenceProfileIdentifier=name)
         if not profile:
             yield failure(f"there is no inference profile {name}: aws bedrock list-inference-profiles.")
             return
         # arn:aws:bedrock:REGION::foundation-model/MODEL
         arns = [str(model["modelArn"]).split(":", 5) for model in profile["models"]]
-        if others := sorted({arn[5] for arn in arns} - {f"foundation-model/{self.generation.model_id}"}):
-            yield failure(f"{name} leads to {', '.join(others)}, not to {self.generation.model_id}.")
+        if others := sorted({arn[5] for arn in arns} - {f"foundation-model/{self.section.model_id}"}):
+            yield failure(f"{name} leads to {', '.join(others)}, not to {self.section.model_id}.")
         if {arn[3] for arn in arns} != set(regions):
             listed = ", ".join(f'"{region}"' for region in sorted({arn[3] for arn in arns}))
-            yield failure(f"{name} may read prompts in these regions: bedrock_regions = [{listed}]")
+            yield failure(f"{name} may read prompts in these regions: regions = [{listed}]")
 
     def quota(self) -> Iterator[Finding]:
         """Check that the quota of requests a minute is at least the streams that one task may have open."""
         model = self._model()
-        route = "On-demand" if self.generation.bedrock_regions is None else "Cross-region"
+        route = "On-demand" if self.section.regions is None else "Cross-region"
         model_name = "" if model is None else str(model["modelName"])
         name = f"{route} model inference requests per minute for {model_name}"
         yield from low_quotas(self.account.aws, "bedrock", {name: self.account.tenant.limits.streams})

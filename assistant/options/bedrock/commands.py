@@ -10,7 +10,7 @@ import typer
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import ConfigurationError
 from assistant.options.bedrock.converse import BedrockGenerator, BedrockRuntime
-from assistant.options.bedrock.section import bedrock_of
+from assistant.options.bedrock.section import BedrockSection
 from assistant.stores.ports import ChatMessage, GenerationRequest
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal
 
@@ -31,13 +31,13 @@ def try_model(
     """Send one message, without documents, to the tenant's model by your own AWS credentials."""
     options = GlobalOptions.of(context)
     config = options.tenant(tenant)
-    generation, place = bedrock_of(config), config.deployment
-    if generation is None or place is None:
-        raise ConfigurationError(f"{tenant}: its file has no bedrock in [generation], or no [deployment].")
+    bedrock, generation, place = BedrockSection.of(config), config.generation, config.deployment
+    if bedrock is None or place is None:
+        raise ConfigurationError(f"{tenant}: its file has no [bedrock], or no [deployment].")
     request = GenerationRequest(
         (ChatMessage("user", message),), max_tokens=generation.max_tokens, temperature=generation.temperature
     )
-    answer = asyncio.run(_ask(generation.model, request, region=place.region))
+    answer = asyncio.run(_ask(bedrock.model, request, region=place.region))
     if not options.writes(answer):
         Terminal().show(answer["text"])
         Terminal().say(f"{answer['finish_reason']}, {answer['usage']}, request {answer['request_id']}")

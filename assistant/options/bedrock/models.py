@@ -84,7 +84,7 @@ def uses(tenant: TenantConfig) -> Sequence[tuple[Use, Price]]:
     Raises ConfigurationError for a model without a price.
     """
     generation = tenant.generation
-    if generation.has_endpoint:
+    if tenant.has_llm_endpoint:
         return []
     rows = [row for row in known_models().price if generation.model.endswith(row.model)]
     if not rows:

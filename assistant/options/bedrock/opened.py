@@ -6,16 +6,16 @@ from assistant.answer.services import AnswerWriter
 from assistant.models.artifacts import CharacterTokenCounter, unknown_model
 from assistant.models.opened import ModelStores
 from assistant.options.bedrock.converse import BedrockGenerator, BedrockRuntime
-from assistant.options.bedrock.section import bedrock_of
+from assistant.options.bedrock.section import BedrockSection
 from assistant.tenant.manifests import WRITER
 
 
 async def open_writer(stores: ModelStores) -> AnswerWriter | None:
     """Return what writes the answers of a tenant that names a model of Bedrock."""
-    generation = bedrock_of(stores.tenant)
-    if generation is None:
+    bedrock = BedrockSection.of(stores.tenant)
+    if bedrock is None:
         return None
     region = stores.settings.region
     client = await stores.clients.once(BedrockRuntime.service, lambda: BedrockRuntime.open(region=region))
-    model = unknown_model(generation.model, WRITER)
-    return AnswerWriter(BedrockGenerator(client, model=generation.model), model, CharacterTokenCounter())
+    model = unknown_model(bedrock.model, WRITER)
+    return AnswerWriter(BedrockGenerator(client, model=bedrock.model), model, CharacterTokenCounter())

@@ -9,9 +9,9 @@ class Bedrock(Option):
     help = "Ask the model of a tenant that writes by Amazon Bedrock."
 
     def tables(self):
-        from assistant.options.bedrock.section import BedrockGeneration
+        from assistant.options.bedrock.section import TABLES
 
-        return (BedrockGeneration,)
+        return TABLES
 
     def contradictions(self, tenant):
         from assistant.options.bedrock.section import contradictions

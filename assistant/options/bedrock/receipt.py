@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from assistant.documents.withdraw import KeptTexts
-from assistant.options.bedrock.section import bedrock_of
+from assistant.options.bedrock.section import BedrockSection
 from assistant.tenant.tenant import TenantConfig
 
 
 def _holds(tenant: TenantConfig) -> Collection[str]:
-    return ("bedrock",) if bedrock_of(tenant) is not None else ()
+    return ("bedrock",) if BedrockSection.of(tenant) is not None else ()
 
 
 KEPT = KeptTexts(holds=_holds)

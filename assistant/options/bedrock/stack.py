@@ -8,7 +8,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from assistant.options.bedrock.section import bedrock_of
+from assistant.options.bedrock.section import BedrockSection
 from stacks.options import OptionStacks
 from stacks.roles import allow, resource_arn
 from stacks.tenant import DeployedTenant
@@ -24,18 +24,18 @@ class BedrockStacks(OptionStacks):
         """Return the statements of the task's role. Through a profile its models may be called in the
         declared regions, and not by themselves
         (https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-prereq.html)."""
-        if (generation := bedrock_of(tenant.config)) is None or generation.bedrock is None:
+        if (bedrock := BedrockSection.of(tenant.config)) is None:
             return []
-        if generation.bedrock_regions is None:
-            return [allow(INVOKE, _model_arn(tenant.place.region, generation.model_id))]
-        profile = resource_arn(scope, "bedrock", "inference-profile", generation.bedrock)
-        models = [_model_arn(region, generation.model_id) for region in generation.bedrock_regions]
+        if bedrock.regions is None:
+            return [allow(INVOKE, _model_arn(tenant.place.region, bedrock.model_id))]
+        profile = resource_arn(scope, "bedrock", "inference-profile", bedrock.model)
+        models = [_model_arn(region, bedrock.model_id) for region in bedrock.regions]
         by_profile = {"StringEquals": {"bedrock:InferenceProfileArn": profile}}
         return [allow(INVOKE, profile), allow(INVOKE, *models, conditions=by_profile)]
 
     def actions(self, tenant: DeployedTenant) -> Sequence[str]:
         """Return the actions on models, which AWS owns."""
-        return [] if bedrock_of(tenant.config) is None else [INVOKE]
+        return [] if BedrockSection.of(tenant.config) is None else [INVOKE]
 
 
 def _model_arn(region: str, model_id: str) -> str:

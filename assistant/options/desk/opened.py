@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from assistant.answer.stored import ReadAnswers
 from assistant.documents.readable import ReadableDocuments
-from assistant.documents.shared_links import tenant_secret
+from assistant.documents.shared_links import local_secret
 from assistant.documents.withdraw import KeptTexts
 from assistant.domain.answers import Verdict
 from assistant.domain.clock import Clock, SystemClock
@@ -34,7 +34,7 @@ from assistant.options.desk.patients_opened import patients_filter
 from assistant.options.desk.preview import PreviewAnswer, QuestionVectors
 from assistant.options.desk.read_recalls import ReadRecalls
 from assistant.options.desk.recalls import RECALLS, SENDS
-from assistant.options.desk.section import desk_of
+from assistant.options.desk.section import DeskSection
 from assistant.options.desk.settings import MovingSettings
 from assistant.options.desk.signals import ErasePatient, Signals
 from assistant.options.desk.sweep import RecallSweep
@@ -67,7 +67,7 @@ async def open_desk(served: ServedTenant, stores: StoreChoice) -> Sequence[objec
     """Return the parts of a served tenant that the routes ask for, such as ``tenant.part(DeskServices)``, and
     the sweep of recall. Called once when the service opens a tenant."""
     answering, tenant = served.answering, stores.tenant
-    section, recalls = desk_of(tenant), await stores.of(RECALLS)
+    section, recalls = DeskSection.of(tenant), await stores.of(RECALLS)
     services = DeskServices(
         store=await stores.of(DESK),
         records=answering.records,
@@ -161,7 +161,7 @@ async def _mover(tenant: TenantConfig, stores: Stores, signals: Signals) -> Move
         records=records,
         language=language(tenant.language),
         clock=SystemClock(),
-        most_of_agent=desk_of(tenant).open_cases_per_agent,
+        most_of_agent=DeskSection.of(tenant).open_cases_per_agent,
     )
     mover_stores = MoverStores(
         outbox=await stores.of(OUTBOX),
@@ -184,7 +184,8 @@ async def feedback_of(stores: Stores, tenant: str) -> StoredFeedback:
 def local_signals(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -> Signals:
     """Return what makes events on this machine, with the key of pseudonyms that the tenant file names
     (``desk.feedback.pseudonyms``, relative to the two folders). Raises ConfigurationError."""
-    secret = tenant_secret(tenant, "desk.feedback.pseudonyms", tenants_dir=tenants_dir, state_dir=state_dir)
+    location, key = DeskSection.of(tenant).feedback.pseudonyms, "desk.feedback.pseudonyms"
+    secret = local_secret(location, tenant=tenant.name, key=key, tenants_dir=tenants_dir, state_dir=state_dir)
     return Signals(tenant, secret=secret)
 
 

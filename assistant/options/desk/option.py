@@ -14,9 +14,9 @@ class Desk(Option):
     extras: ClassVar = {"learning": "patients"}
 
     def tables(self):
-        from assistant.options.desk.section import DeskTenant
+        from assistant.options.desk.section import TABLES
 
-        return (DeskTenant,)
+        return TABLES
 
     def kept_texts(self):
         from assistant.options.desk.opened import KEPT

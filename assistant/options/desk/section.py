@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from assistant.tenant.tenant import TenantConfig
-from assistant.tenant.toml_file import KeyMark, StrictModel, keys_of
+from assistant.tenant.tenant import TenantConfig, TenantSection
+from assistant.tenant.toml_file import StrictModel
 
 PLACE_OF_ID, PLACE_OF_CHAT = "{conversation_id}", "{chat}"
 
@@ -48,7 +48,7 @@ class RecallSection(StrictModel):
     ``{orders}/`` at its beginning is the address of the system "orders" of ``[[reach]]``."""
 
 
-class DeskSection(StrictModel):
+class DeskSection(TenantSection):
     """``[desk]``: the review desk, what is kept to learn from, and recall."""
 
     open_cases_per_agent: int = Field(default=100, ge=1, le=1000)
@@ -58,12 +58,4 @@ class DeskSection(StrictModel):
     recall: RecallSection = RecallSection()
 
 
-class DeskTenant(TenantConfig):
-    """A tenant file with the keys of this option."""
-
-    desk: Annotated[DeskSection, KeyMark.NO_ANSWER] = DeskSection()
-
-
-def desk_of(tenant: TenantConfig) -> DeskSection:
-    """Return the option's keys of a tenant file."""
-    return keys_of(tenant, DeskTenant).desk
+TABLES = {TenantConfig: DeskSection}

@@ -33,7 +33,7 @@ from assistant.domain.answers import (
 )
 from assistant.options.desk.events import Edit, FeedbackEvent, FeedbackKind, FeedbackText, ShownDocument
 from assistant.options.desk.feedback_store import StoredFeedback
-from assistant.options.desk.section import desk_of
+from assistant.options.desk.section import DeskSection
 from assistant.stores.desk import Contents, TwoPeople
 from assistant.stores.events import StoredErasureKeys
 from assistant.tenant.tenant import TenantConfig
@@ -83,7 +83,7 @@ class Signals:
 
     def __init__(self, tenant: TenantConfig, *, secret: bytes) -> None:
         self._tenant = tenant.name
-        self._switches = desk_of(tenant).feedback
+        self._switches = DeskSection.of(tenant).feedback
         self._secret = secret
 
     @property

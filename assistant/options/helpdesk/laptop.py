@@ -63,7 +63,7 @@ def helpdesk_tenant(layout: Layout) -> TenantConfig | None:
     takers = {
         name: layout.tenants[name]
         for name, entry in layout.sample_systems.get(ORDER_SYSTEM, ())
-        if (taker := taker_of(layout.tenants[name])) is not None and taker.name == entry.name
+        if (taker := taker_of(layout.tenants[name])) is not None and taker[0].name == entry.name
     }
     return takers.get(layout.settings.helpdesk) or next(iter(takers.values()), None)
 

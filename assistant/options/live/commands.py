@@ -24,10 +24,11 @@ from assistant.options.live.connector import Connector, Operation, OperationPara
 from assistant.options.live.opened import Credentials
 from assistant.options.live.parameters import is_value
 from assistant.options.live.results import Reading, ResponseReader, element_data
-from assistant.options.live.section import LiveReach, called_of, reach_of, systems_of
+from assistant.options.live.section import LiveReach, reach_of, systems_of
 from assistant.options.live.stored import Switches, SwitchUnreadableError, switches_here
 from assistant.options.live.systems import HttpSystems, SystemAccess
 from assistant.process.aws import AwsService, open_client
+from assistant.tenant.deployment import ReachEntry
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind, pairs_of, table
 
@@ -101,7 +102,8 @@ def switch(
 class TrialCaller:
     """The tenant's ``[[reach]]`` entry with which a system is called, and the folders of its credentials."""
 
-    entry: LiveReach
+    entry: ReachEntry
+    live: LiveReach
     tenant: TenantConfig
     tenants_dir: Path
     state_dir: Path
@@ -111,17 +113,17 @@ class TrialCaller:
         """Find the tenant's entry with this connector file. Raises ConfigurationError where there is none."""
         config = options.tenant(tenant)
         connectors = {
-            (options.tenants_dir / entry.connector).resolve(): entry
-            for entry in reach_of(config)
-            if entry.connector is not None
+            (options.tenants_dir / live.connector).resolve(): (entry, live)
+            for entry, live in reach_of(config)
+            if live.connector is not None
         }
-        entry = connectors.get(file.resolve())
-        if entry is None:
+        found = connectors.get(file.resolve())
+        if found is None:
             known = ", ".join(str(path) for path in connectors) or "none"
             raise ConfigurationError(
                 f"No [[reach]] entry of {tenant} has the connector {file}; its connectors: {known}."
             )
-        return cls(entry, config, options.tenants_dir, options.state_dir.resolve())
+        return cls(*found, config, options.tenants_dir, options.state_dir.resolve())
 
     async def access(self, url: str, stack: AsyncExitStack) -> SystemAccess:
         """Return the system's address and credentials, as the service would use them.
@@ -156,7 +158,7 @@ class ConnectorTrial:
     def passed_agent(self) -> str | None:
         """The agent who is passed on to the system; None unless the entry says that the system decides by
         it."""
-        return _AGENT if self.caller is not None and self.caller.entry.whose == "agent" else None
+        return _AGENT if self.caller is not None and self.caller.live.whose == "agent" else None
 
     @property
     def context_ids(self) -> dict[str, tuple[str, ...]]:
@@ -187,7 +189,7 @@ class OperationTrial:
 
 def confusable_of(tenant: TenantConfig) -> Iterator[str]:
     """Yield the sentences of ``confusable`` for all the tenant's systems together."""
-    return confusable({entry.name: entry.inline for entry in systems_of(tenant) if entry.inline is not None})
+    return confusable({system.name: system.connector for system in systems_of(tenant)})
 
 
 def confusable(connectors: Mapping[str, Connector]) -> Iterator[str]:
@@ -339,7 +341,7 @@ def _shown(connector: Connector, operation: Operation, reading: Reading) -> dict
 
 def _switch(options: GlobalOptions, config: TenantConfig, system: str, state: Literal["on", "off"]) -> None:
     terminal = Terminal()
-    names = [entry.name for entry in called_of(config)]
+    names = [entry.name for entry in config.reach if entry.is_called]
     if system not in names:
         known = ", ".join(names) or "none"
         raise ConfigurationError(f"{config.name} calls no system {system}; those that it calls: {known}.")
@@ -354,15 +356,14 @@ def _system_rows(options: GlobalOptions, config: TenantConfig) -> Iterator[tuple
     """Yield the line of JSON and the cells of each live system."""
     words = switches_here(options.state_dir.resolve(), config.name)
     switches = Switches(words, clock=SystemClock())
-    for entry in systems_of(config):
-        assert entry.inline is not None  # noqa: S101 - what systems means
+    for system in systems_of(config):
         try:
-            word = "on" if asyncio.run(switches.is_on(entry.name)) else "off"
+            word = "on" if asyncio.run(switches.is_on(system.name)) else "off"
         except SwitchUnreadableError:
             word = "unreadable"
-        operations = [operation.name for operation in entry.inline.operations]
-        elements = [f"{entry.name}.{element.name}" for element in entry.inline.elements]
+        operations = [operation.name for operation in system.connector.operations]
+        elements = [f"{system.name}.{element.name}" for element in system.connector.elements]
         yield (
-            {"system": entry.name, "switch": word, "operations": operations, "elements": elements},
-            (entry.name, word, entry.whose, ", ".join(operations), ", ".join(elements)),
+            {"system": system.name, "switch": word, "operations": operations, "elements": elements},
+            (system.name, word, system.whose, ", ".join(operations), ", ".join(elements)),
         )

@@ -38,7 +38,7 @@ from assistant.options.live.parameters import (
     is_enough,
 )
 from assistant.options.live.results import Reading, ResponseReader, element_data, names_another
-from assistant.options.live.section import LiveReach
+from assistant.options.live.section import AskedSystem
 from assistant.options.live.stored import StoredLiveReads, SwitchUnreadableError, SystemSwitches
 
 _READY = "ready"
@@ -135,7 +135,7 @@ class _LiveElement:
     ("context"), or the system itself, by the agent's name ("agent").
     """
 
-    system: LiveReach
+    system: AskedSystem
     connector: Connector
     operation: Operation
     element: ConnectorElement
@@ -246,7 +246,7 @@ class ConnectedElements:
     ``Filled(data, about="order 4471-2208", …)``.
     """
 
-    systems: Sequence[LiveReach]
+    systems: Sequence[AskedSystem]
     _: KW_ONLY
     calls: LiveSystems
     switches: SystemSwitches
@@ -270,11 +270,10 @@ class ConnectedElements:
     def __post_init__(self) -> None:
         self._elements = {
             f"{system.name}.{element.name}": _LiveElement(
-                system, system.inline, system.inline.operation(element.operation), element
+                system, system.connector, system.connector.operation(element.operation), element
             )
             for system in self.systems
-            if system.inline is not None
-            for element in system.inline.elements
+            for element in system.connector.elements
         }
         self._types = {
             name: ElementType(

@@ -27,7 +27,7 @@ from pydantic_core import SchemaError
 from assistant.domain.identity import Role, SubjectKind
 from assistant.domain.live import ElementKind, Tone
 from assistant.options.live.openapi import with_openapi
-from assistant.tenant.toml_file import StrictModel, read_strict
+from assistant.tenant.toml_file import KeyMark, StrictModel, read_strict
 
 EACH = "[*]."
 """What a path has between a list and the value of each of its rows: ``orders[*].status``."""
@@ -305,7 +305,7 @@ class Connector(StrictModel):
     """Time zone in which times are shown."""
     links: Annotated[tuple[LinkPrefix, ...], Field(max_length=20)] = ()
     """Beginnings of the addresses that a link may lead to."""
-    openapi: str | None = None
+    openapi: Annotated[str | None, KeyMark.NAMES_A_FILE] = None
     """The system's OpenAPI file, relative to this one; None in a container's tenant file."""
     operations: Annotated[tuple[Operation, ...], Field(min_length=1, max_length=20)]
     elements: Annotated[tuple[ConnectorElement, ...], Field(min_length=1, max_length=30)]

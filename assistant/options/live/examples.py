@@ -24,7 +24,7 @@ from assistant.domain.answers import LiveMatch, LiveMatchState
 from assistant.domain.clock import Deadline
 from assistant.domain.live import ElementType
 from assistant.options.live.connector import Connector, matches_whole
-from assistant.options.live.section import reach_of
+from assistant.options.live.section import systems_of
 from assistant.text.language import fold, language
 
 USUAL_NEARER, USUAL_LIVE = 0.07, -3.0
@@ -68,11 +68,11 @@ class LiveExamples(Beside):
         live = services.live.elements
         self._types: Mapping[str, ElementType] = live.types() if live is not None else {}
         self._embedder, self._clock = services.embedder, services.clock
-        self._reach = reach_of(services.tenant)
+        self._systems = systems_of(services.tenant)
         self._weights = shipped_weights("live")
         self._scale = CosineScale.of(services.tenant.embedding)
         self._language = language(services.tenant.language)
-        connectors = [entry.inline for entry in self._reach if entry.inline is not None]
+        connectors = [system.connector for system in self._systems]
         operations = [operation for connector in connectors for operation in connector.operations]
         self._ids = [
             (parameter.pattern, parameter.shown_as)
@@ -213,9 +213,8 @@ class LiveExamples(Beside):
         for element_type in self._types.values():
             for text in element_type.about:
                 yield system_of(element_type.name), text, element_type.name
-        for entry in self._reach:
-            if entry.inline is not None:
-                yield from ((entry.name, text, None) for text in entry.inline.not_about)
+        for system in self._systems:
+            yield from ((system.name, text, None) for text in system.connector.not_about)
 
     async def _embedded(self) -> tuple[Example, ...]:
         questions = list(self._questions())

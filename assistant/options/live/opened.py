@@ -20,7 +20,7 @@ from assistant.documents.shared_links import local_secret
 from assistant.options.live.connected import ConnectedElements, ReadObserver
 from assistant.options.live.reads import AuditLiveReads, ReadElementAgain
 from assistant.options.live.replies import PostedReplies
-from assistant.options.live.section import LiveReach, called_of, systems_of, taker_of
+from assistant.options.live.section import LiveSection, systems_of, taker_of
 from assistant.options.live.stored import LIVE_READS, SENT_VALUES, SWITCHES, SystemSwitches
 from assistant.options.live.systems import HttpSystems, ReadSecret, SignRequest, SystemAccess
 from assistant.process.private_files import file_secret
@@ -28,6 +28,7 @@ from assistant.process.settings import ServiceSettings
 from assistant.service.opened import tenant_secret_of
 from assistant.stores.opened import StoreChoice
 from assistant.tenant.deployed_names import LIVE_READS_SECRET_PURPOSE
+from assistant.tenant.deployment import ReachEntry
 
 if TYPE_CHECKING:
     from assistant.process.aws import AwsService, StoredSecret
@@ -47,10 +48,11 @@ async def open_live(
     Raises ConfigurationError for an address or a secret that cannot be used.
     """
     tenant = stores.tenant
-    secret = await tenant_secret_of(stores, settings, key="live_reads", purpose=LIVE_READS_SECRET_PURPOSE)
+    location, key = LiveSection.of(tenant).pseudonyms, "live.pseudonyms"
+    secret = await tenant_secret_of(stores, settings, location, key=key, purpose=LIVE_READS_SECRET_PURPOSE)
     pseudonym = partial(customer_pseudonym, secret=secret)
     elements, replies = None, None
-    if entries := called_of(tenant):
+    if entries := [entry for entry in tenant.reach if entry.is_called]:
         calls = await _open_calls(entries, stores, settings, observer)
         switches = await stores.of(SWITCHES)
         # Read the switches now, not while the first question waits. One that cannot be read stops no start:
@@ -59,7 +61,7 @@ async def open_live(
         if systems_of(tenant):
             elements = await _open_elements(calls, switches, pseudonym, stores, observer)
         if (taker := taker_of(tenant)) is not None:
-            replies = PostedReplies(taker, calls, switches, stores.clock)
+            replies = PostedReplies(*taker, calls, switches, stores.clock)
     return LiveData(
         elements=elements,
         pseudonym=pseudonym,
@@ -70,7 +72,7 @@ async def open_live(
 
 
 async def _open_calls(
-    entries: Sequence[LiveReach],
+    entries: Sequence[ReachEntry],
     stores: StoreChoice,
     settings: ServiceSettings,
     observer: ReadObserver | None,
@@ -161,7 +163,7 @@ class Credentials:
     in_aws: list[StoredSecret] = field(default_factory=list["StoredSecret"])
     """What reads the secrets of ``secretsmanager:NAME``, whose age is measured. ``access`` adds them."""
 
-    async def access(self, entry: LiveReach, url: str) -> SystemAccess:
+    async def access(self, entry: ReachEntry, url: str) -> SystemAccess:
         """Return how a system is called. Raises ConfigurationError for a secret that cannot be used."""
         has_secret = entry.auth in ("token", "oauth")
         return SystemAccess(
@@ -175,7 +177,7 @@ class Credentials:
             ca_pem=entry.ca_pem,
         )
 
-    async def _secret(self, entry: LiveReach) -> ReadSecret:
+    async def _secret(self, entry: ReachEntry) -> ReadSecret:
         """Return what reads the secret each time that it is needed."""
         scheme, _, name = entry.secret_name.partition(":")
         if scheme == _SECRETS_MANAGER:
@@ -195,7 +197,7 @@ class Credentials:
         )
         return partial(file_secret, self.state_dir / "secrets" / self.tenant / name)
 
-    async def _sign(self, entry: LiveReach) -> SignRequest:
+    async def _sign(self, entry: ReachEntry) -> SignRequest:
         from assistant.process.aws import GetSigner
 
         # Only the client's credentials are used, which are the process's. Any service would do; a deployment

@@ -9,9 +9,9 @@ class Live(Option):
     help = "Try connectors of live systems; switch systems."
 
     def tables(self):
-        from assistant.options.live.section import LiveReach, LiveSecrets, LiveTenant
+        from assistant.options.live.section import TABLES
 
-        return (LiveReach, LiveSecrets, LiveTenant)
+        return TABLES
 
     def contradictions(self, tenant):
         from assistant.options.live.section import contradictions

@@ -8,23 +8,24 @@ from assistant.domain.clock import Clock, Deadline
 from assistant.domain.errors import ReplyNotDeliveredError
 from assistant.domain.live import LiveReadError, Reply
 from assistant.options.live.connected import LiveSystems, SystemRequest
-from assistant.options.live.section import LiveReach
 from assistant.options.live.stored import SwitchUnreadableError, SystemSwitches
+from assistant.tenant.deployment import ReachEntry
 
 
 @dataclass(frozen=True, slots=True)
 class PostedReplies:
     """``ReplyDelivery`` by the tenant's ``[[reach]]`` entry with ``replies``."""
 
-    system: LiveReach
+    system: ReachEntry
+    path: str
     calls: LiveSystems
     switches: SystemSwitches
     clock: Clock
 
     async def deliver(self, reply: Reply) -> None:
-        name, path = self.system.name, self.system.replies or "/"
+        name = self.system.name
         body = reply.model_dump_json().encode()
-        request = SystemRequest(name, path, limit_s=self.system.deadline_s, body=body, key=reply.send_id)
+        request = SystemRequest(name, self.path, limit_s=self.system.deadline_s, body=body, key=reply.send_id)
         deadline = Deadline.after(self.system.deadline_s, clock=self.clock)
         try:
             if not await self.switches.is_on(name):

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from assistant.domain.errors import ConfigurationError
-from assistant.domain.live import ElementKind
 from assistant.options.live.connector import Connector, Operation, load_connector, unproven
-from assistant.tenant.deployment import ReachEntry
+from assistant.tenant.deployment import ReachEntry, ReachTable
 from assistant.tenant.deployment_checks import Contradiction
-from assistant.tenant.tenant import SecretsSection, TenantConfig
-from assistant.tenant.toml_file import KeyMark, keys_of, line_of
+from assistant.tenant.tenant import TenantConfig, TenantSection
+from assistant.tenant.toml_file import KeyMark, line_of, marked
 
 
-class LiveReach(ReachEntry):
-    """An entry with the keys of this option. With a connector it is called for live data.
+class LiveReach(ReachTable):
+    """``[reach.live]``: what the service calls an entry for. With a connector that is live data.
 
-    | the entry                   | ``connector``   | ``inline``      |
+    | the table                   | ``connector``   | ``inline``      |
     | of a tenant file, validated | a file's path   | None            |
     | after ``with_files``        | a file's path   | the connector   |
     | of a container's file       | None            | the connector   |
-    | that gives no live data     | None            | None            |
+    | that only takes replies     | None            | None            |
     """
 
     connector: Annotated[str | None, KeyMark.NAMES_A_FILE] = None
@@ -38,57 +38,41 @@ class LiveReach(ReachEntry):
     inline: Annotated[Connector | None, KeyMark.IN_A_FILE] = None
     """What the connector file says."""
 
-    @model_validator(mode="after")
-    def _fits_its_connector(self) -> Self:
+    def check(self, entry: ReachEntry, /) -> None:
+        if not self.is_live and self.replies is None:
+            raise ValueError("live has neither connector nor replies. Write what the entry is called for")
         if self.inline is not None:
-            for _, misfit in self.misfits(self.inline):
+            for _, misfit in self.misfits(self.inline, entry):
                 raise ValueError(misfit)
-        return self
-
-    @model_validator(mode="after")
-    def _can_be_posted_to(self) -> Self:
-        if self.replies is not None and (self.caller != "orchestrator" or self.auth == "sigv4"):
+        if self.replies is not None and (entry.caller != "orchestrator" or entry.auth == "sigv4"):
             raise ValueError(
                 f'replies = "{self.replies}": the service posts with auth = "token", "oauth" or "none", and '
                 'caller = "orchestrator"'
             )
-        return self
-
-    # The properties and methods below override those of ``ReachEntry``, which has their contracts.
-    @property
-    def is_called(self) -> bool:
-        return bool(self.is_live or self.replies) or super().is_called
 
     @property
     def is_live(self) -> bool:
         return bool(self.connector or self.inline)
 
     @property
-    def elements(self) -> Mapping[str, ElementKind]:
-        if self.inline is None:
-            return super().elements
-        return {element.name: element.kind for element in self.inline.elements}
-
-    @property
     def files(self) -> tuple[str, ...]:
         if self.connector is None:
-            return super().files
+            return ()
         openapi = None if self.inline is None else self.inline.openapi
         described = () if openapi is None else (str(Path(self.connector).parent / openapi),)
-        return (self.connector, *super().files, *described)
+        return (self.connector, *described)
 
-    def with_files(self, folder: Path) -> Self:
-        entry = super().with_files(folder)
+    def with_files(self, entry: ReachEntry, folder: Path) -> Self:
         if self.connector is None:
-            return entry
+            return self
         file = folder / self.connector
         connector = load_connector(file)
-        for number, misfit in self.misfits(connector):
+        for number, misfit in self.misfits(connector, entry):
             line = line_of(file.read_text(encoding="utf-8"), ("operations", number))
             raise ConfigurationError(f"{file}: line {line}: {misfit}")
-        return entry.model_copy(update={"inline": connector})
+        return self.model_copy(update={"inline": connector})
 
-    def misfits(self, connector: Connector) -> Iterator[tuple[int, str]]:
+    def misfits(self, connector: Connector, entry: ReachEntry) -> Iterator[tuple[int, str]]:
         """Yield why a connector does not fit the entry, each with the index of the operation that is wrong.
 
         No operation may take longer than the entry allows. With ``whose = "context"``, the context must
@@ -96,34 +80,26 @@ class LiveReach(ReachEntry):
         """
         for number, operation in enumerate(connector.operations):
             begins = f'operation "{operation.name}"'
-            if operation.deadline_s is not None and operation.deadline_s > self.deadline_s:
+            if operation.deadline_s is not None and operation.deadline_s > entry.deadline_s:
                 yield (
                     number,
                     f"{begins} has deadline_s = {operation.deadline_s:g}, and its [[reach]] entry allows "
-                    f"{self.deadline_s:g}. Raise deadline_s of the entry, or lower this one.",
+                    f"{entry.deadline_s:g}. Raise deadline_s of the entry, or lower this one.",
                 )
             needs_context = operation.personal and self.whose == "context"
             for undecided in _undecided(operation) if needs_context else ():
                 yield (
                     number,
-                    f'{begins} is personal, and {undecided}. Or write whose = "agent" in the [[reach]] entry '
+                    f'{begins} is personal, and {undecided}. Or write whose = "agent" in its [reach.live] '
                     "where the system decides by the agent's identity.",
                 )
 
-    def called(self, *, secret: str | None) -> dict[str, Any]:
-        """Return the entry for a container's tenant file, as JSON values, with the connector in place of its
-        path. ``secret``: name of its secret in Secrets Manager; None without one."""
-        left_out = ("connector", "ca_file", "service_name", "resource_configuration_arn", "invoke_arn")
-        exclude = {**dict.fromkeys(left_out, True), "inline": {"openapi"}}
-        data = self.model_dump(mode="json", exclude=exclude, exclude_none=True)
-        return data if secret is None else data | {"secret": f"secretsmanager:{secret}"}
-
-    def shaping(self) -> Mapping[str, Any] | None:
+    def shaping(self) -> Mapping[str, Any]:
         """Return what shapes answers: the connector, without the files it was read from."""
-        if self.inline is None:
-            return super().shaping()
-        inline = self.inline.model_dump(mode="json", exclude={"openapi"})
-        return {"name": self.name, "whose": self.whose, "inline": inline}
+        inline = self.inline and self.inline.model_dump(
+            mode="json", exclude=marked(Connector, KeyMark.NAMES_A_FILE)
+        )
+        return {"whose": self.whose, "inline": inline}
 
 
 def _undecided(operation: Operation) -> Iterator[str]:
@@ -150,51 +126,70 @@ def _undecided(operation: Operation) -> Iterator[str]:
             )
 
 
-class LiveSecrets(SecretsSection):
-    """``[secrets]`` with the keys of this option."""
+class LiveSection(TenantSection):
+    """``[live]``: how reads of live systems are recorded."""
 
-    live_reads: str = "state:live-reads"
+    pseudonyms: str = "state:live-reads"
     """Key of customers' pseudonyms in the record of live reads, and of the MACs of live values, in the forms
-    of ``document_links``. Never make it anew: with another key nobody finds the reads of a customer that were
-    recorded before."""
+    of ``secrets.document_links``. Never make it anew: with another key nobody finds the reads of a customer
+    that were recorded before."""
 
-
-class LiveTenant(TenantConfig):
-    """A tenant file with the keys of this option."""
-
-    @model_validator(mode="after")
-    def _replies_go_to_one_system(self) -> Self:
-        takers = [entry.name for entry in reach_of(self) if entry.replies is not None]
+    def check(self, tenant: TenantConfig, /) -> None:
+        takers = [entry.name for entry, live in reach_of(tenant) if live.replies is not None]
         if len(takers) > 1:
             raise ValueError(f"{' and '.join(takers)} have replies; one [[reach]] entry takes them")
-        return self
 
 
-def reach_of(tenant: TenantConfig) -> list[LiveReach]:
-    """Return every ``[[reach]]`` entry."""
-    return [keys_of(entry, LiveReach) for entry in tenant.reach]
+TABLES = {TenantConfig: LiveSection, ReachEntry: LiveReach}
 
 
-def called_of(tenant: TenantConfig) -> list[LiveReach]:
-    """Return the systems that the service calls, for live data or with replies."""
-    return [entry for entry in reach_of(tenant) if entry.is_called]
+@dataclass(frozen=True, slots=True)
+class AskedSystem:
+    """A system that is asked for live data."""
+
+    name: str
+    connector: Connector
+    whose: Literal["context", "agent"]
+    """As ``LiveReach.whose``."""
+    deadline_s: float
+    """Longest time of a request, with its retry."""
 
 
-def systems_of(tenant: TenantConfig) -> list[LiveReach]:
+def reach_of(tenant: TenantConfig) -> list[tuple[ReachEntry, LiveReach]]:
+    """Return every ``[[reach]]`` entry that has this option's table, and the table."""
+    return [(entry, live) for entry in tenant.reach if (live := LiveReach.of(entry)) is not None]
+
+
+def systems_of(tenant: TenantConfig) -> list[AskedSystem]:
     """Return the systems that are called for live data."""
-    return [entry for entry in reach_of(tenant) if entry.inline is not None]
+    return [
+        AskedSystem(entry.name, live.inline, live.whose, entry.deadline_s)
+        for entry, live in reach_of(tenant)
+        if live.inline is not None
+    ]
 
 
-def taker_of(tenant: TenantConfig) -> LiveReach | None:
-    """Return the system that sent replies are posted to; None: they are recorded only."""
-    return next((entry for entry in reach_of(tenant) if entry.replies is not None), None)
+def taker_of(tenant: TenantConfig) -> tuple[ReachEntry, str] | None:
+    """Return the system that sent replies are posted to, and the path; None: they are recorded only."""
+    takers = ((entry, live.replies) for entry, live in reach_of(tenant) if live.replies is not None)
+    return next(takers, None)
+
+
+def called(entry: ReachEntry, *, secret: str | None) -> dict[str, Any]:
+    """Return an entry for a container's tenant file, as JSON values, with the connector in place of its path.
+    ``secret``: name of its secret in Secrets Manager; None without one."""
+    of_deployment = dict.fromkeys(("service_name", "resource_configuration_arn", "invoke_arn"), True)
+    exclude = marked(ReachEntry, KeyMark.NAMES_A_FILE) | of_deployment
+    data = entry.model_dump(mode="json", exclude=exclude, exclude_none=True)
+    return data if secret is None else data | {"secret": f"secretsmanager:{secret}"}
 
 
 def contradictions(tenant: TenantConfig) -> Iterator[Contradiction]:
     """Yield the entries whose system others could read, or whose personal data could never be read."""
     is_dev = tenant.deployment is not None and tenant.deployment.profile == "dev"
-    for number, entry in enumerate(reach_of(tenant)):
-        if entry.inline is None:
+    for number, entry in enumerate(tenant.reach):
+        live = LiveReach.of(entry)
+        if live is None or live.inline is None:
             continue
         if entry.auth == "none" and not is_dev:
             yield Contradiction(
@@ -202,10 +197,10 @@ def contradictions(tenant: TenantConfig) -> Iterator[Contradiction]:
                 '"none" lets everything in the network read the system; only profile = "dev" may have it. '
                 "Write token, oauth or sigv4.",
             )
-        is_personal = any(operation.personal for operation in entry.inline.operations)
-        if is_personal and entry.whose == "context" and tenant.care_context is None:
+        is_personal = any(operation.personal for operation in live.inline.operations)
+        if is_personal and live.whose == "context" and tenant.care_context is None:
             yield Contradiction(
-                ("reach", number, "whose"),
+                ("reach", number, "live", "whose"),
                 '"context" needs [care_context]: without it no question has a context, and nothing personal '
                 "is read.",
             )

@@ -8,7 +8,7 @@ from typing import Any
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 
-from assistant.options.live.section import LiveReach, called_of
+from assistant.options.live.section import LiveReach, called, reach_of
 from assistant.tenant import deployed_names
 from stacks.observability.alarms import TenantAlarms
 from stacks.options import OptionStacks
@@ -25,10 +25,10 @@ _UNUSABLE_RESPONSES = 3
 """Responses in a quarter of an hour; a system that works gives none."""
 
 
-def _system_alarms(tenant_alarms: TenantAlarms, entry: LiveReach) -> Iterator[cloudwatch.Alarm]:
+def _system_alarms(tenant_alarms: TenantAlarms, name: str, live: LiveReach) -> Iterator[cloudwatch.Alarm]:
     """Yield the alarms on one live system. Without calls there are no data and no alarm, as for a system that
     is switched off or a paused tenant."""
-    name, part = entry.name, pascal_case(entry.name)
+    part = pascal_case(name)
     system = tenant_alarms.metrics.system(name)
     calls = {
         "calls": system(deployed_names.LIVE_READS, minutes=5),
@@ -43,7 +43,7 @@ def _system_alarms(tenant_alarms: TenantAlarms, entry: LiveReach) -> Iterator[cl
     yield tenant_alarms.add("a-system-does-not-answer", share, _FAILED_PERCENT, periods=2, part=part)
     invalid = system(deployed_names.LIVE_READS_INVALID, minutes=15)
     yield tenant_alarms.add("a-system-answers-in-another-form", invalid, _UNUSABLE_RESPONSES, part=part)
-    if entry.whose == "context":  # one that decides by the agent refuses agents every day
+    if live.whose == "context":  # one that decides by the agent refuses agents every day
         refused = system(deployed_names.LIVE_READS_NOT_ALLOWED, minutes=15)
         yield tenant_alarms.add(
             "a-system-answers-for-another-customer", refused, _UNUSABLE_RESPONSES, part=part
@@ -59,8 +59,8 @@ class LiveStacks(OptionStacks):
 
         ``data``: the file's tables, changed in place.
         """
-        data["secrets"]["live_reads"] = f"kms:{tenant.live_reads_secret_parameter}"
-        if systems := [entry.called(secret=tenant.secret_of(entry)) for entry in called_of(tenant.config)]:
+        data["live"]["pseudonyms"] = f"kms:{tenant.live_reads_secret_parameter}"
+        if systems := [called(entry, secret=tenant.secret_of(entry)) for entry in tenant.callable_systems]:
             data["reach"] = systems
 
     def alarms(self, tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
@@ -69,5 +69,5 @@ class LiveStacks(OptionStacks):
         if any(metrics.tenant.secret_of(entry) for entry in metrics.tenant.callable_systems):
             age = metrics.service(deployed_names.SYSTEM_CREDENTIAL_AGE, "Maximum", minutes=60)
             yield tenant_alarms.add("system-secret-old", age, _SYSTEM_SECRET_OLD_DAYS)
-        for entry in called_of(metrics.tenant.config):
-            yield from _system_alarms(tenant_alarms, entry)
+        for entry, live in reach_of(metrics.tenant.config):
+            yield from _system_alarms(tenant_alarms, entry.name, live)

@@ -13,9 +13,9 @@ class ModelsLab(Option):
     needs = ("desk",)
 
     def tables(self):
-        from assistant.options.models_lab.section import LabModels, LabTenant
+        from assistant.options.models_lab.section import TABLES
 
-        return (LabTenant, LabModels)
+        return TABLES
 
     def add_to_models(self, app):
         from assistant.options.models_lab.commands import add_to_models

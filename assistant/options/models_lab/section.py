@@ -1,18 +1,20 @@
-"""Keys of the models lab: ``[learning]``, and endpoints to try candidates on."""
+"""Keys of this option: ``[models_lab]``."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import ClassVar
 
 from pydantic import Field
 
-from assistant.tenant.deployment import ModelsSection
-from assistant.tenant.tenant import TenantConfig
-from assistant.tenant.toml_file import KeyMark, StrictModel, keys_of
+from assistant.tenant.tenant import TenantConfig, TenantSection
+from assistant.tenant.toml_file import KeyMark
 
 
-class LearningSection(StrictModel):
-    """``[learning]``: what a deployment learns from feedback by itself."""
+class LabSection(TenantSection):
+    """``[models_lab]``: what a deployment learns from feedback by itself, and endpoints to try candidates
+    on."""
+
+    mark: ClassVar[KeyMark] = KeyMark.DEPLOYMENT_READS
 
     training: bool = False
     """Whether the learning stack has the bucket of training sets and checkpoints, the role of jobs and the
@@ -23,21 +25,8 @@ class LearningSection(StrictModel):
     corpora: bool = False
     """Whether there is a corpus stack: an EMR Serverless application that makes corpora of the documents, and
     their bucket. A tenant deployed before this key sets it to keep its stack."""
-
-
-class LabTenant(TenantConfig):
-    """A tenant file with the keys of this option."""
-
-    learning: Annotated[LearningSection, KeyMark.DEPLOYMENT_READS] = LearningSection()
-
-
-class LabModels(ModelsSection):
-    """``[models]`` with the keys of this option."""
-
     trials: bool = False
     """Whether the models stack has the roles of throw-away endpoints (``assistant models try``)."""
 
 
-def learning_of(tenant: TenantConfig) -> LearningSection:
-    """Return what a deployment of the tenant learns by itself."""
-    return keys_of(tenant, LabTenant).learning
+TABLES = {TenantConfig: LabSection}

@@ -42,7 +42,7 @@ from assistant.domain.desk import ItemState
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.options.desk.approved import ApprovedAnswer
 from assistant.options.desk.events import FeedbackEvent, FeedbackKind, FeedbackText, PatientDataFilter
-from assistant.options.desk.section import desk_of
+from assistant.options.desk.section import DeskSection
 from assistant.options.models_lab.corpus import SIMILAR_FROM, word_triples
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.stores.ports import ChatMessage, DocumentTexts
@@ -455,7 +455,7 @@ def export_of_sets(sets: Sets, *, tenant: TenantConfig, window: tuple[datetime, 
             "events": sets.events,
             "since": f"{window[0]:%Y-%m-%d}",
             "until": f"{window[1]:%Y-%m-%d}",
-            "purpose": desk_of(tenant).feedback.purpose.rstrip(".") or "not stated in the tenant file",
+            "purpose": DeskSection.of(tenant).feedback.purpose.rstrip(".") or "not stated in the tenant file",
             "origins": counts_told(Counter(example.origin.value for example in all_examples)),
             "replaced": counts_told(sets.replaced),
             "prompt_id": tenant.answers.prompt,

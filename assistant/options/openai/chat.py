@@ -36,14 +36,13 @@ from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoun
 from assistant.domain.identity import ContextToken, PlainContext
 from assistant.domain.live import Element, ElementDisplay, ElementValue
 from assistant.domain.public import PublicModel, RecordId, fields_of
-from assistant.options.openai.section import OpenAiTenant
+from assistant.options.openai.section import OpenAiSection
 from assistant.service import streams as delivery
 from assistant.service import wire
 from assistant.service.answers import Answers, SendRefusal, idempotency_key
 from assistant.service.errors import invalid_request, problem_headers, problem_of, send_refusal
 from assistant.service.streams import Numbered, Reading, send_json, send_stream, whole_answer, whole_events
 from assistant.tenant.tenant import TenantConfig
-from assistant.tenant.toml_file import keys_of
 from assistant.text.markup import label_of
 from assistant.text.safe_markdown import inert, safe_markdown
 
@@ -169,7 +168,7 @@ class ChatRequest(PublicModel):
 
     def check_roles(self, tenant: TenantConfig) -> None:
         """Raises RefusedChatError (422) for a system message where the tenant file refuses them."""
-        if keys_of(tenant, OpenAiTenant).openai.system_messages == "ignored":
+        if OpenAiSection.of(tenant).system_messages == "ignored":
             return
         for at, message in enumerate(self.messages):
             if message.role in ("system", "developer"):

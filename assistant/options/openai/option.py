@@ -5,9 +5,9 @@ from assistant.option import Option
 
 class OpenAi(Option):
     def tables(self):
-        from assistant.options.openai.section import OpenAiTenant
+        from assistant.options.openai.section import TABLES
 
-        return (OpenAiTenant,)
+        return TABLES
 
     def routes(self):
         from assistant.options.openai import routes

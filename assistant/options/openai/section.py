@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from assistant.tenant.tenant import TenantConfig
-from assistant.tenant.toml_file import KeyMark, StrictModel
+from assistant.tenant.tenant import TenantConfig, TenantSection
 
 
-class OpenAiSection(StrictModel):
+class OpenAiSection(TenantSection):
     """How clients of OpenAI's API are served."""
 
     system_messages: Literal["ignored", "refused"] = "ignored"
@@ -16,7 +15,4 @@ class OpenAiSection(StrictModel):
     in the header ``Warning``, or the request is refused (422)."""
 
 
-class OpenAiTenant(TenantConfig):
-    """A tenant file with the keys of this option."""
-
-    openai: Annotated[OpenAiSection, KeyMark.NO_ANSWER] = OpenAiSection()
+TABLES = {TenantConfig: OpenAiSection}

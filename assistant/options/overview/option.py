@@ -7,9 +7,9 @@ from assistant.option import Option
 
 class OverviewOption(Option):
     def tables(self):
-        from assistant.options.overview.section import OverviewTenant
+        from assistant.options.overview.section import TABLES
 
-        return (OverviewTenant,)
+        return TABLES
 
     def routes(self):
         from assistant.options.overview.routes import router

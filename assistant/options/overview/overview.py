@@ -22,14 +22,13 @@ import structlog
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError
 from assistant.options.overview.counting import CountDay, CountedDay, end_of
-from assistant.options.overview.section import OverviewTenant
+from assistant.options.overview.section import OverviewSection
 from assistant.stores.desk import DESK_TABLE
 from assistant.stores.documents import StoredStates
 from assistant.stores.formats import bodies_of, store_text
 from assistant.stores.records import StoredRecords
 from assistant.stores.store import Store
 from assistant.stores.table import Range, Table, keyed, sortable
-from assistant.tenant.toml_file import keys_of
 
 if TYPE_CHECKING:
     from assistant.service.served import ServedTenant
@@ -203,7 +202,7 @@ class Overview:
 async def open_overview(served: ServedTenant, stores: StoreChoice) -> Sequence[object]:
     """Return the part of a served tenant that the routes ask for: ``tenant.part(Overview)``."""
     answering = served.answering
-    smallest_group = keys_of(answering.tenant, OverviewTenant).overview.smallest_group
+    smallest_group = OverviewSection.of(answering.tenant).smallest_group
     count = CountDay(
         answering.records,
         answering.documents.texts,

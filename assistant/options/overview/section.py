@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 
-from assistant.tenant.tenant import TenantConfig
-from assistant.tenant.toml_file import KeyMark, StrictModel
+from assistant.tenant.tenant import TenantConfig, TenantSection
 
 
-class OverviewSection(StrictModel):
+class OverviewSection(TenantSection):
     """The manager's page."""
 
     smallest_group: int = Field(default=5, ge=1, le=1_000)
@@ -18,7 +15,4 @@ class OverviewSection(StrictModel):
     no line of its own."""
 
 
-class OverviewTenant(TenantConfig):
-    """A tenant file with the keys of this option."""
-
-    overview: Annotated[OverviewSection, KeyMark.NO_ANSWER] = OverviewSection()
+TABLES = {TenantConfig: OverviewSection}

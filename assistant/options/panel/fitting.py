@@ -17,7 +17,7 @@ from assistant.evaluation.measures import Judged
 from assistant.evaluation.questions import load_questions, load_rows
 from assistant.evaluation.trials import Head, Trial, silent
 from assistant.options.panel.read_turns import FoundInTurns, ReadTurns, features_of
-from assistant.options.panel.section import least_suggestion
+from assistant.options.panel.section import PanelSection
 
 _DEADLINE_S = 60.0
 
@@ -35,7 +35,7 @@ class UnaskedChat(PublicModel):
 
 async def _suggested(services: TenantServices, paths: Sequence[Path]) -> list[Judged]:
     """Read each chat as the service does, and return what an agent would be shown."""
-    least = least_suggestion(services.tenant)
+    least = PanelSection.of(services.tenant).least_suggestion
     read, judged = _Reading(services), list[Judged]()
     for chat in (row for path in paths for row in load_rows(path, UnaskedChat)):
         found = await read.turns(chat.turns)

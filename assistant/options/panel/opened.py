@@ -12,7 +12,7 @@ from joserfc.jwk import OctKey
 from assistant.options.panel.codes import PURPOSE, PanelCodes
 from assistant.options.panel.counts import COUNTS, StoredCounts
 from assistant.options.panel.read_turns import ReadTurns
-from assistant.options.panel.section import least_suggestion
+from assistant.options.panel.section import PanelSection
 
 if TYPE_CHECKING:
     from assistant.service.served import ServedTenant
@@ -43,7 +43,7 @@ async def open_panel(served: ServedTenant, stores: StoreChoice) -> Sequence[obje
     """Return the parts of a served tenant that the routes ask for, such as ``tenant.part(PanelCodes)``."""
     key = OctKey.import_key(served.links.derived_key(PURPOSE))
     read = ReadTurns(served.answering, served.answer_question)
-    least, counts = least_suggestion(stores.tenant), await stores.of(COUNTS)
+    least, counts = PanelSection.of(stores.tenant).least_suggestion, await stores.of(COUNTS)
     return (
         PanelCodes(stores.tenant.name, key, served.claims, stores.clock),
         Suggestions(read, counts, least, served.links.derived_key(b"suggestions/1")),

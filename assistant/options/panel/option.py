@@ -9,9 +9,9 @@ from assistant.option import Option
 
 class Panel(Option):
     def tables(self):
-        from assistant.options.panel.section import PanelTenant
+        from assistant.options.panel.section import TABLES
 
-        return (PanelTenant,)
+        return TABLES
 
     def routes(self):
         from assistant.options.panel import routes

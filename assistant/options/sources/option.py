@@ -11,9 +11,9 @@ class Sources(Option):
     extras: ClassVar = {"service": "task"}
 
     def tables(self):
-        from assistant.options.sources.section import ConnectedSource
+        from assistant.options.sources.section import TABLES
 
-        return (ConnectedSource,)
+        return TABLES
 
     def contradictions(self, tenant):
         from assistant.options.sources.section import contradictions

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from assistant.tenant.deployment_checks import Contradiction
-from assistant.tenant.tenant import SourceEntry, TenantConfig
-from assistant.tenant.toml_file import KeyMark, StrictModel, keys_of
+from assistant.tenant.tenant import SourceEntry, SourceTable, TenantConfig
+from assistant.tenant.toml_file import KeyMark
 
 # A column in a template: {question}.
 _COLUMN = re.compile(r"\{([A-Za-z_]\w{0,62})\}")
@@ -34,9 +34,10 @@ def _has_no_password(url: str) -> str:
     return url
 
 
-class SourceConnector(StrictModel):
+class SourceConnector(SourceTable):
     """What all connectors have."""
 
+    table_name: ClassVar = "connector"
     every_minutes: int = Field(default=60, ge=1, le=10_080)
     """Time between the beginnings of two runs."""
     requests_per_second: float = Field(default=5.0, gt=0.0, le=1_000.0)
@@ -51,10 +52,16 @@ class SourceConnector(StrictModel):
     """Authorities that sign the system's certificate; the machine's when absent. A deployment fills it in,
     from ``ca_file`` of the entry."""
 
-    @property
-    def labels_given(self) -> set[str]:
-        """The labels that restrictions of the system map to."""
-        return set()
+    @classmethod
+    def field(cls) -> tuple[Any, Any]:
+        return Annotated[AnyConnector | None, cls.mark], None
+
+    def check(self, source: SourceEntry, /) -> None:
+        if source.kind == "live" or source.paths or source.access == "folder":
+            raise ValueError(
+                f'the source "{source.name}" has a connector, so what the system does not have is withdrawn: '
+                'delete paths, and write access = "everyone" or "declared", and a kind of documents'
+            )
 
 
 class _GroupConnector(SourceConnector):
@@ -182,29 +189,12 @@ AnyConnector = Annotated[SqlConnector | MediaWikiConnector | ConfluenceConnector
 _PORTS = {"https": 443, "postgresql": 5432}
 
 
-class ConnectedSource(SourceEntry):
-    """A source with the keys of this option."""
-
-    connector: Annotated[AnyConnector | None, KeyMark.NO_ANSWER] = None
-    """The wiki or database that its documents come from."""
-
-    @model_validator(mode="after")
-    def _is_fed_by_its_connector_alone(self) -> Self:
-        if self.connector is not None and (self.kind == "live" or self.paths or self.access == "folder"):
-            raise ValueError(
-                f'the source "{self.name}" has a connector, so what the system does not have is withdrawn: '
-                'delete paths, and write access = "everyone" or "declared", and a kind of documents'
-            )
-        return self
-
-    @property
-    def labels_of_its_system(self) -> frozenset[str]:
-        return frozenset(self.connector.labels_given) if self.connector else super().labels_of_its_system
+TABLES = {SourceEntry: SourceConnector}
 
 
 def connector_of(source: SourceEntry) -> AnyConnector | None:
     """Return the connector of a source; None where it has none."""
-    return keys_of(source, ConnectedSource).connector
+    return cast("AnyConnector | None", SourceConnector.of(source))
 
 
 def contradictions(tenant: TenantConfig) -> Iterator[Contradiction]:

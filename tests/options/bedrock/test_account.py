@@ -130,7 +130,7 @@ AVAILABLE = WELL["get_foundation_model_availability"]
         (
             "get_inference_profile",
             {"models": [{"modelArn": ARN.format("eu-south-1")}]},
-            'bedrock_regions = ["eu-south-1"]',
+            'regions = ["eu-south-1"]',
         ),
         (
             "get_inference_profile",

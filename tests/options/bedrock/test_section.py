@@ -1,4 +1,4 @@
-"""``bedrock`` of a tenant file."""
+"""``[bedrock]`` of a tenant file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.options.bedrock.section import bedrock_of, contradictions
+from assistant.options.bedrock.section import BedrockSection, contradictions
 from assistant.tenant.tenant import TenantConfig, load_tenant
 from tests.stacks.synthesized import ROOT
 
@@ -31,26 +31,26 @@ def said(config: TenantConfig) -> list[str]:
 
 def test_the_model_of_records_is_bedrock_s(tmp_path: Path) -> None:
     config = tenant(tmp_path)
-    generation = bedrock_of(config)
-    assert generation is not None
+    bedrock = BedrockSection.of(config)
+    assert bedrock is not None
     assert config.generation.model == "eu.amazon.nova-lite-v1:0"
-    assert generation.model_id == "amazon.nova-lite-v1:0"
+    assert bedrock.model_id == "amazon.nova-lite-v1:0"
     assert said(config) == []
 
 
 def test_another_tenant_has_none_and_keeps_its_hash() -> None:
     config = load_tenant(ROOT / "tests/tenants/clinic.toml")
-    assert bedrock_of(config) is None
+    assert BedrockSection.of(config) is None
     assert "bedrock" not in config.model_dump_json(exclude_none=True)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('bedrock = "eu.', 'model = "x"\nbedrock = "eu.', r'model = "x" is another than bedrock'),
-        ('bedrock = "eu.', 'bedrock = "global.', "a global profile may read prompts in any region"),
-        ('bedrock = "eu.amazon.nova-lite-v1:0"\n', "", "bedrock_regions are of the profile"),
-        ('bedrock = "eu.', 'bedrock = "EU.', "generation.bedrock"),
+        ("[generation]\n", '[generation]\nmodel = "x"\n', r'model = "x" is another than bedrock'),
+        ('model = "eu.', 'model = "global.', "a global profile may read prompts in any region"),
+        ('model = "eu.amazon.nova-lite-v1:0"\n', "", "bedrock.model is needed"),
+        ('model = "eu.', 'model = "EU.', "bedrock.model"),
     ],
 )
 def test_a_key_that_means_nothing_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -61,9 +61,9 @@ def test_a_key_that_means_nothing_is_refused(tmp_path: Path, old: str, new: str,
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("context_tokens = 16384\n", "", "generation.bedrock: context_tokens is not given"),
+        ("context_tokens = 16384\n", "", "generation.context_tokens: is not given"),
         ("[models]\n", '[models]\nllm = "qwen3-8b-inf2"\n', "models.llm: no LLM endpoint is made"),
-        ('"eu-central-1", "eu-north-1"', '"eu-north-1"', "generation.bedrock_regions: eu-central-1"),
+        ('"eu-central-1", "eu-north-1"', '"eu-north-1"', "bedrock.regions: eu-central-1"),
         ("eu.amazon.nova-lite-v1:0", "eu.anthropic.claude-fable-5", "keeps prompts for 30 days"),
         ("eu.amazon.nova-lite-v1:0", "eu.openai.gpt-5-v1:0", "profile hipaa allows none"),
     ],
@@ -80,11 +80,7 @@ def test_a_model_that_keeps_nothing_is_allowed_under_hipaa(tmp_path: Path) -> No
 def test_a_deployment_without_bedrock_needs_an_llm(tmp_path: Path) -> None:
     from assistant.tenant.deployment_checks import contradictions as of_core
 
-    config = tenant(
-        tmp_path,
-        ('bedrock = "eu.amazon.nova-lite-v1:0"\n', ""),
-        (TEXT[TEXT.index("bedrock_regions") : TEXT.index("context_tokens")], ""),
-    )
+    config = tenant(tmp_path, (TEXT[TEXT.index("[bedrock]") : TEXT.index("[deployment]")], ""))
     assert config.deployment
     assert config.edge
     assert config.models

@@ -82,7 +82,8 @@ def test_the_task_may_call_the_profile_and_through_it_its_models_in_the_declared
 
 
 def test_a_model_of_the_region_is_the_only_one() -> None:
-    tenant = with_sections(scribe(), generation={"bedrock": "amazon.nova-lite-v1:0", "context_tokens": 16384})
+    generation = {"context_tokens": 16384}
+    tenant = with_sections(scribe(), bedrock={"model": "amazon.nova-lite-v1:0"}, generation=generation)
     (statement,) = BedrockStacks().task_statements(cdk.Stack(), tenant)
     assert arns(statement.resources) == [MODELS[0]]
     assert not statement.conditions

@@ -26,7 +26,7 @@ from assistant.domain.documents import ParsedDocument, Section, Span, Unit, Unit
 from assistant.options.desk.events import FeedbackEvent, ReplacedText
 from assistant.options.desk.feedback_store import FEEDBACK_FILES, StoredFeedback
 from assistant.options.desk.mover import OUTBOX, MoveFeedback, MoverStores
-from assistant.options.desk.section import DeskSection, DeskTenant, FeedbackSection
+from assistant.options.desk.section import DeskSection, FeedbackSection
 from assistant.options.desk.signals import Signals
 from assistant.stores.records import RECORDS_TABLE, StoredRecords
 from assistant.tenant.tenant import TenantConfig
@@ -39,7 +39,9 @@ SECRET = b"0123456789abcdef0123456789abcdef"
 
 def tenant(feedback: FeedbackSection | None = None, *, name: str = "clinic") -> TenantConfig:
     desk = DeskSection(feedback=feedback or FeedbackSection())
-    return DeskTenant(schema_version=1, name=name, display_name="Clinic", desk=desk)
+    return TenantConfig.model_validate(
+        {"schema_version": 1, "name": name, "display_name": "Clinic", "desk": desk}
+    )
 
 
 def answered(

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -21,7 +21,7 @@ from assistant.domain.identity import CareContext, Identity, Role
 from assistant.domain.live import Caller, Filled, LiveReadError
 from assistant.options.live.connected import ConnectedElements
 from assistant.options.live.connector import Connector, load_connector
-from assistant.options.live.section import LiveReach
+from assistant.options.live.section import AskedSystem
 from assistant.options.live.stored import StoredLiveReads
 from assistant.options.live.systems import HttpSystems, SystemAccess
 from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http
@@ -164,7 +164,7 @@ async def live_scene(
     script: Script = answers_well,
     *,
     file: Connector | None = None,
-    whose: str = "context",
+    whose: Literal["context", "agent"] = "context",
     deadline_s: float = 2.0,
     url: str | None = None,
     **access: Any,
@@ -172,13 +172,11 @@ async def live_scene(
     """Serve the script as the system ``orders``; ``url`` in its place, ``access`` for how it is called."""
     clock = SystemClock()
     async with scripted_http(script) as server:
-        entry = LiveReach.model_validate(
-            {"name": "orders", "port": 443, "whose": whose, "deadline_s": deadline_s}
-        ).model_copy(update={"inline": file or connector()})
+        system = AskedSystem("orders", file or connector(), whose, deadline_s)
         calls = HttpSystems({"orders": SystemAccess("orders", url or server.url, **access)}, clock=clock)
         reads, switches = KeptReads(), Switches()
         elements = ConnectedElements(
-            [entry],
+            [system],
             calls=calls,
             switches=switches,
             reads=reads,

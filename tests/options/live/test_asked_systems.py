@@ -16,7 +16,7 @@ def states(asked: Asked) -> dict[str, str]:
 def shop() -> FakeTenant:
     """Return a tenant with one source of documents and one live system."""
     tenant = FakeTenant()
-    reach = [{"name": "orders", "port": 443, "connector": "orders.toml"}]
+    reach = [{"name": "orders", "port": 443, "live": {"connector": "orders.toml"}}]
     config = tenant.config.model_dump() | {"sources": [CATALOGUE, ORDERS], "reach": reach}
     tenant.config = type(tenant.config).model_validate(config)
     return tenant

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import pytest
@@ -18,7 +18,7 @@ from assistant.options.live.connected import ConnectedElements, SystemRequest, S
 from assistant.options.live.connector import Connector, Operation, ResultField
 from assistant.options.live.parameters import find_parameters, is_enough
 from assistant.options.live.results import ResponseReader, element_data
-from assistant.options.live.section import LiveReach
+from assistant.options.live.section import AskedSystem
 from tests.fakes.clock import SteppedClock
 from tests.options.live.live_scene import KeptReads, Switches
 
@@ -224,14 +224,15 @@ class CountingSystem:
         return SystemResponse(200, "application/json", orjson.dumps({"stock": len(self.requests)}))
 
 
+Whose = Literal["context", "agent"]
+
+
 def stores(
-    of: Operation, clock: SteppedClock, *, whose: str = "context", limits_s: Mapping[str, float] = {}
+    of: Operation, clock: SteppedClock, *, whose: Whose = "context", limits_s: Mapping[str, float] = {}
 ) -> tuple[ConnectedElements, CountingSystem]:
     system = CountingSystem()
-    entry = LiveReach.model_validate({"name": "stores", "port": 443, "whose": whose})
-    entry = entry.model_copy(update={"inline": _connector(of)})
     made = ConnectedElements(
-        [entry],
+        [AskedSystem("stores", _connector(of), whose, 2.0)],
         calls=system,
         switches=Switches(),
         reads=KeptReads(),

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from assistant.domain.errors import ConfigurationError
 from assistant.options.live.connector import load_connector, matches_whole
 from assistant.options.live.openapi import response_validator
-from assistant.options.live.section import LiveReach, systems_of
+from assistant.options.live.section import LiveReach, called, systems_of
+from assistant.tenant.deployment import ReachEntry
 from assistant.tenant.tenant import load_tenant
 from tests.options.live.live_scene import of_page, write_connector
 from tests.unit.growth import MOST_GROWTH, growth
@@ -36,11 +37,11 @@ def test_the_example_of_the_page_is_a_valid_connector(tmp_path: Path) -> None:
     part, connector = example()
     written(tmp_path, connector)
     (tmp_path / "north.toml").write_text(TENANT + part)
-    (system,) = systems_of(load_tenant(tmp_path / "north.toml"))
-    assert system.inline is not None
-    assert [element.name for element in system.inline.elements] == ["status", "refill", "items", "track"]
-    assert system.inline.operation("get_order").placeholders == ("order_id",)
-    assert system.secret_name == "state:reach-orders"
+    tenant = load_tenant(tmp_path / "north.toml")
+    (system,) = systems_of(tenant)
+    assert [element.name for element in system.connector.elements] == ["status", "refill", "items", "track"]
+    assert system.connector.operation("get_order").placeholders == ("order_id",)
+    assert tenant.reach[0].secret_name == "state:reach-orders"
 
 
 @pytest.mark.parametrize("whose", ["context", "agent"])
@@ -50,18 +51,18 @@ def test_a_connector_written_into_the_entry_must_prove_whose_data_it_reads(
     part, connector = example()
     written(tmp_path, connector)
     (tmp_path / "north.toml").write_text(TENANT + part)
-    (system,) = systems_of(load_tenant(tmp_path / "north.toml"))
-    entry: dict[str, Any] = {**system.called(secret=None), "whose": whose}
-    operation = entry["inline"]["operations"][0]
-    assert LiveReach.model_validate(entry).whose == whose
+    entry = called(load_tenant(tmp_path / "north.toml").reach[0], secret=None)
+    entry["live"]["whose"] = whose
+    operation = entry["live"]["inline"]["operations"][0]
+    assert LiveReach.of(ReachEntry.model_validate(entry)) is not None
     for result in operation["results"]:
         result.pop("same_as_context", None)
     operation["parameters"][0] = dict(operation["parameters"][0]) | {"context": None}
     if whose == "agent":
-        assert LiveReach.model_validate(entry).inline is not None
+        assert ReachEntry.model_validate(entry).is_live
     else:
         with pytest.raises(ValidationError, match=r'operation "get_order" is personal'):
-            LiveReach.model_validate(entry)
+            ReachEntry.model_validate(entry)
 
 
 @pytest.mark.parametrize(
@@ -299,7 +300,7 @@ def test_the_shipped_connectors_prove_whose_data_by_the_context() -> None:
     assert files
     for path in files:
         connector = load_connector(path)
-        assert list(LiveReach(name="system", port=443).misfits(connector)) == []
+        assert list(LiveReach().misfits(connector, ReachEntry(name="system", port=443))) == []
         for operation in connector.operations:
             owners = [each.name for each in operation.results if each.same_as_context == "customer"]
             assert owners or not operation.personal, f"{path.name}: {operation.name}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from assistant.cli.main import app
-from assistant.documents.shared_links import tenant_secret
+from assistant.documents.shared_links import local_secret
 from assistant.options.live.commands import ConnectorTrial, TrialCaller, confusable_of, try_connector
+from assistant.options.live.section import LiveSection
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.terminal import GlobalOptions
 from tests.fakes.scripted_http import Exchange, Script, scripted_http
@@ -217,8 +219,8 @@ def test_an_unknown_system_is_refused_with_those_there_are(connector: Path) -> N
 def test_a_new_key_of_document_links_leaves_the_pseudonyms_as_they_were(connector: Path) -> None:
     folder = connector.parents[1]
     state, tenant = folder / "state", load_tenant(folder / "north.toml")
-    folders = {"tenants_dir": folder, "state_dir": state}
-    before = tenant_secret(tenant, "secrets.live_reads", **folders)
-    tenant_secret(tenant, "secrets.document_links", **folders)
+    secret = partial(local_secret, tenant="north", key="", tenants_dir=folder, state_dir=state)
+    before = secret(LiveSection.of(tenant).pseudonyms)
+    secret(tenant.secrets.document_links)
     (state / "secrets" / "north" / "document-links").unlink()
-    assert tenant_secret(tenant, "secrets.live_reads", **folders) == before
+    assert secret(LiveSection.of(tenant).pseudonyms) == before

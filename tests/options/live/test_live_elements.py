@@ -27,13 +27,12 @@ def offered_by(config: TenantConfig) -> tuple[ElementType, ...]:
             name=f"{entry.name}.{one.name}",
             kind=one.kind,
             title=one.title,
-            source=entry.inline.source,
+            source=entry.connector.source,
             operation=f"{entry.name}.{one.operation}",
             about=one.about,
         )
         for entry in systems_of(config)
-        if entry.inline is not None
-        for one in entry.inline.elements
+        for one in entry.connector.elements
     )
 
 

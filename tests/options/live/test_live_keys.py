@@ -9,11 +9,11 @@ import pytest
 
 from assistant.documents.sources import KnowledgeSources
 from assistant.domain.errors import ConfigurationError
-from assistant.options.live.section import LiveReach
+from assistant.tenant.deployment import ReachEntry
 from assistant.tenant.tenant import SourceEntry, TenantConfig, load_tenant
 
 GOOD = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
-TAKER = '\n[[reach]]\nname = "care"\nport = 443\nreplies = "/replies"\n'
+TAKER = '\n[[reach]]\nname = "care"\nport = 443\nlive.replies = "/replies"\n'
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,9 @@ TAKER = '\n[[reach]]\nname = "care"\nport = 443\nreplies = "/replies"\n'
     [
         (GOOD + TAKER + TAKER.replace("care", "mail"), r"care and mail have replies; one \[\["),
         (GOOD + TAKER + 'auth = "sigv4"', r'reach\.0: replies = "/replies": the service posts with auth'),
+        (GOOD + TAKER.replace('replies = "/replies"', 'whose = "agent"'), r"reach\.0: live has neither"),
         (GOOD + TAKER + 'caller = "connectors"', r'reach\.0: replies = "/replies": .*"orchestrator"'),
-        (GOOD.rstrip() + TAKER.replace('"/replies"', '"https://x"'), r"reach\.0\.replies: .*pattern"),
+        (GOOD.rstrip() + TAKER.replace('"/replies"', '"https://x"'), r"reach\.0\.live\.replies: .*pattern"),
     ],
 )
 def test_a_wrong_system_is_named_with_its_key(tmp_path: Path, content: str, says: str) -> None:
@@ -51,7 +52,7 @@ def test_a_live_source_names_its_system_and_nothing_else(tmp_path: Path, source:
     file = tmp_path / "clinic.toml"
     file.write_text(
         'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
-        '[[reach]]\nname = "orders"\nport = 443\nconnector = "o.toml"\n'
+        '[[reach]]\nname = "orders"\nport = 443\nlive.connector = "o.toml"\n'
         f'[[sources]]\nname = "system"\n{source}\n'
     )
     with pytest.raises(ConfigurationError, match=re.escape(said)):
@@ -59,7 +60,7 @@ def test_a_live_source_names_its_system_and_nothing_else(tmp_path: Path, source:
 
 
 def test_a_live_system_has_no_documents() -> None:
-    reach = LiveReach(name="orders", port=443, connector="orders.toml")
+    reach = ReachEntry.model_validate({"name": "orders", "port": 443, "live": {"connector": "orders.toml"}})
     entries = (
         SourceEntry(name="handbook", access="everyone"),
         SourceEntry(name="orders", kind="live", reach="orders"),

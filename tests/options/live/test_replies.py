@@ -15,8 +15,8 @@ from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ReplyNotDeliveredError
 from assistant.domain.live import Reply
 from assistant.options.live.replies import PostedReplies
-from assistant.options.live.section import LiveReach
 from assistant.options.live.systems import HttpSystems, SystemAccess
+from assistant.tenant.deployment import ReachEntry
 from tests.fakes.scripted_http import Exchange, Script, scripted_http
 from tests.options.live.live_scene import Switches
 from tests.options.live.live_site import BEARER, Site, opened, orders
@@ -143,8 +143,7 @@ async def test_a_system_that_is_switched_off_gets_no_reply() -> None:
     clock, switches = SystemClock(), Switches()
     async with scripted_http(of_statuses(200)) as system:
         calls = HttpSystems({"care": SystemAccess("care", system.url)}, clock=clock)
-        entry = LiveReach.model_validate({"name": "care", "port": 443, "replies": PATH})
-        replies = PostedReplies(entry, calls, switches, clock)
+        replies = PostedReplies(ReachEntry(name="care", port=443), PATH, calls, switches, clock)
         await replies.deliver(reply)
         switches.off.add("care")
         with pytest.raises(ReplyNotDeliveredError, match="switched off"):

@@ -27,7 +27,7 @@ issuer = "https://care.shop.example"
 name = "orders"
 port = 443
 auth = "token"
-connector = "{CONNECTOR}"
+live.connector = "{CONNECTOR}"
 """
 PAIR = '{"id": "lost-card", "question": "A lost member card?", "answer": "Block it within one hour."}'
 

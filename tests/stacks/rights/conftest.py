@@ -19,8 +19,8 @@ issuer = "https://care.clinic.example.com"
 name = "orders"
 port = 443
 service_name = "com.amazonaws.vpce.us-east-1.vpce-svc-0fedcba9876543210"
-connector = "connectors/orders.toml"
 auth = "token"
+live.connector = "connectors/orders.toml"
 
 [[reach]]
 name = "wiki"
@@ -49,7 +49,7 @@ def clinic_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a clinic that has a live system and a wiki, and tries candidates."""
     tenants = shutil.copytree(ROOT / "tests/tenants", tmp_path_factory.mktemp("files") / "tenants")
     file = tenants / "clinic.toml"
-    text = file.read_text(encoding="utf-8").replace("[models]\n", "[models]\ntrials = true\n")
+    text = file.read_text(encoding="utf-8").replace("[models_lab]\n", "[models_lab]\ntrials = true\n")
     file.write_text(text + SYSTEMS, encoding="utf-8")
     return file
 

@@ -49,8 +49,8 @@ def test_the_copy_loads_and_differs_where_tenants_must(options: GlobalOptions, s
     tenant, copied = files.one("mine"), files.one(source)
     assert tenant.sources[0].paths == ("../my-notes",)
     assert tenant.embedding.endpoint == "mine-embedding"
-    assert tenant.generation.has_endpoint == (source != "sandbox")
-    assert tenant.generation.endpoint == ("mine-llm" if tenant.generation.has_endpoint else "llm")
+    assert tenant.has_llm_endpoint == (source != "sandbox")
+    assert tenant.generation.endpoint == ("mine-llm" if tenant.has_llm_endpoint else "llm")
     assert tenant.display_name == "Mine"
     assert tenant.deployment is not None
     assert tenant.glossary == {}

@@ -138,7 +138,7 @@ def pharmacy(
         'schema_version = 1\nname = "pharmacy"\ndisplay_name = "Pharmacy"\n'
         '[care_context]\nissuer = "https://care.example"\n'
         '[[reach]]\nname = "orders"\nport = 443\nauth = "token"\n'
-        f'connector = "{connector}"\n'
+        f'live.connector = "{connector}"\n'
     )
     tenants = {"pharmacy": load_tenant(folder / "pharmacy.toml")}
     return Layout(folder, folder / "state", tenants, settings or LocalSettings(), checkout=checkout)

@@ -13,8 +13,7 @@ from pydantic import BaseModel
 from assistant.tenant.care_app import CareAppConfig
 from assistant.tenant.deployment import AccountConfig
 from assistant.tenant.tenant import TenantConfig
-from assistant.tenant.toml_file import with_options
-from tools.pages import models_in
+from assistant.tenant.toml_file import models_in, with_options
 
 TESTS = Path(__file__).parents[2]
 FILES: Mapping[type[BaseModel], tuple[str, ...]] = {
@@ -30,7 +29,7 @@ NOT_SET = {
     "sources.ocr_languages": "goes with ocr",
     "sources.connector.ca_pem": "a deployment writes it, from ca_file of the [[reach]] entry",
     "records.deployed": "a deployment writes it",
-    "reach.inline": "is read from the connector file",
+    "reach.live.inline": "is read from the connector file",
     "reach.ca_pem": "is read from ca_file",
 }
 """Key = why no file of a deployed tenant has it. Of the care side they are keys that only a tenant needs."""

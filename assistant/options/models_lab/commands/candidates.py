@@ -168,7 +168,7 @@ def try_(
         )
     instance = model_artifacts.instance_named(facts.instance)
     price = load_prices().of("endpoint", instance.name).usd_per_hour
-    lacks = "roles for it: write models.trials = true"
+    lacks = "roles for it: write [models_lab] trials = true"
     place_json = deployed.output("Models", jumpstart.TRIAL_OUTPUT, lacks=lacks)
     require_quota(deployed.aws, f"{instance.name} for endpoint usage")
     sagemaker_jobs.require_sdk(_root(options))

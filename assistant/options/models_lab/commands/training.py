@@ -66,7 +66,7 @@ def train(
     hyperparameters = {"task": task, "base_licence": licence, **chosen}
     account, served_on = deployed.aws, instance_named(instance)
     job = TrainingJob(account, name, image, served_on, training_set, folder, hyperparameters, spot)
-    shared = deployed.output("Learning", TRAIN_OUTPUT, lacks="training: set [learning] training = true")
+    shared = deployed.output("Learning", TRAIN_OUTPUT, lacks="training: set [models_lab] training = true")
     order = job.order(json.loads(shared), root=root)
     arn = sagemaker_jobs.start("training_job", order, region=account.region, root=root)
     terminal.step(f"started {arn}")

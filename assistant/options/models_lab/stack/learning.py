@@ -22,7 +22,7 @@ from aws_cdk import aws_emrserverless as emr
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from assistant.options.models_lab.section import learning_of
+from assistant.options.models_lab.section import LabSection
 from assistant.options.models_lab.settings import MakingSetsSettings
 from assistant.process.settings import ServiceSettings
 from assistant.tenant.deployed_names import APPROVED, CORPORA, ERASURE_PARTITIONS, SETS_RUN, desk_partitions
@@ -154,7 +154,7 @@ class TrainingSets(Construct):
         task = ScheduledTask(
             self, "Task", foundation=foundation, definition=definition, workload=Workload.LEARNING
         )
-        task.every(cdk.Duration.days(learning_of(tenant.config).sets_every_days), "Schedule")
+        task.every(cdk.Duration.days(LabSection.of(tenant.config).sets_every_days), "Schedule")
 
     def _role(self, name: str, description: str, *, through: tuple[str, ...] = ()) -> WorkloadRole:
         return WorkloadRole(
@@ -189,7 +189,7 @@ def alarms(tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
     """Yield the alarm on sets that are not made: it looks back over two missed runs (metric ``SETS_RUN`` of
     ``make_sets``)."""
     metrics = tenant_alarms.metrics
-    learning = learning_of(metrics.tenant.config)
+    learning = LabSection.of(metrics.tenant.config)
     if learning.training and learning.sets_every_days:
         runs = metrics.or_zero(metrics.service(SETS_RUN, "Maximum", minutes=60), label="Sets made")
         hours = min(48 * learning.sets_every_days + 24, MOST_HOURS)  # after two missed runs
@@ -198,14 +198,14 @@ def alarms(tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
 
 def fill_in(tenant: DeployedTenant, data: dict[str, Any]) -> None:
     """Say in a container's tenant file whether sets are made: a receipt of a withdrawal names them."""
-    data["records"]["deployed"]["training"] = learning_of(tenant.config).training
+    data["records"]["deployed"]["training"] = LabSection.of(tenant.config).training
 
 
 def add_to_learning(stack: TenantStack, foundation: Foundation, log_groups: dict[str, str]) -> str | None:
     """Add what a tenant that trains needs: what jobs need, and the task that makes sets, whose log group goes
     into ``log_groups``. Return the bucket of sets and checkpoints, or None for a tenant that does not train.
     """
-    learning = learning_of(foundation.tenant.config)
+    learning = LabSection.of(foundation.tenant.config)
     if not learning.training:
         return None
     bucket = _add_jobs(stack, foundation)
@@ -374,12 +374,12 @@ class CorpusStack(TenantStack):
 def images(tenant: DeployedTenant) -> tuple[str, ...]:
     """Return the names of the images that this option's stacks start: the application's, for a tenant that
     makes corpora."""
-    return (CORPUS_IMAGE,) if learning_of(tenant.config).corpora else ()
+    return (CORPUS_IMAGE,) if LabSection.of(tenant.config).corpora else ()
 
 
 def add_corpus(scope: Construct, foundation: Foundation) -> tuple[TenantStack, OptionOutputs] | None:
-    """Add the stack to a tenant whose file has ``[learning] corpora``; None for another."""
-    if not learning_of(foundation.tenant.config).corpora:
+    """Add the stack to a tenant whose file has ``[models_lab] corpora``; None for another."""
+    if not LabSection.of(foundation.tenant.config).corpora:
         return None
     stack = CorpusStack(scope, foundation=foundation)
     return stack, OptionOutputs(job_bucket=stack.bucket_name)

@@ -4,7 +4,7 @@ A compile job (``assistant models compile``) reads the weights and its entry bel
 bucket, and puts what it compiled below ``compiled/``. No endpoint reads there, and the job puts nowhere else:
 a publisher promotes what it checked (docs/decisions/0083-compile-on-trainium.md).
 
-A tenant that tries candidates (``[models] trials = true``) has roles and logs of throw-away endpoints.
+A tenant that tries candidates (``[models_lab] trials = true``) has roles and logs of throw-away endpoints.
 ``assistant models try`` makes the endpoints themselves, with the permissions of the person who runs it. That
 person may pass the two roles; no other role of the tenant may (the boundary denies ``iam:PassRole``).
 
@@ -22,9 +22,8 @@ from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
 from assistant.options.models_lab.jumpstart import TRIAL_OUTPUT, TrialPlace
-from assistant.options.models_lab.section import LabModels
+from assistant.options.models_lab.section import LabSection
 from assistant.tenant.manifests import COMPILE_OUTPUT, COMPILED_PREFIX
-from assistant.tenant.toml_file import keys_of
 from stacks.outputs import KeysOutputs, NetworkOutputs, Workload
 from stacks.policy import MODELS_BUCKET, exceptions, wildcard
 from stacks.processes import PULL_IMAGE, image_repository_arn, job_platform_statements, shared_job_request
@@ -180,15 +179,15 @@ def _account(tenant: DeployedTenant, registry: str) -> str:
         return tenant.images.registries[registry][region]
     except KeyError:
         raise ConfigurationError(
-            f"{tenant.name}: [models] trials = true, and images.lock.toml has no account of {region} under "
-            f"[registries.{registry}]. Write it there, or take trials away."
+            f"{tenant.name}: [models_lab] trials = true, and images.lock.toml has no account of {region} "
+            f"under [registries.{registry}]. Write it there, or take trials away."
         ) from None
 
 
 def trial_endpoints(tenant: DeployedTenant) -> tuple[str, ...]:
     """Return the names of the throw-away endpoints: three trials may run at a time. Empty unless the tenant
     file says ``trials = true``."""
-    is_asked = keys_of(tenant.models, LabModels).trials
+    is_asked = LabSection.of(tenant.config).trials
     return tuple(f"{tenant.full_name}-trial-{n}" for n in (1, 2, 3)) if is_asked else ()
 
 
