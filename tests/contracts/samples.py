@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from assistant.domain.answers import AnswerRecord, Excerpt, Outcome, PassageUse, ShownAs
@@ -24,6 +24,7 @@ from assistant.domain.documents import (
     Unit,
 )
 from assistant.stores.events import Claim
+from assistant.stores.uploads import Upload
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 EAST = (1.0, 0.0, 0.0, 0.0)
@@ -270,3 +271,24 @@ def excerpt(mark: int = 0, *, document_id: str = "refill") -> Excerpt:
 def read(agent: str, *, minute: int = 0) -> AccessEntry:
     """Return the access entry of an agent who read a document."""
     return AccessEntry(at=NOON + timedelta(minutes=minute), agent=agent, kind="document", subject_id="refill")
+
+
+def upload(upload_id: str = "a" * 32, *, size_bytes: int = 4, first_load: bool = False) -> Upload:
+    return Upload(
+        upload_id=upload_id,
+        agent="olga",
+        labels=("hr",),
+        source="wiki",
+        path="guides/refunds.md",
+        size_bytes=size_bytes,
+        created_at=datetime(2026, 11, 1, tzinfo=UTC),
+        first_load=first_load,
+    )
+
+
+async def parts_of(*parts: bytes, breaks: bool = False) -> AsyncIterator[bytes]:
+    """Yield the parts of an upload, which may break off."""
+    for part in parts:
+        yield part
+    if breaks:
+        raise ConnectionResetError

@@ -11,17 +11,11 @@ import pytest
 
 from assistant.stores.uploads import PART_BYTES
 from tests.contracts.conftest import OtherProcess
+from tests.contracts.samples import parts_of
 from tests.contracts.twins import Twin
 
 KEY = "events/dt=2026-11-20/x.json"
 LONG = bytes(range(256)) * (PART_BYTES // 256)
-
-
-async def parts_of(*parts: bytes, breaks: bool = False) -> AsyncIterator[bytes]:
-    for part in parts:
-        yield part
-    if breaks:
-        raise ConnectionResetError
 
 
 async def keys_in(twin: Twin, prefix: str) -> list[str]:

@@ -7,23 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from assistant.domain.documents import Passage, PassageQuery, Retrieved, SearchFilters
-from tests.contracts import samples
+from assistant.domain.documents import Retrieved, SearchFilters
 from tests.contracts.samples import EAST, NOON, NORTH, UP, between, passage, query
+from tests.contracts.searching import found_ids, put, search
 from tests.contracts.twins import Twin
-
-
-async def put(twin: Twin, *entries: tuple[Passage, Sequence[float]]) -> None:
-    """Index each passage's document with the given passages."""
-    await twin.index.replace_documents(samples.documents_of(*entries))
-
-
-async def search(twin: Twin, asked: PassageQuery) -> Retrieved:
-    return await twin.search.search(asked, deadline=samples.soon())
-
-
-async def found_ids(twin: Twin, asked: PassageQuery) -> list[str]:
-    return [ranked.passage.document_id for ranked in (await search(twin, asked)).passages]
 
 
 def assert_documents(found: Retrieved, expected: set[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
 import pytest
@@ -17,9 +17,7 @@ from assistant.domain.documents import (
     ItemFacts,
     KnownItem,
     KnownWords,
-    Passage,
     PassageQuery,
-    Retrieved,
     SourceIds,
     Span,
     Unit,
@@ -29,20 +27,8 @@ from assistant.domain.errors import ConfigurationError, DeadlineExceededError, S
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.samples import EAST, NORTH, UP, between, card_of, indexed, passage, query
+from tests.contracts.searching import found_ids, put, search
 from tests.contracts.twins import DIMENSIONS, EMBEDDING_MODEL, Twin
-
-
-async def put(twin: Twin, *entries: tuple[Passage, Sequence[float]]) -> None:
-    """Index each passage's document with the given passages."""
-    await twin.index.replace_documents(samples.documents_of(*entries))
-
-
-async def search(twin: Twin, asked: PassageQuery) -> Retrieved:
-    return await twin.search.search(asked, deadline=samples.soon())
-
-
-async def found_ids(twin: Twin, asked: PassageQuery) -> list[str]:
-    return [ranked.passage.document_id for ranked in (await search(twin, asked)).passages]
 
 
 async def test_an_index_that_was_never_written_finds_nothing(twin: Twin) -> None:

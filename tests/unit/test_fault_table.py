@@ -22,21 +22,6 @@ def row(cell: Cell, *, sees: str = "503 `x`, retryable") -> Row:
 ROWS = [row(cell) for cell in CELLS]
 
 
-def test_a_page_has_one_row_for_each_cell() -> None:
-    found = lines_of(rendered(ROWS + ROWS[:3]))
-    assert sorted(found) == sorted((each.how, each.effect()) for each in ROWS)
-
-
-def test_a_cell_without_a_row_is_no_page() -> None:
-    with pytest.raises(ValueError, match=f"No test told of: .*{ROWS[0].dependency}"):
-        rendered(ROWS[1:])
-
-
-def test_two_tests_that_see_different_things_are_no_page() -> None:
-    with pytest.raises(ValueError, match="different"):
-        rendered([*ROWS, row(CELLS[0], sees="200")])
-
-
 def test_the_committed_page_has_every_cell_and_nothing_else() -> None:
     found: list[Cell] = []
     for how, _ in lines_of(PAGE.read_text(encoding="utf-8")):

@@ -15,6 +15,7 @@ from assistant.domain.documents import DocumentState, UploadResult
 from assistant.stores.s3 import S3Blobs
 from assistant.stores.uploads import UPLOAD_BLOBS, StoredUploads
 from assistant.tenant import deployed_names
+from tests.contracts.samples import parts_of, upload
 from tests.fakes.lambda_events import object_created, sqs_event
 from tests.node.lambdas.deployment import Deployment, message
 

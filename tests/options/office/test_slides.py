@@ -14,7 +14,7 @@ from pptx.util import Inches
 from assistant.documents.formats import convert
 from assistant.documents.page import Page
 from assistant.documents.parsing.render import render
-from tests.options.office.test_word import NAMES
+from tests.options.office.names import NAMES
 
 FULL = {"left": Inches(1), "top": Inches(3), "width": Inches(4), "height": Inches(1)}
 

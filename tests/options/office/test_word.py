@@ -13,25 +13,7 @@ from assistant.documents.page import Page
 from assistant.documents.parsing.render import render
 from assistant.domain.documents import UnitKind
 from assistant.domain.errors import DocumentInvalidError
-
-OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006"
-NAMES = " ".join(
-    f'xmlns:{prefix}="{uri}"'
-    for prefix, uri in {
-        "w": "http://schemas.openxmlformats.org/wordprocessingml/2006/main",
-        "r": f"{OFFICE}/relationships",
-        "m": f"{OFFICE}/math",
-        "a": "http://schemas.openxmlformats.org/drawingml/2006/main",
-        "wp": "http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing",
-        "pic": "http://schemas.openxmlformats.org/drawingml/2006/picture",
-        "c": "http://schemas.openxmlformats.org/drawingml/2006/chart",
-        "dgm": "http://schemas.openxmlformats.org/drawingml/2006/diagram",
-        "mc": "http://schemas.openxmlformats.org/markup-compatibility/2006",
-        "wps": "http://schemas.microsoft.com/office/word/2010/wordprocessingShape",
-        "w14": "http://schemas.microsoft.com/office/word/2010/wordml",
-        "v": "urn:schemas-microsoft-com:vml",
-    }.items()
-)
+from tests.options.office.names import NAMES, OFFICE
 
 
 def element(name: str, content: str) -> str:
@@ -315,26 +297,6 @@ def test_numbers_go_on_as_word_writes_them(form: str, shown: list[str]) -> None:
     assert lines == [f"({number}) {words}" for number, words in zip(shown, ("Lift.", "Turn."), strict=True)]
 
 
-def test_a_list_whose_kind_is_in_a_style_is_counted() -> None:
-    linked = '<w:abstractNum w:abstractNumId="1"><w:numStyleLink w:val="Steps"/></w:abstractNum>'
-    nums = "".join(
-        f'<w:num w:numId="{number}"><w:abstractNumId w:val="{kind}"/></w:num>'
-        for number, kind in ((1, 0), (2, 1))
-    )
-    made = numbering(level(0, "upperRoman", "%1)"), nums=linked + nums)
-    names = styles(Steps='steps|<w:pPr><w:numPr><w:numId w:val="1"/></w:numPr></w:pPr>')
-    assert text(item("Lift.", number_id=2), numbering=made, styles=names) == "I) Lift."
-
-
-def test_bullets_are_items_and_no_steps() -> None:
-    made = numbering(level(0, "bullet", "\uf0b7"), level(1, "bullet", "o"))
-    units = render(page(item("Tea.") + item("Green.", 1), numbering=made)).parsed.units
-    assert [(unit.text, unit.kind, unit.parent) for unit in units] == [
-        ("- Tea.", UnitKind.ITEM, None),
-        ("- Green.", UnitKind.ITEM, 0),
-    ]
-
-
 # --- tables -------------------------------------------------------------------------------------------------
 WIDE = '<w:gridSpan w:val="2"/>'
 BEGIN, GO_ON = '<w:vMerge w:val="restart"/>', "<w:vMerge/>"
@@ -380,12 +342,6 @@ def test_a_table_in_a_cell_does_not_take_the_names_of_the_others() -> None:
         "Animal: Donkey; Dose: Twice: Hour 0; 12.5 mL, Hour 6; 7.5 mL, then stop",
         "Animal: Goat; Dose: 4.0 mL",
     ]
-
-
-def test_a_title_across_a_table_is_no_name_of_a_column() -> None:
-    title = cell("Prices of May", properties='<w:gridSpan w:val="3"/>')
-    body = table([title], ["Item", "Size", "Price"], ["Tube", "4 cm", "$3"])
-    assert text(body) == "Prices of May\n\nItem: Tube; Size: 4 cm; Price: $3"
 
 
 def test_a_column_of_cells_without_a_name_only_places_texts() -> None:
@@ -656,18 +612,6 @@ def test_a_strict_file_is_read() -> None:
             new.writestr(name, content)
     assert b"purl.oclc.org" in strict.getvalue()
     assert convert("a.docx", strict.getvalue()).title == "Ten days."
-
-
-def test_any_prefix_of_a_name_is_read() -> None:
-    raw = io.BytesIO()
-    with zipfile.ZipFile(raw, "w") as container:
-        content = (
-            element("document", f"<w:body>{p('Ten days.')}</w:body>")
-            .replace("w:", "ns0:")
-            .replace("xmlns:ns0:", "xmlns:")
-        )
-        container.writestr("word/document.xml", content.replace("xmlns:w=", "xmlns:ns0="))
-    assert render(convert("a.docx", raw.getvalue())).parsed.text == "Ten days."
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,6 @@ def test_many_requests_are_answered_in_their_order_by_one_child(make: Make) -> N
 
 READING = {
     "cpu": (ParsingLimits(cpu_s=1), page(SLOW_TO_READ), "more than 1 s of CPU time"),
-    "wall": (ParsingLimits(wall_s=2.0), page(SLOW_TO_READ), "longer than 2 s"),
     "memory": (ParsingLimits(memory_mib=128), page(LARGE_TO_READ), "more than 128 MiB of memory"),
     "memory of a JSON line": (ParsingLimits(memory_mib=350), line(LONG_LINE), "out of memory"),
 }
@@ -88,7 +87,6 @@ def test_a_file_that_passes_a_limit_while_it_is_read_fails_alone(make: Make, cas
 @pytest.mark.parametrize(
     ("limits", "content", "says"),
     [
-        (ParsingLimits(cpu_s=2), SLOW, "more than 2 s of CPU time"),
         (ParsingLimits(wall_s=4.0), SLOW, "longer than 4 s"),
         (ParsingLimits(memory_mib=350), LARGE, "more than 350 MiB of memory"),
     ],

@@ -9,7 +9,6 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ from assistant.documents.files import read_sources
 from assistant.documents.receive import AddDocuments
 from assistant.domain.documents import DocumentState
 from tests.hostile.files import HostileFile, hostile_files
-from tests.processes.knowledge_worker.endpoint import ScriptedEndpoint, scripted_endpoint
 from tests.processes.knowledge_worker.site import Site
 from tests.unit.documents.knowledge import HANDBOOK, OLGA, Knowledge, document, until
 
@@ -28,17 +26,6 @@ GOOD = 600 if FULL else 100
 CHOSEN = hostile_files() if FULL else hostile_files()[::7]
 WITHIN_S = 1800.0 if FULL else 110.0
 ENDED = frozenset([DocumentState.LIVE, DocumentState.FAILED, DocumentState.STALE, DocumentState.WITHDRAWN])
-
-
-@pytest.fixture
-def endpoint() -> Iterator[ScriptedEndpoint]:
-    with scripted_endpoint() as server:
-        yield server
-
-
-@pytest.fixture
-def site(tmp_path: Path, endpoint: ScriptedEndpoint) -> Site:
-    return Site(tmp_path, endpoint)
 
 
 def write(folder: Path, hostile: list[HostileFile]) -> None:

@@ -9,15 +9,10 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from assistant.documents.worker import MAX_TRIES_ALONE
 from assistant.domain.documents import DocumentState
 from tests.fakes.file_modes import wider
-from tests.processes.knowledge_worker.endpoint import ScriptedEndpoint, scripted_endpoint
 from tests.processes.knowledge_worker.site import Site
 from tests.unit.documents.knowledge import Knowledge, document, until
 
@@ -26,17 +21,6 @@ KILLS = 10 if FULL else 3
 DOCUMENTS_A_KILL = 60
 POISON = "poison"
 WITHIN_S = 120.0
-
-
-@pytest.fixture
-def endpoint() -> Iterator[ScriptedEndpoint]:
-    with scripted_endpoint() as server:
-        yield server
-
-
-@pytest.fixture
-def site(tmp_path: Path, endpoint: ScriptedEndpoint) -> Site:
-    return Site(tmp_path, endpoint)
 
 
 async def counts(knowledge: Knowledge) -> dict[DocumentState, int]:

@@ -5,27 +5,15 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
 from assistant.domain.documents import DocumentState
 from tests.fakes.kept_vectors import write_kept_vectors
-from tests.processes.knowledge_worker.endpoint import ScriptedEndpoint, scripted_endpoint
+from tests.processes.knowledge_worker.endpoint import ScriptedEndpoint
 from tests.processes.knowledge_worker.site import WITHIN_S, Site
 from tests.unit.documents.knowledge import Knowledge, document, until, vector_of
-
-
-@pytest.fixture
-def endpoint() -> Iterator[ScriptedEndpoint]:
-    with scripted_endpoint() as server:
-        yield server
-
-
-@pytest.fixture
-def site(tmp_path: Path, endpoint: ScriptedEndpoint) -> Site:
-    return Site(tmp_path, endpoint)
 
 
 @pytest.fixture

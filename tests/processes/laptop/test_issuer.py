@@ -43,3 +43,4 @@ async def test_discovery_names_the_port_that_was_chosen(url: str) -> None:
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         found = (await client.get("/.well-known/openid-configuration")).json()
         assert found["issuer"] == url
+        assert found["code_challenge_methods_supported"] == ["S256"]

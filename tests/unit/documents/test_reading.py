@@ -28,15 +28,6 @@ class Texts:
     async def get_parsed(self, document_id: str, content_hash: str) -> ParsedDocument | None:
         return await self._store.get_parsed(document_id, content_hash)
 
-    async def put(self, document: Document) -> None:
-        await self._store.put(document)
-
-    async def put_parsed(self, document_id: str, content_hash: str, parsed: ParsedDocument) -> None:
-        await self._store.put_parsed(document_id, content_hash, parsed)
-
-    async def delete(self, document_id: str) -> None:
-        await self._store.delete(document_id)
-
 
 async def live(knowledge: Knowledge, *labels: str) -> str:
     """Add a document, wait until it answers, and return its hash."""

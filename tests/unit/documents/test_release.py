@@ -21,8 +21,8 @@ from assistant.documents.withdraw import (
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.errors import ContentsChangedError, NotFoundError
 from tests.unit.documents.knowledge import HANDBOOK, Knowledge, document
+from tests.unit.documents.loading import DECLARED, Accesses, load, seen
 from tests.unit.documents.restrictions import PUBLIC
-from tests.unit.documents.test_restrictions import DECLARED, Accesses, load, seen
 
 HIPAA = replace(HANDBOOK, two_people=True)
 OTTO = Writer("otto", frozenset({"hr"}))

@@ -8,19 +8,14 @@ from pathlib import Path
 import pytest
 
 from assistant.documents.files import SourceDocument
-from assistant.documents.receive import AddDocuments, AddSummary
+from assistant.documents.receive import AddDocuments
 from assistant.documents.sources import KnowledgeSource, Writer
-from assistant.domain.audit import AccessEntry
-from assistant.domain.clock import Deadline
-from assistant.domain.documents import DocumentState, PassageQuery, SearchFilters
+from assistant.domain.documents import DocumentState
 from assistant.tenant.tenant import SourceEntry
-from tests.unit.documents.knowledge import HANDBOOK, LABELS, OLGA, Knowledge, document, until, vector_of
+from tests.unit.documents.knowledge import HANDBOOK, LABELS, OLGA, Knowledge, document, until
+from tests.unit.documents.loading import DECLARED, Accesses, load, seen
 from tests.unit.documents.restrictions import PUBLIC, SPELLINGS, inventions
-from tests.unit.documents.source_files import read
 
-DECLARED = KnowledgeSource(
-    SourceEntry(name="handbook", namespace="", access="declared"), labels=LABELS, vocabulary=LABELS
-)
 FOLDER = KnowledgeSource(
     SourceEntry(name="handbook", namespace="", access="folder", folders={"": ("hr",)}),
     labels=LABELS,
@@ -30,43 +25,6 @@ HOLDER = Writer("hanna", frozenset({"hr"}))
 WIDER = b"---\nlabels: []\n---\n# Pay\n\nThe salary is 61 thousand.\n"
 HR = b"---\nlabels: [hr]\n---\n# Pay\n\nThe salary is 61 thousand.\n"
 STAFF = b"---\nlabels: [hr, staff]\n---\n# Pay\n\nThe salary is 61 thousand.\n"
-
-
-class Accesses:
-    """Keeps what is recorded."""
-
-    def __init__(self) -> None:
-        self.entries: list[AccessEntry] = []
-
-    async def record_access(self, entry: AccessEntry) -> None:
-        self.entries.append(entry)
-
-
-async def load(
-    knowledge: Knowledge,
-    folder: Path,
-    *,
-    writer: Writer = OLGA,
-    accesses: Accesses | None = None,
-    source: KnowledgeSource = HANDBOOK,
-) -> AddSummary:
-    add = AddDocuments(knowledge.knowledge_stores, clock=knowledge.clock, accesses=accesses)
-    return await add(read(folder), source=source, writer=writer)
-
-
-async def seen(knowledge: Knowledge, *labels: str) -> set[str]:
-    """Return the documents that an agent with these labels finds."""
-    query = PassageQuery(
-        text="pay salary",
-        vector=vector_of("pay"),
-        filters=SearchFilters(),
-        labels=frozenset(labels),
-        size=100,
-    )
-    retrieved = await knowledge.stores.search.search(
-        query, deadline=Deadline.after(60, clock=knowledge.clock)
-    )
-    return {ranked.passage.document_id for ranked in retrieved.passages}
 
 
 @pytest.fixture

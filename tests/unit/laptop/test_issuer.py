@@ -96,8 +96,11 @@ def redemption(code: str, **changes: str) -> dict[str, str]:
 
 
 async def test_a_code_is_redeemed_for_tokens(browser: httpx.AsyncClient, tmp_path: Path) -> None:
-    signed_in = answer_of(await browser.post("/authorize", data=FORM))
+    posted = await browser.post("/authorize", data=FORM)
+    cookie, signed_in = posted.headers["set-cookie"].lower(), answer_of(posted)
     assert (signed_in["state"], signed_in["iss"]) == ("s&1", ISSUER)
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
     response = await browser.post("/token", data=redemption(signed_in["code"]))
     assert response.status_code == 200
     assert response.headers["cache-control"] == "no-store"
@@ -142,8 +145,6 @@ async def test_a_wrong_redemption_uses_the_code_up(
         {"redirect_uri": f"{CONSOLE}.evil.example/"},
         {"redirect_uri": f"{CONSOLE}/#x"},
         {"redirect_uri": f"{CONSOLE}/\r\nset-cookie: a"},
-        {"redirect_uri": "javascript:alert(1)"},
-        {"redirect_uri": ""},
         {"redirect_uri": "http://[bad"},
         {"client_id": "other"},
     ],
@@ -217,23 +218,14 @@ async def test_who_signed_in_is_known_without_a_page(browser: httpx.AsyncClient,
     assert answer_of(await browser.get("/authorize", params=silent))["error"] == "login_required"
 
 
-async def test_the_session_cookie_is_out_of_reach_of_scripts(browser: httpx.AsyncClient) -> None:
-    cookie = (await browser.post("/authorize", data=FORM)).headers["set-cookie"].lower()
-    assert "httponly" in cookie
-    assert "samesite=lax" in cookie
-
-
 async def test_signing_out_ends_the_session(browser: httpx.AsyncClient) -> None:
     await code_of(browser)
     leaving = {"client_id": "assistant-console", "post_logout_redirect_uri": f"{CONSOLE}/"}
+    astray = leaving | {"post_logout_redirect_uri": "http://evil.example/"}
+    assert (await browser.get("/end-session", params=astray)).status_code == 400
     assert (await browser.get("/end-session", params=leaving)).headers["location"] == f"{CONSOLE}/"
     silent = await browser.get("/authorize", params=REQUEST | {"prompt": "none"})
     assert answer_of(silent)["error"] == "login_required"
-
-
-async def test_signing_out_leads_nowhere_else(browser: httpx.AsyncClient) -> None:
-    leaving = {"client_id": "assistant-console", "post_logout_redirect_uri": "http://evil.example/"}
-    assert (await browser.get("/end-session", params=leaving)).status_code == 400
 
 
 async def test_the_token_endpoint_speaks_to_the_console_s_origin_only(browser: httpx.AsyncClient) -> None:
@@ -247,14 +239,6 @@ async def test_the_token_endpoint_speaks_to_the_console_s_origin_only(browser: h
 async def test_an_unreadable_form_is_no_token(browser: httpx.AsyncClient, body: bytes) -> None:
     headers = {"content-type": "application/x-www-form-urlencoded"}
     assert (await browser.post("/token", content=body, headers=headers)).status_code == 400
-
-
-async def test_discovery_names_itself(browser: httpx.AsyncClient) -> None:
-    found = (await browser.get("/.well-known/openid-configuration")).json()
-    assert found["issuer"] == ISSUER
-    assert found["code_challenge_methods_supported"] == ["S256"]
-    keys = (await browser.get(found["jwks_uri"].removeprefix(ISSUER))).json()["keys"]
-    assert [key["alg"] for key in keys] == ["ES256"]
 
 
 def options_of(page: str) -> list[tuple[str, str, bool]]:
@@ -278,12 +262,6 @@ async def test_a_tenant_is_chosen_by_its_exact_name_where_display_names_are_alik
             refused = await client.post("/authorize", data=FORM | {"tenant": other})
             assert refused.status_code == 400
             assert "exact name: mine, pharmacy, sandbox." in refused.text
-
-
-async def test_the_only_tenant_needs_no_choice(tmp_path: Path, clock: SteppedClock) -> None:
-    async with browser_at({"clinic": "Clinic"}, tmp_path, clock) as client:
-        page = (await client.get("/authorize", params=REQUEST)).text
-    assert options_of(page) == [("clinic", "clinic · Clinic", True)]
 
 
 def test_a_token_says_what_the_grant_says_for_eight_hours(tmp_path: Path) -> None:
@@ -323,15 +301,6 @@ def test_a_broken_key_file_is_named(tmp_path: Path, content: str) -> None:
     file.parent.mkdir()
     file.write_text(content)
     with pytest.raises(ConfigurationError, match=r"signing-key\.json"):
-        load_or_create_signing_key(tmp_path)
-
-
-def test_a_public_key_alone_is_refused(tmp_path: Path) -> None:
-    import orjson
-
-    public = public_key_set(load_or_create_signing_key(tmp_path))["keys"][0]
-    (tmp_path / "issuer" / "signing-key.json").write_bytes(orjson.dumps(public))
-    with pytest.raises(ConfigurationError, match="private"):
         load_or_create_signing_key(tmp_path)
 
 

@@ -109,15 +109,3 @@ async def run(
     fresh = await late.search(asked)
     await late.close()
     return [entry for entries in kept.values() for entry in entries], incremental, fresh
-
-
-async def test_the_event_loop_runs_on_while_an_engine_works(tmp_path: Path) -> None:
-    opened = IndexFolder(tmp_path)
-    many = [(passage(f"d{number}", text="refill " * 50), EAST) for number in range(300)]
-    writing = asyncio.create_task(opened.put(*many))
-    turns = 0
-    while not writing.done():
-        turns += 1
-        await asyncio.sleep(0)
-    assert turns > 10
-    await opened.close()

@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from assistant.domain.documents import UploadResult
 from assistant.domain.errors import ConflictError
-from assistant.stores.uploads import PART_BYTES, Upload
+from assistant.stores.uploads import PART_BYTES
+from tests.contracts.samples import parts_of, upload
 from tests.fakes.tenant_stores import TenantStores
 
 CONTENT = bytes(range(256)) * (PART_BYTES // 256) + b"the rest"
 
 
-def upload(upload_id: str = "a" * 32, *, size_bytes: int = len(CONTENT), first_load: bool = False) -> Upload:
-    return Upload(
-        upload_id=upload_id,
-        agent="olga",
-        labels=("hr",),
-        source="wiki",
-        path="guides/refunds.md",
-        size_bytes=size_bytes,
-        created_at=datetime(2026, 11, 1, tzinfo=UTC),
-        first_load=first_load,
-    )
-
-
-async def parts_of(*parts: bytes, breaks: bool = False) -> AsyncIterator[bytes]:
-    for part in parts:
-        yield part
-    if breaks:
-        raise ConnectionResetError
-
-
 async def test_a_file_of_several_parts_comes_back_whole(stores: TenantStores, tmp_path: Path) -> None:
-    sent = upload()
+    sent = upload(size_bytes=len(CONTENT))
     await stores.uploads.store(sent, parts_of(CONTENT[:PART_BYTES], CONTENT[PART_BYTES:]))
     assert await stores.uploads.get(sent.key) == sent
     assert await stores.uploads.fetch(sent, tmp_path / "file")
@@ -45,7 +25,10 @@ async def test_a_file_of_several_parts_comes_back_whole(stores: TenantStores, tm
 
 
 async def test_of_an_upload_that_breaks_off_nothing_is_read(stores: TenantStores, tmp_path: Path) -> None:
-    broken, short = upload(first_load=True), upload("b" * 32, first_load=True)
+    broken, short = (
+        upload(size_bytes=len(CONTENT), first_load=True),
+        upload("b" * 32, size_bytes=len(CONTENT), first_load=True),
+    )
     with pytest.raises(ConnectionResetError):
         await stores.uploads.store(broken, parts_of(CONTENT[:PART_BYTES], breaks=True))
     with pytest.raises(ConflictError, match=r"5,242,880 bytes of 5,242,888 came"):

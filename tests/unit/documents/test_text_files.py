@@ -1,0 +1,156 @@
+"""Separated values and plain text as pages, and as the units that a search finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from assistant.documents.formats import convert
+from assistant.domain.documents import UnitKind
+from tests.unit.documents.converted import TABLES, refusal, units
+from tests.unit.documents.source_files import failure, write
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_each_cell_stands_under_the_names_of_its_own_table(kind: str) -> None:
+    lines, expected = TABLES[kind]
+    assert units(convert("a.csv", "\n".join(lines).encode())) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "Price list spring\n\nName;Price EUR\nAspirin;4,50\n",
+            ["Price list spring", "Name: Aspirin; Price EUR: 4,50"],
+        ),
+        ("Name;Price, EUR\nAspirin;4,50\n", ["Name: Aspirin; Price, EUR: 4,50"]),
+        ("sep=;\nName;Price\nAspirin;4,50\n", ["Name: Aspirin; Price: 4,50"]),
+        ('"sep=|"\r\nName|Price\r\nAspirin|4,50\r\n', ["Name: Aspirin; Price: 4,50"]),
+        (
+            "Fees, spring 2026\nExam;Price, EUR;Days\nHeart scan;88,40;2\nX-ray;20,00;1\n",
+            [
+                "Fees, spring 2026",
+                "Exam: Heart scan; Price, EUR: 88,40; Days: 2",
+                "Exam: X-ray; Price, EUR: 20,00; Days: 1",
+            ],
+        ),
+        ('A,B,C\nx,"y; z",5\nu,"v; w",6\n', ["A: x; B: y; z; C: 5", "A: u; B: v; w; C: 6"]),
+        ('"A"|"B"\n"x, y, z"|"u, v"\n"1, 2"|"3, 4"\n', ["A: x, y, z; B: u, v", "A: 1, 2; B: 3, 4"]),
+        ('Tube\tInches\nLong\t5"\n', ['Tube: Long; Inches: 5"']),
+        (
+            "clinic,updated,version\nMercy,4/1/2026,3.0.0\nmade,code|1,code|1|type,fee|gross\nScan,611,RC,99\n",
+            [
+                "clinic: Mercy; updated: 4/1/2026; version: 3.0.0",
+                "made: Scan; code|1: 611; code|1|type: RC; fee|gross: 99",
+            ],
+        ),
+        ("Sent by:;Phone:\nOrder 5;555\n", ["Sent by: | Phone:", "Order 5 | 555"]),
+        (
+            'Code;Price\n="00731";4,50\n"=""00084""";5,25\n',
+            ["Code: 00731; Price: 4,50", "Code: 00084; Price: 5,25"],
+        ),
+        ('Item;Fee\n"Drops, "mild" kind";5\n', ['Item: Drops, "mild" kind; Fee: 5']),
+        ('id,where\n1,"Street 1,\n12345 Town"\n', ["id: 1; where: Street 1, 12345 Town"]),
+        ('Name;Fees\nX-ray;"1,50\n2,50\n3,50"\n', ["Name: X-ray; Fees: 1,50, 2,50, 3,50"]),
+    ],
+)
+def test_a_delimiter_cuts_no_number_and_no_title(text: str, expected: list[str]) -> None:
+    assert units(convert("a.csv", text.encode())) == expected
+
+
+def test_a_cell_of_two_lines_below_title_lines_is_no_lost_quote() -> None:
+    text = 'Orders\n;Plant 3100\nNo.;Name;Note\n1187;Meier;"In part,\nrest later"\n1193;Kern;whole\n'
+    assert units(convert("a.csv", text.encode()), UnitKind.ROW)[-2:] == [
+        "No.: 1187; Name: Meier; Note: In part, rest later",
+        "No.: 1193; Name: Kern; Note: whole",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "Fees\n\nName;Fee EUR\nX-ray;4,50\nScan;88,40\n",
+            ["Name: X-ray; Fee EUR: 4,50", "Name: Scan; Fee EUR: 88,40"],
+        ),
+        ("Ward\tBeds\nNorth\t4\nSouth\t5\n", ["Ward: North; Beds: 4", "Ward: South; Beds: 5"]),
+        ('"A","B","C"\n"x","y","1"\n"u","v","2"\n', ["A: x; B: y; C: 1", "A: u; B: v; C: 2"]),
+        ("Ask first; then pay.\nPay first; then ask.\nAsk; pay.\n", []),
+        ("Dear Ann, Bob,\nCome at 5, or 6,\nor 7, not later.\n", []),
+        ("Name;Fee\nX-ray;4\n", []),
+    ],
+)
+def test_lines_of_plain_text_that_one_delimiter_cuts_alike_are_rows(text: str, expected: list[str]) -> None:
+    assert units(convert("a.txt", text.encode()), UnitKind.ROW) == expected
+
+
+def test_a_lost_quote_is_refused_with_its_line() -> None:
+    for rest in ("3,x,5\n4,y,6\n", '3,x,5\n4,"y",6\n', '3,x,5\n4,"",6\n4,z",1\n'):
+        reason = refusal("a.csv", f'id,name,n\n1,a,3\n2,"open quote tube,4\n{rest}'.encode())
+        assert reason.startswith("it is not CSV: in the row that begins in line 3, ")
+        assert reason.endswith("Correct its quotes, or export it again.")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_separated_values_are_read_by_their_delimiter_and_encoding(delimiter: str, encoding: str) -> None:
+    rows = [["Ort", "Gebühr"], ["Köln", "5"], ['"a, b; c"', "6"]]
+    raw = "\r\n".join(delimiter.join(row) for row in rows).encode(encoding)
+    assert units(convert("a.csv", raw)) == ["Ort: Köln; Gebühr: 5", "Ort: a, b; c; Gebühr: 6"]
+
+
+def test_numbered_lines_of_plain_text_are_steps() -> None:
+    converted = convert("a.txt", b"Refund\n\n9. Open the till.\n10) Count.")
+    assert units(converted, UnitKind.STEP) == ["9. Open the till.", "10) Count."]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1252", "The patient\u2019s fee is 5 € \u2013 ask at the desk."),
+        ("cp1252", "Köln"),
+        ("cp1252", "Keep at 5 °C, ½ tablet, 10 µg ± 2."),
+        ("cp1252", "¿Cuánto cuesta la operación del señor Núñez?"),
+        ("mac_roman", "The patient\u2019s fee"),
+        ("mac_roman", "Die Gebühr für größere Geräte in Köln"),
+        ("mac_roman", "Keep at 5 °C"),
+        ("mac_roman", "Tylenol\u2122 and Advil\u00ae"),
+        ("cp1251", "Пациент может перенести приём дважды."),
+        ("cp1251", "Aspirin is Аспирин here"),
+        ("cp1250", "Opłata za wizytę wynosi pięć złotych."),
+        ("iso8859_2", "Pacjent może zmienić termin dwukrotnie, opłata pięć złotych."),
+        ("koi8_r", "Пациент может перенести приём дважды."),
+        ("iso8859_15", "Fee 5 €, Dépôt 9 €"),
+        ("cp1253", "Ο ασθενής μπορεί να αλλάξει το ραντεβού δύο φορές."),  # noqa: RUF001
+    ],
+)
+def test_an_encoding_without_a_mark_is_judged(encoding: str, text: str) -> None:
+    assert convert("a.txt", text.encode(encoding)).title == text
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "Dušan".encode("cp1252"),  # "Duöan" of a Mac is as plausible
+        "患者は予約を二回まで無料で変更できます。".encode("shift_jis"),
+        "Die Gebühr für größere Geräte".encode("cp850"),
+        "┌──────────────────────────────────┐\n│ Kühlgel für Süße │".encode("cp850"),
+        "Größe für Köln, naïve café".encode() + b"\xfc x",
+        "ü".encode("utf-16-le"),
+    ],
+)
+def test_an_encoding_that_cannot_be_told_is_refused(raw: bytes) -> None:
+    assert "cannot be told from another one. Save it as UTF-8." in refusal("a.txt", raw)
+
+
+def test_a_text_over_the_limit_names_the_limit(tmp_path: Path) -> None:
+    long = write(tmp_path / "a.csv", "Name,Text\n" + "&,&\n" * 400_000)
+    assert failure(long).reason == "it has 800,002 cells; at most 500,000 are read. Split the file."
+    assert failure(long).own_id == "a.csv"
+    write(long, "Name,Text\n" + f"{'&' * 40},{'&' * 9}\n" * 90_000)
+    assert failure(long).reason == "its text is larger than 5,000,000 bytes. Split the file."
+    with long.open("r+b") as file:
+        file.truncate(5_000_001)
+    assert failure(long).code == "too_large"
