@@ -50,7 +50,7 @@ if TYPE_CHECKING:  # the rooms above, each of which says at what it calls
     from assistant.tenant.deployment_checks import Contradiction
     from assistant.tenant.prices import Price, Use
     from assistant.tenant.tenant import TenantConfig
-    from assistant.tenant.toml_file import OpenSection, OptionTable
+    from assistant.tenant.toml_file import Tables
     from assistant.terminal.account import AccountChecks, Finding
     from assistant.terminal.local import LocalRuntime
     from assistant.terminal.terminal import Terminal
@@ -81,7 +81,7 @@ class Option:
         return self.package.rpartition(".")[2]
 
     # --- the tenant file ---
-    def tables(self) -> Mapping[type[OpenSection], type[OptionTable]]:
+    def tables(self) -> Tables:
         """Return the option's tables, by the core's table that each is in."""
         return {}
 

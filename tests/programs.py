@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import NoReturn
@@ -49,3 +51,11 @@ class MissingPrograms:
             told = [f"{n} need{'s' * (n == 1)} {program}" for program, n in sorted(self._missing.items())]
             reporter = config.get_terminal_writer()
             reporter.line(f"skipped: {', '.join(told)}")
+
+
+def run_node(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    node = shutil.which("node", path=f"{Path(sys.executable).parent}") or shutil.which("node")
+    if node is None:
+        pytest.fail("Node is not installed: make setup")
+    command = [node, str(script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -6,14 +6,13 @@ import asyncio
 from typing import Annotated
 
 import typer
-from pydantic import BaseModel
 from typer import Argument, Option
 
 from assistant.client import AssistantClient, Question
 from assistant.domain.errors import ConfigurationError, InvalidRequestError, UnreadableRequestError
 from assistant.laptop.tokens import CareCase, Grant, issue_context
 from assistant.tenant.tenant import TenantConfig
-from assistant.terminal.answer_view import answer_on, question_of, reply_on
+from assistant.terminal.answer_view import answer_on, question_of
 from assistant.terminal.answer_view import explain as explain_record
 from assistant.terminal.loading import load_if_empty
 from assistant.terminal.local import local_runtime
@@ -37,7 +36,6 @@ def ask(
     question: Annotated[str, Argument(metavar="QUESTION")],
     tenant: Tenant,
     agent: Agent = "agent",
-    reply: Annotated[bool, Option("--reply", help="Write a reply to the patient from the answer.")] = False,
     explain: Annotated[bool, Option("--explain", help="Show retrieval, gate, prompt and times.")] = False,
     customer: Annotated[str | None, Option(metavar="ID", help=CUSTOMER)] = None,
     ids: Ids = None,
@@ -57,13 +55,13 @@ def ask(
     ask_and_show = _ask_as_json if options.json else _ask_on_terminal
     if service is not None:
         client = options.service_client(service, of="an agent's")
-        asyncio.run(ask_and_show(terminal, client, prepared, explain_it=explain, replies=reply))
+        asyncio.run(ask_and_show(terminal, client, prepared, explain_it=explain))
         return
     runtime = local_runtime(options, terminal)
     with runtime.site(command="assistant ask", shows=True):
         asyncio.run(load_if_empty(runtime, tenant))
         client = runtime.client(Grant(tenant, agent))
-        asyncio.run(ask_and_show(terminal, client, prepared, explain_it=explain, replies=reply))
+        asyncio.run(ask_and_show(terminal, client, prepared, explain_it=explain))
     if not options.json and runtime.site_here is not None:
         terminal.say(
             "the service has stopped again, so links to it do not open: make demo, or assistant "
@@ -101,31 +99,23 @@ def sign_context(options: GlobalOptions, tenant: TenantConfig, agent: str, case:
 
 
 async def _ask_on_terminal(
-    terminal: Terminal, client: AssistantClient, question: Question, *, explain_it: bool, replies: bool
+    terminal: Terminal, client: AssistantClient, question: Question, *, explain_it: bool
 ) -> None:
-    """Print the answer as it is streamed; then, if asked for, a reply to the patient and the answer's
-    record."""
+    """Print the answer as it is streamed; then, if asked for, its record."""
     async with client:
         printer = await answer_on(terminal, client, question)
-        if replies:
-            await reply_on(terminal, client, printer)
         if explain_it and printer.answer_id is not None:
             explain_record(terminal, (await client.read_answer(printer.answer_id)).record)
 
 
 async def _ask_as_json(
-    terminal: Terminal, client: AssistantClient, question: Question, *, explain_it: bool, replies: bool
+    terminal: Terminal, client: AssistantClient, question: Question, *, explain_it: bool
 ) -> None:
-    """Print one JSON object: the answer alone, or ``{"answer": …, "reply": …, "record": …}`` with what else
-    was asked for."""
+    """Print one JSON object: the answer alone, or ``{"answer": …, "record": …}``."""
     async with client:
         answer = await client.ask(question)
-        if not (explain_it or replies):
+        if not explain_it:
             terminal.line(answer.model_dump_json())
             return
-        results: dict[str, BaseModel] = {"answer": answer}
-        if replies:
-            results["reply"] = await client.write_reply(answer.answer_id)
-        if explain_it:
-            results["record"] = (await client.read_answer(answer.answer_id)).record
+        results = {"answer": answer, "record": (await client.read_answer(answer.answer_id)).record}
         terminal.json({name: model.model_dump(mode="json") for name, model in results.items()})

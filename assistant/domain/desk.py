@@ -27,7 +27,6 @@ class DeskKind(StrEnum):
     # Each with the model of its ``DeskItem.body``
     CASE = "case"  # Case
     APPROVED_ANSWER = "approved_answer"  # DeskApprovedAnswer
-    DOCUMENT_QUESTION = "document_question"  # DocumentQuestion
     GLOSSARY_ENTRY = "glossary_entry"  # GlossaryEntry
     ROUTER_RELEASE = "router_release"  # RouterRelease
     CASE_INDEX = "case_index"  # of the desk's own module, assistant.options.desk
@@ -153,7 +152,7 @@ def first_revision(
 
 DeskQuestion = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=2_000)]
 DeskWords = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-ItemKind = Literal["approved_answer", "document_question", "glossary_entry"]
+ItemKind = Literal["approved_answer", "glossary_entry"]
 """Kinds of ``DeskKind`` that reviewers make. Releases of weights have commands of their own."""
 ResolutionKind = Literal[ItemKind, "correction", "dismissed"]
 
@@ -184,7 +183,8 @@ def case_id(answer_id: str, reason: CaseReason) -> str:
 class Resolution(PublicModel):
     """How a case was, or shall be, resolved."""
 
-    kind: ResolutionKind
+    kind: ResolutionKind | Literal["document_question"]
+    """``document_question``: of a release that added questions to documents; nothing makes it any more."""
     item_id: RecordId | None = None
     """The desk item that it made, live or proposed; None for a correction and a dismissal."""
     note: str = Field(default="", max_length=2_000)
@@ -258,16 +258,6 @@ class DeskApprovedAnswer(PublicModel):
     proposed_by: str
     approved_by: str | None = None
     suspended_because: str = ""
-
-
-class DocumentQuestion(PublicModel):
-    """A question that a document answers, in the words of who asked."""
-
-    document_id: str
-    question: DeskQuestion
-    state: ItemState = ItemState.PROPOSED
-    proposed_by: str
-    approved_by: str | None = None
 
 
 class GlossaryEntry(PublicModel):

@@ -638,7 +638,7 @@ class RedactingSettings(FunctionSettings):
 
 
 class PreparingSettings(ServiceSettings):
-    """``assistant learn --deployed`` and its like: read a deployment's feedback, knowledge and desk."""
+    """``assistant learn --deployed`` and its like: read a deployment's knowledge and desk."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_PREPARE_")
 
@@ -646,17 +646,9 @@ class PreparingSettings(ServiceSettings):
     search: Literal["opensearch"] = "opensearch"  # pyright: ignore[reportIncompatibleVariableOverride]
     issuer: str = ""
     """Not used: nobody signs in here."""
-    labels_bucket: str = ""
-    """S3 bucket of feedback events."""
-    texts_bucket: str = ""
-    """S3 bucket of sealed texts."""
-    feedback_key_id: str | None = None
-    """KMS key that encrypts both; the buckets' default when absent."""
     evaluation_s3: str | None = Field(default=None, pattern=FOLDER_PATTERN)
     """`s3://bucket/prefix/` with the tenant's committed questions, as in the folder `evaluation`: copied at
     start."""
-
-    on_aws: ClassVar[tuple[str, ...]] = (*ServiceSettings.on_aws, "labels_bucket", "texts_bucket")
 
     @classmethod
     def wrong_together(cls, given: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from assistant.domain.errors import ConfigurationError
+from assistant.domain.live import ElementKind
 from assistant.tenant.toml_file import KeyMark, OpenSection, OptionTable, StrictModel, read_strict
 
 Profile = Literal["dev", "standard", "hipaa"]
@@ -303,6 +304,11 @@ class ReachTable(OptionTable):
     def is_live(self) -> bool:
         """Whether the entry is asked for live data."""
         return False
+
+    @property
+    def elements(self) -> Mapping[str, ElementKind]:
+        """Names of the live elements that it gives, each with its kind."""
+        return {}
 
     @property
     def files(self) -> tuple[str, ...]:

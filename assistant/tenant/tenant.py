@@ -127,6 +127,11 @@ class SourceEntry(OpenSection):
     ocr_languages: Annotated[tuple[_OcrLanguage, ...], Field(min_length=1, max_length=8)] = ("eng",)
     """Languages of its scans, as tesseract calls them."""
 
+    @property
+    def labels_of_its_system(self) -> set[str]:
+        """Labels that restrictions of the system map to, which its documents come from."""
+        return {label for table in self.option_tables(SourceTable) for label in table.labels_given}
+
     @model_validator(mode="after")
     def _labels_come_from_somewhere(self) -> Self:
         if self.access is None and self.kind != "live":
@@ -459,11 +464,10 @@ class TenantConfig(OpenSection):
                 raise ValueError(f'two sources have the {what} "{doubled[0]}"; ids of both would be the same')
         for source in self.sources:
             allowed = self.labels if source.labels is None else source.labels
-            of_system = {label for table in source.option_tables(SourceTable) for label in table.labels_given}
             for key, named, known in (
                 ("labels", source.labels or (), self.labels),
                 *(("folders", labels, allowed) for labels in source.folders.values()),
-                ("connector", sorted(of_system), allowed),
+                ("connector", sorted(source.labels_of_its_system), allowed),
             ):
                 unknown = [label for label in named if label not in known]
                 if unknown:

@@ -173,6 +173,10 @@ class OpenSection(StrictModel):
         return self
 
 
+Tables = Mapping[type[OpenSection], type[OptionTable]]
+"""The tables of one option, each by the core's table that it is in."""
+
+
 @cache
 def with_options(model: type[BaseModel]) -> type[Any]:
     """Return the subclass of an open section with the tables of all options, made once: a second would be
@@ -183,8 +187,11 @@ def with_options(model: type[BaseModel]) -> type[Any]:
     for option in installed():
         if (table := option.tables().get(model)) is not None:
             fields[table.table_name or option.name] = table.field()
-    names = {"__module__": model.__module__, "__doc__": model.__doc__}
-    return create_model(model.__name__, __base__=model, **names, **fields) if fields else model
+    if not fields:
+        return model
+    return create_model(
+        model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **fields
+    )
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:

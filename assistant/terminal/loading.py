@@ -34,6 +34,7 @@ from assistant.domain.live import ElementKind
 from assistant.domain.paths import canonical_path
 from assistant.stores.documents import StoredStates
 from assistant.stores.records import RECORDS
+from assistant.tenant.deployment import ReachTable
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.local import LocalRuntime, has_knowledge, local_runtime
 from assistant.terminal.terminal import GlobalOptions, Terminal
@@ -163,7 +164,12 @@ class FileReading:
     def of(cls, tenant: TenantConfig) -> FileReading:
         """Return the reading of a tenant's files, with nothing collected yet."""
         return cls(
-            {f"{entry.name}.{name}": kind for entry in tenant.reach for name, kind in entry.elements.items()}
+            {
+                f"{entry.name}.{name}": kind
+                for entry in tenant.reach
+                for table in entry.option_tables(ReachTable)
+                for name, kind in table.elements.items()
+            }
         )
 
     def items(self, folder: SourceFolders) -> Iterator[SourceItem]:

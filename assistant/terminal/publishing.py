@@ -4,8 +4,6 @@ signatures, and files for an inbox (``assistant knowledge push``).
 Models that come as Python packages are uploaded into a tenant's models bucket as they are. So a tenant that
 names them can answer before its own models are compiled.
 """
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -21,8 +19,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
-
-import boto3
 
 from assistant.documents.files import files_of, skipped_files
 from assistant.documents.uploads import pushed_result
@@ -398,7 +394,7 @@ class Inbox:
                 f'Nobody may push files of the source "{source}": name a role in deployment.pushers, and '
                 "deploy."
             )
-        partition = cast("Any", boto3).Session().get_partition_for_region(place.region)
+        partition = str(deployed.aws.call("sts", "get_caller_identity")["Arn"]).split(":")[1]
         path = f"{place.role_path}{tenant}/{place.pusher(tenant, source)}"
         pusher = deployed.aws.as_role(f"arn:{partition}:iam::{place.account}:role{path}")
         name = place.inbox_parameter(tenant)

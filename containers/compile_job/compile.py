@@ -13,7 +13,7 @@ network. Below the root (``/opt/ml``):
   "left_out": [], "files": {"config.json": "<sha256>"}}``.
 - ``output/failure``: the reason of a failure.
 
-Names in brackets (``kvcache_manager.py:46``) are files of optimum-neuron at that commit.
+Files that comments name (``optimum/commands/neuron/serve.py``) are optimum-neuron's at that commit.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-output.html
 """

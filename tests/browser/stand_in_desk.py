@@ -159,7 +159,7 @@ class StandInDesk:
 
 def _revision(item_id: str, revision: int, answer: Body, *, by: str, note: str) -> Body:
     head = {"kind": "approved_answer", "item_id": item_id, "revision": revision, "at": "2026-11-20T09:00:00Z"}
-    others = {"document_question": None, "glossary_entry": None}
+    others = {"glossary_entry": None}
     state = answer["state"]
     return {**head, "by": by, "note": note, "state": state, "approved_answer": answer, **others}
 

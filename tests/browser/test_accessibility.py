@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.answers import QUESTION, SUPPORTED, UNANSWERABLE, UNSUPPORTED, done, refill_sources, units
+from tests.browser.answers import QUESTION, UNANSWERABLE, done, refill_sources
 from tests.browser.console_page import ConsolePage, OpenConsole
 from tests.browser.product import Rehearsal
-from tests.browser.scripted_llm import Held
 from tests.browser.stand_in import StandIn
 
 VIEWS: dict[str, dict[str, Any]] = {
@@ -44,40 +43,6 @@ def test_the_sign_in_page(view: ConsolePage, check: Callable[[ConsolePage], None
 def written(request: pytest.FixtureRequest, at: OpenConsole) -> ConsolePage:
     """A tab that shows the stand-in's console."""
     return at(**request.param)
-
-
-def test_an_answer_from_its_first_word_to_the_verdict(
-    written: ConsolePage, stand_in: StandIn, check: Callable[[ConsolePage], None]
-) -> None:
-    middle = Held()
-    parts = units((f"{SUPPORTED} ", "supported", [1]), (UNSUPPORTED, "unsupported", []))
-    stand_in.answers(refill_sources(), *parts[:2], middle, *parts[2:], done(mode="written"))
-    written.ask(QUESTION)
-    expect(written.answer).to_contain_text(SUPPORTED)
-    check(written)
-    middle.released.set()
-    written.await_end()
-    check(written)
-    written.citations.first.focus()
-    expect(written.page.locator(".is-pointed-at")).to_have_count(1)
-    check(written)
-    written.citations.first.press("Enter")
-    expect(written.panel.locator("mark.passage").first).to_be_visible()
-    check(written)
-    written.page.keyboard.press("Escape")
-    written.edit_reply()
-    written.reply.fill("Dear patient")
-    check(written)
-    written.button("Bad").click()
-    written.button("Save the mark").click()
-    expect(written.page.locator("#reason-missing")).to_be_visible()
-    check(written)
-    written.page.get_by_label("Wrong", exact=True).check()
-    written.button("Save the mark").click()
-    expect(written.page.locator(".latest")).to_be_visible()
-    written.button("Record as sent").click()
-    expect(written.page.locator(".sent-list")).to_be_visible()
-    check(written)
 
 
 def test_answers_that_went_wrong(

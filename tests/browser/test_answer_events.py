@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -47,38 +46,6 @@ def begins(stand_in: StandIn) -> Held:
         refill_sources(section=SECTION, offered=OFFERED), held, first, last[0], gap, *last[1:], ending
     )
     return held
-
-
-def test_above_an_answer_is_one_box_with_the_emergency_first(
-    at: At, stand_in: StandIn, check: Callable[[ConsolePage], None]
-) -> None:
-    flags = [OVERDOSE, {**OVERDOSE, "name": "Bleeding", "text": "Press on it."}]
-    stand_in.started = {"red_flags": flags, "recorded_model": "a model, 20 Nov 2026"}
-    asked = [{"name": "orders", "kind": "live", "weight": 1.0, "state": "late"}]
-    loading = [{"reason": "first_load", "source": "handbook", "live": 29, "expected": 244}]
-    ending = done(mode="written", certainty="possibly", degraded=["reranking"], asked=asked, loading=loading)
-    stand_in.answers(refill_sources(), *units((SUPPORTED, "supported", [1])), ending)
-    console = at()
-    console.ask_to_the_end(QUESTION)
-    lines = console.page.locator(".above :is(summary, p.limit)")
-    firsts = (
-        OVERDOSE["name"],
-        "Bleeding",
-        "Not certain",
-        "orders did",
-        "Loading: 29",
-        "The service",
-        "Recorded",
-    )
-    expect(lines).to_have_text([re.compile(rf"^\s*{first}") for first in firsts])
-    expect(console.page.get_by_text(OVERDOSE["text"])).to_be_visible()
-    expect(console.page.get_by_text("Press on it.")).to_be_hidden()
-    lines.nth(1).click()
-    expect(console.page.get_by_text("Press on it.")).to_be_visible()
-    expect(console.page.get_by_text("a model, 20 Nov 2026")).to_be_hidden()
-    lines.last.click()
-    expect(console.page.get_by_text("a model, 20 Nov 2026")).to_be_visible()
-    check(console)
 
 
 def test_one_key_puts_the_offered_answer_into_the_reply(at: At, stand_in: StandIn) -> None:

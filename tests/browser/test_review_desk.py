@@ -132,7 +132,7 @@ def test_a_case_is_resolved_by_keyboard_alone(desk: OpenDesk, stand_in: StandIn)
     keyboard.press("Enter")
     expect(title(console)).to_be_focused()
     keyboard.press("Alt+Shift+R")
-    keyboard.press("ArrowUp")  # the last of the five
+    keyboard.press("ArrowUp")  # the last of the four
     expect(console.page.locator("#kind-dismissed")).to_be_checked()
     keyboard.press("Tab")
     keyboard.type("The agent misread the scale.")

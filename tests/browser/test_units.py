@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.browser.product import REPOSITORY
+from tests.programs import run_node
+
 CONSOLE = REPOSITORY / "assistant" / "service" / "console"
-
-
-def run_node(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    node = shutil.which("node", path=f"{Path(sys.executable).parent}") or shutil.which("node")
-    if node is None:
-        pytest.fail("Node is not installed: make setup")
-    command = [node, str(script), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_the_console_s_unit_tests_pass() -> None:

@@ -279,14 +279,8 @@ class SageMakerControl:
             for (where, name, _), each in self._kept.items()
             if (where, name) == (region, kind.name)
             and body.get("NameContains", "") in each.shown[f"{name}Name"]
-            and body.get("StatusEquals", each.status) == each.status
         ]
-        found.sort(
-            key=lambda each: each.shown[
-                f"{kind.name}Name" if body.get("SortBy") == "Name" else "CreationTime"
-            ],
-            reverse=body.get("SortOrder", "Descending") == "Descending",
-        )
+        found.sort(key=lambda each: each.shown["CreationTime"], reverse=True)
         shape = self._api.operation_model(f"List{kind.name}s").output_shape
         members = shape.members[kind.list_field].member.members
         shown = [{name: value for name, value in each.shown.items() if name in members} for each in found]

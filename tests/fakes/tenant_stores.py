@@ -99,7 +99,7 @@ class TenantStores(EmbeddedTenant):
     def index_of(self, model: IndexModel) -> EmbeddedPassageIndex:
         return self.passage_index.beside(model)
 
-    def expiring_table(self, clock: Clock) -> SqliteTable:
+    def table_expiring_by(self, clock: Clock) -> SqliteTable:
         """Return a table whose items expire by this clock, and are deleted at once."""
         table = SqliteTable(self.folder / "expiring.sqlite", clock=clock, sweep_every_s=0.02)
         table.begin_sweep()

@@ -13,7 +13,7 @@ from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTy
 from pydantic import ValidationError
 
 from assistant.options.desk.stack import LearningStack
-from assistant.options.models_lab.section import LearningSection
+from assistant.options.models_lab.section import LabSection
 from assistant.options.models_lab.stack.learning import CorpusStack
 from assistant.tenant.deployed_names import SETS_RUN
 from stacks.observability import ObservabilityStack
@@ -100,7 +100,7 @@ def test_missing_runs_raise_the_alarm_as_failed_ones_do_and_a_week_of_runs_does_
 
 def test_an_interval_that_no_alarm_can_watch_is_refused() -> None:
     with pytest.raises(ValidationError, match="less than or equal to 3"):
-        LearningSection(training=True, sets_every_days=7)
+        LabSection(training=True, sets_every_days=7)
 
 
 # --- the application that makes corpora ---

@@ -13,6 +13,7 @@ from assistant.options.bedrock.models import retention_of
 from assistant.tenant.deployment import PlaceSection
 from assistant.tenant.deployment_checks import Contradiction
 from assistant.tenant.tenant import TenantConfig, TenantTable
+from assistant.tenant.toml_file import Tables
 
 # "amazon.nova-lite-v1:0", or with a profile's part before it: "us.amazon.nova-lite-v1:0".
 ModelId = Annotated[str, StringConstraints(pattern=r"^([a-z]{2,8}\.)?[a-z0-9-]+\.[a-z0-9.-]+(:[0-9]+)?$")]
@@ -48,7 +49,7 @@ class BedrockSection(TenantTable):
         return self.model if self.regions is None else self.model.partition(".")[2]
 
 
-TABLES = {TenantConfig: BedrockSection}
+TABLES: Tables = {TenantConfig: BedrockSection}
 
 
 def contradictions(tenant: TenantConfig) -> Iterator[Contradiction]:

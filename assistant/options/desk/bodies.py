@@ -15,7 +15,6 @@ from assistant.domain.desk import (
     DeskApprovedAnswer,
     DeskQuestion,
     DeskWords,
-    DocumentQuestion,
     GlossaryEntry,
     ItemKind,
     ItemState,
@@ -82,11 +81,6 @@ class NewApprovedAnswer(PublicModel):
     """Documents that it rests on: it is suspended when the content of one changes."""
 
 
-class NewDocumentQuestion(PublicModel):
-    document_id: DocumentId
-    question: DeskQuestion
-
-
 class NewGlossaryEntry(PublicModel):
     said: DeskWords
     """What callers say."""
@@ -121,7 +115,6 @@ class CaseResolution(PublicModel):
     note: str = Field(default="", max_length=2_000)
     """Why; needed for a correction and a dismissal."""
     approved_answer: NewApprovedAnswer | None = None
-    document_question: NewDocumentQuestion | None = None
     glossary_entry: NewGlossaryEntry | None = None
 
     @model_validator(mode="after")
@@ -252,7 +245,6 @@ class DeskItemRevision(PublicModel):
     note: str
     state: ItemState
     approved_answer: DeskApprovedAnswer | None = None
-    document_question: DocumentQuestion | None = None
     glossary_entry: GlossaryEntry | None = None
 
 

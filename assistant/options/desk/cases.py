@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from assistant.answer.stored import ReadAnswers
-from assistant.documents.receive import AddDocuments
 from assistant.documents.sources import KnowledgeSources
 from assistant.domain.answers import AnswerRecord, StoredAnswer
 from assistant.domain.audit import AccessEntry
@@ -75,7 +74,6 @@ class DeskServices:
     answers: ReadAnswers
     knowledge: KnowledgeStores
     sources: KnowledgeSources
-    add_documents: AddDocuments
     embedder: TextEmbedder
     embedding_model: str
     labels: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Items that reviewers make at the desk: approved answers, questions of documents, glossary entries.
+"""Items that reviewers make at the desk: approved answers and glossary entries.
 
 Each is a desk item. Going live, withdrawing and putting an earlier revision back add a revision; under the
 deployment profile ``hipaa`` an item goes live by a second person's decision only.
@@ -27,7 +27,6 @@ from assistant.domain.desk import (
     CaseState,
     DeskItem,
     DeskKind,
-    DocumentQuestion,
     GlossaryEntry,
     ItemState,
     Resolution,
@@ -49,13 +48,11 @@ from assistant.options.desk.cases import (
     not_found,
     read_cases,
 )
-from assistant.options.desk.upkeep import DocumentQuestions
 from assistant.stores.desk import Contents
 
-Served = ApprovedAnswer | DocumentQuestion | GlossaryEntry
+Served = ApprovedAnswer | GlossaryEntry
 MODELS: Mapping[DeskKind, type[Served]] = {
     DeskKind.APPROVED_ANSWER: ApprovedAnswer,
-    DeskKind.DOCUMENT_QUESTION: DocumentQuestion,
     DeskKind.GLOSSARY_ENTRY: GlossaryEntry,
 }
 """The kinds that reviewers make. Releases of weights have commands of their own."""
@@ -73,14 +70,13 @@ def served_body(item: DeskItem) -> Served:
 class DeskItems:
     """Makes, lists and moves items. All methods raise RecordsUnavailableError.
 
-    ``approved_answer``, ``document_question`` and ``glossary_entry`` check a request and return the body of
-    an item that is not stored; ``put_new`` stores it. Stored items change by ``set_state``, ``restore``,
-    ``approve`` and ``move``.
+    ``approved_answer`` and ``glossary_entry`` check a request and return the body of an item that is not
+    stored; ``put_new`` stores it. Stored items change by ``set_state``, ``restore``, ``approve`` and
+    ``move``.
     """
 
-    def __init__(self, services: DeskServices, questions: DocumentQuestions) -> None:
+    def __init__(self, services: DeskServices) -> None:
         self._services = services
-        self._questions = questions
 
     async def approved_answer(
         self, request: bodies.NewApprovedAnswer, *, case: Case, identity: Identity
@@ -108,18 +104,6 @@ class DeskItems:
             labels=labels,
             sources=tuple(_bound(status) for status in statuses),
             from_answer=case.answer_id,
-            state=self._first_state(),
-            proposed_by=identity.agent,
-        )
-
-    async def document_question(self, request: bodies.NewDocumentQuestion, *, identity: Identity) -> Served:
-        """Return the body. Raises as ``DocumentQuestions.check``, NotFoundError and ConflictError as
-        ``approved_answer``."""
-        await self._sources([request.document_id], identity=identity)
-        await self._questions.check(request.document_id, request.question)
-        return DocumentQuestion(
-            document_id=request.document_id,
-            question=request.question,
             state=self._first_state(),
             proposed_by=identity.agent,
         )
@@ -196,9 +180,7 @@ class DeskItems:
         ]
         if not earlier:
             raise InvalidRequestError(f"to_revision is {change.to_revision}; give an earlier revision of it.")
-        before, body = served_body(item), served_body(earlier[0])
-        if isinstance(before, DocumentQuestion):
-            await self._questions.remove(before.document_id, before.question, by=identity.agent)
+        body = served_body(earlier[0])
         if body.state is not ItemState.LIVE:
             return await self.move(item, body, ItemState.WITHDRAWN, identity=identity, note=change.note)
         return await self._propose(item, body, identity=identity, note=change.note)
@@ -232,40 +214,22 @@ class DeskItems:
                 raise ConflictError(
                     "A source changed since this was proposed. Refuse it, and write it again."
                 )
-        elif isinstance(body, GlossaryEntry):
+        else:
             await self._check_entry(body, beside=item.item_id)
         return await self.move(item, body, ItemState.LIVE, identity=identity, note=note)
 
     async def move(
         self, item: DeskItem, body: Served, state: ItemState, *, identity: Identity, note: str
     ) -> DeskItem:
-        """Store a revision with this body and state, and put it into effect: add or remove a document's
-        question. The caller has checked that the item may have the state.
-        """
-        is_question = isinstance(body, DocumentQuestion)
-        if is_question and state is not ItemState.LIVE:
-            await self._questions.remove(body.document_id, body.question, by=identity.agent)
+        """Store a revision with this body and state. The caller has checked that the item may have the
+        state."""
         update: dict[str, object] = {"state": state}
         if state is ItemState.LIVE:
             update["approved_by"] = identity.agent if body.proposed_by != identity.agent else None
         if isinstance(body, ApprovedAnswer) and state is not ItemState.SUSPENDED:
             update["suspended_because"] = ""
         body = body.model_copy(update=update)
-        put = await self._services.put_next(item, body, by=identity.agent, note=note)
-        await self.take_effect(body, by=identity.agent)
-        return put
-
-    async def take_effect(self, body: Served, *, by: str) -> None:
-        """Add a live question to its document; serving reads the other kinds from the desk.
-
-        A question that cannot be added now is added by the upkeep (``DocumentQuestions.add_missing``).
-        """
-        if not isinstance(body, DocumentQuestion) or body.state is not ItemState.LIVE:
-            return
-        try:
-            await self._questions.add(body.document_id, body.question, by=by)
-        except AssistantError as error:
-            _log.warning("document_question_postponed", document_id=body.document_id, reason=error.code)
+        return await self._services.put_next(item, body, by=identity.agent, note=note)
 
     async def _propose(self, item: DeskItem, body: Served, *, identity: Identity, note: str) -> DeskItem:
         if isinstance(body, ApprovedAnswer):
@@ -354,22 +318,15 @@ class DeskItems:
 
     async def _visible(self, items: Sequence[DeskItem], identity: Identity) -> list[DeskItem]:
         """Return the items that the reader may see."""
-        pairs = [(item, served_body(item)) for item in items]
-        names = {body.document_id for _, body in pairs if isinstance(body, DocumentQuestion)}
-        statuses = await self._services.knowledge.states.get_many(sorted(names))
-        return [item for item, body in pairs if self._is_visible(body, statuses, identity)]
+        return [item for item in items if self._is_visible(served_body(item), identity)]
 
-    def _is_visible(self, body: Served, statuses: Mapping[str, DocumentStatus], identity: Identity) -> bool:
+    def _is_visible(self, body: Served, identity: Identity) -> bool:
         is_reviewer, owns = Role.REVIEWER in identity.roles, self._services.owns(identity)
         match body:
             case ApprovedAnswer():
                 names = [bound.document_id for bound in body.sources]
                 is_own = bool(names) and all(map(owns, names))
                 return identity.labels.issuperset(body.labels) and (is_reviewer or is_own)
-            case DocumentQuestion():
-                if not is_reviewer:
-                    return owns(body.document_id)
-                return is_open_to(statuses.get(body.document_id), identity.labels)
             case GlossaryEntry():
                 return is_reviewer
 
@@ -393,9 +350,7 @@ def _checked(labels: Set[str], identity: Identity) -> tuple[str, ...]:
 
 
 def _documents_of(body: Served) -> tuple[str, ...]:
-    if isinstance(body, ApprovedAnswer):
-        return tuple(bound.document_id for bound in body.sources)
-    return (body.document_id,) if isinstance(body, DocumentQuestion) else ()
+    return tuple(bound.document_id for bound in body.sources) if isinstance(body, ApprovedAnswer) else ()
 
 
 def _bound(status: DocumentStatus) -> BoundSource:
@@ -431,8 +386,6 @@ class Resolutions:
         items = self._items
         if request.approved_answer is not None:
             body = await items.approved_answer(request.approved_answer, case=stored.case, identity=identity)
-        elif request.document_question is not None:
-            body = await items.document_question(request.document_question, identity=identity)
         elif request.glossary_entry is not None:
             body = await items.glossary_entry(request.glossary_entry, identity=identity)
         else:
@@ -454,7 +407,6 @@ class Resolutions:
             with suppress(AssistantError):  # the item stays listed, and can be withdrawn there
                 await items.move(item, body, ItemState.WITHDRAWN, identity=identity, note=_TAKEN_BACK)
             raise
-        return await items.take_effect(body, by=identity.agent)
 
     async def approve(self, case_id: str, request: bodies.CaseApproval, *, identity: Identity) -> None:
         """Approve a proposal, or refuse it, which opens the case again. Raises ForbiddenError (the caller
@@ -485,12 +437,13 @@ class Resolutions:
         await self._desk.put_case(stored, OPENED_AGAIN, by=identity.agent, note=request.note)
 
     async def _item_of(self, case: Case, *, identity: Identity) -> DeskItem | None:
-        """Return the item that the case's resolution made; None for a dismissal or a correction.
+        """Return the item that the case's resolution made; None for a dismissal or a correction, and for a
+        question that an earlier release added to a document.
 
         Raises NotFoundError where the caller may not see it: nobody may approve what they may not read.
         """
         resolution = case.resolution
-        if resolution is None or resolution.item_id is None:
+        if resolution is None or resolution.item_id is None or resolution.kind == "document_question":
             return None
         return await self._items.find(DeskKind(resolution.kind), resolution.item_id, identity=identity)
 

@@ -5,7 +5,6 @@
 | the service, for each tenant | ``open_desk``, ``run_desk`` | as its settings choose |
 | the worker of a machine, for all tenants | ``open_movers`` | embedded |
 | the function ``move_feedback``, for its one tenant | ``open_moving`` | AWS |
-| ``assistant learn`` | ``open_deployed_learning`` | AWS |
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ from assistant.options.desk.section import DeskSection
 from assistant.options.desk.settings import MovingSettings
 from assistant.options.desk.signals import ErasePatient, Signals
 from assistant.options.desk.sweep import RecallSweep
-from assistant.options.desk.upkeep import ApprovedTexts, DeskUpkeep, DocumentQuestions
-from assistant.process.settings import PreparingSettings, StoreSettings
+from assistant.options.desk.upkeep import ApprovedTexts, DeskUpkeep
+from assistant.process.settings import StoreSettings
 from assistant.service.opened import tenant_in
 from assistant.stores.clients import AwsClients
 from assistant.stores.desk import DESK, TwoPeople
 from assistant.stores.documents import DOCUMENTS, STATES
 from assistant.stores.events import ERASURE_KEYS
-from assistant.stores.opened import AwsStores, EmbeddedTenant, open_deployed, open_embedded
+from assistant.stores.opened import AwsStores, EmbeddedTenant, open_embedded
 from assistant.stores.records import RECORDS
 from assistant.stores.store import Stores
 from assistant.tenant.deployed_names import FEEDBACK_SECRET_PURPOSE
@@ -56,7 +55,6 @@ if TYPE_CHECKING:
     from assistant.process.settings import ServiceSettings
     from assistant.service.served import ServedTenant
     from assistant.stores.desk import StoredDesk
-    from assistant.stores.documents import StoredStates
     from assistant.stores.events import StoredErasureKeys
     from assistant.stores.opened import StoreChoice
     from assistant.stores.records import StoredRecords
@@ -74,7 +72,6 @@ async def open_desk(served: ServedTenant, stores: StoreChoice) -> Sequence[objec
         answers=ReadAnswers(answering),
         knowledge=served.knowledge,
         sources=served.sources,
-        add_documents=served.add_documents,
         embedder=answering.embedder,
         embedding_model=tenant.embedding.model,
         labels=tenant.labels,
@@ -100,7 +97,7 @@ def run_desk(served: ServedTenant) -> Sequence[Coroutine[Any, Any, None]]:
     """Return the desk's tasks of one served tenant. They run until cancelled: the upkeep, the grouping of
     gaps, and the sweep of recall. Called after ``open_desk``."""
     services = served.part(DeskServices)
-    upkeep = DeskUpkeep(services, DocumentQuestions(services))
+    upkeep = DeskUpkeep(services)
     gaps = GapUpkeep(services, language(served.answering.tenant.language))
     return upkeep.run(), gaps.run(), served.part(RecallSweep).run()
 
@@ -233,7 +230,7 @@ async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
 # --- commands ---------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class LearningStores:
-    """What ``assistant learn`` works with of one tenant, on this machine or in a deployment."""
+    """What training sets are made of, of one tenant, on this machine or in a deployment."""
 
     tenant: TenantConfig
     feedback: StoredFeedback
@@ -241,7 +238,6 @@ class LearningStores:
     desk: StoredDesk
     records: StoredRecords
     texts: ReadableDocuments
-    states: StoredStates
 
     @classmethod
     async def of(cls, stores: Stores, tenant: TenantConfig) -> LearningStores:
@@ -253,12 +249,4 @@ class LearningStores:
             desk=await stores.of(DESK),
             records=await stores.of(RECORDS),
             texts=ReadableDocuments(documents, states=states),
-            states=states,
         )
-
-
-@asynccontextmanager
-async def open_deployed_learning(settings: PreparingSettings, tenant: str) -> AsyncGenerator[LearningStores]:
-    """Open what a deployment stores of a tenant. Raises ConfigurationError, DependencyError."""
-    async with open_deployed(settings, tenant) as (config, stores):
-        yield await LearningStores.of(stores, config)

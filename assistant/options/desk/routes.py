@@ -40,7 +40,6 @@ from assistant.options.desk.recalls import (
     RecallPage,
     RecallState,
 )
-from assistant.options.desk.upkeep import DocumentQuestions
 from assistant.service.errors import declared, problems
 from assistant.service.identity import TenantOf, caller_with
 from assistant.service.streams import json_body, stores_within
@@ -86,7 +85,7 @@ async def _desk(services: _Services) -> ReviewDesk:
 
 
 async def _items(services: _Services) -> DeskItems:
-    return DeskItems(services, DocumentQuestions(services))
+    return DeskItems(services)
 
 
 _Desk = Annotated[ReviewDesk, Depends(_desk)]

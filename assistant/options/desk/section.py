@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from assistant.tenant.tenant import TenantConfig, TenantSection
-from assistant.tenant.toml_file import StrictModel
+from assistant.tenant.toml_file import StrictModel, Tables
 
 PLACE_OF_ID, PLACE_OF_CHAT = "{conversation_id}", "{chat}"
 
@@ -58,4 +58,4 @@ class DeskSection(TenantSection):
     recall: RecallSection = RecallSection()
 
 
-TABLES = {TenantConfig: DeskSection}
+TABLES: Tables = {TenantConfig: DeskSection}

@@ -1,8 +1,4 @@
-"""Keeps documents and the desk consistent: questions that reviewers add to documents, and approved answers.
-
-An added question is a part of the stored document, as if its file had it: the document is stored again and
-queued, so that the worker indexes it with the question beside its title. A load of the file replaces the
-document without the question, and the upkeep adds it again.
+"""Keeps approved answers and documents consistent.
 
 The upkeep suspends an approved answer whose source changed or whose date has passed, and opens a case for the
 reviewers. Until then nothing outdated is quoted: serving checks an answer's sources with every match. Each
@@ -19,9 +15,7 @@ from datetime import date
 
 import structlog
 
-from assistant.documents.files import SourceDocument
 from assistant.documents.readable import pages_of
-from assistant.documents.sources import Writer
 from assistant.domain.desk import (
     BoundSource,
     Case,
@@ -29,19 +23,16 @@ from assistant.domain.desk import (
     CaseState,
     DeskItem,
     DeskKind,
-    DocumentQuestion,
     ItemState,
     Resolution,
     body_of_item,
     case_id,
 )
-from assistant.domain.documents import HELD_STATES, Document, DocumentState, DocumentStatus
+from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import (
     AssistantError,
     ConflictError,
     DocumentInvalidError,
-    InvalidRequestError,
-    NotFoundError,
 )
 from assistant.options.desk.approved import REMOVED_TEXT, ApprovedAnswer
 from assistant.options.desk.cases import (
@@ -50,7 +41,6 @@ from assistant.options.desk.cases import (
     UNRESOLVED,
     UPKEEP,
     DeskServices,
-    not_found,
     open_case,
     read_cases,
 )
@@ -61,133 +51,12 @@ _REVIEWS_EVERY_S = 3600.0
 """Review dates are days, so an hour is soon enough to read all documents' states."""
 _MOST_REVIEWS = 100
 """Cases that one hourly run opens at most: one page of the desk. The next run opens the others."""
-MOST_CHARACTERS = 500
-"""Length of one question: as long as ``Document.questions`` allows."""
-_MOST_QUESTIONS = 50
-"""Questions of one document: as many as ``Document.questions`` allows."""
 _GONE = (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
 _SAME_WORDS = "A source was read again, with the same words."
 _NOT_PASSED = "Its date has not passed: the clock that suspended it was ahead."
 # States of content that is stored and not searchable yet.
 _PENDING = (DocumentState.RECEIVED, DocumentState.PARSED, DocumentState.EMBEDDED)
 _log = structlog.get_logger(__name__)
-
-
-class DocumentQuestions:
-    """Adds questions to stored documents and takes them out again."""
-
-    def __init__(self, services: DeskServices) -> None:
-        self._services = services
-        self._checked: dict[str, str] = {}
-        """By document id, its content hash and live questions when the document had all of them: as long as
-        both are the same, it is not read again."""
-
-    async def check(self, document_id: str, question: str) -> None:
-        """Raise unless the question can be added: NotFoundError, InvalidRequestError (too long, too many),
-        ConflictError (the document has it, or does not answer now)."""
-        if len(question) > MOST_CHARACTERS:
-            raise InvalidRequestError(
-                f"question has {len(question)} characters; a document takes {MOST_CHARACTERS} at most."
-            )
-        document, _ = await self._live(document_id)
-        if _has(document, question):
-            raise ConflictError(f"The document {document_id} has this question already.")
-        if len(document.questions) >= _MOST_QUESTIONS:
-            raise InvalidRequestError(
-                f"The document {document_id} has {_MOST_QUESTIONS} questions, the most. Withdraw one."
-            )
-
-    async def add(self, document_id: str, question: str, *, by: str) -> None:
-        """Add the question, unless the document has it or 50 others. Raises NotFoundError, ConflictError as
-        ``check``, DependencyError."""
-        document, status = await self._live(document_id)
-        if not _has(document, question) and len(document.questions) < _MOST_QUESTIONS:
-            questions = (*document.questions, question)
-            await self._store(document, status, questions=questions, by=by)
-
-    async def remove(self, document_id: str, question: str, *, by: str) -> None:
-        """Remove the question from the document. Nothing happens where either does not exist."""
-        try:
-            document, status = await self._live(document_id)
-        except (NotFoundError, ConflictError):
-            return
-        if _has(document, question):
-            questions = tuple(
-                variant for variant in document.questions if variant.casefold() != question.casefold()
-            )
-            await self._store(document, status, questions=questions, by=by)
-
-    async def add_missing(self) -> int:
-        """Add live questions to documents that were loaded without them since; return how many.
-
-        Reads a document only when its content is another one than at the last call.
-        """
-        wanted: dict[str, list[str]] = {}
-        for item in await self._services.store.list(DeskKind.DOCUMENT_QUESTION):
-            body = body_of_item(item, DocumentQuestion)
-            if body.state is ItemState.LIVE:
-                wanted.setdefault(body.document_id, []).append(body.question)
-        statuses = await self._services.knowledge.states.get_many(list(wanted))
-        added = 0
-        for document_id, status in statuses.items():
-            state = f"{status.content_hash} {'|'.join(wanted[document_id])}"
-            if status.state not in HELD_STATES or self._checked.get(document_id) == state:
-                continue
-            document = await self._services.knowledge.documents.get(document_id)
-            missing = [text for text in wanted[document_id] if document and not _has(document, text)]
-            for question in missing:
-                await self.add(document_id, question, by=UPKEEP)
-                added += 1
-            if not missing:
-                self._checked[document_id] = state
-        return added
-
-    async def _live(self, document_id: str) -> tuple[Document, DocumentStatus]:
-        """Return a document that answers now. Raises NotFoundError, ConflictError without live content."""
-        status = await self._services.knowledge.states.get(document_id)
-        document = None if status is None else await self._services.knowledge.documents.get(document_id)
-        if status is None or document is None:
-            raise not_found()
-        if status.live_content_hash is None:
-            raise ConflictError(f"The document {document_id} is {status.state} and answers nothing now.")
-        return document, status
-
-    async def _store(
-        self, before: Document, status: DocumentStatus, *, questions: tuple[str, ...], by: str
-    ) -> None:
-        """Store the document with these questions and queue it, as a load of its file would."""
-        document = before.model_copy(update={"questions": questions})
-        source = self._services.sources.of_document(document.document_id)
-        if source is None:
-            raise not_found()
-        own_id = document.document_id.removeprefix(source.id_prefix)
-        item = SourceDocument(document.model_copy(update={"document_id": own_id}), status.origin or "")
-        writer = Writer(by, frozenset(document.labels))  # labels stay as they are
-        summary = await self._services.add_documents([item], source=source, writer=writer)
-        if summary.failures:
-            raise DocumentInvalidError(summary.failures[0].reason)
-        if status.live_content_hash == before.content_hash():  # else newer content or other readers decide
-            await self._bind_again(document, status)
-        _log.info("document_questions_changed", document_id=document.document_id, by=by)
-
-    async def _bind_again(self, document: Document, before: DocumentStatus) -> None:
-        """Bind approved answers to the document's new hash, so that a change of questions alone does not
-        suspend them."""
-        old = BoundSource(document_id=before.document_id, content_hash=before.content_hash)
-        new = old.model_copy(update={"content_hash": document.content_hash()})
-        for item in await self._services.store.list(DeskKind.APPROVED_ANSWER):
-            answer = body_of_item(item, ApprovedAnswer)
-            if old not in answer.sources or answer.state not in (ItemState.LIVE, ItemState.PROPOSED):
-                continue
-            sources = tuple(new if source == old else source for source in answer.sources)
-            body = answer.model_copy(update={"sources": sources})
-            note = f"The questions of {before.document_id} changed, and nothing else of it."
-            with suppress(ConflictError):  # somebody decides on it now, and binds it anew
-                await self._services.put_next(item, body, by=UPKEEP, note=note)
-
-
-def _has(document: Document, question: str) -> bool:
-    return question.casefold() in {held.casefold() for held in document.questions}
 
 
 class ApprovedTexts:
@@ -244,14 +113,13 @@ def _rests_on(body: ApprovedAnswer, document_id: str) -> bool:
 
 
 class DeskUpkeep:
-    """Watches one tenant's approved answers, documents' questions and review dates. For one event loop.
+    """Watches one tenant's approved answers and review dates. For one event loop.
 
     What it reads from the desk is kept until the desk's version changes: ``_dated`` and ``_resting``.
     """
 
-    def __init__(self, services: DeskServices, questions: DocumentQuestions) -> None:
+    def __init__(self, services: DeskServices) -> None:
         self._services = services
-        self._questions = questions
         self._states = services.knowledge.states
         self._reviews = ReviewDates(services)
         self._version = -1
@@ -276,8 +144,8 @@ class DeskUpkeep:
             await asyncio.sleep(UPKEEP_EVERY_S)
 
     async def __call__(self) -> None:
-        """Suspend approved answers that may not be live, remove texts of withdrawn documents, add missing
-        questions to documents, and open cases for review dates.
+        """Suspend approved answers that may not be live, remove texts of withdrawn documents, and open cases
+        for review dates.
 
         Raises RecordsUnavailableError, DependencyError.
         """
@@ -291,7 +159,6 @@ class DeskUpkeep:
         for document_id, status in (await self._states.get_many(list(self._resting))).items():
             if status.state is DocumentState.WITHDRAWN:
                 await self._texts.remove(document_id)
-        await self._questions.add_missing()
         await self._reviews()
 
     async def _read_dated(self) -> list[tuple[DeskItem, ApprovedAnswer]]:
@@ -328,8 +195,8 @@ class DeskUpkeep:
 
     async def _rebound(self, body: ApprovedAnswer, statuses: Mapping[str, DocumentStatus]) -> ApprovedAnswer:
         """Return the answer with each source bound to the document's live content, if that has the same words
-        and labels as the content that was approved. The hash may change without them, as when a question of
-        the document changed."""
+        and labels as the content that was approved. The hash may change without them, as when the file's
+        questions changed."""
         sources: list[BoundSource] = []
         for bound in body.sources:
             status = statuses.get(bound.document_id)

@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from assistant.domain.errors import ConfigurationError
+from assistant.domain.live import ElementKind
 from assistant.options.live.connector import Connector, Operation, load_connector, unproven
 from assistant.tenant.deployment import ReachEntry, ReachTable
 from assistant.tenant.deployment_checks import Contradiction
 from assistant.tenant.tenant import TenantConfig, TenantSection
-from assistant.tenant.toml_file import KeyMark, line_of, marked
+from assistant.tenant.toml_file import KeyMark, Tables, line_of, marked
 
 
 class LiveReach(ReachTable):
@@ -61,6 +62,12 @@ class LiveReach(ReachTable):
         openapi = None if self.inline is None else self.inline.openapi
         described = () if openapi is None else (str(Path(self.connector).parent / openapi),)
         return (self.connector, *described)
+
+    @property
+    def elements(self) -> Mapping[str, ElementKind]:
+        if self.inline is None:
+            return super().elements
+        return {element.name: element.kind for element in self.inline.elements}
 
     def with_files(self, entry: ReachEntry, folder: Path) -> Self:
         if self.connector is None:
@@ -140,7 +147,7 @@ class LiveSection(TenantSection):
             raise ValueError(f"{' and '.join(takers)} have replies; one [[reach]] entry takes them")
 
 
-TABLES = {TenantConfig: LiveSection, ReachEntry: LiveReach}
+TABLES: Tables = {TenantConfig: LiveSection, ReachEntry: LiveReach}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from assistant.tenant.tenant import TenantConfig, TenantSection
-from assistant.tenant.toml_file import KeyMark
+from assistant.tenant.toml_file import KeyMark, Tables
 
 
 class LabSection(TenantSection):
@@ -29,4 +29,4 @@ class LabSection(TenantSection):
     """Whether the models stack has the roles of throw-away endpoints (``assistant models try``)."""
 
 
-TABLES = {TenantConfig: LabSection}
+TABLES: Tables = {TenantConfig: LabSection}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from assistant.tenant.tenant import TenantConfig, TenantSection
+from assistant.tenant.toml_file import Tables
 
 
 class OpenAiSection(TenantSection):
@@ -15,4 +16,4 @@ class OpenAiSection(TenantSection):
     in the header ``Warning``, or the request is refused (422)."""
 
 
-TABLES = {TenantConfig: OpenAiSection}
+TABLES: Tables = {TenantConfig: OpenAiSection}

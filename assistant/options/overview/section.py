@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from assistant.tenant.tenant import TenantConfig, TenantSection
+from assistant.tenant.toml_file import Tables
 
 
 class OverviewSection(TenantSection):
@@ -15,4 +16,4 @@ class OverviewSection(TenantSection):
     no line of its own."""
 
 
-TABLES = {TenantConfig: OverviewSection}
+TABLES: Tables = {TenantConfig: OverviewSection}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from assistant.tenant.tenant import TenantConfig, TenantSection
+from assistant.tenant.toml_file import Tables
 
 
 class PanelSection(TenantSection):
@@ -15,4 +16,4 @@ class PanelSection(TenantSection):
     never. ``assistant learn suggestions`` says what the marks of your agents give."""
 
 
-TABLES = {TenantConfig: PanelSection}
+TABLES: Tables = {TenantConfig: PanelSection}

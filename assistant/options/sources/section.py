@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from assistant.tenant.deployment_checks import Contradiction
 from assistant.tenant.tenant import SourceEntry, SourceTable, TenantConfig
-from assistant.tenant.toml_file import KeyMark
+from assistant.tenant.toml_file import KeyMark, Tables
 
 # A column in a template: {question}.
 _COLUMN = re.compile(r"\{([A-Za-z_]\w{0,62})\}")
@@ -189,7 +189,7 @@ AnyConnector = Annotated[SqlConnector | MediaWikiConnector | ConfluenceConnector
 _PORTS = {"https": 443, "postgresql": 5432}
 
 
-TABLES = {SourceEntry: SourceConnector}
+TABLES: Tables = {SourceEntry: SourceConnector}
 
 
 def connector_of(source: SourceEntry) -> AnyConnector | None:

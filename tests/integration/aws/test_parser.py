@@ -31,7 +31,7 @@ from assistant.stores.documents import LONGEST_CONTENT_BYTES
 from tests.emulated_aws import create_documents_bucket
 from tests.fakes.aws_server import REGION
 from tests.fakes.lambda_service import LambdaService, lambda_service
-from tests.processes.documents.parsing_requests import line, page, titles_of
+from tests.processes.documents.requests import line, page, titles_of
 from tests.unit.documents.knowledge import document
 
 RECEIVED_AT = datetime(2026, 11, 27, tzinfo=UTC)

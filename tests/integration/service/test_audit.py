@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -196,3 +197,16 @@ async def test_days_are_utc_and_a_last_day_is_whole(service: RunningService) -> 
     status, out, err = await assistant(service, "--document", "wait", "--to", "2020-01-31")
     assert (status, out) == (0, "")
     assert "Nothing recorded from 2020-01-02 00:00 to 2020-02-01 00:00 UTC." in err
+
+
+async def test_the_command_asks_a_service_elsewhere_with_an_auditor_s_token(service: RunningService) -> None:
+    await read(service, "wait", agent="bob")
+    where = ("--agent", "bob", "--service", service.url, "--json")
+    token = service.headers(**ADA)["authorization"].removeprefix("Bearer ")
+    status, out, err = await assistant(service, *where, token=token)
+    assert (status, [json.loads(line)["subject_id"] for line in out.splitlines()]) == (0, ["wait"]), err
+    assert ("ada", "audit", "agent:bob") in seen(await audited(service, agent="ada"))
+    agents = service.headers()["authorization"].removeprefix("Bearer ")
+    refused, _, why = await assistant(service, *where, token=agents)
+    assert (refused, why.count("\n")) == (1, 1)
+    assert (await assistant(service, *where))[0] == 1

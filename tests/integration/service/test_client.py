@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from contextlib import aclosing
 
 import pytest
 
 from assistant.answer.events import Done, Problem, SentenceEnded, Sources, Started, Token
-from assistant.client import AssistantClient, Patience, Question
+from assistant.client import AssistantClient, Question
 from assistant.domain.answers import FinishReason, Sent, Verdict, VerdictLabel
-from assistant.domain.documents import Document
+from assistant.domain.documents import Document, DocumentState
 from tests.fakes.running_service import RunningService
 from tests.fakes.socket_server import socket_server
+from tests.integration.service.callers import calling
 
 KEPT = Question(question="How long is the wait?")
 DOCUMENT = Document(document_id="new", title="New", content="A new text.", media_type="text/plain")
-
-
-@asynccontextmanager
-async def calling(
-    service: RunningService, url: str | None = None, **who: Any
-) -> AsyncIterator[AssistantClient]:
-    token = service.headers(**who)["authorization"].removeprefix("Bearer ")
-    patience = Patience(first_wait_s=0.01)
-    async with AssistantClient(url or service.url, token=token, patience=patience) as client:
-        yield client
 
 
 @pytest.fixture
@@ -117,3 +107,31 @@ async def test_a_document_is_read_as_text_and_as_it_was_brought(client: Assistan
     assert cited.span == source.span
     assert await client.read_linked_document(source.document_url) == cited
     assert await client.read_original("wait") == cited.text.encode()
+
+
+async def test_a_chat_is_an_answer(client: AssistantClient) -> None:
+    completion = await client.chat([{"role": "user", "content": "How long is the wait?"}])
+    assert completion.choices[0].message.content == "Wait two days."
+    assert (await client.read_answer(completion.id)).record.text == "Wait two days."
+
+
+async def test_documents_come_and_go(service: RunningService) -> None:
+    async with calling(service, roles=["knowledge_owner"]) as owner:
+        status = await owner.bring_document(DOCUMENT)
+        assert status.state is DocumentState.RECEIVED
+        assert await owner.document_status("new") == status
+        page = await owner.list_documents(state=[DocumentState.LIVE], limit=1)
+        assert [document.document_id for document in page.documents] == ["wait"]
+        assert (await owner.withdraw_document("new")).state is DocumentState.WITHDRAWN
+
+
+async def test_a_file_is_uploaded_and_a_document_restored(service: RunningService) -> None:
+    async with calling(service, roles=["knowledge_owner"]) as owner:
+        (source,) = (await owner.list_sources()).sources
+        upload = await owner.upload_file("guides/hours.md", b"# Hours", knowledge_source=source.name)
+        (state,) = (await owner.upload_results([upload.upload_id])).uploads
+        assert (state.path, state.size_bytes) == ("guides/hours.md", 7)
+        (kept,) = (await owner.document_details("wait")).contents
+        restored = await owner.restore_document("wait", kept.content_hash)
+        assert restored.content_hash == kept.content_hash
+        assert (await owner.read_document_again("wait")).upload_id is None

@@ -11,19 +11,8 @@ import pytest
 
 from tests.fakes.running_service import RunningService, Scene, running_service
 from tests.fakes.stored_items import stored_bodies
+from tests.integration.service.callers import SOURCES, owner
 
-SOURCES = """
-[[sources]]
-name = "handbook"
-access = "everyone"
-namespace = ""
-[[sources]]
-name = "wiki"
-access = "folder"
-folders = { "" = ["hr"] }
-writers = { agents = ["wim"], labels = ["desk"] }
-labels = ["desk", "hr"]
-"""
 NEW = {"document_id": "new", "title": "New", "content": "# New\n\nText.", "media_type": "text/markdown"}
 
 
@@ -32,10 +21,6 @@ async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
     async with running_service(tmp_path, Scene(more_of_tenants=SOURCES)) as running:
         await running.know("wait", "The wait is two days.")
         yield running
-
-
-def owner(service: RunningService, agent: str = "olga", *labels: str) -> dict[str, str]:
-    return service.headers(agent, roles=["knowledge_owner"], labels=labels)
 
 
 LABELS = {"wim": ("hr",), "olga": (), "hanna": ("hr",)}

@@ -12,7 +12,7 @@ from assistant.domain.answers import CheckBody, ReplyBody, Sent
 from tests.fakes.answering import verdicts
 from tests.fakes.running_service import RunningService, Scene, events_of, running_service
 from tests.fakes.sagemaker_socket import SageMakerSocket
-from tests.integration.service.test_client import calling
+from tests.integration.service.callers import calling
 
 CITED = ("The wait is two days [1.1].",)
 REPLY = ("You wait two days", ", not 10 weeks.")

@@ -15,7 +15,7 @@ from assistant.stores.uploads import PART_BYTES
 from tests.fakes.running_service import RunningService, Scene, eventually, running_service
 from tests.fakes.sagemaker_socket import DIMENSIONS
 from tests.fakes.tenant_stores import TenantStores
-from tests.integration.service.test_knowledge_sources import SOURCES, owner
+from tests.integration.service.callers import SOURCES, owner
 
 PAGE = b"# Refunds\n\nA refund takes three days.\n"
 

@@ -8,7 +8,6 @@ import json
 from typing import Any
 
 import pytest
-from tests.contracts.test_uploads import parts_of, upload
 
 from assistant.documents.work import EmbeddingLimits
 from assistant.domain.documents import DocumentState, UploadResult

@@ -80,9 +80,9 @@ class LearningDeployment:
     def bucket(self, what: str) -> str:
         return f"s3://{self.named(what)}/"
 
-    def _stores(self) -> dict[str, str]:
+    def _stores(self, *buckets_of: str) -> dict[str, str]:
         tables = {f"{role}_table": self.named(role) for role in ("states", "records", "events", "desk")}
-        buckets = {f"{kind}_bucket": self.named(kind) for kind in ("documents", "labels", "texts")}
+        buckets = {f"{kind}_bucket": self.named(kind) for kind in ("documents", *buckets_of)}
         return tables | buckets | {"region": REGION, "aws_endpoint_url": self.aws.aws_url}
 
     async def learn(self, *arguments: str) -> Result:
@@ -112,7 +112,7 @@ class LearningDeployment:
 
     async def move(self) -> dict[str, Any]:
         """Call the mover as its schedule does."""
-        given = self._stores() | {
+        given = self._stores("labels", "texts") | {
             "pseudonyms_parameter": self.aws.parameter("feedback", TENANT),
             "tenant_file_s3": f"{self.bucket('models')}pharmacy.toml",
             "tenants_dir": str(self.folder / "moving"),
@@ -123,7 +123,7 @@ class LearningDeployment:
 
     def set_task(self) -> None:
         """Set the variables of the task that makes training sets."""
-        given = self._stores() | {
+        given = self._stores("labels", "texts") | {
             "tenant_file_s3": f"{self.bucket('models')}pharmacy.toml",
             "tenants_dir": str(self.folder / "task"),
             "sets_dir": str(self.folder / "made"),

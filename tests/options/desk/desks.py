@@ -9,7 +9,6 @@ from datetime import datetime
 from pathlib import Path
 
 from assistant.answer.stored import ReadAnswers
-from assistant.documents.receive import AddDocuments
 from assistant.documents.sources import KnowledgeSources
 from assistant.domain.clock import Clock
 from assistant.domain.desk import Case, CaseReason, DeskKind, body_of_item, case_id
@@ -20,7 +19,7 @@ from assistant.options.desk.cases import DeskServices, ReviewDesk
 from assistant.options.desk.events import FeedbackEvent
 from assistant.options.desk.intake import OpenCases
 from assistant.options.desk.items import DeskItems, Resolutions
-from assistant.options.desk.upkeep import DeskUpkeep, DocumentQuestions
+from assistant.options.desk.upkeep import DeskUpkeep
 from assistant.stores.desk import DESK_TABLE, StoredDesk
 from assistant.tenant.tenant import TenantConfig, default_source
 from assistant.text.language import language
@@ -44,19 +43,15 @@ class Desk:
         return ReviewDesk(self.services)
 
     @property
-    def questions(self) -> DocumentQuestions:
-        return DocumentQuestions(self.services)
-
-    @property
     def items(self) -> DeskItems:
-        return DeskItems(self.services, self.questions)
+        return DeskItems(self.services)
 
     @property
     def resolutions(self) -> Resolutions:
         return Resolutions(self.queue, self.items)
 
     def upkeep(self) -> DeskUpkeep:
-        return DeskUpkeep(self.services, self.questions)
+        return DeskUpkeep(self.services)
 
     async def answered(self, answer_id: str, question: str = "How long is the wait?") -> None:
         await self.stores.records.put_answer(
@@ -123,7 +118,6 @@ async def desk_of(place: Path, *, two_people: bool = False, most_of_agent: int =
         answers=ReadAnswers(FakeTenant().services),
         knowledge=stores.knowledge,
         sources=KnowledgeSources.of(tenant),
-        add_documents=AddDocuments(stores.knowledge, clock=clock),
         embedder=FakeEmbedder(),
         embedding_model="tiny",
         labels=tenant.labels,

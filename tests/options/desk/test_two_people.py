@@ -17,17 +17,17 @@ from assistant.domain.errors import (
     SecondPersonNeededError,
 )
 from assistant.stores.desk import HOLDS_FOR, WAITS_FOR, Contents, StoredDesk, TwoPeople
-from assistant.stores.sqlite_table import SqliteTable
 from tests.contracts import samples
 from tests.fakes.clock import SteppedClock
+from tests.fakes.tenant_stores import TenantStores
+from tests.options.desk.desks import SteppedDesk
 
 
 class Room:
     """A desk at which people ask."""
 
-    def __init__(self, table: SqliteTable, clock: SteppedClock) -> None:
-        self.clock = clock
-        self.store = StoredDesk(table)
+    def __init__(self, store: StoredDesk, clock: SteppedClock) -> None:
+        self.clock, self.store = clock, store
         self.two_people = TwoPeople(self.store, is_needed=True)
         self.there = {"a": "1"}
 
@@ -51,9 +51,9 @@ class Room:
 @pytest.fixture
 async def room(tmp_path: Path) -> AsyncIterator[Room]:
     clock = SteppedClock(samples.NOON)
-    table = SqliteTable(tmp_path / "desk.sqlite", clock=clock)
-    yield Room(table, clock)
-    await table.close()
+    stores = TenantStores(tmp_path)
+    yield Room(SteppedDesk(stores, clock), clock)
+    await stores.close()
 
 
 @pytest.mark.parametrize(

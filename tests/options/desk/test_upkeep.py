@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from assistant.documents.files import SourceDocument
-from assistant.documents.sources import Writer
 from assistant.domain.desk import (
     Case,
     CaseReason,
     CaseState,
     DeskKind,
-    DocumentQuestion,
+    GlossaryEntry,
     ItemState,
     body_of_item,
     case_id,
@@ -27,7 +25,7 @@ from assistant.options.desk.bodies import (
     CaseResolution,
     DeskDocument,
     NewApprovedAnswer,
-    NewDocumentQuestion,
+    NewGlossaryEntry,
     StateChange,
 )
 from assistant.options.desk.cases import CaseFilter, ReviewDesk, StoredCase
@@ -38,7 +36,6 @@ from tests.fakes.clock import SteppedClock
 from tests.options.desk.desk_scene import bad_verdict
 from tests.options.desk.desks import RITA, Desk, SteppedDesk, desk_of
 
-QUESTION = "When is it my turn?"
 TOMORROW = samples.NOON.date() + timedelta(days=1)
 
 
@@ -62,29 +59,6 @@ async def approve(desk: Desk, answer_id: str = "a1") -> None:
     )
     asked = CaseResolution(revision=1, kind="approved_answer", approved_answer=answer)
     await desk.resolutions.resolve(case_id(answer_id, CaseReason.BAD_VERDICT), asked, identity=RITA)
-
-
-async def add_question(desk: Desk, answer_id: str = "a2") -> str:
-    """Add a question to ``wait`` by a case of its own; return the item's id."""
-    await desk.answered(answer_id)
-    await desk.took(bad_verdict(answer_id, "wait"))
-    question = NewDocumentQuestion(document_id="wait", question=QUESTION)
-    asked = CaseResolution(revision=1, kind="document_question", document_question=question)
-    await desk.resolutions.resolve(case_id(answer_id, CaseReason.BAD_VERDICT), asked, identity=RITA)
-    (item,) = await desk.services.store.list(DeskKind.DOCUMENT_QUESTION)
-    return item.item_id
-
-
-async def load(desk: Desk, document: Document) -> None:
-    """Load a document from its file, as its owner does."""
-    source = desk.services.sources.all[0]
-    await desk.services.add_documents([SourceDocument(document, "")], source=source, writer=Writer("olga"))
-
-
-async def questions_of(desk: Desk) -> tuple[str, ...]:
-    document = await desk.stores.documents.get("wait")
-    assert document is not None
-    return document.questions
 
 
 async def test_new_content_suspends_the_answer_and_opens_a_case(desk: Desk) -> None:
@@ -168,56 +142,6 @@ async def test_a_second_suspension_opens_the_same_case_again(desk: Desk) -> None
     assert len(await desk.services.store.history(DeskKind.CASE, name)) == 4
 
 
-async def test_a_question_added_to_a_source_leaves_its_answers_live(desk: Desk) -> None:
-    await approve(desk)
-    await add_question(desk)
-    upkeep = desk.upkeep()
-    await upkeep()
-    await desk.index()
-    await upkeep()
-    (answer,) = await desk.approved()
-    assert answer.state is ItemState.LIVE
-
-
-async def test_a_load_without_the_question_gets_it_back(desk: Desk) -> None:
-    await add_question(desk)
-    await desk.index()
-    await load(desk, await desk.know(text="The wait is five days."))
-    assert await questions_of(desk) == ()
-    await desk.upkeep()()
-    assert await questions_of(desk) == (QUESTION,)
-    assert await desk.stores.queue.depth() == 2
-
-
-async def test_a_withdrawn_question_does_not_come_back(desk: Desk) -> None:
-    item_id = await add_question(desk)
-    await desk.index()
-    item = await desk.items.find(DeskKind.DOCUMENT_QUESTION, item_id, identity=RITA)
-    await desk.items.set_state(item, StateChange(revision=1, state="withdrawn"), identity=RITA)
-    await desk.upkeep()()
-    assert await questions_of(desk) == ()
-
-
-async def test_an_owner_s_own_questions_stay(desk: Desk) -> None:
-    document = await desk.stores.documents.get("wait")
-    assert document is not None
-    await load(desk, document.model_copy(update={"questions": ("Own question?",)}))
-    await desk.index()
-    item_id = await add_question(desk)
-    await desk.index()
-    assert await questions_of(desk) == ("Own question?", QUESTION)
-    item = await desk.items.find(DeskKind.DOCUMENT_QUESTION, item_id, identity=RITA)
-    await desk.items.set_state(item, StateChange(revision=1, state="withdrawn"), identity=RITA)
-    assert await questions_of(desk) == ("Own question?",)
-
-
-async def test_a_question_that_the_document_has_is_refused(desk: Desk) -> None:
-    await add_question(desk)
-    await desk.index()
-    with pytest.raises(ConflictError, match="has this question already"):
-        await add_question(desk, "a3")
-
-
 class RivalFirst(ReviewDesk):
     """Another reviewer dismisses each case just before it is decided."""
 
@@ -230,14 +154,13 @@ async def test_a_decision_that_lost_its_case_takes_its_item_back(desk: Desk) -> 
     await desk.answered("a1")
     await desk.took(bad_verdict("a1", "wait"))
     name = case_id("a1", CaseReason.BAD_VERDICT)
-    question = NewDocumentQuestion(document_id="wait", question=QUESTION)
-    asked = CaseResolution(revision=1, kind="document_question", document_question=question)
+    entry = NewGlossaryEntry(said="jab", means="vaccination")
+    asked = CaseResolution(revision=1, kind="glossary_entry", glossary_entry=entry)
     slow = Resolutions(RivalFirst(desk.services), desk.items)
     with pytest.raises(ConflictError):
         await slow.resolve(name, asked, identity=RITA)
-    (item,) = await desk.services.store.list(DeskKind.DOCUMENT_QUESTION)
-    assert body_of_item(item, DocumentQuestion).state is ItemState.WITHDRAWN
-    assert await questions_of(desk) == ()
+    (item,) = await desk.services.store.list(DeskKind.GLOSSARY_ENTRY)
+    assert body_of_item(item, GlossaryEntry).state is ItemState.WITHDRAWN
 
 
 async def test_a_passed_review_date_is_one_case_until_the_document_has_another(desk: Desk) -> None:

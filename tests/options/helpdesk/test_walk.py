@@ -34,7 +34,7 @@ from assistant.terminal.loading import load_if_empty
 from assistant.terminal.local import LocalRuntime, local_runtime
 from assistant.terminal.terminal import GlobalOptions, Terminal
 from tests.browser.conftest import FLAGS, STEP_LIMIT_MS
-from tests.browser.test_units import REPOSITORY
+from tests.browser.product import REPOSITORY
 from tests.programs import require
 
 CHATS = int(os.environ.get("CHATS", "1"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import pytest
@@ -278,7 +278,7 @@ async def test_another_request_of_the_same_answer_never_gets_the_old_value() -> 
 
 # --- whose, in the record ----------------------------------------------------------------------------------
 OTHER = "9999-0000"
-REFUSALS: dict[str, tuple[ElementProblem, str, dict[str, Any]]] = {
+REFUSALS: dict[str, tuple[ElementProblem, Literal["context", "agent"], dict[str, Any]]] = {
     "another order": (ElementProblem.NOT_ALLOWED, "context", {"question": f"Where is {OTHER}?"}),
     "no context": (
         ElementProblem.NOT_ALLOWED,
@@ -342,7 +342,7 @@ async def test_a_system_whose_switch_was_never_read_is_not_called() -> None:
     ],
 )
 async def test_the_record_names_whose_data_were_asked_for(
-    whose: str, how: dict[str, Any], subject: str | None
+    whose: Literal["context", "agent"], how: dict[str, Any], subject: str | None
 ) -> None:
     named: list[str] = []
 

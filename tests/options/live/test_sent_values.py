@@ -38,7 +38,7 @@ STATUS = ElementUse(
 
 
 def values_by(stores: TenantStores, clock: SteppedClock) -> StoredSentValues:
-    return StoredSentValues(stores.expiring_table(clock), clock=clock)
+    return StoredSentValues(stores.table_expiring_by(clock), clock=clock)
 
 
 def values(

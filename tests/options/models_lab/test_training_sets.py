@@ -235,7 +235,6 @@ async def test_a_marked_answer_and_its_sent_reply_are_examples_of_their_own_prom
             desk=scene.stores.desk,
             records=records,
             texts=cast("ReadableDocuments", scene.texts),
-            states=scene.stores.states,
         )
         export = await training_sets(stores, NOON - timedelta(days=1), NOON + timedelta(days=1))
 

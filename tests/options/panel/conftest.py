@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.browser.conftest import FLAGS, STEP_LIMIT_MS
-from tests.browser.test_units import REPOSITORY
+from tests.browser.product import REPOSITORY
 from tests.options.panel.scene import PACKAGE, PanelScene, bundled, running_scene
 from tests.programs import require
 
@@ -44,3 +44,18 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 @pytest.fixture(scope="session")
 def axe_source() -> str:
     return (REPOSITORY / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def helpdesk(context: BrowserContext, scene: PanelScene) -> Callable[..., Page]:
+    """Open the example page, with a code or without."""
+
+    def opened(code: str | None = None) -> Page:
+        scene.helpdesk.pages.pop("/assistant-code", None)
+        if code is not None:
+            scene.helpdesk.pages["/assistant-code"] = code
+        page = context.new_page()
+        page.goto(scene.helpdesk.url(f"/example.html?assistant={scene.url}"))
+        return page
+
+    return opened

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
+from playwright.sync_api import FrameLocator, Page
 
 from assistant.domain.clock import SystemClock
 from assistant.laptop.issuer import issuer_application
@@ -25,14 +26,15 @@ from assistant.laptop.tokens import (
     issue_context,
     load_or_create_signing_key,
 )
+from tests.browser.product import REPOSITORY
 from tests.browser.scripted_llm import in_thread
-from tests.browser.test_units import REPOSITORY
 from tests.fakes.contexts import CARE, CONTEXT_AUDIENCE
 from tests.fakes.running_service import RunningService, Scene, service_on, service_settings
 from tests.fakes.sagemaker_socket import sagemaker_socket
 
 PACKAGE = REPOSITORY / "assistant/options/panel/package"
 ESBUILD = REPOSITORY / "node_modules/.bin/esbuild"
+NOTHING_KEPT = "sessionStorage.length + localStorage.length"
 _TYPES = {".js": "text/javascript", ".txt": "text/plain"}
 _Result = TypeVar("_Result")
 
@@ -181,3 +183,7 @@ def bundled(entry: Path) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def panel_of(page: Page) -> FrameLocator:
+    return page.frame_locator("iframe[title=Assistant]")

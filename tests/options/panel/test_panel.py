@@ -8,28 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, FrameLocator, Page, Request, Route, expect
 
-from tests.options.panel.scene import PanelScene
-
-NOTHING_KEPT = "sessionStorage.length + localStorage.length"
-
-
-@pytest.fixture
-def helpdesk(context: BrowserContext, scene: PanelScene) -> Callable[..., Page]:
-    """Open the example page, with a code or without."""
-
-    def opened(code: str | None = None) -> Page:
-        scene.helpdesk.pages.pop("/assistant-code", None)
-        if code is not None:
-            scene.helpdesk.pages["/assistant-code"] = code
-        page = context.new_page()
-        page.goto(scene.helpdesk.url(f"/example.html?assistant={scene.url}"))
-        return page
-
-    return opened
-
-
-def panel_of(page: Page) -> FrameLocator:
-    return page.frame_locator("iframe[title=Assistant]")
+from tests.options.panel.scene import NOTHING_KEPT, PanelScene, panel_of
 
 
 def test_a_code_signs_in_and_the_reply_goes_into_the_composer(

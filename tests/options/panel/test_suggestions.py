@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from tests.options.panel.scene import PanelScene
-from tests.options.panel.test_panel import NOTHING_KEPT, helpdesk, panel_of
+from tests.options.panel.scene import NOTHING_KEPT, PanelScene, panel_of
 
 pytest.importorskip("assistant.options.panel.option")
-__all__ = ["helpdesk"]
 LINE = "A refill is due after 25 days."
 SUGGESTION = {
     "suggestion_id": "s1",

@@ -13,7 +13,7 @@ from assistant.options.live.reads import ReadElementAgain
 from tests.fakes.answering import agent
 from tests.fakes.live import STOCK, FakeLive
 from tests.options.live.live_scene import KeptReads
-from tests.options.shop.shelf import HEAVY, LIGHT, shop
+from tests.options.shop.humidifiers import HEAVY, LIGHT, shop
 from tests.unit.answer.asking_and_reading import ask, prepare
 
 STOCKED = replace(STOCK, kind=ElementKind.CARD, title="Availability", about=("Is it in stock?",))

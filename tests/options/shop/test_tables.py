@@ -22,11 +22,19 @@ from assistant.domain.live import (
 )
 from tests.fakes.answering import FakeTenant
 from tests.fakes.live import STOCK, FakeLive
-from tests.options.shop.shelf import DATED, HEAVY, LIGHT, REVIEWS, SOURCES, item, review, shop
+from tests.options.shop.humidifiers import (
+    DATED,
+    HEAVY,
+    LIGHT,
+    QUIET,
+    REVIEWS,
+    SOURCES,
+    WEIGHTS,
+    item,
+    review,
+    shop,
+)
 from tests.unit.answer.asking_and_reading import Asked, ask, prepare
-
-WEIGHTS = "What is the weight of the Aria Mist 200 and of the Aria Mist 300?"
-QUIET = "a humidifier with a noise level under 40 dB"
 
 
 async def table(tenant: FakeTenant, question: str = WEIGHTS) -> Asked:

@@ -22,7 +22,7 @@ from assistant.documents.parsing_process import ParsingLimits, ParsingProcess
 from assistant.documents.passages import InProcessParser, ParsedParts, Received, SeparateParser
 from assistant.domain.documents import ItemFacts
 from assistant.domain.errors import AssistantError, LocalRuntimeError, ParsingStoppedError
-from tests.processes.documents.parsing_requests import GOOD, line, page, titles_of
+from tests.processes.documents.requests import GOOD, line, page, titles_of
 from tests.unit.documents.knowledge import document
 
 LARGEST_BYTES = 5_000_000 if os.environ.get("EXAMPLES") == "new" else 500_000

@@ -39,7 +39,7 @@ def emulated_aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What boto3 calls in this process, with credentials that nobody gave."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
-    with mock_aws():
+    with mock_aws(config={"core": {"reset_boto3_session": False}}):  # each session reads the models anew
         yield
 
 

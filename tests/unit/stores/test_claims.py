@@ -51,7 +51,7 @@ async def test_a_released_key_begins_anew(stores: TenantStores) -> None:
 @pytest.mark.parametrize(("age_s", "holder"), [(LIFE_S - 1, "a1"), (LIFE_S, "a2")])
 async def test_an_expired_key_may_be_used_anew(stores: TenantStores, age_s: float, holder: str) -> None:
     clock = SteppedClock()
-    claims = StoredClaims(stores.expiring_table(clock), clock=clock)
+    claims = StoredClaims(stores.table_expiring_by(clock), clock=clock)
     await claims.claim(samples.claim("a1", at=clock.now()))
     clock.step(age_s)
     assert (await claims.claim(samples.claim("a2", at=clock.now()))).answer_id == holder
@@ -111,7 +111,7 @@ async def test_the_context_of_an_answer_that_never_began_counts_anew(stores: Ten
 
 async def test_a_counted_context_expires_with_the_claims(stores: TenantStores) -> None:
     clock = SteppedClock()
-    claims = StoredClaims(stores.expiring_table(clock), clock=clock)
+    claims = StoredClaims(stores.table_expiring_by(clock), clock=clock)
     assert await claims.count_context(TOKEN_ID, answer_id="a1", key=None)
     clock.step(LIFE_S - 1)
     assert not await claims.count_context(TOKEN_ID, answer_id="a2", key=None)

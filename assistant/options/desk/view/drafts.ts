@@ -19,7 +19,6 @@ export interface ResolutionDraft {
   /** An ISO date. */
   readonly expiresOn: string;
   readonly documentIds: readonly string[];
-  readonly documentId: string;
   readonly question: string;
   readonly said: string;
   readonly means: string;
@@ -35,7 +34,6 @@ export function emptyDraft({ asked, shown, better_text, case: { documents } }: D
     expiresOn: new Date(now.getTime() + LIFE_DAYS * DAY_MS).toISOString().slice(0, 10),
     // the documents of an answer that was not there are only the nearest ones
     documentIds: shown === "" ? [] : documents.slice(0, 1),
-    documentId: documents[0] ?? "",
     question: asked,
     said: "",
     means: "",
@@ -71,10 +69,6 @@ const REQUIRED: Readonly<Record<ResolutionKind | "none", readonly Wanted[]>> = {
     { field: "approved-text", words: "Enter the answer.", isThere: ({ text }) => text.trim() !== "" },
     { field: "approved-expiry", words: "Enter the day on which it expires.", isThere: ({ expiresOn }) => expiresOn !== "" },
   ],
-  document_question: [
-    { field: "question-document", words: "Choose the document.", isThere: ({ documentId }) => documentId.trim() !== "" },
-    { field: "question-text", words: "Enter the question.", isThere: ({ question }) => question.trim() !== "" },
-  ],
   glossary_entry: [
     { field: "glossary-said", words: "Enter what callers say.", isThere: ({ said }) => said.trim() !== "" },
     { field: "glossary-means", words: "Enter what the documents call it.", isThere: ({ means }) => means.trim() !== "" },
@@ -92,8 +86,6 @@ export function requestOf(draft: ResolutionDraft, revision: number): CaseResolut
       const { text, expiresOn: expires_on, documentIds: document_ids } = draft;
       return { ...request, approved_answer: { questions: questionsOf(draft), text, expires_on, document_ids } };
     }
-    case "document_question":
-      return { ...request, document_question: { document_id: draft.documentId.trim(), question: draft.question.trim() } };
     case "glossary_entry":
       return { ...request, glossary_entry: { said: draft.said.trim(), means: draft.means.trim() } };
     default:
@@ -131,7 +123,7 @@ export class ReviewDrafts {
 
 function isDraft(draft: unknown): draft is ResolutionDraft {
   if (typeof draft !== "object" || draft === null) return false;
-  const texts = ["note", "text", "questions", "expiresOn", "documentId", "question", "said", "means"];
+  const texts = ["note", "text", "questions", "expiresOn", "said", "means"];
   const fields = new Map(Object.entries(draft));
   return texts.every((name) => typeof fields.get(name) === "string") && Array.isArray(fields.get("documentIds"));
 }

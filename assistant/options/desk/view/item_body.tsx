@@ -5,16 +5,8 @@ import { Markdown } from "@console/views/markdown_view.tsx";
 import type { ApprovedAnswer, DeskItem } from "./wire.ts";
 
 /** What an item says, in its kind's own form. */
-export function ItemBody({ item: { approved_answer, document_question, glossary_entry } }: { item: DeskItem }) {
+export function ItemBody({ item: { approved_answer, glossary_entry } }: { item: DeskItem }) {
   if (approved_answer !== null) return <ApprovedBody answer={approved_answer} />;
-  if (document_question !== null) {
-    return (
-      <dl class="item-facts">
-        <Fact name="Question">{document_question.question}</Fact>
-        <Fact name="Document">{document_question.document_id}</Fact>
-      </dl>
-    );
-  }
   if (glossary_entry === null) return null;
   return (
     <dl class="item-facts">

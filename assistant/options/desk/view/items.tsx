@@ -67,14 +67,13 @@ function ItemsOfKind({ kind }: { kind: ItemKind }) {
   );
 }
 
-function titleOf({ approved_answer, document_question, glossary_entry, item_id }: DeskItem): string {
+function titleOf({ approved_answer, glossary_entry, item_id }: DeskItem): string {
   if (approved_answer !== null) return approved_answer.questions[0] ?? item_id;
-  if (document_question !== null) return document_question.question;
   return glossary_entry === null ? item_id : `${glossary_entry.said} → ${glossary_entry.means}`;
 }
 
-function proposerOf({ approved_answer, document_question, glossary_entry }: DeskItem): string | undefined {
-  return (approved_answer ?? document_question ?? glossary_entry)?.proposed_by;
+function proposerOf({ approved_answer, glossary_entry }: DeskItem): string | undefined {
+  return (approved_answer ?? glossary_entry)?.proposed_by;
 }
 
 function ItemHead({ item, isOpen, onToggle }: { item: DeskItem; isOpen: boolean; onToggle: () => void }) {

@@ -21,7 +21,7 @@ export function Outcome({ detail }: { detail: DeskCase }) {
     <section class="outcome" aria-labelledby="outcome-title">
       <h4 id="outcome-title">
         {state === "proposed" ? "Proposed: " : ""}
-        {resolution === null ? "Decided" : RESOLUTIONS[resolution.kind].name}
+        {resolution === null ? "Decided" : resolution.kind === "document_question" ? "Question to a document" : RESOLUTIONS[resolution.kind].name}
       </h4>
       <p class="hint">
         {resolved_by !== null && `${WORDS[state]} by ${resolved_by}. `}
@@ -72,7 +72,7 @@ function MadeItem({ resolution: { kind, item_id } }: { resolution: Resolution })
 }
 
 function itemKindOf(kind: Resolution["kind"]): ItemKind | null {
-  return kind === "correction" || kind === "dismissed" ? null : kind;
+  return kind === "approved_answer" || kind === "glossary_entry" ? kind : null;
 }
 
 /** A second person's word. */

@@ -94,8 +94,6 @@ function Fields(props: FormProps) {
       return null;
     case "approved_answer":
       return <ApprovedFields {...props} />;
-    case "document_question":
-      return <DocumentQuestionFields {...props} />;
     case "glossary_entry":
       return <GlossaryFields {...props} />;
     case "correction":
@@ -173,37 +171,6 @@ function Documents({ detail, draft, onChange }: FormProps) {
         ))}
       </div>
     </fieldset>
-  );
-}
-
-function DocumentQuestionFields({ detail, draft, onChange }: FormProps) {
-  return (
-    <>
-      <p class="field-row">
-        <label for="question-document">Document</label>
-        <input
-          id="question-document"
-          type="text"
-          list="question-documents"
-          value={draft.documentId}
-          onInput={(event) => onChange({ documentId: event.currentTarget.value })}
-        />
-        <datalist id="question-documents">
-          {documentsOf(detail).map(([id, title]) => (
-            <option key={id} value={id}>
-              {title}
-            </option>
-          ))}
-        </datalist>
-      </p>
-      <Area
-        id="question-text"
-        label="Question that it answers"
-        value={draft.question}
-        onChange={(question) => onChange({ question })}
-      />
-      <NoteField label="Note (optional)" detail={detail} draft={draft} onChange={onChange} />
-    </>
   );
 }
 

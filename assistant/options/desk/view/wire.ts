@@ -3,14 +3,9 @@ import type { Source, VerdictLabel } from "@console/wire.ts";
 
 export type CaseReason = "bad_verdict" | "fact_edited" | "unsupported_sent" | "unanswered" | "emergency" | "different_values" | "answer_suspended" | "review_due";
 export type CaseState = "open" | "asked_owner" | "proposed" | "resolved" | "dismissed";
-export type ResolutionKind =
-  | "approved_answer"
-  | "document_question"
-  | "glossary_entry"
-  | "correction"
-  | "dismissed";
+export type ResolutionKind = "approved_answer" | "glossary_entry" | "correction" | "dismissed";
 /** Of desk items that serving reads: a resolution of this kind makes one. */
-export type ItemKind = "approved_answer" | "document_question" | "glossary_entry";
+export type ItemKind = "approved_answer" | "glossary_entry";
 export type ItemState = "proposed" | "live" | "suspended" | "withdrawn";
 
 export interface CaseDocument {
@@ -42,7 +37,8 @@ export interface DeskCasePage {
 }
 
 export interface Resolution {
-  readonly kind: ResolutionKind;
+  /** The last one is of a release that added questions to documents. */
+  readonly kind: ResolutionKind | "document_question";
   readonly item_id: string | null;
   readonly note: string;
 }
@@ -110,7 +106,6 @@ export interface CaseResolution {
     readonly labels?: readonly string[];
     readonly document_ids: readonly string[];
   };
-  readonly document_question?: { readonly document_id: string; readonly question: string };
   readonly glossary_entry?: { readonly said: string; readonly means: string };
 }
 
@@ -127,19 +122,13 @@ export interface ApprovedAnswer {
   readonly suspended_because: string;
 }
 
-export interface DocumentQuestion {
-  readonly proposed_by: string;
-  readonly document_id: string;
-  readonly question: string;
-}
-
 export interface GlossaryEntry {
   readonly proposed_by: string;
   readonly said: string;
   readonly means: string;
 }
 
-/** One revision of an item. Of its three bodies the kind's own one is there. */
+/** One revision of an item. Of its two bodies the kind's own one is there. */
 export interface DeskItem {
   readonly kind: ItemKind;
   readonly item_id: string;
@@ -149,7 +138,6 @@ export interface DeskItem {
   readonly note: string;
   readonly state: ItemState;
   readonly approved_answer: ApprovedAnswer | null;
-  readonly document_question: DocumentQuestion | null;
   readonly glossary_entry: GlossaryEntry | null;
 }
 

@@ -33,7 +33,6 @@ export const STATE_LOOKS: Readonly<Record<CaseState, readonly [IconName, Tone]>>
 
 export const RESOLUTIONS: Readonly<Record<ResolutionKind, { readonly name: string; readonly hint: string }>> = {
   approved_answer: { name: "Approved answer", hint: "Quoted as it stands for questions that mean the same." },
-  document_question: { name: "Question to a document", hint: "The document answers it, in a caller’s own words." },
   glossary_entry: { name: "Glossary entry", hint: "What callers say, and what the documents call it." },
   correction: { name: "Ask the owner for a correction", hint: "The document is wrong or out of date." },
   dismissed: { name: "Dismiss", hint: "Nothing is to be done." },
@@ -41,7 +40,6 @@ export const RESOLUTIONS: Readonly<Record<ResolutionKind, { readonly name: strin
 
 export const ITEM_KINDS: Readonly<Record<ItemKind, string>> = {
   approved_answer: "Approved answers",
-  document_question: "Questions to documents",
   glossary_entry: "Glossary",
 };
 

@@ -23,6 +23,7 @@ from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.options.models_lab import corpus
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.process.settings import PreparingSettings
+from assistant.stores.documents import STATES
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, plain
 
 WEIGHT = "How much of a source: 0 none, 0.5 half of its documents, 2 each read twice. Default 1. Repeatable."
@@ -58,14 +59,14 @@ async def _list_wanted(
 ) -> dict[str, Any]:
     """Write the list of a deployment's documents into ``folder``; return ``documents``, their number, and
     ``mix``."""
-    from assistant.options.desk.opened import open_deployed_learning
+    from assistant.stores.opened import open_deployed
 
     total, parts = 0, folder / corpus.WANTED
     make_private_folder(parts)
-    async with open_deployed_learning(settings, tenant) as stores:
-        sources = KnowledgeSources.of(stores.tenant)
+    async with open_deployed(settings, tenant) as (config, stores):
+        sources, states = KnowledgeSources.of(config), await stores.of(STATES)
         mix = corpus.mix_of(weights, sources=sources)
-        async for page in corpus.wanted_documents(stores.states, sources=sources, mix=mix):
+        async for page in corpus.wanted_documents(states, sources=sources, mix=mix):
             lines = b"".join(orjson.dumps(wanted, option=orjson.OPT_APPEND_NEWLINE) for wanted in page)
             write_private(parts / f"part-{total:09}.jsonl", lines)
             total += len(page)

@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, FrameLocator, Locator, Page, expect
 from assistant.options.helpdesk.patients import Story, shipped_stories
 from assistant.tenant.tenant import load_tenant
 from tests.browser.console_page import ConsolePage, OpenConsole
-from tests.browser.test_units import REPOSITORY
+from tests.browser.product import REPOSITORY
 
 LOAD_LIMIT_S = 240.0
 QUOTING = "shop"

@@ -1,4 +1,4 @@
-"""A tenant with a catalogue of humidifiers and their reviews."""
+"""A shop with three humidifiers, and reviews of two."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ SOURCES: list[dict[str, object]] = [
     {"name": "reviews", "access": "everyone", "kind": "reviews"},
     {"name": "help", "access": "everyone", "kind": "help"},
 ]
+WEIGHTS = "What is the weight of the Aria Mist 200 and of the Aria Mist 300?"
+QUIET = "a humidifier with a noise level under 40 dB"
 LONG_AGO = date(2025, 2, 3)
 
 

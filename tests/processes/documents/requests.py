@@ -1,4 +1,4 @@
-"""Requests to a parser, and what its answers say."""
+"""Requests to the parsing process, and what it answers."""
 
 from __future__ import annotations
 
