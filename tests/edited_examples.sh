@@ -12,7 +12,7 @@ done
 cd "$copy"
 # docs/from-nothing.md, action 6 and 15; another name for the clinic; the others deleted.
 sed -i -e 's/111122223333/210987654321/; s/example\.com/northshop.net/; s/^accelerator = .*/accelerator = "cpu"/; s/^llm = .*/llm = "smollm2-135m-cpu"/' \
-  -e '/^\[\[reach\]\]/,/^$/d; /^\[care_context\]/,/^$/d' tenants/pharmacy.toml
+  -e '/^\[\[*reach[].]/,/^$/d; /^\[care_context\]/,/^$/d' tenants/pharmacy.toml
 sed -i 's/444455556666/321098765432/' care_app/pharmacy.toml
 sed 's/"clinic/"branch/' tenants/clinic.toml > tenants/branch.toml
 rm -r tenants/clinic.toml tenants/sandbox.toml tenants/shop.toml tenants/connectors care_app/sandbox.toml

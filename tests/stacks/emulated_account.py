@@ -136,7 +136,7 @@ def company_tenants(folder: Path, account: EmulatedAccount) -> Path:
         text = re.sub(
             r'certificate_arn = ".*"', f'certificate_arn = "{arn}"', path.read_text(encoding="utf-8")
         )
-        text = re.sub(r"\n\[\[reach\]\]\n(.+\n)+", "\n", text)
+        text = re.sub(r"\n\[\[?reach[.\w]*\]\]?\n(.+\n)+", "\n", text)
         text = re.sub(r"\n\[\[sources\]\]\n(.+\n)*kind = \"live\"\n(.+\n)*", "\n", text)
         text = text.replace(ACCOUNT, account.account).replace("example.com", "northshop.net")
         (folder / path.name).write_text(text, encoding="utf-8")

@@ -129,7 +129,7 @@ def test_an_old_secret_raises_the_alarm_of_its_runbook_entry() -> None:
 
 
 def test_each_system_that_is_called_has_alarms_of_its_own() -> None:
-    two = reaching(ORDERS, {**ORDERS, "name": "stores"}, {**ORDERS, "name": "fax", "connector": None})
+    two = reaching(ORDERS, {**ORDERS, "name": "stores"}, {**ORDERS, "name": "fax", "live": None})
     every = observed(two, "AWS::CloudWatch::Alarm")
     for anchor in (NO_ANSWER, OTHER_FORM, OTHER_CUSTOMER):
         made = [systems_of(alarm) for alarm in every if entry_of(alarm) == anchor]

@@ -67,7 +67,7 @@ pytestmark = pytest.mark.loopback
 
 
 OF_SYSTEMS = {
-    r"\n\[\[reach\]\]\n(.+\n)+": "\n",
+    r"\n\[\[?reach[.\w]*\]\]?\n(.+\n)+": "\n",
     r"\n\[\[sources\]\]\n(.+\n)*kind = \"live\"\n(.+\n)*": "\n",
     r"\n\[care_context\]\n(.+\n)+": "\n",
 }
