@@ -221,3 +221,16 @@ def test_a_bomb_ends_the_parsing_child_and_costs_no_other_file(template: dict[st
         if body["Properties"]["FunctionName"]["Fn::GetAtt"][0] in names
     }
     assert sizes == {1}
+
+
+def test_event_sources_depend_on_the_index_and_its_permissions(template: dict[str, Any]) -> None:
+    (access,) = resources_of(template, "Custom::SearchAccess")
+    waiting = [
+        mapping
+        for mapping in resources_of(template, "AWS::Lambda::EventSourceMapping").values()
+        if access in mapping["DependsOn"]
+    ]
+
+    assert len(waiting) == 3
+    (schema,) = resources_of(template, "Custom::SearchSchema")
+    assert schema in template["Resources"][access]["DependsOn"]

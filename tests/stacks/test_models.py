@@ -161,3 +161,12 @@ def test_the_output_tells_where_trials_run() -> None:
     assert place.key_arn == KEYS.models_key_arn
     assert place.role_arn.startswith("TrialsRole")
     assert place.clean_up_role_arn.startswith("TrialsCleanUp")
+
+
+def test_schedules_use_the_tenant_s_time_zone() -> None:
+    pause = properties("sandbox", "AWS::Scheduler::Schedule", "PowerMachinesSchedulesPause")
+    resume = properties("sandbox", "AWS::Scheduler::Schedule", "PowerMachinesSchedulesResume")
+
+    assert pause["ScheduleExpression"] == "cron(0 20 ? * * *)"
+    assert resume["ScheduleExpression"] == "cron(0 7 ? * MON-FRI *)"
+    assert {pause["ScheduleExpressionTimezone"], resume["ScheduleExpressionTimezone"]} == {"America/New_York"}
