@@ -150,7 +150,7 @@ async def test_a_function_whose_clock_is_ahead_closes_no_day_that_goes_on(
 
 
 async def test_digests_of_days_to_come_stop_no_closing(audit: Audit) -> None:
-    for number in range(1, 40):
+    for number in range(2, 41):  # in the first hour of a day the next one may be closed by its clock
         key = f"audit/{audit.day + timedelta(days=number)}.json"
         await audit.s3.put_object(Bucket=audit.bucket, Key=key, Body=b"{}")
     await audit.read("ana")
