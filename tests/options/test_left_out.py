@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 LIFTED = (
     "bedrock",
     "desk",
+    "helpdesk",
     "live",
     "models_lab",
     "office",

@@ -42,7 +42,7 @@ def export(
     options, (begin, end) = GlobalOptions.of(context), window_of(since, until, days=_SETS_DAYS)
     if options.deployed:
         raise ConfigurationError(
-            "A deployment's own task makes its sets: set [learning] training = true. To make one at once, "
+            "A deployment's own task makes its sets: set [models_lab] training = true. To make one at once, "
             "start its state machine."
         )
     config = options.tenant(tenant)
