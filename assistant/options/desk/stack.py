@@ -168,7 +168,6 @@ class LearningParts(OptionStacks):
         """Add constructs, and put the names of their log groups into ``log_groups``, by the module of the
         function or by the task. Return the name of the bucket of what its jobs make, or None. The outputs
         have one such bucket: the first."""
-        raise NotImplementedError
 
 
 class LearningStack(TenantStack):

@@ -10,7 +10,6 @@ from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.options.panel.scene import NOTHING_KEPT, PanelScene, panel_of
 
-pytest.importorskip("assistant.options.panel.option")
 LINE = "A refill is due after 25 days."
 SUGGESTION = {
     "suggestion_id": "s1",

@@ -22,6 +22,7 @@ from aws_cdk import aws_emrserverless as emr
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from assistant.options.desk.stack import LearningParts
 from assistant.options.models_lab.section import LabSection
 from assistant.options.models_lab.settings import MakingSetsSettings
 from assistant.process.settings import ServiceSettings
@@ -185,36 +186,6 @@ def _statements(scope: Construct, foundation: Foundation, training_bucket: str) 
     ]
 
 
-def alarms(tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
-    """Yield the alarm on sets that are not made: it looks back over two missed runs (metric ``SETS_RUN`` of
-    ``make_sets``)."""
-    metrics = tenant_alarms.metrics
-    learning = LabSection.of(metrics.tenant.config)
-    if learning.training and learning.sets_every_days:
-        runs = metrics.or_zero(metrics.service(SETS_RUN, "Maximum", minutes=60), label="Sets made")
-        hours = min(48 * learning.sets_every_days + 24, MOST_HOURS)  # after two missed runs
-        yield tenant_alarms.add("sets-not-made", runs, 1, periods=hours, below=True)
-
-
-def fill_in(tenant: DeployedTenant, data: dict[str, Any]) -> None:
-    """Say in a container's tenant file whether sets are made: a receipt of a withdrawal names them."""
-    data["records"]["deployed"]["training"] = LabSection.of(tenant.config).training
-
-
-def add_to_learning(stack: TenantStack, foundation: Foundation, log_groups: dict[str, str]) -> str | None:
-    """Add what a tenant that trains needs: what jobs need, and the task that makes sets, whose log group goes
-    into ``log_groups``. Return the bucket of sets and checkpoints, or None for a tenant that does not train.
-    """
-    learning = LabSection.of(foundation.tenant.config)
-    if not learning.training:
-        return None
-    bucket = _add_jobs(stack, foundation)
-    if learning.sets_every_days:
-        sets = TrainingSets(stack, "Sets", foundation=foundation, training_bucket=bucket)
-        log_groups["training_sets"] = sets.log_group_name
-    return bucket
-
-
 def _add_jobs(stack: TenantStack, foundation: Foundation) -> str:
     """Create what training jobs need: a bucket, a role, and the output with the part of CreateTrainingJob
     that all jobs share, which ``assistant models train`` completes. Return the bucket's name."""
@@ -371,20 +342,6 @@ class CorpusStack(TenantStack):
         )
 
 
-def images(tenant: DeployedTenant) -> tuple[str, ...]:
-    """Return the names of the images that this option's stacks start: the application's, for a tenant that
-    makes corpora."""
-    return (CORPUS_IMAGE,) if LabSection.of(tenant.config).corpora else ()
-
-
-def add_corpus(scope: Construct, foundation: Foundation) -> tuple[TenantStack, OptionOutputs] | None:
-    """Add the stack to a tenant whose file has ``[models_lab] corpora``; None for another."""
-    if not LabSection.of(foundation.tenant.config).corpora:
-        return None
-    stack = CorpusStack(scope, foundation=foundation)
-    return stack, OptionOutputs(job_bucket=stack.bucket_name)
-
-
 EXCEPTIONS = (
     *exceptions(
         "Learning/Sets/Role/DefaultPolicy",
@@ -459,3 +416,50 @@ EXCEPTIONS = (
     ),
 )
 """Exceptions of the learning stack, which holds the first of these constructs, and of the corpus stack."""
+
+
+class LearningOfLab(LearningParts):
+    """Training sets, training jobs and corpora."""
+
+    exceptions = EXCEPTIONS
+
+    def add_to_learning(
+        self, stack: TenantStack, foundation: Foundation, log_groups: dict[str, str]
+    ) -> str | None:
+        """Add what a tenant that trains needs: what jobs need, and the task that makes sets, whose log group
+        goes into ``log_groups``. Return the bucket of sets and checkpoints, or None for a tenant that does
+        not train."""
+        learning = LabSection.of(foundation.tenant.config)
+        if not learning.training:
+            return None
+        bucket = _add_jobs(stack, foundation)
+        if learning.sets_every_days:
+            sets = TrainingSets(stack, "Sets", foundation=foundation, training_bucket=bucket)
+            log_groups["training_sets"] = sets.log_group_name
+        return bucket
+
+    def add_stack(self, scope: Construct, foundation: Foundation) -> tuple[TenantStack, OptionOutputs] | None:
+        """Add the stack to a tenant whose file has ``[models_lab] corpora``; None for another."""
+        if not LabSection.of(foundation.tenant.config).corpora:
+            return None
+        stack = CorpusStack(scope, foundation=foundation)
+        return stack, OptionOutputs(job_bucket=stack.bucket_name)
+
+    def alarms(self, tenant_alarms: TenantAlarms) -> Iterator[cloudwatch.Alarm]:
+        """Yield the alarm on sets that are not made: it looks back over two missed runs (metric ``SETS_RUN``
+        of ``make_sets``)."""
+        metrics = tenant_alarms.metrics
+        learning = LabSection.of(metrics.tenant.config)
+        if learning.training and learning.sets_every_days:
+            runs = metrics.or_zero(metrics.service(SETS_RUN, "Maximum", minutes=60), label="Sets made")
+            hours = min(48 * learning.sets_every_days + 24, MOST_HOURS)  # after two missed runs
+            yield tenant_alarms.add("sets-not-made", runs, 1, periods=hours, below=True)
+
+    def images(self, tenant: DeployedTenant) -> tuple[str, ...]:
+        """Return the names of the images that this option's stacks start: the application's, for a tenant
+        that makes corpora."""
+        return (CORPUS_IMAGE,) if LabSection.of(tenant.config).corpora else ()
+
+    def fill_in(self, tenant: DeployedTenant, data: dict[str, Any]) -> None:
+        """Say in a container's tenant file whether sets are made: a receipt of a withdrawal names them."""
+        data["records"]["deployed"]["training"] = LabSection.of(tenant.config).training

@@ -24,6 +24,7 @@ from assistant.domain.errors import ConfigurationError
 from assistant.options.models_lab.jumpstart import TRIAL_OUTPUT, TrialPlace
 from assistant.options.models_lab.section import LabSection
 from assistant.tenant.manifests import COMPILE_OUTPUT, COMPILED_PREFIX
+from stacks.options import OptionStacks
 from stacks.outputs import KeysOutputs, NetworkOutputs, Workload
 from stacks.policy import MODELS_BUCKET, exceptions, wildcard
 from stacks.processes import PULL_IMAGE, image_repository_arn, job_platform_statements, shared_job_request
@@ -106,14 +107,6 @@ class Compiling(Construct):
         cdk.CfnOutput(scope, COMPILE_OUTPUT, value=cdk.Stack.of(self).to_json_string(request))
 
 
-def add_to_data(stack: TenantStack, keys: KeysOutputs, network: NetworkOutputs, models: s3.IBucket) -> None:
-    """Let a tenant compile that has a publisher, who promotes what was compiled, in a region whose registry
-    of AWS has the image."""
-    tenant = stack.tenant
-    if tenant.place.artifact_publishers and tenant.place.region in tenant.images.accounts(IMAGE):
-        Compiling(stack, "Compiling", keys=keys, network=network, bucket=models)
-
-
 class TrialEndpoints(Construct):
     """What throw-away endpoints need: a log group for each of their names, the role of their containers, the
     role by which EventBridge Scheduler deletes them. Its output is a ``TrialPlace``."""
@@ -191,17 +184,6 @@ def trial_endpoints(tenant: DeployedTenant) -> tuple[str, ...]:
     return tuple(f"{tenant.full_name}-trial-{n}" for n in (1, 2, 3)) if is_asked else ()
 
 
-def log_groups(tenant: DeployedTenant) -> Iterator[str]:
-    """Yield the names of the log groups of the throw-away endpoints."""
-    yield from map(endpoint_log_group, trial_endpoints(tenant))
-
-
-def add_to_models(stack: TenantStack, foundation: Foundation) -> None:
-    """Add the endpoints of a tenant that tries candidates."""
-    if trial_endpoints(foundation.tenant):
-        TrialEndpoints(stack, "Trials", foundation=foundation)
-
-
 EXCEPTIONS = (
     *exceptions(
         "Data/Compiling/Rights",
@@ -231,3 +213,27 @@ EXCEPTIONS = (
         decision="0084-candidates",
     ),
 )
+
+
+class ModelsOfLab(OptionStacks):
+    """Compile jobs, and endpoints to try candidates on."""
+
+    exceptions = EXCEPTIONS
+
+    def add_to_data(
+        self, stack: TenantStack, keys: KeysOutputs, network: NetworkOutputs, models: s3.IBucket
+    ) -> None:
+        """Let a tenant compile that has a publisher, who promotes what was compiled, in a region whose
+        registry of AWS has the image."""
+        tenant = stack.tenant
+        if tenant.place.artifact_publishers and tenant.place.region in tenant.images.accounts(IMAGE):
+            Compiling(stack, "Compiling", keys=keys, network=network, bucket=models)
+
+    def add_to_models(self, stack: TenantStack, foundation: Foundation) -> None:
+        """Add the endpoints of a tenant that tries candidates."""
+        if trial_endpoints(foundation.tenant):
+            TrialEndpoints(stack, "Trials", foundation=foundation)
+
+    def log_groups(self, tenant: DeployedTenant) -> Iterator[str]:
+        """Yield the names of the log groups of the throw-away endpoints."""
+        yield from map(endpoint_log_group, trial_endpoints(tenant))
