@@ -31,12 +31,14 @@ if TYPE_CHECKING:  # the rooms above, each of which says at what it calls
 
     from assistant.answer.offers import Offer
     from assistant.answer.read import Beside
+    from assistant.answer.record import RecordWriter
     from assistant.answer.services import AnswerWriter, LiveData, TenantServices
     from assistant.documents.formats import ConvertedKind
     from assistant.documents.withdraw import KeptTexts
     from assistant.domain.answers import Verdict
     from assistant.domain.clock import Clock
     from assistant.domain.identity import Identity
+    from assistant.evaluation.judging import AfterWritten
     from assistant.evaluation.trials import Head, Trial
     from assistant.laptop.layout import Addresses, Layout
     from assistant.models.opened import ModelStores
@@ -44,7 +46,8 @@ if TYPE_CHECKING:  # the rooms above, each of which says at what it calls
     from assistant.service.app import Routes
     from assistant.service.identity import Contexts, KeySet, KeySource
     from assistant.service.opened import Loop, TenantObserver
-    from assistant.service.served import ServedTenant
+    from assistant.service.served import ServedTenant, ServedTenants
+    from assistant.service.wire import ConsoleConfig
     from assistant.stores.opened import StoreChoice
     from assistant.stores.ports import DocumentTexts, LiveDesk
     from assistant.tenant.deployment_checks import Contradiction
@@ -151,6 +154,10 @@ class Option:
         """Return what runs beside a tenant's answers until it is cancelled."""
         return ()
 
+    def console(self, config: ConsoleConfig, tenants: ServedTenants) -> ConsoleConfig:
+        """Return ``config.json`` of the console with what the option adds."""
+        return config
+
     async def admit_verdict(
         self, served: ServedTenant, answer_id: str, verdict: Verdict, identity: Identity
     ) -> None:
@@ -190,6 +197,10 @@ class Option:
     def trials(self) -> Mapping[str, Trial]:
         """Return trials by the ``run`` of a figure: {"approved": match_approved}."""
         return {}
+
+    def after_written(self, services: TenantServices, writer: RecordWriter) -> AfterWritten | None:
+        """Return what is asked after a written answer of an evaluation. The first option that has one
+        counts. ``writer``: of the answers' records."""
 
     def head(self) -> Head | None:
         """Return the data on which ``make fit`` fits the option's head."""

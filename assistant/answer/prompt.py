@@ -138,9 +138,10 @@ class Prompt:
 
 
 @lru_cache
-def load_prompt(prompt_id: str) -> PromptTemplate:
-    """Return a released prompt. Raises ConfigurationError, which lists the prompts that can be served."""
-    resource = files("assistant.answer").joinpath("prompts", *f"{prompt_id}.md".split("/"))
+def load_prompt(prompt_id: str, package: str = "assistant.answer") -> PromptTemplate:
+    """Return a released prompt; ``package``: the one whose folder ``prompts`` has it. Raises
+    ConfigurationError, which lists the prompts that can be served."""
+    resource = files(package).joinpath("prompts", *f"{prompt_id}.md".split("/"))
     if not _PROMPT_ID.fullmatch(prompt_id) or not resource.is_file():
         raise ConfigurationError(
             f'[answers] prompt = "{prompt_id}": there is no such prompt; there is {", ".join(prompt_ids())}.'

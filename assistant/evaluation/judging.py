@@ -16,8 +16,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from contextlib import aclosing
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
-from statistics import fmean
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from opentelemetry.trace import INVALID_SPAN
 
@@ -26,7 +25,6 @@ from assistant.answer.choose import Evidence
 from assistant.answer.events import Done, SentenceEnded, Token
 from assistant.answer.offers import QuotedBlock
 from assistant.answer.prepared import PreparedAnswer
-from assistant.answer.reply import PreparedReply, ReplyRequest, WriteReply
 from assistant.answer.services import AnswerWriter, Steps, TenantServices
 from assistant.answer.sources import SearchScope
 from assistant.answer.take import MAX_EARLIER_CHARACTERS, AnswerRequest, ChatQuestion
@@ -41,7 +39,7 @@ from assistant.domain.documents import (
     UnitKind,
 )
 from assistant.domain.documents import reciprocal_rank_fusion as fuse
-from assistant.domain.errors import ConfigurationError, ConflictError
+from assistant.domain.errors import ConfigurationError
 from assistant.domain.identity import CareContext, Identity, Role
 from assistant.evaluation.measures import JUDGED, Judged
 from assistant.evaluation.questions import EvaluationQuestion, TenantQuestions, draw
@@ -56,6 +54,7 @@ from assistant.models.recorded import (
     Task,
     prompt_sha256,
 )
+from assistant.option import joined
 from assistant.stores.ports import AnswerGenerator, TokenCounter
 from assistant.text.language import fold
 
@@ -397,7 +396,7 @@ def _text(units: Iterable[Unit]) -> str:
 # --- written answers -------------------------------------------------------------------------------------
 
 
-_WRITTEN_DEADLINE_S = 90.0
+WRITTEN_DEADLINE_S = 90.0
 """Limit of one answer, reply or check of a reply by the model."""
 
 
@@ -500,10 +499,27 @@ def _call_values(call: HeardCall, usd_per_hour: float | None) -> dict[str, float
     return values
 
 
+class AskedAfter(NamedTuple):
+    """What an option asked the model after a written answer."""
+
+    values: Mapping[str, float]
+    """By measure."""
+    prompt: str
+    """SHA-256 of the prompt that asked for a reply; its other prompts asked for checks."""
+
+
+class AfterWritten(Protocol):
+    """Asks the model after a written answer, and judges what it writes."""
+
+    async def run(self, answer_id: str, question: EvaluationQuestion) -> AskedAfter | None:
+        """Return None for an answer after which nothing can be asked. Raises AssistantError."""
+        ...
+
+
 class WrittenAnswers:
     """Asks one tenant's questions as an agent without access labels does, with a model that writes.
 
-    It runs the whole answer path, and the reply to the patient and its check where an answer was written.
+    It runs the whole answer path, and what an option asks where an answer was written (``AfterWritten``).
     Recordings were made with ``CONTEXT_TOKENS`` and ``MAX_TOKENS``; other values would give other prompts.
     """
 
@@ -530,7 +546,9 @@ class WrittenAnswers:
         )
         self._model = model
         self._answer = AnswerQuestion(self._services)
-        self._reply = WriteReply(self._services, self._answer.keep.writer)
+        writer = self._answer.keep.writer
+        after = joined(lambda option: option.after_written(self._services, writer))
+        self._after = next(iter(after), None)
         self._identity = identity_of(services)
 
     async def prepare(self, question: EvaluationQuestion, *, before: str | None = None) -> PreparedAnswer:
@@ -539,9 +557,9 @@ class WrittenAnswers:
         return await self._answer.prepare(request, identity=self._identity, deadline=self._deadline())
 
     async def ask(self, question: EvaluationQuestion, *, before: str | None = None) -> Written:
-        """Write the answer, and its reply to the patient, and judge both. Raises AssistantError.
+        """Write the answer, and what an option asks after it, and judge both. Raises AssistantError.
 
-        A reply is written where the model wrote an answer; of a recording, where it has one, too. Questions
+        It is asked where the model wrote an answer; of a recording, where it has one, too. Questions
         are asked one after the other: the calls that are heard are this question's.
         """
         self._heard.calls.clear()
@@ -551,13 +569,12 @@ class WrittenAnswers:
         calls = list(self._heard.calls)
         recorded = self._lines(question.qid, calls, "answer") if answer.is_written else []
         may_reply = self._model.is_live or question.qid in self._model.replies
-        if may_reply and answer.is_written and not answer.is_refused:
-            reply = await self._replied(prepared.question.begun.answer_id)
-            if reply is not None:
-                values |= await self._judged(reply, question)
-                written_by = prompt_sha256(reply.prompt.messages)
+        if self._after is not None and may_reply and answer.is_written and not answer.is_refused:
+            asked = await self._after.run(prepared.question.begun.answer_id, question)
+            if asked is not None:
+                values |= asked.values
                 of_reply = self._heard.calls[len(calls) :]
-                recorded += self._lines(question.qid, of_reply, "reply_check", reply=written_by)
+                recorded += self._lines(question.qid, of_reply, "reply_check", reply=asked.prompt)
         degraded = () if answer.done is None else answer.done.degraded
         if calls and self._model.is_live:
             values |= _call_values(calls[-1], self._model.usd_per_hour)
@@ -574,36 +591,8 @@ class WrittenAnswers:
             prompt=prompt_sha256(prepared.prompt.messages) if prepared.prompt is not None else None,
         )
 
-    async def _replied(self, answer_id: str) -> PreparedReply | None:
-        """Prepare the reply to the patient to the answer just given; ``_judged`` lets the model write it.
-
-        None for an answer that cites nothing to write it from. Raises AssistantError.
-        """
-        request = ReplyRequest(reply_to=answer_id, conversation_id=answer_id)
-        begun = self._reply.take.begin(request, identity=self._identity)
-        try:
-            return await self._reply.prepare(
-                request, identity=self._identity, deadline=self._deadline(), begun=begun
-            )
-        except ConflictError:
-            return None
-
-    async def _judged(self, reply: PreparedReply, question: EvaluationQuestion) -> dict[str, float]:
-        """Let the model write the reply, check it and the planted ones, and return their values by measure.
-        Raises AssistantError."""
-        async with aclosing(self._reply.stream(reply)) as stream:
-            [done] = [event async for event in stream if isinstance(event, Done)]
-        is_stopped = any(check.stops for check in done.checks)
-        verdicts = {"reply_faults": [is_stopped], "checks_read": [not done.degraded]}
-        for planted in question.planted:
-            checked = await self._reply.check(reply.lines, planted.text, deadline=self._deadline())
-            verdicts["checks_read"].append(not checked.degraded)
-            for name in planted.measures:
-                verdicts.setdefault(name, []).append(any(check.stops for check in checked.checks))
-        return {name: fmean(flags) for name, flags in verdicts.items()}
-
     def _deadline(self) -> Deadline:
-        return Deadline.after(_WRITTEN_DEADLINE_S, clock=self._services.clock)
+        return Deadline.after(WRITTEN_DEADLINE_S, clock=self._services.clock)
 
     def _lines(
         self, qid: str, calls: Sequence[HeardCall], task: Task, *, reply: str | None = None

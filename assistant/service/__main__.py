@@ -190,26 +190,25 @@ def _console(settings: ServiceSettings, tenants: ServedTenants) -> ConsoleConfig
     """Return the content of ``config.json``, which the console's page reads at its start. Its lists of
     tenants have their names, sorted."""
     answering = {name: tenant.answering for name, tenant in tenants.items()}
-    delivering = [name for name, services in answering.items() if services.live.replies is not None]
     writing = [name for name, services in answering.items() if services.writes_answers]
     # A recording that plays in place of a model writes answers, but is no live model.
     recorded = [name for name, services in answering.items() if services.writer.model.recorded]
     on_this_machine = settings.models == "embedded"  # where the page can say how to add a model
     unwritten = [name for name in answering if on_this_machine and (name in recorded or name not in writing)]
-    return ConsoleConfig(
+    config = ConsoleConfig(
         issuer=settings.issuer,
         client_id=settings.console_client_id,
         scopes=("openid",),
         service=settings.console_name,
         # A page that holds the console in a frame and talks to it needs both permissions.
         hosts=tuple(origin for origin in settings.frame_ancestors if origin in settings.cors_origins),
-        delivers=tuple(sorted(delivering)),
-        replies=tuple(sorted(writing)),
-        guards={name: services.tenant.guard for name, services in answering.items()},
         examples={name: services.tenant.answers.examples for name, services in answering.items()},
         unwritten=tuple(sorted(unwritten)),
         originals=settings.originals,
     )
+    for option in installed():
+        config = option.console(config, tenants)
+    return config
 
 
 def _task_metrics(settings: ServiceSettings, service: Service) -> TaskMetrics | None:

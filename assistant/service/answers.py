@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Protocol, TypeVar
 
@@ -24,28 +24,20 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from assistant.answer.events import AnswerEvent, Cause, Problem
-from assistant.answer.guard import GuardSent
-from assistant.answer.prepared import PreparedAnswer
-from assistant.answer.reply import REPLY_CHECK, PreparedReply, ReplyRequest
-from assistant.answer.reply_judge import CheckedReply
 from assistant.answer.stored import AppendToAnswer, ReadAnswers
 from assistant.answer.take import AnswerRequest, TakeQuestion
 from assistant.domain import errors
 from assistant.domain.answers import (
     Act,
     AnswerRecord,
-    CheckBody,
-    ReplyBody,
     StoredAct,
     StoredAnswer,
-    StoredSent,
     StoredVerdict,
     Verdict,
 )
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.domain.identity import CareContext, Identity, Role
-from assistant.domain.public import fields_of
 from assistant.option import installed
 from assistant.service import streams
 from assistant.service.errors import (
@@ -56,23 +48,23 @@ from assistant.service.errors import (
     problem_of,
     send_problem,
 )
-from assistant.service.health import AnswerObserver, tokens_of
+from assistant.service.health import AnswerObserver
 from assistant.service.identity import Caller, Service, ServiceOf, TenantOf, caller_with, require_role
 from assistant.service.opened import ServedTenant
 from assistant.service.running import (
     GRACE_S,
     POLL_S,
     ComingBack,
+    Prepared,
     RateKind,
     RunningAnswer,
     admissions,
     is_interrupted,
 )
-from assistant.service.wire import ConfirmRequest, Conversation, KeptSent, ReplyChecks, SendRequest
+from assistant.service.wire import Conversation
 from assistant.stores.events import Claim
 
 EVENTS_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/events")
-REPLY_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/reply")
 _CANCEL_TIMEOUT_S = 1.0
 """Longest wait for what is cancelled or undone for an answer that does not begin."""
 _CLAIM_TIMEOUT_S = 3.0
@@ -83,15 +75,14 @@ response many milliseconds, in which the key is taken."""
 _PAUSED_RETRY_S = 30.0
 """``Retry-After`` of a paused tenant."""
 Stored = TypeVar("Stored")
-Prepared = PreparedAnswer | PreparedReply
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 """An Idempotency-Key: visible ASCII characters."""
 _log = structlog.get_logger(__name__)
 
 
 class AnswerPlan(Protocol):
-    """What makes an answer (``AnswerQuestion``) or a reply (``WriteReply``): first ``take.begin`` makes its
-    record, then ``prepare`` finds what it needs, then ``stream`` yields its events."""
+    """What makes an answer, as ``AnswerQuestion`` does: first ``take.begin`` makes its record, then
+    ``prepare`` finds what it needs, then ``stream`` yields its events."""
 
     take: TakeQuestion
 
@@ -116,8 +107,9 @@ class Question:
 
     identity: Identity
     request: AnswerRequest
-    """A ``ReplyRequest`` where a reply is asked for."""
     tenant: ServedTenant
+    plan: AnswerPlan
+    """What makes the answer; it takes the request."""
     deadline: Deadline
     started_s: float
     """When the request came, on the monotonic clock."""
@@ -125,11 +117,6 @@ class Question:
     """``Idempotency-Key``: a repeat under it joins the first answer."""
     context: CareContext | None = None
     """Whose live data may be read, from a verified token; None: of nobody."""
-
-    @property
-    def plan(self) -> AnswerPlan:
-        is_reply = isinstance(self.request, ReplyRequest)
-        return self.tenant.write_reply if is_reply else self.tenant.answer_question
 
     @property
     def is_resumable(self) -> bool:
@@ -186,33 +173,14 @@ class Answers:
             headers = Headers(scope=scope)
             identity = await self.identify(scope, "questions")
             request = streams.parse_body(await streams.read_body(scope, receive), AnswerRequest)
-            await self._deliver(request, identity, headers, receive, send)
+            question = await self.question(request, identity, key=idempotency_key(headers))
+            await self.deliver(question, headers, receive, send)
 
         await self.at_edge(work, send)
 
-    async def reply(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Write a reply to the patient from the caller's own answer: one to three sentences from the lines
-        that the answer cites and the live values that the request names with their `mac`. It is streamed as
-        an answer, with an answer_id of its own, which `sent` takes as reply_id, and without sources; done has
-        its checks. The replies to an answer are the conversation of that answer's id. A tenant without a
-        model that writes is refused (409), and so is an answer without lines. 410: a document of it was
-        withdrawn.
-        """
-
-        async def work() -> None:
-            answer_id = scope["path"].split("/")[3]
-            identity = await self.identify(scope, "questions")
-            body = streams.parse_body(await streams.read_body(scope, receive), ReplyBody)
-            request = ReplyRequest(reply_to=answer_id, conversation_id=answer_id, **dict(body))
-            await self._deliver(request, identity, Headers(scope=scope), receive, send)
-
-        await self.at_edge(work, send)
-
-    async def _deliver(
-        self, request: AnswerRequest, identity: Identity, headers: Headers, receive: Receive, send: Send
-    ) -> None:
-        """Ask the question, and send its answer as a stream or as one body, as Accept says."""
-        question = await self.question(request, identity, key=idempotency_key(headers))
+    async def deliver(self, question: Question, headers: Headers, receive: Receive, send: Send) -> None:
+        """Ask the question, and send its answer as a stream or as one body, as Accept says. Raises as
+        ``asking``."""
         deliver = streams.send_stream if wants_stream(headers.get("accept")) else streams.send_whole
         async with self.asking(question, receive) as reading:
             await deliver(reading, send, limits=self.limits)
@@ -248,7 +216,7 @@ class Answers:
     async def question(
         self, request: AnswerRequest, identity: Identity, *, key: str | None = None
     ) -> Question:
-        """Return the question, with a deadline that begins now.
+        """Return the question, with a deadline that begins now, and the answer's plan.
 
         Raises ContextRefusedError, DependencyError (the keys of contexts are unavailable).
         """
@@ -256,7 +224,8 @@ class Answers:
         started_s = clock.monotonic_s()
         deadline = Deadline(started_s + tenant.answering.tenant.limits.answer_deadline_s, clock)
         context = await self.service.context_of(request.context, identity=identity)
-        return Question(identity, request, tenant, deadline, started_s, key, context)
+        plan = tenant.answer_question
+        return Question(identity, request, tenant, plan, deadline, started_s, key, context)
 
     @asynccontextmanager
     async def asking(self, question: Question, receive: Receive) -> AsyncGenerator[streams.Reading]:
@@ -637,120 +606,6 @@ async def give_verdict(
     for option in installed():
         await option.admit_verdict(tenant, answer_id, verdict, caller)
     return await AppendToAnswer(tenant.answering).verdict(answer_id, verdict, identity=caller)
-
-
-@router.post("/v1/answers/{answer_id}/reply/check", **declared(404, 409, 410, body=CheckBody))
-async def check_reply(
-    service: ServiceOf,
-    tenant: TenantOf,
-    caller: _Agent,
-    answer_id: str,
-    asked: Annotated[CheckBody, streams.json_body(CheckBody)],
-) -> ReplyChecks:
-    """Check a text for the patient against the lines and live values of the caller's own answer: values that
-    nothing holds, sentences of which a line says the opposite, and a value that was asked for, stands in the
-    lines and is missing. Code checks it; then the model that writes for the tenant reads it, too. Where that
-    fails, is late or finds no place, `degraded` says so."""
-    reply, limits = tenant.write_reply, tenant.answering.tenant.limits
-    lines = await reply.lines_of(answer_id, asked.live, identity=caller)
-    deadline = Deadline.after(limits.answer_deadline_s, clock=service.clock)
-    is_read = asked.by_model and tenant.answering.writes_answers
-    async with _place(service, tenant, caller, is_needed=is_read) as has_place:
-        checked = await reply.check(lines, asked.text, deadline=deadline, by_model=has_place)
-    if is_read and not has_place:
-        checked = replace(checked, degraded=(REPLY_CHECK,))
-    service.metrics.live.use(caller.tenant, tokens_of(checked.usage))
-    return ReplyChecks(checks=checked.checks, degraded=checked.degraded)
-
-
-@asynccontextmanager
-async def _place(
-    service: Service, tenant: ServedTenant, caller: Identity, *, is_needed: bool
-) -> AsyncGenerator[bool]:
-    """Take a place among the answers in progress for a call of the model inside the block; yield whether
-    there is one.
-
-    Without a place, because the tenant is paused or too much is in progress, the block goes on without the
-    model.
-    """
-    leave: Callable[[], None] | None = None
-    with suppress(errors.OverloadedError):
-        if is_needed and not await tenant.power.is_paused():
-            leave = service.admissions[caller.tenant].enter(caller.agent)
-    try:
-        yield leave is not None
-    finally:
-        if leave is not None:
-            leave()
-
-
-def _guard(tenant: ServedTenant) -> GuardSent:
-    """Return the check of what is sent to the patient."""
-    people = replace(tenant.two_people, is_needed=True)
-    return GuardSent(services=tenant.answering, replies=tenant.write_reply, people=people)
-
-
-@router.post("/v1/answers/{answer_id}/sent", **declared(404, 409, body=SendRequest))
-async def keep_sent(
-    service: ServiceOf,
-    tenant: TenantOf,
-    caller: _Agent,
-    answer_id: str,
-    asked: Annotated[SendRequest, streams.json_body(SendRequest)],
-) -> KeptSent:
-    """Check what the agent sends to the patient, record it, and deliver it where the tenant names a system
-    that takes replies; without one nothing is delivered. The same send_id with the same content is kept once,
-    and refused with any other (409). `live` marks values of elements, each with its `mac`; `context` is the
-    question's (422 otherwise).
-    After 503 `reply_not_delivered` it is recorded, and may be sent again with the same send_id. An answer
-    takes 50 sent texts; another one is refused (409).
-
-    Where the check finds something, nothing is recorded or delivered: 409 `reply_findings` has the
-    `findings`. Send again with their ids in `confirmed`; where the tenant asks for it, with a `reason`, or
-    once another agent has confirmed the text. The tenant's emergency lines are never findings."""
-    limits, answering = tenant.answering.tenant.limits, tenant.answering
-    checked = CheckedReply(())
-
-    async def guard() -> None:
-        nonlocal checked
-        async with _place(service, tenant, caller, is_needed=answering.writes_answers) as has_place:
-            checked = await _guard(tenant).run(
-                answer_id,
-                asked.sent,
-                shown=asked.values,
-                identity=caller,
-                deadline=Deadline.after(limits.answer_deadline_s, clock=service.clock),
-                by_model=has_place,
-            )
-        service.metrics.live.use(caller.tenant, tokens_of(checked.usage))
-
-    whose = await service.context_of(asked.context, identity=caller, of_reply=True)
-    append = AppendToAnswer(answering)
-    stored = await append.sent(
-        answer_id,
-        asked.sent,
-        identity=caller,
-        guard=guard,
-        context=asked.context,
-        whose=whose,
-    )
-    return KeptSent(**fields_of(stored, StoredSent), degraded=checked.degraded)
-
-
-@router.post(
-    "/v1/answers/{answer_id}/sent/confirm", status_code=204, **declared(404, 409, body=ConfirmRequest)
-)
-async def confirm_sent(
-    tenant: TenantOf,
-    caller: _Agent,
-    answer_id: str,
-    asked: Annotated[ConfirmRequest, streams.json_body(ConfirmRequest)],
-) -> Response:
-    """Confirm another agent's text that waits for a second person; who asked sends it then, within an hour.
-    Without `contents` the response is 409 `reply_findings`, with what to look at and the digest to name. The
-    caller needs the labels of the answer, and the read is recorded."""
-    await _guard(tenant).confirm(answer_id, asked.text, named=asked.contents, identity=caller)
-    return Response(status_code=204)
 
 
 @router.post("/v1/answers/{answer_id}/acts", **declared(404, 409, body=Act))

@@ -10,6 +10,7 @@ lead from an operation's response to the operations that continue it: stateful t
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
@@ -33,13 +34,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assistant.answer.events import AnswerEvent, Problem
 from assistant.answer.take import AnswerRequest
-from assistant.domain.answers import CheckBody, ReplyBody, Verdict
+from assistant.domain.answers import Verdict
 from assistant.domain.documents import Document
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError
 from assistant.domain.public import PublicModel
 from assistant.option import joined
 from assistant.service import answers, documents, errors, health, uploads, wire
-from assistant.service.answers import EVENTS_PATH, REPLY_PATH, Answers
+from assistant.service.answers import EVENTS_PATH, Answers
 from assistant.service.errors import NOT_FOUND
 from assistant.service.health import ReadinessProbe, operations_application
 from assistant.service.identity import Service, ServiceOf, service_of
@@ -73,8 +74,8 @@ class Application:
     """Sends questions to their raw endpoint and everything else to the routes."""
 
     answers: Answers
-    raw: Mapping[tuple[str, str], RawRoute]
-    """Raw routes of options, by method and path."""
+    raw: Sequence[RawRoute]
+    """Raw routes of options."""
     routes: ASGIApp
     """The FastAPI application."""
     operations: ASGIApp
@@ -105,12 +106,10 @@ class Application:
         """Pass a request to the raw endpoint of its method and path, else to FastAPI."""
         if scope["path"] == "/v1/answers" and scope["method"] == "POST":
             await self.answers.ask(scope, receive, send)
-        elif scope["method"] == "POST" and REPLY_PATH.fullmatch(scope["path"]):
-            await self.answers.reply(scope, receive, send)
-        elif (raw := self.raw.get((scope["method"], scope["path"]))) is not None:
-            await raw.endpoint(self.answers, scope, receive, send)
         elif scope["method"] == "GET" and EVENTS_PATH.fullmatch(scope["path"]):
             await self.answers.resume(scope, receive, send)
+        elif raw := next((route for route in self.raw if route.takes(scope)), None):
+            await raw.endpoint(self.answers, scope, receive, send)
         else:
             await self.routes(scope, receive, _with_default_headers(send))
 
@@ -133,7 +132,7 @@ def build_application(
     )
     return Application(
         answers=answers,
-        raw={(route.method, route.path): route for route in raw_routes()},
+        raw=tuple(raw_routes()),
         routes=routes,
         operations=operations_application(service.metrics, readiness=readiness),
         operations_port=operations_port,
@@ -141,15 +140,23 @@ def build_application(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RawRoute:
     """A route of an option that writes its own stream."""
 
     method: str
     path: str
+    """It may have ``{answer_id}`` in it."""
     endpoint: Callable[[Answers, Scope, Receive, Send], Awaitable[None]]
     describe: Callable[[], dict[str, Any]]
     """Returns its operation object of the OpenAPI file."""
+
+    def takes(self, scope: Scope) -> bool:
+        return scope["method"] == self.method and self._pattern.fullmatch(scope["path"]) is not None
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile(self.path.replace("{answer_id}", "[A-Za-z0-9_-]{1,64}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +170,8 @@ class Routes:
     """Bodies that routes read themselves: FastAPI does not know them."""
     written: Sequence[type[PublicModel]] = ()
     """Models that routes write themselves."""
+    of_an_answer: Sequence[str] = ()
+    """Operations that continue an answer."""
 
 
 @cache
@@ -343,13 +352,14 @@ def content_security_policy(issuer: str, *, framing: Sequence[str] = ()) -> str:
 # Statuses of a question that is refused before its first event
 REFUSED_QUESTIONS = (400, 401, 403, 404, 409, 410, 413, 422, 429, 503)
 # Operations that continue an answer
-_OF_AN_ANSWER = ("read_answer", "follow_answer", "give_verdict", "keep_sent", "cancel_answer")
+_OF_AN_ANSWER = ("read_answer", "follow_answer", "give_verdict", "cancel_answer")
 
 
 def answer_links(answer_id: str, conversation_id: str) -> dict[str, Any]:
     """Return the OpenAPI links to the operations that continue an answer. The arguments are where its ids are
     in the response's body: "answer_id"."""
-    return errors.links(*_OF_AN_ANSWER, answer_id=answer_id) | errors.links(
+    of_options = chain.from_iterable(routes.of_an_answer for routes in option_routes())
+    return errors.links(*_OF_AN_ANSWER, *of_options, answer_id=answer_id) | errors.links(
         "read_conversation", conversation_id=conversation_id
     )
 
@@ -384,7 +394,7 @@ _LAST_EVENT_ID: dict[str, Any] = {
     "the answer is asked. Without it, all.",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}:[0-9]{1,9}$"},
 }
-_ANSWER_ID: dict[str, Any] = {
+ANSWER_ID: dict[str, Any] = {
     "name": "answer_id",
     "in": "path",
     "required": True,
@@ -392,7 +402,7 @@ _ANSWER_ID: dict[str, Any] = {
 }
 
 
-def _streamed(endpoint: Callable[..., Any], body: type[Any], *parameters: dict[str, Any]) -> dict[str, Any]:
+def streamed(endpoint: Callable[..., Any], body: type[Any], *parameters: dict[str, Any]) -> dict[str, Any]:
     """Return the operation of a raw endpoint that answers as a stream or as one body."""
     content = {
         "text/event-stream": _event_stream(),
@@ -459,11 +469,7 @@ API_VERSION = "2.0.0"
 # Models that raw endpoints read, or that routes read themselves: FastAPI does not know them
 _READ = (
     AnswerRequest,
-    ReplyBody,
-    CheckBody,
     Verdict,
-    wire.ConfirmRequest,
-    wire.SendRequest,
     Document,
     wire.WithholdRequest,
     wire.ReleaseRequest,
@@ -495,17 +501,12 @@ def openapi_document(routes: FastAPI) -> dict[str, Any]:
     paths["/v1/answers"]["post"] = {
         "summary": "Ask",
         "operationId": "ask",
-        **_streamed(Answers.ask, AnswerRequest),
-    }
-    paths["/v1/answers/{answer_id}/reply"]["post"] = {
-        "summary": "Write a reply",
-        "operationId": "write_reply",
-        **_streamed(Answers.reply, ReplyBody, _ANSWER_ID),
+        **streamed(Answers.ask, AnswerRequest),
     }
     paths["/v1/answers/{answer_id}/events"]["get"] = {
         "summary": "Resume an answer",
         "operationId": "follow_answer",
-        "parameters": [_ANSWER_ID, _LAST_EVENT_ID],
+        "parameters": [ANSWER_ID, _LAST_EVENT_ID],
         **described(
             Answers.resume,
             {"description": "The events", "content": {"text/event-stream": _event_stream()}},

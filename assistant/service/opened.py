@@ -168,7 +168,6 @@ async def _served(
     """
     from assistant.answer.answer import AnswerQuestion
     from assistant.answer.index_watch import IndexWatch
-    from assistant.answer.reply import WriteReply
     from assistant.answer.services import CitedDocuments, LiveData, TenantServices
     from assistant.documents.withdraw import WithdrawalReceipts
     from assistant.stores.desk import TwoPeople
@@ -207,7 +206,6 @@ async def _served(
         revisions=desk,
         live=next(filter(None, live), LiveData()),
     )
-    answer_question = AnswerQuestion(answering)
     served = ServedTenant(
         answering=answering,
         knowledge=knowledge,
@@ -215,8 +213,7 @@ async def _served(
         claims=await stores.of(CLAIMS),
         power=await stores.of(POWER),
         embedding_model=stores.model,
-        answer_question=answer_question,
-        write_reply=WriteReply(answering, answer_question.keep.writer),
+        answer_question=AnswerQuestion(answering),
         sources=KnowledgeSources.of(tenant),
         add_documents=AddDocuments(knowledge, clock=clock, accesses=answering.records),
         uploads=uploads,

@@ -15,16 +15,16 @@ from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import structlog
 
 from assistant.answer import events
 from assistant.answer.end import CANCELLED_PROBLEM
 from assistant.answer.events import AnswerEvent, Cause, Problem
-from assistant.answer.prepared import PreparedAnswer
-from assistant.answer.reply import PreparedReply
+from assistant.answer.prepared import Run
 from assistant.answer.stored import ReadAnswers
+from assistant.answer.take import Question
 from assistant.domain import errors
 from assistant.domain.answers import AnswerEnding, AnswerRecord, FinishReason, Outcome, RedFlag, StoredAnswer
 from assistant.domain.clock import Clock
@@ -44,6 +44,16 @@ GRACE_S = 5.0
 """Added to the answer's deadline, for its last event."""
 
 
+class Prepared(Protocol):
+    """What ``AnswerPlan.prepare`` returns, such as a ``PreparedAnswer``."""
+
+    @property
+    def question(self) -> Question: ...
+
+    @property
+    def run(self) -> Run: ...
+
+
 class RunningAnswer:
     """One answer while it is written. Its own task reads the events, so no reader can slow it down.
 
@@ -53,7 +63,7 @@ class RunningAnswer:
 
     def __init__(
         self,
-        prepared: PreparedAnswer | PreparedReply,
+        prepared: Prepared,
         stream: AsyncGenerator[AnswerEvent, None],
         *,
         observer: AnswerObserver,

@@ -31,7 +31,6 @@ from assistant.stores.opened import knowledge_of, read_tenants
 
 if TYPE_CHECKING:
     from assistant.answer.answer import AnswerQuestion
-    from assistant.answer.reply import WriteReply
     from assistant.answer.services import TenantServices
     from assistant.documents.receive import AddDocuments
     from assistant.documents.reindexing import Progress, Reindex, ReindexReport
@@ -68,7 +67,6 @@ class ServedTenant:
     power: Power
     embedding_model: ModelFacts
     answer_question: AnswerQuestion
-    write_reply: WriteReply
     sources: KnowledgeSources
     add_documents: AddDocuments
     uploads: StoredUploads | None

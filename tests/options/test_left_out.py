@@ -28,6 +28,7 @@ LIFTED = (
     "openai",
     "overview",
     "panel",
+    "reply",
     "shop",
     "sources",
 )

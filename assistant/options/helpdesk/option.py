@@ -6,7 +6,7 @@ from assistant.option import Option
 
 
 class Helpdesk(Option):
-    needs = ("live", "panel")
+    needs = ("live", "panel", "reply")
 
     def sample_pages(self, layout, addresses, systems):
         from assistant.options.helpdesk.laptop import open_helpdesk

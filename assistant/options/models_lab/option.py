@@ -9,8 +9,8 @@ from assistant.option import Option
 
 class ModelsLab(Option):
     extras: ClassVar = {"corpus": "corpus", "lambda": "make_sets"}
-    # Training sets are made of the desk's events and approved answers (training_sets.py).
-    needs = ("desk",)
+    # Training sets are made of the desk's events and approved answers, and of replies (training_sets.py).
+    needs = ("desk", "reply")
 
     def tables(self):
         from assistant.options.models_lab.section import TABLES

@@ -36,7 +36,6 @@ import orjson
 from rapidfuzz.distance import Levenshtein
 
 from assistant.answer.prompt import DOCUMENTS_IN_PROMPT, document_text, load_prompt, neutralise, user_text
-from assistant.answer.reply_prompt import PROMPT, read_lines, reply_messages
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.desk import ItemState
 from assistant.domain.errors import ConflictError, InvalidRequestError
@@ -44,6 +43,7 @@ from assistant.options.desk.approved import ApprovedAnswer
 from assistant.options.desk.events import FeedbackEvent, FeedbackKind, FeedbackText, PatientDataFilter
 from assistant.options.desk.section import DeskSection
 from assistant.options.models_lab.corpus import SIMILAR_FROM, word_triples
+from assistant.options.reply.prompt import PROMPT, read_lines, reply_messages
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.stores.ports import ChatMessage, DocumentTexts
 from assistant.stores.records import StoredRecords

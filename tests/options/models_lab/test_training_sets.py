@@ -12,7 +12,6 @@ import orjson
 import pytest
 
 from assistant.answer.prompt import load_prompt
-from assistant.answer.reply_prompt import PROMPT as REPLY_PROMPT
 from assistant.documents.readable import ReadableDocuments
 from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.desk import ItemState
@@ -30,6 +29,8 @@ from assistant.options.models_lab.training_sets import (
     preference_row,
     supervised_row,
 )
+from assistant.options.reply.prompt import PACKAGE
+from assistant.options.reply.prompt import PROMPT as REPLY_PROMPT
 from assistant.tenant.tenant import AnswersSection
 from tests.contracts.samples import NOON
 from tests.options.desk.moving import QUOTE, answered, moving, tenant
@@ -246,7 +247,7 @@ async def test_a_marked_answer_and_its_sent_reply_are_examples_of_their_own_prom
     said = {task: row["completion"][0]["content"] for task, row in supervised.items()}
     assert said == {"answer": QUOTE, "reply": sent}
     (system, user), (_, asked) = supervised["reply"]["prompt"], supervised["answer"]["prompt"]
-    assert system["content"] == load_prompt(REPLY_PROMPT).system
+    assert system["content"] == load_prompt(REPLY_PROMPT, PACKAGE).system
     assert QUOTE in user["content"]
     assert AnswersSection().tone in user["content"]
     assert "[1.1]" in asked["content"]

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -14,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assistant.answer import prompt as prompt_module
 from assistant.models.redaction import Replace, redacted
 from assistant.option import joined
 
@@ -257,7 +255,6 @@ PROMPT = (
     "Question: Marisol Quintero, member ID 88213 04417, called from 555-017-2299: may she refill warfarin?"
 )
 REPLY = "Tell Marisol Quintero that a refill is due after 14 days [1.1]."
-PROMPTS = Path(prompt_module.__file__).with_name("prompts")
 CANARIES = ("Marisol", "Quintero", "88213", "04417", "555-017-2299", "4471", "Title")
 
 
@@ -292,11 +289,9 @@ def test_words_are_kept_without_documents_and_patients_data(replace: Replace) ->
     assert found["response"]["characters"] == len(REPLY)
 
 
-@pytest.mark.parametrize("prompt", ["reply/1", "reply_check/1"])
-def test_no_word_is_kept_of_a_reply_or_its_check(replace: Replace, prompt: str) -> None:
-    text = (PROMPTS / f"{prompt}.md").read_text(encoding="utf-8")
-    system, user = text.split("# user")
-    user += "\nLive values of this person:\n- Order status: Out for delivery\n"
+def test_no_word_is_kept_of_a_reply_or_its_check(replace: Replace) -> None:
+    system, live = "Write for the patient.", "Live values of this person:\n- Order status: Out for delivery\n"
+    user = f"<lines>\n- Refill: After 14 days.\n</lines>\n\n{live}"
     for messages in ([("system", system), ("user", user)], [("user", system + user)]):
         answered = json.dumps({"choices": [{"message": {"content": "It is out for delivery."}}]})
         found = told(line(asked(*messages), answered), replace)

@@ -9,7 +9,7 @@ import pytest
 
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.events import AnswerEvent, Done, Started, Token
-from assistant.answer.reply import ReplyRequest, WriteReply
+from assistant.answer.prompt import load_prompt
 from assistant.answer.stored import AppendToAnswer
 from assistant.domain.answers import Outcome, Sent
 from assistant.domain.errors import (
@@ -20,9 +20,15 @@ from assistant.domain.errors import (
     NotFoundError,
     WithdrawnError,
 )
+from assistant.options.reply.prompt import PACKAGE
+from assistant.options.reply.write import ReplyRequest, WriteReply
 from tests.fakes.answering import FakeTenant, JudgesAndWrites, ScriptedGenerator, Step, agent, verdicts
 from tests.unit.answer.asking_and_reading import QUESTION, ask, deadline
 
+RELEASED = {
+    "reply/1": "94b1c3b0889988e4d40e9f2edb3774194506d46d4140560e889dfab498b46a06",
+    "reply_check/1": "db0eeac592e3e6ce88e2a23870372b82c299250bfe9f74d9dcdb3ed1d9dd442a",
+}
 GOOD = "You can refill on day 23 of 30."
 HELD = verdicts((1, "held", 1, ""))
 
@@ -53,6 +59,15 @@ async def ask_for(tenant: FakeTenant, answer_id: str, *, who: str = "ana", **bod
 @pytest.fixture
 def tenant() -> FakeTenant:
     return FakeTenant.writing()
+
+
+def test_a_released_prompt_never_changes() -> None:
+    assert {prompt: load_prompt(prompt, PACKAGE).sha256 for prompt in RELEASED} == RELEASED
+
+
+@pytest.mark.parametrize("prompt", RELEASED)
+def test_a_prompt_has_the_mark_by_which_no_capture_keeps_its_words(prompt: str) -> None:
+    assert "<lines>" in "".join(load_prompt(prompt, PACKAGE).user)
 
 
 async def test_a_reply_is_written_from_the_cited_lines_and_kept(tenant: FakeTenant) -> None:

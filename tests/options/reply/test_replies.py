@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from assistant.domain.answers import CheckBody, ReplyBody, Sent
 from tests.fakes.answering import verdicts
-from tests.fakes.running_service import RunningService, Scene, events_of, running_service
+from tests.fakes.running_service import RunningService, Scene, events_of, running_service, service_of_two
 from tests.fakes.sagemaker_socket import SageMakerSocket
 from tests.integration.service.callers import calling
 
@@ -20,6 +21,12 @@ REPLY = ("You wait two days", ", not 10 weeks.")
 
 RIGHT = "You wait two days."
 HELD = verdicts((1, "held", 1, ""))
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
+    async with service_of_two(tmp_path) as service:
+        yield service
 
 
 async def answered(service: RunningService, *verdict: str, **fault: Any) -> str:

@@ -30,9 +30,6 @@ from assistant.answer.prompt import (
     rendered,
 )
 from assistant.answer.record import RecordWriter
-from assistant.answer.reply_check import check_reply
-from assistant.answer.reply_judge import CheckedReply, JudgeReply
-from assistant.answer.reply_prompt import PROMPT, read_lines, reply_messages, shown_line
 from assistant.answer.services import InterruptedAnswerError, TenantServices, begin_answer
 from assistant.answer.sources import SearchScope
 from assistant.answer.stored import own_answer
@@ -61,6 +58,9 @@ from assistant.domain.errors import (
 from assistant.domain.identity import CareContext, Identity
 from assistant.domain.live import Caller, LiveText
 from assistant.domain.public import RecordId
+from assistant.options.reply.check import check_reply
+from assistant.options.reply.judge import CheckedReply, JudgeReply
+from assistant.options.reply.prompt import PACKAGE, PROMPT, read_lines, reply_messages, shown_line
 from assistant.text.language import language
 from assistant.text.markup import label_of, without_marks
 
@@ -374,7 +374,7 @@ class WriteReply:
     def _prompt(self, request: ReplyRequest, lines: AnswerLines) -> Prompt:
         """Return the prompt. Raises TooLargeError."""
         writer, generation = self._services.writer, self._services.tenant.generation
-        template, draft = load_prompt(PROMPT), request.draft
+        template, draft = load_prompt(PROMPT, PACKAGE), request.draft
         live = "".join(f"- {quoted(value)}\n" for value in lines.live)
         system, user = reply_messages(
             lines.record.question,

@@ -16,8 +16,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from assistant.answer.live_macs import LiveMacs
-from assistant.answer.reply import REPLY_CHECK, AnswerLines, WriteReply
-from assistant.answer.reply_judge import CheckedReply
 from assistant.answer.services import TenantServices
 from assistant.answer.stored import entry_of_read, not_found, own_answer
 from assistant.answer.support import piece_of
@@ -32,6 +30,8 @@ from assistant.domain.errors import (
 )
 from assistant.domain.identity import Identity
 from assistant.domain.live import LiveText
+from assistant.options.reply.judge import CheckedReply
+from assistant.options.reply.write import REPLY_CHECK, AnswerLines, WriteReply
 from assistant.stores.desk import Contents, TwoPeople
 from assistant.tenant.tenant import RedFlagEntry
 from assistant.text.language import Language, fold, language, split_sentences

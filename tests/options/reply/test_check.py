@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answer.reply_check import check_reply
+from assistant.options.reply.check import check_reply
 from assistant.text.language import language
 
 LINE = "Damaged item\n\nThe desk ships a replacement within 14 days. Keep the item for 7 days, not longer."

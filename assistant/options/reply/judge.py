@@ -1,7 +1,7 @@
 """Lets the model that writes judge a text for a patient: one call that compares each sentence with the
 numbered lines of the answer, and says which value that was asked for is missing.
 
-``WriteReply.check`` runs the check by code (``reply_check``) first, then this one, and joins their findings.
+``WriteReply.check`` runs the check by code (``check``) first, then this one, and joins their findings.
 Where this one returns None, because the model is late, fails, or writes what is no verdict, the findings of
 the code stand alone.
 """
@@ -22,6 +22,7 @@ from assistant.domain.answers import ReplyCheck, Usage
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import AssistantError
 from assistant.domain.public import PublicModel
+from assistant.options.reply.prompt import PACKAGE
 from assistant.stores.ports import AnswerGenerator, ChatMessage, GenerationRequest
 from assistant.text.caches import TextCache
 from assistant.text.language import SentenceSpan, split_sentences
@@ -149,7 +150,7 @@ class JudgeReply:
         has a dash, and stands there so that the new ones can be understood: "- Thanks for asking.", "2. Bye."
         """
         tenant, writer = self._services.tenant, self._services.writer
-        template = load_prompt(PROMPT)
+        template = load_prompt(PROMPT, PACKAGE)
         messages = rendered(
             (ChatMessage("system", template.system), ChatMessage("user", fill_slots(template, slots))),
             system_role=writer.model.system_role,

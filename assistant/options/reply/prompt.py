@@ -1,7 +1,7 @@
 """Makes the prompt of a reply from the lines of an answer.
 
-A line is a unit of a document as three lines of text: its title, its heading path, its text. ``reply_check``
-and ``reply_judge`` read the same lines.
+A line is a unit of a document as three lines of text: its title, its heading path, its text. ``check`` and
+``judge`` read the same lines.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from assistant.answer.prompt import fill_slots, load_prompt, neutralise, quoted
 from assistant.domain.answers import AnswerRecord, QuotedUnit
 from assistant.stores.ports import ChatMessage, DocumentTexts
 
+PACKAGE = "assistant.options.reply"
+"""Where the prompt files are."""
 PROMPT = "reply/1"
 """The prompt file. It has the slots question, lines, tone, style, before, live and draft, and a section for
 each style."""
@@ -44,7 +46,7 @@ def reply_messages(
     file; None: the usual one. ``more``: texts for the slots ``before``, ``live`` and ``draft``, already
     neutralised, which are empty otherwise.
     """
-    template = load_prompt(PROMPT)
+    template = load_prompt(PROMPT, PACKAGE)
     slots = {
         **dict.fromkeys(("before", "live", "draft"), ""),
         **more,

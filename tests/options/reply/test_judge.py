@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from assistant.answer.answer import AnswerQuestion
-from assistant.answer.reply import WriteReply
-from assistant.answer.reply_judge import CheckedReply
 from assistant.domain.answers import ReplyCheck, Usage
 from assistant.domain.errors import GenerationInterruptedError, GenerationUnavailableError, OverloadedError
+from assistant.options.reply.judge import CheckedReply
+from assistant.options.reply.write import WriteReply
 from assistant.text.caches import forget_texts
 from tests.fakes.answering import FakeTenant, Gate, JudgesAndWrites, ScriptedGenerator, Step, agent, verdicts
 from tests.unit.answer.asking_and_reading import ask, deadline

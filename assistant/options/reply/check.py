@@ -2,7 +2,7 @@
 what the patient said.
 
 A value is a number with its unit, a date, time, phone number, code or name. It is *held* where one of these
-texts has it, in whatever form: "two weeks" holds "14 days". Wording needs a model (``reply_judge``;
+texts has it, in whatever form: "two weeks" holds "14 days". Wording needs a model (``judge``;
 docs/decisions/0123 has the figures).
 
 A *moment* is a date ("11/3"), a time of day or a phone number; a *measure* a number with its unit,

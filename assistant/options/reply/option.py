@@ -1,0 +1,36 @@
+"""Replies to the patient: written from an answer, checked, and sent once nothing is found in them."""
+# ``Option`` has the types of its doors.
+# pyright: reportMissingParameterType=false
+
+from dataclasses import replace
+
+from assistant.option import Option
+
+
+class Reply(Option):
+    def routes(self):
+        from assistant.options.reply import routes
+        from assistant.service.app import Routes
+
+        return Routes(routes.router, routes.RAW, read=routes.REQUEST_BODIES, of_an_answer=("keep_sent",))
+
+    async def parts(self, served, stores):  # noqa: ARG002
+        from assistant.options.reply.guard import GuardSent
+        from assistant.options.reply.write import WriteReply
+
+        replies = WriteReply(served.answering, served.answer_question.keep.writer)
+        people = replace(served.two_people, is_needed=True)
+        return replies, GuardSent(services=served.answering, replies=replies, people=people)
+
+    def console(self, config, tenants):
+        from assistant.options.reply.routes import console_config
+
+        return console_config(config, tenants)
+
+    def after_written(self, services, writer):
+        from assistant.options.reply.trial import RepliesOfAnswers
+
+        return RepliesOfAnswers(services, writer)
+
+
+OPTION = Reply()

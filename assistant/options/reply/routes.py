@@ -1,0 +1,189 @@
+"""The routes of this option: write a reply, check a text, send it, confirm another agent's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Response
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from assistant.answer.stored import AppendToAnswer
+from assistant.domain.answers import CheckBody, ReplyBody, StoredSent
+from assistant.domain.clock import Deadline
+from assistant.domain.errors import OverloadedError
+from assistant.domain.identity import Identity, Role
+from assistant.domain.public import fields_of
+from assistant.options.reply.guard import GuardSent
+from assistant.options.reply.judge import CheckedReply
+from assistant.options.reply.write import REPLY_CHECK, ReplyRequest, WriteReply
+from assistant.service.answers import Answers, idempotency_key
+from assistant.service.app import ANSWER_ID, RawRoute, streamed
+from assistant.service.errors import declared
+from assistant.service.health import tokens_of
+from assistant.service.identity import Service, ServiceOf, TenantOf, caller_with
+from assistant.service.served import ServedTenant, ServedTenants
+from assistant.service.streams import json_body, parse_body, read_body
+from assistant.service.wire import ConfirmRequest, ConsoleConfig, KeptSent, ReplyChecks, SendRequest
+
+router = APIRouter(tags=["answers"])
+_Agent = Annotated[Identity, caller_with(Role.AGENT)]
+
+
+async def write_reply(answers: Answers, scope: Scope, receive: Receive, send: Send) -> None:
+    """Write a reply to the patient from the caller's own answer: one to three sentences from the lines
+    that the answer cites and the live values that the request names with their `mac`. It is streamed as
+    an answer, with an answer_id of its own, which `sent` takes as reply_id, and without sources; done has
+    its checks. The replies to an answer are the conversation of that answer's id. A tenant without a
+    model that writes is refused (409), and so is an answer without lines. 410: a document of it was
+    withdrawn.
+    """
+
+    async def work() -> None:
+        headers, answer_id = Headers(scope=scope), scope["path"].split("/")[3]
+        identity = await answers.identify(scope, "questions")
+        body = parse_body(await read_body(scope, receive), ReplyBody)
+        request = ReplyRequest(reply_to=answer_id, conversation_id=answer_id, **dict(body))
+        question = await answers.question(request, identity, key=idempotency_key(headers))
+        question = replace(question, plan=question.tenant.part(WriteReply))
+        await answers.deliver(question, headers, receive, send)
+
+    await answers.at_edge(work, send)
+
+
+def _describe_reply() -> dict[str, Any]:
+    """Return the operation of the raw route in the OpenAPI file."""
+    return {
+        "summary": "Write a reply",
+        "operationId": "write_reply",
+        **streamed(write_reply, ReplyBody, ANSWER_ID),
+    }
+
+
+@router.post("/v1/answers/{answer_id}/reply/check", **declared(404, 409, 410, body=CheckBody))
+async def check_reply(
+    service: ServiceOf,
+    tenant: TenantOf,
+    caller: _Agent,
+    answer_id: str,
+    asked: Annotated[CheckBody, json_body(CheckBody)],
+) -> ReplyChecks:
+    """Check a text for the patient against the lines and live values of the caller's own answer: values that
+    nothing holds, sentences of which a line says the opposite, and a value that was asked for, stands in the
+    lines and is missing. Code checks it; then the model that writes for the tenant reads it, too. Where that
+    fails, is late or finds no place, `degraded` says so."""
+    reply, limits = tenant.part(WriteReply), tenant.answering.tenant.limits
+    lines = await reply.lines_of(answer_id, asked.live, identity=caller)
+    deadline = Deadline.after(limits.answer_deadline_s, clock=service.clock)
+    is_read = asked.by_model and tenant.answering.writes_answers
+    async with _place(service, tenant, caller, is_needed=is_read) as has_place:
+        checked = await reply.check(lines, asked.text, deadline=deadline, by_model=has_place)
+    if is_read and not has_place:
+        checked = replace(checked, degraded=(REPLY_CHECK,))
+    service.metrics.live.use(caller.tenant, tokens_of(checked.usage))
+    return ReplyChecks(checks=checked.checks, degraded=checked.degraded)
+
+
+@asynccontextmanager
+async def _place(
+    service: Service, tenant: ServedTenant, caller: Identity, *, is_needed: bool
+) -> AsyncGenerator[bool]:
+    """Take a place among the answers in progress for a call of the model inside the block; yield whether
+    there is one.
+
+    Without a place, because the tenant is paused or too much is in progress, the block goes on without the
+    model.
+    """
+    leave: Callable[[], None] | None = None
+    with suppress(OverloadedError):
+        if is_needed and not await tenant.power.is_paused():
+            leave = service.admissions[caller.tenant].enter(caller.agent)
+    try:
+        yield leave is not None
+    finally:
+        if leave is not None:
+            leave()
+
+
+@router.post("/v1/answers/{answer_id}/sent", **declared(404, 409, body=SendRequest))
+async def keep_sent(
+    service: ServiceOf,
+    tenant: TenantOf,
+    caller: _Agent,
+    answer_id: str,
+    asked: Annotated[SendRequest, json_body(SendRequest)],
+) -> KeptSent:
+    """Check what the agent sends to the patient, record it, and deliver it where the tenant names a system
+    that takes replies; without one nothing is delivered. The same send_id with the same content is kept once,
+    and refused with any other (409). `live` marks values of elements, each with its `mac`; `context` is the
+    question's (422 otherwise).
+    After 503 `reply_not_delivered` it is recorded, and may be sent again with the same send_id. An answer
+    takes 50 sent texts; another one is refused (409).
+
+    Where the check finds something, nothing is recorded or delivered: 409 `reply_findings` has the
+    `findings`. Send again with their ids in `confirmed`; where the tenant asks for it, with a `reason`, or
+    once another agent has confirmed the text. The tenant's emergency lines are never findings."""
+    limits, answering = tenant.answering.tenant.limits, tenant.answering
+    checked = CheckedReply(())
+
+    async def guard() -> None:
+        nonlocal checked
+        async with _place(service, tenant, caller, is_needed=answering.writes_answers) as has_place:
+            checked = await tenant.part(GuardSent).run(
+                answer_id,
+                asked.sent,
+                shown=asked.values,
+                identity=caller,
+                deadline=Deadline.after(limits.answer_deadline_s, clock=service.clock),
+                by_model=has_place,
+            )
+        service.metrics.live.use(caller.tenant, tokens_of(checked.usage))
+
+    whose = await service.context_of(asked.context, identity=caller, of_reply=True)
+    append = AppendToAnswer(answering)
+    stored = await append.sent(
+        answer_id,
+        asked.sent,
+        identity=caller,
+        guard=guard,
+        context=asked.context,
+        whose=whose,
+    )
+    return KeptSent(**fields_of(stored, StoredSent), degraded=checked.degraded)
+
+
+@router.post(
+    "/v1/answers/{answer_id}/sent/confirm", status_code=204, **declared(404, 409, body=ConfirmRequest)
+)
+async def confirm_sent(
+    tenant: TenantOf,
+    caller: _Agent,
+    answer_id: str,
+    asked: Annotated[ConfirmRequest, json_body(ConfirmRequest)],
+) -> Response:
+    """Confirm another agent's text that waits for a second person; who asked sends it then, within an hour.
+    Without `contents` the response is 409 `reply_findings`, with what to look at and the digest to name. The
+    caller needs the labels of the answer, and the read is recorded."""
+    await tenant.part(GuardSent).confirm(answer_id, asked.text, named=asked.contents, identity=caller)
+    return Response(status_code=204)
+
+
+RAW = (RawRoute("POST", "/v1/answers/{answer_id}/reply", write_reply, _describe_reply),)
+REQUEST_BODIES = (ReplyBody, CheckBody, ConfirmRequest, SendRequest)
+
+
+def console_config(config: ConsoleConfig, tenants: ServedTenants) -> ConsoleConfig:
+    """Return ``config.json`` with the tenants whose agents send replies."""
+    answering = {name: tenant.answering for name, tenant in tenants.items()}
+    delivering = [name for name, services in answering.items() if services.live.replies is not None]
+    writing = [name for name, services in answering.items() if services.writes_answers]
+    return config.model_copy(
+        update={
+            "delivers": tuple(sorted(delivering)),
+            "replies": tuple(sorted(writing)),
+            "guards": {name: services.tenant.guard for name, services in answering.items()},
+        }
+    )
