@@ -62,7 +62,7 @@ class StandIn:
     marks: list[tuple[str, Body]] = field(default_factory=list[tuple[str, Body]])
     """Verdicts and sent texts as they came, each with its kind."""
     desk: StandInDesk = field(default_factory=StandInDesk)
-    guards: dict[str, str] = field(default_factory=dict[str, str])
+    guards: dict[str, str] = field(default_factory=lambda: {"pharmacy": "seen"})
     """Tenant = what a reply with findings needs."""
     replies: list[tuple[Event | Held, ...]] = field(default_factory=list[tuple[Event | Held, ...]])
     """The events of each reply after its first one; with any, the tenant's model writes replies."""

@@ -16,7 +16,7 @@ export interface Config {
   readonly service: string;
   /** Tenants whose sent replies are delivered; those of others are recorded only. */
   readonly delivers?: readonly string[];
-  /** By tenant: what a reply with findings needs before it is sent. */
+  /** By tenant: what a reply with findings needs before it is sent; a tenant without it sends none. */
   readonly guards?: Readonly<Record<string, Guard>>;
   /** Origins whose pages may hold the console in a frame and talk to it. */
   readonly hosts?: readonly string[];

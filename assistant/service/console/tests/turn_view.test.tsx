@@ -6,6 +6,7 @@ import { Conversation } from "../src/conversation.ts";
 import type { Earlier } from "../src/earlier.ts";
 import { type Turn, afterEvent, newTurn, storedTurn } from "../src/turn.ts";
 import { WorkspaceState, WorkspaceContext } from "../src/views/workspace_state.ts";
+import { ReplyActions } from "../src/views/reply.tsx";
 import { TurnView } from "../src/views/turn_view.tsx";
 import type { Act, AnswerEvent, Done, SentenceEnded, Source, Sources, Started, StoredAnswer } from "../src/wire.ts";
 
@@ -46,14 +47,15 @@ function turnOf(...events: AnswerEvent[]): Turn {
   return events.reduce(afterEvent, newTurn("key", "Why?"));
 }
 
-function workspaceWith(api: Partial<Record<keyof Api, unknown>> = {}, { delivers = false } = {}): WorkspaceState {
+function workspaceWith(api: Partial<Record<keyof Api, unknown>> = {}, { delivers = false, sends = true } = {}): WorkspaceState {
   const storage = { getItem: () => null, setItem: () => undefined, removeItem: () => undefined };
   const service = api as unknown as Api;
   const conversation = new Conversation({
     ...{ api: service, author: "i t amira" },
     storage: storage as unknown as Storage,
   });
-  return new WorkspaceState({ api: service, conversation, earlier: {} as Earlier, delivers });
+  const guard = sends ? "seen" : undefined;
+  return new WorkspaceState({ api: service, conversation, earlier: {} as Earlier, delivers, guard });
 }
 
 /** The page of a turn. */
@@ -108,6 +110,24 @@ test("an offered answer goes into the reply as plain text, after what is written
   workspace.conversation.takeOffered(turn);
   assert.equal(workspace.conversation.replies.value["a"], "Dear patient,\n\nFrom day 23 <b>on</b>.");
   assert.deepEqual(acts, [{ kind: "offered_used", act_id: "a-offered_used" }]);
+});
+
+test("where no replies are sent there is no button for one, and the lines can be copied", () => {
+  const turn = turnOf(started(), sources({ offered: OFFERED }), token(TEXT), sentence("Wait a day."), done());
+  const drawn = (sends: boolean) => {
+    const workspace = workspaceWith({}, { sends });
+    const dock = (
+      <WorkspaceContext.Provider value={workspace}>
+        <ReplyActions turn={turn} />
+      </WorkspaceContext.Provider>
+    );
+    return words(page(turn, workspace) + renderToString(dock));
+  };
+  for (const button of [/Put into the reply/, /Write a reply/]) {
+    assert.match(drawn(true), button);
+    assert.doesNotMatch(drawn(false), button);
+  }
+  assert.match(drawn(false), /Copy these lines/);
 });
 
 test("an offered answer can be edited before the model has ended, and not sent", () => {

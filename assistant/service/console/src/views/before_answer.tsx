@@ -131,9 +131,11 @@ export function Offered({ turn }: { turn: Turn }) {
         <Markdown blocks={blocks} headingLevel={4} />
       </div>
       <p class="actions">
-        <button type="button" id="use-offered" class="button" aria-keyshortcuts="Alt+Shift+U" onClick={take}>
-          <Icon name="edit" /> Put into the reply
-        </button>
+        {workspace.guard !== undefined && (
+          <button type="button" id="use-offered" class="button" aria-keyshortcuts="Alt+Shift+U" onClick={take}>
+            <Icon name="edit" /> Put into the reply
+          </button>
+        )}
         <Citations numbers={[offered.n]} turn={turn} />
       </p>
     </section>

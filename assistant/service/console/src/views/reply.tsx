@@ -38,6 +38,7 @@ function Beginnings({ turn }: { turn: Turn }) {
   const workspace = useWorkspace();
   const lines = useMemo(() => sentencesOf(turn), [turn.text, turn.sentences, turn.elements]);
   const answerId = turn.answerId ?? "";
+  const sends = workspace.guard !== undefined;
   const isWritten = workspace.writes && lines !== "" && turn.finishReason !== "no_evidence";
   useFocusOnceDrawn("edit-reply", isNowhereElse);
   const edit = () => {
@@ -46,14 +47,16 @@ function Beginnings({ turn }: { turn: Turn }) {
     if (isWritten) void workspace.replying.write(turn, answerId, null, "");
   };
   useEffect(() => {
-    if (workspace.opensReply(turn, isWritten)) edit();
+    if (sends && workspace.opensReply(turn, isWritten)) edit();
   }, []);
   return (
     <p class="actions">
-      <button type="button" id="edit-reply" class="button primary" onClick={edit}>
-        <Icon name="edit" /> {isWritten ? "Reply to the patient" : "Write a reply"}
-      </button>
-      {!isWritten && <InsertButton turn={turn} />}
+      {sends && (
+        <button type="button" id="edit-reply" class="button primary" onClick={edit}>
+          <Icon name="edit" /> {isWritten ? "Reply to the patient" : "Write a reply"}
+        </button>
+      )}
+      {sends && !isWritten && <InsertButton turn={turn} />}
       {lines !== "" && <CopyButton text={lines} label="Copy these lines" said="Copied: internal lines" />}
       {lines !== "" && <GiveButton what={{ type: "note", text: lines }} label="Add as note" said="Note added" />}
     </p>

@@ -2,7 +2,8 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 
 import type { Page } from "../options.ts";
 
-const ANSWER_KEYS = [
+const REPLY_KEYS = ["Alt + Shift + U", "Alt + Shift + E", "Ctrl + Enter"];
+export const ANSWER_KEYS: readonly (readonly [string, string])[] = [
   ["Enter", "ask the question"],
   ["Alt + Enter", "ask as a follow-up to this answer"],
   ["Shift + Enter", "new line in the question"],
@@ -17,7 +18,9 @@ const ANSWER_KEYS = [
   ["Alt + Shift + N", "new question, in a fresh conversation"],
   ["Ctrl + Enter", "record the reply you are editing as sent"],
   ["Escape", "close the source, the preview or a dialog"],
-] as const;
+];
+/** Those of a tenant whose agents send no replies. */
+export const KEYS_WITHOUT_REPLIES = ANSWER_KEYS.filter(([keys]) => !REPLY_KEYS.includes(keys));
 
 /** Agents are workers: the page names what is kept of their work, and the purpose. */
 export const PURPOSE = "Marks, replies, edits and opened sources are kept to improve the answers.";

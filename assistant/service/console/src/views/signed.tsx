@@ -12,7 +12,7 @@ import { summary } from "./composer.tsx";
 import { Head } from "./head.tsx";
 import { Icon } from "./icons.tsx";
 import { Knowledge } from "./knowledge.tsx";
-import { Shortcuts } from "./shortcuts.tsx";
+import { ANSWER_KEYS, KEYS_WITHOUT_REPLIES, Shortcuts } from "./shortcuts.tsx";
 import { type Opening, OpeningContext } from "./welcome.tsx";
 import { Workspace } from "./workspace.tsx";
 
@@ -29,14 +29,14 @@ export function Signed({ config, session, options, host = null }: SignedProps) {
   const uploads = useMemo(() => new Uploads(api), [api]);
   const delivers = config.delivers?.includes(session.tenant) ?? false;
   const writes = config.replies?.includes(session.tenant) ?? false;
+  const guard = config.guards?.[session.tenant];
   const all: readonly Page[] = [
     {
       name: "answers",
       label: "Answers",
       roles: ["agent"],
-      draw: () => (
-        <Workspace {...{ api, conversation, earlier, joined, host, delivers, writes }} guard={config.guards?.[session.tenant]} />
-      ),
+      keys: guard === undefined ? KEYS_WITHOUT_REPLIES : ANSWER_KEYS,
+      draw: () => <Workspace {...{ api, conversation, earlier, joined, host, delivers, writes, guard }} />,
     },
     {
       name: "knowledge",

@@ -61,8 +61,8 @@ export class WorkspaceState {
   readonly delivers: boolean;
   /** A model writes replies; else agents do. */
   readonly writes: boolean;
-  /** What a reply with findings needs before it is sent. */
-  readonly guard: Guard;
+  /** What a reply with findings needs before it is sent; undefined: none is sent. */
+  readonly guard: Guard | undefined;
   readonly replying: Replying;
   readonly refill: Joined["refill"];
 
@@ -72,7 +72,7 @@ export class WorkspaceState {
   #leaving: ReturnType<typeof setTimeout> | undefined;
 
   constructor(parts: WorkspaceParts) {
-    const { api, conversation, earlier, joined = [], host = null, delivers = false, writes = false, guard = "seen" } = parts;
+    const { api, conversation, earlier, joined = [], host = null, delivers = false, writes = false, guard } = parts;
     this.api = api;
     this.conversation = conversation;
     this.earlier = earlier;
