@@ -199,8 +199,8 @@ class Option:
         return {}
 
     def after_written(self, services: TenantServices, writer: RecordWriter) -> AfterWritten | None:
-        """Return what is asked after a written answer of an evaluation. The first option that has one
-        counts. ``writer``: of the answers' records."""
+        """Return what is asked after a written answer of an evaluation. ``writer``: of the answers'
+        records."""
 
     def head(self) -> Head | None:
         """Return the data on which ``make fit`` fits the option's head."""

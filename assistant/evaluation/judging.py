@@ -547,8 +547,7 @@ class WrittenAnswers:
         self._model = model
         self._answer = AnswerQuestion(self._services)
         writer = self._answer.keep.writer
-        after = joined(lambda option: option.after_written(self._services, writer))
-        self._after = next(iter(after), None)
+        self._after = joined(lambda option: option.after_written(self._services, writer))
         self._identity = identity_of(services)
 
     async def prepare(self, question: EvaluationQuestion, *, before: str | None = None) -> PreparedAnswer:
@@ -569,9 +568,8 @@ class WrittenAnswers:
         calls = list(self._heard.calls)
         recorded = self._lines(question.qid, calls, "answer") if answer.is_written else []
         may_reply = self._model.is_live or question.qid in self._model.replies
-        if self._after is not None and may_reply and answer.is_written and not answer.is_refused:
-            asked = await self._after.run(prepared.question.begun.answer_id, question)
-            if asked is not None:
+        for after in self._after if may_reply and answer.is_written and not answer.is_refused else ():
+            if asked := await after.run(prepared.question.begun.answer_id, question):
                 values |= asked.values
                 of_reply = self._heard.calls[len(calls) :]
                 recorded += self._lines(question.qid, of_reply, "reply_check", reply=asked.prompt)

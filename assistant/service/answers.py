@@ -64,7 +64,6 @@ from assistant.service.running import (
 from assistant.service.wire import Conversation
 from assistant.stores.events import Claim
 
-EVENTS_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/events")
 _CANCEL_TIMEOUT_S = 1.0
 """Longest wait for what is cancelled or undone for an answer that does not begin."""
 _CLAIM_TIMEOUT_S = 3.0

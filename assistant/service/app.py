@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import chain
@@ -40,7 +40,7 @@ from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoun
 from assistant.domain.public import PublicModel
 from assistant.option import joined
 from assistant.service import answers, documents, errors, health, uploads, wire
-from assistant.service.answers import EVENTS_PATH, Answers
+from assistant.service.answers import Answers
 from assistant.service.errors import NOT_FOUND
 from assistant.service.health import ReadinessProbe, operations_application
 from assistant.service.identity import Service, ServiceOf, service_of
@@ -71,11 +71,10 @@ _console_router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True)
 class Application:
-    """Sends questions to their raw endpoint and everything else to the routes."""
+    """Sends streamed answers to their raw endpoints and everything else to the routes."""
 
     answers: Answers
     raw: Sequence[RawRoute]
-    """Raw routes of options."""
     routes: ASGIApp
     """The FastAPI application."""
     operations: ASGIApp
@@ -104,11 +103,7 @@ class Application:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request to the raw endpoint of its method and path, else to FastAPI."""
-        if scope["path"] == "/v1/answers" and scope["method"] == "POST":
-            await self.answers.ask(scope, receive, send)
-        elif scope["method"] == "GET" and EVENTS_PATH.fullmatch(scope["path"]):
-            await self.answers.resume(scope, receive, send)
-        elif raw := next((route for route in self.raw if route.takes(scope)), None):
+        if raw := next((route for route in self.raw if route.takes(scope)), None):
             await raw.endpoint(self.answers, scope, receive, send)
         else:
             await self.routes(scope, receive, _with_default_headers(send))
@@ -132,7 +127,7 @@ def build_application(
     )
     return Application(
         answers=answers,
-        raw=tuple(raw_routes()),
+        raw=raw_routes(),
         routes=routes,
         operations=operations_application(service.metrics, readiness=readiness),
         operations_port=operations_port,
@@ -142,7 +137,7 @@ def build_application(
 
 @dataclass(frozen=True)
 class RawRoute:
-    """A route of an option that writes its own stream."""
+    """A route that writes its own stream."""
 
     method: str
     path: str
@@ -179,8 +174,8 @@ def option_routes() -> list[Routes]:
     return joined(lambda option: option.routes())
 
 
-def raw_routes() -> Iterable[RawRoute]:
-    return chain.from_iterable(routes.raw for routes in option_routes())
+def raw_routes() -> list[RawRoute]:
+    return [*_RAW, *chain.from_iterable(routes.raw for routes in option_routes())]
 
 
 def build_routes() -> FastAPI:
@@ -402,7 +397,9 @@ ANSWER_ID: dict[str, Any] = {
 }
 
 
-def streamed(endpoint: Callable[..., Any], body: type[Any], *parameters: dict[str, Any]) -> dict[str, Any]:
+def streamed(
+    endpoint: Callable[..., Any], summary: str, body: type[Any], *parameters: dict[str, Any]
+) -> dict[str, Any]:
     """Return the operation of a raw endpoint that answers as a stream or as one body."""
     content = {
         "text/event-stream": _event_stream(),
@@ -410,6 +407,8 @@ def streamed(endpoint: Callable[..., Any], body: type[Any], *parameters: dict[st
     }
     links = answer_links("answer_id", "conversation_id")
     return {
+        "summary": summary,
+        "operationId": endpoint.__name__,
         "parameters": [KEY, *parameters],
         **errors.body_of(body),
         **described(
@@ -465,6 +464,23 @@ def json_text(model: str) -> dict[str, Any]:
     }
 
 
+def _describe_events() -> dict[str, Any]:
+    return {
+        "summary": "Resume an answer",
+        "operationId": "follow_answer",
+        "parameters": [ANSWER_ID, _LAST_EVENT_ID],
+        **described(
+            Answers.resume,
+            {"description": "The events", "content": {"text/event-stream": _event_stream()}},
+            errors.problems(401, 403, 404, 422, 429, 503),
+        ),
+    }
+
+
+_RAW = (
+    RawRoute("POST", "/v1/answers", Answers.ask, lambda: streamed(Answers.ask, "Ask", AnswerRequest)),
+    RawRoute("GET", "/v1/answers/{answer_id}/events", Answers.resume, _describe_events),
+)
 API_VERSION = "2.0.0"
 # Models that raw endpoints read, or that routes read themselves: FastAPI does not know them
 _READ = (
@@ -498,21 +514,6 @@ def openapi_document(routes: FastAPI) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own 422 body is never sent
         schemas.pop(unused, None)
     paths: defaultdict[str, dict[str, Any]] = defaultdict(dict, document["paths"])
-    paths["/v1/answers"]["post"] = {
-        "summary": "Ask",
-        "operationId": "ask",
-        **streamed(Answers.ask, AnswerRequest),
-    }
-    paths["/v1/answers/{answer_id}/events"]["get"] = {
-        "summary": "Resume an answer",
-        "operationId": "follow_answer",
-        "parameters": [ANSWER_ID, _LAST_EVENT_ID],
-        **described(
-            Answers.resume,
-            {"description": "The events", "content": {"text/event-stream": _event_stream()}},
-            errors.problems(401, 403, 404, 422, 429, 503),
-        ),
-    }
     for route in raw_routes():
         paths[route.path][route.method.lower()] = route.describe()
     document["paths"] = dict(paths)

@@ -23,9 +23,15 @@ class Reply(Option):
         return replies, GuardSent(services=served.answering, replies=replies, people=people)
 
     def console(self, config, tenants):
-        from assistant.options.reply.routes import console_config
-
-        return console_config(config, tenants)
+        answering = {name: tenant.answering for name, tenant in tenants.items()}
+        delivering = [name for name, services in answering.items() if services.live.replies is not None]
+        writing = [name for name, services in answering.items() if services.writes_answers]
+        added = {
+            "delivers": tuple(sorted(delivering)),
+            "replies": tuple(sorted(writing)),
+            "guards": {name: services.tenant.guard for name, services in answering.items()},
+        }
+        return config.model_copy(update=added)
 
     def after_written(self, services, writer):
         from assistant.options.reply.trial import RepliesOfAnswers

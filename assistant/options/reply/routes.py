@@ -25,9 +25,9 @@ from assistant.service.app import ANSWER_ID, RawRoute, streamed
 from assistant.service.errors import declared
 from assistant.service.health import tokens_of
 from assistant.service.identity import Service, ServiceOf, TenantOf, caller_with
-from assistant.service.served import ServedTenant, ServedTenants
+from assistant.service.served import ServedTenant
 from assistant.service.streams import json_body, parse_body, read_body
-from assistant.service.wire import ConfirmRequest, ConsoleConfig, KeptSent, ReplyChecks, SendRequest
+from assistant.service.wire import ConfirmRequest, KeptSent, ReplyChecks, SendRequest
 
 router = APIRouter(tags=["answers"])
 _Agent = Annotated[Identity, caller_with(Role.AGENT)]
@@ -52,15 +52,6 @@ async def write_reply(answers: Answers, scope: Scope, receive: Receive, send: Se
         await answers.deliver(question, headers, receive, send)
 
     await answers.at_edge(work, send)
-
-
-def _describe_reply() -> dict[str, Any]:
-    """Return the operation of the raw route in the OpenAPI file."""
-    return {
-        "summary": "Write a reply",
-        "operationId": "write_reply",
-        **streamed(write_reply, ReplyBody, ANSWER_ID),
-    }
 
 
 @router.post("/v1/answers/{answer_id}/reply/check", **declared(404, 409, 410, body=CheckBody))
@@ -171,19 +162,9 @@ async def confirm_sent(
     return Response(status_code=204)
 
 
+def _describe_reply() -> dict[str, Any]:
+    return streamed(write_reply, "Write a reply", ReplyBody, ANSWER_ID)
+
+
 RAW = (RawRoute("POST", "/v1/answers/{answer_id}/reply", write_reply, _describe_reply),)
 REQUEST_BODIES = (ReplyBody, CheckBody, ConfirmRequest, SendRequest)
-
-
-def console_config(config: ConsoleConfig, tenants: ServedTenants) -> ConsoleConfig:
-    """Return ``config.json`` with the tenants whose agents send replies."""
-    answering = {name: tenant.answering for name, tenant in tenants.items()}
-    delivering = [name for name, services in answering.items() if services.live.replies is not None]
-    writing = [name for name, services in answering.items() if services.writes_answers]
-    return config.model_copy(
-        update={
-            "delivers": tuple(sorted(delivering)),
-            "replies": tuple(sorted(writing)),
-            "guards": {name: services.tenant.guard for name, services in answering.items()},
-        }
-    )
