@@ -18,7 +18,8 @@ from time import perf_counter
 
 import orjson
 
-from assistant.answer.sources import SourceSearch
+from assistant.answer.embed import EmbedTexts
+from assistant.answer.find import SourceSearch
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Retrieved
 from assistant.evaluation.judging import untraced
@@ -50,11 +51,12 @@ def read_questions(path: Path, count: int) -> list[str]:
 async def measure_times(settings: ServiceSettings, questions: Sequence[str]) -> list[Figure]:
     """Retrieve for each question, one at a time and then ``AT_ONCE`` at once; return both figures."""
     async with open_tenants(settings, generates=False) as tenants:
-        retrieval = SourceSearch(tenants[TENANT].answering)
+        services = tenants[TENANT].answering
+        embed, retrieval = EmbedTexts(services), SourceSearch(services)
 
         async def retrieve_ms(question: str) -> float:
             began_s = perf_counter()
-            retrieved = await _retrieve(retrieval, question)
+            retrieved = await _retrieve(embed, retrieval, question)
             assert retrieved.passages
             return (perf_counter() - began_s) * 1000
 
@@ -87,11 +89,11 @@ async def measure_times(settings: ServiceSettings, questions: Sequence[str]) -> 
     ]
 
 
-async def _retrieve(retrieval: SourceSearch, question: str) -> Retrieved:
+async def _retrieve(embed: EmbedTexts, retrieval: SourceSearch, question: str) -> Retrieved:
     """Embed the question and search by its words and its vector, as an answer does."""
-    scope = untraced(Deadline.after(_TIMEOUT_S, clock=SystemClock()))
-    (vector,) = await retrieval.embed([question], scope)
-    return (await retrieval.run(question, vector=vector, scope=scope)).retrieved
+    call = untraced(Deadline.after(_TIMEOUT_S, clock=SystemClock()))
+    vectors = await embed.run([question], call)
+    return (await retrieval.run(question, vector=vectors[question], call=call)).retrieved
 
 
 def _service(layout: BenchLayout) -> ServiceSettings:

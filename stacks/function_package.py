@@ -150,7 +150,7 @@ def code_archive() -> Archive:
 
 
 def _code() -> Iterator[tuple[str, Path]]:
-    """Yield name in the archive (``assistant/answer/rank.py``) and path of each file of our code."""
+    """Yield name in the archive (``assistant/answer/find.py``) and path of each file of our code."""
     for package in ("assistant", "lambdas"):
         for folder, folders, names in os.walk(ROOT / package):
             parent = Path(folder).relative_to(ROOT).as_posix()

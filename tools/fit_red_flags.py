@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from assistant.answer.red_flags import GRAM_BUCKETS, Examples, Nearness, Weights, grams, pieces, score_of
+from assistant.answer.red_flags import GRAM_BUCKETS, Examples, FlagWeights, Nearness, grams, pieces, score_of
 from assistant.evaluation.estimator import Classes, Estimator, softmax
 
 Ints = NDArray[np.int64]
@@ -327,7 +327,7 @@ def learned(messages: Sequence[Message], embed: Embed, *, names: Sequence[str]) 
     return Network(mean, averages | beside)
 
 
-def fit(messages: Sequence[Message], embed: Embed, *, names: Sequence[str], model: str) -> Weights:
+def fit(messages: Sequence[Message], embed: Embed, *, names: Sequence[str], model: str) -> FlagWeights:
     """Return ``red_flags.json``. ``names``: all flags; ``model``: name of the embedding model of ``embed``.
 
     Scales are folded into the weights, so that they apply to centred vectors as they are. n-gram weights
@@ -338,7 +338,7 @@ def fit(messages: Sequence[Message], embed: Embed, *, names: Sequence[str], mode
     scale = np.r_[np.full(len(network.mean), _SCALE), 1.0]
     gram_scale = float(np.abs(values["grams"]).max()) / 127
     bytes_of = np.rint(values["grams"] / gram_scale).astype(int) + 128
-    return Weights(
+    return FlagWeights(
         embedding_model=model,
         fitted_on=sha256("\n".join(f"{flag}: {text}" for text, flag, _ in messages).encode()).hexdigest(),
         mean=_rounded(network.mean),

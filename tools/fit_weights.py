@@ -24,7 +24,6 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from assistant.answer.choose import Evidence
 from assistant.answer.heads import (
     ChatWeights,
     ReadingWeights,
@@ -33,8 +32,9 @@ from assistant.answer.heads import (
     question_counts,
     said_sentences,
 )
-from assistant.answer.red_flags import Weights, ordinary_messages, pieces
+from assistant.answer.red_flags import FlagWeights, ordinary_messages, pieces
 from assistant.answer.scores import INDEX_FEATURES, Kind, WeightsFile, shipped_weights, standardised
+from assistant.answer.section import PartQuote
 from assistant.answer.services import TenantServices
 from assistant.answer.support import WEIGHTS
 from assistant.answer.vocabulary import Vocabulary
@@ -160,8 +160,8 @@ def ranker_choices(observed: Iterable[Observed]) -> list[Choice]:
     """Return a list for each search: its candidates with standardised features; right: documents of the
     question."""
     lists: list[Candidates] = []
-    for question, evidence in _answerable(observed):
-        by_id = {candidate.document_id: candidate.features for candidate in evidence.ranked.order}
+    for question, part in _answerable(observed):
+        by_id = {candidate.document_id: candidate.features for candidate in part.finding.order}
         known = {key: {name: of[name] for name in INDEX_FEATURES if name in of} for key, of in by_id.items()}
         standard = standardised(known, INDEX_FEATURES)
         lists.append([(standard[name], name in question.documents) for name in known])
@@ -173,8 +173,8 @@ def unit_choices(observed: Iterable[Observed], names: Sequence[str]) -> list[Cho
     text."""
     lists = [
         [(one.features, is_gold(one.unit.text, question.gold)) for one in units.get(name, ())]
-        for question, evidence in _answerable(observed)
-        for units in [evidence.ranked.scored]
+        for question, part in _answerable(observed)
+        for units in [part.finding.scored]
         for name in question.documents
     ]
     return _choices(lists, names)
@@ -186,10 +186,10 @@ def document_choices(observed: Iterable[Observed], names: Sequence[str]) -> list
     lists = [
         [
             (candidate.features, candidate.document_id in question.documents)
-            for candidate in evidence.ranked.order
+            for candidate in part.finding.order
             if "index" in candidate.features
         ]
-        for question, evidence in _answerable(observed)
+        for question, part in _answerable(observed)
     ]
     return _choices(lists, names)
 
@@ -218,11 +218,11 @@ def weights_file(
     return (json.dumps(content.model_dump(exclude={"documents"}), indent=1) + "\n").encode()
 
 
-def _answerable(observed: Iterable[Observed]) -> Iterable[tuple[EvaluationQuestion, Evidence]]:
-    """Yield each answerable question with the evidence of each search that was made for it."""
+def _answerable(observed: Iterable[Observed]) -> Iterable[tuple[EvaluationQuestion, PartQuote]]:
+    """Yield each answerable question with what each search would quote that was made for it."""
     for observation in observed:
         if observation.question.answerable:
-            for part in observation.prepared.quote.evidence:
+            for part in observation.plan.quote.parts:
                 yield observation.question, part
 
 
@@ -366,7 +366,7 @@ def flag_messages(questions: Path) -> list[Message]:
     return list({message.text: message for message in reversed(messages)}.values())
 
 
-async def _fitted_flags(services: TenantServices, questions: Path) -> Weights:
+async def _fitted_flags(services: TenantServices, questions: Path) -> FlagWeights:
     messages = flag_messages(questions)
     texts = dict.fromkeys(chain.from_iterable(pieces(message.text) for message in messages))
     vectors = await embedded(services.embedder, list(texts), clock=services.clock)

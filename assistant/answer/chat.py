@@ -7,16 +7,17 @@ of an open question, that the agent asks what to say. Words that are no part of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from math import sqrt
 from typing import Literal
 
-from assistant.answer.heads import MOST_READ, Heads, Said, SaidSentence, Vectors, said_sentences
+from assistant.answer.call import AnswerCall
+from assistant.answer.embed import EmbedTexts, Vectors
+from assistant.answer.heads import MOST_READ, Heads, Said, SaidSentence, said_sentences
 from assistant.answer.message import LONG_MESSAGE_WORDS, named_above
 from assistant.answer.pasted import Pasted, pasted_turns
+from assistant.answer.request import AnswerRequest
 from assistant.answer.services import TenantServices
-from assistant.answer.sources import SearchScope, SourceSearch
-from assistant.answer.take import AnswerRequest, Question
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.answers import MAX_QUESTION_CHARACTERS
 from assistant.domain.errors import InvalidRequestError
@@ -41,10 +42,12 @@ class ChatRead:
 
     text: str
     """The agent's note where it is a question itself, then the open questions, in the customer's words."""
-    asks_reply: bool
+    asks_reply: bool = False
     """Whether the agent's note asks what to say: "what do I tell her?"."""
-    said: str
+    said: str = ""
     """The agent's note and all of the customer's messages; only the last characters of a long chat."""
+    vectors: Vectors = field(default_factory=dict[str, Sequence[float]])
+    """Of the texts that were embedded to read it."""
 
 
 class ReadChat:
@@ -52,43 +55,36 @@ class ReadChat:
 
     Example: a pasted chat, and the agent's note below it::
 
-        question = await chat.run(question, scope)  # "Tom: hi!\\nEve: box came wet…\\n\\nwhat do I tell her?"
-        question.request.question  # "box came wet"
-        question.asks_reply  # True
+        request = AnswerRequest(question="Tom: hi!\\nEve: box came wet…\\n\\nwhat do I tell her?")
+        chat = await read_chat.read(request, call)
+        chat.text, chat.asks_reply  # "box came wet", True
     """
 
-    def __init__(self, services: TenantServices, sources: SourceSearch) -> None:
-        self._services, self._sources = services, sources
+    def __init__(self, services: TenantServices, embed: EmbedTexts) -> None:
+        self._services, self._embed = services, embed
         self._vocabulary = Vocabulary.of(services.tenant)
         self._heads = Heads(self._vocabulary, embedding_model=services.tenant.embedding.model)
 
-    async def run(self, question: Question, scope: SearchScope) -> Question:
-        """Return the question with the open questions of its chat in place of its words. Without a chat it is
-        unchanged, or, where it asks what to say of the answer before it, that answer's question.
+    async def read(self, request: AnswerRequest, call: AnswerCall) -> ChatRead | None:
+        """Return what is asked in a chat; None without one.
 
-        Raises InvalidRequestError (turns without a customer's message), and as ``SourceSearch.embed``.
+        Raises InvalidRequestError (turns without a customer's message), and as ``EmbedTexts.run``.
         """
-        read = await self.read(question.request, scope)
-        if read is None:
-            return await self._after_an_answer(question, scope)
-        return question.asking(read.text, asks_reply=read.asks_reply, said=read.said)
-
-    async def read(self, request: AnswerRequest, scope: SearchScope) -> ChatRead | None:
-        """Return what is asked in a chat; None without one. Raises as ``run``."""
+        vectors: Vectors = {}
         if request.turns:
             messages: Sequence[Said] = [Said(turn.who, turn.text) for turn in request.turns[-MOST_READ:]]
             note, names = request.question, ""
         else:
             pasted = pasted_turns(request.question)[-MOST_READ:]
-            await self._embed([turn.text for turn in pasted], scope)
-            messages = self.roles(pasted, scope.embedded) if pasted else []
+            vectors = await self._embedded([turn.text for turn in pasted], vectors, call)
+            messages = self.roles(pasted, vectors) if pasted else []
             if not {"customer", "agent"} <= {message.who for message in messages}:
                 return None  # not a chat
             note = "\n".join(message.text for message in messages if message.who == "note")
             names = " ".join(turn.name for turn in pasted if turn.name)
         sentences = said_sentences(messages)
-        await self._embed([note, *(sentence.text for sentence in sentences)], scope)
-        asks_reply = bool(note) and self._heads.note_score(note, scope.embedded) > _LEAST_NOTE
+        vectors = await self._embedded([note, *(sentence.text for sentence in sentences)], vectors, call)
+        asks_reply = bool(note) and self._heads.note_score(note, vectors) > _LEAST_NOTE
         asked_note = [note] if note and not asks_reply else []
         today = self._services.today(request.written_at or self._services.clock.now())
         # sentences with a date, from which days are counted: ``open`` keeps them
@@ -96,41 +92,38 @@ class ReadChat:
         # what asks last: the agent's note, else the customer's last message; ``last_at`` is its index
         last_at = sentences[-1].message if sentences and not asked_note else len(messages)
         last = asked_note or [sentence.text for sentence in sentences if sentence.message == last_at]
-        if any(self._heads.goes_on_with_several(text, scope.embedded) for text in last):
+        if any(self._heads.goes_on_with_several(text, vectors) for text in last):
             above = [message.text for message in messages[:last_at] if message.who in ("customer", "agent")]
             asked = [*named_above(above, last, vocabulary=self._vocabulary, names=names), *last]
         else:
-            asked = [*asked_note, *self.open(sentences, scope.embedded, more=dated)]
+            asked = [*asked_note, *self.open(sentences, vectors, more=dated)]
         answered_at = max((at for at, message in enumerate(messages) if message.who == "agent"), default=-1)
         newest = [sentence.text for sentence in sentences if sentence.message > answered_at]
         is_asked_back = answered_at >= 0 and "?" in messages[answered_at].text  # "yes" answers the agent
         if not (asked_note or is_asked_back) and not any(
-            self._heads.asks_something(each, scope.embedded) for each in newest
+            self._heads.asks_something(each, vectors) for each in newest
         ):
             asked = newest[-1:] or asked  # thanks: what was asked before it is answered
         text = "\n".join(asked)
         if not text:
             raise InvalidRequestError("turns has no message of the customer. Send one, or a question.")
         customer = "\n".join(message.text for message in messages if message.who == "customer")
-        return ChatRead(text, asks_reply, "\n".join((note, customer))[-MAX_QUESTION_CHARACTERS:].strip())
+        said = "\n".join((note, customer))[-MAX_QUESTION_CHARACTERS:].strip()
+        return ChatRead(text, asks_reply, said, vectors)
 
-    async def _after_an_answer(self, question: Question, scope: SearchScope) -> Question:
-        """Return the question before this one, to be answered as a reply, where the agent asks what to say of
-        its answer ("What do I tell him?"); else this question."""
-        text = question.request.question
-        if not question.history or len(self._vocabulary.terms(text)) > _MOST_TERMS:
-            return question
-        await self._embed([text], scope)
-        if self._heads.note_score(text, scope.embedded) < _LEAST_ASKING:
-            return question
-        before = replace(question, history=question.history[:-1])
-        return before.asking(question.history[-1].question, asks_reply=True)
+    async def asks_reply(self, text: str, call: AnswerCall) -> bool:
+        """Return whether a message after an answer asks what to tell the person: "What do I tell him?"."""
+        if len(self._vocabulary.terms(text)) > _MOST_TERMS:
+            return False
+        vectors = await self._embedded([text], {}, call)
+        return self._heads.note_score(text, vectors) >= _LEAST_ASKING
 
-    async def _embed(self, texts: Sequence[str], scope: SearchScope) -> None:
-        """Put the texts' vectors into ``scope.embedded``, where the heads read them."""
-        wanted = [text for text in dict.fromkeys(texts) if text and text not in scope.embedded]
-        if wanted and self._heads.know_vectors:
-            await self._sources.embed(wanted, scope)
+    async def _embedded(self, texts: Sequence[str], vectors: Vectors, call: AnswerCall) -> Vectors:
+        """Return ``vectors`` with those of the texts, which the heads read."""
+        wanted = [text for text in dict.fromkeys(texts) if text and text not in vectors]
+        if not wanted or not self._heads.know_vectors:
+            return vectors
+        return {**vectors, **await self._embed.run(wanted, call)}
 
     def roles(self, pasted: Sequence[Pasted], vectors: Vectors) -> list[Said]:
         """Return each message of a pasted chat with who wrote it.

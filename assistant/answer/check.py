@@ -11,25 +11,18 @@ and kept for the record.
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from assistant.answer.elements import Hydration, LiveSlot
-from assistant.answer.events import Cause, ElementChanged, SentenceEnded, Token
+from assistant.answer.events import ElementChanged, SentenceEnded, Token
 from assistant.answer.excerpts import NO_LABELS
 from assistant.answer.offers import QuotedBlock
-from assistant.answer.prepared import PreparedAnswer, Run
 from assistant.answer.prompt import Prompt, PromptDocument
-from assistant.answer.services import TenantServices
 from assistant.answer.support import Checked, SupportChecker
-from assistant.answer.write import ModelText
-from assistant.domain.answers import CitedUnit, FinishReason, Mode, QuotedUnit, Sentence, Support
-from assistant.text.language import Language, SentenceSpan, SentenceSplitter, fold, language
+from assistant.domain.answers import CitedUnit, QuotedUnit, Sentence, Support
+from assistant.text.language import Language, SentenceSpan, SentenceSplitter, fold
 from assistant.text.marks import CITATIONS, ELEMENTS, LIKE_CITATIONS
 from assistant.text.markup import (
     WORD_OR_MARK,
@@ -169,203 +162,22 @@ _LOOP_DIFFERENT = 0.4
 """With a smaller share of different words it is a loop."""
 
 
-CUT_SHORT = (FinishReason.LENGTH, FinishReason.CONTENT_FILTER)
-"""How a text ends whose last sentence may lack its end."""
-_EMPTY, _WITHHELD, NO_UNITS = "empty_answer", "withheld", "nothing_to_quote"
-"""The model wrote nothing; all of its sentences were withheld; the section has no unit that may be shown."""
-FAILED_CHECKS = frozenset({"repetition", "debris", "too_long", _EMPTY, _WITHHELD, *CUT_SHORT, NO_UNITS})
-"""Codes of ``done.fallback`` for text that failed its checks. Every other code is a failure of the model."""
-LEFT = (Cause.CANCELLED, Cause.DISCONNECTED)
-"""How a text ends that nobody reads any more."""
-Shown = Token | SentenceEnded | ElementChanged
-TextEvents = Iterator[Shown]
-How = FinishReason | str | None
-"""How a text ended:
-
-| value                             | meaning                                                               |
-| FinishReason STOP                 | the model ended it, a stop of the request came, or a check ended it   |
-| FinishReason LENGTH               | the model had no more tokens                                          |
-| FinishReason CONTENT_FILTER       | the model's service cut it                                            |
-| Cause LATE, DEADLINE              | the model's first text was late; the answer's time was over           |
-| Cause CANCELLED, DISCONNECTED     | ``LEFT``: nobody reads it any more                                    |
-| another str: "overloaded"         | the code of the error by which the model's call failed                |
-| None                              | no model was asked                                                    |
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Sentences:
-    """What was shown of an answer, as ``EndAnswer`` and the record read it."""
-
-    text: str
-    """The sum of all ``Token`` texts."""
-    sentences: tuple[Sentence, ...]
-    quoted: tuple[QuotedUnit, ...]
-    removed_markers: tuple[str, ...]
-    how: How
-    has_ended: bool
-    """Whether the text was ended, by ``finish`` or ``leave``; else an unexpected error ended the answer."""
-    mode: Mode | None
-    """Whose text it is; None where nothing was shown."""
-    fallback: str | None
-    """Why a quote replaced written text, or why that ended before its end."""
-    is_sure: bool
-    """Whether no sentence of a written answer was withheld, at least one is supported, the model said that no
-    part is missing, and it did not fail."""
-    is_refused: bool
-    """Whether the model said that the documents do not answer."""
-
-    @property
-    def citations(self) -> tuple[int, ...]:
-        """Numbers of the sources that the sentences cite, ascending."""
-        return tuple(sorted({n for sentence in self.sentences for n in sentence.citations}))
-
-
-class CheckText:
-    """Shows the texts of one tenant's answers.
-
-    Example: of "Refills are payable on day 23 [1.1]. They cost $9. Ask" and a document without "$9", it
-    shows the first sentence with its citation, withholds the second, and waits for the end of the third::
-
-        answer = check.begin(prepared)
-        async for event in check.run(answer, text, prepared): ...  # Token, SentenceEnded, …
-        answer.shown()  # Sentences(text="Refills are payable on day 23.", mode=Mode.WRITTEN, …)
-    """
-
-    def __init__(self, services: TenantServices) -> None:
-        self._language = language(services.tenant.language)
-        self._count = services.writer.token_counter.count
-
-    def begin(self, prepared: PreparedAnswer) -> AnswerText:
-        """Return an empty text, which the caller keeps: it knows what was shown, however ``run`` ends."""
-        asked = dict.fromkeys(element.slot for element in prepared.live.answering)
-        return AnswerText(
-            prompt=prepared.prompt,
-            language=self._language,
-            hydration=prepared.run.hydration,
-            asked=tuple(asked),
-        )
-
-    async def run(
-        self, answer: AnswerText, text: ModelText | None, prepared: PreparedAnswer
-    ) -> AsyncGenerator[Shown, None]:
-        """Yield the events of the text, and of each element when it has ended; all have ended at the end.
-
-        First the model's sentences, then its last one or the quote, then the elements that follow the text.
-        ``text``: begun, and read and closed here; None: no model is asked.
-        """
-        hydration, interruption = prepared.run.hydration, prepared.run.interruption
-        how: How = interruption.cause
-        answer.prepare()  # while the model prepares its first token
-        if text is not None:
-            async with aclosing(_written(answer, text, hydration)) as events:
-                async for event in events:
-                    yield event
-            await text.close()
-            how = text.how
-        for event in self._end(answer, how, prepared):
-            if text is not None:
-                text.note_first_text()
-            yield event
-        if how not in LEFT:
-            async with aclosing(_element_events(answer, prepared.run)) as events:
-                async for event in events:
-                    yield event
-        answer.finish(interruption.cause or how)
-
-    def _end(self, answer: AnswerText, how: How, prepared: PreparedAnswer) -> TextEvents:
-        """Yield the last sentence, or the quote where none was written and nobody has left.
-
-        | what was shown of a model's text             | mode    | fallback                      |
-        | anything: the reader has left                | None    | None                          |
-        | a sentence                                   | WRITTEN | why it ended early, else None |
-        | nothing: it said that documents do not answer| None    | None                          |
-        | no model was asked, no quote answers         | None    | None                          |
-        | nothing: it failed, or no sentence held      | QUOTED  | why                           |
-        | no model was asked, a quote answers          | QUOTED  | None                          |
-
-        Both are set on ``answer``, in the order of the table; they begin as None. Where a quote has no unit
-        that may be shown, mode stays None.
-        """
-        if how in LEFT:
-            return
-        if isinstance(how, FinishReason) or answer.is_over:
-            yield from answer.end(cut_short=how in CUT_SHORT)
-            why_early = answer.failure
-        else:  # the model failed, and what it began of a sentence is dropped; or none was asked
-            why_early = None if how is None else str(how)
-        if answer.begun:
-            answer.mode, answer.fallback = Mode.WRITTEN, why_early
-            return
-        if answer.is_refused or (how is None and not prepared.quote.answered):
-            return
-        if how is not None:
-            withheld = _WITHHELD if answer.sentences else None
-            answer.fallback = why_early or withheld or (str(how) if how in CUT_SHORT else _EMPTY)
-        request = prepared.question.request
-        unstopped = before_stop(prepared.quote.blocks, request.stops)
-        if blocks := self._fitting(unstopped, max_tokens=request.max_tokens):
-            answer.mode = Mode.QUOTED
-            answer.make_room(name for block in blocks for name, _, _ in block.elements)
-            # All units are added before the first is sent: so who leaves in between has the quote on record.
-            yield from list(answer.quote(blocks))
-
-    def _fitting(self, blocks: Sequence[QuotedBlock], *, max_tokens: int | None) -> Sequence[QuotedBlock]:
-        """Return the first units that fit into the request's ``max_tokens``, one at least: none is cut."""
-        if max_tokens is None:
-            return blocks
-        totals = accumulate(self._count(block.before + block.text) for block in blocks)
-        return blocks[: max(1, sum(total <= max_tokens for total in totals))]
-
-
-def before_stop(blocks: Sequence[QuotedBlock], stops: Sequence[str]) -> Sequence[QuotedBlock]:
-    """Return the units before the first that contains a stop, one at least: none is cut."""
-    has_stop = (any(stop in block.before + block.text for stop in stops) for block in blocks)
-    return blocks[: max(1, next((at for at, has in enumerate(has_stop) if has), len(blocks)))]
-
-
-async def _written(answer: AnswerText, text: ModelText, hydration: Hydration) -> AsyncGenerator[Shown, None]:
-    """Yield each sentence that the model ended, and the elements that ended while it was silent."""
-    while not answer.is_over:
-        reading = asyncio.create_task(text.read()) if hydration.is_waiting else None
-        try:
-            while reading is not None and not reading.done():
-                await asyncio.wait((reading, hydration.change()), return_when=asyncio.FIRST_COMPLETED)
-                for event in answer.ended_elements():
-                    yield event
-        finally:
-            if reading is not None and not reading.done():
-                reading.cancel()
-                await asyncio.wait([reading])
-        part = await (reading or text.read())
-        if part is None:
-            return
-        for event in answer.write(part):
-            text.note_first_text()
-            yield event
-
-
-async def _element_events(answer: AnswerText, run: Run) -> AsyncGenerator[Shown, None]:
-    """Yield the elements that follow the text, and each element of the answer when it has ended."""
-    for event in answer.place_asked():
-        yield event
-    while run.hydration.is_waiting and run.interruption.cause is None:
-        await run.hydration.change()
-        for event in answer.ended_elements():
-            yield event
+TextEvents = Iterator[Token | SentenceEnded | ElementChanged]
 
 
 class AnswerText:
     """The text of one answer: what was shown, and what of the model's text is not decided yet.
 
-    ``CheckText.run`` calls it in this order; ``shown`` may be read at any time::
+    ``AnswerInProgress`` calls it in this order; what was shown may be read at any time::
 
         prepare()                               # makes the check of support
         write(part)*  ended_elements()*         # the model's text, and elements between its parts
-        end(cut_short=…)                        # its last sentence
+        finish(cut_short=…)                     # its last sentence
         make_room(names)  quote(blocks)         # where the model wrote none: the quote in its place
         place_asked()  ended_elements()*        # elements that follow the text
-        finish(how)                             # or leave(cause), where nobody reads any more
+
+    Example: of "Refills are payable on day 23 [1.1]. They cost $9. Ask" and a document without "$9", it
+    shows the first sentence with its citation, withholds the second, and waits for the end of the third.
 
     The model's text passes through three readers, each of which holds back what it cannot decide yet:
 
@@ -419,21 +231,13 @@ class AnswerText:
         self._read = 0
         """Characters that the model wrote."""
         self.failure: str | None = None
-        """The check that ended the written part before the model did: a code of ``done.fallback``. A failure
-        of the model is in ``how``."""
+        """The check that ended the written part before the model did: a code of ``done.fallback``."""
         self.is_refused = False
         """Whether the model said that the documents do not answer."""
         self.is_partial = False
         """Whether the model said that the documents do not say a part."""
         self.sentences: list[Sentence] = []
         self.quoted: list[QuotedUnit] = []
-        self.how: How = None
-        """Set by ``finish``."""
-        self.has_ended = False
-        """Set by ``finish``. Before that the model's text may be over (``is_over``) and a quote follow."""
-        self.mode: Mode | None = None
-        """Set by ``CheckText._end``, as ``fallback``; ``Sentences`` says what both mean."""
-        self.fallback: str | None = None
         self._asked_slots = asked
         self._after_text: list[LiveSlot] = []
         """Those of them that the text does not name, in order, as ``place_asked`` puts them here. They follow
@@ -467,7 +271,7 @@ class AnswerText:
         if not self.is_over and self._read > MOST_CHARACTERS:
             self.failure = "too_long"
 
-    def end(self, *, cut_short: bool) -> TextEvents:
+    def finish(self, *, cut_short: bool) -> TextEvents:
         """Yield the model's last sentence. ``cut_short``: the model did not end it, so one without an end
         mark is dropped."""
         if self.is_over:
@@ -485,8 +289,7 @@ class AnswerText:
 
     @property
     def is_over(self) -> bool:
-        """Whether no more of the model's text is read: it failed a check, or refuses. A quote may follow;
-        ``has_ended`` is about the whole answer."""
+        """Whether no more of the model's text is read: it failed a check, or refuses. A quote may follow."""
         return self.failure is not None or self.is_refused
 
     def quote(self, blocks: Sequence[QuotedBlock]) -> TextEvents:
@@ -522,31 +325,23 @@ class AnswerText:
     def text(self) -> str:
         return "".join(self._parts)
 
-    def shown(self) -> Sentences:
-        """Return what was shown so far."""
-        sentences = self.sentences
-        is_whole = not any(sentence.detail == "withheld" for sentence in sentences)
-        is_supported = any(sentence.support is Support.SUPPORTED for sentence in sentences)
-        return Sentences(
-            text=self.text,
-            sentences=tuple(sentences),
-            quoted=tuple(self.quoted),
-            removed_markers=tuple(self._filter.removed),
-            how=self.how,
-            has_ended=self.has_ended,
-            mode=self.mode,
-            fallback=self.fallback,
-            is_sure=is_whole and is_supported and not (self.is_partial or self.is_refused or self.failure),
-            is_refused=self.is_refused,
-        )
+    @property
+    def removed_markers(self) -> tuple[str, ...]:
+        """Citations of the model that name no unit of the prompt."""
+        return tuple(self._filter.removed)
 
-    def finish(self, how: How) -> None:
-        """Note that the text ended as planned, and how."""
-        self.how, self.has_ended = how, True
+    @property
+    def citations(self) -> tuple[int, ...]:
+        """Numbers of the sources that the sentences cite, ascending."""
+        return tuple(sorted({n for sentence in self.sentences for n in sentence.citations}))
 
-    def leave(self, cause: Cause | None) -> None:
-        """Note that nobody reads the text any more: the reading task was cancelled or its stream closed."""
-        self.finish(Cause.CANCELLED if cause is Cause.CANCELLED else Cause.DISCONNECTED)
+    @property
+    def is_sure(self) -> bool:
+        """Whether no sentence of a written answer was withheld, at least one is supported, the model said
+        that no part is missing, and its text passed the checks."""
+        is_whole = not any(sentence.detail == "withheld" for sentence in self.sentences)
+        is_supported = any(sentence.support is Support.SUPPORTED for sentence in self.sentences)
+        return is_whole and is_supported and not (self.is_partial or self.is_refused or self.failure)
 
     # Elements
 

@@ -6,7 +6,6 @@ They are the wire format: the OpenAPI file has their JSON Schema. Clients ignore
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import ClassVar
 
 from pydantic import Field
@@ -27,19 +26,6 @@ from assistant.domain.public import PublicModel
 
 UNCHECKED = "Red flags are checked in English only. Judge yourself whether this is an emergency."
 """Shown in the place of a red flag where the message's language is another."""
-
-
-class Cause(StrEnum):
-    """Why an answer ends before the model's text does."""
-
-    CANCELLED = "cancelled"
-    """The agent cancelled it."""
-    DISCONNECTED = "disconnected"
-    """Its reader left, and did not come back in time."""
-    LATE = "generation_late"
-    """The model's first text did not come within the tenant's limit."""
-    DEADLINE = "deadline"
-    """The deadline of the whole answer passed."""
 
 
 class Started(PublicModel):

@@ -21,6 +21,7 @@ from typing import Literal
 
 from pydantic import FiniteFloat
 
+from assistant.answer.embed import Vectors
 from assistant.answer.message import Message
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.answers import QuestionKind
@@ -34,8 +35,6 @@ _LEAST_SEVERAL = -1.2
 _LEAST_ASKED = -3.0
 """Log-odds from which a lone sentence asks for something. All 1,348 questions and messages of ``evaluation``
 do, and 14 of 32 greetings, thanks and single words."""
-Vectors = Mapping[str, Sequence[float]]
-"""Unit-length vectors, by text."""
 
 
 class TextHead(PublicModel):

@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from textwrap import wrap
 
 from assistant.answer.vocabulary import Vocabulary
+from assistant.domain.documents import KnownWords
 from assistant.text.language import split_sentences
 
 LONG_MESSAGE_WORDS = 45
@@ -60,6 +62,43 @@ class Message:
             before = " ".join(questions_of(before, vocabulary=vocabulary))
         above = named_above(earlier, questions, vocabulary=vocabulary) if len(earlier) > 1 else []
         return cls(text, questions, before, "\n".join(above))
+
+
+@dataclass(frozen=True, slots=True)
+class PartQuery:
+    """What is searched for one question of a message: one part of it."""
+
+    question: str
+    """In the asker's words."""
+    vector: Sequence[float]
+    """Unit length, of ``text``."""
+    before: str | None = None
+    """The question before it, where this one makes no sense without."""
+    routed_text: str = ""
+    """``text`` as the router of sources reads it, without names of items; empty: it reads ``text``."""
+    routed_vector: Sequence[float] = ()
+    """Unit length, of ``routed_text``; empty: ``vector``."""
+    known: KnownWords | None = None
+    """Words and items of the tenant's documents; None while they are not read."""
+    asks: bool = True
+    """False for a greeting or thanks: nothing is searched."""
+    at: datetime | None = None
+    """When the question was written: days are counted from then."""
+    max_words: int = 160
+    """Words of the section that is quoted, at most: the tenant's, divided by the message's questions."""
+    also_words: int = 80
+    """The same for what is quoted below it: another part of its document, or a second document's section."""
+
+    @property
+    def text(self) -> str:
+        """What is searched and embedded: the question, below the one before it where it needs that."""
+        return with_earlier(self.question, self.before)
+
+
+def with_earlier(question: str, earlier: str | None) -> str:
+    """Return a question below the words before it that it makes no sense without, as it is embedded and
+    searched."""
+    return question if earlier is None else f"{earlier}\n{question}"
 
 
 def questions_of(text: str, *, vocabulary: Vocabulary) -> tuple[str, ...]:

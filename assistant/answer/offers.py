@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from assistant.answer.call import AnswerCall
 from assistant.answer.elements import ReadyElement
 from assistant.answer.excerpts import Excerpts
-from assistant.answer.sources import EvidenceQuery, SearchScope
+from assistant.answer.message import PartQuery
 from assistant.domain.answers import ApprovedUse, Cell, QuotedAs
 from assistant.domain.documents import KnownWords, Passage, StoredDocument
 from assistant.stores.ports import LiveDesk
@@ -123,7 +124,7 @@ class Offer:
     An option overrides the methods that it needs; each returns nothing otherwise::
 
         class Jokes(Offer):
-            async def find(self, query, scope, *, meanings): return Joke(query.question)
+            async def find(self, query, call, *, meanings): return Joke(query.question)
 
     ``load`` is called after each change of the desk, beside answers. For each question ``named`` is called
     while it is read, ``find`` beside the search, and ``reconsider`` once a section was found. The offers are
@@ -138,7 +139,7 @@ class Offer:
         yet. It is called several times for a message: it must be fast."""
 
     async def find(
-        self, query: EvidenceQuery, scope: SearchScope, *, meanings: Mapping[str, str]
+        self, query: PartQuery, call: AnswerCall, *, meanings: Mapping[str, str]
     ) -> Offered | None:
         """Return what there is for a question, or None. ``meanings``: words of the question and what
         documents call them (``Vocabulary.meanings``).
@@ -148,8 +149,8 @@ class Offer:
 
     async def reconsider(
         self,
-        query: EvidenceQuery,
-        scope: SearchScope,
+        query: PartQuery,
+        call: AnswerCall,
         *,
         read: Mapping[str, StoredDocument],
         ranked: Sequence[StoredDocument],

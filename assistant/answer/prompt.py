@@ -29,12 +29,12 @@ from importlib.resources import files
 from itertools import groupby, zip_longest
 
 from assistant.answer.adaptations import Adaptations
+from assistant.answer.call import AnswerCall
 from assistant.answer.elements import all_labels, labels_of
 from assistant.answer.excerpts import Labels, labels_in
-from assistant.answer.rank import Ranked, SourceList
+from assistant.answer.find import Finding, SourceList
+from assistant.answer.question import Question
 from assistant.answer.services import AnswerWriter, TenantServices
-from assistant.answer.sources import SearchScope
-from assistant.answer.take import Question
 from assistant.domain.answers import AnswerRecord, FinishReason
 from assistant.domain.documents import RankedPassage, StoredDocument, Unit
 from assistant.domain.errors import ConfigurationError, TooLargeError
@@ -178,7 +178,7 @@ class BuildPrompt:
 
     Example::
 
-        prompt = await build.run(question, ranked, scope)
+        prompt = build.run(question, findings, turns, call)
         prompt.messages[-1].content  # "<document 1>\\nTitle: Refill too soon\\n\\n[1.1] Retail refills are …"
     """
 
@@ -187,7 +187,13 @@ class BuildPrompt:
         self._longest = services.tenant.generation.max_tokens
         self._prompts = PromptBuilder(services) if services.writes_answers else None
 
-    async def run(self, question: Question, ranked: Sequence[Ranked], scope: SearchScope) -> Prompt | None:
+    def run(
+        self,
+        question: Question,
+        findings: Sequence[Finding],
+        turns: Sequence[AnswerRecord],
+        call: AnswerCall,
+    ) -> Prompt | None:
         """Return the prompt; None where no model writes:
 
         - the tenant or the request wants quotes;
@@ -195,38 +201,38 @@ class BuildPrompt:
         - the gate found nothing near the question;
         - nothing of a document fits, or a recording that plays in place of a model lacks this prompt.
 
-        Raises TooLargeError when the question alone does not fit.
+        ``turns``: by ``OpenQuestion.readable_turns``. Raises TooLargeError when the question alone does not
+        fit.
         """
-        turns = await question.turns
         if self._prompts is None or question.request.mode == "quoted":
             return None
-        if any(offered.answers for part in ranked for offered in part.hits.offered):
+        if any(offered.answers for finding in findings for offered in finding.offered):
             return None
-        if not any(part.gate.passed for part in ranked):
+        if not any(finding.gate.passed for finding in findings):
             return None
         request, sources = question.request, SourceList()
         documents: list[tuple[int, StoredDocument, Mapping[str, float]]] = []
         # By question, the cosine of each passage. One found by its words alone counts 0: it comes after those
         # found by their vectors, and before those that were not found.
         cosines = {
-            id(part): {hit.passage_id: hit.cosine or 0.0 for hit in part.hits.retrieved.hits}
-            for part in ranked
+            id(finding): {hit.passage_id: hit.cosine or 0.0 for hit in finding.retrieved.hits}
+            for finding in findings
         }
-        for part, document in _in_turn(ranked):
-            number = sources.add(document, part)
+        for finding, document in _in_turn(findings):
+            number = sources.add(document, finding)
             if number is not None:
-                documents.append((number, document, cosines[id(part)]))
+                documents.append((number, document, cosines[id(finding)]))
         before, vocabulary = request.questions_before[-1:], self._adaptations.now.vocabulary
-        meanings = vocabulary.meanings(request.question, known=ranked[0].query.known)
+        meanings = vocabulary.meanings(question.text, known=findings[0].query.known)
         lines = [
             unit.text for _, document, _ in documents for part in document.passages for unit in part.units
         ]
-        with scope.steps.step("prompt") as span:
+        with call.steps.step("prompt") as span:
             prompt = self._prompts.build(
-                "\n".join((*before, request.question)),
+                "\n".join((*before, question.text)),
                 documents=documents,
                 meanings=meanings,
-                days=self._services.counted_days(request.question, lines, at=question.begun.written),
+                days=self._services.counted_days(question.text, lines, at=question.written),
                 history=turns,
                 max_tokens=min(request.max_tokens or self._longest, self._longest),
             )
@@ -240,14 +246,16 @@ class BuildPrompt:
         return replace(prompt, elements=elements, sources=tuple(sources.passages))
 
 
-def _in_turn(ranked: Sequence[Ranked]) -> list[tuple[Ranked, StoredDocument]]:
+def _in_turn(findings: Sequence[Finding]) -> list[tuple[Finding, StoredDocument]]:
     """Return the documents that a model reads, each with the question that it is for: the best of each
     question, then the second of each, … A document of two questions comes once, for the first of them."""
     # Of several sources more documents are read, and all of them may be written from.
-    lists = [part.for_model[: DOCUMENTS_IN_PROMPT if part.source_scores is None else None] for part in ranked]
-    in_turn: dict[str, tuple[Ranked, StoredDocument]] = {}
+    lists = [
+        part.for_model[: DOCUMENTS_IN_PROMPT if part.source_scores is None else None] for part in findings
+    ]
+    in_turn: dict[str, tuple[Finding, StoredDocument]] = {}
     for documents in zip_longest(*lists):
-        for part, document in zip(ranked, documents, strict=True):
+        for part, document in zip(findings, documents, strict=True):
             if document is not None:
                 in_turn.setdefault(document.card.document_id, (part, document))
     return list(in_turn.values())[:_MOST_IN_PROMPT]

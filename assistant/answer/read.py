@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from assistant.answer.adaptations import Adaptations
-from assistant.answer.heads import Heads, Judged, Vectors
-from assistant.answer.message import Message, ids_in, numbers_of
+from assistant.answer.call import AnswerCall
+from assistant.answer.embed import EmbedTexts, Vectors
+from assistant.answer.find import source_ids
+from assistant.answer.heads import Heads, Judged
+from assistant.answer.message import Message, PartQuery, ids_in, numbers_of, with_earlier
+from assistant.answer.question import Question
 from assistant.answer.red_flags import RedFlags
 from assistant.answer.services import TenantServices
-from assistant.answer.sources import EvidenceQuery, SearchScope, SourceSearch, source_ids, with_earlier
-from assistant.answer.take import Question
 from assistant.answer.vocabulary import KnownWordsReader
 from assistant.domain.answers import AnswerRecord, LiveMatch, Reading, RedFlag
 from assistant.domain.documents import KnownWords
@@ -28,21 +30,32 @@ _MOST_IDS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Queries:
+class MessageReading:
     """A message as it was read."""
 
-    reading: Reading
+    kept: Reading
     """What the record keeps of it."""
-    each: tuple[EvidenceQuery, ...]
+    parts: tuple[PartQuery, ...]
     """What is searched for each of its questions, at least one."""
     caller: Caller
     """Who asks live systems, with the words in which they look for parameters."""
     live: tuple[tuple[int, LiveMatch], ...]
     """How near each live element is to each question, by the question's index."""
-    red_flags: asyncio.Task[tuple[RedFlag, ...]]
-    """Goes on beside the search; ``AnswerQuestion.prepare`` awaits it at its end."""
     unchecked_language: str | None
     """ISO 639-1 code of the message's language, where red flags are not checked in it."""
+    vectors: Vectors
+    """Of the texts that were embedded to read it."""
+    degraded: tuple[str, ...]
+    """Steps that were left out because they failed or were late."""
+
+
+@dataclass(frozen=True, slots=True)
+class RaisedFlags:
+    """The red flags of a message."""
+
+    flags: tuple[RedFlag, ...]
+    degraded: tuple[str, ...] = ()
+    """As in ``MessageReading``."""
 
 
 class Beside:
@@ -70,9 +83,10 @@ class Beside:
         del question, known
         return ()
 
-    async def load(self, scope: SearchScope) -> None:
-        """Wait a little for the examples' vectors, which ``match`` needs; where they are late, note that in
-        ``scope.degraded``. Raises nothing."""
+    async def load(self) -> bool:
+        """Wait a little for the examples' vectors, which ``match`` needs; return whether they are there.
+        Raises nothing."""
+        return True
 
     def match(self, vector: Sequence[float], *, live: float | None) -> list[LiveMatch]:
         """Return how near each element is to a question, the nearest first; at most one of them is ``READ``.
@@ -94,15 +108,15 @@ class ReadQuestion:
 
     Example::
 
-        queries = await read.run(question, scope)  # "Are refills payable? Where is my order?"
-        [query.text for query in queries.each]  # ["Are refills payable?", "Where is my order?"]
-        queries.live[0]  # (1, LiveMatch(element="orders.status", state=READ, ...))
-        await queries.red_flags  # ()
+        reading = await read.run(question, call)  # "Are refills payable? Where is my order?"
+        [query.text for query in reading.parts]  # ["Are refills payable?", "Where is my order?"]
+        reading.live[0]  # (1, LiveMatch(element="orders.status", state=READ, ...))
+        await read.raise_flags(question, reading, call)  # RaisedFlags(flags=())
     """
 
-    def __init__(self, services: TenantServices, adaptations: Adaptations, sources: SourceSearch) -> None:
+    def __init__(self, services: TenantServices, adaptations: Adaptations, embed: EmbedTexts) -> None:
         tenant = services.tenant
-        self._tenant, self._adaptations, self._sources = tenant, adaptations, sources
+        self._tenant, self._adaptations, self._embed = tenant, adaptations, embed
         self._known_words = KnownWordsReader(
             services.search, clock=services.clock, items_of=source_ids(tenant, kind="catalogue")
         )
@@ -111,31 +125,31 @@ class ReadQuestion:
         self._red_flags = RedFlags(tenant, embedder=services.embedder, clock=services.clock)
         self._heads = Heads(adaptations.now.vocabulary, embedding_model=tenant.embedding.model)
 
-    async def run(self, question: Question, scope: SearchScope) -> Queries:
-        """Embed the message by one call, read it, and match it with live elements. A chat was read before, by
-        ``ReadChat``: the question's words are its open questions.
+    async def run(self, question: Question, call: AnswerCall) -> MessageReading:
+        """Embed the message by one call, read it, and match it with live elements.
 
         Raises EmbeddingUnavailableError, OverloadedError, DeadlineExceededError.
         """
-        # red flags are looked for in all of a chat, the rest is read in its open questions
-        text, whole = question.request.question, question.whole or question.request.question
-        # ``embed`` below fills ``vectors`` in place, and again in ``_raised``
-        vocabulary, vectors = self._adaptations.now.vocabulary, scope.embedded
-        message = Message.after(question.two_before, text, vocabulary=vocabulary)
+        text, degraded = question.text, list[str]()
+        message = Message.after(question.two_before, text, vocabulary=self._adaptations.now.vocabulary)
         known = await self._known_words.read()
         if known is None:
-            scope.degraded.append("words of the documents")
-        await asyncio.gather(
-            self._sources.embed(self._texts(message, known), scope),
-            self.beside.load(scope),
-            self._load_red_flags(scope),
+            degraded.append("words of the documents")
+        embedded, has_examples, has_flags = await asyncio.gather(
+            self._embed.run(self._texts(message, known), call),
+            self.beside.load(),
+            self._red_flags.load(within_s=_RED_FLAGS_LIMIT_S),
         )
-        red_flags = scope.beside(self._raised(whole, scope))  # a task: the search does not wait for it
+        if not has_examples:
+            degraded.append("examples of live elements")
+        if not has_flags:
+            degraded.append("red flags")
+        vectors = {**question.vectors, **embedded}
         judged = self._heads.judge(message, vectors)
-        each = self._queries(message, judged, known, vectors, at=question.begun.written)
-        items = self._items(text, each[0], question.history)
+        parts = self._parts(message, judged, known, vectors, at=question.written)
+        items = self._items(text, parts[0], question.history)
         earlier = judged.earlier[0]
-        reading = Reading(
+        kept = Reading(
             questions=message.questions,
             search_text=with_earlier(" ".join(message.questions), earlier),
             leans=earlier is not None,
@@ -145,18 +159,31 @@ class ReadQuestion:
             asks=judged.asks,
         )
         # where the open questions have no number, an order's number may stand elsewhere in the chat
-        numbers = () if any(map(str.isdigit, text)) else numbers_of(question.said)
-        caller = Caller(
-            question.identity, question.context, "\n".join((text, *numbers)), question.begun.answer_id
+        numbers = () if any(map(str.isdigit, text)) else numbers_of(question.chat_text)
+        asked = "\n".join((text, *numbers))
+        caller = Caller(question.identity, question.context, asked, question.ids.answer_id)
+        return MessageReading(
+            kept=kept,
+            parts=parts,
+            caller=self._for_systems(caller, items),
+            live=tuple(self._matched(parts, vectors)) if self.beside.are_there and judged.asks else (),
+            unchecked_language=self._red_flags.unchecked_language(question.red_flag_text),
+            vectors=vectors,
+            degraded=tuple(degraded),
         )
-        return Queries(
-            reading,
-            each,
-            self._for_systems(caller, items),
-            tuple(self._matched(each, vectors)) if self.beside.are_there and judged.asks else (),
-            red_flags,
-            self._red_flags.unchecked_language(whole),
-        )
+
+    async def raise_flags(self, question: Question, reading: MessageReading, call: AnswerCall) -> RaisedFlags:
+        """Return the red flags of the message, of which the whole and, of a long one, its windows are read.
+        Where windows cannot be embedded, the rest is read, and ``degraded`` says so. The search need not wait
+        for it. Raises DeadlineExceededError."""
+        text, vectors, degraded = question.red_flag_text, reading.vectors, ()
+        wanted = [piece for piece in self._red_flags.pieces(text) if piece not in vectors]
+        try:
+            if wanted:
+                vectors = {**vectors, **await self._embed.run(wanted, call)}
+        except (EmbeddingUnavailableError, OverloadedError):
+            degraded = ("red flags",)
+        return RaisedFlags(self._red_flags.raised(text, vectors), degraded)
 
     def as_asked(self, caller: Caller, record: AnswerRecord) -> Caller:
         """Return the caller of a recorded question with the words that systems got when it was answered
@@ -183,7 +210,7 @@ class ReadQuestion:
         routed = [self._adaptations.without_names(text, known=known) for text in read_by_router]
         return list(dict.fromkeys((message.text, *message.questions, *joined, *live, *routed)))
 
-    def _queries(
+    def _parts(
         self,
         message: Message,
         judged: Judged,
@@ -191,17 +218,17 @@ class ReadQuestion:
         vectors: Vectors,
         *,
         at: datetime | None,
-    ) -> tuple[EvidenceQuery, ...]:
+    ) -> tuple[PartQuery, ...]:
         """Return what is searched for each question, with its vectors. The words of an answer are shared out
         among the questions. ``vectors``: of all ``_texts``; so each question has one below the words that it
         leans on, and one as the router reads it only where the tenant has several sources."""
         lengths, count = self._tenant.answers, len(message.questions)
-        queries: list[EvidenceQuery] = []
+        queries: list[PartQuery] = []
         for question, earlier in zip(message.questions, judged.earlier, strict=True):
             text = with_earlier(question, earlier)
             routed = self._adaptations.without_names(text, known=known)
             queries.append(
-                EvidenceQuery(
+                PartQuery(
                     question,
                     vectors[text],
                     before=earlier,
@@ -216,7 +243,7 @@ class ReadQuestion:
             )
         return tuple(queries)
 
-    def _items(self, text: str, first: EvidenceQuery, history: Sequence[AnswerRecord]) -> tuple[str, ...]:
+    def _items(self, text: str, first: PartQuery, history: Sequence[AnswerRecord]) -> tuple[str, ...]:
         """Return the numbers of the items that a message means. ``first``: the message's first question;
         ``history``: the turns before, oldest first.
 
@@ -255,7 +282,7 @@ class ReadQuestion:
         question = f"{caller.question}\n{items[0]}" if is_missing else caller.question
         return replace(caller, question=question, names=names)
 
-    def _matched(self, queries: Sequence[EvidenceQuery], vectors: Vectors) -> list[tuple[int, LiveMatch]]:
+    def _matched(self, queries: Sequence[PartQuery], vectors: Vectors) -> list[tuple[int, LiveMatch]]:
         """Return how near each live element is to each question, by the question's index. A first question
         that leans on earlier words is matched with these, by the vector that is searched with."""
         matched: list[tuple[int, LiveMatch]] = []
@@ -274,23 +301,3 @@ class ReadQuestion:
         "it" for the name of an item, or of what a connector reads."""
         text = self.beside.plain(self._adaptations.without_names(question, known=known))
         return self.beside.without_names(text, known=self._adaptations.now.vocabulary.words)
-
-    # Red flags
-
-    async def _load_red_flags(self, scope: SearchScope) -> None:
-        """Wait a little for the examples of flags in a new process; where they are late, note in
-        ``scope.degraded`` that the message is unchecked."""
-        await self._red_flags.load(within_s=_RED_FLAGS_LIMIT_S)
-        if not self._red_flags.is_ready:
-            scope.degraded.append("red flags")
-
-    async def _raised(self, text: str, scope: SearchScope) -> tuple[RedFlag, ...]:
-        """Return the red flags of the message, of which the whole and, of a long one, its windows are read.
-        Where windows cannot be embedded, the rest is read, and ``scope.degraded`` says so."""
-        wanted = [piece for piece in self._red_flags.pieces(text) if piece not in scope.embedded]
-        try:
-            if wanted:
-                await self._sources.embed(wanted, scope)
-        except (EmbeddingUnavailableError, OverloadedError):
-            scope.degraded.append("red flags")
-        return self._red_flags.raised(text, scope.embedded)

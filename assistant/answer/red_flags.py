@@ -27,8 +27,8 @@ from gcld3 import (  # pyright: ignore[reportMissingTypeStubs]
     NNetLanguageIdentifier,  # pyright: ignore[reportUnknownVariableType]
 )
 
+from assistant.answer.call import Loaded
 from assistant.answer.scores import softmax
-from assistant.answer.services import Loaded
 from assistant.domain.answers import RedFlag
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.public import PublicModel
@@ -130,7 +130,7 @@ class Nearness(PublicModel):
         return self.prior * prior + self.nearest * nearest + self.middle * middle + self.bias
 
 
-class Weights(PublicModel):
+class FlagWeights(PublicModel):
     """``weights/red_flags.json``, as ``make fit ARGS=red_flags`` writes it."""
 
     embedding_model: str
@@ -178,14 +178,14 @@ class Weights(PublicModel):
 
 
 @lru_cache
-def shipped_weights() -> Weights:
+def shipped_flag_weights() -> FlagWeights:
     """Return the fitted weights of the packaged embedding model."""
     resource = files("assistant.answer").joinpath("weights", "red_flags.json")
-    return Weights.model_validate_json(resource.read_bytes())
+    return FlagWeights.model_validate_json(resource.read_bytes())
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedText:
     """A message as the weights see it."""
 
     score: float
@@ -194,7 +194,7 @@ class Judged:
     """The flags that it is about if it is one, the likeliest first."""
 
     @classmethod
-    def of(cls, weights: Weights, texts: Sequence[str], rows: Sequence[Vector]) -> Judged:
+    def of(cls, weights: FlagWeights, texts: Sequence[str], rows: Sequence[Vector]) -> JudgedText:
         """Judge a message. ``texts``: the whole message first, then its windows; ``rows``: their centred
         vectors."""
         by_piece = [weights.of_flags(row) for row in rows]
@@ -247,7 +247,7 @@ class RedFlags:
     """
 
     def __init__(self, tenant: TenantConfig, *, embedder: TextEmbedder, clock: Clock) -> None:
-        weights = shipped_weights()
+        weights = shipped_flag_weights()
         self._entries = {entry.name: entry for entry in tenant.red_flags}
         self._is_shipped_model = tenant.embedding.model == weights.embedding_model
         known = weights.flags.keys() if self._is_shipped_model else frozenset[str]()
@@ -262,11 +262,12 @@ class RedFlags:
         loaded."""
         return self._loaded.value is not None or not self._by_examples
 
-    async def load(self, *, within_s: float | None = None) -> None:
-        """Embed the examples of the flags that are found by them, once in a process. Return when that is
-        done, has failed, or took longer than ``within_s``. Raises nothing."""
+    async def load(self, *, within_s: float | None = None) -> bool:
+        """Embed the examples of the flags that are found by them, once in a process; return whether they are
+        there when that is done, has failed, or took longer than ``within_s``. Raises nothing."""
         if not self.is_ready:
             await self._loaded.get(within_s=within_s)
+        return self.is_ready
 
     def pieces(self, text: str) -> list[str]:
         """Return the texts whose vectors ``raised`` reads; none for a tenant without flags."""
@@ -283,14 +284,14 @@ class RedFlags:
 
         ``vectors``: of its pieces, of unit length; a piece that has none is left out.
         """
-        weights, loaded = shipped_weights(), self._loaded.value
+        weights, loaded = shipped_flag_weights(), self._loaded.value
         # another model's vectors are centred by the mean that was loaded with the examples
         mean = weights.mean if self._is_shipped_model else loaded and loaded.mean
         texts = [piece for piece in self.pieces(text) if piece in vectors]
         if mean is None or not texts:
             return ()
         rows = [_centred(vectors[piece], mean) for piece in texts]
-        judged = Judged.of(weights, texts, rows) if self._is_shipped_model else None
+        judged = JudgedText.of(weights, texts, rows) if self._is_shipped_model else None
         names: list[str] = []
         if loaded is not None:
             near = weights.alone if judged is None else weights.with_prior
@@ -313,7 +314,7 @@ class RedFlags:
             for at in range(0, len(texts), _BATCH):
                 made += await self._embedder.embed(texts[at : at + _BATCH], deadline=deadline)
         vectors = iter(made)
-        mean = mean_of([next(vectors) for _ in ordinary]) if ordinary else shipped_weights().mean
+        mean = mean_of([next(vectors) for _ in ordinary]) if ordinary else shipped_flag_weights().mean
         flags = {
             entry.name: Examples.of([_centred(next(vectors), mean) for _ in entry.examples])
             for entry in self._by_examples

@@ -7,7 +7,7 @@ question's vector and its words; without one, the words that are usual for a kin
 document's score gets the logarithm of its source's share (docs/decisions/0058): a source that matters ten
 times more moves its documents up by a fixed amount, however many documents it has.
 
-``rank.py`` calls ``route``, then ``SourceScores`` and ``spread_out``.
+``find.py`` calls ``route``, then ``SourceScores`` and ``spread_out``.
 """
 
 from __future__ import annotations

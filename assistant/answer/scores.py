@@ -33,7 +33,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, FiniteFloat, ValidationError
 
-from assistant.answer.services import call_within
+from assistant.answer.call import call_within
 from assistant.answer.vocabulary import Term, codes_in
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import (

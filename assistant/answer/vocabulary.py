@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from assistant.answer.services import Loaded
+from assistant.answer.call import Loaded
 from assistant.domain.clock import Clock
 from assistant.domain.documents import KnownWords, SourceIds
 from assistant.stores.ports import PassageSearch

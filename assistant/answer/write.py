@@ -11,17 +11,12 @@ import structlog
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
-from assistant.answer.events import Cause
-from assistant.answer.prepared import Run
+from assistant.answer.call import PROVIDER, AnswerCall, InterruptedAnswerError, elapsed_ms, fail_span
 from assistant.answer.prompt import Prompt
-from assistant.answer.services import (
-    PROVIDER,
-    InterruptedAnswerError,
-    TenantServices,
-    elapsed_ms,
-    fail_span,
-)
-from assistant.domain.answers import AnswerRecord, FinishReason, Usage
+from assistant.answer.question import AnswerIds
+from assistant.answer.services import TenantServices
+from assistant.answer.text_end import LATE, OVERDUE, TextEnd
+from assistant.domain.answers import FinishReason, Usage
 from assistant.domain.errors import AssistantError, DeadlineExceededError, GenerationInterruptedError
 from assistant.stores.ports import GenerationDelta, GenerationRequest, GenerationStream
 
@@ -32,7 +27,7 @@ _log = structlog.get_logger(__name__)
 class ModelText:
     """The text of the model while it is written: ``begin``, ``read`` until None, ``close``.
 
-    Whoever shows some of it calls ``note_first_text``. After the end ``how``, ``usage``, ``inference_id`` and
+    Whoever shows some of it calls ``note_first_text``. After its end ``end``, ``usage``, ``inference_id`` and
     ``variant`` go into the record.
 
     | state                             | ``_opening`` | ``_limits`` | ``_deltas`` |
@@ -44,7 +39,7 @@ class ModelText:
 
     Example::
 
-        text = ModelText(services, prompt, begun, run)
+        text = ModelText(services, prompt, ids, call)
         text.begin()  # the request is under way
         await text.read()  # "Retail refills are payable on "
         await text.read()  # "day 23 [1.1]. Send other"
@@ -52,9 +47,9 @@ class ModelText:
 
     services: TenantServices
     prompt: Prompt
-    begun: AnswerRecord
-    """The record at its beginning: its ids go into the span and the log."""
-    run: Run
+    ids: AnswerIds
+    """For the span and the log."""
+    call: AnswerCall
     stops: tuple[str, ...] = ()
     """The text ends before the first of them."""
     inference_id: str | None = None
@@ -63,8 +58,8 @@ class ModelText:
     """Production variant that answers."""
     finish_reason: FinishReason | None = None
     """Set by the model's end, or by a stop."""
-    failure: str | None = None
-    """Code of the failure, or cause of the interruption, that ended it."""
+    failure: TextEnd | None = None
+    """The failure or interruption that ended it."""
     _counted: Usage | None = None
     """As the endpoint counted; None when its stream broke off before it said so."""
     _received: list[str] = field(default_factory=list[str])
@@ -96,15 +91,15 @@ class ModelText:
         )
         self._started_s = self.services.clock.monotonic_s()
         self._span = self._begin_span(request)
-        context = self.services.writer.generator.stream(request, deadline=self.run.scope.deadline)
+        context = self.services.writer.generator.stream(request, deadline=self.call.deadline)
         # The task copies the current context, with this span: what it logs has the answer's trace id.
         with trace.use_span(self._span, record_exception=False, set_status_on_exception=False):
             self._opening = asyncio.create_task(self._connection.enter_async_context(context))
 
     @property
-    def how(self) -> FinishReason | str:
-        """How it ended: the code of a failure, else the model's finish reason, STOP where it gave none."""
-        return self.failure or self.finish_reason or FinishReason.STOP
+    def end(self) -> TextEnd:
+        """How it ended: by a failure, else with the model's finish reason, STOP where it gave none."""
+        return self.failure or TextEnd(self.finish_reason or FinishReason.STOP)
 
     @property
     def usage(self) -> Usage:
@@ -124,31 +119,31 @@ class ModelText:
                 self._deltas = aiter(await self._open())
             return await self._next(self._deltas)
         except DeadlineExceededError as error:  # the client's timer came before the interruption's
-            await self._fail(Cause.DEADLINE, error.message)
+            await self._fail(OVERDUE, error.message)
         except AssistantError as error:
-            await self._fail(error.code, error.message)
+            await self._fail(TextEnd(code=error.code), error.message)
         except InterruptedAnswerError as error:
-            await self._fail(error.cause, "The model took too long.")
+            await self._fail(error.end, "The model took too long.")
         return None
 
-    async def _fail(self, how: str, detail: str) -> None:
+    async def _fail(self, end: TextEnd, detail: str) -> None:
         """Close the call, and log its failure, which the agent does not see: a quote takes the text's place.
-        A cancelled answer is not logged. ``how``: a code; ``detail``: for the log."""
-        self.failure = how
+        A cancelled answer is not logged. ``detail``: for the log."""
+        self.failure = end
         await self.close()
-        if how not in (Cause.CANCELLED, Cause.DISCONNECTED):
-            _log.warning("generation_failed", answer_id=self.begun.answer_id, code=str(how), detail=detail)
+        if not end.is_left:
+            _log.warning("generation_failed", answer_id=self.ids.answer_id, code=end.code, detail=detail)
 
     async def _open(self) -> GenerationStream:
         """Return the stream that the endpoint opens, and start the limits. An interruption during the wait
         cancels the task that opens it. Called once. Raises as ``_next``."""
         if self._opening is None:
             raise RuntimeError("The call was closed before its text was read.")
-        loop, interruption = asyncio.get_running_loop(), self.run.interruption
+        loop, interruption = asyncio.get_running_loop(), self.call.interruption
         limit_s = self.services.tenant.limits.first_token_timeout_s
         self._limits = (
-            loop.call_later(limit_s, interruption.interrupt, Cause.LATE),
-            loop.call_later(self.run.scope.deadline.remaining_s(), interruption.interrupt, Cause.DEADLINE),
+            loop.call_later(limit_s, interruption.interrupt, LATE),
+            loop.call_later(self.call.deadline.remaining_s(), interruption.interrupt, OVERDUE),
         )
         stream = await interruption.wait(self._opening)
         self.inference_id, self.variant = stream.inference_id, stream.variant
@@ -161,7 +156,7 @@ class ModelText:
         GenerationUnavailableError, GenerationInterruptedError, OverloadedError, DeadlineExceededError.
         """
         while not self._is_stopped:
-            delta = await self.run.interruption.wait(anext(deltas, None))
+            delta = await self.call.interruption.wait(anext(deltas, None))
             if delta is None:
                 break
             if delta.finish_reason is not None:
@@ -194,7 +189,7 @@ class ModelText:
     def note_first_text(self) -> None:
         """Note that text of the answer was shown. The first time this ends the limit of the first text, and
         times it as "first_token"."""
-        timings_ms = self.run.scope.steps.timings_ms
+        timings_ms = self.call.steps.timings_ms
         if self._limits and "first_token" not in timings_ms:
             self._limits[0].cancel()
             timings_ms["first_token"] = self._elapsed_ms()
@@ -209,7 +204,7 @@ class ModelText:
         if self.failure is not None:
             fail_span(self._span, str(self.failure))
         if self._limits:
-            self.run.scope.steps.timings_ms["generate"] = self._elapsed_ms()
+            self.call.steps.timings_ms["generate"] = self._elapsed_ms()
             self._describe()
         if not opening.done():
             opening.cancel()
@@ -226,7 +221,7 @@ class ModelText:
     def _begin_span(self, request: GenerationRequest) -> trace.Span:
         """Begin the call's span, by the GenAI conventions. It is never current while a reader reads."""
         model = self.services.tenant.generation.model
-        return self.run.scope.steps.begin(
+        return self.call.steps.begin(
             f"chat {model}",
             kind=SpanKind.CLIENT,
             attributes={
@@ -236,7 +231,7 @@ class ModelText:
                 "gen_ai.request.stream": True,
                 "gen_ai.request.max_tokens": request.max_tokens,
                 "gen_ai.request.temperature": request.temperature,
-                "gen_ai.conversation.id": self.begun.conversation_id,
+                "gen_ai.conversation.id": self.ids.conversation_id,
                 "gen_ai.output.type": "text",
             },
         )

@@ -122,7 +122,7 @@ async def _learn_router(
     It learns from the questions without names of items, as the service routes them.
     """
     from assistant.answer.adaptations import Adaptations
-    from assistant.answer.sources import source_ids
+    from assistant.answer.find import source_ids
     from assistant.answer.vocabulary import KnownWordsReader
     from assistant.evaluation.questions import load_rows
     from assistant.evaluation.routing import LabelledQuestion, RoutedQuestion, RouterReleases, learn_routing

@@ -522,13 +522,8 @@ class AnswerEnding(PublicModel):
     """The answer that the agent asks a reply from ("What do I tell him?"): a client opens its reply."""
 
 
-class AnswerRecord(AnswerEnding):
-    """The record of one answer, written once at its end. Readers accept every older schema_version.
-
-    From version 3 on the texts of documents stand in it as excerpts: ``text`` and ``also`` have runs in their
-    place, which are filled when the record is read (``answering.excerpts``). What a model wrote itself stands
-    in words.
-    """
+class BegunAnswer(PublicModel):
+    """What is known of an answer when its first text is due: who asked what, and what it rests on."""
 
     schema_version: Literal[1, 2, 3] = 3
     # What was asked, and by whom
@@ -547,13 +542,48 @@ class AnswerRecord(AnswerEnding):
     conversation alone."""
     written_at: datetime | None = Field(default=None, exclude_if=lambda at: at is None)
     """When the last message of a chat was written, where the request says it."""
-    finished_at: datetime
     question: str
     retrieval_question: str
     """The search text: a follow-up may include the previous question."""
     filters: SearchFilters
     labels: tuple[str, ...]  # access labels of the agent, sorted
-    # How it ended: text and sentences are empty in a record that is begun and not ended
+    follows: RecordId | None = None
+    """The answer before it in its conversation; absent in a conversation's first record, and in records of
+    older releases."""
+    reading: Reading | None = None
+    """Absent in records of older releases."""
+    red_flags: tuple[str, ...] = ()
+    """Names of the tenant's red flags that the message raised."""
+    unchecked_language: str | None = None
+    """ISO 639-1 code of the message's language, where red flags are not checked in it."""
+    # What was found for it
+    index_version: str
+    passages: tuple[PassageUse, ...]  # retrieved, also those that no sentence cites
+    gate: GateDecision | None
+    candidates: tuple[CandidateDocument, ...] = Field(default=(), max_length=20)
+    live_matches: tuple[LiveMatch, ...] = Field(default=(), max_length=200)
+    """How near each live element with example questions was; absent in records of older releases."""
+    offered: ApprovedUse | None = None
+    """The approved answer that was offered beside the answer."""
+    # What makes it: enough to repeat it. None where no model is asked
+    prompt_id: str
+    prompt_hash: str | None
+    dropped_passages: int = 0
+    """Whole passages that did not fit into the prompt."""
+    model_id: str
+    model_digest: str | None
+    parameters: dict[str, Any]  # {"max_tokens": 400, "temperature": 0.0, "history_turns": 1}
+    settings_hash: str  # of the tenant file: Tenant.settings_hash
+    weights: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 (hex) of each weights file, or of the release that took its place, by kind."""
+    trace_id: str | None = None
+
+
+class EndedAnswer(AnswerEnding):
+    """How an answer ended, and all that was shown. Of one that is begun and not ended, text and sentences are
+    empty."""
+
+    finished_at: datetime
     outcome: Outcome
     finish_reason: FinishReason | None
     error_code: str | None = None
@@ -561,54 +591,40 @@ class AnswerRecord(AnswerEnding):
     sentences: tuple[Sentence, ...]
     removed_markers: tuple[str, ...] = ()
     """``[n]`` markers of the model that name no source and were removed."""
-    passages: tuple[PassageUse, ...]  # retrieved, also those that no sentence cites
-    dropped_passages: int = 0
-    """Whole passages that did not fit into the prompt."""
-    gate: GateDecision | None
-    # What made it: enough to repeat it. None where no model was asked
-    prompt_id: str
-    prompt_hash: str | None
-    model_id: str
-    model_digest: str | None
-    parameters: dict[str, Any]  # {"max_tokens": 400, "temperature": 0.0, "history_turns": 1}
-    settings_hash: str  # of the tenant file: Tenant.settings_hash
-    index_version: str
     usage: Usage
     timings_ms: dict[str, float]  # by step of the answer
     inference_id: str | None = None  # of the writing model's endpoint
     variant: str | None = Field(default=None, exclude_if=lambda name: name is None)
     """Production variant of the endpoint that wrote: the served model's, or a canary's. Omitted when no model
     wrote, so that an older release can read the record."""
-    trace_id: str | None = None
     quoted: tuple[QuotedUnit, ...] = ()
     excerpts: tuple[Excerpt, ...] = ()
     """The excerpts of documents; empty in a record that a reader gets."""
-    follows: RecordId | None = None
-    """The answer before it in its conversation; absent in a conversation's first record, and in records of
-    older releases."""
-    candidates: tuple[CandidateDocument, ...] = Field(default=(), max_length=20)
-    weights: dict[str, str] = Field(default_factory=dict)
-    """SHA-256 (hex) of each weights file, or of the release that took its place, by kind."""
     approved: tuple[ApprovedUse, ...] = ()
     """Approved answers that were quoted as they stand."""
+    elements: tuple[ElementUse, ...] = Field(default=(), max_length=20)
+    """Elements with live data or of documents' fields; their values are kept apart, for a shorter time."""
+    differing: tuple[str, ...] = Field(default=(), exclude_if=lambda documents: not documents)
+    """Documents whose rows, all shown, give one thing different values. Omitted when there are none."""
+
+
+class AnswerRecord(BegunAnswer, EndedAnswer):
+    """The record of one answer, written once at its end. Readers accept every older schema_version.
+
+    From version 3 on the texts of documents stand in it as excerpts: ``text`` and ``also`` have runs in their
+    place, which are filled when the record is read (``answering.excerpts``). What a model wrote itself stands
+    in words.
+    """
+
     propensity: float = Field(default=1.0, exclude=True)
     """Read from records before 0.3.0, and ignored: the share of conversations that a ranker on trial had."""
     reply_draft: str | None = Field(default=None, exclude=True)
     """Read from older records, and ignored: what a document said to the patient."""
-    elements: tuple[ElementUse, ...] = Field(default=(), max_length=20)
-    """Elements with live data or of documents' fields; their values are kept apart, for a shorter time."""
-    live_matches: tuple[LiveMatch, ...] = Field(default=(), max_length=200)
-    """How near each live element with example questions was; absent in records of older releases."""
-    reading: Reading | None = None
-    """Absent in records of older releases."""
-    red_flags: tuple[str, ...] = ()
-    """Names of the tenant's red flags that the message raised."""
-    unchecked_language: str | None = None
-    """ISO 639-1 code of the message's language, where red flags are not checked in it."""
-    offered: ApprovedUse | None = None
-    """The approved answer that was offered beside the answer."""
-    differing: tuple[str, ...] = Field(default=(), exclude_if=lambda documents: not documents)
-    """Documents whose rows, all shown, give one thing different values. Omitted when there are none."""
+
+    @classmethod
+    def of(cls, begun: BegunAnswer, ended: EndedAnswer) -> AnswerRecord:
+        """Return the record of both halves."""
+        return cls(**dict(begun), **dict(ended))
 
     @property
     def written(self) -> datetime:

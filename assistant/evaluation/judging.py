@@ -21,13 +21,13 @@ from typing import NamedTuple, Protocol, TypeVar
 from opentelemetry.trace import INVALID_SPAN
 
 from assistant.answer.answer import AnswerQuestion
-from assistant.answer.choose import Evidence
+from assistant.answer.call import AnswerCall, Steps
 from assistant.answer.events import Done, SentenceEnded, Token
 from assistant.answer.offers import QuotedBlock
-from assistant.answer.prepared import PreparedAnswer
-from assistant.answer.services import AnswerWriter, Steps, TenantServices
-from assistant.answer.sources import SearchScope
-from assistant.answer.take import MAX_EARLIER_CHARACTERS, AnswerRequest, ChatQuestion
+from assistant.answer.plan import Nothing, Plan, Quoted, Written
+from assistant.answer.request import MAX_EARLIER_CHARACTERS, AnswerRequest, ChatQuestion
+from assistant.answer.section import PartQuote
+from assistant.answer.services import AnswerWriter, TenantServices
 from assistant.domain.answers import Certainty, FinishReason, Mode
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import (
@@ -73,14 +73,14 @@ class Observed:
     """What the answer path prepared for one question."""
 
     question: EvaluationQuestion
-    prepared: PreparedAnswer
+    plan: Quoted | Nothing
     degraded: tuple[str, ...]
     """Steps that were left out each time it was asked."""
 
 
-def untraced(deadline: Deadline) -> SearchScope:
+def untraced(deadline: Deadline) -> AnswerCall:
     """Return a scope outside any answer: documents without labels, no spans."""
-    return SearchScope(frozenset(), deadline, Steps(INVALID_SPAN, clock=deadline.clock))
+    return AnswerCall(frozenset(), deadline, Steps(INVALID_SPAN, clock=deadline.clock))
 
 
 def identity_of(services: TenantServices) -> Identity:
@@ -103,7 +103,7 @@ async def prepare(
     *,
     labels: frozenset[str] = frozenset(),
     context: CareContext | None = None,
-) -> tuple[PreparedAnswer, tuple[str, ...]]:
+) -> tuple[Plan, tuple[str, ...]]:
     """Prepare an answer for an agent with these labels, and stop before it is written or an element is
     filled. Return it, and the steps that were left out each time. Raises AssistantError.
 
@@ -111,12 +111,12 @@ async def prepare(
     """
     identity, request = replace(identity_of(services), labels=labels), request_of(question, before)
 
-    async def once() -> tuple[PreparedAnswer, Sequence[str]]:
+    async def once() -> tuple[Plan, Sequence[str]]:
         deadline = Deadline.after(_DEADLINE_S, clock=services.clock)
-        prepared = await answer.prepare(request, identity=identity, deadline=deadline, context=context)
-        prepared.run.hydration.cancel()
-        prepared.run.scope.steps.root.end()
-        return prepared, prepared.run.scope.degraded
+        plan = await answer.prepare(request, identity=identity, deadline=deadline, context=context)
+        plan.basis.hydration.cancel()
+        plan.basis.call.steps.root.end()
+        return plan, plan.basis.degraded
 
     return await until_whole(once)
 
@@ -150,7 +150,10 @@ class Observer:
 
     async def ask(self, question: EvaluationQuestion, *, before: str | None = None) -> Observed:
         """Return what an agent would be shown. Raises AssistantError."""
-        return Observed(question, *await prepare(self._services, self._answer, question.question, before))
+        plan, degraded = await prepare(self._services, self._answer, question.question, before)
+        if isinstance(plan, Written):
+            raise TypeError("No model writes for what is observed.")
+        return Observed(question, plan, degraded)
 
     async def documents(self, document_ids: Iterable[str]) -> Mapping[str, StoredDocument]:
         """Return documents by id; those that are not in the index are absent. Raises AssistantError."""
@@ -180,17 +183,17 @@ class Observer:
 
     async def judge(self, observed: Observed) -> Judged:
         """Return one question's result. An answerable question for which nothing is shown is wrong."""
-        question, shown = observed.question, observed.prepared.quote
-        ranked = [[candidate.document_id for candidate in part.ranked.order] for part in shown.evidence]
+        question, shown = observed.question, observed.plan.quote
+        ranked = [[candidate.document_id for candidate in part.finding.order] for part in shown.parts]
         fused = [
-            rrf_documents(part.ranked.hits.retrieved, leg_size=self._services.tenant.retrieval.leg_size)
-            for part in shown.evidence
+            rrf_documents(part.finding.retrieved, leg_size=self._services.tenant.retrieval.leg_size)
+            for part in shown.parts
         ]
         is_found = _is_found(observed)
         quote = _text(_shown_units(shown.blocks))
         values = {"refused" if question.answerable else "true_refused": float(not is_found)}
         if is_found:
-            values |= quote_faults(shown.blocks, [each for part in shown.evidence for each in quotable(part)])
+            values |= quote_faults(shown.blocks, [each for part in shown.parts for each in quotable(part)])
         if question.telltale:
             values["telltale"] = float(any(normal(text) in quote for text in question.telltale))
         if question.answerable:
@@ -348,16 +351,16 @@ def _spaced(text: str) -> str:
     return " ".join(text.split())
 
 
-def quotable(part: Evidence) -> list[StoredDocument]:
+def quotable(part: PartQuote) -> list[StoredDocument]:
     """Return the documents that may be quoted for a part of the message."""
     offered = (document for offer in part.offered for document in offer.documents.values())
-    return [*part.ranked.documents.values(), *offered]
+    return [*part.finding.documents.values(), *offered]
 
 
 def _is_found(observed: Observed) -> bool:
     """Return whether anything is shown: a part's own evidence, or a live element that answers it."""
-    live = {element.part for element in observed.prepared.live.answering}
-    return any(part.is_found or at in live for at, part in enumerate(observed.prepared.quote.evidence))
+    live = {element.part for element in observed.plan.basis.live.answering}
+    return any(part.is_found or at in live for at, part in enumerate(observed.plan.quote.parts))
 
 
 def shown_quotes(observed: Observed) -> tuple[object, ...]:
@@ -365,7 +368,7 @@ def shown_quotes(observed: Observed) -> tuple[object, ...]:
 
     Only for comparison: equal for two observations that show an agent the same.
     """
-    sections = [part.section for part in observed.prepared.quote.evidence]
+    sections = [part.section for part in observed.plan.quote.parts]
     quotes = [
         each and (each.document_id, [chosen.unit for chosen in each.units], each.keys) for each in sections
     ]
@@ -442,7 +445,7 @@ class _UndatedServices(TenantServices):
         del at
 
 
-class Written(NamedTuple):
+class WrittenResult(NamedTuple):
     """The result of one question where a model writes."""
 
     values: dict[str, float]
@@ -546,47 +549,47 @@ class WrittenAnswers:
         )
         self._model = model
         self._answer = AnswerQuestion(self._services)
-        writer = self._answer.keep.writer
-        self._after = joined(lambda option: option.after_written(self._services, writer))
+        records = self._answer.records
+        self._after = joined(lambda option: option.after_written(self._services, records))
         self._identity = identity_of(services)
 
-    async def prepare(self, question: EvaluationQuestion, *, before: str | None = None) -> PreparedAnswer:
+    async def prepare(self, question: EvaluationQuestion, *, before: str | None = None) -> Plan:
         """Search the documents and make the prompt, without asking the model. Raises AssistantError."""
         request = request_of(question.question, before)
         return await self._answer.prepare(request, identity=self._identity, deadline=self._deadline())
 
-    async def ask(self, question: EvaluationQuestion, *, before: str | None = None) -> Written:
+    async def ask(self, question: EvaluationQuestion, *, before: str | None = None) -> WrittenResult:
         """Write the answer, and what an option asks after it, and judge both. Raises AssistantError.
 
         It is asked where the model wrote an answer; of a recording, where it has one, too. Questions
         are asked one after the other: the calls that are heard are this question's.
         """
         self._heard.calls.clear()
-        prepared = await self.prepare(question, before=before)
-        answer = await self._answered(prepared)
+        plan = await self.prepare(question, before=before)
+        answer = await self._answered(plan)
         values = _values(question, answer, self._model.recorded.get(question.qid, {}))
         calls = list(self._heard.calls)
         recorded = self._lines(question.qid, calls, "answer") if answer.is_written else []
         may_reply = self._model.is_live or question.qid in self._model.replies
         for after in self._after if may_reply and answer.is_written and not answer.is_refused else ():
-            if asked := await after.run(prepared.question.begun.answer_id, question):
+            if asked := await after.run(plan.basis.question.ids.answer_id, question):
                 values |= asked.values
                 of_reply = self._heard.calls[len(calls) :]
                 recorded += self._lines(question.qid, of_reply, "reply_check", reply=asked.prompt)
         degraded = () if answer.done is None else answer.done.degraded
         if calls and self._model.is_live:
             values |= _call_values(calls[-1], self._model.usd_per_hour)
-        return Written(values, answer.is_written, answer.text, degraded, tuple(recorded))
+        return WrittenResult(values, answer.is_written, answer.text, degraded, tuple(recorded))
 
-    async def _answered(self, prepared: PreparedAnswer) -> _Answered:
+    async def _answered(self, plan: Plan) -> _Answered:
         """Stream the answer to its end."""
-        async with aclosing(self._answer.stream(prepared)) as stream:
+        async with aclosing(self._answer.stream(plan)) as stream:
             events = [event async for event in stream]
         return _Answered(
             text="".join(event.text for event in events if isinstance(event, Token)),
             done=next((event for event in events if isinstance(event, Done)), None),
             is_whole="withheld" not in {event.detail for event in events if isinstance(event, SentenceEnded)},
-            prompt=prompt_sha256(prepared.prompt.messages) if prepared.prompt is not None else None,
+            prompt=prompt_sha256(plan.prompt.messages) if isinstance(plan, Written) else None,
         )
 
     def _deadline(self) -> Deadline:

@@ -202,7 +202,7 @@ def faults(judged: Iterable[Judged]) -> list[str]:
     quote. Empty where one may."""
     rows = list(judged)
     quotes = [
-        f"QUOTE  {row.id}: {TITLES[name]}. Correct assistant/answer/choose.py."
+        f"QUOTE  {row.id}: {TITLES[name]}. Correct assistant/answer/section.py."
         for row in rows
         for name in ("quote_differs", "quote_begins_late")
         if row.values.get(name)

@@ -21,14 +21,13 @@ import orjson
 from pydantic import ConfigDict, Field
 
 from assistant.answer.answer import AnswerQuestion
-from assistant.answer.choose import Evidence
 from assistant.answer.excerpts import Excerpts
+from assistant.answer.find import SourceList, source_ids
+from assistant.answer.message import PartQuery
 from assistant.answer.offers import QuotedBlock
-from assistant.answer.quote import section_blocks
-from assistant.answer.rank import SourceList
 from assistant.answer.route import Router, RouterFile, keyword_scores, question_words
+from assistant.answer.section import PartQuote, section_blocks
 from assistant.answer.services import TenantServices
-from assistant.answer.sources import EvidenceQuery, source_ids
 from assistant.answer.vocabulary import KnownWordsReader
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.desk import DeskItem, DeskKind, ReleaseState, RouterRelease
@@ -121,15 +120,15 @@ class RoutingTrial:
     async def ask(self, question: RoutedQuestion) -> Judged:
         """Return the values of one question. Raises what the search and the embedding endpoint raise."""
         known = await self._known_words.read()
-        routed, skipped = await self._find(self._routed, question, known)
-        alone, skipped_alone = await self._find(self._alone, question, known)
-        merged, skipped_merged = await self._find(self._merged, question, known)
+        routed, skipped = await self._chosen(self._routed, question, known)
+        alone, skipped_alone = await self._chosen(self._alone, question, known)
+        merged, skipped_merged = await self._chosen(self._merged, question, known)
         values: dict[str, float] = {}
         if question.sources:
             values |= self._first(question, routed)
         if question.documents:
             served, by_routing, by_one = (
-                ndcg(_served(evidence), question.documents) for evidence in (routed, alone, merged)
+                ndcg(_served(part), question.documents) for part in (routed, alone, merged)
             )
             values |= {
                 "nDCG@10": served,
@@ -147,11 +146,11 @@ class RoutingTrial:
         miss = f"{', '.join(question.sources)}: {values} | {question.question}" if is_miss else ""
         return Judged(question.id, question.group, values, miss, (*skipped, *skipped_alone, *skipped_merged))
 
-    def _first(self, question: RoutedQuestion, routed: Evidence) -> dict[str, float]:
+    def _first(self, question: RoutedQuestion, routed: PartQuote) -> dict[str, float]:
         """Return whether the right source comes first, as 0.0 or 1.0: by the router's shares, and by the
         words that are usual for each kind of source (``keyword_scores``)."""
         right = question.sources[0]
-        shares = routed.ranked.routing.shares if routed.ranked.routing is not None else dict[str, float]()
+        shares = routed.finding.routing.shares if routed.finding.routing is not None else dict[str, float]()
         by_shares = first_of(shares) == right
         by_words = first_of(keyword_scores(question.question, self._sources)) == right
         return {
@@ -160,49 +159,50 @@ class RoutingTrial:
             "gain over keywords": float(by_shares) - float(by_words),
         }
 
-    async def _find(
+    async def _chosen(
         self, answer: AnswerQuestion, question: RoutedQuestion, known: KnownWords | None
-    ) -> tuple[Evidence, tuple[str, ...]]:
+    ) -> tuple[PartQuote, tuple[str, ...]]:
         """Search as ``answer`` does; return the evidence and the steps that were left out."""
         routed = self._routed.adaptations.without_names(question.question, known=known)
 
-        async def once() -> tuple[Evidence, Sequence[str]]:
-            scope = untraced(Deadline.after(_DEADLINE_S, clock=self._services.clock))
-            vectors = await answer.sources.embed([question.question, routed], scope)
-            query = EvidenceQuery(
+        async def once() -> tuple[PartQuote, Sequence[str]]:
+            call = untraced(Deadline.after(_DEADLINE_S, clock=self._services.clock))
+            vectors = await answer.embed.run([question.question, routed], call)
+            query = PartQuery(
                 question.question,
-                vectors[0],
+                vectors[question.question],
                 known=known,
                 routed_text=routed,
-                routed_vector=vectors[1],
+                routed_vector=vectors[routed],
             )
-            [ranked] = await answer.rank.run(await answer.search.run([query], scope), scope)
-            return await answer.quote.choose.run(ranked, scope), scope.degraded
+            [finding] = await answer.find.run([query], call)
+            part = await answer.quote.choose.run(finding, call)
+            return part, (*finding.degraded, *part.degraded)
 
         return await until_whole(once)
 
 
-def _served(evidence: Evidence) -> list[str]:
+def _served(part: PartQuote) -> list[str]:
     """Return the documents in the order in which they are served: those of an answer by itself come first."""
-    shown = evidence.answer.documents if evidence.answer is not None else ()
-    return list(dict.fromkeys((*shown, *(candidate.document_id for candidate in evidence.ranked.order))))
+    shown = part.answer.documents if part.answer is not None else ()
+    return list(dict.fromkeys((*shown, *(candidate.document_id for candidate in part.finding.order))))
 
 
-def _holds(evidence: Evidence, question: RoutedQuestion) -> bool:
+def _holds(part: PartQuote, question: RoutedQuestion) -> bool:
     """Return whether a quote is shown that holds all of ``must`` and one of ``any_of``."""
-    if not evidence.is_found:
+    if not part.is_found:
         return False
-    quote = normal("".join(block.before + block.text for block in _quoted(evidence)))
+    quote = normal("".join(block.before + block.text for block in _quoted(part)))
     any_of = question.any_of or ("",)
     return holds_all(quote, question.must) and any(normal(text) in quote for text in any_of)
 
 
-def _quoted(evidence: Evidence) -> list[QuotedBlock]:
+def _quoted(part: PartQuote) -> list[QuotedBlock]:
     """Return the blocks that are quoted from the evidence."""
-    cite, excerpts = SourceList().citing(evidence.ranked), Excerpts()
-    if evidence.answer is not None:
-        return evidence.answer.blocks(cite, excerpts, opening="")
-    return [] if evidence.section is None else section_blocks(evidence.section, cite, excerpts)
+    cite, excerpts = SourceList().citing(part.finding), Excerpts()
+    if part.answer is not None:
+        return part.answer.blocks(cite, excerpts, opening="")
+    return [] if part.section is None else section_blocks(part.section, cite, excerpts)
 
 
 # --- learning a router ------------------------------------------------------------------------------------

@@ -19,16 +19,16 @@ from pydantic import ConfigDict, Field
 
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.chat import ReadChat
+from assistant.answer.embed import EmbedTexts
 from assistant.answer.heads import Said
 from assistant.answer.message import questions_of
-from assistant.answer.prepared import PreparedAnswer
+from assistant.answer.plan import Plan, Written
 from assistant.answer.prompt import Prompt
 from assistant.answer.red_flags import RedFlags
+from assistant.answer.request import AnswerRequest
 from assistant.answer.scores import Kind
 from assistant.answer.services import TenantServices
-from assistant.answer.sources import SourceSearch
 from assistant.answer.support import Checked, SupportChecker
-from assistant.answer.take import AnswerRequest
 from assistant.answer.vocabulary import Vocabulary
 from assistant.documents.files import SourceDocument, read_sources
 from assistant.documents.parsing import parse_document
@@ -238,11 +238,11 @@ async def ask_elements(
     for question in chain.from_iterable(load_rows(path, LiveQuestion) for path in paths):
         if question.tenant != services.tenant.name:
             continue
-        prepared, degraded = await prepare_live(answer, services, question)
-        named = (match.element for match in prepared.live.matches if match.state in _READ)
+        plan, degraded = await prepare_live(answer, services, question)
+        named = (match.element for match in plan.basis.live.matches if match.state in _READ)
         if writes:
             try:
-                named = await _named(services, prepared.prompt)
+                named = await _named(services, plan.prompt if isinstance(plan, Written) else None)
             except AssistantError as error:
                 named, degraded = (), (*degraded, error.code)
         rows = judge_reads(question, list(dict.fromkeys(named)))
@@ -272,7 +272,7 @@ def silent(services: TenantServices) -> TenantServices:
 
 async def prepare_live(
     answer: AnswerQuestion, services: TenantServices, question: LiveQuestion
-) -> tuple[PreparedAnswer, tuple[str, ...]]:
+) -> tuple[Plan, tuple[str, ...]]:
     """Prepare the answer for an agent with all labels, about a made-up customer. Return it, and the steps
     that were left out."""
     labels = frozenset(services.tenant.labels)
@@ -366,11 +366,11 @@ def _is_of(text: str, parts: Iterable[str]) -> bool:
 
 async def _chats(services: TenantServices, paths: Sequence[Path]) -> list[Judged]:
     """Return whether the right question of each pasted chat is searched first."""
-    chat, vocabulary = ReadChat(services, SourceSearch(services)), Vocabulary.of(services.tenant)
+    chat, vocabulary = ReadChat(services, EmbedTexts(services)), Vocabulary.of(services.tenant)
     judged: list[Judged] = []
     for written in chain.from_iterable(load_rows(path, WrittenChat) for path in paths):
-        scope = untraced(Deadline.after(_DEADLINE_S, clock=services.clock))
-        read = await chat.read(AnswerRequest(question=written.text), scope)
+        call = untraced(Deadline.after(_DEADLINE_S, clock=services.clock))
+        read = await chat.read(AnswerRequest(question=written.text), call)
         first, *more = questions_of(read.text, vocabulary=vocabulary) if read else ("",)
         is_right = written.is_right(first)
         customer_words = sum(len(turn.text.split()) for turn in written.turns if turn.who == "customer")

@@ -12,7 +12,8 @@ from enum import StrEnum
 import httpx
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from assistant.answer.events import Cause, Done, Problem
+from assistant.answer.events import Done, Problem
+from assistant.answer.text_end import LATE, OVERDUE
 from assistant.client import AssistantClient, Patience, Question, RefusedByServiceError
 from assistant.domain import errors
 from assistant.domain.answers import FinishReason
@@ -32,8 +33,8 @@ _MODEL_FAILED = frozenset(
         errors.GenerationInterruptedError.code,
         errors.OverloadedError.code,
         errors.DeadlineExceededError.code,
-        Cause.LATE.value,
-        Cause.DEADLINE.value,
+        LATE.code,
+        OVERDUE.code,
     }
 )
 """Values of ``done.fallback`` for a failed generation endpoint. The others are failed checks of a text: the

@@ -23,13 +23,15 @@ from fastapi import APIRouter, Query, Response
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from assistant.answer.events import AnswerEvent, Cause, Problem
+from assistant.answer.call import AnswerCall
+from assistant.answer.events import AnswerEvent, Problem
+from assistant.answer.question import AnswerIds
+from assistant.answer.request import AnswerRequest
 from assistant.answer.stored import AppendToAnswer, ReadAnswers
-from assistant.answer.take import AnswerRequest, TakeQuestion
+from assistant.answer.text_end import DISCONNECTED
 from assistant.domain import errors
 from assistant.domain.answers import (
     Act,
-    AnswerRecord,
     StoredAct,
     StoredAnswer,
     StoredVerdict,
@@ -55,7 +57,6 @@ from assistant.service.running import (
     GRACE_S,
     POLL_S,
     ComingBack,
-    Prepared,
     RateKind,
     RunningAnswer,
     admissions,
@@ -79,11 +80,15 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _log = structlog.get_logger(__name__)
 
 
-class AnswerPlan(Protocol):
-    """What makes an answer, as ``AnswerQuestion`` does: first ``take.begin`` makes its record, then
-    ``prepare`` finds what it needs, then ``stream`` yields its events."""
+class Planned(Protocol):
+    """A plan of an answer or a reply."""
 
-    take: TakeQuestion
+    @property
+    def call(self) -> AnswerCall: ...
+
+
+class AnswerMaker(Protocol):
+    """What makes an answer, as ``AnswerQuestion`` does: ``prepare`` plans it, ``stream`` sends the plan."""
 
     # Returns what ``stream`` takes. Raises AssistantError, which becomes a status.
     async def prepare(
@@ -93,11 +98,11 @@ class AnswerPlan(Protocol):
         identity: Identity,
         deadline: Deadline,
         context: CareContext | None,
-        begun: AnswerRecord,
-    ) -> Any: ...
+        ids: AnswerIds,
+    ) -> Planned: ...
 
     # Yields the events, the last one ``Done`` or ``Problem``. ``resumable``: readers may come back.
-    def stream(self, prepared: Any, *, resumable: bool) -> AsyncGenerator[AnswerEvent, None]: ...
+    def stream(self, plan: Any, *, resumable: bool) -> AsyncGenerator[AnswerEvent, None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +112,8 @@ class Question:
     identity: Identity
     request: AnswerRequest
     tenant: ServedTenant
-    plan: AnswerPlan
-    """What makes the answer; it takes the request."""
+    maker: AnswerMaker
+    """It takes the request."""
     deadline: Deadline
     started_s: float
     """When the request came, on the monotonic clock."""
@@ -122,11 +127,11 @@ class Question:
         """Whether readers may come back to the answer."""
         return self.key is not None or self.request.resume_window_s > 0
 
-    def claim(self, begun: AnswerRecord) -> Claim | None:
+    def claim(self, ids: AnswerIds) -> Claim | None:
         """Return the claim of the key for an answer that begins; None without a key."""
         if self.key is None:
             return None
-        return Claim(begun.answer_id, self.identity.agent, self.key, self._hash(), begun.asked_at)
+        return Claim(ids.answer_id, self.identity.agent, self.key, self._hash(), ids.asked_at)
 
     def _hash(self) -> str:
         """Return the hash of the request and of the customer and ids in its context. The context's token is
@@ -215,7 +220,7 @@ class Answers:
     async def question(
         self, request: AnswerRequest, identity: Identity, *, key: str | None = None
     ) -> Question:
-        """Return the question, with a deadline that begins now, and the answer's plan.
+        """Return the question, with a deadline that begins now.
 
         Raises ContextRefusedError, DependencyError (the keys of contexts are unavailable).
         """
@@ -223,8 +228,7 @@ class Answers:
         started_s = clock.monotonic_s()
         deadline = Deadline(started_s + tenant.answering.tenant.limits.answer_deadline_s, clock)
         context = await self.service.context_of(request.context, identity=identity)
-        plan = tenant.answer_question
-        return Question(identity, request, tenant, plan, deadline, started_s, key, context)
+        return Question(identity, request, tenant, tenant.answer_question, deadline, started_s, key, context)
 
     @asynccontextmanager
     async def asking(self, question: Question, receive: Receive) -> AsyncGenerator[streams.Reading]:
@@ -288,13 +292,13 @@ class Answers:
         running = self.service.running
         for answer in running:
             if not answer.is_resumable:
-                answer.cancel(Cause.DISCONNECTED)
+                answer.cancel(DISCONNECTED)
         await _wait([answer.task for answer in running], within_s=within_s)
         for answer in running:
-            answer.cancel(Cause.DISCONNECTED)
+            answer.cancel(DISCONNECTED)
         await _wait([answer.task for answer in running], within_s=record_within_s)
         for tenant in self.service.tenants.every():
-            await tenant.answer_question.keep.writer.settle(within_s=record_within_s)
+            await tenant.answer_question.records.settle(within_s=record_within_s)
 
     async def _start(self, question: Question, gone: asyncio.Task[None]) -> RunningAnswer:
         """Return the running answer after it was prepared. Its place in the admission is released at its end.
@@ -308,25 +312,23 @@ class Answers:
             )
         leave = self.service.admissions[question.identity.tenant].enter(question.identity.agent)
         try:
-            begun = question.plan.take.begin(
-                question.request, identity=question.identity, context=question.context
-            )
-            async with _context_counted(question, begun.answer_id):
-                prepared = await self._prepare(question, begun, gone)
+            ids = AnswerIds.of(question.request, question.tenant.answering)
+            async with _context_counted(question, ids.answer_id):
+                plan = await self._prepare(question, ids, gone)
         except BaseException:
             leave()
             raise
-        return self._run(question, prepared, leave=leave)
+        return self._run(question, ids, plan, leave=leave)
 
-    async def _prepare(self, question: Question, begun: AnswerRecord, gone: asyncio.Task[None]) -> Prepared:
+    async def _prepare(self, question: Question, ids: AnswerIds, gone: asyncio.Task[None]) -> Planned:
         """Prepare the answer, and meanwhile take its key."""
         preparing = asyncio.create_task(
-            question.plan.prepare(
+            question.maker.prepare(
                 question.request,
                 identity=question.identity,
                 deadline=question.deadline,
                 context=question.context,
-                begun=begun,
+                ids=ids,
             )
         )
 
@@ -334,7 +336,7 @@ class Answers:
             preparing.cancel()  # the client disconnected
 
         gone.add_done_callback(cancel_work)
-        claim = question.claim(begun)
+        claim = question.claim(ids)
         try:
             if claim is None:
                 return await _unless_gone(preparing, gone)
@@ -397,12 +399,17 @@ class Answers:
             raise JoinedAnswer(holder.answer_id)
         return True
 
-    def _run(self, question: Question, prepared: Prepared, *, leave: Callable[[], None]) -> RunningAnswer:
+    def _run(
+        self, question: Question, ids: AnswerIds, plan: Planned, *, leave: Callable[[], None]
+    ) -> RunningAnswer:
         """Start writing the answer, and count it among those in progress until it ends."""
         tenant, service = question.identity.tenant, self.service
         answer = RunningAnswer(
-            prepared,
-            question.plan.stream(prepared, resumable=question.is_resumable),
+            ids.answer_id,
+            plan.call,
+            question.maker.stream(plan, resumable=question.is_resumable),
+            identity=question.identity,
+            resume_window_s=question.request.resume_window_s,
             observer=AnswerObserver(
                 service.metrics, tenant=tenant, started_s=question.started_s, clock=service.clock
             ),
@@ -449,7 +456,7 @@ async def _context_counted(question: Question, answer_id: str) -> AsyncGenerator
         raise
 
 
-async def _unless_gone(work: asyncio.Task[Prepared], gone: asyncio.Task[None]) -> Prepared:
+async def _unless_gone(work: asyncio.Task[Planned], gone: asyncio.Task[None]) -> Planned:
     """Return the result of ``work``. Raises ClientGoneError when the client leaves before."""
     await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
     if not work.done() or work.cancelled():
@@ -457,13 +464,13 @@ async def _unless_gone(work: asyncio.Task[Prepared], gone: asyncio.Task[None]) -
     return work.result()
 
 
-def _drop_prepared(work: asyncio.Task[Prepared]) -> None:
+def _drop_prepared(work: asyncio.Task[Planned]) -> None:
     """End the live reads of an answer that is prepared and not streamed."""
     if work.done() and not work.cancelled() and work.exception() is None:
-        work.result().run.hydration.cancel()
+        work.result().call.cancel(DISCONNECTED)
 
 
-async def _end_task(task: asyncio.Task[Prepared]) -> None:
+async def _end_task(task: asyncio.Task[Planned]) -> None:
     """Cancel the task unless it is done, and wait for its end within a limit."""
     if not task.done():
         task.cancel()

@@ -33,7 +33,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assistant.answer.events import AnswerEvent, Problem
-from assistant.answer.take import AnswerRequest
+from assistant.answer.request import AnswerRequest
 from assistant.domain.answers import Verdict
 from assistant.domain.documents import Document
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError

@@ -23,7 +23,7 @@ from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
-from assistant.answer.check import FAILED_CHECKS
+from assistant.answer.end import FAILED_CHECKS
 from assistant.answer.events import AnswerEvent, Done, Problem, Token
 from assistant.domain.answers import Mode, SourceAsked, Usage
 from assistant.domain.clock import Clock

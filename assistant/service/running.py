@@ -15,16 +15,16 @@ from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import structlog
 
 from assistant.answer import events
+from assistant.answer.call import AnswerCall
 from assistant.answer.end import CANCELLED_PROBLEM
-from assistant.answer.events import AnswerEvent, Cause, Problem
-from assistant.answer.prepared import Run
+from assistant.answer.events import AnswerEvent, Problem
 from assistant.answer.stored import ReadAnswers
-from assistant.answer.take import Question
+from assistant.answer.text_end import CANCELLED, DISCONNECTED, TextEnd
 from assistant.domain import errors
 from assistant.domain.answers import AnswerEnding, AnswerRecord, FinishReason, Outcome, RedFlag, StoredAnswer
 from assistant.domain.clock import Clock
@@ -44,16 +44,6 @@ GRACE_S = 5.0
 """Added to the answer's deadline, for its last event."""
 
 
-class Prepared(Protocol):
-    """What ``AnswerPlan.prepare`` returns, such as a ``PreparedAnswer``."""
-
-    @property
-    def question(self) -> Question: ...
-
-    @property
-    def run(self) -> Run: ...
-
-
 class RunningAnswer:
     """One answer while it is written. Its own task reads the events, so no reader can slow it down.
 
@@ -63,13 +53,17 @@ class RunningAnswer:
 
     def __init__(
         self,
-        prepared: Prepared,
+        answer_id: str,
+        call: AnswerCall,
         stream: AsyncGenerator[AnswerEvent, None],
         *,
+        identity: Identity,
+        resume_window_s: int,
         observer: AnswerObserver,
         is_resumable: bool = False,
     ) -> None:
-        self.question, self._run = prepared.question, prepared.run
+        self.answer_id, self.identity, self._call = answer_id, identity, call
+        self._resume_window_s = resume_window_s
         self.is_resumable = is_resumable
         """Whether it may go on to its end when the process stops."""
         self._stream = stream
@@ -80,10 +74,6 @@ class RunningAnswer:
         self._leaving: asyncio.TimerHandle | None = None
         """Cancels the answer; set while it has no reader."""
         self.task = asyncio.create_task(self._write())
-
-    @property
-    def answer_id(self) -> str:
-        return self.question.begun.answer_id
 
     @property
     def documents(self) -> frozenset[str]:
@@ -115,7 +105,7 @@ class RunningAnswer:
                 return
             self._detach(cursor)
             if not self._readers:
-                self._end_after(self.question.request.resume_window_s)
+                self._end_after(self._resume_window_s)
 
         gone.add_done_callback(reader_left)
         try:
@@ -123,13 +113,13 @@ class RunningAnswer:
         finally:
             self._detach(cursor)
 
-    def cancel(self, cause: Literal[Cause.CANCELLED, Cause.DISCONNECTED] = Cause.CANCELLED) -> None:
-        """Have the answer end soon, with its record."""
-        self._run.cancel(cause)
+    def cancel(self, end: TextEnd = CANCELLED) -> None:
+        """Have the answer end soon, with its record. ``end``: CANCELLED or DISCONNECTED."""
+        self._call.cancel(end)
 
     def remaining_s(self) -> float:
         """Return the most seconds that the answer may still take."""
-        return self._run.scope.deadline.remaining_s() + GRACE_S
+        return self._call.deadline.remaining_s() + GRACE_S
 
     def _detach(self, cursor: Cursor) -> None:
         """End one reader's reading; safe to repeat."""
@@ -140,10 +130,10 @@ class RunningAnswer:
     def _end_after(self, seconds: float) -> None:
         """Cancel the answer after so many seconds without a reader."""
         if seconds <= 0:
-            self.cancel(Cause.DISCONNECTED)
+            self.cancel(DISCONNECTED)
         elif self._leaving is None:
             loop = asyncio.get_running_loop()
-            self._leaving = loop.call_later(seconds, self.cancel, Cause.DISCONNECTED)
+            self._leaving = loop.call_later(seconds, self.cancel, DISCONNECTED)
 
     def _stay(self) -> None:
         """Stop the timer of ``_end_after``: a reader came back, or the answer has ended."""
@@ -184,7 +174,7 @@ class RunningAnswer:
         _log.info(
             deployed_names.ANSWER_ENDED,
             answer_id=self.answer_id,
-            tenant=self.question.identity.tenant,
+            tenant=self.identity.tenant,
             took_ms=round(self._observer.elapsed_s() * 1000),
             fallback=self._observer.fallback,
             **{
@@ -208,15 +198,15 @@ class RunningAnswers:
         return iter(tuple(self._answers.values()))
 
     def add(self, answer: RunningAnswer) -> None:
-        self._answers[answer.question.identity.tenant, answer.answer_id] = answer
+        self._answers[answer.identity.tenant, answer.answer_id] = answer
 
     def remove(self, answer: RunningAnswer) -> None:
-        del self._answers[answer.question.identity.tenant, answer.answer_id]
+        del self._answers[answer.identity.tenant, answer.answer_id]
 
     def find(self, answer_id: str, *, identity: Identity) -> RunningAnswer | None:
         """Return the answer if this process writes it and it is the caller's own."""
         answer = self._answers.get((identity.tenant, answer_id))
-        return answer if answer and answer.question.identity.agent == identity.agent else None
+        return answer if answer and answer.identity.agent == identity.agent else None
 
     def ids(self, tenant: str) -> list[str]:
         return [answer_id for name, answer_id in self._answers if name == tenant]

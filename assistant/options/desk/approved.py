@@ -28,11 +28,12 @@ import structlog
 from pydantic import ValidationError
 
 from assistant.answer.adaptations import LOAD_LIMIT_S, readable_bodies
+from assistant.answer.call import AnswerCall, call_within
 from assistant.answer.excerpts import Excerpts, Place, shown_title
+from assistant.answer.message import PartQuery
 from assistant.answer.offers import Cite, Offer, QuotedBlock
 from assistant.answer.scores import CosineScale
-from assistant.answer.services import TenantServices, call_within
-from assistant.answer.sources import EvidenceQuery, SearchScope
+from assistant.answer.services import TenantServices
 from assistant.domain.answers import APPROVED_PREFIX, ApprovedUse, ShownAs, source_kind
 from assistant.domain.clock import Deadline
 from assistant.domain.desk import DeskApprovedAnswer, DeskItem, DeskKind, ItemState
@@ -321,8 +322,8 @@ class OfferApproved(Offer):
 
     async def find(
         self,
-        query: EvidenceQuery,
-        scope: SearchScope,
+        query: PartQuery,
+        call: AnswerCall,
         *,
         meanings: Mapping[str, str],  # noqa: ARG002 - of the port
     ) -> ServedAnswer | None:
@@ -335,16 +336,16 @@ class OfferApproved(Offer):
         if self.approved is None or query.before is not None:
             return None
         today = self._services.clock.now().date()
-        match = self.approved.match(query.question, query.vector, labels=scope.labels, today=today)
+        match = self.approved.match(query.question, query.vector, labels=call.labels, today=today)
         live = match.live
         if live is None or match.reason not in ("equal", "near"):
             return None
-        with scope.steps.step("approved"):
+        with call.steps.step("approved"):
             try:
                 documents = await call_within(
                     _CHECK_LIMIT_S,
-                    lambda step: self._unchanged(live, scope.labels, deadline=step),
-                    deadline=scope.deadline,
+                    lambda step: self._unchanged(live, call.labels, deadline=step),
+                    deadline=call.deadline,
                     late=DependencyError("The check of an approved answer's sources is late."),
                 )
             except DeadlineExceededError:

@@ -15,11 +15,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import mul
 
+from assistant.answer.call import Loaded
 from assistant.answer.elements import system_of
 from assistant.answer.read import Beside
 from assistant.answer.scores import CosineScale, shipped_weights
-from assistant.answer.services import Loaded, TenantServices
-from assistant.answer.sources import SearchScope
+from assistant.answer.services import TenantServices
 from assistant.domain.answers import LiveMatch, LiveMatchState
 from assistant.domain.clock import Deadline
 from assistant.domain.live import ElementType
@@ -59,7 +59,7 @@ class LiveExamples(Beside):
 
         text = examples.plain("Is order 4471-2208 of Lisinopril late?")  # "Is the order of Lisinopril late?"
         text = examples.without_names(text, known=glossary)  # "Is the order of it late?"
-        await examples.load(scope)
+        await examples.load()
         examples.match(vector, live=1.5)  # of the text
         # [LiveMatch(element="orders.status", state=READ, …), LiveMatch(element="orders.items", state=FAR, …)]
     """
@@ -136,11 +136,10 @@ class LiveExamples(Beside):
             and not self._language.is_common(word.removesuffix("s"))
         )
 
-    async def load(self, scope: SearchScope) -> None:
-        """Wait for the vectors of the examples, which are made once in a process. Raises nothing: where they
-        are late, ``scope.degraded`` says so, and the next question tries again."""
-        if self.are_there and await self._examples.get(within_s=_LIMIT_S) is None:
-            scope.degraded.append("examples of live elements")
+    async def load(self) -> bool:
+        """Wait for the vectors of the examples, which are made once in a process; return whether they are
+        there. Raises nothing: where they are late, the next question tries again."""
+        return not self.are_there or await self._examples.get(within_s=_LIMIT_S) is not None
 
     def match(self, vector: Sequence[float], *, live: float | None) -> list[LiveMatch]:
         """Return how near each element is to a question, the nearest first. The first that is near enough is

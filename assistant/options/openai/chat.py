@@ -29,7 +29,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from assistant.answer.events import UNCHECKED, AnswerEvent, Done, Problem, Sources, Started, Token
-from assistant.answer.take import MAX_EARLIER_CHARACTERS, AnswerRequest, ChatQuestion
+from assistant.answer.request import MAX_EARLIER_CHARACTERS, AnswerRequest, ChatQuestion
 from assistant.domain.answers import Certainty, FinishReason, Mode, RedFlag, Sentence
 from assistant.domain.documents import SearchFilters
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError, UnreadableRequestError

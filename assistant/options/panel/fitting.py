@@ -80,10 +80,10 @@ async def _rows(
     for path in paths:
         read = _Reading(services[path.stem])
         for question in load_questions(path):
-            evidence = (await read.turns([ChatTurn(who="customer", text=question.question)])).evidence
-            if evidence is not None and evidence.is_found and evidence.section is not None:
-                rows.append(tuple(features_of(evidence).values()))
-                labels.append(evidence.section.document_id in question.documents)
+            part = (await read.turns([ChatTurn(who="customer", text=question.question)])).part
+            if part is not None and part.is_found and part.section is not None:
+                rows.append(tuple(features_of(part).values()))
+                labels.append(part.section.document_id in question.documents)
     return rows, labels
 
 

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assistant.answer.answer import AnswerQuestion
-from assistant.answer.choose import Evidence, Section
+from assistant.answer.call import AnswerCall, SideTasks, begin_steps
+from assistant.answer.question import AnswerIds
+from assistant.answer.request import AnswerRequest
 from assistant.answer.scores import shipped_weights
-from assistant.answer.services import TenantServices, begin_answer
-from assistant.answer.sources import SearchScope
-from assistant.answer.take import AnswerRequest
+from assistant.answer.section import PartQuote, Section
+from assistant.answer.services import TenantServices
 from assistant.domain.answers import ChatTurn, RedFlag
 from assistant.domain.clock import Deadline
 from assistant.domain.identity import Identity
@@ -30,7 +31,7 @@ class FoundInTurns:
     red_flags: tuple[RedFlag, ...]
     unchecked_language: str | None
     """Language of the turn if it is not one that is checked for red flags."""
-    evidence: Evidence | None
+    part: PartQuote | None
     """None where the turn asks nothing, or nothing is near."""
     degraded: tuple[str, ...] = ()
     """Steps that were left out."""
@@ -38,35 +39,35 @@ class FoundInTurns:
     def suggested(self, *, least: float) -> tuple[Section, float] | None:
         """Return the section and the probability that it is right; None if there is no section, the
         probability is below ``least``, or there are red flags, which are shown alone."""
-        evidence = self.evidence
-        if evidence is None or not evidence.is_found or evidence.section is None or self.red_flags:
+        part = self.part
+        if part is None or not part.is_found or part.section is None or self.red_flags:
             return None
-        probability = probability_of(evidence)
-        return (evidence.section, probability) if probability >= least else None
+        probability = probability_of(part)
+        return (part.section, probability) if probability >= least else None
 
 
-def features_of(evidence: Evidence) -> dict[str, float]:
+def features_of(part: PartQuote) -> dict[str, float]:
     """Return the features that tell a right document from a wrong one, in the order of the fitted weights.
 
     ``margin``: score above that of the second document. ``cosine``: best cosine with the question. ``mass``:
     share of the question's weight that the section has. ``undisputed``: 1.0 if no other document contends.
     ``words``: log(1 + words of the question).
     """
-    order, section = evidence.ranked.order, evidence.section
+    order, section = part.finding.order, part.section
     margin = order[0].score - order[1].score if len(order) > 1 else _NO_OTHER
     return {
         "margin": min(margin, _NO_OTHER),
-        "cosine": evidence.ranked.gate.best_cosine,
+        "cosine": part.finding.gate.best_cosine,
         "mass": 0.0 if section is None else section.mass,
-        "undisputed": float(evidence.is_undisputed),
-        "words": math.log1p(len(evidence.query.question.split())),
+        "undisputed": float(part.is_undisputed),
+        "words": math.log1p(len(part.query.question.split())),
     }
 
 
-def probability_of(evidence: Evidence) -> float:
+def probability_of(part: PartQuote) -> float:
     """Return the probability that the section's document answers, by the weights of ``make fit
     ARGS=suggest``."""
-    return 1.0 / (1.0 + math.exp(-shipped_weights("suggest").score(features_of(evidence))))
+    return 1.0 / (1.0 + math.exp(-shipped_weights("suggest").score(features_of(part))))
 
 
 class ReadTurns:
@@ -87,24 +88,28 @@ class ReadTurns:
         services, answers = self._services, self._answers
         services.index_watch.require_own()  # raises if the index is another tenant's
         request = AnswerRequest(turns=tuple(turns), mode="quoted")
-        begun = answers.take.begin(request, identity=identity)
-        steps = begin_answer(begun, tenant=services.tenant.name, clock=services.clock)
-        scope = SearchScope(identity.labels, deadline, steps)
+        ids = AnswerIds.of(request, services)
+        steps = begin_steps(
+            ids.answer_id, ids.conversation_id, tenant=services.tenant.name, clock=services.clock
+        )
+        call = AnswerCall(identity.labels, deadline, steps)
         try:
-            question = await answers.take.run(request, identity=identity, begun=begun, scope=scope)
-            queries = await answers.read.run(await answers.chat.run(question, scope), scope)
-            evidence: Evidence | None = None
-            if queries.reading.asks:
-                hits = await answers.search.run(queries.each, scope)
-                first, *_ = await answers.rank.run(hits, scope)  # one suggestion, of the first question
-                evidence = await answers.quote.choose.run(first, scope)
+            with SideTasks() as beside:
+                question = await answers.open_question.run(request, identity=identity, ids=ids, call=call)
+                reading = await answers.read.run(question, call)
+                red_flags = beside.begin(answers.read.raise_flags(question, reading, call))
+                part, degraded = None, reading.degraded
+                if reading.kept.asks:
+                    # one suggestion, of the first question
+                    [finding] = await answers.find.run(reading.parts[:1], call)
+                    part = await answers.quote.choose.run(finding, call)
+                    degraded = (*degraded, *finding.degraded, *part.degraded)
+                raised = await red_flags
             return FoundInTurns(
-                await queries.red_flags,
-                queries.unchecked_language,
-                evidence if evidence is not None and evidence.section is not None else None,
-                tuple(scope.degraded),
+                raised.flags,
+                reading.unchecked_language,
+                part if part is not None and part.section is not None else None,
+                (*degraded, *raised.degraded),
             )
         finally:
-            for task in scope.tasks:
-                task.cancel()
             steps.root.end()

@@ -22,10 +22,10 @@ import structlog
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field, model_validator
 
-from assistant.answer.choose import Section
 from assistant.answer.excerpts import shown_title, source_of
+from assistant.answer.request import MAX_TURNS
+from assistant.answer.section import Section
 from assistant.answer.stored import AppendToAnswer, ReadAnswers
-from assistant.answer.take import MAX_TURNS
 from assistant.domain.answers import Act, AgentAct, ChatTurn, RedFlag, StoredAct
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import AssistantError, EndpointPausedError, ForbiddenError, NotFoundError

@@ -18,7 +18,7 @@ class Reply(Option):
         from assistant.options.reply.guard import GuardSent
         from assistant.options.reply.write import WriteReply
 
-        replies = WriteReply(served.answering, served.answer_question.keep.writer)
+        replies = WriteReply(served.answering, served.answer_question.records)
         people = replace(served.two_people, is_needed=True)
         return replies, GuardSent(services=served.answering, replies=replies, people=people)
 

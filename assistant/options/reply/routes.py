@@ -48,7 +48,7 @@ async def write_reply(answers: Answers, scope: Scope, receive: Receive, send: Se
         body = parse_body(await read_body(scope, receive), ReplyBody)
         request = ReplyRequest(reply_to=answer_id, conversation_id=answer_id, **dict(body))
         question = await answers.question(request, identity, key=idempotency_key(headers))
-        question = replace(question, plan=question.tenant.part(WriteReply))
+        question = replace(question, maker=question.tenant.part(WriteReply))
         await answers.deliver(question, headers, receive, send)
 
     await answers.at_edge(work, send)

@@ -13,29 +13,26 @@ from assistant.domain.errors import ConflictError
 from assistant.evaluation.judging import WRITTEN_DEADLINE_S, AskedAfter, identity_of
 from assistant.evaluation.questions import EvaluationQuestion
 from assistant.models.recorded import prompt_sha256
-from assistant.options.reply.write import PreparedReply, ReplyRequest, WriteReply
+from assistant.options.reply.write import ReplyPlan, ReplyRequest, WriteReply
 
 
 class RepliesOfAnswers:
     """``AfterWritten``: the reply to the patient, its check, and the checks of the planted ones."""
 
-    def __init__(self, services: TenantServices, writer: RecordWriter) -> None:
-        self._services, self._reply = services, WriteReply(services, writer)
+    def __init__(self, services: TenantServices, records: RecordWriter) -> None:
+        self._services, self._reply = services, WriteReply(services, records)
         self._identity = identity_of(services)
 
     async def run(self, answer_id: str, question: EvaluationQuestion) -> AskedAfter | None:
         """Return None for an answer that cites nothing to write a reply from."""
         request = ReplyRequest(reply_to=answer_id, conversation_id=answer_id)
-        begun = self._reply.take.begin(request, identity=self._identity)
         try:
-            reply = await self._reply.prepare(
-                request, identity=self._identity, deadline=self._deadline(), begun=begun
-            )
+            reply = await self._reply.prepare(request, identity=self._identity, deadline=self._deadline())
         except ConflictError:
             return None
         return AskedAfter(await self._judged(reply, question), prompt_sha256(reply.prompt.messages))
 
-    async def _judged(self, reply: PreparedReply, question: EvaluationQuestion) -> dict[str, float]:
+    async def _judged(self, reply: ReplyPlan, question: EvaluationQuestion) -> dict[str, float]:
         """Let the model write the reply, check it and the planted ones, and return their values by measure.
         Raises AssistantError."""
         async with aclosing(self._reply.stream(reply)) as stream:

@@ -7,37 +7,31 @@ labels allow. A reply is kept as a record of its own: ``reply_to`` is the id of 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Self
 
 from opentelemetry.trace import SpanKind
 from pydantic import model_validator
 
-from assistant.answer.elements import CallBounds, Hydration
-from assistant.answer.events import AnswerEvent, Cause, Checks, Done, Sources, Started, Token
+from assistant.answer.call import AnswerCall, InterruptedAnswerError, begin_steps
+from assistant.answer.events import AnswerEvent, Checks, Done, Sources, Started, Token
 from assistant.answer.excerpts import fill_record, gone_from, read_excerpts
 from assistant.answer.live_macs import LiveMacs
-from assistant.answer.prepared import Run
-from assistant.answer.prompt import (
-    Prompt,
-    count_tokens,
-    load_prompt,
-    neutralise,
-    quoted,
-    rendered,
-)
+from assistant.answer.plan import send
+from assistant.answer.prompt import Prompt, count_tokens, load_prompt, neutralise, quoted, rendered
+from assistant.answer.question import AnswerIds
 from assistant.answer.record import RecordWriter
-from assistant.answer.services import InterruptedAnswerError, TenantServices, begin_answer
-from assistant.answer.sources import SearchScope
+from assistant.answer.request import AnswerRequest
+from assistant.answer.services import TenantServices
 from assistant.answer.stored import own_answer
-from assistant.answer.take import AnswerRequest, Question, TakeQuestion
+from assistant.answer.text_end import CANCELLED, DISCONNECTED, TextEnd
 from assistant.answer.write import ModelText
 from assistant.domain.answers import (
     MOST_SENT_CHARACTERS,
     AnswerRecord,
+    BegunAnswer,
+    EndedAnswer,
     FinishReason,
     Mode,
     Outcome,
@@ -56,7 +50,7 @@ from assistant.domain.errors import (
     WithdrawnError,
 )
 from assistant.domain.identity import CareContext, Identity
-from assistant.domain.live import Caller, LiveText
+from assistant.domain.live import LiveText
 from assistant.domain.public import RecordId
 from assistant.options.reply.check import check_reply
 from assistant.options.reply.judge import CheckedReply, JudgeReply
@@ -102,13 +96,13 @@ class AnswerLines:
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedReply:
-    """A reply that is not written yet: ``WriteReply.prepare`` makes it, ``stream`` reads it."""
+class ReplyPlan:
+    """A reply that is not written yet: ``WriteReply.prepare`` makes it, ``stream`` sends it."""
 
-    question: Question
+    begun: BegunAnswer
     prompt: Prompt
     lines: AnswerLines
-    run: Run
+    call: AnswerCall
 
 
 def _cited(record: AnswerRecord) -> tuple[QuotedUnit, ...]:
@@ -141,14 +135,14 @@ class WriteReply:
     Example::
 
         request = ReplyRequest(reply_to="a1", conversation_id="a1", style="shorter")
-        prepared = await write.prepare(request, identity=ada, deadline=deadline, begun=begun)
-        async for event in write.stream(prepared): ...  # Started, Sources, Token…, Done(checks=…)
+        plan = await write.prepare(request, identity=ada, deadline=deadline)
+        async for event in write.stream(plan): ...  # Started, Sources, Token…, Done(checks=…)
     """
 
-    def __init__(self, services: TenantServices, writer: RecordWriter) -> None:
-        """``writer``: the one of the answers' records, so that one ``settle`` waits for both."""
-        self._services, self._writer = services, writer
-        self.take, self._judge = TakeQuestion(services), JudgeReply(services)
+    def __init__(self, services: TenantServices, records: RecordWriter) -> None:
+        """``records``: the writer of the answers' records, so that one ``settle`` waits for both."""
+        self._services, self._records, self._judge = services, records, JudgeReply(services)
+        self._settings_hash = services.tenant.settings_hash()
 
     async def lines_of(self, answer_id: str, live: Sequence[LiveText], *, identity: Identity) -> AnswerLines:
         """Return the lines of the caller's own answer. ``live``: the live values of a request; those without
@@ -185,117 +179,69 @@ class WriteReply:
         identity: Identity,
         deadline: Deadline,
         context: CareContext | None = None,
-        begun: AnswerRecord,
-    ) -> PreparedReply:
-        """Return the prepared reply. ``begun``: by ``take.begin``. Raises as ``lines_of``, ConflictError (no
-        model writes for this tenant), TooLargeError."""
+        ids: AnswerIds | None = None,
+    ) -> ReplyPlan:
+        """Return the plan of the reply. ``ids``: of a caller that needs them early. Raises as ``lines_of``,
+        ConflictError (no model writes for this tenant), TooLargeError."""
         services = self._services
         if not services.writes_answers:
             raise ConflictError("No model writes for this tenant: write the reply yourself.")
         lines = await self.lines_of(request.reply_to, request.live, identity=identity)
-        prompt = self._prompt(request, lines)
-        begun = begun.model_copy(
-            update={
-                "question": lines.record.question,
-                "retrieval_question": lines.record.question,
-                "reply_to": request.reply_to,
-                "prompt_id": prompt.prompt_id,
-                "prompt_hash": prompt.prompt_hash,
-                "parameters": {"max_tokens": prompt.max_tokens, "style": request.style},
-                "passages": lines.record.passages,
-                "quoted": lines.units,
-                "index_version": lines.record.index_version,
-            }
+        prompt, ids = self._prompt(request, lines), ids or AnswerIds.of(request, services)
+        steps = begin_steps(
+            ids.answer_id, ids.conversation_id, tenant=services.tenant.name, clock=services.clock
         )
-        steps = begin_answer(begun, tenant=services.tenant.name, clock=services.clock)
-        scope = SearchScope(identity.labels, deadline, steps)
-        caller = Caller(identity, context, begun.question)
-        hydration = Hydration(services, caller, deadline=deadline, bounds=CallBounds())
-        # a reply has no live element of its own, and no earlier turns
-        question = Question(request, identity, context, begun, (), scope.beside(asyncio.sleep(0, ())))
-        return PreparedReply(question, prompt, lines, Run(scope, hydration))
+        record, model = lines.record, services.writer.model
+        begun = BegunAnswer(
+            answer_id=ids.answer_id,
+            conversation_id=ids.conversation_id,
+            reply_to=request.reply_to,
+            agent=identity.agent,
+            asked_at=ids.asked_at,
+            context_id=context and context.token_id,
+            question=record.question,
+            retrieval_question=record.question,
+            filters=request.filters,
+            labels=tuple(sorted(identity.labels)),
+            index_version=record.index_version,
+            passages=record.passages,
+            gate=None,
+            prompt_id=prompt.prompt_id,
+            prompt_hash=prompt.prompt_hash,
+            model_id=model.model_id,
+            model_digest=model.digest,
+            parameters={"max_tokens": prompt.max_tokens, "style": request.style},
+            settings_hash=self._settings_hash,
+            trace_id=steps.trace_id,
+        )
+        return ReplyPlan(begun, prompt, lines, AnswerCall(identity.labels, deadline, steps))
 
-    async def stream(
-        self, prepared: PreparedReply, *, resumable: bool = False
-    ) -> AsyncGenerator[AnswerEvent, None]:
-        """Yield started, sources (none), token*, checks (by code), then done with all checks.
+    def stream(self, plan: ReplyPlan, *, resumable: bool = False) -> AsyncGenerator[AnswerEvent, None]:
+        """Return the events: started, sources (none), token*, checks (by code), then done with all checks.
 
-        The tokens are not held back: the reply is checked once it is whole. Raises GenerationUnavailableError
-        where no reply was written. The reader must close the generator; the record is written however it
-        ends.
+        The tokens are not held back: the reply is checked once it is whole. Reading them raises
+        GenerationUnavailableError where no reply was written. The reader must close the generator; the record
+        is written however it ends.
         """
-        services, run, begun = self._services, prepared.run, prepared.question.begun
-        text = ModelText(services, prepared.prompt, begun, run)
-        text.begin()
-        written, outcome = "", Outcome.DISCONNECTED
-        try:
-            yield Started(
-                answer_id=begun.answer_id,
-                conversation_id=begun.conversation_id,
-                model=begun.model_id,
-                index_version=begun.index_version,
-                trace_id=run.scope.steps.trace_id,
-                resumable=resumable,
-                recorded_model=services.writer.model.recorded,
-            )
-            yield Sources(sources=())
-            until = services.clock.now() + timedelta(seconds=run.scope.deadline.remaining_s())
-            await self._writer.begin(begun, until=until)
-            while len(written) < MOST_SENT_CHARACTERS and (part := await text.read()) is not None:
-                part = without_marks(part if written else part.lstrip())
-                written += part
-                if part:
-                    text.note_first_text()
-                    yield Token(part)
-            await text.close()
-            if text.failure == Cause.CANCELLED:
-                outcome = Outcome.CANCELLED
-            if text.failure is not None or not written.strip():
-                raise GenerationUnavailableError(f"No reply was written ({text.how}). Try again.")
-            outcome = Outcome.DONE
-            by_code = self._found(prepared.lines, written)
-            yield Checks(checks=by_code)
-            reading = self._read(by_code, prepared.lines, written, deadline=run.scope.deadline)
-            try:
-                with run.scope.steps.step(REPLY_CHECK, kind=SpanKind.CLIENT):
-                    checked = await run.interruption.wait(reading)
-            except InterruptedAnswerError:
-                checked = CheckedReply(by_code, (REPLY_CHECK,))
-            record = self._record(prepared, text, written, outcome, checked)
-            is_written = await self._writer.write(record)
-            yield Done(
-                finish_reason=record.finish_reason or FinishReason.STOP,
-                citations=(),
-                usage=record.usage,
-                timings_ms=record.timings_ms,
-                recorded=is_written,
-                mode=Mode.WRITTEN,
-                checks=checked.checks,
-                degraded=checked.degraded,
-            )
-        finally:
-            await text.close()
-            run.hydration.cancel()
-            if outcome is not Outcome.DONE:  # else the record was written above
-                await self._writer.write(self._record(prepared, text, written, outcome, CheckedReply(())))
+        return send(ReplyInProgress(self._services, plan, self), self._records, resumable=resumable)
 
     async def check(
         self, lines: AnswerLines, text: str, *, deadline: Deadline, by_model: bool = True
     ) -> CheckedReply:
         """Return what is wrong with a text, by code, and by the model where one writes for the tenant and
         ``by_model`` is true. Raises nothing."""
-        by_code = self._found(lines, text)
+        by_code = self.found(lines, text)
         if not (by_model and self._services.writes_answers):
             return CheckedReply(by_code)
-        return await self._read(by_code, lines, text, deadline=deadline)
+        return await self.read(by_code, lines, text, deadline=deadline)
 
-    def _found(self, lines: AnswerLines, text: str) -> tuple[ReplyCheck, ...]:
+    def found(self, lines: AnswerLines, text: str) -> tuple[ReplyCheck, ...]:
         """Return what the check by code finds."""
         given = (*lines.live, lines.before or "", lines.record.question)
         code = self._services.tenant.language
         return check_reply(text, lines=lines.lines, given=given, language=language(code))
 
-    async def _read(
+    async def read(
         self, by_code: tuple[ReplyCheck, ...], lines: AnswerLines, text: str, *, deadline: Deadline
     ) -> CheckedReply:
         """Return the findings of code (``by_code``) and model together; those of code alone, with REPLY_CHECK
@@ -326,51 +272,6 @@ class WriteReply:
             judged, checks=(*firm, *(check for check in judged.checks if place(check) not in named))
         )
 
-    def _record(
-        self,
-        prepared: PreparedReply,
-        text: ModelText,
-        written: str,
-        outcome: Outcome,
-        checked: CheckedReply,
-    ) -> AnswerRecord:
-        """Return the record, and end the trace. The record has labels in place of live values, and neither
-        lines nor missing values, which are words of documents."""
-        steps, is_done = prepared.run.scope.steps, outcome is Outcome.DONE
-        steps.end(outcome.value, error_code=None if is_done else AnswerInterruptedError.code)
-        titles = {use.id: use.title or use.name for use in prepared.lines.record.elements}
-
-        def hidden(words: str) -> str:
-            for live in prepared.lines.shown:
-                words = words.replace(live.value, label_of(titles.get(live.element_id, "")))
-            return words
-
-        def kept(check: ReplyCheck) -> ReplyCheck:
-            values = () if check.kind == "missing" else tuple(map(hidden, check.values))
-            return check.model_copy(update={"values": values, "line": None, "id": ""})
-
-        is_cut = text.finish_reason is FinishReason.LENGTH
-        finish_reason = FinishReason.LENGTH if is_cut else FinishReason.STOP
-        return prepared.question.begun.model_copy(
-            update={
-                "finished_at": self._services.clock.now(),
-                "outcome": outcome,
-                "finish_reason": finish_reason if is_done else None,
-                "error_code": None if is_done else AnswerInterruptedError.code,
-                "text": hidden(written),
-                "mode": Mode.WRITTEN if is_done else None,
-                "checks": tuple(map(kept, checked.checks)),
-                "degraded": checked.degraded,
-                "usage": Usage(
-                    prompt_tokens=text.usage.prompt_tokens + checked.usage.prompt_tokens,
-                    completion_tokens=text.usage.completion_tokens + checked.usage.completion_tokens,
-                ),
-                "timings_ms": dict(steps.timings_ms),
-                "inference_id": text.inference_id,
-                "trace_id": steps.trace_id,
-            }
-        )
-
     def _prompt(self, request: ReplyRequest, lines: AnswerLines) -> Prompt:
         """Return the prompt. Raises TooLargeError."""
         writer, generation = self._services.writer, self._services.tenant.generation
@@ -395,3 +296,114 @@ class WriteReply:
             prompt_tokens=tokens,
             max_tokens=max_tokens,
         )
+
+
+class ReplyInProgress:
+    """One reply while it is sent (``plan.InProgress``)."""
+
+    def __init__(self, services: TenantServices, plan: ReplyPlan, replies: WriteReply) -> None:
+        self._services, self._plan, self._replies = services, plan, replies
+        self.call = plan.call
+        ids = AnswerIds(plan.begun.answer_id, plan.begun.conversation_id, plan.begun.asked_at)
+        self._model = ModelText(services, plan.prompt, ids, plan.call)
+        self._written, self._checked = "", CheckedReply(())
+        self._ended_by: TextEnd | None = DISCONNECTED
+        """What ended the events before their end; None at their end."""
+
+    async def open(self) -> Sources:
+        self._model.begin()
+        return Sources(sources=())
+
+    def begun(self) -> BegunAnswer:
+        return self._plan.begun
+
+    def started(self, begun: BegunAnswer, *, resumable: bool) -> Started:
+        return Started(
+            answer_id=begun.answer_id,
+            conversation_id=begun.conversation_id,
+            model=begun.model_id,
+            index_version=begun.index_version,
+            trace_id=begun.trace_id,
+            resumable=resumable,
+            recorded_model=self._services.writer.model.recorded,
+        )
+
+    async def events(self) -> AsyncGenerator[AnswerEvent, None]:
+        model, lines = self._model, self._plan.lines
+        while len(self._written) < MOST_SENT_CHARACTERS and (part := await model.read()) is not None:
+            part = without_marks(part if self._written else part.lstrip())
+            self._written += part
+            if part:
+                model.note_first_text()
+                yield Token(part)
+        await model.close()
+        if model.failure == CANCELLED:
+            self._ended_by = CANCELLED
+        if model.failure is not None or not self._written.strip():
+            raise GenerationUnavailableError(f"No reply was written ({model.end}). Try again.")
+        by_code = self._replies.found(lines, self._written)
+        yield Checks(checks=by_code)
+        reading = self._replies.read(by_code, lines, self._written, deadline=self.call.deadline)
+        try:
+            with self.call.steps.step(REPLY_CHECK, kind=SpanKind.CLIENT):
+                self._checked = await self.call.interruption.wait(reading)
+        except InterruptedAnswerError:
+            self._checked = CheckedReply(by_code, (REPLY_CHECK,))
+        self._ended_by = None
+
+    def ended(self) -> EndedAnswer:
+        """Return the second half of the record, and end the trace. It has labels in place of live values, and
+        neither lines nor missing values, which are words of documents."""
+        model, checked, steps = self._model, self._checked, self.call.steps
+        end = self._ended_by or TextEnd(FinishReason.LENGTH if model.end.is_cut else FinishReason.STOP)
+        is_done = end.outcome is Outcome.DONE
+        steps.end(end.outcome.value, error_code=None if is_done else AnswerInterruptedError.code)
+        titles = {use.id: use.title or use.name for use in self._plan.lines.record.elements}
+
+        def hidden(words: str) -> str:
+            for live in self._plan.lines.shown:
+                words = words.replace(live.value, label_of(titles.get(live.element_id, "")))
+            return words
+
+        def kept(check: ReplyCheck) -> ReplyCheck:
+            values = () if check.kind == "missing" else tuple(map(hidden, check.values))
+            return check.model_copy(update={"values": values, "line": None, "id": ""})
+
+        return EndedAnswer(
+            finished_at=self._services.clock.now(),
+            outcome=end.outcome,
+            finish_reason=end.finish_reason,
+            error_code=None if is_done else AnswerInterruptedError.code,
+            text=hidden(self._written),
+            sentences=(),
+            mode=Mode.WRITTEN if is_done else None,
+            checks=tuple(map(kept, checked.checks)),
+            degraded=checked.degraded,
+            usage=Usage(
+                prompt_tokens=model.usage.prompt_tokens + checked.usage.prompt_tokens,
+                completion_tokens=model.usage.completion_tokens + checked.usage.completion_tokens,
+            ),
+            timings_ms=dict(steps.timings_ms),
+            inference_id=model.inference_id,
+            quoted=self._plan.lines.units,
+        )
+
+    def last_event(self, ended: EndedAnswer, *, recorded: bool) -> Done | None:
+        if ended.finish_reason is None:
+            return None
+        return Done(
+            finish_reason=ended.finish_reason,
+            citations=(),
+            usage=ended.usage,
+            timings_ms=ended.timings_ms,
+            recorded=recorded,
+            mode=ended.mode,
+            checks=self._checked.checks,
+            degraded=ended.degraded,
+        )
+
+    def leave(self) -> None:
+        """Note nothing: until its check has ended a reply counts as disconnected."""
+
+    async def close(self) -> None:
+        await self._model.close()

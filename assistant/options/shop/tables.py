@@ -20,11 +20,13 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from assistant.answer.call import NO_FILTERS, AnswerCall, call_within
 from assistant.answer.elements import ReadyElement
 from assistant.answer.excerpts import Excerpts, Place, shown_lines, shown_title
+from assistant.answer.find import SourceSearch, source_ids
+from assistant.answer.message import PartQuery
 from assistant.answer.offers import Cite, Offer, QuotedBlock
-from assistant.answer.services import TenantServices, call_within
-from assistant.answer.sources import NO_FILTERS, EvidenceQuery, SearchScope, SourceSearch, source_ids
+from assistant.answer.services import TenantServices
 from assistant.domain.answers import ShownAs
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import (
@@ -414,7 +416,7 @@ class OfferItems(Offer):
         return self._catalogue
 
     async def find(
-        self, query: EvidenceQuery, scope: SearchScope, *, meanings: Mapping[str, str]
+        self, query: PartQuery, call: AnswerCall, *, meanings: Mapping[str, str]
     ) -> Comparison | None:
         """Return the table that a question asks for, or the reason why no item fits a recommendation.
 
@@ -422,27 +424,27 @@ class OfferItems(Offer):
         be read in time are left out.
         """
         catalogue, known = self._catalogue_of(query.known), query.known
-        if catalogue is None or known is None or scope.filters != NO_FILTERS:
+        if catalogue is None or known is None or call.filters != NO_FILTERS:
             return None
         asked = catalogue.read(query.text, meanings=meanings)
         if asked is None:
             return None
-        with scope.steps.step("items"):
-            table = await self._table(asked, known, vector=query.vector, scope=scope)
+        with call.steps.step("items"):
+            table = await self._table(asked, known, vector=query.vector, call=call)
         return None if table.refusal and asked.kind == "comparison" else table
 
     async def _table(
-        self, asked: ItemQuestion, known: KnownWords, *, vector: Sequence[float], scope: SearchScope
+        self, asked: ItemQuestion, known: KnownWords, *, vector: Sequence[float], call: AnswerCall
     ) -> Comparison:
         """Return the table of the items as their documents are now, with reviews."""
         wanted = [item.document_id for item in candidates(asked, known.items)]
-        documents = await self._search.read(wanted, scope)
+        documents = await self._search.read(wanted, call)
         comparison = compare(
             asked, [documents[document_id] for document_id in wanted if document_id in documents]
         )
         reviewed = [item.document for item in comparison.items[:REVIEWED_ITEMS]]
         reviews_of_items = await asyncio.gather(
-            *(self._reviews_of(item, vector=vector, scope=scope) for item in reviewed)
+            *(self._reviews_of(item, vector=vector, call=call) for item in reviewed)
         )
         reviews = tuple(review for of_item in reviews_of_items for review in _of_each_side(of_item))
         comparison = replace(comparison, reviews=reviews)
@@ -450,8 +452,8 @@ class OfferItems(Offer):
 
     async def reconsider(
         self,
-        query: EvidenceQuery,
-        scope: SearchScope,
+        query: PartQuery,
+        call: AnswerCall,
         *,
         read: Mapping[str, StoredDocument],
         ranked: Sequence[StoredDocument],
@@ -472,8 +474,8 @@ class OfferItems(Offer):
         sheet = read.get(item.document_id)
         if sheet is None or not own_reviews:
             return None
-        with scope.steps.step("items"):
-            reviews = await self._reviews_of(sheet, vector=query.vector, scope=scope)
+        with call.steps.step("items"):
+            reviews = await self._reviews_of(sheet, vector=query.vector, call=call)
         asked = ItemQuestion("opinion", (item,), item.facts.category)
         opinion = opinions(asked, reviews, ranked=own_reviews)
         shown = [review.card.document_id for review in opinion.reviews]
@@ -503,7 +505,7 @@ class OfferItems(Offer):
         return comparison
 
     async def _reviews_of(
-        self, item: StoredDocument, *, vector: Sequence[float], scope: SearchScope
+        self, item: StoredDocument, *, vector: Sequence[float], call: AnswerCall
     ) -> list[StoredDocument]:
         """Return reviews of an item, the most relevant and helpful first, without those of a source that is
         late or cannot be read.
@@ -513,20 +515,20 @@ class OfferItems(Offer):
         query = PassageQuery(
             text=item.card.title,
             vector=vector,
-            filters=scope.filters,
-            labels=scope.labels,
+            filters=call.filters,
+            labels=call.labels,
             leg_size=REVIEWS_SEARCHED,
             size=1,
         )
         by_source = await asyncio.gather(
-            *(self._reviews_in(source, item, replace(query, ids=ids), scope) for source, ids in self._reviews)
+            *(self._reviews_in(source, item, replace(query, ids=ids), call) for source, ids in self._reviews)
         )
         reviews = [pair for pairs in by_source for pair in pairs]
         reviews.sort(key=lambda pair: (-pair[0], pair[1].card.document_id))
         return [review for _, review in reviews]
 
     async def _reviews_in(
-        self, source: SourceEntry, item: StoredDocument, query: PassageQuery, scope: SearchScope
+        self, source: SourceEntry, item: StoredDocument, query: PassageQuery, call: AnswerCall
     ) -> list[tuple[float, StoredDocument]]:
         """Return the reviews of an item in one source with their worth; none where they are late or cannot be
         read."""
@@ -535,7 +537,7 @@ class OfferItems(Offer):
             retrieved = await self._services.search.search(query, deadline=step)
             titled = sorted(retrieved.documents, key=lambda hit: (-(hit.title_score or 0.0), hit.document_id))
             ids = [hit.document_id for hit in titled[:REVIEWS_READ]]
-            read = await self._services.search.read_documents(ids, labels=scope.labels, deadline=step)
+            read = await self._services.search.read_documents(ids, labels=call.labels, deadline=step)
             item_id = item.card.item.item_id if item.card.item is not None else ""
             reviews = [
                 review for review in read.values() if review.card.item and review.card.item.item_id == item_id
@@ -545,7 +547,7 @@ class OfferItems(Offer):
 
         late = SearchUnavailableError(f"The source {source.name} took over {source.search_limit_s:g} s.")
         try:
-            return await call_within(source.search_limit_s, read, deadline=scope.deadline, late=late)
+            return await call_within(source.search_limit_s, read, deadline=call.deadline, late=late)
         except (SearchUnavailableError, DeadlineExceededError) as error:
             _log.warning("reviews_left_out", source=source.name, code=error.code)
             return []

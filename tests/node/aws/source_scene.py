@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from assistant.answer.sources import AskedSources, SourceSearch
+from assistant.answer.find import AskedSources, SourceSearch
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Passage
 from assistant.evaluation.judging import untraced
@@ -49,7 +49,7 @@ class SourceScene:
 
     async def ask(self) -> AskedSources:
         deadline = Deadline.after(60, clock=SystemClock())  # limits pass by themselves
-        return await self.sources.run(WORDS, vector=EAST, scope=untraced(deadline))
+        return await self.sources.run(WORDS, vector=EAST, call=untraced(deadline))
 
 
 def documents_of(asked: AskedSources) -> set[str]:

@@ -25,8 +25,8 @@ import orjson
 import pytest
 
 from assistant.answer.answer import AnswerQuestion
+from assistant.answer.message import PartQuery
 from assistant.answer.scores import CosineScale
-from assistant.answer.sources import EvidenceQuery
 from assistant.documents.files import SourceDocument
 from assistant.documents.receive import AddDocuments
 from assistant.documents.reindexing import ReindexReport
@@ -115,11 +115,11 @@ class Load:
             name = drawn.choice(self.names)
             served = tenants["shop"]
             answer = found_by.setdefault(id(served), AnswerQuestion(served.answering))
-            scope, gone = untraced(Deadline.after(20.0, clock=SystemClock())), set(self.gone)
+            call, gone = untraced(Deadline.after(20.0, clock=SystemClock())), set(self.gone)
             try:
-                [vector] = await answer.sources.embed([title_of(name)], scope)
-                [hits] = await answer.search.run([EvidenceQuery(title_of(name), vector)], scope)
-                found = hits.retrieved
+                [vector] = (await answer.embed.run([title_of(name)], call)).values()
+                [finding] = await answer.find.run([PartQuery(title_of(name), vector)], call)
+                found = finding.retrieved
             except AssistantError as error:
                 self.failures.append(f"{error.code}: {error.message}")
                 continue

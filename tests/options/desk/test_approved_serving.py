@@ -7,7 +7,7 @@ from contextlib import aclosing
 import pytest
 
 from assistant.answer.answer import AnswerQuestion
-from assistant.answer.take import AnswerRequest
+from assistant.answer.request import AnswerRequest
 from assistant.domain.desk import BoundSource
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import SearchUnavailableError

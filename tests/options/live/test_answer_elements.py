@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 from assistant.answer.elements import CallBounds
-from assistant.answer.events import Cause, ElementChanged, Token
+from assistant.answer.events import ElementChanged, Token
+from assistant.answer.text_end import CANCELLED, DISCONNECTED, TextEnd
 from assistant.domain.answers import Certainty, FinishReason, LiveMatchState, Mode, Outcome, ShownAs
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import EmbeddingUnavailableError
@@ -68,7 +69,7 @@ async def test_reads_begin_before_the_stream() -> None:
     live = FakeLive(gates={"orders.status": Gate()})
     _, prepared = await prepare(with_live(live), context=BO)
     await asyncio.wait_for(live.gates["orders.status"].reached.wait(), 60)
-    prepared.run.hydration.cancel()
+    prepared.basis.hydration.cancel()
 
 
 async def test_elements_are_sent_as_they_end() -> None:
@@ -124,8 +125,8 @@ async def test_an_element_ends_at_its_own_limit() -> None:
     assert asked.elements[-1].detail == "orders did not answer in time."
 
 
-@pytest.mark.parametrize("cause", [Cause.CANCELLED, Cause.DISCONNECTED])
-async def test_leaving_ends_the_reads_at_once(cause: Cause) -> None:
+@pytest.mark.parametrize("cause", [CANCELLED, DISCONNECTED])
+async def test_leaving_ends_the_reads_at_once(cause: TextEnd) -> None:
     live = FakeLive(gates={"orders.status": Gate()})
     tenant = with_live(live)
     use_case, prepared = await prepare(tenant, context=BO)
@@ -135,12 +136,12 @@ async def test_leaving_ends_the_reads_at_once(cause: Cause) -> None:
             names.append(event.event)
             if isinstance(event, ElementChanged):
                 await live.gates["orders.status"].reached.wait()
-                prepared.run.cancel(cause)  # pyright: ignore[reportArgumentType]
+                prepared.call.cancel(cause)
     await asyncio.sleep(0)
-    assert names[-1] == ("error" if cause is Cause.CANCELLED else "element")
+    assert names[-1] == ("error" if cause is CANCELLED else "element")
     assert (live.cancelled, live.active) == (["orders.status"], 0)
     [record] = tenant.records.answers.values()
-    assert record.outcome is (Outcome.CANCELLED if cause is Cause.CANCELLED else Outcome.DISCONNECTED)
+    assert record.outcome is (Outcome.CANCELLED if cause is CANCELLED else Outcome.DISCONNECTED)
     assert [(one.state, one.problem) for one in record.elements] == [(FAILED, ElementProblem.CANCELLED)]
 
 
@@ -372,7 +373,7 @@ async def test_an_answer_cancelled_before_its_element_has_a_place_ends_as_cancel
         async for event in events:
             names.append(event.event)
             if isinstance(event, Token):
-                prepared.run.cancel(Cause.CANCELLED)
+                prepared.call.cancel(CANCELLED)
     assert (names.count("token"), names[-1]) == (1, "error")
     [record] = tenant.records.answers.values()
     assert record.outcome is Outcome.CANCELLED
@@ -402,14 +403,13 @@ async def test_a_question_of_a_procedure_reads_nothing() -> None:
 
 async def test_without_vectors_of_the_examples_the_answer_goes_on() -> None:
     tenant = with_live(content=FIRST)
-    _, prepared = await prepare(tenant, WHERE)
+    await prepare(tenant, WHERE)
     tenant.embedder.error = EmbeddingUnavailableError("down")
     examples = LiveExamples(tenant.services)
-    await examples.load(prepared.run.scope)
+    assert not await examples.load()
     assert examples.match(vector_of(WHERE), live=None) == []
-    assert "examples of live elements" in prepared.run.scope.degraded
     tenant.embedder.error = None
-    await examples.load(prepared.run.scope)
+    assert await examples.load()
     matches = examples.match(vector_of(WHERE), live=None)
     assert [one.element for one in matches if one.state == "read"] == ["orders.status"]
 

@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.answer.take import MAX_EARLIER_CHARACTERS, MAX_QUESTION_CHARACTERS, AnswerRequest
+from assistant.answer.request import MAX_EARLIER_CHARACTERS, AnswerRequest
+from assistant.domain.answers import MAX_QUESTION_CHARACTERS
 from assistant.options.openai.chat import ChatRequest, RefusedChatError, question_of, read_chat_request
 
 QUESTION = {"role": "user", "content": "How long is the wait?"}

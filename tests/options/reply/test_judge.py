@@ -30,10 +30,10 @@ class Desk:
     @classmethod
     async def opened(cls, *said: Step) -> Desk:
         tenant = FakeTenant.writing()
-        answer_id = (await ask(tenant)).prepared.answer_id
+        answer_id = (await ask(tenant)).answer_id
         tenant.generator = JudgesAndWrites(verdicts=said)
         services = tenant.services
-        return cls(tenant, WriteReply(services, AnswerQuestion(services).keep.writer), answer_id)
+        return cls(tenant, WriteReply(services, AnswerQuestion(services).records), answer_id)
 
     @property
     def asked(self) -> list[str]:
@@ -107,7 +107,7 @@ async def test_a_late_verdict_is_not_waited_for() -> None:
     desk = await Desk.opened(never)
     desk.tenant.configure(limits={"first_token_timeout_s": 0.01})
     services = desk.tenant.services
-    desk.write = WriteReply(services, AnswerQuestion(services).keep.writer)
+    desk.write = WriteReply(services, AnswerQuestion(services).records)
     assert (await desk.check("You can refill on day 23 of 30.")).degraded == ("reply_check",)
     assert desk.tenant.generator.open_connections == 0
 
@@ -117,7 +117,7 @@ async def test_of_an_endless_stream_only_the_beginning_is_read() -> None:
     desk = await Desk.opened()
     desk.tenant.generator = generator = ScriptedGenerator("x" * 4_000, never)
     services = desk.tenant.services
-    desk.write = WriteReply(services, AnswerQuestion(services).keep.writer)
+    desk.write = WriteReply(services, AnswerQuestion(services).records)
     assert (await desk.check("You can refill on day 23 of 30.")).degraded == ("reply_check",)
     assert (never.reached.is_set(), generator.open_connections) == (False, 0)
 
@@ -159,7 +159,7 @@ async def test_a_text_that_does_not_fit_the_model_is_marked() -> None:
     desk = await Desk.opened()
     desk.tenant.configure(generation={"context_tokens": 600, "max_tokens": 100})
     services = desk.tenant.services
-    desk.write = WriteReply(services, AnswerQuestion(services).keep.writer)
+    desk.write = WriteReply(services, AnswerQuestion(services).records)
     checked = await desk.check("You can refill it. " * 200)
     assert checked.degraded == ("reply_check",)
     assert desk.asked == []

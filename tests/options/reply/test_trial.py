@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.evaluation.judging import Written, WrittenAnswers, WrittenModel
+from assistant.evaluation.judging import WrittenAnswers, WrittenModel, WrittenResult
 from assistant.evaluation.questions import PlantedReply
 from assistant.models.recorded import CharacterCount, RecordedAnswer
 from tests.fakes.answering import FakeTenant, JudgesAndWrites, ScriptedGenerator, verdicts
@@ -15,7 +15,7 @@ FOLLOW_UP = question("f1", kind="follow_up", question="And by mail?", after="q1"
 ANSWER = "Retail refills are payable on day 23 of 30 [1.1]."
 
 
-async def record() -> tuple[Written, list[RecordedAnswer]]:
+async def record() -> tuple[WrittenResult, list[RecordedAnswer]]:
     """Return the result and the lines of a follow-up that a live model answers."""
     tenant = FakeTenant.writing()
     tenant.generator = ScriptedGenerator(ANSWER)
@@ -24,7 +24,7 @@ async def record() -> tuple[Written, list[RecordedAnswer]]:
     return written, list(written.recorded)
 
 
-async def replay(lines: list[RecordedAnswer]) -> Written:
+async def replay(lines: list[RecordedAnswer]) -> WrittenResult:
     written = await WrittenAnswers(FakeTenant().services, WrittenModel.of_recording(lines)).ask(
         FOLLOW_UP, before=BEFORE
     )

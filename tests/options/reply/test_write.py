@@ -42,18 +42,16 @@ async def reply(
     **body: Any,
 ) -> list[AnswerEvent]:
     tenant.generator = JudgesAndWrites(*texts, verdicts=[verdict])
-    write, prepared = await ask_for(tenant, answer_id, who=who, **body)
-    async with aclosing(write.stream(prepared)) as events:
+    write, plan = await ask_for(tenant, answer_id, who=who, **body)
+    async with aclosing(write.stream(plan)) as events:
         return [event async for event in events]
 
 
 async def ask_for(tenant: FakeTenant, answer_id: str, *, who: str = "ana", **body: Any) -> tuple[Any, Any]:
     services = tenant.services
-    write = WriteReply(services, AnswerQuestion(services).keep.writer)
+    write = WriteReply(services, AnswerQuestion(services).records)
     request = ReplyRequest(reply_to=answer_id, conversation_id=answer_id, **body)
-    begun = write.take.begin(request, identity=agent(who))
-    prepared = await write.prepare(request, identity=agent(who), deadline=deadline(tenant), begun=begun)
-    return write, prepared
+    return write, await write.prepare(request, identity=agent(who), deadline=deadline(tenant))
 
 
 @pytest.fixture
@@ -71,7 +69,7 @@ def test_a_prompt_has_the_mark_by_which_no_capture_keeps_its_words(prompt: str) 
 
 
 async def test_a_reply_is_written_from_the_cited_lines_and_kept(tenant: FakeTenant) -> None:
-    answer_id = (await ask(tenant)).prepared.answer_id
+    answer_id = (await ask(tenant)).answer_id
     events = await reply(
         tenant, answer_id, "You can refill ", "on day 23 of 30.", style="shorter", draft="Old."
     )
@@ -93,7 +91,7 @@ async def test_a_reply_is_written_from_the_cited_lines_and_kept(tenant: FakeTena
 
 
 async def test_a_value_that_nothing_holds_is_named(tenant: FakeTenant) -> None:
-    answer_id = (await ask(tenant)).prepared.answer_id
+    answer_id = (await ask(tenant)).answer_id
     said = verdicts((1, "held", None, ""), (2, "opposite", 1, "day 25"))
     events = await reply(tenant, answer_id, "Thanks. You can refill on day 25 of 30.", verdict=said)
     done = events[-1]
@@ -107,14 +105,14 @@ async def test_a_value_that_nothing_holds_is_named(tenant: FakeTenant) -> None:
 
 async def test_a_quoted_answer_has_lines_too(tenant: FakeTenant) -> None:
     tenant.generator = ScriptedGenerator(GenerationUnavailableError("down"))
-    answer_id = (await ask(tenant)).prepared.answer_id
+    answer_id = (await ask(tenant)).answer_id
     *_, done = await reply(tenant, answer_id, GOOD)
     assert isinstance(done, Done)
     assert done.checks == ()
 
 
 async def test_a_reply_rests_on_nothing_that_was_withdrawn(tenant: FakeTenant) -> None:
-    answer_id = (await ask(tenant)).prepared.answer_id
+    answer_id = (await ask(tenant)).answer_id
     tenant.withdrawn.add("refill")
     with pytest.raises(WithdrawnError):
         await ask_for(tenant, answer_id)
@@ -124,7 +122,7 @@ async def test_a_reply_rests_on_nothing_that_was_withdrawn(tenant: FakeTenant) -
     ("who", "error"), [("ben", NotFoundError), ("ana", ConflictError)], ids=["another's", "no model"]
 )
 async def test_what_is_refused(tenant: FakeTenant, who: str, error: type[AssistantError]) -> None:
-    answer_id = (await ask(tenant)).prepared.answer_id
+    answer_id = (await ask(tenant)).answer_id
     if error is ConflictError:
         tenant.use_model(writes_answers=False)
     with pytest.raises(error):
@@ -132,7 +130,7 @@ async def test_what_is_refused(tenant: FakeTenant, who: str, error: type[Assista
 
 
 async def test_a_model_that_fails_leaves_a_record_that_a_repeat_passes_over(tenant: FakeTenant) -> None:
-    answer_id = (await ask(tenant)).prepared.answer_id
+    answer_id = (await ask(tenant)).answer_id
     with pytest.raises(GenerationUnavailableError):
         await reply(tenant, answer_id, GenerationUnavailableError("down"))
     [record] = [one for one in tenant.records.answers.values() if one.reply_to]
@@ -140,7 +138,7 @@ async def test_a_model_that_fails_leaves_a_record_that_a_repeat_passes_over(tena
 
 
 async def test_what_was_sent_names_its_reply(tenant: FakeTenant) -> None:
-    answer_id = (await ask(tenant)).prepared.answer_id
+    answer_id = (await ask(tenant)).answer_id
     started, *_ = await reply(tenant, answer_id, GOOD)
     assert isinstance(started, Started)
     append = AppendToAnswer(tenant.services)

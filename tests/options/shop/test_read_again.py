@@ -41,7 +41,7 @@ async def test_a_follow_up_is_asked_by_the_number_of_the_item_that_it_means(
         answered = await ask(tenant, question, conversation_id=conversation)
         conversation = answered.record.conversation_id
     _, prepared = await prepare(tenant, questions[-1], conversation_id=conversation)
-    asked = prepared.run.hydration.caller.question
+    asked = prepared.basis.hydration.caller.question
     assert asked.splitlines() == [questions[-1], *([number] if number else [])]
 
 

@@ -326,7 +326,7 @@ async def test_a_system_is_asked_by_the_number_of_the_one_item_that_is_named(
     tenant.live_elements = FakeLive()
     await ask(tenant, "What is the stock?")  # the first question reads the words of the index
     _, prepared = await prepare(tenant, question)
-    asked = prepared.run.hydration.caller.question
+    asked = prepared.basis.hydration.caller.question
     assert asked.startswith(question)
     assert asked.count("A-") == numbers
 

@@ -11,6 +11,7 @@ import pytest
 from demo_tenants import CHECKOUT, KNOWLEDGE
 from shop import Shop
 
+from assistant.answer.plan import Written
 from assistant.evaluation.judging import WrittenAnswers, WrittenModel
 from assistant.evaluation.measures import MOST_STALE
 from assistant.evaluation.questions import EvaluationQuestion, load_questions
@@ -55,8 +56,8 @@ async def prompts(
 
         async def made(question: EvaluationQuestion, before: str | None) -> str | None:
             async with free:
-                prompt = (await answers.prepare(question, before=before)).prompt
-                return prompt_sha256(prompt.messages) if prompt is not None else None
+                plan = await answers.prepare(question, before=before)
+                return prompt_sha256(plan.prompt.messages) if isinstance(plan, Written) else None
 
         found = await asyncio.gather(*(made(*one) for one in questions))
     return {one.qid: prompt for (one, _), prompt in zip(questions, found, strict=True)}

@@ -16,8 +16,10 @@ from assistant.answer.events import (
     Started,
     Token,
 )
-from assistant.answer.prepared import PreparedAnswer
-from assistant.answer.take import AnswerRequest
+from assistant.answer.plan import Plan, Written
+from assistant.answer.prompt import Prompt
+from assistant.answer.request import AnswerRequest
+from assistant.answer.section import Quote
 from assistant.domain.answers import AnswerRecord
 from assistant.domain.clock import Deadline
 from assistant.domain.identity import CareContext, Identity
@@ -29,10 +31,26 @@ QUESTION = "On which day are retail refills payable?"
 class Asked:
     """One answer, asked and read to its end."""
 
-    def __init__(self, events: list[AnswerEvent], prepared: PreparedAnswer, tenant: FakeTenant) -> None:
+    def __init__(self, events: list[AnswerEvent], plan: Plan, tenant: FakeTenant) -> None:
         self.events = events
-        self.prepared = prepared
+        self.plan = plan
         self._tenant = tenant
+
+    @property
+    def prompt(self) -> Prompt | None:
+        return prompt_of(self.plan)
+
+    @property
+    def quote(self) -> Quote:
+        return quote_of(self.plan)
+
+    @property
+    def answer_id(self) -> str:
+        return self.plan.basis.question.ids.answer_id
+
+    @property
+    def conversation_id(self) -> str:
+        return self.plan.basis.question.ids.conversation_id
 
     @property
     def names(self) -> list[str]:
@@ -77,7 +95,17 @@ class Asked:
 
     @property
     def kept(self) -> AnswerRecord:
-        return self._tenant.records.answers[self.prepared.answer_id]
+        return self._tenant.records.answers[self.answer_id]
+
+
+def prompt_of(plan: Plan) -> Prompt | None:
+    return plan.prompt if isinstance(plan, Written) else None
+
+
+def quote_of(plan: Plan) -> Quote:
+    """Of a plan for which no model writes."""
+    assert not isinstance(plan, Written)
+    return plan.quote
 
 
 def deadline(tenant: FakeTenant, *, seconds: float = 30.0) -> Deadline:
@@ -92,20 +120,20 @@ async def prepare(
     seconds: float = 30.0,
     context: CareContext | None = None,
     **request: object,
-) -> tuple[AnswerQuestion, PreparedAnswer]:
+) -> tuple[AnswerQuestion, Plan]:
     use_case = AnswerQuestion(tenant.services)
     asking = AnswerRequest.model_validate({"question": question, **request})
-    prepared = await use_case.prepare(
+    plan = await use_case.prepare(
         asking,
         identity=identity or agent(),
         deadline=deadline(tenant, seconds=seconds),
         context=context,
     )
-    return use_case, prepared
+    return use_case, plan
 
 
 async def ask(tenant: FakeTenant, question: str = QUESTION, **how: Any) -> Asked:
     """As ``prepare``; read to its end."""
-    use_case, prepared = await prepare(tenant, question, **how)
-    async with aclosing(use_case.stream(prepared)) as events:
-        return Asked([event async for event in events], prepared, tenant)
+    use_case, plan = await prepare(tenant, question, **how)
+    async with aclosing(use_case.stream(plan)) as events:
+        return Asked([event async for event in events], plan, tenant)

@@ -57,7 +57,7 @@ def answer_text(question: str = QUESTION) -> AnswerText:
 def written(*parts: str, cut_short: bool = False) -> tuple[AnswerText, Events]:
     text = answer_text()
     events: Events = [event for part in parts for event in text.write(part)]
-    events += text.end(cut_short=cut_short)
+    events += text.finish(cut_short=cut_short)
     return text, events
 
 
@@ -109,7 +109,7 @@ def test_what_is_released_does_not_depend_on_the_cuts(
     whole, events = written(text, cut_short=cut_short)
     cut, cut_events = written(*cuts(text, data), cut_short=cut_short)
     assert (cut.text, cut.failure, cut_events) == (whole.text, whole.failure, events)
-    assert whole.is_over or cut.shown().removed_markers == whole.shown().removed_markers
+    assert whole.is_over or cut.removed_markers == whole.removed_markers
 
 
 @given(text=MODEL_TEXTS, data=st.data())
@@ -149,7 +149,7 @@ def test_after_a_failure_nothing_more_is_taken() -> None:
     text = answer_text()
     assert list(text.write(f"{FAILING['debris']} S")) == []
     assert list(text.write(f"end. {SUPPORTED[0]} S")) == []
-    assert list(text.end(cut_short=False)) == []
+    assert list(text.finish(cut_short=False)) == []
     assert not text.begun
 
 
@@ -259,7 +259,7 @@ def test_a_model_cannot_write_the_character_that_stands_for_a_citation() -> None
 def test_a_number_of_the_question_is_not_foreign() -> None:
     text = answer_text("May it be filled on day 25 of 30?")
     list(text.write(WITHHELD))
-    list(text.end(cut_short=False))
+    list(text.finish(cut_short=False))
     assert text.text == WITHHELD
 
 
@@ -315,7 +315,7 @@ def test_a_quote_is_one_token_and_one_sentence_a_unit() -> None:
     assert [event.event for event in events] == ["token", "sentence", "token", "sentence"]
     assert text.text == "Retail refills wait.\n\n**More**\n\nCall."
     assert [text.text[one.start : one.end] for one in text.sentences] == ["Retail refills wait.", "Call."]
-    assert (text.shown().citations, [unit.span for unit in text.quoted]) == ((1,), [(0, 20), (0, 5)])
+    assert (text.citations, [unit.span for unit in text.quoted]) == ((1,), [(0, 20), (0, 5)])
 
 
 def test_a_quote_follows_what_was_released_after_a_blank_line() -> None:
@@ -329,7 +329,7 @@ def test_a_quote_follows_what_was_released_after_a_blank_line() -> None:
 def test_a_quote_of_nothing_is_nothing() -> None:
     text = answer_text()
     assert list(text.quote([])) == []
-    assert (text.begun, text.text, text.shown().citations) == (False, "", ())
+    assert (text.begun, text.text, text.citations) == (False, "", ())
 
 
 # The citations of a stream

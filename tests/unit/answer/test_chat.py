@@ -79,7 +79,7 @@ async def test_a_chat_with_the_agents_line_below_is_answered_for_a_reply(
 
 async def test_asked_after_an_answer_its_question_is_answered_again_for_a_reply(tenant: FakeTenant) -> None:
     first = await ask(tenant)
-    conversation_id = first.prepared.question.begun.conversation_id
+    conversation_id = first.conversation_id
     second = await ask(tenant, NOTE, conversation_id=conversation_id)
     assert (second.kept.question, second.done.reply_of) == (QUESTION, second.kept.answer_id)
     assert second.text == first.text
@@ -89,12 +89,10 @@ async def test_asked_after_an_answer_its_question_is_answered_again_for_a_reply(
 
 async def test_other_questions_open_no_reply(tenant: FakeTenant) -> None:
     first = await ask(tenant)
-    follow_up = await ask(
-        tenant, "And by mail?", conversation_id=first.prepared.question.begun.conversation_id
-    )
+    follow_up = await ask(tenant, "And by mail?", conversation_id=first.conversation_id)
     alone = await ask(tenant, NOTE)
     for asked in (first, follow_up, alone):
-        assert asked.prepared.question.asks_reply is False
+        assert asked.plan.basis.question.asks_reply is False
     assert (follow_up.kept.question, alone.kept.question) == ("And by mail?", NOTE)
 
 
@@ -106,8 +104,8 @@ async def test_a_number_of_another_message_is_read_and_not_kept(tenant: FakeTena
     words = " ".join(["and so on"] * 15)
     said = [{"who": "customer", "text": f"{words} 10045 {words}"}, *TURNS[1:2]]
     asked = await ask(tenant, "Where is it?", turns=[*said, {"who": "customer", "text": "?"}])
-    assert asked.prepared.question.said.count("10045") == 1
-    assert "10045" in asked.prepared.queries.caller.question
+    assert asked.plan.basis.question.chat_text.count("10045") == 1
+    assert "10045" in asked.plan.basis.reading.caller.question
 
 
 NAMED = ["Do you have Zyrtec", "And Claritin? Thank you for now."]
@@ -130,9 +128,9 @@ def test_the_names_of_speakers_name_nothing(tenant: FakeTenant, names: str, kept
 
 
 async def test_a_question_about_two_things_is_searched_with_the_two_before_it(tenant: FakeTenant) -> None:
-    begun = (await ask(tenant, NAMED[0])).prepared.question.begun
+    first = await ask(tenant, NAMED[0])
     for text in (NAMED[1], CHEAPER):
-        asked = await ask(tenant, text, conversation_id=begun.conversation_id)
+        asked = await ask(tenant, text, conversation_id=first.conversation_id)
     assert asked.kept.retrieval_question.split("\n") == [*BOTH, CHEAPER]
     assert (asked.kept.question, asked.kept.reading and asked.kept.reading.leans) == (CHEAPER, True)
 
@@ -207,7 +205,7 @@ def test_where_a_sentence_stands_is_counted() -> None:
 async def test_thanks_are_not_searched_and_end_with_nothing_to_answer(tenant: FakeTenant) -> None:
     thanked = [*TURNS, {"who": "agent", "text": "On day 68."}, {"who": "customer", "text": THANKS}]
     for asked in (await ask(tenant, THANKS), await ask(tenant, "", turns=thanked)):
-        assert (asked.prepared.queries.reading.questions, asked.sources.sources) == ((THANKS,), ())
+        assert (asked.plan.basis.reading.kept.questions, asked.sources.sources) == ((THANKS,), ())
         assert (asked.done.asks, asked.done.finish_reason) == (False, FinishReason.NO_EVIDENCE)
         assert (asked.text, asked.done.reason) == (
             "",
@@ -215,7 +213,7 @@ async def test_thanks_are_not_searched_and_end_with_nothing_to_answer(tenant: Fa
         )
     for before in (TURNS, [*TURNS, {"who": "agent", "text": "By mail or at a store?"}]):
         open_still = await ask(tenant, "", turns=[*before, {"who": "customer", "text": THANKS}])
-        assert QUESTION in open_still.prepared.queries.reading.questions
+        assert QUESTION in open_still.plan.basis.reading.kept.questions
 
 
 def test_thanks_ask_for_nothing_and_are_no_case_of_the_desk() -> None:

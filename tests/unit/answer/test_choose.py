@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answer.choose import Section, blocks, choose
 from assistant.answer.rows import Row
 from assistant.answer.scores import ScoredUnit
+from assistant.answer.section import Section, blocks, choose
 from assistant.domain.documents import StoredDocument
 from tests.fakes.answering import document
 

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 
 from assistant.answer.excerpts import Excerpts
-from assistant.answer.quote import snippet
+from assistant.answer.section import snippet
 from assistant.domain.answers import Certainty, CitedUnit, FinishReason, Mode, Sentence, TableRow
 from assistant.tenant.tenant import TenantConfig
 from assistant.text.language import language
@@ -125,7 +125,7 @@ BOTH = document(
 async def test_units_that_were_shown_for_one_question_are_not_shown_again_for_the_next() -> None:
     again = f"{QUESTION} When are retail refills payable, on which day of 30?"
     asked = await ask(FakeTenant().with_documents(BOTH), again)
-    assert len(asked.prepared.quote.evidence) == 2
+    assert len(asked.quote.parts) == 2
     assert asked.text.count("Retail refills are payable on day 23 of 30.") == 1
     later = "When are retail refills payable, on which day of 30?"
     assert asked.text.startswith(f"**{QUESTION}**\n\n**{later}**\n\nRetail refills are payable on day 23")
@@ -135,7 +135,7 @@ async def test_of_two_questions_the_one_that_nothing_is_near_is_named() -> None:
     tenant = FakeTenant()
     question = f"{QUESTION} Which vaccine protects travellers against shingles?"
     asked = await ask(tenant, question)
-    assert [one.is_found for one in asked.prepared.quote.evidence] == [True, False]
+    assert [one.is_found for one in asked.quote.parts] == [True, False]
     assert asked.text == REFILL.strip()
     assert asked.done.unanswered == ("Which vaccine protects travellers against shingles?",)
 

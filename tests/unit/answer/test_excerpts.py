@@ -22,7 +22,7 @@ from assistant.answer.excerpts import (
     shown_unit,
     stand_in,
 )
-from assistant.answer.quote import snippet
+from assistant.answer.section import snippet
 from assistant.answer.stored import ReadAnswers
 from assistant.documents.files import SourceDocument
 from assistant.documents.items import page_item
@@ -136,12 +136,12 @@ async def test_a_turn_that_showed_a_withdrawn_document_is_not_told_to_a_model() 
     tenant = FakeTenant.writing()
     first = await ask(tenant)
     told = await ask(tenant, conversation_id=first.started.conversation_id)
-    assert told.prepared.prompt is not None
-    assert told.prepared.prompt.history_turns == 1
+    assert told.prompt is not None
+    assert told.prompt.history_turns == 1
     tenant.withdrawn.add("refill")
     untold = await ask(tenant, conversation_id=first.started.conversation_id)
-    assert untold.prepared.prompt is not None
-    assert untold.prepared.prompt.history_turns == 0
+    assert untold.prompt is not None
+    assert untold.prompt.history_turns == 0
 
 
 @pytest.mark.parametrize(("withdrawn", "turns"), [(set[str](), 2), ({"refill"}, 0)])
@@ -155,8 +155,8 @@ async def test_a_model_is_told_no_turn_from_before_one_that_showed_a_withdrawn_d
     await ask(tenant, conversation_id="c0")
     tenant.withdrawn |= withdrawn
     asked = await ask(tenant, conversation_id="c0")
-    assert asked.prepared.prompt is not None
-    assert asked.prepared.prompt.history_turns == turns
+    assert asked.prompt is not None
+    assert asked.prompt.history_turns == turns
 
 
 # What releases before this one have written

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from assistant.answer.answer import AnswerQuestion
-from assistant.answer.take import ChatQuestion
+from assistant.answer.request import ChatQuestion
 from tests.fakes.answering import FakeTenant, agent, document
-from tests.unit.answer.asking_and_reading import QUESTION, Asked, ask, deadline
+from tests.unit.answer.asking_and_reading import QUESTION, Asked, ask, deadline, quote_of
 
 TRANSFER = document(
     "transfer",
@@ -24,7 +24,7 @@ def tenant_of_two() -> FakeTenant:
 async def asked_after(question: str, *, before: str = QUESTION) -> tuple[FakeTenant, Asked]:
     tenant = tenant_of_two()
     first = await ask(tenant, before)
-    return tenant, await ask(tenant, question, conversation_id=first.prepared.question.begun.conversation_id)
+    return tenant, await ask(tenant, question, conversation_id=first.conversation_id)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ async def test_a_question_on_another_subject_is_searched_alone() -> None:
 
 async def test_only_the_question_before_is_joined_on() -> None:
     tenant = tenant_of_two()
-    conversation_id = (await ask(tenant, "Are refills payable?")).prepared.question.begun.conversation_id
+    conversation_id = (await ask(tenant, "Are refills payable?")).conversation_id
     await ask(tenant, "Are retail refills payable?", conversation_id=conversation_id)
     third = await ask(tenant, "And by mail?", conversation_id=conversation_id)
     assert third.record.retrieval_question == "Are retail refills payable?\nAnd by mail?"
@@ -59,7 +59,7 @@ async def test_a_question_before_that_only_its_client_knows_is_joined_too() -> N
     prepared = await AnswerQuestion(tenant.services).prepare(
         asking, identity=agent(), deadline=deadline(tenant)
     )
-    assert [part.ranked.hits.searched for part in prepared.quote.evidence] == [f"{QUESTION}\nAnd by mail?"]
+    assert [part.finding.searched for part in quote_of(prepared).parts] == [f"{QUESTION}\nAnd by mail?"]
     assert tenant.records.reads == 0
 
 

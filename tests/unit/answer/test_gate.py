@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answer.rank import Gate
+from assistant.answer.find import Gate
 from assistant.tenant.tenant import GateSection
 
 

@@ -6,18 +6,18 @@ import asyncio
 
 import pytest
 
-from assistant.answer.events import Cause
-from assistant.answer.services import InterruptedAnswerError, Interruption
+from assistant.answer.call import InterruptedAnswerError, Interruption
+from assistant.answer.text_end import CANCELLED, LATE, TextEnd
 
 LIMIT_S = 60.0
 
 
-async def wait_under(interruption: Interruption, waiting: asyncio.Event) -> Cause | None:
+async def wait_under(interruption: Interruption, waiting: asyncio.Event) -> TextEnd | None:
     try:
         waiting.set()
         await interruption.wait(asyncio.Event().wait())
     except InterruptedAnswerError as interrupted:
-        return interrupted.cause
+        return interrupted.end
     return None
 
 
@@ -26,7 +26,7 @@ async def test_the_cancellation_of_somebody_else_goes_on() -> None:
     task = asyncio.create_task(wait_under(interruption, waiting))
     await asyncio.wait_for(waiting.wait(), LIMIT_S)
     task.cancel()
-    interruption.interrupt(Cause.CANCELLED)
+    interruption.interrupt(CANCELLED)
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, LIMIT_S)
 
@@ -43,7 +43,7 @@ async def test_a_wait_that_turned_the_cancellation_into_its_own_error_keeps_it()
 
     task = asyncio.create_task(interruption.wait(work()))
     await asyncio.wait_for(waiting.wait(), LIMIT_S)
-    interruption.interrupt(Cause.CANCELLED)
+    interruption.interrupt(CANCELLED)
     with pytest.raises(ConnectionError):
         await asyncio.wait_for(task, LIMIT_S)
     assert task.cancelling() == 0
@@ -52,11 +52,11 @@ async def test_a_wait_that_turned_the_cancellation_into_its_own_error_keeps_it()
 async def test_a_wait_inside_a_time_out_is_interrupted_as_such() -> None:
     interruption, waiting = Interruption(), asyncio.Event()
 
-    async def work() -> Cause | None:
+    async def work() -> TextEnd | None:
         async with asyncio.timeout(LIMIT_S):
             return await wait_under(interruption, waiting)
 
     task = asyncio.create_task(work())
     await asyncio.wait_for(waiting.wait(), LIMIT_S)
-    interruption.interrupt(Cause.LATE)
-    assert await asyncio.wait_for(task, LIMIT_S) is Cause.LATE
+    interruption.interrupt(LATE)
+    assert await asyncio.wait_for(task, LIMIT_S) is LATE

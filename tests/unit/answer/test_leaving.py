@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import Literal
 
 import pytest
 from structlog.testing import capture_logs
 
 from assistant.answer.answer import AnswerQuestion
-from assistant.answer.events import AnswerEvent, Cause, Done, Problem
-from assistant.answer.prepared import PreparedAnswer
+from assistant.answer.events import AnswerEvent, Done, Problem
+from assistant.answer.plan import Plan
+from assistant.answer.text_end import CANCELLED, DISCONNECTED, TextEnd
 from assistant.domain.answers import FinishReason, Outcome
 from assistant.domain.errors import RecordsUnavailableError
 from tests.fakes.answering import FakeTenant, Gate
 from tests.unit.answer.asking_and_reading import ask, prepare
 
-Leaving = Literal[Cause.CANCELLED, Cause.DISCONNECTED]
 LIMIT_S = 60.0
 FIRST = "Retail refills are payable on day 23 of 30."
 
 
-async def read(use_case: AnswerQuestion, prepared: PreparedAnswer) -> list[AnswerEvent]:
+async def read(use_case: AnswerQuestion, prepared: Plan) -> list[AnswerEvent]:
     async with aclosing(use_case.stream(prepared)) as events:
         return [event async for event in events]
 
@@ -38,10 +37,10 @@ def stalling(gate: Gate, *, opening: bool = False) -> FakeTenant:
 class Waiting:
     """An answer that is read by a task, and whose model waits."""
 
-    def __init__(self, tenant: FakeTenant, use_case: AnswerQuestion, prepared: PreparedAnswer) -> None:
+    def __init__(self, tenant: FakeTenant, use_case: AnswerQuestion, prepared: Plan) -> None:
         self.tenant = tenant
         self.use_case = use_case
-        self.prepared = prepared
+        self.plan = prepared
         self.reader = asyncio.create_task(read(use_case, prepared))
 
     async def events(self) -> list[AnswerEvent]:
@@ -67,18 +66,18 @@ async def waiting(*, opening: bool = False, records: Gate | None = None) -> Wait
 @pytest.mark.parametrize(
     ("cause", "outcome", "last"),
     [
-        (Cause.CANCELLED, Outcome.CANCELLED, "error"),
-        (Cause.DISCONNECTED, Outcome.DISCONNECTED, None),
+        (CANCELLED, Outcome.CANCELLED, "error"),
+        (DISCONNECTED, Outcome.DISCONNECTED, None),
     ],
 )
 async def test_an_answer_is_ended_at_once(
-    *, opening: bool, cause: Leaving, outcome: Outcome, last: str | None
+    *, opening: bool, cause: TextEnd, outcome: Outcome, last: str | None
 ) -> None:
     answer = await waiting(opening=opening)
     tenant = answer.tenant
-    answer.prepared.run.cancel(cause)
+    answer.plan.call.cancel(cause)
     events = await answer.events()
-    record = tenant.shown(tenant.records.answers[answer.prepared.answer_id])
+    record = tenant.shown(tenant.records.answers[answer.plan.basis.question.ids.answer_id])
     assert record.outcome is outcome
     assert record.error_code == outcome.value
     assert record.text == ("" if opening else FIRST)
@@ -93,7 +92,7 @@ async def test_an_answer_is_ended_at_once(
 async def test_cancelling_before_the_stream_begins_calls_no_model() -> None:
     tenant = FakeTenant.writing()
     use_case, prepared = await prepare(tenant)
-    prepared.run.cancel(Cause.CANCELLED)
+    prepared.call.cancel(CANCELLED)
     events = await read(use_case, prepared)
     assert [event.event for event in events] == ["started", "sources", "error"]
     assert tenant.generator.log == []
@@ -102,15 +101,15 @@ async def test_cancelling_before_the_stream_begins_calls_no_model() -> None:
 async def test_the_first_cause_counts() -> None:
     tenant = FakeTenant()
     use_case, prepared = await prepare(tenant)
-    prepared.run.cancel(Cause.DISCONNECTED)
-    prepared.run.cancel(Cause.CANCELLED)
+    prepared.call.cancel(DISCONNECTED)
+    prepared.call.cancel(CANCELLED)
     await read(use_case, prepared)
-    assert tenant.records.answers[prepared.answer_id].outcome is Outcome.DISCONNECTED
+    assert tenant.records.answers[prepared.basis.question.ids.answer_id].outcome is Outcome.DISCONNECTED
 
 
 async def test_cancelling_an_answer_that_is_done_changes_nothing() -> None:
     asked = await ask(FakeTenant())
-    asked.prepared.run.cancel(Cause.CANCELLED)
+    asked.plan.call.cancel(CANCELLED)
     assert asked.record.outcome is Outcome.DONE
 
 
@@ -118,16 +117,18 @@ async def test_a_cancelled_reader_leaves_a_record() -> None:
     answer = await waiting()
     answer.reader.cancel()
     await answer.is_cancelled()
-    record = answer.tenant.shown(answer.tenant.records.answers[answer.prepared.answer_id])
+    record = answer.tenant.shown(answer.tenant.records.answers[answer.plan.basis.question.ids.answer_id])
     assert (record.outcome, record.text) == (Outcome.DISCONNECTED, FIRST)
 
 
 async def test_a_reader_cancelled_after_the_answer_was_leaves_it_cancelled() -> None:
     answer = await waiting()
-    answer.prepared.run.cancel(Cause.CANCELLED)
+    answer.plan.call.cancel(CANCELLED)
     answer.reader.cancel()
     await answer.is_cancelled()
-    assert answer.tenant.records.answers[answer.prepared.answer_id].outcome is Outcome.CANCELLED
+    assert (
+        answer.tenant.records.answers[answer.plan.basis.question.ids.answer_id].outcome is Outcome.CANCELLED
+    )
 
 
 @pytest.mark.parametrize("tenant", [FakeTenant(), FakeTenant.writing()], ids=["quoted", "written"])
@@ -137,7 +138,7 @@ async def test_closing_the_stream_early_leaves_a_record(tenant: FakeTenant) -> N
     for _ in range(3):
         await anext(stream)
     await stream.aclose()
-    record = tenant.shown(tenant.records.answers[prepared.answer_id])
+    record = tenant.shown(tenant.records.answers[prepared.basis.question.ids.answer_id])
     assert record.outcome is Outcome.DISCONNECTED
     assert record.text.startswith(FIRST)
     assert tenant.generator.open_connections == 0
@@ -146,7 +147,7 @@ async def test_closing_the_stream_early_leaves_a_record(tenant: FakeTenant) -> N
 async def test_the_connection_is_closed_before_the_record_is_written() -> None:
     records = Gate()
     answer = await waiting(records=records)
-    answer.prepared.run.cancel(Cause.DISCONNECTED)
+    answer.plan.call.cancel(DISCONNECTED)
     await asyncio.wait_for(records.reached.wait(), LIMIT_S)
     assert answer.tenant.generator.log == ["opened", "closed"]
     records.opened.set()
@@ -160,10 +161,10 @@ async def test_writing_the_record_survives_a_second_cancellation() -> None:
     await asyncio.wait_for(records.reached.wait(), LIMIT_S)
     answer.reader.cancel()
     await answer.is_cancelled()
-    assert await answer.use_case.keep.writer.settle(within_s=0.0) == 1
+    assert await answer.use_case.records.settle(within_s=0.0) == 1
     records.opened.set()
-    assert await answer.use_case.keep.writer.settle(within_s=LIMIT_S) == 0
-    assert answer.prepared.answer_id in answer.tenant.records.answers
+    assert await answer.use_case.records.settle(within_s=LIMIT_S) == 0
+    assert answer.plan.basis.question.ids.answer_id in answer.tenant.records.answers
 
 
 @pytest.mark.parametrize("tenant", [FakeTenant(), FakeTenant.writing()], ids=["quoted", "written"])
@@ -171,7 +172,9 @@ async def test_the_record_is_there_when_done_is_read(tenant: FakeTenant) -> None
     use_case, prepared = await prepare(tenant)
     async with aclosing(use_case.stream(prepared)) as events:
         async for event in events:
-            assert (event.event == "done") == (prepared.answer_id in tenant.records.answers)
+            assert (event.event == "done") == (
+                prepared.basis.question.ids.answer_id in tenant.records.answers
+            )
 
 
 @pytest.fixture
@@ -189,16 +192,16 @@ async def test_while_the_store_fails_the_agent_is_told_and_the_record_follows(er
         last = (await read(use_case, prepared))[-1]
         assert isinstance(last, Done)
         assert (last.finish_reason, last.recorded) == (FinishReason.STOP, False)
-        assert prepared.answer_id not in tenant.records.answers
+        assert prepared.basis.question.ids.answer_id not in tenant.records.answers
         tenant.records.error = None
-        assert await use_case.keep.writer.settle(within_s=LIMIT_S) == 0
-    assert tenant.records.answers[prepared.answer_id].text
+        assert await use_case.records.settle(within_s=LIMIT_S) == 0
+    assert tenant.records.answers[prepared.basis.question.ids.answer_id].text
     assert {line["event"] for line in logs} == {
         "beginning_not_recorded",
         "answer_record_waits",
         "answer_record_followed",
     }
-    assert {line["answer_id"] for line in logs} == {prepared.answer_id}
+    assert {line["answer_id"] for line in logs} == {prepared.basis.question.ids.answer_id}
     assert "refills" not in str(logs).lower()
 
 
@@ -209,7 +212,7 @@ async def test_a_store_that_fails_to_the_end_is_said_in_the_log() -> None:
     use_case, prepared = await prepare(tenant)
     await read(use_case, prepared)
     with capture_logs() as logs:
-        assert await use_case.keep.writer.settle(within_s=0.05) == 1
+        assert await use_case.records.settle(within_s=0.05) == 1
     assert [line["records"] for line in logs if line["event"] == "answer_records_lost"] == [1]
 
 
@@ -222,19 +225,21 @@ async def test_what_waits_for_the_store_is_bounded(monkeypatch: pytest.MonkeyPat
     with capture_logs() as logs:
         await read(use_case, prepared)
         await read(use_case, second)
-        await use_case.keep.writer.settle(within_s=0)
-    assert [line["answer_id"] for line in logs if line["event"] == "answer_record_lost"] == [second.answer_id]
+        await use_case.records.settle(within_s=0)
+    assert [line["answer_id"] for line in logs if line["event"] == "answer_record_lost"] == [
+        second.basis.question.ids.answer_id
+    ]
 
 
 async def test_a_store_that_hangs_does_not_hold_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assistant.answer.record.RECORDS_TIMEOUT_S", 0.02)
+    monkeypatch.setattr("assistant.answer.answer.RECORDS_TIMEOUT_S", 0.02)
     tenant = FakeTenant()
     tenant.records.gate = Gate()
     use_case, prepared = await prepare(tenant)
     last = (await asyncio.wait_for(read(use_case, prepared), LIMIT_S))[-1]
     assert isinstance(last, Done)
     assert not last.recorded
-    await use_case.keep.writer.settle(within_s=0)
+    await use_case.records.settle(within_s=0)
 
 
 @pytest.mark.parametrize("opening", [True, False])
@@ -249,4 +254,4 @@ async def test_a_reader_who_leaves_before_the_text_leaves_no_connection(opening:
     assert len(tenant.generator.requests) == 1
     await asyncio.wait_for(events.aclose(), LIMIT_S)
     assert tenant.generator.open_connections == 0
-    assert tenant.records.answers[prepared.answer_id].outcome is Outcome.DISCONNECTED
+    assert tenant.records.answers[prepared.basis.question.ids.answer_id].outcome is Outcome.DISCONNECTED

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import pytest
 
-from assistant.answer.take import MAX_QUESTION_CHARACTERS
+from assistant.domain.answers import MAX_QUESTION_CHARACTERS
 from assistant.domain.documents import StoredDocument
 from assistant.domain.errors import PassageTooLongError
 from tests.fakes.answering import FakeTenant, document
@@ -108,9 +108,7 @@ async def test_a_question_after_one_of_4_000_characters_costs_at_most_four_ordin
     async def follow_up(before: str) -> Cost:
         tenant = made(writes=True)
         asked = await ask(tenant, before)
-        return await cost_of(
-            "And by mail?", tenant, conversation_id=asked.prepared.question.begun.conversation_id
-        )
+        return await cost_of("And by mail?", tenant, conversation_id=asked.conversation_id)
 
     assert over(await follow_up(first), await follow_up(ORDINARY)) == {}
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from assistant.answer.answer import AnswerQuestion
-from assistant.answer.rank import DOCUMENTS_READ
+from assistant.answer.find import DOCUMENTS_READ
 from assistant.domain.answers import FinishReason, Mode
 from assistant.domain.documents import SearchFilters
 from assistant.domain.errors import (
@@ -74,17 +74,16 @@ async def test_the_glossary_is_joined_to_what_is_searched_and_told_to_the_model(
     assert tenant.search.queries[0].text == f"{QUESTION}\ncovered"
     assert asked.record.retrieval_question == f"{QUESTION}\ncovered"
     assert asked.record.question == QUESTION
-    prepared = asked.prepared
-    assert prepared.prompt is not None
-    assert 'Words of the company: "payable" is covered.' in prepared.prompt.messages[-1].content
+    assert asked.prompt is not None
+    assert 'Words of the company: "payable" is covered.' in asked.prompt.messages[-1].content
 
 
 async def test_the_turns_before_go_into_the_prompt() -> None:
     tenant = FakeTenant.writing()
     first = await ask(tenant)
-    second = await ask(tenant, "And by mail?", conversation_id=first.prepared.question.begun.conversation_id)
-    assert second.prepared.prompt is not None
-    contents = [message.content for message in second.prepared.prompt.messages]
+    second = await ask(tenant, "And by mail?", conversation_id=first.conversation_id)
+    assert second.prompt is not None
+    contents = [message.content for message in second.prompt.messages]
     assert contents[1:3] == [QUESTION, first.text]
     assert second.record.parameters["history_turns"] == 1
 
@@ -154,7 +153,7 @@ async def test_where_units_get_no_vectors_words_choose_the_section_and_the_answe
     tenant = FakeTenant(embedder=FakeEmbedder(after=1, **failing))
     asked = await ask(tenant)
     assert len(tenant.embedder.texts) == 2
-    [evidence] = asked.prepared.quote.evidence
+    [evidence] = asked.quote.parts
     assert evidence.section is not None
     assert evidence.section.units[0].unit.text == "Retail refills are payable on day 23 of 30."
     assert asked.done.degraded == asked.kept.degraded == ("vectors of units",)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from assistant.answer.answer import AnswerQuestion
-from assistant.answer.choose import Evidence
-from assistant.answer.rank import DOCUMENTS_READ, Ranked
+from assistant.answer.find import DOCUMENTS_READ, Finding
+from assistant.answer.message import PartQuery
 from assistant.answer.scores import (
     QuestionTerms,
     RankedDocument,
@@ -20,7 +20,7 @@ from assistant.answer.scores import (
     candidates,
     standardised,
 )
-from assistant.answer.sources import EvidenceQuery
+from assistant.answer.section import PartQuote
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import PassageHit, Retrieved
@@ -65,16 +65,15 @@ REJECTS = [
 ]
 
 
-async def ranked_of(question: str, tenant: FakeTenant) -> tuple[Ranked, Evidence]:
+async def ranked_of(question: str, tenant: FakeTenant) -> tuple[Finding, PartQuote]:
     answer = AnswerQuestion(tenant.services)
-    scope = untraced(Deadline.after(60, clock=tenant.clock))
-    hits = await answer.search.run([EvidenceQuery(question, vector_of(question))], scope)
-    [ranked] = await answer.rank.run(hits, scope)
-    return ranked, await answer.quote.choose.run(ranked, scope)
+    call = untraced(Deadline.after(60, clock=tenant.clock))
+    [finding] = await answer.find.run([PartQuery(question, vector_of(question))], call)
+    return finding, await answer.quote.choose.run(finding, call)
 
 
-async def evidence(question: str, tenant: FakeTenant) -> Ranked:
-    return (await ranked_of(question, tenant))[1].ranked
+async def evidence(question: str, tenant: FakeTenant) -> Finding:
+    return (await ranked_of(question, tenant))[1].finding
 
 
 async def test_of_titles_with_numbers_the_one_with_the_question_s_comes_first() -> None:
@@ -129,7 +128,7 @@ async def test_a_title_that_is_near_passes_the_gate_though_no_passage_is() -> No
     question = "Which refills wait?"
     far = document("d", "Ask the prescriber of the medicine for a new one.", title=question)
     found, _ = await ranked_of(question, FakeTenant().with_documents(far))
-    assert max(hit.cosine or 0.0 for hit in found.hits.retrieved.hits) < 0.9
+    assert max(hit.cosine or 0.0 for hit in found.retrieved.hits) < 0.9
     assert (found.gate.passed, found.gate.best_cosine) == (True, 1.0)
 
 

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from assistant.answer.quote import KEPT_CANDIDATES
+from assistant.answer.section import KEPT_CANDIDATES
 from assistant.domain.answers import FinishReason, Outcome
 from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT
 from tests.fakes.answering import FakeTenant, agent, cosine, document, vector_of, word_score
@@ -65,9 +65,9 @@ async def test_the_record_names_model_prompt_settings_and_index() -> None:
     tenant = FakeTenant.writing()
     asked = await ask(tenant)
     record = asked.record
-    assert asked.prepared.prompt is not None
+    assert asked.prompt is not None
     assert (record.model_id, record.model_digest) == ("model-1", "digest-1")
-    assert (record.prompt_id, record.prompt_hash) == ("answer/4", asked.prepared.prompt.prompt_hash)
+    assert (record.prompt_id, record.prompt_hash) == ("answer/4", asked.prompt.prompt_hash)
     assert (record.settings_hash, record.index_version) == (tenant.config.settings_hash(), "index-1")
     assert record.parameters == {"max_tokens": 256, "temperature": 0.0, "history_turns": 0}
     assert (record.inference_id, record.variant) == ("inference-1", "AllTraffic")
@@ -103,7 +103,7 @@ async def test_the_record_keeps_passages_by_hash_and_with_raw_scores() -> None:
 async def test_the_gate_s_decision_is_kept() -> None:
     asked = await ask(FakeTenant())
     decision = asked.record.gate
-    assert decision == asked.prepared.quote.evidence[0].ranked.gate
+    assert decision == asked.quote.parts[0].finding.gate
     assert decision is not None
     assert (decision.passed, decision.min_cosine) == (True, 0.38)
 

@@ -12,13 +12,13 @@ from assistant.answer import red_flags
 from assistant.answer.red_flags import (
     STEP_WORDS,
     WINDOW_WORDS,
-    Judged,
+    FlagWeights,
+    JudgedText,
     RedFlags,
-    Weights,
     foreign_language,
     ordinary_messages,
     pieces,
-    shipped_weights,
+    shipped_flag_weights,
 )
 from assistant.domain.answers import RedFlag
 from assistant.domain.clock import Deadline
@@ -91,36 +91,36 @@ def test_a_long_message_is_read_whole_and_in_windows_that_hold_every_word() -> N
     assert pieces("short of breath") == ["short of breath"]
 
 
-FLAT = Weights(
+FLAT = FlagWeights(
     embedding_model="m",
     fitted_on="",
     mean=(0.0, 0.0),
     hidden=((0.0, 0.0, 0.0),),
     outer=(0.0,),
     whole=0.0,
-    grams=shipped_weights().grams,
+    grams=shipped_flag_weights().grams,
     gram_scale=0.0,
     least_score=0.0,
     flags={"fire": (3.0, 3.0, -2.0), "flood": (0.0, -3.0, -2.0), "storm": (3.0, 2.9, -2.0)},
-    with_prior=shipped_weights().with_prior,
-    alone=shipped_weights().alone,
+    with_prior=shipped_flag_weights().with_prior,
+    alone=shipped_flag_weights().alone,
 )
 """Fire and storm by both values of a vector; which of them, by the second."""
 
 
 def test_one_piece_about_an_emergency_makes_the_message_one_and_names_its_flags() -> None:
-    judged = Judged.of(FLAT, ["all", "calm", "fire"], [(0.0, 0.0), (-1.0, 0.0), (1.0, 1.0)])
+    judged = JudgedText.of(FLAT, ["all", "calm", "fire"], [(0.0, 0.0), (-1.0, 0.0), (1.0, 1.0)])
     whole = log(3 * exp(-2.0))
     fire = log(exp(4.0) + exp(3.9) + exp(-5.0))
     assert judged.score == pytest.approx(0.7 * fire + 0.3 * whole)
     assert judged.likely == ["fire", "storm"]
-    assert Judged.of(FLAT, ["all", "calm"], [(0.0, 0.0), (-1.0, 0.0)]).score < FLAT.least_score
+    assert JudgedText.of(FLAT, ["all", "calm"], [(0.0, 0.0), (-1.0, 0.0)]).score < FLAT.least_score
 
 
 def test_only_a_message_that_the_weights_call_an_emergency_raises_its_flags(
     embedder: FakeEmbedder, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(red_flags, "shipped_weights", lambda: FLAT)
+    monkeypatch.setattr(red_flags, "shipped_flag_weights", lambda: FLAT)
     flags = RedFlags(shipped_tenant("fire", "flood", model="m"), embedder=embedder, clock=clock)
     assert flags.raised("calm", {"calm": (-1.0, 0.0)}) == ()
     assert [flag.name for flag in flags.raised("flames", {"flames": (1.0, 1.0)})] == ["fire"]
@@ -158,7 +158,7 @@ async def test_examples_are_embedded_once(flags: RedFlags, embedder: FakeEmbedde
 
 def shipped_tenant(*names: str, model: str = "") -> TenantConfig:
     flags = tuple(FIRE.model_copy(update={"name": name}) for name in names)
-    embedding = TENANT.embedding.model_copy(update={"model": model or shipped_weights().embedding_model})
+    embedding = TENANT.embedding.model_copy(update={"model": model or shipped_flag_weights().embedding_model})
     return TENANT.model_copy(update={"red_flags": flags, "embedding": embedding})
 
 

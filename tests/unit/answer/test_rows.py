@@ -7,9 +7,9 @@ from datetime import date
 
 import pytest
 
-from assistant.answer.quote import DIFFERENT
 from assistant.answer.rows import rows_about
 from assistant.answer.scores import QuestionTerms, UnitScorer
+from assistant.answer.section import DIFFERENT
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.answers import FinishReason
 from assistant.domain.documents import StoredDocument

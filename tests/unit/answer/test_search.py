@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from assistant.answer.answer import AnswerQuestion
+from assistant.answer.call import AnswerCall
+from assistant.answer.embed import EmbedTexts
+from assistant.answer.find import FAILURES_TO_OPEN, SourceSearch
+from assistant.answer.message import PartQuery
 from assistant.answer.scores import CosineScale
-from assistant.answer.sources import FAILURES_TO_OPEN, EvidenceQuery, SearchScope, SourceSearch
 from assistant.domain.answers import SourceFacts
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import ItemFacts, StoredDocument, id_prefix_of
@@ -45,7 +48,7 @@ def shop(*documents: StoredDocument, sources: list[dict[str, object]] | None = N
     return tenant
 
 
-def scope_of(tenant: FakeTenant) -> SearchScope:
+def call_of(tenant: FakeTenant) -> AnswerCall:
     return untraced(Deadline.after(60, clock=tenant.clock))
 
 
@@ -96,7 +99,7 @@ async def test_a_source_that_fails_again_and_again_is_not_asked_for_a_while() ->
     tenant.search.failing["reviews:"] = SearchUnavailableError("It failed.")
     search = SourceSearch(tenant.services)
     for _ in range(FAILURES_TO_OPEN + 2):
-        found = await search.run(QUESTION, vector=vector_of(QUESTION), scope=scope_of(tenant))
+        found = await search.run(QUESTION, vector=vector_of(QUESTION), call=call_of(tenant))
         assert found.states["reviews"] == "failed"
     asked = [search.ids.prefix for search in tenant.search.queries if search.ids is not None]
     assert asked.count("reviews:") == FAILURES_TO_OPEN
@@ -112,7 +115,7 @@ async def test_ten_procedures_are_candidates_beside_ten_thousand_reviews(tmp_pat
     tenant = shop(sources=[one | {"deadline_s": 10.0} for one in SOURCES[:2]])
     tenant.configure(limits={"search_timeout_s": 10.0})
     search = SourceSearch(replace(tenant.services, search=index.search_side))
-    found = await search.run("Refund a parcel", vector=EAST, scope=scope_of(tenant))
+    found = await search.run("Refund a parcel", vector=EAST, call=call_of(tenant))
     await index.close()
     of_source = Counter(id_prefix_of(hit.document_id) for hit in found.retrieved.documents)
     assert of_source[""] == 10
@@ -137,7 +140,7 @@ async def test_a_text_over_the_model_s_limit_has_the_mean_of_its_pieces() -> Non
     tenant = FakeTenant()
     tenant.embedder.too_long_words = 3
     texts = ["refill", "refill claim parcel transfer"]
-    short, vector = await SourceSearch(tenant.services).embed(texts, scope_of(tenant))
+    short, vector = (await EmbedTexts(tenant.services).run(texts, call_of(tenant))).values()
     assert short == pytest.approx(vector_of("refill"))
     halves = [vector_of("refill claim"), vector_of("parcel transfer")]
     mean = [one + other for one, other in zip(*halves, strict=True)]
@@ -147,9 +150,9 @@ async def test_a_text_over_the_model_s_limit_has_the_mean_of_its_pieces() -> Non
 
 async def test_cosines_of_another_model_are_weighed_on_the_scale_of_the_weights() -> None:
     tenant = FakeTenant().with_documents(SHOP[0])
-    raw = (await ask(tenant, QUESTION)).prepared.quote.evidence[0].ranked.hits.retrieved.hits
+    raw = (await ask(tenant, QUESTION)).quote.parts[0].finding.retrieved.hits
     tenant.configure(embedding={"cosine_unrelated": 0.49, "cosine_related": 0.74})
-    scaled = (await ask(tenant, QUESTION)).prepared.quote.evidence[0].ranked.hits.retrieved.hits
+    scaled = (await ask(tenant, QUESTION)).quote.parts[0].finding.retrieved.hits
     scale = CosineScale.of(tenant.config.embedding)
     asked, weighed = [hit.cosine for hit in raw], [hit.cosine for hit in scaled]
     assert weighed == [cosine and scale.value(cosine) for cosine in asked]
@@ -169,7 +172,7 @@ async def test_of_what_options_offer_the_first_that_answers_is_the_last_that_is_
     answer = AnswerQuestion(tenant.services)
     kinds = {"beside": False, "table": True, "last": True}
     answer.adaptations.offers = tuple(offer(name, answers=answers) for name, answers in kinds.items())
-    query = EvidenceQuery(QUESTION, vector_of(QUESTION))
-    [hits] = await answer.search.run([query], scope_of(tenant))
+    query = PartQuery(QUESTION, vector_of(QUESTION))
+    [finding] = await answer.find.run([query], call_of(tenant))
     assert asked == ["beside", "table"]
-    assert [offered.answers for offered in hits.offered] == [False, True]
+    assert [offered.answers for offered in finding.offered] == [False, True]

@@ -77,7 +77,7 @@ async def test_a_tenant_whose_model_does_not_write_never_calls_it() -> None:
     asked = await ask(tenant)
     assert_quoted(asked, fallback=None)
     assert asked.done.usage == Usage()
-    assert (tenant.generator.requests, asked.prepared.prompt) == ([], None)
+    assert (tenant.generator.requests, asked.prompt) == ([], None)
 
 
 async def test_a_tenant_that_wants_quotes_never_calls_a_model_that_writes() -> None:
@@ -234,7 +234,7 @@ async def test_an_answer_that_a_filter_ended_is_not_certain() -> None:
 async def test_the_deadline_travels_with_the_request() -> None:
     tenant = FakeTenant.writing()
     asked = await ask(tenant)
-    assert tenant.generator.deadlines == [asked.prepared.run.scope.deadline]
+    assert tenant.generator.deadlines == [asked.plan.call.deadline]
 
 
 async def test_the_first_sentence_goes_out_before_the_second_comes() -> None:
@@ -439,8 +439,8 @@ async def test_a_stream_that_ends_without_its_end_is_interrupted() -> None:
 
 async def test_tokens_that_broke_off_are_counted_here() -> None:
     asked = await ask(FakeTenant.writing("Refills are payable", GenerationInterruptedError("broken")))
-    assert asked.prepared.prompt is not None
-    assert asked.record.usage == Usage(prompt_tokens=asked.prepared.prompt.prompt_tokens, completion_tokens=3)
+    assert asked.prompt is not None
+    assert asked.record.usage == Usage(prompt_tokens=asked.prompt.prompt_tokens, completion_tokens=3)
 
 
 async def test_a_defect_reaches_the_edge_and_is_recorded() -> None:

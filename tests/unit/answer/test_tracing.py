@@ -20,7 +20,7 @@ def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     memory = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(memory))
-    monkeypatch.setattr("assistant.answer.services.tracer", provider.get_tracer("test"))
+    monkeypatch.setattr("assistant.answer.call.tracer", provider.get_tracer("test"))
     yield memory
     provider.shutdown()
 

@@ -170,7 +170,7 @@ async def test_a_question_of_a_live_fact_reads_no_system_and_counts_as_documents
     asked.live_elements = live
     observer = Observer(asked.services)
     observed = await observer.ask(parcel(question="Where is my order?"))
-    assert (live.calls, observed.prepared.live.answering) == ([], ())
+    assert (live.calls, observed.plan.basis.live.answering) == ([], ())
 
 
 async def test_a_question_is_asked_again_while_a_step_is_left_out() -> None:

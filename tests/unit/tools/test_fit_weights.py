@@ -81,7 +81,7 @@ async def test_lists_are_made_of_what_the_answer_path_saw() -> None:
     assert units.right == (0,)
     names = ["index", "best_unit"]
     [read] = document_choices(observed, names)
-    ranked = observed[0].prepared.quote.evidence[0].ranked.order
+    ranked = observed[0].plan.quote.parts[0].finding.order
     assert [ranked[at].document_id for at in read.right] == ["parcel"]
     assert read.rows.tolist() == [[one.features[name] for name in names] for one in ranked]
 

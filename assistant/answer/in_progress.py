@@ -1,0 +1,423 @@
+"""An answer while it is sent: its plan's events, and the two halves of its record."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from itertools import accumulate
+from typing import Any
+
+from assistant.answer.check import AnswerText, TextEvents
+from assistant.answer.end import (
+    CANCELLED_PROBLEM,
+    EMPTY,
+    WITHHELD,
+    DescribeEnd,
+    before_stop,
+    end_of_plan,
+    why_early,
+)
+from assistant.answer.events import AnswerEvent, Done, Problem, Sources, Started
+from assistant.answer.find import KEPT_CANDIDATES, Finding
+from assistant.answer.offers import QuotedBlock
+from assistant.answer.plan import Nothing, Plan, Quoted, Written
+from assistant.answer.prompt import Prompt
+from assistant.answer.scores import shipped_weights
+from assistant.answer.section import MakeQuote, Quote
+from assistant.answer.services import TenantServices
+from assistant.answer.text_end import CANCELLED, DISCONNECTED, TextEnd
+from assistant.answer.write import ModelText
+from assistant.domain.answers import (
+    AnswerEnding,
+    ApprovedUse,
+    BegunAnswer,
+    CandidateDocument,
+    EndedAnswer,
+    Mode,
+    Outcome,
+    PassageUse,
+    SourceAsked,
+    Usage,
+)
+from assistant.domain.errors import AssistantError
+from assistant.tenant.tenant import TenantConfig
+from assistant.text.language import language
+
+_HEAD_START_S = 0.001
+"""Pause after the request to the model is begun, so that its task sends it before the sources are made: these
+take the event loop for longer than this, and the model takes many times as long to begin."""
+_NOT_ANSWERED = "The documents that were read do not answer this question."
+_WORST_FIRST = ("failed", "late", "answered", "empty", "not_asked")
+"""States of a source of documents: of several questions the first of these counts."""
+_WEIGHTS = ("ranker", "reranker", "reranker_vectors", "units", "unit_vectors")
+
+
+class AnswerInProgress:
+    """One answer while it is sent (``plan.InProgress``).
+
+    A fallback is another plan: where a model's text cannot be shown, ``plan`` becomes ``Quoted``, or
+    ``Nothing`` where the model says that the documents do not answer.
+
+    Example::
+
+        progress = AnswerInProgress(services, plan, quoting, describe, settings_hash="…")
+        async with aclosing(send(progress, records)) as events: ...
+    """
+
+    def __init__(
+        self,
+        services: TenantServices,
+        plan: Plan,
+        quoting: MakeQuote,
+        describe: DescribeEnd,
+        *,
+        settings_hash: str,
+    ) -> None:
+        self._services, self._quoting, self._describe = services, quoting, describe
+        self._settings_hash = settings_hash
+        self.plan: Plan = plan
+        self.call = plan.basis.call
+        self._question = plan.basis.question
+        self._quote = None if isinstance(plan, Written) else plan.quote.without_scores()
+        """None until ``open`` has made it beside the model."""
+        self._prompt = plan.prompt if isinstance(plan, Written) else None
+        self._model = None
+        if self._prompt is not None:
+            stops = self._question.request.stops
+            self._model = ModelText(services, self._prompt, self._question.ids, self.call, stops)
+        asked = dict.fromkeys(element.slot for element in plan.basis.live.answering)
+        self._text = AnswerText(
+            prompt=self._prompt,
+            language=language(services.tenant.language),
+            hydration=plan.basis.hydration,
+            asked=tuple(asked),
+        )
+        self._model_end: TextEnd | None = None
+        """How the model's text ended; None where none was asked, and before."""
+        self._ended_by: TextEnd | None = TextEnd(code=AssistantError.code)
+        """What ended the events before their end; until this is known, an unexpected error. None at their
+        end."""
+        self._done = AnswerEnding()
+        self._reason: str | None = None
+        """What ``ended`` found, for the last event."""
+
+    async def open(self) -> Sources:
+        """Send the request to the model, and make the quote beside it. Raises SearchUnavailableError,
+        DeadlineExceededError."""
+        if isinstance(self.plan, Written) and self._model is not None and self.call.interruption.end is None:
+            self._model.begin()
+            await asyncio.sleep(_HEAD_START_S)
+            findings, prompt = self.plan.findings, self.plan.prompt
+            quote = await self._quoting.run(findings, prompt, self._question.identity, self.call)
+            self._quote = quote.without_scores()
+            self.plan = replace(self.plan, findings=())  # frees the scores while a model writes
+        quote = self._shown_quote()
+        return Sources(sources=quote.sources, section=quote.section, offered=quote.offered)
+
+    def _shown_quote(self) -> Quote:
+        """Return the quote; of an answer that ended before it was made, the sources of the prompt alone."""
+        if self._quote is None and isinstance(self.plan, Written):
+            quote = self._quoting.of_prompt(self.plan.findings, self.plan.prompt, self._question.identity)
+            self._quote = quote.without_scores()
+        if self._quote is None:
+            raise RuntimeError("A plan has a quote, or findings to make it from.")
+        return self._quote
+
+    # The record's first half
+
+    def begun(self) -> BegunAnswer:
+        services, question, basis = self._services, self._question, self.plan.basis
+        quote, prompt, context, ids = self._shown_quote(), self._prompt, question.context, question.ids
+        first, offered, model = quote.parts[0].finding, quote.offered, services.writer.model
+        generation, live = services.tenant.generation, basis.live
+        elements = tuple(element.slot.type.name for element in live.answering)
+        longest = min(question.request.max_tokens or generation.max_tokens, generation.max_tokens)
+        return BegunAnswer(
+            answer_id=ids.answer_id,
+            conversation_id=ids.conversation_id,
+            agent=question.identity.agent,
+            customer=context.customer if context else None,
+            chat=next(iter(context.ids.get("chat", ())), None) if context else None,
+            asked_at=ids.asked_at,
+            context_id=context and context.token_id,
+            written_at=question.request.written_at,
+            question=question.text,
+            retrieval_question="\n".join(dict.fromkeys(part.finding.searched for part in quote.parts)),
+            filters=question.request.filters,
+            labels=tuple(sorted(question.identity.labels)),
+            follows=question.history[-1].answer_id if question.history else None,
+            reading=basis.reading.kept.model_copy(update={"elements": elements}),
+            red_flags=tuple(flag.name for flag in basis.red_flags.flags),
+            unchecked_language=basis.reading.unchecked_language,
+            index_version=first.retrieved.index_version,
+            passages=_uses_of_passages(quote, prompt),
+            gate=first.gate,
+            candidates=_candidates_of(first),
+            live_matches=live.matches,
+            offered=ApprovedUse(item_id=offered.item_id, revision=offered.revision) if offered else None,
+            prompt_id=services.tenant.answers.prompt,
+            prompt_hash=prompt.prompt_hash if prompt else None,
+            dropped_passages=prompt.dropped_documents if prompt else 0,
+            model_id=model.model_id,
+            model_digest=model.digest,
+            parameters={
+                "max_tokens": longest,
+                "temperature": generation.temperature,
+                "history_turns": prompt.history_turns if prompt else 0,
+            },
+            settings_hash=self._settings_hash,
+            weights=_weights(first),
+            trace_id=self.call.steps.trace_id,
+        )
+
+    def started(self, begun: BegunAnswer, *, resumable: bool) -> Started:
+        return Started(
+            answer_id=begun.answer_id,
+            conversation_id=begun.conversation_id,
+            model=begun.model_id,
+            index_version=begun.index_version,
+            trace_id=begun.trace_id,
+            resumable=resumable,
+            red_flags=self.plan.basis.red_flags.flags,
+            unchecked_language=begun.unchecked_language,
+            recorded_model=self._services.writer.model.recorded if self._prompt is not None else None,
+        )
+
+    # The events
+
+    async def events(self) -> AsyncGenerator[AnswerEvent, None]:
+        """Yield the events of the text, and of each element when it has ended; all have ended at the end.
+
+        First the model's sentences, then its last one or the quote, then the elements that follow the text.
+        """
+        interruption, model = self.call.interruption, self._model
+        self._text.prepare()  # while the model prepares its first token
+        if model is not None and interruption.end is None:
+            async with aclosing(self._written(model)) as events:
+                async for event in events:
+                    yield event
+            await model.close()
+            self._model_end = model.end
+        end = interruption.end if self._model_end is None else self._model_end
+        if end is None or not end.is_left:
+            for event in self._last_of_text():
+                if model is not None:
+                    model.note_first_text()
+                yield event
+            async with aclosing(self._element_events()) as events:
+                async for event in events:
+                    yield event
+        left = interruption.end or end
+        self._ended_by = left if left is not None and left.is_left else None
+
+    async def _written(self, model: ModelText) -> AsyncGenerator[AnswerEvent, None]:
+        """Yield each sentence that the model ended, and the elements that ended while it was silent."""
+        text, hydration = self._text, self.plan.basis.hydration
+        while not text.is_over:
+            reading = asyncio.create_task(model.read()) if hydration.is_waiting else None
+            try:
+                while reading is not None and not reading.done():
+                    await asyncio.wait((reading, hydration.change()), return_when=asyncio.FIRST_COMPLETED)
+                    for event in text.ended_elements():
+                        yield event
+            finally:
+                if reading is not None and not reading.done():
+                    reading.cancel()
+                    await asyncio.wait([reading])
+            part = await (reading or model.read())
+            if part is None:
+                return
+            for event in text.write(part):
+                model.note_first_text()
+                yield event
+
+    def _last_of_text(self) -> TextEvents:
+        """Yield the model's last sentence; where none was written, choose the plan in its place. Yield the
+        quote of a plan that has one."""
+        if self._model_end is not None:
+            yield from self._last_written(self._model_end)
+        if isinstance(self.plan, Quoted):
+            yield from self._quoted(self.plan)
+
+    def _last_written(self, end: TextEnd) -> TextEvents:
+        text, basis, quote = self._text, self.plan.basis, self._shown_quote()
+        if end.finish_reason is not None or text.is_over:
+            yield from text.finish(cut_short=end.is_cut)
+        if text.begun:
+            return
+        if text.is_refused:
+            self.plan = Nothing(basis, quote, _NOT_ANSWERED)
+            return
+        code = why_early(text, end) or (WITHHELD if text.sentences else None)
+        self.plan = Quoted(basis, quote, instead_of=code or (str(end) if end.is_cut else EMPTY))
+
+    def _quoted(self, plan: Quoted) -> TextEvents:
+        """Yield the units of the quote that fit; none where it has no unit that may be shown."""
+        request = self._question.request
+        unstopped = before_stop(plan.quote.blocks, request.stops)
+        if blocks := self._fitting(unstopped, max_tokens=request.max_tokens):
+            self._text.make_room(name for block in blocks for name, _, _ in block.elements)
+            # All units are added before the first is sent: so who leaves in between has the quote on record.
+            yield from list(self._text.quote(blocks))
+
+    def _fitting(self, blocks: Sequence[QuotedBlock], *, max_tokens: int | None) -> Sequence[QuotedBlock]:
+        """Return the first units that fit into the request's ``max_tokens``, one at least: none is cut."""
+        if max_tokens is None:
+            return blocks
+        count = self._services.writer.token_counter.count
+        totals = accumulate(count(block.before + block.text) for block in blocks)
+        return blocks[: max(1, sum(total <= max_tokens for total in totals))]
+
+    async def _element_events(self) -> AsyncGenerator[AnswerEvent, None]:
+        """Yield the elements that follow the text, and each element of the answer when it has ended."""
+        hydration, interruption = self.plan.basis.hydration, self.call.interruption
+        for event in self._text.place_asked():
+            yield event
+        while hydration.is_waiting and interruption.end is None:
+            await hydration.change()
+            for event in self._text.ended_elements():
+                yield event
+
+    def leave(self) -> None:
+        """Note that nobody reads the events any more: the reading task was cancelled or its stream closed."""
+        self._ended_by = CANCELLED if self.call.interruption.end == CANCELLED else DISCONNECTED
+
+    async def close(self) -> None:
+        if self._model is not None:
+            await self._model.close()
+
+    # The record's second half, and the last event
+
+    def ended(self) -> EndedAnswer:
+        """Return the second half of the record; end the trace, and all reads of live systems."""
+        services, text, model, quote = self._services, self._text, self._model, self._shown_quote()
+        end = self._ended_by or end_of_plan(self.plan, text, self._model_end)
+        self._reason = end.reason
+        hydration, steps = self.plan.basis.hydration, self.call.steps
+        hydration.cancel()  # after ``end``, whose reason names only errors of the systems
+        details = self._done = self._describe.run(
+            self.plan, text, end, quote, _asked_of(quote, services.tenant)
+        )
+        steps.end(end.outcome.value, error_code=end.code)
+        excerpts, fields = quote.excerpts, dict[str, Any](details)
+        kept_text, also = excerpts.keep(text.text), excerpts.keep_also(details.also)
+        fields["also"] = also
+        return EndedAnswer(
+            finished_at=services.clock.now(),
+            outcome=end.outcome,
+            finish_reason=end.finish_reason,
+            error_code=end.code,
+            text=kept_text,
+            sentences=tuple(text.sentences),
+            removed_markers=text.removed_markers,
+            usage=model.usage if model is not None else Usage(),
+            timings_ms=dict(steps.timings_ms),
+            inference_id=model.inference_id if model else None,
+            variant=model.variant if model else None,
+            quoted=tuple(text.quoted),
+            excerpts=excerpts.used_in(kept_text, *(part.text for part in also)),
+            approved=_approved_uses(quote) if details.mode is Mode.QUOTED else (),
+            elements=hydration.uses(),
+            differing=_differing(quote) if details.mode is not None else (),
+            **fields,
+        )
+
+    def last_event(self, ended: EndedAnswer, *, recorded: bool) -> Done | Problem | None:
+        if ended.finish_reason is None:
+            return CANCELLED_PROBLEM if ended.outcome is Outcome.CANCELLED else None
+        return Done(
+            finish_reason=ended.finish_reason,
+            citations=self._text.citations,
+            usage=ended.usage,
+            timings_ms=ended.timings_ms,
+            reason=self._reason,
+            recorded=recorded,
+            asks=self.plan.basis.reading.kept.asks,
+            **dict(self._done),  # the record has runs in place of its texts
+        )
+
+
+def _candidates_of(finding: Finding) -> tuple[CandidateDocument, ...]:
+    """Return the best ranked documents with their features, rounded."""
+    return tuple(
+        CandidateDocument(
+            document_id=candidate.document_id,
+            score=round(candidate.score, 4),
+            features={name: round(value, 4) for name, value in candidate.features.items()},
+        )
+        for candidate in finding.order[:KEPT_CANDIDATES]
+    )
+
+
+def _approved_uses(quote: Quote) -> tuple[ApprovedUse, ...]:
+    """Return the approved answers that were quoted, each once."""
+    served = (part.answer.use for part in quote.parts if part.answer is not None)
+    return tuple({use.item_id: use for use in served if use is not None}.values())
+
+
+def _uses_of_passages(quote: Quote, prompt: Prompt | None) -> tuple[PassageUse, ...]:
+    """Return what the record keeps of each source: its text only by hash."""
+    read = {document.n for document in prompt.documents} if prompt else ()
+    return tuple(
+        PassageUse(
+            passage_id=passage.passage_id,
+            document_id=passage.document_id,
+            content_hash=passage.content_hash,
+            text_hash=hashlib.sha256(passage.text.encode()).hexdigest(),
+            n=n,
+            rank=ranked.rank,
+            fused_score=ranked.fused_score,
+            lexical_rank=ranked.lexical_rank,
+            lexical_score=ranked.lexical_score,
+            vector_rank=ranked.vector_rank,
+            cosine=ranked.cosine,
+            in_prompt=n in read,
+            title=passage.title,
+            span=(passage.span.start, passage.span.end),
+            url=passage.url,
+            source=passage.source,
+        )
+        for n, ranked in enumerate(quote.passages, start=1)
+        for passage in [ranked.passage]
+    )
+
+
+def _differing(quote: Quote) -> tuple[str, ...]:
+    """Return the ids of the documents that give one thing different values, each once."""
+    parts = (part for part in quote.parts if part.differing)
+    sections = (shown for part in parts for shown in (part.section, *part.differing) if shown is not None)
+    return tuple(dict.fromkeys(section.document_id for section in sections))
+
+
+def _weights(finding: Finding) -> dict[str, str]:
+    """Return the SHA-256 of each weights file that shaped the answer, and of the router, by kind."""
+    shipped = {kind: shipped_weights(kind).sha256 for kind in _WEIGHTS}
+    router = finding.routing.router if finding.routing is not None else None
+    return shipped if router is None else {**shipped, "router": router}
+
+
+def _asked_of(quote: Quote, tenant: TenantConfig) -> tuple[SourceAsked, ...]:
+    """Return each source and its part in the answer, in the order of the tenant file; nothing for a tenant
+    with one source.
+
+    Of several questions the mean share counts, and the worst state. A live source is "not_asked" here: the
+    elements that need it ask it later, and ``Hydration.with_live_states`` adds its state.
+    """
+    routed = [
+        (part.finding.routing.shares, part.finding.states)
+        for part in quote.parts
+        if part.finding.routing is not None
+    ]
+    asked: list[SourceAsked] = []
+    for source in tenant.sources if routed else ():
+        name = source.name
+        share = round(sum(shares[name] for shares, _ in routed) / len(routed), 4)
+        parts = [
+            SourceAsked(name=name, kind=source.kind, weight=share, state=states.get(name, "not_asked"))
+            for _, states in routed
+        ]
+        asked.append(min(parts, key=lambda part: _WORST_FIRST.index(part.state)))
+    return tuple(asked)

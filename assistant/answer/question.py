@@ -1,0 +1,186 @@
+"""Opens a question: the conversation that it belongs to, and what is asked where it is a chat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from assistant.answer.call import AnswerCall, call_within
+from assistant.answer.chat import ChatRead, ReadChat
+from assistant.answer.embed import EmbedTexts, Vectors
+from assistant.answer.excerpts import fill_record, gone_from, marks_in, read_excerpts
+from assistant.answer.request import AnswerRequest
+from assistant.answer.services import TenantServices
+from assistant.domain.answers import AnswerRecord
+from assistant.domain.clock import Deadline
+from assistant.domain.errors import DependencyError, NotFoundError, RecordsUnavailableError
+from assistant.domain.identity import CareContext, Identity
+
+RECORDS_TIMEOUT_S = 3.0
+"""Limit of one read from or write to the store of answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerIds:
+    """Ids of an answer, which its caller may need before it is prepared."""
+
+    answer_id: str
+    conversation_id: str
+    asked_at: datetime
+
+    @classmethod
+    def of(cls, request: AnswerRequest, services: TenantServices) -> AnswerIds:
+        """Return new ids, in the request's conversation where it names one."""
+        answer_id = services.new_id()
+        conversation_id = request.conversation_id or services.new_id()
+        return cls(answer_id, conversation_id, services.clock.now())
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with its conversation. ``OpenQuestion`` makes it."""
+
+    request: AnswerRequest
+    identity: Identity
+    context: CareContext | None
+    """Verified: whose live data may be read."""
+    ids: AnswerIds
+    turns: tuple[AnswerRecord, ...]
+    """The last turns of the conversation, oldest first, without the texts of documents."""
+    history: tuple[AnswerRecord, ...]
+    """Those before what is asked: without the last one where its question is asked again."""
+    text: str
+    """What is asked: the request's words; of a chat its open questions, all that is recorded of it."""
+    asks_reply: bool = False
+    """Whether the agent asks what to tell the person."""
+    chat_text: str = ""
+    """Of a chat: the words of the customer and the agent's note (``ChatRead.said``), where an order's number
+    may stand. It is not recorded."""
+    vectors: Vectors = field(default_factory=dict[str, Sequence[float]])
+    """Of the texts that were embedded to read a chat."""
+
+    @property
+    def red_flag_text(self) -> str:
+        """The text in which red flags are looked for. Of a pasted chat all of it, because who wrote what is a
+        guess; of turns ``chat_text``; else what is asked. It is not recorded."""
+        if self.chat_text:
+            return self.chat_text if self.request.turns else self.request.question
+        return self.text
+
+    @property
+    def written(self) -> datetime:
+        """When the words of the question were written, as far as it is known."""
+        return self.request.written_at or self.ids.asked_at
+
+    @property
+    def two_before(self) -> tuple[str, ...]:
+        """The questions before this one, at most two, oldest first: of the records, else of the request."""
+        return tuple(turn.question for turn in self.history[-2:]) or self.request.questions_before
+
+    @property
+    def before(self) -> str | None:
+        """The question before this one; None where it is the first."""
+        return self.two_before[-1] if self.two_before else None
+
+
+class OpenQuestion:
+    """Opens the questions of one tenant.
+
+    Example::
+
+        request = AnswerRequest(question="And by mail?", conversation_id="c1")
+        ids = AnswerIds.of(request, services)
+        question = await open_question.run(request, identity=ada, ids=ids, call=call)
+        question.before  # "On which day are refills payable?"
+    """
+
+    def __init__(self, services: TenantServices, embed: EmbedTexts) -> None:
+        self._services = services
+        self._chat = ReadChat(services, embed)
+
+    async def run(
+        self,
+        request: AnswerRequest,
+        *,
+        identity: Identity,
+        ids: AnswerIds,
+        call: AnswerCall,
+        context: CareContext | None = None,
+    ) -> Question:
+        """Return the question, with the open questions of its chat in place of its words. Where it asks what
+        to say of the answer before it ("What do I tell him?"), that answer's question is asked again.
+
+        Raises NotFoundError (no such conversation, or another agent's), InvalidRequestError (turns without a
+        customer's message), RecordsUnavailableError, EmbeddingUnavailableError, OverloadedError,
+        DeadlineExceededError.
+        """
+        turns = tuple(await self._turns(request, call, agent=identity.agent))
+        history, chat = turns, await self._chat.read(request, call)
+        if chat is None:
+            chat = ChatRead(request.question)
+            if turns and await self._chat.asks_reply(request.question, call):
+                history, chat = turns[:-1], ChatRead(turns[-1].question, asks_reply=True)
+        return Question(
+            request=request,
+            identity=identity,
+            context=context,
+            ids=ids,
+            turns=turns,
+            history=history,
+            text=chat.text,
+            asks_reply=chat.asks_reply,
+            chat_text=chat.said,
+            vectors=chat.vectors,
+        )
+
+    async def _turns(self, request: AnswerRequest, call: AnswerCall, *, agent: str) -> list[AnswerRecord]:
+        """Return the conversation's last turns, oldest first; none for a new conversation.
+
+        No such conversation and another agent's take the same path: one query, one error.
+        """
+        conversation_id = request.conversation_id
+        if conversation_id is None:
+            return []
+        limit = max(2, self._services.writer.model.history_turns)
+        with call.steps.step("conversation"):
+            turns = await call_within(
+                RECORDS_TIMEOUT_S,
+                lambda _: self._services.records.list_conversation(conversation_id, limit=limit),
+                deadline=call.deadline,
+                late=RecordsUnavailableError("The store of answers does not answer; ask again."),
+            )
+        if not turns or any(turn.agent != agent for turn in turns):
+            raise NotFoundError("There is no such conversation; leave conversation_id out to begin one.")
+        return turns
+
+    async def readable_turns(self, question: Question, call: AnswerCall) -> list[AnswerRecord]:
+        """Return the last turns with their texts, for the model, oldest first; none where no model writes.
+
+        They begin after the last turn whose text showed a document that was withdrawn since, or that the
+        agent may not read now, so that there is no gap. Only excerpts of the answers' texts are read: no
+        model gets what else a turn showed. Turns that were not read within the limit are left out.
+        """
+        turns = question.turns if self._services.writes_answers else ()
+        readable: list[AnswerRecord] = []
+
+        async def read(_: Deadline) -> None:
+            for kept in reversed(turns):
+                marks = marks_in(kept.text)
+                turn = kept.model_copy(
+                    update={"excerpts": tuple(excerpt for excerpt in kept.excerpts if excerpt.mark in marks)}
+                )
+                shown = await read_excerpts(turn.excerpts, self._services.documents.texts, labels=call.labels)
+                if gone_from(turn, shown):
+                    return
+                readable.insert(0, fill_record(turn, shown))
+
+        with suppress(DependencyError):
+            await call_within(
+                RECORDS_TIMEOUT_S,
+                read,
+                deadline=call.deadline,
+                late=DependencyError("Earlier answers took too long to read."),
+            )
+        return readable
