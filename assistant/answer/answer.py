@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 from assistant.answer.adaptations import Adaptations
 from assistant.answer.call import AnswerCall, SideTasks, begin_steps, fail_span
-from assistant.answer.elements import CallBounds, Hydration
+from assistant.answer.elements import AskedLive, CallBounds, Hydration
 from assistant.answer.embed import EmbedTexts
 from assistant.answer.end import DescribeEnd
 from assistant.answer.events import AnswerEvent
@@ -96,35 +96,33 @@ class AnswerQuestion:
             reading = await self.read.run(question, call)
             red_flags = beside.begin(self.read.raise_flags(question, reading, call))
             findings = await self.find.run(reading.parts, call)
-            index, degraded = await self._index_state(findings, call)
+            index, not_found = await self._index_state(findings, call)
             hydration = Hydration(services, reading.caller, deadline=deadline, bounds=self.bounds)
             on_error.callback(hydration.cancel)
             call.interruption.when_left(hydration.cancel)
-            prompt = self.prompt.run(question, findings, await turns, call)
-            quote = None
-            if prompt is not None:
+
+            async def basis(live: AskedLive, index: IndexState, *left_out: str) -> Basis:
+                flags = await red_flags
+                degraded = (*reading.degraded, *not_found, *left_out, *flags.degraded)
+                return Basis(question, reading, flags, index, live, hydration, degraded, call)
+
+            if prompt := self.prompt.run(question, findings, await turns, call):
                 live = hydration.ask(reading.live)  # elements that the text names are read when it names them
-            else:
-                quote = await self.quote.run(findings, None, identity, call)
-                live = hydration.ask(
-                    reading.live, named=(*quote.elements, *quote.of_items), answered=quote.answered
-                )
-                for name in quote.elements:
-                    hydration.begin(name)
-                if len(quote.answered) < len(quote.parts):
-                    # A damaged index must never look like "not known".
-                    await services.index_watch.require_complete(deadline=deadline)
-                    index = services.index_watch.state
-            flags = await red_flags
-            degraded = (*reading.degraded, *degraded, *(quote.degraded if quote else ()), *flags.degraded)
-            basis = Basis(question, reading, flags, index, live, hydration, degraded, call)
-            if prompt is not None:
-                return Written(basis, findings, prompt)
-            if quote is None:
-                raise RuntimeError("Without a prompt there is a quote.")
+                return Written(await basis(live, index), findings, prompt)
+            quote = await self.quote.run(findings, None, identity, call)
+            live = hydration.ask(
+                reading.live, named=(*quote.elements, *quote.of_items), answered=quote.answered
+            )
+            for name in quote.elements:
+                hydration.begin(name)
+            if len(quote.answered) < len(quote.parts):
+                # A damaged index must never look like "not known".
+                await services.index_watch.require_complete(deadline=deadline)
+                index = services.index_watch.state
+            rests_on = await basis(live, index, *quote.degraded)
             if quote.answered:
-                return Quoted(basis, quote)
-            return Nothing(basis, quote, _why_nothing(quote) if reading.kept.asks else _NOTHING_ASKED)
+                return Quoted(rests_on, quote)
+            return Nothing(rests_on, quote, _why_nothing(quote) if reading.kept.asks else _NOTHING_ASKED)
 
     def stream(self, plan: Plan, *, resumable: bool = False) -> AsyncGenerator[AnswerEvent, None]:
         """Return the events of the plan, as ``send`` yields them; they can be read once."""
