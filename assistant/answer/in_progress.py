@@ -20,7 +20,7 @@ from assistant.answer.end import (
     end_of_plan,
     why_early,
 )
-from assistant.answer.events import AnswerEvent, Done, Problem, Sources, Started
+from assistant.answer.events import AnswerEvent, Done, Problem, Sources
 from assistant.answer.find import KEPT_CANDIDATES, Finding
 from assistant.answer.offers import QuotedBlock
 from assistant.answer.plan import Nothing, Plan, Quoted, Written
@@ -80,10 +80,12 @@ class AnswerInProgress:
         self._settings_hash = settings_hash
         self.plan: Plan = plan
         self.call = plan.basis.call
+        self.red_flags = plan.basis.red_flags.flags
         self._question = plan.basis.question
         self._quote = None if isinstance(plan, Written) else plan.quote.without_scores()
         """None until ``open`` has made it beside the model."""
         self._prompt = plan.prompt if isinstance(plan, Written) else None
+        self.recorded_model = services.writer.model.recorded if self._prompt is not None else None
         self._model = None
         if self._prompt is not None:
             stops = self._question.request.stops
@@ -171,19 +173,6 @@ class AnswerInProgress:
             settings_hash=self._settings_hash,
             weights=_weights(first),
             trace_id=self.call.steps.trace_id,
-        )
-
-    def started(self, begun: BegunAnswer, *, resumable: bool) -> Started:
-        return Started(
-            answer_id=begun.answer_id,
-            conversation_id=begun.conversation_id,
-            model=begun.model_id,
-            index_version=begun.index_version,
-            trace_id=begun.trace_id,
-            resumable=resumable,
-            red_flags=self.plan.basis.red_flags.flags,
-            unchecked_language=begun.unchecked_language,
-            recorded_model=self._services.writer.model.recorded if self._prompt is not None else None,
         )
 
     # The events

@@ -23,7 +23,7 @@ from assistant.answer.question import RECORDS_TIMEOUT_S, Question
 from assistant.answer.read import MessageReading, RaisedFlags
 from assistant.answer.record import RecordWriter
 from assistant.answer.section import Quote
-from assistant.domain.answers import AnswerRecord, BegunAnswer, EndedAnswer
+from assistant.domain.answers import AnswerRecord, BegunAnswer, EndedAnswer, RedFlag
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,9 @@ class InProgress(Protocol):
     ``ended`` no more is shown."""
 
     call: AnswerCall
+    red_flags: tuple[RedFlag, ...]
+    recorded_model: str | None
+    """Both as in ``Started``."""
 
     async def open(self) -> Sources:
         """Begin, and return the sources."""
@@ -98,8 +101,6 @@ class InProgress(Protocol):
     def begun(self) -> BegunAnswer:
         """Return the first half of the record, as far as it is known."""
         ...
-
-    def started(self, begun: BegunAnswer, *, resumable: bool) -> Started: ...
 
     def events(self) -> AsyncGenerator[AnswerEvent, None]:
         """Yield what follows the sources, but for the last event."""
@@ -147,7 +148,17 @@ async def send(
     try:
         sources = await progress.open()
         begun = progress.begun()
-        yield progress.started(begun, resumable=resumable)
+        yield Started(
+            answer_id=begun.answer_id,
+            conversation_id=begun.conversation_id,
+            model=begun.model_id,
+            index_version=begun.index_version,
+            trace_id=begun.trace_id,
+            resumable=resumable,
+            red_flags=progress.red_flags,
+            unchecked_language=begun.unchecked_language,
+            recorded_model=progress.recorded_model,
+        )
         yield sources
         await records.begin(begun, within_s=progress.call.deadline.remaining_s() + RECORDS_TIMEOUT_S)
         async with aclosing(progress.events()) as events:

@@ -15,7 +15,7 @@ from opentelemetry.trace import SpanKind
 from pydantic import model_validator
 
 from assistant.answer.call import AnswerCall, InterruptedAnswerError, begin_steps
-from assistant.answer.events import AnswerEvent, Checks, Done, Sources, Started, Token
+from assistant.answer.events import AnswerEvent, Checks, Done, Sources, Token
 from assistant.answer.excerpts import fill_record, gone_from, read_excerpts
 from assistant.answer.live_macs import LiveMacs
 from assistant.answer.plan import send
@@ -36,6 +36,7 @@ from assistant.domain.answers import (
     Mode,
     Outcome,
     QuotedUnit,
+    RedFlag,
     ReplyBody,
     ReplyCheck,
     Usage,
@@ -304,6 +305,8 @@ class ReplyInProgress:
     def __init__(self, services: TenantServices, plan: ReplyPlan, replies: WriteReply) -> None:
         self._services, self._plan, self._replies = services, plan, replies
         self.call = plan.call
+        self.red_flags: tuple[RedFlag, ...] = ()
+        self.recorded_model = services.writer.model.recorded
         ids = AnswerIds(plan.begun.answer_id, plan.begun.conversation_id, plan.begun.asked_at)
         self._model = ModelText(services, plan.prompt, ids, plan.call)
         self._written, self._checked = "", CheckedReply(())
@@ -316,17 +319,6 @@ class ReplyInProgress:
 
     def begun(self) -> BegunAnswer:
         return self._plan.begun
-
-    def started(self, begun: BegunAnswer, *, resumable: bool) -> Started:
-        return Started(
-            answer_id=begun.answer_id,
-            conversation_id=begun.conversation_id,
-            model=begun.model_id,
-            index_version=begun.index_version,
-            trace_id=begun.trace_id,
-            resumable=resumable,
-            recorded_model=self._services.writer.model.recorded,
-        )
 
     async def events(self) -> AsyncGenerator[AnswerEvent, None]:
         model, lines = self._model, self._plan.lines
