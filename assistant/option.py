@@ -198,9 +198,8 @@ class Option:
         """Return trials by the ``run`` of a figure: {"approved": match_approved}."""
         return {}
 
-    def after_written(self, services: TenantServices, writer: RecordWriter) -> AfterWritten | None:
-        """Return what is asked after a written answer of an evaluation. ``writer``: of the answers'
-        records."""
+    def after_written(self, services: TenantServices, records: RecordWriter) -> AfterWritten | None:
+        """Return what is asked after a written answer of an evaluation. ``records`` keeps the answers."""
 
     def head(self) -> Head | None:
         """Return the data on which ``make fit`` fits the option's head."""

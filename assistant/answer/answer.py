@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from assistant.answer.adaptations import Adaptations
-from assistant.answer.call import AnswerCall, SideTasks, begin_steps, fail_span
+from assistant.answer.call import AnswerCall, SideTasks, fail_span
 from assistant.answer.elements import AskedLive, CallBounds, Hydration
 from assistant.answer.embed import EmbedTexts
 from assistant.answer.end import DescribeEnd
@@ -17,7 +17,7 @@ from assistant.answer.in_progress import AnswerInProgress
 from assistant.answer.index_watch import IndexState
 from assistant.answer.plan import Basis, Nothing, Plan, Quoted, Written, send
 from assistant.answer.prompt import BuildPrompt
-from assistant.answer.question import RECORDS_TIMEOUT_S, AnswerIds, OpenQuestion
+from assistant.answer.question import RECORDS_TIMEOUT_S, AnswerIds, OpenQuestion, begin_call
 from assistant.answer.read import ReadQuestion
 from assistant.answer.record import RecordWriter
 from assistant.answer.request import AnswerRequest
@@ -84,10 +84,7 @@ class AnswerQuestion:
         services = self._services
         services.index_watch.require_own()
         ids = ids or AnswerIds.of(request, services)
-        steps = begin_steps(
-            ids.answer_id, ids.conversation_id, tenant=services.tenant.name, clock=services.clock
-        )
-        call = AnswerCall(identity.labels, deadline, steps, request.filters)
+        call = begin_call(services, ids, labels=identity.labels, deadline=deadline, filters=request.filters)
         with _ended_on_error(call) as on_error, SideTasks() as beside:
             question = await self.open_question.run(
                 request, identity=identity, ids=ids, call=call, context=context

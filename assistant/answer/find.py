@@ -379,9 +379,9 @@ class RankByUnits:
         score = weights.score(features) + (for_source + for_age)
         return RankedDocument(candidate.document_id, score, {**candidate.features, **features})
 
-    def rows(self, units: Sequence[ScoredUnit], finding: Finding) -> tuple[Row, ...]:
-        """Return the rows among the units of a document that the question names."""
-        return rows_about(units, finding.asked, stems=self.scorer.stems)
+    def rows(self, document: StoredDocument, finding: Finding) -> tuple[Row, ...]:
+        """Return the rows of a document that the question names."""
+        return rows_about(finding.scored[document.card.document_id], finding.asked, stems=self.scorer.stems)
 
 
 class FindDocuments:
@@ -473,7 +473,7 @@ class FindDocuments:
         by_words = tuple(replace(finding, order=self._by_units.order(finding, {})).read)
         gate = finding.gate
         if not gate.passed:
-            rows = self._by_units.rows(scored[by_words[0].card.document_id], finding)
+            rows = self._by_units.rows(by_words[0], finding)
             is_near = any(row.coverage >= _NEAR_ROW_COVERAGE for row in rows)
             gate = gate.model_copy(update={"passed": is_near})
         return replace(finding, by_words=by_words, gate=gate)

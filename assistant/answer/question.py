@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from assistant.answer.call import AnswerCall, call_within
+from assistant.answer.call import NO_FILTERS, AnswerCall, begin_steps, call_within
 from assistant.answer.chat import ChatRead, ReadChat
 from assistant.answer.embed import EmbedTexts, Vectors
 from assistant.answer.excerpts import fill_record, gone_from, marks_in, read_excerpts
@@ -15,6 +15,7 @@ from assistant.answer.request import AnswerRequest
 from assistant.answer.services import TenantServices
 from assistant.domain.answers import AnswerRecord
 from assistant.domain.clock import Deadline
+from assistant.domain.documents import SearchFilters
 from assistant.domain.errors import DependencyError, NotFoundError, RecordsUnavailableError
 from assistant.domain.identity import CareContext, Identity
 
@@ -36,6 +37,19 @@ class AnswerIds:
         answer_id = services.new_id()
         conversation_id = request.conversation_id or services.new_id()
         return cls(answer_id, conversation_id, services.clock.now())
+
+
+def begin_call(
+    services: TenantServices,
+    ids: AnswerIds,
+    *,
+    labels: frozenset[str],
+    deadline: Deadline,
+    filters: SearchFilters = NO_FILTERS,
+) -> AnswerCall:
+    """Return the call of an answer, whose root span begins; ``Steps.end`` ends it."""
+    steps = begin_steps(ids.answer_id, ids.conversation_id, tenant=services.tenant.name, clock=services.clock)
+    return AnswerCall(labels, deadline, steps, filters)
 
 
 @dataclass(frozen=True, slots=True)

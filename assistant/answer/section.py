@@ -437,7 +437,7 @@ class ChooseSection:
         others that contradict it."""
         best, *others = finding.read
         part, query, also = PartQuote(finding, finding.offered), finding.query, None
-        rows = self._rows(best, finding)
+        rows = self._by_units.rows(best, finding)
         section = choose(
             best,
             finding.scored[best.card.document_id],
@@ -448,12 +448,11 @@ class ChooseSection:
         contends = bool(others) and finding.order[0].score - finding.order[1].score <= _CONTENDS_WITHIN
         if contends and part.answer is None and not part.refusal:
             second, units = others[0], finding.scored[others[0].card.document_id]
-            also = choose(second, units, max_words=query.also_words, rows=self._rows(second, finding))
+            also = choose(
+                second, units, max_words=query.also_words, rows=self._by_units.rows(second, finding)
+            )
         differ = self._differing(section, rows, others, finding) if section is not None else ()
         return replace(part, section=section, also=also, differing=differ)
-
-    def _rows(self, document: StoredDocument, finding: Finding) -> tuple[Row, ...]:
-        return self._by_units.rows(finding.scored[document.card.document_id], finding)
 
     def _differing(
         self, section: Section, named: Sequence[Row], others: Sequence[StoredDocument], finding: Finding
@@ -470,7 +469,7 @@ class ChooseSection:
         topics = [term.forms for term in finding.asked.terms if term.forms & above]
         differ: list[Section] = []
         for other in others if rows else ():
-            units, other_rows = finding.scored[other.card.document_id], self._rows(other, finding)
+            units, other_rows = finding.scored[other.card.document_id], self._by_units.rows(other, finding)
             stems = scorer.stems_of(other, units)
             if (contrary := differing(rows, other_rows)) and all(forms & stems for forms in topics):
                 differ.append(of_rows(other, units, contrary))

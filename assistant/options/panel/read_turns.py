@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assistant.answer.answer import AnswerQuestion
-from assistant.answer.call import AnswerCall, SideTasks, begin_steps
-from assistant.answer.question import AnswerIds
+from assistant.answer.call import SideTasks
+from assistant.answer.question import AnswerIds, begin_call
 from assistant.answer.request import AnswerRequest
 from assistant.answer.scores import shipped_weights
 from assistant.answer.section import PartQuote, Section
@@ -89,10 +89,7 @@ class ReadTurns:
         services.index_watch.require_own()  # raises if the index is another tenant's
         request = AnswerRequest(turns=tuple(turns), mode="quoted")
         ids = AnswerIds.of(request, services)
-        steps = begin_steps(
-            ids.answer_id, ids.conversation_id, tenant=services.tenant.name, clock=services.clock
-        )
-        call = AnswerCall(identity.labels, deadline, steps)
+        call = begin_call(services, ids, labels=identity.labels, deadline=deadline)
         try:
             with SideTasks() as beside:
                 question = await answers.open_question.run(request, identity=identity, ids=ids, call=call)
@@ -112,4 +109,4 @@ class ReadTurns:
                 (*degraded, *raised.degraded),
             )
         finally:
-            steps.root.end()
+            call.steps.root.end()

@@ -33,10 +33,10 @@ class Reply(Option):
         }
         return config.model_copy(update=added)
 
-    def after_written(self, services, writer):
+    def after_written(self, services, records):
         from assistant.options.reply.trial import RepliesOfAnswers
 
-        return RepliesOfAnswers(services, writer)
+        return RepliesOfAnswers(services, records)
 
 
 OPTION = Reply()

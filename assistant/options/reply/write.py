@@ -14,13 +14,13 @@ from typing import Self
 from opentelemetry.trace import SpanKind
 from pydantic import model_validator
 
-from assistant.answer.call import AnswerCall, InterruptedAnswerError, begin_steps
+from assistant.answer.call import AnswerCall, InterruptedAnswerError
 from assistant.answer.events import AnswerEvent, Checks, Done, Sources, Token
 from assistant.answer.excerpts import fill_record, gone_from, read_excerpts
 from assistant.answer.live_macs import LiveMacs
 from assistant.answer.plan import send
 from assistant.answer.prompt import Prompt, count_tokens, load_prompt, neutralise, quoted, rendered
-from assistant.answer.question import AnswerIds
+from assistant.answer.question import AnswerIds, begin_call
 from assistant.answer.record import RecordWriter
 from assistant.answer.request import AnswerRequest
 from assistant.answer.services import TenantServices
@@ -189,9 +189,7 @@ class WriteReply:
             raise ConflictError("No model writes for this tenant: write the reply yourself.")
         lines = await self.lines_of(request.reply_to, request.live, identity=identity)
         prompt, ids = self._prompt(request, lines), ids or AnswerIds.of(request, services)
-        steps = begin_steps(
-            ids.answer_id, ids.conversation_id, tenant=services.tenant.name, clock=services.clock
-        )
+        call = begin_call(services, ids, labels=identity.labels, deadline=deadline)
         record, model = lines.record, services.writer.model
         begun = BegunAnswer(
             answer_id=ids.answer_id,
@@ -213,9 +211,9 @@ class WriteReply:
             model_digest=model.digest,
             parameters={"max_tokens": prompt.max_tokens, "style": request.style},
             settings_hash=self._settings_hash,
-            trace_id=steps.trace_id,
+            trace_id=call.steps.trace_id,
         )
-        return ReplyPlan(begun, prompt, lines, AnswerCall(identity.labels, deadline, steps))
+        return ReplyPlan(begun, prompt, lines, call)
 
     def stream(self, plan: ReplyPlan, *, resumable: bool = False) -> AsyncGenerator[AnswerEvent, None]:
         """Return the events: started, sources (none), token*, checks (by code), then done with all checks.

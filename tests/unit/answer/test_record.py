@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from assistant.answer.section import KEPT_CANDIDATES
+from assistant.answer.find import KEPT_CANDIDATES
 from assistant.domain.answers import FinishReason, Outcome
 from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT
 from tests.fakes.answering import FakeTenant, agent, cosine, document, vector_of, word_score
