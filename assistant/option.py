@@ -29,9 +29,9 @@ if TYPE_CHECKING:  # the rooms above, each of which says at what it calls
     from fastapi import FastAPI
     from typer import Typer
 
+    from assistant.answer.answer import AnswerQuestion
     from assistant.answer.offers import Offer
     from assistant.answer.read import Beside
-    from assistant.answer.record import RecordWriter
     from assistant.answer.services import AnswerWriter, LiveData, TenantServices
     from assistant.documents.formats import ConvertedKind
     from assistant.documents.withdraw import KeptTexts
@@ -138,6 +138,10 @@ class Option:
     async def writer(self, stores: ModelStores) -> AnswerWriter | None:
         """Return the model that writes for a tenant in place of its SageMaker endpoint. The first counts."""
 
+    async def deployed_writer(self, tenant: TenantConfig, stack: AsyncExitStack) -> AnswerWriter | None:
+        """Return the model that writes for a deployed tenant, called by the caller's own AWS credentials. The
+        first counts."""
+
     def replacer(self) -> Callable[[str], str] | None:
         """Return what replaces patients' data in the texts of captured calls. The first counts."""
 
@@ -198,8 +202,8 @@ class Option:
         """Return trials by the ``run`` of a figure: {"approved": match_approved}."""
         return {}
 
-    def after_written(self, services: TenantServices, records: RecordWriter) -> AfterWritten | None:
-        """Return what is asked after a written answer of an evaluation. ``records`` keeps the answers."""
+    def after_written(self, services: TenantServices, answers: AnswerQuestion) -> AfterWritten | None:
+        """Return what is asked after a written answer of an evaluation. ``answers`` answers the questions."""
 
     def head(self) -> Head | None:
         """Return the data on which ``make fit`` fits the option's head."""

@@ -11,7 +11,7 @@ import sys
 import uuid
 from contextlib import aclosing
 
-from assistant.answer.events import Done, Problem, Sources, Started, Token
+from assistant.answer.events import Checked, Done, Problem, Sources, Started, Token
 from assistant.client import AssistantClient, Question, RefusedByServiceError
 from assistant.domain.answers import Verdict, VerdictLabel
 
@@ -34,6 +34,9 @@ async def ask(question: str) -> int:
                     case Done():
                         succeeded = True
                         print(f"\n-- {event.finish_reason}, cites {list(event.citations)}")
+                    case Checked():
+                        doubted = [check for check in event.sentences if check.verdict != "held"]
+                        print(f"-- checked by {event.by}: {len(doubted)} sentences to look at")
                     case Problem():
                         print(f"\n-- failed: {event.code}: {event.detail}", file=sys.stderr)
                     case _:

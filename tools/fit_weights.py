@@ -1,11 +1,11 @@
 """``make fit``: learns the shipped weights files from the tuning halves of the committed questions.
 
-    python -m tools.fit_weights [ranking|red_flags|support|chat|HEAD] [--state DIR]
+    python -m tools.fit_weights [ranking|red_flags|chat|HEAD] [--state DIR]
 
 *ranking* fits ranker, units and the head of readings. It asks the questions twice: with the present weights,
 and with the new ranker and the new weights of units. The head of readings is fitted on the vectors of the
-same questions and of the shop's. *red_flags*, *support* and *chat* fit the heads of red flags, of the support
-check and of chats, HEAD one that an option brings (``live``). ``git checkout assistant/answer/weights``
+same questions and of the shop's. *red_flags* and *chat* fit the heads of red flags and of chats, HEAD one
+that an option brings (``live``). ``git checkout assistant/answer/weights``
 restores the files.
 """
 
@@ -36,22 +36,19 @@ from assistant.answer.red_flags import FlagWeights, ordinary_messages, pieces
 from assistant.answer.scores import INDEX_FEATURES, Kind, WeightsFile, shipped_weights, standardised
 from assistant.answer.section import PartQuote
 from assistant.answer.services import TenantServices
-from assistant.answer.support import WEIGHTS
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.errors import AssistantError
 from assistant.evaluation.estimator import Estimator, Floats, Lists
 from assistant.evaluation.judging import Observed, Observer, is_gold
-from assistant.evaluation.questions import EvaluationQuestion, load_questions, load_rows, split_of
+from assistant.evaluation.questions import EvaluationQuestion, load_questions, load_rows
 from assistant.evaluation.routing import RoutedQuestion
 from assistant.evaluation.trials import (
-    Case,
     FlaggedMessage,
     GoingOn,
     Head,
     LiveQuestion,
     WrittenChat,
     embedded,
-    support_cases,
 )
 from assistant.option import joined
 from assistant.terminal.loading import load_if_empty
@@ -87,8 +84,6 @@ otherwise. Chosen on the tuning half: with it all follow-ups are found, and no o
 _RULES_EVERY = 3
 """Each third answerable question of a tenant is an example of the kind ``rule``."""
 _TENANTS = ("pharmacy", "clinic")
-_PULL = 5.0
-"""Strength of the penalty of the support check, over all samples."""
 _CHAT_SCALES = 1.2, 1.4
 """Factors of a vector and of counts beside it, chosen by leaving one of five writers out."""
 
@@ -379,15 +374,6 @@ async def _fitted_flags(services: TenantServices, questions: Path) -> FlagWeight
     )
 
 
-def support_rows(questions: Path) -> list[tuple[str, Case]]:
-    """Return kind (``right`` or what is wrong) and case of the samples of the tuning halves: sentences
-    written by hand, and those of recorded answers."""
-    names = ("sentences", "paraphrases", "wrong_claims", "recorded")
-    paths = [questions / "support" / f"{name}.jsonl" for name in names]
-    rows = support_cases(paths, knowledge=questions.parent / "knowledge")
-    return [(kind, case) for kind, case in rows if split_of(case.group) == "tuning"]
-
-
 async def fit_chat(services: TenantServices, questions: Path) -> ChatWeights:
     """Return ``chat.json``, fitted on the chats of ``tuning_*.jsonl``.
 
@@ -433,27 +419,6 @@ async def fit_head(head: Head, services: Mapping[str, TenantServices], questions
     return weights_file(head.kind, head.features, values, bias=bias, fitted_on=_hashes(paths))
 
 
-def fit_support(rows: Sequence[tuple[str, Case]]) -> dict[str, object]:
-    """Return ``support.json``, fitted on the samples that no rule before the head decides.
-
-    Right and wrong samples count alike: those of the smaller class are repeated.
-    """
-    names = [name for weights in WEIGHTS.values() for name in weights]
-    samples_of: dict[bool, list[list[float]]] = {True: [], False: []}
-    for kind, case in rows:
-        if not set(case.check().reasons) & {"foreign_value", "value_not_cited", "no_citation"}:
-            found = case.features()
-            samples_of[kind == "right"].append([found.get(name, 0.0) for name in names])
-    penalty = _PULL / (2 * sum(map(len, samples_of.values())))
-    most = max(map(len, samples_of.values()))
-    right, wrong = ([rows[at % len(rows)] for at in range(most)] for rows in samples_of.values())
-    labels = [True] * most + [False] * most
-    weights, bias = fit_logistic(np.array(right + wrong), labels, penalty=penalty)
-    found = {name: round(value, 2) for name, value in zip(names, weights, strict=True)}
-    by_reason = {reason: {name: found[name] for name in of_reason} for reason, of_reason in WEIGHTS.items()}
-    return {"weights": by_reason, "bias": round(bias, 2)}
-
-
 def _hashes(paths: Iterable[Path]) -> str:
     """Return the files' names, each with 16 hex digits of its SHA-256."""
     return ", ".join(
@@ -475,9 +440,6 @@ async def _fit(runtime: LocalRuntime, folder: Path, what: str) -> None:
         elif what == "chat":
             fitted = await fit_chat(services[_TENANTS[0]], questions)
             (folder / "chat.json").write_text(fitted.model_dump_json() + "\n", encoding="utf-8")
-        elif what == "support":
-            head = fit_support(support_rows(questions))
-            (folder / "support.json").write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
         else:
             await _RankingFit(runtime, folder).run(services)
 
@@ -488,7 +450,7 @@ def main() -> int:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["ranking", "red_flags", "support", "chat", *(head.kind for head in heads)],
+        choices=["ranking", "red_flags", "chat", *(head.kind for head in heads)],
         default="ranking",
     )
     parser.add_argument("--state", type=Path, default=Path(".state"), metavar="DIR")

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from assistant.answer.adaptations import Adaptations
 from assistant.answer.call import AnswerCall, SideTasks, fail_span
+from assistant.answer.check_model import CheckByModel
 from assistant.answer.elements import AskedLive, CallBounds, Hydration
 from assistant.answer.embed import EmbedTexts
 from assistant.answer.end import DescribeEnd
 from assistant.answer.events import AnswerEvent
 from assistant.answer.excerpts import shown_title
 from assistant.answer.find import FindDocuments, Finding, RankByUnits
-from assistant.answer.in_progress import AnswerInProgress
+from assistant.answer.in_progress import AnswerInProgress, AnswerSteps
 from assistant.answer.index_watch import IndexState
 from assistant.answer.plan import Basis, Nothing, Plan, Quoted, Written, send
-from assistant.answer.prompt import BuildPrompt
-from assistant.answer.question import RECORDS_TIMEOUT_S, AnswerIds, OpenQuestion, begin_call
+from assistant.answer.prompt import BuildPrompt, Prompt
+from assistant.answer.question import RECORDS_TIMEOUT_S, AnswerIds, OpenQuestion, Question, begin_call
 from assistant.answer.read import ReadQuestion
+from assistant.answer.read_model import ReadByModel
 from assistant.answer.record import RecordWriter
 from assistant.answer.request import AnswerRequest
 from assistant.answer.section import MakeQuote, Quote
 from assistant.answer.services import TenantServices
+from assistant.answer.widen import ReadingBeside, WidenSearch
+from assistant.domain.answers import AnswerRecord
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import CareContext, Identity
@@ -57,7 +62,10 @@ class AnswerQuestion:
         self.open_question = OpenQuestion(services, self.embed)
         self.read = ReadQuestion(services, self.adaptations, self.embed)
         self.find = FindDocuments(services, self.adaptations, by_units)
+        self.widen = WidenSearch(self.embed, self.find)
         self.prompt = BuildPrompt(services, self.adaptations)
+        self.read_model = ReadByModel(services) if services.writes_answers else None
+        self.check = CheckByModel(services)
         self.quote = MakeQuote(services, self.adaptations, by_units)
         self.describe = DescribeEnd(services)
         self.records = RecordWriter(services.records, timeout_s=RECORDS_TIMEOUT_S, clock=services.clock)
@@ -85,13 +93,16 @@ class AnswerQuestion:
         services.index_watch.require_own()
         ids = ids or AnswerIds.of(request, services)
         call = begin_call(services, ids, labels=identity.labels, deadline=deadline, filters=request.filters)
-        with _ended_on_error(call) as on_error, SideTasks() as beside:
+        with ended_on_error(call) as on_error, SideTasks() as beside:
             question = await self.open_question.run(
                 request, identity=identity, ids=ids, call=call, context=context
             )
             turns = beside.begin(self.open_question.readable_turns(question, call))
             reading = await self.read.run(question, call)
             red_flags = beside.begin(self.read.raise_flags(question, reading, call))
+            read = self._begin_reading(question, call)
+            if read is not None:
+                on_error.callback(read.cancel)
             findings = await self.find.run(reading.parts, call)
             index, not_found = await self._index_state(findings, call)
             hydration = Hydration(services, reading.caller, deadline=deadline, bounds=self.bounds)
@@ -101,11 +112,14 @@ class AnswerQuestion:
             async def basis(live: AskedLive, index: IndexState, *left_out: str) -> Basis:
                 flags = await red_flags
                 degraded = (*reading.degraded, *not_found, *left_out, *flags.degraded)
-                return Basis(question, reading, flags, index, live, hydration, degraded, call)
+                return Basis(question, reading, flags, index, live, hydration, degraded, call, read)
 
-            if prompt := self.prompt.run(question, findings, await turns, call):
+            readable = await turns
+            if prompt := self.prompt.run(question, findings, readable, call):
                 live = hydration.ask(reading.live)  # elements that the text names are read when it names them
-                return Written(await basis(live, index), findings, prompt)
+                return Written(await basis(live, index), findings, prompt, tuple(readable), question.is_chat)
+            if read is not None and (found := await self._as_read(question, findings, readable, read, call)):
+                return Written(await basis(hydration.ask(reading.live), index), *found, tuple(readable))
             quote = await self.quote.run(findings, None, identity, call)
             live = hydration.ask(
                 reading.live, named=(*quote.elements, *quote.of_items), answered=quote.answered
@@ -123,10 +137,38 @@ class AnswerQuestion:
 
     def stream(self, plan: Plan, *, resumable: bool = False) -> AsyncGenerator[AnswerEvent, None]:
         """Return the events of the plan, as ``send`` yields them; they can be read once."""
-        progress = AnswerInProgress(
-            self._services, plan, self.quote, self.describe, settings_hash=self._settings_hash
-        )
+        steps = AnswerSteps(self.widen, self.prompt, self.quote, self.describe, self.check)
+        progress = AnswerInProgress(self._services, plan, steps, settings_hash=self._settings_hash)
         return send(progress, self.records, resumable=resumable)
+
+    def _begin_reading(self, question: Question, call: AnswerCall) -> ReadingBeside | None:
+        """Begin to let the model read the conversation beside the search; it goes on while the plan is sent.
+        A single message is read for an emergency, and searched as read only where its own words find nothing
+        near. None where no model reads it."""
+        tenant, is_auto = self._services.tenant, question.request.mode == "auto"
+        is_read = tenant.generation.reads and is_auto and (question.is_chat or bool(tenant.red_flags))
+        if self.read_model is None or not is_read:
+            return None
+        block = self.prompt.block(question.conversation, at=question.written)
+        reading = ReadingBeside(asyncio.create_task(self.read_model.run(block, deadline=call.deadline)))
+        call.interruption.when_left(reading.cancel)
+        return reading
+
+    async def _as_read(
+        self,
+        question: Question,
+        findings: Sequence[Finding],
+        turns: Sequence[AnswerRecord],
+        read: ReadingBeside,
+        call: AnswerCall,
+    ) -> tuple[tuple[Finding, ...], Prompt] | None:
+        """Return what the model's own searches find where the conversation's words find nothing near, and the
+        prompt of it; None where they find nothing either, or an option answers."""
+        if any(offered.answers for finding in findings for offered in finding.offered):
+            return None
+        asked, _ = await self.widen.run(read, findings, call)
+        prompt = self.prompt.run(question, findings, turns, call, asked=asked) if asked else None
+        return None if prompt is None else (asked[:1], prompt)
 
     async def _index_state(
         self, findings: Sequence[Finding], call: AnswerCall
@@ -152,7 +194,7 @@ def _why_nothing(quote: Quote) -> str:
 
 
 @contextmanager
-def _ended_on_error(call: AnswerCall) -> Generator[ExitStack, None, None]:
+def ended_on_error(call: AnswerCall) -> Generator[ExitStack, None, None]:
     """Yield callbacks that run only if the body raises; the first ends the root span, which the stream ends
     otherwise."""
     with ExitStack() as on_error:

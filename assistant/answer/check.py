@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from assistant.answer.check_model import Claim, SourceLine
 from assistant.answer.elements import Hydration, LiveSlot
 from assistant.answer.events import ElementChanged, SentenceEnded, Token
 from assistant.answer.excerpts import NO_LABELS
@@ -155,6 +156,8 @@ MOST_CHARACTERS = 24_000
 _DEBRIS = re.compile(r"^\W*(?:<[/|]?[A-Za-z]|\[/?[A-Z_]{2,}\])|^[\s`]*[{\[]\s*[\"{]|^\s*```[A-Za-z]")
 """The start of a tag, a tag of a chat template, JSON or code: "<tool_call>", "[INST]", '{"answer"',
 "```json"."""
+_DESK = re.compile(r"[*_]*Desk:[*_]* ?(\d{1,3})[.*_]*")
+"""The line by which the model names the desk that can take over, by its number in the prompt; 0: none."""
 _WORD = re.compile(r"\w+")
 _LOOP_WORDS = 12
 """From this many words on, a sentence is checked for loops inside itself."""
@@ -234,6 +237,8 @@ class AnswerText:
         """The check that ended the written part before the model did: a code of ``done.fallback``."""
         self.is_refused = False
         """Whether the model said that the documents do not answer."""
+        self.desk: int | None = None
+        """Number of the desk that the model named; 0: none fits. None: it named nothing."""
         self.is_partial = False
         """Whether the model said that the documents do not say a part."""
         self.sentences: list[Sentence] = []
@@ -315,6 +320,24 @@ class AnswerText:
             )
             if self._hydration is not None:
                 yield from _place_elements(block, self._hydration, start=start)
+
+    def claims(self) -> tuple[list[tuple[int, Claim]], list[tuple[SourceLine, CitedUnit]]]:
+        """Return the sentences that are shown, by index, and the lines that they cite, with their places."""
+        text, lines = self.text, dict[CitedUnit, tuple[int, SourceLine]]()
+        claims: list[tuple[int, Claim]] = []
+        for sentence in self.sentences:
+            for cited in sentence.cited:
+                if cited not in lines:
+                    lines[cited] = len(lines), self._line_of(cited)
+            if sentence.start < sentence.end:
+                at = tuple(lines[cited][0] for cited in sentence.cited)
+                claims.append((sentence.index, Claim(text[sentence.start : sentence.end], at)))
+        return claims, [(line, cited) for cited, (_, line) in lines.items()]
+
+    def _line_of(self, cited: CitedUnit) -> SourceLine:
+        document = self._documents[cited.n]
+        unit = next(unit for unit in document.units if unit.span.start == cited.start)
+        return SourceLine(document.document.card.title, unit.heading, unit.text)
 
     @property
     def begun(self) -> bool:
@@ -402,6 +425,9 @@ class AnswerText:
             if len(piece) > LONGEST_SENTENCE_CHARACTERS or _DEBRIS.search(piece):
                 self.failure = "debris"
                 return
+            if named := _DESK.fullmatch(words.strip()):
+                self.desk = int(named[1])
+                continue
             if self._refusal is not None and fold(words).lstrip("*_ ").startswith(self._refusal):
                 self.is_refused = True
                 return

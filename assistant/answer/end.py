@@ -153,6 +153,8 @@ class DescribeEnd:
         basis = plan.basis
         if end.finish_reason is None or basis.red_flags.flags or not basis.reading.kept.asks:
             return None
+        if isinstance(plan, Written) and text.desk is not None:
+            return plan.prompt.desks[text.desk - 1] if 0 < text.desk <= len(plan.prompt.desks) else None
         contacts = self._services.tenant.answers.escalation
         default = contacts.get(_DEFAULT_CONTACT)
         if end.finish_reason is FinishReason.NO_EVIDENCE:

@@ -1,4 +1,5 @@
-"""The events of a streamed answer: started, sources, (token | sentence | element)*, checks, done | error.
+"""The events of a streamed answer: started, preview, sources, (token | sentence | element)*,
+checks, done, checked | error.
 
 They are the wire format: the OpenAPI file has their JSON Schema. Clients ignore unknown events and fields.
 """
@@ -18,6 +19,7 @@ from assistant.domain.answers import (
     RedFlag,
     ReplyCheck,
     Sentence,
+    SentenceCheck,
     Source,
     Usage,
 )
@@ -43,8 +45,24 @@ class Started(PublicModel):
     unchecked_language: str | None = None
     """ISO 639-1 code of the message's language, where red flags are not checked in it: the tenant has red
     flags, and they are checked in English only."""
+    language: str | None = Field(default=None, exclude_if=lambda code: code is None)
+    """ISO 639-1 code of the language that a reply is written in; absent for an answer."""
     recorded_model: str | None = None
     """Where a recording plays in place of a model: which model was recorded, and when."""
+
+
+class Preview(PublicModel):
+    """The section that the words of the conversation find, to read until the sources are there."""
+
+    event: ClassVar[str] = "preview"
+    section: AlsoPossible
+
+
+class RedFlags(PublicModel):
+    """Emergencies that the model's reading names beside those of ``started``; once at most."""
+
+    event: ClassVar[str] = "red_flags"
+    red_flags: tuple[RedFlag, ...]
 
 
 class Sources(PublicModel):
@@ -94,9 +112,22 @@ class Done(AnswerEnding):
     """For ``sources_only``: the code of what failed. For ``no_evidence``: what was missing, in words."""
     asks: bool = Field(default=True, exclude_if=lambda asks: asks)
     """False for a greeting or thanks, to which ``no_evidence`` is the right end. Omitted otherwise."""
+    check_follows: bool = Field(default=False, exclude_if=lambda follows: not follows)
+    """Whether a model is checking the sentences, so that ``checked`` follows. Otherwise no model checks them:
+    none writes, or its checks were not measured, or are not good enough."""
     recorded: bool = True
     """False when the record could not be written yet: it follows as soon as the store answers again, and
     until then the answer cannot be marked."""
+
+
+class Checked(PublicModel):
+    """What a model says of each sentence that was shown, after ``done``. Where it gave no verdict in time
+    ``sentences`` is empty: then nothing was checked."""
+
+    event: ClassVar[str] = "checked"
+    by: str
+    """Id of the model that checked."""
+    sentences: tuple[SentenceCheck, ...]
 
 
 class Problem(PublicModel):
@@ -114,4 +145,16 @@ class Problem(PublicModel):
     """Of a text that is not sent (``reply_findings``): what the check found."""
 
 
-AnswerEvent = Started | Sources | Token | SentenceEnded | ElementChanged | Checks | Done | Problem
+AnswerEvent = (
+    Started
+    | Preview
+    | RedFlags
+    | Sources
+    | Token
+    | SentenceEnded
+    | ElementChanged
+    | Checks
+    | Done
+    | Checked
+    | Problem
+)

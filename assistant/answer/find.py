@@ -20,10 +20,12 @@ file, because ``section.py`` compares the first two. Three places move them:
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, zip_longest
+from math import sqrt
 from typing import Any, Literal
 
 import structlog
@@ -79,6 +81,7 @@ _MOST_OF_ONE_SOURCE_OF_NAMED = 9
 _NEAR_ROW_COVERAGE = 0.5
 """A row that holds this share of the question's weight opens the gate although no vector is near: a row is
 short, and one of dozens in its passage, so that the passage's vector says little of it."""
+_RAW_WEIGHT = 0.5
 KEPT_CANDIDATES = 20
 """Documents whose features the record keeps."""
 _log = structlog.get_logger(__name__)
@@ -556,6 +559,34 @@ def _named_first(
         return tuple(order)
     subjects = {document_id for document_id, document in documents.items() if named.are_subject_of(document)}
     return tuple(_move_to_front(order, subjects))
+
+
+def in_turn(findings: Sequence[Finding], *, most: int) -> list[tuple[Finding, StoredDocument]]:
+    """Return the documents for a prompt, each with the question that it is for: the best of each question,
+    then the second of each, … A document of two questions comes once, for the first of them."""
+    found: dict[str, tuple[Finding, StoredDocument]] = {}
+    for documents in zip_longest(*(finding.for_model for finding in findings)):
+        for finding, document in zip(findings, documents, strict=True):
+            if document is not None:
+                found.setdefault(document.card.document_id, (finding, document))
+    return list(found.values())[:most]
+
+
+def merged(
+    asked: Sequence[Finding], raw: Sequence[Finding], *, most: int
+) -> list[tuple[Finding, StoredDocument]]:
+    """Return the documents for a prompt by the sum of their reciprocal ranks: those of the model's searches
+    (``asked``), the first of which counts most, and by half of those of the conversation's own words."""
+    scores = defaultdict[str, float](float)
+    found: dict[str, tuple[Finding, StoredDocument]] = {}
+    for weight, findings in ((1.0, asked), (_RAW_WEIGHT, raw)):
+        for nth, finding in enumerate(findings, start=1):
+            for place, document in enumerate(finding.for_model, start=1):
+                document_id = document.card.document_id
+                found.setdefault(document_id, (finding, document))
+                scores[document_id] += weight / sqrt(nth) / (place + 1)
+    best_first = sorted(found, key=lambda name: (-round(scores[name], 6), name))
+    return [found[name] for name in best_first[:most]]
 
 
 class SourceList:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
+from assistant.answer.ask_json import Told
 from assistant.answer.check import AnswerText, TextEvents
+from assistant.answer.check_model import CheckByModel, Verdicts
 from assistant.answer.end import (
     CANCELLED_PROBLEM,
     EMPTY,
@@ -20,17 +22,29 @@ from assistant.answer.end import (
     end_of_plan,
     why_early,
 )
-from assistant.answer.events import AnswerEvent, Done, Problem, Sources
+from assistant.answer.events import (
+    AnswerEvent,
+    Checked,
+    Done,
+    Preview,
+    Problem,
+    RedFlags,
+    Sources,
+    Started,
+)
 from assistant.answer.find import KEPT_CANDIDATES, Finding
 from assistant.answer.offers import QuotedBlock
 from assistant.answer.plan import Nothing, Plan, Quoted, Written
-from assistant.answer.prompt import Prompt
+from assistant.answer.prompt import BuildPrompt, Prompt
+from assistant.answer.read_model import ModelReading
 from assistant.answer.scores import shipped_weights
-from assistant.answer.section import MakeQuote, Quote
+from assistant.answer.section import MakeQuote, Quote, shown_section
 from assistant.answer.services import TenantServices
 from assistant.answer.text_end import CANCELLED, DISCONNECTED, TextEnd
+from assistant.answer.widen import ReadingBeside, WidenSearch
 from assistant.answer.write import ModelText
 from assistant.domain.answers import (
+    AlsoPossible,
     AnswerEnding,
     ApprovedUse,
     BegunAnswer,
@@ -39,9 +53,12 @@ from assistant.domain.answers import (
     Mode,
     Outcome,
     PassageUse,
+    RedFlag,
+    SentenceCheck,
     SourceAsked,
     Usage,
 )
+from assistant.domain.clock import Deadline
 from assistant.domain.errors import AssistantError
 from assistant.tenant.tenant import TenantConfig
 from assistant.text.language import language
@@ -53,6 +70,17 @@ _NOT_ANSWERED = "The documents that were read do not answer this question."
 _WORST_FIRST = ("failed", "late", "answered", "empty", "not_asked")
 """States of a source of documents: of several questions the first of these counts."""
 _WEIGHTS = ("ranker", "reranker", "reranker_vectors", "units", "unit_vectors")
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSteps:
+    """The steps that are made while an answer is sent."""
+
+    widen: WidenSearch
+    prompt: BuildPrompt
+    quote: MakeQuote
+    describe: DescribeEnd
+    check: CheckByModel
 
 
 class AnswerInProgress:
@@ -68,35 +96,25 @@ class AnswerInProgress:
     """
 
     def __init__(
-        self,
-        services: TenantServices,
-        plan: Plan,
-        quoting: MakeQuote,
-        describe: DescribeEnd,
-        *,
-        settings_hash: str,
+        self, services: TenantServices, plan: Plan, steps: AnswerSteps, *, settings_hash: str
     ) -> None:
-        self._services, self._quoting, self._describe = services, quoting, describe
-        self._settings_hash = settings_hash
+        self._services, self._steps, self._settings_hash = services, steps, settings_hash
         self.plan: Plan = plan
         self.call = plan.basis.call
-        self.red_flags = plan.basis.red_flags.flags
         self._question = plan.basis.question
         self._quote = None if isinstance(plan, Written) else plan.quote.without_scores()
         """None until ``open`` has made it beside the model."""
+        first = plan.findings[0] if isinstance(plan, Written) else plan.quote.parts[0].finding
+        self._index_version = first.retrieved.index_version
         self._prompt = plan.prompt if isinstance(plan, Written) else None
-        self.recorded_model = services.writer.model.recorded if self._prompt is not None else None
-        self._model = None
-        if self._prompt is not None:
-            stops = self._question.request.stops
-            self._model = ModelText(services, self._prompt, self._question.ids, self.call, stops)
-        asked = dict.fromkeys(element.slot for element in plan.basis.live.answering)
-        self._text = AnswerText(
-            prompt=self._prompt,
-            language=language(services.tenant.language),
-            hydration=plan.basis.hydration,
-            asked=tuple(asked),
-        )
+        self._model: ModelText | None = None
+        """None where no model writes, and until ``open``."""
+        self._text = self._text_of(self._prompt)
+        self._named_flags: tuple[RedFlag, ...] = ()
+        """Red flags that the model's reading names beside those of the plan."""
+        self._told: Told[ModelReading] | None = None
+        """The model's reading, once it came in time."""
+        self._checking: asyncio.Task[Told[Verdicts] | None] | None = None
         self._model_end: TextEnd | None = None
         """How the model's text ended; None where none was asked, and before."""
         self._ended_by: TextEnd | None = TextEnd(code=AssistantError.code)
@@ -106,23 +124,71 @@ class AnswerInProgress:
         self._reason: str | None = None
         """What ``ended`` found, for the last event."""
 
-    async def open(self) -> Sources:
-        """Send the request to the model, and make the quote beside it. Raises SearchUnavailableError,
-        DeadlineExceededError."""
-        if isinstance(self.plan, Written) and self._model is not None and self.call.interruption.end is None:
+    def _text_of(self, prompt: Prompt | None) -> AnswerText:
+        basis = self.plan.basis
+        return AnswerText(
+            prompt=prompt,
+            language=language(self._services.tenant.language),
+            hydration=basis.hydration,
+            asked=tuple(dict.fromkeys(element.slot for element in basis.live.answering)),
+        )
+
+    async def open(self) -> AsyncGenerator[Preview | RedFlags | Sources, None]:
+        """Send the request to the model, and make the quote beside it; first, where the model reads the
+        conversation, show what its words alone find. Raises SearchUnavailableError, DeadlineExceededError."""
+        if isinstance(self.plan, Written) and self.call.interruption.end is None:
+            if self.plan.widens and self.plan.basis.read is not None:
+                if preview := await self._preview(self.plan):
+                    yield Preview(section=preview)
+                self.plan = await self._widened(self.plan, self.plan.basis.read)
+            findings, prompt = self.plan.findings, self.plan.prompt
+            self._prompt, self._text = prompt, self._text_of(prompt)
+            stops = self._question.request.stops
+            self._model = ModelText(self._services, prompt, self._question.ids, self.call, stops)
             self._model.begin()
             await asyncio.sleep(_HEAD_START_S)
-            findings, prompt = self.plan.findings, self.plan.prompt
-            quote = await self._quoting.run(findings, prompt, self._question.identity, self.call)
+            quote = await self._steps.quote.run(findings, prompt, self._question.identity, self.call)
             self._quote = quote.without_scores()
             self.plan = replace(self.plan, findings=())  # frees the scores while a model writes
         quote = self._shown_quote()
-        return Sources(sources=quote.sources, section=quote.section, offered=quote.offered)
+        for event in self._flags_named():
+            yield event
+        yield Sources(sources=quote.sources, section=quote.section, offered=quote.offered)
+
+    async def _preview(self, plan: Written) -> AlsoPossible | None:
+        """Return the section that the conversation's own words find; None where none is near."""
+        quote = await self._steps.quote.run(plan.findings, None, self._question.identity, self.call)
+        section, is_found = quote.parts[0].section, quote.parts[0].is_found
+        return shown_section(section, quote.blocks) if section is not None and is_found else None
+
+    async def _widened(self, plan: Written, read: ReadingBeside) -> Written:
+        """Return the plan with what the model's own searches find."""
+        asked, left_out = await self._steps.widen.run(read, plan.findings, self.call)
+        if not asked:
+            return plan.without(left_out)
+        prompt = self._steps.prompt.run(self._question, plan.findings, plan.turns, self.call, asked=asked)
+        return replace(plan, findings=asked[:1], prompt=prompt) if prompt is not None else plan
+
+    def _flags_named(self) -> Iterator[RedFlags]:
+        """Yield the emergency that the model's reading names beside those of the heads, once it is there."""
+        read = self.plan.basis.read
+        if self._told is not None or read is None:
+            return
+        self._told = read.told
+        name = self._told.value.emergency if self._told is not None else None
+        known = {flag.name for flag in self.plan.basis.red_flags.flags}
+        self._named_flags = tuple(
+            RedFlag(name=flag.name, text=flag.text, call=flag.call)
+            for flag in self._services.tenant.red_flags
+            if flag.name == name and name not in known
+        )
+        if self._named_flags:
+            yield RedFlags(red_flags=self._named_flags)
 
     def _shown_quote(self) -> Quote:
         """Return the quote; of an answer that ended before it was made, the sources of the prompt alone."""
         if self._quote is None and isinstance(self.plan, Written):
-            quote = self._quoting.of_prompt(self.plan.findings, self.plan.prompt, self._question.identity)
+            quote = self._steps.quote.of_prompt(self.plan.findings, self.plan.prompt, self._question.identity)
             self._quote = quote.without_scores()
         if self._quote is None:
             raise RuntimeError("A plan has a quote, or findings to make it from.")
@@ -135,8 +201,11 @@ class AnswerInProgress:
         quote, prompt, context, ids = self._shown_quote(), self._prompt, question.context, question.ids
         first, offered, model = quote.parts[0].finding, quote.offered, services.writer.model
         generation, live = services.tenant.generation, basis.live
-        elements = tuple(element.slot.type.name for element in live.answering)
-        longest = min(question.request.max_tokens or generation.max_tokens, generation.max_tokens)
+        read: dict[str, Any] = {"elements": tuple(element.slot.type.name for element in live.answering)}
+        if self._told is not None and self._told.value.language != services.tenant.language:
+            read["language"] = self._told.value.language
+        asked_for = question.request.max_tokens or generation.max_tokens
+        longest = prompt.max_tokens if prompt else min(asked_for, generation.max_tokens)
         return BegunAnswer(
             answer_id=ids.answer_id,
             conversation_id=ids.conversation_id,
@@ -151,10 +220,10 @@ class AnswerInProgress:
             filters=question.request.filters,
             labels=tuple(sorted(question.identity.labels)),
             follows=question.history[-1].answer_id if question.history else None,
-            reading=basis.reading.kept.model_copy(update={"elements": elements}),
-            red_flags=tuple(flag.name for flag in basis.red_flags.flags),
+            reading=basis.reading.kept.model_copy(update=read),
+            red_flags=tuple(flag.name for flag in (*basis.red_flags.flags, *self._named_flags)),
             unchecked_language=basis.reading.unchecked_language,
-            index_version=first.retrieved.index_version,
+            index_version=self._index_version,
             passages=_uses_of_passages(quote, prompt),
             gate=first.gate,
             candidates=_candidates_of(first),
@@ -173,6 +242,20 @@ class AnswerInProgress:
             settings_hash=self._settings_hash,
             weights=_weights(first),
             trace_id=self.call.steps.trace_id,
+        )
+
+    def started(self, *, resumable: bool) -> Started:
+        plan, ids = self.plan, self._question.ids
+        return Started(
+            answer_id=ids.answer_id,
+            conversation_id=ids.conversation_id,
+            model=self._services.writer.model.model_id,
+            index_version=self._index_version,
+            trace_id=self.call.steps.trace_id,
+            resumable=resumable,
+            red_flags=plan.basis.red_flags.flags,
+            unchecked_language=plan.basis.reading.unchecked_language,
+            recorded_model=self._services.writer.model.recorded if self._prompt is not None else None,
         )
 
     # The events
@@ -199,8 +282,52 @@ class AnswerInProgress:
             async with aclosing(self._element_events()) as events:
                 async for event in events:
                     yield event
+        self._begin_check(end)
+        async for event in self._late_flags():
+            yield event
         left = interruption.end or end
         self._ended_by = left if left is not None and left.is_left else None
+
+    async def _late_flags(self) -> AsyncGenerator[RedFlags, None]:
+        """Wait for the model's reading where it is not there yet, and yield the emergency that it names."""
+        if self.plan.basis.read is not None and self._told is None and self.call.interruption.end is None:
+            await self.plan.basis.read.wait()
+        for event in self._flags_named():
+            yield event
+
+    def _begin_check(self, end: TextEnd | None) -> None:
+        """Let the model check the sentences that are shown, while the record is written and the agent
+        reads."""
+        is_left = self.call.interruption.end is not None or (end is not None and end.is_left)
+        if is_left or not (isinstance(self.plan, Written) and self._services.checks_sentences):
+            return
+        claims, lines = self._text.claims()
+        limit_s, clock = self._services.tenant.limits.first_token_timeout_s, self._services.clock
+        checking = self._steps.check.run(
+            [claim for _, claim in claims],
+            [line for line, _ in lines],
+            conversation=self.plan.prompt.conversation,
+            deadline=Deadline.after(limit_s, clock=clock),
+        )
+        self._checking = asyncio.create_task(checking)
+
+    async def checked(self) -> Checked | None:
+        if self._checking is None:
+            return None
+        told, (claims, lines) = await self._checking, self._text.claims()
+        verdicts = told.value.sentences if told is not None else ()
+        return Checked(
+            by=self._services.writer.model.model_id,
+            sentences=tuple(
+                SentenceCheck(
+                    index=index,
+                    verdict=verdict.verdict,
+                    words=verdict.words if verdict.words in claim.text else "",
+                    cited=None if verdict.line is None else lines[verdict.line - 1][1],
+                )
+                for (index, claim), verdict in zip(claims, verdicts, strict=False)
+            ),
+        )
 
     async def _written(self, model: ModelText) -> AsyncGenerator[AnswerEvent, None]:
         """Yield each sentence that the model ended, and the elements that ended while it was silent."""
@@ -217,6 +344,8 @@ class AnswerInProgress:
                     reading.cancel()
                     await asyncio.wait([reading])
             part = await (reading or model.read())
+            for event in self._flags_named():
+                yield event
             if part is None:
                 return
             for event in text.write(part):
@@ -275,6 +404,8 @@ class AnswerInProgress:
         self._ended_by = CANCELLED if self.call.interruption.end == CANCELLED else DISCONNECTED
 
     async def close(self) -> None:
+        if self._checking is not None:
+            self._checking.cancel()
         if self._model is not None:
             await self._model.close()
 
@@ -287,7 +418,7 @@ class AnswerInProgress:
         self._reason = end.reason
         hydration, steps = self.plan.basis.hydration, self.call.steps
         hydration.cancel()  # after ``end``, whose reason names only errors of the systems
-        details = self._done = self._describe.run(
+        details = self._done = self._steps.describe.run(
             self.plan, text, end, quote, _asked_of(quote, services.tenant)
         )
         steps.end(end.outcome.value, error_code=end.code)
@@ -302,7 +433,8 @@ class AnswerInProgress:
             text=kept_text,
             sentences=tuple(text.sentences),
             removed_markers=text.removed_markers,
-            usage=model.usage if model is not None else Usage(),
+            usage=(model.usage if model is not None else Usage())
+            + (self._told.usage if self._told is not None else Usage()),
             timings_ms=dict(steps.timings_ms),
             inference_id=model.inference_id if model else None,
             variant=model.variant if model else None,
@@ -324,6 +456,7 @@ class AnswerInProgress:
             timings_ms=ended.timings_ms,
             reason=self._reason,
             recorded=recorded,
+            check_follows=self._checking is not None,
             asks=self.plan.basis.reading.kept.asks,
             **dict(self._done),  # the record has runs in place of its texts
         )

@@ -8,14 +8,14 @@ yields its events and keeps its record.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 from assistant.answer.call import AnswerCall
 from assistant.answer.elements import AskedLive, Hydration
-from assistant.answer.events import AnswerEvent, Done, Problem, Sources, Started
+from assistant.answer.events import AnswerEvent, Checked, Done, Preview, Problem, RedFlags, Sources, Started
 from assistant.answer.find import Finding
 from assistant.answer.index_watch import IndexState
 from assistant.answer.prompt import Prompt
@@ -23,7 +23,8 @@ from assistant.answer.question import RECORDS_TIMEOUT_S, Question
 from assistant.answer.read import MessageReading, RaisedFlags
 from assistant.answer.record import RecordWriter
 from assistant.answer.section import Quote
-from assistant.domain.answers import AnswerRecord, BegunAnswer, EndedAnswer, RedFlag
+from assistant.answer.widen import ReadingBeside
+from assistant.domain.answers import AnswerRecord, BegunAnswer, EndedAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Basis:
     degraded: tuple[str, ...]
     """Steps that were left out while it was read and searched."""
     call: AnswerCall
+    read: ReadingBeside | None = None
+    """What the model says of the conversation; None where it is not asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,15 @@ class Written(_OnBasis):
     findings: tuple[Finding, ...]
     """From which the quote is made while the model prepares its first token."""
     prompt: Prompt
+    """Of these findings; of others where ``widens``, once the model has named its searches."""
+    turns: tuple[AnswerRecord, ...]
+    """Earlier turns that the model may read, with their texts."""
+    widens: bool = False
+    """Whether the searches of ``basis.read`` are awaited before the text is begun."""
+
+    def without(self, steps: Sequence[str]) -> Self:
+        """Return the plan of an answer for which steps were left out."""
+        return replace(self, basis=replace(self.basis, degraded=(*self.basis.degraded, *steps)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +102,11 @@ class InProgress(Protocol):
     ``ended`` no more is shown."""
 
     call: AnswerCall
-    red_flags: tuple[RedFlag, ...]
-    recorded_model: str | None
-    """Both as in ``Started``."""
 
-    async def open(self) -> Sources:
-        """Begin, and return the sources."""
+    def started(self, *, resumable: bool) -> Started: ...
+
+    def open(self) -> AsyncGenerator[Preview | RedFlags | Sources, None]:
+        """Begin, and yield the sources; before them a preview, where they take a while."""
         ...
 
     def begun(self) -> BegunAnswer:
@@ -114,6 +125,11 @@ class InProgress(Protocol):
         """Return the event that ends the stream; None when nobody reads it."""
         ...
 
+    async def checked(self) -> Checked | None:
+        """Return what a model says of the sentences, once it has; None where none checks them. After the last
+        event: the agent reads meanwhile."""
+        ...
+
     def leave(self) -> None:
         """Note that nobody reads the events any more."""
         ...
@@ -126,7 +142,8 @@ class InProgress(Protocol):
 async def send(
     progress: InProgress, records: RecordWriter, *, resumable: bool = False
 ) -> AsyncGenerator[AnswerEvent, None]:
-    """Yield started, sources, (token | sentence | element)*, done or error; once for each answer.
+    """Yield started, preview?, red_flags?, sources, (token | sentence | element)*, done or error, checked?;
+    once for each answer.
 
     Elements that end are sent between the texts, also while the model is silent. All have ended before
     ``done``.
@@ -146,28 +163,25 @@ async def send(
     """
     begun, ended = None, None
     try:
-        sources = await progress.open()
+        async with aclosing(progress.open()) as opening:
+            first = await anext(opening)  # before ``started``, so that little lies between it and the record
+            yield progress.started(resumable=resumable)
+            yield first
+            async for event in opening:
+                yield event
         begun = progress.begun()
-        yield Started(
-            answer_id=begun.answer_id,
-            conversation_id=begun.conversation_id,
-            model=begun.model_id,
-            index_version=begun.index_version,
-            trace_id=begun.trace_id,
-            resumable=resumable,
-            red_flags=progress.red_flags,
-            unchecked_language=begun.unchecked_language,
-            recorded_model=progress.recorded_model,
-        )
-        yield sources
         await records.begin(begun, within_s=progress.call.deadline.remaining_s() + RECORDS_TIMEOUT_S)
         async with aclosing(progress.events()) as events:
             async for event in events:
                 yield event
         ended = progress.ended()
+        begun = progress.begun()  # with the emergencies that a model named meanwhile
         is_written = await records.write(AnswerRecord.of(begun, ended))
         if last := progress.last_event(ended, recorded=is_written):
             yield last
+        if checked := await progress.checked():
+            await records.append_check(begun, checked)
+            yield checked
     except (asyncio.CancelledError, GeneratorExit):
         progress.leave()
         raise

@@ -24,24 +24,26 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from functools import cached_property, lru_cache
 from importlib.resources import files
-from itertools import groupby, zip_longest
+from itertools import groupby
 
 from assistant.answer.adaptations import Adaptations
 from assistant.answer.call import AnswerCall
+from assistant.answer.conversation import Conversation
 from assistant.answer.elements import all_labels, labels_of
 from assistant.answer.excerpts import Labels, labels_in
-from assistant.answer.find import Finding, SourceList
+from assistant.answer.find import Finding, SourceList, in_turn, merged
 from assistant.answer.question import Question
+from assistant.answer.quoting import neutralise, quoted
 from assistant.answer.services import AnswerWriter, TenantServices
-from assistant.domain.answers import AnswerRecord, FinishReason
+from assistant.domain.answers import AnswerRecord
 from assistant.domain.documents import RankedPassage, StoredDocument, Unit
 from assistant.domain.errors import ConfigurationError, TooLargeError
 from assistant.domain.live import LiveElements
 from assistant.stores.ports import ChatMessage
 from assistant.text.caches import remember_texts
-from assistant.text.marks import CONTROL
 
 DOCUMENTS_IN_PROMPT = 5
 """Documents that a model reads for one question. In 95 to 97 % of unseen questions the right one is among
@@ -51,19 +53,14 @@ _MOST_IN_PROMPT = 8
 _PROMPT_ID = re.compile(r"[a-z][a-z_]*/[1-9][0-9]*")
 _SECTION = re.compile(r"^# ([a-z_]+)\n", re.MULTILINE)
 _SLOT = re.compile(r"\{\{([a-z]+)\}\}")
-# Tags of chat templates and our own delimiters: "<|im_start|>", "</document>", "<s>", "[INST]".
-_TAG_OPENING = re.compile(r"<(?=[A-Za-z/|!?<])")
-_BRACKET_TAG = re.compile(r"\[(/?[A-Z_]{3,})\]")
-_UNIT_NUMBER = re.compile(r"\[(?=\d{1,3}(?:\.\d{1,3})?\])")
-_CONTROL = re.compile(f"[{CONTROL}]")
 _COUNTS_KEPT = 2_000
 """Token counts that are cached by their text: about 4 MiB."""
 _MOST_LISTED = 40
 """Live elements that a prompt lists."""
+_SHARE_OF_ANSWER, _SHARE_OF_CONVERSATION = 5, 6
+"""Of the context, an answer and a conversation have at most a fifth and a sixth."""
 _TOKENS_A_BORDER = 2
 """Added for each part of a prompt: a text may have so many tokens more than its two parts, counted alone."""
-_WRITTEN = frozenset({FinishReason.STOP, FinishReason.LENGTH})
-"""How the turns ended that a model reads as earlier turns: they have a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +68,7 @@ class PromptTemplate:
     """One prompt file."""
 
     prompt_id: str
-    """Task and version: "answer/4"."""
+    """Task and version: "answer/5"."""
     sha256: str
     system: str
     user: tuple[str, ...]
@@ -100,7 +97,8 @@ class PromptDocument:
 
     @cached_property
     def text(self) -> str:
-        return document_text(self.n, self.document.card.title, self.units)
+        card = self.document.card
+        return document_text(self.n, card.title, self.units, in_force=card.effective_date)
 
     @property
     def unit_texts(self) -> tuple[str, ...]:
@@ -129,10 +127,14 @@ class Prompt:
     refusal: str | None = None
     """As in ``PromptTemplate``, like ``partial``."""
     partial: str | None = None
+    conversation: str = ""
+    """Its block, as the model reads it."""
     given: tuple[str, ...] = ()
     """What the model reads beside documents: the question, the turns before it, meanings of its words."""
     elements: Labels = field(default_factory=dict[str, str])
     """Labels of the live elements that the model may name, by ``Tag.key``."""
+    desks: tuple[str, ...] = ()
+    """Whom the model may name, by number from 1."""
     sources: tuple[RankedPassage, ...] = ()
     """The answer's sources so far: source ``n``, from 1, is the document that the model reads as ``n``."""
 
@@ -184,8 +186,22 @@ class BuildPrompt:
 
     def __init__(self, services: TenantServices, adaptations: Adaptations) -> None:
         self._services, self._adaptations = services, adaptations
-        self._longest = services.tenant.generation.max_tokens
+        generation = services.tenant.generation
+        self.longest_tokens = min(generation.max_tokens, generation.context_tokens // _SHARE_OF_ANSWER)
+        """Longest answer or reply."""
         self._prompts = PromptBuilder(services) if services.writes_answers else None
+
+    def block(self, conversation: Conversation, *, at: datetime, days: Sequence[str] = ()) -> str:
+        """Return the conversation as every prompt reads it, at ``at``; empty where no model writes. ``days``:
+        sentences on its dates."""
+        if self._prompts is None:
+            return ""
+        meanings, today = self._meanings(conversation), self._services.today(at)
+        return self._prompts.block(conversation, meanings, today=today, days=days)
+
+    def _meanings(self, conversation: Conversation) -> Mapping[str, str]:
+        """Return what words of the conversation mean."""
+        return self._adaptations.now.vocabulary.meanings(conversation.words, known=None)
 
     def run(
         self,
@@ -193,6 +209,8 @@ class BuildPrompt:
         findings: Sequence[Finding],
         turns: Sequence[AnswerRecord],
         call: AnswerCall,
+        *,
+        asked: Sequence[Finding] = (),
     ) -> Prompt | None:
         """Return the prompt; None where no model writes:
 
@@ -201,14 +219,14 @@ class BuildPrompt:
         - the gate found nothing near the question;
         - nothing of a document fits, or a recording that plays in place of a model lacks this prompt.
 
-        ``turns``: by ``OpenQuestion.readable_turns``. Raises TooLargeError when the question alone does not
-        fit.
+        ``turns``: by ``OpenQuestion.readable_turns``. ``asked``: what the model's own searches found. Raises
+        TooLargeError when the question alone does not fit.
         """
         if self._prompts is None or question.request.mode == "quoted":
             return None
         if any(offered.answers for finding in findings for offered in finding.offered):
             return None
-        if not any(finding.gate.passed for finding in findings):
+        if not any(finding.gate.passed for finding in (*asked, *findings)):
             return None
         request, sources = question.request, SourceList()
         documents: list[tuple[int, StoredDocument, Mapping[str, float]]] = []
@@ -216,25 +234,30 @@ class BuildPrompt:
         # found by their vectors, and before those that were not found.
         cosines = {
             id(finding): {hit.passage_id: hit.cosine or 0.0 for hit in finding.retrieved.hits}
-            for finding in findings
+            for finding in (*asked, *findings)
         }
-        for finding, document in _in_turn(findings):
+        most = _MOST_IN_PROMPT if len(findings) > 1 else DOCUMENTS_IN_PROMPT
+        if findings[0].source_scores is not None:
+            most = _MOST_IN_PROMPT  # of several sources more documents are read
+        read = merged(asked, findings, most=most) if asked else in_turn(findings, most=most)
+        for finding, document in read:
             number = sources.add(document, finding)
             if number is not None:
                 documents.append((number, document, cosines[id(finding)]))
-        before, vocabulary = request.questions_before[-1:], self._adaptations.now.vocabulary
-        meanings = vocabulary.meanings(question.text, known=findings[0].query.known)
+        answer = turns[-1].text if turns else ""
+        conversation = replace(question.conversation, answer=answer)
+        meanings = self._meanings(conversation)
         lines = [
             unit.text for _, document, _ in documents for part in document.passages for unit in part.units
         ]
         with call.steps.step("prompt") as span:
             prompt = self._prompts.build(
-                "\n".join((*before, question.text)),
+                conversation,
                 documents=documents,
                 meanings=meanings,
-                days=self._services.counted_days(question.text, lines, at=question.written),
-                history=turns,
-                max_tokens=min(request.max_tokens or self._longest, self._longest),
+                today=self._services.today(question.written),
+                days=self._services.counted_days(conversation.words, lines, at=question.written),
+                max_tokens=min(request.max_tokens or self.longest_tokens, self.longest_tokens),
             )
             span.set_attribute("gen_ai.prompt.name", prompt.prompt_id)
             span.set_attribute("assistant.prompt.tokens", prompt.prompt_tokens)
@@ -244,21 +267,6 @@ class BuildPrompt:
         services = self._services
         elements = all_labels(services) if self._prompts.lists_elements else _named_in(prompt, services)
         return replace(prompt, elements=elements, sources=tuple(sources.passages))
-
-
-def _in_turn(findings: Sequence[Finding]) -> list[tuple[Finding, StoredDocument]]:
-    """Return the documents that a model reads, each with the question that it is for: the best of each
-    question, then the second of each, … A document of two questions comes once, for the first of them."""
-    # Of several sources more documents are read, and all of them may be written from.
-    lists = [
-        part.for_model[: DOCUMENTS_IN_PROMPT if part.source_scores is None else None] for part in findings
-    ]
-    in_turn: dict[str, tuple[Finding, StoredDocument]] = {}
-    for documents in zip_longest(*lists):
-        for part, document in zip(findings, documents, strict=True):
-            if document is not None:
-                in_turn.setdefault(document.card.document_id, (part, document))
-    return list(in_turn.values())[:_MOST_IN_PROMPT]
 
 
 def _named_in(prompt: Prompt, services: TenantServices) -> Labels:
@@ -284,11 +292,15 @@ class PromptBuilder:
         self._model = services.writer.model
         self._context_tokens = services.tenant.generation.context_tokens
         self._template = load_prompt(services.tenant.answers.prompt)
-        if "documents" not in self._template.user[1::2]:
+        if "conversation" not in self._template.user[1::2]:
             raise ConfigurationError(
                 f'[answers] prompt = "{self._template.prompt_id}" was retired: it has no '
-                '{{documents}}. Use "answer/4".'
+                '{{conversation}}. Use "answer/5".'
             )
+        tenant = services.tenant
+        self._company = tenant.display_name
+        self._contacts = tenant.answers.desks
+        self._desks = desk_lines(self._contacts)
         elements = services.live.elements if self._model.writes_elements else None
         listing = _told_of_elements(self._template, elements)
         self.lists_elements = bool(listing)
@@ -302,34 +314,47 @@ class PromptBuilder:
         """Tokens of the system message, which is the same in every prompt."""
         return self._count(self._system)
 
+    def block(
+        self,
+        conversation: Conversation,
+        meanings: Mapping[str, str],
+        *,
+        today: date | None,
+        days: Sequence[str] = (),
+    ) -> str:
+        """Return the conversation for a prompt, as ``build`` has it."""
+        return conversation.block(
+            company=self._company,
+            today=today,
+            meanings=meanings,
+            days=days,
+            count=self._counter.count,
+            most_tokens=self._context_tokens // _SHARE_OF_CONVERSATION,
+        )
+
     def build(
         self,
-        question: str,
+        conversation: Conversation,
         *,
         documents: Sequence[tuple[int, StoredDocument, Mapping[str, float]]],
         meanings: Mapping[str, str],
-        history: Sequence[AnswerRecord],
         max_tokens: int,
+        today: date | None = None,
         days: Sequence[str] = (),
     ) -> Prompt:
         """Build the prompt for an answer of ``max_tokens``.
 
         ``documents``: number among the sources, document, and the scores of its passages by id, best first.
         Each is read whole, or its best sections whole where it does not fit. ``meanings``: words of the
-        question and what documents call them. ``days``: sentences on dates of the question, which stand below
-        the meanings. ``history``: oldest first; its last turns use the rest of the budget. Raises
-        TooLargeError when the question alone does not fit.
+        conversation and what documents call them. ``days``: sentences on its dates. Raises TooLargeError when
+        the conversation's end alone does not fit.
         """
         budget = self._context_tokens - max_tokens - self._model.template_tokens_per_prompt
         if self._model.reads_tokens is not None:
             budget = min(budget, self._model.reads_tokens)
-        asked = neutralise(question)
-        notes = _told_meanings(meanings) + "".join(f"{line}.\n\n" for line in days)
-        slot_texts = [  # "" for the documents, which are counted one by one below
-            notes if slot == "meanings" else asked if slot == "question" else ""
-            for slot in self._template.user[1::2]
-        ]
-        fixed = [*self._template.user[::2], *slot_texts]
+        block = self.block(conversation, meanings, today=today, days=days)
+        slots = {"documents": "", "conversation": block, "desks": self._desks}
+        fixed = [*self._template.user[::2], *(slots[slot] for slot in self._template.user[1::2])]
         used = self._system_tokens + self._model.template_tokens_per_message + _TOKENS_A_BORDER * len(fixed)
         used += sum(self._counter.count(text) for text in fixed if text)
         if used > budget:
@@ -343,23 +368,22 @@ class PromptBuilder:
             if fitting is not None:
                 read.append(fitting)
                 used += self._tokens_of(fitting.text) + _TOKENS_A_BORDER
-        user = ChatMessage(
-            "user", user_text(self._template, [document.text for document in read], notes, asked)
-        )
-        texts = [text for turn in history for text in (turn.question, turn.text)]
-        turns, turn_tokens = self._turns(history, budget=budget - used if read else 0)
+        slots["documents"] = "\n\n".join(document.text for document in read)
+        user = ChatMessage("user", fill_slots(self._template, slots))
         return Prompt(
             prompt_id=self._template.prompt_id,
             prompt_hash=self._template.sha256,
-            messages=rendered((self._system, *turns, user), system_role=self._model.system_role),
+            messages=rendered((self._system, user), system_role=self._model.system_role),
             documents=tuple(read),
             dropped_documents=len(documents) - len(read),
-            history_turns=len(turns) // 2,
-            prompt_tokens=used + turn_tokens + self._model.template_tokens_per_prompt,
+            history_turns=int(bool(conversation.answer)),
+            prompt_tokens=used + self._model.template_tokens_per_prompt,
             refusal=self._template.refusal,
             partial=self._template.partial,
             max_tokens=max_tokens,
-            given=(question, *texts, *meanings.values(), *days),
+            desks=self._contacts,
+            conversation=block,
+            given=(conversation.words, conversation.answer, *meanings.values(), *days),
         )
 
     def _fitting(
@@ -380,24 +404,6 @@ class PromptBuilder:
                 fitting, chosen = wider, with_this
         return fitting
 
-    def _turns(self, history: Sequence[AnswerRecord], *, budget: int) -> tuple[list[ChatMessage], int]:
-        """Return the messages of the last turns that fit, oldest first and without a gap, and their
-        tokens."""
-        messages: list[ChatMessage] = []
-        used = 0
-        written = [turn for turn in history if turn.finish_reason in _WRITTEN and turn.text]
-        for turn in reversed(written[-self._model.history_turns :] if self._model.history_turns else []):
-            pair = [
-                ChatMessage("user", neutralise(turn.question)),
-                ChatMessage("assistant", neutralise(turn.text)),
-            ]
-            tokens = sum(self._count(message) for message in pair)
-            if used + tokens > budget:
-                break
-            messages[:0] = pair
-            used += tokens
-        return messages, used
-
     def _count(self, message: ChatMessage) -> int:
         return self._counter.count(message.content) + self._model.template_tokens_per_message
 
@@ -417,7 +423,7 @@ def _best_sections(document: StoredDocument, scores: Mapping[str, float]) -> lis
     return [units for _, units in sorted(sections, key=lambda pair: (-pair[0], pair[1][0].ordinal))]
 
 
-def document_text(n: int, title: str, units: Sequence[Unit]) -> str:
+def document_text(n: int, title: str, units: Sequence[Unit], *, in_force: date | None = None) -> str:
     """Return a document between delimiters that its text cannot close, a numbered line for each unit::
 
     <document 2>
@@ -428,6 +434,8 @@ def document_text(n: int, title: str, units: Sequence[Unit]) -> str:
     </document>
     """
     lines = [f"<document {n}>", f"Title: {quoted(title)}"]
+    if in_force is not None:
+        lines.append(f"In force from {in_force}")
     heading = ""
     for number, unit in enumerate(units, start=1):
         if unit.heading != heading:
@@ -435,6 +443,11 @@ def document_text(n: int, title: str, units: Sequence[Unit]) -> str:
             lines += ["", f"## {quoted(heading)}"] if heading else [""]
         lines.append(f"[{n}.{number}] {quoted(unit.text)}")
     return "\n".join([*lines, "</document>"])
+
+
+def desk_lines(contacts: Sequence[str]) -> str:
+    """Return whom the model may name, a numbered line each."""
+    return "\n".join(f"{n}. {quoted(contact)}" for n, contact in enumerate(contacts, start=1))
 
 
 def rendered(messages: Sequence[ChatMessage], *, system_role: bool) -> tuple[ChatMessage, ...]:
@@ -448,21 +461,9 @@ def rendered(messages: Sequence[ChatMessage], *, system_role: bool) -> tuple[Cha
     return ChatMessage("user", f"{system.content}\n\n{first.content}"), *rest
 
 
-def user_text(template: PromptTemplate, documents: Sequence[str], meanings: str, question: str) -> str:
-    """Return the user message. ``documents``: each by ``document_text``. ``meanings``: as ``_told_meanings``
-    returns them. ``question``: already neutralised."""
-    slots = {"documents": "\n\n".join(documents), "meanings": meanings, "question": question}
-    return fill_slots(template, slots)
-
-
 def fill_slots(template: PromptTemplate, slots: Mapping[str, str]) -> str:
     """Return the user message with a text in each slot. The caller has neutralised untrusted texts."""
     return "".join(slots[part] if place % 2 else part for place, part in enumerate(template.user))
-
-
-def quoted(text: str) -> str:
-    """Return untrusted text on one line, neutralised."""
-    return " ".join(neutralise(text).split())
 
 
 def count_tokens(messages: Sequence[ChatMessage], writer: AnswerWriter) -> int:
@@ -470,15 +471,6 @@ def count_tokens(messages: Sequence[ChatMessage], writer: AnswerWriter) -> int:
     model = writer.model
     in_texts = sum(writer.token_counter.count(message.content) for message in messages)
     return in_texts + len(messages) * model.template_tokens_per_message + model.template_tokens_per_prompt
-
-
-def _told_meanings(meanings: Mapping[str, str]) -> str:
-    """Return what the glossary says of the question's words, as a line of the prompt; empty without any:
-    'Words of the company: "DAW" is dispense as written.'"""
-    if not meanings:
-        return ""
-    meanings_text = "; ".join(f'"{quoted(word)}" is {quoted(meant)}' for word, meant in meanings.items())
-    return f"Words of the company: {meanings_text}.\n\n"
 
 
 def _told_of_elements(template: PromptTemplate, live: LiveElements | None) -> str:
@@ -492,14 +484,3 @@ def _told_of_elements(template: PromptTemplate, live: LiveElements | None) -> st
         for element_type in types
     ]
     return f"\n\n{template.elements.replace('{{elements}}', chr(10).join(lines))}"
-
-
-def neutralise(text: str) -> str:
-    """Return untrusted text without what a chat template or our delimiters treat as a tag, and without
-    numbers of units.
-
-    Their brackets become others that look alike, so the text reads as before: "(INST)", "(2.4]".
-    """
-    text = _CONTROL.sub(" ", text)
-    text = _TAG_OPENING.sub("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", text)
-    return _UNIT_NUMBER.sub("(", _BRACKET_TAG.sub(r"(\1)", text))

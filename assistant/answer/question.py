@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from assistant.answer.call import NO_FILTERS, AnswerCall, begin_steps, call_within
-from assistant.answer.chat import ChatRead, ReadChat
+from assistant.answer.chat import ReadChat
+from assistant.answer.conversation import Conversation
 from assistant.answer.embed import EmbedTexts, Vectors
 from assistant.answer.excerpts import fill_record, gone_from, marks_in, read_excerpts
 from assistant.answer.request import AnswerRequest
 from assistant.answer.services import TenantServices
-from assistant.domain.answers import AnswerRecord
+from assistant.domain.answers import AnswerRecord, OfConversation
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import SearchFilters
 from assistant.domain.errors import DependencyError, NotFoundError, RecordsUnavailableError
@@ -65,8 +66,11 @@ class Question:
     """The last turns of the conversation, oldest first, without the texts of documents."""
     history: tuple[AnswerRecord, ...]
     """Those before what is asked: without the last one where its question is asked again."""
+    conversation: Conversation
+    """What prompts read, without the last answer."""
     text: str
-    """What is asked: the request's words; of a chat its open questions, all that is recorded of it."""
+    """What is searched: the request's words; of a chat the agent's question, or the customer's last words:
+    all that is recorded of it."""
     asks_reply: bool = False
     """Whether the agent asks what to tell the person."""
     chat_text: str = ""
@@ -74,6 +78,11 @@ class Question:
     may stand. It is not recorded."""
     vectors: Vectors = field(default_factory=dict[str, Sequence[float]])
     """Of the texts that were embedded to read a chat."""
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether it belongs to a conversation of several turns."""
+        return len(self.conversation.turns) > 1
 
     @property
     def red_flag_text(self) -> str:
@@ -123,7 +132,7 @@ class OpenQuestion:
         call: AnswerCall,
         context: CareContext | None = None,
     ) -> Question:
-        """Return the question, with the open questions of its chat in place of its words. Where it asks what
+        """Return the question, with what is searched of its chat in place of its words. Where it asks what
         to say of the answer before it ("What do I tell him?"), that answer's question is asked again.
 
         Raises NotFoundError (no such conversation, or another agent's), InvalidRequestError (turns without a
@@ -131,23 +140,50 @@ class OpenQuestion:
         DeadlineExceededError.
         """
         turns = tuple(await self._turns(request, call, agent=identity.agent))
-        history, chat = turns, await self._chat.read(request, call)
-        if chat is None:
-            chat = ChatRead(request.question)
-            if turns and await self._chat.asks_reply(request.question, call):
-                history, chat = turns[:-1], ChatRead(turns[-1].question, asks_reply=True)
+        chat = await self._chat.read(request.question, request.turns, call)
+        if chat is not None:
+            return Question(
+                request=request,
+                identity=identity,
+                context=context,
+                ids=ids,
+                turns=turns,
+                history=turns,
+                conversation=chat.conversation,
+                text=chat.text,
+                asks_reply=chat.asks_reply,
+                chat_text=chat.said,
+                vectors=chat.vectors,
+            )
+        # "What do I tell him?" of an answer: what was asked before is searched again
+        asks_reply = bool(turns) and await self._chat.asks_reply(request.question, call)
+        earlier = tuple(turn.question for turn in turns) or request.questions_before
         return Question(
             request=request,
             identity=identity,
             context=context,
             ids=ids,
             turns=turns,
-            history=history,
-            text=chat.text,
-            asks_reply=chat.asks_reply,
-            chat_text=chat.said,
-            vectors=chat.vectors,
+            history=turns[:-1] if asks_reply else turns,
+            conversation=Conversation((), asked=request.question, asked_before=earlier),
+            text=turns[-1].question if asks_reply else request.question,
+            asks_reply=asks_reply,
         )
+
+    async def conversation(
+        self, asked: OfConversation | AnswerRequest, record: AnswerRecord, call: AnswerCall
+    ) -> Conversation:
+        """Return the conversation of a recorded answer, as ``asked`` says it again: a chat, else the record's
+        question below the one before it.
+
+        Raises InvalidRequestError (turns without a customer's message), RecordsUnavailableError."""
+        chat = await self._chat.read(asked.question, asked.turns, call)
+        if chat is not None:
+            return chat.conversation
+        earlier = None if record.follows is None else await self._services.records.get_answer(record.follows)
+        is_own = earlier is not None and earlier.agent == record.agent
+        before = (earlier.question,) if earlier is not None and is_own else ()
+        return Conversation((), asked=asked.question or record.question, asked_before=before)
 
     async def _turns(self, request: AnswerRequest, call: AnswerCall, *, agent: str) -> list[AnswerRecord]:
         """Return the conversation's last turns, oldest first; none for a new conversation.

@@ -131,12 +131,15 @@ class ReadQuestion:
         Raises EmbeddingUnavailableError, OverloadedError, DeadlineExceededError.
         """
         text, degraded = question.text, list[str]()
-        message = Message.after(question.two_before, text, vocabulary=self._adaptations.now.vocabulary)
+        message = Message(text, (text,))  # of a chat all is searched, as one question
+        newest = question.conversation.newest if not question.conversation.asked else ""
+        if not question.conversation.turns:
+            message = Message.after(question.two_before, text, vocabulary=self._adaptations.now.vocabulary)
         known = await self._known_words.read()
         if known is None:
             degraded.append("words of the documents")
         embedded, has_examples, has_flags = await asyncio.gather(
-            self._embed.run(self._texts(message, known), call),
+            self._embed.run([*self._texts(message, known), *([newest] if newest else [])], call),
             self.beside.load(),
             self._red_flags.load(within_s=_RED_FLAGS_LIMIT_S),
         )
@@ -146,6 +149,8 @@ class ReadQuestion:
             degraded.append("red flags")
         vectors = {**question.vectors, **embedded}
         judged = self._heads.judge(message, vectors)
+        if newest:  # thanks for what was answered before
+            judged = replace(judged, asks=self._heads.asks_something(newest, vectors))
         parts = self._parts(message, judged, known, vectors, at=question.written)
         items = self._items(text, parts[0], question.history)
         earlier = judged.earlier[0]
@@ -158,7 +163,7 @@ class ReadQuestion:
             ids=ids_in(text)[:_MOST_IDS],
             asks=judged.asks,
         )
-        # where the open questions have no number, an order's number may stand elsewhere in the chat
+        # where what is searched has no number, an order's number may stand elsewhere in the chat
         numbers = () if any(map(str.isdigit, text)) else numbers_of(question.chat_text)
         asked = "\n".join((text, *numbers))
         caller = Caller(question.identity, question.context, asked, question.ids.answer_id)

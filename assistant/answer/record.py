@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from assistant.domain.answers import AnswerRecord, BegunAnswer, EndedAnswer, Outcome, Usage
+from assistant.answer.events import Checked
+from assistant.domain.answers import AnswerRecord, BegunAnswer, EndedAnswer, Outcome, StoredCheck, Usage
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AnswerInterruptedError, AssistantError, ConflictError
 from assistant.stores.records import StoredRecords
@@ -69,6 +70,22 @@ class RecordWriter:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         await asyncio.wait((task,), timeout=_BEGIN_WAIT_S)
+
+    async def append_check(self, begun: BegunAnswer, checked: Checked) -> None:
+        """Store what a model said of an answer's sentences, without the words that it copied. An error of the
+        store is logged, never raised: the agent gets the verdicts."""
+        stored = StoredCheck(
+            answer_id=begun.answer_id,
+            agent=begun.agent,
+            at=self._clock.now(),
+            model_id=checked.by,
+            sentences=tuple(one.model_copy(update={"words": ""}) for one in checked.sentences),
+        )
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._records.append_check(stored)
+        except (AssistantError, TimeoutError) as error:
+            _log.warning("check_not_recorded", answer_id=begun.answer_id, error=type(error).__name__)
 
     async def settle(self, *, within_s: float) -> int:
         """Wait for writes in progress and retries; then give up, log, and return how many records are not

@@ -27,8 +27,8 @@ class AnswerRequest(PublicModel):
     """The agent's words, or a pasted chat. Beside ``turns`` it may be absent: then the customer's open
     questions are asked."""
     turns: tuple[ChatTurn, ...] = Field(default=(), max_length=MAX_TURNS, repr=False)
-    """The chat that the question is about, oldest first; the last 40 messages are read. The record keeps its
-    open questions alone."""
+    """The chat that the question is about, oldest first; the last 40 messages are read. The record keeps
+    what is searched of it alone."""
     conversation_id: RecordId | None = None
     """A conversation of the same agent; absent: a new conversation."""
     filters: SearchFilters = SearchFilters()

@@ -130,6 +130,16 @@ class TenantServices:
         return () if days is None else (days,)
 
     @property
+    def context_tokens(self) -> int:
+        """Tokens of a prompt and its answer together."""
+        return self.tenant.generation.context_tokens
+
+    @property
     def writes_answers(self) -> bool:
         """Whether a model writes this tenant's answers; otherwise they are quoted."""
         return self.writer.model.writes_answers and self.tenant.answers.mode == "auto"
+
+    @property
+    def checks_sentences(self) -> bool:
+        """Whether a model checks each sentence of a written answer after it was shown."""
+        return self.writes_answers and self.writer.model.checks

@@ -134,6 +134,7 @@ class ReadAnswers:
             verdicts=tuple(verdicts),
             sent=sent,
             elements=tuple(map(kept_element, record.elements)),
+            checked=await services.records.check_of(record.answer_id),
         )
 
     def _sources(

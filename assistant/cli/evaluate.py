@@ -24,11 +24,12 @@ from assistant.cli.learn import learn_first_router
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation import measures
 from assistant.evaluation.comparison import MODEL, ComparedModel, comparison_rows, keep_comparisons
-from assistant.evaluation.judging import WrittenModel, ask_questions
+from assistant.evaluation.conversations import MODEL_TRIALS
+from assistant.evaluation.judging import WrittenModel, ask_questions, recorded_lines
 from assistant.evaluation.measures import JUDGED, TITLES, Figure, FigureRow, Judged, faults, figures, paired
 from assistant.evaluation.questions import TenantQuestions
 from assistant.evaluation.trials import trial_named
-from assistant.models.recorded import read_recording
+from assistant.models.recorded import RecordedAnswer, read_recording
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.tenant.prices import load_prices
 from assistant.terminal.loading import loaded
@@ -62,7 +63,8 @@ def evaluate_command(
     name: Annotated[str | None, Option(metavar="NAME", help="Store the run under this name.")] = None,
     accept: Annotated[bool, Option("--accept", help="Add the result to evaluation/series.jsonl.")] = False,
     record: Annotated[
-        Path | None, Option(metavar="FILE", help="Let the tenant's model write, and add its answers to FILE.")
+        Path | None,
+        Option(metavar="FILE", help="Let the tenant's own model write, and add what it writes to FILE."),
     ] = None,
     replay: Annotated[
         list[Path] | None, Option(metavar="FILE", help="Play recorded answers in place of a model.")
@@ -80,10 +82,10 @@ def evaluate_command(
         if model:
             plan = replace(plan, models=compared_models(options, plan, model))
         evaluate(options, plan, show=show)
-    elif any((against, questions, name, accept, record, replay, model)):
-        raise typer.BadParameter("--figure takes --show and the options of every command alone.")
+    elif any((against, questions, name, accept, replay, model)):
+        raise typer.BadParameter("--figure takes --show, --record and the options of every command alone.")
     else:
-        measure_figures(options, figure, show=show)
+        measure_figures(options, figure, show=show, record=record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,12 @@ class EvaluationPlan:
                 "Choose one: assistant models use. Or play a recording: --replay FILE."
             )
         return WrittenModel(writer.generator, writer.token_counter, writer.model.model_id, {})
+
+    def keep(self, lines: Iterable[RecordedAnswer]) -> None:
+        """Add the lines to ``record``, if given."""
+        if self.record is not None:
+            with self.record.open("a", encoding="utf-8") as file:
+                file.writelines(line.model_dump_json() + "\n" for line in lines)
 
     def check(self) -> None:
         """Raise ConfigurationError for options that contradict each other."""
@@ -355,9 +363,7 @@ async def _tenant_run(
     tenant = services.tenant.name
     with runtime.terminal.counting(f"asking {tenant}", "questions") as show:
         results, recorded = await ask_questions(services, questions, model, show=show)
-    if plan.record is not None:
-        with plan.record.open("a", encoding="utf-8") as file:
-            file.writelines(line.model_dump_json() + "\n" for line in recorded)
+    plan.keep(recorded)
     return measures.TenantRun(
         tenant=tenant,
         questions_sha256=questions.sha256,
@@ -368,8 +374,11 @@ async def _tenant_run(
 
 
 # --- figures by name -------------------------------------------------------------------------------------
-def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool) -> None:
+def measure_figures(
+    options: GlobalOptions, names: Sequence[str], *, show: bool, record: Path | None = None
+) -> None:
     """Measure the named figures, one after the other. Exits with status 1 where one misses its target.
+    ``record``: a file to which the tenant's own model, in place of the figures' recordings, is recorded.
 
     Raises NotFoundError for an unknown name, ConfigurationError for ``show`` with a blind figure,
     whose questions nobody may look at.
@@ -387,32 +396,46 @@ def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool)
         for name, figure in asked.items():
             judged: list[Judged] = []
             for tenant in figure.tenants:
-                ask = _answers if figure.run == "answers" else _trial
-                rows = asyncio.run(ask(runtime, figure, folder, tenant))
+                rows = asyncio.run(_measured(runtime, figure, folder, tenant, record=record))
                 judged += (row for row in rows if figure.half in (None, row.split))
             report.add(name, figure, judged, figure.rows(figures(judged)), show=show)
     report.end()
 
 
-async def _trial(runtime: LocalRuntime, figure: Figure, folder: Path, tenant: str) -> list[Judged]:
-    """Run a figure's trial on one tenant."""
-    trial = trial_named(figure.run)
+async def _measured(
+    runtime: LocalRuntime, figure: Figure, folder: Path, tenant: str, *, record: Path | None
+) -> Sequence[Judged]:
+    """Ask one tenant what a figure asks."""
+    played = () if figure.recording is None or record else (folder / figure.recording.format(tenant=tenant),)
+    plan = EvaluationPlan((tenant,), record=record if figure.recording else None, replay=played)
+    if figure.run == "answers":
+        return await _answers(runtime, figure, folder, plan)
     if figure.run == "routing":
         await learn_first_router(runtime, tenant=tenant)
-    async with open_services(runtime, [tenant], generates=figure.run == "written_live") as services:
-        return await trial(services[tenant], figure.paths(folder, tenant=tenant))
+    paths, generates = figure.paths(folder, tenant=tenant), figure.run == "written_live" or plan.record
+    async with open_services(runtime, [tenant], generates=bool(generates)) as opened:
+        services = opened[tenant]
+        if (ask := MODEL_TRIALS.get(figure.run)) is None:
+            return await trial_named(figure.run)(services, paths)
+        if (model := plan.model(services)) is None:
+            raise ConfigurationError(
+                f"{figure.title}: it needs a recording. Correct evaluation/figures.toml."
+            )
+        asked = await ask(services, model, paths)
+        plan.keep(line for row in asked for line in recorded_lines(row.id, row.calls, model=model.name))
+        return [judged for row in asked for judged in row.judged]
 
 
-async def _answers(runtime: LocalRuntime, figure: Figure, folder: Path, tenant: str) -> list[Judged]:
+async def _answers(
+    runtime: LocalRuntime, figure: Figure, folder: Path, plan: EvaluationPlan
+) -> Sequence[Judged]:
     """Ask the questions of a figure as ``evaluate --tenant`` does: of its half alone, and with a recording
     only those that it has an answer to."""
+    (tenant,) = plan.tenants
     (path,) = figure.paths(folder, tenant=tenant)
-    plan, recorded = EvaluationPlan((tenant,)), None
-    if figure.recording is not None:
-        plan = replace(plan, replay=(folder / figure.recording.format(tenant=tenant),))
-        recorded = {line.id for line in read_recording(plan.replay)}
+    recorded = {line.id for line in read_recording(plan.replay)} if plan.replay else None
     questions = TenantQuestions.of(
         path, asks=lambda row: figure.half in (None, row.split) and (recorded is None or row.qid in recorded)
     )
     run = await run_questions(runtime, {tenant: questions}, plan)
-    return list(run.tenants[0].results)
+    return run.tenants[0].results

@@ -1,7 +1,7 @@
 """``assistant models``: describes models under the state folder, and chooses them; weights stay in place.
 
-An LLM that runs elsewhere, behind a chat server or a SageMaker endpoint, is checked and questioned first: its
-owner reads what is wrong with it, and not an agent.
+An LLM that runs elsewhere, behind a chat server or a SageMaker endpoint, is asked questions first; one that
+may write checks sentences, too. Its owner reads what is wrong with it, and not an agent.
 """
 # pyright: reportMissingTypeStubs=false, reportUnknownVariableType=false
 
@@ -24,15 +24,17 @@ from pydantic import ValidationError
 from typer import Argument, Option
 
 from assistant.answer.prompt import rendered
+from assistant.answer.services import AnswerWriter
 from assistant.cli.reindexing import embed_again
 from assistant.documents.page import first_of
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, NotFoundError
+from assistant.evaluation.check_pairs import ModelAlone, ask_pairs, load_check_pairs
 from assistant.evaluation.model_questions import Counts, ask_model, load_model_questions, measure_reading
 from assistant.laptop.layout import models_dir
-from assistant.models.artifacts import FileTokenCounter
+from assistant.models.artifacts import FileTokenCounter, model_elsewhere
 from assistant.models.chat_server import CompletionParser
-from assistant.models.recorded import CONTEXT_TOKENS, MAX_TOKENS
+from assistant.models.recorded import CONTEXT_TOKENS, MAX_TOKENS, HeardModel
 from assistant.option import installed
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.process.settings import ModelServerSettings, inherited_environment
@@ -57,15 +59,17 @@ _PACKAGED = (("embedding", local_models.PACKAGED_EMBEDDING), ("generation", "Smo
 RECORDED = "recorded"
 """Name of the model that plays the committed recordings."""
 DEFAULT_CONTEXT_TOKENS = 4096
-"""Ollama's default on a small graphics card. It cuts a longer prompt, and reports neither the limit nor the
-cut."""
+"""Ollama's default below 24 GiB of graphics memory, taken where a server tells no context. Ollama cuts a
+longer prompt and reports no cut."""
+_RAISED_CONTEXT_TOKENS = 32_768
+"""What the advice for Ollama asks for, unless the model has less: prompts of five documents fit."""
 _LEAST_CONTEXT_TOKENS = 256
 _OPEN_TO_ALL = 0o007
 """Bits of a file's mode that let other users read, write or execute it."""
 _FIRST_ANSWER_LIMIT_S = 300.0
 """A server may first load the model from disk; the service then waits 60 s, as SageMaker does."""
 _QUESTIONS_LIMIT_S = 3600.0
-"""Of all twenty questions to a model together."""
+"""Of all questions to a model together."""
 _CONNECT_LIMIT_S = 5.0
 _MOST_BYTES = 1024 * 1024
 """Read of a server's first answer."""
@@ -156,7 +160,7 @@ def use(
 ) -> None:
     """Choose an added model for a tenant, the packaged ones, or an LLM behind a chat server or an endpoint.
 
-    The last is checked, asked twenty questions, and timed first."""
+    The last is asked twenty questions and timed first; one that may write checks 80 sentences, too."""
     served = ServedOptions(
         url, model, endpoint, key_file, context_tokens, tokenizer, sends_questions_to, system_role
     )
@@ -431,36 +435,44 @@ def use_served_model(options: GlobalOptions, *, tenants: Sequence[str], served: 
     if model.tokenizer is not None:
         FileTokenCounter(model.tokenizer).load()
     key = None if model.key_file is None else read_key(model.key_file)
-    offered, wanted = None, served.context_tokens
+    window, offered, wanted = Window(), None, served.context_tokens
     if model.url is not None:
         with terminal.waiting(f"asking {model.url}"):
-            offered = asyncio.run(look_at_server(model, key=key))
-        if offered is not None and (wanted or 0) > offered:
+            window = asyncio.run(look_at_server(model, key=key))
+        if (offered := window.tokens) is not None and (wanted or 0) > offered:
             raise ConfigurationError(
                 f"{model.url} serves {model.model} with {offered} tokens, fewer than --context-tokens "
                 f"{wanted}. Start the server with more, or ask for fewer here."
             )
         model = model.model_copy(update={"context_tokens": wanted or offered or model.context_tokens})
-    counts, reads = asyncio.run(_question(model, terminal))
-    answering = model.answering.model_copy(update={"writes_answers": counts.may_write, "reads_tokens": reads})
-    model = model.model_copy(update={"answering": answering})
+    model, counts = asyncio.run(_question(model, terminal))
     describe(options, model)
     for tenant in tenants:
         choose_for(options, tenant, model, terminal)
     by = "--context-tokens" if wanted else "the server" if offered else "default; --context-tokens N sets it"
     terminal.say(f"context of {model.context_tokens} tokens ({by})")
+    if window.advice:
+        terminal.say(window.advice)
     _show_measured(terminal, model, counts)
 
 
 def _show_measured(terminal: Terminal, model: ServedLlm, counts: Counts) -> None:
-    """Print how tokens are counted, how fast the model reads, and how it answered the questions."""
-    if model.tokenizer is None:
+    """Print how tokens are counted, how fast the model reads, how it answered, and how it checked."""
+    if model.token_ratio is not None:
+        terminal.say(
+            f"tokens are estimated from characters, times {model.token_ratio:.2f} as the server counts"
+        )
+    elif model.tokenizer is None:
         terminal.say("tokens are estimated from characters, too many rather than too few; --tokenizer FILE")
     if (reads := model.answering.reads_tokens) is not None:
         terminal.say(f"reads {reads} prompt tokens in 3 s: a longer prompt would keep agents waiting")
     terminal.say(str(counts))
     if not counts.may_write:
         terminal.say("that is below the bound: this model writes no answers, they stay quoted")
+    elif (check := model.answering.sentence_check) is not None:
+        terminal.say(f"checks sentences: {check}")
+        if not check.is_believed:
+            terminal.say("that is below the bound: the page says *not checked* of what this model writes")
 
 
 def read_key(path: Path) -> str:
@@ -476,9 +488,18 @@ def read_key(path: Path) -> str:
     return key.decode()
 
 
-async def look_at_server(model: ServedLlm, *, key: str | None) -> int | None:
-    """Ask the chat server for a streamed answer; return the context length that it reports, None if it does
-    not.
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The context length that a server reports."""
+
+    tokens: int | None = None
+    """Of one request; None where it reports none."""
+    advice: str = ""
+    """How much of the model's own context is unused, and how to raise it; empty where that is unknown."""
+
+
+async def look_at_server(model: ServedLlm, *, key: str | None) -> Window:
+    """Ask the chat server for a streamed answer; return the context length that it reports.
 
     Raises ConfigurationError with what was seen and what to do.
     """
@@ -492,7 +513,8 @@ async def look_at_server(model: ServedLlm, *, key: str | None) -> int | None:
             if (fault := await _first_answer(client, url, model)) is not None:
                 report = f"{url}: {fault}. {await _models_of(client, url)}"
                 raise ConfigurationError(plain(report.replace(key, "…") if key else report).plain)
-            return await _told_context(client, url, model.model)
+            told = await _told_context(client, url, model.model)
+            return await _window_of_ollama(client, url, model.model) if told is None else Window(told)
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
         raise ConfigurationError(
             f"{url} does not answer as a chat server ({type(error).__name__}). Is it running there? Try: "
@@ -576,13 +598,49 @@ async def _told_context(client: httpx.AsyncClient, url: str, model: str) -> int 
     )
 
 
-async def _read(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
-    """Return the JSON object at a URL; an empty one where there is none."""
+async def _window_of_ollama(client: httpx.AsyncClient, url: str, model: str) -> Window:
+    """Return the context of a model that Ollama has loaded; an unknown one for any other server.
+
+    Beside /v1 Ollama has ``GET /api/ps``, with what a loaded model was given (``context_length``; releases
+    before 0.11 lack it), and ``POST /api/show``, with the model's own maximum and its Modelfile's parameters,
+    of which ``num_ctx`` goes before OLLAMA_CONTEXT_LENGTH (https://docs.ollama.com/context-length).
+    """
+    api = f"{url.removesuffix('/v1')}/api"
+    shown = await _read(client, f"{api}/show", {"model": model})
+    facts = shown.get("model_info")
+    if (architecture := _at(facts, "general.architecture")) is None:
+        return Window()
+    most = _size(facts, f"{architecture}.context_length")
+    in_file = re.search(r"^num_ctx\s+(\d+)", str(shown.get("parameters")), re.MULTILINE)
+    loaded: Any = (await _read(client, f"{api}/ps")).get("models")
+    names = (model, f"{model}:latest")
+    entries = cast("list[Any]", loaded) if isinstance(loaded, list) else []
+    entry = next(
+        (entry for entry in entries if _at(entry, "model") in names or _at(entry, "name") in names), None
+    )
+    tokens = _size(entry, "context_length") or (int(in_file[1]) if in_file else DEFAULT_CONTEXT_TOKENS)
+    tokens = min(tokens, most or tokens)
+    raised = min(most or 0, _RAISED_CONTEXT_TOKENS)
+    if tokens >= raised:
+        return Window(tokens)
+    line = f"OLLAMA_CONTEXT_LENGTH={raised} ollama serve"
+    if in_file:
+        file = f"printf 'FROM {model}\\nPARAMETER num_ctx {raised}\\n' > Modelfile"
+        line = f"{file} && ollama create {model.partition(':')[0]}-long -f Modelfile"
+    return Window(
+        tokens,
+        f"Ollama gives {tokens} of the model's {most} tokens: fewer documents fit. To raise it: {line}",
+    )
+
+
+async def _read(client: httpx.AsyncClient, url: str, body: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the JSON object at a URL; an empty one where there is none. ``body``: of a POST."""
     try:
-        body: Any = (await client.get(url)).json()
+        asked = client.get(url) if body is None else client.post(url, json=body)
+        found: Any = (await asked).json()
     except (httpx.HTTPError, ValueError):
         return {}
-    return cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
 def _size(body: Any, *path: str) -> int | None:
@@ -599,15 +657,15 @@ def _at(value: Any, *path: str) -> object:
     return value
 
 
-async def _question(model: ServedLlm, terminal: Terminal) -> tuple[Counts, int | None]:
-    """Ask the model the shipped questions as the service does. Return how it answered, and how many prompt
-    tokens it reads in 3 s (None: no limit is needed). Raises ConfigurationError."""
+async def _question(model: ServedLlm, terminal: Terminal) -> tuple[ServedLlm, Counts]:
+    """Ask the model the shipped questions as the service does, and the shipped pairs of one that may write.
+    Return the model with what was measured, and how it answered. Raises ConfigurationError."""
     from assistant.service.opened import served_generator  # this import takes half a second
 
     clock = SystemClock()
     try:
         async with asyncio.timeout(_QUESTIONS_LIMIT_S), AsyncExitStack() as stack:
-            generator = await served_generator(model, stack)
+            generator = HeardModel(await served_generator(model, stack), clock)
             with terminal.counting("questions to the model", "answered") as show:
                 counts = await ask_model(
                     generator,
@@ -617,13 +675,24 @@ async def _question(model: ServedLlm, terminal: Terminal) -> tuple[Counts, int |
                     show=show,
                 )
             reads = await measure_reading(generator, context_tokens=model.context_tokens, clock=clock)
+            ratio = generator.token_ratio if model.tokenizer is None else None
+            measured = {"writes_answers": counts.may_write, "reads_tokens": reads}
+            answering = model.answering.model_copy(update=measured)
+            model = model.model_copy(update={"answering": answering, "token_ratio": ratio})
+            if counts.may_write:
+                writer = AnswerWriter(generator, *model_elsewhere(model))
+                with terminal.counting("sentences to the model", "checked") as show:
+                    checker = ModelAlone(writer, model.context_tokens)
+                    check = await ask_pairs(checker, load_check_pairs(), clock=clock, show=show)
+                answering = answering.model_copy(update={"sentence_check": check})
+                model = model.model_copy(update={"answering": answering})
     except TimeoutError:
         raise ConfigurationError(
-            f"{model.origin} took over an hour for twenty questions. Take a smaller model."
+            f"{model.origin} took over an hour for its questions. Take a smaller model."
         ) from None
     except AssistantError as error:
         raise ConfigurationError(f"{model.origin} was asked, and failed: {error.message}") from None
-    return counts, reads
+    return model, counts
 
 
 def _region() -> str:

@@ -79,7 +79,8 @@ class AssistantClient:
         await self._connection.close()
 
     def stream(self, question: str | Question) -> AsyncGenerator[AnswerEvent]:
-        """Return the events of an answer, the last one ``Done`` or ``Problem``; see ``answer_events``.
+        """Return the events of an answer, the last one ``Done``, ``Problem`` or ``Checked``; see
+        ``answer_events``.
 
         Close the generator (``contextlib.aclosing``) to leave before the answer's end.
         """

@@ -18,7 +18,7 @@ import httpx
 from pydantic import BaseModel, Field, ValidationError
 
 from assistant.answer import events
-from assistant.answer.events import AnswerEvent, Done, Problem
+from assistant.answer.events import AnswerEvent, Checked, Done, Problem
 from assistant.domain.answers import ChatTurn
 from assistant.domain.clock import back_off_s
 from assistant.domain.documents import SearchFilters
@@ -312,7 +312,8 @@ def resume_call(answer_id: str, *, after: str | None) -> Call:
 
 
 async def answer_events(connection: Connection, call: Call) -> AsyncGenerator[AnswerEvent]:
-    """Yield the events of one answer, the last one ``Done`` or ``Problem``; unknown ones are ignored.
+    """Yield the events of one answer, the last one ``Done`` or ``Problem``, or ``Checked`` where a model
+    checks the text (``Done.check_follows``); unknown ones are ignored.
 
     When a connection fails, it is opened again:
 
@@ -324,7 +325,7 @@ async def answer_events(connection: Connection, call: Call) -> AsyncGenerator[An
     A connection without a new event is one more failure in a row. Raises RefusedByServiceError,
     UnreachableError.
     """
-    failures, yielded = 0, _Yielded()
+    failures, yielded, has_ended = 0, _Yielded(), False
     while True:
         try:
             async with connection.open(call) as response, aclosing(_frames(response.aiter_lines())) as frames:
@@ -332,16 +333,25 @@ async def answer_events(connection: Connection, call: Call) -> AsyncGenerator[An
                     if event_id is not None and call.is_repeatable:
                         call = resume_call(event_id.rpartition(":")[0], after=event_id)
                     if event is not None and (new := yielded.new_of(event)) is not None:
-                        if not isinstance(new, events.ElementChanged):  # each replay sends these again
-                            failures = 0
+                        # each replay sends elements again
+                        failures = failures if isinstance(new, events.ElementChanged) else 0
                         yield new
-                    if isinstance(event, Done | Problem):
+                    if _is_last(event):
                         return
+                    has_ended = has_ended or isinstance(event, Done)
             error = UnreachableError("The service ended the answer in the middle; read its log.")
         except (RefusedByServiceError, UnreachableError) as failure:
             error = failure
+        if has_ended:  # the answer is whole; its check is lost
+            return
         failures += 1
         await connection.wait_or_raise(error, failures, is_repeatable=call.is_repeatable)
+
+
+def _is_last(event: AnswerEvent | None) -> bool:
+    if isinstance(event, Done):
+        return not event.check_follows
+    return isinstance(event, Checked | Problem)
 
 
 class _Yielded:

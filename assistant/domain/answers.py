@@ -270,6 +270,20 @@ class CitedUnit(PublicModel):
 QuotedAs = Literal["shown", "folded"]
 
 
+class SentenceCheck(PublicModel):
+    """What a model says of one shown sentence, compared with the lines that it cites."""
+
+    index: int
+    """Of the sentence (``Sentence.index``)."""
+    verdict: Literal["held", "not_held", "opposite"]
+    """``held``: it follows from the lines or the conversation. ``opposite``: a line says otherwise.
+    ``not_held``: neither says it."""
+    words: str = ""
+    """What is wrong, copied from the sentence; empty where it is held."""
+    cited: CitedUnit | None = None
+    """The line that decides, where one does."""
+
+
 class Sentence(PublicModel):
     """One finished sentence of the answer."""
 
@@ -348,11 +362,19 @@ class Reading(PublicModel):
     """Numbers and codes that name one thing each, such as an order or a reject code."""
     elements: tuple[str, ...] = ()
     """Live elements that the message asks for, by name."""
+    language: str | None = Field(default=None, exclude_if=lambda code: code is None)
+    """ISO 639-1 code of the customer's language; None: it is the documents', or no model read it."""
 
 
 class Usage(PublicModel):
     prompt_tokens: int = 0
     completion_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+        )
 
 
 class PassageUse(PublicModel):
@@ -448,16 +470,13 @@ class ReplyCheck(PublicModel):
     """What is wrong with a text for a patient, by the lines and live values of its answer."""
 
     kind: Literal["not_held", "reckoned", "contradicts", "missing"]
-    """``not_held``: nothing holds its ``values``. ``reckoned``: no line has its ``values``, and code derived
-    them from lines, as a date or a sum: it is shown and stops nothing. In records of older releases a model
-    held them.
-    ``contradicts``: a line says the opposite of the sentence, by a model alone. ``missing``: the question
-    asks for a value, lines hold ``values``, and the text has none."""
+    """``not_held``: nothing holds its ``values``, or the sentence. ``reckoned``: no line has its ``values``,
+    and code derived them from lines, as a date or a sum: it is shown and stops nothing. ``contradicts``: a
+    line says the opposite of the sentence, by a model alone. ``missing``: of older records."""
     start: int = 0
     end: int = 0
-    """[start, end) in the text; the sentence. 0, 0 where something is missing."""
+    """[start, end) in the text; the sentence."""
     values: tuple[str, ...] = Field(default=(), max_length=20)
-    """A record has none of what is missing: they are words of documents."""
     line: str | None = Field(default=None, exclude_if=lambda line: line is None)
     """The line that decides, where a model read the text. A record has none."""
     id: str = Field(default="", max_length=FINDING_ID, exclude_if=lambda name: not name)
@@ -467,16 +486,15 @@ class ReplyCheck(PublicModel):
     @classmethod
     def found(
         cls,
-        kind: Literal["not_held", "reckoned", "contradicts", "missing"],
+        kind: Literal["not_held", "reckoned", "contradicts"],
         values: tuple[str, ...],
         *,
-        words: str = "",
-        start: int = 0,
+        words: str,
+        start: int,
         line: str | None = None,
     ) -> Self:
-        """Return a finding about the sentence ``words``, which begins at ``start`` in the text; no words for
-        the kind ``missing``. The id depends on kind, values and words only: a repeated check gives the
-        same."""
+        """Return a finding about the sentence ``words``, which begins at ``start`` in the text. The id
+        depends on kind, values and words only: a repeated check gives the same."""
         name = hashlib.sha256(json.dumps([kind, values, words]).encode()).hexdigest()[:FINDING_ID]
         return cls(kind=kind, start=start, end=start + len(words), values=values, line=line, id=name)
 
@@ -767,7 +785,18 @@ class Sent(PublicModel):
         return self
 
 
-class ReplyBody(PublicModel):
+class OfConversation(PublicModel):
+    """The conversation that a text for the patient belongs to, as it was sent with the answer's question. It
+    is not recorded, so it comes with each request; without it the text is read below the answer's question
+    alone."""
+
+    question: str = Field(default="", max_length=MAX_QUESTION_CHARACTERS, repr=False)
+    """What the agent asked, or the chat that was pasted."""
+    turns: tuple[ChatTurn, ...] = Field(default=(), max_length=200, repr=False)
+    """The chat, oldest first."""
+
+
+class ReplyBody(OfConversation):
     """The body of ``POST /v1/answers/{id}/reply``."""
 
     style: Literal["shorter", "warmer", "plain_words"] | None = None
@@ -780,7 +809,7 @@ class ReplyBody(PublicModel):
     """How long it goes on without a reader, so that one can come back; 0: it ends at once."""
 
 
-class CheckBody(PublicModel):
+class CheckBody(OfConversation):
     """The body of ``POST /v1/answers/{id}/reply/check``."""
 
     text: str = Field(min_length=1, max_length=MOST_SENT_CHARACTERS)
@@ -836,6 +865,15 @@ class StoredAct(_OfAnswer):
     act: Act
 
 
+class StoredCheck(_OfAnswer):
+    """What a model said of an answer's sentences once they were shown. Appended once."""
+
+    model_id: str
+    """Of the model that checked."""
+    sentences: tuple[SentenceCheck, ...]
+    """Without the words that it copied, which may be a customer's."""
+
+
 class StoredAnswer(PublicModel):
     """``GET /v1/answers/{id}``: the record, and all that was said of it since."""
 
@@ -849,3 +887,5 @@ class StoredAnswer(PublicModel):
     """Oldest first: the last one counts."""
     elements: tuple[Element, ...] = ()
     """Its live elements as they ended, without their values, which are not kept."""
+    checked: StoredCheck | None = None
+    """What a model said of its sentences; None where none checked them."""

@@ -22,13 +22,14 @@ from opentelemetry.trace import INVALID_SPAN
 
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.call import AnswerCall, Steps
-from assistant.answer.events import Done, SentenceEnded, Token
+from assistant.answer.events import Checked, Done, SentenceEnded, Token
+from assistant.answer.find import Finding
 from assistant.answer.offers import QuotedBlock
 from assistant.answer.plan import Nothing, Plan, Quoted, Written
 from assistant.answer.request import MAX_EARLIER_CHARACTERS, AnswerRequest, ChatQuestion
 from assistant.answer.section import PartQuote
 from assistant.answer.services import AnswerWriter, TenantServices
-from assistant.domain.answers import Certainty, FinishReason, Mode
+from assistant.domain.answers import Certainty, FinishReason, Mode, ReplyCheck
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import (
     VECTOR_LEG_WEIGHT,
@@ -51,8 +52,7 @@ from assistant.models.recorded import (
     HeardModel,
     RecordedAnswer,
     RecordedModel,
-    Task,
-    prompt_sha256,
+    task_of,
 )
 from assistant.option import joined
 from assistant.stores.ports import AnswerGenerator, TokenCounter
@@ -64,6 +64,8 @@ _DEADLINE_S = 30.0
 _MORE_ATTEMPTS = 3
 AGENT = "evaluation"
 """Who asks."""
+TODAY = date(2026, 11, 30)
+"""The day on which a model is asked in an evaluation."""
 _READ_AT_ONCE = 20
 """Documents of one read."""
 
@@ -114,11 +116,16 @@ async def prepare(
     async def once() -> tuple[Plan, Sequence[str]]:
         deadline = Deadline.after(_DEADLINE_S, clock=services.clock)
         plan = await answer.prepare(request, identity=identity, deadline=deadline, context=context)
-        plan.basis.hydration.cancel()
-        plan.basis.call.steps.root.end()
+        _end(plan)
         return plan, plan.basis.degraded
 
     return await until_whole(once)
+
+
+def _end(plan: Plan) -> None:
+    """End what goes on for a plan that is not sent."""
+    plan.basis.hydration.cancel()
+    plan.basis.call.steps.root.end()
 
 
 async def until_whole(
@@ -416,6 +423,8 @@ class WrittenModel:
     """``qid`` of the questions with a recorded reply to the patient."""
     usd_per_hour: float | None = None
     """Price of the instance that serves a live model; None where it is not known."""
+    is_live: bool = True
+    """Whether it answers each question anew."""
 
     @classmethod
     def of_recording(cls, lines: Sequence[RecordedAnswer]) -> WrittenModel:
@@ -426,16 +435,11 @@ class WrittenModel:
             if line.task == "answer":
                 answers.setdefault(line.id, {})[line.prompt_sha256] = line.answer
         replies = frozenset(line.id for line in lines if line.task == "reply")
-        return cls(model, CharacterCount(), model.title, answers, replies)
-
-    @property
-    def is_live(self) -> bool:
-        """Whether it answers each question anew. A recording without any answer counts as live, too."""
-        return not self.recorded
+        return cls(model, CharacterCount(), model.title, answers, replies, is_live=False)
 
 
-class _UndatedServices(TenantServices):
-    """Services that count no days: a prompt with today's date could be played today alone."""
+class _DatedServices(TenantServices):
+    """Services for which it is always the same day, so that a prompt that counts days is the same, too."""
 
     @classmethod
     def of(cls, services: TenantServices) -> TenantServices:
@@ -443,6 +447,35 @@ class _UndatedServices(TenantServices):
 
     def today(self, at: datetime | None) -> date | None:
         del at
+        return TODAY
+
+
+def with_model(services: TenantServices, model: WrittenModel) -> tuple[TenantServices, HeardModel]:
+    """Return the services for which a model writes on ``TODAY``, without live systems, and the model, which
+    hears its calls.
+
+    Recordings were made with ``CONTEXT_TOKENS`` and ``MAX_TOKENS``; other values would give other prompts.
+    """
+    update = {} if model.is_live else {"context_tokens": CONTEXT_TOKENS, "max_tokens": MAX_TOKENS}
+    generation = services.tenant.generation.model_copy(update=update)
+    answers = services.tenant.answers.model_copy(update={"mode": "auto"})
+    tenant = services.tenant.model_copy(update={"generation": generation, "answers": answers})
+    heard = HeardModel(model.generator, services.clock)
+    served = replace(
+        services.writer.model,
+        writes_answers=True,
+        checks=True,
+        system_role=not model.is_live or services.writer.model.system_role,
+        recorded=None,  # its prompts say which day it is, as a live model's do
+    )
+    dated = replace(
+        _DatedServices.of(services),
+        tenant=tenant,
+        writer=AnswerWriter(heard, served, model.counter),
+        live=replace(services.live, elements=None),
+        revisions=None,
+    )
+    return dated, heard
 
 
 class WrittenResult(NamedTuple):
@@ -451,7 +484,7 @@ class WrittenResult(NamedTuple):
     values: dict[str, float]
     """By measure; ``plays``: whether the recording's answer is to today's prompt."""
     is_written: bool
-    """Whether the model was asked and its text is the answer, as told at ``_Answered``."""
+    """Whether the model was asked and its text is the answer, as told at ``Answered``."""
     text: str
     degraded: tuple[str, ...]
     recorded: tuple[RecordedAnswer, ...]
@@ -459,7 +492,7 @@ class WrittenResult(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Answered:
+class Answered:
     """What the answer path streamed for a question, and which of these cases it is:
 
     | the answer | is_written | is_refused |
@@ -473,6 +506,8 @@ class _Answered:
     text: str
     done: Done | None
     """None where the stream ended with an error."""
+    checked: Checked | None
+    """What a model says of its sentences; None where none checked them."""
     is_whole: bool
     """Whether no sentence was withheld."""
     prompt: str | None
@@ -502,121 +537,127 @@ def _call_values(call: HeardCall, usd_per_hour: float | None) -> dict[str, float
     return values
 
 
-class AskedAfter(NamedTuple):
-    """What an option asked the model after a written answer."""
+class WrittenReply(NamedTuple):
+    """A reply to the patient, as the model wrote it and as it was checked."""
 
-    values: Mapping[str, float]
-    """By measure."""
-    prompt: str
-    """SHA-256 of the prompt that asked for a reply; its other prompts asked for checks."""
+    text: str
+    checks: tuple[ReplyCheck, ...]
+    degraded: tuple[str, ...]
 
 
 class AfterWritten(Protocol):
-    """Asks the model after a written answer, and judges what it writes."""
+    """Writes the reply to an answer."""
 
-    async def run(self, answer_id: str, question: EvaluationQuestion) -> AskedAfter | None:
-        """Return None for an answer after which nothing can be asked. Raises AssistantError."""
+    async def run(self, answer_id: str, request: AnswerRequest) -> WrittenReply | None:
+        """Return None for an answer to which no reply is written. Raises AssistantError."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What the model wrote for one request."""
+
+    answer_id: str
+    conversation_id: str
+    answer: Answered
+    reply: WrittenReply | None
+    calls: tuple[HeardCall, ...]
+    """Of the model, in order."""
 
 
 class WrittenAnswers:
     """Asks one tenant's questions as an agent without access labels does, with a model that writes.
 
-    It runs the whole answer path, and what an option asks where an answer was written (``AfterWritten``).
-    Recordings were made with ``CONTEXT_TOKENS`` and ``MAX_TOKENS``; other values would give other prompts.
+    It runs the whole answer path, and has the reply written (``AfterWritten``).
     """
 
     def __init__(self, services: TenantServices, model: WrittenModel) -> None:
-        generation = services.tenant.generation
-        update = {} if model.is_live else {"context_tokens": CONTEXT_TOKENS, "max_tokens": MAX_TOKENS}
-        answers = services.tenant.answers.model_copy(update={"mode": "auto"})
-        tenant = services.tenant.model_copy(
-            update={"generation": generation.model_copy(update=update), "answers": answers}
-        )
-        self._heard = HeardModel(model.generator, services.clock)
-        served = replace(
-            services.writer.model,
-            writes_answers=True,
-            system_role=not model.is_live or services.writer.model.system_role,
-            recorded=None if model.is_live else model.name,
-        )
-        self._services = replace(
-            _UndatedServices.of(services),
-            tenant=tenant,
-            writer=AnswerWriter(self._heard, served, model.counter),
-            live=replace(services.live, elements=None),
-            revisions=None,
-        )
+        self._services, self._heard = with_model(services, model)
         self._model = model
         self._answer = AnswerQuestion(self._services)
-        records = self._answer.records
-        self._after = joined(lambda option: option.after_written(self._services, records))
+        self._after = joined(lambda option: option.after_written(self._services, self._answer))
         self._identity = identity_of(services)
 
-    async def prepare(self, question: EvaluationQuestion, *, before: str | None = None) -> Plan:
+    async def prepare(self, request: AnswerRequest) -> Plan:
         """Search the documents and make the prompt, without asking the model. Raises AssistantError."""
-        request = request_of(question.question, before)
         return await self._answer.prepare(request, identity=self._identity, deadline=self._deadline())
 
-    async def ask(self, question: EvaluationQuestion, *, before: str | None = None) -> WrittenResult:
-        """Write the answer, and what an option asks after it, and judge both. Raises AssistantError.
+    async def find(self, request: AnswerRequest) -> list[Finding]:
+        """Return what the request's own words find, for each of its questions. Raises AssistantError."""
+        plan = await self.prepare(request.model_copy(update={"mode": "quoted"}))
+        if isinstance(plan, Written):
+            raise TypeError("No model writes for what is quoted.")
+        _end(plan)
+        return [part.finding for part in plan.quote.parts]
 
-        It is asked where the model wrote an answer; of a recording, where it has one, too. Questions
-        are asked one after the other: the calls that are heard are this question's.
+    async def exchange(
+        self, request: AnswerRequest, *, replies: Callable[[Answered], bool] = lambda _: True
+    ) -> Exchange:
+        """Have the answer written, then the reply to it, if it ``replies``. Raises AssistantError.
+
+        Requests are made one after the other: the calls that are heard are this one's.
         """
         self._heard.calls.clear()
-        plan = await self.prepare(question, before=before)
-        answer = await self._answered(plan)
-        values = _values(question, answer, self._model.recorded.get(question.qid, {}))
-        calls = list(self._heard.calls)
-        recorded = self._lines(question.qid, calls, "answer") if answer.is_written else []
-        may_reply = self._model.is_live or question.qid in self._model.replies
-        for after in self._after if may_reply and answer.is_written and not answer.is_refused else ():
-            if asked := await after.run(plan.basis.question.ids.answer_id, question):
-                values |= asked.values
-                of_reply = self._heard.calls[len(calls) :]
-                recorded += self._lines(question.qid, of_reply, "reply_check", reply=asked.prompt)
-        degraded = () if answer.done is None else answer.done.degraded
-        if calls and self._model.is_live:
-            values |= _call_values(calls[-1], self._model.usd_per_hour)
-        return WrittenResult(values, answer.is_written, answer.text, degraded, tuple(recorded))
+        plan = await self.prepare(request)
+        answer, reply = await self._answered(plan), None
+        ids = plan.basis.question.ids
+        for after in self._after if replies(answer) else ():
+            reply = reply or await after.run(ids.answer_id, request)
+        return Exchange(ids.answer_id, ids.conversation_id, answer, reply, tuple(self._heard.calls))
 
-    async def _answered(self, plan: Plan) -> _Answered:
+    async def ask(self, question: EvaluationQuestion, *, before: str | None = None) -> WrittenResult:
+        """Write the answer and the reply, and judge both. Raises AssistantError.
+
+        A reply is written where the model wrote an answer; of a recording, where it has one, too.
+        """
+        may_reply = self._model.is_live or question.qid in self._model.replies
+        exchange = await self.exchange(
+            request_of(question.question, before),
+            replies=lambda answer: may_reply and answer.is_written and not answer.is_refused,
+        )
+        answer, reply, calls = exchange.answer, exchange.reply, exchange.calls
+        values = _values(question, answer, self._model.recorded.get(question.qid, {}))
+        if reply is not None:
+            values["reply_faults"] = float(any(check.stops for check in reply.checks))
+            values["checks_read"] = float(not reply.degraded)
+        of_answer = [call for call in calls if task_of(call.messages) == "answer"]
+        if of_answer and self._model.is_live:
+            values |= _call_values(of_answer[-1], self._model.usd_per_hour)
+        is_kept = self._model.is_live and answer.is_written
+        return WrittenResult(
+            values,
+            answer.is_written,
+            answer.text,
+            () if answer.done is None else answer.done.degraded,
+            tuple(recorded_lines(question.qid, calls, model=self._model.name)) if is_kept else (),
+        )
+
+    async def _answered(self, plan: Plan) -> Answered:
         """Stream the answer to its end."""
+        calls = len(self._heard.calls)
         async with aclosing(self._answer.stream(plan)) as stream:
             events = [event async for event in stream]
-        return _Answered(
+        asked = [call for call in self._heard.calls[calls:] if task_of(call.messages) == "answer"]
+        return Answered(
             text="".join(event.text for event in events if isinstance(event, Token)),
             done=next((event for event in events if isinstance(event, Done)), None),
+            checked=next((event for event in events if isinstance(event, Checked)), None),
             is_whole="withheld" not in {event.detail for event in events if isinstance(event, SentenceEnded)},
-            prompt=prompt_sha256(plan.prompt.messages) if isinstance(plan, Written) else None,
+            prompt=asked[-1].prompt if asked else None,
         )
 
     def _deadline(self) -> Deadline:
         return Deadline.after(WRITTEN_DEADLINE_S, clock=self._services.clock)
 
-    def _lines(
-        self, qid: str, calls: Sequence[HeardCall], task: Task, *, reply: str | None = None
-    ) -> list[RecordedAnswer]:
-        """Return a line for each prompt of the calls that ended, with its last text; none from a recording.
 
-        ``task``: the lines'. ``reply``: SHA-256 of the prompt that asked for a reply, whose task is "reply".
-        """
-        texts = {call.prompt: call.text for call in calls if call.is_ended and self._model.is_live}
-        return [
-            RecordedAnswer(
-                id=qid,
-                task="reply" if prompt == reply else task,
-                prompt_sha256=prompt,
-                answer=text,
-                model=self._model.name,
-                made_at=date.today(),  # noqa: DTZ011 - a date for a reader
-            )
-            for prompt, text in texts.items()
-        ]
+def recorded_lines(asked: str, calls: Iterable[HeardCall], *, model: str) -> list[RecordedAnswer]:
+    """Return a line for each prompt of the calls that ended, with its last text. ``asked``: id of the
+    question."""
+    lines = (call.recorded(asked, model=model) for call in calls if call.is_ended)
+    return list({line.prompt_sha256: line for line in lines}.values())
 
 
-def _values(question: EvaluationQuestion, answer: _Answered, recorded: Mapping[str, str]) -> dict[str, float]:
+def _values(question: EvaluationQuestion, answer: Answered, recorded: Mapping[str, str]) -> dict[str, float]:
     """Return the values of an answer. ``recorded``: by the SHA-256 of its prompt; one plays where its prompt
     is today's."""
     values = {"written_withheld": float(not answer.is_whole)}

@@ -65,13 +65,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure("written_rightly_refused", "… unanswerable: refused"),
     Measure("written_withheld", "… with a withheld sentence", 0),
     Measure("reply_faults", "replies to the patient that the check stops", 0),
-    Measure("planted_named", "changes planted in replies that the check names", 1),
-    Measure("planted_number", "… of a number"),
-    Measure("planted_date", "… of a date"),
-    Measure("planted_negation", "… of a negation, or a sense turned round"),
-    Measure("planted_name", "… of a name"),
-    Measure("rewordings_stopped", "right rewordings of replies that the check stops", -1),
-    Measure("checks_read", "… of these texts: read by the model", 0),
+    Measure("checks_read", "… of these: read by the model", 0),
     Measure("written_false", "… unanswerable: answered without a warning", -1),
     Measure("written_failed", "… failed, or no text in the limit: a quote in its place", -1),
     Measure("first_token_s", "first token, mean, s", 0),
@@ -306,12 +300,13 @@ class Figure(StrictModel):
 
     title: str
     run: str
-    """The trial that asks the questions: ``answers``, or a name of ``trials.trial_named``."""
+    """The trial that asks the questions: ``answers``, a name of ``conversations.MODEL_TRIALS`` or of
+    ``trials.trial_named``."""
     tenants: tuple[str, ...] = Field(min_length=1)
     questions: tuple[str, ...]
     """Files beside ``figures.toml``; ``{tenant}`` stands for the tenant's name."""
     recording: str | None = None
-    """File of recorded answers that are played; only their questions are asked."""
+    """File of recorded answers that are played. Of ``answers`` only their questions are asked."""
     half: Split | None = None
     """Half of the documents whose questions count; None: all of them, of files that were split before."""
     blind: bool = True

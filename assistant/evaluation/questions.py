@@ -22,20 +22,6 @@ Split = Literal["tuning", "held_out"]
 Kind = Literal["plain", "condition", "messy", "double", "follow_up", "unanswerable"]
 
 
-class PlantedReply(PublicModel):
-    """A right reply to the patient with one change. The change makes it wrong, unless it is ``reworded``."""
-
-    kind: Literal["number", "date", "negation", "name", "reworded"]
-    text: str
-
-    @property
-    def measures(self) -> tuple[str, ...]:
-        """Names in ``measures.MEASURES``: they count whether the check finds a fault in the reply."""
-        if self.kind == "reworded":
-            return ("rewordings_stopped",)
-        return "planted_named", f"planted_{self.kind}"
-
-
 class EvaluationQuestion(PublicModel):
     """One line of ``evaluation/<tenant>.jsonl``."""
 
@@ -58,7 +44,6 @@ class EvaluationQuestion(PublicModel):
     replies, as is ``must_not``: no code uses them."""
     must_not: tuple[str, ...] = ()
     """What would be wrong or dangerous to state."""
-    planted: tuple[PlantedReply, ...] = ()
     clean: str | None = None
     """For a messy question: ``qid`` of the same question asked cleanly."""
     after: str | None = None

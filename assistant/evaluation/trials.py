@@ -1,4 +1,4 @@
-"""Trials of the parts around an answer: red flags, live elements, pasted chats, and the check of sentences.
+"""Trials of the parts around an answer: red flags and live elements; the rows of pasted chats.
 
 Each takes one tenant's opened services and files of questions, and returns a ``Judged`` for each question,
 whose values have readable names: {"emergencies that raise their flag": 1.0}. ``trial_named`` finds the one of
@@ -7,45 +7,35 @@ a figure's ``run``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from assistant.answer.answer import AnswerQuestion
-from assistant.answer.chat import ReadChat
-from assistant.answer.embed import EmbedTexts
 from assistant.answer.heads import Said
-from assistant.answer.message import questions_of
 from assistant.answer.plan import Plan, Written
 from assistant.answer.prompt import Prompt
 from assistant.answer.red_flags import RedFlags
-from assistant.answer.request import AnswerRequest
 from assistant.answer.scores import Kind
 from assistant.answer.services import TenantServices
-from assistant.answer.support import Checked, SupportChecker
-from assistant.answer.vocabulary import Vocabulary
-from assistant.documents.files import SourceDocument, read_sources
-from assistant.documents.parsing import parse_document
-from assistant.domain.answers import LiveMatchState, Support
+from assistant.domain.answers import LiveMatchState
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.domain.identity import CareContext
 from assistant.domain.live import Caller, ElementProblem, ElementType, Filled, LiveElements, LiveReadError
 from assistant.domain.public import PublicModel
-from assistant.evaluation.judging import AGENT, prepare, untraced
+from assistant.evaluation.judging import AGENT, prepare
 from assistant.evaluation.measures import Judged
 from assistant.evaluation.questions import load_rows
 from assistant.evaluation.routing import RoutedQuestion, RoutingTrial
 from assistant.option import installed
 from assistant.stores.ports import GenerationRequest, TextEmbedder
 from assistant.tenant.tenant import RedFlagEntry, TenantConfig
-from assistant.text.language import language
 from assistant.text.markup import Tag, tags_in
 
 Trial = Callable[[TenantServices, Sequence[Path]], Coroutine[None, None, list[Judged]]]
@@ -127,21 +117,31 @@ async def _red_flags(services: TenantServices, paths: Sequence[Path]) -> list[Ju
     return await raise_flags(widened, services.embedder, messages, clock=services.clock)
 
 
-async def raise_flags(
-    tenant: TenantConfig, embedder: TextEmbedder, messages: Sequence[FlaggedMessage], *, clock: Clock
-) -> list[Judged]:
-    """Return which messages of independent writers raise flags of the tenant, or a notice that their language
-    is not checked. Raises ConfigurationError where the flags' examples could not be embedded."""
+async def raised_by_heads(
+    tenant: TenantConfig, embedder: TextEmbedder, messages: Sequence[str], *, clock: Clock
+) -> list[tuple[list[str], str | None]]:
+    """Return for each message the names of the flags that the heads raise, and its language where flags are
+    not checked in it. Raises ConfigurationError where the flags' examples could not be embedded."""
     flags = RedFlags(tenant, embedder=embedder, clock=clock)
     await flags.load()
     if not flags.is_ready:
         raise ConfigurationError("The examples of the tenant's red flags were not embedded. Try again.")
-    texts = dict.fromkeys(piece for message in messages for piece in flags.pieces(message.message))
+    texts = dict.fromkeys(piece for message in messages for piece in flags.pieces(message))
     vectors = await embedded(embedder, list(texts), clock=clock)
+    return [
+        ([flag.name for flag in flags.raised(message, vectors)], flags.unchecked_language(message))
+        for message in messages
+    ]
+
+
+async def raise_flags(
+    tenant: TenantConfig, embedder: TextEmbedder, messages: Sequence[FlaggedMessage], *, clock: Clock
+) -> list[Judged]:
+    """Return which messages of independent writers raise flags of the tenant, or a notice that their language
+    is not checked. Raises as ``raised_by_heads``."""
+    by_heads = await raised_by_heads(tenant, embedder, [message.message for message in messages], clock=clock)
     judged: list[Judged] = []
-    for message in messages:
-        raised = [flag.name for flag in flags.raised(message.message, vectors)]
-        notice = flags.unchecked_language(message.message)
+    for message, (raised, notice) in zip(messages, by_heads, strict=True):
         values, is_right = _flag_values(message, raised, has_notice=notice is not None)
         name = message.id or message.message
         miss = f"{message.message} | {message.flag or 'none'}; raised {', '.join(raised) or notice or 'none'}"
@@ -314,8 +314,8 @@ def judge_reads(question: LiveQuestion, read: Sequence[str]) -> list[Judged]:
 
 
 # --- pasted chats ------------------------------------------------------------------------------------------
-_LEAST_PART, _LEAST_LINE = 3, 8
-"""Characters of a message and of an agent's line: texts up to these lengths are in others by chance."""
+_LEAST_PART = 3
+"""Characters of a message: texts up to this length are in others by chance."""
 
 
 class WrittenChat(PublicModel):
@@ -333,17 +333,6 @@ class WrittenChat(PublicModel):
     def asks(self, text: str) -> bool:
         """Return whether a text holds a message of an open question, or is a part of it."""
         return any(_is_of(text, parts) for parts in self.open)
-
-    def is_right(self, question: str) -> bool:
-        """Return whether a question is a message of the first open one, or a part, and has no line of the
-        agent. Lines are compared in lower case with single spaces."""
-        others = (turn.text for turn in self.turns if turn.who in ("agent", "note"))
-        lines = (
-            line for text in others for line in map(_one_spaced, text.split("\n")) if len(line) > _LEAST_LINE
-        )
-        return _is_of(question, next(iter(self.open))) and not any(
-            line in _one_spaced(question) for line in lines
-        )
 
 
 class GoingOn(PublicModel):
@@ -364,173 +353,6 @@ def _is_of(text: str, parts: Iterable[str]) -> bool:
     return any(part in flat or (len(flat) > _LEAST_PART and flat in part) for part in map(_one_spaced, parts))
 
 
-async def _chats(services: TenantServices, paths: Sequence[Path]) -> list[Judged]:
-    """Return whether the right question of each pasted chat is searched first."""
-    chat, vocabulary = ReadChat(services, EmbedTexts(services)), Vocabulary.of(services.tenant)
-    judged: list[Judged] = []
-    for written in chain.from_iterable(load_rows(path, WrittenChat) for path in paths):
-        call = untraced(Deadline.after(_DEADLINE_S, clock=services.clock))
-        read = await chat.read(AnswerRequest(question=written.text), call)
-        first, *more = questions_of(read.text, vocabulary=vocabulary) if read else ("",)
-        is_right = written.is_right(first)
-        customer_words = sum(len(turn.text.split()) for turn in written.turns if turn.who == "customer")
-        reply_kind = "asked, found" if written.asks_reply else "not asked, found"
-        values = {
-            "right question first": float(is_right),
-            "customer's words that are searched": len(" ".join((first, *more)).split()) / customer_words,
-            f"replies that are {reply_kind}": float(read is not None and read.asks_reply),
-        }
-        if second := written.open[1:2]:
-            values["second questions with a heading"] = float(any(_is_of(text, *second) for text in more))
-        miss = "" if is_right else f"{first} | {written.open}"
-        judged.append(Judged(written.id, written.id, values, miss))
-    return judged
-
-
-# --- the support check ------------------------------------------------------------------------------------
-# A right sentence was written by hand, or by the model of ``evaluation/recorded`` in a right answer. It is
-# checked as it stands, with one thing changed (a number, name, negation or condition), and citing another
-# unit. The files hold the changes: what a model may get wrong, in words that are not the checker's.
-ENGLISH = language("en")
-
-Units = tuple[str, ...]
-"""Texts of one document's units."""
-Citation = tuple[int, int | None]
-"""Number of the document in the prompt and of its unit, both from 1; None: the whole document."""
-
-
-@cache
-def _checker(documents: tuple[Units, ...], given: tuple[str, ...]) -> SupportChecker:
-    """Return the checker of a prompt. Several cases share a prompt, so it is cached."""
-    return SupportChecker(documents, given=given, language=ENGLISH)
-
-
-class Case(NamedTuple):
-    """A sentence as a model wrote it, and the prompt that it was written from."""
-
-    name: str
-    group: str
-    """The document that decides the half."""
-    documents: tuple[Units, ...]
-    given: tuple[str, ...]
-    """What else the prompt gave the model, such as the question."""
-    sentence: str
-    citations: tuple[Citation, ...]
-
-    @property
-    def cited(self) -> list[str]:
-        """Texts of the cited units."""
-        places = ((self.documents[d - 1], u) for d, u in self.citations)
-        return list(chain.from_iterable(units if u is None else units[u - 1 : u] for units, u in places))
-
-    def check(self) -> Checked:
-        return _checker(self.documents, self.given).check(self.sentence, self.citations)
-
-    def features(self) -> Mapping[str, float]:
-        """Return the features by name that the check's head (a logistic model) weighs."""
-        return _checker(self.documents, self.given).features(self.sentence, self.cited)
-
-
-class WrittenSentence(PublicModel):
-    """One line of ``evaluation/support/*.jsonl``."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    id: str
-    tenant: str
-    document_id: str
-    """The document that decides the half."""
-    prompt: tuple[str, ...]
-    """Ids of the documents that the model was given."""
-    given: tuple[str, ...] = ()
-    """What else it was given: the question."""
-    sentence: str
-    cites: tuple[tuple[int, str | None], ...]
-    """Number of the document in the prompt, from 1, and the end of the unit's text; None: the whole document.
-    Example: ``[[1, "Refills: up to 5, within 6 months"]]``."""
-    changed: tuple[tuple[str, int, int, str], ...] = ()
-    """Kind of change, start and end of the characters that are replaced, and the new ones:
-    ``["negation", 33, 33, "not "]``. ``_support_values`` knows the kinds."""
-    other: tuple[int, str | None] | None = None
-    """Another unit, which is cited in place of the right ones. None for a sentence that was written wrong."""
-
-
-@cache
-def _documents(knowledge: Path) -> dict[str, Units]:
-    """Return the units of each document of a folder by its id, each as title, heading and text in lines, as a
-    prompt has them."""
-    documents: dict[str, Units] = {}
-    for item in read_sources([knowledge]):
-        if isinstance(item, SourceDocument):
-            title = item.document.title
-            documents[item.document.document_id] = tuple(
-                "\n".join(
-                    (
-                        title,
-                        "" if unit.heading == title else unit.heading.removeprefix(f"{title} > "),
-                        unit.text,
-                    )
-                )
-                for unit in parse_document(item.document).units
-            )
-    return documents
-
-
-def _nearest(text: str, units: Units) -> int:
-    """Return the number, from 1, of the unit that ends with ``text``; of the most similar one by shared word
-    stems where the document has changed since."""
-    stems = ENGLISH.content_stems(text)
-    shared = [(unit.endswith(text), len(stems & ENGLISH.content_stems(unit))) for unit in units]
-    return shared.index(max(shared)) + 1
-
-
-def support_cases(paths: Iterable[Path], *, knowledge: Path) -> Iterator[tuple[str, Case]]:
-    """Yield every sentence to be checked after its kind: "right" or "wrong by hand" as it was written, then
-    one for each change, and "other unit cited".
-
-    ``knowledge``: the folder of the tenants' documents. Raises ConfigurationError naming file and line.
-    """
-    for line in chain.from_iterable(load_rows(path, WrittenSentence) for path in paths):
-        units_of = _documents(knowledge / line.tenant)
-        documents = tuple(units_of[name] for name in line.prompt)
-
-        def place(number: int, text: str | None, documents: tuple[Units, ...] = documents) -> Citation:
-            return number, None if text is None else _nearest(text, documents[number - 1])
-
-        cites = tuple(place(*cite) for cite in line.cites)
-        case = Case(line.id, line.document_id, documents, line.given, line.sentence, cites)
-        yield "wrong by hand" if line.other is None else "right", case
-        for kind, start, end, new_text in line.changed:
-            yield kind, case._replace(sentence=line.sentence[:start] + new_text + line.sentence[end:])
-        if line.other is not None:
-            yield "other unit cited", case._replace(citations=(place(*line.other),))
-
-
-async def _support(_services: TenantServices, paths: Sequence[Path]) -> list[Judged]:
-    """Check the sentences of ``support_cases``; each counts under the document that it is about."""
-    judged: list[Judged] = []
-    for number, (kind, case) in enumerate(support_cases(paths, knowledge=paths[0].parents[2] / "knowledge")):
-        result = case.check()
-        values = _support_values(kind, result)
-        miss = "" if all(values.values()) else f"{kind}: {result} | {case.sentence} | {case.cited}"
-        judged.append(Judged(f"{case.name} {number}", case.group, values, miss))
-    return judged
-
-
-def _support_values(kind: str, result: Checked) -> dict[str, float]:
-    """Return the values of a sentence of a kind: what its check should say, as 1.0 or 0.0."""
-    is_shown, is_supported = result.detail != "withheld", result.support is Support.SUPPORTED
-    match kind:
-        case "right":
-            return {"right: shown": float(is_shown), "right: supported": float(is_supported)}
-        case "value from elsewhere" | "name from elsewhere":
-            return {f"{kind}: withheld": float(not is_shown)}
-        case "negation" | "condition":
-            return {"negation or condition: not supported": float(not is_supported)}
-        case _:
-            return {f"{kind}: not supported": float(not is_supported)}
-
-
 # --- trials by name ---------------------------------------------------------------------------------------
 
 
@@ -544,9 +366,7 @@ _OF_THE_CORE: Mapping[str, Trial] = {
     "red_flags": _red_flags,
     "live": ask_elements,
     "written_live": partial(ask_elements, writes=True),
-    "chats": _chats,
     "routing": _routing,
-    "support": _support,
 }
 
 

@@ -40,6 +40,8 @@ class ServedModel:
     """Whether its chat template takes a system message."""
     writes_elements: bool = False
     """Whether its prompt lists the tenant's live elements."""
+    checks: bool = False
+    """Whether it checks sentences well enough to be believed, as measured on planted and true pairs."""
     reads_tokens: int | None = None
     """Prompt tokens that the model reads in 3 s, as measured; None: its context decides."""
     recorded: str | None = None
@@ -146,8 +148,10 @@ def served_generation_model(artifacts_dir: Path, model: str) -> ServedModel:
 
 def model_elsewhere(model: ServedLlm) -> tuple[ServedModel, TokenCounter]:
     """Return the facts of a model that another server serves, and what counts its tokens."""
-    counter = CharacterTokenCounter() if model.tokenizer is None else FileTokenCounter(model.tokenizer)
-    return unknown_model(model.name, model.answering), counter
+    served = unknown_model(model.name, model.answering)
+    if model.tokenizer is not None:
+        return served, FileTokenCounter(model.tokenizer)
+    return served, CharacterTokenCounter(model.token_ratio or 1.0)
 
 
 def unknown_model(name: str, answering: AnsweringTable) -> ServedModel:
@@ -156,6 +160,7 @@ def unknown_model(name: str, answering: AnsweringTable) -> ServedModel:
     return _served(name, None, template, answering)
 
 
+@dataclass(frozen=True, slots=True)
 class CharacterTokenCounter:
     """Estimates tokens from characters, where a model's tokenizer is not known: too many rather than too few.
 
@@ -165,11 +170,14 @@ class CharacterTokenCounter:
     is 1.5 times their number.
     """
 
+    ratio: float = 1.0
+    """Tokens for each of the estimate, where the model's server told its own counts."""
+
     def count(self, text: str) -> int:
         letters = sum(
             character.isascii() and (character.isalpha() or character.isspace()) for character in text
         )
-        return math.ceil(letters / _LETTERS_PER_TOKEN) + len(text) - letters
+        return math.ceil((math.ceil(letters / _LETTERS_PER_TOKEN) + len(text) - letters) * self.ratio)
 
 
 def _served(
@@ -187,4 +195,5 @@ def _served(
         writes_elements=answering.writes_elements,
         reads_tokens=answering.reads_tokens,
         history_turns=answering.history_turns,
+        checks=answering.sentence_check is not None and answering.sentence_check.is_believed,
     )

@@ -272,6 +272,9 @@ class ChatGenerator(ABC):
         }
         if request.seed is not None:
             body["seed"] = request.seed
+        if request.schema is not None:
+            form = {"name": "answer", "schema": request.schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": form}
         return body
 
 

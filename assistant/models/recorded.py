@@ -8,6 +8,7 @@ another prompt. ``assistant evaluate`` records and replays; ``make demo`` plays.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.errors import ConfigurationError, GenerationUnavailableError
 from assistant.domain.public import PublicModel
+from assistant.models.artifacts import CharacterTokenCounter
 from assistant.stores.ports import (
     AnswerGenerator,
     ChatMessage,
@@ -32,11 +34,18 @@ from assistant.stores.ports import (
 )
 
 RowT = TypeVar("RowT", bound=BaseModel)
-Task = Literal["answer", "reply", "reply_check"]
-CONTEXT_TOKENS, MAX_TOKENS = 8_192, 512
+Task = Literal["read", "answer", "check", "reply"]
+_BEGINS: dict[str, Task] = {"You read a ": "read", "You check ": "check", "You write for ": "reply"}
+"""How the prompts of tasks begin; any other is an answer's."""
+CONTEXT_TOKENS, MAX_TOKENS = 8_192, 700
 """Sizes with which the prompts were recorded: those of the shipped Inferentia and GPU manifests."""
 _CHARACTERS_A_TOKEN = 4
 """See ``CharacterCount``."""
+_WHEN = re.compile(
+    r"^(?:Today is [A-Z][a-z]+, \d{1,2} [A-Z][a-z]+ \d{4}\. |(Customer|Agent|System) \(\d\d:\d\d\)(?=: ))",
+    re.MULTILINE,
+)
+"""When a conversation is, as ``Conversation.block`` says it."""
 _PIECE_CHARACTERS = 24
 """Characters of one delta: about what a model's server sends at once."""
 
@@ -47,7 +56,8 @@ class RecordedAnswer(PublicModel):
     id: str
     """Id of the question: ``qid`` of evaluation/."""
     task: Task = "answer"
-    """What the model was asked for: the answer, the reply to the patient, or the check of a reply."""
+    """What the model was asked for: to read a conversation, to answer, to check what was written, to write a
+    reply to the patient."""
     prompt_sha256: str
     """``prompt_sha256`` of the messages."""
     answer: str
@@ -57,8 +67,18 @@ class RecordedAnswer(PublicModel):
 
 
 def prompt_sha256(messages: Sequence[ChatMessage]) -> str:
-    """Return what names a prompt: the SHA-256 (hex) of its messages as JSON."""
-    return hashlib.sha256(orjson.dumps([[message.role, message.content] for message in messages])).hexdigest()
+    """Return what names a prompt: the SHA-256 (hex) of its messages as JSON, without today's date and the
+    time of each turn, so that a recording plays on any day."""
+    named = [[message.role, _WHEN.sub(r"\1", message.content)] for message in messages]
+    return hashlib.sha256(orjson.dumps(named)).hexdigest()
+
+
+def task_of(messages: Sequence[ChatMessage]) -> Task:
+    """Return what a prompt asks the model for."""
+    for begin, task in _BEGINS.items():
+        if messages[0].content.startswith(begin):
+            return task
+    return "answer"
 
 
 def read_recording(paths: Iterable[Path]) -> list[RecordedAnswer]:
@@ -124,6 +144,11 @@ class RecordedModel:
         last = max((line.made_at for line in self._answers.values()), default="")
         return ", ".join(map(str, (*(name for name, _ in models.most_common(1)), last)))
 
+    @property
+    def checks(self) -> bool:
+        """Whether the recorded model checked sentences, too."""
+        return any(line.task == "check" for line in self._answers.values())
+
     def answers(self, messages: Sequence[ChatMessage]) -> bool:
         """Return whether the answer to these messages was recorded."""
         return prompt_sha256(messages) in self._answers
@@ -146,8 +171,7 @@ class RecordedModel:
 class HeardCall:
     """One call of a model, whose values are filled in while its stream is read."""
 
-    prompt: str
-    """SHA-256 of its messages."""
+    messages: tuple[ChatMessage, ...]
     began_s: float
     """When it began, on the monotonic clock."""
     text: str = ""
@@ -159,10 +183,27 @@ class HeardCall:
     """Deltas with text, or the server's count."""
     prompt_tokens: int | None = None
     """As the server counted them; None where it does not say."""
+    estimated_tokens: int = 1
+    """Of its messages, by ``CharacterTokenCounter``."""
     failed: bool = True
     """Whether the model has given no finish reason."""
     is_ended: bool = False
     """Whether its reader left it without an error, and in time."""
+
+    @property
+    def prompt(self) -> str:
+        return prompt_sha256(self.messages)
+
+    def recorded(self, asked: str, *, model: str) -> RecordedAnswer:
+        """Return its line in a recording. ``asked``: id of the question."""
+        return RecordedAnswer(
+            id=asked,
+            task=task_of(self.messages),
+            prompt_sha256=self.prompt,
+            answer=self.text,
+            model=model,
+            made_at=date.today(),  # noqa: DTZ011 - a date for a reader
+        )
 
 
 class HeardModel:
@@ -174,11 +215,18 @@ class HeardModel:
         self.calls: list[HeardCall] = []
         """In order, since the caller last emptied it."""
 
+    @property
+    def token_ratio(self) -> float | None:
+        """``ServedLlm.token_ratio``. The highest counts: a server may leave out what it has in its cache."""
+        ratios = ((call.prompt_tokens or 0) / max(call.estimated_tokens, 1) for call in self.calls)
+        return max(ratios, default=0.0) or None
+
     @asynccontextmanager
     async def stream(
         self, request: GenerationRequest, *, deadline: Deadline
     ) -> AsyncGenerator[GenerationStream]:
-        call = HeardCall(prompt_sha256(request.messages), self._clock.monotonic_s())
+        call = HeardCall(tuple(request.messages), self._clock.monotonic_s())
+        call.estimated_tokens = sum(CharacterTokenCounter().count(each.content) for each in request.messages)
         self.calls.append(call)
         async with self._generator.stream(request, deadline=deadline) as stream:
             yield _HeardStream(stream, call, self._clock)

@@ -204,6 +204,7 @@ def _console(settings: ServiceSettings, tenants: ServedTenants) -> ConsoleConfig
         hosts=tuple(origin for origin in settings.frame_ancestors if origin in settings.cors_origins),
         examples={name: services.tenant.answers.examples for name, services in answering.items()},
         unwritten=tuple(sorted(unwritten)),
+        checks=tuple(sorted(name for name, services in answering.items() if services.checks_sentences)),
         originals=settings.originals,
     )
     for option in installed():

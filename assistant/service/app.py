@@ -362,14 +362,23 @@ def answer_links(answer_id: str, conversation_id: str) -> dict[str, Any]:
 EVENTS: tuple[type[AnswerEvent], ...] = get_args(AnswerEvent)
 _STREAM = (
     "One of the server-sent events (`id`, `event`, `data`) of the stream, UTF-8. Their order is: started,"
-    " sources, any number of token, sentence and element, then done or error, and nothing after it. `data` "
-    "is JSON; its schema stands under the event's name in x-events. Ids are `<answer_id>:<sequence>`, the "
-    "sequence counting up from 1; an event without an"
+    " preview (where a model reads the conversation), sources, red_flags once at most, any number of token,"
+    " sentence and element, then done or error; checked after a done with check_follows; and nothing after it"
+    ". `data` is JSON; its schema stands under the event's name in x-events. Ids are"
+    " `<answer_id>:<sequence>`, the sequence counting up from 1; an event without an"
     " id is of this connection only. Where started comes a second time, the answer comes again from its "
     "record: what came before is dropped. When nothing flows for 10 s the comment `: alive` comes. Clients "
     "ignore unknown events and fields. Texts of tokens are Markdown: a checked sentence, or a quoted unit of "
     "a document. A stream that ends without done or error was cut."
 )
+_EVENT_ORDER = [
+    "started",
+    "preview",
+    "sources",
+    ["token", "sentence", "element"],
+    ["done", "error"],
+    "checked",
+]
 _EVENT_ID = "^[A-Za-z0-9_-]{1,64}:[1-9][0-9]{0,8}$"
 KEY: dict[str, Any] = {
     "name": "Idempotency-Key",
@@ -436,7 +445,7 @@ def _event_stream() -> dict[str, Any]:
     return {
         "schema": {"description": _STREAM, "oneOf": [_event_schema(event) for event in EVENTS]},
         "x-events": {event.event: errors.reference(event.__name__) for event in EVENTS},
-        "x-event-order": ["started", "sources", ["token", "sentence", "element"], ["done", "error"]],
+        "x-event-order": _EVENT_ORDER,
         "x-event-id": _EVENT_ID,
         "x-heartbeat": {"comment": "alive", "after_s": 10},
     }

@@ -319,6 +319,8 @@ class AnswerObserver:
     finish_reason: str | None = None
     first_token_s: float | None = None
     """Time from the request to the first token; None before it."""
+    took_s: float | None = None
+    """Time from the request to the answer's end, without a check that follows; None before it."""
     fallback: str | None = None
     """Why a quote replaced written text."""
 
@@ -362,7 +364,7 @@ class AnswerObserver:
         return self.clock.monotonic_s() - self.started_s
 
     def _count(self, finish_reason: str) -> None:
-        self.finish_reason = finish_reason
+        self.finish_reason, self.took_s = finish_reason, self.elapsed_s()
         self.metrics.answers.labels(self.tenant, finish_reason).inc()
 
 

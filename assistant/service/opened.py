@@ -277,7 +277,8 @@ async def _writer(stores: ModelStores, settings: ServiceSettings, *, generates: 
         generator = await served_generator(chosen, stores.stack, captures)
         return AnswerWriter(generator, model, token_counter)
     recorded = RecordedModel(read_recording(sorted(chosen.recording.glob("*.jsonl"))))
-    return AnswerWriter(recorded, replace(model, recorded=recorded.title), CharacterCount(), recorded.answers)
+    model = replace(model, recorded=recorded.title, checks=recorded.checks)
+    return AnswerWriter(recorded, model, CharacterCount(), recorded.answers)
 
 
 async def served_generator(

@@ -26,7 +26,15 @@ from assistant.answer.events import AnswerEvent, Problem
 from assistant.answer.stored import ReadAnswers
 from assistant.answer.text_end import CANCELLED, DISCONNECTED, TextEnd
 from assistant.domain import errors
-from assistant.domain.answers import AnswerEnding, AnswerRecord, FinishReason, Outcome, RedFlag, StoredAnswer
+from assistant.domain.answers import (
+    AnswerEnding,
+    AnswerRecord,
+    FinishReason,
+    Outcome,
+    RedFlag,
+    StoredAnswer,
+    StoredCheck,
+)
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Identity
@@ -150,12 +158,17 @@ class RunningAnswer:
         except AssistantError as error:
             problem = problem_of(error)
             log_failure(problem)
-            self._hand_out(problem)
+            self._fail(problem)
         except Exception:  # noqa: BLE001 - an edge: the reader gets an error event, the log the exception
             _log.exception("answer_failed", answer_id=self.answer_id)
-            self._hand_out(INTERNAL_PROBLEM)
+            self._fail(INTERNAL_PROBLEM)
         finally:
             self._finish()
+
+    def _fail(self, problem: Problem) -> None:
+        """End with a problem, unless the answer is whole and only its check failed."""
+        if self._observer.took_s is None:
+            self._hand_out(problem)
 
     def _hand_out(self, event: AnswerEvent) -> None:
         """Append an event, count it, and wake the readers."""
@@ -175,7 +188,7 @@ class RunningAnswer:
             deployed_names.ANSWER_ENDED,
             answer_id=self.answer_id,
             tenant=self.identity.tenant,
-            took_ms=round(self._observer.elapsed_s() * 1000),
+            took_ms=round((self._observer.took_s or 0.0) * 1000),
             fallback=self._observer.fallback,
             **{
                 deployed_names.FINISH_REASON: self._observer.finish_reason,
@@ -285,7 +298,8 @@ def events_of(stored: StoredAnswer, tenant: ServedTenant) -> list[AnswerEvent]:
         # these events have the fields of ``Sentence`` and ``Element``, which they inherit, and no others
         *(events.SentenceEnded(**vars(sentence)) for sentence in record.sentences),
         *(events.ElementChanged(**vars(element)) for element in stored.elements),
-        _done(record),
+        _done(record, check_follows=stored.checked is not None),
+        *([_checked(stored.checked)] if stored.checked is not None else []),
     ]
 
 
@@ -298,8 +312,12 @@ def _stored_problem(record: AnswerRecord) -> Problem | None:
     return CANCELLED_PROBLEM if record.outcome is Outcome.CANCELLED else INTERNAL_PROBLEM
 
 
-def _done(record: AnswerRecord) -> events.Done:
-    """Return the last event of a recorded answer."""
+def _checked(check: StoredCheck) -> events.Checked:
+    return events.Checked(by=check.model_id, sentences=check.sentences)
+
+
+def _done(record: AnswerRecord, *, check_follows: bool) -> events.Done:
+    """Return the end of a recorded answer."""
     reason = record.error_code if record.finish_reason is FinishReason.SOURCES_ONLY else None
     asks = record.reading is None or record.reading.asks
     if record.finish_reason is FinishReason.NO_EVIDENCE and record.gate is not None and asks:
@@ -311,6 +329,7 @@ def _done(record: AnswerRecord) -> events.Done:
         timings_ms=record.timings_ms,
         reason=reason,
         asks=asks,
+        check_follows=check_follows,
         # ``Done`` and ``AnswerRecord`` both inherit these fields
         **{name: getattr(record, name) for name in AnswerEnding.model_fields},
     )

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 import orjson
@@ -24,6 +25,7 @@ from assistant.answer.events import (
     Done,
     ElementChanged,
     Problem,
+    RedFlags,
     SentenceEnded,
     Sources,
     Started,
@@ -361,9 +363,10 @@ async def send_stream(
     limits: StreamLimits,
     encode: Callable[[Sequence[Numbered]], bytes] | None = None,
     headers: Headers = (),
+    until_done: bool = False,
 ) -> None:
-    """Send server-sent events until the answer ends. ``encode`` makes their bytes, by default the events of
-    answers.
+    """Send server-sent events until the last one. ``encode`` makes their bytes, by default the events of
+    answers. ``until_done``: without a check that follows the answer.
 
     Raises ProblemBeforeFirstEventError, StalledReaderError, TimeoutError (no event in time).
     """
@@ -376,6 +379,8 @@ async def send_stream(
         while numbered is not None:
             part = encode(numbered) or HEARTBEAT
             await send({"type": "http.response.body", "body": part, "more_body": True})
+            if until_done and any(isinstance(event, Done) for _, event in numbered):
+                break
             numbered = await take(beat_s=limits.heartbeat_s)
         await send({"type": "http.response.body", "body": b""})
 
@@ -387,7 +392,8 @@ async def send_whole(reading: Reading, send: Send, *, limits: StreamLimits) -> N
 
 
 async def whole_events(reading: Reading) -> list[AnswerEvent]:
-    """Return all events of an answer that ends with ``done``; empty when its reader left before.
+    """Return the events of an answer until ``done``, without a check that follows; empty when its reader left
+    before.
 
     Raises ProblemBeforeFirstEventError (it ends with an error), TimeoutError.
     """
@@ -395,9 +401,12 @@ async def whole_events(reading: Reading) -> list[AnswerEvent]:
     async with asyncio.timeout(reading.within_s):
         while (numbered := await reading.events.take(beat_s=reading.within_s)) is not None:
             seen += [event for _, event in numbered]
+            ends = [at for at, event in enumerate(seen, start=1) if isinstance(event, Done)]
+            if ends:
+                return seen[: ends[0]]
     if seen and isinstance(seen[-1], Problem):
         raise ProblemBeforeFirstEventError(seen[-1])
-    return seen if seen and isinstance(seen[-1], Done) else []
+    return []
 
 
 async def send_json(send: Send, body: bytes, *, limits: StreamLimits, headers: Headers = ()) -> None:
@@ -413,7 +422,10 @@ def whole_answer(events: Sequence[AnswerEvent]) -> WholeAnswer:
     started, sources, done = (
         next(vars(event) for event in events if isinstance(event, kind)) for kind in (Started, Sources, Done)
     )
-    return WholeAnswer(**started, **sources, **done, **written_part(events))
+    later = (event.red_flags for event in events if isinstance(event, RedFlags))
+    flags = tuple(chain(started["red_flags"], *later))
+    parts: dict[str, Any] = started | sources | done | written_part(events) | {"red_flags": flags}
+    return WholeAnswer(**parts)
 
 
 def written_part(events: Sequence[AnswerEvent]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from assistant.answer.events import Done, Sources, Started
 from assistant.domain import answers
-from assistant.domain.answers import Sent, StoredAnswer
+from assistant.domain.answers import OfConversation, Sent, StoredAnswer
 from assistant.domain.audit import AccessEntry, LiveRead
 from assistant.domain.documents import (
     Document,
@@ -27,6 +27,8 @@ from assistant.domain.public import PublicModel, fields_of
 class WholeAnswer(Done, Sources, Started):
     """``POST /v1/answers`` with ``Accept: application/json``: the events of the stream in one body."""
 
+    red_flags: tuple[answers.RedFlag, ...] = ()
+    """Emergencies that the message may be about."""
     text: str
     sentences: tuple[answers.Sentence, ...]
     elements: tuple[Element, ...] = ()
@@ -40,7 +42,7 @@ class ElementRequest(PublicModel):
     """As in the question: the care application's token for this conversation."""
 
 
-class SendRequest(Sent):
+class SendRequest(Sent, OfConversation):
     """``POST /v1/answers/{id}/sent``."""
 
     shown: tuple[LiveText, ...] = Field(default=(), max_length=40)
@@ -441,6 +443,9 @@ class ConsoleConfig(PublicModel):
     """Tenants whose sent replies are delivered; those of others are recorded only."""
     replies: tuple[str, ...] = ()
     """Tenants with a model that writes replies."""
+    checks: tuple[str, ...] = ()
+    """Tenants whose model checks what it wrote, sentence by sentence, as well as was asked of it. What the
+    model of another tenant writes is not checked."""
     guards: dict[str, answers.Guard] = Field(default_factory=dict[str, answers.Guard])
     """Tenant = what a reply with findings needs before it is sent."""
     examples: dict[str, tuple[str, ...]] = Field(default_factory=dict[str, tuple[str, ...]])

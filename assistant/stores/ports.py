@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from assistant.domain.answers import Usage
 from assistant.domain.audit import AccessEntry
@@ -129,12 +129,14 @@ class ChatMessage:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """What the model gets. ``seed``: for a repeatable text; None leaves it to the endpoint."""
+    """What the model gets. ``seed``: for a repeatable text; None leaves it to the endpoint. ``schema``: JSON
+    Schema of the object that it is to write, which servers that can hold it to; None: free text."""
 
     messages: tuple[ChatMessage, ...]
     max_tokens: int
     temperature: float
     seed: int | None = None
+    schema: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True)

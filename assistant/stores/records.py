@@ -45,7 +45,16 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 import orjson
 from pydantic import BaseModel
 
-from assistant.domain.answers import Act, AnswerRecord, Sent, StoredAct, StoredSent, StoredVerdict, Verdict
+from assistant.domain.answers import (
+    Act,
+    AnswerRecord,
+    Sent,
+    StoredAct,
+    StoredCheck,
+    StoredSent,
+    StoredVerdict,
+    Verdict,
+)
 from assistant.domain.audit import (
     AccessEntry,
     AccessPage,
@@ -79,13 +88,13 @@ _DAYS_AT_ONCE = 32
 """Most days that are read at the same time: a page begins with one, and doubles while they have few reads."""
 _ITEMS_A_PAGE = 2000
 """Most entries that one page reads, of all agents: about half a megabyte."""
-_SAID = ("answer#", "verdict#", "sent#", "act#")
-"""Begin the partitions of records, verdicts, sent texts and acts."""
+_SAID = ("answer#", "verdict#", "sent#", "act#", "check#")
+"""Begin the partitions of records, verdicts, sent texts, acts and checks."""
 _UNREADABLE = (PartGoneError, zlib.error, ValueError, TypeError, LookupError, AttributeError)
 """What reading a row raises that somebody wrote by hand, or of which a part is gone."""
 RECORDS_TABLE = TableOf("records.sqlite", "records_table", append_only=True)
 PlaceKind = Literal["verdicts", "sends", "acts", "rereads"]
-Stored = TypeVar("Stored", StoredVerdict, StoredSent, StoredAct)
+Stored = TypeVar("Stored", StoredVerdict, StoredSent, StoredAct, StoredCheck)
 Entry = TypeVar("Entry", AccessEntry, LiveRead)
 
 
@@ -286,6 +295,15 @@ class StoredRecords(Audited):
         """Return the acts of an answer, oldest first."""
         return await self._listed(answer_id, "act", StoredAct)
 
+    async def append_check(self, check: StoredCheck) -> StoredCheck:
+        """Store what a model said of an answer's sentences. Raises ConflictError where another check of it is
+        stored."""
+        return await self._append("check", check.answer_id, check, is_moved=False)
+
+    async def check_of(self, answer_id: str) -> StoredCheck | None:
+        """Return what a model said of an answer's sentences; None where none checked them."""
+        return next(iter(await self._listed(answer_id, "check", StoredCheck)), None)
+
     async def record_access(self, entry: AccessEntry) -> None:
         """Store that somebody read a document or a record."""
         await self.add(entry, at=entry.at)
@@ -377,15 +395,16 @@ class StoredRecords(Audited):
         if writing.cancelled() or writing.exception() is not None:
             self._places.pop(answer_id, None)
 
-    async def _append(self, kind: str, record_id: str, stored: Stored) -> Stored:
+    async def _append(self, kind: str, record_id: str, stored: Stored, *, is_moved: bool = True) -> Stored:
         """Write ``stored`` under its id, once in the tenant, and in its answer's list, with its audit record.
+        ``is_moved``: whether it waits in the outbox for the feedback store.
 
         A repeat finds the first and returns it. Only the time may differ: it is when the call came.
         """
         body, once = store_row(stored), (f"{kind}#{record_id}", _USED_ONCE)
         in_list = f"answer#{stored.answer_id}", f"{kind}#{sortable(stored.at)}#{record_id}"
         items = await asyncio.gather(
-            self._after_parts(once, body, **_in_outbox(stored.at, record_id)),
+            self._after_parts(once, body, **(_in_outbox(stored.at, record_id) if is_moved else {})),
             self._after_parts(in_list, body),
         )
         rows = _rows(stored_text(stored), *items)

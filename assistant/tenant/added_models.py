@@ -106,6 +106,9 @@ class ServedLlm(_Described):
     """Prompt and answer of one stream together, as the server says or the person who added it."""
     answer_tokens: int | None = None
     """Longest answer in tokens; None: as the tenant file says."""
+    token_ratio: float | None = Field(default=None, gt=0)
+    """Tokens of the server's own count for each that ``CharacterTokenCounter`` estimates, the highest of the
+    prompts that it was asked; None: it tells no count."""
     answering: AnsweringTable = AnsweringTable()
 
     @model_validator(mode="after")

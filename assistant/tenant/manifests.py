@@ -166,6 +166,35 @@ def rewrite(path: Path, text: str, kind: type[StrictModel]) -> None:
 # Manifests
 
 
+LEAST_NAMED, MOST_MARKED = 0.90, 0.05
+"""A model's check of sentences is believed where it named at least this share of planted errors, and marked
+at most this share of true sentences. The bound is declared, not fitted: an agent who reads "checked" does
+not open the source again, and one who often sees a mark on a true sentence no longer looks at marks."""
+
+
+class CheckCounts(StrictModel):
+    """How a model checked the shipped pairs (``check_pairs.toml``): ``str`` of it tells a person."""
+
+    named: int = Field(ge=0)
+    """Planted errors that it did not call held, of ``planted``."""
+    planted: int = Field(ge=1)
+    """Sentences with a planted error."""
+    marked: int = Field(ge=0)
+    """True sentences that it did not call held, of ``true_pairs``."""
+    true_pairs: int = Field(ge=1)
+    """True sentences."""
+
+    @property
+    def is_believed(self) -> bool:
+        return self.named >= LEAST_NAMED * self.planted and self.marked <= MOST_MARKED * self.true_pairs
+
+    def __str__(self) -> str:
+        return (
+            f"names {self.named} of {self.planted} planted errors, marks {self.marked} of {self.true_pairs} "
+            f"true sentences (needed: at least {LEAST_NAMED:.0%}, at most {MOST_MARKED:.0%})"
+        )
+
+
 class AnsweringTable(StrictModel):
     """``[answering]`` of a manifest: whether the model may write answers, and how its prompt is rendered.
 
@@ -185,6 +214,9 @@ class AnsweringTable(StrictModel):
     """Number of earlier turns of the conversation that the model reads."""
     reads_tokens: int | None = Field(default=None, ge=1)
     """Prompt tokens that the model reads in 3 s, as measured; None: its context decides."""
+    sentence_check: CheckCounts | None = Field(default=None, exclude_if=lambda counts: counts is None)
+    """How it checked planted and true sentences, as measured; None: it was not asked, and what it writes
+    counts as not checked."""
 
 
 WRITER = AnsweringTable(writes_answers=True)

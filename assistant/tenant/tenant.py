@@ -230,8 +230,10 @@ class GenerationSection(StrictModel):
     """Name of the model, as records have it. A deployment takes it from the artifact."""
     context_tokens: int = Field(default=2048, ge=256)
     """Prompt and answer of one stream together."""
-    max_tokens: int = Field(default=256, ge=1, le=4096)
-    """Longest written answer, in tokens."""
+    max_tokens: int = Field(default=700, ge=1, le=4096)
+    """Longest written answer, in tokens; at most a fifth of ``context_tokens`` is taken."""
+    reads: bool = True
+    """Whether the model reads a conversation of several turns, and writes its searches, before it answers."""
     temperature: float = Field(default=0.0, ge=0.0, le=2.0)
     """0: the likeliest token each time; higher values vary the words."""
 
@@ -279,7 +281,7 @@ class AnswersSection(StrictModel):
     mode: Literal["auto", "quoted"] = "auto"
     """``auto``: written when the served model's manifest has ``writes_answers``, else quoted. ``quoted``: the
     model is never called."""
-    prompt: str = Field(default="answer/4", pattern=r"^answer/[1-9][0-9]*$")
+    prompt: str = Field(default="answer/5", pattern=r"^answer/[1-9][0-9]*$")
     """Prompt of a model that writes: ``answer/<version>`` of assistant/answer/prompts, by default the
     newest. The served model's manifest says how it is rendered."""
     max_words: int = Field(default=160, ge=20, le=1000)
@@ -288,12 +290,20 @@ class AnswersSection(StrictModel):
     """Longest run that chooses a second section of the best document; longest section of the next one."""
     tone: str = Field(default=_TONE, min_length=1, max_length=1_000)
     """How the company writes to the people it serves: part of the prompt of a reply."""
+    reply_languages: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")], ...] = ("en",)
+    """ISO 639-1 codes of the languages in which a reply may be written: it is in the customer's, where that
+    is one of them, else in ``language``."""
     examples: Annotated[tuple[ExampleMessage, ...], KeyMark.NO_ANSWER, Field(max_length=4)] = ()
     """Questions that the empty page of the console offers. They are read before anybody has signed in."""
     escalation: Annotated[Mapping[Subject, Contact], Field(max_length=200)] = {}
     """Subject = whom to ask beside an answer that is not certain: the contact whose name, the words before
     its first comma, stands in the section that is shown; ``default`` where none does. A subject is a note for
-    readers of the file."""
+    readers of the file. A model that writes names one of them by its number."""
+
+    @property
+    def desks(self) -> tuple[str, ...]:
+        """Whom a model may name, each once."""
+        return tuple(dict.fromkeys(self.escalation.values()))
 
 
 class RedFlagEntry(StrictModel):

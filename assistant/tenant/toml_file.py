@@ -47,11 +47,12 @@ RETIRED_KEYS: Mapping[str, str] = {
     ),
     "answering.passages": "in 0.3.0: leave it out; a model reads whole documents, as many as its context and "
     "reads_tokens hold",
-    "answering.prompt": 'in 0.3.0: the tenant file names the prompt, [answers] prompt = "answer/4", which is '
+    "answering.prompt": 'in 0.3.0: the tenant file names the prompt, [answers] prompt = "answer/5", which is '
     "the default. Delete the line",
     "answers.condition_headings": "in 0.3.0: leave it out; a document's best section is shown with what "
     "stands around it",
-    "answers.reading": "in 0.3.0: no model reads a message before its search. Delete the line",
+    "answers.reading": "in 0.3.0: [generation] reads says whether the model reads a conversation beside its "
+    "search, true by default. Delete the line",
     "answers.reply_headings": "in 0.3.0: no text of a document is opened as a reply. Delete the line",
     "feedback": "in 0.3.0: write [desk.feedback] with the same keys",
     "generation.bedrock": "in 0.3.0: write [bedrock] with the same value as model",
@@ -65,7 +66,7 @@ RETIRED_KEYS: Mapping[str, str] = {
     "models.candidate": 'in 0.3.0: no canary runs beside the served model. Delete the line; llm = "NAME" '
     "serves a tuned model that assistant evaluate --model compared, and the way back is the line before",
     "models.trials": "in 0.3.0: write trials below [models_lab]",
-    "prompt": 'in 0.3.0: [answers] prompt = "answer/4" names the prompt; history_turns and how the prompt is '
+    "prompt": 'in 0.3.0: [answers] prompt = "answer/5" names the prompt; history_turns and how the prompt is '
     "rendered come from the served model's manifest, table [answering]. Delete the section",
     **{
         f"reach.{key}": f"in 0.3.0: write {key} below [reach.live], at the end of its [[reach]] entry"

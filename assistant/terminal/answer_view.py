@@ -84,7 +84,7 @@ class AnswerPrinter:
         printer.show(Done(…))  # " T", remarks, sources and timings
 
     ``Started`` and ``Sources`` come before the text; ``ElementChanged`` at each change of a live element;
-    ``Done`` or ``Problem`` is the last event.
+    ``Done`` or ``Problem`` ends it; ``Checked`` may follow.
     """
 
     terminal: Terminal
@@ -134,11 +134,10 @@ class AnswerPrinter:
         return self.done is not None and self.done.mode is answers.Mode.WRITTEN
 
     def show(self, event: AnswerEvent) -> None:
-        """Take the next event, and print what is ready."""
+        """Take the next event, and print what is ready; nothing of a preview, which cannot be taken back."""
         match event:
-            case events.Started():
-                self.answer_id = event.answer_id
-                _show_started(self.terminal, event)
+            case events.Started() | events.RedFlags() | events.Preview():
+                self._show_first(event)
             case events.Sources():
                 self._sources = event.sources
                 _show_beside(self.terminal, event, shows_section=self.shows_section)
@@ -148,11 +147,18 @@ class AnswerPrinter:
                 self._show_sentence(event)
             case events.ElementChanged():
                 self._elements[event.id] = event
-            case Done():
-                self._show_done(event)
+            case Done() | events.Checked():
+                self._show_end(event)
             case events.Checks() | Problem():  # checks come with a reply alone
                 self.end_text()
                 self.problem = event if isinstance(event, Problem) else None
+
+    def _show_first(self, event: events.Started | events.RedFlags | events.Preview) -> None:
+        if isinstance(event, events.Started):
+            self.answer_id = event.answer_id
+            _show_started(self.terminal, event)
+        elif isinstance(event, events.RedFlags):
+            _show_flags(self.terminal, event.red_flags)
 
     def _show_text(self, text: str) -> None:
         if self.first_text_s is None:
@@ -170,6 +176,12 @@ class AnswerPrinter:
         text = self._text[self._added_to : end]
         self._write(with_bold(text), text=text, start=self._added_to)
         self._added_to = max(self._added_to, end)
+
+    def _show_end(self, event: Done | events.Checked) -> None:
+        if isinstance(event, Done):
+            self._show_done(event)
+        else:
+            self._show_checked(event)
 
     def _show_done(self, done: Done) -> None:
         self.done = done
@@ -189,6 +201,21 @@ class AnswerPrinter:
         tokens = f", {done.usage.completion_tokens} tokens" if done.usage.completion_tokens else ""
         timings = f"\n{first}whole answer after {total_s:.2f} s{tokens} · {self.answer_id}"
         self.terminal.out.print(Text(timings, style="dim"))
+
+    def _show_checked(self, checked: events.Checked) -> None:
+        """Print what a model says of the sentences: in one line where all are held."""
+        if not checked.sentences:
+            self.terminal.show(_words("checked")["none"], "dim")
+            return
+        doubted = [check for check in checked.sentences if check.verdict != "held"]
+        held = len(checked.sentences) - len(doubted)
+        found = f"all {held} sentences are held" if not doubted else f"{held} sentences are held"
+        self.terminal.show(f"Checked by {checked.by}: {found}", "dim")
+        texts = {sentence.index: self._text[sentence.start : sentence.end] for sentence in self._sentences}
+        for check in doubted:
+            words = f" ({check.words})" if check.words else ""
+            said = _line(texts.get(check.index, ""))
+            self.terminal.show(f"{_words('checked')[check.verdict]}{words}: {said}", "yellow")
 
     def end_text(self) -> None:
         """Print what waits, and the elements that have no place in the text."""
@@ -248,19 +275,25 @@ def prints(event: AnswerEvent) -> bool:
             return bool(event.red_flags or event.unchecked_language or event.recorded_model)
         case events.Sources():
             return event.offered is not None or event.section is not None
+        case events.Preview():
+            return False
         case _:
             return True
 
 
 def _show_started(terminal: Terminal, started: events.Started) -> None:
-    for flag in started.red_flags:
-        terminal.out.print(styled((flag.text, "bold red"), (f"  Call: {flag.call}", "bold red")))
+    _show_flags(terminal, started.red_flags)
     if started.unchecked_language is not None:
         terminal.out.print(styled((events.UNCHECKED, "bold yellow")))
     if started.recorded_model:
         terminal.show(f"Plays recorded answers of {started.recorded_model}.", "dim")
     if prints(started):
         terminal.out.print()
+
+
+def _show_flags(terminal: Terminal, flags: Sequence[answers.RedFlag]) -> None:
+    for flag in flags:
+        terminal.out.print(styled((flag.text, "bold red"), (f"  Call: {flag.call}", "bold red")))
 
 
 def _show_beside(terminal: Terminal, event: events.Sources, *, shows_section: bool) -> None:
@@ -330,6 +363,8 @@ def _show_how_made(terminal: Terminal, ending: Done | answers.AnswerRecord, *, l
         why = _words("fallback").get(ending.fallback, f"it did not answer ({ending.fallback})")
         badge += f", in place of the model's text: {why}"
     terminal.show(badge, "dim")
+    if ending.mode is answers.Mode.WRITTEN and isinstance(ending, Done) and not ending.check_follows:
+        terminal.show(_words("checked")["none"], "dim")
     if ending.finish_reason in (answers.FinishReason.LENGTH, answers.FinishReason.CONTENT_FILTER):
         terminal.show(_words("ending")[str(ending.finish_reason)], "yellow")
 
@@ -575,7 +610,7 @@ async def answer_on(
 
 async def reply_on(terminal: Terminal, client: AssistantClient, answer: AnswerPrinter) -> None:
     """Show a reply to the patient below its answer, with what the check found. Raises RefusedByServiceError
-    (no model writes, or the answer has no lines), UnreachableError."""
+    (no model writes), UnreachableError."""
     reply = await client.write_reply(answer.answer_id or "", answers.ReplyBody(live=answer.live))
     terminal.out.print(styled(("\nFor the patient  ", "bold cyan"), (reply.text, "")))
     for check in reply.checks:

@@ -42,7 +42,7 @@ def units(*parts: tuple[str, str, list[int]]) -> list[tuple[str, dict[str, Any]]
         if support:
             end = at + len(text.rstrip())
             place = {"index": index, "start": at, "end": end, "citations": citations, "support": support}
-            reason = "words_missing" if citations else "no_citation"
+            reason = "value_not_cited" if citations else "no_citation"
             check = {"detail": "check", "reasons": [reason]} if support == "unsupported" else {}
             events.append(("sentence", {**place, **check}))
             index += 1

@@ -41,6 +41,7 @@ from assistant.domain.answers import (
     AnswerRecord,
     Sent,
     StoredAct,
+    StoredCheck,
     StoredSent,
     StoredVerdict,
     Usage,
@@ -306,7 +307,7 @@ class ScriptedGenerator:
 
 
 class JudgesAndWrites(ScriptedGenerator):
-    """Plays its next verdict to each prompt of a check of a reply, and its script to any other."""
+    """Plays its next verdict to each prompt of a check, and its script to any other."""
 
     def __init__(self, *steps: Step, verdicts: Sequence[Step]) -> None:
         super().__init__(*steps)
@@ -326,10 +327,10 @@ class JudgesAndWrites(ScriptedGenerator):
             yield stream
 
 
-def verdicts(*sentences: tuple[Any, ...], missing: str | None = None) -> str:
+def verdicts(*sentences: tuple[Any, ...]) -> str:
     """Return what a model answers to the prompt of a check: n, verdict, line and words of each sentence."""
     given = [dict(zip(("n", "verdict", "line", "words"), one, strict=True)) for one in sentences]
-    return json.dumps({"sentences": given, "missing": missing})
+    return json.dumps({"sentences": given})
 
 
 class _ScriptedStream:
@@ -426,6 +427,7 @@ class InMemoryRecords(StoredRecords):
         self.verdicts: list[StoredVerdict] = []
         self.sent: list[StoredSent] = []
         self.acts: list[StoredAct] = []
+        self.checks: dict[str, StoredCheck] = {}
         self.begun: dict[str, FoundAnswer] = {}
         self.accesses: list[AccessEntry] = []
         self.places: dict[tuple[str, PlaceKind], set[str]] = {}
@@ -490,6 +492,14 @@ class InMemoryRecords(StoredRecords):
     async def list_acts(self, answer_id: str) -> list[StoredAct]:
         self._check()
         return [each for each in self.acts if each.answer_id == answer_id]
+
+    async def append_check(self, check: StoredCheck) -> StoredCheck:
+        self._check()
+        return self.checks.setdefault(check.answer_id, check)
+
+    async def check_of(self, answer_id: str) -> StoredCheck | None:
+        self._check()
+        return self.checks.get(answer_id)
 
     async def list_verdicts(self, answer_id: str | None = None, *, limit: int = 1000) -> list[StoredVerdict]:
         self._check()

@@ -30,10 +30,15 @@ def answers(
     reply: Callable[[dict[str, object]], str] = lambda _: TEXT,
     *,
     listed: Mapping[str, object] | None = None,
+    beside: Mapping[str, object] | None = None,
 ) -> Script:
-    """Answer each request by ``reply``, which gets its body; ``listed`` are facts of the model ``tall``."""
+    """Answer each request by ``reply``, which gets its body; ``listed`` are facts of the model ``tall``,
+    ``beside`` are objects by their paths."""
 
     async def script(exchange: Exchange) -> None:
+        if exchange.target in (beside or {}):
+            await exchange.respond(200, orjson.dumps((beside or {})[exchange.target]), Content_Type=JSON)
+            return
         if exchange.method == "GET":
             models = {"data": [{"id": "tall", **(listed or {})}]}
             found = exchange.target == "/v1/models"

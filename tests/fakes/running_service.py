@@ -106,6 +106,8 @@ class Scene:
     artifact_dimensions: int = DIMENSIONS
     writes: bool = True
     """Whether the tenants' model writes their answers; otherwise they are quoted."""
+    checks: bool = False
+    """Whether its checks of sentences are believed."""
     gate: str = ANYTHING_IS_NEAR
     """The gate's part of their files."""
     more_of_tenants: str = ""
@@ -292,9 +294,9 @@ async def service_on(
 
 
 @asynccontextmanager
-async def service_of_two(folder: Path) -> AsyncGenerator[RunningService]:
+async def service_of_two(folder: Path, scene: Scene | None = None) -> AsyncGenerator[RunningService]:
     """Run a service of two tenants, each with one document."""
-    async with running_service(folder) as service:
+    async with running_service(folder, scene or Scene()) as service:
         await service.know("wait", "The wait is two days.")
         await service.know("refill", "A refill is due after 25 days.", tenant="pharmacy")
         yield service
@@ -369,7 +371,9 @@ def service_settings(folder: Path, scene: Scene, *, sagemaker_url: str, jwks_url
             )
         )
     _write_artifact(models / "tiny-embedding", {"dimensions": scene.artifact_dimensions})
-    answering = {"writes_answers": scene.writes}
+    answering: dict[str, Any] = {"writes_answers": scene.writes}
+    if scene.checks:
+        answering["sentence_check"] = {"named": 40, "planted": 40, "marked": 0, "true_pairs": 40}
     _write_artifact(
         models / "tiny-llm",
         {"template_tokens_per_message": 4, "template_tokens_fixed": 4, "answering": answering},

@@ -75,7 +75,7 @@ OF_A_TENANT = re.compile(r"^/v1/(answers|documents)/")
 ROLES = ("agent", "knowledge_owner", "reviewer")
 CHAT = "/v1/chat/completions"
 TEXT = "Wait two days."
-FOUND = ReplyCheck.found("not_held", ("2 day",), words=TEXT).id
+FOUND = ReplyCheck.found("not_held", ("2 day",), words=TEXT, start=0).id
 """Where a walk withdrew the document that holds it."""
 OF_AN_ANSWER: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("GET", "", {}),

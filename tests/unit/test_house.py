@@ -202,6 +202,9 @@ def test_words_are_plain() -> None:
     found = {
         str(path.relative_to(ROOT)): riddles(path.read_text(encoding="utf-8"))
         for path in (*committed(".py"), *committed(".md", ".toml", ".ts", ".tsx"))
-        if path not in skipped and path.relative_to(ROOT).parts[:1] not in (("knowledge",), ("evaluation",))
+        if path not in skipped
+        and path.relative_to(ROOT).parts[:1] not in (("knowledge",), ("evaluation",))
+        # a model reads them, and its answers are recorded by their hash
+        and path.parent.parent.name != "prompts"
     }
     assert {name: phrases for name, phrases in found.items() if phrases} == {}

@@ -24,7 +24,7 @@ from assistant.cli.aws.deploying import (
     upgrade_tables,
 )
 from assistant.cli.aws.destroying import Destruction, run_cdk
-from assistant.cli.aws.doctor import token_findings
+from assistant.cli.aws.doctor import checked, token_findings, writer_findings
 from assistant.cli.aws.power import PowerCommand
 from assistant.cli.aws.restoring import Rehearsal
 from assistant.cli.aws.templates import DEPLOY_LIMIT_S, cdk_call
@@ -70,7 +70,11 @@ def doctor(
         config = load_tenant(options.tenants_dir / f"{tenant}.toml")
         found = list(token_findings(sys.stdin.read().strip(), tenant=config, keys_of=published_keys))
     else:
-        found = [each for part in _deployment(options, tenant).examinations() for each in part]
+        deployment = _deployment(options, tenant)
+        found = [each for part in deployment.examinations() for each in part]
+        if not any(each.kind == "fail" for each in found):
+            asked = partial(writer_findings, deployment.deployed, root=deployment.cdk.root)
+            found += checked("sentence check", asked)
     if not options.writes(found):
         shown = [(SIGNS[each.kind], each.check, each.said) for each in found]
         Terminal().out.print(table("", "check", "what to do", rows=shown))

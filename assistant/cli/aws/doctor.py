@@ -1,8 +1,8 @@
 """``assistant aws doctor``: checks what a deployment of a tenant needs, before anything is made.
 
-It changes nothing. Each check passes, warns, fails, or is *unknown*: one that AWS does not let us ask is
-unknown, never a pass.
-``assistant aws deploy`` begins with the same checks and stops where one fails.
+It changes nothing, and asks the deployed model to check sentences. Each check passes, warns, fails, or is
+*unknown*: one that AWS does not let us ask is unknown, never a pass.
+``assistant aws deploy`` begins with the same checks, but that of the model, and stops where one fails.
 """
 
 from __future__ import annotations
@@ -12,22 +12,27 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, cast
 
+from assistant.answer.services import AnswerWriter
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, DependencyError, DeploymentError, UnauthenticatedError
 from assistant.domain.identity import Role
+from assistant.evaluation.check_pairs import ModelAlone, ask_pairs, load_check_pairs
+from assistant.models.artifacts import CharacterTokenCounter, unknown_model
 from assistant.option import installed
 from assistant.tenant.deployed_names import ACCOUNT_STACK, ACCOUNT_VERSION, ACCOUNT_VERSION_OUTPUT
 from assistant.tenant.deployment import PlaceSection, load_account
-from assistant.tenant.manifests import EmbeddingManifest, LlmManifest, load_compatibility
+from assistant.tenant.manifests import CheckCounts, EmbeddingManifest, LlmManifest, load_compatibility
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.account import (
     BUCKET_OUTPUT,
     AccountChecks,
+    Deployed,
     Finding,
     Kind,
     failure,
@@ -380,6 +385,67 @@ class DeploymentChecks:
                         f"OpenSearch offers no {kind} in {', '.join(lacking)}: choose other zones "
                         "([deployment] zones), or another instance ([search])."
                     )
+
+
+def writer_findings(deployed: Deployed, *, root: Path) -> Iterator[Finding]:
+    """Let the model that writes for a deployed tenant check the shipped pairs, by the caller's credentials.
+
+    Nothing is asked where no model writes, or what was written down of it is believed already. Raises
+    DeploymentError where it cannot be asked.
+    """
+    tenant, name = deployed.config, deployed.config.models and deployed.config.models.llm
+    llm = LlmManifest.read(root / "model_artifacts" / "llm" / name) if name else None
+    if tenant.answers.mode != "auto" or (llm and not llm.answering.writes_answers):
+        return
+    if llm is not None:
+        endpoint = {"EndpointName": tenant.generation.endpoint, "missing": "ValidationException"}
+        described = deployed.aws.call("sagemaker", "describe_endpoint", **endpoint)
+        if described is None or described["EndpointStatus"] != "InService":
+            yield warning(
+                "the model does not run, so it was not asked, and the page says *not checked*. Resume the "
+                f"tenant, then run: assistant aws doctor --tenant {tenant.name}"
+            )
+            return
+    if (counts := asyncio.run(_checked_pairs(tenant, llm, region=deployed.place.region))) is None:
+        return
+    if not counts.named + counts.marked:
+        raise DeploymentError(
+            "the model gave no verdict. You need sagemaker:InvokeEndpointWithResponseStream on its endpoint, "
+            "or bedrock:InvokeModelWithResponseStream on its model."
+        )
+    if not counts.is_believed:
+        yield warning(f"the model {counts}. The page says *not checked* of what it writes.")
+        return
+    place = "[bedrock] of the tenant file, then deploy"
+    if llm is not None:
+        place = (
+            f"[answering] of model_artifacts/llm/{llm.name}/manifest.toml, and put its artifact.json again "
+            "(model_artifacts/README.md, steps 6 to 8)"
+        )
+    numbers = ", ".join(f"{key} = {number}" for key, number in counts.model_dump().items())
+    yield warning(
+        f"the model {counts}. The page says *not checked* until this line is in {place}: "
+        f"sentence_check = {{ {numbers} }}"
+    )
+
+
+async def _checked_pairs(tenant: TenantConfig, llm: LlmManifest | None, *, region: str) -> CheckCounts | None:
+    """Return how the deployed model checks the shipped pairs; None where there is none, or it is believed."""
+    from assistant.models.sagemaker import SageMakerGenerator, SageMakerRuntime
+
+    context_tokens, writer = tenant.generation.context_tokens, None
+    async with AsyncExitStack() as stack:
+        if llm is not None:
+            context_tokens = llm.sequence_length
+            runtime = await stack.enter_async_context(SageMakerRuntime.open(region=region))
+            generator = SageMakerGenerator(runtime, endpoint=tenant.generation.endpoint)
+            model = unknown_model(llm.served_name, llm.answering)
+            writer = AnswerWriter(generator, model, CharacterTokenCounter())
+        for option in installed():
+            writer = writer or await option.deployed_writer(tenant, stack)
+        if writer is None or writer.model.checks:
+            return None
+        return await ask_pairs(ModelAlone(writer, context_tokens), load_check_pairs(), clock=SystemClock())
 
 
 def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

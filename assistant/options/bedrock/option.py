@@ -33,6 +33,11 @@ class Bedrock(Option):
 
         return await open_writer(stores)
 
+    async def deployed_writer(self, tenant, stack):
+        from assistant.options.bedrock.opened import deployed_writer
+
+        return await deployed_writer(tenant, stack)
+
     def account_checks(self, account):
         from assistant.options.bedrock.account import checks
 

@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints
 from assistant.options.bedrock.models import retention_of
 from assistant.tenant.deployment import PlaceSection
 from assistant.tenant.deployment_checks import Contradiction
+from assistant.tenant.manifests import CheckCounts
 from assistant.tenant.tenant import TenantConfig, TenantTable
 from assistant.tenant.toml_file import Tables
 
@@ -31,6 +32,9 @@ class BedrockSection(TenantTable):
     inference profile (``us.amazon.nova-lite-v1:0``). It is ``generation.model``, too."""
     regions: Annotated[tuple[Region, ...], Field(min_length=1, max_length=30)] | None = None
     """The regions of the profile's models, all of them: a prompt may be read in any."""
+    sentence_check: CheckCounts | None = None
+    """How the model checked planted and true sentences: the line that ``assistant aws doctor`` prints.
+    Absent: what it writes counts as not checked."""
 
     def check(self, tenant: TenantConfig, /) -> None:
         generation = tenant.generation

@@ -55,7 +55,7 @@ async def training_sets(stores: LearningStores, since: datetime, until: datetime
         approved=[ApprovedAnswer.model_validate_json(item.body) for item in items],
         prompt_of=partial(
             recorded_prompt,
-            answers=stores.tenant.answers,
+            tenant=stores.tenant,
             records=stores.records,
             texts=stores.texts,
         ),

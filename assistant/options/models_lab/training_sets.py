@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,7 +36,8 @@ from typing import Any, Literal
 import orjson
 from rapidfuzz.distance import Levenshtein
 
-from assistant.answer.prompt import DOCUMENTS_IN_PROMPT, document_text, load_prompt, neutralise, user_text
+from assistant.answer.conversation import Conversation
+from assistant.answer.prompt import DOCUMENTS_IN_PROMPT, desk_lines, document_text, fill_slots, load_prompt
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.desk import ItemState
 from assistant.domain.errors import ConflictError, InvalidRequestError
@@ -47,7 +49,7 @@ from assistant.options.reply.prompt import PROMPT, read_lines, reply_messages
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.stores.ports import ChatMessage, DocumentTexts
 from assistant.stores.records import StoredRecords
-from assistant.tenant.tenant import AnswersSection, TenantConfig
+from assistant.tenant.tenant import TenantConfig
 from assistant.text.language import has_unsupported_numbers, quantities
 
 LEAST_AGREEMENT = 0.66
@@ -402,10 +404,10 @@ def families(texts: Sequence[str]) -> list[int]:
 
 
 async def recorded_prompt(
-    record_id: str, question: str, *, answers: AnswersSection, records: StoredRecords, texts: DocumentTexts
+    record_id: str, question: str, *, tenant: TenantConfig, records: StoredRecords, texts: DocumentTexts
 ) -> tuple[ChatMessage, ...] | None:
     """Return what a model would read for a recorded answer or reply, of the documents as they are; None where
-    the record or the content of a source is gone. Live values and the draft of a reply are not kept.
+    the record or the content of a source is gone. The chat, live values and a reply's draft are not kept.
 
     ``question``: without patients' data. ``records`` and ``texts`` are asked by the id of the record; a
     document is read with the access labels of the agent who asked.
@@ -413,10 +415,20 @@ async def recorded_prompt(
     record = await records.get_answer(record_id)
     if record is None:
         return None
-    labels = frozenset(record.labels)
+    labels, answers = frozenset(record.labels), tenant.answers
+    block = Conversation((), asked=question).block(
+        company=tenant.display_name,
+        today=None,
+        meanings={},
+        days=(),
+        count=len,
+        most_tokens=sys.maxsize,
+    )
     if record.reply_to is not None:
         lines = await read_lines(record, record.quoted, texts=texts, labels=labels)
-        return None if lines is None else reply_messages(question, lines, tone=answers.tone)
+        if lines is None:
+            return None
+        return reply_messages(block, "", lines, tone=answers.tone, language=tenant.language)
     numbered: list[str] = []
     for use in record.passages[:DOCUMENTS_IN_PROMPT]:
         document = await texts.read(use.document_id, use.content_hash, labels=labels)
@@ -424,7 +436,8 @@ async def recorded_prompt(
             return None
         numbered.append(document_text(len(numbered) + 1, use.title, document.units))
     template = load_prompt(answers.prompt)
-    user = user_text(template, numbered, "", neutralise(question))
+    slots = {"documents": "\n\n".join(numbered), "conversation": block}
+    user = fill_slots(template, {**slots, "desks": desk_lines(answers.desks)})
     return ChatMessage("system", template.system), ChatMessage("user", user)
 
 

@@ -28,7 +28,7 @@ from pydantic import ConfigDict, Field, StringConstraints, ValidationError
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from assistant.answer.events import UNCHECKED, AnswerEvent, Done, Problem, Sources, Started, Token
+from assistant.answer.events import UNCHECKED, AnswerEvent, Done, Problem, RedFlags, Sources, Started, Token
 from assistant.answer.request import MAX_EARLIER_CHARACTERS, AnswerRequest, ChatQuestion
 from assistant.domain.answers import Certainty, FinishReason, Mode, RedFlag, Sentence
 from assistant.domain.documents import SearchFilters
@@ -285,7 +285,9 @@ class ChatReading:
     started: Started = field(init=False)
     """The first event; set when it is seen."""
     lead: str = ""
-    """Text before the answer in the content: red flags of ``started``. Offsets in the content include it."""
+    """Text before the answer in the content: red flags. Offsets in the content include it."""
+    _late: str = ""
+    """Red flags that came after the text began: they stand after it."""
     _urls: tuple[str, ...] = ()
     """Of the sources: links to them stay."""
 
@@ -301,6 +303,12 @@ class ChatReading:
             event = Token(text)
         elif isinstance(event, Sources):
             self._urls = tuple(source.url for source in event.sources if source.url)
+        elif isinstance(event, RedFlags):
+            flags = "".join(map(_red_flag, event.red_flags))
+            if any(isinstance(seen, Token) for seen in self.events):
+                self._late += f"\n\n{flags.strip()}"
+            else:
+                text, self.lead = flags, self.lead + flags
         elif isinstance(event, Started):
             unchecked = f"{UNCHECKED}\n\n" if event.unchecked_language is not None else ""
             text = "".join(map(_red_flag, event.red_flags)) + unchecked
@@ -337,7 +345,7 @@ class ChatReading:
             notes += [
                 f"Not answered: {safe_markdown(question, allowed_urls=())}" for question in whole.unanswered
             ]
-            return "".join(f"\n\n{note}" for note in notes)
+            return self._late + "".join(f"\n\n{note}" for note in notes)
         if whole.finish_reason not in _NO_ANSWER:
             return ""
         if whole.finish_reason is FinishReason.SOURCES_ONLY:
@@ -435,7 +443,9 @@ class ChatEncoder:
             return self._text(text)
         if isinstance(event, Started):
             return self._begin() + (self._text(text) if text else b"")
-        return self._end() if isinstance(event, Done) else b""
+        if isinstance(event, Done):
+            return self._end()
+        return self._text(text) if text else b""
 
     def _begin(self) -> bytes:
         """Return the first chunk; set what each chunk of text has before and after its text, by cutting the
@@ -603,7 +613,7 @@ async def _send_answer(answers: Answers, reading: Reading, send: Send, *, chat: 
     def encode(numbered: Sequence[Numbered]) -> bytes:
         return b"".join(encoder.encode(event) for _, event in numbered)
 
-    await send_stream(reading, send, limits=answers.limits, encode=encode, headers=headers)
+    await send_stream(reading, send, limits=answers.limits, encode=encode, headers=headers, until_done=True)
 
 
 def _refusal_sender(*, param: str | None = None) -> SendRefusal:

@@ -18,7 +18,6 @@ from datetime import date, timedelta
 from functools import cached_property
 from itertools import combinations, product, takewhile
 
-from assistant.answer.support import LEAST_WEIGHT, Piece, piece_of
 from assistant.domain.answers import ReplyCheck
 from assistant.text.language import (
     WORD,
@@ -40,9 +39,6 @@ _MINUTE = 60.0
 """Seconds."""
 _CLAUSE = re.compile(r"(?:(?! - )[^,;:!?\u2013\u2014])+")
 _STEP = re.compile(r"^[ \t]{0,8}\d{1,3}[.)][ \t]", re.MULTILINE)
-_VALUE = re.compile(r"[ /:]")
-"""In the text of an amount, a date or a time, "14 day", "11/3", "9:00", and not of a bare number or a
-code."""
 _PRONOUNS = frozenset({"1", "2"})
 """Numbers that are words of a sentence: "one of them", "the two"."""
 _OF_DATES = frozenset(map(fold, (*month_name, *day_name)))
@@ -76,7 +72,6 @@ def check_reply(
     | text                                         | fault                          |
     | "A new one ships within three weeks."        | not_held, values ("3 week", …) |
     | "The desk ships no replacement in 14 days."  | none: wording is not compared  |
-    | "We send a new one soon."                    | missing, values ("14 day",)    |
     | "A new one ships within two weeks."          | none                           |
 
     What code derives, a date that lies so many days after another one or the sum of two amounts, is
@@ -89,7 +84,7 @@ class _Check:
     """The check of one text."""
 
     def __init__(self, lines: Sequence[str], given: Sequence[str], language: Language) -> None:
-        self._language, self._question = language, given[-1] if given else ""
+        self._language = language
         # without titles, headings and the number of a step
         bodies = [_STEP.sub("", line.split("\n", 2)[-1]) for line in lines]
         heads = ["\n".join(line.split("\n", 2)[:-1]) for line in lines]
@@ -97,13 +92,10 @@ class _Check:
             Values.joined([Values.of(text, language) for text in (*texts, "")])
             for texts in ((*heads, *bodies), given)
         )
-        self._of_bodies = Values.joined([Values.of(body, language) for body in (*bodies, "")])
         self._held = Values.joined([self._of_lines, self._given])
-        self._stated = [sentence for body in bodies for sentence in self._sentences(body)]
-        self._line_numbers = _numbers("\n".join(bodies))
 
     def run(self, text: str) -> Iterator[ReplyCheck]:
-        """Yield one fault at most for each sentence, then what is missing."""
+        """Yield one fault at most for each sentence."""
         spans = split_sentences(text)
         derived, address = self._reckoned | self._sums(text), self._address(text, spans)
         for span in spans:
@@ -113,8 +105,6 @@ class _Check:
                 yield ReplyCheck.found("not_held", not_held[:20], words=span.text, start=span.start)
             elif foreign:
                 yield ReplyCheck.found("reckoned", foreign[:20], words=span.text, start=span.start)
-        if missing := self._missing(text):
-            yield ReplyCheck.found("missing", missing[:20])
 
     # Values
 
@@ -276,42 +266,6 @@ class _Check:
         )
         return frozenset(f"{day.month}/{day.day}" for day in reckoned)
 
-    # Statements
-
-    def _sentences(self, text: str) -> list[Piece]:
-        """Return the sentences of a text, parsed."""
-        return [piece_of(span.text, self._language) for span in split_sentences(text)]
-
-    def _weight(self, stem: str) -> float:
-        return LEAST_WEIGHT + self._language.rarity(stem)
-
-    # What is missing
-
-    def _missing(self, text: str) -> tuple[str, ...]:
-        """Return the amounts, dates and times of the line's sentence that is nearest to the question; none
-        where the text has any value of the lines, or repeats a sentence without one."""
-        reply, held = Values.of(text, self._language), self._of_bodies
-        if any(self._is_in(number, reply) for number in self._line_numbers) or reply.moments & held.moments:
-            return ()
-        values: list[tuple[str, ...]] = []
-        for asked in (self._question, f"{self._question}\n{text}"):
-            piece = piece_of(asked, self._language)
-            nearest = max(self._stated, key=lambda stated, to=piece: self._common(to, stated), default=piece)
-            found = _numbers(nearest.text) if self._common(piece, nearest) else set[str]()
-            values.append(tuple(sorted(value for value in found if _VALUE.search(value))))
-        return values[0] if all(values) else ()
-
-    def _common(self, piece: Piece, other: Piece) -> float:
-        """Return the summed weight of the content words that both have."""
-        return sum(map(self._weight, piece.stems.keys() & other.stems.keys()))
-
-    def _is_in(self, value: str, reply: Values) -> bool:
-        """Return whether a text has the number of a value, with any unit, or its amount in another unit.
-        ``value``: as ``_numbers`` returns it, "14 day"."""
-        number, _, unit = value.partition(" ")
-        amount = amount_of((number, unit)) if unit else (number, 0.0)
-        return number in reply.quantities.values or _has(amount, reply.amounts)
-
 
 def _is_title(word: str) -> bool:
     """Return whether a word has its first letter alone in capitals, and is no month or day."""
@@ -324,14 +278,6 @@ def _has(amount: Amount, amounts: frozenset[Amount]) -> bool:
     if amount[0] != SECONDS:
         return amount in amounts
     return any(unit == SECONDS and abs(size - amount[1]) <= _SAME * size for unit, size in amounts)
-
-
-def _numbers(text: str) -> set[str]:
-    """Return the numbers, codes, dates, times and amounts of a text: {"14 day", "11/3", "A5"}."""
-    moments, rest = moments_of(fold(text), stored=False)
-    claimed, counted = quantities(rest), quantities(ONE.sub("1 ", rest))
-    measures = (" ".join(measure) for measure in claimed.measures | counted.measures)
-    return {*moments, *claimed.bare, *claimed.codes, *measures} - _PRONOUNS
 
 
 def _date_of(moment: str) -> date | None:

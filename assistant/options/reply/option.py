@@ -18,7 +18,7 @@ class Reply(Option):
         from assistant.options.reply.guard import GuardSent
         from assistant.options.reply.write import WriteReply
 
-        replies = WriteReply(served.answering, served.answer_question.records)
+        replies = WriteReply(served.answering, served.answer_question)
         people = replace(served.two_people, is_needed=True)
         return replies, GuardSent(services=served.answering, replies=replies, people=people)
 
@@ -33,10 +33,10 @@ class Reply(Option):
         }
         return config.model_copy(update=added)
 
-    def after_written(self, services, records):
+    def after_written(self, services, answers):
         from assistant.options.reply.trial import RepliesOfAnswers
 
-        return RepliesOfAnswers(services, records)
+        return RepliesOfAnswers(services, answers)
 
 
 OPTION = Reply()

@@ -18,8 +18,7 @@ from assistant.domain.errors import OverloadedError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import fields_of
 from assistant.options.reply.guard import GuardSent
-from assistant.options.reply.judge import CheckedReply
-from assistant.options.reply.write import REPLY_CHECK, ReplyRequest, WriteReply
+from assistant.options.reply.write import REPLY_CHECK, CheckedReply, ReplyRequest, WriteReply
 from assistant.service.answers import Answers, idempotency_key
 from assistant.service.app import ANSWER_ID, RawRoute, streamed
 from assistant.service.errors import declared
@@ -34,12 +33,12 @@ _Agent = Annotated[Identity, caller_with(Role.AGENT)]
 
 
 async def write_reply(answers: Answers, scope: Scope, receive: Receive, send: Send) -> None:
-    """Write a reply to the patient from the caller's own answer: one to three sentences from the lines
-    that the answer cites and the live values that the request names with their `mac`. It is streamed as
-    an answer, with an answer_id of its own, which `sent` takes as reply_id, and without sources; done has
-    its checks. The replies to an answer are the conversation of that answer's id. A tenant without a
-    model that writes is refused (409), and so is an answer without lines. 410: a document of it was
-    withdrawn.
+    """Write a reply to the patient: from the conversation that the request has again, the caller's own
+    answer, its lines, and the live values that the request names with their `mac`. Where nothing
+    answers it is a holding reply, or asks back. It is streamed as an answer, with an answer_id of its own,
+    which `sent` takes as reply_id, and without sources; `started.language` is the reply's, and done has its
+    checks. The replies to an answer are the conversation of that answer's id. A tenant without a model that
+    writes is refused (409). 410: a document of it was withdrawn.
     """
 
     async def work() -> None:
@@ -62,16 +61,23 @@ async def check_reply(
     answer_id: str,
     asked: Annotated[CheckBody, json_body(CheckBody)],
 ) -> ReplyChecks:
-    """Check a text for the patient against the lines and live values of the caller's own answer: values that
-    nothing holds, sentences of which a line says the opposite, and a value that was asked for, stands in the
-    lines and is missing. Code checks it; then the model that writes for the tenant reads it, too. Where that
-    fails, is late or finds no place, `degraded` says so."""
+    """Check a text for the patient against the conversation, the lines and live values of the caller's own
+    answer: values and names that nothing holds, by code; then, where the checks of the tenant's model are
+    believed, sentences that no line holds or of which a line says the opposite. Where it fails, is late or
+    finds no place, `degraded` says so."""
     reply, limits = tenant.part(WriteReply), tenant.answering.tenant.limits
-    lines = await reply.lines_of(answer_id, asked.live, identity=caller)
     deadline = Deadline.after(limits.answer_deadline_s, clock=service.clock)
-    is_read = asked.by_model and tenant.answering.writes_answers
+    is_read = asked.by_model and tenant.answering.checks_sentences
     async with _place(service, tenant, caller, is_needed=is_read) as has_place:
-        checked = await reply.check(lines, asked.text, deadline=deadline, by_model=has_place)
+        checked = await reply.check_text(
+            answer_id,
+            asked.text,
+            asked,
+            asked.live,
+            identity=caller,
+            deadline=deadline,
+            by_model=has_place,
+        )
     if is_read and not has_place:
         checked = replace(checked, degraded=(REPLY_CHECK,))
     service.metrics.live.use(caller.tenant, tokens_of(checked.usage))
@@ -122,10 +128,11 @@ async def keep_sent(
 
     async def guard() -> None:
         nonlocal checked
-        async with _place(service, tenant, caller, is_needed=answering.writes_answers) as has_place:
+        async with _place(service, tenant, caller, is_needed=answering.checks_sentences) as has_place:
             checked = await tenant.part(GuardSent).run(
                 answer_id,
                 asked.sent,
+                conversation=asked,
                 shown=asked.values,
                 identity=caller,
                 deadline=Deadline.after(limits.answer_deadline_s, clock=service.clock),

@@ -1,4 +1,5 @@
-"""Writes a reply to one person from a finished answer: what the answer's lines say, in the tenant's tone.
+"""Writes a reply to one person: from the conversation, the answer that the agent read, and its lines, in the
+tenant's tone. Where nothing answers it is a holding reply.
 
 The lines are the units of documents that the answer cites or quotes, read again from the store as the agent's
 labels allow. A reply is kept as a record of its own: ``reply_to`` is the id of the answer, and so is its
@@ -8,20 +9,23 @@ labels allow. A reply is kept as a record of its own: ``reply_to`` is the id of 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Self
 
 from opentelemetry.trace import SpanKind
 from pydantic import model_validator
 
+from assistant.answer.answer import AnswerQuestion, ended_on_error
 from assistant.answer.call import AnswerCall, InterruptedAnswerError
-from assistant.answer.events import AnswerEvent, Checks, Done, Sources, Token
+from assistant.answer.check_model import Claim, SourceLine, Verdict
+from assistant.answer.events import AnswerEvent, Checks, Done, Sources, Started, Token
 from assistant.answer.excerpts import fill_record, gone_from, read_excerpts
 from assistant.answer.live_macs import LiveMacs
 from assistant.answer.plan import send
-from assistant.answer.prompt import Prompt, count_tokens, load_prompt, neutralise, quoted, rendered
+from assistant.answer.prompt import Prompt, count_tokens, load_prompt, rendered
 from assistant.answer.question import AnswerIds, begin_call
-from assistant.answer.record import RecordWriter
+from assistant.answer.quoting import neutralise, quoted
+from assistant.answer.red_flags import foreign_language
 from assistant.answer.request import AnswerRequest
 from assistant.answer.services import TenantServices
 from assistant.answer.stored import own_answer
@@ -34,9 +38,9 @@ from assistant.domain.answers import (
     EndedAnswer,
     FinishReason,
     Mode,
+    OfConversation,
     Outcome,
     QuotedUnit,
-    RedFlag,
     ReplyBody,
     ReplyCheck,
     Usage,
@@ -54,22 +58,19 @@ from assistant.domain.identity import CareContext, Identity
 from assistant.domain.live import LiveText
 from assistant.domain.public import RecordId
 from assistant.options.reply.check import check_reply
-from assistant.options.reply.judge import CheckedReply, JudgeReply
-from assistant.options.reply.prompt import PACKAGE, PROMPT, read_lines, reply_messages, shown_line
-from assistant.text.language import language
+from assistant.options.reply.emergencies import Emergencies
+from assistant.options.reply.prompt import PACKAGE, PROMPT, read_lines, reply_messages
+from assistant.tenant.tenant import RedFlagEntry, TenantConfig
+from assistant.text.language import language, split_sentences
 from assistant.text.markup import label_of, without_marks
 
 REPLY_CHECK = "reply_check"
-"""The step in which a model reads a reply: its name in timings, and in ``degraded`` where it failed."""
-_LONGEST_TOKENS = 256
-"""Longest reply: three sentences have some 100."""
+"""The step in which a model checks a reply: its name in timings, and in ``degraded`` where it failed."""
 
 
 class ReplyRequest(AnswerRequest, ReplyBody):
     """A reply that an agent asks for."""
 
-    question: str = ""
-    """The answer's, which is not read yet."""
     reply_to: RecordId
 
     @model_validator(mode="after")
@@ -78,22 +79,43 @@ class ReplyRequest(AnswerRequest, ReplyBody):
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerLines:
+class CheckedReply:
+    """What is wrong with a text for a patient, by code and by the model."""
+
+    checks: tuple[ReplyCheck, ...]
+    degraded: tuple[str, ...] = ()
+    """REPLY_CHECK where a model should have checked the text and has not."""
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyBasis:
     """What a reply may be written from, and what it is checked against."""
 
     record: AnswerRecord
     """The answer's."""
-    lines: tuple[str, ...]
-    """Of its documents, each as "title\\nheading\\ntext" (``read_lines``)."""
+    answer: str
+    """Its text as the agent read it; empty where nothing answers, and where the text was cut."""
+    conversation: str
+    """Its block, as every prompt reads it."""
+    words: str
+    """All words of the conversation."""
+    language: str
+    """ISO 639-1 code in which the customer writes."""
+    lines: tuple[SourceLine, ...]
+    """Of the answer's documents."""
     live: tuple[str, ...]
-    """Live values with their titles, "Order status: shipped", and the days counted from dates of the
-    question."""
-    before: str | None
-    """The question before the answer's; None without one."""
+    """Live values with their titles, "Order status: shipped"."""
     units: tuple[QuotedUnit, ...]
     """From where the lines are; a text that reviewers approved has none."""
     shown: tuple[LiveText, ...]
     """The live values among ``live``, which no record has: labels take their place."""
+
+    @classmethod
+    def of_words(cls, record: AnswerRecord, words: str, live: tuple[LiveText, ...]) -> Self:
+        """Return the basis of an answer whose lines are gone: the words of the conversation, live values."""
+        values = tuple(text.value for text in live)
+        return cls(record, "", "", words, "", (), values, (), live)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +124,9 @@ class ReplyPlan:
 
     begun: BegunAnswer
     prompt: Prompt
-    lines: AnswerLines
+    basis: ReplyBasis
+    language: str
+    """ISO 639-1 code in which it is written."""
     call: AnswerCall
 
 
@@ -135,43 +159,62 @@ class WriteReply:
 
     Example::
 
-        request = ReplyRequest(reply_to="a1", conversation_id="a1", style="shorter")
+        request = ReplyRequest(reply_to="a1", conversation_id="a1", turns=turns, style="shorter")
         plan = await write.prepare(request, identity=ada, deadline=deadline)
         async for event in write.stream(plan): ...  # Started, Sources, Token…, Done(checks=…)
     """
 
-    def __init__(self, services: TenantServices, records: RecordWriter) -> None:
-        """``records``: the writer of the answers' records, so that one ``settle`` waits for both."""
-        self._services, self._records, self._judge = services, records, JudgeReply(services)
+    def __init__(self, services: TenantServices, answers: AnswerQuestion) -> None:
+        """``answers``: of the same tenant; its writer of records keeps the replies' too, so that one
+        ``settle`` waits for both."""
+        self._services, self._answers = services, answers
         self._settings_hash = services.tenant.settings_hash()
+        self._emergencies = Emergencies.of(services)
 
-    async def lines_of(self, answer_id: str, live: Sequence[LiveText], *, identity: Identity) -> AnswerLines:
-        """Return the lines of the caller's own answer. ``live``: the live values of a request; those without
-        a right MAC are left out.
+    async def basis_of(
+        self,
+        answer_id: str,
+        conversation: OfConversation | AnswerRequest,
+        live: Sequence[LiveText],
+        *,
+        identity: Identity,
+        call: AnswerCall,
+    ) -> ReplyBasis:
+        """Return the basis of a text for the patient, from the caller's own answer. ``live``: the live values
+        of a request; those without a right MAC are left out.
 
-        Raises NotFoundError, ConflictError (there is no line and no live value), WithdrawnError,
+        Raises NotFoundError, WithdrawnError, InvalidRequestError (turns without a customer's message),
         RecordsUnavailableError, DependencyError.
         """
         services = self._services
         record = await own_answer(services, answer_id, identity=identity)
         texts, units = services.documents.texts, _cited(record)
         lines = await read_lines(record, units, texts=texts, labels=identity.labels)
-        if lines is None:
+        shown = await read_excerpts(record.excerpts, texts, labels=identity.labels)
+        if lines is None or gone_from(record, shown):
             raise _withdrawn()
+        is_cut = record.finish_reason is FinishReason.LENGTH and record.mode is Mode.WRITTEN
+        answer = "" if is_cut else fill_record(record, shown).text
         if record.approved:  # reviewers wrote it, and it is shown whole
-            shown = await read_excerpts(record.excerpts, texts, labels=identity.labels)
-            if gone_from(record, shown):
-                raise _withdrawn()
-            lines.append(f"\n\n{fill_record(record, shown).text}")  # without title and heading
-        days = services.counted_days(record.question, lines, at=record.written)
+            lines.append(SourceLine("", "", answer))
         names = {use.id: use.title or use.name for use in record.elements}
         live = LiveMacs(services, answer_id, identity.agent).genuine(live)
         values = tuple(f"{names[text.element_id]}: {text.value}" for text in live if text.element_id in names)
-        if not (lines or values):  # counted days alone answer nothing
-            raise ConflictError("The answer rests on no document and no live value. Ask anew.")
-        earlier = None if record.follows is None else await services.records.get_answer(record.follows)
-        before = None if earlier is None or earlier.agent != record.agent else earlier.question
-        return AnswerLines(record, tuple(lines), (*values, *days), before, units, live)
+        spoken = await self._answers.open_question.conversation(conversation, record, call)
+        customer = "\n".join(turn.text for turn in spoken.turns if turn.who == "customer") or spoken.words
+        read = record.reading.language if record.reading is not None else None
+        days = services.counted_days(spoken.words, [line.text for line in lines], at=record.written)
+        return ReplyBasis(
+            record=record,
+            answer=answer,
+            conversation=self._answers.prompt.block(spoken, at=record.written, days=days),
+            words="\n".join((spoken.words, *days)),
+            language=read or foreign_language(customer) or services.tenant.language,
+            lines=tuple(lines),
+            live=values,
+            units=units,
+            shown=live,
+        )
 
     async def prepare(
         self,
@@ -182,15 +225,19 @@ class WriteReply:
         context: CareContext | None = None,
         ids: AnswerIds | None = None,
     ) -> ReplyPlan:
-        """Return the plan of the reply. ``ids``: of a caller that needs them early. Raises as ``lines_of``,
+        """Return the plan of the reply. ``ids``: of a caller that needs them early. Raises as ``basis_of``,
         ConflictError (no model writes for this tenant), TooLargeError."""
         services = self._services
         if not services.writes_answers:
             raise ConflictError("No model writes for this tenant: write the reply yourself.")
-        lines = await self.lines_of(request.reply_to, request.live, identity=identity)
-        prompt, ids = self._prompt(request, lines), ids or AnswerIds.of(request, services)
+        ids = ids or AnswerIds.of(request, services)
         call = begin_call(services, ids, labels=identity.labels, deadline=deadline)
-        record, model = lines.record, services.writer.model
+        with ended_on_error(call):
+            basis = await self.basis_of(request.reply_to, request, request.live, identity=identity, call=call)
+            languages = services.tenant.answers.reply_languages
+            written_in = basis.language if basis.language in languages else services.tenant.language
+            prompt = self._prompt(request, basis, written_in)
+        record, model = basis.record, services.writer.model
         begun = BegunAnswer(
             answer_id=ids.answer_id,
             conversation_id=ids.conversation_id,
@@ -213,7 +260,7 @@ class WriteReply:
             settings_hash=self._settings_hash,
             trace_id=call.steps.trace_id,
         )
-        return ReplyPlan(begun, prompt, lines, call)
+        return ReplyPlan(begun, prompt, basis, written_in, call)
 
     def stream(self, plan: ReplyPlan, *, resumable: bool = False) -> AsyncGenerator[AnswerEvent, None]:
         """Return the events: started, sources (none), token*, checks (by code), then done with all checks.
@@ -222,72 +269,109 @@ class WriteReply:
         GenerationUnavailableError where no reply was written. The reader must close the generator; the record
         is written however it ends.
         """
-        return send(ReplyInProgress(self._services, plan, self), self._records, resumable=resumable)
+        return send(ReplyInProgress(self._services, plan, self), self._answers.records, resumable=resumable)
+
+    async def check_text(
+        self,
+        answer_id: str,
+        text: str,
+        conversation: OfConversation,
+        live: Sequence[LiveText],
+        *,
+        identity: Identity,
+        deadline: Deadline,
+        by_model: bool,
+    ) -> CheckedReply:
+        """Return what is wrong with a text of the agent's (``check``). Raises as ``basis_of``."""
+        services = self._services
+        ids = AnswerIds(services.new_id(), answer_id, services.clock.now())
+        call = begin_call(services, ids, labels=identity.labels, deadline=deadline)
+        with ended_on_error(call):
+            basis = await self.basis_of(answer_id, conversation, live, identity=identity, call=call)
+        checked = await self.check(basis, text, deadline=deadline, by_model=by_model)
+        call.steps.end(Outcome.DONE.value, error_code=None)
+        return checked
 
     async def check(
-        self, lines: AnswerLines, text: str, *, deadline: Deadline, by_model: bool = True
+        self, basis: ReplyBasis, text: str, *, deadline: Deadline, by_model: bool = True
     ) -> CheckedReply:
-        """Return what is wrong with a text, by code, and by the model where one writes for the tenant and
+        """Return what is wrong with a text, by code, and by the model where its checks are believed and
         ``by_model`` is true. Raises nothing."""
-        by_code = self.found(lines, text)
-        if not (by_model and self._services.writes_answers):
+        by_code = self.found(basis, text)
+        if not (by_model and self._services.checks_sentences):
             return CheckedReply(by_code)
-        return await self.read(by_code, lines, text, deadline=deadline)
+        return await self.read(by_code, basis, text, deadline=deadline)
 
-    def found(self, lines: AnswerLines, text: str) -> tuple[ReplyCheck, ...]:
-        """Return what the check by code finds."""
-        given = (*lines.live, lines.before or "", lines.record.question)
-        code = self._services.tenant.language
-        return check_reply(text, lines=lines.lines, given=given, language=language(code))
+    def found(self, basis: ReplyBasis, text: str) -> tuple[ReplyCheck, ...]:
+        """Return the values and names of a text that nothing holds: code is sure of these."""
+        lines = [f"{line.title}\n{line.heading}\n{line.text}" for line in basis.lines]
+        given, code = (*basis.live, basis.words, basis.record.question), self._services.tenant.language
+        found = check_reply(text, lines=lines, given=given, language=language(code))
+        return tuple(check for check in found if not self._emergencies.excuses(check, text))
 
     async def read(
-        self, by_code: tuple[ReplyCheck, ...], lines: AnswerLines, text: str, *, deadline: Deadline
+        self, by_code: tuple[ReplyCheck, ...], basis: ReplyBasis, text: str, *, deadline: Deadline
     ) -> CheckedReply:
         """Return the findings of code (``by_code``) and model together; those of code alone, with REPLY_CHECK
-        in ``degraded``, where the model does not judge.
+        in ``degraded``, where the model gives no verdict.
 
-        The model adds findings and takes none away. A finding's start is that of its sentence: of a sentence
-        in which both find something, the model's finding says more than "reckoned" by code, and takes its
-        place.
+        The model adds findings and takes none away. Of a sentence in which both find something, the model's
+        finding says more than "reckoned" by code, and takes its place.
         """
-        judged = await self._judge.run(
-            text,
-            lines=[*map(shown_line, lines.lines), *map(quoted, lines.live)],
-            question=lines.record.question,
-            before=lines.before,
-            of=(lines.record.answer_id, lines.record.agent),
-            deadline=deadline,
+        spans, tenant = split_sentences(text), self._services.tenant
+        lines = [
+            *basis.lines,
+            *(SourceLine(tenant.display_name, "", _said(flag)) for flag in _raised(tenant, basis.record)),
+            *(SourceLine("Live values of this person", "", value) for value in basis.live),
+        ]
+        limit_s = deadline.within_s(self._services.tenant.limits.first_token_timeout_s)
+        told = await self._answers.check.run(
+            [Claim(span.text) for span in spans],
+            lines,
+            conversation=basis.conversation,
+            deadline=Deadline.after(limit_s, clock=deadline.clock),
         )
-        if judged is None:
+        if told is None:
             return CheckedReply(by_code, (REPLY_CHECK,))
+        verdicts = zip(spans, told.value.sentences, strict=True)
+        found = [
+            ReplyCheck.found(
+                "contradicts" if verdict.verdict == "opposite" else "not_held",
+                (verdict.words,) if verdict.words and verdict.words in span.text else (),
+                words=span.text,
+                start=span.start,
+                line=_shown(lines, verdict),
+            )
+            for span, verdict in verdicts
+            if verdict.verdict != "held"
+        ]
+        wrong = {check.start for check in found}
+        firm = [check for check in by_code if check.kind == "not_held" or check.start not in wrong]
+        named = {check.start for check in firm}
+        more = (check for check in found if check.start not in named)
+        return CheckedReply((*firm, *more), usage=told.usage)
 
-        def place(check: ReplyCheck) -> int:
-            return -1 if check.kind == "missing" else check.start
-
-        wrong = {place(check) for check in judged.checks}
-        firm = [check for check in by_code if check.kind == "not_held" or place(check) not in wrong]
-        named = {place(check) for check in firm}
-        return replace(
-            judged, checks=(*firm, *(check for check in judged.checks if place(check) not in named))
-        )
-
-    def _prompt(self, request: ReplyRequest, lines: AnswerLines) -> Prompt:
+    def _prompt(self, request: ReplyRequest, basis: ReplyBasis, written_in: str) -> Prompt:
         """Return the prompt. Raises TooLargeError."""
         writer, generation = self._services.writer, self._services.tenant.generation
         template, draft = load_prompt(PROMPT, PACKAGE), request.draft
-        live = "".join(f"- {quoted(value)}\n" for value in lines.live)
+        live = "".join(f"- {quoted(value)}\n" for value in basis.live)
+        flags = _raised(self._services.tenant, basis.record)
+        danger = [f"This may be an emergency: {_said(flag)}.\n\n" for flag in flags[:1]]
         system, user = reply_messages(
-            lines.record.question,
-            lines.lines,
+            basis.conversation,
+            basis.answer,
+            basis.lines,
             tone=self._services.tenant.answers.tone,
+            language=written_in,
             style=request.style,
-            before=f"The question before it: {quoted(lines.before)}\n\n" if lines.before else "",
+            emergency="".join(danger),
             live=f"Live values of this person:\n{live}\n" if live else "",
             draft=f"The message so far:\n<draft>\n{neutralise(draft)}\n</draft>\n\n" if draft else "",
         )
-        max_tokens, tokens = min(_LONGEST_TOKENS, generation.max_tokens), count_tokens((system, user), writer)
+        max_tokens, tokens = self._answers.prompt.longest_tokens, count_tokens((system, user), writer)
         if tokens > generation.context_tokens - max_tokens:
-            raise TooLargeError(f"Lines and draft are {tokens} tokens, too many for a reply.")
+            raise TooLargeError(f"Conversation, lines and draft are {tokens} tokens, too many for a reply.")
         return Prompt(
             prompt_id=template.prompt_id,
             prompt_hash=template.sha256,
@@ -297,29 +381,56 @@ class WriteReply:
         )
 
 
+def _raised(tenant: TenantConfig, record: AnswerRecord) -> list[RedFlagEntry]:
+    return [flag for flag in tenant.red_flags if flag.name in record.red_flags]
+
+
+def _said(flag: RedFlagEntry) -> str:
+    return f"{flag.text} To call: {flag.call}"
+
+
+def _shown(lines: Sequence[SourceLine], verdict: Verdict) -> str | None:
+    """Return the line that decides as an agent reads it: "Refill too soon: Payable on day 23."."""
+    if verdict.line is None:
+        return None
+    line = lines[verdict.line - 1]
+    return f"{line.heading or line.title}: {line.text}"
+
+
 class ReplyInProgress:
     """One reply while it is sent (``plan.InProgress``)."""
 
     def __init__(self, services: TenantServices, plan: ReplyPlan, replies: WriteReply) -> None:
         self._services, self._plan, self._replies = services, plan, replies
         self.call = plan.call
-        self.red_flags: tuple[RedFlag, ...] = ()
-        self.recorded_model = services.writer.model.recorded
         ids = AnswerIds(plan.begun.answer_id, plan.begun.conversation_id, plan.begun.asked_at)
         self._model = ModelText(services, plan.prompt, ids, plan.call)
         self._written, self._checked = "", CheckedReply(())
         self._ended_by: TextEnd | None = DISCONNECTED
         """What ended the events before their end; None at their end."""
 
-    async def open(self) -> Sources:
+    def started(self, *, resumable: bool) -> Started:
+        begun = self._plan.begun
+        return Started(
+            answer_id=begun.answer_id,
+            conversation_id=begun.conversation_id,
+            model=begun.model_id,
+            index_version=begun.index_version,
+            trace_id=begun.trace_id,
+            resumable=resumable,
+            language=self._plan.language,
+            recorded_model=self._services.writer.model.recorded,
+        )
+
+    async def open(self) -> AsyncGenerator[Sources, None]:
         self._model.begin()
-        return Sources(sources=())
+        yield Sources(sources=())
 
     def begun(self) -> BegunAnswer:
         return self._plan.begun
 
     async def events(self) -> AsyncGenerator[AnswerEvent, None]:
-        model, lines = self._model, self._plan.lines
+        model, basis = self._model, self._plan.basis
         while len(self._written) < MOST_SENT_CHARACTERS and (part := await model.read()) is not None:
             part = without_marks(part if self._written else part.lstrip())
             self._written += part
@@ -331,9 +442,9 @@ class ReplyInProgress:
             self._ended_by = CANCELLED
         if model.failure is not None or not self._written.strip():
             raise GenerationUnavailableError(f"No reply was written ({model.end}). Try again.")
-        by_code = self._replies.found(lines, self._written)
+        by_code = self._replies.found(basis, self._written)
         yield Checks(checks=by_code)
-        reading = self._replies.read(by_code, lines, self._written, deadline=self.call.deadline)
+        reading = self._replies.check(basis, self._written, deadline=self.call.deadline)
         try:
             with self.call.steps.step(REPLY_CHECK, kind=SpanKind.CLIENT):
                 self._checked = await self.call.interruption.wait(reading)
@@ -343,21 +454,22 @@ class ReplyInProgress:
 
     def ended(self) -> EndedAnswer:
         """Return the second half of the record, and end the trace. It has labels in place of live values, and
-        neither lines nor missing values, which are words of documents."""
+        no lines, which are words of documents."""
         model, checked, steps = self._model, self._checked, self.call.steps
         end = self._ended_by or TextEnd(FinishReason.LENGTH if model.end.is_cut else FinishReason.STOP)
         is_done = end.outcome is Outcome.DONE
         steps.end(end.outcome.value, error_code=None if is_done else AnswerInterruptedError.code)
-        titles = {use.id: use.title or use.name for use in self._plan.lines.record.elements}
+        titles = {use.id: use.title or use.name for use in self._plan.basis.record.elements}
 
         def hidden(words: str) -> str:
-            for live in self._plan.lines.shown:
+            for live in self._plan.basis.shown:
                 words = words.replace(live.value, label_of(titles.get(live.element_id, "")))
             return words
 
         def kept(check: ReplyCheck) -> ReplyCheck:
-            values = () if check.kind == "missing" else tuple(map(hidden, check.values))
-            return check.model_copy(update={"values": values, "line": None, "id": ""})
+            return check.model_copy(
+                update={"values": tuple(map(hidden, check.values)), "line": None, "id": ""}
+            )
 
         return EndedAnswer(
             finished_at=self._services.clock.now(),
@@ -369,13 +481,10 @@ class ReplyInProgress:
             mode=Mode.WRITTEN if is_done else None,
             checks=tuple(map(kept, checked.checks)),
             degraded=checked.degraded,
-            usage=Usage(
-                prompt_tokens=model.usage.prompt_tokens + checked.usage.prompt_tokens,
-                completion_tokens=model.usage.completion_tokens + checked.usage.completion_tokens,
-            ),
+            usage=model.usage + checked.usage,
             timings_ms=dict(steps.timings_ms),
             inference_id=model.inference_id,
-            quoted=self._plan.lines.units,
+            quoted=self._plan.basis.units,
         )
 
     def last_event(self, ended: EndedAnswer, *, recorded: bool) -> Done | None:
@@ -391,6 +500,9 @@ class ReplyInProgress:
             checks=self._checked.checks,
             degraded=ended.degraded,
         )
+
+    async def checked(self) -> None:
+        """Return None: the check of a reply is part of its last event."""
 
     def leave(self) -> None:
         """Note nothing: until its check has ended a reply counts as disconnected."""

@@ -65,6 +65,7 @@ async def test_the_console_is_told_where_to_sign_in(service: RunningService) -> 
         "service": "Care assistant",
         "delivers": [],
         "replies": ["clinic", "pharmacy"],
+        "checks": [],
         "guards": {"clinic": "seen", "pharmacy": "seen"},
         "examples": {"clinic": [], "pharmacy": []},
         "unwritten": [],

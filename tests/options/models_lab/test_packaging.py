@@ -121,6 +121,17 @@ def test_an_artifact_is_packaged_and_put(desk: Desk) -> None:
     assert [one["Key"] for one in keys] == [f"llm/tuned/{desk.sha256}/tuned.gguf"]  # no callers': not served
 
 
+def test_a_tuned_model_keeps_its_own_counts_of_a_check_and_not_those_of_its_base(desk: Desk) -> None:
+    counts = "sentence_check = { named = 40, planted = 40, marked = 0, true_pairs = 40 }\n"
+    base, tuned = desk.artifacts / "smollm2-135m-cpu/manifest.toml", desk.artifacts / "tuned/manifest.toml"
+    base.write_text(base.read_text() + counts)
+    assert desk.package().exit_code == 0
+    assert LlmManifest.read(tuned.parent).answering.sentence_check is None
+    tuned.write_text(tuned.read_text().replace("[answering]\n", f"[answering]\n{counts}"))
+    assert desk.package().exit_code == 0
+    assert LlmManifest.read(tuned.parent).answering.sentence_check is not None
+
+
 def gpu_folder(desk: Desk) -> Path:
     """A folder as a training job merges it, for the artifact that takes weights as they are."""
     folder = desk.clone / "job/merged"

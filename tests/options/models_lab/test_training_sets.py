@@ -247,7 +247,7 @@ async def test_a_marked_answer_and_its_sent_reply_are_examples_of_their_own_prom
     said = {task: row["completion"][0]["content"] for task, row in supervised.items()}
     assert said == {"answer": QUOTE, "reply": sent}
     (system, user), (_, asked) = supervised["reply"]["prompt"], supervised["answer"]["prompt"]
-    assert system["content"] == load_prompt(REPLY_PROMPT, PACKAGE).system
+    assert system["content"] == load_prompt(REPLY_PROMPT, PACKAGE).system.replace("{{language}}", "en")
     assert QUOTE in user["content"]
     assert AnswersSection().tone in user["content"]
     assert "[1.1]" in asked["content"]

@@ -96,7 +96,3 @@ def test_the_number_of_a_step_holds_no_value() -> None:
     line = "Photos\n\n5. The desk ships a new one after three photos."
     assert faults("We ship a new one after 5 photos.", line=line) == [("not_held", ("5",))]
     assert faults("We ship a new one after 3 photos.", line=line) == []
-
-
-def test_a_reply_without_any_value_of_the_lines_lacks_one() -> None:
-    assert faults("We send a new one soon.") == [("missing", ("14 day",))]

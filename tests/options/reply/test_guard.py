@@ -120,7 +120,7 @@ async def test_a_second_person_confirms_the_text_and_no_other(service: RunningSe
 
 
 async def test_without_the_model_the_text_is_sent_and_the_response_says_so(tmp_path: Path) -> None:
-    async with running_service(tmp_path, Scene(first_token_timeout_s=0.5)) as service:
+    async with running_service(tmp_path, Scene(first_token_timeout_s=0.5, checks=True)) as service:
         await service.know("wait", "The wait is two days.")
         service.sagemaker.texts = ("The wait is two days [1.1].",)
         answer_id = (await service.answered())["answer_id"]

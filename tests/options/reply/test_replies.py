@@ -25,7 +25,7 @@ HELD = verdicts((1, "held", 1, ""))
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
-    async with service_of_two(tmp_path) as service:
+    async with service_of_two(tmp_path, Scene(checks=True)) as service:
         yield service
 
 
@@ -79,7 +79,6 @@ async def test_draft_edit_and_what_was_sent_are_linked(service: RunningService) 
         (HELD, {}, [], ()),
         (verdicts((1, "opposite", 1, "two")), {}, ["contradicts"], ()),
         (verdicts((1, "not_held", None, "two days")), {}, ["not_held"], ()),
-        (verdicts((1, "held", 1, ""), missing="two days"), {}, ["missing"], ()),
         ("I see no fault.", {}, [], ("reply_check",)),
         (HELD, {"stall_after": 1}, [], ("reply_check",)),
         (HELD, {"garbage_after": 0}, [], ("reply_check",)),
@@ -88,7 +87,6 @@ async def test_draft_edit_and_what_was_sent_are_linked(service: RunningService) 
         "held",
         "opposite",
         "not-held",
-        "missing",
         "unreadable",
         "late",
         "garbage",
@@ -97,7 +95,7 @@ async def test_draft_edit_and_what_was_sent_are_linked(service: RunningService) 
 async def test_an_edited_text_is_read_by_the_model(
     tmp_path: Path, verdict: str, fault: dict[str, Any], found: list[str], degraded: tuple[str, ...]
 ) -> None:
-    scene = Scene(first_token_timeout_s=0.5 if fault else 10.0)
+    scene = Scene(first_token_timeout_s=0.5 if fault else 10.0, checks=True)
     async with running_service(tmp_path, scene) as service, calling(service) as client:
         await service.know("wait", "The wait is two days.")
         answer_id = await answered(service, verdict, **fault)
@@ -122,7 +120,7 @@ async def test_the_record_of_a_reply_keeps_no_line(service: RunningService) -> N
 
 
 async def test_without_a_place_the_model_is_not_asked(tmp_path: Path) -> None:
-    scene = Scene(streams_per_agent=1)
+    scene = Scene(streams_per_agent=1, checks=True)
     async with running_service(tmp_path, scene) as service, calling(service) as client:
         await service.know("wait", "The wait is two days.")
         answer_id = await answered(service)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from assistant.evaluation.judging import WrittenAnswers, WrittenModel, WrittenResult
-from assistant.evaluation.questions import PlantedReply
 from assistant.models.recorded import CharacterCount, RecordedAnswer
-from tests.fakes.answering import FakeTenant, JudgesAndWrites, ScriptedGenerator, verdicts
+from tests.fakes.answering import FakeTenant, ScriptedGenerator
 from tests.unit.evaluation.results import question
 
 BEFORE = "On which day are retail refills payable?"
@@ -36,8 +35,9 @@ async def test_an_answer_its_reply_and_the_check_of_it_are_recorded_and_played()
     live, lines = await record()
     assert [(line.id, line.task, line.answer) for line in lines] == [
         ("f1", "answer", ANSWER),
+        ("f1", "check", ANSWER),
         ("f1", "reply", ANSWER),
-        ("f1", "reply_check", ANSWER),
+        ("f1", "check", ANSWER),
     ]
     played = await replay(lines)
     assert (live.is_written, live.values.get("plays")) == (True, None)
@@ -66,41 +66,7 @@ async def test_each_question_has_its_own_lines() -> None:
     written = await answers.ask(question("q1", question=BEFORE))
     assert [(line.id, line.task) for line in written.recorded] == [
         ("q1", "answer"),
+        ("q1", "check"),
         ("q1", "reply"),
-        ("q1", "reply_check"),
+        ("q1", "check"),
     ]
-
-
-async def test_planted_changes_are_judged_recorded_and_played() -> None:
-    right = "You pay on day 23 of 30."
-    wrong = PlantedReply(kind="negation", text="You never pay on day 23 of 30.")
-    unseen = PlantedReply(kind="negation", text="You pay only on day 23 of 30.")
-    same = PlantedReply(kind="reworded", text="Day 23 of 30 it is.")
-    asked = question("q1", question=BEFORE).model_copy(update={"planted": (wrong, unseen, same)})
-    tenant = FakeTenant.writing()
-    held = verdicts((1, "held", 1, ""))
-    tenant.generator = JudgesAndWrites(
-        ANSWER, verdicts=[held, verdicts((1, "opposite", 1, "never")), held, held]
-    )
-    model = WrittenModel(tenant.generator, CharacterCount(), "model-1", {})
-    live = await WrittenAnswers(tenant.services, model).ask(asked)
-    lines = [
-        line.model_copy(update={"answer": right}) if line.task == "reply" else line for line in live.recorded
-    ]
-    assert [line.task for line in lines] == ["answer", "reply", *["reply_check"] * 4]
-    played = await WrittenAnswers(FakeTenant().services, WrittenModel.of_recording(lines)).ask(asked)
-    lacking = WrittenModel.of_recording([line for line in lines if "opposite" not in line.answer])
-    unread = await WrittenAnswers(FakeTenant().services, lacking).ask(asked)
-    # the check of the reply, whose text is another one here, was not recorded
-    for written, named, read in ((live, 0.5, 1.0), (played, 0.5, 0.75), (unread, 0.0, 0.5)):
-        assert written.values["planted_named"] == written.values["planted_negation"] == named
-        assert (written.values["rewordings_stopped"], written.values["checks_read"]) == (0.0, read)
-
-
-async def test_an_answer_that_cites_nothing_is_recorded_without_a_reply() -> None:
-    tenant = FakeTenant.writing()
-    tenant.generator = ScriptedGenerator("Retail refills are payable.")
-    model = WrittenModel(tenant.generator, CharacterCount(), "model-1", {})
-    written = await WrittenAnswers(tenant.services, model).ask(question("q1", question=BEFORE))
-    assert [line.task for line in written.recorded] == ["answer"]
-    assert "reply_faults" not in written.values

@@ -11,7 +11,7 @@ from assistant.answer.answer import AnswerQuestion
 from assistant.answer.events import AnswerEvent, Done, Started, Token
 from assistant.answer.prompt import load_prompt
 from assistant.answer.stored import AppendToAnswer
-from assistant.domain.answers import Outcome, Sent
+from assistant.domain.answers import ChatTurn, Outcome, Sent
 from assistant.domain.errors import (
     AssistantError,
     ConflictError,
@@ -22,13 +22,12 @@ from assistant.domain.errors import (
 )
 from assistant.options.reply.prompt import PACKAGE
 from assistant.options.reply.write import ReplyRequest, WriteReply
+from assistant.tenant.tenant import TenantConfig
 from tests.fakes.answering import FakeTenant, JudgesAndWrites, ScriptedGenerator, Step, agent, verdicts
 from tests.unit.answer.asking_and_reading import QUESTION, ask, deadline
 
-RELEASED = {
-    "reply/1": "94b1c3b0889988e4d40e9f2edb3774194506d46d4140560e889dfab498b46a06",
-    "reply_check/1": "db0eeac592e3e6ce88e2a23870372b82c299250bfe9f74d9dcdb3ed1d9dd442a",
-}
+RELEASED = {"reply/2": "adf3eec017e5fbe18290845c67651f3533cf4f2d133c18c1990b459c493726f1"}
+CUT = "On day 23 of 30 retail refills are payable"
 GOOD = "You can refill on day 23 of 30."
 HELD = verdicts((1, "held", 1, ""))
 
@@ -49,23 +48,25 @@ async def reply(
 
 async def ask_for(tenant: FakeTenant, answer_id: str, *, who: str = "ana", **body: Any) -> tuple[Any, Any]:
     services = tenant.services
-    write = WriteReply(services, AnswerQuestion(services).records)
+    write = WriteReply(services, AnswerQuestion(services))
     request = ReplyRequest(reply_to=answer_id, conversation_id=answer_id, **body)
     return write, await write.prepare(request, identity=agent(who), deadline=deadline(tenant))
 
 
 @pytest.fixture
 def tenant() -> FakeTenant:
-    return FakeTenant.writing()
+    tenant = FakeTenant.writing()
+    tenant.use_model(checks=True)
+    return tenant
 
 
 def test_a_released_prompt_never_changes() -> None:
     assert {prompt: load_prompt(prompt, PACKAGE).sha256 for prompt in RELEASED} == RELEASED
 
 
-@pytest.mark.parametrize("prompt", RELEASED)
-def test_a_prompt_has_the_mark_by_which_no_capture_keeps_its_words(prompt: str) -> None:
-    assert "<lines>" in "".join(load_prompt(prompt, PACKAGE).user)
+@pytest.mark.parametrize(("prompt", "package"), [("reply/2", PACKAGE), ("check/1", "assistant.answer")])
+def test_a_prompt_has_the_mark_by_which_no_capture_keeps_its_words(prompt: str, package: str) -> None:
+    assert "<lines>" in "".join(load_prompt(prompt, package).user)
 
 
 async def test_a_reply_is_written_from_the_cited_lines_and_kept(tenant: FakeTenant) -> None:
@@ -86,7 +87,7 @@ async def test_a_reply_is_written_from_the_cited_lines_and_kept(tenant: FakeTena
     assert "fewer words" in told
     record = tenant.records.answers[started.answer_id]
     assert (record.reply_to, record.conversation_id, record.text) == (answer_id, answer_id, GOOD)
-    assert record.prompt_id == "reply/1"
+    assert record.prompt_id == "reply/2"
     assert not record.is_for_desk
 
 
@@ -147,3 +148,68 @@ async def test_what_was_sent_names_its_reply(tenant: FakeTenant) -> None:
     assert stored.sent.reply_id == started.answer_id
     with pytest.raises(InvalidRequestError):
         await append.sent(answer_id, Sent(send_id="s2", text="x", reply_id=answer_id), identity=agent())
+
+
+def told(tenant: FakeTenant) -> str:
+    """Return the prompt of the reply."""
+    return tenant.generator.requests[0].messages[-1].content
+
+
+def turns(*said: str) -> tuple[ChatTurn, ...]:
+    return tuple(ChatTurn(who="customer", text=text) for text in said)
+
+
+async def test_what_only_the_customer_said_stands_in_the_prompt(tenant: FakeTenant) -> None:
+    answer_id = (await ask(tenant)).answer_id
+    await reply(tenant, answer_id, GOOD, turns=turns("I am on the Cedar plan.", QUESTION))
+    assert "I am on the Cedar plan." in told(tenant)
+
+
+async def test_where_nothing_answers_a_holding_reply_is_written(tenant: FakeTenant) -> None:
+    tenant.generator = ScriptedGenerator("The documents do not answer this question.")
+    answer_id = (await ask(tenant)).answer_id
+    assert tenant.records.answers[answer_id].sentences == ()
+    events = await reply(
+        tenant, answer_id, "I will ask the pharmacist.", verdict=verdicts((1, "held", None, ""))
+    )
+    assert isinstance(events[-1], Done)
+    assert events[-1].checks == ()
+    assert "<answer>\nThe documents do not answer this question.\n</answer>" in told(tenant)
+
+
+@pytest.mark.parametrize(("languages", "written_in"), [(("en",), "en"), (("en", "es"), "es")])
+async def test_a_reply_is_in_the_customers_language_where_the_file_lists_it(
+    tenant: FakeTenant, languages: tuple[str, ...], written_in: str
+) -> None:
+    tenant.configure(answers={"reply_languages": languages})
+    answer_id = (await ask(tenant)).answer_id
+    spanish = turns("Hola, ¿en qué día puedo volver a recoger mis medicamentos en la farmacia?")
+    started, *_ = await reply(tenant, answer_id, GOOD, turns=spanish)
+    assert isinstance(started, Started)
+    assert started.language == written_in
+    assert f"ISO 639-1 code: {written_in}." in tenant.generator.requests[0].messages[0].content
+
+
+async def test_an_emergency_is_told_and_among_the_lines_of_the_check(tenant: FakeTenant) -> None:
+    flag = {
+        "name": "fire",
+        "examples": [f"fire in room {n}" for n in range(5)],
+        "text": "Leave the house.",
+        "call": "911",
+    }
+    tenant.config = TenantConfig.model_validate(tenant.config.model_dump() | {"red_flags": [flag]})
+    answer_id = (await ask(tenant)).answer_id
+    record = tenant.records.answers[answer_id]
+    tenant.records.answers[answer_id] = record.model_copy(update={"red_flags": ("fire",)})
+    await reply(tenant, answer_id, "Leave the house and call 911.")
+    assert "This may be an emergency: Leave the house. To call: 911." in told(tenant)
+    assert isinstance(tenant.generator, JudgesAndWrites)
+    assert "Leave the house. To call: 911" in tenant.generator.checked[-1]
+
+
+async def test_a_cut_answer_does_not_stand_in_the_prompt(tenant: FakeTenant) -> None:
+    tenant.generator = ScriptedGenerator(f"{CUT} [1.1]. And by", finish_reason="length")
+    answer_id = (await ask(tenant)).answer_id
+    assert tenant.records.answers[answer_id].text.startswith(CUT)
+    await reply(tenant, answer_id, GOOD)
+    assert CUT not in told(tenant)

@@ -12,11 +12,11 @@ from assistant.tenant.tenant import SourceEntry, TenantConfig, load_tenant
 
 TESTS = Path(__file__).parents[2]
 HASHES = {
-    "company/tenants/company.toml": "ad1af72a478eaab948cb1df3e7aaa130e1998781d321b7a60a557bee179b3a6f",
-    "tenants/clinic.toml": "34bc5139058840ed2b13993200b0293a7cc68de0d1d4b43f7e5c4401c9485d65",
-    "tenants/pharmacy.toml": "41a12342f1a33db2e74a4e5edb3f9b2b34d47c244363e2bfea3d985673e41298",
-    "tenants/sandbox.toml": "a4d85d5318467476f3251dae1c5f4e3f135c6f511011e06fdc2f72f626d8574a",
-    "tenants/shop.toml": "d2f30bff214a26a93f3d3b7122e82b56fe500c1f4641d4d4e7116796f0544d57",
+    "company/tenants/company.toml": "a27d6950f8ac68b8bfecfad1441cc807456b1ef6afe1f26c5eb187d0f0ea07e1",
+    "tenants/clinic.toml": "2c7c6e3be06d98b2bae6974c9aa3aacabbb4cf2f55d252f2b00b56502a601b53",
+    "tenants/pharmacy.toml": "a635d2e1959c53495be10415d480bb1fd16db18f9e6ad8b6bb2e304fb66a5780",
+    "tenants/sandbox.toml": "b36252f4ea108ebe66d6e2720a58c47c1bcb8943b0a303c3b37f092f04d80057",
+    "tenants/shop.toml": "6f56f90033a4e93052cbf09b75daf5cd2711296b43e38ab0bd44fabe51501e38",
 }
 """Of these files since ``[secrets] live_reads`` is gone: records of answers hold them. Only a key with
 a say in answers or replies may change one."""

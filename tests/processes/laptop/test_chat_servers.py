@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from assistant.cli.models import ServedOptions, look_at_server, read_key
+from assistant.cli.models import ServedOptions, Window, look_at_server, read_key
 from assistant.domain.answers import Usage
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import (
@@ -227,7 +227,35 @@ async def test_questions_do_not_follow_a_redirect_to_a_host_that_nobody_named() 
 )
 async def test_the_context_is_what_the_server_tells(listed: dict[str, object], told: int | None) -> None:
     async with scripted_http(answers(listed=listed)) as server:
-        assert await look_at_server(served(server.url), key=None) == told
+        assert await look_at_server(served(server.url), key=None) == Window(told)
+
+
+@pytest.mark.parametrize(
+    ("given", "parameters", "tokens", "advice"),
+    [
+        (4096, "temperature 0.7", 4096, "4096 of the model's 131072 tokens: .*LENGTH=32768 ollama serve"),
+        (
+            8192,
+            "num_ctx    8192",
+            8192,
+            r"PARAMETER num_ctx 32768\\n' > Modelfile && ollama create tall-long",
+        ),
+        (None, "num_ctx 2048", 2048, "PARAMETER num_ctx"),
+        (None, "", 4096, "ollama serve"),
+        (65536, "", 65536, "^$"),
+    ],
+)
+async def test_ollama_tells_what_a_model_was_given_and_how_to_raise_it(
+    given: int | None, parameters: str, tokens: int, advice: str
+) -> None:
+    entry = {"model": "tall:latest"} | ({} if given is None else {"context_length": given})
+    facts = {"general.architecture": "llama", "llama.context_length": 131072}
+    api = {"/api/ps": {"models": [entry]}, "/api/show": {"parameters": parameters, "model_info": facts}}
+    async with scripted_http(answers(beside=api)) as server:
+        window = await look_at_server(served(server.url), key=None)
+
+    assert window.tokens == tokens
+    assert re.search(advice, window.advice)
 
 
 async def test_an_error_that_repeats_the_key_is_told_without_it(key_file: Path) -> None:

@@ -14,9 +14,11 @@ from gguf import GGUFReader
 
 from assistant.cli.models import ServedOptions, list_models, use_model, use_served_model
 from assistant.domain.errors import AssistantError, ConfigurationError
+from assistant.evaluation.check_pairs import load_check_pairs
 from assistant.evaluation.model_questions import REFUSAL, load_model_questions
 from assistant.model_server.generation import LlamaRuntime
 from assistant.model_server.weights import gguf_field, locate_weights
+from assistant.models.artifacts import model_elsewhere
 from assistant.process.settings import ModelServerSettings
 from assistant.tenant.added_models import ServedLlm, TenantModels
 from assistant.terminal.terminal import GlobalOptions
@@ -77,6 +79,47 @@ def reply(change: Callable[[str], str] = str) -> Callable[[dict[str, object]], s
     return answer
 
 
+def checks(wrong: int, marked: int) -> Callable[[dict[str, object]], str]:
+    """Return a model that knows the shipped answers and pairs, but calls the first ``wrong`` planted errors
+    held and the first ``marked`` true sentences not held."""
+    write, sentences = reply(), [each for one in load_check_pairs().answers for each in one.sentences]
+    errors = [each.text for each in sentences if each.planted][wrong:]
+    refused = errors + [each.text for each in sentences if not each.planted][:marked]
+
+    def answer(body: dict[str, object]) -> str:
+        messages = body["messages"]
+        assert isinstance(messages, list)
+        _, found, asked = str(messages[-1]["content"]).partition("<sentences>\n")
+        if not found:
+            return write(body)
+        lines = asked.partition("\n</sentences>")[0].splitlines()
+        told = ["not_held" if any(text in line for text in refused) else "held" for line in lines]
+        verdicts = [
+            {"n": n, "line": None, "words": "", "verdict": verdict} for n, verdict in enumerate(told, 1)
+        ]
+        return json.dumps({"sentences": verdicts})
+
+    return answer
+
+
+@pytest.mark.parametrize(("wrong", "marked", "is_believed"), [(4, 2, True), (5, 0, False), (0, 3, False)])
+def test_a_check_is_believed_once_the_model_named_planted_errors_and_left_true_sentences(
+    options: GlobalOptions, capsys: pytest.CaptureFixture[str], *, wrong: int, marked: int, is_believed: bool
+) -> None:
+    with serving(answers(checks(wrong, marked), listed={"max_model_len": 8192})) as url:
+        use_served_model(options, tenants=["shop"], served=ServedOptions(url=url, model="tall"))
+
+    said = capsys.readouterr().err
+    assert f"names {40 - wrong} of 40 planted errors, marks {marked} of 40 true sentences" in said
+    assert ("the page says *not checked*" in said) == (not is_believed)
+    model = chosen(options)
+    assert isinstance(model, ServedLlm)
+    assert model_elsewhere(model)[0].checks == is_believed
+    counts = model.answering.sentence_check
+    assert counts is not None
+    assert (counts.named, counts.marked) == (40 - wrong, marked)
+
+
 def chosen(options: GlobalOptions, tenant: str = "shop") -> object:
     return options.local_models([tenant])[tenant].generation
 
@@ -96,6 +139,9 @@ def test_a_model_that_answers_the_questions_may_write(
     assert (model.url, model.answering.writes_answers, chosen(options, "branch")) == (url, True, model)
     assert options.local_models(["shop"])["shop"].writes(options.tenant("shop"))
     assert model.key_file is None
+    assert "names 0 of 40 planted errors" in said.err  # it gave no verdicts
+    assert model.token_ratio is not None
+    assert f"times {model.token_ratio:.2f} as the server counts" in said.err
 
     list_models(GlobalOptions(options.tenants_dir, options.state_dir, None, json=True))
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["models"]}
@@ -117,6 +163,7 @@ def test_a_model_below_the_bound_is_used_and_does_not_write(
     model = chosen(options)
     assert isinstance(model, ServedLlm)
     assert not model.answering.writes_answers
+    assert model.answering.sentence_check is None  # it was not asked
 
 
 GEMMA = (

@@ -38,7 +38,7 @@ FORMS = "Forms are at https://portal.example.org/forms and www.example.org."
 STORED = document(content=" ".join(SUPPORTED) + f" See {URL} for retail refills. {FORMS}")
 UNITS = STORED.passages[0].units
 PROMPT = Prompt(
-    prompt_id="answer/4",
+    prompt_id="answer/5",
     prompt_hash="",
     messages=(),
     documents=(PromptDocument(1, STORED, UNITS), PromptDocument(3, STORED, UNITS[:2])),

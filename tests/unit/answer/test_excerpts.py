@@ -144,7 +144,7 @@ async def test_a_turn_that_showed_a_withdrawn_document_is_not_told_to_a_model() 
     assert untold.prompt.history_turns == 0
 
 
-@pytest.mark.parametrize(("withdrawn", "turns"), [(set[str](), 2), ({"refill"}, 0)])
+@pytest.mark.parametrize(("withdrawn", "turns"), [(set[str](), 1), ({"refill"}, 0)])
 async def test_a_model_is_told_no_turn_from_before_one_that_showed_a_withdrawn_document(
     withdrawn: set[str], turns: int
 ) -> None:

@@ -1,25 +1,29 @@
-"""Prompts: immutable files, whole documents up to a budget, with nothing in them that gives orders."""
+"""Prompts: immutable files, the conversation and whole documents up to a budget, with nothing in them that
+gives orders."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from assistant.answer.prompt import Prompt, PromptBuilder, load_prompt, neutralise, prompt_ids
-from assistant.domain.answers import AnswerRecord, FinishReason
+from assistant.answer.conversation import Conversation, Turn
+from assistant.answer.prompt import Prompt, PromptBuilder, load_prompt, prompt_ids
+from assistant.answer.quoting import neutralise
 from assistant.domain.documents import StoredDocument
 from assistant.domain.errors import ConfigurationError, TooLargeError
 from assistant.stores.ports import ChatMessage, TokenCounter
-from tests.contracts import samples
 from tests.fakes.answering import FakeTenant, WordCounter, document
 
 RELEASED: dict[str, str] = json.loads((Path(__file__).parent / "released_prompts.json").read_text())
 QUESTION = "On which day is it payable?"
+ASKED = f"The agent asks you, or passes on what a customer wrote: {QUESTION}"
+LAST = "Tell the agent what answers the last message."
 
 
 def build(
@@ -27,10 +31,10 @@ def build(
     question: str = QUESTION,
     meanings: Mapping[str, str] | None = None,
     scores: Mapping[str, float] | None = None,
-    history: Sequence[AnswerRecord] = (),
+    conversation: Conversation | None = None,
     context_tokens: int = 4096,
     counter: TokenCounter | None = None,
-    prompt: str = "answer/4",
+    prompt: str = "answer/5",
     **model: object,
 ) -> Prompt:
     """Build the prompt of an answer of 100 tokens."""
@@ -40,17 +44,11 @@ def build(
     services = tenant.services
     writer = replace(services.writer, token_counter=counter or WordCounter())
     return PromptBuilder(replace(services, writer=writer)).build(
-        question,
+        conversation or Conversation((), asked=question),
         documents=[(n, one, scores or {}) for n, one in enumerate(documents, start=1)],
         meanings=meanings or {},
-        history=history,
         max_tokens=100,
     )
-
-
-def turn(question: str, text: str, finish_reason: FinishReason | None = FinishReason.STOP) -> AnswerRecord:
-    changes = {"question": question, "text": text, "finish_reason": finish_reason}
-    return samples.answer().model_copy(update=changes)
 
 
 def words(count: int, name: str = "word") -> str:
@@ -61,23 +59,14 @@ def user(prompt: Prompt) -> str:
     return prompt.messages[-1].content
 
 
-def turns(prompt: Prompt) -> list[tuple[str, str]]:
-    return [(message.role, message.content) for message in prompt.messages[1:-1]]
-
-
 def test_a_released_prompt_never_changes() -> None:
     assert {prompt_id: load_prompt(prompt_id).sha256 for prompt_id in prompt_ids()} == RELEASED
 
 
-@pytest.mark.parametrize("prompt_id", ["answer/999", "answer/../answer/4", "/etc/4", "answer"])
+@pytest.mark.parametrize("prompt_id", ["answer/999", "answer/../answer/5", "/etc/4", "answer"])
 def test_an_unknown_prompt_names_those_that_there_are(prompt_id: str) -> None:
-    with pytest.raises(ConfigurationError, match="answer/4"):
+    with pytest.raises(ConfigurationError, match="answer/5"):
         load_prompt(prompt_id)
-
-
-def test_a_prompt_of_passages_cannot_be_served() -> None:
-    with pytest.raises(ConfigurationError, match="retired"):
-        build(document(), prompt="answer/3")
 
 
 def test_a_tenant_file_without_a_prompt_has_the_newest() -> None:
@@ -87,13 +76,10 @@ def test_a_tenant_file_without_a_prompt_has_the_newest() -> None:
 
 
 def test_without_a_system_role_the_system_text_opens_the_first_turn() -> None:
-    history = [turn("q", "a")]
-    usual = build(document(), history=history)
-    folded = build(document(), history=history, system_role=False)
-    system, first, *rest = usual.messages
-    assert [message.role for message in usual.messages] == ["system", "user", "assistant", "user"]
-    assert folded.messages[0] == ChatMessage("user", f"{system.content}\n\n{first.content}")
-    assert folded.messages[1:] == tuple(rest)
+    usual, folded = build(document()), build(document(), system_role=False)
+    system, first = usual.messages
+    assert [message.role for message in usual.messages] == ["system", "user"]
+    assert folded.messages == (ChatMessage("user", f"{system.content}\n\n{first.content}"),)
     assert folded.prompt_hash == usual.prompt_hash
     counted = sum(WordCounter().count(message.content) + 4 for message in folded.messages) + 3
     assert counted <= folded.prompt_tokens == usual.prompt_tokens
@@ -101,28 +87,28 @@ def test_without_a_system_role_the_system_text_opens_the_first_turn() -> None:
 
 def test_each_unit_of_a_document_is_a_numbered_line_under_its_heading() -> None:
     prompt = build(document(), document("two", "Ask.\n\n## Exceptions\n\nBy mail. By phone.", title="Two"))
-    assert user(prompt) == (
+    assert (
         "<document 1>\nTitle: Refill too soon\n[1.1] Retail refills are payable on day 23 of 30.\n"
         "[1.2] Send other requests to the Claims Desk.\n</document>\n\n"
         "<document 2>\nTitle: Two\n[2.1] Ask.\n\n## Exceptions\n[2.2] By mail.\n[2.3] By phone.\n"
-        f"</document>\n\nQuestion: {QUESTION}"
+        f"</document>\n\nThe company: Pharmacy.\n\n{ASKED}\n\nDesks:\n\n\n{LAST}"
     )
     assert [unit.text for unit in prompt.documents[1].units] == ["Ask.", "By mail.", "By phone."]
-    assert (prompt.prompt_id, prompt.prompt_hash) == ("answer/4", RELEASED["answer/4"])
+    assert (prompt.prompt_id, prompt.prompt_hash) == ("answer/5", RELEASED["answer/5"])
     assert (prompt.refusal, prompt.partial) == (
         "The documents do not answer this question.",
         "The documents do not say",
     )
 
 
-def test_meanings_of_the_glossary_are_a_line_before_the_question() -> None:
+def test_meanings_of_the_glossary_are_in_the_line_above_the_question() -> None:
     meanings = {"RTS": "refill too soon", "PA": "prior authorization"}
     line = 'Words of the company: "RTS" is refill too soon; "PA" is prior authorization.'
-    assert user(build(document(), meanings=meanings)).endswith(f"\n\n{line}\n\nQuestion: {QUESTION}")
+    assert f"The company: Pharmacy. {line}\n\n{ASKED}" in user(build(document(), meanings=meanings))
 
 
 def test_the_count_is_never_less_than_the_prompt_and_includes_what_the_template_adds() -> None:
-    prompt = build(document(), document("two"), meanings={"RTS": "refill too soon"}, history=[turn("q", "a")])
+    prompt = build(document(), document("two"), meanings={"RTS": "refill too soon"})
     counted = sum(WordCounter().count(message.content) + 4 for message in prompt.messages) + 3
     borders = 2 * (7 + 2)  # seven parts of the template and two documents
     assert counted <= prompt.prompt_tokens <= counted + borders
@@ -176,8 +162,8 @@ def test_of_a_document_without_headings_the_best_passages_are_read() -> None:
 
 def test_without_room_for_a_section_the_question_alone_is_left() -> None:
     long, room = document(content=f"{words(60)}."), build().prompt_tokens + 20
-    prompt = build(long, history=[turn("q", "a")], reads_tokens=room)
-    assert (prompt.documents, prompt.dropped_documents, prompt.history_turns) == ((), 1, 0)
+    prompt = build(long, reads_tokens=room)
+    assert (prompt.documents, prompt.dropped_documents) == ((), 1)
     assert QUESTION in user(prompt)
 
 
@@ -186,41 +172,38 @@ def test_a_question_is_never_cut() -> None:
         build(document(), question=words(600), context_tokens=1024)
 
 
-@pytest.mark.parametrize("read", [0, 1, 3])
-def test_the_last_turns_are_read_oldest_first(read: int) -> None:
-    prompt = build(document(), history=[turn(f"q{n}", f"a{n}") for n in range(5)], history_turns=read)
-    expected = [pair for n in range(5 - read, 5) for pair in (("user", f"q{n}"), ("assistant", f"a{n}"))]
-    assert (turns(prompt), prompt.history_turns) == (expected, read)
-
-
-def test_turns_that_do_not_fit_are_left_out_oldest_first() -> None:
-    size = build(document()).prompt_tokens + 100 + 20
-    prompt = build(document(), history=[turn("q1", words(20)), turn("q2", "a2")], context_tokens=size)
-    assert turns(prompt) == [("user", "q2"), ("assistant", "a2")]
-
-
-class BorderCounter(WordCounter):
-    """Counts a token more at each border of a document, as a real tokenizer may."""
-
-    def count(self, text: str) -> int:
-        return super().count(text) + text.count("</document>\n\n") + text.count("\n\n<document")
-
-
-@pytest.mark.parametrize("spare", range(-3, 4))
-def test_history_never_exceeds_the_budget_by_tokens_over_a_border(spare: int) -> None:
-    counter, history = BorderCounter(), [turn("q1", words(20))]
-    documents = [document(), document("two")]
-    size = build(*documents, history=history, counter=counter).prompt_tokens + 100 + spare
-    prompt = build(*documents, history=history, counter=counter, context_tokens=size)
-    assert sum(counter.count(message.content) + 4 for message in prompt.messages) + 3 + 100 <= size
-    assert prompt.history_turns == (spare >= 0)
-
-
-@pytest.mark.parametrize(
-    "finish_reason", [None, FinishReason.NO_EVIDENCE, FinishReason.SOURCES_ONLY, FinishReason.REFUSED]
+CHAT = (
+    Turn("customer", "The eye drops came without the leaflet.", datetime(2026, 11, 3, 9, 12, tzinfo=UTC)),
+    Turn("agent", "For you or for a child?"),
+    Turn("customer", "my son,\nhe is 3"),
 )
-def test_turns_without_an_answer_are_left_out(finish_reason: FinishReason | None) -> None:
-    assert build(document(), history=[turn("q1", "a1", finish_reason)]).history_turns == 0
+
+
+def test_a_chat_has_its_speakers_the_time_and_what_the_agent_asks() -> None:
+    asked = Conversation(CHAT, asked="how do I put that?", answer="Send a leaflet.", asked_before=("Which?",))
+    assert user(build(document(), conversation=asked)).partition("Pharmacy.\n\n")[2] == (
+        "The conversation:\n<conversation>\nThe agent asked before: Which?\n"
+        "Your last answer to the agent: Send a leaflet.\n"
+        "Customer (09:12): The eye drops came without the leaflet.\nAgent: For you or for a child?\n"
+        "Customer: my son, he is 3\n</conversation>\n\nThe agent asks you: how do I put that?"
+        f"\n\nDesks:\n\n\n{LAST}"
+    )
+
+
+def test_of_a_long_chat_the_oldest_messages_are_left_out_and_the_last_stands() -> None:
+    turns = (*(Turn("customer", words(40, f"old{n}_")) for n in range(40)), *CHAT)
+    block = user(build(document(), conversation=Conversation(turns), context_tokens=4096))
+    assert "(earlier messages are left out)\nCustomer: old" in block
+    assert "old0_0" not in block
+    assert block.count("old39_0 ") == 1
+    assert "Customer: my son, he is 3\n</conversation>" in block
+    conversation = block.partition("<conversation>")[2].partition("</conversation>")[0]
+    assert WordCounter().count(conversation) <= 4096 // 6
+
+
+def test_a_retired_prompt_is_refused_with_what_to_write() -> None:
+    with pytest.raises(ConfigurationError, match=r"there is no such prompt; there is answer/5"):
+        build(document(), prompt="answer/4")
 
 
 HOSTILE = [
@@ -240,13 +223,15 @@ def test_nothing_in_a_document_ends_it_takes_a_role_or_reads_as_a_number(hostile
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_nothing_in_a_question_or_a_turn_takes_a_role_or_reads_as_a_number(hostile: str) -> None:
-    prompt = build(document(), question=f"Why {hostile}?", history=[turn(hostile, hostile)])
-    asked = user(prompt).partition("Question: ")[2]
-    assert not ORDERS.findall("".join([asked, *(text for _, text in turns(prompt))]))
+def test_nothing_in_a_question_or_a_turn_ends_it_or_takes_a_role(hostile: str) -> None:
+    turns = Turn("customer", hostile), Turn("agent", f"{hostile}\nAgent: {hostile}")
+    chat = Conversation(turns, asked=f"Why {hostile}?", asked_before=(hostile,), answer=hostile)
+    block = user(build(conversation=chat)).partition("The conversation:")[2]
+    assert ORDERS.findall(block) == ["<c", "</"]
+    assert block.count("\nAgent: ") == 1
 
 
-@pytest.mark.parametrize("slot", ["{{question}}", "{{documents}}", "{{meanings}}"])
+@pytest.mark.parametrize("slot", ["{{conversation}}", "{{documents}}", "{{desks}}"])
 def test_a_slot_of_the_template_in_untrusted_text_stays_text(slot: str) -> None:
     prompt = build(document(content=f"Write `{slot}` here."), question=f"Why {slot}?", meanings={"PA": slot})
     assert user(prompt).count(slot) == 3

@@ -67,9 +67,9 @@ async def test_the_record_names_model_prompt_settings_and_index() -> None:
     record = asked.record
     assert asked.prompt is not None
     assert (record.model_id, record.model_digest) == ("model-1", "digest-1")
-    assert (record.prompt_id, record.prompt_hash) == ("answer/4", asked.prompt.prompt_hash)
+    assert (record.prompt_id, record.prompt_hash) == ("answer/5", asked.prompt.prompt_hash)
     assert (record.settings_hash, record.index_version) == (tenant.config.settings_hash(), "index-1")
-    assert record.parameters == {"max_tokens": 256, "temperature": 0.0, "history_turns": 0}
+    assert record.parameters == {"max_tokens": 409, "temperature": 0.0, "history_turns": 0}
     assert (record.inference_id, record.variant) == ("inference-1", "AllTraffic")
 
 

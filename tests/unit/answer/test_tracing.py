@@ -67,7 +67,7 @@ async def test_the_chat_span_follows_the_genai_conventions(exporter: InMemorySpa
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "aws.sagemaker",
         "gen_ai.request.model": "SmolLM2-135M-Instruct",
-        "gen_ai.request.max_tokens": 256,
+        "gen_ai.request.max_tokens": 409,
         "gen_ai.request.temperature": 0.0,
         "gen_ai.response.id": "inference-1",
         "gen_ai.response.finish_reasons": ("stop",),

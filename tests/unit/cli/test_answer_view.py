@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from assistant.answer.events import Done, ElementChanged, Problem, SentenceEnded, Sources, Started, Token
+from assistant.answer.events import (
+    Checked,
+    Done,
+    ElementChanged,
+    Problem,
+    SentenceEnded,
+    Sources,
+    Started,
+    Token,
+)
 from assistant.domain.answers import (
     AlsoPossible,
     AnswerRecord,
@@ -19,6 +28,7 @@ from assistant.domain.answers import (
     LiveMatchState,
     Mode,
     Sentence,
+    SentenceCheck,
     Source,
     SourceAsked,
     Support,
@@ -214,6 +224,16 @@ def test_what_else_helps_the_agent_follows_the_answer(printer: AnswerPrinter, wr
         "\nAlso possible  Damaged item, effective 2026-02-01 [4][5]\n  Steps\n\n  - Ask for a photo.\n",
     ):
         assert part in shown
+
+
+def test_a_check_names_the_sentences_that_are_not_held(printer: AnswerPrinter, written: io.StringIO) -> None:
+    printer.show(Token("Wait."))
+    printer.show(sentence(end=5))
+    printer.show(done(FinishReason.STOP).model_copy(update={"mode": Mode.WRITTEN, "check_follows": True}))
+    assert "Not checked" not in written.getvalue()
+    verdict = SentenceCheck(index=0, verdict="opposite", words="Wait")
+    printer.show(Checked(by="qwen", sentences=(verdict,)))
+    assert "A line says otherwise (Wait): Wait." in written.getvalue()
 
 
 def test_a_problem_is_kept_for_the_command(printer: AnswerPrinter, written: io.StringIO) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,24 @@ from typing import Any
 import boto3
 import pytest
 
-from assistant.cli.aws.doctor import DeploymentChecks, checked, token_findings, tools, unreviewed
+from assistant.answer.services import AnswerWriter
+from assistant.cli.aws.doctor import (
+    DeploymentChecks,
+    checked,
+    token_findings,
+    tools,
+    unreviewed,
+    writer_findings,
+)
+from assistant.domain.clock import Deadline
 from assistant.domain.errors import ConfigurationError, DeploymentError
+from assistant.evaluation.check_pairs import load_check_pairs
+from assistant.models.artifacts import CharacterTokenCounter, ServedModel, unknown_model
+from assistant.stores.ports import GenerationDelta, GenerationRequest
 from assistant.tenant.deployment import IdentitySection
+from assistant.tenant.manifests import WRITER, CheckCounts
 from assistant.tenant.tenant import TenantConfig, load_tenant
-from assistant.terminal.account import AccountChecks, AwsAccount, Finding
+from assistant.terminal.account import AccountChecks, AwsAccount, Deployed, Finding
 from assistant.terminal.publishing import images_of, model_files
 from tests.fakes.tokens import EC_KEY, RSA_KEY, claims, token
 from tests.unit.cli.conftest import PlannedCalls
@@ -73,6 +88,70 @@ def found(
 def one(found: list[Finding]) -> tuple[str, str]:
     (finding,) = found
     return finding.kind, finding.said
+
+
+class Verdicts:
+    """An option whose model names the first ``named`` planted errors and marks nothing."""
+
+    def __init__(self, named: int, model: ServedModel) -> None:
+        sentences = [each for one in load_check_pairs().answers for each in one.sentences]
+        self._named = [each.text for each in sentences if each.planted][:named]
+        self._model, self.calls = model, 0
+
+    async def deployed_writer(self, tenant: TenantConfig, stack: AsyncExitStack) -> AnswerWriter:
+        assert tenant.deployment is not None
+        return AnswerWriter(self, self._model, CharacterTokenCounter())
+
+    @asynccontextmanager
+    async def stream(self, request: GenerationRequest, *, deadline: Deadline) -> AsyncGenerator[Any]:
+        del deadline
+        self.calls += 1
+        lines = request.messages[-1].content.partition("<sentences>\n")[2].splitlines()[:-1]
+        told = ["opposite" if any(text in line for text in self._named) else "held" for line in lines]
+        verdicts = [{"n": n, "line": 1, "words": "", "verdict": each} for n, each in enumerate(told, 1)]
+
+        async def deltas() -> AsyncIterator[GenerationDelta]:
+            yield GenerationDelta(json.dumps({"sentences": verdicts}), "stop")
+
+        yield deltas()
+
+
+BELIEVED = CheckCounts(named=36, planted=40, marked=2, true_pairs=40)
+NUMBERS = r"sentence_check = \{ named = 37, planted = 40, marked = 0, true_pairs = 40 \}"
+
+
+@pytest.mark.parametrize(
+    ("named", "written", "calls", "said"),
+    [
+        (37, None, 10, rf"names 37 of 40 planted errors, marks 0 of 40 true .*\[bedrock\].*{NUMBERS}"),
+        (35, None, 10, r"names 35 of 40 .*The page says \*not checked\* of what it writes"),
+        (0, None, 10, "not asked: the model gave no verdict"),
+        (37, BELIEVED, 0, "^$"),
+    ],
+)
+def test_the_deployed_model_checks_pairs_until_its_numbers_are_written_down(
+    monkeypatch: pytest.MonkeyPatch, *, named: int, written: CheckCounts | None, calls: int, said: str
+) -> None:
+    tenant = load_tenant(FILE)
+    generation = tenant.generation.model_copy(update={"context_tokens": 4096})
+    tenant = tenant.model_copy(update={"models": None, "generation": generation})
+    model = Verdicts(named, unknown_model("m", WRITER.model_copy(update={"sentence_check": written})))
+    monkeypatch.setitem(writer_findings.__globals__, "installed", lambda: (model,))
+
+    deployed = Deployed.of(tenant, FILE)
+    finding = one(list(checked("sentence check", lambda: writer_findings(deployed, root=ROOT))))
+
+    assert model.calls == calls
+    assert re.search(said, finding[1])
+    assert finding[0] == ("pass" if written else "warn" if named else "unknown")
+
+
+def test_an_endpoint_that_does_not_run_is_asked_later() -> None:
+    deployed = Deployed.of(load_tenant(FILE), FILE)
+
+    kind, said = one(list(writer_findings(deployed, root=ROOT)))
+
+    assert (kind, said.rpartition(": ")[2]) == ("warn", "assistant aws doctor --tenant pharmacy")
 
 
 @pytest.mark.parametrize(("is_declared", "kind"), [(False, "fail"), (True, "pass")])

@@ -6,7 +6,16 @@ from contextlib import aclosing
 
 import pytest
 
-from assistant.answer.events import AnswerEvent, Done, Problem, SentenceEnded, Sources, Started, Token
+from assistant.answer.events import (
+    AnswerEvent,
+    Checked,
+    Done,
+    Problem,
+    SentenceEnded,
+    Sources,
+    Started,
+    Token,
+)
 from assistant.client import (
     AssistantClient,
     Patience,
@@ -40,6 +49,14 @@ async def test_events_come_in_order_and_unknown_ones_and_fields_are_passed_over(
         events = await events_of(served)
     assert [type(event) for event in events] == [Started, Token, Done]
     assert events[1] == Token("Hi")
+
+
+@pytest.mark.parametrize("check", [b'event: checked\ndata: {"by": "m", "sentences": []}\n\n', b""])
+async def test_a_check_may_follow_the_end_and_its_loss_is_no_error(check: bytes) -> None:
+    follows = DONE.replace(b'"timings_ms"', b'"check_follows": true, "timings_ms"')
+    async with serving((STREAM, STARTED, follows, check)) as served:
+        events = await events_of(served)
+    assert [type(event) for event in events] == [Started, Done, Checked][: 3 if check else 2]
 
 
 async def test_the_token_goes_with_the_request() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import date
 
 import pytest
 
@@ -17,6 +18,7 @@ from assistant.evaluation.model_questions import (
     load_model_questions,
     measure_reading,
 )
+from assistant.models.recorded import RecordedAnswer, RecordedModel
 from assistant.stores.ports import GenerationDelta, GenerationRequest
 from tests.fakes.clock import SteppedClock
 
@@ -109,3 +111,11 @@ async def test_a_model_that_reads_its_whole_context_in_time_has_no_bound() -> No
     clock = SteppedClock()
 
     assert await measure_reading(FakeModel(clock), context_tokens=4096, clock=clock) is None
+
+
+def test_a_recording_checks_only_where_checks_were_recorded() -> None:
+    answer = RecordedAnswer(id="q", prompt_sha256="0", answer="a", model="m", made_at=date(2026, 11, 22))
+    check = answer.model_copy(update={"task": "check", "prompt_sha256": "1"})
+
+    assert not RecordedModel([answer]).checks
+    assert RecordedModel([answer, check]).checks

@@ -130,3 +130,6 @@ def test_characters_are_counted_as_more_tokens_than_a_tokenizer_makes_of_them() 
     assert counter.count("Refill too soon") == 5  # 15 letters and blanks
     assert counter.count("0800 555-0143") == 13  # ceil(1 / 3) + 12
     assert counter.count("処方箋") == 3
+    assert CharacterTokenCounter(0.5).count("0800 555-0143") == 7
+    _, counter = model_elsewhere(ELSEWHERE.model_copy(update={"token_ratio": 2.0}))
+    assert counter.count("処方箋") == 6

@@ -46,9 +46,11 @@ def test_ids_order_and_heartbeat_are_said(document: dict[str, Any]) -> None:
     stream = document["paths"]["/v1/answers"]["post"]["responses"]["200"]["content"]["text/event-stream"]
     assert stream["x-event-order"] == [
         "started",
+        "preview",
         "sources",
         ["token", "sentence", "element"],
         ["done", "error"],
+        "checked",
     ]
     assert re.fullmatch(stream["x-event-id"], "a1:12")
     assert f": {stream['x-heartbeat']['comment']}\n\n".encode() == HEARTBEAT

@@ -18,7 +18,14 @@ from pydantic import ValidationError
 from typer import Argument, Option
 
 from assistant.domain.errors import ConfigurationError, ConflictError
-from assistant.tenant.manifests import CALLERS_PREFIX, Lineage, LlmManifest, artifact_sha256, file_sha256
+from assistant.tenant.manifests import (
+    CALLERS_PREFIX,
+    AnsweringTable,
+    Lineage,
+    LlmManifest,
+    artifact_sha256,
+    file_sha256,
+)
 from assistant.terminal.terminal import GlobalOptions, Terminal
 
 _ARTIFACTS = Path("model_artifacts/llm")
@@ -80,9 +87,13 @@ def make_artifact(
         raise ConfigurationError(f"{folder} is no artifact like {base.name}: {'; '.join(wrong)}.")
     sizes = [path.stat().st_size for file, path in files.items() if file.endswith(_WEIGHTS)]
     cards = (folder / _CARD, folder.parent / _CARD)  # of neither the second one is named in the error
+    sha256 = artifact_sha256({file: file_sha256(path) for file, path in files.items()})
+    before = LlmManifest.read(into) if (into / "manifest.toml").is_file() else None
+    known = before.answering if before and before.sha256 == sha256 else AnsweringTable()  # of these weights
     update = {
         "name": name,
-        "sha256": artifact_sha256({file: file_sha256(path) for file, path in files.items()}),
+        "sha256": sha256,
+        "answering": base.answering.model_copy(update={"sentence_check": known.sentence_check}),
         "files": tuple(files),
         "weights_bytes": sum(sizes),
         "lineage": lineage_of(base, card or next(filter(Path.is_file, cards), cards[-1])),

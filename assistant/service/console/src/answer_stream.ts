@@ -5,7 +5,7 @@ import type { AnswerEvent } from "./wire.ts";
 
 /** The service writes at least a comment every 10 s. */
 const SILENCE_LIMIT_MS = 30_000;
-const KNOWN_EVENTS = new Set(["started", "sources", "token", "sentence", "element", "done", "error"]);
+const KNOWN_EVENTS = new Set(["started", "preview", "red_flags", "sources", "token", "sentence", "element", "checks", "done", "checked", "error"]);
 
 /** Aborts its signal when nothing was heard for the limit. */
 export class Silence {
@@ -36,7 +36,7 @@ interface Reading {
   readonly onEvents: (events: AnswerEvent[], lastEventId: string) => void;
 }
 
-/** Hand over the events of a connection; say whether the answer has ended. Throws what reading throws. */
+/** Hand over the events of a connection; say whether all of them came. Throws what reading throws. */
 export async function readAnswer(
   body: ReadableStream<Uint8Array>,
   { silence, onEvents }: Reading,
@@ -45,11 +45,15 @@ export async function readAnswer(
   await readEvents(body, (events) => {
     silence.heard();
     const known = events.flatMap(toAnswerEvent);
-    hasEnded ||= known.some(({ event }) => event === "done" || event === "error");
+    hasEnded ||= known.some(isLast);
     const last = events.at(-1);
     if (last !== undefined) onEvents(known, last.id);
   });
   return hasEnded;
+}
+
+function isLast({ event, data }: AnswerEvent): boolean {
+  return event === "checked" || event === "error" || (event === "done" && data.check_follows !== true);
 }
 
 /** Unknown events are left out: the API may grow. */

@@ -7,10 +7,12 @@ import {
   type Turn,
   type Turns,
   afterEvent,
+  afterNoCheck,
   afterProblem,
   afterStop,
   changeTurn,
   findTurn,
+  isRunning,
 } from "./turn.ts";
 import type { AnswerEvent, Problem, Started } from "./wire.ts";
 
@@ -44,7 +46,7 @@ export class Answering {
     this.#onStarted = onStarted;
   }
 
-  /** Add the turn and read its answer to the end. Returns why that was impossible, if it was. */
+  /** Add the turn and read its answer to its end; a check of it is read on. Returns why that was impossible, if it was. */
   async answer(turn: Turn, read: (reader: Reader) => Promise<void>): Promise<Problem | null> {
     const underway = {
       key: turn.key,
@@ -57,17 +59,25 @@ export class Answering {
       this.underway.value = underway;
       this.isLost.value = false;
     });
+    return await new Promise((resolve, reject) => {
+      void this.#read(underway, () => read(this.#readerOf(underway, () => resolve(null)))).then(resolve, reject);
+    });
+  }
+
+  async #read(underway: Underway, read: () => Promise<void>): Promise<Problem | null> {
+    const { key } = underway;
     try {
-      await read(this.#readerOf(underway));
+      await read();
       return null;
     } catch (error) {
       if (error instanceof ApiError) {
-        this.#end(turn.key, error.problem);
+        this.#end(key, error.problem);
         return error.problem;
       }
       if (underway.controller.signal.aborted) return null;
       throw error;
     } finally {
+      changeTurn(this.#turns, key, afterNoCheck);
       this.#close(underway);
     }
   }
@@ -84,12 +94,18 @@ export class Answering {
     void this.#cancel(answerId).finally(() => underway.controller.abort());
   }
 
-  #readerOf({ key, controller }: Underway): Reader {
+  #readerOf(underway: Underway, onEnded: () => void): Reader {
+    const { key, controller } = underway;
     return {
       signal: controller.signal,
       onEvents: (events: AnswerEvent[]) => {
-        for (const { event, data } of events) if (event === "started") this.#onStarted(key, data);
+        const isUnderway = this.underway.value?.key === key; // a check may come after the answer's end
+        for (const { event, data } of events) if (event === "started" && isUnderway) this.#onStarted(key, data);
         changeTurn(this.#turns, key, (turn) => events.reduce(afterEvent, turn));
+        const turn = findTurn(this.#turns, key);
+        if (!isUnderway || turn === null || isRunning(turn)) return;
+        this.#close(underway);
+        onEnded();
       },
       onLost: (isLost: boolean) => {
         if (this.underway.value?.key === key) this.isLost.value = isLost;

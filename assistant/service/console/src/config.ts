@@ -22,6 +22,8 @@ export interface Config {
   readonly hosts?: readonly string[];
   /** Tenants with a model that writes replies. */
   readonly replies?: readonly string[];
+  /** Tenants whose model checks the sentences that it wrote. */
+  readonly checks?: readonly string[];
   /** Begin of an original's address = where it is opened instead. */
   readonly originals?: Readonly<Record<string, string>>;
 }

@@ -212,7 +212,7 @@ export class Conversation {
     if (asked === "" || this.underway.value !== null) return null;
     if (!isFollowUp) this.#leaveThread();
     this.isFollowUp.value = false;
-    const turn = newTurn(crypto.randomUUID(), asked);
+    const turn = newTurn(crypto.randomUUID(), asked, request.turns);
     this.selectedKey.value = turn.key;
     this.#setPending(asked);
     const context = this.#context?.unused() ?? null;

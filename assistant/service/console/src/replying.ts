@@ -7,11 +7,13 @@ import { ApiError } from "./problems.ts";
 import { markedLines } from "./lines.ts";
 import { type Began, isUnfinished, type KeptDraft } from "./tab_state.ts";
 import type { Turn } from "./turn.ts";
-import type { LiveText, Problem, ReplyCheck, ReplyChecks, ReplyStyle } from "./wire.ts";
+import type { LiveText, OfConversation, Problem, ReplyCheck, ReplyChecks, ReplyStyle } from "./wire.ts";
 
 export interface Drafted {
   readonly isWriting: boolean;
   readonly problem: Problem | null;
+  /** ISO 639-1 code of what is written, where the service says it. */
+  readonly language: string | null;
 }
 
 export interface Checked {
@@ -26,7 +28,7 @@ export interface Checked {
 }
 
 /** What goes with a text that is sent, for the check that stands before it. */
-export interface Guarded {
+export interface Guarded extends OfConversation {
   readonly shown: readonly LiveText[];
   readonly confirmed?: readonly string[];
   readonly reason?: string;
@@ -72,7 +74,7 @@ export class Replying {
    * empty one gets the marked lines. */
   async write(turn: Turn, answerId: string, style: ReplyStyle | null, draft: string): Promise<void> {
     const more = { ...(style === null ? {} : { style }), ...(draft === "" ? {} : { draft }) };
-    const body = { live: shownBy(turn), resume_window_s: RESUME_WINDOW_S, ...more };
+    const body = { ...conversationOf(turn), live: shownBy(turn), resume_window_s: RESUME_WINDOW_S, ...more };
     await this.#read(turn, answerId, draft, (reader) => this.#api.reply(answerId, crypto.randomUUID(), body, reader));
   }
 
@@ -87,17 +89,17 @@ export class Replying {
   /** End the writing of a reply: nothing more of it goes into the editor. */
   stop(answerId: string): void {
     this.#writing.get(answerId)?.abort();
-    put(this.drafts, answerId, { isWriting: false, problem: null });
+    put(this.drafts, answerId, { isWriting: false, problem: null, language: this.drafts.value[answerId]?.language ?? null });
   }
 
   async #read(turn: Turn, answerId: string, draft: string, open: (reader: Reader) => Promise<void>): Promise<void> {
     const kept = this.#kept.drafts.value[answerId];
     const before = kept === undefined || isUnfinished(kept) ? null : kept;
-    let [text, replyId]: [string, string | null] = ["", null];
+    let [text, replyId, language]: [string, string | null, string | null] = ["", null, null];
     let shown = draft;
     const isReplaced = () => (this.#kept.replies.value[answerId] ?? "") !== shown; // by what the agent put there
     const show = (isWriting: boolean, problem: Problem | null = null) =>
-      put(this.drafts, answerId, { isWriting, problem });
+      put(this.drafts, answerId, { isWriting, problem, language });
     const controller = new AbortController();
     this.#writing.set(answerId, controller);
     show(true);
@@ -113,7 +115,8 @@ export class Replying {
         if (!controller.signal.aborted && isReplaced()) this.stop(answerId);
         if (controller.signal.aborted) return;
         if (event === "started") {
-          [text, replyId] = ["", data.answer_id];
+          [text, replyId, language] = ["", data.answer_id, data.language ?? language];
+          show(true);
           this.#kept.setDraft(answerId, { text, replyId });
         }
         if (event === "token") this.#kept.setReply(answerId, (shown = text += data.text));
@@ -162,7 +165,7 @@ export class Replying {
 
   async #check(turn: Turn, answerId: string, text: string, { byModel }: { byModel: boolean }): Promise<Checked> {
     const live = shownBy(turn);
-    const asked = { text, live, by_model: byModel };
+    const asked = { ...conversationOf(turn), text, live, by_model: byModel };
     const checked = checkedOf(text, await this.#api.checkReply(answerId, asked), byModel ? "read" : "none");
     const known = this.checked.value[answerId];
     const isNewer = known?.text === text && (known.isAccepted || known.reading !== "none");
@@ -178,11 +181,11 @@ export class Replying {
 
   /** What the agent has seen of this text. */
   guarded(turn: Turn, answerId: string, text: string): Guarded {
-    const shown = shownBy(turn);
+    const seen = { ...conversationOf(turn), shown: shownBy(turn) };
     const checked = this.checked.value[answerId];
-    if (checked?.text !== text || !checked.isAccepted || checked.checks.length === 0) return { shown };
+    if (checked?.text !== text || !checked.isAccepted || checked.checks.length === 0) return seen;
     const confirmed = checked.checks.flatMap(({ id }) => id ?? []);
-    return { shown, confirmed, ...(checked.reason === "" ? {} : { reason: checked.reason }) };
+    return { ...seen, confirmed, ...(checked.reason === "" ? {} : { reason: checked.reason }) };
   }
 
   /** The service did not send the text: show what it found, unless the agent has seen just that. */
@@ -206,6 +209,11 @@ function put<T>(by: By<T>, answerId: string, value: T): void {
 function checkedOf(text: string, found: Partial<ReplyChecks>, reading: Checked["reading"] = "read"): Checked {
   const { checks = [], degraded = [] } = found;
   return { text, checks, reading: degraded.includes("reply_check") ? "failed" : reading, isAccepted: false, reason: "" };
+}
+
+/** The conversation as it was sent for the answer; of a turn from the records the question alone is known. */
+function conversationOf({ chat: turns, question }: Turn): OfConversation {
+  return turns.length === 0 ? { question } : { turns };
 }
 
 const MOST_LIVE = 40;

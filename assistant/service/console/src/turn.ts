@@ -5,6 +5,8 @@ import { isBreak, recordedProblem } from "./problems.ts";
 import type {
   Also,
   AnswerEvent,
+  ChatTurn,
+  Checked,
   Done,
   Findings as WireFindings,
   FinishReason,
@@ -12,6 +14,7 @@ import type {
   OfferedAnswer,
   Problem,
   RedFlag,
+  SentenceCheck,
   SentenceEnded,
   Source,
   SourceAsked,
@@ -43,14 +46,23 @@ export interface Findings {
   readonly loading: readonly Loading[];
 }
 
+/** A sentence with a model's verdict, where one was given. */
+export interface TurnSentence extends SentenceEnded {
+  readonly check?: SentenceCheck;
+}
+
 export interface Turn {
   /** Name of the turn in this page; the answer's own id comes with `started`. */
   readonly key: string;
   readonly answerId: string | null;
   readonly question: string;
+  /** The chat that was asked about; empty where only a question was sent, and for a turn from the records. */
+  readonly chat: readonly ChatTurn[];
   readonly phase: Phase;
   readonly text: string;
-  readonly sentences: readonly SentenceEnded[];
+  readonly sentences: readonly TurnSentence[];
+  /** The model that checked the sentences, `follows` while it does; null: none did. */
+  readonly checkedBy: Readonly<{ by: string }> | "follows" | null;
   readonly sources: readonly Source[];
   /** Emergencies; those of a stored answer have names alone. */
   readonly redFlags: readonly RedFlag[];
@@ -61,6 +73,8 @@ export interface Turn {
   readonly offered: OfferedAnswer | null;
   /** A section of the best document, to read while the model writes. */
   readonly section: Also | null;
+  /** The section that is read until the sources come. */
+  readonly preview: Also | null;
   /** In the order in which they came, each in its present state. */
   readonly elements: Elements;
   /** The tenant's sources and their part; empty where there is only one. */
@@ -87,20 +101,23 @@ export function sentWords(isDelivered: boolean | undefined): string {
   return isDelivered ? "Sent" : "Recorded as sent";
 }
 
-export function newTurn(key: string, question: string): Turn {
+export function newTurn(key: string, question: string, chat: readonly ChatTurn[] = []): Turn {
   return {
     key,
     answerId: null,
     question,
+    chat,
     phase: "sending",
     text: "",
     sentences: [],
+    checkedBy: null,
     sources: [],
     redFlags: [],
     isUnchecked: false,
     recordedModel: null,
     offered: null,
     section: null,
+    preview: null,
     elements: [],
     asked: [],
     finishReason: null,
@@ -134,10 +151,10 @@ function findingsOf(wire: WireFindings): Findings {
 const PHASES = { done: "finished", failed: "failed", cancelled: "stopped", disconnected: "interrupted" } as const;
 
 /** A turn as the service has kept it. */
-export function storedTurn({ record, sources, verdicts, sent }: StoredAnswer): Turn {
+export function storedTurn({ record, sources, verdicts, sent, checked }: StoredAnswer): Turn {
   const missing = record.reading?.asks === false ? "" : (record.gate?.missing_terms.join(", ") ?? "");
   const phase = record.error_code === "interrupted" ? "interrupted" : PHASES[record.outcome];
-  return {
+  const turn: Turn = {
     ...newTurn(record.answer_id, record.question),
     answerId: record.answer_id,
     phase,
@@ -157,6 +174,7 @@ export function storedTurn({ record, sources, verdicts, sent }: StoredAnswer): T
     verdicts,
     sends: sent,
   };
+  return checked == null ? turn : afterChecked(turn, { by: checked.model_id, sentences: checked.sentences });
 }
 
 /** What a turn without an answer is called. Where only a live system was asked, documents have nothing to do with it. */
@@ -171,12 +189,17 @@ export function isRunning(turn: Turn): boolean {
   return turn.phase === "sending" || turn.phase === "searching" || turn.phase === "writing";
 }
 
-/** What a turn is after an event. Nothing changes once it has ended. */
+/** What a turn is after an event. Once it has ended, a model's check of its sentences may still come. */
 export function afterEvent(turn: Turn, event: AnswerEvent): Turn {
+  if (event.event === "checked" && turn.checkedBy === "follows") return afterChecked(turn, event.data);
   if (!isRunning(turn)) return turn;
   switch (event.event) {
     case "started":
       return afterStarted(turn, event.data);
+    case "preview":
+      return { ...turn, preview: event.data.section };
+    case "red_flags":
+      return { ...turn, redFlags: withFlags(turn, event.data.red_flags) };
     case "sources":
       return afterSources(turn, event.data);
     case "token":
@@ -186,6 +209,7 @@ export function afterEvent(turn: Turn, event: AnswerEvent): Turn {
     case "element":
       return { ...turn, elements: withElement(turn.elements, event.data) };
     case "checks":
+    case "checked":
       return turn;
     case "done":
       return afterDone(turn, event.data);
@@ -200,7 +224,7 @@ function afterStarted(turn: Turn, started: Started): Turn {
   return {
     ...turn,
     answerId: answer_id,
-    redFlags: red_flags,
+    redFlags: withFlags(turn, red_flags),
     isUnchecked: unchecked_language !== null,
     recordedModel: recorded_model,
     text: "",
@@ -209,11 +233,17 @@ function afterStarted(turn: Turn, started: Started): Turn {
   };
 }
 
+/** The emergencies of a turn and more of them: none is taken away. */
+function withFlags({ redFlags }: Turn, more: readonly RedFlag[]): readonly RedFlag[] {
+  return [...redFlags, ...more.filter(({ name }) => redFlags.every((flag) => flag.name !== name))];
+}
+
 function afterSources(turn: Turn, { sources, section, offered }: WireSources): Turn {
   return {
     ...turn,
     sources,
     section: section ?? turn.section,
+    preview: null,
     offered: offered ?? turn.offered,
     phase: "writing",
   };
@@ -228,8 +258,32 @@ function afterDone(turn: Turn, done: Done): Turn {
     reason: done.reason ?? null,
     findings: findingsOf(done),
     asked: done.asked ?? [],
+    checkedBy: done.check_follows === true ? "follows" : null,
     isRecorded,
   };
+}
+
+/** A check without verdicts checked nothing. */
+function afterChecked(turn: Turn, { by, sentences }: Checked): Turn {
+  if (sentences.length === 0) return afterNoCheck(turn);
+  const checks = new Map(sentences.map((check) => [check.index, check]));
+  return { ...turn, checkedBy: { by }, sentences: turn.sentences.map((one) => withCheck(one, checks.get(one.index))) };
+}
+
+/** No check will come. */
+export function afterNoCheck(turn: Turn): Turn {
+  return turn.checkedBy === "follows" ? { ...turn, checkedBy: null } : turn;
+}
+
+/** A verdict marks a sentence, or takes the mark of one that named no source; what code found in values stays. */
+function withCheck(sentence: SentenceEnded, check: SentenceCheck | undefined): TurnSentence {
+  if (check === undefined || sentence.detail === "withheld") return sentence;
+  if (check.verdict === "held") {
+    const isFound = sentence.reasons?.join() === "no_citation";
+    return isFound ? { ...sentence, check, support: "supported", detail: null, reasons: [] } : { ...sentence, check };
+  }
+  const cited = [...(sentence.cited ?? []), ...(check.cited == null ? [] : [check.cited])];
+  return { ...sentence, check, cited, support: "unsupported", detail: "check" };
 }
 
 export function afterProblem(turn: Turn, problem: Problem): Turn {
@@ -249,6 +303,12 @@ export function findTurn(turns: Turns, key: string | null): Turn | null {
 
 export function changeTurn(turns: Turns, key: string, change: (turn: Turn) => Turn): void {
   turns.value = turns.value.map((turn) => (turn.key === key ? change(turn) : turn));
+}
+
+/** Whether a model writes the text, also while it does. */
+export function isWritten(turn: Turn): boolean {
+  if (!isRunning(turn)) return turn.findings.mode === "written";
+  return turn.sentences.some(({ quote }) => !quote) && !isApproved(turn);
 }
 
 /** Whether the answer quotes one that reviewers approved. */

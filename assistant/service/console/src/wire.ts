@@ -83,6 +83,16 @@ export interface SentenceEnded {
   readonly cells?: readonly Cell[];
 }
 
+/** What a model says of a shown sentence, compared with its lines. */
+export interface SentenceCheck {
+  readonly index: number;
+  readonly verdict: "held" | "not_held" | "opposite";
+  /** What is wrong, copied from the sentence; a record does not have it. */
+  readonly words?: string;
+  /** The line that decides. */
+  readonly cited?: CitedUnit | null;
+}
+
 /** RFC 9457, with the product's own code. */
 export interface Problem {
   readonly title: string;
@@ -98,9 +108,11 @@ export interface Started {
   readonly answer_id: string;
   readonly conversation_id: string;
   readonly red_flags?: readonly RedFlag[];
-  /** Where a recording plays in place of a model: which model, and when. */
   /** ISO 639-1 code of a language in which red flags are not checked. */
   readonly unchecked_language?: string | null;
+  /** ISO 639-1 code of the language that a reply is written in. */
+  readonly language?: string | null;
+  /** Where a recording plays in place of a model: which model, and when. */
   readonly recorded_model?: string | null;
 }
 
@@ -269,7 +281,7 @@ export interface Loading {
   readonly expected: number;
 }
 
-/** What is wrong with a reply. `missing`: the lines hold `values`, and it has none. */
+/** What is wrong with a reply. `missing`: of older records. */
 export interface ReplyCheck {
   readonly kind: "not_held" | "reckoned" | "contradicts" | "missing";
   /** The sentence, in code points. */
@@ -297,14 +309,20 @@ export interface LiveText {
   readonly mac: string;
 }
 
-export interface ReplyBody {
+/** The conversation of an answer, as it was sent with its question. */
+export interface OfConversation {
+  readonly question?: string;
+  readonly turns?: readonly ChatTurn[];
+}
+
+export interface ReplyBody extends OfConversation {
   readonly style?: ReplyStyle;
   /** The reply so far. */
   readonly draft?: string;
   readonly live?: readonly LiveText[];
 }
 
-export interface CheckBody {
+export interface CheckBody extends OfConversation {
   readonly text: string;
   readonly live?: readonly LiveText[];
   /** Whether the model that writes reads the text, too. */
@@ -323,16 +341,29 @@ export interface Done extends Findings {
   readonly citations: readonly number[];
   /** False while the record could not be written: until it follows, the answer cannot be marked. */
   readonly recorded?: boolean;
+  /** A model is checking the sentences: `checked` follows. */
+  readonly check_follows?: boolean;
+}
+
+/** Where the model gave no verdict in time, `sentences` is empty. */
+export interface Checked {
+  /** Id of the model. */
+  readonly by: string;
+  readonly sentences: readonly SentenceCheck[];
 }
 
 export type AnswerEvent =
   | { readonly event: "started"; readonly data: Started }
+  | { readonly event: "preview"; readonly data: { readonly section: Also } }
+  /** Emergencies beside those of `started`. */
+  | { readonly event: "red_flags"; readonly data: { readonly red_flags: readonly RedFlag[] } }
   | { readonly event: "sources"; readonly data: Sources }
   | { readonly event: "token"; readonly data: { readonly text: string } }
   | { readonly event: "sentence"; readonly data: SentenceEnded }
   | { readonly event: "element"; readonly data: Element }
   | { readonly event: "checks"; readonly data: Checks }
   | { readonly event: "done"; readonly data: Done }
+  | { readonly event: "checked"; readonly data: Checked }
   | { readonly event: "error"; readonly data: Problem };
 
 /** What is asked. `resume_window_s`: how long the service goes on writing after its reader has left. */
@@ -386,7 +417,7 @@ export interface Sent {
 }
 
 /** A reply to record, and to deliver where the tenant names who takes replies. */
-export interface SendRequest extends Sent {
+export interface SendRequest extends Sent, OfConversation {
   /** Live values that the answer shows: for the check alone. */
   readonly shown?: readonly LiveText[];
   /** The care application's token of the question: the system that takes replies knows the chat by it. */
@@ -439,6 +470,7 @@ export interface StoredAnswer {
   readonly sources: readonly Source[];
   readonly verdicts: readonly StoredVerdict[];
   readonly sent: readonly StoredSent[];
+  readonly checked?: { readonly model_id: string; readonly sentences: readonly SentenceCheck[] } | null;
 }
 
 export interface Conversation {

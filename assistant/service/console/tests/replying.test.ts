@@ -70,18 +70,33 @@ test("a reply that was being written is read on after the page is loaded again",
 
 test("what code finds is shown while the model reads, and what both found then", async () => {
   const seen: unknown[] = [];
-  const missing: ReplyCheck = { kind: "missing", start: 0, end: 0, values: ["3 day"] };
+  const byCode: ReplyCheck = { kind: "not_held", start: 0, end: 9, values: ["3 day"] };
   const { replying } = tab({
     reply: async (_: string, __: string, ___: ReplyBody, { onEvents }: Reader) => {
-      onEvents([STARTED, TOKEN, { event: "checks", data: { checks: [missing] } }]);
+      onEvents([STARTED, TOKEN, { event: "checks", data: { checks: [byCode] } }]);
       seen.push(replying.checked.value["a"]?.checks, replying.checked.value["a"]?.reading);
-      onEvents([done([missing, FOUND])]);
+      onEvents([done([byCode, FOUND])]);
     },
   });
   await replying.write(TURN, "a", null, "");
-  assert.deepEqual(seen, [[missing], "none"]);
-  assert.deepEqual(replying.checked.value["a"]?.checks, [missing, FOUND]);
+  assert.deepEqual(seen, [[byCode], "none"]);
+  assert.deepEqual(replying.checked.value["a"]?.checks, [byCode, FOUND]);
   assert.equal(replying.checked.value["a"]?.reading, "read");
+});
+
+test("a reply is asked for with the conversation of its answer, and tells its language", async () => {
+  const bodies: ReplyBody[] = [];
+  const reply = async (_: string, __: string, body: ReplyBody, { onEvents }: Reader) => {
+    bodies.push(body);
+    onEvents([{ event: "started", data: { answer_id: "r", conversation_id: "a", language: "es" } }, TOKEN, done()]);
+  };
+  const { conversation, replying } = tab({ reply });
+  const chat = [{ who: "customer", text: "How long?" }] as const;
+  await replying.write({ ...TURN, chat }, "a", null, "");
+  conversation.setReply("a", "");
+  await replying.write(TURN, "a", null, "");
+  assert.deepEqual(bodies.map(({ question, turns }) => question ?? turns), [chat, "How long?"]);
+  assert.equal(replying.drafts.value["a"]?.language, "es");
 });
 
 test("an edited text is read by the model before it is used, once", async () => {

@@ -132,3 +132,38 @@ const STORED: StoredAnswer = {
   verdicts: [],
   sent: [],
 };
+
+test("a preview gives way to the sources, and later emergencies join those that are shown", () => {
+  const flags = ["a", "b"].map((name) => ({ name, text: name, call: "911" }));
+  const section = { document_id: "d", title: "D", effective_date: null, text: "Wait.", citations: [] };
+  const [started, preview, sources] = [
+    { event: "started", data: { answer_id: "a", conversation_id: "c", red_flags: flags.slice(0, 1) } },
+    { event: "preview", data: { section } },
+    { event: "sources", data: { sources: [] } },
+  ] as const;
+  const early = afterEvent(afterEvent(newTurn("key", "Why?"), started), preview);
+  assert.equal(early.preview, section);
+  const turn = afterEvent(early, sources);
+  assert.equal(turn.preview, null);
+  assert.deepEqual(afterEvent(turn, { event: "red_flags", data: { red_flags: flags } }).redFlags, flags);
+});
+
+test("a check after the end marks sentences, and takes the mark of one that named no source", () => {
+  const text = "Wait. Ask.";
+  const place = { citations: [], support: "unsupported", detail: "check", reasons: ["no_citation"] } as const;
+  const written: AnswerEvent[] = [
+    ...EVENTS.slice(0, 2),
+    { event: "token", data: { text } },
+    { event: "sentence", data: { index: 0, start: 0, end: 5, ...place } },
+    { event: "sentence", data: { index: 1, start: 6, end: 10, citations: [1], support: "supported" } },
+    { event: "done", data: { finish_reason: "stop", citations: [1], check_follows: true } },
+  ];
+  const ended = written.reduce(afterEvent, newTurn("key", "Why?"));
+  assert.deepEqual([ended.phase, ended.checkedBy], ["finished", "follows"]);
+  const verdicts = [{ index: 0, verdict: "held" }, { index: 1, verdict: "opposite", words: "Ask" }] as const;
+  const checked = afterEvent(ended, { event: "checked", data: { by: "m", sentences: verdicts } });
+  assert.deepEqual(checked.sentences.map(({ support }) => support), ["supported", "unsupported"]);
+  assert.deepEqual(checked.checkedBy, { by: "m" });
+  assert.equal(afterEvent(ended, { event: "checked", data: { by: "m", sentences: [] } }).checkedBy, null);
+  assert.equal(afterProblem(ended, lostAnswer()), ended);
+});

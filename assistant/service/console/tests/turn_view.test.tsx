@@ -147,9 +147,9 @@ test("the document's section is open until the first word, and one line below th
 });
 
 test("a sentence to check says so beside its source", () => {
-  const check = { support: "unsupported", detail: "check", reasons: ["condition_differs"] } as const;
+  const check = { support: "unsupported", detail: "check", reasons: ["value_not_cited"] } as const;
   const html = page(turnOf(started(), sources(), token(TEXT), sentence("Ask for the dose.", check), done()));
-  assert.match(html, /class="sentence unsupported"[^]*Check with the source: it has another condition[^]*aria-label="Source 1/);
+  assert.match(html, /class="sentence unsupported"[^]*Check with the source: it lacks one of these values[^]*aria-label="Source 1/);
   assert.match(words(html), /1 sentence to check before use/);
 });
 
@@ -271,4 +271,31 @@ test("a reply opens by itself once, where the agent asked what to say", () => {
   assert.deepEqual([workspace.opensReply(asked, true), workspace.opensReply(asked, true)], [true, false]);
   assert.equal(workspaceWith().opensReply(turnOf(started(), sources(), token("Yes."), done()), true), false);
   assert.equal(workspaceWith().opensReply({ ...asked, key: "a" }, true), false);
+});
+
+test("the badge says what checked a written text, and a doubted sentence what is wrong", () => {
+  const begun = [started(), sources(), token(TEXT), sentence("Wait a day."), sentence("Ask for the dose.")];
+  const plain = page(turnOf(...begun, done({ mode: "written" })));
+  assert.match(words(plain), /Written by the model · not checked/);
+  const ended = turnOf(...begun, done({ mode: "written", check_follows: true }));
+  assert.match(words(page(ended)), /Written by the model · being checked/);
+  const [first, second] = ended.sentences.map(({ index }) => index);
+  const check = (verdict: "held" | "opposite") =>
+    page(
+      afterEvent(ended, {
+        event: "checked",
+        data: {
+          by: "qwen",
+          sentences: [
+            { index: first ?? 0, verdict, words: verdict === "held" ? "" : "a day", cited: { n: 1, start: 0, end: 9 } },
+            { index: second ?? 0, verdict: "held" },
+          ],
+        },
+      }),
+    );
+  assert.match(words(check("held")), /· each sentence checked by qwen against the documents(?!:)/);
+  const doubted = check("opposite");
+  assert.match(words(doubted), /against the documents: 1 to look at/);
+  assert.match(doubted, /<u>a day<\/u>/);
+  assert.match(words(doubted), /A line says otherwise/);
 });

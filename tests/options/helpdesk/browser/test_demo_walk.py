@@ -137,7 +137,12 @@ def reply_to(panel: FrameLocator) -> None:
     if panel.get_by_text("Nothing to answer").count():  # thanks
         reply.fill("You are welcome.")
     expect(reply).to_have_value(SAID)
-    expect(panel.get_by_role("button", name="Send", exact=True)).to_be_enabled()
+    send = panel.get_by_role("button", name="Send", exact=True)
+    expect(send).to_be_enabled()
+    if (use := panel.get_by_role("button", name="I checked: use it")).count():  # the check found something
+        panel.get_by_label("Why is it right?").fill("911 was called for this.")
+        use.click()
+        expect(send).to_be_enabled()
 
 
 @pytest.mark.parametrize("role", ["agent", "knowledge_owner", "auditor", "reviewer", "manager"])

@@ -6,7 +6,7 @@ import { type Block, type LinkTargets, type Run, type Runs, readMarkdown, settle
 import { type Group, type Span, cut, groupBySpan, leavesOf } from "../spans.ts";
 import { withTables } from "../tables.ts";
 import { count, safeHref, textAt, utf16Span } from "../text.ts";
-import { type Turn, isRunning } from "../turn.ts";
+import { type Turn, type TurnSentence, isRunning } from "../turn.ts";
 import type { Element, SentenceEnded, Source } from "../wire.ts";
 import { Citations } from "./citations.tsx";
 import { BlockElement, InlineElement } from "./element_view.tsx";
@@ -16,13 +16,12 @@ import { Markdown, drawRuns } from "./markdown_view.tsx";
 const REASONS: Readonly<Record<string, string>> = {
   no_citation: "the model named none",
   value_not_cited: "it lacks one of these values",
-  words_missing: "it does not say all of this",
-  negation_differs: "it may say the opposite",
-  condition_differs: "it has another condition",
   // of older records
   no_passage: "no source says this",
   number_not_in_passage: "a number is not in its source",
 };
+
+const VERDICTS = { opposite: "A line says otherwise", not_held: "The lines do not say this" } as const;
 
 /** Elements that stand in a line of text, with their places; ids of those that are drawn so far. */
 interface Inline {
@@ -166,7 +165,7 @@ function citedHere(turn: Turn, position: number): readonly number[] {
 
 function AnswerPiece({ group, turn, inline }: PieceProps) {
   const sentence = group.span === null ? undefined : turn.sentences[group.span];
-  const drawn = drawWithElements(group.runs, turn, inline);
+  const drawn = drawDoubted(group.runs, sentence, turn, inline);
   if (sentence === undefined) return <>{drawn}</>;
   const Words = sentence.is_key === true ? "mark" : "span";
   return (
@@ -199,6 +198,19 @@ function Withheld({ sentences }: { sentences: readonly SentenceEnded[] }) {
   );
 }
 
+/** Runs of a sentence, the words underlined that a model's check names. */
+function drawDoubted(runs: Runs, sentence: TurnSentence | undefined, turn: Turn, inline: Inline): ComponentChildren {
+  const words = sentence?.check?.words ?? "";
+  if (sentence === undefined || words === "") return drawWithElements(runs, turn, inline);
+  const [start, end] = utf16Span(turn.text, [sentence.start, sentence.end]);
+  const at = turn.text.slice(start, end).indexOf(words);
+  const doubted: Span[] = at < 0 ? [] : [[start + at, start + at + words.length]];
+  return runs.flatMap((run) => cut(run, doubted)).map(([run, index], place) => {
+    const drawn = drawWithElements([run], turn, inline);
+    return index === null ? drawn : <u key={place}>{drawn}</u>;
+  });
+}
+
 /** Runs as text, but where an element stands in for them; it is drawn once, in the place of its first run. */
 function drawWithElements(runs: Runs, turn: Turn, { spans, elements }: Inline): ComponentChildren {
   if (elements.length === 0) return drawRuns(runs);
@@ -220,12 +232,12 @@ function drawWithElements(runs: Runs, turn: Turn, { spans, elements }: Inline): 
   return drawn;
 }
 
-function Marks({ sentence, turn }: { sentence: SentenceEnded; turn: Turn }): ComponentChildren {
+function Marks({ sentence, turn }: { sentence: TurnSentence; turn: Turn }): ComponentChildren {
   const position = turn.sentences.indexOf(sentence);
   return (
     <>
       {sentence.is_key === true && <span class="visually-hidden"> (this line matters most)</span>}
-      {sentence.support === "unsupported" && <Warning sentence={sentence} />}
+      {sentence.support === "unsupported" && <Warning sentence={sentence} turn={turn} />}
       {!isCitedBelow(turn, position) && (
         <Citations numbers={sentence.citations} turn={turn} sentences={citedHere(turn, position)} />
       )}
@@ -233,12 +245,16 @@ function Marks({ sentence, turn }: { sentence: SentenceEnded; turn: Turn }): Com
   );
 }
 
-function Warning({ sentence: { reasons: codes = [], detail } }: { sentence: SentenceEnded }) {
+function Warning({ sentence, turn }: { sentence: TurnSentence; turn: Turn }) {
+  const { reasons: codes = [], detail, check, index } = sentence;
   const reasons = codes.map((reason) => REASONS[reason] ?? reason.replaceAll("_", " "));
+  const source = turn.sources.find(({ n, kind }) => n === check?.cited?.n && kind !== "approved");
   return (
     <span class="flag">
       <Icon name="alert" /> {detail === "check" ? "Check with the source" : "Not supported"}
       {reasons.length > 0 && `: ${reasons.join(", ")}`}
+      {check !== undefined && check.verdict !== "held" && `. ${VERDICTS[check.verdict]}`}
+      {source !== undefined && <Citations numbers={[source.n]} turn={turn} sentences={[index]} />}
     </span>
   );
 }

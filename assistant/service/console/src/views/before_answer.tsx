@@ -144,7 +144,7 @@ export function Offered({ turn }: { turn: Turn }) {
 
 /** Open until the first word of the answer, which stands above it; then one line. What the agent did to it stays. */
 export function DocumentSection({ turn }: { turn: Turn }) {
-  const { section } = turn;
+  const section = turn.section ?? turn.preview;
   if (section === null) return null;
   return (
     <details class="folded section" open={turn.text === "" && turn.finishReason !== "no_evidence"}>

@@ -3,7 +3,7 @@ import { useMemo } from "preact/hooks";
 import { quotesIn, readMarkdown } from "../markdown.ts";
 import { withTables } from "../tables.ts";
 import { count, inForce } from "../text.ts";
-import { type Turn, isApproved, withheldCount } from "../turn.ts";
+import { type Turn, isApproved, isRunning, isWritten, withheldCount } from "../turn.ts";
 import type { Also } from "../wire.ts";
 import { linkTargets } from "./answer_text.tsx";
 import { useWorkspace } from "./workspace_state.ts";
@@ -46,11 +46,7 @@ export function Mode({ turn }: { turn: Turn }) {
           <Icon name="book" /> Quoted from the documents
         </span>
       )}
-      {mode === "written" && (
-        <span class="badge plain">
-          <Icon name="edit" /> Written by the model, checked
-        </span>
-      )}
+      {isWritten(turn) && <Written turn={turn} />}
       {withheld > 0 && (
         <span class="badge warn">
           <Icon name="alert" /> {count(withheld, "sentence")} withheld
@@ -62,6 +58,28 @@ export function Mode({ turn }: { turn: Turn }) {
         </span>
       )}
     </>
+  );
+}
+
+/** That a model wrote the text, and what was checked by what. */
+function Written({ turn }: { turn: Turn }) {
+  const { checks } = useWorkspace();
+  const { checkedBy } = turn;
+  const shown = turn.sentences.filter(({ detail }) => detail !== "withheld");
+  const checked = shown.filter(({ check }) => check !== undefined);
+  const doubted = checked.filter(({ check }) => check?.verdict !== "held").length;
+  const each = checked.length === shown.length ? "each sentence" : `${checked.length} of ${shown.length} sentences`;
+  const words =
+    checkedBy === "follows" || (checks && isRunning(turn))
+      ? "being checked"
+      : checkedBy === null
+        ? "not checked"
+        : `${each} checked by ${checkedBy.by} against the documents`;
+  return (
+    <span class={doubted === 0 ? "badge plain" : "badge warn"}>
+      <Icon name="edit" /> Written by the model · {words}
+      {doubted > 0 && `: ${doubted} to look at`}
+    </span>
   );
 }
 

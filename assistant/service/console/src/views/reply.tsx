@@ -39,7 +39,7 @@ function Beginnings({ turn }: { turn: Turn }) {
   const lines = useMemo(() => sentencesOf(turn), [turn.text, turn.sentences, turn.elements]);
   const answerId = turn.answerId ?? "";
   const sends = workspace.guard !== undefined;
-  const isWritten = workspace.writes && lines !== "" && turn.finishReason !== "no_evidence";
+  const isWritten = workspace.writes;
   useFocusOnceDrawn("edit-reply", isNowhereElse);
   const edit = () => {
     workspace.focusNext = "reply";
@@ -189,6 +189,7 @@ function Editor({ turn, text }: EditorProps) {
       />
       <ReplyHint turn={turn} text={text} kept={words.kept} />
       {!workspace.writes && <p id="reply-compared" class="hint">{COMPARED}</p>}
+      {drafted?.language != null && <p class="hint">Written in {languageName(drafted.language)}</p>}
       <Faults answerId={answerId} text={text} />
       {drafted?.problem && <p class="hint" role="status">{whyNotWritten(drafted.problem)}</p>}
       {failure !== null && <Failure>{failure}</Failure>}
@@ -227,15 +228,19 @@ const STYLES: readonly [ReplyStyle, string][] = [
   ["warmer", "Warmer"],
   ["plain_words", "Plain words"],
 ];
-const FAULTS: Readonly<Record<ReplyCheck["kind"], string>> = {
+const FAULTS: Readonly<Partial<Record<ReplyCheck["kind"], string>>> = {
   not_held: "Nothing of this answer says",
   reckoned: "No line says, and it follows from the lines:",
   contradicts: "The lines say otherwise",
-  missing: "The lines say, and the reply does not",
 };
 
 const COMPARED = "Numbers, dates and names are compared with the answer; the wording is not.";
 const UNREAD = "The model did not read this reply: check it against the lines yourself.";
+
+/** "English" for "en". */
+function languageName(code: string): string {
+  return new Intl.DisplayNames("en", { type: "language" }).of(code) ?? code;
+}
 
 /** The agent goes on with what stands there. */
 function whyNotWritten({ code, detail }: Problem): string {
@@ -259,7 +264,7 @@ function Faults({ answerId, text }: { answerId: string; text: string }) {
             <li key={`${kind} ${start}`}>
               {FAULTS[kind]}
               {values.length > 0 && <strong> {values.join(", ")}</strong>}
-              {kind !== "missing" && <>: “{textAt(text, [start, end])}”</>}
+              : “{textAt(text, [start, end])}”
               {line != null && <q class="hint">{line}</q>}
             </li>
           ))}

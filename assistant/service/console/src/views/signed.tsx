@@ -29,6 +29,7 @@ export function Signed({ config, session, options, host = null }: SignedProps) {
   const uploads = useMemo(() => new Uploads(api), [api]);
   const delivers = config.delivers?.includes(session.tenant) ?? false;
   const writes = config.replies?.includes(session.tenant) ?? false;
+  const checks = config.checks?.includes(session.tenant) ?? false;
   const guard = config.guards?.[session.tenant];
   const all: readonly Page[] = [
     {
@@ -36,7 +37,7 @@ export function Signed({ config, session, options, host = null }: SignedProps) {
       label: "Answers",
       roles: ["agent"],
       keys: guard === undefined ? KEYS_WITHOUT_REPLIES : ANSWER_KEYS,
-      draw: () => <Workspace {...{ api, conversation, earlier, joined, host, delivers, writes, guard }} />,
+      draw: () => <Workspace {...{ api, conversation, earlier, joined, host, delivers, writes, checks, guard }} />,
     },
     {
       name: "knowledge",

@@ -28,14 +28,15 @@ interface WorkspaceProps {
   readonly host: Host | null;
   readonly delivers: boolean;
   readonly writes: boolean;
+  readonly checks: boolean;
   readonly guard?: Guard | undefined;
 }
 
 /** Where an agent asks, reads, edits and judges: one turn at a time. */
-export function Workspace({ api, conversation, earlier, joined, host, delivers, writes, guard }: WorkspaceProps) {
+export function Workspace({ api, conversation, earlier, joined, host, delivers, writes, checks, guard }: WorkspaceProps) {
   const workspace = useMemo(
-    () => new WorkspaceState({ api, conversation, earlier, joined, host, delivers, writes, guard }),
-    [api, conversation, earlier, joined, host, delivers, writes, guard],
+    () => new WorkspaceState({ api, conversation, earlier, joined, host, delivers, writes, checks, guard }),
+    [api, conversation, earlier, joined, host, delivers, writes, checks, guard],
   );
   const turn = conversation.selected.value;
   const open = workspace.open.value;

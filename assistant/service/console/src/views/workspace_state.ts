@@ -42,6 +42,7 @@ interface WorkspaceParts {
   readonly host?: Host | null;
   readonly delivers?: boolean;
   readonly writes?: boolean;
+  readonly checks?: boolean;
   readonly guard?: Guard | undefined;
 }
 
@@ -61,6 +62,8 @@ export class WorkspaceState {
   readonly delivers: boolean;
   /** A model writes replies; else agents do. */
   readonly writes: boolean;
+  /** A model checks what it wrote. */
+  readonly checks: boolean;
   /** What a reply with findings needs before it is sent; undefined: none is sent. */
   readonly guard: Guard | undefined;
   readonly replying: Replying;
@@ -72,13 +75,15 @@ export class WorkspaceState {
   #leaving: ReturnType<typeof setTimeout> | undefined;
 
   constructor(parts: WorkspaceParts) {
-    const { api, conversation, earlier, joined = [], host = null, delivers = false, writes = false, guard } = parts;
+    const { api, conversation, earlier, joined = [], host = null } = parts;
+    const { delivers = false, writes = false, checks = false, guard } = parts;
     this.api = api;
     this.conversation = conversation;
     this.earlier = earlier;
     this.host = host;
     this.delivers = delivers;
     this.writes = writes;
+    this.checks = checks;
     this.guard = guard;
     this.replying = new Replying({ api, kept: conversation });
     this.refill = joined.find(({ refill }) => refill !== undefined)?.refill;
