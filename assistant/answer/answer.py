@@ -27,7 +27,6 @@ from assistant.answer.request import AnswerRequest
 from assistant.answer.section import MakeQuote, Quote
 from assistant.answer.services import TenantServices
 from assistant.answer.widen import ReadingBeside, WidenSearch
-from assistant.domain.answers import AnswerRecord
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import CareContext, Identity
@@ -97,7 +96,7 @@ class AnswerQuestion:
             question = await self.open_question.run(
                 request, identity=identity, ids=ids, call=call, context=context
             )
-            turns = beside.begin(self.open_question.readable_turns(question, call))
+            last_answer = beside.begin(self.open_question.last_answer(question, call))
             reading = await self.read.run(question, call)
             red_flags = beside.begin(self.read.raise_flags(question, reading, call))
             read = self._begin_reading(question, call)
@@ -114,12 +113,12 @@ class AnswerQuestion:
                 degraded = (*reading.degraded, *not_found, *left_out, *flags.degraded)
                 return Basis(question, reading, flags, index, live, hydration, degraded, call, read)
 
-            readable = await turns
-            if prompt := self.prompt.run(question, findings, readable, call):
+            answer = await last_answer
+            if prompt := self.prompt.run(question, findings, answer, call):
                 live = hydration.ask(reading.live)  # elements that the text names are read when it names them
-                return Written(await basis(live, index), findings, prompt, tuple(readable), question.is_chat)
-            if read is not None and (found := await self._as_read(question, findings, readable, read, call)):
-                return Written(await basis(hydration.ask(reading.live), index), *found, tuple(readable))
+                return Written(await basis(live, index), findings, prompt, answer, question.is_chat)
+            if read is not None and (found := await self._as_read(question, findings, answer, read, call)):
+                return Written(await basis(hydration.ask(reading.live), index), *found, answer)
             quote = await self.quote.run(findings, None, identity, call)
             live = hydration.ask(
                 reading.live, named=(*quote.elements, *quote.of_items), answered=quote.answered
@@ -158,7 +157,7 @@ class AnswerQuestion:
         self,
         question: Question,
         findings: Sequence[Finding],
-        turns: Sequence[AnswerRecord],
+        answer: str,
         read: ReadingBeside,
         call: AnswerCall,
     ) -> tuple[tuple[Finding, ...], Prompt] | None:
@@ -167,7 +166,7 @@ class AnswerQuestion:
         if any(offered.answers for finding in findings for offered in finding.offered):
             return None
         asked, _ = await self.widen.run(read, findings, call)
-        prompt = self.prompt.run(question, findings, turns, call, asked=asked) if asked else None
+        prompt = self.prompt.run(question, findings, answer, call, asked=asked) if asked else None
         return None if prompt is None else (asked[:1], prompt)
 
     async def _index_state(

@@ -12,7 +12,7 @@ from typing import Any
 
 from assistant.answer.ask_json import Told
 from assistant.answer.check import AnswerText, TextEvents
-from assistant.answer.check_model import CheckByModel, Verdicts
+from assistant.answer.check_model import CheckByModel, Claim, SourceLine, Verdicts
 from assistant.answer.end import (
     CANCELLED_PROBLEM,
     EMPTY,
@@ -49,6 +49,7 @@ from assistant.domain.answers import (
     ApprovedUse,
     BegunAnswer,
     CandidateDocument,
+    CitedUnit,
     EndedAnswer,
     Mode,
     Outcome,
@@ -114,6 +115,8 @@ class AnswerInProgress:
         """Red flags that the model's reading names beside those of the plan."""
         self._told: Told[ModelReading] | None = None
         """The model's reading, once it came in time."""
+        self._claims, self._lines = list[tuple[int, Claim]](), list[tuple[SourceLine, CitedUnit]]()
+        """What the model checks, as ``AnswerText.claims`` has it."""
         self._checking: asyncio.Task[Told[Verdicts] | None] | None = None
         self._model_end: TextEnd | None = None
         """How the model's text ended; None where none was asked, and before."""
@@ -142,7 +145,8 @@ class AnswerInProgress:
                     yield Preview(section=preview)
                 self.plan = await self._widened(self.plan, self.plan.basis.read)
             findings, prompt = self.plan.findings, self.plan.prompt
-            self._prompt, self._text = prompt, self._text_of(prompt)
+            if prompt is not self._prompt:  # of wider searches
+                self._prompt, self._text = prompt, self._text_of(prompt)
             stops = self._question.request.stops
             self._model = ModelText(self._services, prompt, self._question.ids, self.call, stops)
             self._model.begin()
@@ -166,7 +170,7 @@ class AnswerInProgress:
         asked, left_out = await self._steps.widen.run(read, plan.findings, self.call)
         if not asked:
             return plan.without(left_out)
-        prompt = self._steps.prompt.run(self._question, plan.findings, plan.turns, self.call, asked=asked)
+        prompt = self._steps.prompt.run(self._question, plan.findings, plan.answer, self.call, asked=asked)
         return replace(plan, findings=asked[:1], prompt=prompt) if prompt is not None else plan
 
     def _flags_named(self) -> Iterator[RedFlags]:
@@ -301,7 +305,7 @@ class AnswerInProgress:
         is_left = self.call.interruption.end is not None or (end is not None and end.is_left)
         if is_left or not (isinstance(self.plan, Written) and self._services.checks_sentences):
             return
-        claims, lines = self._text.claims()
+        claims, lines = self._claims, self._lines = self._text.claims()
         limit_s, clock = self._services.tenant.limits.first_token_timeout_s, self._services.clock
         checking = self._steps.check.run(
             [claim for _, claim in claims],
@@ -314,7 +318,7 @@ class AnswerInProgress:
     async def checked(self) -> Checked | None:
         if self._checking is None:
             return None
-        told, (claims, lines) = await self._checking, self._text.claims()
+        told = await self._checking
         verdicts = told.value.sentences if told is not None else ()
         return Checked(
             by=self._services.writer.model.model_id,
@@ -323,9 +327,9 @@ class AnswerInProgress:
                     index=index,
                     verdict=verdict.verdict,
                     words=verdict.words if verdict.words in claim.text else "",
-                    cited=None if verdict.line is None else lines[verdict.line - 1][1],
+                    cited=None if verdict.line is None else self._lines[verdict.line - 1][1],
                 )
-                for (index, claim), verdict in zip(claims, verdicts, strict=False)
+                for (index, claim), verdict in zip(self._claims, verdicts, strict=False)
             ),
         )
 

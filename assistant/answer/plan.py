@@ -65,8 +65,8 @@ class Written(_OnBasis):
     """From which the quote is made while the model prepares its first token."""
     prompt: Prompt
     """Of these findings; of others where ``widens``, once the model has named its searches."""
-    turns: tuple[AnswerRecord, ...]
-    """Earlier turns that the model may read, with their texts."""
+    answer: str
+    """The last answer, as far as the model may read it."""
     widens: bool = False
     """Whether the searches of ``basis.read`` are awaited before the text is begun."""
 

@@ -38,7 +38,6 @@ from assistant.answer.find import Finding, SourceList, in_turn, merged
 from assistant.answer.question import Question
 from assistant.answer.quoting import neutralise, quoted
 from assistant.answer.services import AnswerWriter, TenantServices
-from assistant.domain.answers import AnswerRecord
 from assistant.domain.documents import RankedPassage, StoredDocument, Unit
 from assistant.domain.errors import ConfigurationError, TooLargeError
 from assistant.domain.live import LiveElements
@@ -207,7 +206,7 @@ class BuildPrompt:
         self,
         question: Question,
         findings: Sequence[Finding],
-        turns: Sequence[AnswerRecord],
+        answer: str,
         call: AnswerCall,
         *,
         asked: Sequence[Finding] = (),
@@ -219,7 +218,7 @@ class BuildPrompt:
         - the gate found nothing near the question;
         - nothing of a document fits, or a recording that plays in place of a model lacks this prompt.
 
-        ``turns``: by ``OpenQuestion.readable_turns``. ``asked``: what the model's own searches found. Raises
+        ``answer``: by ``OpenQuestion.last_answer``. ``asked``: what the model's own searches found. Raises
         TooLargeError when the question alone does not fit.
         """
         if self._prompts is None or question.request.mode == "quoted":
@@ -244,7 +243,6 @@ class BuildPrompt:
             number = sources.add(document, finding)
             if number is not None:
                 documents.append((number, document, cosines[id(finding)]))
-        answer = turns[-1].text if turns else ""
         conversation = replace(question.conversation, answer=answer)
         meanings = self._meanings(conversation)
         lines = [

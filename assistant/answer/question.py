@@ -141,33 +141,29 @@ class OpenQuestion:
         """
         turns = tuple(await self._turns(request, call, agent=identity.agent))
         chat = await self._chat.read(request.question, request.turns, call)
+        history, said, vectors = turns, "", dict[str, Sequence[float]]()
         if chat is not None:
-            return Question(
-                request=request,
-                identity=identity,
-                context=context,
-                ids=ids,
-                turns=turns,
-                history=turns,
-                conversation=chat.conversation,
-                text=chat.text,
-                asks_reply=chat.asks_reply,
-                chat_text=chat.said,
-                vectors=chat.vectors,
-            )
-        # "What do I tell him?" of an answer: what was asked before is searched again
-        asks_reply = bool(turns) and await self._chat.asks_reply(request.question, call)
-        earlier = tuple(turn.question for turn in turns) or request.questions_before
+            conversation, text, asks_reply = chat.conversation, chat.text, chat.asks_reply
+            said, vectors = chat.said, {**chat.vectors}
+        else:
+            # "What do I tell him?" of an answer: its question is searched again
+            asks_reply = bool(turns) and await self._chat.asks_reply(request.question, call)
+            earlier = tuple(turn.question for turn in turns) or request.questions_before
+            conversation = Conversation((), asked=request.question, asked_before=earlier)
+            text = turns[-1].question if asks_reply else request.question
+            history = turns[:-1] if asks_reply else turns
         return Question(
             request=request,
             identity=identity,
             context=context,
             ids=ids,
             turns=turns,
-            history=turns[:-1] if asks_reply else turns,
-            conversation=Conversation((), asked=request.question, asked_before=earlier),
-            text=turns[-1].question if asks_reply else request.question,
+            history=history,
+            conversation=conversation,
+            text=text,
             asks_reply=asks_reply,
+            chat_text=said,
+            vectors=vectors,
         )
 
     async def conversation(
@@ -205,32 +201,24 @@ class OpenQuestion:
             raise NotFoundError("There is no such conversation; leave conversation_id out to begin one.")
         return turns
 
-    async def readable_turns(self, question: Question, call: AnswerCall) -> list[AnswerRecord]:
-        """Return the last turns with their texts, for the model, oldest first; none where no model writes.
-
-        They begin after the last turn whose text showed a document that was withdrawn since, or that the
-        agent may not read now, so that there is no gap. Only excerpts of the answers' texts are read: no
-        model gets what else a turn showed. Turns that were not read within the limit are left out.
-        """
-        turns = question.turns if self._services.writes_answers else ()
-        readable: list[AnswerRecord] = []
-
-        async def read(_: Deadline) -> None:
-            for kept in reversed(turns):
-                marks = marks_in(kept.text)
-                turn = kept.model_copy(
-                    update={"excerpts": tuple(excerpt for excerpt in kept.excerpts if excerpt.mark in marks)}
-                )
-                shown = await read_excerpts(turn.excerpts, self._services.documents.texts, labels=call.labels)
-                if gone_from(turn, shown):
-                    return
-                readable.insert(0, fill_record(turn, shown))
-
+    async def last_answer(self, question: Question, call: AnswerCall) -> str:
+        """Return the text of the last turn, for the model; empty where no model writes, where a document that
+        it showed was withdrawn since or may not be read by the agent now, and where it was not read within
+        the limit. Only excerpts of the answer's text are read: no model gets what else the turn showed."""
+        if not (question.turns and self._services.writes_answers):
+            return ""
+        kept = question.turns[-1]
+        marks = marks_in(kept.text)
+        turn = kept.model_copy(
+            update={"excerpts": tuple(excerpt for excerpt in kept.excerpts if excerpt.mark in marks)}
+        )
+        texts = self._services.documents.texts
         with suppress(DependencyError):
-            await call_within(
+            shown = await call_within(
                 RECORDS_TIMEOUT_S,
-                read,
+                lambda _: read_excerpts(turn.excerpts, texts, labels=call.labels),
                 deadline=call.deadline,
-                late=DependencyError("Earlier answers took too long to read."),
+                late=DependencyError("The last answer took too long to read."),
             )
-        return readable
+            return "" if gone_from(turn, shown) else fill_record(turn, shown).text
+        return ""
