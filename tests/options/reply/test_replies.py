@@ -126,7 +126,7 @@ async def test_without_a_place_the_model_is_not_asked(tmp_path: Path) -> None:
         answer_id = await answered(service)
         opened = service.sagemaker.hold_after(1)
         writing = asyncio.create_task(client.write_reply(answer_id))
-        await service.sagemaker.generation(2)
+        await service.sagemaker.generation(3)  # after the answer and its check
         checked = await client.check_reply(answer_id, CheckBody(text=RIGHT))
         assert (checked.checks, checked.degraded) == ((), ("reply_check",))
         opened.set()

@@ -412,7 +412,7 @@ async def test_a_slow_second_sentence_is_not_late() -> None:
 
 
 async def test_the_deadline_before_text_leaves_the_section() -> None:
-    assert_quoted(await ask(FakeTenant.writing(Gate()), seconds=0.1), fallback="deadline")
+    assert_quoted(await ask(FakeTenant.writing(Gate()), seconds=0.5), fallback="deadline")
 
 
 async def test_the_deadline_after_text_ends_it() -> None:
