@@ -696,11 +696,11 @@ class FakeTenant:
             tenant.generator = ScriptedGenerator(*steps, finish_reason=finish_reason)
         return tenant
 
-    def configure(self, **sections: dict[str, object] | str) -> None:
+    def configure(self, **sections: Mapping[str, object] | Sequence[Mapping[str, object]] | str) -> None:
         """Change the tenant file: ``configure(limits={"first_token_timeout_s": 0.05})``."""
         data = self.config.model_dump()
         for name, section in sections.items():
-            data[name] = {**data[name], **section} if isinstance(section, dict) else section
+            data[name] = {**data[name], **section} if isinstance(section, Mapping) else section
         self.config = TenantConfig.model_validate(data)
 
     def use_model(self, **changes: Any) -> None:
