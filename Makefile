@@ -238,7 +238,7 @@ evaluate: $(VENV)/local.stamp ##* Ask the committed questions and judge the answ
 	@exec $(BIN)/assistant evaluate --tenant pharmacy --tenant clinic $(ARGS)
 
 .PHONY: fit
-fit: $(VENV)/local.stamp ## Fit the shipped weights on the tuning halves (two minutes; ARGS=red_flags, chat, live or suggest fits that head)
+fit: $(VENV)/local.stamp ## Fit the shipped weights on the tuning halves (two minutes; ARGS=red_flags, chat, live or near fits that head)
 	@exec $(BIN)/python -m tools.fit_weights $(ARGS)
 
 .PHONY: bench

@@ -40,7 +40,6 @@ from tools.processes import Started, end_on_signals, started
 from tools.tables import Figure, machine_line, print_figures
 
 TENANT = "bench"
-ENDPOINT = "embedding"
 _READY_TIMEOUT_S = 120.0
 _TIME_LIMIT_S = 3600.0
 _END_STATES = (DocumentState.LIVE, DocumentState.FAILED, DocumentState.STALE)

@@ -4,9 +4,9 @@
 
 *ranking* fits ranker, units and the head of readings. It asks the questions twice: with the present weights,
 and with the new ranker and the new weights of units. The head of readings is fitted on the vectors of the
-same questions and of the shop's. *red_flags* and *chat* fit the heads of red flags and of chats, HEAD one
-that an option brings (``live``). ``git checkout assistant/answer/weights``
-restores the files.
+same questions and of the shop's. *red_flags* and *chat* fit the heads of red flags and of what asks, HEAD
+the sign of doubt (``near``) or one that an option brings (``live``).
+``git checkout assistant/answer/weights`` restores the files.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from functools import partial
 from hashlib import sha256
 from importlib.resources import as_file, files
 from itertools import chain
+from math import log
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -28,25 +29,25 @@ from assistant.answer.heads import (
     ChatWeights,
     ReadingWeights,
     TextHead,
-    message_counts,
+    asking_counts,
     question_counts,
-    said_sentences,
 )
 from assistant.answer.red_flags import FlagWeights, ordinary_messages, pieces
 from assistant.answer.scores import INDEX_FEATURES, Kind, WeightsFile, shipped_weights, standardised
-from assistant.answer.section import PartQuote
+from assistant.answer.section import NEAR_FEATURES, PartQuote
 from assistant.answer.services import TenantServices
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.errors import AssistantError
 from assistant.evaluation.estimator import Estimator, Floats, Lists
 from assistant.evaluation.judging import Observed, Observer, is_gold
+from assistant.evaluation.nearest import near_rows
 from assistant.evaluation.questions import EvaluationQuestion, load_questions, load_rows
 from assistant.evaluation.routing import RoutedQuestion
 from assistant.evaluation.trials import (
     FlaggedMessage,
-    GoingOn,
     Head,
     LiveQuestion,
+    Said,
     WrittenChat,
     embedded,
 )
@@ -54,6 +55,7 @@ from assistant.option import joined
 from assistant.terminal.loading import load_if_empty
 from assistant.terminal.local import LocalRuntime, committed, local_runtime, open_services
 from assistant.terminal.terminal import GlobalOptions, Terminal, plain
+from assistant.text.language import split_sentences
 from tools.fit_red_flags import Message, fit
 
 DECIMALS = 4
@@ -67,23 +69,18 @@ PENALTY: Mapping[Kind, float] = {
 }
 """Strength of the L2 penalty, for each list, by kind of weights."""
 _STEPS = 3_000
-_KINDS = {
-    "fact": "fact",
-    "comparison": "compare",
-    "recommendation": "recommend",
-    "opinion": "opinion",
-    "order": "live",
-}
-"""Kind of a reading (``QuestionKind``), by the kind of a shop's question; others are left out."""
+_SHOP_KINDS = ("fact", "comparison", "recommendation", "opinion", "order")
+"""Of the shop's questions: an order's ask for live data."""
 _HEAD_SCALE = 3.0
 """Factor of a unit-length vector beside the counts, so that one penalty suits both."""
 _HEAD_PENALTY = 0.001
-_LEANS_EARLIER = 1.5
-"""Added to the bias, because only 14 of 300 questions are follow-ups and half of them would be missed
-otherwise. Chosen on the tuning half: with it all follow-ups are found, and no other question."""
+_LEANING = 0.2
+"""Of the questions that are asked after another, the share that is taken to lean on it."""
 _RULES_EVERY = 3
-"""Each third answerable question of a tenant is an example of the kind ``rule``."""
+"""Each third answerable question of a tenant is an example that asks for none."""
 _TENANTS = ("pharmacy", "clinic")
+_MOST_READ = 40
+"""Sentences of a chat."""
 _CHAT_SCALES = 1.2, 1.4
 """Factors of a vector and of counts beside it, chosen by leaving one of five writers out."""
 
@@ -229,7 +226,7 @@ class _RankingFit:
 
     def __init__(self, runtime: LocalRuntime, folder: Path) -> None:
         questions = committed(runtime.options)
-        self._runtime, self._folder = runtime, folder
+        self._runtime, self._folder, self._folder_of_questions = runtime, folder, questions
         paths = {name: questions / f"{name}.jsonl" for name in _TENANTS}
         self._questions = {tenant: load_questions(path) for tenant, path in paths.items()}
         self._fitted_on = f"tuning halves of {_hashes(paths.values())}"
@@ -255,30 +252,22 @@ class _RankingFit:
         _write(self._folder, kind, weights_file(kind, names, values, fitted_on=self._fitted_on))
 
     async def _fit_head(self, services: TenantServices) -> None:
-        """Fit and write the head of readings: whether a question leans on the one before it, and its kind."""
-        tuning = [
-            question for every in self._questions.values() for question in every if question.split == "tuning"
-        ]
-        vectors = await _vectors(services, [question.question for question in tuning])
-        vocabulary = Vocabulary.of(services.tenant)
-        counts = np.array([question_counts(question.question, vocabulary) for question in tuning])
-        leans = [question.kind == "follow_up" for question in tuning]
-        shop = [
-            (row.question, _KINDS[row.kind])
-            for row in load_rows(self._shop, RoutedQuestion)
-            if row.kind in _KINDS
-        ]
-        rules = [(question.question, "rule") for question in tuning if question.answerable][::_RULES_EVERY]
-        questions, kinds = zip(*shop, *rules, strict=True)
-        names = tuple(sorted(set(kinds)))
-        of_kinds = await _vectors(services, questions)
-        none = np.zeros((len(questions), 0))
+        """Fit and write the head of readings: whether a question leans on the one before it, and whether it
+        asks for live data."""
+        rules = [
+            question.question
+            for listed in self._questions.values()
+            for question in listed
+            if question.split == "tuning" and question.answerable
+        ][::_RULES_EVERY]
+        of_shop = [row for row in load_rows(self._shop, RoutedQuestion) if row.kind in _SHOP_KINDS]
+        vectors = await _vectors(services, [*(row.question for row in of_shop), *rules])
+        asks_live = [*(row.kind == "order" for row in of_shop), *(False for _ in rules)]
         reading = ReadingWeights(
             embedding_model=services.tenant.embedding.model,
-            fitted_on=f"{self._fitted_on}; {self._shop.name}",
-            leans=text_head(vectors, counts, leans, more=_LEANS_EARLIER),
-            # One head for each kind, which tells it from all other kinds.
-            kinds={name: text_head(of_kinds, none, [kind == name for kind in kinds]) for name in names},
+            fitted_on=f"{self._fitted_on}, short, shop and live",
+            leans=await fit_leaning(services, leaning_examples(self._folder_of_questions)),
+            live=text_head(vectors, np.zeros((len(vectors), 0)), asks_live),
         )
         (self._folder / "reading.json").write_text(reading.model_dump_json() + "\n", encoding="utf-8")
 
@@ -288,13 +277,13 @@ class _RankingFit:
         observed: list[Observed] = []
         for tenant, listed in self._questions.items():
             observer = Observer(services[tenant])
-            questions = [question for question in listed if question.split == "tuning"]
+            questions = [
+                question for question in listed if question.split == "tuning" and question.after is None
+            ]
             await observer.check(questions)
-            earlier = {question.qid: question.question for question in listed}
             with self._runtime.terminal.counting(f"{when}: {tenant}", "questions") as show:
                 for question in questions:
-                    before = None if question.after is None else earlier[question.after]
-                    observed.append(await observer.ask(question, before=before))
+                    observed.append(await observer.ask(question))
                     show(len(observed), len(questions))
         return observed
 
@@ -327,6 +316,28 @@ def text_head(
         counts=tuple((scales[1] * of_counts).round(DECIMALS).tolist()),
         vector=tuple((scales[0] * vector).round(3).tolist()),
     )
+
+
+def leaning_examples(questions: Path) -> dict[str, bool]:
+    """Return questions of the tuning halves and files, and whether each leans on the one before it."""
+    paths = [questions / folder / f"{tenant}.jsonl" for folder in ("", "short") for tenant in _TENANTS]
+    tuning = [row for path in paths for row in load_questions(path) if row.split == "tuning"]
+    shop = load_rows(questions / "shop" / "tuning.jsonl", RoutedQuestion)
+    live = load_rows(questions / "live" / "tuning.jsonl", LiveQuestion)
+    leans = {row.question: row.kind == "follow_up" for row in tuning}
+    leans |= {row.question: False for row in shop}
+    return leans | {row.question: row.before is not None for row in live}
+
+
+async def fit_leaning(services: TenantServices, examples: Mapping[str, bool]) -> TextHead:
+    """Return the head that tells which questions lean. Few of the examples do: the bias is moved to the share
+    of a conversation (``_LEANING``)."""
+    vocabulary = Vocabulary.of(services.tenant)
+    counts = np.array([question_counts(question, vocabulary) for question in examples])
+    share = sum(examples.values()) / len(examples)
+    more = log(_LEANING / (1 - _LEANING)) - log(share / (1 - share))
+    vectors = await _vectors(services, list(examples))
+    return text_head(vectors, counts, list(examples.values()), more=more)
 
 
 async def _vectors(services: TenantServices, texts: Sequence[str]) -> np.ndarray:
@@ -375,39 +386,63 @@ async def _fitted_flags(services: TenantServices, questions: Path) -> FlagWeight
 
 
 async def fit_chat(services: TenantServices, questions: Path) -> ChatWeights:
-    """Return ``chat.json``, fitted on the chats of ``tuning_*.jsonl``.
-
-    It has the four heads of ``ChatWeights``. ``several`` learns from texts of which most go on with nothing:
-    shop questions, and sentences of the chats.
-    """
+    """Return ``chat.json``, fitted on the chats of ``tuning_*.jsonl``."""
     paths = sorted((questions / "chats").glob("tuning_*.jsonl"))
     chats = [chat for path in paths for chat in load_rows(path, WrittenChat)]
-    turns = [turn for chat in chats for turn in chat.turns]
-    written = [turn for turn in turns if turn.who != "note"]
-    sentences = [(row, chat.asks(row.text)) for chat in chats for row in said_sentences(chat.turns)]
-    texts = (*(turn.text for turn in turns), *(row.text for row, _ in sentences))
-    vectors = await embedded(services.embedder, list(dict.fromkeys(texts)), clock=services.clock)
-
-    def fit(rows: Iterable[tuple[str, Sequence[float]]], labels: Sequence[bool]) -> TextHead:
-        """Return a head over texts and counts, by its labels."""
-        of_texts, counts = zip(*((vectors[text], counts) for text, counts in rows), strict=True)
-        penalty = 0.5 / len(labels)
-        return text_head(np.array(of_texts), np.array(counts), labels, scales=_CHAT_SCALES, penalty=penalty)
-
-    going_on = load_rows(questions / "chats" / "several.jsonl", GoingOn, key="text")
-    shop = [row.question for row in load_rows(questions / "shop" / "tuning.jsonl", RoutedQuestion)]
-    several = dict.fromkeys((*shop, *(row.text for row, _ in sentences)), False)
-    several |= {row.text: row.goes_on for row in going_on}
-    vectors |= await embedded(services.embedder, [*several], clock=services.clock)
-    forms = [(turn.text, message_counts(turn.text)) for turn in written]
+    sentences = [row for chat in chats for row in said_sentences(chat.turns)]
+    open_sentences = [chat.asks(text) for chat in chats for text, _ in said_sentences(chat.turns)]
+    vectors = await embedded(
+        services.embedder, list(dict.fromkeys(text for text, _ in sentences)), clock=services.clock
+    )
+    asks = text_head(
+        np.array([vectors[text] for text, _ in sentences]),
+        np.array([counts for _, counts in sentences]),
+        open_sentences,
+        scales=_CHAT_SCALES,
+        penalty=0.5 / len(sentences),
+    )
     return ChatWeights(
         embedding_model=services.tenant.embedding.model,
-        fitted_on=_hashes((*paths, questions / "chats" / "several.jsonl")),
-        customer=fit(forms, [turn.who == "customer" for turn in written]),
-        note=fit([(turn.text, ()) for turn in turns], [turn.who == "note" for turn in turns]),
-        open=fit([(row.text, row.counts) for row, _ in sentences], [asks for _, asks in sentences]),
-        several=fit([(text, ()) for text in several], list(several.values())),
+        fitted_on=_hashes(paths),
+        asks=_alone(asks),
     )
+
+
+def said_sentences(said: Sequence[Said]) -> list[tuple[str, tuple[float, ...]]]:
+    """Return the customer's sentences in a chat, the last _MOST_READ: each with ``asking_counts``, then those
+    of its place in the chat."""
+    sentences = list[tuple[str, tuple[float, ...]]]()
+    by_customer = [at for at, message in enumerate(said) if message.who == "customer"]
+    by_agent = [at for at, message in enumerate(said) if message.who == "agent"]
+    for at in by_customer:
+        before = max((other for other in (*by_customer, *by_agent) if other < at), default=None)
+        after = min((other for other in (*by_customer, *by_agent) if other > at), default=None)
+        texts = [text for span in split_sentences(said[at].text) if (text := span.text.strip())]
+        for text in texts or [said[at].text]:
+            answers = sum(other > at for other in by_agent)
+            place = (
+                at == by_customer[0],
+                after is None,
+                at == by_customer[-1] and text == (texts or [""])[-1],  # the customer's last sentence
+                sum(other > at for other in by_customer) / 5,  # messages of the customer after it
+                answers / 3,  # messages of the agent after it
+                answers > 0,
+                after in by_agent,
+                before in by_agent,
+            )
+            sentences.append((text, (*asking_counts(text), *map(float, place))))
+    return sentences[-_MOST_READ:]
+
+
+_ALONE = 3
+"""Of the counts of a place, the first: they are 1 for a lone sentence, and the others 0."""
+
+
+def _alone(head: TextHead) -> TextHead:
+    """Return a head of ``said_sentences`` for a message of one sentence without a chat."""
+    of_form = len(asking_counts(""))
+    bias = round(head.bias + sum(head.counts[of_form : of_form + _ALONE]), DECIMALS)
+    return TextHead(bias=bias, counts=head.counts[:of_form], vector=head.vector)
 
 
 async def fit_head(head: Head, services: Mapping[str, TenantServices], questions: Path) -> bytes:
@@ -430,7 +465,7 @@ def _hashes(paths: Iterable[Path]) -> str:
 async def _fit(runtime: LocalRuntime, folder: Path, what: str) -> None:
     """Fit ``what`` (an argument of the command), and write its files into ``folder``."""
     questions = committed(runtime.options)
-    head = {each.kind: each for each in joined(lambda option: option.head())}.get(cast("Kind", what))
+    head = {each.kind: each for each in _heads()}.get(cast("Kind", what))
     async with open_services(runtime, _TENANTS if head is None else head.tenants) as services:
         if head is not None:
             _write(folder, head.kind, await fit_head(head, services, questions))
@@ -444,8 +479,20 @@ async def _fit(runtime: LocalRuntime, folder: Path, what: str) -> None:
             await _RankingFit(runtime, folder).run(services)
 
 
+def _heads() -> list[Head]:
+    near = Head(
+        kind="near",
+        tenants=_TENANTS,
+        paths=("messages/pharmacy.jsonl", "messages/clinic.jsonl"),
+        features=NEAR_FEATURES,
+        penalty=0.055,
+        rows=near_rows,
+    )
+    return [near, *joined(lambda option: option.head())]
+
+
 def main() -> int:
-    heads = joined(lambda option: option.head())
+    heads = _heads()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
         "what",

@@ -27,11 +27,16 @@ from assistant.answer.request import AnswerRequest
 from assistant.answer.section import MakeQuote, Quote
 from assistant.answer.services import TenantServices
 from assistant.answer.widen import ReadingBeside, WidenSearch
+from assistant.domain.answers import LiveMatchState, Reading
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import CareContext, Identity
 
 _NOTHING_ASKED = "The message thanks or greets: there is nothing to answer."
+_LEANS = (
+    "This question makes no sense without the one before it. No model has read the two together. "
+    "Ask it in full."
+)
 
 
 class AnswerQuestion:
@@ -58,7 +63,7 @@ class AnswerQuestion:
         """Limits the tenant's live reads in this process, over all its answers."""
         self.embed = EmbedTexts(services)
         by_units = RankByUnits(self.adaptations)
-        self.open_question = OpenQuestion(services, self.embed)
+        self.open_question = OpenQuestion(services)
         self.read = ReadQuestion(services, self.adaptations, self.embed)
         self.find = FindDocuments(services, self.adaptations, by_units)
         self.widen = WidenSearch(self.embed, self.find)
@@ -119,7 +124,8 @@ class AnswerQuestion:
                 return Written(await basis(live, index), findings, prompt, answer, question.is_chat)
             if read is not None and (found := await self._as_read(question, findings, answer, read, call)):
                 return Written(await basis(hydration.ask(reading.live), index), *found, answer)
-            quote = await self.quote.run(findings, None, identity, call)
+            asked_live = {part for part, match in reading.live if match.state is LiveMatchState.READ}
+            quote = await self.quote.run(findings, None, identity, call, of_systems=asked_live)
             live = hydration.ask(
                 reading.live, named=(*quote.elements, *quote.of_items), answered=quote.answered
             )
@@ -132,7 +138,7 @@ class AnswerQuestion:
             rests_on = await basis(live, index, *quote.degraded)
             if quote.answered:
                 return Quoted(rests_on, quote)
-            return Nothing(rests_on, quote, _why_nothing(quote) if reading.kept.asks else _NOTHING_ASKED)
+            return Nothing(rests_on, quote, _why_nothing(quote, reading.kept))
 
     def stream(self, plan: Plan, *, resumable: bool = False) -> AsyncGenerator[AnswerEvent, None]:
         """Return the events of the plan, as ``send`` yields them; they can be read once."""
@@ -182,8 +188,12 @@ class AnswerQuestion:
         return index, tuple(left_out)
 
 
-def _why_nothing(quote: Quote) -> str:
+def _why_nothing(quote: Quote, reading: Reading) -> str:
     """Return for the agent why no document answers."""
+    if not reading.asks:
+        return _NOTHING_ASKED
+    if reading.leans:
+        return _LEANS
     if refusal := next((part.refusal for part in quote.parts if part.refusal), ""):
         return refusal
     best = quote.parts[0].finding.best

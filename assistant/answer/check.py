@@ -23,112 +23,47 @@ from assistant.answer.offers import QuotedBlock
 from assistant.answer.prompt import Prompt, PromptDocument
 from assistant.answer.support import Checked, SupportChecker
 from assistant.domain.answers import CitedUnit, QuotedUnit, Sentence, Support
-from assistant.text.language import Language, SentenceSpan, SentenceSplitter, fold
-from assistant.text.marks import CITATIONS, ELEMENTS, LIKE_CITATIONS
-from assistant.text.markup import (
-    WORD_OR_MARK,
-    Labelled,
-    MarkupParser,
-    Tag,
-    label_of,
-    with_labels,
-    without_marks,
-)
+from assistant.text.language import CITATION, Language, SentenceSpan, SentenceSplitter, fold
+from assistant.text.marks import PRIVATE_USE
+from assistant.text.markup import Tag, label_of, with_labels, with_marks, without_marks
 from assistant.text.safe_markdown import addresses_in, safe_markdown
 
-_REFERENCE = r"\d{1,3}(?:\.\d{1,3})?"
-"""A document, or a unit of it: "2", "2.4"."""
-_REFERENCES = rf"{_REFERENCE}(?:\s?[,;\u2013-]\s?{_REFERENCE}){{0,9}}"
-"""Up to ten: "1.3, 1.5", "2.4-2.6"."""
-_MARKER = re.compile(rf"[ \t]{{0,8}}(?:\[\s?({_REFERENCES})\s?\]|</?document(?: \d{{1,3}})?>)")
-"""A citation with the blanks before it, " [2.4]"; or a delimiter of the prompt that the model repeats,
-"</document>", which is removed."""
-_POSSIBLE_START = re.compile(
-    rf"[ \t]{{1,8}}\Z|[ \t]{{0,8}}\[(?:\s?|\s?{_REFERENCES}[.]?\s?|\s?{_REFERENCES}\s?[,;\u2013-]\s?)\Z"
-    r"|[ \t]{0,8}</?(?:d(?:o(?:c(?:u(?:m(?:e(?:n(?:t(?: \d{0,3})?)?)?)?)?)?)?)?)?\Z"
-)
-"""The end of a text that may become a ``_MARKER`` when more comes: " ", " [2.", "[1.3, ", "</docu"."""
-_OPENING = re.compile(r"[\[<]")
 _ONE_REFERENCE = re.compile(r"(\d{1,3})(?:\.(\d{1,3}))?")
 _RANGE = re.compile(r"(\d{1,3})\.(\d{1,3})\s?[\u2013-]\s?(?:(\d{1,3})\.)?(\d{1,3})")
 """Units of one document: "2.4-2.6" or "2.4-6"."""
-_CITATION_LIKE = re.compile(f"[{LIKE_CITATIONS}]")
+_MARK_LIKE = re.compile(f"[{PRIVATE_USE}]")
 _MOST_CITED = 12
 """Units that one sentence cites at most; more are no evidence for anything."""
 Reference = tuple[int, int | None]
 """Document and unit of the prompt, from 1; None: the whole document."""
 
 
-class CitationFilter:
-    """Takes the citations out of one answer's text, part by part. The result does not depend on the cuts.
+class Citations:
+    """Takes the citations out of one answer's sentences.
 
-    In place of a citation, with the white space before it, the text has one mark of CITATIONS, so
-    that it stays with its sentence. Text that may begin a citation is held back until that is decided.
+    Example: of a prompt whose document 1 has two units::
 
-    Example: of a prompt whose document 1 has two units (● is the character for the first citation)::
-
-        marks = CitationFilter(prompt.documents)
-        marks.push("Payable on day 23 [1")  # "Payable on day 23"
-        marks.push(".2]. Ask")  # "●. Ask"
-        marks.taken("Payable on day 23●.")  # ("Payable on day 23.", ((1, 2),))
+        citations = Citations(prompt.documents)
+        citations.taken("Payable on day 23 [1.2].")  # ("Payable on day 23.", ((1, 2),))
     """
 
     def __init__(self, documents: Sequence[PromptDocument]) -> None:
         self._units = {document.n: len(document.units) for document in documents}
         """How many units each document of the prompt has."""
-        self._held = ""
-        self._begun = False
-        """Whether any text was returned; white space before the first is dropped."""
-        self._cited: list[tuple[Reference, ...]] = []
-        """What each mark cites, by its number."""
         self.removed: list[str] = []
         """Citations that name no unit of the prompt, in order."""
 
-    def push(self, text: str) -> str:
-        """Take the next part and return the text that is decided, which may be empty."""
-        text = _CITATION_LIKE.sub("", text)
-        # fast path: nothing here can be part of a citation
-        if self._begun and not self._held and not _OPENING.search(text) and text[-1:] not in (" ", "\t"):
-            return text
-        whole = self._held + text
-        start = _POSSIBLE_START.search(whole)
-        certain = whole[: start.start()] if start else whole
-        self._held = whole[len(certain) :]
-        return self._clean(certain)
-
-    def flush(self) -> str:
-        """Return what was held back, at the end of the text."""
-        rest, self._held = self._held, ""
-        return self._clean(rest).rstrip()
-
     def taken(self, text: str) -> tuple[str, tuple[Reference, ...]]:
-        """Return a text that ``push`` returned without its marks, and what they cite, each once."""
-        marks = [CITATIONS.number(character) for character in text if character in CITATIONS]
-        cited = dict.fromkeys(reference for at in marks for reference in self._cited[at])
-        left = "".join(character for character in text if character not in CITATIONS)
-        return left.strip(), tuple(cited)[:_MOST_CITED]
-
-    def _clean(self, text: str) -> str:
-        """Return decided text with marks in place of its citations."""
-        if _OPENING.search(text):
-            text = _MARKER.sub(self._marked, text)
-        if not self._begun:
-            text = text.lstrip()
-            self._begun = bool(text)
-        return text
-
-    def _marked(self, marker: re.Match[str]) -> str:
-        """Return the mark for a citation; nothing for a delimiter, or where no unit of it is known."""
-        if marker[1] is None:
-            return ""
-        wanted = list(_references(marker[1]))
-        known = tuple(reference for reference in wanted if self._is_known(reference))
-        if not known or len(known) < len(wanted):
-            self.removed.append(marker[0].strip())
-        if not known or len(self._cited) >= len(CITATIONS):
-            return ""
-        self._cited.append(known)
-        return CITATIONS.mark(len(self._cited) - 1)
+        """Return a sentence without its citations and the prompt's delimiters, and what it cites, each
+        once."""
+        cited: dict[Reference, None] = {}
+        for marker in CITATION.finditer(text):
+            wanted = list(_references(marker["cited"] or ""))
+            known = dict.fromkeys(reference for reference in wanted if self._is_known(reference))
+            if marker["cited"] and not (known and known.keys() >= set(wanted)):
+                self.removed.append(marker[0].strip())
+            cited |= known
+        return CITATION.sub("", text).strip(), tuple(cited)[:_MOST_CITED]
 
     def _is_known(self, reference: Reference) -> bool:
         document, unit = reference
@@ -173,7 +108,6 @@ class AnswerText:
 
     ``AnswerInProgress`` calls it in this order; what was shown may be read at any time::
 
-        prepare()                               # makes the check of support
         write(part)*  ended_elements()*         # the model's text, and elements between its parts
         finish(cut_short=…)                     # its last sentence
         make_room(names)  quote(blocks)         # where the model wrote none: the quote in its place
@@ -182,11 +116,9 @@ class AnswerText:
     Example: of "Refills are payable on day 23 [1.1]. They cost $9. Ask" and a document without "$9", it
     shows the first sentence with its citation, withholds the second, and waits for the end of the third.
 
-    The model's text passes through three readers, each of which holds back what it cannot decide yet:
-
-    1. ``MarkupParser``: "{{orders.status}}" becomes an element's mark, one character (``markup.mark``);
-    2. ``CitationFilter``: "[2.4]" becomes a citation's mark, one of CITATIONS;
-    3. ``SentenceSplitter``: whole sentences, which ``_release`` checks and shows.
+    ``SentenceSplitter`` holds the model's text back until a sentence is whole. Then ``_release`` takes its
+    citations ("[2.4]") out, has marks for its elements ("{{orders.status}}", ``markup.with_marks``), checks
+    it and shows it.
     """
 
     def __init__(
@@ -199,28 +131,25 @@ class AnswerText:
     ) -> None:
         """``prompt`` None: no model writes. ``hydration`` None: no element is named. ``asked``: the elements
         that answer parts of the message, each once."""
-        offered = prompt.elements if prompt is not None else NO_LABELS
         self._documents = (
             {document.n: document for document in prompt.documents} if prompt is not None else {}
         )
         self._refusal = fold(prompt.refusal.rstrip(".")) if prompt and prompt.refusal else None
         self._partial = fold(prompt.partial) if prompt and prompt.partial else None
-        self._given = (*prompt.given, prompt.partial or "") if prompt is not None else ()
-        """Texts beside the documents whose values a sentence may have."""
-        self._checker: SupportChecker | None = None
+        self._checker = SupportChecker(
+            {n: document.unit_texts for n, document in self._documents.items()},
+            given=(*prompt.given, prompt.partial or "") if prompt is not None else (),
+            language=language,
+        )
         self._hydration = hydration
-        self._offered = offered
+        self._offered = prompt.elements if prompt is not None else NO_LABELS
         """Labels of the elements that the model may name, by ``Tag.key``."""
-        self._markup = MarkupParser(lambda tag: tag.key in offered)
-        self._marked: list[tuple[Tag, LiveSlot]] = []
-        """The elements that the model named: the one with mark n is the nth, from 0."""
-        self._language = language
         urls = (document.document.card.url for document in self._documents.values())
         self._allowed_urls = frozenset(url for url in urls if url)
-        self._filter = CitationFilter(tuple(self._documents.values()))
-        self._splitter = SentenceSplitter(substance=WORD_OR_MARK) if offered else SentenceSplitter()
+        self._citations = Citations(tuple(self._documents.values()))
+        self._splitter = SentenceSplitter(cites=True)
         self._raw = ""
-        """The end of the model's text with marks, from the last sentence that the splitter gave."""
+        """The end of the model's text, from the last sentence that the splitter gave."""
         self._taken = 0
         """Characters of that text before ``_raw``: the splitter counts from its beginning. Example: after the
         first sentence of "It is. Ask" ``_raw`` is " Ask", ``_taken`` 6; the next span is [7, 10), which is
@@ -242,21 +171,13 @@ class AnswerText:
         self.is_partial = False
         """Whether the model said that the documents do not say a part."""
         self.sentences: list[Sentence] = []
+        self._lines: dict[CitedUnit, SourceLine] = {}
+        """The units that they cite, in order."""
         self.quoted: list[QuotedUnit] = []
         self._asked_slots = asked
         self._after_text: list[LiveSlot] = []
         """Those of them that the text does not name, in order, as ``place_asked`` puts them here. They follow
         the text; ``ended_elements`` removes each once it and those before it have ended."""
-
-    def prepare(self) -> None:
-        """Make the check of support now; otherwise the first sentence makes it. A second call does
-        nothing."""
-        if self._checker is None and self._documents:
-            # the checker takes document 1 as the first: a number that the prompt lacks has no units
-            last = max(self._documents)
-            known = (self._documents.get(n) for n in range(1, last + 1))
-            texts = [document.unit_texts if document is not None else () for document in known]
-            self._checker = SupportChecker(texts, given=self._given, language=self._language)
 
     def write(self, text: str) -> TextEvents:
         """Take the model's next text; yield the sentences that it ended. After a failure or a refusal no more
@@ -265,12 +186,9 @@ class AnswerText:
             return
         room = MOST_CHARACTERS - self._read
         self._read += len(text)
-        text = text[:room]
-        text = self._with_marks(self._markup.push(text)) if self._offered else without_marks(text)
-        visible = self._filter.push(text)
-        if visible:
-            self._raw += visible
-            yield from self._release(self._splitter.push(visible))
+        text = _MARK_LIKE.sub("", text[:room])
+        self._raw += text
+        yield from self._release(self._splitter.push(text))
         if not self.is_over and len(self._raw.strip()) > LONGEST_SENTENCE_CHARACTERS:
             self.failure = "debris"
         if not self.is_over and self._read > MOST_CHARACTERS:
@@ -281,13 +199,9 @@ class AnswerText:
         mark is dropped."""
         if self.is_over:
             return
-        held = self._with_marks(self._markup.flush()) if self._offered else ""
-        rest = self._filter.push(held) + self._filter.flush()
-        self._raw += rest
-        yield from self._release(self._splitter.push(rest))
         last = list(self._splitter.flush())
         if cut_short and last:
-            ending, _ = self._filter.taken(last[-1].text)
+            ending = CITATION.sub("", last[-1].text)
             if not ending.rstrip("\"”')*_ ").endswith((".", "!", "?", "…")):
                 last.pop()
         yield from self._release(last)
@@ -323,21 +237,16 @@ class AnswerText:
 
     def claims(self) -> tuple[list[tuple[int, Claim]], list[tuple[SourceLine, CitedUnit]]]:
         """Return the sentences that are shown, by index, and the lines that they cite, with their places."""
-        text, lines = self.text, dict[CitedUnit, tuple[int, SourceLine]]()
-        claims: list[tuple[int, Claim]] = []
-        for sentence in self.sentences:
-            for cited in sentence.cited:
-                if cited not in lines:
-                    lines[cited] = len(lines), self._line_of(cited)
-            if sentence.start < sentence.end:
-                at = tuple(lines[cited][0] for cited in sentence.cited)
-                claims.append((sentence.index, Claim(text[sentence.start : sentence.end], at)))
-        return claims, [(line, cited) for cited, (_, line) in lines.items()]
-
-    def _line_of(self, cited: CitedUnit) -> SourceLine:
-        document = self._documents[cited.n]
-        unit = next(unit for unit in document.units if unit.span.start == cited.start)
-        return SourceLine(document.document.card.title, unit.heading, unit.text)
+        text, places = self.text, {cited: at for at, cited in enumerate(self._lines)}
+        claims = [
+            (
+                sentence.index,
+                Claim(text[sentence.start : sentence.end], tuple(places[cited] for cited in sentence.cited)),
+            )
+            for sentence in self.sentences
+            if sentence.start < sentence.end
+        ]
+        return claims, [(line, cited) for cited, line in self._lines.items()]
 
     @property
     def begun(self) -> bool:
@@ -351,7 +260,7 @@ class AnswerText:
     @property
     def removed_markers(self) -> tuple[str, ...]:
         """Citations of the model that name no unit of the prompt."""
-        return tuple(self._filter.removed)
+        return tuple(self._citations.removed)
 
     @property
     def citations(self) -> tuple[int, ...]:
@@ -415,115 +324,111 @@ class AnswerText:
         """Yield sentences of the model as their checks allow; set ``failure`` or ``is_refused`` and stop at
         one that ends the text."""
         for span in spans:
-            marked, cited = self._filter.taken(span.text)  # still with the marks of elements
+            text, cited = self._citations.taken(span.text)
+            marked, tags = with_marks(text, self._offered)
             # A space for a mark: "2" and "3" around one are not "23".
-            words = without_marks(marked, instead=" ") if self._marked else marked
+            words = without_marks(marked, instead=" ")
+            cited = cited if _WORD.search(words) else ()
+            if not (tags or _WORD.search(words)):
+                continue  # a citation alone
             start, end = span.start - self._taken, span.end - self._taken  # in ``_raw``
-            before = _white_space(self._raw[:start]) if self._parts else ""
-            piece = self._raw[:end].strip()
+            between, size = CITATION.sub("", self._raw[:start]), len(self._raw[:end].strip())
             self._raw, self._taken = self._raw[end:], span.end
-            if len(piece) > LONGEST_SENTENCE_CHARACTERS or _DEBRIS.search(piece):
-                self.failure = "debris"
-                return
             if named := _DESK.fullmatch(words.strip()):
                 self.desk = int(named[1])
                 continue
-            if self._refusal is not None and fold(words).lstrip("*_ ").startswith(self._refusal):
-                self.is_refused = True
+            self._end_at(words, between + marked, size)
+            if self.is_over:
                 return
-            if not _WORD.search(words) and self._marked:  # only elements: it claims nothing
-                yield from self._write_marked(marked, before=before, checked=None, cited=())
-                continue
-            if self._is_repeated(words):
-                self.failure = "repetition"
-                return
-            self._seen.add(_normal(words))
-            yield from self._check(marked, words, before=before, cited=cited)
+            checked = self._checked(words, cited)
+            if checked.detail == "withheld":
+                yield self._ended(
+                    self.length,
+                    citations=(),
+                    support=Support.UNSUPPORTED,
+                    detail="withheld",
+                    values=checked.values[:20],
+                    reasons=checked.reasons,
+                )
+            else:
+                before = _white_space(between) if self._parts else ""
+                yield from self._write_marked(marked, tags, before=before, checked=checked, cited=cited)
 
-    def _check(self, marked: str, words: str, *, before: str, cited: tuple[Reference, ...]) -> TextEvents:
-        """Yield a sentence as its check allows it. ``marked``: with the marks of elements; ``words``:
-        without; ``before``: white space between the sentence before and this one."""
-        self.prepare()
+    def _end_at(self, words: str, piece: str, size: int) -> None:
+        """Set ``failure`` or ``is_refused`` where a sentence ends the text. ``piece``: the sentence, and the
+        text before it that is none; ``size``: characters of both as the model wrote them."""
+        if size > LONGEST_SENTENCE_CHARACTERS or _DEBRIS.search(piece):
+            self.failure = "debris"
+        elif self._refusal is not None and fold(words).lstrip("*_ ").startswith(self._refusal):
+            self.is_refused = True
+        elif self._is_repeated(words):
+            self.failure = "repetition"
+        self._seen.add(_normal(words))
+
+    def _checked(self, words: str, cited: tuple[Reference, ...]) -> Checked:
+        """Return the check of a sentence. One with elements alone claims nothing; one that says that the
+        documents do not say a part rests on no unit: both are supported."""
+        checked = self._checker.check(words, cited)
         is_partial = self._partial is not None and fold(words).lstrip("*_ ").startswith(self._partial)
         self.is_partial = self.is_partial or is_partial
-        checked = self._checker.check(words, cited) if self._checker is not None else None
-        if checked is not None and checked.detail == "withheld":
-            sentence = Sentence(
-                index=len(self.sentences),
-                start=self.length,
-                end=self.length,
-                citations=(),
-                support=Support.UNSUPPORTED,
-                detail="withheld",
-                values=checked.values[:20],
-                reasons=checked.reasons,
-            )
-            self.sentences.append(sentence)
-            yield SentenceEnded(**dict(sentence))
-            return
-        # "The documents do not say …" rests on no unit, so its check does not count.
-        yield from self._write_marked(
-            marked, before=before, checked=None if is_partial else checked, cited=cited
-        )
-
-    def _with_marks(self, parts: Sequence[str | Tag]) -> str:
-        """Return the model's text with marks in place of its elements' tags. Begins the reads that the
-        message did not ask for. A tag for which there is no room (``MOST_ELEMENTS``) stays text."""
-        pieces: list[str] = []
-        for part in parts:
-            if isinstance(part, str):
-                pieces.append(without_marks(part))
-                continue
-            used = [slot for _, slot in self._marked]
-            if self._hydration is not None and (slot := self._hydration.slot_for(part.name, but=used)):
-                pieces.append(ELEMENTS.mark(len(self._marked)))
-                self._marked.append((part, slot))
-            else:
-                pieces.append(part.written)
-        return "".join(pieces)
+        claims = _WORD.search(words) and not is_partial
+        return checked if claims or checked.detail == "withheld" else Checked(Support.SUPPORTED)
 
     def _write_marked(
-        self, marked: str, *, before: str, checked: Checked | None, cited: tuple[Reference, ...]
+        self,
+        marked: str,
+        tags: Sequence[Tag],
+        *,
+        before: str,
+        checked: Checked,
+        cited: tuple[Reference, ...],
     ) -> TextEvents:
-        """Add a sentence of the model with labels in place of its marks; yield its events. Links to other
-        addresses than those of the documents, or in the cited texts, become text.
+        """Add a sentence of the model with labels in place of its marks; yield its events. Begins the reads
+        that the message did not ask for; a tag for which there is no room (``MOST_ELEMENTS``) stays text.
+        Links to other addresses than those of the documents, or in the cited texts, become text. ``before``:
+        white space between the sentence before and this one.
 
         Example: "It is ● today." at the beginning of the text becomes "It is [order status] today.", and the
         element gets the place [6, 20).
         """
-        cited_urls = (addresses_in(unit) for reference in cited for unit in self._texts_of(reference))
+        slots: list[LiveSlot | None] = []
+        for tag in tags:
+            named = list(filter(None, slots))
+            slots.append(self._hydration and self._hydration.slot_for(tag.name, but=named))
+        units = [unit for reference in cited for unit in self._cite(reference)]
+        cited_urls = (addresses_in(unit) for _, unit in units)
         text = safe_markdown(marked, allowed_urls=self._allowed_urls.union(*cited_urls))
-        labels = {number: self._offered[tag.key] for number, (tag, _) in enumerate(self._marked)}
-        labelled = with_labels(text, labels) if labels else Labelled(text)
+        shown = (
+            self._offered[tag.key] if slot else tag.written for tag, slot in zip(tags, slots, strict=True)
+        )
+        labelled = with_labels(text, dict(enumerate(shown)))
         start = self.length + len(before)
         yield from self._add(
             labelled.text,
             before=before,
             citations=tuple(sorted({document for document, _ in cited})),
             is_sentence=bool(_WORD.search(text)),
-            support=checked.support if checked is not None else Support.SUPPORTED,
-            detail=checked.detail if checked is not None else None,
-            reasons=checked.reasons if checked is not None else (),
-            cited=tuple(filter(None, map(self._cited_unit, cited))),
+            support=checked.support,
+            detail=checked.detail,
+            reasons=checked.reasons,
+            cited=tuple(unit for unit, _ in units if unit is not None),
         )
         for number, first, last in labelled.places:
-            if self._hydration is not None:
-                slot = self._marked[number][1]
+            if self._hydration is not None and (slot := slots[number]):
                 yield self._hydration.place_slot(slot, start=start + first, end=start + last)
 
-    def _texts_of(self, reference: Reference) -> Iterator[str]:
-        """Yield the texts that a sentence cites: one unit, or all of a document that the model read."""
-        document, number = reference
-        units = self._documents[document].units
-        yield from (unit.text for unit in (units if number is None else units[number - 1 : number]))
-
-    def _cited_unit(self, reference: Reference) -> CitedUnit | None:
-        """Return where the cited unit stands in its document; None for a whole document."""
-        document, unit = reference
-        if unit is None:
-            return None
-        span = self._documents[document].units[unit - 1].span
-        return CitedUnit(n=document, start=span.start, end=span.end)
+    def _cite(self, reference: Reference) -> Iterator[tuple[CitedUnit | None, str]]:
+        """Yield the units that a sentence cites: the place and the text of one unit, or without places all
+        texts of a document that the model read."""
+        n, number = reference
+        document = self._documents[n]
+        if number is None:
+            yield from ((None, unit.text) for unit in document.units)
+            return
+        unit = document.units[number - 1]
+        cited = CitedUnit(n=n, start=unit.span.start, end=unit.span.end)
+        self._lines[cited] = SourceLine(document.document.card.title, unit.heading, unit.text)
+        yield cited, unit.text
 
     def _add(
         self,
@@ -545,18 +450,15 @@ class AnswerText:
         self.length = start + len(text)
         self._parts.append(before + text)
         yield Token(before + text)
-        if not citations and not is_sentence:
-            return
-        sentence = Sentence(
-            index=len(self.sentences),
-            start=start,
-            end=self.length,
-            citations=citations,
-            support=support,
-            **fields,
-        )
+        if citations or is_sentence:
+            yield self._ended(start, citations=citations, support=support, **fields)
+
+    def _ended(self, start: int, **fields: Any) -> SentenceEnded:
+        """Add a sentence from ``start`` to the end of the text; return its event. ``fields``: further ones of
+        ``Sentence``."""
+        sentence = Sentence(index=len(self.sentences), start=start, end=self.length, **fields)
         self.sentences.append(sentence)
-        yield SentenceEnded(**dict(sentence))
+        return SentenceEnded(**dict(sentence))
 
     def _is_repeated(self, text: str) -> bool:
         """Return whether a sentence was said before, or repeats words inside itself: "to the to the to

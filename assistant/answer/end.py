@@ -113,6 +113,8 @@ class DescribeEnd:
         mode = _mode_of(plan, text) if is_done else None
         is_whole = self._is_of_whole_sources(plan, text, mode)
         certainty = _certainty_of(text, end, basis) if mode is Mode.WRITTEN else None
+        if mode is Mode.QUOTED and quote.is_near:
+            certainty = Certainty.POSSIBLY
         if certainty is not None and not is_whole:
             certainty = Certainty.POSSIBLY
         ready_parts = {element.part for element in basis.live.answering if element.slot.is_ready}
@@ -133,7 +135,8 @@ class DescribeEnd:
             unanswered=tuple(
                 part.query.question
                 for at, part in enumerate(quote.parts)
-                if mode is Mode.QUOTED and not part.is_found and at not in live_parts
+                if mode is Mode.QUOTED and at not in live_parts
+                if not part.is_found or (part.is_near and not quote.is_near)
             ),
             escalation=None
             if is_whole and is_settled
@@ -141,7 +144,6 @@ class DescribeEnd:
             degraded=tuple(dict.fromkeys((*basis.degraded, *quote.degraded))),
             asked=basis.hydration.with_live_states(asked),
             loading=basis.index.loading if is_done else (),
-            reply_of=basis.question.ids.answer_id if mode and basis.question.asks_reply else None,
         )
 
     def _whom_to_ask(
@@ -149,7 +151,8 @@ class DescribeEnd:
     ) -> str | None:
         """Return the first contact whose name stands in the section, in its marked lines before the others;
         else, and where a written text cites other documents, the default. None beside an emergency, for a
-        greeting or thanks, and where no document answers: a wrong desk is worse than none."""
+        greeting or thanks, where no document answers or one is only near: a wrong desk is worse than
+        none."""
         basis = plan.basis
         if end.finish_reason is None or basis.red_flags.flags or not basis.reading.kept.asks:
             return None
@@ -159,6 +162,8 @@ class DescribeEnd:
         default = contacts.get(_DEFAULT_CONTACT)
         if end.finish_reason is FinishReason.NO_EVIDENCE:
             return default if basis.live.answering else None  # a system that did not answer
+        if mode is Mode.QUOTED and quote.is_near:
+            return None
         sections = {part.section.document.card.document_id for part in quote.parts if part.section}
         if mode is Mode.WRITTEN and sections.isdisjoint(_cited(plan, text)):
             return default

@@ -26,8 +26,14 @@ from assistant.domain.answers import (
 from assistant.domain.live import Element
 from assistant.domain.public import PublicModel
 
-UNCHECKED = "Red flags are checked in English only. Judge yourself whether this is an emergency."
-"""Shown in the place of a red flag where the message's language is another."""
+
+def unchecked_notice(language: str) -> str:
+    """Return what stands in the place of a red flag where they are not checked in the message's language.
+    ``language``: its ISO 639-1 code."""
+    return (
+        f"This message seems to be written in another language ({language}). Emergencies are not checked in"
+        " it here: read it yourself for an emergency."
+    )
 
 
 class Started(PublicModel):
@@ -44,7 +50,7 @@ class Started(PublicModel):
     """Emergencies that the message may be about: shown above whatever answer comes."""
     unchecked_language: str | None = None
     """ISO 639-1 code of the message's language, where red flags are not checked in it: the tenant has red
-    flags, and they are checked in English only."""
+    flags, and without a model they are checked in English only. ``red_flags`` ends it."""
     language: str | None = Field(default=None, exclude_if=lambda code: code is None)
     """ISO 639-1 code of the language that a reply is written in; absent for an answer."""
     recorded_model: str | None = None
@@ -59,7 +65,8 @@ class Preview(PublicModel):
 
 
 class RedFlags(PublicModel):
-    """Emergencies that the model's reading names beside those of ``started``; once at most."""
+    """Emergencies that the model's reading names beside those of ``started``; once at most. It reads every
+    language: so where ``started`` has an ``unchecked_language`` it comes also without any."""
 
     event: ClassVar[str] = "red_flags"
     red_flags: tuple[RedFlag, ...]

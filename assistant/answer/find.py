@@ -63,7 +63,7 @@ from assistant.domain.documents import (
     StoredDocument,
 )
 from assistant.domain.errors import SearchUnavailableError
-from assistant.tenant.tenant import GateSection, SourceEntry, SourceKind, TenantConfig
+from assistant.tenant.tenant import SourceEntry, SourceKind, TenantConfig
 
 FAILURES_TO_OPEN = 3
 """Failures in a row after which a source is left out unasked for a while."""
@@ -78,7 +78,7 @@ _DOCUMENTS_READ_OF_NAMED = 14
 """Documents that are read where the question names a thing: many may be about it."""
 _MOST_OF_ONE_SOURCE_OF_NAMED = 9
 """Of these, how many may be of one source, while others have any."""
-_NEAR_ROW_COVERAGE = 0.5
+NEAR_ROW_COVERAGE = 0.5
 """A row that holds this share of the question's weight opens the gate although no vector is near: a row is
 short, and one of dozens in its passage, so that the passage's vector says little of it."""
 _RAW_WEIGHT = 0.5
@@ -282,7 +282,7 @@ class Finding:
     source_scores: SourceScores | None
     """What the routing adds to the scores of documents; None where only one source was searched."""
     gate: GateDecision
-    """Whether anything is near."""
+    """Whether anything is near enough to ask a model."""
     scored: Mapping[str, Sequence[ScoredUnit]]
     """Units of the documents that were read, by document id. Empty where none was read."""
     by_words: tuple[StoredDocument, ...]
@@ -304,29 +304,6 @@ class Finding:
         """The documents that were read, for a prompt: the best by its words, then the best by the index."""
         first = self.by_words[:1]
         return [*first, *(document for document in self.read if document not in first)]
-
-
-class Gate:
-    """One tenant's gate.
-
-    A model is not asked where the nearest passage or title is farther than ``GateSection.model_cosine``, and
-    without a model no section is shown where it is farther than ``GateSection.hopeless_cosine``. Whether what
-    is near answers is for the model, or for the agent, to see.
-
-    Example::
-
-        decision = Gate(tenant.gate, asks_model=True).run(best_cosine=0.61)
-        if not decision.passed: ...  # nothing is near
-    """
-
-    def __init__(self, settings: GateSection, *, asks_model: bool) -> None:
-        self._minimum = settings.model_cosine if asks_model else settings.hopeless_cosine
-
-    def run(self, best_cosine: float) -> GateDecision:
-        """Judge the cosine of the nearest passage or title; -1 where there is none."""
-        return GateDecision(
-            passed=best_cosine >= self._minimum, best_cosine=round(best_cosine, 4), min_cosine=self._minimum
-        )
 
 
 class RankByUnits:
@@ -404,7 +381,7 @@ class FindDocuments:
         self._sources = SourceSearch(services)
         self._cosines = CosineScale.of(tenant.embedding)
         self._ranker = shipped_weights("ranker")
-        self._gate = Gate(tenant.gate, asks_model=services.writer.model.writes_answers)
+        self._least_cosine = tenant.gate.model_cosine
         self._entries, self._clock = tenant.sources, services.clock
 
     async def run(self, queries: Sequence[PartQuery], call: AnswerCall) -> tuple[Finding, ...]:
@@ -417,15 +394,15 @@ class FindDocuments:
 
     async def _find(self, query: PartQuery, call: AnswerCall) -> Finding:
         """Return what there is for one question: names and search, what options offer, then the best
-        documents. A greeting or thanks is not searched."""
+        documents. What leans on words above asks no option."""
         vocabulary = self._adaptations.now.vocabulary
-        searched, named, offered = query.text, None, tuple[Offered, ...]()
+        searched, named, offered = query.question, None, tuple[Offered, ...]()
         asked = AskedSources(Retrieved(passages=(), best_cosine=0.0, index_version=""), {})
-        if query.asks:
-            named = self._adaptations.named(query.text, known=query.known)
-            searched = vocabulary.expand(query.text, known=query.known)
+        if query.is_searched:
+            named = self._adaptations.named(query.question, known=query.known)
+            searched = vocabulary.expand(query.question, known=query.known)
             asked = await self._sources.run(searched, vector=query.vector, call=call)
-            offered = await self._offered(query, call)
+            offered = () if query.leans else await self._offered(query, call)
         retrieved = self._cosines.retrieved(asked.retrieved)
         with call.steps.step("rank"):
             routing, source_scores = self._route(query), None
@@ -433,7 +410,7 @@ class FindDocuments:
             if routing is not None and len(asked.states) > 1:
                 source_scores = SourceScores(routing, sources=self._entries, today=self._clock.now().date())
                 order = source_scores.added(order)
-        terms = vocabulary.terms(query.text, known=query.known)
+        terms = vocabulary.terms(query.question, known=query.known)
         if named is not None:
             # Names choose documents: within one they would choose every line that repeats them.
             terms = vocabulary.terms(named.rest, known=query.known) or terms
@@ -447,12 +424,12 @@ class FindDocuments:
             degraded=asked.degraded,
             offered=offered,
             named=named,
-            asked=QuestionTerms(terms, codes=codes_in(query.text)),
+            asked=QuestionTerms(terms, codes=codes_in(query.question)),
             order=_named_first(_move_to_front(order, documents), documents, named),
             documents=documents,
             routing=routing,
             source_scores=source_scores,
-            gate=self._gate.run(_best_cosine(retrieved)),
+            gate=self._gate(retrieved),
             scored={},
             by_words=(),
         )
@@ -477,14 +454,21 @@ class FindDocuments:
         gate = finding.gate
         if not gate.passed:
             rows = self._by_units.rows(by_words[0], finding)
-            is_near = any(row.coverage >= _NEAR_ROW_COVERAGE for row in rows)
+            is_near = any(row.coverage >= NEAR_ROW_COVERAGE for row in rows)
             gate = gate.model_copy(update={"passed": is_near})
         return replace(finding, by_words=by_words, gate=gate)
+
+    def _gate(self, retrieved: Retrieved) -> GateDecision:
+        """Judge the cosine of the nearest passage or title; -1 where there is none."""
+        cosines = [hit.cosine for hit in retrieved.hits if hit.cosine is not None]
+        cosines += [hit.title_cosine for hit in retrieved.documents if hit.title_cosine is not None]
+        best, least = max(cosines, default=-1.0), self._least_cosine
+        return GateDecision(passed=best >= least, best_cosine=round(best, 4), min_cosine=least)
 
     async def _offered(self, query: PartQuery, call: AnswerCall) -> tuple[Offered, ...]:
         """Return what options have for a question. They are asked in turn, up to the first that answers
         it."""
-        meanings = self._adaptations.now.vocabulary.meanings(query.text, known=query.known)
+        meanings = self._adaptations.now.vocabulary.meanings(query.question, known=query.known)
         everything: list[Offered] = []
         for offer in self._adaptations.offers:
             offered = await offer.find(query, call, meanings=meanings)
@@ -497,15 +481,8 @@ class FindDocuments:
     def _route(self, query: PartQuery) -> Routing | None:
         if len(self._entries) < 2:
             return None
-        question, vector = query.routed_text or query.text, query.routed_vector or query.vector
+        question, vector = query.routed_text or query.question, query.routed_vector or query.vector
         return route(question, vector, sources=self._entries, router=self._adaptations.now.router)
-
-
-def _best_cosine(retrieved: Retrieved) -> float:
-    """Return the nearest passage's or title's cosine with the question; -1 where there is none."""
-    cosines = [hit.cosine for hit in retrieved.hits if hit.cosine is not None]
-    cosines += [hit.title_cosine for hit in retrieved.documents if hit.title_cosine is not None]
-    return max(cosines, default=-1.0)
 
 
 def _within(document: StoredDocument, cosines: Mapping[str, float]) -> dict[str, float]:

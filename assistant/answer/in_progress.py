@@ -174,7 +174,8 @@ class AnswerInProgress:
         return replace(plan, findings=asked[:1], prompt=prompt) if prompt is not None else plan
 
     def _flags_named(self) -> Iterator[RedFlags]:
-        """Yield the emergency that the model's reading names beside those of the heads, once it is there."""
+        """Yield the emergency that the model's reading names beside those of the heads, once it is there;
+        an event without any where it names none, and the message's language was unchecked until then."""
         read = self.plan.basis.read
         if self._told is not None or read is None:
             return
@@ -186,7 +187,8 @@ class AnswerInProgress:
             for flag in self._services.tenant.red_flags
             if flag.name == name and name not in known
         )
-        if self._named_flags:
+        was_unchecked = self.plan.basis.reading.unchecked_language is not None
+        if self._named_flags or (was_unchecked and self._told is not None):
             yield RedFlags(red_flags=self._named_flags)
 
     def _shown_quote(self) -> Quote:
@@ -223,10 +225,10 @@ class AnswerInProgress:
             retrieval_question="\n".join(dict.fromkeys(part.finding.searched for part in quote.parts)),
             filters=question.request.filters,
             labels=tuple(sorted(question.identity.labels)),
-            follows=question.history[-1].answer_id if question.history else None,
+            follows=question.turns[-1].answer_id if question.turns else None,
             reading=basis.reading.kept.model_copy(update=read),
             red_flags=tuple(flag.name for flag in (*basis.red_flags.flags, *self._named_flags)),
-            unchecked_language=basis.reading.unchecked_language,
+            unchecked_language=basis.reading.unchecked_language if self._told is None else None,
             index_version=self._index_version,
             passages=_uses_of_passages(quote, prompt),
             gate=first.gate,
@@ -270,7 +272,6 @@ class AnswerInProgress:
         First the model's sentences, then its last one or the quote, then the elements that follow the text.
         """
         interruption, model = self.call.interruption, self._model
-        self._text.prepare()  # while the model prepares its first token
         if model is not None and interruption.end is None:
             async with aclosing(self._written(model)) as events:
                 async for event in events:

@@ -1,4 +1,4 @@
-"""Reads the words of a message, before anything is known of them: its questions, its numbers, what it names.
+"""Reads the words of a message, before anything is known of them: its questions, its numbers.
 
 Nothing below parses the message again. A reading may widen what is found, never what is allowed.
 """
@@ -29,39 +29,7 @@ _SENTENCES_KEPT = 3
 """Of a long message; one more where so many ask."""
 _LEAST_TERMS = 2
 """Content terms of a question; one with fewer belongs to the sentence before it."""
-_LEAST_SPECIFIC = 0.5
-"""Weight of the terms of a sentence that may name a thing."""
 _CODE = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message as it was typed, with the words before it that it may lean on.
-
-    Example: after "How is Restin taken?" and "What of Zarlex?", of "And which one is cheaper?"::
-
-        Message(text="And which one is cheaper?", questions=("And which one is cheaper?",),
-                before="What of Zarlex?", named_above="How is Restin taken\\nWhat of Zarlex")
-    """
-
-    text: str
-    questions: tuple[str, ...]
-    """``questions_of`` the text."""
-    before: str | None = None
-    """The question before it in its conversation; of a long one its questions, joined by spaces."""
-    named_above: str = ""
-    """What the two questions before it name, a line for each; empty where only one or none is before it."""
-
-    @classmethod
-    def after(cls, earlier: Sequence[str], text: str, *, vocabulary: Vocabulary) -> Message:
-        """Return a message with the questions before it. ``earlier``: the last ones of its conversation, at
-        most two, oldest first (``Question.two_before``)."""
-        questions = questions_of(text, vocabulary=vocabulary)
-        before = earlier[-1] if earlier else None
-        if before is not None and is_long(before):
-            before = " ".join(questions_of(before, vocabulary=vocabulary))
-        above = named_above(earlier, questions, vocabulary=vocabulary) if len(earlier) > 1 else []
-        return cls(text, questions, before, "\n".join(above))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,34 +39,24 @@ class PartQuery:
     question: str
     """In the asker's words."""
     vector: Sequence[float]
-    """Unit length, of ``text``."""
-    before: str | None = None
-    """The question before it, where this one makes no sense without."""
+    """Unit length, of ``question``."""
+    leans: bool = False
+    """Whether it makes no sense without what was said before it: then it is searched for a model alone, and
+    gets no section."""
     routed_text: str = ""
-    """``text`` as the router of sources reads it, without names of items; empty: it reads ``text``."""
+    """``question`` as the router of sources reads it, without names of items; empty: as it is."""
     routed_vector: Sequence[float] = ()
     """Unit length, of ``routed_text``; empty: ``vector``."""
     known: KnownWords | None = None
     """Words and items of the tenant's documents; None while they are not read."""
-    asks: bool = True
-    """False for a greeting or thanks: nothing is searched."""
+    is_searched: bool = True
+    """False for a greeting or thanks, and where it leans and no model reads: nothing is searched."""
     at: datetime | None = None
     """When the question was written: days are counted from then."""
     max_words: int = 160
     """Words of the section that is quoted, at most: the tenant's, divided by the message's questions."""
     also_words: int = 80
     """The same for what is quoted below it: another part of its document, or a second document's section."""
-
-    @property
-    def text(self) -> str:
-        """What is searched and embedded: the question, below the one before it where it needs that."""
-        return with_earlier(self.question, self.before)
-
-
-def with_earlier(question: str, earlier: str | None) -> str:
-    """Return a question below the words before it that it makes no sense without, as it is embedded and
-    searched."""
-    return question if earlier is None else f"{earlier}\n{question}"
 
 
 def questions_of(text: str, *, vocabulary: Vocabulary) -> tuple[str, ...]:
@@ -166,42 +124,9 @@ def _most_specific(sentences: Sequence[str], vocabulary: Vocabulary) -> list[str
     return [sentences[at] for at in sorted(best_first[:most])]
 
 
-def ids_in(text: str) -> tuple[str, ...]:
-    """Return the words with a digit, each once: numbers and codes."""
-    return tuple(dict.fromkeys(word for word in _CODE.findall(text) if any(map(str.isdigit, word))))
-
-
 def numbers_of(text: str) -> tuple[str, ...]:
     """Return the numbers and codes that stand alone, each once: "10045", not the parts of "3/4/71"."""
     words = (word.strip(".,;:!?()#") for word in text.split())
     return tuple(
         dict.fromkeys(word for word in words if _CODE.fullmatch(word) and any(map(str.isdigit, word)))
     )
-
-
-def named_above(
-    earlier: Sequence[str], asked: Sequence[str], *, vocabulary: Vocabulary, names: str = ""
-) -> list[str]:
-    """Return what the last messages name and the questions do not, in order: the heaviest sentence of each,
-    without its question mark, for it is not asked again. The latest messages come first where the words of
-    all are more than LONG_MESSAGE_WORDS.
-
-    ``names``: of speakers, which name nothing else. Example: after "How is Restin taken?" and "What of
-    Zarlex?", "And which one is cheaper?" gives ["How is Restin taken", "What of Zarlex"].
-    """
-    said = frozenset[str]().union(*(term.forms for term in vocabulary.terms(" ".join((*asked, names)))))
-
-    def new_weight(sentence: str) -> float:
-        """Return the weight of what the sentence adds to the questions; 0 for one that is among them."""
-        terms = () if sentence in asked else vocabulary.terms(sentence)
-        return sum(term.weight for term in terms if said.isdisjoint(term.forms))
-
-    kept: list[str] = []
-    words = 0
-    for text in reversed(earlier):
-        best = max((span.text.strip() for span in split_sentences(text)), key=new_weight, default="")
-        length = len(best.split())
-        if new_weight(best) >= _LEAST_SPECIFIC and words + length <= LONG_MESSAGE_WORDS:
-            kept.append(best.rstrip("?"))
-            words += length
-    return kept[::-1]

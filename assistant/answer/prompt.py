@@ -67,20 +67,13 @@ class PromptTemplate:
     """One prompt file."""
 
     prompt_id: str
-    """Task and version: "answer/5"."""
+    """Task and version: "answer/6"."""
     sha256: str
     system: str
     user: tuple[str, ...]
     """Literal text at even places, slot names at odd ones: ("", "documents", " Question: ", "question",
     "")."""
-    refusal: str | None
-    """The sentence of a model that finds no answer; None: this prompt asks for none."""
-    partial: str | None
-    """How the sentence of a model begins that says that a part is missing; None: this prompt asks for
-    none."""
-    elements: str | None = None
-    """Added to ``system`` where the tenant has live systems; ``{{elements}}`` is their list."""
-    more: Mapping[str, str] = field(default_factory=dict[str, str])
+    more: Mapping[str, str]
     """All sections, by name; a task reads its own from here."""
 
 
@@ -124,8 +117,10 @@ class Prompt:
     history_turns: int = 0
     """Earlier turns in ``messages``."""
     refusal: str | None = None
-    """As in ``PromptTemplate``, like ``partial``."""
+    """The sentence of a model that finds no answer; None: this prompt asks for none."""
     partial: str | None = None
+    """How the sentence of a model begins that says that a part is missing; None: this prompt asks for
+    none."""
     conversation: str = ""
     """Its block, as the model reads it."""
     given: tuple[str, ...] = ()
@@ -155,9 +150,6 @@ def load_prompt(prompt_id: str, package: str = "assistant.answer") -> PromptTemp
         sha256=hashlib.sha256(content).hexdigest(),
         system=sections["system"],
         user=tuple(_SLOT.split(sections["user"])),
-        refusal=sections.get("refusal"),
-        partial=sections.get("partial"),
-        elements=sections.get("elements"),
         more=sections,
     )
 
@@ -195,8 +187,7 @@ class BuildPrompt:
         sentences on its dates."""
         if self._prompts is None:
             return ""
-        meanings, today = self._meanings(conversation), self._services.today(at)
-        return self._prompts.block(conversation, meanings, today=today, days=days)
+        return self._prompts.block(conversation, self._meanings(conversation), self._services.today(at), days)
 
     def _meanings(self, conversation: Conversation) -> Mapping[str, str]:
         """Return what words of the conversation mean."""
@@ -215,7 +206,7 @@ class BuildPrompt:
 
         - the tenant or the request wants quotes;
         - an option has an answer in place of a document's section (``Offered.answers``);
-        - the gate found nothing near the question;
+        - the gate found nothing near the question, which makes sense alone;
         - nothing of a document fits, or a recording that plays in place of a model lacks this prompt.
 
         ``answer``: by ``OpenQuestion.last_answer``. ``asked``: what the model's own searches found. Raises
@@ -225,7 +216,7 @@ class BuildPrompt:
             return None
         if any(offered.answers for finding in findings for offered in finding.offered):
             return None
-        if not any(finding.gate.passed for finding in (*asked, *findings)):
+        if not any(finding.gate.passed or finding.query.leans for finding in (*asked, *findings)):
             return None
         request, sources = question.request, SourceList()
         documents: list[tuple[int, StoredDocument, Mapping[str, float]]] = []
@@ -290,11 +281,6 @@ class PromptBuilder:
         self._model = services.writer.model
         self._context_tokens = services.tenant.generation.context_tokens
         self._template = load_prompt(services.tenant.answers.prompt)
-        if "conversation" not in self._template.user[1::2]:
-            raise ConfigurationError(
-                f'[answers] prompt = "{self._template.prompt_id}" was retired: it has no '
-                '{{conversation}}. Use "answer/5".'
-            )
         tenant = services.tenant
         self._company = tenant.display_name
         self._contacts = tenant.answers.desks
@@ -307,18 +293,8 @@ class PromptBuilder:
         shown = "" if self._model.recorded else listing
         self._system = ChatMessage("system", self._template.system + shown)
 
-    @cached_property
-    def _system_tokens(self) -> int:
-        """Tokens of the system message, which is the same in every prompt."""
-        return self._count(self._system)
-
     def block(
-        self,
-        conversation: Conversation,
-        meanings: Mapping[str, str],
-        *,
-        today: date | None,
-        days: Sequence[str] = (),
+        self, conversation: Conversation, meanings: Mapping[str, str], today: date | None, days: Sequence[str]
     ) -> str:
         """Return the conversation for a prompt, as ``build`` has it."""
         return conversation.block(
@@ -350,11 +326,13 @@ class PromptBuilder:
         budget = self._context_tokens - max_tokens - self._model.template_tokens_per_prompt
         if self._model.reads_tokens is not None:
             budget = min(budget, self._model.reads_tokens)
-        block = self.block(conversation, meanings, today=today, days=days)
+        block = self.block(conversation, meanings, today, days)
         slots = {"documents": "", "conversation": block, "desks": self._desks}
         fixed = [*self._template.user[::2], *(slots[slot] for slot in self._template.user[1::2])]
-        used = self._system_tokens + self._model.template_tokens_per_message + _TOKENS_A_BORDER * len(fixed)
-        used += sum(self._counter.count(text) for text in fixed if text)
+        used = 2 * self._model.template_tokens_per_message + _TOKENS_A_BORDER * len(fixed)
+        used += self._tokens_of(self._system.content) + sum(
+            self._counter.count(text) for text in fixed if text
+        )
         if used > budget:
             raise TooLargeError(
                 f"The question does not fit the model's budget of {budget} tokens beside an answer of "
@@ -376,8 +354,8 @@ class PromptBuilder:
             dropped_documents=len(documents) - len(read),
             history_turns=int(bool(conversation.answer)),
             prompt_tokens=used + self._model.template_tokens_per_prompt,
-            refusal=self._template.refusal,
-            partial=self._template.partial,
+            refusal=self._template.more.get("refusal"),
+            partial=self._template.more.get("partial"),
             max_tokens=max_tokens,
             desks=self._contacts,
             conversation=block,
@@ -401,9 +379,6 @@ class PromptBuilder:
             if self._tokens_of(wider.text) + _TOKENS_A_BORDER <= budget:
                 fitting, chosen = wider, with_this
         return fitting
-
-    def _count(self, message: ChatMessage) -> int:
-        return self._counter.count(message.content) + self._model.template_tokens_per_message
 
 
 def _best_sections(document: StoredDocument, scores: Mapping[str, float]) -> list[list[Unit]]:
@@ -475,10 +450,10 @@ def _told_of_elements(template: PromptTemplate, live: LiveElements | None) -> st
     """Return what is added to the system message for live elements; empty without any, or where the prompt
     file has no section for them."""
     types = list(live.types().values())[:_MOST_LISTED] if live is not None else []
-    if template.elements is None or not types:
+    if "elements" not in template.more or not types:
         return ""
     lines = [
         f"{{{{{element_type.name}}}}}: {neutralise(' '.join(element_type.title.split()))}"
         for element_type in types
     ]
-    return f"\n\n{template.elements.replace('{{elements}}', chr(10).join(lines))}"
+    return f"\n\n{template.more['elements'].replace('{{elements}}', chr(10).join(lines))}"

@@ -1,27 +1,33 @@
-"""Opens a question: the conversation that it belongs to, and what is asked where it is a chat."""
+"""Opens a question: the conversation that it belongs to."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from assistant.answer.call import NO_FILTERS, AnswerCall, begin_steps, call_within
-from assistant.answer.chat import ReadChat
-from assistant.answer.conversation import Conversation
-from assistant.answer.embed import EmbedTexts, Vectors
+from assistant.answer.conversation import Conversation, Turn
 from assistant.answer.excerpts import fill_record, gone_from, marks_in, read_excerpts
 from assistant.answer.request import AnswerRequest
 from assistant.answer.services import TenantServices
 from assistant.domain.answers import AnswerRecord, OfConversation
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import SearchFilters
-from assistant.domain.errors import DependencyError, NotFoundError, RecordsUnavailableError
+from assistant.domain.errors import (
+    DependencyError,
+    InvalidRequestError,
+    NotFoundError,
+    RecordsUnavailableError,
+)
 from assistant.domain.identity import CareContext, Identity
 
 RECORDS_TIMEOUT_S = 3.0
 """Limit of one read from or write to the store of answers."""
+_MOST_READ = 40
+"""Messages of a chat that are read: the last ones."""
+_TURNS_READ = 2
+"""Of a conversation, the last ones: ``AnswerRequest.questions_before`` has as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,48 +70,33 @@ class Question:
     ids: AnswerIds
     turns: tuple[AnswerRecord, ...]
     """The last turns of the conversation, oldest first, without the texts of documents."""
-    history: tuple[AnswerRecord, ...]
-    """Those before what is asked: without the last one where its question is asked again."""
     conversation: Conversation
     """What prompts read, without the last answer."""
-    text: str
-    """What is searched: the request's words; of a chat the agent's question, or the customer's last words:
-    all that is recorded of it."""
-    asks_reply: bool = False
-    """Whether the agent asks what to tell the person."""
-    chat_text: str = ""
-    """Of a chat: the words of the customer and the agent's note (``ChatRead.said``), where an order's number
-    may stand. It is not recorded."""
-    vectors: Vectors = field(default_factory=dict[str, Sequence[float]])
-    """Of the texts that were embedded to read a chat."""
+
+    @property
+    def text(self) -> str:
+        """What is searched: the request's words; of turns the customer's last words, and the agent's: all
+        that is recorded of them."""
+        return self.conversation.searched
+
+    @property
+    def said(self) -> str:
+        """The words of customer and agent, where red flags and an order's number may stand. Those of turns
+        are not recorded."""
+        return self.conversation.said
 
     @property
     def is_chat(self) -> bool:
-        """Whether it belongs to a conversation of several turns."""
-        return len(self.conversation.turns) > 1
-
-    @property
-    def red_flag_text(self) -> str:
-        """The text in which red flags are looked for. Of a pasted chat all of it, because who wrote what is a
-        guess; of turns ``chat_text``; else what is asked. It is not recorded."""
-        if self.chat_text:
-            return self.chat_text if self.request.turns else self.request.question
-        return self.text
+        """Whether a model's reading of it is waited for: it belongs to a conversation of several turns, or
+        has several lines. Those may be a pasted chat, a conversation that nobody cut into turns: who says
+        what in it, and what is open, only the model reads."""
+        turns, asked = self.conversation.turns, self.conversation.asked
+        return len(turns) > 1 or bool(self.conversation.asked_before) or (not turns and "\n" in asked)
 
     @property
     def written(self) -> datetime:
         """When the words of the question were written, as far as it is known."""
         return self.request.written_at or self.ids.asked_at
-
-    @property
-    def two_before(self) -> tuple[str, ...]:
-        """The questions before this one, at most two, oldest first: of the records, else of the request."""
-        return tuple(turn.question for turn in self.history[-2:]) or self.request.questions_before
-
-    @property
-    def before(self) -> str | None:
-        """The question before this one; None where it is the first."""
-        return self.two_before[-1] if self.two_before else None
 
 
 class OpenQuestion:
@@ -116,12 +107,11 @@ class OpenQuestion:
         request = AnswerRequest(question="And by mail?", conversation_id="c1")
         ids = AnswerIds.of(request, services)
         question = await open_question.run(request, identity=ada, ids=ids, call=call)
-        question.before  # "On which day are refills payable?"
+        question.conversation.asked_before  # ("On which day are refills payable?",)
     """
 
-    def __init__(self, services: TenantServices, embed: EmbedTexts) -> None:
+    def __init__(self, services: TenantServices) -> None:
         self._services = services
-        self._chat = ReadChat(services, embed)
 
     async def run(
         self,
@@ -132,50 +122,24 @@ class OpenQuestion:
         call: AnswerCall,
         context: CareContext | None = None,
     ) -> Question:
-        """Return the question, with what is searched of its chat in place of its words. Where it asks what
-        to say of the answer before it ("What do I tell him?"), that answer's question is asked again.
+        """Return the question.
 
         Raises NotFoundError (no such conversation, or another agent's), InvalidRequestError (turns without a
-        customer's message), RecordsUnavailableError, EmbeddingUnavailableError, OverloadedError,
-        DeadlineExceededError.
+        customer's message), RecordsUnavailableError, DeadlineExceededError.
         """
         turns = tuple(await self._turns(request, call, agent=identity.agent))
-        chat = await self._chat.read(request.question, request.turns, call)
-        history, said, vectors = turns, "", dict[str, Sequence[float]]()
-        if chat is not None:
-            conversation, text, asks_reply = chat.conversation, chat.text, chat.asks_reply
-            said, vectors = chat.said, {**chat.vectors}
-        else:
-            # "What do I tell him?" of an answer: its question is searched again
-            asks_reply = bool(turns) and await self._chat.asks_reply(request.question, call)
-            earlier = tuple(turn.question for turn in turns) or request.questions_before
-            conversation = Conversation((), asked=request.question, asked_before=earlier)
-            text = turns[-1].question if asks_reply else request.question
-            history = turns[:-1] if asks_reply else turns
-        return Question(
-            request=request,
-            identity=identity,
-            context=context,
-            ids=ids,
-            turns=turns,
-            history=history,
-            conversation=conversation,
-            text=text,
-            asks_reply=asks_reply,
-            chat_text=said,
-            vectors=vectors,
-        )
+        earlier = tuple(turn.question for turn in turns) or request.questions_before
+        alone = Conversation((), asked=request.question, asked_before=earlier)
+        conversation = _chat(request) if request.turns else alone
+        return Question(request, identity, context, ids, turns, conversation)
 
-    async def conversation(
-        self, asked: OfConversation | AnswerRequest, record: AnswerRecord, call: AnswerCall
-    ) -> Conversation:
+    async def conversation(self, asked: OfConversation | AnswerRequest, record: AnswerRecord) -> Conversation:
         """Return the conversation of a recorded answer, as ``asked`` says it again: a chat, else the record's
         question below the one before it.
 
         Raises InvalidRequestError (turns without a customer's message), RecordsUnavailableError."""
-        chat = await self._chat.read(asked.question, asked.turns, call)
-        if chat is not None:
-            return chat.conversation
+        if asked.turns:
+            return _chat(asked)
         earlier = None if record.follows is None else await self._services.records.get_answer(record.follows)
         is_own = earlier is not None and earlier.agent == record.agent
         before = (earlier.question,) if earlier is not None and is_own else ()
@@ -189,11 +153,10 @@ class OpenQuestion:
         conversation_id = request.conversation_id
         if conversation_id is None:
             return []
-        limit = max(2, self._services.writer.model.history_turns)
         with call.steps.step("conversation"):
             turns = await call_within(
                 RECORDS_TIMEOUT_S,
-                lambda _: self._services.records.list_conversation(conversation_id, limit=limit),
+                lambda _: self._services.records.list_conversation(conversation_id, limit=_TURNS_READ),
                 deadline=call.deadline,
                 late=RecordsUnavailableError("The store of answers does not answer; ask again."),
             )
@@ -222,3 +185,11 @@ class OpenQuestion:
             )
             return "" if gone_from(turn, shown) else fill_record(turn, shown).text
         return ""
+
+
+def _chat(asked: OfConversation | AnswerRequest) -> Conversation:
+    """Return the conversation of turns. Raises InvalidRequestError: none is of the customer."""
+    turns = tuple(Turn(turn.who, turn.text, turn.at) for turn in asked.turns[-_MOST_READ:])
+    if not any(turn.who == "customer" for turn in turns):
+        raise InvalidRequestError("turns has no message of the customer. Send one, or a question.")
+    return Conversation(turns, asked=asked.question)

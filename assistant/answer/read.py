@@ -11,8 +11,8 @@ from assistant.answer.adaptations import Adaptations
 from assistant.answer.call import AnswerCall
 from assistant.answer.embed import EmbedTexts, Vectors
 from assistant.answer.find import source_ids
-from assistant.answer.heads import Heads, Judged
-from assistant.answer.message import Message, PartQuery, ids_in, numbers_of, with_earlier
+from assistant.answer.heads import Heads
+from assistant.answer.message import PartQuery, numbers_of, questions_of
 from assistant.answer.question import Question
 from assistant.answer.red_flags import RedFlags
 from assistant.answer.services import TenantServices
@@ -25,8 +25,6 @@ from assistant.option import joined
 
 _RED_FLAGS_LIMIT_S = 2.0
 """How long a question of a new process waits for the examples of red flags."""
-_MOST_IDS = 20
-"""Numbers and codes of a message that its record keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,7 @@ class ReadQuestion:
     Example::
 
         reading = await read.run(question, call)  # "Are refills payable? Where is my order?"
-        [query.text for query in reading.parts]  # ["Are refills payable?", "Where is my order?"]
+        [query.question for query in reading.parts]  # ["Are refills payable?", "Where is my order?"]
         reading.live[0]  # (1, LiveMatch(element="orders.status", state=READ, ...))
         await read.raise_flags(question, reading, call)  # RaisedFlags(flags=())
     """
@@ -117,6 +115,7 @@ class ReadQuestion:
     def __init__(self, services: TenantServices, adaptations: Adaptations, embed: EmbedTexts) -> None:
         tenant = services.tenant
         self._tenant, self._adaptations, self._embed = tenant, adaptations, embed
+        self._writes_answers = services.writes_answers
         self._known_words = KnownWordsReader(
             services.search, clock=services.clock, items_of=source_ids(tenant, kind="catalogue")
         )
@@ -130,16 +129,16 @@ class ReadQuestion:
 
         Raises EmbeddingUnavailableError, OverloadedError, DeadlineExceededError.
         """
-        text, degraded = question.text, list[str]()
-        message = Message(text, (text,))  # of a chat all is searched, as one question
-        newest = question.conversation.newest if not question.conversation.asked else ""
-        if not question.conversation.turns:
-            message = Message.after(question.two_before, text, vocabulary=self._adaptations.now.vocabulary)
+        text, degraded, conversation = question.text, list[str](), question.conversation
+        questions = (text,)  # of a chat all is searched, as one question
+        newest = conversation.newest if not conversation.asked else ""
+        if not conversation.turns:
+            questions = questions_of(text, vocabulary=self._adaptations.now.vocabulary)
         known = await self._known_words.read()
         if known is None:
             degraded.append("words of the documents")
-        embedded, has_examples, has_flags = await asyncio.gather(
-            self._embed.run([*self._texts(message, known), *([newest] if newest else [])], call),
+        vectors, has_examples, has_flags = await asyncio.gather(
+            self._embed.run(self._texts(questions, known, text, *filter(None, [newest])), call),
             self.beside.load(),
             self._red_flags.load(within_s=_RED_FLAGS_LIMIT_S),
         )
@@ -147,32 +146,25 @@ class ReadQuestion:
             degraded.append("examples of live elements")
         if not has_flags:
             degraded.append("red flags")
-        vectors = {**question.vectors, **embedded}
-        judged = self._heads.judge(message, vectors)
-        if newest:  # thanks for what was answered before
-            judged = replace(judged, asks=self._heads.asks_something(newest, vectors))
-        parts = self._parts(message, judged, known, vectors, at=question.written)
-        items = self._items(text, parts[0], question.history)
-        earlier = judged.earlier[0]
+        named = self._adaptations.named(text, known=known)
         kept = Reading(
-            questions=message.questions,
-            search_text=with_earlier(" ".join(message.questions), earlier),
-            leans=earlier is not None,
-            kind=judged.kind,
-            items=items,
-            ids=ids_in(text)[:_MOST_IDS],
-            asks=judged.asks,
+            questions=questions,
+            leans=bool(conversation.asked_before) and self._heads.leans(questions[0], vectors),
+            items=() if named is None else tuple(sorted(named.ids)),
+            asks=self._heads.asks_something(newest or text, vectors),  # thanks for what was answered before
         )
+        is_written = self._writes_answers and question.request.mode == "auto"
+        parts = self._parts(kept, known, vectors, is_written=is_written, at=question.written)
         # where what is searched has no number, an order's number may stand elsewhere in the chat
-        numbers = () if any(map(str.isdigit, text)) else numbers_of(question.chat_text)
+        numbers = () if any(map(str.isdigit, text)) else numbers_of(question.said)
         asked = "\n".join((text, *numbers))
         caller = Caller(question.identity, question.context, asked, question.ids.answer_id)
         return MessageReading(
             kept=kept,
             parts=parts,
-            caller=self._for_systems(caller, items),
-            live=tuple(self._matched(parts, vectors)) if self.beside.are_there and judged.asks else (),
-            unchecked_language=self._red_flags.unchecked_language(question.red_flag_text),
+            caller=self._for_systems(caller, kept.items),
+            live=tuple(self._matched(parts, vectors)) if self.beside.are_there and kept.asks else (),
+            unchecked_language=self._red_flags.unchecked_language(question.said),
             vectors=vectors,
             degraded=tuple(degraded),
         )
@@ -181,7 +173,7 @@ class ReadQuestion:
         """Return the red flags of the message, of which the whole and, of a long one, its windows are read.
         Where windows cannot be embedded, the rest is read, and ``degraded`` says so. The search need not wait
         for it. Raises DeadlineExceededError."""
-        text, vectors, degraded = question.red_flag_text, reading.vectors, ()
+        text, vectors, degraded = question.said, reading.vectors, ()
         wanted = [piece for piece in self._red_flags.pieces(text) if piece not in vectors]
         try:
             if wanted:
@@ -196,51 +188,42 @@ class ReadQuestion:
         ``record``: of that answer, whose ``reading`` has the items."""
         return self._for_systems(caller, record.reading.items if record.reading is not None else ())
 
-    def _texts(self, message: Message, known: KnownWords | None) -> list[str]:
-        """Return the texts whose vectors are needed, each once: the message and its questions, these below
-        the words that they may lean on, as the examples of live elements are written, and as a router reads
-        them.
-
-        Which questions lean on what is judged by these vectors, so each pair that ``Heads.judge`` can choose
-        is here: the first question below ``before`` and below ``named_above``, a later one below the first.
-        """
-        first, *more = message.questions
-        words_above = filter(None, (message.before, message.named_above))
-        joined = [with_earlier(first, earlier) for earlier in words_above]
-        joined += [with_earlier(question, first) for question in more]
-        live: list[str] = []
+    def _texts(self, questions: Sequence[str], known: KnownWords | None, *more: str) -> list[str]:
+        """Return the texts whose vectors are needed, each once: ``more``, the questions, and these as the
+        examples of live elements are written, and as a router reads them."""
+        texts = [*more, *questions]
         if self.beside.are_there:
-            live = [self._as_examples(question, known) for question in message.questions]
-        read_by_router = (*message.questions, *joined) if len(self._tenant.sources) > 1 else ()
-        routed = [self._adaptations.without_names(text, known=known) for text in read_by_router]
-        return list(dict.fromkeys((message.text, *message.questions, *joined, *live, *routed)))
+            texts += [self._as_examples(question, known) for question in questions]
+        if len(self._tenant.sources) > 1:
+            texts += [self._adaptations.without_names(question, known=known) for question in questions]
+        return list(dict.fromkeys(texts))
 
     def _parts(
         self,
-        message: Message,
-        judged: Judged,
+        reading: Reading,
         known: KnownWords | None,
         vectors: Vectors,
         *,
+        is_written: bool,
         at: datetime | None,
     ) -> tuple[PartQuery, ...]:
         """Return what is searched for each question, with its vectors. The words of an answer are shared out
-        among the questions. ``vectors``: of all ``_texts``; so each question has one below the words that it
-        leans on, and one as the router reads it only where the tenant has several sources."""
-        lengths, count = self._tenant.answers, len(message.questions)
+        among the questions. ``vectors``: of all ``_texts``; so each question has one as the router reads it
+        only where the tenant has several sources. ``is_written``: a model writes."""
+        lengths, count = self._tenant.answers, len(reading.questions)
         queries: list[PartQuery] = []
-        for question, earlier in zip(message.questions, judged.earlier, strict=True):
-            text = with_earlier(question, earlier)
-            routed = self._adaptations.without_names(text, known=known)
+        for question in reading.questions:
+            leans = reading.leans if not queries else self._heads.leans(question, vectors)
+            routed = self._adaptations.without_names(question, known=known)
             queries.append(
                 PartQuery(
                     question,
-                    vectors[text],
-                    before=earlier,
+                    vectors[question],
+                    leans=leans,
                     routed_text=routed,
-                    routed_vector=vectors.get(routed, vectors[text]),
+                    routed_vector=vectors.get(routed, vectors[question]),
                     known=known,
-                    asks=judged.asks,
+                    is_searched=reading.asks and (is_written or not leans),
                     at=at,
                     max_words=lengths.max_words // count,
                     also_words=lengths.also_words // count,
@@ -248,35 +231,11 @@ class ReadQuestion:
             )
         return tuple(queries)
 
-    def _items(self, text: str, first: PartQuery, history: Sequence[AnswerRecord]) -> tuple[str, ...]:
-        """Return the numbers of the items that a message means. ``first``: the message's first question;
-        ``history``: the turns before, oldest first.
-
-        | the message                                                 | items of                    |
-        | names some: "Is HU-1011 quiet?"                             | the message                 |
-        | names none, leans on nothing: "What of refunds?"            | nothing                     |
-        | leans on words above, which name some: "And is it quiet?"   | those words                 |
-        | leans on words above, which name nothing either             | the last turn that had any  |
-
-        What is named may have no number (``Named.ids`` is empty): then the words above count, and where they
-        name only such things there are no items.
-        """
-        named = self._adaptations.named(text, known=first.known)
-        if named is not None and named.ids:
-            return tuple(sorted(named.ids))
-        if first.before is None:
-            return ()
-        named = self._adaptations.named(first.text, known=first.known)
-        if named is not None:
-            return tuple(sorted(named.ids))
-        recorded = (turn.reading.items for turn in reversed(history) if turn.reading is not None)
-        return next(filter(None, recorded), ())
-
     # Live elements
 
     def _for_systems(self, caller: Caller, items: Sequence[str]) -> Caller:
         """Return a caller whose question live systems can read. ``caller``: with the question as typed;
-        ``items``: by ``_items``.
+        ``items``: numbers of those that it names.
 
         ``names`` become those of the question (``Beside.names``). Where it means one item, and does not have
         its number, the number is added on a line, for a connector finds parameters by their patterns alone:
@@ -288,15 +247,11 @@ class ReadQuestion:
         return replace(caller, question=question, names=names)
 
     def _matched(self, queries: Sequence[PartQuery], vectors: Vectors) -> list[tuple[int, LiveMatch]]:
-        """Return how near each live element is to each question, by the question's index. A first question
-        that leans on earlier words is matched with these, by the vector that is searched with."""
+        """Return how near each live element is to each question, by the question's index."""
         matched: list[tuple[int, LiveMatch]] = []
         for part, query in enumerate(queries):
             text = self._as_examples(query.question, query.known)
-            # ``query.vector`` has the words that a question leans on. Those of a later question are the first
-            # question, whose element it would match again: so it is matched by its own words.
-            uses_words_above = part == 0 and query.before is not None
-            vector = query.vector if uses_words_above else vectors.get(text, query.vector)
+            vector = vectors.get(text, query.vector)
             live = self._heads.live_score(vector)
             matched += [(part, match) for match in self.beside.match(vector, live=live)]
         return matched

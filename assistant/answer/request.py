@@ -24,11 +24,11 @@ class AnswerRequest(PublicModel):
     """A question of a care agent: the body of ``POST /v1/answers``."""
 
     question: _Text = ""
-    """The agent's words, or a pasted chat. Beside ``turns`` it may be absent: then the customer's open
-    questions are asked."""
+    """The agent's words, or what is pasted. Beside ``turns`` it may be absent: then the customer's last words
+    are answered."""
     turns: tuple[ChatTurn, ...] = Field(default=(), max_length=MAX_TURNS, repr=False)
     """The chat that the question is about, oldest first; the last 40 messages are read. The record keeps
-    what is searched of it alone."""
+    what is searched of it alone: the customer's last messages, of 90 words together or one longer."""
     conversation_id: RecordId | None = None
     """A conversation of the same agent; absent: a new conversation."""
     filters: SearchFilters = SearchFilters()

@@ -55,7 +55,7 @@ from assistant.text.language import Language
 # Weights files
 
 
-Kind = Literal["ranker", "units", "unit_vectors", "reranker", "reranker_vectors", "live", "suggest"]
+Kind = Literal["ranker", "units", "unit_vectors", "reranker", "reranker_vectors", "live", "near"]
 
 
 class WeightsFile(PublicModel):

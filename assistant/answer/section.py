@@ -4,8 +4,8 @@ A unit is a sentence, step, list item or row of a table. The units' scores give 
 answer. A *run* is some units in a row, of a limited number of words; the run with the highest summed
 probability chooses the section, which is shown from its beginning to its end: a step that is left out may be
 the one that keeps a patient safe. Where a second run, outside that section, has a high probability too, its
-section is shown as well. The likeliest units of the first run are *keys*, which a page marks. Units far from
-the keys, and from the likeliest unit of the second run, may be folded.
+section is shown as well. The likeliest units of the first run are *keys*, which a page marks. What is
+likeliest stands first; the rest of the sections may be folded below it.
 
 ``ChooseSection`` chooses for one question; ``MakeQuote`` composes what is shown for all, as blocks to stream,
 each noted among the answer's excerpts. A written answer needs of it the numbered sources, the section to read
@@ -17,7 +17,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, pairwise
+from math import exp, log1p
 
 from assistant.answer.adaptations import Adaptations
 from assistant.answer.call import AnswerCall
@@ -35,12 +36,19 @@ from assistant.answer.excerpts import (
     shown_title,
     source_of,
 )
-from assistant.answer.find import KEPT_CANDIDATES, Finding, RankByUnits, SourceList
+from assistant.answer.find import KEPT_CANDIDATES, NEAR_ROW_COVERAGE, Finding, RankByUnits, SourceList
 from assistant.answer.message import PartQuery
 from assistant.answer.offers import Cite, Offered, QuotedBlock
 from assistant.answer.prompt import Prompt
 from assistant.answer.rows import Row, differing, with_titles
-from assistant.answer.scores import CosineScale, ScoredUnit, UnitVectors, shares
+from assistant.answer.scores import (
+    INDEX_FEATURES,
+    CosineScale,
+    ScoredUnit,
+    UnitVectors,
+    shares,
+    shipped_weights,
+)
 from assistant.answer.services import TenantServices
 from assistant.domain.answers import AlsoPossible, Cell, OfferedAnswer, ShownAs, Source, SourceFacts, TableRow
 from assistant.domain.documents import (
@@ -75,29 +83,45 @@ _LONGEST_SECTION_CHARACTERS = 24_000
 thousands of rows, the run alone is shown."""
 _BLANK_LINE = 2
 """Characters between two paragraphs of a stored text."""
-_PROSE = (UnitKind.SENTENCE, UnitKind.DEFINITION)
+_FIRST_WORDS = 75
+"""Words that stand before the fold where no list is longer: with the warnings below them the median is 75 for
+444 right sections of questions for tuning, and the answering line is among them for 87 %."""
+_LEAST_FIRST = 0.02
+"""Share of the likeliest unit's probability below which a unit is folded though it would fit."""
+_LEAST_FOLDED_WORDS = 20
+"""Fewer words are not folded: a fold takes as much room."""
 _NEGATIONS = word_groups("en_marks")["negation"]
 _SHORTEST_IN_CAPITALS = 4
 """Letters of a word in capitals that stresses its line; shorter ones are abbreviations."""
 DOCUMENTS_EMBEDDED = 5
 """So many of the best documents by their words get vectors for their likeliest units."""
+_NO_OTHER = 10.0
+"""Margin where no second document was found, and the largest margin that counts."""
+NEAR_FEATURES = (
+    *INDEX_FEATURES,
+    *("index", "best_unit", "best_units", "mass", "coverage", "names", "unit_cosine", "unit_cosines"),
+    *("margin", "cosine", "section_mass", "undisputed", "words"),
+)
+"""Features of the weights file ``near``, in their order."""
+_LEAST_CERTAIN = 0.47
+"""Probability below which a section is only near."""
 _CONTENDS_WITHIN = 2.0
 """Largest difference of scores at which the second document is shown as "also possible"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Units of one document that answer a question, in document order: of one section, or of two."""
+    """Units of one document that answer a question, of one section, or of two."""
 
     document: StoredDocument
     units: tuple[ScoredUnit, ...]
+    """Those that answer in document order, then the ``folded`` ones in document order."""
     mass: float
     """Probability that the answer is in these units, if the document has it."""
     keys: frozenset[int] = frozenset()
     """Ordinals of the units that a page marks; empty where that would be all of them."""
     folded: frozenset[int] = frozenset()
-    """Ordinals of the units that a page may fold. Never folded: the keys, the lines beside them, the units
-    that introduce these, the section's first line, and warnings."""
+    """Ordinals of the units that a page may fold: all but what ``_first`` chooses."""
 
     @property
     def document_id(self) -> str:
@@ -128,7 +152,7 @@ def choose(
         section = choose(document, scorer.score(asked, document, passage_cosines={}), max_words=160)
         section.units  # the five steps
         section.keys  # {12}: ordinal of the third
-        section.folded  # {14}: ordinal of the fifth; the first, second and fourth stay open
+        section.folded  # set(): steps are never torn
     """
     if not units:
         return None
@@ -137,7 +161,6 @@ def choose(
     # ``run``, ``section``, ``shown`` and ``also`` are places in ``units``; keys and rows are ordinals
     section, mass = _whole(units, run), _mass(likely, run)
     shown: Collection[int] = section
-    also_open = set[int]()  # the likeliest unit of the second run: not folded, and no key
     likeliest = sorted(run, key=lambda at: (-round(likely[at], 4), at))[:_MOST_KEYS]
     is_row, least_row = units[likeliest[0]].unit.kind is UnitKind.ROW, _LIKE_ROWS * likely[likeliest[0]]
     keys = {
@@ -152,15 +175,19 @@ def choose(
         also = _run_around(units, likely, section, max_words=also_words)
         if (also_mass := _mass(likely, also)) >= _ALSO_FROM * mass:
             shown, mass = {*section, *_whole(units, also)}, mass + also_mass
-            also_open.add(units[max(also, key=lambda at: (round(likely[at], 4), -at))].unit.ordinal)
     chosen = [units[at] for at in sorted(shown)]
     if named and (is_row or not named.isdisjoint(units[at].unit.ordinal for at in run)):
         lesser = {row.unit.ordinal for row in rows} - named
         chosen, keys = _with_named_rows(units, likely, section, named=named, lesser=lesser), named
     if len(keys) == len(chosen):
         keys.clear()
-    folded = _folded(chosen, keys | also_open) if keys else frozenset[int]()
-    return Section(document, tuple(chosen), mass, frozenset(keys), folded)
+    first = _first(chosen, keys)
+    folded = [scored for scored in chosen if scored.unit.ordinal not in first]
+    if sum(scored.words for scored in folded) < _LEAST_FOLDED_WORDS:
+        folded = []
+    ordinals = frozenset(scored.unit.ordinal for scored in folded)
+    shown_first = [scored for scored in chosen if scored.unit.ordinal not in ordinals]
+    return Section(document, (*shown_first, *folded), mass, frozenset(keys), ordinals)
 
 
 def _with_named_rows(
@@ -215,21 +242,46 @@ def _is_under(unit: Unit, heading: str) -> bool:
     return unit.heading == heading or (heading != "" and unit.heading.startswith(heading + _BELOW))
 
 
-def _folded(units: Sequence[ScoredUnit], keys: Collection[int]) -> frozenset[int]:
-    """Return the ordinals of the units that a page may fold, as ``Section.folded`` says. ``keys``:
-    ordinals."""
-    marked = [at for at, unit in enumerate(units) if unit.unit.ordinal in keys]
-    opened = {0, *(near for at in marked for near in (at - 1, at, at + 1))}
-    is_listed = any(unit.unit.kind not in _PROSE for unit in units)
-    parents = {units[at].unit.parent for at in opened if 0 <= at < len(units)}
-    return frozenset(
-        unit.unit.ordinal
-        for at, unit in enumerate(units)
-        if at not in opened
-        and unit.unit.ordinal not in parents
-        and not (is_listed and unit.unit.kind in _PROSE)  # a note between steps
-        and not _warns(unit.unit.text)
-    )
+def _first(units: Sequence[ScoredUnit], keys: Collection[int]) -> set[int]:
+    """Return the ordinals of the units that stand first: the ``keys``, and from the likeliest on those that
+    fit into _FIRST_WORDS; with each the units that it needs (``_needed``), and a warning just below.
+
+    ``units``: in document order."""
+    ordinals = [scored.unit.ordinal for scored in units]
+    words = {scored.unit.ordinal: scored.words for scored in units}
+    first, likely = set[int](), shares(units)
+    least = _LEAST_FIRST * max(likely)
+    for at in sorted(range(len(units)), key=lambda at: (ordinals[at] not in keys, -round(likely[at], 4), at)):
+        needed = first | _needed(units, at)
+        fits = sum(words[ordinal] for ordinal in needed) <= _FIRST_WORDS and likely[at] >= least
+        if not first or ordinals[at] in keys or fits:
+            first = needed
+    return first | {
+        unit.ordinal
+        for (above, unit) in pairwise(scored.unit for scored in units)
+        if above.ordinal in first and above.heading == unit.heading and _warns(unit.text)
+    }
+
+
+def _needed(units: Sequence[ScoredUnit], at: int) -> set[int]:
+    """Return the ordinals of the units without which the one at this place is torn out: itself, all steps of
+    its list, and the units that introduce them."""
+    begin = end = at
+    if units[at].unit.kind is UnitKind.STEP:
+        heading, introduced = units[at].unit.heading, {units[at].unit.ordinal}
+
+        def is_of_list(unit: Unit) -> bool:
+            return unit.heading == heading and (unit.kind is UnitKind.STEP or unit.parent in introduced)
+
+        while begin > 0 and is_of_list(units[begin - 1].unit):
+            begin -= 1
+            introduced.add(units[begin].unit.ordinal)
+        while end + 1 < len(units) and is_of_list(units[end + 1].unit):
+            end += 1
+            introduced.add(units[end].unit.ordinal)
+    needed = {scored.unit.ordinal for scored in units[begin : end + 1]}
+    parents = {scored.unit.parent for scored in units[begin : end + 1]}
+    return needed | {scored.unit.ordinal for scored in units if scored.unit.ordinal in parents}
 
 
 def _warns(text: str) -> bool:
@@ -319,7 +371,8 @@ def _marker(unit: Unit) -> str:
 def _continues(before: Unit, unit: Unit) -> bool:
     """Return whether two units are in one paragraph, list or table. Between paragraphs is a blank line."""
     if unit.kind is UnitKind.SENTENCE:
-        return before.kind is UnitKind.SENTENCE and unit.span.start - before.span.end < _BLANK_LINE
+        is_next = 0 <= unit.span.start - before.span.end < _BLANK_LINE
+        return before.kind is UnitKind.SENTENCE and is_next
     return before.kind is unit.kind
 
 
@@ -335,12 +388,13 @@ class PartQuote:
     offered: tuple[Offered, ...]
     """What options have: in place of the section, or beside it."""
     section: Section | None = None
-    """Of the best document. It is set also where the gate found nothing near, for evaluation: ``is_found``
-    says whether it may be shown."""
+    """Of the best document."""
     also: Section | None = None
     """Of the second document, where its score is near the best one's."""
     differing: tuple[Section, ...] = ()
     """Rows of other documents that contradict a row of the section: the same thing with another value."""
+    has_named_row: bool = False
+    """Whether a row of the section's document holds much of the question: then it is not in doubt."""
     degraded: tuple[str, ...] = ()
     """Steps that were left out because they failed or were late."""
 
@@ -360,11 +414,39 @@ class PartQuote:
 
     @property
     def is_found(self) -> bool:
-        """Whether there is something to show without a model: what an option offers, or a section that is
-        near."""
-        if self.answer is not None:
-            return True
-        return self.finding.gate.passed and self.section is not None and not self.refusal
+        """Whether there is something to show without a model: what an option offers, or a section."""
+        return self.answer is not None or (self.section is not None and not self.refusal)
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the section is only the nearest one: it may answer something else. See _LEAST_CERTAIN."""
+        is_section = self.is_found and self.answer is None and not self.has_named_row
+        return is_section and self.probability < _LEAST_CERTAIN
+
+    @property
+    def features(self) -> dict[str, float]:
+        """What tells a right section from a wrong one (NEAR_FEATURES): the features of its document, and
+
+        ``margin``: score above that of the second document. ``cosine``: best cosine with the question.
+        ``section_mass``: share of the question's weight that the section has. ``undisputed``: 1.0 if no other
+        document contends. ``words``: log(1 + words of the question).
+        """
+        order, section = self.finding.order, self.section
+        best, second = order[0], next(iter(order[1:]), None)
+        margin = _NO_OTHER if second is None else best.score - second.score
+        return {
+            **best.features,
+            "margin": min(margin, _NO_OTHER),
+            "cosine": self.finding.gate.best_cosine,
+            "section_mass": 0.0 if section is None else section.mass,
+            "undisputed": float(self.is_undisputed),
+            "words": log1p(len(self.query.question.split())),
+        }
+
+    @property
+    def probability(self) -> float:
+        """The probability that the section's document answers the question (``make fit ARGS=near``)."""
+        return 1.0 / (1.0 + exp(-shipped_weights("near").score(self.features)))
 
     @property
     def is_undisputed(self) -> bool:
@@ -394,12 +476,12 @@ class ChooseSection:
 
     async def run(self, finding: Finding, call: AnswerCall) -> PartQuote:
         """Embed the likeliest units, rank the documents that were read by them, and choose the best one's
-        section, or what an option has in its place.
+        section, or what an option has in its place. A question that leans on words above gets none.
 
         Without the embedding endpoint units go by their words, and ``PartQuote.degraded`` says so. Raises
         DeadlineExceededError; SearchUnavailableError, where an option reads more.
         """
-        if finding.best is None:
+        if finding.best is None or finding.query.leans:
             return PartQuote(finding, finding.offered)
         with call.steps.step("units"):
             cosines = await self._cosines_of_units(finding, call)
@@ -452,7 +534,8 @@ class ChooseSection:
                 second, units, max_words=query.also_words, rows=self._by_units.rows(second, finding)
             )
         differ = self._differing(section, rows, others, finding) if section is not None else ()
-        return replace(part, section=section, also=also, differing=differ)
+        has_row = any(row.coverage >= NEAR_ROW_COVERAGE for row in rows)
+        return replace(part, section=section, also=also, differing=differ, has_named_row=has_row)
 
     def _differing(
         self, section: Section, named: Sequence[Row], others: Sequence[StoredDocument], finding: Finding
@@ -490,6 +573,7 @@ class ChooseSection:
 # What is shown for all questions
 
 
+NEAREST = "**Nothing certain.** Nearest:"
 DIFFERENT = "**These documents are in force and give different values. Ask which one holds.**"
 
 
@@ -652,8 +736,14 @@ class Quote:
 
     @property
     def answered(self) -> frozenset[int]:
-        """Index of each question that is answered without a model."""
+        """Index of each question for which something is shown without a model."""
         return frozenset(at for at, part in enumerate(self.parts) if part.is_found)
+
+    @property
+    def is_near(self) -> bool:
+        """Whether what is shown of documents is only near, for each question."""
+        shown = [part for part in self.parts if part.is_found]
+        return bool(shown) and all(part.is_near for part in shown)
 
     @property
     def elements(self) -> list[str]:
@@ -729,13 +819,21 @@ class MakeQuote:
         prompt: Prompt | None,
         identity: Identity,
         call: AnswerCall,
+        *,
+        of_systems: Collection[int] = (),
     ) -> Quote:
         """Choose the sections and return the quote. ``prompt``: what a model reads; the quote keeps the
         numbers of its sources and adds its own. None: no model writes. ``identity``: whose links it has.
+        ``of_systems``: indexes of the questions that a live system is asked: no section that is only near
+        stands beside its value.
 
         Raises SearchUnavailableError, DeadlineExceededError.
         """
         parts = await asyncio.gather(*(self.choose.run(finding, call) for finding in findings))
+        parts = [
+            replace(part, section=None, also=None) if at in of_systems and part.is_near else part
+            for at, part in enumerate(parts)
+        ]
         numbers = SourceList() if prompt is None else SourceList(prompt.sources)
         with call.steps.step("compose") as span:
             quote = self._compose(tuple(parts), numbers, is_written=prompt is not None)
@@ -784,8 +882,9 @@ class MakeQuote:
         """Return an option's answer to one question, or its section; nothing where its section was shown for
         an earlier question. ``opening``: Markdown before it.
 
-        Above a section stand, in this order: the days counted from the date of the question, where the
-        section limits them; that other documents give different values, where they do.
+        Above a section stand, in this order: that it is only near, with its title, and then all of it is
+        folded; the days counted from the date of the question, where the section limits them; that other
+        documents give different values, where they do.
         """
         if part.answer is not None:
             cite = composing.numbers.citing(part.finding)
@@ -794,9 +893,13 @@ class MakeQuote:
         if section is None or section.ordinals <= composing.shown.get(section.document_id, frozenset()):
             return []
         composing.note_shown(section)
+        if part.is_near:
+            opening += f"{NEAREST} {inert(shown_title(section.document.card.title))}\n\n"
+            section = replace(section, folded=section.ordinals, keys=frozenset())
+            return self._section_blocks(section, part, composing, opening=opening)
         query = part.finding.query
         lines = [scored.unit.text for scored in section.units]
-        days = self._services.counted_days(query.text, lines, at=query.at)
+        days = self._services.counted_days(query.question, lines, at=query.at)
         opening += "".join(f"{line}.\n\n" for line in days)
         if not part.differing:
             return self._section_blocks(section, part, composing, opening=opening)
@@ -878,6 +981,8 @@ class MakeQuote:
 def _is_shown_by(part: PartQuote, later: PartQuote) -> bool:
     """Return whether the section of one question has all that another one's would show."""
     if part.answer or later.answer or part.section is None or later.section is None:
+        return False
+    if part.is_near != later.is_near:
         return False
     is_same = later.section.document_id == part.section.document_id
     return is_same and later.section.ordinals <= part.section.ordinals

@@ -8,7 +8,7 @@ lack one of its values. Every other sentence is *supported* by its values; what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -42,17 +42,18 @@ class SupportChecker:
 
     Example: document 1 has one unit, "Claims\\n\\nThe Claims Desk sends the letter within 2 business days."::
 
-        checker = SupportChecker([[unit]], given=["When is it sent?"], language=language("en"))
+        checker = SupportChecker({1: [unit]}, given=["When is it sent?"], language=language("en"))
         checker.check("The Claims Desk sends it within two business days.", [(1, 1)])  # supported
         checker.check("The Claims Desk sends it within 3 business days.", [(1, 1)])  # withheld, ("3 day",)
         checker.check("The Claims Desk sends it within two business days.", [])  # check, ("no_citation",)
     """
 
     def __init__(
-        self, documents: Sequence[Sequence[str]], *, given: Sequence[str], language: Language
+        self, documents: Mapping[int, Sequence[str]], *, given: Sequence[str], language: Language
     ) -> None:
-        """``documents``: the units of each document as the prompt has them; the title and the headings of a
-        unit are lines above its text. ``given``: the conversation, what its words mean, and counted days."""
+        """``documents``: the units of each document by its number, as the prompt has them; the title and the
+        headings of a unit are lines above its text. ``given``: the conversation, what its words mean, and
+        counted days."""
         self._documents = documents
         self._given = "\n".join(given)
         self._language = language
@@ -60,8 +61,8 @@ class SupportChecker:
     def check(self, sentence: str, citations: Sequence[tuple[int, int | None]]) -> Checked:
         """Return whether documents hold the values of the sentence, and the cited units have them.
 
-        ``sentence``: without citations. ``citations``: (document, unit), both from 1 and in range; unit None
-        for the whole document.
+        ``sentence``: without citations. ``citations``: (document, unit), unit from 1 and in range; None for
+        the whole document.
         """
         plain = sentence.replace("*", "").strip()
         if foreign := self._known.missing(plain, spelled=False):
@@ -76,7 +77,7 @@ class SupportChecker:
 
     def _cited(self, document: int, unit: int | None) -> Sequence[str]:
         """Return the units that a citation names."""
-        units = self._documents[document - 1]
+        units = self._documents[document]
         return units if unit is None else (units[unit - 1],)
 
     @cached_property
@@ -84,7 +85,8 @@ class SupportChecker:
         """The values of all documents and of what is given."""
         # Each unit repeats the title and its headings: each line is read once.
         lines = (
-            dict.fromkeys(line for unit in units for line in unit.split("\n")) for units in self._documents
+            dict.fromkeys(line for unit in units for line in unit.split("\n"))
+            for units in self._documents.values()
         )
         texts = ("\n".join(line) for line in lines)
         return Values.joined([self._said, *(_values_of(text, self._language) for text in texts)])

@@ -8,7 +8,6 @@ half with its last run on main, in ``evaluation/series.jsonl``. With ``--figure`
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -26,21 +25,17 @@ from assistant.evaluation import measures
 from assistant.evaluation.comparison import MODEL, ComparedModel, comparison_rows, keep_comparisons
 from assistant.evaluation.conversations import MODEL_TRIALS
 from assistant.evaluation.judging import WrittenModel, ask_questions, recorded_lines
-from assistant.evaluation.measures import JUDGED, TITLES, Figure, FigureRow, Judged, faults, figures, paired
+from assistant.evaluation.measures import JUDGED, TITLES, Figure, FigureRow, Judged, faults, figures
 from assistant.evaluation.questions import TenantQuestions
 from assistant.evaluation.trials import trial_named
-from assistant.models.recorded import RecordedAnswer, read_recording
-from assistant.process.private_files import make_private_folder, write_private
+from assistant.models.recorded import read_recording
 from assistant.tenant.prices import load_prices
 from assistant.terminal.loading import loaded
 from assistant.terminal.local import LocalRuntime, committed, open_services
 from assistant.terminal.terminal import GlobalOptions, Terminal, table
 
 app = typer.Typer(add_completion=False)
-_CHANGED_SHOWN = 20
-"""Questions that are listed as right in one of two runs only."""
 _HEADINGS = ("measure", "value", "95 of 100", "questions", "asked", "")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 
 
 @app.command(name="evaluate")
@@ -56,18 +51,16 @@ def evaluate_command(
     show: Annotated[
         bool, Option("--show", help="Print the misses of a *-tuning figure, or of a tenant's tuning half.")
     ] = False,
-    against: Annotated[str | None, Option(metavar="NAME", help="Compare with this stored run.")] = None,
     questions: Annotated[
         Path | None, Option(metavar="FILE.jsonl", help="Ask your own questions (docs/evaluation.md).")
     ] = None,
-    name: Annotated[str | None, Option(metavar="NAME", help="Store the run under this name.")] = None,
     accept: Annotated[bool, Option("--accept", help="Add the result to evaluation/series.jsonl.")] = False,
     record: Annotated[
         Path | None,
-        Option(metavar="FILE", help="Let the tenant's own model write, and add what it writes to FILE."),
-    ] = None,
-    replay: Annotated[
-        list[Path] | None, Option(metavar="FILE", help="Play recorded answers in place of a model.")
+        Option(
+            metavar="FILE",
+            help="With --figure: let the tenant's own model write, and add what it writes to FILE.",
+        ),
     ] = None,
     model: Annotated[list[str] | None, Option("--model", metavar="[ARTIFACT=]MODEL", help=MODEL)] = None,
 ) -> None:
@@ -76,13 +69,13 @@ def evaluate_command(
         raise typer.BadParameter("Give either --tenant T or --figure NAME.")
     options = GlobalOptions.of(context)
     if not figure:
-        plan = EvaluationPlan(
-            tuple(tenant or ()), against, questions, name, accept, record, tuple(replay or ())
-        )
+        if record is not None:
+            raise typer.BadParameter("--record takes --figure, such as conversations-tuning.")
+        plan = EvaluationPlan(tuple(tenant or ()), questions, accept)
         if model:
             plan = replace(plan, models=compared_models(options, plan, model))
         evaluate(options, plan, show=show)
-    elif any((against, questions, name, accept, replay, model)):
+    elif any((questions, accept, model)):
         raise typer.BadParameter("--figure takes --show, --record and the options of every command alone.")
     else:
         measure_figures(options, figure, show=show, record=record)
@@ -93,62 +86,24 @@ class EvaluationPlan:
     """The command's options, but for --figure and --show."""
 
     tenants: tuple[str, ...]
-    against: str | None = None
-    """Name of a stored run to compare with."""
     questions: Path | None = None
     """A file in place of the committed ones; then there is no comparison with the series."""
-    name: str | None = None
-    """Name under which the run is stored; None: made of the tenants and the time."""
     accepts: bool = False
     """Whether the run is added to the series, and compared with nothing."""
-    record: Path | None = None
-    """File that the answers of the tenants' model are written to."""
-    replay: tuple[Path, ...] = ()
-    """Recordings that are played in place of a model."""
     models: tuple[ComparedModel, ...] = ()
     """Models that are asked in turn, in place of the tenant's, and compared."""
 
-    def model(self, services: TenantServices) -> WrittenModel | None:
-        """Return the model that writes for a tenant; None where answers are only quoted.
-
-        Raises ConfigurationError where no model writes for the tenant whose answers shall be recorded, or
-        where a recording has an invalid line.
-        """
-        if self.replay:
-            return WrittenModel.of_recording(read_recording(self.replay))
-        if self.record is None:
-            return None
-        writer = services.writer
-        if not writer.model.writes_answers:
-            raise ConfigurationError(
-                f"--record needs a model, and none writes for {services.tenant.name}. "
-                "Choose one: assistant models use. Or play a recording: --replay FILE."
-            )
-        return WrittenModel(writer.generator, writer.token_counter, writer.model.model_id, {})
-
-    def keep(self, lines: Iterable[RecordedAnswer]) -> None:
-        """Add the lines to ``record``, if given."""
-        if self.record is not None:
-            with self.record.open("a", encoding="utf-8") as file:
-                file.writelines(line.model_dump_json() + "\n" for line in lines)
-
     def check(self) -> None:
         """Raise ConfigurationError for options that contradict each other."""
-        if self.name is not None and not _NAME.fullmatch(self.name):
-            raise ConfigurationError(
-                f"--name {self.name}: use letters, digits, dots, hyphens and underscores."
-            )
         if self.questions is not None and len(self.tenants) > 1:
             raise ConfigurationError("--questions takes one --tenant: its documents answer them.")
-        if self.record is not None and self.replay:
-            raise ConfigurationError("--record asks a model and --replay plays one: give one of them.")
         if self.accepts and self.questions is not None:
             raise ConfigurationError("--accept needs all committed questions: leave --questions out.")
 
 
 def evaluate(options: GlobalOptions, plan: EvaluationPlan, *, show: bool = False) -> None:
-    """Ask the questions, judge and store the answers, print the measures. Exits with status 1 if a measure
-    fell by more than its noise, or if no measure may rest on the run.
+    """Ask the questions, judge the answers, print the measures. Exits with status 1 if a measure fell by more
+    than its noise, or if no measure may rest on the run.
 
     ``show``: print the misses of the tuning half too.
     """
@@ -156,24 +111,18 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan, *, show: bool = False
     terminal, report = Terminal(), _Report(options)
     folder = committed(options)
     questions = questions_of(options, plan)
-    evaluations_dir = options.state_dir / "evaluations"
-    against = None if plan.against is None else measures.read_run(evaluations_dir, plan.against)
     series = folder / "series.jsonl"
     last = {} if plan.accepts or plan.questions or plan.models else measures.last_of_series(series)
     with loaded(options, terminal, questions, command="assistant evaluate") as runtime:
-        run = asyncio.run(run_questions(runtime, questions, plan))
-    make_private_folder(evaluations_dir)
-    write_private(measures.run_path(evaluations_dir, run.name), run.model_dump_json().encode())
+        runs = asyncio.run(run_questions(runtime, questions, plan))
     if plan.models:
-        _show_compared(options, plan, run)
+        _show_compared(options, plan, runs)
         return
-    for tenant in run.tenants:
+    for tenant in runs:
         figure = tenant_figure(tenant, last.get(tenant.tenant))
         report.add(tenant.tenant, figure, tenant.results, figure.rows(tenant.held_out), show=show)
-        if not options.json:
-            show_changes(terminal, against, tenant)
     if plan.accepts:
-        lines = (measures.SeriesRun.of(tenant, made_on=run.made_at.date()) for tenant in run.tenants)
+        lines = (measures.SeriesRun.of(tenant, made_on=datetime.now(UTC).date()) for tenant in runs)
         with series.open("a", encoding="utf-8") as file:
             file.writelines(line.model_dump_json() + "\n" for line in lines)
         terminal.say(f"{series} ends with this run now")
@@ -187,8 +136,8 @@ def compared_models(
     go with."""
     if len(plan.tenants) != 1 or len(set(names)) < len(names):
         raise typer.BadParameter("--model takes one --tenant, and each model once.")
-    if any((plan.against, plan.accepts, plan.record, plan.replay)):
-        raise typer.BadParameter("--model takes --tenant, --questions and --name alone.")
+    if plan.accepts:
+        raise typer.BadParameter("--model takes --tenant and --questions alone.")
     (tenant,) = plan.tenants
     config = options.tenant(tenant)
     region = config.deployment.region if config.deployment else None
@@ -222,24 +171,23 @@ def _priced(options: GlobalOptions, tenant: str, model: ComparedModel) -> Compar
     return replace(model, usd_per_hour=price and price.usd)
 
 
-def _show_compared(options: GlobalOptions, plan: EvaluationPlan, run: measures.Run) -> None:
+def _show_compared(options: GlobalOptions, plan: EvaluationPlan, runs: Sequence[measures.TenantRun]) -> None:
     """Print one table of the compared models, and write the comparisons into manifests. Exits with status 1,
     and writes none, if no measure may rest on the run."""
     names = [model.name for model in plan.models]
-    by_model = dict(zip(names, (row.held_out for row in run.tenants), strict=True))
-    if not options.writes({"name": run.name, "models": by_model, "titles": TITLES}):
-        rows = comparison_rows(run.tenants)
+    by_model = dict(zip(names, (row.held_out for row in runs), strict=True))
+    if not options.writes({"models": by_model, "titles": TITLES}):
+        rows = comparison_rows(runs)
         Terminal().out.print(table("mean [95 of 100] of questions", *names, right=names, rows=rows))
-    if wrong := [fault for row in run.tenants for fault in faults(row.results)]:
+    if wrong := [fault for row in runs for fault in faults(row.results)]:
         for fault in wrong:
             Terminal().warn(fault, "bold red")
         raise typer.Exit(1)
-    keep_comparisons(plan.models, run.tenants, artifacts=_artifacts(options))
+    keep_comparisons(plan.models, runs, artifacts=_artifacts(options))
 
 
 def tenant_figure(run: measures.TenantRun, last: measures.SeriesRun | None) -> Figure:
-    """Return the figure of all questions of a tenant: what the last run on main asks of its measures, and
-    that a recording plays.
+    """Return the figure of all questions of a tenant: what the last run on main asks of its measures.
 
     ``last``: None where the run is compared with none.
     """
@@ -248,8 +196,6 @@ def tenant_figure(run: measures.TenantRun, last: measures.SeriesRun | None) -> F
         changed = run.questions_sha256 != last.questions_sha256
         title += f", beside main on {last.made_on}" + (": the questions changed since" if changed else "")
     least, most = ({} if last is None else last.bounds(better) for better in (1, -1))
-    if any("plays" in row.values for row in run.results):
-        least["plays"] = 1 - measures.MOST_STALE
     return Figure(
         title=title, run="answers", tenants=(run.tenant,), questions=(), half=JUDGED, least=least, most=most
     )
@@ -291,33 +237,6 @@ class _Report:
             raise typer.Exit(1)
 
 
-def show_changes(terminal: Terminal, against: measures.Run | None, after: measures.TenantRun) -> None:
-    """Print the paired differences of the held-out half that are not zero, and the questions that changed.
-
-    ``against``: the stored run to compare with; nothing is printed for None.
-    """
-    if against is None:
-        return
-    if (before := against.of(after.tenant)) is None:
-        terminal.say(f"{against.name} did not ask {after.tenant}")
-        return
-    rows = [
-        (TITLES[name], f"{difference.value:+.3f}", f"{difference.low:+.3f} to {difference.high:+.3f}")
-        for name, difference in paired(before.results, after.results).items()
-        if difference.low or difference.high
-    ]
-    title = f"against {against.name}: differences of the held-out half, question by question"
-    terminal.show(title if rows else f"No measure differs from {against.name}.", "bold")
-    if rows:
-        terminal.out.print(table("measure", "difference", "95 of 100", right=_HEADINGS[2:3], rows=rows))
-    old = {result.id: result for result in before.results}
-    changed = [row.id for row in after.results if row.id in old and row.is_right != old[row.id].is_right]
-    more = len(changed) - _CHANGED_SHOWN
-    if changed:
-        listed = ", ".join(changed[:_CHANGED_SHOWN]) + (f" and {more} more" if more > 0 else "")
-        terminal.show(f"Right in one of the two only: {listed}")
-
-
 def questions_of(options: GlobalOptions, plan: EvaluationPlan) -> dict[str, TenantQuestions]:
     """Read each tenant's questions. Raises NotFoundError, ConfigurationError naming file and line."""
     by_tenant: dict[str, TenantQuestions] = {}
@@ -335,42 +254,31 @@ def questions_of(options: GlobalOptions, plan: EvaluationPlan) -> dict[str, Tena
 
 async def run_questions(
     runtime: LocalRuntime, asked: Mapping[str, TenantQuestions], plan: EvaluationPlan
-) -> measures.Run:
-    """Ask each tenant's questions, and return the measured run. Adds the answers to ``plan.record``, if
-    given."""
-    made_at = datetime.now(UTC)
-    tenants: list[measures.TenantRun] = []
-    async with open_services(runtime, list(asked), generates=plan.record is not None) as opened:
+) -> list[measures.TenantRun]:
+    """Ask each tenant's questions, and return the measured runs: one for each model, if the plan has some."""
+    runs: list[measures.TenantRun] = []
+    async with open_services(runtime, list(asked), generates=False) as opened:
         for tenant, questions in asked.items():
             services = opened[tenant]
             if not plan.models:
-                tenants.append(await _tenant_run(runtime, services, questions, plan.model(services), plan))
+                runs.append(await _tenant_run(runtime, services, questions))
             for compared in plan.models:
                 async with AsyncExitStack() as stack:
                     model, of_model = await compared.opened(services, stack)
-                    tenants.append(await _tenant_run(runtime, of_model, questions, model, plan))
-    name = plan.name or f"{'-'.join(asked)}-{made_at:%Y%m%d-%H%M%S}"
-    return measures.Run(name=name, made_at=made_at, tenants=tuple(tenants))
+                    runs.append(await _tenant_run(runtime, of_model, questions, model))
+    return runs
 
 
 async def _tenant_run(
     runtime: LocalRuntime,
     services: TenantServices,
     questions: TenantQuestions,
-    model: WrittenModel | None,
-    plan: EvaluationPlan,
+    model: WrittenModel | None = None,
 ) -> measures.TenantRun:
     tenant = services.tenant.name
     with runtime.terminal.counting(f"asking {tenant}", "questions") as show:
-        results, recorded = await ask_questions(services, questions, model, show=show)
-    plan.keep(recorded)
-    return measures.TenantRun(
-        tenant=tenant,
-        questions_sha256=questions.sha256,
-        writer="" if model is None else model.name,
-        writer_sha256=services.writer.model.digest if plan.record is not None else None,
-        results=tuple(results),
-    )
+        results = await ask_questions(services, questions, model, show=show)
+    return measures.TenantRun(tenant=tenant, questions_sha256=questions.sha256, results=tuple(results))
 
 
 # --- figures by name -------------------------------------------------------------------------------------
@@ -405,37 +313,41 @@ def measure_figures(
 async def _measured(
     runtime: LocalRuntime, figure: Figure, folder: Path, tenant: str, *, record: Path | None
 ) -> Sequence[Judged]:
-    """Ask one tenant what a figure asks."""
-    played = () if figure.recording is None or record else (folder / figure.recording.format(tenant=tenant),)
-    plan = EvaluationPlan((tenant,), record=record if figure.recording else None, replay=played)
+    """Ask one tenant what a figure asks, and add what its model writes to ``record``."""
+    paths = figure.paths(folder, tenant=tenant)
     if figure.run == "answers":
-        return await _answers(runtime, figure, folder, plan)
+        (path,) = paths
+        half = TenantQuestions.of(path, asks=lambda row: figure.half in (None, row.split))
+        (run,) = await run_questions(runtime, {tenant: half}, EvaluationPlan((tenant,)))
+        return run.results
     if figure.run == "routing":
         await learn_first_router(runtime, tenant=tenant)
-    paths, generates = figure.paths(folder, tenant=tenant), figure.run == "written_live" or plan.record
-    async with open_services(runtime, [tenant], generates=bool(generates)) as opened:
+    ask = MODEL_TRIALS.get(figure.run)
+    generates = ask is not None and record is not None
+    async with open_services(runtime, [tenant], generates=generates) as opened:
         services = opened[tenant]
-        if (ask := MODEL_TRIALS.get(figure.run)) is None:
+        if ask is None:
             return await trial_named(figure.run)(services, paths)
-        if (model := plan.model(services)) is None:
-            raise ConfigurationError(
-                f"{figure.title}: it needs a recording. Correct evaluation/figures.toml."
-            )
+        model = writing_model(services, figure, folder, live=record is not None)
         asked = await ask(services, model, paths)
-        plan.keep(line for row in asked for line in recorded_lines(row.id, row.calls, model=model.name))
+        if record is not None:
+            with record.open("a", encoding="utf-8") as file:
+                for row in asked:
+                    lines = recorded_lines(row.id, row.calls, model=model.name)
+                    file.writelines(line.model_dump_json() + "\n" for line in lines)
         return [judged for row in asked for judged in row.judged]
 
 
-async def _answers(
-    runtime: LocalRuntime, figure: Figure, folder: Path, plan: EvaluationPlan
-) -> Sequence[Judged]:
-    """Ask the questions of a figure as ``evaluate --tenant`` does: of its half alone, and with a recording
-    only those that it has an answer to."""
-    (tenant,) = plan.tenants
-    (path,) = figure.paths(folder, tenant=tenant)
-    recorded = {line.id for line in read_recording(plan.replay)} if plan.replay else None
-    questions = TenantQuestions.of(
-        path, asks=lambda row: figure.half in (None, row.split) and (recorded is None or row.qid in recorded)
-    )
-    run = await run_questions(runtime, {tenant: questions}, plan)
-    return run.tenants[0].results
+def writing_model(services: TenantServices, figure: Figure, folder: Path, *, live: bool) -> WrittenModel:
+    """Return the tenant's own model, or the figure's recording. Raises ConfigurationError where there is
+    none."""
+    writer = services.writer
+    if not live:
+        recording = (figure.recording or "").format(tenant=services.tenant.name)
+        return WrittenModel.of_recording(read_recording([folder / recording]))
+    if not writer.model.writes_answers:
+        raise ConfigurationError(
+            f"--record needs a model, and none writes for {services.tenant.name}. "
+            "Choose one: assistant models use."
+        )
+    return WrittenModel(writer.generator, writer.token_counter, writer.model.model_id)

@@ -56,7 +56,6 @@ def routing(
     context: typer.Context,
     tenant: Tenant,
     questions: Annotated[list[Path] | None, Option(metavar="FILE", help=LABELLED)] = None,
-    dry_run: Annotated[bool, Option("--dry-run", help="Learn and measure; store nothing.")] = False,
     rollback: Annotated[bool, Option("--rollback", help="Take the live router back instead.")] = False,
 ) -> None:
     """Learn how much each source matters for a question; what routes better than keywords serves."""
@@ -70,11 +69,11 @@ def routing(
     if not paths:
         names = " or ".join(_ROUTING_FILES)
         raise ConfigurationError(f"evaluation/{tenant} has no {names}: name a file with --questions.")
-    learn = partial(_learn_router, options, paths=paths, dry_run=dry_run)
+    learn = partial(_learn_router, options, paths=paths)
     release = _with_services(options, tenant, learn)
     report = routing_report_of(release.content)
     shown = report.model_dump() | {"artifact_hash": release.content.artifact_hash}
-    _show_release(options, release, shown, dry_run=dry_run)
+    _show_release(options, release, shown)
 
 
 def _roll_back(options: GlobalOptions, tenant: str) -> None:
@@ -115,9 +114,9 @@ async def learn_first_router(runtime: LocalRuntime, *, tenant: str) -> Release |
 
 
 async def _learn_router(
-    options: GlobalOptions, services: TenantServices, *, paths: Sequence[Path], dry_run: bool = False
+    options: GlobalOptions, services: TenantServices, *, paths: Sequence[Path]
 ) -> Release:
-    """Learn a router from the files' questions, and store it as a release unless ``dry_run``.
+    """Learn a router from the files' questions, and store it as a release.
 
     It learns from the questions without names of items, as the service routes them.
     """
@@ -144,7 +143,6 @@ async def _learn_router(
             [LabelledQuestion(text, vectors[text], row.sources, row.group) for row, text in routed],
             RouterReleases(desk, clock=SystemClock()),
             questions_sha256=sha256(b"".join(path.read_bytes() for path in paths)).hexdigest(),
-            dry_run=dry_run,
         )
 
 
@@ -210,15 +208,13 @@ def _with_services(
         return asyncio.run(run())
 
 
-def _show_release(
-    options: GlobalOptions, release: Release, shown: Mapping[str, Any], *, dry_run: bool
-) -> None:
+def _show_release(options: GlobalOptions, release: Release, shown: Mapping[str, Any]) -> None:
     """Print a new release, and ``shown`` about it. Exits with status 1 where the release was refused."""
     state = release.content.state
     if not options.writes(_as_json(release)):
-        Terminal().show(f"{release.name}: {'dry run, nothing is stored' if dry_run else state.value}", "bold")
+        Terminal().show(f"{release.name}: {state.value}", "bold")
         Terminal().fields(shown)
-    if state is ReleaseState.REFUSED and not dry_run:
+    if state is ReleaseState.REFUSED:
         raise typer.Exit(1)
 
 

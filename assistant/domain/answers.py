@@ -113,11 +113,13 @@ class Mode(StrEnum):
 
 
 class Certainty(StrEnum):
-    """Of a written answer. What is quoted is near the question; whether it answers, the agent sees."""
+    """How certain an answer is."""
 
     ANSWERED = "answered"
+    """Of a written answer alone: whether a quoted section answers, the agent sees."""
     POSSIBLY = "possibly"
-    """The agent must check it: a sentence is missing or none is supported, or its sources are not whole."""
+    """Of a written answer that the agent must check: a sentence is missing or none is supported, or its
+    sources are not whole. Of a quoted one that is only the nearest."""
 
 
 class Correction(PublicModel):
@@ -339,9 +341,6 @@ class OfferedAnswer(PublicModel):
     """Number of the source that it is."""
 
 
-QuestionKind = Literal["rule", "fact", "compare", "recommend", "opinion", "live"]
-
-
 class Reading(PublicModel):
     """How a message was read: made once, before the search. Nothing below it parses the message again."""
 
@@ -349,17 +348,19 @@ class Reading(PublicModel):
     """``model``: only in records from before 0.3.0, whose texts a model may have written."""
     questions: tuple[str, ...]
     """The questions of the message, at least one, in the agent's words."""
-    search_text: str
-    """Stands alone: what is searched, with what the conversation adds."""
+    search_text: str = Field(default="", exclude=True)
+    """Read from older records, and ignored: the question below the one before it."""
     leans: bool = False
-    """Whether the message makes sense only after the question before it."""
-    kind: QuestionKind = "rule"
+    """Whether the message makes sense only after the question before it: without a model nothing is
+    searched."""
+    kind: str = Field(default="", exclude=True)
+    """Read from older records, and ignored."""
     asks: bool = Field(default=True, exclude_if=lambda asks: asks)
     """False for a greeting or thanks: no document need answer it. Omitted otherwise."""
     items: tuple[str, ...] = ()
     """Ids of the catalogue's items that the message names."""
-    ids: tuple[str, ...] = ()
-    """Numbers and codes that name one thing each, such as an order or a reject code."""
+    ids: tuple[str, ...] = Field(default=(), exclude=True)
+    """Read from older records, and ignored: numbers and codes."""
     elements: tuple[str, ...] = ()
     """Live elements that the message asks for, by name."""
     language: str | None = Field(default=None, exclude_if=lambda code: code is None)
@@ -470,9 +471,8 @@ class ReplyCheck(PublicModel):
     """What is wrong with a text for a patient, by the lines and live values of its answer."""
 
     kind: Literal["not_held", "reckoned", "contradicts", "missing"]
-    """``not_held``: nothing holds its ``values``, or the sentence. ``reckoned``: no line has its ``values``,
-    and code derived them from lines, as a date or a sum: it is shown and stops nothing. ``contradicts``: a
-    line says the opposite of the sentence, by a model alone. ``missing``: of older records."""
+    """``not_held``: nothing holds its ``values``, or the sentence. ``contradicts``: a line says the opposite
+    of the sentence, by a model alone. ``reckoned``, ``missing``: of older records."""
     start: int = 0
     end: int = 0
     """[start, end) in the text; the sentence."""
@@ -486,7 +486,7 @@ class ReplyCheck(PublicModel):
     @classmethod
     def found(
         cls,
-        kind: Literal["not_held", "reckoned", "contradicts"],
+        kind: Literal["not_held", "contradicts"],
         values: tuple[str, ...],
         *,
         words: str,
@@ -498,11 +498,6 @@ class ReplyCheck(PublicModel):
         name = hashlib.sha256(json.dumps([kind, values, words]).encode()).hexdigest()[:FINDING_ID]
         return cls(kind=kind, start=start, end=start + len(words), values=values, line=line, id=name)
 
-    @property
-    def stops(self) -> bool:
-        """Whether an agent must look at the finding before the text is sent."""
-        return self.kind != "reckoned"
-
 
 class AnswerEnding(PublicModel):
     """How an answer ended, as its last event, its whole form and its record say it."""
@@ -510,8 +505,8 @@ class AnswerEnding(PublicModel):
     mode: Mode | None = None
     """None where there is no text, and in records of schema version 1."""
     certainty: Certainty | None = None
-    """How sure a written answer is. None where nothing was written; in records of earlier releases quoted
-    answers have one, too."""
+    """None where nothing was written, and for a quoted section that is more than the nearest one; in records
+    of earlier releases these have one, too."""
     fallback: str | None = None
     """Why quotes took the place of written text: a code."""
     also: tuple[AlsoPossible, ...] = ()
@@ -536,8 +531,6 @@ class AnswerEnding(PublicModel):
     change. Omitted when there are none, so that an older release can read the record."""
     checks: tuple[ReplyCheck, ...] = Field(default=(), exclude_if=lambda checks: not checks)
     """What is wrong with a reply. ``degraded`` has ``reply_check`` where the model did not read it."""
-    reply_of: RecordId | None = Field(default=None, exclude_if=lambda answer_id: answer_id is None)
-    """The answer that the agent asks a reply from ("What do I tell him?"): a client opens its reply."""
 
 
 class BegunAnswer(PublicModel):
@@ -562,7 +555,7 @@ class BegunAnswer(PublicModel):
     """When the last message of a chat was written, where the request says it."""
     question: str
     retrieval_question: str
-    """The search text: a follow-up may include the previous question."""
+    """The search text, with meanings of its words; in older records with the question before it."""
     filters: SearchFilters
     labels: tuple[str, ...]  # access labels of the agent, sorted
     follows: RecordId | None = None
@@ -638,6 +631,8 @@ class AnswerRecord(BegunAnswer, EndedAnswer):
     """Read from records before 0.3.0, and ignored: the share of conversations that a ranker on trial had."""
     reply_draft: str | None = Field(default=None, exclude=True)
     """Read from older records, and ignored: what a document said to the patient."""
+    reply_of: RecordId | None = Field(default=None, exclude=True)
+    """Read from older records, and ignored: the answer that the agent asked a reply from."""
 
     @classmethod
     def of(cls, begun: BegunAnswer, ended: EndedAnswer) -> AnswerRecord:
@@ -659,17 +654,19 @@ class AnswerRecord(BegunAnswer, EndedAnswer):
     def is_gap(self) -> bool:
         """Whether a document could have answered the question, and none did.
 
-        Not an emergency, a greeting or thanks, and not where a live system was asked ("Where is order 4711?")
-        or has to know more (``clarify``: "Which order?"): no document says that.
+        Not an emergency, a greeting or thanks, a question that makes no sense alone, and not where a live
+        system was asked ("Where is order 4711?") or has to know more (``clarify``: "Which order?"): no
+        document says that.
         """
         reading = self.reading
-        asks = reading is None or (reading.asks and not reading.elements)
+        asks = reading is None or (not reading.elements and reading.asks and not reading.leans)
         return self.is_unanswered and asks and not (self.red_flags or self.clarify)
 
     @property
     def is_unanswered(self) -> bool:
-        """Whether the knowledge base had no answer, though it was complete."""
-        return self.finish_reason is FinishReason.NO_EVIDENCE and not self.loading
+        """Whether the knowledge base had no certain answer, though it was complete."""
+        is_near = self.mode is Mode.QUOTED and self.certainty is Certainty.POSSIBLY
+        return (self.finish_reason is FinishReason.NO_EVIDENCE or is_near) and not self.loading
 
     def sight(self) -> AccessEntry:
         """Return the access entry of the agent who asked.
@@ -786,12 +783,12 @@ class Sent(PublicModel):
 
 
 class OfConversation(PublicModel):
-    """The conversation that a text for the patient belongs to, as it was sent with the answer's question. It
-    is not recorded, so it comes with each request; without it the text is read below the answer's question
-    alone."""
+    """The conversation that a text for the patient belongs to, as it was sent with the answer's question. The
+    record has its question alone, of turns the customer's last words, so it comes with each request; without
+    it the text is read below that."""
 
     question: str = Field(default="", max_length=MAX_QUESTION_CHARACTERS, repr=False)
-    """What the agent asked, or the chat that was pasted."""
+    """What the agent asked."""
     turns: tuple[ChatTurn, ...] = Field(default=(), max_length=200, repr=False)
     """The chat, oldest first."""
 

@@ -32,10 +32,10 @@ MODEL = (
 )
 _ENDPOINT = "endpoint:"
 _NAMES = [measure.name for measure in MEASURES]
-_OF_MODELS = _NAMES[_NAMES.index("plays") + 1 :]
+_OF_MODELS = _NAMES[_NAMES.index("written_right") :]
 """Measures of what a model wrote; those before are of the quotes, which all models share."""
-_JUDGED_PREFIXES = ("written", "unchanged")
-"""Begin the names of the measures by which a tuned model may be worse."""
+_JUDGED_PREFIX = "written"
+"""Begins the names of the measures by which a tuned model may be worse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class ComparedModel:
         generation = services.tenant.generation.model_copy(update=update)
         tenant = services.tenant.model_copy(update={"generation": generation})
         price = self.usd_per_hour
-        model = WrittenModel(writer.generator, writer.token_counter, self.name, {}, usd_per_hour=price)
+        model = WrittenModel(writer.generator, writer.token_counter, self.name, usd_per_hour=price)
         return model, replace(services, tenant=tenant, writer=writer)
 
 
@@ -125,7 +125,7 @@ def keep_comparisons(models: Sequence[ComparedModel], runs: Sequence[TenantRun],
                 "better_by": {
                     measure.title: _better_by(change, better=measure.better)
                     for measure in MEASURES
-                    if measure.better and measure.name.startswith(_JUDGED_PREFIXES)
+                    if measure.better and measure.name.startswith(_JUDGED_PREFIX)
                     if (change := differences.get(measure.name)) is not None
                 },
             }

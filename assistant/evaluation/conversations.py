@@ -189,7 +189,7 @@ def _marks(exchange: Exchange) -> Iterator[bool]:
     checked, reply = exchange.answer.checked, exchange.reply
     yield from (sentence.verdict != "held" for sentence in (checked.sentences if checked else ()))
     if reply is not None and not reply.degraded:
-        marked = {check.start for check in reply.checks if check.stops}
+        marked = {check.start for check in reply.checks}
         yield from (span.start in marked for span in split_sentences(reply.text))
 
 

@@ -1,9 +1,9 @@
 """Asks questions through the answer path, and judges what it prepared and what reaches the agent.
 
 ``ask_questions`` asks all of a tenant's. ``Observer`` takes no model; ``WrittenAnswers`` takes one that
-writes, live or recorded. Values are by name of a measure: ``measures.MEASURES`` says what each is.
+writes. Values are by name of a measure: ``measures.MEASURES`` says what each is.
 
-    judged, recorded = await ask_questions(services, TenantQuestions.of(path), model)
+    judged = await ask_questions(services, TenantQuestions.of(path), model)
     figures(judged)["right"].value  # 0.63
 
 - Gold: excerpts of documents that together are the answer (``EvaluationQuestion.gold``).
@@ -24,12 +24,13 @@ from assistant.answer.answer import AnswerQuestion
 from assistant.answer.call import AnswerCall, Steps
 from assistant.answer.events import Checked, Done, SentenceEnded, Token
 from assistant.answer.find import Finding
+from assistant.answer.heads import Heads
 from assistant.answer.offers import QuotedBlock
 from assistant.answer.plan import Nothing, Plan, Quoted, Written
 from assistant.answer.request import MAX_EARLIER_CHARACTERS, AnswerRequest, ChatQuestion
 from assistant.answer.section import PartQuote
 from assistant.answer.services import AnswerWriter, TenantServices
-from assistant.domain.answers import Certainty, FinishReason, Mode, ReplyCheck
+from assistant.domain.answers import Certainty, ReplyCheck
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import (
     VECTOR_LEG_WEIGHT,
@@ -42,8 +43,8 @@ from assistant.domain.documents import (
 from assistant.domain.documents import reciprocal_rank_fusion as fuse
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.identity import CareContext, Identity, Role
-from assistant.evaluation.measures import JUDGED, Judged
-from assistant.evaluation.questions import EvaluationQuestion, TenantQuestions, draw
+from assistant.evaluation.measures import Judged
+from assistant.evaluation.questions import EvaluationQuestion, TenantQuestions
 from assistant.models.recorded import (
     CONTEXT_TOKENS,
     MAX_TOKENS,
@@ -152,6 +153,8 @@ class Observer:
         self._services = replace(services, writer=writer, live=live, revisions=None)
         """The tenant's services without a model that writes and without live systems."""
         self._answer = AnswerQuestion(self._services)
+        embedding_model = services.tenant.embedding.model
+        self._heads = Heads(self._answer.adaptations.now.vocabulary, embedding_model=embedding_model)
         self._read: dict[str, StoredDocument] = {}
         """Documents that were read, by id: a run asks for the same ones again and again."""
 
@@ -190,7 +193,12 @@ class Observer:
 
     async def judge(self, observed: Observed) -> Judged:
         """Return one question's result. An answerable question for which nothing is shown is wrong."""
-        question, shown = observed.question, observed.plan.quote
+        question, shown, reading = observed.question, observed.plan.quote, observed.plan.basis.reading
+        leans = float(self._heads.leans(reading.kept.questions[0], reading.vectors))
+        told = {"follow_up_told" if question.kind == "follow_up" else "full_told": leans}
+        if reading.kept.leans:  # not searched
+            miss = f"{question.qid}: {question.question} | to be asked in full"
+            return Judged(question.qid, question.document, {**told, "right": 0.0}, miss, observed.degraded)
         ranked = [[candidate.document_id for candidate in part.finding.order] for part in shown.parts]
         fused = [
             rrf_documents(part.finding.retrieved, leg_size=self._services.tenant.retrieval.leg_size)
@@ -198,7 +206,7 @@ class Observer:
         ]
         is_found = _is_found(observed)
         quote = _text(_shown_units(shown.blocks))
-        values = {"refused" if question.answerable else "true_refused": float(not is_found)}
+        values = {**told, "near" if question.answerable else "true_near": float(shown.is_near)}
         if is_found:
             values |= quote_faults(shown.blocks, [each for part in shown.parts for each in quotable(part)])
         if question.telltale:
@@ -370,18 +378,6 @@ def _is_found(observed: Observed) -> bool:
     return any(part.is_found or at in live for at, part in enumerate(observed.plan.quote.parts))
 
 
-def shown_quotes(observed: Observed) -> tuple[object, ...]:
-    """Return whether anything is shown, and the quoted section of each part (None without one).
-
-    Only for comparison: equal for two observations that show an agent the same.
-    """
-    sections = [part.section for part in observed.plan.quote.parts]
-    quotes = [
-        each and (each.document_id, [chosen.unit for chosen in each.units], each.keys) for each in sections
-    ]
-    return _is_found(observed), quotes
-
-
 def _units(document: StoredDocument) -> list[Unit]:
     return [unit for passage in document.passages for unit in passage.units]
 
@@ -417,25 +413,16 @@ class WrittenModel:
     generator: AnswerGenerator
     counter: TokenCounter
     name: str
-    recorded: Mapping[str, Mapping[str, str]]
-    """By ``qid`` the recorded answers, each by the SHA-256 of its prompt; empty for a live model."""
-    replies: frozenset[str] = frozenset()
-    """``qid`` of the questions with a recorded reply to the patient."""
     usd_per_hour: float | None = None
     """Price of the instance that serves a live model; None where it is not known."""
     is_live: bool = True
-    """Whether it answers each question anew."""
+    """Whether it answers anew; False for a recording."""
 
     @classmethod
     def of_recording(cls, lines: Sequence[RecordedAnswer]) -> WrittenModel:
         """Return the model that plays recorded lines."""
         model = RecordedModel(lines)
-        answers: dict[str, dict[str, str]] = {}
-        for line in lines:
-            if line.task == "answer":
-                answers.setdefault(line.id, {})[line.prompt_sha256] = line.answer
-        replies = frozenset(line.id for line in lines if line.task == "reply")
-        return cls(model, CharacterCount(), model.title, answers, replies, is_live=False)
+        return cls(model, CharacterCount(), model.title, is_live=False)
 
 
 class _DatedServices(TenantServices):
@@ -478,30 +465,9 @@ def with_model(services: TenantServices, model: WrittenModel) -> tuple[TenantSer
     return dated, heard
 
 
-class WrittenResult(NamedTuple):
-    """The result of one question where a model writes."""
-
-    values: dict[str, float]
-    """By measure; ``plays``: whether the recording's answer is to today's prompt."""
-    is_written: bool
-    """Whether the model was asked and its text is the answer, as told at ``Answered``."""
-    text: str
-    degraded: tuple[str, ...]
-    recorded: tuple[RecordedAnswer, ...]
-    """Lines for the file of recorded answers, from a live model; empty where a recording plays."""
-
-
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What the answer path streamed for a question, and which of these cases it is:
-
-    | the answer | is_written | is_refused |
-    | --- | --- | --- |
-    | the model wrote it | yes | no |
-    | the model said that the documents do not answer | yes | yes |
-    | a section of a document, in place of the model's text too | no | no |
-    | the gate stopped the question, or the stream ended with an error | no | yes |
-    """
+    """What the answer path streamed for a question."""
 
     text: str
     done: Done | None
@@ -510,18 +476,11 @@ class Answered:
     """What a model says of its sentences; None where none checked them."""
     is_whole: bool
     """Whether no sentence was withheld."""
-    prompt: str | None
-    """SHA-256 of the model's prompt; None where the gate stopped the question before it."""
 
     @property
     def is_refused(self) -> bool:
+        """Whether the documents do not answer, or the stream ended with an error."""
         return self.done is None or self.done.mode is None
-
-    @property
-    def is_written(self) -> bool:
-        if self.done is None or self.prompt is None:
-            return False
-        return self.done.mode is Mode.WRITTEN or self.done.finish_reason is FinishReason.NO_EVIDENCE
 
 
 def _call_values(call: HeardCall, usd_per_hour: float | None) -> dict[str, float]:
@@ -568,7 +527,7 @@ class Exchange:
 class WrittenAnswers:
     """Asks one tenant's questions as an agent without access labels does, with a model that writes.
 
-    It runs the whole answer path, and has the reply written (``AfterWritten``).
+    It runs the whole answer path.
     """
 
     def __init__(self, services: TenantServices, model: WrittenModel) -> None:
@@ -590,10 +549,8 @@ class WrittenAnswers:
         _end(plan)
         return [part.finding for part in plan.quote.parts]
 
-    async def exchange(
-        self, request: AnswerRequest, *, replies: Callable[[Answered], bool] = lambda _: True
-    ) -> Exchange:
-        """Have the answer written, then the reply to it, if it ``replies``. Raises AssistantError.
+    async def exchange(self, request: AnswerRequest) -> Exchange:
+        """Have the answer written, then the reply to it (``AfterWritten``). Raises AssistantError.
 
         Requests are made one after the other: the calls that are heard are this one's.
         """
@@ -601,49 +558,31 @@ class WrittenAnswers:
         plan = await self.prepare(request)
         answer, reply = await self._answered(plan), None
         ids = plan.basis.question.ids
-        for after in self._after if replies(answer) else ():
+        for after in self._after:
             reply = reply or await after.run(ids.answer_id, request)
         return Exchange(ids.answer_id, ids.conversation_id, answer, reply, tuple(self._heard.calls))
 
-    async def ask(self, question: EvaluationQuestion, *, before: str | None = None) -> WrittenResult:
-        """Write the answer and the reply, and judge both. Raises AssistantError.
-
-        A reply is written where the model wrote an answer; of a recording, where it has one, too.
-        """
-        may_reply = self._model.is_live or question.qid in self._model.replies
-        exchange = await self.exchange(
-            request_of(question.question, before),
-            replies=lambda answer: may_reply and answer.is_written and not answer.is_refused,
-        )
-        answer, reply, calls = exchange.answer, exchange.reply, exchange.calls
-        values = _values(question, answer, self._model.recorded.get(question.qid, {}))
-        if reply is not None:
-            values["reply_faults"] = float(any(check.stops for check in reply.checks))
-            values["checks_read"] = float(not reply.degraded)
-        of_answer = [call for call in calls if task_of(call.messages) == "answer"]
-        if of_answer and self._model.is_live:
+    async def ask(
+        self, question: EvaluationQuestion, *, before: str | None = None
+    ) -> tuple[dict[str, float], tuple[str, ...]]:
+        """Write the answer. Return its values by measure, and the steps that were left out. Raises
+        AssistantError."""
+        self._heard.calls.clear()
+        answer = await self._answered(await self.prepare(request_of(question.question, before)))
+        values = _values(question, answer)
+        if of_answer := [call for call in self._heard.calls if task_of(call.messages) == "answer"]:
             values |= _call_values(of_answer[-1], self._model.usd_per_hour)
-        is_kept = self._model.is_live and answer.is_written
-        return WrittenResult(
-            values,
-            answer.is_written,
-            answer.text,
-            () if answer.done is None else answer.done.degraded,
-            tuple(recorded_lines(question.qid, calls, model=self._model.name)) if is_kept else (),
-        )
+        return values, () if answer.done is None else answer.done.degraded
 
     async def _answered(self, plan: Plan) -> Answered:
         """Stream the answer to its end."""
-        calls = len(self._heard.calls)
         async with aclosing(self._answer.stream(plan)) as stream:
             events = [event async for event in stream]
-        asked = [call for call in self._heard.calls[calls:] if task_of(call.messages) == "answer"]
         return Answered(
             text="".join(event.text for event in events if isinstance(event, Token)),
             done=next((event for event in events if isinstance(event, Done)), None),
             checked=next((event for event in events if isinstance(event, Checked)), None),
             is_whole="withheld" not in {event.detail for event in events if isinstance(event, SentenceEnded)},
-            prompt=asked[-1].prompt if asked else None,
         )
 
     def _deadline(self) -> Deadline:
@@ -657,42 +596,16 @@ def recorded_lines(asked: str, calls: Iterable[HeardCall], *, model: str) -> lis
     return list({line.prompt_sha256: line for line in lines}.values())
 
 
-def _values(question: EvaluationQuestion, answer: Answered, recorded: Mapping[str, str]) -> dict[str, float]:
-    """Return the values of an answer. ``recorded``: by the SHA-256 of its prompt; one plays where its prompt
-    is today's."""
+def _values(question: EvaluationQuestion, answer: Answered) -> dict[str, float]:
     values = {"written_withheld": float(not answer.is_whole)}
-    played = recorded.get(answer.prompt or "")
-    if recorded and answer.prompt is not None:
-        values["plays"] = float(played is not None)
     if not question.answerable:
         is_sure = answer.done is not None and answer.done.certainty is Certainty.ANSWERED
         return values | {"written_false": float(is_sure), "written_rightly_refused": float(answer.is_refused)}
     is_right = holds_all(normal(answer.text), question.answer_contains)
-    values |= {"written_refused": float(answer.is_refused), "written_right": float(is_right)}
-    if question.kind == "messy":
-        values["written_messy"] = float(is_right)
-    if played is not None:  # what the model itself wrote, before it was checked
-        values["raw_right"] = float(holds_all(normal(played), question.answer_contains))
-    if values.get("raw_right"):
-        values["unchanged"] = float(is_right and answer.is_whole)
-    return values
+    return values | {"written_refused": float(answer.is_refused), "written_right": float(is_right)}
 
 
 # --- all questions of a tenant ---------------------------------------------------------------------------
-
-
-SUBJECT_CHANGES = 12
-"""Most pairs of plain questions that are asked in one conversation."""
-
-
-def subject_changes(
-    questions: Sequence[EvaluationQuestion],
-) -> list[tuple[EvaluationQuestion, EvaluationQuestion]]:
-    """Return pairs of plain questions about different documents; the same questions give the same pairs."""
-    plain = [question for question in questions if question.kind == "plain" and question.split == JUDGED]
-    order = draw(plain, count=len(plain), seed="changes of subject")
-    pairs = zip(order[::2], order[1::2], strict=False)
-    return [(first, second) for first, second in pairs if first.document != second.document][:SUBJECT_CHANGES]
 
 
 async def ask_questions(
@@ -701,49 +614,35 @@ async def ask_questions(
     model: WrittenModel | None = None,
     *,
     show: Callable[[int, int], None] = lambda _done, _total: None,
-) -> tuple[list[Judged], list[RecordedAnswer]]:
-    """Ask one tenant's questions. Return them judged, and the recorded lines of a live model.
+) -> list[Judged]:
+    """Ask one tenant's questions, and return them judged.
 
     Each is asked once: what was retrieved is judged, and where a ``model`` writes, its answer, too. Then
-    pairs of questions are asked in one conversation, and messy questions are compared with their clean forms.
+    messy questions are compared with their clean forms.
     ``show`` is called with the numbers of questions that were asked, and of all.
     """
     observer = Observer(services)
     writer = None if model is None else WrittenAnswers(services, model)
     await observer.check(questions.asked)
-    pairs = subject_changes(questions.asked)
     texts = {question.qid: question.question for question in questions.all}
     judged: dict[str, Judged] = {}
-    quotes: dict[str, object] = {}
-    recorded: list[RecordedAnswer] = []
-    total = len(questions.asked) + len(pairs)
 
     def add(qid: str, values: Mapping[str, float]) -> None:
         judged[qid] = replace(judged[qid], values={**judged[qid].values, **values})
 
     for question in questions.asked:  # one at a time: the calls that a model's listener hears are of one
         before = None if question.after is None else texts[question.after]
-        observed = await observer.ask(question, before=before)
-        quotes[question.qid], result = shown_quotes(observed), await observer.judge(observed)
+        result = await observer.judge(await observer.ask(question, before=before))
         judged[question.qid] = result
         if writer is not None:
-            written = await writer.ask(question, before=before)
-            judged[question.qid] = replace(result, degraded=(*result.degraded, *written.degraded))
-            add(question.qid, written.values)
-            recorded += written.recorded
-        show(len(judged), total)
-    # change_same is 1 where the second of a pair shows the same quotes as when it is asked alone, change_loss
-    # is 1 where it is right only when asked alone, -1 where only in the conversation.
-    for done, (first, second) in enumerate(pairs, start=1):
-        observed = await observer.ask(second, before=first.question)
-        loss = float(judged[second.qid].is_right) - float((await observer.judge(observed)).is_right)
-        is_same = shown_quotes(observed) == quotes[second.qid]
-        add(second.qid, {"change_same": float(is_same), "change_loss": loss})
-        show(len(judged) + done, total)
+            written, degraded = await writer.ask(question, before=before)
+            judged[question.qid] = replace(result, degraded=(*result.degraded, *degraded))
+            add(question.qid, written)
+        show(len(judged), len(questions.asked))
     # messy_loss is 1 where the clean form of a messy question is right and the messy one is not, -1 where it
     # is the other way round.
     for question in questions.asked:
         if clean := judged.get(question.clean or ""):
             loss = float(clean.is_right) - float(judged[question.qid].is_right)
             add(question.qid, {"messy_loss": loss})
-    return list(judged.values()), recorded
+    return list(judged.values())

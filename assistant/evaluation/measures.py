@@ -1,5 +1,5 @@
-"""The measures of an evaluation, each with an interval bootstrapped by cluster; runs as they are kept, the
-series of runs on main, and the figures that are asked by name.
+"""The measures of an evaluation, each with an interval bootstrapped by cluster; the series of runs on
+main, and the figures that are asked by name.
 
 A measure is a mean over the questions that have a value for it. Questions about one document, or in one
 wording, depend on each other, so whole clusters are resampled, 1,000 times, always with the same seed.
@@ -15,15 +15,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import Field
 
-from assistant.domain.errors import ConfigurationError, NotFoundError
+from assistant.domain.errors import NotFoundError
 from assistant.domain.public import PublicModel
 from assistant.evaluation.questions import Split, split_of
-from assistant.models.recorded import first_fault, read_rows
+from assistant.models.recorded import read_rows
 from assistant.tenant.toml_file import StrictModel, read_strict
 
 JUDGED: Split = "held_out"
@@ -51,21 +51,15 @@ MEASURES: tuple[Measure, ...] = (
     Measure("quote_begins_late", "quote begins after a procedure's first step", -1),
     Measure("first", "right document first"),
     Measure("gain", "… paired gain over plain rank fusion"),
-    Measure("refused", "answerable: nothing is near", -1),
-    Measure("true_refused", "unanswerable: nothing is near", 0),
+    Measure("near", "answerable: only the nearest section is shown", -1),
+    Measure("true_near", "unanswerable: only the nearest section is shown", 0),
     Measure("messy_loss", "messy message: right answers lost against clean", -1),
-    Measure("change_same", "change of subject: quoted as asked alone"),
-    Measure("change_loss", "change of subject: right answers lost", -1),
-    Measure("plays", "recorded answers that play"),
+    Measure("follow_up_told", "follow-up: to be asked in full, as no model reads it"),
+    Measure("full_told", "… any other question: the same, wrongly", -1),
     Measure("written_right", "written answer right"),
-    Measure("written_messy", "… messy messages"),
-    Measure("raw_right", "… the model's own text", 0),
-    Measure("unchanged", "… right ones that reach the agent unchanged"),
     Measure("written_refused", "… answerable: refused", -1),
     Measure("written_rightly_refused", "… unanswerable: refused"),
     Measure("written_withheld", "… with a withheld sentence", 0),
-    Measure("reply_faults", "replies to the patient that the check stops", 0),
-    Measure("checks_read", "… of these: read by the model", 0),
     Measure("written_false", "… unanswerable: answered without a warning", -1),
     Measure("written_failed", "… failed, or no text in the limit: a quote in its place", -1),
     Measure("first_token_s", "first token, mean, s", 0),
@@ -78,8 +72,6 @@ MEASURES: tuple[Measure, ...] = (
 a readable name and needs no row here.
 """
 TITLES = {measure.name: measure.title for measure in MEASURES}
-MOST_STALE = 0.02
-"""Share of a run's questions whose recorded answer may be to another prompt than today's."""
 
 
 class Estimate(PublicModel):
@@ -125,7 +117,7 @@ def estimate(values: Mapping[str, float], clusters: Mapping[str, str]) -> Estima
 class Judged:
     """The result of one question, with its value for each measure that applies to it.
 
-    Example: ``Judged("clinic-a-001", "NHLBI-0000077-6", {"right": 1.0, "first": 1.0, "refused": 0.0})``.
+    Example: ``Judged("clinic-a-001", "NHLBI-0000077-6", {"right": 1.0, "first": 1.0, "near": 0.0})``.
     """
 
     id: str
@@ -174,16 +166,13 @@ def paired(before: Sequence[Judged], after: Sequence[Judged]) -> dict[str, Estim
     return figures(differences, split=JUDGED)
 
 
-# --- runs and the series ------------------------------------------------------------------------------------
-class TenantRun(PublicModel):
+# --- the series ------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class TenantRun:
     """One tenant's results of one run."""
 
     tenant: str
     questions_sha256: str
-    writer: str = ""
-    """Name of the model that wrote, or of the recording that was played; empty where answers were quoted."""
-    writer_sha256: str | None = None
-    """Hash of the model's weights; None for a model behind a chat server and for a recording."""
     results: tuple[Judged, ...]
 
     @property
@@ -207,19 +196,6 @@ def faults(judged: Iterable[Judged]) -> list[str]:
     steps = ", ".join(sorted({step for row in late for step in row.degraded}))
     advice = "Free the machine, or take a faster model, and ask again."
     return [f"DEGRADED  {len(late)} questions, {late[0].id} first: {steps}. {advice}", *quotes]
-
-
-class Run(PublicModel):
-    """An evaluation as it is kept under ``STATE/evaluations``."""
-
-    schema_version: Literal[5] = 5
-    name: str
-    made_at: AwareDatetime
-    tenants: tuple[TenantRun, ...]
-
-    def of(self, tenant: str) -> TenantRun | None:
-        """Return one tenant's results; None where it was not asked."""
-        return next((run for run in self.tenants if run.tenant == tenant), None)
 
 
 class SeriesValue(PublicModel):
@@ -258,26 +234,6 @@ class SeriesRun(PublicModel):
         return {name: self.measures[name].bound(better) for name in kept if name in self.measures}
 
 
-def run_path(evaluations_dir: Path, name: str) -> Path:
-    """Return where a run is kept."""
-    return evaluations_dir / f"{name}.json"
-
-
-def read_run(evaluations_dir: Path, name: str) -> Run:
-    """Return a kept run. Raises NotFoundError naming those that there are, ConfigurationError."""
-    path = run_path(evaluations_dir, name)
-    if not path.is_file():
-        kept = sorted(path.stem for path in evaluations_dir.glob("*.json"))
-        listed = f"there are {', '.join(kept)}" if kept else "none is kept yet"
-        raise NotFoundError(f"There is no evaluation {name} in {evaluations_dir}; {listed}.")
-    try:
-        return Run.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise ConfigurationError(
-            f"{path} is not an evaluation of this version ({first_fault(error)}). Run it again by that name."
-        ) from None
-
-
 def last_of_series(path: Path) -> dict[str, SeriesRun]:
     """Return the last line of each tenant; none without the file. Raises ConfigurationError naming the
     line."""
@@ -290,12 +246,12 @@ def last_of_series(path: Path) -> dict[str, SeriesRun]:
 class Figure(StrictModel):
     """A table of ``evaluation/figures.toml``: what is asked of which tenants, and the bounds of the measures.
 
-    [figures.written-live-pharmacy]
-    title = "live elements that the model names in its text, pharmacy"
-    run = "written_live"
-    tenants = ["pharmacy"]
-    questions = ["live/held_out.jsonl"]
-    least = { "asked values that an element shows" = 0.75 }
+    [figures.quoted-clinic]
+    title = "no model: the quoted section is right, clinic"
+    run = "answers"
+    tenants = ["clinic"]
+    questions = ["{tenant}.jsonl"]
+    least = { right = 0.6 }
     """
 
     title: str
@@ -306,7 +262,7 @@ class Figure(StrictModel):
     questions: tuple[str, ...]
     """Files beside ``figures.toml``; ``{tenant}`` stands for the tenant's name."""
     recording: str | None = None
-    """File of recorded answers that are played. Of ``answers`` only their questions are asked."""
+    """File of recorded answers that are played, of the trials in ``MODEL_TRIALS``."""
     half: Split | None = None
     """Half of the documents whose questions count; None: all of them, of files that were split before."""
     blind: bool = True

@@ -141,7 +141,9 @@ class RoutingTrial:
         if routed.is_found:
             values |= quote_faults(_quoted(routed), quotable(routed))
         if question.kind == "none":
-            values["nothing answers it, and it is refused"] = float(not routed.is_found)
+            values["nothing answers it, and the section is only near"] = float(
+                routed.is_near or not routed.is_found
+            )
         is_miss = values.get(RIGHT_FIRST) == 0 or values.get(HOLDS) == 0
         miss = f"{', '.join(question.sources)}: {values} | {question.question}" if is_miss else ""
         return Judged(question.id, question.group, values, miss, (*skipped, *skipped_alone, *skipped_merged))
@@ -360,7 +362,7 @@ def cross_validated(
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A router as a desk item and as what its body holds. ``item`` is not stored after a dry run."""
+    """A router as a desk item and as what its body holds."""
 
     item: DeskItem
     content: RouterRelease
@@ -447,22 +449,18 @@ async def learn_routing(
     releases: RouterReleases,
     *,
     questions_sha256: str,
-    dry_run: bool = False,
 ) -> Release:
     """Learn a router, judge it by cross-validation and store it. Return the release: live, or refused.
 
     Raises ConfigurationError for a tenant with one source and for questions that cannot be learned from,
-    ConflictError where another learner releases at the same moment. ``dry_run``: store nothing.
+    ConflictError where another learner releases at the same moment.
     """
     if len(tenant.sources) < 2:
         raise ConfigurationError(f"{tenant.name} has one source: there is nothing to route.")
     content = await asyncio.to_thread(_learned, tenant, questions, questions_sha256)
-    note = "dry run" if dry_run else content_note(content)
-    release = releases.next(await releases.all(), content, note)
-    if not dry_run:
-        await releases.put(release)
-        if content.state is ReleaseState.LIVE:
-            await releases.replace_live(by=release.name)
+    release = await releases.put(releases.next(await releases.all(), content, content_note(content)))
+    if content.state is ReleaseState.LIVE:
+        await releases.replace_live(by=release.name)
     return release
 
 

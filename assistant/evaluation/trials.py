@@ -1,4 +1,4 @@
-"""Trials of the parts around an answer: red flags and live elements; the rows of pasted chats.
+"""Trials of the parts around an answer: red flags and live elements; the rows of copied chats.
 
 Each takes one tenant's opened services and files of questions, and returns a ``Judged`` for each question,
 whose values have readable names: {"emergencies that raise their flag": 1.0}. ``trial_named`` finds the one of
@@ -10,33 +10,31 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from assistant.answer.answer import AnswerQuestion
-from assistant.answer.heads import Said
-from assistant.answer.plan import Plan, Written
-from assistant.answer.prompt import Prompt
+from assistant.answer.plan import Plan
 from assistant.answer.red_flags import RedFlags
 from assistant.answer.scores import Kind
 from assistant.answer.services import TenantServices
 from assistant.domain.answers import LiveMatchState
 from assistant.domain.clock import Clock, Deadline
-from assistant.domain.errors import AssistantError, ConfigurationError
+from assistant.domain.errors import ConfigurationError
 from assistant.domain.identity import CareContext
 from assistant.domain.live import Caller, ElementProblem, ElementType, Filled, LiveElements, LiveReadError
 from assistant.domain.public import PublicModel
 from assistant.evaluation.judging import AGENT, prepare
 from assistant.evaluation.measures import Judged
+from assistant.evaluation.nearest import quote_messages
 from assistant.evaluation.questions import load_rows
 from assistant.evaluation.routing import RoutedQuestion, RoutingTrial
 from assistant.option import installed
-from assistant.stores.ports import GenerationRequest, TextEmbedder
+from assistant.stores.ports import TextEmbedder
 from assistant.tenant.tenant import RedFlagEntry, TenantConfig
-from assistant.text.markup import Tag, tags_in
 
 Trial = Callable[[TenantServices, Sequence[Path]], Coroutine[None, None, list[Judged]]]
 """Asks one tenant the questions of a figure's files, and returns the judged questions."""
@@ -215,23 +213,9 @@ class NoCalls:
         raise LiveReadError(ElementProblem.SWITCHED_OFF, "No system is called while questions are measured.")
 
 
-async def ask_elements(
-    services: TenantServices, paths: Sequence[Path], *, writes: bool = False
-) -> list[Judged]:
-    """Prepare each answer, and return which live elements it would read; with ``writes`` let the tenant's
-    model write it, and return which elements it names as tags in its text.
-
-    Raises what preparing raises, ConfigurationError where no model writes. A question on which the model
-    failed counts as degraded: no figure may rest on it.
-    """
+async def ask_elements(services: TenantServices, paths: Sequence[Path]) -> list[Judged]:
+    """Prepare each answer, and return which live elements it would read. Raises what preparing raises."""
     services = silent(services)
-    if writes:
-        if not services.writes_answers:
-            raise ConfigurationError(
-                f"No model writes for {services.tenant.name}. Choose one: assistant models use."
-            )
-        model = replace(services.writer.model, writes_elements=True)
-        services = replace(services, writer=replace(services.writer, model=model))
     answer = AnswerQuestion(services)
     await answer.adaptations.refresh()
     judged: list[Judged] = []
@@ -240,28 +224,9 @@ async def ask_elements(
             continue
         plan, degraded = await prepare_live(answer, services, question)
         named = (match.element for match in plan.basis.live.matches if match.state in _READ)
-        if writes:
-            try:
-                named = await _named(services, plan.prompt if isinstance(plan, Written) else None)
-            except AssistantError as error:
-                named, degraded = (), (*degraded, error.code)
         rows = judge_reads(question, list(dict.fromkeys(named)))
         judged += [replace(row, degraded=degraded) for row in rows]
     return judged
-
-
-async def _named(services: TenantServices, prompt: Prompt | None) -> list[str]:
-    """Return the elements that the model's text names. Raises AssistantError."""
-    if prompt is None:
-        return []
-    temperature = services.tenant.generation.temperature
-    request = GenerationRequest(prompt.messages, max_tokens=prompt.max_tokens, temperature=temperature)
-    deadline = Deadline.after(_DEADLINE_S, clock=services.clock)
-    async with services.writer.generator.stream(request, deadline=deadline) as stream:
-        text = "".join([delta.text async for delta in stream])
-    elements = services.live.elements
-    types = dict[str, ElementType]() if elements is None else elements.types()
-    return [part.name for part in tags_in(text, lambda tag: tag.name in types) if isinstance(part, Tag)]
 
 
 def silent(services: TenantServices) -> TenantServices:
@@ -313,9 +278,18 @@ def judge_reads(question: LiveQuestion, read: Sequence[str]) -> list[Judged]:
     return [*judged, Judged(question.id, cluster, values, "" if is_right else miss)]
 
 
-# --- pasted chats ------------------------------------------------------------------------------------------
+# --- copied chats ------------------------------------------------------------------------------------------
 _LEAST_PART = 3
 """Characters of a message: texts up to this length are in others by chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A message of a chat and who wrote it."""
+
+    who: Literal["customer", "agent", "system", "note"]
+    """``note``: the agent, to the assistant."""
+    text: str
 
 
 class WrittenChat(PublicModel):
@@ -333,14 +307,6 @@ class WrittenChat(PublicModel):
     def asks(self, text: str) -> bool:
         """Return whether a text holds a message of an open question, or is a part of it."""
         return any(_is_of(text, parts) for parts in self.open)
-
-
-class GoingOn(PublicModel):
-    """One line of ``evaluation/chats/several.jsonl``. The file is for fitting alone."""
-
-    text: str
-    goes_on: bool
-    """Whether it goes on with several things that were named above it."""
 
 
 def _one_spaced(text: str) -> str:
@@ -365,8 +331,8 @@ async def _routing(services: TenantServices, paths: Sequence[Path]) -> list[Judg
 _OF_THE_CORE: Mapping[str, Trial] = {
     "red_flags": _red_flags,
     "live": ask_elements,
-    "written_live": partial(ask_elements, writes=True),
     "routing": _routing,
+    "nearest": quote_messages,
 }
 
 

@@ -46,8 +46,6 @@ class ServedModel:
     """Prompt tokens that the model reads in 3 s, as measured; None: its context decides."""
     recorded: str | None = None
     """Title of the recording that plays in the model's place: "NAME, 2026-11-22". None: a model runs."""
-    history_turns: int = 2
-    """How many earlier turns of the conversation the model reads."""
 
 
 class FileTokenCounter:
@@ -113,10 +111,11 @@ class ModelFacts(BaseModel):
     @field_validator("answering", mode="before")
     @classmethod
     def _of_earlier_releases(cls, value: object) -> object:
-        """Drop two keys that artifacts of earlier releases have, and ``AnsweringTable`` refuses."""
+        """Drop keys that artifacts of earlier releases have, and ``AnsweringTable`` refuses."""
         if isinstance(value, dict):
             table = cast("dict[str, object]", value)
-            return {key: entry for key, entry in table.items() if key not in ("passages", "prompt")}
+            gone = {"history_turns", "passages", "prompt"}
+            return {key: entry for key, entry in table.items() if key not in gone}
         return value
 
 
@@ -194,6 +193,5 @@ def _served(
         system_role=answering.system_role,
         writes_elements=answering.writes_elements,
         reads_tokens=answering.reads_tokens,
-        history_turns=answering.history_turns,
         checks=answering.sentence_check is not None and answering.sentence_check.is_believed,
     )

@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Protocol, TypeVar
 
@@ -301,7 +301,7 @@ class Answers:
             await tenant.answer_question.records.settle(within_s=record_within_s)
 
     async def _start(self, question: Question, gone: asyncio.Task[None]) -> RunningAnswer:
-        """Return the running answer after it was prepared. Its place in the admission is released at its end.
+        """Return the running answer after it was prepared. Its place in the admission is free at ``done``.
 
         Raises JoinedAnswer, and as ``asking``.
         """
@@ -403,7 +403,8 @@ class Answers:
         self, question: Question, ids: AnswerIds, plan: Planned, *, leave: Callable[[], None]
     ) -> RunningAnswer:
         """Start writing the answer, and count it among those in progress until it ends."""
-        tenant, service = question.identity.tenant, self.service
+        tenant, service, place = question.identity.tenant, self.service, ExitStack()
+        place.callback(leave)
         answer = RunningAnswer(
             ids.answer_id,
             plan.call,
@@ -413,6 +414,7 @@ class Answers:
             observer=AnswerObserver(
                 service.metrics, tenant=tenant, started_s=question.started_s, clock=service.clock
             ),
+            leave=place.close,
             is_resumable=question.is_resumable,
         )
         in_progress = service.metrics.active_streams.labels(tenant)
@@ -420,7 +422,6 @@ class Answers:
         def on_end(_task: asyncio.Task[None]) -> None:
             service.running.remove(answer)
             in_progress.dec()
-            leave()
 
         service.running.add(answer)
         in_progress.inc()

@@ -68,9 +68,12 @@ class RunningAnswer:
         identity: Identity,
         resume_window_s: int,
         observer: AnswerObserver,
+        leave: Callable[[], None],
         is_resumable: bool = False,
     ) -> None:
         self.answer_id, self.identity, self._call = answer_id, identity, call
+        self._leave = leave
+        """Gives back the answer's place in the admission; safe to repeat."""
         self._resume_window_s = resume_window_s
         self.is_resumable = is_resumable
         """Whether it may go on to its end when the process stops."""
@@ -174,12 +177,15 @@ class RunningAnswer:
         """Append an event, count it, and wake the readers."""
         self._events.append(event)
         self._observer.see(event)
+        if isinstance(event, events.Done):
+            self._leave()  # the agent may ask on while a check follows
         for cursor in self._readers:
             cursor.wake()
 
     def _finish(self) -> None:
         """End all readings, and log the end of the answer: a line that metric filters count."""
         self._stay()
+        self._leave()
         self._observer.end()
         for cursor in self._readers:
             cursor.close()

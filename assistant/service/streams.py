@@ -422,9 +422,11 @@ def whole_answer(events: Sequence[AnswerEvent]) -> WholeAnswer:
     started, sources, done = (
         next(vars(event) for event in events if isinstance(event, kind)) for kind in (Started, Sources, Done)
     )
-    later = (event.red_flags for event in events if isinstance(event, RedFlags))
-    flags = tuple(chain(started["red_flags"], *later))
-    parts: dict[str, Any] = started | sources | done | written_part(events) | {"red_flags": flags}
+    later = [event.red_flags for event in events if isinstance(event, RedFlags)]
+    read: dict[str, Any] = {"red_flags": tuple(chain(started["red_flags"], *later))}
+    if later:  # a model has read the message
+        read["unchecked_language"] = None
+    parts: dict[str, Any] = started | sources | done | written_part(events) | read
     return WholeAnswer(**parts)
 
 

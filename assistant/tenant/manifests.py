@@ -208,10 +208,8 @@ class AnsweringTable(StrictModel):
     """Whether its chat template takes a system message. Otherwise the system text opens the first turn of the
     user."""
     writes_elements: bool = False
-    """Whether its prompt lists the tenant's live elements, which it then names in its text. To be switched on
-    where the model passes the figures ``written-live-…`` of ``assistant evaluate``."""
-    history_turns: int = Field(default=2, ge=0, le=20)
-    """Number of earlier turns of the conversation that the model reads."""
+    """Whether its prompt lists the tenant's live elements, which it then names in its text. Off in every
+    shipped manifest: no model named enough of the asked values (docs/decisions/0086)."""
     reads_tokens: int | None = Field(default=None, ge=1)
     """Prompt tokens that the model reads in 3 s, as measured; None: its context decides."""
     sentence_check: CheckCounts | None = Field(default=None, exclude_if=lambda counts: counts is None)

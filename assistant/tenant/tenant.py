@@ -259,12 +259,6 @@ class IndexSection(StrictModel):
 class GateSection(StrictModel):
     """``[gate]``: when nothing in the knowledge base is near a question."""
 
-    hopeless_cosine: float = Field(default=0.38, ge=-1.0, le=1.0)
-    """Without a model no section is shown when no passage and no title is as near as this.
-
-    98 to 99 % of the answerable questions of the tuning halves have one (n = 103 each, pharmacy and clinic;
-    docs/decisions/0106), and 92 and 77 % of answerable messages as agents type them.
-    """
     model_cosine: float = Field(default=0.25, ge=-1.0, le=1.0)
     """No model is asked when none is as near as this: what a model reads it can refuse by itself.
 
@@ -281,7 +275,7 @@ class AnswersSection(StrictModel):
     mode: Literal["auto", "quoted"] = "auto"
     """``auto``: written when the served model's manifest has ``writes_answers``, else quoted. ``quoted``: the
     model is never called."""
-    prompt: str = Field(default="answer/5", pattern=r"^answer/[1-9][0-9]*$")
+    prompt: str = Field(default="answer/6", pattern=r"^answer/[1-9][0-9]*$")
     """Prompt of a model that writes: ``answer/<version>`` of assistant/answer/prompts, by default the
     newest. The served model's manifest says how it is rendered."""
     max_words: int = Field(default=160, ge=20, le=1000)

@@ -41,13 +41,16 @@ RETIRED_KEYS: Mapping[str, str] = {
         (
             *("gate.answered", "gate.possibly", "gate.min_cosine", "gate.min_coverage"),
             *("gate.right_sure", "gate.right_possible", "gate.wrong_possible", "gate.wrong_sure"),
+            "gate.hopeless_cosine",
         ),
-        "in 0.3.0: without a model a section is found, or nothing is near. Delete the line; "
-        "gate.hopeless_cosine says what is near (0.38 by default)",
+        "in 0.3.0: without a model the nearest section is shown, folded where it is not certain. Delete the "
+        "line",
     ),
+    "answering.history_turns": "in 0.3.0: every model reads the last two questions and the last answer. "
+    "Delete the line",
     "answering.passages": "in 0.3.0: leave it out; a model reads whole documents, as many as its context and "
     "reads_tokens hold",
-    "answering.prompt": 'in 0.3.0: the tenant file names the prompt, [answers] prompt = "answer/5", which is '
+    "answering.prompt": 'in 0.3.0: the tenant file names the prompt, [answers] prompt = "answer/6", which is '
     "the default. Delete the line",
     "answers.condition_headings": "in 0.3.0: leave it out; a document's best section is shown with what "
     "stands around it",
@@ -66,8 +69,8 @@ RETIRED_KEYS: Mapping[str, str] = {
     "models.candidate": 'in 0.3.0: no canary runs beside the served model. Delete the line; llm = "NAME" '
     "serves a tuned model that assistant evaluate --model compared, and the way back is the line before",
     "models.trials": "in 0.3.0: write trials below [models_lab]",
-    "prompt": 'in 0.3.0: [answers] prompt = "answer/5" names the prompt; history_turns and how the prompt is '
-    "rendered come from the served model's manifest, table [answering]. Delete the section",
+    "prompt": 'in 0.3.0: [answers] prompt = "answer/6" names the prompt; the served '
+    "model's manifest, table [answering], says how it is rendered. Delete the section",
     **{
         f"reach.{key}": f"in 0.3.0: write {key} below [reach.live], at the end of its [[reach]] entry"
         for key in ("connector", "replies", "whose")

@@ -159,6 +159,8 @@ class AnswerPrinter:
             _show_started(self.terminal, event)
         elif isinstance(event, events.RedFlags):
             _show_flags(self.terminal, event.red_flags)
+            if not (event.red_flags or self._text):
+                self.terminal.show("The model has read it, and names no emergency.", "dim")
 
     def _show_text(self, text: str) -> None:
         if self.first_text_s is None:
@@ -284,7 +286,8 @@ def prints(event: AnswerEvent) -> bool:
 def _show_started(terminal: Terminal, started: events.Started) -> None:
     _show_flags(terminal, started.red_flags)
     if started.unchecked_language is not None:
-        terminal.out.print(styled((events.UNCHECKED, "bold yellow")))
+        notice = events.unchecked_notice(started.unchecked_language)
+        terminal.out.print(styled((notice, "bold yellow")))
     if started.recorded_model:
         terminal.show(f"Plays recorded answers of {started.recorded_model}.", "dim")
     if prints(started):

@@ -21,7 +21,6 @@ from typing import cast
 from snowballstemmer import stemmer  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 from assistant.domain.errors import ConfigurationError
-from assistant.text.marks import CITATIONS
 
 WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)*")
 """A word or number of folded text: "don't", "a1c". A hyphen separates words."""
@@ -31,11 +30,6 @@ _CACHED_STEMS = 50_000
 """Words whose stems a language keeps."""
 _COMMON_RANK = 1_500
 """Rank, by frequency, up to which a word tells next to nothing about the subject of a question."""
-_FUNCTION_RANK = 500
-"""Rank up to which a stop word is a word of grammar (a preposition, a pronoun), and no greeting."""
-
-_LONGEST_NAME_IN_LY = 6
-"""Letters: "Emily" and "Lilly" are names, longer words that end in "-ly" are adverbs."""
 
 
 def word_file(name: str) -> list[str]:
@@ -106,24 +100,6 @@ class Language:
         """Return whether a folded word is one of about 12,000 common ones, or a stop word."""
         return word in self._ranks or word in self._stop_words
 
-    def is_plain(self, word: str) -> bool:
-        """Return whether a folded word is common, or formed as English words are: "gladly", "outlook"."""
-        stem = self.stem(word)
-        is_adverb = word.endswith("ly") and len(word) > _LONGEST_NAME_IN_LY
-        starts = range(2, len(word) - 2)
-        is_joined = any(word[:at] in self._stop_words and word[at:] in self._ranks for at in starts)
-        return is_adverb or is_joined or any(map(self.is_common, (word, stem, f"{stem}e", f"{stem}y")))
-
-    def is_function(self, word: str) -> bool:
-        """Return whether a folded word is one of the commonest that carry no content: "with", "your", and not
-        "hi"."""
-        return word in self._stop_words and self._ranks.get(word, _COMMON_RANK) < _FUNCTION_RANK
-
-    def is_verb(self, word: str) -> bool:
-        """Return whether a folded word may be a verb in its base form: "take", for "taking" is common."""
-        bases = (base for base in (word, word.removesuffix("e"), word + word[-1:]) if len(base) > 2)
-        return any(base + ending in self._ranks for base in bases for ending in ("ing", "ed"))
-
     def rarity(self, word: str) -> float:
         """Return how specific a word is, from 0.0 (very common) to 1.0 (not among the common words)."""
         rank = self._ranks.get(word)
@@ -175,10 +151,23 @@ def longest_names(
 
 
 _END_MARK = re.compile(r"[.!?\u2026\u3002\uff01\uff1f\n]")
-_CLOSING_SIGNS = rf"[.!?\u2026\"'\u201d\u2019\u00bb)\]*_{CITATIONS.characters}]*"
-"""Further end marks, closing quotation marks, brackets, emphasis and citations, which belong to the
-sentence."""
-_AFTER_MARK = re.compile(rf"(?P<closers>{_CLOSING_SIGNS})(?P<space>[^\S\n]*)(?P<follows>\S|\n)?")
+_CLOSING_SIGNS = r"[.!?\u2026\"'\u201d\u2019\u00bb)\]*_]"
+"""Further end marks, closing quotation marks, brackets and emphasis, which belong to the sentence."""
+_REFERENCE = r"\d{1,3}(?:\.\d{1,3})?"
+"""A document, or a unit of it: "2", "2.4"."""
+_REFERENCES = rf"{_REFERENCE}(?:[ \t]?[,;\u2013-][ \t]?{_REFERENCE}){{0,9}}"
+"""Up to ten: "1.3, 1.5", "2.4-2.6"."""
+CITATION = re.compile(
+    rf"[ \t]{{0,8}}(?:\[[ \t]?(?P<cited>{_REFERENCES})[ \t]?\]|</?document(?: \d{{1,3}})?>)"
+)
+"""A citation with the blanks before it, " [2.4]"; or a delimiter of the prompt that the model repeats,
+"</document>"."""
+_CITATION_BEGUN = re.compile(r"[ \t]{0,8}(?:\[[\d.,;\u2013 \t-]*|<[/a-z\d ]{0,14})\Z")
+"""The end of a text that may become a ``CITATION`` when more comes: " [2.", "</docu"."""
+_AFTER_MARK, _AFTER_MARK_CITED = (
+    re.compile(rf"(?P<closers>(?:{closers})*)(?P<space>[^\S\n]*)(?P<follows>\S|\n)?")
+    for closers in (_CLOSING_SIGNS, f"{_CLOSING_SIGNS}|{CITATION.pattern}")
+)
 """The text after an end mark: closing signs, white space, and the first character that ``follows``; without
 that the text ends there so far."""
 _FULL_WIDTH = frozenset("\u3002\uff01\uff1f")
@@ -224,12 +213,11 @@ class SentenceSplitter:
         [*splitter.flush()]  # [SentenceSpan(10, 16, "Ask us")]
     """
 
-    __slots__ = ("_looked_at", "_pending", "_start", "_substance", "_taken")
+    __slots__ = ("_after_mark", "_looked_at", "_pending", "_start", "_taken")
 
-    def __init__(self, *, substance: re.Pattern[str] = _SUBSTANCE) -> None:
-        """``substance``: matches at least once in each sentence, by default a letter or digit; other pieces
-        are dropped."""
-        self._substance = substance
+    def __init__(self, *, cites: bool = False) -> None:
+        """``cites``: whether citations after the end mark belong to the sentence."""
+        self._after_mark = _AFTER_MARK_CITED if cites else _AFTER_MARK
         self._pending = ""
         """Text whose sentences are not complete, after what is ``_taken``."""
         self._start = 0
@@ -260,7 +248,7 @@ class SentenceSplitter:
         while mark := _END_MARK.search(self._pending, self._looked_at):
             if mark[0] == "\n":
                 return mark.end()
-            after = _AFTER_MARK.match(self._pending, mark.end())
+            after = self._after_mark.match(self._pending, mark.end())
             ends = None if after is None else self._ends(mark, after, final=final)
             if after is None or ends is None:
                 self._looked_at = mark.start()
@@ -275,7 +263,8 @@ class SentenceSplitter:
     def _ends(self, mark: re.Match[str], after: re.Match[str], *, final: bool) -> bool | None:
         """Return whether a mark ends a sentence; None if that depends on text that has not come yet.
         ``final``: none will."""
-        if after["follows"] is None and not final:
+        is_begun = _CITATION_BEGUN.match(self._pending, after.end("closers"))
+        if not final and (after["follows"] is None or is_begun):
             return None
         if not self._can_end(mark, after):
             return False
@@ -322,11 +311,11 @@ class SentenceSplitter:
         return zone[0] in _ZONES
 
     def _take(self, end: int) -> Iterator[SentenceSpan]:
-        """Yield the text up to ``end`` of ``_pending`` as a sentence, if it has substance, and count it as
-        taken."""
+        """Yield the text up to ``end`` of ``_pending`` as a sentence, if it has a letter or digit. Count it
+        as taken."""
         piece = self._pending[self._taken : end]
         text = piece.strip()
-        if self._substance.search(text):
+        if _SUBSTANCE.search(text):
             start = self._start + self._taken + len(piece) - len(piece.lstrip())
             yield SentenceSpan(start, start + len(text), text)
         self._taken = self._looked_at = end
@@ -466,11 +455,3 @@ def _value(literal: str) -> str:
         whole = whole.lstrip("0") or "0"
         return f"{whole}.{fraction}" if fraction else whole
     return str(sum(_WORDS[word] for word in re.split(r"[- ]", literal)))
-
-
-@lru_cache(maxsize=20_000)
-def denied_by(word: str, language: Language) -> str | None:
-    """Return the word that "un-" or "non-" denies: "treated" for "untreated"; None for other words. The
-    denied word must be a common one of more than three letters, so that "uncle" is none."""
-    denied = word.removeprefix("un").removeprefix("non")
-    return denied if denied != word and len(denied) > 3 and language.is_common(denied) else None

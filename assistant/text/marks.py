@@ -4,7 +4,6 @@ point. No text keeps one that it brought: who sets marks removes them first.
 | characters | stand for | set and read by |
 | --- | --- | --- |
 | U+E000 to U+E03F | live elements of a text, by number | ``text.markup`` |
-| U+E100 to U+EFFF | citations of a written text, by number | ``answer.check`` |
 | U+F0000 to U+FFFFD | excerpts in a record, by number, once for each character | ``answer.excerpts`` |
 | U+FDD0 to U+FDD2 | a link: address, words, end | ``documents.parsing.text`` |
 | U+FDD3 to U+FDD6 | raised, lowered and struck parts of a word of a PDF | ``options.office`` |
@@ -45,9 +44,9 @@ class Marks:
         return ord(character) - self.first
 
 
-ELEMENTS, CITATIONS, EXCERPTS = Marks(0xE000, 0xE03F), Marks(0xE100, 0xEFFF), Marks(0xF0000, 0xFFFFD)
-LIKE_ELEMENTS, LIKE_CITATIONS = "\ue000-\ue0ff", "\ue100-\uf8ff"
-"""Characters that are removed before marks are set: together ``PRIVATE_USE``."""
+ELEMENTS, EXCERPTS = Marks(0xE000, 0xE03F), Marks(0xF0000, 0xFFFFD)
+LIKE_ELEMENTS = "\ue000-\ue0ff"
+"""Characters that are removed before marks are set."""
 PRIVATE_USE = "\ue000-\uf8ff"
 """The first plane's private-use characters, by which symbol fonts of documents show bullets and signs."""
 LINK_BEGIN, LINK_WORDS, LINK_END = "\ufdd0", "\ufdd1", "\ufdd2"

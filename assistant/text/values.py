@@ -21,11 +21,12 @@ from assistant.text.language import UNIT_SIZES, WORD, Language, Quantities, fold
 _MOST_VALUES = 20
 """Values that ``missing`` returns."""
 _NAME = re.compile(
-    r"(?:(?<=[^\W_] )|(?<=[,;)%] )|(?<=[^\W_][/\u2013]))[\"'\u201c(]?([A-Z][^\W\d_]+(?:[-'\u2019][^\W_]+)*)"
+    r"(?:(?<=[^\W_] )|(?<=[,;)%] )|(?<=\b[DM][rs]\. )|(?<=[^\W_][/\u2013]))[\"'\u201c(]?"
+    r"([A-Z][^\W\d_]+(?:[-'\u2019][^\W_]+)*)"
 )
-"""A proper name: a word with a capital inside a sentence, "Smith" in "Ask Smith", with a word, a comma or a
-closing bracket before it. The first word of a sentence, or of what follows a colon or a list number, is
-none."""
+"""A proper name: a word with a capital inside a sentence, "Smith" in "Ask Smith", with a word, a comma, a
+closing bracket or a title ("Dr.") before it. The first word of a sentence, or of what follows a colon or a
+list number, is none."""
 _MONTHS = {fold(name): n for names in (month_name, month_abbr) for n, name in enumerate(names) if n}
 _MONTHS["sept"] = 9
 _MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
@@ -195,11 +196,6 @@ def counted_days(text: str, lines: Sequence[str], *, today: date, language: Lang
     if matches[0].re is _AGO:  # the same each day, so a prompt with it stays recorded
         return f"{matches[0][0]}: {-days[0]} days"
     return _days_sentence(today + timedelta(days[0]), today=today)
-
-
-def has_date(text: str, *, today: date) -> bool:
-    """Return whether a text has a date near today, other than today."""
-    return any(True for _ in _dates_in(fold(text), today=today))
 
 
 def _dates_in(folded: str, *, today: date) -> Iterator[tuple[re.Match[str], list[date]]]:

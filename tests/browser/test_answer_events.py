@@ -37,7 +37,11 @@ OFFERED_TEXT = "The plan pays from day 23 of a 30-day supply."
 def begins(stand_in: StandIn) -> Held:
     """Let the stand-in say all that an answer can have, and hold it back before its first word."""
     held = Held()
-    stand_in.started = {"red_flags": [OVERDOSE], "recorded_model": "a model, 20 Nov 2026"}
+    stand_in.started = {
+        "red_flags": [OVERDOSE],
+        "unchecked_language": "es",
+        "recorded_model": "a model, 20 Nov 2026",
+    }
     first, *last = units((f"{SUPPORTED} ", "supported", [1]), (UNSUPPORTED, "unsupported", [1, 3]))
     gap = withheld("17 mg", index=9, at=len(SUPPORTED) + 1)
     also = [{**SECTION, "title": "Lost medication"}]
@@ -102,6 +106,24 @@ def test_one_key_opens_the_source_of_a_sentence_to_check(answered: OpenConsole, 
     console.page.keyboard.press("Escape")
     check = console.page.locator(".sentence.unsupported .citation").first
     expect(check).to_be_focused()
+
+
+def test_the_notice_of_an_unchecked_language_stands_until_the_agent_has_read(
+    at: At, stand_in: StandIn
+) -> None:
+    held = begins(stand_in)
+    console = at()
+    console.ask(QUESTION)
+    notice = console.page.get_by_role("alert").filter(has_text="Emergencies are not checked in Spanish here")
+    expect(notice).to_be_in_viewport(ratio=1)
+    held.released.set()
+    console.await_end()
+    expect(notice).to_be_in_viewport(ratio=1)
+    key = console.button("I have read it")
+    key.press("Enter")
+    expect(key).to_have_count(0)
+    expect(console.page.locator("#answer-title")).to_be_focused()
+    expect(console.page.locator(".emergency")).to_be_visible()
 
 
 @pytest.mark.parametrize("has_section", [True, False], ids=["section", "quoted"])

@@ -56,8 +56,8 @@ from tests.fakes.tokens import EC_KEY, ISSUER, claims, token
 DIGEST = "d" * 64
 TWO_SENTENCES = ("Wait two days. ", "The wait ", "is two days.")
 """What a model may write: the first sentence is certain, and released, after two texts."""
-ANYTHING_IS_NEAR = "hopeless_cosine = -1.0\nmodel_cosine = -1.0"
-NOTHING_IS_NEAR = "hopeless_cosine = 1.0\nmodel_cosine = 1.0"
+ANYTHING_IS_NEAR = "model_cosine = -1.0"
+NOTHING_IS_NEAR = "model_cosine = 1.0"
 
 
 def facts_of(name: str, content: bytes) -> OriginalFile:

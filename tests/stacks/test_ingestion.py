@@ -136,7 +136,7 @@ def test_the_schema_stamp_changes_with_the_index() -> None:
     index = {"shards": tenant.config.index.shards + 1, "replicas": tenant.config.index.replicas}
 
     assert schema_stamp(with_sections(tenant, index=index)) != schema_stamp(tenant)
-    assert schema_stamp(with_sections(tenant, gate={"hopeless_cosine": 0.5})) == schema_stamp(tenant)
+    assert schema_stamp(with_sections(tenant, gate={"model_cosine": 0.5})) == schema_stamp(tenant)
 
 
 def test_the_schema_stamp_changes_with_the_code_that_makes_the_schema(

@@ -110,7 +110,7 @@ def test_a_changed_dependency_replaces_the_tasks(template: Template, changed: di
 
 
 def test_a_changed_tenant_file_replaces_the_tasks(template: Template) -> None:
-    tenant = with_sections(deployed("pharmacy"), gate={"hopeless_cosine": 0.5})
+    tenant = with_sections(deployed("pharmacy"), gate={"model_cosine": 0.5})
     variable = ServiceSettings.variable("tenant_file_s3")
     assert environment(orchestrator_of(tenant))[variable] != environment(template)[variable]
 

@@ -258,7 +258,7 @@ def test_a_missing_artifact_is_refused_with_the_existing_ones(folder: Path) -> N
 
 # --- how the model is asked, by its manifest -------------------------------------------------------------
 
-PROMPTS = {"answer/1": False, "answer/5": True}
+PROMPTS = {"answer/1": False, "answer/6": True}
 
 
 def asked_with(prompt: str) -> list[str]:
@@ -276,17 +276,17 @@ def asked_with(prompt: str) -> list[str]:
 
 
 def test_the_prompt_of_answers_lets_a_model_refuse() -> None:
-    assert released_prompts(ROOT / "assistant/answer/prompts")["answer/5"]
+    assert released_prompts(ROOT / "assistant/answer/prompts")["answer/6"]
 
 
 @pytest.mark.parametrize(
     ("prompt", "said"),
     [
-        ("answer/99", r'answers\.prompt: "answer/99" does not exist\. Released: answer/1, answer/5'),
+        ("answer/99", r'answers\.prompt: "answer/99" does not exist\. Released: answer/1, answer/6'),
         (
             "answer/1",
             r'answers\.prompt: "answer/1" does not let the model refuse .* of qwen3-8b-inf2 has '
-            r"writes_answers = true\. Use answer/5, or writes_answers = false",
+            r"writes_answers = true\. Use answer/6, or writes_answers = false",
         ),
     ],
 )

@@ -52,7 +52,7 @@ def new_answer(answer_id: str = "new") -> AnswerRecord:
     row = (Cell(name=(0, 1), value=(3, 4)),)
     more = {
         "sentences": (sentence, sentence.model_copy(update=added | {"cells": row})),
-        "reading": Reading(questions=("When?",), search_text="When may it be refilled?", ids=("79",)),
+        "reading": Reading(questions=("When?",), items=("79",)),
         "red_flags": ("overdose",),
         "offered": ApprovedUse(item_id="approved", revision=2),
         "degraded": ("reranking",),

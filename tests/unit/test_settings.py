@@ -21,11 +21,11 @@ FLAG = '[[red_flags]]\nname = "fire"\ntext = "Go."\ncall = "911"\nexamples = ["a
         (GOOD + "colour = 1", "unknown key colour; allowed here: .*display_name"),
         (
             GOOD + "[gate]\nmin_cosinus = 1",
-            "unknown key gate.min_cosinus; allowed here: hopeless_cosine",
+            "unknown key gate.min_cosinus; allowed here: model_cosine",
         ),
         (
             GOOD + "[gate]\nmin_cosine = 0.4",
-            r"line 5: gate.min_cosine was removed in 0\.3\.0: without a model a section is found",
+            r"line 5: gate.min_cosine was removed in 0\.3\.0: without a model the nearest section is shown",
         ),
         (GOOD + "[gate]\nwrong_sure = -2.0", r"gate.wrong_sure was removed in 0\.3\.0: .* Delete the line"),
         (
@@ -116,7 +116,7 @@ def test_answers_are_quoted_or_written_as_the_model_is_trusted_unless_the_file_s
 
     assert (tenant.answers.mode, tenant.answers.max_words, tenant.answers.also_words) == ("auto", 160, 80)
     assert dict(tenant.answers.escalation) == {"default": "The nurse, ext. 1", "lost card": "Cards, ext. 2"}
-    assert tenant.gate.hopeless_cosine == 0.38
+    assert tenant.gate.model_cosine == 0.25
 
 
 @pytest.mark.parametrize("name", ["pharmacy", "clinic", "sandbox"])

@@ -332,8 +332,7 @@ class OfferApproved(Offer):
         None where there is none, where a source changed, is withdrawn or is closed to the reader, and where
         the check of the sources fails or is late. Raises DeadlineExceededError.
         """
-        # A question that follows another one may mean something else.
-        if self.approved is None or query.before is not None:
+        if self.approved is None:
             return None
         today = self._services.clock.now().date()
         match = self.approved.match(query.question, query.vector, labels=call.labels, today=today)

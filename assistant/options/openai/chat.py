@@ -1,7 +1,7 @@
 """``POST /v1/chat/completions``: the answers of ``POST /v1/answers`` for clients of OpenAI's API.
 
 - The last message, of role ``user``, is the question. The user's two messages before it are its earlier
-  questions (``ChatQuestion``): a follow-up leans on them in retrieval, and the prompt has the later one.
+  questions (``ChatQuestion``): where a model writes, it reads them.
 - Messages of role ``assistant`` are never read: answers rest on passages, and a client could write anything
   into them. To have the recorded turns in the prompt, a client sends ``conversation_id`` (from
   ``answer.conversation_id`` of the first answer); then earlier messages are not read at all.
@@ -28,7 +28,16 @@ from pydantic import ConfigDict, Field, StringConstraints, ValidationError
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from assistant.answer.events import UNCHECKED, AnswerEvent, Done, Problem, RedFlags, Sources, Started, Token
+from assistant.answer.events import (
+    AnswerEvent,
+    Done,
+    Problem,
+    RedFlags,
+    Sources,
+    Started,
+    Token,
+    unchecked_notice,
+)
 from assistant.answer.request import MAX_EARLIER_CHARACTERS, AnswerRequest, ChatQuestion
 from assistant.domain.answers import Certainty, FinishReason, Mode, RedFlag, Sentence
 from assistant.domain.documents import SearchFilters
@@ -310,8 +319,9 @@ class ChatReading:
             else:
                 text, self.lead = flags, self.lead + flags
         elif isinstance(event, Started):
-            unchecked = f"{UNCHECKED}\n\n" if event.unchecked_language is not None else ""
-            text = "".join(map(_red_flag, event.red_flags)) + unchecked
+            text = "".join(map(_red_flag, event.red_flags))
+            if event.unchecked_language is not None:
+                text += f"{unchecked_notice(event.unchecked_language)}\n\n"
             self.started, self.lead = event, text
         self.events.append(event)
         return text
@@ -554,14 +564,14 @@ def _data(payload: bytes) -> bytes:
 
 async def complete_chat(answers: Answers, scope: Scope, receive: Receive, send: Send) -> None:
     """The same answer as from /v1/answers, with the same admission, retrieval, gate, checks and record; the
-    id of the completion is its answer_id. The last message, with role user, is the question. The prompt also
-    contains the previous user message; retrieval uses it if the question is a follow-up. Messages with role
-    assistant are never read; with conversation_id (from answer.conversation_id) the recorded turns are used
-    instead. Messages of other roles and unknown parameters are ignored, and named in a Warning header; a
-    parameter that no answer in text obeys is refused (422). The content is the
-    answer's text. A quoted section, and a written answer that is uncertain, end with a line that says so.
-    Without evidence the content is the reason and whom to ask. Both have finish_reason stop;
-    answer.finish_reason and answer.certainty distinguish them.
+    id of the completion is its answer_id. The last message, with role user, is the question. Where a model
+    writes, it reads the two previous user messages, too; without one, a question that makes no sense
+    without them is to be asked in full. Messages with role assistant are never read; with conversation_id
+    (from answer.conversation_id) the recorded turns are used instead. Messages of other roles and unknown
+    parameters are ignored, and named in a Warning header; a parameter that no answer in text obeys is
+    refused (422). The content is the answer's text. A quoted section, and a written answer that is
+    uncertain, end with a line that says so. Without evidence the content is the reason and whom to ask.
+    Both have finish_reason stop; answer.finish_reason and answer.certainty distinguish them.
     """
 
     async def work() -> None:

@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 MOST_DAYS = 92
 """Days of one request at most, and days back from today that are counted."""
-_NEAR = 0.9
-"""Share of ``[gate] hopeless_cosine`` from which on an unanswered question has a near document: 0.34. Of the
-refused messages that a document answers half are as near, of those that none answers 48 % (pharmacy) and 6 %
-(clinic; docs/decisions/0106)."""
+_NEAR_COSINE = 0.34
+"""From which on an unanswered question has a near document. Of the messages without a certain answer that a
+document answers half are as near, of those that none answers 48 % (pharmacy) and 6 % (clinic;
+docs/decisions/0106)."""
 _SETTLE_EVERY_S = 900.0
 _AFTER_END = timedelta(hours=1)
 """Time after its end at which a day is counted first."""
@@ -206,7 +206,7 @@ async def open_overview(served: ServedTenant, stores: StoreChoice) -> Sequence[o
     count = CountDay(
         answering.records,
         answering.documents.texts,
-        near_cosine=_NEAR * answering.tenant.gate.hopeless_cosine,
+        near_cosine=_NEAR_COSINE,
         smallest_group=smallest_group,
     )
     overview = Overview(

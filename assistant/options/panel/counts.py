@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from math import sqrt
 from typing import Literal
 
 from pydantic import Field
@@ -27,12 +26,8 @@ from assistant.stores.table import EXPIRES_AT, Range, Table, keyed
 STEPS = 20
 """Steps of a probability: 0.87 is in step 17, from 0.85 to 0.9."""
 KEPT_DAYS = 180
-LEAST_OPENED = 50
-"""Opened suggestions that a threshold needs above it."""
 _DAY_CHARACTERS = 10
 """With which an id begins."""
-_Z = 1.96
-"""Standard deviations of a 95 % interval."""
 SuggestionKind = Literal["shown", "opened", "inserted"]
 
 
@@ -50,25 +45,6 @@ class SuggestionCounts(PublicModel):
 
     days: int
     steps: tuple[StepCounts, ...]
-
-    def least(self, *, right: float) -> float | None:
-        """Return the lowest probability from which agents inserted at least the share ``right`` of what they
-        opened, by the lower end of its 95 % interval; None without enough marks."""
-        # From the highest step down, so that ``opened`` and ``inserted`` count all steps from this one on.
-        opened = inserted = 0
-        threshold: float | None = None
-        for counts in sorted(self.steps, key=lambda counts: -counts.step):
-            opened, inserted = opened + counts.opened, inserted + counts.inserted
-            if opened >= LEAST_OPENED and _lower_end(inserted, opened) >= right:
-                threshold = counts.step / STEPS
-        return threshold
-
-
-def _lower_end(hits: int, total: int) -> float:
-    """Return the lower end of Wilson's 95 % interval of a share. ``total`` is at least 1."""
-    share, spread = hits / total, _Z * _Z / total
-    width = _Z * sqrt(share * (1 - share) / total + spread / (4 * total))
-    return (share + spread / 2 - width) / (1 + spread)
 
 
 def step_of(probability: float) -> int:

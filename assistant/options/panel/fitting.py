@@ -1,6 +1,4 @@
-"""Data on which the certainty of a suggestion is fitted (``make fit ARGS=suggest``), and the trial that
-measures
-suggestions (``run = "suggestions"`` of a figure)."""
+"""The trial that measures suggestions (``run = "suggestions"`` of a figure)."""
 
 from __future__ import annotations
 
@@ -14,9 +12,9 @@ from assistant.domain.clock import Deadline
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import PublicModel
 from assistant.evaluation.measures import Judged
-from assistant.evaluation.questions import load_questions, load_rows
-from assistant.evaluation.trials import Head, Trial, silent
-from assistant.options.panel.read_turns import FoundInTurns, ReadTurns, features_of
+from assistant.evaluation.questions import load_rows
+from assistant.evaluation.trials import Trial, silent
+from assistant.options.panel.read_turns import FoundInTurns, ReadTurns
 from assistant.options.panel.section import PanelSection
 
 _DEADLINE_S = 60.0
@@ -65,34 +63,3 @@ class _Reading:
     async def turns(self, turns: Sequence[ChatTurn]) -> FoundInTurns:
         limit = Deadline.after(_DEADLINE_S, clock=self._services.clock)
         return await self._read.run(turns, identity=self._agent, deadline=limit)
-
-
-async def _rows(
-    services: Mapping[str, TenantServices], paths: Sequence[Path]
-) -> tuple[list[tuple[float, ...]], list[bool]]:
-    """Return the features of each question's section, and whether its document answers the question.
-
-    ``services``: by tenant. ``paths``: a file is named for its tenant. A question without a section has no
-    row.
-    """
-    rows: list[tuple[float, ...]] = []
-    labels: list[bool] = []
-    for path in paths:
-        read = _Reading(services[path.stem])
-        for question in load_questions(path):
-            part = (await read.turns([ChatTurn(who="customer", text=question.question)])).part
-            if part is not None and part.is_found and part.section is not None:
-                rows.append(tuple(features_of(part).values()))
-                labels.append(part.section.document_id in question.documents)
-    return rows, labels
-
-
-HEAD = Head(
-    kind="suggest",
-    tenants=("pharmacy", "clinic"),
-    paths=("pharmacy.jsonl", "clinic.jsonl", "messages/pharmacy.jsonl", "messages/clinic.jsonl"),
-    # In the order of ``features_of``.
-    features=("margin", "cosine", "mass", "undisputed", "words"),
-    penalty=0.0005,
-    rows=_rows,
-)

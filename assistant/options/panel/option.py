@@ -24,20 +24,10 @@ class Panel(Option):
 
         return await open_panel(served, stores)
 
-    def add_to_learn(self, app):
-        from assistant.options.panel.commands import add_to_learn
-
-        add_to_learn(app)
-
     def trials(self):
         from assistant.options.panel.fitting import TRIALS
 
         return TRIALS
-
-    def head(self):
-        from assistant.options.panel.fitting import HEAD
-
-        return HEAD
 
 
 OPTION = Panel()

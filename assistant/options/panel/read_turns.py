@@ -5,7 +5,6 @@ No model is called but the embedding model, nothing is kept, and no live system 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,15 +12,11 @@ from assistant.answer.answer import AnswerQuestion
 from assistant.answer.call import SideTasks
 from assistant.answer.question import AnswerIds, begin_call
 from assistant.answer.request import AnswerRequest
-from assistant.answer.scores import shipped_weights
 from assistant.answer.section import PartQuote, Section
 from assistant.answer.services import TenantServices
 from assistant.domain.answers import ChatTurn, RedFlag
 from assistant.domain.clock import Deadline
 from assistant.domain.identity import Identity
-
-_NO_OTHER = 10.0
-"""Margin where no second document was found, and the largest margin that counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +37,7 @@ class FoundInTurns:
         part = self.part
         if part is None or not part.is_found or part.section is None or self.red_flags:
             return None
-        probability = probability_of(part)
-        return (part.section, probability) if probability >= least else None
-
-
-def features_of(part: PartQuote) -> dict[str, float]:
-    """Return the features that tell a right document from a wrong one, in the order of the fitted weights.
-
-    ``margin``: score above that of the second document. ``cosine``: best cosine with the question. ``mass``:
-    share of the question's weight that the section has. ``undisputed``: 1.0 if no other document contends.
-    ``words``: log(1 + words of the question).
-    """
-    order, section = part.finding.order, part.section
-    margin = order[0].score - order[1].score if len(order) > 1 else _NO_OTHER
-    return {
-        "margin": min(margin, _NO_OTHER),
-        "cosine": part.finding.gate.best_cosine,
-        "mass": 0.0 if section is None else section.mass,
-        "undisputed": float(part.is_undisputed),
-        "words": math.log1p(len(part.query.question.split())),
-    }
-
-
-def probability_of(part: PartQuote) -> float:
-    """Return the probability that the section's document answers, by the weights of ``make fit
-    ARGS=suggest``."""
-    return 1.0 / (1.0 + math.exp(-shipped_weights("suggest").score(features_of(part))))
+        return (part.section, part.probability) if part.probability >= least else None
 
 
 class ReadTurns:

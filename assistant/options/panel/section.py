@@ -13,7 +13,7 @@ class PanelSection(TenantSection):
 
     least_suggestion: float = Field(default=0.75, ge=0.5, le=1.0)
     """Probability that the document is right, from which one is suggested unasked in a running chat; 1.0:
-    never. ``assistant learn suggestions`` says what the marks of your agents give."""
+    never. ``GET /v1/turns/counts`` says what your agents made of suggestions."""
 
 
 TABLES: Tables = {TenantConfig: PanelSection}

@@ -3,8 +3,7 @@ sends it again and confirms each finding, with a reason or a second person where
 (``[review] guard``: "seen", "reason", "second_person").
 
 The check by code always runs. Where the model did not check the text, or its lines are gone, the text is sent
-and ``degraded`` says so. A sentence that tells to call an emergency number of the tenant file ("Call 911
-now") is never a finding that stops a text.
+and ``degraded`` says so.
 """
 
 from __future__ import annotations
@@ -13,24 +12,18 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from assistant.answer.live_macs import LiveMacs
 from assistant.answer.services import TenantServices
-from assistant.answer.stored import entry_of_read, not_found, own_answer
+from assistant.answer.stored import entry_of_read, not_found
 from assistant.domain.answers import OfConversation, ReplyCheck, Sent
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import (
     ForbiddenError,
     ReplyFindingsError,
     SecondPersonNeededError,
-    WithdrawnError,
 )
 from assistant.domain.identity import Identity
-from assistant.domain.live import LiveText
-from assistant.options.reply.write import REPLY_CHECK, CheckedReply, ReplyBasis, WriteReply
+from assistant.options.reply.write import WriteReply
 from assistant.stores.desk import Contents, TwoPeople
-
-NO_LINES = "no_lines"
-"""In ``degraded``: the answer's lines cannot be read any more, and nothing was checked but values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +34,7 @@ class GuardSent:
     it::
 
         sent = Sent(send_id="s1", text="Pay $12.", confirmed=("3f2a",))
-        asked = {"conversation": OfConversation(), "shown": (), "identity": ada}
-        checked = await guard.run("a1", sent, **asked, deadline=limit, by_model=True)
-        checked.degraded  # (): the model has read it
+        await guard.run("a1", sent, checked.checks, by="ada")
     """
 
     services: TenantServices
@@ -51,55 +42,31 @@ class GuardSent:
     people: TwoPeople
     """With ``is_needed`` true: whether a second person is asked is decided here, by the tenant file."""
 
-    async def run(
-        self,
-        answer_id: str,
-        sent: Sent,
-        *,
-        conversation: OfConversation,
-        shown: Sequence[LiveText],
-        identity: Identity,
-        deadline: Deadline,
-        by_model: bool,
-    ) -> CheckedReply:
-        """Return what was found in a text that may be sent.
+    async def run(self, answer_id: str, sent: Sent, found: tuple[ReplyCheck, ...], *, by: str) -> None:
+        """Return where a text may be sent in which the check ``found`` something. ``by``: the agent who
+        sends. A repetition of a recorded send passes; where its text is another, ``AppendToAnswer.sent``
+        refuses it.
 
-        ``conversation``: as in the request of the reply. ``shown``: live values of the request: the text may
-        have those with a right MAC. ``by_model``: whether the model checks the text too. A repetition of a
-        recorded send passes; where its text is another, ``AppendToAnswer.sent`` refuses it.
-
-        Raises NotFoundError, ReplyFindingsError (it says what the text needs), RecordsUnavailableError,
-        DependencyError.
+        Raises ReplyFindingsError (it says what the text needs), RecordsUnavailableError, DependencyError.
         """
-        checked = await self.check(
-            answer_id,
-            sent.text,
-            conversation,
-            shown,
-            identity=identity,
-            deadline=deadline,
-            by_model=by_model,
-        )
-        stopping = tuple(check for check in checked.checks if check.stops)
-        if not stopping or await self._is_on_record(answer_id, sent):
-            return checked
+        if not found or await self._is_on_record(answer_id, sent):
+            return
         guard = self.services.tenant.guard
-        if not {finding.id for finding in stopping} <= set(sent.confirmed):
+        if not {finding.id for finding in found} <= set(sent.confirmed):
             further_steps = {
                 "seen": "",
                 "reason": " and a reason",
                 "second_person": "; another agent confirms it then",
             }
             raise ReplyFindingsError(
-                f"Nothing is sent: the check found {len(stopping)} in the text. Correct it, or send it again "
+                f"Nothing is sent: the check found {len(found)} in the text. Correct it, or send it again "
                 f"with the id of each finding in confirmed{further_steps[guard]}.",
-                stopping,
+                found,
             )
         if guard == "reason" and not any(map(str.isalnum, sent.reason or "")):
-            raise ReplyFindingsError("Nothing is sent: write in reason why the text is right.", stopping)
+            raise ReplyFindingsError("Nothing is sent: write in reason why the text is right.", found)
         if guard == "second_person":
-            await self._admit(answer_id, sent.text, stopping, by=identity.agent)
-        return checked
+            await self._admit(answer_id, sent.text, found, by=by)
 
     async def confirm(self, answer_id: str, text: str, *, named: str | None, identity: Identity) -> None:
         """Confirm another agent's text that waits for a second person; its agent then sends it again. The
@@ -120,42 +87,17 @@ class GuardSent:
             await self.services.records.record_access(entry)
         owner = replace(identity, agent=record.agent)
         limit = Deadline.after(self.services.tenant.limits.answer_deadline_s, clock=self.services.clock)
-        checked = await self.check(
-            answer_id, text, OfConversation(), (), identity=owner, deadline=limit, by_model=False
+        checked = await self.replies.check_text(
+            answer_id,
+            text,
+            OfConversation(),
+            (),
+            identity=owner,
+            deadline=limit,
+            by_model=False,
+            may_be_gone=True,
         )
-        stopping = tuple(check for check in checked.checks if check.stops)
-        await self._admit(answer_id, text, stopping, by=identity.agent, named=named, is_second=True)
-
-    async def check(
-        self,
-        answer_id: str,
-        text: str,
-        conversation: OfConversation,
-        shown: Sequence[LiveText],
-        *,
-        identity: Identity,
-        deadline: Deadline,
-        by_model: bool,
-    ) -> CheckedReply:
-        """Return what is wrong with a text; where the answer's lines are gone, by its values alone."""
-        try:
-            checked = await self.replies.check_text(
-                answer_id,
-                text,
-                conversation,
-                shown,
-                identity=identity,
-                deadline=deadline,
-                by_model=by_model,
-            )
-        except WithdrawnError:
-            record = await own_answer(self.services, answer_id, identity=identity)
-            live = LiveMacs(self.services, answer_id, identity.agent).genuine(shown)
-            words = "\n".join((conversation.question, *(turn.text for turn in conversation.turns)))
-            basis = ReplyBasis.of_words(record, words, live)
-            return CheckedReply(self.replies.found(basis, text), (NO_LINES,))
-        is_read = by_model or not self.services.checks_sentences
-        return checked if is_read else replace(checked, degraded=(REPLY_CHECK,))
+        await self._admit(answer_id, text, checked.checks, by=identity.agent, named=named, is_second=True)
 
     async def _admit(
         self,

@@ -16,7 +16,7 @@ from assistant.stores.ports import ChatMessage, DocumentTexts
 
 PACKAGE = "assistant.options.reply"
 """Where the prompt files are."""
-PROMPT = "reply/2"
+PROMPT = "reply/3"
 """The prompt file, with a section for each style."""
 
 

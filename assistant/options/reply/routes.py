@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -12,13 +12,14 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from assistant.answer.stored import AppendToAnswer
-from assistant.domain.answers import CheckBody, ReplyBody, StoredSent
+from assistant.domain.answers import CheckBody, OfConversation, ReplyBody, StoredSent
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import OverloadedError
 from assistant.domain.identity import Identity, Role
+from assistant.domain.live import LiveText
 from assistant.domain.public import fields_of
 from assistant.options.reply.guard import GuardSent
-from assistant.options.reply.write import REPLY_CHECK, CheckedReply, ReplyRequest, WriteReply
+from assistant.options.reply.write import CheckedReply, ReplyRequest, WriteReply
 from assistant.service.answers import Answers, idempotency_key
 from assistant.service.app import ANSWER_ID, RawRoute, streamed
 from assistant.service.errors import declared
@@ -65,44 +66,47 @@ async def check_reply(
     answer: values and names that nothing holds, by code; then, where the checks of the tenant's model are
     believed, sentences that no line holds or of which a line says the opposite. Where it fails, is late or
     finds no place, `degraded` says so."""
-    reply, limits = tenant.part(WriteReply), tenant.answering.tenant.limits
-    deadline = Deadline.after(limits.answer_deadline_s, clock=service.clock)
-    is_read = asked.by_model and tenant.answering.checks_sentences
-    async with _place(service, tenant, caller, is_needed=is_read) as has_place:
-        checked = await reply.check_text(
-            answer_id,
-            asked.text,
-            asked,
-            asked.live,
-            identity=caller,
-            deadline=deadline,
-            by_model=has_place,
-        )
-    if is_read and not has_place:
-        checked = replace(checked, degraded=(REPLY_CHECK,))
-    service.metrics.live.use(caller.tenant, tokens_of(checked.usage))
-    return ReplyChecks(checks=checked.checks, degraded=checked.degraded)
+    checked = await _checked(
+        service, tenant, caller, answer_id, asked.text, asked, asked.live, by_model=asked.by_model
+    )
+    return ReplyChecks(checks=checked.checks, degraded=checked.degraded if asked.by_model else ())
 
 
-@asynccontextmanager
-async def _place(
-    service: Service, tenant: ServedTenant, caller: Identity, *, is_needed: bool
-) -> AsyncGenerator[bool]:
-    """Take a place among the answers in progress for a call of the model inside the block; yield whether
-    there is one.
-
-    Without a place, because the tenant is paused or too much is in progress, the block goes on without the
-    model.
-    """
+async def _checked(
+    service: Service,
+    tenant: ServedTenant,
+    caller: Identity,
+    answer_id: str,
+    text: str,
+    conversation: OfConversation,
+    live: Sequence[LiveText],
+    *,
+    by_model: bool = True,
+    may_be_gone: bool = False,
+) -> CheckedReply:
+    """Return what is wrong with a text. The model takes a place among the answers in progress; it is not
+    asked where there is none, because the tenant is paused or too much is in progress."""
+    limits = tenant.answering.tenant.limits
     leave: Callable[[], None] | None = None
     with suppress(OverloadedError):
-        if is_needed and not await tenant.power.is_paused():
+        if by_model and tenant.answering.checks_sentences and not await tenant.power.is_paused():
             leave = service.admissions[caller.tenant].enter(caller.agent)
     try:
-        yield leave is not None
+        checked = await tenant.part(WriteReply).check_text(
+            answer_id,
+            text,
+            conversation,
+            live,
+            identity=caller,
+            deadline=Deadline.after(limits.answer_deadline_s, clock=service.clock),
+            by_model=leave is not None,
+            may_be_gone=may_be_gone,
+        )
     finally:
         if leave is not None:
             leave()
+    service.metrics.live.use(caller.tenant, tokens_of(checked.usage))
+    return checked
 
 
 @router.post("/v1/answers/{answer_id}/sent", **declared(404, 409, body=SendRequest))
@@ -123,26 +127,17 @@ async def keep_sent(
     Where the check finds something, nothing is recorded or delivered: 409 `reply_findings` has the
     `findings`. Send again with their ids in `confirmed`; where the tenant asks for it, with a `reason`, or
     once another agent has confirmed the text. The tenant's emergency lines are never findings."""
-    limits, answering = tenant.answering.tenant.limits, tenant.answering
     checked = CheckedReply(())
 
     async def guard() -> None:
         nonlocal checked
-        async with _place(service, tenant, caller, is_needed=answering.checks_sentences) as has_place:
-            checked = await tenant.part(GuardSent).run(
-                answer_id,
-                asked.sent,
-                conversation=asked,
-                shown=asked.values,
-                identity=caller,
-                deadline=Deadline.after(limits.answer_deadline_s, clock=service.clock),
-                by_model=has_place,
-            )
-        service.metrics.live.use(caller.tenant, tokens_of(checked.usage))
+        checked = await _checked(
+            service, tenant, caller, answer_id, asked.sent.text, asked, asked.values, may_be_gone=True
+        )
+        await tenant.part(GuardSent).run(answer_id, asked.sent, checked.checks, by=caller.agent)
 
     whose = await service.context_of(asked.context, identity=caller, of_reply=True)
-    append = AppendToAnswer(answering)
-    stored = await append.sent(
+    stored = await AppendToAnswer(tenant.answering).sent(
         answer_id,
         asked.sent,
         identity=caller,

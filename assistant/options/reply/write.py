@@ -8,7 +8,8 @@ labels allow. A reply is kept as a record of its own: ``reply_to`` is the id of 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+import re
+from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -57,15 +58,21 @@ from assistant.domain.errors import (
 from assistant.domain.identity import CareContext, Identity
 from assistant.domain.live import LiveText
 from assistant.domain.public import RecordId
-from assistant.options.reply.check import check_reply
-from assistant.options.reply.emergencies import Emergencies
 from assistant.options.reply.prompt import PACKAGE, PROMPT, read_lines, reply_messages
 from assistant.tenant.tenant import RedFlagEntry, TenantConfig
 from assistant.text.language import language, split_sentences
 from assistant.text.markup import label_of, without_marks
+from assistant.text.values import Values
 
-REPLY_CHECK = "reply_check"
-"""The step in which a model checks a reply: its name in timings, and in ``degraded`` where it failed."""
+REPLY_CHECK, NO_LINES = "reply_check", "no_lines"
+"""In ``degraded``: the model should have checked the text, and did not (its step has this name in timings,
+too); the answer's lines cannot be read any more, and nothing was checked but values."""
+_ADDRESS = re.compile(
+    r"\A(?:[^,.!?:\n]|(?<=\b[DM][rs])\.){1,60}(?:!|\n|,(?:(?: [A-Z]\w+){1,2}[.!])?)"
+    r"|(?:(?<=[.!?])\s|\n)[^.!?:]{1,60}\Z"
+)
+"""A greeting, "Hello Ms. Brown,", "Thank you for writing, Ana."; a closing without the end of a sentence,
+"Kind regards,\nTeresa from the refill line"."""
 
 
 class ReplyRequest(AnswerRequest, ReplyBody):
@@ -84,7 +91,7 @@ class CheckedReply:
 
     checks: tuple[ReplyCheck, ...]
     degraded: tuple[str, ...] = ()
-    """REPLY_CHECK where a model should have checked the text and has not."""
+    """REPLY_CHECK or NO_LINES."""
     usage: Usage = field(default_factory=Usage)
 
 
@@ -110,12 +117,8 @@ class ReplyBasis:
     """From where the lines are; a text that reviewers approved has none."""
     shown: tuple[LiveText, ...]
     """The live values among ``live``, which no record has: labels take their place."""
-
-    @classmethod
-    def of_words(cls, record: AnswerRecord, words: str, live: tuple[LiveText, ...]) -> Self:
-        """Return the basis of an answer whose lines are gone: the words of the conversation, live values."""
-        values = tuple(text.value for text in live)
-        return cls(record, "", "", words, "", (), values, (), live)
+    is_gone: bool
+    """Whether lines were withdrawn, or the agent may no longer read them; ``lines`` has none then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +151,20 @@ def _cited(record: AnswerRecord) -> tuple[QuotedUnit, ...]:
     return tuple({(unit.document_id, unit.span): unit for unit in units}.values())
 
 
-def _withdrawn() -> WithdrawnError:
-    return WithdrawnError(
-        "A document that the answer rests on was withdrawn, or you may no longer read it. Ask again."
+def foreign_in(text: str, held: Values, *, but: Collection[str] = ()) -> tuple[ReplyCheck, ...]:
+    """Return the sentences of a text with values and names that are not ``held``, ``but`` some values. A name
+    in a greeting or closing line counts for none.
+
+    Example: where "ships within 14 days" is held, "It ships within three weeks." has the value "3 week", and
+    "Hi Ngozi, it ships within two weeks." none.
+    """
+    # in small letters no word is a name
+    told = _ADDRESS.sub(lambda address: address[0].lower(), text.rstrip())
+    return tuple(
+        ReplyCheck.found("not_held", values, words=span.text, start=span.start)
+        for span in split_sentences(text)
+        for missing in [held.missing(told[span.start : span.end], spelled=False)]
+        if (values := tuple(value for value in missing if value not in but))
     )
 
 
@@ -169,7 +183,10 @@ class WriteReply:
         ``settle`` waits for both."""
         self._services, self._answers = services, answers
         self._settings_hash = services.tenant.settings_hash()
-        self._emergencies = Emergencies.of(services)
+        self._language = language(services.tenant.language)
+        contacts = [Values.of(flag.call, self._language) for flag in services.tenant.red_flags]
+        self._contacts = frozenset[str]().union(*(each.quantities.bare | each.moments for each in contacts))
+        """Numbers to call in emergencies: any text may have them, but not as an amount, "911 mg"."""
 
     async def basis_of(
         self,
@@ -178,10 +195,11 @@ class WriteReply:
         live: Sequence[LiveText],
         *,
         identity: Identity,
-        call: AnswerCall,
+        may_be_gone: bool = False,
     ) -> ReplyBasis:
         """Return the basis of a text for the patient, from the caller's own answer. ``live``: the live values
-        of a request; those without a right MAC are left out.
+        of a request; those without a right MAC are left out. ``may_be_gone``: where lines are gone the rest
+        is the basis.
 
         Raises NotFoundError, WithdrawnError, InvalidRequestError (turns without a customer's message),
         RecordsUnavailableError, DependencyError.
@@ -191,16 +209,22 @@ class WriteReply:
         texts, units = services.documents.texts, _cited(record)
         lines = await read_lines(record, units, texts=texts, labels=identity.labels)
         shown = await read_excerpts(record.excerpts, texts, labels=identity.labels)
-        if lines is None or gone_from(record, shown):
-            raise _withdrawn()
+        is_gone = bool(gone_from(record, shown))
+        if lines is None or is_gone:
+            if not may_be_gone:
+                raise WithdrawnError(
+                    "A document that the answer rests on was withdrawn, or you may no longer read it. "
+                    "Ask again."
+                )
+            lines, is_gone = [], True
         is_cut = record.finish_reason is FinishReason.LENGTH and record.mode is Mode.WRITTEN
         answer = "" if is_cut else fill_record(record, shown).text
-        if record.approved:  # reviewers wrote it, and it is shown whole
+        if record.approved and not is_gone:  # reviewers wrote it, and it is shown whole
             lines.append(SourceLine("", "", answer))
         names = {use.id: use.title or use.name for use in record.elements}
         live = LiveMacs(services, answer_id, identity.agent).genuine(live)
         values = tuple(f"{names[text.element_id]}: {text.value}" for text in live if text.element_id in names)
-        spoken = await self._answers.open_question.conversation(conversation, record, call)
+        spoken = await self._answers.open_question.conversation(conversation, record)
         customer = "\n".join(turn.text for turn in spoken.turns if turn.who == "customer") or spoken.words
         read = record.reading.language if record.reading is not None else None
         days = services.counted_days(spoken.words, [line.text for line in lines], at=record.written)
@@ -214,6 +238,7 @@ class WriteReply:
             live=values,
             units=units,
             shown=live,
+            is_gone=is_gone,
         )
 
     async def prepare(
@@ -233,7 +258,7 @@ class WriteReply:
         ids = ids or AnswerIds.of(request, services)
         call = begin_call(services, ids, labels=identity.labels, deadline=deadline)
         with ended_on_error(call):
-            basis = await self.basis_of(request.reply_to, request, request.live, identity=identity, call=call)
+            basis = await self.basis_of(request.reply_to, request, request.live, identity=identity)
             languages = services.tenant.answers.reply_languages
             written_in = basis.language if basis.language in languages else services.tenant.language
             prompt = self._prompt(request, basis, written_in)
@@ -281,13 +306,16 @@ class WriteReply:
         identity: Identity,
         deadline: Deadline,
         by_model: bool,
+        may_be_gone: bool = False,
     ) -> CheckedReply:
         """Return what is wrong with a text of the agent's (``check``). Raises as ``basis_of``."""
         services = self._services
         ids = AnswerIds(services.new_id(), answer_id, services.clock.now())
         call = begin_call(services, ids, labels=identity.labels, deadline=deadline)
         with ended_on_error(call):
-            basis = await self.basis_of(answer_id, conversation, live, identity=identity, call=call)
+            basis = await self.basis_of(
+                answer_id, conversation, live, identity=identity, may_be_gone=may_be_gone
+            )
         checked = await self.check(basis, text, deadline=deadline, by_model=by_model)
         call.steps.end(Outcome.DONE.value, error_code=None)
         return checked
@@ -295,29 +323,32 @@ class WriteReply:
     async def check(
         self, basis: ReplyBasis, text: str, *, deadline: Deadline, by_model: bool = True
     ) -> CheckedReply:
-        """Return what is wrong with a text, by code, and by the model where its checks are believed and
-        ``by_model`` is true. Raises nothing."""
+        """Return what is wrong with a text, by code, and by the model where its checks are believed: the
+        findings of code alone, with REPLY_CHECK in ``degraded``, where ``by_model`` is false or the model
+        gives no verdict.
+
+        The model adds findings and takes none away. Raises nothing.
+        """
         by_code = self.found(basis, text)
-        if not (by_model and self._services.checks_sentences):
-            return CheckedReply(by_code)
-        return await self.read(by_code, basis, text, deadline=deadline)
+        if basis.is_gone or not self._services.checks_sentences:
+            return CheckedReply(by_code, (NO_LINES,) if basis.is_gone else ())
+        told = await self._told(basis, text, deadline=deadline) if by_model else None
+        if told is None:
+            return CheckedReply(by_code, (REPLY_CHECK,))
+        named = {check.start for check in by_code}
+        more = (check for check in told.checks if check.start not in named)
+        return CheckedReply((*by_code, *more), usage=told.usage)
 
     def found(self, basis: ReplyBasis, text: str) -> tuple[ReplyCheck, ...]:
-        """Return the values and names of a text that nothing holds: code is sure of these."""
-        lines = [f"{line.title}\n{line.heading}\n{line.text}" for line in basis.lines]
-        given, code = (*basis.live, basis.words, basis.record.question), self._services.tenant.language
-        found = check_reply(text, lines=lines, given=given, language=language(code))
-        return tuple(check for check in found if not self._emergencies.excuses(check, text))
+        """Return each sentence with a value or name that no line, no live value and no word of the
+        conversation has: code is sure of these."""
+        parts = (part for line in basis.lines for part in (line.title, line.heading, line.text))
+        given = (*parts, *basis.live, basis.words, basis.record.question)
+        held = Values.joined([Values.of(part, self._language) for part in given])
+        return foreign_in(text, held, but=self._contacts)
 
-    async def read(
-        self, by_code: tuple[ReplyCheck, ...], basis: ReplyBasis, text: str, *, deadline: Deadline
-    ) -> CheckedReply:
-        """Return the findings of code (``by_code``) and model together; those of code alone, with REPLY_CHECK
-        in ``degraded``, where the model gives no verdict.
-
-        The model adds findings and takes none away. Of a sentence in which both find something, the model's
-        finding says more than "reckoned" by code, and takes its place.
-        """
+    async def _told(self, basis: ReplyBasis, text: str, *, deadline: Deadline) -> CheckedReply | None:
+        """Return what the model finds in a text; None where it gives no verdict."""
         spans, tenant = split_sentences(text), self._services.tenant
         lines = [
             *basis.lines,
@@ -332,9 +363,8 @@ class WriteReply:
             deadline=Deadline.after(limit_s, clock=deadline.clock),
         )
         if told is None:
-            return CheckedReply(by_code, (REPLY_CHECK,))
-        verdicts = zip(spans, told.value.sentences, strict=True)
-        found = [
+            return None
+        found = (
             ReplyCheck.found(
                 "contradicts" if verdict.verdict == "opposite" else "not_held",
                 (verdict.words,) if verdict.words and verdict.words in span.text else (),
@@ -342,14 +372,10 @@ class WriteReply:
                 start=span.start,
                 line=_shown(lines, verdict),
             )
-            for span, verdict in verdicts
+            for span, verdict in zip(spans, told.value.sentences, strict=True)
             if verdict.verdict != "held"
-        ]
-        wrong = {check.start for check in found}
-        firm = [check for check in by_code if check.kind == "not_held" or check.start not in wrong]
-        named = {check.start for check in firm}
-        more = (check for check in found if check.start not in named)
-        return CheckedReply((*firm, *more), usage=told.usage)
+        )
+        return CheckedReply(tuple(found), usage=told.usage)
 
     def _prompt(self, request: ReplyRequest, basis: ReplyBasis, written_in: str) -> Prompt:
         """Return the prompt. Raises TooLargeError."""

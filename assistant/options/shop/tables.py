@@ -426,7 +426,7 @@ class OfferItems(Offer):
         catalogue, known = self._catalogue_of(query.known), query.known
         if catalogue is None or known is None or call.filters != NO_FILTERS:
             return None
-        asked = catalogue.read(query.text, meanings=meanings)
+        asked = catalogue.read(query.question, meanings=meanings)
         if asked is None:
             return None
         with call.steps.step("items"):
@@ -460,7 +460,7 @@ class OfferItems(Offer):
     ) -> Comparison | None:
         """Return reviews for and against the item if the question names one item and a review is the best
         result; None otherwise, and if there is no other review than that one."""
-        named, best = self.named(query.text, known=query.known), ranked[0]
+        named, best = self.named(query.question, known=query.known), ranked[0]
         if named is None or len(named.items) != 1 or not self._is_review(best):
             return None
         item = named.items[0]

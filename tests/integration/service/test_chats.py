@@ -1,4 +1,4 @@
-"""Questions about a chat over real HTTP: as turns, pasted, long, malformed; what the record keeps of them."""
+"""Questions about a chat over real HTTP: as turns, long, malformed; what the record keeps of them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,6 @@ TURNS = [
     {"who": "system", "text": "Mo is typing"},
     {"who": "customer", "text": "How long is the wait for a plaster?"},
 ]
-PASTED = "\n".join(
-    (
-        "[09:00] Mo: hi there",
-        "[09:01] Clinic Desk: Hello Mo, may I have your birthday?",
-        "[09:02] Mo: 6/1/1970",
-        "[09:02] Clinic Desk: Thank you. One moment please.",
-        "[09:03] Mo: How long is the wait for a plaster?",
-    )
-)
 
 
 async def recorded(service: RunningService, body: dict[str, Any]) -> dict[str, Any]:
@@ -35,11 +26,8 @@ async def recorded(service: RunningService, body: dict[str, Any]) -> dict[str, A
     return stored.json()["record"]
 
 
-@pytest.mark.parametrize("body", [{"turns": TURNS}, {"question": PASTED}], ids=["turns", "pasted"])
-async def test_the_customers_words_are_searched_and_the_whole_chat_is_read(
-    service: RunningService, body: dict[str, Any]
-) -> None:
-    record = await recorded(service, body)
+async def test_the_customers_words_are_searched_and_the_whole_chat_is_read(service: RunningService) -> None:
+    record = await recorded(service, {"turns": TURNS})
     assert "How long is the wait for a plaster?" in record["question"]
     for kept in (record["question"], record["retrieval_question"], str(record["reading"])):
         assert "birthday" not in kept

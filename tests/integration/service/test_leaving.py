@@ -200,7 +200,7 @@ async def test_a_slow_reader_holds_nothing_up_and_gets_all_of_the_text(service: 
     async with asking(service, is_slow=True) as (reader, _):
         await eventually_recorded(service)  # the answer is whole before its reader has read a tenth of it
         seen = bytearray()
-        while b"event: done" not in seen:
+        while b"\n\n" not in seen.partition(b"event: done")[2]:
             seen += await asyncio.wait_for(reader.read(2**20), 60)
     events = events_of(_unchunked(bytes(seen)).decode())
     tokens = [data["text"] for name, data in events if name == "token"]

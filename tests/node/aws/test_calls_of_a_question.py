@@ -138,14 +138,14 @@ async def test_a_warm_question_waits_for_four_calls_and_a_follow_up_for_six(scen
         assert Counter(rounds.names()) == Counter(embed=2, search=1, read=1, model=1, record=2)
 
         conversation = first.events[0][1]["conversation_id"]
-        again, held = await in_rounds(rounds, service, [1, 1, 3, 1, 1, 1], conversation_id=conversation)
+        again, held = await in_rounds(rounds, service, [1, 1, 3, 2, 1, 1], conversation_id=conversation)
         assert held == [
             ["conversation"],
             ["turns"],
             ["embed", "state of a source", "text of a source"],  # earlier turns are read beside the steps
-            ["search"],
+            ["model", "search"],  # the model reads the conversation
             ["read"],
             ["model"],
         ]
         assert await ended(again, service) == "`done` `stop`"
-        assert len(rounds.names()) == 10
+        assert len(rounds.names()) == 11

@@ -68,7 +68,7 @@ def feedback(
         "agent": "a" * 32,
         "asked_at": now,
         "documents": shown,
-        "prompt_id": "answer/5",
+        "prompt_id": "answer/6",
         "model_id": "tiny-llm",
         "index_version": "1",
         "settings_hash": "s",

@@ -1,10 +1,6 @@
-"""The parser of tags gives the same whatever the cuts, never half a tag, in linear time."""
+"""Tags of live elements in a text, and their labels."""
 
 from __future__ import annotations
-
-import random
-import sys
-from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given
@@ -14,8 +10,6 @@ from assistant.answer.excerpts import labelled_unit, shown_unit
 from assistant.domain.live import MOST_ELEMENTS
 from assistant.text.marks import ELEMENTS
 from assistant.text.markup import (
-    LONGEST_TAG_CHARACTERS,
-    MarkupParser,
     Tag,
     label_of,
     tags_in,
@@ -27,14 +21,6 @@ from assistant.text.safe_markdown import inert
 from tests.attacks.active_content import hidden_content
 
 KNOWN = frozenset({"orders.status", "stores.in_stock", "table stores.in_stock"})
-TEXTS = [
-    "The order is {{orders.status}}.",
-    "{{ status orders.status }}{{table stores.in_stock}}",
-    "{{{orders.status}}} {{orders.{{orders.status}}}} {{",
-    "a {{orders.secret}} {{ORDERS.status}} {{orders.status} } {x} {{}}",
-    "{{orders.status}}" * (MOST_ELEMENTS + 2),
-    "{{table stores.in_stock",
-]
 PIECES = ["{", "{{", "}}", " ", "orders", ".", "status", "table ", "orders.status", "{{orders.status}}", "x"]
 
 
@@ -53,41 +39,11 @@ def joined(found: list[str | Tag]) -> list[str | Tag]:
     return whole
 
 
-def parsed(parts: list[str]) -> list[str | Tag]:
-    parser = MarkupParser(known)
-    found = [one for part in parts for one in parser.push(part)]
-    return joined([*found, *parser.flush()])
-
-
-def cut(text: str, *places: int) -> list[str]:
-    return [text[start:end] for start, end in pairwise((0, *places, len(text)))]
-
-
-@pytest.mark.parametrize("text", TEXTS)
-def test_every_cut_in_two_or_three_gives_the_same(text: str) -> None:
-    whole = parsed([text])
-    for places in (*combinations(range(len(text) + 1), 1), *combinations(range(len(text) + 1), 2)):
-        assert parsed(cut(text, *places)) == whole
-
-
-@given(st.lists(st.sampled_from(PIECES), max_size=30), st.randoms(use_true_random=False))
-def test_random_texts_cut_at_random_give_the_same(pieces: list[str], chance: random.Random) -> None:
+@given(st.lists(st.sampled_from(PIECES), max_size=30))
+def test_texts_and_tags_are_the_whole_text(pieces: list[str]) -> None:
     text = "".join(pieces)
-    places = sorted(chance.randrange(len(text) + 1) for _ in range(chance.randrange(6)))
-    whole = parsed([text])
-    assert parsed(cut(text, *places)) == whole
+    whole = tags_in(text, known)
     assert "".join(one if isinstance(one, str) else one.written for one in whole) == text
-
-
-@pytest.mark.parametrize("text", TEXTS)
-def test_no_part_of_a_tag_is_given_before_it_is_decided(text: str) -> None:
-    """Each text is given when it is certain: no part of what becomes a tag is among the texts."""
-    tags = [one.written for one in parsed([text]) if isinstance(one, Tag)]
-    texts = [one for one in parsed(list(text)) if isinstance(one, str)]
-    expected = text
-    for written in tags:
-        expected = expected.replace(written, "\0", 1)
-    assert "".join(texts) == expected.replace("\0", "")
 
 
 @pytest.mark.parametrize(
@@ -144,41 +100,6 @@ def test_tags_are_bounded_in_number() -> None:
         "".join(one if isinstance(one, str) else one.written for one in found)
         == "{{orders.status}} " * 10_000
     )
-
-
-def test_no_more_than_a_tag_is_held_back() -> None:
-    parser = MarkupParser(known)
-    given = 0
-    for at, character in enumerate("{{" + "o" * 30 + " {{{{ {{table   stores.i" + "n" * 300, start=1):
-        given += sum(len(one) for one in parser.push(character) if isinstance(one, str))
-        assert at - given < LONGEST_TAG_CHARACTERS
-
-
-@pytest.mark.parametrize(
-    "hostile", ["{", "{{", "{{orders.", "{{orders.status", "{{table table ", "{{a-", "{{    "]
-)
-def test_the_work_grows_with_the_length_alone(hostile: str) -> None:
-    """Counted in executed lines of the parser, not in time; patterns are bounded by the longest tag."""
-
-    def lines(times: int) -> int:
-        text, count = hostile * times, 0
-
-        def trace(frame: object, event: str, _: object) -> object:
-            nonlocal count
-            count += event == "line"
-            return trace
-
-        parser = MarkupParser(known)
-        sys.settrace(trace)  # pyright: ignore[reportArgumentType]
-        try:
-            parser.push(text)
-            parser.flush()
-        finally:
-            sys.settrace(None)
-        return count
-
-    small, large = lines(200), lines(2_000)
-    assert large <= 10.5 * small + 200
 
 
 # Labels

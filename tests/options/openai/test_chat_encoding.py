@@ -12,7 +12,6 @@ from openai.types.chat import ChatCompletion as OpenAiCompletion
 from openai.types.chat import ChatCompletionChunk as OpenAiChunk
 
 from assistant.answer.events import (
-    UNCHECKED,
     AnswerEvent,
     Done,
     ElementChanged,
@@ -21,6 +20,7 @@ from assistant.answer.events import (
     Sources,
     Started,
     Token,
+    unchecked_notice,
 )
 from assistant.domain.answers import (
     AlsoPossible,
@@ -257,7 +257,7 @@ def test_marks_of_an_answer_behind_a_notice_are_offsets_of_the_content() -> None
     found = chunks(events)
     whole = chat_completion(events, created=CREATED).model_dump(mode="json")
     content = text_of(found)
-    assert content == f'{UNCHECKED}\n\nWait "two"\ndays. 💊'
+    assert content == f'{unchecked_notice("es")}\n\nWait "two"\ndays. 💊'
     assert whole["choices"][0]["message"]["content"] == content
     for answer in (found[-1]["answer"], whole["answer"]):
         mark = answer["sentences"][0]

@@ -123,7 +123,7 @@ class Team:
             near = CandidateDocument(document_id=drawn.document, score=1.0, features={})
             gate = GateDecision(passed=False, best_cosine=cosine, min_cosine=0.38)
             change |= {"finish_reason": FinishReason.NO_EVIDENCE, "candidates": (near,), "gate": gate}
-            change["reading"] = Reading(questions=("q",), search_text="q", asks=drawn.how != "thanks")
+            change["reading"] = Reading(questions=("q",), asks=drawn.how != "thanks")
         elif drawn.how == "approved":
             change |= {"finish_reason": FinishReason.STOP, "mode": Mode.QUOTED, "text": text.content}
             change["approved"] = (ApprovedUse(item_id="item", revision=1),)

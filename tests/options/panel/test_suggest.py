@@ -11,9 +11,7 @@ import httpx
 import pytest
 
 from assistant.answer.scores import shipped_weights
-from assistant.options.panel import read_turns
-from assistant.options.panel.counts import StepCounts, SuggestionCounts
-from assistant.options.panel.fitting import HEAD
+from assistant.answer.section import NEAR_FEATURES, PartQuote
 from tests.fakes.running_service import RunningService, Scene, running_service
 
 CANARY = "Zylowordia"
@@ -36,12 +34,12 @@ async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
 @pytest.fixture
 def certain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every section is certain enough: the vectors of the tests' model say nothing."""
-    monkeypatch.setattr(read_turns, "probability_of", lambda _: 0.95)
+    monkeypatch.setattr(PartQuote, "probability", 0.95)
 
 
 @pytest.fixture
 def uncertain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_turns, "probability_of", lambda _: 0.7)
+    monkeypatch.setattr(PartQuote, "probability", 0.7)
 
 
 async def turns(service: RunningService, *said: str, **who: Any) -> httpx.Response:
@@ -186,15 +184,5 @@ async def test_turns_end_with_the_customer(service: RunningService) -> None:
     assert (await turns(service, "Hi", roles=["reviewer"])).status_code == 403
 
 
-def test_the_threshold_is_the_lowest_that_marks_carry() -> None:
-    good, bad = (
-        StepCounts(step=step, shown=200, opened=100, inserted=of) for step, of in ((18, 97), (15, 50))
-    )
-    assert SuggestionCounts(days=30, steps=(good, bad)).least(right=0.85) == 0.9
-    assert SuggestionCounts(days=30, steps=(bad,)).least(right=0.85) is None
-    few = StepCounts(step=19, shown=20, opened=10, inserted=10)
-    assert SuggestionCounts(days=30, steps=(few,)).least(right=0.85) is None
-
-
 def test_the_shipped_weights_are_of_the_figures_that_are_fitted() -> None:
-    assert tuple(shipped_weights("suggest").features) == HEAD.features
+    assert tuple(shipped_weights("near").features) == NEAR_FEATURES

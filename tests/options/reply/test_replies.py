@@ -123,7 +123,9 @@ async def test_without_a_place_the_model_is_not_asked(tmp_path: Path) -> None:
     scene = Scene(streams_per_agent=1, checks=True)
     async with running_service(tmp_path, scene) as service, calling(service) as client:
         await service.know("wait", "The wait is two days.")
-        answer_id = await answered(service)
+        check = service.sagemaker.of_check = SageMakerSocket(texts=(HELD,))
+        check_ends = check.hold_after(0)
+        answer_id = await answered(service)  # which has no place while its check goes on
         opened = service.sagemaker.hold_after(1)
         writing = asyncio.create_task(client.write_reply(answer_id))
         await service.sagemaker.generation(3)  # after the answer and its check
@@ -132,6 +134,7 @@ async def test_without_a_place_the_model_is_not_asked(tmp_path: Path) -> None:
         opened.set()
         await writing
         assert (await client.check_reply(answer_id, CheckBody(text=RIGHT))).degraded == ()
+        check_ends.set()
 
 
 async def test_another_agent_finds_no_answer(service: RunningService) -> None:

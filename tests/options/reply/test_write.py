@@ -26,7 +26,7 @@ from assistant.tenant.tenant import TenantConfig
 from tests.fakes.answering import FakeTenant, JudgesAndWrites, ScriptedGenerator, Step, agent, verdicts
 from tests.unit.answer.asking_and_reading import QUESTION, ask, deadline
 
-RELEASED = {"reply/2": "adf3eec017e5fbe18290845c67651f3533cf4f2d133c18c1990b459c493726f1"}
+RELEASED = {"reply/3": "d2cac12473ea2372e3212988af55522f97f6c81031ba0adb3cb7bb09b20320cf"}
 CUT = "On day 23 of 30 retail refills are payable"
 GOOD = "You can refill on day 23 of 30."
 HELD = verdicts((1, "held", 1, ""))
@@ -64,7 +64,7 @@ def test_a_released_prompt_never_changes() -> None:
     assert {prompt: load_prompt(prompt, PACKAGE).sha256 for prompt in RELEASED} == RELEASED
 
 
-@pytest.mark.parametrize(("prompt", "package"), [("reply/2", PACKAGE), ("check/1", "assistant.answer")])
+@pytest.mark.parametrize(("prompt", "package"), [("reply/3", PACKAGE), ("check/1", "assistant.answer")])
 def test_a_prompt_has_the_mark_by_which_no_capture_keeps_its_words(prompt: str, package: str) -> None:
     assert "<lines>" in "".join(load_prompt(prompt, package).user)
 
@@ -87,7 +87,7 @@ async def test_a_reply_is_written_from_the_cited_lines_and_kept(tenant: FakeTena
     assert "fewer words" in told
     record = tenant.records.answers[started.answer_id]
     assert (record.reply_to, record.conversation_id, record.text) == (answer_id, answer_id, GOOD)
-    assert record.prompt_id == "reply/2"
+    assert record.prompt_id == "reply/3"
     assert not record.is_for_desk
 
 

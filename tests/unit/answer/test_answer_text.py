@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.answer.check import LONGEST_SENTENCE_CHARACTERS, MOST_CHARACTERS, AnswerText, CitationFilter
+from assistant.answer.check import LONGEST_SENTENCE_CHARACTERS, MOST_CHARACTERS, AnswerText, Citations
 from assistant.answer.events import ElementChanged, SentenceEnded, Token
 from assistant.answer.offers import QuotedBlock
 from assistant.answer.prompt import Prompt, PromptDocument
@@ -38,7 +38,7 @@ FORMS = "Forms are at https://portal.example.org/forms and www.example.org."
 STORED = document(content=" ".join(SUPPORTED) + f" See {URL} for retail refills. {FORMS}")
 UNITS = STORED.passages[0].units
 PROMPT = Prompt(
-    prompt_id="answer/5",
+    prompt_id="answer/6",
     prompt_hash="",
     messages=(),
     documents=(PromptDocument(1, STORED, UNITS), PromptDocument(3, STORED, UNITS[:2])),
@@ -332,22 +332,7 @@ def test_a_quote_of_nothing_is_nothing() -> None:
     assert (text.begun, text.text, text.citations) == (False, "", ())
 
 
-# The citations of a stream
-
-
-STREAMED = (
-    "<document 1>|</document|<doc|>| 1|[1]|[1.2]|[9]|[1.99]|[12|[1.|]|[| |  |\t|         |\n|[1.1, 2]|"
-    "[1.1-1.3]|[1.1\u20132.2]|[1.2;|2|,|-|day 23|.|[PR-2]|[a]|dose [mg]|word|1234|[1234]|[ 1.1 ]|\ue100"
-)
-PIECES = st.lists(st.sampled_from(STREAMED.split("|")), max_size=20).map("".join)
-
-
-def filtered(*parts: str) -> tuple[str, list[object], list[str]]:
-    """Return the text, what it cites, and the citations of no unit. There are 1.1 to 1.4, 3.1 and 3.2."""
-    citations = CitationFilter(PROMPT.documents)
-    text = "".join([*map(citations.push, parts), citations.flush()])
-    left, cited = citations.taken(text)
-    return left, list(cited), citations.removed
+# The citations
 
 
 @pytest.mark.parametrize(
@@ -377,27 +362,7 @@ def filtered(*parts: str) -> tuple[str, list[object], list[str]]:
 def test_citations_go_and_all_else_stays(
     text: str, left: str, cited: list[object], unknown: list[str]
 ) -> None:
-    assert filtered(text) == (left, cited, unknown)
-
-
-@given(text=PIECES, data=st.data())
-def test_the_result_does_not_depend_on_the_cuts(text: str, data: st.DataObject) -> None:
-    assert filtered(*cuts(text, data)) == filtered(text)
-
-
-@given(words=st.lists(st.sampled_from(["day", "23", "[1.1]", "[8]", "[1.2, 3]", "\n", "."])), data=st.data())
-def test_no_citation_is_left(words: list[str], data: st.DataObject) -> None:
-    left, _, _ = filtered(*cuts(" ".join(words), data))
-    assert "[" not in left
-
-
-@given(text=PIECES, data=st.data())
-def test_little_is_held_back(text: str, data: st.DataObject) -> None:
-    whole = CitationFilter(PROMPT.documents)
-    visible = len(whole.push(text) + whole.flush())
-    citations = CitationFilter(PROMPT.documents)
-    given_out = taken = 0
-    for part in cuts(text, data):
-        given_out += len(citations.push(part))
-        taken += len(part)
-    assert taken - given_out - (len(text) - visible) <= 100
+    """There are 1.1 to 1.5, 3.1 and 3.2."""
+    citations = Citations(PROMPT.documents)
+    assert citations.taken(text) == (left, tuple(cited))
+    assert citations.removed == unknown

@@ -101,9 +101,8 @@ def test_what_follows_a_procedure_is_a_section_of_its_own() -> None:
 
 
 def test_a_run_over_two_sections_shows_both_whole() -> None:
-    section = chosen(PROCEDURE, Delta=9.0, Echo=9.0)
-    assert texts(section)[0] == "1. Alpha: transfer the call."
-    assert texts(section)[-1] == "- Foxtrot is kept."
+    whole = [*texts(chosen(PROCEDURE, Alpha=12.0)), *texts(chosen(PROCEDURE, Foxtrot=12.0))]
+    assert sorted(texts(chosen(PROCEDURE, Delta=9.0, Echo=9.0))) == sorted(whole)
 
 
 APART = (
@@ -133,13 +132,6 @@ def test_where_the_question_names_rows_no_other_section_is_shown() -> None:
         section = choose(stored, units, max_words=8, also_words=40, rows=rows)
         assert section is not None
         assert texts(section)[-1] == last
-
-
-def test_the_likeliest_line_of_another_section_is_neither_marked_nor_folded() -> None:
-    content = APART.replace("Alpha costs.", "See below. Alpha costs.").replace("less.", f"less.\n\n{LONG}")
-    section = chosen(content, also_words=40, Alpha=12.0, Bravo=10.9)
-    assert keys(section) == ["Alpha costs."]
-    assert folded(section) == [f"{n}. Turn the wheel {n} times." for n in range(2, 13)]
 
 
 def test_a_unit_that_alone_is_over_the_words_is_shown_whole() -> None:
@@ -174,29 +166,47 @@ def test_a_section_too_long_to_read_is_shown_by_its_likeliest_run() -> None:
 
 # Folding
 
-LONG = "\n".join(f"{n}. Turn the wheel {n} times." for n in range(1, 13))
+FILLER = "\n\n".join(
+    f"The wheel of the blue mill turns {n} times each and every morning." for n in range(1, 13)
+)
 
 
-def test_lines_far_from_the_marked_ones_may_be_folded() -> None:
-    assert folded(chosen(LONG, best="wheel 6")) == [
-        f"{n}. Turn the wheel {n} times." for n in (2, 3, 4, 8, 9, 10, 11, 12)
-    ]
+def test_what_answers_stands_first_and_what_is_far_from_it_below() -> None:
+    section = chosen(f"{FILLER}\n\nAlpha is the answer.", best="Alpha")
+    assert texts(section)[0] == "Alpha is the answer."
+    assert folded(section) == FILLER.split("\n\n")
+
+
+def test_of_lines_that_may_answer_those_stand_first_that_fit_in_document_order() -> None:
+    lines = FILLER.split("\n\n")
+    stored = document(content=FILLER)
+    likely = {" 9 ": 9.0, " 2 ": 8.0} | {f" {n} ": 5.5 for n in range(3, 9)}
+    section = choose(stored, scored(stored, **likely), max_words=12)
+    assert section is not None
+    first = texts(section)[: -len(folded(section))]
+    assert first == sorted(first, key=lines.index)
+    assert {lines[1], lines[8]} < set(first)
+    assert sum(len(line.split()) for line in first) <= 75
+
+
+def test_steps_are_never_torn() -> None:
+    steps = "\n".join(f"{n}. Turn the wheel of the blue mill {n} times." for n in range(1, 13))
+    section = chosen(f"{steps}\n\n{FILLER}", best="blue mill 6")
+    assert texts(section)[:12] == steps.split("\n")
+    assert folded(section) == FILLER.split("\n\n")
 
 
 @pytest.mark.parametrize(
     "warning",
     ["Do not turn it back.", "Stop the motor at once!", "STOP the motor.", "It mustn't run.", "Never alone."],
 )
-def test_a_warning_is_never_folded(warning: str) -> None:
-    steps = LONG.replace("Turn the wheel 3 times.", warning)
-    assert not any(warning in line for line in folded(chosen(steps, best="wheel 9")))
-
-
-def test_a_note_between_steps_is_never_folded() -> None:
-    content = LONG.replace("\n4. ", "\n\nThe wheel is hot.\n\n4. ")
-    section = chosen(content, best="wheel 9")
-    assert "The wheel is hot." in texts(section)
-    assert "The wheel is hot." not in folded(section)
+def test_a_warning_stands_below_the_line_that_it_is_about(warning: str) -> None:
+    content = FILLER.replace(
+        "\n\nThe wheel of the blue mill turns 5", f"\n\n{warning}\n\nThe wheel of the blue mill turns 5"
+    )
+    section = chosen(content, max_words=12, best="turns 4")
+    assert warning in texts(section)
+    assert warning not in folded(section)
 
 
 def test_where_every_line_matters_nothing_is_folded() -> None:

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 
 from assistant.answer.excerpts import Excerpts
-from assistant.answer.section import snippet
+from assistant.answer.section import NEAREST, snippet
 from assistant.domain.answers import Certainty, CitedUnit, FinishReason, Mode, Sentence, TableRow
 from assistant.tenant.tenant import TenantConfig
 from assistant.text.language import language
@@ -131,13 +131,20 @@ async def test_units_that_were_shown_for_one_question_are_not_shown_again_for_th
     assert asked.text.startswith(f"**{QUESTION}**\n\n**{later}**\n\nRetail refills are payable on day 23")
 
 
-async def test_of_two_questions_the_one_that_nothing_is_near_is_named() -> None:
-    tenant = FakeTenant()
-    question = f"{QUESTION} Which vaccine protects travellers against shingles?"
-    asked = await ask(tenant, question)
-    assert [one.is_found for one in asked.quote.parts] == [True, False]
-    assert asked.text == REFILL.strip()
+async def test_of_two_questions_the_one_that_has_no_certain_answer_is_named() -> None:
+    asked = await ask(FakeTenant(), f"{QUESTION} Which vaccine protects travellers against shingles?")
+    assert [one.is_near for one in asked.quote.parts] == [False, True]
+    assert asked.text == f"**{QUESTION}**\n\n{REFILL.strip()}"
     assert asked.done.unanswered == ("Which vaccine protects travellers against shingles?",)
+    assert (asked.done.certainty, asked.record.is_unanswered) == (None, False)
+
+
+async def test_a_section_that_is_only_near_says_so_and_is_folded() -> None:
+    asked = await ask(FakeTenant(), "Which vaccine protects travellers against shingles?")
+    assert asked.text == f"{NEAREST} Refill too soon\n\n{REFILL.strip()}"
+    assert {sentence.quote for sentence in asked.sentences} == {"folded"}
+    assert (asked.done.mode, asked.done.certainty) == (Mode.QUOTED, Certainty.POSSIBLY)
+    assert asked.record.is_unanswered
 
 
 async def test_the_question_above_an_answer_holds_nothing_active() -> None:
@@ -218,7 +225,7 @@ async def test_whom_to_ask_is_the_first_contact_that_the_section_names(section: 
 
 async def test_nobody_is_named_without_an_answer_or_beside_an_emergency() -> None:
     refused = await escalated("Which vaccine protects against shingles?")
-    assert refused.done.finish_reason is FinishReason.NO_EVIDENCE
+    assert refused.done.certainty is Certainty.POSSIBLY
     urgent = await escalated(FIRES[0], section=f"{FIRES[0].capitalize()}: call the Claims Desk.")
     assert (len(urgent.started.red_flags), urgent.done.mode) == (1, Mode.QUOTED)
     assert refused.done.escalation is urgent.done.escalation is None

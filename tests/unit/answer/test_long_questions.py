@@ -62,7 +62,7 @@ def parcel(number: int) -> StoredDocument:
 def made(*, writes: bool) -> FakeTenant:
     tenant = FakeTenant.writing() if writes else FakeTenant()
     tenant = tenant.with_documents(*map(parcel, range(20)), document())
-    tenant.configure(generation={"context_tokens": 4096})
+    tenant.configure(generation={"context_tokens": 4096, "reads": False})
     tenant.embedder.too_long_words = MODEL_WORDS
     return tenant
 

@@ -34,7 +34,7 @@ def build(
     conversation: Conversation | None = None,
     context_tokens: int = 4096,
     counter: TokenCounter | None = None,
-    prompt: str = "answer/5",
+    prompt: str = "answer/6",
     **model: object,
 ) -> Prompt:
     """Build the prompt of an answer of 100 tokens."""
@@ -63,9 +63,9 @@ def test_a_released_prompt_never_changes() -> None:
     assert {prompt_id: load_prompt(prompt_id).sha256 for prompt_id in prompt_ids()} == RELEASED
 
 
-@pytest.mark.parametrize("prompt_id", ["answer/999", "answer/../answer/5", "/etc/4", "answer"])
+@pytest.mark.parametrize("prompt_id", ["answer/999", "answer/../answer/6", "/etc/4", "answer"])
 def test_an_unknown_prompt_names_those_that_there_are(prompt_id: str) -> None:
-    with pytest.raises(ConfigurationError, match="answer/5"):
+    with pytest.raises(ConfigurationError, match="answer/6"):
         load_prompt(prompt_id)
 
 
@@ -94,7 +94,7 @@ def test_each_unit_of_a_document_is_a_numbered_line_under_its_heading() -> None:
         f"</document>\n\nThe company: Pharmacy.\n\n{ASKED}\n\nDesks:\n\n\n{LAST}"
     )
     assert [unit.text for unit in prompt.documents[1].units] == ["Ask.", "By mail.", "By phone."]
-    assert (prompt.prompt_id, prompt.prompt_hash) == ("answer/5", RELEASED["answer/5"])
+    assert (prompt.prompt_id, prompt.prompt_hash) == ("answer/6", RELEASED["answer/6"])
     assert (prompt.refusal, prompt.partial) == (
         "The documents do not answer this question.",
         "The documents do not say",
@@ -202,7 +202,7 @@ def test_of_a_long_chat_the_oldest_messages_are_left_out_and_the_last_stands() -
 
 
 def test_a_retired_prompt_is_refused_with_what_to_write() -> None:
-    with pytest.raises(ConfigurationError, match=r"there is no such prompt; there is answer/5"):
+    with pytest.raises(ConfigurationError, match=r"there is no such prompt; there is answer/6"):
         build(document(), prompt="answer/4")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -12,9 +12,10 @@ import pytest
 from assistant.answer.events import Checked, Done, Preview, RedFlags
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import GenerationUnavailableError
+from assistant.service.streams import whole_answer
 from assistant.stores.ports import GenerationRequest, GenerationStream
-from tests.fakes.answering import FakeTenant, ScriptedGenerator, Step, document, verdicts
-from tests.unit.answer.asking_and_reading import QUESTION, ask
+from tests.fakes.answering import FakeTenant, Gate, ScriptedGenerator, Step, document, verdicts
+from tests.unit.answer.asking_and_reading import QUESTION, ask, prepare
 
 TEXT = "Retail refills are payable on day 23 of 30 [1.1].\n"
 TURNS = [
@@ -38,9 +39,12 @@ def reading(**changes: Any) -> str:
 class ReadsWritesChecks(ScriptedGenerator):
     """Plays one step to each prompt, by the task of the prompt."""
 
-    def __init__(self, *, read: Step = "", text: Step = TEXT, check: Step = "") -> None:
+    def __init__(
+        self, *, read: Step = "", text: Step = TEXT, check: Step = "", reading: Gate | None = None
+    ) -> None:
         super().__init__()
         self._steps = {"You read": read, "You check": check, "You help": text}
+        self._reading = reading
         self.asked: list[str] = []
 
     @asynccontextmanager
@@ -49,6 +53,9 @@ class ReadsWritesChecks(ScriptedGenerator):
     ) -> AsyncIterator[GenerationStream]:
         task = next(name for name in self._steps if request.messages[0].content.startswith(name))
         self.asked.append(task)
+        if task == "You read" and self._reading is not None:
+            self._reading.reached.set()
+            await self._reading.opened.wait()
         self.steps = [self._steps[task]]
         async with super().stream(request, deadline=deadline) as stream:
             yield stream
@@ -96,6 +103,37 @@ async def test_an_emergency_that_the_model_names_is_raised_and_kept(
     assert [(flag.name, flag.call) for flag in event.red_flags] == [("fire", "112")]
     assert asked.started.red_flags == ()
     assert tenant.records.answers[asked.started.answer_id].red_flags == ("fire",)
+
+
+async def test_an_emergency_that_the_model_names_late_is_raised_and_kept(tenant: FakeTenant) -> None:
+    tenant.configure(red_flags=[FIRE])
+    held = Gate()
+    text = "Retail refills are payable on day 23 of 30 [1.1].\nThe rest is not [1.1].\n"
+    tenant.generator = ReadsWritesChecks(read=reading(emergency="fire"), text=text, reading=held)
+    use_case, plan = await prepare(tenant)
+    names, answer_id = list[str](), plan.basis.question.ids.answer_id
+    async with aclosing(use_case.stream(plan)) as events:
+        async for event in events:
+            names.append(event.event)
+            if event.event == "token":
+                held.opened.set()
+    assert "token" in names[: names.index("red_flags")]
+    assert tenant.records.answers[answer_id].red_flags == ("fire",)
+
+
+@pytest.mark.parametrize(
+    ("read", "unchecked"), [(reading(language="es"), None), ("no JSON", "es")], ids=["read", "not-read"]
+)
+async def test_a_language_is_unchecked_until_the_model_has_read_the_message(
+    tenant: FakeTenant, read: Step, unchecked: str | None
+) -> None:
+    tenant.configure(red_flags=[FIRE])
+    tenant.generator = ReadsWritesChecks(read=read)
+    asked = await ask(tenant, "no puedo respirar bien y me duele mucho el pecho, que hago")
+    told = [event.red_flags for event in asked.events if isinstance(event, RedFlags)]
+    assert (asked.started.unchecked_language, told) == ("es", [()] if unchecked is None else [])
+    assert tenant.records.answers[asked.started.answer_id].unchecked_language == unchecked
+    assert whole_answer(asked.events).unchecked_language == unchecked
 
 
 async def test_an_unknown_emergency_raises_nothing(tenant: FakeTenant) -> None:

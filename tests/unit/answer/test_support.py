@@ -23,7 +23,10 @@ UNITS = [
     "Form CR-1 is kept for 24 hours.",
 ]
 CHECKER = SupportChecker(
-    [[f"Early refills\nSteps\n{text}" for text in UNITS], ["Pens\nPens are blue.", "Pens\nCaps are red."]],
+    {
+        1: [f"Early refills\nSteps\n{text}" for text in UNITS],
+        2: ["Pens\nPens are blue.", "Pens\nCaps are red."],
+    },
     given=["Does Tramadol need 7 forms?"],
     language=ENGLISH,
 )
@@ -96,7 +99,7 @@ def test_a_sentence_without_a_citation_is_marked() -> None:
 
 
 def test_without_documents_nothing_is_supported() -> None:
-    assert SupportChecker([], given=(), language=ENGLISH).check("Caps are red.", []).detail == "check"
+    assert SupportChecker({}, given=(), language=ENGLISH).check("Caps are red.", []).detail == "check"
 
 
 @settings(max_examples=200, deadline=None)

@@ -12,10 +12,12 @@ from assistant.answer.events import (
     Done,
     ElementChanged,
     Problem,
+    RedFlags,
     SentenceEnded,
     Sources,
     Started,
     Token,
+    unchecked_notice,
 )
 from assistant.domain.answers import (
     AlsoPossible,
@@ -86,7 +88,10 @@ def test_a_message_in_a_language_without_red_flags_has_the_notice_in_their_place
     printer: AnswerPrinter, written: io.StringIO
 ) -> None:
     printer.show(STARTED.model_copy(update={"unchecked_language": "es"}))
-    assert "Red flags are checked in English only." in written.getvalue()
+    notice, said = unchecked_notice("es"), "The model has read it, and names no emergency."
+    assert " ".join(written.getvalue().split()) == notice
+    printer.show(RedFlags(red_flags=()))  # the model's reading has come
+    assert " ".join(written.getvalue().split()) == f"{notice} {said}"
 
 
 def test_a_citation_that_the_text_has_is_not_said_twice(printer: AnswerPrinter, written: io.StringIO) -> None:

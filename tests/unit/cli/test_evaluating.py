@@ -17,9 +17,11 @@ from assistant.cli.evaluate import (
     EvaluationPlan,
     compared_models,
     questions_of,
+    writing_model,
 )
 from assistant.cli.main import app
 from assistant.domain.errors import AssistantError, ConfigurationError, NotFoundError
+from assistant.evaluation.measures import read_figures
 from assistant.tenant.manifests import LlmManifest
 from assistant.terminal.terminal import GlobalOptions
 from tests.fakes.answering import FakeTenant
@@ -45,9 +47,7 @@ def options(tmp_path: Path) -> GlobalOptions:
 @pytest.mark.parametrize(
     ("plan", "said"),
     [
-        (replace(BAKERY, name="../elsewhere"), "--name"),
         (EvaluationPlan(tenants=("a", "b"), questions=Path("q.jsonl")), "takes one --tenant"),
-        (replace(BAKERY, record=Path("r"), replay=(Path("r"),)), "give one of them"),
         (replace(BAKERY, accepts=True, questions=Path("q.jsonl")), "--accept needs all committed questions"),
     ],
 )
@@ -71,19 +71,16 @@ def test_what_is_not_there_is_named(
         questions_of(options, plan)
 
 
-def test_recording_needs_a_model_that_writes_and_replaying_does_not(tmp_path: Path) -> None:
-    recording = replace(BAKERY, record=tmp_path / "mine.jsonl")
+def test_recording_needs_a_model_that_writes_and_a_figure_s_recording_does_not(tmp_path: Path) -> None:
+    figure = read_figures(ROOT / "evaluation")["conversations"]
     quoting, writing = FakeTenant().services, FakeTenant.writing().services
-    recorded = recording.model(writing)
-    assert recorded is not None
-    assert recorded.generator is writing.writer.generator
-    with pytest.raises(ConfigurationError, match=r"none writes for pharmacy.*models use.*--replay"):
-        recording.model(quoting)
-    (tmp_path / "played.jsonl").write_text("")
-    played = replace(BAKERY, replay=(tmp_path / "played.jsonl",)).model(quoting)
-    assert played is not None
+    assert writing_model(writing, figure, tmp_path, live=True).generator is writing.writer.generator
+    with pytest.raises(ConfigurationError, match=r"none writes for pharmacy.*models use"):
+        writing_model(quoting, figure, tmp_path, live=True)
+    (tmp_path / "recorded").mkdir()
+    (tmp_path / "recorded" / "conversations.jsonl").write_text("")
+    played = writing_model(quoting, figure, tmp_path, live=False)
     assert played.generator is not quoting.writer.generator
-    assert BAKERY.model(writing) is None
 
 
 @pytest.fixture
@@ -130,6 +127,7 @@ def test_a_compared_endpoint_has_the_price_of_its_instance_and_the_weights_that_
         (("--tenant", "bakery", "--model", "a#b", "--model", "a#b"), "each model once"),
         (("--tenant", "bakery", "--model", "a#b", "--accept"), "--model takes --tenant"),
         (("--figure", "shop", "--model", "a#b"), "--figure takes --show"),
+        (("--tenant", "bakery", "--record", "mine.jsonl"), "--record takes --figure"),
     ],
 )
 def test_compared_models_go_with_few_options(

@@ -104,7 +104,7 @@ def test_nothing_of_another_tenant_s_place_is_copied(options: GlobalOptions) -> 
 def test_keys_that_the_source_leaves_to_their_defaults_are_added(options: GlobalOptions) -> None:
     (options.tenants_dir / "shop.toml").write_text(
         'schema_version = 1\nname = "shop"\ndisplay_name = "Shop" # the old one\n\n'
-        "[gate]\nhopeless_cosine = 0.5\n"
+        "[gate]\nmodel_cosine = 0.5\n"
     )
     text = new(options, "corner", "shop")
 
@@ -112,7 +112,7 @@ def test_keys_that_the_source_leaves_to_their_defaults_are_added(options: Global
         "schema_version": 1,
         "name": "corner",
         "display_name": "Corner",
-        "gate": {"hopeless_cosine": 0.5},
+        "gate": {"model_cosine": 0.5},
         "sources": [
             {"name": "knowledge", "namespace": "", "access": "everyone", "paths": ["../knowledge/corner"]}
         ],

@@ -27,6 +27,5 @@ def result(asked: EvaluationQuestion | None = None, **values: float) -> Judged:
     return Judged(asked.qid, asked.document, usual | values)
 
 
-def run(*results: Judged, **fields: Any) -> TenantRun:
-    base: dict[str, Any] = {"tenant": "pharmacy", "questions_sha256": "0" * 64, "results": results}
-    return TenantRun.model_validate({**base, **fields})
+def run(*results: Judged, tenant: str = "pharmacy") -> TenantRun:
+    return TenantRun(tenant=tenant, questions_sha256="0" * 64, results=results)

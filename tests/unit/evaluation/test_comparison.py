@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -29,8 +28,8 @@ SERVER = "http://127.0.0.1:8080/v1#small"
 
 
 async def values_of(*steps: Step) -> dict[str, float]:
-    """Return the values of one question to a model whose first text comes after 2 s and the rest 0.5 s later;
-    its reply to the patient begins after 9 s."""
+    """Return the values of one question to a model whose first text comes after 2 s and the rest 0.5 s
+    later; the check of it begins after 9 s."""
     clock = SteppedClock()
 
     class Slow(ScriptedGenerator):
@@ -44,11 +43,11 @@ async def values_of(*steps: Step) -> dict[str, float]:
                 clock.step(0.5)
 
     services = replace(FakeTenant.writing(*steps).services, clock=clock)
-    model = WrittenModel(Slow(*steps), CharacterCount(), "a", {}, usd_per_hour=3.6)
-    return (await WrittenAnswers(services, model).ask(ASKED)).values
+    model = WrittenModel(Slow(*steps), CharacterCount(), "a", usd_per_hour=3.6)
+    return (await WrittenAnswers(services, model).ask(ASKED))[0]
 
 
-async def test_times_and_cost_are_those_of_the_answer_and_not_of_its_reply() -> None:
+async def test_times_and_cost_are_those_of_the_answer_and_not_of_its_check() -> None:
     values = await values_of(ANSWER)
     assert values["written_failed"] == 0
     assert values["first_token_s"] == pytest.approx(2.0)
@@ -62,10 +61,10 @@ async def test_a_call_that_fails_counts_as_failed_though_a_quote_takes_its_place
     assert not {"first_token_s", "usd_per_1000"} & values.keys()
 
 
-def run(*right: float, **fields: Any) -> TenantRun:
+def run(*right: float) -> TenantRun:
     asked = (results.question(f"q{number}") for number in range(len(right)))
     rows = [results.result(row, written_right=value) for row, value in zip(asked, right, strict=False)]
-    return results.run(*rows, **fields)
+    return results.run(*rows)
 
 
 def test_the_table_has_a_column_for_each_model_and_no_row_of_quotes() -> None:

@@ -51,7 +51,7 @@ async def ask(run: str, folder: Path, model: WrittenModel, *rows: Mapping[str, o
 
 
 def live(**texts: str) -> WrittenModel:
-    return WrittenModel(ByTask(**texts), CharacterCount(), "model-1", {})
+    return WrittenModel(ByTask(**texts), CharacterCount(), "model-1")
 
 
 def values(asked: Sequence[Asked]) -> dict[str, float]:

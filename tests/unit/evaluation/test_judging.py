@@ -10,18 +10,15 @@ import pytest
 from assistant.answer.offers import QuotedBlock
 from assistant.domain.errors import ConfigurationError
 from assistant.evaluation.judging import (
-    SUBJECT_CHANGES,
     Observer,
     holds_all,
     is_gold,
     normal,
     quote_faults,
-    shown_quotes,
-    subject_changes,
     until_whole,
 )
 from assistant.evaluation.measures import Judged
-from assistant.evaluation.questions import EvaluationQuestion, load_questions
+from assistant.evaluation.questions import EvaluationQuestion
 from tests.fakes.answering import FakeTenant, document
 from tests.fakes.live import FakeLive
 from tests.unit.evaluation.results import question
@@ -45,9 +42,6 @@ REFILL = """
 
 A refill is payable on day 23 of 30.
 """
-
-
-NOTHING_IS_NEAR: dict[str, object] = {"hopeless_cosine": 1.0}
 
 
 def tenant(**documents: str) -> FakeTenant:
@@ -97,12 +91,10 @@ async def test_a_quote_without_one_of_the_strings_is_wrong() -> None:
     assert wrong.miss.startswith("parcel-1: How many days to report a broken parcel? | parcel first, with")
 
 
-async def test_a_refused_question_counts_as_wrong_although_its_quote_would_be_right() -> None:
-    strict = tenant()
-    strict.configure(gate=NOTHING_IS_NEAR)
-    found = await judged(parcel(), of=strict)
-    assert (found.values["right"], found.values["refused"]) == (0.0, 1.0)
-    assert "nothing near" in found.miss
+async def test_whether_the_section_is_only_near_is_counted() -> None:
+    found = await judged(parcel(question="What about the moon?"))
+    assert found.values["near"] == 1.0
+    assert (await judged(parcel())).values["near"] == 0.0
 
 
 async def test_the_other_branch_counts_in_quoted_units() -> None:
@@ -137,31 +129,11 @@ async def test_a_question_of_an_unknown_document_is_named() -> None:
         await Observer(tenant().services).check([parcel(documents=("nowhere",))])
 
 
-async def test_a_change_of_subject_is_compared_with_the_question_alone() -> None:
-    observer = Observer(tenant().services)
-    alone = shown_quotes(await observer.ask(parcel()))
-    assert shown_quotes(await observer.ask(parcel(), before="On which day is a refill payable?")) == alone
-    strict = tenant()
-    strict.configure(gate=NOTHING_IS_NEAR)
-    assert shown_quotes(await Observer(strict.services).ask(parcel())) != alone
-    assert shown_quotes(await observer.ask(parcel(question="On which day is a refill payable?"))) != alone
-
-
-def test_changes_of_subject_are_pairs_of_plain_questions_about_different_documents() -> None:
-    questions = load_questions(ROOT / "evaluation" / "pharmacy.jsonl")
-    pairs = subject_changes(questions)
-    assert len(pairs) == SUBJECT_CHANGES
-    assert all(one.kind == other.kind == "plain" for one, other in pairs)
-    assert all(one.document != other.document for one, other in pairs)
-    assert len({other.qid for _, other in pairs}) == len(pairs)
-    assert subject_changes(list(reversed(questions))) == pairs
-
-
 async def test_the_right_document_behind_another_is_not_first_and_no_gain() -> None:
     behind = await judged(parcel(documents=("refill",), gold=("A refill is payable on day 23 of 30.",)))
     assert (behind.values["first"], behind.values["gain"]) == (0.0, 0.0)
     unanswerable = (await judged(question("u", kind="unanswerable", documents=()))).values
-    assert unanswerable == {"true_refused": 1.0}
+    assert unanswerable["true_near"] == 1.0
 
 
 async def test_a_question_of_a_live_fact_reads_no_system_and_counts_as_documents_answer_it() -> None:

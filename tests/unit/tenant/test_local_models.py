@@ -68,9 +68,9 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path, model: AddedModel)
 def test_a_manifest_that_was_changed_by_hand_is_named_with_its_key(tmp_path: Path) -> None:
     folder = added(tmp_path, LLM) / LLM.name
     text = (folder / MANIFEST_FILE).read_text()
-    (folder / MANIFEST_FILE).write_text(text.replace("history_turns = 2", 'history_turns = "two"'))
+    (folder / MANIFEST_FILE).write_text(text.replace("system_role = true", 'system_role = "two"'))
 
-    with pytest.raises(ConfigurationError, match=r"manifest\.toml: line \d+: answering\.history_turns"):
+    with pytest.raises(ConfigurationError, match=r"manifest\.toml: line \d+: answering\.system_role"):
         read_added_model(folder)
 
 

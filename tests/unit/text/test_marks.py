@@ -7,7 +7,7 @@ from assistant.text.marks import Marks
 
 
 def test_each_mark_means_one_thing() -> None:
-    numbered = (marks.ELEMENTS, marks.CITATIONS, marks.EXCERPTS)
+    numbered = (marks.ELEMENTS, marks.EXCERPTS)
     assert all(one.last < other.first for one, other in combinations(numbered, 2))
     signs = (
         *(marks.LINK_BEGIN, marks.LINK_WORDS, marks.LINK_END, marks.PAGE_FIELD),

@@ -14,6 +14,11 @@ WRITTEN = (
     "\u2026 |\u3002|9 a.m.|caf\u00e9|\u00e9|(see|**"
 )
 PIECES = st.lists(st.sampled_from(WRITTEN.split("|")), max_size=25).map("".join)
+CITED = (
+    "<document 1>|</document|<doc|>| 1|[1]|[1.2]|[12|[1.|]|[| |  |\t|         |\n|[1.1, 2]|Ask|. |? |."
+    "|[1.1\u20132.2]|[1.2;|2|,|-|day 23|[PR-2]|[a]|dose [mg]|[1234]|[ 1.1 ]|p.m. |Eastern"
+)
+CITED_PIECES = st.lists(st.sampled_from(CITED.split("|")), max_size=25).map("".join)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +27,7 @@ PIECES = st.lists(st.sampled_from(WRITTEN.split("|")), max_size=25).map("".join)
         ("Take it. Then wait.", ["Take it.", "Then wait."]),
         ("Take 0.5 mg daily. Wait.", ["Take 0.5 mg daily.", "Wait."]),
         ("Ask Dr. Smith at ext. 4200. Wait.", ["Ask Dr. Smith at ext. 4200.", "Wait."]),
+        ("Take it. [1.2] Then wait.", ["Take it.", "[1.2] Then wait."]),
         ("Some drugs, e.g. Xanax, are refused. Ask.", ["Some drugs, e.g. Xanax, are refused.", "Ask."]),
         ("Call at 9 a.m. Then wait.", ["Call at 9 a.m.", "Then wait."]),
         ("Call until 10 p.m. Eastern. Wait.", ["Call until 10 p.m. Eastern.", "Wait."]),
@@ -51,6 +57,22 @@ def test_the_result_does_not_depend_on_the_cuts(text: str, data: st.DataObject) 
         found += splitter.push(part)
     found += splitter.flush()
     assert found == split_sentences(text)
+
+
+@given(text=CITED_PIECES, data=st.data())
+def test_the_result_with_citations_does_not_depend_on_the_cuts(text: str, data: st.DataObject) -> None:
+    splitter, whole = SentenceSplitter(cites=True), SentenceSplitter(cites=True)
+    found = [span for part in cuts(text, data) for span in splitter.push(part)]
+    assert [*found, *splitter.flush()] == [*whole.push(text), *whole.flush()]
+
+
+def test_a_citation_after_its_end_belongs_to_the_sentence() -> None:
+    splitter = SentenceSplitter(cites=True)
+    parts = ("Take it. [1.2][3] Then wait. [1", ".4] Go on")
+    assert [[span.text for span in splitter.push(part)] for part in parts] == [
+        ["Take it. [1.2][3]"],
+        ["Then wait. [1.4]"],
+    ]
 
 
 @given(text=PIECES)

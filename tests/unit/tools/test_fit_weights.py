@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assistant.answer.heads import message_counts
+from assistant.answer.heads import asking_counts
 from assistant.answer.scores import read_weights
 from assistant.evaluation.judging import Observer
+from assistant.evaluation.trials import Said
 from tests.fakes.answering import FakeTenant, document, vector_of
 from tests.unit.evaluation.results import question, unanswerable
 from tools.fit_weights import (
@@ -20,6 +21,7 @@ from tools.fit_weights import (
     fit_listwise,
     fit_logistic,
     ranker_choices,
+    said_sentences,
     unit_choices,
     weights_file,
 )
@@ -86,28 +88,28 @@ async def test_lists_are_made_of_what_the_answer_path_saw() -> None:
     assert read.rows.tolist() == [[one.features[name] for name in names] for one in ranked]
 
 
-async def test_chats_are_fitted_on_their_writers_turns(tmp_path: Path) -> None:
+async def test_what_asks_is_fitted_on_the_open_sentences_of_chats(tmp_path: Path) -> None:
     turns = [
         {"who": "customer", "text": "where is my parcel"},
-        {"who": "agent", "text": "Thank you for contacting us."},
-        {"who": "note", "text": "what do I tell him"},
+        {"who": "customer", "text": "thank you"},
     ]
     chat = {"id": "1", "knowledge": "pharmacy", "text": "", "turns": turns, "open": [["where is my parcel"]]}
     (tmp_path / "chats").mkdir()
     path = tmp_path / "chats" / "tuning_x.jsonl"
     path.write_text(json.dumps(chat | {"asks_reply": True, "question": "Where is it?"}) + "\n")
-    lines = [{"text": "which one is cheaper", "goes_on": True}, {"text": "thanks so much", "goes_on": False}]
-    (path.parent / "several.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (tmp_path / "shop").mkdir()
-    (tmp_path / "shop" / "tuning.jsonl").write_text("")
     weights = await fit_chat(FakeTenant().services, tmp_path)
-    vectors = {turn["text"]: vector_of(turn["text"]) for turn in turns}
-    asked, thanks, note = (weights.note.score(vectors[turn["text"]]) for turn in turns)
-    assert note > max(asked, thanks)
-    by_customer = [
-        weights.customer.score(vectors[turn["text"]], message_counts(turn["text"])) for turn in turns[:2]
-    ]
-    assert by_customer[0] > by_customer[1]
-    going_on, thanking = (weights.several.score(vector_of(line["text"])) for line in lines)
-    assert going_on > thanking
+    asked, thanks = (
+        weights.asks.score(vector_of(turn["text"]), asking_counts(turn["text"])) for turn in turns[:2]
+    )
+    assert asked > thanks
+    assert len(weights.asks.counts) == len(asking_counts(""))
     assert "tuning_x.jsonl" in weights.fitted_on
+
+
+def test_where_a_sentence_stands_is_counted() -> None:
+    said = [Said("customer", "Hi. Where is it?"), Said("agent", "Hello."), Said("customer", "10045")]
+    (hello, _), (question, asked), (number, told) = said_sentences(said)
+    assert (hello, question, number) == ("Hi.", "Where is it?", "10045")
+    assert (asked[0], asked[3], told[0], told[3]) == (1.0, 0.0, 0.0, 1.0)  # a question mark, a number
+    assert asked[-2:] == (1.0, 0.0)  # an agent answers next
+    assert (told[5:7], told[-1]) == ((1.0, 1.0), 1.0)  # nothing after it, the last of all; an agent before

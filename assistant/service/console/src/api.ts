@@ -43,7 +43,7 @@ export interface NewUpload {
 export interface Question {
   /** One a question: the service answers it once, however often it is sent under the same key. */
   readonly key: string;
-  /** Empty: the open questions of the chat. */
+  /** Empty: the customer's last words of the chat. */
   readonly question: string;
   readonly turns?: readonly ChatTurn[];
   readonly conversationId: string | null;

@@ -119,7 +119,7 @@ export class Conversation {
       if (pending === null) return null;
       const isFree = this.underway.value === null;
       if (isFree && runningId !== null && !isKnown.has(runningId)) return await this.#comeBack(pending, runningId);
-      // of a pasted chat the record has the open questions alone
+      // of a chat's turns the record has the customer's last words, and the agent's
       const isStored = stored.at(-1)?.question === pending || (runningId !== null && isKnown.has(runningId));
       if (!isStored) this.#giveBack(pending);
       if (isFree) this.#setPending(null);
@@ -184,6 +184,11 @@ export class Conversation {
     if (!written.includes(text)) this.setReply(answerId, [written, text].filter(Boolean).join("\n\n"));
     const draft = this.drafts.value[answerId];
     if (draft === undefined || isUnfinished(draft)) this.setDraft(answerId, { text: "", replyId: null, began });
+  }
+
+  /** The agent has read the message, whose language is not checked for emergencies. */
+  readForEmergency({ key }: Turn): void {
+    this.#change(key, (turn) => ({ ...turn, uncheckedLanguage: null, isRead: true }));
   }
 
   /** Put the offered answer into the reply. */

@@ -146,7 +146,7 @@ export class Replying {
     const isRead = known?.text === text && (known.isAccepted || known.reading !== "none");
     try {
       const checked = isRead ? known : await this.#check(turn, answerId, text, { byModel: true });
-      return checked.isAccepted || !stops(checked);
+      return checked.isAccepted || checked.checks.length === 0;
     } catch (error) {
       if (!(error instanceof ApiError) || (isGuarded && error.problem.retryable)) throw error;
       return true; // the agent's work goes on
@@ -195,11 +195,6 @@ export class Replying {
     if (checks.every(({ id }) => seen.includes(id))) return;
     put(this.checked, answerId, { text, checks, reading: "read", isAccepted: false, reason: "" });
   }
-}
-
-/** Whether a text is opened before it is used: a value that code derived is only told. */
-export function stops({ checks }: Pick<Checked, "checks">): boolean {
-  return checks.some(({ kind }) => kind !== "reckoned");
 }
 
 function put<T>(by: By<T>, answerId: string, value: T): void {

@@ -32,6 +32,11 @@ export function utf16Spans(text: string, spans: readonly { start: number; end: n
   return spans.map(({ start, end }) => [move(start), move(end)]);
 }
 
+/** "English" for "en". */
+export function languageName(code: string): string {
+  return new Intl.DisplayNames("en", { type: "language" }).of(code) ?? code;
+}
+
 let instead: readonly (readonly [string, string])[] = [];
 
 /** Make `safeHref` begin addresses with the value where they begin with the key. */

@@ -35,8 +35,6 @@ export interface Findings {
   readonly also: readonly Also[];
   readonly clarify: string | null;
   readonly unanswered: readonly string[];
-  /** The agent asked what to say: the reply opens. */
-  readonly asksReply: boolean;
   /** False for thanks or a greeting. */
   readonly asks: boolean;
   readonly escalation: string | null;
@@ -66,8 +64,10 @@ export interface Turn {
   readonly sources: readonly Source[];
   /** Emergencies; those of a stored answer have names alone. */
   readonly redFlags: readonly RedFlag[];
-  /** Whether red flags are not checked in the message's language. */
-  readonly isUnchecked: boolean;
+  /** The message's language, where it is not checked for emergencies: until the agent or a model has read it. */
+  readonly uncheckedLanguage: string | null;
+  /** The agent has read the message for an emergency. */
+  readonly isRead: boolean;
   /** The model whose recording plays in place of a live one. */
   readonly recordedModel: string | null;
   readonly offered: OfferedAnswer | null;
@@ -113,7 +113,8 @@ export function newTurn(key: string, question: string, chat: readonly ChatTurn[]
     checkedBy: null,
     sources: [],
     redFlags: [],
-    isUnchecked: false,
+    uncheckedLanguage: null,
+    isRead: false,
     recordedModel: null,
     offered: null,
     section: null,
@@ -139,7 +140,6 @@ function findingsOf(wire: WireFindings): Findings {
     also: wire.also ?? [],
     clarify: wire.clarify ?? null,
     unanswered: wire.unanswered ?? [],
-    asksReply: (wire.reply_of ?? null) !== null,
     asks: wire.asks ?? wire.reading?.asks ?? true,
     escalation: wire.escalation ?? null,
     fallback: wire.fallback ?? null,
@@ -162,7 +162,7 @@ export function storedTurn({ record, sources, verdicts, sent, checked }: StoredA
     sentences: record.sentences,
     sources,
     redFlags: (record.red_flags ?? []).map((name) => ({ name, text: "", call: "" })),
-    isUnchecked: (record.unchecked_language ?? null) !== null,
+    uncheckedLanguage: record.unchecked_language ?? null,
     elements: (record.elements ?? []).map(keptElement),
     asked: record.asked ?? [],
     finishReason: record.finish_reason,
@@ -199,7 +199,7 @@ export function afterEvent(turn: Turn, event: AnswerEvent): Turn {
     case "preview":
       return { ...turn, preview: event.data.section };
     case "red_flags":
-      return { ...turn, redFlags: withFlags(turn, event.data.red_flags) };
+      return { ...turn, redFlags: withFlags(turn, event.data.red_flags), uncheckedLanguage: null };
     case "sources":
       return afterSources(turn, event.data);
     case "token":
@@ -225,7 +225,7 @@ function afterStarted(turn: Turn, started: Started): Turn {
     ...turn,
     answerId: answer_id,
     redFlags: withFlags(turn, red_flags),
-    isUnchecked: unchecked_language !== null,
+    uncheckedLanguage: turn.isRead ? null : unchecked_language,
     recordedModel: recorded_model,
     text: "",
     sentences: [],

@@ -254,8 +254,6 @@ export interface Findings {
   readonly clarify?: string | null;
   /** Questions of the message that nothing answers beside the one that is. */
   readonly unanswered?: readonly string[];
-  /** The answer that the agent asks a reply from. */
-  readonly reply_of?: string | null;
   /** False for thanks or a greeting: there is nothing to answer. A record has it in its reading. */
   readonly asks?: boolean;
   readonly reading?: { readonly asks?: boolean } | null;
@@ -281,7 +279,7 @@ export interface Loading {
   readonly expected: number;
 }
 
-/** What is wrong with a reply. `missing`: of older records. */
+/** What is wrong with a reply. `reckoned`, `missing`: of older records. */
 export interface ReplyCheck {
   readonly kind: "not_held" | "reckoned" | "contradicts" | "missing";
   /** The sentence, in code points. */

@@ -94,7 +94,7 @@ test("a page that is loaded again comes back to the answer that is being written
   assert.equal(readTab(storage as unknown as Storage)?.pending, null);
 });
 
-test("a pasted chat whose record has the open question alone does not come back into the box", async () => {
+test("a chat whose record has other words than its last message does not come back into the box", async () => {
   const { storage } = begunAndLeft();
   const record = { answer_id: "a", question: "Why", outcome: "done", text: "", sentences: [], finish_reason: "stop" };
   const answers = [{ record, sources: [], verdicts: [], sent: [] }];

@@ -4,6 +4,7 @@ import { renderToString } from "preact-render-to-string";
 import type { Api } from "../src/api.ts";
 import { Conversation } from "../src/conversation.ts";
 import type { Earlier } from "../src/earlier.ts";
+import type { Host } from "../src/options.ts";
 import { type Turn, afterEvent, newTurn, storedTurn } from "../src/turn.ts";
 import { WorkspaceState, WorkspaceContext } from "../src/views/workspace_state.ts";
 import { ReplyActions } from "../src/views/reply.tsx";
@@ -47,7 +48,7 @@ function turnOf(...events: AnswerEvent[]): Turn {
   return events.reduce(afterEvent, newTurn("key", "Why?"));
 }
 
-function workspaceWith(api: Partial<Record<keyof Api, unknown>> = {}, { delivers = false, sends = true } = {}): WorkspaceState {
+function workspaceWith(api: Partial<Record<keyof Api, unknown>> = {}, { delivers = false, sends = true, host = null as Host | null } = {}): WorkspaceState {
   const storage = { getItem: () => null, setItem: () => undefined, removeItem: () => undefined };
   const service = api as unknown as Api;
   const conversation = new Conversation({
@@ -55,7 +56,7 @@ function workspaceWith(api: Partial<Record<keyof Api, unknown>> = {}, { delivers
     storage: storage as unknown as Storage,
   });
   const guard = sends ? "seen" : undefined;
-  return new WorkspaceState({ api: service, conversation, earlier: {} as Earlier, delivers, guard });
+  return new WorkspaceState({ api: service, conversation, earlier: {} as Earlier, delivers, guard, host });
 }
 
 /** The page of a turn. */
@@ -80,13 +81,27 @@ test("an emergency stands above whatever answer comes, with whom to call", () =>
   assert.match(words(page(silent)), /Not in the knowledge base/);
 });
 
+const UNCHECKED = /written in Spanish\. Emergencies are not checked in Spanish here/;
+
 test("a message in a language without red flags has a notice in their place, also reopened", () => {
   const began = turnOf(started({ unchecked_language: "es" }));
-  assert.match(words(page(began)), /Red flags are checked in English only/);
-  assert.doesNotMatch(words(page(turnOf(started()))), /checked in English only/);
+  assert.match(page(began), /role="alert"/);
+  assert.match(words(page(began)), UNCHECKED);
+  assert.doesNotMatch(words(page(turnOf(started()))), UNCHECKED);
   const record = { outcome: "done", sentences: [], text: "", gate: null, unchecked_language: "es" };
   const stored = { record, sources: [], verdicts: [], sent: [] } as unknown as StoredAnswer;
-  assert.match(words(page(storedTurn(stored))), /Red flags are checked in English only/);
+  assert.match(words(page(storedTurn(stored))), UNCHECKED);
+});
+
+test("the notice goes when a model has read the message, or the agent, who is not asked again", () => {
+  const began = turnOf(started({ unchecked_language: "es" }));
+  const read = afterEvent(began, { event: "red_flags", data: { red_flags: [] } });
+  assert.doesNotMatch(words(page(read)), UNCHECKED);
+  const { conversation } = workspaceWith();
+  conversation.turns.value = [began];
+  conversation.readForEmergency(began);
+  const [turn] = conversation.turns.value;
+  assert.doesNotMatch(words(page(afterEvent(turn!, started({ unchecked_language: "es" })))), UNCHECKED);
 });
 
 test("a reopened answer keeps the names of its emergencies", () => {
@@ -265,12 +280,13 @@ test("sentences of a paragraph are folded between those that are shown", () => {
   assert.match(html, /One\.[^]*<details class="fold"><summary>2 more lines<\/summary>[^]*Two\.[^]*Three\.[^]*<\/details>[^]*Four\./);
 });
 
-test("a reply opens by itself once, where the agent asked what to say", () => {
-  const workspace = workspaceWith();
-  const asked = turnOf(started(), sources(), token("Yes."), done({ reply_of: "a" }));
-  assert.deepEqual([workspace.opensReply(asked, true), workspace.opensReply(asked, true)], [true, false]);
-  assert.equal(workspaceWith().opensReply(turnOf(started(), sources(), token("Yes."), done()), true), false);
-  assert.equal(workspaceWith().opensReply({ ...asked, key: "a" }, true), false);
+test("a reply opens by itself once, where a model writes one for the customer of a helpdesk", () => {
+  const besideChat = () => workspaceWith({}, { host: {} as Host });
+  const workspace = besideChat();
+  const written = turnOf(started(), sources(), token("Yes."), done({ mode: "written" }));
+  assert.deepEqual([workspace.opensReply(written, true), workspace.opensReply(written, true)], [true, false]);
+  assert.equal(workspaceWith().opensReply(written, true), false);
+  assert.equal(besideChat().opensReply({ ...written, key: "a" }, true), false);
 });
 
 test("the badge says what checked a written text, and a doubted sentence what is wrong", () => {

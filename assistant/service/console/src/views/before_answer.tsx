@@ -1,7 +1,7 @@
 /** What stands with an answer before its first word: emergencies, an approved answer, a section to read. */
-import { useMemo } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { readMarkdown } from "../markdown.ts";
-import { phoneIn } from "../text.ts";
+import { languageName, phoneIn } from "../text.ts";
 import { type Turn, isUnsupported } from "../turn.ts";
 import type { Loading, RedFlag } from "../wire.ts";
 import { linkTargets } from "./answer_text.tsx";
@@ -14,7 +14,7 @@ import { Markdown } from "./markdown_view.tsx";
 /** The one box above the answer, by weight: emergencies, then what limits the answer. Each is a line that opens. */
 export function Above({ turn }: { turn: Turn }) {
   const limits = limitsOf(turn);
-  const isEmergency = turn.redFlags.length > 0 || turn.isUnchecked;
+  const isEmergency = turn.redFlags.length > 0 || turn.uncheckedLanguage !== null;
   if (limits.length === 0 && !isEmergency) return null;
   return (
     <div class="above">
@@ -23,12 +23,37 @@ export function Above({ turn }: { turn: Turn }) {
           {turn.redFlags.map((flag, index) => (
             <Emergency key={flag.name} flag={flag} isOpen={index === 0} />
           ))}
-          {turn.isUnchecked && <Line title="Red flags are checked in English only. Judge yourself whether this is an emergency." />}
+          {turn.uncheckedLanguage !== null && <Unchecked turn={turn} language={languageName(turn.uncheckedLanguage)} />}
         </div>
       )}
       {limits.map((limit) => (
         <Line key={limit.title} {...limit} />
       ))}
+    </div>
+  );
+}
+
+/** Stands until the agent has read the message for an emergency, which nothing else has. */
+function Unchecked({ turn, language }: { turn: Turn; language: string }) {
+  const { conversation } = useWorkspace();
+  const key = useRef<HTMLButtonElement>(null);
+  // also where a model's reading takes the notice away: the focus goes on to the answer
+  useLayoutEffect(
+    () => () => {
+      if (key.current === document.activeElement) document.getElementById("answer-title")?.focus();
+    },
+    [],
+  );
+  return (
+    <div class="limit unchecked">
+      <Icon name="alert" />
+      <p>
+        This message seems to be written in {language}. Emergencies are not checked in {language} here: read it
+        yourself for an emergency.
+      </p>
+      <button ref={key} type="button" class="button" onClick={() => conversation.readForEmergency(turn)}>
+        I have read it
+      </button>
     </div>
   );
 }

@@ -2,8 +2,7 @@ import { useEffect, useLayoutEffect, useMemo, useState } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import { markedLines, sentencesOf } from "../lines.ts";
 import { ApiError } from "../problems.ts";
-import { stops } from "../replying.ts";
-import { clockTime, count, textAt } from "../text.ts";
+import { clockTime, count, languageName, textAt } from "../text.ts";
 import { type Turn, canJudge, sentWords } from "../turn.ts";
 import type { Problem, ReplyCheck, ReplyStyle } from "../wire.ts";
 import { CopyButton } from "./copy_button.tsx";
@@ -230,17 +229,11 @@ const STYLES: readonly [ReplyStyle, string][] = [
 ];
 const FAULTS: Readonly<Partial<Record<ReplyCheck["kind"], string>>> = {
   not_held: "Nothing of this answer says",
-  reckoned: "No line says, and it follows from the lines:",
   contradicts: "The lines say otherwise",
 };
 
 const COMPARED = "Numbers, dates and names are compared with the answer; the wording is not.";
 const UNREAD = "The model did not read this reply: check it against the lines yourself.";
-
-/** "English" for "en". */
-function languageName(code: string): string {
-  return new Intl.DisplayNames("en", { type: "language" }).of(code) ?? code;
-}
 
 /** The agent goes on with what stands there. */
 function whyNotWritten({ code, detail }: Problem): string {
@@ -271,7 +264,7 @@ function Faults({ answerId, text }: { answerId: string; text: string }) {
         </ul>
         {checked.reading === "failed" && <p class="hint">{UNREAD}</p>}
         {checked.isAccepted && <p class="hint">You looked at this.</p>}
-        {!checked.isAccepted && stops(checked) && <Acceptance answerId={answerId} />}
+        {!checked.isAccepted && <Acceptance answerId={answerId} />}
       </div>
     </div>
   );

@@ -16,7 +16,7 @@ export function TurnView({ turn }: { turn: Turn }) {
   const top = useRef<HTMLElement>(null);
   useLayoutEffect(() => top.current?.scrollIntoView({ block: "start" }), []);
   // an emergency stays in view: then the page does not move
-  const isRead = turn.phase === "finished" && turn.redFlags.length === 0;
+  const isRead = turn.phase === "finished" && turn.redFlags.length === 0 && turn.uncheckedLanguage === null;
   useEffect(() => (isRead && top.current !== null ? keepInView(top.current, ".answer mark") : undefined), [isRead]);
   const { clarify } = turn.findings;
   return (

@@ -142,12 +142,12 @@ export class WorkspaceState {
     this.open.value = { turnKey: turn.key, n, opener: null, sentences: null };
   }
 
-  /** Whether the reply to an answer that just came opens by itself: once, where the agent asked what to say, or
-   * where a model that wrote the answer writes one (`isWritten`) for the customer of a helpdesk. */
+  /** Whether the reply to an answer that just came opens by itself: once, where a model that wrote the answer
+   * writes one (`isWritten`) for the customer of a helpdesk. */
   opensReply(turn: Turn, isWritten: boolean): boolean {
     const isNew = turn.key !== turn.answerId && !this.#replied.has(turn.key);
     this.#replied.add(turn.key);
-    return isNew && (turn.findings.asksReply || (isWritten && turn.findings.mode === "written" && this.host !== null));
+    return isNew && isWritten && turn.findings.mode === "written" && this.host !== null;
   }
 
   /** Close the open source and give the focus back to what opened it; a focus outside of it stays. */
