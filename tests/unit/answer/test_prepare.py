@@ -177,7 +177,7 @@ async def test_a_question_over_the_context_of_a_model_that_writes_is_too_large()
 async def test_no_room_for_a_section_leaves_the_quote() -> None:
     long = document(content="Retail refills are payable on day 23 of 30" + " or on day 23 of 30" * 40 + ".")
     tenant = FakeTenant(model=WRITING_MODEL).with_documents(long)
-    tenant.use_model(reads_tokens=580)
+    tenant.use_model(reads_tokens=720)
     asked = await ask(tenant)
     assert asked.done.mode is Mode.QUOTED
     assert asked.text.startswith("Retail refills are payable on day 23 of 30")
