@@ -12,11 +12,11 @@ from assistant.tenant.tenant import SourceEntry, TenantConfig, load_tenant
 
 TESTS = Path(__file__).parents[2]
 HASHES = {
-    "company/tenants/company.toml": "a27d6950f8ac68b8bfecfad1441cc807456b1ef6afe1f26c5eb187d0f0ea07e1",
-    "tenants/clinic.toml": "2c7c6e3be06d98b2bae6974c9aa3aacabbb4cf2f55d252f2b00b56502a601b53",
-    "tenants/pharmacy.toml": "a635d2e1959c53495be10415d480bb1fd16db18f9e6ad8b6bb2e304fb66a5780",
-    "tenants/sandbox.toml": "b36252f4ea108ebe66d6e2720a58c47c1bcb8943b0a303c3b37f092f04d80057",
-    "tenants/shop.toml": "6f56f90033a4e93052cbf09b75daf5cd2711296b43e38ab0bd44fabe51501e38",
+    "company/tenants/company.toml": "157bf70b25740d05a589cf0c3184f61f7560460241a4134562772e2cd1b0770b",
+    "tenants/clinic.toml": "99741dc257bb3467f6e766c954b7caf0b9a823b1df607463e0b763e152bbb727",
+    "tenants/pharmacy.toml": "f7cbecbb92d6042862a25f2dcc4888a900112129cdffbb5ee193c6f1598606f6",
+    "tenants/sandbox.toml": "f6c78ba3cd690126fa38a9c119af5a71873533bcdd5e754359472641c0fa6172",
+    "tenants/shop.toml": "65871b7f48f0cae1204d29db33b95f4ce771312cab647675881dc877033f8b44",
 }
 """Of these files since ``[secrets] live_reads`` is gone: records of answers hold them. Only a key with
 a say in answers or replies may change one."""
