@@ -315,3 +315,9 @@ test("the badge says what checked a written text, and a doubted sentence what is
   assert.match(doubted, /<u>a day<\/u>/);
   assert.match(words(doubted), /A line says otherwise/);
 });
+
+test("headings between folded lines lie in the same fold", () => {
+  const html = page(quoted(["One.", "Two.", "Three."], { glue: "\n\n**Steps**\n\n", far: [1, 2] }));
+  assert.equal(html.match(/class="fold"/g)?.length, 1);
+  assert.match(html, /One\.[^]*<summary>2 more lines<\/summary>[^]*Steps[^]*Two\.[^]*Steps[^]*Three\./);
+});

@@ -64,7 +64,7 @@ export function AnswerText({ turn }: { turn: Turn }) {
 
 type Drawn = { readonly blocks: readonly Block[]; readonly lines: number } | { readonly element: Element };
 
-/** The parts, with neighbours that may be folded together. `lines`: how many are folded; a single one is not. */
+/** The parts, with neighbours that may be folded together, and the headings above them. `lines`: how many are folded; a single one is not. */
 function inFolds(parts: readonly Part[], folded: readonly Span[]): Drawn[] {
   const drawn: Drawn[] = [];
   let far: Block[] = [];
@@ -73,8 +73,10 @@ function inFolds(parts: readonly Part[], folded: readonly Span[]): Drawn[] {
     if (far.length > 0) drawn.push({ blocks: far, lines: lines > 1 ? lines : 0 });
     far = [];
   };
-  for (const part of parts) {
-    if ("block" in part && isFolded(part.block, folded)) {
+  for (const [index, part] of parts.entries()) {
+    const below = parts[index + 1];
+    const isAbove = "block" in part && part.block.kind === "heading" && below !== undefined && "block" in below && isFolded(below.block, folded);
+    if ("block" in part && (isAbove || isFolded(part.block, folded))) {
       far.push(part.block);
       continue;
     }
