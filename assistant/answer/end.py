@@ -112,15 +112,15 @@ class DescribeEnd:
         basis, is_done = plan.basis, end.outcome is Outcome.DONE
         mode = _mode_of(plan, text) if is_done else None
         is_whole = self._is_of_whole_sources(plan, text, mode)
+        is_near = mode is Mode.QUOTED and quote.is_near
         certainty = _certainty_of(text, end, basis) if mode is Mode.WRITTEN else None
-        if mode is Mode.QUOTED and quote.is_near:
-            certainty = Certainty.POSSIBLY
-        if certainty is not None and not is_whole:
+        if is_near or (certainty is not None and not is_whole):
             certainty = Certainty.POSSIBLY
         ready_parts = {element.part for element in basis.live.answering if element.slot.is_ready}
         live_parts = {element.part for element in basis.live.answering}
         # the agent needs to ask nobody where a written answer is certain, or every question of the message
-        # has an approved answer, a row of a table or a live value; a quoted section is only near
+        # has an approved answer, a row of a table or a live value; a quoted section need not answer. Of one that
+        # is only the nearest nobody is named: a wrong desk is worse than none
         is_settled = certainty is Certainty.ANSWERED
         if mode is Mode.QUOTED:
             is_settled = all(
@@ -136,10 +136,10 @@ class DescribeEnd:
                 part.query.question
                 for at, part in enumerate(quote.parts)
                 if mode is Mode.QUOTED and at not in live_parts
-                if not part.is_found or (part.is_near and not quote.is_near)
+                if not part.is_found or (part.is_near and not is_near)
             ),
             escalation=None
-            if is_whole and is_settled
+            if is_near or (is_whole and is_settled)
             else self._whom_to_ask(plan, text, end, mode=mode, quote=quote),
             degraded=tuple(dict.fromkeys((*basis.degraded, *quote.degraded))),
             asked=basis.hydration.with_live_states(asked),
@@ -151,8 +151,7 @@ class DescribeEnd:
     ) -> str | None:
         """Return the first contact whose name stands in the section, in its marked lines before the others;
         else, and where a written text cites other documents, the default. None beside an emergency, for a
-        greeting or thanks, where no document answers or one is only near: a wrong desk is worse than
-        none."""
+        greeting or thanks, and where no document answers: a wrong desk is worse than none."""
         basis = plan.basis
         if end.finish_reason is None or basis.red_flags.flags or not basis.reading.kept.asks:
             return None
@@ -162,8 +161,6 @@ class DescribeEnd:
         default = contacts.get(_DEFAULT_CONTACT)
         if end.finish_reason is FinishReason.NO_EVIDENCE:
             return default if basis.live.answering else None  # a system that did not answer
-        if mode is Mode.QUOTED and quote.is_near:
-            return None
         sections = {part.section.document.card.document_id for part in quote.parts if part.section}
         if mode is Mode.WRITTEN and sections.isdisjoint(_cited(plan, text)):
             return default

@@ -847,7 +847,7 @@ class MakeQuote:
 
     def _compose(self, parts: tuple[PartQuote, ...], numbers: SourceList, *, is_written: bool) -> Quote:
         """Return the quote without its sources, which it numbers. ``is_written``: a model writes, so a
-        section is taken also where it is not near enough to answer by itself."""
+        section is taken also where an option refuses."""
         composing = _Composing(numbers)
         answering = [part for part in parts if part.is_found or is_written]
         blocks = self._answers(answering, composing)

@@ -63,13 +63,11 @@ async def quote_messages(services: TenantServices, paths: Sequence[Path]) -> lis
 
 
 def _values(row: FreshMessage, blocks: Sequence[QuotedBlock], *, is_near: bool) -> dict[str, float]:
-    values = dict[str, float]()
-    first = [block for block in blocks if block.quote != "folded"]
     if not row.documents:
         return {"unanswerable messages whose section is only near": float(is_near)}
+    first = [block for block in blocks if block.quote != "folded"]
     is_right = row.is_answered_by(blocks)
-    values["right section"] = float(is_right)
-    values["no section though a document answers"] = float(not blocks)
+    values = {"right section": float(is_right), "no section though a document answers": float(not blocks)}
     is_of_right = any(block.passage.document_id in row.documents for block in blocks)
     which = "right" if is_of_right else "wrong"
     values[f"sections of a {which} document that are only near"] = float(is_near)
