@@ -119,8 +119,8 @@ class DescribeEnd:
         ready_parts = {element.part for element in basis.live.answering if element.slot.is_ready}
         live_parts = {element.part for element in basis.live.answering}
         # the agent needs to ask nobody where a written answer is certain, or every question of the message
-        # has an approved answer, a row of a table or a live value; a quoted section need not answer. Of one that
-        # is only the nearest nobody is named: a wrong desk is worse than none
+        # has an approved answer, a row of a table or a live value; a quoted section need not answer. Of
+        # one that is only the nearest nobody is named: a wrong desk is worse than none
         is_settled = certainty is Certainty.ANSWERED
         if mode is Mode.QUOTED:
             is_settled = all(
