@@ -18,7 +18,7 @@ from assistant.domain.clock import Deadline
 from assistant.domain.public import PublicModel
 from assistant.stores.ports import ChatMessage
 
-PROMPT = "check/1"
+PROMPT = "check/2"
 _TOKENS_A_VERDICT = 48
 """Of the JSON of one verdict, without the words that it copies from the sentence."""
 

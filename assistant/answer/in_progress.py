@@ -70,7 +70,7 @@ take the event loop for longer than this, and the model takes many times as long
 _NOT_ANSWERED = "The documents that were read do not answer this question."
 _WORST_FIRST = ("failed", "late", "answered", "empty", "not_asked")
 """States of a source of documents: of several questions the first of these counts."""
-_WEIGHTS = ("ranker", "reranker", "reranker_vectors", "units", "unit_vectors")
+_WEIGHTS = ("ranker", "reranker", "reranker_vectors", "units", "unit_vectors", "near")
 
 
 @dataclass(frozen=True, slots=True)

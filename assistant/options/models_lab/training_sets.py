@@ -425,7 +425,8 @@ async def recorded_prompt(
         most_tokens=sys.maxsize,
     )
     if record.reply_to is not None:
-        lines = await read_lines(record, record.quoted, texts=texts, labels=labels)
+        tokens = tenant.generation.context_tokens
+        lines = await read_lines(record, record.quoted, texts=texts, labels=labels, context_tokens=tokens)
         if lines is None:
             return None
         return reply_messages(block, "", lines, tone=answers.tone, language=tenant.language)

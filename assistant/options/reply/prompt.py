@@ -16,24 +16,43 @@ from assistant.stores.ports import ChatMessage, DocumentTexts
 
 PACKAGE = "assistant.options.reply"
 """Where the prompt files are."""
-PROMPT = "reply/3"
+PROMPT = "reply/4"
 """The prompt file, with a section for each style."""
+_CHARACTERS_A_TOKEN = 4
+"""By which a part of the context is counted before the model's tokenizer counts the whole prompt."""
 
 
 async def read_lines(
-    record: AnswerRecord, units: Sequence[QuotedUnit], *, texts: DocumentTexts, labels: frozenset[str]
+    record: AnswerRecord,
+    units: Sequence[QuotedUnit],
+    *,
+    texts: DocumentTexts,
+    labels: frozenset[str],
+    context_tokens: int,
 ) -> list[SourceLine] | None:
-    """Return each unit as a line; None where one was withdrawn or is not open to these
-    access labels. Raises DependencyError."""
+    """Return the lines of the documents that have these units: whole, since what a patient has to be told
+    often stands below what an answer cites. Of a document that would take more than what is left of a third
+    of the model's context, its sections with such units, else the units alone.
+
+    None where one was withdrawn or is not open to these access labels. Raises DependencyError.
+    """
     titles = {use.document_id: shown_title(use.title) for use in record.passages}
-    lines: list[SourceLine] = []
+    cited: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for unit in units:
-        parsed = await texts.read(unit.document_id, unit.content_hash, labels=labels)
+        cited.setdefault((unit.document_id, unit.content_hash), []).append(unit.span)
+    lines, room = list[SourceLine](), context_tokens * _CHARACTERS_A_TOKEN // 3
+    for (document_id, content_hash), spans in cited.items():
+        parsed = await texts.read(document_id, content_hash, labels=labels)
         if parsed is None:
             return None
-        start, end = unit.span
-        heading = next((known.heading for known in parsed.units if known.span.start == start), "")
-        lines.append(SourceLine(titles.get(unit.document_id, ""), heading, parsed.text[start:end]))
+        headings = {unit.span.start: unit.heading for unit in parsed.units}
+        held = [(headings.get(start, ""), parsed.text[start:end]) for start, end in spans]
+        whole = [(unit.heading, unit.text) for unit in parsed.units]
+        sections = [line for line in whole if line[0] in {heading for heading, _ in held}]
+        fits = (part for part in (whole, sections) if part and sum(len(text) for _, text in part) <= room)
+        kept = next(fits, held)
+        room -= sum(len(text) for _, text in kept)
+        lines += (SourceLine(titles.get(document_id, ""), heading, text) for heading, text in kept)
     return lines
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from opentelemetry.trace import SpanKind
@@ -20,7 +20,8 @@ from assistant.answer.answer import AnswerQuestion, ended_on_error
 from assistant.answer.call import AnswerCall, InterruptedAnswerError
 from assistant.answer.check_model import Claim, SourceLine, Verdict
 from assistant.answer.events import AnswerEvent, Checks, Done, Sources, Started, Token
-from assistant.answer.excerpts import fill_record, gone_from, read_excerpts
+from assistant.answer.elements import all_labels
+from assistant.answer.excerpts import fill_record, gone_from, read_excerpts, shown_unit
 from assistant.answer.live_macs import LiveMacs
 from assistant.answer.plan import send
 from assistant.answer.prompt import Prompt, count_tokens, load_prompt, rendered
@@ -207,7 +208,10 @@ class WriteReply:
         services = self._services
         record = await own_answer(services, answer_id, identity=identity)
         texts, units = services.documents.texts, _cited(record)
-        lines = await read_lines(record, units, texts=texts, labels=identity.labels)
+        context_tokens = services.tenant.generation.context_tokens
+        lines = await read_lines(
+            record, units, texts=texts, labels=identity.labels, context_tokens=context_tokens
+        )
         shown = await read_excerpts(record.excerpts, texts, labels=identity.labels)
         is_gone = bool(gone_from(record, shown))
         if lines is None or is_gone:
@@ -219,6 +223,8 @@ class WriteReply:
             lines, is_gone = [], True
         is_cut = record.finish_reason is FinishReason.LENGTH and record.mode is Mode.WRITTEN
         answer = "" if is_cut else fill_record(record, shown).text
+        labels = all_labels(services)
+        lines = [replace(line, text=shown_unit(line.text, labels=labels)) for line in lines]
         if record.approved and not is_gone:  # reviewers wrote it, and it is shown whole
             lines.append(SourceLine("", "", answer))
         names = {use.id: use.title or use.name for use in record.elements}

@@ -11,7 +11,7 @@ from assistant.answer.answer import AnswerQuestion
 from assistant.answer.events import AnswerEvent, Done, Started, Token
 from assistant.answer.prompt import load_prompt
 from assistant.answer.stored import AppendToAnswer
-from assistant.domain.answers import ChatTurn, Outcome, Sent
+from assistant.domain.answers import ChatTurn, Outcome, QuotedUnit, Sent
 from assistant.domain.errors import (
     AssistantError,
     ConflictError,
@@ -20,13 +20,22 @@ from assistant.domain.errors import (
     NotFoundError,
     WithdrawnError,
 )
-from assistant.options.reply.prompt import PACKAGE
+from assistant.options.reply.prompt import PACKAGE, read_lines
 from assistant.options.reply.write import ReplyRequest, WriteReply
 from assistant.tenant.tenant import TenantConfig
-from tests.fakes.answering import FakeTenant, JudgesAndWrites, ScriptedGenerator, Step, agent, verdicts
+from tests.fakes.answering import (
+    FakeSearch,
+    FakeTenant,
+    JudgesAndWrites,
+    ScriptedGenerator,
+    Step,
+    agent,
+    document,
+    verdicts,
+)
 from tests.unit.answer.asking_and_reading import QUESTION, ask, deadline
 
-RELEASED = {"reply/3": "d2cac12473ea2372e3212988af55522f97f6c81031ba0adb3cb7bb09b20320cf"}
+RELEASED = {"reply/4": "a29d3acd3402232a3608619cec52ccdc6018ecfb6076ef712c250f6f1886f3f1"}
 CUT = "On day 23 of 30 retail refills are payable"
 GOOD = "You can refill on day 23 of 30."
 HELD = verdicts((1, "held", 1, ""))
@@ -64,7 +73,7 @@ def test_a_released_prompt_never_changes() -> None:
     assert {prompt: load_prompt(prompt, PACKAGE).sha256 for prompt in RELEASED} == RELEASED
 
 
-@pytest.mark.parametrize(("prompt", "package"), [("reply/3", PACKAGE), ("check/1", "assistant.answer")])
+@pytest.mark.parametrize(("prompt", "package"), [("reply/4", PACKAGE), ("check/2", "assistant.answer")])
 def test_a_prompt_has_the_mark_by_which_no_capture_keeps_its_words(prompt: str, package: str) -> None:
     assert "<lines>" in "".join(load_prompt(prompt, package).user)
 
@@ -87,8 +96,35 @@ async def test_a_reply_is_written_from_the_cited_lines_and_kept(tenant: FakeTena
     assert "fewer words" in told
     record = tenant.records.answers[started.answer_id]
     assert (record.reply_to, record.conversation_id, record.text) == (answer_id, answer_id, GOOD)
-    assert record.prompt_id == "reply/3"
+    assert record.prompt_id == "reply/4"
     assert not record.is_for_desk
+
+
+async def test_a_reply_reads_the_cited_documents_whole(tenant: FakeTenant) -> None:
+    answer_id = (await ask(tenant)).answer_id
+    await reply(tenant, answer_id, GOOD)
+    told = tenant.generator.requests[0].messages[-1].content
+    assert "Send other requests to the Claims Desk." in told
+
+
+async def test_a_reply_reads_of_a_long_document_the_cited_section_or_else_the_line(
+    tenant: FakeTenant,
+) -> None:
+    day, rest = "Retail refills are payable on day 23 of 30.", "It says nothing of this matter at all. " * 40
+    content = f"## Day\n\n{day} Call the plan.\n\n## More\n\n{rest}"
+    tenant.search = FakeSearch([document(content=content)])
+    first = tenant.search.documents[0].passages[0].units[0]
+    unit = QuotedUnit(
+        document_id="refill", content_hash="hash-of-refill", span=(first.span.start, first.span.end)
+    )
+    record = tenant.records.answers[(await ask(tenant)).answer_id]
+    told: dict[int, str] = {}
+    for tokens in (900, 30):
+        lines = await read_lines(
+            record, [unit], texts=tenant.texts, labels=frozenset(), context_tokens=tokens
+        )
+        told[tokens] = " ".join(line.text for line in lines or ())
+    assert told == {900: f"{day} Call the plan.", 30: day}
 
 
 async def test_a_value_that_nothing_holds_is_named(tenant: FakeTenant) -> None:

@@ -113,7 +113,7 @@ async def test_what_ranking_knew_of_each_candidate_is_kept_with_the_weights_that
     record = (await ask(tenant)).record
     assert [one.document_id for one in record.candidates] == ["refill", "other"]
     assert {"title_cosine", "passage_cosine", "best_unit", "coverage"} <= set(record.candidates[0].features)
-    assert set(record.weights) == {"ranker", "reranker", "reranker_vectors", "units", "unit_vectors"}
+    assert set(record.weights) == {"ranker", "reranker", "reranker_vectors", "units", "unit_vectors", "near"}
     assert all(len(sha256) == 64 for sha256 in record.weights.values())
 
 
