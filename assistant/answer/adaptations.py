@@ -51,14 +51,12 @@ def read_released_router(items: Iterable[DeskItem], *, tenant: TenantConfig) -> 
     A release that cannot be read, whose ``artifact_hash`` differs, or that was fitted on other sources or
     another embedding model is logged and skipped. Without a router, ``route`` chooses by the kinds' words.
     """
-    for item in items:
+    for item, release in readable_bodies(items, RouterRelease):
         try:
-            release = RouterRelease.model_validate_json(item.body)
             if release.state is ReleaseState.LIVE:
                 return _checked_router(release, tenant)
-        except (ValidationError, ConfigurationError) as error:
-            reason = error.message if isinstance(error, ConfigurationError) else "not a release"
-            _log.error("router_release_refused", item_id=item.item_id, reason=reason)
+        except ConfigurationError as error:
+            _log.error("router_release_refused", item_id=item.item_id, reason=error.message)
     return None
 
 

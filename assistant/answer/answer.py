@@ -9,14 +9,13 @@ from contextlib import ExitStack, contextmanager
 from assistant.answer.adaptations import Adaptations
 from assistant.answer.call import AnswerCall, SideTasks, fail_span
 from assistant.answer.check_model import CheckByModel
-from assistant.answer.elements import AskedLive, CallBounds, Hydration
+from assistant.answer.elements import AskedLive, Hydration
 from assistant.answer.embed import EmbedTexts
 from assistant.answer.end import DescribeEnd
 from assistant.answer.events import AnswerEvent
 from assistant.answer.excerpts import shown_title
 from assistant.answer.find import FindDocuments, Finding, RankByUnits
 from assistant.answer.in_progress import AnswerInProgress, AnswerSteps
-from assistant.answer.index_watch import IndexState
 from assistant.answer.plan import Basis, Nothing, Plan, Quoted, Written, send
 from assistant.answer.prompt import BuildPrompt, Prompt
 from assistant.answer.question import RECORDS_TIMEOUT_S, AnswerIds, OpenQuestion, Question, begin_call
@@ -31,6 +30,7 @@ from assistant.domain.answers import LiveMatchState, Reading
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import CareContext, Identity
+from assistant.stores.index.watch import IndexState
 
 _NOTHING_ASKED = "The message thanks or greets: there is nothing to answer."
 _LEANS = (
@@ -59,8 +59,6 @@ class AnswerQuestion:
         self._services = services
         self._settings_hash = services.tenant.settings_hash()
         self.adaptations = Adaptations(services)
-        self.bounds = CallBounds()
-        """Limits the tenant's live reads in this process, over all its answers."""
         self.embed = EmbedTexts(services)
         by_units = RankByUnits(self.adaptations)
         self.open_question = OpenQuestion(services)
@@ -109,7 +107,7 @@ class AnswerQuestion:
                 on_error.callback(read.cancel)
             findings = await self.find.run(reading.parts, call)
             index, not_found = await self._index_state(findings, call)
-            hydration = Hydration(services, reading.caller, deadline=deadline, bounds=self.bounds)
+            hydration = Hydration(services, reading.caller, deadline=deadline)
             on_error.callback(hydration.cancel)
             call.interruption.when_left(hydration.cancel)
 
@@ -126,9 +124,7 @@ class AnswerQuestion:
                 return Written(await basis(hydration.ask(reading.live), index), *found, answer)
             asked_live = {part for part, match in reading.live if match.state is LiveMatchState.READ}
             quote = await self.quote.run(findings, None, identity, call, of_systems=asked_live)
-            live = hydration.ask(
-                reading.live, named=(*quote.elements, *quote.of_items), answered=quote.answered
-            )
+            live = hydration.ask(reading.live, named=quote.elements, answered=quote.answered)
             for name in quote.elements:
                 hydration.begin(name)
             if len(quote.answered) < len(quote.parts):

@@ -12,7 +12,7 @@ and kept for the record.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from assistant.answer.check_model import Claim, SourceLine
@@ -110,7 +110,7 @@ class AnswerText:
 
         write(part)*  ended_elements()*         # the model's text, and elements between its parts
         finish(cut_short=…)                     # its last sentence
-        make_room(names)  quote(blocks)         # where the model wrote none: the quote in its place
+        quote(blocks)                           # where the model wrote none: the quote in its place
         place_asked()  ended_elements()*        # elements that follow the text
 
     Example: of "Refills are payable on day 23 [1.1]. They cost $9. Ask" and a document without "$9", it
@@ -126,14 +126,13 @@ class AnswerText:
         *,
         prompt: Prompt | None,
         language: Language,
-        hydration: Hydration | None = None,
+        hydration: Hydration,
         asked: Sequence[LiveSlot] = (),
     ) -> None:
-        """``prompt`` None: no model writes. ``hydration`` None: no element is named. ``asked``: the elements
-        that answer parts of the message, each once."""
-        self._documents = (
-            {document.n: document for document in prompt.documents} if prompt is not None else {}
-        )
+        """``prompt`` None: no model writes. ``asked``: the elements that answer parts of the message, each
+        once."""
+        documents = prompt.documents if prompt is not None else ()
+        self._documents = {document.n: document for document in documents}
         self._refusal = fold(prompt.refusal.rstrip(".")) if prompt and prompt.refusal else None
         self._partial = fold(prompt.partial) if prompt and prompt.partial else None
         self._checker = SupportChecker(
@@ -144,9 +143,9 @@ class AnswerText:
         self._hydration = hydration
         self._offered = prompt.elements if prompt is not None else NO_LABELS
         """Labels of the elements that the model may name, by ``Tag.key``."""
-        urls = (document.document.card.url for document in self._documents.values())
+        urls = (document.document.card.url for document in documents)
         self._allowed_urls = frozenset(url for url in urls if url)
-        self._citations = Citations(tuple(self._documents.values()))
+        self._citations = Citations(documents)
         self._splitter = SentenceSplitter(cites=True)
         self._raw = ""
         """The end of the model's text, from the last sentence that the splitter gave."""
@@ -232,8 +231,7 @@ class AnswerText:
                 quote=block.quote,
                 cells=tuple(cell.moved(start) for cell in block.cells),
             )
-            if self._hydration is not None:
-                yield from _place_elements(block, self._hydration, start=start)
+            yield from _place_elements(block, self._hydration, start=start)
 
     def claims(self) -> tuple[list[tuple[int, Claim]], list[tuple[SourceLine, CitedUnit]]]:
         """Return the sentences that are shown, by index, and the lines that they cite, with their places."""
@@ -277,22 +275,14 @@ class AnswerText:
 
     # Elements
 
-    def make_room(self, names: Iterable[str]) -> None:
-        """End the reads that only the model's text named. ``names``: elements of the quote."""
-        if self._hydration is not None:
-            self._hydration.make_room(names, keep=self._asked_slots)
-
     def place_asked(self) -> Iterator[ElementChanged]:
         """Yield, as pending and without a word of text, the elements that the message asks for and the text
         does not name. ``ended_elements`` adds the label of each that becomes ready: a system that fails
         leaves no word in the text."""
-        if (hydration := self._hydration) is None:
-            return
-        shown = {slot.type.name for slot in hydration.placed}
+        shown = {slot.type.name for slot in self._hydration.placed}
         self._after_text = [slot for slot in self._asked_slots if slot.type.name not in shown]
-        hydration.make_room((), keep=self._after_text)
         for slot in self._after_text:
-            yield hydration.place_slot(slot, start=self.length, end=self.length)
+            yield self._hydration.place_slot(slot, start=self.length, end=self.length)
 
     def ended_elements(self) -> Iterator[Token | ElementChanged]:
         """Yield the elements that ended since the last call.
@@ -302,9 +292,8 @@ class AnswerText:
         where the second is ready first, it is yielded at once without a label, and again after its label when
         the first has ended.
         """
-        if (hydration := self._hydration) is None:
-            return
-        ended, waiting, labelled = hydration.take(), self._after_text, list[LiveSlot]()
+        hydration, waiting, labelled = self._hydration, self._after_text, list[LiveSlot]()
+        ended = hydration.take()
         while waiting and waiting[0].outcome is not None:
             slot = waiting.pop(0)  # from ``_after_text``
             labelled += [slot] if slot.is_ready else []
@@ -394,7 +383,7 @@ class AnswerText:
         slots: list[LiveSlot | None] = []
         for tag in tags:
             named = list(filter(None, slots))
-            slots.append(self._hydration and self._hydration.slot_for(tag.name, but=named))
+            slots.append(self._hydration.slot_for(tag.name, but=named))
         units = [unit for reference in cited for unit in self._cite(reference)]
         cited_urls = (addresses_in(unit) for _, unit in units)
         text = safe_markdown(marked, allowed_urls=self._allowed_urls.union(*cited_urls))
@@ -414,7 +403,7 @@ class AnswerText:
             cited=tuple(unit for unit, _ in units if unit is not None),
         )
         for number, first, last in labelled.places:
-            if self._hydration is not None and (slot := slots[number]):
+            if slot := slots[number]:
                 yield self._hydration.place_slot(slot, start=start + first, end=start + last)
 
     def _cite(self, reference: Reference) -> Iterator[tuple[CitedUnit | None, str]]:
@@ -471,7 +460,7 @@ class AnswerText:
 
 def _place_elements(block: QuotedBlock, hydration: Hydration, *, start: int) -> Iterator[ElementChanged]:
     """Yield the elements of a quoted block whose text was just added at ``start`` of the whole text: those
-    that it names, then the table that ends with it, then the element that follows this table."""
+    that it names, then the table that ends with it."""
     for name, first, last in block.elements:
         if slot := hydration.slot_for(name):
             yield hydration.place_slot(slot, start=start + first, end=start + last)
@@ -480,8 +469,6 @@ def _place_elements(block: QuotedBlock, hydration: Hydration, *, start: int) -> 
         event := hydration.show(ready, start=start - ready.begins_before, end=end)
     ):
         yield event
-    if block.of_items is not None and (slot := hydration.begin(block.of_items[0], items=block.of_items[1])):
-        yield hydration.place_slot(slot, start=end, end=end)
 
 
 def _white_space(between: str) -> str:

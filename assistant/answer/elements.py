@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -21,7 +20,7 @@ from assistant.answer.events import ElementChanged
 from assistant.answer.excerpts import NO_LABELS, Labels
 from assistant.answer.live_macs import LiveMacs
 from assistant.answer.services import TenantServices
-from assistant.domain.answers import LiveMatch, LiveMatchState, SourceAsked
+from assistant.domain.answers import LiveMatch, LiveMatchState
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import AssistantError, DeadlineExceededError
 from assistant.domain.live import (
@@ -33,11 +32,9 @@ from assistant.domain.live import (
     ElementDisplay,
     ElementKind,
     ElementProblem,
-    ElementRow,
     ElementState,
     ElementType,
     ElementUse,
-    ElementValue,
     Filled,
     LiveElements,
     LiveReadError,
@@ -45,10 +42,6 @@ from assistant.domain.live import (
 from assistant.text.marks import EXCERPTS
 from assistant.text.markup import label_of
 
-MOST_CALLS = 1_024
-"""Elements of one tenant in this process that are read at once; the others wait within their limit."""
-MOST_CALLS_A_SYSTEM = 256
-"""As many as a system's requests in progress: each element may be a request."""
 _BLOCKS = frozenset({ElementKind.CARD, ElementKind.TABLE})
 """Kinds that a page shows as a block of their own, never inside a line."""
 _RETRYABLE = frozenset(
@@ -56,16 +49,6 @@ _RETRYABLE = frozenset(
 )
 _UNANSWERED = frozenset({ElementProblem.SYSTEM_UNAVAILABLE, ElementProblem.SYSTEM_LATE})
 """Problems of a system that did not answer; other problems come with a message for the agent."""
-_STATES = {
-    ElementProblem.SYSTEM_UNAVAILABLE: "failed",
-    ElementProblem.SYSTEM_INVALID: "failed",
-    ElementProblem.SYSTEM_LATE: "late",
-    ElementProblem.SWITCHED_OFF: "off",
-    ElementProblem.NOT_FOUND: "empty",
-}
-"""State of a live source (``SourceAsked.state``) by the problem of one of its elements."""
-_WORST_FIRST = ("failed", "late", "off", "refused", "answered", "empty")
-"""A source has the first of these states that one of its elements has."""
 _RUN_LIKE = re.compile(f"[{EXCERPTS.characters}]")
 """Characters that stand for documents' texts in a record: a value must bring none."""
 _ENDS_ITSELF_WITHIN_S = 0.25
@@ -73,28 +56,6 @@ _ENDS_ITSELF_WITHIN_S = 0.25
 NOT_KEPT = "The value is not kept. Read it again."
 """Shown in place of the value of a recorded answer's element."""
 _log = structlog.get_logger(__name__)
-
-
-class CallBounds:
-    """Limits the reads at once of one tenant in this process, in total and by system."""
-
-    def __init__(self, *, most: int = MOST_CALLS, most_a_system: int = MOST_CALLS_A_SYSTEM) -> None:
-        self._all = asyncio.Semaphore(most)
-        self._systems = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(most_a_system))
-
-    async def fill(self, live: LiveElements, name: str, caller: Caller, *, deadline: Deadline) -> Filled:
-        """Fill one element when there is room. Raises as ``LiveElements.fill``, and TimeoutError where there
-        is no room before the deadline."""
-        async with (
-            asyncio.timeout(deadline.remaining_s()) as limit,
-            self._systems[system_of(name)],
-            self._all,
-        ):
-            # A fill ends itself and records that its system was late; cut off, it would say "cancelled".
-            limit.reschedule(
-                asyncio.get_running_loop().time() + deadline.remaining_s() + _ENDS_ITSELF_WITHIN_S
-            )
-            return await live.fill(name, caller, deadline=deadline)
 
 
 def system_of(name: str) -> str:
@@ -111,8 +72,6 @@ class LiveSlot:
     """One element of an answer; ``Hydration.placed`` has its place in the text."""
 
     type: ElementType
-    items: tuple[str, ...] = ()
-    """Numbers of the items that it is read for, one row of a table each; empty: it is read once."""
     outcome: ReadOutcome | None = None
     """None until its read ended, which may be before or after it gets its place. Only ``Hydration`` sets
     it, once."""
@@ -120,15 +79,6 @@ class LiveSlot:
     @property
     def is_ready(self) -> bool:
         return isinstance(self.outcome, Filled)
-
-
-@dataclass(frozen=True, slots=True)
-class ElementPlace:
-    """Where an element is shown."""
-
-    element_id: str
-    """"e1" for the first element that got a place."""
-    display: ElementDisplay
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,66 +132,18 @@ def _without_runs(data: ElementData) -> ElementData:
     return ElementData.model_validate_json(_RUN_LIKE.sub("", text))
 
 
-def over_items(kind: ElementType) -> ElementType:
-    """Return an element as it is shown for several items: a table."""
-    return replace(kind, kind=ElementKind.TABLE)
-
-
 async def read_element(
     live: LiveElements,
     kind: ElementType,
     caller: Caller,
     *,
     deadline: Deadline,
-    bounds: CallBounds,
-    items: Sequence[str] = (),
 ) -> ReadOutcome:
-    """Return what an element holds, or why it cannot be filled; it raises nothing.
-
-    ``items``: item numbers, each of which is read as if it were the question, for one row of a table; empty:
-    it is read once, by the caller's context and question.
-    """
-    if not items:
-        return await _read_once(live, kind, caller, deadline=deadline, bounds=bounds)
-    callers = [replace(caller, question=item) for item in items]
-    reads = (_read_once(live, kind, of_item, deadline=deadline, bounds=bounds) for of_item in callers)
-    return _by_item(items, await asyncio.gather(*reads))
-
-
-def _by_item(items: Sequence[str], outcomes: Sequence[ReadOutcome]) -> ReadOutcome:
-    """Return a table with a row for each item; the row of an item that failed has the reason in its first
-    cell. Where all failed, return the first error.
-
-    Example: two items, of which the second is unknown, become the rows "10045 | 12 in stock" and
-    "10046 | There is no such item."
-    """
-    read = [outcome for outcome in outcomes if isinstance(outcome, Filled)]
-    if not read:
-        return outcomes[0]
-    labels = {value.name: value.label for filled in read for value in filled.data.values}
-    columns = [ElementValue(name=name, label=label, text="") for name, label in labels.items()]
-    rows = [_row(item, outcome, columns) for item, outcome in zip(items, outcomes, strict=True)]
-    return Filled(
-        data=ElementData(columns=tuple(columns), rows=tuple(rows)),
-        as_of=min((filled.as_of for filled in read), key=lambda as_of: as_of.isoformat()),
-        about=", ".join(filter(None, (outcome.about for outcome in outcomes))),
-        cached=any(filled.cached for filled in read),
-    )
-
-
-def _row(item: str, outcome: ReadOutcome, columns: Sequence[ElementValue]) -> ElementRow:
-    """Return an item's row; of one that failed it has only the first column, with the reason."""
-    if isinstance(outcome, Filled):
-        return ElementRow(title=item, values=outcome.data.values)
-    reason = {"text": outcome.message[:LONGEST_SHOWN], "tone": "warning"}
-    return ElementRow(title=item, values=tuple(column.model_copy(update=reason) for column in columns[:1]))
-
-
-async def _read_once(
-    live: LiveElements, kind: ElementType, caller: Caller, *, deadline: Deadline, bounds: CallBounds
-) -> ReadOutcome:
+    """Return what an element holds, or why it cannot be filled; it raises nothing."""
     try:
-        return await bounds.fill(live, kind.name, caller, deadline=deadline)
+        # A fill ends itself and records that its system was late; cut off, it would say "cancelled".
+        async with asyncio.timeout(deadline.remaining_s() + _ENDS_ITSELF_WITHIN_S):
+            return await live.fill(kind.name, caller, deadline=deadline)
     except LiveReadError as error:
         return error
     except (TimeoutError, DeadlineExceededError):
@@ -317,21 +219,17 @@ class Hydration:
         hydration.element(slot)  # Element(id="e1", state="ready", …)
     """
 
-    def __init__(
-        self, services: TenantServices, caller: Caller, *, deadline: Deadline, bounds: CallBounds
-    ) -> None:
+    def __init__(self, services: TenantServices, caller: Caller, *, deadline: Deadline) -> None:
         self.caller = caller
-        self.placed: dict[LiveSlot, ElementPlace] = {}
-        """Elements with a place in the text, in the order in which they got it."""
-        self._services, self._deadline, self._bounds = services, deadline, bounds
+        self.placed: dict[LiveSlot, ElementDisplay] = {}
+        """Elements with a place in the text, in the order in which they got it: the first is "e1"."""
+        self._services, self._deadline = services, deadline
         self._subject = services.subject_of(caller.context)
         self._reads: dict[LiveSlot, asyncio.Task[None]] = {}
         """Reads that count for ``MOST_ELEMENTS``, with and without a place, in the order in which they
         began."""
         self._untold: list[LiveSlot] = []
         """Placed elements whose end was not given to the reader."""
-        self._change: asyncio.Future[None] | None = None
-        """What ``change`` returned last."""
 
     # Reads
 
@@ -377,14 +275,13 @@ class Hydration:
             return match.model_copy(update={"state": LiveMatchState.NO_CUSTOMER})
         return match.model_copy(update={"state": LiveMatchState.SHOWN}) if is_named else match
 
-    def begin(self, name: str, *, items: tuple[str, ...] = ()) -> LiveSlot | None:
+    def begin(self, name: str) -> LiveSlot | None:
         """Begin to read an element; None where the answer has ``MOST_ELEMENTS`` already, or the tenant has no
-        live system. ``items``: as ``LiveSlot.items``."""
+        live system."""
         live = self._services.live.elements
         if live is None or self._is_full:
             return None
-        element_type = live.types()[name]
-        slot = LiveSlot(over_items(element_type) if items else element_type, items)
+        slot = LiveSlot(live.types()[name])
         self._reads[slot] = asyncio.create_task(self._fill(live, slot))
         return slot
 
@@ -394,46 +291,21 @@ class Hydration:
         unplaced = (slot for slot in self._unplaced() if slot.type.name == name and slot not in but)
         return next(unplaced, None) or self.begin(name)
 
-    def make_room(self, names: Iterable[str], *, keep: Collection[LiveSlot] = ()) -> None:
-        """Cancel the reads without a place, but for those in ``keep`` and one for each of ``names``.
-
-        The cancelled ones are of a model's text that failed its checks. They no longer count for
-        ``MOST_ELEMENTS``, so the quote that replaces the text can have all of its elements.
-        """
-        wanted = Counter(names)
-        for slot in self._unplaced():
-            if slot in keep:
-                continue
-            if wanted[slot.type.name] > 0:
-                wanted[slot.type.name] -= 1
-                continue
-            self._cancel(slot, self._reads.pop(slot))
-
     def cancel(self) -> None:
         """End all reads: those that have not ended fail, with the problem CANCELLED. A slot that has no place
         yet may still get one."""
-        self.make_room(())
         for slot, task in self._reads.items():
-            self._cancel(slot, task)
-
-    def _cancel(self, slot: LiveSlot, task: asyncio.Task[None]) -> None:
-        task.cancel()
-        self._end(slot, LiveReadError(ElementProblem.CANCELLED, "The answer was ended before."))
+            task.cancel()
+            self._end(slot, LiveReadError(ElementProblem.CANCELLED, "The answer was ended before."))
 
     async def _fill(self, live: LiveElements, slot: LiveSlot) -> None:
         limit_s = min(slot.type.limit_s, self._deadline.remaining_s())
         deadline = Deadline.after(limit_s, clock=self._deadline.clock)
-        outcome = await read_element(
-            live, slot.type, self.caller, deadline=deadline, bounds=self._bounds, items=slot.items
-        )
-        self._end(slot, outcome)
+        self._end(slot, await read_element(live, slot.type, self.caller, deadline=deadline))
 
     def _end(self, slot: LiveSlot, outcome: ReadOutcome) -> None:
-        """Give a slot its outcome, and wake whoever awaits ``change``. A second outcome changes nothing."""
-        if slot.outcome is None:
-            slot.outcome = outcome
-            if self._change is not None and not self._change.done():
-                self._change.set_result(None)
+        """Give a slot its outcome; a second one changes nothing."""
+        slot.outcome = slot.outcome or outcome
 
     def _unplaced(self) -> list[LiveSlot]:
         return [slot for slot in self._reads if slot not in self.placed]
@@ -450,10 +322,9 @@ class Hydration:
         if slot not in self.placed:
             self._untold.append(slot)
         is_block = slot.type.kind in _BLOCKS or start == end
-        display = ElementDisplay(place="block" if is_block else "inline", start=start, end=end)
-        place = self._place(slot, display)
-        pending = element_of(slot.type, element_id=place.element_id, display=display, outcome=None)
-        return ElementChanged(**dict(pending))
+        place = "block" if is_block else "inline"
+        self.placed[slot] = ElementDisplay(place=place, start=start, end=end)
+        return ElementChanged(**dict(self._element(slot, None)))
 
     def show(self, ready: ReadyElement, *, start: int, end: int) -> ElementChanged | None:
         """Place a table that is made from documents, and return its event, ready; None where the answer has
@@ -461,15 +332,12 @@ class Hydration:
         if self._is_full:
             return None
         slot = LiveSlot(ready.type, outcome=ready.filled)
-        self._place(slot, ElementDisplay(place="block", start=start, end=end))
+        self.placed[slot] = ElementDisplay(place="block", start=start, end=end)
         return ElementChanged(**dict(self.element(slot)))
 
-    def _place(self, slot: LiveSlot, display: ElementDisplay) -> ElementPlace:
-        """Note where an element is shown. With its first place it gets its id, which it keeps."""
-        before = self.placed.get(slot)
-        element_id = f"e{len(self.placed) + 1}" if before is None else before.element_id
-        place = self.placed[slot] = ElementPlace(element_id, display)
-        return place
+    def _element(self, slot: LiveSlot, outcome: ReadOutcome | None) -> Element:
+        element_id = f"e{list(self.placed).index(slot) + 1}"
+        return element_of(slot.type, element_id=element_id, display=self.placed[slot], outcome=outcome)
 
     # What the reader gets
 
@@ -478,13 +346,10 @@ class Hydration:
         """Whether the reader has not been given the end of an element of the text."""
         return bool(self._untold)
 
-    def change(self) -> asyncio.Future[None]:
-        """Return a future that is done when an element has ended; done already when one waits to be taken."""
-        if self._change is None or self._change.done():
-            self._change = asyncio.get_running_loop().create_future()
-        if any(slot.outcome is not None for slot in self._untold):
-            self._change.set_result(None)
-        return self._change
+    async def change(self) -> None:
+        """Wait until an element has ended that ``take`` has not returned; one there must be."""
+        reads = [self._reads[slot] for slot in self._untold]
+        await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
 
     def take(self) -> list[LiveSlot]:
         """Return the placed elements that ended since the last call."""
@@ -495,10 +360,7 @@ class Hydration:
     def element(self, slot: LiveSlot) -> Element:
         """Return a placed element in its present state, as an event or a page shows it. A ready one of a
         system has its texts, signed for the agent who asks."""
-        place, answer_id = self.placed[slot], self.caller.answer_id
-        element = element_of(
-            slot.type, element_id=place.element_id, display=place.display, outcome=slot.outcome
-        )
+        element, answer_id = self._element(slot, slot.outcome), self.caller.answer_id
         if answer_id is None or not (slot.is_ready and slot.type.operation):
             return element
         return LiveMacs(self._services, answer_id, self.caller.identity.agent).with_texts(element)
@@ -514,35 +376,10 @@ class Hydration:
         """Return what the record keeps of the placed elements: no values, and no parameters."""
         return tuple(
             use_of(self.element(slot), operation=slot.type.operation or None).model_copy(
-                update={"subject": self._subject, "items": slot.items}
+                update={"subject": self._subject}
             )
             for slot in self.placed
         )
-
-    def with_live_states(self, sources: Sequence[SourceAsked]) -> tuple[SourceAsked, ...]:
-        """Return the answer's sources with the states of the live ones: the worst of their elements'."""
-        systems = {source.name: source.reach for source in self._services.tenant.sources}
-        asked: list[SourceAsked] = []
-        for source in sources:
-            system = systems.get(source.name)
-            states = {_source_state(slot) for slot in self.placed if system_of(slot.type.name) == system}
-            state = next((worst for worst in _WORST_FIRST if worst in states), source.state)
-            asked.append(source.model_copy(update={"state": state}))
-        return tuple(asked)
-
-
-def _source_state(slot: LiveSlot) -> str:
-    """Return the state of a live source (``SourceAsked.state``) by one of its elements.
-
-    "not_asked": the element may not be read, lacks a parameter, or did not end. "refused": the system was
-    asked, and refused or gave another customer's data.
-    """
-    error = slot.outcome
-    if not isinstance(error, LiveReadError):
-        return "not_asked" if error is None else "answered"
-    if error.problem is ElementProblem.NOT_ALLOWED and error.by_response:
-        return "refused"
-    return _STATES.get(error.problem, "not_asked")
 
 
 _KEPT = ("id", "name", "kind", "state", "title", "source", "as_of", "problem", "display")

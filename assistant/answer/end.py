@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from assistant.answer.check import AnswerText
 from assistant.answer.elements import what_is_missing, why_not_answered
 from assistant.answer.events import Problem
-from assistant.answer.offers import QuotedBlock
 from assistant.answer.plan import Basis, Nothing, Plan, Quoted, Written
 from assistant.answer.section import Quote
 from assistant.answer.services import TenantServices
@@ -34,12 +33,6 @@ CANCELLED_PROBLEM = Problem(
 )
 
 
-def before_stop(blocks: Sequence[QuotedBlock], stops: Sequence[str]) -> Sequence[QuotedBlock]:
-    """Return the units before the first that contains a stop, one at least: none is cut."""
-    has_stop = (any(stop in block.before + block.text for stop in stops) for block in blocks)
-    return blocks[: max(1, next((at for at, has in enumerate(has_stop) if has), len(blocks)))]
-
-
 def end_of_plan(plan: Plan, text: AnswerText, model_end: TextEnd | None) -> TextEnd:
     """Return how the text of a plan ended that somebody read to its end; ``text_end`` has all cases.
 
@@ -49,8 +42,7 @@ def end_of_plan(plan: Plan, text: AnswerText, model_end: TextEnd | None) -> Text
         case Written():
             return _end_of_written(text, model_end or TextEnd(FinishReason.STOP))
         case Quoted() if text.quoted:
-            is_cut = len(text.quoted) < len(before_stop(plan.quote.blocks, plan.basis.question.request.stops))
-            return TextEnd(FinishReason.LENGTH if is_cut else FinishReason.STOP, plan.instead_of)
+            return TextEnd(FinishReason.STOP, plan.instead_of)
         case Quoted():  # the agent still has the ranked sources
             code = plan.instead_of or NO_UNITS
             return TextEnd(FinishReason.SOURCES_ONLY, code, reason=code)
@@ -142,7 +134,7 @@ class DescribeEnd:
             if is_near or (is_whole and is_settled)
             else self._whom_to_ask(plan, text, end, mode=mode, quote=quote),
             degraded=tuple(dict.fromkeys((*basis.degraded, *quote.degraded))),
-            asked=basis.hydration.with_live_states(asked),
+            asked=tuple(asked),
             loading=basis.index.loading if is_done else (),
         )
 

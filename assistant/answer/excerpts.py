@@ -185,10 +185,7 @@ def shown_lines(texts: Iterable[str], *, guard: Guard = _as_stored) -> str:
 def shown_snippet(text: str, *, inside: bool, labels: Labels = NO_LABELS, guard: Guard = _as_stored) -> str:
     """Return about two sentences of a text, white space collapsed, cut after a word where it is longer.
     ``inside``: the passage begins before the text, so an ellipsis stands before it."""
-    if labels:
-        marked, tags = with_marks(text, labels)
-        text = with_labels(marked, {number: labels[tag.key] for number, tag in enumerate(tags)}).text
-    shown = " ".join(text[: 2 * SNIPPET_CHARACTERS].split())
+    shown = " ".join(shown_unit(text, labels=labels)[: 2 * SNIPPET_CHARACTERS].split())
     if len(shown) > SNIPPET_CHARACTERS:
         cut = shown.rfind(" ", SNIPPET_CHARACTERS // 2, SNIPPET_CHARACTERS)
         shown = shown[: cut if cut > 0 else SNIPPET_CHARACTERS] + _ELLIPSIS

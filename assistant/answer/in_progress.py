@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import chain
 from typing import Any
 
 from assistant.answer.ask_json import Told
@@ -18,7 +18,6 @@ from assistant.answer.end import (
     EMPTY,
     WITHHELD,
     DescribeEnd,
-    before_stop,
     end_of_plan,
     why_early,
 )
@@ -33,7 +32,6 @@ from assistant.answer.events import (
     Started,
 )
 from assistant.answer.find import KEPT_CANDIDATES, Finding
-from assistant.answer.offers import QuotedBlock
 from assistant.answer.plan import Nothing, Plan, Quoted, Written
 from assistant.answer.prompt import BuildPrompt, Prompt
 from assistant.answer.read_model import ModelReading
@@ -147,8 +145,7 @@ class AnswerInProgress:
             findings, prompt = self.plan.findings, self.plan.prompt
             if prompt is not self._prompt:  # of wider searches
                 self._prompt, self._text = prompt, self._text_of(prompt)
-            stops = self._question.request.stops
-            self._model = ModelText(self._services, prompt, self._question.ids, self.call, stops)
+            self._model = ModelText(self._services, prompt, self._question.ids, self.call)
             self._model.begin()
             await asyncio.sleep(_HEAD_START_S)
             quote = await self._steps.quote.run(findings, prompt, self._question.identity, self.call)
@@ -169,7 +166,8 @@ class AnswerInProgress:
         """Return the plan with what the model's own searches find."""
         asked, left_out = await self._steps.widen.run(read, plan.findings, self.call)
         if not asked:
-            return plan.without(left_out)
+            basis = plan.basis
+            return replace(plan, basis=replace(basis, degraded=(*basis.degraded, *left_out)))
         prompt = self._steps.prompt.run(self._question, plan.findings, plan.answer, self.call, asked=asked)
         return replace(plan, findings=asked[:1], prompt=prompt) if prompt is not None else plan
 
@@ -335,24 +333,11 @@ class AnswerInProgress:
         )
 
     async def _written(self, model: ModelText) -> AsyncGenerator[AnswerEvent, None]:
-        """Yield each sentence that the model ended, and the elements that ended while it was silent."""
-        text, hydration = self._text, self.plan.basis.hydration
-        while not text.is_over:
-            reading = asyncio.create_task(model.read()) if hydration.is_waiting else None
-            try:
-                while reading is not None and not reading.done():
-                    await asyncio.wait((reading, hydration.change()), return_when=asyncio.FIRST_COMPLETED)
-                    for event in text.ended_elements():
-                        yield event
-            finally:
-                if reading is not None and not reading.done():
-                    reading.cancel()
-                    await asyncio.wait([reading])
-            part = await (reading or model.read())
-            for event in self._flags_named():
+        """Yield each sentence that the model ended, and the elements that ended meanwhile."""
+        text = self._text
+        while not text.is_over and (part := await model.read()) is not None:
+            for event in chain(self._flags_named(), text.ended_elements()):
                 yield event
-            if part is None:
-                return
             for event in text.write(part):
                 model.note_first_text()
                 yield event
@@ -362,8 +347,9 @@ class AnswerInProgress:
         quote of a plan that has one."""
         if self._model_end is not None:
             yield from self._last_written(self._model_end)
-        if isinstance(self.plan, Quoted):
-            yield from self._quoted(self.plan)
+        if isinstance(self.plan, Quoted) and (blocks := self.plan.quote.blocks):
+            # All units are added before the first is sent: so who leaves in between has the quote on record.
+            yield from list(self._text.quote(blocks))
 
     def _last_written(self, end: TextEnd) -> TextEvents:
         text, basis, quote = self._text, self.plan.basis, self._shown_quote()
@@ -376,23 +362,6 @@ class AnswerInProgress:
             return
         code = why_early(text, end) or (WITHHELD if text.sentences else None)
         self.plan = Quoted(basis, quote, instead_of=code or (str(end) if end.is_cut else EMPTY))
-
-    def _quoted(self, plan: Quoted) -> TextEvents:
-        """Yield the units of the quote that fit; none where it has no unit that may be shown."""
-        request = self._question.request
-        unstopped = before_stop(plan.quote.blocks, request.stops)
-        if blocks := self._fitting(unstopped, max_tokens=request.max_tokens):
-            self._text.make_room(name for block in blocks for name, _, _ in block.elements)
-            # All units are added before the first is sent: so who leaves in between has the quote on record.
-            yield from list(self._text.quote(blocks))
-
-    def _fitting(self, blocks: Sequence[QuotedBlock], *, max_tokens: int | None) -> Sequence[QuotedBlock]:
-        """Return the first units that fit into the request's ``max_tokens``, one at least: none is cut."""
-        if max_tokens is None:
-            return blocks
-        count = self._services.writer.token_counter.count
-        totals = accumulate(count(block.before + block.text) for block in blocks)
-        return blocks[: max(1, sum(total <= max_tokens for total in totals))]
 
     async def _element_events(self) -> AsyncGenerator[AnswerEvent, None]:
         """Yield the elements that follow the text, and each element of the answer when it has ended."""
@@ -527,19 +496,16 @@ def _weights(finding: Finding) -> dict[str, str]:
 
 
 def _asked_of(quote: Quote, tenant: TenantConfig) -> tuple[SourceAsked, ...]:
-    """Return each source and its part in the answer, in the order of the tenant file; nothing for a tenant
-    with one source.
-
-    Of several questions the mean share counts, and the worst state. A live source is "not_asked" here: the
-    elements that need it ask it later, and ``Hydration.with_live_states`` adds its state.
-    """
+    """Return each source of documents and its part in the answer, in the order of the tenant file; nothing
+    for a tenant with one source. Of several questions the mean share counts, and the worst state."""
     routed = [
         (part.finding.routing.shares, part.finding.states)
         for part in quote.parts
         if part.finding.routing is not None
     ]
     asked: list[SourceAsked] = []
-    for source in tenant.sources if routed else ():
+    of_documents = [source for source in tenant.sources if source.kind != "live"]
+    for source in of_documents if routed else ():
         name = source.name
         share = round(sum(shares[name] for shares, _ in routed) / len(routed), 4)
         parts = [

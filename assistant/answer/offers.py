@@ -42,9 +42,6 @@ class QuotedBlock:
     """Live elements that the unit names: name, and [start, end) of the label in ``text``."""
     ready: ReadyElement | None = None
     """A table made from documents that ends with this block."""
-    of_items: tuple[str, tuple[str, ...]] | None = None
-    """A live element that follows that table, and the numbers of the items that it is read for:
-    ("shop.stock", ("10045", "10046"))."""
 
 
 class Named(Protocol):

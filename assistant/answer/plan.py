@@ -8,16 +8,15 @@ yields its events and keeps its record.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from dataclasses import dataclass
+from typing import Protocol
 
 from assistant.answer.call import AnswerCall
 from assistant.answer.elements import AskedLive, Hydration
 from assistant.answer.events import AnswerEvent, Checked, Done, Preview, Problem, RedFlags, Sources, Started
 from assistant.answer.find import Finding
-from assistant.answer.index_watch import IndexState
 from assistant.answer.prompt import Prompt
 from assistant.answer.question import RECORDS_TIMEOUT_S, Question
 from assistant.answer.read import MessageReading, RaisedFlags
@@ -25,6 +24,7 @@ from assistant.answer.record import RecordWriter
 from assistant.answer.section import Quote
 from assistant.answer.widen import ReadingBeside
 from assistant.domain.answers import AnswerRecord, BegunAnswer, EndedAnswer
+from assistant.stores.index.watch import IndexState
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,6 @@ class Written(_OnBasis):
     """The last answer, as far as the model may read it."""
     widens: bool = False
     """Whether the searches of ``basis.read`` are awaited before the text is begun."""
-
-    def without(self, steps: Sequence[str]) -> Self:
-        """Return the plan of an answer for which steps were left out."""
-        return replace(self, basis=replace(self.basis, degraded=(*self.basis.degraded, *steps)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +141,7 @@ async def send(
     """Yield started, preview?, red_flags?, sources, (token | sentence | element)*, done or error, checked?;
     once for each answer.
 
-    Elements that end are sent between the texts, also while the model is silent. All have ended before
-    ``done``.
+    Elements that end are sent between the texts, or after them. All have ended before ``done``.
 
     The record is written twice. First between the sources and the text, which waits 0.1 s for it at most:
     an agent who read any text is on record, also if this process dies, unless the store was slower. Then

@@ -167,7 +167,11 @@ def prompt_ids() -> list[str]:
 
 
 class BuildPrompt:
-    """Chooses what a model reads for an answer, where a model writes it; ``PromptBuilder`` makes it fit.
+    """Builds what a model reads for an answer, so that it fits the model's context. Questions and units are
+    never cut.
+
+    The budget is the context without the answer's ``max_tokens``. The system message and the conversation
+    come first, then the documents, best first, as far as each fits.
 
     Example::
 
@@ -177,17 +181,42 @@ class BuildPrompt:
 
     def __init__(self, services: TenantServices, adaptations: Adaptations) -> None:
         self._services, self._adaptations = services, adaptations
-        generation = services.tenant.generation
+        generation, model = services.tenant.generation, services.writer.model
         self.longest_tokens = min(generation.max_tokens, generation.context_tokens // _SHARE_OF_ANSWER)
         """Longest answer or reply."""
-        self._prompts = PromptBuilder(services) if services.writes_answers else None
+        self._tokens_of = remember_texts(_COUNTS_KEPT)(services.writer.token_counter.count)
+        self._template = load_prompt(services.tenant.answers.prompt)
+        elements = services.live.elements if model.writes_elements else None
+        listing = _told_of_elements(self._template, elements)
+        self._lists_elements = bool(listing)
+        """Whether each answer may name any of the tenant's live elements."""
+        # Recordings were made of prompts without the list, which changes with the tenant's connectors.
+        shown = "" if model.recorded else listing
+        self._system = ChatMessage("system", self._template.system + shown)
 
     def block(self, conversation: Conversation, *, at: datetime, days: Sequence[str] = ()) -> str:
         """Return the conversation as every prompt reads it, at ``at``; empty where no model writes. ``days``:
         sentences on its dates."""
-        if self._prompts is None:
+        if not self._services.writes_answers:
             return ""
-        return self._prompts.block(conversation, self._meanings(conversation), self._services.today(at), days)
+        return self._block(conversation, self._meanings(conversation), at, days)
+
+    def _block(
+        self,
+        conversation: Conversation,
+        meanings: Mapping[str, str],
+        at: datetime | None,
+        days: Sequence[str],
+    ) -> str:
+        tenant = self._services.tenant
+        return conversation.block(
+            company=tenant.display_name,
+            today=self._services.today(at),
+            meanings=meanings,
+            days=days,
+            count=self._services.writer.token_counter.count,
+            most_tokens=tenant.generation.context_tokens // _SHARE_OF_CONVERSATION,
+        )
 
     def _meanings(self, conversation: Conversation) -> Mapping[str, str]:
         """Return what words of the conversation mean."""
@@ -212,7 +241,7 @@ class BuildPrompt:
         ``answer``: by ``OpenQuestion.last_answer``. ``asked``: what the model's own searches found. Raises
         TooLargeError when the question alone does not fit.
         """
-        if self._prompts is None or question.request.mode == "quoted":
+        if not self._services.writes_answers or question.request.mode == "quoted":
             return None
         if any(offered.answers for finding in findings for offered in finding.offered):
             return None
@@ -240,11 +269,11 @@ class BuildPrompt:
             unit.text for _, document, _ in documents for part in document.passages for unit in part.units
         ]
         with call.steps.step("prompt") as span:
-            prompt = self._prompts.build(
+            prompt = self.build(
                 conversation,
                 documents=documents,
                 meanings=meanings,
-                today=self._services.today(question.written),
+                at=question.written,
                 days=self._services.counted_days(conversation.words, lines, at=question.written),
                 max_tokens=min(request.max_tokens or self.longest_tokens, self.longest_tokens),
             )
@@ -254,57 +283,8 @@ class BuildPrompt:
         if not prompt.documents or not self._services.writer.answers(prompt.messages):
             return None
         services = self._services
-        elements = all_labels(services) if self._prompts.lists_elements else _named_in(prompt, services)
+        elements = all_labels(services) if self._lists_elements else _named_in(prompt, services)
         return replace(prompt, elements=elements, sources=tuple(sources.passages))
-
-
-def _named_in(prompt: Prompt, services: TenantServices) -> Labels:
-    """Return the labels of the live elements that documents of the prompt name, as far as they may."""
-    return {
-        key: label
-        for document in prompt.documents
-        for labels in [labels_of(document.document.card.document_id, services)]
-        for key, label in labels_in((unit.text for unit in document.units), labels).items()
-    }
-
-
-class PromptBuilder:
-    """Builds prompts that fit the served model's context. Questions and units are never cut.
-
-    The budget is the context without the answer's ``max_tokens``. The system message and the question come
-    first, then the documents, best first, as far as each fits; what is left goes to earlier turns.
-    """
-
-    def __init__(self, services: TenantServices) -> None:
-        self._counter = services.writer.token_counter
-        self._tokens_of = remember_texts(_COUNTS_KEPT)(self._counter.count)
-        self._model = services.writer.model
-        self._context_tokens = services.tenant.generation.context_tokens
-        self._template = load_prompt(services.tenant.answers.prompt)
-        tenant = services.tenant
-        self._company = tenant.display_name
-        self._contacts = tenant.answers.desks
-        self._desks = desk_lines(self._contacts)
-        elements = services.live.elements if self._model.writes_elements else None
-        listing = _told_of_elements(self._template, elements)
-        self.lists_elements = bool(listing)
-        """Whether each answer may name any of the tenant's live elements."""
-        # Recordings were made of prompts without the list, which changes with the tenant's connectors.
-        shown = "" if self._model.recorded else listing
-        self._system = ChatMessage("system", self._template.system + shown)
-
-    def block(
-        self, conversation: Conversation, meanings: Mapping[str, str], today: date | None, days: Sequence[str]
-    ) -> str:
-        """Return the conversation for a prompt, as ``build`` has it."""
-        return conversation.block(
-            company=self._company,
-            today=today,
-            meanings=meanings,
-            days=days,
-            count=self._counter.count,
-            most_tokens=self._context_tokens // _SHARE_OF_CONVERSATION,
-        )
 
     def build(
         self,
@@ -313,7 +293,7 @@ class PromptBuilder:
         documents: Sequence[tuple[int, StoredDocument, Mapping[str, float]]],
         meanings: Mapping[str, str],
         max_tokens: int,
-        today: date | None = None,
+        at: datetime | None = None,
         days: Sequence[str] = (),
     ) -> Prompt:
         """Build the prompt for an answer of ``max_tokens``.
@@ -323,16 +303,16 @@ class PromptBuilder:
         conversation and what documents call them. ``days``: sentences on its dates. Raises TooLargeError when
         the conversation's end alone does not fit.
         """
-        budget = self._context_tokens - max_tokens - self._model.template_tokens_per_prompt
-        if self._model.reads_tokens is not None:
-            budget = min(budget, self._model.reads_tokens)
-        block = self.block(conversation, meanings, today, days)
-        slots = {"documents": "", "conversation": block, "desks": self._desks}
+        tenant, model = self._services.tenant, self._services.writer.model
+        budget = tenant.generation.context_tokens - max_tokens - model.template_tokens_per_prompt
+        if model.reads_tokens is not None:
+            budget = min(budget, model.reads_tokens)
+        block, desks = self._block(conversation, meanings, at, days), tenant.answers.desks
+        slots = {"documents": "", "conversation": block, "desks": desk_lines(desks)}
         fixed = [*self._template.user[::2], *(slots[slot] for slot in self._template.user[1::2])]
-        used = 2 * self._model.template_tokens_per_message + _TOKENS_A_BORDER * len(fixed)
-        used += self._tokens_of(self._system.content) + sum(
-            self._counter.count(text) for text in fixed if text
-        )
+        used = 2 * model.template_tokens_per_message + _TOKENS_A_BORDER * len(fixed)
+        count = self._services.writer.token_counter.count
+        used += self._tokens_of(self._system.content) + sum(count(text) for text in fixed if text)
         if used > budget:
             raise TooLargeError(
                 f"The question does not fit the model's budget of {budget} tokens beside an answer of "
@@ -349,15 +329,15 @@ class PromptBuilder:
         return Prompt(
             prompt_id=self._template.prompt_id,
             prompt_hash=self._template.sha256,
-            messages=rendered((self._system, user), system_role=self._model.system_role),
+            messages=rendered((self._system, user), system_role=model.system_role),
             documents=tuple(read),
             dropped_documents=len(documents) - len(read),
             history_turns=int(bool(conversation.answer)),
-            prompt_tokens=used + self._model.template_tokens_per_prompt,
+            prompt_tokens=used + model.template_tokens_per_prompt,
             refusal=self._template.more.get("refusal"),
             partial=self._template.more.get("partial"),
             max_tokens=max_tokens,
-            desks=self._contacts,
+            desks=desks,
             conversation=block,
             given=(conversation.words, conversation.answer, *meanings.values(), *days),
         )
@@ -379,6 +359,16 @@ class PromptBuilder:
             if self._tokens_of(wider.text) + _TOKENS_A_BORDER <= budget:
                 fitting, chosen = wider, with_this
         return fitting
+
+
+def _named_in(prompt: Prompt, services: TenantServices) -> Labels:
+    """Return the labels of the live elements that documents of the prompt name, as far as they may."""
+    return {
+        key: label
+        for document in prompt.documents
+        for labels in [labels_of(document.document.card.document_id, services)]
+        for key, label in labels_in((unit.text for unit in document.units), labels).items()
+    }
 
 
 def _best_sections(document: StoredDocument, scores: Mapping[str, float]) -> list[list[Unit]]:

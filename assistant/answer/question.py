@@ -9,7 +9,7 @@ from datetime import datetime
 from assistant.answer.call import NO_FILTERS, AnswerCall, begin_steps, call_within
 from assistant.answer.conversation import Conversation, Turn
 from assistant.answer.excerpts import fill_record, gone_from, marks_in, read_excerpts
-from assistant.answer.request import AnswerRequest
+from assistant.answer.request import AnswerRequest, ChatQuestion
 from assistant.answer.services import TenantServices
 from assistant.domain.answers import AnswerRecord, OfConversation
 from assistant.domain.clock import Deadline
@@ -27,7 +27,7 @@ RECORDS_TIMEOUT_S = 3.0
 _MOST_READ = 40
 """Messages of a chat that are read: the last ones."""
 _TURNS_READ = 2
-"""Of a conversation, the last ones: ``AnswerRequest.questions_before`` has as many."""
+"""Of a conversation, the last ones: ``ChatQuestion.earlier_questions`` has as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,9 @@ class OpenQuestion:
         customer's message), RecordsUnavailableError, DeadlineExceededError.
         """
         turns = tuple(await self._turns(request, call, agent=identity.agent))
-        earlier = tuple(turn.question for turn in turns) or request.questions_before
+        earlier = tuple(turn.question for turn in turns)
+        if isinstance(request, ChatQuestion):
+            earlier = earlier or request.earlier_questions
         alone = Conversation((), asked=request.question, asked_before=earlier)
         conversation = _chat(request) if request.turns else alone
         return Question(request, identity, context, ids, turns, conversation)

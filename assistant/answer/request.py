@@ -35,7 +35,7 @@ class AnswerRequest(PublicModel):
     mode: Literal["auto", "quoted"] = "auto"
     """``quoted``: no model is asked, whatever the tenant's file says."""
     max_tokens: int | None = Field(default=None, ge=1)
-    """Longest answer in tokens, at most the tenant's own limit."""
+    """Longest written answer in tokens, at most the tenant's own limit. A quote is never cut."""
     resume_window_s: int = Field(default=0, ge=0, le=30)
     """How long the answer continues without a reader, so that one can come back; 0: it ends at once."""
     context: ContextToken | PlainContext | None = Field(default=None, repr=False)
@@ -53,16 +53,6 @@ class AnswerRequest(PublicModel):
         """When the last message of the chat was written that says when."""
         return next((turn.at for turn in reversed(self.turns) if turn.at is not None), None)
 
-    @property
-    def questions_before(self) -> tuple[str, ...]:
-        """The questions before this one, at most two, oldest first, where no record has them."""
-        return ()
-
-    @property
-    def stops(self) -> tuple[str, ...]:
-        """Texts before which a model's text ends; of a quote, lines that have one are left out."""
-        return ()
-
 
 class ChatQuestion(AnswerRequest):
     """A question of a conversation that only the client keeps, as in OpenAI's chat API."""
@@ -70,12 +60,4 @@ class ChatQuestion(AnswerRequest):
     earlier_questions: tuple[
         Annotated[str, StringConstraints(min_length=1, max_length=MAX_EARLIER_CHARACTERS)], ...
     ] = Field(default=(), max_length=2)
-    stop: tuple[str, ...] = ()
-
-    @property
-    def questions_before(self) -> tuple[str, ...]:
-        return self.earlier_questions
-
-    @property
-    def stops(self) -> tuple[str, ...]:
-        return self.stop
+    """Those of the user before this one, oldest first; read where no record has them."""

@@ -31,7 +31,7 @@ from operator import mul
 from statistics import fmean
 from typing import Literal, NamedTuple
 
-from pydantic import Field, FiniteFloat, ValidationError
+from pydantic import Field, FiniteFloat
 
 from assistant.answer.call import call_within
 from assistant.answer.vocabulary import Term, codes_in
@@ -45,7 +45,7 @@ from assistant.domain.documents import (
     UnitKind,
     embedding_input,
 )
-from assistant.domain.errors import ConfigurationError, EmbeddingUnavailableError
+from assistant.domain.errors import EmbeddingUnavailableError
 from assistant.domain.public import PublicModel
 from assistant.stores.ports import TextEmbedder
 from assistant.tenant.tenant import EmbeddingSection
@@ -74,40 +74,29 @@ class WeightsFile(PublicModel):
     """What it was fitted on, in words."""
 
 
+@dataclass(frozen=True, slots=True)
 class Weights:
     """One weights file, ready to score."""
 
-    __slots__ = ("_weights", "bias", "features", "kind", "sha256")
+    features: Mapping[str, float]
+    bias: float
+    sha256: str
 
-    def __init__(self, content: WeightsFile, *, sha256: str) -> None:
-        self.kind = content.kind
-        self.features = content.features
-        self._weights = tuple(content.features.items())
-        self.bias = content.bias
-        self.sha256 = sha256
+    @classmethod
+    def of(cls, raw: bytes) -> Weights:
+        """Return the weights of a file's bytes. Raises ValidationError."""
+        content = WeightsFile.model_validate_json(raw)
+        return cls(content.features, content.bias, hashlib.sha256(raw).hexdigest())
 
     def score(self, values: Mapping[str, float]) -> float:
         """Return bias + Σ weight · value; a feature without a value counts as 0."""
-        get = values.get
-        return self.bias + sum([weight * get(name, 0.0) for name, weight in self._weights])
-
-
-def read_weights(raw: bytes, *, name: str, kind: Kind) -> Weights:
-    """Return the weights of a file's bytes. Raises ConfigurationError, which names the file and the fault."""
-    try:
-        content = WeightsFile.model_validate_json(raw)
-    except ValidationError as error:
-        raise ConfigurationError(f"{name}: not a weights file: {error.errors()[0]['msg']}.") from None
-    if content.kind != kind:
-        raise ConfigurationError(f'{name}: kind is "{content.kind}"; it must be "{kind}" here.')
-    return Weights(content, sha256=hashlib.sha256(raw).hexdigest())
+        return self.bias + sum([weight * values.get(name, 0.0) for name, weight in self.features.items()])
 
 
 @lru_cache
 def shipped_weights(kind: Kind) -> Weights:
     """Return the weights that the repository ships under ``weights/``, fitted by ``make fit``."""
-    resource = files("assistant.answer").joinpath("weights", f"{kind}.json")
-    return read_weights(resource.read_bytes(), name=f"weights/{kind}.json", kind=kind)
+    return Weights.of(files("assistant.answer").joinpath("weights", f"{kind}.json").read_bytes())
 
 
 # Ranking by the index

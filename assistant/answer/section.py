@@ -751,13 +751,6 @@ class Quote:
         return [name for block in self.blocks for name, _, _ in block.elements]
 
     @property
-    def of_items(self) -> list[str]:
-        """Names of the live elements that follow a table and have values of its items, such as their stock.
-        Empty where the question itself names an item: then its own read answers, not the table's."""
-        names = [block.of_items[0] for block in self.blocks if block.of_items is not None]
-        return names if names and not any(part.finding.named for part in self.parts) else []
-
-    @property
     def degraded(self) -> tuple[str, ...]:
         """Steps that were left out because they failed or were late."""
         return tuple(chain.from_iterable(part.degraded for part in self.parts))

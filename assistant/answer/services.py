@@ -10,13 +10,13 @@ from functools import partial
 from secrets import token_bytes
 from zoneinfo import ZoneInfo
 
-from assistant.answer.index_watch import IndexWatch
 from assistant.domain.answers import source_kind
 from assistant.domain.clock import Clock
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.identity import CareContext
 from assistant.domain.live import LiveElements, ReplyDelivery
 from assistant.models.artifacts import ServedModel
+from assistant.stores.index.watch import IndexWatch
 from assistant.stores.ports import (
     AnswerGenerator,
     ChatMessage,

@@ -1,10 +1,10 @@
 """How a text ended: a model's text, and the whole answer.
 
 | what ended it                                                 | finish reason                | code       |
-| the model; a stop of the request; a quote to its end          | STOP                         | none       |
+| the model; a quote                                            | STOP                         | none       |
 | the model had no more tokens, or its service cut it           | LENGTH, CONTENT_FILTER       | none       |
 | a check, or a failure of the model, after some text was shown | LENGTH, CONTENT_FILTER       | what failed|
-| a quote took the place of a text that could not be shown      | STOP, LENGTH                 | what failed|
+| a quote took the place of a text that could not be shown      | STOP                         | what failed|
 | no text could be shown, and one was due                       | SOURCES_ONLY                 | what failed|
 | nothing answers, or nothing is asked                          | NO_EVIDENCE                  | none       |
 | ``CANCELLED``, ``DISCONNECTED``: nobody reads it any more      | none                         | its own    |

@@ -50,24 +50,18 @@ class ModelText:
     ids: AnswerIds
     """For the span and the log."""
     call: AnswerCall
-    stops: tuple[str, ...] = ()
-    """The text ends before the first of them."""
     inference_id: str | None = None
     """The endpoint's id of the call; None until it answered."""
     variant: str | None = None
     """Production variant that answers."""
     finish_reason: FinishReason | None = None
-    """Set by the model's end, or by a stop."""
+    """Set by the model's end."""
     failure: TextEnd | None = None
     """The failure or interruption that ended it."""
     _counted: Usage | None = None
     """As the endpoint counted; None when its stream broke off before it said so."""
     _received: list[str] = field(default_factory=list[str])
-    """All text that was read, also what a stop cut off."""
-    _held: str = ""
-    """The last characters, which may begin a stop, and are not given out yet."""
-    _is_stopped: bool = False
-    """Whether a stop came."""
+    """All text that was read."""
     _span: trace.Span = trace.INVALID_SPAN
     _started_s: float = 0.0
     """When the request began: an instant of the monotonic clock."""
@@ -81,7 +75,7 @@ class ModelText:
     """Timers for the first text and for the whole answer, from the first ``read`` on; each interrupts the
     run."""
     _first_chunk_ms: float | None = None
-    """From the request to the first text of the endpoint, which a stop may hold back."""
+    """From the request to the first text of the endpoint."""
 
     def begin(self) -> None:
         """Send the request. The caller can show the sources while it is under way."""
@@ -155,10 +149,7 @@ class ModelText:
         Raises InterruptedAnswerError (the first text is late, the deadline passed, or somebody interrupted),
         GenerationUnavailableError, GenerationInterruptedError, OverloadedError, DeadlineExceededError.
         """
-        while not self._is_stopped:
-            delta = await self.call.interruption.wait(anext(deltas, None))
-            if delta is None:
-                break
+        while (delta := await self.call.interruption.wait(anext(deltas, None))) is not None:
             if delta.finish_reason is not None:
                 self.finish_reason = FinishReason(delta.finish_reason)
             self._counted = delta.usage or self._counted
@@ -166,25 +157,10 @@ class ModelText:
                 if self._first_chunk_ms is None:
                     self._first_chunk_ms = self._elapsed_ms()
                 self._received.append(delta.text)
-                if text := self._before_stop(delta.text) if self.stops else delta.text:
-                    return text
+                return delta.text
         if self.finish_reason is None:
             raise GenerationInterruptedError("The model's stream ended without its end; ask again.")
-        rest, self._held = self._held, ""
-        return rest or None
-
-    def _before_stop(self, text: str) -> str:
-        """Return the text that can be given out: up to a stop, where one came; else all but an end that may
-        begin one, which ``_held`` keeps. Example: with the stop "END", "to the E" gives "to the " and holds
-        "E"."""
-        whole = self._held + text
-        if stop_starts := [at for stop in self.stops if (at := whole.find(stop)) >= 0]:
-            self._is_stopped, self._held, self.finish_reason = True, "", FinishReason.STOP
-            return whole[: min(stop_starts)]
-        sizes = (size for stop in self.stops for size in range(1, len(stop)) if whole.endswith(stop[:size]))
-        given_out = len(whole) - max(sizes, default=0)  # the longest beginning of a stop is held
-        self._held = whole[given_out:]
-        return whole[:given_out]
+        return None
 
     def note_first_text(self) -> None:
         """Note that text of the answer was shown. The first time this ends the limit of the first text, and

@@ -130,15 +130,15 @@ class Correction(PublicModel):
 
 
 class SourceAsked(PublicModel):
-    """One source of the tenant file and its part in an answer."""
+    """One source of documents and its part in an answer. Older records have live systems, too."""
 
     name: str
     kind: str
     weight: float = Field(ge=0.0, le=1.0)
-    """How much it matters for the question, by the router; all of them add up to 1."""
+    """How much it matters for the question, by the router."""
     state: Literal["answered", "empty", "late", "failed", "off", "refused", "not_asked"]
-    """``empty``: it answered and has nothing. ``late``, ``failed``: it is left out of it. ``refused``: a
-    live system was asked and does not allow it, or gave another customer's data."""
+    """``empty``: it answered and has nothing. ``late``, ``failed``: it is left out of it. ``off``,
+    ``refused``: of live systems, in older records."""
 
 
 class Cell(PublicModel):
@@ -524,8 +524,8 @@ class AnswerEnding(PublicModel):
     degraded: tuple[str, ...] = ()
     """Steps that were left out because they failed or were late: ask again for a calm answer."""
     asked: tuple[SourceAsked, ...] = ()
-    """The tenant's sources, how much each mattered, and which of them did not answer; empty where it has only
-    one."""
+    """The tenant's sources of documents, how much each mattered, and which of them did not answer; empty
+    where it has only one source. Of live systems the elements say it."""
     loading: tuple[Loading, ...] = Field(default=(), exclude_if=lambda loading: not loading)
     """Sources that load for the first time, and documents that the index lost: an answer from one of them may
     change. Omitted when there are none, so that an older release can read the record."""

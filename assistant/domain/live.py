@@ -165,7 +165,7 @@ class ElementUse(PublicModel):
     """Keyed pseudonym of the customer whose conversation it was; None without a context. It is read again for
     the same customer only."""
     items: tuple[str, ...] = Field(default=(), max_length=MOST_ELEMENTS)
-    """Numbers of the catalogue's items in a table over them, one read for each; empty for other elements."""
+    """In older records: numbers of the catalogue's items in a table over them."""
     as_of: datetime | date | None = None
     problem: ElementProblem | None = None
     display: ElementDisplay
@@ -253,8 +253,6 @@ class LiveReadError(AssistantError):
         customer's. ``(("order", "4471-9999"),)``"""
         self.is_of_another = is_of_another
         """Whether the question names something else than what was read."""
-        self.by_response = False
-        """Whether the system answered and its response is the reason; set by the caller of the system."""
 
 
 class LiveElements(Protocol):
@@ -262,11 +260,6 @@ class LiveElements(Protocol):
 
     def types(self) -> Mapping[str, ElementType]:
         """Return every element of the tenant's connectors, by name."""
-        ...
-
-    def takes(self, name: str, word: str) -> bool:
-        """Return whether this word alone is enough to read the element: it is of no customer, and its only
-        required parameter has the word's pattern. False for an unknown element."""
         ...
 
     async def fill(self, name: str, caller: Caller, *, deadline: Deadline) -> Filled:

@@ -205,9 +205,6 @@ class NoCalls:
     def types(self) -> Mapping[str, ElementType]:
         return self._offered.types()
 
-    def takes(self, name: str, word: str) -> bool:
-        return self._offered.takes(name, word)
-
     async def fill(self, name: str, caller: Caller, *, deadline: Deadline) -> Filled:
         del name, caller, deadline
         raise LiveReadError(ElementProblem.SWITCHED_OFF, "No system is called while questions are measured.")

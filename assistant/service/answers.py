@@ -27,7 +27,6 @@ from assistant.answer.call import AnswerCall
 from assistant.answer.events import AnswerEvent, Problem
 from assistant.answer.question import AnswerIds
 from assistant.answer.request import AnswerRequest
-from assistant.answer.stored import AppendToAnswer, ReadAnswers
 from assistant.answer.text_end import DISCONNECTED
 from assistant.domain import errors
 from assistant.domain.answers import (
@@ -62,6 +61,7 @@ from assistant.service.running import (
     admissions,
     is_interrupted,
 )
+from assistant.service.stored import AppendToAnswer, ReadAnswers
 from assistant.service.wire import Conversation
 from assistant.stores.events import Claim
 

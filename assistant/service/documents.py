@@ -24,7 +24,6 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BeforeValidator
 from starlette.responses import HTMLResponse, StreamingResponse
 
-from assistant.answer.stored import MOST_ENTRIES, Audit
 from assistant.documents.files import (
     SourceDocument,
     SourceFailure,
@@ -58,6 +57,7 @@ from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import fields_of
 from assistant.service import wire
+from assistant.service.audit import MOST_ENTRIES, Audit
 from assistant.service.errors import NOT_FOUND, body_of, declared, links, problems
 from assistant.service.health import caller_is_identified
 from assistant.service.identity import Caller, ServiceOf, TenantOf, caller_with, require_role

@@ -448,7 +448,7 @@ class LiveMetrics:
         """Count the sources of one answer; none are given where the tenant has only one."""
         for source in asked:
             self.sources.labels(tenant, source.name, source.state).inc()
-            self._left_out += source.kind != "live" and source.state in _LEFT_OUT
+            self._left_out += source.state in _LEFT_OUT
 
     def use(self, tenant: str, amounts: Mapping[str, float]) -> None:
         """Count amounts by the names of their metrics, for Prometheus and for the next line."""

@@ -167,10 +167,10 @@ async def _served(
     no model that writes.
     """
     from assistant.answer.answer import AnswerQuestion
-    from assistant.answer.index_watch import IndexWatch
     from assistant.answer.services import CitedDocuments, LiveData, TenantServices
     from assistant.documents.withdraw import WithdrawalReceipts
     from assistant.stores.desk import TwoPeople
+    from assistant.stores.index.watch import IndexWatch
 
     tenant, clock = stores.tenant, stores.clock
     await stores.refuse_formats()

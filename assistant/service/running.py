@@ -23,7 +23,6 @@ from assistant.answer import events
 from assistant.answer.call import AnswerCall
 from assistant.answer.end import CANCELLED_PROBLEM
 from assistant.answer.events import AnswerEvent, Problem
-from assistant.answer.stored import ReadAnswers
 from assistant.answer.text_end import CANCELLED, DISCONNECTED, TextEnd
 from assistant.domain import errors
 from assistant.domain.answers import (
@@ -41,6 +40,7 @@ from assistant.domain.identity import Identity
 from assistant.service.errors import INTERNAL_PROBLEM, NOT_FOUND, log_failure, problem_of
 from assistant.service.health import AnswerObserver
 from assistant.service.opened import ServedTenant
+from assistant.service.stored import ReadAnswers
 from assistant.service.streams import Cursor, Numbered, Reading
 from assistant.stores import ports
 from assistant.tenant import deployed_names

@@ -202,11 +202,11 @@ def test_a_value_of_a_comparison_opens_the_review_that_it_is_quoted_from(
 def test_the_page_says_which_sources_were_asked_and_which_did_not_answer(
     answered: OpenConsole, check: Check
 ) -> None:
-    states = {"procedures": "answered", "reviews": "empty", "orders": "late", "community": "not_asked"}
+    states = {"procedures": "answered", "reviews": "empty", "forum": "late", "community": "not_asked"}
     asked = [{"name": name, "kind": "qa", "weight": 0.25, "state": state} for name, state in states.items()]
     console = answered(*script(asked=asked))
     part = console.page.locator(".asked")
-    expect(console.notice).to_contain_text("orders did not answer")
+    expect(console.notice).to_contain_text("forum did not answer")
     expect(part).to_contain_text("procedures · reviews (nothing found)")
     expect(part).not_to_contain_text("community")
     check(console)

@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import pytest
 
-from assistant.answer.index_watch import IndexWatch
 from assistant.documents.sources import FirstLoads, KnowledgeSource, KnowledgeSources
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
@@ -19,6 +18,7 @@ from assistant.domain.errors import SearchUnavailableError
 from assistant.stores.documents import StoredStates
 from assistant.stores.index.embedded import EmbeddedPassageSearch
 from assistant.stores.index.embedded_files import IndexModel
+from assistant.stores.index.watch import IndexWatch
 from assistant.stores.ports import PassageSearch
 from assistant.stores.sqlite_table import SqliteTable
 from assistant.tenant.tenant import default_source

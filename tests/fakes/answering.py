@@ -27,7 +27,6 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from assistant.answer.excerpts import fill_record, shown_again
-from assistant.answer.index_watch import IndexState, IndexWatch
 from assistant.answer.services import (
     AnswerWriter,
     CitedDocuments,
@@ -72,6 +71,7 @@ from assistant.domain.identity import Identity, Role
 from assistant.domain.live import LiveElements
 from assistant.models.artifacts import ServedModel
 from assistant.stores.index.rows import known_item, retrieved
+from assistant.stores.index.watch import IndexState, IndexWatch
 from assistant.stores.ports import (
     GenerationDelta,
     GenerationRequest,

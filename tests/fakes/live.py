@@ -72,9 +72,6 @@ class FakeLive:
     def types(self) -> Mapping[str, ElementType]:
         return {one.name: one for one in self.offered}
 
-    def takes(self, name: str, word: str) -> bool:
-        return word in self.by_word and not self.types()[name].needs_context
-
     async def fill(self, name: str, caller: Caller, *, deadline: Deadline) -> Filled:
         self.calls.append((name, caller))
         self.active += 1

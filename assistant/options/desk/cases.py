@@ -17,7 +17,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from assistant.answer.stored import ReadAnswers
 from assistant.documents.sources import KnowledgeSources
 from assistant.domain.answers import AnswerRecord, StoredAnswer
 from assistant.domain.audit import AccessEntry
@@ -38,6 +37,7 @@ from assistant.domain.errors import ConflictError, InvalidRequestError, NotFound
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import PublicModel, fields_of
 from assistant.options.desk import bodies
+from assistant.service.stored import ReadAnswers
 from assistant.stores.desk import StoredDesk
 from assistant.stores.documents import KnowledgeStores
 from assistant.stores.ports import TextEmbedder

@@ -15,13 +15,14 @@ import typer
 from typer import Argument, Option
 
 from assistant.answer.excerpts import fill_record, read_excerpts
-from assistant.answer.stored import MOST_ENTRIES, Audit, entry_of_read
 from assistant.documents.readable import ReadableDocuments
 from assistant.domain.answers import PassageUse
 from assistant.domain.audit import AccessEntry, AccessPage, AccessQuery
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import NotFoundError
 from assistant.service import wire
+from assistant.service.audit import MOST_ENTRIES, Audit
+from assistant.service.stored import entry_of_read
 from assistant.stores.documents import STATES
 from assistant.stores.records import RECORDS
 from assistant.terminal.answer_view import Replayed, show_replayed

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from assistant.answer.stored import ReadAnswers
 from assistant.documents.readable import ReadableDocuments
 from assistant.documents.shared_links import local_secret
 from assistant.documents.withdraw import KeptTexts
@@ -40,6 +39,7 @@ from assistant.options.desk.sweep import RecallSweep
 from assistant.options.desk.upkeep import ApprovedTexts, DeskUpkeep
 from assistant.process.settings import StoreSettings
 from assistant.service.opened import tenant_in
+from assistant.service.stored import ReadAnswers
 from assistant.stores.clients import AwsClients
 from assistant.stores.desk import DESK, TwoPeople
 from assistant.stores.documents import DOCUMENTS, STATES

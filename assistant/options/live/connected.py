@@ -35,7 +35,6 @@ from assistant.options.live.parameters import (
     context_ids,
     find_parameters,
     id_patterns,
-    is_enough,
 )
 from assistant.options.live.results import Reading, ResponseReader, element_data, names_another
 from assistant.options.live.section import AskedSystem
@@ -292,11 +291,6 @@ class ConnectedElements:
     def types(self) -> Mapping[str, ElementType]:
         return self._types
 
-    def takes(self, name: str, word: str) -> bool:
-        """See ``LiveElements``: return whether the word is all that the element needs to be read."""
-        live = self._elements.get(name)
-        return live is not None and not live.operation.personal and is_enough(live.operation, word)
-
     async def fill(self, name: str, caller: Caller, *, deadline: Deadline) -> Filled:
         """See ``LiveElements``: return the element's data, or raise LiveReadError. ``about`` of both says
         what was read: "order 4471-2208"."""
@@ -451,15 +445,9 @@ class ConnectedElements:
             limit_s=limit_s,
         )
         response = await self.calls.call(request, deadline=call_deadline, most_bytes=operation.most_bytes)
-        try:
-            check_status(response, source=live.connector.source)
-            reader = ResponseReader(
-                live.connector, operation, asked=parameters.values, context=caller.context
-            )
-            return reader.read(response.body, as_of=self.clock.now())
-        except LiveReadError as error:
-            error.by_response = True
-            raise
+        check_status(response, source=live.connector.source)
+        reader = ResponseReader(live.connector, operation, asked=parameters.values, context=caller.context)
+        return reader.read(response.body, as_of=self.clock.now())
 
     async def _record(
         self, live: _LiveElement, caller: Caller, subject: str | None, outcome: str, *, cached: bool = False

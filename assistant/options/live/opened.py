@@ -130,7 +130,7 @@ async def open_reads(served: ServedTenant, stores: StoreChoice) -> Sequence[obje
     """Return what the routes of live data (``routes.py``) find by its class with ``served.part``."""
     answering, question, reads = served.answering, served.answer_question, await stores.of(LIVE_READS)
     return (
-        ReadElementAgain(answering, reads=reads, bounds=question.bounds, as_asked=question.read.as_asked),
+        ReadElementAgain(answering, reads=reads, as_asked=question.read.as_asked),
         AuditLiveReads(
             records=answering.records, reads=reads, pseudonym=answering.live.pseudonym, clock=stores.clock
         ),

@@ -163,12 +163,6 @@ def _check_own(operation: Operation, named: Sequence[NamedId], *, context: CareC
     )
 
 
-def is_enough(operation: Operation, word: str) -> bool:
-    """Return whether one word of a question is all that a request needs."""
-    required = [parameter for parameter in operation.parameters if parameter.required]
-    return len(required) == 1 and required[0].question and is_value(required[0], word)
-
-
 def asked_id(operation: Operation, values: Mapping[str, str]) -> tuple[str, str] | None:
     """Return kind and value of the id that says most about whose data a request reads: ("order",
     "4471-2208").

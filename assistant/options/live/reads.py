@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, replace
 
-from assistant.answer.elements import CallBounds, element_of, over_items, read_element, system_of
+from assistant.answer.elements import element_of, read_element, system_of
 from assistant.answer.live_macs import LiveMacs
 from assistant.answer.services import TenantServices
-from assistant.answer.stored import check_page, named_subject, not_found, own_answer, take_place
 from assistant.domain.answers import AnswerRecord
 from assistant.domain.audit import AccessEntry, LiveRead, LiveReadPage, LiveReadQuery
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.identity import CareContext, Identity
 from assistant.domain.live import Caller, Element, ElementProblem, ElementType, ElementUse, LiveReadError
 from assistant.options.live.stored import StoredLiveReads
+from assistant.service.audit import check_page, named_subject
+from assistant.service.stored import not_found, own_answer, take_place
 from assistant.stores.records import StoredRecords
 
 _OF_ANOTHER_CONVERSATION = (
@@ -33,7 +34,6 @@ class ReadElementAgain:
     services: TenantServices
     _: KW_ONLY
     reads: StoredLiveReads
-    bounds: CallBounds
     as_asked: Callable[[Caller, AnswerRecord], Caller]
 
     async def read(
@@ -52,8 +52,6 @@ class ReadElementAgain:
         if use is None or live is None or element_type is None:
             raise not_found()
         await take_place(self.services, answer_id, "rereads", self.services.new_id())
-        if use.items:
-            element_type = over_items(element_type)
         subject = self.services.subject_of(context)
         if use.subject != subject or (context is not None and subject is None):
             await self._record_refusal(use, element_type, answer_id, agent=identity.agent, asked_for=subject)
@@ -64,8 +62,6 @@ class ReadElementAgain:
             element_type,
             self.as_asked(Caller(identity, context, record.question, answer_id), record),
             deadline=Deadline.after(element_type.limit_s, clock=self.services.clock),
-            bounds=self.bounds,
-            items=use.items,
         )
         element = element_of(element_type, element_id=use.id, display=use.display, outcome=outcome)
         return LiveMacs(self.services, answer_id, identity.agent).with_texts(element)

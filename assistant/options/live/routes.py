@@ -6,11 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from assistant.answer.stored import MOST_ENTRIES
 from assistant.domain.audit import LiveReadQuery
 from assistant.domain.identity import Identity, Role
 from assistant.domain.live import Element
 from assistant.options.live.reads import AuditLiveReads, ReadElementAgain
+from assistant.service.audit import MOST_ENTRIES
 from assistant.service.documents import AUDIT_SPAN, Instant
 from assistant.service.errors import declared
 from assistant.service.identity import Caller, ServiceOf, TenantOf, caller_with, require_role

@@ -29,7 +29,7 @@ AGENT_HEADER = "X-Assistant-Agent"
 _CONNECT_TIMEOUT_S = 1.0
 _MOST_IN_PROGRESS = 256
 """Requests of one system in progress, each with its own connection: 50 answers of five operations. The next
-one is refused at once, so none waits for a connection of ours."""
+one waits within its limit."""
 _WHOLE_TIME = 0.9
 """Share of its usual time that a system must have had before its lateness counts as its failure."""
 _KEEP_ALIVE_S = 20.0
@@ -153,23 +153,28 @@ class _HttpSystem:
             await self._session.close()
 
     async def call(self, request: SystemRequest, *, deadline: Deadline, most_bytes: int) -> SystemResponse:
-        """As ``LiveSystems.call``: refuse at once behind an open circuit or too many requests, else call with
-        one retry, and tell the circuit the outcome. A refusal for TLS or form (SYSTEM_INVALID) does not open
-        it."""
+        """As ``LiveSystems.call``: refuse at once behind an open circuit, wait for room among the requests in
+        progress, call with one retry, and tell the circuit the outcome. A refusal for TLS or form
+        (SYSTEM_INVALID) does not open it."""
         if not self.circuit.allows():
             raise self._unavailable("it failed several times in a row")
-        if self._room.locked():
-            raise self._unavailable("too many requests are in progress")
+        try:
+            async with asyncio.timeout(deadline.remaining_s()):
+                await self._room.acquire()
+        except TimeoutError:
+            late = f"Too many requests to {self._access.name} are in progress. Retry shortly."
+            raise LiveReadError(ElementProblem.SYSTEM_LATE, late) from None
         has_whole_time = deadline.remaining_s() >= (request.limit_s or 0.0) * _WHOLE_TIME
         self._budget.earn()
         try:
-            async with self._room:
-                response = await self._with_retry(request, deadline=deadline, most_bytes=most_bytes)
+            response = await self._with_retry(request, deadline=deadline, most_bytes=most_bytes)
         except LiveReadError as error:
             is_late = error.problem is ElementProblem.SYSTEM_LATE
             if error.problem is ElementProblem.SYSTEM_UNAVAILABLE or (is_late and has_whole_time):
                 self.circuit.failed()
             raise
+        finally:
+            self._room.release()
         if response.status >= 500:
             self.circuit.failed()
         else:

@@ -7,7 +7,6 @@
   ``answer.conversation_id`` of the first answer); then earlier messages are not read at all.
 - The system prompt is the tenant's: messages of other roles are never read, and a ``Warning`` header says so;
   or the tenant file refuses them.
-- A model's text ends before a ``stop``; a quote before the first line that has one, and is never cut.
 - Nothing is refused that an answer in text obeys: tools may be offered, for a model need not call one. What
   an answer cannot obey (a tool that must be called, JSON, several choices) is refused, and says what to do.
   What is unknown is ignored, and named in the ``Warning``. Null is as good as absent.
@@ -38,7 +37,7 @@ from assistant.answer.events import (
     Token,
     unchecked_notice,
 )
-from assistant.answer.request import MAX_EARLIER_CHARACTERS, AnswerRequest, ChatQuestion
+from assistant.answer.request import MAX_EARLIER_CHARACTERS, ChatQuestion
 from assistant.domain.answers import Certainty, FinishReason, Mode, RedFlag, Sentence
 from assistant.domain.documents import SearchFilters
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError, UnreadableRequestError
@@ -61,7 +60,6 @@ MODELS_PATH = "/v1/models"
 DEFAULT_MODEL = "default"
 _MAX_MESSAGES = 200
 _Text = Annotated[str, StringConstraints(max_length=50_000)]
-_Stop = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 _NO_TOOL = "No tool is called here. Leave it out, or send auto or none."
 _REFUSALS = {
     "messages": "Send at least one message, each with a role: user, assistant, system, developer or tool. "
@@ -133,8 +131,6 @@ class ChatRequest(PublicModel):
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     """Stands above ``max_tokens``; the tenant's own limit above both."""
-    stop: _Stop | Annotated[tuple[_Stop, ...], Field(max_length=4)] | None = None
-    """Where a model's text ends; the content has none of it."""
     conversation_id: RecordId | None = None
     filters: SearchFilters = SearchFilters()
     context: ContextToken | PlainContext | None = Field(default=None, repr=False)
@@ -218,7 +214,7 @@ def read_chat_request(body: bytes) -> ChatRequest:
         raise RefusedChatError(invalid_request(error), param=param) from None
 
 
-def question_of(chat: ChatRequest) -> AnswerRequest:
+def question_of(chat: ChatRequest) -> ChatQuestion:
     """Return a chat request as a question. Raises RefusedChatError (422)."""
     last, place = chat.messages[-1], f"messages.{len(chat.messages) - 1}"
     if not isinstance(last, ChatUserMessage):
@@ -233,7 +229,6 @@ def question_of(chat: ChatRequest) -> AnswerRequest:
             context=chat.context,
             max_tokens=chat.max_completion_tokens or chat.max_tokens,
             earlier_questions=_earlier_questions(chat),
-            stop=(chat.stop,) if isinstance(chat.stop, str) else chat.stop or (),
         )
     except ValidationError as error:
         raise RefusedChatError(invalid_request(error), param=f"{place}.content") from None

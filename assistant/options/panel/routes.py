@@ -25,7 +25,6 @@ from pydantic import Field, model_validator
 from assistant.answer.excerpts import shown_title, source_of
 from assistant.answer.request import MAX_TURNS
 from assistant.answer.section import Section
-from assistant.answer.stored import AppendToAnswer, ReadAnswers
 from assistant.domain.answers import Act, AgentAct, ChatTurn, RedFlag, StoredAct
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import AssistantError, EndpointPausedError, ForbiddenError, NotFoundError
@@ -46,6 +45,7 @@ from assistant.service.app import console_page
 from assistant.service.errors import NOT_FOUND, body_of, declared, problems
 from assistant.service.identity import Caller, ServiceOf, TenantOf, caller_with, require_role
 from assistant.service.opened import ServedTenant
+from assistant.service.stored import AppendToAnswer, ReadAnswers
 from assistant.service.streams import json_body
 
 router = APIRouter()

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from assistant.answer.services import TenantServices
-from assistant.answer.stored import entry_of_read, not_found
 from assistant.domain.answers import OfConversation, ReplyCheck, Sent
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import (
@@ -23,6 +22,7 @@ from assistant.domain.errors import (
 )
 from assistant.domain.identity import Identity
 from assistant.options.reply.write import WriteReply
+from assistant.service.stored import entry_of_read, not_found
 from assistant.stores.desk import Contents, TwoPeople
 
 

@@ -11,7 +11,6 @@ from fastapi import APIRouter, Response
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from assistant.answer.stored import AppendToAnswer
 from assistant.domain.answers import CheckBody, OfConversation, ReplyBody, StoredSent
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import OverloadedError
@@ -26,6 +25,7 @@ from assistant.service.errors import declared
 from assistant.service.health import tokens_of
 from assistant.service.identity import Service, ServiceOf, TenantOf, caller_with
 from assistant.service.served import ServedTenant
+from assistant.service.stored import AppendToAnswer
 from assistant.service.streams import json_body, parse_body, read_body
 from assistant.service.wire import ConfirmRequest, KeptSent, ReplyChecks, SendRequest
 

@@ -19,8 +19,8 @@ from pydantic import model_validator
 from assistant.answer.answer import AnswerQuestion, ended_on_error
 from assistant.answer.call import AnswerCall, InterruptedAnswerError
 from assistant.answer.check_model import Claim, SourceLine, Verdict
-from assistant.answer.events import AnswerEvent, Checks, Done, Sources, Started, Token
 from assistant.answer.elements import all_labels
+from assistant.answer.events import AnswerEvent, Checks, Done, Sources, Started, Token
 from assistant.answer.excerpts import fill_record, gone_from, read_excerpts, shown_unit
 from assistant.answer.live_macs import LiveMacs
 from assistant.answer.plan import send
@@ -30,7 +30,6 @@ from assistant.answer.quoting import neutralise, quoted
 from assistant.answer.red_flags import foreign_language
 from assistant.answer.request import AnswerRequest
 from assistant.answer.services import TenantServices
-from assistant.answer.stored import own_answer
 from assistant.answer.text_end import CANCELLED, DISCONNECTED, TextEnd
 from assistant.answer.write import ModelText
 from assistant.domain.answers import (
@@ -60,6 +59,7 @@ from assistant.domain.identity import CareContext, Identity
 from assistant.domain.live import LiveText
 from assistant.domain.public import RecordId
 from assistant.options.reply.prompt import PACKAGE, PROMPT, read_lines, reply_messages
+from assistant.service.stored import own_answer
 from assistant.tenant.tenant import RedFlagEntry, TenantConfig
 from assistant.text.language import language, split_sentences
 from assistant.text.markup import label_of, without_marks

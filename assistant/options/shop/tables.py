@@ -49,7 +49,7 @@ from assistant.domain.live import (
 )
 from assistant.options.shop.items import PRICE, RATING, Catalogue, ItemQuestion, NamedItems
 from assistant.tenant.tenant import SourceEntry
-from assistant.text.language import fold, language
+from assistant.text.language import language
 from assistant.text.safe_markdown import inert
 
 DISCONTINUED = "Discontinued"
@@ -78,8 +78,6 @@ _FACT = re.compile(r"(?:[-*•]\s+)?(?P<name>[^:\n]{1,60}):[ \t]+(?P<value>\S.{0
 _HELPFUL_VOTE = 0.002
 """Worth of one vote of "helpful", as a difference of cosines; of at most ``_MOST_VOTES``."""
 _MOST_VOTES = 50
-_STOCK = re.compile(r"\bin stock\b")
-"""In an example question of a live element: it knows what is in stock."""
 _TABLE = ElementType(
     name="catalogue.comparison",
     kind=ElementKind.TABLE,
@@ -122,10 +120,6 @@ class Comparison:
     reviews: tuple[StoredDocument, ...] = ()
     """Reviews for and against the first items; of each its first passage is quoted. For a question of opinion
     there are only these."""
-    stock: str = ""
-    """Name of the live element that says whether recommended items are in stock; empty without one."""
-    in_stock: tuple[str, ...] = ()
-    """Numbers of the items for which it is read."""
     refusal: str = ""
     """Why no item is shown; empty where some are."""
 
@@ -166,8 +160,8 @@ class Comparison:
     def blocks(self, cite: Cite, excerpts: Excerpts, *, opening: str) -> list[QuotedBlock]:
         """Return the lines of each item under its name, then the reviews.
 
-        The last item's block carries two elements: the table, which replaces the text from the heading to the
-        end of this block, and that of the stock. Opinions alone have neither.
+        The last item's block carries an element: the table, which replaces the text from the heading to the
+        end of this block. Opinions alone have none.
         """
         remark = f"{inert(self.remark)}\n\n" if self.remark else ""
         before = f"{opening}**{inert(self.heading)}**\n\n{remark}"
@@ -185,8 +179,7 @@ class Comparison:
             begins = sum(len(block.before) + len(block.text) for block in built)
             begins -= len(built[-1].text) + len(opening)
             ready = ReadyElement(_TABLE, self._filled(cite), begins)
-            stock = (self.stock, self.in_stock) if self.stock else None
-            built[-1] = replace(built[-1], ready=ready, of_items=stock)
+            built[-1] = replace(built[-1], ready=ready)
             before = "\n\n**What customers say**\n\n"
         for review in self.reviews:
             passage = review.passages[0]
@@ -447,8 +440,7 @@ class OfferItems(Offer):
             *(self._reviews_of(item, vector=vector, call=call) for item in reviewed)
         )
         reviews = tuple(review for of_item in reviews_of_items for review in _of_each_side(of_item))
-        comparison = replace(comparison, reviews=reviews)
-        return self._with_stock(comparison) if asked.kind == "recommendation" else comparison
+        return replace(comparison, reviews=reviews)
 
     async def reconsider(
         self,
@@ -484,25 +476,6 @@ class OfferItems(Offer):
     def _is_review(self, document: StoredDocument) -> bool:
         prefix = id_prefix_of(document.card.document_id)
         return any(source.id_prefix == prefix for source, _ in self._reviews)
-
-    def _with_stock(self, comparison: Comparison) -> Comparison:
-        """Return the table with the live element that knows what is in stock, if the tenant has one: its
-        example questions say "in stock", and it takes the numbers of the table's items as parameters."""
-        live = self._services.live.elements
-        if live is None:
-            return comparison
-        facts = (item.document.card.item for item in comparison.items)
-        numbers = [fact.item_id for fact in facts if fact is not None]
-        for element_type in live.types().values():
-            if element_type.kind not in (ElementKind.CARD, ElementKind.STATUS):
-                continue
-            if not any(_STOCK.search(fold(text)) for text in element_type.about):
-                continue
-            if taken := tuple(number for number in numbers if live.takes(element_type.name, number)):
-                unread = tuple(word for word in comparison.asked.unread if fold(word) != "stock")
-                asked = replace(comparison.asked, unread=unread)
-                return replace(comparison, asked=asked, stock=element_type.name, in_stock=taken)
-        return comparison
 
     async def _reviews_of(
         self, item: StoredDocument, *, vector: Sequence[float], call: AnswerCall

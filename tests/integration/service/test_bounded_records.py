@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from assistant.answer.stored import MOST
+from assistant.service.stored import MOST
 from tests.fakes.running_service import RunningService
 
 KINDS: dict[str, tuple[str, int, dict[str, Any]]] = {

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from assistant.answer.stored import ReadAnswers
 from assistant.documents.sources import KnowledgeSources
 from assistant.domain.clock import Clock
 from assistant.domain.desk import Case, CaseReason, DeskKind, body_of_item, case_id
@@ -20,6 +19,7 @@ from assistant.options.desk.events import FeedbackEvent
 from assistant.options.desk.intake import OpenCases
 from assistant.options.desk.items import DeskItems, Resolutions
 from assistant.options.desk.upkeep import DeskUpkeep
+from assistant.service.stored import ReadAnswers
 from assistant.stores.desk import DESK_TABLE, StoredDesk
 from assistant.tenant.tenant import TenantConfig, default_source
 from assistant.text.language import language

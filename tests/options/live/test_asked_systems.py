@@ -24,7 +24,7 @@ def shop() -> FakeTenant:
 
 async def test_the_only_source_of_documents_was_asked_by_the_search_of_all() -> None:
     tenant = shop()
-    assert states(await ask(tenant)) == {"catalogue": "answered", "orders": "not_asked"}
+    assert states(await ask(tenant)) == {"catalogue": "answered"}
     assert [search.ids for search in tenant.search.queries] == [None]
     nothing = shop()
     nothing.search.documents.clear()

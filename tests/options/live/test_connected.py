@@ -16,7 +16,7 @@ from assistant.domain.identity import CareContext, Identity, Role
 from assistant.domain.live import Caller, ElementProblem, LiveReadError
 from assistant.options.live.connected import ConnectedElements, SystemRequest, SystemResponse
 from assistant.options.live.connector import Connector, Operation, ResultField
-from assistant.options.live.parameters import find_parameters, is_enough
+from assistant.options.live.parameters import find_parameters
 from assistant.options.live.results import ResponseReader, element_data
 from assistant.options.live.section import AskedSystem
 from tests.fakes.clock import SteppedClock
@@ -110,25 +110,6 @@ def test_an_optional_value_may_be_missing_and_two_are_still_asked_for() -> None:
     assert values(of, caller("SKU-1234 on 24 Nov")) == {"item": "SKU-1234"}
     with pytest.raises(LiveReadError):
         values(of, caller("SKU-1234 on 2026-11-24 or 2026-11-25"))
-
-
-@pytest.mark.parametrize(
-    ("parameters", "is_taken"),
-    [
-        ([{"pattern": "[A-Z]{2}-[0-9]{4}"}], True),
-        ([{"pattern": "[0-9]{4}"}], False),
-        ([{"pattern": "[A-Z]{2}-[0-9]{4}", "question": False, "context": "item"}], False),
-        (
-            [{"pattern": "[A-Z]{2}-[0-9]{4}"}, {"name": "store", "pattern": "[a-z]{4}", "required": False}],
-            True,
-        ),
-    ],
-)
-def test_a_word_is_enough_where_it_is_the_only_value_that_is_required(
-    parameters: list[dict[str, Any]], is_taken: bool
-) -> None:
-    given = [{"name": "item_id", "words": "number"} | each for each in parameters]
-    assert is_enough(operation(*given), "HU-1021") is is_taken
 
 
 # --- values as text ---------------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from assistant.answer.stored import MOST
 from assistant.documents.withdraw import WithdrawDocuments
 from assistant.domain.live import ElementProblem, LiveReadError
+from assistant.service.stored import MOST
 from tests.fakes.answering import Gate
 from tests.fakes.live import FakeLive
 from tests.fakes.running_service import RunningService, Scene, events_of, eventually, running_service

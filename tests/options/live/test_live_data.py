@@ -12,9 +12,8 @@ import httpx
 import orjson
 import pytest
 
-from tests.fakes.scripted_http import Exchange, Script
-from tests.options.live.live_scene import CUSTOMER, ORDER, order
-from tests.options.live.live_site import OTHER_CUSTOMER, OTHER_ORDER, SOURCES, Site, opened, orders
+from tests.options.live.live_scene import CUSTOMER, ORDER
+from tests.options.live.live_site import OTHER_CUSTOMER, Site, opened
 
 STEP = "The wait is two days; the order is {{orders.status}} now."
 ANSWERS = "/v1/answers"
@@ -49,36 +48,6 @@ async def test_the_agent_s_own_token_is_no_context_and_a_context_no_token(site: 
     stolen = {"authorization": f"Bearer {site.context(sub='ann', roles=['agent'])}"}
     response = await site.service.client.post(ANSWERS, json={"question": "x"}, headers=stolen)
     assert response.status_code == 401
-
-
-async def forbids(exchange: Exchange) -> None:
-    await exchange.respond(403, b"")
-
-
-async def has_another_customer_s(exchange: Exchange) -> None:
-    found = order(id=ORDER, customer={"id": OTHER_CUSTOMER})
-    await exchange.respond(200, orjson.dumps(found), Content_Type="application/json")
-
-
-@pytest.mark.parametrize(
-    ("script", "context", "state"),
-    [
-        (orders, {}, "answered"),
-        (forbids, {}, "refused"),
-        (has_another_customer_s, {}, "refused"),
-        (orders, {"ids": {}}, "not_asked"),
-        (orders, {"ids": {"order": [ORDER, OTHER_ORDER]}}, "not_asked"),
-    ],
-)
-async def test_the_answer_says_whether_its_system_was_asked_and_refused(
-    tmp_path: Path, script: Script, context: dict[str, Any], state: str
-) -> None:
-    live = SOURCES + '[[sources]]\nname = "order-system"\nkind = "live"\nreach = "orders"\n'
-    async with opened(tmp_path, script=script, sources=live) as site:
-        await site.service.know("wait", STEP)
-        answer = await site.service.answered(body={"context": site.context(**context)})
-        assert {one["name"]: one["state"] for one in answer["asked"]}["order-system"] == state
-        assert bool(site.system.exchanges) is (state != "not_asked")
 
 
 async def test_an_auditor_lists_reads_of_the_tenant_alone(site: Site) -> None:

@@ -10,12 +10,12 @@ import pytest
 
 from assistant.answer.live_macs import LiveMacs
 from assistant.answer.services import LiveData, TenantServices
-from assistant.answer.stored import AppendToAnswer, ReadAnswers
 from assistant.domain.answers import LiveSpan, Sent
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.live import ElementDisplay, ElementKind, ElementState, ElementUse
 from assistant.options.live.stored import StoredSentValues
+from assistant.service.stored import AppendToAnswer, ReadAnswers
 from assistant.stores.ports import ValuesOfSent
 from assistant.tenant.tenant import RecordsSection
 from tests.contracts import samples

@@ -131,11 +131,11 @@ async def test_what_a_client_sends_unasked_is_ignored_with_a_warning(
         model="default",
         messages=[{"role": "system", "content": "Answer in SECRETWORDS."}, *QUESTION, said, *QUESTION],
         tools=[tool],
-        stop=None,
+        stop=["END"],
         extra_body={"chat_id": "c1", "top_k": 40},
     )
     assert raw.parse().choices[0].message.content == "Wait two days."
-    assert raw.headers["warning"] == '299 - "Ignored: system messages, tools, chat_id, top_k"'
+    assert raw.headers["warning"] == '299 - "Ignored: system messages, stop, tools, chat_id, top_k"'
     assert "SECRETWORDS" not in str(service.sagemaker.generations[-1].body)
     plain = await chat.chat.completions.with_raw_response.create(model="default", messages=QUESTION)
     assert "warning" not in plain.headers
@@ -165,41 +165,6 @@ async def test_the_bound_on_streams_is_one_for_both_endpoints(service: RunningSe
         assert caught.value.response.headers["x-should-retry"] == "true"
         for stream in begun:
             await stream.close()
-
-
-@pytest.mark.parametrize("stop", ["The wait is", ["never", "The wait"], [". "]])
-@pytest.mark.parametrize("is_streamed", [False, True])
-async def test_a_text_ends_before_a_stop_and_the_model_stops_writing(
-    service: RunningService, chat: AsyncOpenAI, stop: Any, is_streamed: bool
-) -> None:
-    service.sagemaker.texts = ("Wait two days", ". The", " wait ", "is ", "two days.", " Not this.")
-    if is_streamed:
-        chunks = await streamed(chat, stop=stop)
-        answer_id, text, why = chunks[0].id, text_of(chunks), chunks[-1].choices[0].finish_reason
-    else:
-        whole = await chat.chat.completions.create(model="default", messages=QUESTION, stop=stop)
-        answer_id, text, why = (
-            whole.id,
-            whole.choices[0].message.content or "",
-            whole.choices[0].finish_reason,
-        )
-    assert (text.partition("\n\n")[0].rstrip("."), why) == ("Wait two days", "stop")
-    record = await record_of(service, answer_id)
-    assert record["text"].rstrip(".") == "Wait two days"
-    assert record["usage"]["completion_tokens"] > 0
-
-
-async def test_a_quote_ends_before_the_line_with_a_stop_and_no_line_is_cut(tmp_path: Path) -> None:
-    async with running_service(tmp_path, Scene(writes=False)) as service, chatting(service) as chat:
-        await service.know("wait", "The wait is two days.\n\nCall the desk then.")
-        ask = chat.chat.completions.create
-        whole = await ask(model="default", messages=QUESTION)
-        assert "Call the desk" in (whole.choices[0].message.content or "")
-        for stop in ("Call", "two"):
-            stopped = await ask(model="default", messages=QUESTION, stop=stop)
-            content = stopped.choices[0].message.content or ""
-            assert ("The wait is two days." in content, "Call" in content) == (True, False)
-            assert stopped.choices[0].finish_reason == "stop"
 
 
 async def test_a_tenant_may_refuse_system_messages(tmp_path: Path) -> None:

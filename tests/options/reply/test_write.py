@@ -10,7 +10,6 @@ import pytest
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.events import AnswerEvent, Done, Started, Token
 from assistant.answer.prompt import load_prompt
-from assistant.answer.stored import AppendToAnswer
 from assistant.domain.answers import ChatTurn, Outcome, QuotedUnit, Sent
 from assistant.domain.errors import (
     AssistantError,
@@ -22,6 +21,7 @@ from assistant.domain.errors import (
 )
 from assistant.options.reply.prompt import PACKAGE, read_lines
 from assistant.options.reply.write import ReplyRequest, WriteReply
+from assistant.service.stored import AppendToAnswer
 from assistant.tenant.tenant import TenantConfig
 from tests.fakes.answering import (
     FakeSearch,

@@ -8,7 +8,7 @@ import pytest
 
 from assistant.answer.answer import AnswerQuestion
 from assistant.answer.elements import element_of, use_of
-from assistant.domain.live import ElementData, ElementDisplay, ElementKind, ElementValue, LiveReadError
+from assistant.domain.live import ElementDisplay, ElementKind
 from assistant.options.live.reads import ReadElementAgain
 from tests.fakes.answering import agent
 from tests.fakes.live import STOCK, FakeLive
@@ -44,30 +44,7 @@ async def test_an_element_is_read_again_for_the_item_that_the_question_named() -
     update = {"answer_id": "again", "elements": (use,)}
     await tenant.records.put_answer(first.record.model_copy(update=update))
     answers = AnswerQuestion(tenant.services)
-    again = ReadElementAgain(
-        tenant.services, reads=KeptReads(), bounds=answers.bounds, as_asked=answers.read.as_asked
-    )
+    again = ReadElementAgain(tenant.services, reads=KeptReads(), as_asked=answers.read.as_asked)
     await again.read("again", "e1", identity=agent(), context=None)
     _, caller = live.calls[-1]
     assert caller.question.splitlines() == [FIRST, "A-300"]
-
-
-async def test_the_stock_of_the_items_of_a_table_is_read_again() -> None:
-    tenant = shop()
-    out, there = (
-        ElementData(values=(ElementValue(name="state", label="Stock", text=text),))
-        for text in ("Out", "In stock")
-    )
-    known: dict[str, ElementData | LiveReadError] = {"A-200": out, "A-300": out}
-    tenant.live_elements = live = FakeLive(offered=(STOCKED,), by_word=known)
-    answered = await ask(tenant, "a humidifier with a noise level under 40 dB")
-    assert answered.record.elements[1].items == ("A-200", "A-300")
-    live.by_word["A-300"] = there
-    answers = AnswerQuestion(tenant.services)
-    again = ReadElementAgain(
-        tenant.services, reads=KeptReads(), bounds=answers.bounds, as_asked=answers.read.as_asked
-    )
-    element = await again.read(answered.record.answer_id, "e2", identity=agent(), context=None)
-    assert element.kind is ElementKind.TABLE
-    assert element.data is not None
-    assert [row.values[0].text for row in element.data.rows] == ["Out", "In stock"]

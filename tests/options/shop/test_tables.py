@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
-from assistant.answer.events import ElementChanged
 from assistant.domain.answers import Mode
 from assistant.domain.documents import StoredDocument
 from assistant.domain.live import (
-    ElementData,
     ElementKind,
-    ElementProblem,
     ElementState,
-    ElementType,
-    ElementValue,
-    LiveReadError,
 )
 from tests.fakes.answering import FakeTenant
-from tests.fakes.live import STOCK, FakeLive
+from tests.fakes.live import FakeLive
 from tests.options.shop.humidifiers import (
     DATED,
     HEAVY,
@@ -141,95 +134,6 @@ async def test_a_wish_that_no_item_was_checked_for_is_listed_above_the_table() -
     )
     (element,) = answered.elements
     assert (element.about or "").endswith("highest first. Not checked: allergies, not heavy.")
-
-
-KNOWS_STOCK = replace(STOCK, kind=ElementKind.CARD, title="Availability", about=("Is it in stock?",))
-
-
-def state(text: str) -> ElementData:
-    return ElementData(values=(ElementValue(name="state", label="Stock", text=text),))
-
-
-def with_stock(
-    element: ElementType = KNOWS_STOCK, *, but: Mapping[str, LiveReadError] | None = None
-) -> tuple[FakeTenant, FakeLive]:
-    """Return a shop whose stores know the stock of A-200 and A-300, but for errors by item."""
-    tenant = shop()
-    known = {"A-200": state("In stock"), "A-300": state("Out of stock"), **(but or {})}
-    tenant.live_elements = live = FakeLive(offered=(element,), by_word=known)
-    return tenant, live
-
-
-def last_states(answered: Asked) -> list[ElementChanged]:
-    """Return each element of an answer as it was last."""
-    return list({one.id: one for one in answered.elements}.values())
-
-
-NOT_FOUND = LiveReadError(ElementProblem.NOT_FOUND, "stores does not have item A-300.")
-
-
-async def test_the_stock_of_recommended_items_is_read_and_follows_their_table() -> None:
-    tenant, _ = with_stock()
-    answered = await ask(tenant, QUIET)
-    items, stock = last_states(answered)
-    assert (stock.name, stock.kind, stock.state) == ("stores.stock", ElementKind.TABLE, ElementState.READY)
-    assert stock.data is not None
-    assert [(row.title, row.values[0].text) for row in stock.data.rows] == [
-        ("A-200", "In stock"),
-        ("A-300", "Out of stock"),
-    ]
-    assert [column.label for column in stock.data.columns] == ["Stock"]
-    assert stock.about == "item A-200, item A-300"
-    assert stock.display.start == stock.display.end == items.display.end
-
-
-async def test_a_wish_for_stock_is_checked_by_the_element_that_reads_it() -> None:
-    question = "a humidifier under $95 that is in stock"
-    tenant, _ = with_stock()
-    answered = await ask(tenant, question)
-    assert "Not checked" not in answered.text
-    assert "Not checked: stock." in (await ask(shop(), question)).text
-
-
-@pytest.mark.parametrize(
-    ("question", "element"),
-    [
-        (QUIET, replace(KNOWS_STOCK, about=())),
-        (QUIET, replace(KNOWS_STOCK, kind=ElementKind.TABLE)),
-        (QUIET, replace(KNOWS_STOCK, needs_context=True)),
-        (WEIGHTS, KNOWS_STOCK),
-    ],
-)
-async def test_no_stock_is_read_for_a_comparison_or_by_another_element(
-    question: str, element: ElementType
-) -> None:
-    tenant, live = with_stock(element)
-    answered = await ask(tenant, question)
-    assert [one.name for one in answered.elements] == ["catalogue.comparison"]
-    assert live.calls == []
-
-
-async def test_an_item_that_the_system_does_not_know_says_so_beside_the_others() -> None:
-    tenant, _ = with_stock(but={"A-300": NOT_FOUND})
-    _, stock = last_states(await ask(tenant, QUIET))
-    assert stock.data is not None
-    assert [(row.title, row.values[0].text, row.values[0].tone) for row in stock.data.rows] == [
-        ("A-200", "In stock", "neutral"),
-        ("A-300", "stores does not have item A-300.", "warning"),
-    ]
-
-
-async def test_a_system_that_is_down_costs_one_element_and_no_word() -> None:
-    down = LiveReadError(ElementProblem.SYSTEM_UNAVAILABLE, "stores could not be read.")
-    tenant, _ = with_stock(but={"A-200": down, "A-300": down})
-    answered = await ask(tenant, QUIET)
-    assert "Aria Mist 300" in answered.text
-    _, stock = last_states(answered)
-    assert (stock.state, stock.problem, stock.retryable) == (
-        ElementState.FAILED,
-        ElementProblem.SYSTEM_UNAVAILABLE,
-        True,
-    )
 
 
 # --- what may be seen -------------------------------------------------------------------------------------

@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.answer.check import LONGEST_SENTENCE_CHARACTERS, MOST_CHARACTERS, AnswerText, Citations
+from assistant.answer.elements import Hydration
 from assistant.answer.events import ElementChanged, SentenceEnded, Token
 from assistant.answer.offers import QuotedBlock
 from assistant.answer.prompt import Prompt, PromptDocument
 from assistant.domain.answers import CitedUnit, Support
+from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.live import Caller
 from assistant.text.language import language
-from tests.fakes.answering import document
+from tests.fakes.answering import FakeTenant, agent, document
 from tests.unit.answer.cutting import cuts
 
 Events = list[Token | SentenceEnded | ElementChanged]
@@ -51,7 +54,9 @@ PROMPT = Prompt(
 
 
 def answer_text(question: str = QUESTION) -> AnswerText:
-    return AnswerText(prompt=replace(PROMPT, given=(question,)), language=language("en"))
+    deadline = Deadline.after(10.0, clock=SystemClock())
+    hydration = Hydration(FakeTenant().services, Caller(agent(), None, question), deadline=deadline)
+    return AnswerText(prompt=replace(PROMPT, given=(question,)), language=language("en"), hydration=hydration)
 
 
 def written(*parts: str, cut_short: bool = False) -> tuple[AnswerText, Events]:

@@ -23,12 +23,12 @@ from assistant.answer.excerpts import (
     stand_in,
 )
 from assistant.answer.section import snippet
-from assistant.answer.stored import ReadAnswers
 from assistant.documents.files import SourceDocument
 from assistant.documents.items import page_item
 from assistant.documents.parsing import parse_document
 from assistant.domain.answers import AnswerRecord, FinishReason, ShownAs
 from assistant.domain.documents import ParsedDocument, Span, Unit, UnitKind
+from assistant.service.stored import ReadAnswers
 from assistant.text.safe_markdown import safe_markdown
 from tests.contracts import samples
 from tests.fakes.answering import FakeTenant, agent

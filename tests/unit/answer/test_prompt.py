@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from assistant.answer.adaptations import Adaptations
 from assistant.answer.conversation import Conversation, Turn
-from assistant.answer.prompt import Prompt, PromptBuilder, load_prompt, prompt_ids
+from assistant.answer.prompt import BuildPrompt, Prompt, load_prompt, prompt_ids
 from assistant.answer.quoting import neutralise
 from assistant.domain.documents import StoredDocument
 from assistant.domain.errors import ConfigurationError, TooLargeError
@@ -43,7 +44,8 @@ def build(
     tenant.use_model(**model)
     services = tenant.services
     writer = replace(services.writer, token_counter=counter or WordCounter())
-    return PromptBuilder(replace(services, writer=writer)).build(
+    builder = BuildPrompt(replace(services, writer=writer), Adaptations(services))
+    return builder.build(
         conversation or Conversation((), asked=question),
         documents=[(n, one, scores or {}) for n, one in enumerate(documents, start=1)],
         meanings=meanings or {},

@@ -15,7 +15,6 @@ from assistant.answer.scores import (
     ScoredUnit,
     UnitScorer,
     Weights,
-    WeightsFile,
     best_first,
     candidates,
     standardised,
@@ -30,7 +29,7 @@ from tests.fakes.answering import FakeTenant, document, vector_of
 
 
 def weights(**features: float) -> Weights:
-    return Weights(WeightsFile(kind="ranker", features=features, fitted_on="a test"), sha256="0")
+    return Weights(features, bias=0.0, sha256="0")
 
 
 def test_a_candidate_that_a_leg_did_not_find_has_the_leg_s_lowest_score() -> None:

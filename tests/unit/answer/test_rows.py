@@ -11,7 +11,6 @@ from assistant.answer.rows import rows_about
 from assistant.answer.scores import QuestionTerms, UnitScorer
 from assistant.answer.section import DIFFERENT, NEAREST
 from assistant.answer.vocabulary import Vocabulary
-from assistant.domain.answers import FinishReason
 from assistant.domain.documents import StoredDocument
 from assistant.text.language import language
 from tests.fakes.answering import FakeTenant, document
@@ -133,16 +132,6 @@ async def test_a_row_that_holds_the_question_is_in_no_doubt() -> None:
     assert rows(await ask(made, "silver deductible")) == ["Plan: Silver; Copay: $20; Deductible: $500"]
     far = await ask(made, "Which vaccine is for travellers abroad?")
     assert far.text.startswith(NEAREST)
-
-
-async def test_a_limit_of_the_request_leaves_whole_units_out_and_one_stays() -> None:
-    fees = tenant(document("fees", FEES, title="Fees"))
-    some, least = [await ask(fees, "copay of silver", max_tokens=most) for most in (12, 1)]
-    assert quoted(some) == ["The fees of a branch.", "They are due at the counter."]
-    assert quoted(least) == ["The fees of a branch."]
-    assert some.done.finish_reason is FinishReason.LENGTH
-    whole = await ask(fees, "copay of silver", max_tokens=200)
-    assert (len(quoted(whole)), whole.done.finish_reason) == (4, FinishReason.STOP)
 
 
 # Two documents

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib.resources import files
 from typing import Any, get_args
 
 import pytest
+from pydantic import ValidationError
 
-from assistant.answer.scores import Kind, read_weights, shipped_weights
-from assistant.domain.errors import ConfigurationError
+from assistant.answer.scores import Kind, Weights, WeightsFile, shipped_weights
 
 CONTENT: dict[str, Any] = {
     "schema_version": 1,
@@ -27,8 +28,7 @@ def raw(**changes: Any) -> bytes:
 
 def test_the_hash_is_of_the_file_s_bytes() -> None:
     content = raw()
-    weights = read_weights(content, name="live.json", kind="live")
-    assert weights.sha256 == hashlib.sha256(content).hexdigest()
+    assert Weights.of(content).sha256 == hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -41,14 +41,13 @@ def test_the_hash_is_of_the_file_s_bytes() -> None:
         (raw().replace(b"2.0", b"NaN"), "finite"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said_with_its_name(content: bytes, said: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"live\.json: not a weights file") as raised:
-        read_weights(content, name="live.json", kind="live")
-    assert said in raised.value.message
+def test_a_file_that_holds_no_weights_is_refused(content: bytes, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Weights.of(content)
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
 def test_the_repository_ships_weights_of_every_kind(kind: Kind) -> None:
-    weights = shipped_weights(kind)
-    assert weights.kind == kind
-    assert weights is shipped_weights(kind)
+    raw = files("assistant.answer").joinpath("weights", f"{kind}.json").read_bytes()
+    assert WeightsFile.model_validate_json(raw).kind == kind
+    assert shipped_weights(kind) is shipped_weights(kind)

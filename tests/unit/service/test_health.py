@@ -181,7 +181,7 @@ def asked(**changes: Any) -> SourceAsked:
 
 def test_a_source_that_was_left_out_is_counted_once() -> None:
     task = Task()
-    parts = [asked(), asked(state="late"), asked(state="failed"), asked(kind="live", state="failed")]
+    parts = [asked(), asked(state="late"), asked(state="failed")]
     task.live.count_sources("shop", parts)
     task.metrics.sample()
     assert task.line()[deployed_names.SOURCES_LEFT_OUT] == 2

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from assistant.answer.heads import asking_counts
-from assistant.answer.scores import read_weights
+from assistant.answer.scores import Weights
 from assistant.evaluation.judging import Observer
 from assistant.evaluation.trials import Said
 from tests.fakes.answering import FakeTenant, document, vector_of
@@ -56,8 +56,7 @@ def test_a_weights_file_is_read_as_it_was_written_with_four_decimals() -> None:
     raw = weights_file("live", ["coverage", "title"], [1.23456789, -0.00001], fitted_on="x", bias=-0.5)
     assert json.loads(raw)["features"] == {"coverage": 1.2346, "title": 0.0}
     assert b"-0.0," not in raw
-    weights = read_weights(raw, name="live.json", kind="live")
-    assert weights.score({"coverage": 1.0}) == pytest.approx(0.7346)
+    assert Weights.of(raw).score({"coverage": 1.0}) == pytest.approx(0.7346)
 
 
 async def test_lists_are_made_of_what_the_answer_path_saw() -> None:

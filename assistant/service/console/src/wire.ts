@@ -238,10 +238,9 @@ export interface ElementUse {
   readonly display: ElementDisplay;
 }
 
-/** A source of the tenant and its part in an answer. */
+/** A source of documents and its part in an answer; `off` and `refused` are of live systems in older records. */
 export interface SourceAsked {
   readonly name: string;
-  /** `refused`: its elements say so. */
   readonly state: "answered" | "empty" | "late" | "failed" | "off" | "refused" | "not_asked";
 }
 

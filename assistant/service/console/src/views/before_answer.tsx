@@ -81,13 +81,13 @@ function Line({ title, more }: Limit) {
 /** What limits the answer as a whole, the heaviest first. */
 function limitsOf(turn: Turn): Limit[] {
   const { certainty, unanswered, loading, degraded, mode } = turn.findings;
-  const missing = turn.asked.filter(({ state }) => state === "late" || state === "failed" || state === "off");
+  const missing = turn.asked.filter(({ state }) => state === "late" || state === "failed");
   const limits: (Limit | false)[] = [
     turn.phase === "finished" && isUnsupported(turn) && { title: "No sentence of this answer is supported. Read the sources instead." },
     certainty === "possibly" && { title: "Not certain. Check before you send." },
     unanswered.length > 0 && { title: `Not answered: ${unanswered.map((question) => `“${question}”`).join(", ")}` },
     missing.length > 0 && {
-      title: `${missing.map(({ name }) => name).join(", ")} ${missing.every(({ state }) => state === "off") ? "is switched off" : "did not answer"}`,
+      title: `${missing.map(({ name }) => name).join(", ")} did not answer`,
       more: "What would come from there is missing here.",
     },
     ...loading.map((one) => ({ title: loadingWords(one), more: "The answer may change." })),

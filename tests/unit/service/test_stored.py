@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from assistant.answer.stored import AppendToAnswer, ReadAnswers
 from assistant.domain.answers import Act, AgentAct, AnswerRecord, FinishReason, Sent, Verdict, VerdictLabel
 from assistant.domain.documents import Loading
 from assistant.domain.errors import InvalidRequestError, NotFoundError, RecordsUnavailableError
 from assistant.domain.identity import Identity, Role
+from assistant.service.stored import AppendToAnswer, ReadAnswers
 from tests.contracts import samples
 from tests.fakes.answering import FakeTenant, agent
 from tests.unit.answer.asking_and_reading import ask
