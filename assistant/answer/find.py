@@ -24,6 +24,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from heapq import nlargest
 from itertools import chain, zip_longest
 from math import sqrt
 from typing import Any, Literal
@@ -51,7 +52,6 @@ from assistant.answer.scores import (
     shipped_weights,
 )
 from assistant.answer.services import TenantServices
-from assistant.answer.vocabulary import codes_in
 from assistant.domain.answers import GateDecision
 from assistant.domain.clock import Circuit, Deadline
 from assistant.domain.documents import (
@@ -78,6 +78,9 @@ _DOCUMENTS_READ_OF_NAMED = 14
 """Documents that are read where the question names a thing: many may be about it."""
 _MOST_OF_ONE_SOURCE_OF_NAMED = 9
 """Of these, how many may be of one source, while others have any."""
+_READ_BY_WORDS = 3
+"""Best passages by their words, whose documents are read too where the question has a code: the index's order
+of documents hardly sees a word that one of them alone has."""
 NEAR_ROW_COVERAGE = 0.5
 """A row that holds this share of the question's weight opens the gate although no vector is near: a row is
 short, and one of dozens in its passage, so that the passage's vector says little of it."""
@@ -415,6 +418,10 @@ class FindDocuments:
             # Names choose documents: within one they would choose every line that repeats them.
             terms = vocabulary.terms(named.rest, known=query.known) or terms
         document_ids = _to_read(order, named, has_sources=source_scores is not None)
+        asked_terms = QuestionTerms(terms, question=query.question)
+        if asked_terms.codes:
+            hits = nlargest(_READ_BY_WORDS, retrieved.hits, key=lambda hit: hit.lexical_score or 0.0)
+            document_ids = list(dict.fromkeys((*document_ids, *(hit.document_id for hit in hits))))
         documents = await self._sources.read(document_ids, call)
         finding = Finding(
             query=query,
@@ -424,7 +431,7 @@ class FindDocuments:
             degraded=asked.degraded,
             offered=offered,
             named=named,
-            asked=QuestionTerms(terms, codes=codes_in(query.question)),
+            asked=asked_terms,
             order=_named_first(_move_to_front(order, documents), documents, named),
             documents=documents,
             routing=routing,

@@ -22,6 +22,7 @@ from pydantic import FiniteFloat
 from assistant.answer.embed import Vectors
 from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.public import PublicModel
+from assistant.text.codes import codes_asked
 from assistant.text.language import split_sentences
 
 _LEAST_ASKED = -3.0
@@ -124,8 +125,8 @@ class Heads:
 
     def asks_something(self, text: str, vectors: Vectors) -> bool:
         """Return whether a message is more than a greeting or thanks. One of several sentences is; so is one
-        without a vector."""
+        without a vector, or with a code."""
         is_one, vector = len(split_sentences(text)) < 2, self._vector(text, vectors)
-        if vector is None or not is_one:
+        if vector is None or not is_one or codes_asked(text):
             return True
         return self._chat.asks.score(vector, asking_counts(text)) >= _LEAST_ASKED

@@ -8,10 +8,10 @@
     | Insulin pen   | Mail   | yes     |
 
 Nothing here reads a language. A row is named where the question has the words of its whole first cell, or of
-half of any cell, one of them a rare word that few of the table's other rows have. Words that all rows have,
-and those of the columns' names, name none: without the third row "warfarin" and "mg" would not count, and the
-question would name no row. A row is about the thing that its first cells say, as many as tell all rows of its
-table apart: here the first one.
+half of any cell, one of them a rare word that few of the table's other rows have. What all rows have, and the
+columns' names, tell none apart: each row is compared by what differs. Where a question has the code of a row
+("QX-1417"), it names the rows with the code alone. A row is about the thing that its first cells say, as many
+as tell all rows of its table apart: here the first one.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Row:
     key: frozenset[str]
     """Of ``values``, those that tell it from the other rows of its table."""
     coverage: float
-    """Share of the question's weight that the row, with the names of its columns, holds."""
+    """Share of the question's weight that the row, with the names of its columns, holds; 1 with its code."""
     is_most: bool = True
     """Whether no other row of the document holds the same words of the question and more."""
 
@@ -74,14 +74,17 @@ def rows_about(units: Sequence[ScoredUnit], asked: QuestionTerms, *, stems: Stem
 
     ``units``: all of the document. ``stems``: of the content words of a text.
     """
+    coded = {scored.unit.ordinal for scored in units if scored.features["code"]}
     tables = _tables([scored.unit for scored in units])
-    named = [row for table in tables for row in _named(table, asked, stems)]
+    named = [row for table in tables for row in _named(table, asked, stems, coded)]
     return tuple(replace(row, is_most=not any(terms < more for more, _ in named)) for terms, row in named)
 
 
-def _named(table: Sequence[Unit], asked: QuestionTerms, stems: Stems) -> Iterator[tuple[frozenset[int], Row]]:
+def _named(
+    table: Sequence[Unit], asked: QuestionTerms, stems: Stems, coded: Collection[int]
+) -> Iterator[tuple[frozenset[int], Row]]:
     """Yield the rows of one table that the question names, each with the indices in ``asked.terms`` of the
-    terms that it holds.
+    terms that it holds. ``coded``: ordinals of the document's rows with a code of the question.
 
     Example, "Is warfarin 5 mg covered?" about the table above::
 
@@ -89,10 +92,11 @@ def _named(table: Sequence[Unit], asked: QuestionTerms, stems: Stems) -> Iterato
         stems_of_rows    [{"warfarin", "1", "mg", "retail"}, {"warfarin", "5", "mg", "retail"}, …]
         forms_of_terms   [{"warfarin"}, {"5"}, {"mg"}, {"cover"}]
         matches_of_rows  [{0, 2}, {0, 1, 2}, {}]; rows_with {0: 2, 1: 1, 2: 2}
-        second row       telling [0, 1, 2]; few [1]; rare_stems {}, as a number weighs 0.2
+        second row       telling [0, 1, 2]; few [1]; rare {}, as a number weighs 0.2
 
-    All stems of the second row's first cell are telling ones, so the row is named; "1" of the first row's is
-    not. ``few`` are the telling terms that at most _LARGEST_SHARE of the rows have.
+    The question has all stems of the second row's first cell, and telling ones among them, so the row is
+    named; "1" of the first row's it has not. ``few`` are the telling terms that at most _LARGEST_SHARE of the
+    rows have.
     """
     column_stems = stems(" ".join({name for unit in table for name, _, _ in unit.cells}))
     stems_of_rows = [frozenset(unit.terms) - column_stems for unit in table]
@@ -102,25 +106,28 @@ def _named(table: Sequence[Unit], asked: QuestionTerms, stems: Stems) -> Iterato
         for row_stems in stems_of_rows
     ]
     rows_with = Counter(index for matches in matches_of_rows for index in matches)
-    values = [_values(unit) for unit in table]
+    values, asked_stems = [_values(unit) for unit in table], _all(forms_of_terms)
     for unit, matches, row_values, key in zip(table, matches_of_rows, values, _keys(values), strict=True):
-        telling = [index for index in matches if rows_with[index] < len(table)]
+        telling = [index for index in matches if not coded and rows_with[index] < len(table)]
         few = [index for index in telling if rows_with[index] <= _LARGEST_SHARE * len(table)]
-        rare_stems = _all(forms_of_terms[index] for index in few if asked.terms[index].weight >= _RARE_FROM)
-        if telling and _is_named(unit, _all(forms_of_terms[index] for index in telling), rare_stems, stems):
+        rare = _all(forms_of_terms[index] for index in few if asked.terms[index].weight >= _RARE_FROM)
+        telling_stems = _all(forms_of_terms[index] for index in telling)
+        if unit.ordinal in coded or (telling and _is_named(unit, asked_stems, telling_stems, rare, stems)):
             # With the forms of the question: a row with "300 mg" covers its "300mg".
             held = _all((unit.terms, *(asked.terms[index].forms for index in matches)))
-            yield matches, Row(unit, row_values, key, asked.coverage(held))
+            yield matches, Row(unit, row_values, key, 1.0 if coded else asked.coverage(held))
 
 
-def _is_named(unit: Unit, telling: frozenset[str], rare: frozenset[str], stems: Stems) -> bool:
+def _is_named(
+    unit: Unit, asked: frozenset[str], telling: frozenset[str], rare: frozenset[str], stems: Stems
+) -> bool:
     """Return whether a question names a row: with its whole first cell, or half of any cell with a rare word.
 
-    ``telling``: the stems of the question's words that tell the table's rows apart. ``rare``: those of them
-    that are rare and in few rows.
+    ``asked``: the stems of the question's words. ``telling``: those that tell the table's rows apart.
+    ``rare``: those of them that are rare and in few rows.
     """
-    cells = [stems(_text(unit, column)) for column in range(len(unit.cells))]
-    is_first = bool(cells[0]) and cells[0] <= telling
+    cells = [stems(text) for text in unit.cell_texts]
+    is_first = bool(cells[0] & telling) and cells[0] <= asked
     return is_first or any(cell & rare and 2 * len(cell & telling) >= len(cell) for cell in cells)
 
 
@@ -158,12 +165,6 @@ def _forms(term: Term, known: frozenset[str]) -> frozenset[str]:
     }
 
 
-def _text(unit: Unit, column: int) -> str:
-    """Return the text of a row's cell."""
-    _, start, end = unit.cells[column]
-    return unit.text[start:end]
-
-
 def _same(text: str) -> str:
     """Return what two spellings of one value have in common: "5 MG" and "5mg" are "5mg"."""
     return "".join(fold(text).split())
@@ -171,7 +172,8 @@ def _same(text: str) -> str:
 
 def _values(unit: Unit) -> dict[str, str]:
     """Return ``Row.values``."""
-    return {_same(name): _same(_text(unit, column)) for column, (name, _, _) in enumerate(unit.cells)}
+    names = (name for name, _, _ in unit.cells)
+    return {_same(name): _same(text) for name, text in zip(names, unit.cell_texts, strict=True)}
 
 
 def _keys(rows: Sequence[Mapping[str, str]]) -> list[frozenset[str]]:

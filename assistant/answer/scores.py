@@ -34,7 +34,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field, FiniteFloat
 
 from assistant.answer.call import call_within
-from assistant.answer.vocabulary import Term, codes_in
+from assistant.answer.vocabulary import Term
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import (
     DocumentCard,
@@ -50,6 +50,7 @@ from assistant.domain.public import PublicModel
 from assistant.stores.ports import TextEmbedder
 from assistant.tenant.tenant import EmbeddingSection
 from assistant.text.caches import remember_texts
+from assistant.text.codes import codes_asked, numbers_in, rows_with_code
 from assistant.text.language import Language
 
 # Weights files
@@ -89,8 +90,9 @@ class Weights:
         return cls(content.features, content.bias, hashlib.sha256(raw).hexdigest())
 
     def score(self, values: Mapping[str, float]) -> float:
-        """Return bias + Σ weight · value; a feature without a value counts as 0."""
-        return self.bias + sum([weight * values.get(name, 0.0) for name, weight in self.features.items()])
+        """Return bias + Σ weight · value; a feature without a value counts as 0. "code" counts as it is."""
+        known = sum([weight * values.get(name, 0.0) for name, weight in self.features.items()])
+        return self.bias + values.get("code", 0.0) + known
 
 
 @lru_cache
@@ -236,6 +238,8 @@ _HEADINGS_KEPT = 20_000
 """Texts, mostly titles and headings, whose stems are cached."""
 _USUAL_WORDS = 15
 """Words of a unit for which "overlap_by_length" is "overlap"."""
+_CODE_SCORE = 20.0
+"""What a row gets that has a code of the question: more than all other features give."""
 _LONG_WORDS = 60
 """Longer units count as this long."""
 
@@ -275,10 +279,9 @@ class QuestionTerms:
     ``coverage`` of the stems {"refill", "mail"} is 0.75.
     """
 
-    def __init__(self, terms: Sequence[Term], *, codes: frozenset[str] = frozenset()) -> None:
-        """``codes``: ``codes_in`` the question."""
+    def __init__(self, terms: Sequence[Term], *, question: str = "") -> None:
         self.terms = tuple(terms)
-        self.codes = codes
+        self.numbers, self.codes = numbers_in(question), codes_asked(question)
         self.weight = sum(term.weight for term in terms) or 1.0
         self.stems = frozenset[str]().union(*(term.forms for term in terms))
 
@@ -354,7 +357,7 @@ class UnitScorer:
         "overlap" is ``QuestionTerms.overlap`` with the unit's words; "heading" with the words that its
         heading alone has; "parent", "before" and "after" are the overlaps of the unit that introduces it and
         of its neighbours under the same heading. "terms" is the share of the question's terms in it; "leads":
-        it ends with a colon.
+        it ends with a colon; "code": it is one of ``rows_with_code``.
         """
         title_stems = self.stems(title)
         stems = [frozenset(unit.terms) for unit in units]
@@ -362,6 +365,7 @@ class UnitScorer:
         counts = Counter(stem for pair in zip(stems, headings, strict=True) for stem in pair[0] | pair[1])
         shared = [asked.overlap(terms, counts, len(units)) for terms in stems]
         places = {unit.ordinal: at for at, unit in enumerate(units)}
+        coded = rows_with_code(asked.codes, units)
         described: list[dict[str, float]] = []
         for at, unit in enumerate(units):
             is_after = at > 0 and units[at - 1].heading == unit.heading
@@ -387,6 +391,7 @@ class UnitScorer:
                     "item": float(unit.kind is UnitKind.ITEM),
                     "definition": float(unit.kind is UnitKind.DEFINITION),
                     "leads": float(unit.text.rstrip().endswith(":")),
+                    "code": _CODE_SCORE * (unit.ordinal in coded),
                 }
             )
         return described
@@ -504,7 +509,7 @@ def document_features(
     """
     scores = sorted((unit.score for unit in units), reverse=True)[:3]
     nearest = sorted(cosines.values(), reverse=True)
-    in_title, in_question = codes_in(document.card.title), asked.codes
+    in_title, in_question = numbers_in(document.card.title), asked.numbers
     return {
         "index": ranked.score,
         "best_unit": scores[0] if scores else 0.0,

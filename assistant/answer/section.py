@@ -61,6 +61,7 @@ from assistant.domain.documents import (
 )
 from assistant.domain.errors import AssistantError, DeadlineExceededError
 from assistant.domain.identity import Identity
+from assistant.text.codes import unknown_codes
 from assistant.text.language import WORD, fold, word_groups
 from assistant.text.safe_markdown import inert, safe_markdown
 
@@ -395,6 +396,8 @@ class PartQuote:
     """Rows of other documents that contradict a row of the section: the same thing with another value."""
     has_named_row: bool = False
     """Whether a row of the section's document holds much of the question: then it is not in doubt."""
+    unknown_codes: tuple[str, ...] = ()
+    """Codes of the question that no line of the section has, as the question writes them."""
     degraded: tuple[str, ...] = ()
     """Steps that were left out because they failed or were late."""
 
@@ -421,7 +424,7 @@ class PartQuote:
     def is_near(self) -> bool:
         """Whether the section is only the nearest one: it may answer something else. See _LEAST_CERTAIN."""
         is_section = self.is_found and self.answer is None and not self.has_named_row
-        return is_section and self.probability < _LEAST_CERTAIN
+        return is_section and (bool(self.unknown_codes) or self.probability < _LEAST_CERTAIN)
 
     @property
     def features(self) -> dict[str, float]:
@@ -534,8 +537,13 @@ class ChooseSection:
                 second, units, max_words=query.also_words, rows=self._by_units.rows(second, finding)
             )
         differ = self._differing(section, rows, others, finding) if section is not None else ()
-        has_row = any(row.coverage >= NEAR_ROW_COVERAGE for row in rows)
-        return replace(part, section=section, also=also, differing=differ, has_named_row=has_row)
+        shown = [scored.unit for scored in section.units] if section is not None else []
+        read = (scored.unit for units in finding.scored.values() for scored in units)
+        unknown = unknown_codes(finding.asked.codes, best.card.title, shown, read)
+        has_row = any(row.coverage >= (1.0 if unknown else NEAR_ROW_COVERAGE) for row in rows)
+        return replace(
+            part, section=section, also=also, differing=differ, has_named_row=has_row, unknown_codes=unknown
+        )
 
     def _differing(
         self, section: Section, named: Sequence[Row], others: Sequence[StoredDocument], finding: Finding
@@ -574,6 +582,7 @@ class ChooseSection:
 
 
 NEAREST = "**Nothing certain.** Nearest:"
+UNKNOWN = "No line shown here has"
 DIFFERENT = "**These documents are in force and give different values. Ask which one holds.**"
 
 
@@ -875,9 +884,9 @@ class MakeQuote:
         """Return an option's answer to one question, or its section; nothing where its section was shown for
         an earlier question. ``opening``: Markdown before it.
 
-        Above a section stand, in this order: that it is only near, with its title, and then all of it is
-        folded; the days counted from the date of the question, where the section limits them; that other
-        documents give different values, where they do.
+        Above a section stand, in this order: which codes of the question it has not; that it is only near,
+        with its title, and then all of it is folded; the days counted from the date of the question, where
+        the section limits them; that other documents give different values, where they do.
         """
         if part.answer is not None:
             cite = composing.numbers.citing(part.finding)
@@ -886,6 +895,8 @@ class MakeQuote:
         if section is None or section.ordinals <= composing.shown.get(section.document_id, frozenset()):
             return []
         composing.note_shown(section)
+        if part.unknown_codes:
+            opening += f"{UNKNOWN} {inert(', '.join(part.unknown_codes))}.\n\n"
         if part.is_near:
             opening += f"{NEAREST} {inert(shown_title(section.document.card.title))}\n\n"
             section = replace(section, folded=section.ordinals, keys=frozenset())

@@ -30,8 +30,6 @@ _GLOSSARY_RARITY = 0.5
 """An entry of the glossary weighs as much as a word of the square of this rarity (0 to 1)."""
 _CODE = re.compile(r"(?=.*\d)(?=.*[^\W\d_])[^\W_]+")
 """A token of letters and digits."""
-_TOKEN = re.compile(r"[^\W_]+")
-_DIGIT = re.compile(r"\d")
 _COUNTED = re.compile(
     r"\d+(?:st|nd|rd|th|s|x|k|am|pm|yo|y|yr|yrs|mo|h|hr|hrs|wk|wks|min|mg|mcg|ml|g|kg|lb|lbs)"
 )
@@ -50,11 +48,6 @@ class Term:
     """Stems; a passage with any of them contains the term."""
     weight: float
     """How specific it is: 0.05 for the most common word, 1.05 for the rarest, 2 for a code."""
-
-
-def codes_in(text: str) -> frozenset[str]:
-    """Return every token of a text that has a digit, without leading zeros: "079" is "79"."""
-    return frozenset(token.lstrip("0") or "0" for token in _TOKEN.findall(fold(text)) if _DIGIT.search(token))
 
 
 def _joined(entry: str) -> str:

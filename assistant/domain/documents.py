@@ -271,6 +271,10 @@ class Unit:
     """Cells of a table row that are not empty: each with its column's name and its place [start, end) in the
     text. A title between rows has one, without a name; rows that an earlier release indexed have none."""
 
+    @property
+    def cell_texts(self) -> list[str]:
+        return [self.text[start:end] for _, start, end in self.cells]
+
 
 @dataclass(frozen=True, slots=True)
 class Table:

@@ -114,6 +114,19 @@ async def test_words_match_by_stem_case_and_accent(twin: Twin, asked: str) -> No
     assert ranked.lexical_rank == 1
 
 
+@pytest.mark.parametrize("asked", ["What is in 4.2.1?", "qx 1417", "QX1417 (please)", "the j3490"])
+async def test_a_code_is_one_term_beside_its_parts(twin: Twin, asked: str) -> None:
+    parts = "Of 4, 2, 1: 4, 2 and 1; qx for 1417, j of 3490."
+    others = [(passage(f"parts{number}", text=parts), NORTH) for number in range(3)]
+    await put(
+        twin, *others, (passage("code", text="Form 4.2.1, qx_1417, J-3490 and a lot of more words."), NORTH)
+    )
+    found = await search(twin, query(asked))
+    assert [one.passage.document_id for one in found.passages if one.lexical_rank == 1] == ["code"]
+    scores = {one.document_id: one.text_score or 0.0 for one in found.documents}
+    assert max(scores, key=scores.__getitem__) == "code"
+
+
 @pytest.mark.parametrize(
     "asked",
     [

@@ -7,7 +7,7 @@
     <index>/v2-bge-small-384-1a2b3c4d/      one version (``index_version``)
         writer.lock                         held by the version's writer (``IndexWriter``)
         passages.sqlite                     the tables of INDEX_SCHEMA
-        lexical-2-9f86d081/                 tantivy's postings (``embedded_writer.py``)
+        lexical-3-9f86d081/                 tantivy's postings (``embedded_writer.py``)
 
 ``<index>/versions.json`` names the versions that are kept, and the live one; a version is a folder beside it.
 The file is replaced in one step, so a reader sees the version before or the one after, never both. Without

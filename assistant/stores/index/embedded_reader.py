@@ -30,9 +30,17 @@ from tantivy import FieldType, Occur, Query
 
 from assistant.domain.documents import PassageQuery, Retrieved, StoredDocument, id_prefix_of
 from assistant.stores.index import embedded_files as files
-from assistant.stores.index.embedded_writer import ANALYZER, LEG_FIELDS, LexicalLeg, lexical_analyzer
+from assistant.stores.index.embedded_writer import (
+    ANALYZER,
+    CODES,
+    LEG_FIELDS,
+    LEXICAL_PREFIX,
+    LexicalLeg,
+    lexical_analyzer,
+)
 from assistant.stores.index.rows import UNLABELLED, Leg, label_terms, microseconds, retrieved
 from assistant.stores.sqlite_file import open_connection
+from assistant.text.codes import codes_asked
 
 COSINE_DECIMALS = 6
 """float32 sums differ in the last bits with a vector's place in the matrix; rounded, equal texts tie."""
@@ -421,6 +429,8 @@ class LexicalReader:
 
     def __init__(self, folder: Path) -> None:
         self._analyzer = lexical_analyzer()
+        self._has_codes = folder.name.startswith(LEXICAL_PREFIX)
+        """Not in a folder of a release before, which answers until the writer has built another."""
         self._indexes: dict[LexicalLeg, tantivy.Index] = {}
         for leg in LEG_FIELDS:
             index = tantivy.Index.open(str(folder / leg))
@@ -455,12 +465,15 @@ class LexicalReader:
     def _term_queries(
         self, text: str, schema: tantivy.Schema, boosts: Mapping[str, float]
     ) -> list[tuple[Occur, Query]]:
-        """Return a query a term and field, which weighs as often as the text repeats the term."""
+        """Return a query a term and field, which weighs as often as the text repeats the term, and one a
+        code."""
         queries: list[tuple[Occur, Query]] = []
         for term, occurrences in Counter(self._analyzer.analyze(text)).most_common(MOST_QUERY_TERMS):
             for name, boost in boosts.items():
                 query = Query.term_query(schema, name, term, index_option="freq")
                 queries.append((Occur.Should, Query.boost_query(query, boost * occurrences)))
+        for code in codes_asked(text) if self._has_codes else ():
+            queries.append((Occur.Should, Query.term_query(schema, CODES, code, index_option="freq")))
         return queries
 
 

@@ -39,6 +39,7 @@ from assistant.stores.index import embedded_files as files
 from assistant.stores.index.embedded_files import read_versions
 from assistant.stores.index.rows import microseconds, visibility, whole_text
 from assistant.stores.sqlite_file import open_connection
+from assistant.text.codes import codes_in
 
 LexicalLeg = Literal["passages", "titles", "texts"]
 """Searches passages, titles with questions, or whole texts of documents."""
@@ -64,9 +65,12 @@ STOP_WORDS = (
     "they this to was will with"
 )
 """Lucene's ``EnglishAnalyzer.ENGLISH_STOP_WORDS_SET``, as the production engine has them."""
+CODES = "codes"
+"""The field with the codes of a row's texts, each one term. A field of its own, because more terms in another
+would change the scores of questions without a code."""
 ANALYZER = "english"
-LEXICAL_PREFIX = "lexical-2-"
-"""Begins the names of tantivy's folders: "lexical-2-9f86d081". Increase the number with each change of
+LEXICAL_PREFIX = "lexical-3-"
+"""Begins the names of tantivy's folders: "lexical-3-9f86d081". Increase the number with each change of
 ``lexical_schema`` or ``lexical_analyzer``: a folder with another number is then built again from SQLite."""
 PAGE_SIZE_BYTES = 8192
 """Holds five vectors of 384 numbers; a page of 4096 holds two and wastes a quarter."""
@@ -218,10 +222,12 @@ class IndexWriter:
 
 
 def lexical_schema(leg: LexicalLeg) -> tantivy.Schema:
-    """Return the fields of a leg: its texts, the fields of filters, and ``row``, by which hits are read."""
+    """Return the fields of a leg: its texts, their codes, the fields of filters, and ``row``, by which hits
+    are read."""
     builder = tantivy.SchemaBuilder()
     for name in LEG_FIELDS[leg]:
         builder.add_text_field(name, tokenizer_name=ANALYZER, index_option="freq")
+    builder.add_text_field(CODES, tokenizer_name="raw", index_option="freq")
     for name in ("document_id", "id_prefix", "source", "type", "visible_to"):
         builder.add_text_field(name, tokenizer_name="raw", index_option="basic")
     builder.add_integer_field("updated_at_us", indexed=True, fast=True)
@@ -284,6 +290,8 @@ class LexicalWriter:
         document = tantivy.Document()
         for name, text in texts.items():
             document.add_text(name, text)
+            for code in codes_in(text):
+                document.add_text(CODES, code)
         for name in ("document_id", "source", "type"):
             document.add_text(name, getattr(source, name))
         document.add_text("id_prefix", id_prefix_of(source.document_id))

@@ -29,6 +29,12 @@ LEG_WEIGHTS = {"lexical": 1.0, "vector": VECTOR_LEG_WEIGHT}
 """Weights of the legs that find passages."""
 HYBRID_WEIGHTS = {**LEG_WEIGHTS, "title": 1.0, "text": 1.0, "title_vector": 1.0}
 """In the order of the hybrid query's legs; a hybrid query takes at most five."""
+CODES, TEXT_CODES = "codes", "text_codes"
+"""Fields with the codes of a passage and of a whole text, each one term (``embedded_writer.CODES``)."""
+_CODE = {"type": "text", "analyzer": "whitespace", "index_options": "freqs"}
+_CODES = {CODES: _CODE, TEXT_CODES: _CODE}
+"""An index that an earlier release created gets these fields without a new version: its rows have codes once
+they are written again."""
 _STOP_WORDS = "_english_"
 """Lucene's ``ENGLISH_STOP_WORDS_SET``."""
 
@@ -114,7 +120,7 @@ def pipeline_body() -> dict[str, Any]:
 
 
 async def apply_schema(client: AsyncOpenSearch, *, alias: str, schema: PassageSchema) -> None:
-    """Create the pipeline, the version's index, and a missing alias. Safe to repeat.
+    """Create the pipeline, the version's index or its newer fields, and a missing alias. Safe to repeat.
 
     An alias of another version stays unchanged until ``swap_alias``. Raises SearchUnavailableError.
     """
@@ -125,6 +131,7 @@ async def apply_schema(client: AsyncOpenSearch, *, alias: str, schema: PassageSc
     _, meta = await _index_behind(client, index)
     if meta.get("alias") != alias:
         raise SearchUnavailableError(f"The index {index} exists and belongs to another alias.")
+    await call(client, f"PUT /{index}/_mapping", body={"properties": _CODES})
     if not await call(client, f"HEAD /_alias/{alias}"):
         await swap_alias(client, alias=alias, schema=schema)
 
@@ -240,6 +247,7 @@ def _properties(schema: PassageSchema) -> dict[str, Any]:
     }
     return {
         **dict.fromkeys((*FIELD_BOOSTS, "asked", "text"), text),
+        **_CODES,
         **dict.fromkeys(("vector", "title_vector"), vector),
         **dict.fromkeys(("row_id", "kind", "document_id", "source", "type", "visible_to"), keyword),
         **{name: {"type": "keyword", "index": False} for name in ("words", "abbreviations")},

@@ -35,9 +35,11 @@ from assistant.stores.index.opensearch_client import (
     stored_rows,
 )
 from assistant.stores.index.opensearch_schema import (
+    CODES,
     FIELD_BOOSTS,
     HYBRID_WEIGHTS,
     PIPELINE,
+    TEXT_CODES,
     OpenSearchIndexVersions,
     PassageSchema,
     read_info,
@@ -59,6 +61,7 @@ from assistant.stores.index.rows import (
     retrieved,
 )
 from assistant.text.caches import remember_texts
+from assistant.text.codes import codes_asked
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
@@ -211,6 +214,14 @@ def search_body(query: PassageQuery) -> dict[str, Any]:
     """
     depth = query.leg_size + TIE_MARGIN
     vector, text = list(query.vector), _shorten(query.text)
+    codes = " ".join(codes_asked(query.text))
+    words = {
+        "multi_match": {
+            "query": text,
+            "fields": [f"{name}^{boost}" for name, boost in FIELD_BOOSTS.items()],
+            "type": "most_fields",
+        }
+    }
     return row_columns("row_id", "kept", size=5 * depth) | {
         "script_fields": {
             PASSAGE_COSINE: _cosine_field("vector", vector),
@@ -221,22 +232,20 @@ def search_body(query: PassageQuery) -> dict[str, Any]:
                 "pagination_depth": depth,
                 "filter": {"bool": _filters(query)},
                 "queries": [
-                    {
-                        "multi_match": {
-                            "query": text,
-                            "fields": [f"{name}^{boost}" for name, boost in FIELD_BOOSTS.items()],
-                            "type": "most_fields",
-                            "_name": LEXICAL,
-                        }
-                    },
+                    _either(words, {"match": {CODES: codes}}, name=LEXICAL),
                     {"knn": {"vector": {"vector": vector, "k": depth}}},
                     {"match": {"asked": {"query": text, "_name": TITLE}}},
-                    {"match": {"text": {"query": text, "_name": TEXT}}},
+                    _either({"match": {"text": text}}, {"match": {TEXT_CODES: codes}}, name=TEXT),
                     {"knn": {"title_vector": {"vector": vector, "k": depth}}},
                 ],
             }
         },
     }
+
+
+def _either(*queries: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a query for the rows that one of these finds at least, also where the domain adds a filter."""
+    return {"bool": {"should": queries, "minimum_should_match": 1, "_name": name}}
 
 
 def _cosine_field(field: str, question: list[float]) -> dict[str, Any]:

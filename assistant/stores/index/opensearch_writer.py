@@ -53,6 +53,7 @@ from assistant.stores.index.rows import (
     visibility,
     whole_text,
 )
+from assistant.text.codes import codes_in
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
@@ -99,8 +100,10 @@ def rows_of(document: IndexedDocument, *, indexed_at: datetime) -> Iterator[Row]
         row = _row("title", f"{card.document_id}#title{ordinal}", ordinal, card, indexed_at)
         row.update(asked=text, title_vector=vector, leads=ordinal == 0)
         if ordinal == 0:
+            whole = whole_text(passage for passage, _ in document.passages)
             row.update(
-                text=whole_text(passage for passage, _ in document.passages),
+                text=whole,
+                text_codes=_codes(whole),
                 words=card.words,
                 abbreviations=[DEFINES.join(pair) for pair in card.abbreviations],
                 card=_compress(card_values(card)),
@@ -115,10 +118,16 @@ def passage_row(passage: Passage, vector: Sequence[float], *, indexed_at: dateti
         title=passage.title,
         heading=passage.heading,
         body=passage.text,
+        codes=_codes(passage.title, passage.heading, passage.text),
         kept=_compress(passage_values(passage)),
         vector=vector,
     )
     return row
+
+
+def _codes(*texts: str) -> str:
+    """Return the codes of texts as the columns of codes have them: a blank between two."""
+    return " ".join(code for text in texts for code in codes_in(text))
 
 
 def passage_of(column: str) -> Passage:

@@ -15,11 +15,14 @@ from assistant.domain.documents import IndexModel, SearchFilters
 from assistant.domain.errors import SearchUnavailableError
 from assistant.stores.index.opensearch_client import call, open_opensearch
 from assistant.stores.index.opensearch_schema import (
+    CODES,
     HYBRID_WEIGHTS,
     PIPELINE,
+    TEXT_CODES,
     PassageSchema,
     apply_schema,
     index_body,
+    pipeline_body,
     swap_alias,
     versions_of,
 )
@@ -188,4 +191,19 @@ async def test_a_local_worker_moves_readers_away_from_an_index_of_another_format
     worker = index_of(client, alias)
     assert (await worker.info()).document_count == 0
     await worker.replace_documents(documents_of((passage("new"), EAST)))
+    assert await found(client, alias) == ["new#0"]
+
+
+async def test_an_index_of_a_release_before_answers_and_gets_the_fields_of_codes(
+    client: AsyncOpenSearch, alias: str
+) -> None:
+    older = index_body(SCHEMA, alias=alias)
+    for name in (CODES, TEXT_CODES):
+        del older["mappings"]["properties"][name]
+    await call(client, f"PUT /_search/pipeline/{PIPELINE}", body=pipeline_body())
+    await call(client, f"PUT /{SCHEMA.index_name(alias)}", body=older, timeout_s=30.0)
+    await call(client, f"PUT /{SCHEMA.index_name(alias)}/_alias/{alias}", timeout_s=30.0)
+    assert await found(client, alias, "QX-1417") == []
+    await apply_schema(client, alias=alias, schema=SCHEMA)
+    await index_of(client, alias).replace_documents(documents_of((passage("new", text="QX-1417."), EAST)))
     assert await found(client, alias) == ["new#0"]

@@ -94,6 +94,23 @@ def named(question: str, content: str) -> list[str]:
     return [row.unit.text for row in rows_about(units, asked, stems=scorer.stems) if row.is_most]
 
 
+ROOMS = "| Place | Opens |\n| --- | --- |\n| Room 1 | 7 |\n| Room 12 | 8 |\n| Room 30 | 9 |"
+
+
+@pytest.mark.parametrize(
+    ("question", "row"),
+    [
+        ("When does room 12 open?", "Place: Room 12; Opens: 8"),
+        ("When do you open for 12 visitors?", None),
+        ("I have 30 visitors", None),
+    ],
+)
+def test_a_first_cell_names_its_row_by_what_differs_where_the_question_has_all_of_it(
+    question: str, row: str | None
+) -> None:
+    assert named(question, ROOMS) == ([row] if row else [])
+
+
 DRUGS = "| Drug | Price |\n| --- | --- |\n| Ibuprofen | $5 |\n| Prednisolone | $8 |\n| Tramadol | $9 |"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answer.vocabulary import Vocabulary, codes_in
+from assistant.answer.vocabulary import Vocabulary
 from assistant.domain.documents import KnownWords
 from assistant.text.language import language
 
@@ -69,11 +69,3 @@ def test_rare_words_and_codes_weigh_more_than_common_words_and_the_caller_s_numb
 ) -> None:
     one, other = vocabulary().terms(f"{light} {heavy}")
     assert one.weight < other.weight
-
-
-@pytest.mark.parametrize(
-    ("text", "codes"),
-    [("Reject 079 or A5", {"79", "a5"}), ("It is 7.5", {"7", "5"}), ("none", set[str]()), ("00", {"0"})],
-)
-def test_every_token_with_a_digit_may_be_a_code(text: str, codes: set[str]) -> None:
-    assert codes_in(text) == codes

@@ -17,6 +17,7 @@ from assistant.domain.clock import SystemClock
 from assistant.domain.documents import IndexedDocument, SourceIds, Span, Unit, UnitKind
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError, SearchUnavailableError
 from assistant.stores.index import embedded_files as index_files
+from assistant.stores.index import embedded_writer
 from assistant.stores.index.embedded import EmbeddedPassageIndex
 from assistant.stores.index.embedded_files import index_version
 from assistant.stores.index.embedded_reader import IndexReader, IndexView
@@ -243,6 +244,23 @@ async def test_postings_of_another_schema_are_built_again(tmp_path: Path) -> Non
     assert built.name.startswith(LEXICAL_PREFIX)
     found = await again.search(query("wait", ids=SourceIds("wiki:")))
     assert [hit.lexical_score is None for hit in found.hits] == [False]
+    await again.close()
+
+
+async def test_postings_without_codes_answer_until_others_are_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_writer, "CODES", "another field")
+    monkeypatch.setattr(embedded_writer, "LEXICAL_PREFIX", "lexical-2-")
+    opened, asked = IndexFolder(tmp_path), query("QX-1417")
+    await opened.put((passage("first", text="Wait for QX-1417."), EAST))
+    [before] = [hit.lexical_score or 0.0 for hit in (await opened.search(asked)).hits]
+    await opened.close()
+    monkeypatch.undo()
+    again = IndexFolder(tmp_path)
+    await again.index.info()
+    [after] = [hit.lexical_score or 0.0 for hit in (await again.search(asked)).hits]
+    assert after > before > 0.0
     await again.close()
 
 

@@ -31,7 +31,7 @@ def test_one_filter_stands_over_all_legs() -> None:
         {"terms": {"document_id": ["a"]}},
         {"range": {"updated_at_us": {"gt": int(NOON.timestamp()) * 1_000_000}}},
     ]
-    assert [next(iter(leg)) for leg in hybrid["queries"]] == ["multi_match", "knn", "match", "match", "knn"]
+    assert [next(iter(leg)) for leg in hybrid["queries"]] == ["bool", "knn", "match", "bool", "knn"]
 
 
 def test_a_long_question_keeps_its_most_frequent_words() -> None:
@@ -49,9 +49,9 @@ def matched_words(body: dict[str, Any]) -> list[str]:
     """Return the words that each leg of words is given."""
     lexical, _, title, text, _ = body["query"]["hybrid"]["queries"]
     return [
-        lexical["multi_match"]["query"],
+        lexical["bool"]["should"][0]["multi_match"]["query"],
         title["match"]["asked"]["query"],
-        text["match"]["text"]["query"],
+        text["bool"]["should"][0]["match"]["text"],
     ]
 
 
