@@ -33,7 +33,7 @@ import structlog
 from opentelemetry.trace import SpanKind
 
 from assistant.answer.adaptations import Adaptations
-from assistant.answer.call import AnswerCall, Result, call_within
+from assistant.answer.call import AnswerCall, Loaded, Result, call_within
 from assistant.answer.message import PartQuery
 from assistant.answer.offers import Cite, Named, Offered
 from assistant.answer.route import Routing, SourceScores, route, spread_out
@@ -52,6 +52,7 @@ from assistant.answer.scores import (
     shipped_weights,
 )
 from assistant.answer.services import TenantServices
+from assistant.answer.vocabulary import FIRST_WAIT_S, FRESH_FOR_S
 from assistant.domain.answers import GateDecision
 from assistant.domain.clock import Circuit, Deadline
 from assistant.domain.documents import (
@@ -63,7 +64,9 @@ from assistant.domain.documents import (
     StoredDocument,
 )
 from assistant.domain.errors import SearchUnavailableError
+from assistant.stores.documents import read_editions
 from assistant.tenant.tenant import SourceEntry, SourceKind, TenantConfig
+from assistant.text.editions import Editions, EditionsAsked
 
 FAILURES_TO_OPEN = 3
 """Failures in a row after which a source is left out unasked for a while."""
@@ -133,9 +136,11 @@ class SourceSearch:
             source.name: Circuit(clock=services.clock, failures=FAILURES_TO_OPEN) for source in self.sources
         }
 
-    async def run(self, text: str, *, vector: Sequence[float], call: AnswerCall) -> AskedSources:
+    async def run(
+        self, text: str, *, vector: Sequence[float], call: AnswerCall, without: frozenset[str] = frozenset()
+    ) -> AskedSources:
         """Return what the index has for a text and its vector: by one search, or by one for each source where
-        the tenant has several of documents.
+        the tenant has several of documents. ``without``: ids of documents that are left out.
 
         Raises SearchUnavailableError when none answered, DeadlineExceededError.
         """
@@ -147,6 +152,7 @@ class SourceSearch:
             labels=call.labels,
             leg_size=max(settings.leg_size, settings.passages),
             size=settings.passages,
+            without=without,
         )
         with call.steps.step(
             "search",
@@ -385,7 +391,9 @@ class FindDocuments:
         self._cosines = CosineScale.of(tenant.embedding)
         self._ranker = shipped_weights("ranker")
         self._least_cosine = tenant.gate.model_cosine
-        self._entries, self._clock = tenant.sources, services.clock
+        self._entries, self._clock, self._today = tenant.sources, services.clock, services.today
+        read = partial(read_editions, services.documents.states)
+        self._editions = Loaded(read, clock=self._clock, failure="editions_late", fresh_for_s=FRESH_FOR_S)
 
     async def run(self, queries: Sequence[PartQuery], call: AnswerCall) -> tuple[Finding, ...]:
         """Search for all questions at once, rank by the index, read the best documents, and rank these by
@@ -401,10 +409,13 @@ class FindDocuments:
         vocabulary = self._adaptations.now.vocabulary
         searched, named, offered = query.question, None, tuple[Offered, ...]()
         asked = AskedSources(Retrieved(passages=(), best_cosine=0.0, index_version=""), {})
+        now = self._clock.now()
+        editions = await self._editions.get(within_s=FIRST_WAIT_S) or Editions()
+        over = EditionsAsked(editions, query.question, self._today(now) or now.date())
         if query.is_searched:
             named = self._adaptations.named(query.question, known=query.known)
             searched = vocabulary.expand(query.question, known=query.known)
-            asked = await self._sources.run(searched, vector=query.vector, call=call)
+            asked = await self._sources.run(searched, vector=query.vector, call=call, without=over.left_out)
             offered = () if query.leans else await self._offered(query, call)
         retrieved = self._cosines.retrieved(asked.retrieved)
         with call.steps.step("rank"):
@@ -422,7 +433,7 @@ class FindDocuments:
         if asked_terms.codes:
             hits = nlargest(_READ_BY_WORDS, retrieved.hits, key=lambda hit: hit.lexical_score or 0.0)
             document_ids = list(dict.fromkeys((*document_ids, *(hit.document_id for hit in hits))))
-        documents = await self._sources.read(document_ids, call)
+        documents = over.told(await self._sources.read(document_ids, call), labels=call.labels)
         finding = Finding(
             query=query,
             searched=searched,
@@ -538,10 +549,13 @@ def _behind(front: Sequence[RankedDocument], others: Sequence[RankedDocument]) -
 def _named_first(
     order: Sequence[RankedDocument], documents: Mapping[str, StoredDocument], named: Named | None
 ) -> tuple[RankedDocument, ...]:
-    """Return the documents about what the question names, and nothing else, before all others."""
-    if named is None:
-        return tuple(order)
-    subjects = {document_id for document_id, document in documents.items() if named.are_subject_of(document)}
+    """Return the documents about what the question names, and nothing else, and the editions that it asks
+    for, before all others."""
+    subjects = {
+        document_id
+        for document_id, document in documents.items()
+        if document.card.is_asked_for or (named is not None and named.are_subject_of(document))
+    }
     return tuple(_move_to_front(order, subjects))
 
 

@@ -90,7 +90,8 @@ class PromptDocument:
     @cached_property
     def text(self) -> str:
         card = self.document.card
-        return document_text(self.n, card.title, self.units, in_force=card.effective_date)
+        in_force = card.not_in_force or card.effective_date
+        return document_text(self.n, card.title, self.units, in_force=in_force)
 
     @property
     def unit_texts(self) -> tuple[str, ...]:
@@ -386,7 +387,7 @@ def _best_sections(document: StoredDocument, scores: Mapping[str, float]) -> lis
     return [units for _, units in sorted(sections, key=lambda pair: (-pair[0], pair[1][0].ordinal))]
 
 
-def document_text(n: int, title: str, units: Sequence[Unit], *, in_force: date | None = None) -> str:
+def document_text(n: int, title: str, units: Sequence[Unit], *, in_force: date | str | None = None) -> str:
     """Return a document between delimiters that its text cannot close, a numbered line for each unit::
 
     <document 2>
@@ -395,10 +396,12 @@ def document_text(n: int, title: str, units: Sequence[Unit], *, in_force: date |
     ## By mail
     [2.1] Mail order refills are payable on day 68.
     </document>
+
+    ``in_force``: from when it is in force, or a line that says that it is not.
     """
     lines = [f"<document {n}>", f"Title: {quoted(title)}"]
     if in_force is not None:
-        lines.append(f"In force from {in_force}")
+        lines.append(in_force if isinstance(in_force, str) else f"In force from {in_force}")
     heading = ""
     for number, unit in enumerate(units, start=1):
         if unit.heading != heading:

@@ -555,11 +555,11 @@ class ChooseSection:
         of them is about something else.
         """
         shown, scorer = section.ordinals, self._by_units.scorer
-        rows = [row for row in named if row.unit.ordinal in shown]
+        rows = [row for row in named if row.unit.ordinal in shown and not section.document.card.not_in_force]
         above = scorer.stems("\n".join((section.document.card.title, *(row.unit.heading for row in rows))))
         topics = [term.forms for term in finding.asked.terms if term.forms & above]
         differ: list[Section] = []
-        for other in others if rows else ():
+        for other in (each for each in others if rows and not each.card.not_in_force):
             units, other_rows = finding.scored[other.card.document_id], self._by_units.rows(other, finding)
             stems = scorer.stems_of(other, units)
             if (contrary := differing(rows, other_rows)) and all(forms & stems for forms in topics):
@@ -928,8 +928,10 @@ class MakeQuote:
     def _section_blocks(
         self, section: Section, part: PartQuote, composing: _Composing, *, opening: str = ""
     ) -> list[QuotedBlock]:
-        """Return the units of a section that is shown for a question."""
-        asked = part.finding.asked.stems
+        """Return the units of a section that is shown for a question, below a line that says so where its
+        document is not in force."""
+        asked, note = part.finding.asked.stems, section.document.card.not_in_force
+        opening += f"**{inert(note)}**\n\n" if note else ""
         return section_blocks(
             section,
             composing.numbers.citing(part.finding),

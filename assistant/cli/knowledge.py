@@ -31,7 +31,7 @@ from assistant.domain.documents import (
 )
 from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
 from assistant.option import installed, joined
-from assistant.stores.documents import STATES
+from assistant.stores.documents import STATES, read_editions
 from assistant.terminal.loading import (
     CHECKED,
     SHOWN_NAMES,
@@ -212,7 +212,8 @@ def list_(
         while after is not None:
             page, after = await listing.page(wanted, states=states, after=after, limit=_PAGE)
             statuses += page
-        return statuses, await listing.counts(wanted)
+        editions, today = await read_editions(stores.knowledge.states), datetime.now(UTC).date()
+        return [editions.noted(status, today) for status in statuses], await listing.counts(wanted)
 
     statuses, counts = options.with_stores(tenant, read)
     if options.writes({"documents": statuses, "counts": {**counts}}):
@@ -371,8 +372,11 @@ def _states(names: Sequence[str]) -> list[DocumentState]:
 
 
 def _cells(status: DocumentStatus) -> tuple[str | Text, ...]:
-    """Return a row of ``list``: id, source, state, age, title; a failure's reason below the title."""
+    """Return a row of ``list``: id, source, state, age, title; below the title whether it is in force, and a
+    failure's reason."""
     title = plain(status.title)
+    if status.in_force_note:
+        title.append_text(plain(f"\n{status.in_force_note}", style="yellow"))
     if status.failure_reason:
         title.append_text(plain(f"\n{status.failure_reason}", style="red"))
     state = Text(status.state.value, style=_STYLES.get(status.state, ""))

@@ -25,6 +25,7 @@ from assistant.documents.parsing.markdown import first_heading
 from assistant.documents.parsing.render import words_in
 from assistant.domain.documents import ItemFacts
 from assistant.domain.errors import DocumentInvalidError, TooLargeError
+from assistant.text.editions import says_in_force
 
 _LONGEST_TITLE = 1000
 """Characters of ``Document.title``; a question may be longer."""
@@ -236,7 +237,11 @@ def _line_item(origin: str, fields: Mapping[str, object]) -> files.SourceItem:
     is_text = "answer" not in fields and not {"text", "markdown"}.isdisjoint(fields)
     body = _text_body(fields) if is_text else _answer_body(fields)
     shared = _shared_fields(fields) | _item_field(front_matter.item_of(fields))
-    metadata = {key: tuple(front_matter.texts_below(fields[key])) for key in _UNSHOWN_KEYS if key in fields}
+    unshown = {key: fields[key] for key in _UNSHOWN_KEYS if key in fields}
+    if isinstance(nested := fields.get("metadata"), Mapping):
+        fields_of_metadata = cast(Mapping[str, object], nested)
+        unshown |= {key: value for key, value in fields_of_metadata.items() if says_in_force(key)}
+    metadata = {key: tuple(front_matter.texts_below(value)) for key, value in unshown.items()}
     item = files.as_item(origin, {"document_id": own_id, **body, **shared}, metadata=metadata)
     return with_losses(item) if is_text and isinstance(item, files.SourceDocument) else item
 

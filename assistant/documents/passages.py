@@ -395,6 +395,7 @@ def build_card(
         words=distinct_words("\n".join((document.title, *document.questions, parsed.text))),
         item=document.item,
         banner=parsed.banner,
+        in_force=document.in_force,
     )
 
 

@@ -33,6 +33,7 @@ from assistant.domain.identity import Identity
 from assistant.domain.paths import check_scripts, folder_of
 from assistant.stores.documents import StoredStates
 from assistant.tenant.tenant import SourceEntry, TenantConfig
+from assistant.text.editions import read_in_force
 
 LONGEST_ID = 256
 """Characters of a tenant-wide id."""
@@ -118,7 +119,8 @@ class KnowledgeSource:
         return document_id
 
     def as_tenant_document(self, item: SourceDocument) -> Document:
-        """Return a document under its tenant-wide id, with its effective labels, without template tags.
+        """Return a document under its tenant-wide id, with its effective labels and what says when it is in
+        force, without template tags.
 
         Raises DocumentInvalidError for a label outside the vocabulary, labels elsewhere than the source's
         ``access`` says, a text of tags only, and a file of which too much is missing.
@@ -128,19 +130,22 @@ class KnowledgeSource:
         properties = {} if document.item is None else document.item.properties
         self._refuse_labels_elsewhere(item.metadata | {name: (text,) for name, text in properties.items()})
         self.check_labels(document.labels)
-        labels = self._labels(document, path=file_of(item.origin) or "")
+        path = file_of(item.origin) or ""
+        labels = self._labels(document, path=path)
         title, content = document.title, document.content
         if document.media_type != "text/plain":
             title = _TAG.sub(self._text_for_tag, title).strip() or title
             content = _TAG.sub(self._text_for_tag, content)
         if not content.strip():
             raise DocumentInvalidError("there is no text in it")
+        in_force = document.in_force or read_in_force(item.metadata, path=path, title=title, content=content)
         return document.model_copy(
             update={
                 "document_id": self.document_id(document.document_id),
                 "labels": tuple(sorted(set(labels))),
                 "title": title,
                 "content": content,
+                "in_force": in_force,
             }
         )
 

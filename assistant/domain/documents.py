@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import orjson
 from pydantic import AwareDatetime, Field, StringConstraints
 
+from assistant.domain.in_force import InForce
 from assistant.domain.public import PublicModel
 
 DocumentId = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\s/?#\x00-\x1f]+$")]
@@ -102,13 +103,15 @@ class Document(PublicModel):
     """The file of another format that it was made from; ignored in requests. Omitted when absent."""
     review_after: date | None = Field(default=None, exclude_if=lambda day: day is None)
     """The day on which its owner must look at it again. Omitted when absent, as ``item``."""
+    in_force: InForce | None = Field(default=None, exclude_if=lambda in_force: in_force is None)
+    """What its file says about when it is in force. Omitted when absent, as ``item``."""
 
     def content_hash(self, *, reading: int = READER_VERSION) -> str:
         """Return the SHA-256 (hex) over all fields and ``reading``, the version of the parsers: an unchanged
         document that the same parsers read has the same hash.
 
-        Absent ``questions``, ``item``, ``original`` and ``review_after`` are left out, and so is version 0,
-        that of releases which had no version: hashes that are stored stay valid.
+        Absent ``questions``, ``item``, ``original``, ``review_after`` and ``in_force`` are left out, and so
+        is version 0, that of releases which had no version: hashes that are stored stay valid.
         """
         fields = self.model_dump(mode="json", exclude=None if self.questions else {"questions"})
         fields |= {"reading": reading} if reading else {}
@@ -186,6 +189,11 @@ class DocumentStatus(PublicModel):
     """Until another person releases it: who brought it. Omitted when nobody has to."""
     review_after: date | None = Field(default=None, exclude_if=lambda day: day is None)
     """The day on which its owner must look at it again. Omitted when absent."""
+    in_force: InForce | None = Field(default=None, exclude_if=lambda in_force: in_force is None)
+    """What its file says about when it is in force. Omitted when absent."""
+    in_force_note: str = Field(default="", exclude_if=lambda note: not note)
+    """For its owner: when it begins, ends or was replaced, and which document it may contradict. Filled in
+    when a list is served, never stored."""
     tried_alone: int = Field(default=0, exclude_if=lambda tries: tries == 0)
     """How often a worker began the newest content alone and did not finish it. Omitted when 0, so that an
     older release can read the row."""
@@ -373,6 +381,12 @@ class DocumentCard:
     """None also in indexes of releases without items."""
     banner: str = ""
     """As of ``ParsedDocument``: it stands beside each quote of the document."""
+    in_force: InForce | None = None
+    not_in_force: str = ""
+    """Why it is not in force on the day of a question, which asks for it all the same; the first line of what
+    is quoted. Set when it is found, never stored."""
+    is_asked_for: bool = False
+    """Whether the question names this edition by a date, a version or "the old"; set as ``not_in_force``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,6 +450,8 @@ class PassageQuery:
     """Most passages after fusion."""
     ids: SourceIds | None = None
     """Searches one source; None: all."""
+    without: frozenset[str] = frozenset()
+    """Ids of documents that are left out."""
 
 
 @dataclass(frozen=True, slots=True)

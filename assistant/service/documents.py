@@ -7,10 +7,12 @@ and the history, posts it, and shows the text of the response. So no log has any
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -64,10 +66,13 @@ from assistant.service.identity import Caller, ServiceOf, TenantOf, caller_with,
 from assistant.service.opened import ServedTenant
 from assistant.service.streams import DOCUMENT_LIMIT_BYTES, json_body, parse_body, read_body, stores_within
 from assistant.stores.desk import Contents
-from assistant.stores.documents import StoredContent
+from assistant.stores.documents import StoredContent, read_editions
+from assistant.text.editions import Editions
 
 _STORES_TIMEOUT_S = 6.0
 """Limit of one request. The adapters' own timeouts are the worker's, a minute: too long for a caller."""
+_EDITIONS_LIMIT_S = 2.0
+"""Of that, for reading the states of all documents, to tell which replace others."""
 _WHOLE_SOURCE_TIMEOUT_S = 60.0
 """A second withdraws some hundred documents; a repeat goes on."""
 AUDIT_SPAN = timedelta(days=30)
@@ -132,8 +137,12 @@ async def list_documents(
     async with _stores_within():
         page, more = await listing.page(writable, states=state or (), find=find, after=after, limit=limit)
         shown = [status for status in page if await documents.may_decide_on(status, labels=caller.labels)]
+        editions, today = Editions(), tenant.answering.clock.now().date()
+        with suppress(TimeoutError):  # the list then has what each document says itself
+            async with asyncio.timeout(_EDITIONS_LIMIT_S):
+                editions = await read_editions(tenant.knowledge.states)
         return wire.DocumentPage(
-            documents=tuple(shown),
+            documents=tuple(editions.noted(status, today, labels=caller.labels) for status in shown),
             next_after=more,
             counts=dict(await listing.counts(writable)),
             loading=(await tenant.first_loads.look(KnowledgeSources(writable))).loading,

@@ -23,7 +23,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from assistant.domain.clock import Clock, Deadline, SystemClock, back_off_s
 from assistant.domain.documents import (
+    HELD_STATES,
     ORIGINAL_PART_BYTES,
+    WAITING_STATES,
     Document,
     DocumentState,
     DocumentStatus,
@@ -33,10 +35,11 @@ from assistant.domain.documents import (
 from assistant.domain.errors import DependencyError, DocumentInvalidError, TooLargeError
 from assistant.process.settings import StoreSettings
 from assistant.stores.blobs import Blobs, DamagedBlobError
-from assistant.stores.ports import IngestionQueue
+from assistant.stores.ports import IngestionQueue, LiveDocuments
 from assistant.stores.store import BlobsOf, LockOf, QueueOf, Store, TableOf
 from assistant.stores.table import ABSENT, LAST, LOWEST, Condition, Item, Key, Range, Table, equal, keyed
 from assistant.tenant import deployed_names
+from assistant.text.editions import Editions
 
 _log = structlog.get_logger(__name__)
 
@@ -194,6 +197,16 @@ QUEUE = QueueOf("documents", "ingestion_queue_url")
 BULK_QUEUE = QueueOf("documents", "bulk_queue_url")
 WITHDRAWALS = QueueOf("withdrawals", "withdrawals_queue_url")
 """Ids to remove from the index. A queue of its own, so that no backlog of documents delays it."""
+
+
+async def read_editions(states: LiveDocuments) -> Editions:
+    """Return the editions among the documents that answer. Reads all states, in pages; raises
+    DependencyError."""
+    read: list[DocumentStatus] = []
+    wanted = (*HELD_STATES, *WAITING_STATES)
+    while page := await states.list(states=wanted, after=read[-1].document_id if read else None, limit=1000):
+        read += page
+    return await asyncio.to_thread(Editions.of, [status for status in read if status.live_content_hash])
 
 
 class StoredStates:

@@ -449,6 +449,8 @@ def print_sources(
         shown.stylize(Style(link=link), width + 4)
         about = f"  {first.document_id}{_effective(first.effective_date)}"
         terminal.out.print(shown.append_text(plain(about, style="dim")))
+        if first.banner:
+            terminal.show(f"{'':{width + 4}}{first.banner}", "yellow")
         if len(link) <= _LONGEST_LINK:
             terminal.show(f"{'':{width + 4}}{link}", "dim")
 

@@ -38,6 +38,7 @@ from assistant.tenant.deployment import ReachTable
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.local import LocalRuntime, has_knowledge, local_runtime
 from assistant.terminal.terminal import GlobalOptions, Terminal
+from assistant.text.editions import says_in_force
 from assistant.text.markup import Tag, tags_in
 
 _WRITER = "assistant knowledge"
@@ -182,7 +183,7 @@ class FileReading:
                 is_line = file_of(item.origin) != item.origin  # "faq.jsonl:12"
                 # Unknown keys of a line are refused elsewhere, and the head of an HTML page is for browsers.
                 if item.document.media_type != "text/html" and not is_line:
-                    self.unread_keys.update(list(item.metadata))
+                    self.unread_keys.update(key for key in item.metadata if not says_in_force(key))
             own_id = item.document.document_id if isinstance(item, SourceDocument) else item.own_id
             if own_id is not None:
                 self.ids.add(folder.source.id_prefix + own_id)

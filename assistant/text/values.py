@@ -8,7 +8,7 @@ sentence.
 from __future__ import annotations
 
 import re
-from calendar import day_abbr, month_abbr, month_name
+from calendar import day_abbr, month_abbr, month_name, monthrange
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -49,6 +49,19 @@ _DATES_WITH_YEAR = (
     re.compile(r"(?<![\w/.-])(?P<month>\d\d?)/(?P<day>\d\d?)(?:/(?P<year>\d{4}|\d\d))?(?![\w/-]|\.\d)"),
 )
 """Dates for counting days: as ``_DATES``, with the year where there is one."""
+_SPANS = (
+    *_DATES_WITH_YEAR,
+    re.compile(r"\b(?P<day>\d\d?)\.\s?(?P<month>\d\d?)\.\s?(?P<year>\d{4})\b"),
+    re.compile(r"\b(?P<year>20\d\d)(?P<month>0[1-9]|1[0-2])(?P<day>[0-3]\d)\b"),
+    re.compile(r"\b(?P<year>20\d\d)[-/](?P<month>0[1-9]|1[0-2])\b"),
+    re.compile(rf"\b(?P<month>{_MONTH})\.?,? (?P<year>\d{{4}})\b"),
+    re.compile(rf"\b(?:from|in|since|until|till|before|after|by) (?P<month>{_MONTH})\b(?! \d)"),
+    re.compile(r"\b(?:fy ?)?(?P<year>(?:19|20)\d\d)\b(?:[-/]\d\d(?:\d\d)?\b)?"),
+)
+"""Days, months and years, in folded text: "11/27/2026", "27.11.2026", "20261127", "2026-11", "november 2026",
+"from november", "fy2026", "2026-27"."""
+Span = tuple[date, date]
+"""The first and the last day of a day, a month or a year."""
 MOST_DAYS = 400
 """Most days to or from a date that are counted: a birthday is farther away."""
 _AGO = re.compile(r"(?<![\w-])[\w-]{1,20} (?:day|week)s? ago\b")
@@ -209,6 +222,34 @@ def _dates_in(folded: str, *, today: date) -> Iterator[tuple[re.Match[str], list
         coming = [day for day in near if day > today and not (side and side["past"])][:1]
         if today not in near and (past or coming):
             yield match, past + coming
+
+
+def spans_in(text: str, *, today: date | None = None) -> tuple[list[Span], str]:
+    """Return the days, months and years of a text, and the text without them, folded. One without a year is
+    a coming one; without ``today`` it is none."""
+    spans, folded = list[Span](), fold(text)
+    if today is not None:
+        folded = folded.replace("next year", str(today.year + 1)).replace("last year", str(today.year - 1))
+    for pattern in _SPANS:
+        matches = list(pattern.finditer(folded))
+        found = [span for match in matches for span in _spans_of(match, today=today)]
+        spans, folded = spans + found, pattern.sub(" ", folded) if found else folded
+    return spans, folded
+
+
+def _spans_of(match: re.Match[str], *, today: date | None) -> Iterator[Span]:
+    """Yield what a match of ``_SPANS`` may be: of its year, else what comes this year or the next."""
+    parts = {name: text or "" for name, text in match.groupdict().items()}
+    numbers = (_MONTHS.get(parts.get(name, ""), parts.get(name) or 0) for name in ("month", "day", "year"))
+    month, day, year = map(int, numbers)
+    month, day = (day, month) if month > 12 else (month, day)
+    is_number = parts.get("month", "").isdecimal()  # "24/7" is no date
+    coming = () if today is None or is_number else (today.year, today.year + 1)
+    for each in [year + 2000 * (year < 100)] if year else coming:
+        with suppress(ValueError):
+            last = date(each, month or 12, day or monthrange(each, month or 12)[1])
+            if year or today is None or last >= today:
+                yield date(each, month or 1, day or 1), last
 
 
 def _is_about(line: str, match: re.Match[str], *, language: Language) -> bool:

@@ -23,6 +23,7 @@ from assistant.domain.documents import (
     Span,
     Unit,
 )
+from assistant.domain.in_force import InForce
 from assistant.stores.events import Claim
 from assistant.stores.uploads import Upload
 
@@ -115,6 +116,7 @@ def card_of(
     abbreviations: Sequence[tuple[str, str]] = (),
     item: ItemFacts | None = None,
     banner: str = "",
+    in_force: InForce | None = None,
 ) -> DocumentCard:
     """Return the card of the document that the passage is of."""
     return DocumentCard(
@@ -133,6 +135,7 @@ def card_of(
         item=item,
         words=tuple(words),
         banner=banner,
+        in_force=in_force,
     )
 
 
@@ -144,6 +147,7 @@ def indexed(
     abbreviations: Sequence[tuple[str, str]] = (),
     item: ItemFacts | None = None,
     banner: str = "",
+    in_force: InForce | None = None,
 ) -> IndexedDocument:
     """Return one document; its title has the vector of its first passage unless another is given."""
     questions = questions or {}
@@ -156,6 +160,7 @@ def indexed(
             abbreviations=abbreviations,
             item=item,
             banner=banner,
+            in_force=in_force,
         ),
         title_vectors=[title_vector or vector, *questions.values()],
         passages=passages,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -64,6 +65,19 @@ async def test_filters_come_before_the_best_are_chosen(twin: Twin) -> None:
         ("wanted", 1, 1)
     ]
     assert found.best_cosine == pytest.approx(0.707107, abs=1e-5)
+
+
+async def test_both_legs_leave_out_documents(twin: Twin) -> None:
+    await put(twin, *((entry, EAST) for entry in FILTERED))
+    asked = replace(query("procedure: wait until day"), without=frozenset({"wiki", "unknown"}))
+    assert_documents(await search(twin, asked), {"procedure", "help"})
+
+
+async def test_leaving_out_comes_before_the_best_are_chosen(twin: Twin) -> None:
+    crowd = [(passage(f"crowd{number}", text="refill refill refill"), EAST) for number in range(30)]
+    await put(twin, *crowd, (passage("wanted", text="refill later"), between(EAST, UP, share=0.5)))
+    without = frozenset(entry.document_id for entry, _ in crowd)
+    assert await found_ids(twin, replace(query("refill", leg_size=3), without=without)) == ["wanted"]
 
 
 LABELLED = (

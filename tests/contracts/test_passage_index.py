@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import date
 from decimal import Decimal
 
 import pytest
@@ -24,6 +25,7 @@ from assistant.domain.documents import (
     UnitKind,
 )
 from assistant.domain.errors import ConfigurationError, DeadlineExceededError, SearchUnavailableError
+from assistant.domain.in_force import InForce
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.samples import EAST, NORTH, UP, between, card_of, indexed, passage, query
@@ -429,6 +431,7 @@ async def test_read_documents_gives_all_passages_in_order_with_units_and_card(tw
         abbreviations=[("pa", "prior authorization")],
         item=ItemFacts(item_id="k2", price=Decimal("49.90"), properties={"Power": "2 kW"}, rating=4.5),
         banner="DRAFT",
+        in_force=InForce(until=date(2026, 12, 31), never="draft: true", words=(1, 2)),
     )
     await twin.index.replace_documents([written, indexed((passage("other"), NORTH))])
     read = await twin.search.read_documents(

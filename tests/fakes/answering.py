@@ -245,6 +245,7 @@ def _lets_through(query: PassageQuery, passage: Passage) -> bool:
     filters = query.filters
     return (
         _may_see(query.labels, passage.labels)
+        and passage.document_id not in query.without
         and (query.ids is None or id_prefix_of(passage.document_id) == query.ids.prefix)
         and (not filters.source or passage.source in filters.source)
         and (not filters.type or passage.type in filters.type)
@@ -572,9 +573,14 @@ def document(
         labels=labels,
         questions=questions,
     )
+    return indexed(made, passage_tokens=passage_tokens)
+
+
+def indexed(made: Document, *, passage_tokens: int = PASSAGE_TOKENS) -> StoredDocument:
+    """Return a document as the worker indexes it."""
     parsed = parse_document(made)
     cutter = PassageCutter(_word_counts(), max_tokens=passage_tokens, language=language("en"))
-    written = {"content_hash": f"hash-of-{document_id}", "updated_at": UPDATED_AT}
+    written = {"content_hash": f"hash-of-{made.document_id}", "updated_at": UPDATED_AT}
     return StoredDocument(
         card=build_card(made, parsed, **written),  # pyright: ignore[reportArgumentType]
         passages=cutter.cut(made, parsed, **written),  # pyright: ignore[reportArgumentType]

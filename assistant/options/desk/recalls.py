@@ -104,7 +104,8 @@ class RecallChange(PublicModel):
     title: str = ""
     """Empty in the store."""
     kind: Literal["changed", "withdrawn", "restored"]
-    """``withdrawn``: also of an approved answer that was suspended. ``restored``: it answers again."""
+    """``withdrawn``: also of an approved answer that was suspended, and of a document whose last day is over.
+    ``restored``: it answers again."""
     before: str
     """Hash of the content before; empty where there was none."""
     now: str

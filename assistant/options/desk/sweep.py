@@ -18,7 +18,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import structlog
 
@@ -110,8 +110,9 @@ class RecallSweep:
     async def _note_changes(self) -> list[KnownContent]:
         """Note the contents that changed; return those whose replies have to be looked at."""
         changed: list[KnownContent] = []
+        today = (await self.services.store.now()).date()
         async for page in pages_of(self.services.knowledge.states, size=_STATES_AT_ONCE):
-            changed += await self._note({status.document_id: _content(status) for status in page})
+            changed += await self._note({status.document_id: _content(status, today) for status in page})
         version, approved = self._approved
         if version != (newest := await self.services.store.version()):
             items = await self.services.store.list(DeskKind.APPROVED_ANSWER)
@@ -192,8 +193,11 @@ class RecallSweep:
         return known[cited.document_id]
 
 
-def _content(status: DocumentStatus) -> _Content:
-    if status.state is DocumentState.WITHDRAWN:
+def _content(status: DocumentStatus, today: date) -> _Content:
+    """Return the hash of the content that answers; GONE of a document that is withdrawn or whose last day is
+    over, None while it is withheld."""
+    last = status.in_force.until if status.in_force is not None else None
+    if status.state is DocumentState.WITHDRAWN or (last is not None and last < today):
         return GONE
     return None if status.state is DocumentState.WITHHELD else status.live_content_hash
 

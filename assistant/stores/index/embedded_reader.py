@@ -163,6 +163,9 @@ class VectorMatrix:
                 codes = self._codes[name]
                 known = [codes[value] for value in wanted if value in codes]
                 masks.append(np.isin(self._column(name), known))
+        if query.without:
+            gone = [self._codes["document_id"].get(name, -1) for name in query.without]
+            masks.append(~np.isin(self._column("document_id"), gone))
         if query.filters.updated_after is not None:
             masks.append(self._column("updated_at_us") > microseconds(query.filters.updated_after))
         return np.logical_and.reduce(masks) if masks else None
@@ -458,6 +461,8 @@ class LexicalReader:
             return []
         filters = (Query.const_score_query(condition, 0.0) for condition in _filters(schema, query))
         clauses = [(Occur.Must, clause) for clause in (Query.boolean_query(terms), *filters)]
+        if query.without:
+            clauses.append((Occur.MustNot, _any_of(schema, "document_id", query.without)))
         hits = searcher.search(Query.boolean_query(clauses), limit, count=False).hits
         rows = zip(searcher.fast_field_values("row", [address for _, address in hits]), hits, strict=True)
         return [(int(row), float(score)) for row, (score, _) in rows if row is not None]

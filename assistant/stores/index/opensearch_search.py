@@ -273,7 +273,10 @@ def _filters(query: PassageQuery) -> dict[str, Any]:
             clauses.append({"terms": {name: list(values)}})
     if filters.updated_after is not None:
         clauses.append({"range": {"updated_at_us": {"gt": microseconds(filters.updated_after)}}})
-    return {"filter": clauses} if ids is None else _of_source(ids, clauses)
+    asked = {"filter": clauses} if ids is None else _of_source(ids, clauses)
+    if query.without:
+        asked["must_not"] = [*asked.get("must_not", ()), {"terms": {"document_id": sorted(query.without)}}]
+    return asked
 
 
 def _of_source(ids: SourceIds, clauses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

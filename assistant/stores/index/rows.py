@@ -31,6 +31,7 @@ from assistant.domain.documents import (
     UnitKind,
     reciprocal_rank_fusion,
 )
+from assistant.domain.in_force import InForce
 
 LONGEST_WHOLE_TEXT = 200_000
 """About 30,000 words: in UTF-8 less than one bulk call takes."""
@@ -169,7 +170,8 @@ def visibility(labels: Iterable[str]) -> list[str]:
 
 
 def card_values(card: DocumentCard) -> dict[str, Any]:
-    """Return the card as JSON values. An item or a banner has a key only where the card has one."""
+    """Return the card as JSON values. An item, a banner and what says when it is in force have
+    a key only where the card has one."""
     return {
         **{name: getattr(card, name) for name in _CARD_FIELDS},
         "questions": card.questions,
@@ -180,6 +182,7 @@ def card_values(card: DocumentCard) -> dict[str, Any]:
         "words": " ".join(card.words),
         **({} if card.item is None else {"item": card.item.model_dump(mode="json", exclude_defaults=True)}),
         **({"banner": card.banner} if card.banner else {}),
+        **({} if card.in_force is None else {"in_force": card.in_force.model_dump(mode="json")}),
     }
 
 
@@ -196,6 +199,7 @@ def card_from(values: Mapping[str, Any]) -> DocumentCard:
         words=tuple(values["words"].split()),
         item=ItemFacts.model_validate(values["item"]) if "item" in values else None,
         banner=values.get("banner", ""),
+        in_force=InForce.model_validate(values["in_force"]) if "in_force" in values else None,
     )
 
 

@@ -160,6 +160,17 @@ async def test_a_link_keeps_the_labels_it_was_made_with(service: RunningService)
     assert (await follow(service, link(service, "salaries"))).status_code == 404
 
 
+async def test_the_list_says_which_edition_is_in_force(service: RunningService) -> None:
+    await service.know("fees-v1", "A locker costs 4 dollars.")
+    await service.know("fees-v2", "A locker costs 6 dollars.")
+    listed = (await service.client.get("/v1/documents", headers=owner(service))).json()["documents"]
+    assert {each["document_id"]: each.get("in_force_note") for each in listed} == {
+        "fees-v1": "Not in force: an older edition. In force: Title of fees-v2.",
+        "fees-v2": None,
+        "wait": None,
+    }
+
+
 async def test_bringing_a_document_is_taken_and_shows_in_status_and_list(service: RunningService) -> None:
     taken = await service.client.post("/v1/documents", json=NEW, headers=owner(service))
     assert (taken.status_code, taken.json()["state"]) == (202, "received")

@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from assistant.domain.clock import SystemClock
 from assistant.domain.desk import DeskKind, ItemState, first_revision
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import ConflictError
+from assistant.domain.in_force import InForce
 from assistant.options.desk.cases import DeskServices
 from assistant.options.desk.read_recalls import ReadRecalls
 from assistant.options.desk.recalls import StoredSends
@@ -137,6 +139,20 @@ async def test_a_withheld_document_waits_for_its_next_content(scene: RecallScene
     await scene.service.know("wait", THREE)
     await scene.sweep()
     assert len(await scene.listed()) == 1
+
+
+async def test_a_rule_whose_last_day_is_over_lists_its_replies_until_it_is_extended(
+    scene: RecallScene,
+) -> None:
+    await scene.sent("s1")
+    services = scene.service.tenants["clinic"].part(DeskServices)
+    (status,) = (await services.knowledge.states.get_many(["wait"])).values()
+    today = (await services.store.now()).date()
+    for until, gone in ((today, []), (today - timedelta(days=1), [True]), (today + timedelta(days=9), [])):
+        dated = status.model_copy(update={"in_force": InForce(until=until)})
+        await services.knowledge.states.put_many([dated])
+        await scene.sweep()
+        assert [each["is_gone"] for each in await scene.listed(state="open")] == gone
 
 
 async def test_an_approved_answer_that_falls_lists_its_replies_and_one_that_stands_again_ends_them(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from assistant.domain.documents import IndexModel, SearchFilters
+from assistant.domain.documents import IndexModel, SearchFilters, SourceIds
 from assistant.stores.index.opensearch_schema import (
     PassageSchema,
     index_body,
@@ -32,6 +32,14 @@ def test_one_filter_stands_over_all_legs() -> None:
         {"range": {"updated_at_us": {"gt": int(NOON.timestamp()) * 1_000_000}}},
     ]
     assert [next(iter(leg)) for leg in hybrid["queries"]] == ["bool", "knn", "match", "bool", "knn"]
+
+
+def test_what_is_left_out_stands_beside_the_other_sources_of_a_tenant() -> None:
+    asked = replace(query(ids=SourceIds("", ("shop:",))), without=frozenset({"fees-v1", "draft"}))
+    assert search_body(asked)["query"]["hybrid"]["filter"]["bool"]["must_not"] == [
+        {"prefix": {"document_id": "shop:"}},
+        {"terms": {"document_id": ["draft", "fees-v1"]}},
+    ]
 
 
 def test_a_long_question_keeps_its_most_frequent_words() -> None:

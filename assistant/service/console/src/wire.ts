@@ -545,6 +545,8 @@ export interface DocumentStatus {
   /** Until another person releases it. */
   readonly brought_by?: string | null;
   readonly review_after?: string | null;
+  /** When it begins, ends or was replaced, and which document it may contradict. */
+  readonly in_force_note?: string;
 }
 
 export interface WritableSource {

@@ -69,6 +69,7 @@ function DocumentRow({ document, acts }: { document: DocumentStatus; acts: Docum
         <span class="document-title">{document.title}</span>
         <span class="document-id">{document.document_id}</span>
         {document.labels !== null && <span class="hint">for {readers(document.labels)}</span>}
+        {document.in_force_note !== undefined && <span class="hint">{document.in_force_note}</span>}
         {document.failure_reason !== null && (
           <span class="failure">
             {reason(document, acts.agent)} {document.failure_code !== null && <span class="code">{document.failure_code}</span>}

@@ -1,0 +1,327 @@
+"""Which documents are in force on a day: by what their files say, and by other editions of them.
+
+Editions are documents whose names are the same but for a version, a date or a word such as "old". Of
+"Fees v1" and "Fees v2" the second replaces the first; of "Fees 2026" and "Fees 2027" it does so on 1 January.
+Two with dates must have most of their words in common: minutes of two meetings are no editions.
+
+What is not in force is found only by a question that asks for it (``EditionsAsked``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from itertools import islice, pairwise
+from pathlib import PurePosixPath
+from zlib import crc32
+
+from assistant.domain.documents import DocumentCard, DocumentStatus, StoredDocument, id_prefix_of
+from assistant.domain.in_force import InForce
+from assistant.text.language import WORD, fold, word_groups
+from assistant.text.values import Span, spans_in
+
+MOST_LEFT_OUT = 50_000
+"""Most documents that a search leaves out: OpenSearch takes 65,536 terms."""
+_SKETCH = 24
+"""Words of a sketch."""
+_LEAST_ALIKE = 0.5
+"""Share of the words of a sketch that two editions have in common."""
+_WORDS = word_groups("in_force")
+_MARKS = _WORDS["marks"]
+_IN_BRACKETS = re.compile(rf"[\[(]\s*({'|'.join(sorted(_MARKS))})\s*[\])]")
+_VERSION = re.compile(
+    r"(?<![^\W_])(?:v|ver|version|rev|revision|edition)[ .]?(?P<number>\d+(?:\.\d+)*)(?![^\W_])"
+    r"|\b(?P<nth>\d+)(?:st|nd|rd|th) (?:edition|version|revision)\b"
+)
+_OVER = ("state", "flag", "shown")
+"""Kinds of keys that say by a value that a document is not in force."""
+_ALWAYS = date.min
+Version = tuple[int, ...]
+
+
+def _letters(key: str) -> str:
+    return "".join(filter(str.isalnum, fold(key)))
+
+
+def says_in_force(key: str) -> bool:
+    """Return whether ``read_in_force`` reads a key: "Valid until"."""
+    return any(_letters(key) in _WORDS[kind] for kind in (*_OVER, "begins", "ends", "replaced"))
+
+
+def read_in_force(
+    metadata: Mapping[str, Sequence[str]], *, path: str, title: str, content: str
+) -> InForce | None:
+    """Return what a file's keys, its path in its source and its title say; None where they say nothing."""
+    found: dict[str, object] = {}
+    for key, values in metadata.items():
+        name, text = _letters(key), fold(", ".join(values)).strip()
+        spans, _ = spans_in(text)
+        says = (name in _WORDS[kind] and text.split(" ")[0] in _WORDS[f"{kind} over"] for kind in _OVER)
+        if spans and name in _WORDS["begins"]:
+            found["since"] = spans[0][0]
+        elif spans and name in _WORDS["ends"]:
+            found["until"] = spans[0][1]
+        elif any(says) or (text and name in _WORDS["replaced"]):
+            found["never"] = f"{key}: {', '.join(values)}"[:200]
+    names = _Name.of(path, title)
+    if names.is_sure:
+        found.setdefault("never", names.mark)
+    if names.span:
+        words = {crc32(word.encode()) for word in WORD.findall(fold(content))}
+        found["words"] = tuple(sorted(words)[:_SKETCH])
+    return InForce.model_validate(found) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """What the path and the title of a document say of its edition."""
+
+    keys: frozenset[str]
+    """What its editions have in common: the folders, and the words of its file's name or of its title that
+    are no version, date or mark."""
+    version: Version | None
+    span: Span | None
+    mark: str
+    """Why it may be out of force: "old", "in the folder OLD"; empty without."""
+    is_sure: bool
+    """Whether the mark counts alone: of a folder, in capitals or in brackets."""
+
+    @classmethod
+    def of(cls, path: str, title: str) -> _Name:
+        folder = PurePosixPath(path).parent
+        name = cls._read(f"{folder}/{title.replace('/', '-')}")
+        if path.lower().endswith((".jsonl", ".jsonl.gz")):  # one name for many documents
+            return name
+        file = cls._read(str(folder / PurePosixPath(path).stem))
+        return cls(
+            name.keys | file.keys,
+            name.version or file.version,
+            name.span or file.span,
+            name.mark or file.mark,
+            name.is_sure or file.is_sure,
+        )
+
+    @classmethod
+    def _read(cls, text: str) -> _Name:
+        """Return what folders and a name below them say: "OLD/Fees v1"."""
+        text = text.replace("_", " ")
+        spans, rest = spans_in(text)
+        versions, rest = _versions_in(rest)
+        *folders, words = (WORD.findall(part) for part in rest.split("/"))
+        marked = [folder[0] for folder in folders if folder and _MARKS.issuperset(folder)]
+        written = WORD.findall(text.rpartition("/")[2])
+        loud = [fold(word) for word in written if word.isupper()] if not text.isupper() else []
+        sure = [*_IN_BRACKETS.findall(rest), *(word for word in loud if word in _MARKS)]
+        marks = {*sure, *_WORDS["first"].intersection(words[:1]), *_WORDS["last"].intersection(words[-1:])}
+        name = " ".join(word for word in words if word not in marks)
+        kept = [" ".join(folder) for folder in folders if not _MARKS.issuperset(folder)]
+        return cls(
+            frozenset({"/".join((*kept, name))} if name else ()),
+            version=versions[0] if versions else None,
+            span=spans[0] if spans else None,
+            mark=f"in the folder {marked[0]}" if marked else min(marks, default=""),
+            is_sure=bool(marked or sure),
+        )
+
+
+def _versions_in(folded: str) -> tuple[list[Version], str]:
+    """Return the versions that a text names, and the text without them."""
+    numbers = [match["number"] or match["nth"] for match in _VERSION.finditer(folded)]
+    return [tuple(map(int, number.split("."))) for number in numbers], _VERSION.sub(" ", folded)
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """When one document is in force."""
+
+    known: DocumentStatus | DocumentCard
+    name: _Name
+    first: date | None
+    """None: it is not known, and long ago."""
+    last: date | None
+    never: str
+    heir: str = ""
+    """Id of the next edition."""
+    contrary: str = ""
+    """Id of a document of the same name; neither replaces the other."""
+
+    @classmethod
+    def of(cls, known: DocumentStatus | DocumentCard) -> Edition:
+        """Return what a document says itself."""
+        path = known.origin or "" if isinstance(known, DocumentStatus) else ""
+        said, name = known.in_force or InForce(), _Name.of(path, known.title)
+        return cls(known, name, said.since or known.effective_date, said.until, said.never)
+
+    def holds(self, day: date) -> bool:
+        return not self.never and (self.first or day) <= day <= (self.last or day)
+
+    def is_open(self, labels: frozenset[str] | None) -> bool:
+        """Return whether a reader with these labels (None: all) may know of it."""
+        return labels is None or not self.known.labels or not labels.isdisjoint(self.known.labels)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is in force on each day since it came, with nothing to tell its owner."""
+        began = (self.first or _ALWAYS) <= self.known.updated_at.date()
+        return began and not (self.never or self.last or self.contrary)
+
+    @property
+    def named_first(self) -> date | None:
+        """The first day; the date of its name is one beside other editions."""
+        return self.first or (self.name.span[0] if self.name.span else None)
+
+    def is_like(self, other: Edition) -> bool:
+        """Return whether both are editions of one document: by their versions; by most of the words of their
+        sketches where both have a date; where one has, by that it is a year and not the day of a meeting."""
+        if self.name.version != other.name.version:
+            return True
+        spans = [each.name.span for each in (self, other) if each.name.span]
+        if len(spans) == 1:
+            return spans[0][1] - spans[0][0] > timedelta(31)
+        mine, its = ({*(each.known.in_force or InForce()).words} for each in (self, other))
+        return len(mine & its) >= max(1, _LEAST_ALIKE * max(len(mine), len(its)))
+
+
+def _beside_each_other(group: Sequence[Edition]) -> list[Edition]:
+    """Return the documents of one name, each with when the next edition replaces it."""
+    versions = {each.name.version for each in group}
+    # Without a version it is the first one; beside a first one it is the newest.
+    plain = None if versions == {None} else (10**9,) if (1,) in versions else (1,)
+    group = [replace(each, name=replace(each.name, version=each.name.version or plain)) for each in group]
+    living = sorted(filter(_lives, group), key=_order)
+    for at, (before, after) in enumerate(pairwise(living)):
+        if _order(before) == _order(after):
+            living[at] = replace(living[at], contrary=after.known.document_id)
+            living[at + 1] = replace(after, contrary=before.known.document_id)
+        elif before.is_like(after):
+            own_end = before.name.span[1] + timedelta(1) if before.name.span else date(1, 1, 2)
+            last = (after.named_first or own_end) - timedelta(1)
+            days = {"first": before.named_first, "last": min(last, before.last or last)}
+            living[at] = replace(living[at], heir=after.known.document_id, **days)
+            living[at + 1] = replace(after, first=after.named_first)
+    if not living:
+        return group
+    newest = living[-1].known.document_id
+    over = [replace(each, first=each.named_first, heir=newest) for each in group if not _lives(each)]
+    return living + [replace(each, never=each.never or each.name.mark) for each in over]
+
+
+def _lives(edition: Edition) -> bool:
+    return not edition.name.mark and not edition.never
+
+
+def _order(edition: Edition) -> tuple[Version, date]:
+    """Return what sorts the editions of one name."""
+    day = edition.name.span[0] if edition.name.span else date(edition.known.updated_at.year, 1, 1)
+    return edition.name.version or (), day
+
+
+class Editions:
+    """The documents of a tenant of which it matters on which day they are in force, and how to ask for them.
+
+    Example, with "Fees v1" and "Fees v2"::
+
+        editions = Editions.of(statuses)
+        EditionsAsked(editions, "How high is the fee?", today).left_out  # {"fees-v1"}
+        EditionsAsked(editions, "How high was the fee in v1?", today).left_out  # set()
+    """
+
+    def __init__(self, known: Mapping[str, Edition] | None = None) -> None:
+        self.known = known or {}
+
+    @classmethod
+    def of(cls, statuses: Iterable[DocumentStatus]) -> Editions:
+        """Return the editions among documents that answer. Takes a second for thousands of one name."""
+        known = {edition.known.document_id: edition for edition in map(Edition.of, statuses)}
+        named: defaultdict[str, list[str]] = defaultdict(list)
+        for document_id, edition in known.items():
+            for key in edition.name.keys:
+                named[id_prefix_of(document_id) + key].append(document_id)
+        for ids in named.values():
+            group = [known[document_id] for document_id in ids]
+            if any(each.name.version or each.name.span or each.name.mark for each in group):
+                known |= {each.known.document_id: each for each in _beside_each_other(group)}
+        heirs = {edition.heir for edition in known.values()}
+        return cls({name: each for name, each in known.items() if name in heirs or not each.is_plain})
+
+    def note(self, edition: Edition, day: date, *, labels: frozenset[str] | None) -> str:
+        """Return why an edition is not in force on a day, and what replaces it, if the labels open that
+        (None: all); "" for one in force."""
+        if edition.holds(day):
+            return ""
+        heirs: list[Edition] = []
+        while (heir := self.known.get((heirs or [edition])[-1].heir)) is not None and heir not in heirs:
+            heirs.append(heir)
+        titles = [each.known.title for each in heirs if each.holds(day) and each.is_open(labels)]
+        valid = f" In force: {titles[0]}." if titles else ""
+        if not edition.never and edition.first is not None and day < edition.first:
+            return f"Not in force yet: from {edition.first}.{valid}"
+        ended = "" if edition.last in (None, _ALWAYS) else f"until {edition.last}"
+        return f"Not in force: {edition.never or ended or 'an older edition'}.{valid}"
+
+    def noted(
+        self, status: DocumentStatus, day: date, *, labels: frozenset[str] | None = None
+    ) -> DocumentStatus:
+        """Return a status with what its owner, who has these labels (None: all), must know: that it is not in
+        force, when it ends, or which document it may contradict."""
+        edition = self.known.get(status.document_id) or Edition.of(status)
+        note, contrary = self.note(edition, day, labels=labels), self.known.get(edition.contrary)
+        if not note and contrary is not None and contrary.is_open(labels):
+            note = f"May contradict: {contrary.known.title}."
+        elif not note and edition.last is not None:
+            note = f"In force until {edition.last}."
+        return status.model_copy(update={"in_force_note": note})
+
+
+class EditionsAsked:
+    """What a question asks for that is not in force today: by a date, a version, or a word like "old"."""
+
+    def __init__(self, editions: Editions, question: str, today: date) -> None:
+        self._editions, self._today = editions, today
+        spans, rest = spans_in(question, today=today)
+        self._spans = [(first, last) for first, last in spans if not first <= today <= last]
+        self._versions, rest = _versions_in(rest)
+        self._words = frozenset(WORD.findall(rest))
+        over = (each for each in editions.known.values() if not each.holds(today))
+        left_out = (each.known.document_id for each in over if not self._asks_for(each))
+        self.left_out = frozenset(islice(left_out, MOST_LEFT_OUT))
+        """Ids of the documents that the question must not find."""
+
+    def told(
+        self, documents: Mapping[str, StoredDocument], *, labels: frozenset[str]
+    ) -> dict[str, StoredDocument]:
+        """Return the documents that were read without those that it must not find; the others that are not
+        in force say so (``DocumentCard.not_in_force``)."""
+        told: dict[str, StoredDocument] = {}
+        for name, document in documents.items():
+            edition = self._editions.known.get(name) or Edition.of(document.card)
+            own = self._editions.note(Edition.of(document.card), self._today, labels=labels)
+            if not (note := own or self._editions.note(edition, self._today, labels=labels)):
+                told[name] = document
+            elif self._asks_for(edition):
+                about = self._is_about(edition)
+                card = replace(document.card, not_in_force=note, banner=note, is_asked_for=about)
+                told[name] = replace(document, card=card)
+        return told
+
+    def _asks_for(self, edition: Edition) -> bool:
+        """Return whether the question asks for an edition that is not in force today: for one of its days, as
+        far as these are known, its version, or by a word. Without a first day the year before its end
+        counts."""
+        last = date.max if edition.last in (None, _ALWAYS) else edition.last
+        first = edition.first or (last if last == date.max else last - timedelta(366))
+        if any(first <= end and begin <= last for begin, end in self._spans):
+            return True
+        is_draft = not _WORDS["drafts"].isdisjoint(WORD.findall(fold(edition.never)))
+        is_named = not _WORDS["asks draft" if is_draft else "asks past"].isdisjoint(self._words)
+        is_coming = edition.first is not None and edition.first > self._today
+        return edition.name.version in self._versions or (is_named and not is_coming)
+
+    def _is_about(self, edition: Edition) -> bool:
+        """Return whether the question has half of the words of one of its names."""
+        asked = {word.removesuffix("s") for word in self._words}
+        names = [[word.removesuffix("s") for word in WORD.findall(key)] for key in edition.name.keys]
+        return any(2 * len(asked.intersection(words)) >= len(words) for words in names)
