@@ -168,6 +168,8 @@ LARGEST_LINES_BYTES = 256 * 1024 * 1024
 """Limit for a file of JSON lines that is sent to us, as it is sent: about twenty thousand documents."""
 _LINES = (".jsonl", ".jsonl.gz")
 _MARKDOWN = (".md", ".markdown", ".mdx", ".md.erb")
+UNSHOWN_KEYS = ("metadata", "focus", "source_id")
+"""Keys of a JSON line that readers do not see; MedQuAD's lines have the last two."""
 PAGES = (*_MARKDOWN, ".html", ".htm")
 
 

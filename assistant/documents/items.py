@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from html import escape, unescape
 from typing import cast
 
 import orjson
@@ -19,8 +20,9 @@ from turbohtml import Document, parse
 from assistant.documents import files, front_matter
 from assistant.documents.formats import convert
 from assistant.documents.formats.text_files import decoded, decoded_page
-from assistant.documents.page import BESIDE_CONTENT
+from assistant.documents.page import BESIDE_CONTENT, first_of
 from assistant.documents.parsing import render_document
+from assistant.documents.parsing.html import opened_markup
 from assistant.documents.parsing.markdown import first_heading
 from assistant.documents.parsing.render import words_in
 from assistant.domain.documents import ItemFacts
@@ -33,9 +35,20 @@ _LONGEST_TITLE = 1000
 _MARKUP, _ESCAPED = re.compile(r"[\\`*\[\]<>#|~&]"), r"\\\g<0>"
 _BODIES = "question and answer, or title and text, or title and markdown"
 """The bodies that a JSON line may have, for its errors."""
-_UNSHOWN_KEYS = ("metadata", "focus", "source_id")
-"""Keys of a JSON line that readers do not see; MedQuAD's lines have the last two."""
-_LINE_KEYS = frozenset({*front_matter.KEYS, *_UNSHOWN_KEYS, "question", "answer", "text", "markdown"})
+_LINE_KEYS = frozenset({*front_matter.KEYS, *files.UNSHOWN_KEYS, "question", "answer", "text", "markdown"})
+_SHOWN_KEYS = 8
+_TEXT_FIELDS = frozenset({"id", "title", "url", "answer", "text", "markdown"})
+_NO_LETTERS = re.compile(r"[\W_]+")
+# Names that exports of help desks and sites give our keys, the best one first, as ``_plain_name`` has them.
+_USUAL_IDS = ("id", "articleid", "documentid", "pageid", "uuid", "guid", "key", "slug", "number")
+_USUAL_TITLES = ("title", "name", "subject", "headline", "heading", "question")
+_USUAL_BODIES = (
+    *("html", "bodyhtml", "htmlbody", "contenthtml", "body", "content", "articlebody", "answer", "solution"),
+    *("text", "bodytext", "plaintext", "description"),
+)
+_USUAL_ADDRESSES = ("url", "htmlurl", "weburl", "link", "permalink")
+_INNER_TEXTS = ("rendered", "html", "value", "text")
+"""Keys of a text inside of a key: ``"title": {"rendered": "Fees"}``, as WordPress has it."""
 _OPTIONAL = ("url", "owner", "effective_date", "review_after")
 _META_NAMES = ("name", "property", "itemprop", "http-equiv", "id")
 """Attributes of a <meta> that may have its name, best first: <meta property="og:title" content="Fees">."""
@@ -148,7 +161,7 @@ def _html_item(name: str, content: str) -> files.SourceItem:
     for element in page.select("link[rel=canonical][href]"):
         if front_matter.is_address(address := element.attr("href") or ""):
             meta["url"] = address
-    headings = [page.select_one(selector) for selector in ("title", "h1")]
+    headings = [page.select_one(selector) for selector in ("head > title", "h1")]
     titles = [" ".join(element.text.split()) for element in headings if element is not None]
     title = next(filter(None, titles), None)
     return _document(name, front_matter.FrontMatter(meta, metadata, content), title, media_type="text/html")
@@ -225,19 +238,28 @@ def _id_of(name: str, meta: Mapping[str, object]) -> str:
 
 def _line_item(origin: str, fields: Mapping[str, object]) -> files.SourceItem:
     """Return the item of a JSON object. Raises DocumentInvalidError."""
-    unknown = [key for key in fields if key not in _LINE_KEYS]
-    if unknown:
-        raise DocumentInvalidError(
-            f'the key "{unknown[0]:.60}" is unknown; known are {", ".join(sorted(_LINE_KEYS))}. '
-            'Write what is not to be read into "metadata": {…}'
-        )
-    own_id = files.text_field(fields.get("id"))
-    if own_id is not None and front_matter.is_withdrawn(fields):
+    for key in fields.keys() - set(front_matter.RESTRICTING_KEYS):
+        if (name := _plain_name(key)) in front_matter.RESTRICTING_KEYS:
+            raise DocumentInvalidError(
+                f'the key "{key:.60}" is unknown. Write "{name}" to hide it from readers.'
+            )
+    keys = _keys_read(fields)
+    named: dict[str, object] = {
+        ours: _inner_text(fields[key]) if ours in _TEXT_FIELDS else fields[key] for ours, key in keys.items()
+    }
+    own_id = files.text_field(named.get("id"))
+    if own_id is not None and front_matter.is_withdrawn(named):
         return files.SourceWithdrawal(own_id, origin)
-    is_text = "answer" not in fields and not {"text", "markdown"}.isdisjoint(fields)
-    body = _text_body(fields) if is_text else _answer_body(fields)
-    shared = _shared_fields(fields) | _item_field(front_matter.item_of(fields))
-    unshown = {key: fields[key] for key in _UNSHOWN_KEYS if key in fields}
+    if {"question", "answer", "text", "markdown"}.isdisjoint(named):
+        no_id = "" if own_id else "id, and "
+        there = first_of([f'"{key:.60}"' for key in fields], most=_SHOWN_KEYS)
+        raise DocumentInvalidError(f"missing: {no_id}{_BODIES}; there are {there}")
+    is_text = "answer" not in named and not {"text", "markdown"}.isdisjoint(named)
+    body = _text_body(named) if is_text else _answer_body(named)
+    body["title"] = unescape(str(body["title"]))
+    shared = _shared_fields(named) | _item_field(front_matter.item_of(named))
+    unread = fields.keys() - {key for ours, key in keys.items() if ours not in files.UNSHOWN_KEYS}
+    unshown = {key: fields[key] for key in fields if key in unread}
     if isinstance(nested := fields.get("metadata"), Mapping):
         fields_of_metadata = cast(Mapping[str, object], nested)
         unshown |= {key: value for key, value in fields_of_metadata.items() if says_in_force(key)}
@@ -246,18 +268,54 @@ def _line_item(origin: str, fields: Mapping[str, object]) -> files.SourceItem:
     return with_losses(item) if is_text and isinstance(item, files.SourceDocument) else item
 
 
+def _keys_read(fields: Mapping[str, object]) -> dict[str, str]:
+    """Return for each of our keys the line's key that is read: a usual one where ours has no value.
+
+    {"_id": 51, "name": "Lost badge", "body_html": "<p>It costs $12."} has {"id": "_id", "title": "name",
+    "text": "body_html"}.
+    """
+    keys = {key: key for key in fields if key in _LINE_KEYS}
+    if isinstance(address := fields.get("url"), str) and not front_matter.is_address(address):
+        del keys["url"]
+    others = {_plain_name(key): key for key in fields if key not in front_matter.RESTRICTING_KEYS}
+    body = next((key for key in ("answer", "text", "markdown") if key in fields), None)
+    usual: dict[str, Sequence[str]] = {"id": _USUAL_IDS, "url": _USUAL_ADDRESSES}
+    usual[body or ("answer" if "question" in fields else "text")] = _USUAL_BODIES
+    if "question" not in fields:
+        usual["title"] = _USUAL_TITLES
+    for ours, names in usual.items():
+        if ours not in keys or files.text_field(fields[ours]) is None:
+            texts = ((others[name], _inner_text(fields[others[name]])) for name in names if name in others)
+            found = (key for key, text in texts if text and (ours != "url" or front_matter.is_address(text)))
+            keys[ours] = next(found, keys.get(ours, ""))
+    return {ours: key for ours, key in keys.items() if key}
+
+
+def _plain_name(key: str) -> str:
+    """Return the letters of a key: "bodyhtml" of "body_html" and "bodyHtml", "id" of "_id"."""
+    return _NO_LETTERS.sub("", key).lower()
+
+
+def _inner_text(value: object) -> str | None:
+    """Return the text of a key, or of one inside of it; None if there is none."""
+    if isinstance(value, Mapping):
+        inner = cast("Mapping[str, object]", value)
+        value = next((inner[key] for key in _INNER_TEXTS if key in inner), None)
+    return files.text_field(value)
+
+
 def _answer_body(fields: Mapping[str, object]) -> dict[str, object]:
     """Return the document's fields for a question with its answer. Raises DocumentInvalidError."""
-    if {"question", "answer"}.isdisjoint(fields):
-        no_id = "" if files.text_field(fields.get("id")) else "id, and "
-        raise DocumentInvalidError(f"missing: {no_id}{_BODIES}")
     _refuse_missing(fields, ("id", "question", "answer"))
     question = files.text_field(fields["question"]) or ""
     title = files.text_field(fields.get("title")) or question
     if len(title) > _LONGEST_TITLE:  # readers still see all of it: ``question`` is part of the text
         title = files.text_field(fields.get("focus")) or f"{title[: _LONGEST_TITLE - 1]}…"
-    content = files.text_field(fields["answer"])
-    return {"title": title, "content": content, "media_type": "text/plain", "question": question}
+    content, is_html = opened_markup(files.text_field(fields["answer"]) or "")
+    if is_html and question != title:
+        content = f"<p>{escape(question)}</p>{content}"
+    media_type = "text/html" if is_html else "text/plain"
+    return {"title": title, "content": content, "media_type": media_type, "question": question}
 
 
 def _text_body(fields: Mapping[str, object]) -> dict[str, object]:
@@ -267,8 +325,10 @@ def _text_body(fields: Mapping[str, object]) -> dict[str, object]:
     if len(keys) > 1:
         raise DocumentInvalidError("it has text and markdown; write one of them")
     _refuse_missing(fields, ("id", "title", *keys))
-    media_type = "text/markdown" if keys == ["markdown"] else "text/plain"
-    content = files.text_field(fields[keys[0]])
+    content, is_html = files.text_field(fields[keys[0]]) or "", False
+    if keys == ["text"]:
+        content, is_html = opened_markup(content)
+    media_type = "text/markdown" if keys == ["markdown"] else "text/html" if is_html else "text/plain"
     return {"title": files.text_field(fields["title"]), "content": content, "media_type": media_type}
 
 

@@ -13,7 +13,8 @@ document store: names of fields are keys of stored pages.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from string import ascii_lowercase
@@ -327,6 +328,17 @@ def trimmed(runs: Iterable[Run]) -> Runs:
         joined[0] = replace(joined[0], text=joined[0].text.lstrip())
         joined[-1] = replace(joined[-1], text=joined[-1].text.rstrip())
     return tuple(joined)
+
+
+def are_telling(rows: Iterable[Mapping[int, object]]) -> bool:
+    """Return whether the colors of a table's cells may say something, as those of a legend do: they differ
+    inside of rows, and inside of a column of these. ``rows``: the color in each column, or nothing."""
+    by_column = defaultdict[int, set[object]](set)
+    for row in rows:
+        if len(set(row.values())) > 1:  # else a stripe or a title
+            for column, color in row.items():
+                by_column[column].add(color or None)
+    return any(len(colors - {None}) > 1 for colors in by_column.values())
 
 
 _LONGEST_BANNER = 300

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import TypeAdapter
 
 from assistant.documents.files import (
+    UNSHOWN_KEYS,
     SourceDocument,
     SourceFailure,
     SourceItem,
@@ -181,9 +182,11 @@ class FileReading:
                 self.unread.extend((item.origin, str(loss)) for loss in item.losses)
                 self.tags.extend(f"{item.origin}: {reason}" for reason in self._unfilled(item, folder.source))
                 is_line = file_of(item.origin) != item.origin  # "faq.jsonl:12"
-                # Unknown keys of a line are refused elsewhere, and the head of an HTML page is for browsers.
-                if item.document.media_type != "text/html" and not is_line:
-                    self.unread_keys.update(key for key in item.metadata if not says_in_force(key))
+                # The head of an HTML page is for browsers.
+                if item.document.media_type != "text/html" or is_line:
+                    self.unread_keys.update(
+                        key for key in item.metadata if key not in UNSHOWN_KEYS and not says_in_force(key)
+                    )
             own_id = item.document.document_id if isinstance(item, SourceDocument) else item.own_id
             if own_id is not None:
                 self.ids.add(folder.source.id_prefix + own_id)

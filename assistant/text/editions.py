@@ -43,7 +43,8 @@ Version = tuple[int, ...]
 
 
 def _letters(key: str) -> str:
-    return "".join(filter(str.isalnum, fold(key)))
+    """Return "archived" of "is_archived", "validuntil" of "Valid until"."""
+    return "".join(filter(str.isalnum, fold(key))).removeprefix("is")
 
 
 def says_in_force(key: str) -> bool:
@@ -59,7 +60,8 @@ def read_in_force(
     for key, values in metadata.items():
         name, text = _letters(key), fold(", ".join(values)).strip()
         spans, _ = spans_in(text)
-        says = (name in _WORDS[kind] and text.split(" ")[0] in _WORDS[f"{kind} over"] for kind in _OVER)
+        said = {text.split(" ")[0], _letters(text)}
+        says = (name in _WORDS[kind] and not said.isdisjoint(_WORDS[f"{kind} over"]) for kind in _OVER)
         if spans and name in _WORDS["begins"]:
             found["since"] = spans[0][0]
         elif spans and name in _WORDS["ends"]:

@@ -13,11 +13,24 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
-from itertools import groupby, islice, pairwise
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, islice, pairwise, zip_longest
 
 from assistant.documents.formats.regions import MOST_CELLS, Row, is_number, region_blocks, text_cell
-from assistant.documents.page import Block, Item, List, Page, Paragraph, Place, plain, title_of
+from assistant.documents.page import (
+    Block,
+    Item,
+    List,
+    Loss,
+    Page,
+    Paragraph,
+    Place,
+    first_of,
+    plain,
+    title_of,
+)
+from assistant.documents.parsing.html import with_markup_read
 from assistant.domain.errors import DocumentInvalidError
 
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -224,68 +237,121 @@ _DECLARED_DELIMITER = re.compile(r'"?sep=(.|\\t)"?[ \t]*(?:\r\n|\r|\n|$)', re.I)
 """The first line "sep=;", which names the delimiter for Excel."""
 _GUARDED_TEXT = re.compile(r'\A="([^"]*)"\Z')
 """A text that Excel must not read as a number: ="00731"."""
-_QUOTED = r'(?:^|(?<=[{0}]))"((?:[^"{1}]|""|"(?![{0}\r\n]|\Z))*+)"(?=[{0}\r\n]|\Z)'
+_ESCAPED = re.compile(r'\\([\\"])')
+"""A quote or backslash after a backslash, as databases export them."""
+_QUOTED = r'(?:^|(?<=[{0}])) *"((?:[^"{1}]|""|"(?! *(?:[{0}\r\n]|\Z)))*+)" *(?=[{0}\r\n]|\Z)'
 """Pattern of a cell in quotes; {0}: the delimiters, {1}: what the cell must not contain. Quotes inside it may
 be doubled or not: "a ""b"" c" or "a "b" c"."""
+_TEXT_AFTER_QUOTE = "text follows the quote that ends a cell. Write a quote inside a cell twice"
+_MOST_NOTED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Separated values as one dialect reads them."""
+
+    rows: list[Row]
+    """Those with a value; where there is an error, those before it."""
+    suspects: list[int]
+    """Lines of the file in which rows begin that have a cell like rows: its quote may be a lost one."""
+    error: str = ""
+    """Why the text is not of this dialect."""
 
 
 def convert_csv(raw: bytes) -> Page:
-    """Return the tables of separated values. Raises DocumentInvalidError."""
+    """Return the tables of separated values.
+
+    Quotes inside a cell are doubled, or have a backslash before them. Only a text that neither way is valid
+    is read with lone quotes in its cells. A valid cell that looks like rows of the table is read, and told.
+    Raises DocumentInvalidError.
+    """
     text = decoded(raw)
+    unescaped = _ESCAPED.sub(lambda sign: '""' if sign[1] == '"' else sign[1], text)
+    readings = [_read(text), *([_read(unescaped)] if '\\"' in text else ())]
+    reading = min(readings, key=lambda reading: (reading.error != "", len(reading.suspects)))
+    if reading.error and (reading := _read(text, may_be_lone=True)).error:
+        raise DocumentInvalidError(f"it is not CSV: {readings[0].error}, or export the file again.")
+    told = {
+        "a cell in quotes looks like rows of the table: check where its quote ends": reading.suspects,
+        "a row has more cells than those around it: check the quotes of its cells": _wide_rows(reading.rows),
+    }
+    losses = tuple(
+        Loss(f"{what} (line {first_of([f'{line:,}' for line in lines], most=_MOST_NOTED)}).")
+        for what, lines in told.items()
+        if lines
+    )
+    page = Page(tuple(region_blocks(reading.rows, Place("line"), level=1)), losses=losses)
+    return with_markup_read(page)
+
+
+def _read(text: str, *, may_be_lone: bool = False) -> _Reading:
+    """Return the rows of values whose quotes are doubled; ``may_be_lone``: or stand alone inside a cell.
+
+    Raises DocumentInvalidError for too many cells.
+    """
     declared = _DECLARED_DELIMITER.match(text)
-    if declared:
-        delimiter, text = declared[1].replace("\\t", "\t"), text[declared.end() :]
-    else:
-        # Delimiters inside quotes must not count: a number in quotes becomes 0, another text a word.
-        cells = re.compile(_QUOTED.format(_DELIMITERS, ""), re.M)
-        bare = cells.sub(lambda cell: "0" if is_number(cell[1]) else "text", text[:_SAMPLE_CHARACTERS])
-        delimiter = max(_DELIMITERS, key=lambda delimiter: _fitness(bare, delimiter))
+    skipped = 1 if declared else 0
+    text = text[declared.end() :] if declared else text
+    delimiter = declared[1].replace("\\t", "\t") if declared else _delimiter(text)
     count = text.count(delimiter) + text.count("\n")
     if count > MOST_CELLS:
         problem = f"it has {count:,} cells; at most {MOST_CELLS:,} are read"
         raise DocumentInvalidError(f"{problem}. Split the file.")
-    rows = list(_rows(text, delimiter, skipped=1 if declared else 0))
-    return Page(tuple(region_blocks(rows, Place("line"), level=1)))
-
-
-def _rows(text: str, delimiter: str, *, skipped: int) -> Iterator[Row]:
-    """Yield the rows with a value. ``skipped``: lines of the file before ``text``, so that lines are the
-    file's.
-
-    Raises DocumentInvalidError for a quote without an end: a cell then contains rows, or its row is not as
-    wide as the last row of several cells (``width``).
-    """
-    quoted_cell = re.compile(_QUOTED.format(re.escape(delimiter), r"\n"), re.M)
-    text = quoted_cell.sub(lambda cell: '"{}"'.format(cell[1].replace('""', '"').replace('"', '""')), text)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    if may_be_lone:
+        lone = re.compile(_QUOTED.format(re.escape(delimiter), r"\n"), re.M)
+        text = lone.sub(lambda cell: '"{}"'.format(cell[1].replace('""', '"').replace('"', '""')), text)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
+    )
+    reading = _Reading([], [])
     row_number, first_line, width = 1, 1 + skipped, 0
     while True:
         try:
             values = next(reader, None)
-        except csv.Error as error:
-            raise _not_csv(first_line, str(error)) from None
+        except csv.Error:  # of two kinds: text after the quote that ends a cell, or the file's end before it
+            is_of_lines = reader.line_num + skipped > first_line
+            cause = "a quote has no end. Close it" if is_of_lines else _TEXT_AFTER_QUOTE
+            return replace(reading, error=f"in the row that begins in line {first_line:,}, {cause}")
         if values is None:
-            return
+            return reading
         inner = [part for value in values if "\n" in value for part in value.split("\n")]
         if inner and (len(values) != width > 1 or _holds_rows(inner[1:-1], delimiter, width)):
-            raise _not_csv(first_line, "a quote has no end")
+            reading.suspects.append(first_line)
         width = len(values) if len(values) > 1 else width
         shown = (_GUARDED_TEXT.sub(r"\1", value.strip()) for value in values)
         cells = {at: text_cell(value) for at, value in enumerate(shown, start=1) if value}
         if cells:
-            yield Row(row_number, cells, first_line, len(values))
+            reading.rows.append(Row(row_number, cells, first_line, len(values)))
         first_line = reader.line_num + 1 + skipped
         row_number += 1
 
 
+def _wide_rows(rows: Sequence[Row]) -> list[int]:
+    """Return the lines of rows with more cells than those above, where the row below, if any, has not: a
+    delimiter in one of their cells may lack its quotes."""
+    lines, widest = list[int](), 0
+    for row, below in zip_longest(rows, rows[1:]):
+        width = max(row.cells)
+        if 1 < widest < width and (below is None or max(below.cells) <= widest):
+            lines.append(row.line)
+        widest = max(widest, width) if below is None or below.number == row.number + 1 else 0
+    return lines
+
+
 def _holds_rows(lines: Sequence[str], delimiter: str, width: int) -> bool:
-    """Return whether lines inside a cell are rows. Those of two cells may be an address with a comma."""
-    return width > 2 and any(line.count(delimiter) >= width - 1 for line in lines)
+    """Return whether lines inside a cell are rows. Those of two cells may be an address with a comma, and a
+    sentence has a space after each of its commas."""
+    between = re.compile(rf"{re.escape(delimiter)}(?! )")
+    return width > 2 and any(len(between.findall(line)) >= width - 1 for line in lines)
 
 
-def _not_csv(line: int, problem: str) -> DocumentInvalidError:
-    where = f"it is not CSV: in the row that begins in line {line:,}, {problem}"
-    return DocumentInvalidError(f"{where}. Correct its quotes, or export it again.")
+def _delimiter(text: str) -> str:
+    """Return the delimiter of the first rows. One inside quotes does not count: for this a number in quotes
+    becomes 0, another text a word."""
+    cells = re.compile(_QUOTED.format(_DELIMITERS, ""), re.M)
+    bare = cells.sub(lambda cell: "0" if is_number(cell[1]) else "text", text[:_SAMPLE_CHARACTERS])
+    return max(_DELIMITERS, key=lambda delimiter: _fitness(bare, delimiter))
 
 
 def _fitness(text: str, delimiter: str) -> tuple[int, int, int]:
@@ -294,7 +360,7 @@ def _fitness(text: str, delimiter: str) -> tuple[int, int, int]:
     First: rows with as many cells as a row above or below, less the cells that contain another delimiter and
     are no number. Then: how many cells are numbers, and how many cells there are.
     """
-    sample = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    sample = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
         rows = [row for row in islice(sample, _SAMPLE_ROWS) if any(row)]
     except csv.Error:

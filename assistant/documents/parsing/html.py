@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
+from html import escape, unescape
 from itertools import chain
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ from turbohtml import Document, Element, Node, SelectorSyntaxError, Text, parse
 
 from assistant.documents import page as model
 from assistant.documents.parsing.render import table_blocks
+from assistant.documents.symbols import UNKNOWN_SYMBOL, symbols
 from assistant.domain.errors import DocumentInvalidError
 
 DEEPEST_NESTING = 200
@@ -45,8 +47,15 @@ _OLDER_MAILS = "blockquote[type=cite], .gmail_quote, .yahoo_quoted, .protonmail_
 
 # Styles
 _COMMENT = re.compile(r"/\*[^*]*\*+(?:[^/*][^*]*\*+)*/")
-_TELLING = re.compile(r"display|font-size|list-style|opacity|text-decoration|vertical-align|visibility", re.I)
-"""Properties that say what is struck, hidden, raised or counted; rules without them are not looked at."""
+_TELLING = re.compile(
+    r"background|display|font-size|list-style|opacity|text-decoration|vertical-align|visibility"
+    r"|font[^;]*(?:dings|symbol|dingbats)",
+    re.I,
+)
+"""Properties that say what is struck, hidden, raised, counted, colored or in letters of symbols; rules
+without them are not looked at."""
+_SIZE = re.compile(r"\d\S{0,20}\s")
+"""What is before the families of fonts in the shorthand ``font``: "bold 7.0pt 'Times New Roman', serif"."""
 _ZERO = re.compile(r"0(?:\.0*)?[a-z%]*")
 _SHOWING = "[style*=font-size], [style*=visibility]"
 """What may show text again in an element whose own text is hidden."""
@@ -88,6 +97,19 @@ _WIDEST_SPAN = 1000
 _SPACES = re.compile(r"\s+")
 
 
+# Text in cells and JSON that is HTML
+_ENTITY = re.compile(r"&(?:amp|gt|lt|nbsp|quot|#\d{2,5}|#x[0-9a-f]{2,5});", re.I)
+_BLOCK_MARKUP = re.compile(r"<(?:p|br|hr|/?(?:div|h[1-6]|li|ol|ul|table|td|tr))\b[^<>]*>", re.I)
+_MARKUP = re.compile(rf"{_BLOCK_MARKUP.pattern}|</(?:{_INLINE_TAGS.pattern})>|<img\b[^<>]*>", re.I)
+_NO_TAG = re.compile(
+    rf"<(?!!--|/?(?:{_BLOCK_TAGS.pattern}|{_INLINE_TAGS.pattern}|br|d[dt]|h[1-6]|img|ol|pre|style|ul)\b[^<>]*>)",
+    re.I,
+)
+"""A sign of a comparison, or of a key: "a<b", "<Enter>"."""
+_SHOWN_ONLY = "img, object, i[class], em[class], b[class], span[class], div[class], [style*=background]"
+"""What may show something in a cell without text."""
+
+
 def read_html(content: str, *, is_whole: bool = True) -> model.Page:
     """Return the main content of a page. ``is_whole``: False for a part of one, all of which is content.
 
@@ -103,9 +125,13 @@ def read_html(content: str, *, is_whole: bool = True) -> model.Page:
     if body is None:
         return model.Page(())
     styles = _Styles(_declared_in_sheets(page))  # _UNSEEN has the style sheets
+    for drawing in body.select("svg"):
+        named = drawing.select_one("title")
+        label = drawing.attr("aria-label") or (named.text if named is not None else "")
+        drawing.insert_adjacent_html("beforebegin", f'<i class="svg" aria-label="{escape(label)}"></i>')
     body.remove(_UNSEEN)
     controls, older_mails = frozenset(page.select(_CONTROLS)), frozenset(page.select(_OLDER_MAILS))
-    reader = _Reader(_Survey(styles, controls, older_mails, _panels(page, styles, controls), []))
+    reader = _Reader(_Survey(styles, controls, older_mails, _panels(page, styles, controls), {}))
     words = _word_count(body)
     main = _main(page) if is_whole else None
     banner = _banner(reader, _margins(body, main)) if is_whole else ""
@@ -114,8 +140,52 @@ def read_html(content: str, *, is_whole: bool = True) -> model.Page:
     beside = words - _word_count(root) - len(banner.split())
     blocks = reader.blocks(root)
     losses = [model.Loss(model.BESIDE_WORDS, words=beside)] if beside > 0 else []
-    losses += [model.Loss("pictures without text")] if reader.page.bare_pictures else []
+    losses += map(model.Loss, reader.page.lost)
     return model.Page(blocks, banner=banner, losses=tuple(losses))
+
+
+def opened_markup(text: str) -> tuple[str, bool]:
+    """Return a text of a cell or of JSON, and whether it is HTML: "Print it at <a href=…>the portal</a>".
+
+    Lines that no element makes stay lines. A text that was escaped is opened: "Tom &amp; Co".
+    """
+    if _ENTITY.search(text) and not _MARKUP.search(text):
+        text = unescape(text)
+        is_html = text.lstrip().startswith("<") and _MARKUP.search(text) is not None
+    else:
+        is_html = _MARKUP.search(text) is not None
+    if not is_html:
+        return text, False
+    text = text if _BLOCK_MARKUP.search(text) else text.replace("\n", "<br>")
+    return _NO_TAG.sub("&lt;", text), True
+
+
+def with_markup_read(page: model.Page) -> model.Page:
+    """Return the page with each paragraph, cell and heading that is HTML read as such."""
+    losses = dict.fromkeys(page.losses)
+
+    def opened(block: model.Block) -> tuple[model.Block, ...]:
+        match block:
+            case model.Table(rows=rows):
+                cells = (
+                    tuple(replace(cell, blocks=tuple(chain(*map(opened, cell.blocks)))) for cell in row)
+                    for row in rows
+                )
+                return (replace(block, rows=tuple(cells)),)
+            case model.Heading(runs=runs) | model.Paragraph(runs=runs):
+                text, is_html = opened_markup(model.text_of(runs))
+                if not is_html:
+                    is_changed = text != model.text_of(runs)
+                    return (replace(block, runs=model.plain(text)) if is_changed else block,)
+                read = read_html(text, is_whole=False)
+                losses.update(dict.fromkeys(read.losses))
+                is_heading = isinstance(block, model.Heading)
+                return (replace(block, runs=_in_one_line(read.blocks)),) if is_heading else read.blocks
+            case _:
+                return (block,)
+
+    blocks = tuple(chain(*map(opened, page.blocks)))
+    return replace(page, blocks=blocks, losses=tuple(losses))
 
 
 def _word_count(element: Element) -> int:
@@ -192,6 +262,19 @@ class _Styles:
         declarations = self.in_sheets.get(node, "") + (node.attr("style") or "")
         return _properties(declarations) if declarations else {}
 
+    def font(self, node: Element, outer: str) -> str:
+        """Return the font of an element's text, in small letters; ``outer`` is that around it."""
+        if node.tag == "font" and (face := node.attr("face")):
+            return face.partition(",")[0].lower()
+        declared = self.declarations(node)
+        families = declared.get("font-family") or _SIZE.split(declared.get("font", ""), maxsplit=1)[-1]
+        return families.partition(",")[0].strip(" \"'") or outer
+
+    def color(self, node: Element) -> str:
+        """Return the color behind an element, as it is written; "" for none of its own."""
+        declared = self.declarations(node)
+        return declared.get("background-color") or declared.get("background") or node.attr("bgcolor") or ""
+
     def marks(self, node: Element) -> model.Run:
         """Return an empty run with the marks that an element itself gives its text, by its tag, attributes
         and declarations."""
@@ -262,8 +345,8 @@ class _Survey:
     controls: frozenset[Element]
     older_mails: frozenset[Element]
     panels: _Panels
-    bare_pictures: list[Element]
-    """Pictures without a text that were read: the one thing that reading adds here."""
+    lost: dict[str, None]
+    """Kinds of losses, "pictures without text": the one thing that reading adds here."""
 
 
 class _End(Enum):
@@ -345,13 +428,17 @@ class _Reader:
     """An empty run with the marks of the element and of those around it."""
     depth: int = 0
     """How many ``blocks`` are made around: of lists, cells, headings, definitions, older mails."""
+    font: str = ""
 
     def inside(self, node: Element) -> _Reader:
         """Return the reader of what is in an element. A panel that a control opens counts as shown."""
         marks = self.page.styles.marks(node)
         if marks.is_hidden and (node in self.page.panels.headings or _follows_control(node)):
             marks = replace(marks, is_hidden=False)
-        return self if marks == _PLAIN else replace(self, style=marks.inside(self.style))
+        font = self.page.styles.font(node, self.font)
+        if marks == _PLAIN and font == self.font:
+            return self
+        return replace(self, style=marks.inside(self.style), font=font)
 
     def blocks_in(self, node: Element) -> tuple[model.Block, ...]:
         """Return the blocks of what is in an element."""
@@ -407,6 +494,8 @@ class _Reader:
                 return (_End.PARAGRAPH, _Meaning(self.blocks(node)))
             case "input" | "select" | "textarea" | "img":
                 return (self._run(f" {self._text_of_field(node)} "),)
+            case "i" | "em" | "b" | "span" | "div" if label := _label(node):
+                return (self._run(f" {label} "),)
             case _ if _BLOCK_TAGS.fullmatch(tag):
                 return chain([_End.PARAGRAPH], self._children(node), [_End.PARAGRAPH])
             case _:
@@ -414,7 +503,10 @@ class _Reader:
                 return chain(apart, self._children(node), apart)
 
     def _run(self, text: str) -> model.Run:
-        return replace(self.style, text=text)
+        shown = symbols(text, self.font)
+        if UNKNOWN_SYMBOL in shown and UNKNOWN_SYMBOL not in text:
+            self.page.lost["symbols of a font that is not known"] = None
+        return replace(self.style, text=shown)
 
     def _children(self, node: Element) -> Iterator[_Part]:
         """Yield what is in an element.
@@ -461,8 +553,8 @@ class _Reader:
         kind = (node.attr("type") or "text").lower()
         if node.tag == "img":
             if node.attr("alt") is None:
-                self.page.bare_pictures.append(node)
-            return " ".join((node.attr("alt") or "").split())
+                self.page.lost["pictures without text"] = None
+            return " ".join((node.attr("alt") or node.attr("title") or "").split())
         if node.tag == "select":
             options = node.select("option[selected]") or node.select("option")
             return ", ".join(filter(None, (" ".join(option.text.split()) for option in options)))
@@ -522,6 +614,11 @@ class _Reader:
         if labels and not header_rows:
             cells.insert(0, tuple(model.Cell((model.Paragraph(model.plain(label)),)) for label in labels))
             header_rows = 1
+        colors = [
+            {at: self.page.styles.color(cell) for at, cell in enumerate(elements)} for _, _, elements in rows
+        ]
+        if model.are_telling(colors):
+            self.page.lost["colors of cells"] = None
         for caption in table.select("caption")[:1]:
             yield model.Paragraph(_in_one_line(self.blocks_in(caption)))
         yield from table_blocks(cells, header_rows=header_rows)
@@ -535,7 +632,12 @@ class _Reader:
         rows, columns = (
             max(1, min(_number(cell.attr(name), 1), _WIDEST_SPAN)) for name in ("rowspan", "colspan")
         )
-        return model.Cell(self.blocks_in(cell), rows, columns)
+        blocks = self.blocks_in(cell)
+        if not blocks and (label := _label(cell)):
+            blocks = (model.Paragraph(model.plain(label)),)
+        elif not blocks and cell.select_one(_SHOWN_ONLY) is not None:
+            self.page.lost["cells that show only a picture"] = None
+        return model.Cell(blocks, rows, columns)
 
 
 def _names_columns(row: Element, cells: Sequence[Element], *, is_below_header: bool) -> bool:
@@ -547,6 +649,13 @@ def _names_columns(row: Element, cells: Sequence[Element], *, is_below_header: b
         cell.tag == "th" or not cell.text.strip() for cell in cells
     )
     return row.matches("thead > tr") or (is_named if cells else is_below_header)
+
+
+def _label(node: Element) -> str:
+    """Return what stands for an element without text, such as an icon; "" where text beside it says it."""
+    label = " ".join((node.attr("aria-label") or node.attr("title") or "").split())
+    around = node.parent.text if isinstance(node.parent, Element) else ""
+    return "" if not label or node.text.strip() or label.casefold() in around.casefold() else label
 
 
 def _heading_level(node: Element) -> int:

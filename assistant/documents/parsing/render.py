@@ -18,7 +18,7 @@ from assistant.documents import page as model
 from assistant.documents.parsing.text import TextBuilder, link_begin, unmarked
 from assistant.domain.documents import ParsedDocument, UnitKind
 from assistant.domain.errors import DocumentInvalidError
-from assistant.text.marks import LINK_END
+from assistant.text.marks import LINK_BEGIN, LINK_END
 
 MOST_CELLS = 500_000
 """Cells of a table once its spans are filled."""
@@ -238,7 +238,11 @@ class _Renderer:
                 shown = f" {shown}"
             at_gap = False
             is_link = run.link and not run.link.startswith("#") and shown.strip()
-            text += f"{link_begin(run.link)}{shown}{LINK_END}" if is_link else shown
+            begin = link_begin(run.link) if is_link else ""
+            if begin and text.endswith(LINK_END) and text.rpartition(LINK_BEGIN)[2].startswith(begin[1:]):
+                text = f"{text[:-1]}{shown}{LINK_END}"  # a link of several runs
+            else:
+                text += f"{begin}{shown}{LINK_END}" if begin else shown
         return text
 
     def _shifted(self, run: model.Run, *, before: str, after: model.Runs) -> str:

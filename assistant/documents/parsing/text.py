@@ -34,6 +34,11 @@ _LINK_MARK = re.compile(f"{LINK_BEGIN}[^{LINK_WORDS}]*{LINK_WORDS}|{LINK_END}")
 """A mark before the words of a link, with the address in it, or one after them."""
 _LINK = re.compile(f"{LINK_BEGIN}([^{LINK_WORDS}]*){LINK_WORDS}([^{LINK_BEGIN}{LINK_END}]*){LINK_END}")
 """A link: group 1 is the address, group 2 the words."""
+_SCHEME = re.compile(r"(?:https?://(?:www\.)?|mailto:|tel:)", re.I)
+"""The begin of an address that is of use outside of the documents."""
+_NO_DIGITS = re.compile(r"\D+")
+_LOCAL_DIGITS = 7
+"""Last digits of a telephone number that are compared: people leave out prefixes."""
 
 
 def normalize(text: str) -> str:
@@ -62,15 +67,32 @@ def unmarked(marked: str) -> str:
     return _LINK_MARK.sub("", marked) if LINK_END in marked else marked
 
 
-def read_links(marked: str) -> tuple[str, list[Link]]:
+def _with_address(link: re.Match[str]) -> str:
+    """Return a link with its address after its words, where they do not say it: "here
+    (https://forms.example)". Of an address within the documents the words alone."""
+    scheme = _SCHEME.match(link[1])
+    if scheme is None:
+        return link[0]
+    is_on_web = scheme[0].lower().startswith("http")
+    address = link[1] if is_on_web else link[1][scheme.end() :].partition("?")[0]
+    words, told = (
+        "".join(_SCHEME.sub("", text).split()).casefold().rstrip("/") for text in (link[2], address)
+    )
+    if scheme[0].lower() == "tel:":
+        words, told = _NO_DIGITS.sub("", words)[-_LOCAL_DIGITS:], _NO_DIGITS.sub("", told)[-_LOCAL_DIGITS:]
+    return link[0] if not link[2].strip() or told in words else f"{link[0]} ({address})"
+
+
+def read_links(marked: str, *, is_name: bool = False) -> tuple[str, list[Link]]:
     """Return the normalized text without the marks of links, and each link as (start, end, address) in that
-    text.
+    text. Addresses on the web, of mail and of telephones are part of it, but not in a name (``is_name``).
 
     A link without words is left out. The words are searched from the end of the link before, because
     normalizing moves them.
     """
     if LINK_END not in marked:
         return normalize(marked), []
+    marked = marked if is_name else _LINK.sub(_with_address, marked)
     text, links = normalize(unmarked(marked)), list[Link]()
     marked_at = text_at = 0  # ends of the previous link in each text
     for link in _LINK.finditer(marked):
@@ -147,7 +169,7 @@ class TextBuilder:
         """Add a heading. It ends the headings of its own and of deeper levels, and is part of the text but of
         no section. A text longer than _LONGEST_NAME is added as a paragraph, which ends no heading and no
         ``_subheading``."""
-        shown, links = read_links(text)
+        shown, links = read_links(text, is_name=True)
         name = shown.replace("\n", " ")
         if not name:
             return
@@ -193,7 +215,10 @@ class TextBuilder:
         With ``has_header`` the first row has the names, unless it is the only one or a name is longer than
         _LONGEST_NAME. A row of one text across several columns is a title. ``depth``: see ``item_or_row``.
         """
-        read = [[read_links(" ".join(cell.split())) for cell in row] for row in rows]
+        read = [
+            [read_links(" ".join(cell.split()), is_name=has_header and at == 0) for cell in row]
+            for at, row in enumerate(rows)
+        ]
         is_named = has_header and len(read) > 1 and all(len(name) <= _LONGEST_NAME for name, _ in read[0])
         names = [name for name, _ in read[0]] if is_named else []
         cell_spans: list[tuple[Span, ...]] = []

@@ -19,7 +19,7 @@ from openpyxl import Workbook
 from openpyxl.cell.rich_text import CellRichText, TextBlock
 from openpyxl.cell.text import InlineFont
 from openpyxl.comments import Comment
-from openpyxl.styles import Font
+from openpyxl.styles import Font, PatternFill
 from openpyxl.utils.datetime import CALENDAR_MAC_1904
 from pptx import Presentation
 from pptx.util import Inches
@@ -423,6 +423,26 @@ def test_a_formula_that_links_keeps_its_address() -> None:
     assert [link[-1] for link in document.links] == ["https://x.example/a?b=1&c=2"]
 
 
+def test_markup_in_cells_of_a_sheet_is_read_and_colors_that_tell_are_named() -> None:
+    file = Workbook()
+    sheet = file.active
+    assert sheet is not None
+    for row in (
+        ["Step", "How", "When"],
+        ["Label", "<p>At <a href='https://lab.example'>the portal</a></p>", 1],
+    ):
+        sheet.append(row)
+    sheet.append(["Box", "Fold &amp; close", 2])
+    plain = convert("a.xlsx", saved(file))
+    assert units(plain, UnitKind.ROW) == [
+        "Step: Label; How: At the portal (https://lab.example); When: 1",
+        "Step: Box; How: Fold & close; When: 2",
+    ]
+    for place, color in {"B2": "FF0000", "C2": "00FF00", "B3": "00FF00"}.items():
+        sheet[place].fill = PatternFill("solid", fgColor=color)
+    assert (lost(plain), lost(convert("a.xlsx", saved(file)))) == ((), ("colors of cells (sheet Sheet)",))
+
+
 # --- mail and text ----------------------------------------------------------------------------------------
 def a_mail(*, html: bool) -> bytes:
     mail = EmailMessage()
@@ -477,7 +497,15 @@ def test_of_two_forms_of_a_mail_the_html_is_read_unless_it_says_much_less() -> N
         "El lun, 2 mar 2026 a las 9:00, Olga\n(<olga@example.org>) escribi\u00f3:\n\nEl dep\u00f3sito es 40.",
         "-----Original Message-----\nFrom: Olga\nSent: Monday\nTo: Karl\n\nThe deposit is 40 dollars.",
         "From: Olga\nSent: Monday\nTo: Karl\nSubject: deposit\n\nThe deposit is 40 dollars.",
+        "De: Bea\nEnviado el: lunes, 2 de marzo de 2026 9:00\nPara: Karl\nAsunto: fianza\n\nSon 40.",
+        "De: Bea <b@x.example>\nEnviada em: segunda-feira, 2 de março de 2026 9:00\nPara: K\nAssunto: D\n",
+        "Em seg., 2 de mar. de 2026 às 09:00, Bea Lima escreveu:\n\nSão 40.",
+        "Pošiljatelj: Bea <b@x.example>\nPoslano: 2. ožujka 2026. 9:00\nPrima: Karl\nPredmet: D\n\nTo je 40.",
+        "________________________________\nNgirim: Bea\nTuma: Senin 2 Maret 2026 9:00\nKanggo: K\n\nRega 4.",
         "> The deposit is 40 dollars.",
+        "<hr><div id=divRplyFwdMsg>Kwa: Bea<br>Siku: 2 Machi 2026 9:00<br>Somo: D</div><p>Ni 40.",
+        "<div style='border:none;border-top:solid #E1E1E1 1.0pt'><p><b>De:</b> Bea<br><b>Enviado:</b> lunes"
+        "<br><b>Asunto:</b> D</p></div><p>Son 40.",
         "<div class=gmail_quote><div>On Monday Olga wrote:</div><p>It is 40 dollars.</div>",
         "<blockquote type=cite><p>It is 40 dollars.</blockquote>",
         "<div><p><b>From:</b> Olga<br><b>Sent:</b> Monday<br><b>To:</b> Karl</p></div><p>It is 40 dollars.",
@@ -488,6 +516,20 @@ def test_an_older_mail_that_a_mail_quotes_is_left_out_and_counted(older: str) ->
     converted = a_mail_of(new + older)
     assert text_of_mail(converted) == "The deposit is 45 dollars."
     assert [loss.partition(":")[0] for loss in lost(converted)] == ["older quoted words"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Event: flu day\nWhen: Monday, 4 May 2026 10:00\nWhere: room 4\nContact: eve@x.example\n\nCome.",
+        "De: Norte\nA: Sur\nPrecio: 12\n\nCada hora.",
+        "-----\n\nA: one\nWhen: 4 May 2026 10:00\nC: three\n\nEnd.",
+        "Tarifas: hoy.\nDe: Norte\nPara: Sur\nPrecio: 12",
+    ],
+)
+def test_fields_that_are_no_header_of_a_mail_are_read(text: str) -> None:
+    converted = a_mail_of(text)
+    assert (text_of_mail(converted), lost(converted)) == (text, ())
 
 
 def test_answers_between_quoted_lines_are_read_below_their_questions() -> None:

@@ -84,16 +84,11 @@ def test_divided_words_and_paragraphs_are_joined() -> None:
     assert "or by e-mail," in text
 
 
-def test_each_page_is_a_heading_and_names_the_section_that_goes_on() -> None:
+def test_each_page_is_a_heading() -> None:
     file = converted("tariff.pdf")
-    assert headings(file, of_pages=True) == [
-        ("1", "Page 1"),
-        ("2", "Page 2: Calls abroad"),
-        ("3", "Page 3: Steps at a change of plan"),
-    ]
+    assert headings(file, of_pages=True) == [("1", "Page 1"), ("2", "Page 2"), ("3", "Page 3")]
     above = {unit.text: unit.heading for unit in render(file).parsed.units}
-    assert above["Roaming is free in all countries of the list."].startswith("Page 3: ")
-    assert above["Roaming is free in all countries of the list."].endswith(" > Roaming")
+    assert above["Roaming is free in all countries of the list."] == "Page 3 > Roaming"
 
 
 def test_running_headers_and_footers_stand_once_as_the_banner() -> None:
@@ -257,6 +252,50 @@ def text_of_file(raw: bytes) -> str:
 
 def losses_of(raw: bytes) -> list[str]:
     return [str(loss) for loss in render(convert("a.pdf", raw)).losses]
+
+
+def page_of(*lines: str, top: float = 700) -> str:
+    """Return a page; a line that begins with "#" is a heading."""
+    return "".join(
+        shown(50, top - 20 * at, line.removeprefix("#"), size=18 if line.startswith("#") else 11)
+        for at, line in enumerate(lines)
+    )
+
+
+def headings_above(raw: bytes, *texts: str) -> list[str]:
+    above = {unit.text: unit.heading for unit in render(convert("a.pdf", raw)).parsed.units}
+    return [above[text] for text in texts]
+
+
+SHOPS = ["Ash", "Birch", "Cedar", "Damson"]
+BODY = [f"The shop has lot {n} of its goods on shelf {n}." for n in range(28)]
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        [page_of(f"Phone {n}55 10{n}.", f"#{name}", "Ask inside.") for n, name in enumerate(SHOPS, start=1)],
+        [page_of(f"Phone {n}55 10{n}.", f"#{name}", *BODY) for n, name in enumerate(SHOPS, start=1)],
+        [
+            page_of("#The shops", "There are four."),
+            *(
+                page_of(*["By car."] * (n % 2), f"Phone {n}55 10{n}.", f"#{name}", *BODY)
+                for n, name in enumerate(SHOPS, start=1)
+            ),
+        ],
+    ],
+)
+def test_a_text_above_each_page_s_title_belongs_to_it(pages: list[str]) -> None:
+    found = headings_above(pdf(*pages), *(f"Phone {n}55 10{n}." for n in range(1, 5)))
+    assert [heading.rpartition(" > ")[2] for heading in found] == SHOPS
+
+
+def test_a_text_above_a_heading_belongs_to_its_page_where_the_page_before_is_not_full() -> None:
+    first, last = page_of("#Ash", "Ask inside."), page_of("Phone 255 102.", "#Birch", "Ring twice.")
+    assert headings_above(pdf(first, last), "Phone 255 102.", "Ring twice.") == ["Page 2", "Page 2 > Birch"]
+    full = page_of("#Ash", *BODY)
+    assert headings_above(pdf(full, last), "Phone 255 102.") == ["Page 2: Ash"]
+    assert headings_above(pdf(full, page_of("Phone 255 102.")), "Phone 255 102.") == ["Page 2: Ash"]
 
 
 @pytest.mark.parametrize(
@@ -464,6 +503,40 @@ def shifted(text: str, by: int) -> str:
 def test_unreadable_letters_are_refused(by: int) -> None:
     raw = pdf(shown(60, 700, shifted(SENTENCE, by)))
     assert refusal(raw).startswith("its letters are not those that its fonts show. Say ocr = true")
+
+
+def test_letters_of_like_frequency_that_are_exchanged_are_refused() -> None:
+    exchanged = str.maketrans("etaoinsrhldcumfpgwyb", "noisetarcuhldpmgfbwy")
+    lines = [
+        SENTENCE,
+        "Ask for the name on the card if it is not that of the customer, and note it in the case.",
+    ]
+    raw = pdf(shown(60, 700, lines[0].translate(exchanged)))
+    assert refusal(raw).startswith("its letters are not those that its fonts show.")
+    names = "Quetiapine Zolpidem Ziprasidone Oxazepam Quinapril Zaleplon Fluvoxamine"
+    page = "".join(shown(60, 700 - 20 * at, line) for at, line in enumerate([*lines, names]))
+    assert losses_of(pdf(page)) == []
+    mixed = page + shown(60, 600, lines[1].translate(exchanged), font="F2")
+    assert losses_of(pdf(mixed)) == ["words in unreadable letters (page 1): 21"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "text"),
+    [
+        ("After a 48-", "hour pause", "After a 48-hour pause"),
+        ("the standard-", "of-care plan", "the standard-of-care plan"),
+        ("of anticoag-", "ulants", "of anticoagulants"),
+        ("a week-", "long trial", "a week-long trial"),
+        ("from 30-", "40 ml", "from 30-40 ml"),
+        ("the consul-", "tation", "the consultation"),
+        ("a 2.5-", "fold dose", "a 2.5-fold dose"),
+    ],
+)
+def test_a_hyphen_at_a_line_s_end_stays_where_its_words_make_none_together(
+    first: str, second: str, text: str
+) -> None:
+    raw = pdf(shown(60, 700, f"It is here {first}") + shown(60, 687, f"{second} for each."))
+    assert text_of_file(raw).endswith(f"It is here {text} for each.")
 
 
 def test_a_font_that_shows_only_signs_is_refused() -> None:

@@ -440,7 +440,7 @@ def test_links_lead_where_they_led() -> None:
     )
     relations = {"web": ("hyperlink", "https://a.example/tariff")}
     parsed = render(page(body, relations=relations)).parsed
-    assert parsed.text == "Read the tariff or the form."
+    assert parsed.text == "Read the tariff (https://a.example/tariff) or the form (https://a.example/b)."
     assert [(parsed.text[start:end], address) for start, end, address in parsed.links] == [
         ("the tariff", "https://a.example/tariff"),
         ("the form", "https://a.example/b"),

@@ -20,8 +20,10 @@ from assistant.documents.files import (
     read_sources,
     skipped_files,
 )
+from assistant.documents.parsing import parse_document
 from assistant.domain.documents import Document
 from assistant.domain.errors import NotFoundError
+from assistant.text.editions import read_in_force
 from tests.unit.documents.source_files import failure, one, read, write
 
 PAIR = {"id": "q-1", "question": "What is ALL?", "answer": "A type of cancer."}
@@ -219,3 +221,96 @@ def test_a_special_file_in_a_folder_is_a_failure(tmp_path: Path) -> None:
     assert {
         name: item.code for name, item in items.items() if isinstance(item, SourceFailure)
     } == dict.fromkeys(("pipe.md", "gone.md", "circle.md"), "document_invalid")
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        (
+            {"answer": "<p>Print it at <a href='https://lab.example'>the portal</a>."},
+            "(https://lab.example).",
+        ),
+        ({"answer": "1. Sign\n2. Send &amp; wait", "title": "Labels"}, "How?\n\n1. Sign\n2. Send & wait"),
+        ({"answer": "Sign <b>here</b>\n- and wait", "title": "Labels"}, "How?\n\nSign here\n- and wait"),
+        ({"answer": "Press <Enter> if a<b, else <i>wait</i>."}, "Press <Enter> if a<b, else wait."),
+        ({"answer": "Write &lt;br&gt; there."}, "Write <br> there."),
+        ({"answer": "Where a<b and c>d, stop."}, "Where a<b and c>d, stop."),
+    ],
+)
+def test_an_answer_in_html_is_read_as_html(tmp_path: Path, fields: dict[str, str], text: str) -> None:
+    line = {"id": "a", "question": "How?"} | fields
+    document = one(write(tmp_path / "a.jsonl", json.dumps(line)))
+    assert parse_document(document).text.endswith(text)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected", "unread"),
+    [
+        (
+            {"id": 51, "name": "Lost badge", "html": "<p>A badge costs <b>$12</b>.", "category": "Access"},
+            ("51", "Lost badge", None, "A badge costs $12."),
+            ["category"],
+        ),
+        (
+            {"_id": "t-7", "Subject": "Towels", "bodyHtml": "", "Body": "Take two.", "vote_sum": 3},
+            ("t-7", "Towels", None, "Take two."),
+            ["bodyHtml", "vote_sum"],
+        ),
+        (
+            {
+                "id": 8,
+                "title": {"rendered": "Fees &amp; dues"},
+                "content": {"rendered": "<ul><li>Pay $5</ul>"},
+                "link": "https://site.example/fees",
+            },
+            ("8", "Fees & dues", "https://site.example/fees", "- Pay $5"),
+            [],
+        ),
+        (
+            {"article_id": 9, "question": "How big?", "solution": "Two meters.", "url": "/a/9"},
+            ("9", "How big?", None, "Two meters."),
+            ["url"],
+        ),
+        (
+            {"id": "x", "title": "Own", "text": "Ours.", "body": "Theirs.", "metadata": {"a": "b"}},
+            ("x", "Own", None, "Ours."),
+            ["body", "metadata"],
+        ),
+    ],
+)
+def test_usual_keys_of_an_export_are_read_and_the_rest_is_kept_apart(
+    tmp_path: Path, line: dict[str, object], expected: tuple[str, ...], unread: list[str]
+) -> None:
+    (item,) = read(write(tmp_path / "a.jsonl", json.dumps(line)))
+    assert isinstance(item, SourceDocument)
+    document = item.document
+    shown = (document.document_id, document.title, document.url, parse_document(document).text)
+    assert (shown, list(item.metadata)) == (expected, unread)
+
+
+@pytest.mark.parametrize(
+    ("state", "is_in_force"),
+    [
+        ({"state": "archived"}, False),
+        ({"Status": "Draft"}, False),
+        ({"workflow_state": "un-published"}, False),
+        ({"draft": True}, False),
+        ({"is_archived": "true"}, False),
+        ({"published": False}, False),
+        ({"isActive": False}, False),
+        ({"state": "published"}, True),
+        ({"status": "solved", "draft": False, "archived": None, "published": True}, True),
+    ],
+)
+def test_a_line_that_is_not_valid_now_is_not_in_force(
+    tmp_path: Path, state: dict[str, object], is_in_force: bool
+) -> None:
+    (item,) = read(write(tmp_path / "a.jsonl", json.dumps(PAIR | state)))
+    assert isinstance(item, SourceDocument)
+    said = read_in_force(item.metadata, path="a.jsonl", title=item.document.title, content="")
+    assert (said is None or not said.never) is is_in_force
+
+
+def test_a_line_without_usual_keys_is_refused_with_its_keys(tmp_path: Path) -> None:
+    refused = failure(write(tmp_path / "a.jsonl", '{"id": 3, "foo": "a", "bar": "b"}'))
+    assert refused.reason.endswith('title and markdown; there are "id", "foo", "bar"')

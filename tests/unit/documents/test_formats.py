@@ -420,18 +420,21 @@ def test_a_json_line_without_any_body_is_told_every_kind_of_body(
 ) -> None:
     found = failure(write(tmp_path / "a.jsonl", orjson.dumps(line)))
     bodies = "question and answer, or title and text, or title and markdown"
-    assert found.reason == f"missing: {no_id}{bodies}"
+    there = ", ".join(f'"{key}"' for key in line)
+    assert found.reason == f"missing: {no_id}{bodies}; there are {there}"
 
 
-def test_an_unknown_key_of_a_json_line_is_refused_but_in_its_metadata(tmp_path: Path) -> None:
-    line = {"id": "a", "question": "Q?", "answer": "A.", "focus": "F"}
+def test_an_unknown_key_of_a_json_line_is_not_read_unless_it_may_restrict_readers(tmp_path: Path) -> None:
+    line = {"id": "a", "question": "Q?", "answer": "A.", "focus": "F", "table": 1}
     beside = {"metadata": {"table": 1, "level": ["x, y", {"z": None}], "synonyms": []}}
     (item,) = read(write(tmp_path / "a.jsonl", orjson.dumps(line | beside)))
     assert isinstance(item, SourceDocument)
-    assert item.metadata == {"metadata": ("table", "1", "level", "x", "y", "z", "synonyms"), "focus": ("F",)}
-    for key in ("table", "Labels"):
+    values = ("table", "1", "level", "x", "y", "z", "synonyms")
+    assert item.metadata == {"focus": ("F",), "table": ("1",), "metadata": values}
+    for key in ("Labels", "_withdrawn"):
         refused = failure(write(tmp_path / "a.jsonl", orjson.dumps(line | {key: 1})))
-        assert refused.reason.startswith(f'the key "{key}" is unknown; known are ')
+        name = key.strip("_").lower()
+        assert refused.reason == f'the key "{key}" is unknown. Write "{name}" to hide it from readers.'
 
 
 FRONT_MATTER = {

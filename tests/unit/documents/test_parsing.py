@@ -44,7 +44,7 @@ def test_markdown_keeps_its_headings() -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ('A [link](https://x.org "t") and `code`\nwrapped.', "A link and code wrapped."),
+        ('A [link](https://x.org "t") and `code`\nwrapped.', "A link (https://x.org) and code wrapped."),
         ("1. one\n2. two\n   - a\n   - b\n\n   more\n3. three", "1. one\n2. two\n- a\n- b\nmore\n3. three"),
         ("- a\n- b\n\n| C | D |\n|---|---|\n| 1 | 2 |\n| 3 | |", "- a\n- b\n\nC: 1; D: 2\nC: 3"),
         ("```sql\nSELECT 1\n```", "SELECT 1"),
@@ -323,6 +323,94 @@ def test_a_header_or_footer_without_links_is_the_first_line() -> None:
         assert parsed.banner == "SUPERSEDED; Next review 2027-03-22"
         assert parsed.text == f"{parsed.banner}\n\nFees\n\nA kit is 5 dollars."
         assert list(map(str, read_html(whole).losses)) == ["words of menus and footers: 3"]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("Give 40 <font face='Symbol'>m</font>g.", "Give 40 μg."),
+        ("From <span style='font-family:Symbol'>&#179;</span> 38 degrees", "From ≥ 38 degrees"),
+        ("A <span style='font: 9pt \"Symbol MT\", serif'>b</span>-blocker", "A β-blocker"),
+        ("<style>.s {font-family: 'Symbol'}</style><b class=s>D<i style='font-family:Arial'>D</i></b>", "ΔD"),
+        ("<font face='Wingdings'>&#252;</font> done, <font face='Webdings'>r</font> open", "✓ done, ✕ open"),
+        ("<span style='font-family:Segoe UI Symbol'>abc</span>", "abc"),
+        (
+            "<p><span style='font-family:Symbol'>·<span style='font:7pt Arial'>&nbsp;</span></span>a<br>b",
+            "• a\nb",
+        ),
+    ],
+)
+def test_a_text_is_what_its_font_shows(content: str, text: str) -> None:
+    assert parse_html(content).text == text
+    assert parse_markdown(content).text == text
+
+
+def test_a_symbol_that_is_not_known_is_told() -> None:
+    page = read_html("<p>5 <font face='Wingdings 3'>x</font> daily")
+    assert (render(page).parsed.text, list(map(str, page.losses))) == (
+        "5 \ufffd daily",
+        ["symbols of a font that is not known"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("The list is <a href='https://shop.example/l?y=1#a'>here</a>.", "(https://shop.example/l?y=1#a)."),
+        (
+            "Write to <a href='mailto:desk@care.example?subject=x'>the desk</a>",
+            "the desk (desk@care.example)",
+        ),
+        (
+            "<a href='tel:+49-30-5550100'>Ring us</a> or <a href='TEL:5550100'>555 0100</a>",
+            "0100) or 555 0100",
+        ),
+        ("<a href='https://www.care.example/fees/'>care.example/fees</a> now", "care.example/fees now"),
+        ("<a href='/fees'>fees</a>, <a href='#x'>x</a>, <a href='javascript:run()'>run</a>", "fees, x, run"),
+        ("<h2><a href='https://care.example/a'>Fees</a></h2><p>5", "Fees\n\n5"),
+        ("<a href='https://a.example/f'>the <b>new</b> form</a>", "the new form (https://a.example/f)"),
+        (
+            "<table><tr><th>No<th><a href='https://a.example'>Form</a><th>Day"
+            "<tr><td>1<td><a href='https://a.example/7'>F7</a><td>2</table>",
+            "No: 1; Form: F7 (https://a.example/7); Day: 2",
+        ),
+    ],
+)
+def test_the_address_of_a_link_is_part_of_the_text_where_its_words_do_not_say_it(
+    content: str, text: str
+) -> None:
+    assert parse_html(content).text.endswith(text)
+
+
+def _rooms(cells: str) -> tuple[str, list[str]]:
+    page = read_html(f"<table><tr><th>Room<th>Ramp<th>Bath</tr>{cells}</table>")
+    return render(page).parsed.text, list(map(str, page.losses))
+
+
+def test_icons_are_their_labels_and_cells_without_words_are_told() -> None:
+    labelled = (
+        '<tr><td>A<td><i class="fa-x" aria-label="yes"></i><td><svg><title>no</title><path></path></svg></tr>'
+        "<tr><td>B<td title='by request'><td><span title=yes></span> <span class=sr>yes</span></tr>"
+    )
+    assert _rooms(labelled) == ("Room: A; Ramp: yes; Bath: no\nRoom: B; Ramp: by request; Bath: yes", [])
+    bare = "<tr><td>A<td><i class='fa-x'></i><td>2</tr><tr><td>B<td><img alt='' src=x><td>3</tr>"
+    assert _rooms(bare) == ("Room: A; Bath: 2\nRoom: B; Bath: 3", ["cells that show only a picture"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "is_told"),
+    [
+        ([("", "red", "green"), ("", "green", "red")], True),
+        ([("", "", "#0f0"), ("", "", "#f00")], True),
+        ([("blue", "blue", "blue"), ("", "", ""), ("blue", "blue", "blue")], False),
+        ([("grey", "", ""), ("grey", "", "")], False),
+    ],
+)
+def test_colors_that_differ_inside_of_rows_and_columns_are_told(
+    rows: list[tuple[str, ...]], is_told: bool
+) -> None:
+    cells = ("".join(f"<td style='background: {color}'>5" for color in row) for row in rows)
+    assert _rooms("".join(f"<tr>{row}</tr>" for row in cells))[1] == ["colors of cells"] * is_told
 
 
 def test_what_a_page_does_not_show_is_counted_and_buttons_are_read() -> None:

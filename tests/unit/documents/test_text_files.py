@@ -8,7 +8,7 @@ import pytest
 
 from assistant.documents.formats import convert
 from assistant.domain.documents import UnitKind
-from tests.unit.documents.converted import TABLES, refusal, units
+from tests.unit.documents.converted import TABLES, lost, parsed, refusal, units
 from tests.unit.documents.source_files import failure, write
 
 
@@ -86,11 +86,77 @@ def test_lines_of_plain_text_that_one_delimiter_cuts_alike_are_rows(text: str, e
     assert units(convert("a.txt", text.encode()), UnitKind.ROW) == expected
 
 
-def test_a_lost_quote_is_refused_with_its_line() -> None:
-    for rest in ("3,x,5\n4,y,6\n", '3,x,5\n4,"y",6\n', '3,x,5\n4,"",6\n4,z",1\n'):
-        reason = refusal("a.csv", f'id,name,n\n1,a,3\n2,"open quote tube,4\n{rest}'.encode())
-        assert reason.startswith("it is not CSV: in the row that begins in line 3, ")
-        assert reason.endswith("Correct its quotes, or export it again.")
+@pytest.mark.parametrize(
+    ("rest", "cause"),
+    [
+        ('2,"open quote tube,4\n3,x,5\n4,y,6\n', "a quote has no end. Close it"),
+        ('2,"open quote tube,4\n3,x,5\n4,"y",6\n', "a quote has no end. Close it"),
+        (
+            '2,"tube"s end" "lid,4\n3,x,5\n',
+            "text follows the quote that ends a cell. Write a quote inside a cell twice",
+        ),
+    ],
+)
+def test_what_no_dialect_reads_is_refused_with_its_line_and_cause(rest: str, cause: str) -> None:
+    reason = refusal("a.csv", f"id,name,n\n1,a,3\n{rest}".encode())
+    where = "it is not CSV: in the row that begins in line 3, "
+    assert reason == f"{where}{cause}, or export the file again."
+
+
+@pytest.mark.parametrize(
+    ("rows", "lines"),
+    [
+        ("Hose, soft,4\nCap,5\n", "2"),
+        ("Cap,5\nHose, soft, grey,4\n", "3"),
+        ("Cap,5\n\nSize,Depth,Fee\nS,2,3\n", ""),
+    ],
+)
+def test_a_row_with_more_cells_than_those_around_it_is_told(rows: str, lines: str) -> None:
+    what = "a row has more cells than those around it: check the quotes of its cells"
+    told = (f"{what} (line {lines}).",) if lines else ()
+    assert lost(convert("a.csv", f"Item,Fee\n{rows}".encode())) == told
+
+
+def test_a_valid_cell_that_looks_like_rows_is_read_and_told() -> None:
+    page = convert("a.csv", b'id,name,n\n1,a,3\n2,"open quote tube,4\n3,x,5\n4,"",6\n4,z",1\n')
+    assert units(page)[-1].startswith("id: 2; name: open quote tube,4, 3,x,5, 4,")
+    assert lost(page) == (
+        "a cell in quotes looks like rows of the table: check where its quote ends (line 3).",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (  # a cell of three lines whose middle one has as many commas as a row
+            'Drug,Form,Limit,Note\nOmeprol,caps,30,"Ask first.\nFor ulcers, reflux, pain, cough.\nElse '
+            'refuse."\n'
+            "Ranitol,tabs,60,none\n",
+            [
+                "Drug: Omeprol; Form: caps; Limit: 30; Note: Ask first. For ulcers, reflux, pain, cough. "
+                "Else refuse.",
+                "Drug: Ranitol; Form: tabs; Limit: 60; Note: none",
+            ],
+        ),
+        (
+            'Item,Colors,Price\n"Sling \\"Soft\\"","grey, wide",8 dollars\nBrace,black,11 dollars\n',
+            [
+                'Item: Sling "Soft"; Colors: grey, wide; Price: 8 dollars',
+                "Item: Brace; Colors: black; Price: 11 dollars",
+            ],
+        ),
+        (
+            'Size;Path\n"Hose 5\\"";"C:\\\\lists"\n"Hose 7\\"";"D:\\old"\n',
+            ['Size: Hose 5"; Path: C:\\lists', 'Size: Hose 7"; Path: D:\\old'],
+        ),
+        ('Shelf, Item, Days\n1, "Gel, cold", 30\n2, Wrap, 14\n', None),
+        ('"Shelf" ,"Item" ,"Days"\n"1" ,"Gel, cold" ,"30"\n"2" ,"Wrap" ,"14"\n', None),
+    ],
+)
+def test_quotes_are_read_as_the_standard_says_before_any_guess(text: str, expected: list[str] | None) -> None:
+    page = convert("a.csv", text.encode())
+    usual = ["Shelf: 1; Item: Gel, cold; Days: 30", "Shelf: 2; Item: Wrap; Days: 14"]
+    assert (units(page, UnitKind.ROW), lost(page)) == (expected or usual, ())
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -99,6 +165,23 @@ def test_separated_values_are_read_by_their_delimiter_and_encoding(delimiter: st
     rows = [["Ort", "Gebühr"], ["Köln", "5"], ['"a, b; c"', "6"]]
     raw = "\r\n".join(delimiter.join(row) for row in rows).encode(encoding)
     assert units(convert("a.csv", raw)) == ["Ort: Köln; Gebühr: 5", "Ort: a, b; c; Gebühr: 6"]
+
+
+def test_markup_in_cells_is_read_as_html() -> None:
+    rows = [
+        'Step,"<p>Open <a href=""https://lab.example/7"">a site</a>.</p><ul><li>Sign</li></ul>",<img src=x>',
+        "Tom &amp; Co,5 < 6 <br/>and more,7",
+        "Twice,&lt;b&gt;bold&lt;/b&gt; &amp;amp; plain,8",
+    ]
+    page = convert("a.csv", "\n".join(["Name,Text,No", *rows]).encode())
+    assert units(page) == [
+        "Name: Step; Text: Open a site (https://lab.example/7). Sign",
+        "Name: Tom & Co; Text: 5 < 6, and more; No: 7",
+        "Name: Twice; Text: bold & plain; No: 8",
+    ]
+    assert lost(page) == ("pictures without text",)
+    asked = convert("a.csv", b"Question,Answer\nHow <i>long</i>?,<ol><li>Ring.</li><li>Wait.</li></ol>\n")
+    assert parsed(asked).text == "How long?\n\n1. Ring.\n2. Wait."
 
 
 def test_numbered_lines_of_plain_text_are_steps() -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.text.language import Language, fold, language
+from assistant.text.language import Language, fold, is_compound, language, tells_language
 
 ENGLISH = language("en")
 ENDINGS = [f"{one}{ending}" for one in "abcdefgh" for ending in ("ing", "ations", "ed", "ness", "fully")]
@@ -39,3 +39,44 @@ def test_words_are_stemmed_alike_by_several_threads() -> None:
             assert list(threads.map(shared.stem, words * 5)) == alone * 5
     finally:
         sys.setswitchinterval(before)
+
+
+TEXTS = {
+    "en": "Bring the card to the desk and wait there until your name is called, then go to room four.",
+    "es": "Los que no han pagado la cuota del año deben ir con su tarjeta a la sala y pedir un plazo.",
+    "de": "Geben Sie die Karte am Schalter ab und warten Sie dort, bis man Sie in das Zimmer ruft.",
+    "pl": "Proszę przynieść kartę do okienka i czekać tam, aż ktoś wywoła nazwisko, a potem iść na salę.",
+    "ht": "Pote kat la nan biwo a epi tann la jouk yo rele non ou, apre sa ale nan chanm kat la.",
+    "shorthand": "Give 2 tabs po q6h prn for pain, hold if no BM, call MD if no relief after the last dose.",
+    "rows": "Aspirin tab 81 mg no limit, Cetirizine syrup 5 ml by age, Loratadine tab 10 mg one a day.",
+}
+EXCHANGED = str.maketrans("etaoinsrhldcumfpgwyb", "noisetarcuhldpmgfbwy")
+"""Letters that are exchanged for ones of like frequency."""
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_text_has_short_words_of_its_language(name: str) -> None:
+    assert tells_language(TEXTS[name].split()) is True
+    assert not tells_language(TEXTS[name].translate(EXCHANGED).split())
+
+
+def test_a_list_of_names_does_not_tell_its_language() -> None:
+    names = "Omeprazole Amiodarone Metformin Lisinopril Warfarin Digoxin Zolpidem"
+    assert tells_language(names.split()) is None
+    assert tells_language(TEXTS["en"].translate(EXCHANGED).split()) is False
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "has_hyphen"),
+    [
+        ("48", "hour", True),
+        ("well", "known", True),
+        ("In", "network", True),
+        ("anticoag", "ulants", False),
+        ("be", "fore", False),
+        ("re", "fill", False),
+        ("Kranken", "haus", False),
+    ],
+)
+def test_two_words_that_make_none_together_are_a_compound(first: str, second: str, has_hyphen: bool) -> None:
+    assert is_compound(first, second) is has_hyphen

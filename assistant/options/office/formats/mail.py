@@ -27,6 +27,7 @@ from assistant.documents.formats.text_files import decoded, decoded_page, text_b
 from assistant.documents.parsing.html import read_html
 from assistant.documents.parsing.render import words_in
 from assistant.domain.errors import DocumentInvalidError
+from assistant.text.language import word_groups
 
 _FACTS = ("From", "To", "Cc", "Date")
 """Header fields that become the first paragraph."""
@@ -49,11 +50,28 @@ _ANY_LANGUAGE = re.compile(
 )
 """A lead of any language: one or two lines with a date or time, then an address, such as
 "El 2 mar 2026, Olga (<o@x.org>) escribi\u00f3:"."""
+_HEADER = re.compile(
+    r"^(?P<rule>_{10,}\n)?(?P<fields>(?:[>* ]{0,20}[^\W\d_][^\n:]{0,24}:[^\n]*(?:\n|\Z)){3,9})",
+    re.MULTILINE,
+)
+"""Three or more fields, below a line that separates mails or not."""
+_MOMENT = re.compile(r"\d{4}[^\n]*\d\d?[:.h]\d\d|\d\d?[:.h]\d\d[^\n]*\d{4}")
+_LABEL = re.compile(r"^[>* ]*([^\W\d_][^\n:*]*)", re.MULTILINE)
+_WROTE = re.compile(
+    r"^(?=[^\n]*(?:\d{4}|\d[:.h]\d\d))(?:[^\n]*\n)?[^\n]*\b(?:escreveu|escribió):$", re.MULTILINE
+)
+_RULED = re.compile(
+    r"<div\b[^<>]{0,400}(?:\bid=[\"']?(?:x_)?(?:divRplyFwdMsg|appendonsend)\b|border:\s*none;\s*border-top:\s*solid)"
+    r"[^<>]{0,400}>",
+    re.IGNORECASE,
+)
+"""What programs draw above an older mail in HTML."""
+_RULE = "_" * 20
 _LEAST_FIELDS = 3
 """Lines such as "From: …" above an older mail. Two may be opening hours: "From: 9:00", "To: 17:00"."""
 _LONGEST_LEAD = 300
 """Characters of a line above an older mail. The library takes 19 s for a line of 40,000."""
-_MAY_LEAD = re.compile(r"^-----|^[^:]{1,24}:|:$")
+_MAY_LEAD = re.compile(r"^-----|^____|^[^:]{1,26}:|:$")
 """Dashes, a field, or a colon at the end. Only a line with one of them, and the line before it, is given to
 the library, which takes 5 s for a megabyte of other lines."""
 
@@ -70,7 +88,7 @@ def convert_eml(raw: bytes) -> model.Page:
         if not any(name in message for name in ("from", "subject", "date")):
             problem = "it is not an e-mail: it has no From, Subject or Date"
             raise DocumentInvalidError(f"{problem}. Export it again.")
-        blocks = tuple(_with_questions(_without_older(_read(message, losses), message)))
+        blocks = tuple(filter(_is_no_rule, _with_questions(_without_older(_read(message, losses), message))))
         page = model.Page(
             (_facts(message, _FACTS), *blocks), model.title_of(message["subject"]), losses=tuple(losses)
         )
@@ -80,6 +98,10 @@ def convert_eml(raw: bytes) -> model.Page:
     if not _words(blocks):
         raise DocumentInvalidError("the e-mail has no text. Add its attachments as files of their own.")
     return page
+
+
+def _is_no_rule(block: model.Block) -> bool:
+    return not isinstance(block, model.Paragraph) or model.text_of(block.runs).strip("_ ") != ""
 
 
 def _facts(message: Message, names: Sequence[str]) -> model.Paragraph:
@@ -109,7 +131,7 @@ def _read(part: EmailMessage | MIMEPart, losses: list[model.Loss]) -> tuple[mode
         return ()
     text = _decoded(part)
     if kind == "text/html":
-        page = read_html(text, is_whole=False)
+        page = read_html(_RULED.sub(rf"\g<0><p>{_RULE}</p>", text), is_whole=False)
         losses += page.losses
         return page.blocks
     if part.get_param("format") == "flowed":
@@ -235,8 +257,9 @@ def _leads(blocks: Sequence[model.Block]) -> list[tuple[int, int]]:
     dashes_end = -1  # of "-----Original Message-----": the fields that follow at once belong to it
     for match in _lead_matches(text):
         if _is_lead(match[0].strip()) and match.start() != dashes_end:
-            first_character = match.end() - len(match[0].lstrip())
-            line = lines[text.count("\n", 0, first_character)]  # ``text`` has a line for each of ``lines``
+            line = lines[
+                text.count("\n", 0, _first_letter(match))
+            ]  # ``text`` has a line for each of ``lines``
             starts.append((line.block, line.start))
         dashes_end = match.end() if match[0].startswith("-----") else -1
     return list(dict.fromkeys(starts))
@@ -265,14 +288,40 @@ def _lead_matches(text: str) -> list[re.Match[str]]:
     from mailparser_reply.parser import EmailMessage as ReplyReader  # pyright: ignore[reportMissingTypeStubs]
 
     reader: Any = ReplyReader(text, languages=list(MAIL_LANGUAGES))
-    matches = [*cast("re.Pattern[str]", reader.HEADER_REGEX).finditer(text), *_ANY_LANGUAGE.finditer(text)]
-    return sorted(matches, key=lambda match: match.start())
+    starts = (line.start() for line in re.finditer("(?m)^", text))
+    headers = (match for start in starts if (match := _HEADER.match(text, start)) and _is_header(match))
+    matches = [*headers, *_ANY_LANGUAGE.finditer(text), *_WROTE.finditer(text)]
+    matches += cast("re.Pattern[str]", reader.HEADER_REGEX).finditer(text)
+    kept: list[re.Match[str]] = []
+    for match in sorted(matches, key=lambda match: (_first_letter(match), -match.end())):
+        if not kept or _first_letter(match) >= kept[-1].end():  # else another form of the same lead
+            kept.append(match)
+    return kept
+
+
+def _first_letter(match: re.Match[str]) -> int:
+    return match.end() - len(match[0].lstrip())
+
+
+def _is_header(match: re.Match[str]) -> bool:
+    """Return whether fields are the header of a mail: by a moment in one of them, and a line above or an
+    address in the first; else by the names of the sender and subject."""
+    fields = match["fields"]
+    is_apart = match["rule"] is not None or "@" in fields.partition("\n")[0]
+    return (is_apart and _MOMENT.search(fields) is not None) or _has_names(fields) is True
+
+
+def _has_names(fields: str) -> bool | None:
+    """Return whether fields have the names of a header; None if the first name is not known."""
+    known = word_groups("mail_fields")
+    first, *others = (label.lower().split()[0] for label in _LABEL.findall(fields))
+    return not known["later"].isdisjoint(others) if first in known["sender"] else None
 
 
 def _is_lead(lead: str) -> bool:
     """Return whether a match is a line of dashes, one or two lines that end in ":", or enough fields."""
     is_line = lead.startswith("---") or (lead.endswith(":") and lead.count("\n") <= 1)
-    return is_line or len(_FIELD.findall(lead)) >= _LEAST_FIELDS
+    return is_line or (len(_FIELD.findall(lead)) >= _LEAST_FIELDS and _has_names(lead) is not False)
 
 
 def _cut(runs: model.Runs, at: int) -> tuple[model.Runs, model.Runs]:

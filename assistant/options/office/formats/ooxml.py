@@ -1,4 +1,4 @@
-"""What Office files have in common: their container, their XML, formulas, fonts of symbols, and lists.
+"""What Office files have in common: their container, their XML, formulas and lists.
 
 with open_container(raw, part="word/document.xml") as container, whole_file("Word"):
     root = part(container, "word/document.xml")          # Element "document"
@@ -332,49 +332,6 @@ def _sign(element: Element, name: str, usual: str) -> str:
     """Return the value of a property of a formula's element; ``usual`` where it is not there."""
     prop = element.find(f"*/m_{name}")
     return usual if prop is None else prop.get("m_val", "")
-
-
-# Symbols
-
-
-# The characters of the font Symbol from 0x20 on, and from 0xA0 on.
-_SYMBOL_FONT = (
-    " !∀#∃%&∋()∗+,−./0123456789:;<=>?≅ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ[∴]⊥_‾αβχδεφγηιϕκλμνοπθρστυϖωξψζ{|}∼"  # noqa: RUF001
-)
-_SYMBOL_FONT_HIGH = (
-    "€ϒ′≤⁄∞ƒ♣♦♥♠↔←↑→↓°±″≥×∝∂•÷≠≡≈…⏐⎯↵ℵℑℜ℘⊗⊕∅∩∪⊃⊇⊄⊂⊆∈∉∠∇®©™∏√⋅¬∧∨⇔⇐⇑⇒⇓◊〈®©™∑⎛⎜⎝⎡⎢⎣⎧⎨⎩⎪\ufffd〉∫⌠⎮⌡⎞⎟⎠⎤⎥⎦⎫⎬⎭"  # noqa: RUF001
-)
-# Font = code of a character = what it shows.
-_FONTS = {
-    "symbol": {0x20 + place: char for place, char in enumerate(_SYMBOL_FONT)}
-    | {0xA0 + place: char for place, char in enumerate(_SYMBOL_FONT_HIGH)},
-    "wingdings": dict(
-        zip(
-            b"\x20\x6c\x6e\x6f\x71\xa7\xa8\xd8\xdf\xe0\xe1\xe2\xe8\xf0\xfb\xfc\xfd\xfe",
-            " ●■☐❑▪☐➢←→↑↓➔⇨✗✓☒☑",
-            strict=True,
-        )
-    ),
-    "wingdings 2": dict(zip(b"\x20\x4f\x50\x51\x52\x53\x54\xa3", " ✗✓☒☑☒☒☐", strict=True)),
-}
-UNKNOWN_SYMBOL = "\ufffd"
-
-
-def symbols(text: str, font: str) -> str:
-    """Return a text as its font shows it: in the font Symbol, "m" is "μ". Such fonts have their characters at
-    0xF000 too. A symbol that is not known is UNKNOWN_SYMBOL."""
-    known = _FONTS.get(font.lower())
-    return text if known is None and text.isascii() else "".join(_symbol(char, known) for char in text)
-
-
-def _symbol(char: str, known: dict[int, str] | None) -> str:
-    """Return what a character shows. ``known``: the characters of its font; None for a font of letters, in
-    which a character of the private area cannot be known."""
-    is_private = 0xF000 <= ord(char) <= 0xF0FF
-    code = ord(char) - 0xF000 if is_private else ord(char)
-    if known is None or code > 0xFF:
-        return UNKNOWN_SYMBOL if is_private else char
-    return known.get(code, UNKNOWN_SYMBOL)
 
 
 # Lists: their numbers, as Word counts and shows them, and lists in lists

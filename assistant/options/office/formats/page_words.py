@@ -27,6 +27,7 @@ from math import hypot, pi
 from typing import Any
 
 from assistant.documents.page import Run, Runs, Shift
+from assistant.text.language import tells_language
 from assistant.text.marks import LOWERED, RAISED, RUN_END, STRUCK
 
 pdfium: Any = import_module("pypdfium2.raw")
@@ -95,15 +96,6 @@ _FEWEST_LETTERS = 30
 _REPEATED = re.compile(r"(\W)\1+")
 _FEWEST_SIGNS = 8
 """Different signs; a font of bullets, rules and dots has fewer."""
-_PUNCTUATION = ".,;:!?()[]\"'"
-_COMMON, _RARE = frozenset("etaoinsr"), frozenset("qjxzkwvy")
-"""Letters of languages with Latin letters. Of 460 real pages the common ones are 52 to 75 % of all, and the
-rare ones 0 to 15 %."""
-_LEAST_LANGUAGE = 0.28
-"""Share of the common letters less that of the rare ones: 0.4 to 0.7 on real pages, 0.1 in the mean where
-letters are shifted by some places in the alphabet. Of 1,371 real parts of 80 letters 6 had less; 5 of these
-are labels of figures whose fonts lie."""
-
 _Direction = tuple[int, int]
 """Where a line of text runs to, in the file's coordinates: (1, 0) to the right, (0, 1) upwards."""
 
@@ -262,25 +254,17 @@ def text_rows(words: Iterable[Word]) -> list[list[Word]]:
 
 def _is_unreadable(texts: Sequence[str]) -> bool:
     """Return whether the letters of a font's words are not those that it shows: most are signs ("!"#$%"), or
-    Latin letters in shares that no language has ("Wkh" for "The"). Codes and abbreviations are judged only
-    where there are no other words."""
-    different = set(map(unmarked, texts))
-    whole = _REPEATED.sub(r"\1", "".join(different))  # without leaders of dots
+    they are Latin and make words of no language ("Wkh" for "The"). Names and codes are not judged."""
+    unmarked_texts = [*map(unmarked, texts)]
+    whole = _REPEATED.sub(r"\1", "".join(set(unmarked_texts)))  # without leaders of dots
     strange = sum(
         not char.isalnum() and (char.isascii() or char == "\ufffd" or unicodedata.category(char)[0] == "C")
         for char in whole
     )
-    stripped = (text.strip(_PUNCTUATION) for text in different)
-    words = [text for text in stripped if len(text) > 2 and text.isalpha()]
-    shown = "".join(word for word in words if not word.isupper()) or "".join(words)
-    letters = Counter(unicodedata.normalize("NFD", shown.casefold()))
-    latin = sum(count for char, count in letters.items() if "a" <= char <= "z")
-    common, rare = (sum(letters[char] for char in chars) for chars in (_COMMON, _RARE))
-    is_no_language = common - rare < _LEAST_LANGUAGE * latin and 2 * latin > len(shown)
-    is_no_text = 2 * strange > len(whole) and len(set(whole)) > _FEWEST_SIGNS
-    return (is_no_text and sum(map(len, texts)) > _FEWEST_LETTERS) or (
-        latin >= _FEWEST_LETTERS and is_no_language
-    )
+    if 2 * strange > len(whole) and len(set(whole)) > _FEWEST_SIGNS:
+        return sum(map(len, texts)) > _FEWEST_LETTERS
+    is_latin = 2 * sum(map(str.isascii, whole)) > len(whole)
+    return is_latin and len(whole) > _FEWEST_LETTERS and tells_language(unmarked_texts) is False
 
 
 def _upright_rotation(text_page: Any) -> int | None:

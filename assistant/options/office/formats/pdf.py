@@ -35,6 +35,7 @@ from assistant.options.office.formats.page_layout import (
     page_blocks,
 )
 from assistant.options.office.formats.page_words import UNREADABLE, Box, read_page, runs_of, unmarked
+from assistant.text.language import is_compound
 from assistant.text.marks import PRIVATE_USE
 
 MOST_PAGES = 1_000
@@ -59,7 +60,7 @@ _PAGE_NUMBER = re.compile(
 _SEPARATORS = " -\u2013\u2014|/\u00b7\u2022,;:"
 """What is between a page's number and other words of a running header."""
 _WORDS = re.compile(r"\w+(?:-\w+)*")
-_DIVIDED = re.compile(r"[^\W_][-\u2010]$")
+_DIVIDED = re.compile(r"[^\W_][-\u2010\u00ad]$")
 """The first part of a word or number that the line's end divides."""
 _LEADER = re.compile(r"[.\u2026_]{4,}")
 """Dots between an entry of a table of contents and its page."""
@@ -70,6 +71,10 @@ _LONGEST_LIST = 3
 (``_is_form``): the first row of a longer table more often names the columns."""
 _SAME_EDGE = 5.0
 """Points between the edges of a table's parts on two pages."""
+_SAME_HEIGHT = 40.0
+"""Points: some lines, by which the texts above titles differ."""
+_FULL = 0.7
+"""Share of a page's height: a page whose text reaches lower is full."""
 _XFA_FORMS = (pypdfium2.raw.FORMTYPE_XFA_FULL, pypdfium2.raw.FORMTYPE_XFA_FOREGROUND)
 _SCAN_AREA = 0.3
 """Share of a page: a page without text and with images on more of it is a scan."""
@@ -293,8 +298,11 @@ class _Writer:
         sizes = sorted({round(block.size) for block in headings}, reverse=True)
         self._levels = {size: level for level, size in enumerate(sizes, start=_HIGHEST_HEADING)}
         """Level by size, in points: 3 for the largest headings, 4 for the next size."""
+        self._has_text_above = self._is_above(pages)
         self._section = ""
-        """The last heading so far."""
+        """The last heading so far, if its section may go on."""
+        self._is_full = False
+        """Whether the page before is: then what begins the next one goes on with its section."""
         self._open_table: Grid | None = None
         """The last block, if it is a table with names of columns: of its rows only those with the names."""
         self.title: str | None = None
@@ -304,11 +312,17 @@ class _Writer:
         """Return the page under a heading with its number, and with the section that goes on in it."""
         if not page.blocks:
             return []
-        begins = self._level(page.blocks[0]) is not None
+        blocks, at = page.blocks, self._first_heading(page)
+        if at and self._has_text_above:
+            blocks = [blocks[at], *blocks[:at], *blocks[at + 1 :]]
+        if at != 0 and not self._is_full:
+            self._section = ""
+        begins = self._level(blocks[0]) is not None
         name = f"Page {page.number}" + (f": {self._section}" if self._section and not begins else "")
         place = model.Place("page", page.number)
+        self._is_full = _is_full(page)
         made: list[model.Block] = [model.Heading(_HIGHEST_HEADING - 1, model.plain(name), place)]
-        for block in page.blocks:
+        for block in blocks:
             for new in self._blocks(block):
                 match made[-1], new:
                     case model.List() as last, model.List(items) if last.is_ordered == new.is_ordered:
@@ -316,6 +330,26 @@ class _Writer:
                     case _:
                         made.append(new)
         return made
+
+    def _first_heading(self, page: _Page) -> int | None:
+        """Return the position of a page's first heading; None without one."""
+        return next((at for at, block in enumerate(page.blocks) if self._level(block) is not None), None)
+
+    def _is_above(self, pages: Sequence[_Page]) -> bool:
+        """Return whether the pages are built with a text above their titles, as opening hours are above the
+        name of a room.
+
+        They are where each page with a heading has its first one in the upper half, below a text, and either
+        all of these are near the same height, but for a cover, or no page is full: then no text goes on.
+        """
+        first = [(page, at) for page in pages if (at := self._first_heading(page)) is not None]
+        has_cover = bool(first) and first[0][1] == 0
+        first = first[has_cover:]
+        tops = [_box(page.blocks[at]).top for page, at in first]
+        if not all(at and 2 * top < page.height for (page, at), top in zip(first, tops, strict=True)):
+            return False
+        is_form = len(tops) >= _FEWEST_PAGES and max(tops) - min(tops) < _SAME_HEIGHT
+        return is_form or (len(tops) > 1 and not has_cover and not any(map(_is_full, pages[:-1])))
 
     def _blocks(self, block: Block) -> list[model.Block]:
         if isinstance(block, Grid):
@@ -374,17 +408,19 @@ class _Writer:
         """Return the lines as one text; a word that a line's end divides is joined."""
         text = ""
         for line in block.lines:
-            if text.endswith("\u00ad") or (_DIVIDED.search(text) and line.text[:1].islower()):
-                text = self._joined(text, line.text)
-            else:
-                text = text + line.text if _DIVIDED.search(text) else f"{text} {line.text}".strip()
+            is_divided = _DIVIDED.search(text) is not None
+            text = self._joined(text, line.text) if is_divided else f"{text} {line.text}".strip()
         return _LEADER.sub(" … ", text.replace("\u00ad", ""))
 
     def _joined(self, text: str, following: str) -> str:
-        """Return both without the hyphen, unless only the hyphenated word is elsewhere in the document."""
-        first, second = _WORDS.findall(text)[-1:], _WORDS.findall(following)[:1]
-        with_hyphen, without = "-".join(first + second), "".join(first + second)
-        keeps = with_hyphen in self._vocabulary and without not in self._vocabulary
+        """Return both with the hyphen where the document has only the hyphenated word, else without it where
+        it has that word, else as the parts tell."""
+        first, second = (_WORDS.findall(part) or [""] for part in (text, following))
+        parts = first[-1].rpartition("-")[2], second[0].partition("-")[0]
+        if not parts[1] or (parts[1][0].isupper() and not parts[0].isupper()):
+            return f"{text[:-1]}-{following}"
+        with_hyphen, without = (sign.join((first[-1], second[0])) in self._vocabulary for sign in ("-", ""))
+        keeps = with_hyphen if with_hyphen != without else not without and is_compound(*parts)
         return f"{text[:-1]}-{following}" if keeps else text[:-1] + following
 
 
@@ -398,6 +434,16 @@ def _body_size(pages: Sequence[_Page]) -> float:
             for line in block.lines:
                 sizes[round(line.size * 2) / 2] += len(line.text) if line.size else 0  # unknown of a scan
     return sizes.most_common(1)[0][0] if sizes else 0.0
+
+
+def _box(block: Block) -> Box:
+    return block.box if isinstance(block, Grid) else block.lines[0].box
+
+
+def _is_full(page: _Page) -> bool:
+    """Return whether the text of a page reaches the lower part of it."""
+    boxes = [line.box for line in _lines(page)] + [_box(block) for block in page.blocks]
+    return max((box.bottom for box in boxes), default=0.0) > _FULL * page.height
 
 
 def _is_form(grid: Grid) -> bool:

@@ -25,6 +25,8 @@ from zipfile import ZipFile
 
 from assistant.documents import page as model
 from assistant.documents.formats.regions import MOST_CELLS, GridCell, Row, region_blocks
+from assistant.documents.parsing.html import with_markup_read
+from assistant.documents.symbols import symbols
 from assistant.domain.errors import DocumentInvalidError
 from assistant.options.office.formats import ooxml
 
@@ -68,6 +70,8 @@ _PRINTED = re.compile(
 """Codes of a printed header, with the words around a page number: ``&"Arial"&10Page &P of &N``."""
 _FIRST_DAY = datetime(1899, 12, 30)  # noqa: DTZ001 - of a calendar without zones
 """Day 0 of Excel's calendar. Workbooks with the calendar of 1904 have another epoch."""
+_GREY_FILL = 1
+"""Number of the second fill of each workbook; the first is none."""
 _SHIFTS = {"superscript": model.Shift.RAISED, "subscript": model.Shift.LOWERED}
 
 
@@ -105,7 +109,7 @@ def convert_xlsx(raw: bytes) -> model.Page:
         losses.append(model.Loss(what))
     blocks = tuple(block for sheet in sheets for block in sheet.blocks)
     banner = "; ".join(dict.fromkeys(banner for sheet in sheets for banner in sheet.banners))
-    return model.Page(blocks, banner=banner, losses=tuple(losses))
+    return with_markup_read(model.Page(blocks, banner=banner, losses=tuple(losses)))
 
 
 class _Facts(NamedTuple):
@@ -161,6 +165,12 @@ def _read_sheet(sheet: Any, facts: _Facts, container: ZipFile, epoch: datetime) 
     blocks = [*region_blocks(_rows(cells), place, level=3), *_over_the_cells(sheet, container, place)]
     heading = [model.Heading(2, (model.Run(sheet.title),), place)] if blocks else []
     losses = [*_losses(cells, place)]
+    colors = defaultdict[int, dict[int, int]](dict)
+    for (row, column), cell in sheet._cells.items():
+        fill: int = cell._style.fillId
+        colors[row][column] = fill if fill > _GREY_FILL else 0
+    if model.are_telling(colors.values()):
+        losses.append(model.Loss("colors of cells", str(place)))
     unstored = [f"{sheet.title}!{cell}" for cell in facts.unstored]
     return _ReadSheet(losses, [*heading, *blocks], [*_banners(sheet)], unstored)
 
@@ -289,7 +299,7 @@ def _runs(cell: Any, link: str, epoch: datetime) -> model.Runs:
         pieces = [(shown, cell.font)]
     return tuple(
         model.Run(
-            ooxml.symbols(text, str(font.name)),
+            symbols(text, str(font.name)),
             _SHIFTS.get(font.vertAlign, model.Shift.NONE),
             bool(font.strike),
             link=link,

@@ -18,6 +18,7 @@ from xml.etree.ElementTree import Element
 
 from assistant.documents import page as model
 from assistant.documents.parsing.render import table_blocks
+from assistant.documents.symbols import symbols
 from assistant.options.office.formats import ooxml
 
 _ALTERNATES = "{http://schemas.openxmlformats.org/markup-compatibility/2006}AlternateContent"
@@ -202,7 +203,7 @@ class _Slide:
         raised, font = int(properties.get("baseline", "0").rstrip("%") or 0), properties.find("a_latin")
         click = properties.find("a_hlinkClick")
         return model.Run(
-            ooxml.symbols(text, "" if font is None else font.get("typeface", "")),
+            symbols(text, "" if font is None else font.get("typeface", "")),
             model.Shift.RAISED if raised > 0 else model.Shift.LOWERED if raised < 0 else model.Shift.NONE,
             is_struck=properties.get("strike", "noStrike") != "noStrike",
             link="" if click is None else self._links.get(click.get("r_id", ""), ""),

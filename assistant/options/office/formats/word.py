@@ -23,6 +23,7 @@ from assistant.documents import page as model
 from assistant.documents.formats.text_files import decoded, decoded_page, text_blocks
 from assistant.documents.parsing.html import read_html
 from assistant.documents.parsing.render import table_blocks
+from assistant.documents.symbols import UNKNOWN_SYMBOL, symbols
 from assistant.domain.errors import DocumentInvalidError
 from assistant.options.office.formats import ooxml
 from assistant.text.marks import PAGE_FIELD
@@ -390,8 +391,8 @@ class _Reader:
 
     def _symbols(self, text: str, font: str) -> str:
         """Return a text as its font shows it; note a loss for a symbol that is not known."""
-        signs = ooxml.symbols(text, font)
-        if ooxml.UNKNOWN_SYMBOL in signs:
+        signs = symbols(text, font)
+        if UNKNOWN_SYMBOL in signs:
             self._lost["symbols of a font that is not known"] += 0  # a loss without a number of words
         return signs
 
