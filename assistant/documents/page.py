@@ -155,6 +155,9 @@ class Cell:
     rows: _Span = 1
     """Rows that it spans, itself included; so for ``columns``."""
     columns: _Span = 1
+    is_name: _OmittedIfFalse = False
+    """Whether it is shown as a name: in bold letters, or as a ``th``. In a table that was read
+    (``documents.tables``): whether it is across all columns, and a title of the rows below it."""
 
 
 @dataclass(frozen=True, slots=True)

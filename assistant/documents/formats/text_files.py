@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice, pairwise, zip_longest
 
-from assistant.documents.formats.regions import MOST_CELLS, Row, is_number, region_blocks, text_cell
+from assistant.documents.aligned import aligned_blocks
+from assistant.documents.formats.regions import region_blocks, text_cell
 from assistant.documents.page import (
     Block,
     Item,
@@ -31,6 +32,7 @@ from assistant.documents.page import (
     title_of,
 )
 from assistant.documents.parsing.html import with_markup_read
+from assistant.documents.tables import MOST_CELLS, Row, is_number
 from assistant.domain.errors import DocumentInvalidError
 
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -195,6 +197,9 @@ def text_blocks(text: str) -> tuple[Block, ...]:
     blocks: list[Block] = []
     for part in _BLANK.split(text.replace("\r\n", "\n").replace("\r", "\n")):
         lines = [line for line in part.split("\n") if line.strip()]
+        if tables := [] if "\t" in part else aligned_blocks(lines):
+            blocks += tables
+            continue
         if rows := _table_rows(lines):
             blocks += region_blocks(rows, Place("line"), level=1)
             continue

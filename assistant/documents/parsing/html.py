@@ -15,20 +15,21 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 from html import escape, unescape
-from itertools import chain
+from itertools import chain, takewhile
 from typing import NamedTuple
 
 from turbohtml import Document, Element, Node, SelectorSyntaxError, Text, parse
 
 from assistant.documents import page as model
-from assistant.documents.parsing.render import table_blocks
+from assistant.documents.aligned import preformatted
 from assistant.documents.symbols import UNKNOWN_SYMBOL, symbols
+from assistant.documents.tables import table_blocks
 from assistant.domain.errors import DocumentInvalidError
 
 DEEPEST_NESTING = 200
@@ -44,6 +45,9 @@ _WORKING = "a[href], button, form, img, input, h1, h2, h3, h4, h5, h6"
 """What a header or footer has that only leads elsewhere, or names the page."""
 _OLDER_MAILS = "blockquote[type=cite], .gmail_quote, .yahoo_quoted, .protonmail_quote"
 """What programs for e-mail write around an older mail."""
+_NOTE_MARKS = "sup a[href^='#'], a[role=doc-noteref], a.footnote-ref"
+_NOTE_TAGS = frozenset(["li", "p", "div", "aside", "section"])
+"""Elements that are a note, where the mark of one leads to them."""
 
 # Styles
 _COMMENT = re.compile(r"/\*[^*]*\*+(?:[^/*][^*]*\*+)*/")
@@ -131,7 +135,8 @@ def read_html(content: str, *, is_whole: bool = True) -> model.Page:
         drawing.insert_adjacent_html("beforebegin", f'<i class="svg" aria-label="{escape(label)}"></i>')
     body.remove(_UNSEEN)
     controls, older_mails = frozenset(page.select(_CONTROLS)), frozenset(page.select(_OLDER_MAILS))
-    reader = _Reader(_Survey(styles, controls, older_mails, _panels(page, styles, controls), {}))
+    notes = {f"{mark.attr('href')}"[1:]: mark.text.strip(" []()") for mark in page.select(_NOTE_MARKS)}
+    reader = _Reader(_Survey(styles, controls, older_mails, notes, _panels(page, styles, controls), {}))
     words = _word_count(body)
     main = _main(page) if is_whole else None
     banner = _banner(reader, _margins(body, main)) if is_whole else ""
@@ -344,6 +349,8 @@ class _Survey:
     styles: _Styles
     controls: frozenset[Element]
     older_mails: frozenset[Element]
+    notes: Mapping[str, str]
+    """Marks of notes by the id of the note."""
     panels: _Panels
     lost: dict[str, None]
     """Kinds of losses, "pictures without text": the one thing that reading adds here."""
@@ -475,11 +482,14 @@ class _Reader:
             return self._control(node)
         if node in self.page.older_mails:
             return (model.OlderText(self.blocks(node)),)
+        if tag in _NOTE_TAGS and (mark := self.page.notes.get(node.attr("id") or "")):
+            return (model.Note(mark, self.blocks(node)),)
         if level := _heading_level(node):
             return self._heading(node, level)
         match tag:
             case "pre":
-                return (model.Paragraph((self._run(node.text),)),)
+                tables = preformatted(node.text) if self.style == _PLAIN else ()
+                return tables or (model.Paragraph((self._run(node.text),)),)
             case "table" if not _is_layout(node):  # one that is layout is in _BLOCK_TAGS
                 return self._table(node)
             case "math":
@@ -569,16 +579,20 @@ class _Reader:
         yield _End.PARAGRAPH
         numbers = self._numbers(node)
         items: list[model.Item] = []
+        notes: list[model.Block] = []
         for child in node:
             if isinstance(child, Element) and child.tag == "li":
                 marker = next(numbers) if node.tag == "ol" else "-"
-                if blocks := self.blocks_in(child):
+                if child.attr("id") in self.page.notes:
+                    notes += self.blocks([child])
+                elif blocks := self.blocks_in(child):
                     items.append(model.Item(marker, blocks))
             elif blocks := self.blocks([child]):
                 before = items.pop() if items else model.Item("", ())
                 items.append(replace(before, blocks=(*before.blocks, *blocks)))
         if items:
             yield model.List(tuple(items), is_ordered=node.tag == "ol")
+        yield from notes
 
     def _numbers(self, node: Element) -> Iterator[str]:
         """Yield the number of each li of a list as it is shown: "4.", or "IV." in a list of type "I"."""
@@ -604,11 +618,8 @@ class _Reader:
         yield _End.PARAGRAPH
         rows = [(self._inside_row(row), row, row.select("th, td")) for row in table.select("tr")]
         cells = [tuple(reader._cell(cell) for cell in elements) for reader, _, elements in rows]
-        header_rows = 0  # at the top, that are not hidden
-        for reader, row, elements in rows:
-            if not _names_columns(row, elements, is_below_header=header_rows > 0):
-                break
-            header_rows += not reader.style.is_hidden
+        heads = [*takewhile(lambda row: _is_head(row[1], row[2]), rows)]
+        header_rows = sum(not reader.style.is_hidden for reader, _, _ in heads) % len(rows)  # all: none
         all_labels = ([element.attr("data-label") or "" for element in elements] for _, _, elements in rows)
         labels = next((labels for labels in all_labels if any(labels)), list[str]())
         if labels and not header_rows:
@@ -637,18 +648,19 @@ class _Reader:
             blocks = (model.Paragraph(model.plain(label)),)
         elif not blocks and cell.select_one(_SHOWN_ONLY) is not None:
             self.page.lost["cells that show only a picture"] = None
-        return model.Cell(blocks, rows, columns)
+        return model.Cell(blocks, rows, columns, _is_name(cell))
 
 
-def _names_columns(row: Element, cells: Sequence[Element], *, is_below_header: bool) -> bool:
-    """Return whether a row of a table names its columns, where all rows above do.
+def _is_head(row: Element, cells: Iterable[Element]) -> bool:
+    """Return whether the page says that a row names columns: in a thead, or where all with a text are th."""
+    tags = {cell.tag for cell in cells if cell.text.strip()}
+    return row.matches("thead > tr") or tags == {"th"}
 
-    It does in a thead, where it is empty below such a row, or where all of its cells are th or empty.
-    """
-    is_named = any(cell.tag == "th" for cell in cells) and all(
-        cell.tag == "th" or not cell.text.strip() for cell in cells
-    )
-    return row.matches("thead > tr") or (is_named if cells else is_below_header)
+
+def _is_name(cell: Element) -> bool:
+    """Return whether a cell is shown as a name: a ``th``, or all in bold letters."""
+    bold = " ".join(element.text for element in cell.select("b, strong"))
+    return cell.tag == "th" or (bool(bold.strip()) and bold.split() == cell.text.split())
 
 
 def _label(node: Element) -> str:

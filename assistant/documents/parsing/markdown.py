@@ -17,6 +17,7 @@ from markdown_it.rules_block import StateBlock
 from markdown_it.rules_core import StateCore, inline
 from markdown_it.token import Token
 
+from assistant.documents.aligned import aligned_blocks, has_gaps
 from assistant.documents.page import Page, all_runs, text_of
 from assistant.documents.parsing.html import read_html
 from assistant.domain.errors import DocumentInvalidError
@@ -40,6 +41,11 @@ dropped."""
 _GENERATED = re.compile(r"\{:[^{}\n]*\}|^:::+ ?\w*")
 """Marks for generators of sites, which readers do not see: attributes "{: .wide}", and the begin and end of a
 box, "::: warning" and ":::"."""
+_MARKED = re.compile(r"\s{0,3}(?:[-*>#<`~]|\+ |\d+[.)]\s|\[)")
+"""The begin of a list, heading, quote, code, HTML or note."""
+_MARKUP = re.compile(r"[*_`<\[\]]")
+_DELIMITER_ROW = re.compile(r"[\s|:-]*-[\s|:-]*")
+"""The second line of a table of Markdown, or of a heading."""
 _SWALLOWING = re.compile(
     r"<(?=(iframe|nav|noembed|noframes|noscript|object|plaintext|script|select|style|svg|template|textarea"
     r"|title|xmp)\b)",
@@ -142,7 +148,25 @@ def _read_note(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     return True
 
 
+def _read_aligned(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Read lines that are a grid or columns made of blanks as a ``pre``, of which ``html`` makes a table, or
+    keeps the lines. A block rule like ``_read_note``."""
+    stop = start
+    while stop < end and not state.isEmpty(stop):
+        stop += 1
+    lines = [state.src[state.bMarks[line] : state.eMarks[line]] for line in range(start, stop)]
+    is_other = any(map(_MARKED.match, lines[:1])) or any(map(_DELIMITER_ROW.fullmatch, lines[:2]))
+    is_bare = has_gaps("\n".join(lines)) and not any(map(_MARKUP.search, lines))
+    if silent or state.level or is_other or not (aligned_blocks(lines) or is_bare):
+        return False
+    state.line = stop
+    shown = escapeHtml("\n".join(lines))
+    state.push("html_block", "", 0).content = f"<pre>{shown}</pre>"
+    return True
+
+
 _PARSER.core.ruler.at("inline", _read_texts)
+_PARSER.block.ruler.before("table", "aligned", _read_aligned)
 _PARSER.block.ruler.before("reference", "note", _read_note, {"alt": ["paragraph"]})
 
 

@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from assistant.documents import page as model
+from assistant.documents.aligned import has_gaps
+from assistant.documents.notes import with_notes
 from assistant.documents.parsing.text import TextBuilder, link_begin, unmarked
+from assistant.documents.tables import Grid, grid_of
 from assistant.domain.documents import ParsedDocument, UnitKind
-from assistant.domain.errors import DocumentInvalidError
 from assistant.text.marks import LINK_BEGIN, LINK_END
 
-MOST_CELLS = 500_000
-"""Cells of a table once its spans are filled."""
+_ALIGNED = "aligned columns are shown as lines, because it is not clear which texts belong together."
 _SENTENCE_SIGNS = (".", ",", ";", ":", "!", "?")
 _LONGEST_TOKEN = 100
 """Characters before a raised text that are looked at for the word it belongs to."""
@@ -49,7 +50,7 @@ def render(page: model.Page) -> Rendered:
     renderer = _Renderer(_note_marks(page.blocks))
     if page.banner:
         renderer.builder.block(page.banner)
-    renderer.blocks(page.blocks)
+    renderer.blocks(with_notes(page.blocks))
     parsed = replace(renderer.builder.build(), banner=page.banner)
     of_page = (replace(loss, at=renderer.start_of(loss.where)) for loss in page.losses)
     return Rendered(parsed, (*of_page, *renderer.losses()))
@@ -108,6 +109,8 @@ class _Renderer:
                 self._table(block)
             case _:
                 for text in self._lines(block):
+                    if has_gaps(text):
+                        self._lost[_ALIGNED, str(self._place or "")] += 0
                     self._paragraph(text)
 
     def _enter_place(self, place: model.Place) -> None:
@@ -169,18 +172,24 @@ class _Renderer:
         texts = {id(cell): self._in_a_line(cell.blocks) for row in block.rows for cell in row}
         names = _joined_names(grid[: block.header_rows], texts, width)
         body = zip(grid[block.header_rows :], block.rows[block.header_rows :], strict=True)
-        rows = [
-            _row_texts(row, texts, width, is_named=any(names)) for row, cells in body if cells
-        ]  # a row in which no cell begins repeats the row above
+        rows, titles = list[list[str]](), list[str]()
+        open_titles, is_below = list[str](), True
+        for row, cells in body:
+            if not cells:  # a row in which no cell begins repeats the row above
+                continue
+            rows.append(_row_texts(row, texts, width, is_named=any(names)))
+            is_title = len(rows[-1]) == 1 < width and cells[0].is_name
+            if is_title:
+                open_titles, is_below = [*([] if is_below else open_titles), unmarked(rows[-1][0])], False
+            is_below = is_below or not is_title
+            titles.append(" > ".join(open_titles) if is_below else "")
         if any(names) and not any(map(any, rows)):
-            rows, names = [names], []
+            rows, names, titles = [names], [], [""]
         used = {place for row in rows if len(row) > 1 for place, text in enumerate(row) if text}
         for place, name in enumerate(names):
             if place not in used:
                 self._lose("names of empty columns", unmarked(name))
-        self.builder.table(
-            [*([names] if any(names) else []), *rows], has_header=any(names), depth=self._depth + 1
-        )
+        self.builder.table(names, rows, titles, depth=self._depth + 1)
 
     # Text
 
@@ -310,33 +319,7 @@ def _note_marks(blocks: Iterable[model.Block]) -> frozenset[str]:
 # Tables
 
 
-_Grid = Sequence[Sequence[model.Cell | None]]
-"""Row by row, the cell that covers each place; None where no cell does."""
-
-
-def grid_of(rows: Sequence[Sequence[model.Cell]]) -> _Grid:
-    """Return the grid of a table: a cell that spans two rows is in both.
-
-    Raises DocumentInvalidError for a grid of more than MOST_CELLS cells.
-    """
-    grid: list[dict[int, model.Cell]] = [{} for _ in rows]
-    places = 0
-    for number, row in enumerate(rows):
-        column = 0
-        for cell in row:
-            while column in grid[number]:
-                column += 1
-            columns = range(column, column + cell.columns)
-            for line in grid[number : number + cell.rows]:
-                line.update({place: cell for place in columns if place not in line})
-                places += cell.columns
-            if places > MOST_CELLS:
-                raise DocumentInvalidError(f"A table has more than {MOST_CELLS:,} cells. Split the document.")
-            column += cell.columns
-    return [[line.get(place) for place in range(max(line, default=-1) + 1)] for line in grid]
-
-
-def _joined_names(header: _Grid, texts: dict[int, str], width: int) -> list[str]:
+def _joined_names(header: Grid, texts: dict[int, str], width: int) -> list[str]:
     """Return a name for each column: the different texts of its header cells, from the top, "Fees First
     visit"."""
     columns = ([row[place] if place < len(row) else None for row in header] for place in range(width))
@@ -359,97 +342,3 @@ def _row_texts(
         texts[id(cell)] if cell and (is_named or cell is not before[at]) else ""
         for at, cell in enumerate(row)
     ]
-
-
-# Tables of a file that does not say which rows name the columns, and which tables are only a layout
-
-_DIGIT = re.compile(r"\d")
-_FORM_LABEL = re.compile("[:\u2610-\u2612]\\s*$|^[\u2610-\u2612]")
-"""A text of a form and not the name of a column: it ends in a colon, "Name:", or has a check box, "☐
-Adult"."""
-
-
-def table_blocks(rows: Iterable[Sequence[model.Cell]], *, header_rows: int = 0) -> list[model.Block]:
-    """Return a table with its number of header rows, which converters of all formats call.
-
-    ``header_rows`` is what the file says; 0: it says nothing, and the rows are judged (``is_header``). First
-    rows of one cell across all columns become blocks before the table. A table without names that contains
-    tables, or in which no row has two texts, is layout: the blocks in its cells are returned.
-    """
-    rows = [tuple(row) for row in rows]  # an empty one too: cells above may span all of it
-    cells = [cell for row in rows for cell in row]
-    width = max((sum(cell.columns for cell in row) for row in rows), default=0)
-    is_placing = header_rows < 1 and all(sum(map(_has_text, row)) < 2 for row in rows)
-    if is_placing:
-        return [block for cell in cells for block in cell.blocks]
-    blocks: list[model.Block] = []
-    while (
-        width > 1 and len(rows) > 1 and [cell.columns for cell in rows[0]] == [width] and rows[0][0].rows == 1
-    ):
-        blocks += rows.pop(0)[0].blocks
-        header_rows -= 1
-    below = [block for row in rows for cell in row for block in cell.blocks]
-    named = _named_rows(rows, header_rows) if below else 0
-    is_layout = not named and any(isinstance(block, model.Table) for block in below)
-    return [*blocks, *(below if is_layout or not below else [model.Table(tuple(rows), named)])]
-
-
-def _has_text(cell: model.Cell) -> bool:
-    return any(model.text_of(runs).strip() for runs in model.all_runs(cell.blocks))
-
-
-def _named_rows(rows: Sequence[Sequence[model.Cell]], declared: int) -> int:
-    """Return how many first rows name the columns.
-
-    They are the ``declared`` ones, and rows that their cells span. Without declared rows it is the first row
-    with what it spans, if ``is_header`` finds names in it, else 0. A second row that names parts belongs to a
-    header of one row: "Fees | Fees" above "First visit | Second visit".
-    """
-    grid = grid_of(rows)
-    texts = {
-        id(cell): " ".join(map(model.text_of, model.all_runs(cell.blocks))) for row in rows for cell in row
-    }
-    lines = [["" if cell is None else texts[id(cell)] for cell in row] for row in grid]
-    header = rows[: max(declared, 1)]
-    depth = max((at + cell.rows for at, row in enumerate(header) for cell in row), default=0)
-    if depth == 1 and len(rows) > 1 and _names_parts(grid[0], lines[1]):
-        depth = 2
-    if declared > 0:
-        return depth
-    columns = [at for at, cell in enumerate(grid[0]) if depth > 1 or at == 0 or cell is not grid[0][at - 1]]
-    names = [
-        " ".join(dict.fromkeys(line[at] for line in lines[:depth] if at < len(line))).strip()
-        for at in columns
-    ]
-    body = [[line[at] for at in columns if at < len(line)] for line in lines[depth:] if any(line)]
-    is_divided = len(columns) > len(rows[0]) and all(
-        cell.rows == depth or cell.columns > 1 for cell in rows[0]
-    )
-    return depth if is_header([names, *body], may_have_digits=is_divided) else 0
-
-
-def _names_parts(first: Sequence[model.Cell | None], second: Sequence[str]) -> bool:
-    """Return whether the second row names parts of the first: it has a text without digits below each cell
-    that spans columns, and none below the other cells."""
-    wide = [cell is not None and cell.columns > 1 for cell in first]
-    are_parts = all(
-        bool(text) == is_wide and not _DIGIT.search(text) for text, is_wide in zip(second, wide, strict=False)
-    )
-    return len(first) == len(second) and 0 < sum(wide) < len(wide) and are_parts
-
-
-def is_header(rows: Sequence[Sequence[str]], *, may_have_digits: bool = False) -> bool:
-    """Return whether the first row names the columns, in a table of a file that does not tell.
-
-    Names fill the row, differ and have no digits; merged cells are names with digits too
-    (``may_have_digits``). "Visit | Fee" above "First | $20" is a header. A table of two columns is more often
-    a list of names with values: it has a header only if all other cells of one column have digits.
-    """
-    first, *others = rows
-    names = {cell.strip() for cell in first}
-    if not others or len(names) < max(2, len(first)) or "" in names or any(map(_FORM_LABEL.search, names)):
-        return False
-    if not may_have_digits and any(map(_DIGIT.search, names)):
-        return False
-    columns = ([row[place] for row in others if place < len(row)] for place in range(len(first)))
-    return len(first) > 2 or any(all(_DIGIT.search(cell) for cell in column) for column in columns)

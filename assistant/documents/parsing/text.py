@@ -208,23 +208,28 @@ class TextBuilder:
         """Begin a page of a paged file: the next text is the first on it (2: the blank line before that)."""
         self._pages.append((number, self.length + (2 if self._parts else 0)))
 
-    def table(self, rows: list[list[str]], *, has_header: bool, depth: int) -> None:
+    def table(
+        self, names: Sequence[str], rows: Sequence[Sequence[str]], titles: Sequence[str], *, depth: int
+    ) -> None:
         """Add a table, a line for each row: "Visit: First; Fee: $20", or "First | $20" without names of
-        columns.
+        columns. Names of which one is longer than _LONGEST_NAME are a row.
 
-        With ``has_header`` the first row has the names, unless it is the only one or a name is longer than
-        _LONGEST_NAME. A row of one text across several columns is a title. ``depth``: see ``item_or_row``.
+        A row of one text across several columns is a title or a note. ``titles``: of each row the titles
+        above it, which its line begins with, "By mail > Visit: First; Fee: $20"; "" for none, and for a title
+        itself. ``depth``: see ``item_or_row``.
         """
         read = [
-            [read_links(" ".join(cell.split()), is_name=has_header and at == 0) for cell in row]
-            for at, row in enumerate(rows)
+            [read_links(" ".join(cell.split()), is_name=at == 0) for cell in row]
+            for at, row in enumerate((names, *rows))
         ]
-        is_named = has_header and len(read) > 1 and all(len(name) <= _LONGEST_NAME for name, _ in read[0])
-        names = [name for name, _ in read[0]] if is_named else []
+        shown_names = [name for name, _ in read[0]]
+        is_named = any(shown_names) and all(len(name) <= _LONGEST_NAME for name in shown_names)
+        shown_names = shown_names if is_named else []
         cell_spans: list[tuple[Span, ...]] = []
-        for row in read[1:] if names else read:
-            is_title = len(row) == 1 < len(names)  # one cell across all columns
-            text, cells = _row_line([cell for cell, _ in row], [] if is_title else names)
+        for row, title in zip(read[is_named:], ("", *titles)[is_named:], strict=True):
+            is_across = len(row) == 1 < len(shown_names)  # one cell across all columns
+            path = normalize(title) if len(title) <= _LONGEST_NAME else ""
+            text, cells = _row_line([cell for cell, _ in row], [] if is_across else shown_names, path)
             start = self.item_or_row(text, kind=UnitKind.ROW, depth=depth)
             if start is not None:
                 cell_spans.append(tuple(Span(start + cell.start, start + cell.end) for cell in cells))
@@ -232,7 +237,7 @@ class TextBuilder:
                     self._links += _moved_by(links, cell.start)
         self.gap()
         if cell_spans:
-            self._tables.append(Table(tuple(names), tuple(cell_spans)))
+            self._tables.append(Table(tuple(shown_names), tuple(cell_spans)))
 
     def item_or_row(self, text: str, *, kind: UnitKind, depth: int) -> int | None:
         """Add a list item, a part of one, or a table row, on the line after the one before.
@@ -338,17 +343,18 @@ def _moved_by(links: Sequence[Link], by: int) -> list[Link]:
     return [(start + by, end + by, address) for start, end, address in links]
 
 
-def _row_line(row: list[str], names: list[str]) -> tuple[str, list[Span]]:
+def _row_line(row: Sequence[str], names: Sequence[str], title: str) -> tuple[str, list[Span]]:
     """Return a row as a line, and the span of each cell in it: an empty cell has an empty span and is left
     out.
 
     ["First", "", "$20"] with the names ["Visit", "Day", "Fee"] is "Visit: First; Fee: $20": each line can be
-    read alone.
+    read alone. Below the title "By mail" it is "By mail > Visit: First; Fee: $20".
     """
-    line, places = "", list[Span]()
+    line = path = f"{title} > " if title and any(row) else ""
+    places = list[Span]()
     separator = "; " if names else " | "
     for name, cell in zip_longest(names[: len(row)], row, fillvalue=""):
         if cell:
-            line += (separator if line else "") + (f"{name}: " if name else "") + cell
+            line += (separator if line != path else "") + (f"{name}: " if name else "") + cell
         places.append(Span(len(line) - len(cell), len(line)))
     return line, places

@@ -397,6 +397,18 @@ def test_merged_and_bold_names_of_a_sheet() -> None:
     ]
 
 
+def test_bold_and_merged_titles_between_rows_of_a_sheet() -> None:
+    rows = ["Plant|Pot|Price", "Indoor||", "Fern|2 L|$9", "Rare (call before you sell any)||", "Oak|9 L|$70"]
+    file = a_workbook(Plans=[[text or None for text in row.split("|")] for row in rows])
+    for row in (2, 4):
+        file["Plans"].merge_cells(f"A{row}:C{row}")
+        file["Plans"][f"A{row}"].font = Font(bold=True)
+    assert units(convert("a.xlsx", saved(file)))[1::2] == [
+        "Indoor > Plant: Fern; Pot: 2 L; Price: $9",
+        "Rare (call before you sell any) > Plant: Oak; Pot: 9 L; Price: $70",
+    ]
+
+
 def test_a_note_below_a_table_has_no_name_of_a_column() -> None:
     note = "Counted blind; differences were counted twice."
     table: list[list[object]] = [["Docket", "Credit"], ["000940", 75], [], [note], [], ["000941"]]

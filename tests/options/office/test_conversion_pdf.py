@@ -455,6 +455,29 @@ def test_a_short_list_of_labels_with_values_names_no_columns() -> None:
     assert text_of_file(pdf(prices)).endswith("Item: Tea; Fee: $5\nItem: Oil; Fee: $7\nItem: Ice; Fee: $1")
 
 
+def test_a_table_goes_on_on_the_next_page_with_its_names_title_and_first_cell() -> None:
+    def drawn(*rows: tuple[str, ...]) -> str:
+        return "".join(
+            shown(60 + 130 * column, 700 - 16 * at, text)
+            for at, row in enumerate(rows)
+            for column, text in enumerate(row)
+            if text
+        )
+
+    names = ("Plant", "Place", "Care")
+    first = drawn(names, ("Indoor",), ("Fern", "hall", "weekly"), ("", "roof", "never"), ("Moss", "desk"))
+    last = drawn(("", "door", "daily"), ("Palm", "lobby", "rarely"), ("Outdoor",), ("Oak", "yard", "never"))
+    rows = [text for _, text in units(convert("a.pdf", pdf(first, last)), UnitKind.ROW)]
+    assert [row for row in rows if " > " in row] == [
+        "Indoor > Plant: Fern; Place: hall; Care: weekly",
+        "Indoor > Plant: Fern; Place: roof; Care: never",
+        "Indoor > Plant: Moss; Place: desk",
+        "Indoor > Plant: Moss; Place: door; Care: daily",
+        "Indoor > Plant: Palm; Place: lobby; Care: rarely",
+        "Outdoor > Plant: Oak; Place: yard; Care: never",
+    ]
+
+
 FIELDS = (
     "<</FT /Tx /T (limit) /V (150 dollars) /Rect [220 695 330 712]",
     "<</FT /Btn /T (tea) /V /Yes /AS /Yes /Rect [60 668 72 680] /AP <</N <</Yes 15 0 R>>>>",

@@ -380,10 +380,10 @@ def test_the_file_says_which_rows_name_the_columns() -> None:
     assert rows(body) == ["2025: 4 dollars; 2026: 5 dollars"]
 
 
-def test_a_row_that_begins_later_keeps_its_columns() -> None:
+def test_a_row_that_begins_later_goes_on_with_the_first_cell_above() -> None:
     later = "<w:tr><w:trPr><w:gridBefore w:val='1'/></w:trPr>" + cell("9") + cell("8") + "</w:tr>"
     body = table(["Ward", "Beds", "Rooms"], ["North", "4", "2"]).replace("</w:tbl>", f"{later}</w:tbl>")
-    assert rows(body)[-1] == "Beds: 9; Rooms: 8"
+    assert rows(body)[-1] == "Ward: North; Beds: 9; Rooms: 8"
 
 
 # --- changes, controls, links, fields -----------------------------------------------------------------------

@@ -78,7 +78,7 @@ async def test_a_title_between_rows_stays_above_its_row() -> None:
     html = "<table><tr><th>Plan</th><th>Copay</th></tr>"
     html += "<tr><td colspan=2>Children</td></tr><tr><td>Silver</td><td>$20</td></tr>"
     html += "<tr><td colspan=2>Adults</td></tr><tr><td>Gold</td><td>$10</td></tr></table>"
-    assert await shown("copay of gold", html) == ["Adults", "Plan: Gold; Copay: $10"]
+    assert await shown("copay of gold", html) == ["Adults", "Adults > Plan: Gold; Copay: $10"]
 
 
 async def test_a_question_about_what_stands_around_a_table_shows_the_whole_section() -> None:

@@ -17,13 +17,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise, product
+from itertools import pairwise, product
 from operator import attrgetter
 from statistics import median
 from typing import NamedTuple
 
 from assistant.documents import page as model
 from assistant.documents.page import Cell
+from assistant.documents.tables import is_value
 from assistant.options.office.formats.page_words import (
     SAME_LINE,
     Box,
@@ -115,8 +116,8 @@ class Grid:
     """Size of the font of most words, in points."""
     letters: int
     """Characters of all its texts."""
-    header_rows: int | None
-    """First rows that name the columns; None if neither lines nor fonts tell."""
+    lefts: list[float]
+    """Left edge of each column."""
     place: float
     """Place of its first word in file order."""
 
@@ -225,6 +226,8 @@ def _paragraphs_and_tables(rows: Sequence[list[Line]]) -> Iterator[Block]:
     start = 0
     while start < len(rows):
         end = max(_end_of_table(rows, start), start + 1)
+        if plain and _is_first_title(plain[-1], rows[start:end]) and _aligned(rows[start - 1 : end]):
+            plain, start = plain[:-1], start - 1
         if table := _aligned(rows[start:end]):
             yield from _paragraphs(plain)
             yield table
@@ -233,6 +236,14 @@ def _paragraphs_and_tables(rows: Sequence[list[Line]]) -> Iterator[Block]:
             plain += rows[start:end]
         start = end
     yield from _paragraphs(plain)
+
+
+def _is_first_title(above: Sequence[Line], rows: Sequence[Sequence[Line]]) -> bool:
+    """Return whether the row above a table is a title like those between its rows, and as near."""
+    titles = [row[0] for row in rows if len(row) == 1]
+    is_near = rows[0][0].box.middle[1] - above[0].box.middle[1] < _NEAR * above[0].size
+    places = [title.box.left for title in titles if title.is_bold == above[0].is_bold]
+    return is_near and len(above) == 1 and any(abs(left - above[0].box.left) < 1 for left in places)
 
 
 def _end_of_table(rows: Sequence[list[Line]], start: int) -> int:
@@ -269,13 +280,12 @@ def _aligned(rows: Sequence[list[Line]]) -> Grid | None:
     if sum(map(len, rows)) > _SHARED * sum(bool(text) for row in texts for text in row):
         return None
     joined = _with_further_lines(rows, texts)
-    is_first_bold = all(line.is_bold for line in rows[0]) and not all(line.is_bold for line in rows[1])
     return Grid(
-        rows=[_table_row(row) for row in joined],
+        rows=[[text_cell(text, is_name=is_bold) for text in row] for row, is_bold in joined],
         box=around(columns),
         size=median(line.size for row in rows for line in row),
-        letters=sum(map(len, chain(*joined))),
-        header_rows=1 if is_first_bold else None,
+        letters=sum(len(text) for row, _ in joined for text in row),
+        lefts=[column.left for column in columns],
         place=rows[0][0].place,
     )
 
@@ -292,26 +302,29 @@ def _column_boxes(full: Sequence[Sequence[Line]]) -> list[Box]:
     return columns
 
 
-def _with_further_lines(rows: Sequence[list[Line]], texts: Sequence[list[str]]) -> list[list[str]]:
-    """Return the texts of the table's rows: a row that only goes on with the cells above is joined to them.
+def _with_further_lines(
+    rows: Sequence[list[Line]], texts: Sequence[list[str]]
+) -> list[tuple[list[str], bool]]:
+    """Return the texts of the table's rows, and whether a row is bold: a row that only goes on with the cells
+    above is joined to them.
 
     ["Delivery", "4.00 in"], ["", "the city"] -> ["Delivery", "4.00 in the city"]
     """
-    joined: list[list[str]] = []
+    joined: list[tuple[list[str], bool]] = []
     for at, row in enumerate(texts):
         indent = rows[at][0].box.left - rows[max(0, at - 1)][0].box.left
         begins_small = all(text[0].islower() for text in row if text)
-        goes_on = indent > _INDENT * rows[0][0].size and begins_small
-        is_partial = not row[0] and 2 * sum(map(bool, row)) <= len(row)
-        above = joined.pop() if joined and (is_partial or goes_on) else [""] * len(row)
-        joined.append([" ".join(filter(None, pair)) for pair in zip(above, row, strict=True)])
+        goes_on = bool(row[0]) and indent > _INDENT * rows[0][0].size and begins_small
+        above = joined[-1][0] if joined else row
+        are_values = any(is_value(text, [upper]) for text, upper in zip(row, above, strict=True) if upper)
+        is_partial = not row[0] and 2 * sum(map(bool, row)) <= len(row) and not are_values
+        is_bold = all(line.is_bold for line in rows[at])
+        if joined and (is_partial or goes_on):
+            _, is_bold = joined.pop()
+            joined.append(([" ".join(filter(None, pair)) for pair in zip(above, row, strict=True)], is_bold))
+        else:
+            joined.append((row, is_bold))
     return joined
-
-
-def _table_row(texts: Sequence[str]) -> list[Cell]:
-    """Return a row; a text in the first of three or more columns alone is a title of the rows below it."""
-    is_title = len(texts) > _FEWEST_COLUMNS and bool(texts[0]) and not any(texts[1:])
-    return [text_cell(texts[0], columns=len(texts))] if is_title else [text_cell(text) for text in texts]
 
 
 def _is_bridge(line: Line, rows: Sequence[Sequence[Line]]) -> bool:
@@ -321,14 +334,14 @@ def _is_bridge(line: Line, rows: Sequence[Sequence[Line]]) -> bool:
     return len(line.words) > 1 and 2 * sum(count > 1 for count in lines_there) > len(rows)
 
 
-def _texts_by_column(row: Iterable[Line], columns: Sequence[Box], *, is_full: bool) -> list[str]:
-    """Return the row's text in each column, "" for none. A line belongs to the nearest column; of a line
-    across several columns in a full row, each word does."""
+def _texts_by_column(row: Sequence[Line], columns: Sequence[Box], *, is_full: bool) -> list[str]:
+    """Return the row's text in each column, "" for none. A line belongs to the nearest column, one
+    alone in its row to that in which it begins; of a line across several in a full row, each word does."""
     texts = [""] * len(columns)
     for line in row:
         is_wide = is_full and sum(shared(line.box, column) > 0 for column in columns) > 1
         for part in line.words if is_wide else [line]:
-            x = part.box.middle[0]
+            x = part.box.middle[0] if len(row) > 1 else part.box.left
             distances = [max(column.left - x, x - column.right, 0.0) for column in columns]
             nearest = distances.index(min(distances))
             texts[nearest] = f"{texts[nearest]} {part.text}".strip()
@@ -384,8 +397,6 @@ _MOST_GAPS = 0.3
 """Share of the lines of text: with wide gaps in more of them, the lines on the page are not the table's."""
 _SPLIT_LINES = 3
 """Lines of text in each cell from which they are rows: cells that wrap have different numbers of lines."""
-_DEEPEST_HEADER = 3
-"""Rows of names above each other: a cell of the first row is as high as all of them."""
 
 
 class _Rule(NamedTuple):
@@ -408,9 +419,9 @@ _Square = tuple[int, int]
 """Row and column, from 0, of a square of the grid that the lines make if all are as long as the table."""
 
 
-def text_cell(text: str, *, rows: int = 1, columns: int = 1) -> Cell:
-    """Return a cell of a text with marks."""
-    return Cell((model.Paragraph(runs_of(text)),) if text else (), rows, columns)
+def text_cell(text: str, *, rows: int = 1, columns: int = 1, is_name: bool = False) -> Cell:
+    """Return a cell of a text with marks. ``is_name``: it is bold."""
+    return Cell((model.Paragraph(runs_of(text)),) if text else (), rows, columns, is_name)
 
 
 def ruled_tables(content: PageContent) -> tuple[list[Grid], list[Word]]:
@@ -531,17 +542,13 @@ def _table(words_of_cell: Mapping[Box, list[Word]]) -> Grid:
         if owner is cell:
             cell_at |= dict.fromkeys(squares, cell)
         held[owner] += words_of_cell[cell]
-    header_depth = 1 + max(row for (row, _), cell in cell_at.items() if cell.top < tops[0] + _SNAP)
-    tops_of_bold = {cell.top for cell, words in held.items() if all(word.is_bold for word in words)}
-    names_columns = header_depth > 1 or tops_of_bold == {tops[0]}
-    has_header = header_depth < len(tops) and header_depth <= _DEEPEST_HEADER and names_columns
     words = [word for words in held.values() for word in words]
     return Grid(
         rows=[row for number in range(len(tops)) for row in _rows(number, len(lefts), cell_at, held)],
         box=around(words_of_cell),
         size=median(word.size for word in words),
         letters=sum(len(word.text) for word in words),
-        header_rows=header_depth if has_header else None,
+        lefts=lefts,
         place=min(word.place for word in words),
     )
 
@@ -578,5 +585,6 @@ def _rows(
                 parts = texts[cell]
                 text = " ".join(parts.values()) if line_number is None else parts.get(line_number, "")
                 height, span = (len({square[axis] for square in squares[cell]}) for axis in (0, 1))
-                made.append(text_cell(text, rows=height, columns=span))
+                is_bold = all(word.is_bold for word in held[cell])
+                made.append(text_cell(text, rows=height, columns=span, is_name=is_bold))
         yield made

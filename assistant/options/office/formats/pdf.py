@@ -23,7 +23,7 @@ from typing import Any
 import pypdfium2  # pyright: ignore[reportMissingTypeStubs]
 
 from assistant.documents import page as model
-from assistant.documents.parsing.render import table_blocks
+from assistant.documents.tables import Region, table_blocks
 from assistant.domain.errors import DocumentInvalidError
 from assistant.options.office.formats.page_layout import (
     BULLET,
@@ -66,11 +66,8 @@ _LEADER = re.compile(r"[.\u2026_]{4,}")
 """Dots between an entry of a table of contents and its page."""
 _PRIVATE = re.compile(f"[{PRIVATE_USE}]")
 _LONGEST_PAGE_NUMBER = 4
-_LONGEST_LIST = 3
-"""Most rows of a table of two columns that counts as labels with values where neither lines nor fonts tell
-(``_is_form``): the first row of a longer table more often names the columns."""
 _SAME_EDGE = 5.0
-"""Points between the edges of a table's parts on two pages."""
+"""Points between the left edges of a column on two pages."""
 _SAME_HEIGHT = 40.0
 """Points: some lines, by which the texts above titles differ."""
 _FULL = 0.7
@@ -303,8 +300,8 @@ class _Writer:
         """The last heading so far, if its section may go on."""
         self._is_full = False
         """Whether the page before is: then what begins the next one goes on with its section."""
-        self._open_table: Grid | None = None
-        """The last block, if it is a table with names of columns: of its rows only those with the names."""
+        self._open_table: tuple[Grid, Region] | None = None
+        """The last block, if it is a table with names of columns."""
         self.title: str | None = None
         """The largest heading of the first page that has one."""
 
@@ -370,19 +367,10 @@ class _Writer:
     def _table(self, block: Grid) -> list[model.Block]:
         """Return the table; one that goes on from the page before gets the names of its columns again."""
         before, self._open_table = self._open_table, None
-        if _is_form(block):
-            made: list[model.Block] = [model.Table(tuple(map(tuple, block.rows)))]
-        else:
-            made = table_blocks(block.rows, header_rows=block.header_rows or 0)
-        match made[-1]:
-            case model.Table(rows=rows, header_rows=names) if names:
-                self._open_table = replace(block, rows=[list(row) for row in rows[:names]])
-            # No names of its own, and the columns of the table that the page before ends with.
-            case model.Table(rows=rows) if before is not None and _goes_on(before, block):
-                made[-1] = model.Table((*map(tuple, before.rows), *rows), len(before.rows))
-                self._open_table = before
-            case _:
-                pass
+        regions = [before[1]] if before is not None and _has_columns_of(before[0], block) else []
+        made = table_blocks(block.rows, regions=regions)
+        if regions and regions[-1].header:
+            self._open_table = block, regions[-1]
         return made
 
     def _is_larger(self, block: Paragraph) -> bool:
@@ -446,26 +434,10 @@ def _is_full(page: _Page) -> bool:
     return max((box.bottom for box in boxes), default=0.0) > _FULL * page.height
 
 
-def _is_form(grid: Grid) -> bool:
-    """Return whether rows are labels with values, so that the first one names no columns.
-
-    What lines or fonts tell (``header_rows``) counts first. Else it is a form where it has two columns and
-    few rows, or a cell across columns in its first two rows of several cells.
-    """
-    first = [row for row in grid.rows if len(row) > 1][:2]
-    is_short = _width(grid) == 2 and len(grid.rows) <= _LONGEST_LIST
-    is_uneven = any(cell.columns > 1 for row in first for cell in row)
-    return grid.header_rows is None and (is_short or is_uneven)
-
-
-def _goes_on(before: Grid, block: Grid) -> bool:
-    """Return whether a table has the columns of the one before."""
-    edges = (before.box.left - block.box.left, before.box.right - block.box.right)
-    return _width(before) == _width(block) and all(abs(edge) < _SAME_EDGE for edge in edges)
-
-
-def _width(grid: Grid) -> int:
-    return sum(cell.columns for cell in grid.rows[0])
+def _has_columns_of(before: Grid, block: Grid) -> bool:
+    """Return whether the columns of a table begin where those of the one before do."""
+    pairs = [*zip(before.lefts, block.lefts, strict=False)]
+    return len(before.lefts) == len(block.lefts) and all(abs(a - b) < _SAME_EDGE for a, b in pairs)
 
 
 PAGE_LIMIT_S = 30.0

@@ -24,9 +24,10 @@ from typing import Any, NamedTuple, cast
 from zipfile import ZipFile
 
 from assistant.documents import page as model
-from assistant.documents.formats.regions import MOST_CELLS, GridCell, Row, region_blocks
+from assistant.documents.formats.regions import region_blocks
 from assistant.documents.parsing.html import with_markup_read
 from assistant.documents.symbols import symbols
+from assistant.documents.tables import COVERED, MOST_CELLS, GridCell, Row
 from assistant.domain.errors import DocumentInvalidError
 from assistant.options.office.formats import ooxml
 
@@ -199,10 +200,6 @@ def _filled(sheet: Any) -> list[tuple[tuple[int, int], Any]]:
     return sorted((place, cell) for place, cell in sheet._cells.items() if cell.value is not None)
 
 
-_COVERED = GridCell((), "")
-"""What stands at each place that a merged cell covers, but for its first."""
-
-
 class _Cell(NamedTuple):
     """A cell with a value."""
 
@@ -235,7 +232,8 @@ def _cells(sheet: Any, links: Mapping[str, str], epoch: datetime) -> Iterator[_C
         text = " ".join("".join(run.text for run in runs if run.is_in_force).split())
         note = cell.comment.text if cell.comment is not None else ""
         note, comment = ("", note) if note.startswith(_REMARK) else (note, "")
-        shown = GridCell(runs, text, len(rows), len(columns), bool(cell.font.bold), note)
+        blocks = tuple(model.Paragraph(part) for part in (runs, model.plain(note)) if part)
+        shown = GridCell(blocks, text, len(rows), len(columns), bool(cell.font.bold))
         yield _Cell(row, rows, columns, shown, comment)
 
 
@@ -256,7 +254,7 @@ def _rows(cells: Iterable[_Cell]) -> list[Row]:
         if cell.rows and cell.columns:
             row_in_file.setdefault(cell.rows.start, cell.row_in_file)
             for row, column in product(cell.rows, cell.columns):
-                rows[row].setdefault(column, _COVERED)
+                rows[row].setdefault(column, COVERED)
             rows[cell.rows.start][cell.columns.start] = cell.shown
     return [
         Row(number, dict(sorted(row.items())), row_in_file.get(number, number))

@@ -17,8 +17,8 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from assistant.documents import page as model
-from assistant.documents.parsing.render import table_blocks
 from assistant.documents.symbols import symbols
+from assistant.documents.tables import table_blocks
 from assistant.options.office.formats import ooxml
 
 _ALTERNATES = "{http://schemas.openxmlformats.org/markup-compatibility/2006}AlternateContent"
@@ -149,7 +149,9 @@ class _Slide:
     def _cell(self, cell: Any) -> model.Cell:
         is_merged = cell.is_merge_origin
         rows, columns = (cell.span_height, cell.span_width) if is_merged else (1, 1)
-        return model.Cell(self._texts(cell.text_frame, is_list=False), rows, columns)
+        runs = [run for run in _tree(cell.text_frame).iter("a_r") if (run.findtext("a_t") or "").strip()]
+        is_name = bool(runs) and all(run.find("a_rPr[@b='1']") is not None for run in runs)
+        return model.Cell(self._texts(cell.text_frame, is_list=False), rows, columns, is_name)
 
     def _texts(self, frame: Any, *, is_list: bool = True) -> tuple[model.Block, ...]:
         """Return the paragraphs of a text frame. Several are a list on most slides; in a cell (``is_list``

@@ -22,8 +22,8 @@ from zipfile import ZipFile
 from assistant.documents import page as model
 from assistant.documents.formats.text_files import decoded, decoded_page, text_blocks
 from assistant.documents.parsing.html import read_html
-from assistant.documents.parsing.render import table_blocks
 from assistant.documents.symbols import UNKNOWN_SYMBOL, symbols
+from assistant.documents.tables import table_blocks
 from assistant.domain.errors import DocumentInvalidError
 from assistant.options.office.formats import ooxml
 from assistant.text.marks import PAGE_FIELD
@@ -196,7 +196,7 @@ class _Reader:
         """Fields that have begun and not ended, the outermost first."""
         self._note_counts: Counter[str] = Counter()
         self._bold: dict[int, model.Paragraph] = {}
-        """Short paragraphs in bold letters, by their identity."""
+        """Paragraphs in bold letters, by their identity."""
         self._titles: dict[int, str] = {}
         """The first heading of each level, without its number."""
         self._formula: model.Run | None = None
@@ -228,8 +228,13 @@ class _Reader:
         """Yield the blocks of a document without styles of headings: a short paragraph in bold letters above
         another block that is none is a heading."""
         for block, below in zip_longest(blocks, blocks[1:]):
-            is_heading = id(block) in self._bold and below is not None and id(below) not in self._bold
+            is_heading = self._is_bold_title(block) and below is not None and not self._is_bold_title(below)
             yield model.Heading(2, self._bold[id(block)].runs) if is_heading else block
+
+    def _is_bold_title(self, block: model.Block) -> bool:
+        text = model.text_of(self._bold[id(block)].runs) if id(block) in self._bold else ""
+        is_short = len(text.split()) <= _LONGEST_BOLD_HEADING and "\n" not in text
+        return is_short and any(map(str.isalpha, text)) and not text.endswith(_SENTENCE_ENDS)
 
     # Blocks
 
@@ -346,10 +351,7 @@ class _Reader:
             flow.blocks.append(ooxml.Point(place, is_ordered, model.Item(marker, blocks)))
         else:
             if is_bold and len(blocks) == 1 and isinstance(paragraph := blocks[0], model.Paragraph):
-                text = model.text_of(paragraph.runs)
-                is_short = len(text.split()) <= _LONGEST_BOLD_HEADING and "\n" not in text
-                if is_short and any(map(str.isalpha, text)) and not text.endswith(_SENTENCE_ENDS):
-                    self._bold[id(paragraph)] = paragraph
+                self._bold[id(paragraph)] = paragraph
             flow.blocks += blocks
 
     def _marker(self, properties: Element | None, name: str) -> tuple[str, bool, int]:
@@ -530,8 +532,12 @@ class _Reader:
             # Rows of names count only while all rows above are such rows.
             declared += declared == len(rows) and ooxml.is_on(ooxml.find(properties, "tblHeader"))
             rows.append(self._row(row, above, replace(style, is_hidden=is_hidden)))
-        cells = [[model.Cell(draft.blocks, draft.rows, draft.columns) for draft in row] for row in rows]
+        cells = [[self._cell(draft) for draft in row] for row in rows]
         self._flow.blocks += table_blocks(cells, header_rows=declared)
+
+    def _cell(self, draft: _Draft) -> model.Cell:
+        is_name = bool(draft.blocks) and all(id(block) in self._bold for block in draft.blocks)
+        return model.Cell(draft.blocks, draft.rows, draft.columns, is_name)
 
     def _row(self, row: Element, above: dict[int, _Draft], style: model.Run) -> list[_Draft]:
         """Return the cells that begin in a row, and update ``above``. A cell that is merged with the one

@@ -1,0 +1,738 @@
+"""Decides what each row of a table is: names of columns, a title or note between rows, or values.
+
+Readers of all formats call it with what their file says: merged cells, cells that are shown as names (bold, a
+``th``), and the number of first rows that it declares as names (0: it declares none). The shape decides the
+rest, and digits alone never do. These rows have two tables; "Indoor" is a title, and the empty cell means "as
+above"::
+
+    Plant  | Pot  | 4 May          Plant: Fern; Pot: 2 L; 4 May: $9      (under "Indoor")
+    Indoor |      |                Plant: Fern; Pot: 5 L; 4 May: $12     (under "Indoor")
+    Fern   | 2 L  | $9
+           | 5 L  | $12
+    Plant  | Pot  | 11 May         the first header's cell again: other names
+    Fern   | 2 L  | $10            Plant: Fern; Pot: 2 L; 11 May: $10
+
+A ``Table`` of the page says it: ``header_rows``, a title as one cell across all columns that ``is_name``, a
+note as one that is not, and a cell that means "as above" as a copy of that one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise, takewhile
+
+from assistant.documents.page import Block, Cell, Place, Run, Table, all_runs, one_line, text_of
+from assistant.domain.errors import DocumentInvalidError
+
+MOST_CELLS = 500_000
+"""Cells of a table once its spans are filled."""
+_DIGIT = re.compile(r"\d")
+_DIGITS = re.compile(r"\d+")
+_NUMBER = re.compile(r"[\d.,:/%\s$€£¥+()'-]+")
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_SIGNS = re.compile(r"[^\W\d_]|[$€£¥%:]")
+_CODE = re.compile(r"[A-Z0-9]{1,4}")
+_AMOUNT = re.compile(r"\D{0,2}(\d[\d,]*(?:\.\d+)?)\D{0,2}")
+_AMOUNTS = re.compile(r"([$€£¥]?)\s?\d[\d.,:/-]*\s?([%$€£¥]?)(?=([^\W\d_]?))")
+"""A number with the sign before or after it, and the letter that follows."""
+_SAME_SUM = 0.005
+_FORM_LABEL = re.compile("[:\u2610-\u2612]\\s*$|^[\u2610-\u2612]")
+"""A text of a form and not the name of a column: it ends in a colon, "Name:", or has a check box, "☐
+Adult"."""
+_SENTENCE_ENDS = (".", "!", "?")
+_LONGEST_NAME_WORDS = 8
+"""Words of a column's name."""
+_LONGEST_PAIR_WORDS = 3
+"""Words of a name of one of two columns of words, of which nothing else tells that they have names."""
+_MOST_NAME_ROWS = 3
+"""Rows of a header."""
+_SEEN_ROWS = 50
+"""Rows that judge whether the first of them is a header."""
+_NOTE_WORDS = 6
+"""A text alone in its row with at least this many words is a note, not a value of the first column."""
+
+
+# Rows
+
+
+@dataclass(slots=True)
+class GridCell:
+    """A cell with its text, or one that a merged cell covers (``blocks`` is empty)."""
+
+    blocks: tuple[Block, ...]
+    """As it is shown: struck text too."""
+    text: str
+    """Text that is in force, in one line; empty where all is struck."""
+    rows: int = 1
+    """Rows that it spans, itself included; so for ``columns``."""
+    columns: int = 1
+    is_name: bool = False
+    """Whether it is shown as a name: in bold letters, or as a ``th``."""
+
+
+COVERED = GridCell((), "")
+"""What stands at each place that a merged cell covers, but for its first."""
+
+
+@dataclass(slots=True)
+class Row:
+    """A row of a table, sheet or file of separated values."""
+
+    number: int
+    """Number among the visible rows, from 1; a row without cells has a number too."""
+    cells: dict[int, GridCell]
+    """Cells by column, from 1, in order; empty ones are left out, covered ones are not."""
+    line: int
+    """Its row in the original, or its line in a file of separated values."""
+    width: int = 0
+    """Cells of a line of separated values; 0 elsewhere."""
+    texts: dict[int, str] = field(init=False)
+    """Texts in force, by column."""
+
+    def __post_init__(self) -> None:
+        self.texts = {column: cell.text for column, cell in self.cells.items() if cell.text}
+
+    @property
+    def text(self) -> str:
+        """All texts in one line."""
+        return " ".join(self.texts.values())
+
+    def add(self, column: int, cell: GridCell) -> None:
+        self.cells[column] = cell
+        self.texts[column] = cell.text
+
+    def alone(self) -> GridCell | None:
+        """Return the cell that is alone in the row, or spans all of it."""
+        cells = [cell for cell in self.cells.values() if cell.blocks]
+        return cells[0] if len(cells) == 1 and cells[0].columns == len(self.cells) else None
+
+    def is_named(self) -> bool:
+        """Return whether it has texts, and all are shown as names."""
+        return bool(self.texts) and all(cell.is_name for cell in self.cells.values() if cell.text)
+
+
+def is_number(text: str) -> bool:
+    """Return whether a text is a number, an amount, a time or a date in figures, and nothing else."""
+    return _NUMBER.fullmatch(text) is not None and _DIGIT.search(text) is not None
+
+
+@dataclass(slots=True)
+class Region:
+    """A table while it is read."""
+
+    header: list[Row]
+    """Empty where no row names the columns."""
+    columns: list[int]
+    captions: list[Row] = field(default_factory=list[Row])
+    """Rows of one text above the header."""
+    rows: list[Row] = field(default_factory=list[Row])
+    """Values, titles and notes."""
+    across: dict[int, bool] = field(default_factory=dict[int, bool])
+    """By ``Row.number``: whether a row of one text across all columns is a title, else it is a note. Other
+    rows are values."""
+    written: int = 0
+    """First rows that are on a page before."""
+    filled: set[int] = field(init=False)
+    """Columns that have a text, in the header or below."""
+
+    def __post_init__(self) -> None:
+        self.filled = {column for row in self.header for column in row.texts}
+
+    def add(self, row: Row, *, is_title: bool | None = None) -> None:
+        """Add a row. ``is_title``: True for a title, False for a note, None for values."""
+        self.rows.append(row)
+        self.filled.update(row.texts)
+        if is_title is not None:
+            self.across[row.number] = is_title
+
+    def values(self) -> list[Row]:
+        """Return the last rows of values."""
+        return [row for row in self.rows[-_SEEN_ROWS:] if row.number not in self.across]
+
+    def named_by(self) -> str:
+        """Return the name of the first column, "" without one."""
+        return self.header[0].texts.get(self.columns[0], "") if self.header else ""
+
+    def take_caption(self) -> None:
+        """Make the last caption a title of the first rows."""
+        if self.captions:
+            title = self.captions.pop()
+            self.rows.insert(0, title)
+            self.across[title.number] = True
+
+    def table(self, place: Place | None = None) -> Table:
+        """Return the rows that no page before has as a table of the page, below the titles that they have."""
+        _fill_as_above(self)
+        header, rows = _with_groups(self.header), self.rows[self.written :]
+        begins = bool(rows) and self.across.get(rows[0].number, False)
+        titles = [] if begins else self._last_titles()
+        self.written = len(self.rows)
+        cells = tuple(self._cells(row) for row in (*header, *titles, *rows))
+        return Table(cells, header_rows=len(header), place=place)
+
+    def _last_titles(self) -> list[Row]:
+        """Return the titles of the last row that is on a page before."""
+        titles = list[Row]()
+        for row in reversed(self.rows[: self.written]):
+            if self.across.get(row.number):
+                titles.insert(0, row)
+            elif titles:
+                break
+        return titles
+
+    def _cells(self, row: Row) -> tuple[Cell, ...]:
+        """Return the cells that begin in a row, with an empty one where nothing is or reaches."""
+        if row.number in self.across:
+            blocks = next(cell.blocks for cell in row.cells.values() if cell.blocks)
+            return (Cell(blocks, columns=len(self.columns), is_name=self.across[row.number]),)
+        cells: list[Cell] = []
+        covered_to = 0
+        for column in self.columns:
+            cell = row.cells.get(column)
+            if cell is None:
+                if column >= covered_to:
+                    cells.append(_EMPTY)
+            elif cell.blocks:
+                cells.append(Cell(cell.blocks, cell.rows, cell.columns))
+                covered_to = column + cell.columns
+        return tuple(cells)
+
+
+_EMPTY = Cell(())
+
+
+def finish(regions: Sequence[Region]) -> None:
+    """Make captions titles where they tell rows apart: where rows below have another title, or another table
+    has names like these. The caption of a table alone stays a text above it."""
+    names = [region.named_by() or " ".join(row.text for row in region.header) for region in regions]
+    counts = Counter(names)
+    for region, name in zip(regions, names, strict=True):
+        has_titles = any(region.across.values())
+        begins = has_titles and region.across.get(region.rows[0].number, False)
+        if not region.written and ((has_titles and not begins) or (name and counts[name] > 1)):
+            region.take_caption()
+
+
+def read_band(
+    rows: Sequence[Row], regions: list[Region], *, declared: int = 0, names_expected: bool = False
+) -> None:
+    """Add the tables of rows that follow each other to ``regions``, which has those of the bands before.
+
+    Where the band goes on with a table of ``regions``, that table gets its rows. Several tables are where a
+    row names the columns anew. ``declared``: first rows of which the file says that they name the columns.
+    ``names_expected``: its tables nearly always have names, as those of a sheet: of two columns of words the
+    first row names them, if nothing speaks against it.
+    """
+    band = _Band(rows, regions, declared, names_expected=names_expected)
+    at = 0
+    while at < len(rows):
+        at += band.take(at)
+    band.end()
+
+
+class _Band:
+    """Reads the rows of a band one after the other."""
+
+    def __init__(
+        self, rows: Sequence[Row], regions: list[Region], declared: int, *, names_expected: bool
+    ) -> None:
+        self._rows, self._regions = rows, regions
+        self._declared, self._names_expected = declared, names_expected
+        self._columns = sorted({column for row in rows for column in row.cells})
+        self._table: Region | None = None
+        self._titles: list[Row] = []
+        """Titles whose rows have not come yet."""
+        self._open: list[Row] = []
+        """Titles of the last row."""
+        self._is_grouped = False
+        """Whether the table has a title between its rows that its shape alone shows."""
+
+    def take(self, at: int) -> int:
+        """Read the row at a place; return how many rows it was: more than one for a header."""
+        row, rest = self._rows[at], self._rows[at : at + _SEEN_ROWS]
+        table = self._table
+        if table is None:
+            is_caption = row.alone() is not None and len(self._columns) > 1 and len(rest) > 1
+            columns = self._columns
+            is_title = (
+                _is_across(row, columns)
+                or any(each.alone() is not None for each in rest[1:])
+                or (len(rest) > 2 and _has_contrast(rest[1], rest[2:]) and names_columns(rest[1:], columns))
+            )
+            if is_caption and (at >= self._declared or is_title):
+                self._titles.append(row)
+                return 1
+            return self._start(rest, max(0, self._declared - at), at)
+        if row.alone() is not None:
+            self._take_alone(table, at)
+        elif self._begins_header(table, rest, at):
+            return self._start_again(table, rest)
+        else:
+            self._add(table, row)
+        return 1
+
+    def end(self) -> None:
+        """End the band: titles without rows below them are notes or values."""
+        if self._table is None:
+            self._table = Region([], self._columns)
+            self._regions.append(self._table)
+        titles, self._titles = self._titles, []
+        for row in titles:
+            is_note = _is_across(row, self._columns) or _is_long(row)
+            self._table.add(row, is_title=False if is_note else None)
+
+    def _start(self, rest: Sequence[Row], declared: int, at: int) -> int:
+        """Begin the band's first table, or go on with one above: rows without a header of their own keep the
+        names of the last table above that has these columns. They are more rows of it where nothing stands
+        between, and after another table a new one."""
+        header = _header(rest, self._columns, declared, names_expected=self._names_expected)
+        columns = set(self._columns)
+        above = next((each for each in reversed(self._regions) if columns <= set(each.columns)), None)
+        if above and above.values() and (not header or self._goes_on(rest, above, len(header))):
+            if above is not self._regions[-1]:
+                above = Region(above.header, above.columns)
+                self._regions.append(above)
+            self._table, self._columns = above, above.columns
+            titles = (row for row in above.rows if above.across.get(row.number))
+            self._is_grouped = any(
+                not row.is_named() and not _is_across(row, above.columns) for row in titles
+            )
+            if rest[0].alone() is None:
+                self._add(above, rest[0])
+            else:
+                self._take_alone(above, at)
+            return 1
+        self._table = Region(header, self._columns, self._titles)
+        self._titles = []
+        self._regions.append(self._table)
+        if not header:
+            self._table.add(rest[0])
+        return max(1, len(header))
+
+    def _goes_on(self, rows: Sequence[Row], above: Region, header_rows: int) -> bool:
+        """Return whether rows that begin like a header are more rows of the table above.
+
+        Below names that are shown as such they are where the first is not. Below any other they are where
+        they do not look like names over numbers, and on a sheet repeat a value of that table.
+        """
+        if above.header and above.header[0].is_named() and not above.values()[0].is_named():
+            return not rows[0].is_named()
+        if _has_contrast(rows[header_rows - 1], rows[header_rows:]):
+            return False
+        values = {(column, text) for row in above.rows for column, text in row.texts.items()}
+        is_same = any((column, text) in values for row in rows for column, text in row.texts.items())
+        return is_same or len(rows) == 1 or not self._names_expected
+
+    def _start_again(self, table: Region, rest: Sequence[Row]) -> int:
+        """Begin a table whose names follow the rows of another one. The same names again begin none."""
+        if [row.texts for row in table.header] == [rest[0].texts]:
+            return 1
+        header = _header(rest, self._columns, 0, names_expected=self._names_expected) or [*rest[:1]]
+        if [row.texts for row in header] != [row.texts for row in table.header]:
+            self._table = Region(header, self._columns, self._titles)
+            self._regions.append(self._table)
+            is_same = not self._titles and self._table.named_by() == table.named_by()
+            for title in self._open if is_same else ():
+                self._table.add(title, is_title=True)
+            self._open, self._titles = self._titles or self._open, []
+        return len(header)
+
+    def _add(self, table: Region, row: Row, *, is_note: bool = False) -> None:
+        """Add a row of values or a note below the titles that wait for it."""
+        for title in self._titles:
+            table.add(title, is_title=not title.text.endswith(_SENTENCE_ENDS))
+        self._open, self._titles = self._titles or self._open, []
+        table.add(row, is_title=False if is_note else None)
+
+    def _take_alone(self, table: Region, at: int) -> None:
+        """Read a row of one text: a title of the rows below, a note, or a row whose other cells are empty."""
+        row = self._rows[at]
+        if self._is_title(table, at):
+            self._titles.append(row)
+        else:
+            is_note = len(self._columns) > 1 and self._columns[0] in row.cells and _is_long(row)
+            self._add(table, row, is_note=is_note or _is_across(row, self._columns))
+
+    def _is_title(self, table: Region, at: int) -> bool:
+        """Return whether a row of one text is a title of the rows below it.
+
+        The file says so (a merged cell, a bold one, a colon), or the shape: a header follows it, the table
+        begins with such a row, or the rows below have first cells of those above.
+        """
+        row, rest = self._rows[at], self._rows[at + 1 : at + _SEEN_ROWS]
+        first = self._columns[0]
+        text = row.texts.get(first, "")
+        full = [each for each in rest if each.alone() is None]
+        if not full or not text or text.endswith(_SENTENCE_ENDS) or full[0].texts.get(first) == text:
+            return False
+        values = table.values()
+        others = [each.cells[first] for each in values[-1:] if first in each.cells]
+        is_shown = row.is_named() and not any(cell.is_name for cell in others)
+        if _is_across(row, self._columns) or is_shown or text.endswith(":"):
+            return True
+        if rest[0].alone() is None and self._begins_header(table, rest, at + 1, is_after_title=True):
+            return True
+        if not self._titles and not self._is_grouped:
+            begins = not values or (not table.header and bool(table.captions) and len(self._columns) > 2)
+            self._is_grouped = self._groups([] if begins else values, rest)
+        return self._is_grouped
+
+    def _groups(self, values: Sequence[Row], rest: Sequence[Row]) -> bool:
+        """Return whether a row of one text between ``values`` and ``rest`` is a title by its shape: the table
+        begins with it, or most first cells of the rows below are those of the rows above, each once."""
+        first = self._columns[0]
+        if not values:
+            return len(self._columns) > 2 or any(each.alone() is not None for each in rest)
+        above = [row.texts.get(first, "") for row in values]
+        below = [row.texts.get(first, "") for row in takewhile(lambda row: row.alone() is None, rest)]
+        again = sum(text in above for text in below if text)
+        return len({*above}) == len(above) and 2 * again > len(below)
+
+    def _begins_header(
+        self, table: Region, rest: Sequence[Row], at: int, *, is_after_title: bool = False
+    ) -> bool:
+        """Return whether the first of ``rest`` names the columns of another table, below those of ``table``.
+
+        It has the first cell of the header above, which may be empty; or it is shown as names, and its
+        neighbours are not; or it looks like names over values and differs from the table: in its number of
+        cells (CSV), by a text in a column that had none, or as it is below a title, like the first header.
+        """
+        row, first = rest[0], self._columns[0]
+        if not table.rows or len(rest) < 2 or len(row.texts) < 2:
+            return False
+        names, before = table.header[0].texts if table.header else {}, self._rows[at - 1]
+        if row.texts == names:
+            return True
+        is_again = bool(names) and _is_again(row, table.header[0], first)
+        is_shown = row.is_named() and not rest[1].is_named() and (is_after_title or not before.is_named())
+        has_other_width = row.width != before.width and row.width == rest[1].width
+        is_other = has_other_width or not table.filled.issuperset(row.texts)
+        is_titled = bool(table.captions) and (is_after_title or bool(self._titles))
+        is_plain = not (table.header and table.header[0].is_named()) and (is_other or is_titled)
+        if not (is_again or is_shown or is_plain):
+            return False
+        others = [*table.values(), *rest[1:]]
+        if any(is_value(name, _below(others, column)) for column, name in row.texts.items()):
+            return False
+        is_header = is_plain and names_columns(rest, self._columns, names_expected=self._names_expected)
+        return is_again or is_shown or (is_header and _has_contrast(row, rest[1:2]))
+
+
+def _is_across(row: Row, columns: Sequence[int]) -> bool:
+    """Return whether a merged cell is all that is in the row."""
+    alone = row.alone()
+    return alone is not None and 1 < len(columns) == alone.columns
+
+
+def _is_long(row: Row) -> bool:
+    return len(row.text.split()) >= _NOTE_WORDS
+
+
+# Names of columns
+
+
+def _header(rows: Sequence[Row], columns: Sequence[int], declared: int, *, names_expected: bool) -> list[Row]:
+    """Return the first rows that name the columns: none, the ``declared`` ones, or up to three of which each
+    divides names above.
+
+    "Plan | Fee |", " | New | Renewal", "Basic | 20 | 10": the first two.
+    """
+    titles = (at for at, row in enumerate(rows[:declared]) if at and row.alone() and columns[0] in row.texts)
+    depth = next(titles, min(declared, len(rows)))
+    if not depth:
+        if not names_columns(rows, columns, names_expected=names_expected):
+            return []
+        depth = 1
+    depth = max([depth, *(at + cell.rows for at in range(depth) for cell in rows[at].cells.values())])
+    while depth < _MOST_NAME_ROWS and (_divides(rows[depth - 1 :], columns) or _is_also_named(rows, depth)):
+        depth += 1
+    return [*rows[:depth]]
+
+
+def _is_also_named(rows: Sequence[Row], depth: int) -> bool:
+    """Return whether the file shows a second or third row of names, and values below it."""
+    return (
+        len(rows[depth].texts) > 1
+        and all(row.is_named() for row in rows[: depth + 1])
+        and (any(not row.is_named() for row in rows[depth + 1 :]))
+        if depth < len(rows)
+        else False
+    )
+
+
+def _divides(rows: Sequence[Row], columns: Sequence[int]) -> bool:
+    """Return whether the second row names parts of the names in the first, or their units.
+
+    It has a text below each part of a name that spans columns, or that stands left of columns without one,
+    and none below the others: "Club | Fee | " over " | 2030 | 2031". Units are below names of numbers: "Drug
+    | Dose" over " | mg".
+    """
+    if len(rows) < 3 or not rows[1].texts:
+        return False
+    above, row, values = rows[0], rows[1], [each for each in rows[2:] if each.alone() is None]
+    if not values or columns[0] in row.texts or columns[0] not in values[0].cells:
+        return False
+    name, parts = columns[0], dict[int, list[int]]()
+    for column in columns:
+        cell = above.cells.get(column)
+        name = column if cell is not None and cell.blocks else name
+        parts.setdefault(name, []).append(column)
+    wide = {column for part in parts.values() if len(part) > 1 for column in part}
+    if wide:
+        return {*row.texts} == wide - {columns[0]} - ({*parts[columns[0]]} if columns[0] in wide else set())
+    return not any(map(_DIGIT.search, row.texts.values())) and _has_contrast(row, values)
+
+
+def names_columns(rows: Sequence[Row], columns: Sequence[int], *, names_expected: bool = False) -> bool:
+    """Return whether the first row names the columns, in a table of a file that does not tell.
+
+    Names are several, short, differ, and are no values of their columns. They are shown as names where not
+    all rows are, or one is of another kind than the values below it. Else a row of three columns is taken for
+    names, and one of two only if they are expected: a table of two columns is more often a list of names with
+    values.
+    """
+    row, tallest = rows[0], max((cell.rows for cell in rows[0].cells.values()), default=1)
+    names, first = row.texts, columns[0]
+    others = [each for each in rows[tallest:] if not _is_again(each, row, first)]
+    below = [each for each in others if each.alone() is None or first not in each.cells] or rows[tallest:]
+    if not below or len(row.cells) < 2 or not names:
+        return False
+    spanned = sum(cell.columns for cell in row.cells.values() if cell.text)
+    widest = max(len(each.texts) for each in rows)
+    is_full = spanned > widest / 2 and len(set(names.values())) > len(names) / 2
+    is_form = any(
+        _FORM_LABEL.search(name) or len(name.split()) > _LONGEST_NAME_WORDS for name in names.values()
+    )
+    if is_form or not is_full:
+        return False
+    if _divides(rows, columns) or (row.is_named() and not all(each.is_named() for each in below)):
+        return True
+    has_values = any(is_value(name, _below(below, column)) for column, name in names.items())
+    goes_on = first in row.cells and first not in below[0].cells
+    if has_values or goes_on:
+        return False
+    if _has_contrast(row, below):
+        return True
+    if _is_list_of_codes([row, *below], first):
+        return False
+    if len(columns) > 2:
+        return names_expected or {*columns[1:]} <= {*row.cells}
+    return names_expected and all(
+        len(name.split()) <= _LONGEST_PAIR_WORDS and ", " not in name for name in names.values()
+    )
+
+
+def _is_again(row: Row, header: Row, first: int) -> bool:
+    """Return whether a row has the first name of a header, or most others, and so names columns again."""
+    names = header.texts
+    same = sum(names.get(column) == text for column, text in row.texts.items() if column != first)
+    is_corner = names.get(first) == row.texts.get(first) and 2 * len(row.texts) > len(names)
+    return is_corner or 2 * same > len(names.keys() - {first})
+
+
+def _below(rows: Sequence[Row], column: int) -> list[str]:
+    """Return the texts of a column."""
+    return [text for row in rows if (text := row.texts.get(column))]
+
+
+def _kind(text: str) -> str:
+    """Return the kind of a text with digits: "$9" is "$", "5 mg" is "a", "9" is "", 2030 is a "year", "A-17"
+    is "A-0". A text without digits is of none: " "."""
+    if not _DIGIT.search(text):
+        return " "
+    if text[0].isalpha():
+        return _DIGITS.sub("0", text)
+    if _YEAR.fullmatch(text):
+        return "year"
+    signs = _SIGNS.findall(text)
+    return next((sign for sign in signs if not sign.isalpha()), "a" if signs else "")
+
+
+def is_value(text: str, below: Sequence[str]) -> bool:
+    """Return whether a text is a value like those below it, and no name. A bare number is a name only of
+    values of another kind: "10 | 20" over "$5 | $6"."""
+    kind, kinds = _kind(text), {*map(_kind, below)}
+    is_bare = is_number(text) and kind != "year" and (" " in kinds or not kinds)
+    return kind != " " and (kind in kinds or is_bare)
+
+
+def _amounts(text: str) -> set[tuple[str, bool]]:
+    """Return the kinds of the numbers in a text: their sign, and whether letters follow. "5 mg" and "2 to 3
+    mg" have a number of one kind."""
+    return {(sign or end, bool(letter)) for sign, end, letter in _AMOUNTS.findall(text)}
+
+
+def _has_contrast(row: Row, below: Sequence[Row]) -> bool:
+    """Return whether the first row looks like names over values: below a text without digits are, for the
+    most part, texts with amounts of one kind, and the row below repeats no text of it."""
+    if not below or below[0].texts.items() & row.texts.items():
+        return False
+    for column, name in row.texts.items():
+        texts = _below(below, column)
+        amounts = [_amounts(text) for text in texts if _DIGIT.search(text)]
+        is_of_numbers = 2 * len(amounts) > len(texts) and not _DIGIT.search(name)
+        if is_of_numbers and any(all(kind in kinds for kinds in amounts) for kind in amounts[0]):
+            return True
+    return False
+
+
+def _is_list_of_codes(rows: Sequence[Row], column: int) -> bool:
+    """Return whether all texts of a column are short codes, the first one too."""
+    codes = _below(rows, column)
+    others = [text for at, text in rows[0].texts.items() if at != column]
+    return all(map(_CODE.fullmatch, codes)) and not any(map(str.isupper, others))
+
+
+def _with_groups(header: Sequence[Row]) -> list[Row]:
+    """Return a header whose upper names span the names below that have none of their own above them.
+
+    "Plan | Fee |" over " | New | Renewal": "Fee" spans "New" and "Renewal".
+    """
+    rows = [*header]
+    for at, (above, row) in enumerate(pairwise(header)):
+        upper, covered_to = dict(above.cells), 0
+        for column in row.texts:
+            left = max((place for place in upper if place < column), default=0)
+            if column not in upper and left and column >= covered_to:
+                upper[left] = replace(upper[left], columns=max(upper[left].columns, column - left + 1))
+                covered_to = left + upper[left].columns
+        rows[at] = replace(above, cells=upper)
+    return rows
+
+
+# Empty cells that mean "as above"
+
+
+def _fill_as_above(region: Region) -> None:
+    """Give the first cells of rows that have none those of the rows above, below each title by itself.
+
+    "Amber | 1 | 5" over " | 2 | 18": the second row is one of "Amber". Cells of a column that repeat are
+    marks ("new", nothing, "new"), and mean nothing for the rows below. A row of sums belongs to none above.
+    """
+    groups: list[list[Row]] = [[]]
+    for row in region.rows[max(0, region.written - 1) :]:
+        if region.across.get(row.number):
+            groups.append([])
+        elif row.number not in region.across and row.texts:
+            groups[-1].append(row)
+    for rows in filter(None, groups):
+        is_sum = region.columns[0] not in rows[-1].cells and _is_sum(rows[-1], rows[:-1])
+        _fill(rows[:-1] if is_sum else rows, region.columns)
+
+
+def _fill(rows: Sequence[Row], columns: Sequence[int]) -> None:
+    """Fill the first columns, from the left, as far as their texts differ below each text to their left."""
+    leads = [next((n for n, column in enumerate(columns) if column in row.cells), 0) for row in rows]
+    for level, column in enumerate(columns[:-1]):
+        parents = accumulate((at if lead < level else 0 for at, lead in enumerate(leads)), max)
+        paths = [
+            (parent, row.texts.get(column))
+            for parent, row, lead in zip(parents, rows, leads, strict=True)
+            if lead <= level
+        ]
+        if len(paths) == len(rows) or leads[0] > level or len({*paths}) < len(paths):
+            return
+        source = rows[0]
+        for row, lead in zip(rows, leads, strict=True):
+            source = row if lead <= level else source
+            if source is not row and column in source.texts:
+                row.add(column, replace(source.cells[column], rows=1))
+
+
+def _is_sum(row: Row, rows: Sequence[Row]) -> bool:
+    """Return whether a row has only numbers, and one is the sum of those above it."""
+    for column, text in row.texts.items() if all(map(_AMOUNT.fullmatch, row.texts.values())) else ():
+        numbers = [*filter(None, map(_AMOUNT.fullmatch, (*_below(rows, column), text)))]
+        amounts = [float(number[1].replace(",", "")) for number in numbers]
+        if len(amounts) > 2 and abs(sum(amounts[:-1]) - amounts[-1]) < _SAME_SUM:
+            return True
+    return False
+
+
+# Tables of documents
+
+
+Grid = Sequence[Sequence[Cell | None]]
+"""Row by row, the cell that covers each place; None where no cell does."""
+
+
+def grid_of(rows: Sequence[Sequence[Cell]]) -> Grid:
+    """Return the grid of a table: a cell that spans two rows is in both.
+
+    Raises DocumentInvalidError for a grid of more than MOST_CELLS cells.
+    """
+    grid: list[dict[int, Cell]] = [{} for _ in rows]
+    places = 0
+    for number, row in enumerate(rows):
+        column = 0
+        for cell in row:
+            while column in grid[number]:
+                column += 1
+            columns = range(column, column + cell.columns)
+            for line in grid[number : number + cell.rows]:
+                line.update({place: cell for place in columns if place not in line})
+                places += cell.columns
+            if places > MOST_CELLS:
+                raise DocumentInvalidError(f"A table has more than {MOST_CELLS:,} cells. Split the document.")
+            column += cell.columns
+    return [[line.get(place) for place in range(max(line, default=-1) + 1)] for line in grid]
+
+
+def table_blocks(
+    rows: Iterable[Sequence[Cell]], *, header_rows: int = 0, regions: list[Region] | None = None
+) -> list[Block]:
+    """Return the tables of a table of a document, which converters of all formats call.
+
+    ``header_rows`` is what the file says; 0: it says nothing, and the rows are judged. First rows of one text
+    become blocks before the table. A table without names that contains tables, or in which no row has two
+    texts, is layout: the blocks in its cells are returned.
+
+    ``regions``: the table on the page before that these rows may go on with, or none. It gets those of the
+    rows.
+    """
+    rows = [tuple(row) for row in rows]  # an empty one too: cells above may span all of it
+    regions = [] if regions is None else regions
+    below = [block for row in rows for cell in row for block in cell.blocks]
+    if not below or (header_rows < 1 and all(sum(map(_has_text, row)) < 2 for row in rows)):
+        return below
+    begin = sum(len(region.rows) for region in regions)
+    read_band(_grid_rows(rows, begin), regions, declared=header_rows)
+    if any(isinstance(block, Table) for block in below) and not any(region.header for region in regions):
+        return below
+    finish(regions)
+    return [block for region in regions for block in blocks_of(region)]
+
+
+def _has_text(cell: Cell) -> bool:
+    return any(text_of(runs).strip() for runs in all_runs(cell.blocks))
+
+
+def _grid_rows(rows: Sequence[Sequence[Cell]], begin: int) -> list[Row]:
+    """Return the rows of a table of a document. ``begin``: rows of it on pages before."""
+    made = list[Row]()
+    seen = set[int]()
+    for number, line in enumerate(grid_of(rows), start=begin + 1):
+        cells = dict[int, GridCell]()
+        for column, cell in enumerate(line, start=1):
+            if cell is not None and cell.blocks:
+                runs = (run for runs in all_runs(cell.blocks) for run in (*runs, Run(" ")))
+                text = one_line("".join(run.text for run in runs if run.is_in_force))
+                shown = GridCell(cell.blocks, text, cell.rows, cell.columns, cell.is_name)
+                cells[column] = COVERED if id(cell) in seen else shown
+                seen.add(id(cell))
+        made.append(Row(number, cells, number))
+    return made
+
+
+def blocks_of(region: Region, place: Place | None = None) -> Iterator[Block]:
+    """Yield a table below its captions. ``place``: of the file or sheet in which ``Row.line`` counts."""
+    captions, region.captions = region.captions, []
+    for row in captions:
+        at = replace(place, number=row.line) if place else None
+        yield from (replace(block, place=at) for cell in row.cells.values() for block in cell.blocks)
+    if (region.header and not region.written) or region.rows[region.written :]:
+        first = (*region.header, *region.rows)[0]
+        yield region.table(replace(place, number=first.line) if place else None)

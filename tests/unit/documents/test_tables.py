@@ -1,0 +1,211 @@
+"""What each row of a table is, columns that are made of blanks, and notes: alike in all formats."""
+
+from __future__ import annotations
+
+import pytest
+
+from assistant.documents.formats import convert
+from assistant.documents.page import Page
+from assistant.documents.parsing.html import read_html
+from assistant.documents.parsing.markdown import read_markdown
+from tests.unit.documents.converted import lost, parsed, units
+
+
+def in_formats(*lines: str) -> dict[str, Page]:
+    """Return a table of lines "a;b" as separated values, HTML without names, and Markdown."""
+    rows = [line.split(";") for line in lines]
+    body = "".join("<tr>" + "".join(f"<td>{text}</td>" for text in row) + "</tr>" for row in rows)
+    marked = ["| " + " | ".join(row) + " |" for row in rows]
+    marked.insert(1, "|---" * len(rows[0]) + "|")
+    return {
+        "csv": convert("a.csv", "\n".join(lines).encode()),
+        "html": read_html(f"<table>{body}</table>"),
+        "markdown": read_markdown("\n".join(marked)),
+    }
+
+
+TABLES: dict[str, tuple[list[str], list[str]]] = {
+    "titles between rows": (
+        ["Visit;Fee", "With an appointment;", "Skin check;30", "Without;", "Skin check;55"],
+        [
+            "With an appointment",
+            "With an appointment > Visit: Skin check; Fee: 30",
+            "Without",
+            "Without > Visit: Skin check; Fee: 55",
+        ],
+    ),
+    "a long title between titles": (
+        [
+            "Plant;Pot;Price",
+            "Indoor;;",
+            "Fern;2 L;$9",
+            "Rare (call before you sell any of these);;",
+            "Oak;9 L;$90",
+        ],
+        [
+            "Indoor",
+            "Indoor > Plant: Fern; Pot: 2 L; Price: $9",
+            "Rare (call before you sell any of these)",
+            "Rare (call before you sell any of these) > Plant: Oak; Pot: 9 L; Price: $90",
+        ],
+    ),
+    "an empty cell means as above": (
+        ["Plan;Tier;Copay", "Amber;1;5", ";2;18", "Cobalt;1;0", ";2;9"],
+        [
+            "Plan: Amber; Tier: 1; Copay: 5",
+            "Plan: Amber; Tier: 2; Copay: 18",
+            "Plan: Cobalt; Tier: 1; Copay: 0",
+            "Plan: Cobalt; Tier: 2; Copay: 9",
+        ],
+    ),
+    "a second line of a row": (
+        ["Drug;Brand;Reason", "DRONEDARONE;MULTAQ;harm", ";;alternative: amiodarone"],
+        [
+            "Drug: DRONEDARONE; Brand: MULTAQ; Reason: harm",
+            "Drug: DRONEDARONE; Brand: MULTAQ; Reason: alternative: amiodarone",
+        ],
+    ),
+    "marks are of their rows alone": (
+        ["New;Item;Price", "x;Cane;$20", ";Rail;$60", "x;Ramp;$900"],
+        ["New: x; Item: Cane; Price: $20", "Item: Rail; Price: $60", "New: x; Item: Ramp; Price: $900"],
+    ),
+    "a sum belongs to no row": (
+        ["Item;Qty;Cost", "Gloves;10;$5", "Masks;20;$8", ";30;$13"],
+        ["Item: Gloves; Qty: 10; Cost: $5", "Item: Masks; Qty: 20; Cost: $8", "Qty: 30; Cost: $13"],
+    ),
+    "the first name again": (
+        ["Site 7;4 May;5 May", "Pool;open;shut", "Gym;shut;open", "Site 7;11 May;12 May", "Pool;shut;open"],
+        [
+            "Site 7: Pool; 4 May: open; 5 May: shut",
+            "Site 7: Gym; 4 May: shut; 5 May: open",
+            "Site 7: Pool; 11 May: shut; 12 May: open",
+        ],
+    ),
+    "most names again": (
+        ["Week 1;Mon;Tue", "Ann;early;late", "Week 2;Mon;Tue", "Ann;off;early"],
+        ["Week 1: Ann; Mon: early; Tue: late", "Week 2: Ann; Mon: off; Tue: early"],
+    ),
+    "names in two rows": (
+        ["Club;Junior;;Senior;", ";2031;2032;2031;2032", "Chess;$11;$12;$21;$22"],
+        ["Club: Chess; Junior 2031: $11; Junior 2032: $12; Senior 2031: $21; Senior 2032: $22"],
+    ),
+    "units below names": (
+        ["Test;Low;High", ";mmol/L;mmol/L", "Sodium;135;145"],
+        ["Test: Sodium; Low mmol/L: 135; High mmol/L: 145"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_each_value_is_read_below_its_titles_and_names(kind: str) -> None:
+    lines, expected = TABLES[kind]
+    for name, page in in_formats(*lines).items():
+        assert units(page) == expected, name
+
+
+def test_a_list_without_names_has_none() -> None:
+    lines = ("HV;home visit, ask desk 9", "NC;new customer", "RB;ring back within 2 days")
+    page = convert("a.csv", "\n".join(lines).encode())
+    assert units(page) == [line.replace(";", " | ") for line in lines]
+
+
+def test_a_title_across_a_table_of_th_names_no_column() -> None:
+    page = read_html(
+        "<table><tr><th>Visit</th><th>Fee</th></tr><tr><th colspan=2>With an appointment</th></tr>"
+        "<tr><td>Skin check</td><td>30</td></tr><tr><th colspan=2>Without</th></tr>"
+        "<tr><td>Skin check</td><td>55</td></tr></table>"
+    )
+    assert units(page)[1::2] == [
+        "With an appointment > Visit: Skin check; Fee: 30",
+        "Without > Visit: Skin check; Fee: 55",
+    ]
+
+
+# Columns made of blanks
+
+BOATS = """\
+BOATS            hour   day      BIKES         hour   day
+Canoe            $8     $30      City bike     $4     $15
+Kayak            $9     $35      Mountain bike $6     $22
+  with sail      $12    $44      Tandem        $8     $30
+"""
+WINGS = """\
+     | North   South
+SIZE | wing    wing
+S    | $5      $6
+M    | $7      $8
+L    | $9      $10
+"""
+GRID = """\
++---------------+----------------+
+| Kind          | What to do     |
++===============+================+
+| Parcel over   | form LP-3, wait|
+| 20 dollars    | 10 days        |
++---------------+----------------+
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            BOATS,
+            [
+                "BOATS: Canoe; hour: $8; day: $30",
+                "BOATS: Kayak; hour: $9; day: $35",
+                "BOATS: Kayak with sail; hour: $12; day: $44",
+                "BIKES: City bike; hour: $4; day: $15",
+                "BIKES: Mountain bike; hour: $6; day: $22",
+                "BIKES: Tandem; hour: $8; day: $30",
+            ],
+        ),
+        (
+            WINGS,
+            [
+                "SIZE: S; North wing: $5; South wing: $6",
+                "SIZE: M; North wing: $7; South wing: $8",
+                "SIZE: L; North wing: $9; South wing: $10",
+            ],
+        ),
+        (GRID, ["Kind: Parcel over 20 dollars; What to do: form LP-3, wait 10 days"]),
+    ],
+)
+def test_aligned_text_is_read_by_its_columns(text: str, expected: list[str]) -> None:
+    assert units(convert("a.txt", text.encode())) == expected
+    assert units(read_html(f"<pre>{text}</pre>")) == expected
+    assert units(read_markdown(text)) == expected
+
+
+def test_columns_that_cannot_be_told_apart_stay_lines_and_are_told() -> None:
+    page = convert("a.txt", b"Canoe    $8\nask at the desk first\nKayak     $9\n")
+    assert "Canoe $8\nask at the desk first\nKayak $9" in parsed(page).text
+    assert [loss.split(",")[0] for loss in lost(page)] == ["aligned columns are shown as lines"]
+
+
+# Notes
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        read_markdown(
+            "## Guests\n\nGuests pay $6 a day[^g]\n\n## Bikes\n\nFree.\n\n[^g]: Guests are former staff.\n"
+        ),
+        read_html(
+            "<h2>Guests</h2><p>Guests pay $6 a day<sup><a href='#n'>g</a></sup><h2>Bikes</h2><p>Free."
+            "<ol><li id=n>Guests are former staff.</ol>"
+        ),
+        read_html(
+            "<h2>Guests</h2><p>Guests pay $6 a day [g]<h2>Bikes</h2><p>Free.<p>[g] Guests are former staff."
+        ),
+    ],
+)
+def test_a_note_is_in_the_section_that_has_its_mark(page: Page) -> None:
+    text = "Guests\n\nGuests pay $6 a day [g]\n\n[g] Guests are former staff.\n\nBikes\n\nFree."
+    assert parsed(page).text == text
+
+
+def test_a_note_of_the_same_section_stays() -> None:
+    page = read_markdown("## Guests\n\nThey pay[^1]\n\nOr not.\n\n[^1]: Staff.\n\nThe end.\n")
+    assert parsed(page).text == "Guests\n\nThey pay [1]\n\nOr not.\n\n[1] Staff.\n\nThe end."
