@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from heapq import nlargest
 from itertools import chain, zip_longest
@@ -105,11 +105,6 @@ class AskedSources:
     states: Mapping[str, State]
     """By name of the source; with only one search for all of them, each has its state."""
 
-    @property
-    def degraded(self) -> tuple[str, ...]:
-        """The sources that were left out because they failed or were late."""
-        return tuple(f"source {name}" for name, state in self.states.items() if state in ("late", "failed"))
-
 
 def source_ids(tenant: TenantConfig, *, kind: SourceKind) -> tuple[SourceIds, ...]:
     """Return the ids of the documents of the tenant's sources of one kind."""
@@ -173,14 +168,10 @@ class SourceSearch:
             state: State = "answered" if retrieved.documents else "empty"
             return AskedSources(retrieved, {source.name: state for source in self.sources})
         results = await asyncio.gather(*(self._ask(source, query, call.deadline) for source in self.sources))
-        states: dict[str, State] = {}
-        answers: list[Retrieved] = []
-        for source, (state, retrieved) in zip(self.sources, results, strict=True):
-            states[source.name] = state
-            if retrieved is not None:
-                answers.append(retrieved)
+        answers = [retrieved for _, retrieved in results if retrieved is not None]
         if not answers:
             raise SearchUnavailableError("No source of the knowledge base answered; ask again.")
+        states: dict[str, State] = dict(zip(self._ids, (state for state, _ in results), strict=True))
         return AskedSources(_merged(answers, size=query.size), states)
 
     async def _ask(
@@ -275,8 +266,6 @@ class Finding:
     (``CosineScale``)."""
     states: Mapping[str, State]
     """What came of each source of documents, by its name."""
-    degraded: tuple[str, ...]
-    """Sources that were left out because they failed or were late."""
     offered: tuple[Offered, ...]
     """What options have for it: in place of a section, or beside it."""
     named: Named | None
@@ -292,10 +281,15 @@ class Finding:
     """What the routing adds to the scores of documents; None where only one source was searched."""
     gate: GateDecision
     """Whether anything is near enough to ask a model."""
-    scored: Mapping[str, Sequence[ScoredUnit]]
+    scored: Mapping[str, Sequence[ScoredUnit]] = field(default_factory=dict[str, Sequence[ScoredUnit]])
     """Units of the documents that were read, by document id. Empty where none was read."""
-    by_words: tuple[StoredDocument, ...]
+    by_words: tuple[StoredDocument, ...] = ()
     """The documents that were read, best first by the words of their units. Empty where none was read."""
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """The sources that were left out because they failed or were late."""
+        return tuple(f"source {name}" for name, state in self.states.items() if state in ("late", "failed"))
 
     @property
     def best(self) -> StoredDocument | None:
@@ -424,11 +418,10 @@ class FindDocuments:
             if routing is not None and len(asked.states) > 1:
                 source_scores = SourceScores(routing, sources=self._entries, today=self._clock.now().date())
                 order = source_scores.added(order)
-        terms = vocabulary.terms(query.question, known=query.known)
-        if named is not None:
-            # Names choose documents: within one they would choose every line that repeats them.
-            terms = vocabulary.terms(named.rest, known=query.known) or terms
-        document_ids = _to_read(order, named, has_sources=source_scores is not None)
+        # Names choose documents: within one they would choose every line that repeats them.
+        rest = vocabulary.terms(named.rest, known=query.known) if named is not None else ()
+        terms = rest or vocabulary.terms(query.question, known=query.known)
+        document_ids = _to_read(order, named)
         asked_terms = QuestionTerms(terms, question=query.question)
         if asked_terms.codes:
             hits = nlargest(_READ_BY_WORDS, retrieved.hits, key=lambda hit: hit.lexical_score or 0.0)
@@ -439,7 +432,6 @@ class FindDocuments:
             searched=searched,
             retrieved=retrieved,
             states=asked.states,
-            degraded=asked.degraded,
             offered=offered,
             named=named,
             asked=asked_terms,
@@ -448,8 +440,6 @@ class FindDocuments:
             routing=routing,
             source_scores=source_scores,
             gate=self._gate(retrieved),
-            scored={},
-            by_words=(),
         )
         if finding.best is None:
             return finding
@@ -461,10 +451,8 @@ class FindDocuments:
         near row."""
         hits = finding.retrieved.hits
         cosines = {hit.passage_id: hit.cosine for hit in hits if hit.cosine is not None}
-        scored: dict[str, Sequence[ScoredUnit]] = {
-            document_id: self._by_units.scorer.score(
-                finding.asked, document, passage_cosines=_within(document, cosines)
-            )
+        scored = {
+            document_id: self._by_units.scorer.score(finding.asked, document, passage_cosines=cosines)
             for document_id, document in finding.documents.items()
         }
         finding = replace(finding, scored=scored)
@@ -503,23 +491,12 @@ class FindDocuments:
         return route(question, vector, sources=self._entries, router=self._adaptations.now.router)
 
 
-def _within(document: StoredDocument, cosines: Mapping[str, float]) -> dict[str, float]:
-    """Return the cosines, by passage id, of the document's passages alone."""
-    ids = (passage.passage_id for passage in document.passages)
-    return {passage_id: cosines[passage_id] for passage_id in ids if passage_id in cosines}
-
-
-def _to_read(ranked: Sequence[RankedDocument], named: Named | None, *, has_sources: bool) -> list[str]:
-    """Return the ids of the documents to read. The named thing's own documents come beside the best ones.
-
-    ``has_sources``: whether several sources were searched.
-    """
-    if named is not None:
-        best = spread_out(ranked, count=_DOCUMENTS_READ_OF_NAMED, most=_MOST_OF_ONE_SOURCE_OF_NAMED)
-        return list(dict.fromkeys((*named.document_ids, *best)))
-    if has_sources:
+def _to_read(ranked: Sequence[RankedDocument], named: Named | None) -> list[str]:
+    """Return the ids of the documents to read: the best ones, or beside them the named thing's own."""
+    if named is None:
         return spread_out(ranked, count=DOCUMENTS_READ, most=_MOST_OF_ONE_SOURCE)
-    return [candidate.document_id for candidate in ranked[:DOCUMENTS_READ]]
+    best = spread_out(ranked, count=_DOCUMENTS_READ_OF_NAMED, most=_MOST_OF_ONE_SOURCE_OF_NAMED)
+    return list(dict.fromkeys((*named.document_ids, *best)))
 
 
 def _move_to_front(ranked: Sequence[RankedDocument], ids: Collection[str]) -> list[RankedDocument]:

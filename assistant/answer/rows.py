@@ -142,8 +142,7 @@ def _tables(units: Sequence[Unit]) -> list[list[Unit]]:
     Rows are of one table where they are neighbours under one heading.
     """
     grouped = groupby(units, key=lambda unit: (unit.kind is UnitKind.ROW, unit.heading))
-    tables = ([unit for unit in rows if len(unit.cells) > 1] for (is_table, _), rows in grouped if is_table)
-    return [table for table in tables if table]
+    return [[unit for unit in rows if len(unit.cells) > 1] for (is_table, _), rows in grouped if is_table]
 
 
 def _forms(term: Term, known: frozenset[str]) -> frozenset[str]:
@@ -187,11 +186,6 @@ def _keys(rows: Sequence[Mapping[str, str]]) -> list[frozenset[str]]:
         if len(set(keys)) == len(keys):
             return [frozenset(filter(None, key)) for key in keys]
     return [frozenset(row.values()) for row in rows]
-
-
-def differing(rows: Sequence[Row], others: Sequence[Row]) -> tuple[Row, ...]:
-    """Return those of the other document's rows that give the thing of one of the rows another value."""
-    return tuple(other for other in others if any(row.differs_from(other) for row in rows))
 
 
 def with_titles(units: Sequence[ScoredUnit], rows: Collection[int]) -> frozenset[int]:

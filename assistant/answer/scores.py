@@ -90,9 +90,8 @@ class Weights:
         return cls(content.features, content.bias, hashlib.sha256(raw).hexdigest())
 
     def score(self, values: Mapping[str, float]) -> float:
-        """Return bias + Σ weight · value; a feature without a value counts as 0. "code" counts as it is."""
-        known = sum([weight * values.get(name, 0.0) for name, weight in self.features.items()])
-        return self.bias + values.get("code", 0.0) + known
+        """Return bias + Σ weight · value; a feature without a value counts as 0."""
+        return self.bias + sum([weight * values.get(name, 0.0) for name, weight in self.features.items()])
 
 
 @lru_cache
@@ -240,6 +239,7 @@ _USUAL_WORDS = 15
 """Words of a unit for which "overlap_by_length" is "overlap"."""
 _CODE_SCORE = 20.0
 """What a row gets that has a code of the question: more than all other features give."""
+_LISTED = (UnitKind.STEP, UnitKind.ROW, UnitKind.ITEM, UnitKind.DEFINITION)
 _LONG_WORDS = 60
 """Longer units count as this long."""
 
@@ -256,6 +256,11 @@ class ScoredUnit:
     @property
     def words(self) -> int:
         return len(self.unit.text.split())
+
+
+def _scored(unit: Unit, passage: Passage, features: Mapping[str, float], weights: Weights) -> ScoredUnit:
+    """Return a unit with its score; what its code gives is no weight that could be fitted."""
+    return ScoredUnit(unit, passage, weights.score(features) + features["code"], features)
 
 
 def shares(units: Sequence[ScoredUnit]) -> list[float]:
@@ -316,19 +321,19 @@ class UnitScorer:
     ) -> list[ScoredUnit]:
         """Return every unit of the document with its score, in document order.
 
-        ``passage_cosines``: by passage id, of the document's passages that the search found by their vectors;
-        the others get the lowest. The feature is the distance to the document's best passage, 0 or less.
+        ``passage_cosines``: by passage id, of passages that the search found by their vectors; the document's
+        others get its lowest. The feature is the distance to the document's best passage, 0 or less.
         """
         pairs = [(passage, unit) for passage in document.passages for unit in passage.units]
-        lowest = min(passage_cosines.values(), default=0.0)
+        ids = passage_cosines.keys() & {passage.passage_id for passage in document.passages}
+        lowest = min((passage_cosines[passage_id] for passage_id in ids), default=0.0)
         cosines = [passage_cosines.get(passage.passage_id, lowest) for passage, _ in pairs]
         best = max(cosines, default=0.0)
         described = self._features(asked, document.card.title, [unit for _, unit in pairs])
-        scored: list[ScoredUnit] = []
-        for (passage, unit), cosine, features in zip(pairs, cosines, described, strict=True):
-            features["passage_cosine"] = cosine - best
-            scored.append(ScoredUnit(unit, passage, self.weights.score(features), features))
-        return scored
+        return [
+            _scored(unit, passage, features | {"passage_cosine": cosine - best}, self.weights)
+            for (passage, unit), cosine, features in zip(pairs, cosines, described, strict=True)
+        ]
 
     def score_again(self, units: Sequence[ScoredUnit], cosines: Mapping[int, float]) -> Sequence[ScoredUnit]:
         """Return the units with new scores by their own vectors too. ``cosines``: of the embedded units, by
@@ -336,11 +341,13 @@ class UnitScorer:
         if not cosines:
             return units
         lowest = min(cosines.values())
-        again: list[ScoredUnit] = []
-        for unit in units:
-            features = {**unit.features, "unit_cosine": cosines.get(unit.unit.ordinal, lowest)}
-            again.append(replace(unit, score=self.vector_weights.score(features), features=features))
-        return again
+        described = (
+            {**unit.features, "unit_cosine": cosines.get(unit.unit.ordinal, lowest)} for unit in units
+        )
+        return [
+            _scored(unit.unit, unit.passage, features, self.vector_weights)
+            for unit, features in zip(units, described, strict=True)
+        ]
 
     def stems_of(self, document: StoredDocument, units: Sequence[ScoredUnit]) -> frozenset[str]:
         """Return all stems of a document: title, questions, headings and units."""
@@ -357,7 +364,7 @@ class UnitScorer:
         "overlap" is ``QuestionTerms.overlap`` with the unit's words; "heading" with the words that its
         heading alone has; "parent", "before" and "after" are the overlaps of the unit that introduces it and
         of its neighbours under the same heading. "terms" is the share of the question's terms in it; "leads":
-        it ends with a colon; "code": it is one of ``rows_with_code``.
+        it ends with a colon; "code", which no file weighs: it is one of ``rows_with_code``.
         """
         title_stems = self.stems(title)
         stems = [frozenset(unit.terms) for unit in units]
@@ -386,10 +393,7 @@ class UnitScorer:
                     "short": float(words < 6),
                     "place": at / max(1, len(units) - 1),
                     "first": float(at == 0),
-                    "step": float(unit.kind is UnitKind.STEP),
-                    "row": float(unit.kind is UnitKind.ROW),
-                    "item": float(unit.kind is UnitKind.ITEM),
-                    "definition": float(unit.kind is UnitKind.DEFINITION),
+                    **{kind.value: float(unit.kind is kind) for kind in _LISTED},
                     "leads": float(unit.text.rstrip().endswith(":")),
                     "code": _CODE_SCORE * (unit.ordinal in coded),
                 }

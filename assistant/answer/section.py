@@ -40,7 +40,7 @@ from assistant.answer.find import KEPT_CANDIDATES, NEAR_ROW_COVERAGE, Finding, R
 from assistant.answer.message import PartQuery
 from assistant.answer.offers import Cite, Offered, QuotedBlock
 from assistant.answer.prompt import Prompt
-from assistant.answer.rows import Row, differing, with_titles
+from assistant.answer.rows import Row, with_titles
 from assistant.answer.scores import (
     INDEX_FEATURES,
     CosineScale,
@@ -163,14 +163,13 @@ def choose(
     section, mass = _whole(units, run), _mass(likely, run)
     shown: Collection[int] = section
     likeliest = sorted(run, key=lambda at: (-round(likely[at], 4), at))[:_MOST_KEYS]
-    is_row, least_row = units[likeliest[0]].unit.kind is UnitKind.ROW, _LIKE_ROWS * likely[likeliest[0]]
+    is_row, highest = units[likeliest[0]].unit.kind is UnitKind.ROW, likely[likeliest[0]]
     keys = {
         units[at].unit.ordinal
         for at in likeliest
-        if likely[at] >= _KEY_SHARE
-        or (is_row and units[at].unit.kind is UnitKind.ROW and likely[at] >= least_row)
+        if likely[at]
+        >= min(_KEY_SHARE, highest * (_LIKE_ROWS if is_row and units[at].unit.kind is UnitKind.ROW else 1.0))
     }
-    keys.add(units[likeliest[0]].unit.ordinal)
     named = {row.unit.ordinal for row in rows if row.is_most}
     if not named and also_words:
         also = _run_around(units, likely, section, max_words=also_words)
@@ -187,8 +186,8 @@ def choose(
     if sum(scored.words for scored in folded) < _LEAST_FOLDED_WORDS:
         folded = []
     ordinals = frozenset(scored.unit.ordinal for scored in folded)
-    shown_first = [scored for scored in chosen if scored.unit.ordinal not in ordinals]
-    return Section(document, (*shown_first, *folded), mass, frozenset(keys), ordinals)
+    in_order = sorted(chosen, key=lambda scored: scored.unit.ordinal in ordinals)
+    return Section(document, tuple(in_order), mass, frozenset(keys), ordinals)
 
 
 def _with_named_rows(
@@ -287,9 +286,8 @@ def _needed(units: Sequence[ScoredUnit], at: int) -> set[int]:
 
 def _warns(text: str) -> bool:
     """Return whether a line forbids, excludes or stresses something."""
-    is_stressed = "!" in text or any(
-        word.isupper() and len(word) >= _SHORTEST_IN_CAPITALS for word in WORD.findall(text)
-    )
+    words = WORD.findall(text)
+    is_stressed = "!" in text or any(len(word) >= _SHORTEST_IN_CAPITALS and word.isupper() for word in words)
     return is_stressed or any(word in _NEGATIONS or word.endswith("n't") for word in WORD.findall(fold(text)))
 
 
@@ -312,9 +310,6 @@ def _likeliest_run(
     """Return the run with the highest summed probability among these places, of at most ``max_words``, each
     heading counted once; a single unit may have more."""
     words_of = [unit.words for unit in units]
-    words_of_heading = {
-        unit.unit.heading: len(unit.unit.heading.replace(" > ", " ").split()) for unit in units
-    }
     best_mass, run = -1.0, places[:1]
     for first in places:
         words, mass, headings = 0, 0.0, set[str]()
@@ -323,7 +318,7 @@ def _likeliest_run(
             words += words_of[last]
             if heading not in headings:
                 headings.add(heading)
-                words += words_of_heading[heading]
+                words += len(heading.replace(_BELOW, " ").split())
             if words > max_words and last > first:
                 break
             mass += likely[last]
@@ -562,7 +557,8 @@ class ChooseSection:
         for other in (each for each in others if rows and not each.card.not_in_force):
             units, other_rows = finding.scored[other.card.document_id], self._by_units.rows(other, finding)
             stems = scorer.stems_of(other, units)
-            if (contrary := differing(rows, other_rows)) and all(forms & stems for forms in topics):
+            contrary = [each for each in other_rows if any(row.differs_from(each) for row in rows)]
+            if contrary and all(forms & stems for forms in topics):
                 differ.append(of_rows(other, units, contrary))
         return tuple(differ)
 
@@ -949,10 +945,10 @@ class MakeQuote:
         if first is None:
             return None
         part, offered, use = first
-        if offered.answers:
+        # where the search found none of the documents that it is made from, it is of another topic
+        is_other = offered.documents and offered.documents.keys().isdisjoint(part.finding.documents)
+        if offered.answers or is_other:
             return None
-        if offered.documents and not offered.documents.keys() & part.finding.documents.keys():
-            return None  # the search found none of the documents that it is made from: another topic
         blocks = offered.blocks(composing.numbers.citing(part.finding), composing.excerpts, opening="")
         return OfferedAnswer(
             item_id=use.item_id,

@@ -94,11 +94,9 @@ class Vocabulary:
         each with what documents call it. ``known`` None: no abbreviations."""
         folded = fold(question)
         meanings = {entry: self._meanings[entry] for entry, _, _ in self._find(folded)}
-        if known is not None:
-            for word in _SHORT_FORM.findall(folded):
-                long_form = self._long_form(word, known)
-                if long_form:
-                    meanings.setdefault(word, long_form)
+        for word in _SHORT_FORM.findall(folded) if known is not None else ():
+            if long_form := self._long_form(word, known):
+                meanings.setdefault(word, long_form)
         return meanings
 
     def terms(self, question: str, *, known: KnownWords | None = None) -> tuple[Term, ...]:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from assistant.documents.page import Block, Paragraph, Run
-from assistant.documents.tables import GridCell, Region, Row, blocks_of, finish, read_band
+from assistant.documents.tables import Region, Row, finished, read_band, text_row
 
 _BORDER = re.compile(r"\s*\+(?:[-=:]+\+)+\s*")
 """A line between rows of a grid: "+-----+-----+", below the names "+=====+=====+"."""
@@ -56,10 +56,9 @@ def aligned_blocks(lines: Sequence[str]) -> list[Block]:
     head = strokes[0] if strokes[:1] in ([1], [2]) else _rows_of_names(rows)
     regions = list[Region]()
     for first, end in _sides(rows, len(columns)):
-        made = [_row(at, texts[first:end]) for at, texts in enumerate(rows, start=1)]
+        made = [text_row(texts[first:end], at, at) for at, texts in enumerate(rows, start=1)]
         read_band([row for row in made if row.cells], regions, declared=head)
-    finish(regions)
-    return [block for region in regions for block in blocks_of(region)]
+    return finished(regions)
 
 
 def preformatted(text: str) -> list[Block]:
@@ -85,19 +84,13 @@ def _grid_blocks(lines: Sequence[str], borders: Sequence[int]) -> list[Block]:
                 column = number if line[left : left + 1] == "|" else column
                 cells.setdefault(column, []).append(line[left + 1 : right + 1].rstrip("|"))
         texts = [" ".join("".join(cells.get(number, ())).split()) for number in range(1, len(ends))]
-        rows.append(_row(len(rows) + 1, texts))
+        rows.append(text_row(texts, len(rows) + 1, len(rows) + 1))
         head = len(rows) if "=" in lines[below] else head
     regions = list[Region]()
     read_band(rows, regions, declared=head)
-    finish(regions)
     rest = "\n".join(lines[borders[-1] + 1 :])
     after: list[Block] = [Paragraph((Run(rest),))] if rest else []
-    return [*(block for region in regions for block in blocks_of(region)), *after]
-
-
-def _row(number: int, texts: Sequence[str]) -> Row:
-    cells = {at: GridCell((Paragraph((Run(text),)),), text) for at, text in enumerate(texts, start=1) if text}
-    return Row(number, cells, number)
+    return [*finished(regions), *after]
 
 
 def _columns(lines: Sequence[str]) -> list[tuple[int, int]]:

@@ -168,9 +168,8 @@ def item_of(fields: Mapping[str, object]) -> ItemFacts | None:
         item = ItemFacts.model_validate(value)
     except ValidationError as error:
         raise DocumentInvalidError("; ".join(_reason(fault) for fault in error.errors())) from None
-    taken = _own_field_among(item.properties)
-    if taken is not None:
-        raise DocumentInvalidError(_name_taken(taken, item))
+    for _, fault in _names_taken(item):
+        raise DocumentInvalidError(fault)
     return item
 
 
@@ -293,9 +292,8 @@ def _item(node: yaml.Node, *, line: int) -> ItemFacts:
         first = error.errors()[0]
         where = next((lines[path] for path in _prefixes(first["loc"]) if path in lines), line)
         raise FrontMatterError(_reason(first), line=where) from None
-    taken = _own_field_among(item.properties)
-    if taken is not None:
-        raise FrontMatterError(_name_taken(taken, item), line=lines.get(("properties", taken), line))
+    for name, fault in _names_taken(item):
+        raise FrontMatterError(fault, line=lines.get(("properties", name), line))
     return item
 
 
@@ -340,18 +338,13 @@ def _reason(error: ErrorDetails) -> str:
     return f"{'.'.join((_ITEM, *map(str, error['loc'])))}: {error['msg']}"
 
 
-def _own_field_among(names: Iterable[str]) -> str | None:
-    """Return the first property whose name is in ``_ITEM_FIELDS``, like "Category"; None if there is none."""
-    return next((name for name in names if " ".join(name.casefold().split()) in _ITEM_FIELDS), None)
-
-
-def _name_taken(name: str, item: ItemFacts) -> str:
-    """Return the text of the error for a property that has the name of an item's field."""
-    problem = (
-        f'item.properties.{name}: every item has a line "{name}" of its own, so tables would mix up the two'
-    )
-    remedy = f'Give the property of {item.item_id} another name, like "{name} class"'
-    return f"{problem}. {remedy}, in the text as well."
+def _names_taken(item: ItemFacts) -> Iterator[tuple[str, str]]:
+    """Yield each property whose name is in ``_ITEM_FIELDS``, like "Category", and the text of its error."""
+    for name in item.properties:
+        if " ".join(name.casefold().split()) in _ITEM_FIELDS:
+            own = f'every item has a line "{name}" of its own, so tables would mix up the two'
+            remedy = f'Give the property of {item.item_id} another name, like "{name} class"'
+            yield name, f"item.properties.{name}: {own}. {remedy}, in the text as well."
 
 
 def _text(node: yaml.ScalarNode) -> str | None:

@@ -325,10 +325,10 @@ def _text_body(fields: Mapping[str, object]) -> dict[str, object]:
     if len(keys) > 1:
         raise DocumentInvalidError("it has text and markdown; write one of them")
     _refuse_missing(fields, ("id", "title", *keys))
-    content, is_html = files.text_field(fields[keys[0]]) or "", False
+    content, media_type = files.text_field(fields[keys[0]]) or "", "text/markdown"
     if keys == ["text"]:
         content, is_html = opened_markup(content)
-    media_type = "text/markdown" if keys == ["markdown"] else "text/html" if is_html else "text/plain"
+        media_type = "text/html" if is_html else "text/plain"
     return {"title": files.text_field(fields["title"]), "content": content, "media_type": media_type}
 
 

@@ -7,11 +7,11 @@ alone, so a note must be in it: "Guests pay $6 a day [g]" below "Parking" gets "
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from assistant.documents.page import Block, Heading, Note, Paragraph, Run, Shift, all_runs, text_of
+from assistant.documents.page import Block, Heading, List, Note, Paragraph, Run, Shift, all_runs, text_of
 
 _BRACKETED = re.compile(r"\[([^\]\s]{1,20})\](?=\s)")
 """The begin of a note whose mark is not raised: "[1] Only for adults."."""
@@ -42,6 +42,17 @@ def with_notes(blocks: Sequence[Block]) -> list[Block]:
     if not any(added):
         return [*blocks]
     return [block for pair in zip(sections, added, strict=True) for part in pair for block in part]
+
+
+def note_marks(blocks: Iterable[Block]) -> frozenset[str]:
+    """Return the marks of the notes of a page, also of those in lists."""
+    marks = set[str]()
+    for block in blocks:
+        if isinstance(block, List):
+            marks |= note_marks(inner for item in block.items for inner in item.blocks)
+        else:
+            marks.update(map(_mark, _parts(block)))
+    return frozenset(marks)
 
 
 def _parts(block: Block) -> Iterator[Block]:

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise, takewhile
 
-from assistant.documents.page import Block, Cell, Place, Run, Table, all_runs, one_line, text_of
+from assistant.documents.page import Block, Cell, Paragraph, Place, Run, Table, all_runs, one_line, text_of
 from assistant.domain.errors import DocumentInvalidError
 
 MOST_CELLS = 500_000
@@ -202,6 +202,16 @@ class Region:
 
 
 _EMPTY = Cell(())
+
+
+def text_row(texts: Iterable[str], number: int, line: int) -> Row:
+    """Return a row of plain texts, of which empty ones are no cells."""
+    cells = {
+        at: GridCell((Paragraph((Run(text.strip()),)),), one_line(text))
+        for at, text in enumerate(texts, start=1)
+        if text
+    }
+    return Row(number, cells, line)
 
 
 def finish(regions: Sequence[Region]) -> None:
@@ -454,13 +464,8 @@ def _header(rows: Sequence[Row], columns: Sequence[int], declared: int, *, names
 
 def _is_also_named(rows: Sequence[Row], depth: int) -> bool:
     """Return whether the file shows a second or third row of names, and values below it."""
-    return (
-        len(rows[depth].texts) > 1
-        and all(row.is_named() for row in rows[: depth + 1])
-        and (any(not row.is_named() for row in rows[depth + 1 :]))
-        if depth < len(rows)
-        else False
-    )
+    are_named = [row.is_named() for row in rows]
+    return all(are_named[: depth + 1]) and not all(are_named[depth + 1 :]) and len(rows[depth].texts) > 1
 
 
 def _divides(rows: Sequence[Row], columns: Sequence[int]) -> bool:
@@ -702,8 +707,7 @@ def table_blocks(
     read_band(_grid_rows(rows, begin), regions, declared=header_rows)
     if any(isinstance(block, Table) for block in below) and not any(region.header for region in regions):
         return below
-    finish(regions)
-    return [block for region in regions for block in blocks_of(region)]
+    return finished(regions)
 
 
 def _has_text(cell: Cell) -> bool:
@@ -725,6 +729,12 @@ def _grid_rows(rows: Sequence[Sequence[Cell]], begin: int) -> list[Row]:
                 seen.add(id(cell))
         made.append(Row(number, cells, number))
     return made
+
+
+def finished(regions: Sequence[Region]) -> list[Block]:
+    """Return the tables of regions to which no row comes."""
+    finish(regions)
+    return [block for region in regions for block in blocks_of(region)]
 
 
 def blocks_of(region: Region, place: Place | None = None) -> Iterator[Block]:

@@ -20,6 +20,7 @@ from assistant.text.language import fold
 _TOKEN = re.compile(r"[^\W_]+(?:[-\u2010-\u2015./_][^\W_]+)*")
 _PART = re.compile(r"\d+|[^\W\d_]+")
 _DIGIT = re.compile(r"\d")
+_WITH_DIGIT = re.compile(r"[^\W_]*\d[^\W_]*")
 _NO_CODE = re.compile(
     r"\d{1,4}(?:\.\d+)?[^\W\d_]*"  # "2026", "12.5mg"
     r"|\d+(?:\.\d+)?-?[^\W\d_]+"  # "30-day"
@@ -46,8 +47,7 @@ def codes_in(text: str) -> list[str]:
 
 def numbers_in(text: str) -> frozenset[str]:
     """Return every token of a text that has a digit, without leading zeros: "079" is "79"."""
-    words = re.findall(r"[^\W_]+", fold(text))
-    return frozenset(word.lstrip("0") or "0" for word in words if _DIGIT.search(word))
+    return frozenset(word.lstrip("0") or "0" for word in _WITH_DIGIT.findall(fold(text)))
 
 
 def codes_of_cell(text: str) -> frozenset[str]:

@@ -38,7 +38,8 @@ _VERSION = re.compile(
 )
 _OVER = ("state", "flag", "shown")
 """Kinds of keys that say by a value that a document is not in force."""
-_ALWAYS = date.min
+_BETWEEN = "\n\n"
+"""Between two names that are read as one text: no date and no version goes over it."""
 Version = tuple[int, ...]
 
 
@@ -86,6 +87,7 @@ class _Name:
     are no version, date or mark."""
     version: Version | None
     span: Span | None
+    """A day before a month, and that before a year."""
     mark: str
     """Why it may be out of force: "old", "in the folder OLD"; empty without."""
     is_sure: bool
@@ -93,39 +95,32 @@ class _Name:
 
     @classmethod
     def of(cls, path: str, title: str) -> _Name:
-        folder = PurePosixPath(path).parent
-        name = cls._read(f"{folder}/{title.replace('/', '-')}")
-        if path.lower().endswith((".jsonl", ".jsonl.gz")):  # one name for many documents
-            return name
-        file = cls._read(str(folder / PurePosixPath(path).stem))
-        return cls(
-            name.keys | file.keys,
-            name.version or file.version,
-            name.span or file.span,
-            name.mark or file.mark,
-            name.is_sure or file.is_sure,
-        )
-
-    @classmethod
-    def _read(cls, text: str) -> _Name:
-        """Return what folders and a name below them say: "OLD/Fees v1"."""
-        text = text.replace("_", " ")
+        """Return what the folders of a path and the two names below them say: "OLD/Fees v1"."""
+        file = PurePosixPath(path)
+        # a file of lines is one name for many documents
+        names = [title] if path.lower().endswith((".jsonl", ".jsonl.gz")) else [title, file.stem]
+        text = _BETWEEN.join(f"{file.parent}/{name.replace('/', '-')}" for name in names).replace("_", " ")
         spans, rest = spans_in(text)
         versions, rest = _versions_in(rest)
-        *folders, words = (WORD.findall(part) for part in rest.split("/"))
-        marked = [folder[0] for folder in folders if folder and _MARKS.issuperset(folder)]
-        written = WORD.findall(text.rpartition("/")[2])
-        loud = [fold(word) for word in written if word.isupper()] if not text.isupper() else []
-        sure = [*_IN_BRACKETS.findall(rest), *(word for word in loud if word in _MARKS)]
-        marks = {*sure, *_WORDS["first"].intersection(words[:1]), *_WORDS["last"].intersection(words[-1:])}
-        name = " ".join(word for word in words if word not in marks)
-        kept = [" ".join(folder) for folder in folders if not _MARKS.issuperset(folder)]
+        keys, marks, is_sure = set[str](), list[str](), False
+        for written, folded in zip(text.split(_BETWEEN), rest.split(_BETWEEN), strict=True):
+            *folders, words = (WORD.findall(part) for part in folded.split("/"))
+            old = [folder[0] for folder in folders if folder and _MARKS.issuperset(folder)]
+            in_name = WORD.findall(written.rpartition("/")[2])
+            loud = [fold(word) for word in in_name if word.isupper() and not written.isupper()]
+            sure = {*_IN_BRACKETS.findall(folded), *_MARKS.intersection(loud)}
+            own = {*sure, *_WORDS["first"].intersection(words[:1]), *_WORDS["last"].intersection(words[-1:])}
+            kept = [" ".join(folder) for folder in folders if not _MARKS.issuperset(folder)]
+            if name := " ".join(word for word in words if word not in own):
+                keys.add("/".join((*kept, name)))
+            marks += [*(f"in the folder {folder}" for folder in old), *sorted(own)]
+            is_sure |= bool(old or sure)
         return cls(
-            frozenset({"/".join((*kept, name))} if name else ()),
-            version=versions[0] if versions else None,
-            span=spans[0] if spans else None,
-            mark=f"in the folder {marked[0]}" if marked else min(marks, default=""),
-            is_sure=bool(marked or sure),
+            frozenset(keys),
+            version=next(iter(versions), None),
+            span=next(iter(spans), None),
+            mark=next(iter(marks), ""),
+            is_sure=is_sure,
         )
 
 
@@ -167,7 +162,7 @@ class Edition:
     @property
     def is_plain(self) -> bool:
         """Whether it is in force on each day since it came, with nothing to tell its owner."""
-        began = (self.first or _ALWAYS) <= self.known.updated_at.date()
+        began = (self.first or date.min) <= self.known.updated_at.date()
         return began and not (self.never or self.last or self.contrary)
 
     @property
@@ -199,10 +194,15 @@ def _beside_each_other(group: Sequence[Edition]) -> list[Edition]:
             living[at] = replace(living[at], contrary=after.known.document_id)
             living[at + 1] = replace(after, contrary=before.known.document_id)
         elif before.is_like(after):
-            own_end = before.name.span[1] + timedelta(1) if before.name.span else date(1, 1, 2)
-            last = (after.named_first or own_end) - timedelta(1)
-            days = {"first": before.named_first, "last": min(last, before.last or last)}
-            living[at] = replace(living[at], heir=after.known.document_id, **days)
+            own_end = before.name.span[1] if before.name.span else None
+            end = after.named_first - timedelta(1) if after.named_first else own_end
+            living[at] = replace(
+                living[at],
+                first=before.named_first,
+                last=min(filter(None, (end, before.last)), default=None),
+                never="" if end else "an older edition",
+                heir=after.known.document_id,
+            )
             living[at + 1] = replace(after, first=after.named_first)
     if not living:
         return group
@@ -261,8 +261,7 @@ class Editions:
         valid = f" In force: {titles[0]}." if titles else ""
         if not edition.never and edition.first is not None and day < edition.first:
             return f"Not in force yet: from {edition.first}.{valid}"
-        ended = "" if edition.last in (None, _ALWAYS) else f"until {edition.last}"
-        return f"Not in force: {edition.never or ended or 'an older edition'}.{valid}"
+        return f"Not in force: {edition.never or f'until {edition.last}'}.{valid}"
 
     def noted(
         self, status: DocumentStatus, day: date, *, labels: frozenset[str] | None = None
@@ -313,8 +312,8 @@ class EditionsAsked:
         """Return whether the question asks for an edition that is not in force today: for one of its days, as
         far as these are known, its version, or by a word. Without a first day the year before its end
         counts."""
-        last = date.max if edition.last in (None, _ALWAYS) else edition.last
-        first = edition.first or (last if last == date.max else last - timedelta(366))
+        last = edition.last or date.max
+        first = edition.first or (last - timedelta(366) if edition.last else last)
         if any(first <= end and begin <= last for begin, end in self._spans):
             return True
         is_draft = not _WORDS["drafts"].isdisjoint(WORD.findall(fold(edition.never)))

@@ -238,18 +238,25 @@ def spans_in(text: str, *, today: date | None = None) -> tuple[list[Span], str]:
 
 
 def _spans_of(match: re.Match[str], *, today: date | None) -> Iterator[Span]:
-    """Yield what a match of ``_SPANS`` may be: of its year, else what comes this year or the next."""
-    parts = {name: text or "" for name, text in match.groupdict().items()}
-    numbers = (_MONTHS.get(parts.get(name, ""), parts.get(name) or 0) for name in ("month", "day", "year"))
-    month, day, year = map(int, numbers)
-    month, day = (day, month) if month > 12 else (month, day)
-    is_number = parts.get("month", "").isdecimal()  # "24/7" is no date
-    coming = () if today is None or is_number else (today.year, today.year + 1)
-    for each in [year + 2000 * (year < 100)] if year else coming:
+    """Yield what a match of ``_SPANS`` may be: of its year, else what comes this year or the next. Two
+    numbers are none, "24/7"."""
+    month, day, year = _numbers_of(match)
+    coming = () if today is None or year or match["month"].isdecimal() else (today.year, today.year + 1)
+    for each in coming or [year]:
         with suppress(ValueError):
             last = date(each, month or 12, day or monthrange(each, month or 12)[1])
             if year or today is None or last >= today:
                 yield date(each, month or 1, day or 1), last
+
+
+def _numbers_of(match: re.Match[str]) -> tuple[int, int, int]:
+    """Return month, day and year of a date's match, 0 for what it has not. With a year the first of two
+    numbers is the day if it is above 12."""
+    parts = match.groupdict()
+    numbers = (_MONTHS.get(parts.get(name) or "", parts.get(name) or 0) for name in ("month", "day", "year"))
+    month, day, year = map(int, numbers)
+    month, day = (day, month) if year and month > 12 else (month, day)
+    return month, day, year + 2000 * (0 < year < 100)
 
 
 def _is_about(line: str, match: re.Match[str], *, language: Language) -> bool:
@@ -266,17 +273,12 @@ def _readings(match: re.Match[str], *, today: date) -> list[date]:
     if match.re is _AGO:
         amounts = map(amount_of, quantities(ONE.sub("1 ", match[0])).measures)
         return [today - timedelta(seconds=size) for _, size in amounts]
-    parts = match.groupdict()
-    month, day, year = (
-        int(_MONTHS.get(parts[part] or "", parts[part] or 0)) for part in ("month", "day", "year")
-    )
+    month, day, year = _numbers_of(match)
     day_and_after = match.string[match.start("day") :][:_LONGEST_AMOUNT]
-    if not year and any(value == parts["day"] for value, _ in quantities(day_and_after).measures):
+    if not year and any(value == match["day"] for value, _ in quantities(day_and_after).measures):
         return []
-    if year and month > 12:
-        month, day = day, month
     dates: list[date] = []
-    for each in [year + 2000 * (year < 100)] if year else range(today.year - 1, today.year + 2):
+    for each in [year] if year else range(today.year - 1, today.year + 2):
         with suppress(ValueError):
             dates.append(date(each, month, day))
     return dates

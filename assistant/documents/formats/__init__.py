@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import PurePath
+from pkgutil import resolve_name
 from warnings import catch_warnings
 
 from assistant.documents.page import Page
@@ -24,28 +25,22 @@ class ConvertedKind:
 
     most_bytes: int
     """Limit for a file."""
-    read: Callable[[bytes, Sequence[str]], Page]
-    """Returns the page of a file's bytes; the second argument is ``ocr``, the languages in which scans are
-    read. It imports its parser when it is called: the parsing process alone does."""
+    reader: str
+    """The function that returns the page of a file's bytes, as "module:function": it is imported when a file
+    comes, so in the parsing process alone."""
     has_scans: bool = False
-    """Whether it reads scans."""
+    """Whether it reads scans, in the languages of its argument ``ocr``."""
+
+    def read(self, raw: bytes, ocr: Sequence[str]) -> Page:
+        """Return the page of a file's bytes."""
+        read: Callable[..., Page] = resolve_name(self.reader)
+        return read(raw, ocr=ocr) if self.has_scans else read(raw)
 
 
-def _read_csv(raw: bytes, _ocr: Sequence[str]) -> Page:
-    from assistant.documents.formats.text_files import convert_csv
-
-    return convert_csv(raw)
-
-
-def _read_txt(raw: bytes, _ocr: Sequence[str]) -> Page:
-    from assistant.documents.formats.text_files import convert_txt
-
-    return convert_txt(raw)
-
-
+_TEXT_FILES = "assistant.documents.formats.text_files"
 _KINDS = {
-    **dict.fromkeys((".csv", ".tsv"), ConvertedKind(LARGEST_DOCUMENT_BYTES, _read_csv)),
-    ".txt": ConvertedKind(LARGEST_DOCUMENT_BYTES, _read_txt),
+    **dict.fromkeys((".csv", ".tsv"), ConvertedKind(LARGEST_DOCUMENT_BYTES, f"{_TEXT_FILES}:convert_csv")),
+    ".txt": ConvertedKind(LARGEST_DOCUMENT_BYTES, f"{_TEXT_FILES}:convert_txt"),
 }
 
 

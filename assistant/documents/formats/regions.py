@@ -11,10 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby, pairwise
 
-from assistant.documents.page import Block, Heading, Paragraph, Place, Run, all_runs, plain
+from assistant.documents.page import Block, Heading, Paragraph, Place, all_runs, plain
 from assistant.documents.tables import (
     MOST_CELLS,
-    GridCell,
     Region,
     Row,
     blocks_of,
@@ -111,8 +110,3 @@ def _is_apart(left: Sequence[Row], right: Sequence[Row]) -> bool:
         or names_columns(side, sorted({column for row in side for column in row.cells}), names_expected=True)
         for side in sides
     )
-
-
-def text_cell(text: str) -> GridCell:
-    """Return a cell of plain text."""
-    return GridCell((Paragraph((Run(text.strip()),)),), " ".join(text.split()))

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby, islice, pairwise, zip_longest
 
 from assistant.documents.aligned import aligned_blocks
-from assistant.documents.formats.regions import region_blocks, text_cell
+from assistant.documents.formats.regions import region_blocks
 from assistant.documents.page import (
     Block,
     Item,
@@ -32,7 +32,7 @@ from assistant.documents.page import (
     title_of,
 )
 from assistant.documents.parsing.html import with_markup_read
-from assistant.documents.tables import MOST_CELLS, Row, is_number
+from assistant.documents.tables import MOST_CELLS, Row, is_number, text_row
 from assistant.domain.errors import DocumentInvalidError
 
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -222,8 +222,8 @@ def _table_rows(lines: Sequence[str]) -> list[Row]:
         counts = {line.count(delimiter) for line in lines}
         if len(counts) == 1 and counts.pop() >= fewest:
             parts = ([part.strip().strip('"') for part in line.split(delimiter)] for line in lines)
-            cells = ({at: text_cell(text) for at, text in enumerate(row, start=1) if text} for row in parts)
-            return [Row(at, row, at) for at, row in enumerate(cells, start=1) if row]
+            rows = (text_row(texts, at, at) for at, texts in enumerate(parts, start=1))
+            return [row for row in rows if row.cells]
     return []
 
 
@@ -325,9 +325,9 @@ def _read(text: str, *, may_be_lone: bool = False) -> _Reading:
             reading.suspects.append(first_line)
         width = len(values) if len(values) > 1 else width
         shown = (_GUARDED_TEXT.sub(r"\1", value.strip()) for value in values)
-        cells = {at: text_cell(value) for at, value in enumerate(shown, start=1) if value}
-        if cells:
-            reading.rows.append(Row(row_number, cells, first_line, len(values)))
+        row = replace(text_row(shown, row_number, first_line), width=len(values))
+        if row.cells:
+            reading.rows.append(row)
         first_line = reader.line_num + 1 + skipped
         row_number += 1
 

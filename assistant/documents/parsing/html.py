@@ -18,7 +18,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from enum import Enum
 from functools import lru_cache
 from html import escape, unescape
 from itertools import chain, takewhile
@@ -356,10 +355,6 @@ class _Survey:
     """Kinds of losses, "pictures without text": the one thing that reading adds here."""
 
 
-class _End(Enum):
-    PARAGRAPH = "paragraph"
-
-
 @dataclass(frozen=True, slots=True)
 class _Term:
     """A paragraph of a dt, all of which is in force."""
@@ -380,14 +375,14 @@ class _Meaning:
     blocks: tuple[model.Block, ...]
 
 
-_Part = model.Run | _End | model.Block | _Term | _Meaning
+_Part = model.Run | None | model.Block | _Term | _Meaning
 """What a text or element adds to the blocks of the element around it, in reading order:
 
 | part | what it adds |
 | --- | --- |
 | Run | a piece of the paragraph that is open; it opens one |
 | each other part | the end of that paragraph, and: |
-| _End.PARAGRAPH | nothing |
+| None | nothing |
 | Block | itself |
 | _Term | its paragraph |
 | _Meaning | a list of one item, whose marker are the terms just before it; without terms its blocks |
@@ -400,7 +395,7 @@ def _joined(parts: Iterable[_Part]) -> tuple[model.Block, ...]:
     blocks: list[model.Block] = []
     runs: list[model.Run] = []  # of the open paragraph
     terms: list[model.Block] = []  # the last blocks, as far as they are terms
-    for part in (*parts, _End.PARAGRAPH):
+    for part in (*parts, None):
         if isinstance(part, model.Run):
             runs.append(part)
             continue
@@ -409,7 +404,7 @@ def _joined(parts: Iterable[_Part]) -> tuple[model.Block, ...]:
             terms = []
         runs = []
         match part:
-            case _End():
+            case None:
                 continue
             case _Term():
                 blocks.append(part.paragraph)
@@ -499,15 +494,15 @@ class _Reader:
             case "ul" | "ol":
                 return self._list(node)
             case "dt":
-                return (_End.PARAGRAPH, *map(_term, self.blocks(node)))
+                return (None, *map(_term, self.blocks(node)))
             case "dd":
-                return (_End.PARAGRAPH, _Meaning(self.blocks(node)))
+                return (None, _Meaning(self.blocks(node)))
             case "input" | "select" | "textarea" | "img":
                 return (self._run(f" {self._text_of_field(node)} "),)
             case "i" | "em" | "b" | "span" | "div" if label := _label(node):
                 return (self._run(f" {label} "),)
             case _ if _BLOCK_TAGS.fullmatch(tag):
-                return chain([_End.PARAGRAPH], self._children(node), [_End.PARAGRAPH])
+                return chain([None], self._children(node), [None])
             case _:
                 apart = () if _INLINE_TAGS.fullmatch(tag) else (model.Run(" "),)
                 return chain(apart, self._children(node), apart)
@@ -535,7 +530,7 @@ class _Reader:
 
     def _heading(self, node: Element, level: int) -> Iterable[_Part]:
         runs = _in_one_line(self.blocks(node))
-        return (model.Heading(level, runs) if runs else _End.PARAGRAPH,)
+        return (model.Heading(level, runs) if runs else None,)
 
     def _control(self, node: Element) -> Iterable[_Part]:
         """Return what a control says: as a heading where it opens the panel after it.
@@ -576,7 +571,7 @@ class _Reader:
 
     def _list(self, node: Element) -> Iterator[_Part]:
         """Yield a list. What is between its items belongs to the item before."""
-        yield _End.PARAGRAPH
+        yield None
         numbers = self._numbers(node)
         items: list[model.Item] = []
         notes: list[model.Block] = []
@@ -615,7 +610,7 @@ class _Reader:
 
         Where no row names its columns, the first cells with ``data-label`` do: a table for narrow screens.
         """
-        yield _End.PARAGRAPH
+        yield None
         rows = [(self._inside_row(row), row, row.select("th, td")) for row in table.select("tr")]
         cells = [tuple(reader._cell(cell) for cell in elements) for reader, _, elements in rows]
         heads = [*takewhile(lambda row: _is_head(row[1], row[2]), rows)]

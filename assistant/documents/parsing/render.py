@@ -12,11 +12,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from assistant.documents import page as model
 from assistant.documents.aligned import has_gaps
-from assistant.documents.notes import with_notes
+from assistant.documents.notes import note_marks, with_notes
 from assistant.documents.parsing.text import TextBuilder, link_begin, unmarked
 from assistant.documents.tables import Grid, grid_of
 from assistant.domain.documents import ParsedDocument, UnitKind
@@ -47,7 +46,7 @@ class Rendered:
 def render(page: model.Page) -> Rendered:
     """Return the page's text and what it leaves out. Raises DocumentInvalidError for a table of too many
     cells."""
-    renderer = _Renderer(_note_marks(page.blocks))
+    renderer = _Renderer(note_marks(page.blocks))
     if page.banner:
         renderer.builder.block(page.banner)
     renderer.blocks(with_notes(page.blocks))
@@ -296,24 +295,6 @@ def _would_join(before: str, after: str) -> bool:
 def _shown_marker(item: model.Item) -> str:
     """Return the item's marker, "" for the sign of a bullet: "4." or "Fee:", but not "•"."""
     return item.marker if any(map(str.isalnum, item.marker)) else ""
-
-
-def _note_marks(blocks: Iterable[model.Block]) -> frozenset[str]:
-    """Return the marks of the page's notes: of Note blocks, and raised ones in paragraphs that begin with
-    one.
-
-    A page may write its notes as "¹ Only for adults. ² Once a year.": the marks are "1" and "2".
-    """
-    marks = set[str]()
-    for block in blocks:
-        if isinstance(block, model.Note) and block.mark:
-            marks.add(block.mark)
-        elif isinstance(block, model.Paragraph) and block.runs and block.runs[0].shift is model.Shift.RAISED:
-            runs = pairwise((model.Run(" "), *block.runs))
-            marks |= {run.text.strip() for before, run in runs if run.shift and before.text[-1:].isspace()}
-        elif isinstance(block, model.List):
-            marks |= _note_marks(inner for item in block.items for inner in item.blocks)
-    return frozenset(marks)
 
 
 # Tables

@@ -45,11 +45,12 @@ _FORWARDED = re.compile(r"(?:fwd?|wg|tr|rv|i|vb|vs) ?:", re.IGNORECASE)
 _FIELD = re.compile(r"^[>* ]{0,20}[^\W\d_][^\n:]{1,20}:", re.MULTILINE)
 """The begin of a field: "From:", "> *Gesendet:"."""
 _ANY_LANGUAGE = re.compile(
-    r"^(?=[^\n]*(?:\d{4}|\d[:.h]\d\d))(?:[^\n]*\n)?[^\n]*<[^<>@\s]{1,64}@[^<>\s]{1,255}>\)?[^\n]{0,20}:$",
+    r"^(?=[^\n]*(?:\d{4}|\d[:.h]\d\d))(?:[^\n]*\n)?[^\n]*"
+    r"(?:<[^<>@\s]{1,64}@[^<>\s]{1,255}>\)?[^\n]{0,20}|\b(?:escreveu|escribi\u00f3)):$",
     re.MULTILINE,
 )
 """A lead of any language: one or two lines with a date or time, then an address, such as
-"El 2 mar 2026, Olga (<o@x.org>) escribi\u00f3:"."""
+"El 2 mar 2026, Olga (<o@x.org>) escribi\u00f3:"; or a word for "wrote" that the library does not know."""
 _HEADER = re.compile(
     r"^(?P<rule>_{10,}\n)?(?P<fields>(?:[>* ]{0,20}[^\W\d_][^\n:]{0,24}:[^\n]*(?:\n|\Z)){3,9})",
     re.MULTILINE,
@@ -57,9 +58,6 @@ _HEADER = re.compile(
 """Three or more fields, below a line that separates mails or not."""
 _MOMENT = re.compile(r"\d{4}[^\n]*\d\d?[:.h]\d\d|\d\d?[:.h]\d\d[^\n]*\d{4}")
 _LABEL = re.compile(r"^[>* ]*([^\W\d_][^\n:*]*)", re.MULTILINE)
-_WROTE = re.compile(
-    r"^(?=[^\n]*(?:\d{4}|\d[:.h]\d\d))(?:[^\n]*\n)?[^\n]*\b(?:escreveu|escribió):$", re.MULTILINE
-)
 _RULED = re.compile(
     r"<div\b[^<>]{0,400}(?:\bid=[\"']?(?:x_)?(?:divRplyFwdMsg|appendonsend)\b|border:\s*none;\s*border-top:\s*solid)"
     r"[^<>]{0,400}>",
@@ -290,7 +288,7 @@ def _lead_matches(text: str) -> list[re.Match[str]]:
     reader: Any = ReplyReader(text, languages=list(MAIL_LANGUAGES))
     starts = (line.start() for line in re.finditer("(?m)^", text))
     headers = (match for start in starts if (match := _HEADER.match(text, start)) and _is_header(match))
-    matches = [*headers, *_ANY_LANGUAGE.finditer(text), *_WROTE.finditer(text)]
+    matches = [*headers, *_ANY_LANGUAGE.finditer(text)]
     matches += cast("re.Pattern[str]", reader.HEADER_REGEX).finditer(text)
     kept: list[re.Match[str]] = []
     for match in sorted(matches, key=lambda match: (_first_letter(match), -match.end())):

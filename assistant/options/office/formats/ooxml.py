@@ -344,12 +344,17 @@ _SHOWN_ITSELF = "•"
 """For a sign of a bullet that is a letter of a font of symbols."""
 
 
-_KINDS = {"lowerLetter": "a", "upperLetter": "A", "lowerRoman": "i", "upperRoman": "I"}
-"""Word's formats as HTML calls them. Another format is shown in digits."""
+_KINDS = {
+    **dict.fromkeys(("lowerLetter", "alphaLc"), "a"),
+    **dict.fromkeys(("upperLetter", "alphaUc"), "A"),
+    **dict.fromkeys(("lowerRoman", "romanLc"), "i"),
+    **dict.fromkeys(("upperRoman", "romanUc"), "I"),
+}
+"""Word's and PowerPoint's formats as HTML calls them. Another format is shown in digits."""
 
 
 def shown(count: int, number_format: str) -> str:
-    """Return a number in one of Word's formats, whose letters go on with "aa" and "bb" after "z":
+    """Return a number in one of Office's formats, whose letters go on with "aa" and "bb" after "z":
     ``shown(28, "lowerLetter")`` is "bb", ``shown(4, "upperRoman")`` is "IV"."""
     if number_format == "none":
         return ""

@@ -501,10 +501,8 @@ def _words_by_cell(lattice: _Lattice, words: Iterable[Word]) -> dict[Box, list[W
 
 def _is_table(words_of_cell: Mapping[Box, list[Word]]) -> bool:
     """Return whether the cells have texts of their own: not prose in frames, nor parts of wider rows."""
-    tops, lefts = (
-        _distinct(cell.top for cell in words_of_cell),
-        _distinct(cell.left for cell in words_of_cell),
-    )
+    tops = _distinct(cell.top for cell in words_of_cell)
+    lefts = _distinct(cell.left for cell in words_of_cell)
     if min(len(tops), len(lefts)) < 2:
         return False
     lines = [line for words in words_of_cell.values() for line in text_rows(words)]

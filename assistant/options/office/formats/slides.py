@@ -31,13 +31,7 @@ _DESCRIBED = "{http://schemas.openxmlformats.org/presentationml/2006/main}cNvPr"
 """Element of a shape with its alternative text (``descr``)."""
 _AUTO_NUMBER = re.compile(r"(arabic|alphaLc|alphaUc|romanLc|romanUc)(Period|ParenR|ParenBoth|Plain)")
 """Kind of a numbered list: "alphaLcParenR" is shown as "a)"."""
-# The first part of a kind = Word's name of the format, as ``ooxml.shown`` takes it; the second = the marker.
-_FORMATS = {
-    "alphaLc": "lowerLetter",
-    "alphaUc": "upperLetter",
-    "romanLc": "lowerRoman",
-    "romanUc": "upperRoman",
-}
+# The second part of a kind = the marker.
 _SIGNS = {"Period": "{}.", "ParenR": "{})", "ParenBoth": "({})", "Plain": "{}"}
 
 
@@ -180,7 +174,7 @@ class _Slide:
         number = last + 1 if last_kind == kind else int(automatic.get("startAt", "1"))
         counts[level] = kind, number
         form, sign = match.groups() if (match := _AUTO_NUMBER.match(kind)) else ("arabic", "Period")
-        marker = _SIGNS[sign].format(ooxml.shown(number, _FORMATS.get(form, "decimal")))
+        marker = _SIGNS[sign].format(ooxml.shown(number, form))
         return ooxml.Point(level, True, model.Item(marker, blocks))
 
     def _runs(self, paragraph: Element) -> Iterator[model.Run]:

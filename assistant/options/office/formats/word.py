@@ -596,10 +596,8 @@ def _margin_lines(blocks: Iterable[model.Block]) -> Iterator[str]:
 
 def _goes_on(properties: Element | None) -> bool:
     """Return whether the next paragraph is on the same line: its end was deleted, or it is an initial."""
-    frame, ends = (
-        ooxml.find(properties, "framePr"),
-        (ooxml.find(properties, "rPr", tag) for tag in ("del", "moveFrom")),
-    )
+    frame = ooxml.find(properties, "framePr")
+    ends = (ooxml.find(properties, "rPr", tag) for tag in ("del", "moveFrom"))
     is_initial = frame is not None and frame.get("dropCap", "none") != "none"
     return is_initial or any(end is not None for end in ends)
 
