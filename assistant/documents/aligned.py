@@ -19,9 +19,9 @@ from itertools import pairwise
 from assistant.documents.page import Block, Paragraph, Run
 from assistant.documents.tables import Region, Row, finished, read_band, text_row
 
-_BORDER = re.compile(r"\s*\+(?:[-=:]+\+)+\s*")
+_BORDER = re.compile(r"\A\s*\+(?:[-=:]+\+)+\s*")
 """A line between rows of a grid: "+-----+-----+", below the names "+=====+=====+"."""
-_RULE = re.compile(r"[\s|+:]*[-=_][\s|+:=_-]*")
+_RULE = re.compile(r"\A[\s|+:]*[-=_][\s|+:=_-]*")
 """A line of strokes."""
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 _WIDE = re.compile(r"\S {2,}\S")

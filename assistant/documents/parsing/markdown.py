@@ -44,7 +44,7 @@ box, "::: warning" and ":::"."""
 _MARKED = re.compile(r"\s{0,3}(?:[-*>#<`~]|\+ |\d+[.)]\s|\[)")
 """The begin of a list, heading, quote, code, HTML or note."""
 _MARKUP = re.compile(r"[*_`<\[\]]")
-_DELIMITER_ROW = re.compile(r"[\s|:-]*-[\s|:-]*")
+_DELIMITER_ROW = re.compile(r"\A[\s|:]*-[\s|:-]*")
 """The second line of a table of Markdown, or of a heading."""
 _SWALLOWING = re.compile(
     r"<(?=(iframe|nav|noembed|noframes|noscript|object|plaintext|script|select|style|svg|template|textarea"
