@@ -28,6 +28,7 @@ from assistant.documents.parsing.render import words_in
 from assistant.domain.documents import ItemFacts
 from assistant.domain.errors import DocumentInvalidError, TooLargeError
 from assistant.text.editions import says_in_force
+from assistant.text.language import letters_of
 
 _LONGEST_TITLE = 1000
 """Characters of ``Document.title``; a question may be longer."""
@@ -38,8 +39,7 @@ _BODIES = "question and answer, or title and text, or title and markdown"
 _LINE_KEYS = frozenset({*front_matter.KEYS, *files.UNSHOWN_KEYS, "question", "answer", "text", "markdown"})
 _SHOWN_KEYS = 8
 _TEXT_FIELDS = frozenset({"id", "title", "url", "answer", "text", "markdown"})
-_NO_LETTERS = re.compile(r"[\W_]+")
-# Names that exports of help desks and sites give our keys, the best one first, as ``_plain_name`` has them.
+# Names that exports of help desks and sites give our keys, the best one first, as ``letters_of`` has them.
 _USUAL_IDS = ("id", "articleid", "documentid", "pageid", "uuid", "guid", "key", "slug", "number")
 _USUAL_TITLES = ("title", "name", "subject", "headline", "heading", "question")
 _USUAL_BODIES = (
@@ -239,7 +239,7 @@ def _id_of(name: str, meta: Mapping[str, object]) -> str:
 def _line_item(origin: str, fields: Mapping[str, object]) -> files.SourceItem:
     """Return the item of a JSON object. Raises DocumentInvalidError."""
     for key in fields.keys() - set(front_matter.RESTRICTING_KEYS):
-        if (name := _plain_name(key)) in front_matter.RESTRICTING_KEYS:
+        if (name := letters_of(key)) in front_matter.RESTRICTING_KEYS:
             raise DocumentInvalidError(
                 f'the key "{key:.60}" is unknown. Write "{name}" to hide it from readers.'
             )
@@ -277,7 +277,7 @@ def _keys_read(fields: Mapping[str, object]) -> dict[str, str]:
     keys = {key: key for key in fields if key in _LINE_KEYS}
     if isinstance(address := fields.get("url"), str) and not front_matter.is_address(address):
         del keys["url"]
-    others = {_plain_name(key): key for key in fields if key not in front_matter.RESTRICTING_KEYS}
+    others = {letters_of(key): key for key in fields if key not in front_matter.RESTRICTING_KEYS}
     body = next((key for key in ("answer", "text", "markdown") if key in fields), None)
     usual: dict[str, Sequence[str]] = {"id": _USUAL_IDS, "url": _USUAL_ADDRESSES}
     usual[body or ("answer" if "question" in fields else "text")] = _USUAL_BODIES
@@ -289,11 +289,6 @@ def _keys_read(fields: Mapping[str, object]) -> dict[str, str]:
             found = (key for key, text in texts if text and (ours != "url" or front_matter.is_address(text)))
             keys[ours] = next(found, keys.get(ours, ""))
     return {ours: key for ours, key in keys.items() if key}
-
-
-def _plain_name(key: str) -> str:
-    """Return the letters of a key: "bodyhtml" of "body_html" and "bodyHtml", "id" of "_id"."""
-    return _NO_LETTERS.sub("", key).lower()
 
 
 def _inner_text(value: object) -> str | None:

@@ -20,7 +20,7 @@ from zlib import crc32
 
 from assistant.domain.documents import DocumentCard, DocumentStatus, StoredDocument, id_prefix_of
 from assistant.domain.in_force import InForce
-from assistant.text.language import WORD, fold, word_groups
+from assistant.text.language import WORD, fold, letters_of, word_groups
 from assistant.text.values import Span, spans_in
 
 MOST_LEFT_OUT = 50_000
@@ -45,7 +45,7 @@ Version = tuple[int, ...]
 
 def _letters(key: str) -> str:
     """Return "archived" of "is_archived", "validuntil" of "Valid until"."""
-    return "".join(filter(str.isalnum, fold(key))).removeprefix("is")
+    return letters_of(key).removeprefix("is")
 
 
 def says_in_force(key: str) -> bool:
@@ -298,9 +298,10 @@ class EditionsAsked:
         in force say so (``DocumentCard.not_in_force``)."""
         told: dict[str, StoredDocument] = {}
         for name, document in documents.items():
-            edition = self._editions.known.get(name) or Edition.of(document.card)
-            own = self._editions.note(Edition.of(document.card), self._today, labels=labels)
-            if not (note := own or self._editions.note(edition, self._today, labels=labels)):
+            own = Edition.of(document.card)
+            edition = self._editions.known.get(name) or own
+            notes = (self._editions.note(each, self._today, labels=labels) for each in (own, edition))
+            if not (note := next(filter(None, notes), "")):
                 told[name] = document
             elif self._asks_for(edition):
                 about = self._is_about(edition)

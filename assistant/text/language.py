@@ -127,6 +127,11 @@ def fold(text: str) -> str:
     return text.casefold()
 
 
+def letters_of(name: str) -> str:
+    """Return the folded letters and digits of a name: "bodyhtml" of "body_html" and "bodyHtml"."""
+    return "".join(filter(str.isalnum, fold(name)))
+
+
 @lru_cache
 def language(code: str) -> Language:
     """Return the language of an ISO 639-1 code. Raises ConfigurationError when it is not supported."""
