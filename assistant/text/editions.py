@@ -286,6 +286,10 @@ class EditionsAsked:
         self._spans = [(first, last) for first, last in spans if not first <= today <= last]
         self._versions, rest = _versions_in(rest)
         self._words = frozenset(WORD.findall(rest))
+        self._past, self._drafts = (
+            not _WORDS[asks].isdisjoint(self._words) for asks in ("asks past", "asks draft")
+        )
+        """Whether a word asks for what was in force, and for drafts."""
         over = (each for each in editions.known.values() if not each.holds(today))
         left_out = (each.known.document_id for each in over if not self._asks_for(each))
         self.left_out = frozenset(islice(left_out, MOST_LEFT_OUT))
@@ -317,10 +321,12 @@ class EditionsAsked:
         first = edition.first or (last - timedelta(366) if edition.last else last)
         if any(first <= end and begin <= last for begin, end in self._spans):
             return True
+        if edition.name.version in self._versions:
+            return True
+        if not (self._past or self._drafts) or (edition.first is not None and edition.first > self._today):
+            return False
         is_draft = not _WORDS["drafts"].isdisjoint(WORD.findall(fold(edition.never)))
-        is_named = not _WORDS["asks draft" if is_draft else "asks past"].isdisjoint(self._words)
-        is_coming = edition.first is not None and edition.first > self._today
-        return edition.name.version in self._versions or (is_named and not is_coming)
+        return self._drafts if is_draft else self._past
 
     def _is_about(self, edition: Edition) -> bool:
         """Return whether the question has half of the words of one of its names."""
