@@ -84,6 +84,10 @@ def test_divided_words_and_paragraphs_are_joined() -> None:
     assert "or by e-mail," in text
 
 
+def test_a_word_whose_letters_overlap_is_one() -> None:
+    assert "Bus yarrow BU-123" in render(converted("kerned.pdf")).parsed.text
+
+
 def test_each_page_is_a_heading() -> None:
     file = converted("tariff.pdf")
     assert headings(file, of_pages=True) == [("1", "Page 1"), ("2", "Page 2"), ("3", "Page 3")]
@@ -267,6 +271,22 @@ def headings_above(raw: bytes, *texts: str) -> list[str]:
     return [above[text] for text in texts]
 
 
+WORD_FONT = "<</Type /FontDescriptor /FontName /{0} /Flags 32 /StemV {1}>>"
+
+
+@pytest.mark.parametrize(
+    "fonts", [(), (WORD_FONT.format("Calibri", 52), WORD_FONT.format("Calibri-Bold", 53))]
+)
+def test_bold_is_told_by_a_font_s_name_where_its_stems_do_not_tell(fonts: Sequence[str]) -> None:
+    lines = [("F1", "Write to the desk"), ("F2", "Lost cards"), ("F1", "A new card costs 3 dollars.")]
+    page = "".join(shown(50, 700 - 13 * at, text, font=font) for at, (font, text) in enumerate(lines))
+    raw = pdf(page, objects=fonts)
+    for number, name in enumerate(("Helvetica-Bold", "Helvetica") if fonts else ()):
+        calibri = f"Calibri{'-Bold' * (not number)} /FontDescriptor {12 - number} 0 R "
+        raw = raw.replace(f"/{name} ".encode(), f"/{calibri}".encode())
+    assert headings_above(raw, "Write to the desk", lines[2][1]) == ["Page 1", "Page 1 > Lost cards"]
+
+
 SHOPS = ["Ash", "Birch", "Cedar", "Damson"]
 BODY = [f"The shop has lot {n} of its goods on shelf {n}." for n in range(28)]
 
@@ -294,8 +314,8 @@ def test_a_text_above_a_heading_belongs_to_its_page_where_the_page_before_is_not
     first, last = page_of("#Ash", "Ask inside."), page_of("Phone 255 102.", "#Birch", "Ring twice.")
     assert headings_above(pdf(first, last), "Phone 255 102.", "Ring twice.") == ["Page 2", "Page 2 > Birch"]
     full = page_of("#Ash", *BODY)
-    assert headings_above(pdf(full, last), "Phone 255 102.") == ["Page 2: Ash"]
-    assert headings_above(pdf(full, page_of("Phone 255 102.")), "Phone 255 102.") == ["Page 2: Ash"]
+    assert headings_above(pdf(full, last), "Phone 255 102.") == ["Page 2 > Ash"]
+    assert headings_above(pdf(full, page_of("Phone 255 102.")), "Phone 255 102.") == ["Page 2 > Ash"]
 
 
 @pytest.mark.parametrize(
@@ -476,6 +496,91 @@ def test_a_table_goes_on_on_the_next_page_with_its_names_title_and_first_cell() 
         "Indoor > Plant: Palm; Place: lobby; Care: rarely",
         "Outdoor > Plant: Oak; Place: yard; Care: never",
     ]
+
+
+def drawn(
+    *rows: Sequence[str] | str, top: float = 790, lines: bool = False, right: bool = False, left: float = 60
+) -> str:
+    """Return rows of a table, each column 130 points wide. A row that begins with "#" is bold, a text is a
+    row across. ``lines``: around cells. ``right``: numbers end at the right of their column."""
+    shapes = list[str]()
+    for at, row in enumerate(rows):
+        cells = [row] if isinstance(row, str) else row
+        y, width = top - 16 * at, 390 if isinstance(row, str) else 130
+        for column, text in enumerate(cells):
+            x = left + 130 * column
+            end = x + 120 - 6.12 * sum(map(str.isalnum, text)) - 3.06 * text.count(".")
+            is_right = right and column > 0 and (text[0].isdigit() or not lines)
+            font = "F2" if cells[0].startswith("#") else "F1"
+            shapes.append(shown(end if is_right else x + 3, y, text.removeprefix("#"), font=font))
+            shapes.append(f"{x} {y - 4} {width} 16 re S\n" * lines)
+    return "".join(shapes)
+
+
+NAMES = ("#Room", "Hour", "Day")
+HALLS = [(f"Hall {name}", f"{n * n}.50", f"{n**5}.00") for n, name in enumerate("ABCDEFG", start=2)]
+AS_NAMED = [f"Room: {name}; Hour: {hour}; Day: {day}" for name, hour, day in HALLS]
+PAGE_1 = shown(50, 820, "Halls", size=16)
+
+
+def rows_and_sections(*pages: str) -> dict[str, str]:
+    """Return the section of each row of a file whose second page ends with the heading "Keys"."""
+    keys = shown(50, 500, "Keys", size=16) + shown(50, 480, "Keys are at the gate.")
+    found = units(convert("a.pdf", pdf(*pages[:-1], pages[-1] + keys)), UnitKind.ROW)
+    return {text: heading.rpartition(" > ")[2] for heading, text in found}
+
+
+@pytest.mark.parametrize("is_again", [False, True])
+@pytest.mark.parametrize("lines", [False, True])
+@pytest.mark.parametrize("right", [False, True])
+@pytest.mark.parametrize("count", [1, 4, 6])
+def test_a_table_goes_on_above_the_next_page_s_heading(
+    is_again: bool, lines: bool, right: bool, count: int
+) -> None:
+    foot = "".join(shown(x, 30, text) for x, text in ((50, "Form 67-3"), (480, "Page {} of 2")))
+    head = "".join(shown(x, 812, text) for x, text in ((50, "Tarn Town Hall"), (480, "internal")))
+    first = drawn(NAMES, *HALLS[:-count], lines=lines, right=right) + foot.format(1)
+    last = drawn(*[NAMES] * is_again, *HALLS[-count:], lines=lines, right=right, left=40) + foot.format(2)
+    note = shown(50, 600, "Halls go on on page 2.") + shown(50, 580, "Ask at desk 3.")
+    expected = dict.fromkeys(AS_NAMED, "Halls")
+    assert rows_and_sections(head + PAGE_1 + first + note, head + last) == expected
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_a_further_part_of_a_table_may_lack_a_column_and_begin_with_a_title(lines: bool) -> None:
+    first = PAGE_1 + drawn(NAMES, "#Old", *HALLS[:4], lines=lines)
+    last = drawn("#New", *((name, "", day) for name, _, day in HALLS[4:]), lines=lines)
+    found = rows_and_sections(first, last)
+    assert found["New > Room: Hall G; Day: 32768.00"] == "Halls"
+    assert found[f"Old > {AS_NAMED[0]}"] == "Halls"
+
+
+def test_another_table_at_the_top_of_a_page_is_no_further_part() -> None:
+    first = PAGE_1 + drawn(NAMES, *HALLS[:4], lines=True)
+    last = drawn(("#Bike", "Morning", "Evening"), ("City", "3.00", "5.00"), lines=True)
+    assert rows_and_sections(first, last)["Bike: City; Morning: 3.00; Evening: 5.00"] == "Page 2"
+
+
+def test_names_above_the_lines_of_a_table_are_its_names_and_a_caption_is_not() -> None:
+    above = drawn(NAMES, top=790) + drawn(*HALLS, top=772, lines=True)
+    assert [*rows_and_sections(PAGE_1 + above)] == AS_NAMED
+    plain = ("Room", "Hour", "Day")
+    caption = (
+        shown(63, 800, "Table 3") + shown(323, 800, "in EUR") + drawn(plain, *HALLS, top=780, lines=True)
+    )
+    assert [*rows_and_sections(PAGE_1 + caption)] == AS_NAMED
+
+
+def test_names_in_two_near_lines_are_one_row() -> None:
+    units_of = drawn(("Drug", "Dose", "Weight"), top=787) + drawn(("of dogs", "(mg)", "(kg)"), top=776)
+    rows = rows_and_sections(PAGE_1 + units_of + drawn(*HALLS, top=758))
+    assert next(iter(rows)) == "Drug of dogs: Hall A; Dose (mg): 4.50; Weight (kg): 32.00"
+
+
+def test_a_heading_in_larger_letters_begins_another_table() -> None:
+    heading = shown(60, 790 - 16 * 8, "Tents", size=14, font="F2")
+    tables = drawn(NAMES, *HALLS) + heading + drawn(NAMES, *HALLS[:3], top=790 - 16 * 9)
+    assert rows_and_sections(PAGE_1 + tables)[AS_NAMED[0]] == "Tents"
 
 
 FIELDS = (

@@ -48,10 +48,16 @@ _TABLE_ROWS = 3
 """Rows from which aligned text is a table: two lines with a wide gap are often a letterhead."""
 _NEAR = 2.5
 """Share of a font's size: the most from a row of a table to a further line of its cell, or a title below."""
+_MOST_ABOVE = 2
+"""Lines at the top of a page above a table that goes on there: a header, or "continued"."""
+_NEARER = 0.75
+"""Ratio of the distances of two lines of names and of other rows."""
 _FULL_ROW = 0.6
 """Share of the cells of the row with most cells: rows with fewer have cells across several columns, and do
 not tell where the columns are."""
 _FEWEST_COLUMNS = 2
+_SAME_EDGE = 5.0
+"""Points between the edges of a column in two parts of a table."""
 _SHARED = 1.25
 """Texts in a cell, on average: more are spaces of justified text, which lie below each other nowhere."""
 _PARAGRAPH_GAP = 1.35
@@ -68,8 +74,9 @@ _SHORT_LINE = 0.25
 """Share of a line's possible width: a line that ends with a mark and leaves more empty ends a paragraph."""
 _BOXES = ("\u2610", "\u2611")
 """Check boxes: each belongs to the nearer of the texts beside it."""
-_MARKER = re.compile(r"[^\w\s]|\(?\w{1,3}[.)]")
-"""A bullet or a number before a list item: it belongs to the text after it, however wide the gap."""
+_MARKER = re.compile(r"[^\w\s]|\(?(?:\d{1,3}|[^\W\d_]|[ivxIVX]{2,4})[.)]")
+"""A bullet or a number before a list item: it belongs to the text after it, however wide the gap; but not
+"(g)" to "(h)", which are units of two columns."""
 BULLET = re.compile(rf"[\u2022\u2023\u2043\u00b7\u2013\u25a0-\u25ff\u2700-\u27bf{PRIVATE_USE}*-]\s+(?=\S)")
 """Bullets, shapes, and the private characters of symbol fonts."""
 NUMBER = re.compile(r"\(?(\d{1,3}|[^\W\d_])[.)]\s+(?=\S)")
@@ -105,7 +112,7 @@ class Paragraph:
         return all(line.is_bold for line in self.lines)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Grid:
     """A table."""
 
@@ -116,17 +123,20 @@ class Grid:
     """Size of the font of most words, in points."""
     letters: int
     """Characters of all its texts."""
-    lefts: list[float]
-    """Left edge of each column."""
+    columns: list[Box]
+    """Where each column is, from the left."""
     place: float
     """Place of its first word in file order."""
+    goes_on: bool = False
+    """Whether its columns are those of the table before, with which it may go on."""
 
 
 Block = Paragraph | Grid
 
 
-def page_blocks(content: PageContent) -> list[Block]:
-    """Return the page's paragraphs and tables in reading order.
+def page_blocks(content: PageContent, before: Grid | None = None) -> list[Block]:
+    """Return the page's paragraphs and tables in reading order. ``before``: the last table of the page
+    before, with which the first one here may go on, even with a single row.
 
     A page with these words, each row with its gaps::
 
@@ -137,28 +147,38 @@ def page_blocks(content: PageContent) -> list[Block]:
 
     is ``[Paragraph("Fees of 2026"), Grid(3 rows of 2 cells)]``.
     """
-    tables, words = ruled_tables(content)
-    lines = [line for row in text_rows(words) for line in _segments(row)]
-    return [block for column in _columns([*lines, *tables]) for block in _blocks(column)]
+    tables, words = ruled_tables(content, before)
+    lines = [line for row in text_rows(words) for line in segments(row)]
+    blocks = list[Block]()
+    for column in _columns([*lines, *tables]):
+        for block in _blocks(column, before):
+            match blocks[-1:], block:
+                case [Grid() as last], Grid() if _columns_of(last, block.columns):
+                    block.goes_on = True
+                case _:
+                    pass
+            blocks.append(block)
+        before = blocks[-1] if blocks and isinstance(blocks[-1], Grid) else before  # of the next column
+    return blocks
 
 
 # --- lines ------------------------------------------------------------------------------------------------
-def _segments(row: Sequence[Word]) -> list[Line]:
+def segments(row: Sequence[Word]) -> list[Line]:
     """Return the parts of a row between wide gaps: "Delivery     4.00" has two. A bullet and a check box stay
     with the text that they belong to."""
     segments = [[row[0]]]
     for at, (before, word) in enumerate(pairwise(row)):
         gap = word.box.left - before.box.right
-        is_after_bullet = at == 0 and _MARKER.fullmatch(before.text)
+        is_after_bullet = at == 0 and _MARKER.fullmatch(before.text) and not _MARKER.fullmatch(word.text)
         # A box belongs to the nearer of its two neighbours.
         is_after_its_box = at > 0 and before.text in _BOXES and gap < before.box.left - row[at - 1].box.right
         if gap > _WIDE_GAP * word.box.height and not is_after_bullet and not is_after_its_box:
             segments.append([])
         segments[-1].append(word)
-    return [_line(segment) for segment in segments]
+    return [line_of(segment) for segment in segments]
 
 
-def _line(words: Sequence[Word]) -> Line:
+def line_of(words: Sequence[Word]) -> Line:
     return Line(
         " ".join(word.text for word in words),
         around(word.box for word in words),
@@ -205,44 +225,94 @@ def _fill_gap(rows: Sequence[Line | Grid], column: Sequence[Line | Grid]) -> boo
 
 
 # --- paragraphs and tables without lines ------------------------------------------------------------------
-def _blocks(column: Iterable[Line | Grid]) -> Iterator[Block]:
-    """Yield the blocks of a column: its tables with ruling lines, and what the lines between are."""
+def _blocks(column: Iterable[Line | Grid], before: Grid | None) -> Iterator[Block]:
+    """Yield the blocks of a column: its tables with ruling lines, and what the lines between are. ``before``:
+    the table with which its first one may go on."""
     rows: list[list[Line]] = []
     for item in column:
         if isinstance(item, Grid):
-            yield from _paragraphs_and_tables(rows)
-            rows = []
+            if rows and _is_row_above(rows[-1], item):
+                is_bold, texts = (
+                    _is_bold(rows[-1:]),
+                    _texts_by_column(rows.pop(), item.columns, is_full=False),
+                )
+                item.rows.insert(0, [text_cell(text, is_name=is_bold) for text in texts])
+            yield from _paragraphs_and_tables(rows, before)
+            rows, before = [], None
             yield item
         elif rows and item.box.middle[1] - rows[-1][0].box.middle[1] < SAME_LINE * item.size:
             rows[-1] = sorted([*rows[-1], item], key=attrgetter("box.left"))
         else:
             rows.append([item])
-    yield from _paragraphs_and_tables(rows)
+    yield from _paragraphs_and_tables(rows, before)
 
 
-def _paragraphs_and_tables(rows: Sequence[list[Line]]) -> Iterator[Block]:
+def _is_row_above(row: Sequence[Line], table: Grid) -> bool:
+    """Return whether the lines above a table with ruling lines are its names: near, and one in each column
+    but the first, which may have none. Two lines that are not bold are a caption; and a table whose first row
+    is bold has names."""
+    places = [[at for at, other in enumerate(table.columns) if shared(other, line.box) > 0] for line in row]
+    is_near = table.box.top - row[0].box.bottom < (_NEAR - 1) * row[0].size
+    is_row = [at for at in places if at != [0]] == [[at] for at in range(1, len(table.columns))]
+    is_row = is_row and len(row) > (1 if _is_bold([row]) else 2)
+    return is_near and is_row and not all(cell.is_name for cell in table.rows[0] if cell.blocks)
+
+
+def _columns_of(before: Grid | None, columns: Sequence[Box]) -> list[Box] | None:
+    """Return the columns of a table, of which these are some; None if they are not. They are as they lie
+    here: a left page and a right one, or two columns of a page, have other margins.
+
+    Two columns are the same if their left edges, right edges or middles are: texts differ in their width.
+    """
+    if before is None:
+        return None
+    for shift in (0.0, columns[0].left - before.columns[0].left):
+        moved = [Box(it.left + shift, it.top, it.right + shift, it.bottom) for it in before.columns]
+        places = [[at for at, other in enumerate(moved) if _is_same(column, other)] for column in columns]
+        if all(places) and _are_rising(places) and 2 * len(columns) > len(moved):
+            own = {at[0]: column for at, column in zip(places, columns, strict=True)}
+            return [around([column, own.get(at, column)]) for at, column in enumerate(moved)]
+    return None
+
+
+def _is_same(column: Box, other: Box) -> bool:
+    edges = (column.left - other.left, column.middle[0] - other.middle[0], column.right - other.right)
+    return shared(column, other) > 0 and min(map(abs, edges)) < _SAME_EDGE
+
+
+def _are_rising(places: Iterable[Sequence[int]]) -> bool:
+    """Return whether the first places are in order, and differ."""
+    return all(before[0] < after[0] for before, after in pairwise(places))
+
+
+def _paragraphs_and_tables(rows: Sequence[list[Line]], before: Grid | None) -> Iterator[Block]:
     """Yield tables for rows of which enough in a sequence are aligned, and paragraphs for the others."""
     plain: list[list[Line]] = []
     start = 0
     while start < len(rows):
         end = max(_end_of_table(rows, start), start + 1)
-        if plain and _is_first_title(plain[-1], rows[start:end]) and _aligned(rows[start - 1 : end]):
+        before = before if len(plain) <= _MOST_ABOVE else None
+        has_title = bool(plain) and _is_first_title(plain[-1], rows[start:end], before)
+        if has_title and _aligned(rows[start - 1 : end], before):
             plain, start = plain[:-1], start - 1
-        if table := _aligned(rows[start:end]):
+        if table := _aligned(rows[start:end], before):
             yield from _paragraphs(plain)
             yield table
-            plain = []
+            plain, before = [], None
         else:
             plain += rows[start:end]
         start = end
     yield from _paragraphs(plain)
 
 
-def _is_first_title(above: Sequence[Line], rows: Sequence[Sequence[Line]]) -> bool:
-    """Return whether the row above a table is a title like those between its rows, and as near."""
+def _is_first_title(above: Sequence[Line], rows: Sequence[Sequence[Line]], before: Grid | None) -> bool:
+    """Return whether the row above a table is a title like those between its rows, and as near; or, of a
+    table that goes on, a bold row above one that is not."""
     titles = [row[0] for row in rows if len(row) == 1]
     is_near = rows[0][0].box.middle[1] - above[0].box.middle[1] < _NEAR * above[0].size
     places = [title.box.left for title in titles if title.is_bold == above[0].is_bold]
+    if before is not None and above[0].is_bold and not _is_bold(rows[:1]):
+        places.append(rows[0][0].box.left)
     return is_near and len(above) == 1 and any(abs(left - above[0].box.left) < 1 for left in places)
 
 
@@ -251,7 +321,8 @@ def _end_of_table(rows: Sequence[list[Line]], start: int) -> int:
     cannot begin one.
 
     A row of several lines is of the table. A row of one line may be too, near below another and no wider than
-    the table: a further line of a cell, if indented, or a title, if further rows of several lines follow.
+    the table: a further line of a cell, if indented, or a title, if further rows of several lines follow. In
+    larger letters above names, it is the heading of another table.
     """
     end = start
     left = right = 0.0
@@ -261,21 +332,31 @@ def _end_of_table(rows: Sequence[list[Line]], start: int) -> int:
             left, right, end = first.box.left, max(right, last.box.right), at + 1
             continue
         is_near = at > start and first.box.middle[1] - rows[at - 1][0].box.middle[1] < _NEAR * first.size
-        if not is_near or last.box.right - first.box.left > right - left:
+        is_heading = first.size > _SIZE_CHANGE * rows[start][0].size and _is_bold(rows[at + 1 : at + 2])
+        if not is_near or is_heading or last.box.right - first.box.left > right - left:
             break
         if first.box.left > left + first.size:
             end = at + 1
     return end
 
 
-def _aligned(rows: Sequence[list[Line]]) -> Grid | None:
-    """Return a table of rows whose cells lie below each other; None if they do not."""
-    if sum(len(row) > 1 for row in rows) < _TABLE_ROWS:
-        return None
+def _is_bold(rows: Iterable[Iterable[Line]]) -> bool:
+    """Return whether there are rows, and all of their lines are bold."""
+    return all([line.is_bold for row in rows for line in row] or [False])
+
+
+def _aligned(rows: Sequence[list[Line]], before: Grid | None) -> Grid | None:
+    """Return a table of rows whose cells lie below each other; None if they do not. Few rows are one where
+    their columns are those of the table ``before``, and two are where bold names of three columns are above
+    values."""
     full = [row for row in rows if len(row) >= _FULL_ROW * max(map(len, rows))]
     columns = _column_boxes(full)
-    if len(columns) < _FEWEST_COLUMNS:
+    above = _columns_of(before, columns) if len(columns) >= _FEWEST_COLUMNS else None
+    has_names = len(columns) > _FEWEST_COLUMNS and _is_bold(rows[:1]) and not _is_bold(rows[1:2])
+    fewest = 1 if above else _TABLE_ROWS - has_names
+    if len(columns) < _FEWEST_COLUMNS or sum(len(row) > 1 for row in rows) < fewest:
         return None
+    columns = above or columns
     texts = [_texts_by_column(row, columns, is_full=row in full) for row in rows]
     if sum(map(len, rows)) > _SHARED * sum(bool(text) for row in texts for text in row):
         return None
@@ -285,8 +366,9 @@ def _aligned(rows: Sequence[list[Line]]) -> Grid | None:
         box=around(columns),
         size=median(line.size for row in rows for line in row),
         letters=sum(len(text) for row, _ in joined for text in row),
-        lefts=[column.left for column in columns],
+        columns=columns,
         place=rows[0][0].place,
+        goes_on=above is not None,
     )
 
 
@@ -311,6 +393,7 @@ def _with_further_lines(
     ["Delivery", "4.00 in"], ["", "the city"] -> ["Delivery", "4.00 in the city"]
     """
     joined: list[tuple[list[str], bool]] = []
+    are_names = _are_names(rows, texts)
     for at, row in enumerate(texts):
         indent = rows[at][0].box.left - rows[max(0, at - 1)][0].box.left
         begins_small = all(text[0].islower() for text in row if text)
@@ -319,12 +402,24 @@ def _with_further_lines(
         are_values = any(is_value(text, [upper]) for text, upper in zip(row, above, strict=True) if upper)
         is_partial = not row[0] and 2 * sum(map(bool, row)) <= len(row) and not are_values
         is_bold = all(line.is_bold for line in rows[at])
-        if joined and (is_partial or goes_on):
+        if joined and (is_partial or goes_on or (at == 1 and are_names)):
             _, is_bold = joined.pop()
             joined.append(([" ".join(filter(None, pair)) for pair in zip(above, row, strict=True)], is_bold))
         else:
             joined.append((row, is_bold))
     return joined
+
+
+def _are_names(rows: Sequence[list[Line]], texts: Sequence[list[str]]) -> bool:
+    """Return whether the first two rows are one of names: nearer to each other than all others are, without
+    values, and no name stands above several others."""
+    if len(rows) < _TABLE_ROWS:
+        return False
+    first, *others = (below[0].box.middle[1] - row[0].box.middle[1] for row, below in pairwise(rows))
+    columns = [*zip(*texts, strict=True)]
+    has_values = any(is_value(text, column[2:]) for column in columns for text in column[:2])
+    is_above = (left[0] and left[1] and column[1] and not column[0] for left, column in pairwise(columns))
+    return first < _NEARER * min(others) and not has_values and not any(is_above)
 
 
 def _is_bridge(line: Line, rows: Sequence[Sequence[Line]]) -> bool:
@@ -349,7 +444,7 @@ def _texts_by_column(row: Sequence[Line], columns: Sequence[Box], *, is_full: bo
 
 
 def _paragraphs(rows: Sequence[list[Line]]) -> list[Paragraph]:
-    lines = [_line([word for line in row for word in line.words]) for row in rows]
+    lines = [line_of([word for line in row for word in line.words]) for row in rows]
     distances = sorted(below.box.middle[1] - line.box.middle[1] for line, below in pairwise(lines))
     smaller_half = distances[: max(1, len(distances) // 2)]  # the wider ones are between paragraphs
     usual = median(smaller_half or [0.0])
@@ -424,13 +519,15 @@ def text_cell(text: str, *, rows: int = 1, columns: int = 1, is_name: bool = Fal
     return Cell((model.Paragraph(runs_of(text)),) if text else (), rows, columns, is_name)
 
 
-def ruled_tables(content: PageContent) -> tuple[list[Grid], list[Word]]:
+def ruled_tables(content: PageContent, before: Grid | None) -> tuple[list[Grid], list[Word]]:
     """Return the page's tables with lines between their cells, and the words outside of these tables."""
     tables, words = list[Grid](), content.words
-    for lattice in _lattices(content.rules):
+    for lattice in sorted(_lattices(content.rules), key=lambda lattice: min(lattice[0])):
         words_of_cell = _words_by_cell(lattice, words)
-        if _is_table(words_of_cell):
-            tables.append(_table(words_of_cell))
+        columns = _ruled_columns(words_of_cell)
+        above = _columns_of(None if tables else before, columns) if len(columns) >= _FEWEST_COLUMNS else None
+        if _is_table(words_of_cell, fewest_rows=1 if above else 2):
+            tables.append(_table(words_of_cell, above or columns, goes_on=above is not None))
             in_table = {id(word) for held in words_of_cell.values() for word in held}
             words = [word for word in words if id(word) not in in_table]
     return tables, words
@@ -499,11 +596,18 @@ def _words_by_cell(lattice: _Lattice, words: Iterable[Word]) -> dict[Box, list[W
     return cells
 
 
-def _is_table(words_of_cell: Mapping[Box, list[Word]]) -> bool:
+def _ruled_columns(cells: Iterable[Box]) -> list[Box]:
+    """Return the columns in which cells begin, each as narrow as its narrowest cell."""
+    lefts = _distinct(cell.left for cell in cells)
+    by_left = [[cell for cell in cells if abs(cell.left - left) <= _SNAP] for left in lefts]
+    return [min(column, key=lambda cell: cell.right - cell.left) for column in by_left]
+
+
+def _is_table(words_of_cell: Mapping[Box, list[Word]], *, fewest_rows: int) -> bool:
     """Return whether the cells have texts of their own: not prose in frames, nor parts of wider rows."""
     tops = _distinct(cell.top for cell in words_of_cell)
     lefts = _distinct(cell.left for cell in words_of_cell)
-    if min(len(tops), len(lefts)) < 2:
+    if len(tops) < fewest_rows or len(lefts) < _FEWEST_COLUMNS:
         return False
     lines = [line for words in words_of_cell.values() for line in text_rows(words)]
     lines_with_gap = sum(
@@ -525,16 +629,16 @@ def _distinct(places: Iterable[float]) -> list[float]:
     return kept
 
 
-def _table(words_of_cell: Mapping[Box, list[Word]]) -> Grid:
+def _table(words_of_cell: Mapping[Box, list[Word]], columns: list[Box], *, goes_on: bool) -> Grid:
     """Return the table of cells that have words."""
     cells = sorted(words_of_cell, key=lambda cell: (cell.top, cell.left))
-    tops, lefts = _distinct(cell.top for cell in cells), _distinct(cell.left for cell in cells)
+    tops, lefts = _distinct(cell.top for cell in cells), [column.left for column in columns]
     cell_at: dict[_Square, Box] = {}
     held = defaultdict[Box, list[Word]](list)
     for cell in cells:
         rows = [at for at, top in enumerate(tops) if cell.top - _SNAP <= top < cell.bottom - _SNAP]
-        columns = [at for at, left in enumerate(lefts) if cell.left - _SNAP <= left < cell.right - _SNAP]
-        squares = [*product(rows, columns)]
+        places = [at for at, left in enumerate(lefts) if cell.left - _SNAP <= left < cell.right - _SNAP]
+        squares = [*product(rows, places)]
         # Around two words of one cell the next lines may differ: the first area has the words of both.
         owner = next((cell_at[square] for square in squares if square in cell_at), cell)
         if owner is cell:
@@ -546,8 +650,9 @@ def _table(words_of_cell: Mapping[Box, list[Word]]) -> Grid:
         box=around(words_of_cell),
         size=median(word.size for word in words),
         letters=sum(len(word.text) for word in words),
-        lefts=lefts,
+        columns=columns,
         place=min(word.place for word in words),
+        goes_on=goes_on,
     )
 
 

@@ -67,6 +67,8 @@ _NEAR = 0.6
 """Share of the font's size: from a raised character to its word."""
 _TOUCHING = 0.15
 """Share of the font's size: a raised character that is nearer to its word is a part of it."""
+_CUT = 0.05
+"""Share of the font's size: words that are nearer are one that pdfium divides, after an "r" for example."""
 _MIDDLE = 0.15
 """Share of a word's height: how far a line that strikes it may be from its middle."""
 _LARGE = 24.0
@@ -191,6 +193,12 @@ def unmarked(marked: str) -> str:
 _BOLD_RATIO = 1.15
 """Ratio of a font's weight to the page's most frequent: where a font does not say its weight, pdfium derives
 one from its stems: regular is 225 to 425, bold 455 to 700. Regular and italic differ by less than 1.1."""
+_REGULAR, _BOLD = 375, 700
+"""Weight of a font of which pdfium knows none (0), as of PDF's 14 standard fonts, and of one that is bold by
+its name: the stems that Word and LibreOffice write are the same for both."""
+_BOLD_NAME = re.compile(rb"bold|[-,](?:black|heavy|demi)", re.I)
+_LONGEST_FONT_NAME = 128
+"""Bytes, as PDF 1.7 allows for a name (annex C)."""
 
 
 def read_page(page: Any, form: Any = None) -> PageText:
@@ -219,7 +227,7 @@ def read_page(page: Any, form: Any = None) -> PageText:
     for word in words:
         directions[word.direction] += len(word.text)
         weights[word.weight] += len(word.text)
-    least_bold = max(_BOLD_RATIO * max(weights, key=weights.__getitem__, default=0), 1)
+    least_bold = _BOLD_RATIO * (max(weights, key=weights.__getitem__, default=0) or _REGULAR)
     main, *others = [direction for direction, _ in directions.most_common()] or [(1, 0)]
     for word in words:
         word.size = word.size if word.direction == main else 0.0
@@ -434,13 +442,16 @@ class _Reader:
             pdfium.FPDFTextObj_GetTextRenderMode(text_object),
             pdfium.FPDFTextObj_GetFont(text_object),
         )
+        name = ctypes.create_string_buffer(_LONGEST_FONT_NAME)
+        pdfium.FPDFFont_GetBaseFontName(font, name, len(name))
+        is_bold = _BOLD_NAME.search(name.value) or mode == pdfium.FPDF_TEXTRENDERMODE_FILL_STROKE
         is_faint = min(shades) > _WHITE or opacity < 255 - _WHITE or size < 1
         is_faint |= mode == pdfium.FPDF_TEXTRENDERMODE_INVISIBLE  # as the words of a scan are
         lower, upper = sorted((abs(matrix.a), abs(matrix.b)))
         return _Style(
             key,
             size,
-            pdfium.FPDFText_GetFontWeight(self._text_page, index),
+            _BOLD if is_bold else pdfium.FPDFText_GetFontWeight(self._text_page, index),
             ctypes.addressof(font.contents) if font else 0,
             is_faint=is_faint,
             is_watermark=lower > _SLANT * upper and size >= _LARGE,
@@ -538,8 +549,9 @@ def _with_shifts(parts: Iterable[Word]) -> list[Word]:
                 small.box = Box(small.box.left, host.box.top, small.box.right, host.box.bottom)
                 before.weight = word.weight = host.weight
                 before.font = word.font = host.font
-        touches = RUN_END in (before.text[-1], word.text[-1]) and before.box.bottom == word.box.bottom
-        if is_joined or (touches and word.box.left - before.box.right < _TOUCHING * word.size):
+        most = _TOUCHING if RUN_END in (before.text[-1], word.text[-1]) else _CUT
+        touches = abs(word.box.left - before.box.right) < most * word.size
+        if is_joined or (touches and before.box.bottom == word.box.bottom):
             before.text += word.text
             before.box = around([before.box, word.box])
         else:

@@ -1,8 +1,8 @@
 """Converts PDF by pdfium: text in reading order, headings, lists, tables and page numbers.
 
-The steps of ``convert_pdf``: ``_page_at`` reads each page into blocks (``page_layout``); ``_remove_running``
-and ``_join_divided`` change the blocks of all pages in place; then ``_Writer`` measures the whole document,
-and writes page after page.
+The steps of ``convert_pdf``: ``_page_at`` reads the words of each page; ``_remove_running`` removes headers
+and footers from them; ``_lay_out`` makes blocks of the words (``page_layout``), and ``_join_divided`` changes
+the blocks of all pages in place; then ``_Writer`` measures the whole document, and writes page after page.
 
 A ``pdf_page`` is a page of pypdfium2, a ``page`` what was read of it (``_Page``). ``model.Page`` is the
 result: the whole document in the page model.
@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import pypdfium2  # pyright: ignore[reportMissingTypeStubs]
@@ -32,9 +33,21 @@ from assistant.options.office.formats.page_layout import (
     Grid,
     Line,
     Paragraph,
+    line_of,
     page_blocks,
+    segments,
 )
-from assistant.options.office.formats.page_words import UNREADABLE, Box, read_page, runs_of, unmarked
+from assistant.options.office.formats.page_words import (
+    UNREADABLE,
+    Box,
+    PageContent,
+    Word,
+    read_page,
+    runs_of,
+    shared,
+    text_rows,
+    unmarked,
+)
 from assistant.text.language import is_compound
 from assistant.text.marks import PRIVATE_USE
 
@@ -66,8 +79,8 @@ _LEADER = re.compile(r"[.\u2026_]{4,}")
 """Dots between an entry of a table of contents and its page."""
 _PRIVATE = re.compile(f"[{PRIVATE_USE}]")
 _LONGEST_PAGE_NUMBER = 4
-_SAME_EDGE = 5.0
-"""Points between the left edges of a column on two pages."""
+_SAME_GAP = 1.25
+"""Ratio of the distances between rows of one table."""
 _SAME_HEIGHT = 40.0
 """Points: some lines, by which the texts above titles differ."""
 _FULL = 0.7
@@ -84,6 +97,8 @@ class _Page:
     """Of the first page: 1."""
     height: float = 0.0
     """In points."""
+    contents: list[PageContent] = field(default_factory=list[PageContent])
+    """Its words; none where OCR read it."""
     blocks: list[Block] = field(default_factory=list[Block])
     """In reading order. They are changed in place until ``_Writer`` is made: see the module's docstring."""
     is_unread: bool = True
@@ -114,12 +129,13 @@ def convert_pdf(raw: bytes, *, ocr: Sequence[str] = ()) -> model.Page:
     finally:
         document.close()
     losses = (*_unread(pages), *(_loss(page, what) for page in pages for what in page.lost))
+    running = _remove_running(pages)
+    _lay_out(pages)
     if not any(page.blocks for page in pages):
         reason = "it has no text: its pages are scans" if _unread(pages) else "it has no text"
         if any(page.lost[UNREADABLE] for page in pages):
             reason = "its letters are not those that its fonts show"
         raise DocumentInvalidError(f"{reason}. Say ocr = true in its source, or add the text.")
-    running = _remove_running(pages)
     _join_divided(pages)
     writer = _Writer(pages)
     blocks = tuple(block for page in pages for block in writer.blocks_of(page))
@@ -151,15 +167,16 @@ def _page_at(document: Any, index: int, ocr: Sequence[str]) -> _Page:
     try:
         width, height = pdf_page.get_size()
         text = read_page(pdf_page, document.formenv)
-        blocks = [block for content in text.contents for block in page_blocks(content)]
-        is_scan = not blocks and _image_area(pdf_page) > _SCAN_AREA * width * height
-        is_unreadable = text.lost[UNREADABLE] > sum(len(content.words) for content in text.contents)
+        contents, blocks = text.contents, list[Block]()
+        words = sum(len(content.words) for content in contents)
+        is_scan = not words and _image_area(pdf_page) > _SCAN_AREA * width * height
+        is_unreadable = text.lost[UNREADABLE] > words
         if ocr and (is_scan or is_unreadable) and (read := scan_blocks(pdf_page, ocr)):
-            blocks, is_scan = read, False
+            contents, blocks, is_scan = [], read, False
             del text.lost[UNREADABLE]
     finally:
         pdf_page.close()
-    return _Page(index + 1, height, blocks, is_scan, text.watermark, text.has_fields, text.lost)
+    return _Page(index + 1, height, contents, blocks, is_scan, text.watermark, text.has_fields, text.lost)
 
 
 def _image_area(pdf_page: Any) -> float:
@@ -204,7 +221,7 @@ def _remove_running(pages: Sequence[_Page]) -> list[str]:
     # by id, for a Line has no hash
     commonest = {id(line): max(keys, key=pages_with.__getitem__) for lines in margins for line, keys in lines}
     same_but_numbers = Counter(_DIGITS.sub("#", text) for text in {key[0] for key in commonest.values()})
-    with_text = sum(bool(page.blocks) for page in pages)
+    with_text = sum(any(content.words for content in page.contents) or bool(page.blocks) for page in pages)
     # on a share of a long file's pages, on three pages of a short one, on both of two
     fewest = max(2, min(_FEWEST_PAGES, with_text), _REPEATED * with_text)
     running = {  # a dict, for it keeps the order
@@ -212,19 +229,42 @@ def _remove_running(pages: Sequence[_Page]) -> list[str]:
         for key in commonest.values()
         if pages_with[key] >= fewest and same_but_numbers[_DIGITS.sub("#", key[0])] == 1
     }
-    for page in pages:
-        for block in page.blocks:
-            if isinstance(block, Paragraph):
-                block.lines = [line for line in block.lines if commonest.get(id(line)) not in running]
-        page.blocks = [block for block in page.blocks if isinstance(block, Grid) or block.lines]
+    lines = (line for lines in margins for line, _ in lines if commonest[id(line)] in running)
+    removed = {id(word) for line in lines for word in line.words}
+    for content in (content for page in pages for content in page.contents):
+        content.words[:] = [word for word in content.words if id(word) not in removed]
     return [text for text, _, _ in running]
 
 
 def _margin(page: _Page) -> Iterator[Line]:
-    """Yield the lines at the top and bottom of a page, where running headers and footers are."""
-    for line in _lines(page):
-        if line.box.bottom < _MARGIN * page.height or line.box.top > (1 - _MARGIN) * page.height:
-            yield line
+    """Yield the lines at the top and bottom of a page, where running headers and footers are, but for rows of
+    a table."""
+    for content in page.contents:
+        rows = text_rows(content.words)
+        for of_side in (rows, rows[::-1]):
+            for at, row in enumerate(of_side):
+                line = line_of(row)
+                is_top = line.box.bottom < _MARGIN * page.height
+                is_bottom = line.box.top > (1 - _MARGIN) * page.height
+                if not (is_top if of_side is rows else is_bottom):
+                    break
+                if not _is_in_table(of_side[at : at + 3]):
+                    yield line
+
+
+def _is_in_table(rows: Sequence[Sequence[Word]]) -> bool:
+    """Return whether a row lies over cells of the next one, or has as many (three or more), as that does with
+    the one after, and is not farther from it."""
+    lines = [segments(words) for words in rows]
+    over = [
+        sum(
+            len(row) == len(inner) > 2 or any(shared(line.box, other.box) > 0 for other in inner)
+            for line in row
+        )
+        for row, inner in pairwise(lines)
+    ]
+    gaps = [abs(inner[0].box.middle[1] - row[0].box.middle[1]) for row, inner in pairwise(lines)]
+    return len(rows) > 2 and min(over) > 1 and gaps[0] < _SAME_GAP * gaps[1]
 
 
 def _keys(page: _Page, line: Line) -> list[_Key]:
@@ -252,6 +292,16 @@ def _lines(page: _Page) -> Iterator[Line]:
     for block in page.blocks:
         if isinstance(block, Paragraph):
             yield from block.lines
+
+
+def _lay_out(pages: Sequence[_Page]) -> None:
+    """Make the blocks of the pages."""
+    before: Grid | None = None
+    for page in pages:
+        for content in page.contents:
+            page.blocks += page_blocks(content, before if content is page.contents[0] else None)
+        tables = [block for block in page.blocks if isinstance(block, Grid)]
+        before = tables[-1] if tables else None
 
 
 def _join_divided(pages: Sequence[_Page]) -> None:
@@ -296,12 +346,14 @@ class _Writer:
         self._levels = {size: level for level, size in enumerate(sizes, start=_HIGHEST_HEADING)}
         """Level by size, in points: 3 for the largest headings, 4 for the next size."""
         self._has_text_above = self._is_above(pages)
-        self._section = ""
+        self._section: model.Heading | None = None
         """The last heading so far, if its section may go on."""
         self._is_full = False
         """Whether the page before is: then what begins the next one goes on with its section."""
-        self._open_table: tuple[Grid, Region] | None = None
-        """The last block, if it is a table with names of columns."""
+        self._open_table = Region([], [])
+        """The last table of the section; empty without one."""
+        self._table_goes_on = False
+        """Whether a table of the page before goes on above the page's first heading."""
         self.title: str | None = None
         """The largest heading of the first page that has one."""
 
@@ -309,23 +361,23 @@ class _Writer:
         """Return the page under a heading with its number, and with the section that goes on in it."""
         if not page.blocks:
             return []
-        blocks, at = page.blocks, self._first_heading(page)
-        if at and self._has_text_above:
-            blocks = [blocks[at], *blocks[:at], *blocks[at + 1 :]]
-        if at != 0 and not self._is_full:
-            self._section = ""
-        begins = self._level(blocks[0]) is not None
-        name = f"Page {page.number}" + (f": {self._section}" if self._section and not begins else "")
+        at = self._first_heading(page)
+        above = [new for block in page.blocks[:at] for new in self._blocks(block)]
+        if at != 0 and not self._is_full and not self._table_goes_on:
+            self._section = None
+        is_below = bool(at) and self._has_text_above and not self._table_goes_on
+        section = [self._section] if self._section and at != 0 and not is_below else []
+        self._is_full, self._table_goes_on = _is_full(page), False
+        rest = [] if at is None else [new for block in page.blocks[at:] for new in self._blocks(block)]
         place = model.Place("page", page.number)
-        self._is_full = _is_full(page)
-        made: list[model.Block] = [model.Heading(_HIGHEST_HEADING - 1, model.plain(name), place)]
-        for block in blocks:
-            for new in self._blocks(block):
-                match made[-1], new:
-                    case model.List() as last, model.List(items) if last.is_ordered == new.is_ordered:
-                        made[-1] = replace(last, items=(*last.items, *items))
-                    case _:
-                        made.append(new)
+        name = model.plain(f"Page {page.number}")
+        made: list[model.Block] = [model.Heading(_HIGHEST_HEADING - 1, name, place)]
+        for new in [*rest[:1], *above, *rest[1:]] if is_below else [*section, *above, *rest]:
+            match made[-1], new:
+                case model.List() as last, model.List(items) if last.is_ordered == new.is_ordered:
+                    made[-1] = replace(last, items=(*last.items, *items))
+                case _:
+                    made.append(new)
         return made
 
     def _first_heading(self, page: _Page) -> int | None:
@@ -338,8 +390,10 @@ class _Writer:
 
         They are where each page with a heading has its first one in the upper half, below a text, and either
         all of these are near the same height, but for a cover, or no page is full: then no text goes on.
+        Pages on which a table goes on do not tell.
         """
-        first = [(page, at) for page in pages if (at := self._first_heading(page)) is not None]
+        headed = [(page, at) for page in pages if (at := self._first_heading(page)) is not None]
+        first = [(page, at) for page, at in headed if not any(map(_is_further, page.blocks[:at]))]
         has_cover = bool(first) and first[0][1] == 0
         first = first[has_cover:]
         tops = [_box(page.blocks[at]).top for page, at in first]
@@ -351,13 +405,13 @@ class _Writer:
     def _blocks(self, block: Block) -> list[model.Block]:
         if isinstance(block, Grid):
             return self._table(block)
-        self._open_table = None
         text = self._text(block)
         level = self._level(block)
         if level is not None:
-            self._section = unmarked(text)
-            self.title = self.title or self._section
-            return [model.Heading(min(level, 6), runs_of(text))]
+            self._open_table = Region([], [])
+            self.title = self.title or unmarked(text)
+            self._section = model.Heading(min(level, 6), runs_of(text))
+            return [self._section]
         if marker := BULLET.match(text) or NUMBER.match(text):
             shown = _PRIVATE.sub("\u2022", marker[0].strip())
             item = model.Item(shown, (model.Paragraph(runs_of(text[marker.end() :])),))
@@ -366,11 +420,13 @@ class _Writer:
 
     def _table(self, block: Grid) -> list[model.Block]:
         """Return the table; one that goes on from the page before gets the names of its columns again."""
-        before, self._open_table = self._open_table, None
-        regions = [before[1]] if before is not None and _has_columns_of(before[0], block) else []
-        made = table_blocks(block.rows, regions=regions)
-        if regions and regions[-1].header:
-            self._open_table = block, regions[-1]
+        before = self._open_table if block.goes_on else Region([], [])
+        names, count = [[*row.texts.values()] for row in before.header], len(before.rows)
+        is_again = [_texts(row) for row in block.rows[: len(names)]] == names
+        regions = [before] if before.rows else []
+        made = table_blocks(block.rows[len(names) * is_again :], regions=regions)
+        self._table_goes_on |= len(before.rows) > count
+        self._open_table = regions[-1] if regions else Region([], [])
         return made
 
     def _is_larger(self, block: Paragraph) -> bool:
@@ -428,16 +484,21 @@ def _box(block: Block) -> Box:
     return block.box if isinstance(block, Grid) else block.lines[0].box
 
 
+def _is_further(block: Block) -> bool:
+    """Return whether a block is a further part of a table."""
+    return isinstance(block, Grid) and block.goes_on
+
+
 def _is_full(page: _Page) -> bool:
     """Return whether the text of a page reaches the lower part of it."""
     boxes = [line.box for line in _lines(page)] + [_box(block) for block in page.blocks]
     return max((box.bottom for box in boxes), default=0.0) > _FULL * page.height
 
 
-def _has_columns_of(before: Grid, block: Grid) -> bool:
-    """Return whether the columns of a table begin where those of the one before do."""
-    pairs = [*zip(before.lefts, block.lefts, strict=False)]
-    return len(before.lefts) == len(block.lefts) and all(abs(a - b) < _SAME_EDGE for a, b in pairs)
+def _texts(row: Sequence[model.Cell]) -> list[str]:
+    """Return the texts of a row's cells, without the empty ones."""
+    texts = ("".join(run.text for runs in model.all_runs(cell.blocks) for run in runs) for cell in row)
+    return [text for text in texts if text]
 
 
 PAGE_LIMIT_S = 30.0
