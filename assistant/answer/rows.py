@@ -170,9 +170,11 @@ def _same(text: str) -> str:
 
 
 def _values(unit: Unit) -> dict[str, str]:
-    """Return ``Row.values``."""
-    names = (name for name, _, _ in unit.cells)
-    return {_same(name): _same(text) for name, text in zip(names, unit.cell_texts, strict=True)}
+    """Return ``Row.values``. Of cells without a name the first counts: a row's last one may be its note."""
+    values = dict[str, str]()
+    for (name, _, _), text in zip(unit.cells, unit.cell_texts, strict=True):
+        values.setdefault(_same(name), _same(text))
+    return values
 
 
 def _keys(rows: Sequence[Mapping[str, str]]) -> list[frozenset[str]]:

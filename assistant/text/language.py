@@ -223,6 +223,9 @@ _LIST_NUMBER = re.compile(r"[\s*_#>-]*(?:step\s+)?(?:\d{1,3}|[A-Za-z])\Z", re.IG
 _LAST_WORD = re.compile(r"[^\s(\[\"'\u201c\u2018]+\Z")
 _LONGEST_BEFORE = 40
 """Characters that are checked before a full stop: longer than any abbreviation or list number."""
+_LONGEST_FUNCTION_WORD = 3
+"""Letters of "by", "von" or "and", which may be before an initial; "plan" or "vitamin" is a thing that has a
+letter."""
 _SUBSTANCE = re.compile(r"[^\W_]")
 
 _BEFORE_A_STOP = word_groups("en_abbreviations")
@@ -338,8 +341,11 @@ class SentenceSplitter:
         start = self._taken
         if at - start < _LONGEST_BEFORE and _LIST_NUMBER.fullmatch(self._pending, start, at):
             return False  # "1. Ask for the card."
-        word = _LAST_WORD.search(self._pending, max(start, at - _LONGEST_BEFORE), at)
+        first = max(start, at - _LONGEST_BEFORE)
+        word = _LAST_WORD.search(self._pending, first, at)
         last = word[0].casefold() if word else ""
+        if follows.isupper() and _is_initial(self._pending[first:at]):
+            return False
         return last not in _ALWAYS_CONTINUES and (follows.isupper() or last not in _MAY_CONTINUE)
 
     def _zone_follows(self, at: int, after: re.Match[str], *, final: bool) -> bool | None:
@@ -365,6 +371,22 @@ class SentenceSplitter:
             start = self._start + self._taken + len(piece) - len(piece.lstrip())
             yield SentenceSpan(start, start + len(text), text)
         self._taken = self._looked_at = end
+
+
+def _is_initial(before: str) -> bool:
+    """Return whether a text ends in an initial, "by K", ", N" or "Dr. K", and not in a letter that names a
+    thing, "plan B", or ends a list, "II, IV or V"."""
+    second, last, initial = ["", "", *before.split()][-3:]
+    if initial[:1] in "([" and initial[1:].isupper():
+        return len(initial) == 2
+    second = second.rstrip(",")
+    is_listed = len(second) == 1 or (second.isalnum() and second.isupper())
+    if len(initial) != 1 or not initial.isupper() or is_listed:
+        return False
+    if last.endswith("."):
+        return len(last) == 2 or last[:-1].casefold() in _ALWAYS_CONTINUES
+    is_short = last.islower() and len(last) <= _LONGEST_FUNCTION_WORD and initial != "I"
+    return is_short or (last.endswith(",") and len(last) > 2)
 
 
 def split_sentences(text: str) -> list[SentenceSpan]:

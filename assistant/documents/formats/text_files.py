@@ -170,7 +170,7 @@ def _strange_share(text: str) -> float:
 
 _BLANK = re.compile(r"\n[^\S\n]*\n")
 _LINE = re.compile(
-    r"(?:(?:(?P<bullet>[-*\u2022\u25aa\u25cf\u2013])|(?P<step>\d{1,3}[.)]))[ \t]+(?=\S))?(?P<words>.*)",
+    r"\s*(?:(?:(?P<bullet>[-*\u2022\u25aa\u25cf\u2013])|(?P<step>\d{1,3}[.)]))[ \t]+(?=\S))?(?P<words>.*)",
     re.DOTALL,
 )
 """A line of plain text. "- Fees" has the bullet "-" and the words "Fees"; "2) Fees" has the step "2)"."""
@@ -203,14 +203,17 @@ def text_blocks(text: str) -> tuple[Block, ...]:
         if rows := _table_rows(lines):
             blocks += region_blocks(rows, Place("line"), level=1)
             continue
-        lines = map(str.strip, lines)
-        for kind, group in groupby((_LINE.match(line) for line in lines), key=_marker_kind):
-            matches = [line for line in group if line]
+        matches = [line for text in lines if (line := _LINE.match(text.rstrip()))]
+        markers = [line["bullet"] or line["step"] for line in matches]
+        is_note = len(lines) > 1 and [*filter(None, markers)] == ["*"]  # of several lines
+        for kind, group in groupby(matches, key=lambda line: "" if is_note else _marker_kind(line)):
             if kind:
-                items = (Item(line["step"] or "-", (Paragraph(plain(line["words"])),)) for line in matches)
+                items = (
+                    Item(line["step"] or line["bullet"], (Paragraph(plain(line["words"])),)) for line in group
+                )
                 blocks.append(List(tuple(items), is_ordered=kind == "step"))
             else:
-                blocks.append(Paragraph(plain("\n".join(line[0] for line in matches))))
+                blocks.append(Paragraph(plain("\n".join(line[0] for line in group))))
     return tuple(blocks)
 
 
@@ -227,9 +230,9 @@ def _table_rows(lines: Sequence[str]) -> list[Row]:
     return []
 
 
-def _marker_kind(line: re.Match[str] | None) -> str:
+def _marker_kind(line: re.Match[str]) -> str:
     """Return "step" or "bullet" for a match of ``_LINE`` with a marker; "" for any other line."""
-    return next((kind for kind in ("step", "bullet") if line and line[kind]), "")
+    return next((kind for kind in ("step", "bullet") if line[kind]), "")
 
 
 # Separated values (CSV) by the standard library: any usual delimiter, and several tables in a file

@@ -577,7 +577,7 @@ class _Reader:
         notes: list[model.Block] = []
         for child in node:
             if isinstance(child, Element) and child.tag == "li":
-                marker = next(numbers) if node.tag == "ol" else "-"
+                marker = next(numbers) if node.tag == "ol" else node.attr("data-sign") or "-"
                 if child.attr("id") in self.page.notes:
                     notes += self.blocks([child])
                 elif blocks := self.blocks_in(child):

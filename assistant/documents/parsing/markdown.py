@@ -67,20 +67,24 @@ def _read_texts(state: StateCore) -> None:
     """Parse the text in blocks with ``_TEXT_PARSER``, then edit the tokens. It replaces markdown-it's rule
     "inline".
 
-    Raw HTML gets the end tags that it lacks. A list gets the attribute data-end, the sign after its numbers
-    ("." or ")"), which ``html`` reads.
+    Raw HTML gets the end tags that it lacks, and marks of notes as these have them. A list gets the attribute
+    data-end, the sign after its numbers ("." or ")"), or data-sign, its bullet ("*"), which ``html`` reads.
     """
     state.md = _TEXT_PARSER
     inline(state)
+    notes = state.env.get("notes", ())
     for token in state.tokens:
         if token.type == "ordered_list_open":
             token.attrSet("data-end", token.markup)
+        elif token.type == "bullet_list_open":
+            token.attrSet("data-sign", token.markup)
         elif token.type == "html_block":
             names = {found[1].lower() for found in _SWALLOWING.finditer(token.content)}
             missing = (name for name in names if f"</{name}" not in token.content.lower())
             token.content += "".join(f"</{name}>" for name in missing)
+            token.content = _with_marks(token.content, notes, "[{}] ")  # as wide: columns may be below
         elif token.type == "inline":
-            _edit_text(token, state.env.get("notes", ()))
+            _edit_text(token, notes)
 
 
 def _edit_text(token: Token, notes: Collection[str]) -> None:
@@ -88,10 +92,6 @@ def _edit_text(token: Token, notes: Collection[str]) -> None:
 
     ``notes`` are the marks that ``_read_note`` found on the page; "[^7]" without a note stays as it is.
     """
-
-    def raised(mark: re.Match[str]) -> str:
-        return f"<sup>[{mark[1]}]</sup>" if mark[1] in notes else mark[0]
-
     lines = [line.strip() for line in token.content.split("\n")]
     are_kept = len(lines) > 1 and _are_kept(lines)
     for child in token.children or ():
@@ -99,11 +99,15 @@ def _edit_text(token: Token, notes: Collection[str]) -> None:
             child.type = "hardbreak"
         elif child.type == "text":
             shown = escapeHtml(_GENERATED.sub("", child.content))
-            child.type, child.content = "html_inline", _NOTE_MARK.sub(raised, shown)
+            child.type, child.content = "html_inline", _with_marks(shown, notes, "<sup>[{}]</sup>")
         elif child.type == "html_inline":
             child.content = _SWALLOWING.sub("&lt;", child.content)
         elif child.type == "image" and not child.content:  # else <img alt="">, decoration
             child.type, child.content = "html_inline", "<img>"
+
+
+def _with_marks(text: str, notes: Collection[str], shown: str) -> str:
+    return _NOTE_MARK.sub(lambda mark: shown.format(mark[1]) if mark[1] in notes else mark[0], text)
 
 
 def _are_kept(lines: Sequence[str]) -> bool:

@@ -272,7 +272,9 @@ class _Renderer:
             apart = " " if shown[-1].isdigit() and model.text_of(after)[:1].isdigit() else ""
             return ("_" if last_char.isdigit() and shown[0].isdigit() else "") + shown + apart
         is_number = any(char.isdigit() for char in shown)
-        is_note = shown in self._note_marks and not (shown in ("2", "3") and _LENGTH_UNIT.search(before))
+        is_note = shown.strip("()") in self._note_marks and not (
+            shown in ("2", "3") and _LENGTH_UNIT.search(before)
+        )
         is_mark = run.is_note_mark or run.link.startswith("#") or is_note or shown[0] == "["
         if not is_mark and not token and shown[0].isdigit() and _ELEMENT_SYMBOL.match(model.text_of(after)):
             return f"^{shown}"

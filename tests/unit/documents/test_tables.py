@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from assistant.documents.formats import convert
+from assistant.documents.notes import with_notes
 from assistant.documents.page import Page
 from assistant.documents.parsing.html import read_html
 from assistant.documents.parsing.markdown import read_markdown
+from assistant.domain.documents import UnitKind
 from tests.unit.documents.converted import lost, parsed, units
 
 
@@ -209,3 +211,72 @@ def test_a_note_is_in_the_section_that_has_its_mark(page: Page) -> None:
 def test_a_note_of_the_same_section_stays() -> None:
     page = read_markdown("## Guests\n\nThey pay[^1]\n\nOr not.\n\n[^1]: Staff.\n\nThe end.\n")
     assert parsed(page).text == "Guests\n\nThey pay [1]\n\nOr not.\n\n[1] Staff.\n\nThe end."
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        (
+            convert(
+                "a.txt",
+                b"Tour     Price   Day\nCanoe    $8 *   Mon\nKayak    $9     Tue\nRaft     $9     Wed\n"
+                b"\n* members pay\n  half\n",
+            ),
+            "Tour: Canoe; Price: $8 *; Day: Mon; * members pay half\nTour: Kayak; Price: $9; Day: Tue\n"
+            "Tour: Raft; Price: $9; Day: Wed\n\n* members pay\nhalf",
+        ),
+        (
+            read_markdown(
+                "## A\n|Tour|Price|\n|-|-|\n|Canoe|$8 (a)|\n\n## B\nOpen.\n\n(a) half.\n(b) old.\n"
+            ),
+            "A\n\nTour: Canoe; Price: $8 (a); (a) half.\n\n(a) half.\n\nB\n\nOpen.\n\n(b) old.",
+        ),
+        (
+            read_html("<h2>A</h2><p>Canoe $8¹ a day<h2>B</h2><p>Open.<ul><li>¹ twice a year</ul>"),
+            "A\n\nCanoe $8¹ a day\n\n¹ twice a year\n\nB\n\nOpen.",
+        ),
+        (
+            convert("a.csv", b"Tour,Price\nCanoe,$8 1)\nKayak,$9\n1) only in the month of May or June\n"),
+            "Tour: Canoe; Price: $8 1); 1) only in the month of May or June\nTour: Kayak; Price: $9\n\n"
+            "1) only in the month of May or June",
+        ),
+        (
+            read_html(
+                "<h2>A</h2><table><tr><th>Tour<th>Price<th>Note<tr><td>Canoe<td>$8<td>B1</table>"
+                "<h2>B</h2><p>B1: half."
+            ),
+            "A\n\nTour: Canoe; Price: $8; Note: B1; B1: half.\n\nB1: half.\n\nB\n\nB1: half.",
+        ),
+        (
+            read_markdown(
+                "+------+-------+\n| Tour | Price |\n+======+=======+\n| Fern | 8[^s] |\n+------+-------+\n\n"
+                "[^s]: Half.\n"
+            ),
+            "Tour: Fern; Price: 8[s]; [s] Half.\n\n[s] Half.",
+        ),
+    ],
+)
+def test_a_row_has_the_note_of_its_mark(page: Page, text: str) -> None:
+    assert parsed(page).text == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Name *\n\n- coat\n- map",
+        "Name *\n\nBring:\n\n* coat\n* map",
+        "Family (4)\n\n(1) first\n\n(4) then",
+        "As (a) says\n\n(a) first\n\n(b) then",
+        "*Never* 3 * 4\n\n* coat",
+    ],
+)
+def test_lists_and_clauses_that_nothing_refers_to_stay(text: str) -> None:
+    page = convert("a.txt", text.encode())
+    assert with_notes(page.blocks) == [*page.blocks]
+
+
+def test_of_notes_with_the_same_mark_the_nearest_below_counts() -> None:
+    table = "|Tour|Price|\n|-|-|\n|{}|$8 *|\n\n\\* {}\n\n"
+    page = read_markdown(f"## A\n{table.format('Canoe', 'May')}## B\n{table.format('Bike', 'June')}")
+    rows = [unit.text for unit in parsed(page).units if unit.kind is UnitKind.ROW]
+    assert rows == ["Tour: Canoe; Price: $8 *; * May", "Tour: Bike; Price: $8 *; * June"]

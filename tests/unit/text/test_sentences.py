@@ -26,6 +26,8 @@ CITED_PIECES = st.lists(st.sampled_from(CITED.split("|")), max_size=25).map("".j
     [
         ("Take it. Then wait.", ["Take it.", "Then wait."]),
         ("Take 0.5 mg daily. Wait.", ["Take 0.5 mg daily.", "Wait."]),
+        ("Is it by R. Li, K. Roy or Dr. J. Lo? Ask.", ["Is it by R. Li, K. Roy or Dr. J. Lo?", "Ask."]),
+        ("II, IV or V. Parts A and B. Plan C. Ask.", ["II, IV or V.", "Parts A and B.", "Plan C.", "Ask."]),
         ("Ask Dr. Smith at ext. 4200. Wait.", ["Ask Dr. Smith at ext. 4200.", "Wait."]),
         ("Take it. [1.2] Then wait.", ["Take it.", "[1.2] Then wait."]),
         ("Some drugs, e.g. Xanax, are refused. Ask.", ["Some drugs, e.g. Xanax, are refused.", "Ask."]),
