@@ -18,10 +18,11 @@ import unicodedata
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import product
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby, product
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, BinaryIO, cast
+from typing import Annotated, Any, BinaryIO, Literal, cast
 from urllib.parse import unquote
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -56,6 +57,8 @@ class SourceDocument:
     """Where ``document.original`` lies; None of a document without one."""
     text: str = ""
     """Text that readers see; only of a document that is read again."""
+    shown: tuple[str, ...] = ()
+    """Keys of ``metadata`` whose values are in the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,36 @@ def questions_field(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(" ".join(item.split()) for item in items))
 
 
+# Exports
+
+
+@dataclass(frozen=True, slots=True)
+class ExportKeys:
+    """What the keys of a file's entries mean (``exports``)."""
+
+    read: dict[str, str] = field(default_factory=dict[str, str])
+    """Their key by ours: {"id": "ref", "title": "head", "text": "txt", "status": "stage"}."""
+    unshown: tuple[str, ...] = ()
+    """Keys of the system, as counts and ids of other entries."""
+    named_by: Literal["id", "title", "place"] = "id"
+    """What an entry's id is made of, in a file without ids: of its title, or also of its place in the
+    file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A file of entries."""
+
+    keys: ExportKeys = field(default_factory=ExportKeys)
+    """Of a file of JSON lines."""
+    entries: tuple[tuple[ExportKeys, str], ...] = ()
+    """Of a JSON file: its entries, each as a line."""
+
+
+_EXPORT: TypeAdapter[Export | str] = TypeAdapter(Export | str)
+"""What the parsing process says of a file: an export, or why it is none."""
+
+
 # Files and folders
 
 LONGEST_LINE_BYTES = 2 * LARGEST_DOCUMENT_BYTES
@@ -166,7 +199,9 @@ LARGEST_FILE_BYTES = 4_000_000_000
 """Limit for all lines of a file together, decompressed: a gzip file of 4 MB can contain this much."""
 LARGEST_LINES_BYTES = 256 * 1024 * 1024
 """Limit for a file of JSON lines that is sent to us, as it is sent: about twenty thousand documents."""
-_LINES = (".jsonl", ".jsonl.gz")
+_LINES, _JSON = (".jsonl", ".jsonl.gz"), ".json"
+_SAMPLE_BYTES = 1 << 20
+"""Whole lines of a file that tell what its keys mean."""
 _MARKDOWN = (".md", ".markdown", ".mdx", ".md.erb")
 UNSHOWN_KEYS = ("metadata", "focus", "source_id")
 """Keys of a JSON line that readers do not see; MedQuAD's lines have the last two."""
@@ -175,7 +210,7 @@ PAGES = (*_MARKDOWN, ".html", ".htm")
 
 def kinds_read() -> tuple[str, ...]:
     """Return the endings of names of files that are read."""
-    return (*_LINES, *PAGES, *converted_kinds())
+    return (*_LINES, _JSON, *PAGES, *converted_kinds())
 
 
 _LONGEST_FILE_NAME = 255
@@ -184,6 +219,15 @@ _OCR_WALL_S = 900.0
 tesseract's."""
 _UNSAFE_IN_ID = re.compile(r"[^\w.-]+")
 _LINE_ID = re.compile(rb'"(id|document_id)"\s{0,9}:\s{0,9}"([^"\\\\\s/?#]{1,256})"')
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """A file of entries. The parsing process must tell what their keys mean before it reads them."""
+
+    path: Path
+    name: str
+
 
 _Entries = Iterator[ParsingRequest | SourceFailure]
 """What a file holds, in its order: requests to parse it, and failures that need no parsing."""
@@ -216,7 +260,7 @@ def largest_bytes(name: str) -> int:
     low = name.lower()
     if low.endswith(_LINES):
         return LARGEST_LINES_BYTES
-    if low.endswith(PAGES):
+    if low.endswith((*PAGES, _JSON)):
         return LARGEST_DOCUMENT_BYTES
     kind = converted_kinds().get(PurePosixPath(low).suffix)
     if kind is None:
@@ -294,7 +338,7 @@ def named_by_line(failure: SourceFailure, line: bytes, *, key: str = "id") -> So
     return replace(failure, own_id=names.pop().decode("utf-8", errors="replace"))
 
 
-def _requests(paths: Sequence[Path], ocr: Sequence[str]) -> _Entries:
+def _requests(paths: Sequence[Path], ocr: Sequence[str]) -> Iterator[ParsingRequest | SourceFailure | _Lines]:
     for file, name, is_inside in files_of(paths):
         if is_inside:
             yield from _file_requests(file, name, ocr)
@@ -321,14 +365,16 @@ def _files_below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _file_requests(path: Path, name: str, ocr: Sequence[str]) -> _Entries:
+def _file_requests(
+    path: Path, name: str, ocr: Sequence[str]
+) -> Iterator[ParsingRequest | SourceFailure | _Lines]:
     kind = name.lower()
     if name != (shown := _shown_name(name)):
         yield named_by_file(invalid(shown, "its name is not UTF-8. Rename the file."), shown)
         return
     try:
-        if kind.endswith(_LINES):
-            yield from _line_requests(path, name)
+        if kind.endswith((*_LINES, _JSON)):
+            yield _Lines(path, name)
         elif kind.endswith(PAGES):
             with _open_regular(path) as file:
                 raw = file.read(LARGEST_DOCUMENT_BYTES + 1)
@@ -344,8 +390,6 @@ def _file_requests(path: Path, name: str, ocr: Sequence[str]) -> _Entries:
             yield request if is_whole else too_large(name, converted.most_bytes)
         else:
             yield invalid(name, f"not one of {', '.join(kinds_read())}")
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        yield invalid(name, f"not a whole gzip file: {error}")
     except OSError as error:
         yield invalid(name, f"cannot be read: {error.strerror}")
 
@@ -355,12 +399,15 @@ def _shown_name(name: str) -> str:
     return os.fsencode(name).decode("utf-8", errors="backslashreplace")
 
 
-def _line_requests(path: Path, name: str) -> _Entries:
-    """Yield a request for each JSON line that is not blank, and failures for lines over the limit."""
-    size = 0
-    with _open_regular(path) as raw:
-        file = gzip.GzipFile(fileobj=raw) if name.lower().endswith(".gz") else raw
-        for number, line in _numbered_lines(cast(BinaryIO, file)):
+def _line_requests(file: _Lines, parsing: Parsing) -> _Entries:
+    """Yield a request for each entry of a file, and failures for lines over the limit."""
+    name, size = file.name, 0
+    try:
+        export = _export(file, parsing)
+        if isinstance(export, SourceFailure):
+            yield export
+            return
+        for number, (keys, line) in _numbered_entries(file, export):
             origin = f"{name}:{number}"
             if line is None:
                 yield too_large(origin, LONGEST_LINE_BYTES)
@@ -369,20 +416,61 @@ def _line_requests(path: Path, name: str) -> _Entries:
             if size > LARGEST_FILE_BYTES:
                 yield too_large(origin, LARGEST_FILE_BYTES)
                 return
-            yield ParsingRequest("line", {"name": origin}, line)
+            yield ParsingRequest("line", {"name": origin, "export": asdict(keys)}, line)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        yield invalid(name, f"not a whole gzip file: {error}")
+    except OSError as error:
+        yield invalid(name, f"cannot be read: {error.strerror}")
 
 
-def _numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+def _export(file: _Lines, parsing: Parsing) -> Export | SourceFailure:
+    """Return what the parsing process says of a file of entries."""
+    sample = _sample(file)
+    if len(sample) > LARGEST_DOCUMENT_BYTES:
+        return named_by_file(too_large(file.name, LARGEST_DOCUMENT_BYTES), file.name)
+    (answer,) = parsing.run([ParsingRequest("export", {"name": file.name}, sample)])
+    export = read_answer(_EXPORT, answer)
+    if not file.name.lower().endswith(_JSON):  # lines are read one by one, whatever the first ones are
+        return export if isinstance(export, Export) else Export()
+    if isinstance(export, ParsingStoppedError):
+        return named_by_file(SourceFailure(file.name, export.code, export.message), file.name)
+    return named_by_file(invalid(file.name, export), file.name) if isinstance(export, str) else export
+
+
+def _numbered_entries(file: _Lines, export: Export) -> Iterator[tuple[int, tuple[ExportKeys, bytes | None]]]:
+    if file.name.lower().endswith(_JSON):
+        return enumerate(((keys, line.encode()) for keys, line in export.entries), start=1)
+    return ((number, (export.keys, line)) for number, line in _numbered_lines(file))
+
+
+def _sample(file: _Lines) -> bytes:
+    """Return the whole of a JSON file, cut one byte after LARGEST_DOCUMENT_BYTES, or the first lines of a
+    file of lines."""
+    if file.name.lower().endswith(_JSON):
+        with _open_regular(file.path) as raw:
+            return raw.read(LARGEST_DOCUMENT_BYTES + 1)
+    sample = bytearray()
+    with suppress(EOFError, zlib.error):  # of a truncated file: what comes before is read
+        for _, line in _numbered_lines(file):
+            if len(sample) + len(line or b"") > _SAMPLE_BYTES:
+                break
+            sample += line or b""
+    return bytes(sample)
+
+
+def _numbered_lines(file: _Lines) -> Iterator[tuple[int, bytes | None]]:
     """Yield (number from 1, line) without blank lines; None for a line over the limit."""
     number = 0
-    while line := file.readline(LONGEST_LINE_BYTES + 1):
-        number += 1
-        if len(line) > LONGEST_LINE_BYTES:
-            while line and not line.endswith(b"\n"):
-                line = file.readline(LONGEST_LINE_BYTES)
-            yield number, None
-        elif line.strip():
-            yield number, line
+    with _open_regular(file.path) as raw:
+        lines = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if file.name.lower().endswith(".gz") else raw
+        while line := lines.readline(LONGEST_LINE_BYTES + 1):
+            number += 1
+            if len(line) > LONGEST_LINE_BYTES:
+                while line and not line.endswith(b"\n"):
+                    line = lines.readline(LONGEST_LINE_BYTES)
+                yield number, None
+            elif line.strip():
+                yield number, line
 
 
 def _open_regular(path: Path) -> BinaryIO:
@@ -394,12 +482,22 @@ def _open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _parse(entries: _Entries, parsing: Parsing | None, *, with_text: bool = False) -> Iterator[SourceItem]:
+def _parse(
+    entries: Iterator[ParsingRequest | SourceFailure | _Lines],
+    parsing: Parsing | None,
+    *,
+    with_text: bool = False,
+) -> Iterator[SourceItem]:
     """Yield the answers to the requests, with the failures in their places."""
-    if parsing is None:
-        with ParsingProcess() as process:
-            yield from _parse(entries, process, with_text=with_text)
-        return
+    with nullcontext(parsing) if parsing is not None else ParsingProcess() as process:
+        for is_file, group in groupby(entries, key=lambda entry: isinstance(entry, _Lines)):
+            if not is_file:
+                yield from _answers(cast(_Entries, group), process, with_text=with_text)
+            for file in cast("Iterator[_Lines]", group):
+                yield from _answers(_line_requests(file, process), process, with_text=with_text)
+
+
+def _answers(entries: _Entries, parsing: Parsing, *, with_text: bool) -> Iterator[SourceItem]:
     pending: deque[ParsingRequest | SourceFailure] = deque()
 
     def requests() -> Iterator[ParsingRequest]:

@@ -30,8 +30,8 @@ import orjson
 import pydantic
 
 import assistant
-from assistant.documents.files import SourceDocument, invalid, write_item
-from assistant.documents.items import converted_item, line_item, page_item, with_losses
+from assistant.documents.files import ExportKeys, SourceDocument, invalid, write_item
+from assistant.documents.items import converted_item, export_of, line_item, page_item, with_losses
 from assistant.documents.parsing import parse_document
 from assistant.documents.parsing_process import LENGTHS, OUT_OF_MEMORY
 from assistant.documents.passages import InProcessParser, Received
@@ -93,7 +93,7 @@ def _item(header: Mapping[str, Any], body: bytes) -> bytes:
     try:
         match header["operation"]:
             case "line":
-                item = line_item(name, body)
+                item = line_item(name, body, ExportKeys(**header.get("export", {})))
             case "file":
                 item = converted_item(name, body, ocr=header["ocr"])
             case "stored":
@@ -107,6 +107,12 @@ def _item(header: Mapping[str, Any], body: bytes) -> bytes:
         raise
     except Exception as error:  # noqa: BLE001 (the edge of one file: it must not fail the others)
         return write_item(invalid(name, _unreadable(error)))
+
+
+def _export(header: Mapping[str, Any], body: bytes) -> bytes:
+    """Return the export in a JSON file, or what the keys in lines of a file mean, as JSON; a JSON text with
+    the reason why there is none."""
+    return _answer_of(lambda: export_of(header["name"], body))
 
 
 def _document(header: Mapping[str, Any], body: bytes) -> bytes:
@@ -162,6 +168,7 @@ def _unreadable(error: Exception) -> str:
 _OPERATIONS = {
     "page": _item,
     "line": _item,
+    "export": _export,
     "file": _item,
     "stored": _item,
     "document": _document,

@@ -86,8 +86,9 @@ class ParsingLimits:
 class ParsingRequest:
     """A file, line or document for the parsing process. ``parsing_child`` reads the header by the operation:
 
-    page {name, is_markdown}, file {name, ocr}, line {name}, stored {name}, document {tokenizer, max_tokens,
-    language, content_hash, received_at}, body {} (its links), text {}. The first four may have ``with_text``.
+    page {name, is_markdown}, file {name, ocr}, line {name, export}, stored {name}, export {name}
+    (its keys), document {tokenizer, max_tokens, language, content_hash, received_at}, body {} (its links),
+    text {}. The first four may have ``with_text``.
     """
 
     operation: str

@@ -49,8 +49,8 @@ def _symbol(char: str, known: dict[int, str] | None) -> str:
     which a character of the private area cannot be known."""
     if char.isspace():
         return char
-    is_private = 0xF000 <= ord(char) <= 0xF0FF
+    is_private = 0xE000 <= ord(char) <= 0xF8FF
     code = ord(char) - 0xF000 if is_private else ord(char)
-    if known is None or code > 0xFF:
+    if known is None or not 0 <= code <= 0xFF:
         return UNKNOWN_SYMBOL if is_private else char
     return known.get(code, UNKNOWN_SYMBOL)

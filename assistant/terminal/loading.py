@@ -185,7 +185,9 @@ class FileReading:
                 # The head of an HTML page is for browsers.
                 if item.document.media_type != "text/html" or is_line:
                     self.unread_keys.update(
-                        key for key in item.metadata if key not in UNSHOWN_KEYS and not says_in_force(key)
+                        key
+                        for key in item.metadata
+                        if key not in (*UNSHOWN_KEYS, *item.shown) and not says_in_force(key)
                     )
             own_id = item.document.document_id if isinstance(item, SourceDocument) else item.own_id
             if own_id is not None:

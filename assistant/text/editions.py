@@ -53,6 +53,11 @@ def says_in_force(key: str) -> bool:
     return any(_letters(key) in _WORDS[kind] for kind in (*_OVER, "begins", "ends", "replaced"))
 
 
+def is_over(state: str) -> bool:
+    """Return whether a state says that a document is not in force: "Archived"."""
+    return letters_of(state) in _WORDS["state over"]
+
+
 def read_in_force(
     metadata: Mapping[str, Sequence[str]], *, path: str, title: str, content: str
 ) -> InForce | None:
@@ -98,7 +103,7 @@ class _Name:
         """Return what the folders of a path and the two names below them say: "OLD/Fees v1"."""
         file = PurePosixPath(path)
         # a file of lines is one name for many documents
-        names = [title] if path.lower().endswith((".jsonl", ".jsonl.gz")) else [title, file.stem]
+        names = [title] if path.lower().endswith((".json", ".jsonl", ".jsonl.gz")) else [title, file.stem]
         text = _BETWEEN.join(f"{file.parent}/{name.replace('/', '-')}" for name in names).replace("_", " ")
         spans, rest = spans_in(text)
         versions, rest = _versions_in(rest)

@@ -22,6 +22,7 @@ from functools import lru_cache
 from html import escape, unescape
 from itertools import chain, takewhile
 from typing import NamedTuple
+from unicodedata import category
 
 from turbohtml import Document, Element, Node, SelectorSyntaxError, Text, parse
 
@@ -95,14 +96,16 @@ _INLINE_TAGS = re.compile(
     r"|sup|u|var|wbr"
 )
 """Elements that do not separate words."""
+_LABELLED = re.compile(rf"div|{_INLINE_TAGS.pattern}")
+"""Elements whose label is a text beside theirs."""
 _PLAIN = model.Run("")
 _WIDEST_SPAN = 1000
 _SPACES = re.compile(r"\s+")
 
 
 # Text in cells and JSON that is HTML
-_ENTITY = re.compile(r"&(?:amp|gt|lt|nbsp|quot|#\d{2,5}|#x[0-9a-f]{2,5});", re.I)
-_BLOCK_MARKUP = re.compile(r"<(?:p|br|hr|/?(?:div|h[1-6]|li|ol|ul|table|td|tr))\b[^<>]*>", re.I)
+_ENTITY = re.compile(r"&(?:[a-z]{2,8}|#\d{2,5}|#x[0-9a-f]{2,5});", re.I)
+_BLOCK_MARKUP = re.compile(r"<(?:p|br|hr|/?(?:div|d[dlt]|h[1-6]|li|ol|pre|ul|table|td|tr))\b[^<>]*>", re.I)
 _MARKUP = re.compile(rf"{_BLOCK_MARKUP.pattern}|</(?:{_INLINE_TAGS.pattern})>|<img\b[^<>]*>", re.I)
 _NO_TAG = re.compile(
     rf"<(?!!--|/?(?:{_BLOCK_TAGS.pattern}|{_INLINE_TAGS.pattern}|br|d[dt]|h[1-6]|img|ol|pre|style|ul)\b[^<>]*>)",
@@ -443,8 +446,11 @@ class _Reader:
         return replace(self, style=marks.inside(self.style), font=font)
 
     def blocks_in(self, node: Element) -> tuple[model.Block, ...]:
-        """Return the blocks of what is in an element."""
-        return self.inside(node).blocks(node)
+        """Return the blocks of what is in an element, and what it is called."""
+        blocks = self.inside(node).blocks(node)
+        label = "" if node.tag == "th" and blocks else _label(node)
+        named = model.Paragraph(model.plain(f"({label})" if blocks else label))
+        return (*blocks, named) if label else blocks
 
     def blocks(self, nodes: Iterable[Node]) -> tuple[model.Block, ...]:
         """Return the blocks of nodes, apart from what is around them.
@@ -496,11 +502,12 @@ class _Reader:
             case "dt":
                 return (None, *map(_term, self.blocks(node)))
             case "dd":
-                return (None, _Meaning(self.blocks(node)))
+                return (None, _Meaning(self.blocks_in(node)))
             case "input" | "select" | "textarea" | "img":
                 return (self._run(f" {self._text_of_field(node)} "),)
-            case "i" | "em" | "b" | "span" | "div" if label := _label(node):
-                return (self._run(f" {label} "),)
+            case _ if _LABELLED.fullmatch(tag) and (label := _label(node)):
+                shown = self._children(node) if _is_shown(node) else ()
+                return chain(shown, [self._run(f" ({label}) " if shown else f" {label} ")])
             case _ if _BLOCK_TAGS.fullmatch(tag):
                 return chain([None], self._children(node), [None])
             case _:
@@ -639,9 +646,7 @@ class _Reader:
             max(1, min(_number(cell.attr(name), 1), _WIDEST_SPAN)) for name in ("rowspan", "colspan")
         )
         blocks = self.blocks_in(cell)
-        if not blocks and (label := _label(cell)):
-            blocks = (model.Paragraph(model.plain(label)),)
-        elif not blocks and cell.select_one(_SHOWN_ONLY) is not None:
+        if not blocks and cell.select_one(_SHOWN_ONLY) is not None:
             self.page.lost["cells that show only a picture"] = None
         return model.Cell(blocks, rows, columns, _is_name(cell))
 
@@ -659,10 +664,21 @@ def _is_name(cell: Element) -> bool:
 
 
 def _label(node: Element) -> str:
-    """Return what stands for an element without text, such as an icon; "" where text beside it says it."""
-    label = " ".join((node.attr("aria-label") or node.attr("title") or "").split())
+    """Return what an element is called for those who do not see it: an icon, or "½" that is "50 % after 9
+    months". "" where the text of it or beside it says the same. What a link is called in ``title``, and a
+    part of a page in either, is no text."""
+    titled = None if node.tag == "a" else node.attr("title")
+    label = " ".join((node.attr("aria-label") or titled or "").split())
     around = node.parent.text if isinstance(node.parent, Element) else ""
-    return "" if not label or node.text.strip() or label.casefold() in around.casefold() else label
+    is_part = node.tag == "div" and any(map(str.isalnum, node.text))
+    return "" if is_part or label.casefold() in " ".join(around.split()).casefold() else label
+
+
+def _is_shown(node: Element) -> bool:
+    """Return whether an element has text, other than a letter of a font of icons, or something else in it
+    that shows."""
+    signs = "".join(node.text.split())
+    return any(category(sign) != "Co" for sign in signs) or node.select_one("img, input") is not None
 
 
 def _heading_level(node: Element) -> int:

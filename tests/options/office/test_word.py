@@ -380,6 +380,42 @@ def test_the_file_says_which_rows_name_the_columns() -> None:
     assert rows(body) == ["2025: 4 dollars; 2026: 5 dollars"]
 
 
+@pytest.mark.parametrize(
+    ("look", "first_row", "is_named"),
+    [
+        ('w:val="04A0"', "<w:rPr><w:b/></w:rPr>", True),
+        ('w:firstRow="1"', '<w:tcPr><w:shd w:fill="4F81BD"/></w:tcPr>', True),
+        ('w:firstRow="0" w:val="04A0"', "<w:rPr><w:b/></w:rPr>", False),
+        ('w:val="04A0"', '<w:rPr><w:b w:val="0"/></w:rPr>', False),
+    ],
+)
+def test_the_style_of_a_table_shows_that_its_first_row_names_the_columns(
+    look: str, first_row: str, is_named: bool
+) -> None:
+    made = f'<w:tblStylePr w:type="firstRow">{first_row}</w:tblStylePr>'
+    properties = f'<w:tblPr><w:tblStyle w:val="Grid"/><w:tblLook {look}/></w:tblPr>'
+    rows = table(["Door", "Code"], ["North", "blue"], ["South", "red"])
+    converted = page(rows.replace("<w:tbl>", f"<w:tbl>{properties}"), styles=styles(Grid=f"Grid|{made}"))
+    assert ("Door: North; Code: blue" in render(converted).parsed.text) is is_named
+    pairs = table(["Monday", "9 to 12"], ["Friday", "closed"]).replace("<w:tbl>", f"<w:tbl>{properties}")
+    assert text(pairs, styles=styles(Grid=f"Grid|{made}")) == "Monday | 9 to 12\nFriday | closed"
+
+
+def test_a_section_far_below_gives_no_title() -> None:
+    named = styles(H2="heading 2")
+    below = p("Please keep it.") + p("Times", properties='<w:pStyle w:val="H2"/>') + p("Nine.")
+    core = element("coreProperties", "<dc:title xmlns:dc='http://purl.org/dc/elements/1.1/'>{}</dc:title>")
+    titles = [
+        page(first + below, styles=named, **{"docProps/core.xml": core.format(said)}).title
+        for first, said in [
+            (p(r("Vaccination room", "<w:b/>")), "Room memo 2026"),
+            ("", "Room memo 2026"),
+            ("", "Microsoft Word - memo.doc"),
+        ]
+    ]
+    assert titles == ["Vaccination room", "Room memo 2026", None]
+
+
 def test_a_row_that_begins_later_goes_on_with_the_first_cell_above() -> None:
     later = "<w:tr><w:trPr><w:gridBefore w:val='1'/></w:trPr>" + cell("9") + cell("8") + "</w:tr>"
     body = table(["Ward", "Beds", "Rooms"], ["North", "4", "2"]).replace("</w:tbl>", f"{later}</w:tbl>")

@@ -247,8 +247,12 @@ def test_keys_that_are_not_read_are_told_once(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("---\nlayout: page\n---\nText.")
     (tmp_path / "b.md").write_text("---\nlayout: page\nnav: 3\n---\nText.")
     (tmp_path / "c.html").write_text('<title>C</title><meta name="viewport" content="w"><p>Text.')
-    (tmp_path / "d.jsonl").write_text('{"id": "d", "question": "Q?", "answer": "A.", "focus": "F", "nav": 1}')
-    assert read(tmp_path, names_elements=False).remarks() == ["keys that are not read: layout (2), nav (2)"]
+    (tmp_path / "d.jsonl").write_text(
+        '{"id": "d", "question": "Q?", "answer": "A.", "focus": "F", "nav_id": 1}'
+    )
+    assert read(tmp_path, names_elements=False).remarks() == [
+        "keys that are not read: layout (2), nav (1), nav_id (1)"
+    ]
 
 
 def test_a_check_says_what_a_load_would_do_by_kind(tmp_path: Path) -> None:

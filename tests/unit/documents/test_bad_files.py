@@ -40,7 +40,7 @@ def test_a_hundred_thousand_nested_tags_are_refused_or_read_within_two_seconds_o
     assert isinstance(items[-1], SourceDocument)
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.md", "a.html", "a.jsonl"])
+@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.md", "a.html", "a.json", "a.jsonl"])
 def test_a_line_of_a_gigabyte_is_refused_within_bounded_memory(name: str, tmp_path: Path) -> None:
     with (tmp_path / name).open("wb") as file:
         file.truncate(1_000_000_000)

@@ -174,7 +174,9 @@ def test_an_id_is_derived_from_the_path(name: str, expected: str) -> None:
     content=st.binary(max_size=300)
     | st.text(max_size=300).map(str.encode)
     | st.text(alphabet="-#<>/ \n:[]{}&!*'\"title", max_size=120).map(lambda text: f"---\n{text}".encode()),
-    name=st.sampled_from(["a.md", "a.html", "a.jsonl", "a.csv", "a.eml", "a.txt", "a.pdf", "a.xlsx"]),
+    name=st.sampled_from(
+        ["a.md", "a.html", "a.json", "a.jsonl", "a.csv", "a.eml", "a.txt", "a.pdf", "a.xlsx"]
+    ),
 )
 def test_arbitrary_bytes_break_no_reader(
     content: bytes, name: str, tmp_path_factory: pytest.TempPathFactory
@@ -248,7 +250,7 @@ def test_an_answer_in_html_is_read_as_html(tmp_path: Path, fields: dict[str, str
     [
         (
             {"id": 51, "name": "Lost badge", "html": "<p>A badge costs <b>$12</b>.", "category": "Access"},
-            ("51", "Lost badge", None, "A badge costs $12."),
+            ("51", "Lost badge", None, "A badge costs $12.\n\ncategory: Access"),
             ["category"],
         ),
         (
@@ -268,12 +270,12 @@ def test_an_answer_in_html_is_read_as_html(tmp_path: Path, fields: dict[str, str
         ),
         (
             {"article_id": 9, "question": "How big?", "solution": "Two meters.", "url": "/a/9"},
-            ("9", "How big?", None, "Two meters."),
+            ("9", "How big?", None, "Two meters.\n\nurl: /a/9"),
             ["url"],
         ),
         (
             {"id": "x", "title": "Own", "text": "Ours.", "body": "Theirs.", "metadata": {"a": "b"}},
-            ("x", "Own", None, "Ours."),
+            ("x", "Own", None, "Ours.\n\nbody: Theirs."),
             ["body", "metadata"],
         ),
     ],
@@ -309,6 +311,69 @@ def test_a_line_that_is_not_valid_now_is_not_in_force(
     assert isinstance(item, SourceDocument)
     said = read_in_force(item.metadata, path="a.jsonl", title=item.document.title, content="")
     assert (said is None or not said.never) is is_in_force
+
+
+def test_the_keys_of_an_export_are_known_by_the_shape_of_their_values(tmp_path: Path) -> None:
+    lines = [
+        {"ref": "B-1", "head": "Dog tax", "txt": "<p>1st dog 96, 2nd 144.", "stage": "live", "hits": 88},
+        {
+            "ref": "B-2",
+            "head": "Lost badge",
+            "txt": {"html": "A new one is <b>12</b>."},
+            "stage": "live",
+            "hits": 3,
+        },
+        {"ref": "B-3", "head": "Dog tax old", "txt": "1st dog 76.", "stage": "archived", "hits": 3},
+        {
+            "ref": "B-4",
+            "head": "Post",
+            "plans": {"Base": None, "Top": {"days": 9}},
+            "stage": "live",
+            "see": ["B-1"],
+        },
+    ]
+    items = list(read(write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, lines)))))
+    documents = [item.document for item in items if isinstance(item, SourceDocument)]
+    assert [(each.document_id, each.title, parse_document(each).text) for each in documents] == [
+        ("B-1", "Dog tax", "1st dog 96, 2nd 144."),
+        ("B-2", "Lost badge", "A new one is 12."),
+        ("B-3", "Dog tax old", "1st dog 76."),
+        ("B-4", "Post", "plans: Base: none\n\nplans > Top: days: 9"),
+    ]
+    metadata = [item.metadata for item in items if isinstance(item, SourceDocument)]
+    said = [read_in_force(each, path="a.jsonl", title="", content="") for each in metadata]
+    assert [bool(each and each.never) for each in said] == [False, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("data", "ids"),
+    [
+        ([{"name": "Lost card", "reply": "A new one costs six euros."}], ["a.json-Lost-card"]),
+        ({"unit": "Desk", "macros": [{"slug": "x", "name": "A", "reply": "It is one euro now."}]}, ["x"]),
+        (
+            {"p1": {"q": "How much?", "a": "It is one euro now."}, "p2": {"q": "When?", "a": "At 9."}},
+            ["p1", "p2"],
+        ),
+    ],
+)
+def test_a_json_file_is_read_as_its_entries(tmp_path: Path, data: object, ids: list[str]) -> None:
+    items = list(read(write(tmp_path / "a.json", json.dumps(data))))
+    assert [item.document.document_id for item in items if isinstance(item, SourceDocument)] == ids
+    assert items[0].origin == "a.json:1"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("[1, 2]", "it has no list of entries"),
+        ('{"a":', "not JSON"),
+        ("[{}]", "missing: "),
+        ('{"labels": ["a"], "articles": [{"id": 1}]}', '"labels" is beside the entries'),
+        ('[{"labels": ["a"], "labels": []}]', 'an object in it says "labels" twice'),
+    ],
+)
+def test_a_json_file_without_entries_is_refused(tmp_path: Path, content: str, reason: str) -> None:
+    assert failure(write(tmp_path / "a.json", content)).reason.startswith(reason)
 
 
 def test_a_line_without_usual_keys_is_refused_with_its_keys(tmp_path: Path) -> None:

@@ -393,6 +393,10 @@ def test_icons_are_their_labels_and_cells_without_words_are_told() -> None:
         "<tr><td>B<td title='by request'><td><span title=yes></span> <span class=sr>yes</span></tr>"
     )
     assert _rooms(labelled) == ("Room: A; Ramp: yes; Bath: no\nRoom: B; Ramp: by request; Bath: yes", [])
+    both = (
+        "<tr><td>A<td><b aria-label='50 % after 9 months'>½</b><td><i aria-label='by post'>&#xe801;</i></tr>"
+    )
+    assert _rooms(both) == ("Room: A; Ramp: ½ (50 % after 9 months); Bath: by post", [])
     bare = "<tr><td>A<td><i class='fa-x'></i><td>2</tr><tr><td>B<td><img alt='' src=x><td>3</tr>"
     assert _rooms(bare) == ("Room: A; Bath: 2\nRoom: B; Bath: 3", ["cells that show only a picture"])
 

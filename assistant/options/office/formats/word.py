@@ -59,6 +59,8 @@ _TEXTS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "\
 """Elements that stand for a character."""
 _BOXES = "\u2610\u2611"
 """A check box that is not checked, and one that is."""
+_FIRST_ROW = 0x20
+"""The bit of a table's look for its first row."""
 _NUM_ID = ("pPr", "numPr", "numId")
 """Way from a style to its list."""
 _PLAIN = model.Run("")
@@ -149,6 +151,26 @@ class _Styles:
             self._properties[name] = merged
         return self._properties[name]
 
+    def shows_first_row(self, table: Element) -> bool:
+        """Return whether a table's style shows the first row in other letters or on a ground, as names are,
+        and the table has that switched on."""
+        properties = table.find("tblPr")
+        look = ooxml.find(properties, "tblLook")
+        flags = {} if look is None else look.attrib
+        is_on = flags.get("firstRow", "") not in ("", *ooxml.OFF)
+        if "firstRow" not in flags:
+            is_on = bool(int(flags.get("val", "0"), 16) & _FIRST_ROW)
+        parts = (
+            part
+            for _, style in self.chain(ooxml.value(properties, "tblStyle"))
+            for part in style.findall("tblStylePr")
+            if part.get("type") == "firstRow"
+        )
+        return is_on and any(
+            _is_on(_properties(part.find("rPr")), "b") or ooxml.find(part, "tcPr", "shd") is not None
+            for part in parts
+        )
+
     def level(self, name: str) -> int:
         """Return the level of the headings of a style; 0 for other paragraphs. The nearest style that says a
         level counts; 10 says "none", so it ends the search, and ``% 10`` makes it 0."""
@@ -212,7 +234,7 @@ class _Reader:
         if not self._titles:
             blocks = tuple(self._bold_headings(blocks))
         self._lost["words of comments"] = ooxml.words_of(self._parts["comments"])
-        title = model.title_of(self._titles.get(1) or self._titles.get(2))
+        title = model.title_of(self._title(blocks))
         banner, further = self._margins(root, title or "")
         losses = (
             model.Loss(what, words=words)
@@ -223,6 +245,22 @@ class _Reader:
         return model.Page(
             (*(model.Paragraph(model.plain(line)) for line in further), *blocks), title, banner, losses
         )
+
+    def _title(self, blocks: Sequence[model.Block]) -> str | None:
+        """Return the document's title: its first heading, if that is above everything or alone of its level;
+        else a first line in bold letters, or the title in the file's properties. A section further below
+        gives its name to no document."""
+        headings = [block for block in blocks if isinstance(block, model.Heading)]
+        level = min((heading.level for heading in headings), default=0)
+        tops = [heading for heading in headings if heading.level == level]
+        is_alone = len(tops) == 1 and (level == 1 or len(headings) > 1)
+        if tops and (tops[0] is blocks[0] or is_alone):
+            return self._titles.get(level) or model.text_of(tops[0].runs)
+        if blocks and self._is_bold_title(blocks[0]):
+            return model.text_of(self._bold[id(blocks[0])].runs)
+        core = ooxml.part(self._container, "docProps/core.xml").findtext("other_title") or ""
+        is_name = " " not in core.strip() or "." in core.strip()[-5:]  # "memo", "Microsoft Word - memo.doc"
+        return self._titles.get(1) if is_name else core
 
     def _bold_headings(self, blocks: Sequence[model.Block]) -> Iterator[model.Block]:
         """Yield the blocks of a document without styles of headings: a short paragraph in bold letters above
@@ -533,6 +571,8 @@ class _Reader:
             declared += declared == len(rows) and ooxml.is_on(ooxml.find(properties, "tblHeader"))
             rows.append(self._row(row, above, replace(style, is_hidden=is_hidden)))
         cells = [[self._cell(draft) for draft in row] for row in rows]
+        if cells and self._styles.shows_first_row(element) and not _is_pair(cells[0]):
+            cells[0] = [replace(cell, is_name=bool(cell.blocks)) for cell in cells[0]]
         self._flow.blocks += table_blocks(cells, header_rows=declared)
 
     def _cell(self, draft: _Draft) -> model.Cell:
@@ -584,6 +624,13 @@ class _Reader:
 
 _DRAWN = {"pic_pic": "picture", "v_imagedata": "picture", "c_chart": "chart", "dgm_relIds": "diagram"}
 """Element in a drawing = what it shows."""
+
+
+def _is_pair(row: Sequence[model.Cell]) -> bool:
+    """Return whether a row is a name with a value: "Monday | 9 to 12". A style shows the first one of a list
+    of them as it shows names of columns, so it says nothing."""
+    texts = [model.text_of(run for runs in model.all_runs(cell.blocks) for run in runs) for cell in row]
+    return len(row) == 2 and any(map(str.isdigit, texts[1]))
 
 
 def _margin_lines(blocks: Iterable[model.Block]) -> Iterator[str]:
