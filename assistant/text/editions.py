@@ -38,9 +38,8 @@ _VERSION = re.compile(
 )
 _OVER = ("state", "flag", "shown")
 """Kinds of keys that say by a value that a document is not in force."""
-_BETWEEN = "\n\n"
-"""Between two names that are read as one text: no date and no version goes over it."""
 Version = tuple[int, ...]
+_Dated = tuple[Version | None, Span | None]
 
 
 def _letters(key: str) -> str:
@@ -87,9 +86,10 @@ def read_in_force(
 class _Name:
     """What the path and the title of a document say of its edition."""
 
-    keys: frozenset[str]
+    keys: Mapping[str, _Dated]
     """What its editions have in common: the folders, and the words of its file's name or of its title that
-    are no version, date or mark."""
+    are no version, date or mark; with the version and the date beside these words. A letterhead is the title
+    of many documents: a year in the name of one's file does not make them its editions."""
     version: Version | None
     span: Span | None
     """A day before a month, and that before a year."""
@@ -104,11 +104,12 @@ class _Name:
         file = PurePosixPath(path)
         # a file of lines is one name for many documents
         names = [title] if path.lower().endswith((".json", ".jsonl", ".jsonl.gz")) else [title, file.stem]
-        text = _BETWEEN.join(f"{file.parent}/{name.replace('/', '-')}" for name in names).replace("_", " ")
-        spans, rest = spans_in(text)
-        versions, rest = _versions_in(rest)
-        keys, marks, is_sure = set[str](), list[str](), False
-        for written, folded in zip(text.split(_BETWEEN), rest.split(_BETWEEN), strict=True):
+        marks, is_sure, dated = list[str](), False, list[_Dated]()
+        keys = defaultdict[str, list[_Dated]](list)
+        for name in names:
+            written = f"{file.parent}/{name.replace('/', '-')}".replace("_", " ")
+            spans, rest = spans_in(written)
+            versions, folded = _versions_in(rest)
             *folders, words = (WORD.findall(part) for part in folded.split("/"))
             old = [folder[0] for folder in folders if folder and _MARKS.issuperset(folder)]
             in_name = WORD.findall(written.rpartition("/")[2])
@@ -116,17 +117,22 @@ class _Name:
             sure = {*_IN_BRACKETS.findall(folded), *_MARKS.intersection(loud)}
             own = {*sure, *_WORDS["first"].intersection(words[:1]), *_WORDS["last"].intersection(words[-1:])}
             kept = [" ".join(folder) for folder in folders if not _MARKS.issuperset(folder)]
-            if name := " ".join(word for word in words if word not in own):
-                keys.add("/".join((*kept, name)))
+            shared = " ".join(word for word in words if word not in own)
+            dated += [(next(iter(versions), None), next(iter(spans), None))]
+            if shared:
+                keys["/".join((*kept, shared))].append(dated[-1])
             marks += [*(f"in the folder {folder}" for folder in old), *sorted(own)]
             is_sure |= bool(old or sure)
-        return cls(
-            frozenset(keys),
-            version=next(iter(versions), None),
-            span=next(iter(spans), None),
-            mark=next(iter(marks), ""),
-            is_sure=is_sure,
-        )
+        version, span = _dated(dated)
+        by_key = {key: _dated(each) for key, each in keys.items()}
+        return cls(by_key, version, span, mark=next(iter(marks), ""), is_sure=is_sure)
+
+
+def _dated(found: Iterable[_Dated]) -> _Dated:
+    """Return the first version and the shortest span of several names."""
+    versions, spans = zip(*found, strict=True)
+    span = min(filter(None, spans), key=lambda span: span[1] - span[0], default=None)
+    return next(filter(None, versions), None), span
 
 
 def _versions_in(folded: str) -> tuple[list[Version], str]:
@@ -156,6 +162,11 @@ class Edition:
         path = known.origin or "" if isinstance(known, DocumentStatus) else ""
         said, name = known.in_force or InForce(), _Name.of(path, known.title)
         return cls(known, name, said.since or known.effective_date, said.until, said.never)
+
+    def under(self, key: str) -> Edition:
+        """Return it with the version and the date that stand beside the words of a key of its name."""
+        version, span = self.name.keys[key]
+        return replace(self, name=replace(self.name, version=version, span=span))
 
     def holds(self, day: date) -> bool:
         return not self.never and (self.first or day) <= day <= (self.last or day)
@@ -247,8 +258,8 @@ class Editions:
         for document_id, edition in known.items():
             for key in edition.name.keys:
                 named[id_prefix_of(document_id) + key].append(document_id)
-        for ids in named.values():
-            group = [known[document_id] for document_id in ids]
+        for key, ids in named.items():
+            group = [known[document_id].under(key) for document_id in ids]
             if any(each.name.version or each.name.span or each.name.mark for each in group):
                 known |= {each.known.document_id: each for each in _beside_each_other(group)}
         heirs = {edition.heir for edition in known.values()}

@@ -151,6 +151,7 @@ async def test_a_question_asks_for_what_has_ended_by_its_days(
         (("fees-v9.md", "fees-v10.md"), ["fees-v9"]),
         (("fees.md", "fees-v1.md"), ["fees-v1"]),
         (("north/fees-v1.md", "south/fees-v2.md"), []),
+        (("vaccine-fund 2016.md", "school-fund.md"), []),  # a letterhead is the title of both
     ],
 )
 async def test_names_tell_editions_and_words_tell_records_apart(
