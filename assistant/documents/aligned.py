@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from assistant.documents.page import Block, Paragraph, Run
-from assistant.documents.tables import Region, Row, finished, read_band, text_row
+from assistant.documents.tables import Region, Row, finished, is_number, read_band, text_row
 
 _BORDER = re.compile(r"\A\s*\+(?:[-=:]+\+)+\s*")
 """A line between rows of a grid: "+-----+-----+", below the names "+=====+=====+"."""
@@ -131,7 +131,8 @@ def _cells(lines: Sequence[str], columns: Sequence[tuple[int, int]]) -> list[lis
     begins = [0, *ends[:-1]]
     cut = [[line[begin:end] for begin, end in zip(begins, ends, strict=True)] for line in lines]
     for at, line in enumerate(lines):
-        if not _WIDE.search(line.strip()):  # one text is not cut
+        is_cut = line[: begins[1]].endswith(" ") and is_number(line[begins[1] :].strip())
+        if not is_cut and not _WIDE.search(line.strip()):  # one text
             place = next(place for place, text in enumerate(cut[at]) if text.strip())
             cut[at] = [line[begins[place] :] if number == place else "" for number in range(len(columns))]
     indents = [

@@ -167,6 +167,8 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     header_rows: Annotated[int, _OMIT] = 0
     """First rows that name the columns."""
+    doubtful: Annotated[tuple[int, ...], _OMIT] = ()
+    """Columns, from 0, whose empty cells may mean "as above"."""
     place: _OmittedIfNone = None
     block: Literal["table"] = "table"
 

@@ -20,12 +20,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, pairwise, takewhile
+from itertools import accumulate, groupby, pairwise, takewhile
 
 from assistant.documents.page import Block, Cell, Paragraph, Place, Run, Table, all_runs, one_line, text_of
 from assistant.domain.errors import DocumentInvalidError
+from assistant.text.codes import codes_in
 
 MOST_CELLS = 500_000
 """Cells of a table once its spans are filled."""
@@ -38,6 +39,13 @@ _CODE = re.compile(r"[A-Z0-9]{1,4}")
 _AMOUNT = re.compile(r"\D{0,2}(\d[\d,]*(?:\.\d+)?)\D{0,2}")
 _AMOUNTS = re.compile(r"([$€£¥]?)\s?\d[\d.,:/-]*\s?([%$€£¥]?)(?=([^\W\d_]?))")
 """A number with the sign before or after it, and the letter that follows."""
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_NO_AMOUNT = re.compile(r"(?<![\d.,:])0\d|[^\W\d_]-\d")
+"""A number that counts nothing: "0555-0131", "TX-204"."""
+_FEWEST_WORDS = 3
+"""Words of a text with digits that is no amount: "from 6 p.m. the day before"."""
+_FEWEST_GAPS = 2
+"""Gaps of a column that may be one of groups."""
 _SAME_SUM = 0.005
 _FORM_LABEL = re.compile("[:\u2610-\u2612]\\s*$|^[\u2610-\u2612]")
 """A text of a form and not the name of a column: it ends in a colon, "Name:", or has a check box, "☐
@@ -51,6 +59,8 @@ _MOST_NAME_ROWS = 3
 """Rows of a header."""
 _SEEN_ROWS = 50
 """Rows that judge whether the first of them is a header."""
+_FEWEST_AROUND = 2
+"""Rows above and below one that shall name the columns of those below."""
 _NOTE_WORDS = 6
 """A text alone in its row with at least this many words is a note, not a value of the first column."""
 
@@ -135,6 +145,8 @@ class Region:
     rows are values."""
     written: int = 0
     """First rows that are on a page before."""
+    doubtful: set[int] = field(default_factory=set[int])
+    """Columns whose empty cells may mean "as above", or nothing."""
     filled: set[int] = field(init=False)
     """Columns that have a text, in the header or below."""
 
@@ -165,13 +177,37 @@ class Region:
 
     def table(self, place: Place | None = None) -> Table:
         """Return the rows that no page before has as a table of the page, below the titles that they have."""
-        _fill_as_above(self)
-        header, rows = _with_groups(self.header), self.rows[self.written :]
+        header = _with_groups(self.header)
+        rows = self.rows[self.written : len(self.rows) - len(self.closing_notes())]
         begins = bool(rows) and self.across.get(rows[0].number, False)
         titles = [] if begins else self._last_titles()
         self.written = len(self.rows)
         cells = tuple(self._cells(row) for row in (*header, *titles, *rows))
-        return Table(cells, header_rows=len(header), place=place)
+        doubtful = tuple(at for at, column in enumerate(self.columns) if column in self.doubtful)
+        return Table(cells, len(header), doubtful, place)
+
+    def closing_notes(self) -> list[Row]:
+        """Return the notes below the last row of a table with titles, which are of the whole table and not of
+        the last title, unless other titles end in a note too."""
+        pairs = pairwise(self.rows)
+        if not any(self.across.values()) or any(
+            self._is_note(row) and self.across.get(after.number) for row, after in pairs
+        ):
+            return []
+        return [*takewhile(self._is_note, reversed(self.rows[self.written :]))][::-1]
+
+    def _is_note(self, row: Row) -> bool:
+        return self.across.get(row.number) is False
+
+    def groups(self) -> list[list[Row]]:
+        """Return the rows of values below each title, from the last one that is on a page before."""
+        groups: list[list[Row]] = [[]]
+        for row in self.rows[max(0, self.written - 1) :]:
+            if self.across.get(row.number):
+                groups.append([])
+            elif row.number not in self.across and row.texts:
+                groups[-1].append(row)
+        return [*filter(None, groups)]
 
     def _last_titles(self) -> list[Row]:
         """Return the titles of the last row that is on a page before."""
@@ -186,7 +222,7 @@ class Region:
     def _cells(self, row: Row) -> tuple[Cell, ...]:
         """Return the cells that begin in a row, with an empty one where nothing is or reaches."""
         if row.number in self.across:
-            blocks = next(cell.blocks for cell in row.cells.values() if cell.blocks)
+            blocks = tuple(block for cell in row.cells.values() for block in cell.blocks)
             return (Cell(blocks, columns=len(self.columns), is_name=self.across[row.number]),)
         cells: list[Cell] = []
         covered_to = 0
@@ -216,7 +252,8 @@ def text_row(texts: Iterable[str], number: int, line: int) -> Row:
 
 def finish(regions: Sequence[Region]) -> None:
     """Make captions titles where they tell rows apart: where rows below have another title, or another table
-    has names like these. The caption of a table alone stays a text above it."""
+    has names like these. The caption of a table alone stays a text above it. Then fill cells that mean "as
+    above"."""
     names = [region.named_by() or " ".join(row.text for row in region.header) for region in regions]
     counts = Counter(names)
     for region, name in zip(regions, names, strict=True):
@@ -224,6 +261,7 @@ def finish(regions: Sequence[Region]) -> None:
         begins = has_titles and region.across.get(region.rows[0].number, False)
         if not region.written and ((has_titles and not begins) or (name and counts[name] > 1)):
             region.take_caption()
+    _fill_as_above(regions)
 
 
 def read_band(
@@ -265,8 +303,9 @@ class _Band:
         row, rest = self._rows[at], self._rows[at : at + _SEEN_ROWS]
         table = self._table
         if table is None:
-            is_caption = row.alone() is not None and len(self._columns) > 1 and len(rest) > 1
-            columns = self._columns
+            alone, columns = row.alone(), self._columns
+            is_part = alone is not None and 1 < alone.columns < len(columns) and _divides(rest, columns)
+            is_caption = alone is not None and not is_part and len(columns) > 1 and len(rest) > 1
             is_title = (
                 _is_across(row, columns)
                 or any(each.alone() is not None for each in rest[1:])
@@ -281,7 +320,7 @@ class _Band:
         elif self._begins_header(table, rest, at):
             return self._start_again(table, rest)
         else:
-            self._add(table, row)
+            self._add(self._named_for(table, at), row)
         return 1
 
     def end(self) -> None:
@@ -350,12 +389,40 @@ class _Band:
             self._open, self._titles = self._titles or self._open, []
         return len(header)
 
+    def _named_for(self, table: Region, at: int) -> Region:
+        """Return the table of the row at a place. Names that stand below a title are not those of the next
+        title: below it the names above all titles are valid again, unless the values fit them less."""
+        if not self._titles or not table.captions or any(table.across.values()):
+            return table
+        with_titles = (each for each in reversed(self._regions) if each.header and any(each.across.values()))
+        outer = next((each for each in with_titles if each.columns == self._columns), None)
+        rest = [*takewhile(lambda row: row.alone() is None, self._rows[at : at + _SEEN_ROWS])]
+        others = self._columns[1:]
+        if outer is None or sum(_are_alike(rest, outer.values(), others)) < sum(
+            _are_alike(rest, table.values(), others)
+        ):
+            return table
+        self._table = Region(outer.header, self._columns)
+        self._regions.append(self._table)
+        return self._table
+
     def _add(self, table: Region, row: Row, *, is_note: bool = False) -> None:
         """Add a row of values or a note below the titles that wait for it."""
+        is_cut = self._is_cut_note(table, row)
         for title in self._titles:
-            table.add(title, is_title=not title.text.endswith(_SENTENCE_ENDS))
+            table.add(title, is_title=not (is_cut or title.text.endswith(_SENTENCE_ENDS)))
         self._open, self._titles = self._titles or self._open, []
-        table.add(row, is_title=False if is_note else None)
+        table.add(row, is_title=False if is_note or is_cut else None)
+
+    def _is_cut_note(self, table: Region, row: Row) -> bool:
+        """Return whether a row below a note is one too, which a delimiter cuts: its first text is long, as
+        none of the table's first column is, and most of its cells are empty."""
+        above = self._titles[-1:] or table.rows[-1:]
+        if not above or above[0].alone() is None or not _is_long(above[0]):
+            return False
+        words = [len(text.split()) for text in _below([*table.values(), row], table.columns[0])]
+        is_long = len(words) > 1 and max(words[:-1]) < _NOTE_WORDS <= words[-1]
+        return is_long and 2 * len(row.texts) < len(table.columns)
 
     def _take_alone(self, table: Region, at: int) -> None:
         """Read a row of one text: a title of the rows below, a note, or a row whose other cells are empty."""
@@ -408,10 +475,11 @@ class _Band:
 
         It has the first cell of the header above, which may be empty; or it is shown as names, and its
         neighbours are not; or it looks like names over values and differs from the table: in its number of
-        cells (CSV), by a text in a column that had none, or as it is below a title, like the first header.
+        cells (CSV), by a text in a column that had none, by values of other kinds below it, or as it is below
+        a title, like the first header.
         """
         row, first = rest[0], self._columns[0]
-        if not table.rows or len(rest) < 2 or len(row.texts) < 2:
+        if not table.rows or len(row.texts) < 2 or all(each.alone() is not None for each in rest[1:]):
             return False
         names, before = table.header[0].texts if table.header else {}, self._rows[at - 1]
         if row.texts == names:
@@ -420,15 +488,33 @@ class _Band:
         is_shown = row.is_named() and not rest[1].is_named() and (is_after_title or not before.is_named())
         has_other_width = row.width != before.width and row.width == rest[1].width
         is_other = has_other_width or not table.filled.issuperset(row.texts)
-        is_titled = bool(table.captions) and (is_after_title or bool(self._titles))
+        is_below = is_after_title or bool(self._titles)
+        is_titled = bool(table.captions) and is_below
         is_plain = not (table.header and table.header[0].is_named()) and (is_other or is_titled)
+        is_plain = _has_contrast(row, rest[1:2]) and (
+            is_plain or _is_turn(row, table.values(), rest[1:], is_below_title=is_below)
+        )
         if not (is_again or is_shown or is_plain):
             return False
         others = [*table.values(), *rest[1:]]
         if any(is_value(name, _below(others, column)) for column, name in row.texts.items()):
             return False
-        is_header = is_plain and names_columns(rest, self._columns, names_expected=self._names_expected)
-        return is_again or is_shown or (is_header and _has_contrast(row, rest[1:2]))
+        return is_again or is_shown or names_columns(rest, self._columns, names_expected=self._names_expected)
+
+
+def _is_turn(row: Row, above: Sequence[Row], below: Sequence[Row], *, is_below_title: bool) -> bool:
+    """Return whether a row of words has values of other kinds below it than above: "Hall | Rent | Key"
+    between "Stall | 18.00 | 2" and "Mill | 85.00 | porter", and a second row of each. Without a title above,
+    no text of it begins with a small letter: "Pick-up | free | at once" are values."""
+    below = [*takewhile(lambda each: each.alone() is None, below)]
+    texts = [*row.texts.values()]
+    is_of_names = len({*texts}) == len(texts) and not any(map(_DIGIT.search, texts))
+    if min(len(above), len(below)) < _FEWEST_AROUND or not is_of_names:
+        return False
+    if not is_below_title and any(text[0].islower() for text in texts):
+        return False
+    is_full = all(row.texts.keys() >= each.texts.keys() for each in below)
+    return is_full and not all(_are_alike(above, below, [*row.texts][1:]))
 
 
 def _is_across(row: Row, columns: Sequence[int]) -> bool:
@@ -471,24 +557,33 @@ def _is_also_named(rows: Sequence[Row], depth: int) -> bool:
 def _divides(rows: Sequence[Row], columns: Sequence[int]) -> bool:
     """Return whether the second row names parts of the names in the first, or their units.
 
-    It has a text below each part of a name that spans columns, or that stands left of columns without one,
-    and none below the others: "Club | Fee | " over " | 2030 | 2031". Units are below names of numbers: "Drug
-    | Dose" over " | mg".
+    It has a text below each part of a name that spans columns, or that stands left of columns without one:
+    "Club | Fee | " over " | 2030 | 2031". Below other names it has units, "Drug | Dose" over " | mg", or
+    the same name. The first column may have its name in the second row alone: " | Fee | " over "Club | New |
+    Old".
     """
     if len(rows) < 3 or not rows[1].texts:
         return False
     above, row, values = rows[0], rows[1], [each for each in rows[2:] if each.alone() is None]
-    if not values or columns[0] in row.texts or columns[0] not in values[0].cells:
+    first = columns[0]
+    if not values or first not in values[0].cells:
         return False
-    name, parts = columns[0], dict[int, list[int]]()
+    name, parts = first, dict[int, list[int]]()
     for column in columns:
         cell = above.cells.get(column)
         name = column if cell is not None and cell.blocks else name
         parts.setdefault(name, []).append(column)
-    wide = {column for part in parts.values() if len(part) > 1 for column in part}
-    if wide:
-        return {*row.texts} == wide - {columns[0]} - ({*parts[columns[0]]} if columns[0] in wide else set())
-    return not any(map(_DIGIT.search, row.texts.values())) and _has_contrast(row, values)
+    split = {column for name, part in parts.items() if name != first and len(part) > 1 for column in part}
+    others = [text for column, text in row.texts.items() if column not in split]
+    if not split <= {*row.texts} or any(map(_DIGIT.search, others)):
+        return False
+    if first in row.texts and row.texts[first] != above.texts.get(first):
+        return (
+            first not in above.cells
+            and (bool(split) or len(parts[first]) > 1)
+            and (len({*row.texts.values()}) < len(row.texts) or _has_contrast(row, values))
+        )
+    return bool(split) or _has_contrast(row, values)
 
 
 def names_columns(rows: Sequence[Row], columns: Sequence[int], *, names_expected: bool = False) -> bool:
@@ -507,13 +602,14 @@ def names_columns(rows: Sequence[Row], columns: Sequence[int], *, names_expected
         return False
     spanned = sum(cell.columns for cell in row.cells.values() if cell.text)
     widest = max(len(each.texts) for each in rows)
-    is_full = spanned > widest / 2 and len(set(names.values())) > len(names) / 2
+    is_divided = _divides(rows, columns)
+    is_full = (is_divided or spanned > widest / 2) and len(set(names.values())) > len(names) / 2
     is_form = any(
         _FORM_LABEL.search(name) or len(name.split()) > _LONGEST_NAME_WORDS for name in names.values()
     )
     if is_form or not is_full:
         return False
-    if _divides(rows, columns) or (row.is_named() and not all(each.is_named() for each in below)):
+    if is_divided or (row.is_named() and not all(each.is_named() for each in below)):
         return True
     has_values = any(is_value(name, _below(below, column)) for column, name in names.items())
     goes_on = first in row.cells and first not in below[0].cells
@@ -525,8 +621,9 @@ def names_columns(rows: Sequence[Row], columns: Sequence[int], *, names_expected
         return False
     if len(columns) > 2:
         return names_expected or {*columns[1:]} <= {*row.cells}
-    return names_expected and all(
-        len(name.split()) <= _LONGEST_PAIR_WORDS and ", " not in name for name in names.values()
+    return names_expected and not any(
+        len(name.split()) > _LONGEST_PAIR_WORDS or ", " in name or _comes_again(name, below, column)
+        for column, name in names.items()
     )
 
 
@@ -543,6 +640,11 @@ def _below(rows: Sequence[Row], column: int) -> list[str]:
     return [text for row in rows if (text := row.texts.get(column))]
 
 
+def _comes_again(text: str, rows: Sequence[Row], column: int) -> bool:
+    """Return whether a text of a column begins another one: "yes" over "yes, with a card"."""
+    return any(other.partition(",")[0] == text for other in _below(rows, column))
+
+
 def _kind(text: str) -> str:
     """Return the kind of a text with digits: "$9" is "$", "5 mg" is "a", "9" is "", 2030 is a "year", "A-17"
     is "A-0". A text without digits is of none: " "."""
@@ -554,6 +656,14 @@ def _kind(text: str) -> str:
         return "year"
     signs = _SIGNS.findall(text)
     return next((sign for sign in signs if not sign.isalpha()), "a" if signs else "")
+
+
+def _are_alike(rows: Sequence[Row], others: Sequence[Row], columns: Iterable[int]) -> Iterator[bool]:
+    """Yield for each column in which both have texts whether some of these are of one kind."""
+    for column in columns:
+        kinds, other_kinds = ({*map(_kind, _below(each, column))} for each in (rows, others))
+        if kinds and other_kinds:
+            yield not kinds.isdisjoint(other_kinds)
 
 
 def is_value(text: str, below: Sequence[str]) -> bool:
@@ -573,7 +683,7 @@ def _amounts(text: str) -> set[tuple[str, bool]]:
 def _has_contrast(row: Row, below: Sequence[Row]) -> bool:
     """Return whether the first row looks like names over values: below a text without digits are, for the
     most part, texts with amounts of one kind, and the row below repeats no text of it."""
-    if not below or below[0].texts.items() & row.texts.items():
+    if not below or any(_comes_again(name, below[:1], column) for column, name in row.texts.items()):
         return False
     for column, name in row.texts.items():
         texts = _below(below, column)
@@ -611,27 +721,38 @@ def _with_groups(header: Sequence[Row]) -> list[Row]:
 # Empty cells that mean "as above"
 
 
-def _fill_as_above(region: Region) -> None:
-    """Give the first cells of rows that have none those of the rows above, below each title by itself.
+def _fill_as_above(regions: Sequence[Region]) -> None:
+    """Give empty cells the text above where the shape says that they mean it, below each title by itself.
 
     "Amber | 1 | 5" over " | 2 | 18": the second row is one of "Amber". Cells of a column that repeat are
     marks ("new", nothing, "new"), and mean nothing for the rows below. A row of sums belongs to none above.
+    Columns in doubt are told (``Region.doubtful``).
     """
-    groups: list[list[Row]] = [[]]
-    for row in region.rows[max(0, region.written - 1) :]:
-        if region.across.get(row.number):
-            groups.append([])
-        elif row.number not in region.across and row.texts:
-            groups[-1].append(row)
-    for rows in filter(None, groups):
-        is_sum = region.columns[0] not in rows[-1].cells and _is_sum(rows[-1], rows[:-1])
-        _fill(rows[:-1] if is_sum else rows, region.columns)
+    groups = [(region, rows) for region in regions for rows in region.groups()]
+    counts = Counter(key for region, rows in groups for key in {*_below(rows, region.columns[0])})
+    keys = {key for key, count in counts.items() if count > 1}
+    for region, (*above, last) in groups:
+        is_sum = region.columns[0] not in last.cells and _is_sum(last, above)
+        rows = above if is_sum else [*above, last]
+        filled, parts = _fill(rows, region.columns)
+        doubtful = set[int]()
+        if parts:
+            others = (column for column in region.columns if column > filled)
+            doubtful = {column for column in others if not _fill_parts(parts, column)}
+        elif len(region.columns) > 2:
+            doubtful = _fill_alone(rows, region.columns, keys)
+            doubtful |= _with_gaps(rows, region.columns)
+        region.doubtful |= doubtful
 
 
-def _fill(rows: Sequence[Row], columns: Sequence[int]) -> None:
-    """Fill the first columns, from the left, as far as their texts differ below each text to their left."""
-    leads = [next((n for n, column in enumerate(columns) if column in row.cells), 0) for row in rows]
-    for level, column in enumerate(columns[:-1]):
+def _fill(rows: Sequence[Row], columns: Sequence[int]) -> tuple[int, list[Sequence[Row]]]:
+    """Fill the first columns, from the left, as far as their texts differ below each text to their left;
+    after the first one, columns of codes are passed over. Return the last filled column, and the rows that
+    have each of its texts."""
+    leading = [column for column in columns if column == columns[0] or not _are_codes(rows, column)]
+    leads = [next((n for n, column in enumerate(leading) if column in row.cells), 0) for row in rows]
+    filled, parts = 0, list[Sequence[Row]]()
+    for level, column in enumerate(leading[:-1]):
         parents = accumulate((at if lead < level else 0 for at, lead in enumerate(leads)), max)
         paths = [
             (parent, row.texts.get(column))
@@ -639,12 +760,84 @@ def _fill(rows: Sequence[Row], columns: Sequence[int]) -> None:
             if lead <= level
         ]
         if len(paths) == len(rows) or leads[0] > level or len({*paths}) < len(paths):
-            return
-        source = rows[0]
-        for row, lead in zip(rows, leads, strict=True):
-            source = row if lead <= level else source
-            if source is not row and column in source.texts:
-                row.add(column, replace(source.cells[column], rows=1))
+            break
+        begins = [at for at, lead in enumerate(leads) if lead <= level]
+        filled, parts = column, [rows[at:end] for at, end in pairwise((*begins, len(rows)))]
+        for part in parts:
+            _copy(column, part[0], part[1:])
+    return filled, parts
+
+
+def _fill_parts(parts: Sequence[Sequence[Row]], column: int) -> bool:
+    """Fill a column in the parts of a table of which only the first row has a text, if each other part has
+    one in all rows: "Crane A | 6 t | ask Ann", " | 12 t | ". Return False where that is in doubt: amounts and
+    marks are of their rows alone."""
+    counts = [sum(column in row.cells for row in rows) for rows in parts]
+    lacking = [rows for rows, count in zip(parts, counts, strict=True) if count < len(rows)]
+    texts = _below([rows[0] for rows in lacking], column)
+    is_first_alone = all(count in (1, len(rows)) for rows, count in zip(parts, counts, strict=True))
+    if not lacking or len(parts) < 2 or not is_first_alone or len(texts) < len(lacking):
+        return True
+    is_mixed = max(counts) > 1
+    if not all(map(_is_meant_below, texts)) or (is_mixed and len({*texts}) < len(texts)):
+        return False
+    for rows in lacking:
+        _copy(column, rows[0], rows[1:])
+    return True
+
+
+def _fill_alone(rows: Sequence[Row], columns: Sequence[int], keys: Set[str]) -> set[int]:
+    """Fill rows of a first text alone between full rows where it is one of ``keys``, which other groups have
+    too: it is no title. Return the columns in doubt."""
+    first, *others = columns
+    alone = [at for at in range(1, len(rows) - 1) if [*rows[at].cells] == [first]]
+    full = sum(len(row.cells) == len(columns) for row in rows)
+    doubtful = set[int]()
+    for at in alone if full >= max(len(alone), len(rows) - len(alone)) else ():
+        above, is_known = rows[at - 1], rows[at].text in keys
+        for column in others:
+            if is_known and _is_meant_below(above.texts.get(column, "")):
+                _copy(column, above, [rows[at]])
+            else:
+                doubtful.add(column)
+    return doubtful
+
+
+def _with_gaps(rows: Sequence[Row], columns: Sequence[int]) -> set[int]:
+    """Return the second column where its empty cells may mean "as above", or nothing: its first row has a
+    text, gaps follow several texts of few words, none comes again, and the first column names each row."""
+    first, second, *others = columns
+    texts = [row.texts.get(second, "") for row in rows]
+    runs = [text for text, _ in groupby(texts) if text]
+    gaps = sum(second in row.cells and second not in after.cells for row, after in pairwise(rows))
+    is_of_groups = texts[0] and gaps >= _FEWEST_GAPS and len({*runs}) == len(runs)
+    is_of_words = not any(_DIGIT.search(text) or len(text.split()) > _LONGEST_PAIR_WORDS for text in runs)
+    is_named = len({*_below(rows, first)}) == len(rows)
+    is_left = any(len(_below(rows, column)) == len(rows) for column in others)
+    return {second} if is_of_groups and is_of_words and is_named and is_left else set()
+
+
+def _copy(column: int, source: Row, rows: Sequence[Row]) -> None:
+    for row in rows if source.texts.get(column) else ():
+        row.add(column, replace(source.cells[column], rows=1))
+
+
+def _is_meant_below(text: str) -> bool:
+    """Return whether a text may be meant for the rows below: words, or a number that counts nothing. Amounts
+    and marks ("PA") are not."""
+    words = _WORD.findall(text)
+    if not _DIGIT.search(text):
+        return bool(words) and not _CODE.fullmatch(text)
+    return len(words) >= _FEWEST_WORDS or _NO_AMOUNT.search(text) is not None
+
+
+def _are_codes(rows: Sequence[Row], column: int) -> bool:
+    """Return whether each row has a code of its own in a column: "31.017.2", "A-7"."""
+    codes = _below(rows, column)
+    is_each = len({*codes}) == len(rows) and all(map(_DIGIT.search, codes))
+    return is_each and not any(
+        " " in code or code.isdigit() or not (code[0].isalpha() or codes_in(code)) for code in codes
+    )
 
 
 def _is_sum(row: Row, rows: Sequence[Row]) -> bool:
@@ -687,13 +880,17 @@ def grid_of(rows: Sequence[Sequence[Cell]]) -> Grid:
 
 
 def table_blocks(
-    rows: Iterable[Sequence[Cell]], *, header_rows: int = 0, regions: list[Region] | None = None
+    rows: Iterable[Sequence[Cell]],
+    *,
+    header_rows: int = 0,
+    names_expected: bool = False,
+    regions: list[Region] | None = None,
 ) -> list[Block]:
     """Return the tables of a table of a document, which converters of all formats call.
 
-    ``header_rows`` is what the file says; 0: it says nothing, and the rows are judged. First rows of one text
-    become blocks before the table. A table without names that contains tables, or in which no row has two
-    texts, is layout: the blocks in its cells are returned.
+    ``header_rows`` is what the file says; 0: it says nothing, and the rows are judged (``names_expected``:
+    see ``read_band``). First rows of one text become blocks before the table. A table without names that
+    contains tables, or in which no row has two texts, is layout: the blocks in its cells are returned.
 
     ``regions``: the table on the page before that these rows may go on with, or none. It gets those of the
     rows.
@@ -704,7 +901,7 @@ def table_blocks(
     if not below or (header_rows < 1 and all(sum(map(_has_text, row)) < 2 for row in rows)):
         return below
     begin = sum(len(region.rows) for region in regions)
-    read_band(_grid_rows(rows, begin), regions, declared=header_rows)
+    read_band(_grid_rows(rows, begin), regions, declared=header_rows, names_expected=names_expected)
     if any(isinstance(block, Table) for block in below) and not any(region.header for region in regions):
         return below
     return finished(regions)
@@ -740,9 +937,16 @@ def finished(regions: Sequence[Region]) -> list[Block]:
 def blocks_of(region: Region, place: Place | None = None) -> Iterator[Block]:
     """Yield a table below its captions. ``place``: of the file or sheet in which ``Row.line`` counts."""
     captions, region.captions = region.captions, []
-    for row in captions:
-        at = replace(place, number=row.line) if place else None
-        yield from (replace(block, place=at) for cell in row.cells.values() for block in cell.blocks)
-    if (region.header and not region.written) or region.rows[region.written :]:
+    notes = region.closing_notes()
+    yield from _texts_of(captions, place)
+    if (region.header and not region.written) or len(region.rows) > region.written + len(notes):
         first = (*region.header, *region.rows)[0]
         yield region.table(replace(place, number=first.line) if place else None)
+    yield from _texts_of(notes, place)
+
+
+def _texts_of(rows: Iterable[Row], place: Place | None) -> Iterator[Block]:
+    """Yield what the rows above and below a table have."""
+    for row in rows:
+        at = replace(place, number=row.line) if place else None
+        yield from (replace(block, place=at) for cell in row.cells.values() for block in cell.blocks)

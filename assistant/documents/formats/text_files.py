@@ -15,6 +15,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from html.entities import html5
 from itertools import groupby, islice, pairwise, zip_longest
 
 from assistant.documents.aligned import aligned_blocks
@@ -247,6 +248,10 @@ _GUARDED_TEXT = re.compile(r'\A="([^"]*)"\Z')
 """A text that Excel must not read as a number: ="00731"."""
 _ESCAPED = re.compile(r'\\([\\"])')
 """A quote or backslash after a backslash, as databases export them."""
+_REFERENCE = re.compile(r"&(#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z]\w{1,31});")
+_REFERENCE_END = "\ue000"
+"""A sign of no text. It stands for the semicolon of a character reference, "&#10060;", which delimits
+nothing."""
 _QUOTED = r'(?:^|(?<=[{0}])) *"((?:[^"{1}]|""|"(?! *(?:[{0}\r\n]|\Z)))*+)" *(?=[{0}\r\n]|\Z)'
 """Pattern of a cell in quotes; {0}: the delimiters, {1}: what the cell must not contain. Quotes inside it may
 be doubled or not: "a ""b"" c" or "a "b" c"."""
@@ -300,6 +305,7 @@ def _read(text: str, *, may_be_lone: bool = False) -> _Reading:
     declared = _DECLARED_DELIMITER.match(text)
     skipped = 1 if declared else 0
     text = text[declared.end() :] if declared else text
+    text = _REFERENCE.sub(_held_together, text)
     delimiter = declared[1].replace("\\t", "\t") if declared else _delimiter(text)
     count = text.count(delimiter) + text.count("\n")
     if count > MOST_CELLS:
@@ -327,12 +333,18 @@ def _read(text: str, *, may_be_lone: bool = False) -> _Reading:
         if inner and (len(values) != width > 1 or _holds_rows(inner[1:-1], delimiter, width)):
             reading.suspects.append(first_line)
         width = len(values) if len(values) > 1 else width
-        shown = (_GUARDED_TEXT.sub(r"\1", value.strip()) for value in values)
+        shown = (_GUARDED_TEXT.sub(r"\1", value.strip()).replace(_REFERENCE_END, ";") for value in values)
         row = replace(text_row(shown, row_number, first_line), width=len(values))
         if row.cells:
             reading.rows.append(row)
         first_line = reader.line_num + 1 + skipped
         row_number += 1
+
+
+def _held_together(reference: re.Match[str]) -> str:
+    """Return a character reference without its semicolon; a name that is none as it is: "AT&T;5"."""
+    is_reference = reference[1].startswith("#") or f"{reference[1]};" in html5
+    return f"&{reference[1]}{_REFERENCE_END}" if is_reference else reference[0]
 
 
 def _wide_rows(rows: Sequence[Row]) -> list[int]:

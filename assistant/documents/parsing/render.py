@@ -22,6 +22,7 @@ from assistant.domain.documents import ParsedDocument, UnitKind
 from assistant.text.marks import LINK_BEGIN, LINK_END
 
 _ALIGNED = "aligned columns are shown as lines, because it is not clear which texts belong together."
+_DOUBTFUL = 'empty cells that may mean "as above" stay empty: {}. Write each value in its row.'
 _SENTENCE_SIGNS = (".", ",", ";", ":", "!", "?")
 _LONGEST_TOKEN = 100
 """Characters before a raised text that are looked at for the word it belongs to."""
@@ -182,12 +183,14 @@ class _Renderer:
                 open_titles, is_below = [*([] if is_below else open_titles), unmarked(rows[-1][0])], False
             is_below = is_below or not is_title
             titles.append(" > ".join(open_titles) if is_below else "")
-        if any(names) and not any(map(any, rows)):
-            rows, names, titles = [names], [], [""]
         used = {place for row in rows if len(row) > 1 for place, text in enumerate(row) if text}
+        if any(names) and not used:  # the row names nothing
+            rows, names, titles = [names, *rows], [], ["", *titles]
         for place, name in enumerate(names):
             if place not in used:
                 self._lose("names of empty columns", unmarked(name))
+        if doubtful := [unmarked(names[place]) or str(place + 1) for place in block.doubtful]:
+            self._lost[_DOUBTFUL.format(", ".join(doubtful)), str(self._place or "")] += 0
         self.builder.table(names, rows, titles, depth=self._depth + 1)
 
     # Text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import pytest
 from pptx import Presentation
 from pptx.chart.data import CategoryChartData
 from pptx.enum.chart import XL_CHART_TYPE
@@ -110,6 +111,29 @@ def test_cells_of_a_slide_stand_under_their_own_names() -> None:
         "Plan: Silver; Copay shop: $11; Copay mail: $12",
         "Plan: Silver; Copay shop: none; Copay mail: none",
     ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ((("Stock", "7714"), ("Till", "7722")), ["Stock | 7714", "Till | 7722"]),
+        ((("Trainees", "yes"), ("Over 67", "yes, card")), ["Trainees | yes", "Over 67 | yes, card"]),
+        (
+            (("Case", "First"), ("Loss", "Ann"), ("Fire", "Bob")),
+            ["Case: Loss; First: Ann", "Case: Fire; First: Bob"],
+        ),
+    ],
+)
+def test_a_first_row_like_the_others_names_no_columns(
+    rows: tuple[tuple[str, str], ...], expected: list[str]
+) -> None:
+    """PowerPoint declares the first row of each new table as names."""
+    file = a_presentation("Codes")
+    grid = file.slides[0].shapes.add_table(len(rows), 2, **FULL).table
+    for at, row in enumerate(rows):
+        for place, text in enumerate(row):
+            grid.cell(at, place).text = text
+    assert texts(converted(file))[1:] == expected
 
 
 def test_groups_are_read_together_and_alternatives_once() -> None:

@@ -91,6 +91,78 @@ TABLES: dict[str, tuple[list[str], list[str]]] = {
         ["Club;Junior;;Senior;", ";2031;2032;2031;2032", "Chess;$11;$12;$21;$22"],
         ["Club: Chess; Junior 2031: $11; Junior 2032: $12; Senior 2031: $21; Senior 2032: $22"],
     ),
+    "names in two rows, with a unit and the first ones below": (
+        [";;Night;;Power", "Quay;Length;Low;July;kWh", "North;8 m;$18;$24;$3", "South;9 m;$20;$26;$4"],
+        [
+            "Quay: North; Length: 8 m; Night Low: $18; Night July: $24; Power kWh: $3",
+            "Quay: South; Length: 9 m; Night Low: $20; Night July: $26; Power kWh: $4",
+        ],
+    ),
+    "other names for other values": (
+        ["Paper;Fee;Days", "Pass;$6;1", "Visa;$9;3", "Hall;Rent;Key", "Mill;$85;porter", "Vines;$64;bar"],
+        [
+            "Paper: Pass; Fee: $6; Days: 1",
+            "Paper: Visa; Fee: $9; Days: 3",
+            "Hall: Mill; Rent: $85; Key: porter",
+            "Hall: Vines; Rent: $64; Key: bar",
+        ],
+    ),
+    "words between numbers are values": (
+        ["Way;Fee;Days", "Post;$6;1", "Van;$9;3", "Fetch;free;at once", "Boat;$7;5", "Air;$50;2"],
+        [
+            "Way: Post; Fee: $6; Days: 1",
+            "Way: Van; Fee: $9; Days: 3",
+            "Way: Fetch; Fee: free; Days: at once",
+            "Way: Boat; Fee: $7; Days: 5",
+            "Way: Air; Fee: $50; Days: 2",
+        ],
+    ),
+    "names below a title end with it": (
+        [
+            "Part;Price;Shelf",
+            "Brakes;;",
+            "Pad;$38;C12",
+            "Motor;;",
+            "Part;Hire;Warranty",
+            "Battery;$44;12 m",
+            "Box;;",
+            "Hood;$26;A3",
+            "Labour costs $1 a minute in all shops;;",
+        ],
+        [
+            "Brakes",
+            "Brakes > Part: Pad; Price: $38; Shelf: C12",
+            "Motor",
+            "Motor > Part: Battery; Hire: $44; Warranty: 12 m",
+            "Box",
+            "Box > Part: Hood; Price: $26; Shelf: A3",
+            "Labour costs $1 a minute in all shops",
+        ],
+    ),
+    "as above below a column of codes and at the end": (
+        [
+            "Group;Code;Aid;For;Ask",
+            "Walk;31.017.1;stick;adult;0555-0131",
+            ";31.017.2;;child;",
+            ";31.018.1;frame;adult;0555-0132",
+            ";31.018.2;;child;",
+        ],
+        [
+            "Group: Walk; Code: 31.017.1; Aid: stick; For: adult; Ask: 0555-0131",
+            "Group: Walk; Code: 31.017.2; Aid: stick; For: child; Ask: 0555-0131",
+            "Group: Walk; Code: 31.018.1; Aid: frame; For: adult; Ask: 0555-0132",
+            "Group: Walk; Code: 31.018.2; Aid: frame; For: child; Ask: 0555-0132",
+        ],
+    ),
+    "a row that other tables have too is no title": (
+        ["Area;Day;Out", "Ring;Monday;early", "Port;;", "Hill;Friday;late", "Area;Fast;Late", "Port;$65;$26"],
+        [
+            "Area: Ring; Day: Monday; Out: early",
+            "Area: Port; Day: Monday; Out: early",
+            "Area: Hill; Day: Friday; Out: late",
+            "Area: Port; Fast: $65; Late: $26",
+        ],
+    ),
     "units below names": (
         ["Test;Low;High", ";mmol/L;mmol/L", "Sodium;135;145"],
         ["Test: Sodium; Low mmol/L: 135; High mmol/L: 145"],
@@ -109,6 +181,36 @@ def test_a_list_without_names_has_none() -> None:
     lines = ("HV;home visit, ask desk 9", "NC;new customer", "RB;ring back within 2 days")
     page = convert("a.csv", "\n".join(lines).encode())
     assert units(page) == [line.replace(";", " | ") for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("lines", "column"),
+    [
+        (["Team;Member;Fee", "Red;Ann;$50", ";Bob;", "Blue;Cid;$60", ";Dee;"], "Fee"),
+        (["Plan;For;Mark", "Gold;adult;PA", ";child;", "Blue;adult;R", ";child;"], "Mark"),
+        (["Id;Topic;Text", "T1;Fees;a b", "T2;;b c", "T3;Bikes;c d", "T4;;d e"], "Topic"),
+    ],
+)
+def test_empty_cells_in_doubt_stay_empty_and_are_told(lines: list[str], column: str) -> None:
+    for page in in_formats(*lines).values():
+        assert f"{column}:" not in units(page)[1]
+        what = f'empty cells that may mean "as above" stay empty: {column}. Write each value in its row.'
+        assert [loss.partition(" (")[0] for loss in lost(page)] == [what]
+
+
+def test_names_that_name_nothing_are_a_row() -> None:
+    page = read_html("<table><tr><th>Pass<th>$6<tr><td colspan=2>Ask first<tr><td colspan=2>Pay</table>")
+    assert units(page) == ["Pass | $6", "Ask first", "Pay"]
+
+
+def test_a_note_that_a_delimiter_cuts_is_one() -> None:
+    table = "Code;Item;Fee;For;Mark\nM-1;Glass;$34;all;x\nM-2;Road;$29;all;y\n"
+    notes = "PC means part casco and FC full\nNotice one month before the due date; form KA-9\n"
+    page = convert("a.csv", f"{table};;;;\n{notes}".encode())
+    assert units(page)[2:] == [
+        "PC means part casco and FC full",
+        "Notice one month before the due date, form KA-9",
+    ]
 
 
 def test_a_title_across_a_table_of_th_names_no_column() -> None:

@@ -53,6 +53,8 @@ def test_each_cell_stands_under_the_names_of_its_own_table(kind: str) -> None:
         ),
         ('Item;Fee\n"Drops, "mild" kind";5\n', ['Item: Drops, "mild" kind; Fee: 5']),
         ('id,where\n1,"Street 1,\n12345 Town"\n', ["id: 1; where: Street 1, 12345 Town"]),
+        ("Id;Sign;Fee\n1;<b>&#10060;</b> A&amp;B;5\n", ["Id: 1; Sign: \u274c A&B; Fee: 5"]),
+        ("Id;Firm\n1;AT&T\n", ["Id: 1; Firm: AT&T"]),
         ('Name;Fees\nX-ray;"1,50\n2,50\n3,50"\n', ["Name: X-ray; Fees: 1,50, 2,50, 3,50"]),
     ],
 )

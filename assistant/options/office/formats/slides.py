@@ -112,7 +112,7 @@ class _Slide:
             rows = [
                 [self._cell(cell) for cell in row.cells if not cell.is_spanned] for row in shape.table.rows
             ]
-            return table_blocks(rows, header_rows=int(shape.table.first_row))
+            return table_blocks(rows, names_expected=bool(shape.table.first_row))
         if shape.has_chart:
             return [model.Figure(words, kind="chart")]
         if shape.has_text_frame:
