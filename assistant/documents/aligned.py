@@ -1,7 +1,8 @@
 """Reads tables in plain text: those of lines and corners, and columns that are made of blanks.
 
-Plain text, mails, Markdown and ``<pre>`` call it. These lines are two tables side by side; the indented text
-goes on with the cell above it::
+Plain text, mails, Markdown and ``<pre>`` call it. Values decide where a column is, and names are joined to
+the columns that they stand above. These lines are two tables side by side; the indented text goes on with the
+cell above it::
 
     Boats         hour   day     Bikes      hour   day
     Canoe         $8     $30     City bike  $4     $15
@@ -12,28 +13,55 @@ goes on with the cell above it::
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise, product
+from operator import itemgetter
 
 from assistant.documents.page import Block, Paragraph, Run
-from assistant.documents.tables import Region, Row, finished, is_number, read_band, text_row
+from assistant.documents.tables import Region, finished, is_number, is_value, read_band, text_row
 
 _BORDER = re.compile(r"\A\s*\+(?:[-=:]+\+)+\s*")
 """A line between rows of a grid: "+-----+-----+", below the names "+=====+=====+"."""
+_BOX = dict.fromkeys(range(0x2500, 0x2580), "+") | {
+    **dict.fromkeys((0x2500, 0x2501, 0x2550), "-"),
+    **dict.fromkeys((0x2502, 0x2503, 0x2551), "|"),
+}
+"""Characters that draw boxes, as those of a grid."""
 _RULE = re.compile(r"\A[\s|+:]*[-=_][\s|+:=_-]*")
 """A line of strokes."""
+_STROKES = re.compile(r"[-=_~<>]{2,}")
+"""What draws a name across its columns: "--- Saturday ---"."""
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
-_WIDE = re.compile(r"\S {2,}\S")
+_TABS = re.compile(r"\t+")
+_LEADERS = re.compile(r"\.{4,}|(?: \.){4,}")
+"""Dots that lead to the next column: "Canoe ....... $8"."""
+_MARKER = re.compile(r"[^\w\s]|\w{1,3}[.)]")
+"""What begins an item of a list."""
+_TEXT = re.compile(
+    r"[-=_~<]{2,} ?(?:(?![-=_~<>]{2})\S+ )+[-=_~>]{2,}|\S+(?: (?![-=_~<]{2,} \w)\S+)*",
+)
+"""A text of a line: words with one blank between them, or one that is drawn: "--- Saturday ---"."""
+_WIDE = re.compile(r"(?<=\S) {2,}(?=\S)")
 _GAP = re.compile(r"\S(?: {3,}|\t)\s*\S")
 """What a reader sees as a gap between columns."""
 _DIGIT = re.compile(r"\d")
 _FEWEST_LINES = 3
 """Fewer lines with gaps may be an accident."""
+_MOST_NAMES = 3
+"""Lines of names above the columns."""
+_SEEN_LINES = 50
+"""Lines below names that tell where the columns are."""
 _WIDEST_LINE = 400
 """Characters; it bounds the time."""
+_MOST_ROUNDS = 9
+"""Times that lines are left out to find the columns of the others; it bounds the time."""
 _INDENT = 2
 """Blanks from which a text is indented."""
+
+_Span = tuple[int, int]
+"""The [left, right) of a text or a column."""
 
 
 def has_gaps(text: str) -> bool:
@@ -43,22 +71,28 @@ def has_gaps(text: str) -> bool:
 
 def aligned_blocks(lines: Sequence[str]) -> list[Block]:
     """Return the tables that the lines are; none for other text."""
-    lines = [line.expandtabs() for line in lines if line.strip()]
+    lines = [line.translate(_BOX) for line in lines if line.strip()]
+    lines = [_LEADERS.sub(lambda dots: " " * len(dots[0]), line) for line in lines]
+    tabbed = [[text.strip() for text in _TABS.split(line)] for line in lines]
+    if len(lines) >= _FEWEST_LINES and 1 < len(tabbed[0]) == min(map(len, tabbed)) == max(map(len, tabbed)):
+        return _tables(tabbed, len(tabbed[0]))
+    lines = [line.expandtabs() for line in lines]
     borders = [at for at, line in enumerate(lines) if _BORDER.fullmatch(line)]
     if len(borders) > 1 and borders[0] == 0:
         return _grid_blocks(lines, borders)
-    strokes = [at for at, line in enumerate(lines) if _RULE.fullmatch(line)]
+    stroke = next((at for at, line in enumerate(lines) if _RULE.fullmatch(line)), 0)
     lines = [line.replace("|", " ").rstrip() for line in lines if not _RULE.fullmatch(line)]
-    columns = _columns(lines)
+    wide = [line for line in lines if _is_wide(line)]
+    if len(wide) < _FEWEST_LINES or 2 * len(wide) < len(lines) or max(map(len, wide)) > _WIDEST_LINE:
+        return []
+    begin, end, names = _names(lines, stroke)
+    columns = _columns([line for line in lines[end:] if _is_wide(line)])
     if len(columns) < 2:
         return []
-    rows = _cells(lines, columns)
-    head = strokes[0] if strokes[:1] in ([1], [2]) else _rows_of_names(rows)
-    regions = list[Region]()
-    for first, end in _sides(rows, len(columns)):
-        made = [text_row(texts[first:end], at, at) for at, texts in enumerate(rows, start=1)]
-        read_band([row for row in made if row.cells], regions, declared=head)
-    return finished(regions)
+    rows = _cells([*lines[:begin], *lines[end:]], columns)
+    if not names:
+        return _tables(rows, len(columns), declared=stroke if stroke in (1, 2) else 0)
+    return _tables([*rows[:begin], names, *rows[begin:]], len(columns), named=begin)
 
 
 def preformatted(text: str) -> list[Block]:
@@ -70,49 +104,138 @@ def preformatted(text: str) -> list[Block]:
     return [block for part, tables in parts for block in tables or [Paragraph((Run(part.strip("\n")),))]]
 
 
-def _grid_blocks(lines: Sequence[str], borders: Sequence[int]) -> list[Block]:
-    """Return the table of a grid, and the text below it. Lines between two borders are one row; text in a
-    place without a bar goes on in the next column."""
-    ends = [at for at, sign in enumerate(lines[0]) if sign == "+"]
-    rows = list[Row]()
-    head = 0
-    for above, below in pairwise(borders):
-        cells = dict[int, list[str]]()
-        for line in lines[above + 1 : below]:
-            column = 1
-            for number, (left, right) in enumerate(pairwise(ends), start=1):
-                column = number if line[left : left + 1] == "|" else column
-                cells.setdefault(column, []).append(line[left + 1 : right + 1].rstrip("|"))
-        texts = [" ".join("".join(cells.get(number, ())).split()) for number in range(1, len(ends))]
-        rows.append(text_row(texts, len(rows) + 1, len(rows) + 1))
-        head = len(rows) if "=" in lines[below] else head
+def _tables(
+    rows: Sequence[Sequence[str]], width: int, *, declared: int = 0, named: int | None = None
+) -> list[Block]:
+    """Return the tables of rows of texts; none for a list. ``declared``: how many first rows name the
+    columns; ``named``: the place of the row that does."""
+    if width == 2 and all(_MARKER.fullmatch(row[0]) for row in rows):
+        return []
     regions = list[Region]()
-    read_band(rows, regions, declared=head)
+    for first, end in _sides(rows, width):
+        made = [text_row(texts[first:end], at, at) for at, texts in enumerate(rows, start=1)]
+        for cell in made[named].cells.values() if named is not None else ():
+            cell.is_name = True
+        read_band([row for row in made if row.cells], regions, declared=1 if named == 0 else declared)
+    return finished(regions)
+
+
+def _grid_blocks(lines: Sequence[str], borders: Sequence[int]) -> list[Block]:
+    """Return the table of a grid, and the text below it. A cell ends at a border; text in a place without a
+    bar goes on in the next column. Where borders are around the names and all values alone, a line is a row,
+    unless it has one text."""
+    corners = sorted({at for border in borders for at, sign in enumerate(lines[border]) if sign == "+"})
+    ends = [at for at in corners if at - 1 not in corners]
+    is_list = len(borders) == _FEWEST_LINES and "=" not in lines[borders[1]]
+    cells, tops = dict[tuple[int, int], list[str]](), [0] * len(ends)
+    count = head = 0
+    for at, line in enumerate(lines[: borders[-1]]):
+        bars = _bars(line, ends)
+        parts = [(number, end, line[left + 1 : right]) for (number, left), (end, right) in pairwise(bars)]
+        strokes = [bool(part) and not part.strip("-=:") for *_, part in parts]
+        head = head or (count if at in borders and ("=" in line or is_list) else 0)
+        is_row = is_list and at > borders[1] + 1 and sum(bool(part.strip()) for *_, part in parts) > 1
+        count += is_row or any(strokes)
+        for (number, end, part), is_stroke in zip(parts, strokes, strict=True):
+            if is_stroke or is_row:
+                tops[number:end] = [count] * (end - number)
+            if not is_stroke:
+                cells.setdefault((tops[number], number), []).append(part)
+    rows = [
+        [" ".join(" ".join(cells.get((row, column), ())).split()) for column in range(len(ends) - 1)]
+        for row in range(1, count + 1)
+    ]
     rest = "\n".join(lines[borders[-1] + 1 :])
     after: list[Block] = [Paragraph((Run(rest),))] if rest else []
-    return [*finished(regions), *after]
+    return [*_tables(rows, len(rows[0]), declared=head), *after]
 
 
-def _columns(lines: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the [left, right) of each column; none where too few lines have gaps at the same places.
+def _bars(line: str, ends: Sequence[int]) -> list[tuple[int, int]]:
+    """Return (number, place) of each end of a column that a line has a bar at, or beside it. The first and
+    last ones always are: no text is left out."""
+    line = line.rstrip()
+    bars = [(0, -1 if line[: ends[0] + 1].strip(" |+") else ends[0])]
+    for number, end in [*enumerate(ends)][1:-1]:
+        places = (place for place in (end, end + 1, end - 1) if line[place : place + 1] in ("|", "+"))
+        bars += [(number, place) for place in [*places][:1]]
+    return [*bars, (len(ends) - 1, len(line) - 1 if line.endswith(("|", "+")) else len(line))]
 
-    Between two columns all lines are blank, and in most of them the gap is wider than that between words.
+
+# Columns made of blanks
+
+
+def _is_wide(line: str) -> bool:
+    """Return whether more than one blank is between texts of a line."""
+    return _WIDE.search(line) is not None
+
+
+def _columns(lines: Sequence[str]) -> list[_Span]:
+    """Return the columns of lines with gaps; none where too few have them at the same places.
+
+    Lines that have text where most others have a gap, as a note below the values, do not count; of lines that
+    do not fit those of the fewest texts go first, as prose has few gaps.
     """
-    wide = [line for line in lines if _WIDE.search(line.strip())]
-    if len(wide) < _FEWEST_LINES or 2 * len(wide) < len(lines):
-        return []
-    width = max(map(len, wide))
-    if width > _WIDEST_LINE:
-        return []
+    columns = list[_Span]()
+    for _ in range(_MOST_ROUNDS):
+        columns, kept = _columns_of_all(lines), lines
+        for left, right in columns:
+            texts = [line[left:right] for line in lines]
+            gaps = Counter(at for text in texts for gap in _WIDE.finditer(text) for at in range(*gap.span()))
+            filled = sum(bool(text.strip()) for text in texts)
+            for place, count in gaps.most_common(1):
+                if 2 * count > filled:
+                    kept = [line for line in kept if line[left + place : left + place + 1] in ("", " ")]
+        if len(kept) == len(lines):
+            counts = [len(_spans(line)) for line in lines]
+            fitting = _fitting(lines, columns)
+            fewest = min((count for count, fits in zip(counts, fitting, strict=True) if not fits), default=0)
+            kept = [
+                line
+                for line, count, fits in zip(lines, counts, fitting, strict=True)
+                if fits or count > fewest
+            ]
+        if len(kept) == len(lines):
+            break
+        lines = kept
+    return columns
+
+
+def _fitting(lines: Sequence[str], columns: Sequence[_Span]) -> list[bool]:
+    """Return whether each line is blank between columns, and a text above two of them has one blank there
+    before a word that begins or ends like most texts of its column: "Mountain bike $6". Prose has more such
+    blanks than gaps."""
+    texts = [_spans(line) for line in lines]
+    starts, ends = (Counter(text[side] for line in texts for text in line) for side in (0, 1))
+
+    filled = [sum(bool(line[left:right].strip()) for line in lines) for left, right in columns]
+
+    def is_cut(line: str, text: _Span, at: int) -> bool:
+        start = len(line) - len(line[columns[at][0] :].lstrip())
+        return 2 * max(starts[start] + 1, ends[text[1]]) > filled[at]
+
+    fitting = list[bool]()
+    for line, spans in zip(lines, texts, strict=True):
+        cuts = [is_cut(line, text, at) for text in spans for at in _columns_below(text, columns)[1:]]
+        is_blank = not any(line[left:right].strip() for (_, left), (right, _) in pairwise(columns))
+        fitting.append(is_blank and all(cuts) and len(cuts) < len(spans))
+    return fitting
+
+
+def _columns_of_all(lines: Sequence[str]) -> list[_Span]:
+    """Return the columns between which all lines are blank, and in most of them the gap is wider than that
+    between words."""
+    width = max(map(len, lines), default=0)
     places = "".join(
-        " " if all(line[at : at + 1] in ("", " ") for line in wide) else "x" for at in range(width)
+        " " if all(line[at : at + 1] in ("", " ") for line in lines) else "x" for at in range(width)
     )
-    columns = list[tuple[int, int]]()
+    columns = list[_Span]()
     for found in re.finditer("x+", places):
         left, right = columns[-1][1] if columns else 0, found.start()
-        gaps = sum(_is_gap(line, left, right) for line in wide)
-        filled = sum(bool(line[right : found.end()].strip()) for line in wide)
-        if columns and (2 * gaps <= len(wide) or (gaps < len(wide) and 2 * filled <= len(wide))):
+        gaps = sum(_is_gap(line, left, right) for line in lines)
+        filled = min(
+            sum(bool(line[slice(*span)].strip()) for line in lines) for span in (*columns[-1:], found.span())
+        )
+        if columns and (2 * gaps <= len(lines) or (gaps < len(lines) and 2 * filled <= len(lines))):
             columns[-1] = columns[-1][0], found.end()
         else:
             columns.append(found.span())
@@ -124,21 +247,22 @@ def _is_gap(line: str, left: int, right: int) -> bool:
     return not line[right:].strip() or not line[:left].strip() or "  " in line[max(0, left - 1) : right + 1]
 
 
-def _cells(lines: Sequence[str], columns: Sequence[tuple[int, int]]) -> list[list[str]]:
+def _cells(lines: Sequence[str], columns: Sequence[_Span]) -> list[list[str]]:
     """Return the texts of each row. A text that is indented below another one goes on with it, or is a part
     of what it names: "Kayak", "  with sail" is "Kayak with sail"."""
-    ends = [*(left for left, _ in columns[1:]), max(map(len, lines))]
-    begins = [0, *ends[:-1]]
+    begins = [0, *(left for left, _ in columns[1:])]
+    ends = [*begins[1:], max(map(len, lines))]
     cut = [[line[begin:end] for begin, end in zip(begins, ends, strict=True)] for line in lines]
-    for at, line in enumerate(lines):
+    for at, (line, fits) in enumerate(zip(lines, _fitting(lines, columns), strict=True)):
         is_cut = line[: begins[1]].endswith(" ") and is_number(line[begins[1] :].strip())
-        if not is_cut and not _WIDE.search(line.strip()):  # one text
+        if not fits or not (is_cut or _is_wide(line)):  # one text is not cut
             place = next(place for place, text in enumerate(cut[at]) if text.strip())
             cut[at] = [line[begins[place] :] if number == place else "" for number in range(len(columns))]
-    indents = [
-        Counter(len(row[at]) - len(row[at].lstrip()) for row in cut if row[at].strip()).most_common(1)[0][0]
-        for at in range(len(columns))
-    ]
+    indents = list[int]()
+    for column in zip(*cut, strict=True):
+        starts = [len(text) - len(text.lstrip()) for text in column if text.strip()]
+        indent, count = Counter(starts).most_common(1)[0]
+        indents.append(indent if 2 * count > len(starts) else _WIDEST_LINE)  # else no text is indented
     rows, above = list[list[str]](), [""] * len(columns)
     for row in cut:
         texts = [" ".join(text.split()) for text in row]
@@ -149,6 +273,7 @@ def _cells(lines: Sequence[str], columns: Sequence[tuple[int, int]]) -> list[lis
             if len(row[at]) - len(row[at].lstrip()) >= indents[at] + _INDENT
             and above[at]
             and not _DIGIT.search(texts[at] + above[at])
+            and any(map(str.isalpha, texts[at]))
         ]
         if indented == filled and rows:
             rows[-1] = [" ".join(filter(None, pair)) for pair in zip(rows[-1], texts, strict=True)]
@@ -158,19 +283,171 @@ def _cells(lines: Sequence[str], columns: Sequence[tuple[int, int]]) -> list[lis
     return rows
 
 
-def _rows_of_names(rows: Sequence[Sequence[str]]) -> int:
-    """Return 2 where the first row has names over equal names in the second, which alone has a first one:
-    " | North | South" over "Size | wing | wing"; else 0."""
-    upper, lower = rows[0], rows[1]
-    is_below = not upper[0] and bool(lower[0]) and len({*lower[1:]}) < len(lower[1:])
-    return 2 if is_below and not any(map(_DIGIT.search, (*upper, *lower))) else 0
-
-
-def _sides(rows: Sequence[Sequence[str]], width: int) -> Iterator[tuple[int, int]]:
+def _sides(rows: Sequence[Sequence[str]], width: int) -> Iterator[_Span]:
     """Yield the [first, end) columns of each table: two where one of the first rows names them twice."""
     half = width // 2
     heads = [row for row in rows[:_FEWEST_LINES] if any(row[1:half])]
-    if width % 2 == 0 and half > 1 and any(row[1:half] == row[half + 1 :] for row in heads):
+    is_named = half > 1 and 2 * sum(bool(_DIGIT.search(row[half])) for row in rows) <= len(rows)
+    if width % 2 == 0 and is_named and any(row[1:half] == row[half + 1 :] for row in heads):
         yield from ((0, half), (half, width))
     else:
         yield 0, width
+
+
+# Names of columns
+
+
+def _names(lines: Sequence[str], stroke: int) -> tuple[int, int, list[str]]:
+    """Return the [begin, end) of the lines that name the columns, and the name of each column; (0, 0, [])
+    where it is not certain that lines do.
+
+    They stand above a line of strokes (``stroke`` lines above it), or do not stand as the values do: nothing
+    is above the first column, or a text is above two columns.
+    """
+    first = next(at for at, line in enumerate(lines) if _is_wide(line))
+    for end in (stroke, *range(first + _MOST_NAMES, first, -1)):
+        body = [line for line in lines[end : end + _SEEN_LINES] if _is_wide(line)]
+        columns = _columns(body) if 0 < end <= first + _MOST_NAMES else []
+        begin = end
+        while begin and end - begin < _MOST_NAMES and _may_name(lines[begin - 1], columns):
+            begin -= 1
+        if len(columns) < 2 or begin > first or len(body) < max(2, end - begin):
+            continue
+        rows, names = _cells(body, columns), _names_above(lines[begin:end], columns)
+        values = [[row[at] for row in rows if row[at]] for at in range(len(columns))]
+        is_named = 2 * sum(map(bool, names[1:])) > len(columns) - 1
+        are_values = any(map(is_value, names, values)) or not _are_apart(lines[begin:end], columns, values)
+        if is_named and (end == stroke or not are_values):
+            return begin, end, names
+    return 0, 0, []
+
+
+def _may_name(line: str, columns: Sequence[_Span]) -> bool:
+    """Return whether a line has several texts, or one that is not above the first column."""
+    texts = _spans(line)
+    return len(texts) > 1 or not _columns_below(texts[0], columns[:1])
+
+
+def _are_apart(lines: Sequence[str], columns: Sequence[_Span], values: Sequence[Sequence[str]]) -> bool:
+    """Return whether lines have no values, and do not stand as the values do. The last one may, below others
+    that do not, where it has parts of a name or repeats one, or where values of a column have digits and no
+    text of it has."""
+    texts = [[(line[slice(*text)], _columns_below(text, columns)) for text in _spans(line)] for line in lines]
+    if any(is_value(text, values[at]) for line in texts for text, below in line for at in below):
+        return False
+    apart = [
+        [0] not in [below for _, below in line] or any(len(below) != 1 for _, below in line) for line in texts
+    ]
+    if all(apart) or not all(apart[:-1]) or len(lines) < 2:
+        return all(apart)
+    words = [(text, at) for text, (at,) in texts[-1]]
+    if any(text in values[at] for text, at in words):
+        return False
+    has_parts = any(len(below) > 1 for _, below in texts[-2]) or len(dict(words)) < len(words)
+    filled = [[text for text in column if any(map(str.isalnum, text))] for column in values[1:]]
+    return has_parts or any(column and all(map(_DIGIT.search, column)) for column in filled)
+
+
+def _names_above(lines: Sequence[str], columns: Sequence[_Span]) -> list[str]:
+    """Return the name above each column: the texts of all lines above it. None where a text of the last line
+    is above no column."""
+    names, spans = _lowest_names(lines[-1], columns), [*columns]
+    for line in reversed(lines if names else ()):
+        texts = _spans(line)
+        narrow, wide = (_ranges_below(texts, spans, is_wide=is_wide) for is_wide in (False, True))
+        is_divided = line is lines[-2:][0] and sum(map(len, wide)) == len(columns) - 1
+        ranges = wide if is_divided else narrow
+        if line is not lines[-1]:
+            names = _with_upper(names, [line[left:right] for left, right in texts], ranges)
+        for text, below in zip(texts, ranges, strict=True):
+            if len(below) == 1:
+                left, right = spans[below[0]]
+                spans[below[0]] = min(left, text[0]), max(right, text[1])
+    return [" ".join(_STROKES.sub(" ", name).split()) for name in names]
+
+
+def _lowest_names(line: str, columns: Sequence[_Span]) -> list[str]:
+    """Return the text of the last line of names above each column. A text above two columns is cut between
+    its words."""
+    texts, names = _spans(line), [""] * len(columns)
+    missing = len(columns) - len(texts)
+    if missing == 0 or (missing == 1 and not _is_above(texts[0], columns[0])):
+        return [*names[:missing], *(line[left:right] for left, right in texts)]
+    for left, right in texts:
+        below = _columns_below((left, right), columns)
+        if not below:
+            return []
+        wide = [at for at in below if _is_above((left, right), columns[at])]
+        words = [(left + word.start(), left + word.end()) for word in re.finditer(r"\S+", line[left:right])]
+        if len(words) < len(wide) or len(wide) < 2:
+            words, wide = [(left, right)], [max(below, key=lambda at: _overlap((left, right), columns[at]))]
+        for word in words:
+            place = min(wide, key=lambda at: abs(sum(word) - sum(columns[at])))
+            names[place] = f"{names[place]} {line[slice(*word)]}".strip()
+    return names
+
+
+def _ranges_below(texts: Sequence[_Span], columns: Sequence[_Span], *, is_wide: bool) -> list[range]:
+    """Return the columns that each text of a line stands above: those that it covers, else the nearest one;
+    or more if it stands in their middle. ``is_wide``: the most, where it stands in the middle of several
+    ranges."""
+    covered = [
+        [at for at in _columns_below(text, columns) if _is_above(text, columns[at])]
+        or [min(range(len(columns)), key=lambda at: abs(sum(text) - sum(columns[at])))]
+        for text in texts
+    ]
+    taken = {*chain.from_iterable(covered)}
+    result = list[range]()
+    for text, own in zip(texts, covered, strict=True):
+        begin, end = first, last = own[0], own[-1] + 1
+        while begin > 1 and begin - 1 not in taken:
+            begin -= 1
+        while end < len(columns) and end not in taken:
+            end += 1
+        shifts = dict[range, tuple[float, int]]()
+        for left, right in product(range(begin, first + 1), range(last, end + 1)):
+            edges = columns[left][0], columns[right - 1][1]
+            shift = abs(sum(text) - sum(edges)) / 2
+            if right - left == 1:
+                shift = min(shift, abs(text[0] - edges[0]), abs(text[1] - edges[1]))
+            size = left - right if is_wide else right - left
+            shifts[range(left, right)] = max(0.5 if is_wide else 1, shift), size
+        result.append(min(shifts, key=shifts.__getitem__))
+    return result
+
+
+def _with_upper(names: Sequence[str], texts: Sequence[str], ranges: Sequence[range]) -> list[str]:
+    """Return the names below the texts of the line above them. A text goes on to the right as long as names
+    that other texts have below them too are no repetition."""
+    upper = {at: text for text, below in zip(texts, ranges, strict=True) for at in below}
+    again = Counter(name for at, name in enumerate(names) if at not in upper)
+    again.subtract(name for at, name in enumerate(names) if at in upper for _ in names)
+    group = set[str]()
+    for at, name in enumerate(names):
+        if at in upper and upper.get(at - 1) != upper[at]:
+            group = set[str]()
+        elif at - 1 in upper and name not in group and at not in upper and again[name] > 1:
+            upper[at] = upper[at - 1]
+        group.add(name)
+    return [f"{upper.get(at, '')} {name}" for at, name in enumerate(names)]
+
+
+def _is_above(text: _Span, column: _Span) -> bool:
+    """Return whether half of a text or column is above or below the other."""
+    narrower = min(text[1] - text[0], column[1] - column[0])
+    return 0 < narrower <= 2 * _overlap(text, column)
+
+
+def _columns_below(text: _Span, columns: Sequence[_Span]) -> list[int]:
+    """Return the columns that a text overlaps."""
+    first = bisect_right(columns, text[0], key=itemgetter(1))
+    return [*range(first, bisect_left(columns, text[1], lo=first, key=itemgetter(0)))]
+
+
+def _spans(line: str) -> list[_Span]:
+    return [found.span() for found in _TEXT.finditer(line)]
+
+
+def _overlap(text: _Span, column: _Span) -> int:
+    """Return how many places of a text are above a column."""
+    return max(0, min(text[1], column[1]) - max(text[0], column[0]))

@@ -198,10 +198,11 @@ def text_blocks(text: str) -> tuple[Block, ...]:
     blocks: list[Block] = []
     for part in _BLANK.split(text.replace("\r\n", "\n").replace("\r", "\n")):
         lines = [line for line in part.split("\n") if line.strip()]
-        if tables := [] if "\t" in part else aligned_blocks(lines):
+        rows = _table_rows(lines)
+        if tables := [] if rows and "\t" in part else aligned_blocks(lines):
             blocks += tables
             continue
-        if rows := _table_rows(lines):
+        if rows:
             blocks += region_blocks(rows, Place("line"), level=1)
             continue
         matches = [line for text in lines if (line := _LINE.match(text.rstrip()))]
@@ -220,7 +221,8 @@ def text_blocks(text: str) -> tuple[Block, ...]:
 
 def _table_rows(lines: Sequence[str]) -> list[Row]:
     """Return the lines as rows of a table; none for other text."""
-    if len(lines) < _FEWEST_ROWS or any(line.rstrip().endswith(_SENTENCE_ENDS) for line in lines):
+    is_list = all(_marker_kind(_LINE.match(line.strip())) for line in lines)
+    if len(lines) < _FEWEST_ROWS or is_list or any(line.rstrip().endswith(_SENTENCE_ENDS) for line in lines):
         return []
     for delimiter, fewest in _FEWEST_DELIMITERS.items():
         counts = {line.count(delimiter) for line in lines}

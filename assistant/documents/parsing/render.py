@@ -183,7 +183,7 @@ class _Renderer:
                 open_titles, is_below = [*([] if is_below else open_titles), unmarked(rows[-1][0])], False
             is_below = is_below or not is_title
             titles.append(" > ".join(open_titles) if is_below else "")
-        used = {place for row in rows if len(row) > 1 for place, text in enumerate(row) if text}
+        used = {place for row in rows if len(row) > 1 or width == 1 for place, text in enumerate(row) if text}
         if any(names) and not used:  # the row names nothing
             rows, names, titles = [names, *rows], [], ["", *titles]
         for place, name in enumerate(names):

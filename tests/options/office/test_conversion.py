@@ -511,6 +511,7 @@ def test_of_two_forms_of_a_mail_the_html_is_read_unless_it_says_much_less() -> N
         "From: Olga\nSent: Monday\nTo: Karl\nSubject: deposit\n\nThe deposit is 40 dollars.",
         "De: Bea\nEnviado el: lunes, 2 de marzo de 2026 9:00\nPara: Karl\nAsunto: fianza\n\nSon 40.",
         "De: Bea <b@x.example>\nEnviada em: segunda-feira, 2 de março de 2026 9:00\nPara: K\nAssunto: D\n",
+        "Ma nandika Bea:\n> Rega 40.",
         "Em seg., 2 de mar. de 2026 às 09:00, Bea Lima escreveu:\n\nSão 40.",
         "Pošiljatelj: Bea <b@x.example>\nPoslano: 2. ožujka 2026. 9:00\nPrima: Karl\nPredmet: D\n\nTo je 40.",
         "________________________________\nNgirim: Bea\nTuma: Senin 2 Maret 2026 9:00\nKanggo: K\n\nRega 4.",
@@ -563,6 +564,35 @@ def test_a_forwarded_mail_and_one_of_quoted_words_alone_are_read_but_what_they_q
         "Subject: deposit\n\nIt is 45 dollars."
     )
     assert text_of_mail(a_mail_of("> It is 45 dollars.")) == "It is 45 dollars."
+
+
+@pytest.mark.parametrize(
+    ("subject", "said"),
+    [
+        ("ENC: D", "Please use this one and not the paper at the counter, Bea."),
+        ("[EXT] RV: D", "Adjunto."),
+        ("\u8f6c\u53d1: D", "\u8bf7\u770b"),
+        ("D", "Dear all, please see below. Bea"),
+        ("Re: D", "FYI"),
+    ],
+)
+def test_a_mail_that_points_to_one_below_has_it_below_a_heading(subject: str, said: str) -> None:
+    fields = "Pošiljatelj: Bea <b@x.example>\nPrima: Karl\nPoslano: 2. ožujka 2026. 9:00\nPredmet: D"
+    mail = f"{said}\n\n{fields}\n\n{'The loan of a chair is 6 dollars a day in each shop. ' * 4}"
+    heading = "Pošiljatelj: Bea <b@x.example>, Poslano: 2. ožujka 2026. 9:00"
+    assert text_of_mail(a_mail_of(mail, subject=subject)).startswith(f"{said}\n\n{heading}\n\n{fields}")
+    answer = a_mail_of(mail.replace(said, "Yes, until Friday.") + "Is it open?", subject="Re: D")
+    assert text_of_mail(answer) == "Yes, until Friday."
+
+
+def test_columns_of_a_mail_keep_their_places_and_deeper_quotes_are_older() -> None:
+    table = (
+        "            shop    home\nTyre        24      39\nBrake       28      43\nSeat        53      56\n"
+    )
+    rows = "Tyre; shop: 24; home: 39\nBrake; shop: 28; home: 43\nSeat; shop: 53; home: 56"
+    assert text_of_mail(a_mail_of(table)) == rows
+    quoted = "".join(f"> {line}\n" for line in f"{table}> It was 20.".splitlines())
+    assert text_of_mail(a_mail_of(quoted, subject="Fwd: rates")) == rows
 
 
 def test_lines_of_a_mail_that_only_look_like_older_ones_are_read() -> None:

@@ -248,11 +248,73 @@ GRID = """\
 | 20 dollars    | 10 days        |
 +---------------+----------------+
 """
+LOANS = """\
++---------+-------+----------------+--------+
+| Kind    | Age   | Room / day     | Note   |
+|         |       +--------+-------+        |
+|         |       | Room   | Day   |        |
++=========+=======+========+=======+========+
+| Cane    | 18-64 | 12     | Mon   | two,   |
+|         |       |        |       | boxed  |
++---------+-------+--------+-------+--------+
+"""
+LISTED = """\
+\u250c\u2500\u2500\u2500\u2500\u252c\u2500\u2500\u2500\u2500\u2510
+\u2502 id \u2502 fee\u2502
+\u251c\u2500\u2500\u2500\u2500\u253c\u2500\u2500\u2500\u2500\u2524
+\u2502 A1 \u2502 8  \u2502
+\u2502 B2 \u2502 9  \u2502
+\u2514\u2500\u2500\u2500\u2500\u2534\u2500\u2500\u2500\u2500\u2518
+"""
+RATES = """\
+                 --- weekdays ---          Saturday
+ZONE           UP TO 2 KG    2-5 KG   UP TO 2 KG    2-5 KG    LAST
+Centre               2.45      3.80         3.15      4.60    18:00
+Hill villages (1)    5.20      6.90            -         -    11:30
+Ask at the desk.  Closed on Sundays.
+Ring road            3.35      4.75         4.25      5.55    16:45
+All in euros. No tax.    * 150 if moving up from our own shop
+"""
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        (
+            RATES,
+            [
+                "ZONE: Centre; weekdays UP TO 2 KG: 2.45; weekdays 2-5 KG: 3.80; Saturday UP TO 2 KG: 3.15; "
+                "Saturday 2-5 KG: 4.60; LAST: 18:00",
+                "ZONE: Hill villages (1); weekdays UP TO 2 KG: 5.20; weekdays 2-5 KG: 6.90; "
+                "Saturday UP TO 2 KG: -; Saturday 2-5 KG: -; LAST: 11:30",
+                "Ask at the desk. Closed on Sundays.",
+                "ZONE: Ring road; weekdays UP TO 2 KG: 3.35; weekdays 2-5 KG: 4.75; "
+                "Saturday UP TO 2 KG: 4.25; Saturday 2-5 KG: 5.55; LAST: 16:45",
+                "All in euros. No tax. * 150 if moving up from our own shop",
+            ],
+        ),
+        (
+            "Item       Qty           Price\nCanoe             2       8.00\nKayak            12      10.00\n"
+            "Tandem            1     110.00\n",
+            [
+                "Item: Canoe; Qty: 2; Price: 8.00",
+                "Item: Kayak; Qty: 12; Price: 10.00",
+                "Item: Tandem; Qty: 1; Price: 110.00",
+            ],
+        ),
+        (
+            "Item\t\tday\nCanoe\t\t$8\nMountain bike\t$6\n",
+            ["Item: Canoe; day: $8", "Item: Mountain bike; day: $6"],
+        ),
+        (
+            "Item ........ day\nCanoe ....... $8\nKayak ....... $9\n",
+            ["Item: Canoe; day: $8", "Item: Kayak; day: $9"],
+        ),
+        (
+            LOANS,
+            ["Kind: Cane; Age: 18-64; Room / day Room: 12; Room / day Day: Mon; Note: two, boxed"],
+        ),
+        (LISTED, ["id: A1; fee: 8", "id: B2; fee: 9"]),
         (
             BOATS,
             [
@@ -285,6 +347,11 @@ def test_columns_that_cannot_be_told_apart_stay_lines_and_are_told() -> None:
     page = convert("a.txt", b"Canoe    $8\nask at the desk first\nKayak     $9\n")
     assert "Canoe $8\nask at the desk first\nKayak $9" in parsed(page).text
     assert [loss.split(",")[0] for loss in lost(page)] == ["aligned columns are shown as lines"]
+
+
+def test_names_above_notes_alone_are_no_loss() -> None:
+    page = read_html("<table><tr><th>Cane<th>out of stock<tr><td colspan=2>Ask in May.</table>")
+    assert (units(page), lost(page)) == (["Cane | out of stock", "Ask in May."], ())
 
 
 # Notes

@@ -1,8 +1,7 @@
 """Converts e-mails by the standard library: what the sender wrote, apart from older mails.
 
-A lead is what stands above an older mail: a line such as "On 3 May, Olga wrote:", a line such as
-"-----Original Message-----", or several fields such as "From: …". Leads are found by the library
-mail-parser-reply.
+A lead is what stands above an older mail: a line such as "On 3 May, Olga wrote:", or several fields such as
+"From: …", which may be below a line such as "-----Original Message-----".
 
     Yes, until Friday.                       Paragraph
     On 3 May 2026, Olga <o@x.org> wrote:     OlderText (a lead)
@@ -19,8 +18,8 @@ from email import message_from_bytes
 from email.message import EmailMessage, Message, MIMEPart
 from email.policy import default
 from functools import reduce
-from itertools import groupby, zip_longest
-from typing import Any, NamedTuple, cast
+from itertools import chain, groupby, takewhile, zip_longest
+from typing import NamedTuple, cast
 
 from assistant.documents import page as model
 from assistant.documents.formats.text_files import decoded, decoded_page, text_blocks
@@ -37,27 +36,28 @@ _MUCH_LONGER = 1.5
 """The plain text is read in place of the HTML part where it has this many times its words."""
 _QUOTED = re.compile(r">(?!\s*=?\s*\d)")
 """The begin of a line of an older mail. "> 65 years" may be a comparison."""
+_MARK, _MARKS = re.compile(r"\A\s*> ?"), re.compile(r"\A\s*>(?: ?>)* ?")
+"""The first mark of a line of an older mail, and all of them."""
 _ASKING = ("?", "\u061f", "\uff1f")
 """Ends of a question: Latin, Arabic, full width."""
+_ASKED = re.compile(r"[?\u061f\uff1f](?:\s|\Z)")
 _SENTENCE = re.compile(r"(?<=[.!?\u061f\uff1f])\s+|\n\s*\n")
-_FORWARDED = re.compile(r"(?:fwd?|wg|tr|rv|i|vb|vs) ?:", re.IGNORECASE)
-"""The begin of a forwarded mail's subject, by the language of its program."""
-_FIELD = re.compile(r"^[>* ]{0,20}[^\W\d_][^\n:]{1,20}:", re.MULTILINE)
-"""The begin of a field: "From:", "> *Gesendet:"."""
-_ANY_LANGUAGE = re.compile(
-    r"^(?=[^\n]*(?:\d{4}|\d[:.h]\d\d))(?:[^\n]*\n)?[^\n]*"
-    r"(?:<[^<>@\s]{1,64}@[^<>\s]{1,255}>\)?[^\n]{0,20}|\b(?:escreveu|escribi\u00f3)):$",
-    re.MULTILINE,
-)
-"""A lead of any language: one or two lines with a date or time, then an address, such as
-"El 2 mar 2026, Olga (<o@x.org>) escribi\u00f3:"; or a word for "wrote" that the library does not know."""
-_HEADER = re.compile(
-    r"^(?P<rule>_{10,}\n)?(?P<fields>(?:[>* ]{0,20}[^\W\d_][^\n:]{0,24}:[^\n]*(?:\n|\Z)){3,9})",
-    re.MULTILINE,
-)
-"""Three or more fields, below a line that separates mails or not."""
+_PREFIX = re.compile(r"(?:\[[^\[\]]{1,30}\] ?)?\[?(\w{1,9})(?:\[\d+\])? ?[:\uff1a]")
+"""The begin of the subject of an answer or a forwarded mail, by its program: "WG:", "[EXT] Re:"."""
+_MOST_POINTING = 25
+"""Words of a mail that may say no more than to read the one below; in an answer _MOST_ANSWERED."""
+_MOST_ANSWERED = 4
+_TIMES_LONGER = 5
+"""The mail below has this many times the words of the one that only points to it."""
+_ENDS = (":", "\uff1a")
+_FIELD = re.compile(r"[>* ]{0,20}([^\W\d_][^\n:\uff1a]{0,24})[:\uff1a]")
+"""A field of a header: "From:", "> *Gesendet:"."""
+_DRAWN = ("---", "___")
+"""Begin and end of a line that separates mails: "-----Original Message-----"."""
 _MOMENT = re.compile(r"\d{4}[^\n]*\d\d?[:.h]\d\d|\d\d?[:.h]\d\d[^\n]*\d{4}")
-_LABEL = re.compile(r"^[>* ]*([^\W\d_][^\n:*]*)", re.MULTILINE)
+_DAY = re.compile(r"\d{4}|\d[:.h]\d\d")
+_ADDRESS = re.compile(r"<[^<>@\s]{1,64}@[^<>\s]{1,255}>\)?.{0,20}\Z")
+"""An address near the end of a line."""
 _RULED = re.compile(
     r"<div\b[^<>]{0,400}(?:\bid=[\"']?(?:x_)?(?:divRplyFwdMsg|appendonsend)\b|border:\s*none;\s*border-top:\s*solid)"
     r"[^<>]{0,400}>",
@@ -65,13 +65,11 @@ _RULED = re.compile(
 )
 """What programs draw above an older mail in HTML."""
 _RULE = "_" * 20
-_LEAST_FIELDS = 3
+_FEWEST_FIELDS = 3
 """Lines such as "From: …" above an older mail. Two may be opening hours: "From: 9:00", "To: 17:00"."""
+_MOST_FIELDS = 9
 _LONGEST_LEAD = 300
-"""Characters of a line above an older mail. The library takes 19 s for a line of 40,000."""
-_MAY_LEAD = re.compile(r"^-----|^____|^[^:]{1,26}:|:$")
-"""Dashes, a field, or a colon at the end. Only a line with one of them, and the line before it, is given to
-the library, which takes 5 s for a megabyte of other lines."""
+"""Characters of a line above an older mail."""
 
 
 def convert_eml(raw: bytes) -> model.Page:
@@ -143,11 +141,14 @@ def _richer(first: tuple[model.Block, ...], last: tuple[model.Block, ...]) -> tu
     return first if _words(first) > _MUCH_LONGER * _words(last) else last
 
 
-def _words(blocks: Iterable[model.Block]) -> int:
-    """Return how many words of the blocks are in force."""
+def _said(blocks: Iterable[model.Block]) -> str:
+    """Return the words of the blocks that are in force."""
     current = (block for block in blocks if not isinstance(block, model.OlderText))
-    runs = (run for line in model.all_runs(current) for run in line if run.is_in_force)
-    return sum(words_in(run.text) for run in runs)
+    return " ".join(run.text for line in model.all_runs(current) for run in line if run.is_in_force)
+
+
+def _words(blocks: Iterable[model.Block]) -> int:
+    return words_in(_said(blocks))
 
 
 def _decoded(part: MIMEPart) -> str:
@@ -170,14 +171,14 @@ def _unflowed(text: str, *, joins_words: bool) -> str:
     return "\n".join(parts)
 
 
-def _quotes_apart(text: str) -> Iterable[model.Block]:
+def _quotes_apart(text: str, mark: re.Pattern[str] = _MARK) -> Iterable[model.Block]:
     """Yield the blocks of plain text; lines that begin with ">" are an older mail, unless each of them may be
-    a comparison."""
-    stripped = (line.strip() for line in text.splitlines())
-    for is_marked, group in groupby(stripped, key=lambda line: line.startswith(">")):
+    a comparison. An older mail may have an older one in it."""
+    for is_marked, group in groupby(text.splitlines(), key=lambda line: line.lstrip().startswith(">")):
         lines = list(group)
-        if is_marked and any(map(_QUOTED.match, lines)):
-            yield model.OlderText(text_blocks("\n".join(line.lstrip("> ") for line in lines)))
+        if is_marked and any(_QUOTED.match(line.lstrip()) for line in lines):
+            older = "\n".join(mark.sub("", line) for line in lines)
+            yield model.OlderText(tuple(_quotes_apart(older, _MARKS)))
         else:
             yield from text_blocks("\n".join(lines))
 
@@ -188,24 +189,42 @@ def _quotes_apart(text: str) -> Iterable[model.Block]:
 def _without_older(blocks: tuple[model.Block, ...], message: Message) -> tuple[model.Block, ...]:
     """Return the blocks with each older mail as one block.
 
-    In a forwarding, and in a mail without other text, the first lead begins the mail that is passed on: that
-    mail is no older one.
+    The first lead of a forwarding begins the mail that is passed on: that mail is no older one, and gets a
+    heading. So it is in a mail that says next to nothing itself, unless it may answer a question of the mail
+    below.
     """
     marked = _with_older_text(blocks, skipped_leads=0)
-    if not _FORWARDED.match(str(message["subject"] or "").strip()) and _words(marked):
-        return marked
     opened = (block.blocks if isinstance(block, model.OlderText) else (block,) for block in blocks)
-    return _with_older_text(tuple(block for inner in opened for block in inner), skipped_leads=1)
+    passed_on = _with_older_text(_below_heading([*chain.from_iterable(opened)]), skipped_leads=1)
+    prefix = _PREFIX.match(str(message["subject"] or "").strip())
+    is_forwarded = prefix is not None and prefix[1].lower() in word_groups("mail_fields")["forwarded"]
+    most = _MOST_ANSWERED if prefix or "In-Reply-To" in message else _MOST_POINTING
+    said, below = _said(marked), _said(passed_on)
+    is_pointer = len(said.split()) <= most and not any(map(str.isdigit, said)) and not _ASKED.search(below)
+    is_short = len(said.split()) * (_TIMES_LONGER + 1) <= len(below.split())
+    return passed_on if is_forwarded or not said.strip() or (is_pointer and is_short) else marked
 
 
-def _with_older_text(blocks: tuple[model.Block, ...], *, skipped_leads: int) -> tuple[model.Block, ...]:
+def _below_heading(blocks: Sequence[model.Block]) -> Sequence[model.Block]:
+    """Return the blocks with a heading above the first lead: its first field, and the one with the day."""
+    for at, start, lines in _leads(blocks)[:1]:
+        block = blocks[at]
+        before, rest = _cut(block.runs if isinstance(block, model.Paragraph) else (), start)
+        fields = [line for line in lines if not line.startswith(_DRAWN)]
+        name = dict.fromkeys([*fields[:1], *filter(_DAY.search, fields[1:])][:2])
+        heading = model.Heading(2, model.plain(", ".join(name)))
+        return [*blocks[:at], model.Paragraph(before), heading, model.Paragraph(rest), *blocks[at + 1 :]]
+    return blocks
+
+
+def _with_older_text(blocks: Sequence[model.Block], *, skipped_leads: int) -> tuple[model.Block, ...]:
     """Return the blocks with each lead, and the rest after it, as older text; the first leads are skipped.
 
     A lead above a block of older text (marked by ">") is added to it alone: the rest may be answers below the
     lines that it quotes.
     """
     leads = _leads(blocks)[skipped_leads:]
-    start_by_block = dict(reversed(leads))  # of two leads in a block the first one
+    start_by_block = {at: start for at, start, _ in reversed(leads)}  # of two leads in a block the first one
     result: list[model.Block] = []
     for at, block in enumerate(blocks):
         if at not in start_by_block or not isinstance(block, model.Paragraph):
@@ -245,81 +264,65 @@ class _Line(NamedTuple):
     """Its first character in the text of its block."""
     text: str
     """With single spaces."""
+    is_above_older: bool
+    """Whether it is directly above lines that are marked as those of an older mail."""
 
 
-def _leads(blocks: Sequence[model.Block]) -> list[tuple[int, int]]:
-    """Return where leads begin, in order: the position of the block, and the character of its text."""
-    lines = _lines_of(blocks)
-    text = _searched_text(lines)
-    starts: list[tuple[int, int]] = []
-    dashes_end = -1  # of "-----Original Message-----": the fields that follow at once belong to it
-    for match in _lead_matches(text):
-        if _is_lead(match[0].strip()) and match.start() != dashes_end:
-            line = lines[
-                text.count("\n", 0, _first_letter(match))
-            ]  # ``text`` has a line for each of ``lines``
-            starts.append((line.block, line.start))
-        dashes_end = match.end() if match[0].startswith("-----") else -1
-    return list(dict.fromkeys(starts))
+def _leads(blocks: Sequence[model.Block]) -> list[tuple[int, int, list[str]]]:
+    """Return where leads begin, in order: the position of the block, the character of its text, and the
+    lead's lines."""
+    lines, leads, at = _lines_of(blocks), list[tuple[int, int, list[str]]](), 0
+    while at < len(lines):
+        end = _lead_end(lines, at)
+        if end > at:
+            leads.append((lines[at].block, lines[at].start, [line.text for line in lines[at:end]]))
+        at = max(end, at + 1)
+    return leads
+
+
+def _lead_end(lines: Sequence[_Line], at: int) -> int:
+    """Return the end of the lead that begins at a line; ``at`` where none does."""
+    line = lines[at]
+    is_drawn = line.text.startswith(_DRAWN) and line.text.endswith(_DRAWN) and line.text.strip("-") != ""
+    begin = at + is_drawn
+    fields = [*takewhile(_FIELD.match, (each.text for each in lines[begin : begin + _MOST_FIELDS]))]
+    if _is_header(fields, is_drawn=is_drawn):
+        return begin + len(fields)
+    for end in (at + 1, at + 2):
+        text = " ".join(each.text for each in lines[at:end])
+        if text.endswith(_ENDS) and len(text) <= _LONGEST_LEAD:
+            has_word = not word_groups("mail_fields")["wrote"].isdisjoint(re.findall(r"\w+", text.lower()))
+            if _DAY.search(line.text) and (has_word or _ADDRESS.search(text)):
+                return end
+            if end == at + 1 and line.is_above_older:
+                return end
+    return at
 
 
 def _lines_of(blocks: Sequence[model.Block]) -> list[_Line]:
     """Return the lines of paragraphs; any other block is an empty line."""
     lines: list[_Line] = []
-    for at, block in enumerate(blocks):
+    for at, (block, below) in enumerate(zip_longest(blocks, blocks[1:])):
+        text = model.text_of(block.runs) if isinstance(block, model.Paragraph) else ""
         start = 0
-        for line in (model.text_of(block.runs) if isinstance(block, model.Paragraph) else "").split("\n"):
-            lines.append(_Line(at, start, " ".join(line.split())))
-            start += len(line) + 1
+        for line in text.split("\n"):
+            end = start + len(line)
+            is_above = isinstance(below, model.OlderText) and not text[end:].strip()
+            lines.append(_Line(at, start, " ".join(line.split()), is_above))
+            start = end + 1
     return lines
 
 
-def _searched_text(lines: Sequence[_Line]) -> str:
-    """Return the lines in which leads are searched, with "." for each one that cannot be of a lead."""
-    may_lead = [len(line.text) <= _LONGEST_LEAD and _MAY_LEAD.search(line.text) for line in lines]
-    return "\n".join(line.text if any(may_lead[at : at + 2]) else "." for at, line in enumerate(lines))
-
-
-def _lead_matches(text: str) -> list[re.Match[str]]:
-    """Return what may be a lead, in order: by the library's languages, and by the form of any other."""
-    from mailparser_reply.constants import MAIL_LANGUAGES  # pyright: ignore[reportMissingTypeStubs]
-    from mailparser_reply.parser import EmailMessage as ReplyReader  # pyright: ignore[reportMissingTypeStubs]
-
-    reader: Any = ReplyReader(text, languages=list(MAIL_LANGUAGES))
-    starts = (line.start() for line in re.finditer("(?m)^", text))
-    headers = (match for start in starts if (match := _HEADER.match(text, start)) and _is_header(match))
-    matches = [*headers, *_ANY_LANGUAGE.finditer(text)]
-    matches += cast("re.Pattern[str]", reader.HEADER_REGEX).finditer(text)
-    kept: list[re.Match[str]] = []
-    for match in sorted(matches, key=lambda match: (_first_letter(match), -match.end())):
-        if not kept or _first_letter(match) >= kept[-1].end():  # else another form of the same lead
-            kept.append(match)
-    return kept
-
-
-def _first_letter(match: re.Match[str]) -> int:
-    return match.end() - len(match[0].lstrip())
-
-
-def _is_header(match: re.Match[str]) -> bool:
-    """Return whether fields are the header of a mail: by a moment in one of them, and a line above or an
-    address in the first; else by the names of the sender and subject."""
-    fields = match["fields"]
-    is_apart = match["rule"] is not None or "@" in fields.partition("\n")[0]
-    return (is_apart and _MOMENT.search(fields) is not None) or _has_names(fields) is True
-
-
-def _has_names(fields: str) -> bool | None:
-    """Return whether fields have the names of a header; None if the first name is not known."""
+def _is_header(fields: Sequence[str], *, is_drawn: bool) -> bool:
+    """Return whether fields are the header of a mail: by a moment in one of them, and a line drawn above or
+    an address in the first; else by the names of the sender and subject."""
+    if len(fields) < _FEWEST_FIELDS:
+        return False
     known = word_groups("mail_fields")
-    first, *others = (label.lower().split()[0] for label in _LABEL.findall(fields))
-    return not known["later"].isdisjoint(others) if first in known["sender"] else None
-
-
-def _is_lead(lead: str) -> bool:
-    """Return whether a match is a line of dashes, one or two lines that end in ":", or enough fields."""
-    is_line = lead.startswith("---") or (lead.endswith(":") and lead.count("\n") <= 1)
-    return is_line or (len(_FIELD.findall(lead)) >= _LEAST_FIELDS and _has_names(lead) is not False)
+    names = [name[1].lower().split()[0] for field in fields if (name := _FIELD.match(field))]
+    is_apart = is_drawn or "@" in fields[0]
+    has_names = names[0] in known["sender"] and not known["later"].isdisjoint(names)
+    return has_names or (is_apart and any(map(_MOMENT.search, fields)))
 
 
 def _cut(runs: model.Runs, at: int) -> tuple[model.Runs, model.Runs]:
