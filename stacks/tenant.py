@@ -311,7 +311,6 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
             llm=llm,
             embedding=embedding,
             embedding_next=embedding_next,
-            prompts=released_prompts(ROOT / "assistant" / "answer" / "prompts"),
         ),
     ]
     if wrong:
@@ -390,11 +389,3 @@ def _check_artifacts(tenant: DeployedTenant, *, file: Path) -> None:
     except ConfigurationError as error:
         line = line_of(file.read_text(encoding="utf-8"), ("models",))
         raise ConfigurationError(f"{file}: line {line}: models: {error.message}") from None
-
-
-def released_prompts(folder: Path) -> dict[str, bool]:
-    """Return the id of each released prompt below ``folder``, and whether the prompt lets a model refuse."""
-    return {
-        f"{path.parent.name}/{path.stem}": "# refusal" in path.read_text(encoding="utf-8").splitlines()
-        for path in sorted(folder.glob("*/*.md"))
-    }

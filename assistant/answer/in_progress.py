@@ -33,7 +33,7 @@ from assistant.answer.events import (
 )
 from assistant.answer.find import KEPT_CANDIDATES, Finding
 from assistant.answer.plan import Nothing, Plan, Quoted, Written
-from assistant.answer.prompt import BuildPrompt, Prompt
+from assistant.answer.prompt import PROMPT, BuildPrompt, Prompt
 from assistant.answer.read_model import ModelReading
 from assistant.answer.scores import shipped_weights
 from assistant.answer.section import MakeQuote, Quote, shown_section
@@ -233,7 +233,7 @@ class AnswerInProgress:
             candidates=_candidates_of(first),
             live_matches=live.matches,
             offered=ApprovedUse(item_id=offered.item_id, revision=offered.revision) if offered else None,
-            prompt_id=services.tenant.answers.prompt,
+            prompt_id=PROMPT,
             prompt_hash=prompt.prompt_hash if prompt else None,
             dropped_passages=prompt.dropped_documents if prompt else 0,
             model_id=model.model_id,

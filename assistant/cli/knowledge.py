@@ -1,11 +1,10 @@
-"""``assistant knowledge``: loads, lists, moves and withdraws documents, embeds them with another model."""
+"""``assistant knowledge``: loads, lists, moves and withdraws documents."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +14,7 @@ import typer
 from rich.text import Text
 from typer import Argument, Option
 
-from assistant.cli.reindexing import read_again, reindex
-from assistant.client import AssistantClient, NotThereError
+from assistant.cli.reading_again import read_again
 from assistant.documents.page import first_of
 from assistant.documents.readable import ListDocuments
 from assistant.documents.sources import KnowledgeSources
@@ -45,7 +43,6 @@ from assistant.terminal.loading import (
     store_files,
 )
 from assistant.terminal.local import LocalRuntime, local_runtime
-from assistant.terminal.sending import OWNER, load_there
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, age, plain, table
 
 if TYPE_CHECKING:
@@ -60,11 +57,7 @@ LABEL = "An access label that you hold; lets you make documents with it readable
 WAIT = "How long to wait while no file is read. What is not read until then is named."
 PRUNE = "Withdraw documents whose file is no longer below the paths of their source."
 DRY_RUN = "Say what would be read, withdrawn, refused and skipped, and how long it takes. Nothing is loaded."
-SERVICE = "Send the documents to this service, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN."
 RECEIPT = "Show again what was removed, and withdraw nothing."
-RECEIPT_SERVICE = (
-    "Receipts of this service, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN. Default: this machine."
-)
 _SHOWN_FAILURES = 100
 """Failures that ``add`` prints by name; --json has all."""
 _MOST_PRUNED = 1 / 3
@@ -91,7 +84,6 @@ def add(
     paths: Annotated[list[Path] | None, Argument(metavar="[PATH]...", help=PATHS)] = None,
     source: Annotated[str | None, Option(metavar="NAME", help=SOURCE)] = None,
     label: Annotated[list[str] | None, Option(metavar="LABEL", help=LABEL)] = None,
-    service: Annotated[str | None, Option(metavar="URL", help=SERVICE)] = None,
     prune: Annotated[bool, Option("--prune", help=PRUNE)] = False,
     more: Annotated[bool, Option("--prune-more-than-a-third", help="Also where it is so many.")] = False,
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask before withdrawing.")] = False,
@@ -99,24 +91,17 @@ def add(
 ) -> None:
     """Add documents and wait until each is indexed or failed. Unchanged ones are skipped."""
     options, terminal = GlobalOptions.of(context), Terminal()
-    folders, runtime = chosen_folders(options, tenant, source=source, paths=paths or []), None
+    folders = chosen_folders(options, tenant, source=source, paths=paths or [])
     if dry_run:
         _show_what_a_load_does(options, terminal, tenant, folders)
         return
-    client = None if service is None else options.service_client(service, of=OWNER)
-    if client is not None:
-        report = asyncio.run(load_there(options, terminal, tenant, folders, client))
-    else:
-        runtime = local_runtime(options, terminal)
-        report = _add_locally(runtime, tenant, folders, labels=label or [])
+    runtime = local_runtime(options, terminal)
+    report = _load(runtime, tenant, folders, labels=label or [])
     if not options.writes(_as_json(report)):
         _show(terminal, report)
     if (prune or more) and (left := _to_prune(terminal, report, more=more, yes=yes)):
-        if runtime is not None:
-            with runtime.site(command="assistant knowledge add"):
-                asyncio.run(_withdraw(runtime, tenant, left))
-        elif service is not None:
-            options.with_service(service, lambda there: _withdraw_there(there, left), of=OWNER)
+        with runtime.site(command="assistant knowledge add"):
+            asyncio.run(_withdraw(runtime, tenant, left))
         terminal.show(f"Withdrawn: {', '.join(left)}.")
     if report.has_failures:
         raise typer.Exit(1)
@@ -225,9 +210,6 @@ def list_(
     terminal.warn(counted or f"{tenant} has no documents yet.")
 
 
-app.command()(reindex)
-
-
 @app.command()
 def withdraw(
     context: typer.Context,
@@ -235,15 +217,14 @@ def withdraw(
     tenant: Tenant,
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     receipt: Annotated[bool, Option("--receipt", help=RECEIPT)] = False,
-    service: Annotated[str | None, Option(metavar="URL", help=RECEIPT_SERVICE)] = None,
 ) -> None:
     """Remove documents from the answers and delete their text; say what remains until when by which rule."""
     options, terminal = GlobalOptions.of(context), Terminal()
     if receipt:
-        _show_receipts(options, terminal, tenant, document_ids, service)
+        receipts = _receipts(options, tenant, document_ids)
+        if not options.writes({"receipts": receipts}):
+            _show_receipts(terminal, receipts)
         return
-    if service is not None:
-        raise typer.BadParameter("--service is asked for receipts: give --receipt too.")
     runtime = local_runtime(options, terminal)
     statuses = options.with_stores(tenant, lambda stores: stores.get(STATES).get_many(document_ids))
     known = [document_id for document_id in dict.fromkeys(document_ids) if document_id in statuses]
@@ -253,34 +234,15 @@ def withdraw(
     if known:
         with runtime.site(command="assistant knowledge withdraw"):
             asyncio.run(_withdraw(runtime, tenant, known))
-    receipts = _local_receipts(options, tenant, known)
+    receipts = _receipts(options, tenant, known)
     if not options.writes({"withdrawn": known, "unknown": unknown, "receipts": receipts}) and known:
         terminal.show(f"Withdrawn: {', '.join(known)}.")
-        for item in receipts:
-            _show_receipt(terminal, item)
+        _show_receipts(terminal, receipts)
     if unknown:
         raise NotFoundError(f"{tenant} has no document {', '.join(unknown)}.")
 
 
-def _show_receipts(
-    options: GlobalOptions, terminal: Terminal, tenant: str, ids: Sequence[str], service: str | None
-) -> None:
-    """Print the receipts of withdrawn documents: of the service at the URL, or with None of this machine."""
-    if service is None:
-        receipts = _local_receipts(options, tenant, ids)
-    else:
-        options.tenant(tenant)
-
-        async def read(there: AssistantClient) -> list[WithdrawalReceipt]:
-            return [await there.withdrawal_receipt(name) for name in ids]
-
-        receipts = options.with_service(service, read, of=OWNER)
-    if not options.writes({"receipts": receipts}):
-        for item in receipts:
-            _show_receipt(terminal, item)
-
-
-def _add_locally(
+def _load(
     runtime: LocalRuntime, tenant: str, folders: Sequence[SourceFolders], *, labels: Sequence[str]
 ) -> LoadReport:
     """Store the files, then wait until the worker has indexed what is new and removed what is withdrawn.
@@ -407,15 +369,7 @@ async def _withdraw(runtime: LocalRuntime, tenant: str, document_ids: Sequence[s
                     await kept.remove(stores, document_id)
 
 
-async def _withdraw_there(client: AssistantClient, document_ids: Sequence[str]) -> None:
-    for document_id in document_ids:
-        with suppress(NotThereError):
-            await client.withdraw_document(document_id)
-
-
-def _local_receipts(
-    options: GlobalOptions, tenant: str, document_ids: Sequence[str]
-) -> list[WithdrawalReceipt]:
+def _receipts(options: GlobalOptions, tenant: str, document_ids: Sequence[str]) -> list[WithdrawalReceipt]:
     """Return the receipts of documents in the stores of this machine. Raises NotFoundError, ConflictError."""
 
     async def make(stores: EmbeddedTenant) -> list[WithdrawalReceipt]:
@@ -437,12 +391,13 @@ def _local_receipts(
     return options.with_stores(tenant, make)
 
 
-def _show_receipt(terminal: Terminal, receipt: WithdrawalReceipt) -> None:
-    """Print one receipt: a row for each place that had the document's text."""
-    state = "complete" if receipt.is_complete else "not complete yet: ask again"
-    terminal.show(f"{receipt.document_id}, withdrawn {receipt.withdrawn_at:%Y-%m-%d %H:%M} UTC: {state}")
-    rows = [(place.title, place.state, _until(place), place.what, place.rule) for place in receipt.places]
-    terminal.out.print(table("place", "state", "until", "what", "rule", rows=rows))
+def _show_receipts(terminal: Terminal, receipts: Sequence[WithdrawalReceipt]) -> None:
+    """Print the receipts, each with a row for each place that had the document's text."""
+    for receipt in receipts:
+        state = "complete" if receipt.is_complete else "not complete yet: ask again"
+        terminal.show(f"{receipt.document_id}, withdrawn {receipt.withdrawn_at:%Y-%m-%d %H:%M} UTC: {state}")
+        rows = [(place.title, place.state, _until(place), place.what, place.rule) for place in receipt.places]
+        terminal.out.print(table("place", "state", "until", "what", "rule", rows=rows))
 
 
 def _until(place: ReceiptPlace) -> str:

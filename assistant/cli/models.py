@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -25,9 +26,10 @@ from typer import Argument, Option
 
 from assistant.answer.prompt import rendered
 from assistant.answer.services import AnswerWriter
-from assistant.cli.reindexing import embed_again
 from assistant.documents.page import first_of
+from assistant.documents.readable import pages_of
 from assistant.domain.clock import SystemClock
+from assistant.domain.documents import DocumentState
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, NotFoundError
 from assistant.evaluation.check_pairs import ModelAlone, ask_pairs, load_check_pairs
 from assistant.evaluation.model_questions import Counts, ask_model, load_model_questions, measure_reading
@@ -38,15 +40,19 @@ from assistant.models.recorded import CONTEXT_TOKENS, MAX_TOKENS, HeardModel
 from assistant.option import installed
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.process.settings import ModelServerSettings, inherited_environment
+from assistant.stores.documents import STATES
 from assistant.stores.ports import ChatMessage
 from assistant.tenant import added_models as local_models
 from assistant.tenant.added_models import ServedLlm
 from assistant.tenant.manifests import WRITER, AnsweringTable
 from assistant.tenant.tenant import EmbeddingSection, TenantConfig, load_tenants
+from assistant.terminal.loading import follow_here
+from assistant.terminal.local import local_runtime
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, plain, table
 
 if TYPE_CHECKING:
     from assistant.model_server.weights import Wishes
+    from assistant.stores.opened import EmbeddedTenant
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 for option in installed():
@@ -55,7 +61,7 @@ _BUILD_TIMEOUT_S = 600.0
 _SHOWN_DIGITS = 12
 """Of a SHA-256."""
 # (task, name) of the models in the package
-_PACKAGED = (("embedding", local_models.PACKAGED_EMBEDDING), ("generation", "SmolLM2-135M-Instruct"))
+_PACKAGED = (("embedding", "all-MiniLM-L6-v2"), ("generation", "SmolLM2-135M-Instruct"))
 RECORDED = "recorded"
 """Name of the model that plays the committed recordings."""
 DEFAULT_CONTEXT_TOKENS = 4096
@@ -204,9 +210,7 @@ def add_model(options: GlobalOptions, path: Path, wishes: Wishes, *, tenant: str
     write_private(manifest, model.as_toml().encode())
     if config is None:
         terminal.show(f"Added {model.name} ({model.origin}).")
-        is_embedding = isinstance(model, local_models.AddedEmbedding)
-        command = "knowledge reindex --model" if is_embedding else "models use"
-        terminal.say(f"no tenant uses it yet: assistant {command} {model.name} --tenant T")
+        terminal.say(f"no tenant uses it yet: assistant models use {model.name} --tenant T")
         return
     choose_for(options, config.name, model, terminal)
 
@@ -219,7 +223,7 @@ def use_model(options: GlobalOptions, *, tenant: str, name: str | None) -> None:
     if name is None:
         local_models.choose_packaged(folder, tenant)
         terminal.show(f"{tenant} uses the packaged models.")
-        embed_again(options, terminal, tenant=tenant)
+        _embed_again(options, terminal, tenant=tenant)
         return
     added = {model.name: model for model in local_models.added_models(folder)}
     if name not in added:
@@ -279,9 +283,34 @@ def choose_for(
             else "vectors of another model"
         )
         terminal.say(f"{difference}: the knowledge is embedded again into a new index version")
-        embed_again(options, terminal, tenant=tenant_before.name)
+        _embed_again(options, terminal, tenant=tenant_before.name)
     elif isinstance(model, local_models.AddedLlm) and not model.answering.writes_answers:
         terminal.say("answers stay quoted; --writes-answers lets this model write them")
+
+
+def _embed_again(options: GlobalOptions, terminal: Terminal, *, tenant: str) -> None:
+    """Bring the tenant's documents into the index of the embedding model that was just chosen.
+
+    Starts nothing where the tenant has no documents yet.
+    """
+    runtime = local_runtime(options, terminal)
+    if not options.with_stores(tenant, lambda stores: stores.get(STATES).count_by_state()):
+        return
+    began_s = time.monotonic()
+    with runtime.site(command="assistant models"):
+        waiting = options.with_stores(tenant, _unfinished)  # the worker enqueues what its index lacks
+        failed = asyncio.run(follow_here(runtime, tenant, waiting))
+    seconds = time.monotonic() - began_s
+    terminal.say(f"{len(waiting) - len(failed)} documents of {tenant} embedded in {seconds:.1f} s")
+    for status in failed:
+        terminal.say(f"not embedded: {status.document_id}: {status.failure_reason}")
+
+
+async def _unfinished(stores: EmbeddedTenant) -> list[str]:
+    """Return the ids of the documents that are not indexed yet."""
+    unfinished = (DocumentState.RECEIVED, DocumentState.PARSED, DocumentState.EMBEDDED)
+    pages = pages_of(stores.knowledge.states, unfinished)
+    return [status.document_id async for page in pages for status in page]
 
 
 def _served_so_far(options: GlobalOptions, tenant: str) -> TenantConfig:

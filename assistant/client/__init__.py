@@ -1,7 +1,7 @@
 """A typed client of the service: ``AssistantClient``.
 
-It follows docs/openapi.json: every operation there is a method of the same name here, and ``stream`` reads
-the events of ``ask``. Unknown events and fields are ignored.
+Its methods have the names of operations in docs/openapi.json, and ``stream`` reads the events of ``ask``.
+Unknown events and fields are ignored.
 
     async with AssistantClient("https://assistant.example", token=token) as client:
         async for event in client.stream("How long is the wait?"):

@@ -159,7 +159,6 @@ class Call:
     path: str
     params: Mapping[str, str | int | list[str]] | None = None
     json: Any = None
-    content: bytes | None = None
     headers: Mapping[str, str] | None = None
     read_timeout_s: float | None = None
     """Instead of the connection's own."""
@@ -221,7 +220,6 @@ class Connection:
                 call.path,
                 params=call.params,
                 json=call.json,
-                content=call.content,
                 headers=self._headers(call),
                 timeout=self._timeout(call.read_timeout_s),
             ) as response,

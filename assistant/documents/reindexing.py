@@ -125,7 +125,7 @@ class Reindex:
         """
         kept = await self.writable.kept()
         if len(kept) < 2:
-            raise NotFoundError("There is no other version of the index. Reindex first: --model NAME.")
+            raise NotFoundError("There is no other version of the index. Reindex first.")
         return kept[1]
 
     async def drop_others(self) -> list[str]:
@@ -143,7 +143,7 @@ class Reindex:
         if others:
             raise ConflictError(
                 f"The index version {others[0]} is kept beside the live one: the one before, or of a reindex "
-                "that did not end. Go on with that one, or delete it: assistant knowledge reindex --drop-old."
+                "that did not end. Go on with that one, or delete it: assistant aws reindex --drop-old."
             )
 
     async def _fill(

@@ -349,7 +349,6 @@ _PERIODS = {
     "memory": timedelta(seconds=FORGET_EVERY_S),
     "snapshots": timedelta(days=SNAPSHOT_DAYS),
     "recovery": timedelta(days=RECOVERY_DAYS),
-    "local_capture": timedelta(days=RETENTION["dev"].capture_texts),
 }
 _MIDNIGHT = 1
 """Days that AWS may take longer: S3 counts an age from the next midnight. AWS Backup deletes a recovery point
@@ -487,7 +486,7 @@ class WithdrawalReceipts:
         """
         deployed, vectors = self.tenant.records.deployed, self.tenant.embedding.vectors
         holds, periods = {"always"}, _PERIODS
-        facts: dict[str, object] = {"local_capture": _PERIODS["local_capture"].days}
+        facts = dict[str, object]()
         if vectors is not None:
             holds.add("kept_vectors")
             facts["kept_vectors"] = vectors

@@ -128,7 +128,6 @@ class Layout:
             cors_origins=tuple(addresses.systems.values()),
             originals={SAMPLE_PUBLISHER: f"{orders}{ORIGINALS}"} if orders else {},
             drain_timeout_s=_DRAIN_S,
-            captures=self.settings.capture,
             quoted_tenants=tuple(
                 name
                 for name, tenant in self.tenants.items()
@@ -151,7 +150,7 @@ class Layout:
         models = {
             "model_artifacts_dir": self.models_dir,
             "models": "embedded",
-            "local_models": {name: models.served for name, models in self.models.items()},
+            "local_models": dict(self.models),
         }
         if self.settings.search == "embedded":
             return models
@@ -161,7 +160,7 @@ class Layout:
     def options(self) -> dict[str, str]:
         """Return the settings of this command, as text, for other commands to compare: a site that serves
         with others must be started anew. ``digest`` has the contents of files."""
-        from_settings = self.settings.model_dump(mode="json", include={"search", "opensearch_url", "capture"})
+        from_settings = self.settings.model_dump(mode="json", include={"search", "opensearch_url"})
         folder = {"tenants": str(self.tenants_dir.resolve())}
         return (
             folder
@@ -172,8 +171,6 @@ class Layout:
     def digest(self) -> str:
         """Return the SHA-256 (hex) of what a start reads: tenant files, connector files, choices of models.
         If it changes, the site must be started anew.
-
-        A model that is embedded beside the live one is left out: it is read together with the index.
         """
         folder = self.tenants_dir.resolve()
         connector_files = (
@@ -187,7 +184,7 @@ class Layout:
             content = path.read_bytes() if path.exists() else b""
             digest.update(f"{path}\0{len(content)}\0".encode() + content)
         for name, models in sorted(self.models.items()):
-            digest.update(f"{name}\0{models.served.model_dump_json()}\0".encode())
+            digest.update(f"{name}\0{models.model_dump_json()}\0".encode())
         return digest.hexdigest()
 
 

@@ -21,7 +21,6 @@ import structlog
 
 from assistant.documents.worker import IngestionWorker, WorkerLimits
 from assistant.domain.errors import AssistantError, DependencyError
-from assistant.models.redaction import LocalCapture
 from assistant.option import installed
 from assistant.process.settings import WorkerSettings
 from assistant.process.telemetry import configure_logging, configure_tracing
@@ -80,13 +79,11 @@ async def work(
         prepared = await prepare_each(
             [IngestionWorker(tenant, limits=limits) for tenant in tenants], settings, reasons
         )
-        # If no calls are captured, it only lists a folder that does not exist.
-        captures = [LocalCapture.of(settings)] if settings.stores == "embedded" else []
         on_ready(reasons)
         await asyncio.gather(
             _stop_all(prepared, stopping),
             *(worker.run() for worker in prepared),
-            *(loop.run(stopping) for loop in (*loops, *captures, *chain.from_iterable(loops_of_options))),
+            *(loop.run(stopping) for loop in (*loops, *chain.from_iterable(loops_of_options))),
         )
 
 

@@ -13,14 +13,11 @@ data is read::
 from __future__ import annotations
 
 import asyncio
-import base64
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import KW_ONLY, dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 import aiohttp
@@ -36,9 +33,7 @@ from assistant.domain.errors import (
     GenerationUnavailableError,
     OverloadedError,
 )
-from assistant.process.private_files import make_private_folder, replace_private
 from assistant.stores.ports import GenerationDelta, GenerationRequest
-from assistant.tenant.deployed_names import SERVED_VARIANT
 
 _log = structlog.get_logger(__name__)
 
@@ -315,10 +310,8 @@ class ChatStream:
         """Whether a delta with text was returned; it decides which error a broken stream raises."""
         self._fault: str | None = None
         """What broke the stream behind text that was returned first; the next call raises it."""
-        self.is_finished = False
+        self._is_finished = False
         """Whether the whole completion was read."""
-        self.taken: bytearray | None = None
-        """All bytes that were read, where the caller sets a bytearray before the first read."""
         self._loop = asyncio.get_running_loop()
         self._since_s: float | None = None
         """When the pending read began, by the loop's clock; None while none is pending."""
@@ -342,13 +335,13 @@ class ChatStream:
                 return GenerationDelta(text)
             if self._fault is not None:
                 raise self._broken(self._fault)
-        if self.is_finished:
+        if self._is_finished:
             raise StopAsyncIteration
         last = self._completion.last_delta()
         if last is None:
             raise self._broken("ended without a finish reason")
         await self._read_end()
-        self.is_finished = True
+        self._is_finished = True
         return last
 
     async def _read(self) -> bytes:
@@ -368,8 +361,6 @@ class ChatStream:
         self._left_bytes -= len(data)
         if self._left_bytes < 0:
             raise self._broken("longer than the tokens that were asked for")
-        if self.taken is not None:
-            self.taken += data
         return data
 
     async def _read_end(self) -> None:
@@ -435,18 +426,6 @@ class ChatServer(ChatGenerator):
     read_key: Callable[[], str] | None = None
     """Returns the server's key; called for each answer, so that a new key needs no restart. None: the server
     needs no key. Raises OSError, UnicodeDecodeError."""
-    captures: Path | None = None
-    """Folder that gets a file with each complete call, as SageMaker's data capture writes it; None: none are
-    kept."""
-
-    @asynccontextmanager
-    async def stream(self, request: GenerationRequest, *, deadline: Deadline) -> AsyncGenerator[ChatStream]:
-        async with super(ChatServer, self).stream(request, deadline=deadline) as stream:
-            stream.taken = None if self.captures is None else bytearray()
-            yield stream
-        if self.captures is not None and stream.is_finished:
-            body = orjson.dumps(self._body(request) | {"model": self.model})
-            await asyncio.to_thread(_capture, self.captures, body, stream)
 
     async def _post(self, body: dict[str, Any], *, inference_id: str) -> aiohttp.ClientResponse:
         del inference_id
@@ -477,32 +456,3 @@ class ChatServer(ChatGenerator):
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             # uvicorn and llama.cpp close an idle connection after 5 s, perhaps just as this request goes.
             return await self.connections.post(url, data=body, headers=headers, allow_redirects=False)
-
-
-def _capture(folder: Path, body: bytes, stream: ChatStream) -> None:
-    """Write the line that SageMaker's data capture writes of a call.
-
-    https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html
-    """
-    now = datetime.now(UTC)
-    bodies = (("endpointInput", "INPUT", body), ("endpointOutput", "OUTPUT", bytes(stream.taken or b"")))
-    ids = {"eventId": str(uuid.uuid4()), "inferenceId": stream.inference_id}
-    line = {
-        "captureData": {
-            name: {
-                "observedContentType": "application/json",
-                "mode": mode,
-                "data": base64.b64encode(content).decode(),
-                "encoding": "BASE64",
-            }
-            for name, mode, content in bodies
-        },
-        "eventMetadata": ids | {"inferenceTime": f"{now:%Y-%m-%dT%H:%M:%SZ}"},
-        "eventVersion": "0",
-    }
-    path = folder / f"{SERVED_VARIANT}/{now:%Y/%m/%d/%H}/{uuid.uuid4()}.jsonl"
-    try:
-        make_private_folder(path.parent)
-        replace_private(path, orjson.dumps(line) + b"\n")
-    except OSError as error:
-        _log.warning("call_not_captured", reason=error.strerror)

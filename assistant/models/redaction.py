@@ -22,22 +22,16 @@ import re
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import orjson
 import structlog
 
-from assistant.domain.clock import set_within
-from assistant.domain.errors import DependencyError
 from assistant.option import joined
-from assistant.process.private_files import CAPTURE_FOLDER
-from assistant.process.settings import RedactingSettings, StoreSettings
+from assistant.process.settings import RedactingSettings
 from assistant.stores.captures import StoredCaptures
 from assistant.stores.clients import AwsClients
 from assistant.tenant.deployed_names import CAPTURE_PURPOSES, capture_attribute
-from assistant.tenant.deployment import RETENTION
-from assistant.tenant.tenant import load_tenants
 
 Replace = Callable[[str], str]
 """A function that returns a text with patients' data replaced."""
@@ -61,7 +55,6 @@ Clean = dict[str, Any]
 _Object = Mapping[str, Any]
 """A JSON object of a raw line, whose fields may have any type or be missing."""
 _NOTHING: _Object = {}
-_DELETE_EVERY_S = 60.0
 _log = structlog.get_logger(__name__)
 
 
@@ -115,15 +108,6 @@ class SweepQuarantine:
             oldest_s = max(oldest_s, age_s)
         return oldest_s
 
-    async def run(self, stopping: asyncio.Event, *, every_s: float = 2.0) -> None:
-        """Sweep until ``stopping`` is set. An error is logged; the next sweep follows."""
-        while not stopping.is_set():
-            try:
-                await self()
-            except DependencyError as error:
-                _log.warning("quarantine_not_swept", reason=error.message)
-            await set_within(stopping, every_s)
-
     async def _redacted(self, key: str) -> bool:
         """Redact an overdue object; return whether that succeeded."""
         try:
@@ -158,38 +142,6 @@ async def open_redacting(settings: RedactingSettings) -> AsyncGenerator[Redactin
         overdue_after_s = settings.overdue_after_s
         sweep = SweepQuarantine(store, redact=redact, overdue_after_s=overdue_after_s)
         yield Redacting(redact, sweep, settings.metrics_service)
-
-
-@dataclass(frozen=True, slots=True)
-class LocalCapture:
-    """Redacts the calls that the service captured on a machine, and deletes old copies, as a bucket's
-    lifecycle does."""
-
-    store: StoredCaptures
-    sweep: SweepQuarantine
-
-    @classmethod
-    def of(cls, settings: StoreSettings) -> Self:
-        """Return the redaction of this machine's calls. Its tenants share the endpoints, so texts are kept
-        only where every tenant's file is valid and allows it. Raises ConfigurationError."""
-        store = StoredCaptures.here(settings.state_dir / CAPTURE_FOLDER)
-        files = load_tenants(settings.tenants_dir)
-        sections = [tenant.models for tenant in files.tenants.values()]
-        is_kept = not files.refused and all(models and models.keeps_captured_texts for models in sections)
-        redact = RedactCapture(store, passages_percent=0, replace=_replaces(is_kept=is_kept))
-        return cls(store, SweepQuarantine(store, redact=redact, overdue_after_s=0.0))
-
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Redact until ``stopping`` is set, and delete old copies every minute."""
-        redacting = asyncio.create_task(self.sweep.run(stopping))
-        kept_for = timedelta(days=RETENTION["dev"].capture_texts)
-        while not stopping.is_set():
-            try:
-                await self.store.delete_clean(kept_for=kept_for)
-            except DependencyError as error:
-                _log.warning("old_captures_not_deleted", reason=error.message)
-            await set_within(stopping, _DELETE_EVERY_S)
-        await redacting
 
 
 def _replaces(*, is_kept: bool) -> Replace | None:

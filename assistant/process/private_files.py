@@ -22,9 +22,7 @@ OTHERS = 0o077
 """The permissions of group and others."""
 _LARGEST_SECRET_BYTES = 64 * 1024
 """Bytes of a secret's file that are read."""
-CAPTURE_FOLDER = "capture"
-"""Folder of captured calls of models."""
-STATE_FOLDERS = ("tenants", "secrets", "logs", "issuer", "models", "evaluations", CAPTURE_FOLDER)
+STATE_FOLDERS = ("tenants", "secrets", "logs", "issuer", "models", "evaluations")
 """Folders below the state folder that this program makes."""
 
 

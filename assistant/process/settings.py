@@ -355,8 +355,6 @@ class ServiceSettings(StoreSettings):
     quoted_tenants: tuple[str, ...] = ()
     """Tenants whose answers are only quoted here, as a JSON list: their generation model is never called, and
     need not run."""
-    captures: bool = False
-    """Whether calls of a chat server are captured below `state_dir`. Not set in a deployment."""
     drain_timeout_s: float = Field(default=103.0, gt=0, le=120.0)
     """Longest time for answers in progress after SIGTERM."""
     tls: Literal["off", "self-signed"] = "off"
@@ -455,8 +453,6 @@ class LocalSettings(ProcessSettings):
     """The index: under the state folder, or on an OpenSearch node."""
     opensearch_url: str = "http://127.0.0.1:9200"
     """URL of that node, which needs no credentials."""
-    capture: bool = False
-    """Whether calls of models are captured under the state folder, in `capture/clean`."""
     helpdesk: str = "pharmacy"
     """Tenant of the reference helpdesk; where the order system takes no replies of it, the first by name."""
     service_token: str | None = None

@@ -32,7 +32,6 @@ from assistant.models.artifacts import (
 from assistant.models.opened import ModelClients, ModelStores, open_model_clients, read_facts
 from assistant.models.recorded import CharacterCount, RecordedModel, read_recording
 from assistant.option import installed
-from assistant.process.private_files import CAPTURE_FOLDER
 from assistant.process.settings import (
     BULK_PREFIX,
     DocumentFunctionSettings,
@@ -253,15 +252,13 @@ async def _writer(stores: ModelStores, settings: ServiceSettings, *, generates: 
     if not generates:
         return AnswerWriter(RecordedModel(()), ServedModel(name, None, 0, 0), token_counter)
     chosen = settings.local_models.get(stores.tenant.name, PACKAGED).generation
-    raw = settings.state_dir / CAPTURE_FOLDER / "raw"
     if isinstance(chosen, AddedLlm) and settings.models == "embedded":
         from assistant.models.chat_server import ChatServer, open_chat_connections
 
         runtime = await stores.clients.models().llm(chosen)
         model = served_generation_model(folder, name)
         connections = await stores.stack.enter_async_context(open_chat_connections())
-        captures = raw / chosen.endpoint if settings.captures else None
-        server = ChatServer(connections, f"{runtime.address}/v1", name, lambda: runtime.api_key, captures)
+        server = ChatServer(connections, f"{runtime.address}/v1", name, lambda: runtime.api_key)
         return AnswerWriter(server, model, token_counter)
     if not isinstance(chosen, ServedLlm):
         for option in installed():
@@ -273,22 +270,16 @@ async def _writer(stores: ModelStores, settings: ServiceSettings, *, generates: 
         return AnswerWriter(endpoint, served_generation_model(folder, name), token_counter)
     model, token_counter = model_elsewhere(chosen)
     if chosen.recording is None:
-        captures = raw / chosen.endpoint if settings.captures else None
-        generator = await served_generator(chosen, stores.stack, captures)
+        generator = await served_generator(chosen, stores.stack)
         return AnswerWriter(generator, model, token_counter)
     recorded = RecordedModel(read_recording(sorted(chosen.recording.glob("*.jsonl"))))
     model = replace(model, recorded=recorded.title, checks=recorded.checks)
     return AnswerWriter(recorded, model, CharacterCount(), recorded.answers)
 
 
-async def served_generator(
-    model: ServedLlm, stack: AsyncExitStack, captures: Path | None = None
-) -> AnswerGenerator:
+async def served_generator(model: ServedLlm, stack: AsyncExitStack) -> AnswerGenerator:
     """Return the client of an LLM that runs elsewhere: at its chat server, or at its SageMaker endpoint, with
-    the usual AWS credentials. ``stack`` closes its connections.
-
-    ``captures``: the folder of the model's captured calls; SageMaker captures its own.
-    """
+    the usual AWS credentials. ``stack`` closes its connections."""
     if model.url is None:
         from assistant.models.sagemaker import SageMakerGenerator, SageMakerRuntime
 
@@ -302,7 +293,6 @@ async def served_generator(
         model.url,
         model.model,
         None if key_file is None else lambda: key_file.read_text(encoding="ascii").strip(),
-        captures,
     )
 
 

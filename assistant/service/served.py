@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from assistant.documents.sources import FirstLoads, KnowledgeSources
     from assistant.documents.withdraw import WithdrawalReceipts
     from assistant.documents.work import OpenedVersions, WritableVersion
-    from assistant.model_server.here import ModelsHere
     from assistant.models.artifacts import ModelFacts
     from assistant.stores.desk import TwoPeople
     from assistant.stores.documents import KnowledgeStores
@@ -234,7 +233,7 @@ async def writable_version(stores: ModelStores) -> WritableVersion:
 
 @dataclass(frozen=True, slots=True)
 class Reindexing:
-    """What ``assistant knowledge reindex`` does for one tenant."""
+    """What ``assistant aws reindex`` does for one tenant."""
 
     stores: ModelStores
     reindex: Reindex
@@ -261,11 +260,6 @@ class Reindexing:
         async with await self.stores.of(REINDEX_TURN):
             return await self.reindex.drop_others()
 
-    async def live_model(self) -> str | None:
-        """Return the name of the model of the live index; None where it is unknown here."""
-        version_stores = await self.stores.of_version(await (await self.stores.versions()).live())
-        return None if version_stores is None else version_stores.tenant.embedding.model
-
     async def _run(self, target: ModelStores, progress: Progress) -> ReindexReport:
         """Fill the target's version and switch to it, while no other process reindexes the tenant."""
         async with await self.stores.of(REINDEX_TURN):
@@ -280,8 +274,8 @@ class Reindexing:
         if section is None:
             names = ", ".join(dict.fromkeys(section.model for section in known))
             raise NotFoundError(
-                f"There is no embedding model {model} here; there are: {names}. Add one (assistant models "
-                "add FOLDER), or name it in the tenant file ([embedding_next])."
+                f"There is no embedding model {model} here; there are: {names}. Name it in the tenant "
+                "file ([embedding_next])."
             )
         tenant_section = self.stores.tenant.embedding
         if section.max_tokens < tenant_section.max_tokens:
@@ -302,19 +296,13 @@ class Reindexing:
 
 
 @asynccontextmanager
-async def open_reindexing(
-    settings: StoreSettings, tenant: str | None = None, *, models: ModelsHere | None = None
-) -> AsyncGenerator[Reindexing]:
-    """Open what reindexes one tenant; the only one of the folder where ``tenant`` is None.
-
-    Raises ConfigurationError, NotFoundError.
-    """
+async def open_reindexing(settings: StoreSettings) -> AsyncGenerator[Reindexing]:
+    """Open what reindexes the tenant of the settings' folder, which has one. Raises ConfigurationError."""
     from assistant.documents.reindexing import Reindex
 
     async with AsyncExitStack() as stack:
-        clients = await stack.enter_async_context(open_model_clients(settings, models=models))
-        files = await read_tenants(settings, clients)
-        config = files.one(tenant or next(iter(files.tenants)))
+        clients = await stack.enter_async_context(open_model_clients(settings))
+        config = next(iter((await read_tenants(settings, clients)).tenants.values()))
         stores = await ModelStores.open(
             config,
             settings=settings,

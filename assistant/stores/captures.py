@@ -7,12 +7,11 @@ personal data, and deletes the raw object with all its versions.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 from typing import Any, Self
 
 from assistant.domain.errors import TooLargeError
-from assistant.stores.blobs import Blobs, FolderBlobs
+from assistant.stores.blobs import Blobs
 
 LARGEST_CAPTURE_BYTES = 128 * 1024 * 1024
 """Largest raw object that is read: the redaction needs about three times its size in memory. SageMaker closes
@@ -22,8 +21,7 @@ _RAW, _CLEAN = "The quarantine", "Clean capture"
 
 
 class StoredCaptures:
-    """The quarantine and the clean copies, of a tenant or of this machine. All methods raise
-    DependencyError.
+    """The quarantine and the clean copies of a tenant. All methods raise DependencyError.
 
     A clean copy has its raw object's key, which SageMaker names by the hour of the calls:
     ``…/YYYY/MM/DD/HH/…``.
@@ -32,13 +30,6 @@ class StoredCaptures:
     def __init__(self, *, raw: Blobs, clean: Blobs) -> None:
         self._raw = raw
         self.clean = clean
-
-    @classmethod
-    def here(cls, folder: Path) -> Self:
-        """Return the captures of this machine: in ``raw``, where the service writes, and ``clean``."""
-        return cls(
-            raw=FolderBlobs(folder / "raw", what=_RAW), clean=FolderBlobs(folder / "clean", what=_CLEAN)
-        )
 
     @classmethod
     def on_aws(cls, s3: Any, *, quarantine_bucket: str, capture_bucket: str) -> Self:
@@ -75,11 +66,3 @@ class StoredCaptures:
         async for version in self._raw.versions(""):
             oldest[version.key] = min(oldest.get(version.key, version.written_at), version.written_at)
         return oldest
-
-    async def delete_clean(self, *, kept_for: timedelta) -> None:
-        """Delete the copies that are older than ``kept_for`` by the store's own clock. Only for folders: a
-        bucket's lifecycle does it."""
-        before = await self.clean.now("") - kept_for
-        async for version in self.clean.list(""):
-            if version.written_at < before:
-                await self.clean.remove(version.key)

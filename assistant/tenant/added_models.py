@@ -182,14 +182,6 @@ class TenantModels(StrictModel):
 
     embedding: AddedEmbedding | None = None
     generation: AddedLlm | ServedLlm | None = None
-    beside: AddedEmbedding | Literal["packaged"] | None = None
-    """The embedding model of an index that is filled beside the live one, or kept to go back to. Its server
-    runs too. Processes read it from their index, so it is not in their environment."""
-
-    @property
-    def served(self) -> TenantModels:
-        """The part that stands in the environment of a process."""
-        return self.model_copy(update={"beside": None})
 
     def applied_to(self, tenant: TenantConfig) -> TenantConfig:
         """Return the tenant with names, sizes and endpoints of the chosen models."""
@@ -224,16 +216,11 @@ class TenantModels(StrictModel):
 
 
 PACKAGED = TenantModels()
-PACKAGED_NAME = "packaged"
-"""Stands for the packaged embedding model in ``_Choice.beside``, where None means no second index."""
-PACKAGED_EMBEDDING = "all-MiniLM-L6-v2"
 
 
 class _Choice(StrictModel):
     embedding: ModelName | None = None
     generation: ModelName | None = None
-    beside: ModelName | None = None
-    """Name of an added embedding model, or PACKAGED_NAME."""
 
 
 _CHOICES = TypeAdapter(dict[str, _Choice])
@@ -266,27 +253,10 @@ def local_models(models_dir: Path, tenants: Iterable[str]) -> dict[str, TenantMo
 def choose(models_dir: Path, tenant: str, model: AddedModel) -> None:
     """Record that the tenant uses the model here. Raises ConfigurationError when its cosines are unknown."""
     _refuse_unmeasured(model, tenant)
-    _update(models_dir, tenant, {model.task: model.name})
-
-
-def choose_beside(models_dir: Path, tenant: str, model: AddedEmbedding | None) -> None:
-    """Record that an index of this embedding model is filled or kept beside the live one; None: of the
-    packaged model. Raises ConfigurationError when its cosines are unknown."""
-    if model is not None:
-        _refuse_unmeasured(model, tenant)
-    _update(models_dir, tenant, {"beside": PACKAGED_NAME if model is None else model.name})
-
-
-def keep_live_only(models_dir: Path, tenant: str, live: AddedEmbedding | None) -> None:
-    """Record that the live index is of this embedding model (None: the packaged one), and the only one."""
-    _update(models_dir, tenant, {"embedding": None if live is None else live.name, "beside": None})
-
-
-def _update(models_dir: Path, tenant: str, update: Mapping[str, str | None]) -> None:
-    """Write fields of the tenant's ``_Choice``."""
     path = models_dir / CHOICES_FILE
     choices = _read_choices(path)
-    _write_choices(path, choices | {tenant: choices.get(tenant, _Choice()).model_copy(update=dict(update))})
+    chosen = choices.get(tenant, _Choice()).model_copy(update={model.task: model.name})
+    _write_choices(path, choices | {tenant: chosen})
 
 
 def choose_packaged(models_dir: Path, tenant: str) -> None:
@@ -298,11 +268,8 @@ def choose_packaged(models_dir: Path, tenant: str) -> None:
 
 def _resolved(models_dir: Path, tenant: str, choice: _Choice) -> TenantModels:
     """Return the models that a choice names. Raises ConfigurationError where one is missing or unmeasured."""
-    models: dict[str, AddedModel | Literal["packaged"]] = {}
+    models: dict[str, AddedModel] = {}
     for task, name in choice.model_dump(exclude_none=True).items():
-        if name == PACKAGED_NAME and task == "beside":
-            models[task] = "packaged"
-            continue
         if not (models_dir / name / MANIFEST_FILE).is_file():
             raise ConfigurationError(
                 f"{tenant} uses the model {name}, which is not under {models_dir}. Add it again "

@@ -160,15 +160,12 @@ def artifact_contradictions(
     models: ModelsSection,
     llm: LlmManifest | None,
     embedding: EmbeddingManifest,
-    prompts: Mapping[str, bool],
     embedding_next: EmbeddingManifest | None = None,
 ) -> Iterator[Contradiction]:
     """Yield each contradiction between the file and the manifests of its model artifacts.
 
-    ``prompts``: name of each released prompt = whether it lets a model refuse. ``llm``: None where the
-    tenant has no LLM endpoint.
+    ``llm``: None where the tenant has no LLM endpoint.
     """
-    yield from _asking(tenant, llm, prompts=prompts)
     if llm is not None:
         yield from _of_llm(tenant, llm, models=models)
     yield from _of_embedding("embedding", tenant.embedding, embedding)
@@ -217,29 +214,6 @@ def _of_llm(tenant: TenantConfig, llm: LlmManifest, *, models: ModelsSection) ->
             ("generation", "max_tokens"),
             f"{tenant.generation.max_tokens} leaves no room for a prompt in the {llm.sequence_length} tokens "
             f"of {llm.name}.",
-        )
-
-
-def _asking(
-    tenant: TenantConfig, llm: LlmManifest | None, *, prompts: Mapping[str, bool]
-) -> Iterator[Contradiction]:
-    """Yield the contradictions of the tenant's prompt with the released ones, and with the model."""
-    prompt, key = tenant.answers.prompt, ("answers", "prompt")
-    if prompt not in prompts:
-        released = ", ".join(prompts)
-        yield Contradiction(key, f'"{prompt}" does not exist. Released: {released}.')
-    elif (llm is None or llm.answering.writes_answers) and not prompts[prompt]:
-        refusing = ", ".join(prompt for prompt, refuses in prompts.items() if refuses)
-        yield Contradiction(
-            key,
-            f'"{prompt}" does not let the model refuse (it has no "# refusal" section), and '
-            + (
-                "the model writes answers"
-                if llm is None
-                else f"the manifest of {llm.name} has writes_answers = true"
-            )
-            + f". Use {refusing}"
-            + ("." if llm is None else ", or writes_answers = false."),
         )
 
 

@@ -275,9 +275,6 @@ class AnswersSection(StrictModel):
     mode: Literal["auto", "quoted"] = "auto"
     """``auto``: written when the served model's manifest has ``writes_answers``, else quoted. ``quoted``: the
     model is never called."""
-    prompt: str = Field(default="answer/6", pattern=r"^answer/[1-9][0-9]*$")
-    """Prompt of a model that writes: ``answer/<version>`` of assistant/answer/prompts, by default the
-    newest. The served model's manifest says how it is rendered."""
     max_words: int = Field(default=160, ge=20, le=1000)
     """Longest section that is shown of the best document."""
     also_words: int = Field(default=80, ge=10, le=500)

@@ -50,10 +50,10 @@ RETIRED_KEYS: Mapping[str, str] = {
     "Delete the line",
     "answering.passages": "in 0.3.0: leave it out; a model reads whole documents, as many as its context and "
     "reads_tokens hold",
-    "answering.prompt": 'in 0.3.0: the tenant file names the prompt, [answers] prompt = "answer/6", which is '
-    "the default. Delete the line",
+    "answering.prompt": "in 0.3.0: answers have one prompt. Delete the line",
     "answers.condition_headings": "in 0.3.0: leave it out; a document's best section is shown with what "
     "stands around it",
+    "answers.prompt": "in 0.3.0: answers have one prompt. Delete the line",
     "answers.reading": "in 0.3.0: [generation] reads says whether the model reads a conversation beside its "
     "search, true by default. Delete the line",
     "answers.reply_headings": "in 0.3.0: no text of a document is opened as a reply. Delete the line",
@@ -69,8 +69,8 @@ RETIRED_KEYS: Mapping[str, str] = {
     "models.candidate": 'in 0.3.0: no canary runs beside the served model. Delete the line; llm = "NAME" '
     "serves a tuned model that assistant evaluate --model compared, and the way back is the line before",
     "models.trials": "in 0.3.0: write trials below [models_lab]",
-    "prompt": 'in 0.3.0: [answers] prompt = "answer/6" names the prompt; the served '
-    "model's manifest, table [answering], says how it is rendered. Delete the section",
+    "prompt": "in 0.3.0: answers have one prompt, and the served model's manifest, table [answering], says "
+    "how it is rendered. Delete the section",
     **{
         f"reach.{key}": f"in 0.3.0: write {key} below [reach.live], at the end of its [[reach]] entry"
         for key in ("connector", "replies", "whose")

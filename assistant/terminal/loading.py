@@ -142,7 +142,7 @@ class FileReading:
     """Reads the files of one load, and collects what their owner should know though nothing failed.
 
     Call ``items`` for each source, and read it to its end: it fills the collections below while it is read
-    (the class is frozen, they are not). ``remarks``, and ``ids`` and ``unclear`` for ``has_left``, are
+    (the class is frozen, they are not). ``remarks``, and ``ids`` and ``unclear`` for ``_has_left``, are
     complete after the last source.
     """
 
@@ -406,13 +406,13 @@ async def store_files(
 
                 items = reading.items(folder)
                 total.include(await add(items, source=folder.source, writer=writer, progress=progress))
-        whole = [folder.source for folder in folders if is_whole(runtime.options, folder)]
+        whole = [folder.source for folder in folders if _is_whole(runtime.options, folder)]
         known = [status for source in whole for status in await _of_files(stores.knowledge.states, source)]
-        left = tuple(status for status in known if has_left(status, reading))
+        left = tuple(status for status in known if _has_left(status, reading))
     return LoadReport(total, (), time.monotonic() - began_s, reading, left, len(known))
 
 
-def is_whole(options: GlobalOptions, folder: SourceFolders) -> bool:
+def _is_whole(options: GlobalOptions, folder: SourceFolders) -> bool:
     """Return whether all paths of a source are loaded: only then a document without a file has lost it."""
     paths = {path.resolve() for path in folder.paths}
     return {(options.tenants_dir / path).resolve() for path in folder.source.entry.paths} == paths
@@ -429,7 +429,7 @@ async def _of_files(states: StoredStates, source: KnowledgeSource) -> list[Docum
     ]
 
 
-def has_left(status: DocumentStatus, reading: FileReading) -> bool:
+def _has_left(status: DocumentStatus, reading: FileReading) -> bool:
     """Return whether the document has lost its file: no file of the load has it, and no refused file
     might."""
     return (

@@ -1,14 +1,11 @@
-"""Documents for a service elsewhere: what ``knowledge add --service`` and ``knowledge sync --into`` send, and
-how they are followed.
-"""
+"""Documents for a service elsewhere: what ``knowledge sync --into`` sends, and how documents there are
+followed."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from itertools import islice
 
 from assistant.client import AssistantClient, NotThereError, RefusedByServiceError, RejectedError
 from assistant.documents.files import SourceDocument, SourceFailure, SourceItem, SourceWithdrawal, file_of
@@ -18,24 +15,13 @@ from assistant.domain import errors
 from assistant.domain.clock import all_or_cancel
 from assistant.domain.documents import ID_SEPARATOR, DocumentState, DocumentStatus
 from assistant.service.streams import DOCUMENT_LIMIT_BYTES
-from assistant.terminal.loading import (
-    FileReading,
-    LoadReport,
-    Looks,
-    SourceFolders,
-    follow,
-    has_left,
-    is_whole,
-)
-from assistant.terminal.terminal import GlobalOptions, Terminal
+from assistant.terminal.loading import Looks
 
 OWNER = "a knowledge owner's"
 """Whose token the service asks for documents."""
 _AT_ONCE = 8
 """Requests at a time of one target."""
 _PAGE = 500
-_SENT_AT_ONCE = 64
-"""Items of one call of ``ServiceTarget.add``."""
 _LOOKED_AT_ONCE = 8
 """Documents whose states are asked for at a time."""
 _LOOK_EVERY_S = 0.5
@@ -81,11 +67,6 @@ class ServiceTarget:
                         "namespace of its tenant file into the source here."
                     )
                 self._known[own_id] = status
-
-    @property
-    def known(self) -> Collection[DocumentStatus]:
-        """The documents that the service has, as far as they are known."""
-        return self._known.values()
 
     async def known_ids(self) -> frozenset[str]:
         return frozenset(self._known)
@@ -204,31 +185,3 @@ def looks_there(client: AssistantClient) -> Looks:
         return (await client.list_documents(limit=1)).counts
 
     return Looks(read, counts, window=_LOOKED_AT_ONCE, poll_s=_LOOK_EVERY_S)
-
-
-async def load_there(
-    options: GlobalOptions,
-    terminal: Terminal,
-    tenant: str,
-    folders: Sequence[SourceFolders],
-    client: AssistantClient,
-) -> LoadReport:
-    """Send the folders' documents to a service, and follow them. Raises LocalRuntimeError when nothing is
-    finished for half an hour, and what the client raises."""
-    began_s, reading = time.monotonic(), FileReading.of(options.tenant(tenant))
-    summary, known = AddSummary(), list[DocumentStatus]()
-    async with client:
-        with terminal.counting("sending", "documents") as show:
-            for folder in folders:
-                target, items = ServiceTarget(client, folder.source), reading.items(folder)
-                if is_whole(options, folder):
-                    await target.read_known()
-                    known += [status for status in target.known if status.origin is not None]
-                while batch := await asyncio.to_thread(lambda: list(islice(items, _SENT_AT_ONCE))):  # noqa: B023
-                    summary.include(await target.add(batch))
-                    show(summary.documents, 0)
-        with terminal.counting("loading", "documents") as show:
-            ids = list(dict.fromkeys(summary.enqueued_ids))
-            failed = await follow(ids, looks_there(client), show=show)
-    left = tuple(status for status in known if has_left(status, reading))
-    return LoadReport(summary, failed, time.monotonic() - began_s, reading, left, len(known))

@@ -134,7 +134,6 @@ def test_two_models_of_one_name_are_refused() -> None:
         llm=changed.llm,
         embedding=changed.embedding,
         embedding_next=changed.embedding,
-        prompts={changed.config.answers.prompt: True},
     )
     assert [each for each in found if "both have the model" in each.said]
 

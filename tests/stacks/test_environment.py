@@ -44,7 +44,6 @@ NOT_SET_ON_AWS: Mapping[str, str] = {
     "precision": "As above.",
     "manifest": "Of a model that was added on a person's machine.",
     "local_models": "Of models that were added on a person's machine.",
-    "captures": "Of chat servers on a person's machine; SageMaker captures its own endpoints.",
     "models": "SageMaker's endpoints by default; a laptop has them in its process.",
     "only_tenants": "A task's and a function's folder holds one tenant file.",
     "quoted_tenants": "A deployed tenant is quoted by its file or by the manifest of its model.",

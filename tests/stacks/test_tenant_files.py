@@ -13,11 +13,10 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from assistant.domain.errors import ConfigurationError
 from assistant.options.desk.section import DeskSection
 from assistant.options.live.section import systems_of
-from assistant.tenant.deployment_checks import artifact_contradictions
 from assistant.tenant.manifests import LlmManifest
 from assistant.tenant.tenant import load_tenant
 from stacks.processes import effective_tenant_file
-from stacks.tenant import ROOT, DeployedTenant, read_tenants, released_prompts
+from stacks.tenant import ROOT, DeployedTenant, read_tenants
 from tests.fakes.tenant_files import committed_tenant
 from tests.options.live.live_scene import of_page, write_connector
 from tests.stacks.values import deployed
@@ -258,51 +257,15 @@ def test_a_missing_artifact_is_refused_with_the_existing_ones(folder: Path) -> N
 
 # --- how the model is asked, by its manifest -------------------------------------------------------------
 
-PROMPTS = {"answer/1": False, "answer/6": True}
 
-
-def asked_with(prompt: str) -> list[str]:
-    """Return the errors for the pharmacy's file with ``prompt``."""
-    tenant = deployed("pharmacy")
-    answers = tenant.config.answers.model_copy(update={"prompt": prompt})
-    found = artifact_contradictions(
-        tenant.config.model_copy(update={"answers": answers}),
-        models=tenant.models,
-        llm=tenant.llm,
-        embedding=tenant.embedding,
-        prompts=PROMPTS,
-    )
-    return [f"{each.key}: {each.said}" for each in found]
-
-
-def test_the_prompt_of_answers_lets_a_model_refuse() -> None:
-    assert released_prompts(ROOT / "assistant/answer/prompts")["answer/6"]
-
-
-@pytest.mark.parametrize(
-    ("prompt", "said"),
-    [
-        ("answer/99", r'answers\.prompt: "answer/99" does not exist\. Released: answer/1, answer/6'),
-        (
-            "answer/1",
-            r'answers\.prompt: "answer/1" does not let the model refuse .* of qwen3-8b-inf2 has '
-            r"writes_answers = true\. Use answer/6, or writes_answers = false",
-        ),
-    ],
-)
-def test_a_prompt_that_the_model_cannot_be_given_is_refused(prompt: str, said: str) -> None:
-    (found,) = asked_with(prompt)
-    assert re.match(said, found)
-
-
-def test_a_manifest_that_names_the_prompt_is_told_the_new_place(tmp_path: Path) -> None:
+def test_a_manifest_that_names_the_prompt_is_told_that_there_is_one(tmp_path: Path) -> None:
     there = ROOT / "model_artifacts/llm/qwen3-8b-inf2"
     copied = Path(shutil.copytree(there, tmp_path / there.name)) / "manifest.toml"
     copied.write_text(copied.read_text().replace("[answering]\n", '[answering]\nprompt = "answer/4"\n'))
 
     with pytest.raises(
         ConfigurationError,
-        match=r"line \d+: answering\.prompt was removed in 0\.3\.0: the tenant file .*\[answers\]",
+        match=r"line \d+: answering\.prompt was removed in 0\.3\.0: answers have one prompt",
     ):
         LlmManifest.read(copied.parent)
 

@@ -45,7 +45,6 @@ RUNS = (
 
 
 FOR_A_KNOWN_PLACE = {
-    "answer.prompt._PROMPT_ID": "matched with the whole of a manifest's value",
     "answer.vocabulary._CODE": "matched with the whole of a word of a question",
     "answer.vocabulary._COUNTED": "matched with the whole of a word of a question",
     "documents.front_matter._PLACE": "matched at the beginning of 80 characters",

@@ -75,9 +75,12 @@ FLAG = '[[red_flags]]\nname = "fire"\ntext = "Go."\ncall = "911"\nexamples = ["a
         (GOOD + "[embedding]\ncosine_unrelated = -2", r"embedding\.cosine_unrelated: .*greater than .* -1"),
         (
             GOOD + '[prompt]\nanswer = "answer/2"',
-            r"prompt was removed in 0\.3\.0: \[answers\] prompt = .*\[answering\]",
+            r"prompt was removed in 0\.3\.0: answers have one prompt.*\[answering\]",
         ),
-        (GOOD + '[answers]\nprompt = "reply/1"', r"answers\.prompt: .*pattern.*got 'reply/1'"),
+        (
+            GOOD + '[answers]\nprompt = "answer/6"',
+            r"answers\.prompt was removed in 0\.3\.0: .*Delete the line",
+        ),
         (GOOD + '[answers]\nmode = "written"', r"answers\.mode: .*'auto' or 'quoted'"),
         (GOOD + "[answers]\nmax_words = 3", r"answers\.max_words: .*greater than or equal to 20"),
         (GOOD + "[answers.escalation]\nclaim = 4100", r"answers\.escalation\.claim: .*string"),

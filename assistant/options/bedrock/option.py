@@ -6,8 +6,6 @@ from assistant.option import Option
 
 
 class Bedrock(Option):
-    help = "Ask the model of a tenant that writes by Amazon Bedrock."
-
     def tables(self):
         from assistant.options.bedrock.section import TABLES
 

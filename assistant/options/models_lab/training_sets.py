@@ -37,7 +37,14 @@ import orjson
 from rapidfuzz.distance import Levenshtein
 
 from assistant.answer.conversation import Conversation
-from assistant.answer.prompt import DOCUMENTS_IN_PROMPT, desk_lines, document_text, fill_slots, load_prompt
+from assistant.answer.prompt import (
+    DOCUMENTS_IN_PROMPT,
+    PROMPT,
+    desk_lines,
+    document_text,
+    fill_slots,
+    load_prompt,
+)
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.desk import ItemState
 from assistant.domain.errors import ConflictError, InvalidRequestError
@@ -45,7 +52,8 @@ from assistant.options.desk.approved import ApprovedAnswer
 from assistant.options.desk.events import FeedbackEvent, FeedbackKind, FeedbackText, PatientDataFilter
 from assistant.options.desk.section import DeskSection
 from assistant.options.models_lab.corpus import SIMILAR_FROM, word_triples
-from assistant.options.reply.prompt import PROMPT, read_lines, reply_messages
+from assistant.options.reply.prompt import PROMPT as REPLY_PROMPT
+from assistant.options.reply.prompt import read_lines, reply_messages
 from assistant.process.private_files import make_private_folder, write_private
 from assistant.stores.ports import ChatMessage, DocumentTexts
 from assistant.stores.records import StoredRecords
@@ -436,7 +444,7 @@ async def recorded_prompt(
         if document is None:
             return None
         numbered.append(document_text(len(numbered) + 1, use.title, document.units))
-    template = load_prompt(answers.prompt)
+    template = load_prompt(PROMPT)
     slots = {"documents": "\n\n".join(numbered), "conversation": block}
     user = fill_slots(template, {**slots, "desks": desk_lines(answers.desks)})
     return ChatMessage("system", template.system), ChatMessage("user", user)
@@ -462,7 +470,7 @@ def export_of_sets(sets: Sets, *, tenant: TenantConfig, window: tuple[datetime, 
     return Export(
         tenant=tenant.name,
         content=content,
-        manifest={"window": window, "prompt": tenant.answers.prompt, "reply_prompt": PROMPT},
+        manifest={"window": window, "prompt": PROMPT, "reply_prompt": REPLY_PROMPT},
         rows=rows,
         left_out=sets.left_out,
         told={
@@ -472,7 +480,7 @@ def export_of_sets(sets: Sets, *, tenant: TenantConfig, window: tuple[datetime, 
             "purpose": DeskSection.of(tenant).feedback.purpose.rstrip(".") or "not stated in the tenant file",
             "origins": counts_told(Counter(example.origin.value for example in all_examples)),
             "replaced": counts_told(sets.replaced),
-            "prompt_id": tenant.answers.prompt,
+            "prompt_id": PROMPT,
             "least_agreement": f"{LEAST_AGREEMENT:.0%}",
             "similar_from": SIMILAR_FROM,
             "newest_share": f"{NEWEST_SHARE:.0%}",

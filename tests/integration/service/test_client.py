@@ -1,4 +1,4 @@
-"""The client and the running service: every operation, by real HTTP, into its types."""
+"""The client and the running service: its methods, by real HTTP, into their types."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 
 from assistant.answer.events import Done, Problem, SentenceEnded, Sources, Started, Token
 from assistant.client import AssistantClient, Question
-from assistant.domain.answers import FinishReason, Sent, Verdict, VerdictLabel
+from assistant.domain.answers import FinishReason, Sent, StoredSent, Verdict, VerdictLabel
 from assistant.domain.documents import Document, DocumentState
+from assistant.service import wire
 from tests.fakes.running_service import RunningService
 from tests.fakes.socket_server import socket_server
 from tests.integration.service.callers import calling
@@ -38,10 +39,12 @@ async def test_an_answer_goes_its_whole_way(client: AssistantClient) -> None:
     whole = await client.ask(KEPT)
     assert (whole.text, whole.finish_reason) == ("Wait two days.", FinishReason.STOP)
     verdict = await client.give_verdict(whole.answer_id, Verdict(verdict_id="v1", label=VerdictLabel.GOOD))
-    sent = await client.keep_sent(whole.answer_id, Sent(send_id="s1", text="Two days."))
+    path = f"/v1/answers/{whole.answer_id}/sent"
+    sent = await client.post(StoredSent, path, Sent(send_id="s1", text="Two days."))
     stored = await client.read_answer(whole.answer_id)
     assert (stored.verdicts, stored.sent) == ((verdict,), (sent,))
-    conversation = await client.read_conversation(whole.conversation_id)
+    asked = {"conversation_id": whole.conversation_id}
+    conversation = await client.get(wire.Conversation, "/v1/answers", **asked)
     assert [answer.record.answer_id for answer in conversation.answers] == [whole.answer_id]
     await client.cancel_answer(whole.answer_id)
 
@@ -100,21 +103,6 @@ async def test_a_cancelled_answer_ends_with_its_problem(
     assert rest[-1].code == "cancelled"
 
 
-async def test_a_document_is_read_as_text_and_as_it_was_brought(client: AssistantClient) -> None:
-    whole = await client.ask(KEPT)
-    source = whole.sources[0]
-    cited = await client.read_document("wait", content_hash=source.content_hash, span=source.span)
-    assert cited.span == source.span
-    assert await client.read_linked_document(source.document_url) == cited
-    assert await client.read_original("wait") == cited.text.encode()
-
-
-async def test_a_chat_is_an_answer(client: AssistantClient) -> None:
-    completion = await client.chat([{"role": "user", "content": "How long is the wait?"}])
-    assert completion.choices[0].message.content == "Wait two days."
-    assert (await client.read_answer(completion.id)).record.text == "Wait two days."
-
-
 async def test_documents_come_and_go(service: RunningService) -> None:
     async with calling(service, roles=["knowledge_owner"]) as owner:
         status = await owner.bring_document(DOCUMENT)
@@ -125,13 +113,11 @@ async def test_documents_come_and_go(service: RunningService) -> None:
         assert (await owner.withdraw_document("new")).state is DocumentState.WITHDRAWN
 
 
-async def test_a_file_is_uploaded_and_a_document_restored(service: RunningService) -> None:
+async def test_an_owner_s_sources_and_what_is_read_again(service: RunningService) -> None:
     async with calling(service, roles=["knowledge_owner"]) as owner:
         (source,) = (await owner.list_sources()).sources
-        upload = await owner.upload_file("guides/hours.md", b"# Hours", knowledge_source=source.name)
-        (state,) = (await owner.upload_results([upload.upload_id])).uploads
-        assert (state.path, state.size_bytes) == ("guides/hours.md", 7)
-        (kept,) = (await owner.document_details("wait")).contents
-        restored = await owner.restore_document("wait", kept.content_hash)
-        assert restored.content_hash == kept.content_hash
+        assert source.access == "everyone"
         assert (await owner.read_document_again("wait")).upload_id is None
+        assert (await owner.upload_results(["0" * 32])).uploads == ()
+        withheld = await owner.withhold_document("wait", reason="It is wrong.")
+        assert withheld.state is DocumentState.WITHHELD

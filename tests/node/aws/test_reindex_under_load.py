@@ -177,7 +177,7 @@ class Site:
 
     @asynccontextmanager
     async def reindexing(self) -> AsyncGenerator[Reindexing]:
-        async with open_reindexing(StoreSettings.model_validate(self.settings), "shop") as opened:
+        async with open_reindexing(StoreSettings.model_validate(self.settings)) as opened:
             yield opened
 
     async def pause(self) -> None:

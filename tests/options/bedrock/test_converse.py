@@ -15,9 +15,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.serialize import create_serializer
 from botocore.validate import ParamValidator
-from typer.testing import CliRunner
 
-from assistant.cli.main import app
 from assistant.domain.answers import FinishReason, Usage
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import (
@@ -284,22 +282,3 @@ async def test_a_tenant_that_names_a_model_is_written_for_by_it(
     assert unquote(server.exchanges[0].target) == "/model/eu.amazon.nova-lite-v1:0/converse-stream"
     assert writer.model.model_id == tenant.generation.model
     assert writer.model.writes_answers
-
-
-async def test_one_command_shows_that_bedrock_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    tenants = str(ROOT / "tests/company/tenants")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDLOCAL")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    command = ["--json", "--tenants", tenants, "bedrock", "try", "--tenant", "scribe", "Hello?"]
-    async with scripted_http(sent(frames.whole("Good day."))) as server:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", server.url)
-        done = await asyncio.to_thread(CliRunner().invoke, app, command)
-
-    assert orjson.loads(done.stdout) == {
-        "text": "Good day.",
-        "finish_reason": "stop",
-        "usage": {"prompt_tokens": 5, "completion_tokens": 2},
-        "request_id": REQUEST_ID,
-    }
-    asked = orjson.loads(server.exchanges[0].body)["messages"]
-    assert asked == [{"role": "user", "content": [{"text": "Hello?"}]}]

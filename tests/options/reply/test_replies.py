@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from assistant.domain.answers import CheckBody, ReplyBody, Sent
+from assistant.client import AssistantClient
+from assistant.domain.answers import CheckBody, ReplyBody, Sent, StoredSent
+from assistant.service import wire
 from tests.fakes.answering import verdicts
 from tests.fakes.running_service import RunningService, Scene, events_of, running_service, service_of_two
 from tests.fakes.sagemaker_socket import SageMakerSocket
@@ -37,6 +39,17 @@ async def answered(service: RunningService, *verdict: str, **fault: Any) -> str:
     return answer_id
 
 
+async def checked_of(
+    client: AssistantClient, answer_id: str, text: str, *, by_model: bool = True
+) -> wire.ReplyChecks:
+    body = CheckBody(text=text, by_model=by_model)
+    return await client.post(wire.ReplyChecks, f"/v1/answers/{answer_id}/reply/check", body)
+
+
+async def conversation_of(client: AssistantClient, conversation_id: str) -> wire.Conversation:
+    return await client.get(wire.Conversation, "/v1/answers", conversation_id=conversation_id)
+
+
 async def test_a_reply_is_streamed_checked_and_read_again(service: RunningService) -> None:
     answer_id = await answered(service)
     path, headers = f"/v1/answers/{answer_id}/reply", service.headers(accept="text/event-stream")
@@ -61,12 +74,12 @@ async def test_draft_edit_and_what_was_sent_are_linked(service: RunningService) 
     async with calling(service) as client:
         reply = await client.write_reply(answer_id, ReplyBody())
         assert reply.text == "You wait two days, not 10 weeks."
-        checked = await client.check_reply(answer_id, CheckBody(text="You wait two days."))
+        checked = await checked_of(client, answer_id, "You wait two days.")
         assert checked.checks == ()
         sent = Sent(send_id="s1", text="You wait two days.", reply_id=reply.answer_id)
-        await client.keep_sent(answer_id, sent)
+        await client.post(StoredSent, f"/v1/answers/{answer_id}/sent", sent)
     async with calling(service, agent="olga", roles=["auditor"]) as auditor:
-        drafts = await auditor.read_conversation(answer_id)
+        drafts = await conversation_of(auditor, answer_id)
         [stored] = (await auditor.read_answer(answer_id)).sent
     [draft] = [each.record for each in drafts.answers]
     assert (draft.answer_id, draft.reply_to, len(draft.checks)) == (reply.answer_id, answer_id, 1)
@@ -99,10 +112,10 @@ async def test_an_edited_text_is_read_by_the_model(
     async with running_service(tmp_path, scene) as service, calling(service) as client:
         await service.know("wait", "The wait is two days.")
         answer_id = await answered(service, verdict, **fault)
-        checked = await client.check_reply(answer_id, CheckBody(text=RIGHT))
+        checked = await checked_of(client, answer_id, RIGHT)
         assert ([one.kind for one in checked.checks], checked.degraded) == (found, degraded)
         asked = len(service.sagemaker.generations)
-        by_code = await client.check_reply(answer_id, CheckBody(text=RIGHT, by_model=False))
+        by_code = await checked_of(client, answer_id, RIGHT, by_model=False)
         assert (by_code.checks, by_code.degraded) == ((), ())
         assert len(service.sagemaker.generations) == asked
 
@@ -112,7 +125,7 @@ async def test_the_record_of_a_reply_keeps_no_line(service: RunningService) -> N
     service.sagemaker.texts = (RIGHT,)
     async with calling(service) as client:
         told = (await client.write_reply(answer_id)).checks
-        [stored] = (await client.read_conversation(answer_id)).answers
+        [stored] = (await conversation_of(client, answer_id)).answers
     assert [one.line for one in told] == ["Title of wait: The wait is two days."]
     assert [(one.kind, one.values, one.line) for one in stored.record.checks] == [
         ("contradicts", ("wait",), None)
@@ -129,11 +142,11 @@ async def test_without_a_place_the_model_is_not_asked(tmp_path: Path) -> None:
         opened = service.sagemaker.hold_after(1)
         writing = asyncio.create_task(client.write_reply(answer_id))
         await service.sagemaker.generation(3)  # after the answer and its check
-        checked = await client.check_reply(answer_id, CheckBody(text=RIGHT))
+        checked = await checked_of(client, answer_id, RIGHT)
         assert (checked.checks, checked.degraded) == ((), ("reply_check",))
         opened.set()
         await writing
-        assert (await client.check_reply(answer_id, CheckBody(text=RIGHT))).degraded == ()
+        assert (await checked_of(client, answer_id, RIGHT)).degraded == ()
         check_ends.set()
 
 

@@ -107,25 +107,6 @@ def test_a_file_that_left_its_folder_is_named_and_withdrawn_on_request(shop: Sho
     assert listed(shop)["help-desk"]["state"] == "live"
 
 
-def test_a_file_that_left_is_withdrawn_from_a_service_elsewhere(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    grant = ("--tenant", "shop", "--agent", "olga", "--role", "knowledge_owner")
-    monkeypatch.setenv("ASSISTANT_LOCAL_SERVICE_TOKEN", shop.run("tenant", "token", *grant).strip())
-    address = shop.address()
-    assert address is not None
-    url = address.service
-    add = ("knowledge", "add", "--tenant", "shop", "--source", "notes", "--service", url)
-    shop.run(*add)
-    (shop.folder / "notes" / "returns.md").unlink()
-    report = json.loads(shop.run("--json", *add))
-    assert (report["left"], report["unchanged"]) == (["returns"], 2)
-    assert listed(shop)["returns"]["state"] == "live"
-    shop.run(*add, "--prune", "--yes")
-    assert listed(shop)["returns"]["state"] == "withdrawn"
-    assert listed(shop)["help-desk"]["state"] == "live"
-
-
 def test_a_folder_that_lost_more_than_a_third_is_not_pruned_by_one_word(shop: Shop) -> None:
     shop.run("knowledge", "add", "--tenant", "shop")
     for name in ("returns", "help-desk"):

@@ -22,9 +22,7 @@ from assistant.domain.errors import (
     GenerationUnavailableError,
     OverloadedError,
 )
-from assistant.models.redaction import redacted
 from assistant.service.opened import served_generator
-from assistant.stores.captures import StoredCaptures
 from assistant.stores.ports import ChatMessage, GenerationRequest
 from assistant.tenant.added_models import ServedLlm
 from tests.fakes.chat_server import (
@@ -50,15 +48,11 @@ def served(url: str, **more: object) -> ServedLlm:
 
 
 async def ask(
-    model: ServedLlm,
-    *,
-    limit_s: float = 60.0,
-    request: GenerationRequest = REQUEST,
-    captures: Path | None = None,
+    model: ServedLlm, *, limit_s: float = 60.0, request: GenerationRequest = REQUEST
 ) -> tuple[str, Usage | None]:
     deadline = Deadline.after(limit_s, clock=SystemClock())
     async with AsyncExitStack() as stack:
-        generator = await served_generator(model, stack, captures)
+        generator = await served_generator(model, stack)
         async with generator.stream(request, deadline=deadline) as stream:
             deltas = [delta async for delta in stream]
     return "".join(delta.text for delta in deltas), deltas[-1].usage
@@ -81,18 +75,6 @@ async def test_a_chat_server_s_answer_is_an_endpoint_s(key_file: Path) -> None:
     assert asked.target == "/v1/chat/completions"
     assert asked.headers["authorization"] == f"Bearer {KEY}"
     assert orjson.loads(asked.body)["model"] == "tall"
-
-
-async def test_a_call_is_captured_as_sagemaker_does(tmp_path: Path) -> None:
-    async with scripted_http(answers()) as server:
-        await ask(served(server.url), captures=tmp_path / "raw" / "llm")
-    store = StoredCaptures.here(tmp_path)
-    (key,) = await store.raw_objects()
-    (line,) = redacted(await store.read_raw(key) or b"", passages_percent=0)
-    clean = orjson.loads(line)
-    assert re.fullmatch(r"llm/AllTraffic/\d{4}/\d\d/\d\d/\d\d/[0-9a-f-]{36}[.]jsonl", key)
-    assert (clean["readable"], len(clean["inference_id"])) == (True, 32)
-    assert (clean["request"]["model"], clean["response"]["size_bytes"] > len(TEXT)) == ("tall", True)
 
 
 async def test_a_kept_connection_that_the_server_has_closed_is_replaced() -> None:

@@ -197,10 +197,3 @@ async def test_a_tenant_whose_language_is_unknown_is_found_when_it_is_made() -> 
     tenant.configure(language="tlh")
     with pytest.raises(ConfigurationError):
         AnswerQuestion(tenant.services)
-
-
-async def test_a_tenant_whose_prompt_is_unknown_is_found_when_its_tenant_is_made() -> None:
-    tenant = FakeTenant.writing()
-    tenant.configure(answers={"prompt": "answer/999"})
-    with pytest.raises(ConfigurationError, match="answer/999"):
-        AnswerQuestion(tenant.services)

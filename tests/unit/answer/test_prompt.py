@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from assistant import answer
 from assistant.answer.adaptations import Adaptations
 from assistant.answer.conversation import Conversation, Turn
-from assistant.answer.prompt import BuildPrompt, Prompt, load_prompt, prompt_ids
+from assistant.answer.prompt import BuildPrompt, Prompt, load_prompt
 from assistant.answer.quoting import neutralise
 from assistant.domain.documents import StoredDocument
-from assistant.domain.errors import ConfigurationError, TooLargeError
+from assistant.domain.errors import TooLargeError
 from assistant.stores.ports import ChatMessage, TokenCounter
 from tests.fakes.answering import FakeTenant, WordCounter, document
 
@@ -35,12 +36,11 @@ def build(
     conversation: Conversation | None = None,
     context_tokens: int = 4096,
     counter: TokenCounter | None = None,
-    prompt: str = "answer/6",
     **model: object,
 ) -> Prompt:
     """Build the prompt of an answer of 100 tokens."""
     tenant = FakeTenant()
-    tenant.configure(generation={"context_tokens": context_tokens}, answers={"prompt": prompt})
+    tenant.configure(generation={"context_tokens": context_tokens})
     tenant.use_model(**model)
     services = tenant.services
     writer = replace(services.writer, token_counter=counter or WordCounter())
@@ -62,19 +62,9 @@ def user(prompt: Prompt) -> str:
 
 
 def test_a_released_prompt_never_changes() -> None:
-    assert {prompt_id: load_prompt(prompt_id).sha256 for prompt_id in prompt_ids()} == RELEASED
-
-
-@pytest.mark.parametrize("prompt_id", ["answer/999", "answer/../answer/6", "/etc/4", "answer"])
-def test_an_unknown_prompt_names_those_that_there_are(prompt_id: str) -> None:
-    with pytest.raises(ConfigurationError, match="answer/6"):
-        load_prompt(prompt_id)
-
-
-def test_a_tenant_file_without_a_prompt_has_the_newest() -> None:
-    released = [prompt for prompt in prompt_ids() if prompt.startswith("answer/")]
-    newest = max(released, key=lambda prompt: int(prompt.partition("/")[2]))
-    assert FakeTenant().config.answers.prompt == newest
+    prompts = Path(answer.__file__).with_name("prompts").glob("*/*.md")
+    ids = [f"{prompt.parent.name}/{prompt.stem}" for prompt in prompts]
+    assert {prompt_id: load_prompt(prompt_id).sha256 for prompt_id in ids} == RELEASED
 
 
 def test_without_a_system_role_the_system_text_opens_the_first_turn() -> None:
@@ -201,11 +191,6 @@ def test_of_a_long_chat_the_oldest_messages_are_left_out_and_the_last_stands() -
     assert "Customer: my son, he is 3\n</conversation>" in block
     conversation = block.partition("<conversation>")[2].partition("</conversation>")[0]
     assert WordCounter().count(conversation) <= 4096 // 6
-
-
-def test_a_retired_prompt_is_refused_with_what_to_write() -> None:
-    with pytest.raises(ConfigurationError, match=r"there is no such prompt; there is answer/6"):
-        build(document(), prompt="answer/4")
 
 
 HOSTILE = [

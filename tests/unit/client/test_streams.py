@@ -177,4 +177,4 @@ async def test_nothing_listens_there() -> None:
         pass
     async with AssistantClient(served.client.base_url, token=None, patience=Patience(attempts=1)) as client:
         with pytest.raises(UnreachableError, match="does not answer"):
-            await client.alive()
+            await client.list_sources()

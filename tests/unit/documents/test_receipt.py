@@ -81,12 +81,6 @@ async def test_a_deployment_says_when_captured_words_are_gone(texts: Any, said: 
     assert place.until - samples.status().updated_at == timedelta(days=days)
 
 
-async def test_a_machine_says_when_its_captured_calls_are_gone() -> None:
-    place = await capture_of(TENANT)
-    assert "after 7 days" in place.rule
-    assert place.until == samples.status().updated_at + timedelta(days=7)
-
-
 @pytest.mark.parametrize(("profile", "days"), [("hipaa", 36), ("standard", None), ("dev", None)])
 async def test_a_deployment_says_when_the_last_recovery_point_ends(profile: Any, days: int | None) -> None:
     keeping = DeployedKeeping(profile=profile, capture="off", capture_texts="none", training=False)

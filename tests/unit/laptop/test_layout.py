@@ -114,11 +114,6 @@ def test_a_changed_connector_file_has_another_digest(tmp_path: Path) -> None:
     assert layout.digest() != before
 
 
-def test_a_model_beside_the_live_index_asks_for_no_new_start(tmp_path: Path) -> None:
-    before = layout_of(tmp_path, {"shop": TenantModels()}).digest()
-    assert layout_of(tmp_path, {"shop": TenantModels(beside=EMBEDDING)}).digest() == before
-
-
 # Sample systems of a checkout.
 
 

@@ -19,9 +19,7 @@ from assistant.tenant.added_models import (
     TenantModels,
     added_models,
     choose,
-    choose_beside,
     choose_packaged,
-    keep_live_only,
     local_models,
     read_added_model,
 )
@@ -92,17 +90,6 @@ def test_a_choice_is_one_tenant_s_and_stays(tmp_path: Path) -> None:
 
     assert found == {"shop": TenantModels(embedding=EMBEDDING, generation=LLM), "branch": PACKAGED}
     assert added_models(tmp_path) == [EMBEDDING, LLM]
-
-
-def test_a_model_beside_is_kept_until_the_live_one_is_the_only_one(tmp_path: Path) -> None:
-    added(tmp_path, EMBEDDING)
-    choose_beside(tmp_path, "shop", EMBEDDING)
-    found = local_models(tmp_path, ["shop"])["shop"]
-    assert (found.embedding, found.beside, found.served) == (None, EMBEDDING, PACKAGED)
-    keep_live_only(tmp_path, "shop", EMBEDDING)
-    assert local_models(tmp_path, ["shop"])["shop"] == TenantModels(embedding=EMBEDDING)
-    choose_beside(tmp_path, "shop", None)
-    assert local_models(tmp_path, ["shop"])["shop"].beside == "packaged"
 
 
 def test_back_to_the_packaged_models(tmp_path: Path) -> None:

@@ -1,15 +1,11 @@
-"""``assistant knowledge read-again`` has documents of a tenant read again by this release's readers;
-``assistant knowledge reindex`` has them embedded again by another model.
-"""
+"""``assistant knowledge read-again``: has documents of a tenant read again by this release's readers."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from shutil import disk_usage
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +13,6 @@ from typer import Option
 
 from assistant.client import AssistantClient, ConflictingError
 from assistant.documents.readable import pages_of
-from assistant.documents.reindexing import ReindexReport
 from assistant.documents.sources import KnowledgeSource, KnowledgeSources
 from assistant.documents.uploads import BeginReadingAgain
 from assistant.domain import errors
@@ -29,20 +24,10 @@ from assistant.domain.documents import (
     DocumentStatus,
     UploadResult,
 )
-from assistant.laptop.layout import models_dir
-from assistant.service.served import open_reindexing
 from assistant.stores.documents import STATES
 from assistant.stores.uploads import UPLOADS, upload_key
-from assistant.tenant.added_models import (
-    PACKAGED_EMBEDDING,
-    PACKAGED_NAME,
-    AddedEmbedding,
-    added_models,
-    choose_beside,
-    keep_live_only,
-)
-from assistant.terminal.loading import Looks, follow, follow_here, looks_here
-from assistant.terminal.local import LocalRuntime, local_runtime, require_node
+from assistant.terminal.loading import Looks, follow, looks_here
+from assistant.terminal.local import local_runtime
 from assistant.terminal.sending import OWNER, looks_there
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal
 
@@ -50,8 +35,6 @@ if TYPE_CHECKING:
     from assistant.stores.opened import EmbeddedTenant
 
 READ_BY = "Have this service read its own, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN. Default: here."
-_REINDEX = "assistant knowledge reindex"
-_MIB = 1024 * 1024
 _STATES = (*HELD_STATES, *WAITING_STATES, DocumentState.FAILED)
 """States of the documents that are read again."""
 _AT_ONCE = 32
@@ -263,169 +246,3 @@ def read_again(
             terminal.warn(line, "yellow")
     if report.refused or report.failed or report.without_original:
         raise typer.Exit(1)
-
-
-# --- another embedding model ------------------------------------------------------------------------------
-def reindex(
-    context: typer.Context,
-    tenant: Annotated[
-        str | None, Option("--tenant", metavar="T", help="Name of a tenant file. Default: every tenant.")
-    ] = None,
-    model: Annotated[
-        str | None, Option(metavar="NAME", help="An embedding model: an added one, or all-MiniLM-L6-v2.")
-    ] = None,
-    back: Annotated[bool, Option("--back", help="Make the index before live again.")] = False,
-    drop_old: Annotated[bool, Option("--drop-old", help="Delete the index that is not live.")] = False,
-) -> None:
-    """Embed the documents with another model beside the live index, and switch to it."""
-    if (model is not None) + back + drop_old != 1:
-        raise typer.BadParameter("Give one of --model NAME, --back and --drop-old.")
-    options, terminal = GlobalOptions.of(context), Terminal()
-    tenants = list(options.tenants().tenants) if tenant is None else [options.tenant(tenant).name]
-    for name in tenants:
-        if drop_old:
-            _drop_old(local_runtime(options, terminal), name)
-        elif model is not None:
-            _reindex_to(options, terminal, name, model)
-        else:
-            _reindex(local_runtime(options, terminal), name, None)
-
-
-def embed_again(options: GlobalOptions, terminal: Terminal, *, tenant: str) -> None:
-    """Bring the tenant's documents into the index of the embedding model that was just chosen.
-
-    Starts nothing where the tenant has no documents yet.
-    """
-    runtime = local_runtime(options, terminal)
-    if not options.with_stores(tenant, lambda stores: stores.get(STATES).count_by_state()):
-        return
-    began_s = time.monotonic()
-    with runtime.site(command="assistant models"):
-        waiting = options.with_stores(tenant, _unfinished)  # the worker enqueues what its index lacks
-        failed = asyncio.run(follow_here(runtime, tenant, waiting))
-    seconds = time.monotonic() - began_s
-    terminal.say(f"{len(waiting) - len(failed)} documents of {tenant} embedded in {seconds:.1f} s")
-    for status in failed:
-        terminal.say(f"not embedded: {status.document_id}: {status.failure_reason}")
-
-
-async def _unfinished(stores: EmbeddedTenant) -> list[str]:
-    """Return the ids of the documents that are not indexed yet."""
-    unfinished = (DocumentState.RECEIVED, DocumentState.PARSED, DocumentState.EMBEDDED)
-    pages = pages_of(stores.knowledge.states, unfinished)
-    return [status.document_id async for page in pages for status in page]
-
-
-def _reindex_to(options: GlobalOptions, terminal: Terminal, tenant: str, model: str) -> None:
-    """Fill an index of the model for the tenant, and make it live; the index before is kept.
-
-    Where the model cannot be used, the choice of a second index is taken back.
-    """
-    folder = models_dir(options.state_dir)
-    target = _embedding_named(folder, model)
-    before = options.local_models([tenant])[tenant]
-    if before.embedding != target:
-        _refuse_other_index(tenant, before.beside, target)
-        _refuse_full_disk(options, tenant)
-        choose_beside(folder, tenant, target)
-    try:
-        _reindex(local_runtime(options, terminal), tenant, model)
-    except (errors.ConfigurationError, errors.NotFoundError):
-        if before.beside is None:
-            keep_live_only(folder, tenant, before.embedding)
-        raise
-
-
-def _reindex(runtime: LocalRuntime, tenant: str, model: str | None) -> None:
-    """Make the index of the model live once it has all documents, and print that; with None the index that
-    was live before."""
-
-    async def switch() -> ReindexReport:
-        settings = runtime.layout.worker_settings()
-        with runtime.terminal.counting(f"embedding {tenant}", "documents") as show:
-            async with open_reindexing(settings, tenant, models=runtime.models) as reindexing:
-                if model is None:
-                    return await reindexing.back(progress=show)
-                return await reindexing.to_model(model, progress=show)
-
-    with runtime.site(command=_REINDEX):
-        report = asyncio.run(switch())
-    terminal = runtime.terminal
-    if runtime.options.writes({"tenant": tenant} | asdict(report)):
-        return
-    if report.before is None:
-        terminal.show(f"{tenant}: {report.live} is live already.")
-    else:
-        counted = f"{report.documents:,} documents embedded in {report.seconds:.1f} s"
-        terminal.show(f"{tenant}: {counted}; {report.live} is live.")
-        terminal.say(f"{report.before} is kept, and receives changes: {_REINDEX} --back, or --drop-old")
-
-
-def _drop_old(runtime: LocalRuntime, tenant: str) -> None:
-    """Delete every index of the tenant that is not live, and print which."""
-
-    async def drop() -> tuple[list[str], str]:
-        settings = runtime.layout.worker_settings()
-        async with open_reindexing(settings, tenant) as reindexing:
-            live = await reindexing.live_model()
-            if live is None:
-                raise errors.ConfigurationError(
-                    f"The model of {tenant}'s live index is not known here. Add it again."
-                )
-            return await reindexing.drop_others(), live
-
-    require_node(runtime.settings)
-    terminal, folder = runtime.terminal, models_dir(runtime.options.state_dir)
-    with terminal.waiting("waiting until no answer reads the index before"):
-        dropped, live = asyncio.run(drop())
-    keep_live_only(folder, tenant, _added_embeddings(folder).get(live))
-    if not runtime.options.writes({"tenant": tenant, "dropped": dropped, "live_model": live}):
-        deleted = f"Deleted {', '.join(dropped)}." if dropped else "There was no other index."
-        terminal.show(f"{tenant}: {deleted} {live} is live.")
-
-
-def _added_embeddings(folder: Path) -> dict[str, AddedEmbedding]:
-    """Return the added embedding models by name."""
-    return {added.name: added for added in added_models(folder) if isinstance(added, AddedEmbedding)}
-
-
-def _embedding_named(folder: Path, model: str) -> AddedEmbedding | None:
-    """Return the added embedding model of a name; None for the packaged one. Raises NotFoundError."""
-    if model == PACKAGED_EMBEDDING:
-        return None
-    models = _added_embeddings(folder)
-    if model not in models:
-        names = ", ".join((PACKAGED_EMBEDDING, *models))
-        raise errors.NotFoundError(
-            f"There is no embedding model {model}; there are: {names}. Add one: assistant models add FOLDER."
-        )
-    return models[model]
-
-
-def _refuse_other_index(
-    tenant: str, beside: AddedEmbedding | str | None, target: AddedEmbedding | None
-) -> None:
-    """Raise ConflictError where another index than ``target``'s exists beside the live one.
-
-    ``beside``: the model of that index, "packaged", or None for no index; ``target`` None: the packaged
-    model.
-    """
-    name = beside.name if isinstance(beside, AddedEmbedding) else beside
-    wanted = PACKAGED_NAME if target is None else target.name
-    if name not in (None, wanted):
-        raise errors.ConflictError(
-            f"{tenant} has an index of {name} beside the live one, to go back to or not whole yet. Go on "
-            f"with that one, or delete it: {_REINDEX} --drop-old --tenant {tenant}"
-        )
-
-
-def _refuse_full_disk(options: GlobalOptions, tenant: str) -> None:
-    """Raise LocalRuntimeError where a second index of the size of the first does not fit."""
-    index = options.state_dir.resolve() / "tenants" / tenant / "index"
-    needed = sum(path.stat().st_size for path in index.rglob("*") if path.is_file())
-    free = disk_usage(options.state_dir).free if options.state_dir.exists() else needed
-    if free < needed:
-        raise errors.LocalRuntimeError(
-            f"The disk has {free // _MIB} MiB free, and a second index of {tenant} takes about "
-            f"{needed // _MIB} MiB. Make room; nothing was changed."
-        )
