@@ -183,7 +183,7 @@ class _Renderer:
                 open_titles, is_below = [*([] if is_below else open_titles), unmarked(rows[-1][0])], False
             is_below = is_below or not is_title
             titles.append(" > ".join(open_titles) if is_below else "")
-        used = {place for row in rows if len(row) > 1 or width == 1 for place, text in enumerate(row) if text}
+        used = {place for row in rows if len(row) >= min(width, 2) for place, text in enumerate(row) if text}
         if any(names) and not used:  # the row names nothing
             rows, names, titles = [names, *rows], [], ["", *titles]
         for place, name in enumerate(names):
@@ -275,9 +275,7 @@ class _Renderer:
             apart = " " if shown[-1].isdigit() and model.text_of(after)[:1].isdigit() else ""
             return ("_" if last_char.isdigit() and shown[0].isdigit() else "") + shown + apart
         is_number = any(char.isdigit() for char in shown)
-        is_note = shown.strip("()") in self._note_marks and not (
-            shown in ("2", "3") and _LENGTH_UNIT.search(before)
-        )
+        is_note = shown in self._note_marks and not (shown in ("2", "3") and _LENGTH_UNIT.search(before))
         is_mark = run.is_note_mark or run.link.startswith("#") or is_note or shown[0] == "["
         if not is_mark and not token and shown[0].isdigit() and _ELEMENT_SYMBOL.match(model.text_of(after)):
             return f"^{shown}"

@@ -293,6 +293,8 @@ def test_usual_keys_of_an_export_are_read_and_the_rest_is_kept_apart(
 @pytest.mark.parametrize(
     ("state", "is_in_force"),
     [
+        ({"situacion": "archivado"}, False),
+        ({"situação": "Rascunho"}, False),
         ({"state": "archived"}, False),
         ({"Status": "Draft"}, False),
         ({"workflow_state": "un-published"}, False),

@@ -201,6 +201,7 @@ def test_empty_cells_in_doubt_stay_empty_and_are_told(lines: list[str], column: 
 def test_names_that_name_nothing_are_a_row() -> None:
     page = read_html("<table><tr><th>Pass<th>$6<tr><td colspan=2>Ask first<tr><td colspan=2>Pay</table>")
     assert units(page) == ["Pass | $6", "Ask first", "Pay"]
+    assert lost(page) == lost(read_html("<table><tr><th>Way<tr><td>By card</table>")) == ()
 
 
 def test_a_note_that_a_delimiter_cuts_is_one() -> None:
