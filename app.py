@@ -9,12 +9,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
+from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError
-from stacks.application import build
+from stacks.application import build, warn_of_ends
 
 if __name__ == "__main__":
     try:
-        build().synth()
+        made = Path(build().synth().directory)
+        warn_of_ends(made, today=SystemClock().now().date())
     except ConfigurationError as error:
         sys.exit(f"{error.message}")

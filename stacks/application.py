@@ -15,13 +15,16 @@ synth.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import aws_cdk as cdk
 
 from assistant.domain.errors import ConfigurationError
+from assistant.tenant.manifests import load_compatibility
 from stacks.tenant import ROOT, DeployedTenant, read_tenants
 
 _VALIDATION = "CDK_VALIDATION"
@@ -51,6 +54,16 @@ def build(context: Mapping[str, Any] | None = None) -> cdk.App:
         tenants = [other for other in every if (other.place.account, other.place.region) in places]
     _STAGES[stage](app, tenants)
     return app
+
+
+def warn_of_ends(made: Path, *, today: date) -> None:
+    """Write to standard error which parts of each stage end soon, or are no longer supported. ``made``: the
+    folder of the cloud assembly."""
+    table = load_compatibility(ROOT / "model_artifacts" / "compatibility.toml")
+    for stage in sorted(made.glob("assembly-*")):
+        text = "".join(path.read_text(encoding="utf-8") for path in stage.glob("*.template.json"))
+        for part in table.ending(text, today=today):
+            sys.stderr.write(f"warning: {stage.name.removeprefix('assembly-')}: {part}.\n")
 
 
 def _add_tenants(app: cdk.App, tenants: Sequence[DeployedTenant]) -> None:

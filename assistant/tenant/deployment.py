@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -89,6 +90,9 @@ class PlaceSection(StrictModel):
     """Public key by which a deployment verifies the signature of each image in the account's registry: a PEM
     file, relative to the tenant file, or ``awskms:///ARN`` of a key of KMS. Absent: nothing is verified, and
     ``doctor`` says so."""
+    accepted_end_of_support: date | None = None
+    """Day of an end of support that this deployment accepts, and every earlier one. With a part whose support
+    ended later it is refused; absent, with any that ended (docs/writers.md)."""
     required_tags: Mapping[TagKey, TagValue] = {}
     """The company's tags for every resource, beside tenant, cost-center, data-class and release."""
 

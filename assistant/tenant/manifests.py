@@ -5,7 +5,7 @@
   it, and the numbers that its memory needs follow from. The artifact itself is in the tenant's models bucket
   under its hash; nothing here fetches it.
 - ``compatibility.toml`` (``CompatibilityTable``) has the combinations of image, SDK and machine image that
-  work.
+  work, and how long each part of a deployment is supported.
 - ``INSTANCES`` are SageMaker's instance types; ``check_llm_fit`` says whether a model fits one.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -459,6 +460,39 @@ class CompatibleRow(StrictModel):
     """What was not tested with this combination."""
 
 
+WARNED_DAYS = 180
+"""Days before an end of support from which a deployment warns."""
+
+
+class Part(StrictModel):
+    """A part of a deployment that somebody else supports, and until when."""
+
+    name: str
+    marks: tuple[str, ...] = Field(min_length=1)
+    """Texts of which a template that uses the part has one: "python3.13", "/tei-cpu"."""
+    tags: tuple[str, ...] = ()
+    """Tags of images in images.lock.toml that are this part; a test refuses another tag there."""
+    end: date | Literal["not announced"]
+    """Last day of its support. No date is a guess."""
+    read: date
+    """When ``source`` was read; the night's check refuses one of more than 90 days ago."""
+    source: str = Field(min_length=1)
+    """Where the end stands; where none does, what was looked at."""
+    note: str | None = None
+
+    @property
+    def last_day(self) -> date:
+        """The end; the last of all days where none is announced."""
+        return self.end if isinstance(self.end, date) else date.max
+
+    def is_refused(self, *, today: date, accepted: date | None) -> bool:
+        """Return whether its support is over, and ended after the day that a tenant file accepts."""
+        return (accepted or date.min) < self.last_day < today
+
+    def __str__(self) -> str:
+        return f"{self.name} is supported until {self.end} ({self.source})"
+
+
 class CompatibilityTable(StrictModel):
     """``model_artifacts/compatibility.toml``. A combination without a row is refused.
 
@@ -467,6 +501,22 @@ class CompatibilityTable(StrictModel):
     """
 
     row: tuple[CompatibleRow, ...]
+    part: tuple[Part, ...]
+
+    def used(self, text: str) -> list[Part]:
+        """Return the parts that a text names: templates as JSON, or an image's address. The first to end is
+        the first."""
+        named = (part for part in self.part if any(mark in text for mark in part.marks))
+        return sorted(named, key=lambda part: part.last_day)
+
+    def ending(self, text: str, *, today: date) -> list[Part]:
+        """Return those whose support is over or ends within ``WARNED_DAYS``."""
+        return [part for part in self.used(text) if (part.last_day - today).days <= WARNED_DAYS]
+
+    def until(self, text: str) -> str:
+        """Return the first end of what a text names: "2026-06-30 (Amazon Linux 2)", or "not announced"."""
+        dated = (f"{part.end} ({part.name})" for part in self.used(text) if part.last_day < date.max)
+        return next(dated, "not announced")
 
     def row_of(self, manifest: LlmManifest | EmbeddingManifest, *, images: ImageLock) -> CompatibleRow:
         """Return the row of an artifact. Raises ConfigurationError with the rows of its image."""

@@ -65,6 +65,17 @@ class AssumedLoad(StrictModel):
     busy_hours: int = Field(ge=1, le=24)
     """Hours of a day with full load; the others have a tenth of it."""
 
+    def busy_rate(self, questions_a_month: float) -> float:
+        """Return questions a second of a busy hour."""
+        mean_share = (self.busy_hours + 0.1 * (24 - self.busy_hours)) / 24  # of a busy hour's load
+        return questions_a_month / mean_share / (HOURS_A_MONTH * 3600)
+
+
+class RegionalPrices(StrictModel):
+    """What is known of another region's prices; all else is taken as in the file's region."""
+
+    endpoint: Mapping[str, Price]
+
 
 class Prices(StrictModel):
     region: str
@@ -77,6 +88,8 @@ class Prices(StrictModel):
     search: Mapping[str, Price]
     """By OpenSearch Service's name of the instance."""
     unit: Mapping[str, Price]
+    elsewhere: Mapping[str, RegionalPrices] = {}
+    """By region."""
     use: tuple[Use, ...]
 
     def of(self, kind: Kind, name: str) -> Price:
@@ -88,11 +101,14 @@ class Prices(StrictModel):
             raise ConfigurationError(f"{FILE}: there is no price [{kind}.{name!r}]; add it.") from None
 
     def of_tenant(self, tenant: TenantConfig) -> Prices:
-        """Return the prices with what a tenant pays by use of options. Raises ConfigurationError."""
+        """Return the prices in a tenant's region, as far as they are known, with what it pays by use of
+        options. Raises ConfigurationError."""
         added = [line for option in installed() for line in option.prices(tenant)]
         units = {use.price: price for use, price in added}
         lines = (*self.use, *(use for use, _ in added))
-        return self.model_copy(update={"unit": {**self.unit, **units}, "use": lines})
+        regional = self.elsewhere.get(tenant.deployment.region if tenant.deployment else "")
+        endpoint = {**self.endpoint, **(regional.endpoint if regional else {})}
+        return self.model_copy(update={"unit": {**self.unit, **units}, "endpoint": endpoint, "use": lines})
 
     def usd_of_use(self, *, written: bool) -> float:
         """Return what one question adds to the lines that are paid by use."""

@@ -235,7 +235,7 @@ def measured(keys: Iterable[str]) -> dict[str, Effect]:
     found: dict[str, Effect] = {}
     for key in keys:
         base = base_of(key)
-        text = json.dumps(base)
+        text = json.dumps(base, default=str)  # dates
         try:
             before = bases[text] if text in bases else bases.setdefault(text, synthesized(base))
             found[key] = effect(before, synthesized(changed(key, base)))
@@ -269,7 +269,8 @@ def examples(keys: Iterable[str]) -> dict[str, Any]:
     """Return a value of each key: of the first file that sets it."""
     patterns = ("company/tenants/company.toml", "company/tenants/scribe.toml", "tenants/*.toml")
     paths = [path for pattern in patterns for path in sorted((ROOT / "tests").glob(pattern))]
-    files = [tomllib.loads(path.read_text(encoding="utf-8")) for path in paths]
+    texts = [json.dumps(tomllib.loads(path.read_text(encoding="utf-8")), default=str) for path in paths]
+    files = [json.loads(text) for text in texts]  # a day as the page has it
     found = dict.fromkeys(keys)
     for key in found:
         places = ((data, place_of(data, key.split("."))) for data in files)
@@ -300,7 +301,10 @@ def write(found: dict[str, Effect]) -> None:
     values = examples(all_keys())
     data = {key: {"on_aws": known[key]} for key in optional_tables()}
     data |= {key: {"example": values[key], "on_aws": said(key) or known[key]} for key in values}
-    lines = (f"  {json.dumps(key)}: {json.dumps(row, ensure_ascii=False)}" for key, row in data.items())
+    lines = (
+        f"  {json.dumps(key)}: {json.dumps(row, ensure_ascii=False)}"
+        for key, row in data.items()
+    )
     FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 

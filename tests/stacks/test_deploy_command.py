@@ -14,6 +14,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from assistant.cli.aws.templates import DEPLOY_LIMIT_S
 from assistant.cli.main import app
 from assistant.domain.errors import DeploymentError
 from assistant.tenant.deployed_names import ACCOUNT_STACK, ACCOUNT_VERSION
-from assistant.tenant.manifests import load_images, write_digest
+from assistant.tenant.manifests import load_compatibility, load_images, write_digest
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.publishing import model_files
 from assistant.terminal.terminal import Terminal
@@ -44,6 +45,7 @@ from tests.stacks.emulated_account import (
 from tests.stacks.synthesized import ROOT, assembly_folder, synthesize
 
 TENANT = "sandbox"
+TODAY = date(2026, 11, 30)
 COMPANY = "210987654321"
 CDK = """#!{python}
 import os, shutil, sys
@@ -160,7 +162,7 @@ def clone(
 def deployment(clone: Clone, lock: Path, *, tenants: Path | None = None) -> Deployment:
     file = (tenants or clone.tenants) / f"{TENANT}.toml"
     shutil.copy(lock, clone.root)
-    return deployment_of(file, root=clone.root, terminal=Terminal())
+    return deployment_of(file, root=clone.root, terminal=Terminal(), today=TODAY)
 
 
 @contextmanager
@@ -281,6 +283,34 @@ def test_a_missing_role_stops_the_command_before_a_deployment(
     finally:
         iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
     assert clone.calls() == ["synth"]
+
+
+def test_a_deployment_refuses_every_part_whose_support_ended_yesterday_until_the_file_accepts_the_day(
+    clone: Clone, lock: Path, tmp_path: Path
+) -> None:
+    """The templates name each part of the table; the folder of artifacts of the clone has other ends."""
+    table = clone.root / "model_artifacts" / "compatibility.toml"
+    text = (ROOT / "model_artifacts" / "compatibility.toml").read_text()
+    yesterday = TODAY - timedelta(days=1)
+    (clone.root / "model_artifacts").unlink()
+    table.parent.mkdir()
+    table.write_text(re.sub(r"^end = .*$", f"end = {yesterday}", text, flags=re.M))
+    parts = load_compatibility(table).part
+    path = next(assembly_folder(clone.templates, TENANT).glob("*.template.json"))
+    marked = json.loads(path.read_text()) | {"Description": " ".join(part.marks[0] for part in parts)}
+    path.write_text(json.dumps(marked))
+    with pytest.raises(DeploymentError) as refused:
+        deployment(clone, lock).deploy([])
+    assert [part.name for part in parts if part.name not in refused.value.message] == []
+    assert len(refused.value.message.splitlines()) == len(parts)
+    assert clone.calls() == ["synth"]
+
+    shutil.copytree(clone.tenants, tmp_path / "tenants")
+    file = tmp_path / "tenants" / f"{TENANT}.toml"
+    accepted = f"[deployment]\naccepted_end_of_support = {yesterday}\n"
+    file.write_text(file.read_text().replace("[deployment]\n", accepted))
+    *_, findings, _ = deployment(clone, lock, tenants=tmp_path / "tenants").examinations()
+    assert sum(each.check == "support" and each.kind == "warn" for each in findings) == len(parts)
 
 
 def test_an_older_account_stage_stops_the_command_with_the_one_that_renews_it(

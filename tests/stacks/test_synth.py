@@ -8,7 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import pytest
 
 from assistant.cli.tenant import write_tenant
 from assistant.domain.errors import ConfigurationError
-from assistant.tenant.manifests import load_images, write_digest
+from assistant.tenant.manifests import load_compatibility, load_images, write_digest
 from assistant.terminal.terminal import GlobalOptions
+from stacks.application import warn_of_ends
 from stacks.policy import Acknowledgement
 from stacks.tenant import read_tenants
 from stacks.validators import (
@@ -293,3 +295,57 @@ def test_no_stack_is_deployed_before_the_one_that_asks(assembly: Path) -> None:
         stacks = {name for name, each in artifacts.items() if each["type"] == "aws:cloudformation:stack"}
         (first,) = [name for name in stacks if not stacks & set(artifacts[name].get("dependencies", ()))]
         assert artifacts[first]["displayName"].split("/")[1].startswith("Keys")
+
+
+VERSIONS = (
+    "Runtime",
+    "EngineVersion",
+    "InferenceAmiVersion",
+    "ReleaseLabel",
+    "Image",
+    "ImageUri",
+    "LaunchType",
+)
+"""Properties of templates that name a version of what somebody else supports."""
+
+
+def versions_in(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name in VERSIONS:
+                yield json.dumps(inner)
+            elif name == "CompatibleRuntimes":
+                yield from inner
+            yield from versions_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from versions_in(inner)
+
+
+@pytest.mark.parametrize("name", ["assembly", "care_assembly", "company_assembly"])
+def test_every_version_in_the_templates_is_a_part_with_an_end(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    folder: Path = request.getfixturevalue(name)
+    table = load_compatibility(ROOT / "model_artifacts" / "compatibility.toml")
+    texts = {
+        text
+        for path in folder.rglob("*.template.json")
+        for text in versions_in(json.loads(path.read_bytes()))
+    }
+    assert texts
+    assert [text for text in texts if not table.used(text)] == []
+
+
+def test_a_synth_warns_of_what_is_no_longer_supported_and_of_what_ends_soon(
+    assembly: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def warned(day: date) -> set[str]:
+        warn_of_ends(assembly, today=day)
+        return {line.partition(", ")[0] for line in capsys.readouterr().err.splitlines()}
+
+    amazon_linux = "warning: Pharmacy: Amazon Linux 2"
+    assert warned(date(2025, 12, 1)) == set()
+    assert warned(date(2026, 1, 1)) == warned(date(2026, 11, 30)) == {amazon_linux}
+    assert warned(date(2027, 5, 5)) > {amazon_linux, "warning: Clinic: Python 3.11"}
+    assert amazon_linux in (assembly / WHOLE).read_text(encoding="utf-8")

@@ -29,6 +29,7 @@ from assistant.cli.aws.power import PowerCommand
 from assistant.cli.aws.restoring import Rehearsal
 from assistant.cli.aws.templates import DEPLOY_LIMIT_S, cdk_call
 from assistant.cli.aws.verifying import audit, receipt
+from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.tenant.deployed_names import ON, PAUSED, REINDEX_OUTPUT
 from assistant.tenant.tenant import load_tenant
@@ -236,4 +237,5 @@ def put_artifacts(context: typer.Context, tenant: Tenant) -> None:
 
 def _deployment(options: GlobalOptions, tenant: str) -> Deployment:
     file = options.tenants_dir / f"{tenant}.toml"
-    return deployment_of(file, root=Path.cwd(), terminal=Terminal(steps=True))
+    today = SystemClock().now().date()
+    return deployment_of(file, root=Path.cwd(), terminal=Terminal(steps=True), today=today)

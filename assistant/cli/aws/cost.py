@@ -33,14 +33,13 @@ from assistant.tenant.manifests import (
     instance_named,
     memory_of,
 )
-from assistant.tenant.prices import FILE, HOURS_A_MONTH, Kind, Prices, load_prices
+from assistant.tenant.prices import FILE, Kind, Prices, load_prices
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.account import place_of
 from assistant.terminal.terminal import GlobalOptions, Terminal, table
 from template_checks.priced import LLM, PRICED, Line, priced, resource_types
 from template_checks.upgrades import templates_by_stack_name
 
-_SECONDS_A_MONTH = HOURS_A_MONTH * 3600
 _LARGEST = 3
 """Lines of a bill that are shown by name, the dearest first."""
 
@@ -63,17 +62,16 @@ def cost(
 ) -> None:
     """Show a month's cost by the dated price file: paused, on, under a load; per 1,000 questions."""
     options, terminal, prices = GlobalOptions.of(context), Terminal(), load_prices()
-    # The mean load of a day as a share of a busy hour's; a quiet hour has a tenth (0.1) of a busy one.
-    mean_share = (prices.load.busy_hours + 0.1 * (24 - prices.load.busy_hours)) / 24
     questions = questions_per_month or prices.load.questions_a_month
     if questions_per_second is not None:
         if questions_per_month is not None:
             raise typer.BadParameter("Give --questions-per-month or --questions-per-second, not both.")
-        questions = questions_per_second * mean_share * _SECONDS_A_MONTH
+        questions = questions_per_second / prices.load.busy_rate(1)
     bills: dict[str, Bill] = {}
     plans: dict[str, list[LoadRow]] = {}
     notes = [
-        f"list prices of {prices.region}, {prices.date}, for each tenant; no taxes, discounts or free tiers",
+        f"list prices of {prices.region}, {prices.date}, or of a tenant's region where the file has them; no "
+        "taxes, discounts or free tiers",
         "paused, on: without questions; quoted: no LLM runs; written: the LLM writes every answer",
         f"{prices.load.busy_hours} busy hours a day, the others with a tenth of their load; the least tasks",
         "amounts of a question, and why: [[use]] of the price file, or --json",
@@ -86,7 +84,7 @@ def cost(
             cdk, terminal, None if assembly is None else assembly / f"assembly-{config.stage_id}"
         )
         speed = _llm_speed(config, options.tenants_dir)
-        rate = questions / mean_share / _SECONDS_A_MONTH
+        rate = prices.load.busy_rate(questions)
         within_s = p95_first_token_ms / 1000
         llm_instances, note = _llm_instances(config, speed, rate=rate, within_s=within_s)
         if questions_per_second is not None and speed is not None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, cast
 
 import httpx
 
-from assistant.cli.aws.doctor import DeploymentChecks, checked, tools, unreviewed
+from assistant.cli.aws.doctor import DeploymentChecks, checked, support, tools, unreviewed
 from assistant.cli.aws.templates import CdkCommand, refuse_broken_rules, refuse_paths
 from assistant.cli.tenant import refusals
 from assistant.domain.errors import DeploymentError
@@ -23,6 +24,7 @@ from assistant.stores.formats import StoreFormat, format_of, refuse_format
 from assistant.stores.table import keyed
 from assistant.tenant.care_app import load_care_app
 from assistant.tenant.deployed_names import PAUSED, TABLES
+from assistant.tenant.manifests import load_compatibility
 from assistant.tenant.tenant import load_tenant, load_tenants
 from assistant.terminal.account import (
     BUCKET_OUTPUT,
@@ -112,6 +114,8 @@ class Deployment:
     tenant_file: Path
     cdk: CdkCommand
     terminal: Terminal
+    today: date
+    """The day by which ends of support are judged."""
 
     def deploy(self, extra: Sequence[str], *, require: bool = False) -> None:
         """Check placeholders, templates, images and account; make parameters; deploy; check schema and probe.
@@ -192,6 +196,12 @@ class Deployment:
     def _made_templates(self) -> Iterator[Finding]:
         yield from checked("templates", self.check, otherwise="fail")
         yield from checked("image digests", self._check_images, otherwise="fail")
+        yield from checked("support", self._support, otherwise="fail")
+
+    def _support(self) -> Iterator[Finding]:
+        table = load_compatibility(self.cdk.root / "model_artifacts" / "compatibility.toml")
+        parts = table.ending(json.dumps(self._templates()), today=self.today)
+        return support(parts, today=self.today, accepted=self.deployed.place.accepted_end_of_support)
 
     def _account(self) -> Iterator[Finding]:
         """Check credentials, then what the account, its registry and the issuer say. The templates must
@@ -365,7 +375,7 @@ def _refuse_losses(lost: Sequence[upgrade_checks.Loss]) -> None:
         raise DeploymentError(f"This change would delete or replace stateful resources:\n  {listed}")
 
 
-def deployment_of(file: Path, *, root: Path, terminal: Terminal) -> Deployment:
+def deployment_of(file: Path, *, root: Path, terminal: Terminal, today: date) -> Deployment:
     """Return the deployment of a file's tenant. Raises ConfigurationError when it is only served locally."""
     tenant = load_tenant(file)
     return Deployment(
@@ -373,6 +383,7 @@ def deployment_of(file: Path, *, root: Path, terminal: Terminal) -> Deployment:
         tenant_file=file,
         cdk=CdkCommand(root=root, tenant=tenant.name, tenants_dir=file.parent),
         terminal=terminal,
+        today=today,
     )
 
 

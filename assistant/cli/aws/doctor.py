@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from datetime import date
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, cast
@@ -27,7 +28,7 @@ from assistant.models.artifacts import CharacterTokenCounter, unknown_model
 from assistant.option import installed
 from assistant.tenant.deployed_names import ACCOUNT_STACK, ACCOUNT_VERSION, ACCOUNT_VERSION_OUTPUT
 from assistant.tenant.deployment import PlaceSection, load_account
-from assistant.tenant.manifests import CheckCounts, EmbeddingManifest, LlmManifest, load_compatibility
+from assistant.tenant.manifests import CheckCounts, EmbeddingManifest, LlmManifest, Part, load_compatibility
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.account import (
     BUCKET_OUTPUT,
@@ -96,6 +97,15 @@ def unreviewed(place: PlaceSection, tenants: Iterable[TenantConfig]) -> Iterator
             f"the account has {', '.join(others)} too, whose deliveries need no review: who deploys one "
             "tenant may change every stack of an account. Give a hipaa tenant an account of its own."
         )
+
+
+def support(parts: Iterable[Part], *, today: date, accepted: date | None) -> Iterator[Finding]:
+    """Fail for each part whose support ended after the day that the tenant file accepts, and warn of the
+    others. ``parts``: those that end soon, or have ended."""
+    accept = "Take another, or accept the day: accepted_end_of_support of [deployment] (docs/writers.md)."
+    for part in parts:
+        refused = part.is_refused(today=today, accepted=accepted)
+        yield failure(f"{part}. {accept}") if refused else warning(f"{part}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,8 @@ class TokenPrice(StrictModel):
 
     model: str
     """Id without an inference profile's region, so ids of profiles end with it."""
+    region: str = "us-east-1"
+    """Region that calls it."""
     input: float = Field(gt=0)
     """USD for a million tokens of prompts."""
     output: float = Field(gt=0)
@@ -79,7 +81,8 @@ _PROMPT_TOKENS, _ANSWER_TOKENS = 4_500, 45
 
 def uses(tenant: TenantConfig) -> Sequence[tuple[Use, Price]]:
     """Return the lines that a written answer adds to ``assistant aws cost``, each with its price: prompt
-    tokens and answer tokens. Empty for a tenant with its own endpoint.
+    tokens and answer tokens, where the tenant's region has none at the model's first one. Empty for a tenant
+    with its own endpoint.
 
     Raises ConfigurationError for a model without a price.
     """
@@ -89,7 +92,9 @@ def uses(tenant: TenantConfig) -> Sequence[tuple[Use, Price]]:
     rows = [row for row in known_models().price if generation.model.endswith(row.model)]
     if not rows:
         raise ConfigurationError(f"{FILE}: there is no [[price]] of {generation.model}; add it.")
-    row, prompt_tokens = rows[0], min(_PROMPT_TOKENS, generation.context_tokens - generation.max_tokens)
+    region = tenant.deployment.region if tenant.deployment else ""
+    row = next((row for row in rows if row.region == region), rows[0])
+    prompt_tokens = min(_PROMPT_TOKENS, generation.context_tokens - generation.max_tokens)
     lines = (("input", row.input, prompt_tokens), ("output", row.output, _ANSWER_TOKENS))
     return [
         (

@@ -175,6 +175,9 @@ def test_a_low_quota_is_named() -> None:
 def test_a_written_answer_is_paid_by_token() -> None:
     prices, tenant = load_prices(), load_tenant(FILE)
     more = prices.of_tenant(tenant).usd_of_use(written=True) - prices.usd_of_use(written=True)
+    assert more == pytest.approx((4_500 * 0.078 + 45 * 0.312) / 1e6)  # of Frankfurt, where it is deployed
+    local = tenant.model_copy(update={"deployment": None})
+    more = prices.of_tenant(local).usd_of_use(written=True) - prices.usd_of_use(written=True)
     assert more == pytest.approx((4_500 * 0.06 + 45 * 0.24) / 1e6)
     assert prices.of_tenant(load_tenant(ROOT / "tests/tenants/clinic.toml")).use == prices.use
 

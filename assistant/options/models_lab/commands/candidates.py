@@ -78,26 +78,29 @@ def candidates(
     if adopt is not None:
         _adopt(path.parent, adopt, sequence_length, batch_size, pooling)
     elif not options.writes(lock):
-        _show_candidates(terminal, lock)
+        _show_candidates(terminal, lock, path.parent / "model_artifacts")
     for line in failed:
         terminal.warn(line, "bold red")
     if failed:
         raise typer.Exit(1)
 
 
-def _show_candidates(terminal: Terminal, lock: CandidateLock) -> None:
-    """Print the rows of the lock as a table, with the price of each one's instance where it is known."""
+def _show_candidates(terminal: Terminal, lock: CandidateLock, folder: Path) -> None:
+    """Print the rows of the lock as a table, with the price of each one's instance where it is known, and how
+    long the parts of JumpStart's image are supported. ``folder``: ``model_artifacts``."""
     prices, rows = load_prices(), list[Sequence[str]]()
+    compatibility = model_artifacts.load_compatibility(folder / "compatibility.toml")
     for row in lock.candidate:
         served, card = row.served, row.facts or row.card
-        how_served = ("", "", "")
+        how_served = ("", "", "", "")
         if served is not None:
             price = prices.endpoint.get(served.instance)
-            how_served = (served.version, served.instance, f"{price.usd:.2f}" if price else "")
+            usd, until = f"{price.usd:.2f}" if price else "", compatibility.until(served.image)
+            how_served = (served.version, served.instance, usd, until)
         licence = card.licence if card else ""
         rows.append((row.id, row.task, row.family, row.state, *how_served, licence, row.purpose))
-    headings = ("id", "task", "family", "state", "version", "instance", "USD/h", "licence", "purpose")
-    terminal.out.print(table(*headings, rows=rows))
+    headings = ("id", "task", "family", "state", "version", "instance", "USD/h", "supported until", "licence")
+    terminal.out.print(table(*headings, "purpose", rows=rows))
 
 
 def _read_rows(rows: Sequence[Candidate], region: str) -> tuple[dict[str, Facts], list[str]]:
@@ -166,6 +169,11 @@ def try_(
             f"{candidate} was resolved in {facts.region}, and {tenant} is in {region}. Run: "
             f"assistant models candidates --region {region}"
         )
+    compatibility = model_artifacts.load_compatibility(
+        _root(options) / "model_artifacts" / "compatibility.toml"
+    )
+    for part in compatibility.ending(facts.image, today=datetime.now(UTC).date()):
+        terminal.warn(f"{part}.", "yellow")
     instance = model_artifacts.instance_named(facts.instance)
     price = load_prices().of("endpoint", instance.name).usd_per_hour
     lacks = "roles for it: write [models_lab] trials = true"
