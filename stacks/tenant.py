@@ -9,8 +9,10 @@ effective one, which the tasks on AWS get.
 from __future__ import annotations
 
 import sys
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from assistant.domain.errors import ConfigurationError
@@ -55,6 +57,12 @@ from assistant.tenant.tenant import (
 from assistant.tenant.toml_file import line_of
 
 ROOT = Path(__file__).parents[1]
+
+
+@cache
+def release() -> str:
+    """Return the version of this package: the tag ``release`` of each resource."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +236,7 @@ class DeployedTenant:
             "tenant": self.name,
             "cost-center": self.place.cost_center,
             "profile": self.place.profile,
-            "release": self.place.release,
+            "release": release(),
         }
 
 

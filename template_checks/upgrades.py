@@ -1,11 +1,12 @@
 """Stateful resources that an upgrade would replace or delete: data, keys, addresses that others use.
 
 Pins are the logical ids of stateful resources, with the properties whose change makes CloudFormation replace
-them (``createOnlyProperties`` of its own schemas; ``replacing.json``). They are made of deployed templates,
-and compared with synthesized ones. Pins of one resource:
+them (``createOnlyProperties`` of its own schemas; ``replacing.json``), and with the policies that say whether
+they stay in the account then. They are made of deployed templates, and compared with synthesized ones. Pins
+of one resource:
 
     {"assistant-pharmacy-Data": {"RecordsTable": {"type": "AWS::DynamoDB::Table", "properties": {"KeySchema":
-    […]}}}}
+    […]}, "deletion_policy": "Retain", "update_replace_policy": "Retain"}}}
 """
 
 from __future__ import annotations
@@ -39,9 +40,8 @@ STATEFUL_TYPES = frozenset(
 )
 """Types of resources that hold data, messages or logs, or that another account (the edge) or everything in
 the network refers to."""
-_LEFT_BEHIND = (
-    "would be left behind: its stack has no template any more. Delete that stack first if it may go"
-)
+_KEPT = ("Retain", "RetainExceptOnCreate")
+"""Policies by which a resource stays in the account when it leaves its stack."""
 
 
 class PinnedResource(BaseModel):
@@ -51,6 +51,8 @@ class PinnedResource(BaseModel):
     properties: Mapping[str, Any]
     """Value in the template, by path (``CidrBlock``, ``AdvancedSecurityOptions/Enabled``); only properties
     whose change replaces the resource."""
+    deletion_policy: str = "Delete"
+    update_replace_policy: str = "Delete"
 
 
 PinnedStacks = Mapping[str, Mapping[str, PinnedResource]]
@@ -59,15 +61,18 @@ PinnedStacks = Mapping[str, Mapping[str, PinnedResource]]
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A stateful resource that a deployment would replace or delete, and why."""
+    """A stateful resource that a deployment would replace, delete or take out of its stack, or a stack that
+    it would leave behind, and why."""
 
-    stack: str
-    logical_id: str
+    name: str
+    """``assistant-pharmacy-Data/RecordsTable``, or ``assistant-pharmacy-Data`` of a whole stack."""
     type: str
     reason: str
+    is_kept: bool = False
+    """Whether it only leaves its stack, and stays in the account."""
 
     def __str__(self) -> str:
-        return f"{self.stack}: {self.logical_id} ({self.type}) {self.reason}"
+        return f"{self.name} ({self.type}) {self.reason}"
 
 
 @cache
@@ -81,7 +86,10 @@ def pin(stacks: Mapping[str, Mapping[str, Any]]) -> PinnedStacks:
     return {
         name: {
             logical_id: PinnedResource(
-                type=resource["Type"], properties=_values(resource, replacing().get(resource["Type"], ()))
+                type=resource["Type"],
+                properties=_values(resource, replacing().get(resource["Type"], ())),
+                deletion_policy=resource.get("DeletionPolicy", "Delete"),
+                update_replace_policy=resource.get("UpdateReplacePolicy", "Delete"),
             )
             for logical_id, resource in sorted(template.get("Resources", {}).items())
             if resource["Type"] in STATEFUL_TYPES
@@ -91,13 +99,16 @@ def pin(stacks: Mapping[str, Mapping[str, Any]]) -> PinnedStacks:
 
 
 def losses(pins: PinnedStacks, stacks: Mapping[str, Mapping[str, Any]]) -> list[Loss]:
-    """Return the pinned resources that deploying these templates would replace, delete or leave behind."""
+    """Return what deploying these templates would take of the pinned stacks. A stack without a template is
+    one loss, also when nothing of it is stateful: CloudFormation goes on running it."""
     lost: list[Loss] = []
     for stack, resources in pins.items():
-        present = stacks.get(stack, {}).get("Resources", {})
+        if stack not in stacks:
+            lost.append(Loss(stack, "AWS::CloudFormation::Stack", _left_behind(resources)))
+            continue
+        present = stacks[stack].get("Resources", {})
         for logical_id, pinned in resources.items():
-            reasons = _reasons(pinned, present.get(logical_id)) if stack in stacks else [_LEFT_BEHIND]
-            lost += [Loss(stack, logical_id, pinned.type, reason) for reason in reasons]
+            lost += _lost(f"{stack}/{logical_id}", pinned, present.get(logical_id))
     return lost
 
 
@@ -106,19 +117,32 @@ def templates_by_stack_name(folder: Path) -> dict[str, dict[str, Any]]:
     return {template.name: dict(template.document) for template in read_templates([folder])}
 
 
-def _reasons(pinned: PinnedResource, now: Mapping[str, Any] | None) -> Iterator[str]:
-    """Yield why a pinned resource would be lost. ``now``: the template's resource of its logical id."""
-    if now is None:
-        yield "would be deleted: its logical id is no longer in the template"
-        return
-    if now["Type"] != pinned.type:
-        yield f"would be replaced: its logical id is now a {now['Type']}"
-        return
-    values = _values(now, replacing().get(pinned.type, ()))
-    for path in sorted(values.keys() | pinned.properties.keys()):
-        before, after = pinned.properties.get(path), values.get(path)
-        if before != after:
-            yield f"would be replaced: {path} was {_shown(before)} and is {_shown(after)}"
+def _left_behind(resources: Mapping[str, PinnedResource]) -> str:
+    holds = f" It holds {', '.join(resources)}." if resources else ""
+    return f"would be left behind: it has no template any more.{holds} Delete it first if it may go"
+
+
+def _lost(name: str, pinned: PinnedResource, now: Mapping[str, Any] | None) -> Iterator[Loss]:
+    """Yield the losses of a pinned resource. ``now``: the template's resource of its logical id.
+
+    A replacement is never a mere warning: what stays of it in the account holds the data, and what the tenant
+    goes on with is empty.
+    """
+    if now is None and pinned.deletion_policy in _KEPT:
+        reason = f"would leave its stack, and stays in the account: its policy is {pinned.deletion_policy}"
+        yield Loss(name, pinned.type, reason, is_kept=True)
+    elif now is None:
+        yield Loss(name, pinned.type, "would be deleted: its logical id is no longer in the template")
+    elif now["Type"] != pinned.type:
+        yield Loss(name, pinned.type, f"would be replaced: its logical id is now a {now['Type']}")
+    else:
+        values = _values(now, replacing().get(pinned.type, ()))
+        after = "; the old one stays in the account" if pinned.update_replace_policy in _KEPT else ""
+        for path in sorted(values.keys() | pinned.properties.keys()):
+            before, new = pinned.properties.get(path), values.get(path)
+            if before != new:
+                was = f"{path} was {_shown(before)} and is {_shown(new)}"
+                yield Loss(name, pinned.type, f"would be replaced: {was}{after}")
 
 
 def _values(resource: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:

@@ -63,8 +63,6 @@ class PlaceSection(StrictModel):
     for a year. ``hipaa``: three zones with a standby, two people approve, logs for six years."""
     cost_center: TagValue = Field(min_length=1)
     """Value of the tag ``cost-center`` of every resource."""
-    release: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,63}$")
-    """Version of this package that the tenant runs; a tag of its resources, and shown by the service."""
     name_prefix: str = Field(default="assistant", pattern=r"^[a-z][a-z0-9-]{0,18}[a-z0-9]$")
     """Prefix of the names of stacks and parameters."""
     bootstrap_qualifier: str = Field(default="hnb659fds", pattern=r"^[a-z0-9]{1,10}$")

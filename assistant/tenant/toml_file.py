@@ -57,6 +57,8 @@ RETIRED_KEYS: Mapping[str, str] = {
     "answers.reading": "in 0.3.0: [generation] reads says whether the model reads a conversation beside its "
     "search, true by default. Delete the line",
     "answers.reply_headings": "in 0.3.0: no text of a document is opened as a reply. Delete the line",
+    "deployment.release": "in 0.3.0: the tag release is the version of the package that deploys. Delete the "
+    "line",
     "feedback": "in 0.3.0: write [desk.feedback] with the same keys",
     "generation.bedrock": "in 0.3.0: write [bedrock] with the same value as model",
     "generation.bedrock_regions": "in 0.3.0: write [bedrock] with the same list as regions",

@@ -59,7 +59,6 @@ region = "{REGION}"
 zones = ["{REGION}a", "{REGION}b"]
 profile = "dev"
 cost_center = "tests"
-release = "1"
 """
 _AT_ONCE = 32
 

@@ -4,9 +4,10 @@ writes the calls by that access key into a file.
 
 What is added, and no more: weak references between stacks; types that it does not know (they answer any
 attribute by a made-up value, and nothing can be asked of them afterwards); names and kinds of load balancers
-and endpoints that it ignores; the probe's answer; updates that change conditions; instance types newer than
-its list; what Bedrock says of models; training jobs, and updates of endpoints. It proves
-that templates fit together, not that AWS would take every property: properties are asserted on the templates.
+and endpoints that it ignores; the probe's answer; updates that change conditions, and what they keep;
+instance types newer than its list; what Bedrock says of models; training jobs, and updates of endpoints. It
+proves that templates fit together, not that AWS would take every property: properties are asserted on the
+templates.
 """
 # pyright: basic, reportPrivateImportUsage=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 
@@ -32,6 +33,7 @@ def patch_moto() -> None:
     _make_keys_of_templates_whole()
     _let_parameters_have_tags()
     _let_updates_heed_conditions()
+    _let_deletion_policies_hold()
     _keep_names_of_configurations_short()
     _answer_for_probe()
 
@@ -267,6 +269,19 @@ def _let_updates_heed_conditions() -> None:
 
     models.CloudFormationBackend._resolve_update_parameters = resolve
     parsing.ResourceMap.update = update_by_conditions
+
+
+def _let_deletion_policies_hold() -> None:
+    """What leaves its stack by an update stays in the account where its policy says so."""
+    from moto.cloudformation import parsing
+
+    delete = parsing.ResourceMap._delete_resource
+
+    def delete_resource(self: Any, parsed_resource: Any, resource_json: Any) -> None:
+        if resource_json.get("DeletionPolicy") not in ("Retain", "RetainExceptOnCreate"):
+            delete(self, parsed_resource, resource_json)
+
+    parsing.ResourceMap._delete_resource = delete_resource
 
 
 def _keep_names_of_configurations_short() -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import boto3
 
+from assistant.tenant.manifests import load_images, write_digest
 from template_checks.upgrades import templates_by_stack_name
 from tests.fakes.aws_calls import Call, read_calls
 from tests.fakes.tls_front import Authority
@@ -124,10 +126,17 @@ def emulated_account(home: Path, *, account: str = ACCOUNT) -> Iterator[Emulated
         process.communicate()
 
 
-def company_tenants(folder: Path, account: EmulatedAccount) -> Path:
-    """Write every tenant's file with a company's values, and create in the account what they name."""
+def company_tenants(
+    folder: Path,
+    account: EmulatedAccount,
+    *,
+    source: Path = ROOT / "tests/tenants",
+    with_systems: bool = False,
+) -> Path:
+    """Write every tenant's file of a folder with a company's values, and create in the account what they
+    name. Without ``with_systems`` no internal system is left in them."""
     client = account.client
-    for path in sorted((ROOT / "tests/tenants").glob("*.toml")):
+    for path in sorted(source.glob("*.toml")):
         name = path.stem
         certificate, key = issued(f"assistant.{name}.northshop.net")
         arn = client("acm").import_certificate(Certificate=certificate, PrivateKey=key)["CertificateArn"]
@@ -136,11 +145,42 @@ def company_tenants(folder: Path, account: EmulatedAccount) -> Path:
         text = re.sub(
             r'certificate_arn = ".*"', f'certificate_arn = "{arn}"', path.read_text(encoding="utf-8")
         )
-        text = re.sub(r"\n\[\[?reach[.\w]*\]\]?\n(.+\n)+", "\n", text)
-        text = re.sub(r"\n\[\[sources\]\]\n(.+\n)*kind = \"live\"\n(.+\n)*", "\n", text)
+        if not with_systems:
+            text = re.sub(r"\n\[\[?reach[.\w]*\]\]?\n(.+\n)+", "\n", text)
+            text = re.sub(r"\n\[\[sources\]\]\n(.+\n)*kind = \"live\"\n(.+\n)*", "\n", text)
+        text = text.replace("vpce-svc-0123456789abcdef0", "vpce-svc-0a1b2c3d4e5f60718")
         text = text.replace(ACCOUNT, account.account).replace("example.com", "northshop.net")
         (folder / path.name).write_text(text, encoding="utf-8")
     return folder
+
+
+def push_images(lock: Path, account: EmulatedAccount) -> None:
+    """Write a digest for every image of a lock, once ours are in the account's repositories, which exist."""
+    ecr = account.client("ecr")
+    for name, image in load_images(lock).images.items():
+        digest = f"sha256:{'d' * 64}"
+        if image.is_own:
+            named = {"repositoryName": image.repository}
+            manifest = json.dumps({"mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": []})
+            with suppress(ecr.exceptions.ImageAlreadyExistsException):  # another lock has it too
+                ecr.put_image(**named, imageTag=image.tag, imageManifest=manifest)
+            (there,) = ecr.describe_images(**named, imageIds=[{"imageTag": image.tag}])["imageDetails"]
+            digest = there["imageDigest"]
+        write_digest(lock, name=name, digest=digest)
+
+
+def checkout(root: Path, lock: Path, *others: str) -> Path:
+    """Make a checkout with that lock, and without the entries of ``others``. Python looks for modules beside
+    the file that a link leads to, so the application is a copy."""
+    for entry in ROOT.iterdir():
+        if entry.name not in ("app.py", "build", lock.name, *others):
+            (root / entry.name).symlink_to(entry)
+    shutil.copy(ROOT / "app.py", root)
+    if lock.parent != root:
+        shutil.copy(lock, root)
+    (root / "build").mkdir()
+    (root / "build" / "functions").symlink_to(ROOT / "build" / "functions")
+    return root
 
 
 def issued(host: str) -> tuple[bytes, bytes]:

@@ -27,7 +27,12 @@ WHOLE = "whole"
 
 
 def synthesize(
-    out: Path, *, validated: bool = False, source: Path = ROOT, **context: str
+    out: Path,
+    *,
+    validated: bool = False,
+    source: Path = ROOT,
+    python: Path = Path(sys.executable),
+    **context: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run the application of a folder as the CDK's command line does."""
     settings = json.loads((source / "cdk.json").read_text(encoding="utf-8"))["context"]
@@ -38,7 +43,7 @@ def synthesize(
         "CDK_VALIDATION": "true" if validated else "false",
     }
     return subprocess.run(
-        [sys.executable, "app.py"],
+        [python, "app.py"],
         cwd=source,
         env=environment,
         capture_output=True,

@@ -71,18 +71,31 @@ def test_what_is_deployed_was_judged_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [("", "deploy --tenant a --"), ("yes", "--tenant a --require --")]
+    ("require", "accept", "said"),
+    [
+        ("", "", "deploy --tenant a -- "),
+        ("yes", "", "--tenant a --require -- "),
+        ("", "a-Data/Old  a-Old", "--tenant a --accept a-Data/Old --accept a-Old -- "),
+    ],
 )
-def test_a_delivery_refuses_what_could_not_be_asked_where_its_environment_says_so(
-    value: str, said: str
+def test_a_delivery_refuses_what_could_not_be_asked_and_accepts_what_was_reviewed_where_it_is_told(
+    require: str, accept: str, said: str
 ) -> None:
     (step,) = [step for step in JOBS["deploy"]["steps"] if "aws deploy" in step.get("run", "")]
     assert step["env"]["REQUIRE"] == "${{ vars.REQUIRE }}"
+    assert step["env"]["ACCEPT"] == "${{ inputs.accept }}"
     command = step["run"].replace(".venv/bin/assistant", "echo")
-    done = subprocess.run(
-        ["bash", "-eu", "-c", command], env={"TENANT": "a", "REQUIRE": value}, capture_output=True, check=True
-    )
+    given = {"TENANT": "a", "REQUIRE": require, "ACCEPT": accept}
+    done = subprocess.run(["bash", "-eu", "-c", command], env=given, capture_output=True, check=True)
     assert said in done.stdout.decode()
+
+
+@pytest.mark.parametrize("name", ["deliver.yml", "night.yml"])
+def test_each_job_has_the_whole_history(name: str) -> None:
+    """A landed release is deployed from it."""
+    jobs = yaml.safe_load(WORKFLOW.with_name(name).read_text(encoding="utf-8"))["jobs"]
+    steps = [step for job in jobs.values() for step in job["steps"] if "checkout" in step.get("uses", "")]
+    assert [step.get("with", {}).get("fetch-depth") for step in steps] == [0] * len(jobs)
 
 
 def test_actions_of_others_are_pinned_by_commit() -> None:

@@ -26,7 +26,7 @@ from assistant.cli.aws.templates import DEPLOY_LIMIT_S
 from assistant.cli.main import app
 from assistant.domain.errors import DeploymentError
 from assistant.tenant.deployed_names import ACCOUNT_STACK, ACCOUNT_VERSION
-from assistant.tenant.manifests import load_compatibility, load_images, write_digest
+from assistant.tenant.manifests import load_compatibility, load_images
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.publishing import model_files
 from assistant.terminal.terminal import Terminal
@@ -37,10 +37,12 @@ from tests.stacks.delivery_roles import GITHUB_ROLES, OPERATOR, data_key, polici
 from tests.stacks.emulated_account import (
     ACCOUNT,
     EmulatedAccount,
+    checkout,
     company_tenants,
     emulated_account,
     log_of,
     printed,
+    push_images,
 )
 from tests.stacks.synthesized import ROOT, assembly_folder, synthesize
 
@@ -76,16 +78,12 @@ def tenants(tmp_path_factory: pytest.TempPathFactory, account: EmulatedAccount) 
 @pytest.fixture(scope="module")
 def lock(tmp_path_factory: pytest.TempPathFactory, account: EmulatedAccount) -> Path:
     """A lock in which every image has a digest; ours are in the account's registry."""
-    path, ecr = tmp_path_factory.mktemp("lock") / "images.lock.toml", account.client("ecr")
+    path = tmp_path_factory.mktemp("lock") / "images.lock.toml"
     shutil.copy(ROOT / "images.lock.toml", path)
-    for name, image in load_images(path).images.items():
-        digest = f"sha256:{'d' * 64}"
+    for image in load_images(path).images.values():
         if image.is_own:
-            ecr.create_repository(repositoryName=image.repository)
-            manifest = json.dumps({"mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": []})
-            put = {"repositoryName": image.repository, "imageTag": image.tag, "imageManifest": manifest}
-            digest = ecr.put_image(**put)["image"]["imageId"]["imageDigest"]
-        write_digest(path, name=name, digest=digest)
+            account.client("ecr").create_repository(repositoryName=image.repository)
+    push_images(path, account)
     return path
 
 
@@ -244,6 +242,11 @@ def wanted_files(tenants: Path) -> set[str]:
     assert models is not None
     wanted = model_files(models, folder=ROOT / "model_artifacts")
     return {f"{each.prefix}{name}" for each in wanted for name in each.files}
+
+
+def accepted(account: EmulatedAccount) -> list[str]:
+    found = account.client("ssm").get_parameter(Name=f"/assistant/{TENANT}/accepted")
+    return json.loads(found["Parameter"]["Value"])
 
 
 def power(account: EmulatedAccount) -> str:
@@ -415,7 +418,7 @@ def test_a_first_deployment_creates_the_model_bucket_first(
     ("stack", "said"),
     [
         ("Network", r'would be replaced: CidrBlock was "10\.99\.0\.0/20"'),
-        ("Renamed", r"assistant-sandbox-Renamed: \w+ \(AWS::EC2::VPC\) would be left behind"),
+        ("Renamed", r"assistant-sandbox-Renamed \(AWS::CloudFormation::Stack\) would be left behind"),
     ],
 )
 def test_what_stands_is_neither_replaced_nor_left_behind(
@@ -431,6 +434,53 @@ def test_what_stands_is_neither_replaced_nor_left_behind(
             with pytest.raises(DeploymentError, match=said):
                 go([])
     assert clone.calls() == ["synth", "synth", "diff"]
+
+
+def test_a_loss_passes_by_its_name_alone_and_the_account_keeps_that_it_was_accepted(
+    clone: Clone, lock: Path, account: EmulatedAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The script deploys nothing, so the loss is still to come: as after a deployment that failed."""
+    account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
+    monkeypatch.chdir(clone.root)
+    shutil.copy(lock, clone.root)
+    gone = {"Resources": {name: {"Type": "AWS::SQS::Queue"} for name in ("First", "Second")}}
+    names = [f"assistant-{TENANT}-Data/{name}" for name in gone["Resources"]]
+
+    def run(command: str, *accepted: str) -> str:
+        words = ["--tenants", str(clone.tenants), "aws", command, "--tenant", TENANT]
+        words += [word for name in accepted for word in ("--accept", name)]
+        return str(CliRunner().invoke(app, words).exception)
+
+    with standing(account, "Data", template=gone):
+        said = run("deploy", names[0])
+        assert f"{names[1]} (AWS::SQS::Queue) would be deleted" in said
+        assert f"{names[0]} " not in said
+        with pytest.raises(account.client("ssm").exceptions.ParameterNotFound):
+            accepted(account)
+        for command in ("diff", "upgrade"):
+            assert names[1] in run(command, names[0])
+            assert run(command, *names) == "None"
+        assert "No stack says which search schema" in run("deploy", *names)
+        assert [text.split()[0] for text in accepted(account)] == names
+        assert run("diff") == "None"
+        assert "No stack says which search schema" in run("deploy")
+    with standing(account, "Data", template=EMPTY):
+        run("deploy")
+        assert accepted(account) == [], "what has happened may not happen again unseen"
+    forget(account, "accepted")
+
+
+def test_what_only_leaves_its_stack_is_a_warning(
+    clone: Clone, lock: Path, account: EmulatedAccount, capsys: pytest.CaptureFixture[str]
+) -> None:
+    account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
+    group = {"Type": "AWS::Logs::LogGroup", "DeletionPolicy": "RetainExceptOnCreate"}
+    with standing(account, "Learning", "Data", template={"Resources": {"FunctionsLearnLogs": group}}):
+        deployment(clone, lock).diff([])
+    assert (
+        f"WARN assistant-{TENANT}-Learning/FunctionsLearnLogs (AWS::Logs::LogGroup) would leave"
+        in " ".join(capsys.readouterr().err.split())
+    )
 
 
 def test_the_instance_type_of_a_running_endpoint_is_not_changed(
@@ -519,33 +569,18 @@ def test_a_failure_of_cdk_is_the_command_s_failure(
         deployment(clone, lock).deploy([])
 
 
-@pytest.fixture(scope="module")
-def checkout(lock: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with that lock. Python looks for modules beside the file that a link leads to, so the
-    application is a copy."""
-    root = tmp_path_factory.mktemp("checkout")
-    for entry in ROOT.iterdir():
-        if entry.name not in ("app.py", "build", lock.name):
-            (root / entry.name).symlink_to(entry)
-    shutil.copy(ROOT / "app.py", root)
-    shutil.copy(lock, root)
-    (root / "build").mkdir()
-    (root / "build" / "functions").symlink_to(ROOT / "build" / "functions")
-    return root
-
-
-def examined(account: EmulatedAccount, tenants: Path, checkout: Path) -> dict[str, list[str]]:
+def examined(account: EmulatedAccount, tenants: Path, clone: Path) -> dict[str, list[str]]:
     """Return what ``assistant aws doctor`` finds, by check."""
     command, found = Path(sys.executable).parent / "assistant", dict[str, list[str]]()
     options = ["--json", "aws", "doctor", "--tenants", tenants, "--tenant", TENANT]
-    done = account.run(command, *options, clone=checkout)
+    done = account.run(command, *options, clone=clone)
     for finding in json.loads(done.stdout):
         found.setdefault(finding["check"], []).append(finding["kind"])
     failed = any("fail" in kinds for kinds in found.values())
     assert done.returncode == int(failed), printed(done)
     unknown = sorted(name for name, kinds in found.items() if "unknown" in kinds)
     assert f"{len(unknown)} checks could not be asked, and none is a pass: " in done.stderr
-    assert account.run(command, *options, "--require", clone=checkout).returncode == 1
+    assert account.run(command, *options, "--require", clone=clone).returncode == 1
     return found
 
 
@@ -560,16 +595,23 @@ BY_EMULATOR = ("--", "--method=direct", "--require-approval=never")
 
 
 @pytest.fixture(scope="module")
-def called(account: EmulatedAccount, checkout: Path, complete: Path, tenants: Path) -> dict[str, list[Call]]:
+def called(
+    account: EmulatedAccount,
+    lock: Path,
+    complete: Path,
+    tenants: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, list[Call]]:
     """A first deployment in its two parts, a second one, a diff and an upgrade by the real ``cdk``: the calls
     by each command's own credentials."""
     forget(account, "power")
     account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
     made: dict[str, list[Call]] = {}
+    clone = checkout(tmp_path_factory.mktemp("checkout"), lock)
 
     def run(name: str, *words: str | Path, status: int = 0) -> str:
         before = len(account.calls())
-        done = account.run(*words, clone=checkout)
+        done = account.run(*words, clone=clone)
         assert done.returncode == status, f"{name}: {printed(done)}{log_of(account)}"
         made[name] = account.calls()[before:]
         return done.stderr
@@ -581,7 +623,7 @@ def called(account: EmulatedAccount, checkout: Path, complete: Path, tenants: Pa
     assert set(stacks_of(account)) == {f"assistant-{TENANT}-{name}" for name in ("Keys", "Network", "Data")}
     run("artifacts", *commanded(tenants, "put-artifacts"))
     assert objects_of_models(account) == wanted_files(tenants)
-    found = examined(account, tenants, checkout)
+    found = examined(account, tenants, clone)
     assert {name for name, kinds in found.items() if "fail" in kinds} == set()
     for name in ("bootstrap", "images", "model artifacts", "templates"):
         assert found[name] == ["pass"]

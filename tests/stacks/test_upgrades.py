@@ -74,10 +74,25 @@ def of_type(stacks: Stacks, kind: str) -> tuple[str, str]:
 def test_a_deleted_resource_is_named(stacks: Stacks, pins: PinnedStacks, kind: str) -> None:
     changed = copy.deepcopy(stacks)
     stack, logical_id = of_type(changed, kind)
-    del changed[stack]["Resources"][logical_id]
-    assert [str(loss) for loss in losses(pins, changed)] == [
-        f"{stack}: {logical_id} ({kind}) would be deleted: its logical id is no longer in the template"
-    ]
+    policy = changed[stack]["Resources"].pop(logical_id).get("DeletionPolicy", "Delete")
+    (loss,) = losses(pins, changed)
+    assert loss.is_kept == (policy != "Delete")
+    assert str(loss) == f"{stack}/{logical_id} ({kind}) " + (
+        f"would leave its stack, and stays in the account: its policy is {policy}"
+        if loss.is_kept
+        else "would be deleted: its logical id is no longer in the template"
+    )
+
+
+def test_what_goes_from_a_stack_stays_in_the_account_by_its_policy_alone(stacks: Stacks) -> None:
+    stack, logical_id = of_type(stacks, "AWS::Logs::LogGroup")
+    kept: dict[str | None, bool] = {}
+    for policy in (None, "Delete", "Retain", "RetainExceptOnCreate"):
+        resource = {"Type": "AWS::Logs::LogGroup"} | ({"DeletionPolicy": policy} if policy else {})
+        before = {stack: {"Resources": {logical_id: resource}}}
+        (loss,) = losses(pin(before), {stack: {"Resources": {}}})
+        kept[policy] = loss.is_kept
+    assert kept == {None: False, "Delete": False, "Retain": True, "RetainExceptOnCreate": True}
 
 
 @pytest.mark.parametrize(
@@ -101,8 +116,11 @@ def test_a_property_that_forces_a_replacement_is_named_with_both_values(
         target = target[parent]
     target[last] = value
     (loss,) = losses(pins, changed)
-    assert (loss.stack, loss.logical_id) == (stack, logical_id)
+    assert loss.name == f"{stack}/{logical_id}"
     assert loss.reason.startswith(f"would be replaced: {path} was ")
+    assert not loss.is_kept, "what the tenant goes on with is empty, also where the old one stays"
+    stays = stacks[stack]["Resources"][logical_id].get("UpdateReplacePolicy", "Delete") != "Delete"
+    assert loss.reason.endswith("; the old one stays in the account") == stays
 
 
 def test_another_type_under_the_same_id_is_a_replacement(stacks: Stacks, pins: PinnedStacks) -> None:
@@ -115,9 +133,20 @@ def test_another_type_under_the_same_id_is_a_replacement(stacks: Stacks, pins: P
 
 
 def test_a_renamed_stack_loses_everything(stacks: Stacks, pins: PinnedStacks) -> None:
-    stack, _ = of_type(stacks, "AWS::DynamoDB::Table")
+    stack, logical_id = of_type(stacks, "AWS::DynamoDB::Table")
     moved = {f"{name}-2" if name == stack else name: template for name, template in stacks.items()}
-    assert {loss.logical_id for loss in losses(pins, moved)} == set(pins[stack])
+    (loss,) = losses(pins, moved)
+    assert (loss.name, loss.is_kept) == (stack, False)
+    assert logical_id in loss.reason
+
+
+def test_a_stack_without_anything_stateful_is_seen_to_be_left_behind_too() -> None:
+    topic = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}
+    (loss,) = losses(pin({"assistant-pharmacy-Old": topic}), {})
+    assert str(loss) == (
+        "assistant-pharmacy-Old (AWS::CloudFormation::Stack) would be left behind: it has no template any "
+        "more. Delete it first if it may go"
+    )
 
 
 def harmless(template: dict[str, Any]) -> None:

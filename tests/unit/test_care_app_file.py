@@ -20,7 +20,6 @@ region = "us-east-1"
 zones = ["us-east-1a", "us-east-1b"]
 profile = "dev"
 cost_center = "c"
-release = "1"
 [edge]
 host_name = "assistant.clinic.example.com"
 certificate_arn = "arn:aws:acm:us-east-1:111122223333:certificate/1"
@@ -36,7 +35,6 @@ region = "us-east-1"
 zones = ["us-east-1a", "us-east-1b"]
 profile = "dev"
 cost_center = "care"
-release = "1"
 
 [network]
 cidr = "10.32.1.0/24"
@@ -72,19 +70,19 @@ def test_a_good_file_is_read_whole(tmp_path: Path, tenant: TenantConfig) -> None
 def test_a_section_of_an_earlier_release_is_refused_with_what_to_do(
     tmp_path: Path, tenant: TenantConfig
 ) -> None:
-    with pytest.raises(ConfigurationError, match=r"line 22: helpdesk was removed .* Delete the section"):
+    with pytest.raises(ConfigurationError, match=r"line 21: helpdesk was removed .* Delete the section"):
         load(tmp_path, tenant, f'{CARE}\n[helpdesk]\nhost_name = "desk.example.com"\n')
 
 
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("[probe]", "[probe]\ncolour = 1", "line 20: unknown key probe.colour; allowed here: alarm_email"),
+        ("[probe]", "[probe]\ncolour = 1", "line 19: unknown key probe.colour; allowed here: alarm_email"),
         ("schema_version = 1", "schema_version = 2", "line 1: schema_version: Input should be 1"),
-        ('question = "How long is the wait?"', "", "line 19: probe.question is needed"),
-        ("[probe]", "[prob]", "line 19: unknown key prob; allowed here: deployment, .*link, network, probe"),
-        ("vpce-svc-0123456789abcdef0", "vpce-0123", "line 16: link.service_name: .*should match pattern"),
-        ('["10.32.1.0/24"]', '["10.32.1.7/24"]', "line 17: link.client_cidrs.0: .*has host bits set"),
+        ('question = "How long is the wait?"', "", "line 18: probe.question is needed"),
+        ("[probe]", "[prob]", "line 18: unknown key prob; allowed here: deployment, .*link, network, probe"),
+        ("vpce-svc-0123456789abcdef0", "vpce-0123", "line 15: link.service_name: .*should match pattern"),
+        ('["10.32.1.0/24"]', '["10.32.1.7/24"]', "line 16: link.client_cidrs.0: .*has host bits set"),
         ('"dev"', "true", "line 8: deployment.profile"),
         ("[link]", "[link", "not valid TOML"),
     ],

@@ -33,7 +33,7 @@ from tests.fakes.tls_front import Authority, tls_front
 from tests.fakes.tokens import EC_KEY
 from tests.options.bedrock.writer import ENDPOINT_VARIABLE, copies_a_line
 from tests.stacks.delivery_roles import JOBS
-from tests.stacks.emulated_account import EmulatedAccount
+from tests.stacks.emulated_account import EmulatedAccount, push_images
 from tests.stacks.emulated_tenant import EmulatedTenant
 from tests.stacks.synthesized import ROOT
 from tests.unit.test_from_nothing import FIRST, Action, section
@@ -44,7 +44,6 @@ from tests.walk.walking import (
     both_accounts,
     edited,
     outputs_of,
-    push_manifests,
     run_the_machine,
 )
 
@@ -136,7 +135,7 @@ BEFORE: Mapping[int, Callable[[Walk], None]] = {10: issuer_publishes_keys}
 MEANWHILE: Mapping[int, Callable[[Walk], None]] = {13: run_the_machine}
 AFTER: Mapping[int, Callable[[Walk], None]] = {
     5: edit_tenant_file,
-    8: push_manifests,
+    8: lambda walk: push_images(walk.clone / "images.lock.toml", walk.account),
     15: edit_care_file,
 }
 NOT_RUN = (1, 8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -10,13 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from assistant.tenant.manifests import load_images, write_digest
 from tests.fakes.tenant_files import CARE_APP, checkout_tenants
 from tests.stacks.emulated_account import EmulatedAccount, emulated_account, log_of
 from tests.stacks.power.deployed_machines import switched
@@ -91,20 +89,6 @@ class Walk:
         if by_profile:
             del environment["AWS_ENDPOINT_URL"]  # it would stand over each profile's own
         return environment
-
-
-def push_manifests(walk: Walk) -> None:
-    lock, ecr = walk.clone / "images.lock.toml", walk.account.client("ecr")
-    for name, image in load_images(lock).images.items():
-        digest = f"sha256:{'d' * 64}"
-        if image.is_own:
-            manifest = json.dumps({"mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": []})
-            named = {"repositoryName": image.repository}
-            with suppress(ecr.exceptions.ImageAlreadyExistsException):  # the other tenant's walk put it
-                ecr.put_image(**named, imageTag=image.tag, imageManifest=manifest)
-            (there,) = ecr.describe_images(**named, imageIds=[{"imageTag": image.tag}])["imageDetails"]
-            digest = there["imageDigest"]
-        write_digest(lock, name=name, digest=digest)
 
 
 def run_the_machine(walk: Walk) -> None:

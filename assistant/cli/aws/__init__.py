@@ -43,6 +43,10 @@ app.add_typer(receipt, name="receipt")
 app.command()(cost)
 ShowPlan = Annotated[bool, Option("--plan", help="Show what would change; change nothing.")]
 Require = Annotated[bool, Option("--require", help="Fail also where a check could not be asked.")]
+Accept = Annotated[
+    list[str] | None,
+    Option("--accept", metavar="NAME", help="Let this reviewed loss through; repeatable."),
+]
 FromStdin = Annotated[bool, Option("--token", help="Only say which claims an agent's token on stdin misses.")]
 CdkArguments = Annotated[list[str] | None, Argument(metavar="[-- CDK ARGUMENTS]", help="Passed on to cdk.")]
 
@@ -52,10 +56,12 @@ def deploy(
     context: typer.Context,
     tenant: Tenant,
     require: Require = False,
+    accept: Accept = None,
     cdk: CdkArguments = None,
 ) -> None:
     """Deploy a tenant: checks, images, parameters, cdk deploy, schema, probe."""
-    _deployment(GlobalOptions.of(context), tenant).deploy(cdk or [], require=require)
+    deployment = _deployment(GlobalOptions.of(context), tenant)
+    deployment.deploy(cdk or [], require=require, accepted=accept or ())
 
 
 @app.command()
@@ -87,9 +93,9 @@ def doctor(
 
 
 @app.command()
-def diff(context: typer.Context, tenant: Tenant, cdk: CdkArguments = None) -> None:
+def diff(context: typer.Context, tenant: Tenant, accept: Accept = None, cdk: CdkArguments = None) -> None:
     """Show what a deployment would change; fail if it would delete or replace stateful resources."""
-    _deployment(GlobalOptions.of(context), tenant).diff(cdk or [])
+    _deployment(GlobalOptions.of(context), tenant).diff(cdk or [], accepted=accept or ())
 
 
 @app.command()
@@ -98,12 +104,13 @@ def upgrade(
     tenant: Tenant,
     plan: Annotated[bool, Option("--plan", help="Show what would move; change nothing.")] = False,
     back: Annotated[bool, Option("--back", help="Give the stores back to the release before.")] = False,
+    accept: Accept = None,
 ) -> None:
     """Move a tenant's stores to this release, before its deployment; --back gives them back after one."""
     options = GlobalOptions.of(context)
     deployment = _deployment(options, tenant)
     if not back:
-        deployment.refuse_losses()
+        deployment.refuse_losses(accept or ())
     deployment.deployed.aws.require()
     command = f"assistant aws upgrade --tenant {tenant}"
     upgrade_tables(deployment.tables(), options=options, command=command, plan=plan, back=back)

@@ -7,7 +7,7 @@ upgrade (``assistant aws upgrade``) is run before a deployment whose release wri
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -117,18 +117,19 @@ class Deployment:
     today: date
     """The day by which ends of support are judged."""
 
-    def deploy(self, extra: Sequence[str], *, require: bool = False) -> None:
+    def deploy(self, extra: Sequence[str], *, require: bool = False, accepted: Collection[str] = ()) -> None:
         """Check placeholders, templates, images and account; make parameters; deploy; check schema and probe.
 
-        ``extra``: arguments of ``cdk deploy``. Raises DeploymentError at the first step that fails; with
-        ``require`` also where a check could not be asked. A first deployment ends with DeploymentError on
+        ``extra``: arguments of ``cdk deploy``. ``accepted``: names of losses that were reviewed, which are
+        recorded. Raises DeploymentError at the first step that fails; with ``require`` also where a check
+        could not be asked. A first deployment ends with DeploymentError on
         purpose after its first part (``_FIRST``), which makes the bucket: its text lists the model artifacts
         to put there before the command is run again.
         """
         self._refuse_faults(require=require)
         self._make_parameters()
         deployed = self._deployed()
-        self._compare_with(deployed)
+        self._record(self._compare_with(deployed, accepted))
         for stamped in self.tables():
             advice = f"assistant aws upgrade --tenant {self.deployed.config.name}"
             refuse_format(stamped.found, store=stamped.name, place=stamped.place, command=advice)
@@ -151,19 +152,20 @@ class Deployment:
                 advice = "Let the role ask (.github/deploy-roles.yaml), or leave out --require."
                 raise DeploymentError(f"{not_asked(unknown)} {advice}")
 
-    def diff(self, extra: Sequence[str]) -> None:
+    def diff(self, extra: Sequence[str], *, accepted: Collection[str] = ()) -> None:
         """Check the templates, print what a deployment would change (``cdk diff``), refuse losses. Raises
         DeploymentError."""
         self.check()
         self.deployed.aws.require()
         self.cdk.diff(extra)
-        self._compare_with(self._deployed())
+        self._compare_with(self._deployed(), accepted)
 
-    def refuse_losses(self) -> None:
-        """Raise DeploymentError where this release would delete or replace what holds data."""
+    def refuse_losses(self, accepted: Collection[str]) -> None:
+        """Raise DeploymentError where this release would delete or replace what holds data, unless a review
+        accepted it by its name."""
         self.check()
         self.deployed.aws.require()
-        self._compare_with(self._deployed())
+        self._compare_with(self._deployed(), accepted)
 
     def tables(self) -> list[StampedTable]:
         """Return the deployed tables with their format stamps; none before the first deployment. Raises
@@ -264,6 +266,11 @@ class Deployment:
             self.terminal.say(f"created {jwks} from the keys that {identity.issuer} publishes")
 
     @property
+    def _accepted(self) -> str:
+        """Name of the parameter with the accepted losses, as JSON."""
+        return self.deployed.place.parameter(self.deployed.config.name, "accepted")
+
+    @property
     def _power(self) -> str:
         """Name of the parameter with the power state: ``on``, ``pausing``, ``paused``, ``resuming``."""
         return self.deployed.place.parameter(self.deployed.config.name, "power")
@@ -278,11 +285,36 @@ class Deployment:
         names = sorted({each["StackName"] for each in aws.stacks(self.deployed.stack(""))})
         return {name: template for name in names if (template := aws.template(name)) is not None}
 
-    def _compare_with(self, deployed: Templates) -> None:
-        """Raise DeploymentError for a change that loses deployed state. What CloudFormation keeps of the
+    def _compare_with(self, deployed: Templates, accepted: Collection[str]) -> list[str]:
+        """Raise DeploymentError for a change that loses deployed state, unless it is among the accepted ones,
+        now or by the record of a deployment that did not end; return those. What CloudFormation keeps of the
         deployed stacks is what the last deployment pinned (docs/decisions/0145)."""
-        _refuse_losses(upgrade_checks.losses(upgrade_checks.pin(deployed), self._templates()))
+        recorded = self._recorded()
+        passing, refused = list[str](), list[str]()
+        for loss in upgrade_checks.losses(upgrade_checks.pin(deployed), self._templates()):
+            if loss.is_kept or loss.name in accepted or str(loss) in recorded:
+                self.terminal.say(f"{SIGNS['warn']} {loss}")
+                passing += [] if loss.is_kept else [str(loss)]
+            else:
+                refused.append(str(loss))
+        if refused:
+            listed = "\n  ".join(refused)
+            raise DeploymentError(
+                "This change would delete or replace stateful resources; --accept NAME lets a reviewed one "
+                f"through:\n  {listed}"
+            )
         self._refuse_instances(deployed)
+        return passing
+
+    def _recorded(self) -> list[str]:
+        """Return the losses that were accepted when a deployment last began."""
+        return json.loads(self.deployed.aws.parameter(self._accepted) or "[]")
+
+    def _record(self, passing: list[str]) -> None:
+        """Record the accepted losses beside what the account pins. One that has happened leaves the record
+        with the next deployment; SSM's history of the parameter keeps who accepted it, and when."""
+        if passing != self._recorded():
+            self.deployed.aws.put_parameter(self._accepted, value=json.dumps(passing, indent=1))
 
     def _refuse_instances(self, deployed: Templates) -> None:
         """Raise DeploymentError where endpoints that run would get another instance type."""
@@ -367,12 +399,6 @@ class Deployment:
 def not_asked(checks: Sequence[str]) -> str:
     """Return the sentence on checks that could not be asked, by their names."""
     return f"{len(checks)} checks could not be asked, and none is a pass: {', '.join(checks)}."
-
-
-def _refuse_losses(lost: Sequence[upgrade_checks.Loss]) -> None:
-    if lost:
-        listed = "\n  ".join(str(loss) for loss in lost)
-        raise DeploymentError(f"This change would delete or replace stateful resources:\n  {listed}")
 
 
 def deployment_of(file: Path, *, root: Path, terminal: Terminal, today: date) -> Deployment:

@@ -37,7 +37,6 @@ region = "us-east-1"
 zones = ["us-east-1a", "us-east-1b"]
 profile = "hipaa"
 cost_center = "care"
-release = "1.0.0"
 """
 NEXT_YEAR = (datetime.now(UTC) + timedelta(days=365)).date().isoformat()
 

@@ -310,7 +310,7 @@ def test_plain_ids_are_refused_outside_development(tmp_path: Path) -> None:
     context = '[care_context]\nissuer = "https://care.example.com"\nplain_ids = true\n'
     place = (
         '[deployment]\naccount = "111122223333"\nregion = "us-east-1"\nzones = ["us-east-1a", "us-east-1b"]\n'
-        'cost_center = "x"\nrelease = "1"\nprofile = '
+        'cost_center = "x"\nprofile = '
     )
     file = tmp_path / "north.toml"
     for profile in ("", f'{place}"dev"\n'):
