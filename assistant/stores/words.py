@@ -19,7 +19,6 @@ import structlog
 
 from assistant.domain.clock import Clock
 from assistant.domain.errors import DependencyError
-from assistant.process.private_files import make_private_folder, write_private
 from assistant.stores.store import Store, Words, WordsOf
 from assistant.tenant.deployed_names import CLOSED, ON
 
@@ -45,11 +44,6 @@ class FileWords:
             return None
         except OSError as error:
             raise DependencyError(f"{self._place / name} cannot be read: {error.strerror}.") from None
-
-    def write(self, name: str, word: str) -> None:
-        """Replace a word; processes see it within ``refresh_s``. Raises OSError."""
-        make_private_folder((self._place / name).parent)
-        write_private(self._place / name, word.encode())
 
     def _read(self, name: str) -> bytes:
         with (self._place / name).open("rb") as file:

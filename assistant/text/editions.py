@@ -130,9 +130,10 @@ class _Name:
 
 def _dated(found: Iterable[_Dated]) -> _Dated:
     """Return the first version and the shortest span of several names."""
-    versions, spans = zip(*found, strict=True)
-    span = min(filter(None, spans), key=lambda span: span[1] - span[0], default=None)
-    return next(filter(None, versions), None), span
+    found = [*found]
+    spans = [span for _, span in found if span]
+    version = next((version for version, _ in found if version), None)
+    return version, min(spans, key=lambda span: span[1] - span[0], default=None)
 
 
 def _versions_in(folded: str) -> tuple[list[Version], str]:

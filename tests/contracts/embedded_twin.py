@@ -51,7 +51,9 @@ class EmbeddedTwin(TenantStores):
         return self.index_of(model)
 
     async def set_word(self, name: str, word: str) -> None:
-        await asyncio.to_thread(self.words.write, name, word)
+        folder = self.folder / "words"
+        await asyncio.to_thread(folder.mkdir, exist_ok=True)
+        await asyncio.to_thread((folder / name).write_text, word)
 
     @asynccontextmanager
     async def unreadable_words(self) -> AsyncGenerator[None]:

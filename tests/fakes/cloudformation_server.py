@@ -254,6 +254,8 @@ def _let_updates_heed_conditions() -> None:
     update = parsing.ResourceMap.update
 
     def update_by_conditions(self: Any, template: Any, parameters: Any = None) -> None:
+        known = template.get("Parameters", {})  # one that the template has no longer is forgotten
+        self.input_parameters = {key: value for key, value in self.input_parameters.items() if key in known}
         update(self, template, parameters)
         resources = template["Resources"]
         conditional = [name for name in resources if "Condition" in resources[name]]

@@ -301,10 +301,7 @@ def write(found: dict[str, Effect]) -> None:
     values = examples(all_keys())
     data = {key: {"on_aws": known[key]} for key in optional_tables()}
     data |= {key: {"example": values[key], "on_aws": said(key) or known[key]} for key in values}
-    lines = (
-        f"  {json.dumps(key)}: {json.dumps(row, ensure_ascii=False)}"
-        for key, row in data.items()
-    )
+    lines = (f"  {json.dumps(key)}: {json.dumps(row, ensure_ascii=False)}" for key, row in data.items())
     FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 

@@ -50,7 +50,7 @@ def main(assembly: Path) -> int:
         copy_repository(clone)
         plant(clone)
         context = {"tenants": "tenants", "aws:cdk:enable-path-metadata": "true"}  # findings name constructs
-        done = synthesize(assembly, validated=True, source=clone, **context)
+        done = synthesize(assembly, validated=True, source=clone, python=Path(sys.executable), **context)
         if done.returncode == 0:
             proofs = [sys.executable, "-m", "tools.template_proofs", str(assembly)]
             done = subprocess.run(

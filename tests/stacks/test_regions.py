@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,7 +51,9 @@ def govcloud(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the tenant's and the account stage's templates."""
     out = tmp_path_factory.mktemp("govcloud")
     for name, stage in (("tenant", {}), ("account", {"stage": "account"})):
-        done = synthesize(out / name, validated=False, source=ROOT, **GOVCLOUD, **stage)
+        done = synthesize(
+            out / name, validated=False, source=ROOT, python=Path(sys.executable), **GOVCLOUD, **stage
+        )
         assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-4000:]
     return out
 

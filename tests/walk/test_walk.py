@@ -203,9 +203,10 @@ async def test_the_page_leads_to_a_written_answer(
         assert len(site.bedrock.exchanges) == 3
     if walk.tenant == walk.shown:
         return
+    variables = {"TENANT": walk.tenant, "REQUIRE": "", "ACCEPT": ""}
     for job in ("diff", "deploy"):
         (command,) = [step for each in JOBS[job]["steps"] if "assistant aws" in (step := each.get("run", ""))]
-        said = await asyncio.to_thread(walk.run, command, variables={"TENANT": walk.tenant, "REQUIRE": ""})
+        said = await asyncio.to_thread(walk.run, command, variables=variables)
     assert "search schema: " in said
 
 

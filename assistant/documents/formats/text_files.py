@@ -221,7 +221,8 @@ def text_blocks(text: str) -> tuple[Block, ...]:
 
 def _table_rows(lines: Sequence[str]) -> list[Row]:
     """Return the lines as rows of a table; none for other text."""
-    is_list = all(_marker_kind(_LINE.match(line.strip())) for line in lines)
+    matches = (_LINE.match(line.strip()) for line in lines)
+    is_list = all(match and _marker_kind(match) for match in matches)
     if len(lines) < _FEWEST_ROWS or is_list or any(line.rstrip().endswith(_SENTENCE_ENDS) for line in lines):
         return []
     for delimiter, fewest in _FEWEST_DELIMITERS.items():

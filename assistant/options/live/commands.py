@@ -1,4 +1,4 @@
-"""``assistant live``: try connectors, switch live systems."""
+"""``assistant live``: try connectors of live systems."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
@@ -25,15 +25,11 @@ from assistant.options.live.opened import Credentials
 from assistant.options.live.parameters import is_value
 from assistant.options.live.results import Reading, ResponseReader, element_data
 from assistant.options.live.section import LiveReach, reach_of, systems_of
-from assistant.options.live.stored import Switches, SwitchUnreadableError, switches_here
 from assistant.options.live.systems import HttpSystems, SystemAccess
 from assistant.process.aws import AwsService, open_client
 from assistant.tenant.deployment import ReachEntry
 from assistant.tenant.tenant import TenantConfig
-from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind, pairs_of, table
-
-if TYPE_CHECKING:
-    pass
+from assistant.terminal.terminal import GlobalOptions, Terminal, ids_by_kind, pairs_of, table
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 SET = "Value of a parameter, like order_id=4471-2208; repeatable."
@@ -48,6 +44,11 @@ _LIMIT_S = 2.0
 _NO_REGION = "us-east-1"
 """Region of AWS clients for a tenant without a deployment."""
 _WORDS = re.compile(r"\w+")
+
+
+@app.callback()
+def live() -> None:
+    """Try connectors of live systems."""
 
 
 @app.command(name="test")
@@ -77,27 +78,6 @@ def try_(
         raise typer.Exit(1)
 
 
-@app.command()
-def switch(
-    context: typer.Context,
-    tenant: Tenant,
-    system: Annotated[str | None, Argument(metavar="[NAME]")] = None,
-    state: Annotated[Literal["on", "off"] | None, Argument(metavar="[on|off]")] = None,
-) -> None:
-    """Call a live system again, or stop within seconds, without a restart. Without NAME: list the systems."""
-    options, terminal = GlobalOptions.of(context), Terminal()
-    config = options.tenant(tenant)
-    if system is not None:
-        if state is None:
-            raise typer.BadParameter("Say on or off after the system's name.")
-        _switch(options, config, system, state)
-        return
-    headings = ("system", "switch", "whose", "operations", "elements")
-    if not terminal.listing(*headings, entries=_system_rows(options, config), as_json=options.json):
-        terminal.say(f"{tenant} calls no live system. Write a connector: assistant/options/live/live.md")
-
-
-# --- trying a connector -----------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class TrialCaller:
     """The tenant's ``[[reach]]`` entry with which a system is called, and the folders of its credentials."""
@@ -337,33 +317,3 @@ def _shown(connector: Connector, operation: Operation, reading: Reading) -> dict
         parts += [] if data is None or data.url is None else [data.url]
         shown[element.name] = "; ".join(parts) or "nothing: the system has no value"
     return shown
-
-
-def _switch(options: GlobalOptions, config: TenantConfig, system: str, state: Literal["on", "off"]) -> None:
-    terminal = Terminal()
-    names = [entry.name for entry in config.reach if entry.is_called]
-    if system not in names:
-        known = ", ".join(names) or "none"
-        raise ConfigurationError(f"{config.name} calls no system {system}; those that it calls: {known}.")
-    switches_here(options.state_dir.resolve(), config.name).write(system, state)
-    terminal.say(f"{system} is {state} here; a service that runs sees it within seconds")
-    if (place := config.deployment) is not None:
-        name = f"{place.parameter(config.name, 'systems')}/{system}"
-        terminal.say(f"on AWS: aws ssm put-parameter --name {name} --type String --overwrite --value {state}")
-
-
-def _system_rows(options: GlobalOptions, config: TenantConfig) -> Iterator[tuple[object, Sequence[str]]]:
-    """Yield the line of JSON and the cells of each live system."""
-    words = switches_here(options.state_dir.resolve(), config.name)
-    switches = Switches(words, clock=SystemClock())
-    for system in systems_of(config):
-        try:
-            word = "on" if asyncio.run(switches.is_on(system.name)) else "off"
-        except SwitchUnreadableError:
-            word = "unreadable"
-        operations = [operation.name for operation in system.connector.operations]
-        elements = [f"{system.name}.{element.name}" for element in system.connector.elements]
-        yield (
-            {"system": system.name, "switch": word, "operations": operations, "elements": elements},
-            (system.name, word, system.whose, ", ".join(operations), ", ".join(elements)),
-        )

@@ -6,7 +6,7 @@ from assistant.option import Option
 
 
 class Live(Option):
-    help = "Try connectors of live systems; switch systems."
+    help = "Try connectors of live systems."
 
     def tables(self):
         from assistant.options.live.section import TABLES

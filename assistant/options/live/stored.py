@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -18,7 +17,7 @@ from assistant.stores.ports import ValuesOfSent
 from assistant.stores.records import LIVE_DAYS, RECORDS_TABLE, Audited, Listing
 from assistant.stores.store import Store, TableOf, Words, WordsOf
 from assistant.stores.table import ABSENT, EXPIRES_AT, Range, Table, keyed
-from assistant.stores.words import FileWords, Latest
+from assistant.stores.words import Latest
 from assistant.tenant.deployed_names import OFF, ON
 
 _log = structlog.get_logger(__name__)
@@ -155,10 +154,4 @@ def _is_on(word: str | None) -> bool:
 
 
 # The switches' folder in a tenant's state folder, and the setting that names their parameters on AWS.
-_WORDS = WordsOf("systems", "system_switches")
-SWITCHES = Store(_WORDS, lambda words, clock: Switches(words, clock=clock))
-
-
-def switches_here(state_dir: Path, tenant: str) -> FileWords:
-    """Return the files of a tenant's switches on this machine: ``assistant live switch`` writes them."""
-    return FileWords(state_dir / "tenants" / tenant / _WORDS.place)
+SWITCHES = Store(WordsOf("systems", "system_switches"), lambda words, clock: Switches(words, clock=clock))

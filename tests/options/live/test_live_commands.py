@@ -193,29 +193,6 @@ def test_no_two_elements_of_ours_have_the_same_example(tenant: str) -> None:
     assert list(confusable_of(load_tenant(file))) == []
 
 
-def test_a_system_is_switched_off_and_on(connector: Path) -> None:
-    folder = connector.parents[1]
-
-    def switch() -> str:
-        status, listed = ran(folder, "--json", "live", "switch", "--tenant", "north")
-        assert status == 0
-        return json.loads(listed)["switch"]
-
-    assert switch() == "on"
-    assert ran(folder, "live", "switch", "orders", "off", "--tenant", "north")[0] == 0
-    assert switch() == "off"
-    assert ran(folder, "live", "switch", "orders", "on", "--tenant", "north")[0] == 0
-    assert switch() == "on"
-
-
-def test_an_unknown_system_is_refused_with_those_there_are(connector: Path) -> None:
-    result = RUNNER.invoke(
-        app, ["--tenants", str(connector.parents[1]), "live", "switch", "stores", "off", "--tenant", "north"]
-    )
-    assert result.exit_code == 1
-    assert "those that it calls: orders" in str(result.exception)
-
-
 def test_a_new_key_of_document_links_leaves_the_pseudonyms_as_they_were(connector: Path) -> None:
     folder = connector.parents[1]
     state, tenant = folder / "state", load_tenant(folder / "north.toml")

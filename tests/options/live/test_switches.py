@@ -28,7 +28,8 @@ class Site:
         self.switches = Switches(FileWords(self.folder), clock=self.clock)
 
     def say(self, word: str, *, system: str = "orders") -> None:
-        FileWords(self.folder).write(system, word)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / system).write_text(word)
         self.clock.step(REFRESH_S)
 
     async def becomes(self, *, on: bool) -> bool:
@@ -106,6 +107,6 @@ async def test_a_switch_that_cannot_be_read_any_more_keeps_its_last_state(site: 
 async def test_between_two_readings_the_last_one_stands(site: Site) -> None:
     site.say("off")
     assert await site.becomes(on=False)
-    FileWords(site.folder).write("orders", "on")
+    (site.folder / "orders").write_text("on")
     site.clock.step(1.0)
     assert not await site.switches.is_on("orders")

@@ -10,9 +10,7 @@ from typing import Any
 
 import boto3
 import pytest
-from typer.testing import CliRunner
 
-from assistant.cli.main import app
 from assistant.domain.errors import DeploymentError
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.account import AccountChecks, AwsAccount, Finding
@@ -71,17 +69,6 @@ def test_a_parameter_of_another_name_is_asked_for_and_none_where_nobody_signs() 
     put({"Name": "/care/keys", "Type": "String", "Value": KEY_SET})
     assert care_keys(jwks_parameter="/care/keys") == care_keys(plain_ids=True) == []
     assert [each.kind for each in care_keys()] == ["warn"]
-
-
-def test_the_command_of_a_switch_puts_the_parameter_that_tasks_read(tmp_path: Path) -> None:
-    arguments = ["--tenants", str(FILE.parent), "--state", str(tmp_path)]
-    done = CliRunner().invoke(app, [*arguments, "live", "switch", "orders", "off", "--tenant", "pharmacy"])
-    assert done.exit_code == 0, done.output
-    given = typed(" ".join(done.output.split()))
-    assert aws().parameter(SWITCH) is None
-    put(given)
-    put(given)
-    assert (given["Name"], aws().parameter(SWITCH)) == (SWITCH, "off")
 
 
 @pytest.mark.parametrize(
