@@ -30,8 +30,6 @@ endef
 T ?= pharmacy
 Q ?= A claim was rejected with code 79. What do I do?
 ARGS ?=
-# The index: opensearch takes the node at port 9200, and starts one where none answers.
-SEARCH ?= embedded
 # An OpenAI-compatible chat server and a model of it.
 MODEL_URL ?=
 MODEL ?=
@@ -83,8 +81,7 @@ setup: $(VENV)/dev.stamp build/functions/stamp build/checkov/stamp tests/stacks/
 # --- use --------------------------------------------------------------------------------------------------
 .PHONY: demo
 demo: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ##* Three tenants, then the console (ARGS=--exit, MODEL_URL=… MODEL=name)
-	@test '$(SEARCH)' != opensearch || test -n "$${ASSISTANT_LOCAL_OPENSEARCH_URL:-}" || $(BIN)/python -m tools.opensearch up
-	@ASSISTANT_LOCAL_SEARCH='$(SEARCH)' exec $(BIN)/assistant demo $(if $(MODEL_URL),--url '$(MODEL_URL)') $(if $(MODEL),--model '$(MODEL)') $(ARGS)
+	@exec $(BIN)/assistant demo $(if $(MODEL_URL),--url '$(MODEL_URL)') $(if $(MODEL),--model '$(MODEL)') $(ARGS)
 
 .PHONY: ask
 ask: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ##* Ask one question: make ask T=pharmacy Q="..."

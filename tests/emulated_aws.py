@@ -164,7 +164,7 @@ def environment(aws: EmulatedAws, *, tenants_dir: Path, state_dir: Path) -> dict
         "model_artifacts_dir": str(state_dir.resolve() / "models"),
         "models": "embedded",
         "search": "opensearch",
-        "opensearch_url": local.opensearch_url,
+        "opensearch_url": "http://127.0.0.1:9200",
         "opensearch_auth": "none",
     }
     service = shared | aws.answer_settings() | {"issuer": issuer, "jwks_url": f"{issuer}/jwks.json"}

@@ -18,11 +18,12 @@ import unicodedata
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass, field, replace
-from itertools import groupby, product
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain, count, product
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, BinaryIO, Literal, cast
+from typing import Annotated, Any, BinaryIO, cast
 from urllib.parse import unquote
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -84,18 +85,20 @@ class SourceFailure:
 
 
 SourceItem = SourceDocument | SourceFailure | SourceWithdrawal
-_ITEM: TypeAdapter[SourceItem] = TypeAdapter(Annotated[SourceItem, Field(union_mode="left_to_right")])
-"""An item as the parsing process sends it. Failures come first: they have the fields of a withdrawal too."""
+_ITEMS: TypeAdapter[list[SourceItem]] = TypeAdapter(
+    list[Annotated[SourceItem, Field(union_mode="left_to_right")]]
+)
+"""Items as the parsing process sends them. Failures come first: they have the fields of a withdrawal too."""
 
 
-def write_item(item: SourceItem) -> bytes:
-    """Return the item as JSON for ``read_item``. Fields that a document does not set stay unset."""
-    return _ITEM.dump_json(item, exclude_unset=True)
+def write_items(items: list[SourceItem]) -> bytes:
+    """Return the items as JSON for ``read_items``. Fields that a document does not set stay unset."""
+    return _ITEMS.dump_json(items, exclude_unset=True)
 
 
-def read_item(answer: bytes | ParsingStoppedError) -> SourceItem | ParsingStoppedError:
-    """Return the item that ``write_item`` wrote; an error for an answer that is none."""
-    return read_answer(_ITEM, answer)
+def read_items(answer: bytes | ParsingStoppedError) -> list[SourceItem] | ParsingStoppedError:
+    """Return the items that ``write_items`` wrote; an error for an answer that is none."""
+    return read_answer(_ITEMS, answer)
 
 
 def as_item(origin: str, fields: Mapping[str, object], *, metadata: dict[str, tuple[str, ...]]) -> SourceItem:
@@ -122,19 +125,22 @@ def too_large(origin: str, limit_bytes: int) -> SourceFailure:
 
 
 def refuse_duplicate_keys(json_text: bytes) -> None:
-    """Raise DocumentInvalidError for a duplicate key in the outermost object, and ValueError for no JSON.
+    """Raise DocumentInvalidError for a duplicate key in an object, and ValueError for no JSON."""
+    try:
+        json.loads(json_text, object_pairs_hook=unique_keys, parse_int=str)
+    except RecursionError:
+        raise DocumentInvalidError("it has too many objects inside each other") from None
+
+
+def unique_keys(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """Return the object of these pairs. Raises DocumentInvalidError for a duplicate key.
 
     JSON parsers keep the last value of a key, so the first ``labels`` would be ignored.
     """
-    try:
-        outermost: object = json.loads(json_text, object_pairs_hook=tuple, parse_int=str)
-    except RecursionError:
-        raise DocumentInvalidError("it has too many objects inside each other") from None
-    if isinstance(outermost, tuple):
-        pairs = cast("tuple[tuple[str, object], ...]", outermost)
-        for key, times in Counter(key for key, _ in pairs).items():
-            if times > 1:
-                raise DocumentInvalidError(f'it says "{key:.60}" twice')
+    for key, times in Counter(key for key, _ in pairs).items():
+        if times > 1:
+            raise DocumentInvalidError(f'it says "{key:.60}" twice')
+    return dict(pairs)
 
 
 def text_field(value: object) -> str | None:
@@ -162,36 +168,6 @@ def questions_field(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(" ".join(item.split()) for item in items))
 
 
-# Exports
-
-
-@dataclass(frozen=True, slots=True)
-class ExportKeys:
-    """What the keys of a file's entries mean (``exports``)."""
-
-    read: dict[str, str] = field(default_factory=dict[str, str])
-    """Their key by ours: {"id": "ref", "title": "head", "text": "txt", "status": "stage"}."""
-    unshown: tuple[str, ...] = ()
-    """Keys of the system, as counts and ids of other entries."""
-    named_by: Literal["id", "title", "place"] = "id"
-    """What an entry's id is made of, in a file without ids: of its title, or also of its place in the
-    file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Export:
-    """A file of entries."""
-
-    keys: ExportKeys = field(default_factory=ExportKeys)
-    """Of a file of JSON lines."""
-    entries: tuple[tuple[ExportKeys, str], ...] = ()
-    """Of a JSON file: its entries, each as a line."""
-
-
-_EXPORT: TypeAdapter[Export | str] = TypeAdapter(Export | str)
-"""What the parsing process says of a file: an export, or why it is none."""
-
-
 # Files and folders
 
 LONGEST_LINE_BYTES = 2 * LARGEST_DOCUMENT_BYTES
@@ -200,8 +176,9 @@ LARGEST_FILE_BYTES = 4_000_000_000
 LARGEST_LINES_BYTES = 256 * 1024 * 1024
 """Limit for a file of JSON lines that is sent to us, as it is sent: about twenty thousand documents."""
 _LINES, _JSON = (".jsonl", ".jsonl.gz"), ".json"
-_SAMPLE_BYTES = 1 << 20
-"""Whole lines of a file that tell what its keys mean."""
+_BLOCK_BYTES = 1 << 18
+"""Lines that are read together, well within the limits of a request. The first ones of a file tell what its
+keys mean (``exports``)."""
 _MARKDOWN = (".md", ".markdown", ".mdx", ".md.erb")
 UNSHOWN_KEYS = ("metadata", "focus", "source_id")
 """Keys of a JSON line that readers do not see; MedQuAD's lines have the last two."""
@@ -219,15 +196,6 @@ _OCR_WALL_S = 900.0
 tesseract's."""
 _UNSAFE_IN_ID = re.compile(r"[^\w.-]+")
 _LINE_ID = re.compile(rb'"(id|document_id)"\s{0,9}:\s{0,9}"([^"\\\\\s/?#]{1,256})"')
-
-
-@dataclass(frozen=True, slots=True)
-class _Lines:
-    """A file of entries. The parsing process must tell what their keys mean before it reads them."""
-
-    path: Path
-    name: str
-
 
 _Entries = Iterator[ParsingRequest | SourceFailure]
 """What a file holds, in its order: requests to parse it, and failures that need no parsing."""
@@ -338,7 +306,7 @@ def named_by_line(failure: SourceFailure, line: bytes, *, key: str = "id") -> So
     return replace(failure, own_id=names.pop().decode("utf-8", errors="replace"))
 
 
-def _requests(paths: Sequence[Path], ocr: Sequence[str]) -> Iterator[ParsingRequest | SourceFailure | _Lines]:
+def _requests(paths: Sequence[Path], ocr: Sequence[str]) -> _Entries:
     for file, name, is_inside in files_of(paths):
         if is_inside:
             yield from _file_requests(file, name, ocr)
@@ -365,16 +333,20 @@ def _files_below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _file_requests(
-    path: Path, name: str, ocr: Sequence[str]
-) -> Iterator[ParsingRequest | SourceFailure | _Lines]:
+def _file_requests(path: Path, name: str, ocr: Sequence[str]) -> _Entries:
     kind = name.lower()
     if name != (shown := _shown_name(name)):
         yield named_by_file(invalid(shown, "its name is not UTF-8. Rename the file."), shown)
         return
     try:
-        if kind.endswith((*_LINES, _JSON)):
-            yield _Lines(path, name)
+        if kind.endswith(_LINES):
+            yield from _line_requests(path, name)
+        elif kind.endswith(_JSON):
+            with _open_regular(path) as file:
+                raw = file.read(LARGEST_DOCUMENT_BYTES + 1)
+            is_large = len(raw) > LARGEST_DOCUMENT_BYTES
+            request = ParsingRequest("json", {"name": name}, raw)
+            yield too_large(name, LARGEST_DOCUMENT_BYTES) if is_large else request
         elif kind.endswith(PAGES):
             with _open_regular(path) as file:
                 raw = file.read(LARGEST_DOCUMENT_BYTES + 1)
@@ -399,78 +371,46 @@ def _shown_name(name: str) -> str:
     return os.fsencode(name).decode("utf-8", errors="backslashreplace")
 
 
-def _line_requests(file: _Lines, parsing: Parsing) -> _Entries:
-    """Yield a request for each entry of a file, and failures for lines over the limit."""
-    name, size = file.name, 0
+def _line_requests(path: Path, name: str) -> _Entries:
+    """Yield a request for each block of JSON lines, and failures for lines over the limit."""
+    sample, first, block = "", 1, b""
+    for number, line in enumerate(chain(_lines(path, name), [None]), start=1):
+        if block.strip() and not (isinstance(line, bytes) and len(block) + len(line) <= _BLOCK_BYTES):
+            sample = sample or block[:_BLOCK_BYTES].decode(errors="replace")
+            yield ParsingRequest("lines", {"name": name, "first": first, "sample": sample}, block)
+            first, block = number, b""
+        if isinstance(line, bytes):
+            block += line
+        elif line is not None:
+            yield line
+            first, block = number + 1, b""
+
+
+def _lines(path: Path, name: str) -> Iterator[bytes | SourceFailure]:
+    """Yield each line of a file, or a failure in its place if it is over the limit; last a failure if the
+    rest cannot be read."""
+    size = 0
     try:
-        export = _export(file, parsing)
-        if isinstance(export, SourceFailure):
-            yield export
-            return
-        for number, (keys, line) in _numbered_entries(file, export):
-            origin = f"{name}:{number}"
-            if line is None:
-                yield too_large(origin, LONGEST_LINE_BYTES)
-                continue
-            size += len(line)
-            if size > LARGEST_FILE_BYTES:
-                yield too_large(origin, LARGEST_FILE_BYTES)
-                return
-            yield ParsingRequest("line", {"name": origin, "export": asdict(keys)}, line)
+        with _open_regular(path) as raw:
+            file = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if name.lower().endswith(".gz") else raw
+            for number in count(1):
+                line = file.readline(LONGEST_LINE_BYTES + 1)
+                size += len(line)
+                if not line:
+                    return
+                if size > LARGEST_FILE_BYTES:
+                    yield too_large(f"{name}:{number}", LARGEST_FILE_BYTES)
+                    return
+                if len(line) <= LONGEST_LINE_BYTES:
+                    yield line
+                    continue
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(LONGEST_LINE_BYTES)
+                yield too_large(f"{name}:{number}", LONGEST_LINE_BYTES)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         yield invalid(name, f"not a whole gzip file: {error}")
     except OSError as error:
         yield invalid(name, f"cannot be read: {error.strerror}")
-
-
-def _export(file: _Lines, parsing: Parsing) -> Export | SourceFailure:
-    """Return what the parsing process says of a file of entries."""
-    sample = _sample(file)
-    if len(sample) > LARGEST_DOCUMENT_BYTES:
-        return named_by_file(too_large(file.name, LARGEST_DOCUMENT_BYTES), file.name)
-    (answer,) = parsing.run([ParsingRequest("export", {"name": file.name}, sample)])
-    export = read_answer(_EXPORT, answer)
-    if not file.name.lower().endswith(_JSON):  # lines are read one by one, whatever the first ones are
-        return export if isinstance(export, Export) else Export()
-    if isinstance(export, ParsingStoppedError):
-        return named_by_file(SourceFailure(file.name, export.code, export.message), file.name)
-    return named_by_file(invalid(file.name, export), file.name) if isinstance(export, str) else export
-
-
-def _numbered_entries(file: _Lines, export: Export) -> Iterator[tuple[int, tuple[ExportKeys, bytes | None]]]:
-    if file.name.lower().endswith(_JSON):
-        return enumerate(((keys, line.encode()) for keys, line in export.entries), start=1)
-    return ((number, (export.keys, line)) for number, line in _numbered_lines(file))
-
-
-def _sample(file: _Lines) -> bytes:
-    """Return the whole of a JSON file, cut one byte after LARGEST_DOCUMENT_BYTES, or the first lines of a
-    file of lines."""
-    if file.name.lower().endswith(_JSON):
-        with _open_regular(file.path) as raw:
-            return raw.read(LARGEST_DOCUMENT_BYTES + 1)
-    sample = bytearray()
-    with suppress(EOFError, zlib.error):  # of a truncated file: what comes before is read
-        for _, line in _numbered_lines(file):
-            if len(sample) + len(line or b"") > _SAMPLE_BYTES:
-                break
-            sample += line or b""
-    return bytes(sample)
-
-
-def _numbered_lines(file: _Lines) -> Iterator[tuple[int, bytes | None]]:
-    """Yield (number from 1, line) without blank lines; None for a line over the limit."""
-    number = 0
-    with _open_regular(file.path) as raw:
-        lines = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if file.name.lower().endswith(".gz") else raw
-        while line := lines.readline(LONGEST_LINE_BYTES + 1):
-            number += 1
-            if len(line) > LONGEST_LINE_BYTES:
-                while line and not line.endswith(b"\n"):
-                    line = lines.readline(LONGEST_LINE_BYTES)
-                yield number, None
-            elif line.strip():
-                yield number, line
 
 
 def _open_regular(path: Path) -> BinaryIO:
@@ -482,22 +422,20 @@ def _open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _parse(
-    entries: Iterator[ParsingRequest | SourceFailure | _Lines],
-    parsing: Parsing | None,
-    *,
-    with_text: bool = False,
-) -> Iterator[SourceItem]:
-    """Yield the answers to the requests, with the failures in their places."""
+def _parse(entries: _Entries, parsing: Parsing | None, *, with_text: bool = False) -> Iterator[SourceItem]:
+    """Yield the answers to the requests, with the failures in their places. The lines of a block that stopped
+    the parsing process are read again, each alone, after all others."""
     with nullcontext(parsing) if parsing is not None else ParsingProcess() as process:
-        for is_file, group in groupby(entries, key=lambda entry: isinstance(entry, _Lines)):
-            if not is_file:
-                yield from _answers(cast(_Entries, group), process, with_text=with_text)
-            for file in cast("Iterator[_Lines]", group):
-                yield from _answers(_line_requests(file, process), process, with_text=with_text)
+        alone: list[ParsingRequest] = []
+        yield from _answers(entries, process, alone, with_text=with_text)
+        if alone:
+            yield from _answers(iter(alone), process, [], with_text=with_text)
 
 
-def _answers(entries: _Entries, parsing: Parsing, *, with_text: bool) -> Iterator[SourceItem]:
+def _answers(
+    entries: _Entries, parsing: Parsing, alone: list[ParsingRequest], *, with_text: bool
+) -> Iterator[SourceItem]:
+    """Yield as ``_parse``. Add each line of a block that stopped the parsing process to ``alone``."""
     pending: deque[ParsingRequest | SourceFailure] = deque()
 
     def requests() -> Iterator[ParsingRequest]:
@@ -509,23 +447,41 @@ def _answers(entries: _Entries, parsing: Parsing, *, with_text: bool) -> Iterato
     for answer in parsing.run(requests()):
         while isinstance(entry := pending.popleft(), SourceFailure):
             yield entry
-        item = _item_of_request(entry, read_item(answer))
-        is_stopped = isinstance(item, ParsingStoppedError)
-        yield _stopped(entry, item) if is_stopped else _with_original(entry, item)
+        items = _items_of_request(entry, read_items(answer))
+        if not isinstance(items, ParsingStoppedError):
+            yield from map(partial(_with_original, entry), items)
+        elif lines := _single_lines(entry):
+            alone += lines
+        else:
+            yield _stopped(entry, items)
     yield from (entry for entry in pending if isinstance(entry, SourceFailure))
 
 
-def _item_of_request(
-    request: ParsingRequest, item: SourceItem | ParsingStoppedError
-) -> SourceItem | ParsingStoppedError:
-    """Return the item if it is of the file that was asked about and names no file of this machine; else an
+def _items_of_request(
+    request: ParsingRequest, items: list[SourceItem] | ParsingStoppedError
+) -> list[SourceItem] | ParsingStoppedError:
+    """Return the items if they are of the file that was asked about and name no file of this machine; else an
     error. The parsing process is not trusted: labels are chosen by the path in ``origin``, and originals are
     read from ``file``."""
-    if isinstance(item, ParsingStoppedError):
-        return item
-    is_of_file = request.header["name"] in (item.origin, item.origin.rpartition(":")[0])  # or of a line of it
-    names_file = isinstance(item, SourceDocument) and item.file is not None
-    return item if is_of_file and not names_file else ParsingStoppedError(MALFORMED)
+    if isinstance(items, ParsingStoppedError):
+        return items
+    are_of_file = all(  # or of lines of it
+        request.header["name"] in (item.origin, item.origin.rpartition(":")[0]) for item in items
+    )
+    name_file = any(isinstance(item, SourceDocument) and item.file is not None for item in items)
+    return items if items and are_of_file and not name_file else ParsingStoppedError(MALFORMED)
+
+
+def _single_lines(request: ParsingRequest) -> list[ParsingRequest]:
+    """Return a request for each line of a block of several; [] for another request."""
+    first = request.header.get("first")
+    numbered = enumerate(request.body.split(b"\n"), start=first) if isinstance(first, int) else ()
+    lines = [
+        replace(request, header={**request.header, "first": number}, body=line)
+        for number, line in numbered
+        if line.strip()
+    ]
+    return lines if len(lines) > 1 else []
 
 
 def _with_original(request: ParsingRequest, item: SourceItem) -> SourceItem:
@@ -551,10 +507,10 @@ def read_original(path: Path, original: OriginalFile) -> bytes | None:
 def _stopped(request: ParsingRequest, error: ParsingStoppedError) -> SourceFailure:
     """Return the failure of a file or line that stopped the parsing process. Its labels are unknown."""
     name = str(request.header["name"])
-    failure = SourceFailure(name, error.code, error.message)
-    if request.operation == "line":
-        return named_by_line(failure, request.body)
-    return named_by_file(failure, name)
+    if request.operation not in ("lines", "json"):
+        return named_by_file(SourceFailure(name, error.code, error.message), name)
+    origin = f"{name}:{request.header['first']}" if request.operation == "lines" else name
+    return named_by_line(SourceFailure(origin, error.code, error.message), request.body)
 
 
 # Links

@@ -8,11 +8,8 @@ it too.
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from html import escape, unescape
 from typing import cast
@@ -21,8 +18,7 @@ import orjson
 from turbohtml import Document, parse
 
 from assistant.documents import files, front_matter
-from assistant.documents.aligned import has_gaps
-from assistant.documents.exports import entries_in, keys_of, lines_of, text_in
+from assistant.documents.exports import OWN_BODIES, OWN_KEYS, ExportKeys, lines_of, says_something, text_in
 from assistant.documents.formats import convert
 from assistant.documents.formats.text_files import decoded, decoded_page
 from assistant.documents.page import BESIDE_CONTENT, first_of
@@ -41,18 +37,8 @@ _LONGEST_TITLE = 1000
 _MARKUP, _ESCAPED = re.compile(r"[\\`*\[\]<>#|~&]"), r"\\\g<0>"
 _BODIES = "question and answer, or title and text, or title and markdown"
 """The bodies that a JSON line may have, for its errors."""
-_LINE_KEYS = frozenset({*front_matter.KEYS, *files.UNSHOWN_KEYS, "question", "answer", "text", "markdown"})
-_OWN_BODIES = frozenset({"answer", "text", "markdown"})
 _SHOWN_KEYS = 8
-_TEXT_FIELDS = frozenset({"id", "title", "url", "answer", "text", "markdown"})
-# Names that exports of help desks and sites give our keys, the best one first, as ``letters_of`` has them.
-_USUAL_IDS = ("id", "articleid", "documentid", "pageid", "uuid", "guid", "key", "slug", "number")
-_USUAL_TITLES = ("title", "name", "subject", "headline", "heading", "question")
-_USUAL_BODIES = (
-    *("html", "bodyhtml", "htmlbody", "contenthtml", "body", "content", "articlebody", "answer", "solution"),
-    *("text", "bodytext", "plaintext", "description"),
-)
-_USUAL_ADDRESSES = ("url", "htmlurl", "weburl", "link", "permalink")
+_TEXT_FIELDS = frozenset({"id", "title", "url", *OWN_BODIES})
 _OPTIONAL = ("url", "owner", "effective_date", "review_after")
 _META_NAMES = ("name", "property", "itemprop", "http-equiv", "id")
 """Attributes of a <meta> that may have its name, best first: <meta property="og:title" content="Fees">."""
@@ -94,44 +80,7 @@ def converted_item(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> files.S
     return _document(name, body, page.title, media_type="application/vnd.page+json")
 
 
-def export_of(name: str, content: bytes) -> files.Export:
-    """Return the entries of a JSON file, or of the first lines of a file of lines what their keys mean.
-
-    Raises DocumentInvalidError for a JSON file without an entry.
-    """
-    if not name.lower().endswith(".json"):
-        return files.Export(keys_of([*filter(None, map(_entry, content.splitlines()))], _keys_of_names))
-    try:
-        lists = entries_in(json.loads(content.removeprefix(b"\xef\xbb\xbf"), object_pairs_hook=_unique))
-    except ValueError as error:
-        raise DocumentInvalidError(f"not JSON: {error}") from None
-    except RecursionError:
-        raise DocumentInvalidError("it has too many objects inside each other") from None
-    if not lists:
-        raise DocumentInvalidError("it has no list of entries, each with a title and a text")
-    lines = [
-        (keys, entry) for entries in lists for keys in [keys_of(entries, _keys_of_names)] for entry in entries
-    ]
-    return files.Export(entries=tuple((keys, json.dumps(entry)) for keys, entry in lines))
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return the object. Raises DocumentInvalidError for a key that occurs twice, as ``labels`` may."""
-    for key, times in Counter(key for key, _ in pairs).items():
-        if times > 1:
-            raise DocumentInvalidError(f'an object in it says "{key:.60}" twice')
-    return dict(pairs)
-
-
-def _entry(line: bytes) -> Mapping[str, object]:
-    """Return the object in a line; an empty one for a line without one, which ``line_item`` refuses."""
-    with suppress(orjson.JSONDecodeError):
-        data = orjson.loads(line.removeprefix(b"\xef\xbb\xbf"))
-        return cast(Mapping[str, object], data) if isinstance(data, dict) else {}
-    return {}
-
-
-def line_item(origin: str, line: bytes, export: files.ExportKeys) -> files.SourceItem:
+def line_item(origin: str, line: bytes, export: ExportKeys) -> files.SourceItem:
     """Return the item of one JSON line: a question with its answer, or a title with its text.
 
     ``origin`` is ``<file>:<line>``; ``export`` says what the keys of its file mean. A failure carries the
@@ -278,9 +227,12 @@ def _id_of(name: str, meta: Mapping[str, object]) -> str:
     return files.text_field(meta.get("id")) or files.page_id(name)
 
 
-def _line_item(origin: str, fields: Mapping[str, object], export: files.ExportKeys) -> files.SourceItem:
+def _line_item(origin: str, fields: Mapping[str, object], export: ExportKeys) -> files.SourceItem:
     """Return the item of a JSON object. Raises DocumentInvalidError."""
-    _refuse_like_restricting(fields)
+    for key in fields.keys() - set(front_matter.RESTRICTING_KEYS):
+        if (name := letters_of(key)) in front_matter.RESTRICTING_KEYS:
+            problem = f'the key "{key:.60}" is unknown'
+            raise DocumentInvalidError(f'{problem}. Write "{name}" to hide it from readers.')
     keys = _keys_read(fields, export)
     named: dict[str, object] = {
         ours: text_in(fields[key]) if ours in _TEXT_FIELDS else fields[key] for ours, key in keys.items()
@@ -288,63 +240,43 @@ def _line_item(origin: str, fields: Mapping[str, object], export: files.ExportKe
     own_id = files.text_field(named.get("id"))
     if own_id is not None and front_matter.is_withdrawn(named):
         return files.SourceWithdrawal(own_id, origin)
-    lines = _lines_shown(fields, keys, export)
-    if (
-        _OWN_BODIES.isdisjoint(named)
-        and lines
-        and ("text" in export.read or "title" in _keys_of_names(fields))
-    ):
-        named["text"] = ""
-    if {"question", *_OWN_BODIES}.isdisjoint(named):
+    is_own = not set(OWN_BODIES).isdisjoint(fields)
+    left = {key: value for key, value in fields.items() if key not in keys.values() and says_something(value)}
+    shown = [key for key in left if key not in export.unshown and not says_in_force(key)]
+    _add_lines(named, [line for key in shown for line in lines_of(key, left[key])], is_own=is_own)
+    if {"question", *OWN_BODIES}.isdisjoint(named):
         no_id = "" if own_id else "id, and "
         there = first_of([f'"{key:.60}"' for key in fields], most=_SHOWN_KEYS)
         raise DocumentInvalidError(f"missing: {no_id}{_BODIES}; there are {there}")
-    is_own = not _OWN_BODIES.isdisjoint(fields)
-    if own_id is None and export.named_by != "id":
-        named["id"] = own_id = _id_by_title(origin, str(named.get("title", "")), export)
+    title = files.text_field(named.get("title", named.get("question")))
+    if own_id is None and title and "id" not in export.read:
+        named["id"] = own_id = files.page_id(f"{files.file_of(origin)}/{title.replace('/', ' ')}.md")
     if not is_own:
-        named.setdefault("title", named.get("question") or own_id)
+        named.setdefault("title", title or own_id)
     is_text = "answer" not in named and not {"text", "markdown"}.isdisjoint(named)
-    read_body, below = (_text_body if is_text else _answer_body), [line for _, line in lines]
-    body = read_body(named, below, is_own=is_own)
+    body = _text_body(named) if is_text else _answer_body(named)
     body["title"] = unescape(str(body["title"]))
     shared = _shared_fields(named) | _item_field(front_matter.item_of(named))
     metadata = _metadata(fields, keys)
     item = files.as_item(origin, {"document_id": own_id, **body, **shared}, metadata=metadata)
     if not isinstance(item, files.SourceDocument):
         return item
-    item = replace(item, shown=tuple(dict(lines)))
+    item = replace(item, shown=tuple(shown))
     return with_losses(item) if is_text else item
 
 
-def _refuse_like_restricting(fields: Mapping[str, object]) -> None:
-    for key in fields.keys() - set(front_matter.RESTRICTING_KEYS):
-        if (name := letters_of(key)) in front_matter.RESTRICTING_KEYS:
-            raise DocumentInvalidError(
-                f'the key "{key:.60}" is unknown. Write "{name}" to hide it from readers.'
-            )
-
-
-def _id_by_title(origin: str, title: str, export: files.ExportKeys) -> str:
-    """Return the id of an entry of a file without ids."""
-    file, _, number = origin.rpartition(":")
-    title = f"{title.replace('/', ' ')} {number if export.named_by == 'place' else ''}"
-    return files.page_id(f"{file}/{title}.md")
-
-
-def _lines_shown(
-    fields: Mapping[str, object], keys: Mapping[str, str], export: files.ExportKeys
-) -> list[tuple[str, str]]:
-    """Return each line of the keys that nothing else reads and that say something of the subject, with its
-    key."""
-    title = text_in(fields.get(keys.get("title", "")))
-    left_out = {*keys.values(), *export.unshown, *files.UNSHOWN_KEYS}
-    return [
-        (key, line)
-        for key, value in fields.items()
-        if key not in left_out and not says_in_force(key) and value not in (None, "", [], {}, title)
-        for line in lines_of(key, value)
-    ]
+def _keys_read(fields: Mapping[str, object], export: ExportKeys) -> dict[str, str]:
+    """Return for each of our keys the line's key that is read: its own, or the export's where that has no
+    text."""
+    keys = {key: key for key in fields if key in OWN_KEYS}
+    if isinstance(address := fields.get("url"), str) and not front_matter.is_address(address):
+        del keys["url"]
+    has_body = any(text_in(fields.get(body)) for body in OWN_BODIES)
+    for ours, key in export.read.items():
+        is_read = has_body if ours == "text" else text_in(fields.get(keys.get(ours, "")))
+        if key != ours and text_in(fields.get(key)) and not is_read:
+            keys["answer" if ours == "text" and "question" in keys else ours] = key
+    return keys
 
 
 def _metadata(fields: Mapping[str, object], keys: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
@@ -360,85 +292,53 @@ def _metadata(fields: Mapping[str, object], keys: Mapping[str, str]) -> dict[str
     return {key: tuple(front_matter.texts_below(value)) for key, value in unread.items()}
 
 
-def _keys_read(fields: Mapping[str, object], export: files.ExportKeys) -> dict[str, str]:
-    """Return for each of our keys the line's key that is read: by its name, else by its shape."""
-    keys = _keys_of_names(fields)
-    has_body = not _OWN_BODIES.isdisjoint(keys)
-    for ours, key in export.read.items():
-        if text_in(fields.get(key)) and not (ours == "text" and has_body):
-            keys.setdefault("answer" if ours == "text" and "question" in keys else ours, key)
-    return keys
+def _add_lines(named: dict[str, object], lines: Sequence[str], *, is_own: bool) -> None:
+    """Put lines below the body of a line with these keys, or in place of a text that it lacks.
 
-
-def _keys_of_names(fields: Mapping[str, object]) -> dict[str, str]:
-    """Return for each of our keys the line's key that is read: a usual one where ours has no value.
-
-    {"_id": 51, "name": "Lost badge", "body_html": "<p>It costs $12."} has {"id": "_id", "title": "name",
-    "text": "body_html"}.
+    Without lines only the plain body of an export changes (``is_own`` is false): one line of plain text is
+    read as a heading, and columns of blanks only in <pre>.
     """
-    keys = {key: key for key in fields if key in _LINE_KEYS}
-    if isinstance(address := fields.get("url"), str) and not front_matter.is_address(address):
-        del keys["url"]
-    others = {letters_of(key): key for key in fields if key not in front_matter.RESTRICTING_KEYS}
-    body = next((key for key in ("answer", "text", "markdown") if key in fields), None)
-    usual: dict[str, Sequence[str]] = {"id": _USUAL_IDS, "url": _USUAL_ADDRESSES}
-    usual[body or ("answer" if "question" in fields else "text")] = _USUAL_BODIES
-    if "question" not in fields:
-        usual["title"] = _USUAL_TITLES
-    for ours, names in usual.items():
-        if ours not in keys or files.text_field(fields[ours]) is None:
-            texts = ((others[name], text_in(fields[others[name]])) for name in names if name in others)
-            found = (key for key, text in texts if text and (ours != "url" or front_matter.is_address(text)))
-            keys[ours] = next(found, keys.get(ours, ""))
-    return {ours: key for ours, key in keys.items() if key}
+    usual = "answer" if "question" in named else "text"
+    body = next((ours for ours in ("answer", "markdown", "text") if ours in named), usual)
+    if not lines and (is_own or body not in named):
+        return
+    text = str(named.get(body, ""))
+    if body == "markdown":
+        named[body] = "\n\n".join((text, *(_MARKUP.sub(_ESCAPED, line) for line in lines)))
+        return
+    content, is_html = opened_markup(text)
+    parts = [content if is_html else f"<pre>{escape(content)}</pre>"]
+    for line, is_html in map(opened_markup, lines):
+        parts.append(f"<div>{line if is_html else escape(line)}</div>")
+    named[body] = "".join(parts)
 
 
-def _answer_body(fields: Mapping[str, object], lines: Sequence[str], *, is_own: bool) -> dict[str, object]:
+def _answer_body(fields: Mapping[str, object]) -> dict[str, object]:
     """Return the document's fields for a question with its answer. Raises DocumentInvalidError."""
     _refuse_missing(fields, ("id", "question", "answer"))
     question = files.text_field(fields["question"]) or ""
     title = files.text_field(fields.get("title")) or question
     if len(title) > _LONGEST_TITLE:  # readers still see all of it: ``question`` is part of the text
         title = files.text_field(fields.get("focus")) or f"{title[: _LONGEST_TITLE - 1]}…"
-    content, is_html = _with_lines(files.text_field(fields["answer"]) or "", lines, is_own=is_own)
+    content, is_html = opened_markup(files.text_field(fields["answer"]) or "")
     if is_html and question != title:
         content = f"<p>{escape(question)}</p>{content}"
     media_type = "text/html" if is_html else "text/plain"
     return {"title": title, "content": content, "media_type": media_type, "question": question}
 
 
-def _text_body(fields: Mapping[str, object], lines: Sequence[str], *, is_own: bool) -> dict[str, object]:
+def _text_body(fields: Mapping[str, object]) -> dict[str, object]:
     """Return the document's fields for a title with its plain text or Markdown. Raises
     DocumentInvalidError."""
     keys = [key for key in ("text", "markdown") if key in fields]
     if len(keys) > 1:
         raise DocumentInvalidError("it has text and markdown; write one of them")
-    _refuse_missing(fields, ("id", "title", *(() if lines else keys)))
-    content = files.text_field(fields[keys[0]]) or ""
+    _refuse_missing(fields, ("id", "title", *keys))
+    content, media_type = files.text_field(fields[keys[0]]) or "", "text/markdown"
     if keys == ["text"]:
-        content, is_html = _with_lines(content, lines, is_own=is_own)
+        content, is_html = opened_markup(content)
         media_type = "text/html" if is_html else "text/plain"
-    else:
-        content = "\n\n".join((content, *(_MARKUP.sub(_ESCAPED, line) for line in lines)))
-        media_type = "text/markdown"
     return {"title": files.text_field(fields["title"]), "content": content, "media_type": media_type}
-
-
-def _with_lines(text: str, lines: Sequence[str], *, is_own: bool) -> tuple[str, bool]:
-    """Return a text with lines below it, and whether it is HTML. ``is_own``: it is in our form, so without
-    lines it is kept as it is."""
-    (content, is_html), *opened = map(opened_markup, (text, *lines))
-    if is_own and not lines:
-        return content, is_html
-    if (
-        not (is_html or any(is_line_html for _, is_line_html in opened) or has_gaps(content))
-        and "\n" in content
-    ):
-        return "\n".join((content, "", *(f"- {line}" for line, _ in opened))), False
-    # One line of plain text is read as a heading, and columns of blanks only in <pre>.
-    content = content if is_html else f"<pre>{escape(content)}</pre>"
-    below = (f"<div>{line if is_line_html else escape(line)}</div>" for line, is_line_html in opened)
-    return f"{content}{''.join(below)}", True
 
 
 def _refuse_missing(fields: Mapping[str, object], keys: Sequence[str]) -> None:

@@ -23,22 +23,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import orjson
 import pydantic
 
 import assistant
-from assistant.documents.files import ExportKeys, SourceDocument, invalid, write_item
-from assistant.documents.items import converted_item, export_of, line_item, page_item, with_losses
+from assistant.documents.exports import entries_of
+from assistant.documents.files import SourceDocument, SourceFailure, SourceItem, invalid, write_items
+from assistant.documents.items import converted_item, line_item, page_item, with_losses
 from assistant.documents.parsing import parse_document
 from assistant.documents.parsing_process import LENGTHS, OUT_OF_MEMORY
 from assistant.documents.passages import InProcessParser, Received
 from assistant.domain.documents import Document
-from assistant.domain.errors import AssistantError
+from assistant.domain.errors import AssistantError, DocumentInvalidError
 from assistant.domain.public import PublicModel
 
+_Read = TypeVar("_Read")
 _parsers: dict[tuple[str, int, str], InProcessParser] = {}
 """A parser for each tokenizer file, limit of tokens and language, made by the first document that needs
 it."""
@@ -86,33 +89,31 @@ def _limit_cpu(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
-def _item(header: Mapping[str, Any], body: bytes) -> bytes:
-    """Return the item of a page, a file, a line of one, or a stored document, as JSON (``files.write_item``);
-    the item of a body that cannot be read is a failure with the reason."""
+def _items(header: Mapping[str, Any], body: bytes) -> bytes:
+    """Return the items of a page, a file, a block of its lines, or a stored document, as JSON
+    (``files.write_items``); the item of what cannot be read is a failure with the reason."""
     name = header["name"]
-    try:
-        match header["operation"]:
-            case "line":
-                item = line_item(name, body, ExportKeys(**header.get("export", {})))
-            case "file":
-                item = converted_item(name, body, ocr=header["ocr"])
-            case "stored":
-                item = with_losses(SourceDocument(_stored(body), name))
-            case _:  # "page", the last operation of ``_OPERATIONS`` that this function serves
-                item = page_item(name, body, is_markdown=header["is_markdown"])
-        if isinstance(item, SourceDocument) and not header.get("with_text"):
-            item = replace(item, text="")
-        return write_item(item)
-    except MemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001 (the edge of one file: it must not fail the others)
-        return write_item(invalid(name, _unreadable(error)))
-
-
-def _export(header: Mapping[str, Any], body: bytes) -> bytes:
-    """Return the export in a JSON file, or what the keys in lines of a file mean, as JSON; a JSON text with
-    the reason why there is none."""
-    return _answer_of(lambda: export_of(header["name"], body))
+    items: list[SourceItem]
+    match header["operation"]:
+        case "json" | "lines":
+            entries = _or_failure(name, partial(entries_of, body, sample=header.get("sample")))
+            if isinstance(entries, SourceFailure):
+                items = [entries]
+            else:
+                numbered = enumerate(entries, start=header.get("first", 1))
+                origins = ((f"{name}:{number}", *entry) for number, entry in numbered)
+                items = [
+                    _or_failure(each[0], partial(line_item, *each)) for each in origins if each[1].strip()
+                ]
+        case "file":
+            items = [_or_failure(name, partial(converted_item, name, body, ocr=header["ocr"]))]
+        case "stored":
+            items = [_or_failure(name, lambda: with_losses(SourceDocument(_stored(body), name)))]
+        case _:  # "page", the last operation of ``_OPERATIONS`` that this function serves
+            items = [_or_failure(name, partial(page_item, name, body, is_markdown=header["is_markdown"]))]
+    if not header.get("with_text"):
+        items = [replace(item, text="") if isinstance(item, SourceDocument) else item for item in items]
+    return write_items(items)
 
 
 def _document(header: Mapping[str, Any], body: bytes) -> bytes:
@@ -133,6 +134,18 @@ def _links(_header: Mapping[str, Any], body: bytes) -> bytes:
 def _text(_header: Mapping[str, Any], body: bytes) -> bytes:
     """Return a JSON list with the text of a document, or a JSON text with the reason why not."""
     return _answer_of(lambda: [parse_document(_stored(body)).text])
+
+
+def _or_failure(origin: str, read: Callable[[], _Read]) -> _Read | SourceFailure:
+    """Return what ``read`` returns, or a failure with the reason why it cannot be read."""
+    try:
+        return read()
+    except DocumentInvalidError as error:
+        return invalid(origin, error.message)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 (the edge of one file or line: it must not fail the others)
+        return invalid(origin, _unreadable(error))
 
 
 def _stored(body: bytes) -> Document:
@@ -166,11 +179,11 @@ def _unreadable(error: Exception) -> str:
 # By ``ParsingRequest.operation``, which describes the headers: header and body of a request → body of its
 # answer
 _OPERATIONS = {
-    "page": _item,
-    "line": _item,
-    "export": _export,
-    "file": _item,
-    "stored": _item,
+    "page": _items,
+    "lines": _items,
+    "json": _items,
+    "file": _items,
+    "stored": _items,
     "document": _document,
     "body": _links,  # the links in a document's body
     "text": _text,

@@ -10,7 +10,7 @@ body. The child answers frames in order: when it ends, the oldest frame without 
 
     with ParsingProcess() as parsing:
         request = ParsingRequest("page", {"name": "fees.md", "is_markdown": True}, b"# Fees")
-        [answer] = parsing.run([request])  # JSON for ``files.read_item``, or a ParsingStoppedError
+        [answer] = parsing.run([request])  # JSON for ``files.read_items``, or a ParsingStoppedError
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _SPLIT = "and was stopped. Split the document, or simplify its markup, and add i
 
 @dataclass(frozen=True, slots=True)
 class ParsingLimits:
-    """The limits for one document, or one line of a file."""
+    """The limits for one document, or one block of lines of a file."""
 
     cpu_s: int = 20
     """Three times what the largest accepted file (5 MB of Markdown) needs."""
@@ -84,11 +84,12 @@ class ParsingLimits:
 
 @dataclass(frozen=True, slots=True)
 class ParsingRequest:
-    """A file, line or document for the parsing process. ``parsing_child`` reads the header by the operation:
+    """A file, lines of one, or a document for the parsing process. ``parsing_child`` reads the header by the
+    operation:
 
-    page {name, is_markdown}, file {name, ocr}, line {name, export}, stored {name}, export {name}
-    (its keys), document {tokenizer, max_tokens, language, content_hash, received_at}, body {} (its links),
-    text {}. The first four may have ``with_text``.
+    page {name, is_markdown}, file {name, ocr}, lines {name, first, sample} (number of its first line, first
+    lines of the file), json {name}, stored {name}, document {tokenizer, max_tokens, language, content_hash,
+    received_at}, body {} (its links), text {}. The first five may have ``with_text``.
     """
 
     operation: str

@@ -726,7 +726,7 @@ def _fill_as_above(regions: Sequence[Region]) -> None:
 
     "Amber | 1 | 5" over " | 2 | 18": the second row is one of "Amber". Cells of a column that repeat are
     marks ("new", nothing, "new"), and mean nothing for the rows below. A row of sums belongs to none above.
-    Columns in doubt are told (``Region.doubtful``).
+    ``Region.doubtful`` names the columns in doubt.
     """
     groups = [(region, rows) for region in regions for rows in region.groups()]
     counts = Counter(key for region, rows in groups for key in {*_below(rows, region.columns[0])})

@@ -106,9 +106,7 @@ class Layout:
 
     def worker_settings(self) -> WorkerSettings:
         """Return the worker's settings; a command that writes an index beside it uses the same."""
-        return WorkerSettings.read(
-            opensearch_applies_schema=True, **self._folders(), **self._models_and_index()
-        )
+        return WorkerSettings.read(**self._shared())
 
     def service_settings(self, addresses: Addresses) -> ServiceSettings:
         """Return the service's settings; a command that answers by itself uses the same."""
@@ -133,40 +131,24 @@ class Layout:
                 for name, tenant in self.tenants.items()
                 if not self.models.get(name, PACKAGED).writes(tenant)
             ),
-            **self._folders(),
-            **self._models_and_index(),
+            **self._shared(),
         )
 
-    def _folders(self) -> dict[str, Any]:
-        """Return the settings of folders and tenants, which service and worker share."""
+    def _shared(self) -> dict[str, Any]:
+        """Return the settings that service and worker share."""
         return {
             "tenants_dir": self.tenants_dir.resolve(),
             "only_tenants": tuple(self.tenants),
             "state_dir": self.state_dir.resolve(),
-        }
-
-    def _models_and_index(self) -> dict[str, Any]:
-        """Return the settings of models and index; the embedded index needs none."""
-        models = {
             "model_artifacts_dir": self.models_dir,
             "models": "embedded",
             "local_models": dict(self.models),
         }
-        if self.settings.search == "embedded":
-            return models
-        url = self.settings.opensearch_url
-        return models | {"search": "opensearch", "opensearch_url": url, "opensearch_auth": "none"}
 
     def options(self) -> dict[str, str]:
         """Return the settings of this command, as text, for other commands to compare: a site that serves
         with others must be started anew. ``digest`` has the contents of files."""
-        from_settings = self.settings.model_dump(mode="json", include={"search", "opensearch_url"})
-        folder = {"tenants": str(self.tenants_dir.resolve())}
-        return (
-            folder
-            | {name: str(value) for name, value in sorted(from_settings.items())}
-            | self.settings.reach_addresses
-        )
+        return {"tenants": str(self.tenants_dir.resolve()), **self.settings.reach_addresses}
 
     def digest(self) -> str:
         """Return the SHA-256 (hex) of what a start reads: tenant files, connector files, choices of models.

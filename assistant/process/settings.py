@@ -449,10 +449,6 @@ class LocalSettings(ProcessSettings):
     """Longest wait of a command for another one that starts, or serves other settings."""
     log_limit_mib: int = Field(default=8, ge=1)
     """Above it the next start drops the older half of the log."""
-    search: Literal["embedded", "opensearch"] = "embedded"
-    """The index: under the state folder, or on an OpenSearch node."""
-    opensearch_url: str = "http://127.0.0.1:9200"
-    """URL of that node, which needs no credentials."""
     helpdesk: str = "pharmacy"
     """Tenant of the reference helpdesk; where the order system takes no replies of it, the first by name."""
     service_token: str | None = None

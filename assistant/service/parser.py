@@ -4,10 +4,10 @@ This file has both sides, so that they agree on the order and the frames; they r
 ``ParsingFunction`` is the caller, in the functions that receive and index documents. ``Parser`` is the
 callee, the handler of ``lambdas/parse_documents.py``. One call::
 
-    caller  puts     parsing/5f1c…/requests            frames (``parsing_process.frame``), one a request
+    caller  puts     parsing/5f1c…/requests            a frame (``parsing_process.frame``)
     caller  invokes  parse_documents with a ``ParsingOrder``, whose addresses are valid for a minute
     parser  gets     requests, and the tokenizer if its child was started with another
-    parser  posts    parsing/5f1c…/answers             frames, one a request: {} and a body, or
+    parser  posts    parsing/5f1c…/answers             a frame: {} and a body, or
                                                        {"stopped": "Parsing took …"} without one
     caller  gets     answers, and deletes every version below parsing/5f1c…/
 
@@ -20,10 +20,10 @@ import asyncio
 import hashlib
 import io
 import uuid
-from collections.abc import Coroutine, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -33,7 +33,6 @@ from yarl import URL
 
 from assistant.documents.parsing_process import (
     MALFORMED,
-    ParsingLimits,
     ParsingProcess,
     ParsingRequest,
     frame,
@@ -47,15 +46,11 @@ from assistant.stores.documents import LONGEST_CONTENT_BYTES
 from assistant.stores.s3 import S3Blobs
 
 ADDRESS_LIFE_S = 60
-_LIMITS = ParsingLimits()
 _HTTP_TIMEOUT_S = 15.0
 _STOPPED = "Parsing ended its function, by memory or time. Split the document, or simplify its markup."
 _ENDED_BY_LAMBDA = frozenset({None, "Sandbox.Timedout", "Runtime.ExitError", "Runtime.OutOfMemory"})
 """``errorType`` in the payload of a function that Lambda ended (None: the payload has no such field). Any
 other, such as "DependencyError", is an exception of ``Parser``, which then can parse no document at all."""
-_Result = TypeVar("_Result")
-_Answers = list[bytes | ParsingStoppedError]
-"""One for each request of a call, in order: the body that the child answered, or why it gave none."""
 
 
 class ParsingOrder(BaseModel):
@@ -92,41 +87,31 @@ class ParsingFunction:
 
     def run(self, requests: Iterable[ParsingRequest]) -> Generator[bytes | ParsingStoppedError]:
         """As in ``Parsing``. Raises DependencyError."""
-        for call in _calls(requests):
-            answers = self._wait_for(self._answers(call))
-            if answers is not None:
-                yield from answers
-            elif len(call) == 1:
-                yield ParsingStoppedError(_STOPPED)
-            else:  # send each line alone, so that only the line that ends the function again fails
-                for request in call:
-                    yield from self._wait_for(self._answers([request])) or [ParsingStoppedError(_STOPPED)]
+        for request in requests:
+            # of clients on their event loop, from the thread that this method blocks
+            yield asyncio.run_coroutine_threadsafe(self._answer(request), self._loop).result()
 
-    def _wait_for(self, work: Coroutine[Any, Any, _Result]) -> _Result:
-        """Run a coroutine on the clients' event loop, from the thread that ``run`` blocks."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    async def _answers(self, requests: list[ParsingRequest]) -> _Answers | None:
-        """Call the function with these requests and return one answer for each; None where Lambda ended the
-        function. Answers that are missing, too long or no frames are each the error ``MALFORMED``."""
+    async def _answer(self, request: ParsingRequest) -> bytes | ParsingStoppedError:
+        """Call the function with this request and return its answer; an error where Lambda ended the
+        function. An answer that is missing, too long or no frame is the error ``MALFORMED``."""
         folder = f"{uuid.uuid4().hex}/"
         what, limit = "The store of what is parsed", LONGEST_CONTENT_BYTES
         blobs = S3Blobs(self.s3, bucket=self.bucket, prefix=PARSING_PREFIX, what=what, longest_bytes=limit)
         try:
-            await blobs.put(f"{folder}requests", b"".join(request.frame for request in requests))
+            await blobs.put(f"{folder}requests", request.frame)
             order = await self._order(f"{PARSING_PREFIX}{folder}")
             if not await self._has_returned(order):
-                return None
+                return ParsingStoppedError(_STOPPED)
             try:
                 content = await blobs.get(f"{folder}answers")
             except TooLargeError:
                 content = None
         finally:
             await blobs.purge(folder)
-        return _read(content or b"", number=len(requests))
+        return _read(content or b"")
 
     async def _order(self, folder: str) -> ParsingOrder:
-        length = ["content-length-range", 0, LONGEST_CONTENT_BYTES]  # all answers of one call together
+        length = ["content-length-range", 0, LONGEST_CONTENT_BYTES]
         posted = await self.s3.generate_presigned_post(
             self.bucket, f"{folder}answers", Conditions=[length], ExpiresIn=ADDRESS_LIFE_S
         )
@@ -160,32 +145,14 @@ class ParsingFunction:
         raise DependencyError(f"The parser failed ({kind}). See the log of the function parse_documents.")
 
 
-def _calls(requests: Iterable[ParsingRequest]) -> Iterator[list[ParsingRequest]]:
-    """Yield the requests of each call: one file, one document, or lines that follow each other, as many as a
-    child is sent before it answers."""
-    call: list[ParsingRequest] = []
-    for request in requests:
-        are_lines = bool(call) and call[-1].operation == request.operation == "line"
-        if call and not (are_lines and _LIMITS.has_room(call)):
-            yield call
-            call = []
-        call.append(request)
-    if call:
-        yield call
-
-
-def _read(content: bytes, *, number: int) -> _Answers:
-    """Return the ``number`` answers in these frames (``_framed``), or that many errors for anything else: a
-    parser that was taken over may have written it."""
+def _read(content: bytes) -> bytes | ParsingStoppedError:
+    """Return the answer in a frame (``_framed``), or an error for anything else: a parser that was taken over
+    may have written it."""
     try:
-        pairs = list(frames(content))
+        ((header, body),) = frames(content)
     except ValueError:
-        pairs = []
-    if len(pairs) != number:
-        return [ParsingStoppedError(MALFORMED) for _ in range(number)]
-    return [
-        ParsingStoppedError(str(header["stopped"])) if "stopped" in header else body for header, body in pairs
-    ]
+        return ParsingStoppedError(MALFORMED)
+    return ParsingStoppedError(str(header["stopped"])) if "stopped" in header else body
 
 
 class Parser:

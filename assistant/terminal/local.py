@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
-import httpx
-
 from assistant.client import AssistantClient
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState
@@ -41,7 +39,6 @@ if TYPE_CHECKING:
     from assistant.model_server.here import ModelsHere
 
 _MIB = 1024 * 1024
-_NODE_TIMEOUT_S = 3.0
 _RETRY_S = 0.1
 _STEP_LIMIT_S = 30.0
 """See ``_patient``."""
@@ -92,7 +89,6 @@ class LocalRuntime:
         ``stays``: the command serves until a signal, and uses no site of a command that may end before.
         Raises LocalRuntimeError, ConfigurationError.
         """
-        require_node(self.settings)
         until_s, told = time.monotonic() + self.settings.lock_timeout_s, False
         while not self.shared.take():
             waits_for = "another assistant command that starts"
@@ -270,20 +266,6 @@ def local_runtime(options: GlobalOptions, terminal: Terminal) -> LocalRuntime:
         checkout=_CHECKOUT if (_CHECKOUT / "tools" / "systems.py").is_file() else None,
     )
     return LocalRuntime(options, terminal, settings, tenants, layout, SharedSite(options.state_dir.resolve()))
-
-
-def require_node(settings: LocalSettings) -> None:
-    """Raise LocalRuntimeError if the settings search an OpenSearch node that does not answer."""
-    if settings.search != "opensearch":
-        return
-    try:
-        health = f"{settings.opensearch_url}/_cluster/health"
-        httpx.get(health, timeout=_NODE_TIMEOUT_S, trust_env=False).raise_for_status()
-    except httpx.HTTPError:
-        raise LocalRuntimeError(
-            f"No OpenSearch node answers at {settings.opensearch_url}; start one with make opensearch-up "
-            f"in a checkout, or name another with {LocalSettings.variable('opensearch_url')}."
-        ) from None
 
 
 async def has_knowledge(knowledge: KnowledgeStores) -> bool:

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from html import escape, unescape
-from itertools import chain, takewhile
+from itertools import chain, islice, takewhile
 from typing import NamedTuple
 from unicodedata import category
 
@@ -34,6 +34,8 @@ from assistant.domain.errors import DocumentInvalidError
 
 DEEPEST_NESTING = 200
 """Elements around an element, and itself, in a page that is parsed. The parser itself stops at 512."""
+_NEAR = 3
+"""Nodes before and after an element that may say what it is called."""
 _DEEPEST_BLOCKS = 40
 """Lists and definitions around a block: a page of deeper ones cannot be stored."""
 
@@ -669,9 +671,15 @@ def _label(node: Element) -> str:
     part of a page in either, is no text."""
     titled = None if node.tag == "a" else node.attr("title")
     label = " ".join((node.attr("aria-label") or titled or "").split())
-    around = node.parent.text if isinstance(node.parent, Element) else ""
-    is_part = node.tag == "div" and any(map(str.isalnum, node.text))
-    return "" if is_part or label.casefold() in " ".join(around.split()).casefold() else label
+    if not label or (node.tag == "div" and any(map(str.isalnum, node.text))):
+        return ""
+    near = (*islice(node.previous_siblings, _NEAR), node, *islice(node.next_siblings, _NEAR))
+    texts = (
+        each.text if isinstance(each, Element) else each.data
+        for each in near
+        if isinstance(each, Element | Text)
+    )
+    return "" if label.casefold() in " ".join(" ".join(texts).split()).casefold() else label
 
 
 def _is_shown(node: Element) -> bool:

@@ -31,7 +31,7 @@ from assistant.stores.documents import LONGEST_CONTENT_BYTES
 from tests.emulated_aws import create_documents_bucket
 from tests.fakes.aws_server import REGION
 from tests.fakes.lambda_service import LambdaService, lambda_service
-from tests.processes.documents.requests import line, page, titles_of
+from tests.processes.documents.requests import page, titles_of
 from tests.unit.documents.knowledge import document
 
 RECEIVED_AT = datetime(2026, 11, 27, tzinfo=UTC)
@@ -147,17 +147,24 @@ async def test_a_bomb_costs_its_own_document(called: Called) -> None:
     assert "ended its function" in bomb
 
 
-async def test_a_line_that_ends_the_whole_function_costs_itself(called: Called) -> None:
+async def test_a_line_that_ends_the_whole_function_costs_itself(called: Called, tmp_path: Path) -> None:
     called.service.kills = b"boom"
-    lines = [
-        f'{{"id":"{name}","question":"{name}?","answer":"Yes."}}'.encode() for name in ("a", "boom", "c")
-    ]
+    line = '{{"id":"{name}","question":"{name}?","answer":"{answer}"}}'
+    first = line.format(
+        name="a", answer="Yes. " * 60_000
+    )  # a block of its own, that tells what the keys mean
+    lines = [first, *(line.format(name=name, answer="Yes.") for name in ("boom", "c"))]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    caller = called.caller()
 
-    first, bomb, last = titles_of(await called.run(*map(line, lines)))
+    a, bomb, c = await asyncio.to_thread(lambda: list(read_sources([tmp_path], parsing=caller)))
 
-    assert (first, last) == ("a?", "c?")
-    assert "ended its function" in bomb
-    assert len(called.service.orders) == 1 + 3  # together, then each alone
+    assert not isinstance(a, SourceFailure)
+    assert not isinstance(c, SourceFailure)
+    assert isinstance(bomb, SourceFailure)
+    assert "ended its function" in bomb.reason
+    assert (bomb.origin, bomb.own_id) == ("a.jsonl:2", "boom")
+    assert len(called.service.orders) == 1 + 1 + 2  # the two together, then each alone
     assert await called.left() == []
 
 
@@ -186,7 +193,7 @@ async def test_an_address_that_does_not_work_fails_no_document(called: Called) -
 
 def item(origin: str) -> bytes:
     content = {"document_id": "a", "title": "A", "content": "# A", "media_type": "text/markdown"}
-    return json.dumps({"document": content, "origin": origin}).encode()
+    return json.dumps([{"document": content, "origin": origin}]).encode()
 
 
 FORGED = {

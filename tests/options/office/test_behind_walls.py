@@ -12,8 +12,9 @@ from openpyxl import Workbook
 from pptx import Presentation
 from pptx.util import Inches
 
-from assistant.documents.files import SourceDocument, read_item
+from assistant.documents.files import SourceDocument
 from assistant.documents.parsing_process import ParsingProcess, ParsingRequest
+from tests.processes.documents.requests import item_of
 
 SAID = "An umbrella is lent for nine days."
 
@@ -56,5 +57,5 @@ def test_a_file_is_read_by_a_child_without_rights(name: str, content: Callable[[
     with ParsingProcess() as process:
         (answer,) = process.run([ParsingRequest("file", {"name": name, "ocr": []}, content())])
     assert isinstance(answer, bytes)
-    item = read_item(answer)
+    item = item_of(answer)
     assert isinstance(item, SourceDocument), item

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import subprocess
 import sys
@@ -115,16 +114,6 @@ def test_another_tenant_s_typo_is_named_and_stops_nobody(folder: Path, arguments
     refused = assistant("tenant", "token", "--tenant", "cafe", "--agent", "ann", folder=folder)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert re.match(r"assistant: .*cafe\.toml: line 4: unknown key oven; allowed here: ", refused.stderr)
-
-
-def test_no_search_node_is_one_sentence_and_starts_nothing(folder: Path) -> None:
-    nowhere = "http://127.0.0.1:9"
-    environment = {"ASSISTANT_LOCAL_SEARCH": "opensearch", "ASSISTANT_LOCAL_OPENSEARCH_URL": nowhere}
-    asked = ("ask", "--tenant", "bakery", "bread")
-    done = run_forked("assistant.cli.main", *asked, folder=folder, environment=os.environ | environment)
-    assert done.returncode == 1
-    assert f"No OpenSearch node answers at {nowhere}; start one" in done.stderr
-    assert not (folder / ".state" / "logs").exists()
 
 
 def test_local_down_works_with_a_broken_tenant_file(folder: Path) -> None:

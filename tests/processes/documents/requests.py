@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from assistant.documents.files import SourceDocument, read_item
+from assistant.documents.files import SourceDocument, SourceItem, read_items
 from assistant.documents.parsing_process import ParsingRequest
 from assistant.domain.errors import ParsingStoppedError
 
@@ -16,7 +16,15 @@ def page(body: bytes = GOOD, name: str = "a.md") -> ParsingRequest:
 
 
 def line(body: bytes) -> ParsingRequest:
-    return ParsingRequest(operation="line", header={"name": "a.jsonl:1"}, body=body)
+    return ParsingRequest(operation="lines", header={"name": "a.jsonl", "first": 1, "sample": ""}, body=body)
+
+
+def item_of(answer: bytes | ParsingStoppedError) -> SourceItem:
+    """Return the one item of an answer."""
+    items = read_items(answer)
+    assert not isinstance(items, ParsingStoppedError)
+    (item,) = items
+    return item
 
 
 def titles_of(answered: Iterable[bytes | ParsingStoppedError]) -> list[str]:
@@ -26,7 +34,7 @@ def titles_of(answered: Iterable[bytes | ParsingStoppedError]) -> list[str]:
         if isinstance(answer, ParsingStoppedError):
             titles.append(answer.message)
         else:
-            item = read_item(answer)
+            item = item_of(answer)
             assert isinstance(item, SourceDocument)
             titles.append(item.document.title)
     return titles

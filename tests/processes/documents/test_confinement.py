@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from assistant.documents.files import SourceDocument, SourceFailure, read_item
+from assistant.documents.files import SourceDocument, SourceFailure
 from assistant.documents.parsing_process import ParsingProcess, ParsingRequest
 from tests.processes.documents import stand_in
+from tests.processes.documents.requests import item_of
 from tests.programs import require
 
 GOOD = ParsingRequest("page", {"name": "a.md", "is_markdown": True}, b"# A\n\nText.\n")
@@ -97,7 +98,7 @@ def reached(process: ParsingProcess, *, ocr: Sequence[str] = ()) -> set[str]:
 
 
 def named(answer: bytes) -> set[str]:
-    item = read_item(answer)
+    item = item_of(answer)
     assert isinstance(item, SourceFailure)
     listed = re.search(r"\((\[.*\])\)", item.reason)
     assert listed is not None, item.reason
@@ -155,7 +156,7 @@ def test_a_wall_that_the_kernel_lacks_is_named_once_and_leaves_the_other(
     command = [sys.executable, "-c", LACKING, ",".join(map(str, absent))]
     ended = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, check=True)
     warning, good, answer = ended.stdout.splitlines()
-    assert isinstance(read_item(good), SourceDocument)
+    assert isinstance(item_of(good), SourceDocument)
     assert f"lacks={lacks}" in warning.decode()
     succeeded = named(answer)
     assert left_open <= succeeded

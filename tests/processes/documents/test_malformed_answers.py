@@ -55,13 +55,14 @@ def take_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TakeO
 
 def item(**fields: object) -> bytes:
     content = {"document_id": "a", "title": "A", "content": "# A", "media_type": "text/markdown"}
-    return json.dumps({"document": content, "origin": "a.md", **fields}).encode()
+    return json.dumps([{"document": content, "origin": "a.md", **fields}]).encode()
 
 
 NO_ANSWERS = {
     "nothing": b"",
     "half of one": b'{"origin": "a.md", "co',
-    "another kind": b'{"origin": 1}',
+    "another kind": b'[{"origin": 1}]',
+    "none": b"[]",
     "not UTF-8": b'"\xff"',
     "deep": b"[" * 100_000,
 }

@@ -17,12 +17,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from assistant.documents.files import SourceDocument, read_item
+from assistant.documents.files import SourceDocument
 from assistant.documents.parsing_process import ParsingLimits, ParsingProcess
 from assistant.documents.passages import InProcessParser, ParsedParts, Received, SeparateParser
 from assistant.domain.documents import ItemFacts
 from assistant.domain.errors import AssistantError, LocalRuntimeError, ParsingStoppedError
-from tests.processes.documents.requests import GOOD, line, page, titles_of
+from tests.processes.documents.requests import GOOD, item_of, line, page, titles_of
 from tests.unit.documents.knowledge import document
 
 LARGEST_BYTES = 5_000_000 if os.environ.get("EXAMPLES") == "new" else 500_000
@@ -117,7 +117,7 @@ def test_a_killed_child_is_restarted_and_loses_no_request(make: Make) -> None:
     titles: list[str] = []
     for answer in process.run(page(f"# Page {number}\n\nText.\n".encode()) for number in range(20)):
         assert isinstance(answer, bytes)
-        item = read_item(answer)
+        item = item_of(answer)
         assert isinstance(item, SourceDocument)
         titles.append(item.document.title)
         if len(titles) in (5, 12):

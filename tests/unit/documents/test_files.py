@@ -249,29 +249,40 @@ def test_an_answer_in_html_is_read_as_html(tmp_path: Path, fields: dict[str, str
     ("line", "expected", "unread"),
     [
         (
-            {"id": 51, "name": "Lost badge", "html": "<p>A badge costs <b>$12</b>.", "category": "Access"},
-            ("51", "Lost badge", None, "A badge costs $12.\n\ncategory: Access"),
+            {
+                "id": 51,
+                "name": "Lost badge",
+                "html": "<p>A new badge costs <b>$12</b>.",
+                "category": "Access",
+            },
+            ("51", "Lost badge", None, "A new badge costs $12.\n\ncategory: Access"),
             ["category"],
         ),
         (
-            {"_id": "t-7", "Subject": "Towels", "bodyHtml": "", "Body": "Take two.", "vote_sum": 3},
-            ("t-7", "Towels", None, "Take two."),
+            {
+                "_id": "t-7",
+                "Subject": "Towels",
+                "bodyHtml": "",
+                "Body": "Take two at the door.",
+                "vote_sum": 3,
+            },
+            ("t-7", "Towels", None, "Take two at the door."),
             ["bodyHtml", "vote_sum"],
         ),
         (
             {
                 "id": 8,
                 "title": {"rendered": "Fees &amp; dues"},
-                "content": {"rendered": "<ul><li>Pay $5</ul>"},
+                "content": {"rendered": "<ul><li>Pay $5 at the desk</ul>"},
                 "link": "https://site.example/fees",
             },
-            ("8", "Fees & dues", "https://site.example/fees", "- Pay $5"),
+            ("8", "Fees & dues", "https://site.example/fees", "- Pay $5 at the desk"),
             [],
         ),
         (
             {"article_id": 9, "question": "How big?", "solution": "Two meters.", "url": "/a/9"},
-            ("9", "How big?", None, "Two meters.\n\nurl: /a/9"),
-            ["url"],
+            ("9", "How big?", None, "solution: Two meters.\n\nurl: /a/9"),
+            ["solution", "url"],
         ),
         (
             {"id": "x", "title": "Own", "text": "Ours.", "body": "Theirs.", "metadata": {"a": "b"}},
@@ -347,15 +358,28 @@ def test_the_keys_of_an_export_are_known_by_the_shape_of_their_values(tmp_path: 
     assert [bool(each and each.never) for each in said] == [False, False, True, False]
 
 
+def test_the_first_lines_of_a_file_tell_what_the_keys_of_all_mean(tmp_path: Path) -> None:
+    text = "A dog is 96 a year. " * 20
+    lines = [json.dumps({"ref": f"B-{at}", "head": "Dog tax", "txt": text}) for at in range(2000)]
+    last = json.dumps({"lang": "en", "ref": "last", "head": "Tax", "txt": "A dog is 99."})
+    items = list(read(write(tmp_path / "a.jsonl", "\n".join([*lines, "", "{", last]))))
+    assert [item.origin for item in items] == [f"a.jsonl:{at}" for at in (*range(1, 2001), 2002, 2003)]
+    assert isinstance(items[-1], SourceDocument)
+    assert items[-1].document.document_id == "last"
+
+
+def test_a_line_of_objects_inside_each_other_stops_no_other(tmp_path: Path) -> None:
+    deep = '{"id": "b", "question": "Q?", "answer": "A.", "see": ' + "[" * 900 + "]" * 900 + "}"
+    items = list(read(write(tmp_path / "a.jsonl", f"{json.dumps(PAIR)}\n{deep}")))
+    assert len(items) == 2
+    assert isinstance(items[0], SourceDocument)
+
+
 @pytest.mark.parametrize(
     ("data", "ids"),
     [
         ([{"name": "Lost card", "reply": "A new one costs six euros."}], ["a.json-Lost-card"]),
         ({"unit": "Desk", "macros": [{"slug": "x", "name": "A", "reply": "It is one euro now."}]}, ["x"]),
-        (
-            {"p1": {"q": "How much?", "a": "It is one euro now."}, "p2": {"q": "When?", "a": "At 9."}},
-            ["p1", "p2"],
-        ),
     ],
 )
 def test_a_json_file_is_read_as_its_entries(tmp_path: Path, data: object, ids: list[str]) -> None:
@@ -367,11 +391,15 @@ def test_a_json_file_is_read_as_its_entries(tmp_path: Path, data: object, ids: l
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("[1, 2]", "it has no list of entries"),
+        ("[1, 2]", "it is not one list of entries"),
+        (
+            '{"rates": {"M": {"hour": 5}}, "fees": [{"name": "Late", "eur": 12}]}',
+            "it is not one list of entries",
+        ),
         ('{"a":', "not JSON"),
         ("[{}]", "missing: "),
         ('{"labels": ["a"], "articles": [{"id": 1}]}', '"labels" is beside the entries'),
-        ('[{"labels": ["a"], "labels": []}]', 'an object in it says "labels" twice'),
+        ('[{"labels": ["a"], "labels": []}]', 'it says "labels" twice'),
     ],
 )
 def test_a_json_file_without_entries_is_refused(tmp_path: Path, content: str, reason: str) -> None:
@@ -379,5 +407,5 @@ def test_a_json_file_without_entries_is_refused(tmp_path: Path, content: str, re
 
 
 def test_a_line_without_usual_keys_is_refused_with_its_keys(tmp_path: Path) -> None:
-    refused = failure(write(tmp_path / "a.jsonl", '{"id": 3, "foo": "a", "bar": "b"}'))
+    refused = failure(write(tmp_path / "a.jsonl", '{"id": 3, "foo": [], "bar": null}'))
     assert refused.reason.endswith('title and markdown; there are "id", "foo", "bar"')

@@ -84,18 +84,12 @@ def test_the_worker_embeds_with_the_model_of_each_tenant(tmp_path: Path) -> None
     assert settings.models == "embedded"
 
 
-def test_a_node_is_searched_where_the_settings_say_so(tmp_path: Path) -> None:
-    layout = layout_of(tmp_path, {}, LocalSettings(search="opensearch", opensearch_url="http://127.0.0.1:7"))
-    settings = service_of(layout)
-    assert (settings.search, settings.opensearch_url, settings.opensearch_auth) == (
-        "opensearch",
-        "http://127.0.0.1:7",
-        "none",
-    )
-    assert layout.options() != layout_of(tmp_path, {}).options()
-
-
 # What asks for a new start.
+
+
+def test_another_address_of_a_system_is_another_option(tmp_path: Path) -> None:
+    other = layout_of(tmp_path, {}, LocalSettings(reach_addresses={"orders": "http://127.0.0.1:7"}))
+    assert other.options() != layout_of(tmp_path, {}).options()
 
 
 def test_a_changed_file_or_model_has_another_digest(tmp_path: Path) -> None:
