@@ -29,7 +29,7 @@ from assistant.stores.uploads import UPLOADS, upload_key
 from assistant.terminal.loading import Looks, follow, looks_here
 from assistant.terminal.local import local_runtime
 from assistant.terminal.sending import OWNER, looks_there
-from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal
+from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, within
 
 if TYPE_CHECKING:
     from assistant.stores.opened import EmbeddedTenant
@@ -237,7 +237,7 @@ def read_again(
             place = ReadingThere(client, wanted)
             return await _read_all(terminal, place, looks_there(client), check=lambda: None)
 
-        report = options.with_service(service, there, of=OWNER)
+        report = within(options.service_client(service, of=OWNER), there)
     if not options.writes(report):
         counted = f"{report.unchanged:,} with the same words, {len(report.changed):,} with others"
         current = f"{report.current:,} were read by this release before"

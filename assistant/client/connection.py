@@ -302,11 +302,10 @@ def stream_call(question: Question) -> Call:
     return Call("POST", "/v1/answers", json=question.body(), headers=_STREAM | key, is_repeatable=bool(key))
 
 
-def resume_call(answer_id: str, *, after: str | None) -> Call:
-    """Return the call for the events of an answer after the event id ``after`` (``<answer id>:<number>``);
-    for all events without it."""
-    headers = _STREAM | ({"last-event-id": after} if after else {})
-    return Call("GET", f"/v1/answers/{answer_id}/events", headers=headers)
+def resume_call(event_id: str) -> Call:
+    """Return the call for an answer's events after the one with this id, ``<answer id>:<number>``."""
+    answer_id, _, _ = event_id.rpartition(":")
+    return Call("GET", f"/v1/answers/{answer_id}/events", headers=_STREAM | {"last-event-id": event_id})
 
 
 async def answer_events(connection: Connection, call: Call) -> AsyncGenerator[AnswerEvent]:
@@ -329,7 +328,7 @@ async def answer_events(connection: Connection, call: Call) -> AsyncGenerator[An
             async with connection.open(call) as response, aclosing(_frames(response.aiter_lines())) as frames:
                 async for event_id, event in frames:
                     if event_id is not None and call.is_repeatable:
-                        call = resume_call(event_id.rpartition(":")[0], after=event_id)
+                        call = resume_call(event_id)
                     if event is not None and (new := yielded.new_of(event)) is not None:
                         # each replay sends elements again
                         failures = failures if isinstance(new, events.ElementChanged) else 0

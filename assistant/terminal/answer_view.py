@@ -190,7 +190,7 @@ class AnswerPrinter:
         total_s = time.monotonic() - self.began_s
         self.end_text()
         live_only = bool(self._elements) and not self._sentences
-        _show_remarks(self.terminal, done, self._sentences, live_only=live_only)
+        show_remarks(self.terminal, done, self._sentences, live_only=live_only)
         looked_at = done.finish_reason is answers.FinishReason.NO_EVIDENCE
         sources = self._sources
         if self._elements and not looked_at:  # what is not cited has nothing to do with the values
@@ -310,12 +310,17 @@ def _show_beside(terminal: Terminal, event: events.Sources, *, shows_section: bo
         terminal.out.print()
 
 
-def _show_remarks(
-    terminal: Terminal, ending: Done, sentences: Sequence[answers.Sentence], *, live_only: bool
+def show_remarks(
+    terminal: Terminal,
+    ending: Done | answers.AnswerRecord,
+    sentences: Sequence[answers.Sentence],
+    *,
+    live_only: bool = False,
 ) -> None:
     """Print below an answer's text how it was made, how certain it is, and its alternatives.
 
-    ``live_only``: its text is nothing but live elements.
+    ``ending``: the last event of an answer that arrived, or the record of one. ``live_only``: its text is
+    nothing but live elements.
     """
     out = terminal.out
     if ending.mode is not None:
@@ -353,7 +358,7 @@ def _show_withheld(terminal: Terminal, sentences: Sequence[answers.Sentence]) ->
         terminal.show(f"Withheld: {counted} of the model's; no source has {values}.", "yellow")
 
 
-def _show_how_made(terminal: Terminal, ending: Done, *, live_only: bool) -> None:
+def _show_how_made(terminal: Terminal, ending: Done | answers.AnswerRecord, *, live_only: bool) -> None:
     if ending.certainty is answers.Certainty.POSSIBLY:
         terminal.show(_UNCERTAIN, "bold yellow")
     badge = _words("made")["live" if live_only else str(ending.mode)]
@@ -361,16 +366,16 @@ def _show_how_made(terminal: Terminal, ending: Done, *, live_only: bool) -> None
         why = _words("fallback").get(ending.fallback, f"it did not answer ({ending.fallback})")
         badge += f", in place of the model's text: {why}"
     terminal.show(badge, "dim")
-    if ending.mode is answers.Mode.WRITTEN and not ending.check_follows:
+    if ending.mode is answers.Mode.WRITTEN and isinstance(ending, Done) and not ending.check_follows:
         terminal.show(_words("checked")["none"], "dim")
     if ending.finish_reason in (answers.FinishReason.LENGTH, answers.FinishReason.CONTENT_FILTER):
         terminal.show(_words("ending")[str(ending.finish_reason)], "yellow")
 
 
-def _show_no_answer(terminal: Terminal, ending: Done) -> None:
-    """Print why there is no text."""
+def _show_no_answer(terminal: Terminal, ending: Done | answers.AnswerRecord) -> None:
+    """Print why there is no text. A record keeps the reason as a code only."""
     detail = _words("ending").get(ending.finish_reason or "")
-    reason = ending.reason
+    reason = ending.reason if isinstance(ending, Done) else None
     if ending.finish_reason is answers.FinishReason.NO_EVIDENCE:
         detail, reason = reason or detail, None
     if detail:
@@ -515,6 +520,59 @@ def is_in_text(element: Element, text: str) -> bool:
 
 
 # --- records -------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A record with the text of its passages, where the document store still has it."""
+
+    record: answers.AnswerRecord
+    texts: tuple[str | None, ...]
+    """In the order of the record's passages; None where the text was removed or replaced."""
+    verdicts: tuple[answers.StoredVerdict, ...]
+
+
+def show_replayed(terminal: Terminal, replayed: Replayed) -> None:
+    """Print a record with the text of its passages, how it was made and its verdicts."""
+    record = replayed.record
+    terminal.show(record.question, "bold")
+    terminal.out.print(
+        plain(f"{record.agent}, {record.asked_at:%Y-%m-%d %H:%M:%S} UTC, {record.answer_id}", style="dim")
+    )
+    terminal.out.print()
+    _show_text(terminal, record)
+    for use, text in zip(record.passages, replayed.texts, strict=True):
+        title, passage_id = (use.title, "bold"), (f"  {use.passage_id}", "dim")
+        terminal.out.print(styled((f"\n{use.n:>3}  ", "cyan"), title, passage_id))
+        gone = "(no longer stored: the document was withdrawn or replaced)"
+        terminal.out.print(plain(gone, style="dim") if text is None else plain(text))
+    explain(terminal, record)
+    for stored in replayed.verdicts:
+        show_verdict(terminal, stored)
+
+
+def _show_text(terminal: Terminal, record: answers.AnswerRecord) -> None:
+    """Print the answer's text with the marks behind its sentences."""
+    printer = AnswerPrinter(terminal, base_url="")
+    printer.show(events.Token(record.text))
+    for sentence in record.sentences:
+        printer.show(events.SentenceEnded(**dict(sentence)))
+    printer.end_text()
+    live_only = bool(record.elements) and not record.sentences
+    show_remarks(terminal, record, record.sentences, live_only=live_only)
+    reason = record.finish_reason or record.error_code or ""
+    terminal.show(f"({record.outcome}: {reason})", "dim")
+
+
+def show_verdict(terminal: Terminal, stored: answers.StoredVerdict) -> None:
+    """Print a verdict with its reasons and the better text."""
+    verdict = stored.verdict
+    style = "green" if verdict.label is answers.VerdictLabel.GOOD else "red"
+    at, label = (f"{stored.at:%Y-%m-%d %H:%M}  ", "dim"), (f"{verdict.label.value:<5}", style)
+    rest = f" {stored.answer_id}  {stored.agent}  {', '.join(verdict.reasons)}"
+    terminal.out.print(styled(at, label, (rest, "")))
+    if verdict.better_text:
+        terminal.show(f"      better: {verdict.better_text}")
+
+
 def explain(terminal: Terminal, record: answers.AnswerRecord) -> None:
     """Print the record's retrieval, ranking, gate, quotes, prompt, model and timings: a line a field."""
     terminal.out.print()

@@ -34,9 +34,8 @@ _BEYOND_THE_TOKEN = (errors.LabelsWidenedError.code, errors.NotFoundError.code)
 class ServiceTarget:
     """``KnowledgeTarget`` of a source of a service elsewhere, with eight requests at a time.
 
-    It sends each document that, as far as it knows, does not answer there with the same content. Without
-    ``read_known`` it knows none: it sends all, and those that the service takes count as added, except what
-    answers there already with the same content. Raises what the client raises.
+    Call ``read_known`` first. It sends each document that, as far as it knows, does not answer there with the
+    same content. Raises what the client raises.
 
     For one event loop. Requests run at the same time, but each document's has its own key of ``_known``, and
     nothing is awaited while a summary is changed.
@@ -113,11 +112,8 @@ class ServiceTarget:
                 summary.failures.append(_failure(item, error))
             else:
                 now = self._known[own_id]
-                is_live = now.state is DocumentState.LIVE
-                if before is None and is_live:
-                    before = now  # it was not known, but is there with this content: it counts as unchanged
                 summary.count(before, now.content_hash)
-                if not is_live:
+                if now.state is not DocumentState.LIVE:
                     summary.enqueued_ids.append(now.document_id)
 
     def _checked_hash(self, item: SourceDocument) -> str:

@@ -166,10 +166,6 @@ class GlobalOptions:
 
         return open_stores(self.tenant(tenant), state_dir=self.state_dir.resolve())
 
-    def with_service(self, url: str, work: Callable[[AssistantClient], Awaitable[T]], *, of: str) -> T:
-        """Return the result of ``work`` with a client of a service elsewhere; see ``service_client``."""
-        return within(self.service_client(url, of=of), work)
-
     def with_stores(self, tenant: str, work: Callable[[EmbeddedTenant], Awaitable[T]]) -> T:
         """Return the result of ``work`` with one tenant's stores."""
         return within(self.stores(tenant), work)

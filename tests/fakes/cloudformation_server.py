@@ -34,6 +34,9 @@ def patch_moto() -> None:
     _let_parameters_have_tags()
     _let_updates_heed_conditions()
     _let_deletion_policies_hold()
+    _let_buckets_without_a_name_be_updated()
+    _let_functions_with_layers_be_updated()
+    _let_roles_with_policies_be_deleted()
     _keep_names_of_configurations_short()
     _answer_for_probe()
 
@@ -284,6 +287,47 @@ def _let_deletion_policies_hold() -> None:
             delete(self, parsed_resource, resource_json)
 
     parsing.ResourceMap._delete_resource = delete_resource
+
+
+def _let_buckets_without_a_name_be_updated() -> None:
+    """moto looks for the bucket by the name in the template, which ours do not have."""
+    from moto.s3.models import FakeBucket
+
+    update = FakeBucket.update_from_cloudformation_json.__func__
+
+    def update_bucket(cls: Any, *, original_resource: Any, cloudformation_json: Any, **named: Any) -> Any:
+        properties = {"BucketName": original_resource.name} | cloudformation_json["Properties"]
+        template = cloudformation_json | {"Properties": properties}
+        return update(cls, original_resource=original_resource, cloudformation_json=template, **named)
+
+    FakeBucket.update_from_cloudformation_json = classmethod(update_bucket)
+
+
+def _let_functions_with_layers_be_updated() -> None:
+    """moto resolves a reference to a layer for a new function alone."""
+    from moto.awslambda.models import LambdaFunction
+
+    find = LambdaFunction._get_layers_data
+
+    def layers_of(self: Any, layers: Any) -> Any:
+        return find(self, [getattr(layer, "arn", layer) for layer in layers])
+
+    LambdaFunction._get_layers_data = layers_of
+
+
+def _let_roles_with_policies_be_deleted() -> None:
+    """CloudFormation detaches a role's managed policies before it deletes the role."""
+    from moto.iam.models import Role, iam_backends
+
+    delete = Role.delete_from_cloudformation_json.__func__
+
+    def delete_role(cls: Any, name: str, template: Any, account_id: str, region: str) -> None:
+        role = iam_backends[account_id]["aws"].get_role(name)
+        for policy in list(role.managed_policies.values()):
+            policy.detach_from(role)
+        delete(cls, name, template, account_id, region)
+
+    Role.delete_from_cloudformation_json = classmethod(delete_role)
 
 
 def _keep_names_of_configurations_short() -> None:

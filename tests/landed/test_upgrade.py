@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,17 @@ def release(file: Tables) -> None:
     del file["deployment"]["release"]
 
 
+def end_of_support(file: Tables) -> None:
+    if file["models"].get("llm", "").endswith("-inf2"):
+        file["deployment"]["accepted_end_of_support"] = date(2026, 6, 30)
+
+
 EDITS: Mapping[str, Callable[[Tables], None]] = {
     "Delete `condition_headings`, `reading` and `reply_headings` of `[answers]`": answers,
     "`ranking` of `[learning]`": ranking,
     "all of `[gate]` but `model_cosine`": gate,
     "`release` of `[deployment]`": release,
+    "for Inferentia2 write `accepted_end_of_support = 2026-06-30` under `[deployment]`": end_of_support,
     "`[bedrock] model` and `regions` for `[generation] bedrock` and `bedrock_regions`": bedrock,
     "`[models_lab]` for `[learning]` and for `trials` of `[models]`": models_lab,
     "below each `[[reach]]` entry `[reach.live]` with its `connector`, `replies` and `whose`": reach,
@@ -237,6 +244,8 @@ def test_a_landed_release_is_upgraded_and_nothing_is_replaced(
     said, diffed = run(*command, "diff", *chosen)
     _, upgraded = run(*command, "upgrade", *chosen)
     _, deployed = run(*command, "deploy", *chosen, *BY_EMULATOR)
+    log = (account.home / "emulator.log").read_text(encoding="utf-8")
+    assert "in update_stack\n" not in log, "cdk tries a failed update again, and then finds nothing to do"
     key = data_key(clone / "build/deploy" / tenant, tenant)
 
     def refused_calls(calls: list[Call], file: Path, role: str) -> list[str]:

@@ -1,35 +1,86 @@
-"""``assistant desk``: audits from a terminal."""
+"""``assistant desk``: recorded answers, verdicts and audits from a terminal."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
 from datetime import UTC
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer import Option
+from typer import Argument, Option
 
+from assistant.answer.excerpts import fill_record, read_excerpts
+from assistant.documents.readable import ReadableDocuments
+from assistant.domain.answers import PassageUse
 from assistant.domain.audit import AccessEntry, AccessPage, AccessQuery
 from assistant.domain.clock import SystemClock
+from assistant.domain.errors import NotFoundError
 from assistant.service import wire
 from assistant.service.audit import MOST_ENTRIES, Audit
+from assistant.service.stored import entry_of_read
 from assistant.stores.documents import STATES
 from assistant.stores.records import RECORDS
+from assistant.terminal.answer_view import Replayed, show_replayed
 from assistant.terminal.terminal import From, GlobalOptions, Tenant, Terminal, To, cli_reader, window_of
+
+if TYPE_CHECKING:
+    from assistant.stores.opened import EmbeddedTenant
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 _SERVICE = "Ask this service, with an auditor's token in ASSISTANT_LOCAL_SERVICE_TOKEN."
 
 
-@app.callback()
-def desk() -> None:
-    """List who saw what."""
+# --- records ----------------------------------------------------------------------------------------------
+@app.command()
+def replay(
+    context: typer.Context, answer_id: Annotated[str, Argument(metavar="ANSWER_ID")], tenant: Tenant
+) -> None:
+    """Show a recorded answer and how it was made."""
+    options, terminal = GlobalOptions.of(context), Terminal()
+    replayed = options.with_stores(tenant, lambda stores: _replay(stores, tenant, answer_id))
+    passages = [
+        {**use.model_dump(mode="json"), "text": text}
+        for use, text in zip(replayed.record.passages, replayed.texts, strict=True)
+    ]
+    record = replayed.record.model_dump(mode="json") | {"passages": passages}
+    if not options.writes({"record": record, "verdicts": replayed.verdicts}):
+        show_replayed(terminal, replayed)
 
 
+async def _replay(stores: EmbeddedTenant, tenant: str, answer_id: str) -> Replayed:
+    """Return a recorded answer with the texts that it was made from. The read is recorded before they are
+    read.
+
+    Raises NotFoundError.
+    """
+    records = stores.get(RECORDS)
+    record = await records.get_answer(answer_id)
+    if record is None:
+        raise NotFoundError(f"{tenant} has no answer {answer_id}.")
+    entry = entry_of_read("answer", answer_id, [record], reader=cli_reader(), at=SystemClock().now())
+    await records.record_access(entry)
+    readable = ReadableDocuments(stores.knowledge.documents, states=stores.get(STATES))
+    shown = await read_excerpts(record.excerpts, readable, labels=frozenset(record.labels))
+    record = fill_record(record, shown)
+    texts = [await _text_of(stores, use) for use in record.passages]
+    return Replayed(record, tuple(texts), tuple(await records.list_verdicts(answer_id)))
+
+
+async def _text_of(stores: EmbeddedTenant, use: PassageUse) -> str | None:
+    """Return the text of a passage; None where the document's content is no longer kept or differs."""
+    parsed = await stores.knowledge.documents.get_parsed(use.document_id, use.content_hash)
+    if parsed is None:
+        return None
+    text = parsed.text[use.span[0] : use.span[1]]
+    return text if hashlib.sha256(text.encode()).hexdigest() == use.text_hash else None
+
+
+# --- audits -----------------------------------------------------------------------------------------------
 # What an entry says that the agent did, in the audit's column of this name. Every ``AccessEntry.kind`` has a
 # row, but for ``said``, which no audit lists.
 _DID = {

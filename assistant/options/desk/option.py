@@ -10,7 +10,7 @@ from assistant.option import Option
 
 
 class Desk(Option):
-    help = "List who saw what."
+    help = "Show recorded answers and how they were made; list who saw what."
     extras: ClassVar = {"learning": "patients"}
 
     def tables(self):

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
@@ -30,6 +30,9 @@ from assistant.process.aws import AwsService, open_client
 from assistant.tenant.deployment import ReachEntry
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.terminal import GlobalOptions, Terminal, ids_by_kind, pairs_of, table
+
+if TYPE_CHECKING:
+    pass
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 SET = "Value of a parameter, like order_id=4471-2208; repeatable."

@@ -70,6 +70,7 @@ def test_wrong_usage_is_status_2(folder: Path, arguments: list[str]) -> None:
             "nowhere: there is no such folder of tenant files. Run the command in the root of the repository",
         ),
         (["--state", "tenants/bakery.toml", "tenant", "down"], "tenants/bakery.toml"),
+        (["desk", "replay", "--tenant", "bakery", "nothing-like-it"], "nothing-like-it"),
         (["ask", "--tenant", "bakery", "  "], "The question is empty."),
         (["ask", "--tenant", "bakery", "caf\udce9"], "The question is not UTF-8."),
         (["knowledge", "add", "--tenant", "bakery"], "names no paths for any source"),

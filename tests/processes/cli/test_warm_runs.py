@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from collections.abc import Iterator
@@ -31,12 +32,24 @@ def answer_id(asked: str) -> str:
     return found[1]
 
 
-def test_an_audit_lists_what_was_answered(shop: Shop, asked: str, answer_id: str) -> None:
+def test_an_audit_lists_what_was_answered_and_replayed(shop: Shop, asked: str, answer_id: str) -> None:
+    shop.run("desk", "replay", "--tenant", "shop", answer_id)
     lines = shop.run("desk", "audit", "--tenant", "shop", "--document", "help-desk", "--json").splitlines()
     entries = [json.loads(line) for line in lines]
     assert ("agent", "asked", answer_id) in [
         (one["agent"], one["kind"], one["subject_id"]) for one in entries
     ]
+    own = [one for one in entries if one["agent"] == f"cli:uid-{os.getuid()}"]
+    assert [one["kind"] for one in own][-1:] == ["answer"]
+
+
+def test_replay_shows_the_answer_again_with_the_text_of_its_passages(
+    shop: Shop, asked: str, answer_id: str
+) -> None:
+    replayed = shop.run("desk", "replay", "--tenant", "shop", answer_id)
+    assert replayed.startswith("When does the help desk answer the phone?")
+    assert "from 8:00 to 18:30" in replayed
+    assert "passed yes" in replayed
 
 
 def test_a_document_that_fails_is_named_by_line_and_the_rest_is_loaded(shop: Shop, asked: str) -> None:
@@ -82,7 +95,7 @@ def test_a_printed_token_opens_the_service_and_a_verdict_is_listed(shop: Shop, s
         body = {"verdict_id": "v1", "label": "good", "reasons": ["clear"]}
         verdict = client.post(f"/v1/answers/{answer_id}/verdict", json=body)
         assert verdict.is_success, verdict.text
-        (stored,) = client.get(f"/v1/answers/{answer_id}").json()["verdicts"]
+    (stored,) = json.loads(shop.run("desk", "replay", "--tenant", "shop", "--json", answer_id))["verdicts"]
     assert (stored["answer_id"], stored["agent"]) == (answer_id, "ann")
 
 

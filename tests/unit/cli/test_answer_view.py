@@ -45,7 +45,7 @@ from assistant.domain.live import (
     ElementState,
     ElementValue,
 )
-from assistant.terminal.answer_view import AnswerPrinter, explain, print_sources
+from assistant.terminal.answer_view import AnswerPrinter, Replayed, explain, print_sources, show_replayed
 from assistant.terminal.terminal import Terminal
 from tests.contracts.samples import answer
 
@@ -484,3 +484,12 @@ def test_a_record_of_the_first_schema_is_explained(terminal: Terminal, written: 
     assert "min_cosine 0.2\n" in shown
     assert "missing_terms x\n" in shown
     assert "candidates" not in shown
+
+
+@pytest.mark.parametrize("record", [FIRST_SCHEMA, QUOTED], ids=["schema 1", "schema 2"])
+def test_a_record_is_replayed(terminal: Terminal, written: io.StringIO, record: AnswerRecord) -> None:
+    show_replayed(terminal, Replayed(record, (), ()))
+    shown = written.getvalue()
+    assert shown.startswith("When may it be refilled?\n")
+    assert "On day 24." in shown
+    assert ("a number that its source does not have" in shown) is (record.schema_version == 1)
