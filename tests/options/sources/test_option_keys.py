@@ -12,13 +12,13 @@ from assistant.tenant.tenant import SourceEntry, TenantConfig, load_tenant
 
 TESTS = Path(__file__).parents[2]
 HASHES = {
-    "company/tenants/company.toml": "157bf70b25740d05a589cf0c3184f61f7560460241a4134562772e2cd1b0770b",
-    "tenants/clinic.toml": "99741dc257bb3467f6e766c954b7caf0b9a823b1df607463e0b763e152bbb727",
-    "tenants/pharmacy.toml": "f7cbecbb92d6042862a25f2dcc4888a900112129cdffbb5ee193c6f1598606f6",
-    "tenants/sandbox.toml": "f6c78ba3cd690126fa38a9c119af5a71873533bcdd5e754359472641c0fa6172",
-    "tenants/shop.toml": "65871b7f48f0cae1204d29db33b95f4ce771312cab647675881dc877033f8b44",
+    "company/tenants/company.toml": "cabe57f76cd7c713d58c7e3dd5be3efc4d8eb19d56d1265074a3372e7d13f2d0",
+    "tenants/clinic.toml": "9a83a7498bddf519551b4cc42eff86cc712d611bef8df7b4779456926de00cd5",
+    "tenants/pharmacy.toml": "a9c329c7ec26f549aa8a2be9f03a93eae4589c106b491010e1c3144c6d05c2f9",
+    "tenants/sandbox.toml": "efb3f218cdd1a7b3800a8c4afb0dbfa8c168db225ffb1a6b164382367e7ee4c9",
+    "tenants/shop.toml": "9882c67b6468e9af9bfca975d960f18a73f00127734c9069e46fe0057529700f",
 }
-"""Of these files since ``[secrets] live_reads`` is gone: records of answers hold them. Only a key with
+"""Of these files since ``[answers] prompt`` is gone: records of answers hold them. Only a key with
 a say in answers or replies may change one."""
 FILE = (
     'schema_version = 1\nname = "mine"\ndisplay_name = "Mine"\n[[sources]]\nname = "a"\naccess = "everyone"\n'
