@@ -255,11 +255,11 @@ class Editions:
     def of(cls, statuses: Iterable[DocumentStatus]) -> Editions:
         """Return the editions among documents that answer. Takes a second for thousands of one name."""
         known = {edition.known.document_id: edition for edition in map(Edition.of, statuses)}
-        named: defaultdict[str, list[str]] = defaultdict(list)
+        named: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         for document_id, edition in known.items():
             for key in edition.name.keys:
-                named[id_prefix_of(document_id) + key].append(document_id)
-        for key, ids in named.items():
+                named[id_prefix_of(document_id), key].append(document_id)
+        for (_, key), ids in named.items():
             group = [known[document_id].under(key) for document_id in ids]
             if any(each.name.version or each.name.span or each.name.mark for each in group):
                 known |= {each.known.document_id: each for each in _beside_each_other(group)}
