@@ -13,6 +13,7 @@ from assistant.documents.sources import KnowledgeSource
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
 from assistant.stores.documents import read_editions
 from assistant.tenant.tenant import SourceEntry
+from assistant.text.editions import Editions
 from tests.fakes.answering import FakeTenant, LiveStates, indexed
 from tests.fakes.clock import SteppedClock
 from tests.unit.answer.asking_and_reading import Asked, ask
@@ -161,6 +162,18 @@ async def test_names_tell_editions_and_words_tell_records_apart(
     files = {name: page("Page", text) for name, text in zip(names, texts, strict=True)}
     editions = await read_editions(load(tmp_path, files).live)
     assert [name for name, each in editions.known.items() if not each.holds(NOW.date())] == over
+
+
+def test_editions_are_of_one_source() -> None:
+    statuses = [
+        status_of(
+            Document(document_id=name, title="Fees", content="Four.", media_type="text/plain", labels=()),
+            f"{path}:1",
+        )
+        for name, path in (("north:a", "fees-v1.md"), ("north:b", "fees-v2.md"), ("south:c", "fees-v1.md"))
+    ]
+    editions = Editions.of(statuses)
+    assert [name for name, each in editions.known.items() if not each.holds(NOW.date())] == ["north:a"]
 
 
 async def test_owners_are_told_what_begins_ends_was_replaced_and_may_contradict(tmp_path: Path) -> None:
