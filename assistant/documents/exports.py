@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
 import orjson
@@ -66,9 +67,7 @@ def entries_of(content: bytes, *, sample: str | None) -> list[tuple[bytes, Expor
     DocumentInvalidError for a JSON file without entries.
     """
     if sample is not None:
-        keys = ExportKeys({}, frozenset())
-        with suppress(RecursionError):  # of a line with too many objects inside each other
-            keys = _keys_of([*_entries_in(sample)])
+        keys = _keys_of_sample(sample)
         return [(line, keys) for line in content.split(b"\n")]
     try:
         data = json.loads(content.removeprefix(b"\xef\xbb\xbf"), object_pairs_hook=files.unique_keys)
@@ -81,6 +80,15 @@ def entries_of(content: bytes, *, sample: str | None) -> list[tuple[bytes, Expor
         raise DocumentInvalidError("it is not one list of entries, each with a title and a text")
     keys = _keys_of(entries)
     return [(json.dumps({**entry, **about}).encode(), keys) for entry in entries]
+
+
+@lru_cache(maxsize=1)
+def _keys_of_sample(lines: str) -> ExportKeys:
+    """Return what the keys of the entries in the first lines of a file mean. All blocks of the file ask for
+    it, and each line of a block that stopped the process."""
+    with suppress(RecursionError):  # of a line with too many objects inside each other
+        return _keys_of([*_entries_in(lines)])
+    return ExportKeys({}, frozenset())
 
 
 def _entries_in(lines: str) -> Iterator[Entry]:
