@@ -109,6 +109,7 @@ test-options.tests := tests/options
 test-browser.tests := tests/browser
 check-stacks.tests := tests/stacks
 check-landed.tests := tests/landed
+check-engine.tests := tests/engine
 
 # Whole files, because a file shares its processes; in the order of the folders.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
@@ -308,7 +309,7 @@ build/audit/stamp: $(VENV)/bootstrap.stamp requirements/audit.txt
 
 .PHONY: advisories
 advisories: build/audit/stamp ## Known advisories of each lock, of Python and Node (asks PyPI's and npm's services; ARGS="--ignore-vuln ID" accepts one)
-	@for lock in requirements/{client,service,worker,model,functions,probe,learning,lambda,corpus,cdk,local,dev,openai_clients,peers}.txt {containers/training_job,model_artifacts}/requirements.txt; do \
+	@for lock in requirements/{client,service,worker,model,functions,probe,learning,lambda,corpus,cdk,local,dev,openai_clients,peers,engine}.txt {containers/training_job,model_artifacts}/requirements.txt; do \
 		echo "· $$lock"; build/audit/bin/pip-audit --require-hashes --disable-pip --progress-spinner off --requirement $$lock $(ARGS); done
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npm audit --package-lock-only
 
@@ -359,6 +360,20 @@ build/landed/%/stamp: | $(VENV)/dev.stamp
 check-landed: $(VENV)/dev.stamp $(FUNCTIONS) $(RIGHTS) node_modules/.package-lock.json $(LANDED:%=build/landed/%/stamp) ## Landed releases on an emulated account, and today's over them (10 minutes; ARGS="-k last-pharmacy": one tenant)
 	@$(WITH_NODE) $(BIN)/python -m pytest $($@.tests) -q -o timeout=1500 $(ARGS)
 
+# ministack runs functions by its own Python, which must be theirs: uv fetches it where the machine has none.
+ENGINE_PYTHON ?= $(or $(shell for c in python3.13 $(HOME)/.pyenv/versions/3.13*/bin/python3.13; do \
+	$$c -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && { echo "$$c"; break; }; done),3.13)
+build/engine/stamp: $(VENV)/bootstrap.stamp requirements/engine.txt
+	@echo "· ministack, in an environment of its own under Python 3.13 (60 MB)"
+	$(call fetched,$(BIN)/uv venv --quiet --clear --python '$(ENGINE_PYTHON)' build/engine,Python 3.13)
+	$(call fetched,$(BIN)/uv pip install --quiet --python build/engine/bin/python --require-hashes -r requirements/engine.txt,ministack)
+	@touch $@
+
+.PHONY: check-engine
+check-engine: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json build/engine/stamp ## The example tenants by the real cdk on CloudFormation engines of others: ministack, and AWS's own emulator where it is installed (needs Java 21; 10 minutes)
+	@test -n "$${OPENSEARCH_URL:-}" || $(BIN)/python -m tools.opensearch fetch
+	@$(WITH_NODE) $(BIN)/python -m pytest $($@.tests) -q -s $(ARGS)
+
 # benchmarks/checks.toml lists them, and benchmarks/night.json has the last night run of each.
 .PHONY: check-short
 check-short: $(VENV)/dev.stamp $(FUNCTIONS) $(CONSOLE)/dist/index.html node_modules/.package-lock.json ## Short forms of the benchmarks and checks; refuses night runs that are too old
@@ -379,6 +394,7 @@ lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Py
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra local --extra corpus --extra cdk --group dev -o requirements/dev.txt
 	@printf 'openai\nlangchain-openai\npydantic-ai-slim[openai]\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/openai_clients.txt
 	@printf 'haystack-ai\nllama-index-core\nllama-index-llms-openai-like\nllama-index-retrievers-bm25\nlangchain-openai\nrank-bm25\nstarlette\nuvicorn[standard]\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/peers.txt
+	@printf 'ministack==1.5.33\ncryptography\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.13 --generate-hashes --no-header - -o requirements/engine.txt
 	@echo 'pyspark==3.5.9' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/spark.txt
 	@echo 'checkov==3.3.30' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/checkov.txt
 	@echo 'pip-audit==2.10.1' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/audit.txt

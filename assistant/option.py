@@ -51,7 +51,7 @@ if TYPE_CHECKING:  # the rooms above, each of which says at what it calls
     from assistant.stores.opened import StoreChoice
     from assistant.stores.ports import DocumentTexts, LiveDesk
     from assistant.tenant.deployment_checks import Contradiction
-    from assistant.tenant.prices import Price, Use
+    from assistant.tenant.prices import AssumedLoad, Price, Use
     from assistant.tenant.tenant import TenantConfig
     from assistant.tenant.toml_file import Tables
     from assistant.terminal.account import AccountChecks, Finding
@@ -96,7 +96,7 @@ class Option:
         """Return sentences for ``assistant tenant check``."""
         return ()
 
-    def prices(self, tenant: TenantConfig) -> Sequence[tuple[Use, Price]]:
+    def prices(self, tenant: TenantConfig, load: AssumedLoad) -> Sequence[tuple[Use, Price]]:
         """Return what a deployed tenant pays for by use, each with its price."""
         return ()
 

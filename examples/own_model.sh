@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A GGUF of your own for one tenant: MODEL=/path/to/model.gguf TENANT=pharmacy examples/own_model.sh
-# Add --writes-answers only for a model whose answers you have read: without it, answers are quoted.
+# A model of your own for one tenant: MODEL_URL=http://127.0.0.1:8080/v1 MODEL=name TENANT=pharmacy examples/own_model.sh
+# The URL is an OpenAI-compatible chat server's: of a GGUF, llama-server -m FILE.
 set -euo pipefail
-: "${MODEL:?path of a GGUF file}" "${TENANT:?name of a tenant file}"
+: "${MODEL_URL:?base URL of a chat server}" "${MODEL:?name of its model}" "${TENANT:?name of a tenant file}"
 
-assistant models add "$MODEL" --tenant "$TENANT" --name my-llm
+assistant models use --url "$MODEL_URL" --model "$MODEL" --tenant "$TENANT"
 assistant models list
 assistant ask --tenant "$TENANT" "${QUESTION:-For how many hours do patients park free of charge?}"
 assistant models use --tenant "$TENANT" --packaged

@@ -12,7 +12,6 @@ them may do, whatever its policies allow.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -33,12 +32,16 @@ from stacks.policy import acknowledge, exceptions, hipaa, nag, wildcard
 from stacks.processes import CORPUS_IMAGE, LEARNING_IMAGE, PULL_IMAGE
 from stacks.roles import DUTY_TAG, Duty, allow_service, log_group_arn, resource_arn
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import OUTLIVES, has_budgets
+from stacks.tenant_stack import OUTLIVES, has_budgets, pascal_case
+from stacks.trail import EXCEPTIONS as TRAIL_EXCEPTIONS
+from stacks.trail import AccountTrail, add_relay
 
 SHARED = "shared"
 """Value of the tag ``tenant`` on resources that all tenants of an account use."""
 
 SERVICES = (
+    "backup:Copy*BackupVault",
+    "backup:DescribeBackupVault",
     "backup:TagResource",
     "cloudformation:*",
     "cloudwatch:*",
@@ -71,6 +74,10 @@ SERVICES = (
 """Actions that roles of a tenant can have: those of their policies; where a tenant file asks for it,
 ``ssmmessages`` for ECS Exec, ``Invoke`` for live systems that want signed requests, ``ecs`` and ``PassRole``
 for scheduled tasks. A policy beyond them grants nothing."""
+
+_COPIES = ("backup:CopyIntoBackupVault", "backup:DescribeBackupVault", "kms:CreateGrant", "kms:DescribeKey")
+"""What AWS Backup's role does with a vault of the company's in another account or region. The tenants'
+policies name it; a grant is for a service alone (``GrantKeyToPerson``)."""
 
 _UNDOING = (
     "dynamodb:DeleteTable*",
@@ -160,14 +167,15 @@ class TenantBoundary(iam.ManagedPolicy):
                 ),
                 _deny(
                     "LeaveRegion",
-                    not_actions=("iam:*", *of_aws),  # denied above; IAM answers from one region for all
+                    # iam: denied above; it answers from one region for all.
+                    not_actions=("iam:*", *_COPIES, *of_aws),
                     conditions={"StringNotEquals": {"aws:RequestedRegion": sorted(set(regions))}},
                 ),
                 _deny(
                     # ecr: AWS publishes its containers from accounts of its own. ec2: subnets may belong to a
                     # network account, which shares them by RAM.
                     "LeaveAccount",
-                    not_actions=(*PULL_IMAGE, "ec2:*", *of_aws),
+                    not_actions=(*PULL_IMAGE, "ec2:*", *_COPIES, *of_aws),
                     conditions={
                         "StringNotEquals": {"aws:ResourceAccount": cdk.Stack.of(scope).account},
                         "Null": {"aws:ResourceAccount": "false"},
@@ -219,18 +227,21 @@ def _deny(
     )
 
 
-EXCEPTIONS = exceptions(
-    "Account/Boundaries",
-    (
-        *(nag(f"IAM5[Action::{action}]") for action in SERVICES if "*" in action),
-        *wildcard("*"),
-        hipaa("IAMPolicyNoStatementsWithFullAccess"),
-        "checkov::CKV_AWS_109",
-        "checkov::CKV_AWS_111",
+EXCEPTIONS = (
+    *TRAIL_EXCEPTIONS,
+    *exceptions(
+        "Account/Boundaries",
+        (
+            *(nag(f"IAM5[Action::{action}]") for action in SERVICES if "*" in action),
+            *wildcard("*"),
+            hipaa("IAMPolicyNoStatementsWithFullAccess"),
+            "checkov::CKV_AWS_109",
+            "checkov::CKV_AWS_111",
+        ),
+        "A boundary grants nothing: a role may do what its own policies and the boundary both allow. It "
+        "lists the services that tenants' roles need, and denies what none of them may do there.",
+        decision="0022-what-an-account-shares-and-who-watches",
     ),
-    "A boundary grants nothing: a role may do what its own policies and the boundary both allow. It lists "
-    "the services that tenants' roles need, and denies what none of them may do there.",
-    decision="0022-what-an-account-shares-and-who-watches",
 )
 
 
@@ -252,22 +263,30 @@ _SERVICE_ROLES: Mapping[str, tuple[str, str, str]] = {
 
 IAM creates one per service in an account, and refuses a second. A service creates its own at its first use,
 but in another request than the one that needs it: the first cluster of an account failed by that race."""
-_ONCE_PER_ACCOUNT = (*_SERVICE_ROLES, "boundary")
-"""Keys of the account file. IAM has no regions: what one region of an account creates exists in the others,
-whose files say ``existing``."""
+_ONCE_PER_ACCOUNT = (*_SERVICE_ROLES, "boundary", "trail")
+"""Keys of the account file. IAM has no regions, and the trail covers all: what one region of an account
+creates exists in the others, whose files say ``existing``."""
 _UNTAGGED_DAYS = 14
 """Age at which an image of a failed push expires. Tagged images stay: a deployment pins digests, and may roll
 back."""
 
 
+Place = tuple[str, str]
+"""An account and a region."""
+
+
 class AccountStage(cdk.Stage):
-    """The stage of one account and region; ``tenants`` are all that are deployed there.
+    """The stage of one account and region; ``tenants`` are those of all.
 
     ``AccountStage.for_places(app, tenants, folder=Path("accounts"))`` makes all stages:
     ``Account-222233334444-eu-central-1``, ….
     """
 
-    def __init__(self, scope: Construct, *, tenants: Sequence[DeployedTenant], config: AccountConfig) -> None:
+    def __init__(
+        self, scope: Construct, at: Place, *, tenants: Sequence[DeployedTenant], config: AccountConfig
+    ) -> None:
+        of_account = [tenant for tenant in tenants if tenant.place.account == at[0]]
+        tenants = [tenant for tenant in of_account if tenant.place.region == at[1]]
         place = tenants[0].place
         super().__init__(
             scope,
@@ -275,7 +294,13 @@ class AccountStage(cdk.Stage):
             env=cdk.Environment(account=place.account, region=place.region),
             stage_name="assistant-account",
         )
-        AccountStack(self, "Account", tenants=tenants, config=config)
+        stack = AccountStack(self, "Account", tenants=tenants, config=config)
+        if config.trail == "create":
+            AccountTrail(stack, tenants=of_account, others=config.regions)
+        for resource in stack.node.find_all():
+            if isinstance(resource, cdk.CfnResource):
+                resource.apply_removal_policy(OUTLIVES)
+        add_relay(self, place)
         tags = {**place.required_tags, "tenant": SHARED, "cost-center": config.cost_center}
         for key, value in {**tags, "data-class": "internal"}.items():
             cdk.Tags.of(self).add(key, value)
@@ -289,31 +314,27 @@ class AccountStage(cdk.Stage):
 
         Raises ConfigurationError naming file and key.
         """
-        groups = groupby(sorted(tenants, key=_place_of), key=_place_of)
-        by_place = {place: list(group) for place, group in groups}
-        configs = {
-            (account, region): load_account(folder, account=account, region=region)
-            for account, region in by_place
-        }
+        places = sorted({(tenant.place.account, tenant.place.region) for tenant in tenants})
+        configs = {place: load_account(folder, account=place[0], region=place[1]) for place in places}
         _refuse_twice_per_account(configs, folder=folder)
-        return [cls(scope, tenants=group, config=configs[place]) for place, group in by_place.items()]
+        return [cls(scope, place, tenants=tenants, config=config) for place, config in configs.items()]
 
 
 class AccountStack(cdk.Stack):
-    """What the account file says ``create`` of. Tenants share the stack, so they must agree on what it takes
-    from their files: the qualifier of CDK's bootstrap, and the images. Raises ConfigurationError where they
-    differ."""
+    """What the account file says ``create`` of. Tenants share the stack, so they must agree on the images:
+    raises ConfigurationError where they differ. Of their bootstraps it takes that of a tenant whose
+    deliveries are reviewed (``hipaa``), where there is one."""
 
     def __init__(
         self, scope: Construct, construct_id: str, *, tenants: Sequence[DeployedTenant], config: AccountConfig
     ) -> None:
-        qualifier = _common(tenants, lambda t: t.place.bootstrap_qualifier, "deployment.bootstrap_qualifier")
+        deployer = min(tenants, key=lambda tenant: (tenant.place.profile != "hipaa", tenant.name))
         super().__init__(
             scope,
             construct_id,
             description="Private care assistant: what all tenants of an account and region share",
             termination_protection=True,
-            synthesizer=cdk.DefaultStackSynthesizer(qualifier=qualifier),
+            synthesizer=cdk.DefaultStackSynthesizer(qualifier=deployer.place.bootstrap_qualifier),
         )
         prefixes = sorted({tenant.place.name_prefix for tenant in tenants})
         self._add_service_roles(config)
@@ -329,9 +350,6 @@ class AccountStack(cdk.Stack):
             if has_topics:
                 self._add_budget_topics(prefixes, key=key, email=config.budget_email)
         cdk.CfnOutput(self, ACCOUNT_VERSION_OUTPUT, value=str(ACCOUNT_VERSION))
-        for resource in self.node.find_all():
-            if isinstance(resource, cdk.CfnResource):
-                resource.apply_removal_policy(OUTLIVES)
 
     def _add_service_roles(self, config: AccountConfig) -> None:
         for item, (role_id, service, description) in _SERVICE_ROLES.items():
@@ -340,23 +358,29 @@ class AccountStack(cdk.Stack):
                 iam.CfnServiceLinkedRole(self, role_id, aws_service_name=name, description=description)
 
     def _add_log_policy(self) -> None:
-        """Let all search domains write logs. A region takes ten such policies; CDK would create one per
-        domain.
+        """Let all search domains, and the rules of all tenants' audit logs, write logs. A region takes ten
+        such policies; CDK would create one per domain.
 
         It names no tenant's prefix, so that tenants of any prefix share it. The generated name of a log group
         has that of its stack, which ends in ``-Data``, and its logical id, which begins with ``Search``.
+        EventBridge names its rule when it writes, not when it creates a stream:
+        https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
         """
         conditions = {
             "StringEquals": {"aws:SourceAccount": self.account},
             "ArnLike": {"aws:SourceArn": resource_arn(self, "es", "domain", "*")},
         }
         writes, groups = ("logs:CreateLogStream", "logs:PutLogEvents"), log_group_arn(self, "*-Data-Search*")
-        statement = allow_service("es", writes, groups, conditions=conditions)
+        rules = {"ArnLikeIfExists": {"aws:SourceArn": resource_arn(self, "events", "rule", "*")}}
+        audits = log_group_arn(self, "*-Observability-AuditEvents*")
+        of_search = allow_service("es", writes, groups, conditions=conditions)
+        of_rules = allow_service("events", writes, audits, conditions=rules)
+        policy = iam.PolicyDocument(statements=[of_search, of_rules])
         logs.CfnResourcePolicy(
             self,
             "SearchLogPolicy",
             policy_name="assistant-search-logs",
-            policy_document=self.to_json_string(iam.PolicyDocument(statements=[statement]).to_json()),
+            policy_document=self.to_json_string(policy.to_json()),
         )
 
     def _add_boundaries(self, tenants: Sequence[DeployedTenant], *, regions: Sequence[str]) -> None:
@@ -374,7 +398,7 @@ class AccountStack(cdk.Stack):
             }
             TenantBoundary(
                 scope,
-                _id_for(prefix),
+                pascal_case(prefix),
                 name_prefix=prefix,
                 regions=[self.region, *regions],
                 of_aws=sorted(actions),
@@ -447,7 +471,7 @@ class AccountStack(cdk.Stack):
         for prefix in prefixes:
             topic = sns.Topic(
                 scope,
-                _id_for(prefix),
+                pascal_case(prefix),
                 topic_name=f"{prefix}-budget",
                 display_name="Budgets of the assistant's tenants",
                 master_key=key,
@@ -474,17 +498,8 @@ class AccountStack(cdk.Stack):
         return allow_service("budgets", actions, resource, sid="BudgetsTell", conditions=conditions)
 
 
-def _place_of(tenant: DeployedTenant) -> tuple[str, str]:
-    return tenant.place.account, tenant.place.region
-
-
-def _id_for(prefix: str) -> str:
-    """Return the construct id for a prefix: "AcmeCare" for "acme-care"."""
-    return "".join(part.capitalize() for part in prefix.split("-"))
-
-
-def _refuse_twice_per_account(configs: Mapping[tuple[str, str], AccountConfig], *, folder: Path) -> None:
-    """Raise ConfigurationError where two regions of an account would create the same thing of IAM's.
+def _refuse_twice_per_account(configs: Mapping[Place, AccountConfig], *, folder: Path) -> None:
+    """Raise ConfigurationError where two regions of an account would create what exists once in it.
 
     ``configs``: the account file of each account and region.
     """
@@ -497,7 +512,7 @@ def _refuse_twice_per_account(configs: Mapping[tuple[str, str], AccountConfig], 
             if account in creators:
                 raise ConfigurationError(
                     f'{folder}/{account}-{region}.toml: {item} must be "existing": {creators[account]} of '
-                    "the same account creates it, and IAM has no regions."
+                    "the same account creates it, for all regions."
                 )
             creators[account] = region
 

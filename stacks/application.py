@@ -47,11 +47,11 @@ def build(context: Mapping[str, Any] | None = None) -> cdk.App:
     images = Path(_context(app, "images") or ROOT / "images.lock.toml")
     tenants = read_tenants(folder=folder, only=_context(app, "tenant"), images=images)
     if stage == "account" and _context(app, "tenant") is not None:
-        # One account stack serves all tenants of an account and region: without the others of the same place,
-        # the stack would lose what these need (such as the name prefixes that its boundary admits).
-        places = {(tenant.place.account, tenant.place.region) for tenant in tenants}
+        # The stages of an account serve all its tenants: without the others they would lose what these need,
+        # such as the name prefixes that boundary and trail have.
+        accounts = {tenant.place.account for tenant in tenants}
         every = read_tenants(folder=folder, only=None, images=images)
-        tenants = [other for other in every if (other.place.account, other.place.region) in places]
+        tenants = [other for other in every if other.place.account in accounts]
     _STAGES[stage](app, tenants)
     return app
 

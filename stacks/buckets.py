@@ -23,10 +23,8 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from assistant.process.settings import PARSING_PREFIX, PUSHED_PREFIX, UPLOADS_PREFIX, ServiceSettings
-from assistant.tenant.deployed_names import AUDIT_FOLDER
-from assistant.tenant.deployment import RETENTION
+from assistant.tenant.deployment import RETENTION, Profile
 from assistant.tenant.manifests import CALLERS_PREFIX, COMPILED_PREFIX, EVALUATION_PREFIX
-from stacks.keys import trail_arns
 from stacks.outputs import KeysOutputs
 from stacks.roles import (
     DUTY_TAG,
@@ -48,8 +46,6 @@ from stacks.tenant_stack import NEVER_DELETED, OUTLIVES, pin, removal_of, tenant
 
 ACCESS_LOGS = "s3"
 """Folder of the logs bucket: S3's access logs, by bucket role."""
-TRAILS = "cloudtrail"
-"""Folder (``S3KeyPrefix``) of the trail bucket that the tenant's trails write to."""
 _USE_OF_CONTENT = (
     "s3:GetObject*",
     "s3:PutObject*",
@@ -204,22 +200,19 @@ def log_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.Poli
     ]
 
 
-def trail_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant, trails: str) -> list[iam.PolicyStatement]:
-    """Return statements that let only the tenant's trails and the closer of audit days write, and deny
-    changes to locked retention.
+def trail_delivery(bucket: s3.IBucket, from_trail: Conditions) -> list[iam.PolicyStatement]:
+    """Let only the account's trail write (``from_trail``: the condition that it does); refuse tenants' roles
+    the content, which has the events of all tenants, and everybody changes to locked retention.
 
     https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-s3-bucket-policy-for-cloudtrail.html
     """
-    trail = {"ArnLike": {"aws:SourceArn": trails}}
-    objects = bucket.arn_for_objects(f"{TRAILS}/AWSLogs/{tenant.place.account}/*")
-    digests = [bucket.arn_for_objects(f"{AUDIT_FOLDER}*")]
-    owned = {**trail, "StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}}
-    unless_closer = _unless(Duty.AUDIT_CLOSER)
+    objects = bucket.arn_for_objects(f"AWSLogs/{cdk.Stack.of(bucket).account}/*")
+    owned = {"StringEquals": {**from_trail["StringEquals"], "s3:x-amz-acl": "bucket-owner-full-control"}}
     return [
-        allow_service("cloudtrail", "s3:GetBucketAcl", bucket.bucket_arn, conditions=trail),
+        allow_service("cloudtrail", "s3:GetBucketAcl", bucket.bucket_arn, conditions=from_trail),
         allow_service("cloudtrail", "s3:PutObject", objects, conditions=owned),
-        _deny_on(bucket, "OnlyTrailsPut", _PUT, {**_UNLESS_SERVICE, **unless_closer}),
-        deny("OnlyCloserPutsDigests", actions=_PUT, resources=digests, conditions=unless_closer),
+        _deny_on(bucket, "OnlyTrailPuts", _PUT, _UNLESS_SERVICE),
+        _deny_on(bucket, "RefuseTenants", _USE_OF_CONTENT, {"Null": {TENANT_TAG: "false"}}),
         _deny_on(bucket, "NobodyUnlocks", _UNLOCK, {}),
     ]
 
@@ -304,7 +297,42 @@ class Protection:
     """Name of the bucket of access logs."""
 
 
-class TenantBucket(s3.Bucket):
+class ClosedBucket(s3.Bucket):
+    """A bucket without public access, for TLS alone, with versions. ``key``: None for S3's own keys."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        keeping: Keeping,
+        *,
+        key: kms.IKey | None,
+        removal: cdk.RemovalPolicy,
+    ) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            versioned=True,
+            encryption=s3.BucketEncryption.KMS if key else s3.BucketEncryption.S3_MANAGED,
+            encryption_key=key,
+            # One data key per bucket and period, not one per object: KMS is called, and paid, far less.
+            bucket_key_enabled=key is not None,
+            enforce_ssl=True,
+            minimum_tls_version=1.2,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            lifecycle_rules=_lifecycle(keeping),
+            object_lock_enabled=None if keeping.lock is None else True,
+            object_lock_default_retention=keeping.lock,
+            removal_policy=removal,
+        )
+
+    def add_statements(self, statements: Sequence[iam.PolicyStatement]) -> None:
+        for statement in statements:
+            self.add_to_resource_policy(statement)
+
+
+class TenantBucket(ClosedBucket):
     """A bucket that admits the tenant's roles only, with the logical id ``construct_id``."""
 
     def __init__(
@@ -321,25 +349,8 @@ class TenantBucket(s3.Bucket):
         tenant = tenant_of(scope)
         # The logs bucket has objects from the first minute, and S3 deletes no bucket with objects.
         removal = removal_of(tenant, otherwise=OUTLIVES if protection else NEVER_DELETED)
-        super().__init__(
-            scope,
-            construct_id,
-            versioned=True,
-            encryption=s3.BucketEncryption.KMS if protection else s3.BucketEncryption.S3_MANAGED,
-            encryption_key=None
-            if protection is None
-            else kms.Key.from_key_arn(scope, f"{construct_id}Key", protection.key_arn),
-            # One data key per bucket and period, not one per object: KMS is called, and paid, far less.
-            bucket_key_enabled=protection is not None,
-            enforce_ssl=True,
-            minimum_tls_version=1.2,
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-            lifecycle_rules=_lifecycle(keeping),
-            object_lock_enabled=None if keeping.lock is None else True,
-            object_lock_default_retention=keeping.lock,
-            removal_policy=removal,
-        )
+        key = kms.Key.from_key_arn(scope, f"{construct_id}Key", protection.key_arn) if protection else None
+        super().__init__(scope, construct_id, keeping, key=key, removal=removal)
         self._resource = cast("s3.CfnBucket", self.node.default_child)
         pin(self, construct_id)
         self.add_statements(isolation(self, tenant=tenant))
@@ -354,10 +365,6 @@ class TenantBucket(s3.Bucket):
         if self.policy is not None:
             # A bucket that outlives its stack must keep its policy.
             self.policy.apply_removal_policy(removal)
-
-    def add_statements(self, statements: Sequence[iam.PolicyStatement]) -> None:
-        for statement in statements:
-            self.add_to_resource_policy(statement)
 
     def send_events(self) -> None:
         """Send changes to EventBridge. It is set on the resource, because CDK's `event_bridge_enabled` would
@@ -402,9 +409,11 @@ class TenantBuckets(Construct):
             protection = Protection(key_arn=key_arn, logs=self.logs.bucket_name)
             return TenantBucket(self, construct_id, keeping=keeping, protection=protection, is_inbox=is_inbox)
 
-        self.trail = bucket("TrailBucket", keys.logs_key_arn, replace(logs, lock=_trail_lock(tenant)))
-        trails = trail_arns(self, tenant=tenant)
-        self.trail.add_statements(trail_delivery(self.trail, tenant=tenant, trails=trails))
+        # Digests of audit days; of a deployment before account version 5 also the files of its trail.
+        locked = replace(logs, lock=trail_lock(tenant.place.profile))
+        self.trail = bucket("TrailBucket", keys.logs_key_arn, locked)
+        only_closer = _deny_on(self.trail, "OnlyCloserPuts", _PUT, _unless(Duty.AUDIT_CLOSER))
+        self.trail.add_statements([only_closer, _deny_on(self.trail, "NobodyUnlocks", _UNLOCK, {})])
 
         forever = Keeping(replaced_days=replaced_days)
         self.documents = bucket("DocumentsBucket", keys.data_key_arn, forever)
@@ -447,15 +456,16 @@ class TenantBuckets(Construct):
         self.inbox.send_events()
 
 
-def _trail_lock(tenant: DeployedTenant) -> s3.ObjectLockRetention:
-    """Return the trail's lock: for as long as logs are kept, and one day for a sandbox, which may be deleted.
+def trail_lock(profile: Profile) -> s3.ObjectLockRetention:
+    """Return the lock of a trail and of audit digests: for as long as logs are kept, and one day for a
+    sandbox, which may be deleted.
 
     In compliance mode nobody shortens it, neither the account's root nor AWS; in governance mode an
     administrator may.
     """
-    days = cdk.Duration.days(1 if tenant.is_dev else tenant.log_retention_days)
-    lock = s3.ObjectLockRetention.compliance if tenant.is_hipaa else s3.ObjectLockRetention.governance
-    return lock(days)
+    days = cdk.Duration.days(1 if profile == "dev" else RETENTION[profile].logs)
+    retention = s3.ObjectLockRetention
+    return retention.compliance(days) if profile == "hipaa" else retention.governance(days)
 
 
 def _labels_lock(tenant: DeployedTenant) -> s3.ObjectLockRetention | None:

@@ -38,6 +38,7 @@ from stacks.roles import (
     INBOX_TAG,
     TENANT_TAG,
     USE_KEY,
+    Conditions,
     Duty,
     ServiceRole,
     allow,
@@ -306,6 +307,10 @@ class RecoveryPoints(Construct):
     point holds the document any more. The lock is in governance mode, so that an administrator can lift it
     where a court orders it (docs/decisions/0131-recovery-points.md). Left out are the index, which can be
     built again, tables of what expires, feedback, and the locked trail.
+
+    Where the tenant file names a vault for copies, AWS Backup copies each point there. A copy keeps the time
+    of its point, so both end together
+    (https://docs.aws.amazon.com/aws-backup/latest/devguide/recov-point-create-a-copy.html).
     """
 
     def __init__(
@@ -313,23 +318,8 @@ class RecoveryPoints(Construct):
     ) -> None:
         """``tables``: ARNs of the tables. ``documents``: ARN of the bucket of documents."""
         super().__init__(scope, construct_id)
-        profile, stack = tenant_of(self).place.profile, cdk.Stack.of(self)
-        recovery, days = RECOVERY[profile], RETENTION[profile].backup
-        actions = [f"backup:{action}" for action in (*_END_EARLIER, "StartCopyJob")]
-        nobody = deny(None, actions=actions, resources=["*"], conditions={})
-        vault = backup.CfnBackupVault(
-            self,
-            "Vault",
-            # Named by the stack's unique id (arn:…:stack/<name>/<id>): a deleted stack leaves its vault, and
-            # with it the name, until its last point ends.
-            backup_vault_name=f"recovery-{cdk.Fn.select(2, cdk.Fn.split('/', stack.stack_id))}",
-            encryption_key_arn=key_arn,
-            access_policy=iam.PolicyDocument(statements=[nobody]),
-            lock_configuration={"minRetentionDays": days, "maxRetentionDays": days},
-        )
-        vault.apply_removal_policy(OUTLIVES)
-        pin(vault, "RecoveryVault")
-        cdk.CfnOutput(stack, RECOVERY_VAULT_OUTPUT, value=vault.ref)
+        place, stack = tenant_of(self).place, cdk.Stack.of(self)
+        recovery, days = RECOVERY[place.profile], RETENTION[place.profile].backup
         role = ServiceRole(
             self,
             "Role",
@@ -340,8 +330,31 @@ class RecoveryPoints(Construct):
         )
         # Read by statements as ``DUTY_TAG``. ``tag_duty`` takes an ``iam.Role``, which this is not.
         cdk.Tags.of(role).add("duty", Duty.BACKUP)
+        by_role = {"ArnNotEquals": {"aws:PrincipalArn": role.arn}}
+        of_copies: Conditions = by_role if place.recovery_copies else {}
+        statements = [
+            deny(None, actions=[f"backup:{name}" for name in names], resources=["*"], conditions=unless)
+            for names, unless in ((_END_EARLIER, {}), (("StartCopyJob",), of_copies))
+        ]
+        vault = backup.CfnBackupVault(
+            self,
+            "Vault",
+            # Named by the stack's unique id (arn:…:stack/<name>/<id>): a deleted stack leaves its vault, and
+            # with it the name, until its last point ends.
+            backup_vault_name=f"recovery-{cdk.Fn.select(2, cdk.Fn.split('/', stack.stack_id))}",
+            encryption_key_arn=key_arn,
+            access_policy=iam.PolicyDocument(statements=statements),
+            lock_configuration={"minRetentionDays": days, "maxRetentionDays": days},
+        )
+        vault.apply_removal_policy(OUTLIVES)
+        pin(vault, "RecoveryVault")
+        cdk.CfnOutput(stack, RECOVERY_VAULT_OUTPUT, value=vault.ref)
         self.role_arn, self.vault_name = role.arn, vault.ref
         unique = cdk.Names.unique_resource_name(self, max_length=38)
+        rights, lifecycle, copied = [role.policy], {"deleteAfterDays": days}, {}
+        if there := place.recovery_copies:
+            rights.append(self._copy_to(there, vault, role=role, key_arn=key_arn))
+            copied = {"copyActions": [{"destinationBackupVaultArn": there, "lifecycle": lifecycle}]}
         for name, hours, arns in (
             ("Tables", recovery.tables_every_hours, tables),
             ("Documents", recovery.documents_every_hours, [documents]),
@@ -352,7 +365,8 @@ class RecoveryPoints(Construct):
                 "scheduleExpression": f"cron(0 {','.join(map(str, range(0, 24, hours)))} * * ? *)",
                 "startWindowMinutes": 60 * recovery.start_hours,
                 "completionWindowMinutes": 60 * recovery.run_hours,
-                "lifecycle": {"deleteAfterDays": days},
+                "lifecycle": lifecycle,
+                **copied,
             }
             settings = {"backupPlanName": f"{unique}-{name}", "backupPlanRule": [rule]}
             plan = backup.CfnBackupPlan(self, f"{name}Plan", backup_plan=settings)
@@ -360,14 +374,35 @@ class RecoveryPoints(Construct):
             # The selection begins the backups: not before the role has its permissions.
             backup.CfnBackupSelection(
                 self, name, backup_plan_id=plan.ref, backup_selection=selected
-            ).node.add_dependency(role.policy)
+            ).node.add_dependency(*rights)
+
+    def _copy_to(
+        self, there: str, vault: backup.CfnBackupVault, *, role: ServiceRole, key_arn: str
+    ) -> iam.CfnManagedPolicy:
+        """Let AWS Backup copy points into a vault of the company's in another account or region (its ARN),
+        which its own key encrypts; return the policy. That vault and its key must admit the role, too.
+
+        https://docs.aws.amazon.com/aws-backup/latest/devguide/create-cross-account-backup.html
+        """
+        through = {"StringLike": {"kms:ViaService": "backup.*.amazonaws.com"}}
+        its_keys = {**through, "StringEquals": {"aws:ResourceAccount": there.split(":")[4]}}
+        statements = [
+            allow("backup:CopyFromBackupVault", vault.attr_backup_vault_arn),
+            allow(("backup:CopyIntoBackupVault", "backup:DescribeBackupVault"), there),
+            allow(USE_KEY, key_arn, conditions=through),
+            allow("kms:DescribeKey", "*", conditions=its_keys),
+            allow("kms:CreateGrant", "*", conditions={**its_keys, **_FOR_RESOURCE}),
+        ]
+        return attach(self, "Copies", role.name, statements, description="Copies points to another vault")
 
 
 _TABLE_ACTIONS = ("CreateBackup", "DescribeTable", "ListTagsOfResource", "StartAwsBackupJob")
 _BUCKET_ACTIONS = (
     *(f"GetBucket{part}" for part in ("Acl", "Location", "Notification", "Tagging", "Versioning")),
-    *("GetInventoryConfiguration", "ListBucket", "ListBucketVersions", "PutBucketNotification"),
+    *("GetInventoryConfiguration", "ListBucket", "ListBucketVersions", "ListTagsForResource"),
+    *("PutBucketNotification", "PutInventoryConfiguration"),
 )
+_FOR_RESOURCE: Conditions = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
 _OBJECT = tuple(f"GetObject{kind}{part}" for kind in ("", "Version") for part in ("", "Acl", "Tagging"))
 """``GetObject``, ``GetObjectAcl`` and so on up to ``GetObjectVersionTagging``."""
 _RULE_ACTIONS = (
@@ -391,7 +426,6 @@ def _backup_statements(
 
     stack = cdk.Stack.of(scope)
     point = f"arn:{cdk.Aws.PARTITION}:backup:{stack.region}:{stack.account}:recovery-point:*"
-    for_resource = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
     return [
         may("dynamodb", _TABLE_ACTIONS, *tables),
         may("dynamodb", ("DescribeBackup", "DeleteBackup"), *(f"{arn}/backup/*" for arn in tables)),
@@ -402,7 +436,7 @@ def _backup_statements(
         allow("backup:TagResource", point),
         allow(USE_KEY, key_arn, conditions=via(tenant_of(scope), "dynamodb", "s3")),
         allow("kms:DescribeKey", key_arn),
-        allow("kms:CreateGrant", key_arn, conditions=for_resource),
+        allow("kms:CreateGrant", key_arn, conditions=_FOR_RESOURCE),
     ]
 
 
@@ -420,6 +454,13 @@ EXCEPTIONS = (
         ),
         "What AWS Backup does for its jobs, by its own managed policies, on this tenant's stores alone. It "
         "names points, backups and its rules itself; lists and metrics support no resources.",
+        decision="0131-recovery-points",
+    ),
+    *exceptions(
+        "Data/Recovery/Copies",
+        wildcard("*"),
+        "The key of the vault that the company names is known to that vault alone: keys of its account, "
+        "through AWS Backup.",
         decision="0131-recovery-points",
     ),
     *exceptions(

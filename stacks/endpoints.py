@@ -96,7 +96,7 @@ def embedding_models(tenant: DeployedTenant) -> list[ServedModel]:
             endpoint_name=section.endpoint,
             manifest=manifest,
             instance=instance,
-            environment=_embedding_environment(manifest, instance=instance),
+            environment=_embedding_environment(manifest),
             concurrent_requests=max(2, 2 * instance.vcpus),
             slow_ms=2000,
             slow_metric="ModelLatency",
@@ -467,23 +467,15 @@ def _llm_environment(manifest: LlmManifest, *, instance: Instance) -> dict[str, 
     raise ConfigurationError(f"{manifest.name}: the image {manifest.image} serves no chat model.")
 
 
-def _embedding_environment(manifest: EmbeddingManifest, *, instance: Instance) -> dict[str, str]:
+def _embedding_environment(manifest: EmbeddingManifest) -> dict[str, str]:
     """Return the variables of the model's container. Raises ConfigurationError for an image of no embedding
     model."""
-    if manifest.image == "embedding_tei_cpu":
-        return _OFFLINE | {
-            "HF_MODEL_ID": str(_MODEL_FOLDER),
-            "POOLING": manifest.pooling,
-            "DTYPE": manifest.dtype,
-            "MAX_CLIENT_BATCH_SIZE": str(_MAX_EMBEDDINGS_PER_REQUEST),
-            "AUTO_TRUNCATE": "false",  # true by default from 1.9 on; an input is never cut silently
-        }
-    if manifest.image == "model_server":
-        values = {
-            "task": "embedding",
-            "path": _MODEL_FOLDER,
-            "max_input_tokens": manifest.max_tokens,
-            "threads": instance.vcpus,
-        }
-        return ModelServerSettings.variables(values)
-    raise ConfigurationError(f"{manifest.name}: the image {manifest.image} serves no embedding model.")
+    if manifest.image != "embedding_tei_cpu":
+        raise ConfigurationError(f"{manifest.name}: the image {manifest.image} serves no embedding model.")
+    return _OFFLINE | {
+        "HF_MODEL_ID": str(_MODEL_FOLDER),
+        "POOLING": manifest.pooling,
+        "DTYPE": manifest.dtype,
+        "MAX_CLIENT_BATCH_SIZE": str(_MAX_EMBEDDINGS_PER_REQUEST),
+        "AUTO_TRUNCATE": "false",  # true by default from 1.9 on; an input is never cut silently
+    }

@@ -32,7 +32,6 @@ from stacks.roles import (
     allow_service,
     execution_role_arn,
     log_group_arn,
-    resource_arn,
     system_secret_arn,
     via,
 )
@@ -76,7 +75,7 @@ class KeysStack(TenantStack):
             "DataKey",
             "documents, tables, queues, search domain",
             use_by_tenant(tenant),
-            use_by_deployment(self, tenant, through=["dynamodb", "lambda", *backup]),
+            use_by_deployment(self, tenant, through=["dynamodb", "lambda", "emr-serverless", *backup]),
             _queued_by_events(self),
             *_put_by_system_owners(self, tenant),
         )
@@ -88,10 +87,9 @@ class KeysStack(TenantStack):
         models = self._key("ModelsKey", "model artifacts, endpoint volumes", use_by_tenant(tenant))
         logs = self._key(
             "LogsKey",
-            "log groups, alarm topics, trails",
+            "log groups, alarm topics, audit digests",
             use_by_tenant(tenant),
             use_by_logs(self, tenant),
-            *_use_by_trails(self, tenant),
             *published_by_alarms(self, tenant),
         )
         receipt = self._signing_key()
@@ -185,13 +183,16 @@ def use_by_tenant(tenant: DeployedTenant, *, through: Sequence[str] = ()) -> iam
 def use_by_deployment(
     scope: Construct, tenant: DeployedTenant, *, through: Sequence[str]
 ) -> iam.PolicyStatement:
-    """Let CloudFormation create encrypted tables and functions, for which it uses the key through their
-    service.
+    """Let CloudFormation create encrypted tables, functions, applications and vaults, for which it uses the
+    key through their service.
 
-    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/encryption.usagenotes.html
+    The actions are those of CloudFormation's schema of each type
+    (https://docs.aws.amazon.com/cloudformation-cli/latest/userguide/resource-type-schema.html, ``handlers``):
+    a vault's has ``RetireGrant``.
     """
     deployment = {"ArnEquals": {"aws:PrincipalArn": execution_role_arn(scope, tenant=tenant)}}
-    return _allow_account("UseByDeployment", tenant, _USE, {**via(tenant, *through), **deployment})
+    actions = (*_USE, "kms:RetireGrant")
+    return _allow_account("UseByDeployment", tenant, actions, {**via(tenant, *through), **deployment})
 
 
 def _use_by_declared(tenant: DeployedTenant) -> list[iam.PolicyStatement]:
@@ -267,27 +268,6 @@ def use_by_logs(scope: Construct, tenant: DeployedTenant) -> iam.PolicyStatement
         sid="EncryptLogs",
         conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
     )
-
-
-def _use_by_trails(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
-    """Let CloudTrail encrypt this tenant's trails.
-
-    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-kms-key-policy-for-cloudtrail.html
-    """
-    trails = trail_arns(scope, tenant=tenant)
-    from_trails = {"aws:SourceArn": trails}
-    for_trails = {"ArnLike": {**from_trails, "kms:EncryptionContext:aws:cloudtrail:arn": trails}}
-    return [
-        allow_service("cloudtrail", "kms:GenerateDataKey*", "*", sid="EncryptTrails", conditions=for_trails),
-        allow_service(
-            "cloudtrail", "kms:DescribeKey", "*", sid="DescribeForTrails", conditions={"ArnLike": from_trails}
-        ),
-    ]
-
-
-def trail_arns(scope: Construct, *, tenant: DeployedTenant) -> str:
-    """Return the pattern of the ARNs of the tenant's trails: their names are generated."""
-    return resource_arn(scope, "cloudtrail", "trail", f"{tenant.full_name}-*")
 
 
 def _allow_account(

@@ -168,10 +168,10 @@ class OrchestratorTask(Construct):
         return ecs.FargateTaskDefinition(
             self,
             "Definition",
-            cpu=tasks.cpu_units,
+            cpu=self._tenant.config.task_cpu_units,
             memory_limit_mib=tasks.memory_mib,
             runtime_platform=ecs.RuntimePlatform(
-                cpu_architecture=ecs.CpuArchitecture.of(tasks.architecture),
+                cpu_architecture=ecs.CpuArchitecture.of(self._tenant.config.task_architecture),
                 operating_system_family=ecs.OperatingSystemFamily.LINUX,
             ),
             task_role=cast("iam.IRole", self.role),
@@ -510,16 +510,17 @@ class OrchestratorStack(TenantStack):
             "Cluster",
             cluster_name=self.tenant.full_name,
             vpc=self.import_vpc(network),
-            container_insights_v2=ecs.ContainerInsights.ENABLED,
+            container_insights_v2=(
+                ecs.ContainerInsights.DISABLED if self.tenant.is_dev else ecs.ContainerInsights.ENABLED
+            ),
             execute_command_configuration=sessions,
         )
-        # Created first: otherwise ECS creates the group of Container Insights itself, without key or
-        # retention.
-        cluster.node.add_dependency(
-            tenant_log_group(
-                self, "Insights", logs_key_arn=self._keys.logs_key_arn, name=self.tenant.insights_log_group
-            )
-        )
+        if not self.tenant.is_dev:
+            # Created first: otherwise ECS creates the group of Container Insights itself, without key or
+            # retention.
+            name = self.tenant.insights_log_group
+            group = tenant_log_group(self, "Insights", logs_key_arn=self._keys.logs_key_arn, name=name)
+            cluster.node.add_dependency(group)
         return cluster
 
     def _service(
@@ -620,6 +621,12 @@ _EXECUTION_POLICY = "Orchestrator/Task/ExecutionRole/DefaultPolicy"
 
 EXCEPTIONS = (
     *exceptions("Orchestrator", hipaa("IAMNoInlinePolicy"), OWN_INLINE_POLICY),
+    *exceptions(
+        "Orchestrator/Cluster",
+        nag("ECS4"),
+        "With the profile dev alone: its 47 metrics cost as much as its tasks' memory, and the service "
+        "publishes its own. Every other profile has Container Insights.",
+    ),
     *exceptions(
         _TASK_POLICY,
         wildcard("*"),

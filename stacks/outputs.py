@@ -52,7 +52,7 @@ class KeysOutputs:
     models_key_arn: str
     """Model artifacts and the volumes of endpoints."""
     logs_key_arn: str
-    """CloudWatch log groups, alarm topics, CloudTrail."""
+    """CloudWatch log groups, alarm topics, audit digests."""
     receipt_key_arn: str
     """Signs receipts of withdrawals."""
 
@@ -89,7 +89,7 @@ class DataOutputs:
     logs_bucket: str
     """SSE-S3 and without a lock, because load balancers and S3's own access logs support no other."""
     trail_bucket: str
-    """Locked: nobody can delete what CloudTrail wrote."""
+    """Digests of audit days, which nobody can delete."""
     records_table: str
     events_table: str
     states_table: str

@@ -181,7 +181,7 @@ class ServiceRole(Construct):
             description=description,
             assume_role_policy_document={"Version": "2012-10-17", "Statement": [trust]},
         )
-        self.arn = role.attr_arn
+        self.arn, self.name = role.attr_arn, role.ref
         self.policy = attach(self, "Rights", role.ref, statements, description=description)
 
 

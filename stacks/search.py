@@ -35,24 +35,24 @@ class SearchSize:
     """Multi-AZ with standby: the nodes of one zone are kept in reserve."""
 
 
-_DATA_INSTANCE = {"dev": "t3.medium.search", "standard": "m7g.large.search", "hipaa": "r7g.large.search"}
-_VOLUME_GIB = {"dev": 20, "standard": 100, "hipaa": 200}
-"""Defaults by profile; ``[search]`` of the tenant file overrides them."""
-_MASTER_INSTANCE = "m7g.medium.search"
-"""4 GiB: enough for up to ten nodes ("Choosing instance types for dedicated master nodes")."""
+_DEV_INSTANCE, _INSTANCE = "t3.medium.search", "m7g.medium.search"
+"""4 GiB each: also enough for the masters of up to ten nodes ("Choosing instance types for dedicated master
+nodes"). An index of the shipped kind is below 1 GB; docs/capacity.md says when more is needed."""
+_VOLUME_GIB = 20
+"""Of each data node."""
 
 
 def search_size(tenant: DeployedTenant) -> SearchSize:
     """Return the size. Raises ConfigurationError where OpenSearch Service would refuse the domain."""
     place, search = tenant.place, tenant.config.search
     standby = place.profile == "hipaa"
-    zones = 1 if place.profile == "dev" else len(place.zones)
+    zones = 1 if tenant.is_dev else len(place.zones)
     size = SearchSize(
         zones=zones,
         data_nodes=search.data_nodes or zones,
-        data_instance=search.data_instance or _DATA_INSTANCE[place.profile],
-        master_instance=None if place.profile == "dev" else _MASTER_INSTANCE,
-        volume_gib=search.volume_gib or _VOLUME_GIB[place.profile],
+        data_instance=search.data_instance or (_DEV_INSTANCE if tenant.is_dev else _INSTANCE),
+        master_instance=None if tenant.is_dev else _INSTANCE,
+        volume_gib=search.volume_gib or _VOLUME_GIB,
         standby=standby,
     )
     problem = _problem(size, replicas=tenant.config.index.replicas)

@@ -376,6 +376,7 @@ def _effective_config(tenant: DeployedTenant) -> TenantConfig:
                     profile=tenant.place.profile,
                     capture=tenant.models.capture,
                     capture_texts="redacted" if tenant.models.keeps_captured_texts else "none",
+                    recovery_copies=tenant.place.recovery_copies,
                 ),
             ),
         }

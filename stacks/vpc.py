@@ -412,7 +412,9 @@ class ServiceEndpoints(Construct):
         if is_gateway:
             endpoint.route_table_ids = list(self._vpc.route_table_ids)
         else:
-            endpoint.subnet_ids = list(self._vpc.subnet_ids)
+            # A zone is paid by the hour; in `dev` the other zones reach the first one's.
+            zones = 1 if tenant_of(self).is_dev else None
+            endpoint.subnet_ids = list(self._vpc.subnet_ids[:zones])
             endpoint.security_group_ids = [self._security_group_id]
             endpoint.private_dns_enabled = True
         pin(endpoint, f"{name}Endpoint")

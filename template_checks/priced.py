@@ -87,8 +87,21 @@ def _search(resource: Resource, _tasks: int, _name: str) -> Iterator[Line]:
 
 
 def _task(resource: Resource, tasks: int, _name: str) -> Iterator[Line]:
-    yield Line("Tasks", "task_vcpu", tasks * int(resource["Properties"]["Cpu"]) / 1024)
-    yield Line("Tasks", "task_gib", tasks * int(resource["Properties"]["Memory"]) / 1024)
+    properties = resource["Properties"]
+    arm = "_arm" if properties["RuntimePlatform"]["CpuArchitecture"] == "ARM64" else ""
+    yield Line("Tasks", f"task_vcpu{arm}", tasks * int(properties["Cpu"]) / 1024)
+    yield Line("Tasks", f"task_gib{arm}", tasks * int(properties["Memory"]) / 1024)
+
+
+_INSIGHTS = 47
+"""Metrics of Container Insights: 12 of a cluster, 15 of a service, 10 of each of two task definitions (its
+page in the CloudWatch user guide)."""
+
+
+def _cluster(resource: Resource, _tasks: int, _name: str) -> Iterator[Line]:
+    settings = resource["Properties"]["ClusterSettings"]
+    if {"Name": "containerInsights", "Value": "enabled"} in settings:
+        yield Line("Watching", "custom_metric", _INSIGHTS)
 
 
 def _balancer(resource: Resource, _tasks: int, _name: str) -> Iterator[Line]:
@@ -113,6 +126,7 @@ PRICED: Mapping[str, Callable[[Resource, int, str], Iterable[Line]]] = {
     "AWS::SageMaker::EndpointConfig": _endpoint,
     "AWS::OpenSearchService::Domain": _search,
     _DEFINITION: _task,
+    "AWS::ECS::Cluster": _cluster,
     "AWS::ElasticLoadBalancingV2::LoadBalancer": _balancer,
     "AWS::EC2::VPCEndpoint": _interface_endpoint,
     "AWS::KMS::Key": lambda _, __, ___: [Line("Keys and secrets", "key", 1)],

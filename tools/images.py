@@ -25,7 +25,7 @@ def publish(registry: Registry, names: Sequence[str], *, platform: str, lock_fil
     """Publish each image of the lock, and write its digest: build or copy our own unless its tag is in the
     registry already; look up the digest of AWS's.
 
-    ``platform``: of the tasks. Raises ConfigurationError, DeploymentError.
+    ``platform``: of the tasks, several with commas. Raises ConfigurationError, DeploymentError.
     """
     lock = load_images(lock_file)
     images = {name: lock.image(name) for name in names}
@@ -82,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make images", description=__doc__)
     parser.add_argument("to", metavar="ACCOUNT/REGION")
     parser.add_argument("names", nargs="*", default=BY_DEFAULT, metavar="NAME", help="of images.lock.toml")
-    parser.add_argument("--platform", default="linux/amd64", help="linux/arm64 for tasks on Arm")
+    parser.add_argument("--platform", default="linux/amd64,linux/arm64", help="of the tasks; default: both")
     arguments = parser.parse_args()
     try:
         publish(

@@ -62,9 +62,13 @@ def with_costs(page: str, *, assembly: Path, tenants: Path) -> str:
     prices, bills = load_prices(), dict[str, Bill]()
     for folder in sorted(assembly.glob("assembly-*")):
         name, templates = folder.name.removeprefix("assembly-").lower(), templates_by_stack_name(folder)
-        tenant_prices = prices.of_tenant(load_tenant(tenants / f"{name}.toml"))
-        questions = tenant_prices.load.questions_a_month
-        bills[name] = make_bill(list(templates.values()), tenant_prices, questions=questions)
+        tenant = load_tenant(tenants / f"{name}.toml")
+        bills[name] = make_bill(
+            list(templates.values()),
+            prices.of_tenant(tenant),
+            questions=prices.load.questions_a_month,
+            hours_share=tenant.endpoint_hours_share,
+        )
     head = [f"USD a month, {prices.region}, {prices.date}", *bills]
     return with_table(page, markdown_table(head, rows_of(bills)), begin="costs, made by", end="end of costs")
 

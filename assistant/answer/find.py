@@ -66,6 +66,7 @@ from assistant.domain.documents import (
 from assistant.domain.errors import SearchUnavailableError
 from assistant.stores.documents import read_editions
 from assistant.tenant.tenant import SourceEntry, SourceKind, TenantConfig
+from assistant.text.codes import codes_in
 from assistant.text.editions import Editions, EditionsAsked
 
 FAILURES_TO_OPEN = 3
@@ -397,19 +398,21 @@ class FindDocuments:
         """
         return tuple(await asyncio.gather(*(self._find(query, call) for query in queries)))
 
-    async def _find(self, query: PartQuery, call: AnswerCall) -> Finding:
+    async def _find(self, query: PartQuery, call: AnswerCall, codes: frozenset[str] = frozenset()) -> Finding:
         """Return what there is for one question: names and search, what options offer, then the best
-        documents. What leans on words above asks no option."""
+        documents. What leans on words above asks no option. ``codes``: of the question, which no document in
+        force has: those not in force are searched for them."""
         vocabulary = self._adaptations.now.vocabulary
         searched, named, offered = query.question, None, tuple[Offered, ...]()
         asked = AskedSources(Retrieved(passages=(), best_cosine=0.0, index_version=""), {})
         now = self._clock.now()
         editions = await self._editions.get(within_s=FIRST_WAIT_S) or Editions()
         over = EditionsAsked(editions, query.question, self._today(now) or now.date())
+        without = frozenset[str]() if codes else over.left_out
         if query.is_searched:
             named = self._adaptations.named(query.question, known=query.known)
             searched = vocabulary.expand(query.question, known=query.known)
-            asked = await self._sources.run(searched, vector=query.vector, call=call, without=over.left_out)
+            asked = await self._sources.run(searched, vector=query.vector, call=call, without=without)
             offered = () if query.leans else await self._offered(query, call)
         retrieved = self._cosines.retrieved(asked.retrieved)
         with call.steps.step("rank"):
@@ -426,7 +429,9 @@ class FindDocuments:
         if asked_terms.codes:
             hits = nlargest(_READ_BY_WORDS, retrieved.hits, key=lambda hit: hit.lexical_score or 0.0)
             document_ids = list(dict.fromkeys((*document_ids, *(hit.document_id for hit in hits))))
-        documents = over.told(await self._sources.read(document_ids, call), labels=call.labels)
+        read = await self._sources.read(document_ids, call)
+        with_code = {name for name, document in read.items() if codes & _codes_of(document)}
+        documents = over.told(read, labels=call.labels, asked_for=with_code)
         finding = Finding(
             query=query,
             searched=searched,
@@ -441,7 +446,12 @@ class FindDocuments:
             source_scores=source_scores,
             gate=self._gate(retrieved),
         )
-        if finding.best is None:
+        if without and (
+            lacking := frozenset(codes_in(query.question)).difference(*map(_codes_of, documents.values()))
+        ):
+            other = await self._find(query, call, lacking)
+            finding = other if other.best is not None and other.best.card.not_in_force else finding
+        if finding.best is None or finding.scored:
             return finding
         with call.steps.step("words"):
             return self._with_words(finding)
@@ -489,6 +499,11 @@ class FindDocuments:
             return None
         question, vector = query.routed_text or query.question, query.routed_vector or query.vector
         return route(question, vector, sources=self._entries, router=self._adaptations.now.router)
+
+
+def _codes_of(document: StoredDocument) -> frozenset[str]:
+    """Return the codes of a document's text."""
+    return frozenset(code for passage in document.passages for code in codes_in(passage.text))
 
 
 def _to_read(ranked: Sequence[RankedDocument], named: Named | None) -> list[str]:

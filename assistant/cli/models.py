@@ -8,6 +8,7 @@ may write checks sentences, too. Its owner reads what is wrong with it, and not 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -51,7 +52,7 @@ from assistant.terminal.local import local_runtime
 from assistant.terminal.terminal import GlobalOptions, Tenant, Terminal, plain, table
 
 if TYPE_CHECKING:
-    from assistant.model_server.weights import Wishes
+    from assistant.model_server.embedding_graph import Pooling
     from assistant.stores.opened import EmbeddedTenant
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -92,10 +93,7 @@ _ADVICE = {
     404: "Check that the path of the URL is the API's (mostly /v1), and that the server has the model",
     429: "The server is overloaded; try again when it is not",
 }
-WEIGHTS = (
-    "A GGUF file, or the folder of an embedding model: model.safetensors or model.onnx, tokenizer.json, "
-    "config.json. It is not copied."
-)
+WEIGHTS = "model.safetensors or model.onnx, tokenizer.json, config.json. They are not copied."
 Url = Annotated[str | None, Option("--url", metavar="URL", help="A chat server's API: http://HOST:PORT/v1.")]
 ModelOfUrl = Annotated[str | None, Option("--model", metavar="NAME", help="The model's name at --url.")]
 Endpoint = Annotated[
@@ -103,7 +101,7 @@ Endpoint = Annotated[
 ]
 KeyFile = Annotated[Path | None, Option("--key-file", metavar="FILE", help="File with the key of --url.")]
 ContextTokens = Annotated[
-    int | None, Option(min=256, metavar="N", help="LLM only: tokens of prompt and answer together.")
+    int | None, Option(min=256, metavar="N", help="Tokens of prompt and answer together.")
 ]
 Tokenizer = Annotated[Path | None, Option(metavar="FILE", help="The model's tokenizer.json.")]
 SendsTo = Annotated[
@@ -121,26 +119,16 @@ SystemRole = Annotated[
 @app.command()
 def add(
     context: typer.Context,
-    path: Annotated[Path, Argument(metavar="PATH", help=WEIGHTS)],
+    folder: Annotated[Path, Argument(metavar="FOLDER", help=WEIGHTS)],
     tenant: Annotated[
         str | None,
         Option("--tenant", metavar="T", help="Use it for this tenant at once. Default: only add it."),
     ] = None,
-    name: Annotated[str | None, Option(metavar="NAME", help="Default: that of the file or folder.")] = None,
-    writes_answers: Annotated[
-        bool, Option("--writes-answers", help="Let the LLM write answers instead of quoting them.")
-    ] = False,
-    context_tokens: ContextTokens = None,
-    pooling: Annotated[
-        Literal["mean", "cls"] | None, Option(help="Embedding model only, if its folder does not say it.")
-    ] = None,
+    name: Annotated[str | None, Option(metavar="NAME", help="Default: that of the folder.")] = None,
+    pooling: Annotated[Literal["mean", "cls"] | None, Option(help="If the folder does not say it.")] = None,
 ) -> None:
-    """Check a model, describe it in the state folder, and use it for a tenant."""
-    from assistant.model_server.weights import Wishes
-
-    answering = WRITER if writes_answers else AnsweringTable()
-    wishes = Wishes(answering=answering, name=name, pooling=pooling, context_tokens=context_tokens)
-    add_model(GlobalOptions.of(context), path, wishes, tenant=tenant)
+    """Check the folder of an embedding model, describe it in the state folder, and use it for a tenant."""
+    add_model(GlobalOptions.of(context), folder, name=name, pooling=pooling, tenant=tenant)
 
 
 @app.command(name="list")
@@ -178,7 +166,9 @@ def use(
 
 
 # --- models on this machine -------------------------------------------------------------------------------
-def add_model(options: GlobalOptions, path: Path, wishes: Wishes, *, tenant: str | None) -> None:
+def add_model(
+    options: GlobalOptions, path: Path, *, name: str | None, pooling: Pooling | None, tenant: str | None
+) -> None:
     """Load the weights once, describe them, and choose them for the tenant, if one is named. Weights that
     cannot be loaded leave the manifest of the state folder as it was. Raises ConfigurationError,
     ConflictError."""
@@ -188,7 +178,7 @@ def add_model(options: GlobalOptions, path: Path, wishes: Wishes, *, tenant: str
     config = None if tenant is None else _served_so_far(options, tenant)
     with terminal.waiting("reading the model"):
         try:
-            model = look_at(path, wishes)
+            model = look_at(path, name=name, pooling=pooling)
         except ValidationError as error:
             raise ConfigurationError(
                 f"{path}: its name is not one of letters, digits, dots and hyphens "
@@ -229,7 +219,7 @@ def use_model(options: GlobalOptions, *, tenant: str, name: str | None) -> None:
     if name not in added:
         known = ", ".join(added) or "none"
         raise NotFoundError(
-            f"There is no added model {name}; there are: {known}. Add one: assistant models add PATH."
+            f"There is no added model {name}; there are: {known}. Add one: assistant models add FOLDER."
         )
     choose_for(options, tenant, added[name], terminal)
 
@@ -284,8 +274,6 @@ def choose_for(
         )
         terminal.say(f"{difference}: the knowledge is embedded again into a new index version")
         _embed_again(options, terminal, tenant=tenant_before.name)
-    elif isinstance(model, local_models.AddedLlm) and not model.answering.writes_answers:
-        terminal.say("answers stay quoted; --writes-answers lets this model write them")
 
 
 def _embed_again(options: GlobalOptions, terminal: Terminal, *, tenant: str) -> None:
@@ -342,22 +330,19 @@ def _refuse_other(folder: Path, model: local_models.AddedModel) -> None:
 
 
 def _built(
-    model: local_models.ModelWithWeights, folder: Path, tenant: TenantConfig | None
-) -> local_models.ModelWithWeights:
-    """Load the weights once; return the model, with the cosines that were measured where it is an embedding
-    model. Raises ConfigurationError.
+    model: local_models.AddedEmbedding, folder: Path, tenant: TenantConfig | None
+) -> local_models.AddedEmbedding:
+    """Load the weights once; return the model with the cosines that were measured. Raises
+    ConfigurationError.
 
     They are loaded in a separate process, since a runtime may end its process on bad weights.
     """
-    from assistant.model_server.artifact import read_artifact
-
     embedding = EmbeddingSection() if tenant is None else tenant.embedding
     settings = ModelServerSettings(
-        task=model.task, manifest=folder / local_models.MANIFEST_FILE, artifacts_dir=folder.parent
-    ).model_copy(
-        update={"max_input_tokens": min(model.max_tokens, embedding.max_tokens)}
-        if isinstance(model, local_models.AddedEmbedding)
-        else {"context_tokens": model.context_tokens}
+        task="embedding",
+        manifest=folder / local_models.MANIFEST_FILE,
+        artifacts_dir=folder.parent,
+        max_input_tokens=min(model.max_tokens, embedding.max_tokens),
     )
     ended = subprocess.run(
         [sys.executable, "-P", "-m", "assistant.model_server.artifact"],
@@ -370,10 +355,8 @@ def _built(
     if ended.returncode != 0:
         lines = ended.stderr.strip().splitlines() or [f"the process ended with status {ended.returncode}"]
         raise ConfigurationError(f"{model.path}: the model cannot be served here: {lines[-1]}")
-    artifact = read_artifact(folder)
-    if not isinstance(model, local_models.AddedEmbedding) or artifact is None:
-        return model
-    measured = {name: getattr(artifact, name) for name in ("cosine_unrelated", "cosine_related")}
+    artifact = json.loads(ended.stdout)
+    measured = {name: artifact[name] for name in ("cosine_unrelated", "cosine_related")}
     return model.model_copy(update=measured)
 
 

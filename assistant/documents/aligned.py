@@ -16,11 +16,12 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import chain, pairwise, product
+from functools import lru_cache
+from itertools import chain, pairwise, product, zip_longest
 from operator import itemgetter
 
-from assistant.documents.page import Block, Paragraph, Run
-from assistant.documents.tables import Region, finished, is_number, is_value, read_band, text_row
+from assistant.documents.page import Block, Cell, Paragraph, Run, Table, all_runs, text_of
+from assistant.documents.tables import Region, are_alike, finished, is_number, is_value, read_band, text_row
 
 _BORDER = re.compile(r"\A\s*\+(?:[-=:]+\+)+\s*")
 """A line between rows of a grid: "+-----+-----+", below the names "+=====+=====+"."""
@@ -34,11 +35,17 @@ _RULE = re.compile(r"\A[\s|+:]*[-=_][\s|+:=_-]*")
 _STROKES = re.compile(r"[-=_~<>]{2,}")
 """What draws a name across its columns: "--- Saturday ---"."""
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
-_TABS = re.compile(r"\t+")
+_TABS = (re.compile(r"\t"), re.compile(r"\t+"))
+_FEWEST_DELIMITERS = {";": 1, "|": 1, ",": 2}
+"""Fewest of each delimiter in every line of a table: prose has single commas, too."""
 _LEADERS = re.compile(r"\.{4,}|(?: \.){4,}")
 """Dots that lead to the next column: "Canoe ....... $8"."""
 _MARKER = re.compile(r"[^\w\s]|\w{1,3}[.)]")
 """What begins an item of a list."""
+ITEM = re.compile(r"\A[^\S\n]*(?:[-*\u2022\u25aa\u25cf\u2013]|(\d{1,3})[.)])[^\S\n]+(?=\S)")
+"""The begin of a line of plain text that is a list item: "- Bring a coat", or "2. Sign" with the number in
+group 1."""
+_SENTENCE_ENDS = (".", "!", "?", ":")
 _TEXT = re.compile(
     r"[-=_~<]{2,} ?(?:(?![-=_~<>]{2})\S+ )+[-=_~>]{2,}|\S+(?: (?![-=_~<]{2,} \w)\S+)*",
 )
@@ -71,11 +78,10 @@ def has_gaps(text: str) -> bool:
 
 def aligned_blocks(lines: Sequence[str]) -> list[Block]:
     """Return the tables that the lines are; none for other text."""
-    lines = [line.translate(_BOX) for line in lines if line.strip()]
-    lines = [_LEADERS.sub(lambda dots: " " * len(dots[0]), line) for line in lines]
-    tabbed = [[text.strip() for text in _TABS.split(line)] for line in lines]
-    if len(lines) >= _FEWEST_LINES and 1 < len(tabbed[0]) == min(map(len, tabbed)) == max(map(len, tabbed)):
-        return _tables(tabbed, len(tabbed[0]))
+    lines = _without_leaders(lines)
+    for tabs in _TABS:
+        if tables := _delimited(lines, tabs, fewest=1):
+            return tables
     lines = [line.expandtabs() for line in lines]
     borders = [at for at, line in enumerate(lines) if _BORDER.fullmatch(line)]
     if len(borders) > 1 and borders[0] == 0:
@@ -95,17 +101,113 @@ def aligned_blocks(lines: Sequence[str]) -> list[Block]:
     return _tables([*rows[:begin], names, *rows[begin:]], len(columns), named=begin)
 
 
+def _without_leaders(lines: Sequence[str]) -> list[str]:
+    """Return the lines that have a text, with blanks for dots that lead, and boxes in ASCII."""
+    lines = [line.translate(_BOX) for line in lines if line.strip()]
+    return [_LEADERS.sub(lambda dots: " " * len(dots[0]), line) for line in lines]
+
+
+def text_parts(text: str) -> Iterator[tuple[str, list[Block]]]:
+    """Yield the parts of a text between blank lines, each with the tables that it is: none for other text.
+    What goes on with a part below a blank line is one with it."""
+    parts = [part.split("\n") for part in _BLANK_LINES.split(text) if part.strip()]
+    lines = list[str]()
+    for part, below in zip_longest(parts, parts[1:], fillvalue=()):
+        lines += part
+        if not goes_on(lines, below):
+            yield "\n".join(lines), aligned_blocks(lines)
+            lines = []
+
+
+def goes_on(above: Sequence[str], below: Sequence[str]) -> bool:
+    """Return whether lines below a blank line are rows of the table above it, or those that the lines above
+    name: they have no names of their own, stand as the rows above, and most columns have values of a kind."""
+    above, below = (
+        [line.expandtabs() for line in _without_leaders(part[:_SEEN_LINES])] for part in (above, below)
+    )
+    spans, texts = (
+        [text for line in part if _is_wide(line) for text in _spans(line)] for part in (above, below)
+    )
+    if not texts or any(map(_BORDER.match, (*above, *below))) or _named_table(below):
+        return False
+    if shape := _shape(tuple(above)):
+        columns, values = shape
+        starts, ends = ({text[side] for text in spans} for side in (0, 1))
+        if not all(start in starts or end in ends for start, end in texts):
+            return False
+        others = [[line[slice(*column)].strip() for line in below if _is_wide(line)] for column in columns]
+        pairs = zip(values, ([*filter(None, column)] for column in others), strict=True)
+        alike = [are_alike(*pair) for pair in pairs if all(pair)]
+        return 2 * sum(alike) > len(alike)
+    if len(above) > _MOST_NAMES:
+        return False
+    blocks = aligned_blocks([*above, *below])
+    table = _named_table([*above, *below])
+    if len(above) == 1 and not spans and above[0].strip()[0].isalnum():  # a title
+        return table is None and any(isinstance(block, Table) for block in blocks)
+    words = sorted(" ".join(line for line in above if not _RULE.fullmatch(line)).split())
+    names = _texts_of(table.rows[: table.header_rows]) if table else []
+    return words == sorted(" ".join(chain(*names)).split()) and not any(":" in word for word in words)
+
+
+@lru_cache(maxsize=2)
+def _shape(lines: tuple[str, ...]) -> tuple[list[_Span], list[list[str]]] | None:
+    """Return the columns of lines that are a table with names, and the values in each."""
+    table = _named_table(lines)
+    columns = _columns([line for line in lines if _is_wide(line)]) if table else []
+    rows = (
+        [row for row in _texts_of(table.rows[table.header_rows :]) if len(row) == len(columns)]
+        if table
+        else []
+    )
+    return (columns, [[row[at] for row in rows if row[at]] for at in range(len(columns))]) if rows else None
+
+
+def _named_table(lines: Sequence[str]) -> Table | None:
+    """Return the table that lines are; None if none names its columns, or several do."""
+    tables = [block for block in aligned_blocks(lines) if isinstance(block, Table) and block.header_rows]
+    return tables[0] if len(tables) == 1 else None
+
+
+def _texts_of(rows: Sequence[Sequence[Cell]]) -> list[list[str]]:
+    return [[text_of(chain(*all_runs(cell.blocks))) for cell in row] for row in rows]
+
+
+def delimited_blocks(lines: Sequence[str]) -> list[Block]:
+    """Return the table of lines that one delimiter cuts alike, "Visit;Amount", "First;20", "Second;30"; none
+    for other text."""
+    lines = [line.strip() for line in lines if line.strip()]
+    if any(line.endswith(_SENTENCE_ENDS) for line in lines) or all(map(ITEM.match, lines)):
+        return []
+    found = (
+        _delimited(lines, re.compile(re.escape(sign)), fewest=n) for sign, n in _FEWEST_DELIMITERS.items()
+    )
+    return next((tables for tables in found if tables), list[Block]())
+
+
+def _delimited(lines: Sequence[str], delimiter: re.Pattern[str], *, fewest: int) -> list[Block]:
+    """Return the table of lines with as many of a delimiter; none where they differ, or are few."""
+    rows = [[text.strip().strip('"') for text in delimiter.split(line)] for line in lines]
+    is_table = len(rows) >= _FEWEST_LINES and fewest < len(rows[0]) and len({*map(len, rows)}) == 1
+    return _tables(rows, len(rows[0]), names_expected=True) if is_table else []
+
+
 def preformatted(text: str) -> list[Block]:
     """Return the blocks of lines that are shown as they are: tables, and the parts between them. None without
     a table."""
-    parts = [(part, aligned_blocks(part.split("\n"))) for part in _BLANK_LINES.split(text) if part.strip()]
+    parts = [*text_parts(text)]
     if not any(tables for _, tables in parts):
         return []
     return [block for part, tables in parts for block in tables or [Paragraph((Run(part.strip("\n")),))]]
 
 
 def _tables(
-    rows: Sequence[Sequence[str]], width: int, *, declared: int = 0, named: int | None = None
+    rows: Sequence[Sequence[str]],
+    width: int,
+    *,
+    declared: int = 0,
+    named: int | None = None,
+    names_expected: bool = False,
 ) -> list[Block]:
     """Return the tables of rows of texts; none for a list. ``declared``: how many first rows name the
     columns; ``named``: the place of the row that does."""
@@ -116,7 +218,9 @@ def _tables(
         made = [text_row(texts[first:end], at, at) for at, texts in enumerate(rows, start=1)]
         for cell in made[named].cells.values() if named is not None else ():
             cell.is_name = True
-        read_band([row for row in made if row.cells], regions, declared=1 if named == 0 else declared)
+        made = [row for row in made if row.cells]
+        declared = 1 if named == 0 else declared
+        read_band(made, regions, declared=declared, names_expected=names_expected)
     return finished(regions)
 
 

@@ -24,16 +24,17 @@ from typing import cast
 import orjson
 
 from assistant.documents import files, front_matter
+from assistant.documents.page import Block, Cell, Heading, Page, Paragraph, Table, plain
 from assistant.domain.errors import DocumentInvalidError
-from assistant.text.editions import is_over, says_in_force
+from assistant.text.editions import is_over, says_in_force, says_state
 from assistant.text.language import letters_of
 
 Entry = Mapping[str, object]
 """An object of an export, by its keys."""
 OWN_BODIES = ("text", "answer", "markdown")
 OWN_KEYS = frozenset({*front_matter.KEYS, *files.UNSHOWN_KEYS, "question", *OWN_BODIES})
-_FEWEST_BODY_WORDS, _LONGEST_TITLE_WORDS = 5, 15
-"""Words of most bodies, and of a title."""
+_FEWEST_BODY_WORDS, _LONGEST_TITLE_WORDS, _LONGEST_CELL_WORDS = 5, 15, 30
+"""Words of most bodies, of a title, and of what may stand in a cell of a table."""
 _TOKEN = re.compile(r"(?!\d{4}-\d\d-)[\w.-]{1,64}")
 _NO_TITLE = re.compile(r"://|[@\n]|\.\Z|\A\d{4}-\d\d-")
 _OF_SYSTEM = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d\S{0,20}|\d{10}|\d{13}|[a-z]{2}[-_][A-Za-z]{2}")
@@ -53,33 +54,38 @@ class ExportKeys:
 
     read: Mapping[str, str]
     """Their key by ours: {"id": "ref", "title": "head", "text": "txt", "status": "stage"}."""
-    unshown: frozenset[str]
+    unshown: frozenset[str] = frozenset()
     """Keys of the system, as counts and ids of other entries."""
+    gaps: frozenset[str] = frozenset()
+    """Keys that have a value in some entries and null in others, where it says "none"."""
 
 
 # Files
 
 
 def entries_of(content: bytes, *, sample: str | None) -> list[tuple[bytes, ExportKeys]]:
-    """Return the entries, each as a line of JSON, and what their keys mean.
+    """Return the entries, each as a line of JSON, and what their keys mean; none for a JSON file that is one
+    document (``page_of``).
 
     ``content`` is a block of lines of a file that begins with ``sample``, or without it a JSON file. Raises
-    DocumentInvalidError for a JSON file without entries.
+    DocumentInvalidError for a JSON file that is neither.
     """
     if sample is not None:
         keys = _keys_of_sample(sample)
         return [(line, keys) for line in content.split(b"\n")]
+    entries, about = _entries_of(data_of(content))
+    keys = _keys_of(entries)
+    return [(json.dumps({**entry, **about, **entry}).encode(), keys) for entry in entries]
+
+
+def data_of(content: bytes) -> object:
+    """Return the value of a JSON file. Raises DocumentInvalidError."""
     try:
-        data = json.loads(content.removeprefix(b"\xef\xbb\xbf"), object_pairs_hook=files.unique_keys)
-        entries, about = _entries_of(data)
+        return json.loads(content.removeprefix(b"\xef\xbb\xbf"), object_pairs_hook=files.unique_keys)
     except ValueError as error:
         raise DocumentInvalidError(f"not JSON: {error}") from None
     except RecursionError:
         raise DocumentInvalidError("it has too many objects inside each other") from None
-    if not entries:
-        raise DocumentInvalidError("it is not one list of entries, each with a title and a text")
-    keys = _keys_of(entries)
-    return [(json.dumps({**entry, **about}).encode(), keys) for entry in entries]
 
 
 @lru_cache(maxsize=1)
@@ -88,7 +94,7 @@ def _keys_of_sample(lines: str) -> ExportKeys:
     it, and each line of a block that stopped the process."""
     with suppress(RecursionError):  # of a line with too many objects inside each other
         return _keys_of([*_entries_in(lines)])
-    return ExportKeys({}, frozenset())
+    return ExportKeys({})
 
 
 def _entries_in(lines: str) -> Iterator[Entry]:
@@ -102,27 +108,81 @@ def _entries_in(lines: str) -> Iterator[Entry]:
 def _entries_of(data: object) -> tuple[list[Entry], Entry]:
     """Return the entries of a JSON file, and what stands beside them and belongs to each.
 
-    They are those of a list of objects, or of the only such list that an object has. Of several lists, as of
-    objects inside objects, nothing would say what they belong to: such a file has no entries.
+    They are those of a list of objects, or of the only such list that an object has; an object of texts alone
+    is an entry. An object with several lists, or with objects in it, is one document, and has no entries.
 
-    Raises DocumentInvalidError for labels beside entries: they may be meant to restrict all of them.
+    Raises DocumentInvalidError for articles beside other lists, of which nothing says what belongs to what,
+    and for labels beside entries: they may be meant to restrict all of them.
     """
     fields: Entry = cast(Entry, data) if isinstance(data, Mapping) else {"": data}
-    lists = {key: _objects_in(value) for key, value in fields.items()}
-    with_entries = [key for key, entries in lists.items() if entries]
-    if len(with_entries) != 1 or any(isinstance(value, Mapping) for value in fields.values()):
+    lists = {key: entries for key, value in fields.items() if (entries := _objects_in(value))}
+    about = {key: value for key, value in fields.items() if key not in lists and says_something(value)}
+    if isinstance(data, Mapping) and not any(map(_is_nested, fields.values())):
+        return [fields], {}
+    if len(lists) != 1 or any(isinstance(value, Mapping) for value in about.values()):
+        if not isinstance(data, Mapping) or _has_articles(fields):
+            raise DocumentInvalidError("it is not one list of entries, each with a title and a text")
         return [], {}
-    about = {key: value for key, value in fields.items() if not lists[key] and value not in (None, "", [])}
     for key in about:
         if letters_of(key) in front_matter.RESTRICTING_KEYS:
             raise DocumentInvalidError(f'"{key:.60}" is beside the entries. Write it in each entry.')
-    return lists[with_entries[0]], {"about": about} if about else {}
+    dated = {key: about.pop(key) for key in [*about] if says_in_force(key) and not says_state(key)}
+    return next(iter(lists.values())), {**dated, "about": about} if about else dated
+
+
+def _has_articles(value: object) -> bool:
+    """Return whether most objects of a list in a value have a long text: they are documents, and no rows."""
+    rows = _objects_in(value)
+    parts = cast(Entry, value).values() if isinstance(value, Mapping) else rows
+    longest = (max((len(text_in(text).split()) for text in row.values()), default=0) for row in rows)
+    is_own = 2 * sum(words > _LONGEST_CELL_WORDS for words in longest) > len(rows)
+    return is_own or any(map(_has_articles, parts))
 
 
 def _objects_in(value: object) -> list[Entry]:
     """Return the objects of a list that has nothing else."""
     each = cast("list[object]", value) if isinstance(value, list) else []
     return [cast(Entry, part) for part in each] if all(isinstance(part, Mapping) for part in each) else []
+
+
+def page_of(data: Entry) -> Page:
+    """Return the page of a JSON file that is one document: what is in an object or a list below its key as a
+    heading, a list of objects as a table, everything else in lines.
+
+    Raises DocumentInvalidError for a key that may be meant to restrict the readers of a part.
+    """
+    blocks: list[Block] = []
+    for key, value in sorted(data.items(), key=lambda pair: _is_nested(pair[1])):  # lines before headings
+        if _is_nested(value):
+            blocks.append(Heading(2, plain(key.replace("_", " "))))
+        if (rows := _objects_in(value)) and (table := _table_of(rows)):
+            blocks.append(table)
+        else:
+            blocks += [Paragraph(plain(line)) for line in lines_of(key, value)]
+    if restricting := _restricting_in(data):
+        raise DocumentInvalidError(f'"{restricting:.60}" is in a part of it. Write a list of entries.')
+    return Page(tuple(blocks))
+
+
+def _table_of(rows: Sequence[Entry]) -> Table | None:
+    """Return the table of objects with the same keys, which are its names; None where they have few in
+    common."""
+    names = {key: None for row in rows for key in row}
+    if 2 * sum(map(len, rows)) < len(names) * len(rows):
+        return None
+    texts = [[key.replace("_", " ") for key in names]]
+    texts += [["; ".join(lines_of("", row[key])) if key in row else "" for key in names] for row in rows]
+    cells = (tuple(Cell((Paragraph(plain(text)),) if text else ()) for text in row) for row in texts)
+    return Table(tuple(cells), header_rows=1)
+
+
+def _restricting_in(value: object) -> str:
+    """Return a key in a value that restricts readers; "" without one."""
+    fields: Entry = cast(Entry, value) if isinstance(value, Mapping) else {}
+    parts = cast("list[object]", value) if isinstance(value, list) else [*fields.values()]
+    keys = (key for key in fields if letters_of(key) in front_matter.RESTRICTING_KEYS)
+    inner = (_restricting_in(part) for part in parts)
+    return next(filter(None, [*keys, *inner]), "")
 
 
 # Keys
@@ -148,7 +208,9 @@ def _keys_of(entries: Sequence[Entry]) -> ExportKeys:
             del left[read[ours]]
     ids = {*texts.get(read.get("id", ""), ())}
     unshown = [key for key, each in values.items() if _is_of_system(key, each, ids)]
-    return ExportKeys(read, frozenset(unshown))
+    unshown += [key for key, each in values.items() if _is_state(key, each, len(entries))]
+    gaps = {key for entry in entries for key in values if entry.get(key, "") is None}
+    return ExportKeys(read, frozenset(unshown), frozenset(filter(lambda key: not says_in_force(key), gaps)))
 
 
 def _body_rank(texts: Sequence[str]) -> int:
@@ -202,6 +264,14 @@ def _is_of_system(key: str, values: Sequence[object], ids: set[str]) -> bool:
     return key.startswith("_") or is_switch or is_code or is_known
 
 
+def _is_state(key: str, values: Sequence[object], entries: int) -> bool:
+    """Return whether a key says whether a document is in force, and is no state of a thing ("sold out"): it
+    is a switch, one of its values is a word such as "archived", or all entries have the same."""
+    texts = [*map(text_in, values)]  # "" of a switch
+    is_same = len(texts) == entries and len({*texts}) == 1
+    return says_state(key) and (is_same or not all(texts) or any(map(is_over, texts)))
+
+
 # Texts and lines of values
 
 
@@ -224,27 +294,31 @@ def text_in(value: object) -> str:
 
 def lines_of(name: str, value: object) -> Iterator[str]:
     """Yield what a key says in lines: "plans > Base: sessions: 6; copay eur: 14" of {"plans": {"Base":
-    {"sessions": 6, "copay_eur": 14}}}. A value that is null in an object is "none"."""
+    {"sessions": 6, "copay_eur": 14}}}. Long texts of an object have lines of their own. A value that is null
+    in an object is "none"."""
     is_object = isinstance(value, Mapping)
     parts: list[tuple[str, object]] = [("", value)]
     if is_object:
         parts = [(key.replace("_", " "), part) for key, part in cast(Entry, value).items()]
-    elif isinstance(value, list):
+    elif isinstance(value, list) and value:
         parts = [("", part) for part in cast("list[object]", value)]
-    flat = [
-        f"{key}: {_written(part)}" if key else _written(part) for key, part in parts if not _is_nested(part)
-    ]
-    if flat:
-        yield f"{name.replace('_', ' ')}: {('; ' if is_object else ', ').join(flat)}"
+    name = name.replace("_", " ")
+    flat = [(key, _written(part)) for key, part in parts if not _is_nested(part)]
+    begin = f"{name}: " if name else ""
+    if is_object and any("; " in text or len(text.split()) > _LONGEST_TITLE_WORDS for _, text in flat):
+        yield from (f"{name} > {key}: {text}" for key, text in flat)
+    elif flat:
+        texts = [f"{key}: {text}" if key else text for key, text in flat]
+        yield begin + ("; " if is_object or any(", " in text for text in texts) else ", ").join(texts)
     for key, part in parts:
         if _is_nested(part):
-            yield from lines_of(f"{name} > {key}" if key else name, part)
+            yield from lines_of(" > ".join(filter(None, (name, key))), part)
 
 
 def _is_nested(value: object) -> bool:
-    return isinstance(value, Mapping | list)
+    return isinstance(value, Mapping | list) and says_something(cast(object, value))
 
 
 def _written(value: object) -> str:
     text = str(value).strip()
-    return {"None": "none", "True": "yes", "False": "no"}.get(text, text)
+    return {"None": "none", "[]": "none", "{}": "none", "True": "yes", "False": "no"}.get(text, text)

@@ -9,7 +9,7 @@ it too.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from html import escape, unescape
 from typing import cast
@@ -18,17 +18,26 @@ import orjson
 from turbohtml import Document, parse
 
 from assistant.documents import files, front_matter
-from assistant.documents.exports import OWN_BODIES, OWN_KEYS, ExportKeys, lines_of, says_something, text_in
+from assistant.documents.exports import (
+    OWN_BODIES,
+    OWN_KEYS,
+    ExportKeys,
+    data_of,
+    lines_of,
+    page_of,
+    says_something,
+    text_in,
+)
 from assistant.documents.formats import convert
 from assistant.documents.formats.text_files import decoded, decoded_page
-from assistant.documents.page import BESIDE_CONTENT, first_of
+from assistant.documents.page import BESIDE_CONTENT, Loss, Page, first_of
 from assistant.documents.parsing import render_document
-from assistant.documents.parsing.html import opened_markup
+from assistant.documents.parsing.html import opened_markup, with_markup_read
 from assistant.documents.parsing.markdown import first_heading
 from assistant.documents.parsing.render import words_in
-from assistant.domain.documents import ItemFacts
+from assistant.domain.documents import ItemFacts, ParsedDocument, UnitKind
 from assistant.domain.errors import DocumentInvalidError, TooLargeError
-from assistant.text.editions import says_in_force
+from assistant.text.editions import names_days_in_force, says_in_force
 from assistant.text.language import letters_of
 
 _LONGEST_TITLE = 1000
@@ -38,6 +47,8 @@ _MARKUP, _ESCAPED = re.compile(r"[\\`*\[\]<>#|~&]"), r"\\\g<0>"
 _BODIES = "question and answer, or title and text, or title and markdown"
 """The bodies that a JSON line may have, for its errors."""
 _SHOWN_KEYS = 8
+_FIRST_TEXTS, _LONGEST_TERM = 5, 160
+"""First texts, and characters of one that may say when a document is in force."""
 _TEXT_FIELDS = frozenset({"id", "title", "url", *OWN_BODIES})
 _OPTIONAL = ("url", "owner", "effective_date", "review_after")
 _META_NAMES = ("name", "property", "itemprop", "http-equiv", "id")
@@ -68,15 +79,37 @@ def converted_item(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> files.S
     Such a file has no place for an id or labels: the id comes from ``name``. Its scans are read in the
     languages ``ocr``, as tesseract calls them ("deu").
     """
+    return _made_item(name, lambda: convert(name, raw, ocr=ocr), {})
+
+
+def object_item(name: str, raw: bytes) -> files.SourceItem:
+    """Return the item of a JSON file that is one document: tables and lines below its keys."""
+    fields = cast(Mapping[str, object], data_of(raw))
+    title = text_in(fields.get("title")) or None
+    metadata = {key: tuple(front_matter.texts_below(value)) for key, value in _dated(fields)}
+    return _made_item(name, lambda: replace(with_markup_read(page_of(fields)), title=title), metadata)
+
+
+def _dated(fields: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Yield each key that says when a document is in force, with its value: "in force from" of
+    {"in_force": {"from": "2026-03-15"}}."""
+    for key, value in fields.items():
+        inner = cast(Mapping[str, object], value) if isinstance(value, Mapping) else {"": value}
+        names = ((f"{key} {name}".strip(), part) for name, part in inner.items())
+        yield from ((name, part) for name, part in names if says_in_force(name))
+
+
+def _made_item(name: str, read: Callable[[], Page], metadata: dict[str, tuple[str, ...]]) -> files.SourceItem:
+    """Return the item of a file whose page ``read`` returns."""
     try:
-        page = convert(name, raw, ocr=ocr)
+        page = read()
         content = page.to_bytes()
     except DocumentInvalidError as error:
         return files.named_by_file(files.invalid(name, error.message), name)
     if len(content) > files.LARGEST_DOCUMENT_BYTES:
         problem = f"its text is larger than {files.LARGEST_DOCUMENT_BYTES:,} bytes. Split the file."
         return files.named_by_file(files.SourceFailure(name, TooLargeError.code, problem), name)
-    body = front_matter.FrontMatter({}, {}, content.decode())
+    body = front_matter.FrontMatter({}, metadata, content.decode())
     return _document(name, body, page.title, media_type="application/vnd.page+json")
 
 
@@ -220,7 +253,21 @@ def with_losses(item: files.SourceDocument) -> files.SourceDocument:
         return item
     lost = sum(loss.words for loss in rendered.losses if loss.what not in BESIDE_CONTENT)
     share = lost / max(1, lost + words_in(rendered.parsed.text))
-    return replace(item, losses=rendered.losses, lost_share=share, text=rendered.parsed.text)
+    losses = rendered.losses
+    if not (item.document.effective_date or any(map(says_in_force, item.metadata))):
+        losses = (*losses, *_days_not_read(rendered.parsed))
+    return replace(item, losses=losses, lost_share=share, text=rendered.parsed.text)
+
+
+def _days_not_read(parsed: ParsedDocument) -> Iterator[Loss]:
+    """Yield a loss for the first text near the begin or at the end that says when a document is in force:
+    what else a sentence with such days may mean ("Vouchers are valid until May"), only its readers know."""
+    texts = [unit.text for unit in parsed.units if unit.kind is not UnitKind.ROW]
+    near = (
+        text for text in (*texts[:_FIRST_TEXTS], *texts[_FIRST_TEXTS:][-1:]) if len(text) <= _LONGEST_TERM
+    )
+    if term := next(filter(names_days_in_force, near), ""):
+        yield Loss(f'when it is in force ("{term}") was not read')
 
 
 def _id_of(name: str, meta: Mapping[str, object]) -> str:
@@ -241,8 +288,12 @@ def _line_item(origin: str, fields: Mapping[str, object], export: ExportKeys) ->
     if own_id is not None and front_matter.is_withdrawn(named):
         return files.SourceWithdrawal(own_id, origin)
     is_own = not set(OWN_BODIES).isdisjoint(fields)
-    left = {key: value for key, value in fields.items() if key not in keys.values() and says_something(value)}
-    shown = [key for key in left if key not in export.unshown and not says_in_force(key)]
+    left = {
+        key: value
+        for key, value in fields.items()
+        if key not in keys.values() and (says_something(value) or (value is None and key in export.gaps))
+    }
+    shown = [key for key in left if key not in export.unshown]
     _add_lines(named, [line for key in shown for line in lines_of(key, left[key])], is_own=is_own)
     if {"question", *OWN_BODIES}.isdisjoint(named):
         no_id = "" if own_id else "id, and "

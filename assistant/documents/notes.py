@@ -60,6 +60,8 @@ _IS_LEGEND = re.compile(r"\A\S{1,3} ?[=:]")
 _CLOSED = (". ", "! ", "? ", "; ")
 _EMPHASIS = re.compile(r"(?<!\S)(\*{1,3})(?=[^\s*])[^*\n]*\1")
 """Stars around words, "*never*", as plain text has them."""
+_INNER = re.compile(rf"(?<=\s)(?:{_STARS})(?=[^\W\d_])")
+"""The mark of a note in the text that has the mark: "Checkup* Once a year. *Not for adults."."""
 _AROUND = "[]()^ \n"
 """What may be around a mark."""
 _ENDS = (".", "!", "?")
@@ -329,9 +331,12 @@ def _references(runs: Sequence[Run], notes: Collection[str], *, is_cell: bool = 
     text = text_of(runs)
     places = list[tuple[int, str]]()
     if _MAY_REFER.search(text):
-        for found in _REFERENCE.finditer(_EMPHASIS.sub(lambda words: " " * len(words[0]), text)):
+        text = _EMPHASIS.sub(lambda words: " " * len(words[0]), text)
+        explained = {found[0] for found in _INNER.finditer(text)}
+        for found in _REFERENCE.finditer(text):
             mark = found["mark"] or (found["of_cell"] if is_cell else "")
             is_inner = bool(found["of_cell"]) and mark.endswith(")") and "(" in text  # "(see 1)"
+            is_inner = is_inner or mark in explained
             places.append((found.start(found.lastgroup or 0), "" if is_inner else _key(mark)))
     at = 0
     for run in runs:

@@ -336,14 +336,15 @@ def trimmed(runs: Iterable[Run]) -> Runs:
 
 
 def are_telling(rows: Iterable[Mapping[int, object]]) -> bool:
-    """Return whether the colors of a table's cells may say something, as those of a legend do: they differ
-    inside of rows, and inside of a column of these. ``rows``: the color in each column, or nothing."""
-    by_column = defaultdict[int, set[object]](set)
+    """Return whether the colors of a table's cells may say something: one differs from others of its row, so
+    that it is no stripe or title, and of its column, without the name of that. ``rows``: the color in each
+    column that has one or a text, or nothing."""
+    by_column = defaultdict[int, list[tuple[object, bool]]](list)
     for row in rows:
-        if len(set(row.values())) > 1:  # else a stripe or a title
-            for column, color in row.items():
-                by_column[column].add(color or None)
-    return any(len(colors - {None}) > 1 for colors in by_column.values())
+        for column, color in row.items():
+            by_column[column].append((color or None, bool(color) and len(set(row.values())) > 1))
+    values = ([*zip(*cells[1:], strict=True)] for cells in by_column.values() if cells[1:])
+    return any(len({*colors}) > 1 and any(differ) for colors, differ in values)
 
 
 _LONGEST_BANNER = 300

@@ -33,7 +33,7 @@ import pydantic
 import assistant
 from assistant.documents.exports import entries_of
 from assistant.documents.files import SourceDocument, SourceFailure, SourceItem, invalid, write_items
-from assistant.documents.items import converted_item, line_item, page_item, with_losses
+from assistant.documents.items import converted_item, line_item, object_item, page_item, with_losses
 from assistant.documents.parsing import parse_document
 from assistant.documents.parsing_process import LENGTHS, OUT_OF_MEMORY
 from assistant.documents.passages import InProcessParser, Received
@@ -99,6 +99,8 @@ def _items(header: Mapping[str, Any], body: bytes) -> bytes:
             entries = _or_failure(name, partial(entries_of, body, sample=header.get("sample")))
             if isinstance(entries, SourceFailure):
                 items = [entries]
+            elif not entries:
+                items = [_or_failure(name, partial(object_item, name, body))]
             else:
                 numbered = enumerate(entries, start=header.get("first", 1))
                 origins = ((f"{name}:{number}", *entry) for number, entry in numbered)

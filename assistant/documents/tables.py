@@ -19,6 +19,7 @@ note as one that is not, and a cell that means "as above" as a copy of that one.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ from itertools import accumulate, groupby, pairwise, takewhile
 from assistant.documents.page import Block, Cell, Paragraph, Place, Run, Table, all_runs, one_line, text_of
 from assistant.domain.errors import DocumentInvalidError
 from assistant.text.codes import codes_in
+from assistant.text.values import amount_of, quantities
 
 MOST_CELLS = 500_000
 """Cells of a table once its spans are filled."""
@@ -35,6 +37,7 @@ _DIGITS = re.compile(r"\d+")
 _NUMBER = re.compile(r"[\d.,:/%\s$€£¥+()'-]+")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _SIGNS = re.compile(r"[^\W\d_]|[$€£¥%:]")
+_UNIT = re.compile(r"[^\W\d_]+")
 _CODE = re.compile(r"[A-Z0-9]{1,4}")
 _AMOUNT = re.compile(r"\D{0,2}(\d[\d,]*(?:\.\d+)?)\D{0,2}")
 _AMOUNTS = re.compile(r"([$€£¥]?)\s?\d[\d.,:/-]*\s?([%$€£¥]?)(?=([^\W\d_]?))")
@@ -47,6 +50,10 @@ _FEWEST_WORDS = 3
 _FEWEST_GAPS = 2
 """Gaps of a column that may be one of groups."""
 _SAME_SUM = 0.005
+_ENUMERATED = re.compile(r"\A\d{1,2}[.)] +(?=\D)")
+"""The number of a title: "3. Parties"."""
+_DITTO = frozenset(['"', "\u201c", "\u201d", "\u201e", "\u2033", "\u3003", "''", ",,"])
+"""Marks for "as above"."""
 _FORM_LABEL = re.compile("[:\u2610-\u2612]\\s*$|^[\u2610-\u2612]")
 """A text of a form and not the name of a column: it ends in a colon, "Name:", or has a check box, "☐
 Adult"."""
@@ -59,6 +66,8 @@ _MOST_NAME_ROWS = 3
 """Rows of a header."""
 _SEEN_ROWS = 50
 """Rows that judge whether the first of them is a header."""
+_MOST_TITLE_LINES = 4
+"""Rows of titles and dates above the names of a file of separated values."""
 _FEWEST_AROUND = 2
 """Rows above and below one that shall name the columns of those below."""
 _NOTE_WORDS = 6
@@ -166,7 +175,7 @@ class Region:
 
     def named_by(self) -> str:
         """Return the name of the first column, "" without one."""
-        return self.header[0].texts.get(self.columns[0], "") if self.header else ""
+        return next(iter(_below(self.header, self.columns[0])), "")
 
     def take_caption(self) -> None:
         """Make the last caption a title of the first rows."""
@@ -259,9 +268,17 @@ def finish(regions: Sequence[Region]) -> None:
     for region, name in zip(regions, names, strict=True):
         has_titles = any(region.across.values())
         begins = has_titles and region.across.get(region.rows[0].number, False)
-        if not region.written and ((has_titles and not begins) or (name and counts[name] > 1)):
+        is_told_apart = (has_titles and not begins) or (name and counts[name] > 1)
+        if not region.written and (is_told_apart or _is_named_by_caption(region)):
             region.take_caption()
     _fill_as_above(regions)
+
+
+def _is_named_by_caption(region: Region) -> bool:
+    """Return whether the last caption alone says what rows without names are: "Hire, per hour"."""
+    words = region.captions[-1].text.split() if region.captions and not region.header else []
+    is_name = 0 < len(words) <= _LONGEST_NAME_WORDS and not words[-1].endswith(_SENTENCE_ENDS)
+    return is_name and len(region.rows) > 1
 
 
 def read_band(
@@ -357,8 +374,14 @@ class _Band:
         self._table = Region(header, self._columns, self._titles)
         self._titles = []
         self._regions.append(self._table)
+        first = self._columns[0]
         if not header:
             self._table.add(rest[0])
+        elif header[1:] and _has_date(header[0], header[1], first):
+            upper = header[0].cells
+            self._table.captions.append(replace(header[0], cells={first: upper[first]}))
+            cells = {column: cell for column, cell in upper.items() if column != first}
+            self._table.header[0] = replace(header[0], cells=cells)
         return max(1, len(header))
 
     def _goes_on(self, rows: Sequence[Row], above: Region, header_rows: int) -> bool:
@@ -484,16 +507,16 @@ class _Band:
         names, before = table.header[0].texts if table.header else {}, self._rows[at - 1]
         if row.texts == names:
             return True
-        is_again = bool(names) and _is_again(row, table.header[0], first)
+        is_again = bool(names) and _is_again(row, table.header, first)
         is_shown = row.is_named() and not rest[1].is_named() and (is_after_title or not before.is_named())
         has_other_width = row.width != before.width and row.width == rest[1].width
         is_other = has_other_width or not table.filled.issuperset(row.texts)
         is_below = is_after_title or bool(self._titles)
         is_titled = bool(table.captions) and is_below
         is_plain = not (table.header and table.header[0].is_named()) and (is_other or is_titled)
-        is_plain = _has_contrast(row, rest[1:2]) and (
-            is_plain or _is_turn(row, table.values(), rest[1:], is_below_title=is_below)
-        )
+        is_plain = (
+            _has_contrast(row, rest[1:2]) or (not table.header and _divides(rest, self._columns))
+        ) and (is_plain or _is_turn(row, table.values(), rest[1:], is_below_title=is_below))
         if not (is_again or is_shown or is_plain):
             return False
         others = [*table.values(), *rest[1:]]
@@ -559,8 +582,8 @@ def _divides(rows: Sequence[Row], columns: Sequence[int]) -> bool:
 
     It has a text below each part of a name that spans columns, or that stands left of columns without one:
     "Club | Fee | " over " | 2030 | 2031". Below other names it has units, "Drug | Dose" over " | mg", or
-    the same name. The first column may have its name in the second row alone: " | Fee | " over "Club | New |
-    Old".
+    the same name. The first column may have its name in the second row alone, " | Fee | " over "Club | New |
+    Old"; above it is a title where the names have the same parts, or where it has a date.
     """
     if len(rows) < 3 or not rows[1].texts:
         return False
@@ -573,17 +596,28 @@ def _divides(rows: Sequence[Row], columns: Sequence[int]) -> bool:
         cell = above.cells.get(column)
         name = column if cell is not None and cell.blocks else name
         parts.setdefault(name, []).append(column)
-    split = {column for name, part in parts.items() if name != first and len(part) > 1 for column in part}
+    divided = [part for name, part in parts.items() if name != first and len(part) > 1]
+    split = {column for part in divided for column in part}
     others = [text for column, text in row.texts.items() if column not in split]
     if not split <= {*row.texts} or any(map(_DIGIT.search, others)):
         return False
-    if first in row.texts and row.texts[first] != above.texts.get(first):
-        return (
-            first not in above.cells
-            and (bool(split) or len(parts[first]) > 1)
-            and (len({*row.texts.values()}) < len(row.texts) or _has_contrast(row, values))
-        )
-    return bool(split) or _has_contrast(row, values)
+    if row.texts.get(first, above.texts.get(first)) == above.texts.get(first):
+        return bool(split) or _has_contrast(row, values)
+    if first not in above.cells:
+        is_repeated = len({*row.texts.values()}) < len(row.texts)
+        return (bool(split) or len(parts[first]) > 1) and (is_repeated or _has_contrast(row, values))
+    same = {tuple(row.texts[column] for column in part) for part in divided}
+    is_same = len(divided) > 1 == len(same)
+    is_dated = bool(split) and _has_date(above, row, first) and _has_contrast(row, values)
+    return (is_same or is_dated) and not any(
+        is_value(name, _below(values, column)) or _comes_again(name, values, column)
+        for column, name in row.texts.items()
+    )
+
+
+def _has_date(above: Row, row: Row, first: int) -> bool:
+    """Return whether a date or another text with digits is above the name of the first column."""
+    return first in row.texts and _DIGIT.search(above.texts.get(first, "")) is not None
 
 
 def names_columns(rows: Sequence[Row], columns: Sequence[int], *, names_expected: bool = False) -> bool:
@@ -596,7 +630,7 @@ def names_columns(rows: Sequence[Row], columns: Sequence[int], *, names_expected
     """
     row, tallest = rows[0], max((cell.rows for cell in rows[0].cells.values()), default=1)
     names, first = row.texts, columns[0]
-    others = [each for each in rows[tallest:] if not _is_again(each, row, first)]
+    others = [each for each in rows[tallest:] if not _is_again(each, [row], first)]
     below = [each for each in others if each.alone() is None or first not in each.cells] or rows[tallest:]
     if not below or len(row.cells) < 2 or not names:
         return False
@@ -607,11 +641,12 @@ def names_columns(rows: Sequence[Row], columns: Sequence[int], *, names_expected
     is_form = any(
         _FORM_LABEL.search(name) or len(name.split()) > _LONGEST_NAME_WORDS for name in names.values()
     )
-    if is_form or not is_full:
+    if is_form or not is_full or (not is_divided and _is_title_line(rows, first)):
         return False
     if is_divided or (row.is_named() and not all(each.is_named() for each in below)):
         return True
     has_values = any(is_value(name, _below(below, column)) for column, name in names.items())
+    has_values = has_values and not _has_other_unit(row, below)
     goes_on = first in row.cells and first not in below[0].cells
     if has_values or goes_on:
         return False
@@ -627,11 +662,32 @@ def names_columns(rows: Sequence[Row], columns: Sequence[int], *, names_expected
     )
 
 
-def _is_again(row: Row, header: Row, first: int) -> bool:
+def _is_title_line(rows: Sequence[Row], first: int) -> bool:
+    """Return whether the first row has titles and stands above the names: a row below it has names over
+    numbers, some in columns where the first one is empty: "Halcon | version 1 | |" over "Code | Fee | Limit |
+    Days"."""
+    row, most = rows[0], _MOST_TITLE_LINES
+    names = next((each for each in rows[1 : 1 + most] if each.texts.keys() > row.cells.keys()), None)
+    if names is None:
+        return False
+    below = rows[rows.index(names) + 1 :]
+    missing = names.texts.keys() - row.cells.keys() - {first}
+    texts = {column: _below(below, column) for column in names.texts}
+    is_filled = any(2 * len(texts[column]) > len(below) for column in missing)
+    is_of_numbers = any(
+        2 * sum(_DIGIT.search(text) is not None for text in texts[column]) > len(below)
+        for column, name in names.texts.items()
+        if not _DIGIT.search(name)
+    )
+    are_names = is_of_numbers and not any(is_value(names.texts[column], texts[column]) for column in texts)
+    return is_filled and are_names and (len(missing) > 1 or not _has_contrast(row, rows[1:]))
+
+
+def _is_again(row: Row, header: Sequence[Row], first: int) -> bool:
     """Return whether a row has the first name of a header, or most others, and so names columns again."""
-    names = header.texts
+    names, corner = header[0].texts, next(iter(_below(header, first)), None)
     same = sum(names.get(column) == text for column, text in row.texts.items() if column != first)
-    is_corner = names.get(first) == row.texts.get(first) and 2 * len(row.texts) > len(names)
+    is_corner = corner == row.texts.get(first) and 2 * len(row.texts) > len(names)
     return is_corner or 2 * same > len(names.keys() - {first})
 
 
@@ -648,6 +704,7 @@ def _comes_again(text: str, rows: Sequence[Row], column: int) -> bool:
 def _kind(text: str) -> str:
     """Return the kind of a text with digits: "$9" is "$", "5 mg" is "a", "9" is "", 2030 is a "year", "A-17"
     is "A-0". A text without digits is of none: " "."""
+    text = _ENUMERATED.sub("", text)
     if not _DIGIT.search(text):
         return " "
     if text[0].isalpha():
@@ -658,12 +715,32 @@ def _kind(text: str) -> str:
     return next((sign for sign in signs if not sign.isalpha()), "a" if signs else "")
 
 
+def are_alike(texts: Iterable[str], others: Iterable[str]) -> bool:
+    """Return whether some texts are of one kind."""
+    return not {*map(_kind, texts)}.isdisjoint(map(_kind, others))
+
+
+def _has_other_unit(row: Row, below: Sequence[Row]) -> bool:
+    """Return whether the numbers of a row have units that no row below has, while most of these share theirs:
+    "2-8 °C | 9-15 °C" over "14 days | 48 h", "7 days | 12 h"."""
+    counted = [column for column, text in row.texts.items() if _kind(text) == "a"]
+    texts = ([each.texts.get(column, "") for column in counted] for each in (row, *below))
+    names, *values = ([_units(text) for text in each if _DIGIT.search(text)] for each in texts)
+    by_row = [set[str]().union(*units) for units in values if units]
+    counts = Counter(unit for units in by_row for unit in units)
+    is_shared = 2 * sum(any(counts[unit] > 1 for unit in units) for units in by_row) > len(by_row)
+    return len(names) > 1 and is_shared and all(names) and all(map(counts.keys().isdisjoint, names))
+
+
+def _units(text: str) -> set[str]:
+    """Return what the numbers of a text count: dimensions ("h" and "days" are of one), else its words."""
+    return {amount_of(measure)[0] for measure in quantities(text).measures} or {*_UNIT.findall(text.lower())}
+
+
 def _are_alike(rows: Sequence[Row], others: Sequence[Row], columns: Iterable[int]) -> Iterator[bool]:
     """Yield for each column in which both have texts whether some of these are of one kind."""
-    for column in columns:
-        kinds, other_kinds = ({*map(_kind, _below(each, column))} for each in (rows, others))
-        if kinds and other_kinds:
-            yield not kinds.isdisjoint(other_kinds)
+    pairs = ((_below(rows, column), _below(others, column)) for column in columns)
+    yield from (are_alike(*pair) for pair in pairs if all(pair))
 
 
 def is_value(text: str, below: Sequence[str]) -> bool:
@@ -709,13 +786,26 @@ def _with_groups(header: Sequence[Row]) -> list[Row]:
     rows = [*header]
     for at, (above, row) in enumerate(pairwise(header)):
         upper, covered_to = dict(above.cells), 0
-        for column in row.texts:
+        for column in _divided(above, row):
             left = max((place for place in upper if place < column), default=0)
             if column not in upper and left and column >= covered_to:
                 upper[left] = replace(upper[left], columns=max(upper[left].columns, column - left + 1))
                 covered_to = left + upper[left].columns
         rows[at] = replace(above, cells=upper)
     return rows
+
+
+def _divided(above: Row, row: Row) -> list[int]:
+    """Return the columns of a row of names that have one of the names above: not those right of a last group
+    like the others, as "Note" below "Fee | | Rent | | " in "New | Old | New | Old | Note"."""
+    groups: list[list[int]] = [[] for _ in range(len(above.texts) + 1)]
+    for column in row.texts:
+        groups[bisect_right([*above.texts], column)].append(column)
+    *parts, last = ([row.texts[column] for column in group] for group in groups[1:] or groups)
+    part = parts[0] if len({*map(tuple, parts)}) == 1 else []
+    if len(part) > 1 and last[: len(part)] == part:
+        del groups[-1][len(part) :]
+    return [column for group in groups for column in group]
 
 
 # Empty cells that mean "as above"
@@ -728,30 +818,40 @@ def _fill_as_above(regions: Sequence[Region]) -> None:
     marks ("new", nothing, "new"), and mean nothing for the rows below. A row of sums belongs to none above.
     ``Region.doubtful`` names the columns in doubt.
     """
-    groups = [(region, rows) for region in regions for rows in region.groups()]
+    groups = [(region, rows) for region in regions if region.columns[1:] for rows in region.groups()]
     counts = Counter(key for region, rows in groups for key in {*_below(rows, region.columns[0])})
     keys = {key for key, count in counts.items() if count > 1}
     for region, (*above, last) in groups:
         is_sum = region.columns[0] not in last.cells and _is_sum(last, above)
         rows = above if is_sum else [*above, last]
+        for source, row in pairwise(rows):
+            for column in [column for column, text in row.texts.items() if text.strip("- ") in _DITTO]:
+                _copy(column, source, [row])
         filled, parts = _fill(rows, region.columns)
         doubtful = set[int]()
         if parts:
-            others = (column for column in region.columns if column > filled)
+            others = [column for column in region.columns if column > filled]
+            fewest = 2 if len(others) > 2 else 1  # texts of a row: one alone is a note
+            parts = [
+                [part[0], *(row for row in part[1:] if len(row.cells.keys() & {*others}) >= fewest)]
+                for part in parts
+            ]
             doubtful = {column for column in others if not _fill_parts(parts, column)}
         elif len(region.columns) > 2:
             doubtful = _fill_alone(rows, region.columns, keys)
-            doubtful |= _with_gaps(rows, region.columns)
+            doubtful |= _with_gaps(rows, region.columns) | _without_amounts(region, rows)
         region.doubtful |= doubtful
 
 
 def _fill(rows: Sequence[Row], columns: Sequence[int]) -> tuple[int, list[Sequence[Row]]]:
     """Fill the first columns, from the left, as far as their texts differ below each text to their left;
-    after the first one, columns of codes are passed over. Return the last filled column, and the rows that
-    have each of its texts."""
-    leading = [column for column in columns if column == columns[0] or not _are_codes(rows, column)]
+    columns of codes are passed over. After a column that names each row at least two are filled, of which one
+    has more texts, or none. Return the last filled column, and the rows that have each of its texts."""
+    is_named = len({*_below(rows, columns[0])}) == len(rows)
+    others = [column for column in columns[1:] if not _are_codes(rows, column)]
+    leading = others if is_named or _is_range(rows, columns) else [columns[0], *others]
     leads = [next((n for n, column in enumerate(leading) if column in row.cells), 0) for row in rows]
-    filled, parts = 0, list[Sequence[Row]]()
+    levels = list[tuple[int, list[Sequence[Row]]]]()
     for level, column in enumerate(leading[:-1]):
         parents = accumulate((at if lead < level else 0 for at, lead in enumerate(leads)), max)
         paths = [
@@ -762,10 +862,30 @@ def _fill(rows: Sequence[Row], columns: Sequence[int]) -> tuple[int, list[Sequen
         if len(paths) == len(rows) or leads[0] > level or len({*paths}) < len(paths):
             break
         begins = [at for at, lead in enumerate(leads) if lead <= level]
-        filled, parts = column, [rows[at:end] for at, end in pairwise((*begins, len(rows)))]
+        levels.append((column, [rows[at:end] for at, end in pairwise((*begins, len(rows)))]))
+    if leading is others and not _are_nested(levels):
+        levels = []
+    for column, parts in levels:
         for part in parts:
             _copy(column, part[0], part[1:])
-    return filled, parts
+    return levels[-1] if levels else (0, [])
+
+
+def _is_range(rows: Sequence[Row], columns: Sequence[int]) -> bool:
+    """Return whether the first two columns have values of one kind, "From" and "To": an empty one may be
+    none."""
+    begins, ends = (
+        {_kind(text) for text in _below(rows, column) if not text.isdigit()} - {" "} for column in columns[:2]
+    )
+    return not begins.isdisjoint(ends)
+
+
+def _are_nested(levels: Sequence[tuple[int, Sequence[Sequence[Row]]]]) -> bool:
+    """Return whether columns are groups and parts of these: of two or more, the last has more texts than the
+    first, and none is an amount."""
+    texts = [part[0].texts.get(column, "") for column, parts in levels for part in parts]
+    are_words = not any(_DIGIT.search(text) and not text[0].isalpha() for text in texts)
+    return are_words and len(levels) > 1 and 1 < len(levels[0][1]) < len(levels[-1][1])
 
 
 def _fill_parts(parts: Sequence[Sequence[Row]], column: int) -> bool:
@@ -776,10 +896,15 @@ def _fill_parts(parts: Sequence[Sequence[Row]], column: int) -> bool:
     lacking = [rows for rows, count in zip(parts, counts, strict=True) if count < len(rows)]
     texts = _below([rows[0] for rows in lacking], column)
     is_first_alone = all(count in (1, len(rows)) for rows, count in zip(parts, counts, strict=True))
-    if not lacking or len(parts) < 2 or not is_first_alone or len(texts) < len(lacking):
+    if not lacking or len(texts) < len(lacking):
         return True
     is_mixed = max(counts) > 1
-    if not all(map(_is_meant_below, texts)) or (is_mixed and len({*texts}) < len(texts)):
+    if (
+        len(parts) < 2
+        or not is_first_alone
+        or not all(map(_is_meant_below, texts))
+        or (is_mixed and len({*texts}) < len(texts))
+    ):
         return False
     for rows in lacking:
         _copy(column, rows[0], rows[1:])
@@ -815,6 +940,23 @@ def _with_gaps(rows: Sequence[Row], columns: Sequence[int]) -> set[int]:
     is_named = len({*_below(rows, first)}) == len(rows)
     is_left = any(len(_below(rows, column)) == len(rows) for column in others)
     return {second} if is_of_groups and is_of_words and is_named and is_left else set()
+
+
+def _without_amounts(region: Region, rows: Sequence[Row]) -> set[int]:
+    """Return the columns of amounts or dates in which few rows have none, and one of ``rows`` has none below
+    one."""
+    width = len(region.columns)
+    values = [row for row in region.values() if 2 * len(row.texts) > width]
+    pairs = [pair for pair in pairwise(rows) if 2 * len(pair[1].texts) > width]
+    lacking = {column for above, row in pairs for column in above.texts.keys() - row.cells.keys()}
+    return {column for column in lacking if _are_amounts(_below(values, column), len(values))}
+
+
+def _are_amounts(texts: Sequence[str], count: int) -> bool:
+    """Return whether most texts of a column are short and have digits, and nearly all ``count`` rows have
+    one."""
+    short = [text for text in texts if len(text.split()) <= _LONGEST_PAIR_WORDS and _DIGIT.search(text)]
+    return 3 * len(short) > 2 * len(texts) and 4 * len(texts) >= 3 * count
 
 
 def _copy(column: int, source: Row, rows: Sequence[Row]) -> None:

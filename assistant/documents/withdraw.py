@@ -498,7 +498,8 @@ class WithdrawalReceipts:
             holds |= {"deployed", f"capture_{captured}", *(["training"] if deployed.training else [])}
             days = asdict(RETENTION[deployed.profile])
             holds |= {"backup"} if days["backup"] else set()
-            facts |= {"profile": deployed.profile, **days}
+            holds |= {"recovery_copies"} if deployed.recovery_copies else set()
+            facts |= {"profile": deployed.profile, "recovery_copies": deployed.recovery_copies, **days}
             periods = _PERIODS | {name: timedelta(days=days[name] + _MIDNIGHT) for name in days}
         for kept in joined(lambda option: option.kept_texts()):
             holds |= set() if kept.holds is None else set(kept.holds(self.tenant))

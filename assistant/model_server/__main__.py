@@ -1,19 +1,18 @@
-"""``python -m assistant.model_server``: one model behind the SageMaker container contract.
+"""``python -m assistant.model_server``: one LLM behind the SageMaker container contract.
 
 ``GET /ping`` and ``POST /invocations`` on one port; configured by ModelServerSettings."""
 
 from __future__ import annotations
 
-import socket
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from assistant.domain.errors import TooLargeError
-from assistant.model_server.artifact import TOKENIZER_FILE, artifact_folder, ensure_artifact
+from assistant.domain.errors import ConfigurationError, TooLargeError
+from assistant.model_server.artifact import ensure_artifact
+from assistant.model_server.generation import Admission, GenerationTask, LlamaRuntime, open_generation
 from assistant.model_server.weights import locate_weights
 from assistant.process.http import open_socket, read_body, run, serve, while_connected
 from assistant.process.settings import ModelServerSettings
@@ -24,27 +23,10 @@ MOST_BODY_BYTES = 6 * 1024 * 1024
 _log = structlog.get_logger(__name__)
 
 
-class ServedTask(Protocol):
-    """What answers behind the two routes: ``EmbeddingTask`` or ``GenerationTask``. ``Container`` calls it."""
-
-    async def healthy(self) -> bool:
-        """Return whether the model is loaded and answers."""
-        ...
-
-    async def invoke(self, body: bytes, *, send: Send) -> None:
-        """Answer one request: send the start and the whole body of an ASGI response, also for a request that
-        is refused. Cancelled when the client disconnects. Any exception is answered by ``refuse(500, …)``."""
-        ...
-
-    def refuse(self, status: int, message: str) -> Response:
-        """Return an error response in the JSON shape of the task's API."""
-        ...
-
-
 class Container:
     """The ASGI application: ``GET /ping`` and ``POST /invocations``."""
 
-    def __init__(self, task: ServedTask) -> None:
+    def __init__(self, task: GenerationTask) -> None:
         self._task = task
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,34 +71,10 @@ _SHUTDOWN_TIMEOUT_S = 1.0
 async def serve_model() -> None:
     """Load the model that the environment names, serve it until a signal, stop within 2 s."""
     settings = ModelServerSettings.read()
+    if settings.task != "generation":
+        raise ConfigurationError("Text Embeddings Inference serves embedding models, this server an LLM.")
     configure_logging(settings.log_level)
     listener = open_socket(settings.host, settings.port)
-    serve_task = _serve_embedding if settings.task == "embedding" else _serve_generation
-    await serve_task(settings, listener)
-
-
-async def _serve_embedding(settings: ModelServerSettings, listener: socket.socket) -> None:
-    """Build the artifact where it is missing, load the model, and serve it until a signal."""
-    from tokenizers import Tokenizer
-
-    from assistant.model_server.embedding import EmbeddingEngine, EmbeddingTask
-
-    artifact = ensure_artifact(settings)
-    weights = locate_weights(settings)
-    engine = EmbeddingEngine.started(weights, settings, queue_size=settings.queue_size)
-    tokenizer_path: Path = artifact_folder(settings, weights) / TOKENIZER_FILE
-    task = EmbeddingTask(
-        engine, tokenizer=Tokenizer.from_file(str(tokenizer_path)), max_input_tokens=artifact.max_input_tokens
-    )
-    try:
-        await serve(Container(task), listener, shutdown_timeout_s=_SHUTDOWN_TIMEOUT_S)
-    finally:
-        engine.close()
-
-
-async def _serve_generation(settings: ModelServerSettings, listener: socket.socket) -> None:
-    from assistant.model_server.generation import Admission, LlamaRuntime, open_generation
-
     ensure_artifact(settings)
     runtime = LlamaRuntime.started(locate_weights(settings), settings)
     admission = Admission(slots=settings.slots, queue_size=settings.queue_size)

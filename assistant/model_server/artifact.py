@@ -27,7 +27,7 @@ from assistant.domain.public import PublicModel
 from assistant.model_server.embedding import CosineMeans, measure_cosines
 from assistant.model_server.embedding_graph import PassageRunner, load_graph, longest_input
 from assistant.model_server.generation import LlamaRuntime
-from assistant.model_server.weights import Weights, gguf_field, locate_weights, read_tokenizer
+from assistant.model_server.weights import Weights, locate_weights, read_tokenizer
 from assistant.process.private_files import replace_private
 from assistant.process.settings import ModelServerSettings
 from assistant.tenant.manifests import AnsweringTable
@@ -104,7 +104,7 @@ def _ensure_locked(settings: ModelServerSettings, *, weights: Weights, folder: P
     if weights.expected not in (None, digest):
         raise ConfigurationError(
             f"{weights.file}: the weights changed since {weights.name} was added. Add them under another "
-            "name: assistant models add PATH --name NAME."
+            "name: assistant models add FOLDER --name NAME."
         )
     stored = read_artifact(folder)
     if (
@@ -112,7 +112,7 @@ def _ensure_locked(settings: ModelServerSettings, *, weights: Weights, folder: P
         and (folder / TOKENIZER_FILE).exists()
         and _same_model(stored, settings=settings, weights=weights, digest=digest)
     ):
-        artifact = _with_limits_of(settings, stored, weights=weights)
+        artifact = _with_limits_of(settings, stored)
         tokenizer = None
     else:
         build = build_embedding_artifact if settings.task == "embedding" else build_generation_artifact
@@ -140,19 +140,13 @@ def _same_model(
     )
 
 
-def _with_limits_of(
-    settings: ModelServerSettings, artifact: ModelArtifact, *, weights: Weights
-) -> ModelArtifact:
-    """Return the artifact of an LLM with the context length and trust of the settings, which need no new
-    build; that of an embedding model as it is."""
+def _with_limits_of(settings: ModelServerSettings, artifact: ModelArtifact) -> ModelArtifact:
+    """Return the artifact of an LLM with the context length of the settings, which needs no new build; that
+    of an embedding model as it is."""
     if settings.task == "embedding":
         return artifact
-    update = {
-        "context_tokens": settings.context_tokens,
-        "max_input_tokens": settings.context_tokens - 1,
-        "answering": weights.answering,
-    }
-    return artifact.model_copy(update=update)
+    tokens = settings.context_tokens
+    return artifact.model_copy(update={"context_tokens": tokens, "max_input_tokens": tokens - 1})
 
 
 def main() -> None:
@@ -194,25 +188,31 @@ def tokenizer_from_gguf(path: Path) -> Tokenizer:
         reader: Any = GGUFReader(path)
     except (OSError, ValueError, IndexError) as error:
         raise ConfigurationError(f"{path}: not a GGUF file: {error}") from None
-    kind = gguf_field(reader, "tokenizer.ggml.model")
-    pattern_name = cast("str", gguf_field(reader, "tokenizer.ggml.pre") or "gpt-2")
+    kind = _field(reader, "model")
+    pattern_name = cast("str", _field(reader, "pre") or "gpt-2")
     if kind != "gpt2" or pattern_name not in _PATTERNS:
         raise ConfigurationError(
             f"{path}: its vocabulary ({kind}, {pattern_name}) cannot be turned into a tokenizer.json here "
             f"(gpt2 with {', '.join(sorted(_PATTERNS))} can); put the model's tokenizer.json beside the file."
         )
-    tokens = cast("list[str]", gguf_field(reader, "tokenizer.ggml.tokens"))
-    merges = cast("list[str]", gguf_field(reader, "tokenizer.ggml.merges"))
+    tokens = cast("list[str]", _field(reader, "tokens"))
+    merges = cast("list[str]", _field(reader, "merges"))
     model = BPE(
         vocab={token: number for number, token in enumerate(tokens)},
         merges=[(first, second) for first, second in (merge.split(" ", 1) for merge in merges)],
         ignore_merges=pattern_name in _WHOLE_WORDS_FIRST,
     )
     tokenizer = _with_patterns(Tokenizer(model), _PATTERNS[pattern_name])
-    token_types = cast("list[int]", gguf_field(reader, "tokenizer.ggml.token_type"))
+    token_types = cast("list[int]", _field(reader, "token_type"))
     tokenizer.add_special_tokens(_added(tokens, token_types, wanted=_CONTROL))
     tokenizer.add_tokens(_added(tokens, token_types, wanted=_USER_DEFINED))
     return tokenizer
+
+
+def _field(reader: Any, name: str) -> Any:
+    """Return the value of a field of the tokenizer in a GGUF's header; None where it has no such field."""
+    field = reader.get_field(f"tokenizer.ggml.{name}")
+    return None if field is None else field.contents()
 
 
 def _with_patterns(tokenizer: Tokenizer, patterns: tuple[str, ...]) -> Tokenizer:
@@ -311,7 +311,7 @@ def build_generation_artifact(
         context_tokens=settings.context_tokens,
         template_tokens_per_message=per_message,
         template_tokens_fixed=fixed,
-        answering=weights.answering,
+        answering=AnsweringTable(),
     )
     return artifact, tokenizer.to_str().encode()
 

@@ -1,9 +1,5 @@
-"""Embeds texts on a few threads; its HTTP is that of Text Embeddings Inference (TEI).
-
-``{"inputs": "text" | ["text", …], "normalize": true, "truncate": false}`` returns ``[[float, …], …]``,
-errors ``{"error": …, "error_type": …}`` with TEI's statuses
-(router/src/http/server.rs): an input that is too long is 413 ``Validation``.
-"""
+"""Embeds texts on a few threads, and measures a model's cosines. A deployment embeds by Text Embeddings
+Inference (TEI) of the same weights."""
 
 from __future__ import annotations
 
@@ -16,20 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import orjson
-from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, ValidationError
-from starlette.responses import Response
-from starlette.types import Send
 from tokenizers import Tokenizer
 
 from assistant.domain.documents import embedding_input
-from assistant.domain.errors import ConfigurationError, OverloadedError, PassageTooLongError
+from assistant.domain.errors import ConfigurationError, PassageTooLongError
 from assistant.model_server.embedding_graph import Floats, PassageRunner, Pooling, Precision, load_graph
 from assistant.model_server.weights import Weights
-from assistant.process.http import send_response
 from assistant.process.settings import ModelServerSettings
 from assistant.tenant.tenant import SMALLEST_COSINE_GAP
 
@@ -51,17 +42,12 @@ class EmbeddingEngine:
     of each request in turn, so that a question does not wait for a whole batch of documents.
     """
 
-    def __init__(
-        self, graph: Any, *, threads: int, queue_size: int, precision: Precision, pooling: Pooling = "mean"
-    ) -> None:
+    def __init__(self, graph: Any, *, threads: int, precision: Precision, pooling: Pooling = "mean") -> None:
         """``graph`` is an openvino.Model, or the path of an ONNX file."""
         self._graph = graph
         self._threads = threads
         self._precision: Precision = precision
         self._pooling: Pooling = pooling
-        self._most_requests = threads + queue_size
-        self._active = 0
-        """Requests in progress, running and waiting."""
         self._turns = asyncio.Semaphore(threads)
         """One place a worker, given in the order in which they were asked for: so requests take turns."""
         self._worker = threading.local()
@@ -69,12 +55,11 @@ class EmbeddingEngine:
         self._pool: ThreadPoolExecutor | None = None
 
     @classmethod
-    def started(cls, weights: Weights, settings: ModelServerSettings, *, queue_size: int) -> EmbeddingEngine:
+    def started(cls, weights: Weights, settings: ModelServerSettings) -> EmbeddingEngine:
         """Return an engine of the weights that runs. Raises ConfigurationError."""
         engine = cls(
             weights.graph(),
             threads=settings.threads,
-            queue_size=queue_size,
             precision=settings.precision,
             pooling=weights.pooled_by(),
         )
@@ -101,10 +86,6 @@ class EmbeddingEngine:
 
         self._pool = ThreadPoolExecutor(self._threads, "embedding", initializer=take_runner)
 
-    @property
-    def alive(self) -> bool:
-        return self._pool is not None
-
     def close(self) -> None:
         """Stop the workers; each finishes the passage at hand."""
         if self._pool is not None:
@@ -114,18 +95,14 @@ class EmbeddingEngine:
     async def embed(self, passages: Sequence[Sequence[int]]) -> Floats:
         """Return the pooled vectors, not normalised, shape (len(passages), hidden).
 
-        Raises OverloadedError when ``threads + queue_size`` requests are in progress, ArithmeticError for
-        NaN. A cancelled call stops after the passages that are being embedded.
+        Raises ArithmeticError for NaN. A cancelled call stops after the passages that are being embedded.
+        Callers in the same process limit their own requests.
         """
-        if self._active >= self._most_requests:
-            raise OverloadedError("The embedding model's queue is full; try again later.")
-        self._active += 1
         waiting = deque(enumerate(passages))
         vectors: dict[int, Floats] = {}
         try:
             await asyncio.gather(*(self._embed_some(waiting, vectors) for _ in range(self._threads)))
         finally:
-            self._active -= 1
             waiting.clear()
         stacked = np.stack([vectors[position] for position in range(len(passages))])
         if not np.isfinite(stacked).all():
@@ -212,27 +189,11 @@ def measure_cosines(embed: Embed) -> CosineMeans:
     )
 
 
-# --- the HTTP contract ----------------------------------------------------------------------------------
-
-
-MOST_INPUTS = 32
-"""Most inputs of one request: TEI's default (``max_client_batch_size``)."""
-ErrorType = Literal["Validation", "Tokenizer", "Overloaded", "Backend", "Empty"]
-_STATUS: dict[ErrorType, int] = {"Empty": 400, "Validation": 413, "Tokenizer": 422, "Overloaded": 429}
-
-
-class _EmbedRequest(BaseModel):
-    """Body of a request, as TEI takes it."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    inputs: StrictStr | list[StrictStr]
-    normalize: StrictBool = True
-    truncate: StrictBool = False
+# --- texts ----------------------------------------------------------------------------------------------
 
 
 class EmbeddingTask:
-    """A ``ServedTask`` over an engine and the model's tokenizer."""
+    """Embeds texts by an engine and the model's tokenizer."""
 
     def __init__(self, engine: EmbeddingEngine, *, tokenizer: Tokenizer, max_input_tokens: int) -> None:
         self._engine = engine
@@ -240,46 +201,12 @@ class EmbeddingTask:
         self._max_input_tokens = max_input_tokens
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenizing")
 
-    async def healthy(self) -> bool:
-        return self._engine.alive
-
-    async def invoke(self, body: bytes, *, send: Send) -> None:
-        await send_response(await self._answer(body), send)
-
-    def refuse(self, status: int, message: str) -> Response:
-        return _error("Validation" if status < 500 else "Backend", message, status=status)
-
-    async def _answer(self, body: bytes) -> Response:
-        """Return the response to a request: its vectors, or an error."""
-        try:
-            request = _EmbedRequest.model_validate(orjson.loads(body))
-        except orjson.JSONDecodeError:
-            return _error("Tokenizer", "The body is not UTF-8 JSON.")
-        except ValidationError as error:
-            fault = error.errors(include_input=False, include_url=False)[0]
-            place = ".".join(str(part) for part in fault["loc"]) or "the body"
-            return _error("Tokenizer", f"{place}: {fault['msg']}")
-        texts = [request.inputs] if isinstance(request.inputs, str) else request.inputs
-        refusal = _refusal(texts, truncate=request.truncate)
-        if refusal is not None:
-            return refusal
-        try:
-            vectors = await self.embed(texts, normalize=request.normalize)
-        except PassageTooLongError as error:
-            return _error("Validation", error.message)
-        except OverloadedError as error:
-            return _error("Overloaded", error.message)
-        return Response(
-            orjson.dumps(vectors, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json"
-        )
-
-    async def embed(self, texts: Sequence[str], *, normalize: bool = True) -> Floats:
-        """Return the vectors, shape (len(texts), dimensions). Raises PassageTooLongError, OverloadedError,
+    async def embed(self, texts: Sequence[str]) -> Floats:
+        """Return the vectors, of unit length, shape (len(texts), dimensions). Raises PassageTooLongError,
         ArithmeticError where the model gave no numbers."""
         loop = asyncio.get_running_loop()
         passages = await loop.run_in_executor(self._tokenizing, self._tokenize, texts)
-        vectors = await self._engine.embed(passages)
-        return of_unit_length(vectors) if normalize else vectors
+        return of_unit_length(await self._engine.embed(passages))
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text. Raises PassageTooLongError."""
@@ -287,22 +214,6 @@ class EmbeddingTask:
         longest = max(map(len, passages))
         if longest > self._max_input_tokens:
             raise PassageTooLongError(
-                f"`inputs` must have at most {self._max_input_tokens} tokens. Given: {longest}"
+                f"An input must have at most {self._max_input_tokens} tokens. Given: {longest}"
             )
         return passages
-
-
-def _refusal(texts: list[str], *, truncate: bool) -> Response | None:
-    """Return the error response to a request that is not served; None for one that is."""
-    if truncate:
-        return _error("Validation", "`truncate` is refused: this server never embeds a part of an input.")
-    if not texts or not all(texts):
-        return _error("Empty", "`inputs` cannot be empty")
-    if len(texts) > MOST_INPUTS:
-        return _error("Validation", f"batch size {len(texts)} > maximum allowed batch size {MOST_INPUTS}")
-    return None
-
-
-def _error(kind: ErrorType, message: str, *, status: int | None = None) -> Response:
-    body = orjson.dumps({"error": message, "error_type": kind})
-    return Response(body, status or _STATUS[kind], media_type="application/json")

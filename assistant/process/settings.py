@@ -212,8 +212,7 @@ class StoreSettings(ProcessSettings):
     search: Literal["embedded", "opensearch"] = "embedded"
     """The passage index: under `state_dir`, or OpenSearch."""
     models: Literal["embedded", "sagemaker"] = "sagemaker"
-    """Embedding models and added LLMs: in this process, from weights on this machine, or SageMaker
-    endpoints."""
+    """Embedding models: in this process, from weights on this machine, or SageMaker endpoints."""
     aws_endpoint_url: HttpUrl | None = None
     """Base URL of S3, DynamoDB, SQS, SSM and KMS, for an emulator; AWS's endpoints when absent."""
     documents_bucket: str = ""
@@ -416,7 +415,7 @@ class ModelServerSettings(ProcessSettings):
     """Folder of an embedding model (model.safetensors, tokenizer.json, config.json), or a GGUF file; the
     packaged MiniLM or SmolLM2 weights when absent."""
     manifest: Path | None = None
-    """``manifest.toml`` of a model added with ``assistant models add``; overrides ``path``."""
+    """``manifest.toml`` of an embedding model added with ``assistant models add``; overrides ``path``."""
     artifacts_dir: Path = Path(".state/models")
     """Folder with a folder for each model's derived files: graph, tokenizer.json, artifact.json."""
     max_input_tokens: int = Field(default=256, ge=16)

@@ -63,7 +63,7 @@ from assistant.stores.opened import (
 from assistant.stores.records import RECORDS
 from assistant.stores.uploads import UPLOADS, UPLOADS_QUEUE
 from assistant.stores.words import POWER, Power
-from assistant.tenant.added_models import PACKAGED, AddedLlm, ServedLlm
+from assistant.tenant.added_models import PACKAGED, ServedLlm
 from assistant.tenant.deployed_names import LINK_SECRET_PURPOSE
 from assistant.tenant.tenant import TenantConfig, load_tenants
 
@@ -241,8 +241,8 @@ async def _signer(stores: ModelStores, key: str) -> Callable[[bytes], Awaitable[
 
 async def _writer(stores: ModelStores, settings: ServiceSettings, *, generates: bool) -> AnswerWriter:
     """Return the model that writes for a tenant, the first of these that applies: none (an empty recording)
-    where answers are only quoted; an LLM added on this machine; that of an option; the SageMaker endpoint; an
-    LLM that runs elsewhere (``assistant models use --url``); a recording."""
+    where answers are only quoted; that of an option; the SageMaker endpoint; an LLM that runs elsewhere
+    (``assistant models use --url``); a recording."""
     from assistant.answer.services import AnswerWriter
     from assistant.models.artifacts import ServedModel
 
@@ -252,15 +252,7 @@ async def _writer(stores: ModelStores, settings: ServiceSettings, *, generates: 
     if not generates:
         return AnswerWriter(RecordedModel(()), ServedModel(name, None, 0, 0), token_counter)
     chosen = settings.local_models.get(stores.tenant.name, PACKAGED).generation
-    if isinstance(chosen, AddedLlm) and settings.models == "embedded":
-        from assistant.models.chat_server import ChatServer, open_chat_connections
-
-        runtime = await stores.clients.models().llm(chosen)
-        model = served_generation_model(folder, name)
-        connections = await stores.stack.enter_async_context(open_chat_connections())
-        server = ChatServer(connections, f"{runtime.address}/v1", name, lambda: runtime.api_key)
-        return AnswerWriter(server, model, token_counter)
-    if not isinstance(chosen, ServedLlm):
+    if chosen is None:
         for option in installed():
             if (writer := await option.writer(stores)) is not None:
                 return writer

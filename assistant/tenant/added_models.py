@@ -43,24 +43,11 @@ class _Described(StrictModel):
         return tomlkit.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
-class _AddedModel(_Described):
+class AddedEmbedding(_Described):
     path: Path
-    """Absolute: a GGUF file, or the folder of an embedding model."""
+    """Folder of the model. Absolute."""
     sha256: Sha256
     """Hash of the weights at ``path``; other bytes are refused."""
-
-    @property
-    def endpoint(self) -> str:
-        """Name of the model's local endpoint, unique to the model."""
-        return f"local-{self.sha256[:16]}"
-
-    @property
-    def origin(self) -> str:
-        """The first digits of the weights' hash."""
-        return self.sha256[:_SHOWN_DIGITS]
-
-
-class AddedEmbedding(_AddedModel):
     task: Literal["embedding"] = "embedding"
     dimensions: int = Field(ge=1)
     max_tokens: int = Field(ge=16)
@@ -72,12 +59,15 @@ class AddedEmbedding(_AddedModel):
     cosine_related: float | None = None
     """Mean cosine of a question with the text that answers it."""
 
+    @property
+    def endpoint(self) -> str:
+        """Name of the model's local endpoint, unique to the model."""
+        return f"local-{self.sha256[:16]}"
 
-class AddedLlm(_AddedModel):
-    task: Literal["generation"] = "generation"
-    context_tokens: int = Field(ge=256)
-    """Prompt and answer of one stream together, as this machine serves it."""
-    answering: AnsweringTable = AnsweringTable()
+    @property
+    def origin(self) -> str:
+        """The first digits of the weights' hash."""
+        return self.sha256[:_SHOWN_DIGITS]
 
 
 class ServedLlm(_Described):
@@ -166,22 +156,16 @@ def _is_private(host: str) -> bool:
     return address.is_loopback or address.is_private
 
 
-ModelWithWeights = AddedEmbedding | AddedLlm
-AddedModel = ModelWithWeights | ServedLlm
-_KINDS: Mapping[str, type[AddedModel]] = {
-    'kind = "served"': ServedLlm,
-    'task = "embedding"': AddedEmbedding,
-    'task = "generation"': AddedLlm,
-}
-"""Line of a manifest = kind of its model. The first line that the file has counts: a served LLM has the
-third, too."""
+AddedModel = AddedEmbedding | ServedLlm
+_KINDS: Mapping[str, type[AddedModel]] = {'kind = "served"': ServedLlm, 'task = "embedding"': AddedEmbedding}
+"""Line of a manifest = kind of its model."""
 
 
 class TenantModels(StrictModel):
     """One tenant's choice of added models. None means the packaged model."""
 
     embedding: AddedEmbedding | None = None
-    generation: AddedLlm | ServedLlm | None = None
+    generation: ServedLlm | None = None
 
     def applied_to(self, tenant: TenantConfig) -> TenantConfig:
         """Return the tenant with names, sizes and endpoints of the chosen models."""
@@ -198,13 +182,13 @@ class TenantModels(StrictModel):
                 }
             )
         if (llm := self.generation) is not None:
-            served = llm.answer_tokens if isinstance(llm, ServedLlm) else None
             update["generation"] = tenant.generation.model_copy(
                 update={
                     "endpoint": llm.endpoint,
                     "model": llm.name,
                     "context_tokens": llm.context_tokens,
-                    "max_tokens": served or min(tenant.generation.max_tokens, llm.context_tokens // 2),
+                    "max_tokens": llm.answer_tokens
+                    or min(tenant.generation.max_tokens, llm.context_tokens // 2),
                 }
             )
         return tenant.model_copy(update=update)
@@ -229,16 +213,24 @@ _CHOICES = TypeAdapter(dict[str, _Choice])
 def read_added_model(folder: Path) -> AddedModel:
     """Read ``folder/manifest.toml``. Raises ConfigurationError naming file, line and key."""
     path = folder / MANIFEST_FILE
+    if (kind := _kind_of(path)) is not None:
+        return read_strict(path, kind)
+    raise ConfigurationError(
+        f"{path}: a GGUF of an earlier release. Serve it by llama.cpp: llama-server -m FILE, then assistant "
+        f"models use --url http://127.0.0.1:8080/v1 --model {folder.name} --tenant T, and delete {folder}."
+    )
+
+
+def _kind_of(path: Path) -> type[AddedModel] | None:
+    """Return the kind of model that a manifest describes; None for a GGUF, which earlier releases ran."""
     lines = _text_of(path).splitlines()
-    for line, kind in _KINDS.items():
-        if line in lines:
-            return read_strict(path, kind)
-    raise ConfigurationError(f"{path}: task is missing; add the model again: assistant models add PATH.")
+    return next((kind for line, kind in _KINDS.items() if line in lines), None)
 
 
 def added_models(models_dir: Path) -> list[AddedModel]:
     """Return every added model, by name. Raises ConfigurationError."""
-    return [read_added_model(path.parent) for path in sorted(models_dir.glob(f"*/{MANIFEST_FILE}"))]
+    paths = sorted(models_dir.glob(f"*/{MANIFEST_FILE}"))
+    return [read_added_model(path.parent) for path in paths if _kind_of(path) is not None]
 
 
 def local_models(models_dir: Path, tenants: Iterable[str]) -> dict[str, TenantModels]:
@@ -273,7 +265,7 @@ def _resolved(models_dir: Path, tenant: str, choice: _Choice) -> TenantModels:
         if not (models_dir / name / MANIFEST_FILE).is_file():
             raise ConfigurationError(
                 f"{tenant} uses the model {name}, which is not under {models_dir}. Add it again "
-                f"(assistant models add PATH --tenant {tenant}), or go back to the packaged models: "
+                f"(assistant models add FOLDER --tenant {tenant}), or go back to the packaged models: "
                 f"assistant models use --packaged --tenant {tenant}"
             )
         model = models[task] = read_added_model(models_dir / name)

@@ -124,7 +124,7 @@ def desk_partitions(*kinds: str) -> tuple[str, ...]:
 
 ACCOUNT_STACK, ACCOUNT_VERSION_OUTPUT = "assistant-account-Account", "Version"
 """The stack of the account stage, and its output with the version."""
-ACCOUNT_VERSION = 4
+ACCOUNT_VERSION = 5
 """Version of the account stage. Increase it with each change of its template: a tenant's deployment refuses
 an account stage that is older."""
 SERVED_VARIANT = "AllTraffic"

@@ -28,7 +28,13 @@ Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
 Zone = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-\d[a-z]$")]
 HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9-]+)+$")]
 Arn = Annotated[str, StringConstraints(pattern=r"^arn:[a-z-]+:[a-z0-9-]+:[^\s]*$")]
-RoleArn = Annotated[str, StringConstraints(pattern=r"^arn:[a-z-]+:iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]+$")]
+CallerArn = Annotated[
+    str, StringConstraints(pattern=r"^arn:[a-z-]+:iam::\d{12}:(role|user)/[A-Za-z0-9_+=,.@/-]+$")
+]
+"""A role or a user of IAM."""
+VaultArn = Annotated[
+    str, StringConstraints(pattern=r"^arn:[a-z-]+:backup:[a-z0-9-]+:\d{12}:backup-vault:[A-Za-z0-9_-]{2,50}$")
+]
 ParameterName = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/-]{1,200}$")]
 ArtifactName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,62}$")]
 ClockTime = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
@@ -59,8 +65,9 @@ class PlaceSection(StrictModel):
     zones: tuple[Zone, ...] = Field(min_length=2, max_length=3)
     """Written out, never looked up. Three when the search domain has a standby."""
     profile: Profile
-    """``dev``: smallest sizes, one data node, logs for 30 days. ``standard``: a data node in each zone, logs
-    for a year. ``hipaa``: three zones with a standby, two people approve, logs for six years."""
+    """``dev``: smallest sizes, one data node, AWS's services reached in one zone, logs for 30 days.
+    ``standard``: a data node in each zone, logs for a year. ``hipaa``: three zones with a standby, two people
+    approve, logs for six years."""
     cost_center: TagValue = Field(min_length=1)
     """Value of the tag ``cost-center`` of every resource."""
     name_prefix: str = Field(default="assistant", pattern=r"^[a-z][a-z0-9-]{0,18}[a-z0-9]$")
@@ -77,17 +84,21 @@ class PlaceSection(StrictModel):
     break_glass: tuple[Arn, ...] = ()
     """Roles (``*`` allowed, as in names of SSO roles) that may read PHI stores in an emergency. Each use
     raises an alarm."""
-    artifact_publishers: tuple[RoleArn, ...] = ()
-    """Roles of the company's builds that may assume the tenant's ``ArtifactPublisher`` role and put model
-    artifacts. They exist before the first deployment: IAM trusts only existing roles. Empty: the role is not
-    created, and nobody may put artifacts."""
-    pushers: Mapping[str, Annotated[tuple[RoleArn, ...], Field(min_length=1)]] = {}
-    """Source = roles that may assume its pusher's role, which puts files into its folder of the inbox and
-    reads what became of them (``assistant knowledge push``). They exist before the first deployment."""
+    artifact_publishers: tuple[CallerArn, ...] = ()
+    """Roles or users of IAM, such as a build's, that may assume the tenant's ``ArtifactPublisher`` role and
+    put model artifacts. They exist before the first deployment: IAM trusts only existing ones. Empty: the
+    role is not created, and nobody may put artifacts."""
+    pushers: Mapping[str, Annotated[tuple[CallerArn, ...], Field(min_length=1)]] = {}
+    """Source = roles or users of IAM that may assume its pusher's role, which puts files into its folder of
+    the inbox and reads what became of them (``assistant knowledge push``). They exist before the first
+    deployment."""
     image_key: str | None = Field(default=None, pattern=r"^(awskms:///\S{1,300}|[^\s:]{1,200})$")
     """Public key by which a deployment verifies the signature of each image in the account's registry: a PEM
     file, relative to the tenant file, or ``awskms:///ARN`` of a key of KMS. Absent: nothing is verified, and
     ``doctor`` says so."""
+    recovery_copies: VaultArn | None = None
+    """Under ``hipaa``: vault of AWS Backup, in another account or region, that each recovery point is copied
+    to. It exists before the first deployment, and it and its key admit the account (docs/runbook.md)."""
     accepted_end_of_support: date | None = None
     """Day of an end of support that this deployment accepts, and every earlier one. With a part whose support
     ended later it is refused; absent, with any that ended (docs/writers.md)."""
@@ -236,6 +247,14 @@ class PowerSection(StrictModel):
     weekdays_only: bool = True
     """Resume on Monday to Friday only."""
 
+    @property
+    def hours_share(self) -> float:
+        """Share of all hours in which the endpoints run."""
+        paused, resumed = (
+            int(text[:2]) * 60 + int(text[3:]) for text in (self.pause_at, self.resume_at)
+        )  # minutes of the day
+        return (paused - resumed) % 1440 / 1440 * (5 / 7 if self.weekdays_only else 1)
+
 
 class SearchSection(StrictModel):
     """``[search]``: the OpenSearch domain; absent sizes follow the profile."""
@@ -257,12 +276,12 @@ class TasksSection(StrictModel):
     """Fewest tasks."""
     max_tasks: int = Field(default=6, ge=2, le=100)
     """Most tasks."""
-    cpu_units: Literal[512, 1024, 2048, 4096] = 1024
-    """CPU of a task: 1024 are one vCPU."""
+    cpu_units: Literal[512, 1024, 2048, 4096] | None = None
+    """CPU of a task: 1024 are one vCPU. Absent: 512 with the profile ``dev``, else 1024."""
     memory_mib: int = Field(default=2048, ge=1024, le=30720)
     """Memory of a task, in MiB."""
-    architecture: Literal["X86_64", "ARM64"] = "X86_64"
-    """Processor of the tasks; the image must be built for it."""
+    architecture: Literal["X86_64", "ARM64"] | None = None
+    """Processor of the tasks. Absent: ``ARM64`` with the profile ``dev``, else ``X86_64``."""
     exec_enabled: bool = False
     """Allows ECS Exec, a shell in a task through ``ssmmessages``."""
 
@@ -408,6 +427,8 @@ class ReachEntry(OpenSection):
 
 Making = Literal["create", "existing"]
 """Whether the account stage creates a resource, or finds it there."""
+ACCOUNT_TRAIL = "assistant-account"
+"""Name of the account's trail in CloudTrail."""
 
 
 class AccountConfig(StrictModel):
@@ -428,11 +449,16 @@ class AccountConfig(StrictModel):
     sagemaker_scaling_role: Making = "create"
     """Application Auto Scaling's service-linked role for SageMaker endpoints."""
     log_policy: Making = "create"
-    """One CloudWatch Logs resource policy for the log groups of all search domains; a region allows ten."""
+    """One CloudWatch Logs resource policy for the log groups of all search domains and of all audit rules; a
+    region allows ten."""
     repositories: Making = "create"
     """ECR repositories of our own images."""
     boundary: Making = "create"
     """Managed policy ``<name_prefix>-boundary``, the permissions boundary of every role of a tenant."""
+    trail: Making = "create"
+    """The account's one trail of CloudTrail. Its home region is that of the only file that says ``create``.
+    An existing one covers all regions, and has the data events of stores whose names begin with a
+    ``name_prefix``."""
     budget_topic: Making = "create"
     """SNS topic ``<name_prefix>-budget`` of every tenant's budget alerts."""
     budget_email: str | None = Field(default=None, pattern=r"^[^\s@]+@[^\s@]+$")

@@ -20,7 +20,14 @@ from pydantic import BaseModel
 
 from assistant.option import installed
 from assistant.tenant.deployed_names import NEXT_ENDPOINT
-from assistant.tenant.deployment import EdgeSection, ModelsSection, NetworkSection, PlaceSection, ReachEntry
+from assistant.tenant.deployment import (
+    RECOVERY,
+    EdgeSection,
+    ModelsSection,
+    NetworkSection,
+    PlaceSection,
+    ReachEntry,
+)
 from assistant.tenant.manifests import EmbeddingManifest, LlmManifest
 from assistant.tenant.tenant import EmbeddingSection, TenantConfig
 from assistant.tenant.toml_file import KeyMark, KeyPath, line_of, marked
@@ -53,6 +60,7 @@ def contradictions(
     deployed tenant has."""
     yield from network_contradictions(tenant.network, place)
     yield from _profile(tenant, place, models)
+    yield from _copies(place)
     yield from _certificate(edge, place)
     for name in sorted(
         place.pushers.keys() - {source.name for source in tenant.sources if source.kind != "live"}
@@ -303,6 +311,15 @@ def _profile(tenant: TenantConfig, place: PlaceSection, models: ModelsSection) -
         )
 
 
+def _copies(place: PlaceSection) -> Iterator[Contradiction]:
+    """Yield why recovery points cannot be copied to the vault that the file names."""
+    key, vault = ("deployment", "recovery_copies"), (place.recovery_copies or "").split(":")
+    if place.recovery_copies and place.profile not in RECOVERY:
+        yield Contradiction(key, f"profile {place.profile} has no recovery points.")
+    if vault[_ARN_REGION : _ARN_ACCOUNT + 1] == [place.region, place.account]:
+        yield Contradiction(key, "is in the tenant's own account and region. Name one in another.")
+
+
 def _certificate(edge: EdgeSection, place: PlaceSection) -> Iterator[Contradiction]:
     """Yield where the certificate is in another region or account than the load balancer."""
     parts = edge.certificate_arn.split(":")
@@ -404,15 +421,17 @@ _SAMPLES = (
 
 _INSTEAD: Mapping[str, str] = {
     "deployment.account": "the account that it is deployed to: aws sts get-caller-identity --query Account",
-    "deployment.artifact_publishers": "the role of the build that packages model artifacts (aws iam get-role "
-    "--role-name NAME --query Role.Arn), or delete the key: then nobody may put artifacts",
-    "deployment.pushers": "roles that exist, of whoever loads documents from outside (aws iam get-role "
-    "--role-name NAME --query Role.Arn), or delete the key: then nobody may push",
+    "deployment.artifact_publishers": "the role or user that puts model artifacts, such as your own (aws iam "
+    "get-user --query User.Arn, or get-role), or delete the key: then nobody may put artifacts",
+    "deployment.pushers": "roles or users that exist, of whoever loads documents from outside (aws iam "
+    "get-user --query User.Arn, or get-role), or delete the key: then nobody may push",
     "identity.issuer": "the base URL of the company's OpenID provider, the `iss` of its tokens",
     "care_context.issuer": "the `iss` of the tokens by which the care application says whose conversation it "
     "is",
     "edge.host_name": "the name that the care side dials, in a domain of the company",
     "edge.certificate_arn": "the certificate of edge.host_name: aws acm list-certificates",
+    "edge.cors_origins": "the pages that call the API from a browser, or delete the key",
+    "edge.frame_ancestors": "the pages that hold the panel, or delete the key",
     "edge.allowed_principals": "arn:aws:iam::CARE_ACCOUNT:root, the account of the care side",
     "reach.service_name": "the name that the owner of that system gives (aws ec2 "
     "describe-vpc-endpoint-service-configurations in its account), or delete the whole [[reach]] entry when "

@@ -57,11 +57,25 @@ class Use(StrictModel):
     per_question: float = Field(default=0, ge=0)
     more_per_written_answer: float = Field(default=0, ge=0)
     """Added to ``per_question`` where a model writes the answer."""
+    more_per_written_probe: float | None = Field(default=None, ge=0)
+    """The same of a question of the probe. Absent: ``more_per_written_answer``."""
     why: str
+
+
+class ModelCall(StrictModel):
+    """A call of a model for one question."""
+
+    prompt_tokens: int = Field(gt=0)
+    written_tokens: int = Field(gt=0)
+    probe: bool = False
+    """Whether a question of the probe has it too: it is a single message, and nobody replies."""
 
 
 class AssumedLoad(StrictModel):
     questions_a_month: float = Field(gt=0)
+    probe_questions_a_month: float = Field(ge=0)
+    """Of the care side's probe, beside them."""
+    calls: Mapping[Literal["reading", "answer", "check", "reply", "reply_check"], ModelCall]
     busy_hours: int = Field(ge=1, le=24)
     """Hours of a day with full load; the others have a tenth of it."""
 
@@ -74,7 +88,9 @@ class AssumedLoad(StrictModel):
 class RegionalPrices(StrictModel):
     """What is known of another region's prices; all else is taken as in the file's region."""
 
-    endpoint: Mapping[str, Price]
+    endpoint: Mapping[str, Price] = {}
+    search: Mapping[str, Price] = {}
+    unit: Mapping[str, Price] = {}
 
 
 class Prices(StrictModel):
@@ -103,12 +119,17 @@ class Prices(StrictModel):
     def of_tenant(self, tenant: TenantConfig) -> Prices:
         """Return the prices in a tenant's region, as far as they are known, with what it pays by use of
         options. Raises ConfigurationError."""
-        added = [line for option in installed() for line in option.prices(tenant)]
-        units = {use.price: price for use, price in added}
-        lines = (*self.use, *(use for use, _ in added))
-        regional = self.elsewhere.get(tenant.deployment.region if tenant.deployment else "")
-        endpoint = {**self.endpoint, **(regional.endpoint if regional else {})}
-        return self.model_copy(update={"unit": {**self.unit, **units}, "endpoint": endpoint, "use": lines})
+        added = [line for option in installed() for line in option.prices(tenant, self.load)]
+        region = tenant.deployment.region if tenant.deployment else ""
+        regional = self.elsewhere.get(region, RegionalPrices())
+        return self.model_copy(
+            update={
+                "endpoint": {**self.endpoint, **regional.endpoint},
+                "search": {**self.search, **regional.search},
+                "unit": {**self.unit, **regional.unit, **{use.price: price for use, price in added}},
+                "use": (*self.use, *(use for use, _ in added)),
+            }
+        )
 
     def usd_of_use(self, *, written: bool) -> float:
         """Return what one question adds to the lines that are paid by use."""

@@ -358,6 +358,8 @@ class DeployedKeeping(StrictModel):
     capture_texts: Literal["none", "redacted"] = "none"
     training: bool = False
     """Whether training sets are made."""
+    recovery_copies: str | None = None
+    """Vault that recovery points are copied to."""
 
 
 class RecordsSection(StrictModel):
@@ -544,6 +546,26 @@ class TenantConfig(OpenSection):
         return not any(table.writes for table in self.option_tables(TenantTable))
 
     @property
+    def is_dev(self) -> bool:
+        """Whether it is deployed with the profile ``dev``."""
+        return self.deployment is not None and self.deployment.profile == "dev"
+
+    @property
+    def endpoint_hours_share(self) -> float:
+        """Share of all hours in which the endpoints run."""
+        return 1.0 if self.power is None else self.power.hours_share
+
+    @property
+    def task_cpu_units(self) -> int:
+        """CPU of a task: 1024 are one vCPU."""
+        return self.tasks.cpu_units or (512 if self.is_dev else 1024)
+
+    @property
+    def task_architecture(self) -> Literal["X86_64", "ARM64"]:
+        """Processor of the tasks."""
+        return self.tasks.architecture or ("ARM64" if self.is_dev else "X86_64")
+
+    @property
     def stage_id(self) -> str:
         """Name of the tenant's CDK stage and of the folder of its templates: ``NorthShop`` for north-shop."""
         return "".join(part.capitalize() for part in self.name.split("-"))
@@ -565,8 +587,7 @@ class TenantConfig(OpenSection):
         """Return for how many days live values in sent texts can be read."""
         if self.records.live_values_days is not None:
             return self.records.live_values_days
-        is_dev = self.deployment is not None and self.deployment.profile == "dev"
-        return _LIVE_VALUES_DAYS_OF_DEV if is_dev else _LIVE_VALUES_DAYS
+        return _LIVE_VALUES_DAYS_OF_DEV if self.is_dev else _LIVE_VALUES_DAYS
 
     def settings_hash(self) -> str:
         """Return the SHA-256 (hex) of all settings that shape answers; every answer's record has it.

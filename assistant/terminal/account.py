@@ -289,7 +289,7 @@ class AccountChecks:
             yield self._refused(place, f"it is {certificate.get('Status')}. {_record(certificate)}")
 
     def _publishers(self) -> Iterator[Finding]:
-        """Check that the roles of this account exist that publishers' and pushers' roles shall trust."""
+        """Check that the roles and users of this account exist that publishers' and pushers' roles trust."""
         trusted: list[tuple[tuple[str | int, ...], str]] = [
             (("artifact_publishers", number), arn)
             for number, arn in enumerate(self.place.artifact_publishers)
@@ -297,13 +297,15 @@ class AccountChecks:
         for source, arns in self.place.pushers.items():
             trusted += [(("pushers", source, number), arn) for number, arn in enumerate(arns)]
         for key, arn in trusted:
-            name = arn.rpartition("/")[2]
+            kind, _, path = arn.rpartition(":")[2].partition("/")  # "role" or "user"
+            name = path.rpartition("/")[2]
             if f":{self.aws.account}:" not in arn:
                 continue
-            if self.aws.call("iam", "get_role", missing="NoSuchEntity", RoleName=name) is None:
+            given = {f"{kind.title()}Name": name}
+            if self.aws.call("iam", f"get_{kind}", missing="NoSuchEntity", **given) is None:
                 yield self._refused(
                     ("deployment", *key),
-                    f"there is no role {name}, and IAM trusts none that is not there. Make it first, or "
+                    f"there is no {kind} {name}, and IAM trusts none that is not there. Make it first, or "
                     "delete the key.",
                 )
 
@@ -571,5 +573,5 @@ class Deployed:
 
     def publisher(self) -> Any:
         """Return an S3 client by the role that puts models, for an hour at most. Raises DeploymentError."""
-        lacks = "publisher's role: name a role in deployment.artifact_publishers"
+        lacks = "publisher's role: name a role or user in deployment.artifact_publishers"
         return self.aws.as_role(self.output("Data", PUBLISHER_OUTPUT, lacks=lacks)).client("s3")

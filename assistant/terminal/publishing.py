@@ -391,8 +391,8 @@ class Inbox:
         place, tenant, source = deployed.place, deployed.config.name, folder.source.name
         if source not in place.pushers:
             raise ConfigurationError(
-                f'Nobody may push files of the source "{source}": name a role in deployment.pushers, and '
-                "deploy."
+                f'Nobody may push files of the source "{source}": name a role or user in '
+                "deployment.pushers, and deploy."
             )
         partition = str(deployed.aws.call("sts", "get_caller_identity")["Arn"]).split(":")[1]
         path = f"{place.role_path}{tenant}/{place.pusher(tenant, source)}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import islice, pairwise
@@ -27,6 +27,8 @@ MOST_LEFT_OUT = 50_000
 """Most documents that a search leaves out: OpenSearch takes 65,536 terms."""
 _SKETCH = 24
 """Words of a sketch."""
+_FEWEST_LETTERS = 8
+"""Letters of words that say in any text that days follow: "validuntil", and not "since"."""
 _LEAST_ALIKE = 0.5
 """Share of the words of a sketch that two editions have in common."""
 _WORDS = word_groups("in_force")
@@ -50,6 +52,20 @@ def _letters(key: str) -> str:
 def says_in_force(key: str) -> bool:
     """Return whether ``read_in_force`` reads a key: "Valid until"."""
     return any(_letters(key) in _WORDS[kind] for kind in (*_OVER, "begins", "ends", "replaced"))
+
+
+def names_days_in_force(text: str) -> bool:
+    """Return whether a text has a day and words that say from or until when something is in force: "Prices
+    valid from 1 May 2026"."""
+    spans, rest = spans_in(text)
+    letters = letters_of(rest)
+    words = (word for kind in ("begins", "ends") for word in _WORDS[kind] if len(word) >= _FEWEST_LETTERS)
+    return bool(spans) and any(word in letters for word in words)
+
+
+def says_state(key: str) -> bool:
+    """Return whether a key says by a text or a switch that a document is in force, and by no day."""
+    return any(_letters(key) in _WORDS[kind] for kind in _OVER)
 
 
 def is_over(state: str) -> bool:
@@ -96,14 +112,16 @@ class _Name:
     mark: str
     """Why it may be out of force: "old", "in the folder OLD"; empty without."""
     is_sure: bool
-    """Whether the mark counts alone: of a folder, in capitals or in brackets."""
+    """Whether the mark counts alone: of a folder, in capitals or in brackets; in a line of a file at its
+    begin."""
 
     @classmethod
     def of(cls, path: str, title: str) -> _Name:
         """Return what the folders of a path and the two names below them say: "OLD/Fees v1"."""
         file = PurePosixPath(path)
-        # a file of lines is one name for many documents
-        names = [title] if path.lower().endswith((".json", ".jsonl", ".jsonl.gz")) else [title, file.stem]
+        # a file of lines is one name for many documents, whose titles name things: "Tent (old)" is one
+        is_of_lines = path.lower().endswith((".json", ".jsonl", ".jsonl.gz"))
+        names = [title] if is_of_lines else [title, file.stem]
         marks, is_sure, dated = list[str](), False, list[_Dated]()
         keys = defaultdict[str, list[_Dated]](list)
         for name in names:
@@ -122,7 +140,7 @@ class _Name:
             if shared:
                 keys["/".join((*kept, shared))].append(dated[-1])
             marks += [*(f"in the folder {folder}" for folder in old), *sorted(own)]
-            is_sure |= bool(old or sure)
+            is_sure |= bool(old or (sure.intersection(words[:1]) if is_of_lines else sure))
         version, span = _dated(dated)
         by_key = {key: _dated(each) for key, each in keys.items()}
         return cls(by_key, version, span, mark=next(iter(marks), ""), is_sure=is_sure)
@@ -313,10 +331,15 @@ class EditionsAsked:
         """Ids of the documents that the question must not find."""
 
     def told(
-        self, documents: Mapping[str, StoredDocument], *, labels: frozenset[str]
+        self,
+        documents: Mapping[str, StoredDocument],
+        *,
+        labels: frozenset[str],
+        asked_for: Collection[str] = (),
     ) -> dict[str, StoredDocument]:
         """Return the documents that were read without those that it must not find; the others that are not
-        in force say so (``DocumentCard.not_in_force``)."""
+        in force say so (``DocumentCard.not_in_force``). ``asked_for``: ids of documents that the question
+        asks for by what they say."""
         told: dict[str, StoredDocument] = {}
         for name, document in documents.items():
             own = Edition.of(document.card)
@@ -324,8 +347,8 @@ class EditionsAsked:
             notes = (self._editions.note(each, self._today, labels=labels) for each in (own, edition))
             if not (note := next(filter(None, notes), "")):
                 told[name] = document
-            elif self._asks_for(edition):
-                about = self._is_about(edition)
+            elif name in asked_for or self._asks_for(edition):
+                about = name in asked_for or self._is_about(edition)
                 card = replace(document.card, not_in_force=note, banner=note, is_asked_for=about)
                 told[name] = replace(document, card=card)
         return told

@@ -1,4 +1,4 @@
-"""The observability stack: dashboard, alarms, budget, audit trail, traces.
+"""The observability stack: dashboard, alarms, budget, audit log, traces.
 
 The dashboard of a tenant: answers, latencies, finish reasons, stores and cost on one page.
 """
@@ -32,7 +32,7 @@ from stacks.observability.alarms import (
     TenantMetrics,
     alarm_topic,
 )
-from stacks.observability.audit import AuditTrail
+from stacks.observability.audit import AuditLog
 from stacks.outputs import KeysOutputs
 from stacks.tenant_stack import TenantStack, entries, has_budgets
 from template_checks.priced import EMBEDDING, LLM, PRICED_BY, priced
@@ -55,7 +55,7 @@ class ObservabilityStack(TenantStack):
         tenant = metrics.tenant
         super().__init__(scope, "Observability", tenant=tenant, data_class="internal")
         self._count_answers(metrics.orchestrator.log_group_name, namespace=metrics.own_namespace)
-        trail = AuditTrail(
+        trail = AuditLog(
             self,
             "Audit",
             keys=keys,

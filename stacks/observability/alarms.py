@@ -305,14 +305,15 @@ class TenantAlarms(Construct):
         *,
         periods: int = 1,
         below: bool = False,
+        silent: bool = False,
         part: str = "",
     ) -> cloudwatch.Alarm:
         """Create the alarm of the runbook entry ``anchor``: at ``threshold`` or more (with ``below``: under
         it) in ``periods`` periods in a row.
 
-        Missing data do not raise it, because a paused endpoint and an unused store publish nothing. ``part``
-        ends the construct id of a further alarm of one entry (``DeadLetters2``). Raises KeyError without an
-        entry.
+        Missing data raise it only with ``silent``, because a paused endpoint and an unused store publish
+        nothing. ``part`` ends the construct id of a further alarm of one entry (``DeadLetters2``). Raises
+        KeyError without an entry.
         """
         comparison, missing = cloudwatch.ComparisonOperator, cloudwatch.TreatMissingData
         entry = entries()[anchor]
@@ -327,7 +328,7 @@ class TenantAlarms(Construct):
             comparison_operator=comparison.LESS_THAN_THRESHOLD
             if below
             else comparison.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-            treat_missing_data=missing.NOT_BREACHING,
+            treat_missing_data=missing.BREACHING if silent else missing.NOT_BREACHING,
         )
         resource = cast("cloudwatch.CfnAlarm", alarm.node.default_child)
         resource.alarm_actions = resource.ok_actions = [self._topics[entry.severity]]
@@ -430,6 +431,8 @@ class TenantAlarms(Construct):
             jobs = MetricSource("AWS/Backup", {"BackupVaultName": vault}, minutes=60)
             ends = ("Failed", "Aborted", "Expired")
             failed = {end.lower(): jobs(f"NumberOfBackupJobs{end}") for end in ends}
+            if self.metrics.tenant.place.recovery_copies:
+                failed["copies"] = jobs("NumberOfCopyJobsFailed")
             yield self.add("recovery-point-missing", _sum("Failed copies", failed, minutes=60), 1)
 
     def _security(self) -> Iterator[cloudwatch.Alarm]:
@@ -442,8 +445,15 @@ class TenantAlarms(Construct):
         closed = self.metrics.service(deployed_names.AUDIT_CLOSED, "Maximum", minutes=60)
         hourly = self.metrics.or_zero(closed, label="Audit closed")
         yield self.add("audit-not-closed", hourly, 1, periods=_AUDIT_LATE_HOURS, below=True)
+        lines = MetricSource("AWS/Logs", {"LogGroupName": self._log_groups["trail"]}, minutes=60)
+        hourly = self.metrics.or_zero(lines("IncomingLogEvents"), label="Events of CloudTrail")
+        yield self.add("audit-silent", hourly, 1, periods=_AUDIT_LATE_HOURS, below=True)
         if self.metrics.tenant.place.break_glass:
             yield self.add("break-glass-used", counted(BREAK_GLASS), 1)
+        dimensions = {"CertificateArn": self.metrics.tenant.edge.certificate_arn}
+        days = MetricSource("AWS/CertificateManager", dimensions, "Minimum", minutes=1440)("DaysToExpiry")
+        # ACM renews 45 days before the end, or more. The metric ends with the certificate.
+        yield self.add("certificate-ends", days, 30, below=True, silent=True)
 
     def _power(self) -> Iterator[cloudwatch.Alarm]:
         metrics, models = self.metrics, self.metrics.models

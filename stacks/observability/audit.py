@@ -1,14 +1,19 @@
-"""The audit of a tenant's stores, keys and policies: CloudTrail, and the metric filters over its events.
+"""The audit of a tenant's stores, keys and policies: the events of CloudTrail that concern the tenant, in a
+log group of its own, and the metric filters over them.
+
+The account's trail (``stacks.trail``) records the events. Rules of EventBridge in the tenant's region send
+those of its own stores, keys and roles to the group (``_rules``), so no filter has to know other tenants
+(docs/decisions/0162-one-trail-an-account.md).
 
 Syntax of patterns: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html.
 ``*`` at the end of a term matches any rest. No pattern relies on a comparison with a field that an event
 lacks: each clause first tests for the type of identity that has the field. The filter ``KeysChanged``,
 shortened:
 
-    { (($.eventName = "DisableKey") || ($.eventName = "PutKeyPolicy")) &&
-      (($.resources[0].ARN = "arn:…:key/1")) &&
-      (($.userIdentity.type != "AssumedRole") ||
-       (($.userIdentity.sessionContext.sessionIssuer.arn != "<deployment role>"))) }
+    { (($.detail.eventName = "DisableKey") || ($.detail.eventName = "PutKeyPolicy")) &&
+      ($.detail.eventSource = "kms.amazonaws.com") &&
+      (($.detail.userIdentity.type != "AssumedRole") ||
+       (($.detail.userIdentity.sessionContext.sessionIssuer.arn != "<deployment role>"))) }
 
 Each filter adds 1 to a metric, and ``stacks.observability.alarms`` has an alarm on each metric.
 """
@@ -16,17 +21,16 @@ Each filter adds 1 to a metric, and ``stacks.observability.alarms`` has an alarm
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple
-from typing import cast
+from dataclasses import asdict, astuple
+from typing import Any
 
 import aws_cdk as cdk
-from aws_cdk import aws_cloudtrail as cloudtrail
-from aws_cdk import aws_iam as iam
+from aws_cdk import aws_events as events
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
-from stacks.buckets import TRAILS
+from assistant.tenant.deployed_names import ACCOUNT_STACK
 from stacks.observability.alarms import (
     BREAK_GLASS,
     DATA_COPIED,
@@ -36,7 +40,7 @@ from stacks.observability.alarms import (
     TRUST_CHANGED,
 )
 from stacks.outputs import DataOutputs, KeysOutputs
-from stacks.roles import allow, execution_role_arn, resource_arn
+from stacks.roles import bucket_arn, execution_role_arn, log_group_arn, resource_arn
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import tenant_log_group, tenant_of
 from template_checks.policies import generated_prefix
@@ -71,18 +75,11 @@ QUEUE_CHANGES = ("AddPermission", "RemovePermission", "SetQueueAttributes")
 SEARCH_CHANGES = ("AuthorizeVpcEndpointAccess", "UpdateDomainConfig")
 # Changes of what records traces of calls: trails and flow logs.
 TRACE_CHANGES = ("DeleteFlowLogs", "DeleteTrail", "PutEventSelectors", "StopLogging", "UpdateTrail")
-_TRUSTED_TAG = "tenant"
 IDENTITY_TAGS = ("TagRole", "TagUser", "UntagRole", "UntagUser")
-"""Changes of tags that raise an alarm for any identity of the account: every policy would treat another
-team's role with this tenant's tag as the tenant's."""
-TAGGED_FROM_THE_START = (
-    "AssumeRole",
-    "AssumeRoleWithSAML",
-    "AssumeRoleWithWebIdentity",
-    "CreateRole",
-    "CreateUser",
-)
-"""Calls that may set the tag when they create an identity or a session."""
+IDENTITIES_MADE = ("CreateRole", "CreateUser")
+SESSIONS_MADE = ("AssumeRole", "AssumeRoleWithSAML", "AssumeRoleWithWebIdentity")
+"""Calls that may set the tag ``tenant`` when they create a session: by its value every policy would treat
+another team's role as the tenant's."""
 RESOURCE_TAGS = (
     "AddTags",
     "DeleteBucketTagging",
@@ -93,7 +90,6 @@ RESOURCE_TAGS = (
     "UntagQueue",
     "UntagResource",
 )
-KEY_TAGS = ("TagResource", "UntagResource")
 TABLE_EXPORTS = (
     "ExportTableToPointInTime",
     "PutResourcePolicy",
@@ -109,20 +105,18 @@ TABLE_COPIES = (
 """``UpdateTable`` adds a replica or a stream; only the deployment updates these tables."""
 BUCKET_COPIES = ("PutBucketInventoryConfiguration", "PutBucketNotification", "PutBucketReplication")
 SEARCH_COPIES = ("AcceptInboundConnection", "CreateOutboundConnection")
-_TAGS_SEARCHED = 5
-"""How many of a request's tags are searched for the tenant's: a pattern refers to list elements by number, so
-it must name each (``tags[0].key`` to ``tags[4].key``)."""
 _KEY_USES = ("Decrypt", "Encrypt", "GenerateDataKey*", "ReEncrypt*", "CreateGrant")
-_ISSUER = "$.userIdentity.sessionContext.sessionIssuer.arn"
-_TYPE = "$.userIdentity.type"
+_NAME = "$.detail.eventName"
+_ISSUER = "$.detail.userIdentity.sessionContext.sessionIssuer.arn"
+_TYPE = "$.detail.userIdentity.type"
 
 
 def key_refused() -> str:
-    """Return the pattern of refused uses of any KMS key."""
+    """Return the pattern of refused uses of a KMS key."""
     return _whole(
-        '($.eventSource = "kms.amazonaws.com")',
-        '($.errorCode = "AccessDenied*")',
-        _any("$.eventName", _KEY_USES),
+        '($.detail.eventSource = "kms.amazonaws.com")',
+        '($.detail.errorCode = "AccessDenied*")',
+        _any(_NAME, _KEY_USES),
     )
 
 
@@ -131,20 +125,16 @@ def changed_by_others(events: Sequence[str], *, roles: Sequence[str], where: str
     such as the resources; None: any."""
     other_role = _all(*(f'{_ISSUER} != "{arn}"' for arn in roles))
     by_others = f'(({_TYPE} != "AssumedRole") || {other_role})'
-    return _whole(_any("$.eventName", events), *([where] if where else []), by_others)
+    return _whole(_any(_NAME, events), *([where] if where else []), by_others)
 
 
 def _named(parameters: Mapping[str, Sequence[str]]) -> str:
     """Return the clause of requests that name one of these values in one of these parameters."""
     return _or(
-        f'$.requestParameters.{name} = "{value}"' for name, values in parameters.items() for value in values
+        f'$.detail.requestParameters.{name} = "{value}"'
+        for name, values in parameters.items()
+        for value in values
     )
-
-
-def _tagged(tag: str) -> str:
-    """Return the clause of requests that create a role, user or session with the tag of this key."""
-    places = [f"tags[{number}].key" for number in range(_TAGS_SEARCHED)]
-    return _named({**{place: [tag] for place in places}, f"principalTags.{tag}": ["*"]})
 
 
 def read_by_strangers(*, roles: str, declared: Sequence[str]) -> str:
@@ -157,7 +147,9 @@ def read_by_strangers(*, roles: str, declared: Sequence[str]) -> str:
     known_roles = [roles, *(arn for arn in declared if ":role/" in arn)]
     known_users = [arn for arn in declared if ":user/" in arn]
     strange_role = _all(f'{_TYPE} = "AssumedRole"', *(f'{_ISSUER} != "{arn}"' for arn in known_roles))
-    strange_user = _all(f'{_TYPE} = "IAMUser"', *(f'$.userIdentity.arn != "{arn}"' for arn in known_users))
+    strange_user = _all(
+        f'{_TYPE} = "IAMUser"', *(f'$.detail.userIdentity.arn != "{arn}"' for arn in known_users)
+    )
     others = _all(*(f'{_TYPE} != "{kind}"' for kind in ("AssumedRole", "IAMUser", "AWSService")))
     return _whole(*_READS, f"({strange_role} || {strange_user} || {others})")
 
@@ -167,7 +159,7 @@ def read_by(arns: Sequence[str]) -> str:
     return _whole(*_READS, _any(_ISSUER, arns))
 
 
-_READS = ('($.eventCategory = "Data")', "($.readOnly IS TRUE)")
+_READS = ('($.detail.eventCategory = "Data")', "($.detail.readOnly IS TRUE)")
 """Clauses of a read of content: an object or an item."""
 
 
@@ -196,13 +188,12 @@ def _whole(*clauses: str) -> str:
     return pattern
 
 
-class AuditTrail(Construct):
-    """A trail of management events and each access to patients' data. It covers all regions, because IAM
-    reports its changes in one of them.
+class AuditLog(Construct):
+    """The log group of the tenant's events, the rules that fill it, and the filters that count them.
 
     ``job_buckets``: those of training and corpora. ``namespace``: of the filters' metrics. A store that can
-    contain a patient's text and is not recorded has a reason in docs/hipaa.md, "Whose reads are recorded"
-    (tested).
+    contain a patient's text and whose reads do not come here has a reason in docs/hipaa.md, "Whose reads are
+    recorded" (tested).
     """
 
     def __init__(
@@ -216,101 +207,91 @@ class AuditTrail(Construct):
         namespace: str,
     ) -> None:
         super().__init__(scope, construct_id)
-        self._group = tenant_log_group(self, "Events", logs_key_arn=keys.logs_key_arn)
-        self.log_group_name = self._group.log_group_name
-        role, writes = self._writer()
-        trail = cloudtrail.CfnTrail(
-            self,
-            "Trail",
-            is_logging=True,
-            s3_bucket_name=data.trail_bucket,
-            s3_key_prefix=TRAILS,
-            kms_key_id=keys.logs_key_arn,
-            cloud_watch_logs_log_group_arn=self._group.log_group_arn,
-            cloud_watch_logs_role_arn=role.role_arn,
-            enable_log_file_validation=True,
-            include_global_service_events=True,
-            is_multi_region_trail=True,
-            advanced_event_selectors=_selectors(self, data, job_buckets),
-        )
-        trail.node.add_dependency(writes)
-        for name, (metric, pattern) in _filters(self, keys=keys, data=data).items():
+        group = tenant_log_group(self, "Events", logs_key_arn=keys.logs_key_arn)
+        self.log_group_name = group.log_group_name
+        for name, detail in _rules(self, keys=keys, data=data, job_buckets=job_buckets).items():
+            add_rule(self, name, {"detail": detail}, arn=log_group_arn(self, self.log_group_name))
+        for name, (metric, pattern) in _filters(self, data).items():
             counted = logs.CfnMetricFilter.MetricTransformationProperty(
                 metric_namespace=namespace, metric_name=metric, metric_value="1"
             )
             logs.CfnMetricFilter(
                 self,
                 name,
-                log_group_name=self._group.log_group_name,
+                log_group_name=self.log_group_name,
                 filter_pattern=pattern,
                 metric_transformations=[counted],
             )
 
-    def _writer(self) -> tuple[iam.Role, iam.ManagedPolicy]:
-        role = iam.Role(
-            self,
-            "Writer",
-            assumed_by=cast("iam.IPrincipal", iam.ServicePrincipal("cloudtrail.amazonaws.com")),
-            description="Writes the tenant's trail into its log group",
-        )
-        writes = iam.ManagedPolicy(
-            self,
-            "Writes",
-            roles=[cast("iam.IRole", role)],
-            statements=[allow(("logs:CreateLogStream", "logs:PutLogEvents"), self._group.log_group_arn)],
-        )
-        return role, writes
 
-
-def _selectors(
-    scope: Construct, data: DataOutputs, job_buckets: Sequence[str]
-) -> list[cloudtrail.CfnTrail.AdvancedEventSelectorProperty]:
-    """Return what the trail records: all management events, and calls on objects and items of these
-    stores."""
-    names = (
-        data.documents_bucket,
-        data.inbox_bucket,
-        data.quarantine_bucket,
-        data.capture_bucket,
-        data.labels_bucket,
-        data.texts_bucket,
-        *job_buckets,
+def add_rule(
+    scope: Construct, name: str, pattern: Mapping[str, Any], *, arn: str, role_arn: str | None = None
+) -> events.CfnRule:
+    """Add a rule over CloudTrail's events, read-only ones too: AssumeRole and refused uses of keys are.
+    ``arn``: of its target; ``role_arn``: only for a bus."""
+    return events.CfnRule(
+        scope,
+        name,
+        state="ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS",
+        event_pattern={"detail-type": [{"suffix": " via CloudTrail"}], **pattern},
+        targets=[events.CfnRule.TargetProperty(id="Target", arn=arn, role_arn=role_arn)],
     )
-    buckets = [f"arn:{cdk.Aws.PARTITION}:s3:::{bucket}/" for bucket in names]
-    tables = [
-        resource_arn(scope, "dynamodb", "table", name)
-        for name in (data.records_table, data.events_table, data.states_table, data.desk_table)
+
+
+def _rules(
+    scope: Construct, *, keys: KeysOutputs, data: DataOutputs, job_buckets: Sequence[str]
+) -> Mapping[str, Mapping[str, Any]]:
+    """Return the tenant's rules as patterns of CloudTrail's record, by construct id: changes (of any tenant's
+    stores: the filters select), keys, and calls on the content of stores."""
+    tenant = tenant_of(scope)
+    named = {name: value for name, value in asdict(data).items() if name not in _NOT_WATCHED}
+    buckets = [*(value for name, value in named.items() if name.endswith("_bucket")), *job_buckets]
+    tables = [value for name, value in named.items() if name.endswith("_table")]
+    stores: list[Any] = [bucket_arn(scope, name) for name in buckets]
+    stores += [{"prefix": resource_arn(scope, "dynamodb", "table", name)} for name in tables]
+    tag, role = {"key": _TAG, "value": [tenant.name]}, {"prefix": generated_prefix(tenant.full_name)}
+    made = [*IDENTITY_TAGS, *IDENTITIES_MADE, *SESSIONS_MADE]
+    changes = [
+        {"eventName": list(_CHANGES), "eventSource": [{"anything-but": "kms.amazonaws.com"}]},
+        {"eventSource": ["backup.amazonaws.com"]},
+        {"eventName": list(IDENTITY_TAGS), "requestParameters": {"roleName": [role]}},
+        {"eventName": made, "requestParameters": {"tags": tag}},
+        {"eventName": made, "requestParameters": {"principalTags": {"tenant": [tenant.name]}}},
     ]
-    fields = cloudtrail.CfnTrail.AdvancedFieldSelectorProperty
-    return [
-        _selector("Management", _equals("eventCategory", "Management")),
-        _selector(
-            "Objects that hold patients' data",
-            _equals("eventCategory", "Data"),
-            _equals("resources.type", "AWS::S3::Object"),
-            fields(field="resources.ARN", starts_with=buckets),
-        ),
-        _selector(
-            "Records, events and states of answers and documents",
-            _equals("eventCategory", "Data"),
-            _equals("resources.type", "AWS::DynamoDB::Table"),
-            fields(field="resources.ARN", equal_to=tables),
-        ),
+    used = [{"errorCode": [{"prefix": "AccessDenied"}]}, {"readOnly": [False]}]
+    of_keys = {"eventSource": ["kms.amazonaws.com"], "resources": {"ARN": list(astuple(keys))}, "$or": used}
+    return {
+        "Changes": {"eventCategory": ["Management"], "$or": changes},
+        "Keys": of_keys,
+        "Reads": {"eventCategory": ["Data"], "resources": {"ARN": stores}},
+    }
+
+
+_NOT_WATCHED = ("models_bucket", "logs_bucket", "trail_bucket")
+"""Outputs of the data stack that name stores without a patient's text."""
+_TAG = [{"equals-ignore-case": "tenant"}]
+"""Key of the tag that policies trust: IAM does not distinguish its case."""
+_CHANGES = (
+    *(*IAM_CHANGES, *BUCKET_CHANGES, *QUEUE_CHANGES, *SEARCH_CHANGES, *TRACE_CHANGES, *RESOURCE_TAGS),
+    *(*TABLE_EXPORTS, *TABLE_COPIES, "CreateBackup", *BUCKET_COPIES, *SEARCH_COPIES),
+    "PutSecretValue",  # for a query of the runbook, as AWS Backup's events are
+)
+
+
+def identity_events(region: str) -> Mapping[str, Any]:
+    """Return the event pattern of changes of identities in ``region``, which concern tenants of others."""
+    made, tenant = {"eventName": list(SESSIONS_MADE)}, {"tenant": [{"exists": True}]}
+    changes = [
+        {"eventName": [*IAM_CHANGES, *IDENTITY_TAGS, *IDENTITIES_MADE, *TRACE_CHANGES]},
+        {**made, "requestParameters": {"tags": {"key": _TAG}}},
+        {**made, "requestParameters": {"principalTags": tenant}},
     ]
+    # By its region an event is not sent on from where it was sent to.
+    return {"region": [region], "detail": {"$or": changes}}
 
 
-def _selector(
-    name: str, *fields: cloudtrail.CfnTrail.AdvancedFieldSelectorProperty
-) -> cloudtrail.CfnTrail.AdvancedEventSelectorProperty:
-    return cloudtrail.CfnTrail.AdvancedEventSelectorProperty(name=name, field_selectors=list(fields))
-
-
-def _equals(field: str, value: str) -> cloudtrail.CfnTrail.AdvancedFieldSelectorProperty:
-    return cloudtrail.CfnTrail.AdvancedFieldSelectorProperty(field=field, equal_to=[value])
-
-
-def _filters(scope: Construct, *, keys: KeysOutputs, data: DataOutputs) -> Mapping[str, tuple[str, str]]:
-    """Return metric and pattern by the construct id of the filter.
+def _filters(scope: Construct, data: DataOutputs) -> Mapping[str, tuple[str, str]]:
+    """Return metric and pattern by the construct id of the filter, over the events that ``_rules`` let in.
 
     Resources are selected by the beginning of their generated names, which CloudFormation may cut. So a
     pattern may also match another tenant whose name begins alike; then both have an alarm.
@@ -322,6 +303,8 @@ def _filters(scope: Construct, *, keys: KeysOutputs, data: DataOutputs) -> Mappi
     table_arn = resource_arn(scope, "dynamodb", "table", prefix)
     roles = {"roleName": [prefix], "policyArn": [_of_path(scope, "policy", tenant)]}
     buckets = {"bucketName": [prefix]}
+    # The name of the account's trail bucket begins with that of its stack.
+    or_trail = {"bucketName": [prefix, f"{ACCOUNT_STACK.lower()}*"]}
     queues = {"queueUrl": [f"https://sqs.{place.region}.amazonaws.com/{place.account}/{prefix}"]}
     by_arn = {"aRN": [data.domain_arn], "resourceArn": [table_arn]}
     # A table is named by its name or its ARN, as the caller likes.
@@ -333,22 +316,21 @@ def _filters(scope: Construct, *, keys: KeysOutputs, data: DataOutputs) -> Mappi
         "sourceTableArn": [table_arn],
         "backupArn": [table_arn],
     }
-    is_our_key = _any("$.resources[0].ARN", astuple(keys))
+    on_keys = '($.detail.eventSource = "kms.amazonaws.com")'
     # By the filter's id: its metric, the events, and the clause that selects the tenant's resources (None:
     # any).
     changes = {
         "RolesChanged": (POLICY_CHANGED, IAM_CHANGES, _named(roles)),
-        "BucketsChanged": (POLICY_CHANGED, BUCKET_CHANGES, _named(buckets)),
-        "KeysChanged": (POLICY_CHANGED, KEY_CHANGES, is_our_key),
+        "BucketsChanged": (POLICY_CHANGED, BUCKET_CHANGES, _named(or_trail)),
+        "KeysChanged": (POLICY_CHANGED, KEY_CHANGES, on_keys),
         "QueuesChanged": (POLICY_CHANGED, QUEUE_CHANGES, _named(queues)),
         "SearchChanged": (POLICY_CHANGED, SEARCH_CHANGES, _named({"domainName": [data.domain_name]})),
         "TracesChanged": (POLICY_CHANGED, TRACE_CHANGES, None),
         # Every policy tests the tag `tenant`: the caller's (`aws:PrincipalTag`) and, in the boundary, the
-        # resource's (`aws:ResourceTag`).
-        "IdentitiesTagged": (TRUST_CHANGED, IDENTITY_TAGS, None),
-        "IdentitiesMadeWithTag": (TRUST_CHANGED, TAGGED_FROM_THE_START, _tagged(_TRUSTED_TAG)),
+        # resource's (`aws:ResourceTag`). The rule selects identities of this tenant's name or tag.
+        "IdentitiesTagged": (TRUST_CHANGED, (*IDENTITY_TAGS, *IDENTITIES_MADE, *SESSIONS_MADE), None),
         "StoresTagged": (TRUST_CHANGED, RESOURCE_TAGS, _named({**buckets, **queues, **by_arn})),
-        "KeysTagged": (TRUST_CHANGED, KEY_TAGS, is_our_key),
+        "KeysTagged": (TRUST_CHANGED, RESOURCE_TAGS, on_keys),
         "TablesExported": (DATA_COPIED, TABLE_EXPORTS, _named(table_sources)),
         "TablesCopied": (DATA_COPIED, TABLE_COPIES, _named(tables)),
         "TablesBackedUp": (DATA_COPIED, ("CreateBackup",), _named(tables)),

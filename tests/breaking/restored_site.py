@@ -21,7 +21,7 @@ import boto3
 from assistant.documents.passages import InProcessParser, Received
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
 from assistant.process.settings import AuditSettings, ServiceSettings, WorkerSettings
-from assistant.stores.audit import DIGESTS, CloseDays
+from assistant.stores.audit import DIGESTS, SETTLED, CloseDays
 from assistant.stores.clients import AwsClients
 from assistant.stores.documents import DOCUMENTS, STATES
 from assistant.stores.opened import AwsStores
@@ -61,6 +61,12 @@ profile = "dev"
 cost_center = "tests"
 """
 _AT_ONCE = 32
+
+
+def last_closed_day() -> datetime:
+    """Return a time of the newest day whose audit records are closed: in a day's first hour that is not
+    yesterday."""
+    return datetime.now(UTC) - SETTLED - timedelta(days=1)
 
 
 @dataclass
@@ -118,7 +124,7 @@ class Site:
         """Record answers, by default of the days until yesterday, 400 each: a day is one partition, and the
         emulator reads a large one in more than the 3 s of a call. They are made in a file: it copies all of
         its tables for a transaction."""
-        noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
+        noon = last_closed_day().replace(hour=12, minute=0, second=0, microsecond=0)
         file = self.root / f"records{first}.sqlite"
         table = SqliteTable(file, append_only=True, synced=False)
         records = StoredRecords(table)
@@ -180,7 +186,7 @@ class Site:
     # --- faults -------------------------------------------------------------------------------------------
     def day(self) -> str:
         """Return the day of the answers."""
-        return f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
+        return f"{last_closed_day():%Y-%m-%d}"
 
     def delete_versions(self, document_id: str) -> None:
         s3, place = self.clients["s3"], {"Bucket": self.bucket("documents")}

@@ -88,13 +88,6 @@ class StandInDesk:
         self.changes.append((path, body))
         parts = path.split("/")
         match parts:
-            case ["preview"]:
-                near = {"answer_id": "a3", "question": "When can a 90-day supply be filled again?"}
-                return 200, {
-                    "captured": [{"answer_id": "a2", "question": body["questions"][0], "cosine": 0.97}],
-                    "compared": 40,
-                    "near": [{**near, "cosine": 0.91, "why": "Another number: 90 instead of 30."}],
-                }
             case ["cases", case_id, "resolution"]:
                 return 200, self._resolve(self._row(case_id), body, by=by)
             case _:

@@ -100,7 +100,8 @@ _REFUSAL = (
 class KeptCalls:
     """A WSGI application that passes requests on, and writes a line for each call by one access key.
 
-    While a file of the same name that ends in ``.no-roles`` exists, STS gives no role.
+    While a file of the same name that ends in ``.no-roles`` exists, STS gives no role whose ARN contains the
+    file's text.
     """
 
     def __init__(self, application: Any, *, key_id: str, file: Path) -> None:
@@ -116,7 +117,9 @@ class KeptCalls:
             call = Call(key_id=key_id, service=service, operation=operation.name, given=given)
             with self._file.open("a") as lines:
                 lines.write(json.dumps(asdict(call), default=str) + "\n")
-            if call.operation == "AssumeRole" and self._file.with_suffix(".no-roles").exists():
+            refusal = self._file.with_suffix(".no-roles")
+            role = given.get("RoleArn", "") if call.operation == "AssumeRole" else ""
+            if role and refusal.exists() and refusal.read_text() in role:
                 return Response(_REFUSAL, status=403, mimetype="text/xml")(environ, start_response)
             environ["wsgi.input"] = io.BytesIO(body)
         return self._application(environ, start_response)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 
 import orjson
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from tests.fakes.scripted_http import Exchange, Script
+from tests.fakes.scripted_http import Exchange, Script, scripted_http
 
 EVENTS = "text/event-stream; charset=utf-8"
 JSON = "application/json"
@@ -105,3 +108,27 @@ async def never_starts(exchange: Exchange) -> None:
 async def serves_pages(exchange: Exchange) -> None:
     """A web site: every path is a page."""
     await exchange.respond(200, b"<html>Welcome</html>", Content_Type="text/html")
+
+
+@contextmanager
+def serving(script: Script) -> Generator[str]:
+    """Serve beside a command, which has a loop of its own; give the base URL."""
+    started, stop = threading.Event(), asyncio.Event()
+    urls: list[str] = []
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def serve() -> None:
+        async with scripted_http(script) as server:
+            urls.append(server.url)
+            loops.append(asyncio.get_running_loop())
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert started.wait(30)
+    try:
+        yield f"{urls[0]}/v1"
+    finally:
+        loops[0].call_soon_threadsafe(stop.set)
+        thread.join()

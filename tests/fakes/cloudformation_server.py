@@ -5,9 +5,9 @@ writes the calls by that access key into a file.
 What is added, and no more: weak references between stacks; types that it does not know (they answer any
 attribute by a made-up value, and nothing can be asked of them afterwards); names and kinds of load balancers
 and endpoints that it ignores; the probe's answer; updates that change conditions, and what they keep;
-instance types newer than its list; what Bedrock says of models; training jobs, and updates of endpoints. It
-proves that templates fit together, not that AWS would take every property: properties are asserted on the
-templates.
+instance types newer than its list; what Bedrock says of models; training jobs, and updates of endpoints;
+lists in events. It proves that templates fit together, not that AWS would take every property: properties are
+asserted on the templates.
 """
 # pyright: basic, reportPrivateImportUsage=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 
@@ -39,6 +39,7 @@ def patch_moto() -> None:
     _let_roles_with_policies_be_deleted()
     _keep_names_of_configurations_short()
     _answer_for_probe()
+    _let_rules_read_lists()
 
 
 def _with_weak_references(clean_json: Any) -> Any:
@@ -124,7 +125,38 @@ class UnknownEndpointService(UnknownType):
         return f"vpce-svc-{hashlib.sha256(self.name.encode()).hexdigest()[:17]}"
 
 
+class MadeTrail(UnknownType):
+    """A trail of CloudTrail, which moto knows, but not from a template."""
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name: str, template: Any, account_id: str, region_name: str, **named: Any
+    ) -> MadeTrail:
+        from moto.cloudtrail.models import cloudtrail_backends
+
+        del named
+        given, backend = template["Properties"], cloudtrail_backends[account_id][region_name]
+        name = given.get("TrailName", resource_name)
+        backend.create_trail(
+            name=name,
+            bucket_name=given["S3BucketName"],
+            s3_key_prefix=given.get("S3KeyPrefix", ""),
+            sns_topic_name="",
+            is_global=given["IncludeGlobalServiceEvents"],
+            is_multi_region=given["IsMultiRegionTrail"],
+            log_validation=given["EnableLogFileValidation"],
+            is_org_trail=False,
+            cw_log_group_arn=given.get("CloudWatchLogsLogGroupArn", ""),
+            cw_role_arn=given.get("CloudWatchLogsRoleArn", ""),
+            kms_key_id=given["KMSKeyId"],
+            tags_list=given.get("Tags", []),
+        )
+        backend.put_event_selectors(name, [], given["AdvancedEventSelectors"])
+        return cls(name)
+
+
 _WITH_IDS: dict[str, type[UnknownType]] = {
+    "AWS::CloudTrail::Trail": MadeTrail,
     "AWS::SecretsManager::Secret": UnknownSecret,
     "AWS::EC2::VPCEndpointService": UnknownEndpointService,
 }
@@ -355,6 +387,15 @@ def _answer_for_probe() -> None:
         return invoke(self, event)
 
     LambdaFunction._invoke_lambda = invoke_or_answer
+
+
+def _let_rules_read_lists() -> None:
+    """moto compares no field of a list's elements (``detail.resources.ARN``)."""
+    from moto.events.models import EventPattern
+
+    from tests.fakes.event_patterns import takes
+
+    EventPattern.matches_event = lambda self, event: takes(self._pattern, event)
 
 
 def _endpoint_connections() -> dict[str, Any]:

@@ -1,12 +1,20 @@
-"""The real embedding model in its server, a process of its own, behind a SageMaker Runtime of the tests."""
+"""The real embedding model with the HTTP of Text Embeddings Inference, behind a SageMaker Runtime."""
 
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from assistant.process.settings import ModelServerSettings
-from tests.fakes.processes import process
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.errors import PassageTooLongError
+from assistant.model_server.here import ModelsHere
+from assistant.tenant.tenant import EmbeddingSection
+from tests.fakes.asgi_server import asgi_server
 from tests.fakes.sagemaker_gateway import sagemaker_gateway
 
 BUILT_MODELS = Path(__file__).parents[2] / "build" / "test-models"
@@ -14,7 +22,22 @@ BUILT_MODELS = Path(__file__).parents[2] / "build" / "test-models"
 
 
 async def start_embedding(stack: AsyncExitStack, *, endpoint: str) -> str:
-    """Start the model server and the runtime before it; return the runtime's URL."""
-    settings = ModelServerSettings(task="embedding", port=0, artifacts_dir=BUILT_MODELS)
-    server = await stack.enter_async_context(process("model_server", settings.environment()))
-    return await stack.enter_async_context(sagemaker_gateway({endpoint: server.url}))
+    """Start the model and the runtime before it; return the runtime's URL."""
+    models = ModelsHere(BUILT_MODELS)
+    stack.callback(models.close)
+    await models.prepare(EmbeddingSection())
+    embedder = await models.embedder(EmbeddingSection())
+
+    async def invoke(scope: Scope, receive: Receive, send: Send) -> None:
+        inputs = orjson.loads(await Request(scope, receive).body())["inputs"]
+        texts: list[str] = [inputs] if isinstance(inputs, str) else inputs
+        try:
+            vectors = await embedder.embed(texts, deadline=Deadline.after(60, clock=SystemClock()))
+            response = Response(orjson.dumps(vectors), media_type="application/json")
+        except PassageTooLongError as error:
+            refused = {"error": error.message, "error_type": "Validation"}
+            response = Response(orjson.dumps(refused), 413, media_type="application/json")
+        await response(scope, receive, send)
+
+    server = await stack.enter_async_context(asgi_server(invoke))
+    return await stack.enter_async_context(sagemaker_gateway({endpoint: server}))

@@ -50,7 +50,8 @@ def said_by(stack: Any, output: str, *, tenant: str) -> dict[str, Any]:
     text = written(template["Outputs"][output]["Value"]).replace("111122223333", ACCOUNT)
     for name, resource in template["Resources"].items():
         if resource["Type"] == "AWS::IAM::Role":
-            arn = f"arn:aws:iam::{ACCOUNT}:role/assistant-{tenant}-{name}-AB12"
+            path = resource["Properties"].get("Path", f"/assistant/{tenant}/")  # the stage gives it
+            arn = f"arn:aws:iam::{ACCOUNT}:role{path}assistant-{tenant}-{name}-AB12"
             text = text.replace(f"${{{name}.Arn}}", arn)
     return json.loads(text.replace("${", "").replace("}/", "/"))
 

@@ -22,6 +22,8 @@ GITHUB_ROLES = ROOT / ".github" / "deploy-roles.yaml"
 WORKFLOW = ROOT / ".github" / "workflows" / "deliver.yml"
 JOBS: dict[str, dict[str, Any]] = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["jobs"]
 OPERATOR = ROOT / "docs" / "operator-policy.yaml"
+UNTAGGED = ("DiffRole", "Operates", "Publishes", "Destroys")
+"""Roles, and policies of roles, without the tag of a tenant."""
 NONE: tuple[Policy, ...] = ({"Version": "2012-10-17", "Statement": []},)
 """The policies of a role that may nothing."""
 
@@ -45,11 +47,14 @@ def read_template(file: Path) -> dict[str, Any]:
     return yaml.load(file.read_text(encoding="utf-8"), Loader=_Template)  # noqa: S506
 
 
-def policies_of(file: Path, resource: str, *, tenant: str, account: str) -> tuple[Policy, ...]:
-    """Return the policies of a role, or a managed policy, as deployed for a tenant of the default prefix."""
+def policies_of(
+    file: Path, resource: str, *, tenant: str, account: str, **parameters: str
+) -> tuple[Policy, ...]:
+    """Return the policies of a role, or a managed policy, as deployed for a tenant of the default prefix.
+    ``parameters``: of the template, in place of its defaults."""
     template = read_template(file)
     values = {name: str(each.get("Default", "")) for name, each in template["Parameters"].items()}
-    values |= {"Tenant": tenant, "StackPrefix": f"assistant-{tenant}"}
+    values |= {"Tenant": tenant, "StackPrefix": f"assistant-{tenant}", **parameters}
     values |= {"AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": account}
     values |= {"AWS::URLSuffix": "amazonaws.com"}
     properties = template["Resources"][resource]["Properties"]
@@ -68,9 +73,16 @@ _ACTIONS: Mapping[str, tuple[str, ...]] = {
     "s3:ListBuckets": ("s3:ListAllMyBuckets",),
     "s3:ListObjectVersions": ("s3:ListBucketVersions",),
     "s3:ListObjectsV2": ("s3:ListBucket",),
+    "scheduler:CreateSchedule": ("scheduler:CreateSchedule", "iam:PassRole"),
     "tagging:GetResources": ("tag:GetResources",),
 }
 """Actions whose names are not those of the calls."""
+_SAGEMAKER = {
+    "Endpoint": "endpoint",
+    "EndpointConfig": "endpoint-config",
+    "Model": "model",
+    "TrainingJob": "training-job",
+}
 _OBJECTS = frozenset(
     {"s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"}
 )
@@ -110,6 +122,7 @@ def requests_of(
             context = {"aws:ResourceTag/tenant": owner or tenant}
             context |= {"aws:ResourceAccount": account, "aws:PrincipalAccount": account}
             context |= {"aws:PrincipalTag/tenant": tenant} if is_tagged else {}
+            context |= {"iam:PassedToService": f"{call.service}.amazonaws.com"} if ":Pass" in action else {}
             if action in ("dynamodb:GetItem", "dynamodb:PutItem"):
                 row = call.given.get("Key") or call.given["Item"]
                 context["dynamodb:LeadingKeys"] = next(iter(row["pk"].values()))
@@ -152,15 +165,27 @@ def _request(
 
 def _resources(call: Call, action: str, *, account: str) -> list[str]:
     given, service = call.given, call.service
+    if action == "iam:PassRole":
+        return [given["Target"]["RoleArn"]]
+    if service == "states":
+        return [given["stateMachineArn"]]
+    if service == "scheduler":
+        return [_arn(service, f"schedule/default/{given['Name']}", account)]
+    if service == "sagemaker" and (kind := re.match(r"(?:Describe|Delete)(\w+)", call.operation)):
+        name = given.get(f"{kind[1]}Name")
+        return [_arn(service, f"{_SAGEMAKER[kind[1]]}/{name}", account)]
     if action == "sts:AssumeRole":
         return [given["RoleArn"]]
     if action == "iam:GetRole":
         return [f"arn:aws:iam::{account}:role/{given['RoleName']}"]
+    if action == "iam:GetUser":
+        return [f"arn:aws:iam::{account}:user/{given['UserName']}"]
     if action == "acm:DescribeCertificate":
         return [given["CertificateArn"]]
     if service == "s3":
         bucket = given.get("Bucket")
-        return [f"arn:aws:s3:::{bucket}{'/any' if action in _OBJECTS else ''}" if bucket else "*"]
+        key = f"/{given.get('Key', 'any')}" if action in _OBJECTS else ""
+        return [f"arn:aws:s3:::{bucket}{key}" if bucket else "*"]
     if service == "elasticloadbalancing" and "LoadBalancerArn" in given:
         return [given["LoadBalancerArn"]]
     if action == "ec2:RejectVpcEndpointConnections":
@@ -198,10 +223,11 @@ def data_key(assembly: Path, tenant: str) -> Store:
 NEIGHBOUR = "neighbour"
 """A second tenant of the account."""
 OF_ALL: Mapping[str, str] = {
-    r"sts:AssumeRole \S+:role/cdk-": "the bootstrap is the account's: docs/threat-model.md, deliveries",
-    r"ssm:GetParameter \S+:parameter/cdk-bootstrap/": "its version",
-    r"s3:GetEncryptionConfiguration \S+:::cdk-": "its bucket",
-    r"iam:GetRole ": "whether a role is there that a policy shall trust; no secret",
+    r"\S+ \S+[:/]cdk-hnb659fds-": "a bootstrap that tenants share: doctor fails where one of them is hipaa's",
+    r"ssm:GetParameter \S+:parameter/cdk-bootstrap/hnb659fds/": "likewise",
+    r"cloudformation:DescribeStacks \S+:stack/CDKToolkit": "the bootstrap's version and names; no secret",
+    r"s3:\S+ \S+:::jumpstart-cache-prod-": "AWS's own",
+    r"iam:Get(Role|User) ": "whether a role or user is there that a policy shall trust; no secret",
     r"cloudformation:DescribeStacks \S+/assistant-account-Account/": "the account stage's version",
     r"ecr:DescribeImages ": "images are the account's",
     r"acm:DescribeCertificate ": "a certificate's name is an id, and what it says is public",

@@ -36,6 +36,8 @@ class EmulatedAccount:
     url: str
     account: str
     home: Path
+    certificate: Path | None = None
+    """Of the CA that signed the emulator's, where ``url`` is HTTPS."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -50,6 +52,9 @@ class EmulatedAccount:
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "CDK_HOME": str(self.home),  # the command line remembers there whose account a key is
+            **dict.fromkeys(
+                ("AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS") if self.certificate else (), str(self.certificate)
+            ),
         }
 
     def run(self, *command: str | Path, clone: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -66,9 +71,9 @@ class EmulatedAccount:
     def cdk(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return self.run(ROOT / "node_modules" / ".bin" / "cdk", *arguments)
 
-    def bootstrap(self, assembly: Path) -> None:
+    def bootstrap(self, assembly: Path, *options: str) -> None:
         """Create the CDK's bootstrap roles and bucket."""
-        done = self.cdk("bootstrap", f"aws://{self.account}/{REGION}", "--app", assembly)
+        done = self.cdk("bootstrap", f"aws://{self.account}/{REGION}", "--app", assembly, *options)
         assert done.returncode == 0, printed(done)
 
     def deploy(self, folder: Path) -> None:
@@ -78,12 +83,16 @@ class EmulatedAccount:
         assert done.returncode == 0, printed(done) + log_of(self)
 
     def client(self, service: str) -> Any:
+        return self.client_in(service, REGION)
+
+    def client_in(self, service: str, region: str) -> Any:
         return boto3.client(
             service,  # pyright: ignore[reportCallIssue, reportArgumentType]
             endpoint_url=self.url,
-            region_name=REGION,
+            region_name=region,
             aws_access_key_id="of-the-test",
             aws_secret_access_key="emulated",
+            verify=None if self.certificate is None else str(self.certificate),
         )
 
     def calls(self) -> list[Call]:
@@ -91,10 +100,10 @@ class EmulatedAccount:
         return read_calls(self.home / "calls")
 
     @contextmanager
-    def without_roles(self) -> Iterator[None]:
-        """Refuse commands each role that they try to assume."""
+    def without_roles(self, named: str = "") -> Iterator[None]:
+        """Refuse commands each role that they try to assume, or each whose ARN contains a text."""
         refusal = self.home / "calls.no-roles"
-        refusal.touch()
+        refusal.write_text(named)
         try:
             yield
         finally:

@@ -22,7 +22,7 @@ from tests.stacks.values import deployed, resources_of, template_of, with_sectio
 
 ACCOUNT = "111122223333"
 SNAPSHOTS = Path(__file__).with_name("snapshots")
-VERSION = {4: "fc8e3527b4f9"}
+VERSION = {5: "39dc0a362f0c"}
 """Of the account stage, and the digest of its snapshot."""
 
 
@@ -55,8 +55,10 @@ def _only(template: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 
 
 def test_three_tenants_of_one_place_share_each_item(shared: dict[str, Any]) -> None:
-    for kind in ("AWS::Logs::ResourcePolicy", "AWS::IAM::ManagedPolicy", "AWS::KMS::Key", "AWS::SNS::Topic"):
-        assert len(resources_of(shared, kind)) == 1, kind
+    kinds = ("Logs::ResourcePolicy", "IAM::ManagedPolicy", "SNS::Topic", "CloudTrail::Trail", "S3::Bucket")
+    for kind in kinds:
+        assert len(resources_of(shared, f"AWS::{kind}")) == 1, kind
+    assert len(resources_of(shared, "AWS::KMS::Key")) == 2, "of images, and of the trail"
 
 
 SERVICE_ROLES = {
@@ -77,7 +79,7 @@ def test_each_service_of_the_stacks_has_its_service_linked_role(shared: dict[str
 
 
 def test_existing_items_are_not_created(tmp_path: Path) -> None:
-    items = (*SERVICE_ROLES, "log_policy", "repositories", "boundary", "budget_topic")
+    items = (*SERVICE_ROLES, "log_policy", "repositories", "boundary", "budget_topic", "trail")
     (tmp_path / f"{ACCOUNT}-us-east-1.toml").write_text("".join(f'{item} = "existing"\n' for item in items))
 
     assert "Resources" not in template([deployed("sandbox")], tmp_path)
@@ -88,7 +90,8 @@ def test_a_second_region_uses_the_service_linked_roles_of_the_first(tmp_path: Pa
     elsewhere = in_place(
         deployed("clinic"), region="eu-central-1", zones=[f"eu-central-1{zone}" for zone in "abc"]
     )
-    others = "".join(f'{one} = "existing"\n' for one in (*SERVICE_ROLES, "boundary") if one != item)
+    items = (*SERVICE_ROLES, "boundary", "trail")
+    others = "".join(f'{one} = "existing"\n' for one in items if one != item)
     (tmp_path / f"{ACCOUNT}-eu-central-1.toml").write_text(others)
 
     with pytest.raises(ConfigurationError, match=rf'{item} must be "existing"'):
@@ -116,8 +119,15 @@ def test_each_own_image_has_a_repository_scanned_encrypted_and_unmovable(shared:
         assert one["EncryptionConfiguration"]["EncryptionType"] == "KMS"
 
 
-def test_only_search_domains_of_this_account_write_through_the_log_policy(shared: dict[str, Any]) -> None:
-    (statement,) = json.loads(_only(shared, "AWS::Logs::ResourcePolicy")["PolicyDocument"])["Statement"]
+def test_search_domains_and_audit_rules_of_this_account_write_through_the_log_policy(
+    shared: dict[str, Any],
+) -> None:
+    policy = json.loads(_only(shared, "AWS::Logs::ResourcePolicy")["PolicyDocument"])
+    statement, of_rules = policy["Statement"]
+    group = f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:*-Observability-AuditEvents*"
+    rules = {"aws:SourceArn": f"arn:aws:events:us-east-1:{ACCOUNT}:rule/*"}
+    assert (of_rules["Principal"], of_rules["Resource"]) == ({"Service": "events.amazonaws.com"}, group)
+    assert of_rules["Condition"] == {"ArnLikeIfExists": rules}
 
     assert statement["Principal"] == {"Service": "es.amazonaws.com"}
     assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
@@ -156,11 +166,12 @@ def test_the_boundary_fits_its_quota(shared: dict[str, Any]) -> None:
     )  # characters of a managed policy, IAM quotas
 
 
-def test_tenants_of_one_place_agree_on_the_bootstrap(tmp_path: Path) -> None:
+def test_the_account_stage_is_deployed_by_the_bootstrap_of_a_tenant_that_is_reviewed(tmp_path: Path) -> None:
     other = in_place(deployed("clinic"), bootstrap_qualifier="other")
 
-    with pytest.raises(ConfigurationError, match=r"bootstrap_qualifier"):
-        account_stages([deployed("pharmacy"), other], tmp_path)
+    for tenants, qualifier in (([other, deployed("pharmacy")], "hnb659fds"), ([other], "other")):
+        parameters = template(tenants, tmp_path)["Parameters"]
+        assert parameters["BootstrapVersion"]["Default"] == f"/cdk-bootstrap/{qualifier}/version"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""The trail records every store that can contain a patient's text, or the store is excused with a reason."""
+"""Reads of every store that can contain a patient's text come into the tenant's audit log, or the store is
+excused with a reason."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ STORES = (
 _ROW = re.compile(r"^\| `(\w+/[\w*]+)` \| .+ \|$", re.MULTILINE)
 _PAGE = (ROOT / "docs" / "hipaa.md").read_text(encoding="utf-8")
 UNRECORDED = tuple(_ROW.findall(_PAGE.partition("\n## Whose reads are recorded\n")[2].partition("\n## ")[0]))
-"""Patterns of the stores whose reads no trail records, by stack and logical id; the page has the reason of
+"""Patterns of the stores whose reads do not come there, by stack and logical id; the page has the reason of
 each."""
 _MADE_BY_CDK = re.compile(r"[0-9A-F]{8}$")
 
@@ -44,19 +45,19 @@ def stores(assembly: Path, tenant: str) -> set[str]:
 
 
 def recorded(assembly: Path, tenant: str) -> set[str]:
-    """The stores whose objects or items the tenant's trail selects, by stack and logical id."""
+    """The stores whose objects or items the tenant's rule of reads selects, by stack and logical id."""
     templates = templates_in(assembly_folder(assembly, tenant))
-    (trail,) = resources_of(templates["Observability"], "AWS::CloudTrail::Trail").values()
-    named = [
-        each["Fn::GetStackOutput"]
-        for each in mappings(trail["Properties"]["AdvancedEventSelectors"])
-        if "Fn::GetStackOutput" in each
+    patterns = [
+        body["Properties"]["EventPattern"]["detail"]
+        for body in resources_of(templates["Observability"], "AWS::Events::Rule").values()
     ]
+    (reads,) = [each["resources"]["ARN"] for each in patterns if each.get("eventCategory") == ["Data"]]
     found: set[str] = set()
-    for each in named:
-        stack = each["StackName"].rpartition("-")[2]
-        value = templates[stack]["Outputs"][each["OutputName"]]["Value"]
-        found.add(f"{stack}/{value['Ref']}")
+    for each in mappings(reads):
+        if output := each.get("Fn::GetStackOutput"):
+            stack = output["StackName"].rpartition("-")[2]
+            value = templates[stack]["Outputs"][output["OutputName"]]["Value"]
+            found.add(f"{stack}/{value['Ref']}")
     return found
 
 
@@ -67,7 +68,7 @@ def test_every_store_is_recorded_or_excused(assembly: Path, tenant: str) -> None
         for store in stores(assembly, tenant) - recorded(assembly, tenant)
         if not any(fnmatchcase(store, pattern) for pattern in UNRECORDED)
     }
-    assert unknown == set(), "record it by AuditTrail, or say in docs/hipaa.md why not"
+    assert unknown == set(), "let its reads come into AuditLog, or say in docs/hipaa.md why not"
 
 
 @pytest.mark.parametrize("tenant", TENANTS)

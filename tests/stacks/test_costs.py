@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from assistant.cli.aws.cost import STATES, Bill, make_bill
+from assistant.cli.aws.cost import STATES, Bill, cheaper_keys, make_bill
 from assistant.cli.main import run
 from assistant.domain.errors import ConfigurationError
 from assistant.tenant.prices import FILE, load_prices
-from template_checks.priced import priced
+from template_checks.priced import EMBEDDING, priced
 from template_checks.upgrades import templates_by_stack_name
 from tests.stacks.synthesized import ROOT, assembly_folder
 from tests.stacks.values import deployed
@@ -47,7 +47,7 @@ OUR_LINES = {
     "key requests": ("KMS requests",),
     "alarms": ("alarm_metric",),
     "dashboard": ("dashboard",),
-    "custom metrics": ("custom metrics",),
+    "custom metrics": ("custom metrics", "custom_metric"),
     "log ingestion": ("log lines",),
     "log storage": ("log lines kept",),
     "traces": ("traces",),
@@ -154,10 +154,22 @@ def test_the_dashboard_shows_the_cost_of_a_question_by_the_same_prices(assembly:
 
 
 def test_another_authors_bill_agrees_within_three_percent_in_every_line(assembly: Path) -> None:
-    """Alarms are counted by the templates, and more of them may come: 0.10 USD a month each."""
+    """Alarms are counted by the templates, and more of them may come: 0.10 USD a month each. The author's
+    domain was larger, and the bill has no probe."""
     with OTHER_BILL.open(encoding="utf-8", newline="") as file:
         theirs = {row["line"]: float(row["usd_a_month"]) for row in csv.DictReader(file)}
-    bill, total = bill_of(templates_of(assembly, "clinic")), theirs["total"]
+    prices, templates = load_prices(), templates_of(assembly, "clinic")
+    (domain,) = (
+        body["Properties"]
+        for template in templates
+        for body in template["Resources"].values()
+        if body["Type"] == "AWS::OpenSearchService::Domain"
+    )
+    domain["ClusterConfig"]["InstanceType"] = "m7g.large.search"
+    domain["EBSOptions"]["VolumeSize"] = 100
+    asked = prices.load.model_copy(update={"probe_questions_a_month": 0})
+    bill = make_bill(templates, prices.model_copy(update={"load": asked}), questions=QUESTIONS)
+    total = theirs["total"]
     ours = {line.name: line.month("written") for line in bill.lines}
 
     assert len(OUR_LINES) >= 30
@@ -169,6 +181,57 @@ def test_another_authors_bill_agrees_within_three_percent_in_every_line(assembly
             name
         )
     assert sum(ours.values()) < 0.05, f"lines that the other author was not asked for: {[*ours]}"
+
+
+def test_the_sandbox_as_shipped_costs_at_most_380_usd_a_month_idle(assembly: Path) -> None:
+    tenant = deployed("sandbox").config
+    prices = load_prices().of_tenant(tenant)
+    templates = templates_of(assembly, "sandbox")
+    bill = make_bill(templates, prices, questions=QUESTIONS, hours_share=tenant.endpoint_hours_share)
+
+    assert tenant.endpoint_hours_share == pytest.approx(13 * 5 / 168)
+    assert bill.month("on") <= 380
+    always = make_bill(templates, prices, questions=QUESTIONS)
+    off = 1 - tenant.endpoint_hours_share
+    assert always.month("on", part=EMBEDDING) - bill.month("on", part=EMBEDDING) == pytest.approx(
+        always.month("on", part=EMBEDDING) * off
+    )
+
+
+def test_the_probe_pays_for_what_it_asks(assembly: Path) -> None:
+    """Nobody replies to the probe, and its message is no conversation."""
+    prices = load_prices().of_tenant(deployed("sandbox").config)
+    bill = make_bill(templates_of(assembly, "sandbox"), prices, questions=0)
+    calls, probe = prices.load.calls.values(), prices.load.probe_questions_a_month
+
+    read, written = (
+        sum(getattr(call, name) for call in calls if call.probe)
+        for name in ("prompt_tokens", "written_tokens")
+    )
+    tokens = {line.price: line.quantity["on"] for line in bill.lines if line.part == "Bedrock"}
+    assert tokens == {"bedrock_input_token": probe * read, "bedrock_output_token": probe * written}
+    assert sum(call.prompt_tokens for call in calls if not call.probe) > 0
+
+
+def test_a_cheaper_key_saves_what_the_templates_with_it_cost_less(assembly: Path) -> None:
+    tenant = deployed("clinic").config
+    prices, templates = load_prices().of_tenant(tenant), templates_of(assembly, "clinic")
+    bill = make_bill(templates, prices, questions=QUESTIONS)
+    saved = {key.key: key.saves_usd for key in cheaper_keys(bill, prices, tenant)}
+
+    for template in templates:
+        for body in template["Resources"].values():
+            if body["Type"] == "AWS::ECS::TaskDefinition":
+                body["Properties"]["Cpu"] = str(int(body["Properties"]["Cpu"]) // 2)
+    smaller = make_bill(templates, prices, questions=QUESTIONS)
+    less = bill.month("written") - smaller.month("written")
+    assert saved["tasks.cpu_units = 512"] == pytest.approx(less, abs=0.1)  # but for scheduled tasks
+    for template in templates:
+        for body in template["Resources"].values():
+            if body["Type"] == "AWS::ECS::TaskDefinition":
+                body["Properties"]["RuntimePlatform"]["CpuArchitecture"] = "ARM64"
+    arm = make_bill(templates, prices, questions=QUESTIONS)
+    assert saved['tasks.architecture = "ARM64"'] > smaller.month("written") - arm.month("written") > 0
 
 
 def test_the_command_shows_tenants_side_by_side(
@@ -186,7 +249,7 @@ def test_the_command_shows_tenants_side_by_side(
     assert clinic["usd_per_1000_questions"]["written"] == pytest.approx(per_thousand)
     assert clinic["largest"] == [
         "LLM endpoint: ml.g6e.2xlarge",
-        "Search: m7g.large.search",
+        "Search: m7g.medium.search",
         "Network: interface_endpoint_zone",
     ]
     assert any(
@@ -214,7 +277,10 @@ def test_a_load_beyond_the_tenants_most_instances_is_told(
 ) -> None:
     shown = under_load(assembly, capfdbinary, "5")
     assert any("5 questions a second need more than max_instances = 2" in note for note in shown["notes"])
-    assert any("assumed: prompts of" in note for note in shown["notes"])
+    assert any(
+        "a question is 5 calls: prompts of 11,546 tokens, 583 tokens written" in note
+        for note in shown["notes"]
+    )
     assert shown["tenants"]["clinic"]["questions"] == pytest.approx(5 * (10 + 1.4) / 24 * 730 * 3600)
     load, twice = shown["plans"]["clinic"]
     assert twice["questions_per_s"] == 2 * load["questions_per_s"]

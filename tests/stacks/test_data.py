@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from moto.iam.aws_managed_policies import aws_managed_policies_data
 
 from assistant.domain.errors import ConfigurationError
 from assistant.tenant.deployed_names import TABLES
@@ -16,6 +17,7 @@ from assistant.tenant.deployment_checks import contradictions
 from stacks.data import DataStack
 from stacks.outputs import Workload
 from stacks.tenant import DeployedTenant
+from tests.stacks.policies import allowed_on, statements_of
 from tests.stacks.values import KEYS, NETWORK, deployed, resources_of, stack_with, template_of, with_sections
 
 Template = Mapping[str, Any]
@@ -162,6 +164,82 @@ def test_a_point_ends_on_the_day_of_the_receipt_and_nobody_ends_or_copies_it_bef
         assert "EnableContinuousBackup" not in rule  # such a point has no end
 
 
+ELSEWHERE = "arn:aws:backup:eu-west-1:666677778888:backup-vault:far"
+
+
+def with_copies(to: str, *, tenant: str = "pharmacy") -> DeployedTenant:
+    place = deployed(tenant).place.model_dump(mode="json") | {"recovery_copies": to}
+    return with_sections(deployed(tenant), deployment=place)
+
+
+@pytest.fixture(scope="module")
+def copied() -> Template:
+    return template_of(stack_with(DataStack, with_copies(ELSEWHERE)))
+
+
+def test_each_point_is_copied_to_the_vault_that_the_company_names_and_ends_with_its_copy(
+    copied: Template,
+) -> None:
+    for plan in resources_of(copied, "AWS::Backup::BackupPlan").values():
+        (rule,) = plan["Properties"]["BackupPlan"]["BackupPlanRule"]
+        (copy,) = rule["CopyActions"]
+        assert copy == {"DestinationBackupVaultArn": ELSEWHERE, "Lifecycle": rule["Lifecycle"]}
+
+
+def test_the_role_of_aws_backup_alone_copies_points_and_to_that_vault_alone(copied: Template) -> None:
+    (vault,) = resources_of(copied, "AWS::Backup::BackupVault").values()
+    (nobody, others) = vault["Properties"]["AccessPolicy"]["Statement"]
+    assert "Condition" not in nobody
+    assert "backup:DeleteRecoveryPoint" in nobody["Action"]
+    (role,) = (name for name in resources_of(copied, "AWS::IAM::Role") if name.startswith("RecoveryRole"))
+    assert others["Action"] == "backup:StartCopyJob"
+    unless = {"ArnNotEquals": {"aws:PrincipalArn": {"Fn::GetAtt": [role, "Arn"]}}}
+    assert others["Condition"] == unless
+    (policy,) = (name for name in resources_of(copied, "AWS::IAM::ManagedPolicy") if "RecoveryCopies" in name)
+    statements = statements_of(copied, policy)
+    assert allowed_on(statements, "backup:CopyIntoBackupVault") == {ELSEWHERE}
+    assert allowed_on(statements, "backup:CopyFromBackupVault") == {"${RecoveryVault.BackupVaultArn}"}
+    selections = resources_of(copied, "AWS::Backup::BackupSelection").values()
+    assert all(policy in each["DependsOn"] for each in selections)
+
+
+@pytest.mark.parametrize(
+    ("to", "tenant", "said"),
+    [
+        ("arn:aws:backup:us-east-1:111122223333:backup-vault:near", "pharmacy", "own account and region"),
+        (ELSEWHERE, "clinic", "profile standard has no recovery points"),
+    ],
+)
+def test_a_vault_that_no_point_is_copied_to_is_refused(to: str, tenant: str, said: str) -> None:
+    changed = with_copies(to, tenant=tenant)
+    found = contradictions(changed.config, place=changed.place, edge=changed.edge, models=changed.models)
+    assert [said in each.said for each in found if each.key == "deployment.recovery_copies"] == [True]
+
+
+def test_aws_backup_may_do_what_its_own_managed_policies_let_it_do_to_such_stores(copied: Template) -> None:
+    """Of the policies that AWS attaches to its default role (moto has a copy of them all): the rights on
+    buckets, tables, their events and vaults."""
+    documents = json.loads(aws_managed_policies_data)
+    named = ("AWSBackupServiceRolePolicyForBackup", "AWSBackupServiceRolePolicyForS3Backup")
+    wanted = {
+        action
+        for name in named
+        for statement in documents[name]["Document"]["Statement"]
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+        if action.startswith(("backup:", "cloudwatch:", "dynamodb:", "events:", "s3:"))
+    }
+    policies = resources_of(copied, "AWS::IAM::ManagedPolicy")
+    held = {
+        action
+        for name in policies
+        if name.startswith("Recovery")
+        for statement in statements_of(copied, name)
+        for action in statement["Action"]
+    }
+    assert {"s3:PutInventoryConfiguration", "backup:CopyIntoBackupVault"} <= wanted
+    assert wanted - held == set()
+
+
 def test_documents_are_copied_often_enough_for_the_profile_s_rpo(hipaa: Template) -> None:
     plans = resources_of(hipaa, "AWS::Backup::BackupPlan").values()
     (rule,) = [
@@ -215,6 +293,22 @@ def test_pushers_of_no_source_are_refused() -> None:
     changed = with_sections(tenant, deployment=place)
     found = contradictions(changed.config, place=changed.place, edge=changed.edge, models=changed.models)
     assert "deployment.pushers.orders" in [each.key for each in found]
+
+
+def test_a_user_of_iam_may_take_the_publishers_and_a_pushers_role() -> None:
+    user, tenant = "arn:aws:iam::111122223333:user/people/engineer", deployed("pharmacy")
+    named = {"artifact_publishers": [user], "pushers": {"procedures": [user]}}
+    place = tenant.place.model_dump(mode="json") | named
+    template = template_of(built(with_sections(tenant, deployment=place)))
+    trusting = [
+        name
+        for name, role in resources_of(template, "AWS::IAM::Role").items()
+        if role["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {"AWS": user}
+    ]
+    assert [name.rstrip("0123456789ABCDEF") for name in sorted(trusting)] == [
+        "ArtifactPublisher",
+        "PushersProcedures",
+    ]
 
 
 @pytest.mark.parametrize(

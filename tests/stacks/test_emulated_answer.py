@@ -15,7 +15,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import orjson
 import pytest
 
@@ -23,6 +22,7 @@ from assistant.stores.index.opensearch_client import open_opensearch
 from assistant.tenant.deployed_names import LINK_SECRET_RESOURCE, SEARCH_SCHEMA_RESOURCE
 from tests.fakes.lambda_events import custom_resource, object_created, sqs_event
 from tests.fakes.model_processes import start_embedding
+from tests.fakes.opensearch_domain import search_domain
 from tests.fakes.opensearch_index import delete_index
 from tests.fakes.scripted_http import Exchange, scripted_http
 from tests.fakes.tokens import EC_KEY
@@ -76,21 +76,8 @@ async def deployed(
             assert orjson.loads(exchange.body)["Status"] == "SUCCESS", exchange.body
             await exchange.respond(200, b"")
 
-        async def with_security(exchange: Exchange) -> None:
-            """Answer for the security plugin's API, which the node lacks; forward every other request."""
-            headers, status, body = {"Content-Type": "application/json"}, 200, b"{}"
-            if "/_plugins/_security/" not in exchange.target:
-                async with httpx.AsyncClient(base_url=opensearch_url, trust_env=False, timeout=60) as node:
-                    found = await node.request(
-                        exchange.method, exchange.target, content=exchange.body, headers=headers
-                    )
-                status, body = found.status_code, found.content
-            elif exchange.method == "DELETE" and "rolesmapping" in exchange.target:
-                status = 404
-            await exchange.respond(status, body, Content_Type="application/json")
-
         responses = await stack.enter_async_context(scripted_http(taken))
-        domain = await stack.enter_async_context(scripted_http(with_security))
+        domain = await stack.enter_async_context(search_domain(opensearch_url))
         addresses = dict(zip(DIFFERS, (account.url, gateway_url, opensearch_url, "none"), strict=True))
         bedrock = await stack.enter_async_context(scripted_http(copies_a_line("8:00")))
         monkeypatch.setenv(ENDPOINT_VARIABLE, bedrock.url)

@@ -57,7 +57,7 @@ IDLE: Mapping[tuple[str, str], float | None] = {
     ("/aws/sagemaker/Endpoints", "CPUUtilization"): 3,
     ("AWS/ES", "ClusterStatus.red"): 0,
     ("AWS/ES", "ClusterStatus.yellow"): 0,
-    ("AWS/ES", "FreeStorageSpace"): 90 * 1024,
+    ("AWS/ES", "FreeStorageSpace"): 15 * 1024,
     ("AWS/ES", "JVMMemoryPressure"): 40,
     ("AWS/ES", "ClusterIndexWritesBlocked"): 0,
     ("AWS/ES", "KMSKeyError"): None,
@@ -68,14 +68,17 @@ IDLE: Mapping[tuple[str, str], float | None] = {
     ("AWS/Backup", "NumberOfBackupJobsFailed"): None,
     ("AWS/DynamoDB", "ReadThrottleEvents"): None,
     ("AWS/DynamoDB", "WriteThrottleEvents"): None,
+    ("AWS/CertificateManager", "DaysToExpiry"): 190,
     ("AWS/Lambda", "Throttles"): 0,
+    ("AWS/Logs", "IncomingLogEvents"): 1,
     ("AWS/SQS", "ApproximateAgeOfOldestMessage"): 0,
     ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): 0,
     ("AWS/States", "ExecutionsFailed"): None,
     ("AWS/States", "ExecutionsTimedOut"): None,
 }
 """What each service publishes in each minute of a deployment that nobody uses; None: it publishes nothing
-then. Pages "CloudWatch metrics" of the services' guides; free space: MiB of a new volume of 100 GiB."""
+then. Pages "CloudWatch metrics" of the services' guides; free space: MiB of a new volume of 20 GiB,
+less what the service keeps."""
 WAITS = "no data until"
 """What the description of an alarm says that is in INSUFFICIENT_DATA before something happens."""
 

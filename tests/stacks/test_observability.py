@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 
 from assistant.domain.errors import ConfigurationError
@@ -14,8 +15,9 @@ from assistant.tenant import deployed_names
 from stacks.observability import ObservabilityStack
 from stacks.observability import audit as patterns
 from stacks.tenant import DeployedTenant
-from tests.stacks.first_week import alarms_on_run, raised_in
-from tests.stacks.trail_filters import matches
+from tests.fakes.event_patterns import takes
+from tests.stacks.first_week import alarms_on_run, raised_in, states_of
+from tests.stacks.trail_filters import counted_by, matches
 from tests.stacks.values import (
     DATA,
     KEYS,
@@ -29,6 +31,9 @@ from tests.stacks.values import (
 )
 
 HOUR_S = 3600
+DAY_S = 86400
+MOST_OF_A_PATTERN = 2048
+"""Characters: EventBridge's quota of an event pattern."""
 GLASS = "arn:aws:iam::111122223333:role/break-glass"
 
 
@@ -119,16 +124,6 @@ def test_every_metric_of_ours_is_emitted_or_counted_by_a_filter(template: dict[s
     assert counted <= watched | drawn
 
 
-def counted_by(template: Mapping[str, Any], event: Mapping[str, Any]) -> set[str]:
-    """The metrics that count an event of the trail."""
-    return {
-        body["Properties"]["MetricTransformations"][0]["MetricName"]
-        for body in resources_of(template, "AWS::Logs::MetricFilter").values()
-        if "sessionIssuer" in body["Properties"]["FilterPattern"]
-        and matches(body["Properties"]["FilterPattern"], event)
-    }
-
-
 DEPLOYMENT = "arn:aws:iam::111122223333:role/cdk-hnb659fds-cfn-exec-role-111122223333-us-east-1"
 PERSON = "arn:aws:iam::111122223333:role/admin"
 TABLE = "arn:aws:dynamodb:us-east-1:111122223333:table/assistant-pharmacy-Data-RecordsTable-1"
@@ -138,9 +133,10 @@ QUEUE = "https://sqs.us-east-1.amazonaws.com/111122223333/assistant-pharmacy-Ing
 
 
 def call(name: str, parameters: Mapping[str, Any], *, by: str = PERSON, key: str = "") -> dict[str, Any]:
-    """An event of CloudTrail, as a role made it."""
+    """An event of CloudTrail, as a role made it. ``key``: the ARN of a KMS key that it concerns."""
     return {
         "eventName": name,
+        "eventSource": f"{'kms' if key else 'any'}.amazonaws.com",
         "eventCategory": "Management",
         "readOnly": False,
         "userIdentity": {"type": "AssumedRole", "sessionContext": {"sessionIssuer": {"arn": by}}},
@@ -149,10 +145,15 @@ def call(name: str, parameters: Mapping[str, Any], *, by: str = PERSON, key: str
     }
 
 
+SIX_TAGS = [{"key": f"k{number}", "value": "x"} for number in range(6)]
 TENANT_TAG = {"tags": [{"key": "team", "value": "x"}, {"key": "tenant", "value": "pharmacy"}]}
 TRUST = [
     call("TagRole", {"roleName": "of-another-team", **TENANT_TAG}),
-    call("UntagRole", {"roleName": "x", "tagKeys": ["tenant"]}),
+    call("UntagRole", {"roleName": "assistant-pharmacy-Orchestrator-x", "tagKeys": ["tenant"]}),
+    call(
+        "TagRole",
+        {"roleName": "of-another-team", "tags": [*SIX_TAGS, {"key": "Tenant", "value": "pharmacy"}]},
+    ),
     call("TagUser", {"userName": "x", **TENANT_TAG}),
     call("CreateRole", {"roleName": "x", **TENANT_TAG}),
     call("AssumeRole", {"roleArn": "x", **TENANT_TAG}),
@@ -176,6 +177,8 @@ COPIES = [
 POLICIES = [
     call("PutBucketPolicy", {"bucketName": BUCKET}),
     call("PutBucketObjectLockConfiguration", {"bucketName": BUCKET.replace("documents", "trail")}),
+    call("PutBucketPolicy", {"bucketName": "assistant-account-account-trailbucket-1"}),
+    call("ScheduleKeyDeletion", {"keyId": "x"}, key=KEYS.data_key_arn),
     call("SetQueueAttributes", {"queueUrl": QUEUE}),
     call("UpdateDomainConfig", {"domainName": DATA.domain_name}),
     call("AttachRolePolicy", {"roleName": "assistant-pharmacy-Orchestrator-x"}),
@@ -235,6 +238,11 @@ def test_aws_backup_s_role_copies_without_an_alarm_and_changes_no_policy_without
     "event",
     [
         call("CreateRole", {"roleName": "x", "tags": [{"key": "team", "value": "x"}]}),
+        call("CreateRole", {"roleName": "x", "tags": [{"key": "team", "value": "pharmacy"}]}),
+        call("TagRole", {"roleName": "x", "tags": [{"key": "tenant", "value": "clinic"}]}),
+        call("TagRole", {"roleName": "assistant-clinic-Orchestrator-x", "tags": []}),
+        call("DisableKey", {"keyId": "x"}, key="arn:aws:kms:us-east-1:111122223333:key/of-another"),
+        call("TagResource", {"keyId": "x"}, key="arn:aws:kms:us-east-1:111122223333:key/of-another"),
         call("AssumeRole", {"roleArn": "x"}),
         call("TagResource", {"resourceArn": OTHERS_TABLE}),
         call("ExportTableToPointInTime", {"tableArn": OTHERS_TABLE}),
@@ -248,14 +256,41 @@ def test_changes_of_other_resources_are_not_counted(template: dict[str, Any], ev
     assert counted_by(template, event) == set()
 
 
-def test_the_trail_is_complete_signed_encrypted_and_multi_region(template: dict[str, Any]) -> None:
-    (trail,) = resources_of(template, "AWS::CloudTrail::Trail").values()
-    properties = trail["Properties"]
+def refused(key: str) -> dict[str, Any]:
+    denied = {"eventName": "Decrypt", "readOnly": True, "errorCode": "AccessDenied"}
+    return call("Decrypt", {}, key=key) | denied
 
-    assert properties["IsMultiRegionTrail"] is True
-    assert properties["EnableLogFileValidation"] is True
-    assert properties["KMSKeyId"] == KEYS.logs_key_arn
-    assert properties["S3BucketName"] == DATA.trail_bucket
+
+def test_a_refused_use_of_an_own_key_is_counted_and_of_no_other(template: dict[str, Any]) -> None:
+    assert counted_by(template, refused(KEYS.data_key_arn)) == {"KeyRefused"}
+    assert counted_by(template, refused("arn:aws:kms:us-east-1:111122223333:key/of-another")) == set()
+    used = refused(KEYS.data_key_arn) | {"errorCode": None}
+    assert counted_by(template, used) == set()
+
+
+def test_events_for_the_runbook_s_queries_come_into_the_log(template: dict[str, Any]) -> None:
+    rules = resources_of(template, "AWS::Events::Rule").values()
+    patterns_of = [body["Properties"]["EventPattern"]["detail"] for body in rules]
+    put = call("PutSecretValue", {"secretId": "x"})
+    copied = {"eventSource": "backup.amazonaws.com", "eventCategory": "Management", "eventName": "x"}
+    for event in (put, copied):
+        assert any(takes(pattern, event) for pattern in patterns_of)
+    assert not any(takes(pattern, put | {"eventName": "DescribeKey"}) for pattern in patterns_of)
+
+
+def test_rules_get_read_only_events_fit_their_quota_and_write_into_the_one_log(
+    template: dict[str, Any],
+) -> None:
+    (group,) = resources_of(template, "AWS::Logs::LogGroup")
+    for body in resources_of(template, "AWS::Events::Rule").values():
+        rule = body["Properties"]
+        assert rule["State"] == "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
+        assert len(json.dumps(rule["EventPattern"], separators=(",", ":"))) <= MOST_OF_A_PATTERN
+        (target,) = rule["Targets"]
+        assert {"Ref": group} in target["Arn"]["Fn::Join"][1]
+        assert "RoleArn" not in target, "a log group has a resource policy"
+    assert group.startswith("AuditEvents"), "the account's log policy names it"
+    assert not resources_of(template, "AWS::CloudTrail::Trail")
 
 
 def test_readers_outside_the_tenant_s_path_and_the_declared_ones_are_strangers(
@@ -281,8 +316,8 @@ def test_a_read_by_any_kind_of_identity_but_roles_users_and_services_is_a_strang
     pattern = filters(template)["StrangerRead"]
     read: dict[str, Any] = {"eventCategory": "Data", "readOnly": True}
 
-    assert matches(pattern, {**read, "userIdentity": {"type": kind}})
-    assert not matches(pattern, {**read, "userIdentity": {"type": "AWSService"}})
+    assert matches(pattern, {"detail": {**read, "userIdentity": {"type": kind}}})
+    assert not matches(pattern, {"detail": {**read, "userIdentity": {"type": "AWSService"}}})
 
 
 def test_a_break_glass_read_raises_its_own_alarm(
@@ -298,8 +333,8 @@ def test_changes_are_counted_for_the_longest_names_which_cloudformation_truncate
     cut, template = "care-for-everyone-in-nort", built(named("care-for-everyone", "in-northern-district"))
     patterns_of_long = filters(template)["PolicyChanged"]
 
-    assert f'$.requestParameters.roleName = "{cut}*"' in patterns_of_long
-    assert f'$.requestParameters.bucketName = "{cut}*"' in patterns_of_long
+    assert f'$.detail.requestParameters.roleName = "{cut}*"' in patterns_of_long
+    assert f'$.detail.requestParameters.bucketName = "{cut}*"' in patterns_of_long
     for body in resources_of(template, "AWS::Logs::MetricFilter").values():
         assert len(body["Properties"]["FilterPattern"]) <= patterns.LONGEST
     (group,) = resources_of(template, "AWS::XRay::Group").values()
@@ -311,6 +346,31 @@ def test_a_pattern_beyond_cloudwatch_s_limit_is_refused_at_synth() -> None:
 
     with pytest.raises(ConfigurationError, match=r"declared_principals .* takes 1024; name several at once"):
         patterns.read_by_strangers(roles="arn:aws:iam::111122223333:role/a/*", declared=declared)
+
+
+def test_the_end_of_the_certificate_is_seen_a_month_before_and_after(template: dict[str, Any]) -> None:
+    alarm, edge = alarms(template)["certificate-ends"], deployed("pharmacy").edge
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/CertificateManager", "DaysToExpiry")
+    assert alarm["Dimensions"] == [{"Name": "CertificateArn", "Value": edge.certificate_arn}]
+    assert (alarm["Statistic"], alarm["Period"], alarm["Threshold"]) == ("Minimum", DAY_S, 30)
+    points = masked([31.0, 30.0, 29.0, *[None] * 5])  # it has expired, and ACM publishes nothing more
+    assert states_of(alarm, points) == ["OK", "OK", *["ALARM"] * 6]
+
+
+def test_six_hours_without_an_event_raise_an_alarm_and_the_first_hours_do_not(
+    template: dict[str, Any],
+) -> None:
+    (alarm,) = alarms_on_run(template, "IncomingLogEvents")
+    (group,) = resources_of(template, "AWS::Logs::LogGroup")
+    (lines,) = [one for one in metrics_of(alarm) if one["Namespace"] == "AWS/Logs"]
+    assert lines["Dimensions"] == [{"Name": "LogGroupName", "Value": {"Ref": group}}]
+    assert raised_in(alarm, [None, None, 9.0, *[None] * 5, 9.0]) == []
+    assert raised_in(alarm, [9.0, *[None] * 6]) == [7]
+
+
+def masked(values: list[float | None]) -> Any:
+    """Points of a metric: None where it has no data."""
+    return np.ma.array([value or 0.0 for value in values], mask=[value is None for value in values])
 
 
 def test_overdue_raw_capture_raises_an_alarm_within_the_hour(template: dict[str, Any]) -> None:

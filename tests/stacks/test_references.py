@@ -28,6 +28,7 @@ DOCUMENTED = {
         "NumberOfBackupJobsExpired",
         "NumberOfBackupJobsFailed",
     },
+    ("AWS/CertificateManager", frozenset({"CertificateArn"})): {"DaysToExpiry"},
     ("AWS/DynamoDB", frozenset({"TableName"})): {"ReadThrottleEvents", "WriteThrottleEvents"},
     ("AWS/ES", frozenset({"ClientId", "DomainName"})): {
         "ClusterStatus.red",
@@ -40,6 +41,7 @@ DOCUMENTED = {
         "AutomatedSnapshotFailure",
     },
     ("AWS/Lambda", frozenset({"FunctionName"})): {"Errors", "Throttles"},
+    ("AWS/Logs", frozenset({"LogGroupName"})): {"IncomingLogEvents"},
     ("AWS/SQS", frozenset({"QueueName"})): {
         "ApproximateAgeOfOldestMessage",
         "ApproximateNumberOfMessagesVisible",

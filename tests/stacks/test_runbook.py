@@ -129,8 +129,12 @@ def test_every_entry_has_an_alarm(assembly: Path) -> None:
     assert entries().keys() - told <= _OPTIONAL | {_OF_THE_BUDGET}
 
 
-def test_missing_data_raises_no_alarm(assembly: Path) -> None:
-    assert {body["TreatMissingData"] for _, _, body in alarms(assembly)} == {"notBreaching"}
+def test_missing_data_raises_an_alarm_only_of_a_certificate_which_publishes_until_its_end(
+    assembly: Path,
+) -> None:
+    treated = {(entry_of(body), body["TreatMissingData"]) for _, _, body in alarms(assembly)}
+    assert {entry for entry, missing in treated if missing != "notBreaching"} == {"certificate-ends"}
+    assert ("certificate-ends", "breaching") in treated
 
 
 def test_every_entry_has_its_four_paragraphs() -> None:

@@ -1,4 +1,5 @@
-"""Evaluates filter patterns of CloudWatch Logs over CloudTrail events and our logs: the syntax that ours use.
+"""Evaluates filter patterns of CloudWatch Logs over events and our logs: the syntax that ours use; and which
+metrics count an event of CloudTrail.
 
 An absent field neither equals nor differs from a value. AWS documents neither, so no pattern may rely on it.
 """
@@ -8,6 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from tests.fakes.event_patterns import takes
+from tests.stacks.values import resources_of
 
 _TOKEN = re.compile(r'\s*(?:(\(|\)|&&|\|\||!=|>=|=|IS TRUE)|(\$[\w.\[\]]+)|"((?:[^"\\]|\\.)*)"|(\d+))')
 
@@ -22,6 +26,24 @@ def matches(pattern: str, event: Mapping[str, Any]) -> bool:
     if parser.rest:
         raise ValueError(f"{parser.rest[0]} is left of {pattern}")
     return result
+
+
+def as_sent(record: Mapping[str, Any], *, region: str = "us-east-1") -> dict[str, Any]:
+    """Return the event of EventBridge for a record of CloudTrail."""
+    return {"detail-type": "AWS API Call via CloudTrail", "region": region, "detail": record}
+
+
+def counted_by(template: Mapping[str, Any], record: Mapping[str, Any]) -> set[str]:
+    """Return the metrics that count a record of CloudTrail, if a rule of the template sends it to the log."""
+    event = as_sent(record)
+    rules = resources_of(template, "AWS::Events::Rule").values()
+    if not any(takes(rule["Properties"]["EventPattern"], event) for rule in rules):
+        return set()
+    return {
+        body["Properties"]["MetricTransformations"][0]["MetricName"]
+        for body in resources_of(template, "AWS::Logs::MetricFilter").values()
+        if matches(body["Properties"]["FilterPattern"], event)
+    }
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from assistant.cli.main import load_command
+from assistant.cli.tenant import refusals
+from assistant.tenant.tenant import load_tenants
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "from-nothing.md").read_text(encoding="utf-8")
@@ -43,6 +47,23 @@ def actions(text: str) -> list[Action]:
     found = re.split(r"^\*\*(\d+) · [^*]+\*\* \((command|edit|ticket|person)\)", text, flags=re.MULTILINE)
     numbers, kinds, bodies = found[1::3], found[2::3], found[3::3]
     return [Action(int(n), kind, body) for n, kind, body in zip(numbers, kinds, bodies, strict=True)]
+
+
+def edited_as_told(text: str, action: Action, told: Callable[[str], str] = str) -> str:
+    """Return a TOML file after an action's edits: each value of its block in place of its key's, without the
+    keys that it deletes. ``told``: puts a walker's values in place of the page's."""
+    (block,) = re.findall(r"```toml\n(.*?)```", action.text, re.DOTALL)
+    table = ""
+    for line in filter(None, told(block).splitlines()):
+        if line.startswith("["):
+            table = line
+            continue
+        before = rf"(?ms)^({re.escape(table)}\n(?:(?!^\[).)*?)^{line.partition(' = ')[0]} = [^\n]*"
+        text, count = re.subn(before, lambda found, line=line: found[1] + line, text)
+        assert count == 1, line
+    for key in re.findall(r"Delete `(\w+)`", action.text):
+        text = re.sub(rf"(?m)^{key} = .*\n", "", text)
+    return text
 
 
 FIRST = actions(section("To the first answer"))
@@ -129,3 +150,50 @@ def test_no_command_of_the_first_answer_asks_and_none_needs_a_machine_inside() -
     assert len(deploying) == 4
     assert [command for command in deploying if "--require-approval never" not in command] == []
     assert [command for command in blocks if "--service " in command] == []
+
+
+@pytest.fixture
+def sandbox() -> str:
+    """The shipped file, which a company may have deleted."""
+    file = ROOT / "tenants/sandbox.toml"
+    if not file.exists():
+        pytest.skip("this checkout has no tenants/sandbox.toml")
+    return file.read_text(encoding="utf-8")
+
+
+def test_after_the_page_s_edits_nothing_of_the_shipped_sandbox_is_made_up(
+    sandbox: str, tmp_path: Path
+) -> None:
+    (tmp_path / "tenants").mkdir()
+    shutil.copytree(ROOT / "knowledge/pharmacy", tmp_path / "knowledge/pharmacy")
+    values = {
+        "111122223333": "210987654321",
+        "444455556666": "543210987654",
+        "MY_ARN": "arn:aws:iam::210987654321:user/engineer",
+        '"ARN"': '"arn:aws:acm:us-east-1:210987654321:certificate/8d7a6c5b-1f2e-4d3c-9b8a-7c6d5e4f3a2b"',
+    }
+
+    def told(text: str) -> str:
+        for shown, meant in values.items():
+            text = text.replace(shown, meant)
+        return text
+
+    (tmp_path / "tenants/sandbox.toml").write_text(edited_as_told(sandbox, FIRST[4], told))
+    files = load_tenants(tmp_path / "tenants")
+    assert list(refusals(files.one("sandbox"), files)) == []
+
+
+def test_the_shipped_sandbox_has_no_key_of_the_desk(sandbox: str) -> None:
+    assert re.findall(r"frame_ancestors|cors_origins|\[(?:desk|review|panel)\b", sandbox) == []
+
+
+def test_each_name_in_capitals_is_told_before_it_is_needed() -> None:
+    told = section("To the first answer").split("**1 · ")[0] + PAGE.split("## ")[0]
+    for action in FIRST:
+        told += re.sub(r"```.*?```", "", action.text, flags=re.DOTALL)
+        printed = {
+            re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper() for name in re.findall(r"`([A-Za-z]+)`", told)
+        }
+        blocks = " ".join(re.findall(r"```(?:sh|toml)\n(.*?)```", action.text, re.DOTALL))
+        needed = set(re.findall(r"(?<![\w-])[A-Z][A-Z_]+(?![\w=])", blocks)) - {"TO", "DNS"}
+        assert needed <= printed | set(re.findall(r"[A-Z][A-Z_]+", told)), action.number

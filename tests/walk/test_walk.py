@@ -12,6 +12,7 @@ import asyncio
 import importlib
 import json
 import re
+import shutil
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -36,9 +37,8 @@ from tests.stacks.delivery_roles import JOBS
 from tests.stacks.emulated_account import EmulatedAccount, push_images
 from tests.stacks.emulated_tenant import EmulatedTenant
 from tests.stacks.synthesized import ROOT
-from tests.unit.test_from_nothing import FIRST, Action, section
+from tests.unit.test_from_nothing import FIRST, Action, edited_as_told, section
 from tests.walk.walking import (
-    ASSISTANT,
     Walk,
     begin,
     both_accounts,
@@ -70,29 +70,22 @@ OF_SYSTEMS = {
     r"\n\[\[sources\]\]\n(.+\n)*kind = \"live\"\n(.+\n)*": "\n",
     r"\n\[care_context\]\n(.+\n)+": "\n",
 }
-"""What the tests' tenant files have more than the shipped sandbox: a company's own systems."""
+"""A company's own systems, which the tests' pharmacy has."""
 
 
 # --- edits and what stands for a ticket -------------------------------------------------------------------
 def edit_tenant_file(walk: Walk) -> None:
-    walk.account.client("iam").create_role(
-        RoleName=f"platform-engineer-{walk.tenant}", AssumeRolePolicyDocument="{}"
-    )
-    role = f"arn:aws:iam::{ASSISTANT}:role/platform-engineer-{walk.tenant}"
-    edited(
-        walk,
-        f"tenants/{walk.tenant}.toml",
-        {
-            r'certificate_arn = ".*"': f'certificate_arn = "{walk.printed["ARN"]}"',
-            r"allowed_principals = .*": f'allowed_principals = ["arn:aws:iam::{walk.care.account}:root"]',
-            r"artifact_publishers = .*": f'artifact_publishers = ["{role}"]',
-            r"pushers = .*": f'pushers = {{ procedures = ["{role}"] }}',
-            r"111122223333": ASSISTANT,
-            r"(?m)^((issuer|host_name) = .*)example\.com": r"\1northshop.net",
-        }
-        | OF_SYSTEMS
-        | ({} if walk.tenant == "pharmacy" else {r"(frame_ancestors|cors_origins) = .*\n": ""}),
-    )
+    """The engineer of the first tenant is a user of IAM, of another one a role."""
+    iam, name = walk.account.client("iam"), f"platform-engineer-{walk.tenant}"
+    if walk.tenant == walk.shown:
+        walk.printed["MY_ARN"] = iam.create_user(UserName=name)["User"]["Arn"]
+    else:
+        made = iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+        walk.printed["MY_ARN"] = made["Role"]["Arn"]
+    file = walk.clone / f"tenants/{walk.tenant}.toml"
+    file.write_text(edited_as_told(file.read_text(encoding="utf-8"), FIRST[4], walk.told), encoding="utf-8")
+    if walk.tenant == "pharmacy":
+        edited(walk, f"tenants/{walk.tenant}.toml", OF_SYSTEMS)
 
 
 def issuer_publishes_keys(walk: Walk) -> None:
@@ -103,18 +96,12 @@ def issuer_publishes_keys(walk: Walk) -> None:
 
 def edit_care_file(walk: Walk) -> None:
     """The first tenant's care side has a small VPC of its own, the second's the care team's."""
-    service = outputs_of(walk.account, f"assistant-{walk.tenant}-Edge")["EndpointServiceName"]
-    own = {
-        r'service_name = ".*"': f'service_name = "{service}"',
-        r"(111122223333|444455556666)": walk.care.account,
-        r'tenant = ".*"': f'tenant = "{walk.tenant}"',
-    }
     file = walk.clone / "care_app" / f"{walk.tenant}.toml"
-    if walk.tenant == walk.shown:
-        edited(walk, f"care_app/{walk.tenant}.toml", own | {r"permissions_boundary = .*\n": ""})
-        return
-    file.write_text((ROOT / "tests/care_app/pharmacy.toml").read_text(encoding="utf-8"), encoding="utf-8")
-    edited(walk, f"care_app/{walk.tenant}.toml", own | care_network(walk.care))
+    if walk.tenant != walk.shown:
+        shutil.copy(ROOT / "tests/care_app/pharmacy.toml", file)
+        own = {r'tenant = ".*"': f'tenant = "{walk.tenant}"'}
+        edited(walk, f"care_app/{walk.tenant}.toml", own | care_network(walk.care))
+    file.write_text(edited_as_told(file.read_text(encoding="utf-8"), FIRST[14], walk.told), encoding="utf-8")
 
 
 def care_network(care: EmulatedAccount) -> dict[str, str]:
@@ -162,6 +149,9 @@ def walk(
 ) -> Walk:
     account, care = accounts
     walk = begin(request.param, tmp_path / "clone", account, account if request.param == "sandbox" else care)
+    for folder in ("tenants", "care_app"):  # as they ship
+        shutil.copy(ROOT / folder / f"{walk.shown}.toml", walk.clone / folder)
+    walk.run("git commit --all --quiet --allow-empty --message Shipped")
     if walk.tenant != walk.shown:
         walk.run(f"assistant tenant new {walk.tenant} --from {walk.shown} --knowledge knowledge/pharmacy")
     return walk
@@ -318,19 +308,15 @@ def remember(walk: Walk, action: Action, wrote: str) -> None:
     """Keep what the action printed and a later one names."""
     if action.number == 3:
         walk.printed["ARN"] = wrote.strip()
+    if action.number == 12:
+        edge = outputs_of(walk.account, f"assistant-{walk.tenant}-Edge")
+        walk.printed["SERVICE_NAME"] = edge["EndpointServiceName"]
+        walk.printed["SERVICE_ID"] = walk.printed["SERVICE_NAME"].rpartition(".")[2]
     if action.number == 16:
         outputs = outputs_of(walk.care, f"assistant-{walk.tenant}-care-Link")
         names = {"EndpointId": "ENDPOINT_ID", "ProbeKeyId": "PROBE_KEY_ID"}
         names["ProbeFunctionName"] = "PROBE_FUNCTION_NAME"
         walk.printed |= {name: outputs[output] for output, name in names.items()}
-        services = walk.account.client("cloudformation").describe_stack_resources(
-            StackName=f"assistant-{walk.tenant}-Edge"
-        )["StackResources"]
-        (walk.printed["SERVICE_ID"],) = [
-            each["PhysicalResourceId"]
-            for each in services
-            if each["ResourceType"] == "AWS::EC2::VPCEndpointService"
-        ]
 
 
 def check(walk: Walk, action: Action, by: EmulatedAccount) -> None:

@@ -3,9 +3,11 @@
 Each bill has four states, as columns of numbers in USD a month (``STATES``):
 
     paused                          no endpoint runs
-    on, without questions           all that the templates begin with runs
+    on, without questions           all that the templates begin with runs, in the hours of ``[power]``
     1,000,000 questions, quoted     the LLM's endpoint does not run; answers are sections of documents
     1,000,000 questions, written    as many LLM instances run as the load needs
+
+The probe of the care side asks in each of them.
 
 With --questions-per-second, a formula (``LlmSpeed``) says how many instances the load and twice the load
 need, and how long a question waits.
@@ -33,11 +35,11 @@ from assistant.tenant.manifests import (
     instance_named,
     memory_of,
 )
-from assistant.tenant.prices import FILE, Kind, Prices, load_prices
+from assistant.tenant.prices import FILE, AssumedLoad, Kind, ModelCall, Prices, load_prices
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.account import place_of
 from assistant.terminal.terminal import GlobalOptions, Terminal, table
-from template_checks.priced import LLM, PRICED, Line, priced, resource_types
+from template_checks.priced import EMBEDDING, LLM, PRICED, Line, priced, resource_types
 from template_checks.upgrades import templates_by_stack_name
 
 _LARGEST = 3
@@ -69,10 +71,11 @@ def cost(
         questions = questions_per_second / prices.load.busy_rate(1)
     bills: dict[str, Bill] = {}
     plans: dict[str, list[LoadRow]] = {}
+    cheaper: dict[str, list[CheaperKey]] = {}
     notes = [
         f"list prices of {prices.region}, {prices.date}, or of a tenant's region where the file has them; no "
         "taxes, discounts or free tiers",
-        "paused, on: without questions; quoted: no LLM runs; written: the LLM writes every answer",
+        "paused, on: only the probe asks; quoted: no LLM runs; written: the LLM writes every answer",
         f"{prices.load.busy_hours} busy hours a day, the others with a tenth of their load; the least tasks",
         "amounts of a question, and why: [[use]] of the price file, or --json",
     ]
@@ -83,7 +86,7 @@ def cost(
         templates = _templates(
             cdk, terminal, None if assembly is None else assembly / f"assembly-{config.stage_id}"
         )
-        speed = _llm_speed(config, options.tenants_dir)
+        speed = _llm_speed(config, options.tenants_dir, prices.load)
         rate = prices.load.busy_rate(questions)
         within_s = p95_first_token_ms / 1000
         llm_instances, note = _llm_instances(config, speed, rate=rate, within_s=within_s)
@@ -91,21 +94,27 @@ def cost(
             plans[name] = [
                 speed.under(rate * times, within_s=within_s, running=llm_instances) for times in (1, 2)
             ]
-            note += f"; {_LENGTHS}"
-        notes.append(f"{name}, {place.region}: {note}")
+            note += f"; {_lengths(prices.load)}"
+        hours = config.endpoint_hours_share
+        notes.append(f"{name}, {place.region}: {note}; endpoints run in {hours:.0%} of the hours ([power])")
         tenant_prices = prices.of_tenant(config)
-        bills[name] = make_bill(templates, tenant_prices, questions=questions, llm_instances=llm_instances)
+        bills[name] = make_bill(
+            templates, tenant_prices, questions=questions, llm_instances=llm_instances, hours_share=hours
+        )
+        cheaper[name] = cheaper_keys(bills[name], tenant_prices, config)
     guessed = {line.price for bill in bills.values() for line in bill.lines if not line.checked}
     notes.append(f"prices that no page confirmed: {', '.join(sorted(guessed)) or 'none'}")
     basis = {"region": prices.region, "date": prices.date, "notes": notes}
     basis |= {"assumed": [assumed_use.model_dump(mode="json") for assumed_use in prices.use]}
     if options.writes(
-        basis | {"tenants": {name: _as_data(bill) for name, bill in bills.items()}, "plans": plans}
+        basis
+        | {"tenants": {name: _as_data(bill) for name, bill in bills.items()}, "plans": plans}
+        | {"cheaper": {name: [asdict(key) for key in keys] for name, keys in cheaper.items()}}
     ):
         return
     terminal.out.print(table("USD a month", *bills, right=tuple(bills), rows=rows_of(bills)))
-    for name, plan in plans.items():
-        _show_plan(terminal, name, plan)
+    _show_cheaper(terminal, cheaper)
+    _show_plans(terminal, plans)
     for note in notes:
         terminal.say(note)
 
@@ -118,9 +127,15 @@ def _templates(cdk: CdkCommand, terminal: Terminal, stage: Path | None) -> list[
     return list(templates_by_stack_name(stage or cdk.stage).values())
 
 
-_PROMPT_TOKENS, _ANSWER_TOKENS = 4500, 45
-_LENGTHS = f"assumed: prompts of some {_PROMPT_TOKENS:,} tokens, answers of some {_ANSWER_TOKENS}"
-"""Decision 0064, and the median of 355 recorded answers."""
+def _lengths(load: AssumedLoad) -> str:
+    """Return what is assumed of a question: "a question is 5 calls: prompts of 11,546 tokens, …"."""
+    prompts, written = (
+        sum(getattr(call, name) for call in load.calls.values())
+        for name in ("prompt_tokens", "written_tokens")
+    )
+    return f"a question is {len(load.calls)} calls: prompts of {prompts:,} tokens, {written} tokens written"
+
+
 _DEVICES: Mapping[str, tuple[float, float]] = {
     # family: bytes a second and floating-point operations a second (bfloat16, dense) of one core or GPU.
     # AWS Neuron documentation, Inferentia2 and Trainium Architecture: 820 GiB/s and 190 TFLOPS for two cores.
@@ -159,11 +174,12 @@ class LlmSpeed:
 
     instance: str
     read_s: float
-    """Seconds until a prompt is read and its first token written, on an idle instance."""
+    """Seconds until an answer's prompt is read and its first token written, on an idle instance."""
     question_s: float
+    """All calls for a question."""
 
     @classmethod
-    def of(cls, manifest: LlmManifest, instance: Instance) -> Self | None:
+    def of(cls, manifest: LlmManifest, instance: Instance, load: AssumedLoad) -> Self | None:
         """Return the estimate; None for a processor, whose speed no data sheet tells."""
         device = _DEVICES.get(instance.name.split(".")[1])
         if device is None:
@@ -171,11 +187,17 @@ class LlmSpeed:
         bandwidth = device[0] * _BANDWIDTH_SHARE * manifest.tensor_parallel
         flops = device[1] * _COMPUTE_SHARE * manifest.tensor_parallel
         token_bytes = memory_of(manifest).cache / (manifest.batch_size * manifest.sequence_length)
-        prompt_s = _PROMPT_TOKENS * 2 * manifest.parameters / flops
         step_s = manifest.weights_bytes / bandwidth  # all weights are read for a step, however many it writes
-        context_s = (_PROMPT_TOKENS + _ANSWER_TOKENS / 2) * token_bytes / bandwidth
-        question_s = prompt_s + _ANSWER_TOKENS * (step_s / manifest.batch_size + context_s)
-        return cls(instance.name, prompt_s + step_s, question_s)
+
+        def prompt_s(call: ModelCall) -> float:
+            return call.prompt_tokens * 2 * manifest.parameters / flops
+
+        def call_s(call: ModelCall) -> float:
+            context_s = (call.prompt_tokens + call.written_tokens / 2) * token_bytes / bandwidth
+            return prompt_s(call) + call.written_tokens * (step_s / manifest.batch_size + context_s)
+
+        question_s = sum(call_s(call) for call in load.calls.values())
+        return cls(instance.name, prompt_s(load.calls["answer"]) + step_s, question_s)
 
     def needed(self, rate: float, *, within_s: float) -> int | None:
         """Return the fewest instances with which 95 of 100 questions get a first token in time. ``rate``:
@@ -194,7 +216,7 @@ class LlmSpeed:
         return LoadRow(rate, self.needed(rate, within_s=within_s), first_s)
 
 
-def _llm_speed(config: TenantConfig, tenants_dir: Path) -> LlmSpeed | None:
+def _llm_speed(config: TenantConfig, tenants_dir: Path, load: AssumedLoad) -> LlmSpeed | None:
     """Return the speed of the tenant's LLM on its instance; None without an endpoint of its own, or on a
     processor. Raises ConfigurationError."""
     models = config.models
@@ -205,7 +227,7 @@ def _llm_speed(config: TenantConfig, tenants_dir: Path) -> LlmSpeed | None:
     manifest = LlmManifest.read(tenants_dir.resolve().parent / "model_artifacts" / "llm" / models.llm)
     instance = instance_named(models.llm_instance or DEFAULT_INSTANCES[manifest.accelerator])
     check_llm_fit(manifest, instance)
-    return LlmSpeed.of(manifest, instance)
+    return LlmSpeed.of(manifest, instance, load)
 
 
 def _llm_instances(
@@ -235,15 +257,24 @@ def _llm_instances(
     )
 
 
-def _show_plan(terminal: Terminal, tenant: str, plan: Sequence[LoadRow]) -> None:
-    """Print what a load and twice the load need and meet."""
+def _show_plans(terminal: Terminal, plans: Mapping[str, Sequence[LoadRow]]) -> None:
+    """Print what the load and twice the load of each tenant need and meet."""
     right = ("questions/s", "instances", "p95 first token")
-    rows = table(f"{tenant}: LLM", *right, right=right)
-    for title, row in zip(("the load", "twice the load"), plan, strict=True):
-        count = "none is enough" if row.needed is None else str(row.needed)
-        first = "never" if row.p95_first_token_s is None else f"{row.p95_first_token_s * 1000:,.0f} ms"
-        rows.add_row(title, f"{row.questions_per_s:.2g}", count, first)
-    terminal.out.print(rows)
+    for tenant, plan in plans.items():
+        rows = table(f"{tenant}: LLM", *right, right=right)
+        for title, row in zip(("the load", "twice the load"), plan, strict=True):
+            count = "none is enough" if row.needed is None else str(row.needed)
+            first = "never" if row.p95_first_token_s is None else f"{row.p95_first_token_s * 1000:,.0f} ms"
+            rows.add_row(title, f"{row.questions_per_s:.2g}", count, first)
+        terminal.out.print(rows)
+
+
+def _show_cheaper(terminal: Terminal, cheaper: Mapping[str, Sequence[CheaperKey]]) -> None:
+    """Print what each cheaper key of a tenant saves and gives up."""
+    right = ("saves USD a month",)
+    for tenant, keys in cheaper.items():
+        rows = [[key.key, f"{key.saves_usd:,.0f}", key.gives_up] for key in keys]
+        terminal.out.print(table(f"{tenant}: cheaper by", *right, "gives up", right=right, rows=rows))
 
 
 def _as_data(bill: Bill) -> dict[str, Any]:
@@ -282,7 +313,8 @@ def rows_of(bills: Mapping[str, Bill]) -> Iterator[list[str]]:
 
 State = Literal["paused", "on", "quoted", "written"]
 STATES: tuple[State, ...] = ("paused", "on", "quoted", "written")
-"""Paused; on without questions; all answers quoted, where no LLM runs; all answers written by the LLM."""
+"""Paused; on, where only the probe asks; all answers quoted, where no LLM runs; all answers written by the
+LLM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,12 +368,17 @@ class Bill:
 
 
 def make_bill(
-    templates: Sequence[Mapping[str, Any]], prices: Prices, *, questions: float, llm_instances: int = 1
+    templates: Sequence[Mapping[str, Any]],
+    prices: Prices,
+    *,
+    questions: float,
+    llm_instances: int = 1,
+    hours_share: float = 1.0,
 ) -> Bill:
     """Return the bill of one tenant's templates.
 
     ``questions``: a month's. ``llm_instances``: what the load needs; counts only where it is more than the
-    templates begin with.
+    templates begin with. ``hours_share``: of the hours, in which endpoints run.
     Raises ConfigurationError for a resource type or an instance without a price.
     """
     types = resource_types(templates)
@@ -361,16 +398,20 @@ def make_bill(
     for line in fixed_lines:
         amount = line.amount * prices.of(line.kind, line.name).units_a_month
         for state in STATES:
-            amounts[line.part, line.name, line.kind, line.name][state] += amount * _share(line, state, growth)
+            share = _share(line, state, growth) * (hours_share if line.only_on else 1.0)
+            amounts[line.part, line.name, line.kind, line.name][state] += amount * share
     for use in prices.use:
         if resource_count := types[use.resource_type]:
             without_questions = use.amount_a_month * (resource_count if use.per_resource else 1)
-            per_question = {
-                "quoted": use.per_question,
-                "written": use.per_question + use.more_per_written_answer,
-            }
+            more, more_probe = use.more_per_written_answer, use.more_per_written_probe
             for state in STATES:
-                units = without_questions + questions * per_question.get(state, 0.0)
+                agents = questions if state in ("quoted", "written") else 0.0
+                probe = prices.load.probe_questions_a_month
+                units = without_questions + (agents + probe) * use.per_question
+                if state in ("on", "written"):
+                    units += agents * more + probe * hours_share * (
+                        more if more_probe is None else more_probe
+                    )
                 amounts[use.part, use.name, "unit", use.price][state] += units
     return Bill(questions, tuple(_lines(amounts, prices)))
 
@@ -391,3 +432,66 @@ def _share(line: Line, state: State, growth: float) -> float:
     if (state == "paused" and line.only_on) or (state == "quoted" and line.part == LLM):
         return 0.0
     return growth if state == "written" and line.part == LLM else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class CheaperKey:
+    """A key of the tenant file that makes a bill smaller, with what is lost by it."""
+
+    key: str
+    saves_usd: float
+    """USD a month, where all answers are written."""
+    gives_up: str
+
+
+_SMALL_NODE, _SMALL_VOLUME_GIB, _SMALL_TASK = "m7g.medium.search", 20, 512
+_WORKING_HOURS = 50 / 168
+"""Ten hours of each working day, of a week's."""
+
+
+def cheaper_keys(bill: Bill, prices: Prices, tenant: TenantConfig) -> list[CheaperKey]:
+    """Return the keys that a tenant's file leaves room for, the largest saving first."""
+    usd: dict[str, float] = defaultdict(float)
+    for line in bill.lines:
+        usd[line.price] += line.month("written")
+    llm, embedding = (bill.month("written", part=part) for part in (LLM, EMBEDDING))
+    node, volume = tenant.search.data_instance or _SMALL_NODE, tenant.search.volume_gib or _SMALL_VOLUME_GIB
+    arm = {name: prices.unit[f"{name}_arm"].usd / prices.unit[name].usd for name in ("task_vcpu", "task_gib")}
+    keys = [
+        CheaperKey(
+            "[bedrock] model",
+            llm,
+            "prompts go to Bedrock, which is paid by token beside it (docs/writers.md)",
+        ),
+        CheaperKey(
+            "[power], ten hours on working days",
+            0 if tenant.power else (llm + embedding) * (1 - _WORKING_HOURS),
+            "at other hours no question is answered",
+        ),
+        CheaperKey(
+            f'search.data_instance = "{_SMALL_NODE}"',
+            usd[node] * (1 - prices.search[_SMALL_NODE].usd / prices.of("search", node).usd),
+            "memory: 4 GiB a node",
+        ),
+        CheaperKey(
+            f"search.volume_gib = {_SMALL_VOLUME_GIB}",
+            usd["search_volume_gib_month"] * (1 - _SMALL_VOLUME_GIB / volume),
+            "space for an index over 10 GiB",
+        ),
+        CheaperKey(
+            f"tasks.cpu_units = {_SMALL_TASK}",
+            (usd["task_vcpu"] + usd["task_vcpu_arm"]) * (1 - _SMALL_TASK / tenant.task_cpu_units),
+            "answers at once of a task",
+        ),
+        CheaperKey(
+            'tasks.architecture = "ARM64"',
+            sum(usd[name] * (1 - share) for name, share in arm.items()),
+            "figures: none was measured on Arm",
+        ),
+        CheaperKey(
+            "network.endpoints, the company's own",
+            usd["interface_endpoint_zone"],
+            "a policy and a security group of the tenant's own at each endpoint",
+        ),
+    ]
+    return sorted((key for key in keys if key.saves_usd >= 1), key=lambda key: -key.saves_usd)

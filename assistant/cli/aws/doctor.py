@@ -27,7 +27,7 @@ from assistant.evaluation.check_pairs import ModelAlone, ask_pairs, load_check_p
 from assistant.models.artifacts import CharacterTokenCounter, unknown_model
 from assistant.option import installed
 from assistant.tenant.deployed_names import ACCOUNT_STACK, ACCOUNT_VERSION, ACCOUNT_VERSION_OUTPUT
-from assistant.tenant.deployment import PlaceSection, load_account
+from assistant.tenant.deployment import ACCOUNT_TRAIL, PlaceSection, load_account
 from assistant.tenant.manifests import CheckCounts, EmbeddingManifest, LlmManifest, Part, load_compatibility
 from assistant.tenant.tenant import TenantConfig
 from assistant.terminal.account import (
@@ -48,9 +48,11 @@ Check = Callable[[], Iterable[Finding] | None]
 DeploymentError where it cannot be asked. ``checked`` runs it, and fills in ``Finding.check``."""
 CLAIMS = frozenset({"tenant", "roles"})
 """What the assistant reads in an agent's token, beside the claims that RFC 7519 registers."""
-_MOST_TRAILS = 5
-"""Trails in a region; AWS raises this quota for nobody:
+_MOST_TRAILS, _MOST_VALUES = 5, 500
+"""Trails in a region, and values over all selectors of a trail. AWS raises these quotas for nobody:
 https://docs.aws.amazon.com/awscloudtrail/latest/userguide/WhatIsCloudTrail-Limits.html"""
+_CDK_QUALIFIER = "hnb659fds"
+"""That of a bootstrap without ``--qualifier``."""
 _MOST_AT_ONCE = 100
 """Tasks that one DescribeTasks takes."""
 _CPU_UNITS = 1024
@@ -86,17 +88,24 @@ def tools(root: Path) -> Iterator[Finding]:
 
 
 def unreviewed(place: PlaceSection, tenants: Iterable[TenantConfig]) -> Iterator[Finding]:
-    """Warn where a ``hipaa`` tenant shares its account with tenants whose deliveries nobody has to review.
-
-    Who deploys by the CDK's bootstrap may change every stack of the account.
-    """
-    deployed = ((each.name, each.deployment) for each in tenants if each.deployment is not None)
-    others = [name for name, its in deployed if its.account == place.account and its.profile != "hipaa"]
-    if place.profile == "hipaa" and others:
-        yield warning(
-            f"the account has {', '.join(others)} too, whose deliveries need no review: who deploys one "
-            "tenant may change every stack of an account. Give a hipaa tenant an account of its own."
-        )
+    """Fail where a ``hipaa`` tenant shares account and bootstrap with a tenant whose deliveries nobody has to
+    review: who deploys by a bootstrap may change all that was deployed by it. Warn of one with a bootstrap of
+    its own, which ends at its tenant only if its policy does."""
+    if place.profile != "hipaa":
+        return
+    for name, its in [(each.name, each.deployment) for each in tenants]:
+        if its is None or its.account != place.account or its.profile == "hipaa":
+            continue
+        policy = f"with the policy of .github/execution-policy.yaml for {name} (docs/from-nothing.md)"
+        if its.bootstrap_qualifier == place.bootstrap_qualifier:
+            yield failure(
+                f"{name} shares this tenant's account and bootstrap, and its deliveries need no review: who "
+                f"deploys it may change this tenant's stacks. Give {name} another account, or a "
+                f"bootstrap_qualifier of its own, bootstrapped {policy}."
+            )
+        else:
+            role = f"cdk-{its.bootstrap_qualifier}-cfn-exec-role-{its.account}-{its.region}"
+            yield warning(f"deliveries of {name} need no review. Look that {role} was made {policy}.")
 
 
 def support(parts: Iterable[Part], *, today: date, accepted: date | None) -> Iterator[Finding]:
@@ -151,6 +160,8 @@ class DeploymentChecks:
         """Check the version of the CDK's bootstrap, and that the tenant file names the key of its bucket."""
         aws, qualifier = self.account.aws, self.account.place.bootstrap_qualifier
         command = f"npx cdk bootstrap --app '' aws://{aws.account}/{aws.region} --qualifier {qualifier}"
+        if qualifier != _CDK_QUALIFIER:  # else it would replace the roles of CDK's own bootstrap
+            command += f" --toolkit-stack-name CDKToolkit-{qualifier}"
         version = aws.parameter(f"/cdk-bootstrap/{qualifier}/version")
         needed = self._needed_bootstrap()
         if version is None or int(version) < needed:
@@ -317,15 +328,36 @@ class DeploymentChecks:
             yield from low_quotas(self.account.aws, "vpc", {name: wanted}, used={name: len(others)})
 
     def _trails(self) -> Iterator[Finding]:
-        """Compare the trails of CloudTrail with the most that a region takes."""
-        wanted = len(self._of_type("AWS::CloudTrail::Trail"))
-        trails = self.account.aws.call("cloudtrail", "describe_trails", includeShadowTrails=True)["trailList"]
-        names = sorted(str(trail["Name"]) for trail in trails)
-        others = [name for name in names if not name.startswith(f"{self.account.full_name}-")]
-        if wanted and len(others) + wanted > _MOST_TRAILS:
+        """Look for this tenant's stores among what the account's trail records, and count its values. Without
+        that trail: compare the region's trails with the most that it takes, if the account stage makes it."""
+        aws = self.account.aws
+        listed = aws.call("cloudtrail", "describe_trails", includeShadowTrails=True)["trailList"]
+        names = sorted(str(trail["Name"]) for trail in listed)
+        for trail in listed:
+            if trail["Name"] == ACCOUNT_TRAIL:
+                home, given = replace(aws, region=trail["HomeRegion"]), {"TrailName": ACCOUNT_TRAIL}
+                yield from self._recorded(home.call("cloudtrail", "get_event_selectors", **given))
+        makes = load_account(self.root / "accounts", account=aws.account, region=aws.region).trail == "create"
+        if makes and ACCOUNT_TRAIL not in names and len(names) >= _MOST_TRAILS:
             yield failure(
-                f"the region has {len(others)} trails ({', '.join(others)}) and takes {_MOST_TRAILS}, never "
-                "more: the tenant's last stack would fail. Delete one, or use another region."
+                f"the region has {len(names)} trails ({', '.join(names)}), the most that it takes: the "
+                "account stage would fail. Delete one first (docs/runbook.md, One trail an account)."
+            )
+
+    def _recorded(self, selectors: Mapping[str, Any]) -> Iterator[Finding]:
+        """Look for this tenant's stores among what the account's trail records."""
+        fields = [each for one in selectors["AdvancedEventSelectors"] for each in one["FieldSelectors"]]
+        values = [value for each in fields for key, of in each.items() if key != "Field" for value in of]
+        place = self.account.place
+        stores = ("s3:::", f"dynamodb:{place.region}:{place.account}:table/")
+        wanted = [f":{kind}{place.name_prefix}-" for kind in stores]
+        missing = [f"…{name}*" for name in wanted if not any(value.endswith(name) for value in values)]
+        full = len(values) + len(missing) > _MOST_VALUES
+        if missing:
+            yield failure(
+                f"{ACCOUNT_TRAIL}, with {len(values)} of {_MOST_VALUES} values, does not record "
+                f"{' and '.join(missing)}: reads there would raise no alarm. "
+                + ("It takes no more: use another account." if full else "Deploy the account stage again.")
             )
 
     def _endpoints(self) -> Iterator[Finding]:

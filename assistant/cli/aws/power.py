@@ -76,9 +76,7 @@ class PowerCommand:
             return
         verb = "Pause" if change.after == PAUSED else "Resume"
         machine = self.aws.outputs(self.stack)[f"{verb}Machine"]
-        running = self.aws.listed(
-            "stepfunctions", "list_executions", "executions", stateMachineArn=machine, statusFilter="RUNNING"
-        )
+        running = self._executions(machine, statusFilter="RUNNING")
         if running:
             execution = str(running[0]["executionArn"])
         else:
@@ -88,24 +86,26 @@ class PowerCommand:
         self.terminal.step(f"from {change.before} to {change.after}, by {execution}")
         wait_until(
             f"{self.tenant} is not {change.after}",
-            lambda: self._is_over(execution, wanted=change.after),
+            lambda: self._is_over(execution, machine, wanted=change.after),
             poll_s=self.poll_s,
             limit_s=_LIMIT_S,
         )
 
-    def _is_over(self, execution: str, *, wanted: str) -> bool:
+    def _executions(self, machine: str, **given: str) -> list[Mapping[str, Any]]:
+        """Return executions of a machine. The machine has the tenant's tag, and an execution has none, so a
+        policy could not tell a neighbour's apart: none is described by itself."""
+        return self.aws.listed(
+            "stepfunctions", "list_executions", "executions", stateMachineArn=machine, **given
+        )
+
+    def _is_over(self, execution: str, machine: str, *, wanted: str) -> bool:
         """Return whether the state is reached. Raises DeploymentError where the execution ended without
         it."""
-        ended: Mapping[str, Any] = self.aws.call(
-            "stepfunctions", "describe_execution", executionArn=execution
-        )
-        if ended["status"] not in ("RUNNING", "SUCCEEDED"):
-            raise DeploymentError(
-                f"{execution} ended as {ended['status']}: {ended.get('error', '')} {ended.get('cause', '')}. "
-                "See docs/runbook.md#power-switch-failed."
-            )
+        status = {each["executionArn"]: each["status"] for each in self._executions(machine)}[execution]
+        if status not in ("RUNNING", "SUCCEEDED"):
+            raise DeploymentError(f"{execution} ended as {status}. See docs/runbook.md#power-switch-failed.")
         state = self._state()
-        if ended["status"] == "SUCCEEDED" and state != wanted:
+        if status == "SUCCEEDED" and state != wanted:
             raise DeploymentError(f"{self.tenant} is {state}: somebody asked for it meanwhile.")
         return state == wanted
 

@@ -184,7 +184,7 @@ def _architecture(name: str, tenant: TenantConfig) -> Literal["X86_64", "ARM64"]
     """Return the architecture that ``make images`` builds an image for: a fixed one (``PLATFORMS``), or that
     of the tenant's tasks."""
     fixed = PLATFORMS.get(name)
-    return tenant.tasks.architecture if fixed is None else "ARM64" if fixed == ARM else "X86_64"
+    return tenant.task_architecture if fixed is None else "ARM64" if fixed == ARM else "X86_64"
 
 
 def _artifacts(models: ModelsSection, folder: Path) -> tuple[ArtifactFact, ...]:

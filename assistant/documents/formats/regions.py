@@ -2,16 +2,16 @@
 
 Neither file says where a table begins: ``_bands`` cuts the rows where an empty row or column separates
 tables, and ``documents.tables`` says what each row of a band is. Rows that go on after an empty row keep the
-names of the table above. A table of questions and answers becomes headings with paragraphs.
+names of the table above.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby, pairwise
 
-from assistant.documents.page import Block, Heading, Paragraph, Place, all_runs, plain
+from assistant.documents.page import Block, Place
 from assistant.documents.tables import (
     MOST_CELLS,
     Region,
@@ -23,20 +23,15 @@ from assistant.documents.tables import (
 )
 from assistant.domain.errors import DocumentInvalidError
 
-_PAIR = ("question", "answer")
-"""Names of two columns that make a table one of questions with answers, as in a file of JSON lines."""
 _MOST_BESIDE = 20
 """Cuts at empty columns, one inside another."""
 
 
-def region_blocks(rows: Sequence[Row], place: Place, *, level: int) -> Iterator[Block]:
+def region_blocks(rows: Sequence[Row], place: Place) -> Iterator[Block]:
     """Yield the tables and notes of the rows of a sheet or file that have a cell.
 
-    The rows "Fees of 2026", "Visit | Amount", "First | 20" are a note and a table with one row of names. Rows
-    below the names "Question | Answer" are headings with paragraphs.
-
-    ``place`` is the sheet's or file's; ``level`` that of the headings of questions. Raises
-    DocumentInvalidError for too many cells.
+    The rows "Fees of 2026", "Visit | Amount", "First | 20" are a note and a table with one row of names.
+    ``place`` is the sheet's or file's. Raises DocumentInvalidError for too many cells.
     """
     regions = list[Region]()
     for band in _bands(rows):
@@ -45,9 +40,7 @@ def region_blocks(rows: Sequence[Row], place: Place, *, level: int) -> Iterator[
     if sum((len(each.header) + len(each.rows)) * len(each.columns) for each in regions) > MOST_CELLS:
         raise DocumentInvalidError(f"its tables have more than {MOST_CELLS:,} cells. Split the file.")
     for region in regions:
-        names = {text.casefold(): column for row in region.header for column, text in row.texts.items()}
-        is_pairs = set(_PAIR) <= set(names)
-        yield from _pairs(region, names, place, level) if is_pairs else blocks_of(region, place)
+        yield from blocks_of(region, place)
 
 
 def _bands(rows: Sequence[Row], cuts: int = 0) -> Iterator[list[Row]]:
@@ -72,22 +65,6 @@ def _halves(band: Sequence[Row]) -> tuple[list[Row], list[Row]] | None:
             if _is_apart(left, right):
                 return left, right
     return None
-
-
-def _pairs(region: Region, names: Mapping[str, int], place: Place, level: int) -> Iterator[Block]:
-    """Yield each pair: the question as a heading, its answer, and the other columns by their names."""
-    question, answer = (names[name] for name in _PAIR)
-    shown = region.header[-1].texts
-    for row in region.rows:
-        place = replace(place, number=row.line)
-        if question in row.cells:
-            yield Heading(level, next(all_runs(row.cells[question].blocks)), place)
-        if answer in row.cells:
-            yield from (replace(block, place=place) for block in row.cells[answer].blocks)
-        rest = [(column, text) for column, text in row.texts.items() if column not in (question, answer)]
-        others = [f"{shown[column]}: {text}" if column in shown else text for column, text in rest]
-        if others:
-            yield Paragraph(plain("; ".join(others)), place)
 
 
 def _between(rows: Sequence[Row], first: int, end: int) -> list[Row]:

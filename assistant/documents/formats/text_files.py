@@ -16,14 +16,12 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html.entities import html5
-from itertools import groupby, islice, pairwise, zip_longest
+from itertools import islice, pairwise, zip_longest
 
-from assistant.documents.aligned import aligned_blocks
+from assistant.documents.aligned import ITEM, delimited_blocks, text_parts
 from assistant.documents.formats.regions import region_blocks
 from assistant.documents.page import (
     Block,
-    Item,
-    List,
     Loss,
     Page,
     Paragraph,
@@ -169,18 +167,6 @@ def _strange_share(text: str) -> float:
 
 # Plain text
 
-_BLANK = re.compile(r"\n[^\S\n]*\n")
-_LINE = re.compile(
-    r"\s*(?:(?:(?P<bullet>[-*\u2022\u25aa\u25cf\u2013])|(?P<step>\d{1,3}[.)]))[ \t]+(?=\S))?(?P<words>.*)",
-    re.DOTALL,
-)
-"""A line of plain text. "- Fees" has the bullet "-" and the words "Fees"; "2) Fees" has the step "2)"."""
-_FEWEST_DELIMITERS = {"\t": 1, ";": 1, "|": 1, ",": 2}
-"""Fewest of each delimiter in every line of a table: prose has single commas, too."""
-_FEWEST_ROWS = 3
-"""Fewer lines with as many delimiters may be an accident, such as two lines of an address."""
-_SENTENCE_ENDS = (".", "!", "?", ":")
-
 
 def convert_txt(raw: bytes) -> Page:
     """Return plain text; its first line is the title. Raises DocumentInvalidError."""
@@ -190,53 +176,14 @@ def convert_txt(raw: bytes) -> Page:
 
 
 def text_blocks(text: str) -> tuple[Block, ...]:
-    """Return the blocks of plain text: blank lines separate paragraphs, lines with a bullet or a number are
-    list items, and three or more lines with the same number of one delimiter are rows of a table.
-
-    "Visit;Amount", "First;20", "Second;30" are a table; "- bring a coat", "- be early" a list.
-    """
+    """Return the blocks of plain text: blank lines separate paragraphs, and three or more lines with the same
+    number of one delimiter are rows of a table."""
     blocks: list[Block] = []
-    for part in _BLANK.split(text.replace("\r\n", "\n").replace("\r", "\n")):
-        lines = [line for line in part.split("\n") if line.strip()]
-        rows = _table_rows(lines)
-        if tables := [] if rows and "\t" in part else aligned_blocks(lines):
-            blocks += tables
-            continue
-        if rows:
-            blocks += region_blocks(rows, Place("line"), level=1)
-            continue
-        matches = [line for text in lines if (line := _LINE.match(text.rstrip()))]
-        markers = [line["bullet"] or line["step"] for line in matches]
-        is_note = len(lines) > 1 and [*filter(None, markers)] == ["*"]  # of several lines
-        for kind, group in groupby(matches, key=lambda line: "" if is_note else _marker_kind(line)):
-            if kind:
-                items = (
-                    Item(line["step"] or line["bullet"], (Paragraph(plain(line["words"])),)) for line in group
-                )
-                blocks.append(List(tuple(items), is_ordered=kind == "step"))
-            else:
-                blocks.append(Paragraph(plain("\n".join(line[0] for line in group))))
+    for part, tables in text_parts(text.replace("\r\n", "\n").replace("\r", "\n")):
+        lines = part.split("\n")
+        has_items = any(map(ITEM.match, lines))
+        blocks += tables or delimited_blocks(lines) or [Paragraph(plain(part), is_plain=has_items)]
     return tuple(blocks)
-
-
-def _table_rows(lines: Sequence[str]) -> list[Row]:
-    """Return the lines as rows of a table; none for other text."""
-    matches = (_LINE.match(line.strip()) for line in lines)
-    is_list = all(match and _marker_kind(match) for match in matches)
-    if len(lines) < _FEWEST_ROWS or is_list or any(line.rstrip().endswith(_SENTENCE_ENDS) for line in lines):
-        return []
-    for delimiter, fewest in _FEWEST_DELIMITERS.items():
-        counts = {line.count(delimiter) for line in lines}
-        if len(counts) == 1 and counts.pop() >= fewest:
-            parts = ([part.strip().strip('"') for part in line.split(delimiter)] for line in lines)
-            rows = (text_row(texts, at, at) for at, texts in enumerate(parts, start=1))
-            return [row for row in rows if row.cells]
-    return []
-
-
-def _marker_kind(line: re.Match[str]) -> str:
-    """Return "step" or "bullet" for a match of ``_LINE`` with a marker; "" for any other line."""
-    return next((kind for kind in ("step", "bullet") if line[kind]), "")
 
 
 # Separated values (CSV) by the standard library: any usual delimiter, and several tables in a file
@@ -296,7 +243,7 @@ def convert_csv(raw: bytes) -> Page:
         for what, lines in told.items()
         if lines
     )
-    page = Page(tuple(region_blocks(reading.rows, Place("line"), level=1)), losses=losses)
+    page = Page(tuple(region_blocks(reading.rows, Place("line"))), losses=losses)
     return with_markup_read(page)
 
 

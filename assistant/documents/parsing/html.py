@@ -98,7 +98,7 @@ _INLINE_TAGS = re.compile(
     r"|sup|u|var|wbr"
 )
 """Elements that do not separate words."""
-_LABELLED = re.compile(rf"div|{_INLINE_TAGS.pattern}")
+_LABELLED = re.compile(rf"div|canvas|{_INLINE_TAGS.pattern}")
 """Elements whose label is a text beside theirs."""
 _PLAIN = model.Run("")
 _WIDEST_SPAN = 1000
@@ -133,9 +133,15 @@ def read_html(content: str, *, is_whole: bool = True) -> model.Page:
     if body is None:
         return model.Page(())
     styles = _Styles(_declared_in_sheets(page))  # _UNSEEN has the style sheets
+    drawn = body.select("symbol")
+    named = {f"#{symbol.attr('id')}": title.text for symbol in drawn for title in symbol.select("title")}
+    body.remove("symbol")
     for drawing in body.select("svg"):
-        named = drawing.select_one("title")
-        label = drawing.attr("aria-label") or (named.text if named is not None else "")
+        names = [*(title.text for title in drawing.select("title"))]
+        names += [
+            named.get(use.attr("href") or use.attr("xlink:href") or "", "") for use in drawing.select("use")
+        ]
+        label = drawing.attr("aria-label") or next(filter(None, names), "")
         drawing.insert_adjacent_html("beforebegin", f'<i class="svg" aria-label="{escape(label)}"></i>')
     body.remove(_UNSEEN)
     controls, older_mails = frozenset(page.select(_CONTROLS)), frozenset(page.select(_OLDER_MAILS))
@@ -361,26 +367,15 @@ class _Survey:
 
 
 @dataclass(frozen=True, slots=True)
-class _Term:
-    """A paragraph of a dt, all of which is in force."""
-
-    paragraph: model.Block
-
-
-def _term(block: model.Block) -> _Part:
-    """Return a block of a dt: as a term if it can be one."""
-    is_term = isinstance(block, model.Paragraph) and all(run.is_in_force for run in block.runs)
-    return _Term(block) if is_term else block
-
-
-@dataclass(frozen=True, slots=True)
-class _Meaning:
-    """What is in a dd."""
+class _Defined:
+    """What is in a dt or dd."""
 
     blocks: tuple[model.Block, ...]
+    is_term: bool
+    """Whether it is a dt whose paragraphs are in force."""
 
 
-_Part = model.Run | None | model.Block | _Term | _Meaning
+_Part = model.Run | None | model.Block | _Defined
 """What a text or element adds to the blocks of the element around it, in reading order:
 
 | part | what it adds |
@@ -389,40 +384,44 @@ _Part = model.Run | None | model.Block | _Term | _Meaning
 | each other part | the end of that paragraph, and: |
 | None | nothing |
 | Block | itself |
-| _Term | its paragraph |
-| _Meaning | a list of one item, whose marker are the terms just before it; without terms its blocks |
+| _Defined | its blocks, if it is a term or none is before it; else a list of one item, whose marker are
+  the terms |
 """
 
 
 def _joined(parts: Iterable[_Part]) -> tuple[model.Block, ...]:
     """Return the blocks of parts. "<dt>PA</dt><dt>Prior auth</dt><dd>Approval first.</dd>" is an item
-    "PA, Prior auth:" of a list."""
+    "PA, Prior auth:" of a list, and a second dd another one."""
     blocks: list[model.Block] = []
     runs: list[model.Run] = []  # of the open paragraph
     terms: list[model.Block] = []  # the last blocks, as far as they are terms
+    marker = ""  # of the last block, if it is such an item
     for part in (*parts, None):
         if isinstance(part, model.Run):
             runs.append(part)
             continue
         if paragraph := model.trimmed(runs):
             blocks.append(model.Paragraph(paragraph))
-            terms = []
+            terms, marker = [], ""
         runs = []
         match part:
             case None:
                 continue
-            case _Term():
-                blocks.append(part.paragraph)
-                terms = [*terms, part.paragraph]
+            case _Defined(is_term=True):
+                blocks += part.blocks
+                terms = [*terms, *part.blocks]
                 continue
-            case _Meaning() if terms and part.blocks:
+            case _Defined() if part.blocks and (terms or marker):
                 names = ", ".join(model.text_of(term).rstrip(":") for term in model.all_runs(terms))
-                blocks[-len(terms) :] = [model.List((model.Item(f"{names}:", part.blocks),))]
-            case _Meaning():
+                marker = f"{names}:" if terms else marker
+                blocks[len(blocks) - len(terms) :] = [model.List((model.Item(marker, part.blocks),))]
+                terms = []
+                continue
+            case _Defined():
                 blocks += part.blocks
             case _:
                 blocks.append(part)
-        terms = []
+        terms, marker = [], ""
     return tuple(blocks)
 
 
@@ -501,13 +500,16 @@ class _Reader:
                 return (self._run(f" ({node.text})"),) if tag == "rt" else ()
             case "ul" | "ol":
                 return self._list(node)
-            case "dt":
-                return (None, *map(_term, self.blocks(node)))
-            case "dd":
-                return (None, _Meaning(self.blocks_in(node)))
+            case "dt" | "dd":
+                blocks = self.blocks(node) if tag == "dt" else self.blocks_in(node)
+                in_force = (
+                    isinstance(block, model.Paragraph) and all(run.is_in_force for run in block.runs)
+                    for block in blocks
+                )
+                return (None, _Defined(blocks, is_term=tag == "dt" and all(in_force)))
             case "input" | "select" | "textarea" | "img":
                 return (self._run(f" {self._text_of_field(node)} "),)
-            case _ if _LABELLED.fullmatch(tag) and (label := _label(node)):
+            case _ if (_LABELLED.fullmatch(tag) or node.attr("role") == "img") and (label := _label(node)):
                 shown = self._children(node) if _is_shown(node) else ()
                 return chain(shown, [self._run(f" ({label}) " if shown else f" {label} ")])
             case _ if _BLOCK_TAGS.fullmatch(tag):
@@ -566,9 +568,10 @@ class _Reader:
         """Return what a picture or a field of a form shows. A picture without text is a loss."""
         kind = (node.attr("type") or "text").lower()
         if node.tag == "img":
-            if node.attr("alt") is None:
+            shown = next(filter(None, map(node.attr, ("alt", "aria-label", "title"))), "")
+            if not shown and node.attr("alt") is None:
                 self.page.lost["pictures without text"] = None
-            return " ".join((node.attr("alt") or node.attr("title") or "").split())
+            return " ".join(shown.split())
         if node.tag == "select":
             options = node.select("option[selected]") or node.select("option")
             return ", ".join(filter(None, (" ".join(option.text.split()) for option in options)))
@@ -629,9 +632,14 @@ class _Reader:
         if labels and not header_rows:
             cells.insert(0, tuple(model.Cell((model.Paragraph(model.plain(label)),)) for label in labels))
             header_rows = 1
-        colors = [
-            {at: self.page.styles.color(cell) for at, cell in enumerate(elements)} for _, _, elements in rows
-        ]
+        colors = (
+            {
+                at: color
+                for at, cell in enumerate(elements)
+                if (color := self.page.styles.color(cell)) or cell.text.strip()
+            }
+            for _, _, elements in rows
+        )
         if model.are_telling(colors):
             self.page.lost["colors of cells"] = None
         for caption in table.select("caption")[:1]:

@@ -7,8 +7,8 @@ block, and lines that an author ended on purpose ("Monday: 9 to 5") stay lines.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
-from itertools import pairwise
+from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise, takewhile, zip_longest
 from typing import Any
 
 from markdown_it import MarkdownIt
@@ -17,7 +17,7 @@ from markdown_it.rules_block import StateBlock
 from markdown_it.rules_core import StateCore, inline
 from markdown_it.token import Token
 
-from assistant.documents.aligned import aligned_blocks, has_gaps
+from assistant.documents.aligned import aligned_blocks, goes_on, has_gaps
 from assistant.documents.page import Page, all_runs, text_of
 from assistant.documents.parsing.html import read_html
 from assistant.domain.errors import DocumentInvalidError
@@ -38,6 +38,9 @@ _CODE = re.compile(r"(`{1,3})[^`\s]+\1")
 _BAR = re.compile(r"(?<!\\)\|")
 """A bar without a backslash. In the code of a row it would begin a cell, and the row's last cell would be
 dropped."""
+_DEFINITION = re.compile(r"\A[ \t]*:[ \t]+(?=\S)")
+"""The begin of what a term above means: "Fee" over ": $20 for a visit"."""
+_SENTENCE_ENDS = (".", "!", "?")
 _GENERATED = re.compile(r"\{:[^{}\n]*\}|^:::+ ?\w*")
 """Marks for generators of sites, which readers do not see: attributes "{: .wide}", and the begin and end of a
 box, "::: warning" and ":::"."""
@@ -71,6 +74,7 @@ def _read_texts(state: StateCore) -> None:
     data-end, the sign after its numbers ("." or ")"), or data-sign, its bullet ("*"), which ``html`` reads.
     """
     state.md = _TEXT_PARSER
+    state.tokens = _with_definitions(state.tokens)
     inline(state)
     notes = state.env.get("notes", ())
     for token in state.tokens:
@@ -85,6 +89,33 @@ def _read_texts(state: StateCore) -> None:
             token.content = _with_marks(token.content, notes, "[{}] ")  # as wide: columns may be below
         elif token.type == "inline":
             _edit_text(token, notes)
+
+
+def _with_definitions(tokens: Iterable[Token]) -> list[Token]:
+    """Return tokens in which paragraphs of terms and definitions are those of HTML: "Fee", ": $20" is
+    "<dt>Fee</dt><dd>$20</dd>". Between them may be a blank line."""
+    made = list[Token]()
+    for token in tokens:
+        made.append(token)
+        lines = made[-2].content.split("\n") if token.type == "paragraph_close" else []
+        begins = [_DEFINITION.match(line) for line in lines]
+        if not any(begins):
+            continue
+        *made, opened, text, closed = made
+        texts = list[list[str]]()  # of each term or definition its tag and lines
+        for line, begin, below in zip_longest(lines, begins, begins[1:]):
+            if begin:
+                texts.append(["dd", line[begin.end() :]])
+            elif texts and texts[-1][0] == "dd" and (line[:1].isspace() or not below):
+                texts[-1].append(line)
+            else:
+                texts.append(["dt", line])
+        if begins[0] and made and made[-1].tag == "p" and not made[-2].content.endswith(_SENTENCE_ENDS):
+            made[-3].tag = made[-1].tag = "dt"
+        for tag, *content in texts:
+            shown = text.copy(content="\n".join(content), children=[])
+            made += opened.copy(tag=tag, hidden=False), shown, closed.copy(tag=tag, hidden=False)
+    return made
 
 
 def _edit_text(token: Token, notes: Collection[str]) -> None:
@@ -155,18 +186,23 @@ def _read_note(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 def _read_aligned(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Read lines that are a grid or columns made of blanks as a ``pre``, of which ``html`` makes a table, or
     keeps the lines. A block rule like ``_read_note``."""
-    stop = start
-    while stop < end and not state.isEmpty(stop):
-        stop += 1
-    lines = [state.src[state.bMarks[line] : state.eMarks[line]] for line in range(start, stop)]
+    lines = _paragraph(state, start, end)
     is_other = any(map(_MARKED.match, lines[:1])) or any(map(_DELIMITER_ROW.fullmatch, lines[:2]))
     is_bare = has_gaps("\n".join(lines)) and not any(map(_MARKUP.search, lines))
     if silent or state.level or is_other or not (aligned_blocks(lines) or is_bare):
         return False
-    state.line = stop
+    while goes_on(lines, below := _paragraph(state, start + len(lines) + 1, end)):
+        lines += ["", *below]
+    state.line = start + len(lines)
     shown = escapeHtml("\n".join(lines))
     state.push("html_block", "", 0).content = f"<pre>{shown}</pre>"
     return True
+
+
+def _paragraph(state: StateBlock, start: int, end: int) -> list[str]:
+    """Return the lines from ``start`` to the next empty one."""
+    lines = takewhile(lambda line: not state.isEmpty(line), range(start, end))
+    return [state.src[state.bMarks[line] : state.eMarks[line]] for line in lines]
 
 
 _PARSER.core.ruler.at("inline", _read_texts)

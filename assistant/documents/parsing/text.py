@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import zip_longest
 
+from assistant.documents.aligned import ITEM
 from assistant.domain.documents import Link, ParsedDocument, Section, Span, Table, Unit, UnitKind
 from assistant.text.language import split_sentences
 from assistant.text.marks import LINK_BEGIN, LINK_END, LINK_WORDS
@@ -18,9 +19,6 @@ from assistant.text.marks import LINK_BEGIN, LINK_END, LINK_WORDS
 _SPACES = re.compile(r"[^\S\n]+")
 _AROUND_NEWLINE = re.compile(r" ?\n ?")
 _BLANK_LINES = re.compile(r"\n{3,}")
-_BULLET = re.compile(r"(?:[-*\u2022]|(\d{1,3})[.)])\s+(?=\S)")
-"""A line of plain text that is a list item: "- Bring a coat", or "2. Sign" with the step's number in group
-1."""
 _LONGEST_TITLE_WORDS = 10
 """A line of plain text with at most this many words and no full stop is a heading, or an item under a line
 that ends in ":"."""
@@ -277,7 +275,7 @@ class TextBuilder:
 
         ``start``: where the line is in the text; ``alone``: it is all of its paragraph.
         """
-        if bullet := _BULLET.match(line):
+        if bullet := ITEM.match(line):
             self._plain_item(UnitKind.STEP if bullet[1] else UnitKind.ITEM, line, start)
         elif len(line.split()) > _LONGEST_TITLE_WORDS or line.endswith((*_CLAUSE_ENDS, ":")):
             self._sentences(line, start)

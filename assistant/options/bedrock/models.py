@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import Field
 
 from assistant.domain.errors import ConfigurationError
-from assistant.tenant.prices import Price, Use
+from assistant.tenant.prices import AssumedLoad, Price, Use
 from assistant.tenant.tenant import TenantConfig
 from assistant.tenant.toml_file import StrictModel, read_strict
 
@@ -75,14 +75,10 @@ def retention_of(model_id: str) -> Retention | None:
     return longest if longest is not None and longest.days else None
 
 
-_PROMPT_TOKENS, _ANSWER_TOKENS = 4_500, 45
-"""Assumed lengths for a question; keep them equal to ``DEFAULT_LENGTHS`` of ``assistant aws cost``."""
-
-
-def uses(tenant: TenantConfig) -> Sequence[tuple[Use, Price]]:
+def uses(tenant: TenantConfig, load: AssumedLoad) -> Sequence[tuple[Use, Price]]:
     """Return the lines that a written answer adds to ``assistant aws cost``, each with its price: prompt
-    tokens and answer tokens, where the tenant's region has none at the model's first one. Empty for a tenant
-    with its own endpoint.
+    tokens and written tokens of all calls for a question, where the tenant's region has no price at the
+    model's first one. Empty for a tenant with its own endpoint.
 
     Raises ConfigurationError for a model without a price.
     """
@@ -94,8 +90,10 @@ def uses(tenant: TenantConfig) -> Sequence[tuple[Use, Price]]:
         raise ConfigurationError(f"{FILE}: there is no [[price]] of {generation.model}; add it.")
     region = tenant.deployment.region if tenant.deployment else ""
     row = next((row for row in rows if row.region == region), rows[0])
-    prompt_tokens = min(_PROMPT_TOKENS, generation.context_tokens - generation.max_tokens)
-    lines = (("input", row.input, prompt_tokens), ("output", row.output, _ANSWER_TOKENS))
+    calls = [call for name, call in load.calls.items() if generation.reads or name != "reading"]
+    longest = generation.context_tokens - generation.max_tokens
+    prompts = [(min(call.prompt_tokens, longest), call.probe) for call in calls]
+    written = [(call.written_tokens, call.probe) for call in calls]
     return [
         (
             Use(
@@ -103,10 +101,11 @@ def uses(tenant: TenantConfig) -> Sequence[tuple[Use, Price]]:
                 name=f"{name} tokens of {row.model}",
                 resource_type="AWS::ECS::Service",
                 price=f"bedrock_{name}_token",
-                more_per_written_answer=tokens,
-                why=f"written: {tokens} tokens, assumed",
+                more_per_written_answer=sum(tokens for tokens, _ in counts),
+                more_per_written_probe=sum(tokens for tokens, of_probe in counts if of_probe),
+                why=f"written: {len(counts)} calls, measured ([load.calls] of the price file)",
             ),
             Price(usd=usd, per="use", units=1_000_000, checked=row.checked, source=row.source),
         )
-        for name, usd, tokens in lines
+        for name, usd, counts in (("input", row.input, prompts), ("output", row.output, written))
     ]

@@ -16,10 +16,10 @@ class Bedrock(Option):
 
         return contradictions(tenant)
 
-    def prices(self, tenant):
+    def prices(self, tenant, load):
         from assistant.options.bedrock.models import uses
 
-        return uses(tenant)
+        return uses(tenant, load)
 
     def kept_texts(self):
         from assistant.options.bedrock.receipt import KEPT

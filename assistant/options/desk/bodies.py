@@ -63,10 +63,6 @@ class DeskGap(PublicModel):
     case_ids: tuple[str, ...]
 
 
-MOST_PREVIEWED = 20
-"""Wordings of an approved answer, and of its preview."""
-
-
 class NewApprovedAnswer(PublicModel):
     """An answer that a reviewer wrote, with the questions that it answers."""
 
@@ -143,34 +139,6 @@ class CaseReopening(PublicModel):
 
     revision: int = Field(ge=1)
     note: str = Field(min_length=1, max_length=2_000)
-
-
-class PreviewRequest(PublicModel):
-    """``POST /v1/desk/preview``: an approved answer before it is proposed."""
-
-    questions: tuple[DeskQuestion, ...] = Field(min_length=1, max_length=MOST_PREVIEWED)
-    text: str = Field(min_length=1, max_length=20_000)
-
-
-class DeskCaptured(PublicModel):
-    answer_id: str
-    question: str
-    cosine: float
-
-
-class DeskNear(DeskCaptured):
-    why: str
-    """Why it is not captured."""
-
-
-class DeskPreview(PublicModel):
-    """``POST /v1/desk/preview``: the nearest first."""
-
-    captured: tuple[DeskCaptured, ...]
-    near: tuple[DeskNear, ...]
-    """At most 20 questions that are near, but not captured."""
-    compared: int
-    """Different questions of the last days that were compared: at most 200 that the caller may see."""
 
 
 class DeskCasePage(PublicModel):

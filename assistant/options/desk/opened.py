@@ -22,14 +22,12 @@ from assistant.domain.answers import Verdict
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.documents import DOCUMENT_SUBJECT
 from assistant.domain.identity import Identity
-from assistant.options.desk.approved import matcher_for
 from assistant.options.desk.cases import DeskServices
 from assistant.options.desk.feedback_store import FEEDBACK_FILES, StoredFeedback
 from assistant.options.desk.gaps import GapUpkeep
 from assistant.options.desk.intake import OpenCases, refuse_above
 from assistant.options.desk.mover import OUTBOX, MoveFeedback, MoverStores
 from assistant.options.desk.patients_opened import patients_filter
-from assistant.options.desk.preview import PreviewAnswer, QuestionVectors
 from assistant.options.desk.read_recalls import ReadRecalls
 from assistant.options.desk.recalls import RECALLS, SENDS
 from assistant.options.desk.section import DeskSection
@@ -79,7 +77,6 @@ async def open_desk(served: ServedTenant, stores: StoreChoice) -> Sequence[objec
         open_cases_per_agent=section.open_cases_per_agent,
         clock=stores.clock,
     )
-    vectors = QuestionVectors(services.embedder, clock=services.clock)
     url = section.recall.conversation_url
     if url is not None and url.startswith("{"):
         system, path = url[1:].split("}", 1)
@@ -87,7 +84,6 @@ async def open_desk(served: ServedTenant, stores: StoreChoice) -> Sequence[objec
         url = None if address is None else f"{str(address).rstrip('/')}{path}"
     return (
         services,
-        PreviewAnswer(services, vectors, matcher_for(tenant)),
         RecallSweep(services, recalls, await stores.of(SENDS), due_days=section.recall.due_days),
         ReadRecalls(services, recalls, answering.documents.texts, url),
     )

@@ -29,7 +29,6 @@ from assistant.options.desk import bodies
 from assistant.options.desk.approved import ApprovedAnswer
 from assistant.options.desk.cases import CaseFilter, DeskServices, ReviewDesk
 from assistant.options.desk.items import MODELS, DeskItems, Resolutions, served_body
-from assistant.options.desk.preview import PreviewAnswer
 from assistant.options.desk.read_recalls import ReadRecalls, every
 from assistant.options.desk.recalls import (
     Recall,
@@ -175,18 +174,6 @@ async def list_gaps(desk: _Desk, caller: _Reviewer) -> bodies.DeskGaps:
     """Return questions without an answer, grouped by what they ask for: open cases that the caller may see.
     The read is recorded."""
     return bodies.DeskGaps(gaps=tuple(await desk.gaps(identity=caller)))
-
-
-@desk_routes.post("/v1/desk/preview", **declared(body=bodies.PreviewRequest))
-async def preview_answer(
-    tenant: TenantOf,
-    caller: _Reviewer,
-    asked: Annotated[bodies.PreviewRequest, json_body(bodies.PreviewRequest)],
-    _services: _Services,  # for its time limit alone
-) -> bodies.DeskPreview:
-    """Return which of the last questions an approved answer would capture, and why it would not the others
-    that are near. The read is recorded."""
-    return await tenant.part(PreviewAnswer)(asked, identity=caller)
 
 
 @desk_routes.get("/v1/desk/items", **declared())
@@ -406,14 +393,11 @@ async def decide_recall(
 router.include_router(desk_routes)
 router.include_router(recall_routes)
 REQUEST_BODIES = (
-    *(
-        bodies.CaseResolution,
-        bodies.CaseApproval,
-        bodies.CaseReopening,
-        bodies.StateChange,
-        bodies.Restoring,
-        bodies.PreviewRequest,
-    ),
+    bodies.CaseResolution,
+    bodies.CaseApproval,
+    bodies.CaseReopening,
+    bodies.StateChange,
+    bodies.Restoring,
     RecallDecision,
 )
 """Bodies of requests."""

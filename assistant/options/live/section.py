@@ -193,12 +193,11 @@ def called(entry: ReachEntry, *, secret: str | None) -> dict[str, Any]:
 
 def contradictions(tenant: TenantConfig) -> Iterator[Contradiction]:
     """Yield the entries whose system others could read, or whose personal data could never be read."""
-    is_dev = tenant.deployment is not None and tenant.deployment.profile == "dev"
     for number, entry in enumerate(tenant.reach):
         live = LiveReach.of(entry)
         if live is None or live.inline is None:
             continue
-        if entry.auth == "none" and not is_dev:
+        if entry.auth == "none" and not tenant.is_dev:
             yield Contradiction(
                 ("reach", number, "auth"),
                 '"none" lets everything in the network read the system; only profile = "dev" may have it. '

@@ -60,7 +60,7 @@ class ConnectorRuns(Construct):
             cpu=512,
             memory_limit_mib=2048,  # four bodies of a wiki at once, 20 MiB each
             runtime_platform=ecs.RuntimePlatform(
-                cpu_architecture=ecs.CpuArchitecture.of(tenant.config.tasks.architecture),
+                cpu_architecture=ecs.CpuArchitecture.of(tenant.config.task_architecture),
                 operating_system_family=ecs.OperatingSystemFamily.LINUX,
             ),
             task_role=cast("iam.IRole", role),

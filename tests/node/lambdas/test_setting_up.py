@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
 import orjson
 import pytest
 
@@ -23,6 +22,7 @@ from assistant.tenant.deployed_names import (
 )
 from tests.fakes.aws_server import REGION, create_key
 from tests.fakes.lambda_events import Context, custom_resource
+from tests.fakes.opensearch_domain import search_domain
 from tests.fakes.opensearch_index import delete_index
 from tests.fakes.scripted_http import Exchange, ScriptedServer, scripted_http
 from tests.node.lambdas.deployment import MODEL, Deployment
@@ -138,23 +138,7 @@ def schema_settings(deployment: Deployment, *, alias: str, opensearch_url: str) 
 
 @pytest.fixture
 async def domain(deployment: Deployment) -> AsyncIterator[ScriptedServer]:
-    """The node, with a fake of the security plugin's API, which the node lacks. The fake accepts all
-    requests."""
-
-    async def script(exchange: Exchange) -> None:
-        if "/_plugins/_security/" in exchange.target:
-            mapping_is_gone = exchange.method == "DELETE" and "rolesmapping" in exchange.target
-            await exchange.respond(404 if mapping_is_gone else 200, b"{}", Content_Type="application/json")
-            return
-        asked = aiohttp.ClientSession(deployment.opensearch_url)
-        headers = {"Content-Type": "application/json"}
-        async with (
-            asked,
-            asked.request(exchange.method, exchange.target, data=exchange.body, headers=headers) as found,
-        ):
-            await exchange.respond(found.status, await found.read(), Content_Type="application/json")
-
-    async with scripted_http(script) as server:
+    async with search_domain(deployment.opensearch_url) as server:
         yield server
 
 

@@ -175,10 +175,10 @@ def test_a_low_quota_is_named() -> None:
 def test_a_written_answer_is_paid_by_token() -> None:
     prices, tenant = load_prices(), load_tenant(FILE)
     more = prices.of_tenant(tenant).usd_of_use(written=True) - prices.usd_of_use(written=True)
-    assert more == pytest.approx((4_500 * 0.078 + 45 * 0.312) / 1e6)  # of Frankfurt, where it is deployed
+    assert more == pytest.approx((11_546 * 0.078 + 583 * 0.312) / 1e6)  # of Frankfurt, where it is deployed
     local = tenant.model_copy(update={"deployment": None})
     more = prices.of_tenant(local).usd_of_use(written=True) - prices.usd_of_use(written=True)
-    assert more == pytest.approx((4_500 * 0.06 + 45 * 0.24) / 1e6)
+    assert more == pytest.approx((11_546 * 0.06 + 583 * 0.24) / 1e6)
     assert prices.of_tenant(load_tenant(ROOT / "tests/tenants/clinic.toml")).use == prices.use
 
 
@@ -186,7 +186,7 @@ def test_a_model_without_a_price_is_refused_with_what_to_do() -> None:
     tenant = load_tenant(FILE)
     other = tenant.generation.model_copy(update={"model": "acme.writer-v1:0"})
     with pytest.raises(ConfigurationError, match=r"no \[\[price\]\] of acme.writer-v1:0; add it"):
-        uses(tenant.model_copy(update={"generation": other}))
+        uses(tenant.model_copy(update={"generation": other}), load_prices().load)
 
 
 @pytest.mark.parametrize(("file", "is_there"), [(FILE, True), (ROOT / "tests/tenants/clinic.toml", False)])

@@ -354,28 +354,3 @@ async def test_a_wrong_decision_says_what_is_wrong(desk: Desk, body: Any, says: 
     assert says in refused.json()["detail"]
     assert (await desk.get(f"cases/{case}")).json()["revision"] == 1
     assert (await desk.get("items")).json()["items"] == []
-
-
-PREVIEW = {"questions": ["How long is the wait?"], "text": "Three days."}
-
-
-async def test_a_preview_shows_what_it_would_capture_and_what_not(desk: Desk) -> None:
-    same = await desk.service.answered()
-    await desk.service.ask("How long is the wait?")
-    code = (await desk.service.ask("How long is the wait for code 75?")).json()
-    await desk.service.ask("Where is the hall?")
-    await desk.service.ask("How long is the wait on Sundays?", labels=("hr",))
-    shown = (await desk.post("preview", PREVIEW)).json()
-    assert shown["compared"] == 3
-    assert [one["question"] for one in shown["captured"]] == ["How long is the wait?"]
-    assert shown["captured"][0]["answer_id"] != same["answer_id"], "the newest of equal questions"
-    near = {one["answer_id"]: one["why"] for one in shown["near"]}
-    assert near.get(code["answer_id"], "").startswith("It ")
-    with_label = (await desk.post("preview", PREVIEW, desk.reviewer("rita", "hr"))).json()
-    assert with_label["compared"] == 4
-
-
-async def test_a_preview_of_an_owner_has_questions_on_own_documents(desk: Desk) -> None:
-    await desk.service.answered()
-    assert (await desk.post("preview", PREVIEW, desk.owner("olga"))).json()["compared"] == 1
-    assert (await desk.post("preview", PREVIEW, desk.owner("wim"))).json()["compared"] == 0

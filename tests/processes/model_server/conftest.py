@@ -1,4 +1,4 @@
-"""Model servers as real processes with the packaged weights, each started once for all tests."""
+"""The packaged weights: the LLM in servers, each started once for all tests, and the embedding model here."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 import orjson
 import pytest
+from tokenizers import Tokenizer
 
 from assistant.domain.clock import Deadline
+from assistant.model_server.artifact import TOKENIZER_FILE, artifact_folder, ensure_artifact
+from assistant.model_server.embedding import EmbeddingEngine, EmbeddingTask
+from assistant.model_server.weights import locate_weights
 from assistant.process.settings import ModelServerSettings, inherited_environment
 
 STOP_LIMIT_S = 30.0
 """SageMaker kills a container that long after SIGTERM."""
-Task = Literal["embedding", "generation"]
 
 
 @dataclass(frozen=True)
@@ -36,20 +39,30 @@ class Server:
         return self.process.wait(timeout=STOP_LIMIT_S)
 
 
-class ServerEmbedder:
-    """``TextEmbedder`` over a model server, 32 texts a call."""
+class Embedder:
+    """``TextEmbedder`` over embedding weights in this process."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, **settings: Any) -> None:
+        """``settings``: fields of ``ModelServerSettings``."""
+        chosen = ModelServerSettings(task="embedding", **settings)
+        ensure_artifact(chosen)
+        weights = locate_weights(chosen)
+        self._engine = EmbeddingEngine.started(weights, chosen)
+        path = artifact_folder(chosen, weights) / TOKENIZER_FILE
+        limit = chosen.max_input_tokens
+        self._task = EmbeddingTask(
+            self._engine, tokenizer=Tokenizer.from_file(str(path)), max_input_tokens=limit
+        )
 
-    async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], *, deadline: Deadline | None = None) -> list[list[float]]:
         del deadline
-        vectors: list[list[float]] = []
-        async with httpx.AsyncClient(base_url=self._url, timeout=60, trust_env=False) as client:
-            for start in range(0, len(texts), 32):
-                body = {"inputs": texts[start : start + 32], "normalize": True}
-                vectors += (await client.post("/invocations", json=body)).raise_for_status().json()
-        return vectors
+        return (await self._task.embed(texts)).tolist()
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+Embedding = Callable[..., Embedder]
 
 
 Start = Callable[..., AbstractContextManager[Server]]
@@ -83,31 +96,40 @@ def artifacts_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def start(artifacts_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Start:
-    """Start a server of the packaged weights, or of others by ``path``."""
+    """Start a server of the packaged LLM, or of another one by ``path``."""
 
-    def started(task: Task, **settings: Any) -> AbstractContextManager[Server]:
-        chosen = ModelServerSettings(task=task, port=0, **{"artifacts_dir": artifacts_dir, **settings})
+    def started(**settings: Any) -> AbstractContextManager[Server]:
+        given = {"task": "generation", "artifacts_dir": artifacts_dir, **settings}
+        chosen = ModelServerSettings(port=0, **given)
         return running(chosen, tmp_path_factory.mktemp("logs") / "stderr")
 
     return started
 
 
-@pytest.fixture(scope="session")
-def embedding(start: Start) -> Generator[Server]:
-    with start("embedding") as server:
-        yield server
+@pytest.fixture
+def embedding(artifacts_dir: Path) -> Generator[Embedding]:
+    """Load the packaged embedding model, or others by ``manifest``."""
+    loaded: list[Embedder] = []
+
+    def load(**settings: Any) -> Embedder:
+        loaded.append(Embedder(**{"artifacts_dir": artifacts_dir, **settings}))
+        return loaded[-1]
+
+    yield load
+    for embedder in loaded:
+        embedder.close()
 
 
 @pytest.fixture(scope="session")
 def generation(start: Start) -> Generator[Server]:
-    with start("generation") as server:
+    with start() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def narrow(start: Start) -> Generator[Server]:
     """An LLM with one slot and one place to wait."""
-    with start("generation", slots=1, queue_size=1, context_tokens=1024) as server:
+    with start(slots=1, queue_size=1, context_tokens=1024) as server:
         yield server
 
 

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 
 from assistant.cli.models import add_model, list_models, use_model
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, NotFoundError
+from assistant.model_server.artifact import ensure_artifact
 from assistant.model_server.embedding import of_unit_length
 from assistant.model_server.embedding_graph import read_safetensors
-from assistant.model_server.weights import Wishes, locate_weights, read_tokenizer
+from assistant.model_server.weights import locate_weights, read_tokenizer
 from assistant.process.settings import ModelServerSettings
-from assistant.tenant.added_models import AddedEmbedding, AddedLlm, AddedModel, TenantModels, read_added_model
-from assistant.tenant.manifests import WRITER, AnsweringTable
+from assistant.tenant.added_models import AddedEmbedding, AddedModel, TenantModels, read_added_model
 from assistant.tenant.tenant import EmbeddingSection
 from assistant.terminal.terminal import GlobalOptions
-from tests.processes.model_server.conftest import Server, Start
-from tests.processes.model_server.tiny_gguf import write_tiny_gguf
+from tests.processes.model_server.conftest import Embedder, Embedding
 from tests.processes.model_server.tiny_onnx import table_encoder
 from tests.unit.model_server.tiny_bert import TinyBert
 
-GGUF = locate_weights(ModelServerSettings(task="generation")).path
 MINILM = locate_weights(ModelServerSettings(task="embedding")).path
 TABLE = read_safetensors(MINILM / "model.safetensors")["embeddings.word_embeddings.weight"]
 TEXTS = ["When is a refill due?", "The card was declined.", "insulin " * 60]
@@ -45,15 +43,8 @@ def options(tmp_path: Path) -> GlobalOptions:
 
 
 def add(options: GlobalOptions, path: Path, **brought: object) -> AddedModel:
-    answering = WRITER if brought.pop("writes_answers", False) else AnsweringTable()
-    add_model(options, path, Wishes(answering=answering, **brought), tenant="shop")  # type: ignore[arg-type]
+    add_model(options, path, tenant="shop", **({"name": None, "pooling": None} | brought))  # type: ignore[arg-type]
     return read_added_model(options.state_dir / "models" / str(brought.get("name") or path.stem))
-
-
-@pytest.fixture
-def llm(tmp_path: Path) -> Path:
-    """A model of a megabyte: what is checked of the packaged one's hundred is the same."""
-    return write_tiny_gguf(tmp_path / "our-llm.gguf", vocabulary_of=GGUF, cutting="smollm")
 
 
 @pytest.fixture
@@ -75,42 +66,14 @@ def onnx(tmp_path: Path) -> Path:
 # --- brought and used ------------------------------------------------------------------------------------
 
 
-def test_a_gguf_is_described_and_used_by_the_tenant_that_was_named(options: GlobalOptions, llm: Path) -> None:
-    model = add(options, llm)
-
-    assert isinstance(model, AddedLlm)
-    assert (model.name, model.task, model.path) == ("our-llm", "generation", llm.resolve())
-    models = options.local_models(["shop", "branch"])
-    assert models["shop"] == TenantModels.model_validate({"generation": model})
-    assert models["branch"] == TenantModels()
-    assert options.tenant("shop").generation.model == "our-llm"
-    assert not models["shop"].writes(options.tenant("shop"))
-
-
-def test_a_gguf_that_may_write_is_asked_as_an_instruct_model(options: GlobalOptions, llm: Path) -> None:
-    add(options, llm, writes_answers=True, context_tokens=1024)
-
-    models = options.local_models(["shop"])["shop"]
-    assert models.generation is not None
-    assert (models.generation.answering, models.generation.context_tokens) == (WRITER, 1024)
-    assert models.writes(options.tenant("shop"))
-    artifact = json.loads((options.state_dir / "models/our-llm/artifact.json").read_bytes())
-    assert artifact["answering"] == WRITER.model_dump()
-
-
-def vectors(server: Server) -> np.ndarray:
-    answer = httpx.post(f"{server.url}/invocations", json={"inputs": TEXTS}, timeout=60, trust_env=False)
-    return np.array(answer.raise_for_status().json())
-
-
 def test_an_embedding_folder_gives_the_packaged_model_s_vectors(
-    options: GlobalOptions, start: Start, embedding: Server, minilm: Path
+    options: GlobalOptions, embedding: Embedding, minilm: Path
 ) -> None:
     model = add(options, minilm)
-    manifest = options.state_dir / "models" / model.name / "manifest.toml"
 
-    with start("embedding", manifest=manifest, artifacts_dir=options.state_dir / "models") as server:
-        np.testing.assert_allclose(vectors(server), vectors(embedding), atol=1e-6)
+    vectors = vectors_of(added(options, model, embedding))
+
+    np.testing.assert_allclose(vectors, vectors_of(embedding()), atol=1e-6)
     assert options.tenant("shop").embedding.model == model.name
     assert isinstance(model, AddedEmbedding)
     packaged = EmbeddingSection()
@@ -118,19 +81,29 @@ def test_an_embedding_folder_gives_the_packaged_model_s_vectors(
     assert model.cosine_related == pytest.approx(packaged.cosine_related, abs=0.01)
 
 
+def vectors_of(embedder: Embedder) -> list[list[float]]:
+    return asyncio.run(embedder.embed(TEXTS))
+
+
+def added(options: GlobalOptions, model: AddedModel, embedding: Embedding) -> Embedder:
+    """Load a model that was added."""
+    models = options.state_dir / "models"
+    return embedding(manifest=models / model.name / "manifest.toml", artifacts_dir=models)
+
+
 @pytest.mark.parametrize("is_pooled", [True, False])
-def test_a_graph_gives_its_vectors_pooled_by_itself_or_by_the_server(
-    options: GlobalOptions, onnx: Path, start: Start, is_pooled: bool
+def test_a_graph_gives_its_vectors_pooled_by_itself_or_here(
+    options: GlobalOptions, onnx: Path, embedding: Embedding, is_pooled: bool
 ) -> None:
     """As encoders are exported: one vector, or a mask beside the ids and the last hidden state."""
     (onnx / "onnx" / "model.onnx").write_bytes(table_encoder(TABLE, is_pooled=is_pooled))
     model = add(options, onnx, pooling="mean")
-    manifest = options.state_dir / "models" / model.name / "manifest.toml"
     tokenizer = read_tokenizer(onnx / "tokenizer.json")
     expected = np.stack([TABLE[tokenizer.encode(text).ids].mean(axis=0) for text in TEXTS])
 
-    with start("embedding", manifest=manifest, artifacts_dir=options.state_dir / "models") as server:
-        np.testing.assert_allclose(vectors(server), of_unit_length(expected), atol=1e-3)
+    vectors = vectors_of(added(options, model, embedding))
+
+    np.testing.assert_allclose(vectors, of_unit_length(expected), atol=1e-3)
 
 
 def test_another_pooling_s_cosines_reach_the_tenant(options: GlobalOptions, minilm: Path) -> None:
@@ -159,29 +132,29 @@ def test_a_model_of_an_earlier_release_is_measured_when_it_is_added_again(
     assert options.tenant("shop").embedding.model == model.name
 
 
-def test_back_to_the_packaged_models(options: GlobalOptions, llm: Path) -> None:
-    add(options, llm)
+def test_back_to_the_packaged_models(options: GlobalOptions, minilm: Path) -> None:
+    add(options, minilm)
     use_model(options, tenant="shop", name=None)
-    assert options.tenant("shop").generation.model == "SmolLM2-135M-Instruct"
+    assert options.tenant("shop").embedding.model == "all-MiniLM-L6-v2"
 
-    use_model(options, tenant="branch", name="our-llm")
+    use_model(options, tenant="branch", name="our-minilm")
 
-    assert options.tenant("branch").generation.model == "our-llm"
+    assert options.tenant("branch").embedding.model == "our-minilm"
 
 
 def test_the_list_shows_every_model_and_its_tenants(
-    options: GlobalOptions, llm: Path, capsys: pytest.CaptureFixture[str]
+    options: GlobalOptions, minilm: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    add(options, llm)
+    add(options, minilm)
     capsys.readouterr()
 
     list_models(GlobalOptions(options.tenants_dir, options.state_dir, None, json=True))
 
     rows = {row["name"]: row["used_by"] for row in json.loads(capsys.readouterr().out)["models"]}
     assert rows == {
-        "all-MiniLM-L6-v2": ["branch", "shop"],
-        "SmolLM2-135M-Instruct": ["branch"],
-        "our-llm": ["shop"],
+        "all-MiniLM-L6-v2": ["branch"],
+        "SmolLM2-135M-Instruct": ["branch", "shop"],
+        "our-minilm": ["shop"],
     }
 
 
@@ -197,31 +170,10 @@ def refused(options: GlobalOptions, path: Path, **brought: object) -> str:
     return raised.value.message
 
 
-def test_a_file_that_is_no_gguf_is_refused(options: GlobalOptions, tmp_path: Path) -> None:
-    (tmp_path / "text.gguf").write_text("hello")
-    assert "not a GGUF file" in refused(options, tmp_path / "text.gguf")
-    assert "no such file" in refused(options, tmp_path / "nowhere.gguf")
-
-
-@pytest.mark.parametrize("kept", [20, 1_000_000], ids=["header", "tensors"])
-def test_a_gguf_that_is_cut_off_is_refused(
-    options: GlobalOptions, tmp_path: Path, llm: Path, kept: int
-) -> None:
-    assert llm.stat().st_size > 1_000_000
-    (tmp_path / "cut.gguf").write_bytes(llm.read_bytes()[:kept])
-    assert "Fetch it again" in refused(options, tmp_path / "cut.gguf")
-    assert not (options.state_dir / "models" / "cut").exists()
-
-
-def test_an_architecture_that_is_not_known_is_refused(options: GlobalOptions, llm: Path) -> None:
-    llm.write_bytes(llm.read_bytes().replace(b"llama", b"lhama"))
-    assert 'the architecture "lhama" is unknown' in refused(options, llm)
-
-
-def test_what_the_runtime_cannot_load_leaves_nothing_behind(options: GlobalOptions, llm: Path) -> None:
-    llm.write_bytes(llm.read_bytes().replace(b"output_norm", b"uotput_norm"))
-    assert "cannot be served here" in refused(options, llm)
-    assert not (options.state_dir / "models" / "our-llm" / "manifest.toml").exists()
+def test_what_is_no_folder_is_refused(options: GlobalOptions, tmp_path: Path) -> None:
+    """An LLM in one file is served by its own server."""
+    (tmp_path / "model.gguf").write_text("hello")
+    assert "assistant models use --url" in refused(options, tmp_path / "model.gguf")
 
 
 @pytest.mark.parametrize(
@@ -252,50 +204,37 @@ def test_a_model_that_cannot_tell_texts_apart_is_refused(options: GlobalOptions,
     assert not (options.state_dir / "models" / "tiny" / "manifest.toml").exists()
 
 
-def test_two_models_of_one_name_are_refused(options: GlobalOptions, llm: Path, tmp_path: Path) -> None:
-    first = add(options, llm)
-    (tmp_path / "other").mkdir()
-    other = write_tiny_gguf(tmp_path / "other" / "our-llm.gguf", vocabulary_of=GGUF, cutting="qwen2")
+def test_two_models_of_one_name_are_refused(options: GlobalOptions, minilm: Path, tmp_path: Path) -> None:
+    first = add(options, minilm)
+    other = TinyBert(config=TinyBert().config | {"max_position_embeddings": 300}).write(tmp_path / "other")
 
-    with pytest.raises(ConflictError, match="already a model our-llm with other weights"):
-        add(options, other)
+    with pytest.raises(ConflictError, match="already a model our-minilm with other weights"):
+        add(options, other, name="our-minilm")
 
-    assert options.local_models(["shop"])["shop"].generation == first
-    add(options, llm)  # the same weights again are no conflict
+    assert options.local_models(["shop"])["shop"].embedding == first
+    add(options, minilm)  # the same weights again are no conflict
     with pytest.raises(ConflictError, match="name of a packaged model"):
-        add(options, llm, name="SmolLM2-135M-Instruct")
+        add(options, minilm, name="all-MiniLM-L6-v2")
 
 
-def test_weights_that_changed_since_are_not_served(options: GlobalOptions, llm: Path) -> None:
-    model = add(options, llm)
-    with llm.open("ab") as file:
+def test_weights_that_changed_since_are_not_served(options: GlobalOptions, minilm: Path) -> None:
+    model = add(options, minilm)
+    with (weights := minilm / "model.safetensors").open("ab") as file:
         file.write(b"more")
-
-    from assistant.model_server.artifact import ensure_artifact
-
     settings = ModelServerSettings(
-        task="generation",
+        task="embedding",
         manifest=options.state_dir / "models" / model.name / "manifest.toml",
         artifacts_dir=options.state_dir / "models",
     )
-    with pytest.raises(ConfigurationError, match="changed since our-llm was added"):
+    with pytest.raises(ConfigurationError, match="changed since our-minilm was added"):
         ensure_artifact(settings)
-    llm.unlink()
+    weights.unlink()
     with pytest.raises(ConfigurationError, match="are gone"):
         ensure_artifact(settings)
 
 
-@pytest.mark.parametrize(
-    ("brought", "said"),
-    [
-        ({"name": "../up"}, "Give it one with --name"),
-        ({"context_tokens": 1_000_000}, "fewer than --context-tokens"),
-    ],
-)
-def test_wishes_that_cannot_be_met_are_refused(
-    options: GlobalOptions, llm: Path, brought: dict[str, object], said: str
-) -> None:
-    assert said in refused(options, llm, **brought)
+def test_a_name_that_is_none_is_refused(options: GlobalOptions, minilm: Path) -> None:
+    assert "Give it one with --name" in refused(options, minilm, name="../up")
 
 
 def test_a_model_that_was_not_added_is_named_with_those_that_were(options: GlobalOptions) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.options.desk.gaps import OpenQuestion, group, question_vectors
 from assistant.text.language import language
-from tests.processes.model_server.conftest import Server, ServerEmbedder
+from tests.processes.model_server.conftest import Embedding
 
 QUESTIONS = Path(__file__).parents[3] / "evaluation" / "gaps" / "questions.jsonl"
 
@@ -24,13 +24,13 @@ def b_cubed_f1(found: Sequence[str], true: Sequence[str]) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-async def test_questions_are_put_into_their_gaps(embedding: Server) -> None:
+async def test_questions_are_put_into_their_gaps(embedding: Embedding) -> None:
     """Aim: B-cubed F1 0.7, at most 1.5 times the true number. F1 is missed: 0.54."""
     lines = [json.loads(line) for line in QUESTIONS.read_text(encoding="utf-8").splitlines()]
     questions = [line["question"] for line in lines]
     deadline = Deadline.after(60.0, clock=SystemClock())
     vectors = await question_vectors(
-        questions, embedder=ServerEmbedder(embedding.url), language=language("en"), deadline=deadline
+        questions, embedder=embedding(), language=language("en"), deadline=deadline
     )
     asked = [
         OpenQuestion(line["gap"], "", line["question"], at) for line, at in zip(lines, vectors, strict=True)

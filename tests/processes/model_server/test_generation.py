@@ -57,6 +57,11 @@ async def test_a_whole_answer_is_openai_s(client: httpx.AsyncClient, generation:
     assert answer["usage"]["completion_tokens"] == 8
 
 
+async def test_unknown_routes_and_methods(client: httpx.AsyncClient, generation: Server) -> None:
+    assert (await client.get(f"{generation.url}/elsewhere")).status_code == 404
+    assert (await client.get(f"{generation.url}/invocations")).status_code == 405
+
+
 async def test_a_stream_gives_the_same_text_and_ends_with_usage_and_the_end_mark(
     client: httpx.AsyncClient, generation: Server
 ) -> None:
@@ -179,7 +184,7 @@ async def test_a_prompt_over_the_context_is_named(client: httpx.AsyncClient, nar
 
 
 async def test_an_answer_ends_where_the_context_ends(client: httpx.AsyncClient, start: Start) -> None:
-    with start("generation", slots=1, context_tokens=256) as server:
+    with start(slots=1, context_tokens=256) as server:
         answer = await complete(client, server, text="List the first 500 prime numbers.")
 
     assert answer["choices"][0]["finish_reason"] == "length"

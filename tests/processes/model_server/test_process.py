@@ -10,11 +10,10 @@ import pytest
 from tests.processes.model_server.conftest import Start
 
 
-@pytest.mark.parametrize("task", ["embedding", "generation"])
 async def test_it_is_well_once_ready_and_stops_within_its_bound(
-    client: httpx.AsyncClient, start: Start, task: str
+    client: httpx.AsyncClient, start: Start
 ) -> None:
-    with start(task) as server:
+    with start() as server:
         assert (await client.get(f"{server.url}/ping")).status_code == 200
 
         assert server.stop() == 0
@@ -28,7 +27,7 @@ async def test_it_stops_while_it_generates(client: httpx.AsyncClient, start: Sta
         "max_tokens": 1500,
         "stream": True,
     }
-    with start("generation", slots=1) as server:
+    with start(slots=1) as server:
         async with client.stream("POST", f"{server.url}/invocations", json=body) as response:
             found = response.aiter_bytes()
             await anext(found)
@@ -43,8 +42,9 @@ async def test_it_stops_while_it_generates(client: httpx.AsyncClient, start: Sta
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"task": "embedding", "path": Path("nowhere")}, "nowhere"),
-        ({"task": "generation", "path": Path(__file__)}, "not a GGUF file"),
+        ({"task": "embedding"}, "Text Embeddings Inference"),
+        ({"path": Path("nowhere")}, "nowhere"),
+        ({"path": Path(__file__)}, "not a GGUF file"),
     ],
 )
 def test_weights_that_cannot_be_served_end_it_with_one_sentence(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,13 +14,13 @@ from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.evaluation.check_pairs import load_check_pairs
 from assistant.evaluation.model_questions import REFUSAL, load_model_questions
 from assistant.model_server.generation import LlamaRuntime
-from assistant.model_server.weights import gguf_field, locate_weights
+from assistant.model_server.weights import locate_weights
 from assistant.models.artifacts import model_elsewhere
 from assistant.process.settings import ModelServerSettings
 from assistant.tenant.added_models import ServedLlm, TenantModels
 from assistant.terminal.terminal import GlobalOptions
-from tests.fakes.chat_server import answers, refuses, renders
-from tests.fakes.scripted_http import Script, scripted_http
+from tests.fakes.chat_server import answers, refuses, renders, serving
+from tests.fakes.scripted_http import Script
 from tests.processes.model_server.tiny_gguf import write_tiny_gguf
 
 
@@ -35,30 +32,6 @@ def options(tmp_path: Path) -> GlobalOptions:
             f'schema_version = 1\nname = "{name}"\ndisplay_name = "{name}"\n'
         )
     return GlobalOptions(tmp_path / "tenants", tmp_path / "state", None, json=False)
-
-
-@contextmanager
-def serving(script: Script) -> Generator[str]:
-    """Serve beside the command, which has a loop of its own."""
-    started, stop = threading.Event(), asyncio.Event()
-    urls: list[str] = []
-    loops: list[asyncio.AbstractEventLoop] = []
-
-    async def serve() -> None:
-        async with scripted_http(script) as server:
-            urls.append(server.url)
-            loops.append(asyncio.get_running_loop())
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    assert started.wait(30)
-    try:
-        yield f"{urls[0]}/v1"
-    finally:
-        loops[0].call_soon_threadsafe(stop.set)
-        thread.join()
 
 
 def reply(change: Callable[[str], str] = str) -> Callable[[dict[str, object]], str]:
@@ -180,8 +153,11 @@ GEMMA = (
 
 
 def smollm_template() -> str:
-    reader = GGUFReader(locate_weights(ModelServerSettings(task="generation")).path)
-    return str(gguf_field(reader, "tokenizer.chat_template"))
+    field = GGUFReader(locate_weights(ModelServerSettings(task="generation")).path).get_field(
+        "tokenizer.chat_template"
+    )
+    assert field is not None
+    return str(field.contents())
 
 
 @pytest.mark.parametrize(

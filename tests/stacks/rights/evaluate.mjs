@@ -47,7 +47,7 @@ async function evaluate(request) {
   }
   const done = await runSimulation(simulation, { simulationMode: 'Strict' })
   if (done.resultType === 'error') {
-    throw new Error(`${request.action} on ${request.resource}: ${JSON.stringify(done.errors)}`)
+    return ['Error', done.errors ? [done.errors.message] : []]
   }
   const analysis = (done.result ?? done.results?.[0])?.analysis
   return [done.overallResult, analysis?.blockedBy ?? []]

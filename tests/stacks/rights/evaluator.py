@@ -42,7 +42,8 @@ class Request:
 class Judgement:
     request: Request
     result: str
-    """``Allowed``, ``ImplicitlyDenied`` or ``ExplicitlyDenied``."""
+    """``Allowed``, ``ImplicitlyDenied`` or ``ExplicitlyDenied``; ``Error`` for an action that takes no such
+    resource."""
     blocked_by: tuple[str, ...]
 
     @property
@@ -54,8 +55,9 @@ class Judgement:
         return f"{asked.principal} {asked.action} {asked.resource}: {self.result} {self.blocked_by}"
 
 
-def judge(requests: Iterable[Request]) -> list[Judgement]:
-    """Return a judgement on each request, in order. Raises where the evaluator refuses one."""
+def judge(requests: Iterable[Request], *, knows_all: bool = True) -> list[Judgement]:
+    """Return a judgement on each request, in order. Raises where the evaluator refuses one; with
+    ``knows_all=False`` its judgement is then an error."""
     book = _PolicyBook()
     asked = list(requests)
     sent = {"requests": [book.written(request) for request in asked], "policies": book.policies}
@@ -71,10 +73,13 @@ def judge(requests: Iterable[Request]) -> list[Judgement]:
         raise RuntimeError(
             f"the evaluator failed (npm ci --prefix {HERE} installs it): {done.stderr[-2000:]}"
         )
-    return [
+    judged = [
         Judgement(request=request, result=result, blocked_by=tuple(blocked_by))
         for request, (result, blocked_by) in zip(asked, json.loads(done.stdout), strict=True)
     ]
+    if knows_all and (unknown := [str(one) for one in judged if one.result == "Error"]):
+        raise RuntimeError(f"the evaluator refused {unknown[:10]}")
+    return judged
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ ANYTHING: Policy = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
 }
-_OPEN: dict[str, Policy] = {
+OPEN: dict[str, Policy] = {
     kind: {
         "Version": "2012-10-17",
         "Statement": [
@@ -59,7 +59,7 @@ def through_identity_alone(account: Account, *, attacker: str, owner: str) -> li
     """Return the crossings by the roles' policies alone: stores allow everything; roles have no boundary."""
 
     def opened(store: Store, asked: Request) -> Request:
-        return replace(asked, resource_policy=_OPEN.get(store.kind), boundary=None, endpoint=None)
+        return replace(asked, resource_policy=OPEN.get(store.kind), boundary=None, endpoint=None)
 
     return _through(account, account.of(attacker)[0], account.of(owner)[1], opened)
 
@@ -89,7 +89,7 @@ def through_boundary_alone(
         return replace(
             asked,
             context={**asked.context, "aws:ResourceTag/tenant": store.tenant},
-            resource_policy=_OPEN.get(store.kind),
+            resource_policy=OPEN.get(store.kind),
             boundary=asked.boundary if bounded else None,
             endpoint=None,
         )

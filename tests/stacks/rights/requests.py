@@ -205,11 +205,11 @@ def _keys(role: Role, action: str) -> set[str]:
         for resource in listed(statement.get("Resource", [])) if covers(statement, action) else []:
             inner = _WITHIN.match(resource)
             if inner:
-                keys.add(_own(role, inner[1]).replace("*", "x"))
+                keys.add(own(role, inner[1]).replace("*", "x"))
     return keys
 
 
-def _own(role: Role, text: str) -> str:
+def own(role: Role, text: str) -> str:
     """Put the role's tags in place of a policy's variables."""
     return _TAG.sub(lambda tag: role.tags.get(tag[1], tag[0]), text)
 
@@ -220,7 +220,7 @@ def _obliging(role: Role, action: str) -> list[dict[str, str]]:
     for statement in allow_statements(role):
         if covers(statement, action):
             for context in fulfilled(statement.get("Condition", {})):
-                contexts.append({key: _own(role, value) for key, value in context.items()})
+                contexts.append({key: own(role, value) for key, value in context.items()})
     return [context for number, context in enumerate(contexts) if context not in contexts[:number]]
 
 

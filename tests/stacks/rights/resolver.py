@@ -27,6 +27,7 @@ _ARNS = {
     "AWS::ECR::Repository": "ecr:{region}:{account}:repository/{name}",
     "AWS::ECS::Cluster": "ecs:{region}:{account}:cluster/{name}",
     "AWS::ECS::Service": "ecs:{region}:{account}:service/{name}",
+    "AWS::ECS::TaskDefinition": "ecs:{region}:{account}:task-definition/{name}:1",
     "AWS::EMRServerless::Application": "emr-serverless:{region}:{account}:/applications/{name}",
     "AWS::Events::Rule": "events:{region}:{account}:rule/{name}",
     "AWS::IAM::ManagedPolicy": "iam::{account}:policy{path}{name}",
@@ -46,6 +47,7 @@ _ARNS = {
     "AWS::StepFunctions::StateMachine": "states:{region}:{account}:stateMachine:{name}",
 }
 _REF_IS_ARN = (
+    "AWS::ECS::TaskDefinition",
     "AWS::IAM::ManagedPolicy",
     "AWS::SNS::Topic",
     "AWS::SageMaker::Endpoint",
@@ -155,7 +157,9 @@ class Resolver:
             return str(arguments)
         raise NotImplementedError(f"Fn::{function} in {stack.name}")
 
-    def _attribute(self, logical_id: str, attribute: str, stack: Stack) -> str:
+    def _attribute(self, logical_id: str, attribute: str, stack: Stack) -> Any:
+        if attribute == "DnsEntries":
+            return [f"Z0123456789:{logical_id.lower()}.vpce.amazonaws.com"]
         kind = stack.resources[logical_id]["Type"]
         if kind in _ARNS and attribute in ("Arn", "TopicArn", "DomainArn", "ServiceArn", "StateMachineArn"):
             return self.arn(logical_id, stack)

@@ -13,7 +13,7 @@ from assistant.documents.sources import KnowledgeSource
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
 from assistant.stores.documents import read_editions
 from assistant.tenant.tenant import SourceEntry
-from assistant.text.editions import Editions
+from assistant.text.editions import Editions, read_in_force
 from tests.fakes.answering import FakeTenant, LiveStates, indexed
 from tests.fakes.clock import SteppedClock
 from tests.unit.answer.asking_and_reading import Asked, ask
@@ -92,6 +92,23 @@ async def test_what_is_in_force_is_never_called_otherwise(tmp_path: Path, files:
     assert [
         each for each in (await read_editions(tenant.live)).known.values() if not each.holds(NOW.date())
     ] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "title", "never"),
+    [
+        ("stock.jsonl", "Gable 44 pack (old)", None),
+        ("stock.json", "Town plan [1890, OLD]", None),
+        ("kb.jsonl", "[Archived] Dog tax", "archived"),
+        ("OLD/stock.jsonl", "Gable 44 pack", "in the folder old"),
+        ("pack.md", "Gable 44 pack (old)", "old"),
+    ],
+)
+def test_the_name_of_a_thing_among_many_says_nothing_of_a_document(
+    path: str, title: str, never: str | None
+) -> None:
+    said = read_in_force({}, path=path, title=title, content="")
+    assert (said.never or None if said else None) == never
 
 
 async def test_tomorrow_s_rule_comes_in_force_without_a_reload(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from assistant.cli.aws.doctor import DeploymentChecks, checked
 from assistant.tenant.deployed_names import ACCOUNT_STACK, ACCOUNT_VERSION
+from assistant.tenant.deployment import ACCOUNT_TRAIL
 from assistant.tenant.tenant import load_tenant
 from assistant.terminal.account import AccountChecks, AwsAccount, Finding
 from tests.fakes.tenant_files import committed_tenant
@@ -20,6 +21,8 @@ from tests.unit.cli.conftest import PlannedCalls
 
 ROOT = Path(__file__).parents[3]
 ACCOUNT, REGION = "123456789012", "us-east-1"
+BUCKETS, TABLES = "arn:aws:s3:::assistant-", f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/assistant-"
+"""What the account's trail records of this tenant."""
 CIDR = load_tenant(ROOT / "tests/tenants/pharmacy.toml").network.cidr
 ASSETS = f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}"
 REPOSITORY = "private-care-assistant/orchestrator"
@@ -37,8 +40,8 @@ CARE_KEYS = "/assistant/pharmacy/care-jwks"
 ANYONE = json.dumps({"Version": "2012-10-17", "Statement": []})
 
 
-def client(service: str) -> Any:
-    return boto3.client(service, region_name=REGION)  # pyright: ignore[reportCallIssue, reportArgumentType]
+def client(service: str, region: str = REGION) -> Any:
+    return boto3.client(service, region_name=region)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def resource(kind: str, **properties: Any) -> dict[str, Any]:
@@ -85,7 +88,6 @@ def templates(image: str) -> dict[str, Any]:
                 "Scaled": scaled,
             }
         },
-        "Observability": {"Resources": {"Trail": resource("AWS::CloudTrail::Trail")}},
     }
 
 
@@ -105,6 +107,7 @@ class Account:
         self.zones = dict.fromkeys(("kms", "ssm", "sqs", SYSTEM), ZONES)
         self.certificate: Mapping[str, Any] = CERTIFICATE
         self.functions = 1000
+        self.pusher = "role/knowledge-owner-pharmacy"
         planned.answers |= {
             "ListServiceQuotas": self._listed_quotas,
             "ListAWSDefaultServiceQuotas": {"Quotas": []},
@@ -129,6 +132,22 @@ class Account:
         digest = client("ecr").put_image(**put)["image"]["imageId"]["imageDigest"]
         self.image = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{REPOSITORY}@{digest}"
         self.stage_of(ACCOUNT_VERSION)
+        client("s3").create_bucket(Bucket="trails")
+        self.trail_home: str | None = None
+        self.trail_of(BUCKETS, TABLES)
+
+    def trail_of(self, *stores: str, home: str = REGION) -> None:
+        """Make the account's trail, which records the stores of these names; without any, no trail."""
+        cloudtrail = client("cloudtrail", home)
+        if self.trail_home:
+            client("cloudtrail", self.trail_home).delete_trail(Name=ACCOUNT_TRAIL)
+        self.trail_home = home if stores else None
+        if not stores:
+            return
+        cloudtrail.create_trail(Name=ACCOUNT_TRAIL, S3BucketName="trails", IsMultiRegionTrail=True)
+        fields = [{"Field": "eventCategory", "Equals": ["Data"]}, {"Field": "x", "StartsWith": [*stores]}]
+        selectors = [{"Name": "Stores", "FieldSelectors": fields}]
+        cloudtrail.put_event_selectors(TrailName=ACCOUNT_TRAIL, AdvancedEventSelectors=selectors)
 
     def stage_of(self, version: int | None) -> None:
         """Deploy the account stage of a version, or none."""
@@ -162,6 +181,7 @@ class Account:
             committed_tenant("pharmacy")
             .replace("111122223333", ACCOUNT)
             .replace("example.com", "northshop.net")
+            .replace("role/knowledge-owner-pharmacy", self.pusher)
         )
         file = self.folder / "pharmacy.toml"
         file.write_text(text)
@@ -206,7 +226,7 @@ def networks(number: int) -> Callable[[Account], None]:
 
 
 def trails(account: Account) -> None:
-    client("s3").create_bucket(Bucket="trails")
+    account.trail_of()
     for number in range(5):
         client("cloudtrail").create_trail(Name=f"company-{number}", S3BucketName="trails")
 
@@ -231,6 +251,10 @@ def parameter(name: str, value: str | None) -> Callable[[Account], None]:
 
 def without_role(name: str) -> Callable[[Account], None]:
     return lambda account: client("iam").delete_role(RoleName=name)
+
+
+def user_as_pusher(account: Account) -> None:
+    account.pusher = "user/people/knowledge-owner"
 
 
 def without_balancer(account: Account) -> None:
@@ -311,6 +335,18 @@ FAULTS = {
         "VPCs", networks(4), "warn", f"{VPCS}: 5, others of the account use 5, and 1 are"
     ),
     "trails of others": Fault("trails", trails, "fail", "has 5 trails (company-0"),
+    "a trail without the tenant's tables": Fault(
+        "trails",
+        lambda a: a.trail_of(BUCKETS, "x-", "y-"),
+        "fail",
+        f"with 4 of 500 values, does not record …:dynamodb:{REGION}:{ACCOUNT}:table/assistant-*: reads",
+    ),
+    "a trail of another region without the tenant's buckets": Fault(
+        "trails", lambda a: a.trail_of(TABLES, home="eu-west-1"), "fail", "does not record …:s3:::assistant-*"
+    ),
+    "a trail that takes no more": Fault(
+        "trails", lambda a: a.trail_of(*map(str, range(498))), "fail", "with 499 of 500 values, does not"
+    ),
     "few interface endpoints": Fault(
         "interface endpoints",
         quota("Interface VPC endpoints per VPC", 2),
@@ -379,6 +415,9 @@ FAULTS = {
     "no pusher": Fault(
         "roles", without_role("knowledge-owner-pharmacy"), "fail", "deployment.pushers.procedures.0: there"
     ),
+    "no user": Fault(
+        "roles", user_as_pusher, "fail", "there is no user knowledge-owner, and IAM trusts none"
+    ),
     "no keys of the care side": Fault(
         "care keys", parameter(CARE_KEYS, None), "warn", f"The parameter {CARE_KEYS} is missing. Until it"
     ),
@@ -397,6 +436,7 @@ FAULTS = {
     "addresses twice": Fault("network", same_addresses, "warn", "overlaps"),
     "no right to quotas": Fault("VPCs", denied("ListServiceQuotas"), "unknown", "list_service_quotas"),
     "no right to trails": Fault("trails", denied("DescribeTrails"), "unknown", "describe_trails"),
+    "no right to selectors": Fault("trails", denied("GetEventSelectors"), "unknown", "get_event_selectors"),
 }
 
 
@@ -419,3 +459,10 @@ def test_a_planted_fault_is_named_or_unknown_and_without_it_the_check_passes(
 def test_a_certificate_with_the_name_among_others_fits(account: Account, names: Mapping[str, Any]) -> None:
     account.certificate = {**CERTIFICATE, "DomainName": "x.net", **names}
     assert [each.kind for each in account.found("certificate")] == ["pass"]
+
+
+def test_a_user_of_iam_may_push(account: Account) -> None:
+    user_as_pusher(account)
+    client("iam").create_user(UserName="knowledge-owner", Path="/people/")
+    client("iam").delete_role(RoleName="knowledge-owner-pharmacy")
+    assert [each.kind for each in account.found("roles")] == ["pass"]

@@ -301,15 +301,24 @@ def test_what_may_not_be_asked_is_never_a_pass() -> None:
     assert [each.kind for each in checked("templates", denied, otherwise="fail")] == ["fail"]
 
 
-def test_a_hipaa_tenant_beside_one_that_nobody_reviews_warns() -> None:
+def test_a_hipaa_tenant_that_shares_its_bootstrap_with_one_that_nobody_reviews_fails() -> None:
     pharmacy, sandbox = (load_tenant(FILE.with_name(f"{name}.toml")) for name in ("pharmacy", "sandbox"))
     assert pharmacy.deployment is not None
     assert sandbox.deployment is not None
     (finding,) = unreviewed(pharmacy.deployment, [pharmacy, sandbox])
-    assert (finding.kind, "the account has sandbox too" in finding.said) == ("warn", True)
+    assert (finding.kind, "sandbox shares this tenant's account" in finding.said) == ("fail", True)
     elsewhere = pharmacy.deployment.model_copy(update={"account": "999988887777"})
     for place in (sandbox.deployment, elsewhere):
         assert list(unreviewed(place, [pharmacy, sandbox])) == []
+
+
+def test_a_bootstrap_of_its_own_is_to_be_looked_at() -> None:
+    pharmacy, sandbox = (load_tenant(FILE.with_name(f"{name}.toml")) for name in ("pharmacy", "sandbox"))
+    assert pharmacy.deployment is not None
+    apart = pharmacy.deployment.model_copy(update={"bootstrap_qualifier": "pharmacy"})
+    (finding,) = unreviewed(apart, [pharmacy, sandbox])
+    assert finding.kind == "warn"
+    assert "cdk-hnb659fds-cfn-exec-role-" in finding.said
 
 
 def test_a_folder_without_the_cdk_fails_with_the_command(tmp_path: Path) -> None:

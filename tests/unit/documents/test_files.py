@@ -393,9 +393,10 @@ def test_a_json_file_is_read_as_its_entries(tmp_path: Path, data: object, ids: l
     [
         ("[1, 2]", "it is not one list of entries"),
         (
-            '{"rates": {"M": {"hour": 5}}, "fees": [{"name": "Late", "eur": 12}]}',
+            json.dumps({"pages": [{"body": "word " * 40}], "tags": [{"a": 1}]}),
             "it is not one list of entries",
         ),
+        ('{"rates": {"M": {"labels": ["staff"]}}}', '"labels" is in a part of it'),
         ('{"a":', "not JSON"),
         ("[{}]", "missing: "),
         ('{"labels": ["a"], "articles": [{"id": 1}]}', '"labels" is beside the entries'),
@@ -404,6 +405,58 @@ def test_a_json_file_is_read_as_its_entries(tmp_path: Path, data: object, ids: l
 )
 def test_a_json_file_without_entries_is_refused(tmp_path: Path, content: str, reason: str) -> None:
     assert failure(write(tmp_path / "a.json", content)).reason.startswith(reason)
+
+
+def test_a_json_file_of_several_lists_is_one_document_of_tables_and_lines(tmp_path: Path) -> None:
+    data = {
+        "in_force": {"from": "2026-03-15", "to": None},
+        "plans": [{"code": "B", "eur": 5, "cars": ["S", "M"]}, {"code": "T", "eur": None, "note": "van"}],
+        "rates": {"B": {"S": {"hour": 4}, "V": None}, "T": "as B"},
+        "currency": "EUR",
+    }
+    (item,) = read(write(tmp_path / "a.json", json.dumps(data)))
+    assert isinstance(item, SourceDocument)
+    assert [(unit.heading, unit.text) for unit in parse_document(item.document).units] == [
+        ("", "currency: EUR"),
+        ("in force", "in force: from: 2026-03-15; to: none"),
+        ("plans", "code: B; eur: 5; cars: S, M"),
+        ("plans", "code: T; eur: none; note: van"),
+        ("rates", "rates: T: as B"),
+        ("rates", "rates > B: V: none"),
+        ("rates", "rates > B > S: hour: 4"),
+    ]
+    said = read_in_force(item.metadata, path="a.json", title="", content="")
+    assert (item.origin, said and str(said.since)) == ("a.json", "2026-03-15")
+
+
+def test_null_and_a_state_of_a_thing_stay_in_the_text(tmp_path: Path) -> None:
+    lines = [
+        {"sku": "T-1", "name": "Tent", "price": 9, "member": None, "eta": None, "valid_to": None},
+        {"sku": "T-2", "name": "Gas", "price": 6, "member": 5, "eta": None, "status": "last pieces"},
+        {"sku": "T-3", "name": "Map", "price": 2, "member": 1, "eta": None, "valid_to": "2027-01-31"},
+    ]
+    items = list(read(write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, lines)))))
+    texts = [parse_document(item.document).text for item in items if isinstance(item, SourceDocument)]
+    assert [text.replace("\n\n", "; ") for text in texts] == [
+        "price: 9; member: none",
+        "price: 6; member: 5; status: last pieces",
+        "price: 2; member: 1; valid to: 2027-01-31",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("# Fees\n\nPrices valid until 31 March 2026. A card is 9.", '"Prices valid until 31 March 2026."'),
+        ("# Fees\n\nA card is 9.\n\nGültig ab 01.07.2026", '"Gültig ab 01.07.2026"'),
+        ("---\nvalid until: 2026-03-31\n---\n# Fees\n\nPrices valid until 31 March 2026.", ""),
+        ("# Fees\n\nSince 4 May 2026 a card is 9.\n\nA pass is valid until you leave.", ""),
+    ],
+)
+def test_days_that_the_text_alone_says_are_told(tmp_path: Path, content: str, told: str) -> None:
+    (item,) = read(write(tmp_path / "a.md", content))
+    assert isinstance(item, SourceDocument)
+    assert [*map(str, item.losses)] == ([f"when it is in force ({told}) was not read"] if told else [])
 
 
 def test_a_line_without_usual_keys_is_refused_with_its_keys(tmp_path: Path) -> None:

@@ -70,6 +70,11 @@ def test_markdown_keeps_its_headings() -> None:
         ("10<br>20 m<sup>2</sup>", "10\n20 m^2"),
         ("Pay $25<sup>1</sup> or 10<sup>9</sup>/L.", "Pay $25 [1] or 10^9/L."),
         ("|A|B|\n|-|-|\n|`1|2` m|3|", "A: 1|2 m; B: 3"),
+        (
+            "**Hall**\n: 9 *seats*,\n  no steps\n: $5\nBar\n: $6",
+            "Hall: 9 seats, no steps\n\nHall: $5\n\nBar: $6",
+        ),
+        ("- Hall\n  : $5\n\nBar\n\n: $6\n\nAsk.\n\n: $7", "Hall: $5\n\nBar: $6\n\nAsk.\n\n$7"),
         ("|A|B|\n|-|-|\n|10<br/>20|<ul><li>x</li><li>y</li></ul>|", "A: 10, 20; B: x, y"),
     ],
 )
@@ -178,7 +183,7 @@ def test_an_unclosed_element_that_is_hidden_hides_what_follows_it() -> None:
             "<p>dis&shy;in&shy;fectants<form><input type=submit value='Send before 13:45'>",
             "disinfectants\n\nSend before 13:45",
         ),
-        ("<dl><dt>Fee<dt>Charge<dd>5<dd>once</dl>", "Fee, Charge: 5\n\nonce"),
+        ("<dl><dt>Fee<dt>Charge<dd>5<dd>once</dl>", "Fee, Charge: 5\n\nFee, Charge: once"),
         ("<dl><dt>Fee<dd><dt>Charge<dd>5</dl>", "Fee\n\nCharge: 5"),
         ("<dl><dt>Fee<dd>5<dl><dt>Later</dl></dl>", "Fee: 5\nLater"),
         ("<p>a <ruby>\u6f22<rp>(</rp><rt>kan</rt><rp>)</rp></ruby> b", "a \u6f22 (kan) b"),
@@ -397,6 +402,15 @@ def test_icons_are_their_labels_and_cells_without_words_are_told() -> None:
         "<tr><td>A<td><b aria-label='50 % after 9 months'>½</b><td><i aria-label='by post'>&#xe801;</i></tr>"
     )
     assert _rooms(both) == ("Room: A; Ramp: ½ (50 % after 9 months); Bath: by post", [])
+    pictures = (
+        "<tr><td>A<td><img alt='' role=img aria-label='by lift'><td><svg><use href='#y'></use></svg></tr>"
+        "<tr><td>B<td><p role=img aria-label='4 of 5'>★★★★☆</p><td><canvas aria-label=two></canvas></tr>"
+        "</table><svg><symbol id=y><title>cold</title></symbol></svg>"
+    )
+    assert _rooms(pictures) == (
+        "Room: A; Ramp: by lift; Bath: cold\nRoom: B; Ramp: ★★★★☆ (4 of 5); Bath: two",
+        [],
+    )
     bare = "<tr><td>A<td><i class='fa-x'></i><td>2</tr><tr><td>B<td><img alt='' src=x><td>3</tr>"
     assert _rooms(bare) == ("Room: A; Bath: 2\nRoom: B; Bath: 3", ["cells that show only a picture"])
 
@@ -408,6 +422,8 @@ def test_icons_are_their_labels_and_cells_without_words_are_told() -> None:
         ([("", "", "#0f0"), ("", "", "#f00")], True),
         ([("blue", "blue", "blue"), ("", "", ""), ("blue", "blue", "blue")], False),
         ([("grey", "", ""), ("grey", "", "")], False),
+        ([("grey", "grey", "grey"), ("", "", ""), ("", "yellow", ""), ("", "", "")], True),
+        ([("", "", "tan"), ("", "", "tan")], False),
     ],
 )
 def test_colors_that_differ_inside_of_rows_and_columns_are_told(

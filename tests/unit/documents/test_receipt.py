@@ -90,6 +90,16 @@ async def test_a_deployment_says_when_the_last_recovery_point_ends(profile: Any,
     assert ends == ([] if days is None else [WITHDRAWN.updated_at + timedelta(days=days)])
 
 
+async def test_a_deployment_names_the_vault_that_has_copies_of_the_points() -> None:
+    """A copy keeps the time of its point, so it ends with it."""
+    vault = "arn:aws:backup:eu-west-1:666677778888:backup-vault:far"
+    keeping = DeployedKeeping(profile="hipaa", capture="off", recovery_copies=vault)
+    tenant = TENANT.model_copy(update={"records": RecordsSection(deployed=keeping)})
+    places = {place.place: place for place in (await receipt_of(tenant, WITHDRAWN)).places}
+    assert places["recovery_copies"].until == places["recovery_points"].until
+    assert vault in places["recovery_copies"].rule
+
+
 def test_a_point_of_a_running_copy_ends_within_the_day_that_a_receipt_adds() -> None:
     """A copy that runs when the document goes began so long before or after at most; AWS deletes a point
     within eight hours after its end."""

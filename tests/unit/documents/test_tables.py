@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from assistant.documents.formats import convert
@@ -49,6 +51,13 @@ TABLES: dict[str, tuple[list[str], list[str]]] = {
             "Indoor > Plant: Fern; Pot: 2 L; Price: $9",
             "Rare (call before you sell any of these)",
             "Rare (call before you sell any of these) > Plant: Oak; Pot: 9 L; Price: $90",
+        ],
+    ),
+    "names of another unit than the values": (
+        ["Drug;9-15 °C;16-25 °C;Then", "Parsel;14 days;28 days;-", "Suxarel;48 h;2 h;bin it"],
+        [
+            "Drug: Parsel; 9-15 °C: 14 days; 16-25 °C: 28 days; Then: -",
+            "Drug: Suxarel; 9-15 °C: 48 h; 16-25 °C: 2 h; Then: bin it",
         ],
     ),
     "an empty cell means as above": (
@@ -163,6 +172,19 @@ TABLES: dict[str, tuple[list[str], list[str]]] = {
             "Area: Port; Fast: $65; Late: $26",
         ],
     ),
+    "as above beside a column that names each row": (
+        ["Id;Floor;Bay;Item", "K1;Low;G1;Rope", "K2;;;Tent", "K3;;G2;Stove", "K4;High;F1;Map"],
+        [
+            "Id: K1; Floor: Low; Bay: G1; Item: Rope",
+            "Id: K2; Floor: Low; Bay: G1; Item: Tent",
+            "Id: K3; Floor: Low; Bay: G2; Item: Stove",
+            "Id: K4; Floor: High; Bay: F1; Item: Map",
+        ],
+    ),
+    "ditto marks": (
+        ["Plan;Fee;Who", "Gold;$5;Ann", "Blue;\u3003;- '' -"],
+        ["Plan: Gold; Fee: $5; Who: Ann", "Plan: Blue; Fee: $5; Who: Ann"],
+    ),
     "units below names": (
         ["Test;Low;High", ";mmol/L;mmol/L", "Sodium;135;145"],
         ["Test: Sodium; Low mmol/L: 135; High mmol/L: 145"],
@@ -184,11 +206,22 @@ def test_a_list_without_names_has_none() -> None:
 
 
 @pytest.mark.parametrize(
+    "rows", ["Sync;5 min;6 min Copy;2 h;3 h Move;3 h;4 h", "A;5 days;6 days B;2 mg;3 mg C;3 l;4 l"]
+)
+def test_a_first_row_of_another_unit_is_none_of_names_where_each_has_its_own(rows: str) -> None:
+    lines = re.split(" (?=[A-Z])", rows)
+    assert units(in_formats(*lines)["html"])[0] == lines[0].replace(";", " | ")
+
+
+@pytest.mark.parametrize(
     ("lines", "column"),
     [
         (["Team;Member;Fee", "Red;Ann;$50", ";Bob;", "Blue;Cid;$60", ";Dee;"], "Fee"),
         (["Plan;For;Mark", "Gold;adult;PA", ";child;", "Blue;adult;R", ";child;"], "Mark"),
         (["Id;Topic;Text", "T1;Fees;a b", "T2;;b c", "T3;Bikes;c d", "T4;;d e"], "Topic"),
+        (["Who;No.;Fee", "Ann;1;$15", ";2;", ";3;$10", "Cid;1;$12"], "Fee"),
+        (["Area;Under 5 kg;To 9 kg", "Port;$31;$19", "Hill;$36;", "Ring;$38;$22", "Quay;$9;$8"], "To 9 kg"),
+        (["From;To;Why", "25 Aug;29 Aug;a", ";4 May;b", "3 Apr;6 Apr;c", "7 Jun;8 Jun;d"], "From"),
     ],
 )
 def test_empty_cells_in_doubt_stay_empty_and_are_told(lines: list[str], column: str) -> None:
@@ -342,6 +375,70 @@ def test_aligned_text_is_read_by_its_columns(text: str, expected: list[str]) -> 
     assert units(convert("a.txt", text.encode())) == expected
     assert units(read_html(f"<pre>{text}</pre>")) == expected
     assert units(read_markdown(text)) == expected
+
+
+CODES = """\
+CODE  WHAT              FEE
+----  ----------------  -----
+
+  ** METER **
+201   Exchange          $60
+202   Relocate          -
+
+  ** LIGHTS **
+301   Install           $40
+302   Shield            $25
+"""
+HOURS = """\
+Item     Adult    Child
+Swim     $5       $3
+Sauna    $9       $7
+Bath     $8       $6
+
+Mon      8-17     9-17
+Tue      9-17     9-18
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            CODES,
+            [
+                "** METER **",
+                "** METER ** > CODE: 201; WHAT: Exchange; FEE: $60",
+                "** METER ** > CODE: 202; WHAT: Relocate; FEE: -",
+                "** LIGHTS **",
+                "** LIGHTS ** > CODE: 301; WHAT: Install; FEE: $40",
+                "** LIGHTS ** > CODE: 302; WHAT: Shield; FEE: $25",
+            ],
+        ),
+        (
+            "3. Party  Sat 14.00  Sun 11.00\nto 15     $142.00    $128.00\n16 to 30  $196.00    $179.00\n\n"
+            "31 to 40  -          $225.00\n",
+            [
+                "3. Party: to 15; Sat 14.00: $142.00; Sun 11.00: $128.00",
+                "3. Party: 16 to 30; Sat 14.00: $196.00; Sun 11.00: $179.00",
+                "3. Party: 31 to 40; Sat 14.00: -; Sun 11.00: $225.00",
+            ],
+        ),
+        (
+            "HIRE, per hour\n\n  hall ....... $9\n  big bar .... $8\n  tent ....... $7\n",
+            [
+                "HIRE, per hour",
+                *(f"HIRE, per hour > {row}" for row in ("hall | $9", "big bar | $8", "tent | $7")),
+            ],
+        ),
+    ],
+)
+def test_a_blank_line_ends_no_table(text: str, expected: list[str]) -> None:
+    assert units(convert("a.txt", text.encode())) == expected
+    assert units(read_html(f"<pre>{text}</pre>")) == expected
+
+
+def test_rows_with_other_values_below_a_blank_line_have_no_names_of_the_table_above() -> None:
+    assert "Mon 8-17 9-17" in parsed(convert("a.txt", HOURS.encode())).text
 
 
 def test_columns_that_cannot_be_told_apart_stay_lines_and_are_told() -> None:

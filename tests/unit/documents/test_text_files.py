@@ -8,7 +8,7 @@ import pytest
 
 from assistant.documents.formats import convert
 from assistant.domain.documents import UnitKind
-from tests.unit.documents.converted import TABLES, lost, parsed, refusal, units
+from tests.unit.documents.converted import TABLES, lost, refusal, units
 from tests.unit.documents.source_files import failure, write
 
 
@@ -45,6 +45,35 @@ def test_each_cell_stands_under_the_names_of_its_own_table(kind: str) -> None:
                 "clinic: Mercy; updated: 4/1/2026; version: 3.0.0",
                 "made: Scan; code|1: 611; code|1|type: RC; fee|gross: 99",
             ],
+        ),
+        (
+            "Hale Co.;version 1;valid 2026;;\ncode;way;out;home;note\nFU;Fuel;9 %;8 %;x\nRA;Area;$4;free;y\n",
+            [
+                "Hale Co. | version 1 | valid 2026",
+                "code: FU; way: Fuel; out: 9 %; home: 8 %; note: x",
+                "code: RA; way: Area; out: $4; home: free; note: y",
+            ],
+        ),
+        (
+            "Hale Co.;v2;2026;;;;\n;;out;;home;;\ncode;way;slow;fast;slow;fast;note\n"
+            "FU;Fuel;9 %;8 %;7 %;6 %;x\n;Oil;none;none;none;none;\n",
+            [
+                "Hale Co. | v2 | 2026",
+                "code: FU; way: Fuel; out slow: 9 %; out fast: 8 %; home slow: 7 %; home fast: 6 %; note: x",
+                "code: FU; way: Oil; out slow: none; out fast: none; home slow: none; home fast: none",
+            ],
+        ),
+        (
+            "from 4 May;Peak;;Other;\nWho;Hall;Bar;Hall;Bar\nAdult;$9;$8;$7;$6\nChild;$5;$4;$3;$2\n",
+            [
+                "from 4 May",
+                "Who: Adult; Peak Hall: $9; Peak Bar: $8; Other Hall: $7; Other Bar: $6",
+                "Who: Child; Peak Hall: $5; Peak Bar: $4; Other Hall: $3; Other Bar: $2",
+            ],
+        ),
+        (
+            "Hire, per hour\nHall;$9\nBar;$8\n",
+            ["Hire, per hour", "Hire, per hour > Hall | $9", "Hire, per hour > Bar | $8"],
         ),
         ("Sent by:;Phone:\nOrder 5;555\n", ["Sent by: | Phone:", "Order 5 | 555"]),
         (
@@ -183,7 +212,7 @@ def test_markup_in_cells_is_read_as_html() -> None:
     ]
     assert lost(page) == ("pictures without text",)
     asked = convert("a.csv", b"Question,Answer\nHow <i>long</i>?,<ol><li>Ring.</li><li>Wait.</li></ol>\n")
-    assert parsed(asked).text == "How long?\n\n1. Ring.\n2. Wait."
+    assert units(asked) == ["Question: How long?; Answer: 1. Ring. 2. Wait."]
 
 
 def test_numbered_lines_of_plain_text_are_steps() -> None:

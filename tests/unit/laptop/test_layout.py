@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
-
 from assistant.laptop.layout import ORIGINALS, SAMPLE_PUBLISHER, Addresses, Layout
 from assistant.process.settings import LocalSettings, ServiceSettings
-from assistant.tenant.added_models import AddedEmbedding, AddedLlm, ServedLlm, TenantModels
+from assistant.tenant.added_models import AddedEmbedding, ServedLlm, TenantModels
 from assistant.tenant.manifests import WRITER
 from assistant.tenant.tenant import TenantConfig, load_tenant
 
 EMBEDDING = AddedEmbedding(
     name="mine", path=Path("/weights/mine"), sha256="a" * 64, dimensions=768, max_tokens=512, pooling="cls"
 )
-LLM = AddedLlm(
-    name="good", path=Path("/weights/good.gguf"), sha256="b" * 64, context_tokens=4096, answering=WRITER
-)
+LLM = ServedLlm(name="tall", model="tall", url="http://127.0.0.1:1/v1", context_tokens=4096, answering=WRITER)
 ROOT = Path(__file__).parents[3]
 ADDRESSES = Addresses(
     service="http://127.0.0.1:8700", issuer="http://127.0.0.1:8701", systems={"orders": "http://127.0.0.1:9"}
@@ -49,20 +45,10 @@ def test_a_model_that_may_not_write_is_never_asked(tmp_path: Path) -> None:
     assert service_of(layout).quoted_tenants == ("shop", "branch")
 
 
-@pytest.mark.parametrize(
-    "writer",
-    [
-        LLM,
-        ServedLlm(
-            name="tall", model="tall", url="http://127.0.0.1:1/v1", context_tokens=4096, answering=WRITER
-        ),
-    ],
-    ids=["weights", "a chat server"],
-)
-def test_one_tenant_s_writer_writes_for_it_alone(tmp_path: Path, writer: AddedLlm | ServedLlm) -> None:
-    settings = service_of(layout_of(tmp_path, {"shop": TenantModels(generation=writer)}))
+def test_one_tenant_s_writer_writes_for_it_alone(tmp_path: Path) -> None:
+    settings = service_of(layout_of(tmp_path, {"shop": TenantModels(generation=LLM)}))
     assert settings.quoted_tenants == ("branch",)
-    assert settings.local_models["shop"].generation == writer
+    assert settings.local_models["shop"].generation == LLM
     assert settings.models == "embedded"
 
 

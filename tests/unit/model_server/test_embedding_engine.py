@@ -1,4 +1,4 @@
-"""The engine's turns, bounds and ends, on a small real graph."""
+"""The engine's turns and ends, on a small real graph."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assistant.domain.errors import OverloadedError
 from assistant.model_server.embedding import EmbeddingEngine
 from assistant.model_server.embedding_graph import build_encoder
 from tests.unit.model_server.tiny_bert import TinyBert
@@ -26,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def engine(folder: Path) -> Generator[EmbeddingEngine]:
-    started = EmbeddingEngine(build_encoder(folder), threads=1, queue_size=1, precision="float32")
+    started = EmbeddingEngine(build_encoder(folder), threads=1, precision="float32")
     started.start()
     yield started
     started.close()
@@ -51,17 +50,6 @@ async def test_a_question_does_not_wait_for_a_whole_batch(engine: EmbeddingEngin
     await batch
 
 
-async def test_more_requests_than_may_wait_are_refused(engine: EmbeddingEngine) -> None:
-    running = [asyncio.create_task(engine.embed([[2, *([4] * 500), 3]] * 50)) for _ in range(2)]
-    await asyncio.sleep(0)
-
-    with pytest.raises(OverloadedError):
-        await engine.embed([PASSAGE])
-
-    await asyncio.gather(*running)
-    assert (await engine.embed([PASSAGE])).shape == (1, 32)
-
-
 async def test_a_cancelled_request_gives_its_place_free(engine: EmbeddingEngine) -> None:
     running = [asyncio.create_task(engine.embed([[2, *([4] * 500), 3]] * 1000)) for _ in range(2)]
     await asyncio.sleep(0)
@@ -78,14 +66,3 @@ async def test_an_input_that_fails_in_a_worker_fails_alone(engine: EmbeddingEngi
         await engine.embed([["word"]])  # pyright: ignore[reportArgumentType]
 
     assert (await engine.embed([PASSAGE])).shape == (1, 32)
-    assert engine.alive
-
-
-def test_a_closed_engine_is_not_alive(folder: Path) -> None:
-    engine = EmbeddingEngine(build_encoder(folder), threads=2, queue_size=1, precision="float32")
-    engine.start()
-    assert engine.alive
-
-    engine.close()
-
-    assert not engine.alive

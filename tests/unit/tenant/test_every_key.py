@@ -38,6 +38,7 @@ NOT_OF_THE_CARE_SIDE = {
     "deployment.artifact_publishers": "it has no model",
     "deployment.image_key": "it has no image",
     "deployment.pushers": "it has no inbox",
+    "deployment.recovery_copies": "it has no store",
     "deployment.accepted_end_of_support": "no deployment of it is refused for an end of support",
     "network.prefix_lists": "its one gateway endpoint has no rule in a security group",
 }

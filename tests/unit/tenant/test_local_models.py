@@ -13,7 +13,6 @@ from assistant.tenant.added_models import (
     MANIFEST_FILE,
     PACKAGED,
     AddedEmbedding,
-    AddedLlm,
     AddedModel,
     ServedLlm,
     TenantModels,
@@ -37,8 +36,13 @@ EMBEDDING = AddedEmbedding(
     cosine_related=0.86,
 )
 UNMEASURED = EMBEDDING.model_copy(update={"cosine_unrelated": None, "cosine_related": None})
-LLM = AddedLlm(
-    name="qwen3-4b", path=Path('/weights/a "b".gguf'), sha256="b" * 64, context_tokens=4096, answering=WRITER
+LLM = ServedLlm(
+    name="qwen3-4b",
+    model="qwen3-4b",
+    url="http://127.0.0.1:8080/v1",
+    key_file=Path('/keys/a "b"'),
+    context_tokens=4096,
+    answering=WRITER,
 )
 SERVED = ServedLlm(
     name="tall",
@@ -72,13 +76,16 @@ def test_a_manifest_that_was_changed_by_hand_is_named_with_its_key(tmp_path: Pat
         read_added_model(folder)
 
 
-def test_a_manifest_without_a_task_is_refused(tmp_path: Path) -> None:
-    folder = added(tmp_path, LLM) / LLM.name
+def test_a_gguf_of_an_earlier_release_is_refused_for_the_tenant_that_chose_it(tmp_path: Path) -> None:
+    folder = added(tmp_path, EMBEDDING, LLM) / LLM.name
+    choose(tmp_path, "shop", LLM)
     text = (folder / MANIFEST_FILE).read_text()
-    (folder / MANIFEST_FILE).write_text(text.replace('task = "generation"\n', ""))
+    (folder / MANIFEST_FILE).write_text(text.replace('kind = "served"\n', ""))
 
-    with pytest.raises(ConfigurationError, match="task is missing"):
-        read_added_model(folder)
+    assert added_models(tmp_path) == [EMBEDDING]
+    assert local_models(tmp_path, ["branch"]) == {"branch": PACKAGED}
+    with pytest.raises(ConfigurationError, match=r"llama-server -m FILE.* --url .* --model qwen3-4b"):
+        local_models(tmp_path, ["shop"])
 
 
 def test_a_choice_is_one_tenant_s_and_stays(tmp_path: Path) -> None:

@@ -140,8 +140,6 @@ def test_hashes_and_sizes_of_packaged_weights_are_those_that_are_installed(
     assert weights.digest() == manifest.sha256
     assert weights.file.stat().st_size == manifest.weights_bytes
     assert weights.name == manifest.served_name
-    if isinstance(manifest, LlmManifest):
-        assert weights.answering == manifest.answering
 
 
 def test_a_small_model_may_not_write_and_an_instruct_model_may() -> None:

@@ -1,23 +1,19 @@
-"""The cache of results by their texts: which it keeps, and that it is emptied with the others."""
+"""Results by their texts are kept, and forgotten together."""
 
 from __future__ import annotations
 
-from assistant.text.caches import TextCache, forget_texts, remembered
+from assistant.text.caches import forget_texts, remember_texts, remembered
 
 
-def test_the_results_that_were_asked_for_last_are_kept() -> None:
-    cache = TextCache[int](2)
-    cache.keep("a", 1)
-    cache.keep("b", 2)
-    assert cache.get("a") == 1
-    cache.keep("c", 3)
-    assert (cache.get("a"), cache.get("b"), cache.get("c")) == (1, None, 3)
+def test_results_are_kept_until_all_are_forgotten() -> None:
+    asked: list[str] = []
 
+    @remember_texts(2)
+    def length(text: str) -> int:
+        asked.append(text)
+        return len(text)
 
-def test_it_is_counted_and_emptied_with_the_others() -> None:
-    cache = TextCache[int](2)
-    before = remembered()
-    cache.keep("a", 1)
-    assert remembered() == before + 1
+    assert (length("ab"), length("ab"), asked) == (2, 2, ["ab"])
+    assert remembered() > 0
     forget_texts()
-    assert cache.get("a") is None
+    assert (remembered(), length("ab"), asked) == (0, 2, ["ab", "ab"])

@@ -36,7 +36,7 @@ def test_the_page_begins_with_the_answer() -> None:
     """A reader finds writer, price and end in the first lines."""
     said = " ".join(PAGE.read_text(encoding="utf-8").splitlines()[:5])
 
-    assert "20,000 questions a month in Frankfurt? Bedrock, Nova Lite: 7.30 USD" in said
+    assert "20,000 questions a month in Frankfurt? Bedrock, Nova Lite: 21.65 USD" in said
     assert "Supported until: not announced" in said
 
 
@@ -51,8 +51,9 @@ def test_a_price_is_that_of_a_bill(writer: Writer, questions: int, region: str) 
         variants = [{"InstanceType": writer.instance, "InitialInstanceCount": 1}]
         resource = {"Type": "AWS::SageMaker::EndpointConfig", "Properties": {"ProductionVariants": variants}}
         needed = instances(writer, questions, prices)
+    alone = prices.model_copy(update={"load": prices.load.model_copy(update={"probe_questions_a_month": 0})})
     bill = make_bill(
-        [{"Resources": {"LlmWriter": resource}}], prices, questions=questions, llm_instances=needed
+        [{"Resources": {"LlmWriter": resource}}], alone, questions=questions, llm_instances=needed
     )
 
     usd = usd_a_month(writer, questions=questions, region=region)
@@ -73,11 +74,13 @@ def test_the_ends_are_those_of_the_parts() -> None:
 def test_an_own_model_never_costs_as_little_as_the_cheapest_of_bedrock() -> None:
     own = [writer for writer in WRITERS if writer.llm is not None]
 
-    assert {break_even(writer, "amazon.nova-lite-v1:0") for writer in own} == {None}
+    for model in ("amazon.nova-lite-v1:0", "amazon.nova-pro-v1:0"):
+        assert {break_even(writer, model) for writer in own} == {None}
     for writer in own:
-        least = break_even(writer, "amazon.nova-pro-v1:0")
+        dear = "anthropic.claude-sonnet-4-20250514-v1:0"
+        least = break_even(writer, dear)
         assert least is not None
-        bedrock = Writer(name="", model="amazon.nova-pro-v1:0", residency="", proven="")
+        bedrock = Writer(name="", model=dear, residency="", proven="")
         assert usd_a_month(writer, questions=least, region="us-east-1") == pytest.approx(
             usd_a_month(bedrock, questions=least, region="us-east-1")
         )

@@ -51,7 +51,11 @@ class Writer:
     @property
     def speed(self) -> LlmSpeed | None:
         manifest = self.manifest
-        return None if manifest is None else LlmSpeed.of(manifest, instance_named(self.instance))
+        return (
+            None
+            if manifest is None
+            else LlmSpeed.of(manifest, instance_named(self.instance), load_prices().load)
+        )
 
 
 WRITERS = (
@@ -97,7 +101,8 @@ def usd_a_month(writer: Writer, *, questions: float, region: str) -> float | Non
     prices = load_prices()
     if writer.model is not None:
         regional = prices.of_tenant(tenant_of(writer.model, region=region))
-        return questions * (regional.usd_of_use(written=True) - prices.usd_of_use(written=True))
+        lines = [use for use in regional.use if use.part == "Bedrock"]
+        return questions * regional.model_copy(update={"use": lines}).usd_of_use(written=True)
     known = prices.endpoint if region == prices.region else prices.elsewhere[region].endpoint
     if writer.speed is None or writer.instance not in known:
         return None

@@ -10,9 +10,7 @@ import type {
   DeskGaps,
   DeskItemHistory,
   DeskItems,
-  DeskPreview,
   ItemKind,
-  PreviewRequest,
   Restoring,
   StateChange,
 } from "./wire.ts";
@@ -47,11 +45,6 @@ export class DeskApi {
 
   async gaps(): Promise<DeskGaps> {
     return await this.service.read("/v1/desk/gaps");
-  }
-
-  /** Which recent questions an approved answer would capture. */
-  async preview(request: PreviewRequest): Promise<DeskPreview> {
-    return await this.service.write("/v1/desk/preview", request);
   }
 
   async items(kind: ItemKind): Promise<DeskItems> {

@@ -5,7 +5,6 @@ import { Failure, useCall } from "@console/views/failure.tsx";
 import { Icon } from "@console/views/icons.tsx";
 import { focusCase, useReview } from "./context.ts";
 import { ItemBody } from "./item_body.tsx";
-import { PreviewButton } from "./preview.tsx";
 import { refusalWords } from "./review.ts";
 import type { DeskCase, DeskItem, ItemKind, Resolution } from "./wire.ts";
 import { RESOLUTIONS } from "./words.ts";
@@ -61,14 +60,7 @@ function MadeItem({ resolution: { kind, item_id } }: { resolution: Resolution })
   }, [item_id]);
   if (item_id === null || made === null || item === null) return null;
   if (typeof item === "string") return <p class="hint">{item}</p>;
-  return (
-    <>
-      <ItemBody item={item} />
-      {item.approved_answer !== null && (
-        <PreviewButton questions={item.approved_answer.questions} text={item.approved_answer.text} />
-      )}
-    </>
-  );
+  return <ItemBody item={item} />;
 }
 
 function itemKindOf(kind: Resolution["kind"]): ItemKind | null {

@@ -2,8 +2,7 @@ import { announce } from "@console/announcer.ts";
 import { Failure, useCall } from "@console/views/failure.tsx";
 import { Icon } from "@console/views/icons.tsx";
 import { focusCase, useReview } from "./context.ts";
-import { type ResolutionDraft, missingIn, questionsOf } from "./drafts.ts";
-import { PreviewButton } from "./preview.tsx";
+import { type ResolutionDraft, missingIn } from "./drafts.ts";
 import { refusalWords } from "./review.ts";
 import type { DeskCase, ResolutionKind } from "./wire.ts";
 import { RESOLUTIONS } from "./words.ts";
@@ -140,7 +139,6 @@ function ApprovedFields({ detail, draft, onChange }: FormProps) {
         />
         <span class="hint">Owner: {reviewer}</span>
       </p>
-      <PreviewButton questions={questionsOf(draft)} text={draft.text} />
       <NoteField label="Note (optional)" detail={detail} draft={draft} onChange={onChange} />
     </>
   );

@@ -150,20 +150,6 @@ export interface Gap {
   readonly case_ids: readonly string[];
 }
 
-export interface Captured {
-  readonly answer_id: string;
-  readonly question: string;
-  readonly cosine: number;
-}
-
-/** Recent questions that an approved answer would answer, and those that it nearly would, with what keeps them off. */
-export interface DeskPreview {
-  readonly captured: readonly Captured[];
-  readonly near: readonly (Captured & { readonly why: string })[];
-  /** Different recent questions that were compared. */
-  readonly compared: number;
-}
-
 export interface CaseFilters {
   readonly state: CaseState | null;
   readonly reason: CaseReason | null;
@@ -193,11 +179,6 @@ export interface Restoring {
   readonly revision: number;
   readonly note: string;
   readonly to_revision: number;
-}
-
-export interface PreviewRequest {
-  readonly questions: readonly string[];
-  readonly text: string;
 }
 
 export interface DeskGaps {

@@ -263,7 +263,8 @@ def _encryption_statements(scope: Construct, keys: KeysOutputs) -> list[iam.Poli
     for_resource = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
     return [
         allow("kms:Encrypt", keys.data_key_arn, conditions=via_s3(scope)),
-        allow(("kms:CreateGrant", "kms:DescribeKey"), keys.models_key_arn, conditions=for_resource),
+        allow("kms:CreateGrant", keys.models_key_arn, conditions=for_resource),
+        allow("kms:DescribeKey", keys.models_key_arn),  # which knows no such condition
     ]
 
 

@@ -289,6 +289,20 @@ def caption(described: str) -> Runs:
     return () if " " not in text and "." in text[-5:] else plain(text)
 
 
+def is_arrow(drawn: Element) -> bool:
+    """Return whether a drawing without a text has an arrow, by its shape or the ends of its line."""
+    names = (
+        inner.get("prst" if inner.tag == "a_prstGeom" else "type", "")
+        for inner in drawn.iter()
+        if inner.tag in _ARROWS
+    )
+    return any("rrow" in name or name in ("triangle", "stealth") for name in names) and not words_of(drawn)
+
+
+_ARROWS = frozenset(["a_prstGeom", "a_headEnd", "a_tailEnd"])
+"""Elements that say the kind of a shape, and of both ends of a line."""
+
+
 def diagram_texts(data: Element) -> list[str]:
     """Return the texts of a diagram (SmartArt) by its data part."""
     texts = ("".join(run.text or "" for run in paragraph.iter("a_t")) for paragraph in data.iter("a_p"))

@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
+from math import inf
 from operator import attrgetter
 from statistics import median
 from typing import NamedTuple
@@ -35,6 +36,7 @@ from assistant.options.office.formats.page_words import (
     shared,
     text_rows,
 )
+from assistant.text.language import is_compound
 from assistant.text.marks import PRIVATE_USE
 
 _WIDE_GAP = 0.7
@@ -56,6 +58,8 @@ _FULL_ROW = 0.6
 """Share of the cells of the row with most cells: rows with fewer have cells across several columns, and do
 not tell where the columns are."""
 _FEWEST_COLUMNS = 2
+_SAME_LEFT = 2.0
+"""Points between the edges of two lines of one text."""
 _SAME_EDGE = 5.0
 """Points between the edges of a column in two parts of a table."""
 _SHARED = 1.25
@@ -72,6 +76,7 @@ _SIZE_CHANGE = 1.12
 """Ratio of two font sizes: a greater one begins a paragraph, a heading say."""
 _SHORT_LINE = 0.25
 """Share of a line's possible width: a line that ends with a mark and leaves more empty ends a paragraph."""
+_DIVIDED = re.compile(r"(?<!\w)(\w+)\u00ad (\w+)")
 _BOXES = ("\u2610", "\u2611")
 """Check boxes: each belongs to the nearer of the texts beside it."""
 _MARKER = re.compile(r"[^\w\s]|\(?(?:\d{1,3}|[^\W\d_]|[ivxIVX]{2,4})[.)]")
@@ -81,6 +86,8 @@ BULLET = re.compile(rf"[\u2022\u2023\u2043\u00b7\u2013\u25a0-\u25ff\u2700-\u27bf
 """Bullets, shapes, and the private characters of symbol fonts."""
 NUMBER = re.compile(r"\(?(\d{1,3}|[^\W\d_])[.)]\s+(?=\S)")
 """Before an item of a list; group 1 is its number or letter."""
+_CLAUSE = re.compile(r"\d{1,3}(?:\.\d{1,3})+\.?")
+"""The number of a clause: "2.2.1"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +294,7 @@ def _are_rising(places: Iterable[Sequence[int]]) -> bool:
 
 def _paragraphs_and_tables(rows: Sequence[list[Line]], before: Grid | None) -> Iterator[Block]:
     """Yield tables for rows of which enough in a sequence are aligned, and paragraphs for the others."""
+    rows = _with_whole_lines(rows)
     plain: list[list[Line]] = []
     start = 0
     while start < len(rows):
@@ -305,6 +313,34 @@ def _paragraphs_and_tables(rows: Sequence[list[Line]], before: Grid | None) -> I
     yield from _paragraphs(plain)
 
 
+def _with_whole_lines(rows: Sequence[list[Line]]) -> list[list[Line]]:
+    """Return the rows with those joined that are one line of text for all their wide gaps: justified lines,
+    and clauses behind their numbers, of which the text of one goes on below it."""
+    clauses = [at for at, row in enumerate(rows) if _CLAUSE.fullmatch(row[0].text)]
+    are_text = all(len(rows[at]) == 2 for at in clauses) and any(
+        abs(below[0].box.left - rows[at][-1].box.left) < _SAME_LEFT
+        for at in clauses
+        for below in rows[at + 1 : at + 2]
+        if len(below) == 1
+    )
+    joined = list[list[Line]]()
+    for at, row in enumerate(rows):
+        is_whole = (are_text and at in clauses) or _is_justified(joined[-1:], row)
+        joined.append([line_of([word for line in row for word in line.words])] if is_whole else row)
+    return joined
+
+
+def _is_justified(above: Sequence[Sequence[Line]], row: Sequence[Line]) -> bool:
+    """Return whether a row has the edges of the one line above it, and its words equal gaps."""
+    if len(row) <= 2 or not above or len(above[0]) > 1:
+        return False
+    edges = zip(around(line.box for line in row).corners, above[0][0].box.corners, strict=True)
+    gaps = [
+        after.left - box.right for box, after in pairwise(word.box for line in row for word in line.words)
+    ]
+    return max(gaps) - min(gaps) < 1 and all(abs(own[0] - other[0]) < _SAME_LEFT for own, other in edges)
+
+
 def _is_first_title(above: Sequence[Line], rows: Sequence[Sequence[Line]], before: Grid | None) -> bool:
     """Return whether the row above a table is a title like those between its rows, and as near; or, of a
     table that goes on, a bold row above one that is not."""
@@ -318,7 +354,7 @@ def _is_first_title(above: Sequence[Line], rows: Sequence[Sequence[Line]], befor
 
 def _end_of_table(rows: Sequence[list[Line]], start: int) -> int:
     """Return the index after the last row that may be of one table with the row ``start``; ``start`` if it
-    cannot begin one.
+    cannot begin one. Two lines in a row that reach over columns are text.
 
     A row of several lines is of the table. A row of one line may be too, near below another and no wider than
     the table: a further line of a cell, if indented, or a title, if further rows of several lines follow. In
@@ -326,14 +362,17 @@ def _end_of_table(rows: Sequence[list[Line]], start: int) -> int:
     """
     end = start
     left = right = 0.0
+    inner = inf
     for at, row in enumerate(rows[start:], start):
         first, last = row[0], row[-1]
         if len(row) > 1:
             left, right, end = first.box.left, max(right, last.box.right), at + 1
+            inner = min(inner, row[1].box.left)
             continue
         is_near = at > start and first.box.middle[1] - rows[at - 1][0].box.middle[1] < _NEAR * first.size
         is_heading = first.size > _SIZE_CHANGE * rows[start][0].size and _is_bold(rows[at + 1 : at + 2])
-        if not is_near or is_heading or last.box.right - first.box.left > right - left:
+        is_text = all(len(line) == 1 and line[0].box.right > inner for line in rows[at - 1 : at + 1])
+        if not is_near or is_heading or is_text or last.box.right - first.box.left > right - left:
             break
         if first.box.left > left + first.size:
             end = at + 1
@@ -453,27 +492,40 @@ def _paragraphs(rows: Sequence[list[Line]]) -> list[Paragraph]:
     right = max((line.box.right for line in lines), default=0.0)
     paragraphs = [Paragraph(lines[:1])] if lines else []
     for above, line in pairwise(lines):
-        if _begins_paragraph(above, line, usual=max(usual, 0.9 * above.size), right=right):
+        begin = paragraphs[-1].lines[0]
+        if _begins_paragraph(begin, above, line, usual=max(usual, 0.9 * above.size), right=right):
             paragraphs.append(Paragraph([]))
         paragraphs[-1].lines.append(line)
     return paragraphs
 
 
-def _begins_paragraph(above: Line, line: Line, *, usual: float, right: float) -> bool:
-    """Return whether a line begins a paragraph. ``usual`` is the distance of two lines of a paragraph,
-    ``right`` where the longest line ends."""
+def _begins_paragraph(begin: Line, above: Line, line: Line, *, usual: float, right: float) -> bool:
+    """Return whether a line begins a paragraph. ``begin`` is the first line of the one above, ``usual`` the
+    distance of two lines of a paragraph, ``right`` where the longest line ends."""
+    item = _text_left(begin)
+    indent = line.box.left - (item if item is not None and above is begin else above.box.left)
+    is_in_item = item is not None and above is not begin and abs(above.box.left - item) < _SAME_LEFT
     smaller, larger = sorted((above.size, line.size))
     is_above_short = above.box.right < right - _SHORT_LINE * (right - above.box.left)
-    is_list_item = bool(BULLET.match(line.text) or NUMBER.match(line.text))
+    is_list_item = _text_left(line) is not None
     has_open_bracket = above.text.count("(") > above.text.count(")")  # "(see 1" above "2) for …"
     return (
         line.box.middle[1] - above.box.middle[1] > _PARAGRAPH_GAP * usual
         or larger > _SIZE_CHANGE * smaller
         or above.is_bold != line.is_bold
-        or line.box.left - above.box.left > _INDENT * above.size
+        or (abs(indent) if is_in_item else indent) > _INDENT * above.size
         or (is_list_item and not has_open_bracket)
         or (is_above_short and above.text.endswith((".", ":", "!", "?")))
     )
+
+
+def _text_left(line: Line) -> float | None:
+    """Return where the text begins behind a bullet or number; None for a line without one."""
+    if len(line.words) < 2:
+        return None
+    first, second, *_ = (word.box for word in line.words)
+    is_clause = _CLAUSE.fullmatch(line.words[0].text) and second.left - first.right > _WIDE_GAP * first.height
+    return second.left if is_clause or BULLET.match(line.text) or NUMBER.match(line.text) else None
 
 
 # --- tables with ruling lines: cells are the areas between the lines --------------------------------------
@@ -492,6 +544,8 @@ _MOST_GAPS = 0.3
 """Share of the lines of text: with wide gaps in more of them, the lines on the page are not the table's."""
 _SPLIT_LINES = 3
 """Lines of text in each cell from which they are rows: cells that wrap have different numbers of lines."""
+_WRAPPED = 4
+"""Cells of a row of which one goes on in small letters: then its cells wrap."""
 
 
 class _Rule(NamedTuple):
@@ -515,7 +569,9 @@ _Square = tuple[int, int]
 
 
 def text_cell(text: str, *, rows: int = 1, columns: int = 1, is_name: bool = False) -> Cell:
-    """Return a cell of a text with marks. ``is_name``: it is bold."""
+    """Return a cell of a text with marks, in which words are whole that ends of lines divide. ``is_name``: it
+    is bold."""
+    text = _DIVIDED.sub(lambda parts: f"{parts[1]}{'-' * is_compound(parts[1], parts[2])}{parts[2]}", text)
     return Cell((model.Paragraph(runs_of(text)),) if text else (), rows, columns, is_name)
 
 
@@ -662,7 +718,7 @@ def _rows(
     """Yield the rows of the table between two neighbouring lines, the ``number``-th from 0: mostly one.
 
     Some tables have no lines between their rows. There are several rows where the cells have as many lines of
-    text, all aligned: cells that wrap have different numbers of lines.
+    text, all aligned: cells that wrap have different numbers of lines, or go on in small letters.
     """
     row = [cell_at.get((number, column)) for column in range(width)]
     cells = [cell for cell in dict.fromkeys(row) if cell]
@@ -678,7 +734,8 @@ def _rows(
     is_one_high = all(at == number for of_cell in squares.values() for at, _ in of_cell)
     counts = [len(parts) for parts in texts.values()]
     is_filled = len(lines) in counts and 2 * sum(counts) > len(lines) * len(counts)
-    is_split = is_one_high and is_filled and len(lines) >= _SPLIT_LINES
+    is_wrapped = _WRAPPED * sum(map(_goes_on, texts.values())) > len(cells)
+    is_split = is_one_high and is_filled and len(lines) >= _SPLIT_LINES and not is_wrapped
     for line_number in range(len(lines)) if is_split else (None,):
         made: list[Cell] = []
         for column, cell in enumerate(row):
@@ -691,3 +748,11 @@ def _rows(
                 is_bold = all(word.is_bold for word in held[cell])
                 made.append(text_cell(text, rows=height, columns=span, is_name=is_bold))
         yield made
+
+
+def _goes_on(lines: Mapping[int, str]) -> bool:
+    """Return whether a line of a cell ends within a word, or begins with a small letter below a first one
+    that does not."""
+    first, *others = [*lines.values()] or [""]
+    is_small = not first[:1].islower() and any(line[:1].islower() for line in others)
+    return is_small or any(line.endswith("\u00ad") for line in lines.values())

@@ -24,7 +24,7 @@ from typing import Any
 import pypdfium2  # pyright: ignore[reportMissingTypeStubs]
 
 from assistant.documents import page as model
-from assistant.documents.tables import Region, table_blocks
+from assistant.documents.tables import Region, is_value, table_blocks
 from assistant.domain.errors import DocumentInvalidError
 from assistant.options.office.formats.page_layout import (
     BULLET,
@@ -64,8 +64,13 @@ _HEADING_RATIO = 1.15
 """Height of a heading's letters to the body's. Word's and TeX's smallest headings in larger letters have 1.17
 and 1.2; superscripts and other fonts on a line change its height by less than 1.1."""
 _LONGEST_HEADING = 150
+_HEADING_LINES = 2
+"""Lines of a heading that is bold, and no larger than the body."""
+_SENTENCE_WORDS = 8
+"""Words from which a text with a full stop is no heading."""
 _HIGHEST_HEADING = 3
 """Level of the largest headings: a page's own is above them."""
+_LOWEST_HEADING = 6
 _DIGITS = re.compile(r"\d+")
 _PAGE_NUMBER = re.compile(
     r"(?:\b(?:page|seite|side|p|pg|s)\W{0,3})?#(?:\W{0,3}(?:of|von|de|sur|di|/)\W{0,3}\d{1,4})?", re.I
@@ -75,8 +80,11 @@ _SEPARATORS = " -\u2013\u2014|/\u00b7\u2022,;:"
 _WORDS = re.compile(r"\w+(?:-\w+)*")
 _DIVIDED = re.compile(r"[^\W_][-\u2010\u00ad]$")
 """The first part of a word or number that the line's end divides."""
-_LEADER = re.compile(r"[.\u2026_]{4,}")
+_LEADER = re.compile(r"[.\u2026_](?: ?[.\u2026_]){3,}")
 """Dots between an entry of a table of contents and its page."""
+_ENTRY = re.compile(rf"{_LEADER.pattern} ?(\d{{1,4}})\Z")
+_FEWEST_ENTRIES = 5
+"""Entries of a table of contents on a page: a list of prices is in another order."""
 _PRIVATE = re.compile(f"[{PRIVATE_USE}]")
 _LONGEST_PAGE_NUMBER = 4
 _SAME_GAP = 1.25
@@ -128,6 +136,8 @@ def convert_pdf(raw: bytes, *, ocr: Sequence[str] = ()) -> model.Page:
             raise DocumentInvalidError(f"{problem}. Print it to PDF, and add that.")
     finally:
         document.close()
+    for page in pages:
+        _remove_contents(page, len(pages))
     losses = (*_unread(pages), *(_loss(page, what) for page in pages for what in page.lost))
     running = _remove_running(pages)
     _lay_out(pages)
@@ -138,7 +148,9 @@ def convert_pdf(raw: bytes, *, ocr: Sequence[str] = ()) -> model.Page:
         raise DocumentInvalidError(f"{reason}. Say ocr = true in its source, or add the text.")
     _join_divided(pages)
     writer = _Writer(pages)
-    blocks = tuple(block for page in pages for block in writer.blocks_of(page))
+    blocks = _without_empty_sections(
+        [block for page in pages for block in writer.blocks_of(page)], writer.title
+    )
     title = model.title_of(writer.title) or metadata
     banner = _banner([*(page.watermark for page in pages), *running], f"{title} {metadata}")
     return model.Page(blocks, title, banner, losses)
@@ -215,6 +227,8 @@ def _remove_running(pages: Sequence[_Page]) -> list[str]:
     3. The commonest key of each line is therefore that one, which is on enough pages.
     4. No other commonest key differs from it in numbers alone, as ("Chapter 3 - #", 0, 9) would.
     5. The lines are removed, and the result is ["Chapter 2 - #"].
+
+    A line of a part of the pages stays on the first of them, if its letters are no larger than most are.
     """
     margins = [[(line, _keys(page, line)) for line in _margin(page)] for page in pages]
     pages_with = Counter(key for lines in margins for key in {key for _, keys in lines for key in keys})
@@ -229,11 +243,37 @@ def _remove_running(pages: Sequence[_Page]) -> list[str]:
         for key in commonest.values()
         if pages_with[key] >= fewest and same_but_numbers[_DIGITS.sub("#", key[0])] == 1
     }
-    lines = (line for lines in margins for line, _ in lines if commonest[id(line)] in running)
-    removed = {id(word) for line in lines for word in line.words}
+    sizes = Counter(round(word.size) for page in pages for content in page.contents for word in content.words)
+    body = max(sizes, key=sizes.__getitem__, default=0)
+    removed = set[int]()
+    before = dict[_Key, int]()
+    for page, lines in zip(pages, margins, strict=True):
+        for line, _ in lines:
+            key = commonest[id(line)]
+            goes_on = page.number - before.get(key, -_FEWEST_PAGES) < _FEWEST_PAGES
+            is_of_part = goes_on and key[2] <= body and pages_with[key] >= _FEWEST_PAGES
+            if key in running or (is_of_part and same_but_numbers[_DIGITS.sub("#", key[0])] == 1):
+                removed |= {id(word) for word in line.words}
+            before[key] = page.number
     for content in (content for page in pages for content in page.contents):
         content.words[:] = [word for word in content.words if id(word) not in removed]
     return [text for text, _, _ in running]
+
+
+def _remove_contents(page: _Page, pages: int) -> None:
+    """Remove a table of contents, which is found with most words and answers nothing: lines with dots and
+    rising numbers of the document's pages, and the lines between them."""
+    for content in page.contents:
+        rows = text_rows(content.words)
+        entries = [(at, _ENTRY.search(line_of(row).text)) for at, row in enumerate(rows)]
+        numbers = {at: int(found[1]) for at, found in entries if found}
+        different = [*dict.fromkeys(numbers.values())]
+        is_rising = different == sorted(different) and len(different) > 1 and different[-1] <= pages
+        if is_rising and len(numbers) >= _FEWEST_ENTRIES:
+            removed = [word for row in rows[min(numbers) : max(numbers) + 1] for word in row]
+            ids = {*map(id, removed)}
+            content.words[:] = [word for word in content.words if id(word) not in ids]
+            page.lost[model.BESIDE_WORDS] += sum(any(map(str.isalnum, word.text)) for word in removed)
 
 
 def _margin(page: _Page) -> Iterator[Line]:
@@ -332,8 +372,8 @@ class _Writer:
     go on from page to page."""
 
     def __init__(self, pages: Sequence[_Page]) -> None:
-        # ``_body`` and ``_body_is_bold`` come first: ``_is_larger`` and ``_is_heading`` read them, and find
-        # the headings for ``_levels``.
+        # ``_body``, ``_body_is_bold`` and ``_of_text`` come first: ``_is_larger`` and ``_is_heading`` read
+        # them, and find the headings for ``_levels``.
         self._body = _body_size(pages)
         lines = [line for page in pages for line in _lines(page)]
         self._vocabulary = {word for line in lines for word in _WORDS.findall(line.text)}
@@ -341,10 +381,13 @@ class _Writer:
         self._body_is_bold = 2 * bold > sum(len(line.text) for line in lines)
         """Whether most of the text is bold: then bold text is no heading."""
         paragraphs = [block for page in pages for block in page.blocks if isinstance(block, Paragraph)]
+        self._of_text = _styles_of_text(paragraphs)
         headings = filter(self._is_heading, filter(self._is_larger, paragraphs))
         sizes = sorted({round(block.size) for block in headings}, reverse=True)
-        self._levels = {size: level for level, size in enumerate(sizes, start=_HIGHEST_HEADING)}
-        """Level by size, in points: 3 for the largest headings, 4 for the next size."""
+        first = min(_HIGHEST_HEADING, _LOWEST_HEADING - len(sizes))
+        self._levels = {size: max(_HIGHEST_HEADING, at) for at, size in enumerate(sizes, start=first)}
+        """Level by size, in points: 3 for the largest headings, 4 for the next size; of many sizes the
+        largest ones, as on a cover, are 3 as well."""
         self._has_text_above = self._is_above(pages)
         self._section: model.Heading | None = None
         """The last heading so far, if its section may go on."""
@@ -410,7 +453,7 @@ class _Writer:
         if level is not None:
             self._open_table = Region([], [])
             self.title = self.title or unmarked(text)
-            self._section = model.Heading(min(level, 6), runs_of(text))
+            self._section = model.Heading(level, runs_of(text))
             return [self._section]
         if marker := BULLET.match(text) or NUMBER.match(text):
             shown = _PRIVATE.sub("\u2022", marker[0].strip())
@@ -422,15 +465,19 @@ class _Writer:
         """Return the table; one that goes on from the page before gets the names of its columns again."""
         before = self._open_table if block.goes_on else Region([], [])
         names, count = [[*row.texts.values()] for row in before.header], len(before.rows)
-        is_again = [_texts(row) for row in block.rows[: len(names)]] == names
+        first, *below = map(_texts, block.rows)
+        is_named = _is_named(block.rows)
+        if names and first[:1] == names[0][:1] and not _has_value(first, below) and first != names[0]:
+            before, names, count, is_named = Region([], []), [], 0, True
+        is_again = [first, *below][: len(names)] == names
         regions = [before] if before.rows else []
-        made = table_blocks(block.rows[len(names) * is_again :], regions=regions)
+        made = table_blocks(block.rows[len(names) * is_again :], header_rows=is_named, regions=regions)
         self._table_goes_on |= len(before.rows) > count
         self._open_table = regions[-1] if regions else Region([], [])
         return made
 
     def _is_larger(self, block: Paragraph) -> bool:
-        return block.size > 0 and block.size >= _HEADING_RATIO * self._body
+        return block.size >= _HEADING_RATIO * self._body and _style(block) not in self._of_text | {(0, False)}
 
     def _is_heading(self, block: Paragraph) -> bool:
         """Return whether the paragraph is short, has words, and is larger or bolder than the body."""
@@ -439,14 +486,15 @@ class _Writer:
         is_text = any(map(str.isalpha, last)) and not BULLET.match(last) and not _LEADER.search(last)
         if length > _LONGEST_HEADING or not is_text:
             return False
-        is_alone = len(block.lines) == 1 and not last.endswith((".", ",", ";"))
+        is_alone = len(block.lines) <= _HEADING_LINES and not last.endswith((".", ",", ";"))
         return self._is_larger(block) or (block.is_bold and not self._body_is_bold and is_alone)
 
     def _level(self, block: Block) -> int | None:
         """Return the level of a heading by the rank of its size; None for other blocks."""
         if not isinstance(block, Paragraph) or not self._is_heading(block):
             return None
-        return self._levels.get(round(block.size), _HIGHEST_HEADING + len(self._levels))
+        lowest = min(_HIGHEST_HEADING + len(self._levels), _LOWEST_HEADING)
+        return self._levels.get(round(block.size), lowest)
 
     def _text(self, block: Paragraph) -> str:
         """Return the lines as one text; a word that a line's end divides is joined."""
@@ -466,6 +514,43 @@ class _Writer:
         with_hyphen, without = (sign.join((first[-1], second[0])) in self._vocabulary for sign in ("-", ""))
         keeps = with_hyphen if with_hyphen != without else not without and is_compound(*parts)
         return f"{text[:-1]}-{following}" if keeps else text[:-1] + following
+
+
+def _style(block: Paragraph) -> tuple[int, bool]:
+    return round(block.size), block.is_bold
+
+
+def _styles_of_text(paragraphs: Iterable[Paragraph]) -> set[tuple[int, bool]]:
+    """Return the sizes, with whether they are bold, whose letters are mostly in texts that are no headings:
+    the body may be larger than the letters of the tables, which are more."""
+    letters = Counter[tuple[int, bool]]()
+    for block in paragraphs:
+        text = " ".join(line.text for line in block.lines)
+        is_sentence = text.endswith(".") and len(text.split()) >= _SENTENCE_WORDS
+        letters[_style(block)] += len(text) * (1 if is_sentence or len(text) > _LONGEST_HEADING else -1)
+    return {style for style, more in letters.items() if more > 0}
+
+
+def _without_empty_sections(blocks: Sequence[model.Block], title: str | None) -> tuple[model.Block, ...]:
+    """Return the blocks with headings that have nothing below them as texts: a section without text is not
+    stored. The title is, and a heading that the next page has again."""
+    made = list[model.Block]()
+    for at, block in enumerate(blocks):
+        below = [*blocks[at + 1 : at + 3]]
+        ends = not below or (
+            isinstance(below[0], model.Heading) and below[0].level <= getattr(block, "level", 0)
+        )
+        is_empty = ends and block not in below
+        if (
+            isinstance(block, model.Heading)
+            and is_empty
+            and block.level >= _HIGHEST_HEADING
+            and model.text_of(block.runs) != title
+        ):
+            made.append(model.Paragraph(block.runs))
+        else:
+            made.append(block)
+    return tuple(made)
 
 
 def _body_size(pages: Sequence[_Page]) -> float:
@@ -499,6 +584,21 @@ def _texts(row: Sequence[model.Cell]) -> list[str]:
     """Return the texts of a row's cells, without the empty ones."""
     texts = ("".join(run.text for runs in model.all_runs(cell.blocks) for run in runs) for cell in row)
     return [text for text in texts if text]
+
+
+def _is_named(rows: Sequence[Sequence[model.Cell]]) -> bool:
+    """Return whether the first row names the columns: its first cell is bold, most below are not, and it has
+    no values."""
+    first, *below = ([cell for cell in row if cell.blocks] for row in rows)
+    bold = sum(row[0].is_name for row in below if row)
+    is_shown = len(first) > 1 and first[0].is_name and 2 * bold < len(below)
+    return is_shown and not _has_value(_texts(first), map(_texts, below))
+
+
+def _has_value(texts: Iterable[str], below: Iterable[Sequence[str]]) -> bool:
+    """Return whether a text of a row is a value like those of the rows below."""
+    others = [text for row in below for text in row]
+    return any(is_value(text, others) for text in texts)
 
 
 PAGE_LIMIT_S = 30.0

@@ -159,17 +159,19 @@ class _ReadSheet(NamedTuple):
 def _read_sheet(sheet: Any, facts: _Facts, container: ZipFile, epoch: datetime) -> _ReadSheet:
     """Return a sheet under its name; of a hidden one only what is lost. ``sheet``: openpyxl's."""
     if sheet.sheet_state != "visible":
-        words = sum(len(str(cell.value).split()) for _, cell in _filled(sheet))
+        values = (cell.value for _, cell in _filled(sheet) if cell.value is not None)
+        words = sum(len(str(value).split()) for value in values)
         return _ReadSheet([model.Loss(f"hidden sheet {sheet.title} was not read", words=words)])
     place = model.Place("sheet", name=sheet.title)
     cells = [*_cells(sheet, facts.links, epoch)]
-    blocks = [*region_blocks(_rows(cells), place, level=3), *_over_the_cells(sheet, container, place)]
+    blocks = [*region_blocks(_rows(cells), place), *_over_the_cells(sheet, container, place)]
     heading = [model.Heading(2, (model.Run(sheet.title),), place)] if blocks else []
     losses = [*_losses(cells, place)]
     colors = defaultdict[int, dict[int, int]](dict)
-    for (row, column), cell in sheet._cells.items():
+    for (row, column), cell in sorted(sheet._cells.items()):
         fill: int = cell._style.fillId
-        colors[row][column] = fill if fill > _GREY_FILL else 0
+        if fill > _GREY_FILL or cell.value is not None:
+            colors[row][column] = fill if fill > _GREY_FILL else 0
     if model.are_telling(colors.values()):
         losses.append(model.Loss("colors of cells", str(place)))
     unstored = [f"{sheet.title}!{cell}" for cell in facts.unstored]
@@ -177,13 +179,14 @@ def _read_sheet(sheet: Any, facts: _Facts, container: ZipFile, epoch: datetime) 
 
 
 def _over_the_cells(sheet: Any, container: ZipFile, place: model.Place) -> Iterator[model.Block]:
-    """Yield what lies over the cells of a sheet: text boxes, and the alternative texts of pictures."""
+    """Yield what lies over the cells of a sheet: text boxes, alternative texts of pictures, and arrows."""
     for relation in sheet._rels:
         if relation.Type.endswith("/drawing"):
             drawing = ooxml.part(container, relation.target)
             yield from (model.Paragraph((model.Run(text),), place) for text in ooxml.diagram_texts(drawing))
             described = (element.get("descr", "") for element in drawing.iter())
             yield from (model.Figure(ooxml.caption(text), place=place) for text in described if text)
+            yield from (model.Figure((), "arrow", place) for each in drawing if ooxml.is_arrow(each))
 
 
 def _banners(sheet: Any) -> Iterator[str]:
@@ -196,8 +199,9 @@ def _banners(sheet: Any) -> Iterator[str]:
 
 
 def _filled(sheet: Any) -> list[tuple[tuple[int, int], Any]]:
-    """Return the cells with a value, each with its row and column (from 1), in order."""
-    return sorted((place, cell) for place, cell in sheet._cells.items() if cell.value is not None)
+    """Return the cells with a value or a note, each with its row and column (from 1), in order."""
+    cells = sheet._cells.items()
+    return sorted((place, cell) for place, cell in cells if cell.value is not None or cell.comment)
 
 
 class _Cell(NamedTuple):
@@ -228,7 +232,7 @@ def _cells(sheet: Any, links: Mapping[str, str], epoch: datetime) -> Iterator[_C
         if merged := merged_by_corner.get((row, column)):  # to the last filled row and column at most
             end_row, end_column = min(merged.max_row, last_row), min(merged.max_col, last_column)
         rows, columns = _visible(row, end_row, hidden_rows), _visible(column, end_column, hidden_columns)
-        runs = _runs(cell, links.get(cell.coordinate, ""), epoch)
+        runs = () if cell.value is None else _runs(cell, links.get(cell.coordinate, ""), epoch)
         text = " ".join("".join(run.text for run in runs if run.is_in_force).split())
         note = cell.comment.text if cell.comment is not None else ""
         note, comment = ("", note) if note.startswith(_REMARK) else (note, "")
@@ -251,7 +255,7 @@ def _rows(cells: Iterable[_Cell]) -> list[Row]:
     rows = defaultdict[int, dict[int, GridCell]](dict)
     row_in_file: dict[int, int] = {}  # by visible row
     for cell in cells:
-        if cell.rows and cell.columns:
+        if cell.rows and cell.columns and cell.shown.blocks:
             row_in_file.setdefault(cell.rows.start, cell.row_in_file)
             for row, column in product(cell.rows, cell.columns):
                 rows[row].setdefault(column, COVERED)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, groupby
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -33,6 +34,10 @@ _AUTO_NUMBER = re.compile(r"(arabic|alphaLc|alphaUc|romanLc|romanUc)(Period|Pare
 """Kind of a numbered list: "alphaLcParenR" is shown as "a)"."""
 # The second part of a kind = the marker.
 _SIGNS = {"Period": "{}.", "ParenR": "{})", "ParenBoth": "({})", "Plain": "{}"}
+
+_NUMBER = re.compile(r"\D{0,3}\d")
+_SLACK = 50_000
+"""In EMU, of which a millimeter has 36,000: boxes side by side begin at about the same height."""
 
 
 def convert_pptx(raw: bytes) -> model.Page:
@@ -89,9 +94,14 @@ class _Slide:
         yield model.Heading(
             2, (model.Run(f"{number}: "), *title) if title else model.plain(number), place=self._place
         )
-        for shape in _in_reading_order(self._slide.shapes):
-            if placeholder is None or shape.shape_id != placeholder.shape_id:
-                yield from self._shape(shape)
+        others = (
+            shape
+            for shape in _in_reading_order(self._slide.shapes)
+            if placeholder is None or shape.shape_id != placeholder.shape_id
+        )
+        for _, group in groupby(others, key=_lines_beside):
+            boxes = [*group]
+            yield from self._rows_of(boxes) or chain.from_iterable(map(self._shape, boxes))
         for behind in (self._slide.slide_layout, self._slide.slide_layout.slide_master):
             texts = (shape for shape in behind.shapes if not shape.is_placeholder and shape.has_text_frame)
             self._running |= {
@@ -102,6 +112,16 @@ class _Slide:
         frame = self._slide.notes_slide.notes_text_frame if self._slide.has_notes_slide else None
         if frame is not None and (notes := self._texts(frame)):
             yield model.Note("", notes)
+
+    def _rows_of(self, boxes: Sequence[Any]) -> Iterable[model.Block]:
+        """Return the lines of text boxes side by side as rows, where one has names and all others have
+        numbers: "Sibling", "Company" beside "8 %", "12 %, with a badge". Return none for other boxes."""
+        columns = [self._texts(box.text_frame, is_list=False) for box in boxes] if len(boxes) > 1 else []
+        texts = ([*map(model.text_of, model.all_runs(column))] for column in columns)
+        are_numbers = [2 * sum(map(_is_number, column)) > len(column) for column in texts]
+        if are_numbers.count(False) != 1 or len({*map(len, columns)}) > 1:
+            return ()
+        return table_blocks([model.Cell((block,)) for block in row] for row in zip(*columns, strict=True))
 
     def _shape(self, shape: Any) -> Iterable[model.Block]:
         """Return what a shape shows: a table, a chart, a text, a diagram's texts, else a picture with its
@@ -115,6 +135,8 @@ class _Slide:
             return table_blocks(rows, names_expected=bool(shape.table.first_row))
         if shape.has_chart:
             return [model.Figure(words, kind="chart")]
+        if _is_bare(shape) and ooxml.is_arrow(_tree(shape)):
+            return [model.Figure((), kind="arrow")]
         if shape.has_text_frame:
             return self._frame(shape)
         relations = list(_tree(shape).iter("dgm_relIds"))
@@ -219,9 +241,73 @@ def _title(slide: Any) -> str:
 
 
 def _in_reading_order(shapes: Iterable[Any]) -> Iterator[Any]:
-    """Yield shapes from top to bottom, then left to right; those of a group together."""
-    for shape in sorted(shapes, key=lambda shape: (shape.top or 0, shape.left or 0)):
+    """Yield shapes in reading order, those of a group together; at the end those that show no text."""
+    shapes = [*shapes]
+    bare = [shape for shape in shapes if _is_bare(shape)]
+    for shape in (*_ordered([shape for shape in shapes if shape not in bare]), *bare):
         if hasattr(shape, "shapes"):
             yield from _in_reading_order(shape.shapes)
         else:
             yield shape
+
+
+def _is_bare(shape: Any) -> bool:
+    """Return whether a shape is an empty text, or a picture or line without an alternative text."""
+    is_drawn = shape.element.tag.endswith(("}pic", "}cxnSp"))
+    is_described = any(element.get("descr") for element in shape.element.iter(_DESCRIBED))
+    return (is_drawn and not is_described) or (shape.has_text_frame and not shape.text_frame.text.strip())
+
+
+def _ordered(shapes: Sequence[Any]) -> Iterator[Any]:
+    """Yield shapes from top to bottom. Where columns are side by side and each has lines or a table, yield
+    the columns one after the other, else what is beside each other from left to right."""
+    for is_split, group in groupby(_apart(shapes, "top", "height"), key=lambda band: len(_beside(band)) > 1):
+        bands = [*group]
+        columns = _beside([*chain(*bands)])
+        are_columns = is_split and len(columns) > 1 and all(any(map(_has_lines, each)) for each in columns)
+        for part in columns if are_columns else chain(*map(_beside, bands)):
+            if len(part) < len(shapes):
+                yield from _ordered(part)
+            else:
+                yield from sorted(part, key=lambda each: (each.top or 0, each.left or 0))
+
+
+def _beside(shapes: Sequence[Any]) -> list[list[Any]]:
+    return _apart(shapes, "left", "width")
+
+
+def _apart(shapes: Sequence[Any], start: str, size: str) -> list[list[Any]]:
+    """Return shapes in bands that lie one after the other. They may overlap by a quarter of the first one:
+    boxes are larger than their texts."""
+    bands, reach = list[list[Any]](), 0.0
+    for shape in sorted(shapes, key=lambda each: getattr(each, start) or 0):
+        begin, extent = getattr(shape, start) or 0, getattr(shape, size) or 0
+        if not bands or begin >= reach:
+            bands.append([])
+        bands[-1].append(shape)
+        reach = max(reach, begin + 0.75 * extent)
+    return bands
+
+
+def _has_lines(shape: Any) -> bool:
+    return not shape.has_text_frame or len(_lines(shape)) > 1
+
+
+def _lines(shape: Any) -> list[str]:
+    return [line for line in shape.text_frame.text.split("\n") if line.strip()]
+
+
+def _lines_beside(shape: Any) -> object:
+    """Return what text boxes side by side have in common whose lines may be the cells of rows; a value of its
+    own for any other shape."""
+    lines = len(_lines(shape)) if shape.has_text_frame else 0
+    return (
+        (lines, *(round((side or 0) / _SLACK) for side in (shape.top, shape.height)))
+        if lines > 1
+        else shape.shape_id
+    )
+
+
+def _is_number(text: str) -> bool:
+    """Return whether a line begins with a number or an amount: "8 %, with a badge", "R$ 40"."""
+    return _NUMBER.match(text) is not None

@@ -527,6 +527,7 @@ class _Reader:
         for field in self._fields:
             field.has_result = True
         kinds = {_DRAWN[inner.tag] for inner in element.iter() if inner.tag in _DRAWN}
+        kinds |= {"arrow"} if ooxml.is_arrow(element) else set()
         described = (
             inner.get(name, "")
             for inner in element.iter()
@@ -535,7 +536,7 @@ class _Reader:
         )
         words = ooxml.caption(next(filter(None, described), ""))
         if (kinds or words) and not self._in_margin:
-            kind = next((kind for kind in ("chart", "diagram") if kind in kinds), "picture")
+            kind = next((kind for kind in ("chart", "diagram", "arrow") if kind in kinds), "picture")
             self._flow.after.append(model.Figure(words, kind=kind))
         for inner in element.iter("dgm_relIds"):
             data = ooxml.part(self._container, self._relations.targets.get(inner.get("r_dm", ""), ""))
