@@ -623,7 +623,7 @@ EXCEPTIONS = (
     *exceptions("Orchestrator", hipaa("IAMNoInlinePolicy"), OWN_INLINE_POLICY),
     *exceptions(
         "Orchestrator/Cluster",
-        nag("ECS4"),
+        (nag("ECS4"), "checkov::CKV_AWS_65"),
         "With the profile dev alone: its 47 metrics cost as much as its tasks' memory, and the service "
         "publishes its own. Every other profile has Container Insights.",
     ),
