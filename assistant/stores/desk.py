@@ -51,20 +51,9 @@ from assistant.domain.errors import (
     SecondPersonNeededError,
 )
 from assistant.stores.formats import bodies_of, part_names, store_row
+from assistant.stores.group_commit import back_off
 from assistant.stores.store import Store, TableOf
-from assistant.stores.table import (
-    ABSENT,
-    Condition,
-    Item,
-    Key,
-    Range,
-    Table,
-    back_off,
-    equal,
-    key_of,
-    keyed,
-    sortable,
-)
+from assistant.stores.table import ABSENT, Condition, Item, Key, Range, Table, equal, key_of, keyed, sortable
 from assistant.tenant import deployed_names
 
 _VERSION_KEY = ("version", "version")

@@ -21,19 +21,8 @@ import orjson
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
 from assistant.process.aws import POST_ERRORS, SignedPosts, parsed_date
 from assistant.stores.formats import FIRST, StoreFormat, refuse_format
-from assistant.stores.table import (
-    ABSENT,
-    LAST,
-    LOWEST,
-    Condition,
-    Item,
-    Key,
-    Range,
-    Value,
-    back_off,
-    key_of,
-    keyed,
-)
+from assistant.stores.group_commit import ITEMS_A_CALL, GroupCommit, Outcome, WriteRefusedError, back_off
+from assistant.stores.table import ABSENT, LAST, LOWEST, Condition, Item, Key, Range, Value, key_of, keyed
 
 _ATTEMPTS = 3
 _ATTEMPT_TIMEOUT_S = 1.5
@@ -44,10 +33,6 @@ _CONNECTIONS = 64
 _CONTENT_TYPE = "application/x-amz-json-1.0"
 _KEYS_A_CALL = 100
 """Limit of BatchGetItem."""
-_ITEMS_A_CALL = 25
-"""Limit of BatchWriteItem."""
-_INSERT_ATTEMPTS = 4
-"""Attempts of a transaction that others throttle or cancel; a call itself repeats, too."""
 _GET_ATTEMPTS = 4
 _PUT_ATTEMPTS = 8
 """Fruitless calls in a row before a batch fails. Eight take about 3 s with the waits between them: throttling
@@ -68,20 +53,20 @@ TRANSIENT = frozenset(
     }
 )
 """Codes of refusals after which a call is repeated."""
-_CANCELLED_BY_OTHERS = frozenset({*TRANSIENT, "None", "TransactionConflict"})
-"""Reasons of a cancelled transaction after which it is repeated; "None" is an item that was fine."""
-_PRESENT = "ConditionalCheckFailed"
-"""The reason of an item whose condition does not hold."""
+_OUTCOMES = dict.fromkeys((*TRANSIENT, "None", "TransactionConflict"), Outcome.RETRY) | {
+    "ConditionalCheckFailed": Outcome.PRESENT
+}
+"""What became of one item of a cancelled transaction, by its reason's code: "None" is an item that was fine,
+so it is written again without the others. An item with any other code is invalid."""
 _Typed = dict[str, dict[str, Any]]
 """An item as DynamoDB's JSON writes it, each value by its type: ``{"pk": {"S": "…"}, "n": {"N": "7"}}``."""
 
 
-class DynamoDbRefusal(Exception):
+class DynamoDbRefusal(WriteRefusedError):
     """DynamoDB refused a call. ``code`` is DynamoDB's, without the name space."""
 
     def __init__(self, code: str, *, fields: Mapping[str, Any], server_date: str | None = None) -> None:
         super().__init__(code)
-        self.code = code
         self.fields = fields
         """The response's other fields, e.g. ``CancellationReasons``."""
         self.server_date = server_date
@@ -192,7 +177,10 @@ def _parse(response: aiohttp.ClientResponse, content: bytes) -> dict[str, Any]:
 
 
 class DynamoDbTable:
-    """``Table``; ``client`` is an aiobotocore DynamoDB client. ``unavailable`` is what its methods raise."""
+    """``Table``; ``client`` is an aiobotocore DynamoDB client. ``unavailable`` is what its methods raise.
+
+    ``insert`` groups writes (``GroupCommit``); every other write is a call of its own.
+    """
 
     def __init__(
         self, client: Any, *, name: str, unavailable: type[DependencyError] = RecordsUnavailableError
@@ -200,9 +188,11 @@ class DynamoDbTable:
         self._calls = DynamoDbCalls(client, unavailable=unavailable)
         self._name = name
         self._unavailable = unavailable
+        self._inserts = GroupCommit(self._insert_group, unavailable=unavailable)
         self._writers = asyncio.Semaphore(_CALLS_AT_ONCE)
 
     async def close(self) -> None:
+        await self._inserts.close()
         await self._calls.close()
 
     async def refuse_format(self, store: str) -> None:
@@ -243,15 +233,9 @@ class DynamoDbTable:
             yield [plain(item) for item in page["Items"]]
 
     async def insert(self, *items: Item) -> bool:
-        if len(items) == 1:
-            return await self.put(items[0], when=ABSENT)
-        for attempt in range(_INSERT_ATTEMPTS):
-            if attempt:
-                await back_off(attempt)
-            reasons = await self._transact([(item, ABSENT) for item in items])
-            if not reasons or _PRESENT in reasons:
-                return not reasons
-        raise self._unavailable("DynamoDB throttles writes. Retry.")
+        """See ``Table``. Inserts at the same time go out as one transaction, which costs twice the write
+        units of single puts; a process that inserts seldom makes few transactions."""
+        return await self._inserts.write(*items)
 
     async def put(self, item: Item, *, when: Condition | None = None) -> bool:
         async with self._writers:
@@ -266,11 +250,15 @@ class DynamoDbTable:
             return response.get("UnprocessedItems", {}).get(self._name, [])
 
         requests = [{"PutRequest": {"Item": typed(item)}} for item in items]
-        for start in range(0, len(requests), _ITEMS_A_CALL):
-            await self._until_processed(requests[start : start + _ITEMS_A_CALL], put, attempts=_PUT_ATTEMPTS)
+        for start in range(0, len(requests), ITEMS_A_CALL):
+            await self._until_processed(requests[start : start + ITEMS_A_CALL], put, attempts=_PUT_ATTEMPTS)
 
     async def transact(self, puts: Sequence[tuple[Item, Condition]]) -> bool:
-        return not await self._transact(puts)
+        try:
+            outcomes = await self._transact([self._put_of(item, when) for item, when in puts])
+        except DynamoDbRefusal as refusal:
+            raise self._unavailable(f"DynamoDB refused a write ({refusal.code}).") from refusal
+        return set(outcomes) == {Outcome.WRITTEN}
 
     async def change(
         self, key: Key, *, put: Item | None = None, remove: Sequence[str] = (), when: Condition | None = None
@@ -294,21 +282,26 @@ class DynamoDbTable:
     def _put_of(self, item: Item, when: Condition | None) -> dict[str, Any]:
         return {"TableName": self._name, "Item": typed(item)} | _Expression().fields(when)
 
-    async def _transact(self, puts: Sequence[tuple[Item, Condition]]) -> list[str]:
-        """Write all or none; return the reasons for which none was written, an item each; empty: all were.
-        Raises ``unavailable``, also where one item is invalid."""
-        writes = [{"Put": self._put_of(item, when)} for item, when in puts]
+    async def _insert_group(self, writes: Sequence[Sequence[Item]]) -> Sequence[Outcome]:
+        """Insert one item by a conditional put, several by one transaction, which is all or nothing: an item
+        that is present cancels the other writes, which go into the next call."""
+        puts = [self._put_of(item, ABSENT) for items in writes for item in items]
+        if len(puts) > 1:
+            outcomes = iter(await self._transact(puts))
+            of_writes = ([next(outcomes) for _ in items] for items in writes)
+            return [Outcome.PRESENT if Outcome.PRESENT in each else each[0] for each in of_writes]
+        return [Outcome.WRITTEN if await self._calls.call_if("PutItem", puts[0]) else Outcome.PRESENT]
+
+    async def _transact(self, puts: Sequence[dict[str, Any]]) -> list[Outcome]:
+        """Write all or none; return the outcome of each. Raises DynamoDbRefusal, also where one item is
+        invalid."""
         # The token makes a retry after a lost response the same transaction.
-        request = {"TransactItems": writes, "ClientRequestToken": uuid.uuid4().hex}
+        request = {"TransactItems": [{"Put": put} for put in puts], "ClientRequestToken": uuid.uuid4().hex}
         try:
             await self._calls.call("TransactWriteItems", request)
         except DynamoDbRefusal as refusal:
-            cancelled: list[dict[str, Any]] = refusal.fields.get("CancellationReasons", [])
-            reasons = [str(reason.get("Code", "None")) for reason in cancelled]
-            if len(reasons) == len(puts) and _CANCELLED_BY_OTHERS.union({_PRESENT}).issuperset(reasons):
-                return reasons
-            raise self._unavailable(f"DynamoDB refused a write ({refusal.code}).") from refusal
-        return []
+            return _outcomes(refusal, len(puts))
+        return [Outcome.WRITTEN] * len(puts)
 
     async def _pages(self, wanted: Range, request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
         """Yield the responses of a query, page by page. ``request`` adds fields, such as a limit a page."""
@@ -451,3 +444,14 @@ def _plain_value(kind: str, value: Any) -> Any:
     if kind == "B":
         return base64.b64decode(value)
     return [element["S"] for element in value] if kind == "L" else value
+
+
+def _outcomes(refusal: DynamoDbRefusal, count: int) -> list[Outcome]:
+    """Return the outcome of each of the ``count`` items of a cancelled transaction, in order. Raises the
+    refusal where it is another one, or an item is invalid."""
+    reasons: list[dict[str, Any]] = refusal.fields.get("CancellationReasons", [])
+    outcomes = [_OUTCOMES.get(str(reason.get("Code", "None"))) for reason in reasons]
+    known = [outcome for outcome in outcomes if outcome is not None]
+    if refusal.code != "TransactionCanceledException" or len(known) != count:
+        raise refusal
+    return known

@@ -369,7 +369,7 @@ class StoredRecords(Audited):
         """Write the record, its place in the conversation and its access; return another record that has its
         key.
 
-        All go out at once. When one fails, the caller gets the error and repeats all.
+        All go out at once, mostly in one call. When one fails, the caller gets the error and repeats all.
         """
         if kind == _ANSWER and record.is_for_desk:
             more = _in_outbox(record.finished_at, record.answer_id)

@@ -23,6 +23,7 @@ import structlog
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
 from assistant.stores.earlier_files import move_tables
+from assistant.stores.group_commit import GroupCommit, Outcome
 from assistant.stores.sqlite_file import SqliteFile, Transaction
 from assistant.stores.table import ABSENT, EXPIRES_AT, Condition, Item, Key, Range, key_of, keyed
 
@@ -51,7 +52,7 @@ _GET = f"{_SELECT} WHERE pk = ? AND sk = ?"
 _GET_MANY = f"""{_SELECT} WHERE (pk, sk) IN
     (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"""  # noqa: S608
 _PAGE = f"{_SELECT} WHERE (pk, sk) > (?, ?) ORDER BY pk, sk LIMIT 500"
-_INSERT = f"INSERT INTO items ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_INSERT = f"INSERT OR IGNORE INTO items ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _PUT = f"""INSERT INTO items ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (pk, sk) DO UPDATE SET
     {", ".join(f"{name} = excluded.{name}" for name in ("item", *_INDEXED))}"""  # noqa: S608
 _DELETE = "DELETE FROM items WHERE pk = ? AND sk = ?"
@@ -90,6 +91,7 @@ class SqliteTable:
             pragmas=(f"synchronous = {'FULL' if synced else 'NORMAL'}",),
             move=move_tables,
         )
+        self._inserts = GroupCommit(self._insert_group, unavailable=unavailable)
         self._overwrites = overwrites
         self._clock = clock or SystemClock()
         self._sweep_every_s = sweep_every_s
@@ -102,6 +104,7 @@ class SqliteTable:
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.wait({self._sweeping})
+        await self._inserts.close()
         await self._file.close()
 
     async def now(self) -> datetime:
@@ -133,13 +136,8 @@ class SqliteTable:
             last = key_of(page[-1])
 
     async def insert(self, *items: Item) -> bool:
-        def work(transaction: Transaction) -> bool:
-            if any(_get(transaction, key_of(item)) for item in items):
-                return False
-            transaction.executemany(_INSERT, map(_row, items))
-            return True
-
-        return await self._file.write(work)  # it replaces nothing, so the log needs no emptying
+        """Write new items, in one transaction with others that are inserted at the same time."""
+        return await self._inserts.write(*items)
 
     async def put(self, item: Item, *, when: Condition | None = None) -> bool:
         return await self._write(lambda transaction: _put(transaction, item, when))
@@ -187,6 +185,18 @@ class SqliteTable:
         if self._overwrites:
             await self._file.truncate_log()
         return result
+
+    async def _insert_group(self, writes: Sequence[Sequence[Item]]) -> Sequence[Outcome]:
+        """Do the inserts that came at the same time; return for each whether its keys were free. What is
+        inserted replaces nothing, so the log needs no emptying."""
+
+        def insert(transaction: Transaction, items: Sequence[Item]) -> Outcome:
+            if len(items) > 1 and any(_get(transaction, key_of(item)) for item in items):
+                return Outcome.PRESENT
+            count = sum(transaction.execute(_INSERT, _row(item)).rowcount for item in items)
+            return Outcome.WRITTEN if count else Outcome.PRESENT
+
+        return await self._file.write(lambda transaction: [insert(transaction, items) for items in writes])
 
     def begin_sweep(self) -> None:
         """Delete what expired, now and from now on: a process that stopped may have left items."""

@@ -9,13 +9,11 @@ rows = await table.query(Range.prefixed("item#case#7c1e", "revision#"))         
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
-from assistant.domain.clock import back_off_s
 from assistant.tenant.deployed_names import SecondaryIndex
 
 Value = str | int | float | bool | bytes | Sequence[str]
@@ -86,7 +84,8 @@ class Table(Protocol):
         ...
 
     async def insert(self, *items: Item) -> bool:
-        """Write up to three items; none, and return False, where one of their keys is taken."""
+        """Write up to three items; none, and return False, where one of their keys is taken. Inserts at the
+        same time may go out in one call."""
         ...
 
     async def put(self, item: Item, *, when: Condition | None = None) -> bool:
@@ -134,8 +133,3 @@ def key_of(item: Item) -> Key:
 def sortable(at: datetime) -> str:
     """Return a time as text that sorts by time: "2026-03-01T09:30:00.000000+00:00"."""
     return at.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-async def back_off(attempt: int) -> None:
-    """Wait before retry 1, 2, … of a write, with jitter: 50 ms at most, doubling up to a second."""
-    await asyncio.sleep(back_off_s(attempt - 1, first_s=0.05, longest_s=1.0))
